@@ -1,0 +1,103 @@
+"""The one reader and writer of ``Tensor``, used by both sides of the wire.
+
+It may import NumPy and ``lossd.v1``; it raises ``TensorError`` for whatever a peer can get wrong.
+"""
+
+import math
+from types import MappingProxyType
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from lossd import v1
+
+type_of_dtype = MappingProxyType(
+    {
+        np.dtype(np.bool_): v1.D_TYPE_BOOL,
+        np.dtype(np.uint8): v1.D_TYPE_UINT8,
+        np.dtype(np.uint16): v1.D_TYPE_UINT16,
+        np.dtype(np.uint32): v1.D_TYPE_UINT32,
+        np.dtype(np.uint64): v1.D_TYPE_UINT64,
+        np.dtype(np.int8): v1.D_TYPE_INT8,
+        np.dtype(np.int16): v1.D_TYPE_INT16,
+        np.dtype(np.int32): v1.D_TYPE_INT32,
+        np.dtype(np.int64): v1.D_TYPE_INT64,
+        np.dtype(np.float16): v1.D_TYPE_FLOAT16,
+        np.dtype(ml_dtypes.bfloat16): v1.D_TYPE_BFLOAT16,
+        np.dtype(np.float32): v1.D_TYPE_FLOAT32,
+        np.dtype(np.float64): v1.D_TYPE_FLOAT64,
+    }
+)
+dtype_of_type = MappingProxyType({kind: dtype for dtype, kind in type_of_dtype.items()})
+
+MAX_AXES = 8
+
+
+class TensorError(ValueError):
+    """A ``Tensor`` that breaks a rule; the message says which, without naming the tensor."""
+
+    def __init__(self, field: str, message: str) -> None:
+        """``field`` is the part of the tensor at fault, for example ``"shape[1]"``."""
+        super().__init__(message)
+        self.field = field
+
+
+def read(tensor: v1.Tensor) -> npt.NDArray[Any]:
+    """Returns the tensor as a read-only array over its bytes.
+
+    Raises:
+        TensorError: for an unknown type, a bad shape, a number of bytes that does not fit it, or a
+            boolean that is neither 0 nor 1.
+    """
+    dtype = dtype_of_type.get(tensor.dtype)
+    if dtype is None:
+        raise TensorError("dtype", f"dtype must be one of DType, got {tensor.dtype}")
+    shape = _checked_shape(tensor)
+    if tensor.WhichOneof("source") != "data":
+        raise TensorError("data", "data must be set, got no source")
+    data = tensor.data  # every access of the field copies it
+    expected = math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
+        raise TensorError(
+            "data",
+            f"data must have {expected} bytes for shape {list(shape)} of {dtype.name}, "
+            f"got {len(data)}",
+        )
+    array = np.frombuffer(data, dtype).reshape(shape)
+    if dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+        # NumPy takes any other byte for a truth value that is neither True nor False.
+        raise TensorError("data", f"data must hold 0 or 1, got {array.view(np.uint8).max()}")
+    return array
+
+
+def _checked_shape(tensor: v1.Tensor) -> tuple[int, ...]:
+    if len(tensor.shape) > MAX_AXES:  # before anything is iterated
+        raise TensorError(
+            "shape", f"shape must have at most {MAX_AXES} axes, got {len(tensor.shape)}"
+        )
+    shape = tuple(tensor.shape)
+    for axis, size in enumerate(shape):
+        if size < 0:
+            raise TensorError(f"shape[{axis}]", f"shape[{axis}] must be at least 0, got {size}")
+    return shape
+
+
+def fill(tensor: v1.Tensor, array: npt.NDArray[Any]) -> None:
+    """Writes an array into a ``Tensor`` message, in C order and little endian.
+
+    Raises:
+        TensorError: if the array's type does not exist on the wire, or it has too many axes.
+    """
+    kind = type_of_dtype.get(array.dtype.newbyteorder("="))
+    if kind is None:
+        names = ", ".join(dtype.name for dtype in type_of_dtype)
+        raise TensorError("dtype", f"dtype must be one of {names}, got {array.dtype}")
+    if array.ndim > MAX_AXES:
+        raise TensorError("shape", f"shape must have at most {MAX_AXES} axes, got {array.ndim}")
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    tensor.dtype = kind
+    tensor.shape[:] = array.shape
+    tensor.data = array.tobytes()

@@ -1,0 +1,8 @@
+"""The contract: the messages and services of ``lossd.v1``.
+
+Everything here is generated from the ``.proto`` files beside it; ``from lossd.v1 import Huber``.
+"""
+
+from lossd.v1.loss_service_pb2 import *  # noqa: F403
+from lossd.v1.losses_pb2 import *  # noqa: F403
+from lossd.v1.tensor_pb2 import *  # noqa: F403

@@ -1,0 +1,249 @@
+from google.protobuf import duration_pb2 as _duration_pb2
+from lossd.v1 import losses_pb2 as _losses_pb2
+from lossd.v1 import tensor_pb2 as _tensor_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Reduction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REDUCTION_UNSPECIFIED: _ClassVar[Reduction]
+    REDUCTION_MEAN: _ClassVar[Reduction]
+    REDUCTION_BATCH_MEAN: _ClassVar[Reduction]
+    REDUCTION_SUM: _ClassVar[Reduction]
+    REDUCTION_NONE: _ClassVar[Reduction]
+
+class EmptyPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EMPTY_POLICY_UNSPECIFIED: _ClassVar[EmptyPolicy]
+    EMPTY_POLICY_ZERO: _ClassVar[EmptyPolicy]
+    EMPTY_POLICY_NAN: _ClassVar[EmptyPolicy]
+    EMPTY_POLICY_ERROR: _ClassVar[EmptyPolicy]
+
+class NonfinitePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NONFINITE_POLICY_UNSPECIFIED: _ClassVar[NonfinitePolicy]
+    NONFINITE_POLICY_PROPAGATE: _ClassVar[NonfinitePolicy]
+    NONFINITE_POLICY_ZERO: _ClassVar[NonfinitePolicy]
+    NONFINITE_POLICY_ERROR: _ClassVar[NonfinitePolicy]
+
+class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STATUS_UNSPECIFIED: _ClassVar[Status]
+    STATUS_NONFINITE: _ClassVar[Status]
+    STATUS_INFEASIBLE: _ClassVar[Status]
+    STATUS_ZERO_NORM: _ClassVar[Status]
+    STATUS_NO_POSITIVE: _ClassVar[Status]
+    STATUS_EMPTY_TARGET: _ClassVar[Status]
+    STATUS_UNDEFINED: _ClassVar[Status]
+
+class Differentiability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DIFFERENTIABILITY_UNSPECIFIED: _ClassVar[Differentiability]
+    DIFFERENTIABILITY_NONE: _ClassVar[Differentiability]
+    DIFFERENTIABILITY_ON_REQUEST: _ClassVar[Differentiability]
+    DIFFERENTIABILITY_DEFAULT: _ClassVar[Differentiability]
+REDUCTION_UNSPECIFIED: Reduction
+REDUCTION_MEAN: Reduction
+REDUCTION_BATCH_MEAN: Reduction
+REDUCTION_SUM: Reduction
+REDUCTION_NONE: Reduction
+EMPTY_POLICY_UNSPECIFIED: EmptyPolicy
+EMPTY_POLICY_ZERO: EmptyPolicy
+EMPTY_POLICY_NAN: EmptyPolicy
+EMPTY_POLICY_ERROR: EmptyPolicy
+NONFINITE_POLICY_UNSPECIFIED: NonfinitePolicy
+NONFINITE_POLICY_PROPAGATE: NonfinitePolicy
+NONFINITE_POLICY_ZERO: NonfinitePolicy
+NONFINITE_POLICY_ERROR: NonfinitePolicy
+STATUS_UNSPECIFIED: Status
+STATUS_NONFINITE: Status
+STATUS_INFEASIBLE: Status
+STATUS_ZERO_NORM: Status
+STATUS_NO_POSITIVE: Status
+STATUS_EMPTY_TARGET: Status
+STATUS_UNDEFINED: Status
+DIFFERENTIABILITY_UNSPECIFIED: Differentiability
+DIFFERENTIABILITY_NONE: Differentiability
+DIFFERENTIABILITY_ON_REQUEST: Differentiability
+DIFFERENTIABILITY_DEFAULT: Differentiability
+
+class ComputeLossRequest(_message.Message):
+    __slots__ = ("loss", "reduction", "normalizer", "gradients", "per_example", "empty", "nonfinite", "weights", "mask", "cotangent", "inputs")
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    REDUCTION_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZER_FIELD_NUMBER: _ClassVar[int]
+    GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    PER_EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    EMPTY_FIELD_NUMBER: _ClassVar[int]
+    NONFINITE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    COTANGENT_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    loss: _losses_pb2.LossSpec
+    reduction: Reduction
+    normalizer: float
+    gradients: GradientSelection
+    per_example: bool
+    empty: EmptyPolicy
+    nonfinite: NonfinitePolicy
+    weights: _tensor_pb2.Tensor
+    mask: _tensor_pb2.Tensor
+    cotangent: _tensor_pb2.Tensor
+    inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
+    def __init__(self, loss: _Optional[_Union[_losses_pb2.LossSpec, _Mapping]] = ..., reduction: _Optional[_Union[Reduction, str]] = ..., normalizer: _Optional[float] = ..., gradients: _Optional[_Union[GradientSelection, _Mapping]] = ..., per_example: bool = ..., empty: _Optional[_Union[EmptyPolicy, str]] = ..., nonfinite: _Optional[_Union[NonfinitePolicy, str]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., cotangent: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
+
+class GradientSelection(_message.Message):
+    __slots__ = ("inputs",)
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    inputs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, inputs: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ComputeLossResponse(_message.Message):
+    __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "backend", "server_timing", "statuses", "per_example", "gradients", "outputs")
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_SUM_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NONFINITE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    SERVER_TIMING_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    PER_EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    loss: float
+    loss_sum: float
+    weight_sum: float
+    example_count: int
+    ignored_count: int
+    nonfinite_count: int
+    status: Status
+    backend: str
+    server_timing: ServerTiming
+    statuses: ExampleStatuses
+    per_example: _tensor_pb2.Tensor
+    gradients: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
+    outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
+    def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., backend: _Optional[str] = ..., server_timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., statuses: _Optional[_Union[ExampleStatuses, _Mapping]] = ..., per_example: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
+
+class ExampleStatuses(_message.Message):
+    __slots__ = ("indices", "statuses")
+    INDICES_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    indices: _tensor_pb2.Tensor
+    statuses: _tensor_pb2.Tensor
+    def __init__(self, indices: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., statuses: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class ServerTiming(_message.Message):
+    __slots__ = ("decode", "queue", "compute")
+    DECODE_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_FIELD_NUMBER: _ClassVar[int]
+    decode: _duration_pb2.Duration
+    queue: _duration_pb2.Duration
+    compute: _duration_pb2.Duration
+    def __init__(self, decode: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., compute: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ListLossesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListLossesResponse(_message.Message):
+    __slots__ = ("losses",)
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    losses: _containers.RepeatedCompositeFieldContainer[LossDescription]
+    def __init__(self, losses: _Optional[_Iterable[_Union[LossDescription, _Mapping]]] = ...) -> None: ...
+
+class LossDescription(_message.Message):
+    __slots__ = ("name", "message", "summary", "formula", "reference", "inputs", "parameters")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    FORMULA_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    message: str
+    summary: str
+    formula: str
+    reference: str
+    inputs: _containers.RepeatedCompositeFieldContainer[InputDescription]
+    parameters: _containers.RepeatedCompositeFieldContainer[ParameterDescription]
+    def __init__(self, name: _Optional[str] = ..., message: _Optional[str] = ..., summary: _Optional[str] = ..., formula: _Optional[str] = ..., reference: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[InputDescription, _Mapping]]] = ..., parameters: _Optional[_Iterable[_Union[ParameterDescription, _Mapping]]] = ...) -> None: ...
+
+class InputDescription(_message.Message):
+    __slots__ = ("name", "description", "shapes", "dtypes", "differentiability")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    SHAPES_FIELD_NUMBER: _ClassVar[int]
+    DTYPES_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENTIABILITY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    shapes: _containers.RepeatedScalarFieldContainer[str]
+    dtypes: _containers.RepeatedScalarFieldContainer[_tensor_pb2.DType]
+    differentiability: Differentiability
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., shapes: _Optional[_Iterable[str]] = ..., dtypes: _Optional[_Iterable[_Union[_tensor_pb2.DType, str]]] = ..., differentiability: _Optional[_Union[Differentiability, str]] = ...) -> None: ...
+
+class ParameterDescription(_message.Message):
+    __slots__ = ("name", "type", "default", "bounds")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    BOUNDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    default: str
+    bounds: str
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., default: _Optional[str] = ..., bounds: _Optional[str] = ...) -> None: ...
+
+class GetServerInfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetServerInfoResponse(_message.Message):
+    __slots__ = ("version", "backend", "backend_reason", "device", "libraries", "limits", "transports")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_REASON_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    LIBRARIES_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    backend: str
+    backend_reason: str
+    device: str
+    libraries: _containers.RepeatedCompositeFieldContainer[LibraryVersion]
+    limits: Limits
+    transports: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., device: _Optional[str] = ..., libraries: _Optional[_Iterable[_Union[LibraryVersion, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., transports: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LibraryVersion(_message.Message):
+    __slots__ = ("name", "version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("message_size_bytes", "tensors", "axes", "concurrent_calls")
+    MESSAGE_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENT_CALLS_FIELD_NUMBER: _ClassVar[int]
+    message_size_bytes: int
+    tensors: int
+    axes: int
+    concurrent_calls: int
+    def __init__(self, message_size_bytes: _Optional[int] = ..., tensors: _Optional[int] = ..., axes: _Optional[int] = ..., concurrent_calls: _Optional[int] = ...) -> None: ...
