@@ -1,0 +1,137 @@
+"""What can go wrong, as exceptions, and the one function that makes them from a failed call.
+
+    LossdError
+    ├─ InvalidRequestError    the caller can fix it; also a ValueError
+    │  └─ UnknownLossError    this server does not know the loss
+    ├─ OverloadedError        later, or a smaller batch
+    ├─ UnavailableError       nobody answers: later, or another replica
+    ├─ DeadlineExceededError  it took too long; also a TimeoutError
+    ├─ CancelledError         the call was given up, for example by closing the client
+    └─ ServerError            the server's mistake, and whatever else there is
+
+The class follows from the status code and the reason, never from the text.
+The details come as ``google.rpc.Status`` in the trailing metadata; they are read here rather than
+by grpcio-status, which would be one more dependency for ten lines.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+DOMAIN = "lossd"
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+class LossdError(Exception):
+    """Anything that went wrong with a call.
+
+    Attributes:
+        message: What happened, as "<thing> must <rule>, got <value>" where a rule was broken.
+        code: Name of the gRPC status, for example ``"INVALID_ARGUMENT"``.
+        reason: The server's reason in UPPER_SNAKE; empty where it gave none.
+        metadata: What the server says beside the reason, for example a limit.
+        field: The part of the request at fault; empty where none is named.
+        retry_after: Seconds after which the server wants to be asked again; None if it did not say.
+    """
+
+    code = "UNKNOWN"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        field: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = self.code if code is None else code
+        self.reason = reason
+        self.metadata = dict(metadata or {})
+        self.field = field
+        self.retry_after = retry_after
+
+
+class InvalidRequestError(LossdError, ValueError):
+    """The request breaks a rule; the caller can fix it. Raised by the client and by the server."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class UnknownLossError(InvalidRequestError):
+    """The server does not know the loss: it is older than the client, or none was given."""
+
+    code = "UNIMPLEMENTED"
+
+
+class OverloadedError(LossdError):
+    """The server has no room for the request: come again later, or with a smaller batch."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+
+class UnavailableError(LossdError):
+    """No server answers; it was tried again as far as the deadline and the budget allowed."""
+
+    code = "UNAVAILABLE"
+
+
+class DeadlineExceededError(LossdError, TimeoutError):
+    """No answer came within the timeout."""
+
+    code = "DEADLINE_EXCEEDED"
+
+
+class CancelledError(LossdError):
+    """The call was given up before its answer came."""
+
+    code = "CANCELLED"
+
+
+class ServerError(LossdError):
+    """The server failed, or answered what this client cannot read."""
+
+    code = "INTERNAL"
+
+
+_class_of_code: Mapping[grpc.StatusCode, type[LossdError]] = MappingProxyType(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+        grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
+        grpc.StatusCode.UNAVAILABLE: UnavailableError,
+        grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+        grpc.StatusCode.CANCELLED: CancelledError,
+    }
+)
+
+
+def from_rpc_error(error: grpc.RpcError) -> LossdError:
+    """Returns the exception for a failed call; to be raised ``from`` it."""
+    code = error.code()
+    details = _details(error)
+    info = _first(details, error_details_pb2.ErrorInfo())
+    ours = info.domain == DOMAIN
+    reason = info.reason if ours else ""
+    violations = _first(details, error_details_pb2.BadRequest()).field_violations
+    retry = next((detail for detail in details if detail.Is(_RETRY_INFO)), None)
+    return _class_of(code, reason)(
+        error.details() or "",
+        code=code.name,
+        reason=reason,
+        metadata=info.metadata if ours else None,
+        field=violations[0].field if violations else "",
+        retry_after=None if retry is None else _seconds(retry),
+    )
+
+
+def _class_of(code: grpc.StatusCode, reason: str) -> type[LossdError]:
+    if code is grpc.StatusCode.UNIMPLEMENTED and reason == "UNKNOWN_LOSS":
+        return UnknownLossError  # without the reason it is the method that is missing
+    return _class_of_code.get(code, ServerError)

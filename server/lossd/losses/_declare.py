@@ -1,0 +1,300 @@
+"""What a loss says of itself: its inputs, parameters, formula, examples and kernel text.
+
+It imports NumPy's types and the standard library only, so that the losses are a library of their
+own.  Read ``huber.py`` next, the smallest complete declaration.
+"""
+
+import enum
+import inspect
+import math
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Annotated, Any, get_args, get_origin
+
+Array = Any  # NumPy's or CuPy's ndarray
+Gradient = Array | Callable[[], Array]
+
+
+class ParameterError(ValueError):
+    """A parameter breaks its rule; ``parameter`` is its name."""
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class Shape(enum.Enum):
+    """How the examples of a loss lie in its inputs, which decides how the engine runs it."""
+
+    POINTWISE = "each pair of elements by itself, averaged within an example"
+    ROWWISE = "one example a row of classes"
+
+
+class DistributionKind(enum.Enum):
+    """What an input that describes a distribution holds."""
+
+    LOGITS = "logits"
+    LOG_PROBABILITIES = "log-probabilities"
+    PROBABILITIES = "probabilities"
+
+
+class Differentiable(enum.Enum):
+    """Whether the gradient with respect to an input can be had."""
+
+    NO = "no"
+    ON_REQUEST = "on request"
+    BY_DEFAULT = "by default"
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A range of numbers; NaN is in none."""
+
+    low: float
+    high: float
+    low_open: bool = False
+    high_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = self.low < value if self.low_open else self.low <= value
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below
+
+    def outside(self, values: Array) -> Array:
+        """Tells for each element of an array whether it is outside; NaN is."""
+        above = values > self.low if self.low_open else values >= self.low
+        below = values < self.high if self.high_open else values <= self.high
+        return ~(above & below)
+
+    def __str__(self) -> str:
+        opening, closing = "[("[self.low_open], "])"[self.high_open]
+        return f"{opening}{self.low:g}, {self.high:g}{closing}"
+
+
+POSITIVE = Interval(0, math.inf, low_open=True, high_open=True)
+NONNEGATIVE = Interval(0, math.inf, high_open=True)
+UNIT = Interval(0, 1)
+INTEGERS = Interval(-(2**63), 2**63 - 1)
+
+Vector = Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a loss: a number, an enum or a vector of numbers."""
+
+    name: str
+    type: type
+    default: Any
+    bounds: Interval | None = None
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it is a list of numbers, empty for none."""
+        return get_origin(self.type) is get_origin(Vector)
+
+    def checked(self, value: Any) -> Any:
+        """Returns the value, or raises ParameterError if it is out of bounds."""
+        if self.is_vector:
+            return tuple(self._in_bounds(f"{self.name}[{i}]", v) for i, v in enumerate(value))
+        if self.bounds is None or value is None:
+            return value
+        return self._in_bounds(self.name, value)
+
+    def _in_bounds(self, thing: str, value: float) -> float:
+        if self.bounds is not None and value not in self.bounds:
+            raise ParameterError(self.name, f"{thing} must be in {self.bounds}, got {value:g}")
+        return value
+
+
+# Parameters that the engine uses to lay out the inputs; the body of a loss does not see them.
+BATCH_DIMS = Parameter("batch_dims", int, 1, Interval(0, 8))
+CLASS_AXIS = Parameter("class_axis", int, -1, Interval(-8, 7))
+IGNORE_INDEX = Parameter("ignore_index", int, None, INTEGERS)
+
+
+class Holds(enum.Enum):
+    """What the elements of an input are."""
+
+    FLOATS = "floating-point numbers"
+    NUMBERS = "numbers, floating-point or integer"
+    CLASSES = "class indices, or a probability of each class"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a loss."""
+
+    name: str
+    description: str
+    holds: Holds = Holds.FLOATS
+    differentiable: Differentiable = Differentiable.NO
+    domain: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a body returns: the value of each example or element, and gradients.
+
+    A gradient that is only wanted on request is a function that computes it.
+    """
+
+    value: Array
+    gradients: Mapping[str, Gradient]
+
+    def gradient(self, name: str) -> Array:
+        """The gradient with respect to an input."""
+        found = self.gradients[name]
+        return found() if callable(found) else found
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A case worked by hand: one example in, its value and gradient out."""
+
+    inputs: Mapping[str, Any]
+    value: float
+    gradients: Mapping[str, Any]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CudaText:
+    """Scalar CUDA of one variant of a loss, and when it applies.
+
+    ``when`` holds values of enum parameters; ``targets_are_classes`` tells class indices from
+    distributions, None where the loss knows no indices.
+    """
+
+    text: str
+    when: Mapping[str, Any] = field(default_factory=dict)
+    targets_are_classes: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A declared loss."""
+
+    name: str
+    shape: Shape
+    body: Callable[..., Evaluation]
+    inputs: tuple[Input, ...]
+    parameters: tuple[Parameter, ...]
+    layout_parameters: tuple[Parameter, ...]
+    examples: tuple[Example, ...]
+    cuda: tuple[CudaText, ...]
+    kink_distance: Callable[..., Array] | None
+    summary: str
+    formula: str
+    reference: str
+
+    @property
+    def message(self) -> str:
+        """The name of its protobuf message: ``CrossEntropy`` for ``cross_entropy``."""
+        return "".join(word.capitalize() for word in self.name.split("_"))
+
+    @property
+    def all_parameters(self) -> tuple[Parameter, ...]:
+        """Those of the body and those of the layout."""
+        return self.layout_parameters + self.parameters
+
+    def input(self, name: str) -> Input:
+        """The input of that name; KeyError if there is none."""
+        return next(i for i in self.inputs if i.name == name)
+
+    def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Fills in defaults and checks bounds.
+
+        Raises:
+            ParameterError: for an unknown parameter or one out of bounds.
+        """
+        known = {parameter.name: parameter for parameter in self.all_parameters}
+        for name in given:
+            if name not in known:
+                raise ParameterError(
+                    name, f"{name} must be a parameter of {self.message}, got {given[name]!r}"
+                )
+        return {
+            name: parameter.checked(given.get(name, parameter.default))
+            for name, parameter in known.items()
+        }
+
+
+def loss(
+    shape: Shape,
+    *,
+    inputs: tuple[Input, ...],
+    examples: tuple[Example, ...],
+    layout: tuple[Parameter, ...] = (),
+    cuda: tuple[CudaText, ...] = (),
+    kink_distance: Callable[..., Array] | None = None,
+) -> Callable[[Callable[..., Evaluation]], Loss]:
+    """Turns a body into a declared loss.
+
+    The body is ``body(xp, *inputs, **parameters) -> Evaluation`` over C-contiguous tiles of one
+    floating-point type; ``xp`` is NumPy or CuPy.
+    POINTWISE: all inputs have the same two axes, and so has the value.
+    ROWWISE: axis 0 counts examples and axis 1 classes; class indices have axis 0 only.
+    A row of a result may depend on that row alone, which holds if the last axis is all that is
+    reduced.  Keyword-only parameters with annotations are the schema; the docstring holds the
+    summary, the formula (indented) and, after "Reference:", the source.
+
+    ``kink_distance(*inputs, **parameters)`` tells how far each element is from where the value has
+    no derivative.  ``layout`` names the parameters that the engine uses.
+    """
+
+    def declare(body: Callable[..., Evaluation]) -> Loss:
+        summary, formula, reference = _documentation(body)
+        return Loss(
+            name=body.__name__,
+            shape=shape,
+            body=body,
+            inputs=inputs,
+            parameters=tuple(_parameters(body)),
+            layout_parameters=layout,
+            examples=examples,
+            cuda=cuda,
+            kink_distance=kink_distance,
+            summary=summary,
+            formula=formula,
+            reference=reference,
+        )
+
+    return declare
+
+
+def _parameters(body: Callable[..., Evaluation]) -> list[Parameter]:
+    found = []
+    for item in inspect.signature(body).parameters.values():
+        if item.kind is not item.KEYWORD_ONLY:
+            continue
+        if get_origin(item.annotation) is Annotated:
+            annotated, bounds = get_args(item.annotation)
+        else:
+            annotated, bounds = item.annotation, None
+        found.append(Parameter(item.name, annotated, item.default, bounds))
+    return found
+
+
+def _documentation(body: Callable[..., Evaluation]) -> tuple[str, str, str]:
+    """The summary line, the first indented block and the text after "Reference:"."""
+    text = inspect.cleandoc(body.__doc__ or "")
+    formula = re.search(r"(?:^    .*\n?)+", text, re.MULTILINE)
+    reference = re.search(r"^Reference:\s*(.*)", text, re.MULTILINE | re.DOTALL)
+    if not formula or not reference:
+        raise TypeError(f"{body.__name__} must document its formula and reference")
+    lines = " ".join(reference[1].split())
+    return text.splitlines()[0], textwrap.dedent(formula[0]).rstrip(), lines
+
+
+# What most losses take.
+PREDICTIONS = Input(
+    "predictions", "what the model says", differentiable=Differentiable.BY_DEFAULT
+)
+REGRESSION_TARGETS = Input(
+    "targets", "what it should have said", differentiable=Differentiable.ON_REQUEST
+)
+NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})

@@ -1,0 +1,68 @@
+"""The softmax of a tile of rows, in the parts that keep full relative accuracy.
+
+With m the largest logit of a row and e_j = exp(x_j - m), the term of the largest itself is exactly 1
+and is kept apart from the ``rest``.  Then
+
+    log sum exp(x) - x_t = (m - x_t) + log1p(rest)
+    1 - p_t = (sum of e_j over j != t) / (1 + rest)
+
+neither of which subtracts nearly equal numbers, however confident the prediction is.  The textbook
+form log(1 + rest) - log(e_t) is exactly 0 in float32 once the margin exceeds 17.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lossd.losses._declare import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax:
+    """A softmax over the last axis; every array but ``exponentials`` has one number a row."""
+
+    logits: Array
+    rows: Array  # 0, 1, 2, ...
+    best: Array  # index of the largest logit, the lowest one of several
+    largest: Array
+    exponentials: Array  # exp(logits - largest); belongs to the caller from here on
+    rest: Array  # sum of the exponentials without that of ``best``
+
+    @property
+    def total(self) -> Array:
+        """Sum of the exponentials."""
+        return 1 + self.rest
+
+    def negative_log(self, xp: Any, classes: Array) -> Array:
+        """-log p of one class a row."""
+        margin = self.largest - self.logits[self.rows, classes]
+        # Where the class is the best the margin is 0, also for an infinite logit (inf - inf).
+        return xp.where(classes == self.best, 0, margin) + xp.log1p(self.rest)
+
+    def negative_logs(self, xp: Any) -> Array:
+        """-log p of every class."""
+        margins = self.largest[:, None] - self.logits
+        margins[self.rows, self.best] = 0
+        return margins + xp.log1p(self.rest)[:, None]
+
+    def others(self, xp: Any, classes: Array) -> Array:
+        """(1 - p) times ``total`` for one class a row."""
+        own = self.exponentials[self.rows, classes]
+        # The largest one, which is 1, is among the others: nothing cancels.
+        return xp.where(classes == self.best, self.rest, 1 + (self.rest - own))
+
+
+def softmax(xp: Any, logits: Array) -> Softmax:
+    """Computes the softmax of each row of a C-contiguous array.
+
+    A logit of -inf is a class of probability 0.  A single +inf is a class of probability 1.  Rows
+    with NaN, with several +inf or with nothing but -inf become NaN.
+    """
+    rows = xp.arange(len(logits))
+    best = logits.argmax(axis=-1)
+    largest = logits[rows, best]
+    exponentials = logits - largest[:, None]
+    xp.exp(exponentials, out=exponentials)
+    exponentials[rows, best] = 0
+    rest = exponentials.sum(axis=-1)
+    exponentials[rows, best] = 1
+    return Softmax(logits, rows, best, largest, exponentials, rest)

@@ -1,0 +1,147 @@
+"""Binary cross-entropy: independent yes-or-no questions."""
+
+from typing import Annotated, Any
+
+from lossd.losses._declare import (
+    BATCH_DIMS,
+    NONNEGATIVE,
+    PREDICTIONS,
+    UNIT,
+    Array,
+    Differentiable,
+    DistributionKind,
+    Evaluation,
+    Example,
+    Holds,
+    Input,
+    Shape,
+    Vector,
+    loss,
+)
+
+LOG_2 = 0.6931471805599453
+LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to
+
+
+@loss(
+    Shape.POINTWISE,
+    inputs=(
+        PREDICTIONS,
+        Input(
+            "targets",
+            "the probability of yes: 0, 1 or between",
+            holds=Holds.NUMBERS,
+            differentiable=Differentiable.ON_REQUEST,
+            domain=UNIT,
+        ),
+    ),
+    layout=(BATCH_DIMS,),
+    examples=(
+        Example(
+            {"predictions": [0.0], "targets": [1.0]},
+            value=LOG_2,
+            gradients={"predictions": [-0.5], "targets": [0.0]},
+        ),
+        Example(
+            {"predictions": [0.0], "targets": [0.5]},
+            parameters={"positive_weights": [3.0]},
+            value=2 * LOG_2,
+            gradients={"predictions": [-0.5], "targets": [2 * LOG_2]},
+        ),
+        Example(
+            {"predictions": [0.5], "targets": [0.0]},
+            parameters={"prediction_kind": DistributionKind.PROBABILITIES, "label_smoothing": 0.5},
+            value=LOG_2,
+            gradients={"predictions": [1.0], "targets": [0.0]},
+        ),
+        Example(
+            {"predictions": [-LOG_2], "targets": [0.0]},
+            parameters={"prediction_kind": DistributionKind.LOG_PROBABILITIES},
+            value=LOG_2,
+            gradients={"predictions": [1.0], "targets": [0.0]},
+        ),
+    ),
+)
+def binary_cross_entropy(
+    xp: Any,
+    predictions: Array,
+    targets: Array,
+    *,
+    prediction_kind: DistributionKind = DistributionKind.LOGITS,
+    positive_weights: Annotated[Vector, NONNEGATIVE] = (),
+    label_smoothing: Annotated[float, UNIT] = 0.0,
+) -> Evaluation:
+    """Negative log-likelihood of independent yes-or-no answers.
+
+        value = -(w y log p + (1 - y) log(1 - p)),  p = sigmoid(x),  w = positive weight
+        gradient = (1 - y) p - w y (1 - p)
+        label smoothing e: y becomes y (1 - e) + e / 2
+
+    With probabilities both logarithms are clamped at -100 and the gradient is that of the clamped
+    function.  Infinite logits that agree with the target give 0.
+
+    Reference: D. R. Cox, The regression analysis of binary sequences, 1958.
+    """
+    if label_smoothing:
+        targets = targets * (1 - label_smoothing) + label_smoothing / 2
+    yes, no = _COSTS[prediction_kind](xp, predictions)
+    positive = targets * positive_weights if len(positive_weights) else targets
+    negative = 1 - targets
+    value = _weighed(xp, positive, yes[0]) + _weighed(xp, negative, no[0])
+    gradient = positive * yes[1]
+    gradient += negative * no[1]
+
+    def by_targets() -> Array:
+        weighed = yes[0] * positive_weights if len(positive_weights) else yes[0]
+        return (weighed - no[0]) * (1 - label_smoothing)
+
+    return Evaluation(value, {"predictions": gradient, "targets": by_targets})
+
+
+Cost = tuple[Array, Array]  # of an answer that turns out to be true: -log of it, and the derivative
+
+
+def _weighed(xp: Any, share: Array, cost: Array) -> Array:
+    """Share times cost, where a share of 0 takes nothing of an infinite cost."""
+    product = share * cost
+    # One test of the whole tile is cheaper than a selection in each.
+    return product if xp.isfinite(cost).all() else xp.where(share == 0, 0, product)
+
+
+def _cost_of_logits(xp: Any, logits: Array) -> tuple[Cost, Cost]:
+    tail = xp.exp(-abs(logits))  # in (0, 1]: nothing overflows
+    common = xp.log1p(tail)
+    large = 1 / (1 + tail)
+    small = tail * large
+    is_yes = logits >= 0
+    yes = xp.maximum(-logits, 0) + common
+    no = xp.maximum(logits, 0) + common
+    return (yes, -xp.where(is_yes, small, large)), (no, xp.where(is_yes, large, small))
+
+
+def _cost_of_log_probabilities(xp: Any, logs: Array) -> tuple[Cost, Cost]:
+    probability_of_no = -xp.expm1(logs)
+    return (-logs, xp.full_like(logs, -1)), (
+        -xp.log(probability_of_no),
+        xp.exp(logs) / probability_of_no,
+    )
+
+
+def _cost_of_probabilities(xp: Any, probabilities: Array) -> tuple[Cost, Cost]:
+    return (
+        _clamped(xp, xp.log(probabilities), -1 / probabilities),
+        _clamped(xp, xp.log1p(-probabilities), 1 / (1 - probabilities)),
+    )
+
+
+def _clamped(xp: Any, logs: Array, slope: Array) -> Cost:
+    """Where the logarithm is clamped, nothing depends on the probability any more."""
+    below = logs < LOWEST_LOG
+    return -xp.where(below, LOWEST_LOG, logs), xp.where(below, 0, slope)
+
+
+_COSTS = {
+    DistributionKind.LOGITS: _cost_of_logits,
+    DistributionKind.LOG_PROBABILITIES: _cost_of_log_probabilities,
+    DistributionKind.PROBABILITIES: _cost_of_probabilities,
+}
