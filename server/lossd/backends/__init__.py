@@ -1,0 +1,85 @@
+"""Where losses are computed: on the CPU with NumPy, or on a GPU with CuPy.
+
+A backend takes a laid-out batch and writes values and scaled gradients into buffers that the caller
+provides; what follows from the values (sums, statuses) is the same code for every backend.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.batch import Batch
+from lossd.reduction import Flags, Floats
+
+Array = npt.NDArray[Any]
+Checkpoint = Callable[[], None]
+
+# Rows are summed in blocks of about this many elements, and tiles are whole blocks.  128 Ki elements
+# are 512 KiB in float32: large enough that a tile's time is not the interpreter's, small enough that
+# the tile, its gradient and a temporary stay in the second-level cache.
+BLOCK_ELEMENTS = 1 << 17
+
+
+def block_rows(length: int) -> int:
+    """How many rows are summed together: it depends on the length of a row alone."""
+    return max(1, BLOCK_ELEMENTS // length)
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """Where the results go.
+
+    ``values`` has one number a row, of the compute type; None if nobody wants them.
+    ``gradients`` have the shape (rows, length) and the type that is sent.
+    """
+
+    values: Array | None
+    gradients: Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What is left beside the buffers.
+
+    ``sums`` are the weighted sums of the values over blocks of rows, in index order.
+    ``nonfinite`` flags the rows whose value or gradient is not finite.
+    """
+
+    sums: Floats
+    nonfinite: Flags
+
+
+class Backend(Protocol):
+    """Computes batches."""
+
+    @property
+    def name(self) -> str:
+        """What callers know it by: "numpy" or "cupy"."""
+
+    @property
+    def device(self) -> str:
+        """The device, in words."""
+
+    def evaluate(
+        self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool, checkpoint: Checkpoint
+    ) -> Evaluated:
+        """Computes values and scaled gradients of a batch.
+
+        Silent rows are exactly 0.  With ``zero_nonfinite``, rows that are not finite are made 0 and
+        stay flagged.  ``checkpoint`` is called between tiles and may raise to stop.
+
+        Raises:
+            InvalidRequest: for a target outside its domain, or a parameter that the body refuses.
+            TooLarge: if the device has not the memory.
+        """
+
+    def close(self) -> None:
+        """Ends its threads and gives back what it holds."""
+
+
+def nonfinite_rows(array: Array) -> Flags:
+    """Which rows of a two-dimensional array hold a number that is not finite."""
+    return ~np.isfinite(array).all(axis=-1)

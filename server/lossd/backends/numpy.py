@@ -1,0 +1,238 @@
+"""Losses on the CPU: tiles of a batch, run by a pool of threads.
+
+A tile fits the second-level cache.  Its inputs are read once; its values and gradients are scaled
+while they are still there and are written once, to their place in the reply.  NumPy lets other
+threads run while it computes, so threads are enough.
+"""
+
+import itertools
+import math
+import platform
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.backends import (
+    BLOCK_ELEMENTS,
+    Array,
+    Buffers,
+    Checkpoint,
+    Evaluated,
+    block_rows,
+    nonfinite_rows,
+)
+from lossd.batch import Batch, Operand, domain_error
+from lossd.losses import Evaluation, Shape
+
+
+class NumpyBackend:
+    """Computes on the CPU with a pool of ``threads`` threads, shared by all calls."""
+
+    name = "numpy"
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lossd-compute")
+
+    @property
+    def device(self) -> str:
+        """The device, in words."""
+        return f"{platform.machine()} CPU, {self.threads} threads"
+
+    def evaluate(
+        self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool, checkpoint: Checkpoint
+    ) -> Evaluated:
+        """See ``Backend.evaluate``."""
+        run = _Run(batch, buffers, zero_nonfinite)
+        tiles = list(_tiles(batch))
+
+        def work(index: int) -> None:
+            checkpoint()
+            run.tile(tiles[index])
+
+        try:
+            self._for_each(len(tiles), work)
+        except _OutsideDomainError as error:
+            # Tiles run in any order; the whole tensor is looked at again for the first element.
+            raise domain_error(error.operand, batch.plan.silent) from None
+        return run.finished()
+
+    def _for_each(self, count: int, work: Callable[[int], None]) -> None:
+        """Calls ``work`` with 0 to ``count`` - 1, on the pool where that pays."""
+        if count <= 1 or self.threads == 1:
+            for index in range(count):
+                work(index)
+            return
+        indices = itertools.count()
+        failures: list[BaseException] = []
+
+        def drain() -> None:
+            while not failures and (index := next(indices)) < count:
+                try:
+                    work(index)
+                except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+                    failures.append(error)
+
+        futures = [self._pool.submit(drain) for _ in range(min(self.threads, count))]
+        for future in futures:
+            future.result()
+        if failures:
+            raise failures[0]
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pool.shutdown()
+
+
+class _OutsideDomainError(Exception):
+    def __init__(self, operand: Operand) -> None:
+        super().__init__()
+        self.operand = operand
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """Some rows, and of a row that is too long for the cache some columns."""
+
+    rows: slice
+    columns: slice
+    segment: int  # which part of its row it is
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        return self.rows, self.columns
+
+
+def _segments(batch: Batch) -> int:
+    """Into how many parts a row is cut: only pointwise losses can be."""
+    if batch.loss.shape is not Shape.POINTWISE:
+        return 1
+    return math.ceil(batch.length / BLOCK_ELEMENTS)
+
+
+def _tiles(batch: Batch) -> list[_Tile]:
+    """Tiles of one block each, whose bounds depend on the shape alone."""
+    step = block_rows(batch.length)
+    segments = _segments(batch)
+    width = BLOCK_ELEMENTS if segments > 1 else batch.length
+    return [
+        _Tile(
+            slice(start, min(start + step, batch.rows)),
+            slice(segment * width, min((segment + 1) * width, batch.length)),
+            segment,
+        )
+        for start in range(0, batch.rows, step)
+        for segment in range(segments)
+    ]
+
+
+class _Run:
+    """One evaluation: every tile writes to places of its own, so no lock is needed."""
+
+    def __init__(self, batch: Batch, buffers: Buffers, zero_nonfinite: bool) -> None:  # noqa: FBT001
+        self._batch = batch
+        self._buffers = buffers
+        self._zero_nonfinite = zero_nonfinite
+        self._step = block_rows(batch.length)
+        self._sums = np.zeros(math.ceil(batch.rows / self._step))
+        self._nonfinite = np.zeros(batch.rows, np.bool_)
+        # Sums over the parts of long rows; they become values when all parts are there.
+        self._parts = np.zeros((batch.rows, _segments(batch)))
+
+    def tile(self, tile: _Tile) -> None:
+        """Computes one tile."""
+        with np.errstate(all="ignore"):
+            evaluation = self._evaluate(tile)
+            for name, buffer in self._buffers.gradients.items():
+                self._write_gradient(tile, evaluation.gradient(name), buffer[tile.window])
+            if self._parts.shape[1] == 1:
+                self._write_values(tile.rows, self._example_values(evaluation.value))
+            else:
+                self._parts[tile.rows, tile.segment] = np.add.reduce(evaluation.value, axis=-1)
+
+    def _evaluate(self, tile: _Tile) -> Evaluation:
+        batch = self._batch
+        operands = [self._read(operand, tile) for operand in batch.operands]
+        vectors = {p.name for p in batch.loss.parameters if p.is_vector}
+        parameters = {
+            name: value[tile.columns] if name in vectors and len(value) else value
+            for name, value in batch.parameters.items()
+        }
+        return batch.loss.body(np, *operands, **parameters)
+
+    def _read(self, operand: Operand, tile: _Tile) -> Array:
+        if operand.is_classes:
+            return operand.rows[tile.rows]
+        values = operand.rows[tile.window]
+        self._check_domain(operand, values, tile)
+        return np.ascontiguousarray(values, self._batch.dtype)
+
+    def _check_domain(self, operand: Operand, values: Array, tile: _Tile) -> None:
+        if operand.input.domain is None:
+            return
+        wrong = operand.input.domain.outside(values)
+        silent = self._batch.plan.silent
+        if silent is not None:
+            wrong[silent[tile.rows]] = False
+        if wrong.any():
+            raise _OutsideDomainError(operand)
+
+    def _write_gradient(self, tile: _Tile, gradient: Array, out: Array) -> None:
+        np.multiply(gradient, self._scale(tile.rows), out=out, casting="unsafe")
+        silent = self._batch.plan.silent
+        if silent is not None:
+            out[silent[tile.rows]] = 0
+        # A sum is the quickest look at every element: it is finite only if all of them are.
+        if out.dtype.itemsize >= 4 and np.isfinite(np.add.reduce(out, axis=None)):
+            return
+        self._nonfinite[tile.rows] |= nonfinite_rows(out)
+
+    def _scale(self, rows: slice) -> Any:
+        batch = self._batch
+        scale = batch.plan.gradient_scale
+        if batch.loss.shape is Shape.POINTWISE:
+            scale = scale / batch.length
+        if isinstance(scale, float):
+            return batch.dtype.type(scale)
+        return scale[rows, None].astype(batch.dtype)
+
+    def _example_values(self, value: Array) -> Array:
+        """One value a row: elements of pointwise losses are averaged."""
+        if value.ndim == 1:
+            return value
+        if self._batch.length == 1:
+            return value[:, 0]
+        return np.add.reduce(value, axis=-1) / self._batch.dtype.type(self._batch.length)
+
+    def _write_values(self, rows: slice, values: Array) -> None:
+        plan = self._batch.plan
+        if plan.silent is not None:
+            values[plan.silent[rows]] = 0
+        wrong = ~np.isfinite(values)
+        if wrong.any():
+            self._nonfinite[rows] |= wrong
+        if self._zero_nonfinite:
+            values[self._nonfinite[rows]] = 0
+        if self._buffers.values is not None:
+            self._buffers.values[rows] = values
+        weights = None if plan.weights is None else plan.weights[rows]
+        products = values.astype(np.float64)
+        self._sums[rows.start // self._step] = (
+            products if weights is None else products * weights
+        ).sum()
+
+    def finished(self) -> Evaluated:
+        """What is left to do when every tile is done."""
+        with np.errstate(all="ignore"):
+            if self._parts.shape[1] > 1:
+                means = np.add.reduce(self._parts, axis=-1) / self._batch.length
+                values = means.astype(self._batch.dtype)
+                for row in range(self._batch.rows):  # rows this long are blocks of one
+                    self._write_values(slice(row, row + 1), values[row : row + 1])
+            if self._zero_nonfinite and self._nonfinite.any():
+                for buffer in self._buffers.gradients.values():
+                    buffer[self._nonfinite] = 0
+        return Evaluated(self._sums, self._nonfinite)

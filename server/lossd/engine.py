@@ -1,0 +1,137 @@
+"""A job in, a result out.  The engine knows losses and backends, and no wire.
+
+It lays the batch out, lets the backend fill the buffers that will be sent, and makes the aggregate
+from what is left.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.backends import Array, Backend, Buffers, Checkpoint
+from lossd.batch import Batch, Job, Operand, lay_out, parameter_error
+from lossd.errors import InvalidRequest
+from lossd.losses import ParameterError
+from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction, RowPlan
+
+Allocate = Callable[[tuple[int, ...], npt.DTypeLike], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The result of one job: numbers, and buffers that can be sent as they are.
+
+    ``loss`` is None under ``Reduction.NONE``; ``per_example`` where it was not asked for.
+    ``nonfinite_examples`` holds flat indices, ascending.
+    """
+
+    loss: float | None
+    loss_sum: float
+    weight_sum: float
+    example_count: int
+    ignored_count: int
+    nonfinite_examples: npt.NDArray[np.int64]
+    per_example: Array | None
+    gradients: Mapping[str, Array]
+    backend: str
+
+
+class Engine:
+    """Runs jobs on a backend; may be called from many threads."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def run(
+        self, job: Job, *, allocate: Allocate = np.empty, checkpoint: Checkpoint = lambda: None
+    ) -> Result:
+        """Computes a job.
+
+        ``allocate(shape, dtype)`` makes the arrays of the result, wherever they are to live.
+        ``checkpoint`` is called between tiles and may raise to stop the work.
+
+        Raises:
+            InvalidRequest: if the caller broke a rule.
+            TooLarge: if the device has not the memory.
+        """
+        batch = lay_out(job)
+        if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
+            raise InvalidRequest(
+                "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
+            )
+        values = allocate(batch.example_shape, batch.dtype) if job.per_example else None
+        outputs = {name: _output(batch.operand(name), allocate) for name in batch.gradients}
+        buffers = Buffers(
+            None if values is None else values.reshape(-1),
+            {name: output.rows for name, output in outputs.items()},
+        )
+        try:
+            evaluated = self.backend.evaluate(
+                batch,
+                buffers,
+                zero_nonfinite=job.nonfinite is NonfinitePolicy.ZERO,
+                checkpoint=checkpoint,
+            )
+        except ParameterError as error:  # a rule between parameters, which the body knows
+            raise parameter_error(job.loss, error) from error
+        nonfinite = np.flatnonzero(evaluated.nonfinite)
+        if job.nonfinite is NonfinitePolicy.ERROR and len(nonfinite):
+            raise _nonfinite_error(batch, nonfinite)
+        loss_sum = float(evaluated.sums.sum())
+        return Result(
+            loss=_aggregate(job, batch.plan, loss_sum),
+            loss_sum=loss_sum,
+            weight_sum=batch.plan.weight_sum,
+            example_count=batch.plan.example_count,
+            ignored_count=batch.plan.ignored_count,
+            nonfinite_examples=nonfinite,
+            per_example=values,
+            gradients={name: output.finished() for name, output in outputs.items()},
+            backend=self.backend.name,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """A gradient in the making: ``rows`` is what the backend fills, ``array`` what is returned."""
+
+    array: Array
+    rows: Array
+    class_axis: int | None
+
+    def finished(self) -> Array:
+        """Brings the rows back into the caller's layout, where that is another one."""
+        if self.class_axis is not None and self.class_axis != self.array.ndim - 1:
+            moved = np.moveaxis(self.array, self.class_axis, -1)
+            moved[...] = self.rows.reshape(moved.shape)
+        return self.array
+
+
+def _output(operand: Operand, allocate: Allocate) -> _Output:
+    array = allocate(operand.shape, operand.rows.dtype)
+    axis = operand.class_axis
+    if axis is None or axis == array.ndim - 1:
+        return _Output(array, array.reshape(operand.rows.shape), axis)
+    return _Output(array, np.empty(operand.rows.shape, operand.rows.dtype), axis)
+
+
+def _aggregate(job: Job, plan: RowPlan, loss_sum: float) -> float | None:
+    if job.reduction is Reduction.NONE:
+        return None
+    if plan.is_empty:
+        return np.nan if job.empty is EmptyPolicy.NAN else 0.0
+    return loss_sum / plan.divisor
+
+
+def _nonfinite_error(batch: Batch, nonfinite: npt.NDArray[np.int64]) -> InvalidRequest:
+    index = int(nonfinite[0])
+    return InvalidRequest(
+        f"examples must have a finite {batch.loss.name} and gradient, got {len(nonfinite)} that "
+        f"have not, the first at {index}",
+        reason="NONFINITE_RESULT",
+        field="nonfinite",
+        details={"index": index, "count": len(nonfinite)},
+    )

@@ -1,0 +1,77 @@
+"""What can go wrong, without a word of gRPC.
+
+    LossdError
+    ├─ InvalidRequest        the caller can fix it
+    │  ├─ InvalidParameter   a parameter of the loss
+    │  └─ InvalidTensor      an input, the weights, the mask or the cotangent
+    ├─ UnknownLoss           this server does not know it
+    ├─ TooLarge              it exceeds a limit or the memory there is
+    ├─ Abandoned             nobody waits for the answer any more
+    └─ BackendUnavailable    the server cannot start with what it was told to use
+
+Messages read "<thing> must <rule>, got <value>".  ``field`` is the path of the request's field at
+fault and ``details`` repeats the numbers of the message, so that nobody parses prose.
+"""
+
+from collections.abc import Mapping
+
+
+class LossdError(Exception):
+    """The root of the tree; ``reason`` is its UPPER_SNAKE name."""
+
+    reason = "INTERNAL"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str = "",
+        reason: str = "",
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.reason = reason or self.reason
+        self.details = {name: str(value) for name, value in (details or {}).items()}
+
+
+class InvalidRequest(LossdError):  # noqa: N818 - the tree reads better without "Error"
+    """The request breaks a rule that the caller can keep."""
+
+    reason = "INVALID_REQUEST"
+
+
+class InvalidParameter(InvalidRequest):
+    """A parameter of the loss is unknown or out of bounds."""
+
+    reason = "INVALID_PARAMETER"
+
+
+class InvalidTensor(InvalidRequest):
+    """A tensor is missing, unknown, or of the wrong type, shape or value."""
+
+    reason = "INVALID_TENSOR"
+
+
+class UnknownLoss(LossdError):  # noqa: N818
+    """The request names no loss that this server knows."""
+
+    reason = "UNKNOWN_LOSS"
+
+
+class TooLarge(LossdError):  # noqa: N818
+    """The request exceeds a limit, or the memory there is."""
+
+    reason = "TOO_LARGE"
+
+
+class Abandoned(LossdError):  # noqa: N818
+    """The call was cancelled or its deadline has passed."""
+
+    reason = "ABANDONED"
+
+
+class BackendUnavailable(LossdError):  # noqa: N818
+    """The backend that was asked for cannot be used here."""
+
+    reason = "BACKEND_UNAVAILABLE"

@@ -1,0 +1,173 @@
+"""Weights, mask, reduction, normalizer and cotangent: applied once, so that no loss sees them.
+
+A loss gives v_i and its derivatives.  With s_i the weight of the example, d_i the loss's own
+denominator and c_i the cotangent:
+
+    loss      sum_i s_i v_i / divisor
+    gradient  c_i s_i v_i' / divisor
+
+Everything but v_i is known before the loss is computed, so a tile's gradient is scaled while it is
+still in the cache and goes straight to its place in the reply.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.errors import InvalidRequest
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+class Reduction(enum.Enum):
+    """How the losses of the examples become one number."""
+
+    MEAN = "mean"
+    BATCH_MEAN = "batch_mean"
+    SUM = "sum"
+    NONE = "none"
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it divides."""
+        return self in (Reduction.MEAN, Reduction.BATCH_MEAN)
+
+
+class EmptyPolicy(enum.Enum):
+    """What to answer when nothing is kept."""
+
+    ZERO = "zero"
+    NAN = "nan"
+    ERROR = "error"
+
+
+class NonfinitePolicy(enum.Enum):
+    """What to do with examples whose loss or gradient is not finite."""
+
+    PROPAGATE = "propagate"
+    ZERO = "zero"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """What is done to each row of a batch, whatever the loss.
+
+    ``silent`` rows (ignored, or of weight 0) contribute exactly nothing; None where there is none.
+    ``weights`` are the sample weights; None for 1.  ``gradient_scale`` is one number or one a row.
+    """
+
+    silent: Flags | None
+    weights: Floats | None
+    gradient_scale: float | Floats
+    divisor: float
+    example_count: int
+    ignored_count: int
+    weight_sum: float
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to average."""
+        return self.example_count == 0 or self.divisor == 0
+
+
+def plan_rows(
+    rows: int,
+    *,
+    ignored: Flags | None,
+    weights: Floats | None,
+    denominators: Floats | None,
+    cotangent: float | Floats,
+    reduction: Reduction,
+    normalizer: float | None,
+) -> RowPlan:
+    """Decides everything about the rows that does not depend on the loss's value.
+
+    Raises:
+        InvalidRequest: for a normalizer without a mean, or one that is not in (0, inf).
+    """
+    _check_normalizer(normalizer, reduction)
+    ignored_count = 0 if ignored is None else int(ignored.sum())
+    silent = _union(ignored, _zero(weights), _zero(denominators))
+    example_count = rows - ignored_count
+    weight_sum = _weight_sum(example_count, silent, weights, denominators)
+    divisor = _divisor(reduction, normalizer, weight_sum, example_count)
+    scale: float | Floats = cotangent if weights is None else cotangent * weights
+    return RowPlan(
+        silent=silent,
+        weights=weights,
+        gradient_scale=scale / divisor if divisor else 0.0,
+        divisor=divisor,
+        example_count=example_count,
+        ignored_count=ignored_count,
+        weight_sum=weight_sum,
+    )
+
+
+def _check_normalizer(normalizer: float | None, reduction: Reduction) -> None:
+    if normalizer is None:
+        return
+    if not reduction.is_mean:
+        raise InvalidRequest(
+            f"normalizer must go with the reductions mean and batch_mean, got {reduction.value}",
+            field="normalizer",
+        )
+    if not 0 < normalizer < np.inf:
+        raise InvalidRequest(
+            f"normalizer must be in (0, inf), got {normalizer:g}", field="normalizer"
+        )
+
+
+def _zero(values: Floats | None) -> Flags | None:
+    if values is None:
+        return None
+    found = values == 0
+    return found if found.any() else None
+
+
+def _union(*flags: Flags | None) -> Flags | None:
+    present = [flag for flag in flags if flag is not None]
+    if not present:
+        return None
+    return np.logical_or.reduce(present)
+
+
+def _weight_sum(
+    example_count: int, silent: Flags | None, weights: Floats | None, denominators: Floats | None
+) -> float:
+    """Sum of s d over the kept rows; the products of silent rows are 0 or not to be looked at."""
+    if weights is None and denominators is None:
+        return float(example_count)
+    product = _product(weights, denominators)
+    return float(product.sum() if silent is None else product[~silent].sum())
+
+
+def _product(weights: Floats | None, denominators: Floats | None) -> Floats:
+    if weights is None or denominators is None:
+        return weights if denominators is None else denominators  # type: ignore[return-value]  # one is set
+    return weights * denominators
+
+
+def _divisor(
+    reduction: Reduction, normalizer: float | None, weight_sum: float, example_count: int
+) -> float:
+    if not reduction.is_mean:
+        return 1.0
+    if normalizer is not None:
+        return normalizer
+    return weight_sum if reduction is Reduction.MEAN else float(example_count)
+
+
+def block_sums(values: npt.NDArray[Any], weights: Floats | None, block: int) -> Floats:
+    """Sums s v in float64 over blocks of ``block`` rows, in index order.
+
+    A block starts at a multiple of ``block`` wherever the caller cuts, so the sums have the same
+    bits however the rows were split into tiles.
+    """
+    products = values.astype(np.float64) if weights is None else values * weights
+    starts = range(0, len(products), block)
+    return np.array([products[start : start + block].sum() for start in starts])
