@@ -32,6 +32,8 @@ type_of_dtype = MappingProxyType(
 )
 dtype_of_type = MappingProxyType({kind: dtype for dtype, kind in type_of_dtype.items()})
 
+Array = npt.NDArray[Any]
+
 MAX_AXES = 8
 
 
@@ -44,7 +46,7 @@ class TensorError(ValueError):
         self.field = field
 
 
-def read(tensor: v1.Tensor) -> npt.NDArray[Any]:
+def read(tensor: v1.Tensor) -> Array:
     """Returns the tensor as a read-only array over its bytes.
 
     Raises:
@@ -84,7 +86,7 @@ def _checked_shape(tensor: v1.Tensor) -> tuple[int, ...]:
     return shape
 
 
-def fill(tensor: v1.Tensor, array: npt.NDArray[Any]) -> None:
+def fill(tensor: v1.Tensor, array: Array) -> None:
     """Writes an array into a ``Tensor`` message, in C order and little endian.
 
     Raises:

@@ -230,9 +230,7 @@ def _lay_out_pointwise(
     if length == 0:
         raise _shape_error(first.name, "at least one element an example", shape)
     rows = math.prod(example_shape)
-    operands = tuple(
-        Operand(i, arrays[i.name].reshape(rows, length), shape) for i in loss.inputs
-    )
+    operands = tuple(Operand(i, arrays[i.name].reshape(rows, length), shape) for i in loss.inputs)
     return _Layout(operands, example_shape, rows, length)
 
 
@@ -387,7 +385,9 @@ def _per_example(name: str, array: Array, layout: _Layout) -> Array:
 
 def _numbers(name: str, array: Array) -> None:
     if not _is_number(array):
-        raise InvalidTensor(f"{name} must be numbers, got {array.dtype.name}", field=f"{name}.dtype")
+        raise InvalidTensor(
+            f"{name} must be numbers, got {array.dtype.name}", field=f"{name}.dtype"
+        )
 
 
 def _weights(weights: Array | None, layout: _Layout, ignored: Flags | None) -> Floats | None:

@@ -14,11 +14,14 @@ The details come as ``google.rpc.Status`` in the trailing metadata; they are rea
 by grpcio-status, which would be one more dependency for ten lines.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
+from typing import Any
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
@@ -116,18 +119,18 @@ def from_rpc_error(error: grpc.RpcError) -> LossdError:
     """Returns the exception for a failed call; to be raised ``from`` it."""
     code = error.code()
     details = _details(error)
-    info = _first(details, error_details_pb2.ErrorInfo())
-    ours = info.domain == DOMAIN
-    reason = info.reason if ours else ""
-    violations = _first(details, error_details_pb2.BadRequest()).field_violations
-    retry = next((detail for detail in details if detail.Is(_RETRY_INFO)), None)
-    return _class_of(code, reason)(
+    info = _first(details, error_details_pb2.ErrorInfo)
+    if info.domain != DOMAIN:  # a proxy's, whose reasons mean other things
+        info = error_details_pb2.ErrorInfo()
+    violations = _first(details, error_details_pb2.BadRequest).field_violations
+    retry = _first(details, error_details_pb2.RetryInfo)
+    return _class_of(code, info.reason)(
         error.details() or "",
         code=code.name,
-        reason=reason,
-        metadata=info.metadata if ours else None,
+        reason=info.reason,
+        metadata=info.metadata,
         field=violations[0].field if violations else "",
-        retry_after=None if retry is None else _seconds(retry),
+        retry_after=_seconds(retry.retry_delay) if retry.HasField("retry_delay") else None,
     )
 
 
@@ -135,3 +138,25 @@ def _class_of(code: grpc.StatusCode, reason: str) -> type[LossdError]:
     if code is grpc.StatusCode.UNIMPLEMENTED and reason == "UNKNOWN_LOSS":
         return UnknownLossError  # without the reason it is the method that is missing
     return _class_of_code.get(code, ServerError)
+
+
+def _details(error: grpc.RpcError) -> Sequence[AnyMessage]:
+    metadata: Any = error.trailing_metadata()  # None where the call never left
+    for key, value in metadata or ():
+        if key == DETAILS_KEY:
+            with suppress(DecodeError):  # the code still tells what happened
+                return tuple(status_pb2.Status.FromString(value).details)
+    return ()
+
+
+def _first(details: Sequence[AnyMessage], kind: Any) -> Any:
+    """The first detail of a kind, or an empty message where there is none."""
+    for detail in details:
+        with suppress(DecodeError):
+            if detail.Is(kind.DESCRIPTOR):
+                return kind.FromString(detail.value)
+    return kind()
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9

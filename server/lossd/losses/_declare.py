@@ -291,9 +291,7 @@ def _documentation(body: Callable[..., Evaluation]) -> tuple[str, str, str]:
 
 
 # What most losses take.
-PREDICTIONS = Input(
-    "predictions", "what the model says", differentiable=Differentiable.BY_DEFAULT
-)
+PREDICTIONS = Input("predictions", "what the model says", differentiable=Differentiable.BY_DEFAULT)
 REGRESSION_TARGETS = Input(
     "targets", "what it should have said", differentiable=Differentiable.ON_REQUEST
 )

@@ -7,6 +7,7 @@ from lossd.losses._declare import (
     PREDICTIONS,
     REGRESSION_TARGETS,
     Array,
+    CudaText,
     Evaluation,
     Example,
     Shape,
@@ -18,6 +19,13 @@ from lossd.losses._declare import (
     Shape.POINTWISE,
     inputs=(PREDICTIONS, REGRESSION_TARGETS),
     layout=(BATCH_DIMS,),
+    cuda=(
+        CudaText("""
+            const T residual = prediction - target;
+            value = fabs(residual);
+            gradient = residual > 0 ? T(1) : residual < 0 ? T(-1) : residual;  // 0 and NaN
+        """),
+    ),
     examples=(
         Example(
             {"predictions": [3.0], "targets": [5.5]},

@@ -8,6 +8,7 @@ from lossd.losses._declare import (
     PREDICTIONS,
     UNIT,
     Array,
+    CudaText,
     Differentiable,
     DistributionKind,
     Evaluation,
@@ -36,6 +37,24 @@ LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to
         ),
     ),
     layout=(BATCH_DIMS,),
+    cuda=(
+        CudaText(
+            """
+            const T answer = target * (1 - label_smoothing) + label_smoothing / 2;
+            const T positive = answer * positive_weights[column];
+            const T negative = 1 - answer;
+            const T tail = exp(-fabs(prediction));
+            const T common = log1p(tail);
+            const T large = 1 / (1 + tail);
+            const T small = tail * large;
+            const bool is_yes = prediction >= 0;
+            value = weighed(positive, fmax(-prediction, T(0)) + common)
+                  + weighed(negative, fmax(prediction, T(0)) + common);
+            gradient = negative * (is_yes ? large : small) - positive * (is_yes ? small : large);
+            """,
+            when={"prediction_kind": DistributionKind.LOGITS},
+        ),
+    ),
     examples=(
         Example(
             {"predictions": [0.0], "targets": [1.0]},

@@ -11,6 +11,7 @@ from lossd.losses._declare import (
     PREDICTIONS,
     UNIT,
     Array,
+    CudaText,
     Differentiable,
     DistributionKind,
     Evaluation,
@@ -28,6 +29,27 @@ from lossd.losses._softmax import softmax
 # Half of softmax([0, log 3]) and a label-smoothed row, by hand.
 LOG_3, LOG_4 = 1.0986122886681098, 1.3862943611198906
 
+# A target for each class: see _from_distributions, whose steps these are.
+_DENSE = """
+    const auto dense = [&](long long column, T target) {
+        const T answer = target * (1 - label_smoothing) + label_smoothing / columns;
+        return class_weights[column] * answer;
+    };
+    const Softmax softmax = SOFTMAX_OF_ROW(prediction / temperature);
+    const long long best = softmax.best.column;
+    const T mass = SUM_OVER_ROW(dense(column, target));
+    const T others = SUM_OVER_ROW(column == best ? T(0) : dense(column, target));
+    value = SUM_OVER_ROW(weighed(
+        dense(column, target), softmax.negative_log(column, prediction / temperature)));
+    const T share = mass / softmax.total;
+    const bool is_likely = softmax.rest < 1;
+    GRADIENT_OF_ROW(
+        (column == best && is_likely
+             ? others - mass * (softmax.rest / softmax.total)
+             : share * softmax.exponential(column, prediction / temperature)
+                   - dense(column, target)) / temperature);
+"""
+
 
 @loss(
     Shape.ROWWISE,
@@ -42,6 +64,34 @@ LOG_3, LOG_4 = 1.0986122886681098, 1.3862943611198906
         ),
     ),
     layout=(CLASS_AXIS, IGNORE_INDEX),
+    cuda=(
+        CudaText(
+            """
+            const Softmax softmax = SOFTMAX_OF_ROW(prediction / temperature);
+            const T logit = PREDICTION_AT(label) / temperature;
+            const T weight = class_weights[label];
+            const T share = weight / (softmax.total * temperature);
+            const T own = -softmax.others(label, logit) * share;
+            value = weight * softmax.negative_log(label, logit);
+            GRADIENT_OF_ROW(
+                column == label
+                    ? own
+                    : share * softmax.exponential(column, prediction / temperature));
+            """,
+            when={"prediction_kind": DistributionKind.LOGITS, "label_smoothing": 0},
+            targets_are_classes=True,
+        ),
+        CudaText(
+            _DENSE,
+            when={"prediction_kind": DistributionKind.LOGITS},
+            targets_are_classes=True,
+        ),
+        CudaText(
+            _DENSE,
+            when={"prediction_kind": DistributionKind.LOGITS},
+            targets_are_classes=False,
+        ),
+    ),
     examples=(
         Example(
             {"predictions": [[0.0, LOG_3]], "targets": [0]},
@@ -142,20 +192,23 @@ def _from_distributions(
     parts = softmax(xp, logits)
     negative_logs = parts.negative_logs(xp)
     value = _expectation(xp, dense, negative_logs).sum(axis=-1)
-    # At the best class sum(w y) p - w y is the others' targets less sum(w y) (1 - p).
+    # At the best class sum(w y) p - w y is the others' targets less sum(w y) (1 - p): the form that
+    # keeps its digits where p is near 1, and loses them where p is small.
     others = dense.copy()
     others[parts.rows, parts.best] = 0
     mass = dense.sum(axis=-1)
-    at_best = others.sum(axis=-1) - mass * (parts.rest / parts.total)
+    at_best = xp.where(
+        parts.rest < 1,
+        others.sum(axis=-1) - mass * (parts.rest / parts.total),
+        mass / parts.total - dense[parts.rows, parts.best],
+    )
     gradient = parts.exponentials
     gradient *= (mass / parts.total)[:, None]
     gradient -= dense
     gradient[parts.rows, parts.best] = at_best
     if temperature != 1:
         gradient /= temperature
-    return Evaluation(
-        value, {"predictions": gradient, "targets": lambda: factor(negative_logs)}
-    )
+    return Evaluation(value, {"predictions": gradient, "targets": lambda: factor(negative_logs)})
 
 
 def _from_probabilities(xp: Any, predictions: Array, kind: DistributionKind) -> tuple[Array, Array]:
@@ -175,9 +228,7 @@ def _likelihood(
     """The expectation of -log p for predictions that are given as (log-)probabilities."""
     value = _expectation(xp, dense, negative_logs).sum(axis=-1)
     gradient = _expectation(xp, dense, slopes)
-    return Evaluation(
-        value, {"predictions": gradient, "targets": lambda: factor(negative_logs)}
-    )
+    return Evaluation(value, {"predictions": gradient, "targets": lambda: factor(negative_logs)})
 
 
 def _expectation(xp: Any, dense: Array, terms: Array) -> Array:

@@ -8,6 +8,7 @@ from lossd.losses._declare import (
     PREDICTIONS,
     REGRESSION_TARGETS,
     Array,
+    CudaText,
     Evaluation,
     Example,
     Shape,
@@ -19,6 +20,13 @@ from lossd.losses._declare import (
     Shape.POINTWISE,
     inputs=(PREDICTIONS, REGRESSION_TARGETS),
     layout=(BATCH_DIMS,),
+    cuda=(
+        CudaText("""
+            const T residual = prediction - target;
+            gradient = residual > delta ? delta : residual < -delta ? -delta : residual;
+            value = gradient * (residual - T(0.5) * gradient);
+        """),
+    ),
     examples=(
         Example(
             {"predictions": [3.0], "targets": [1.0]},

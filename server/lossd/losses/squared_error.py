@@ -7,6 +7,7 @@ from lossd.losses._declare import (
     PREDICTIONS,
     REGRESSION_TARGETS,
     Array,
+    CudaText,
     Evaluation,
     Example,
     Shape,
@@ -18,6 +19,13 @@ from lossd.losses._declare import (
     Shape.POINTWISE,
     inputs=(PREDICTIONS, REGRESSION_TARGETS),
     layout=(BATCH_DIMS,),
+    cuda=(
+        CudaText("""
+            const T residual = prediction - target;
+            value = residual * residual;
+            gradient = residual + residual;
+        """),
+    ),
     examples=(
         Example(
             {"predictions": [3.0], "targets": [1.0]},

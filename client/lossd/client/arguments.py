@@ -1,0 +1,148 @@
+"""Checks the arguments of a call that are not arrays, before anything is sent.
+
+It may import the contract and the errors; ``wire`` puts what it returns into requests.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from google.protobuf.message import Message
+from lossd import v1
+from lossd.client.errors import InvalidRequestError
+
+reductions = MappingProxyType(
+    {
+        "mean": v1.REDUCTION_MEAN,
+        "batch_mean": v1.REDUCTION_BATCH_MEAN,
+        "sum": v1.REDUCTION_SUM,
+        "none": v1.REDUCTION_NONE,
+    }
+)
+empty_policies = MappingProxyType(
+    {
+        "zero": v1.EMPTY_POLICY_ZERO,
+        "nan": v1.EMPTY_POLICY_NAN,
+        "error": v1.EMPTY_POLICY_ERROR,
+    }
+)
+nonfinite_policies = MappingProxyType(
+    {
+        "propagate": v1.NONFINITE_POLICY_PROPAGATE,
+        "zero": v1.NONFINITE_POLICY_ZERO,
+        "error": v1.NONFINITE_POLICY_ERROR,
+    }
+)
+
+
+def spec_of(loss: object) -> v1.LossSpec:
+    """Returns the spec that holds a loss, or the spec itself where one is given.
+
+    Raises:
+        InvalidRequestError: if it is no message that a spec can hold.
+    """
+    if isinstance(loss, v1.LossSpec):
+        return loss
+    for member in v1.LossSpec.DESCRIPTOR.oneofs_by_name["kind"].fields:
+        if isinstance(loss, Message) and member.message_type == loss.DESCRIPTOR:
+            spec = v1.LossSpec()
+            getattr(spec, member.name).CopyFrom(loss)
+            return spec
+    got = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
+    raise _invalid("loss", f"loss must be a message of LossSpec, for example Huber(), got {got}")
+
+
+def loss_name(spec: v1.LossSpec) -> str:
+    """Returns the name of the loss in a spec, for example ``"huber"``.
+
+    Raises:
+        InvalidRequestError: if the spec is empty.
+    """
+    name: str | None = spec.WhichOneof("kind")
+    if name is None:
+        raise _invalid("loss", "loss must be set, got an empty LossSpec")
+    return name
+
+
+def bind(
+    names: Iterable[str], positional: Iterable[Any], named: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns all inputs by name; positional ones take the names in order.
+
+    Raises:
+        InvalidRequestError: if there are more inputs than names, or one is given both ways.
+    """
+    names, positional = tuple(names), tuple(positional)
+    if len(positional) > len(names):
+        raise _invalid(
+            "inputs",
+            f"positional inputs must be at most {len(names)} ({', '.join(names)}), "
+            f"got {len(positional)}",
+        )
+    bound = dict(zip(names, positional, strict=False))
+    for name in named:
+        if name in bound:
+            raise _invalid(name, f"{name} must be given once, got it by position and by name")
+    return bound | dict(named)
+
+
+def member(name: str, members: Mapping[str, Any], value: object) -> Any:
+    """Returns the member that a text names.
+
+    Raises:
+        InvalidRequestError: if it names none.
+    """
+    if isinstance(value, str) and value in members:
+        return members[value]
+    raise _invalid(name, f"{name} must be one of {', '.join(members)}, got {value!r}")
+
+
+def number(name: str, value: float | None) -> float | None:
+    """Returns the value as a float; None stays None.
+
+    Raises:
+        InvalidRequestError: if it is no number.
+    """
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _invalid(name, f"{name} must be a number, got {value!r}") from error
+
+
+def selection(names: Iterable[str] | None) -> v1.GradientSelection | None:
+    """Returns the inputs whose gradients are wanted; None for those that the loss declares.
+
+    Raises:
+        InvalidRequestError: for a bare text, or for what is no iterable of texts.
+    """
+    if names is None:
+        return None
+    if isinstance(names, str):  # it is an iterable of names too, of one letter each
+        raise _invalid("gradients", f"gradients must be a list of names, got the text {names!r}")
+    if not isinstance(names, Iterable):
+        raise _invalid("gradients", f"gradients must be a list of names, got {names!r}")
+    chosen = v1.GradientSelection()
+    for name in names:
+        if not isinstance(name, str):
+            raise _invalid("gradients", f"gradients must hold names of inputs, got {name!r}")
+        chosen.inputs.append(name)
+    return chosen
+
+
+def checked_timeout(timeout: float) -> float:
+    """Returns the timeout in seconds.
+
+    Raises:
+        InvalidRequestError: unless it is in (0, inf).
+    """
+    seconds = number("timeout", timeout)
+    if seconds is None or not 0 < seconds < math.inf:
+        raise _invalid("timeout", f"timeout must be in (0, inf), got {timeout!r}")
+    return seconds
+
+
+def _invalid(name: str, message: str) -> InvalidRequestError:
+    return InvalidRequestError(message, field=name)

@@ -1,0 +1,100 @@
+"""Turns whatever NumPy can view into C-contiguous NumPy arrays, without importing a framework.
+
+It may import NumPy, ``lossd.tensors`` and the errors.
+"""
+
+import sys
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+from lossd import tensors
+from lossd.client.errors import InvalidRequestError
+
+Array = npt.NDArray[Any]
+
+
+def to_array(name: str, value: Any) -> Array:
+    """Returns the value as a C-contiguous array of a type that the wire has.
+
+    Takes arrays, numbers, nested lists, and objects with ``__array__``, ``__array_interface__`` or
+    DLPack in the memory of the CPU; tensors of PyTorch too, with a gradient tape or of bfloat16.
+    The value is copied only where its memory is not in C order, and never written to.
+
+    Args:
+        name: What to call the value in an error.
+        value: The array-like.
+
+    Raises:
+        InvalidRequestError: if it is no such thing, or holds what the wire does not have.
+    """
+    if isinstance(value, np.ma.MaskedArray):  # NumPy would silently drop its mask
+        raise _invalid(name, f"{name} must be without a mask of its own, got MaskedArray")
+    array = np.asarray(_viewed(name, value), order="C")
+    if array.dtype.newbyteorder("=") not in tensors.type_of_dtype:
+        types = ", ".join(dtype.name for dtype in tensors.type_of_dtype)
+        raise _invalid(name, f"{name} must hold one of {types}, got {_content(array, value)}")
+    if array.ndim > tensors.MAX_AXES:
+        raise _invalid(name, f"{name} must have at most {tensors.MAX_AXES} axes, got {array.ndim}")
+    return array
+
+
+def is_several(value: Any) -> bool:
+    """Whether the value is a list or tuple of arrays, rather than of numbers or of lists.
+
+    A list of arrays without axes is a list of numbers.
+    """
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    return all(_is_array(item) and getattr(item, "ndim", 1) > 0 for item in value)
+
+
+def _is_array(value: Any) -> bool:
+    views = ("__array__", "__array_interface__", "__dlpack__")
+    return any(hasattr(value, view) for view in views)
+
+
+def _viewed(name: str, value: Any) -> Array:
+    value = _detached(value)
+    try:
+        if _is_torch_bfloat16(value):
+            return _bfloat16(value)
+        array = np.asarray(value)
+        if array.dtype == np.object_ and hasattr(value, "__dlpack__"):
+            return np.from_dlpack(value)  # NumPy knows no other way into it
+    except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as error:
+        # Ragged lists, and what lives on another device; each library has its own exception.
+        raise _invalid(
+            name, f"{name} must be an array in the memory of the CPU, got {_kind(value)}: {error}"
+        ) from error
+    return array
+
+
+def _detached(value: Any) -> Any:
+    """A tensor that records its gradient refuses to be viewed until it is detached."""
+    if getattr(value, "requires_grad", False) is True and hasattr(value, "detach"):
+        return value.detach()
+    return value
+
+
+def _is_torch_bfloat16(value: Any) -> bool:
+    return str(getattr(value, "dtype", "")) == "torch.bfloat16"
+
+
+def _bfloat16(tensor: Any) -> Array:
+    """Views the bits: PyTorch has bfloat16 neither for ``numpy()`` nor for NumPy's DLPack."""
+    torch = sys.modules[type(tensor.dtype).__module__]
+    return np.asarray(tensor.view(torch.int16)).view(ml_dtypes.bfloat16)
+
+
+def _content(array: Array, value: Any) -> str:
+    return _kind(value) if array.dtype == np.object_ else str(array.dtype)
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def _invalid(name: str, message: str) -> InvalidRequestError:
+    return InvalidRequestError(message, field=name)

@@ -1,0 +1,38 @@
+"""How channels to lossd are set up; both clients use it.
+
+It imports the standard library only.
+"""
+
+import json
+
+SERVICE = "lossd.v1.LossService"
+
+# Health checking works with round_robin only: pick_first, the default, ignores it in silence.
+_service_config = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": SERVICE},
+}
+
+
+def channel_options() -> list[tuple[str, int | str]]:
+    """Returns the options of a channel, name by name."""
+    return [
+        # The server sets the limits; gRPC's own 4 MiB would cut off its answers.
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        # A connection that died silently, as behind a NAT, is found within 30 s plus 10 s.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # gRPC's own retry is silently off above 256 KiB, so that it would work for small batches
+        # only; ``retry`` repeats calls of any size.
+        ("grpc.enable_retries", 0),
+        # Every healthy address gets its share, and one that drains gets none.
+        ("grpc.service_config", json.dumps(_service_config)),
+        # Tensors inside a cluster are not meant for the proxy of the environment's http_proxy.
+        ("grpc.enable_http_proxy", 0),
+        # A server that restarts is found again within seconds; gRPC would wait up to 2 minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        # This one bounds a single attempt, in spite of its name.
+        ("grpc.min_reconnect_backoff_ms", 5_000),
+    ]

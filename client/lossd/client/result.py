@@ -1,0 +1,70 @@
+"""What a call returns, as plain Python and NumPy.
+
+It imports NumPy only; ``wire.read_response`` makes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Arrays = Array | list[Array]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTiming:
+    """Where the time went on the server, in seconds.
+
+    Attributes:
+        decode: Parsing the request and checking it.
+        queue: Waiting for a turn.
+        compute: Computing.
+    """
+
+    decode: float
+    queue: float
+    compute: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LossResult:
+    """The result of one batch.
+
+    The arrays are read-only views of the received bytes; copy one to write to it.
+    Results are compared by identity, since comparing arrays gives an array.
+
+    Attributes:
+        loss: The aggregate; None under the reduction "none".
+        per_example: The loss of each example, shaped like the examples: float64 where an input is
+            float64, float32 otherwise. Sample weights are not inside it; an ignored example
+            shows 0. None if it was not asked for.
+        gradients: The gradients of the reduced loss by input, each with the shape and type of its
+            input; a list of arrays where the input is a list of several.
+        loss_sum: Numerator of the requested reduction.
+        weight_sum: Sum over the kept examples of weight times the loss's own denominator.
+        example_count: Number of examples that were kept.
+        ignored_count: Number of examples that were masked or carry the ignore index.
+        nonfinite_count: Number of kept examples whose loss or returned gradient is not finite.
+        statuses: What is to be said of single examples, by flat index, for example
+            ``{3: "NONFINITE"}``.
+        status: What is to be said of the whole; None for nothing.
+        outputs: What the loss gives beyond, by name.
+        backend: The backend that computed: "numpy" or "cupy".
+        server_timing: Where the time went on the server.
+    """
+
+    loss: float | None
+    per_example: Array | None
+    gradients: Mapping[str, Arrays]
+    loss_sum: float
+    weight_sum: float
+    example_count: int
+    ignored_count: int
+    nonfinite_count: int
+    statuses: Mapping[int, str]
+    status: str | None
+    outputs: Mapping[str, Arrays]
+    backend: str
+    server_timing: ServerTiming

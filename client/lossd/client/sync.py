@@ -1,0 +1,218 @@
+"""``LossClient``: the client that waits for its answers.
+
+What it sends and reads is made in ``wire``, how it connects in ``connection`` and ``options``.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from google.protobuf.message import Message
+from lossd import v1
+from lossd.client import arguments, wire
+from lossd.client.connection import Connection
+from lossd.client.errors import DeadlineExceededError, UnknownLossError
+from lossd.client.result import LossResult
+
+
+class LossClient:
+    """Computes losses on a lossd server.
+
+        with LossClient("localhost:50051") as client:
+            result = client.compute(Huber(delta=2), predictions=predictions, targets=targets)
+
+    It may be shared by threads. It connects at first use, and again in a forked process.
+    Calls that found no server, or a busy one that said when to come back, are repeated within
+    their timeout.
+
+    Args:
+        target: ``"host:port"``, ``"unix:/path/to/socket"``, ``"dns:///name:port"`` for all
+            addresses of a name, or any other target of gRPC.
+        channel: A channel to use instead of the target, for example one with TLS. It stays open
+            when the client is closed, and is not made anew in a forked process.
+        timeout: Seconds that a call may take, retries included, unless it says otherwise.
+
+    Raises:
+        InvalidRequestError: if the timeout is not in (0, inf).
+    """
+
+    def __init__(
+        self,
+        target: str = "localhost:50051",
+        *,
+        channel: grpc.Channel | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        self._target = target
+        self._given = channel
+        self._timeout = arguments.checked_timeout(timeout)
+        # By process. The parent's stays here in a child, where nothing may touch it, not even to
+        # free it.
+        self._connections: dict[int, Connection] = {}
+        self._input_names: Mapping[str, tuple[str, ...]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; calls under way raise ``CancelledError``. May be repeated."""
+        self._connection().close()
+
+    def compute(
+        self,
+        loss: Message,
+        *inputs: Any,
+        weights: Any = None,
+        mask: Any = None,
+        reduction: str = "mean",
+        gradients: Iterable[str] | None = None,
+        per_example: bool = True,
+        cotangent: Any = None,
+        normalizer: float | None = None,
+        empty: str = "zero",
+        nonfinite: str = "propagate",
+        timeout: float | None = None,
+        **named_inputs: Any,
+    ) -> LossResult:
+        """Computes the loss of one batch, the loss of each example, and the gradients.
+
+        Inputs are array-likes on the CPU: arrays, nested lists, tensors. They keep their type:
+        lists of Python floats are float64. A list or tuple of arrays, each with an axis or more,
+        is an input of several tensors. Nothing is written to.
+
+        Args:
+            loss: The loss with its parameters, for example ``CrossEntropy(label_smoothing=0.1)``;
+                a ``LossSpec`` that holds one is taken too.
+            *inputs: Inputs in the order that the loss declares; the server is asked for it once.
+            weights: One weight an example, floating point, shaped like the examples.
+            mask: Booleans, shaped like the examples: True keeps an example, False ignores it.
+            reduction: How the losses become one number: "mean" (divided by the sum of weights),
+                "batch_mean" (by the number of kept examples), "sum", or "none" for no aggregate.
+            gradients: Names of the inputs whose gradients to return; None for those that the loss
+                declares as default, () for none.
+            per_example: Whether to return the loss of each example.
+            cotangent: Upstream gradient, floating point: a single number, or one an example. It
+                scales the gradients, never the loss.
+            normalizer: Divisor in place of the one that a mean would use, in (0, inf).
+            empty: What to answer when no example is kept: "zero", "nan" or "error".
+            nonfinite: What to do with examples whose loss or gradient is not finite: "propagate"
+                them, "zero" them, or raise an "error".
+            timeout: Seconds that the call may take, retries included; None for the client's.
+            **named_inputs: Inputs by name.
+
+        Returns:
+            The result; its arrays are read-only.
+
+        Raises:
+            InvalidRequestError: for what the caller can fix; ``field`` names what is at fault.
+            UnknownLossError: if the server does not know the loss.
+            OverloadedError: if the server has no room for the request.
+            UnavailableError: if no server answers.
+            DeadlineExceededError: if the answer does not come in time.
+            CancelledError: if the client is closed meanwhile.
+            ServerError: if the server fails.
+        """
+        seconds = self._seconds(timeout)
+        deadline = time.monotonic() + seconds
+        spec = arguments.spec_of(loss)
+        if inputs:
+            names = self._names(arguments.loss_name(spec), seconds)
+            named_inputs = arguments.bind(names, inputs, named_inputs)
+        request = wire.build_request(
+            spec,
+            named_inputs,
+            weights=weights,
+            mask=mask,
+            reduction=reduction,
+            gradients=gradients,
+            per_example=per_example,
+            cotangent=cotangent,
+            normalizer=normalizer,
+            empty=empty,
+            nonfinite=nonfinite,
+        )
+        response = self._connection().call(
+            "ComputeLoss", request, v1.ComputeLossResponse, deadline - time.monotonic()
+        )
+        return wire.read_response(response)
+
+    def list_losses(self, *, timeout: float | None = None) -> v1.ListLossesResponse:
+        """Returns the losses that the server knows, with their inputs and parameters.
+
+        Args:
+            timeout: Seconds that the call may take; None for the client's.
+
+        Raises:
+            LossdError: as ``compute``.
+        """
+        return self._connection().call(
+            "ListLosses", v1.ListLossesRequest(), v1.ListLossesResponse, self._seconds(timeout)
+        )
+
+    def server_info(self, *, timeout: float | None = None) -> v1.GetServerInfoResponse:
+        """Returns the server's versions, backends and limits.
+
+        Args:
+            timeout: Seconds that the call may take; None for the client's.
+
+        Raises:
+            LossdError: as ``compute``.
+        """
+        return self._connection().call(
+            "GetServerInfo",
+            v1.GetServerInfoRequest(),
+            v1.GetServerInfoResponse,
+            self._seconds(timeout),
+        )
+
+    def wait_until_ready(self, timeout: float | None = None) -> None:
+        """Returns as soon as a server that calls itself healthy is connected.
+
+        Args:
+            timeout: Seconds to wait at most; None for the client's.
+
+        Raises:
+            DeadlineExceededError: if there is none in time.
+        """
+        seconds = self._seconds(timeout)
+        ready = grpc.channel_ready_future(self._connection().channel())
+        try:
+            ready.result(seconds)
+        except grpc.FutureTimeoutError as error:
+            raise DeadlineExceededError(
+                f"server must be ready within {seconds:g} s, got no healthy connection"
+            ) from error
+        finally:
+            ready.cancel()  # else it would watch the channel for ever
+
+    def _connection(self) -> Connection:
+        # setdefault is atomic, where a lock could have been copied locked into a child.
+        process = os.getpid()
+        return self._connections.get(process) or self._connections.setdefault(
+            process, Connection(self._target, self._given)
+        )
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else arguments.checked_timeout(timeout)
+
+    def _names(self, loss: str, timeout: float) -> tuple[str, ...]:
+        """The inputs of a loss in order; threads that start together may each ask, and agree."""
+        if loss not in self._input_names:
+            losses = self.list_losses(timeout=timeout).losses
+            self._input_names = {
+                known.name: tuple(described.name for described in known.inputs) for known in losses
+            }
+        if loss not in self._input_names:
+            raise UnknownLossError(f"loss must be one that the server knows, got {loss}")
+        return self._input_names[loss]

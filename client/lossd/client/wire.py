@@ -1,0 +1,137 @@
+"""Turns arguments into requests and responses into results: pure, shared by all clients.
+
+It may import the contract, the arrays and the errors; nothing here does any input or output.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from lossd import tensors, v1
+from lossd.client import arguments
+from lossd.client.arrays import Array, is_several, to_array
+from lossd.client.errors import InvalidRequestError, ServerError
+from lossd.client.result import Arrays, LossResult, ServerTiming
+
+# A protobuf message cannot be longer; the rest of a request is small.
+MAX_BYTES = 2**31 - 2**20
+
+
+def build_request(
+    loss: Message,
+    inputs: Mapping[str, Any],
+    *,
+    weights: Any = None,
+    mask: Any = None,
+    reduction: str = "mean",
+    gradients: Iterable[str] | None = None,
+    per_example: bool = True,
+    cotangent: Any = None,
+    normalizer: float | None = None,
+    empty: str = "zero",
+    nonfinite: str = "propagate",
+) -> v1.ComputeLossRequest:
+    """Returns the request for one batch; the arguments are those of ``LossClient.compute``.
+
+    Raises:
+        InvalidRequestError: for an argument that no server could take.
+    """
+    request = v1.ComputeLossRequest(
+        loss=arguments.spec_of(loss),
+        reduction=arguments.member("reduction", arguments.reductions, reduction),
+        empty=arguments.member("empty", arguments.empty_policies, empty),
+        nonfinite=arguments.member("nonfinite", arguments.nonfinite_policies, nonfinite),
+        per_example=bool(per_example),
+        normalizer=arguments.number("normalizer", normalizer),
+        gradients=arguments.selection(gradients),
+    )
+    extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
+    single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
+    several = {name: _arrays(name, value) for name, value in inputs.items()}
+    _check_size([*single.values(), *(array for arrays in several.values() for array in arrays)])
+    for name, array in single.items():
+        tensors.fill(getattr(request, name), array)
+    for name, arrays in several.items():
+        named = request.inputs.add(name=name)
+        for array in arrays:
+            tensors.fill(named.tensors.add(), array)
+    return request
+
+
+def read_response(response: v1.ComputeLossResponse) -> LossResult:
+    """Returns the result that a response holds; its arrays are read-only views.
+
+    Raises:
+        ServerError: if a tensor in it breaks the contract.
+    """
+    try:
+        return LossResult(
+            loss=response.loss if response.HasField("loss") else None,
+            per_example=_per_example(response),
+            gradients=_read_named(response.gradients),
+            loss_sum=response.loss_sum,
+            weight_sum=response.weight_sum,
+            example_count=response.example_count,
+            ignored_count=response.ignored_count,
+            nonfinite_count=response.nonfinite_count,
+            statuses=_read_statuses(response),
+            status=status_name(response.status) if response.status else None,
+            outputs=_read_named(response.outputs),
+            backend=response.backend,
+            server_timing=_read_timing(response.server_timing),
+        )
+    except tensors.TensorError as error:
+        raise ServerError(f"response must hold valid tensors, got one where {error}") from error
+
+
+def status_name(number: int) -> str:
+    """Returns the name of a status, for example ``"NONFINITE"``; of a newer one its number."""
+    value = v1.Status.DESCRIPTOR.values_by_number.get(number)
+    return str(number) if value is None else value.name.removeprefix("STATUS_")
+
+
+def _arrays(name: str, value: Any) -> list[Array]:
+    values = value if is_several(value) else [value]
+    return [to_array(name, item) for item in values]
+
+
+def _check_size(arrays: Iterable[Array]) -> None:
+    total = sum(array.nbytes for array in arrays)
+    if total > MAX_BYTES:
+        raise InvalidRequestError(
+            f"tensors must have at most {MAX_BYTES} bytes in all, got {total}", field="inputs"
+        )
+
+
+def _per_example(response: v1.ComputeLossResponse) -> Array | None:
+    return tensors.read(response.per_example) if response.HasField("per_example") else None
+
+
+def _read_named(fields: Iterable[v1.NamedTensors]) -> dict[str, Arrays]:
+    read = {named.name: [tensors.read(tensor) for tensor in named.tensors] for named in fields}
+    return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in read.items()}
+
+
+def _read_statuses(response: v1.ComputeLossResponse) -> dict[int, str]:
+    if not response.HasField("statuses"):
+        return {}
+    indices = tensors.read(response.statuses.indices).ravel().tolist()
+    numbers = tensors.read(response.statuses.statuses).ravel().tolist()
+    if len(indices) != len(numbers):
+        raise tensors.TensorError(
+            "statuses", f"statuses must be one an index of {len(indices)}, got {len(numbers)}"
+        )
+    return {index: status_name(number) for index, number in zip(indices, numbers, strict=True)}
+
+
+def _read_timing(timing: v1.ServerTiming) -> ServerTiming:
+    return ServerTiming(
+        decode=_seconds(timing.decode),
+        queue=_seconds(timing.queue),
+        compute=_seconds(timing.compute),
+    )
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9

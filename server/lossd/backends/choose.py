@@ -1,0 +1,40 @@
+"""Which backend computes: what was asked for, or what there is."""
+
+import enum
+from dataclasses import dataclass
+
+from lossd.backends import Backend, cupy
+from lossd.backends.numpy import NumpyBackend
+from lossd.errors import BackendUnavailable
+
+
+class BackendChoice(enum.StrEnum):
+    """What the operator asks for."""
+
+    AUTO = "auto"
+    NUMPY = "numpy"
+    CUPY = "cupy"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A backend and why it is that one."""
+
+    backend: Backend
+    reason: str
+
+
+def choose(choice: BackendChoice, *, threads: int) -> Chosen:
+    """Makes the backend: AUTO takes the GPU if it can be used, and NumPy otherwise.
+
+    Raises:
+        BackendUnavailable: if CUPY was asked for and cannot be used.
+    """
+    if choice is BackendChoice.NUMPY:
+        return Chosen(NumpyBackend(threads), "asked for")
+    found = cupy.probe()
+    if found.device is not None:
+        return Chosen(cupy.CupyBackend(), f"{choice}: {found.reason}")
+    if choice is BackendChoice.CUPY:
+        raise BackendUnavailable(f"backend must be usable, got cupy without a GPU: {found.reason}")
+    return Chosen(NumpyBackend(threads), f"no usable GPU: {found.reason}")

@@ -1,0 +1,340 @@
+"""Losses on a GPU: the project's only import of CuPy.
+
+A batch goes to the device in tiles of rows.  Where the loss has kernel text, one launch gives values
+and scaled gradients; elsewhere the body runs with ``xp=cupy``.  Only values and gradients come back,
+and the aggregates are made of them by the same host code as for every backend.
+
+Tiles take turns on one stream, so that memory which the pool hands on is never still in use.
+
+Verified by executing the kernels and this code on the CPU; nothing here has run on hardware.
+"""
+
+import contextlib
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossd.backends import Array, Buffers, Checkpoint, Evaluated, block_rows, nonfinite_rows
+from lossd.batch import Batch, domain_error
+from lossd.errors import BackendUnavailable, TooLarge
+from lossd.kernels import Kernel, find_text, kernel_source, typed_arguments
+from lossd.losses import Shape
+from lossd.losses._declare import CudaText
+from lossd.reduction import block_sums
+
+# A tile bounds the memory on the device and the time between two checkpoints: 64 MiB of float32.
+TILE_ELEMENTS = 1 << 24
+
+# CuPy adds -ftz=true, so float32 numbers below 1e-38 are 0; the kernels do not rely on them.
+COMPILER_OPTIONS = ("-std=c++17",)
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a GPU can be used: its name, or the reason why not."""
+
+    reason: str
+    device: str | None
+
+    def __bool__(self) -> bool:
+        return self.device is not None
+
+
+def probe() -> Availability:
+    """Looks for CuPy, a driver, a device and NVRTC; never raises."""
+    try:
+        cupy = _import_cupy()
+    except Exception as error:  # noqa: BLE001 - a broken installation raises anything
+        return Availability(f"CuPy cannot be imported: {error}", None)
+    try:
+        if not cupy.cuda.runtime.getDeviceCount():
+            return Availability("there is no CUDA device", None)
+        cupy.cuda.nvrtc.getVersion()
+        return Availability("", _device_name(cupy))
+    except Exception as error:  # noqa: BLE001 - no driver, no NVRTC, a device in a bad state
+        return Availability(f"CUDA cannot be used: {error}", None)
+
+
+class CupyBackend:
+    """Computes on the first CUDA device; may be called from many threads.
+
+    Raises:
+        BackendUnavailable: if there is no usable device.
+    """
+
+    name = "cupy"
+
+    def __init__(self) -> None:
+        available = probe()
+        if available.device is None:
+            raise BackendUnavailable(f"backend must be usable, got cupy: {available.reason}")
+        self.device = available.device
+        self._cupy = _import_cupy()
+        self._stream = self._cupy.cuda.Stream(non_blocking=True)
+        self._lock = threading.Lock()
+        self._compiled: dict[tuple[str, int, np.dtype[Any]], _Compiled] = {}
+
+    def evaluate(
+        self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool, checkpoint: Checkpoint
+    ) -> Evaluated:
+        """See ``Backend.evaluate``."""
+        _check_domains(batch)
+        values = np.zeros(batch.rows, batch.dtype)
+        nonfinite = np.zeros(batch.rows, np.bool_)
+        for rows in _tiles(batch):
+            checkpoint()
+            gradients = {name: buffer[rows] for name, buffer in buffers.gradients.items()}
+            with self._device_turn():
+                self._tile(batch, rows, values[rows], gradients)
+            nonfinite[rows] = _nonfinite(values[rows], gradients)
+        return _finished(batch, buffers, values, nonfinite, zero_nonfinite=zero_nonfinite)
+
+    def close(self) -> None:
+        """Gives the device's memory back."""
+        with self._device_turn():
+            self._stream.synchronize()
+            self._compiled.clear()
+        self._cupy.get_default_memory_pool().free_all_blocks()
+
+    @contextlib.contextmanager
+    def _device_turn(self) -> Iterator[None]:
+        """One thread at a time, on our stream; what the device lacks becomes the caller's news."""
+        with self._lock, self._stream:
+            try:
+                yield
+            except self._cupy.cuda.memory.OutOfMemoryError as error:
+                raise TooLarge(
+                    f"batch must fit into the device's memory, got: {error}",
+                    reason="DEVICE_OUT_OF_MEMORY",
+                ) from error
+
+    def _tile(
+        self, batch: Batch, rows: slice, values: Array, gradients: dict[str, Array]
+    ) -> None:
+        """Computes some rows and waits for them: nothing of the host's is in use afterwards."""
+        tile = _upload(self._cupy, self._stream, batch, rows)
+        compiled = self._kernel_for(batch)
+        if compiled is None:
+            computed, slopes = _run_body(self._cupy, batch, tile)
+        else:
+            computed, slopes = compiled.run(self._cupy, self._stream, batch, tile)
+        _download(self._stream, computed, values)
+        for name, out in gradients.items():
+            _download(self._stream, slopes[name], out)
+        self._stream.synchronize()
+
+    def _kernel_for(self, batch: Batch) -> "_Compiled | None":
+        if not set(batch.gradients) <= {"predictions"}:
+            return None  # the texts know no other gradient
+        classes = any(operand.is_classes for operand in batch.operands)
+        text = find_text(batch.loss, batch.parameters, targets_are_classes=classes)
+        if text is None:
+            return None
+        key = (batch.loss.name, batch.loss.cuda.index(text), batch.dtype)
+        if key not in self._compiled:
+            self._compiled[key] = _compile(self._cupy, batch, text)
+        return self._compiled[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """Some rows on the device; ``scale`` is one number, or ``scales`` has one a row."""
+
+    count: int
+    operands: dict[str, Any]
+    parameters: dict[str, Any]
+    scale: float
+    scales: Any
+    silent: Any
+    sources: list[Array]  # kept until the copies are done
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A kernel and the module that NVRTC made of it."""
+
+    kernel: Kernel
+    module: Any
+
+    def run(
+        self, cupy: Any, stream: Any, batch: Batch, tile: _Tile
+    ) -> tuple[Any, dict[str, Any]]:
+        """Values and scaled gradients of a tile, in one launch."""
+        values = cupy.empty(tile.count, batch.dtype)
+        wanted = "predictions" in batch.gradients
+        gradient = cupy.empty((tile.count, batch.length), batch.dtype) if wanted else None
+        launch = self.kernel.launch(tile.count, batch.length)
+        given = {argument.name for argument in self.kernel.signature}
+        arguments = {
+            "rows": tile.count,
+            "columns": batch.length,
+            **tile.operands,
+            "scales": tile.scales,
+            "scale": tile.scale,
+            "silent": tile.silent,
+            "values": values,
+            "gradient": gradient,
+            **{name: value for name, value in tile.parameters.items() if name in given},
+        }
+        self.module.get_function(launch.name)(
+            (launch.blocks,),
+            (launch.threads,),
+            typed_arguments(self.kernel.signature, arguments, batch.dtype),
+            stream=stream,
+        )
+        return values, {} if gradient is None else {"predictions": gradient}
+
+
+def _compile(cupy: Any, batch: Batch, text: CudaText) -> _Compiled:
+    kernel = kernel_source(batch.loss, text, batch.dtype)
+    return _Compiled(kernel, cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS))
+
+
+def _run_body(cupy: Any, batch: Batch, tile: _Tile) -> tuple[Any, dict[str, Any]]:
+    """Values and scaled gradients of a tile, operation by operation."""
+    parameters = {
+        name: () if value is None and name in _vectors(batch) else value
+        for name, value in tile.parameters.items()
+    }
+    evaluation = batch.loss.body(cupy, *tile.operands.values(), **parameters)
+    values = evaluation.value
+    if values.ndim == 2:
+        values = values.sum(axis=-1) / batch.dtype.type(batch.length)
+    scale = batch.dtype.type(tile.scale) if tile.scales is None else tile.scales[:, None]
+    slopes = {name: evaluation.gradient(name) * scale for name in batch.gradients}
+    if tile.silent is None:
+        return values, slopes
+    silent = tile.silent.astype(bool)
+    # Selected, never multiplied: what a silent row holds may be NaN.
+    return cupy.where(silent, 0, values), {
+        name: cupy.where(silent[:, None], 0, slope) for name, slope in slopes.items()
+    }
+
+
+# ------------------------------------------------------------------ to the device and back
+
+
+def _tiles(batch: Batch) -> Iterator[slice]:
+    """Rows of about TILE_ELEMENTS elements; a row's result does not depend on its tile."""
+    step = max(1, TILE_ELEMENTS // batch.length)
+    for start in range(0, batch.rows, step):
+        yield slice(start, min(start + step, batch.rows))
+
+
+def _upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> _Tile:
+    sources: list[Array] = []
+
+    def sent(array: Array, dtype: Any) -> Any:
+        # Half-precision types are widened here: the device computes in the compute type only.
+        source = np.ascontiguousarray(array, dtype)
+        sources.append(source)
+        place = cupy.empty(source.shape, source.dtype)
+        place.set(source, stream=stream)
+        return place
+
+    plan = batch.plan
+    scale = plan.gradient_scale
+    if batch.loss.shape is Shape.POINTWISE:
+        scale = scale / batch.length
+    by_row = isinstance(scale, np.ndarray)
+    vectors = _vectors(batch)
+    return _Tile(
+        count=rows.stop - rows.start,
+        operands={
+            o.name: sent(o.rows[rows], np.int64 if o.is_classes else batch.dtype)
+            for o in batch.operands
+        },
+        parameters={
+            name: (sent(value, batch.dtype) if len(value) else None) if name in vectors else value
+            for name, value in batch.parameters.items()
+        },
+        scale=0.0 if by_row else float(scale),
+        scales=sent(np.asarray(scale)[rows], batch.dtype) if by_row else None,
+        silent=None if plan.silent is None else sent(plan.silent[rows], np.uint8),
+        sources=sources,
+    )
+
+
+def _vectors(batch: Batch) -> set[str]:
+    return {parameter.name for parameter in batch.loss.parameters if parameter.is_vector}
+
+
+def _download(stream: Any, source: Any, out: Array) -> None:
+    """Copies into ``out``, which may be of the narrower type that is sent."""
+    if out.dtype == source.dtype and out.flags.c_contiguous:
+        source.get(out=out, stream=stream)
+        return
+    with np.errstate(all="ignore"):
+        out[...] = source.get(stream=stream)
+
+
+# ------------------------------------------------------------------ on the host
+
+
+def _check_domains(batch: Batch) -> None:
+    for operand in batch.operands:
+        if operand.is_classes or operand.input.domain is None:
+            continue
+        wrong = operand.input.domain.outside(operand.rows)
+        if batch.plan.silent is not None:
+            wrong[batch.plan.silent] = False
+        if wrong.any():
+            raise domain_error(operand, batch.plan.silent)
+
+
+def _nonfinite(values: Array, gradients: dict[str, Array]) -> Array:
+    found: Array = ~np.isfinite(values)
+    for gradient in gradients.values():
+        found |= nonfinite_rows(gradient)
+    return found
+
+
+def _finished(
+    batch: Batch, buffers: Buffers, values: Array, nonfinite: Array, *, zero_nonfinite: bool
+) -> Evaluated:
+    if zero_nonfinite:
+        values[nonfinite] = 0
+        for buffer in buffers.gradients.values():
+            buffer[nonfinite] = 0
+    if buffers.values is not None:
+        buffers.values[:] = values
+    with np.errstate(all="ignore"):
+        sums = block_sums(values, batch.plan.weights, block_rows(batch.length))
+    return Evaluated(sums, nonfinite)
+
+
+# ------------------------------------------------------------------ CuPy itself
+
+
+def _import_cupy() -> Any:
+    _ensure_cache_folder()
+    import cupy  # noqa: PLC0415 - an optional dependency, whose import has effects
+
+    return cupy
+
+
+def _ensure_cache_folder() -> None:
+    """Gives CuPy a folder for compiled kernels that can be written.
+
+    It makes the folder when it is imported, and fails there or at the first launch if it cannot
+    write, as in a container with a read-only root.
+    """
+    default = Path.home() / ".cupy" / "kernel_cache"
+    folder = Path(os.environ.get("CUPY_CACHE_DIR") or default)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError:
+        os.environ["CUPY_CACHE_DIR"] = tempfile.mkdtemp(prefix="lossd-cupy-")
+
+
+def _device_name(cupy: Any) -> str:
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"]
+    return name.decode() if isinstance(name, bytes) else str(name)

@@ -1,0 +1,19 @@
+"""The command line: a subcommand a module."""
+
+import click
+
+from lossd.cli.demo import demo
+from lossd.cli.losses import losses
+from lossd.cli.serve import serve
+
+__all__ = ["command"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lossd")
+def command() -> None:
+    """Losses, per-example losses and gradients over gRPC."""
+
+
+for subcommand in (demo, losses, serve):
+    command.add_command(subcommand)

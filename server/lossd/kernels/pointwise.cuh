@@ -1,0 +1,69 @@
+// Kernels of the losses that compare element with element.  The text of a loss is the body of
+// evaluate(): it sets `value` and `gradient` from `prediction`, `target`, `column` and the loss's
+// parameters, of which a vector has one number a column.
+//
+// An example is a row of `columns` elements and its value their mean.  `scale` and `scales` are what
+// the derivative of an element is multiplied by, so they hold the 1 / columns of the mean.
+// `scales`, `silent` and `gradient` may be null.
+
+__device__ void evaluate(
+    const T prediction, const T target, const long long column, T& value, T& gradient PARAMETERS);
+
+// An example a row: a block a row, a fixed tree over its columns.
+extern "C" __global__ void __launch_bounds__(MOST_THREADS) ROWS_KERNEL(
+    const long long rows, const long long columns, const T* predictions, const T* targets,
+    const T* scales, const T scale, const unsigned char* silent, T* values,
+    T* gradient PARAMETERS) {
+    for (long long row = blockIdx.x; row < rows; row += gridDim.x) {
+        const long long offset = row * columns;
+        T* const row_gradient = gradient ? gradient + offset : nullptr;
+        if (silent && silent[row]) {
+            silence(values + row, row_gradient, columns);
+            continue;
+        }
+        const T row_scale = scales ? scales[row] : scale;
+        T own = 0;
+        each_pack(columns, [&](long long start, long long left) {
+            const Pack prediction = load(predictions + offset + start, left);
+            const Pack target = load(targets + offset + start, left);
+            Pack slopes{};
+#pragma unroll
+            for (int i = 0; i < WIDTH; ++i) {
+                if (i >= left) break;
+                T value, slope;
+                evaluate(prediction.items[i], target.items[i], start + i, value, slope ARGUMENTS);
+                own += value;
+                slopes.items[i] = slope * row_scale;
+            }
+            if (row_gradient) store(row_gradient + start, slopes, left);
+        });
+        const T total = sum_over_block(own);
+        if (threadIdx.x == 0) values[row] = total / T(columns);
+    }
+}
+
+// An example an element (columns is 1): nothing to sum, so a thread takes whole packs of examples.
+extern "C" __global__ void __launch_bounds__(MOST_THREADS) ELEMENTS_KERNEL(
+    const long long rows, const long long columns, const T* predictions, const T* targets,
+    const T* scales, const T scale, const unsigned char* silent, T* values,
+    T* gradient PARAMETERS) {
+    const long long thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    const long long stride = (long long)gridDim.x * blockDim.x * WIDTH;
+    for (long long start = thread * WIDTH; start < rows; start += stride) {
+        const long long left = rows - start;
+        const Pack prediction = load(predictions + start, left);
+        const Pack target = load(targets + start, left);
+        Pack results{}, slopes{};
+#pragma unroll
+        for (int i = 0; i < WIDTH; ++i) {
+            if (i >= left) break;
+            if (silent && silent[start + i]) continue;
+            T value, slope;
+            evaluate(prediction.items[i], target.items[i], 0, value, slope ARGUMENTS);
+            results.items[i] = value;
+            slopes.items[i] = slope * (scales ? scales[start + i] : scale);
+        }
+        store(values + start, results, left);
+        if (gradient) store(gradient + start, slopes, left);
+    }
+}

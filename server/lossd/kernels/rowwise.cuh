@@ -1,0 +1,181 @@
+// The kernel of the losses whose example is a row of classes, a block a row.  The text of a loss is
+// the body of evaluate(): it sets `value` and, with GRADIENT_OF_ROW, the gradient, from
+//
+//     columns                the number of classes
+//     label                  the row's class index, where targets are class indices
+//     the loss's parameters  of which a vector has one number a column
+//     PREDICTION_AT(column)
+//     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), SOFTMAX_OF_ROW(e)
+//
+// where the expression e may use `column`, `prediction` and `target`, the share of this column in
+// the target (1 or 0 with class indices).  Every thread of the block runs the text and gets the
+// same numbers.  `scales`, `silent` and `gradient` may be null; class indices were checked before.
+
+// The largest of some numbers, the lowest column of equals; a NaN is larger than any number.
+struct Largest {
+    T value;
+    long long column;  // -1: of no numbers
+};
+
+__device__ inline bool is_before(const Largest& left, const Largest& right) {
+    if (left.column < 0 || right.column < 0) return right.column < 0;
+    const bool left_is_nan = left.value != left.value, right_is_nan = right.value != right.value;
+    if (left_is_nan != right_is_nan) return left_is_nan;
+    if (left.value > right.value) return true;
+    if (left.value < right.value) return false;
+    return left.column < right.column;
+}
+
+__device__ inline Largest largest_over_block(Largest own) {
+    __shared__ T values[MOST_THREADS / WARP];
+    __shared__ long long places[MOST_THREADS / WARP];
+    for (int distance = WARP / 2; distance > 0; distance /= 2) {
+        const Largest other{__shfl_xor_sync(ALL_LANES, own.value, distance),
+                            __shfl_xor_sync(ALL_LANES, own.column, distance)};
+        if (is_before(other, own)) own = other;
+    }
+    __syncthreads();  // the slowest warp may still be reading those of the previous row
+    if (threadIdx.x % WARP == 0) {
+        values[threadIdx.x / WARP] = own.value;
+        places[threadIdx.x / WARP] = own.column;
+    }
+    __syncthreads();  // every warp's must be there before one is read
+    Largest found{values[0], places[0]};
+    for (int warp = 1; warp < blockDim.x / WARP; ++warp) {
+        const Largest other{values[warp], places[warp]};
+        if (is_before(other, found)) found = other;
+    }
+    return found;
+}
+
+// One example: the inputs of its row and where its gradient goes.
+struct Row {
+    const T* predictions;
+    const T* shares;  // the target distribution, null where the target is a class
+    long long label;
+    long long columns;
+    T* gradient;
+    T scale;
+
+    // Calls visit(column, prediction, target) for every column of this thread.
+    template <typename Visit>
+    __device__ void each(Visit visit) const {
+        each_pack(columns, [&](long long start, long long left) {
+            const Pack prediction = load(predictions + start, left);
+            const Pack target = targets(start, left);
+#pragma unroll
+            for (int i = 0; i < WIDTH; ++i)
+                if (i < left) visit(start + i, prediction.items[i], target.items[i]);
+        });
+    }
+
+    __device__ Pack targets(long long start, long long left) const {
+#if TARGETS_ARE_CLASSES
+        Pack one_hot;
+#pragma unroll
+        for (int i = 0; i < WIDTH; ++i) one_hot.items[i] = start + i == label ? T(1) : T(0);
+        return one_hot;
+#else
+        return load(shares + start, left);
+#endif
+    }
+
+    template <typename Term>
+    __device__ T sum(Term term) const {
+        T own = 0;
+        each([&](long long column, T prediction, T target) {
+            own += term(column, prediction, target);
+        });
+        return sum_over_block(own);
+    }
+
+    template <typename Term>
+    __device__ Largest largest(Term term) const {
+        Largest own{T(0), -1};
+        each([&](long long column, T prediction, T target) {
+            const Largest other{term(column, prediction, target), column};
+            if (is_before(other, own)) own = other;
+        });
+        return largest_over_block(own);
+    }
+
+    template <typename Slope>
+    __device__ void write(Slope slope) const {
+        if (!gradient) return;
+        each_pack(columns, [&](long long start, long long left) {
+            const Pack prediction = load(predictions + start, left);
+            const Pack target = targets(start, left);
+            Pack slopes{};
+#pragma unroll
+            for (int i = 0; i < WIDTH; ++i)
+                if (i < left)
+                    slopes.items[i] =
+                        scale * slope(start + i, prediction.items[i], target.items[i]);
+            store(gradient + start, slopes, left);
+        });
+    }
+};
+
+// The softmax of a row in the parts that keep full relative accuracy, see losses/_softmax.py.
+struct Softmax {
+    Largest best;
+    T rest;   // sum of the exponentials without that of the best, which is 1
+    T total;  // with it
+
+    __device__ T exponential(long long column, T logit) const {
+        return column == best.column ? T(1) : exp(logit - best.value);
+    }
+    // -log p of a class.
+    __device__ T negative_log(long long column, T logit) const {
+        return (column == best.column ? T(0) : best.value - logit) + log1p(rest);
+    }
+    // (1 - p) times the total, of a class.
+    __device__ T others(long long column, T logit) const {
+        return column == best.column ? rest : 1 + (rest - exponential(column, logit));
+    }
+};
+
+template <typename Logit>
+__device__ inline Softmax softmax_of(const Row& row, Logit logit) {
+    const Largest best = row.largest(logit);
+    const T rest = row.sum([&](long long column, T prediction, T target) {
+        return column == best.column ? T(0) : exp(logit(column, prediction, target) - best.value);
+    });
+    return Softmax{best, rest, 1 + rest};
+}
+
+#define AT_COLUMN(...) [&](long long column, T prediction, T target) -> T { return __VA_ARGS__; }
+#define PREDICTION_AT(column) (row.predictions[column])
+#define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
+#define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
+#define SOFTMAX_OF_ROW(...) softmax_of(row, AT_COLUMN(__VA_ARGS__))
+#define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
+
+__device__ void evaluate(
+    const Row& row, const long long columns, const long long label, T& value PARAMETERS);
+
+extern "C" __global__ void __launch_bounds__(MOST_THREADS) ROWS_KERNEL(
+    const long long rows, const long long columns, const T* predictions, const TARGET* targets,
+    const T* scales, const T scale, const unsigned char* silent, T* values,
+    T* gradient PARAMETERS) {
+    for (long long number = blockIdx.x; number < rows; number += gridDim.x) {
+        const long long offset = number * columns;
+        T* const row_gradient = gradient ? gradient + offset : nullptr;
+        if (silent && silent[number]) {
+            silence(values + number, row_gradient, columns);
+            continue;
+        }
+#if TARGETS_ARE_CLASSES
+        const T* const shares = nullptr;
+        const long long label = targets[number];
+#else
+        const T* const shares = targets + offset;
+        const long long label = -1;
+#endif
+        const Row row{predictions + offset, shares, label, columns, row_gradient,
+                      scales ? scales[number] : scale};
+        T value;
+        evaluate(row, columns, label, value ARGUMENTS);
+        if (threadIdx.x == 0) values[number] = value;
+    }
+}

@@ -1,0 +1,1 @@
+"""The gRPC server around the engine.  Start reading in ``app``."""

@@ -1,0 +1,78 @@
+"""The catalogue as data, from the declarations: for ``ListLosses``, the command line and the README."""
+
+import typing
+from collections.abc import Sequence
+
+from lossd import v1
+from lossd.losses import LOSSES, Differentiable, Holds, Input, Loss, Parameter, Shape
+
+_FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
+_INTEGERS = tuple(range(v1.D_TYPE_BOOL, v1.D_TYPE_INT64 + 1))
+_DIFFERENTIABILITY = {
+    Differentiable.NO: v1.DIFFERENTIABILITY_NONE,
+    Differentiable.ON_REQUEST: v1.DIFFERENTIABILITY_ON_REQUEST,
+    Differentiable.BY_DEFAULT: v1.DIFFERENTIABILITY_DEFAULT,
+}
+
+
+def list_losses() -> v1.ListLossesResponse:
+    """Describes every loss, by name."""
+    return v1.ListLossesResponse(losses=[_describe(loss) for loss in LOSSES.values()])
+
+
+def _describe(loss: Loss) -> v1.LossDescription:
+    return v1.LossDescription(
+        name=loss.name,
+        message=loss.message,
+        summary=loss.summary,
+        formula=loss.formula,
+        reference=loss.reference,
+        inputs=[_describe_input(loss, declared) for declared in loss.inputs],
+        parameters=[_describe_parameter(parameter) for parameter in loss.all_parameters],
+    )
+
+
+def _describe_input(loss: Loss, declared: Input) -> v1.InputDescription:
+    return v1.InputDescription(
+        name=declared.name,
+        description=declared.description,
+        shapes=shapes(loss, declared),
+        dtypes=_FLOATS if declared.holds is Holds.FLOATS else _INTEGERS + _FLOATS,
+        differentiability=_DIFFERENTIABILITY[declared.differentiable],
+    )
+
+
+def shapes(loss: Loss, declared: Input) -> Sequence[str]:
+    """The shapes an input may have, as patterns."""
+    if loss.shape is Shape.POINTWISE:
+        return ("(N, ...)",)
+    if declared.holds is Holds.CLASSES:
+        return ("(N, ...)", "(N, ..., C)")
+    return ("(N, ..., C)",)
+
+
+def _describe_parameter(parameter: Parameter) -> v1.ParameterDescription:
+    return v1.ParameterDescription(
+        name=parameter.name,
+        type=type_name(parameter),
+        default=default_text(parameter),
+        bounds=str(parameter.bounds or ""),
+    )
+
+
+def type_name(parameter: Parameter) -> str:
+    """The type in the words of protobuf."""
+    if parameter.is_vector:
+        return "repeated double"
+    plain = {float: "double", int: "int64", bool: "bool"}
+    return plain.get(parameter.type, getattr(parameter.type, "__name__", ""))
+
+
+def default_text(parameter: Parameter) -> str:
+    """The default as text; empty for unset."""
+    default: typing.Any = parameter.default
+    if default is None:
+        return ""
+    if parameter.is_vector:
+        return "[]"
+    return f"{default:g}" if isinstance(default, float) else getattr(default, "name", str(default))

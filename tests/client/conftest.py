@@ -1,0 +1,140 @@
+"""A real server on this machine that answers what a test tells it to."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from lossd import v1
+
+SERVICE = "lossd.v1.LossService"
+REQUESTS = {
+    "ComputeLoss": v1.ComputeLossRequest,
+    "ListLosses": v1.ListLossesRequest,
+    "GetServerInfo": v1.GetServerInfoRequest,
+}
+
+Handler = Callable[[Any, grpc.ServicerContext], Any]
+
+
+@dataclass(frozen=True)
+class ScriptedServer:
+    """Where a server listens, and the requests that it saw, by method."""
+
+    address: str
+    port: int
+    health: health.HealthServicer
+    seen: dict[str, list[Any]] = field(default_factory=dict)
+
+    def calls(self, method: str) -> int:
+        return len(self.seen.get(method, ()))
+
+    def set_serving(self, *, serving: bool) -> None:
+        state = health_pb2.HealthCheckResponse
+        self.health.set(SERVICE, state.SERVING if serving else state.NOT_SERVING)
+
+
+def answer_huber(_request, _context):
+    return v1.ComputeLossResponse(loss=1.5, backend="numpy")
+
+
+def list_huber(_request, _context):
+    inputs = [v1.InputDescription(name=name) for name in ("predictions", "targets")]
+    return v1.ListLossesResponse(losses=[v1.LossDescription(name="huber", inputs=inputs)])
+
+
+def tell_version(_request, _context):
+    return v1.GetServerInfoResponse(version="1.2.3")
+
+
+DEFAULTS = {"ComputeLoss": answer_huber, "ListLosses": list_huber, "GetServerInfo": tell_version}
+
+
+@pytest.fixture
+def serve():
+    """Starts a server; ``handlers`` replace the defaults by method."""
+    running = []
+
+    def start(address: str = "127.0.0.1:0", **handlers: Handler) -> ScriptedServer:
+        pool = ThreadPoolExecutor(8)
+        options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
+        server = grpc.server(pool, options=options)
+        running.append((server, pool))
+        port = server.add_insecure_port(address)
+        target = address if address.startswith("unix:") else f"127.0.0.1:{port}"
+        scripted = ScriptedServer(target, port, health.HealthServicer())
+        scripted.set_serving(serving=True)
+        health_pb2_grpc.add_HealthServicer_to_server(scripted.health, server)
+        methods = {
+            name: _method(name, handlers.get(name, default), scripted.seen)
+            for name, default in DEFAULTS.items()
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+        server.start()
+        return scripted
+
+    yield start
+    for server, pool in running:
+        server.stop(0).wait()
+        pool.shutdown()
+
+
+def _method(name, handler, seen):
+    def behaviour(request, context):
+        seen.setdefault(name, []).append(request)
+        return handler(request, context)
+
+    return grpc.unary_unary_rpc_method_handler(
+        behaviour,
+        request_deserializer=REQUESTS[name].FromString,
+        response_serializer=lambda response: response.SerializeToString(),
+    )
+
+
+@pytest.fixture
+def status_bytes():
+    """Encodes the details of a failure as the metadata ``grpc-status-details-bin``."""
+
+    def encode(*details: Any) -> bytes:
+        packed = []
+        for detail in details:
+            packed.append(AnyMessage())
+            packed[-1].Pack(detail)
+        return status_pb2.Status(details=packed).SerializeToString()
+
+    return encode
+
+
+@pytest.fixture
+def refuse(status_bytes):
+    """Makes a handler that fails: always, or the first ``times`` times, and then answers."""
+
+    def make(code: str, message: str = "no", *details: Any, times: float = float("inf")) -> Handler:
+        left = times
+
+        def handler(request, context):
+            nonlocal left
+            if left <= 0:
+                return answer_huber(request, context)
+            left -= 1
+            context.set_trailing_metadata((("grpc-status-details-bin", status_bytes(*details)),))
+            return context.abort(grpc.StatusCode[code], message)
+
+        return handler
+
+    return make
+
+
+@pytest.fixture
+def info():
+    """Makes an ``ErrorInfo`` of lossd."""
+
+    def make(reason: str, domain: str = "lossd", **metadata: str) -> Any:
+        return error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata=metadata)
+
+    return make

@@ -1,0 +1,186 @@
+import array as stdlib_array
+
+import ml_dtypes
+import numpy as np
+import pytest
+from lossd import client
+from lossd.client.arrays import is_several, to_array
+
+
+class ThroughArray:
+    def __init__(self, array):
+        self._array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self._array
+
+
+class ThroughInterface:
+    def __init__(self, array):
+        self._array = array
+        self.__array_interface__ = array.__array_interface__
+
+
+class ThroughDlpack:
+    def __init__(self, array):
+        self._array = array
+
+    def __dlpack__(self, **options):
+        return self._array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._array.__dlpack_device__()
+
+
+class OnAnotherDevice(ThroughDlpack):
+    def __dlpack__(self, **_options):
+        raise BufferError("it is on a GPU")
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, ThroughArray, ThroughInterface, ThroughDlpack])
+def test_every_protocol_gives_a_view_without_a_copy(wrap):
+    original = np.arange(6, dtype=np.float32).reshape(2, 3)
+    array = to_array("predictions", wrap(original))
+    assert np.shares_memory(array, original)
+    np.testing.assert_array_equal(array, original)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "shape"),
+    [
+        ([[1.0, 2.0], [3.0, 4.0]], np.float64, (2, 2)),
+        ((1, 2, 3), np.int64, (3,)),
+        ([True, False], np.bool_, (2,)),
+        ([np.float32(1), np.float32(2)], np.float32, (2,)),
+        (2.5, np.float64, ()),
+        ([], np.float64, (0,)),
+        (stdlib_array.array("f", [1, 2]), np.float32, (2,)),
+        (np.zeros(3, np.float16), np.float16, (3,)),
+        (np.zeros(3, ml_dtypes.bfloat16), ml_dtypes.bfloat16, (3,)),
+        (np.zeros(3, np.longlong), np.int64, (3,)),
+    ],
+)
+def test_lists_numbers_and_types_keep_their_meaning(value, dtype, shape):
+    array = to_array("predictions", value)
+    assert array.dtype == dtype
+    assert array.shape == shape
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(12.0).reshape(3, 4).T,
+        np.arange(12.0)[::-2],
+        np.asfortranarray(np.ones((3, 4))),
+        np.broadcast_to(np.float32(2), (3, 4)),
+    ],
+)
+def test_other_memory_orders_become_c_order_with_the_same_values(value):
+    array = to_array("predictions", value)
+    assert array.flags.c_contiguous
+    np.testing.assert_array_equal(array, value)
+
+
+def test_read_only_and_big_endian_arrays_are_taken_as_they_are():
+    value = np.arange(3, dtype=">f4")
+    value.flags.writeable = False
+    assert np.shares_memory(to_array("predictions", value), value)
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (object(), "object"),
+        (None, "NoneType"),
+        ({"a": 1}, "dict"),
+        (iter([1.0]), "list_iterator"),
+        ("text", "<U4"),
+        (["1", "2"], "<U1"),
+        ([1j], "complex128"),
+        (np.zeros(2, np.longdouble), "float128"),
+        (np.zeros(2, "M8[s]"), "datetime64"),
+        (np.zeros(2, "f4,f4"), "f0"),
+        ([2**70], "list"),
+        (np.zeros(2, ml_dtypes.float8_e5m2), "float8_e5m2"),
+    ],
+)
+def test_what_the_wire_cannot_hold_is_refused_by_name(value, got):
+    with pytest.raises(
+        client.InvalidRequestError, match=r"^targets must hold one of .*bfloat16"
+    ) as e:
+        to_array("targets", value)
+    assert got in str(e.value).partition(", got ")[2]
+    assert e.value.field == "targets"
+
+
+@pytest.mark.parametrize("value", [[[1.0], [1.0, 2.0]], OnAnotherDevice(np.zeros(2))])
+def test_ragged_lists_and_other_devices_are_refused_by_name(value):
+    with pytest.raises(client.InvalidRequestError, match="^targets must be an array in the memory"):
+        to_array("targets", value)
+
+
+def test_a_masked_array_is_refused_rather_than_stripped_of_its_mask():
+    with pytest.raises(client.InvalidRequestError, match="without a mask of its own"):
+        to_array("targets", np.ma.masked_array([1.0, 2.0], [True, False]))
+
+
+def test_too_many_axes_are_refused():
+    with pytest.raises(client.InvalidRequestError, match="at most 8 axes, got 9"):
+        to_array("targets", np.zeros((1,) * 9))
+
+
+@pytest.mark.parametrize(
+    ("value", "several"),
+    [
+        ([np.zeros(2), np.zeros(3)], True),
+        ((ThroughDlpack(np.zeros(2)),), True),
+        (np.zeros((2, 2)), False),
+        ([[1.0], [2.0]], False),
+        ([np.float32(1), np.float32(2)], False),
+        ([np.zeros(2), [1.0]], False),
+        ([], False),
+    ],
+)
+def test_a_list_of_arrays_is_several_and_a_list_of_numbers_is_one(value, several):
+    assert is_several(value) is several
+
+
+@pytest.mark.oracle
+def test_torch_tensors_of_every_kind_are_viewed():
+    torch = pytest.importorskip("torch")
+    values = torch.tensor([[1.0, -2.5], [3.0, float("inf")]])
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        tensor = values.to(dtype)
+        for given in (tensor, tensor.clone().requires_grad_(), torch.nn.Parameter(tensor.clone())):
+            array = to_array("predictions", given)
+            assert array.dtype.name == str(dtype).removeprefix("torch.")
+            np.testing.assert_array_equal(array.astype(np.float64), values.double().numpy())
+
+
+@pytest.mark.oracle
+def test_a_torch_bfloat16_tensor_is_viewed_whatever_its_strides():
+    torch = pytest.importorskip("torch")
+    tensor = torch.arange(6, dtype=torch.bfloat16).reshape(2, 3)
+    assert to_array("predictions", tensor).ctypes.data == tensor.data_ptr()
+    transposed = to_array("predictions", tensor.T)
+    assert transposed.flags.c_contiguous
+    np.testing.assert_array_equal(transposed.astype(float), tensor.T.double().numpy())
+    number = to_array("predictions", torch.tensor(2.0, dtype=torch.bfloat16))
+    assert (number.shape, float(number)) == ((), 2.0)
+
+
+@pytest.mark.oracle
+def test_a_torch_tensor_without_memory_is_refused():
+    torch = pytest.importorskip("torch")
+    for dtype in (torch.float32, torch.bfloat16):
+        tensor = torch.zeros(2, dtype=dtype, device="meta")
+        with pytest.raises(
+            client.InvalidRequestError, match="in the memory of the CPU, got Tensor"
+        ):
+            to_array("predictions", tensor)
+
+
+@pytest.mark.oracle
+def test_a_list_of_torch_tensors_is_several():
+    torch = pytest.importorskip("torch")
+    assert is_several([torch.zeros(2), torch.zeros(3)])

@@ -1,0 +1,84 @@
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+from lossd import client, v1
+from lossd.client.connection import Connection
+from lossd.client.options import channel_options
+
+CALL = ("GetServerInfo", v1.GetServerInfoRequest(), v1.GetServerInfoResponse)
+
+
+def test_threads_share_one_channel():
+    connection = Connection("127.0.0.1:9", None)
+    channels = []
+    threads = [
+        threading.Thread(target=lambda: channels.append(connection.channel())) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    connection.close()
+    assert len(set(map(id, channels))) == 1
+
+
+def test_closing_may_be_repeated_and_then_nothing_is_sent():
+    connection = Connection("127.0.0.1:9", None)
+    connection.close()
+    connection.close()
+    with pytest.raises(client.InvalidRequestError, match="^client must be open"):
+        connection.call(*CALL, timeout=1)
+
+
+def test_a_channel_that_was_passed_in_stays_open(serve):
+    with grpc.insecure_channel(serve().address, channel_options()) as channel:
+        Connection("unused", channel).close()
+        assert Connection("unused", channel).call(*CALL, timeout=5).version == "1.2.3"
+
+
+def test_a_channel_that_someone_else_closed_is_a_closed_client(serve):
+    channel = grpc.insecure_channel(serve().address, channel_options())
+    channel.close()
+    with pytest.raises(client.InvalidRequestError, match="^client must be open"):
+        Connection("unused", channel).call(*CALL, timeout=5)
+
+
+FORKING = """
+import os, sys
+from lossd.client import LossClient
+
+client = LossClient(sys.argv[1], timeout=10)
+if sys.argv[2] == "used":
+    assert client.server_info().version == "1.2.3"
+child = os.fork()
+if child == 0:
+    try:
+        ok = client.server_info().version == "1.2.3"
+    except BaseException as error:
+        print(repr(error), file=sys.stderr)
+        ok = False
+    os._exit(0 if ok else 1)
+_, status = os.waitpid(child, 0)
+assert client.server_info().version == "1.2.3"
+client.close()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.parametrize("before", ["unused", "used"])
+def test_a_client_works_in_a_forked_process(serve, before):
+    root = Path(__file__).parents[2]
+    paths = os.pathsep.join(str(root / part) for part in ("protos", "server", "client"))
+    finished = subprocess.run(
+        [sys.executable, "-c", FORKING, serve().address, before],
+        env={**os.environ, "PYTHONPATH": paths, "GRPC_ENABLE_FORK_SUPPORT": "1"},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr.decode()

@@ -1,0 +1,151 @@
+import threading
+
+import pytest
+from lossd import client
+from lossd.client.retry import Retrier, RetryBudget, RetryPolicy, repeatable
+
+UNAVAILABLE = client.UnavailableError("nobody")
+
+
+class Clock:
+    """A clock that only sleeping and working move."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.slept = []
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def retrier(clock, **options):
+    return Retrier(clock=clock, sleep=clock.sleep, chance=lambda: 1.0, **options)
+
+
+def failing(*errors):
+    """An attempt that fails with each error in turn and then answers; keeps what it was given."""
+    queue = list(errors)
+    given = []
+
+    def attempt(left):
+        given.append(left)
+        if queue:
+            raise queue.pop(0)
+        return "answer"
+
+    attempt.given = given
+    return attempt
+
+
+def test_what_passes_is_repeated_with_doubling_waits():
+    clock = Clock()
+    assert retrier(clock).call(failing(UNAVAILABLE, UNAVAILABLE, UNAVAILABLE), 30) == "answer"
+    assert clock.slept == pytest.approx([0.1, 0.2, 0.4])
+
+
+def test_the_last_error_is_raised_after_four_attempts():
+    attempt = failing(*[UNAVAILABLE] * 9)
+    with pytest.raises(client.UnavailableError):
+        retrier(Clock()).call(attempt, 30)
+    assert len(attempt.given) == 4
+
+
+def test_waits_are_spread_over_their_range_and_bounded():
+    policy = RetryPolicy(attempts=99)
+    assert policy.delay(UNAVAILABLE, 1, 0.0) == 0.0
+    assert policy.delay(UNAVAILABLE, 1, 0.5) == pytest.approx(0.05)
+    assert policy.delay(UNAVAILABLE, 50, 1.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        client.InvalidRequestError,
+        client.UnknownLossError,
+        client.OverloadedError,
+        client.DeadlineExceededError,
+        client.CancelledError,
+        client.ServerError,
+    ],
+)
+def test_nothing_else_is_repeated(kind):
+    attempt = failing(kind("no"))
+    with pytest.raises(kind):
+        retrier(Clock()).call(attempt, 30)
+    assert len(attempt.given) == 1
+
+
+def test_the_time_that_the_server_gives_is_waited_for_exactly():
+    clock = Clock()
+    busy = client.OverloadedError("busy", retry_after=3.5)
+    retrier(clock).call(failing(busy), 30)
+    assert clock.slept == [3.5]
+    assert repeatable(busy)
+
+
+def test_a_negative_time_is_no_wait():
+    busy = client.OverloadedError("busy", retry_after=-1.0)
+    assert RetryPolicy().delay(busy, 1, 0.5) == 0.0
+
+
+def test_attempts_share_one_deadline():
+    attempt = failing(UNAVAILABLE, UNAVAILABLE)
+    retrier(Clock()).call(attempt, 30)
+    assert attempt.given == pytest.approx([30.0, 29.9, 29.7])
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun():
+    clock = Clock()
+    busy = client.OverloadedError("busy", retry_after=5.0)
+    with pytest.raises(client.OverloadedError):
+        retrier(clock).call(failing(busy), 5)
+    assert clock.slept == []
+
+
+def test_an_outage_uses_up_the_budget_and_calls_are_then_made_once():
+    clock = Clock()
+    shared = retrier(clock)
+    made = []
+    for _ in range(20):
+        attempt = failing(*[UNAVAILABLE] * 9)
+        with pytest.raises(client.UnavailableError):
+            shared.call(attempt, 30)
+        made.append(len(attempt.given))
+    # Failures 1 to 4 leave 6 tokens or more; the fifth leaves 5, which is no more than half.
+    assert made == [4] + [1] * 19
+
+
+def test_successes_refill_the_budget_a_tenth_at_a_time_and_not_beyond_its_size():
+    budget = RetryBudget(tokens=2.0, gain=0.5)
+    budget.succeeded()
+    assert not budget.failed()  # 1 of 2 is half
+    budget.succeeded()
+    budget.succeeded()
+    budget.succeeded()
+    assert not budget.failed()  # had it grown beyond 2, this would be true
+
+
+def test_a_failure_of_the_caller_costs_no_token():
+    budget = RetryBudget(tokens=4.0)
+    shared = retrier(Clock(), budget=budget)
+    for _ in range(20):
+        with pytest.raises(client.InvalidRequestError):
+            shared.call(failing(client.InvalidRequestError("no")), 30)
+    assert budget.failed()
+
+
+def test_threads_lose_no_token():
+    budget = RetryBudget(tokens=4000.0)
+    threads = [
+        threading.Thread(target=lambda: [budget.failed() for _ in range(500)]) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    budget.succeeded()
+    assert budget._tokens == pytest.approx(2000.1)

@@ -1,0 +1,162 @@
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from lossd import client, tensors, v1
+from lossd.client import wire
+
+
+def tensor(values, dtype):
+    message = v1.Tensor()
+    tensors.fill(message, np.asarray(values, dtype))
+    return message
+
+
+def build(**arguments):
+    return wire.build_request(v1.Huber(), arguments.pop("inputs", {}), **arguments)
+
+
+def test_defaults_are_said_and_the_rest_is_unset():
+    request = build()
+    assert request.reduction == v1.REDUCTION_MEAN
+    assert request.empty == v1.EMPTY_POLICY_ZERO
+    assert request.nonfinite == v1.NONFINITE_POLICY_PROPAGATE
+    assert request.per_example is True
+    unset = ("normalizer", "gradients", "weights", "mask", "cotangent")
+    assert not any(request.HasField(name) for name in unset)
+
+
+def test_everything_that_is_said_arrives():
+    request = build(
+        inputs={"predictions": [1.0, 2.0], "targets": np.float32([1, 2])},
+        weights=[0.5, 1.0],
+        mask=[True, False],
+        reduction="batch_mean",
+        gradients=("targets",),
+        per_example=False,
+        cotangent=2.0,
+        normalizer=3,
+        empty="error",
+        nonfinite="zero",
+    )
+    assert request.loss.HasField("huber")
+    assert request.reduction == v1.REDUCTION_BATCH_MEAN
+    assert request.empty == v1.EMPTY_POLICY_ERROR
+    assert request.nonfinite == v1.NONFINITE_POLICY_ZERO
+    assert (request.per_example, request.normalizer) == (False, 3.0)
+    assert list(request.gradients.inputs) == ["targets"]
+    assert tensors.read(request.weights).tolist() == [0.5, 1.0]
+    assert tensors.read(request.mask).tolist() == [True, False]
+    assert tensors.read(request.cotangent).shape == ()
+    assert [named.name for named in request.inputs] == ["predictions", "targets"]
+    assert tensors.read(request.inputs[1].tensors[0]).dtype == np.float32
+
+
+def test_no_gradient_at_all_is_said_on_the_wire():
+    decoded = v1.ComputeLossRequest.FromString(build(gradients=()).SerializeToString())
+    assert decoded.HasField("gradients")
+    assert not decoded.gradients.inputs
+
+
+def test_a_list_of_arrays_becomes_several_tensors():
+    request = build(inputs={"predictions": [np.zeros((2, 3)), np.zeros(4)]})
+    assert [list(each.shape) for each in request.inputs[0].tensors] == [[2, 3], [4]]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(6, dtype=np.float16).reshape(2, 3),
+        np.arange(6).astype(ml_dtypes.bfloat16),
+        np.arange(6, dtype=">f8"),
+        np.arange(12, dtype=np.int16).reshape(3, 4).T,
+        np.zeros((0, 3), np.float32),
+    ],
+)
+def test_arrays_arrive_with_type_and_values_and_are_not_written_to(value):
+    value.flags.writeable = False
+    before = value.copy()
+    arrived = tensors.read(build(inputs={"predictions": value}).inputs[0].tensors[0])
+    assert arrived.dtype == value.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(arrived, value)
+    np.testing.assert_array_equal(value, before)
+
+
+@pytest.mark.parametrize("name", ["weights", "mask", "cotangent"])
+def test_a_bad_array_is_refused_by_name(name):
+    with pytest.raises(client.InvalidRequestError, match=f"^{name} must hold"):
+        build(**{name: "text"})
+
+
+def test_more_bytes_than_a_message_holds_are_refused_before_they_are_copied():
+    large = np.empty(2**31, np.uint8)  # never touched, so that it takes no memory
+    with pytest.raises(client.InvalidRequestError, match="tensors must have at most"):
+        build(inputs={"predictions": large})
+
+
+def test_an_empty_response_reads_as_nothing():
+    result = wire.read_response(v1.ComputeLossResponse())
+    assert (result.loss, result.per_example, result.status) == (None, None, None)
+    assert (result.gradients, result.statuses, result.outputs) == ({}, {}, {})
+    assert result.server_timing == client.ServerTiming(decode=0.0, queue=0.0, compute=0.0)
+
+
+def test_a_full_response_reads_field_by_field():
+    response = v1.ComputeLossResponse(
+        loss=0.0,
+        loss_sum=1.0,
+        weight_sum=2.0,
+        example_count=3,
+        ignored_count=4,
+        nonfinite_count=5,
+        status=v1.STATUS_UNDEFINED,
+        backend="cupy",
+        server_timing=v1.ServerTiming(
+            decode=Duration(nanos=1000), queue=Duration(), compute=Duration(seconds=2, nanos=500)
+        ),
+        statuses=v1.ExampleStatuses(
+            indices=tensor([3, 7], np.int64), statuses=tensor([1, 200], np.uint8)
+        ),
+        per_example=tensor([1, math.nan], np.float32),
+        gradients=[
+            v1.NamedTensors(name="predictions", tensors=[tensor([1], ml_dtypes.bfloat16)]),
+            v1.NamedTensors(name="maps", tensors=[tensor([1], "f4"), tensor([2], "f4")]),
+        ],
+        outputs=[v1.NamedTensors(name="log_sum_exp", tensors=[tensor([9], "f4")])],
+    )
+    result = wire.read_response(response)
+    assert result.loss == 0.0
+    assert (result.loss_sum, result.weight_sum) == (1.0, 2.0)
+    assert (result.example_count, result.ignored_count, result.nonfinite_count) == (3, 4, 5)
+    assert (result.status, result.backend) == ("UNDEFINED", "cupy")
+    assert result.server_timing == client.ServerTiming(decode=1e-6, queue=0.0, compute=2.0000005)
+    assert result.statuses == {3: "NONFINITE", 7: "200"}
+    np.testing.assert_array_equal(result.per_example, np.float32([1, np.nan]))
+    assert result.gradients["predictions"].dtype == ml_dtypes.bfloat16
+    assert [each.tolist() for each in result.gradients["maps"]] == [[1.0], [2.0]]
+    assert result.outputs["log_sum_exp"].tolist() == [9.0]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        v1.ComputeLossResponse(per_example=v1.Tensor(dtype=v1.D_TYPE_FLOAT32, shape=[3])),
+        v1.ComputeLossResponse(per_example=v1.Tensor(dtype=99, data=b"")),
+        v1.ComputeLossResponse(
+            statuses=v1.ExampleStatuses(
+                indices=tensor([3, 7], np.int64), statuses=tensor([1], np.uint8)
+            )
+        ),
+    ],
+)
+def test_a_response_that_breaks_the_contract_is_the_servers_mistake(response):
+    with pytest.raises(client.ServerError, match="^response must hold valid tensors"):
+        wire.read_response(response)
+
+
+def test_two_results_compare_by_identity_and_hash():
+    first, second = (wire.read_response(v1.ComputeLossResponse()) for _ in range(2))
+    assert first != second
+    assert len({first, second}) == 2

@@ -1,0 +1,58 @@
+"""Real servers in processes of their own."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from lossd.client import LossClient
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A server process and where it can be reached."""
+
+    process: subprocess.Popen[str]
+    address: str
+    metrics_url: str
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Sends a signal and waits for the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+
+@contextlib.contextmanager
+def serve(*arguments: str, address: str = "127.0.0.1:0") -> Iterator[Process]:
+    """Runs ``lossd serve`` and waits for its line."""
+    command = [
+        sys.executable, "-m", "lossd", "serve", "--address", address, "--metrics-port", "0",
+        *arguments,
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            words = process.stdout.readline().split()
+            assert words[:1] == ["ready"], process.stderr.read() if process.stderr else ""
+            found = dict(word.split("=", 1) for word in words[1:])
+            yield Process(process, found["address"], found["metrics"])
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Process]:
+    with serve("--backend", "numpy", "--threads", "2") as process:
+        yield process
+
+
+@pytest.fixture
+def client(server: Process) -> Iterator[LossClient]:
+    with LossClient(server.address) as client:
+        yield client

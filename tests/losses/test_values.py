@@ -1,0 +1,223 @@
+"""Values: hand-worked examples, independent formulas, precision, confidence, infinities."""
+
+import numpy as np
+import oracles
+import pytest
+from losses.compare import BFLOAT16, DTYPES, assert_close, assert_zero, compute_type
+from sampling import Case, Form, cases, draw, forms, plain, variants
+
+from lossd.batch import Job
+from lossd.engine import Engine
+from lossd.losses import DistributionKind, Loss, Shape
+from lossd.reduction import Reduction
+
+
+def test_hand_worked_examples_hold(engine: Engine, loss: Loss) -> None:
+    for example in loss.examples:
+        inputs = {name: [np.asarray(value)] for name, value in example.inputs.items()}
+        job = Job(
+            loss=loss,
+            parameters=example.parameters,
+            inputs=inputs,
+            gradients=tuple(example.gradients),
+        )
+        result = engine.run(job)
+        np.testing.assert_allclose(result.loss, example.value, rtol=1e-12, atol=1e-13)
+        for name, gradient in example.gradients.items():
+            np.testing.assert_allclose(
+                result.gradients[name], gradient, rtol=1e-12, atol=1e-13, err_msg=str(example)
+            )
+
+
+def expected_rows(case: Case) -> np.ndarray:
+    """The oracle's value of each example."""
+    return np.array([float(oracles.value(*arguments)) for arguments in oracle_rows(case)])
+
+
+def expected_gradient(case: Case, name: str) -> np.ndarray:
+    """The oracle's derivative of each example."""
+    rows = [oracles.gradient(*arguments, name) for arguments in oracle_rows(case)]
+    return np.array(rows).reshape(case.inputs[name].shape)
+
+
+def oracle_rows(case: Case) -> list[tuple]:
+    """What an oracle takes, for each example."""
+    return [
+        (
+            case.loss.name,
+            {name: oracles.exact(array[row]) for name, array in case.inputs.items()},
+            case.parameters,
+        )
+        for row in range(case.count)
+    ]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_values_and_gradients_equal_the_independent_formula(
+    engine: Engine, loss: Loss, dtype: np.dtype
+) -> None:
+    for drawn in cases(loss, rows=3, interior=True):
+        case = drawn.astype(dtype)
+        result = engine.run(
+            case.job(reduction=Reduction.NONE, gradients=case.differentiable)
+        )
+        computed = compute_type(dtype)
+        assert result.per_example is not None
+        assert_close(result.per_example, expected_rows(case), computed, case)
+        for name, gradient in result.gradients.items():
+            assert gradient.dtype == dtype
+            assert_close(gradient, expected_gradient(case, name), computed, (case, name))
+
+
+def test_common_shapes_of_a_row_are_right(engine: Engine, loss: Loss) -> None:
+    """One element, one more than a SIMD register, and an odd number."""
+    for length in (1, 2, 17, 33):
+        for form in forms(loss):
+            case = draw(loss, {}, form, 2, length, interior=True)
+            result = engine.run(case.job(reduction=Reduction.NONE))
+            assert result.per_example is not None
+            assert_close(result.per_example, expected_rows(case), np.float64, case)
+            for name, gradient in result.gradients.items():
+                assert_close(gradient, expected_gradient(case, name), np.float64, case)
+
+
+def test_seventy_thousand_half_precision_rows_have_a_finite_mean(
+    engine: Engine, loss: Loss
+) -> None:
+    for dtype in (np.float16, BFLOAT16):
+        rows = 70_000
+        case = plain(loss, rows=rows, length=3).astype(dtype)
+        case = case.with_inputs(predictions=case.inputs["predictions"] * dtype(9))
+        exact = engine.run(case.astype(np.float64).job())
+        result = engine.run(case.job())
+        assert result.loss == pytest.approx(exact.loss, rel=1e-5)
+        assert np.isfinite(result.loss_sum)
+
+
+def test_a_gradient_is_rounded_once(engine: Engine, loss: Loss) -> None:
+    """Rounded once, it is the nearest number but for what float32 lost before."""
+    for form in forms(loss):
+        for dtype in (np.float16, BFLOAT16):
+            case = plain(loss, rows=64, form=form).astype(dtype)
+            result = engine.run(case.job(reduction=Reduction.SUM))
+            double = engine.run(case.astype(np.float64).job(reduction=Reduction.SUM))
+            for name, gradient in result.gradients.items():
+                once = double.gradients[name].astype(dtype)
+                same = gradient == once
+                assert same.mean() > 0.99, (case, name)  # a tie may fall either way
+
+
+def confident(loss: Loss, margin: float, parameters: dict) -> Case | None:
+    """An example that is right by a margin of logits, where the loss knows logits."""
+    kind = parameters.get("prediction_kind")
+    known = any(p.type is DistributionKind for p in loss.parameters)
+    if not known or kind not in (None, DistributionKind.LOGITS):
+        return None
+    if loss.shape is Shape.ROWWISE:
+        inputs = {"predictions": np.array([[0.0, margin]]), "targets": np.array([1])}
+        return Case(loss, parameters, Form.CLASSES, inputs)
+    inputs = {"predictions": np.array([[margin, -margin]]), "targets": np.array([[1.0, 0.0]])}
+    return Case(loss, parameters, Form.FLOATS, inputs)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_confident_predictions_keep_value_and_gradient(
+    engine: Engine, loss: Loss, dtype: type
+) -> None:
+    for parameters in variants(loss, 2):
+        for margin in (5, 10, 17, 20, 37, 50, 80):
+            case = confident(loss, margin, parameters)
+            if case is None:
+                continue
+            case = case.astype(dtype)
+            result = engine.run(case.job(reduction=Reduction.NONE))
+            tolerance = 1e-5 if dtype == np.float32 else 1e-13
+            np.testing.assert_allclose(
+                result.per_example, expected_rows(case), rtol=tolerance, err_msg=f"{case} {margin}"
+            )
+            np.testing.assert_allclose(
+                result.gradients["predictions"],
+                expected_gradient(case, "predictions"),
+                rtol=tolerance,
+                err_msg=f"{case} {margin}",
+            )
+
+
+def test_small_probabilities_keep_their_accuracy_as_logarithms(engine: Engine, loss: Loss) -> None:
+    """log p = -20 says 1 - p = 1 - 2e-9: the value of the other answer is 2e-9, not 0."""
+    for parameters in variants(loss):
+        if parameters.get("prediction_kind") is not DistributionKind.LOG_PROBABILITIES:
+            continue
+        case = draw(loss, parameters, forms(loss)[0], 9, 5)
+        logs = -np.geomspace(1e-6, 80, 45).reshape(9, 5)
+        targets = case.inputs["targets"] if case.form is Form.CLASSES else np.zeros((9, 5))
+        case = case.with_inputs(predictions=logs, targets=targets).astype(np.float32)
+        result = engine.run(case.job(reduction=Reduction.NONE))
+        np.testing.assert_allclose(
+            result.gradients["predictions"],
+            expected_gradient(case, "predictions"),
+            rtol=1e-5,
+            err_msg=str(case),
+        )
+        np.testing.assert_allclose(result.per_example, expected_rows(case), rtol=1e-5)
+
+
+IMPOSSIBLE = {
+    DistributionKind.LOGITS: -np.inf,
+    DistributionKind.LOG_PROBABILITIES: -np.inf,
+    DistributionKind.PROBABILITIES: 0.0,
+}
+
+
+def kinds(loss: Loss) -> list[DistributionKind]:
+    """What its predictions may hold; none if they are no distributions."""
+    return list(DistributionKind) if any(p.type is DistributionKind for p in loss.parameters) else []
+
+
+def test_an_impossible_class_that_is_no_target_costs_nothing(engine: Engine, loss: Loss) -> None:
+    for kind in kinds(loss):
+        parameters = {"prediction_kind": kind}
+        for form in forms(loss):
+            case = agreeing(draw(loss, parameters, form, 3, 4), kind)
+            result = engine.run(case.job(reduction=Reduction.NONE))
+            assert_zero(result.per_example[1:], (case, "the certain rows"))
+            assert np.isfinite(result.gradients["predictions"]).all(), (
+                case,
+                result.gradients["predictions"],
+            )
+            assert not len(result.nonfinite_examples), case
+
+
+def agreeing(case: Case, kind: DistributionKind) -> Case:
+    """Impossible where the target says so; from the second row on, also certain where it is."""
+    certain = {DistributionKind.LOGITS: np.inf, DistributionKind.LOG_PROBABILITIES: 0.0}
+    predictions, targets = np.full((3, 4), 0.0), np.zeros((3, 4))
+    targets[:, 1] = 1
+    probable = {DistributionKind.LOGITS: 0.5, DistributionKind.LOG_PROBABILITIES: -0.5}
+    predictions[...] = IMPOSSIBLE[kind]
+    predictions[0, 1] = probable.get(kind, 0.5)
+    predictions[1:, 1] = certain.get(kind, 1.0)
+    given = targets.argmax(axis=1) if case.form is Form.CLASSES else targets
+    if case.form is Form.INTEGERS:
+        given = targets.astype(np.int64)
+    return case.with_inputs(predictions=predictions, targets=given)
+
+
+def test_an_impossible_target_is_infinite_and_flagged_or_clamped(
+    engine: Engine, loss: Loss
+) -> None:
+    for kind in kinds(loss):
+        case = draw(loss, {"prediction_kind": kind}, forms(loss)[0], 3, 4)
+        case = agreeing(case, kind)
+        predictions = case.inputs["predictions"].copy()
+        predictions[0, 1] = IMPOSSIBLE[kind]
+        predictions[0, 2] = 0.5 if kind is DistributionKind.PROBABILITIES else -0.5
+        case = case.with_inputs(predictions=predictions)
+        result = engine.run(case.job(reduction=Reduction.NONE))
+        value = result.per_example[0]
+        if np.isfinite(value):  # documented as clamped at 100 for each element
+            assert value >= 100 / 4
+        else:
+            assert value == np.inf
+            assert result.nonfinite_examples.tolist() == [0]
+        assert_zero(result.per_example[1:])

@@ -1,0 +1,257 @@
+"""Inputs and parameters for any loss, drawn from what its declaration says.
+
+``cases(loss)`` are the variants worth a look: every member of an enum, vectors present and absent,
+numbers away from their defaults, and class indices, distributions and integers as targets.
+"""
+
+import enum
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.batch import Job
+from lossd.losses import (
+    Differentiable,
+    DistributionKind,
+    Holds,
+    Input,
+    Interval,
+    Loss,
+    Parameter,
+    ParameterError,
+    Shape,
+)
+
+Array = npt.NDArray[Any]
+
+ROWS, LENGTH = 7, 5  # small, odd, and no power of two
+
+
+class Form(enum.Enum):
+    """What the elements of a target are."""
+
+    FLOATS = "floats"
+    INTEGERS = "integers"
+    CLASSES = "classes"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loss with parameters and inputs."""
+
+    loss: Loss
+    parameters: Mapping[str, Any]
+    form: Form
+    inputs: Mapping[str, Array] = field(repr=False)
+
+    def job(self, **options: Any) -> Job:
+        """A request for it."""
+        inputs = {name: [array] for name, array in self.inputs.items()}
+        return Job(loss=self.loss, parameters=self.parameters, inputs=inputs, **options)
+
+    def with_inputs(self, **inputs: Array) -> "Case":
+        """The same with other inputs."""
+        return replace(self, inputs={**self.inputs, **inputs})
+
+    def rows(self, index: Any) -> "Case":
+        """The same with some of its examples, which lie along the first axis."""
+        return replace(self, inputs={name: array[index] for name, array in self.inputs.items()})
+
+    def astype(self, dtype: npt.DTypeLike) -> "Case":
+        """The same with its floating-point inputs rounded."""
+        rounded = {n: a.astype(dtype) for n, a in self.inputs.items() if _is_float(a)}
+        return self.with_inputs(**rounded)
+
+    @property
+    def count(self) -> int:
+        """How many examples it has."""
+        return len(self.inputs[self.loss.inputs[0].name])
+
+    @property
+    def differentiable(self) -> tuple[str, ...]:
+        """Inputs whose gradient can be had in this form."""
+        return tuple(
+            i.name
+            for i in self.loss.inputs
+            if i.differentiable is not Differentiable.NO and _is_float(self.inputs[i.name])
+        )
+
+    @property
+    def class_weights(self) -> Array:
+        """The denominator of each example under MEAN."""
+        weights = self.parameters.get("class_weights", ())
+        if self.form is not Form.CLASSES or not len(weights):
+            return np.ones(self.count)
+        return np.asarray(weights)[self.inputs[class_input(self.loss)]]
+
+
+def _is_float(array: Array) -> bool:
+    return array.dtype.kind not in "iub"  # bfloat16 is of kind V
+
+
+def class_input(loss: Loss) -> str:
+    """The input that may hold class indices."""
+    return next(i.name for i in loss.inputs if i.holds is Holds.CLASSES)
+
+
+def forms(loss: Loss) -> list[Form]:
+    """The forms its targets may have."""
+    held = {i.holds for i in loss.inputs}
+    if Holds.CLASSES in held:
+        return [Form.CLASSES, Form.FLOATS, Form.INTEGERS]
+    return [Form.FLOATS, Form.INTEGERS] if Holds.NUMBERS in held else [Form.FLOATS]
+
+
+def cases(
+    loss: Loss, *, rows: int = ROWS, length: int = LENGTH, seed: int = 0, interior: bool = False
+) -> Iterator[Case]:
+    """Every variant with inputs; ``interior`` keeps clear of the ends of domains."""
+    for parameters in variants(loss, length):
+        for form in forms(loss):
+            yield draw(loss, parameters, form, rows, length, seed=seed, interior=interior)
+
+
+def plain(
+    loss: Loss, *, rows: int = ROWS, length: int = LENGTH, seed: int = 0, form: Form | None = None
+) -> Case:
+    """The loss with its defaults."""
+    return draw(loss, {}, form or forms(loss)[0], rows, length, seed=seed)
+
+
+def variants(loss: Loss, length: int = LENGTH) -> list[dict[str, Any]]:
+    """Parameters: defaults, each choice of an enum, each number and vector alone, all at once."""
+    found: list[dict[str, Any]] = []
+    for chosen in _choices(loss):
+        singles = [
+            {**chosen, parameter.name: value}
+            for parameter in loss.parameters
+            for value in interesting(parameter, length)
+        ]
+        everything = dict(chosen)
+        for parameter in loss.parameters:
+            for value in interesting(parameter, length)[:1]:
+                if accepted(loss, trial := {**everything, parameter.name: value}):
+                    everything = trial
+        found += [chosen, *(single for single in singles if accepted(loss, single)), everything]
+    return [item for i, item in enumerate(found) if item not in found[:i]]
+
+
+def _choices(loss: Loss) -> list[dict[str, Any]]:
+    """The defaults, and every other member of every enum."""
+    enums = [p for p in loss.parameters if _is_enum(p)]
+    return [{}, *({p.name: v} for p in enums for v in p.type if v is not p.default)]
+
+
+def _is_enum(parameter: Parameter) -> bool:
+    return isinstance(parameter.type, type) and issubclass(parameter.type, enum.Enum)
+
+
+def interesting(parameter: Parameter, length: int) -> list[Any]:
+    """Values of a number or a vector that are legal, and not the default."""
+    if _is_enum(parameter):
+        return []
+    if parameter.is_vector:
+        inside = _inside(parameter.bounds)
+        return [tuple(inside * (1 + i) / length for i in range(length))]
+    if parameter.type is bool:
+        return [not parameter.default]
+    inside = _inside(parameter.bounds)
+    return [v for v in (inside, inside / 4) if v != parameter.default]
+
+
+def _inside(bounds: Interval | None) -> float:
+    """A number well inside an interval."""
+    low, high = (bounds.low, bounds.high) if bounds else (-math.inf, math.inf)
+    if math.isinf(low):
+        return 2.5 if math.isinf(high) else high - 2.5
+    return low + 2.5 if math.isinf(high) else low + 0.4 * (high - low)
+
+
+def accepted(loss: Loss, parameters: Mapping[str, Any]) -> bool:
+    """Whether no rule between parameters, which only the body knows, refuses them."""
+    case = draw(loss, parameters, forms(loss)[0], 1, LENGTH)
+    arrays = [case.inputs[i.name].reshape(1, -1) for i in loss.inputs]
+    if case.form is Form.CLASSES:
+        arrays = [a.reshape(-1) if a.dtype.kind == "i" else a for a in arrays]
+    body = {p.name: parameters.get(p.name, p.default) for p in loss.parameters}
+    body = {n: np.array(v) if isinstance(v, tuple) else v for n, v in body.items()}
+    try:
+        loss.body(np, *arrays, **body)
+    except ParameterError:
+        return False
+    return True
+
+
+def draw(
+    loss: Loss,
+    parameters: Mapping[str, Any],
+    form: Form,
+    rows: int,
+    length: int,
+    *,
+    seed: int = 0,
+    interior: bool = False,
+) -> Case:
+    """Inputs of float64, the same for the same seed."""
+    rng = np.random.default_rng([seed, rows, length])
+    kind = next((v for v in parameters.values() if isinstance(v, DistributionKind)), None)
+    inputs = {}
+    for position, declared in enumerate(loss.inputs):
+        if position == 0 and kind not in (None, DistributionKind.LOGITS):
+            inputs[declared.name] = _distribution(rng, loss.shape, kind, (rows, length))
+        else:
+            inputs[declared.name] = _elements(rng, declared, form, (rows, length), interior)
+    return Case(loss, parameters, form, inputs)
+
+
+def _distribution(
+    rng: np.random.Generator,
+    shape: Shape,
+    kind: DistributionKind,
+    size: Sequence[int],
+) -> Array:
+    probabilities = rng.uniform(0.05, 0.95, size)
+    if shape is Shape.ROWWISE:
+        probabilities /= probabilities.sum(axis=-1, keepdims=True)
+    return np.log(probabilities) if kind is DistributionKind.LOG_PROBABILITIES else probabilities
+
+
+def _elements(
+    rng: np.random.Generator,
+    declared: Input,
+    form: Form,
+    size: tuple[int, int],
+    interior: bool,  # noqa: FBT001
+) -> Array:
+    if declared.holds is Holds.CLASSES and form is Form.CLASSES:
+        return rng.integers(0, size[1], size[0])
+    if declared.holds is not Holds.FLOATS and form is Form.INTEGERS:
+        if declared.holds is Holds.CLASSES:
+            return np.eye(size[1], dtype=np.int64)[rng.integers(0, size[1], size[0])]
+        return rng.integers(0, 2, size)
+    if declared.domain is None:
+        return rng.normal(0, 2, size)
+    return _in_domain(rng, declared.domain, size, interior)
+
+
+def _in_domain(
+    rng: np.random.Generator,
+    domain: Interval,
+    size: tuple[int, int],
+    interior: bool,  # noqa: FBT001
+) -> Array:
+    """Numbers inside, and unless only the interior is wanted the closed ends too."""
+    if math.isinf(domain.high):
+        drawn = domain.low + 0.1 + rng.exponential(0.5, size)
+    else:
+        drawn = domain.low + (domain.high - domain.low) * rng.uniform(0.1, 0.9, size)
+    if interior:
+        return drawn
+    ends = [e for e, o in ((domain.low, domain.low_open), (domain.high, domain.high_open)) if not o]
+    for index, end in enumerate(ends):
+        drawn.reshape(-1)[index :: len(ends) + 3] = end
+    return drawn

@@ -1,0 +1,45 @@
+"""Guards of the layout that no tool keeps."""
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOTS = ("protos", "server", "client")
+
+
+def test_lossd_stays_a_namespace_over_three_roots() -> None:
+    # With an __init__ a wheel still works, and an editable install sees one root of three.
+    assert not [root for root in ROOTS if (ROOT / root / "lossd" / "__init__.py").exists()]
+
+
+def test_every_root_is_packaged_and_editable() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+
+    assert settings["dev-mode-dirs"] == list(ROOTS)
+    assert settings["targets"]["wheel"]["packages"] == [f"{root}/lossd" for root in ROOTS]
+
+
+def test_one_home_each_for_cupy_prometheus_and_status_codes() -> None:
+    homes = {
+        "import cupy": {"server/lossd/backends/cupy.py"},
+        "prometheus_client": {
+            "server/lossd/serving/app.py",  # makes the registry that is injected
+            "server/lossd/serving/telemetry.py",
+        },
+        "StatusCode": {"server/lossd/serving/boundary.py"},
+    }
+    sources = {path: path.read_text() for path in (ROOT / "server").rglob("*.py")}
+    for word, expected in homes.items():
+        found = {str(p.relative_to(ROOT)) for p, text in sources.items() if word in text}
+        assert found == expected, word
+
+
+def test_floors_are_those_of_the_generated_code() -> None:
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    generated = (ROOT / "protos/lossd/v1/loss_service_pb2_grpc.py").read_text()
+    messages = (ROOT / "protos/lossd/v1/losses_pb2.py").read_text()
+
+    grpcio = generated.split("GRPC_GENERATED_VERSION = '")[1].split("'")[0]
+    protobuf = messages.split("# Protobuf Python Version: ")[1].split()[0]
+    assert f"grpcio>={grpcio}" in dependencies
+    assert f"protobuf>={protobuf}" in dependencies
