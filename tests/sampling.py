@@ -7,7 +7,7 @@ numbers away from their defaults, and class indices, distributions and integers 
 import enum
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,14 +39,17 @@ class Form(enum.Enum):
     CLASSES = "classes"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """A loss with parameters and inputs."""
 
     loss: Loss
     parameters: Mapping[str, Any]
     form: Form
-    inputs: Mapping[str, Array] = field(repr=False)
+    inputs: Mapping[str, Array]
+
+    def __repr__(self) -> str:
+        return f"{self.loss.name} {dict(self.parameters)} {self.form.name}"
 
     def job(self, **options: Any) -> Job:
         """A request for it."""
@@ -134,9 +137,9 @@ def variants(loss: Loss, length: int = LENGTH) -> list[dict[str, Any]]:
         everything = dict(chosen)
         for parameter in loss.parameters:
             for value in interesting(parameter, length)[:1]:
-                if accepted(loss, trial := {**everything, parameter.name: value}):
+                if accepted(loss, trial := {**everything, parameter.name: value}, length):
                     everything = trial
-        found += [chosen, *(single for single in singles if accepted(loss, single)), everything]
+        found += [chosen, *(single for single in singles if accepted(loss, single, length)), everything]
     return [item for i, item in enumerate(found) if item not in found[:i]]
 
 
@@ -171,9 +174,9 @@ def _inside(bounds: Interval | None) -> float:
     return low + 2.5 if math.isinf(high) else low + 0.4 * (high - low)
 
 
-def accepted(loss: Loss, parameters: Mapping[str, Any]) -> bool:
+def accepted(loss: Loss, parameters: Mapping[str, Any], length: int = LENGTH) -> bool:
     """Whether no rule between parameters, which only the body knows, refuses them."""
-    case = draw(loss, parameters, forms(loss)[0], 1, LENGTH)
+    case = draw(loss, parameters, forms(loss)[0], 1, length)
     arrays = [case.inputs[i.name].reshape(1, -1) for i in loss.inputs]
     if case.form is Form.CLASSES:
         arrays = [a.reshape(-1) if a.dtype.kind == "i" else a for a in arrays]

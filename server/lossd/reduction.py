@@ -133,7 +133,8 @@ def _union(*flags: Flags | None) -> Flags | None:
     present = [flag for flag in flags if flag is not None]
     if not present:
         return None
-    return np.logical_or.reduce(present)
+    union: Flags = np.logical_or.reduce(present)
+    return union
 
 
 def _weight_sum(

@@ -1,7 +1,7 @@
 """Whatever a caller sends, the answer is clear and the next call is served."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -87,7 +87,7 @@ def no_loss() -> bytes:
 
 def unknown_reduction() -> bytes:
     made = request()
-    made.reduction = 99
+    made.reduction = 99  # type: ignore[assignment]  # on purpose
     return made.SerializeToString()
 
 
@@ -150,9 +150,8 @@ HOSTILE = [
 def test_it_is_refused_clearly_and_the_next_call_is_served(
     server: Any, client: LossClient, make: Callable[[], bytes], code: str, field: str
 ) -> None:
-    with grpc.insecure_channel(server.address) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary(METHOD)(make(), timeout=10)
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        cast("Any", channel.unary_unary(METHOD))(make(), timeout=10)
     error: Any = caught.value
     assert error.code().name == code, error.details()
     assert " must " in error.details()
@@ -175,7 +174,7 @@ def test_a_message_over_the_limit_is_refused_before_it_is_read(
     server: Any, client: LossClient
 ) -> None:
     del server
-    with pytest.raises(Exception, match="(?i)larger than max|exhausted"):
+    with pytest.raises(Exception, match=r"(?i)larger than max|exhausted"):
         client.compute(
             SquaredError(),
             predictions=np.zeros(70 << 20, np.float64),

@@ -121,7 +121,7 @@ def test_every_loss_answers_its_own_hand_worked_examples(client: LossClient) -> 
     for loss in LOSSES.values():
         for example in loss.examples:
             given = {
-                name: getattr(value, "name", None) and f"DISTRIBUTION_KIND_{value.name}" or value
+                name: (getattr(value, "name", None) and f"DISTRIBUTION_KIND_{value.name}") or value
                 for name, value in example.parameters.items()
             }
             message = getattr(v1, loss.message)(**given)
@@ -146,9 +146,8 @@ def test_metrics_count_what_the_client_did(server: Process, client: LossClient) 
     def counted() -> float:
         with urllib.request.urlopen(server.metrics_url, timeout=5) as reply:  # noqa: S310 - ours
             text = reply.read().decode()
-        found = re.search(
-            r'^lossd_requests_total\{loss="binary_cross_entropy",status="OK"\} (\S+)', text, re.M
-        )
+        series = r'lossd_requests_total\{loss="binary_cross_entropy",status="OK"\}'
+        found = re.search(rf"^{series} (\S+)", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     before = counted()

@@ -17,9 +17,9 @@ from lossd.reduction import Flags, Floats
 Array = npt.NDArray[Any]
 Checkpoint = Callable[[], None]
 
-# Rows are summed in blocks of about this many elements, and tiles are whole blocks.  128 Ki elements
-# are 512 KiB in float32: large enough that a tile's time is not the interpreter's, small enough that
-# the tile, its gradient and a temporary stay in the second-level cache.
+# Rows are summed in blocks of about this many elements, and tiles are whole blocks.  128 Ki
+# elements are 512 KiB in float32: large enough that a tile's time is not the interpreter's, small
+# enough that the tile, its gradient and a temporary stay in the second-level cache.
 BLOCK_ELEMENTS = 1 << 17
 
 
@@ -82,4 +82,4 @@ class Backend(Protocol):
 
 def nonfinite_rows(array: Array) -> Flags:
     """Which rows of a two-dimensional array hold a number that is not finite."""
-    return ~np.isfinite(array).all(axis=-1)
+    return np.logical_not(np.isfinite(array).all(axis=-1))

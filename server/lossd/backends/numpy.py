@@ -205,7 +205,9 @@ class _Run:
             return value
         if self._batch.length == 1:
             return value[:, 0]
-        return np.add.reduce(value, axis=-1) / self._batch.dtype.type(self._batch.length)
+        means: Array = np.add.reduce(value, axis=-1)
+        means /= self._batch.length
+        return means
 
     def _write_values(self, rows: slice, values: Array) -> None:
         plan = self._batch.plan

@@ -5,6 +5,7 @@ respect to its predictions comes from lossd.
 """
 
 import contextlib
+import itertools
 import subprocess
 import sys
 import time
@@ -114,7 +115,7 @@ class Network:
     def initial(cls, random: np.random.Generator, sizes: tuple[int, int, int]) -> "Network":
         """He et al. (2015), equation 10: variance 2 / fan-in."""
         parameters: list[Floats] = []
-        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        for inputs, outputs in itertools.pairwise(sizes):
             weights = random.standard_normal((inputs, outputs)) * np.sqrt(2 / inputs)
             parameters += [weights.astype(np.float32), np.zeros(outputs, np.float32)]
         return cls(parameters, [(np.zeros_like(p), np.zeros_like(p)) for p in parameters])
@@ -132,17 +133,17 @@ class Network:
         """One step of Adam, the ``count``-th; returns the loss before it."""
         hidden, logits = self._forward(images)
         result = client.compute(CrossEntropy(), predictions=logits, targets=labels)
-        by_logits = result.gradients["predictions"]
+        by_logits = np.asarray(result.gradients["predictions"])
         by_hidden = (by_logits @ self.parameters[2].T) * (hidden > 0)
         gradients = [
-            images.T @ by_hidden, by_hidden.sum(axis=0), hidden.T @ by_logits, by_logits.sum(axis=0),
+            images.T @ by_hidden, by_hidden.sum(axis=0),
+            hidden.T @ by_logits, by_logits.sum(axis=0),
         ]  # fmt: skip
         for parameter, moments, gradient in zip(
             self.parameters, self.moments, gradients, strict=True
         ):
             _adam(parameter, moments, gradient, count)
-        assert result.loss is not None
-        return result.loss
+        return result.loss or 0.0
 
 
 def _adam(parameter: Floats, moments: tuple[Floats, Floats], gradient: Any, count: int) -> None:

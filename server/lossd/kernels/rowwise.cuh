@@ -62,23 +62,25 @@ struct Row {
     __device__ void each(Visit visit) const {
         each_pack(columns, [&](long long start, long long left) {
             const Pack prediction = load(predictions + start, left);
-            const Pack target = targets(start, left);
+            const Pack loaded = targets(start, left);
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i)
-                if (i < left) visit(start + i, prediction.items[i], target.items[i]);
+                if (i < left)
+                    visit(start + i, prediction.items[i], target(loaded, i, start + i));
         });
     }
 
-    __device__ Pack targets(long long start, long long left) const {
 #if TARGETS_ARE_CLASSES
-        Pack one_hot;
-#pragma unroll
-        for (int i = 0; i < WIDTH; ++i) one_hot.items[i] = start + i == label ? T(1) : T(0);
-        return one_hot;
-#else
-        return load(shares + start, left);
-#endif
+    __device__ Pack targets(long long, long long) const { return Pack{}; }
+    __device__ T target(const Pack&, int, long long column) const {
+        return column == label ? T(1) : T(0);
     }
+#else
+    __device__ Pack targets(long long start, long long left) const {
+        return load(shares + start, left);
+    }
+    __device__ T target(const Pack& loaded, int i, long long) const { return loaded.items[i]; }
+#endif
 
     template <typename Term>
     __device__ T sum(Term term) const {
@@ -104,13 +106,13 @@ struct Row {
         if (!gradient) return;
         each_pack(columns, [&](long long start, long long left) {
             const Pack prediction = load(predictions + start, left);
-            const Pack target = targets(start, left);
+            const Pack loaded = targets(start, left);
             Pack slopes{};
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i)
                 if (i < left)
-                    slopes.items[i] =
-                        scale * slope(start + i, prediction.items[i], target.items[i]);
+                    slopes.items[i] = scale * slope(start + i, prediction.items[i],
+                                                    target(loaded, i, start + i));
             store(gradient + start, slopes, left);
         });
     }

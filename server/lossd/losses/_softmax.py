@@ -1,7 +1,7 @@
 """The softmax of a tile of rows, in the parts that keep full relative accuracy.
 
-With m the largest logit of a row and e_j = exp(x_j - m), the term of the largest itself is exactly 1
-and is kept apart from the ``rest``.  Then
+With m the largest logit of a row and e_j = exp(x_j - m), the term of the largest itself is exactly
+1 and is kept apart from the ``rest``.  Then
 
     log sum exp(x) - x_t = (m - x_t) + log1p(rest)
     1 - p_t = (sum of e_j over j != t) / (1 + rest)

@@ -107,8 +107,8 @@ def binary_cross_entropy(
     positive = targets * positive_weights if len(positive_weights) else targets
     negative = 1 - targets
     value = _weighed(xp, positive, yes[0]) + _weighed(xp, negative, no[0])
-    gradient = positive * yes[1]
-    gradient += negative * no[1]
+    gradient = _weighed(xp, positive, yes[1])
+    gradient += _weighed(xp, negative, no[1])
 
     def by_targets() -> Array:
         weighed = yes[0] * positive_weights if len(positive_weights) else yes[0]
@@ -139,11 +139,11 @@ def _cost_of_logits(xp: Any, logits: Array) -> tuple[Cost, Cost]:
 
 
 def _cost_of_log_probabilities(xp: Any, logs: Array) -> tuple[Cost, Cost]:
+    probability = xp.exp(logs)
     probability_of_no = -xp.expm1(logs)
-    return (-logs, xp.full_like(logs, -1)), (
-        -xp.log(probability_of_no),
-        xp.exp(logs) / probability_of_no,
-    )
+    # Each form of log(1 - p) is exact where the other one rounds 1 - p, or p, away.
+    log_of_no = xp.where(logs < -LOG_2, xp.log1p(-probability), xp.log(probability_of_no))
+    return (-logs, xp.full_like(logs, -1)), (-log_of_no, probability / probability_of_no)
 
 
 def _cost_of_probabilities(xp: Any, probabilities: Array) -> tuple[Cost, Cost]:

@@ -61,7 +61,7 @@ def code_of(error: BaseException) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
-def guarded(handler: Handler, observe: Observer) -> grpc.RpcMethodHandler:
+def guarded(handler: Handler, observe: Observer) -> "grpc.RpcMethodHandler[bytes, bytes]":
     """Makes a gRPC method of a function from bytes to bytes.
 
     Parsing is the handler's, because what the library's own parsing refuses comes out as INTERNAL.
@@ -72,7 +72,7 @@ def guarded(handler: Handler, observe: Observer) -> grpc.RpcMethodHandler:
         call = Call(context)
         try:
             reply = handler(data, call)
-        except Exception as error:  # noqa: BLE001 - the boundary catches whatever comes
+        except Exception as error:
             status = _status(error)
             observe(call, status.code.name)
             context.abort_with_status(status)

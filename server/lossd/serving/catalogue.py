@@ -1,13 +1,13 @@
-"""The catalogue as data, from the declarations: for ``ListLosses``, the command line and the README."""
+"""The catalogue as data: for ``ListLosses``, the command line and the README."""
 
 import typing
 from collections.abc import Sequence
 
-from lossd import v1
+from lossd import tensors, v1
 from lossd.losses import LOSSES, Differentiable, Holds, Input, Loss, Parameter, Shape
 
 _FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
-_INTEGERS = tuple(range(v1.D_TYPE_BOOL, v1.D_TYPE_INT64 + 1))
+_INTEGERS = tuple(kind for dtype, kind in tensors.type_of_dtype.items() if dtype.kind in "biu")
 _DIFFERENTIABILITY = {
     Differentiable.NO: v1.DIFFERENTIABILITY_NONE,
     Differentiable.ON_REQUEST: v1.DIFFERENTIABILITY_ON_REQUEST,

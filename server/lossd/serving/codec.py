@@ -1,7 +1,7 @@
 """Requests become jobs and results become replies.
 
-Counts are looked at with ``len`` before a repeated field is iterated: a few MiB of empty submessages
-take minutes to walk.
+Counts are looked at with ``len`` before a repeated field is iterated: a few MiB of empty
+submessages take minutes to walk.
 """
 
 import enum

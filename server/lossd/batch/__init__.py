@@ -1,0 +1,119 @@
+"""From a job to a batch: everything a caller can get wrong is found here, before any computing.
+
+The one exception is the domain of floating-point targets (probabilities below 0, say), which a
+backend checks tile by tile so that targets are read once; no index is ever taken from them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.batch._job import Array, Job
+from lossd.batch._parameters import body_parameters, complete, parameter_error
+from lossd.batch._rows import domain_error, plan, safe_classes
+from lossd.batch._shapes import LAYOUTS, Layout, Operand, is_float
+from lossd.errors import InvalidRequest, InvalidTensor
+from lossd.losses import Differentiable, Holds, Input, Loss
+from lossd.reduction import RowPlan
+
+__all__ = ["Array", "Batch", "Job", "Operand", "domain_error", "lay_out", "parameter_error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A checked job, laid out: ``rows`` examples of ``length`` elements."""
+
+    loss: Loss
+    parameters: Mapping[str, Any]  # what the body takes; vectors as arrays of ``dtype``
+    operands: tuple[Operand, ...]
+    example_shape: tuple[int, ...]
+    rows: int
+    length: int
+    dtype: np.dtype[Any]  # in which is computed: float32 or float64
+    plan: RowPlan
+    gradients: tuple[str, ...]
+
+    def operand(self, name: str) -> Operand:
+        """The operand of that name."""
+        return next(operand for operand in self.operands if operand.name == name)
+
+
+def lay_out(job: Job) -> Batch:
+    """Checks a job and lays it out.
+
+    Raises:
+        InvalidRequest: or one below it, naming the thing, the rule and the value.
+    """
+    parameters = complete(job)
+    arrays = _named_arrays(job)
+    for declared in job.loss.inputs:
+        _check_type(declared, arrays[declared.name])
+    layout = LAYOUTS[job.loss.shape](job.loss, arrays, parameters)
+    row_plan = plan(job, layout, parameters)
+    dtype = _compute_type(job.loss, arrays)
+    return Batch(
+        loss=job.loss,
+        parameters=body_parameters(job.loss, parameters, layout, dtype),
+        operands=tuple(safe_classes(o, row_plan.silent) for o in layout.operands),
+        example_shape=layout.example_shape,
+        rows=layout.rows,
+        length=layout.length,
+        dtype=dtype,
+        plan=row_plan,
+        gradients=_wanted_gradients(job, layout),
+    )
+
+
+def _named_arrays(job: Job) -> dict[str, Array]:
+    declared = [i.name for i in job.loss.inputs]
+    for name in job.inputs:
+        if name not in declared:
+            raise InvalidTensor(
+                f"inputs must be among {', '.join(declared)}, got {name[:64]!r}", field="inputs"
+            )
+    found = {}
+    for name in declared:
+        tensors = job.inputs.get(name, ())
+        if len(tensors) != 1:
+            raise InvalidTensor(
+                f"{name} must be given as one tensor, got {len(tensors)}", field="inputs"
+            )
+        found[name] = tensors[0]
+    return found
+
+
+def _check_type(declared: Input, array: Array) -> None:
+    if declared.holds is Holds.FLOATS and not is_float(array):
+        raise InvalidTensor(
+            f"{declared.name} must be floating point, got {array.dtype.name}",
+            field=f"inputs.{declared.name}.dtype",
+        )
+
+
+def _compute_type(loss: Loss, arrays: Mapping[str, Array]) -> np.dtype[Any]:
+    """float64 if a floating-point input is, float32 otherwise."""
+    doubles = any(arrays[i.name].dtype == np.float64 for i in loss.inputs)
+    return np.dtype(np.float64 if doubles else np.float32)
+
+
+def _wanted_gradients(job: Job, layout: Layout) -> tuple[str, ...]:
+    if job.gradients is None:
+        return tuple(
+            i.name for i in job.loss.inputs if i.differentiable is Differentiable.BY_DEFAULT
+        )
+    wanted = tuple(dict.fromkeys(job.gradients))
+    possible = [
+        operand.name
+        for operand in layout.operands
+        if operand.input.differentiable is not Differentiable.NO and is_float(operand.rows)
+    ]
+    for name in wanted:
+        if name not in possible:
+            raise InvalidRequest(
+                f"gradients must be among {', '.join(possible)} for {job.loss.message} "
+                f"with these inputs, got {name[:64]!r}",
+                field="gradients.inputs",
+            )
+    return wanted

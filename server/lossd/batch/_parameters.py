@@ -1,0 +1,61 @@
+"""Parameters: completed, checked, and vectors spread over a row."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lossd.batch._job import Array, Job
+from lossd.batch._shapes import Layout
+from lossd.errors import InvalidParameter
+from lossd.losses import Loss, ParameterError, Shape
+
+
+def complete(job: Job) -> dict[str, Any]:
+    try:
+        return job.loss.complete(job.parameters)
+    except ParameterError as error:
+        raise parameter_error(job.loss, error) from error
+
+
+def parameter_error(loss: Loss, error: ParameterError) -> InvalidParameter:
+    """The error tree's word for what a declaration or a body says of a parameter."""
+    return InvalidParameter(str(error), field=f"loss.{loss.name}.{error.parameter}")
+
+
+def body_parameters(
+    loss: Loss, parameters: Mapping[str, Any], layout: Layout, dtype: np.dtype[Any]
+) -> dict[str, Any]:
+    found = {}
+    for parameter in loss.parameters:
+        value = parameters[parameter.name]
+        if parameter.is_vector:
+            value = _vector(loss, parameter.name, value, layout, dtype)
+        found[parameter.name] = value
+    return found
+
+
+def _vector(
+    loss: Loss, name: str, values: Sequence[float], layout: Layout, dtype: np.dtype[Any]
+) -> Array:
+    """One number for each element of a row, or none at all."""
+    vector = np.asarray(values, dtype)
+    if not len(vector):
+        return vector
+    columns = _columns(loss, layout)
+    if loss.shape is Shape.POINTWISE and len(vector) == 1:
+        return np.broadcast_to(vector, layout.length)
+    if len(vector) != columns:
+        raise InvalidParameter(
+            f"{name} must have {columns} numbers, got {len(vector)}",
+            field=f"loss.{loss.name}.{name}",
+        )
+    return np.tile(vector, layout.length // columns)
+
+
+def _columns(loss: Loss, layout: Layout) -> int:
+    """How many numbers a vector has: one a class, or one a column of the last axis."""
+    if loss.shape is Shape.ROWWISE:
+        return layout.length
+    shape, batch_dims = layout.operands[0].shape, len(layout.example_shape)
+    return shape[-1] if batch_dims < len(shape) else 1

@@ -1,0 +1,154 @@
+"""What is done to each row: which are ignored, what they weigh, and whether labels may be used."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lossd.batch._job import Array, Job
+from lossd.batch._shapes import Layout, Operand, is_number
+from lossd.errors import InvalidParameter, InvalidTensor
+from lossd.reduction import Flags, Floats, RowPlan, plan_rows
+
+
+def plan(job: Job, layout: Layout, parameters: Mapping[str, Any]) -> RowPlan:
+    """Decides what is done to each row, and checks all that this takes.
+
+    Raises:
+        InvalidRequest: or one below it, for a mask, weights, cotangent or labels that break a rule.
+    """
+    classes = next((o for o in layout.operands if o.is_classes), None)
+    ignored = _ignored(job, layout, classes, parameters)
+    weights = _weights(job.weights, layout, ignored)
+    denominators = None
+    if classes is not None:
+        unchecked = _either(ignored, None if weights is None else weights == 0)
+        _check_classes(classes, layout.length, unchecked)
+        denominators = _class_denominators(classes, layout.length, unchecked, parameters)
+    return plan_rows(
+        layout.rows,
+        ignored=ignored,
+        weights=weights,
+        denominators=denominators,
+        cotangent=_cotangent(job.cotangent, layout),
+        reduction=job.reduction,
+        normalizer=job.normalizer,
+    )
+
+
+def _either(left: Flags | None, right: Flags | None) -> Flags | None:
+    if left is None or right is None:
+        return left if right is None else right
+    return left | right
+
+
+def _ignored(
+    job: Job, layout: Layout, classes: Operand | None, parameters: Mapping[str, Any]
+) -> Flags | None:
+    masked = None
+    if job.mask is not None:
+        if job.mask.dtype != np.bool_:
+            raise InvalidTensor(
+                f"mask must be boolean, got {job.mask.dtype.name}", field="mask.dtype"
+            )
+        masked = ~_per_example("mask", job.mask, layout)
+    ignore_index = parameters.get("ignore_index")
+    if ignore_index is None:
+        return masked
+    if classes is None:
+        raise InvalidParameter(
+            f"ignore_index must go with class indices as targets, got {ignore_index} "
+            "with a target for each class",
+            field=f"loss.{job.loss.name}.ignore_index",
+        )
+    return _either(masked, classes.rows == ignore_index)
+
+
+def _per_example(name: str, array: Array, layout: Layout) -> Array:
+    if array.shape != layout.example_shape:
+        raise InvalidTensor(
+            f"{name} must have the shape {list(layout.example_shape)} of the examples, "
+            f"got {list(array.shape)}",
+            field=f"{name}.shape",
+        )
+    return array.reshape(-1)
+
+
+def _numbers(name: str, array: Array) -> None:
+    if not is_number(array):
+        raise InvalidTensor(
+            f"{name} must be numbers, got {array.dtype.name}", field=f"{name}.dtype"
+        )
+
+
+def _weights(weights: Array | None, layout: Layout, ignored: Flags | None) -> Floats | None:
+    if weights is None:
+        return None
+    _numbers("weights", weights)
+    found = _per_example("weights", weights, layout).astype(np.float64)
+    if ignored is not None:
+        found[ignored] = 0  # whatever they hold, it is not looked at
+    wrong = ~((found >= 0) & (found < np.inf))
+    if wrong.any():
+        raise _value_error("weights", found, wrong, "[0, inf)")
+    return found
+
+
+def _cotangent(cotangent: Array | None, layout: Layout) -> float | Floats:
+    if cotangent is None:
+        return 1.0
+    _numbers("cotangent", cotangent)
+    if cotangent.ndim == 0:
+        return float(cotangent)
+    return _per_example("cotangent", cotangent, layout).astype(np.float64)
+
+
+def _value_error(name: str, values: Array, wrong: Flags, rule: str) -> InvalidTensor:
+    index = int(np.flatnonzero(wrong)[0])
+    value = values.reshape(-1)[index]
+    return InvalidTensor(
+        f"{name}[{index}] must be in {rule}, got {value}",
+        field=f"inputs.{name}" if name not in ("weights", "mask", "cotangent") else name,
+        details={"index": index, "value": value, "range": rule},
+    )
+
+
+def domain_error(operand: Operand, silent: Flags | None) -> InvalidTensor:
+    """The error for the first element of an operand that is outside its domain."""
+    domain = operand.input.domain
+    if domain is None:
+        raise TypeError(f"{operand.name} has no domain")
+    wrong = domain.outside(operand.rows)
+    if silent is not None:
+        wrong[silent] = False
+    return _value_error(operand.name, operand.rows, wrong, str(domain))
+
+
+def _check_classes(classes: Operand, count: int, unchecked: Flags | None) -> None:
+    """No label is used as an index before this."""
+    labels = classes.rows
+    wrong = (labels < 0) | (labels >= count)
+    if unchecked is not None:
+        wrong &= ~unchecked
+    if wrong.any():
+        raise _value_error(classes.name, labels, wrong, f"[0, {count})")
+
+
+def _class_denominators(
+    classes: Operand, count: int, unchecked: Flags | None, parameters: Mapping[str, Any]
+) -> Floats | None:
+    """The class weight of each target, where there are class weights."""
+    weights = parameters.get("class_weights", ())
+    if len(weights) != count:
+        return None  # none, or a wrong number of them, which the vectors' check refuses
+    return np.asarray(weights, np.float64)[safe_classes(classes, unchecked).rows]
+
+
+def safe_classes(operand: Operand, unchecked: Flags | None) -> Operand:
+    """Class indices as int64; what was not checked becomes class 0."""
+    if not operand.is_classes:
+        return operand
+    labels = operand.rows.astype(np.int64)
+    if unchecked is not None:
+        labels[unchecked] = 0
+    return Operand(operand.input, labels, operand.shape)
