@@ -10,10 +10,11 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
 from lossd import v1
 
 SERVICE = "lossd.v1.LossService"
-REQUESTS = {
+REQUESTS: dict[str, Any] = {
     "ComputeLoss": v1.ComputeLossRequest,
     "ListLosses": v1.ListLossesRequest,
     "GetServerInfo": v1.GetServerInfoRequest,
@@ -39,16 +40,16 @@ class ScriptedServer:
         self.health.set(SERVICE, state.SERVING if serving else state.NOT_SERVING)
 
 
-def answer_huber(_request, _context):
+def answer_huber(_request: Any, _context: Any) -> Any:
     return v1.ComputeLossResponse(loss=1.5, backend="numpy")
 
 
-def list_huber(_request, _context):
+def list_huber(_request: Any, _context: Any) -> Any:
     inputs = [v1.InputDescription(name=name) for name in ("predictions", "targets")]
     return v1.ListLossesResponse(losses=[v1.LossDescription(name="huber", inputs=inputs)])
 
 
-def tell_version(_request, _context):
+def tell_version(_request: Any, _context: Any) -> Any:
     return v1.GetServerInfoResponse(version="1.2.3")
 
 
@@ -56,7 +57,7 @@ DEFAULTS = {"ComputeLoss": answer_huber, "ListLosses": list_huber, "GetServerInf
 
 
 @pytest.fixture
-def serve():
+def serve() -> Any:
     """Starts a server; ``handlers`` replace the defaults by method."""
     running = []
 
@@ -84,8 +85,8 @@ def serve():
         pool.shutdown()
 
 
-def _method(name, handler, seen):
-    def behaviour(request, context):
+def _method(name: Any, handler: Any, seen: Any) -> Any:
+    def behaviour(request: Any, context: Any) -> Any:
         seen.setdefault(name, []).append(request)
         return handler(request, context)
 
@@ -97,7 +98,7 @@ def _method(name, handler, seen):
 
 
 @pytest.fixture
-def status_bytes():
+def status_bytes() -> Any:
     """Encodes the details of a failure as the metadata ``grpc-status-details-bin``."""
 
     def encode(*details: Any) -> bytes:
@@ -105,19 +106,20 @@ def status_bytes():
         for detail in details:
             packed.append(AnyMessage())
             packed[-1].Pack(detail)
-        return status_pb2.Status(details=packed).SerializeToString()
+        encoded: bytes = status_pb2.Status(details=packed).SerializeToString()
+        return encoded
 
     return encode
 
 
 @pytest.fixture
-def refuse(status_bytes):
+def refuse(status_bytes: Any) -> Any:
     """Makes a handler that fails: always, or the first ``times`` times, and then answers."""
 
     def make(code: str, message: str = "no", *details: Any, times: float = float("inf")) -> Handler:
         left = times
 
-        def handler(request, context):
+        def handler(request: Any, context: Any) -> Any:
             nonlocal left
             if left <= 0:
                 return answer_huber(request, context)
@@ -131,7 +133,7 @@ def refuse(status_bytes):
 
 
 @pytest.fixture
-def info():
+def info() -> Any:
     """Makes an ``ErrorInfo`` of lossd."""
 
     def make(reason: str, domain: str = "lossd", **metadata: str) -> Any:

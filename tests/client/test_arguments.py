@@ -1,27 +1,29 @@
 import math
+from typing import Any
 
 import pytest
+
 from lossd import client, v1
 from lossd.client import arguments
 
-MEMBERS = v1.LossSpec.DESCRIPTOR.oneofs_by_name["kind"].fields
+MEMBERS = tuple(v1.LossSpec.DESCRIPTOR.oneofs_by_name["kind"].fields)
 
 
-def invalid(message):
+def invalid(message: Any) -> Any:
     return pytest.raises(client.InvalidRequestError, match=message)
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
-def test_every_loss_finds_its_member_even_when_it_has_no_parameters_set(member):
+def test_every_loss_finds_its_member_even_when_it_has_no_parameters_set(member: Any) -> None:
     message = getattr(v1, member.message_type.name)()
     assert arguments.loss_name(arguments.spec_of(message)) == member.name
 
 
-def test_the_parameters_of_a_loss_arrive():
+def test_the_parameters_of_a_loss_arrive() -> None:
     assert arguments.spec_of(v1.Huber(delta=2)).huber.delta == 2
 
 
-def test_a_spec_is_taken_as_it_is():
+def test_a_spec_is_taken_as_it_is() -> None:
     spec = v1.LossSpec(huber=v1.Huber(delta=2))
     assert arguments.spec_of(spec) == spec
 
@@ -35,28 +37,28 @@ def test_a_spec_is_taken_as_it_is():
         (v1.Tensor(), "got Tensor"),
     ],
 )
-def test_what_is_no_loss_is_refused_by_its_type(loss, got):
+def test_what_is_no_loss_is_refused_by_its_type(loss: Any, got: Any) -> None:
     with invalid(f"^loss must be a message of LossSpec.*{got}$"):
         arguments.spec_of(loss)
 
 
-def test_an_empty_spec_has_no_name():
+def test_an_empty_spec_has_no_name() -> None:
     with invalid("^loss must be set"):
         arguments.loss_name(v1.LossSpec())
 
 
-def test_positional_inputs_take_the_declared_names_in_order():
+def test_positional_inputs_take_the_declared_names_in_order() -> None:
     bound = arguments.bind(("a", "b", "c"), (1, 2), {"c": 3})
     assert bound == {"a": 1, "b": 2, "c": 3}
 
 
-def test_an_input_given_both_ways_is_refused():
+def test_an_input_given_both_ways_is_refused() -> None:
     with invalid("^a must be given once") as caught:
         arguments.bind(("a", "b"), (1,), {"a": 2})
     assert caught.value.field == "a"
 
 
-def test_more_inputs_than_names_are_refused():
+def test_more_inputs_than_names_are_refused() -> None:
     with invalid(r"^positional inputs must be at most 2 \(a, b\), got 3$"):
         arguments.bind(("a", "b"), (1, 2, 3), {})
 
@@ -69,7 +71,7 @@ def test_more_inputs_than_names_are_refused():
         ("NonfinitePolicy", arguments.nonfinite_policies),
     ],
 )
-def test_the_words_are_the_members_of_the_enum(name, table):
+def test_the_words_are_the_members_of_the_enum(name: Any, table: Any) -> None:
     members = dict(getattr(v1, name).items())
     prefix = next(iter(members)).removesuffix("UNSPECIFIED")
     words = {key.removeprefix(prefix).lower(): value for key, value in members.items() if value}
@@ -77,31 +79,31 @@ def test_the_words_are_the_members_of_the_enum(name, table):
 
 
 @pytest.mark.parametrize("value", ["x", "MEAN", "", None, 1, ["mean"]])
-def test_an_unknown_word_is_refused_with_the_known_ones(value):
+def test_an_unknown_word_is_refused_with_the_known_ones(value: Any) -> None:
     with invalid("^reduction must be one of mean, batch_mean, sum, none, got ") as caught:
         arguments.member("reduction", arguments.reductions, value)
     assert str(caught.value).endswith(repr(value))
 
 
 @pytest.mark.parametrize("value", ["x", [1], 10**400])
-def test_what_is_no_number_is_refused(value):
+def test_what_is_no_number_is_refused(value: Any) -> None:
     with invalid("^normalizer must be a number"):
         arguments.number("normalizer", value)
 
 
-def test_a_selection_may_be_unset_empty_or_any_iterable():
+def test_a_selection_may_be_unset_empty_or_any_iterable() -> None:
     assert arguments.selection(None) is None
-    assert list(arguments.selection(()).inputs) == []
-    assert list(arguments.selection(name for name in "ab").inputs) == ["a", "b"]
+    assert arguments.selection(()) == v1.GradientSelection()
+    assert arguments.selection(name for name in "ab") == v1.GradientSelection(inputs=["a", "b"])
 
 
 @pytest.mark.parametrize("value", ["predictions", 3, [1], [None]])
-def test_a_selection_of_anything_else_is_refused(value):
+def test_a_selection_of_anything_else_is_refused(value: Any) -> None:
     with invalid("^gradients must (be a list|hold names)"):
         arguments.selection(value)
 
 
 @pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, None])
-def test_a_timeout_out_of_bounds_is_refused(value):
+def test_a_timeout_out_of_bounds_is_refused(value: Any) -> None:
     with invalid(r"^timeout must be in \(0, inf\), got"):
         arguments.checked_timeout(value)

@@ -1,44 +1,46 @@
 import array as stdlib_array
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+
 from lossd import client
 from lossd.client.arrays import is_several, to_array
 
 
 class ThroughArray:
-    def __init__(self, array):
+    def __init__(self, array: Any) -> None:
         self._array = array
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return self._array
 
 
 class ThroughInterface:
-    def __init__(self, array):
+    def __init__(self, array: Any) -> None:
         self._array = array
         self.__array_interface__ = array.__array_interface__
 
 
 class ThroughDlpack:
-    def __init__(self, array):
+    def __init__(self, array: Any) -> None:
         self._array = array
 
-    def __dlpack__(self, **options):
+    def __dlpack__(self, **options: Any) -> Any:
         return self._array.__dlpack__(**options)
 
-    def __dlpack_device__(self):
+    def __dlpack_device__(self) -> Any:
         return self._array.__dlpack_device__()
 
 
 class OnAnotherDevice(ThroughDlpack):
-    def __dlpack__(self, **_options):
+    def __dlpack__(self, **_options: Any) -> None:
         raise BufferError("it is on a GPU")
 
 
 @pytest.mark.parametrize("wrap", [np.asarray, ThroughArray, ThroughInterface, ThroughDlpack])
-def test_every_protocol_gives_a_view_without_a_copy(wrap):
+def test_every_protocol_gives_a_view_without_a_copy(wrap: Any) -> None:
     original = np.arange(6, dtype=np.float32).reshape(2, 3)
     array = to_array("predictions", wrap(original))
     assert np.shares_memory(array, original)
@@ -60,7 +62,7 @@ def test_every_protocol_gives_a_view_without_a_copy(wrap):
         (np.zeros(3, np.longlong), np.int64, (3,)),
     ],
 )
-def test_lists_numbers_and_types_keep_their_meaning(value, dtype, shape):
+def test_lists_numbers_and_types_keep_their_meaning(value: Any, dtype: Any, shape: Any) -> None:
     array = to_array("predictions", value)
     assert array.dtype == dtype
     assert array.shape == shape
@@ -75,13 +77,13 @@ def test_lists_numbers_and_types_keep_their_meaning(value, dtype, shape):
         np.broadcast_to(np.float32(2), (3, 4)),
     ],
 )
-def test_other_memory_orders_become_c_order_with_the_same_values(value):
+def test_other_memory_orders_become_c_order_with_the_same_values(value: Any) -> None:
     array = to_array("predictions", value)
     assert array.flags.c_contiguous
     np.testing.assert_array_equal(array, value)
 
 
-def test_read_only_and_big_endian_arrays_are_taken_as_they_are():
+def test_read_only_and_big_endian_arrays_are_taken_as_they_are() -> None:
     value = np.arange(3, dtype=">f4")
     value.flags.writeable = False
     assert np.shares_memory(to_array("predictions", value), value)
@@ -104,7 +106,7 @@ def test_read_only_and_big_endian_arrays_are_taken_as_they_are():
         (np.zeros(2, ml_dtypes.float8_e5m2), "float8_e5m2"),
     ],
 )
-def test_what_the_wire_cannot_hold_is_refused_by_name(value, got):
+def test_what_the_wire_cannot_hold_is_refused_by_name(value: Any, got: Any) -> None:
     with pytest.raises(
         client.InvalidRequestError, match=r"^targets must hold one of .*bfloat16"
     ) as e:
@@ -114,17 +116,19 @@ def test_what_the_wire_cannot_hold_is_refused_by_name(value, got):
 
 
 @pytest.mark.parametrize("value", [[[1.0], [1.0, 2.0]], OnAnotherDevice(np.zeros(2))])
-def test_ragged_lists_and_other_devices_are_refused_by_name(value):
-    with pytest.raises(client.InvalidRequestError, match="^targets must be an array in the memory"):
+def test_ragged_lists_and_other_devices_are_refused_by_name(value: Any) -> None:
+    with pytest.raises(
+        client.InvalidRequestError, match=r"^targets must be an array in the memory"
+    ):
         to_array("targets", value)
 
 
-def test_a_masked_array_is_refused_rather_than_stripped_of_its_mask():
+def test_a_masked_array_is_refused_rather_than_stripped_of_its_mask() -> None:
     with pytest.raises(client.InvalidRequestError, match="without a mask of its own"):
         to_array("targets", np.ma.masked_array([1.0, 2.0], [True, False]))
 
 
-def test_too_many_axes_are_refused():
+def test_too_many_axes_are_refused() -> None:
     with pytest.raises(client.InvalidRequestError, match="at most 8 axes, got 9"):
         to_array("targets", np.zeros((1,) * 9))
 
@@ -141,12 +145,12 @@ def test_too_many_axes_are_refused():
         ([], False),
     ],
 )
-def test_a_list_of_arrays_is_several_and_a_list_of_numbers_is_one(value, several):
+def test_a_list_of_arrays_is_several_and_a_list_of_numbers_is_one(value: Any, several: Any) -> None:
     assert is_several(value) is several
 
 
 @pytest.mark.oracle
-def test_torch_tensors_of_every_kind_are_viewed():
+def test_torch_tensors_of_every_kind_are_viewed() -> None:
     torch = pytest.importorskip("torch")
     values = torch.tensor([[1.0, -2.5], [3.0, float("inf")]])
     for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
@@ -158,7 +162,7 @@ def test_torch_tensors_of_every_kind_are_viewed():
 
 
 @pytest.mark.oracle
-def test_a_torch_bfloat16_tensor_is_viewed_whatever_its_strides():
+def test_a_torch_bfloat16_tensor_is_viewed_whatever_its_strides() -> None:
     torch = pytest.importorskip("torch")
     tensor = torch.arange(6, dtype=torch.bfloat16).reshape(2, 3)
     assert to_array("predictions", tensor).ctypes.data == tensor.data_ptr()
@@ -170,17 +174,17 @@ def test_a_torch_bfloat16_tensor_is_viewed_whatever_its_strides():
 
 
 @pytest.mark.oracle
-def test_a_torch_tensor_without_memory_is_refused():
+def test_a_torch_tensor_without_memory_is_refused() -> None:
     torch = pytest.importorskip("torch")
     for dtype in (torch.float32, torch.bfloat16):
         tensor = torch.zeros(2, dtype=dtype, device="meta")
         with pytest.raises(
-            client.InvalidRequestError, match="in the memory of the CPU, got Tensor"
+            client.InvalidRequestError, match=r"in the memory of the CPU, got Tensor"
         ):
             to_array("predictions", tensor)
 
 
 @pytest.mark.oracle
-def test_a_list_of_torch_tensors_is_several():
+def test_a_list_of_torch_tensors_is_several() -> None:
     torch = pytest.importorskip("torch")
     assert is_several([torch.zeros(2), torch.zeros(3)])

@@ -3,9 +3,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+
 from lossd import client, v1
 from lossd.client.connection import Connection
 from lossd.client.options import channel_options
@@ -13,7 +15,7 @@ from lossd.client.options import channel_options
 CALL = ("GetServerInfo", v1.GetServerInfoRequest(), v1.GetServerInfoResponse)
 
 
-def test_threads_share_one_channel():
+def test_threads_share_one_channel() -> None:
     connection = Connection("127.0.0.1:9", None)
     channels = []
     threads = [
@@ -27,24 +29,24 @@ def test_threads_share_one_channel():
     assert len(set(map(id, channels))) == 1
 
 
-def test_closing_may_be_repeated_and_then_nothing_is_sent():
+def test_closing_may_be_repeated_and_then_nothing_is_sent() -> None:
     connection = Connection("127.0.0.1:9", None)
     connection.close()
     connection.close()
-    with pytest.raises(client.InvalidRequestError, match="^client must be open"):
+    with pytest.raises(client.InvalidRequestError, match=r"^client must be open"):
         connection.call(*CALL, timeout=1)
 
 
-def test_a_channel_that_was_passed_in_stays_open(serve):
+def test_a_channel_that_was_passed_in_stays_open(serve: Any) -> None:
     with grpc.insecure_channel(serve().address, channel_options()) as channel:
         Connection("unused", channel).close()
         assert Connection("unused", channel).call(*CALL, timeout=5).version == "1.2.3"
 
 
-def test_a_channel_that_someone_else_closed_is_a_closed_client(serve):
+def test_a_channel_that_someone_else_closed_is_a_closed_client(serve: Any) -> None:
     channel = grpc.insecure_channel(serve().address, channel_options())
     channel.close()
-    with pytest.raises(client.InvalidRequestError, match="^client must be open"):
+    with pytest.raises(client.InvalidRequestError, match=r"^client must be open"):
         Connection("unused", channel).call(*CALL, timeout=5)
 
 
@@ -71,12 +73,12 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 @pytest.mark.parametrize("before", ["unused", "used"])
-def test_a_client_works_in_a_forked_process(serve, before):
+def test_a_client_works_in_a_forked_process(serve: Any, before: Any) -> None:
     root = Path(__file__).parents[2]
     paths = os.pathsep.join(str(root / part) for part in ("protos", "server", "client"))
     finished = subprocess.run(
         [sys.executable, "-c", FORKING, serve().address, before],
-        env={**os.environ, "PYTHONPATH": paths, "GRPC_ENABLE_FORK_SUPPORT": "1"},
+        env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         timeout=30,
         check=False,

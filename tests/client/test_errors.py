@@ -1,10 +1,12 @@
 import pickle
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
+
 from lossd import client
 from lossd.client.errors import from_rpc_error
 
@@ -19,25 +21,25 @@ KINDS = [getattr(client, name) for name in client.__all__ if name.endswith("Erro
 
 
 class Failure(grpc.RpcError):
-    def __init__(self, code, encoded=None):
+    def __init__(self, code: Any, encoded: Any = None) -> None:
         super().__init__()
         self._code = code
         self._encoded = encoded
 
-    def code(self):
+    def code(self) -> Any:
         return self._code
 
-    def details(self):
+    def details(self) -> Any:
         return "delta must be in (0, inf), got -1"
 
-    def trailing_metadata(self):
+    def trailing_metadata(self) -> Any:
         if self._encoded is None:
             return None
         return (("other", "x"), ("grpc-status-details-bin", self._encoded))
 
 
 @pytest.mark.parametrize("code", grpc.StatusCode, ids=lambda code: code.name)
-def test_every_status_code_has_its_class(code):
+def test_every_status_code_has_its_class(code: Any) -> None:
     error = from_rpc_error(Failure(code))
     assert type(error) is EXPECTED.get(code, client.ServerError)
     assert error.code == code.name
@@ -45,7 +47,7 @@ def test_every_status_code_has_its_class(code):
     assert (error.reason, error.field, error.metadata, error.retry_after) == ("", "", {}, None)
 
 
-def test_details_become_attributes(status_bytes, info):
+def test_details_become_attributes(status_bytes: Any, info: Any) -> None:
     violation = error_details_pb2.BadRequest.FieldViolation(field="loss.huber.delta")
     encoded = status_bytes(
         info("OUT_OF_BOUNDS", limit="3"),
@@ -59,40 +61,40 @@ def test_details_become_attributes(status_bytes, info):
     assert error.retry_after == 1.5
 
 
-def test_an_unknown_loss_is_told_from_an_unknown_method(status_bytes, info):
+def test_an_unknown_loss_is_told_from_an_unknown_method(status_bytes: Any, info: Any) -> None:
     code = grpc.StatusCode.UNIMPLEMENTED
     unknown = from_rpc_error(Failure(code, status_bytes(info("UNKNOWN_LOSS"))))
     assert type(unknown) is client.UnknownLossError
     assert type(from_rpc_error(Failure(code))) is client.ServerError
 
 
-def test_the_reason_of_another_domain_is_not_taken_for_ours(status_bytes, info):
+def test_the_reason_of_another_domain_is_not_taken_for_ours(status_bytes: Any, info: Any) -> None:
     encoded = status_bytes(info("UNKNOWN_LOSS", domain="proxy.example", limit="3"))
     error = from_rpc_error(Failure(grpc.StatusCode.UNIMPLEMENTED, encoded))
     assert type(error) is client.ServerError
     assert (error.reason, error.metadata) == ("", {})
 
 
-def broken_detail():
+def broken_detail() -> Any:
     broken = AnyMessage(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff")
     return status_pb2.Status(details=[broken]).SerializeToString()
 
 
 @pytest.mark.parametrize("encoded", [b"\xff\xff", broken_detail()])
-def test_details_that_cannot_be_read_leave_the_code(encoded):
+def test_details_that_cannot_be_read_leave_the_code(encoded: Any) -> None:
     error = from_rpc_error(Failure(grpc.StatusCode.INVALID_ARGUMENT, encoded))
     assert type(error) is client.InvalidRequestError
     assert error.reason == ""
 
 
-def test_errors_are_also_the_builtin_ones_that_people_catch():
+def test_errors_are_also_the_builtin_ones_that_people_catch() -> None:
     assert issubclass(client.InvalidRequestError, ValueError)
     assert issubclass(client.DeadlineExceededError, TimeoutError)
     assert issubclass(client.UnknownLossError, client.InvalidRequestError)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_errors_survive_pickling(kind):
+def test_errors_survive_pickling(kind: Any) -> None:
     error = kind("no", code="X", reason="R", metadata={"a": "b"}, field="f", retry_after=2.0)
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
     assert type(copy) is kind

@@ -1,6 +1,8 @@
 import threading
+from typing import Any
 
 import pytest
+
 from lossd import client
 from lossd.client.retry import Retrier, RetryBudget, RetryPolicy, repeatable
 
@@ -10,51 +12,50 @@ UNAVAILABLE = client.UnavailableError("nobody")
 class Clock:
     """A clock that only sleeping and working move."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 100.0
-        self.slept = []
+        self.slept: list[float] = []
 
-    def __call__(self):
+    def __call__(self) -> Any:
         return self.now
 
-    def sleep(self, seconds):
+    def sleep(self, seconds: Any) -> None:
         self.slept.append(seconds)
         self.now += seconds
 
 
-def retrier(clock, **options):
+def retrier(clock: Any, **options: Any) -> Any:
     return Retrier(clock=clock, sleep=clock.sleep, chance=lambda: 1.0, **options)
 
 
-def failing(*errors):
+class Failing:
     """An attempt that fails with each error in turn and then answers; keeps what it was given."""
-    queue = list(errors)
-    given = []
 
-    def attempt(left):
-        given.append(left)
-        if queue:
-            raise queue.pop(0)
+    def __init__(self, *errors: Exception) -> None:
+        self._left = list(errors)
+        self.given: list[float] = []
+
+    def __call__(self, left: float) -> str:
+        self.given.append(left)
+        if self._left:
+            raise self._left.pop(0)
         return "answer"
 
-    attempt.given = given
-    return attempt
 
-
-def test_what_passes_is_repeated_with_doubling_waits():
+def test_what_passes_is_repeated_with_doubling_waits() -> None:
     clock = Clock()
-    assert retrier(clock).call(failing(UNAVAILABLE, UNAVAILABLE, UNAVAILABLE), 30) == "answer"
+    assert retrier(clock).call(Failing(UNAVAILABLE, UNAVAILABLE, UNAVAILABLE), 30) == "answer"
     assert clock.slept == pytest.approx([0.1, 0.2, 0.4])
 
 
-def test_the_last_error_is_raised_after_four_attempts():
-    attempt = failing(*[UNAVAILABLE] * 9)
+def test_the_last_error_is_raised_after_four_attempts() -> None:
+    attempt = Failing(*[UNAVAILABLE] * 9)
     with pytest.raises(client.UnavailableError):
         retrier(Clock()).call(attempt, 30)
     assert len(attempt.given) == 4
 
 
-def test_waits_are_spread_over_their_range_and_bounded():
+def test_waits_are_spread_over_their_range_and_bounded() -> None:
     policy = RetryPolicy(attempts=99)
     assert policy.delay(UNAVAILABLE, 1, 0.0) == 0.0
     assert policy.delay(UNAVAILABLE, 1, 0.5) == pytest.approx(0.05)
@@ -72,46 +73,46 @@ def test_waits_are_spread_over_their_range_and_bounded():
         client.ServerError,
     ],
 )
-def test_nothing_else_is_repeated(kind):
-    attempt = failing(kind("no"))
+def test_nothing_else_is_repeated(kind: Any) -> None:
+    attempt = Failing(kind("no"))
     with pytest.raises(kind):
         retrier(Clock()).call(attempt, 30)
     assert len(attempt.given) == 1
 
 
-def test_the_time_that_the_server_gives_is_waited_for_exactly():
+def test_the_time_that_the_server_gives_is_waited_for_exactly() -> None:
     clock = Clock()
     busy = client.OverloadedError("busy", retry_after=3.5)
-    retrier(clock).call(failing(busy), 30)
+    retrier(clock).call(Failing(busy), 30)
     assert clock.slept == [3.5]
     assert repeatable(busy)
 
 
-def test_a_negative_time_is_no_wait():
+def test_a_negative_time_is_no_wait() -> None:
     busy = client.OverloadedError("busy", retry_after=-1.0)
     assert RetryPolicy().delay(busy, 1, 0.5) == 0.0
 
 
-def test_attempts_share_one_deadline():
-    attempt = failing(UNAVAILABLE, UNAVAILABLE)
+def test_attempts_share_one_deadline() -> None:
+    attempt = Failing(UNAVAILABLE, UNAVAILABLE)
     retrier(Clock()).call(attempt, 30)
     assert attempt.given == pytest.approx([30.0, 29.9, 29.7])
 
 
-def test_a_wait_beyond_the_deadline_is_not_begun():
+def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
     clock = Clock()
     busy = client.OverloadedError("busy", retry_after=5.0)
     with pytest.raises(client.OverloadedError):
-        retrier(clock).call(failing(busy), 5)
+        retrier(clock).call(Failing(busy), 5)
     assert clock.slept == []
 
 
-def test_an_outage_uses_up_the_budget_and_calls_are_then_made_once():
+def test_an_outage_uses_up_the_budget_and_calls_are_then_made_once() -> None:
     clock = Clock()
     shared = retrier(clock)
     made = []
     for _ in range(20):
-        attempt = failing(*[UNAVAILABLE] * 9)
+        attempt = Failing(*[UNAVAILABLE] * 9)
         with pytest.raises(client.UnavailableError):
             shared.call(attempt, 30)
         made.append(len(attempt.given))
@@ -119,7 +120,7 @@ def test_an_outage_uses_up_the_budget_and_calls_are_then_made_once():
     assert made == [4] + [1] * 19
 
 
-def test_successes_refill_the_budget_a_tenth_at_a_time_and_not_beyond_its_size():
+def test_successes_refill_the_budget_a_tenth_at_a_time_and_not_beyond_its_size() -> None:
     budget = RetryBudget(tokens=2.0, gain=0.5)
     budget.succeeded()
     assert not budget.failed()  # 1 of 2 is half
@@ -129,16 +130,16 @@ def test_successes_refill_the_budget_a_tenth_at_a_time_and_not_beyond_its_size()
     assert not budget.failed()  # had it grown beyond 2, this would be true
 
 
-def test_a_failure_of_the_caller_costs_no_token():
+def test_a_failure_of_the_caller_costs_no_token() -> None:
     budget = RetryBudget(tokens=4.0)
     shared = retrier(Clock(), budget=budget)
     for _ in range(20):
         with pytest.raises(client.InvalidRequestError):
-            shared.call(failing(client.InvalidRequestError("no")), 30)
+            shared.call(Failing(client.InvalidRequestError("no")), 30)
     assert budget.failed()
 
 
-def test_threads_lose_no_token():
+def test_threads_lose_no_token() -> None:
     budget = RetryBudget(tokens=4000.0)
     threads = [
         threading.Thread(target=lambda: [budget.failed() for _ in range(500)]) for _ in range(4)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.message import Message
+
 from lossd import v1
 from lossd.client.errors import InvalidRequestError
 

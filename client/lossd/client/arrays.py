@@ -9,6 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+
 from lossd import tensors
 from lossd.client.errors import InvalidRequestError
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import grpc
 from google.protobuf.message import Message
+
 from lossd.client.errors import InvalidRequestError, from_rpc_error
 from lossd.client.options import SERVICE, channel_options
 from lossd.client.retry import Retrier

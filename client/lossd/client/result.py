@@ -10,7 +10,9 @@ from typing import Any
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-Arrays = Array | list[Array]
+# An array, or a list of them. Any, because a union would have every reader of the usual single
+# array tell the type checker that it is no list.
+Arrays = Any
 
 
 @dataclass(frozen=True, slots=True)

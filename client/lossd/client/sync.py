@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import grpc
 from google.protobuf.message import Message
+
 from lossd import v1
 from lossd.client import arguments, wire
 from lossd.client.connection import Connection

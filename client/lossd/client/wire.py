@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+
 from lossd import tensors, v1
 from lossd.client import arguments
 from lossd.client.arrays import Array, is_several, to_array
