@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sklearn.datasets import load_digits
 
 from lossd import v1
-from lossd.client import InvalidRequestError, LossClient
+from lossd.client import DeadlineExceededError, InvalidRequestError, LossClient
 from lossd.losses import LOSSES
 from lossd.v1 import BinaryCrossEntropy, CrossEntropy, Huber, SquaredError
 from tests.end_to_end.conftest import Process, serve
@@ -221,3 +221,12 @@ def test_with_a_gpu_auto_serves_on_cupy() -> None:
         result = client.compute(CrossEntropy(), predictions=np.zeros((2, 4)), targets=[0, 1])
         assert result.backend == "cupy"
         assert result.loss == pytest.approx(np.log(4))
+
+
+def test_a_call_past_its_deadline_is_given_up_and_the_next_is_served(client: LossClient) -> None:
+    logits = np.zeros((20_000, 500), np.float32)
+    with pytest.raises(DeadlineExceededError):
+        client.compute(
+            CrossEntropy(), predictions=logits, targets=np.zeros(20_000, int), timeout=0.01
+        )
+    assert client.compute(SquaredError(), predictions=[2.0], targets=[0.0]).loss == 4.0

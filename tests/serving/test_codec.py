@@ -1,0 +1,96 @@
+"""Whatever the bytes, they become a job or an error that the caller understands."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lossd import tensors, v1
+from lossd.backends.numpy import NumpyBackend
+from lossd.engine import Engine
+from lossd.errors import InvalidParameter, LossdError
+from lossd.losses import LOSSES, DistributionKind
+from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.serving import codec
+
+
+def request(**fields: object) -> v1.ComputeLossRequest:
+    made = v1.ComputeLossRequest(**fields)  # type: ignore[arg-type]  # the tests' own
+    tensors.fill(made.inputs.add(name="predictions").tensors.add(), np.zeros((3, 2), np.float32))
+    tensors.fill(made.inputs.add(name="targets").tensors.add(), np.array([0, 1, 1]))
+    return made
+
+
+CROSS_ENTROPY = v1.LossSpec(cross_entropy=v1.CrossEntropy())
+
+
+@pytest.mark.parametrize("reduction", Reduction)
+def test_every_reduction_is_told_from_the_others(reduction: Reduction) -> None:
+    number = v1.Reduction.Value(f"REDUCTION_{reduction.name}")
+
+    assert codec.job(request(loss=CROSS_ENTROPY, reduction=number)).reduction is reduction
+
+
+def test_what_is_not_set_has_its_default() -> None:
+    job = codec.job(request(loss=CROSS_ENTROPY))
+
+    assert (job.reduction, job.empty, job.nonfinite) == (
+        Reduction.MEAN,
+        EmptyPolicy.ZERO,
+        NonfinitePolicy.PROPAGATE,
+    )
+    assert job.gradients is None
+    assert job.per_example
+    assert job.parameters == {"class_weights": ()}
+
+
+def test_zero_and_absent_parameters_differ() -> None:
+    spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(ignore_index=0, prediction_kind=3))
+
+    assert codec.job(request(loss=spec)).parameters == {
+        "class_weights": (),
+        "ignore_index": 0,
+        "prediction_kind": DistributionKind.PROBABILITIES,
+    }
+
+
+def test_an_enum_number_that_does_not_exist_is_refused() -> None:
+    spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(prediction_kind=77))  # type: ignore[arg-type]
+
+    with pytest.raises(InvalidParameter, match=r"prediction_kind must be one of LOGITS, .*got 77"):
+        codec.job(request(loss=spec))
+
+
+def test_an_empty_gradient_selection_is_not_an_absent_one() -> None:
+    made = request(loss=CROSS_ENTROPY)
+    made.gradients.SetInParent()
+
+    assert codec.job(made).gradients == ()
+
+
+@given(st.data())
+def test_damaged_requests_are_answered_or_refused_in_our_words(data: st.DataObject) -> None:
+    loss = data.draw(st.sampled_from(list(LOSSES.values())))
+    spec = v1.LossSpec(**{loss.name: getattr(v1, loss.message)()})
+    encoded = bytearray(request(loss=spec).SerializeToString())
+    positions = st.integers(0, len(encoded) - 1)
+    for position in data.draw(st.lists(positions, max_size=4)):
+        encoded[position] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(encoded)))
+    damaged = bytes(encoded) if data.draw(st.booleans()) else bytes(encoded[:cut])
+
+    refusal = refused(damaged)
+
+    assert refusal is None or " must " in str(refusal)
+
+
+def refused(encoded: bytes) -> LossdError | None:
+    """The error that the bytes are answered with, if they are not served."""
+    try:
+        codec.response(ENGINE.run(codec.job(codec.parse(v1.ComputeLossRequest, encoded))))
+    except LossdError as error:
+        return error
+    return None
+
+
+ENGINE = Engine(NumpyBackend(1))
