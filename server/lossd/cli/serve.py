@@ -37,11 +37,12 @@ def serve(address: str, metrics_port: int, metrics_host: str, backend: str, thre
         backend=BackendChoice(backend),
         threads=threads,
     )
+    stop = app.stop_signal()
     try:
         server = app.start(config)
     except LossdError as error:
         raise click.ClickException(str(error)) from error
     # One line, for people and for the programs that started us with port 0.
     click.echo(f"ready address={server.address} metrics={server.metrics_url}")
-    app.wait_for_signal()
+    stop.wait()
     server.stop()

@@ -94,8 +94,11 @@ def start(config: Config) -> Server:
     )
 
 
-def wait_for_signal() -> None:
-    """Waits for SIGTERM or SIGINT; a second one has its ordinary effect, and ends the process."""
+def stop_signal() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; a second one ends the process, as it ordinarily would.
+
+    Ask for it before the server starts: whoever reads that it is ready may end it at once.
+    """
     told = threading.Event()
 
     def tell(number: int, frame: object) -> None:
@@ -105,7 +108,7 @@ def wait_for_signal() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, tell)
-    told.wait()
+    return told
 
 
 def _options(config: Config) -> list[tuple[str, int]]:
