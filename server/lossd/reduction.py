@@ -96,11 +96,13 @@ def plan_rows(
     example_count = rows - ignored_count
     weight_sum = _weight_sum(example_count, silent, weights, denominators)
     divisor = _divisor(reduction, normalizer, weight_sum, example_count)
-    scale: float | Floats = cotangent if weights is None else cotangent * weights
+    with np.errstate(all="ignore"):  # the cotangent of a silent row may be anything
+        scale: float | Floats = cotangent if weights is None else cotangent * weights
+        scale = scale / divisor if divisor else 0.0
     return RowPlan(
         silent=silent,
         weights=weights,
-        gradient_scale=scale / divisor if divisor else 0.0,
+        gradient_scale=scale,
         divisor=divisor,
         example_count=example_count,
         ignored_count=ignored_count,

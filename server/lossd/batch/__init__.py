@@ -15,7 +15,7 @@ from lossd.batch._parameters import body_parameters, complete, parameter_error
 from lossd.batch._rows import domain_error, plan, safe_classes
 from lossd.batch._shapes import LAYOUTS, Layout, Operand, is_float
 from lossd.errors import InvalidRequest, InvalidTensor
-from lossd.losses import Differentiable, Holds, Input, Loss
+from lossd.losses import Differentiable, Holds, Input, Loss, ParameterError
 from lossd.reduction import RowPlan
 
 __all__ = ["Array", "Batch", "Job", "Operand", "domain_error", "lay_out", "parameter_error"]
@@ -53,7 +53,7 @@ def lay_out(job: Job) -> Batch:
     layout = LAYOUTS[job.loss.shape](job.loss, arrays, parameters)
     row_plan = plan(job, layout, parameters)
     dtype = _compute_type(job.loss, arrays)
-    return Batch(
+    batch = Batch(
         loss=job.loss,
         parameters=body_parameters(job.loss, parameters, layout, dtype),
         operands=tuple(safe_classes(o, row_plan.silent) for o in layout.operands),
@@ -64,6 +64,18 @@ def lay_out(job: Job) -> Batch:
         plan=row_plan,
         gradients=_wanted_gradients(job, layout),
     )
+    if not batch.rows:
+        _check_rules(batch)
+    return batch
+
+
+def _check_rules(batch: Batch) -> None:
+    """Rules between parameters are the body's, and without rows no backend would call it."""
+    rows = [o.rows if o.is_classes else o.rows.astype(batch.dtype) for o in batch.operands]
+    try:
+        batch.loss.body(np, *rows, **batch.parameters)
+    except ParameterError as error:
+        raise parameter_error(batch.loss, error) from error
 
 
 def _named_arrays(job: Job) -> dict[str, Array]:

@@ -39,7 +39,8 @@ def _vector(
     loss: Loss, name: str, values: Sequence[float], layout: Layout, dtype: np.dtype[Any]
 ) -> Array:
     """One number for each element of a row, or none at all."""
-    vector = np.asarray(values, dtype)
+    with np.errstate(over="ignore"):  # beyond float32 it is infinite: the caller's data
+        vector = np.asarray(values, dtype)
     if not len(vector):
         return vector
     columns = _columns(loss, layout)

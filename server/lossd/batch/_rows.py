@@ -118,10 +118,21 @@ def domain_error(operand: Operand, silent: Flags | None) -> InvalidTensor:
     domain = operand.input.domain
     if domain is None:
         raise TypeError(f"{operand.name} has no domain")
-    wrong = domain.outside(operand.rows)
+    with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
+        wrong = domain.outside(operand.rows)
     if silent is not None:
         wrong[silent] = False
-    return _value_error(operand.name, operand.rows, wrong, str(domain))
+    values = _as_given(operand, operand.rows)
+    return _value_error(operand.name, values, _as_given(operand, wrong), str(domain))
+
+
+def _as_given(operand: Operand, rows: Array) -> Array:
+    """Rows in the caller's layout, so that an index says the same to both."""
+    if operand.class_axis is None:
+        return rows
+    shape, axis = operand.shape, operand.class_axis
+    examples = shape[:axis] + shape[axis + 1 :]
+    return np.moveaxis(rows.reshape(*examples, shape[axis]), -1, axis)
 
 
 def _check_classes(classes: Operand, count: int, unchecked: Flags | None) -> None:

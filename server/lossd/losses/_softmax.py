@@ -64,5 +64,6 @@ def softmax(xp: Any, logits: Array) -> Softmax:
     xp.exp(exponentials, out=exponentials)
     exponentials[rows, best] = 0
     rest = exponentials.sum(axis=-1)
+    rest[~(largest > -xp.inf)] = xp.nan  # with one class there is no other to show it
     exponentials[rows, best] = 1
     return Softmax(logits, rows, best, largest, exponentials, rest)
