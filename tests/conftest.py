@@ -1,18 +1,12 @@
 """Fixtures that every folder shares: the backends there are, and the catalogue."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss
-
-# Helpers beside the tests (sampling, oracles, losses.compare) are imported by their own names.
-if (here := str(Path(__file__).parent)) not in sys.path:
-    sys.path.insert(0, here)
 
 ENGINES = ["numpy-1", "numpy-2", pytest.param("cupy", marks=pytest.mark.gpu)]
 

@@ -118,6 +118,27 @@ def cases(
             yield draw(loss, parameters, form, rows, length, seed=seed, interior=interior)
 
 
+SPECIAL = (0.0, -0.0, 1e-25, 1e-8, 1e-4, 0.1, 0.5, 1.0, 2.0, 1e3, 1e15)
+
+
+def extreme(loss: Loss) -> Iterator[Case]:
+    """Numbers of every size, equal and opposite, in every input that takes any number.
+
+    Inputs with a domain, and predictions that are probabilities, keep what was drawn.
+    """
+    rng = np.random.default_rng(9)
+    either_sign = np.array([sign * x for x in SPECIAL for sign in (1, -1)])
+    for case in cases(loss, rows=12):
+        if any(isinstance(value, DistributionKind) for value in case.parameters.values()):
+            continue
+        free = [i.name for i in loss.inputs if i.domain is None]
+        drawn = {name: rng.choice(either_sign, case.inputs[name].shape) for name in free}
+        equal = {name: array.copy() for name, array in drawn.items()}
+        for array in equal.values():
+            array[:4] = drawn[free[0]][:4]
+        yield case.with_inputs(**equal)
+
+
 def plain(
     loss: Loss, *, rows: int = ROWS, length: int = LENGTH, seed: int = 0, form: Form | None = None
 ) -> Case:
@@ -139,7 +160,11 @@ def variants(loss: Loss, length: int = LENGTH) -> list[dict[str, Any]]:
             for value in interesting(parameter, length)[:1]:
                 if accepted(loss, trial := {**everything, parameter.name: value}, length):
                     everything = trial
-        found += [chosen, *(single for single in singles if accepted(loss, single, length)), everything]
+        found += [
+            chosen,
+            *(single for single in singles if accepted(loss, single, length)),
+            everything,
+        ]
     return [item for i, item in enumerate(found) if item not in found[:i]]
 
 
@@ -234,7 +259,7 @@ def _elements(
         return rng.integers(0, size[1], size[0])
     if declared.holds is not Holds.FLOATS and form is Form.INTEGERS:
         if declared.holds is Holds.CLASSES:
-            return np.eye(size[1], dtype=np.int64)[rng.integers(0, size[1], size[0])]
+            return (np.arange(size[1]) == rng.integers(0, size[1], (size[0], 1))).astype(np.int64)
         return rng.integers(0, 2, size)
     if declared.domain is None:
         return rng.normal(0, 2, size)

@@ -1,10 +1,17 @@
 """Values: hand-worked examples, independent formulas, precision, confidence, infinities."""
 
 import numpy as np
-import oracles
 import pytest
-from losses.compare import BFLOAT16, DTYPES, assert_close, assert_zero, compute_type
-from sampling import Case, Form, cases, draw, forms, plain, variants
+from tests.losses.compare import (
+    BFLOAT16,
+    DTYPES,
+    assert_close,
+    assert_each_close,
+    assert_zero,
+    compute_type,
+)
+from tests.oracles import oracle_gradients, oracle_values
+from tests.sampling import Case, Form, cases, draw, extreme, forms, plain, variants
 
 from lossd.batch import Job
 from lossd.engine import Engine
@@ -29,44 +36,19 @@ def test_hand_worked_examples_hold(engine: Engine, loss: Loss) -> None:
             )
 
 
-def expected_rows(case: Case) -> np.ndarray:
-    """The oracle's value of each example."""
-    return np.array([float(oracles.value(*arguments)) for arguments in oracle_rows(case)])
-
-
-def expected_gradient(case: Case, name: str) -> np.ndarray:
-    """The oracle's derivative of each example."""
-    rows = [oracles.gradient(*arguments, name) for arguments in oracle_rows(case)]
-    return np.array(rows).reshape(case.inputs[name].shape)
-
-
-def oracle_rows(case: Case) -> list[tuple]:
-    """What an oracle takes, for each example."""
-    return [
-        (
-            case.loss.name,
-            {name: oracles.exact(array[row]) for name, array in case.inputs.items()},
-            case.parameters,
-        )
-        for row in range(case.count)
-    ]
-
-
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_values_and_gradients_equal_the_independent_formula(
     engine: Engine, loss: Loss, dtype: np.dtype
 ) -> None:
     for drawn in cases(loss, rows=3, interior=True):
         case = drawn.astype(dtype)
-        result = engine.run(
-            case.job(reduction=Reduction.NONE, gradients=case.differentiable)
-        )
+        result = engine.run(case.job(reduction=Reduction.NONE, gradients=case.differentiable))
         computed = compute_type(dtype)
         assert result.per_example is not None
-        assert_close(result.per_example, expected_rows(case), computed, case)
+        assert_close(result.per_example, oracle_values(case), computed, case)
         for name, gradient in result.gradients.items():
             assert gradient.dtype == dtype
-            assert_close(gradient, expected_gradient(case, name), computed, (case, name))
+            assert_close(gradient, oracle_gradients(case, name), computed, (case, name))
 
 
 def test_common_shapes_of_a_row_are_right(engine: Engine, loss: Loss) -> None:
@@ -76,9 +58,18 @@ def test_common_shapes_of_a_row_are_right(engine: Engine, loss: Loss) -> None:
             case = draw(loss, {}, form, 2, length, interior=True)
             result = engine.run(case.job(reduction=Reduction.NONE))
             assert result.per_example is not None
-            assert_close(result.per_example, expected_rows(case), np.float64, case)
+            assert_close(result.per_example, oracle_values(case), np.float64, case)
             for name, gradient in result.gradients.items():
-                assert_close(gradient, expected_gradient(case, name), np.float64, case)
+                assert_close(gradient, oracle_gradients(case, name), np.float64, case)
+
+
+def test_numbers_of_every_size_are_right(engine: Engine, loss: Loss) -> None:
+    """Each element by itself: a large one beside it excuses nothing."""
+    for case in extreme(loss):
+        result = engine.run(case.job(reduction=Reduction.SUM, gradients=case.differentiable))
+        assert_each_close(result.per_example, oracle_values(case), case)
+        for name, gradient in result.gradients.items():
+            assert_each_close(gradient, oracle_gradients(case, name), (case, name))
 
 
 def test_seventy_thousand_half_precision_rows_have_a_finite_mean(
@@ -87,7 +78,8 @@ def test_seventy_thousand_half_precision_rows_have_a_finite_mean(
     for dtype in (np.float16, BFLOAT16):
         rows = 70_000
         case = plain(loss, rows=rows, length=3).astype(dtype)
-        case = case.with_inputs(predictions=case.inputs["predictions"] * dtype(9))
+        predictions = (case.inputs["predictions"].astype(np.float32) * 9).astype(dtype)
+        case = case.with_inputs(predictions=predictions)
         exact = engine.run(case.astype(np.float64).job())
         result = engine.run(case.job())
         assert result.loss == pytest.approx(exact.loss, rel=1e-5)
@@ -116,7 +108,10 @@ def confident(loss: Loss, margin: float, parameters: dict) -> Case | None:
     if loss.shape is Shape.ROWWISE:
         inputs = {"predictions": np.array([[0.0, margin]]), "targets": np.array([1])}
         return Case(loss, parameters, Form.CLASSES, inputs)
-    inputs = {"predictions": np.array([[margin, -margin]]), "targets": np.array([[1.0, 0.0]])}
+    inputs = {
+        "predictions": np.array([[float(margin), -float(margin)]]),
+        "targets": np.array([[1.0, 0.0]]),
+    }
     return Case(loss, parameters, Form.FLOATS, inputs)
 
 
@@ -131,16 +126,17 @@ def test_confident_predictions_keep_value_and_gradient(
                 continue
             case = case.astype(dtype)
             result = engine.run(case.job(reduction=Reduction.NONE))
-            tolerance = 1e-5 if dtype == np.float32 else 1e-13
-            np.testing.assert_allclose(
-                result.per_example, expected_rows(case), rtol=tolerance, err_msg=f"{case} {margin}"
-            )
-            np.testing.assert_allclose(
-                result.gradients["predictions"],
-                expected_gradient(case, "predictions"),
-                rtol=tolerance,
-                err_msg=f"{case} {margin}",
-            )
+            for actual, expected in (
+                (result.per_example, oracle_values(case)),
+                (result.gradients["predictions"], oracle_gradients(case, "predictions")),
+            ):
+                np.testing.assert_allclose(
+                    actual,
+                    expected,
+                    rtol=1e-5 if dtype == np.float32 else 1e-13,
+                    atol=np.finfo(dtype).smallest_normal,
+                    err_msg=f"{case} {margin}",
+                )
 
 
 def test_small_probabilities_keep_their_accuracy_as_logarithms(engine: Engine, loss: Loss) -> None:
@@ -155,11 +151,11 @@ def test_small_probabilities_keep_their_accuracy_as_logarithms(engine: Engine, l
         result = engine.run(case.job(reduction=Reduction.NONE))
         np.testing.assert_allclose(
             result.gradients["predictions"],
-            expected_gradient(case, "predictions"),
+            oracle_gradients(case, "predictions"),
             rtol=1e-5,
             err_msg=str(case),
         )
-        np.testing.assert_allclose(result.per_example, expected_rows(case), rtol=1e-5)
+        np.testing.assert_allclose(result.per_example, oracle_values(case), rtol=1e-5)
 
 
 IMPOSSIBLE = {
@@ -171,7 +167,9 @@ IMPOSSIBLE = {
 
 def kinds(loss: Loss) -> list[DistributionKind]:
     """What its predictions may hold; none if they are no distributions."""
-    return list(DistributionKind) if any(p.type is DistributionKind for p in loss.parameters) else []
+    return (
+        list(DistributionKind) if any(p.type is DistributionKind for p in loss.parameters) else []
+    )
 
 
 def test_an_impossible_class_that_is_no_target_costs_nothing(engine: Engine, loss: Loss) -> None:

@@ -1,22 +1,25 @@
-"""Independent answers: one plain formula a loss, for one example, in 60-digit arithmetic.
+"""Independent answers: one plain formula a loss, for one example, in 120-digit arithmetic.
 
-An oracle takes lists of mpmath numbers and never calls lossd.  Derivatives are central differences
-of the formula: with a step of 1e-20 they are right to 30 digits, away from kinks.
+An oracle takes the rows of mpmath numbers and never calls lossd.  Derivatives are central differences
+of the formula: with a step of 1e-40 they are right to 40 digits, away from kinks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mpmath
 import numpy as np
 import numpy.typing as npt
 
-from oracles import classification, regression
+from tests.oracles import classification, regression
+from tests.sampling import Case
 
-mpmath.mp.dps = 60
-STEP = mpmath.mpf("1e-20")
+mpmath.mp.dps = 120
+STEP = mpmath.mpf("1e-40")
 
-Row = Sequence[Any]
+Array = npt.NDArray[Any]
+Named = tuple[tuple[str, Any], ...]
 Oracle = Callable[..., Any]
 
 ORACLES: Mapping[str, Oracle] = {
@@ -28,28 +31,46 @@ ORACLES: Mapping[str, Oracle] = {
 }
 
 
-def exact(array: npt.NDArray[Any]) -> Any:
-    """The numbers of a row exactly as they are; integers stay integers."""
-    if array.dtype.kind in "iub":
-        return array.astype(object).tolist()
-    return [mpmath.mpf(float(number)) for number in array.reshape(-1)]
+def oracle_values(case: Case) -> Array:
+    """The value of each example of a case."""
+    return np.array([_value(*arguments) for arguments in _examples(case)])
 
 
-def value(name: str, inputs: Mapping[str, Any], parameters: Mapping[str, Any]) -> Any:
-    """The loss of one example."""
-    return ORACLES[name](**inputs, **parameters)
+def oracle_gradients(case: Case, name: str) -> Array:
+    """The derivative of each example's value by each element of an input."""
+    rows = [_gradient(*arguments, name) for arguments in _examples(case)]
+    return np.array(rows).reshape(case.inputs[name].shape)
 
 
-def gradient(
-    name: str, inputs: Mapping[str, Any], parameters: Mapping[str, Any], wanted: str
-) -> npt.NDArray[np.float64]:
-    """The derivative of one example's loss by each element of an input."""
-    row = inputs[wanted]
+def _examples(case: Case) -> list[tuple[str, Named, Named]]:
+    parameters = tuple(case.parameters.items())
+    return [
+        (case.loss.name, tuple((n, _exact(a[row])) for n, a in case.inputs.items()), parameters)
+        for row in range(case.count)
+    ]
+
+
+def _exact(row: Array) -> Any:
+    """The numbers of a row exactly as they are; integers, and a class index, stay integers."""
+    if row.ndim == 0:
+        return int(row)
+    whole = row.dtype.kind in "iub"
+    return tuple(int(number) if whole else mpmath.mpf(float(number)) for number in row)
+
+
+@functools.cache
+def _value(name: str, inputs: Named, parameters: Named) -> float:
+    return float(ORACLES[name](**dict(inputs), **dict(parameters)))
+
+
+@functools.cache
+def _gradient(name: str, inputs: Named, parameters: Named, wanted: str) -> tuple[float, ...]:
+    row = dict(inputs)[wanted]
     slopes = []
     for column in range(len(row)):
         ends = []
         for step in (STEP, -STEP):
-            moved = [*row[:column], row[column] + step, *row[column + 1 :]]
-            ends.append(value(name, {**inputs, wanted: moved}, parameters))
+            moved = (*row[:column], row[column] + step, *row[column + 1 :])
+            ends.append(ORACLES[name](**{**dict(inputs), wanted: moved}, **dict(parameters)))
         slopes.append(float((ends[0] - ends[1]) / (2 * STEP)))
-    return np.array(slopes)
+    return tuple(slopes)

@@ -4,9 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-def _mean(
-    predictions: Sequence[Any], targets: Sequence[Any], formula: Callable[[Any], Any]
-) -> Any:
+def _mean(predictions: Sequence[Any], targets: Sequence[Any], formula: Callable[[Any], Any]) -> Any:
     residuals = [p - t for p, t in zip(predictions, targets, strict=True)]
     return sum(formula(residual) for residual in residuals) / len(residuals)
 

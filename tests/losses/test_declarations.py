@@ -1,0 +1,166 @@
+"""Declarations: documented, legal, and the same as the messages on the wire."""
+
+import enum
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.descriptor import FieldDescriptor
+
+from lossd import v1
+from lossd.losses import LOSSES, Differentiable, DistributionKind, Interval, Loss, Parameter
+from lossd.losses._declare import INTEGERS
+from tests.oracles import ORACLES
+
+PROTO = Path(v1.__file__).with_name("losses.proto").read_text()
+KINDS = v1.LossSpec.DESCRIPTOR.oneofs_by_name["kind"].fields
+
+
+def test_every_loss_has_an_oracle_and_every_oracle_a_loss() -> None:
+    assert sorted(ORACLES) == sorted(LOSSES)
+
+
+def test_the_catalogue_and_the_oneof_are_the_same() -> None:
+    assert {field.name: field.message_type.name for field in KINDS} == {
+        name: loss.message for name, loss in LOSSES.items()
+    }
+
+
+def test_it_is_documented(loss: Loss) -> None:
+    assert loss.summary
+    assert len(loss.summary) <= 92
+    assert loss.summary.endswith(".")
+    assert "value = " in loss.formula
+    assert "gradient = " in loss.formula
+    assert re.search(r"\b(1[6-9]|20)\d\d\b", loss.reference), "a reference has a year"
+    for declared in loss.inputs:
+        assert declared.description
+    assert loss.name == loss.body.__name__
+
+
+def test_it_has_worked_examples(loss: Loss) -> None:
+    """Body and kernel may share a wrong formula; only an example worked by hand tells."""
+    assert len(loss.examples) >= 2
+    worked = {name for example in loss.examples for name in example.gradients}
+    differentiable = {i.name for i in loss.inputs if i.differentiable is not Differentiable.NO}
+    assert worked == differentiable
+    used = {name for example in loss.examples for name in example.parameters}
+    assert used or not loss.parameters
+
+
+def test_an_example_of_every_kind_of_prediction(loss: Loss) -> None:
+    for parameter in loss.parameters:
+        if parameter.type is DistributionKind:
+            used = {e.parameters.get(parameter.name, parameter.default) for e in loss.examples}
+            assert used == set(DistributionKind)
+
+
+def test_defaults_are_legal(loss: Loss) -> None:
+    complete = loss.complete({})
+    assert list(complete) == [parameter.name for parameter in loss.all_parameters]
+    for parameter in loss.all_parameters:
+        assert parameter.checked(parameter.default) == parameter.default
+        assert complete[parameter.name] == parameter.default
+
+
+def test_numbers_have_bounds(loss: Loss) -> None:
+    for parameter in loss.all_parameters:
+        is_number = parameter.type in (int, float) or parameter.is_vector
+        assert (parameter.bounds is not None) == is_number, parameter.name
+        if is_number:
+            assert parameter.bounds.low < parameter.bounds.high
+            assert math.nan not in parameter.bounds
+
+
+def test_inputs_are_named_once_and_one_is_differentiable(loss: Loss) -> None:
+    names = [declared.name for declared in loss.inputs]
+    assert len(names) == len(set(names))
+    assert any(i.differentiable is Differentiable.BY_DEFAULT for i in loss.inputs)
+    for declared in loss.inputs:
+        assert loss.input(declared.name) is declared
+
+
+def _fields(loss: Loss) -> dict[str, FieldDescriptor]:
+    return dict(getattr(v1, loss.message).DESCRIPTOR.fields_by_name.items())
+
+
+def test_the_message_has_exactly_the_parameters(loss: Loss) -> None:
+    assert sorted(_fields(loss)) == sorted(p.name for p in loss.all_parameters)
+
+
+def test_the_fields_have_the_types_of_the_parameters(loss: Loss) -> None:
+    for parameter in loss.all_parameters:
+        field = _fields(loss)[parameter.name]
+        assert field.is_repeated == parameter.is_vector
+        if parameter.type is float or parameter.is_vector:
+            assert field.type == FieldDescriptor.TYPE_DOUBLE
+        elif parameter.type is int:
+            assert field.type in (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64)
+        else:
+            assert field.type == FieldDescriptor.TYPE_ENUM
+            members = [
+                name.removeprefix(_prefix(parameter.type))
+                for name in field.enum_type.values_by_name
+            ]
+            assert members == ["UNSPECIFIED", *parameter.type.__members__]
+
+
+def test_numbers_are_optional_so_that_zero_is_not_absence(loss: Loss) -> None:
+    for parameter in loss.all_parameters:
+        if parameter.type in (int, float, bool):
+            assert _fields(loss)[parameter.name].has_presence, parameter.name
+
+
+def _prefix(kind: type[enum.Enum]) -> str:
+    """``DISTRIBUTION_KIND_`` for DistributionKind."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper() + "_"
+
+
+def _default_text(parameter: Parameter) -> str:
+    if parameter.is_vector:
+        return "empty for none"
+    if parameter.default is None:
+        return "Unset by default."
+    if isinstance(parameter.default, enum.Enum):
+        return f"Default {_prefix(parameter.type)}{parameter.default.name}."
+    return f"Default {parameter.default:g}."
+
+
+def _comment(loss: Loss, name: str) -> str:
+    """The comment of a field, on one line."""
+    message = re.search(rf"^message {loss.message} {{\n(.*?)^}}", PROTO, re.MULTILINE | re.DOTALL)
+    assert message
+    field = re.search(rf"((?:^  //.*\n)+)^  [\w ]+ {name} = \d+;", message[1], re.MULTILINE)
+    assert field, f"{name} has no comment"
+    return " ".join(line.strip(" /") for line in field[1].splitlines())
+
+
+def test_comments_on_the_wire_say_bounds_and_default(loss: Loss) -> None:
+    for parameter in loss.all_parameters:
+        comment = _comment(loss, parameter.name)
+        assert _default_text(parameter) in comment, (parameter.name, comment)
+        if parameter.bounds is not None and parameter.bounds is not INTEGERS:
+            assert f"in {parameter.bounds}" in comment.replace("In ", "in "), comment
+
+
+def _numbers() -> Iterator[float]:
+    yield from (-math.inf, -1.0, -0.0, 0.0, 5e-324, 0.5, 1.0, math.nextafter(1, 2), math.inf)
+
+
+def test_an_interval_says_the_same_of_a_number_and_of_an_array() -> None:
+    for ends in ((False, False), (False, True), (True, False), (True, True)):
+        interval = Interval(0, 1, *ends)
+        for number in (*_numbers(), math.nan):
+            assert (number not in interval) == bool(interval.outside(np.array([number]))[0])
+    assert str(Interval(0, math.inf, low_open=True, high_open=True)) == "(0, inf)"
+    assert str(Interval(-8, 7)) == "[-8, 7]"
+    assert 0.0 not in Interval(0, 1, low_open=True)
+    assert 1.0 in Interval(0, 1, low_open=True)
+
+
+def test_the_contract_names_no_loss() -> None:
+    for path in Path(__file__).parent.glob("*.py"):
+        words = set(re.findall(r"\w+", path.read_text()))
+        assert not words & set(LOSSES), path

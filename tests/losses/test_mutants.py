@@ -1,0 +1,181 @@
+"""The contract bites: of copies of a declaration that are each broken in one way, none passes."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.backends.numpy import NumpyBackend
+from lossd.engine import Engine
+from lossd.losses import Evaluation, Loss
+from lossd.reduction import Reduction
+from tests.losses import (
+    test_gradients,
+    test_layout,
+    test_reductions,
+    test_rows,
+    test_values,
+)
+from tests.sampling import cases, extreme
+
+Body = Callable[..., Evaluation]
+Mutation = Callable[[Loss], Body]
+
+MODULES = (test_values, test_gradients, test_rows, test_layout, test_reductions)
+
+
+@pytest.fixture(scope="module")
+def numpy_engine() -> Iterator[Engine]:
+    made = Engine(NumpyBackend(1))
+    yield made
+    made.backend.close()
+
+
+def _checks(module: ModuleType) -> list[Callable[[Engine, Loss], None]]:
+    """The contracts that take nothing but an engine and a loss."""
+    return [
+        check
+        for name, check in vars(module).items()
+        if name.startswith("test_")
+        and list(inspect.signature(check).parameters) == ["engine", "loss"]
+    ]
+
+
+def _first_failure(engine: Engine, broken: Loss) -> str | None:
+    for module in MODULES:
+        for check in _checks(module):
+            try:
+                check(engine, broken)
+            except pytest.skip.Exception:
+                continue
+            except Exception:  # noqa: BLE001 - a contract may notice in any way
+                return check.__name__
+    return None
+
+
+def _with_value(change: Callable[[Any], Any]) -> Mutation:
+    def mutate(loss: Loss) -> Body:
+        def body(xp: Any, *inputs: Any, **parameters: Any) -> Evaluation:
+            sound = loss.body(xp, *inputs, **parameters)
+            return Evaluation(change(sound.value), sound.gradients)
+
+        return body
+
+    return mutate
+
+
+def _with_gradients(change: Callable[[Any], Any]) -> Mutation:
+    def mutate(loss: Loss) -> Body:
+        def body(xp: Any, *inputs: Any, **parameters: Any) -> Evaluation:
+            sound = loss.body(xp, *inputs, **parameters)
+            changed: Mapping[str, Any] = {
+                name: change(sound.gradient(name))
+                for name in sound.gradients
+                if not (name == loss.inputs[1].name and inputs[1].ndim == 1)
+            }
+            return Evaluation(sound.value, changed)
+
+        return body
+
+    return mutate
+
+
+def _writes_to_an_input(loss: Loss) -> Body:
+    def body(xp: Any, *inputs: Any, **parameters: Any) -> Evaluation:
+        sound = loss.body(xp, *inputs, **parameters)
+        if inputs[0].flags.writeable:
+            inputs[0][...] = 0
+        return sound
+
+    return body
+
+
+def _sees_the_row_above(value: Any) -> Any:
+    return value + 1e-9 * np.roll(value, 1, axis=0)
+
+
+def _sees_how_many_rows_there_are(gradient: Any) -> Any:
+    return gradient * (1 + 1e-6 * (len(gradient) % 2))
+
+
+def _drops_its_last_column(gradient: Any) -> Any:
+    changed = gradient.copy()
+    changed[:, -1] = 0
+    return changed
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "halved value": _with_value(lambda value: value * 0.5),
+    "value off by 1e-9": _with_value(lambda value: value + 1e-9),
+    "value without NaN": _with_value(np.nan_to_num),
+    "value rounded to float16": _with_value(lambda v: v.astype(np.float16).astype(v.dtype)),
+    "a row that sees another": _with_value(_sees_the_row_above),
+    "negated gradient": _with_gradients(np.negative),
+    "gradient of the wrong size": _with_gradients(lambda gradient: gradient * 1.0001),
+    "gradient without NaN": _with_gradients(np.nan_to_num),
+    "gradient that flushes small numbers": _with_gradients(
+        lambda gradient: np.where(abs(gradient) < 1e-3, 0, gradient)
+    ),
+    "gradient that loses a column": _with_gradients(_drops_its_last_column),
+    "gradient that sees the batch": _with_gradients(_sees_how_many_rows_there_are),
+    "gradient rounded to float16": _with_gradients(
+        lambda gradient: gradient.astype(np.float16).astype(gradient.dtype)
+    ),
+    "gradient of 1 where it is 0": _with_gradients(
+        lambda gradient: np.where(gradient == 0, 1, gradient)
+    ),
+    "writes to an input": _writes_to_an_input,
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_broken_loss_breaks_a_contract(numpy_engine: Engine, loss: Loss, mutation: str) -> None:
+    broken = replace(loss, body=MUTATIONS[mutation](loss))
+    failure = _first_failure(numpy_engine, broken)
+    if failure is None and not _differs(numpy_engine, broken, loss):
+        pytest.skip("it is no other loss: the gradient is 1, 0 or -1")
+    assert failure, "nothing noticed"
+
+
+def _differs(engine: Engine, broken: Loss, loss: Loss) -> bool:
+    """Whether anything that is sampled changes."""
+    for case in (*cases(loss), *extreme(loss)):
+        options: Any = {"reduction": Reduction.NONE, "gradients": case.differentiable}
+        sound, changed = (engine.run(replace(case, loss=l).job(**options)) for l in (loss, broken))
+        if (sound.per_example != changed.per_example).any():
+            return True
+        if any((g != changed.gradients[n]).any() for n, g in sound.gradients.items()):
+            return True
+    return False
+
+
+def test_a_loss_that_forgets_a_parameter_breaks_a_contract(
+    numpy_engine: Engine, loss: Loss
+) -> None:
+    for forgotten in loss.parameters:
+
+        def body(
+            xp: Any, *inputs: Any, _name: str = forgotten.name, **parameters: Any
+        ) -> Evaluation:
+            parameters.pop(_name)
+            return loss.body(xp, *inputs, **parameters)
+
+        assert _first_failure(numpy_engine, replace(loss, body=body)), forgotten.name
+
+
+def test_a_gradient_that_is_not_zero_at_its_kink_breaks_that_contract(
+    numpy_engine: Engine, loss: Loss
+) -> None:
+    if loss.kink_distance is None:
+        pytest.skip("it has no kink")
+    broken = replace(loss, body=MUTATIONS["gradient of 1 where it is 0"](loss))
+    with pytest.raises(AssertionError):
+        test_gradients.test_the_gradient_at_a_kink_is_zero(numpy_engine, broken)
+
+
+def test_there_are_contracts_to_break() -> None:
+    assert [len(_checks(module)) >= 3 for module in MODULES] == [True] * len(MODULES)

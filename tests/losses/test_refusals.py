@@ -1,0 +1,270 @@
+"""Refusals: every mistake has its class, names the thing and the number, and harms nobody else."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.engine import Engine
+from lossd.errors import InvalidRequest, InvalidTensor
+from lossd.losses import Differentiable, Holds, Input, Loss
+from lossd.losses._declare import CLASS_AXIS
+from tests.losses.compare import BFLOAT16, Array, assert_same_bits
+from tests.sampling import Case, Form, class_input, draw, forms, plain
+
+
+def refused(
+    engine: Engine, case: Case, kind: type[InvalidRequest], *words: str, **options: Any
+) -> InvalidRequest:
+    """The error that the job raises; the next job is served as if nothing had happened."""
+    good = plain(case.loss)
+    before = engine.run(good.job())
+    with pytest.raises(InvalidRequest) as caught:
+        engine.run(case.job(**options))
+    assert type(caught.value) is kind, caught.value
+    message = str(caught.value)
+    assert " must " in message
+    assert ", got " in message
+    for word in words:
+        assert word in message, (word, message)
+    assert caught.value.field, "the path of the field at fault"
+    after = engine.run(good.job())
+    assert after.loss == before.loss
+    assert_same_bits(after.per_example, before.per_example)
+    return caught.value
+
+
+def _class_case(loss: Loss, **parameters: Any) -> tuple[Case, str]:
+    if Form.CLASSES not in forms(loss):
+        pytest.skip("it takes no class indices")
+    return draw(loss, parameters, Form.CLASSES, 7, 5), class_input(loss)
+
+
+@pytest.mark.parametrize(
+    ("label", "dtype"),
+    [
+        (5, np.uint8),
+        (-1, np.int8),
+        (-128, np.int8),
+        (255, np.uint8),
+        (300, np.int16),
+        (2**31, np.uint32),
+        (2**63 - 1, np.int64),
+        (-(2**63), np.int64),
+        (2**63, np.uint64),
+        (2**64 - 1, np.uint64),
+    ],
+)
+def test_labels_out_of_range(engine: Engine, loss: Loss, label: int, dtype: type) -> None:
+    case, name = _class_case(loss)
+    for position in (0, 3, 6):
+        labels = case.inputs[name].astype(dtype)
+        labels[position:] = label
+        error = refused(
+            engine,
+            case.with_inputs(**{name: labels}),
+            InvalidTensor,
+            f"{name}[{position}] must be in [0, 5), got {label}",
+        )
+        assert error.field == f"inputs.{name}"
+        assert error.details == {"index": str(position), "value": str(label), "range": "[0, 5)"}
+
+
+def test_a_boolean_label_beyond_one_class(engine: Engine, loss: Loss) -> None:
+    case, name = _class_case(loss)
+    one = Case(
+        loss, {}, case.form, {"predictions": np.zeros((2, 1)), name: np.array([False, True])}
+    )
+    refused(engine, one, InvalidTensor, f"{name}[1] must be in [0, 1)")
+
+
+def test_an_ignore_index_excuses_itself_alone(engine: Engine, loss: Loss) -> None:
+    case, name = _class_case(loss, ignore_index=-100)
+    labels = case.inputs[name].copy()
+    labels[:2] = -100
+    labels[4] = -101
+    refused(engine, case.with_inputs(**{name: labels}), InvalidTensor, f"{name}[4]", "-101")
+
+
+def _outside(declared: Input) -> list[float]:
+    """Numbers that break the domain."""
+    assert declared.domain is not None
+    domain, found = declared.domain, [np.nan]
+    for end, is_open, way in (
+        (domain.low, domain.low_open, -1),
+        (domain.high, domain.high_open, 1),
+    ):
+        if np.isfinite(end) or is_open:
+            found.append(end if is_open else end + way * 0.5)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32, np.float64], ids=str)
+def test_numbers_outside_their_domain(engine: Engine, loss: Loss, dtype: Any) -> None:
+    for declared in (i for i in loss.inputs if i.domain is not None):
+        case = draw(loss, {}, Form.FLOATS, 7, 5).astype(dtype)
+        for value in _outside(declared):
+            values = case.inputs[declared.name].copy()
+            values[2, 3] = values[6, 1] = value
+            error = refused(
+                engine,
+                case.with_inputs(**{declared.name: values}),
+                InvalidTensor,
+                f"{declared.name}[13] must be in {declared.domain}, got {value}",
+            )
+            assert error.details["index"] == "13"
+
+
+def test_integers_outside_their_domain(engine: Engine, loss: Loss) -> None:
+    for declared in (
+        i for i in loss.inputs if i.domain is not None and i.holds is not Holds.FLOATS
+    ):
+        case = draw(loss, {}, Form.INTEGERS, 7, 5)
+        values = case.inputs[declared.name].copy()
+        values[2, 3] = -1
+        refused(
+            engine,
+            case.with_inputs(**{declared.name: values}),
+            InvalidTensor,
+            f"{declared.name}[13] must be in {declared.domain}, got -1",
+        )
+
+
+def test_the_index_is_the_callers_wherever_the_class_axis_is(engine: Engine, loss: Loss) -> None:
+    if CLASS_AXIS not in loss.layout_parameters:
+        pytest.skip("it has no class axis")
+    name = class_input(loss)
+    targets = np.full((2, 5, 3), 0.2)
+    targets[1, 4, 0] = -0.5
+    case = Case(
+        loss,
+        {"class_axis": 1},
+        Form.FLOATS,
+        {"predictions": np.zeros((2, 5, 3)), name: targets},
+    )
+    index = int(np.flatnonzero(targets < 0)[0])
+    refused(engine, case, InvalidTensor, f"{name}[{index}] must be in")
+
+
+@pytest.mark.parametrize("value", [-1.0, -1e-300, np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_weights(engine: Engine, loss: Loss, value: float) -> None:
+    case = plain(loss)
+    weights = np.ones(7)
+    weights[[4, 5]] = value
+    error = refused(
+        engine,
+        case,
+        InvalidTensor,
+        f"weights[4] must be in [0, inf), got {value}",
+        weights=weights,
+    )
+    assert error.field == "weights"
+
+
+@pytest.mark.parametrize("name", ["weights", "mask", "cotangent"])
+@pytest.mark.parametrize("shape", [(6,), (8,), (7, 1), (1, 7), (1,), (0,), (7, 5)])
+def test_what_goes_with_examples_has_their_shape(
+    engine: Engine, loss: Loss, name: str, shape: tuple[int, ...]
+) -> None:
+    array: Array = np.ones(shape, bool if name == "mask" else float)
+    error = refused(
+        engine,
+        plain(loss),
+        InvalidTensor,
+        f"{name} must have the shape [7] of the examples, got {list(shape)}",
+        **{name: array},
+    )
+    assert error.field == f"{name}.shape"
+
+
+@pytest.mark.parametrize("name", ["weights", "mask"])
+def test_a_single_weight_or_mask_is_not_spread(engine: Engine, loss: Loss, name: str) -> None:
+    array: Array = np.array(True) if name == "mask" else np.array(1.0)
+    refused(engine, plain(loss), InvalidTensor, name, "[7]", **{name: array})
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+def test_a_mask_is_boolean(engine: Engine, loss: Loss, dtype: type) -> None:
+    refused(
+        engine,
+        plain(loss),
+        InvalidTensor,
+        f"mask must be boolean, got {np.dtype(dtype).name}",
+        mask=np.ones(7, dtype),
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint64, np.bool_])
+def test_predictions_are_floating_point(engine: Engine, loss: Loss, dtype: type) -> None:
+    for declared in (i for i in loss.inputs if i.holds is Holds.FLOATS):
+        case = plain(loss)
+        whole = np.ones((7, 5), dtype)
+        refused(
+            engine,
+            case.with_inputs(**{declared.name: whole}),
+            InvalidTensor,
+            f"{declared.name} must be floating point, got {whole.dtype.name}",
+        )
+
+
+def test_class_indices_are_integers(engine: Engine, loss: Loss) -> None:
+    case, name = _class_case(loss)
+    floats = case.inputs[name].astype(np.float32)
+    refused(engine, case.with_inputs(**{name: floats}), InvalidTensor, "integers", "float32")
+
+
+def test_shapes_are_never_broadcast(engine: Engine, loss: Loss) -> None:
+    first, *others = (i.name for i in loss.inputs)
+    for form in forms(loss):
+        case = draw(loss, {}, form, 7, 5)
+        for other in others:
+            array = case.inputs[other]
+            wrong = [array[:, None], array[None], array[:1], array[:6], np.zeros(array.ndim)]
+            if array.ndim == 2:
+                wrong += [array[:, :1], array[:, 0].astype(float), array.T, np.array(1.0)]
+            for bad in wrong:
+                error = refused(engine, case.with_inputs(**{other: bad}), InvalidTensor, other)
+                assert error.field.startswith(f"inputs.{other}")
+    column = np.ones((7, 1))
+    for one, two in ((column, column[:, 0]), (column[:, 0], column)):
+        inputs = {first: one, **dict.fromkeys(others, two)}
+        with pytest.raises(InvalidTensor):
+            engine.run(Case(loss, {}, Form.FLOATS, inputs).job())
+
+
+def test_an_example_without_elements(engine: Engine, loss: Loss) -> None:
+    for form in (f for f in forms(loss) if f is not Form.CLASSES):
+        for rows in (0, 3):
+            empty = draw(loss, {}, form, 4, 5)
+            nothing = {n: a[:rows, :0] for n, a in empty.inputs.items()}
+            refused(engine, empty.with_inputs(**nothing), InvalidTensor, "at least one")
+
+
+def test_inputs_are_the_declared_ones(engine: Engine, loss: Loss) -> None:
+    case = plain(loss)
+    refused(engine, case.with_inputs(prediction=np.zeros(7)), InvalidTensor, "'prediction'")
+    refused(engine, case.with_inputs(**{"x" * 999: np.zeros(7)}), InvalidTensor, "'" + "x" * 64)
+    for name in case.inputs:
+        missing = {n: a for n, a in case.inputs.items() if n != name}
+        lacking = Case(loss, {}, case.form, missing)
+        refused(engine, lacking, InvalidTensor, f"{name} must be given as one tensor, got 0")
+        job = case.job()
+        inputs = {**job.inputs, name: [case.inputs[name]] * 2}
+        with pytest.raises(InvalidTensor, match=f"{name} must be given as one tensor, got 2"):
+            engine.run(type(job)(loss=loss, parameters={}, inputs=inputs))
+
+
+def test_gradients_are_of_differentiable_inputs(engine: Engine, loss: Loss) -> None:
+    for form in forms(loss):
+        case = draw(loss, {}, form, 7, 5)
+        wrong = ["prediction", "", "weights", *(set(case.inputs) - set(case.differentiable))]
+        for name in wrong:
+            error = refused(
+                engine,
+                case,
+                InvalidRequest,
+                f"got '{name}'",
+                gradients=[*case.differentiable, name],
+            )
+            assert error.field == "gradients.inputs"
+    assert any(i.differentiable is not Differentiable.NO for i in loss.inputs)

@@ -1,0 +1,193 @@
+"""Refusals of parameters, normalizers and axes."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.engine import Engine
+from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
+from lossd.losses import DistributionKind, Interval, Loss, Parameter
+from lossd.losses._declare import BATCH_DIMS, CLASS_AXIS, IGNORE_INDEX
+from lossd.reduction import Reduction
+from tests.losses.test_refusals import refused
+from tests.sampling import Case, Form, draw, forms, interesting, plain
+
+
+def _out_of(bounds: Interval, kind: type) -> list[Any]:
+    """Numbers just outside, far outside, and none."""
+    found: list[Any] = [] if kind is int else [math.nan]
+    for end, is_open, way in (
+        (bounds.low, bounds.low_open, -1),
+        (bounds.high, bounds.high_open, 1),
+    ):
+        if is_open:
+            found.append(end)
+        elif math.isfinite(end):
+            found.append(int(end) + way if kind is int else math.nextafter(end, way * math.inf))
+        if kind is not int:
+            found.append(way * math.inf if not math.isinf(end) or is_open else end)
+    return [value for value in found if value not in bounds]
+
+
+def test_numbers_out_of_bounds(engine: Engine, loss: Loss) -> None:
+    case = plain(loss)
+    for parameter in loss.all_parameters:
+        if parameter.bounds is None:
+            continue
+        kind = float if parameter.is_vector else parameter.type
+        for value in _out_of(parameter.bounds, kind):
+            given = (1.0, value, 1.0, 1.0, 1.0) if parameter.is_vector else value
+            thing = f"{parameter.name}[1]" if parameter.is_vector else parameter.name
+            bad = Case(loss, {parameter.name: given}, case.form, case.inputs)
+            error = refused(
+                engine, bad, InvalidParameter, f"{thing} must be in {parameter.bounds}, got "
+            )
+            assert error.field == f"loss.{loss.name}.{parameter.name}"
+
+
+def test_unknown_parameters(engine: Engine, loss: Loss) -> None:
+    case = plain(loss)
+    bad = Case(loss, {"detla": 2.0}, case.form, case.inputs)
+    refused(engine, bad, InvalidParameter, "detla", loss.message, "2.0")
+
+
+def _vectors(loss: Loss) -> list[Parameter]:
+    return [parameter for parameter in loss.parameters if parameter.is_vector]
+
+
+def test_vectors_of_the_wrong_length(engine: Engine, loss: Loss) -> None:
+    for parameter in _vectors(loss):
+        for form in forms(loss):
+            for length in (4, 6, 35):
+                bad = draw(loss, {parameter.name: (1.0,) * length}, form, 7, 5)
+                refused(
+                    engine,
+                    bad,
+                    InvalidParameter,
+                    f"{parameter.name} must have 5 numbers, got {length}",
+                )
+
+
+def test_numbers_too_large_for_the_compute_type_are_no_surprise(engine: Engine, loss: Loss) -> None:
+    """A legal number beyond float32 is infinite there; it is data, not a failure of ours."""
+    for parameter in loss.parameters:
+        if parameter.bounds is None or not math.isinf(parameter.bounds.high):
+            continue
+        value = (1e300,) * 5 if parameter.is_vector else 1e300
+        case = draw(loss, {parameter.name: value}, forms(loss)[0], 7, 5).astype(np.float32)
+        assert engine.run(case.job()).example_count == 7
+        tiny = (1e-300,) * 5 if parameter.is_vector else 1e-300
+        case = draw(loss, {parameter.name: tiny}, forms(loss)[0], 7, 5).astype(np.float32)
+        assert engine.run(case.job()).example_count == 7
+
+
+def test_a_rule_between_parameters_holds_for_an_empty_batch_too(engine: Engine, loss: Loss) -> None:
+    case = plain(loss)
+    refusals = 0
+    for given in _pairs(loss):
+        pair = Case(loss, given, case.form, case.inputs)
+        try:
+            engine.run(pair.job())
+        except InvalidParameter as error:
+            refusals += 1
+            with pytest.raises(InvalidParameter) as caught:
+                engine.run(pair.rows(slice(0)).job())
+            assert str(caught.value) == str(error)
+    if not refusals:
+        pytest.skip("it has no such rule")
+
+
+def _pairs(loss: Loss) -> list[dict[str, Any]]:
+    """Each choice of an enum with each number."""
+    enums = [p for p in loss.parameters if p.type is DistributionKind]
+    return [
+        {chosen.name: member, number.name: value}
+        for chosen in enums
+        for member in chosen.type
+        for number in loss.parameters
+        for value in interesting(number, 5)
+    ]
+
+
+def test_temperature_goes_with_logits(engine: Engine, loss: Loss) -> None:
+    names = {p.name for p in loss.parameters}
+    if not {"temperature", "prediction_kind"} <= names:
+        pytest.skip("it has no temperature, or one kind of predictions")
+    for kind in (DistributionKind.PROBABILITIES, DistributionKind.LOG_PROBABILITIES):
+        bad = draw(loss, {"prediction_kind": kind, "temperature": 2.0}, Form.CLASSES, 7, 5)
+        refused(engine, bad, InvalidParameter, "temperature must be 1", "got 2")
+
+
+def test_an_ignore_index_goes_with_class_indices(engine: Engine, loss: Loss) -> None:
+    if IGNORE_INDEX not in loss.layout_parameters:
+        pytest.skip("it ignores no label")
+    for form in (Form.FLOATS, Form.INTEGERS):
+        bad = draw(loss, {"ignore_index": 1}, form, 7, 5)
+        refused(engine, bad, InvalidParameter, "ignore_index must go with class indices", "got 1")
+
+
+@pytest.mark.parametrize("reduction", [Reduction.SUM, Reduction.NONE])
+def test_a_normalizer_goes_with_a_mean(engine: Engine, loss: Loss, reduction: Reduction) -> None:
+    refused(
+        engine,
+        plain(loss),
+        InvalidRequest,
+        "normalizer",
+        reduction.value,
+        normalizer=2.0,
+        reduction=reduction,
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, -1.0, math.nan, math.inf])
+def test_a_normalizer_is_positive_and_finite(engine: Engine, loss: Loss, value: float) -> None:
+    for reduction in (Reduction.MEAN, Reduction.BATCH_MEAN):
+        refused(
+            engine,
+            plain(loss),
+            InvalidRequest,
+            f"normalizer must be in (0, inf), got {value:g}",
+            normalizer=value,
+            reduction=reduction,
+        )
+
+
+def test_axes_that_are_not_there(engine: Engine, loss: Loss) -> None:
+    case = plain(loss, form=forms(loss)[-1])
+    if CLASS_AXIS in loss.layout_parameters:
+        for axis in (2, 7, -3, -8):
+            bad = Case(loss, {"class_axis": axis}, case.form, case.inputs)
+            refused(engine, bad, InvalidTensor, f"an axis {axis} of classes", "[7, 5]")
+    if BATCH_DIMS in loss.layout_parameters:
+        for count in (3, 8):
+            bad = Case(loss, {"batch_dims": count}, case.form, case.inputs)
+            refused(engine, bad, InvalidTensor, f"batch_dims = {count}", "[7, 5]")
+
+
+LABEL_TYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
+
+
+@pytest.mark.parametrize("dtype", LABEL_TYPES)
+def test_labels_of_any_integer_type_are_the_same(engine: Engine, loss: Loss, dtype: str) -> None:
+    for form in (f for f in forms(loss) if f is not Form.FLOATS):
+        case = draw(loss, {}, form, 7, 2)
+        expected = engine.run(case.job())
+        name = loss.inputs[1].name
+        result = engine.run(case.with_inputs(**{name: case.inputs[name].astype(dtype)}).job())
+        assert result.loss == expected.loss
+        assert result.per_example is not None
+        assert (result.per_example == expected.per_example).all()
+
+
+def test_whole_numbers_for_each_element_are_probabilities(engine: Engine, loss: Loss) -> None:
+    for case in (draw(loss, {}, Form.INTEGERS, 7, 5) for f in forms(loss) if f is Form.INTEGERS):
+        name = loss.inputs[1].name
+        floats = case.with_inputs(**{name: case.inputs[name].astype(np.float64)})
+        one, two = engine.run(case.job()), engine.run(floats.job())
+        assert one.loss == two.loss
+        if Form.CLASSES in forms(loss):
+            labels = case.with_inputs(**{name: case.inputs[name].argmax(axis=1)})
+            three = engine.run(labels.job())
+            np.testing.assert_allclose(one.per_example, three.per_example, rtol=1e-14)

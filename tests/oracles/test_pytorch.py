@@ -1,0 +1,113 @@
+"""PyTorch in float64, where it is right: an answer by other people.
+
+Not asked: half precision, margins beyond 37, -inf (all wrong there, see research/losses.md, 5).
+"""
+
+import numpy as np
+import pytest
+
+from lossd.engine import Engine
+from lossd.losses import LOSSES, DistributionKind, Loss
+from lossd.reduction import Reduction
+from tests.sampling import Case, Form, cases, draw
+
+pytestmark = pytest.mark.oracle
+
+
+def _value(torch, case: Case, tensors: dict, reduction: str):
+    """PyTorch's value of a case, None where it has no such thing."""
+    functional = torch.nn.functional
+    predictions, targets = tensors["predictions"], tensors["targets"]
+    given = dict(case.parameters)
+    kind = given.pop("prediction_kind", DistributionKind.LOGITS)
+    if case.loss.name in ("squared_error", "absolute_error", "huber"):
+        call = {
+            "squared_error": functional.mse_loss,
+            "absolute_error": functional.l1_loss,
+            "huber": functional.huber_loss,
+        }[case.loss.name]
+        return call(predictions, targets, reduction=reduction, **given)
+    if case.loss.name == "binary_cross_entropy":
+        smoothing = given.pop("label_smoothing", 0)
+        smooth = targets * (1 - smoothing) + smoothing / 2
+        weights = given.pop("positive_weights", None)
+        if kind is DistributionKind.LOGITS:
+            return functional.binary_cross_entropy_with_logits(
+                predictions,
+                smooth,
+                pos_weight=None if weights is None else torch.tensor(weights).double(),
+                reduction=reduction,
+            )
+        if weights is not None or kind is not DistributionKind.PROBABILITIES:
+            return None
+        return functional.binary_cross_entropy(predictions, smooth, reduction=reduction)
+    if case.loss.name == "cross_entropy":
+        return _cross_entropy(torch, case, tensors, reduction)
+    raise NotImplementedError(case.loss.name)
+
+
+def _cross_entropy(torch, case: Case, tensors: dict, reduction: str):
+    given = dict(case.parameters)
+    if given.pop("prediction_kind", DistributionKind.LOGITS) is not DistributionKind.LOGITS:
+        return None
+    if "class_weights" in given:
+        given["weight"] = torch.tensor(given.pop("class_weights")).double()
+    temperature = given.pop("temperature", 1.0)
+    return torch.nn.functional.cross_entropy(
+        tensors["predictions"] / temperature, tensors["targets"], reduction=reduction, **given
+    )
+
+
+REDUCTIONS = {Reduction.MEAN: "mean", Reduction.SUM: "sum"}
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_pytorch_agrees(engine: Engine, loss: Loss, reduction: Reduction) -> None:
+    torch = pytest.importorskip("torch")
+    compared = 0
+    for case in cases(loss, interior=True):
+        tensors = {
+            name: torch.tensor(array, requires_grad=name in case.differentiable)
+            for name, array in case.inputs.items()
+        }
+        if case.form is Form.INTEGERS:
+            tensors["targets"] = tensors["targets"].double()
+        value = _value(torch, case, tensors, REDUCTIONS[reduction])
+        if value is None:
+            continue
+        result = engine.run(case.job(reduction=reduction, gradients=case.differentiable))
+        # Of a pointwise loss, the sum is over examples here and over elements in PyTorch.
+        elements = case.inputs["predictions"].shape[1]
+        is_sum_of_means = reduction is Reduction.SUM and "batch_dims" in loss.complete({})
+        factor = 1 / elements if is_sum_of_means else 1
+        assert result.loss == pytest.approx(value.item() * factor, rel=1e-12), case
+        value.backward()
+        for name, gradient in result.gradients.items():
+            expected = tensors[name].grad.numpy() * factor
+            np.testing.assert_allclose(
+                gradient, expected, rtol=1e-10, atol=1e-14, err_msg=f"{case} {name}"
+            )
+        compared += 1
+    assert compared
+
+
+def test_weights_smoothing_and_ignored_rows_together(engine: Engine) -> None:
+    torch = pytest.importorskip("torch")
+    weights = (0.5, 2.0, 1.0, 0.25, 3.0)
+    parameters = {"class_weights": weights, "label_smoothing": 0.1, "ignore_index": 2}
+    case = draw(LOSSES["cross_entropy"], parameters, Form.CLASSES, 40, 5)
+    assert (case.inputs["targets"] == 2).sum() > 2
+    predictions = torch.tensor(case.inputs["predictions"], requires_grad=True)
+    value = torch.nn.functional.cross_entropy(
+        predictions,
+        torch.tensor(case.inputs["targets"]),
+        weight=torch.tensor(weights).double(),
+        label_smoothing=0.1,
+        ignore_index=2,
+    )
+    value.backward()
+    result = engine.run(case.job())
+    assert result.loss == pytest.approx(value.item(), rel=1e-13)
+    np.testing.assert_allclose(
+        result.gradients["predictions"], predictions.grad.numpy(), rtol=1e-11, atol=1e-16
+    )
