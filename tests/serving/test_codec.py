@@ -45,7 +45,11 @@ def test_what_is_not_set_has_its_default() -> None:
 
 
 def test_zero_and_absent_parameters_differ() -> None:
-    spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(ignore_index=0, prediction_kind=3))
+    spec = v1.LossSpec(
+        cross_entropy=v1.CrossEntropy(
+            ignore_index=0, prediction_kind=v1.DISTRIBUTION_KIND_PROBABILITIES
+        )
+    )
 
     assert codec.job(request(loss=spec)).parameters == {
         "class_weights": (),
