@@ -1,8 +1,8 @@
 """Losses on a GPU: the project's only import of CuPy.
 
-A batch goes to the device in tiles of rows.  Where the loss has kernel text, one launch gives values
-and scaled gradients; elsewhere the body runs with ``xp=cupy``.  Only values and gradients come back,
-and the aggregates are made of them by the same host code as for every backend.
+A batch goes to the device in tiles of rows.  Where the loss has kernel text, one launch gives
+values and scaled gradients; elsewhere the body runs with ``xp=cupy``.  Only values and gradients
+come back, and the aggregates are made of them by the same host code as for every backend.
 
 Tiles take turns on one stream, so that memory which the pool hands on is never still in use.
 
@@ -13,7 +13,7 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,24 +114,36 @@ class CupyBackend:
                     reason="DEVICE_OUT_OF_MEMORY",
                 ) from error
 
-    def _tile(
-        self, batch: Batch, rows: slice, values: Array, gradients: dict[str, Array]
-    ) -> None:
+    def _tile(self, batch: Batch, rows: slice, values: Array, gradients: dict[str, Array]) -> None:
         """Computes some rows and waits for them: nothing of the host's is in use afterwards."""
         tile = _upload(self._cupy, self._stream, batch, rows)
+        computed, slopes = self._compute(batch, tile)
+        places = {"": (computed, values)}
+        places |= {name: (slopes[name], out) for name, out in gradients.items()}
+        arrived = [(_download(self._stream, *place), place[1]) for place in places.values()]
+        self._stream.synchronize()
+        with np.errstate(all="ignore"):
+            for host, out in arrived:
+                if host is not out:
+                    out[...] = host  # rounded once, to the type that is sent
+
+    def _compute(self, batch: Batch, tile: "_Tile") -> tuple[Any, dict[str, Any]]:
+        """Values and scaled gradients on the device.
+
+        What a kernel gives comes from it whatever else is asked for, so that no bit of it depends
+        on that; the texts know the gradient of the predictions, the body all of them.
+        """
         compiled = self._kernel_for(batch)
         if compiled is None:
-            computed, slopes = _run_body(self._cupy, batch, tile)
-        else:
-            computed, slopes = compiled.run(self._cupy, self._stream, batch, tile)
-        _download(self._stream, computed, values)
-        for name, out in gradients.items():
-            _download(self._stream, slopes[name], out)
-        self._stream.synchronize()
+            return _run_body(self._cupy, batch, tile, batch.gradients)
+        values, slopes = compiled.run(self._cupy, self._stream, batch, tile)
+        others = [name for name in batch.gradients if name not in slopes]
+        if not others:
+            return values, slopes
+        _, more = _run_body(self._cupy, batch, tile, others)
+        return values, slopes | more
 
     def _kernel_for(self, batch: Batch) -> "_Compiled | None":
-        if not set(batch.gradients) <= {"predictions"}:
-            return None  # the texts know no other gradient
         classes = any(operand.is_classes for operand in batch.operands)
         text = find_text(batch.loss, batch.parameters, targets_are_classes=classes)
         if text is None:
@@ -162,9 +174,7 @@ class _Compiled:
     kernel: Kernel
     module: Any
 
-    def run(
-        self, cupy: Any, stream: Any, batch: Batch, tile: _Tile
-    ) -> tuple[Any, dict[str, Any]]:
+    def run(self, cupy: Any, stream: Any, batch: Batch, tile: _Tile) -> tuple[Any, dict[str, Any]]:
         """Values and scaled gradients of a tile, in one launch."""
         values = cupy.empty(tile.count, batch.dtype)
         wanted = "predictions" in batch.gradients
@@ -196,7 +206,9 @@ def _compile(cupy: Any, batch: Batch, text: CudaText) -> _Compiled:
     return _Compiled(kernel, cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS))
 
 
-def _run_body(cupy: Any, batch: Batch, tile: _Tile) -> tuple[Any, dict[str, Any]]:
+def _run_body(
+    cupy: Any, batch: Batch, tile: _Tile, gradients: Sequence[str]
+) -> tuple[Any, dict[str, Any]]:
     """Values and scaled gradients of a tile, operation by operation."""
     parameters = {
         name: () if value is None and name in _vectors(batch) else value
@@ -207,7 +219,7 @@ def _run_body(cupy: Any, batch: Batch, tile: _Tile) -> tuple[Any, dict[str, Any]
     if values.ndim == 2:
         values = values.sum(axis=-1) / batch.dtype.type(batch.length)
     scale = batch.dtype.type(tile.scale) if tile.scales is None else tile.scales[:, None]
-    slopes = {name: evaluation.gradient(name) * scale for name in batch.gradients}
+    slopes = {name: evaluation.gradient(name) * scale for name in gradients}
     if tile.silent is None:
         return values, slopes
     silent = tile.silent.astype(bool)
@@ -265,13 +277,12 @@ def _vectors(batch: Batch) -> set[str]:
     return {parameter.name for parameter in batch.loss.parameters if parameter.is_vector}
 
 
-def _download(stream: Any, source: Any, out: Array) -> None:
-    """Copies into ``out``, which may be of the narrower type that is sent."""
-    if out.dtype == source.dtype and out.flags.c_contiguous:
-        source.get(out=out, stream=stream)
-        return
-    with np.errstate(all="ignore"):
-        out[...] = source.get(stream=stream)
+def _download(stream: Any, source: Any, out: Array) -> Array:
+    """Starts a copy into ``out``, or into a new array where ``out`` is of another type."""
+    fits = out.dtype == source.dtype and out.flags.c_contiguous
+    host = out if fits else np.empty(source.shape, source.dtype)
+    source.get(out=host, stream=stream, blocking=False)
+    return host
 
 
 # ------------------------------------------------------------------ on the host

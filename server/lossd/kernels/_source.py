@@ -90,9 +90,7 @@ def _argument(parameter: Parameter) -> Argument:
 
 def _prelude(loss: Loss, text: CudaText, parameters: list[Parameter], type_name: str) -> str:
     """Everything that differs between two kernels of one template, but the text."""
-    declared = "".join(
-        f", const {'Weights' if p.is_vector else 'T'} {p.name}" for p in parameters
-    )
+    declared = "".join(f", const {'Weights' if p.is_vector else 'T'} {p.name}" for p in parameters)
     passed = "".join(f", {p.name}" for p in parameters)
     return "\n".join([
         f"typedef {type_name} T;",

@@ -63,7 +63,7 @@ __device__ inline T sum_over_block(T own) {
     if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = own;
     __syncthreads();  // every part must be there before one is read
     T total = parts[0];
-    for (int warp = 1; warp < blockDim.x / WARP; ++warp) total += parts[warp];
+    for (unsigned warp = 1; warp < blockDim.x / WARP; ++warp) total += parts[warp];
     return total;
 }
 

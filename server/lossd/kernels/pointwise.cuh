@@ -10,7 +10,7 @@ __device__ void evaluate(
     const T prediction, const T target, const long long column, T& value, T& gradient PARAMETERS);
 
 // An example a row: a block a row, a fixed tree over its columns.
-extern "C" __global__ void __launch_bounds__(MOST_THREADS) ROWS_KERNEL(
+extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const T* predictions, const T* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values,
     T* gradient PARAMETERS) {
@@ -43,7 +43,7 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS) ROWS_KERNEL(
 }
 
 // An example an element (columns is 1): nothing to sum, so a thread takes whole packs of examples.
-extern "C" __global__ void __launch_bounds__(MOST_THREADS) ELEMENTS_KERNEL(
+extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ELEMENTS_KERNEL(
     const long long rows, const long long columns, const T* predictions, const T* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values,
     T* gradient PARAMETERS) {

@@ -41,7 +41,7 @@ __device__ inline Largest largest_over_block(Largest own) {
     }
     __syncthreads();  // every warp's must be there before one is read
     Largest found{values[0], places[0]};
-    for (int warp = 1; warp < blockDim.x / WARP; ++warp) {
+    for (unsigned warp = 1; warp < blockDim.x / WARP; ++warp) {
         const Largest other{values[warp], places[warp]};
         if (is_before(other, found)) found = other;
     }
@@ -143,7 +143,10 @@ __device__ inline Softmax softmax_of(const Row& row, Logit logit) {
     const T rest = row.sum([&](long long column, T prediction, T target) {
         return column == best.column ? T(0) : exp(logit(column, prediction, target) - best.value);
     });
-    return Softmax{best, rest, 1 + rest};
+    // A NaN and a row of nothing but -inf have no softmax, also where there is but one class: their
+    // difference with themselves is NaN.
+    const T sum = best.value > 0 ? rest : rest + (best.value - best.value);
+    return Softmax{best, sum, 1 + sum};
 }
 
 #define AT_COLUMN(...) [&](long long column, T prediction, T target) -> T { return __VA_ARGS__; }
@@ -156,7 +159,7 @@ __device__ inline Softmax softmax_of(const Row& row, Logit logit) {
 __device__ void evaluate(
     const Row& row, const long long columns, const long long label, T& value PARAMETERS);
 
-extern "C" __global__ void __launch_bounds__(MOST_THREADS) ROWS_KERNEL(
+extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const T* predictions, const TARGET* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values,
     T* gradient PARAMETERS) {

@@ -1,0 +1,244 @@
+"""The CuPy backend against the NumPy backend.
+
+Tests with the marker ``gpu`` run on whatever device CuPy finds, a real one or gpulab's fake one; so
+far that was the fake one only.  The contract tests of ``tests/losses`` run on it as well.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lossd.backends import cupy as backend
+from lossd.backends.numpy import NumpyBackend
+from lossd.batch import Job
+from lossd.engine import Engine, Result
+from lossd.errors import BackendUnavailable, InvalidTensor, TooLarge
+from lossd.losses import LOSSES, Loss
+from lossd.reduction import NonfinitePolicy, Reduction
+from tests.losses.case import Case
+from tests.sampling import cases, plain
+
+gpu = pytest.mark.gpu
+TOLERANCE = {"float64": 1e-12, "float32": 2e-6, "float16": 2e-3, "bfloat16": 2e-2}
+DTYPES: list[npt.DTypeLike] = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
+# Drawn rows, for kernels with vector loads, tails and more than one warp.
+ROWS, LENGTH = 6, 263
+
+
+@pytest.fixture(scope="module")
+def cupy_engine() -> Iterator[Engine]:
+    if not (available := backend.probe()):
+        pytest.skip(available.reason)
+    made = Engine(backend.CupyBackend())
+    yield made
+    made.backend.close()
+
+
+@pytest.fixture(scope="module")
+def numpy_engine() -> Iterator[Engine]:
+    made = Engine(NumpyBackend(1))
+    yield made
+    made.backend.close()
+
+
+@pytest.fixture
+def fake() -> Any:
+    """The controls of gpulab's fake device."""
+    found = pytest.importorskip("gpulab.fake", reason="needs gpulab's fake device")
+    if not found.is_active():
+        pytest.skip("needs gpulab's fake device")
+    return found
+
+
+def _assert_close(left: Result, right: Result, tolerance: float) -> None:
+    def check(actual: Any, desired: Any) -> None:
+        # bfloat16 is no number to NumPy's own comparisons.
+        actual, desired = (np.asarray(a, np.float64) for a in (actual, desired))
+        scale = np.abs(desired[np.isfinite(desired)]).max(initial=1)
+        np.testing.assert_allclose(actual, desired, tolerance, tolerance * scale)
+
+    check(left.per_example, right.per_example)
+    check(left.loss_sum, right.loss_sum)
+    assert left.gradients.keys() == right.gradients.keys()
+    for name, gradient in left.gradients.items():
+        assert gradient.dtype == right.gradients[name].dtype
+        check(gradient, right.gradients[name])
+    np.testing.assert_array_equal(left.nonfinite_examples, right.nonfinite_examples)
+    assert (left.example_count, left.weight_sum) == (right.example_count, right.weight_sum)
+
+
+@gpu
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
+def test_every_variant_equals_numpy(
+    cupy_engine: Engine, numpy_engine: Engine, loss: Loss, dtype: npt.DTypeLike
+) -> None:
+    for case in cases(loss, rows=ROWS, length=LENGTH, interior=True):
+        job = case.astype(dtype).job()
+        tolerance = TOLERANCE[np.dtype(dtype).name]
+        _assert_close(cupy_engine.run(job), numpy_engine.run(job), tolerance)
+
+
+@gpu
+def test_gradients_on_request_come_from_the_body(
+    cupy_engine: Engine, numpy_engine: Engine, loss: Loss
+) -> None:
+    for case in cases(loss, interior=True):
+        job = case.astype(np.float64).job(gradients=case.differentiable)
+        _assert_close(cupy_engine.run(job), numpy_engine.run(job), 1e-12)
+
+
+def _with_nan(case: Case, row: int) -> Case:
+    predictions = case.inputs["predictions"].copy()
+    predictions[row] = np.nan
+    return case.with_inputs(predictions=predictions)
+
+
+@gpu
+@pytest.mark.parametrize("reduction", Reduction)
+def test_weights_masks_and_cotangents_equal_numpy(
+    cupy_engine: Engine, numpy_engine: Engine, loss: Loss, reduction: Reduction
+) -> None:
+    case = _with_nan(plain(loss).astype(np.float64), 1)
+    weights = np.linspace(0, 2, case.count)
+    mask = np.arange(case.count) != 1
+    cotangent = np.linspace(-1, 3, case.count)
+    job = case.job(weights=weights, mask=mask, cotangent=cotangent, reduction=reduction)
+    found = cupy_engine.run(job)
+    _assert_close(found, numpy_engine.run(job), 1e-12)
+    for row in (0, 1):  # of weight 0, and masked with NaN in it
+        assert found.per_example is not None
+        assert found.per_example[row] == 0
+        assert (found.gradients["predictions"][row] == 0).all()
+
+
+@gpu
+@pytest.mark.parametrize("policy", [NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO])
+def test_rows_that_are_not_finite_are_seen(
+    cupy_engine: Engine, numpy_engine: Engine, loss: Loss, policy: NonfinitePolicy
+) -> None:
+    job = _with_nan(plain(loss).astype(np.float64), 2).job(nonfinite=policy)
+    found = cupy_engine.run(job)
+    assert found.nonfinite_examples.tolist() == [2]
+    _assert_close(found, numpy_engine.run(job), 1e-12)
+
+
+@gpu
+def test_a_batch_of_no_rows_gives_nothing(cupy_engine: Engine, loss: Loss) -> None:
+    found = cupy_engine.run(plain(loss).rows(slice(0)).job())
+    assert found.loss == 0
+    assert found.gradients["predictions"].size == 0
+
+
+@gpu
+def test_rows_have_the_same_bits_in_any_tile(
+    cupy_engine: Engine, loss: Loss, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = plain(loss).job(reduction=Reduction.SUM)
+    whole = cupy_engine.run(job)
+    monkeypatch.setattr(backend, "TILE_ELEMENTS", 1)
+    tiled = cupy_engine.run(job)
+    assert whole.per_example is not None
+    assert tiled.per_example is not None
+    assert whole.per_example.tobytes() == tiled.per_example.tobytes()
+    for name, gradient in whole.gradients.items():
+        assert gradient.tobytes() == tiled.gradients[name].tobytes()
+
+
+@gpu
+def test_calls_from_many_threads_do_not_mix(cupy_engine: Engine, loss: Loss) -> None:
+    jobs = [case.job() for case in cases(loss, interior=True)]
+    alone = [cupy_engine.run(job) for job in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(cupy_engine.run, jobs))
+    for left, right in zip(alone, together, strict=True):
+        assert left.loss_sum == right.loss_sum
+
+
+@gpu
+def test_a_warm_call_is_copies_and_one_launch(fake: Any, cupy_engine: Engine) -> None:
+    rows = {"predictions": [np.zeros((2, 3))], "targets": [np.ones((2, 3))]}
+    job = Job(loss=LOSSES["huber"], parameters={}, inputs=rows)
+    cupy_engine.run(job)
+    with fake.recorded() as lines:
+        cupy_engine.run(job)
+    calls = [line.split()[0] for line in lines]
+    assert calls == [*["memcpyAsync"] * 2, "launch", *["memcpyAsync"] * 2, "streamSynchronize"]
+    assert not fake.violations()
+
+
+@gpu
+def test_checkpoints_can_stop_a_call(cupy_engine: Engine, loss: Loss) -> None:
+    def stop() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        cupy_engine.run(plain(loss).job(), checkpoint=stop)
+
+
+@gpu
+def test_targets_outside_their_domain_are_refused(cupy_engine: Engine) -> None:
+    inputs = {"predictions": [np.zeros((1, 2))], "targets": [np.array([[0.5, 2.0]])]}
+    with pytest.raises(InvalidTensor, match=r"targets\[1\] must be in \[0, 1\], got 2"):
+        cupy_engine.run(Job(loss=LOSSES["binary_cross_entropy"], parameters={}, inputs=inputs))
+
+
+@gpu
+def test_a_full_device_is_news_for_the_caller(cupy_engine: Engine, loss: Loss) -> None:
+    job = plain(loss).job()
+    cupy_engine.backend.close()  # empties the pool, so that memory must be asked for
+    pool = backend._import_cupy().get_default_memory_pool()
+    pool.set_limit(size=1)
+    try:
+        with pytest.raises(TooLarge, match="must fit into the device's memory"):
+            cupy_engine.run(job)
+    finally:
+        pool.set_limit(size=0)
+    assert cupy_engine.run(job).example_count == plain(loss).count
+
+
+def _probe_in_a_process(code: str, **environment: str) -> str:
+    """What ``probe`` says in a process of its own, which has not imported CuPy yet."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(backend.probe())"],
+        env=os.environ | environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+IMPORT = "import sys; from lossd.backends import cupy as backend"
+
+
+def test_the_module_can_be_imported_without_cupy() -> None:
+    hidden = f"{IMPORT}; assert 'cupy' not in sys.modules; sys.modules['cupy'] = None"
+    assert "CuPy cannot be imported" in _probe_in_a_process(hidden)
+
+
+def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("CuPy is not installed")
+    obstacle = tmp_path / "file"
+    obstacle.write_text("a file is no folder, not even for root")
+    environment = {"CUPY_CACHE_DIR": str(obstacle / "cache"), "TMPDIR": str(tmp_path)}
+    assert "CuPy cannot be imported" not in _probe_in_a_process(IMPORT, **environment)
+    assert list(tmp_path.glob("lossd-cupy-*"))
+
+
+def test_a_backend_without_a_device_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "probe", lambda: backend.Availability("it is unplugged", None))
+    with pytest.raises(BackendUnavailable, match="it is unplugged"):
+        backend.CupyBackend()

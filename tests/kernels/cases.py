@@ -1,0 +1,201 @@
+"""Cases for every kernel text of the catalogue: inputs, what the NumPy body says, and a launch."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.kernels import Kernel, Launch, kernel_source, typed_arguments
+from lossd.losses import LOSSES, Interval, Loss, Shape
+from lossd.losses._declare import CudaText
+
+Array = npt.NDArray[Any]
+Execute = Callable[[Kernel, Launch, tuple[Any, ...]], None]
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+DTYPES = (FLOAT32, FLOAT64)
+TOLERANCE = {FLOAT32: 2e-6, FLOAT64: 1e-12}
+
+# One element; less and more than a warp's worth; one more than a whole round of packs; many rounds,
+# with rows that start at addresses unfit for vector loads.
+LENGTHS = (1, 31, 33, 257, 1003)
+ROWS = 9
+SILENT, NAN_ROW, INFINITE_ROW, CONFIDENT_ROW = 1, 3, 5, 7
+FAR_CLASS = 1 << 40  # as an index it ends the process
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One text of one loss with parameters that it is for."""
+
+    loss: Loss
+    text: CudaText
+    plain: bool
+
+    def __str__(self) -> str:
+        number = self.loss.cuda.index(self.text)
+        return f"{self.loss.name}-{number}-{'plain' if self.plain else 'parameters'}"
+
+    def parameters(self, length: int, dtype: np.dtype[Any]) -> dict[str, Any]:
+        """Defaults, or something else for each parameter that the text does not fix."""
+        found: dict[str, Any] = {p.name: p.default for p in self.loss.parameters}
+        found |= self.text.when
+        for parameter in self.loss.parameters:
+            if parameter.is_vector:
+                vector = np.linspace(0.5, 2, length).astype(dtype)
+                found[parameter.name] = vector[:0] if self.plain else vector
+            elif (
+                parameter.type is float and not self.plain and parameter.name not in self.text.when
+            ):
+                is_share = parameter.bounds is not None and parameter.bounds.high == 1
+                found[parameter.name] = 0.25 if is_share else 1.75
+        return found
+
+
+def texts() -> Iterator[tuple[Loss, CudaText]]:
+    """Every kernel text of the catalogue."""
+    for loss in LOSSES.values():
+        for text in loss.cuda:
+            yield loss, text
+
+
+VARIANTS = [
+    Variant(loss, text, plain) for (loss, text), plain in itertools.product(texts(), (True, False))
+]
+
+
+def kernel_of(variant: Variant, dtype: np.dtype[Any]) -> Kernel:
+    """The kernel of a variant; variants that differ in parameters share it."""
+    return kernel_source(variant.loss, variant.text, dtype)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs of a batch whose rows hold everything that is difficult."""
+
+    variant: Variant
+    dtype: np.dtype[Any]
+    length: int
+    predictions: Array
+    targets: Array
+    scales: Array
+    silent: Array
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def expected(self) -> tuple[Array, Array]:
+        """Values and scaled gradients by the NumPy body."""
+        targets = np.where(_along(self.silent, self.targets), 0, self.targets)
+        with np.errstate(all="ignore"):
+            found = self.variant.loss.body(np, self.predictions, targets, **self.parameters)
+            values, gradient = found.value, found.gradient("predictions") * self.scales[:, None]
+            if values.ndim == 2:
+                values = values.mean(axis=-1)
+        values[self.silent], gradient[self.silent] = 0, 0
+        return values, gradient
+
+    def rows(self, rows: slice) -> "Case":
+        """Some of the rows, in memory of their own."""
+        return Case(
+            self.variant, self.dtype, self.length, self.predictions[rows].copy(),
+            self.targets[rows].copy(), self.scales[rows].copy(), self.silent[rows].copy(),
+            self.parameters,
+        )  # fmt: skip
+
+    def run(
+        self, execute: Execute, *, by_row: bool = True, with_gradient: bool = True
+    ) -> tuple[Array, Array | None]:
+        """Values and scaled gradients by the kernel.  Not ``by_row``: no scales, none silent."""
+        kernel = kernel_of(self.variant, self.dtype)
+        count = len(self.predictions)
+        values = np.full(count, np.nan, self.dtype)
+        gradient = np.full_like(self.predictions, np.nan) if with_gradient else None
+        vectors = {n: v for n, v in self.parameters.items() if isinstance(v, np.ndarray)}
+        taken = {a.name for a in kernel.signature}
+        given = {
+            "rows": count,
+            "columns": self.length,
+            "predictions": self.predictions,
+            "targets": self.targets,
+            "scales": self.scales if by_row else None,
+            "scale": self.scales[0],
+            "silent": self.silent.astype(np.uint8) if by_row else None,
+            "values": values,
+            "gradient": gradient,
+            **{n: v for n, v in self.parameters.items() if n in taken},
+            **{n: v if len(v) else None for n, v in vectors.items()},
+        }
+        arguments = typed_arguments(kernel.signature, given, self.dtype)
+        execute(kernel, kernel.launch(count, self.length), arguments)
+        return values, gradient
+
+
+def _along(flags: Array, like: Array) -> Array:
+    return flags.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def make_case(
+    variant: Variant, dtype: np.dtype[Any], length: int, *, misaligned: bool = False
+) -> Case:
+    """A batch with a silent row full of NaN, a NaN row, an infinite one and a confident one."""
+    rng = np.random.default_rng(length)
+    predictions = _placed(rng.normal(0, 3, (ROWS, length)), dtype, misaligned=misaligned)
+    targets = _placed(_targets(rng, variant, length), None, misaligned=misaligned)
+    if targets.dtype != np.int64:
+        targets = _placed(targets, dtype, misaligned=misaligned)
+    predictions[[SILENT, NAN_ROW], length // 2] = np.nan
+    silent = np.arange(ROWS) == SILENT
+    _make_infinite(variant.loss, predictions, targets)
+    if targets.ndim == 1:
+        targets[SILENT] = FAR_CLASS
+    else:
+        targets[SILENT] = np.nan
+    scales = rng.uniform(-2, 2, ROWS).astype(dtype)
+    parameters = variant.parameters(length, dtype)
+    return Case(variant, dtype, length, predictions, targets, scales, silent, parameters)
+
+
+def _placed(values: Array, dtype: np.dtype[Any] | None, *, misaligned: bool) -> Array:
+    """A copy that starts at a multiple of 16 bytes, or one element after it."""
+    dtype = dtype or values.dtype
+    memory = np.empty(values.size + 1 + 16 // dtype.itemsize, dtype)
+    start = (-memory.ctypes.data % 16) // dtype.itemsize + misaligned
+    place = memory[start : start + values.size].reshape(values.shape)
+    place[...] = values
+    return place
+
+
+def _targets(rng: np.random.Generator, variant: Variant, length: int) -> Array:
+    if variant.text.targets_are_classes:
+        return rng.integers(0, length, ROWS)
+    if variant.loss.shape is Shape.ROWWISE:
+        shares = rng.uniform(0, 1, (ROWS, length)) * (rng.uniform(0, 1, (ROWS, length)) < 0.5)
+        shares /= np.maximum(shares.sum(axis=-1, keepdims=True), 1)
+        return shares
+    domain: Interval | None = variant.loss.input("targets").domain
+    drawn = rng.normal(0, 3, (ROWS, length))
+    if domain is not None:
+        np.clip(drawn, domain.low, domain.high, out=drawn)
+    return drawn
+
+
+def _make_infinite(loss: Loss, predictions: Array, targets: Array) -> None:
+    """Impossible classes that are not the target, and a logit of 20 that is."""
+    length = predictions.shape[1]
+    if loss.shape is Shape.POINTWISE:
+        predictions[INFINITE_ROW, 0] = np.inf
+        targets[INFINITE_ROW, 0] = 1
+        return
+    predictions[CONFIDENT_ROW] = 0
+    predictions[CONFIDENT_ROW, length // 3] = 20
+    if targets.ndim == 1:
+        targets[CONFIDENT_ROW] = length // 3
+        predictions[INFINITE_ROW, np.arange(length) % 2 != targets[INFINITE_ROW] % 2] = -np.inf
+        return
+    targets[CONFIDENT_ROW] = 0
+    targets[CONFIDENT_ROW, length // 3] = 1
+    impossible = targets[INFINITE_ROW] == 0
+    if not impossible.all():
+        predictions[INFINITE_ROW, impossible] = -np.inf

@@ -1,0 +1,72 @@
+"""Executes kernels on the host, and the cases they are executed on."""
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.kernels import Kernel, Launch
+from tests.kernels.cases import Execute
+
+HERE = Path(__file__).parent
+
+_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unknown-pragmas")
+_LAUNCHER = """
+extern "C" int launch_{0}(unsigned blocks, unsigned threads, void** arguments) {{
+    return simt::launch(blocks, threads, {0}, arguments);
+}}
+"""
+
+
+class _Simt:
+    """Kernels compiled by the C++ compiler, each once."""
+
+    def __init__(self, compiler: str, folder: Path) -> None:
+        self._compiler = compiler
+        self._folder = folder
+        self._libraries: dict[str, ctypes.CDLL] = {}
+
+    def __call__(self, kernel: Kernel, launch: Launch, arguments: tuple[Any, ...]) -> None:
+        if kernel.source not in self._libraries:
+            self._libraries[kernel.source] = self._compile(kernel)
+        packed = [_packed(argument) for argument in arguments]
+        pointers = (ctypes.c_void_p * len(packed))(*map(ctypes.addressof, packed))
+        run = getattr(self._libraries[kernel.source], f"launch_{launch.name}")
+        assert run(launch.blocks, launch.threads, pointers) == 0, "threads parted at a barrier"
+
+    def _compile(self, kernel: Kernel) -> ctypes.CDLL:
+        source = self._folder / f"{len(self._libraries)}.cpp"
+        launchers = [_LAUNCHER.format(name) for name in kernel.names]
+        source.write_text("\n".join(['#include "simt.h"', kernel.source, *launchers]))
+        library = source.with_suffix(".so")
+        command = [self._compiler, *_FLAGS, f"-I{HERE}", str(source), "-o", str(library)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return ctypes.CDLL(str(library))
+
+
+def _packed(argument: Any) -> Any:
+    if isinstance(argument, np.ndarray):
+        return ctypes.c_void_p(argument.ctypes.data)
+    return (ctypes.c_char * argument.nbytes).from_buffer_copy(argument.tobytes())
+
+
+@pytest.fixture(scope="session")
+def simt(tmp_path_factory: pytest.TempPathFactory) -> Execute:
+    """Executes a kernel's unmodified source through ``simt.h``."""
+    compiler = shutil.which("c++") or shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    return _Simt(compiler, tmp_path_factory.mktemp("simt"))
+
+
+@pytest.fixture
+def ignoring_float_errors() -> Iterator[None]:
+    """NaN and infinity are data here."""
+    with np.errstate(all="ignore"):
+        yield

@@ -1,0 +1,101 @@
+"""NVRTC takes every kernel for every architecture, without a device."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.backends.cupy import COMPILER_OPTIONS
+from lossd.kernels import Kernel, Kind, kernel_source
+from lossd.losses import Loss
+from lossd.losses._declare import CudaText
+from tests.kernels import cases
+
+# Turing, Ampere, Hopper and the two Blackwells.  CUDA 13 has no Volta any more.
+ARCHITECTURES = (75, 80, 90, 100, 120)
+# What CuPy adds on its own; ptxas reports what it used.
+CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
+REPORT = "--ptxas-options=-v"
+REGISTERS_A_MULTIPROCESSOR, MOST_THREADS = 65536, 512
+
+every_text = pytest.mark.parametrize(
+    ("loss", "text", "dtype"),
+    [(loss, text, dtype) for loss, text in cases.texts() for dtype in cases.DTYPES],
+    ids=lambda value: value.name if isinstance(value, Loss | np.dtype) else "",
+)
+
+
+@pytest.fixture(scope="module")
+def nvrtc() -> Any:
+    found = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", exc_type=ImportError)
+    try:
+        found.getVersion()
+    except Exception as error:  # noqa: BLE001 - whatever it is, there is nothing to test
+        pytest.skip(f"NVRTC cannot be used: {error}")
+    return found
+
+
+def _log(nvrtc: Any, kernel: Kernel, architecture: int) -> str:
+    """Compiles a kernel and returns what the compiler said."""
+    program = nvrtc.createProgram(kernel.source, "kernel.cu", [], [])
+    options = (f"-arch=sm_{architecture}", *COMPILER_OPTIONS, *CUPY_OPTIONS, REPORT)
+    try:
+        nvrtc.compileProgram(program, options)
+        return str(nvrtc.getProgramLog(program))
+    except nvrtc.NVRTCError as error:
+        raise AssertionError(f"{error}\n{nvrtc.getProgramLog(program)}") from None
+    finally:
+        nvrtc.destroyProgram(program)
+
+
+@every_text
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_kernel_compiles_without_warnings_or_spills(
+    nvrtc: Any, loss: Loss, text: CudaText, dtype: np.dtype[Any], architecture: int
+) -> None:
+    kernel = kernel_source(loss, text, dtype)
+    log = _log(nvrtc, kernel, architecture)
+    assert "warning" not in log
+    assert set(re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", log)) == {"0"}
+    registers = [int(number) for number in re.findall(r"Used (\d+) registers", log)]
+    assert len(registers) == len(kernel.names)
+    assert max(registers) * MOST_THREADS <= REGISTERS_A_MULTIPROCESSOR
+
+
+@every_text
+def test_a_kernel_has_no_atomics(loss: Loss, text: CudaText, dtype: np.dtype[Any]) -> None:
+    assert "atomic" not in kernel_source(loss, text, dtype).source
+
+
+_TYPES = {
+    Kind.COUNT: "const long long {}",
+    Kind.REAL: "const T {}",
+    Kind.ARRAY: r"(?:(?:const )?(?:T|TARGET|unsigned char)\* ?{}|const Weights {})",
+}
+
+
+@every_text
+def test_the_typed_signature_is_that_of_the_source(
+    loss: Loss, text: CudaText, dtype: np.dtype[Any]
+) -> None:
+    kernel = kernel_source(loss, text, dtype)
+    added = re.search(r"#define PARAMETERS(.*)", kernel.source)
+    assert added is not None
+    pattern = ", ".join(_TYPES[a.kind].format(a.name, a.name) for a in kernel.signature)
+    entries = re.findall(r"_KERNEL\(\s*(const long long rows.*?)\)", kernel.source, re.DOTALL)
+    assert len(entries) == len(kernel.names)
+    for entry in entries:
+        declared = " ".join(entry.replace("PARAMETERS", added[1].strip()).split())
+        assert re.fullmatch(pattern, declared.replace(" ,", ","))
+
+
+@every_text
+def test_the_compiler_points_into_the_file_of_the_loss(
+    nvrtc: Any, loss: Loss, text: CudaText, dtype: np.dtype[Any]
+) -> None:
+    source = kernel_source(loss, text, dtype).source
+    head, _, tail = source.rpartition("value = ")
+    wrong = Kernel(f"{head}value = nonsense + {tail}", (), (), loss.shape, dtype)
+    with pytest.raises(AssertionError, match=rf"lossd/losses/{loss.name}\.py\(\d+\): error"):
+        _log(nvrtc, wrong, ARCHITECTURES[0])

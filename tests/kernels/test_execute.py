@@ -1,0 +1,143 @@
+"""The unmodified source of every kernel, executed on the CPU against the NumPy bodies.
+
+It shows that the source is right; nothing here has run on a GPU.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.kernels import cases
+from tests.kernels.cases import Case, Execute, Variant, make_case
+
+pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
+
+every_kernel = pytest.mark.parametrize(
+    ("variant", "dtype"),
+    [(variant, dtype) for variant in cases.VARIANTS for dtype in cases.DTYPES],
+    ids=str,
+)
+
+
+def _check(case: Case, execute: Execute) -> None:
+    values, gradient = case.run(execute)
+    expected_values, expected_gradient = case.expected()
+    assert gradient is not None
+    tolerance = cases.TOLERANCE[case.dtype]
+    np.testing.assert_allclose(values, expected_values, tolerance, tolerance)
+    np.testing.assert_allclose(gradient, expected_gradient, tolerance, tolerance)
+
+
+@every_kernel
+@pytest.mark.parametrize("length", cases.LENGTHS)
+def test_a_kernel_equals_the_body(
+    simt: Execute, variant: Variant, dtype: np.dtype[Any], length: int
+) -> None:
+    _check(make_case(variant, dtype, length), simt)
+
+
+@pytest.mark.parametrize("variant", [v for v in cases.VARIANTS if not v.plain], ids=str)
+def test_the_longest_tree_is_right_too(simt: Execute, variant: Variant) -> None:
+    case = make_case(variant, cases.FLOAT32, 5003)
+    _check(case.rows(slice(cases.SILENT, cases.SILENT + 2)), simt)
+
+
+@every_kernel
+def test_arrays_need_not_be_aligned(simt: Execute, variant: Variant, dtype: np.dtype[Any]) -> None:
+    _check(make_case(variant, dtype, 260, misaligned=True), simt)
+
+
+@every_kernel
+def test_a_silent_row_is_exactly_zero(
+    simt: Execute, variant: Variant, dtype: np.dtype[Any]
+) -> None:
+    values, gradient = make_case(variant, dtype, 33).run(simt)
+    assert gradient is not None
+    assert values[cases.SILENT] == 0
+    assert (gradient[cases.SILENT] == 0).all()
+
+
+@every_kernel
+def test_nan_stays_in_its_row(simt: Execute, variant: Variant, dtype: np.dtype[Any]) -> None:
+    values, _ = make_case(variant, dtype, 33).run(simt)
+    is_nan = np.isnan(values)
+    assert is_nan[cases.NAN_ROW]
+    assert is_nan.sum() == 1
+
+
+@every_kernel
+@pytest.mark.parametrize("length", [1, 31, 257])
+def test_a_row_has_the_same_bits_alone_and_in_a_batch(
+    simt: Execute, variant: Variant, dtype: np.dtype[Any], length: int
+) -> None:
+    case = make_case(variant, dtype, length)
+    values, gradient = case.run(simt)
+    assert gradient is not None
+    for row in range(cases.ROWS):
+        alone_values, alone_gradient = case.rows(slice(row, row + 1)).run(simt)
+        assert alone_gradient is not None
+        assert alone_values.tobytes() == values[row].tobytes()
+        assert alone_gradient.tobytes() == gradient[row].tobytes()
+
+
+@every_kernel
+@pytest.mark.parametrize("length", [1, 33])
+def test_the_gradient_may_be_left_out(
+    simt: Execute, variant: Variant, dtype: np.dtype[Any], length: int
+) -> None:
+    case = make_case(variant, dtype, length)
+    values, gradient = case.run(simt, with_gradient=False)
+    assert gradient is None
+    assert values.tobytes() == case.run(simt)[0].tobytes()
+
+
+@every_kernel
+def test_one_scale_for_all_rows_is_as_good_as_one_a_row(
+    simt: Execute, variant: Variant, dtype: np.dtype[Any]
+) -> None:
+    case = make_case(variant, dtype, 33).rows(slice(cases.SILENT + 1, None))
+    case.scales[:] = case.scales[0]
+    _, by_row = case.run(simt)
+    _, uniform = case.run(simt, by_row=False)
+    assert by_row is not None
+    assert uniform is not None
+    assert uniform.tobytes() == by_row.tobytes()
+
+
+@pytest.mark.parametrize("margin", [20, 60])
+@pytest.mark.parametrize(
+    "variant",
+    [v for v in cases.VARIANTS if v.plain and v.text.targets_are_classes],
+    ids=str,
+)
+def test_a_confident_prediction_keeps_its_gradient(
+    simt: Execute, variant: Variant, margin: float
+) -> None:
+    case = make_case(variant, cases.FLOAT32, 2).rows(slice(0, 1))
+    case.predictions[:] = [[margin, 0]]
+    case.targets[:] = 0
+    case.scales[:] = 1
+    values, gradient = case.run(simt)
+    assert gradient is not None
+    np.testing.assert_allclose(values, [np.exp(-margin)], 1e-6)
+    np.testing.assert_allclose(gradient, [[-np.exp(-margin), np.exp(-margin)]], 1e-6)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [v for v in cases.VARIANTS if v.plain and v.text.targets_are_classes is False],
+    ids=str,
+)
+def test_an_unlikely_best_class_keeps_its_digits(simt: Execute, variant: Variant) -> None:
+    """One less what is nearly one would lose them."""
+    count = 5003
+    case = make_case(variant, cases.FLOAT32, count).rows(slice(0, 1))
+    case.predictions[:] = 0
+    case.predictions[:, 7] = 1e-3
+    case.targets[:] = np.arange(count) == 0
+    case.scales[:] = 1
+    probability = np.exp(1e-3) / (count - 1 + np.exp(1e-3))
+    for gradient in (case.run(simt)[1], case.expected()[1]):
+        assert gradient is not None
+        np.testing.assert_allclose(gradient[0, 7], probability, 1e-6)
