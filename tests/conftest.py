@@ -27,7 +27,7 @@ def _cupy_engine() -> Engine:
     return Engine(cupy.CupyBackend())
 
 
-@pytest.fixture(params=LOSSES.values(), ids=LOSSES)
+@pytest.fixture(params=list(LOSSES.values()), ids=list(LOSSES))
 def loss(request: pytest.FixtureRequest) -> Loss:
     """Each loss of the catalogue."""
     found: Loss = request.param

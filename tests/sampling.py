@@ -7,15 +7,12 @@ numbers away from their defaults, and class indices, distributions and integers 
 import enum
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lossd.batch import Job
 from lossd.losses import (
-    Differentiable,
     DistributionKind,
     Holds,
     Input,
@@ -25,80 +22,11 @@ from lossd.losses import (
     ParameterError,
     Shape,
 )
+from tests.losses.case import Case, Form
 
 Array = npt.NDArray[Any]
 
 ROWS, LENGTH = 7, 5  # small, odd, and no power of two
-
-
-class Form(enum.Enum):
-    """What the elements of a target are."""
-
-    FLOATS = "floats"
-    INTEGERS = "integers"
-    CLASSES = "classes"
-
-
-@dataclass(frozen=True, repr=False)
-class Case:
-    """A loss with parameters and inputs."""
-
-    loss: Loss
-    parameters: Mapping[str, Any]
-    form: Form
-    inputs: Mapping[str, Array]
-
-    def __repr__(self) -> str:
-        return f"{self.loss.name} {dict(self.parameters)} {self.form.name}"
-
-    def job(self, **options: Any) -> Job:
-        """A request for it."""
-        inputs = {name: [array] for name, array in self.inputs.items()}
-        return Job(loss=self.loss, parameters=self.parameters, inputs=inputs, **options)
-
-    def with_inputs(self, **inputs: Array) -> "Case":
-        """The same with other inputs."""
-        return replace(self, inputs={**self.inputs, **inputs})
-
-    def rows(self, index: Any) -> "Case":
-        """The same with some of its examples, which lie along the first axis."""
-        return replace(self, inputs={name: array[index] for name, array in self.inputs.items()})
-
-    def astype(self, dtype: npt.DTypeLike) -> "Case":
-        """The same with its floating-point inputs rounded."""
-        rounded = {n: a.astype(dtype) for n, a in self.inputs.items() if _is_float(a)}
-        return self.with_inputs(**rounded)
-
-    @property
-    def count(self) -> int:
-        """How many examples it has."""
-        return len(self.inputs[self.loss.inputs[0].name])
-
-    @property
-    def differentiable(self) -> tuple[str, ...]:
-        """Inputs whose gradient can be had in this form."""
-        return tuple(
-            i.name
-            for i in self.loss.inputs
-            if i.differentiable is not Differentiable.NO and _is_float(self.inputs[i.name])
-        )
-
-    @property
-    def class_weights(self) -> Array:
-        """The denominator of each example under MEAN."""
-        weights = self.parameters.get("class_weights", ())
-        if self.form is not Form.CLASSES or not len(weights):
-            return np.ones(self.count)
-        return np.asarray(weights)[self.inputs[class_input(self.loss)]]
-
-
-def _is_float(array: Array) -> bool:
-    return array.dtype.kind not in "iub"  # bfloat16 is of kind V
-
-
-def class_input(loss: Loss) -> str:
-    """The input that may hold class indices."""
-    return next(i.name for i in loss.inputs if i.holds is Holds.CLASSES)
 
 
 def forms(loss: Loss) -> list[Form]:
@@ -171,11 +99,16 @@ def variants(loss: Loss, length: int = LENGTH) -> list[dict[str, Any]]:
 def _choices(loss: Loss) -> list[dict[str, Any]]:
     """The defaults, and every other member of every enum."""
     enums = [p for p in loss.parameters if _is_enum(p)]
-    return [{}, *({p.name: v} for p in enums for v in p.type if v is not p.default)]
+    return [{}, *({p.name: v} for p in enums for v in _members(p) if v is not p.default)]
 
 
 def _is_enum(parameter: Parameter) -> bool:
-    return isinstance(parameter.type, type) and issubclass(parameter.type, enum.Enum)
+    return isinstance(parameter.default, enum.Enum)
+
+
+def _members(parameter: Parameter) -> list[Any]:
+    kind: Any = parameter.type
+    return list(kind)
 
 
 def interesting(parameter: Parameter, length: int) -> list[Any]:
@@ -202,7 +135,7 @@ def _inside(bounds: Interval | None) -> float:
 def accepted(loss: Loss, parameters: Mapping[str, Any], length: int = LENGTH) -> bool:
     """Whether no rule between parameters, which only the body knows, refuses them."""
     case = draw(loss, parameters, forms(loss)[0], 1, length)
-    arrays = [case.inputs[i.name].reshape(1, -1) for i in loss.inputs]
+    arrays: list[Array] = [case.inputs[i.name].reshape(1, -1) for i in loss.inputs]
     if case.form is Form.CLASSES:
         arrays = [a.reshape(-1) if a.dtype.kind == "i" else a for a in arrays]
     body = {p.name: parameters.get(p.name, p.default) for p in loss.parameters}
@@ -242,10 +175,12 @@ def _distribution(
     kind: DistributionKind,
     size: Sequence[int],
 ) -> Array:
-    probabilities = rng.uniform(0.05, 0.95, size)
+    probabilities: Array = rng.uniform(0.05, 0.95, size)
     if shape is Shape.ROWWISE:
         probabilities /= probabilities.sum(axis=-1, keepdims=True)
-    return np.log(probabilities) if kind is DistributionKind.LOG_PROBABILITIES else probabilities
+    if kind is DistributionKind.LOG_PROBABILITIES:
+        np.log(probabilities, out=probabilities)
+    return probabilities
 
 
 def _elements(
@@ -259,7 +194,8 @@ def _elements(
         return rng.integers(0, size[1], size[0])
     if declared.holds is not Holds.FLOATS and form is Form.INTEGERS:
         if declared.holds is Holds.CLASSES:
-            return (np.arange(size[1]) == rng.integers(0, size[1], (size[0], 1))).astype(np.int64)
+            one_hot: Array = np.arange(size[1]) == rng.integers(0, size[1], (size[0], 1))
+            return one_hot.astype(np.int64)
         return rng.integers(0, 2, size)
     if declared.domain is None:
         return rng.normal(0, 2, size)

@@ -6,8 +6,9 @@ import pytest
 from lossd.engine import Engine
 from lossd.losses import Differentiable, Loss
 from lossd.reduction import Reduction
-from tests.losses.compare import Array, assert_same_bits, assert_zero
-from tests.sampling import Case, cases, plain
+from tests.losses.case import Case, values
+from tests.losses.compare import Array, assert_close, assert_same_bits, assert_zero
+from tests.sampling import cases, plain
 
 STEP = 1e-5
 
@@ -102,7 +103,7 @@ def test_a_cotangent_scales_gradients_and_not_the_loss(
         for cotangent in (np.array(-2.5), np.array(0.0), per_example, per_example.astype("f4")):
             result = engine.run(case.job(cotangent=cotangent, **wanted))
             assert result.loss == without.loss
-            assert_same_bits(result.per_example, without.per_example, case)
+            assert_same_bits(values(result), values(without), case)
             for name, gradient in result.gradients.items():
                 scale = cotangent.reshape(-1, 1) if cotangent.ndim else cotangent
                 np.testing.assert_allclose(
@@ -120,8 +121,10 @@ def test_gradients_are_those_that_were_asked_for(engine: Engine, loss: Loss) -> 
         for name in case.differentiable:
             alone = engine.run(case.job(gradients=(name, name)))
             assert list(alone.gradients) == [name]
-            assert_same_bits(alone.gradients[name], everything.gradients[name], case)
-            assert alone.loss == everything.loss
+            # Not to the bit: on a GPU, kernel text knows one gradient and the body all of them.
+            expected = everything.gradients[name]
+            assert_close(alone.gradients[name], expected, expected.dtype, case)
+            assert alone.loss == pytest.approx(everything.loss, rel=1e-13)
 
 
 def test_a_gradient_has_the_type_and_shape_of_its_input(engine: Engine, loss: Loss) -> None:

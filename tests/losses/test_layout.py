@@ -10,13 +10,14 @@ from lossd.engine import Engine, Result
 from lossd.losses import DistributionKind, Loss, Shape
 from lossd.losses._declare import BATCH_DIMS, CLASS_AXIS
 from lossd.reduction import Reduction
+from tests.losses.case import Case, Form, values
 from tests.losses.compare import Array, assert_close, assert_same_bits
-from tests.sampling import Case, Form, cases, draw, forms, plain
+from tests.sampling import cases, draw, forms, plain
 
 
 def _assert_same(actual: Result, expected: Result, about: Any) -> None:
     assert actual.loss == expected.loss, about
-    assert_same_bits(actual.per_example.reshape(-1), expected.per_example.reshape(-1), about)
+    assert_same_bits(values(actual).reshape(-1), values(expected).reshape(-1), about)
     for name, gradient in expected.gradients.items():
         assert_same_bits(actual.gradients[name], gradient, (about, name))
 
@@ -33,12 +34,12 @@ def test_a_class_axis_elsewhere_equals_moving_it_by_hand(
         moved = {n: np.moveaxis(a, -1, axis) if a.ndim == 3 else a for n, a in grid.items()}
         case = Case(loss, {**flat.parameters, "class_axis": axis}, flat.form, moved)
         result = engine.run(case.job(gradients=flat.differentiable))
-        assert result.per_example.shape == (2, 3)
+        assert values(result).shape == (2, 3)
         expected = {n: np.moveaxis(g, -1, axis) for n, g in by_hand.gradients.items()}
         for name, gradient in result.gradients.items():
             assert gradient.shape == moved[name].shape
             assert_same_bits(gradient, np.ascontiguousarray(expected[name]), case)
-        assert_same_bits(result.per_example, by_hand.per_example, case)
+        assert_same_bits(values(result), values(by_hand), case)
         assert result.loss == by_hand.loss
         per_row = np.arange(6.0).reshape(2, 3)
         weighted = engine.run(case.job(weights=per_row, mask=per_row < 4, cotangent=per_row))
@@ -66,8 +67,8 @@ def test_batch_dims_tell_examples_from_their_elements(
         ones = np.ones(examples)
         for options in ({}, {"weights": ones, "mask": ones > 0, "cotangent": ones}):
             result = engine.run(case.job(gradients=flat.differentiable, **options))
-            assert result.per_example.shape == examples
-            assert_same_bits(result.per_example.reshape(-1), by_hand.per_example, case)
+            assert values(result).shape == examples
+            assert_same_bits(values(result).reshape(-1), values(by_hand), case)
             assert result.loss == by_hand.loss
             for name, gradient in result.gradients.items():
                 assert gradient.shape == shape
@@ -84,7 +85,7 @@ def test_vectors_have_one_number_a_column_wherever_the_axes_are(engine: Engine, 
         by_hand = engine.run(flat.job(reduction=Reduction.NONE))
         result = engine.run(flat.with_inputs(**inputs).job(reduction=Reduction.NONE))
         np.testing.assert_allclose(
-            result.per_example, by_hand.per_example.reshape(2, 3).mean(axis=1), rtol=1e-14
+            values(result), values(by_hand).reshape(2, 3).mean(axis=1), rtol=1e-14
         )
         np.testing.assert_allclose(
             result.gradients["predictions"],
@@ -106,11 +107,11 @@ def test_rows_longer_than_a_block_are_right_and_repeatable(
     _assert_same(engine.run(case.job(**options)), result, case)
     for row in range(case.count):
         alone = engine.run(case.rows(slice(row, row + 1)).job(**options))
-        assert_same_bits(alone.per_example, result.per_example[row : row + 1], case)
+        assert_same_bits(values(alone), values(result)[row : row + 1], case)
         for name, gradient in alone.gradients.items():
             assert_same_bits(gradient, result.gradients[name][row : row + 1], case)
-    values, gradients = _by_short_rows(engine, case)
-    assert_close(result.per_example, values, dtype, case)
+    expected, gradients = _by_short_rows(engine, case)
+    assert_close(values(result), expected, dtype, case)
     for name, gradient in gradients.items():
         assert_close(result.gradients[name], gradient, dtype, (case, name))
 
@@ -136,7 +137,7 @@ def _by_short_rows(engine: Engine, case: Case) -> tuple[Array, dict[str, Array]]
             )
         )
         gradients = {n: g.reshape(3, LONG) / LONG for n, g in short.gradients.items()}
-        return short.per_example.reshape(3, LONG).mean(axis=1), gradients
+        return values(short).reshape(3, LONG).mean(axis=1), gradients
     assert any(p.type is DistributionKind for p in case.loss.parameters), "teach me this loss"
     ends = np.r_[0:5, LONG - 5 : LONG]
     classes = case.inputs["predictions"][:, ends].astype(np.float64)
@@ -146,7 +147,7 @@ def _by_short_rows(engine: Engine, case: Case) -> tuple[Array, dict[str, Array]]
     )
     gradient = np.zeros((3, LONG))
     gradient[:, ends] = short.gradients["predictions"]
-    return short.per_example, {"predictions": gradient}
+    return values(short), {"predictions": gradient}
 
 
 def test_inputs_are_not_written_to_and_results_are_new(engine: Engine, loss: Loss) -> None:
@@ -164,7 +165,7 @@ def test_inputs_are_not_written_to_and_results_are_new(engine: Engine, loss: Los
             result = engine.run(case.job(**options))
             for array, copy in zip(given, before, strict=True):
                 assert_same_bits(array, copy, case)
-            for made in (result.per_example, *result.gradients.values()):
+            for made in (values(result), *result.gradients.values()):
                 assert not any(np.shares_memory(made, array) for array in given), case
                 assert made.flags.writeable
             for array in given:
@@ -203,7 +204,7 @@ def test_one_example_without_an_example_axis_is_a_batch_of_one(engine: Engine, l
     parameters = {"batch_dims": 0} if BATCH_DIMS in loss.layout_parameters else {}
     bare = Case(loss, parameters, Form.FLOATS, {n: a[0] for n, a in case.inputs.items()})
     bare = bare.with_inputs(**{n: np.asarray(a) for n, a in bare.inputs.items()})
-    result = engine.run(bare.job(weights=np.array(1.0), mask=np.array(True)))
-    assert result.per_example.shape == ()
+    result = engine.run(bare.job(weights=np.array(1.0), mask=np.array(1, bool)))
+    assert values(result).shape == ()
     assert result.example_count == 1
     assert result.loss == expected.loss

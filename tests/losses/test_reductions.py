@@ -11,8 +11,9 @@ from lossd.engine import Engine, Result
 from lossd.errors import InvalidRequest
 from lossd.losses import Loss
 from lossd.reduction import EmptyPolicy, Reduction
+from tests.losses.case import Case, total, values
 from tests.losses.compare import Array, assert_same_bits, assert_zero
-from tests.sampling import Case, cases, plain
+from tests.sampling import cases, plain
 
 KEPT = np.array([True, True, False, True, True, False, True])
 WEIGHTS = np.array([1.0, 0.5, 7.0, 0.0, 2.0, 0.0, 0.25])
@@ -134,7 +135,7 @@ def test_a_normalizer_replaces_the_denominator_alone(engine: Engine, loss: Loss)
             assert result.loss == pytest.approx(without.loss_sum / 8, rel=1e-14)
             assert result.loss_sum == without.loss_sum
             assert result.weight_sum == without.weight_sum
-            assert_same_bits(result.per_example, without.per_example, case)
+            assert_same_bits(values(result), values(without), case)
 
 
 def _nothing_kept(loss: Loss) -> list[tuple[Case, dict[str, Any]]]:
@@ -154,12 +155,12 @@ def test_nothing_kept_is_zero_with_zero_gradients(
         assert result.loss == (None if reduction is Reduction.NONE else 0.0)
         assert (result.loss_sum, result.weight_sum, result.example_count) == (0.0, 0.0, 0)
         assert result.ignored_count == case.count
-        assert_zero(result.per_example, case)
+        assert_zero(values(result), case)
         for gradient in result.gradients.values():
             assert_zero(gradient, case)
         if reduction is not Reduction.NONE:
             as_nan = engine.run(case.job(empty=EmptyPolicy.NAN, **wanted))
-            assert np.isnan(as_nan.loss)
+            assert np.isnan(total(as_nan))
             for gradient in as_nan.gradients.values():
                 assert_zero(gradient, case)
         with pytest.raises(InvalidRequest) as caught:
@@ -182,6 +183,6 @@ def test_without_a_reduction_there_is_no_loss(engine: Engine, loss: Loss) -> Non
         assert result.loss is None
         summed = engine.run(case.job(reduction=Reduction.SUM, weights=WEIGHTS))
         assert result.loss_sum == summed.loss == summed.loss_sum
-        assert_same_bits(result.per_example, summed.per_example, case)
+        assert_same_bits(values(result), values(summed), case)
         for name, gradient in result.gradients.items():
             assert_same_bits(gradient, summed.gradients[name], case)

@@ -11,8 +11,9 @@ from lossd.errors import InvalidRequest
 from lossd.losses import Loss
 from lossd.losses._declare import IGNORE_INDEX
 from lossd.reduction import NonfinitePolicy, Reduction
+from tests.losses.case import Case, Form, class_input, total, values
 from tests.losses.compare import BFLOAT16, assert_same_bits, assert_zero
-from tests.sampling import Case, Form, cases, class_input, draw, forms, plain
+from tests.sampling import cases, draw, forms, plain
 
 BAD = 2  # the row that holds what must not be looked at
 OTHERS = np.array([0, 1, 3, 4, 5, 6])
@@ -37,11 +38,9 @@ def _assert_row_is_nothing(result: Result, clean: Result, case: Case) -> None:
     assert result.loss_sum == clean.loss_sum, case
     assert not len(result.nonfinite_examples), case
     for actual, expected in (
-        (result.per_example, clean.per_example),
+        (values(result), values(clean)),
         *((gradient, clean.gradients[name]) for name, gradient in result.gradients.items()),
     ):
-        assert actual is not None
-        assert expected is not None
         assert_same_bits(actual[OTHERS], expected[OTHERS], case)
         assert actual[BAD].tobytes() == bytes(actual[BAD].nbytes), case  # 0.0, and not -0.0
 
@@ -123,7 +122,7 @@ def test_a_class_of_weight_zero_is_selected_out(engine: Engine, loss: Loss) -> N
 
 
 LENGTHS = (1, 2, 3, 7, 8, 31, 128, 1000)
-SOME = (0, 1, 2, 15, 16, 4095, 4096)  # the ends, and places in and beside a SIMD register
+SOME = (0, 1, 2, 15, 16)  # the ends, and places in and beside a SIMD register
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -132,14 +131,19 @@ def test_a_row_has_the_same_bits_alone_and_in_any_batch(
 ) -> None:
     for form in forms(loss):
         for dtype in (np.float32, np.float64) if length < 1000 else (np.float32,):
-            case = draw(loss, {}, form, 4097, length, seed=length).astype(dtype)
+            case = draw(loss, {}, form, _count(engine), length, seed=length).astype(dtype)
             _assert_rows_stand_alone(engine, case)
 
 
 def test_a_row_has_the_same_bits_alone_with_any_parameters(engine: Engine, loss: Loss) -> None:
-    for drawn in cases(loss, rows=4097):
+    for drawn in cases(loss, rows=_count(engine)):
         for dtype in (np.float16, BFLOAT16, np.float32):
             _assert_rows_stand_alone(engine, drawn.astype(dtype))
+
+
+def _count(engine: Engine) -> int:
+    """More rows than a tile has; fewer on a GPU, which may be an emulated one and slow."""
+    return 4097 if engine.backend.name == "numpy" else 300
 
 
 def _assert_rows_stand_alone(engine: Engine, case: Case) -> None:
@@ -147,10 +151,11 @@ def _assert_rows_stand_alone(engine: Engine, case: Case) -> None:
     whole = engine.run(case.job(**options))
     again = engine.run(case.job(**options))
     assert whole.loss == again.loss, case
-    assert whole.per_example is not None
-    for piece in (*(slice(i, i + 1) for i in SOME), slice(3, 3000), slice(1, 4097, 2)):
+    last = case.count - 1
+    places = (*SOME, last - 1, last)
+    for piece in (*(slice(i, i + 1) for i in places), slice(3, last - 90), slice(1, None, 2)):
         part = engine.run(case.rows(piece).job(**options))
-        assert_same_bits(part.per_example, whole.per_example[piece], (case, piece))
+        assert_same_bits(values(part), values(whole)[piece], (case, piece))
         for name, gradient in part.gradients.items():
             assert_same_bits(gradient, whole.gradients[name][piece], (case, piece, name))
             assert_same_bits(again.gradients[name], whole.gradients[name], (case, name))
@@ -171,8 +176,8 @@ def test_rows_do_not_see_each_other(engine: Engine, loss: Loss) -> None:
         }
         options: dict[str, Any] = {"reduction": Reduction.NONE, "gradients": case.differentiable}
         alone, among = (engine.run(c.job(**options)) for c in (case, case.with_inputs(**mixed)))
-        assert_same_bits(among.per_example[:3], alone.per_example[:3], case)
-        assert (among.per_example[3:] != alone.per_example[3:]).any(), case
+        assert_same_bits(values(among)[:3], values(alone)[:3], case)
+        assert (values(among)[3:] != values(alone)[3:]).any(), case
         for name, gradient in among.gradients.items():
             assert_same_bits(gradient[:3], alone.gradients[name][:3], case)
 
@@ -190,26 +195,26 @@ def test_nan_shows_in_its_row_alone(engine: Engine, loss: Loss) -> None:
 def _assert_policies(engine: Engine, clean_case: Case, case: Case) -> None:
     clean = engine.run(clean_case.job())
     result = engine.run(case.job())
-    assert np.isnan(result.loss), case
-    assert np.isnan(result.per_example[BAD]), case
+    assert np.isnan(total(result)), case
+    assert np.isnan(values(result)[BAD]), case
     assert np.isnan(result.gradients["predictions"][BAD]).any(), case
     zeroed = engine.run(case.job(nonfinite=NonfinitePolicy.ZERO))
-    assert_zero(zeroed.per_example[BAD], case)
+    assert_zero(values(zeroed)[BAD], case)
     assert_zero(zeroed.gradients["predictions"][BAD], case)
-    left = clean.per_example[OTHERS].astype(np.float64)
+    left = values(clean)[OTHERS].astype(np.float64)
     assert zeroed.loss_sum == pytest.approx(left.sum(), rel=1e-14)
     assert zeroed.loss == pytest.approx(zeroed.loss_sum / zeroed.weight_sum)
     for seen in (result, zeroed):
         assert seen.nonfinite_examples.tolist() == [BAD]
         assert (seen.example_count, seen.weight_sum) == (clean.example_count, clean.weight_sum)
-        assert_same_bits(seen.per_example[OTHERS], clean.per_example[OTHERS], case)
+        assert_same_bits(values(seen)[OTHERS], values(clean)[OTHERS], case)
         gradient, expected = seen.gradients["predictions"], clean.gradients["predictions"]
         assert_same_bits(gradient[OTHERS], expected[OTHERS], case)
     with pytest.raises(InvalidRequest) as caught:
         engine.run(case.job(nonfinite=NonfinitePolicy.ERROR))
     assert caught.value.reason == "NONFINITE_RESULT"
     assert caught.value.details == {"index": str(BAD), "count": "1"}
-    assert_same_bits(engine.run(clean_case.job()).per_example, clean.per_example)
+    assert_same_bits(values(engine.run(clean_case.job())), values(clean))
 
 
 def test_an_infinite_gradient_is_seen_too(engine: Engine, loss: Loss) -> None:
@@ -218,5 +223,5 @@ def test_an_infinite_gradient_is_seen_too(engine: Engine, loss: Loss) -> None:
     cotangent = np.ones(case.count)
     cotangent[BAD] = 1e30
     result = engine.run(case.job(reduction=Reduction.SUM, cotangent=cotangent))
-    assert np.isfinite(result.loss)
+    assert np.isfinite(total(result))
     assert result.nonfinite_examples.tolist() == [BAD]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lossd.losses import Loss
-from tests.sampling import Form, cases, draw, forms, interesting, variants
+from tests.losses.case import Form
+from tests.sampling import cases, draw, forms, interesting, variants
 
 
 def test_inputs_are_not_constant(loss: Loss) -> None:

@@ -1,7 +1,15 @@
 """Values: hand-worked examples, independent formulas, precision, confidence, infinities."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+
+from lossd.batch import Job
+from lossd.engine import Engine
+from lossd.losses import DistributionKind, Loss, Shape
+from lossd.reduction import Reduction
+from tests.losses.case import Case, Form, total, values
 from tests.losses.compare import (
     BFLOAT16,
     DTYPES,
@@ -11,12 +19,7 @@ from tests.losses.compare import (
     compute_type,
 )
 from tests.oracles import oracle_gradients, oracle_values
-from tests.sampling import Case, Form, cases, draw, extreme, forms, plain, variants
-
-from lossd.batch import Job
-from lossd.engine import Engine
-from lossd.losses import DistributionKind, Loss, Shape
-from lossd.reduction import Reduction
+from tests.sampling import cases, draw, extreme, forms, plain, variants
 
 
 def test_hand_worked_examples_hold(engine: Engine, loss: Loss) -> None:
@@ -29,7 +32,7 @@ def test_hand_worked_examples_hold(engine: Engine, loss: Loss) -> None:
             gradients=tuple(example.gradients),
         )
         result = engine.run(job)
-        np.testing.assert_allclose(result.loss, example.value, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(total(result), example.value, rtol=1e-12, atol=1e-13)
         for name, gradient in example.gradients.items():
             np.testing.assert_allclose(
                 result.gradients[name], gradient, rtol=1e-12, atol=1e-13, err_msg=str(example)
@@ -44,8 +47,7 @@ def test_values_and_gradients_equal_the_independent_formula(
         case = drawn.astype(dtype)
         result = engine.run(case.job(reduction=Reduction.NONE, gradients=case.differentiable))
         computed = compute_type(dtype)
-        assert result.per_example is not None
-        assert_close(result.per_example, oracle_values(case), computed, case)
+        assert_close(values(result), oracle_values(case), computed, case)
         for name, gradient in result.gradients.items():
             assert gradient.dtype == dtype
             assert_close(gradient, oracle_gradients(case, name), computed, (case, name))
@@ -57,8 +59,7 @@ def test_common_shapes_of_a_row_are_right(engine: Engine, loss: Loss) -> None:
         for form in forms(loss):
             case = draw(loss, {}, form, 2, length, interior=True)
             result = engine.run(case.job(reduction=Reduction.NONE))
-            assert result.per_example is not None
-            assert_close(result.per_example, oracle_values(case), np.float64, case)
+            assert_close(values(result), oracle_values(case), np.float64, case)
             for name, gradient in result.gradients.items():
                 assert_close(gradient, oracle_gradients(case, name), np.float64, case)
 
@@ -67,7 +68,7 @@ def test_numbers_of_every_size_are_right(engine: Engine, loss: Loss) -> None:
     """Each element by itself: a large one beside it excuses nothing."""
     for case in extreme(loss):
         result = engine.run(case.job(reduction=Reduction.SUM, gradients=case.differentiable))
-        assert_each_close(result.per_example, oracle_values(case), case)
+        assert_each_close(values(result), oracle_values(case), case)
         for name, gradient in result.gradients.items():
             assert_each_close(gradient, oracle_gradients(case, name), (case, name))
 
@@ -99,7 +100,7 @@ def test_a_gradient_is_rounded_once(engine: Engine, loss: Loss) -> None:
                 assert same.mean() > 0.99, (case, name)  # a tie may fall either way
 
 
-def confident(loss: Loss, margin: float, parameters: dict) -> Case | None:
+def confident(loss: Loss, margin: float, parameters: dict[str, Any]) -> Case | None:
     """An example that is right by a margin of logits, where the loss knows logits."""
     kind = parameters.get("prediction_kind")
     known = any(p.type is DistributionKind for p in loss.parameters)
@@ -127,14 +128,14 @@ def test_confident_predictions_keep_value_and_gradient(
             case = case.astype(dtype)
             result = engine.run(case.job(reduction=Reduction.NONE))
             for actual, expected in (
-                (result.per_example, oracle_values(case)),
+                (values(result), oracle_values(case)),
                 (result.gradients["predictions"], oracle_gradients(case, "predictions")),
             ):
                 np.testing.assert_allclose(
                     actual,
                     expected,
                     rtol=1e-5 if dtype == np.float32 else 1e-13,
-                    atol=np.finfo(dtype).smallest_normal,
+                    atol=float(np.finfo(dtype).smallest_normal),
                     err_msg=f"{case} {margin}",
                 )
 
@@ -155,7 +156,7 @@ def test_small_probabilities_keep_their_accuracy_as_logarithms(engine: Engine, l
             rtol=1e-5,
             err_msg=str(case),
         )
-        np.testing.assert_allclose(result.per_example, oracle_values(case), rtol=1e-5)
+        np.testing.assert_allclose(values(result), oracle_values(case), rtol=1e-5)
 
 
 IMPOSSIBLE = {
@@ -178,7 +179,7 @@ def test_an_impossible_class_that_is_no_target_costs_nothing(engine: Engine, los
         for form in forms(loss):
             case = agreeing(draw(loss, parameters, form, 3, 4), kind)
             result = engine.run(case.job(reduction=Reduction.NONE))
-            assert_zero(result.per_example[1:], (case, "the certain rows"))
+            assert_zero(values(result)[1:], (case, "the certain rows"))
             assert np.isfinite(result.gradients["predictions"]).all(), (
                 case,
                 result.gradients["predictions"],
@@ -201,6 +202,19 @@ def agreeing(case: Case, kind: DistributionKind) -> Case:
     return case.with_inputs(predictions=predictions, targets=given)
 
 
+def test_a_probability_whose_inverse_overflows_costs_nothing_either(
+    engine: Engine, loss: Loss
+) -> None:
+    """Its logarithm is -97, its slope infinite in float32."""
+    kind = DistributionKind.PROBABILITIES
+    for form in forms(loss) if kinds(loss) else []:
+        case = agreeing(draw(loss, {"prediction_kind": kind}, form, 3, 4), kind)
+        predictions = np.where(case.inputs["predictions"] == 0, 1e-42, 1).astype(np.float32)
+        result = engine.run(case.with_inputs(predictions=predictions).job())
+        assert np.isfinite(result.gradients["predictions"]).all(), case
+        assert not len(result.nonfinite_examples), case
+
+
 def test_an_impossible_target_is_infinite_and_flagged_or_clamped(
     engine: Engine, loss: Loss
 ) -> None:
@@ -212,10 +226,10 @@ def test_an_impossible_target_is_infinite_and_flagged_or_clamped(
         predictions[0, 2] = 0.5 if kind is DistributionKind.PROBABILITIES else -0.5
         case = case.with_inputs(predictions=predictions)
         result = engine.run(case.job(reduction=Reduction.NONE))
-        value = result.per_example[0]
+        value = values(result)[0]
         if np.isfinite(value):  # documented as clamped at 100 for each element
             assert value >= 100 / 4
         else:
             assert value == np.inf
             assert result.nonfinite_examples.tolist() == [0]
-        assert_zero(result.per_example[1:])
+        assert_zero(values(result)[1:])

@@ -1,7 +1,7 @@
-"""Independent answers: one plain formula a loss, for one example, in 120-digit arithmetic.
+"""Independent answers: one plain formula a loss, for one example, in 120 digits.
 
-An oracle takes the rows of mpmath numbers and never calls lossd.  Derivatives are central differences
-of the formula: with a step of 1e-40 they are right to 40 digits, away from kinks.
+An oracle takes the rows of mpmath numbers and never calls lossd.  Derivatives are central
+differences of the formula: with a step of 1e-40 they are right to 40 digits, away from kinks.
 """
 
 import functools
@@ -12,8 +12,8 @@ import mpmath
 import numpy as np
 import numpy.typing as npt
 
+from tests.losses.case import Case
 from tests.oracles import classification, regression
-from tests.sampling import Case
 
 mpmath.mp.dps = 120
 STEP = mpmath.mpf("1e-40")

@@ -16,9 +16,10 @@ def _times(share: Any, cost: Any) -> Any:
     return 0 if share == 0 else share * cost
 
 
-def cross_entropy(  # noqa: PLR0913 - its parameters are these
+def cross_entropy(
     predictions: Sequence[Any],
     targets: Any,
+    *,
     prediction_kind: Any = None,
     class_weights: Sequence[float] = (),
     label_smoothing: float = 0,

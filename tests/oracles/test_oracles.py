@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import mpmath
 import pytest
@@ -21,7 +22,7 @@ from tests.oracles import ORACLES
         ("binary_cross_entropy", {"predictions": (-20,), "targets": (1,)}, 20.000000002061153),
     ],
 )
-def test_oracles_know_these_numbers(name: str, inputs: dict, value: float) -> None:
+def test_oracles_know_these_numbers(name: str, inputs: dict[str, Any], value: float) -> None:
     exact = {
         key: tuple(mpmath.mpf(x) for x in given) if isinstance(given, tuple) else given
         for key, given in inputs.items()

@@ -3,18 +3,21 @@
 Not asked: half precision, margins beyond 37, -inf (all wrong there, see research/losses.md, 5).
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from lossd.engine import Engine
 from lossd.losses import LOSSES, DistributionKind, Loss
 from lossd.reduction import Reduction
-from tests.sampling import Case, Form, cases, draw
+from tests.losses.case import Case, Form
+from tests.sampling import cases, draw
 
 pytestmark = pytest.mark.oracle
 
 
-def _value(torch, case: Case, tensors: dict, reduction: str):
+def _value(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
     """PyTorch's value of a case, None where it has no such thing."""
     functional = torch.nn.functional
     predictions, targets = tensors["predictions"], tensors["targets"]
@@ -46,7 +49,7 @@ def _value(torch, case: Case, tensors: dict, reduction: str):
     raise NotImplementedError(case.loss.name)
 
 
-def _cross_entropy(torch, case: Case, tensors: dict, reduction: str):
+def _cross_entropy(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
     given = dict(case.parameters)
     if given.pop("prediction_kind", DistributionKind.LOGITS) is not DistributionKind.LOGITS:
         return None

@@ -17,10 +17,10 @@ from lossd.reduction import Flags, Floats
 Array = npt.NDArray[Any]
 Checkpoint = Callable[[], None]
 
-# Rows are summed in blocks of about this many elements, and tiles are whole blocks.  128 Ki
-# elements are 512 KiB in float32: large enough that a tile's time is not the interpreter's, small
-# enough that the tile, its gradient and a temporary stay in the second-level cache.
-BLOCK_ELEMENTS = 1 << 17
+# Rows are summed in blocks of about this many elements, and tiles are whole blocks.  256 Ki
+# elements are 1 MiB in float32: large enough that threads seldom wait for the interpreter, which
+# they pass to each other at every call of NumPy, and small enough for the cache.
+BLOCK_ELEMENTS = 1 << 18
 
 
 def block_rows(length: int) -> int:

@@ -188,7 +188,11 @@ class _Run:
         # A sum is the quickest look at every element: it is finite only if all of them are.
         if out.dtype.itemsize >= 4 and np.isfinite(np.add.reduce(out, axis=None)):
             return
-        self._nonfinite[tile.rows] |= nonfinite_rows(out)
+        self._flag(tile.rows, nonfinite_rows(out))
+
+    def _flag(self, rows: slice, wrong: Array) -> None:
+        """Only ever sets: the parts of one long row may flag it at the same time."""
+        self._nonfinite[rows][wrong] = True
 
     def _scale(self, rows: slice) -> Any:
         batch = self._batch
@@ -215,7 +219,7 @@ class _Run:
             values[plan.silent[rows]] = 0
         wrong = ~np.isfinite(values)
         if wrong.any():
-            self._nonfinite[rows] |= wrong
+            self._flag(rows, wrong)
         if self._zero_nonfinite:
             values[self._nonfinite[rows]] = 0
         if self._buffers.values is not None:

@@ -75,7 +75,8 @@ def _typed(argument: Argument, value: Any, dtype: np.dtype[Any]) -> Any:
     if argument.kind is Kind.COUNT:
         return np.int64(value)
     if argument.kind is Kind.REAL:
-        return dtype.type(value)
+        with np.errstate(over="ignore"):  # beyond float32 it is infinite: the caller's data
+            return dtype.type(value)
     if value is None:
         return np.uint64(0)
     if not hasattr(value, "dtype") or not hasattr(value, "flags"):

@@ -1,0 +1,97 @@
+"""A loss with parameters and inputs: what contracts run."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.batch import Job
+from lossd.engine import Result
+from lossd.losses import Differentiable, Holds, Loss
+
+Array = npt.NDArray[Any]
+
+
+class Form(enum.Enum):
+    """What the elements of a target are."""
+
+    FLOATS = "floats"
+    INTEGERS = "integers"
+    CLASSES = "classes"
+
+
+@dataclass(frozen=True, repr=False)
+class Case:
+    """A loss with parameters and inputs."""
+
+    loss: Loss
+    parameters: Mapping[str, Any]
+    form: Form
+    inputs: Mapping[str, Array]
+
+    def __repr__(self) -> str:
+        return f"{self.loss.name} {dict(self.parameters)} {self.form.name}"
+
+    def job(self, **options: Any) -> Job:
+        """A request for it."""
+        inputs = {name: [array] for name, array in self.inputs.items()}
+        return Job(loss=self.loss, parameters=self.parameters, inputs=inputs, **options)
+
+    def with_inputs(self, **inputs: Array) -> "Case":
+        """The same with other inputs."""
+        return replace(self, inputs={**self.inputs, **inputs})
+
+    def rows(self, index: Any) -> "Case":
+        """The same with some of its examples, which lie along the first axis."""
+        return replace(self, inputs={name: array[index] for name, array in self.inputs.items()})
+
+    def astype(self, dtype: npt.DTypeLike) -> "Case":
+        """The same with its floating-point inputs rounded."""
+        rounded = {n: a.astype(dtype) for n, a in self.inputs.items() if _is_float(a)}
+        return self.with_inputs(**rounded)
+
+    @property
+    def count(self) -> int:
+        """How many examples it has."""
+        return len(self.inputs[self.loss.inputs[0].name])
+
+    @property
+    def differentiable(self) -> tuple[str, ...]:
+        """Inputs whose gradient can be had in this form."""
+        return tuple(
+            i.name
+            for i in self.loss.inputs
+            if i.differentiable is not Differentiable.NO and _is_float(self.inputs[i.name])
+        )
+
+    @property
+    def class_weights(self) -> Array:
+        """The denominator of each example under MEAN."""
+        weights = self.parameters.get("class_weights", ())
+        if self.form is not Form.CLASSES or not len(weights):
+            return np.ones(self.count)
+        return np.asarray(weights)[self.inputs[class_input(self.loss)]]
+
+
+def _is_float(array: Array) -> bool:
+    return array.dtype.kind not in "iub"  # bfloat16 is of kind V
+
+
+def class_input(loss: Loss) -> str:
+    """The input that may hold class indices."""
+    return next(i.name for i in loss.inputs if i.holds is Holds.CLASSES)
+
+
+def values(result: Result) -> Array:
+    """The value of each example, which was asked for."""
+    assert result.per_example is not None
+    return result.per_example
+
+
+def total(result: Result) -> float:
+    """The loss, where there is a reduction."""
+    assert result.loss is not None
+    return result.loss
