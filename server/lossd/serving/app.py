@@ -17,6 +17,7 @@ from lossd.backends import Backend
 from lossd.backends.choose import choose
 from lossd.errors import LossdError
 from lossd.losses import LOSSES
+from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.config import Config
 from lossd.serving.servicer import SERVICE, LossServicer
 from lossd.serving.telemetry import Metrics
@@ -60,6 +61,7 @@ def start(config: Config) -> Server:
         BackendUnavailable: if the backend cannot be used.
         AddressError: if an address cannot be listened on.
     """
+    keep_freed_memory()
     chosen = choose(config.backend, threads=config.compute_threads)
     metrics = Metrics(CollectorRegistry(), losses=LOSSES)
     metrics.describe(version=importlib.metadata.version("lossd"), backend=chosen.backend.name)
