@@ -139,8 +139,9 @@ class _Run:
         self._step = block_rows(batch.length)
         self._sums = np.zeros(math.ceil(batch.rows / self._step))
         self._nonfinite = np.zeros(batch.rows, np.bool_)
-        # Sums over the parts of long rows; they become values when all parts are there.
-        self._parts = np.zeros((batch.rows, _segments(batch)))
+        # Sums over the parts of long rows, which become values when all parts are there.
+        segments = _segments(batch)
+        self._parts = np.zeros((batch.rows, segments)) if segments > 1 else None
 
     def tile(self, tile: _Tile) -> None:
         """Computes one tile."""
@@ -148,7 +149,7 @@ class _Run:
             evaluation = self._evaluate(tile)
             for name, buffer in self._buffers.gradients.items():
                 self._write_gradient(tile, evaluation.gradient(name), buffer[tile.window])
-            if self._parts.shape[1] == 1:
+            if self._parts is None:
                 self._write_values(tile.rows, self._example_values(evaluation.value))
             else:
                 self._parts[tile.rows, tile.segment] = np.add.reduce(evaluation.value, axis=-1)
@@ -185,10 +186,8 @@ class _Run:
         silent = self._batch.plan.silent
         if silent is not None:
             out[silent[tile.rows]] = 0
-        # A sum is the quickest look at every element: it is finite only if all of them are.
-        if out.dtype.itemsize >= 4 and np.isfinite(np.add.reduce(out, axis=None)):
-            return
-        self._flag(tile.rows, nonfinite_rows(out))
+        if not np.isfinite(out).all():
+            self._flag(tile.rows, nonfinite_rows(out))
 
     def _flag(self, rows: slice, wrong: Array) -> None:
         """Only ever sets: the parts of one long row may flag it at the same time."""
@@ -217,9 +216,9 @@ class _Run:
         plan = self._batch.plan
         if plan.silent is not None:
             values[plan.silent[rows]] = 0
-        wrong = ~np.isfinite(values)
-        if wrong.any():
-            self._flag(rows, wrong)
+        finite = np.isfinite(values)
+        if not finite.all():
+            self._flag(rows, ~finite)
         if self._zero_nonfinite:
             values[self._nonfinite[rows]] = 0
         if self._buffers.values is not None:
@@ -233,7 +232,7 @@ class _Run:
     def finished(self) -> Evaluated:
         """What is left to do when every tile is done."""
         with np.errstate(all="ignore"):
-            if self._parts.shape[1] > 1:
+            if self._parts is not None:
                 means = np.add.reduce(self._parts, axis=-1) / self._batch.length
                 values = means.astype(self._batch.dtype)
                 for row in range(self._batch.rows):  # rows this long are blocks of one

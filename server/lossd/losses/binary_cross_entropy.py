@@ -123,15 +123,9 @@ def binary_cross_entropy(
 Cost = tuple[Array, Array]  # of an answer that turns out to be true: -log of it, and the derivative
 
 
-def _weighed(xp: Any, share: Array, cost: Array, *, is_finite: bool | None = None) -> Array:
-    """Share times cost, where a share of 0 takes nothing of an infinite cost.
-
-    One test of the whole tile is cheaper than a selection in each, and changes no bit.
-    """
-    product = share * cost
-    if is_finite is None:
-        is_finite = bool(xp.isfinite(cost).all())
-    return product if is_finite else xp.where(share == 0, 0, product)
+def _weighed(xp: Any, share: Array, cost: Array) -> Array:
+    """Share times cost, where a share of 0 takes nothing of an infinite cost."""
+    return xp.where(share == 0, 0, share * cost)
 
 
 def _from_logits(
@@ -144,17 +138,22 @@ def _from_logits(
     one is 1: their product is exp(-|x|) to the bit, and nothing overflows.  Nothing selects by sign
     either: where signs are random, NumPy's ``where`` takes longer than an exponential.
     """
-    low, high = xp.minimum(logits, 0), xp.maximum(logits, 0)
-    yes, no = xp.exp(low), xp.exp(-high)
+    # NumPy's clip takes a third of the time of its minimum and maximum with a number.
+    low, high = xp.clip(logits, -xp.inf, 0), xp.clip(logits, 0, xp.inf)
+    yes, no = xp.exp(low), -high
+    xp.exp(no, out=no)
     total = yes * no
     value = xp.log1p(total)
     if weights is not None:
         value *= positive + negative
     total += 1
-    # A sum is the quickest look at every element: it is finite only if all of them are.
-    is_finite = bool(xp.isfinite(logits.sum()))
-    value += _weighed(xp, negative, high, is_finite=is_finite)
-    value -= _weighed(xp, positive, low, is_finite=is_finite)
+    high *= negative
+    low *= positive
+    if not xp.isfinite(logits).all():  # a share of 0 takes nothing of an infinite cost
+        high[negative == 0] = 0
+        low[positive == 0] = 0
+    value += high
+    value -= low
     yes *= negative
     no *= positive
     yes -= no
