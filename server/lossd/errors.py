@@ -6,7 +6,9 @@
     │  └─ InvalidTensor      an input, the weights, the mask or the cotangent
     ├─ UnknownLoss           this server does not know it
     ├─ TooLarge              it exceeds a limit or the memory there is
+    ├─ Overloaded            the server is busy; the same request will do later
     ├─ Abandoned             nobody waits for the answer any more
+    │  └─ DeadlinePassed     because its time is up
     └─ BackendUnavailable    the server cannot start with what it was told to use
 
 Messages read "<thing> must <rule>, got <value>".  ``field`` is the path of the request's field at
@@ -69,6 +71,19 @@ class Abandoned(LossdError):  # noqa: N818
     """The call was cancelled or its deadline has passed."""
 
     reason = "ABANDONED"
+
+
+class DeadlinePassed(Abandoned):
+    """The call's deadline has passed."""
+
+    reason = "DEADLINE_PASSED"
+
+
+class Overloaded(LossdError):  # noqa: N818
+    """The server has as much to do as it may have; ``retry_seconds`` says when to come again."""
+
+    reason = "OVERLOADED"
+    retry_seconds = 0.1
 
 
 class BackendUnavailable(LossdError):  # noqa: N818

@@ -189,7 +189,16 @@ def test_sigterm_ends_the_server_with_0() -> None:
 
 
 def test_a_taken_address_is_one_clear_line(server: Process) -> None:
-    command = [sys.executable, "-m", "lossd", "serve", "--address", server.address]
+    command = [
+        sys.executable,
+        "-m",
+        "lossd",
+        "serve",
+        "--address",
+        server.address,
+        "--metrics-port",
+        "0",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
     assert done.returncode == 1

@@ -1,14 +1,25 @@
 """Errors become statuses in one place, and tell nothing of the inside."""
 
+import contextlib
 import logging
-from typing import Any
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from prometheus_client import CollectorRegistry
 
 from lossd import errors
-from lossd.serving.boundary import Call, code_of, guarded
+from lossd.serving.admission import Admission
+from lossd.serving.boundary import Boundary, Handler, code_of
+from lossd.serving.call import Call
+from lossd.serving.telemetry import Telemetry
+
+M = TypeVar("M", bound=Message)
 
 ALL_ERRORS = [
     error
@@ -17,32 +28,96 @@ ALL_ERRORS = [
 ]
 
 
+METHOD = "/lossd.v1.LossService/ComputeLoss"
+
+
+class Aborted(Exception):  # noqa: N818 - what gRPC's abort does
+    """Ends a handler."""
+
+
 class Context:
     """Stands for gRPC's context of one call."""
 
-    def __init__(self, *, active: bool = True) -> None:
+    def __init__(self, *, active: bool = True, remaining: float | None = None) -> None:
         self.active = active
+        self.remaining = remaining
         self.status: Any = None
+        self.trailing: Any = ()
 
     def is_active(self) -> bool:
         return self.active
 
+    def time_remaining(self) -> float | None:
+        return self.remaining
+
+    def set_trailing_metadata(self, metadata: Any) -> None:
+        self.trailing = metadata
+
     def abort_with_status(self, status: Any) -> None:
         self.status = status
+        raise Aborted
 
 
-def fails_with(error: Exception) -> tuple[Any, list[str]]:
-    """The status that a handler's error becomes, and what the observer was told."""
-    seen: list[str] = []
+@dataclass
+class Details:
+    """Stands for what gRPC tells of a call that comes in."""
 
+    method: str = METHOD
+    invocation_metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class Service:
+    """A boundary around one handler, and the metrics it keeps."""
+
+    boundary: Boundary
+    admission: Admission
+    registry: CollectorRegistry
+
+    def call(self, *messages: bytes, **metadata: str) -> tuple[Any, Context]:
+        """Makes a call as gRPC does; returns the reply and the context."""
+        pairs = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
+        method: Any = self.boundary.service(cast("Any", Details(invocation_metadata=pairs)))
+        context = Context()
+        with contextlib.suppress(Aborted):
+            return method.stream_unary(iter(messages), context), context
+        return None, context
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+def served(handler: Handler, *, calls: int = 2, request_bytes: int = 100) -> Service:
+    registry = CollectorRegistry()
+    admission = Admission(calls=calls, request_bytes=request_bytes)
+    with ThreadPoolExecutor(1) as threads:  # gRPC runs methods on it; these tests call them
+        boundary = Boundary(
+            {METHOD: handler},
+            admission=admission,
+            telemetry=Telemetry(registry, losses=()),
+            threads=threads,
+            refusing_threads=threads,
+        )
+    return Service(boundary, admission, registry)
+
+
+def failing(error: Exception) -> Handler:
     def handler(_data: bytes, _call: Call) -> bytes:
         raise error
 
-    method: Any = guarded(handler, lambda _call, status: seen.append(status))
-    context = Context()
-    with pytest.raises(type(error)):
-        method.unary_unary(b"", context)
-    return context.status, seen
+    return handler
+
+
+def told(context: Context) -> status_pb2.Status:
+    """The details that the caller gets."""
+    return status_pb2.Status.FromString(
+        dict(context.status.trailing_metadata)["grpc-status-details-bin"]
+    )
+
+
+def unpacked(detail: Any, message: M) -> M:
+    assert detail.Unpack(message)
+    return message
 
 
 @pytest.mark.parametrize("error", ALL_ERRORS)
@@ -56,43 +131,128 @@ def test_details_name_the_reason_the_field_and_the_numbers() -> None:
     error = errors.InvalidTensor(
         "targets[3] must be in [0, 2), got 7", field="inputs.targets", details={"index": 3}
     )
-    status, seen = fails_with(error)
+    service = served(failing(error))
+    _, context = service.call(b"", x_request_id="epoch-7")
 
-    detail = status_pb2.Status.FromString(dict(status.trailing_metadata)["grpc-status-details-bin"])
-    info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    assert detail.details[0].Unpack(info)
-    assert detail.details[1].Unpack(request)
+    found = told(context).details
+    info = unpacked(found[0], error_details_pb2.ErrorInfo())
+    request = unpacked(found[1], error_details_pb2.BadRequest())
     assert (info.reason, info.domain) == ("INVALID_TENSOR", "lossd")
-    assert dict(info.metadata) == {"field": "inputs.targets", "index": "3"}
+    assert dict(info.metadata) == {
+        "field": "inputs.targets",
+        "index": "3",
+        "request_id": "epoch-7",
+    }
     assert request.field_violations[0].field == "inputs.targets"
-    assert seen == ["INVALID_ARGUMENT"]
+    assert service.count("lossd_rejected_total", reason="INVALID_TENSOR") == 1
 
 
 def test_an_internal_error_is_logged_once_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    service = served(failing(RuntimeError("secret /etc/path")))
     with caplog.at_level(logging.ERROR):
-        status, seen = fails_with(RuntimeError("secret /etc/path"))
+        _, context = service.call(b"", x_request_id="epoch-7")
 
-    assert status.code is grpc.StatusCode.INTERNAL
-    assert "secret" not in status.details
-    assert seen == ["INTERNAL"]
+    assert context.status.code is grpc.StatusCode.INTERNAL
+    assert "secret" not in context.status.details
     (record,) = caplog.records
     assert record.exc_info is not None
-    assert record.getMessage().split()[-1] in status.details  # the number that joins the two
+    assert record.__dict__["request_id"] == "epoch-7"  # what joins the two
+    assert "epoch-7" in context.status.details
 
 
 def test_a_callers_mistake_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    fails_with(errors.InvalidRequest("thing must hold, got none"))
+    served(failing(errors.InvalidRequest("thing must hold, got none"))).call(b"")
 
     assert not caplog.records
 
 
-def test_memory_that_is_not_there_is_resource_exhausted() -> None:
-    status, _ = fails_with(MemoryError())
+def test_at_debug_level_every_call_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        served(lambda data, _call: data).call(b"", x_request_id="epoch-7")
 
-    assert status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    (record,) = caplog.records
+    assert (record.__dict__["request_id"], record.__dict__["code"]) == ("epoch-7", "OK")
+
+
+def test_memory_that_is_not_there_is_resource_exhausted() -> None:
+    _, context = served(failing(MemoryError())).call(b"")
+
+    assert context.status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_call_without_a_message_is_refused() -> None:
+    _, context = served(lambda data, _call: data).call()
+
+    assert context.status.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert context.status.details == "request must be one message, got none"
+
+
+def test_one_call_too_many_is_told_the_limit_and_when_to_come_again() -> None:
+    service = served(lambda data, _call: data, calls=2)
+    service.admission.enter()
+    service.admission.enter()
+    _, context = service.call(b"never read")
+
+    assert context.status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert context.status.details == "calls in flight must be at most 2, got 3"
+    info = unpacked(told(context).details[0], error_details_pb2.ErrorInfo())
+    retry = unpacked(told(context).details[1], error_details_pb2.RetryInfo())
+    assert (info.reason, info.metadata["limit"]) == ("TOO_MANY_CALLS", "2")
+    assert 0 < retry.retry_delay.ToMilliseconds() <= 1000
+    assert service.count("lossd_rejected_total", reason="TOO_MANY_CALLS") == 1
+
+
+def test_bytes_that_do_not_fit_beside_the_others_are_refused() -> None:
+    service = served(lambda data, _call: data, request_bytes=10)
+    with service.admission.holding(8):
+        _, context = service.call(b"abc")
+    reply, _ = service.call(b"abc")
+
+    assert context.status.details == "bytes in flight must be at most 10, got 11"
+    assert reply == b"abc"
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [lambda data, _call: data, failing(errors.InvalidRequest("x")), failing(ValueError())],
+)
+def test_whatever_becomes_of_a_call_nothing_stays_in_flight(handler: Handler) -> None:
+    service = served(handler)
+    for _ in range(5):
+        service.call(b"abc")
+
+    assert (service.admission.calls, service.admission.request_bytes) == (0, 0)
+    assert (
+        sum(
+            service.count(
+                "grpc_server_handled_total",
+                grpc_type="unary",
+                grpc_service="lossd.v1.LossService",
+                grpc_method="ComputeLoss",
+                grpc_code=code.name,
+            )
+            for code in grpc.StatusCode
+        )
+        == 5
+    )
+
+
+def test_the_number_of_a_request_comes_back() -> None:
+    _, context = served(lambda data, _call: data).call(b"", x_request_id="epoch-7")
+
+    assert dict(context.trailing)["x-request-id"] == "epoch-7"
+
+
+@pytest.mark.parametrize("given", ["", "two words", "x" * 129, "line\nbreak"])
+def test_a_number_that_is_not_legible_is_replaced(given: str) -> None:
+    _, context = served(lambda data, _call: data).call(b"", x_request_id=given)
+
+    assert re.fullmatch("[0-9a-f]{32}", dict(context.trailing)["x-request-id"])
 
 
 def test_a_checkpoint_stops_a_call_that_nobody_waits_for() -> None:
     with pytest.raises(errors.Abandoned):
-        Call(Context(active=False)).checkpoint()  # type: ignore[arg-type]  # all it looks at
-    Call(Context()).checkpoint()  # type: ignore[arg-type]
+        Call(Context(active=False), "").checkpoint()
+    with pytest.raises(errors.DeadlinePassed):
+        Call(Context(remaining=0), "").checkpoint()
+    Call(Context(remaining=1), "").checkpoint()

@@ -21,6 +21,7 @@ def request(**fields: object) -> v1.ComputeLossRequest:
     return made
 
 
+LIMITS = codec.Limits()
 CROSS_ENTROPY = v1.LossSpec(cross_entropy=v1.CrossEntropy())
 
 
@@ -28,11 +29,11 @@ CROSS_ENTROPY = v1.LossSpec(cross_entropy=v1.CrossEntropy())
 def test_every_reduction_is_told_from_the_others(reduction: Reduction) -> None:
     number = v1.Reduction.Value(f"REDUCTION_{reduction.name}")
 
-    assert codec.job(request(loss=CROSS_ENTROPY, reduction=number)).reduction is reduction
+    assert codec.job(request(loss=CROSS_ENTROPY, reduction=number), LIMITS).reduction is reduction
 
 
 def test_what_is_not_set_has_its_default() -> None:
-    job = codec.job(request(loss=CROSS_ENTROPY))
+    job = codec.job(request(loss=CROSS_ENTROPY), LIMITS)
 
     assert (job.reduction, job.empty, job.nonfinite) == (
         Reduction.MEAN,
@@ -51,7 +52,7 @@ def test_zero_and_absent_parameters_differ() -> None:
         )
     )
 
-    assert codec.job(request(loss=spec)).parameters == {
+    assert codec.job(request(loss=spec), LIMITS).parameters == {
         "class_weights": (),
         "ignore_index": 0,
         "prediction_kind": DistributionKind.PROBABILITIES,
@@ -62,14 +63,14 @@ def test_an_enum_number_that_does_not_exist_is_refused() -> None:
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(prediction_kind=77))  # type: ignore[arg-type]
 
     with pytest.raises(InvalidParameter, match=r"prediction_kind must be one of LOGITS, .*got 77"):
-        codec.job(request(loss=spec))
+        codec.job(request(loss=spec), LIMITS)
 
 
 def test_an_empty_gradient_selection_is_not_an_absent_one() -> None:
     made = request(loss=CROSS_ENTROPY)
     made.gradients.SetInParent()
 
-    assert codec.job(made).gradients == ()
+    assert codec.job(made, LIMITS).gradients == ()
 
 
 @given(st.data())
@@ -91,7 +92,7 @@ def test_damaged_requests_are_answered_or_refused_in_our_words(data: st.DataObje
 def refused(encoded: bytes) -> LossdError | None:
     """The error that the bytes are answered with, if they are not served."""
     try:
-        codec.response(ENGINE.run(codec.job(codec.parse(v1.ComputeLossRequest, encoded))))
+        codec.response(ENGINE.run(codec.job(codec.parse(v1.ComputeLossRequest, encoded), LIMITS)))
     except LossdError as error:
         return error
     return None

@@ -143,14 +143,16 @@ class ExampleStatuses(_message.Message):
     def __init__(self, indices: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., statuses: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ServerTiming(_message.Message):
-    __slots__ = ("decode", "queue", "compute")
+    __slots__ = ("decode", "queue", "compute", "receive")
     DECODE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_FIELD_NUMBER: _ClassVar[int]
+    RECEIVE_FIELD_NUMBER: _ClassVar[int]
     decode: _duration_pb2.Duration
     queue: _duration_pb2.Duration
     compute: _duration_pb2.Duration
-    def __init__(self, decode: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., compute: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    receive: _duration_pb2.Duration
+    def __init__(self, decode: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., compute: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., receive: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ListLossesRequest(_message.Message):
     __slots__ = ()
@@ -237,13 +239,15 @@ class LibraryVersion(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("message_size_bytes", "tensors", "axes", "concurrent_calls")
+    __slots__ = ("message_size_bytes", "tensors", "axes", "concurrent_calls", "inflight_bytes")
     MESSAGE_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     AXES_FIELD_NUMBER: _ClassVar[int]
     CONCURRENT_CALLS_FIELD_NUMBER: _ClassVar[int]
+    INFLIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
     message_size_bytes: int
     tensors: int
     axes: int
     concurrent_calls: int
-    def __init__(self, message_size_bytes: _Optional[int] = ..., tensors: _Optional[int] = ..., axes: _Optional[int] = ..., concurrent_calls: _Optional[int] = ...) -> None: ...
+    inflight_bytes: int
+    def __init__(self, message_size_bytes: _Optional[int] = ..., tensors: _Optional[int] = ..., axes: _Optional[int] = ..., concurrent_calls: _Optional[int] = ..., inflight_bytes: _Optional[int] = ...) -> None: ...

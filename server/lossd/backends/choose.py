@@ -18,10 +18,11 @@ class BackendChoice(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A backend and why it is that one."""
+    """A backend and why it is that one; a fallback is not what the operator would rather have."""
 
     backend: Backend
     reason: str
+    is_fallback: bool = False
 
 
 def choose(choice: BackendChoice, *, threads: int) -> Chosen:
@@ -37,4 +38,4 @@ def choose(choice: BackendChoice, *, threads: int) -> Chosen:
         return Chosen(cupy.CupyBackend(), f"{choice}: {found.reason}")
     if choice is BackendChoice.CUPY:
         raise BackendUnavailable(f"backend must be usable, got cupy without a GPU: {found.reason}")
-    return Chosen(NumpyBackend(threads), f"no usable GPU: {found.reason}")
+    return Chosen(NumpyBackend(threads), f"no usable GPU: {found.reason}", is_fallback=True)

@@ -2,7 +2,9 @@
 
 import click
 
+from lossd.cli.config import config
 from lossd.cli.demo import demo
+from lossd.cli.healthcheck import healthcheck
 from lossd.cli.losses import losses
 from lossd.cli.serve import serve
 
@@ -15,5 +17,5 @@ def command() -> None:
     """Losses, per-example losses and gradients over gRPC."""
 
 
-for subcommand in (demo, losses, serve):
+for subcommand in (config, demo, healthcheck, losses, serve):
     command.add_command(subcommand)

@@ -1,42 +1,25 @@
 """``lossd serve``."""
 
 import logging
+import os
 
 import click
 
-from lossd.backends.choose import BackendChoice
+from lossd.cli.settings import takes_settings
 from lossd.errors import LossdError
-from lossd.serving import app
-from lossd.serving.config import Config
+from lossd.serving import app, logs
+from lossd.serving.config import Config, unknown_variables
 
-DEFAULTS = Config()
+log = logging.getLogger(__name__)
 
 
-@click.command(context_settings={"auto_envvar_prefix": "LOSSD", "show_default": True})
-@click.option(
-    "--address", default=DEFAULTS.address, help="host:port or unix:/path; port 0 picks one."
-)
-@click.option(
-    "--metrics-port", default=DEFAULTS.metrics_port, help="Port of /metrics; 0 picks one."
-)
-@click.option("--metrics-host", default=DEFAULTS.metrics_host, help="Host of /metrics.")
-@click.option(
-    "--backend",
-    type=click.Choice([choice.value for choice in BackendChoice]),
-    default=DEFAULTS.backend.value,
-    help="Where to compute; auto takes a GPU if there is a usable one.",
-)
-@click.option("--threads", default=0, help="Threads that compute; 0 for one a core.")
-def serve(address: str, metrics_port: int, metrics_host: str, backend: str, threads: int) -> None:
+@click.command()
+@takes_settings
+def serve(config: Config) -> None:
     """Serve losses until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    config = Config(
-        address=address,
-        metrics_port=metrics_port,
-        metrics_host=metrics_host,
-        backend=BackendChoice(backend),
-        threads=threads,
-    )
+    logs.configure(config.log_format, config.log_level)
+    for name in unknown_variables(os.environ):
+        log.warning("variable is no setting", extra={"variable": name})
     stop = app.stop_signal()
     try:
         server = app.start(config)

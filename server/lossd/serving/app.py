@@ -1,15 +1,14 @@
 """The composition root: everything the server is made of, in reading order."""
 
-import importlib.metadata
 import logging
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from wsgiref.simple_server import WSGIServer
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
@@ -17,10 +16,15 @@ from lossd.backends import Backend
 from lossd.backends.choose import choose
 from lossd.errors import LossdError
 from lossd.losses import LOSSES
+from lossd.serving import health, http
+from lossd.serving.admission import Admission, Turns
 from lossd.serving.allocator import keep_freed_memory
+from lossd.serving.boundary import Boundary
 from lossd.serving.config import Config
+from lossd.serving.health import Health, State
 from lossd.serving.servicer import SERVICE, LossServicer
-from lossd.serving.telemetry import Metrics
+from lossd.serving.telemetry import Telemetry
+from lossd.serving.versions import versions
 
 log = logging.getLogger(__name__)
 
@@ -36,22 +40,25 @@ class Server:
     """A server that runs.  ``address`` and ``metrics_url`` are where it can be reached."""
 
     address: str
-    metrics_url: str | None
+    metrics_url: str
     backend: Backend
     backend_reason: str
+    _config: Config
     _server: grpc.Server
-    _health: health.HealthServicer
-    _metrics_server: WSGIServer | None
-    _grace_seconds: float
+    _health: Health
+    _http: WSGIServer
 
     def stop(self) -> None:
         """Says that it goes, finishes what was accepted, and ends."""
-        self._health.enter_graceful_shutdown()
-        self._server.stop(self._grace_seconds).wait()
+        self._health.enter(State.DRAINING)
+        log.info("draining")
+        # Whoever balances load has to notice before calls are refused.
+        time.sleep(self._config.drain_delay_seconds)
+        self._server.stop(self._config.drain_seconds).wait()
         self.backend.close()
-        if self._metrics_server is not None:
-            self._metrics_server.shutdown()
-            self._metrics_server.server_close()
+        self._http.shutdown()
+        self._http.server_close()
+        log.info("stopped")
 
 
 def start(config: Config) -> Server:
@@ -62,37 +69,45 @@ def start(config: Config) -> Server:
         AddressError: if an address cannot be listened on.
     """
     keep_freed_memory()
+    telemetry = Telemetry(CollectorRegistry(), losses=LOSSES)
+    admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
+    telemetry.watch_inflight(lambda: admission.calls, lambda: admission.request_bytes)
+
+    # Calls, what must be answered at once, and the rest (reflection) each have their own threads.
+    calls = ThreadPoolExecutor(config.max_calls, thread_name_prefix="lossd-call")
+    prompt = ThreadPoolExecutor(2, thread_name_prefix="lossd-prompt")
+    rest = ThreadPoolExecutor(2, thread_name_prefix="lossd-rest")
+    state = Health((SERVICE,), prompt, telemetry)
+    pages = _serve_pages(config, telemetry, state)
+
     chosen = choose(config.backend, threads=config.compute_threads)
-    metrics = Metrics(CollectorRegistry(), losses=LOSSES)
-    metrics.describe(version=importlib.metadata.version("lossd"), backend=chosen.backend.name)
-    servicer = LossServicer(config, chosen, metrics)
-    health_servicer = health.HealthServicer()
-
-    server = grpc.server(
-        ThreadPoolExecutor(config.concurrent_calls, thread_name_prefix="lossd-call"),
-        options=_options(config),
-        maximum_concurrent_rpcs=config.concurrent_calls,
+    telemetry.describe(versions(), chosen.backend.name, fallback=chosen.is_fallback)
+    servicer = LossServicer(config, chosen, Turns(config.compute_threads), telemetry)
+    boundary = Boundary(
+        servicer.methods(),
+        admission=admission,
+        telemetry=telemetry,
+        threads=calls,
+        refusing_threads=prompt,
     )
-    server.add_generic_rpc_handlers((servicer.handler(),))
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
 
+    server = grpc.server(rest, handlers=[boundary, state.handler()], options=_options(config))
+    if config.reflection:
+        names = (SERVICE, health.SERVICE, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
     address = _listen(server, config.address)
-    metrics_server = _serve_metrics(metrics, config)
     server.start()
-    for name in (health.OVERALL_HEALTH, SERVICE):
-        health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    log.info("backend %s (%s)", chosen.backend.name, chosen.reason)
+    state.enter(State.READY)
+    log.info("ready", extra={"backend": chosen.backend.name, "because": chosen.reason})
     return Server(
         address=address,
-        metrics_url=_metrics_url(config, metrics_server),
+        metrics_url=f"http://{config.metrics_host}:{pages.server_port}/metrics",
         backend=chosen.backend,
         backend_reason=chosen.reason,
+        _config=config,
         _server=server,
-        _health=health_servicer,
-        _metrics_server=metrics_server,
-        _grace_seconds=config.grace_seconds,
+        _health=state,
+        _http=pages,
     )
 
 
@@ -115,7 +130,7 @@ def stop_signal() -> threading.Event:
 
 def _options(config: Config) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", config.message_size_bytes),
+        ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
         ("grpc.so_reuseport", 0),  # else two servers share a port without a word
         # What the bundled client's pings need; the default is one in five minutes.
@@ -134,16 +149,11 @@ def _listen(server: grpc.Server, address: str) -> str:
     return f"{address.rpartition(':')[0]}:{port}"
 
 
-def _serve_metrics(metrics: Metrics, config: Config) -> WSGIServer | None:
-    if config.metrics_port is None:
-        return None
+def _serve_pages(config: Config, telemetry: Telemetry, state: Health) -> WSGIServer:
+    pages = http.application(telemetry.application(), state.state)
     try:
-        return metrics.serve(config.metrics_host, config.metrics_port)
+        return http.serve(config.metrics_host, config.metrics_port, pages)
     except OSError as error:
         raise AddressError(
             f"metrics port must be free, got {config.metrics_port}: {error.strerror}"
         ) from error
-
-
-def _metrics_url(config: Config, server: WSGIServer | None) -> str | None:
-    return None if server is None else f"http://{config.metrics_host}:{server.server_port}/metrics"

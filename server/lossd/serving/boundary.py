@@ -1,56 +1,200 @@
-"""Where errors become statuses: the only file that knows ``StatusCode``.
+"""Where calls enter and errors become statuses: the only file that knows ``StatusCode``.
 
-A caller's mistake is answered and counted; ours is logged once, with a number that the caller gets
-instead of any internals.
+A caller's mistake is answered and counted; ours is logged once, with the number of the request,
+which the caller gets instead of any internals.
+
+Unary methods are served as if their requests were streams: nobody can tell on the wire, and a call
+can be refused before its message is read, which may be hundreds of megabytes.
 """
 
+import functools
 import logging
+import re
+import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from lossd.errors import Abandoned, InvalidRequest, LossdError, TooLarge, UnknownLoss
+from lossd.errors import (
+    Abandoned,
+    DeadlinePassed,
+    InvalidRequest,
+    LossdError,
+    Overloaded,
+    TooLarge,
+    UnknownLoss,
+)
+from lossd.serving.admission import Admission
+from lossd.serving.call import Call
+from lossd.serving.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
 DOMAIN = "lossd"
+REQUEST_ID = "x-request-id"
+_LEGIBLE = re.compile(r"[!-~]{1,128}")
 _CODES = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     UnknownLoss: grpc.StatusCode.UNIMPLEMENTED,
     TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Abandoned: grpc.StatusCode.CANCELLED,
+    DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
-
-@dataclass(slots=True)
-class Call:
-    """One call as the handlers see it.
-
-    ``labels`` is for what the handler learns on the way and the metrics want to know.
-    """
-
-    context: grpc.ServicerContext
-    labels: dict[str, str] = field(default_factory=dict)
-
-    def checkpoint(self) -> None:
-        """Raises Abandoned if nobody waits for the answer any more."""
-        if not self.context.is_active():
-            raise Abandoned("call must be waited for, got a cancelled one or one past its deadline")
-
-
 Handler = Callable[[bytes, Call], bytes]
-Observer = Callable[[Call, str], None]
+Requests = Iterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class _Status(grpc.Status):
     code: grpc.StatusCode
     details: str
-    trailing_metadata: tuple[tuple[str, bytes], ...]
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A method and the threads that run it; gRPC reads the attribute of this very name."""
+
+    method: Callable[..., object]
+    experimental_thread_pool: ThreadPoolExecutor
+
+    def __call__(self, *arguments: object) -> object:
+        """Calls the method."""
+        return self.method(*arguments)
+
+
+class Boundary(grpc.GenericRpcHandler):
+    """The methods of lossd's services, by full name such as ``/lossd.v1.LossService/ComputeLoss``.
+
+    Calls run on ``threads``, of which there are as many as calls may be in flight; refusals, which
+    take no time, on ``refusing_threads``.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, Handler],
+        *,
+        admission: Admission,
+        telemetry: Telemetry,
+        threads: ThreadPoolExecutor,
+        refusing_threads: ThreadPoolExecutor,
+    ) -> None:
+        self._methods = methods
+        self._admission = admission
+        self._telemetry = telemetry
+        self._threads = threads
+        self._refusing_threads = refusing_threads
+        telemetry.expect(methods)
+
+    def service(
+        self, details: grpc.HandlerCallDetails
+    ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        """Takes a call in, or refuses it, before anything of it was read."""
+        handler = self._methods.get(details.method)
+        if handler is None:
+            return None
+        self._telemetry.started(details.method)
+        entrance = _Entrance(details.method, request_id(details), time.perf_counter())
+        try:
+            self._admission.enter()
+        except Overloaded as error:
+            refuse = functools.partial(self._refuse, entrance, error)
+            return _unary(Pinned(refuse, self._refusing_threads))
+        serve = functools.partial(self._serve, entrance, handler)
+        return _unary(Pinned(serve, self._threads))
+
+    def _refuse(
+        self, entrance: "_Entrance", error: Overloaded, _: Requests, context: grpc.ServicerContext
+    ) -> None:
+        self._end(entrance, Call(context, entrance.request_id), context, error)
+
+    def _serve(
+        self,
+        entrance: "_Entrance",
+        handler: Handler,
+        requests: Requests,
+        context: grpc.ServicerContext,
+    ) -> bytes | None:
+        call = Call(context, entrance.request_id)
+        try:
+            reply = self._answer(entrance, handler, requests, call)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
+            self._end(entrance, call, context, error)
+            return None
+        else:
+            self._ended(entrance, call, grpc.StatusCode.OK)
+            context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
+            return reply
+        finally:
+            self._admission.leave()
+
+    def _answer(
+        self, entrance: "_Entrance", handler: Handler, requests: Requests, call: Call
+    ) -> bytes:
+        call.spent("queue", entrance.age())
+        with call.phase("receive"):
+            data = next(requests, None)
+        if data is None:
+            raise InvalidRequest("request must be one message, got none", reason="NO_MESSAGE")
+        self._telemetry.received(entrance.method, len(data))
+        with self._admission.holding(len(data)):
+            reply = handler(data, call)
+        self._telemetry.sent(entrance.method, len(reply))
+        return reply
+
+    def _end(
+        self,
+        entrance: "_Entrance",
+        call: Call,
+        context: grpc.ServicerContext,
+        error: Exception,
+    ) -> None:
+        """Answers with a status; ``abort_with_status`` raises."""
+        if isinstance(error, grpc.RpcError):  # gRPC's own: the caller went while it was read
+            error = Abandoned("call must be waited for, got one that ended while it was read")
+        told = _told(error, entrance.request_id)
+        code = code_of(told)
+        self._telemetry.rejected(told.reason)
+        self._ended(entrance, call, code)
+        context.abort_with_status(_status(told, code, entrance.request_id))
+
+    def _ended(self, entrance: "_Entrance", call: Call, code: grpc.StatusCode) -> None:
+        seconds = entrance.age()
+        self._telemetry.ended(entrance.method, call, code.name, seconds)
+        if log.isEnabledFor(logging.DEBUG):
+            facts = {"method": entrance.method, "request_id": call.request_id, "code": code.name}
+            log.debug("call", extra={**facts, "seconds": round(seconds, 6), **call.labels})
+
+
+@dataclass(frozen=True, slots=True)
+class _Entrance:
+    """What is known of a call when it comes in."""
+
+    method: str
+    request_id: str
+    arrived: float
+
+    def age(self) -> float:
+        """Seconds since then."""
+        return time.perf_counter() - self.arrived
+
+
+def _unary(behaviour: Pinned) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    return grpc.stream_unary_rpc_method_handler(behaviour)
+
+
+def request_id(details: grpc.HandlerCallDetails) -> str:
+    """The caller's number of its request if it gave a legible one, else a new one."""
+    given = str(next((v for key, v in details.invocation_metadata if key == REQUEST_ID), ""))
+    return given if _LEGIBLE.fullmatch(given) else uuid.uuid4().hex
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
@@ -61,52 +205,41 @@ def code_of(error: BaseException) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
-def guarded(handler: Handler, observe: Observer) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    """Makes a gRPC method of a function from bytes to bytes.
-
-    Parsing is the handler's, because what the library's own parsing refuses comes out as INTERNAL.
-    ``observe`` is told the call and the name of its status.
-    """
-
-    def method(data: bytes, context: grpc.ServicerContext) -> bytes:
-        call = Call(context)
-        try:
-            reply = handler(data, call)
-        except Exception as error:
-            status = _status(error)
-            observe(call, status.code.name)
-            context.abort_with_status(status)
-            raise
-        observe(call, grpc.StatusCode.OK.name)
-        return reply
-
-    return grpc.unary_unary_rpc_method_handler(method)
-
-
-def _status(error: Exception) -> _Status:
+def _told(error: Exception, number: str) -> LossdError:
+    """What the caller is told of an error."""
     if isinstance(error, MemoryError):
-        error = TooLarge("request must fit the server's memory, got one that does not")
-    if not isinstance(error, LossdError):
-        number = uuid.uuid4().hex
-        log.error("internal error %s", number, exc_info=error)
-        error = LossdError(f"request must be served, got internal error {number}")
-    code = code_of(error)
-    detail = status_pb2.Status(code=code.value[0], message=str(error), details=_details(error))
-    metadata = (("grpc-status-details-bin", detail.SerializeToString()),)
+        return TooLarge("request must fit the server's memory, got one that does not")
+    if isinstance(error, LossdError) and code_of(error) is not grpc.StatusCode.INTERNAL:
+        return error
+    log.error("internal error", exc_info=error, extra={"request_id": number})
+    return LossdError(f"request must be served, got internal error {number}")
+
+
+def _status(error: LossdError, code: grpc.StatusCode, number: str) -> _Status:
+    detail = status_pb2.Status(
+        code=code.value[0], message=str(error), details=_details(error, number)
+    )
+    metadata = (("grpc-status-details-bin", detail.SerializeToString()), (REQUEST_ID, number))
     return _Status(code, str(error), metadata)
 
 
-def _details(error: LossdError) -> list[any_pb2.Any]:
-    info = error_details_pb2.ErrorInfo(
-        reason=error.reason, domain=DOMAIN, metadata={"field": error.field, **error.details}
-    )
-    found = [info]
+def _details(error: LossdError, number: str) -> list[any_pb2.Any]:
+    metadata = {"field": error.field, "request_id": number, **error.details}
+    found: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
+    ]
     if error.field:
         request = error_details_pb2.BadRequest()
         request.field_violations.add(field=error.field, description=str(error))
         found.append(request)
-    packed = []
-    for message in found:
-        packed.append(any_pb2.Any())
-        packed[-1].Pack(message)
+    if isinstance(error, Overloaded):
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(error.retry_seconds * 1e9))
+        found.append(retry)
+    return [_packed(message) for message in found]
+
+
+def _packed(message: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
     return packed

@@ -5,7 +5,8 @@ submessages take minutes to walk.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,8 +19,16 @@ from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, TooLar
 from lossd.losses import LOSSES, Loss
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 
-MAX_TENSORS = 64
 MAX_VECTOR = 1 << 20  # numbers of one parameter: more classes than any vocabulary has
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may hold."""
+
+    axes: int = tensors.MAX_AXES
+    tensors: int = 64
+
 
 M = TypeVar("M", bound=Message)
 E = TypeVar("E", bound=enum.Enum)
@@ -44,7 +53,7 @@ def parse(message: type[M], data: bytes) -> M:
 # ------------------------------------------------------------------ request to job
 
 
-def job(request: v1.ComputeLossRequest) -> Job:
+def job(request: v1.ComputeLossRequest, limits: Limits) -> Job:
     """Reads a request; what it says of shapes and values is checked by the engine.
 
     Raises:
@@ -56,13 +65,13 @@ def job(request: v1.ComputeLossRequest) -> Job:
     return Job(
         loss=loss,
         parameters=_parameters(loss, getattr(request.loss, loss.name)),
-        inputs=_inputs(request.inputs),
-        weights=_optional_tensor(request, "weights"),
-        mask=_optional_tensor(request, "mask"),
-        cotangent=_optional_tensor(request, "cotangent"),
+        inputs=_inputs(request.inputs, limits),
+        weights=_optional_tensor(request, "weights", limits),
+        mask=_optional_tensor(request, "mask", limits),
+        cotangent=_optional_tensor(request, "cotangent", limits),
         reduction=_member(request, "reduction", Reduction, Reduction.MEAN),
         normalizer=request.normalizer if request.HasField("normalizer") else None,
-        gradients=_gradients(request),
+        gradients=_gradients(request, limits),
         per_example=request.per_example if request.HasField("per_example") else True,
         empty=_member(request, "empty", EmptyPolicy, EmptyPolicy.ZERO),
         nonfinite=_member(request, "nonfinite", NonfinitePolicy, NonfinitePolicy.PROPAGATE),
@@ -134,9 +143,9 @@ def _check_count(thing: str, count: int, limit: int) -> None:
         )
 
 
-def _inputs(inputs: Sequence[v1.NamedTensors]) -> dict[str, list[tensors.Array]]:
-    _check_count("inputs", len(inputs), MAX_TENSORS)
-    _check_count("inputs", sum(len(named.tensors) for named in inputs), MAX_TENSORS)
+def _inputs(inputs: Sequence[v1.NamedTensors], limits: Limits) -> dict[str, list[tensors.Array]]:
+    _check_count("inputs", len(inputs), limits.tensors)
+    _check_count("inputs", sum(len(named.tensors) for named in inputs), limits.tensors)
     found: dict[str, list[tensors.Array]] = {}
     for position, named in enumerate(inputs):
         if named.name in found:
@@ -146,26 +155,34 @@ def _inputs(inputs: Sequence[v1.NamedTensors]) -> dict[str, list[tensors.Array]]
             )
         path = f"inputs[{position}].tensors"
         found[named.name] = [
-            _tensor(tensor, named.name, f"{path}[{i}]") for i, tensor in enumerate(named.tensors)
+            _tensor(tensor, named.name, f"{path}[{i}]", limits)
+            for i, tensor in enumerate(named.tensors)
         ]
     return found
 
 
-def _optional_tensor(request: v1.ComputeLossRequest, name: str) -> tensors.Array | None:
-    return _tensor(getattr(request, name), name, name) if request.HasField(name) else None
+def _optional_tensor(
+    request: v1.ComputeLossRequest, name: str, limits: Limits
+) -> tensors.Array | None:
+    return _tensor(getattr(request, name), name, name, limits) if request.HasField(name) else None
 
 
-def _tensor(tensor: v1.Tensor, name: str, path: str) -> tensors.Array:
+def _tensor(tensor: v1.Tensor, name: str, path: str, limits: Limits) -> tensors.Array:
+    if len(tensor.shape) > limits.axes:
+        raise InvalidTensor(
+            f"{name[:64]}.shape must have at most {limits.axes} axes, got {len(tensor.shape)}",
+            field=f"{path}.shape",
+        )
     try:
         return tensors.read(tensor)
     except tensors.TensorError as error:
         raise InvalidTensor(f"{name[:64]}.{error}", field=f"{path}.{error.field}") from error
 
 
-def _gradients(request: v1.ComputeLossRequest) -> tuple[str, ...] | None:
+def _gradients(request: v1.ComputeLossRequest, limits: Limits) -> tuple[str, ...] | None:
     if not request.HasField("gradients"):
         return None
-    _check_count("gradients.inputs", len(request.gradients.inputs), MAX_TENSORS)
+    _check_count("gradients.inputs", len(request.gradients.inputs), limits.tensors)
     return tuple(request.gradients.inputs)
 
 
@@ -192,3 +209,10 @@ def response(result: Result) -> v1.ComputeLossResponse:
     for name, gradient in result.gradients.items():
         tensors.fill(reply.gradients.add(name=name).tensors.add(), gradient)
     return reply
+
+
+def write_timing(timing: v1.ServerTiming, seconds: Mapping[str, float]) -> None:
+    """Writes the phases that are over."""
+    for name in timing.DESCRIPTOR.fields_by_name:
+        if name in seconds:
+            getattr(timing, name).FromNanoseconds(round(seconds[name] * 1e9))

@@ -1,11 +1,45 @@
-"""Everything the server can be told."""
+"""Everything the server can be told, declared once.
 
+From the fields of ``Config`` come the flags of ``lossd serve``, the names of the environment's
+variables, ``lossd config``, and the reference table in the documentation.
+"""
+
+import dataclasses
+import enum
 import os
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lossd.backends.choose import BackendChoice
+from lossd.errors import LossdError
+from lossd.losses import Interval
 
 MEBIBYTE = 1 << 20
+ENVIRONMENT_PREFIX = "LOSSD_"
+
+
+class ConfigError(LossdError):
+    """A setting breaks its rule; the message names it, the rule and the value."""
+
+    reason = "CONFIG"
+
+
+class LogFormat(enum.StrEnum):
+    """How a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(enum.StrEnum):
+    """From which severity on lines are written; DEBUG has one for every call."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 def usable_cores() -> int:
@@ -13,24 +47,106 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def _setting(default: Any, description: str, bounds: Interval | None = None) -> Any:
+    return dataclasses.field(
+        default=default, metadata={"description": description, "bounds": bounds}
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The settings of one server.
 
-    ``address`` is host:port or unix:/path, and port 0 picks a free one.  ``metrics_port`` is served
-    on ``metrics_host``; 0 picks a free one, None serves no metrics.
+    Raises:
+        ConfigError: if one is out of bounds.
     """
 
-    address: str = "127.0.0.1:50051"
-    metrics_host: str = "127.0.0.1"
-    metrics_port: int | None = 9464
-    backend: BackendChoice = BackendChoice.AUTO
-    threads: int = 0  # 0: as many as there are cores
-    message_size_bytes: int = 512 * MEBIBYTE
-    concurrent_calls: int = 64
-    grace_seconds: float = 10.0
+    address: str = _setting(
+        "127.0.0.1:50051", "Where to serve: host:port or unix:/path; port 0 picks a free one."
+    )
+    metrics_host: str = _setting("127.0.0.1", "Host of /metrics, /healthz and /readyz.")
+    metrics_port: int = _setting(
+        9464, "Port of /metrics, /healthz and /readyz; 0 picks a free one.", Interval(0, 65535)
+    )
+    backend: BackendChoice = _setting(
+        BackendChoice.AUTO, "Where to compute; auto takes a GPU if there is a usable one."
+    )
+    threads: int = _setting(0, "Threads that compute; 0 for one a core.", Interval(0, 1024))
+    max_calls: int = _setting(
+        64, "Calls in flight; one more is refused and told to come again.", Interval(1, 4096)
+    )
+    max_inflight_bytes: int = _setting(
+        2048 * MEBIBYTE,
+        "Bytes of all requests in flight; what exceeds them is refused and told to come again.",
+        Interval(1, 1 << 50),
+    )
+    max_message_bytes: int = _setting(
+        512 * MEBIBYTE, "Bytes of one request.", Interval(1, (1 << 31) - 1)
+    )
+    max_tensors: int = _setting(64, "Tensors of one request.", Interval(1, 1024))
+    max_axes: int = _setting(8, "Axes of one tensor.", Interval(1, 8))
+    drain_delay_seconds: float = _setting(
+        0.0,
+        "After SIGTERM, how long to go on accepting calls while saying not ready.",
+        Interval(0, 3600),
+    )
+    drain_seconds: float = _setting(
+        25.0, "After that, how long accepted calls may take to finish.", Interval(0, 3600)
+    )
+    reflection: bool = _setting(True, "Whether to answer gRPC server reflection.")  # noqa: FBT003 - a default
+    log_format: LogFormat = _setting(LogFormat.TEXT, "Lines for people, or JSON for machines.")
+    log_level: LogLevel = _setting(
+        LogLevel.INFO, "The least severity that is logged; debug has a line for every call."
+    )
+
+    def __post_init__(self) -> None:
+        for setting in settings():
+            setting.check(getattr(self, setting.name))
 
     @property
     def compute_threads(self) -> int:
         """How many threads compute."""
         return self.threads or usable_cores()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One field of ``Config``, as flags, variables and tables want it."""
+
+    name: str
+    type: type
+    default: Any
+    description: str
+    bounds: Interval | None
+
+    @property
+    def flag(self) -> str:
+        """``--max-calls`` for ``max_calls``."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """``LOSSD_MAX_CALLS`` for ``max_calls``."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    def check(self, value: Any) -> None:
+        """Raises ConfigError if the value is out of bounds."""
+        if self.bounds is not None and value not in self.bounds:
+            raise ConfigError(f"{self.name} must be in {self.bounds}, got {value}", field=self.name)
+
+
+def settings() -> tuple[Setting, ...]:
+    """Every setting, in the order of the fields."""
+    types = typing.get_type_hints(Config)
+    return tuple(
+        Setting(f.name, types[f.name], f.default, f.metadata["description"], f.metadata["bounds"])
+        for f in dataclasses.fields(Config)
+    )
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: a misspelt limit is no limit."""
+    known = {setting.variable for setting in settings()}
+    return sorted(
+        name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in known
+    )

@@ -1,58 +1,206 @@
-"""Every metric of the server: the only file that knows prometheus_client."""
+"""Every metric of the server: the only file that knows prometheus_client.
 
-from collections.abc import Iterable
-from wsgiref.simple_server import WSGIServer
+The names ``grpc_server_*`` are those of the gRPC ecosystem's middleware, so that its dashboards and
+alerts work as they are.  Every label has a closed set of values, whatever a caller sends.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from wsgiref.types import WSGIApplication
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from lossd.serving.call import Call
 
 # 0.1 ms to 30 s: a small call takes 0.3 ms, a batch of a gigabyte seconds.
 _SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
     10, 30,
 )  # fmt: skip
+_BYTES = tuple(1 << power for power in (10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30))
 UNKNOWN = "unknown"
+_OK = "OK"
 
 
-class Metrics:
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its name without the suffix that its type adds, and its labels."""
+
+    type: type[Counter] | type[Gauge] | type[Histogram]
+    name: str
+    description: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    def registered(self, registry: CollectorRegistry) -> Any:
+        """A new metric in a registry."""
+        if self.type is Histogram:
+            return Histogram(
+                self.name, self.description, self.labels, registry=registry, buckets=self.buckets
+            )
+        return self.type(self.name, self.description, self.labels, registry=registry)
+
+    @property
+    def exposed_name(self) -> str:
+        """The name in a scrape: counters end in ``_total``."""
+        return f"{self.name}_total" if self.type is Counter else self.name
+
+
+_METHOD = ("grpc_type", "grpc_service", "grpc_method")
+STARTED = Family(Counter, "grpc_server_started", "Calls that came in.", _METHOD)
+HANDLED = Family(
+    Counter, "grpc_server_handled", "Calls that ended, by status.", (*_METHOD, "grpc_code")
+)
+RECEIVED = Family(Counter, "grpc_server_msg_received", "Messages received.", _METHOD)
+SENT = Family(Counter, "grpc_server_msg_sent", "Messages sent.", _METHOD)
+HANDLING = Family(
+    Histogram,
+    "grpc_server_handling_seconds",
+    "Time from a call's arrival to its answer.",
+    _METHOD,
+    _SECONDS,
+)
+REQUESTS = Family(
+    Counter, "lossd_requests", "Calls of ComputeLoss by loss and status.", ("loss", "status")
+)
+EXAMPLES = Family(
+    Counter, "lossd_examples", "Examples that were kept, by loss and backend.", ("loss", "backend")
+)
+NONFINITE = Family(
+    Counter,
+    "lossd_nonfinite",
+    "Examples whose loss or gradient was not finite, by loss.",
+    ("loss",),
+)
+DURATION = Family(
+    Histogram,
+    "lossd_request_duration_seconds",
+    "Time of a call of ComputeLoss, from its arrival to its answer, by loss.",
+    ("loss",),
+    _SECONDS,
+)
+PHASE = Family(
+    Histogram,
+    "lossd_phase_duration_seconds",
+    "Time of each phase of a call: queue, receive, decode, compute, encode.",
+    ("phase",),
+    _SECONDS,
+)
+REQUEST_BYTES = Family(
+    Histogram, "lossd_request_bytes", "Size of requests.", ("transport",), _BYTES
+)
+RESPONSE_BYTES = Family(
+    Histogram, "lossd_response_bytes", "Size of replies.", ("transport",), _BYTES
+)
+REJECTED = Family(
+    Counter, "lossd_rejected", "Calls that were not answered, by the reason given.", ("reason",)
+)
+INFLIGHT_CALLS = Family(Gauge, "lossd_inflight_requests", "Calls in flight.")
+INFLIGHT_BYTES = Family(Gauge, "lossd_inflight_bytes", "Bytes of the requests in flight.")
+READY = Family(Gauge, "lossd_ready", "1 if calls are welcome, 0 while starting and draining.")
+FALLBACK = Family(
+    Gauge,
+    "lossd_backend_fallback",
+    "1 if the CPU computes because no GPU could be used, 0 otherwise.",
+)
+BUILD = Family(
+    Gauge,
+    "lossd_build_info",
+    "1; versions and the backend are in the labels.",
+    ("backend", "lossd", "python", "grpc", "protobuf", "numpy", "cupy"),
+)
+
+FAMILIES = (
+    STARTED, HANDLED, RECEIVED, SENT, HANDLING, REQUESTS, EXAMPLES, NONFINITE, DURATION, PHASE,
+    REQUEST_BYTES, RESPONSE_BYTES, REJECTED, INFLIGHT_CALLS, INFLIGHT_BYTES, READY, FALLBACK, BUILD,
+)  # fmt: skip
+
+
+class Telemetry:
     """The metrics of one server, in a registry of its own."""
 
     def __init__(self, registry: CollectorRegistry, *, losses: Iterable[str]) -> None:
         self._registry = registry
         self._losses = frozenset(losses)
-        self.requests = Counter(
-            "lossd_requests",
-            "Calls of ComputeLoss by loss and status.",
-            ["loss", "status"],
-            registry=registry,
-        )
-        self.examples = Counter(
-            "lossd_examples", "Examples that were kept, by loss.", ["loss"], registry=registry
-        )
-        self.nonfinite = Counter(
-            "lossd_nonfinite",
-            "Examples whose loss or gradient was not finite, by loss.",
-            ["loss"],
-            registry=registry,
-        )
-        self.duration = Histogram(
-            "lossd_request_duration_seconds",
-            "Time from the first byte parsed to the reply built, by loss.",
-            ["loss"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._build = Info("lossd_build", "Version and backend.", registry=registry)
+        self._metrics = {family.name: family.registered(registry) for family in FAMILIES}
+        ProcessCollector(registry=registry)
 
-    def describe(self, *, version: str, backend: str) -> None:
+    def __getitem__(self, family: Family) -> Any:
+        return self._metrics[family.name]
+
+    # -------------------------------------------------------------- what the server is
+
+    def describe(self, versions: Mapping[str, str], backend: str, *, fallback: bool) -> None:
         """Says what runs."""
-        self._build.info({"version": version, "backend": backend})
+        self[BUILD].labels(backend=backend, **versions).set(1)
+        self[FALLBACK].set(int(fallback))
+
+    def ready(self, *, ready: bool) -> None:
+        """Says whether calls are welcome."""
+        self[READY].set(int(ready))
+
+    def watch_inflight(self, calls: Callable[[], int], request_bytes: Callable[[], int]) -> None:
+        """Reads calls and bytes in flight whenever it is scraped."""
+        self[INFLIGHT_CALLS].set_function(calls)
+        self[INFLIGHT_BYTES].set_function(request_bytes)
+
+    # -------------------------------------------------------------- calls
+
+    def expect(self, methods: Iterable[str]) -> None:
+        """Starts the series of methods, so that rates exist before the first call."""
+        for method in methods:
+            for family in (STARTED, RECEIVED, SENT, HANDLING):
+                self[family].labels(*_labels(method))
+            self[HANDLED].labels(*_labels(method), _OK)
+
+    def started(self, method: str) -> None:
+        """A call came in."""
+        self[STARTED].labels(*_labels(method)).inc()
+
+    def received(self, method: str, size: int) -> None:
+        """Its request was read."""
+        self[RECEIVED].labels(*_labels(method)).inc()
+        self[REQUEST_BYTES].labels("grpc").observe(size)
+
+    def computed(self, loss: str, backend: str, *, examples: int, nonfinite: int) -> None:
+        """A loss was computed."""
+        self[EXAMPLES].labels(loss, backend).inc(examples)
+        self[NONFINITE].labels(loss).inc(nonfinite)
+
+    def sent(self, method: str, size: int) -> None:
+        """Its reply is ready."""
+        self[SENT].labels(*_labels(method)).inc()
+        self[RESPONSE_BYTES].labels("grpc").observe(size)
+
+    def rejected(self, reason: str) -> None:
+        """A call gets an error instead of an answer."""
+        self[REJECTED].labels(reason).inc()
+
+    def ended(self, method: str, call: Call, status: str, seconds: float) -> None:
+        """A call has ended, well or not."""
+        self[HANDLED].labels(*_labels(method), status).inc()
+        self[HANDLING].labels(*_labels(method)).observe(seconds)
+        for phase, duration in call.seconds.items():
+            self[PHASE].labels(phase).observe(duration)
+        loss = call.labels.get("loss")
+        if loss is not None:
+            self[REQUESTS].labels(loss, status).inc()
+            self[DURATION].labels(loss).observe(seconds)
 
     def loss_label(self, name: str) -> str:
         """A label from a closed set, whatever a caller sent."""
         return name if name in self._losses else UNKNOWN
 
-    def serve(self, host: str, port: int) -> WSGIServer:
-        """Serves ``/metrics`` in a thread of its own; port 0 picks one."""
-        server, _ = prometheus_client.start_http_server(port, host, registry=self._registry)
-        return server
+    # -------------------------------------------------------------- the scrape
+
+    def application(self) -> WSGIApplication:
+        """Answers every request with a scrape."""
+        return prometheus_client.make_wsgi_app(self._registry)
+
+
+def _labels(method: str) -> tuple[str, str, str]:
+    """The labels of a method such as ``/lossd.v1.LossService/ComputeLoss``."""
+    _, service, name = method.split("/")
+    return "unary", service, name

@@ -1,0 +1,107 @@
+"""How much is let in: calls and bytes in flight, and turns to compute.
+
+A gRPC server bounds neither by itself: its queue has no end, and what waits in it holds memory.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from lossd.errors import DeadlinePassed, Overloaded
+from lossd.serving.call import Call
+
+
+@dataclass(slots=True)
+class _Gauge:
+    """A number that may not exceed its limit."""
+
+    thing: str
+    reason: str
+    limit: int
+    used: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, amount: int) -> None:
+        with self.lock:
+            wanted = self.used + amount
+            if wanted <= self.limit:
+                self.used = wanted
+                return
+        raise Overloaded(
+            f"{self.thing} must be at most {self.limit}, got {wanted}",
+            reason=self.reason,
+            details={"limit": self.limit, "wanted": wanted},
+        )
+
+    def give_back(self, amount: int) -> None:
+        with self.lock:
+            self.used -= amount
+
+
+class Admission:
+    """Counts calls and bytes in flight against their limits; may be used from many threads."""
+
+    def __init__(self, *, calls: int, request_bytes: int) -> None:
+        self._calls = _Gauge("calls in flight", "TOO_MANY_CALLS", calls)
+        self._bytes = _Gauge("bytes in flight", "TOO_MANY_BYTES", request_bytes)
+
+    @property
+    def calls(self) -> int:
+        """Calls in flight."""
+        return self._calls.used
+
+    @property
+    def request_bytes(self) -> int:
+        """Bytes of the requests in flight."""
+        return self._bytes.used
+
+    def enter(self) -> None:
+        """Lets a call in; ``leave`` must follow.
+
+        Raises:
+            Overloaded: if there are as many as may be.
+        """
+        self._calls.take(1)
+
+    def leave(self) -> None:
+        """Ends a call that was let in."""
+        self._calls.give_back(1)
+
+    @contextmanager
+    def holding(self, amount: int) -> Iterator[None]:
+        """Counts the bytes of a request while it is served.
+
+        Raises:
+            Overloaded: if they do not fit beside those of the others.
+        """
+        self._bytes.take(amount)
+        try:
+            yield
+        finally:
+            self._bytes.give_back(amount)
+
+
+class Turns:
+    """Who computes now: more calls at a time than cores would only slow each other down."""
+
+    def __init__(self, count: int) -> None:
+        self._free = threading.Semaphore(count)
+
+    @contextmanager
+    def turn(self, call: Call) -> Iterator[None]:
+        """Waits for a turn, in the order of asking; what nobody waits for any more gets none.
+
+        Raises:
+            Abandoned: if the call was cancelled or its deadline has passed meanwhile.
+        """
+        with call.phase("queue"):
+            remaining = call.context.time_remaining()
+            patience = None if remaining is None else min(remaining, threading.TIMEOUT_MAX)
+            if not self._free.acquire(timeout=patience):
+                raise DeadlinePassed("call must get a turn before its deadline, got none")
+        try:
+            call.checkpoint()
+            yield
+        finally:
+            self._free.release()

@@ -1,0 +1,59 @@
+"""One call, as the handlers see it."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lossd.errors import Abandoned, DeadlinePassed
+
+
+class Context(Protocol):
+    """What lossd needs of gRPC's context."""
+
+    def is_active(self) -> bool:
+        """Whether somebody still waits."""
+
+    def time_remaining(self) -> float | None:
+        """Seconds to the deadline; None without one."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One call.
+
+    ``seconds`` is the time spent by phase, and ``labels`` what the handler learns on the way and
+    the metrics want to know.
+    """
+
+    context: Context
+    request_id: str
+    labels: dict[str, str] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Time spent so far, by phase."""
+        return self._seconds
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Times what is done inside, also where it fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent(name, time.perf_counter() - started)
+
+    def spent(self, phase: str, seconds: float) -> None:
+        """Adds to the time of a phase."""
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds
+
+    def checkpoint(self) -> None:
+        """Raises Abandoned if nobody waits for the answer any more."""
+        remaining = self.context.time_remaining()
+        if remaining is not None and remaining <= 0:
+            raise DeadlinePassed("call must be done before its deadline, got one that has passed")
+        if not self.context.is_active():
+            raise Abandoned("call must be waited for, got a cancelled one")
