@@ -4,10 +4,13 @@ import contextlib
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from lossd.client import LossClient
 
@@ -24,6 +27,26 @@ class Process:
         """Sends a signal and waits for the exit status."""
         self.process.send_signal(number)
         return self.process.wait(timeout=20)
+
+
+def page(process: Process, path: str) -> tuple[int, str]:
+    """Status and text of a page beside /metrics."""
+    url = process.metrics_url.removesuffix("/metrics") + path
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - ours
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def metric(process: Process, name: str, **labels: str) -> float:
+    """The value of a series; 0 if there is none yet."""
+    for family in text_string_to_metric_families(page(process, "/metrics")[1]):
+        for sample in family.samples:
+            if sample.name == name and sample.labels == labels:
+                return sample.value
+    return 0.0
 
 
 @contextlib.contextmanager

@@ -6,8 +6,6 @@ from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-_TEXT = [("Content-Type", "text/plain; charset=utf-8")]
-
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True  # a slow reader does not keep the process alive
@@ -32,16 +30,21 @@ def application(metrics: WSGIApplication, state: Callable[[], str]) -> WSGIAppli
         if path == "/metrics":
             return metrics(environment, start)
         if path == "/healthz":
-            start("200 OK", _TEXT)
+            start("200 OK", _text())
             return [b"ok\n"]
         if path == "/readyz":
             found = state()
-            start("200 OK" if found == "ready" else "503 Service Unavailable", _TEXT)
+            start("200 OK" if found == "ready" else "503 Service Unavailable", _text())
             return [f"{found}\n".encode()]
-        start("404 Not Found", _TEXT)
+        start("404 Not Found", _text())
         return [b"pages: /metrics, /healthz, /readyz\n"]
 
     return respond
+
+
+def _text() -> list[tuple[str, str]]:
+    """A list a reply, because the server adds to it."""
+    return [("Content-Type", "text/plain; charset=utf-8")]
 
 
 def serve(host: str, port: int, pages: WSGIApplication) -> WSGIServer:

@@ -1,0 +1,220 @@
+"""What is accepted is answered, what is not is refused at once, and health says so throughout."""
+
+import json
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from lossd import v1
+from lossd.client import LossClient, OverloadedError, errors
+from lossd.v1 import SquaredError
+from tests.end_to_end.conftest import Process, metric, page, serve
+from tests.end_to_end.raw import CHANNEL, Held, request, unary
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+LOG_3 = pytest.approx(np.log(3))
+
+
+def reply_of(held: Held) -> v1.ComputeLossResponse:
+    return v1.ComputeLossResponse.FromString(held.future.result(timeout=30))
+
+
+def wait_for(process: Process, name: str, value: float) -> None:
+    deadline = time.monotonic() + 10
+    while metric(process, name) != value:
+        assert time.monotonic() < deadline, f"{name} must become {value}"
+        time.sleep(0.02)
+
+
+def test_of_16_calls_too_many_exactly_16_are_refused_at_once() -> None:
+    limit = 8
+    with (
+        serve("--backend", "numpy", "--max-calls", str(limit)) as process,
+        grpc.insecure_channel(process.address, options=CHANNEL) as channel,
+    ):
+        held = [Held(channel) for _ in range(limit)]
+        wait_for(process, "lossd_inflight_requests", limit)
+        with LossClient(process.address) as other, unary(process.address) as compute:
+            for _ in range(16):
+                started = time.monotonic()
+                with pytest.raises(grpc.RpcError) as caught:
+                    compute(request())
+                assert time.monotonic() - started < 1  # 50 ms on an idle machine
+                error = errors.from_rpc_error(caught.value)
+                assert isinstance(error, OverloadedError)
+                assert error.reason == "TOO_MANY_CALLS"
+                assert error.metadata["limit"] == str(limit)
+                assert error.retry_after is not None
+                assert error.retry_after > 0
+            for call in held:
+                call.send(request())
+            assert [reply_of(call).loss for call in held] == [LOG_3] * limit
+            assert other.compute(SquaredError(), predictions=[2.0], targets=[0.0]).loss == 4
+        assert metric(process, "lossd_rejected_total", reason="TOO_MANY_CALLS") == 16
+
+
+def test_bytes_in_flight_are_bounded() -> None:
+    with serve("--backend", "numpy", "--max-inflight-bytes", "5000") as process:
+        with unary(process.address) as compute:
+            with pytest.raises(grpc.RpcError) as caught:
+                compute(request(rows=1000))
+            assert errors.from_rpc_error(caught.value).reason == "TOO_MANY_BYTES"
+            assert compute(request())
+        wait_for(process, "lossd_inflight_bytes", 0)
+
+
+def test_health_is_answered_while_every_thread_is_busy_and_no_call_is_let_in() -> None:
+    with (
+        serve("--backend", "numpy", "--threads", "2", "--max-calls", "4") as process,
+        grpc.insecure_channel(process.address, options=CHANNEL) as channel,
+    ):
+        message = request(rows=2000, classes=2000)
+        held = [Held(channel) for _ in range(4)]
+        stop = threading.Event()
+
+        def keep_busy(call: Held) -> None:
+            call.send(message)
+            call.future.result()
+            while not stop.is_set():
+                again = Held(channel)
+                again.send(message)
+                again.future.exception()
+
+        with ThreadPoolExecutor(4) as callers:
+            for call in held:
+                callers.submit(keep_busy, call)
+            check = health_pb2_grpc.HealthStub(channel).Check
+            slowest = 0.0
+            ending = time.monotonic() + 3
+            while time.monotonic() < ending:
+                started = time.monotonic()
+                assert check(health_pb2.HealthCheckRequest(), timeout=1).status == SERVING
+                assert page(process, "/readyz") == (200, "ready\n")
+                slowest = max(slowest, time.monotonic() - started)
+                time.sleep(0.02)
+            stop.set()
+    assert slowest < 1  # two answers, each within 200 ms on an idle machine
+
+
+def test_open_reflection_streams_do_not_starve_health(server: Process) -> None:
+    from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # noqa: PLC0415
+
+    with grpc.insecure_channel(server.address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        never = threading.Event()
+
+        def silence() -> "object":
+            never.wait(20)
+            yield reflection_pb2.ServerReflectionRequest(list_services="")
+
+        streams = [stub.ServerReflectionInfo(silence()) for _ in range(20)]
+        check = health_pb2_grpc.HealthStub(channel).Check
+        assert check(health_pb2.HealthCheckRequest(), timeout=5).status == SERVING
+        for stream in streams:
+            stream.cancel()
+        never.set()
+
+
+def test_200_calls_in_flight_survive_sigterm() -> None:
+    with (
+        serve("--backend", "numpy", "--max-calls", "200") as process,
+        grpc.insecure_channel(process.address, options=CHANNEL) as channel,
+    ):
+        held = [Held(channel) for _ in range(200)]
+        wait_for(process, "lossd_inflight_requests", 200)
+        process.process.send_signal(signal.SIGTERM)
+        wait_for(process, "lossd_ready", 0)
+        assert page(process, "/readyz") == (503, "draining\n")
+        assert page(process, "/healthz") == (200, "ok\n")
+        for call in held:
+            call.send(request())
+        assert [reply_of(call).loss for call in held] == [LOG_3] * 200
+        assert process.process.wait(timeout=20) == 0
+
+
+def test_what_outlasts_the_grace_is_cut_and_the_server_still_ends() -> None:
+    with (
+        serve("--backend", "numpy", "--drain-seconds", "0.5") as process,
+        grpc.insecure_channel(process.address, options=CHANNEL) as channel,
+    ):
+        held = Held(channel)
+        wait_for(process, "lossd_inflight_requests", 1)
+        started = time.monotonic()
+        assert process.end(signal.SIGTERM) == 0
+        assert time.monotonic() - started < 10
+        assert isinstance(held.future.exception(timeout=10), grpc.RpcError)
+
+
+def test_a_second_signal_ends_the_server_at_once() -> None:
+    with (
+        serve("--backend", "numpy") as process,
+        grpc.insecure_channel(process.address, options=CHANNEL) as channel,
+    ):
+        held = Held(channel)
+        wait_for(process, "lossd_inflight_requests", 1)
+        process.process.send_signal(signal.SIGTERM)
+        wait_for(process, "lossd_ready", 0)
+        assert not held.future.done()
+        assert process.end(signal.SIGTERM) == -signal.SIGTERM
+
+
+def test_a_client_killed_in_mid_call_leaves_nothing_behind() -> None:
+    with serve("--backend", "numpy") as process:
+        channel = grpc.insecure_channel(process.address, options=CHANNEL)
+        held = [Held(channel) for _ in range(10)]
+        wait_for(process, "lossd_inflight_requests", len(held))
+        channel.close()
+        wait_for(process, "lossd_inflight_requests", 0)
+        with LossClient(process.address) as client:
+            assert client.compute(SquaredError(), predictions=[2.0], targets=[0.0]).loss == 4
+
+
+def test_calls_whose_deadline_passed_in_the_queue_are_never_computed() -> None:
+    with serve("--backend", "numpy", "--threads", "1") as process:
+        large, small = request(rows=20_000, classes=2000), request(rows=10)
+        with unary(process.address) as compute:
+            busy = [compute.future(large, timeout=60) for _ in range(2)]  # type: ignore[attr-defined]
+            wait_for(process, "lossd_inflight_bytes", 2 * len(large))
+            late = [compute.future(small, timeout=0.05) for _ in range(5)]  # type: ignore[attr-defined]
+            assert all(isinstance(call.exception(), grpc.RpcError) for call in late)
+            for call in busy:
+                call.result()
+        wait_for(process, "lossd_inflight_requests", 0)
+        assert metric(process, "lossd_examples_total", loss="cross_entropy", backend="numpy") == (
+            2 * 20_000
+        )
+
+
+def test_a_cancelled_call_stops_within_a_tile() -> None:
+    with serve("--backend", "numpy", "--threads", "1") as process:
+        large = request(rows=40_000, classes=2000)
+        with unary(process.address) as compute:
+            call = compute.future(large, timeout=60)  # type: ignore[attr-defined]
+            wait_for(process, "lossd_inflight_bytes", len(large))
+            call.cancel()
+            wait_for(process, "lossd_inflight_requests", 0)
+        assert metric(process, "lossd_examples_total", loss="cross_entropy", backend="numpy") == 0
+
+
+def test_pages_tell_what_there_is(server: Process) -> None:
+    assert page(server, "/healthz") == (200, "ok\n")
+    assert page(server, "/readyz") == (200, "ready\n")
+    assert page(server, "/etc/passwd")[0] == 404
+
+
+def test_a_json_log_has_one_object_a_line_and_the_number_of_the_request() -> None:
+    with serve("--backend", "numpy", "--log-format", "json", "--log-level", "debug") as process:
+        with unary(process.address) as compute:
+            compute(request(), metadata=(("x-request-id", "epoch-7"),))
+        process.end()
+        assert process.process.stderr is not None
+        lines = [json.loads(line) for line in process.process.stderr]
+    (call,) = [line for line in lines if line.get("request_id") == "epoch-7"]
+    assert (call["message"], call["code"], call["loss"]) == ("call", "OK", "cross_entropy")
+    assert [line["message"] for line in lines][-2:] == ["draining", "stopped"]
