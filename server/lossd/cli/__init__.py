@@ -2,8 +2,10 @@
 
 import click
 
+from lossd.cli.compute import compute
 from lossd.cli.config import config
 from lossd.cli.demo import demo
+from lossd.cli.doctor import doctor
 from lossd.cli.healthcheck import healthcheck
 from lossd.cli.losses import losses
 from lossd.cli.serve import serve
@@ -17,5 +19,5 @@ def command() -> None:
     """Losses, per-example losses and gradients over gRPC."""
 
 
-for subcommand in (config, demo, healthcheck, losses, serve):
+for subcommand in (compute, config, demo, doctor, healthcheck, losses, serve):
     command.add_command(subcommand)

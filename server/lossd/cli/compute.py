@@ -1,0 +1,199 @@
+"""``lossd compute``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+
+from lossd import errors, v1
+from lossd.backends.choose import BackendChoice, choose
+from lossd.client import LossClient, LossdError
+from lossd.client.arguments import reductions
+from lossd.client.result import LossResult
+from lossd.client.wire import build_request, read_response
+from lossd.engine import Engine
+from lossd.losses import LOSSES
+from lossd.serving import codec
+from lossd.serving.config import usable_cores
+
+Array = npt.NDArray[Any]
+
+
+@click.command()
+@click.argument("loss")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=FILE",
+    help="An input from a .npy file, or from FILE.npz:KEY; again for each of several tensors.",
+)  # fmt: skip
+@click.option(
+    "--param", "parameters", multiple=True, metavar="NAME=VALUE",
+    help="A parameter of the loss: a number, a list such as [1,2], or a name such as LOGITS.",
+)  # fmt: skip
+@click.option("--weights", metavar="FILE", help="One weight an example.")
+@click.option("--mask", metavar="FILE", help="True keeps an example.")
+@click.option(
+    "--reduction", type=click.Choice(list(reductions)), default="mean", show_default=True,
+    help="How the losses of the examples become one number.",
+)  # fmt: skip
+@click.option(
+    "--gradient", "gradients", multiple=True, metavar="NAME",
+    help="An input whose gradient to compute; the loss's own default without.",
+)  # fmt: skip
+@click.option(
+    "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="An .npz file for the gradients, by input, and the loss of each example.",
+)  # fmt: skip
+@click.option(
+    "--address", help="Of a server; without it, this process computes.", metavar="ADDRESS"
+)
+def compute(
+    loss: str,
+    inputs: tuple[str, ...],
+    parameters: tuple[str, ...],
+    output: Path | None,
+    address: str | None,
+    **options: Any,
+) -> None:
+    """Compute LOSS, for example cross_entropy, of arrays in files."""
+    message = _message(loss, parameters)
+    arrays = _inputs(inputs)
+    for name in ("weights", "mask"):
+        options[name] = _load(name, options[name]) if options[name] else None
+    options["gradients"] = options["gradients"] or None
+    try:
+        result = (
+            _remote(address, message, arrays, options)
+            if address
+            else _here(message, arrays, options)
+        )
+    except (LossdError, errors.LossdError) as error:
+        raise click.ClickException(str(error)) from error
+    if output is not None:
+        _write(output, result)
+    Console().print(_table(result))
+
+
+def _here(message: Message, arrays: dict[str, Any], options: dict[str, Any]) -> LossResult:
+    """As a server would, without one."""
+    request = build_request(message, arrays, **options)
+    backend = choose(BackendChoice.AUTO, threads=usable_cores()).backend
+    try:
+        return read_response(
+            codec.response(Engine(backend).run(codec.job(request, codec.Limits())))
+        )
+    finally:
+        backend.close()
+
+
+def _remote(
+    address: str, message: Message, arrays: dict[str, Any], options: dict[str, Any]
+) -> LossResult:
+    with LossClient(address) as client:
+        return client.compute(message, **arrays, **options)
+
+
+# ------------------------------------------------------------------ what was asked for
+
+
+def _message(loss: str, parameters: tuple[str, ...]) -> Message:
+    known = {name: name for name in LOSSES} | {known.message: n for n, known in LOSSES.items()}
+    if loss not in known:
+        raise click.ClickException(f"loss must be one of {', '.join(LOSSES)}, got {loss}")
+    message: Message = getattr(v1, LOSSES[known[loss]].message)()
+    for text in parameters:
+        name, value = _pair("--param", text)
+        _set(message, name, value)
+    return message
+
+
+def _set(message: Message, name: str, text: str) -> None:
+    field = message.DESCRIPTOR.fields_by_name.get(name)
+    if field is None:
+        names = ", ".join(message.DESCRIPTOR.fields_by_name)
+        raise click.ClickException(f"--param must be one of {names}, got {name}")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    if field.enum_type is not None and isinstance(value, str):
+        value = next((n for n in field.enum_type.values_by_name if n.endswith(f"_{value}")), value)
+    try:
+        json_format.ParseDict({name: value}, message)
+    except json_format.ParseError as error:
+        raise click.ClickException(f"{name} must be a value of its kind, got {text}") from error
+
+
+def _inputs(texts: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, list[Array]] = {}
+    for text in texts:
+        name, source = _pair("--input", text)
+        found.setdefault(name, []).append(_load(name, source))
+    return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in found.items()}
+
+
+def _pair(flag: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise click.ClickException(f"{flag} must be NAME=VALUE, got {text}")
+    return name, value
+
+
+def _load(name: str, source: str) -> Array:
+    """Reads a .npy file, or one array of an .npz file; nothing in it is ever executed."""
+    path, colon, key = source.rpartition(":")
+    if not colon or not path.endswith(".npz"):
+        path, key = source, ""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "no array that NumPy can read"
+        raise click.ClickException(
+            f"{name} must be a readable array, got {path}: {reason}"
+        ) from error
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        keys = list(loaded)
+        if not key and len(keys) == 1:
+            key = keys[0]
+        if key not in keys:
+            raise click.ClickException(
+                f"{name} must name an array of {path} ({', '.join(keys)}), got {key or 'none'}"
+            )
+        return np.asarray(loaded[key])
+
+
+# ------------------------------------------------------------------ what came of it
+
+
+def _write(path: Path, result: LossResult) -> None:
+    arrays = {f"gradients.{name}": value for name, value in result.gradients.items()}
+    if result.per_example is not None:
+        arrays["per_example"] = result.per_example
+    try:
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+    except OSError as error:
+        raise click.ClickException(
+            f"output must be writable, got {path}: {error.strerror}"
+        ) from error
+
+
+def _table(result: LossResult) -> Table:
+    table = Table(show_header=False)
+    for name in ("loss", "loss_sum", "weight_sum"):
+        value = getattr(result, name)
+        table.add_row(name, "none" if value is None else f"{value:.17g}")
+    for name in ("example_count", "ignored_count", "nonfinite_count", "backend"):
+        table.add_row(name, str(getattr(result, name)))
+    for name, gradient in result.gradients.items():
+        norm = np.linalg.norm(np.asarray(gradient, np.float64))
+        table.add_row(f"norm of the gradient of {name}", f"{norm:.6g}")
+    return table

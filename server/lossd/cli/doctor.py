@@ -1,0 +1,110 @@
+"""``lossd doctor``."""
+
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from lossd import selftest
+from lossd.backends import cupy
+from lossd.backends.choose import choose
+from lossd.cli.settings import takes_settings
+from lossd.engine import Engine
+from lossd.errors import LossdError
+from lossd.serving.allocator import keep_freed_memory
+from lossd.serving.config import MEBIBYTE, Config, usable_cores
+from lossd.serving.versions import versions
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only looked at
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; ``is_bad`` makes the command fail."""
+
+    thing: str
+    found: str
+    is_bad: bool = False
+
+
+@click.command()
+@takes_settings
+def doctor(config: Config) -> None:
+    """Look at this machine and test every loss on it; fail if something is wrong."""
+    table = Table("", "looked at", "found", show_header=False)
+    findings = [*_libraries(), *_machine(config), *_losses(config)]
+    for finding in findings:
+        mark = "[red]wrong[/]" if finding.is_bad else "[green]ok[/]"
+        table.add_row(mark, finding.thing, finding.found)
+    Console().print(table)
+    if any(finding.is_bad for finding in findings):
+        raise click.ClickException("something is wrong, see above")
+
+
+def _libraries() -> Iterator[Finding]:
+    for name, version in versions().items():
+        yield Finding(name, version or "not installed")
+
+
+def _machine(config: Config) -> Iterator[Finding]:
+    available = cupy.probe()
+    yield Finding("GPU", available.device or f"none: {available.reason}")
+    kept = keep_freed_memory()
+    yield Finding("allocator", "keeps freed memory" if kept else "gives freed memory back")
+    yield Finding("cores", f"{usable_cores()} usable, {config.compute_threads} threads compute")
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield Finding("open files", f"at most {files}", is_bad=files < config.max_calls)
+    yield _memory(config)
+    if SHARED_MEMORY.is_dir():
+        yield Finding(
+            str(SHARED_MEMORY), f"{_mebibytes(shutil.disk_usage(SHARED_MEMORY).free)} free"
+        )
+
+
+def _memory(config: Config) -> Finding:
+    """A reply is about as large as its request, so twice the requests has to fit."""
+    limit = _memory_limit()
+    needed = 2 * config.max_inflight_bytes
+    text = f"{_mebibytes(limit)}; calls in flight may take {_mebibytes(needed)}"
+    return Finding("memory", text, is_bad=needed > limit)
+
+
+def _memory_limit() -> int:
+    """Bytes that this process may use: the control group's limit, or all there are."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(total, int(_CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no control group, or "max"
+        return total
+
+
+def _losses(config: Config) -> Iterator[Finding]:
+    try:
+        chosen = choose(config.backend, threads=config.compute_threads)
+    except LossdError as error:
+        yield Finding("backend", str(error), is_bad=True)
+        return
+    yield Finding("backend", f"{chosen.backend.name} on {chosen.backend.device} ({chosen.reason})")
+    try:
+        yield from _worked_examples(Engine(chosen.backend))
+    finally:
+        chosen.backend.close()
+
+
+def _worked_examples(engine: Engine) -> Iterator[Finding]:
+    checks = list(selftest.run(engine))
+    wrong = [check for check in checks if check.fault]
+    for check in wrong:
+        yield Finding(f"{check.loss} in {check.precision}", check.fault, is_bad=True)
+    yield Finding("losses", f"{len(checks) - len(wrong)} of {len(checks)} worked examples right")
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / MEBIBYTE:,.0f} MiB"
