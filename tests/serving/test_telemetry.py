@@ -1,0 +1,41 @@
+"""The metrics that are declared are the ones that are scraped."""
+
+import inspect
+
+from prometheus_client import CollectorRegistry
+
+from lossd.serving import telemetry
+from lossd.serving.telemetry import FAMILIES, Family, Telemetry
+
+FOREIGN = ("process_",)
+
+
+def test_every_family_is_registered_and_nothing_else() -> None:
+    registry = CollectorRegistry()
+    Telemetry(registry, losses=["huber"])
+    found = {metric.name for metric in registry.collect()}
+
+    assert {name for name in found if not name.startswith(FOREIGN)} == {f.name for f in FAMILIES}
+
+
+def test_every_family_in_the_module_is_in_the_list() -> None:
+    declared = [
+        f for _, f in inspect.getmembers(telemetry, lambda value: isinstance(value, Family))
+    ]
+
+    assert sorted(f.name for f in declared) == sorted(f.name for f in FAMILIES)
+
+
+def test_a_method_has_its_series_before_its_first_call() -> None:
+    registry = CollectorRegistry()
+    Telemetry(registry, losses=[]).expect(["/a.B/C"])
+    labels = {"grpc_type": "unary", "grpc_service": "a.B", "grpc_method": "C"}
+
+    assert registry.get_sample_value("grpc_server_started_total", labels) == 0
+    assert (
+        registry.get_sample_value("grpc_server_handled_total", {**labels, "grpc_code": "OK"}) == 0
+    )
+
+
+def test_a_caller_cannot_make_labels() -> None:
+    assert Telemetry(CollectorRegistry(), losses=["huber"]).loss_label("x" * 9) == "unknown"

@@ -1,0 +1,181 @@
+"""The command line: what it prints is right, and what a user gets wrong is one clear line."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from lossd.backends.numpy import NumpyBackend
+from lossd.batch import Job
+from lossd.cli import command
+from lossd.engine import Engine
+from lossd.losses import LOSSES
+
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.standard_normal((20, 4)).astype(np.float32)
+LABELS = RANDOM.integers(0, 4, 20)
+WEIGHTS = RANDOM.random(20).astype(np.float32)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    np.save(tmp_path / "logits.npy", LOGITS)
+    np.savez(tmp_path / "batch.npz", labels=LABELS, weights=WEIGHTS)
+    np.savez(tmp_path / "one.npz", labels=LABELS)
+    (tmp_path / "text.npy").write_text("no array")
+    (tmp_path / "pickle.npy").touch()
+    np.save(tmp_path / "pickle.npy", np.array([{}]), allow_pickle=True)
+    return tmp_path
+
+
+def lossd(*arguments: object, **variables: str) -> Result:
+    return CliRunner(env=variables).invoke(command, [str(argument) for argument in arguments])
+
+
+def inputs(files: Path) -> list[object]:
+    return [
+        "--input",
+        f"predictions={files}/logits.npy",
+        "--input",
+        f"targets={files}/batch.npz:labels",
+    ]
+
+
+def expected(**parameters: Any) -> Any:
+    job = Job(
+        loss=LOSSES["cross_entropy"],
+        parameters=parameters,
+        inputs={"predictions": [LOGITS], "targets": [LABELS]},
+        weights=WEIGHTS,
+    )
+    return Engine(NumpyBackend(1)).run(job)
+
+
+def test_compute_from_files_equals_the_library(files: Path) -> None:
+    done = lossd(
+        "compute", "CrossEntropy", *inputs(files), "--weights", f"{files}/batch.npz:weights",
+        "--param", "class_weights=[1,2,3,4]", "--param", "label_smoothing=0.1",
+        "--param", "prediction_kind=LOGITS", "--output", files / "out.npz",
+    )  # fmt: skip
+    result = expected(class_weights=(1, 2, 3, 4), label_smoothing=0.1)
+    with np.load(files / "out.npz") as out:
+        written = dict(out)
+
+    assert done.exit_code == 0, done.output
+    assert f"{result.loss:.17g}" in done.output
+    assert written.keys() == {"gradients.predictions", "per_example"}
+    assert np.array_equal(written["gradients.predictions"], result.gradients["predictions"])
+    assert np.array_equal(written["per_example"], result.per_example)
+
+
+def test_an_npz_file_with_one_array_needs_no_key(files: Path) -> None:
+    done = lossd(
+        "compute", "cross_entropy", "--input", f"predictions={files}/logits.npy",
+        "--input", f"targets={files}/one.npz", "--reduction", "sum",
+    )  # fmt: skip
+
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["CrosEntropy"], "loss must be one of absolute_error"),
+        (["huber", "--param", "delta"], "--param must be NAME=VALUE, got delta"),
+        (["huber", "--param", "delt=1"], "--param must be one of batch_dims, delta, got delt"),
+        (["huber", "--param", "delta=wide"], "delta must be a value of its kind, got wide"),
+        (["huber", "--input", "predictions"], "--input must be NAME=VALUE, got predictions"),
+        (["huber", "--input", "predictions={files}/none.npy"], "No such file or directory"),
+        (["huber", "--input", "predictions={files}"], "got {files}: Is a directory"),
+        (["huber", "--input", "predictions={files}/text.npy"], "no array that NumPy can read"),
+        (["huber", "--input", "predictions={files}/pickle.npy"], "no array that NumPy can read"),
+        (["huber", "--input", "predictions={files}/batch.npz"], "(labels, weights), got none"),
+        (["huber", "--input", "predictions={files}/batch.npz:x"], "(labels, weights), got x"),
+        (["huber", "--input", "predictions={files}/logits.npy"], "targets must be given as one"),
+        (["huber", "--reduction", "most"], "'most' is not one of"),
+        (["cross_entropy", "--param", "prediction_kind=ODDS"], "prediction_kind must be a value"),
+        (["cross_entropy", "--address", "127.0.0.1:1", "--input",
+          "predictions={files}/logits.npy"], "Failed to connect"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_clear_line(files: Path, arguments: list[str], message: str) -> None:
+    done = lossd("compute", *(argument.format(files=files) for argument in arguments))
+    last = done.output.strip().splitlines()[-1]
+
+    assert done.exit_code != 0
+    assert last.startswith("Error: ")
+    assert message.format(files=files) in last
+
+
+def test_an_output_that_cannot_be_written_is_said(files: Path) -> None:
+    done = lossd("compute", "cross_entropy", *inputs(files), "--output", files / "no" / "out.npz")
+
+    assert done.output.splitlines()[-1].startswith("Error: output must be writable")
+
+
+def test_config_says_where_a_setting_comes_from() -> None:
+    done = lossd("config", "--threads", "3", LOSSD_MAX_CALLS="9", COLUMNS="200")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.output.splitlines()]
+    values = {row[0]: row[1:3] for row in rows if len(row) == 4}
+
+    assert values["--threads"] == ["3", "flag"]
+    assert values["--max-calls"] == ["9", "environment"]
+    assert values["--max-tensors"] == ["64", "default"]
+
+
+def test_config_check_finds_what_is_out_of_bounds_and_what_is_misspelt() -> None:
+    assert lossd("config", "--check").exit_code == 0
+    assert (
+        "max_calls must be in [1, 4096], got 0"
+        in lossd("config", "--check", LOSSD_MAX_CALLS="0").output
+    )
+    assert "LOSSD_THREAD" in lossd("config", "--check", LOSSD_THREAD="2").output
+    assert lossd("config", "--check", LOSSD_THREAD="2").exit_code == 1
+
+
+def test_doctor_is_content_with_this_machine() -> None:
+    done = lossd("doctor", "--backend", "numpy", "--max-inflight-bytes", "1000000", COLUMNS="200")
+
+    assert done.exit_code == 0, done.output
+    assert "worked examples right" in done.output
+
+
+def test_doctor_fails_where_requests_do_not_fit_the_memory() -> None:
+    done = lossd("doctor", "--backend", "numpy", "--max-inflight-bytes", str(1 << 50))
+
+    assert done.exit_code == 1
+    assert "wrong" in done.output
+
+
+def test_doctor_finds_a_loss_that_computes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace  # noqa: PLC0415
+
+    from lossd import selftest  # noqa: PLC0415
+
+    huber = LOSSES["huber"]
+    wrong = replace(huber, body=LOSSES["absolute_error"].body, parameters=())
+    monkeypatch.setattr(selftest, "LOSSES", {**LOSSES, "huber": wrong})
+    done = lossd("doctor", "--backend", "numpy", COLUMNS="200")
+
+    assert done.exit_code == 1
+    assert "huber in float32" in done.output
+
+
+def test_losses_lists_every_loss() -> None:
+    output = lossd("losses", COLUMNS="200").output
+
+    assert all(loss.message in output for loss in LOSSES.values())
+
+
+def test_without_arguments_it_shows_its_commands() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lossd", "--help"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+
+    for name in ("compute", "config", "demo", "doctor", "healthcheck", "losses", "serve"):
+        assert f"  {name} " in done.stdout
