@@ -19,7 +19,7 @@ from tests.kernels.cases import Variant, make_case
 pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
 
 ROOT = Path(__file__).parents[2]
-GPULAB = Path(os.environ.get("LOSSD_GPULAB") or ROOT.parent / "shared" / "gpulab")
+GPULAB = Path(os.environ.get("GPULAB") or ROOT.parent / "shared" / "gpulab")
 # One kernel with every kind of reduction in it, at a length of several warps and odd rows.
 SAMPLE = "cross_entropy-1-parameters-float32"
 
