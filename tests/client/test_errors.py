@@ -44,7 +44,7 @@ def test_every_status_code_has_its_class(code: Any) -> None:
     assert type(error) is EXPECTED.get(code, client.ServerError)
     assert error.code == code.name
     assert str(error) == error.message == "delta must be in (0, inf), got -1"
-    assert (error.reason, error.field, error.metadata, error.retry_after) == ("", "", {}, None)
+    assert (error.reason, error.field, error.metadata, error.retry_delay) == ("", "", {}, None)
 
 
 def test_details_become_attributes(status_bytes: Any, info: Any) -> None:
@@ -58,7 +58,7 @@ def test_details_become_attributes(status_bytes: Any, info: Any) -> None:
     assert error.reason == "OUT_OF_BOUNDS"
     assert error.metadata == {"limit": "3"}
     assert error.field == "loss.huber.delta"
-    assert error.retry_after == 1.5
+    assert error.retry_delay == 1.5
 
 
 def test_an_unknown_loss_is_told_from_an_unknown_method(status_bytes: Any, info: Any) -> None:
@@ -95,7 +95,7 @@ def test_errors_are_also_the_builtin_ones_that_people_catch() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_errors_survive_pickling(kind: Any) -> None:
-    error = kind("no", code="X", reason="R", metadata={"a": "b"}, field="f", retry_after=2.0)
+    error = kind("no", code="X", reason="R", metadata={"a": "b"}, field="f", retry_delay=2.0)
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
     assert type(copy) is kind
     assert vars(copy) == vars(error)

@@ -82,14 +82,14 @@ def test_nothing_else_is_repeated(kind: Any) -> None:
 
 def test_the_time_that_the_server_gives_is_waited_for_exactly() -> None:
     clock = Clock()
-    busy = client.OverloadedError("busy", retry_after=3.5)
+    busy = client.OverloadedError("busy", retry_delay=3.5)
     retrier(clock).call(Failing(busy), 30)
     assert clock.slept == [3.5]
     assert repeatable(busy)
 
 
 def test_a_negative_time_is_no_wait() -> None:
-    busy = client.OverloadedError("busy", retry_after=-1.0)
+    busy = client.OverloadedError("busy", retry_delay=-1.0)
     assert RetryPolicy().delay(busy, 1, 0.5) == 0.0
 
 
@@ -101,7 +101,7 @@ def test_attempts_share_one_deadline() -> None:
 
 def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
     clock = Clock()
-    busy = client.OverloadedError("busy", retry_after=5.0)
+    busy = client.OverloadedError("busy", retry_delay=5.0)
     with pytest.raises(client.OverloadedError):
         retrier(clock).call(Failing(busy), 5)
     assert clock.slept == []

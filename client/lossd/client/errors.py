@@ -38,7 +38,7 @@ class LossdError(Exception):
         reason: The server's reason in UPPER_SNAKE; empty where it gave none.
         metadata: What the server says beside the reason, for example a limit.
         field: The part of the request at fault; empty where none is named.
-        retry_after: Seconds after which the server wants to be asked again; None if it did not say.
+        retry_delay: Seconds after which the server wants to be asked again; None if it did not say.
     """
 
     code = "UNKNOWN"
@@ -51,7 +51,7 @@ class LossdError(Exception):
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         field: str = "",
-        retry_after: float | None = None,
+        retry_delay: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -59,7 +59,7 @@ class LossdError(Exception):
         self.reason = reason
         self.metadata = dict(metadata or {})
         self.field = field
-        self.retry_after = retry_after
+        self.retry_delay = retry_delay
 
 
 class InvalidRequestError(LossdError, ValueError):
@@ -130,7 +130,7 @@ def from_rpc_error(error: grpc.RpcError) -> LossdError:
         reason=info.reason,
         metadata=info.metadata,
         field=violations[0].field if violations else "",
-        retry_after=_seconds(retry.retry_delay) if retry.HasField("retry_delay") else None,
+        retry_delay=_seconds(retry.retry_delay) if retry.HasField("retry_delay") else None,
     )
 
 

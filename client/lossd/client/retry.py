@@ -42,15 +42,15 @@ class RetryPolicy:
         """
         if attempt >= self.attempts or not repeatable(error):
             return None
-        if error.retry_after is not None:
-            return max(error.retry_after, 0.0)
+        if error.retry_delay is not None:
+            return max(error.retry_delay, 0.0)
         return chance * min(self.longest_delay, self.first_delay * 2.0 ** (attempt - 1))
 
 
 def repeatable(error: LossdError) -> bool:
     """Whether the reason of the failure may pass: nobody there, or no room with a time given."""
     if isinstance(error, OverloadedError):
-        return error.retry_after is not None  # else the request may be too large for ever
+        return error.retry_delay is not None  # else the request may be too large for ever
     return isinstance(error, UnavailableError)
 
 
