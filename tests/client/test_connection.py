@@ -9,10 +9,14 @@ import grpc
 import pytest
 
 from lossd import client, v1
+from lossd.client.call import GET_SERVER_INFO, Call
 from lossd.client.connection import Connection
 from lossd.client.options import channel_options
 
-CALL = ("GetServerInfo", v1.GetServerInfoRequest(), v1.GetServerInfoResponse)
+
+def version(connection: Connection) -> str:
+    call = Call.begin(5, None)
+    return connection.call(GET_SERVER_INFO, v1.GetServerInfoRequest(), call).version
 
 
 def test_threads_share_one_channel() -> None:
@@ -34,20 +38,20 @@ def test_closing_may_be_repeated_and_then_nothing_is_sent() -> None:
     connection.close()
     connection.close()
     with pytest.raises(client.InvalidRequestError, match=r"^client must be open"):
-        connection.call(*CALL, timeout=1)
+        version(connection)
 
 
 def test_a_channel_that_was_passed_in_stays_open(serve: Any) -> None:
     with grpc.insecure_channel(serve().address, channel_options()) as channel:
         Connection("unused", channel).close()
-        assert Connection("unused", channel).call(*CALL, timeout=5).version == "1.2.3"
+        assert version(Connection("unused", channel)) == "1.2.3"
 
 
 def test_a_channel_that_someone_else_closed_is_a_closed_client(serve: Any) -> None:
     channel = grpc.insecure_channel(serve().address, channel_options())
     channel.close()
     with pytest.raises(client.InvalidRequestError, match=r"^client must be open"):
-        Connection("unused", channel).call(*CALL, timeout=5)
+        version(Connection("unused", channel))
 
 
 FORKING = """

@@ -1,9 +1,11 @@
-"""The Python client of lossd: ``LossClient``, its results and its errors.
+"""The Python client of lossd: ``LossClient`` and ``AsyncLossClient``, results and errors.
 
 It imports the contract (``lossd.v1``, ``lossd.tensors``) and nothing of the server.
-Read ``sync`` next, then ``wire``, which turns arguments into messages.
+Read ``sync`` next, then ``wire``, which turns arguments into messages; ``aio`` awaits what ``sync``
+waits for.
 """
 
+from lossd.client.aio import AsyncLossClient
 from lossd.client.errors import (
     CancelledError,
     DeadlineExceededError,
@@ -18,6 +20,7 @@ from lossd.client.result import LossResult, ServerTiming
 from lossd.client.sync import LossClient
 
 __all__ = [
+    "AsyncLossClient",
     "CancelledError",
     "DeadlineExceededError",
     "InvalidRequestError",

@@ -4,6 +4,7 @@ It may import the contract and the errors; ``wire`` puts what it returns into re
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client.errors import InvalidRequestError
+from lossd.client.errors import InvalidRequestError, UnknownLossError
 
 reductions = MappingProxyType(
     {
@@ -35,6 +36,8 @@ nonfinite_policies = MappingProxyType(
         "error": v1.NONFINITE_POLICY_ERROR,
     }
 )
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
 def spec_of(loss: object) -> v1.LossSpec:
@@ -64,6 +67,17 @@ def loss_name(spec: v1.LossSpec) -> str:
     if name is None:
         raise _invalid("loss", "loss must be set, got an empty LossSpec")
     return name
+
+
+def names_of(loss: str, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns the names of the inputs of a loss.
+
+    Raises:
+        UnknownLossError: if it is not among the known ones.
+    """
+    if loss not in known:
+        raise UnknownLossError(f"loss must be one that the server knows, got {loss}")
+    return known[loss]
 
 
 def bind(
@@ -143,6 +157,19 @@ def checked_timeout(timeout: float) -> float:
     if seconds is None or not 0 < seconds < math.inf:
         raise _invalid("timeout", f"timeout must be in (0, inf), got {timeout!r}")
     return seconds
+
+
+def checked_request_id(request_id: object) -> str:
+    """Returns the id, which goes into metadata and into logs.
+
+    Raises:
+        InvalidRequestError: unless it is 1 to 128 visible ASCII characters.
+    """
+    if isinstance(request_id, str) and _REQUEST_ID.fullmatch(request_id):
+        return request_id
+    raise _invalid(
+        "request_id", f"request_id must be 1 to 128 visible ASCII characters, got {request_id!r}"
+    )
 
 
 def _invalid(name: str, message: str) -> InvalidRequestError:

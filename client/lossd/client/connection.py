@@ -1,21 +1,27 @@
-"""The channel of one process, opened at first use, and calls on it.
+"""The channel of a client, opened at first use, and calls on it; for threads and for asyncio.
 
-Why one a process: a channel does not survive a fork, its threads stay behind. A data loader that
-forks workers after the client was used gets a new channel in each of them.
+Threads have one a process: a channel does not survive a fork, its threads stay behind. A data
+loader that forks workers after the client was used gets a new channel in each of them.
+asyncio has one an event loop, because a channel is bound to the loop that it was made in.
 """
 
+import asyncio
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 
-from lossd.client.errors import InvalidRequestError, from_rpc_error
-from lossd.client.options import SERVICE, channel_options
-from lossd.client.retry import Retrier
-
-Answer = TypeVar("Answer", bound=Message)
+from lossd.client.call import Answer, Call, Method
+from lossd.client.errors import (
+    CancelledError,
+    InvalidRequestError,
+    closed_error,
+    from_rpc_error,
+)
+from lossd.client.options import channel_options
+from lossd.client.retry import AsyncRetrier, Retrier
 
 
 class Connection:
@@ -37,7 +43,7 @@ class Connection:
         """
         with self._lock:
             if self._closed:
-                raise _closed_error()
+                raise closed_error()
             if self._channel is None:
                 self._channel = grpc.insecure_channel(self._target, channel_options())
             return self._channel
@@ -49,28 +55,92 @@ class Connection:
             if self._owned and self._channel is not None:
                 self._channel.close()
 
-    def call(self, method: str, request: Message, answer: type[Answer], timeout: float) -> Answer:
+    def call(self, method: Method[Answer], request: Message, call: Call) -> Answer:
         """Returns the answer of a method, after retries where they help.
 
         Raises:
             LossdError: what the last attempt failed with.
         """
-        invoke: Callable[..., Answer] = self.channel().unary_unary(
-            f"/{SERVICE}/{method}",
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=answer.FromString,
-        )
-        return self._retrier.call(lambda left: _attempt(invoke, request, left), timeout)
+        invoke: Callable[..., Answer] = _invoker(self.channel(), method, request)
+
+        def attempt(left: float) -> Answer:
+            try:
+                return invoke(request, timeout=left, metadata=call.metadata)
+            except grpc.RpcError as error:
+                raise from_rpc_error(error) from error
+            except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
+                raise closed_error() from error
+
+        return self._retrier.call(attempt, call.left())
 
 
-def _attempt(invoke: Callable[..., Answer], request: Message, timeout: float) -> Answer:
-    try:
-        return invoke(request, timeout=timeout)
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
-    except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
-        raise _closed_error() from error
+class AsyncConnection:
+    """A channel of asyncio, for the event loop that it is first used in."""
+
+    def __init__(self, target: str, channel: grpc.aio.Channel | None) -> None:
+        self._target = target
+        self._channel = channel
+        self._owned = channel is None
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._retrier = AsyncRetrier()
+
+    def channel(self) -> grpc.aio.Channel:
+        """Returns the channel.
+
+        Raises:
+            InvalidRequestError: if the connection was closed, or is used in another event loop.
+        """
+        if self._closed:
+            raise closed_error()
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise InvalidRequestError("client must stay in one event loop, got a second one")
+        self._loop = loop
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self._target, channel_options())
+        return self._channel
+
+    async def close(self) -> None:
+        """Closes the channel; calls under way end as cancelled."""
+        self._closed = True
+        if self._owned and self._channel is not None:
+            await self._channel.close()
+
+    async def call(self, method: Method[Answer], request: Message, call: Call) -> Answer:
+        """Returns the answer of a method, after retries where they help.
+
+        Raises:
+            LossdError: what the last attempt failed with.
+            asyncio.CancelledError: if the task is cancelled; the server is told.
+        """
+        invoke: Callable[..., Awaitable[Answer]] = _invoker(self.channel(), method, request)
+
+        async def attempt(left: float) -> Answer:
+            try:
+                return await invoke(request, timeout=left, metadata=call.metadata)
+            except grpc.RpcError as error:
+                raise from_rpc_error(error) from error
+            except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
+                raise closed_error() from error
+            except asyncio.CancelledError as error:
+                if _is_cancelled(asyncio.current_task()):
+                    raise
+                raise CancelledError("call must be waited for, got a closed channel") from error
+
+        return await self._retrier.call(attempt, call.left())
 
 
-def _closed_error() -> InvalidRequestError:
-    return InvalidRequestError("client must be open, got a closed one")
+def _invoker(
+    channel: grpc.Channel | grpc.aio.Channel, method: Method[Answer], request: Message
+) -> Callable[..., Any]:
+    return channel.unary_unary(
+        method.path,
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=method.answer.FromString,
+    )
+
+
+def _is_cancelled(task: asyncio.Task[object] | None) -> bool:
+    """Whether someone cancelled the task, rather than closed the channel that it waits for."""
+    return task is None or task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions, and the one function that makes them from a failed call.
+"""What can go wrong, as exceptions, and what makes them from a failed call.
 
     LossdError
     ├─ InvalidRequestError    the caller can fix it; also a ValueError
@@ -39,6 +39,7 @@ class LossdError(Exception):
         metadata: What the server says beside the reason, for example a limit.
         field: The part of the request at fault; empty where none is named.
         retry_delay: Seconds after which the server wants to be asked again; None if it did not say.
+        request_id: The id of the call, which the server's log has too; empty outside of a call.
     """
 
     code = "UNKNOWN"
@@ -52,6 +53,7 @@ class LossdError(Exception):
         metadata: Mapping[str, str] | None = None,
         field: str = "",
         retry_delay: float | None = None,
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -60,6 +62,7 @@ class LossdError(Exception):
         self.metadata = dict(metadata or {})
         self.field = field
         self.retry_delay = retry_delay
+        self.request_id = request_id
 
 
 class InvalidRequestError(LossdError, ValueError):
@@ -131,6 +134,18 @@ def from_rpc_error(error: grpc.RpcError) -> LossdError:
         metadata=info.metadata,
         field=violations[0].field if violations else "",
         retry_delay=_seconds(retry.retry_delay) if retry.HasField("retry_delay") else None,
+    )
+
+
+def closed_error() -> InvalidRequestError:
+    """Returns the exception for a call on a client that was closed."""
+    return InvalidRequestError("client must be open, got a closed one")
+
+
+def not_ready_error(seconds: float) -> DeadlineExceededError:
+    """Returns the exception for a server that was waited for in vain."""
+    return DeadlineExceededError(
+        f"server must be ready within {seconds:g} s, got no healthy connection"
     )
 
 

@@ -5,10 +5,11 @@ Why not gRPC's own retry: it is silently off for messages above 256 KiB, which b
 Clock, sleep and chance are passed in; nothing here knows gRPC.
 """
 
+import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -55,7 +56,7 @@ def repeatable(error: LossdError) -> bool:
 
 
 class RetryBudget:
-    """Tokens that retries of all threads share, so that they cannot multiply an outage.
+    """Tokens that the retries of all calls share, so that they cannot multiply an outage.
 
     As in gRFC A6: a failure costs a token, a success gives a tenth back, and calls are repeated
     only while more than half of the tokens are left.
@@ -79,15 +80,36 @@ class RetryBudget:
             self._tokens = min(self._tokens + self._gain, self._most)
 
 
-@dataclass(frozen=True, slots=True)
-class Retrier:
-    """Makes calls, and repeats them under a policy and a budget. May be shared by threads."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """Decides whether a call is made again, and when. May be shared by threads and by tasks."""
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     budget: RetryBudget = field(default_factory=RetryBudget)
     clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
+
+    def delay(self, error: LossdError, attempt: int, deadline: float) -> float | None:
+        """Returns the seconds to wait before the next attempt; None if there is to be none.
+
+        Args:
+            error: What the attempt failed with.
+            attempt: Its number, from 1.
+            deadline: When the call has to end, on the clock.
+        """
+        if not repeatable(error) or not self.budget.failed():
+            return None
+        delay = self.policy.delay(error, attempt, self.chance())
+        if delay is None or self.clock() + delay >= deadline:
+            return None  # the error at hand says more than a deadline that passed while waiting
+        return delay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrier(Retries):
+    """Makes calls again, and sleeps in between."""
+
+    sleep: Callable[[float], None] = time.sleep
 
     def call(self, attempt: Callable[[float], Answer], timeout: float) -> Answer:
         """Returns what an attempt returns, and the last error if none succeeds.
@@ -105,7 +127,7 @@ class Retrier:
             try:
                 answer = attempt(deadline - self.clock())
             except LossdError as error:
-                delay = self._delay(error, number, deadline)
+                delay = self.delay(error, number, deadline)
                 if delay is None:
                     raise
             else:
@@ -114,10 +136,30 @@ class Retrier:
             self.sleep(delay)
             number += 1
 
-    def _delay(self, error: LossdError, number: int, deadline: float) -> float | None:
-        if not repeatable(error) or not self.budget.failed():
-            return None
-        delay = self.policy.delay(error, number, self.chance())
-        if delay is None or self.clock() + delay >= deadline:
-            return None  # the error at hand says more than a deadline that passed while waiting
-        return delay
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsyncRetrier(Retries):
+    """Makes calls again, and lets other tasks run in between."""
+
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def call(self, attempt: Callable[[float], Awaitable[Answer]], timeout: float) -> Answer:
+        """Returns what an attempt returns, as ``Retrier.call`` does.
+
+        Raises:
+            LossdError: what the last attempt failed with.
+        """
+        deadline = self.clock() + timeout
+        number = 1
+        while True:
+            try:
+                answer = await attempt(deadline - self.clock())
+            except LossdError as error:
+                delay = self.delay(error, number, deadline)
+                if delay is None:
+                    raise
+            else:
+                self.budget.succeeded()
+                return answer
+            await self.sleep(delay)
+            number += 1

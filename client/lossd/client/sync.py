@@ -4,7 +4,6 @@ What it sends and reads is made in ``wire``, how it connects in ``connection`` a
 """
 
 import os
-import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -14,8 +13,9 @@ from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import arguments, wire
+from lossd.client.call import COMPUTE_LOSS, GET_SERVER_INFO, LIST_LOSSES, Call
 from lossd.client.connection import Connection
-from lossd.client.errors import DeadlineExceededError, UnknownLossError
+from lossd.client.errors import not_ready_error
 from lossd.client.result import LossResult
 
 
@@ -84,6 +84,7 @@ class LossClient:
         empty: str = "zero",
         nonfinite: str = "propagate",
         timeout: float | None = None,
+        request_id: str | None = None,
         **named_inputs: Any,
     ) -> LossResult:
         """Computes the loss of one batch, the loss of each example, and the gradients.
@@ -110,6 +111,8 @@ class LossClient:
             nonfinite: What to do with examples whose loss or gradient is not finite: "propagate"
                 them, "zero" them, or raise an "error".
             timeout: Seconds that the call may take, retries included; None for the client's.
+            request_id: What the server's log and a raised error call this request, 1 to 128
+                visible ASCII characters; retries share it. None for a fresh one.
             **named_inputs: Inputs by name.
 
         Returns:
@@ -124,58 +127,55 @@ class LossClient:
             CancelledError: if the client is closed meanwhile.
             ServerError: if the server fails.
         """
-        seconds = self._seconds(timeout)
-        deadline = time.monotonic() + seconds
-        spec = arguments.spec_of(loss)
-        if inputs:
-            names = self._names(arguments.loss_name(spec), seconds)
-            named_inputs = arguments.bind(names, inputs, named_inputs)
-        request = wire.build_request(
-            spec,
-            named_inputs,
-            weights=weights,
-            mask=mask,
-            reduction=reduction,
-            gradients=gradients,
-            per_example=per_example,
-            cotangent=cotangent,
-            normalizer=normalizer,
-            empty=empty,
-            nonfinite=nonfinite,
-        )
-        response = self._connection().call(
-            "ComputeLoss", request, v1.ComputeLossResponse, deadline - time.monotonic()
-        )
-        return wire.read_response(response)
+        with self._begin(timeout, request_id) as call:
+            spec = arguments.spec_of(loss)
+            if inputs:
+                names = self._names(arguments.loss_name(spec), call)
+                named_inputs = arguments.bind(names, inputs, named_inputs)
+            request = wire.build_request(
+                spec,
+                named_inputs,
+                weights=weights,
+                mask=mask,
+                reduction=reduction,
+                gradients=gradients,
+                per_example=per_example,
+                cotangent=cotangent,
+                normalizer=normalizer,
+                empty=empty,
+                nonfinite=nonfinite,
+            )
+            return wire.read_response(self._connection().call(COMPUTE_LOSS, request, call))
 
-    def list_losses(self, *, timeout: float | None = None) -> v1.ListLossesResponse:
+    def list_losses(
+        self, *, timeout: float | None = None, request_id: str | None = None
+    ) -> v1.ListLossesResponse:
         """Returns the losses that the server knows, with their inputs and parameters.
 
         Args:
             timeout: Seconds that the call may take; None for the client's.
+            request_id: As for ``compute``.
 
         Raises:
             LossdError: as ``compute``.
         """
-        return self._connection().call(
-            "ListLosses", v1.ListLossesRequest(), v1.ListLossesResponse, self._seconds(timeout)
-        )
+        with self._begin(timeout, request_id) as call:
+            return self._connection().call(LIST_LOSSES, v1.ListLossesRequest(), call)
 
-    def server_info(self, *, timeout: float | None = None) -> v1.GetServerInfoResponse:
+    def server_info(
+        self, *, timeout: float | None = None, request_id: str | None = None
+    ) -> v1.GetServerInfoResponse:
         """Returns the server's versions, backends and limits.
 
         Args:
             timeout: Seconds that the call may take; None for the client's.
+            request_id: As for ``compute``.
 
         Raises:
             LossdError: as ``compute``.
         """
-        return self._connection().call(
-            "GetServerInfo",
-            v1.GetServerInfoRequest(),
-            v1.GetServerInfoResponse,
-            self._seconds(timeout),
-        )
+        with self._begin(timeout, request_id) as call:
+            return self._connection().call(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)
 
     def wait_until_ready(self, timeout: float | None = None) -> None:
         """Returns as soon as a server that calls itself healthy is connected.
@@ -186,14 +186,12 @@ class LossClient:
         Raises:
             DeadlineExceededError: if there is none in time.
         """
-        seconds = self._seconds(timeout)
+        seconds = arguments.checked_timeout(self._timeout if timeout is None else timeout)
         ready = grpc.channel_ready_future(self._connection().channel())
         try:
             ready.result(seconds)
         except grpc.FutureTimeoutError as error:
-            raise DeadlineExceededError(
-                f"server must be ready within {seconds:g} s, got no healthy connection"
-            ) from error
+            raise not_ready_error(seconds) from error
         finally:
             ready.cancel()  # else it would watch the channel for ever
 
@@ -204,16 +202,12 @@ class LossClient:
             process, Connection(self._target, self._given)
         )
 
-    def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else arguments.checked_timeout(timeout)
+    def _begin(self, timeout: float | None, request_id: str | None) -> Call:
+        return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
-    def _names(self, loss: str, timeout: float) -> tuple[str, ...]:
+    def _names(self, loss: str, call: Call) -> tuple[str, ...]:
         """The inputs of a loss in order; threads that start together may each ask, and agree."""
         if loss not in self._input_names:
-            losses = self.list_losses(timeout=timeout).losses
-            self._input_names = {
-                known.name: tuple(described.name for described in known.inputs) for known in losses
-            }
-        if loss not in self._input_names:
-            raise UnknownLossError(f"loss must be one that the server knows, got {loss}")
-        return self._input_names[loss]
+            response = self._connection().call(LIST_LOSSES, v1.ListLossesRequest(), call)
+            self._input_names = wire.read_input_names(response)
+        return arguments.names_of(loss, self._input_names)

@@ -86,6 +86,13 @@ def read_response(response: v1.ComputeLossResponse) -> LossResult:
         raise ServerError(f"response must hold valid tensors, got one where {error}") from error
 
 
+def read_input_names(response: v1.ListLossesResponse) -> dict[str, tuple[str, ...]]:
+    """Returns the names of the inputs of each loss, in the order that it declares."""
+    return {
+        loss.name: tuple(described.name for described in loss.inputs) for loss in response.losses
+    }
+
+
 def status_name(number: int) -> str:
     """Returns the name of a status, for example ``"NONFINITE"``; of a newer one its number."""
     value = v1.Status.DESCRIPTOR.values_by_number.get(number)

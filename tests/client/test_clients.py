@@ -10,7 +10,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 
 from lossd import client, tensors, v1
-from lossd.client import LossClient
 
 INPUTS: dict[str, Any] = {
     "predictions": np.array([1, 2], np.float32),
@@ -18,18 +17,18 @@ INPUTS: dict[str, Any] = {
 }
 
 
-def test_inputs_by_name_need_one_call_only(serve: Any) -> None:
+def test_inputs_by_name_need_one_call_only(serve: Any, connect: Any) -> None:
     server = serve()
-    with LossClient(server.address) as loss_client:
+    with connect(server.address) as loss_client:
         result = loss_client.compute(v1.Huber(delta=2), **INPUTS)
     assert result.loss == 1.5
     assert server.calls("ListLosses") == 0
     assert server.seen["ComputeLoss"][0].loss.huber.delta == 2
 
 
-def test_positional_inputs_take_names_that_are_learnt_once(serve: Any) -> None:
+def test_positional_inputs_take_names_that_are_learnt_once(serve: Any, connect: Any) -> None:
     server = serve()
-    with LossClient(server.address) as loss_client:
+    with connect(server.address) as loss_client:
         for _ in range(3):
             loss_client.compute(v1.Huber(), INPUTS["predictions"], targets=INPUTS["targets"])
     assert server.calls("ListLosses") == 1
@@ -37,9 +36,11 @@ def test_positional_inputs_take_names_that_are_learnt_once(serve: Any) -> None:
         assert [named.name for named in request.inputs] == ["predictions", "targets"]
 
 
-def test_wrong_positional_inputs_are_refused_without_a_computation(serve: Any) -> None:
+def test_wrong_positional_inputs_are_refused_without_a_computation(
+    serve: Any, connect: Any
+) -> None:
     server = serve()
-    with LossClient(server.address) as loss_client:
+    with connect(server.address) as loss_client:
         with pytest.raises(client.InvalidRequestError, match="at most 2"):
             loss_client.compute(v1.Huber(), 1.0, 2.0, 3.0)
         with pytest.raises(client.InvalidRequestError, match="predictions must be given once"):
@@ -47,16 +48,18 @@ def test_wrong_positional_inputs_are_refused_without_a_computation(serve: Any) -
     assert server.calls("ComputeLoss") == 0
 
 
-def test_positional_inputs_of_a_loss_that_the_server_does_not_list(serve: Any) -> None:
+def test_positional_inputs_of_a_loss_that_the_server_does_not_list(
+    serve: Any, connect: Any
+) -> None:
     with (
-        LossClient(serve().address) as loss_client,
+        connect(serve().address) as loss_client,
         pytest.raises(client.UnknownLossError, match=r"got squared_error"),
     ):
         loss_client.compute(v1.SquaredError(), 1.0, 2.0)
 
 
-def test_what_the_caller_can_see_wrong_is_refused_without_a_server() -> None:
-    with LossClient("127.0.0.1:9") as loss_client:
+def test_what_the_caller_can_see_wrong_is_refused_without_a_server(connect: Any) -> None:
+    with connect("127.0.0.1:9") as loss_client:
         with pytest.raises(client.InvalidRequestError, match=r"^reduction must be one of"):
             loss_client.compute(v1.Huber(), reduction="average", **INPUTS)
         with pytest.raises(client.InvalidRequestError, match=r"^gradients must be a list"):
@@ -64,41 +67,45 @@ def test_what_the_caller_can_see_wrong_is_refused_without_a_server() -> None:
         with pytest.raises(client.InvalidRequestError, match=r"^timeout must be"):
             loss_client.compute(v1.Huber(), timeout=0, **INPUTS)
     with pytest.raises(client.InvalidRequestError, match=r"^timeout must be"):
-        LossClient(timeout=-1)
+        connect(timeout=-1)
 
 
-def test_the_other_methods_return_what_the_server_says(serve: Any) -> None:
-    with LossClient(serve().address) as loss_client:
+def test_the_other_methods_return_what_the_server_says(serve: Any, connect: Any) -> None:
+    with connect(serve().address) as loss_client:
         assert loss_client.server_info().version == "1.2.3"
         assert [loss.name for loss in loss_client.list_losses().losses] == ["huber"]
 
 
-def test_a_unix_socket_is_a_target(serve: Any, tmp_path: Any) -> None:
+def test_a_unix_socket_is_a_target(serve: Any, tmp_path: Any, connect: Any) -> None:
     server = serve(f"unix:{tmp_path}/lossd.sock")
-    with LossClient(server.address) as loss_client:
+    with connect(server.address) as loss_client:
         loss_client.wait_until_ready(5)
         assert loss_client.compute(v1.Huber(), **INPUTS).loss == 1.5
 
 
-def test_a_dns_name_is_a_target(serve: Any) -> None:
-    with LossClient(f"dns:///localhost:{serve().port}") as loss_client:
+def test_a_dns_name_is_a_target(serve: Any, connect: Any) -> None:
+    with connect(f"dns:///localhost:{serve().port}") as loss_client:
         assert loss_client.server_info().version == "1.2.3"
 
 
-def test_a_channel_that_was_passed_in_is_used_and_left_open(serve: Any) -> None:
-    with grpc.insecure_channel(serve().address) as channel:
+def test_a_channel_that_was_passed_in_is_used_and_left_open(
+    serve: Any, flavour: Any, connect: Any
+) -> None:
+    with flavour.channel(serve().address) as channel:
         for _ in range(2):
-            with LossClient(channel=channel) as loss_client:
+            with connect(channel=channel) as loss_client:
                 assert loss_client.server_info().version == "1.2.3"
 
 
-def test_errors_carry_reason_and_field_and_their_cause(serve: Any, refuse: Any, info: Any) -> None:
+def test_errors_carry_reason_and_field_and_their_cause(
+    serve: Any, refuse: Any, info: Any, connect: Any
+) -> None:
     violation = error_details_pb2.BadRequest.FieldViolation(field="loss.huber.delta")
     bad = error_details_pb2.BadRequest(field_violations=[violation])
     handler = refuse("INVALID_ARGUMENT", "delta must be > 0, got -1", info("BOUNDS"), bad)
     server = serve(ComputeLoss=handler)
     with (
-        LossClient(server.address) as loss_client,
+        connect(server.address) as loss_client,
         pytest.raises(client.InvalidRequestError, match=r"^delta must be > 0, got -1$") as caught,
     ):
         loss_client.compute(v1.Huber(delta=-1), **INPUTS)
@@ -108,30 +115,30 @@ def test_errors_carry_reason_and_field_and_their_cause(serve: Any, refuse: Any, 
 
 
 def test_a_large_request_is_repeated_while_the_server_is_unavailable(
-    serve: Any, refuse: Any
+    serve: Any, refuse: Any, connect: Any
 ) -> None:
     server = serve(ComputeLoss=refuse("UNAVAILABLE", times=2))
     large = np.arange(2**18, dtype=np.float32)  # 1 MiB, where gRPC's own retry would be off
-    with LossClient(server.address) as loss_client:
+    with connect(server.address) as loss_client:
         assert loss_client.compute(v1.Huber(), predictions=large, targets=large).loss == 1.5
     assert server.calls("ComputeLoss") == 3
     last = server.seen["ComputeLoss"][-1]
     np.testing.assert_array_equal(tensors.read(last.inputs[0].tensors[0]), large)
 
 
-def test_an_outage_is_met_with_few_retries(serve: Any, refuse: Any) -> None:
+def test_an_outage_is_met_with_few_retries(serve: Any, refuse: Any, connect: Any) -> None:
     server = serve(ComputeLoss=refuse("UNAVAILABLE"))
-    with LossClient(server.address) as loss_client:
+    with connect(server.address) as loss_client:
         for _ in range(10):
             with pytest.raises(client.UnavailableError):
                 loss_client.compute(v1.Huber(), **INPUTS)
     assert server.calls("ComputeLoss") == 13  # 4 for the first call, then 1 each
 
 
-def test_retries_end_with_the_deadline(serve: Any, refuse: Any) -> None:
+def test_retries_end_with_the_deadline(serve: Any, refuse: Any, connect: Any) -> None:
     retry = error_details_pb2.RetryInfo(retry_delay=Duration(nanos=200_000_000))
     server = serve(ComputeLoss=refuse("UNAVAILABLE", "no", retry))
-    with LossClient(server.address) as loss_client:
+    with connect(server.address) as loss_client:
         loss_client.wait_until_ready(5)
         begin = time.monotonic()
         with pytest.raises(client.UnavailableError):
@@ -140,37 +147,39 @@ def test_retries_end_with_the_deadline(serve: Any, refuse: Any) -> None:
     assert server.calls("ComputeLoss") == 2
 
 
-def test_a_slow_server_is_not_waited_for_beyond_the_deadline(serve: Any) -> None:
+def test_a_slow_server_is_not_waited_for_beyond_the_deadline(serve: Any, connect: Any) -> None:
     done = threading.Event()
 
     def hang(_request: Any, _context: Any) -> Any:
         done.wait(5)
         return v1.ComputeLossResponse()
 
-    with LossClient(serve(ComputeLoss=hang).address) as loss_client:
+    with connect(serve(ComputeLoss=hang).address) as loss_client:
         with pytest.raises(client.DeadlineExceededError):
             loss_client.compute(v1.Huber(), timeout=0.2, **INPUTS)
         done.set()
 
 
-def test_a_busy_server_is_asked_again_when_it_said(serve: Any, refuse: Any) -> None:
+def test_a_busy_server_is_asked_again_when_it_said(serve: Any, refuse: Any, connect: Any) -> None:
     retry = error_details_pb2.RetryInfo(retry_delay=Duration(nanos=150_000_000))
     server = serve(ComputeLoss=refuse("RESOURCE_EXHAUSTED", "busy", retry, times=1))
-    with LossClient(server.address) as loss_client:
+    with connect(server.address) as loss_client:
         loss_client.wait_until_ready(5)
         begin = time.monotonic()
         assert loss_client.compute(v1.Huber(), **INPUTS).loss == 1.5
     assert time.monotonic() - begin >= 0.15
 
 
-def test_a_busy_server_that_said_nothing_is_not_asked_again(serve: Any, refuse: Any) -> None:
+def test_a_busy_server_that_said_nothing_is_not_asked_again(
+    serve: Any, refuse: Any, connect: Any
+) -> None:
     server = serve(ComputeLoss=refuse("RESOURCE_EXHAUSTED", "too large"))
-    with LossClient(server.address) as loss_client, pytest.raises(client.OverloadedError):
+    with connect(server.address) as loss_client, pytest.raises(client.OverloadedError):
         loss_client.compute(v1.Huber(), **INPUTS)
     assert server.calls("ComputeLoss") == 1
 
 
-def test_responses_beyond_the_usual_limit_arrive(serve: Any) -> None:
+def test_responses_beyond_the_usual_limit_arrive(serve: Any, connect: Any) -> None:
     values = np.arange(2**21, dtype=np.float32)  # 8 MiB; gRPC's own limit is 4
 
     def answer(_request: Any, _context: Any) -> Any:
@@ -178,20 +187,20 @@ def test_responses_beyond_the_usual_limit_arrive(serve: Any) -> None:
         tensors.fill(response.per_example, values)
         return response
 
-    with LossClient(serve(ComputeLoss=answer).address) as loss_client:
+    with connect(serve(ComputeLoss=answer).address) as loss_client:
         result = loss_client.compute(v1.Huber(), **INPUTS)
     np.testing.assert_array_equal(result.per_example, values)
 
 
-def test_two_addresses_are_both_used(serve: Any) -> None:
+def test_two_addresses_are_both_used(serve: Any, connect: Any) -> None:
     servers = [serve(), serve()]
-    with LossClient(joined(servers)) as loss_client:
+    with connect(joined(servers)) as loss_client:
         wait_for(lambda: loss_client.server_info().version and all_called(servers))
 
 
-def test_an_address_that_does_not_serve_is_avoided(serve: Any) -> None:
+def test_an_address_that_does_not_serve_is_avoided(serve: Any, connect: Any) -> None:
     healthy, draining = servers = [serve(), serve()]
-    with LossClient(joined(servers)) as loss_client:
+    with connect(joined(servers)) as loss_client:
         wait_for(lambda: loss_client.server_info().version and all_called(servers))
         draining.set_serving(serving=False)
         wait_for(lambda: unused_for(draining, loss_client, calls=6))
@@ -203,17 +212,19 @@ def test_an_address_that_does_not_serve_is_avoided(serve: Any) -> None:
         )
 
 
-def test_nobody_being_ready_is_told_in_time(serve: Any) -> None:
+def test_nobody_being_ready_is_told_in_time(serve: Any, connect: Any) -> None:
     server = serve()
     server.set_serving(serving=False)
-    with LossClient(server.address) as loss_client:
+    with connect(server.address) as loss_client:
         with pytest.raises(client.DeadlineExceededError, match=r"ready within"):
             loss_client.wait_until_ready(0.1)
         server.set_serving(serving=True)
         loss_client.wait_until_ready(5)
 
 
-def test_a_closed_client_refuses_and_closing_cancels_what_is_under_way(serve: Any) -> None:
+def test_a_closed_client_refuses_and_closing_cancels_what_is_under_way(
+    serve: Any, connect: Any
+) -> None:
     entered, done = threading.Event(), threading.Event()
 
     def hang(_request: Any, _context: Any) -> Any:
@@ -221,7 +232,7 @@ def test_a_closed_client_refuses_and_closing_cancels_what_is_under_way(serve: An
         done.wait(5)
         return v1.ComputeLossResponse()
 
-    loss_client = LossClient(serve(ComputeLoss=hang).address)
+    loss_client = connect(serve(ComputeLoss=hang).address)
     with ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(loss_client.compute, v1.Huber(), **INPUTS)
         assert entered.wait(5)
@@ -233,13 +244,13 @@ def test_a_closed_client_refuses_and_closing_cancels_what_is_under_way(serve: An
         loss_client.compute(v1.Huber(), **INPUTS)
 
 
-def test_many_threads_share_a_client(serve: Any) -> None:
+def test_many_threads_share_a_client(serve: Any, connect: Any) -> None:
     def echo(request: Any, _context: Any) -> Any:
         response = v1.ComputeLossResponse()
         response.per_example.CopyFrom(request.inputs[0].tensors[0])
         return response
 
-    with LossClient(serve(ComputeLoss=echo).address) as loss_client:
+    with connect(serve(ComputeLoss=echo).address) as loss_client:
 
         def compute(number: Any) -> Any:
             values = np.full(5, number, np.float32)

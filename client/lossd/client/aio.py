@@ -1,0 +1,158 @@
+"""``AsyncLossClient``: the client that awaits its answers.
+
+What it sends and reads is made in ``wire``, how it connects in ``connection`` and ``options``.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from google.protobuf.message import Message
+
+from lossd import v1
+from lossd.client import arguments, wire
+from lossd.client.call import COMPUTE_LOSS, GET_SERVER_INFO, LIST_LOSSES, Call
+from lossd.client.connection import AsyncConnection
+from lossd.client.errors import not_ready_error
+from lossd.client.result import LossResult
+
+
+class AsyncLossClient:
+    """Computes losses on a lossd server, for asyncio.
+
+        async with AsyncLossClient("localhost:50051") as client:
+            result = await client.compute(Huber(), predictions=predictions, targets=targets)
+
+    Its methods, results and errors are those of ``LossClient``. It may be shared by tasks. It
+    connects at first use, and belongs to the event loop of that moment. A task that is cancelled
+    cancels its call, so that the server stops computing. Copying arrays into a request, and a reply
+    into arrays, happens in the event loop: about 0.1 s for 64 MiB.
+
+    Args:
+        target: As for ``LossClient``.
+        channel: A channel of ``grpc.aio`` to use instead of the target, for example one with TLS.
+            It stays open when the client is closed.
+        timeout: Seconds that a call may take, retries included, unless it says otherwise.
+
+    Raises:
+        InvalidRequestError: if the timeout is not in (0, inf).
+    """
+
+    def __init__(
+        self,
+        target: str = "localhost:50051",
+        *,
+        channel: grpc.aio.Channel | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        self._connection = AsyncConnection(target, channel)
+        self._timeout = arguments.checked_timeout(timeout)
+        self._input_names: Mapping[str, tuple[str, ...]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection; calls under way raise ``CancelledError``. May be repeated."""
+        await self._connection.close()
+
+    async def compute(
+        self,
+        loss: Message,
+        *inputs: Any,
+        weights: Any = None,
+        mask: Any = None,
+        reduction: str = "mean",
+        gradients: Iterable[str] | None = None,
+        per_example: bool = True,
+        cotangent: Any = None,
+        normalizer: float | None = None,
+        empty: str = "zero",
+        nonfinite: str = "propagate",
+        timeout: float | None = None,
+        request_id: str | None = None,
+        **named_inputs: Any,
+    ) -> LossResult:
+        """Computes what ``LossClient.compute`` does, from the same arguments.
+
+        Raises:
+            LossdError: as ``LossClient.compute``.
+            asyncio.CancelledError: if the task is cancelled meanwhile.
+        """
+        with self._begin(timeout, request_id) as call:
+            spec = arguments.spec_of(loss)
+            if inputs:
+                names = await self._names(arguments.loss_name(spec), call)
+                named_inputs = arguments.bind(names, inputs, named_inputs)
+            request = wire.build_request(
+                spec,
+                named_inputs,
+                weights=weights,
+                mask=mask,
+                reduction=reduction,
+                gradients=gradients,
+                per_example=per_example,
+                cotangent=cotangent,
+                normalizer=normalizer,
+                empty=empty,
+                nonfinite=nonfinite,
+            )
+            return wire.read_response(await self._connection.call(COMPUTE_LOSS, request, call))
+
+    async def list_losses(
+        self, *, timeout: float | None = None, request_id: str | None = None
+    ) -> v1.ListLossesResponse:
+        """Returns the losses that the server knows, with their inputs and parameters.
+
+        Raises:
+            LossdError: as ``compute``.
+        """
+        with self._begin(timeout, request_id) as call:
+            return await self._connection.call(LIST_LOSSES, v1.ListLossesRequest(), call)
+
+    async def server_info(
+        self, *, timeout: float | None = None, request_id: str | None = None
+    ) -> v1.GetServerInfoResponse:
+        """Returns the server's versions, backends and limits.
+
+        Raises:
+            LossdError: as ``compute``.
+        """
+        with self._begin(timeout, request_id) as call:
+            return await self._connection.call(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)
+
+    async def wait_until_ready(self, timeout: float | None = None) -> None:
+        """Returns as soon as a server that calls itself healthy is connected.
+
+        Args:
+            timeout: Seconds to wait at most; None for the client's.
+
+        Raises:
+            DeadlineExceededError: if there is none in time.
+        """
+        seconds = arguments.checked_timeout(self._timeout if timeout is None else timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._connection.channel().channel_ready()
+        except TimeoutError as error:
+            raise not_ready_error(seconds) from error
+
+    def _begin(self, timeout: float | None, request_id: str | None) -> Call:
+        return Call.begin(self._timeout if timeout is None else timeout, request_id)
+
+    async def _names(self, loss: str, call: Call) -> tuple[str, ...]:
+        """The inputs of a loss in order; tasks that start together may each ask, and agree."""
+        if loss not in self._input_names:
+            response = await self._connection.call(LIST_LOSSES, v1.ListLossesRequest(), call)
+            self._input_names = wire.read_input_names(response)
+        return arguments.names_of(loss, self._input_names)

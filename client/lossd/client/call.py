@@ -1,0 +1,79 @@
+"""What all attempts of one call share, whoever waits for them: its id and its deadline.
+
+It may import the arguments, the errors and the options; nothing here does any input or output.
+"""
+
+import time
+import uuid
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from google.protobuf.message import Message
+
+from lossd import v1
+from lossd.client import arguments
+from lossd.client.errors import LossdError
+from lossd.client.options import SERVICE
+
+REQUEST_ID_KEY = "x-request-id"
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Answer]):
+    """A method of the service, and what it answers with."""
+
+    path: str
+    answer: type[Answer]
+
+
+COMPUTE_LOSS = Method(f"/{SERVICE}/ComputeLoss", v1.ComputeLossResponse)
+LIST_LOSSES = Method(f"/{SERVICE}/ListLosses", v1.ListLossesResponse)
+GET_SERVER_INFO = Method(f"/{SERVICE}/GetServerInfo", v1.GetServerInfoResponse)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a user.  As a context, it puts its id on the errors that leave it.
+
+    Attributes:
+        request_id: The same for every attempt.
+        deadline: When it has to end, on the monotonic clock.
+    """
+
+    request_id: str
+    deadline: float
+
+    @classmethod
+    def begin(cls, timeout: float, request_id: str | None) -> Self:
+        """Starts a call; without an id it gets a fresh one.
+
+        Raises:
+            InvalidRequestError: if the timeout or the id breaks its rule.
+        """
+        seconds = arguments.checked_timeout(timeout)
+        known = uuid.uuid4().hex if request_id is None else arguments.checked_request_id(request_id)
+        return cls(known, time.monotonic() + seconds)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with each attempt."""
+        return ((REQUEST_ID_KEY, self.request_id),)
+
+    def left(self) -> float:
+        """Returns the seconds that are left; none are less than 0."""
+        return max(self.deadline - time.monotonic(), 0.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, LossdError):
+            error.request_id = self.request_id
