@@ -27,12 +27,13 @@ Handler = Callable[[Any, grpc.ServicerContext], Any]
 
 @dataclass(frozen=True)
 class ScriptedServer:
-    """Where a server listens, and the requests that it saw, by method."""
+    """Where a server listens, and the requests that it saw with their ids, by method."""
 
     address: str
     port: int
     health: health.HealthServicer
     seen: dict[str, list[Any]] = field(default_factory=dict)
+    ids: dict[str, list[Any]] = field(default_factory=dict)
 
     def calls(self, method: str) -> int:
         return len(self.seen.get(method, ()))
@@ -74,7 +75,7 @@ def serve() -> Any:
         scripted.set_serving(serving=True)
         health_pb2_grpc.add_HealthServicer_to_server(scripted.health, server)
         methods = {
-            name: _method(name, handlers.get(name, default), scripted.seen)
+            name: _method(name, handlers.get(name, default), scripted)
             for name, default in DEFAULTS.items()
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
@@ -87,9 +88,11 @@ def serve() -> Any:
         pool.shutdown()
 
 
-def _method(name: Any, handler: Any, seen: Any) -> Any:
+def _method(name: Any, handler: Any, scripted: ScriptedServer) -> Any:
     def behaviour(request: Any, context: Any) -> Any:
-        seen.setdefault(name, []).append(request)
+        scripted.seen.setdefault(name, []).append(request)
+        known = dict(context.invocation_metadata()).get("x-request-id")
+        scripted.ids.setdefault(name, []).append(known)
         return handler(request, context)
 
     return grpc.unary_unary_rpc_method_handler(

@@ -107,3 +107,15 @@ def test_a_selection_of_anything_else_is_refused(value: Any) -> None:
 def test_a_timeout_out_of_bounds_is_refused(value: Any) -> None:
     with invalid(r"^timeout must be in \(0, inf\), got"):
         arguments.checked_timeout(value)
+
+
+@pytest.mark.parametrize("value", ["", "a b", "a\nb", "\x1b[31m", "é", "x" * 129, b"x", 7, None])
+def test_an_id_that_could_forge_a_line_of_a_log_is_refused(value: Any) -> None:
+    with invalid("^request_id must be 1 to 128 visible ASCII characters, got ") as caught:
+        arguments.checked_request_id(value)
+    assert caught.value.field == "request_id"
+
+
+def test_an_id_of_visible_characters_is_taken() -> None:
+    for value in ("7", "run-3/step-7:rank=0", "~" * 128):
+        assert arguments.checked_request_id(value) == value

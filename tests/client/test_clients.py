@@ -114,6 +114,59 @@ def test_errors_carry_reason_and_field_and_their_cause(
     assert server.calls("ComputeLoss") == 1
 
 
+def test_every_call_has_an_id_of_its_own(serve: Any, connect: Any) -> None:
+    server = serve()
+    with connect(server.address) as loss_client:
+        for _ in range(2):
+            loss_client.compute(v1.Huber(), **INPUTS)
+            loss_client.server_info()
+            loss_client.list_losses()
+    ids = [known for method in server.ids.values() for known in method]
+    assert len(ids) == len(set(ids)) == 6
+    assert all(ids)
+
+
+def test_all_that_a_call_sends_has_the_id_that_the_caller_gave(
+    serve: Any, refuse: Any, connect: Any
+) -> None:
+    server = serve(ComputeLoss=refuse("UNAVAILABLE", times=2))
+    with connect(server.address) as loss_client:
+        loss_client.compute(v1.Huber(), *INPUTS.values(), request_id="step-7")
+        loss_client.server_info(request_id="info")
+        loss_client.list_losses(request_id="list")
+    assert server.ids == {
+        "ListLosses": ["step-7", "list"],
+        "ComputeLoss": ["step-7"] * 3,
+        "GetServerInfo": ["info"],
+    }
+
+
+def test_errors_carry_the_id_that_the_server_saw(serve: Any, refuse: Any, connect: Any) -> None:
+    server = serve(ComputeLoss=refuse("UNAVAILABLE"))
+    with connect(server.address) as loss_client:
+        with pytest.raises(client.UnavailableError) as fresh:
+            loss_client.compute(v1.Huber(), **INPUTS)
+        with pytest.raises(client.UnavailableError) as given:
+            loss_client.compute(v1.Huber(), request_id="step-7", **INPUTS)
+    assert server.ids["ComputeLoss"] == [fresh.value.request_id] * 4 + ["step-7"]
+    assert given.value.request_id == "step-7"
+
+
+def test_errors_of_the_client_carry_the_id_too(serve: Any, connect: Any) -> None:
+    def lie(_request: Any, _context: Any) -> Any:
+        broken = v1.Tensor(dtype=v1.D_TYPE_FLOAT32, shape=[3], data=b"x")
+        return v1.ComputeLossResponse(per_example=broken)
+
+    with connect(serve(ComputeLoss=lie).address) as loss_client:
+        for message, arguments in [
+            ("^response must hold valid tensors", INPUTS),
+            ("^reduction must be one of", INPUTS | {"reduction": "average"}),
+        ]:
+            with pytest.raises(client.LossdError, match=message) as caught:
+                loss_client.compute(v1.Huber(), request_id="step-7", **arguments)
+            assert caught.value.request_id == "step-7"
+
+
 def test_a_large_request_is_repeated_while_the_server_is_unavailable(
     serve: Any, refuse: Any, connect: Any
 ) -> None:

@@ -96,6 +96,7 @@ def test_errors_are_also_the_builtin_ones_that_people_catch() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_errors_survive_pickling(kind: Any) -> None:
     error = kind("no", code="X", reason="R", metadata={"a": "b"}, field="f", retry_delay=2.0)
+    error.request_id = "step-7"
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
     assert type(copy) is kind
     assert vars(copy) == vars(error)

@@ -1,10 +1,11 @@
+import asyncio
 import threading
 from typing import Any
 
 import pytest
 
 from lossd import client
-from lossd.client.retry import Retrier, RetryBudget, RetryPolicy, repeatable
+from lossd.client.retry import AsyncRetrier, Retrier, RetryBudget, RetryPolicy, repeatable
 
 UNAVAILABLE = client.UnavailableError("nobody")
 
@@ -24,8 +25,30 @@ class Clock:
         self.now += seconds
 
 
-def retrier(clock: Any, **options: Any) -> Any:
+class Awaiting:
+    """An ``AsyncRetrier`` that is run to its end, as if it were a ``Retrier``."""
+
+    def __init__(self, clock: Clock, **options: Any) -> None:
+        async def sleep(seconds: float) -> None:
+            clock.sleep(seconds)
+
+        self._retrier = AsyncRetrier(clock=clock, sleep=sleep, chance=lambda: 1.0, **options)
+
+    def call(self, attempt: Any, timeout: float) -> Any:
+        async def awaited(left: float) -> Any:
+            return attempt(left)
+
+        return asyncio.run(self._retrier.call(awaited, timeout))
+
+
+def sleeping(clock: Clock, **options: Any) -> Retrier:
     return Retrier(clock=clock, sleep=clock.sleep, chance=lambda: 1.0, **options)
+
+
+@pytest.fixture(params=[sleeping, Awaiting], ids=["threads", "asyncio"])
+def retrier(request: pytest.FixtureRequest) -> Any:
+    """Makes a retrier of either kind that lives by a clock."""
+    return request.param
 
 
 class Failing:
@@ -42,13 +65,13 @@ class Failing:
         return "answer"
 
 
-def test_what_passes_is_repeated_with_doubling_waits() -> None:
+def test_what_passes_is_repeated_with_doubling_waits(retrier: Any) -> None:
     clock = Clock()
     assert retrier(clock).call(Failing(UNAVAILABLE, UNAVAILABLE, UNAVAILABLE), 30) == "answer"
     assert clock.slept == pytest.approx([0.1, 0.2, 0.4])
 
 
-def test_the_last_error_is_raised_after_four_attempts() -> None:
+def test_the_last_error_is_raised_after_four_attempts(retrier: Any) -> None:
     attempt = Failing(*[UNAVAILABLE] * 9)
     with pytest.raises(client.UnavailableError):
         retrier(Clock()).call(attempt, 30)
@@ -73,14 +96,14 @@ def test_waits_are_spread_over_their_range_and_bounded() -> None:
         client.ServerError,
     ],
 )
-def test_nothing_else_is_repeated(kind: Any) -> None:
+def test_nothing_else_is_repeated(kind: Any, retrier: Any) -> None:
     attempt = Failing(kind("no"))
     with pytest.raises(kind):
         retrier(Clock()).call(attempt, 30)
     assert len(attempt.given) == 1
 
 
-def test_the_time_that_the_server_gives_is_waited_for_exactly() -> None:
+def test_the_time_that_the_server_gives_is_waited_for_exactly(retrier: Any) -> None:
     clock = Clock()
     busy = client.OverloadedError("busy", retry_delay=3.5)
     retrier(clock).call(Failing(busy), 30)
@@ -93,13 +116,13 @@ def test_a_negative_time_is_no_wait() -> None:
     assert RetryPolicy().delay(busy, 1, 0.5) == 0.0
 
 
-def test_attempts_share_one_deadline() -> None:
+def test_attempts_share_one_deadline(retrier: Any) -> None:
     attempt = Failing(UNAVAILABLE, UNAVAILABLE)
     retrier(Clock()).call(attempt, 30)
     assert attempt.given == pytest.approx([30.0, 29.9, 29.7])
 
 
-def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
+def test_a_wait_beyond_the_deadline_is_not_begun(retrier: Any) -> None:
     clock = Clock()
     busy = client.OverloadedError("busy", retry_delay=5.0)
     with pytest.raises(client.OverloadedError):
@@ -107,7 +130,7 @@ def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
     assert clock.slept == []
 
 
-def test_an_outage_uses_up_the_budget_and_calls_are_then_made_once() -> None:
+def test_an_outage_uses_up_the_budget_and_calls_are_then_made_once(retrier: Any) -> None:
     clock = Clock()
     shared = retrier(clock)
     made = []
@@ -130,7 +153,7 @@ def test_successes_refill_the_budget_a_tenth_at_a_time_and_not_beyond_its_size()
     assert not budget.failed()  # had it grown beyond 2, this would be true
 
 
-def test_a_failure_of_the_caller_costs_no_token() -> None:
+def test_a_failure_of_the_caller_costs_no_token(retrier: Any) -> None:
     budget = RetryBudget(tokens=4.0)
     shared = retrier(Clock(), budget=budget)
     for _ in range(20):
