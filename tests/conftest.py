@@ -1,12 +1,15 @@
-"""Fixtures that every folder shares: the backends there are, and the catalogue."""
+"""Fixtures that every folder shares: the backends there are, the catalogue, and the clients."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss
+from tests import flavours
+from tests.flavours import Flavour
 
 ENGINES = ["numpy-1", "numpy-2", pytest.param("cupy", marks=pytest.mark.gpu)]
 
@@ -32,3 +35,16 @@ def loss(request: pytest.FixtureRequest) -> Loss:
     """Each loss of the catalogue."""
     found: Loss = request.param
     return found
+
+
+@pytest.fixture(scope="session", params=["threads", "asyncio"])
+def flavour(request: pytest.FixtureRequest) -> Iterator[Flavour]:
+    """Each of the two clients."""
+    with flavours.flavour(request.param) as given:
+        yield given
+
+
+@pytest.fixture
+def connect(flavour: Flavour) -> Any:
+    """Makes a client."""
+    return flavour.connect

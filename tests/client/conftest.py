@@ -1,6 +1,6 @@
 """A real server on this machine that answers what a test tells it to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +12,6 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from lossd import v1
-from tests import flavours
-from tests.flavours import Flavour
 
 SERVICE = "lossd.v1.LossService"
 REQUESTS: dict[str, Any] = {
@@ -100,19 +98,6 @@ def _method(name: Any, handler: Any, scripted: ScriptedServer) -> Any:
         request_deserializer=REQUESTS[name].FromString,
         response_serializer=lambda response: response.SerializeToString(),
     )
-
-
-@pytest.fixture(scope="session", params=["threads", "asyncio"])
-def flavour(request: pytest.FixtureRequest) -> Iterator[Flavour]:
-    """Each of the two clients."""
-    with flavours.flavour(request.param) as given:
-        yield given
-
-
-@pytest.fixture
-def connect(flavour: Flavour) -> Any:
-    """Makes a client."""
-    return flavour.connect
 
 
 @pytest.fixture
