@@ -1,0 +1,273 @@
+"""What can be said of the manifests without a cluster: their schemas, and what schemas miss."""
+
+import functools
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lossd.serving import http
+from lossd.serving.config import Config, settings, unknown_variables
+
+yaml = pytest.importorskip("yaml", reason="needs the extra 'dev'")
+kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="needs the extra 'dev'")
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+DIRECTORIES = ("base", "gpu", "sidecar")
+# The oldest with native sidecars, and the newest that the schemas know.
+VERSIONS = ("1.29", kubernetes_validate.latest_version())
+UNITS = {"Mi": 1 << 20, "Gi": 1 << 30}
+MIB = 1 << 20
+
+
+@functools.cache
+def render(directory: str) -> tuple[dict[str, Any], ...]:
+    """The objects of a directory, as ``kubectl apply -k`` would send them."""
+    kubectl = shutil.which("kubectl", path=Path(sys.executable).parent) or shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    done = subprocess.run(
+        [kubectl, "kustomize", str(ROOT / "deploy/kubernetes" / directory)],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
+def of_kind(objects: Any, kind: str) -> Any:
+    (found,) = [item for item in objects if item["kind"] == kind]
+    return found
+
+
+@pytest.fixture(params=DIRECTORIES)
+def objects(request: pytest.FixtureRequest) -> Any:
+    return render(request.param)
+
+
+@pytest.fixture
+def workload(objects: Any) -> Any:
+    """The Deployment or the Job."""
+    (found,) = [item for item in objects if "template" in item.get("spec", {})]
+    return found
+
+
+@pytest.fixture
+def pod(workload: Any) -> Any:
+    return workload["spec"]["template"]["spec"]
+
+
+@pytest.fixture
+def server(pod: Any) -> Any:
+    """The container that lossd serves in."""
+    (found,) = [container for container in containers(pod) if container["name"] == "lossd"]
+    return found
+
+
+@pytest.fixture
+def config(server: Any) -> Config:
+    """The settings that the container gives; making them checks their bounds."""
+    given = variables(server)
+    assert unknown_variables(given) == []
+    return Config(**{s.name: s.type(given[s.variable]) for s in settings() if s.variable in given})
+
+
+def containers(pod: Any) -> list[Any]:
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def variables(container: Any) -> dict[str, str]:
+    """The variables of a container; what is no text comes from the cores that it asks for."""
+    cores = container["resources"]["requests"]["cpu"]
+    return {item["name"]: item.get("value", cores) for item in container["env"]}
+
+
+def ports(container: Any) -> dict[str, int]:
+    return {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+
+
+def size(text: str) -> int:
+    number, unit = text[:-2], text[-2:]
+    return int(number) * UNITS[unit]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_objects_keep_their_schemas(objects: Any, version: str) -> None:
+    for item in objects:
+        kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_probes_ask_pages_that_the_server_has_on_the_port_that_it_serves(
+    server: Any, config: Config
+) -> None:
+    assert ports(server)["http"] == config.metrics_port
+    assert config.metrics_host == "0.0.0.0"  # noqa: S104 - the kubelet is outside of the pod
+    for name, path in [
+        ("startupProbe", "/readyz"),
+        ("readinessProbe", "/readyz"),
+        ("livenessProbe", "/healthz"),
+    ]:
+        assert server[name]["httpGet"] == {"path": path, "port": "http"}
+        assert status_of(path) == "200 OK"
+    assert status_of("/nothing") == "404 Not Found"
+
+
+def status_of(path: str) -> str:
+    said: list[str] = []
+    pages = http.application(lambda *_: [], lambda: "ready")
+
+    def start(status: str, *_: Any) -> Any:
+        said.append(status)
+
+    list(pages({"PATH_INFO": path}, start))
+    return said[0]
+
+
+def test_every_variable_is_a_setting_and_threads_are_the_cores_asked_for(
+    server: Any, config: Config
+) -> None:
+    (threads,) = [item for item in server["env"] if item["name"] == "LOSSD_THREADS"]
+
+    assert threads["valueFrom"]["resourceFieldRef"] == {"resource": "requests.cpu", "divisor": "1"}
+    assert config.threads == int(server["resources"]["requests"]["cpu"])
+
+
+def test_links_to_services_do_not_pose_as_settings(pod: Any) -> None:
+    assert pod["enableServiceLinks"] is False
+
+
+def test_pods_keep_the_restricted_standard_and_a_read_only_root(pod: Any) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert all(not {"hostPath"} & volume.keys() for volume in pod["volumes"])
+    for container in containers(pod):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def test_the_user_is_that_of_the_image(pod: Any) -> None:
+    (user,) = re.findall(r"^USER (\d+):(\d+)$", dockerfile(), re.MULTILINE)
+    context = pod["securityContext"]
+
+    assert (str(context["runAsUser"]), str(context["runAsGroup"])) == user
+
+
+def dockerfile() -> str:
+    return (ROOT / "deploy/docker/Dockerfile").read_text()
+
+
+def test_what_the_server_writes_to_is_mounted_in_memory_and_bounded(
+    pod: Any, server: Any, config: Config
+) -> None:
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in server["volumeMounts"]}
+    written = {"/tmp"}  # noqa: S108 - of a container
+    if config.address.startswith("unix:"):
+        written.add(str(Path(config.address.removeprefix("unix:")).parent))
+
+    assert mounts.keys() == written
+    for volume in mounts.values():
+        assert volume["emptyDir"]["medium"] == "Memory"
+        assert size(volume["emptyDir"]["sizeLimit"]) <= 64 * MIB
+
+
+def test_images_are_pinned_to_this_version(pod: Any) -> None:
+    for container in containers(pod):
+        assert re.fullmatch(rf"lossd:{re.escape(VERSION)}(-gpu)?", container["image"])
+
+
+def test_there_is_time_to_drain(pod: Any, config: Config) -> None:
+    drain = config.drain_delay_seconds + config.drain_seconds
+
+    assert pod["terminationGracePeriodSeconds"] >= drain + 10
+
+
+def test_the_requests_in_flight_fit_the_memory(server: Any, config: Config) -> None:
+    resources = server["resources"]
+    limit = size(resources["limits"]["memory"])
+
+    assert resources["requests"]["memory"] == resources["limits"]["memory"]
+    assert limit >= 12 * config.max_inflight_bytes + 256 * MIB
+    assert config.max_message_bytes <= config.max_inflight_bytes
+
+
+def test_every_service_account_is_there_and_has_no_token(objects: Any, pod: Any) -> None:
+    account = of_kind(objects, "ServiceAccount")
+
+    assert account["metadata"]["name"] == pod["serviceAccountName"]
+    assert account["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("directory", ["base", "gpu"])
+def test_the_service_shows_every_pod_and_names_ports_that_they_have(directory: str) -> None:
+    objects = render(directory)
+    service, template = (
+        of_kind(objects, "Service"),
+        of_kind(objects, "Deployment")["spec"]["template"],
+    )
+    (container,) = template["spec"]["containers"]
+
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    for port in service["spec"]["ports"]:
+        assert ports(container)[port["targetPort"]] == port["port"]
+    address = variables(container)["LOSSD_ADDRESS"]
+    assert address == f"0.0.0.0:{ports(container)['grpc']}"
+
+
+@pytest.mark.parametrize("directory", ["base", "gpu"])
+def test_disruptions_and_updates_leave_a_pod_standing(directory: str) -> None:
+    objects = render(directory)
+    deployment, budget = of_kind(objects, "Deployment"), of_kind(objects, "PodDisruptionBudget")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    update = deployment["spec"]["strategy"]["rollingUpdate"]
+
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert deployment["spec"]["replicas"] > budget["spec"]["maxUnavailable"]
+    assert deployment["spec"]["replicas"] > update["maxUnavailable"]
+
+
+def test_only_the_overlay_asks_for_a_gpu_and_runs_the_image_that_has_one() -> None:
+    found = {}
+    for directory in ("base", "gpu"):
+        (container,) = of_kind(render(directory), "Deployment")["spec"]["template"]["spec"][
+            "containers"
+        ]
+        found[directory] = container
+    gpu, cpu = found["gpu"], found["base"]
+
+    assert gpu["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert variables(gpu)["LOSSD_BACKEND"] == "cupy"
+    assert gpu["image"].endswith("-gpu")
+    assert "nvidia.com/gpu" not in cpu["resources"]["limits"]
+    assert variables(cpu)["LOSSD_BACKEND"] == "numpy"
+    assert gpu["startupProbe"]["failureThreshold"] > cpu["startupProbe"]["failureThreshold"]
+    assert ports(gpu) == ports(cpu)
+
+
+def test_the_sidecar_is_ready_before_the_trainer_and_shares_its_socket() -> None:
+    pod = of_kind(render("sidecar"), "Job")["spec"]["template"]["spec"]
+    (sidecar,), (trainer,) = pod["initContainers"], pod["containers"]
+    address = variables(sidecar)["LOSSD_ADDRESS"]
+    directory = str(Path(address.removeprefix("unix:")).parent)
+
+    assert sidecar["restartPolicy"] == "Always"
+    assert "startupProbe" in sidecar
+    assert address.startswith("unix:/")
+    assert {"name": "TRAINER_LOSSD", "value": address} in trainer["env"]
+    mounted = [
+        [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == directory]
+        for container in (sidecar, trainer)
+    ]
+    assert mounted == [["socket"], ["socket"]]
