@@ -9,6 +9,7 @@ from lossd.cli.settings import takes_settings
 from lossd.errors import LossdError
 from lossd.serving import app, logs
 from lossd.serving.config import Config, unknown_variables
+from lossd.serving.signals import EndingSignal
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +21,12 @@ def serve(config: Config) -> None:
     logs.configure(config.log_format, config.log_level)
     for name in unknown_variables(os.environ):
         log.warning("variable is no setting", extra={"variable": name})
-    stop = app.stop_signal()
+    ending = EndingSignal()
     try:
         server = app.start(config)
     except LossdError as error:
         raise click.ClickException(str(error)) from error
     # One line, for people and for the programs that started us with port 0.
     click.echo(f"ready address={server.address} metrics={server.metrics_url}")
-    stop.wait()
+    ending.wait()
     server.stop()

@@ -1,8 +1,6 @@
 """The composition root: everything the server is made of, in reading order."""
 
 import logging
-import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -109,23 +107,6 @@ def start(config: Config) -> Server:
         _health=state,
         _http=pages,
     )
-
-
-def stop_signal() -> threading.Event:
-    """An event that SIGTERM and SIGINT set; a second one ends the process, as it ordinarily would.
-
-    Ask for it before the server starts: whoever reads that it is ready may end it at once.
-    """
-    told = threading.Event()
-
-    def tell(number: int, frame: object) -> None:
-        del frame
-        signal.signal(number, signal.SIG_DFL)
-        told.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, tell)
-    return told
 
 
 def _options(config: Config) -> list[tuple[str, int]]:
