@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd import v1
+from lossd.framing import Payloads
 
 type_of_dtype = MappingProxyType(
     {
@@ -46,8 +47,10 @@ class TensorError(ValueError):
         self.field = field
 
 
-def read(tensor: v1.Tensor) -> Array:
-    """Returns the tensor as a read-only array over its bytes.
+def read(tensor: v1.Tensor, payloads: Payloads | None = None) -> Array:
+    """Returns the tensor as a read-only array over its bytes, which need not be aligned.
+
+    ``payloads`` has the bytes where the message was parsed with references to them.
 
     Raises:
         TensorError: for an unknown type, a bad shape, a number of bytes that does not fit it, or a
@@ -59,7 +62,8 @@ def read(tensor: v1.Tensor) -> Array:
     shape = _checked_shape(tensor)
     if tensor.WhichOneof("source") != "data":
         raise TensorError("data", "data must be set, got no source")
-    data = tensor.data  # every access of the field copies it
+    held = tensor.data  # every access of the field copies it
+    data = held if payloads is None else payloads[held]
     expected = math.prod(shape) * dtype.itemsize
     if len(data) != expected:
         raise TensorError(
@@ -86,8 +90,10 @@ def _checked_shape(tensor: v1.Tensor) -> tuple[int, ...]:
     return shape
 
 
-def fill(tensor: v1.Tensor, array: Array) -> None:
+def fill(tensor: v1.Tensor, array: Array, payloads: Payloads | None = None) -> None:
     """Writes an array into a ``Tensor`` message, in C order and little endian.
+
+    With ``payloads`` the message holds a reference and they the bytes, uncopied where they can be.
 
     Raises:
         TensorError: if the array's type does not exist on the wire, or it has too many axes.
@@ -102,4 +108,8 @@ def fill(tensor: v1.Tensor, array: Array) -> None:
         array = array.astype(array.dtype.newbyteorder("<"))
     tensor.dtype = kind
     tensor.shape[:] = array.shape
-    tensor.data = array.tobytes()
+    if payloads is None:
+        tensor.data = array.tobytes()
+        return
+    flat = np.ascontiguousarray(array).reshape(-1)
+    tensor.data = payloads.add(flat.view(np.uint8).data)

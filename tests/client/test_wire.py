@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from lossd import client, tensors, v1
 from lossd.client import wire
+from lossd.framing import Framed
 
 
 def tensor(values: Any, dtype: Any) -> Any:
@@ -17,7 +18,8 @@ def tensor(values: Any, dtype: Any) -> Any:
 
 
 def build(**arguments: Any) -> Any:
-    return wire.build_request(v1.Huber(), arguments.pop("inputs", {}), **arguments)
+    framed = wire.build_request(v1.Huber(), arguments.pop("inputs", {}), **arguments)
+    return v1.ComputeLossRequest.FromString(framed.serialise())
 
 
 def test_defaults_are_said_and_the_rest_is_unset() -> None:
@@ -99,10 +101,12 @@ def test_more_bytes_than_a_message_holds_are_refused_before_they_are_copied() ->
 
 
 def test_an_empty_response_reads_as_nothing() -> None:
-    result = wire.read_response(v1.ComputeLossResponse())
+    result = wire.read_response(Framed(v1.ComputeLossResponse()))
     assert (result.loss, result.per_example, result.status) == (None, None, None)
     assert (result.gradients, result.statuses, result.outputs) == ({}, {}, {})
-    assert result.server_timing == client.ServerTiming(decode=0.0, queue=0.0, compute=0.0)
+    assert result.server_timing == client.ServerTiming(
+        receive=0.0, decode=0.0, queue=0.0, compute=0.0
+    )
 
 
 def test_a_full_response_reads_field_by_field() -> None:
@@ -128,12 +132,14 @@ def test_a_full_response_reads_field_by_field() -> None:
         ],
         outputs=[v1.NamedTensors(name="log_sum_exp", tensors=[tensor([9], "f4")])],
     )
-    result = wire.read_response(response)
+    result = wire.read_response(Framed(response))
     assert result.loss == 0.0
     assert (result.loss_sum, result.weight_sum) == (1.0, 2.0)
     assert (result.example_count, result.ignored_count, result.nonfinite_count) == (3, 4, 5)
     assert (result.status, result.backend) == ("UNDEFINED", "cupy")
-    assert result.server_timing == client.ServerTiming(decode=1e-6, queue=0.0, compute=2.0000005)
+    assert result.server_timing == client.ServerTiming(
+        receive=0.0, decode=1e-6, queue=0.0, compute=2.0000005
+    )
     assert result.statuses == {3: "NONFINITE", 7: "200"}
     np.testing.assert_array_equal(result.per_example, np.array([1, np.nan], np.float32))
     assert result.gradients["predictions"].dtype == ml_dtypes.bfloat16
@@ -155,10 +161,10 @@ def test_a_full_response_reads_field_by_field() -> None:
 )
 def test_a_response_that_breaks_the_contract_is_the_servers_mistake(response: Any) -> None:
     with pytest.raises(client.ServerError, match=r"^response must hold valid tensors"):
-        wire.read_response(response)
+        wire.read_response(Framed(response))
 
 
 def test_two_results_compare_by_identity_and_hash() -> None:
-    first, second = (wire.read_response(v1.ComputeLossResponse()) for _ in range(2))
+    first, second = (wire.read_response(Framed(v1.ComputeLossResponse())) for _ in range(2))
     assert first != second
     assert len({first, second}) == 2

@@ -9,16 +9,17 @@ from lossd import tensors, v1
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, LossdError
+from lossd.framing import Framed
 from lossd.losses import LOSSES, DistributionKind
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.serving import codec
 
 
-def request(**fields: object) -> v1.ComputeLossRequest:
+def request(**fields: object) -> Framed[v1.ComputeLossRequest]:
     made = v1.ComputeLossRequest(**fields)  # type: ignore[arg-type]  # the tests' own
     tensors.fill(made.inputs.add(name="predictions").tensors.add(), np.zeros((3, 2), np.float32))
     tensors.fill(made.inputs.add(name="targets").tensors.add(), np.array([0, 1, 1]))
-    return made
+    return Framed(made)
 
 
 LIMITS = codec.Limits()
@@ -68,7 +69,7 @@ def test_an_enum_number_that_does_not_exist_is_refused() -> None:
 
 def test_an_empty_gradient_selection_is_not_an_absent_one() -> None:
     made = request(loss=CROSS_ENTROPY)
-    made.gradients.SetInParent()
+    made.message.gradients.SetInParent()
 
     assert codec.job(made, LIMITS).gradients == ()
 
@@ -77,7 +78,7 @@ def test_an_empty_gradient_selection_is_not_an_absent_one() -> None:
 def test_damaged_requests_are_answered_or_refused_in_our_words(data: st.DataObject) -> None:
     loss = data.draw(st.sampled_from(list(LOSSES.values())))
     spec = v1.LossSpec(**{loss.name: getattr(v1, loss.message)()})
-    encoded = bytearray(request(loss=spec).SerializeToString())
+    encoded = bytearray(request(loss=spec).serialise())
     positions = st.integers(0, len(encoded) - 1)
     for position in data.draw(st.lists(positions, max_size=4)):
         encoded[position] = data.draw(st.integers(0, 255))
@@ -92,7 +93,9 @@ def test_damaged_requests_are_answered_or_refused_in_our_words(data: st.DataObje
 def refused(encoded: bytes) -> LossdError | None:
     """The error that the bytes are answered with, if they are not served."""
     try:
-        codec.response(ENGINE.run(codec.job(codec.parse(v1.ComputeLossRequest, encoded), LIMITS)))
+        codec.response(
+            ENGINE.run(codec.job(codec.parse_framed(v1.ComputeLossRequest, encoded), LIMITS))
+        )
     except LossdError as error:
         return error
     return None

@@ -13,10 +13,11 @@ from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import arguments, wire
-from lossd.client.call import COMPUTE_LOSS, GET_SERVER_INFO, LIST_LOSSES, Call
+from lossd.client.call import COMPUTE_LOSS, GET_SERVER_INFO, LIST_LOSSES, Answer, Call, Method
 from lossd.client.connection import AsyncConnection
 from lossd.client.errors import not_ready_error
 from lossd.client.result import LossResult
+from lossd.framing import Framed
 
 
 class AsyncLossClient:
@@ -118,7 +119,7 @@ class AsyncLossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return await self._connection.call(LIST_LOSSES, v1.ListLossesRequest(), call)
+            return await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
 
     async def server_info(
         self, *, timeout: float | None = None, request_id: str | None = None
@@ -129,7 +130,7 @@ class AsyncLossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return await self._connection.call(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)
+            return await self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)
 
     async def wait_until_ready(self, timeout: float | None = None) -> None:
         """Returns as soon as a server that calls itself healthy is connected.
@@ -150,9 +151,14 @@ class AsyncLossClient:
     def _begin(self, timeout: float | None, request_id: str | None) -> Call:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
+    async def _ask(self, method: Method[Answer], request: Message, call: Call) -> Answer:
+        """The answer of a method whose messages hold no tensors."""
+        framed = await self._connection.call(method, Framed(request), call)
+        return framed.message
+
     async def _names(self, loss: str, call: Call) -> tuple[str, ...]:
         """The inputs of a loss in order; tasks that start together may each ask, and agree."""
         if loss not in self._input_names:
-            response = await self._connection.call(LIST_LOSSES, v1.ListLossesRequest(), call)
+            response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response)
         return arguments.names_of(loss, self._input_names)

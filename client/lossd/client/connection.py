@@ -7,21 +7,22 @@ asyncio has one an event loop, because a channel is bound to the loop that it wa
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError
 
 from lossd.client.call import Answer, Call, Method
 from lossd.client.errors import (
     CancelledError,
     InvalidRequestError,
+    ServerError,
     closed_error,
     from_rpc_error,
 )
 from lossd.client.options import channel_options
 from lossd.client.retry import AsyncRetrier, Retrier
+from lossd.framing import Framed
 
 
 class Connection:
@@ -55,23 +56,25 @@ class Connection:
             if self._owned and self._channel is not None:
                 self._channel.close()
 
-    def call(self, method: Method[Answer], request: Message, call: Call) -> Answer:
+    def call(self, method: Method[Answer], request: Framed[Any], call: Call) -> Framed[Answer]:
         """Returns the answer of a method, after retries where they help.
 
         Raises:
             LossdError: what the last attempt failed with.
         """
-        invoke: Callable[..., Answer] = _invoker(self.channel(), method, request)
+        invoke: Any = self.channel().unary_unary(method.path)
+        encoded = request.serialise()
 
-        def attempt(left: float) -> Answer:
+        def attempt(left: float) -> bytes:
             try:
-                return invoke(request, timeout=left, metadata=call.metadata)
+                answer: bytes = invoke(encoded, timeout=left, metadata=call.metadata)
             except grpc.RpcError as error:
                 raise from_rpc_error(error) from error
             except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
                 raise closed_error() from error
+            return answer
 
-        return self._retrier.call(attempt, call.left())
+        return _parsed(method, self._retrier.call(attempt, call.left()))
 
 
 class AsyncConnection:
@@ -107,18 +110,21 @@ class AsyncConnection:
         if self._owned and self._channel is not None:
             await self._channel.close()
 
-    async def call(self, method: Method[Answer], request: Message, call: Call) -> Answer:
+    async def call(
+        self, method: Method[Answer], request: Framed[Any], call: Call
+    ) -> Framed[Answer]:
         """Returns the answer of a method, after retries where they help.
 
         Raises:
             LossdError: what the last attempt failed with.
             asyncio.CancelledError: if the task is cancelled; the server is told.
         """
-        invoke: Callable[..., Awaitable[Answer]] = _invoker(self.channel(), method, request)
+        invoke: Any = self.channel().unary_unary(method.path)
+        encoded = request.serialise()
 
-        async def attempt(left: float) -> Answer:
+        async def attempt(left: float) -> bytes:
             try:
-                return await invoke(request, timeout=left, metadata=call.metadata)
+                answer: bytes = await invoke(encoded, timeout=left, metadata=call.metadata)
             except grpc.RpcError as error:
                 raise from_rpc_error(error) from error
             except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
@@ -127,18 +133,17 @@ class AsyncConnection:
                 if _is_cancelled(asyncio.current_task()):
                     raise
                 raise CancelledError("call must be waited for, got a closed channel") from error
+            return answer
 
-        return await self._retrier.call(attempt, call.left())
+        return _parsed(method, await self._retrier.call(attempt, call.left()))
 
 
-def _invoker(
-    channel: grpc.Channel | grpc.aio.Channel, method: Method[Answer], request: Message
-) -> Callable[..., Any]:
-    return channel.unary_unary(
-        method.path,
-        request_serializer=type(request).SerializeToString,
-        response_deserializer=method.answer.FromString,
-    )
+def _parsed(method: Method[Answer], encoded: bytes) -> Framed[Answer]:
+    try:
+        return Framed.parse(method.answer, encoded)
+    except DecodeError as error:
+        name = method.answer.DESCRIPTOR.name
+        raise ServerError(f"response must be a {name}, got {len(encoded)} other bytes") from error
 
 
 def _is_cancelled(task: asyncio.Task[object] | None) -> bool:

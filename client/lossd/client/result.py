@@ -20,11 +20,13 @@ class ServerTiming:
     """Where the time went on the server, in seconds.
 
     Attributes:
+        receive: Waiting for the bytes of the request.
         decode: Parsing the request and checking it.
         queue: Waiting for a turn.
         compute: Computing.
     """
 
+    receive: float
     decode: float
     queue: float
     compute: float
@@ -34,7 +36,7 @@ class ServerTiming:
 class LossResult:
     """The result of one batch.
 
-    The arrays are read-only views of the received bytes; copy one to write to it.
+    The arrays are read-only, most of them views of the received bytes; copy one to write to it.
     Results are compared by identity, since comparing arrays gives an array.
 
     Attributes:

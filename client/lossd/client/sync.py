@@ -13,10 +13,11 @@ from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import arguments, wire
-from lossd.client.call import COMPUTE_LOSS, GET_SERVER_INFO, LIST_LOSSES, Call
+from lossd.client.call import COMPUTE_LOSS, GET_SERVER_INFO, LIST_LOSSES, Answer, Call, Method
 from lossd.client.connection import Connection
 from lossd.client.errors import not_ready_error
 from lossd.client.result import LossResult
+from lossd.framing import Framed
 
 
 class LossClient:
@@ -160,7 +161,7 @@ class LossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return self._connection().call(LIST_LOSSES, v1.ListLossesRequest(), call)
+            return self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
 
     def server_info(
         self, *, timeout: float | None = None, request_id: str | None = None
@@ -175,7 +176,7 @@ class LossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return self._connection().call(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)
+            return self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)
 
     def wait_until_ready(self, timeout: float | None = None) -> None:
         """Returns as soon as a server that calls itself healthy is connected.
@@ -205,9 +206,14 @@ class LossClient:
     def _begin(self, timeout: float | None, request_id: str | None) -> Call:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
+    def _ask(self, method: Method[Answer], request: Message, call: Call) -> Answer:
+        """The answer of a method whose messages hold no tensors."""
+        framed = self._connection().call(method, Framed(request), call)
+        return framed.message
+
     def _names(self, loss: str, call: Call) -> tuple[str, ...]:
         """The inputs of a loss in order; threads that start together may each ask, and agree."""
         if loss not in self._input_names:
-            response = self._connection().call(LIST_LOSSES, v1.ListLossesRequest(), call)
+            response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response)
         return arguments.names_of(loss, self._input_names)

@@ -4,6 +4,7 @@ It may import the contract, the arrays and the errors; nothing here does any inp
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,6 +15,7 @@ from lossd.client import arguments
 from lossd.client.arrays import Array, is_several, to_array
 from lossd.client.errors import InvalidRequestError, ServerError
 from lossd.client.result import Arrays, LossResult, ServerTiming
+from lossd.framing import Framed, Payloads
 
 # A protobuf message cannot be longer; the rest of a request is small.
 MAX_BYTES = 2**31 - 2**20
@@ -32,7 +34,7 @@ def build_request(
     normalizer: float | None = None,
     empty: str = "zero",
     nonfinite: str = "propagate",
-) -> v1.ComputeLossRequest:
+) -> Framed[v1.ComputeLossRequest]:
     """Returns the request for one batch; the arguments are those of ``LossClient.compute``.
 
     Raises:
@@ -50,35 +52,37 @@ def build_request(
     extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
     single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
     several = {name: _arrays(name, value) for name, value in inputs.items()}
-    _check_size([*single.values(), *(array for arrays in several.values() for array in arrays)])
+    everything = [*single.values(), *(array for arrays in several.values() for array in arrays)]
+    payloads = Payloads.worthwhile(_checked_size(everything))
     for name, array in single.items():
-        tensors.fill(getattr(request, name), array)
+        tensors.fill(getattr(request, name), array, payloads)
     for name, arrays in several.items():
         named = request.inputs.add(name=name)
         for array in arrays:
-            tensors.fill(named.tensors.add(), array)
-    return request
+            tensors.fill(named.tensors.add(), array, payloads)
+    return Framed(request, payloads)
 
 
-def read_response(response: v1.ComputeLossResponse) -> LossResult:
-    """Returns the result that a response holds; its arrays are read-only views.
+def read_response(framed: Framed[v1.ComputeLossResponse]) -> LossResult:
+    """Returns the result that a response holds; its arrays are read-only.
 
     Raises:
         ServerError: if a tensor in it breaks the contract.
     """
+    response, read = framed.message, _Reader(framed.payloads)
     try:
         return LossResult(
             loss=response.loss if response.HasField("loss") else None,
-            per_example=_per_example(response),
-            gradients=_read_named(response.gradients),
+            per_example=read.per_example(response),
+            gradients=read.named(response.gradients),
             loss_sum=response.loss_sum,
             weight_sum=response.weight_sum,
             example_count=response.example_count,
             ignored_count=response.ignored_count,
             nonfinite_count=response.nonfinite_count,
-            statuses=_read_statuses(response),
+            statuses=read.statuses(response),
             status=status_name(response.status) if response.status else None,
-            outputs=_read_named(response.outputs),
+            outputs=read.named(response.outputs),
             backend=response.backend,
             server_timing=_read_timing(response.server_timing),
         )
@@ -104,37 +108,52 @@ def _arrays(name: str, value: Any) -> list[Array]:
     return [to_array(name, item) for item in values]
 
 
-def _check_size(arrays: Iterable[Array]) -> None:
+def _checked_size(arrays: Iterable[Array]) -> int:
     total = sum(array.nbytes for array in arrays)
     if total > MAX_BYTES:
         raise InvalidRequestError(
             f"tensors must have at most {MAX_BYTES} bytes in all, got {total}", field="inputs"
         )
+    return total
 
 
-def _per_example(response: v1.ComputeLossResponse) -> Array | None:
-    return tensors.read(response.per_example) if response.HasField("per_example") else None
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads the tensors of one response."""
 
+    payloads: Payloads | None
 
-def _read_named(fields: Iterable[v1.NamedTensors]) -> dict[str, Arrays]:
-    read = {named.name: [tensors.read(tensor) for tensor in named.tensors] for named in fields}
-    return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in read.items()}
+    def tensor(self, tensor: v1.Tensor) -> Array:
+        """An aligned array: what users pass it on to may not take another."""
+        array = tensors.read(tensor, self.payloads)
+        if array.flags.aligned:
+            return array
+        aligned = array.copy()
+        aligned.flags.writeable = False
+        return aligned
 
+    def per_example(self, response: v1.ComputeLossResponse) -> Array | None:
+        return self.tensor(response.per_example) if response.HasField("per_example") else None
 
-def _read_statuses(response: v1.ComputeLossResponse) -> dict[int, str]:
-    if not response.HasField("statuses"):
-        return {}
-    indices = tensors.read(response.statuses.indices).ravel().tolist()
-    numbers = tensors.read(response.statuses.statuses).ravel().tolist()
-    if len(indices) != len(numbers):
-        raise tensors.TensorError(
-            "statuses", f"statuses must be one an index of {len(indices)}, got {len(numbers)}"
-        )
-    return {index: status_name(number) for index, number in zip(indices, numbers, strict=True)}
+    def named(self, fields: Iterable[v1.NamedTensors]) -> dict[str, Arrays]:
+        read = {named.name: [self.tensor(tensor) for tensor in named.tensors] for named in fields}
+        return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in read.items()}
+
+    def statuses(self, response: v1.ComputeLossResponse) -> dict[int, str]:
+        if not response.HasField("statuses"):
+            return {}
+        indices = self.tensor(response.statuses.indices).ravel().tolist()
+        numbers = self.tensor(response.statuses.statuses).ravel().tolist()
+        if len(indices) != len(numbers):
+            raise tensors.TensorError(
+                "statuses", f"statuses must be one an index of {len(indices)}, got {len(numbers)}"
+            )
+        return {index: status_name(number) for index, number in zip(indices, numbers, strict=True)}
 
 
 def _read_timing(timing: v1.ServerTiming) -> ServerTiming:
     return ServerTiming(
+        receive=_seconds(timing.receive),
         decode=_seconds(timing.decode),
         queue=_seconds(timing.queue),
         compute=_seconds(timing.compute),

@@ -169,6 +169,10 @@ class _Run:
             return operand.rows[tile.rows]
         values = operand.rows[tile.window]
         self._check_domain(operand, values, tile)
+        if (
+            not values.flags.aligned
+        ):  # as bytes lie in a message; a copy now spares one in each step
+            values = values.copy()
         return np.ascontiguousarray(values, self._batch.dtype)
 
     def _check_domain(self, operand: Operand, values: Array, tile: _Tile) -> None:

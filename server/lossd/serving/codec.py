@@ -5,7 +5,8 @@ submessages take minutes to walk.
 """
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from lossd import tensors, v1
 from lossd.batch import Job
 from lossd.engine import Result
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, TooLarge, UnknownLoss
+from lossd.framing import Framed, Payloads
 from lossd.losses import LOSSES, Loss
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 
@@ -40,8 +42,24 @@ def parse(message: type[M], data: bytes) -> M:
     Raises:
         InvalidRequest: if the bytes are not one.
     """
-    try:
+    with _refusing(message, data):
         return message.FromString(data)
+
+
+def parse_framed(message: type[M], data: bytes) -> Framed[M]:
+    """Reads a message, and leaves the data of its tensors where it is.
+
+    Raises:
+        InvalidRequest: if the bytes are not one.
+    """
+    with _refusing(message, data):
+        return Framed.parse(message, data)
+
+
+@contextmanager
+def _refusing(message: type[Message], data: bytes) -> Iterator[None]:
+    try:
+        yield
     except DecodeError as error:
         name = message.DESCRIPTOR.name
         raise InvalidRequest(
@@ -53,7 +71,7 @@ def parse(message: type[M], data: bytes) -> M:
 # ------------------------------------------------------------------ request to job
 
 
-def job(request: v1.ComputeLossRequest, limits: Limits) -> Job:
+def job(framed: Framed[v1.ComputeLossRequest], limits: Limits) -> Job:
     """Reads a request; what it says of shapes and values is checked by the engine.
 
     Raises:
@@ -61,14 +79,15 @@ def job(request: v1.ComputeLossRequest, limits: Limits) -> Job:
         InvalidRequest: if a field breaks its rule.
         TooLarge: if it has too many tensors or numbers.
     """
+    request, read = framed.message, _Reader(framed.payloads, limits)
     loss = _loss(request.loss)
     return Job(
         loss=loss,
         parameters=_parameters(loss, getattr(request.loss, loss.name)),
-        inputs=_inputs(request.inputs, limits),
-        weights=_optional_tensor(request, "weights", limits),
-        mask=_optional_tensor(request, "mask", limits),
-        cotangent=_optional_tensor(request, "cotangent", limits),
+        inputs=read.inputs(request.inputs),
+        weights=read.optional(request, "weights"),
+        mask=read.optional(request, "mask"),
+        cotangent=read.optional(request, "cotangent"),
         reduction=_member(request, "reduction", Reduction, Reduction.MEAN),
         normalizer=request.normalizer if request.HasField("normalizer") else None,
         gradients=_gradients(request, limits),
@@ -143,40 +162,44 @@ def _check_count(thing: str, count: int, limit: int) -> None:
         )
 
 
-def _inputs(inputs: Sequence[v1.NamedTensors], limits: Limits) -> dict[str, list[tensors.Array]]:
-    _check_count("inputs", len(inputs), limits.tensors)
-    _check_count("inputs", sum(len(named.tensors) for named in inputs), limits.tensors)
-    found: dict[str, list[tensors.Array]] = {}
-    for position, named in enumerate(inputs):
-        if named.name in found:
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads the tensors of one request."""
+
+    payloads: Payloads | None
+    limits: Limits
+
+    def inputs(self, inputs: Sequence[v1.NamedTensors]) -> dict[str, list[tensors.Array]]:
+        _check_count("inputs", len(inputs), self.limits.tensors)
+        _check_count("inputs", sum(len(named.tensors) for named in inputs), self.limits.tensors)
+        found: dict[str, list[tensors.Array]] = {}
+        for position, named in enumerate(inputs):
+            if named.name in found:
+                raise InvalidTensor(
+                    f"inputs must each be given once, got {named.name[:64]!r} twice",
+                    field=f"inputs[{position}].name",
+                )
+            path = f"inputs[{position}].tensors"
+            found[named.name] = [
+                self.tensor(tensor, named.name, f"{path}[{i}]")
+                for i, tensor in enumerate(named.tensors)
+            ]
+        return found
+
+    def optional(self, request: v1.ComputeLossRequest, name: str) -> tensors.Array | None:
+        return self.tensor(getattr(request, name), name, name) if request.HasField(name) else None
+
+    def tensor(self, tensor: v1.Tensor, name: str, path: str) -> tensors.Array:
+        axes = len(tensor.shape)
+        if axes > self.limits.axes:
             raise InvalidTensor(
-                f"inputs must each be given once, got {named.name[:64]!r} twice",
-                field=f"inputs[{position}].name",
+                f"{name[:64]}.shape must have at most {self.limits.axes} axes, got {axes}",
+                field=f"{path}.shape",
             )
-        path = f"inputs[{position}].tensors"
-        found[named.name] = [
-            _tensor(tensor, named.name, f"{path}[{i}]", limits)
-            for i, tensor in enumerate(named.tensors)
-        ]
-    return found
-
-
-def _optional_tensor(
-    request: v1.ComputeLossRequest, name: str, limits: Limits
-) -> tensors.Array | None:
-    return _tensor(getattr(request, name), name, name, limits) if request.HasField(name) else None
-
-
-def _tensor(tensor: v1.Tensor, name: str, path: str, limits: Limits) -> tensors.Array:
-    if len(tensor.shape) > limits.axes:
-        raise InvalidTensor(
-            f"{name[:64]}.shape must have at most {limits.axes} axes, got {len(tensor.shape)}",
-            field=f"{path}.shape",
-        )
-    try:
-        return tensors.read(tensor)
-    except tensors.TensorError as error:
-        raise InvalidTensor(f"{name[:64]}.{error}", field=f"{path}.{error.field}") from error
+        try:
+            return tensors.read(tensor, self.payloads)
+        except tensors.TensorError as error:
+            raise InvalidTensor(f"{name[:64]}.{error}", field=f"{path}.{error.field}") from error
 
 
 def _gradients(request: v1.ComputeLossRequest, limits: Limits) -> tuple[str, ...] | None:
@@ -189,7 +212,7 @@ def _gradients(request: v1.ComputeLossRequest, limits: Limits) -> tuple[str, ...
 # ------------------------------------------------------------------ result to reply
 
 
-def response(result: Result) -> v1.ComputeLossResponse:
+def response(result: Result) -> Framed[v1.ComputeLossResponse]:
     """Writes a result."""
     reply = v1.ComputeLossResponse(
         loss=result.loss,
@@ -200,15 +223,23 @@ def response(result: Result) -> v1.ComputeLossResponse:
         nonfinite_count=len(result.nonfinite_examples),
         backend=result.backend,
     )
+    payloads = Payloads.worthwhile(_size(result))
     if len(result.nonfinite_examples):
         statuses = np.full(len(result.nonfinite_examples), v1.STATUS_NONFINITE, np.uint8)
-        tensors.fill(reply.statuses.indices, result.nonfinite_examples.astype(np.int64))
-        tensors.fill(reply.statuses.statuses, statuses)
+        indices = result.nonfinite_examples.astype(np.int64)
+        tensors.fill(reply.statuses.indices, indices, payloads)
+        tensors.fill(reply.statuses.statuses, statuses, payloads)
     if result.per_example is not None:
-        tensors.fill(reply.per_example, result.per_example)
+        tensors.fill(reply.per_example, result.per_example, payloads)
     for name, gradient in result.gradients.items():
-        tensors.fill(reply.gradients.add(name=name).tensors.add(), gradient)
-    return reply
+        tensors.fill(reply.gradients.add(name=name).tensors.add(), gradient, payloads)
+    return Framed(reply, payloads)
+
+
+def _size(result: Result) -> int:
+    arrays = [*result.gradients.values(), result.nonfinite_examples]
+    per_example = 0 if result.per_example is None else result.per_example.nbytes
+    return per_example + sum(array.nbytes for array in arrays)
 
 
 def write_timing(timing: v1.ServerTiming, seconds: Mapping[str, float]) -> None:

@@ -40,8 +40,8 @@ class LossServicer:
     def compute_loss(self, data: bytes, call: Call) -> bytes:
         """Computes one batch."""
         with call.phase("decode"):
-            request = codec.parse(v1.ComputeLossRequest, data)
-            label = self._telemetry.loss_label(request.loss.WhichOneof("kind") or "")
+            request = codec.parse_framed(v1.ComputeLossRequest, data)
+            label = self._telemetry.loss_label(request.message.loss.WhichOneof("kind") or "")
             call.labels["loss"] = label
             job = codec.job(request, self._limits)
         with self._turns.turn(call), call.phase("compute"):
@@ -54,8 +54,8 @@ class LossServicer:
         )
         with call.phase("encode"):
             reply = codec.response(result)
-            codec.write_timing(reply.server_timing, call.seconds)
-            return reply.SerializeToString()
+            codec.write_timing(reply.message.server_timing, call.seconds)
+            return reply.serialise()
 
     def list_losses(self, data: bytes, call: Call) -> bytes:
         """Answers with the catalogue."""
