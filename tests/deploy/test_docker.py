@@ -95,6 +95,10 @@ def test_it_runs_as_a_number_that_is_not_root() -> None:
     assert not [stage for name, stage in STAGES.items() if name != "runtime" and stage.all("USER")]
 
 
+def test_its_home_can_be_written_to_under_a_read_only_root() -> None:
+    assert RUNTIME.variables()["HOME"] == "/tmp"  # noqa: S108 - which the manifests mount
+
+
 def test_nothing_at_run_time_takes_a_shell_and_every_command_exists() -> None:
     (entrypoint,), (arguments,) = RUNTIME.all("ENTRYPOINT"), RUNTIME.all("CMD")
     (health,) = RUNTIME.all("HEALTHCHECK")
