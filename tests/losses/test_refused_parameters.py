@@ -13,7 +13,7 @@ from lossd.losses._declare import BATCH_DIMS, CLASS_AXIS, IGNORE_INDEX
 from lossd.reduction import Reduction
 from tests.losses.case import Case, Form
 from tests.losses.test_refusals import refused
-from tests.sampling import draw, forms, interesting, plain
+from tests.sampling import accepted, draw, forms, interesting, plain, variants
 
 
 def _out_of(bounds: Interval, kind: type) -> list[Any]:
@@ -76,12 +76,14 @@ def test_numbers_too_large_for_the_compute_type_are_no_surprise(engine: Engine, 
     for parameter in loss.parameters:
         if parameter.bounds is None or not math.isinf(parameter.bounds.high):
             continue
-        value = (1e300,) * 5 if parameter.is_vector else 1e300
-        case = draw(loss, {parameter.name: value}, forms(loss)[0], 7, 5).astype(np.float32)
-        assert engine.run(case.job()).example_count == 7
-        tiny = (1e-300,) * 5 if parameter.is_vector else 1e-300
-        case = draw(loss, {parameter.name: tiny}, forms(loss)[0], 7, 5).astype(np.float32)
-        assert engine.run(case.job()).example_count == 7
+        for number in (1e300, 1e-300):
+            given: dict[str, Any] = {}
+            value = (number,) * 5 if parameter.is_vector else number
+            if not accepted(loss, {parameter.name: value}):
+                given = max(variants(loss), key=len)  # it goes with others
+            given[parameter.name] = value
+            case = draw(loss, given, forms(loss)[0], 7, 5).astype(np.float32)
+            assert engine.run(case.job()).example_count == 7
 
 
 def test_a_rule_between_parameters_holds_for_an_empty_batch_too(engine: Engine, loss: Loss) -> None:
@@ -116,13 +118,30 @@ def _pairs(loss: Loss) -> list[dict[str, Any]]:
     ]
 
 
-def test_temperature_goes_with_logits(engine: Engine, loss: Loss) -> None:
-    names = {p.name for p in loss.parameters}
-    if not {"temperature", "prediction_kind"} <= names:
-        pytest.skip("it has no temperature, or one kind of predictions")
+LOGITS_ONLY: dict[str, tuple[Any, str, str]] = {
+    "temperature": (2.0, "1", "2"),
+    "class_priors": ((1.0,) * 5, "empty", "5 numbers"),
+    "z_loss": (0.5, "0", "0.5"),
+}
+
+
+@pytest.mark.parametrize("name", LOGITS_ONLY)
+def test_what_changes_logits_goes_with_logits(engine: Engine, loss: Loss, name: str) -> None:
+    if not {name, "prediction_kind"} <= {p.name for p in loss.parameters}:
+        pytest.skip(f"it has no {name}, or one kind of predictions")
+    value, rule, got = LOGITS_ONLY[name]
     for kind in (DistributionKind.PROBABILITIES, DistributionKind.LOG_PROBABILITIES):
-        bad = draw(loss, {"prediction_kind": kind, "temperature": 2.0}, Form.CLASSES, 7, 5)
-        refused(engine, bad, InvalidParameter, "temperature must be 1", "got 2")
+        bad = draw(loss, {"prediction_kind": kind, name: value}, Form.CLASSES, 7, 5)
+        words = f"{name} must be {rule} unless predictions are logits, got {got}"
+        assert refused(engine, bad, InvalidParameter, words).field == f"loss.{loss.name}.{name}"
+
+
+def test_a_strength_goes_with_priors(engine: Engine, loss: Loss) -> None:
+    if "prior_strength" not in {p.name for p in loss.parameters}:
+        pytest.skip("it takes no priors")
+    bad = draw(loss, {"prior_strength": 0.5}, Form.CLASSES, 7, 5)
+    words = "prior_strength must be 1 unless class_priors are given, got 0.5"
+    refused(engine, bad, InvalidParameter, words)
 
 
 def test_an_ignore_index_goes_with_class_indices(engine: Engine, loss: Loss) -> None:

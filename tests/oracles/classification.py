@@ -24,27 +24,44 @@ def cross_entropy(
     class_weights: Sequence[float] = (),
     label_smoothing: float = 0,
     temperature: float = 1,
+    class_priors: Sequence[float] = (),
+    prior_strength: float = 1,
+    z_loss: float = 0,
 ) -> Any:
-    """PyTorch's documented definition, term by term."""
+    """PyTorch's documented definition, term by term; Menon et al. (2021), PaLM's z-loss."""
     count = len(predictions)
     weights = [mpmath.mpf(w) for w in class_weights] or [mpmath.mpf(1)] * count
     smoothing = mpmath.mpf(label_smoothing)
     kind = prediction_kind.name if prediction_kind else "LOGITS"
+    penalty = mpmath.mpf(0)
     if kind == "LOGITS":
-        scaled = [p / temperature for p in predictions]
-        total = sum(mpmath.exp(p) for p in scaled)
-        costs = [mpmath.log(total) - p for p in scaled]
+        logits = _adjusted(predictions, temperature, class_priors, prior_strength)
+        log_total = mpmath.log(sum(mpmath.exp(p) for p in logits))
+        costs = [log_total - p for p in logits]
+        penalty = _times(z_loss, log_total**2)
     elif kind == "PROBABILITIES":
         costs = [-_log(p) for p in predictions]
     else:
         costs = [-p for p in predictions]
     if isinstance(targets, int):
         spread = sum(_times(smoothing / count * w, c) for w, c in zip(weights, costs, strict=True))
-        return _times((1 - smoothing) * weights[targets], costs[targets]) + spread
-    return sum(
+        return _times((1 - smoothing) * weights[targets], costs[targets]) + spread + penalty
+    return penalty + sum(
         _times(w * (y * (1 - smoothing) + smoothing / count), c)
         for w, y, c in zip(weights, targets, costs, strict=True)
     )
+
+
+def _adjusted(
+    predictions: Sequence[Any], temperature: float, priors: Sequence[float], strength: float
+) -> list[Any]:
+    scaled = [p / temperature for p in predictions]
+    if not priors:
+        return scaled
+    total = sum(mpmath.mpf(prior) for prior in priors)
+    return [
+        x + strength * mpmath.log(prior / total) for x, prior in zip(scaled, priors, strict=True)
+    ]
 
 
 def binary_cross_entropy(

@@ -55,10 +55,17 @@ def _cross_entropy(torch: Any, case: Case, tensors: dict[str, Any], reduction: s
         return None
     if "class_weights" in given:
         given["weight"] = torch.tensor(given.pop("class_weights")).double()
-    temperature = given.pop("temperature", 1.0)
-    return torch.nn.functional.cross_entropy(
-        tensors["predictions"] / temperature, tensors["targets"], reduction=reduction, **given
+    logits = tensors["predictions"] / given.pop("temperature", 1.0)
+    strength, z_loss = given.pop("prior_strength", 1.0), given.pop("z_loss", 0.0)
+    if "class_priors" in given:
+        priors = torch.tensor(given.pop("class_priors")).double()
+        logits = logits + strength * (priors / priors.sum()).log()
+    penalty = z_loss * logits.logsumexp(dim=-1).square().sum()
+    divisor = case.class_weights.sum() if reduction == "mean" else 1
+    entropy = torch.nn.functional.cross_entropy(
+        logits, tensors["targets"], reduction=reduction, **given
     )
+    return entropy + penalty / divisor
 
 
 REDUCTIONS = {Reduction.MEAN: "mean", Reduction.SUM: "sum"}

@@ -52,20 +52,26 @@ class Huber(_message.Message):
     def __init__(self, batch_dims: _Optional[int] = ..., delta: _Optional[float] = ...) -> None: ...
 
 class CrossEntropy(_message.Message):
-    __slots__ = ("prediction_kind", "class_weights", "ignore_index", "label_smoothing", "class_axis", "temperature")
+    __slots__ = ("prediction_kind", "class_weights", "ignore_index", "label_smoothing", "class_axis", "temperature", "class_priors", "prior_strength", "z_loss")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
     CLASS_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     IGNORE_INDEX_FIELD_NUMBER: _ClassVar[int]
     LABEL_SMOOTHING_FIELD_NUMBER: _ClassVar[int]
     CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    CLASS_PRIORS_FIELD_NUMBER: _ClassVar[int]
+    PRIOR_STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    Z_LOSS_FIELD_NUMBER: _ClassVar[int]
     prediction_kind: DistributionKind
     class_weights: _containers.RepeatedScalarFieldContainer[float]
     ignore_index: int
     label_smoothing: float
     class_axis: int
     temperature: float
-    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., class_weights: _Optional[_Iterable[float]] = ..., ignore_index: _Optional[int] = ..., label_smoothing: _Optional[float] = ..., class_axis: _Optional[int] = ..., temperature: _Optional[float] = ...) -> None: ...
+    class_priors: _containers.RepeatedScalarFieldContainer[float]
+    prior_strength: float
+    z_loss: float
+    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., class_weights: _Optional[_Iterable[float]] = ..., ignore_index: _Optional[int] = ..., label_smoothing: _Optional[float] = ..., class_axis: _Optional[int] = ..., temperature: _Optional[float] = ..., class_priors: _Optional[_Iterable[float]] = ..., prior_strength: _Optional[float] = ..., z_loss: _Optional[float] = ...) -> None: ...
 
 class BinaryCrossEntropy(_message.Message):
     __slots__ = ("batch_dims", "prediction_kind", "positive_weights", "label_smoothing")

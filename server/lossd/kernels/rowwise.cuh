@@ -6,6 +6,7 @@
 //     the loss's parameters  of which a vector has one number a column
 //     PREDICTION_AT(column)
 //     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), SOFTMAX_OF_ROW(e)
+//     LOGITS_OF_ROW(temperature, priors, strength)
 //
 // where the expression e may use `column`, `prediction` and `target`, the share of this column in
 // the target (1 or 0 with class indices).  Every thread of the block runs the text and gets the
@@ -118,6 +119,32 @@ struct Row {
     }
 };
 
+// The logits of a row as a softmax takes them: divided by a temperature and, where there are priors
+// of the classes, with strength * log(prior / their sum) added.  Large logits would swallow that, so
+// what they have in `common` is taken off first.
+struct Logits {
+    T temperature;
+    Weights priors;
+    T strength;
+    T total;
+    T common;
+
+    __device__ T operator()(long long column, T prediction) const {
+        const T scaled = prediction / temperature;
+        if (!priors.items) return scaled;
+        return (scaled - common) + strength * log(priors[column] / total);
+    }
+};
+
+__device__ inline Logits logits_of(const Row& row, T temperature, Weights priors, T strength) {
+    if (!priors.items) return Logits{temperature, priors, strength, T(1), T(0)};
+    const T total = row.sum([&](long long column, T, T) { return priors[column]; });
+    const T largest =
+        row.largest([](long long, T prediction, T) { return prediction; }).value / temperature;
+    const bool is_finite = largest - largest == 0;
+    return Logits{temperature, priors, strength, total, is_finite ? largest : T(0)};
+}
+
 // The softmax of a row in the parts that keep full relative accuracy, see losses/_softmax.py.
 struct Softmax {
     Largest best;
@@ -127,6 +154,7 @@ struct Softmax {
     __device__ T exponential(long long column, T logit) const {
         return column == best.column ? T(1) : exp(logit - best.value);
     }
+    __device__ T log_sum_exp() const { return best.value + log1p(rest); }
     // -log p of a class.
     __device__ T negative_log(long long column, T logit) const {
         return (column == best.column ? T(0) : best.value - logit) + log1p(rest);
@@ -153,6 +181,7 @@ __device__ inline Softmax softmax_of(const Row& row, Logit logit) {
 #define PREDICTION_AT(column) (row.predictions[column])
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
+#define LOGITS_OF_ROW(...) logits_of(row, __VA_ARGS__)
 #define SOFTMAX_OF_ROW(...) softmax_of(row, AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
 

@@ -26,11 +26,17 @@ class Softmax:
     largest: Array
     exponentials: Array  # exp(logits - largest); belongs to the caller from here on
     rest: Array  # sum of the exponentials without that of ``best``
+    common: Array | None = None  # what was taken off all logits of a row
 
     @property
     def total(self) -> Array:
         """Sum of the exponentials."""
         return 1 + self.rest
+
+    def log_sum_exp(self, xp: Any) -> Array:
+        """Log of the sum of the exponentials of the logits."""
+        log_sum = self.largest + xp.log1p(self.rest)
+        return log_sum if self.common is None else log_sum + self.common
 
     def negative_log(self, xp: Any, classes: Array) -> Array:
         """-log p of one class a row."""
@@ -51,12 +57,20 @@ class Softmax:
         return xp.where(classes == self.best, self.rest, 1 + (self.rest - own))
 
 
-def softmax(xp: Any, logits: Array) -> Softmax:
+def softmax(xp: Any, logits: Array, biases: Array | None = None) -> Softmax:
     """Computes the softmax of each row of a C-contiguous array.
 
     A logit of -inf is a class of probability 0.  A single +inf is a class of probability 1.  Rows
-    with NaN, with several +inf or with nothing but -inf become NaN.
+    with NaN, with several +inf or with nothing but -inf become NaN.  ``biases``, one a class, are
+    added to the logits.
     """
+    common = None
+    if biases is not None:
+        # Large logits would swallow the biases, so what all logits have in common is taken off.
+        common = logits.max(axis=-1)
+        common = xp.where(xp.isfinite(common), common, 0)
+        logits = logits - common[:, None]
+        logits += biases
     rows = xp.arange(len(logits))
     best = logits.argmax(axis=-1)
     largest = logits[rows, best]
@@ -66,4 +80,4 @@ def softmax(xp: Any, logits: Array) -> Softmax:
     rest = exponentials.sum(axis=-1)
     rest[~(largest > -xp.inf)] = xp.nan  # with one class there is no other to show it
     exponentials[rows, best] = 1
-    return Softmax(logits, rows, best, largest, exponentials, rest)
+    return Softmax(logits, rows, best, largest, exponentials, rest, common)

@@ -1,6 +1,7 @@
 """Cross-entropy over classes."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from lossd.losses._declare import (
@@ -24,29 +25,32 @@ from lossd.losses._declare import (
     Vector,
     loss,
 )
-from lossd.losses._softmax import softmax
+from lossd.losses._softmax import Softmax, softmax
 
 # Half of softmax([0, log 3]) and a label-smoothed row, by hand.
-LOG_3, LOG_4 = 1.0986122886681098, 1.3862943611198906
+LOG_3, LOG_4, LOG_10 = 1.0986122886681098, 1.3862943611198906, 2.302585092994046
 
 # A target for each class: see _from_distributions, whose steps these are.
 _DENSE = """
+    const Logits logit = LOGITS_OF_ROW(temperature, class_priors, prior_strength);
     const auto dense = [&](long long column, T target) {
         const T answer = target * (1 - label_smoothing) + label_smoothing / columns;
         return class_weights[column] * answer;
     };
-    const Softmax softmax = SOFTMAX_OF_ROW(prediction / temperature);
+    const Softmax softmax = SOFTMAX_OF_ROW(logit(column, prediction));
     const long long best = softmax.best.column;
     const T mass = SUM_OVER_ROW(dense(column, target));
     const T others = SUM_OVER_ROW(column == best ? T(0) : dense(column, target));
-    value = SUM_OVER_ROW(weighed(
-        dense(column, target), softmax.negative_log(column, prediction / temperature)));
-    const T share = mass / softmax.total;
+    const T log_sum = logit.common + softmax.log_sum_exp();
+    const T pull = weighed(2 * z_loss, log_sum) / softmax.total;
+    value = weighed(z_loss, log_sum * log_sum) + SUM_OVER_ROW(weighed(
+        dense(column, target), softmax.negative_log(column, logit(column, prediction))));
+    const T share = mass / softmax.total + pull;
     const bool is_likely = softmax.rest < 1;
     GRADIENT_OF_ROW(
         (column == best && is_likely
-             ? others - mass * (softmax.rest / softmax.total)
-             : share * softmax.exponential(column, prediction / temperature)
+             ? others - mass * (softmax.rest / softmax.total) + pull
+             : share * softmax.exponential(column, logit(column, prediction))
                    - dense(column, target)) / temperature);
 """
 
@@ -67,16 +71,22 @@ _DENSE = """
     cuda=(
         CudaText(
             """
-            const Softmax softmax = SOFTMAX_OF_ROW(prediction / temperature);
-            const T logit = PREDICTION_AT(label) / temperature;
+            const Logits logit = LOGITS_OF_ROW(temperature, class_priors, prior_strength);
+            const Softmax softmax = SOFTMAX_OF_ROW(logit(column, prediction));
+            const T target_logit = logit(label, PREDICTION_AT(label));
             const T weight = class_weights[label];
-            const T share = weight / (softmax.total * temperature);
-            const T own = -softmax.others(label, logit) * share;
-            value = weight * softmax.negative_log(label, logit);
+            const T log_sum = logit.common + softmax.log_sum_exp();
+            const T unit = 1 / (softmax.total * temperature);
+            const T share = weight * unit;
+            const T pull = weighed(2 * z_loss, log_sum) * unit;
+            const T own = pull * softmax.exponential(label, target_logit)
+                - softmax.others(label, target_logit) * share;
+            value = weight * softmax.negative_log(label, target_logit)
+                + weighed(z_loss, log_sum * log_sum);
             GRADIENT_OF_ROW(
                 column == label
                     ? own
-                    : share * softmax.exponential(column, prediction / temperature));
+                    : (share + pull) * softmax.exponential(column, logit(column, prediction)));
             """,
             when={"prediction_kind": DistributionKind.LOGITS, "label_smoothing": 0},
             targets_are_classes=True,
@@ -112,6 +122,20 @@ _DENSE = """
             value=LOG_4 - 0.75 * LOG_3,
             gradients={"predictions": [[0.0, 0.0]]},
         ),
+        # Equal logits and priors of 1 to 3, squared: a softmax of [1/10, 9/10].
+        Example(
+            {"predictions": [[0.0, 0.0]], "targets": [0]},
+            parameters={"class_priors": (5.0, 15.0), "prior_strength": 2.0},
+            value=LOG_10,
+            gradients={"predictions": [[-0.9, 0.9]]},
+        ),
+        # The logits' exponentials sum to 4.
+        Example(
+            {"predictions": [[0.0, LOG_3]], "targets": [0]},
+            parameters={"z_loss": 0.5},
+            value=LOG_4 + LOG_4**2 / 2,
+            gradients={"predictions": [[-0.75 + LOG_4 / 4, 0.75 + 0.75 * LOG_4]]},
+        ),
         Example(
             {"predictions": [[0.25, 0.75]], "targets": [0]},
             parameters={"prediction_kind": DistributionKind.PROBABILITIES},
@@ -135,61 +159,126 @@ def cross_entropy(
     class_weights: Annotated[Vector, NONNEGATIVE] = (),
     label_smoothing: Annotated[float, UNIT] = 0.0,
     temperature: Annotated[float, POSITIVE] = 1.0,
+    class_priors: Annotated[Vector, POSITIVE] = (),
+    prior_strength: Annotated[float, NONNEGATIVE] = 1.0,
+    z_loss: Annotated[float, NONNEGATIVE] = 0.0,
 ) -> Evaluation:
     """Negative log-likelihood of the target class, or of a target distribution.
 
-        value = -sum_c w_c y_c log p_c,  p = softmax(x / temperature)
+        value = -sum_c w_c y_c log p_c + z l^2
+        x' = x / temperature + strength log prior,  p = softmax(x'),  l = log sum_c exp x'_c
         class index t with smoothing e, C classes:
-          value = -(1 - e) w_t log p_t - e / C sum_c w_c log p_c
-        gradient = ((sum_c w_c y_c) p - w y) / temperature
+          value = -(1 - e) w_t log p_t - e / C sum_c w_c log p_c + z l^2
+        gradient = ((sum_c w_c y_c) p - w y + 2 z l p) / temperature
 
     Probability targets are smoothed to (1 - e) y + e / C and need not sum to 1.  With predictions
     that are probabilities or log-probabilities, the gradient is with respect to the numbers given.
     A logit of -inf is an impossible class; as a target it gives an infinite value.
 
+    Class priors are divided by their sum, so that counts of labels serve as they are.  A model that
+    is trained with them, and used without, is balanced over the classes.  The z-loss keeps the
+    logits from drifting; it is of the example, so class weights do not scale it.  Temperature,
+    priors and z-loss go with logits only.
+
     Reference: D. R. Cox, The regression analysis of binary sequences, 1958; smoothing: C. Szegedy
-    et al., Rethinking the inception architecture, 2016, section 7.
+    et al., Rethinking the inception architecture, 2016, section 7; priors: A. K. Menon et al.,
+    Long-tail learning via logit adjustment, 2021, section 5; z-loss: A. Chowdhery et al., PaLM,
+    2022, section 5.
     """
+    if prior_strength != 1 and not len(class_priors):
+        raise ParameterError(
+            "prior_strength",
+            f"prior_strength must be 1 unless class_priors are given, got {prior_strength:g}",
+        )
     if prediction_kind is not DistributionKind.LOGITS:
-        if temperature != 1:
-            raise ParameterError(
-                "temperature",
-                f"temperature must be 1 unless predictions are logits, got {temperature:g}",
-            )
+        _refuse_what_needs_logits(temperature, class_priors, z_loss)
         given = _from_probabilities(xp, predictions, prediction_kind)
         dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
         return _likelihood(xp, *given, dense, _target_factor(class_weights, label_smoothing))
     logits = predictions if temperature == 1 else predictions / temperature
+    parts = softmax(xp, logits, _log_priors(xp, class_priors, prior_strength))
+    penalty = _Penalty.of(xp, parts, z_loss) if z_loss else None
     if targets.ndim == 1 and label_smoothing == 0:
-        return _from_classes(xp, logits, targets, class_weights, temperature)
+        return _from_classes(
+            xp, parts, targets, class_weights, temperature=temperature, penalty=penalty
+        )
     dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
     factor = _target_factor(class_weights, label_smoothing)
-    return _from_distributions(xp, logits, dense, factor, temperature)
+    return _from_distributions(xp, parts, dense, factor, temperature=temperature, penalty=penalty)
+
+
+def _log_priors(xp: Any, class_priors: Any, strength: float) -> Array | None:
+    """What the priors add to the logits."""
+    if not len(class_priors):
+        return None
+    return strength * xp.log(class_priors / class_priors.sum())
+
+
+def _refuse_what_needs_logits(temperature: float, class_priors: Any, z_loss: float) -> None:
+    rules = (
+        ("temperature", temperature == 1, "1", f"{temperature:g}"),
+        ("class_priors", not len(class_priors), "empty", f"{len(class_priors)} numbers"),
+        ("z_loss", z_loss == 0, "0", f"{z_loss:g}"),
+    )
+    for name, holds, rule, got in rules:
+        if not holds:
+            raise ParameterError(
+                name, f"{name} must be {rule} unless predictions are logits, got {got}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Penalty:
+    """The z-loss of each row, z l^2 with l = log sum exp, and its derivative by l."""
+
+    value: Array
+    slope: Array
+
+    @classmethod
+    def of(cls, xp: Any, parts: Softmax, z_loss: float) -> "_Penalty":
+        log_sum = parts.log_sum_exp(xp)
+        slope = 2 * z_loss * log_sum
+        return cls(slope * log_sum / 2, slope)
 
 
 def _from_classes(
-    xp: Any, logits: Array, classes: Array, class_weights: Any, temperature: float
+    xp: Any,
+    parts: Softmax,
+    classes: Array,
+    class_weights: Any,
+    *,
+    temperature: float,
+    penalty: _Penalty | None,
 ) -> Evaluation:
     """Logits and class indices: the common case, in as few passes as can be."""
-    parts = softmax(xp, logits)
     value = parts.negative_log(xp, classes)
-    share = 1 / (parts.total * temperature)
+    unit = share = 1 / (parts.total * temperature)
     if len(class_weights):
         weights = class_weights[classes]
         value = value * weights
-        share = share * weights
+        share = unit * weights
     own = -parts.others(xp, classes) * share
     gradient = parts.exponentials
+    if penalty is not None:
+        value = value + penalty.value
+        pull = penalty.slope * unit
+        own += pull * gradient[parts.rows, classes]
+        share = share + pull
     gradient *= share[:, None]
     gradient[parts.rows, classes] = own
     return Evaluation(value, {"predictions": gradient})
 
 
 def _from_distributions(
-    xp: Any, logits: Array, dense: Array, factor: Callable[[Array], Array], temperature: float
+    xp: Any,
+    parts: Softmax,
+    dense: Array,
+    factor: Callable[[Array], Array],
+    *,
+    temperature: float,
+    penalty: _Penalty | None,
 ) -> Evaluation:
     """Logits and a weighted target for each class, w_c y_c."""
-    parts = softmax(xp, logits)
     negative_logs = parts.negative_logs(xp)
     value = _expectation(xp, dense, negative_logs).sum(axis=-1)
     # At the best class sum(w y) p - w y is the others' targets less sum(w y) (1 - p): the form that
@@ -202,8 +291,14 @@ def _from_distributions(
         others.sum(axis=-1) - mass * (parts.rest / parts.total),
         mass / parts.total - dense[parts.rows, parts.best],
     )
+    share = mass / parts.total
+    if penalty is not None:
+        value = value + penalty.value
+        pull = penalty.slope / parts.total
+        at_best = at_best + pull
+        share = share + pull
     gradient = parts.exponentials
-    gradient *= (mass / parts.total)[:, None]
+    gradient *= share[:, None]
     gradient -= dense
     gradient[parts.rows, parts.best] = at_best
     if temperature != 1:
