@@ -115,6 +115,8 @@ def interesting(parameter: Parameter, length: int) -> list[Any]:
     """Values of a number or a vector that are legal, and not the default."""
     if _is_enum(parameter):
         return []
+    if parameter.is_list and parameter.choices is not None:
+        return [tuple(parameter.choices)]
     if parameter.is_vector:
         inside = _inside(parameter.bounds)
         return [tuple(inside * (1 + i) / length for i in range(length))]
@@ -139,7 +141,7 @@ def accepted(loss: Loss, parameters: Mapping[str, Any], length: int = LENGTH) ->
     if case.form is Form.CLASSES:
         arrays = [a.reshape(-1) if a.dtype.kind == "i" else a for a in arrays]
     body = {p.name: parameters.get(p.name, p.default) for p in loss.parameters}
-    body = {n: np.array(v) if isinstance(v, tuple) else v for n, v in body.items()}
+    body |= {p.name: np.array(body[p.name]) for p in loss.parameters if p.is_vector}
     try:
         loss.body(np, *arrays, **body)
     except ParameterError:

@@ -56,7 +56,7 @@ def _loss_row(loss: Loss) -> tuple[str, ...]:
         for declared in loss.inputs
     )
     parameters = ", ".join(
-        f"{p.name} [{'' if p.is_vector else catalogue.default_text(p) or 'unset'}]"
+        f"{p.name} [{'' if p.is_list else catalogue.default_text(p) or 'unset'}]"
         for p in loss.all_parameters
     )
     return (f"`{loss.message}`", loss.summary, inputs, _gradients(loss), parameters)

@@ -35,6 +35,7 @@ class Result:
     nonfinite_examples: npt.NDArray[np.int64]
     per_example: Array | None
     gradients: Mapping[str, Array]
+    outputs: Mapping[str, Array]
     backend: str
 
 
@@ -62,10 +63,17 @@ class Engine:
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
             )
         values = allocate(batch.example_shape, batch.dtype) if job.per_example else None
-        outputs = {name: _output(batch.operand(name), allocate) for name in batch.gradients}
+        gradients = {
+            name: _gradient_buffer(batch.operand(name), allocate) for name in batch.gradients
+        }
+        outputs = {
+            output.name: allocate(batch.example_shape, np.int64 if output.is_index else batch.dtype)
+            for output in batch.outputs
+        }
         buffers = Buffers(
             None if values is None else values.reshape(-1),
-            {name: output.rows for name, output in outputs.items()},
+            {name: gradient.rows for name, gradient in gradients.items()},
+            {name: output.reshape(-1) for name, output in outputs.items()},
         )
         try:
             evaluated = self.backend.evaluate(
@@ -88,13 +96,14 @@ class Engine:
             ignored_count=batch.plan.ignored_count,
             nonfinite_examples=nonfinite,
             per_example=values,
-            gradients={name: output.finished() for name, output in outputs.items()},
+            gradients={name: gradient.finished() for name, gradient in gradients.items()},
+            outputs=outputs,
             backend=self.backend.name,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Output:
+class _GradientBuffer:
     """A gradient in the making: ``rows`` is what the backend fills, ``array`` what is returned."""
 
     array: Array
@@ -109,12 +118,12 @@ class _Output:
         return self.array
 
 
-def _output(operand: Operand, allocate: Allocate) -> _Output:
+def _gradient_buffer(operand: Operand, allocate: Allocate) -> _GradientBuffer:
     array = allocate(operand.shape, operand.rows.dtype)
     axis = operand.class_axis
     if axis is None or axis == array.ndim - 1:
-        return _Output(array, array.reshape(operand.rows.shape), axis)
-    return _Output(array, np.empty(operand.rows.shape, operand.rows.dtype), axis)
+        return _GradientBuffer(array, array.reshape(operand.rows.shape), axis)
+    return _GradientBuffer(array, np.empty(operand.rows.shape, operand.rows.dtype), axis)
 
 
 def _aggregate(job: Job, plan: RowPlan, loss_sum: float) -> float | None:

@@ -91,6 +91,20 @@ def test_a_training_step_that_merges_microbatches_equals_the_whole(client: LossC
     np.testing.assert_allclose(gradients, whole.gradients["predictions"], rtol=1e-13)
 
 
+def test_what_the_softmax_gives_beyond_comes_with_the_loss(client: LossClient) -> None:
+    logits = np.array([[[2.0, 0.0, -1.0], [0.0, 5.0, 0.0]]], np.float32)
+    asked = CrossEntropy(
+        outputs=[v1.CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS, v1.CROSS_ENTROPY_OUTPUT_ENTROPY]
+    )
+    result = client.compute(asked, predictions=logits, targets=[[0, 2]], mask=[[True, False]])
+
+    assert list(result.outputs) == ["predicted_class", "entropy"]
+    assert result.outputs["predicted_class"].tolist() == [[0, 0]]  # the second is ignored
+    p = np.exp(logits[0, 0]) / np.exp(logits[0, 0]).sum()
+    np.testing.assert_allclose(result.outputs["entropy"], [[-(p * np.log(p)).sum(), 0]], 1e-6)
+    assert not client.compute(CrossEntropy(), logits, [[0, 2]]).outputs
+
+
 def test_masked_nan_changes_nothing(client: LossClient) -> None:
     dirty = np.array([1.0, np.nan, 3.0], np.float32)
     result = client.compute(

@@ -10,9 +10,9 @@ import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
-from lossd.losses import LOSSES, Differentiable, DistributionKind, Interval, Loss, Parameter
+from lossd.losses import LOSSES, Differentiable, DistributionKind, Interval, Loss, Output, Parameter
 from lossd.losses._declare import INTEGERS
-from tests.oracles import ORACLES
+from tests.oracles import ORACLES, OUTPUT_ORACLES
 
 PROTO = Path(v1.__file__).with_name("losses.proto").read_text()
 KINDS = v1.LossSpec.DESCRIPTOR.oneofs_by_name["kind"].fields
@@ -93,7 +93,7 @@ def test_the_message_has_exactly_the_parameters(loss: Loss) -> None:
 def test_the_fields_have_the_types_of_the_parameters(loss: Loss) -> None:
     for parameter in loss.all_parameters:
         field = _fields(loss)[parameter.name]
-        assert field.is_repeated == parameter.is_vector
+        assert field.is_repeated == parameter.is_list
         if parameter.type is float or parameter.is_vector:
             assert field.type == FieldDescriptor.TYPE_DOUBLE
         elif parameter.type is int:
@@ -101,7 +101,9 @@ def test_the_fields_have_the_types_of_the_parameters(loss: Loss) -> None:
         else:
             assert field.type == FieldDescriptor.TYPE_ENUM
             assert field.enum_type is not None
-            prefix, kind = _prefix(parameter.type), type(parameter.default)
+            kind = parameter.choices
+            assert kind is not None
+            prefix = _prefix(kind)
             members = [n.removeprefix(prefix) for n in field.enum_type.values_by_name]
             assert members == ["UNSPECIFIED", *(member.name for member in kind)]
 
@@ -112,13 +114,26 @@ def test_numbers_are_optional_so_that_zero_is_not_absence(loss: Loss) -> None:
             assert _fields(loss)[parameter.name].has_presence, parameter.name
 
 
+def test_outputs_are_named_like_their_choices(loss: Loss) -> None:
+    parameter = next((p for p in loss.parameters if p.name == "outputs"), None)
+    if parameter is None:
+        assert loss.name not in OUTPUT_ORACLES
+        return
+    assert parameter.choices is not None
+    for member in parameter.choices:
+        assert isinstance(member.value, Output)
+        assert member.value.name == member.name.lower()
+        assert member.value.description
+    assert list(OUTPUT_ORACLES[loss.name]) == [member.value.name for member in parameter.choices]
+
+
 def _prefix(kind: type[enum.Enum]) -> str:
     """``DISTRIBUTION_KIND_`` for DistributionKind."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper() + "_"
 
 
 def _default_text(parameter: Parameter) -> str:
-    if parameter.is_vector:
+    if parameter.is_list:
         return "empty for none"
     if parameter.default is None:
         return "Unset by default."

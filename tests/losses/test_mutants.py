@@ -16,6 +16,7 @@ from lossd.reduction import Reduction
 from tests.losses import (
     test_gradients,
     test_layout,
+    test_outputs,
     test_reductions,
     test_rows,
     test_values,
@@ -26,7 +27,7 @@ from tests.sampling import cases, extreme
 Body = Callable[..., Evaluation]
 Mutation = Callable[[Loss], Body]
 
-MODULES = (test_values, test_gradients, test_rows, test_layout, test_reductions)
+MODULES = (test_values, test_gradients, test_rows, test_layout, test_reductions, test_outputs)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def _with_value(change: Callable[[Any], Any]) -> Mutation:
     def mutate(loss: Loss) -> Body:
         def body(xp: Any, *inputs: Any, **parameters: Any) -> Evaluation:
             sound = loss.body(xp, *inputs, **parameters)
-            return Evaluation(change(sound.value), sound.gradients)
+            return replace(sound, value=change(sound.value))
 
         return body
 
@@ -78,7 +79,18 @@ def _with_gradients(change: Callable[[Any], Any]) -> Mutation:
                 for name in sound.gradients
                 if not (name == loss.inputs[1].name and inputs[1].ndim == 1)
             }
-            return Evaluation(sound.value, changed)
+            return replace(sound, gradients=changed)
+
+        return body
+
+    return mutate
+
+
+def _with_outputs(change: Callable[[Any], Any]) -> Mutation:
+    def mutate(loss: Loss) -> Body:
+        def body(xp: Any, *inputs: Any, **parameters: Any) -> Evaluation:
+            sound = loss.body(xp, *inputs, **parameters)
+            return replace(sound, outputs={n: change(o) for n, o in sound.outputs.items()})
 
         return body
 
@@ -129,12 +141,16 @@ MUTATIONS: dict[str, Mutation] = {
     "gradient of 1 where it is 0": _with_gradients(
         lambda gradient: np.where(gradient == 0, 1, gradient)
     ),
+    "output off by one part in a billion": _with_outputs(lambda output: output * (1 + 1e-9)),
+    "output that sees another": _with_outputs(_sees_the_row_above),
     "writes to an input": _writes_to_an_input,
 }
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_broken_loss_breaks_a_contract(numpy_engine: Engine, loss: Loss, mutation: str) -> None:
+    if mutation.startswith("output") and "outputs" not in loss.complete({}):
+        pytest.skip("it has no outputs")
     broken = replace(loss, body=MUTATIONS[mutation](loss))
     failure = _first_failure(numpy_engine, broken)
     if failure is None and not _differs(numpy_engine, broken, loss):
@@ -152,6 +168,8 @@ def _differs(engine: Engine, broken: Loss, loss: Loss) -> bool:
         if (values(sound) != values(changed)).any():
             return True
         if any((g != changed.gradients[n]).any() for n, g in sound.gradients.items()):
+            return True
+        if any((o != changed.outputs[n]).any() for n, o in sound.outputs.items()):
             return True
     return False
 

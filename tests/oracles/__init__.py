@@ -30,6 +30,20 @@ ORACLES: Mapping[str, Oracle] = {
     "squared_error": regression.squared_error,
 }
 
+OUTPUT_ORACLES: Mapping[str, Mapping[str, Oracle]] = {
+    "cross_entropy": classification.CROSS_ENTROPY_OUTPUTS,
+}
+
+
+def oracle_outputs(case: Case) -> dict[str, Array]:
+    """What a case gives beyond, of each example."""
+    return {
+        output: np.array(
+            [float(oracle(**dict(row), **dict(given))) for _, row, given in _examples(case)]
+        )
+        for output, oracle in OUTPUT_ORACLES[case.loss.name].items()
+    }
+
 
 def oracle_values(case: Case) -> Array:
     """The value of each example of a case."""

@@ -1,6 +1,6 @@
 """Losses of classes and of answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import mpmath
@@ -27,6 +27,7 @@ def cross_entropy(
     class_priors: Sequence[float] = (),
     prior_strength: float = 1,
     z_loss: float = 0,
+    outputs: Any = (),  # noqa: ARG001 - they change nothing
 ) -> Any:
     """PyTorch's documented definition, term by term; Menon et al. (2021), PaLM's z-loss."""
     count = len(predictions)
@@ -62,6 +63,49 @@ def _adjusted(
     return [
         x + strength * mpmath.log(prior / total) for x, prior in zip(scaled, priors, strict=True)
     ]
+
+
+def _softmax(predictions: Sequence[Any], parameters: Mapping[str, Any]) -> list[Any]:
+    logits = _adjusted(
+        predictions,
+        parameters.get("temperature", 1),
+        parameters.get("class_priors", ()),
+        parameters.get("prior_strength", 1),
+    )
+    return [mpmath.exp(x) for x in logits]
+
+
+def _log_sum_exp(predictions: Sequence[Any], targets: Any, **parameters: Any) -> Any:
+    del targets
+    return _log(sum(_softmax(predictions, parameters)))
+
+
+def _target_log_probability(predictions: Sequence[Any], targets: Any, **parameters: Any) -> Any:
+    terms = _softmax(predictions, parameters)
+    logs = [_log(term / sum(terms)) for term in terms]
+    if isinstance(targets, int):
+        return logs[targets]
+    return sum(_times(y, log) for y, log in zip(targets, logs, strict=True))
+
+
+def _entropy(predictions: Sequence[Any], targets: Any, **parameters: Any) -> Any:
+    del targets
+    terms = _softmax(predictions, parameters)
+    return -sum(_times(term / sum(terms), _log(term / sum(terms))) for term in terms)
+
+
+def _predicted_class(predictions: Sequence[Any], targets: Any, **parameters: Any) -> int:
+    del targets
+    terms = _softmax(predictions, parameters)
+    return terms.index(max(terms))
+
+
+CROSS_ENTROPY_OUTPUTS: Mapping[str, Callable[..., Any]] = {
+    "log_sum_exp": _log_sum_exp,
+    "target_log_probability": _target_log_probability,
+    "entropy": _entropy,
+    "predicted_class": _predicted_class,
+}
 
 
 def binary_cross_entropy(

@@ -56,6 +56,7 @@ def _cross_entropy(torch: Any, case: Case, tensors: dict[str, Any], reduction: s
     if "class_weights" in given:
         given["weight"] = torch.tensor(given.pop("class_weights")).double()
     logits = tensors["predictions"] / given.pop("temperature", 1.0)
+    given.pop("outputs", None)
     strength, z_loss = given.pop("prior_strength", 1.0), given.pop("z_loss", 0.0)
     if "class_priors" in given:
         priors = torch.tensor(given.pop("class_priors")).double()

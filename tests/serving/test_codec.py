@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from lossd import tensors, v1
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
-from lossd.errors import InvalidParameter, LossdError
+from lossd.errors import InvalidParameter, LossdError, TooLarge
 from lossd.framing import Framed
 from lossd.losses import LOSSES, DistributionKind
+from lossd.losses.cross_entropy import CrossEntropyOutput
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.serving import codec
 
@@ -43,7 +44,7 @@ def test_what_is_not_set_has_its_default() -> None:
     )
     assert job.gradients is None
     assert job.per_example
-    assert job.parameters == {"class_weights": ()}
+    assert job.parameters == {"class_weights": (), "class_priors": (), "outputs": ()}
 
 
 def test_zero_and_absent_parameters_differ() -> None:
@@ -57,6 +58,8 @@ def test_zero_and_absent_parameters_differ() -> None:
         "class_weights": (),
         "ignore_index": 0,
         "prediction_kind": DistributionKind.PROBABILITIES,
+        "class_priors": (),
+        "outputs": (),
     }
 
 
@@ -65,6 +68,43 @@ def test_an_enum_number_that_does_not_exist_is_refused() -> None:
 
     with pytest.raises(InvalidParameter, match=r"prediction_kind must be one of LOGITS, .*got 77"):
         codec.job(request(loss=spec), LIMITS)
+
+
+def test_a_list_of_choices_is_read_in_order() -> None:
+    names = ["CROSS_ENTROPY_OUTPUT_ENTROPY", "CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP"]
+    spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=names))
+
+    chosen = codec.job(request(loss=spec), LIMITS).parameters["outputs"]
+    assert chosen == (CrossEntropyOutput.ENTROPY, CrossEntropyOutput.LOG_SUM_EXP)
+
+
+@pytest.mark.parametrize("number", [0, 77, -1])
+def test_a_choice_that_does_not_exist_is_refused_by_its_place(number: int) -> None:
+    spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=[2, number]))  # type: ignore[list-item]
+
+    words = rf"outputs\[1\] must be one of LOG_SUM_EXP, .*got {number}"
+    with pytest.raises(InvalidParameter, match=words) as caught:
+        codec.job(request(loss=spec), LIMITS)
+    assert caught.value.field == "outputs[1]"
+
+
+def test_a_choice_is_not_made_a_million_times() -> None:
+    chosen = [v1.CROSS_ENTROPY_OUTPUT_ENTROPY] * 1_000_000
+    spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=chosen))
+
+    with pytest.raises(TooLarge, match="outputs must have at most 64 entries, got 1000000"):
+        codec.job(request(loss=spec), LIMITS)
+
+
+def test_outputs_are_named_tensors() -> None:
+    names = ["CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS", "CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP"]
+    spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=names))
+    reply = codec.response(ENGINE.run(codec.job(request(loss=spec), LIMITS))).message
+
+    found = {named.name: tensors.read(named.tensors[0]) for named in reply.outputs}
+    assert list(found) == ["predicted_class", "log_sum_exp"]
+    assert found["predicted_class"].dtype == np.int64
+    np.testing.assert_allclose(found["log_sum_exp"], np.log(np.full(3, 2, np.float32)))
 
 
 def test_an_empty_gradient_selection_is_not_an_absent_one() -> None:

@@ -54,7 +54,8 @@ class LossResult:
         statuses: What is to be said of single examples, by flat index, for example
             ``{3: "NONFINITE"}``.
         status: What is to be said of the whole; None for nothing.
-        outputs: What the loss gives beyond, by name.
+        outputs: What the loss gives beyond where its parameters ask for it, by name, each shaped
+            like the examples; an example that is ignored or of weight 0 shows 0.
         backend: The backend that computed: "numpy" or "cupy".
         server_timing: Where the time went on the server.
     """

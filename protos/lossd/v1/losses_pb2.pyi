@@ -6,12 +6,25 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class CrossEntropyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CROSS_ENTROPY_OUTPUT_UNSPECIFIED: _ClassVar[CrossEntropyOutput]
+    CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP: _ClassVar[CrossEntropyOutput]
+    CROSS_ENTROPY_OUTPUT_TARGET_LOG_PROBABILITY: _ClassVar[CrossEntropyOutput]
+    CROSS_ENTROPY_OUTPUT_ENTROPY: _ClassVar[CrossEntropyOutput]
+    CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS: _ClassVar[CrossEntropyOutput]
+
 class DistributionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DISTRIBUTION_KIND_UNSPECIFIED: _ClassVar[DistributionKind]
     DISTRIBUTION_KIND_LOGITS: _ClassVar[DistributionKind]
     DISTRIBUTION_KIND_LOG_PROBABILITIES: _ClassVar[DistributionKind]
     DISTRIBUTION_KIND_PROBABILITIES: _ClassVar[DistributionKind]
+CROSS_ENTROPY_OUTPUT_UNSPECIFIED: CrossEntropyOutput
+CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP: CrossEntropyOutput
+CROSS_ENTROPY_OUTPUT_TARGET_LOG_PROBABILITY: CrossEntropyOutput
+CROSS_ENTROPY_OUTPUT_ENTROPY: CrossEntropyOutput
+CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS: CrossEntropyOutput
 DISTRIBUTION_KIND_UNSPECIFIED: DistributionKind
 DISTRIBUTION_KIND_LOGITS: DistributionKind
 DISTRIBUTION_KIND_LOG_PROBABILITIES: DistributionKind
@@ -52,7 +65,7 @@ class Huber(_message.Message):
     def __init__(self, batch_dims: _Optional[int] = ..., delta: _Optional[float] = ...) -> None: ...
 
 class CrossEntropy(_message.Message):
-    __slots__ = ("prediction_kind", "class_weights", "ignore_index", "label_smoothing", "class_axis", "temperature", "class_priors", "prior_strength", "z_loss")
+    __slots__ = ("prediction_kind", "class_weights", "ignore_index", "label_smoothing", "class_axis", "temperature", "class_priors", "prior_strength", "z_loss", "outputs")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
     CLASS_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     IGNORE_INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +75,7 @@ class CrossEntropy(_message.Message):
     CLASS_PRIORS_FIELD_NUMBER: _ClassVar[int]
     PRIOR_STRENGTH_FIELD_NUMBER: _ClassVar[int]
     Z_LOSS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     prediction_kind: DistributionKind
     class_weights: _containers.RepeatedScalarFieldContainer[float]
     ignore_index: int
@@ -71,7 +85,8 @@ class CrossEntropy(_message.Message):
     class_priors: _containers.RepeatedScalarFieldContainer[float]
     prior_strength: float
     z_loss: float
-    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., class_weights: _Optional[_Iterable[float]] = ..., ignore_index: _Optional[int] = ..., label_smoothing: _Optional[float] = ..., class_axis: _Optional[int] = ..., temperature: _Optional[float] = ..., class_priors: _Optional[_Iterable[float]] = ..., prior_strength: _Optional[float] = ..., z_loss: _Optional[float] = ...) -> None: ...
+    outputs: _containers.RepeatedScalarFieldContainer[CrossEntropyOutput]
+    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., class_weights: _Optional[_Iterable[float]] = ..., ignore_index: _Optional[int] = ..., label_smoothing: _Optional[float] = ..., class_axis: _Optional[int] = ..., temperature: _Optional[float] = ..., class_priors: _Optional[_Iterable[float]] = ..., prior_strength: _Optional[float] = ..., z_loss: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[CrossEntropyOutput, str]]] = ...) -> None: ...
 
 class BinaryCrossEntropy(_message.Message):
     __slots__ = ("batch_dims", "prediction_kind", "positive_weights", "label_smoothing")

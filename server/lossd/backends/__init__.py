@@ -33,11 +33,13 @@ class Buffers:
     """Where the results go.
 
     ``values`` has one number a row, of the compute type; None if nobody wants them.
-    ``gradients`` have the shape (rows, length) and the type that is sent.
+    ``gradients`` have the shape (rows, length) and the type that is sent.  ``outputs`` have one
+    number a row, of the compute type or int64.
     """
 
     values: Array | None
     gradients: Mapping[str, Array]
+    outputs: Mapping[str, Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Backend(Protocol):
     def evaluate(
         self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool, checkpoint: Checkpoint
     ) -> Evaluated:
-        """Computes values and scaled gradients of a batch.
+        """Computes values, scaled gradients and outputs of a batch.
 
         Silent rows are exactly 0.  With ``zero_nonfinite``, rows that are not finite are made 0 and
         stay flagged.  ``checkpoint`` is called between tiles and may raise to stop.

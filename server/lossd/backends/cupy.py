@@ -2,7 +2,8 @@
 
 A batch goes to the device in tiles of rows.  Where the loss has kernel text, one launch gives
 values and scaled gradients; elsewhere the body runs with ``xp=cupy``.  Only values and gradients
-come back, and the aggregates are made of them by the same host code as for every backend.
+come back, and the aggregates are made of them by the same host code as for every backend.  No
+kernel gives outputs: where some are asked for, the body runs too.
 
 Tiles take turns on one stream, so that memory which the pool hands on is never still in use.
 
@@ -90,8 +91,9 @@ class CupyBackend:
         for rows in _tiles(batch):
             checkpoint()
             gradients = {name: buffer[rows] for name, buffer in buffers.gradients.items()}
+            outputs = {name: buffer[rows] for name, buffer in buffers.outputs.items()}
             with self._device_turn():
-                self._tile(batch, rows, values[rows], gradients)
+                self._tile(batch, rows, _Results(values[rows], gradients, outputs))
             nonfinite[rows] = _nonfinite(values[rows], gradients)
         return _finished(batch, buffers, values, nonfinite, zero_nonfinite=zero_nonfinite)
 
@@ -114,34 +116,35 @@ class CupyBackend:
                     reason="DEVICE_OUT_OF_MEMORY",
                 ) from error
 
-    def _tile(self, batch: Batch, rows: slice, values: Array, gradients: dict[str, Array]) -> None:
+    def _tile(self, batch: Batch, rows: slice, places: "_Results") -> None:
         """Computes some rows and waits for them: nothing of the host's is in use afterwards."""
         tile = _upload(self._cupy, self._stream, batch, rows)
-        computed, slopes = self._compute(batch, tile)
-        places = {"": (computed, values)}
-        places |= {name: (slopes[name], out) for name, out in gradients.items()}
-        arrived = [(_download(self._stream, *place), place[1]) for place in places.values()]
+        computed = self._compute(batch, tile)
+        pairs = [(computed.values, places.values)]
+        pairs += [(computed.gradients[name], out) for name, out in places.gradients.items()]
+        pairs += [(computed.outputs[name], out) for name, out in places.outputs.items()]
+        arrived = [(_download(self._stream, *pair), pair[1]) for pair in pairs]
         self._stream.synchronize()
         with np.errstate(all="ignore"):
             for host, out in arrived:
                 if host is not out:
                     out[...] = host  # rounded once, to the type that is sent
 
-    def _compute(self, batch: Batch, tile: "_Tile") -> tuple[Any, dict[str, Any]]:
-        """Values and scaled gradients on the device.
+    def _compute(self, batch: Batch, tile: "_Tile") -> "_Results":
+        """Values, scaled gradients and outputs on the device.
 
         What a kernel gives comes from it whatever else is asked for, so that no bit of it depends
-        on that; the texts know the gradient of the predictions, the body all of them.
+        on that; the texts know the gradient of the predictions, the body all there is.
         """
         compiled = self._kernel_for(batch)
         if compiled is None:
             return _run_body(self._cupy, batch, tile, batch.gradients)
         values, slopes = compiled.run(self._cupy, self._stream, batch, tile)
         others = [name for name in batch.gradients if name not in slopes]
-        if not others:
-            return values, slopes
-        _, more = _run_body(self._cupy, batch, tile, others)
-        return values, slopes | more
+        if not others and not batch.outputs:
+            return _Results(values, slopes, {})
+        more = _run_body(self._cupy, batch, tile, others)
+        return _Results(values, slopes | more.gradients, more.outputs)
 
     def _kernel_for(self, batch: Batch) -> "_Compiled | None":
         classes = any(operand.is_classes for operand in batch.operands)
@@ -165,6 +168,15 @@ class _Tile:
     scales: Any
     silent: Any
     sources: list[Array]  # kept until the copies are done
+
+
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """Results of a tile on the device, or their places on the host."""
+
+    values: Any
+    gradients: dict[str, Any]
+    outputs: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +218,8 @@ def _compile(cupy: Any, batch: Batch, text: CudaText) -> _Compiled:
     return _Compiled(kernel, cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS))
 
 
-def _run_body(
-    cupy: Any, batch: Batch, tile: _Tile, gradients: Sequence[str]
-) -> tuple[Any, dict[str, Any]]:
-    """Values and scaled gradients of a tile, operation by operation."""
+def _run_body(cupy: Any, batch: Batch, tile: _Tile, gradients: Sequence[str]) -> _Results:
+    """Values, scaled gradients and outputs of a tile, operation by operation."""
     parameters = {
         name: () if value is None and name in _vectors(batch) else value
         for name, value in tile.parameters.items()
@@ -220,13 +230,16 @@ def _run_body(
         values = values.sum(axis=-1) / batch.dtype.type(batch.length)
     scale = batch.dtype.type(tile.scale) if tile.scales is None else tile.scales[:, None]
     slopes = {name: evaluation.gradient(name) * scale for name in gradients}
+    outputs = dict(evaluation.outputs)
     if tile.silent is None:
-        return values, slopes
+        return _Results(values, slopes, outputs)
     silent = tile.silent.astype(bool)
     # Selected, never multiplied: what a silent row holds may be NaN.
-    return cupy.where(silent, 0, values), {
-        name: cupy.where(silent[:, None], 0, slope) for name, slope in slopes.items()
-    }
+    return _Results(
+        cupy.where(silent, 0, values),
+        {name: cupy.where(silent[:, None], 0, slope) for name, slope in slopes.items()},
+        {name: cupy.where(silent, 0, output) for name, output in outputs.items()},
+    )
 
 
 # ------------------------------------------------------------------ to the device and back
@@ -312,7 +325,7 @@ def _finished(
 ) -> Evaluated:
     if zero_nonfinite:
         values[nonfinite] = 0
-        for buffer in buffers.gradients.values():
+        for buffer in (*buffers.gradients.values(), *buffers.outputs.values()):
             buffer[nonfinite] = 0
     if buffers.values is not None:
         buffers.values[:] = values

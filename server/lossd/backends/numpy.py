@@ -149,6 +149,8 @@ class _Run:
             evaluation = self._evaluate(tile)
             for name, buffer in self._buffers.gradients.items():
                 self._write_gradient(tile, evaluation.gradient(name), buffer[tile.window])
+            for name, buffer in self._buffers.outputs.items():
+                self._write_output(tile.rows, evaluation.outputs[name], buffer[tile.rows])
             if self._parts is None:
                 self._write_values(tile.rows, self._example_values(evaluation.value))
             else:
@@ -192,6 +194,12 @@ class _Run:
             out[silent[tile.rows]] = 0
         if not np.isfinite(out).all():
             self._flag(tile.rows, nonfinite_rows(out))
+
+    def _write_output(self, rows: slice, output: Array, out: Array) -> None:
+        out[...] = output
+        silent = self._batch.plan.silent
+        if silent is not None:
+            out[silent[rows]] = 0
 
     def _flag(self, rows: slice, wrong: Array) -> None:
         """Only ever sets: the parts of one long row may flag it at the same time."""
@@ -242,6 +250,6 @@ class _Run:
                 for row in range(self._batch.rows):  # rows this long are blocks of one
                     self._write_values(slice(row, row + 1), values[row : row + 1])
             if self._zero_nonfinite and self._nonfinite.any():
-                for buffer in self._buffers.gradients.values():
+                for buffer in (*self._buffers.gradients.values(), *self._buffers.outputs.values()):
                     buffer[self._nonfinite] = 0
         return Evaluated(self._sums, self._nonfinite)

@@ -15,7 +15,7 @@ from lossd.batch._parameters import body_parameters, complete, parameter_error
 from lossd.batch._rows import domain_error, plan, safe_classes
 from lossd.batch._shapes import LAYOUTS, Layout, Operand, is_float
 from lossd.errors import InvalidRequest, InvalidTensor
-from lossd.losses import Differentiable, Holds, Input, Loss, ParameterError
+from lossd.losses import Differentiable, Holds, Input, Loss, Output, ParameterError
 from lossd.reduction import RowPlan
 
 __all__ = ["Array", "Batch", "Job", "Operand", "domain_error", "lay_out", "parameter_error"]
@@ -34,6 +34,7 @@ class Batch:
     dtype: np.dtype[Any]  # in which is computed: float32 or float64
     plan: RowPlan
     gradients: tuple[str, ...]
+    outputs: tuple[Output, ...]
 
     def operand(self, name: str) -> Operand:
         """The operand of that name."""
@@ -63,6 +64,7 @@ def lay_out(job: Job) -> Batch:
         dtype=dtype,
         plan=row_plan,
         gradients=_wanted_gradients(job, layout),
+        outputs=tuple(member.value for member in parameters.get("outputs", ())),
     )
     if not batch.rows:
         _check_rules(batch)

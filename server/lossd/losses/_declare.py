@@ -80,11 +80,12 @@ UNIT = Interval(0, 1)
 INTEGERS = Interval(-(2**63), 2**63 - 1)
 
 Vector = Sequence[float]
+Choices = type[enum.Enum]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a loss: a number, an enum or a vector of numbers."""
+    """One parameter of a loss: a number, an enum, a vector of numbers or a list of an enum's."""
 
     name: str
     type: type
@@ -94,14 +95,26 @@ class Parameter:
     @property
     def is_vector(self) -> bool:
         """Whether it is a list of numbers, empty for none."""
+        return self.type == Vector
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a list: of numbers, or of members of an enum."""
         return get_origin(self.type) is get_origin(Vector)
+
+    @property
+    def choices(self) -> Choices | None:
+        """The enum that it, or each entry of a list, is a member of."""
+        kind = get_args(self.type)[0] if self.is_list else self.type
+        return kind if issubclass(kind, enum.Enum) else None
 
     def checked(self, value: Any) -> Any:
         """Returns the value, or raises ParameterError if it is out of bounds."""
         if self.is_vector:
             return tuple(self._in_bounds(f"{self.name}[{i}]", v) for i, v in enumerate(value))
         if self.bounds is None or value is None:
-            return value
+            # What is chosen twice is chosen.
+            return tuple(dict.fromkeys(value)) if self.is_list else value
         return self._in_bounds(self.name, value)
 
     def _in_bounds(self, thing: str, value: float) -> float:
@@ -136,14 +149,29 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """One number an example that a loss can give beyond its value, of rows only.
+
+    A loss that has some takes a parameter ``outputs``, a list of members of an enum whose values
+    are these, and its body returns those that were asked for.  ``is_index`` tells an int64 from a
+    number of the type that is computed in.
+    """
+
+    name: str
+    description: str
+    is_index: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a body returns: the value of each example or element, and gradients.
+    """What a body returns: the value of each example or element, gradients, and outputs.
 
     A gradient that is only wanted on request is a function that computes it.
     """
 
     value: Array
     gradients: Mapping[str, Gradient]
+    outputs: Mapping[str, Array] = field(default_factory=dict)
 
     def gradient(self, name: str) -> Array:
         """The gradient with respect to an input."""

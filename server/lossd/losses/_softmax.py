@@ -50,6 +50,14 @@ class Softmax:
         margins[self.rows, self.best] = 0
         return margins + xp.log1p(self.rest)[:, None]
 
+    def entropy(self, xp: Any) -> Array:
+        """-sum p log p, of terms that are never negative."""
+        margins = self.largest[:, None] - self.logits
+        margins *= self.exponentials
+        # An impossible class has an infinite margin and no share: NaN, and nothing in the sum.
+        margins = xp.where(margins > 0, margins, 0)
+        return xp.log1p(self.rest) + margins.sum(axis=-1) / self.total
+
     def others(self, xp: Any, classes: Array) -> Array:
         """(1 - p) times ``total`` for one class a row."""
         own = self.exponentials[self.rows, classes]

@@ -1,7 +1,9 @@
 """Cross-entropy over classes."""
 
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from lossd.losses._declare import (
@@ -17,15 +19,31 @@ from lossd.losses._declare import (
     DistributionKind,
     Evaluation,
     Example,
+    Gradient,
     Holds,
     Input,
     Interval,
+    Output,
     ParameterError,
     Shape,
     Vector,
     loss,
 )
 from lossd.losses._softmax import Softmax, softmax
+
+
+class CrossEntropyOutput(enum.Enum):
+    """What the softmax gives beyond."""
+
+    LOG_SUM_EXP = Output("log_sum_exp", "log of the sum of the exponentials of the logits")
+    TARGET_LOG_PROBABILITY = Output(
+        "target_log_probability", "log p of the target class, or sum of target times log p"
+    )
+    ENTROPY = Output("entropy", "entropy of the predicted distribution, in nats")
+    PREDICTED_CLASS = Output(
+        "predicted_class", "the largest logit's class, the lowest one of several", is_index=True
+    )
+
 
 # Half of softmax([0, log 3]) and a label-smoothed row, by hand.
 LOG_3, LOG_4, LOG_10 = 1.0986122886681098, 1.3862943611198906, 2.302585092994046
@@ -162,6 +180,7 @@ def cross_entropy(
     class_priors: Annotated[Vector, POSITIVE] = (),
     prior_strength: Annotated[float, NONNEGATIVE] = 1.0,
     z_loss: Annotated[float, NONNEGATIVE] = 0.0,
+    outputs: Sequence[CrossEntropyOutput] = (),
 ) -> Evaluation:
     """Negative log-likelihood of the target class, or of a target distribution.
 
@@ -177,8 +196,9 @@ def cross_entropy(
 
     Class priors are divided by their sum, so that counts of labels serve as they are.  A model that
     is trained with them, and used without, is balanced over the classes.  The z-loss keeps the
-    logits from drifting; it is of the example, so class weights do not scale it.  Temperature,
-    priors and z-loss go with logits only.
+    logits from drifting; it is of the example, so class weights do not scale it.  The outputs are
+    of the softmax p, without weights and smoothing.  Temperature, priors, z-loss and outputs go
+    with logits only.
 
     Reference: D. R. Cox, The regression analysis of binary sequences, 1958; smoothing: C. Szegedy
     et al., Rethinking the inception architecture, 2016, section 7; priors: A. K. Menon et al.,
@@ -191,20 +211,26 @@ def cross_entropy(
             f"prior_strength must be 1 unless class_priors are given, got {prior_strength:g}",
         )
     if prediction_kind is not DistributionKind.LOGITS:
-        _refuse_what_needs_logits(temperature, class_priors, z_loss)
+        _refuse_what_needs_logits(temperature, class_priors, z_loss, outputs)
         given = _from_probabilities(xp, predictions, prediction_kind)
         dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
         return _likelihood(xp, *given, dense, _target_factor(class_weights, label_smoothing))
     logits = predictions if temperature == 1 else predictions / temperature
     parts = softmax(xp, logits, _log_priors(xp, class_priors, prior_strength))
     penalty = _Penalty.of(xp, parts, z_loss) if z_loss else None
+    # Before the gradient takes the exponentials over.
+    beyond = {output.value.name: _OUTPUTS[output](xp, parts, targets) for output in outputs}
     if targets.ndim == 1 and label_smoothing == 0:
-        return _from_classes(
+        value, gradients = _from_classes(
             xp, parts, targets, class_weights, temperature=temperature, penalty=penalty
         )
-    dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
-    factor = _target_factor(class_weights, label_smoothing)
-    return _from_distributions(xp, parts, dense, factor, temperature=temperature, penalty=penalty)
+    else:
+        dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
+        factor = _target_factor(class_weights, label_smoothing)
+        value, gradients = _from_distributions(
+            xp, parts, dense, factor, temperature=temperature, penalty=penalty
+        )
+    return Evaluation(value, gradients, beyond)
 
 
 def _log_priors(xp: Any, class_priors: Any, strength: float) -> Array | None:
@@ -214,17 +240,23 @@ def _log_priors(xp: Any, class_priors: Any, strength: float) -> Array | None:
     return strength * xp.log(class_priors / class_priors.sum())
 
 
-def _refuse_what_needs_logits(temperature: float, class_priors: Any, z_loss: float) -> None:
+def _refuse_what_needs_logits(
+    temperature: float, class_priors: Any, z_loss: float, outputs: Sequence[CrossEntropyOutput]
+) -> None:
     rules = (
         ("temperature", temperature == 1, "1", f"{temperature:g}"),
         ("class_priors", not len(class_priors), "empty", f"{len(class_priors)} numbers"),
         ("z_loss", z_loss == 0, "0", f"{z_loss:g}"),
+        ("outputs", not outputs, "empty", ", ".join(output.name for output in outputs)),
     )
     for name, holds, rule, got in rules:
         if not holds:
             raise ParameterError(
                 name, f"{name} must be {rule} unless predictions are logits, got {got}"
             )
+
+
+Gradients = Mapping[str, Gradient]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +281,7 @@ def _from_classes(
     *,
     temperature: float,
     penalty: _Penalty | None,
-) -> Evaluation:
+) -> tuple[Array, Gradients]:
     """Logits and class indices: the common case, in as few passes as can be."""
     value = parts.negative_log(xp, classes)
     unit = share = 1 / (parts.total * temperature)
@@ -266,7 +298,7 @@ def _from_classes(
         share = share + pull
     gradient *= share[:, None]
     gradient[parts.rows, classes] = own
-    return Evaluation(value, {"predictions": gradient})
+    return value, {"predictions": gradient}
 
 
 def _from_distributions(
@@ -277,7 +309,7 @@ def _from_distributions(
     *,
     temperature: float,
     penalty: _Penalty | None,
-) -> Evaluation:
+) -> tuple[Array, Gradients]:
     """Logits and a weighted target for each class, w_c y_c."""
     negative_logs = parts.negative_logs(xp)
     value = _expectation(xp, dense, negative_logs).sum(axis=-1)
@@ -303,7 +335,7 @@ def _from_distributions(
     gradient[parts.rows, parts.best] = at_best
     if temperature != 1:
         gradient /= temperature
-    return Evaluation(value, {"predictions": gradient, "targets": lambda: factor(negative_logs)})
+    return value, {"predictions": gradient, "targets": lambda: factor(negative_logs)}
 
 
 def _from_probabilities(xp: Any, predictions: Array, kind: DistributionKind) -> tuple[Array, Array]:
@@ -355,3 +387,19 @@ def _target_factor(class_weights: Any, smoothing: float) -> Callable[[Array], Ar
         return scaled * class_weights if len(class_weights) else scaled
 
     return factor
+
+
+def _target_log_probability(xp: Any, parts: Softmax, targets: Array) -> Array:
+    if targets.ndim == 1:
+        return 0 - parts.negative_log(xp, targets)
+    return 0 - _expectation(xp, targets, parts.negative_logs(xp)).sum(axis=-1)
+
+
+_OUTPUTS: Mapping[CrossEntropyOutput, Callable[[Any, Softmax, Array], Array]] = MappingProxyType(
+    {
+        CrossEntropyOutput.LOG_SUM_EXP: lambda xp, parts, _: parts.log_sum_exp(xp),
+        CrossEntropyOutput.TARGET_LOG_PROBABILITY: _target_log_probability,
+        CrossEntropyOutput.ENTROPY: lambda xp, parts, _: parts.entropy(xp),
+        CrossEntropyOutput.PREDICTED_CLASS: lambda _, parts, __: parts.best,
+    }
+)

@@ -64,8 +64,9 @@ def type_name(parameter: Parameter) -> str:
     """The type in the words of protobuf."""
     if parameter.is_vector:
         return "repeated double"
-    plain = {float: "double", int: "int64", bool: "bool"}
-    return plain.get(parameter.type, getattr(parameter.type, "__name__", ""))
+    if parameter.choices is not None:
+        return f"{'repeated ' if parameter.is_list else ''}{parameter.choices.__name__}"
+    return {float: "double", int: "int64", bool: "bool"}[parameter.type]
 
 
 def default_text(parameter: Parameter) -> str:
@@ -73,6 +74,6 @@ def default_text(parameter: Parameter) -> str:
     default: typing.Any = parameter.default
     if default is None:
         return ""
-    if parameter.is_vector:
+    if parameter.is_list:
         return "[]"
     return f"{default:g}" if isinstance(default, float) else getattr(default, "name", str(default))

@@ -116,20 +116,31 @@ def _parameters(loss: Loss, message: Message) -> dict[str, Any]:
         if parameter.is_vector:
             _check_count(name, len(value), MAX_VECTOR)
             found[name] = tuple(value)
-        elif issubclass(parameter.type, enum.Enum):
-            if value:
-                found[name] = _enum_parameter(message, name, value, parameter.type)
+        elif parameter.choices is not None:
+            kind = message.DESCRIPTOR.fields_by_name[name].enum_type
+            if parameter.is_list:
+                found[name] = _choices(kind, name, value, parameter.choices)
+            elif value:
+                found[name] = _choice(kind, name, value, parameter.choices)
         elif message.HasField(name):
             found[name] = value
     return found
 
 
-def _enum_parameter(message: Message, name: str, number: int, members: type[E]) -> E:
-    found = _by_number(message.DESCRIPTOR.fields_by_name[name].enum_type, number, members)
+def _choice(kind: Any, name: str, number: int, members: type[E]) -> E:
+    found = _by_number(kind, number, members)
     if found is None:
         names = ", ".join(member.name for member in members)
         raise InvalidParameter(f"{name} must be one of {names}, got {number}", field=name)
     return found
+
+
+def _choices(kind: Any, name: str, numbers: Sequence[int], members: type[E]) -> tuple[E, ...]:
+    _check_count(name, len(numbers), MAX_TENSORS)
+    return tuple(
+        _choice(kind, f"{name}[{position}]", number, members)
+        for position, number in enumerate(numbers)
+    )
 
 
 def _by_number(descriptor: Any, number: int, members: type[E]) -> E | None:
@@ -233,11 +244,13 @@ def response(result: Result) -> Framed[v1.ComputeLossResponse]:
         tensors.fill(reply.per_example, result.per_example, payloads)
     for name, gradient in result.gradients.items():
         tensors.fill(reply.gradients.add(name=name).tensors.add(), gradient, payloads)
+    for name, output in result.outputs.items():
+        tensors.fill(reply.outputs.add(name=name).tensors.add(), output, payloads)
     return Framed(reply, payloads)
 
 
 def _size(result: Result) -> int:
-    arrays = [*result.gradients.values(), result.nonfinite_examples]
+    arrays = [*result.gradients.values(), *result.outputs.values(), result.nonfinite_examples]
     per_example = 0 if result.per_example is None else result.per_example.nbytes
     return per_example + sum(array.nbytes for array in arrays)
 
