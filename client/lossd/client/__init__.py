@@ -1,4 +1,4 @@
-"""The Python client of lossd: ``LossClient`` and ``AsyncLossClient``, results and errors.
+"""The Python client of lossd: two clients, their results and errors, and weights of classes.
 
 It imports the contract (``lossd.v1``, ``lossd.tensors``) and nothing of the server.
 Read ``sync`` next, then ``wire``, which turns arguments into messages; ``aio`` awaits what ``sync``
@@ -6,6 +6,7 @@ waits for.
 """
 
 from lossd.client.aio import AsyncLossClient
+from lossd.client.class_weights import balanced_weights, effective_number_weights
 from lossd.client.errors import (
     CancelledError,
     DeadlineExceededError,
@@ -32,4 +33,6 @@ __all__ = [
     "ServerTiming",
     "UnavailableError",
     "UnknownLossError",
+    "balanced_weights",
+    "effective_number_weights",
 ]
