@@ -1,22 +1,51 @@
 """``lossd losses``."""
 
+from pathlib import Path
+
 import click
 from rich.console import Console
 from rich.table import Table
 
-from lossd.losses import LOSSES, Loss
+from lossd.backends.numpy import NumpyBackend
+from lossd.cli import charts
+from lossd.engine import Engine
+from lossd.losses import LOSSES, Loss, Shape
 from lossd.serving import catalogue
 
 
 @click.command()
-def losses() -> None:
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Draw each pointwise loss and its gradient into this file instead.",
+)
+def losses(plot: Path | None) -> None:
     """List the losses, their inputs and their parameters."""
+    if plot is not None:
+        _draw(plot)
+        return
     table = Table("loss", "computes", "inputs", "parameters [default] in bounds", expand=True)
     for loss in LOSSES.values():
         table.add_row(
             loss.message, loss.summary, _inputs(loss), _parameters(loss), end_section=True
         )
     Console().print(table)
+
+
+def _draw(path: Path) -> None:
+    pointwise = [loss for loss in LOSSES.values() if loss.shape is Shape.POINTWISE]
+    engine = Engine(NumpyBackend(threads=1))
+    try:
+        charts.draw(engine, pointwise, path)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"the plot needs {error.name}: install it with pip install 'lossd[demo]'"
+        ) from error
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, got {path}", param_hint="--plot") from error
+    finally:
+        engine.backend.close()
+    click.echo(f"{len(pointwise)} losses in {path}")
 
 
 def _inputs(loss: Loss) -> str:
