@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from lossd.backends import Array, Buffers, Checkpoint, Evaluated, block_rows, nonfinite_rows
-from lossd.batch import Batch, domain_error
+from lossd.batch import Batch, check_rules, domain_error
 from lossd.errors import BackendUnavailable, TooLarge
 from lossd.kernels import Kernel, find_text, kernel_source, typed_arguments
 from lossd.losses import Shape
@@ -86,6 +86,7 @@ class CupyBackend:
     ) -> Evaluated:
         """See ``Backend.evaluate``."""
         _check_domains(batch)
+        check_rules(batch)
         values = np.zeros(batch.rows, batch.dtype)
         nonfinite = np.zeros(batch.rows, np.bool_)
         for rows in _tiles(batch):
@@ -224,7 +225,8 @@ def _run_body(cupy: Any, batch: Batch, tile: _Tile, gradients: Sequence[str]) ->
         name: () if value is None and name in _vectors(batch) else value
         for name, value in tile.parameters.items()
     }
-    evaluation = batch.loss.body(cupy, *tile.operands.values(), **parameters)
+    with np.errstate(all="ignore"):  # CuPy casts a parameter as NumPy does, which may overflow
+        evaluation = batch.loss.body(cupy, *tile.operands.values(), **parameters)
     values = evaluation.value
     if values.ndim == 2:
         values = values.sum(axis=-1) / batch.dtype.type(batch.length)

@@ -18,7 +18,16 @@ from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Differentiable, Holds, Input, Loss, Output, ParameterError
 from lossd.reduction import RowPlan
 
-__all__ = ["Array", "Batch", "Job", "Operand", "domain_error", "lay_out", "parameter_error"]
+__all__ = [
+    "Array",
+    "Batch",
+    "Job",
+    "Operand",
+    "check_rules",
+    "domain_error",
+    "lay_out",
+    "parameter_error",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +76,23 @@ def lay_out(job: Job) -> Batch:
         outputs=tuple(member.value for member in parameters.get("outputs", ())),
     )
     if not batch.rows:
-        _check_rules(batch)
+        check_rules(batch)
     return batch
 
 
-def _check_rules(batch: Batch) -> None:
-    """Rules between parameters are the body's, and without rows no backend would call it."""
-    rows = [o.rows if o.is_classes else o.rows.astype(batch.dtype) for o in batch.operands]
+def check_rules(batch: Batch) -> None:
+    """Has the body check its rules between parameters, where nothing else would call it.
+
+    Without rows no backend does, nor where a kernel takes its place.
+
+    Raises:
+        InvalidParameter: if a parameter breaks one.
+    """
+    none = [o.rows[:0] for o in batch.operands]
+    rows = [o if o.ndim == 1 else o.astype(batch.dtype) for o in none]
     try:
-        batch.loss.body(np, *rows, **batch.parameters)
+        with np.errstate(all="ignore"):
+            batch.loss.body(np, *rows, **batch.parameters)
     except ParameterError as error:
         raise parameter_error(batch.loss, error) from error
 
