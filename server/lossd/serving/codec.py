@@ -21,6 +21,7 @@ from lossd.framing import Framed, Payloads
 from lossd.losses import LOSSES, Loss
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 
+MAX_CHOICES = 64  # members of an enum in a list: none has so many
 MAX_VECTOR = 1 << 20  # numbers of one parameter: more classes than any vocabulary has
 
 
@@ -136,7 +137,7 @@ def _choice(kind: Any, name: str, number: int, members: type[E]) -> E:
 
 
 def _choices(kind: Any, name: str, numbers: Sequence[int], members: type[E]) -> tuple[E, ...]:
-    _check_count(name, len(numbers), MAX_TENSORS)
+    _check_count(name, len(numbers), MAX_CHOICES)
     return tuple(
         _choice(kind, f"{name}[{position}]", number, members)
         for position, number in enumerate(numbers)
