@@ -50,11 +50,13 @@ def metric(process: Process, name: str, **labels: str) -> float:
 
 
 @contextlib.contextmanager
-def serve(*arguments: str, address: str = "127.0.0.1:0") -> Iterator[Process]:
-    """Runs ``lossd serve`` and waits for its line."""
+def serve(
+    *arguments: str, address: str = "127.0.0.1:0", inside: tuple[str, ...] = ()
+) -> Iterator[Process]:
+    """Runs ``lossd serve`` and waits for its line; ``inside`` is a command that runs another."""
     command = [
-        sys.executable, "-m", "lossd", "serve", "--address", address, "--metrics-port", "0",
-        *arguments,
+        *inside, sys.executable, "-m", "lossd", "serve", "--address", address,
+        "--metrics-port", "0", *arguments,
     ]  # fmt: skip
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -2,7 +2,9 @@
 
 import ctypes
 import json
+import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -164,7 +166,26 @@ def test_a_second_signal_ends_the_server_at_once() -> None:
         process.process.send_signal(signal.SIGTERM)
         wait_for(process, "lossd_ready", 0)
         assert not held.future.done()
-        assert process.end(signal.SIGTERM) == -signal.SIGTERM
+        assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
+
+
+def test_a_second_signal_ends_the_first_process_of_a_container_too() -> None:
+    own_numbers = ("unshare", "--pid", "--fork", "--kill-child")
+    if subprocess.run([*own_numbers, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a process may not have process numbers of its own here")
+    with (
+        serve("--backend", "numpy", inside=own_numbers) as process,
+        grpc.insecure_channel(process.address, options=CHANNEL) as channel,
+    ):
+        held = Held(channel)
+        wait_for(process, "lossd_inflight_requests", 1)
+        outer = process.process.pid
+        first = int(Path(f"/proc/{outer}/task/{outer}/children").read_text())
+        os.kill(first, signal.SIGTERM)
+        wait_for(process, "lossd_ready", 0)
+        assert not held.future.done()
+        os.kill(first, signal.SIGTERM)
+        assert process.process.wait(timeout=20) == 128 + signal.SIGTERM
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are found in /proc")

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lossd import selftest
-from lossd.backends import cupy
 from lossd.backends.choose import choose
+from lossd.backends.cupy import probe
 from lossd.cli.settings import takes_settings
 from lossd.engine import Engine
 from lossd.errors import LossdError
@@ -54,7 +54,7 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _machine(config: Config) -> Iterator[Finding]:
-    available = cupy.probe()
+    available = probe()
     yield Finding("GPU", available.device or f"none: {available.reason}")
     kept = keep_freed_memory()
     yield Finding("allocator", "keeps freed memory" if kept else "gives freed memory back")
