@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -30,9 +31,16 @@ def reply_of(held: Held) -> v1.ComputeLossResponse:
     return v1.ComputeLossResponse.FromString(held.future.result(timeout=30))
 
 
-def wait_for(process: Process, name: str, value: float) -> None:
+COMPUTE = {
+    "grpc_type": "unary",
+    "grpc_service": "lossd.v1.LossService",
+    "grpc_method": "ComputeLoss",
+}
+
+
+def wait_for(process: Process, name: str, value: float, **labels: str) -> None:
     deadline = time.monotonic() + 60
-    while metric(process, name) != value:
+    while metric(process, name, **labels) != value:
         assert time.monotonic() < deadline, f"{name} must become {value}"
         time.sleep(0.02)
 
@@ -124,6 +132,37 @@ def test_open_reflection_streams_do_not_starve_health(server: Process) -> None:
         for stream in streams:
             stream.cancel()
         never.set()
+
+
+def test_a_caller_that_never_sends_keeps_its_place_for_a_while_only() -> None:
+    with (
+        serve("--backend", "numpy", "--max-calls", "1", "--max-call-seconds", "1") as process,
+        grpc.insecure_channel(process.address, options=CHANNEL) as channel,
+    ):
+        held = Held(channel)
+        wait_for(process, "lossd_inflight_requests", 1)
+        wait_for(process, "lossd_inflight_requests", 0)
+        assert held.future.code() is grpc.StatusCode.CANCELLED
+        with LossClient(process.address) as client:
+            assert client.compute(SquaredError(), predictions=[2.0], targets=[0.0]).loss == 4
+
+
+def test_replies_that_nobody_reads_are_in_flight() -> None:
+    window = (*CHANNEL, ("grpc.http2.lookahead_bytes", 1024))
+    with (
+        serve("--backend", "numpy", "--max-calls", "4", "--max-call-seconds", "5") as process,
+        grpc.insecure_channel(process.address, options=window) as channel,
+    ):
+        method: Any = channel.stream_stream("/lossd.v1.LossService/ComputeLoss")
+        message = request(rows=4000, classes=1000)
+        unread: list[Any] = [method(iter([message])) for _ in range(4)]
+        wait_for(process, "grpc_server_msg_sent_total", 4, **COMPUTE)
+        assert metric(process, "lossd_inflight_requests") == 4
+        with unary(process.address) as compute, pytest.raises(grpc.RpcError) as caught:
+            compute(request())
+        assert errors.from_rpc_error(caught.value).reason == "TOO_MANY_CALLS"
+        wait_for(process, "lossd_inflight_requests", 0)  # the patience with them is over
+        assert len(unread) == 4
 
 
 def test_200_calls_in_flight_survive_sigterm() -> None:

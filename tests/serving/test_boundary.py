@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -18,6 +19,7 @@ from lossd.serving.admission import Admission
 from lossd.serving.boundary import Boundary, Handler, code_of
 from lossd.serving.call import Call
 from lossd.serving.telemetry import Telemetry
+from lossd.serving.watchdog import Watchdog
 
 M = TypeVar("M", bound=Message)
 
@@ -43,6 +45,7 @@ class Context:
         self.remaining = remaining
         self.status: Any = None
         self.trailing: Any = ()
+        self.callbacks: list[Callable[[], None]] = []
 
     def is_active(self) -> bool:
         return self.active
@@ -52,6 +55,18 @@ class Context:
 
     def set_trailing_metadata(self, metadata: Any) -> None:
         self.trailing = metadata
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        self.callbacks.append(callback)
+        return self.active
+
+    def cancel(self) -> None:
+        self.active = False
+
+    def end(self) -> None:
+        """Does what gRPC does when the reply has left."""
+        for callback in self.callbacks:
+            callback()
 
     def abort_with_status(self, status: Any) -> None:
         self.status = status
@@ -79,9 +94,11 @@ class Service:
         pairs = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
         method: Any = self.boundary.service(cast("Any", Details(invocation_metadata=pairs)))
         context = Context()
+        reply = None
         with contextlib.suppress(Aborted):
-            return method.stream_unary(iter(messages), context), context
-        return None, context
+            reply = method.stream_unary(iter(messages), context)
+        context.end()
+        return reply, context
 
     def count(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
@@ -95,6 +112,7 @@ def served(handler: Handler, *, calls: int = 2, request_bytes: int = 100) -> Ser
             {METHOD: handler},
             admission=admission,
             telemetry=Telemetry(registry, losses=()),
+            watchdog=Watchdog(3600),
             threads=threads,
             refusing_threads=threads,
         )
@@ -204,8 +222,10 @@ def test_one_call_too_many_is_told_the_limit_and_when_to_come_again() -> None:
 
 def test_bytes_that_do_not_fit_beside_the_others_are_refused() -> None:
     service = served(lambda data, _call: data, request_bytes=10)
-    with service.admission.holding(8):
-        _, context = service.call(b"abc")
+    other = service.admission.enter()
+    other.hold(8)
+    _, context = service.call(b"abc")
+    other.leave()
     reply, _ = service.call(b"abc")
 
     assert context.status.details == "bytes in flight must be at most 10, got 11"

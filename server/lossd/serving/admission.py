@@ -1,6 +1,7 @@
 """How much is let in: calls and bytes in flight, and turns to compute.
 
 A gRPC server bounds neither by itself: its queue has no end, and what waits in it holds memory.
+A call is in flight until its last byte has left, so that replies which nobody reads count too.
 """
 
 import threading
@@ -56,30 +57,37 @@ class Admission:
         """Bytes of the requests in flight."""
         return self._bytes.used
 
-    def enter(self) -> None:
-        """Lets a call in; ``leave`` must follow.
+    def enter(self) -> "Place":
+        """Lets a call in.
 
         Raises:
             Overloaded: if there are as many as may be.
         """
         self._calls.take(1)
+        return Place(self._calls, self._bytes)
 
-    def leave(self) -> None:
-        """Ends a call that was let in."""
-        self._calls.give_back(1)
 
-    @contextmanager
-    def holding(self, amount: int) -> Iterator[None]:
-        """Counts the bytes of a request while it is served.
+@dataclass(slots=True)
+class Place:
+    """What one call takes up."""
+
+    _calls: _Gauge
+    _bytes: _Gauge
+    _held: int = 0
+
+    def hold(self, amount: int) -> None:
+        """Counts the bytes of its request.
 
         Raises:
             Overloaded: if they do not fit beside those of the others.
         """
         self._bytes.take(amount)
-        try:
-            yield
-        finally:
-            self._bytes.give_back(amount)
+        self._held += amount
+
+    def leave(self) -> None:
+        """Gives everything back."""
+        self._bytes.give_back(self._held)
+        self._calls.give_back(1)
 
 
 class Turns:

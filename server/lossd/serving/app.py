@@ -23,6 +23,7 @@ from lossd.serving.health import Health, State
 from lossd.serving.servicer import SERVICE, LossServicer
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.versions import versions
+from lossd.serving.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Server:
     _server: grpc.Server
     _health: Health
     _http: WSGIServer
+    _watchdog: Watchdog
 
     def stop(self) -> None:
         """Says that it goes, finishes what was accepted, and ends."""
@@ -53,6 +55,7 @@ class Server:
         # Whoever balances load has to notice before calls are refused.
         time.sleep(self._config.drain_delay_seconds)
         self._server.stop(self._config.drain_seconds).wait()
+        self._watchdog.close()
         self.backend.close()
         self._http.shutdown()
         self._http.server_close()
@@ -81,10 +84,12 @@ def start(config: Config) -> Server:
     chosen = choose(config.backend, threads=config.compute_threads)
     telemetry.describe(versions(), chosen.backend.name, fallback=chosen.is_fallback)
     servicer = LossServicer(config, chosen, Turns(config.compute_threads), telemetry)
+    watchdog = Watchdog(config.max_call_seconds)
     boundary = Boundary(
         servicer.methods(),
         admission=admission,
         telemetry=telemetry,
+        watchdog=watchdog,
         threads=calls,
         refusing_threads=prompt,
     )
@@ -106,6 +111,7 @@ def start(config: Config) -> Server:
         _server=server,
         _health=state,
         _http=pages,
+        _watchdog=watchdog,
     )
 
 

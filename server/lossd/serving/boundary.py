@@ -30,9 +30,10 @@ from lossd.errors import (
     TooLarge,
     UnknownLoss,
 )
-from lossd.serving.admission import Admission
+from lossd.serving.admission import Admission, Place
 from lossd.serving.call import Call
 from lossd.serving.telemetry import Telemetry
+from lossd.serving.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +85,14 @@ class Boundary(grpc.GenericRpcHandler):
         *,
         admission: Admission,
         telemetry: Telemetry,
+        watchdog: Watchdog,
         threads: ThreadPoolExecutor,
         refusing_threads: ThreadPoolExecutor,
     ) -> None:
         self._methods = methods
         self._admission = admission
         self._telemetry = telemetry
+        self._watchdog = watchdog
         self._threads = threads
         self._refusing_threads = refusing_threads
         telemetry.expect(methods)
@@ -104,11 +107,11 @@ class Boundary(grpc.GenericRpcHandler):
         self._telemetry.started(details.method)
         entrance = _Entrance(details.method, request_id(details), time.perf_counter())
         try:
-            self._admission.enter()
+            place = self._admission.enter()
         except Overloaded as error:
             refuse = functools.partial(self._refuse, entrance, error)
             return _unary(Pinned(refuse, self._refusing_threads))
-        serve = functools.partial(self._serve, entrance, handler)
+        serve = functools.partial(self._serve, entrance, place, handler)
         return _unary(Pinned(serve, self._threads))
 
     def _refuse(
@@ -119,13 +122,22 @@ class Boundary(grpc.GenericRpcHandler):
     def _serve(
         self,
         entrance: "_Entrance",
+        place: Place,
         handler: Handler,
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> bytes | None:
+        release = self._watchdog.watch(context.cancel)
+
+        def over() -> None:
+            release()
+            place.leave()
+
+        if not context.add_callback(over):  # it has ended before it began
+            over()
         call = Call(context, entrance.request_id)
         try:
-            reply = self._answer(entrance, handler, requests, call)
+            reply = self._answer(entrance, place, handler, requests, call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
             self._end(entrance, call, context, error)
             return None
@@ -133,11 +145,14 @@ class Boundary(grpc.GenericRpcHandler):
             self._ended(entrance, call, grpc.StatusCode.OK)
             context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
             return reply
-        finally:
-            self._admission.leave()
 
     def _answer(
-        self, entrance: "_Entrance", handler: Handler, requests: Requests, call: Call
+        self,
+        entrance: "_Entrance",
+        place: Place,
+        handler: Handler,
+        requests: Requests,
+        call: Call,
     ) -> bytes:
         call.spent("queue", entrance.age())
         with call.phase("receive"):
@@ -145,8 +160,8 @@ class Boundary(grpc.GenericRpcHandler):
         if data is None:
             raise InvalidRequest("request must be one message, got none", reason="NO_MESSAGE")
         self._telemetry.received(entrance.method, len(data))
-        with self._admission.holding(len(data)):
-            reply = handler(data, call)
+        place.hold(len(data))
+        reply = handler(data, call)
         self._telemetry.sent(entrance.method, len(reply))
         return reply
 

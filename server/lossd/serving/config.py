@@ -85,6 +85,11 @@ class Config:
     )
     max_tensors: int = _setting(64, "Tensors of one request.", Interval(1, 1024))
     max_axes: int = _setting(8, "Axes of one tensor.", Interval(1, 8))
+    max_call_seconds: float = _setting(
+        300.0,
+        "How long a call may take until its reply has been read; then it is cancelled.",
+        Interval(0, 86400, low_open=True),
+    )
     drain_delay_seconds: float = _setting(
         0.0,
         "After SIGTERM, how long to go on accepting calls while saying not ready.",
