@@ -20,7 +20,7 @@ from contenders import Case, Contender, contenders
 from rich.console import Console
 from rich.table import Table
 
-from lossd.losses import LOSSES, Holds
+from lossd.losses import LOSSES, Holds, Shape
 
 # By whether a loss is of classes and whether the run is to be quick.
 SHAPES: dict[tuple[bool, bool], list[tuple[int, ...]]] = {
@@ -45,8 +45,8 @@ def cases(wanted: str | None, *, quick: bool) -> list[Case]:
     """Every loss on its shapes."""
     found = []
     for loss in LOSSES.values():
-        if wanted not in (None, loss.name):
-            continue
+        if wanted not in (None, loss.name) or loss.shape not in (Shape.POINTWISE, Shape.ROWWISE):
+            continue  # PyTorch has no loss of a region or of a set
         of_classes = loss.input("targets").holds is Holds.CLASSES
         found += [Case(loss.name, shape) for shape in SHAPES[of_classes, quick]]
     return found

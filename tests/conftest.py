@@ -10,6 +10,7 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss
 from tests import flavours
+from tests.device import stand_in_for_sorting
 from tests.flavours import Flavour
 
 
@@ -52,11 +53,12 @@ def _cupy_engine() -> Engine:
     cupy = pytest.importorskip("lossd.backends.cupy", exc_type=ImportError)
     if not (available := cupy.probe()):
         pytest.skip(available.reason)
+    stand_in_for_sorting(cupy._import_cupy())
     return Engine(cupy.CupyBackend())
 
 
 @pytest.fixture(params=list(LOSSES.values()), ids=list(LOSSES))
-def loss(request: pytest.FixtureRequest) -> Loss:
+def any_loss(request: pytest.FixtureRequest) -> Loss:
     """Each loss of the catalogue."""
     found: Loss = request.param
     return found
@@ -73,3 +75,17 @@ def flavour(request: pytest.FixtureRequest) -> Iterator[Flavour]:
 def connect(flavour: Flavour) -> Any:
     """Makes a client."""
     return flavour.connect
+
+
+@pytest.fixture(params=[x for x in LOSSES.values() if x.shape.has_values], ids=lambda x: x.name)
+def loss(request: pytest.FixtureRequest) -> Loss:
+    """Each loss that gives every example a value of its own."""
+    found: Loss = request.param
+    return found
+
+
+@pytest.fixture(params=[x for x in LOSSES.values() if not x.shape.has_values], ids=lambda x: x.name)
+def set_loss(request: pytest.FixtureRequest) -> Loss:
+    """Each loss of a whole set."""
+    found: Loss = request.param
+    return found

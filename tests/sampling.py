@@ -7,31 +7,48 @@ numbers away from their defaults, and class indices, distributions and integers 
 import enum
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lossd.batch import lay_out
+from lossd.errors import InvalidParameter
 from lossd.losses import (
+    Choices,
     DistributionKind,
     Holds,
     Input,
     Interval,
     Loss,
     Parameter,
-    ParameterError,
     Shape,
 )
+from lossd.losses._declare import OPTIONAL_CLASS_AXIS
 from tests.losses.case import Case, Form
 
 Array = npt.NDArray[Any]
 
 ROWS, LENGTH = 7, 5  # small, odd, and no power of two
+CLASSES = 3  # of a region, on its last axis
 
 
-def forms(loss: Loss) -> list[Form]:
+def has_classes(loss: Loss, parameters: Mapping[str, Any]) -> bool:
+    """Whether the last axis of its predictions counts classes."""
+    if loss.shape is Shape.REGIONWISE:
+        defaults = {p.name: p.default for p in loss.layout_parameters}
+        return {**defaults, **parameters}.get("class_axis") is not None
+    return loss.shape is Shape.ROWWISE
+
+
+def forms(loss: Loss, parameters: Mapping[str, Any] = MappingProxyType({})) -> list[Form]:
     """The forms its targets may have."""
     held = {i.holds for i in loss.inputs}
+    if Holds.INDICES in held:
+        return [Form.CLASSES]
+    if Holds.CLASSES in held and not has_classes(loss, parameters):
+        return [Form.FLOATS, Form.INTEGERS]
     if Holds.CLASSES in held:
         return [Form.CLASSES, Form.FLOATS, Form.INTEGERS]
     return [Form.FLOATS, Form.INTEGERS] if Holds.NUMBERS in held else [Form.FLOATS]
@@ -42,7 +59,7 @@ def cases(
 ) -> Iterator[Case]:
     """Every variant with inputs; ``interior`` keeps clear of the ends of domains."""
     for parameters in variants(loss, length):
-        for form in forms(loss):
+        for form in forms(loss, parameters):
             yield draw(loss, parameters, form, rows, length, seed=seed, interior=interior)
 
 
@@ -59,7 +76,7 @@ def extreme(loss: Loss) -> Iterator[Case]:
     for case in cases(loss, rows=12):
         if any(isinstance(value, DistributionKind) for value in case.parameters.values()):
             continue
-        free = [i.name for i in loss.inputs if i.domain is None]
+        free = [i.name for i in loss.inputs if i.domain is None and i.holds is not Holds.INDICES]
         drawn = {name: rng.choice(either_sign, case.inputs[name].shape) for name in free}
         equal = {name: array.copy() for name, array in drawn.items()}
         for array in equal.values():
@@ -75,13 +92,15 @@ def plain(
 
 
 def variants(loss: Loss, length: int = LENGTH) -> list[dict[str, Any]]:
-    """Parameters: defaults, each choice of an enum, each number and vector alone, all at once."""
+    """Parameters: defaults, each choice of an enum or of classes, and with each of these every
+    number and vector alone, and all at once.
+    """
     found: list[dict[str, Any]] = []
     for chosen in _choices(loss):
         singles = [
             {**chosen, parameter.name: value}
-            for parameter in loss.parameters
-            for value in interesting(parameter, length)
+            for parameter in ([] if "class_axis" in chosen else loss.parameters)
+            for value in interesting(parameter, length)[: 1 if chosen else None]
         ]
         everything = dict(chosen)
         for parameter in loss.parameters:
@@ -99,14 +118,16 @@ def variants(loss: Loss, length: int = LENGTH) -> list[dict[str, Any]]:
 def _choices(loss: Loss) -> list[dict[str, Any]]:
     """The defaults, and every other member of every enum."""
     enums = [p for p in loss.parameters if _is_enum(p)]
-    return [{}, *({p.name: v} for p in enums for v in _members(p) if v is not p.default)]
+    found = [{}, *({p.name: v} for p in enums for v in members(p) if v is not p.default)]
+    return [*found, {"class_axis": -1}] if OPTIONAL_CLASS_AXIS in loss.layout_parameters else found
 
 
 def _is_enum(parameter: Parameter) -> bool:
     return isinstance(parameter.default, enum.Enum)
 
 
-def _members(parameter: Parameter) -> list[Any]:
+def members(parameter: Parameter) -> list[Any]:
+    """Those of its enum, the default first as a rule."""
     kind: Any = parameter.type
     return list(kind)
 
@@ -136,15 +157,10 @@ def _inside(bounds: Interval | None) -> float:
 
 def accepted(loss: Loss, parameters: Mapping[str, Any], length: int = LENGTH) -> bool:
     """Whether no rule between parameters, which only the body knows, refuses them."""
-    case = draw(loss, parameters, forms(loss)[0], 1, length)
-    arrays: list[Array] = [case.inputs[i.name].reshape(1, -1) for i in loss.inputs]
-    if case.form is Form.CLASSES:
-        arrays = [a.reshape(-1) if a.dtype.kind == "i" else a for a in arrays]
-    body = {p.name: parameters.get(p.name, p.default) for p in loss.parameters}
-    body |= {p.name: np.array(body[p.name]) for p in loss.parameters if p.is_vector}
+    case = draw(loss, parameters, forms(loss, parameters)[0], 0, length)
     try:
-        loss.body(np, *arrays, **body)
-    except ParameterError:
+        lay_out(case.job())
+    except InvalidParameter:
         return False
     return True
 
@@ -162,23 +178,24 @@ def draw(
     """Inputs of float64, the same for the same seed."""
     rng = np.random.default_rng([seed, rows, length])
     kind = next((v for v in parameters.values() if isinstance(v, DistributionKind)), None)
+    size: tuple[int, ...] = (rows, length)
+    if loss.shape is Shape.REGIONWISE and has_classes(loss, parameters):
+        size = (rows, length, CLASSES)
     inputs = {}
     for position, declared in enumerate(loss.inputs):
         if position == 0 and kind not in (None, DistributionKind.LOGITS):
-            inputs[declared.name] = _distribution(rng, loss.shape, kind, (rows, length))
+            exclusive = has_classes(loss, parameters)
+            inputs[declared.name] = _distribution(rng, kind, size, exclusive=exclusive)
         else:
-            inputs[declared.name] = _elements(rng, declared, form, (rows, length), interior)
+            inputs[declared.name] = _elements(rng, declared, form, size, interior)
     return Case(loss, parameters, form, inputs)
 
 
 def _distribution(
-    rng: np.random.Generator,
-    shape: Shape,
-    kind: DistributionKind,
-    size: Sequence[int],
+    rng: np.random.Generator, kind: DistributionKind, size: Sequence[int], *, exclusive: bool
 ) -> Array:
     probabilities: Array = rng.uniform(0.05, 0.95, size)
-    if shape is Shape.ROWWISE:
+    if exclusive:
         probabilities /= probabilities.sum(axis=-1, keepdims=True)
     if kind is DistributionKind.LOG_PROBABILITIES:
         np.log(probabilities, out=probabilities)
@@ -189,25 +206,27 @@ def _elements(
     rng: np.random.Generator,
     declared: Input,
     form: Form,
-    size: tuple[int, int],
+    size: tuple[int, ...],
     interior: bool,  # noqa: FBT001
 ) -> Array:
-    if declared.holds is Holds.CLASSES and form is Form.CLASSES:
-        return rng.integers(0, size[1], size[0])
+    if declared.holds in (Holds.CLASSES, Holds.INDICES) and form is Form.CLASSES:
+        return rng.integers(0, size[-1], size[:-1])
     if declared.holds is not Holds.FLOATS and form is Form.INTEGERS:
         if declared.holds is Holds.CLASSES:
-            one_hot: Array = np.arange(size[1]) == rng.integers(0, size[1], (size[0], 1))
+            one_hot: Array = np.arange(size[-1]) == rng.integers(0, size[-1], (*size[:-1], 1))
             return one_hot.astype(np.int64)
         return rng.integers(0, 2, size)
     if declared.domain is None:
         return rng.normal(0, 2, size)
+    if isinstance(declared.domain, Choices):
+        return rng.choice(np.array(declared.domain.numbers, np.float64), size)
     return _in_domain(rng, declared.domain, size, interior)
 
 
 def _in_domain(
     rng: np.random.Generator,
     domain: Interval,
-    size: tuple[int, int],
+    size: tuple[int, ...],
     interior: bool,  # noqa: FBT001
 ) -> Array:
     """Numbers inside, and unless only the interior is wanted the closed ends too."""

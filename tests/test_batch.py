@@ -94,6 +94,39 @@ def test_a_vector_is_spread_over_a_row() -> None:
     assert two.parameters["positive_weights"].dtype == np.float32
 
 
+@pytest.mark.parametrize(("axis", "elements"), [(1, 8), (2, 6), (3, 12), (-1, 12), (-3, 8)])
+def test_regions_have_their_classes_next_to_the_examples(axis: int, elements: int) -> None:
+    cube = np.arange(48.0).reshape(2, 3, 4, 2)
+    labels = np.zeros(np.delete(cube.shape, axis), int)
+    batch = _lay_out("dice", cube, labels, parameters={"class_axis": axis})
+    predictions, targets = batch.operands
+    assert (batch.rows, batch.length, batch.example_shape) == (2, 24, (2,))
+    expected = np.moveaxis(cube, axis, 1).reshape(2, -1, elements)
+    np.testing.assert_array_equal(predictions.rows, expected)
+    np.testing.assert_array_equal(predictions.as_given(predictions.rows), cube)
+    assert targets.is_classes
+    assert targets.rows.shape == (2, elements)
+
+
+def test_a_region_without_classes_is_a_row_of_elements() -> None:
+    batch = _lay_out("dice", np.zeros((2, 3, 4)), np.zeros((2, 3, 4)))
+    assert all(operand.rows.shape == (2, 12) for operand in batch.operands)
+    with pytest.raises(InvalidTensor, match=r"predictions must have an axis of examples, got \[\]"):
+        _lay_out("dice", np.zeros(()), np.zeros(()))
+
+
+def test_a_region_of_classes_is_not_taken_for_one_without() -> None:
+    with pytest.raises(InvalidTensor, match=r"targets must have the shape \[2, 3, 4\]"):
+        _lay_out("dice", np.zeros((2, 3, 4)), np.zeros((2, 4), int))
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((5,), (5, 1)), ((5, 3), (5, 3))])
+def test_sets_are_rows_of_labels(shape: tuple[int, ...], rows: tuple[int, ...]) -> None:
+    batch = _lay_out("soft_f1", np.zeros(shape), np.zeros(shape))
+    assert batch.example_shape == (5,)
+    assert all(operand.rows.shape == rows for operand in batch.operands)
+
+
 def test_a_float_where_the_shape_says_class_is_refused() -> None:
     with pytest.raises(InvalidTensor, match="targets must be integers where they are class"):
         _lay_out("cross_entropy", np.zeros((4, 3)), np.zeros(4))

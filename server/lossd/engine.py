@@ -10,21 +10,30 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import Array, Backend, Buffers, Checkpoint
+from lossd.backends import Array, Backend, Buffers, Checkpoint, Evaluated
 from lossd.batch import Batch, Job, Operand, lay_out, parameter_error
 from lossd.errors import InvalidRequest
-from lossd.losses import ParameterError
+from lossd.losses import ParameterError, Status
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction, RowPlan
 
 Allocate = Callable[[tuple[int, ...], npt.DTypeLike], Array]
 
 
 @dataclass(frozen=True, slots=True)
+class ExampleStatuses:
+    """The examples that have a status: flat indices, ascending, and the number of each Status."""
+
+    indices: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The result of one job: numbers, and buffers that can be sent as they are.
 
-    ``loss`` is None under ``Reduction.NONE``; ``per_example`` where it was not asked for.
-    ``nonfinite_examples`` holds flat indices, ascending.
+    ``loss`` is None under ``Reduction.NONE``; ``per_example`` where it was not asked for, and of
+    losses of a set.  ``nonfinite_examples`` holds flat indices, ascending; ``status`` is that of a
+    whole set.
     """
 
     loss: float | None
@@ -33,6 +42,8 @@ class Result:
     example_count: int
     ignored_count: int
     nonfinite_examples: npt.NDArray[np.int64]
+    statuses: ExampleStatuses
+    status: Status | None
     per_example: Array | None
     gradients: Mapping[str, Array]
     outputs: Mapping[str, Array]
@@ -62,7 +73,8 @@ class Engine:
             raise InvalidRequest(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
             )
-        values = allocate(batch.example_shape, batch.dtype) if job.per_example else None
+        wanted = job.per_example and job.loss.shape.has_values
+        values = allocate(batch.example_shape, batch.dtype) if wanted else None
         gradients = {
             name: _gradient_buffer(batch.operand(name), allocate) for name in batch.gradients
         }
@@ -87,6 +99,12 @@ class Engine:
         nonfinite = np.flatnonzero(evaluated.nonfinite)
         if job.nonfinite is NonfinitePolicy.ERROR and len(nonfinite):
             raise _nonfinite_error(batch, nonfinite)
+        if job.nonfinite is NonfinitePolicy.ERROR and evaluated.status is Status.NONFINITE:
+            raise InvalidRequest(
+                f"{job.loss.name} must be finite, got {evaluated.sums.sum():g}",
+                reason="NONFINITE_RESULT",
+                field="nonfinite",
+            )
         loss_sum = float(evaluated.sums.sum())
         return Result(
             loss=_aggregate(job, batch.plan, loss_sum),
@@ -95,6 +113,8 @@ class Engine:
             example_count=batch.plan.example_count,
             ignored_count=batch.plan.ignored_count,
             nonfinite_examples=nonfinite,
+            statuses=_statuses(batch, evaluated),
+            status=evaluated.status,
             per_example=values,
             gradients={name: gradient.finished() for name, gradient in gradients.items()},
             outputs=outputs,
@@ -108,22 +128,33 @@ class _GradientBuffer:
 
     array: Array
     rows: Array
-    class_axis: int | None
+    operand: Operand
 
     def finished(self) -> Array:
         """Brings the rows back into the caller's layout, where that is another one."""
-        if self.class_axis is not None and self.class_axis != self.array.ndim - 1:
-            moved = np.moveaxis(self.array, self.class_axis, -1)
-            moved[...] = self.rows.reshape(moved.shape)
+        if self.operand.is_moved:
+            self.array[...] = self.operand.as_given(self.rows)
         return self.array
 
 
 def _gradient_buffer(operand: Operand, allocate: Allocate) -> _GradientBuffer:
     array = allocate(operand.shape, operand.rows.dtype)
-    axis = operand.class_axis
-    if axis is None or axis == array.ndim - 1:
-        return _GradientBuffer(array, array.reshape(operand.rows.shape), axis)
-    return _GradientBuffer(array, np.empty(operand.rows.shape, operand.rows.dtype), axis)
+    if operand.is_moved:
+        return _GradientBuffer(array, np.empty(operand.rows.shape, operand.rows.dtype), operand)
+    return _GradientBuffer(array, array.reshape(operand.rows.shape), operand)
+
+
+def _statuses(batch: Batch, evaluated: Evaluated) -> ExampleStatuses:
+    """What the loss says of examples that the request did not silence, and what is not finite."""
+    if evaluated.statuses is None:
+        found = np.flatnonzero(evaluated.nonfinite)
+        return ExampleStatuses(found, np.full(len(found), Status.NONFINITE, np.uint8))
+    numbers = evaluated.statuses
+    if batch.plan.unseen is not None:
+        numbers[batch.plan.unseen] = 0
+    numbers[evaluated.nonfinite] = Status.NONFINITE
+    found = np.flatnonzero(numbers)
+    return ExampleStatuses(found, numbers[found])
 
 
 def _aggregate(job: Job, plan: RowPlan, loss_sum: float) -> float | None:

@@ -57,11 +57,14 @@ class NonfinitePolicy(enum.Enum):
 class RowPlan:
     """What is done to each row of a batch, whatever the loss.
 
-    ``silent`` rows (ignored, or of weight 0) contribute exactly nothing; None where there is none.
-    ``weights`` are the sample weights; None for 1.  ``gradient_scale`` is one number or one a row.
+    ``silent`` rows (ignored, or of weight 0) contribute exactly nothing; ``unseen`` are those of
+    them that the request made so, and not the loss: of them nothing is said either.  None where
+    there is none.  ``weights`` are the sample weights; None for 1.  ``gradient_scale`` is one
+    number or one a row.
     """
 
     silent: Flags | None
+    unseen: Flags | None
     weights: Floats | None
     gradient_scale: float | Floats
     divisor: float
@@ -79,6 +82,7 @@ def plan_rows(
     rows: int,
     *,
     ignored: Flags | None,
+    excluded: Flags | None = None,
     weights: Floats | None,
     denominators: Floats | None,
     cotangent: float | Floats,
@@ -87,12 +91,16 @@ def plan_rows(
 ) -> RowPlan:
     """Decides everything about the rows that does not depend on the loss's value.
 
+    ``ignored`` rows are the request's choice, ``excluded`` ones the loss's.
+
     Raises:
         InvalidRequest: for a normalizer without a mean, or one that is not in (0, inf).
     """
     _check_normalizer(normalizer, reduction)
+    unseen = _union(ignored, _zero(weights), _zero(denominators))
+    silent = _union(unseen, excluded)
+    ignored = _union(ignored, excluded)
     ignored_count = 0 if ignored is None else int(ignored.sum())
-    silent = _union(ignored, _zero(weights), _zero(denominators))
     example_count = rows - ignored_count
     weight_sum = _weight_sum(example_count, silent, weights, denominators)
     divisor = _divisor(reduction, normalizer, weight_sum, example_count)
@@ -101,10 +109,30 @@ def plan_rows(
         scale = scale / divisor if divisor else 0.0
     return RowPlan(
         silent=silent,
+        unseen=unseen,
         weights=weights,
         gradient_scale=scale,
         divisor=divisor,
         example_count=example_count,
+        ignored_count=ignored_count,
+        weight_sum=weight_sum,
+    )
+
+
+def plan_set(
+    rows: int, ignored: Flags | None, weights: Floats | None, cotangent: float | Floats
+) -> RowPlan:
+    """The same for a loss of a set, which has the weights inside and divides by nothing."""
+    ignored_count = 0 if ignored is None else int(ignored.sum())
+    silent = _union(ignored, _zero(weights))
+    weight_sum = _weight_sum(rows - ignored_count, silent, weights, None)
+    return RowPlan(
+        silent=silent,
+        unseen=silent,
+        weights=weights,
+        gradient_scale=cotangent,
+        divisor=1.0 if weight_sum else 0.0,
+        example_count=rows - ignored_count,
         ignored_count=ignored_count,
         weight_sum=weight_sum,
     )

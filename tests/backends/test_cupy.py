@@ -24,7 +24,9 @@ from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import BackendUnavailable, InvalidTensor, TooLarge
 from lossd.losses import LOSSES, Loss
+from lossd.losses._overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy, Reduction
+from tests.device import stand_in_for_sorting
 from tests.losses.case import Case
 from tests.sampling import cases, plain
 
@@ -39,6 +41,7 @@ ROWS, LENGTH = 6, 263
 def cupy_engine() -> Iterator[Engine]:
     if not (available := backend.probe()):
         pytest.skip(available.reason)
+    stand_in_for_sorting(backend._import_cupy())
     made = Engine(backend.CupyBackend())
     yield made
     made.backend.close()
@@ -67,22 +70,27 @@ def _assert_close(left: Result, right: Result, tolerance: float) -> None:
         scale = np.abs(desired[np.isfinite(desired)]).max(initial=1)
         np.testing.assert_allclose(actual, desired, tolerance, tolerance * scale)
 
-    check(left.per_example, right.per_example)
+    if right.per_example is not None:
+        check(left.per_example, right.per_example)
     check(left.loss_sum, right.loss_sum)
     assert left.gradients.keys() == right.gradients.keys()
     for name, gradient in left.gradients.items():
         assert gradient.dtype == right.gradients[name].dtype
         check(gradient, right.gradients[name])
     np.testing.assert_array_equal(left.nonfinite_examples, right.nonfinite_examples)
+    np.testing.assert_array_equal(left.statuses.indices, right.statuses.indices)
+    np.testing.assert_array_equal(left.statuses.numbers, right.statuses.numbers)
+    assert left.status == right.status
     assert (left.example_count, left.weight_sum) == (right.example_count, right.weight_sum)
 
 
 @gpu
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
 def test_every_variant_equals_numpy(
-    cupy_engine: Engine, numpy_engine: Engine, loss: Loss, dtype: npt.DTypeLike
+    cupy_engine: Engine, numpy_engine: Engine, any_loss: Loss, dtype: npt.DTypeLike
 ) -> None:
-    for case in cases(loss, rows=ROWS, length=LENGTH, interior=True):
+    length = LENGTH if any_loss.shape.has_values else 2  # of a set these are its labels
+    for case in cases(any_loss, rows=ROWS, length=length, interior=True):
         job = case.astype(dtype).job()
         tolerance = TOLERANCE[np.dtype(dtype).name]
         _assert_close(cupy_engine.run(job), numpy_engine.run(job), tolerance)
@@ -90,9 +98,9 @@ def test_every_variant_equals_numpy(
 
 @gpu
 def test_gradients_on_request_come_from_the_body(
-    cupy_engine: Engine, numpy_engine: Engine, loss: Loss
+    cupy_engine: Engine, numpy_engine: Engine, any_loss: Loss
 ) -> None:
-    for case in cases(loss, interior=True):
+    for case in cases(any_loss, interior=True):
         job = case.astype(np.float64).job(gradients=case.differentiable)
         _assert_close(cupy_engine.run(job), numpy_engine.run(job), 1e-12)
 
@@ -177,12 +185,37 @@ def test_a_warm_call_is_copies_and_one_launch(fake: Any, cupy_engine: Engine) ->
 
 
 @gpu
-def test_checkpoints_can_stop_a_call(cupy_engine: Engine, loss: Loss) -> None:
+def test_examples_without_a_target_have_their_status(
+    cupy_engine: Engine, numpy_engine: Engine
+) -> None:
+    inputs = {"predictions": [np.zeros((3, 4))], "targets": [np.eye(3, 4, -1)]}
+    job = Job(loss=LOSSES["dice"], parameters={"empty_target": EmptyTarget.SKIP}, inputs=inputs)
+    found = cupy_engine.run(job)
+    assert found.statuses.indices.tolist() == [0]
+    _assert_close(found, numpy_engine.run(job), 1e-12)
+
+
+@gpu
+def test_masked_examples_are_absent_from_sets(
+    cupy_engine: Engine, numpy_engine: Engine, set_loss: Loss
+) -> None:
+    case = _with_nan(plain(set_loss), 1)
+    mask, weights = np.arange(case.count) != 1, np.linspace(0, 2, case.count)
+    job = case.job(mask=mask, weights=weights, gradients=case.differentiable)
+    found = cupy_engine.run(job)
+    _assert_close(found, numpy_engine.run(job), 1e-12)
+    assert found.loss == cupy_engine.run(job).loss
+    for gradient in found.gradients.values():
+        assert not gradient[:2].any()  # of weight 0, and masked
+
+
+@gpu
+def test_checkpoints_can_stop_a_call(cupy_engine: Engine, any_loss: Loss) -> None:
     def stop() -> None:
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        cupy_engine.run(plain(loss).job(), checkpoint=stop)
+        cupy_engine.run(plain(any_loss).job(), checkpoint=stop)
 
 
 @gpu

@@ -11,9 +11,11 @@ import pytest
 
 from lossd.backends import BLOCK_ELEMENTS, block_rows
 from lossd.backends.numpy import NumpyBackend
+from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor
 from lossd.losses import LOSSES, Loss
+from lossd.losses.pairwise_auc import AucSurrogate
 from lossd.reduction import NonfinitePolicy, Reduction
 from tests.losses.case import Form, total, values
 from tests.losses.compare import assert_same_bits
@@ -47,6 +49,40 @@ def test_the_number_of_threads_changes_no_bit(
             assert_same_bits(values(other), values(first))
             for name, gradient in first.gradients.items():
                 assert_same_bits(other.gradients[name], gradient)
+
+
+def test_the_number_of_threads_changes_no_bit_of_a_set(
+    engines: list[Engine], set_loss: Loss
+) -> None:
+    for drawn in cases(set_loss, rows=3001, length=2):
+        case = drawn.astype(np.float32)
+        weights = np.random.default_rng(0).uniform(0, 2, 3001)
+        job = case.job(gradients=case.differentiable, weights=weights)
+        first, *others = (engine.run(job) for engine in (*engines, *engines))
+        for other in others:
+            assert other.loss == first.loss, case
+            for name, gradient in first.gradients.items():
+                assert_same_bits(other.gradients[name], gradient, case)
+
+
+def test_a_checkpoint_stops_a_set_between_its_tiles(engines: list[Engine]) -> None:
+    scores, positive = np.zeros(5000), np.arange(5000) % 2
+    job = Job(
+        loss=LOSSES["pairwise_auc"],
+        parameters={"surrogate": AucSurrogate.LOGISTIC},
+        inputs={"predictions": [scores], "targets": [positive]},
+    )
+    for engine in engines:
+        calls: list[int] = []
+
+        def fail(calls: list[int] = calls) -> None:
+            calls.append(threading.get_ident())
+            if len(calls) == 5:
+                raise TimeoutError
+
+        with pytest.raises(TimeoutError):
+            engine.run(job, checkpoint=fail)
+        assert len(calls) < 5 + len(THREADS) * 2
 
 
 def test_blocks_depend_on_the_length_of_a_row_alone() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sklearn.datasets import load_digits
 from lossd import v1
 from lossd.client import DeadlineExceededError, InvalidRequestError, LossClient
 from lossd.losses import LOSSES
-from lossd.v1 import BinaryCrossEntropy, CrossEntropy, Huber, SquaredError
+from lossd.v1 import BinaryCrossEntropy, CrossEntropy, Dice, Huber, PairwiseAuc, SquaredError
 from tests.end_to_end.conftest import Process, serve
 
 
@@ -122,6 +123,18 @@ def test_a_row_that_is_not_finite_is_named(client: LossClient) -> None:
     assert result.statuses == {1: "NONFINITE"}
 
 
+def test_what_is_said_of_examples_and_of_the_whole_arrives(client: LossClient) -> None:
+    masks = np.array([[1, 0], [0, 0]])
+    skipped = client.compute(Dice(empty_target="EMPTY_TARGET_SKIP"), np.zeros((2, 2)), masks)
+    assert skipped.statuses == {1: "EMPTY_TARGET"}
+    assert (skipped.example_count, skipped.ignored_count) == (1, 1)
+    undefined = client.compute(PairwiseAuc(), [0.5, 1.0], [1, 1])
+    assert (undefined.loss, undefined.per_example) == (0.0, None)
+    assert undefined.status == "UNDEFINED"
+    with pytest.raises(InvalidRequestError, match="reduction must be mean for PairwiseAuc"):
+        client.compute(PairwiseAuc(), [0.5, 1.0], [1, 0], reduction="sum")
+
+
 def test_what_a_caller_can_fix_is_said_with_its_field(client: LossClient) -> None:
     with pytest.raises(
         InvalidRequestError, match=r"targets\[1\] must be in \[0, 2\), got 7"
@@ -132,11 +145,18 @@ def test_what_a_caller_can_fix_is_said_with_its_field(client: LossClient) -> Non
     assert caught.value.metadata["index"] == "1"
 
 
+def _screaming(kind: type) -> str:
+    """``DISTRIBUTION_KIND`` for DistributionKind."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
+
+
 def test_every_loss_answers_its_own_hand_worked_examples(client: LossClient) -> None:
     for loss in LOSSES.values():
         for example in loss.examples:
             given = {
-                name: (getattr(value, "name", None) and f"DISTRIBUTION_KIND_{value.name}") or value
+                name: f"{_screaming(type(value))}_{value.name}"
+                if isinstance(value, Enum)
+                else value
                 for name, value in example.parameters.items()
             }
             message = getattr(v1, loss.message)(**given)

@@ -174,9 +174,9 @@ def _targets(rng: np.random.Generator, variant: Variant, length: int) -> Array:
         shares = rng.uniform(0, 1, (ROWS, length)) * (rng.uniform(0, 1, (ROWS, length)) < 0.5)
         shares /= np.maximum(shares.sum(axis=-1, keepdims=True), 1)
         return shares
-    domain: Interval | None = variant.loss.input("targets").domain
+    domain = variant.loss.input("targets").domain
     drawn = rng.normal(0, 3, (ROWS, length))
-    if domain is not None:
+    if isinstance(domain, Interval):
         np.clip(drawn, domain.low, domain.high, out=drawn)
     return drawn
 

@@ -82,7 +82,12 @@ def _is_float(array: Array) -> bool:
 
 def class_input(loss: Loss) -> str:
     """The input that may hold class indices."""
-    return next(i.name for i in loss.inputs if i.holds is Holds.CLASSES)
+    return next(i.name for i in loss.inputs if i.holds in (Holds.CLASSES, Holds.INDICES))
+
+
+def by_row(numbers: Array, array: Array) -> Array:
+    """One number a row, shaped to go with the elements of an array's rows."""
+    return numbers.reshape(-1, *(1,) * (array.ndim - 1))
 
 
 def values(result: Result) -> Array:

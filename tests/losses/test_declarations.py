@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
@@ -16,6 +17,12 @@ from tests.oracles import ORACLES, OUTPUT_ORACLES
 
 PROTO = Path(v1.__file__).with_name("losses.proto").read_text()
 KINDS = v1.LossSpec.DESCRIPTOR.oneofs_by_name["kind"].fields
+
+
+@pytest.fixture
+def loss(any_loss: Loss) -> Loss:
+    """Here it may be of a set too."""
+    return any_loss
 
 
 def test_every_loss_has_an_oracle_and_every_oracle_a_loss() -> None:

@@ -6,7 +6,7 @@ import pytest
 from lossd.engine import Engine
 from lossd.losses import Differentiable, Loss
 from lossd.reduction import Reduction
-from tests.losses.case import Case, values
+from tests.losses.case import Case, by_row, values
 from tests.losses.compare import Array, assert_same_bits, assert_zero
 from tests.sampling import cases, plain
 
@@ -27,16 +27,17 @@ def test_gradient_is_the_derivative_of_the_value(engine: Engine, loss: Loss) -> 
 
 
 def _central_differences(engine: Engine, case: Case, name: str) -> Array:
-    """Rows are independent, so a column is moved in all of them at once."""
+    """Rows are independent, so an element is moved in all of them at once."""
     slopes = np.empty_like(case.inputs[name])
-    for column in range(slopes.shape[1]):
+    for element in np.ndindex(slopes.shape[1:]):
+        column = (slice(None), *element)
         step = np.zeros_like(slopes)
-        step[:, column] = STEP
+        step[column] = STEP
         ends = [
             _values(engine, case.with_inputs(**{name: case.inputs[name] + way * step}))
             for way in (1, -1)
         ]
-        slopes[:, column] = (ends[0] - ends[1]) / (2 * STEP)
+        slopes[column] = (ends[0] - ends[1]) / (2 * STEP)
     return slopes
 
 
@@ -105,7 +106,7 @@ def test_a_cotangent_scales_gradients_and_not_the_loss(
             assert result.loss == without.loss
             assert_same_bits(values(result), values(without), case)
             for name, gradient in result.gradients.items():
-                scale = cotangent.reshape(-1, 1) if cotangent.ndim else cotangent
+                scale = by_row(cotangent, gradient) if cotangent.ndim else cotangent
                 np.testing.assert_allclose(
                     gradient, without.gradients[name] * scale, rtol=1e-13, err_msg=str(case)
                 )

@@ -8,11 +8,11 @@ import pytest
 from lossd.backends import BLOCK_ELEMENTS
 from lossd.engine import Engine, Result
 from lossd.losses import DistributionKind, Loss, Shape
-from lossd.losses._declare import BATCH_DIMS, CLASS_AXIS
+from lossd.losses._declare import BATCH_DIMS
 from lossd.reduction import Reduction
 from tests.losses.case import Case, Form, values
 from tests.losses.compare import Array, assert_close, assert_same_bits
-from tests.sampling import cases, draw, forms, plain
+from tests.sampling import CLASSES, cases, draw, forms, has_classes, plain
 
 
 def _assert_same(actual: Result, expected: Result, about: Any) -> None:
@@ -26,8 +26,8 @@ def _assert_same(actual: Result, expected: Result, about: Any) -> None:
 def test_a_class_axis_elsewhere_equals_moving_it_by_hand(
     engine: Engine, loss: Loss, axis: int
 ) -> None:
-    if CLASS_AXIS not in loss.layout_parameters:
-        pytest.skip("it has no class axis")
+    if loss.shape is not Shape.ROWWISE:
+        pytest.skip("it has no class axis, or elements beside it")
     for flat in cases(loss, rows=6):
         grid = {n: a.reshape(2, 3, *a.shape[1:]) for n, a in flat.inputs.items()}
         by_hand = engine.run(flat.with_inputs(**grid).job(gradients=flat.differentiable))
@@ -47,6 +47,45 @@ def test_a_class_axis_elsewhere_equals_moving_it_by_hand(
         assert weighted.weight_sum == pytest.approx(
             (per_row * flat.class_weights.reshape(2, 3))[per_row < 4].sum()
         )
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3, -1, -2, -3])
+def test_a_class_axis_among_the_axes_of_a_region_equals_moving_it_by_hand(
+    engine: Engine, loss: Loss, axis: int
+) -> None:
+    if loss.shape is not Shape.REGIONWISE:
+        pytest.skip("its examples are no regions")
+    for flat in cases(loss, length=6):
+        if not has_classes(loss, flat.parameters):
+            continue
+        grid = {n: a.reshape(7, 2, 3, *a.shape[2:]) for n, a in flat.inputs.items()}
+        moved = {n: np.moveaxis(a, -1, axis) if a.ndim == 4 else a for n, a in grid.items()}
+        case = Case(loss, {**flat.parameters, "class_axis": axis}, flat.form, moved)
+        by_hand = engine.run(flat.job(gradients=flat.differentiable))
+        result = engine.run(case.job(gradients=flat.differentiable))
+        assert_same_bits(values(result), values(by_hand), case)
+        for name, gradient in result.gradients.items():
+            expected = np.moveaxis(by_hand.gradients[name].reshape(grid[name].shape), -1, axis)
+            assert_same_bits(gradient, np.ascontiguousarray(expected), case)
+
+
+def test_the_axes_of_a_region_are_elements_in_any_order(engine: Engine, loss: Loss) -> None:
+    if loss.shape is not Shape.REGIONWISE:
+        pytest.skip("its examples are no regions")
+    for flat in cases(loss, length=6):
+        case = flat.with_inputs(
+            **{n: a.reshape(7, 2, 3, *a.shape[2:]) for n, a in flat.inputs.items()}
+        )
+        swapped = case.with_inputs(**{n: a.swapaxes(1, 2) for n, a in case.inputs.items()})
+        expected = engine.run(flat.job(gradients=flat.differentiable))
+        one, two = (engine.run(c.job(gradients=flat.differentiable)) for c in (case, swapped))
+        assert_same_bits(values(one), values(expected), case)
+        np.testing.assert_allclose(values(two), values(expected), rtol=1e-13)
+        for name, gradient in one.gradients.items():
+            assert_same_bits(gradient.reshape(flat.inputs[name].shape), expected.gradients[name])
+            np.testing.assert_allclose(
+                two.gradients[name].swapaxes(1, 2), gradient, rtol=1e-11, atol=1e-15
+            )
 
 
 @pytest.mark.parametrize("batch_dims", [0, 1, 2, 3])
@@ -118,8 +157,9 @@ def test_rows_longer_than_a_block_are_right_and_repeatable(
 
 def _long(loss: Loss) -> Case:
     """Three long rows; of classes, all but five at either end are impossible."""
-    case = draw(loss, {}, forms(loss)[0], 3, LONG)
-    if loss.shape is Shape.POINTWISE:
+    in_region = loss.shape is Shape.REGIONWISE and has_classes(loss, {})
+    case = draw(loss, {}, forms(loss)[0], 3, LONG // CLASSES if in_region else LONG)
+    if loss.shape is not Shape.ROWWISE:
         return case
     predictions = np.full((3, LONG), -np.inf)
     predictions[:, :5] = case.inputs["predictions"][:, :5]
@@ -128,7 +168,16 @@ def _long(loss: Loss) -> Case:
 
 
 def _by_short_rows(engine: Engine, case: Case) -> tuple[Array, dict[str, Array]]:
-    """The same numbers from rows of one element, or without the impossible classes."""
+    """The same numbers from rows of one element, without the impossible classes, or backwards."""
+    if case.loss.shape is Shape.REGIONWISE:
+        # The order of the elements means nothing, but to the rounding and to equals.
+        turned = {n: a[:, ::-1] for n, a in case.inputs.items()}
+        result = engine.run(
+            case.with_inputs(**turned).astype(np.float64).job(reduction=Reduction.NONE)
+        )
+        return values(result), {
+            n: g[:, ::-1] for n, g in result.gradients.items() if not case.loss.is_ordered
+        }
     if case.loss.shape is Shape.POINTWISE:
         elements = {n: a.reshape(-1).astype(np.float64) for n, a in case.inputs.items()}
         short = engine.run(
@@ -199,6 +248,8 @@ def test_values_are_left_out_where_nobody_wants_them(engine: Engine, loss: Loss)
 
 
 def test_one_example_without_an_example_axis_is_a_batch_of_one(engine: Engine, loss: Loss) -> None:
+    if loss.shape is Shape.REGIONWISE:
+        pytest.skip("its first axis counts examples, whatever there is")
     case = plain(loss, rows=1)
     expected = engine.run(case.job())
     parameters = {"batch_dims": 0} if BATCH_DIMS in loss.layout_parameters else {}

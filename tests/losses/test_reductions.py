@@ -11,7 +11,7 @@ from lossd.engine import Engine, Result
 from lossd.errors import InvalidRequest
 from lossd.losses import Loss
 from lossd.reduction import EmptyPolicy, Reduction
-from tests.losses.case import Case, total, values
+from tests.losses.case import Case, by_row, total, values
 from tests.losses.compare import Array, assert_same_bits, assert_zero
 from tests.sampling import cases, plain
 
@@ -67,7 +67,7 @@ def test_gradients_are_of_the_reduced_loss(engine: Engine, loss: Loss) -> None:
         for options in _options(case):
             expected = _expected(case, _values(engine, case), options)
             kept = options.get("mask", np.ones(case.count, bool))
-            scale = np.where(kept, options.get("weights", 1.0), 0.0)[:, None]
+            scale = np.where(kept, options.get("weights", 1.0), 0.0)
             divisors = {
                 Reduction.MEAN: expected["weight_sum"],
                 Reduction.BATCH_MEAN: expected["example_count"],
@@ -77,7 +77,7 @@ def test_gradients_are_of_the_reduced_loss(engine: Engine, loss: Loss) -> None:
             for reduction, divisor in divisors.items():
                 wanted = case.job(reduction=reduction, gradients=case.differentiable, **options)
                 for name, gradient in engine.run(wanted).gradients.items():
-                    derivative = plain_result.gradients[name] * scale / divisor
+                    derivative = plain_result.gradients[name] * by_row(scale, gradient) / divisor
                     np.testing.assert_allclose(
                         gradient, derivative, rtol=1e-12, atol=1e-300, err_msg=f"{case} {reduction}"
                     )

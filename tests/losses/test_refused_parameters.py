@@ -8,8 +8,8 @@ import pytest
 
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
-from lossd.losses import DistributionKind, Interval, Loss, Parameter
-from lossd.losses._declare import BATCH_DIMS, CLASS_AXIS, IGNORE_INDEX
+from lossd.losses import DistributionKind, Interval, Loss, Parameter, Shape
+from lossd.losses._declare import BATCH_DIMS, CLASS_AXIS, IGNORE_INDEX, OPTIONAL_CLASS_AXIS
 from lossd.reduction import Reduction
 from tests.losses.case import Case, Form
 from tests.losses.test_refusals import refused
@@ -177,10 +177,17 @@ def test_a_normalizer_is_positive_and_finite(engine: Engine, loss: Loss, value: 
 
 def test_axes_that_are_not_there(engine: Engine, loss: Loss) -> None:
     case = plain(loss, form=forms(loss)[-1])
-    if CLASS_AXIS in loss.layout_parameters:
+    if loss.shape is Shape.ROWWISE:
         for axis in (2, 7, -3, -8):
             bad = Case(loss, {"class_axis": axis}, case.form, case.inputs)
             refused(engine, bad, InvalidTensor, f"an axis {axis} of classes", "[7, 5]")
+    if {CLASS_AXIS, OPTIONAL_CLASS_AXIS} & set(loss.layout_parameters) and (
+        loss.shape is Shape.REGIONWISE
+    ):
+        shape = list(case.inputs[loss.inputs[0].name].shape)
+        for axis in (0, -len(shape), len(shape), -8):
+            bad = Case(loss, {"class_axis": axis}, case.form, case.inputs)
+            refused(engine, bad, InvalidTensor, f"an axis {axis} of classes behind", f"{shape}")
     if BATCH_DIMS in loss.layout_parameters:
         for count in (3, 8):
             bad = Case(loss, {"batch_dims": count}, case.form, case.inputs)

@@ -1,11 +1,19 @@
 """The sampling itself: neither constant nor outside of what a loss takes, and enough of it."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from lossd.losses import Loss
+from lossd.losses import Choices, Loss, Parameter
 from tests.losses.case import Form
-from tests.sampling import cases, draw, forms, interesting, variants
+from tests.sampling import CLASSES, accepted, cases, draw, forms, interesting, members, variants
+
+
+@pytest.fixture
+def loss(any_loss: Loss) -> Loss:
+    """Here it may be of a set too."""
+    return any_loss
 
 
 def test_inputs_are_not_constant(loss: Loss) -> None:
@@ -21,7 +29,10 @@ def test_inputs_are_inside_their_domain_and_touch_its_ends(loss: Loss) -> None:
             continue
         for interior in (False, True):
             drawn = draw(loss, {}, Form.FLOATS, 7, 5, interior=interior).inputs[declared.name]
-            assert not declared.domain.outside(drawn).any()
+            assert not np.any(declared.domain.outside(drawn))
+            if isinstance(declared.domain, Choices):
+                assert set(np.unique(drawn)) == set(declared.domain.numbers)
+                continue
             assert (drawn == declared.domain.low).any() == (
                 not interior and not declared.domain.low_open
             )
@@ -45,8 +56,17 @@ def test_every_parameter_is_varied(loss: Loss) -> None:
         assert parameter.default not in used
         for value in interesting(parameter, 5):
             assert parameter.checked(value) == value
-    together = max(len(item) for item in found)
-    assert together >= min(2, len(loss.parameters))
+    if any(_go_together(loss, *pair) for pair in itertools.combinations(loss.parameters, 2)):
+        assert max(len(item) for item in found) >= 2
+
+
+def _go_together(loss: Loss, one: Parameter, other: Parameter) -> bool:
+    """Whether a value of each is accepted beside one of the other."""
+    values = [interesting(each, 5) or members(each)[1:] for each in (one, other)]
+    return any(
+        accepted(loss, {one.name: left, other.name: right})
+        for left, right in itertools.product(*values)
+    )
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7])
@@ -55,4 +75,4 @@ def test_shapes_are_those_asked_for(loss: Loss, rows: int) -> None:
         case = draw(loss, {}, form, rows, 5)
         assert case.count == rows
         for array in case.inputs.values():
-            assert array.shape in ((rows, 5), (rows,))
+            assert array.shape in ((rows, 5), (rows,), (rows, 5, CLASSES))

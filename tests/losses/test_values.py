@@ -19,7 +19,7 @@ from tests.losses.compare import (
     compute_type,
 )
 from tests.oracles import oracle_gradients, oracle_values
-from tests.sampling import cases, draw, extreme, forms, plain, variants
+from tests.sampling import cases, draw, extreme, forms, has_classes, plain, variants
 
 
 def test_hand_worked_examples_hold(engine: Engine, loss: Loss) -> None:
@@ -69,6 +69,8 @@ def test_numbers_of_every_size_are_right(engine: Engine, loss: Loss) -> None:
     for case in extreme(loss):
         result = engine.run(case.job(reduction=Reduction.SUM, gradients=case.differentiable))
         assert_each_close(values(result), oracle_values(case), case)
+        if loss.is_ordered:
+            continue  # these have many equals, whose order decides the gradient
         for name, gradient in result.gradients.items():
             assert_each_close(gradient, oracle_gradients(case, name), (case, name))
 
@@ -106,8 +108,10 @@ def confident(loss: Loss, margin: float, parameters: dict[str, Any]) -> Case | N
     known = any(p.type is DistributionKind for p in loss.parameters)
     if not known or kind not in (None, DistributionKind.LOGITS):
         return None
-    if loss.shape is Shape.ROWWISE:
+    if has_classes(loss, parameters):
         inputs = {"predictions": np.array([[0.0, margin]]), "targets": np.array([1])}
+        if loss.shape is Shape.REGIONWISE:  # of one element
+            inputs = {name: array[:, None] for name, array in inputs.items()}
         return Case(loss, parameters, Form.CLASSES, inputs)
     inputs = {
         "predictions": np.array([[float(margin), -float(margin)]]),
@@ -154,6 +158,7 @@ def test_small_probabilities_keep_their_accuracy_as_logarithms(engine: Engine, l
             result.gradients["predictions"],
             oracle_gradients(case, "predictions"),
             rtol=1e-5,
+            atol=float(np.finfo(np.float32).smallest_subnormal),
             err_msg=str(case),
         )
         np.testing.assert_allclose(values(result), oracle_values(case), rtol=1e-5)
@@ -218,6 +223,8 @@ def test_a_probability_whose_inverse_overflows_costs_nothing_either(
 def test_an_impossible_target_is_infinite_and_flagged_or_clamped(
     engine: Engine, loss: Loss
 ) -> None:
+    if loss.shape is Shape.REGIONWISE:
+        pytest.skip("its value is bounded")
     for kind in kinds(loss):
         case = draw(loss, {"prediction_kind": kind}, forms(loss)[0], 3, 4)
         case = agreeing(case, kind)

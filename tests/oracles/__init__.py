@@ -1,7 +1,8 @@
 """Independent answers: one plain formula a loss, for one example, in 120 digits.
 
-An oracle takes the rows of mpmath numbers and never calls lossd.  Derivatives are central
-differences of the formula: with a step of 1e-40 they are right to 40 digits, away from kinks.
+An oracle takes the rows of mpmath numbers, or all of them for a loss of a set, and never calls
+lossd.  Derivatives are central differences of the formula: with a step of 1e-40 they are right to
+40 digits, away from kinks.
 """
 
 import functools
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.losses.case import Case
-from tests.oracles import classification, regression
+from tests.oracles import classification, overlap, regression, sets
 
 mpmath.mp.dps = 120
 STEP = mpmath.mpf("1e-40")
@@ -26,8 +27,15 @@ ORACLES: Mapping[str, Oracle] = {
     "absolute_error": regression.absolute_error,
     "binary_cross_entropy": classification.binary_cross_entropy,
     "cross_entropy": classification.cross_entropy,
+    "dice": overlap.dice,
     "huber": regression.huber,
+    "jaccard": overlap.jaccard,
+    "lovasz_hinge": overlap.lovasz_hinge,
+    "lovasz_softmax": overlap.lovasz_softmax,
+    "pairwise_auc": sets.pairwise_auc,
+    "soft_f1": sets.soft_f1,
     "squared_error": regression.squared_error,
+    "tversky": overlap.tversky,
 }
 
 OUTPUT_ORACLES: Mapping[str, Mapping[str, Oracle]] = {
@@ -39,25 +47,29 @@ def oracle_outputs(case: Case) -> dict[str, Array]:
     """What a case gives beyond, of each example."""
     return {
         output: np.array(
-            [float(oracle(**dict(row), **dict(given))) for _, row, given in _examples(case)]
+            [float(oracle(**dict(row), **dict(given))) for _, row, given in _examples(case, None)]
         )
         for output, oracle in OUTPUT_ORACLES[case.loss.name].items()
     }
 
 
-def oracle_values(case: Case) -> Array:
-    """The value of each example of a case."""
-    return np.array([_value(*arguments) for arguments in _examples(case)])
+def oracle_values(case: Case, weights: Array | None = None) -> Array:
+    """The value of each example of a case; one value of a set, whose examples may have weights."""
+    return np.array([_value(*arguments) for arguments in _examples(case, weights)])
 
 
-def oracle_gradients(case: Case, name: str) -> Array:
-    """The derivative of each example's value by each element of an input."""
-    rows = [_gradient(*arguments, name) for arguments in _examples(case)]
+def oracle_gradients(case: Case, name: str, weights: Array | None = None) -> Array:
+    """The derivative of each example's value, or of the set's, by each element of an input."""
+    rows = [_gradient(*arguments, name) for arguments in _examples(case, weights)]
     return np.array(rows).reshape(case.inputs[name].shape)
 
 
-def _examples(case: Case) -> list[tuple[str, Named, Named]]:
+def _examples(case: Case, weights: Array | None) -> list[tuple[str, Named, Named]]:
     parameters = tuple(case.parameters.items())
+    if not case.loss.shape.has_values:
+        given = case.inputs if weights is None else {**case.inputs, "weights": weights}
+        whole = tuple((name, _exact(array)) for name, array in given.items())
+        return [(case.loss.name, whole, parameters)]
     return [
         (case.loss.name, tuple((n, _exact(a[row])) for n, a in case.inputs.items()), parameters)
         for row in range(case.count)
@@ -66,10 +78,9 @@ def _examples(case: Case) -> list[tuple[str, Named, Named]]:
 
 def _exact(row: Array) -> Any:
     """The numbers of a row exactly as they are; integers, and a class index, stay integers."""
-    if row.ndim == 0:
-        return int(row)
-    whole = row.dtype.kind in "iub"
-    return tuple(int(number) if whole else mpmath.mpf(float(number)) for number in row)
+    if row.ndim:
+        return tuple(_exact(part) for part in row)
+    return int(row) if row.dtype.kind in "iub" else mpmath.mpf(float(row))
 
 
 @functools.cache
@@ -81,10 +92,27 @@ def _value(name: str, inputs: Named, parameters: Named) -> float:
 def _gradient(name: str, inputs: Named, parameters: Named, wanted: str) -> tuple[float, ...]:
     row = dict(inputs)[wanted]
     slopes = []
-    for column in range(len(row)):
-        ends = []
-        for step in (STEP, -STEP):
-            moved = (*row[:column], row[column] + step, *row[column + 1 :])
-            ends.append(ORACLES[name](**{**dict(inputs), wanted: moved}, **dict(parameters)))
+    for place in range(_size(row)):
+        ends = [
+            ORACLES[name](**{**dict(inputs), wanted: _moved(row, place, step)}, **dict(parameters))
+            for step in (STEP, -STEP)
+        ]
         slopes.append(float((ends[0] - ends[1]) / (2 * STEP)))
     return tuple(slopes)
+
+
+def _size(row: Any) -> int:
+    return sum(map(_size, row)) if isinstance(row, tuple) else 1
+
+
+def _moved(row: Any, place: int, step: Any) -> Any:
+    """The row with one of its numbers, counted through all its parts, a step further."""
+    if not isinstance(row, tuple):
+        return row + step
+    parts = list(row)
+    for index, part in enumerate(parts):
+        if place < _size(part):
+            parts[index] = _moved(part, place, step)
+            break
+        place -= _size(part)
+    return tuple(parts)

@@ -10,7 +10,7 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, LossdError, TooLarge
 from lossd.framing import Framed
-from lossd.losses import LOSSES, DistributionKind
+from lossd.losses import LOSSES, DistributionKind, Status
 from lossd.losses.cross_entropy import CrossEntropyOutput
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.serving import codec
@@ -112,6 +112,44 @@ def test_an_empty_gradient_selection_is_not_an_absent_one() -> None:
     made.message.gradients.SetInParent()
 
     assert codec.job(made, LIMITS).gradients == ()
+
+
+def test_statuses_have_their_numbers_of_the_contract() -> None:
+    made = v1.ComputeLossRequest(
+        loss=v1.LossSpec(dice=v1.Dice(empty_target=v1.EMPTY_TARGET_SKIP)), per_example=False
+    )
+    given = {
+        "predictions": np.array([[0.0], [np.nan], [0.0]]),
+        "targets": np.array([[1], [1], [0]]),
+    }
+    for name, array in given.items():
+        tensors.fill(made.inputs.add(name=name).tensors.add(), array)
+
+    reply = codec.response(ENGINE.run(codec.job(Framed(made), LIMITS))).message
+
+    assert tensors.read(reply.statuses.indices).tolist() == [1, 2]
+    numbers = tensors.read(reply.statuses.statuses)
+    assert numbers.dtype == np.uint8
+    assert numbers.tolist() == [v1.STATUS_NONFINITE, v1.STATUS_EMPTY_TARGET]
+    assert (reply.nonfinite_count, reply.ignored_count) == (1, 1)
+    assert reply.status == v1.STATUS_UNSPECIFIED
+
+
+def test_every_status_is_one_of_the_contract() -> None:
+    names = [name.removeprefix("STATUS_") for name in v1.Status.keys()]  # noqa: SIM118 - no dict
+    assert names == ["UNSPECIFIED", *(status.name for status in Status)]
+
+
+def test_a_set_has_a_status_and_no_single_losses() -> None:
+    made = v1.ComputeLossRequest(loss=v1.LossSpec(pairwise_auc=v1.PairwiseAuc()), per_example=True)
+    for name in ("predictions", "targets"):
+        tensors.fill(made.inputs.add(name=name).tensors.add(), np.zeros(3, np.float32))
+
+    reply = codec.response(ENGINE.run(codec.job(Framed(made), LIMITS))).message
+
+    assert (reply.status, reply.loss) == (v1.STATUS_UNDEFINED, 0)
+    assert not reply.HasField("per_example")
+    assert not reply.HasField("statuses")
 
 
 @given(st.data())

@@ -14,6 +14,18 @@ class CrossEntropyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CROSS_ENTROPY_OUTPUT_ENTROPY: _ClassVar[CrossEntropyOutput]
     CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS: _ClassVar[CrossEntropyOutput]
 
+class EmptyTarget(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EMPTY_TARGET_UNSPECIFIED: _ClassVar[EmptyTarget]
+    EMPTY_TARGET_SMOOTH: _ClassVar[EmptyTarget]
+    EMPTY_TARGET_SKIP: _ClassVar[EmptyTarget]
+
+class AucSurrogate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AUC_SURROGATE_UNSPECIFIED: _ClassVar[AucSurrogate]
+    AUC_SURROGATE_SQUARED_HINGE: _ClassVar[AucSurrogate]
+    AUC_SURROGATE_LOGISTIC: _ClassVar[AucSurrogate]
+
 class DistributionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DISTRIBUTION_KIND_UNSPECIFIED: _ClassVar[DistributionKind]
@@ -25,24 +37,44 @@ CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP: CrossEntropyOutput
 CROSS_ENTROPY_OUTPUT_TARGET_LOG_PROBABILITY: CrossEntropyOutput
 CROSS_ENTROPY_OUTPUT_ENTROPY: CrossEntropyOutput
 CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS: CrossEntropyOutput
+EMPTY_TARGET_UNSPECIFIED: EmptyTarget
+EMPTY_TARGET_SMOOTH: EmptyTarget
+EMPTY_TARGET_SKIP: EmptyTarget
+AUC_SURROGATE_UNSPECIFIED: AucSurrogate
+AUC_SURROGATE_SQUARED_HINGE: AucSurrogate
+AUC_SURROGATE_LOGISTIC: AucSurrogate
 DISTRIBUTION_KIND_UNSPECIFIED: DistributionKind
 DISTRIBUTION_KIND_LOGITS: DistributionKind
 DISTRIBUTION_KIND_LOG_PROBABILITIES: DistributionKind
 DISTRIBUTION_KIND_PROBABILITIES: DistributionKind
 
 class LossSpec(_message.Message):
-    __slots__ = ("squared_error", "absolute_error", "huber", "cross_entropy", "binary_cross_entropy")
+    __slots__ = ("squared_error", "absolute_error", "huber", "cross_entropy", "binary_cross_entropy", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc")
     SQUARED_ERROR_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_ERROR_FIELD_NUMBER: _ClassVar[int]
     HUBER_FIELD_NUMBER: _ClassVar[int]
     CROSS_ENTROPY_FIELD_NUMBER: _ClassVar[int]
     BINARY_CROSS_ENTROPY_FIELD_NUMBER: _ClassVar[int]
+    DICE_FIELD_NUMBER: _ClassVar[int]
+    JACCARD_FIELD_NUMBER: _ClassVar[int]
+    TVERSKY_FIELD_NUMBER: _ClassVar[int]
+    LOVASZ_HINGE_FIELD_NUMBER: _ClassVar[int]
+    LOVASZ_SOFTMAX_FIELD_NUMBER: _ClassVar[int]
+    SOFT_F1_FIELD_NUMBER: _ClassVar[int]
+    PAIRWISE_AUC_FIELD_NUMBER: _ClassVar[int]
     squared_error: SquaredError
     absolute_error: AbsoluteError
     huber: Huber
     cross_entropy: CrossEntropy
     binary_cross_entropy: BinaryCrossEntropy
-    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ...) -> None: ...
+    dice: Dice
+    jaccard: Jaccard
+    tversky: Tversky
+    lovasz_hinge: LovaszHinge
+    lovasz_softmax: LovaszSoftmax
+    soft_f1: SoftF1
+    pairwise_auc: PairwiseAuc
+    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ...) -> None: ...
 
 class SquaredError(_message.Message):
     __slots__ = ("batch_dims",)
@@ -99,3 +131,69 @@ class BinaryCrossEntropy(_message.Message):
     positive_weights: _containers.RepeatedScalarFieldContainer[float]
     label_smoothing: float
     def __init__(self, batch_dims: _Optional[int] = ..., prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., positive_weights: _Optional[_Iterable[float]] = ..., label_smoothing: _Optional[float] = ...) -> None: ...
+
+class Dice(_message.Message):
+    __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target")
+    CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
+    SMOOTH_FIELD_NUMBER: _ClassVar[int]
+    EMPTY_TARGET_FIELD_NUMBER: _ClassVar[int]
+    class_axis: int
+    prediction_kind: DistributionKind
+    smooth: float
+    empty_target: EmptyTarget
+    def __init__(self, class_axis: _Optional[int] = ..., prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., smooth: _Optional[float] = ..., empty_target: _Optional[_Union[EmptyTarget, str]] = ...) -> None: ...
+
+class Jaccard(_message.Message):
+    __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target")
+    CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
+    SMOOTH_FIELD_NUMBER: _ClassVar[int]
+    EMPTY_TARGET_FIELD_NUMBER: _ClassVar[int]
+    class_axis: int
+    prediction_kind: DistributionKind
+    smooth: float
+    empty_target: EmptyTarget
+    def __init__(self, class_axis: _Optional[int] = ..., prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., smooth: _Optional[float] = ..., empty_target: _Optional[_Union[EmptyTarget, str]] = ...) -> None: ...
+
+class Tversky(_message.Message):
+    __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target", "alpha", "beta", "gamma")
+    CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
+    SMOOTH_FIELD_NUMBER: _ClassVar[int]
+    EMPTY_TARGET_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    BETA_FIELD_NUMBER: _ClassVar[int]
+    GAMMA_FIELD_NUMBER: _ClassVar[int]
+    class_axis: int
+    prediction_kind: DistributionKind
+    smooth: float
+    empty_target: EmptyTarget
+    alpha: float
+    beta: float
+    gamma: float
+    def __init__(self, class_axis: _Optional[int] = ..., prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., smooth: _Optional[float] = ..., empty_target: _Optional[_Union[EmptyTarget, str]] = ..., alpha: _Optional[float] = ..., beta: _Optional[float] = ..., gamma: _Optional[float] = ...) -> None: ...
+
+class LovaszHinge(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class LovaszSoftmax(_message.Message):
+    __slots__ = ("class_axis",)
+    CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
+    class_axis: int
+    def __init__(self, class_axis: _Optional[int] = ...) -> None: ...
+
+class SoftF1(_message.Message):
+    __slots__ = ("prediction_kind",)
+    PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
+    prediction_kind: DistributionKind
+    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, str]] = ...) -> None: ...
+
+class PairwiseAuc(_message.Message):
+    __slots__ = ("surrogate", "margin")
+    SURROGATE_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    surrogate: AucSurrogate
+    margin: float
+    def __init__(self, surrogate: _Optional[_Union[AucSurrogate, str]] = ..., margin: _Optional[float] = ...) -> None: ...

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lossd.batch import Batch
+from lossd.batch import Batch, domain_error
+from lossd.losses import Status
 from lossd.reduction import Flags, Floats
 
 Array = npt.NDArray[Any]
@@ -33,8 +34,8 @@ class Buffers:
     """Where the results go.
 
     ``values`` has one number a row, of the compute type; None if nobody wants them.
-    ``gradients`` have the shape (rows, length) and the type that is sent.  ``outputs`` have one
-    number a row, of the compute type or int64.
+    ``gradients`` are laid out like the rows of their operands, in the type that is sent.  ``outputs``
+    have one number a row, of the compute type or int64.
     """
 
     values: Array | None
@@ -48,10 +49,14 @@ class Evaluated:
 
     ``sums`` are the weighted sums of the values over blocks of rows, in index order.
     ``nonfinite`` flags the rows whose value or gradient is not finite.
+    ``statuses`` are what the loss says of each row, also of silent ones; None if it says nothing.
+    ``status`` is that of a whole set.
     """
 
     sums: Floats
     nonfinite: Flags
+    statuses: npt.NDArray[np.uint8] | None = None
+    status: Status | None = None
 
 
 class Backend(Protocol):
@@ -83,5 +88,27 @@ class Backend(Protocol):
 
 
 def nonfinite_rows(array: Array) -> Flags:
-    """Which rows of a two-dimensional array hold a number that is not finite."""
-    return np.logical_not(np.isfinite(array).all(axis=-1))
+    """Which rows of an array hold a number that is not finite."""
+    return np.logical_not(np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
+
+
+def each_row(numbers: Any, array: Any) -> Any:
+    """One number a row, shaped to go with all the elements of the rows of an array."""
+    return numbers.reshape(-1, *(1,) * (array.ndim - 1))
+
+
+def check_domains(batch: Batch) -> None:
+    """Looks at all inputs at once, for backends that do not look at them tile by tile.
+
+    Raises:
+        InvalidRequest: for a number outside its domain.
+    """
+    for operand in batch.operands:
+        if operand.is_classes or operand.input.domain is None:
+            continue
+        with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
+            wrong = operand.input.domain.outside(operand.rows)
+        if batch.plan.silent is not None:
+            wrong[batch.plan.silent] = False
+        if wrong.any():
+            raise domain_error(operand, batch.plan.silent)

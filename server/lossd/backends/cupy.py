@@ -11,23 +11,34 @@ Verified by executing the kernels and this code on the CPU; nothing here has run
 """
 
 import contextlib
+import functools
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lossd.backends import Array, Buffers, Checkpoint, Evaluated, block_rows, nonfinite_rows
-from lossd.batch import Batch, check_rules, domain_error
+from lossd.backends import (
+    Array,
+    Buffers,
+    Checkpoint,
+    Evaluated,
+    block_rows,
+    check_domains,
+    nonfinite_rows,
+)
+from lossd.backends._sets import SetEvaluation, evaluate_set
+from lossd.backends._tiles import Computed, Tile, download, run_body, upload
+from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, TooLarge
 from lossd.kernels import Kernel, find_text, kernel_source, typed_arguments
-from lossd.losses import Shape
+from lossd.losses import Whole
 from lossd.losses._declare import CudaText
-from lossd.reduction import block_sums
+from lossd.reduction import Floats, block_sums
 
 # A tile bounds the memory on the device and the time between two checkpoints: 64 MiB of float32.
 TILE_ELEMENTS = 1 << 24
@@ -85,18 +96,24 @@ class CupyBackend:
         self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool, checkpoint: Checkpoint
     ) -> Evaluated:
         """See ``Backend.evaluate``."""
-        _check_domains(batch)
+        if not batch.loss.shape.has_values:
+            compute = functools.partial(self._compute_set, batch, checkpoint)
+            return evaluate_set(batch, buffers, compute, zero_nonfinite=zero_nonfinite)
+        check_domains(batch)
         check_rules(batch)
         values = np.zeros(batch.rows, batch.dtype)
         nonfinite = np.zeros(batch.rows, np.bool_)
+        statuses: list[Array | None] = []
         for rows in _tiles(batch):
             checkpoint()
             gradients = {name: buffer[rows] for name, buffer in buffers.gradients.items()}
             outputs = {name: buffer[rows] for name, buffer in buffers.outputs.items()}
             with self._device_turn():
-                self._tile(batch, rows, _Results(values[rows], gradients, outputs))
+                statuses.append(self._tile(batch, rows, Computed(values[rows], gradients, outputs)))
             nonfinite[rows] = _nonfinite(values[rows], gradients)
-        return _finished(batch, buffers, values, nonfinite, zero_nonfinite=zero_nonfinite)
+        sums = _finished(batch, buffers, values, nonfinite, zero_nonfinite=zero_nonfinite)
+        said = [found for found in statuses if found is not None]
+        return Evaluated(sums, nonfinite, np.concatenate(said) if said else None)
 
     def close(self) -> None:
         """Gives the device's memory back."""
@@ -117,21 +134,49 @@ class CupyBackend:
                     reason="DEVICE_OUT_OF_MEMORY",
                 ) from error
 
-    def _tile(self, batch: Batch, rows: slice, places: "_Results") -> None:
-        """Computes some rows and waits for them: nothing of the host's is in use afterwards."""
-        tile = _upload(self._cupy, self._stream, batch, rows)
-        computed = self._compute(batch, tile)
-        pairs = [(computed.values, places.values)]
-        pairs += [(computed.gradients[name], out) for name, out in places.gradients.items()]
-        pairs += [(computed.outputs[name], out) for name, out in places.outputs.items()]
-        arrived = [(_download(self._stream, *pair), pair[1]) for pair in pairs]
+    def _tile(self, batch: Batch, rows: slice, places: Computed) -> Array | None:
+        """Computes some rows and waits for them: nothing of the host's is in use afterwards.
+
+        Returns their statuses, if the loss gives any.
+        """
+        tile = upload(self._cupy, self._stream, batch, rows)
+        found = self._compute(batch, tile)
+        pairs = [(found.values, places.values)]
+        pairs += [(found.gradients[name], out) for name, out in places.gradients.items()]
+        pairs += [(found.outputs[name], out) for name, out in places.outputs.items()]
+        statuses = None
+        if found.statuses is not None:
+            statuses = np.empty(tile.count, np.uint8)
+            pairs.append((found.statuses, statuses))
+        self._receive(pairs)
+        return statuses
+
+    def _receive(self, places: Sequence[tuple[Any, Array]]) -> None:
+        """Copies arrays from the device to where they belong, and waits."""
+        arrived = [(download(self._stream, *place), place[1]) for place in places]
         self._stream.synchronize()
         with np.errstate(all="ignore"):
             for host, out in arrived:
                 if host is not out:
                     out[...] = host  # rounded once, to the type that is sent
 
-    def _compute(self, batch: Batch, tile: "_Tile") -> "_Results":
+    def _compute_set(
+        self, batch: Batch, checkpoint: Checkpoint, rows: Sequence[Array], weights: Floats
+    ) -> SetEvaluation:
+        def for_each(count: int, work: Callable[[int], None]) -> None:
+            for index in range(count):
+                checkpoint()
+                work(index)
+
+        checkpoint()
+        with self._device_turn():
+            given = [self._cupy.asarray(array) for array in rows]
+            whole = Whole(self._cupy.asarray(weights), for_each)
+            found = batch.loss.body(self._cupy, *given, whole, **batch.parameters)
+            gradients = {n: self._cupy.asnumpy(found.gradient(n)) for n in batch.gradients}
+            return SetEvaluation(float(found.value), gradients, found.status)
+
+    def _compute(self, batch: Batch, tile: Tile) -> Computed:
         """Values, scaled gradients and outputs on the device.
 
         What a kernel gives comes from it whatever else is asked for, so that no bit of it depends
@@ -139,13 +184,13 @@ class CupyBackend:
         """
         compiled = self._kernel_for(batch)
         if compiled is None:
-            return _run_body(self._cupy, batch, tile, batch.gradients)
-        values, slopes = compiled.run(self._cupy, self._stream, batch, tile)
-        others = [name for name in batch.gradients if name not in slopes]
+            return run_body(self._cupy, batch, tile, batch.gradients)
+        found = compiled.run(self._cupy, self._stream, batch, tile)
+        others = [name for name in batch.gradients if name not in found.gradients]
         if not others and not batch.outputs:
-            return _Results(values, slopes, {})
-        more = _run_body(self._cupy, batch, tile, others)
-        return _Results(values, slopes | more.gradients, more.outputs)
+            return found
+        more = run_body(self._cupy, batch, tile, others)
+        return replace(found, gradients={**found.gradients, **more.gradients}, outputs=more.outputs)
 
     def _kernel_for(self, batch: Batch) -> "_Compiled | None":
         classes = any(operand.is_classes for operand in batch.operands)
@@ -159,35 +204,13 @@ class CupyBackend:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tile:
-    """Some rows on the device; ``scale`` is one number, or ``scales`` has one a row."""
-
-    count: int
-    operands: dict[str, Any]
-    parameters: dict[str, Any]
-    scale: float
-    scales: Any
-    silent: Any
-    sources: list[Array]  # kept until the copies are done
-
-
-@dataclass(frozen=True, slots=True)
-class _Results:
-    """Results of a tile on the device, or their places on the host."""
-
-    values: Any
-    gradients: dict[str, Any]
-    outputs: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class _Compiled:
     """A kernel and the module that NVRTC made of it."""
 
     kernel: Kernel
     module: Any
 
-    def run(self, cupy: Any, stream: Any, batch: Batch, tile: _Tile) -> tuple[Any, dict[str, Any]]:
+    def run(self, cupy: Any, stream: Any, batch: Batch, tile: Tile) -> Computed:
         """Values and scaled gradients of a tile, in one launch."""
         values = cupy.empty(tile.count, batch.dtype)
         wanted = "predictions" in batch.gradients
@@ -211,7 +234,7 @@ class _Compiled:
             typed_arguments(self.kernel.signature, arguments, batch.dtype),
             stream=stream,
         )
-        return values, {} if gradient is None else {"predictions": gradient}
+        return Computed(values, {} if gradient is None else {"predictions": gradient})
 
 
 def _compile(cupy: Any, batch: Batch, text: CudaText) -> _Compiled:
@@ -219,100 +242,11 @@ def _compile(cupy: Any, batch: Batch, text: CudaText) -> _Compiled:
     return _Compiled(kernel, cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS))
 
 
-def _run_body(cupy: Any, batch: Batch, tile: _Tile, gradients: Sequence[str]) -> _Results:
-    """Values, scaled gradients and outputs of a tile, operation by operation."""
-    parameters = {
-        name: () if value is None and name in _vectors(batch) else value
-        for name, value in tile.parameters.items()
-    }
-    with np.errstate(all="ignore"):  # CuPy casts a parameter as NumPy does, which may overflow
-        evaluation = batch.loss.body(cupy, *tile.operands.values(), **parameters)
-    values = evaluation.value
-    if values.ndim == 2:
-        values = values.sum(axis=-1) / batch.dtype.type(batch.length)
-    scale = batch.dtype.type(tile.scale) if tile.scales is None else tile.scales[:, None]
-    slopes = {name: evaluation.gradient(name) * scale for name in gradients}
-    outputs = dict(evaluation.outputs)
-    if tile.silent is None:
-        return _Results(values, slopes, outputs)
-    silent = tile.silent.astype(bool)
-    # Selected, never multiplied: what a silent row holds may be NaN.
-    return _Results(
-        cupy.where(silent, 0, values),
-        {name: cupy.where(silent[:, None], 0, slope) for name, slope in slopes.items()},
-        {name: cupy.where(silent, 0, output) for name, output in outputs.items()},
-    )
-
-
-# ------------------------------------------------------------------ to the device and back
-
-
 def _tiles(batch: Batch) -> Iterator[slice]:
     """Rows of about TILE_ELEMENTS elements; a row's result does not depend on its tile."""
     step = max(1, TILE_ELEMENTS // batch.length)
     for start in range(0, batch.rows, step):
         yield slice(start, min(start + step, batch.rows))
-
-
-def _upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> _Tile:
-    sources: list[Array] = []
-
-    def sent(array: Array, dtype: Any) -> Any:
-        # Half-precision types are widened here: the device computes in the compute type only.
-        source = np.ascontiguousarray(array, dtype)
-        sources.append(source)
-        place = cupy.empty(source.shape, source.dtype)
-        place.set(source, stream=stream)
-        return place
-
-    plan = batch.plan
-    scale = plan.gradient_scale
-    if batch.loss.shape is Shape.POINTWISE:
-        scale = scale / batch.length
-    by_row = isinstance(scale, np.ndarray)
-    vectors = _vectors(batch)
-    return _Tile(
-        count=rows.stop - rows.start,
-        operands={
-            o.name: sent(o.rows[rows], np.int64 if o.is_classes else batch.dtype)
-            for o in batch.operands
-        },
-        parameters={
-            name: (sent(value, batch.dtype) if len(value) else None) if name in vectors else value
-            for name, value in batch.parameters.items()
-        },
-        scale=0.0 if by_row else float(scale),
-        scales=sent(np.asarray(scale)[rows], batch.dtype) if by_row else None,
-        silent=None if plan.silent is None else sent(plan.silent[rows], np.uint8),
-        sources=sources,
-    )
-
-
-def _vectors(batch: Batch) -> set[str]:
-    return {parameter.name for parameter in batch.loss.parameters if parameter.is_vector}
-
-
-def _download(stream: Any, source: Any, out: Array) -> Array:
-    """Starts a copy into ``out``, or into a new array where ``out`` is of another type."""
-    fits = out.dtype == source.dtype and out.flags.c_contiguous
-    host = out if fits else np.empty(source.shape, source.dtype)
-    source.get(out=host, stream=stream, blocking=False)
-    return host
-
-
-# ------------------------------------------------------------------ on the host
-
-
-def _check_domains(batch: Batch) -> None:
-    for operand in batch.operands:
-        if operand.is_classes or operand.input.domain is None:
-            continue
-        with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
-            wrong = operand.input.domain.outside(operand.rows)
-        if batch.plan.silent is not None:
-            wrong[batch.plan.silent] = False
-        if wrong.any():
-            raise domain_error(operand, batch.plan.silent)
 
 
 def _nonfinite(values: Array, gradients: dict[str, Array]) -> Array:
@@ -324,7 +258,8 @@ def _nonfinite(values: Array, gradients: dict[str, Array]) -> Array:
 
 def _finished(
     batch: Batch, buffers: Buffers, values: Array, nonfinite: Array, *, zero_nonfinite: bool
-) -> Evaluated:
+) -> Floats:
+    """Fills the buffers and sums the values."""
     if zero_nonfinite:
         values[nonfinite] = 0
         for buffer in (*buffers.gradients.values(), *buffers.outputs.values()):
@@ -332,8 +267,7 @@ def _finished(
     if buffers.values is not None:
         buffers.values[:] = values
     with np.errstate(all="ignore"):
-        sums = block_sums(values, batch.plan.weights, block_rows(batch.length))
-    return Evaluated(sums, nonfinite)
+        return block_sums(values, batch.plan.weights, block_rows(batch.length))
 
 
 # ------------------------------------------------------------------ CuPy itself

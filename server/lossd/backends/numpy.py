@@ -5,10 +5,11 @@ while they are still there and are written once, to their place in the reply.  N
 threads run while it computes, so threads are enough.
 """
 
+import functools
 import itertools
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,13 @@ from lossd.backends import (
     Checkpoint,
     Evaluated,
     block_rows,
+    each_row,
     nonfinite_rows,
 )
+from lossd.backends._sets import SetEvaluation, evaluate_set
 from lossd.batch import Batch, Operand, domain_error
-from lossd.losses import Evaluation, Shape
+from lossd.losses import Evaluation, Shape, Whole
+from lossd.reduction import Floats
 
 
 class NumpyBackend:
@@ -46,6 +50,9 @@ class NumpyBackend:
         self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool, checkpoint: Checkpoint
     ) -> Evaluated:
         """See ``Backend.evaluate``."""
+        if not batch.loss.shape.has_values:
+            compute = functools.partial(self._compute_set, batch, checkpoint)
+            return evaluate_set(batch, buffers, compute, zero_nonfinite=zero_nonfinite)
         run = _Run(batch, buffers, zero_nonfinite)
         tiles = list(_tiles(batch))
 
@@ -59,6 +66,23 @@ class NumpyBackend:
             # Tiles run in any order; the whole tensor is looked at again for the first element.
             raise domain_error(error.operand, batch.plan.silent) from None
         return run.finished()
+
+    def _compute_set(
+        self, batch: Batch, checkpoint: Checkpoint, rows: Sequence[Array], weights: Floats
+    ) -> SetEvaluation:
+        def for_each(count: int, work: Callable[[int], None]) -> None:
+            def piece(index: int) -> None:
+                checkpoint()
+                with np.errstate(all="ignore"):  # each thread has its own
+                    work(index)
+
+            self._for_each(count, piece)
+
+        checkpoint()
+        with np.errstate(all="ignore"):
+            found = batch.loss.body(np, *rows, Whole(weights, for_each), **batch.parameters)
+            gradients = {name: found.gradient(name) for name in batch.gradients}
+        return SetEvaluation(float(found.value), gradients, found.status)
 
     def _for_each(self, count: int, work: Callable[[int], None]) -> None:
         """Calls ``work`` with 0 to ``count`` - 1, on the pool where that pays."""
@@ -98,12 +122,12 @@ class _Tile:
     """Some rows, and of a row that is too long for the cache some columns."""
 
     rows: slice
-    columns: slice
+    columns: slice  # of the last axis; all of it unless the row is cut
     segment: int  # which part of its row it is
 
     @property
-    def window(self) -> tuple[slice, slice]:
-        return self.rows, self.columns
+    def window(self) -> tuple[Any, ...]:
+        return self.rows, ..., self.columns
 
 
 def _segments(batch: Batch) -> int:
@@ -117,16 +141,19 @@ def _tiles(batch: Batch) -> list[_Tile]:
     """Tiles of one block each, whose bounds depend on the shape alone."""
     step = block_rows(batch.length)
     segments = _segments(batch)
-    width = BLOCK_ELEMENTS if segments > 1 else batch.length
     return [
         _Tile(
             slice(start, min(start + step, batch.rows)),
-            slice(segment * width, min((segment + 1) * width, batch.length)),
+            _columns(segment, batch.length) if segments > 1 else slice(None),
             segment,
         )
         for start in range(0, batch.rows, step)
         for segment in range(segments)
     ]
+
+
+def _columns(segment: int, length: int) -> slice:
+    return slice(segment * BLOCK_ELEMENTS, min((segment + 1) * BLOCK_ELEMENTS, length))
 
 
 class _Run:
@@ -139,6 +166,8 @@ class _Run:
         self._step = block_rows(batch.length)
         self._sums = np.zeros(math.ceil(batch.rows / self._step))
         self._nonfinite = np.zeros(batch.rows, np.bool_)
+        self._statuses = np.zeros(batch.rows, np.uint8)
+        self._has_statuses = False
         # Sums over the parts of long rows, which become values when all parts are there.
         segments = _segments(batch)
         self._parts = np.zeros((batch.rows, segments)) if segments > 1 else None
@@ -147,6 +176,9 @@ class _Run:
         """Computes one tile."""
         with np.errstate(all="ignore"):
             evaluation = self._evaluate(tile)
+            if evaluation.statuses is not None:
+                self._statuses[tile.rows] = evaluation.statuses
+                self._has_statuses = True
             for name, buffer in self._buffers.gradients.items():
                 self._write_gradient(tile, evaluation.gradient(name), buffer[tile.window])
             for name, buffer in self._buffers.outputs.items():
@@ -171,9 +203,7 @@ class _Run:
             return operand.rows[tile.rows]
         values = operand.rows[tile.window]
         self._check_domain(operand, values, tile)
-        if (
-            not values.flags.aligned
-        ):  # as bytes lie in a message; a copy now spares one in each step
+        if not values.flags.aligned:  # as bytes lie in a message; one copy now spares many later
             values = values.copy()
         return np.ascontiguousarray(values, self._batch.dtype)
 
@@ -188,7 +218,7 @@ class _Run:
             raise _OutsideDomainError(operand)
 
     def _write_gradient(self, tile: _Tile, gradient: Array, out: Array) -> None:
-        np.multiply(gradient, self._scale(tile.rows), out=out, casting="unsafe")
+        np.multiply(gradient, self._scale(tile.rows, gradient), out=out, casting="unsafe")
         silent = self._batch.plan.silent
         if silent is not None:
             out[silent[tile.rows]] = 0
@@ -205,14 +235,14 @@ class _Run:
         """Only ever sets: the parts of one long row may flag it at the same time."""
         self._nonfinite[rows][wrong] = True
 
-    def _scale(self, rows: slice) -> Any:
+    def _scale(self, rows: slice, gradient: Array) -> Any:
         batch = self._batch
         scale = batch.plan.gradient_scale
         if batch.loss.shape is Shape.POINTWISE:
             scale = scale / batch.length
         if isinstance(scale, float):
             return batch.dtype.type(scale)
-        return scale[rows, None].astype(batch.dtype)
+        return each_row(scale[rows].astype(batch.dtype), gradient)
 
     def _example_values(self, value: Array) -> Array:
         """One value a row: elements of pointwise losses are averaged."""
@@ -252,4 +282,5 @@ class _Run:
             if self._zero_nonfinite and self._nonfinite.any():
                 for buffer in (*self._buffers.gradients.values(), *self._buffers.outputs.values()):
                     buffer[self._nonfinite] = 0
-        return Evaluated(self._sums, self._nonfinite)
+        statuses = self._statuses if self._has_statuses else None
+        return Evaluated(self._sums, self._nonfinite, statuses)

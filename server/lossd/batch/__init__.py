@@ -15,7 +15,7 @@ from lossd.batch._parameters import body_parameters, complete, parameter_error
 from lossd.batch._rows import domain_error, plan, safe_classes
 from lossd.batch._shapes import LAYOUTS, Layout, Operand, is_float
 from lossd.errors import InvalidRequest, InvalidTensor
-from lossd.losses import Differentiable, Holds, Input, Loss, Output, ParameterError
+from lossd.losses import Differentiable, Holds, Input, Loss, Output, ParameterError, Whole
 from lossd.reduction import RowPlan
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A checked job, laid out: ``rows`` examples of ``length`` elements."""
+    """A checked job, laid out: ``rows`` examples of ``length`` elements, in all classes."""
 
     loss: Loss
     parameters: Mapping[str, Any]  # what the body takes; vectors as arrays of ``dtype``
@@ -88,11 +88,12 @@ def check_rules(batch: Batch) -> None:
     Raises:
         InvalidParameter: if a parameter breaks one.
     """
-    none = [o.rows[:0] for o in batch.operands]
-    rows = [o if o.ndim == 1 else o.astype(batch.dtype) for o in none]
+    none = [(o, o.rows[:0]) for o in batch.operands]
+    rows = [array if o.is_classes else array.astype(batch.dtype) for o, array in none]
+    whole = () if batch.loss.shape.has_values else (Whole(np.zeros(0)),)
     try:
         with np.errstate(all="ignore"):
-            batch.loss.body(np, *rows, **batch.parameters)
+            batch.loss.body(np, *rows, *whole, **batch.parameters)
     except ParameterError as error:
         raise parameter_error(batch.loss, error) from error
 

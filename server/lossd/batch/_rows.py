@@ -1,14 +1,16 @@
 """What is done to each row: which are ignored, what they weigh, and whether labels may be used."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from lossd.batch._job import Array, Job
 from lossd.batch._shapes import Layout, Operand, is_number
-from lossd.errors import InvalidParameter, InvalidTensor
-from lossd.reduction import Flags, Floats, RowPlan, plan_rows
+from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
+from lossd.losses import Loss
+from lossd.reduction import Flags, Floats, Reduction, RowPlan, plan_rows, plan_set
 
 
 def plan(job: Job, layout: Layout, parameters: Mapping[str, Any]) -> RowPlan:
@@ -20,20 +22,51 @@ def plan(job: Job, layout: Layout, parameters: Mapping[str, Any]) -> RowPlan:
     classes = next((o for o in layout.operands if o.is_classes), None)
     ignored = _ignored(job, layout, classes, parameters)
     weights = _weights(job.weights, layout, ignored)
+    if not job.loss.shape.has_values:
+        _check_whole(job)
+        return plan_set(layout.rows, ignored, weights, _cotangent(job.cotangent, layout))
     denominators = None
     if classes is not None:
         unchecked = _either(ignored, None if weights is None else weights == 0)
-        _check_classes(classes, layout.length, unchecked)
-        denominators = _class_denominators(classes, layout.length, unchecked, parameters)
+        _check_classes(classes, layout.classes, unchecked)
+        denominators = _class_denominators(classes, layout.classes, unchecked, parameters)
     return plan_rows(
         layout.rows,
         ignored=ignored,
+        excluded=_excluded(job.loss, layout, parameters),
         weights=weights,
         denominators=denominators,
         cotangent=_cotangent(job.cotangent, layout),
         reduction=job.reduction,
         normalizer=job.normalizer,
     )
+
+
+def _check_whole(job: Job) -> None:
+    """A loss of a set is one number already: there is nothing to reduce, divide or pick from."""
+    thing = f"{job.loss.message}, a loss of the whole set"
+    if job.reduction is not Reduction.MEAN:
+        raise InvalidRequest(
+            f"reduction must be mean for {thing}, got {job.reduction.value}", field="reduction"
+        )
+    if job.normalizer is not None:
+        raise InvalidRequest(
+            f"normalizer must be unset for {thing}, got {job.normalizer:g}", field="normalizer"
+        )
+    if job.cotangent is not None and job.cotangent.ndim:
+        raise InvalidTensor(
+            f"cotangent must be a single number for {thing}, got {list(job.cotangent.shape)}",
+            field="cotangent.shape",
+        )
+
+
+def _excluded(loss: Loss, layout: Layout, parameters: Mapping[str, Any]) -> Flags | None:
+    """The examples that the loss itself leaves out."""
+    if loss.ignores is None:
+        return None
+    given = {parameter.name: parameters[parameter.name] for parameter in loss.parameters}
+    found: Flags = loss.ignores(*(operand.rows for operand in layout.operands), **given)
+    return found if found.any() else None
 
 
 def _either(left: Flags | None, right: Flags | None) -> Flags | None:
@@ -122,17 +155,8 @@ def domain_error(operand: Operand, silent: Flags | None) -> InvalidTensor:
         wrong = domain.outside(operand.rows)
     if silent is not None:
         wrong[silent] = False
-    values = _as_given(operand, operand.rows)
-    return _value_error(operand.name, values, _as_given(operand, wrong), str(domain))
-
-
-def _as_given(operand: Operand, rows: Array) -> Array:
-    """Rows in the caller's layout, so that an index says the same to both."""
-    if operand.class_axis is None:
-        return rows
-    shape, axis = operand.shape, operand.class_axis
-    examples = shape[:axis] + shape[axis + 1 :]
-    return np.moveaxis(rows.reshape(*examples, shape[axis]), -1, axis)
+    values = operand.as_given(operand.rows)
+    return _value_error(operand.name, values, operand.as_given(wrong), str(domain))
 
 
 def _check_classes(classes: Operand, count: int, unchecked: Flags | None) -> None:
@@ -140,7 +164,7 @@ def _check_classes(classes: Operand, count: int, unchecked: Flags | None) -> Non
     labels = classes.rows
     wrong = (labels < 0) | (labels >= count)
     if unchecked is not None:
-        wrong &= ~unchecked
+        wrong[unchecked] = False
     if wrong.any():
         raise _value_error(classes.name, labels, wrong, f"[0, {count})")
 
@@ -162,4 +186,4 @@ def safe_classes(operand: Operand, unchecked: Flags | None) -> Operand:
     labels = operand.rows.astype(np.int64)
     if unchecked is not None:
         labels[unchecked] = 0
-    return Operand(operand.input, labels, operand.shape)
+    return replace(operand, rows=labels)

@@ -1,4 +1,4 @@
-"""How the inputs of a loss are laid out: one row an example.  Nothing is ever broadcast."""
+"""How the inputs of a loss are laid out, example by example.  Nothing is ever broadcast."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,26 +15,36 @@ from lossd.losses import Holds, Input, Loss, Shape
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """An input laid out for computing: one row an example.
+    """An input laid out for computing: axis 0 of ``rows`` counts examples.
 
-    ``rows`` has two axes, or one for class indices, which are int64 and safe to index with.
-    ``shape`` and ``class_axis`` tell how to bring a gradient back into the caller's layout.
+    Class indices are int64 and safe to index with.  ``shape`` is the caller's; there the classes
+    lie on ``class_axis``, and in ``rows`` on the axis that would be ``class_place`` of it.
     """
 
     input: Input
     rows: Array
     shape: tuple[int, ...]
-    class_axis: int | None = None
-
-    @property
-    def is_classes(self) -> bool:
-        """Whether it holds class indices."""
-        return self.rows.ndim == 1
+    is_classes: bool = False
+    class_axis: int = 0
+    class_place: int = 0
 
     @property
     def name(self) -> str:
         """The name of the input."""
         return self.input.name
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the rows lie in another order than the caller's."""
+        return self.class_axis != self.class_place
+
+    def as_given(self, rows: Array) -> Array:
+        """An array laid out like ``rows``, in the caller's shape."""
+        if not self.is_moved:
+            return rows.reshape(self.shape)
+        moved = list(self.shape)
+        moved.insert(self.class_place, moved.pop(self.class_axis))
+        return np.moveaxis(rows.reshape(moved), self.class_place, self.class_axis)
 
 
 def is_float(array: Array) -> bool:
@@ -48,10 +58,13 @@ def is_number(array: Array) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
+    """All operands: ``rows`` examples of ``length`` elements, of ``classes`` classes if of any."""
+
     operands: tuple[Operand, ...]
     example_shape: tuple[int, ...]
     rows: int
     length: int
+    classes: int = 0
 
 
 def _shape_error(name: str, rule: str, shape: tuple[int, ...]) -> InvalidTensor:
@@ -64,6 +77,20 @@ def _lay_out_pointwise(
     loss: Loss, arrays: Mapping[str, Array], parameters: Mapping[str, Any]
 ) -> Layout:
     """All inputs have one shape; its first ``batch_dims`` axes count examples."""
+    first = loss.inputs[0]
+    shape = _common_shape(loss, arrays)
+    batch_dims = parameters["batch_dims"]
+    if batch_dims > len(shape):
+        raise _shape_error(first.name, f"at least batch_dims = {batch_dims} axes", shape)
+    example_shape = shape[:batch_dims]
+    length = math.prod(shape[batch_dims:])
+    _check_elements(first, shape, length)
+    rows = math.prod(example_shape)
+    operands = tuple(Operand(i, arrays[i.name].reshape(rows, length), shape) for i in loss.inputs)
+    return Layout(operands, example_shape, rows, length)
+
+
+def _common_shape(loss: Loss, arrays: Mapping[str, Array]) -> tuple[int, ...]:
     first, *others = loss.inputs
     shape = arrays[first.name].shape
     for other in others:
@@ -71,62 +98,135 @@ def _lay_out_pointwise(
             raise _shape_error(
                 other.name, f"the shape {list(shape)} of {first.name}", arrays[other.name].shape
             )
-    batch_dims = parameters["batch_dims"]
-    if batch_dims > len(shape):
-        raise _shape_error(first.name, f"at least batch_dims = {batch_dims} axes", shape)
-    example_shape = shape[:batch_dims]
-    length = math.prod(shape[batch_dims:])
-    if length == 0:
-        raise _shape_error(first.name, "at least one element an example", shape)
-    rows = math.prod(example_shape)
-    operands = tuple(Operand(i, arrays[i.name].reshape(rows, length), shape) for i in loss.inputs)
-    return Layout(operands, example_shape, rows, length)
+    return shape
 
 
 def _lay_out_rowwise(
     loss: Loss, arrays: Mapping[str, Array], parameters: Mapping[str, Any]
 ) -> Layout:
     """The first input has a class axis; the others have its shape, or are class indices without."""
-    first, *others = loss.inputs
+    first = loss.inputs[0]
     shape = arrays[first.name].shape
-    axis = parameters.get("class_axis", -1)
-    if not -len(shape) <= axis < len(shape):
-        raise _shape_error(first.name, f"an axis {axis} of classes", shape)
-    axis %= len(shape)
-    length = shape[axis]
-    if length == 0:
-        raise _shape_error(first.name, "at least one class", shape)
+    axis = _class_axis(first, shape, parameters.get("class_axis", -1), examples=0)
     example_shape = shape[:axis] + shape[axis + 1 :]
     rows = math.prod(example_shape)
-    operands = [Operand(first, _class_rows(arrays[first.name], axis), shape, axis)]
+    axes = _ClassAxes(axis, len(shape) - 1, (rows, shape[axis]), (rows,))
+    operands = _class_operands(loss, arrays, axes)
+    return Layout(operands, example_shape, rows, shape[axis], shape[axis])
+
+
+def _lay_out_regionwise(
+    loss: Loss, arrays: Mapping[str, Array], parameters: Mapping[str, Any]
+) -> Layout:
+    """Axis 0 counts examples, all others elements but for a class axis, which comes next to it."""
+    first = loss.inputs[0]
+    shape = arrays[first.name].shape
+    if not shape:
+        raise _shape_error(first.name, "an axis of examples", shape)
+    rows, length = shape[0], math.prod(shape[1:])
+    if parameters.get("class_axis") is None:
+        _common_shape(loss, arrays)
+        _check_elements(first, shape, length)
+        operands = tuple(
+            Operand(i, arrays[i.name].reshape(rows, length), shape) for i in loss.inputs
+        )
+        return Layout(operands, shape[:1], rows, length)
+    axis = _class_axis(first, shape, parameters["class_axis"], examples=1)
+    _check_elements(first, shape, length)
+    classes = shape[axis]
+    elements = length // classes
+    axes = _ClassAxes(axis, 1, (rows, classes, elements), (rows, elements))
+    operands = _class_operands(loss, arrays, axes)
+    return Layout(operands, shape[:1], rows, length, classes)
+
+
+def _check_elements(declared: Input, shape: tuple[int, ...], length: int) -> None:
+    if length == 0:
+        raise _shape_error(declared.name, "at least one element an example", shape)
+
+
+def _lay_out_setwise(
+    loss: Loss, arrays: Mapping[str, Array], parameters: Mapping[str, Any]
+) -> Layout:
+    """All inputs have one shape: axis 0 counts examples, and axis 1, if there is one, labels."""
+    del parameters
+    first = loss.inputs[0]
+    shape = _common_shape(loss, arrays)
+    if len(shape) not in (1, 2):
+        raise _shape_error(first.name, "an axis of examples and at most one of labels", shape)
+    rows, length = shape[0], math.prod(shape[1:])
+    if length == 0:
+        raise _shape_error(first.name, "at least one label", shape)
+    operands = tuple(Operand(i, arrays[i.name].reshape(rows, length), shape) for i in loss.inputs)
+    return Layout(operands, shape[:1], rows, length)
+
+
+def _class_axis(declared: Input, shape: tuple[int, ...], axis: int, *, examples: int) -> int:
+    """The axis of classes, counted from the front; the first ``examples`` axes are not it."""
+    found = axis + len(shape) if axis < 0 else axis
+    if not examples <= found < len(shape):
+        behind = " behind that of the examples" if examples else ""
+        raise _shape_error(declared.name, f"an axis {axis} of classes{behind}", shape)
+    if shape[found] == 0:
+        raise _shape_error(declared.name, "at least one class", shape)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _ClassAxes:
+    """Where the classes are and where they go, and the shapes of rows with and without them."""
+
+    axis: int
+    place: int
+    shares: tuple[int, ...]
+    indices: tuple[int, ...]
+
+
+def _class_operands(
+    loss: Loss, arrays: Mapping[str, Array], axes: _ClassAxes
+) -> tuple[Operand, ...]:
+    """Inputs of the first one's shape, and class indices, which lack the class axis."""
+    first, *others = loss.inputs
+    shape = arrays[first.name].shape
+    without = shape[: axes.axis] + shape[axes.axis + 1 :]
+
+    def moved(declared: Input) -> Operand:
+        rows = np.ascontiguousarray(np.moveaxis(arrays[declared.name], axes.axis, axes.place))
+        rows = rows.reshape(axes.shares)
+        return Operand(declared, rows, shape, class_axis=axes.axis, class_place=axes.place)
+
+    operands = [moved(first)]
     for other in others:
         array = arrays[other.name]
-        if other.holds is Holds.CLASSES and array.shape == example_shape:
-            operands.append(_class_operand(other, array))
-            continue
-        if array.shape != shape:
-            rule = f"the shape {list(example_shape)} for class indices or {list(shape)}"
-            raise _shape_error(other.name, rule, array.shape)
-        operands.append(Operand(other, _class_rows(array, axis), shape, axis))
-    return Layout(tuple(operands), example_shape, rows, length)
+        if other.holds in (Holds.CLASSES, Holds.INDICES) and array.shape == without:
+            operands.append(_index_operand(other, array, axes.indices))
+        elif other.holds is not Holds.INDICES and array.shape == shape:
+            operands.append(moved(other))
+        else:
+            raise _shape_error(other.name, _target_rule(other, without, shape), array.shape)
+    return tuple(operands)
 
 
-def _class_rows(array: Array, axis: int) -> Array:
-    """One row of classes an example; a copy unless the classes are the last axis already."""
-    moved = np.ascontiguousarray(np.moveaxis(array, axis, -1))
-    return moved.reshape(-1, array.shape[axis]) if array.size else moved.reshape(0, moved.shape[-1])
+def _target_rule(declared: Input, without: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    rule = f"the shape {list(without)} for class indices"
+    return rule if declared.holds is Holds.INDICES else f"{rule} or {list(shape)}"
 
 
-def _class_operand(declared: Input, array: Array) -> Operand:
+def _index_operand(declared: Input, array: Array, shape: tuple[int, ...]) -> Operand:
     if array.dtype.kind not in "iub":
         raise InvalidTensor(
             f"{declared.name} must be integers where they are class indices, "
             f"got {array.dtype.name}",
             field=f"inputs.{declared.name}.dtype",
         )
-    return Operand(declared, array.reshape(-1), array.shape)
+    return Operand(declared, array.reshape(shape), array.shape, is_classes=True)
 
 
 LAYOUTS: Mapping[Shape, Callable[..., Layout]] = MappingProxyType(
-    {Shape.POINTWISE: _lay_out_pointwise, Shape.ROWWISE: _lay_out_rowwise}
+    {
+        Shape.POINTWISE: _lay_out_pointwise,
+        Shape.ROWWISE: _lay_out_rowwise,
+        Shape.REGIONWISE: _lay_out_regionwise,
+        Shape.SETWISE: _lay_out_setwise,
+    }
 )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from lossd.losses._declare import (
+    Choices,
     Differentiable,
     DistributionKind,
     Evaluation,
@@ -22,10 +23,13 @@ from lossd.losses._declare import (
     Parameter,
     ParameterError,
     Shape,
+    Status,
+    Whole,
 )
 
 __all__ = [
     "LOSSES",
+    "Choices",
     "Differentiable",
     "DistributionKind",
     "Evaluation",
@@ -38,6 +42,8 @@ __all__ = [
     "Parameter",
     "ParameterError",
     "Shape",
+    "Status",
+    "Whole",
 ]
 
 

@@ -31,6 +31,24 @@ class Shape(enum.Enum):
 
     POINTWISE = "each pair of elements by itself, averaged within an example"
     ROWWISE = "one example a row of classes"
+    REGIONWISE = "one example all that axis 0 leaves, its elements in one region or one a class"
+    SETWISE = "one value of all examples together"
+
+    @property
+    def has_values(self) -> bool:
+        """Whether each example has a value of its own."""
+        return self is not Shape.SETWISE
+
+
+class Status(enum.IntEnum):
+    """What is to be said of an example, or of a whole set; 0 in an array is nothing."""
+
+    NONFINITE = 1
+    INFEASIBLE = 2
+    ZERO_NORM = 3
+    NO_POSITIVE = 4
+    EMPTY_TARGET = 5
+    UNDEFINED = 6
 
 
 class DistributionKind(enum.Enum):
@@ -74,13 +92,30 @@ class Interval:
         return f"{opening}{self.low:g}, {self.high:g}{closing}"
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The few numbers that an input may hold."""
+
+    numbers: tuple[float, ...]
+
+    def outside(self, values: Array) -> Array:
+        """Tells for each element of an array whether it is none of them; NaN is none."""
+        found = values != self.numbers[0]
+        for number in self.numbers[1:]:
+            found &= values != number
+        return found
+
+    def __str__(self) -> str:
+        return f"{{{', '.join(f'{number:g}' for number in self.numbers)}}}"
+
+
 POSITIVE = Interval(0, math.inf, low_open=True, high_open=True)
 NONNEGATIVE = Interval(0, math.inf, high_open=True)
 UNIT = Interval(0, 1)
 INTEGERS = Interval(-(2**63), 2**63 - 1)
 
 Vector = Sequence[float]
-Choices = type[enum.Enum]
+Members = type[enum.Enum]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +138,7 @@ class Parameter:
         return get_origin(self.type) is get_origin(Vector)
 
     @property
-    def choices(self) -> Choices | None:
+    def choices(self) -> Members | None:
         """The enum that it, or each entry of a list, is a member of."""
         kind = get_args(self.type)[0] if self.is_list else self.type
         return kind if issubclass(kind, enum.Enum) else None
@@ -126,6 +161,7 @@ class Parameter:
 # Parameters that the engine uses to lay out the inputs; the body of a loss does not see them.
 BATCH_DIMS = Parameter("batch_dims", int, 1, Interval(0, 8))
 CLASS_AXIS = Parameter("class_axis", int, -1, Interval(-8, 7))
+OPTIONAL_CLASS_AXIS = Parameter("class_axis", int, None, Interval(-8, 7))
 IGNORE_INDEX = Parameter("ignore_index", int, None, INTEGERS)
 
 
@@ -135,6 +171,7 @@ class Holds(enum.Enum):
     FLOATS = "floating-point numbers"
     NUMBERS = "numbers, floating-point or integer"
     CLASSES = "class indices, or a probability of each class"
+    INDICES = "class indices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +182,7 @@ class Input:
     description: str
     holds: Holds = Holds.FLOATS
     differentiable: Differentiable = Differentiable.NO
-    domain: Interval | None = None
+    domain: Interval | Choices | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +204,15 @@ class Evaluation:
     """What a body returns: the value of each example or element, gradients, and outputs.
 
     A gradient that is only wanted on request is a function that computes it.
+    ``statuses`` has the number of a Status for each example, 0 for nothing; ``status`` is that of
+    the whole, for losses of a set.
     """
 
     value: Array
     gradients: Mapping[str, Gradient]
     outputs: Mapping[str, Array] = field(default_factory=dict)
+    statuses: Array | None = None
+    status: Status | None = None
 
     def gradient(self, name: str) -> Array:
         """The gradient with respect to an input."""
@@ -179,9 +220,28 @@ class Evaluation:
         return found() if callable(found) else found
 
 
+def in_turn(count: int, work: Callable[[int], None]) -> None:
+    """Calls ``work`` with 0 to ``count`` - 1, one after the other."""
+    for index in range(count):
+        work(index)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a body that sees all examples at once is given after its inputs.
+
+    ``weights`` has one number an example, positive and of float64.  ``for_each`` calls a function
+    with 0 to count - 1, in any order and perhaps at the same time; calls write to places of their
+    own, so that the result has the same bits at any number of threads.
+    """
+
+    weights: Array
+    for_each: Callable[[int, Callable[[int], None]], None] = in_turn
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A case worked by hand: one example in, its value and gradient out."""
+    """A case worked by hand: one example (or set) in, its value and gradient out."""
 
     inputs: Mapping[str, Any]
     value: float
@@ -215,6 +275,8 @@ class Loss:
     examples: tuple[Example, ...]
     cuda: tuple[CudaText, ...]
     kink_distance: Callable[..., Array] | None
+    is_ordered: bool
+    ignores: Callable[..., Array] | None
     summary: str
     formula: str
     reference: str
@@ -259,6 +321,8 @@ def loss(
     layout: tuple[Parameter, ...] = (),
     cuda: tuple[CudaText, ...] = (),
     kink_distance: Callable[..., Array] | None = None,
+    is_ordered: bool = False,
+    ignores: Callable[..., Array] | None = None,
 ) -> Callable[[Callable[..., Evaluation]], Loss]:
     """Turns a body into a declared loss.
 
@@ -266,12 +330,20 @@ def loss(
     floating-point type; ``xp`` is NumPy or CuPy.
     POINTWISE: all inputs have the same two axes, and so has the value.
     ROWWISE: axis 0 counts examples and axis 1 classes; class indices have axis 0 only.
-    A row of a result may depend on that row alone, which holds if the last axis is all that is
-    reduced.  Keyword-only parameters with annotations are the schema; the docstring holds the
-    summary, the formula (indented) and, after "Reference:", the source.
+    REGIONWISE: axis 0 counts examples and the last axis elements; with classes there is an axis of
+    them in between, which class indices lack.
+    SETWISE: axis 0 counts examples and axis 1 labels; the body is given the examples that are kept
+    and have weight, and a ``Whole`` after its inputs.  Its value is one number.
+    The last two have no kernel template: on a GPU their body runs on CuPy.
+    Unless the loss is of a set, a row of a result may depend on that row alone, which holds if the
+    last axis is all that is reduced.  Keyword-only parameters with annotations are the schema; the
+    docstring holds the summary, the formula (indented) and, after "Reference:", the source.
 
     ``kink_distance(*inputs, **parameters)`` tells how far each element is from where the value has
-    no derivative.  ``layout`` names the parameters that the engine uses.
+    no derivative.  ``is_ordered`` says that the gradient follows the order of an example's elements
+    by size; of equals the lowest index goes first.  ``ignores(*inputs, **parameters)`` tells before
+    anything is computed which examples the loss leaves out of every sum and count; their status is
+    the body's to give.  ``layout`` names the parameters that the engine uses.
     """
 
     def declare(body: Callable[..., Evaluation]) -> Loss:
@@ -286,6 +358,8 @@ def loss(
             examples=examples,
             cuda=cuda,
             kink_distance=kink_distance,
+            is_ordered=is_ordered,
+            ignores=ignores,
             summary=summary,
             formula=formula,
             reference=reference,

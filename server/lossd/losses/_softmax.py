@@ -58,6 +58,17 @@ class Softmax:
         margins = xp.where(margins > 0, margins, 0)
         return xp.log1p(self.rest) + margins.sum(axis=-1) / self.total
 
+    def probabilities(self) -> Array:
+        """The probability of every class."""
+        return self.exponentials / self.total[:, None]
+
+    def complements(self) -> Array:
+        """One less the probability of every class."""
+        rest = self.rest[:, None]
+        others = 1 + (rest - self.exponentials)
+        others[self.rows, self.best] = self.rest
+        return others / (1 + rest)
+
     def others(self, xp: Any, classes: Array) -> Array:
         """(1 - p) times ``total`` for one class a row."""
         own = self.exponentials[self.rows, classes]

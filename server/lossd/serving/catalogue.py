@@ -46,7 +46,12 @@ def shapes(loss: Loss, declared: Input) -> Sequence[str]:
     """The shapes an input may have, as patterns."""
     if loss.shape is Shape.POINTWISE:
         return ("(N, ...)",)
-    if declared.holds is Holds.CLASSES:
+    if loss.shape is Shape.SETWISE:
+        return ("(N,)", "(N, labels)")
+    axis = next((p for p in loss.layout_parameters if p.name == "class_axis"), None)
+    if axis is None or declared.holds is Holds.INDICES:
+        return ("(N, ...)",)
+    if axis.default is None or declared.holds is Holds.CLASSES:
         return ("(N, ...)", "(N, ..., C)")
     return ("(N, ..., C)",)
 

@@ -18,7 +18,7 @@ from lossd.batch import Job
 from lossd.engine import Result
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, TooLarge, UnknownLoss
 from lossd.framing import Framed, Payloads
-from lossd.losses import LOSSES, Loss
+from lossd.losses import LOSSES, Loss, Status
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 
 MAX_CHOICES = 64  # members of an enum in a list: none has so many
@@ -223,6 +223,12 @@ def _gradients(request: v1.ComputeLossRequest, limits: Limits) -> tuple[str, ...
 
 # ------------------------------------------------------------------ result to reply
 
+# By the number that a Status has here, the one that it has on the wire.
+_STATUS_NUMBERS = np.array(
+    [v1.STATUS_UNSPECIFIED, *(v1.Status.Value(f"STATUS_{each.name}") for each in Status)],
+    np.uint8,
+)
+
 
 def response(result: Result) -> Framed[v1.ComputeLossResponse]:
     """Writes a result."""
@@ -233,14 +239,14 @@ def response(result: Result) -> Framed[v1.ComputeLossResponse]:
         example_count=result.example_count,
         ignored_count=result.ignored_count,
         nonfinite_count=len(result.nonfinite_examples),
+        status=None if result.status is None else f"STATUS_{result.status.name}",
         backend=result.backend,
     )
     payloads = Payloads.worthwhile(_size(result))
-    if len(result.nonfinite_examples):
-        statuses = np.full(len(result.nonfinite_examples), v1.STATUS_NONFINITE, np.uint8)
-        indices = result.nonfinite_examples.astype(np.int64)
+    if len(result.statuses.indices):
+        indices = result.statuses.indices.astype(np.int64)
         tensors.fill(reply.statuses.indices, indices, payloads)
-        tensors.fill(reply.statuses.statuses, statuses, payloads)
+        tensors.fill(reply.statuses.statuses, _STATUS_NUMBERS[result.statuses.numbers], payloads)
     if result.per_example is not None:
         tensors.fill(reply.per_example, result.per_example, payloads)
     for name, gradient in result.gradients.items():
@@ -251,7 +257,7 @@ def response(result: Result) -> Framed[v1.ComputeLossResponse]:
 
 
 def _size(result: Result) -> int:
-    arrays = [*result.gradients.values(), *result.outputs.values(), result.nonfinite_examples]
+    arrays = [*result.gradients.values(), *result.outputs.values(), result.statuses.indices]
     per_example = 0 if result.per_example is None else result.per_example.nbytes
     return per_example + sum(array.nbytes for array in arrays)
 

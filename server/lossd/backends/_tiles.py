@@ -1,0 +1,112 @@
+"""A tile of rows on the device: sent there, run through the body, and brought back.
+
+Nothing here imports CuPy; whoever calls hands it in.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lossd.backends import Array, each_row
+from lossd.batch import Batch
+from lossd.losses import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Some rows on the device; ``scale`` is one number, or ``scales`` has one a row."""
+
+    count: int
+    operands: dict[str, Any]
+    parameters: dict[str, Any]
+    scale: float
+    scales: Any
+    silent: Any
+    sources: list[Array]  # kept until the copies are done
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """Results of a tile on the device, or their places on the host."""
+
+    values: Any
+    gradients: Mapping[str, Any]
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    statuses: Any = None
+
+
+def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
+    """Starts the copies of some rows, and of all that goes with them."""
+    sources: list[Array] = []
+
+    def sent(array: Array, dtype: Any) -> Any:
+        # Half-precision types are widened here: the device computes in the compute type only.
+        source = np.ascontiguousarray(array, dtype)
+        sources.append(source)
+        place = cupy.empty(source.shape, source.dtype)
+        place.set(source, stream=stream)
+        return place
+
+    plan = batch.plan
+    scale = plan.gradient_scale
+    if batch.loss.shape is Shape.POINTWISE:
+        scale = scale / batch.length
+    by_row = isinstance(scale, np.ndarray)
+    vectors = _vectors(batch)
+    return Tile(
+        count=rows.stop - rows.start,
+        operands={
+            o.name: sent(o.rows[rows], np.int64 if o.is_classes else batch.dtype)
+            for o in batch.operands
+        },
+        parameters={
+            name: (sent(value, batch.dtype) if len(value) else None) if name in vectors else value
+            for name, value in batch.parameters.items()
+        },
+        scale=0.0 if by_row else float(scale),
+        scales=sent(np.asarray(scale)[rows], batch.dtype) if by_row else None,
+        silent=None if plan.silent is None else sent(plan.silent[rows], np.uint8),
+        sources=sources,
+    )
+
+
+def _vectors(batch: Batch) -> set[str]:
+    return {parameter.name for parameter in batch.loss.parameters if parameter.is_vector}
+
+
+def download(stream: Any, source: Any, out: Array) -> Array:
+    """Starts a copy into ``out``, or into a new array where ``out`` is of another type."""
+    fits = out.dtype == source.dtype and out.flags.c_contiguous
+    host = out if fits else np.empty(source.shape, source.dtype)
+    source.get(out=host, stream=stream, blocking=False)
+    return host
+
+
+def run_body(cupy: Any, batch: Batch, tile: Tile, gradients: Sequence[str]) -> Computed:
+    """Values, scaled gradients and outputs of a tile, operation by operation."""
+    parameters = {
+        name: () if value is None and name in _vectors(batch) else value
+        for name, value in tile.parameters.items()
+    }
+    with np.errstate(all="ignore"):  # CuPy casts a parameter as NumPy does, which may overflow
+        evaluation = batch.loss.body(cupy, *tile.operands.values(), **parameters)
+    values = evaluation.value
+    if values.ndim == 2:
+        values = values.sum(axis=-1) / batch.dtype.type(batch.length)
+    slopes = {name: _scaled(batch, tile, evaluation.gradient(name)) for name in gradients}
+    outputs = dict(evaluation.outputs)
+    if tile.silent is not None:
+        # Selected, never multiplied: what a silent row holds may be NaN.
+        silent = tile.silent.astype(bool)
+        values = cupy.where(silent, 0, values)
+        slopes = {n: cupy.where(each_row(silent, s), 0, s) for n, s in slopes.items()}
+        outputs = {name: cupy.where(silent, 0, output) for name, output in outputs.items()}
+    return Computed(values, slopes, outputs, evaluation.statuses)
+
+
+def _scaled(batch: Batch, tile: Tile, gradient: Any) -> Any:
+    if tile.scales is None:
+        return gradient * batch.dtype.type(tile.scale)
+    return gradient * each_row(tile.scales, gradient)

@@ -1,0 +1,76 @@
+"""Lovász hinge."""
+
+from typing import Any
+
+from lossd.losses._declare import (
+    PREDICTIONS,
+    Array,
+    Choices,
+    Evaluation,
+    Example,
+    Holds,
+    Input,
+    Shape,
+    loss,
+)
+from lossd.losses._lovasz import jaccard_steps
+
+
+@loss(
+    Shape.REGIONWISE,
+    inputs=(
+        PREDICTIONS,
+        Input(
+            "targets",
+            "whether each element is in the region",
+            holds=Holds.NUMBERS,
+            domain=Choices((0, 1)),
+        ),
+    ),
+    is_ordered=True,
+    examples=(
+        # Errors 1/2 and 3/2; with both in the set the Jaccard loss is 1, with the second alone 1/2.
+        Example(
+            {"predictions": [[0.5, 0.5]], "targets": [[1, 0]]},
+            value=1.0,
+            gradients={"predictions": [[-0.5, 0.5]]},
+        ),
+        # No target: the largest false positive is all that counts.
+        Example(
+            {"predictions": [[0.5, -3.0, 0.25]], "targets": [[0, 0, 0]]},
+            value=1.5,
+            gradients={"predictions": [[1.0, 0.0, 0.0]]},
+        ),
+        # All beyond the margin.
+        Example(
+            {"predictions": [[2.0, -1.5]], "targets": [[1, 0]]},
+            value=0.0,
+            gradients={"predictions": [[0.0, 0.0]]},
+        ),
+    ),
+)
+def lovasz_hinge(xp: Any, predictions: Array, targets: Array) -> Evaluation:
+    """Convex surrogate of the Jaccard loss of one region, from logits.
+
+        value = sum_i g_i max(0, e_i),  e_i = 1 - x_i (2 t_i - 1)
+        g_i = what i adds to the Jaccard loss when errors are added from the largest down
+        gradient = -(2 t_i - 1) g_i where e_i > 0, else 0
+
+    Of equal errors the lowest index is added first.
+
+    Reference: M. Berman et al., The Lovász-Softmax loss, 2018, section 3.1; J. Yu and M. Blaschko,
+    Learning submodular losses with the Lovász hinge, 2015.
+    """
+    signs = 2 * targets - 1
+    scores = predictions * signs
+    # By the score and not by the error, which is rounded: scores below 1e-16 have an order too.
+    steps = jaccard_steps(xp, -scores, targets == 1)
+    errors = 1 - scores
+    active = xp.where(xp.isnan(errors), errors, errors > 0)
+
+    def gradient() -> Array:
+        slopes = active * steps
+        slopes *= -signs
+        return slopes
+
+    return Evaluation((xp.maximum(errors, 0) * steps).sum(axis=-1), {"predictions": gradient})

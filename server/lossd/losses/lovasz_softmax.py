@@ -1,0 +1,74 @@
+"""Lovász softmax."""
+
+from typing import Any
+
+from lossd.losses._declare import (
+    CLASS_AXIS,
+    PREDICTIONS,
+    Array,
+    DistributionKind,
+    Evaluation,
+    Example,
+    Holds,
+    Input,
+    Shape,
+    loss,
+)
+from lossd.losses._lovasz import jaccard_steps
+from lossd.losses._shares import class_shares
+
+LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
+
+
+@loss(
+    Shape.REGIONWISE,
+    inputs=(
+        PREDICTIONS,
+        Input("targets", "the class of each element", holds=Holds.INDICES),
+    ),
+    layout=(CLASS_AXIS,),
+    is_ordered=True,
+    examples=(
+        Example(
+            {"predictions": [[[0.0, LOG_3]]], "targets": [[0]]},
+            value=3 / 4,
+            gradients={"predictions": [[[-3 / 16, 3 / 16]]]},
+        ),
+        # Two elements, p = 1/2 everywhere; equal errors, so the first goes first in both classes.
+        Example(
+            {"predictions": [[[0.0, 0.0], [0.0, 0.0]]], "targets": [[0, 1]]},
+            value=1 / 2,
+            gradients={"predictions": [[[-3 / 16, 3 / 16], [1 / 16, -1 / 16]]]},
+        ),
+        # Three classes, of which the last is absent: p is 1/2 for the true one, 1/4 for the others.
+        Example(
+            {"predictions": [[[LOG_2, 0.0], [0.0, LOG_2], [0.0, 0.0]]], "targets": [[0, 1]]},
+            parameters={"class_axis": 1},
+            value=1 / 2,
+            gradients={"predictions": [[[-1 / 8, 1 / 16], [1 / 16, -1 / 8], [1 / 16, 1 / 16]]]},
+        ),
+    ),
+)
+def lovasz_softmax(xp: Any, predictions: Array, targets: Array) -> Evaluation:
+    """Lovász extension of the Jaccard loss of each class, averaged over the classes present.
+
+        value = 1 / |present| sum_c sum_i g_ci e_ci
+        e_ci = 1 - p_ci where i is of class c, else p_ci,  p = softmax(x)
+        g_ci = what i adds to the Jaccard loss of c when errors are added from the largest down
+        gradient = p_ci (h_ci - sum_k p_ki h_ki),  h_ci = -+g_ci / |present|
+
+    Of equal errors the lowest index is added first.
+
+    Reference: M. Berman et al., The Lovász-Softmax loss, 2018, section 3.2.
+    """
+    examples, classes, elements = predictions.shape
+    shares = class_shares(xp, predictions, DistributionKind.LOGITS)
+    own = targets[:, None, :] == xp.arange(classes)[:, None]
+    errors = xp.where(own, shares.outside, shares.inside)
+    regions = (examples * classes, elements)
+    steps = jaccard_steps(xp, errors.reshape(regions), own.reshape(regions)).reshape(errors.shape)
+    present = own.any(axis=-1)
+    steps *= (present / present.sum(axis=-1)[:, None]).astype(steps.dtype)[..., None]
+    steps[~present] = 0
+    value = (errors * steps).sum(axis=-1).sum(axis=-1)
+    return Evaluation(value, {"predictions": lambda: shares.back(xp.where(own, -steps, steps))})

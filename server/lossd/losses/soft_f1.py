@@ -1,0 +1,108 @@
+"""Soft F1 loss of a set."""
+
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._declare import (
+    PREDICTIONS,
+    UNIT,
+    Array,
+    Differentiable,
+    DistributionKind,
+    Evaluation,
+    Example,
+    Holds,
+    Input,
+    Shape,
+    Status,
+    Whole,
+    loss,
+)
+from lossd.losses._overlap import Index, index_loss
+from lossd.losses._shares import answer_shares
+
+LOG_2 = 0.6931471805599453
+F1 = Index(hits=2, alpha=1, beta=1, smooth=0)
+
+
+@loss(
+    Shape.SETWISE,
+    inputs=(
+        PREDICTIONS,
+        Input(
+            "targets",
+            "whether each label is true of each example",
+            holds=Holds.NUMBERS,
+            differentiable=Differentiable.ON_REQUEST,
+            domain=UNIT,
+        ),
+    ),
+    examples=(
+        Example(
+            {"predictions": [0.5, 0.5], "targets": [1.0, 0.0]},
+            parameters={"prediction_kind": DistributionKind.PROBABILITIES},
+            value=1 / 2,
+            gradients={"predictions": [-3 / 4, 1 / 4], "targets": [-1 / 4, -1 / 4]},
+        ),
+        Example(
+            {"predictions": [0.0, 0.0], "targets": [1, 0]},
+            value=1 / 2,
+            gradients={"predictions": [-3 / 16, 1 / 16]},
+        ),
+        Example(
+            {"predictions": [-LOG_2, -LOG_2], "targets": [1, 0]},
+            parameters={"prediction_kind": DistributionKind.LOG_PROBABILITIES},
+            value=1 / 2,
+            gradients={"predictions": [-3 / 8, 1 / 8]},
+        ),
+        # The first label as above; the second has no false positive: 1 - 2/3.
+        Example(
+            {"predictions": [[0.5, 0.5], [0.5, 0.5]], "targets": [[1, 1], [0, 1]]},
+            parameters={"prediction_kind": DistributionKind.PROBABILITIES},
+            value=5 / 12,
+            gradients={"predictions": [[-3 / 8, -2 / 9], [1 / 8, -2 / 9]]},
+        ),
+    ),
+)
+def soft_f1(
+    xp: Any,
+    predictions: Array,
+    targets: Array,
+    whole: Whole,
+    *,
+    prediction_kind: DistributionKind = DistributionKind.LOGITS,
+) -> Evaluation:
+    """One less the F1 score of soft counts over all examples, averaged over the labels.
+
+        value = mean over labels of 1 - 2 tp / (2 tp + fp + fn)
+        tp = sum_i s_i p_i t_i,  fp = sum_i s_i p_i (1 - t_i),  fn = sum_i s_i (1 - p_i) t_i
+        gradient = s_i ((1 - t_i) u - t_i (2 v + u)) p_i (1 - p_i) / (2 tp + fp + fn), by a logit,
+                   u = 1 - v, for each label, divided by their number
+
+    s are the weights of the examples.  A label whose counts are all 0 has no score: it is left out
+    of the mean, and the whole has the status UNDEFINED.
+
+    Reference: J. Pastor-Pellicer et al., F-measure as the error function to train neural networks,
+    2013, section 3.
+    """
+    # A row a label, since it is the last axis whose sums are fixed and accurate.
+    given, truth = (xp.ascontiguousarray(a.T, np.float64) for a in (predictions, targets))
+    shares = answer_shares(xp, given, prediction_kind)
+    inside, outside = shares.inside, shares.outside
+    true = whole.weights * truth
+    false = whole.weights * (1 - truth)
+    counts = [(inside * true).sum(axis=-1), (inside * false).sum(axis=-1)]
+    counts.append((outside * true).sum(axis=-1))
+    labels = index_loss(xp, F1, *counts)
+    defined = counts[0] + counts[1] + counts[2] != 0
+    number = max(int(defined.sum()), 1)
+    scaled = labels.scaled(defined / number)
+    return Evaluation(
+        xp.where(defined, labels.value, 0).sum() / number,
+        {
+            "predictions": lambda: shares.back(whole.weights * scaled.by_inside(truth)).T,
+            "targets": lambda: (whole.weights * scaled.by_truth(inside, outside)).T,
+        },
+        status=None if bool(defined.all()) else Status.UNDEFINED,
+    )
