@@ -1,8 +1,11 @@
 """Executes kernels on the host, and the cases they are executed on."""
 
 import ctypes
+import hashlib
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ extern "C" int launch_{0}(unsigned blocks, unsigned threads, void** arguments) {
 
 
 class _Simt:
-    """Kernels compiled by the C++ compiler, each once."""
+    """Kernels compiled by the C++ compiler, each once for all processes that share a folder."""
 
     def __init__(self, compiler: str, folder: Path) -> None:
         self._compiler = compiler
@@ -40,13 +43,17 @@ class _Simt:
         assert run(launch.blocks, launch.threads, pointers) == 0, "threads parted at a barrier"
 
     def _compile(self, kernel: Kernel) -> ctypes.CDLL:
-        source = self._folder / f"{len(self._libraries)}.cpp"
         launchers = [_LAUNCHER.format(name) for name in kernel.names]
-        source.write_text("\n".join(['#include "simt.h"', kernel.source, *launchers]))
-        library = source.with_suffix(".so")
-        command = [self._compiler, *_FLAGS, f"-I{HERE}", str(source), "-o", str(library)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        text = "\n".join(['#include "simt.h"', kernel.source, *launchers])
+        library = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()}.so"
+        if not library.exists():
+            with tempfile.TemporaryDirectory(dir=self._folder) as own:
+                source, made = Path(own, "kernel.cpp"), Path(own, "kernel.so")
+                source.write_text(text)
+                command = [self._compiler, *_FLAGS, f"-I{HERE}", str(source), "-o", str(made)]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, done.stderr
+                made.rename(library)
         return ctypes.CDLL(str(library))
 
 
@@ -62,7 +69,11 @@ def simt(tmp_path_factory: pytest.TempPathFactory) -> Execute:
     compiler = shutil.which("c++") or shutil.which("g++")
     if compiler is None:
         pytest.skip("no C++ compiler")
-    return _Simt(compiler, tmp_path_factory.mktemp("simt"))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of the run
+    (folder / "simt").mkdir(exist_ok=True)
+    return _Simt(compiler, folder / "simt")
 
 
 @pytest.fixture
