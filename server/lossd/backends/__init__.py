@@ -34,8 +34,8 @@ class Buffers:
     """Where the results go.
 
     ``values`` has one number a row, of the compute type; None if nobody wants them.
-    ``gradients`` are laid out like the rows of their operands, in the type that is sent.  ``outputs``
-    have one number a row, of the compute type or int64.
+    ``gradients`` are laid out like the rows of their operands, in the type that is sent.
+    ``outputs`` have one number a row, of the compute type or int64.
     """
 
     values: Array | None
