@@ -3,6 +3,9 @@
 Everything here is generated from the ``.proto`` files beside it; ``from lossd.v1 import Huber``.
 """
 
+from lossd.v1.evaluation_pb2 import *  # noqa: F403
+from lossd.v1.evaluation_service_pb2 import *  # noqa: F403
+from lossd.v1.evaluation_state_pb2 import *  # noqa: F403
 from lossd.v1.loss_service_pb2 import *  # noqa: F403
 from lossd.v1.losses_pb2 import *  # noqa: F403
 from lossd.v1.tensor_pb2 import *  # noqa: F403

@@ -1,0 +1,91 @@
+from lossd.v1 import evaluation_pb2 as _evaluation_pb2
+from lossd.v1 import loss_service_pb2 as _loss_service_pb2
+from lossd.v1 import tensor_pb2 as _tensor_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class EvaluateRequest(_message.Message):
+    __slots__ = ("metrics", "states", "return_state", "batch")
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    RETURN_STATE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    metrics: _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.MetricSpec]
+    states: _containers.RepeatedScalarFieldContainer[bytes]
+    return_state: bool
+    batch: EvaluationBatch
+    def __init__(self, metrics: _Optional[_Iterable[_Union[_evaluation_pb2.MetricSpec, _Mapping]]] = ..., states: _Optional[_Iterable[bytes]] = ..., return_state: bool = ..., batch: _Optional[_Union[EvaluationBatch, _Mapping]] = ...) -> None: ...
+
+class EvaluationBatch(_message.Message):
+    __slots__ = ("weights", "mask", "inputs", "sequences")
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    weights: _tensor_pb2.Tensor
+    mask: _tensor_pb2.Tensor
+    inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
+    sequences: _containers.RepeatedCompositeFieldContainer[NamedSequences]
+    def __init__(self, weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ..., sequences: _Optional[_Iterable[_Union[NamedSequences, _Mapping]]] = ...) -> None: ...
+
+class NamedSequences(_message.Message):
+    __slots__ = ("name", "texts", "tokens", "lengths", "counts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LENGTHS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    tokens: _tensor_pb2.Tensor
+    lengths: _tensor_pb2.Tensor
+    counts: _tensor_pb2.Tensor
+    def __init__(self, name: _Optional[str] = ..., texts: _Optional[_Iterable[str]] = ..., tokens: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., lengths: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., counts: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class EvaluateResponse(_message.Message):
+    __slots__ = ("results", "state", "server_timing")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SERVER_TIMING_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[MetricResult]
+    state: bytes
+    server_timing: _loss_service_pb2.ServerTiming
+    def __init__(self, results: _Optional[_Iterable[_Union[MetricResult, _Mapping]]] = ..., state: _Optional[bytes] = ..., server_timing: _Optional[_Union[_loss_service_pb2.ServerTiming, _Mapping]] = ...) -> None: ...
+
+class EvaluateStreamRequest(_message.Message):
+    __slots__ = ("part",)
+    PART_FIELD_NUMBER: _ClassVar[int]
+    part: EvaluateRequest
+    def __init__(self, part: _Optional[_Union[EvaluateRequest, _Mapping]] = ...) -> None: ...
+
+class EvaluateStreamResponse(_message.Message):
+    __slots__ = ("whole",)
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
+    whole: EvaluateResponse
+    def __init__(self, whole: _Optional[_Union[EvaluateResponse, _Mapping]] = ...) -> None: ...
+
+class MetricResult(_message.Message):
+    __slots__ = ("metric", "value", "status", "reason", "example_count", "ignored_count", "signature", "values", "outputs")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    value: float
+    status: _loss_service_pb2.Status
+    reason: str
+    example_count: int
+    ignored_count: int
+    signature: str
+    values: _tensor_pb2.Tensor
+    outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
+    def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., status: _Optional[_Union[_loss_service_pb2.Status, str]] = ..., reason: _Optional[str] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., signature: _Optional[str] = ..., values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
