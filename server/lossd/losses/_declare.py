@@ -347,7 +347,7 @@ def loss(
     """
 
     def declare(body: Callable[..., Evaluation]) -> Loss:
-        summary, formula, reference = _documentation(body)
+        summary, formula, reference = documentation(body)
         return Loss(
             name=body.__name__,
             shape=shape,
@@ -381,7 +381,7 @@ def _parameters(body: Callable[..., Evaluation]) -> list[Parameter]:
     return found
 
 
-def _documentation(body: Callable[..., Evaluation]) -> tuple[str, str, str]:
+def documentation(body: Callable[..., object]) -> tuple[str, str, str]:
     """The summary line, the first indented block and the text after "Reference:"."""
     text = inspect.cleandoc(body.__doc__ or "")
     formula = re.search(r"(?:^    .*\n?)+", text, re.MULTILINE)

@@ -1,0 +1,160 @@
+"""Counts of classes, ratios of them, and how those become one number."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossd.evaluation._classification import BINARY, MULTILABEL, Decisions
+from lossd.evaluation._declare import Floats, Kept, Score
+from lossd.evaluation._examples import Flags
+from lossd.evaluation._state import ClassificationTask, State, Tally
+
+
+class Average(enum.Enum):
+    """How the numbers of classes or labels become one."""
+
+    MICRO = "micro"
+    MACRO = "macro"
+    WEIGHTED = "weighted"
+    NONE = "none"
+
+
+class ZeroDivision(enum.Enum):
+    """What stands for 0 / 0."""
+
+    ZERO = "zero"
+    ONE = "one"
+    EXCLUDE = "exclude"
+
+
+COUNTS: Mapping[str, int] = {"hits": 1, "predicted": 1, "targets": 1}
+
+
+def count_classes(laid: Decisions) -> Kept:
+    """True positives, predicted and actual members of each class or label."""
+    if laid.task is MULTILABEL:
+        members = {
+            "hits": laid.targets & laid.predicted,
+            "predicted": laid.predicted,
+            "targets": laid.targets,
+        }
+        return Kept(tallies={name: _label_tally(laid, yes) for name, yes in members.items()})
+    right = laid.targets == laid.predicted
+    weights = laid.weights
+    return Kept(
+        tallies={
+            "hits": Tally.counts(
+                laid.targets[right], (laid.width,), None if weights is None else weights[right]
+            ),
+            "predicted": Tally.counts(laid.predicted, (laid.width,), weights),
+            "targets": Tally.counts(laid.targets, (laid.width,), weights),
+        }
+    )
+
+
+def _label_tally(laid: Decisions, yes: Flags) -> Tally:
+    if laid.weights is None:
+        return Tally(np.count_nonzero(yes, axis=0).astype(np.int64))
+    rows, labels = np.nonzero(yes)
+    return Tally.counts(labels, (laid.width,), laid.weights[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted of each class, and which classes an average is over."""
+
+    task: ClassificationTask | None
+    hits: Floats
+    predicted: Floats
+    targets: Floats
+
+    @classmethod
+    def of(cls, state: State) -> "Counts":
+        """The counts of a state."""
+        found = [state.tally(name).floats() for name in COUNTS]
+        size = max(2, *map(len, found))
+        padded = [np.pad(values, (0, size - len(values))) for values in found]
+        return cls(state.task, *padded)
+
+    def pooled(self) -> "Counts":
+        """All classes as one."""
+        sums = [values.sum(keepdims=True) for values in (self.hits, self.predicted, self.targets)]
+        return Counts(self.task, *sums)
+
+    @property
+    def averaged(self) -> Flags:
+        """Which classes an average is over: those that occur, or all labels."""
+        if self.task is MULTILABEL or len(self.hits) == 1:
+            return np.ones(len(self.hits), bool)
+        return (self.predicted + self.targets) > 0
+
+
+def f_score(state: State, beta: float, average: Average, zero_division: ZeroDivision) -> Score:
+    """F-beta; precision at beta 0 and recall at beta infinity."""
+    counts = Counts.of(state)
+    if average is Average.MICRO and counts.task is not BINARY:
+        counts = counts.pooled()
+    if np.isinf(beta):
+        numerators, denominators = counts.hits, counts.targets
+    else:
+        factor = beta * beta
+        numerators = (1 + factor) * counts.hits
+        denominators = factor * counts.targets + counts.predicted
+    values, undefined = _ratios(numerators, denominators, zero_division)
+    return _averaged(counts, values, undefined, average)
+
+
+def _ratios(numerators: Floats, denominators: Floats, policy: ZeroDivision) -> tuple[Floats, Flags]:
+    undefined = denominators == 0
+    stand_in = {ZeroDivision.ZERO: 0.0, ZeroDivision.ONE: 1.0, ZeroDivision.EXCLUDE: np.nan}
+    values = numerators / np.where(undefined, 1, denominators)
+    values[undefined] = stand_in[policy]
+    return values, undefined
+
+
+def _averaged(
+    counts: Counts,
+    values: Floats,
+    undefined: Flags,
+    average: Average,
+) -> Score:
+    if counts.task is BINARY:
+        return _finished(float(values[1]), None, undefined[1:2], 1)
+    averaged = counts.averaged
+    reported = np.where(averaged, values, np.nan)
+    if average is Average.NONE:
+        return _finished(None, reported, undefined & averaged)
+    if len(values) == 1:
+        return _finished(float(values[0]), None, undefined)
+    value = mean_of(
+        values[averaged], counts.targets[averaged] if average is Average.WEIGHTED else None
+    )
+    return _finished(value, reported, undefined & averaged)
+
+
+def mean_of(values: Floats, weights: Floats | None) -> float:
+    """The mean of what is a number; NaN if there is nothing to average."""
+    defined = ~np.isnan(values)
+    values = values[defined]
+    if weights is None:
+        return float(values.mean()) if len(values) else np.nan
+    weights = weights[defined]
+    total = weights.sum()
+    return float((values * weights).sum() / total) if total else np.nan
+
+
+def _finished(
+    value: float | None,
+    values: Floats | None,
+    undefined: Flags,
+    first: int = 0,
+) -> Score:
+    places = np.flatnonzero(undefined) + first
+    reason = ""
+    if len(places):
+        reason = f"0 / 0 for {len(places)} of the classes, the first of them {places[0]}"
+    if value is not None and np.isnan(value):
+        return Score(values=values, reason=reason or "no class occurs")
+    return Score(value=value, values=values, reason=reason)

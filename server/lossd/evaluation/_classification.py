@@ -1,0 +1,343 @@
+"""Predictions and targets of a classification, laid out for the metrics."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.evaluation._declare import FINITE, Array, Batch, Floats, Input, InputError, Layout, Seen
+from lossd.evaluation._examples import (
+    Flags,
+    Selection,
+    is_float,
+    select,
+    shape_error,
+    widened,
+)
+from lossd.evaluation._state import ClassificationTask
+from lossd.losses import DistributionKind, Interval, Parameter, ParameterError
+
+BINARY = ClassificationTask.BINARY
+MULTICLASS = ClassificationTask.MULTICLASS
+MULTILABEL = ClassificationTask.MULTILABEL
+
+MAX_CLASSES = 1_000_000
+CLASS_COUNTS = Interval(2, MAX_CLASSES)
+
+TASK = Parameter("task", ClassificationTask, None)
+PREDICTION_KIND = Parameter("prediction_kind", DistributionKind, DistributionKind.LOGITS)
+THRESHOLD = Parameter("threshold", float, None, FINITE)
+IGNORE_INDEX = Parameter("ignore_index", int, None, Interval(-(2**63), 2**63 - 1))
+CLASSES = Parameter("classes", int, None, CLASS_COUNTS)
+
+_THRESHOLDS = {
+    DistributionKind.LOGITS: 0.0,
+    DistributionKind.LOG_PROBABILITIES: math.log(0.5),
+    DistributionKind.PROBABILITIES: 0.5,
+}
+_TILE = 1 << 18  # elements
+
+_SHAPES = ("(N, ...)", "(N, ..., C)", "(N, ..., L)")
+
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What was predicted and what is true, of the examples that count.
+
+    Classes as (n,) indices, labels as (n, L) booleans; binary answers are the classes 0 and 1.
+    ``scores`` are there where predictions were scores of several classes.
+    """
+
+    seen: Seen
+    task: ClassificationTask
+    width: int
+    targets: Array
+    predicted: Array
+    weights: Floats | None
+    scores: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores and what is true, of the examples that count.
+
+    Binary: (n,) and booleans; several classes: (n, C) and (n,) indices; labels: (n, L) and
+    booleans.
+    """
+
+    seen: Seen
+    task: ClassificationTask
+    width: int
+    targets: Array
+    scores: Array
+    weights: Floats | None
+    kind: DistributionKind
+
+
+def lay_out_decisions(
+    batch: Batch,
+    *,
+    task: ClassificationTask | None,
+    prediction_kind: DistributionKind,
+    threshold: float | None,
+    ignore_index: int | None,
+    classes: int | None,
+) -> Decisions:
+    """Decides what each example was predicted to be."""
+    found = _lay_out(batch, task, ignore_index)
+    if found.task is MULTICLASS and threshold is not None:
+        raise ParameterError(
+            "threshold", f"threshold must go with yes-or-no answers, got {threshold:g} with classes"
+        )
+    limit = _THRESHOLDS[prediction_kind] if threshold is None else threshold
+    if found.task is MULTICLASS:
+        return _class_decisions(found, classes)
+    if classes is not None:
+        raise ParameterError("classes", f"classes must go with class indices, got {classes}")
+    dtype = np.dtype(np.int64 if found.task is BINARY else np.bool_)
+    targets: Array = _truths("targets", found.targets, found.selection).astype(dtype, copy=False)
+    if is_float(found.predictions):
+        predicted = (widened(found.predictions) > limit).astype(dtype, copy=False)
+    else:
+        truths = _truths("predictions", found.predictions, found.selection)
+        predicted = truths.astype(dtype, copy=False)
+    return Decisions(
+        found.seen(),
+        found.task,
+        found.width or 2,
+        targets,
+        predicted,
+        found.selection.weights,
+        None,
+    )
+
+
+def _class_decisions(found: "_Found", classes: int | None) -> Decisions:
+    if not is_float(found.predictions):
+        targets = _indices("targets", found.targets, classes, found.selection)
+        predicted = _indices("predictions", found.predictions, classes, found.selection)
+        width = classes or 1 + max(int(targets.max(initial=1)), int(predicted.max(initial=1)))
+        return Decisions(
+            found.seen(width=classes), MULTICLASS, width, targets, predicted,
+            found.selection.weights, None,
+        )  # fmt: skip
+    width = found.width or 0
+    if classes not in (None, width):
+        raise ParameterError(
+            "classes", f"classes must be the {width} of the predictions, got {classes}"
+        )
+    scores = widened(found.predictions)
+    targets = _indices("targets", found.targets, width, found.selection)
+    predicted = scores.argmax(axis=1)
+    return Decisions(
+        found.seen(), MULTICLASS, width, targets, predicted, found.selection.weights, scores
+    )
+
+
+def lay_out_scores(
+    batch: Batch,
+    *,
+    task: ClassificationTask | None,
+    prediction_kind: DistributionKind,
+    ignore_index: int | None,
+) -> Scores:
+    """Checks scores and what is true."""
+    found = _lay_out(batch, task, ignore_index)
+    if not is_float(found.predictions):
+        raise InputError(
+            "inputs.predictions.dtype",
+            f"predictions must be floating point, got {found.predictions.dtype.name}",
+        )
+    scores = widened(found.predictions)
+    if prediction_kind is DistributionKind.PROBABILITIES:
+        _check_unit(scores, found)
+    if found.task is MULTICLASS:
+        targets: Array = _indices("targets", found.targets, found.width, found.selection)
+    else:
+        targets = _truths("targets", found.targets, found.selection)
+    return Scores(
+        found.seen(), found.task, found.width or 2, targets, scores, found.selection.weights,
+        prediction_kind,
+    )  # fmt: skip
+
+
+def lay_out_probabilities(
+    batch: Batch,
+    *,
+    task: ClassificationTask | None,
+    prediction_kind: DistributionKind,
+    ignore_index: int | None,
+) -> Scores:
+    """As scores, of one answer an example."""
+    laid = lay_out_scores(
+        batch, task=task, prediction_kind=prediction_kind, ignore_index=ignore_index
+    )
+    if laid.task is MULTILABEL:
+        raise ParameterError(
+            "task", "task must be binary or multiclass for this metric, got multilabel"
+        )
+    return laid
+
+
+def _check_unit(scores: Array, found: "_Found") -> None:
+    if not scores.size or (scores.min() >= 0 and scores.max() <= 1):
+        return
+    flat = scores.reshape(-1)
+    wrong = int(np.flatnonzero((flat < 0) | (flat > 1))[0])
+    columns = scores.shape[1] if scores.ndim > 1 else 1
+    index = found.selection.index(wrong // columns) * columns + wrong % columns
+    raise InputError(
+        "inputs.predictions",
+        f"predictions[{index}] must be in [0, 1], got {flat[wrong]}",
+        index=index, value=flat[wrong], range="[0, 1]",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Both inputs, one row an example that counts, without rows whose scores are NaN."""
+
+    task: ClassificationTask
+    width: int | None
+    predictions: Array
+    targets: Array
+    selection: Selection
+    nonfinite_count: int
+
+    def seen(self, width: int | None = None) -> Seen:
+        return self.selection.seen(
+            task=self.task, width=self.width or width, nonfinite_count=self.nonfinite_count
+        )
+
+
+def _lay_out(batch: Batch, task: ClassificationTask | None, ignore_index: int | None) -> _Found:
+    predictions, targets = batch.inputs["predictions"], batch.inputs["targets"]
+    if targets.dtype.kind not in "iub":
+        raise InputError(
+            "inputs.targets.dtype", f"targets must be integers, got {targets.dtype.name}"
+        )
+    task = task or _task(predictions, targets)
+    shape, width = _example_shape(task, predictions, targets)
+    if ignore_index is not None and task is MULTILABEL:
+        raise ParameterError(
+            "ignore_index", f"ignore_index must go with one target an example, got {ignore_index}"
+        )
+    flat = targets.reshape(-1) if task is not MULTILABEL else targets.reshape(-1, width or 1)
+    selection = select(batch, shape, None if ignore_index is None else flat == ignore_index)
+    is_matrix = width is not None
+    rows = predictions.reshape(-1) if width is None else predictions.reshape(-1, width)
+    scores = selection.of(rows)
+    count = 0
+    if is_float(scores):
+        wide = widened(scores)
+        # A sum is NaN wherever an element is, and costs less than looking at each.
+        with np.errstate(all="ignore"):
+            suspicious = math.isnan(float(wide.sum(dtype=wide.dtype)))
+        if suspicious:
+            bad = np.isnan(wide).any(axis=1) if is_matrix else np.isnan(wide)
+            count = int(np.count_nonzero(bad))
+            scores, selection = scores[~bad], selection.without(bad)
+    return _Found(task, width, scores, selection.of(flat), selection, count)
+
+
+def _task(predictions: Array, targets: Array) -> ClassificationTask:
+    """What the shapes and types say, where the caller did not."""
+    if predictions.ndim == targets.ndim + 1 or predictions.dtype.kind in "iu":
+        return MULTICLASS
+    return MULTILABEL if predictions.ndim >= 2 else BINARY
+
+
+def _example_shape(
+    task: ClassificationTask, predictions: Array, targets: Array
+) -> tuple[tuple[int, ...], int | None]:
+    """The shape of the examples, and how many columns each has; None for one number."""
+    shape = predictions.shape
+    if task is MULTICLASS and is_float(predictions):
+        if not shape or shape[-1] < 2:
+            raise shape_error("predictions", "a last axis of at least 2 classes", predictions)
+        if targets.shape != shape[:-1]:
+            rule = f"the shape {list(shape[:-1])} of the predictions without their classes"
+            raise shape_error("targets", rule, targets)
+        return shape[:-1], shape[-1]
+    if targets.shape != shape:
+        raise shape_error("targets", f"the shape {list(shape)} of the predictions", targets)
+    if task is not MULTILABEL:
+        return shape, None
+    if len(shape) < 2 or not shape[-1]:
+        raise shape_error("predictions", "a last axis of labels", predictions)
+    if shape[-1] > MAX_CLASSES:
+        raise shape_error("predictions", f"at most {MAX_CLASSES} labels", predictions)
+    return shape[:-1], shape[-1]
+
+
+def _truths(name: str, values: Array, selection: Selection) -> Flags:
+    """Numbers that must be 0 or 1, as booleans."""
+    if values.dtype == np.bool_:
+        return values
+    _check_range(name, values, 2, selection)
+    truths: Flags = values.astype(np.bool_)
+    return truths
+
+
+def _indices(name: str, values: Array, classes: int | None, selection: Selection) -> Labels:
+    """Class indices that are safe to count with."""
+    _check_range(name, values, classes or MAX_CLASSES, selection)
+    return values.astype(np.int64, copy=False)
+
+
+def _check_range(name: str, values: Array, count: int, selection: Selection) -> None:
+    if values.dtype == np.bool_ or not values.size:
+        return
+    if values.min() >= 0 and values.max() < count:
+        return
+    flat = values.reshape(-1)
+    wrong = int(np.flatnonzero((flat < 0) | (flat >= count))[0])
+    columns = values.shape[1] if values.ndim > 1 else 1
+    index = selection.index(wrong // columns) * columns + wrong % columns
+    raise InputError(
+        f"inputs.{name}",
+        f"{name}[{index}] must be in [0, {count}), got {flat[wrong]}",
+        index=index, value=flat[wrong], range=f"[0, {count})",
+    )  # fmt: skip
+
+
+def tiles(laid: Scores) -> Iterator[Scores]:
+    """The examples a few at a time, so that float64 temporaries stay small."""
+    step = max(1, _TILE * len(laid.scores) // max(1, laid.scores.size))
+    for start in range(0, len(laid.scores), step):
+        part = slice(start, start + step)
+        yield replace(laid, scores=laid.scores[part], targets=laid.targets[part])
+
+
+def probabilities(laid: Scores) -> Floats:
+    """The probability of each class, or of the answer yes, in float64."""
+    scores = laid.scores.astype(np.float64)
+    if laid.kind is DistributionKind.PROBABILITIES:
+        return scores
+    with np.errstate(over="ignore", invalid="ignore"):
+        if laid.kind is DistributionKind.LOG_PROBABILITIES:
+            return np.exp(scores)
+        if laid.task is MULTICLASS:
+            shares: Floats = np.exp(scores - scores.max(axis=1, keepdims=True))
+            total: Floats = shares.sum(axis=1, keepdims=True)
+            return shares / total
+        chances: Floats = 1 / (1 + np.exp(-scores))
+        return chances
+
+
+PREDICTIONS = Input("predictions", "scores, or what was decided", _SHAPES)
+TARGETS = Input("targets", "class indices, or 0 and 1", ("(N, ...)", "(N, ..., L)"))
+
+DECISIONS = Layout(
+    (PREDICTIONS, TARGETS),
+    lay_out_decisions,
+    (TASK, PREDICTION_KIND, THRESHOLD, IGNORE_INDEX, CLASSES),
+)
+SCORES = Layout((PREDICTIONS, TARGETS), lay_out_scores, (TASK, PREDICTION_KIND, IGNORE_INDEX))
+PROBABILITIES = Layout(
+    (PREDICTIONS, TARGETS), lay_out_probabilities, (TASK, PREDICTION_KIND, IGNORE_INDEX)
+)

@@ -1,0 +1,85 @@
+"""The threshold curve of binary scores, and the areas under it.
+
+Sums along the curve do not depend on the order in which the scores came: without weights they are
+integers, with weights they follow an order that the values alone decide.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossd.evaluation._declare import Array, Floats
+from lossd.evaluation._examples import Flags
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """True and false positives at each distinct score, from the highest down.
+
+    Both are integers where there are no weights.
+    """
+
+    true_positives: Array
+    false_positives: Array
+
+    @property
+    def lacks(self) -> str:
+        """What is not there, where an area needs both; empty otherwise."""
+        if not len(self.true_positives):
+            return "there is no example"
+        if self.true_positives[-1] == 0:
+            return "targets hold no positive"
+        if self.false_positives[-1] == 0:
+            return "targets hold no negative"
+        return ""
+
+    def area(self) -> float:
+        """The area under the receiver operating characteristic, ties counting half."""
+        positives, negatives = self.true_positives[-1], self.false_positives[-1]
+        widths = np.diff(self.false_positives, prepend=self.false_positives.dtype.type(0))
+        heights = self.true_positives.copy()
+        heights[1:] += self.true_positives[:-1]  # twice the mean height
+        doubled = np.dot(widths, heights) if widths.dtype == np.int64 else (widths * heights).sum()
+        if widths.dtype == np.int64:
+            return int(doubled) / (2 * int(positives) * int(negatives))
+        return float(doubled / (2 * positives * negatives))
+
+    def partial_area(self, max_fpr: float) -> float:
+        """The area up to a false positive rate, so scaled that chance has 0.5 and perfection 1.
+
+        Reference: D. K. McClish, Analyzing a portion of the ROC curve, 1989.
+        """
+        found = np.concatenate([[0.0], self.true_positives / self.true_positives[-1]])
+        false = np.concatenate([[0.0], self.false_positives / self.false_positives[-1]])
+        stop = int(np.searchsorted(false, max_fpr, "right"))
+        if stop < len(false):
+            height = np.interp(max_fpr, false[stop - 1 : stop + 1], found[stop - 1 : stop + 1])
+            found, false = np.append(found[:stop], height), np.append(false[:stop], max_fpr)
+        area = float(np.trapezoid(found, false))
+        chance = 0.5 * max_fpr**2
+        return 0.5 * (1 + (area - chance) / (max_fpr - chance))
+
+    def average_precision(self) -> float:
+        """The mean of the precision at each step of the recall."""
+        found = self.true_positives
+        steps = np.diff(found, prepend=found.dtype.type(0))
+        risen = steps > 0
+        precisions = found[risen] / (found[risen] + self.false_positives[risen])
+        return float((steps[risen] * precisions).sum() / found[-1])
+
+
+def curve(scores: Array, positive: Flags, weights: Floats | None) -> Curve:
+    """Counts the examples at or above each distinct score."""
+    keys = None if weights is None else (weights, positive, scores)
+    order = np.argsort(scores) if keys is None else np.lexsort(keys)
+    ordered, hits = scores[order][::-1], positive[order][::-1]
+    ends = np.flatnonzero(
+        np.append(ordered[1:] != ordered[:-1], np.ones(min(1, len(ordered)), bool))
+    )
+    if weights is None:
+        found = np.cumsum(hits, dtype=np.int64)[ends]
+        return Curve(found, ends + 1 - found)
+    heavy = weights[order][::-1]
+    return Curve(
+        np.cumsum(np.where(hits, heavy, 0))[ends], np.cumsum(np.where(hits, 0, heavy))[ends]
+    )

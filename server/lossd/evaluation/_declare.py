@@ -1,0 +1,318 @@
+"""What a metric says of itself: its inputs, parameters, formula, examples and state.
+
+It imports NumPy, the declarations of the losses and the standard library only.  Read
+``perplexity.py`` next, the smallest complete declaration.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, Protocol, get_args, get_origin
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.evaluation._state import ClassificationTask, State, Tally
+from lossd.losses import Interval, Parameter, ParameterError
+from lossd.losses._declare import documentation
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+FINITE = Interval(-np.inf, np.inf, low_open=True, high_open=True)
+FACTOR = Interval(0, 1e6)
+POSITIVE_FACTOR = Interval(0, 1e6, low_open=True)
+SHARE = Interval(0, 1, low_open=True)
+
+
+class InputError(ValueError):
+    """An input breaks its rule; ``field`` is the part of the batch at fault."""
+
+    def __init__(self, field: str, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.field = field
+        self.details = details
+
+
+class UnavailableError(Exception):
+    """A library that the metric needs is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """Texts or sequences of tokens, those of one example together."""
+
+    groups: tuple[tuple[Any, ...], ...]
+    are_texts: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a caller gives: tensors and sequences by name, weights and mask.
+
+    ``checkpoint`` is called between pieces of long work and may raise to stop it.
+    """
+
+    inputs: Mapping[str, Array] = field(default_factory=dict)
+    sequences: Mapping[str, Sequences] = field(default_factory=dict)
+    weights: Array | None = None
+    mask: Array | None = None
+    checkpoint: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a metric; ``shapes`` are patterns of what it may be, "text" for sequences."""
+
+    name: str
+    description: str
+    shapes: tuple[str, ...]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is sequences instead of a tensor."""
+        return self.shapes[0].startswith("text")
+
+
+class Laid(Protocol):
+    """A batch laid out: what the body works on, and what the state says of it."""
+
+    @property
+    def seen(self) -> "Seen":
+        """What the state says of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was found in a batch, whatever the metric."""
+
+    task: ClassificationTask | None = None
+    width: int | None = None
+    example_count: int
+    ignored_count: int
+    silent_count: int = 0
+    nonfinite_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How inputs are checked and laid out, and the parameters that decide it.
+
+    ``lay_out(batch, **parameters)`` raises InputError or ParameterError.
+    """
+
+    inputs: tuple[Input, ...]
+    lay_out: Callable[..., Laid]
+    parameters: tuple[Parameter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a body keeps of a batch: exact sums, and rows that cannot be summed.
+
+    ``nonfinite_count`` is how many examples it had to leave out, beyond those of the layout.
+    """
+
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    table: Mapping[str, Array] | None = None
+    nonfinite_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """The result of a metric.
+
+    ``value`` is None where it is not defined, which ``reason`` explains; with a value, ``reason``
+    tells what part was not defined.  ``values`` has one number a class, label, output or
+    hypothesis, NaN where it is not defined.
+    """
+
+    value: float | None = None
+    values: Floats | None = None
+    outputs: Mapping[str, Floats | float] = field(default_factory=dict)
+    reason: str = ""
+    is_nonfinite: bool = False
+    signature: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A case worked by hand; texts are lists of strings, references lists of them.
+
+    A metric without a single number has ``values`` in its place.
+    """
+
+    inputs: Mapping[str, Any]
+    value: float | None = None
+    values: Any = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A declared metric.
+
+    ``tallies`` and ``columns`` are the names and axes of what its state may hold, so that a state
+    from elsewhere can be checked.
+    """
+
+    name: str
+    message: str
+    layout: Layout
+    body: Callable[..., Kept]
+    result: Callable[..., Score]
+    own_parameters: tuple[Parameter, ...]
+    tallies: Mapping[str, int]
+    columns: Mapping[str, int]
+    surrogate: str
+    examples: tuple[Example, ...]
+    summary: str
+    formula: str
+    reference: str
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What it takes."""
+        return self.layout.inputs
+
+    @property
+    def all_parameters(self) -> tuple[Parameter, ...]:
+        """Those of the layout and its own."""
+        return self.layout.parameters + self.own_parameters
+
+    def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Fills in defaults and checks bounds.
+
+        Raises:
+            ParameterError: for an unknown parameter or one out of bounds.
+        """
+        known = {parameter.name: parameter for parameter in self.all_parameters}
+        for name in given:
+            if name not in known:
+                raise ParameterError(name, f"{name} must be a parameter of {self.message}")
+        return {
+            name: parameter.checked(given.get(name, parameter.default))
+            for name, parameter in known.items()
+        }
+
+    def observe(self, batch: Batch, parameters: Mapping[str, Any]) -> State:
+        """The state of one batch; ``parameters`` are complete.
+
+        Raises:
+            InputError: if an input breaks its rule.
+            ParameterError: if a parameter does not go with the inputs.
+        """
+        layout = {p.name: parameters[p.name] for p in self.layout.parameters}
+        laid = self.layout.lay_out(_named(self, batch), **layout)
+        kept = self.body(laid, **self._own(parameters))
+        seen = laid.seen
+        return State(
+            task=seen.task,
+            width=seen.width,
+            example_count=seen.example_count,
+            ignored_count=seen.ignored_count,
+            silent_count=seen.silent_count,
+            nonfinite_count=seen.nonfinite_count + kept.nonfinite_count,
+            tallies=kept.tallies,
+            tables=() if not kept.table else (kept.table,),
+        )
+
+    def score(self, state: State, parameters: Mapping[str, Any]) -> Score:
+        """The number that a state stands for."""
+        if state.nonfinite_count:
+            return Score(
+                is_nonfinite=True,
+                reason=f"predictions of {state.nonfinite_count} examples are not finite",
+            )
+        if state.is_empty:
+            return Score(reason=_why_empty(state))
+        return self.result(state, **self._own(parameters))
+
+    def _own(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {p.name: parameters[p.name] for p in self.own_parameters}
+
+
+def _named(metric: Metric, batch: Batch) -> Batch:
+    """The batch, if every declared input is there; what else it holds is for other metrics."""
+    for declared in metric.inputs:
+        given = batch.sequences if declared.is_text else batch.inputs
+        if declared.name not in given:
+            kind = "sequences" if declared.is_text else "a tensor"
+            raise InputError(
+                "sequences" if declared.is_text else "inputs",
+                f"{declared.name} must be given as {kind} for {metric.message}, got none",
+            )
+    return batch
+
+
+def _why_empty(state: State) -> str:
+    if state.example_count:
+        return f"all {state.example_count} examples have weight 0"
+    if state.ignored_count:
+        return f"all {state.ignored_count} examples are ignored"
+    return "there is no example"
+
+
+def metric(
+    layout: Layout,
+    *,
+    result: Callable[..., Score],
+    surrogate: str,
+    examples: tuple[Example, ...],
+    tallies: Mapping[str, int] | None = None,
+    columns: Mapping[str, int] | None = None,
+) -> Callable[[Callable[..., Kept]], Metric]:
+    """Turns a body into a declared metric.
+
+    The body is ``body(laid, **parameters) -> Kept``: what to keep of one batch.
+    ``result(state, **parameters) -> Score`` makes the number of all that was kept, whatever the
+    split was; it is not asked about an empty state.  Both take the same keyword-only parameters,
+    whose annotations in the body are the schema.  The docstring holds the summary, the formula
+    (indented) and, after "Reference:", the source.
+
+    ``surrogate`` names the differentiable loss to train with in its place.
+    ``tallies`` and ``columns`` give the number of axes of each thing that the body keeps.
+    """
+
+    def declare(body: Callable[..., Kept]) -> Metric:
+        summary, formula, reference = documentation(body)
+        return Metric(
+            name=body.__name__,
+            message="".join(word.capitalize() for word in body.__name__.split("_")),
+            layout=layout,
+            body=body,
+            result=result,
+            own_parameters=tuple(_parameters(body)),
+            tallies=MappingProxyType(tallies or {}),
+            columns=MappingProxyType(columns or {}),
+            surrogate=surrogate,
+            examples=examples,
+            summary=summary,
+            formula=formula,
+            reference=reference,
+        )
+
+    return declare
+
+
+def _parameters(body: Callable[..., Kept]) -> list[Parameter]:
+    found = []
+    for item in inspect.signature(body).parameters.values():
+        if item.kind is not item.KEYWORD_ONLY:
+            continue
+        annotated, bounds = item.annotation, None
+        if get_origin(annotated) is Annotated:
+            annotated, bounds = get_args(annotated)
+        found.append(Parameter(item.name, _required(annotated), item.default, bounds))
+    return found
+
+
+def _required(annotated: Any) -> type:
+    """The type without None."""
+    if get_origin(annotated) not in (UnionType, typing.Union):
+        found: type = annotated
+        return found
+    (found,) = (kind for kind in get_args(annotated) if kind is not type(None))
+    return found

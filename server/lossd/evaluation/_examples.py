@@ -1,0 +1,139 @@
+"""Which examples of a batch count, and what they weigh."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.evaluation._declare import Array, Batch, Floats, InputError, Seen
+from lossd.evaluation._state import ClassificationTask
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The rows that are looked at: neither ignored nor of weight 0.
+
+    ``rows`` is None where all are; ``weights`` is None for 1, else one a selected row.
+    """
+
+    rows: Flags | None
+    weights: Floats | None
+    example_count: int
+    ignored_count: int
+    silent_count: int
+
+    def of(self, array: Array) -> Array:
+        """The selected rows of an array."""
+        return array if self.rows is None else array[self.rows]
+
+    def without(self, dropped: Flags) -> "Selection":
+        """The same without some of the selected rows."""
+        if self.rows is None:
+            rows = ~dropped
+        else:
+            rows = self.rows.copy()
+            rows[rows] = ~dropped
+        weights = None if self.weights is None else self.weights[~dropped]
+        return Selection(rows, weights, self.example_count, self.ignored_count, self.silent_count)
+
+    def index(self, position: int) -> int:
+        """Where a selected row was in the batch."""
+        return position if self.rows is None else int(np.flatnonzero(self.rows)[position])
+
+    def seen(
+        self,
+        *,
+        task: ClassificationTask | None = None,
+        width: int | None = None,
+        nonfinite_count: int = 0,
+    ) -> Seen:
+        """What a state says of it."""
+        return Seen(
+            task=task,
+            width=width,
+            example_count=self.example_count,
+            ignored_count=self.ignored_count,
+            silent_count=self.silent_count,
+            nonfinite_count=nonfinite_count,
+        )
+
+
+def select(batch: Batch, shape: tuple[int, ...], also_ignored: Flags | None = None) -> Selection:
+    """Reads mask and weights, which must have the shape of the examples.
+
+    Raises:
+        InputError: if they have not, or hold what they must not.
+    """
+    count = math.prod(shape)
+    kept = _kept(batch.mask, shape, also_ignored)
+    ignored = 0 if kept is None else count - int(np.count_nonzero(kept))
+    if batch.weights is None:
+        return Selection(kept, None, count - ignored, ignored, 0)
+    weights = _weights(batch.weights, shape, kept)
+    loud = weights > 0
+    silent = count - ignored - int(np.count_nonzero(loud))
+    return Selection(loud, weights[loud], count - ignored, ignored, silent)
+
+
+def _kept(mask: Array | None, shape: tuple[int, ...], ignored: Flags | None) -> Flags | None:
+    if mask is None:
+        return None if ignored is None else ~ignored
+    if mask.dtype != np.bool_:
+        raise InputError("mask.dtype", f"mask must be boolean, got {mask.dtype.name}")
+    _check_shape("mask", mask, shape)
+    kept: Flags = mask.reshape(-1)
+    return kept if ignored is None else kept & ~ignored
+
+
+def _weights(given: Array, shape: tuple[int, ...], kept: Flags | None) -> Floats:
+    if not is_number(given):
+        raise InputError("weights.dtype", f"weights must be numbers, got {given.dtype.name}")
+    _check_shape("weights", given, shape)
+    weights = given.reshape(-1).astype(np.float64)
+    if kept is not None:
+        weights[~kept] = 0  # whatever they hold, it is not looked at
+    wrong = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
+    if len(wrong):
+        raise value_error("weights", "weights", weights, int(wrong[0]), "[0, inf)")
+    return weights
+
+
+def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise InputError(
+            f"{name}.shape",
+            f"{name} must have the shape {list(shape)} of the examples, got {list(array.shape)}",
+        )
+
+
+def value_error(field: str, name: str, values: Array, index: int, rule: str) -> InputError:
+    """The error for one element that breaks a rule."""
+    value = values.reshape(-1)[index]
+    return InputError(
+        field, f"{name}[{index}] must be in {rule}, got {value}",
+        index=index, value=value, range=rule,
+    )  # fmt: skip
+
+
+def is_float(array: Array) -> bool:
+    """Whether it holds floating-point numbers; bfloat16 is of kind "V" to NumPy."""
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+
+
+def is_number(array: Array) -> bool:
+    """Whether it holds numbers."""
+    return is_float(array) or array.dtype.kind in "iub"
+
+
+def widened(array: Array) -> npt.NDArray[Any]:
+    """Floats of 32 bits or more, in which the smaller types are exact."""
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def shape_error(name: str, rule: str, array: Array) -> InputError:
+    """The error for a shape."""
+    return InputError(f"inputs.{name}.shape", f"{name} must have {rule}, got {list(array.shape)}")

@@ -1,0 +1,29 @@
+"""Weighted means of one number an example."""
+
+import numpy as np
+
+from lossd.evaluation._declare import Floats, Kept, Score
+from lossd.evaluation._exact import product
+from lossd.evaluation._state import State, Tally
+
+
+def keep_mean(values: Floats, weights: Floats | None) -> Kept:
+    """The exact sums of w v and of w; what is not finite is counted and left out."""
+    finite = np.isfinite(values)
+    lost = len(values) - int(np.count_nonzero(finite))
+    if lost:
+        values = values[finite]
+        weights = None if weights is None else weights[finite]
+    if weights is None:
+        tallies = {"values": Tally.sums(values), "weights": Tally.number(len(values))}
+    else:
+        tallies = {"values": Tally.sums(*product(values, weights)), "weights": Tally.sums(weights)}
+    return Kept(tallies=tallies, nonfinite_count=lost)
+
+
+def mean(state: State) -> Score:
+    """The quotient of the two sums, rounded once."""
+    weights = state.total("weights")
+    if weights <= 0:
+        return Score(reason="there is no weight")
+    return Score(value=float(state.total("values") / weights))

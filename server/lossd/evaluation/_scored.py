@@ -1,0 +1,98 @@
+"""What the metrics of ranking keep, and how classes and labels become binary questions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossd.evaluation._averages import Average, mean_of
+from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores, probabilities
+from lossd.evaluation._curve import Curve, curve
+from lossd.evaluation._declare import Array, Floats, Kept, Score
+from lossd.evaluation._examples import Flags
+from lossd.evaluation._state import State
+
+COLUMNS: Mapping[str, int] = {"scores": 2, "targets": 2, "weights": 1}
+
+
+def keep_scores(laid: Scores) -> Kept:
+    """Every score with its target: nothing less tells how two of them compare."""
+    scores = laid.scores
+    if laid.task is MULTICLASS:
+        scores = probabilities(laid)
+    targets = laid.targets.reshape(len(laid.targets), -1)
+    table = {"scores": scores.reshape(len(scores), -1), "targets": targets}
+    if laid.task is MULTICLASS:
+        table["targets"] = targets.astype(np.int32)
+    if laid.weights is not None:
+        table["weights"] = laid.weights
+    return Kept(table=table if len(scores) else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """All scores that a state holds, (N, C), and whether each is of a positive, as asked."""
+
+    scores: Array
+    targets: Array
+    weights: Floats | None
+    is_multiclass: bool
+
+    @classmethod
+    def of(cls, state: State) -> "Ranked":
+        """The scores of a state."""
+        table = state.table()
+        return cls(
+            table["scores"], table["targets"], table.get("weights"), state.task is MULTICLASS
+        )
+
+    @property
+    def width(self) -> int:
+        """How many classes or labels there are."""
+        return int(self.scores.shape[1])
+
+    def positive(self, column: int) -> Flags:
+        """Whether each example is of a class or has a label."""
+        yes: Flags = self.targets[:, 0] == column if self.is_multiclass else self.targets[:, column]
+        return yes
+
+    def curve(self, column: int) -> Curve:
+        """The curve of one class against the rest, or of one label."""
+        return curve(self.scores[:, column], self.positive(column), self.weights)
+
+    def pooled(self) -> Curve:
+        """The curve of all classes or labels together."""
+        truths = np.stack([self.positive(c) for c in range(self.width)], axis=1)
+        weights = None if self.weights is None else np.repeat(self.weights, self.width)
+        return curve(self.scores.reshape(-1), truths.reshape(-1), weights)
+
+    def prevalence(self) -> Floats:
+        """The weight of the positives of each class or label."""
+        weights = 1.0 if self.weights is None else self.weights
+        return np.array([(self.positive(c) * weights).sum() for c in range(self.width)])
+
+
+def averaged(state: State, average: Average, score: Callable[[Curve], float | str]) -> Score:
+    """One number of a binary question, of all classes, or of all labels.
+
+    ``score`` returns a reason where there is no number.
+    """
+    ranked = Ranked.of(state)
+    if state.task not in (MULTICLASS, MULTILABEL):
+        return _single(score(ranked.curve(0)))
+    if average is Average.MICRO:
+        return _single(score(ranked.pooled()))
+    found = [score(ranked.curve(column)) for column in range(ranked.width)]
+    values = np.array([np.nan if isinstance(one, str) else one for one in found])
+    reasons = [f"column {c}: {one}" for c, one in enumerate(found) if isinstance(one, str)]
+    reason = "; ".join(reasons[:3]) + ("; ..." if len(reasons) > 3 else "")
+    if average is Average.NONE:
+        return Score(values=values, reason=reason)
+    if reasons:  # a mean over what is left would be another number
+        return Score(values=values, reason=reason)
+    weights = ranked.prevalence() if average is Average.WEIGHTED else None
+    return Score(value=mean_of(values, weights), values=values)
+
+
+def _single(found: float | str) -> Score:
+    return Score(reason=found) if isinstance(found, str) else Score(value=found)

@@ -1,0 +1,63 @@
+"""From counts of n-grams to one score of a corpus, or one of each hypothesis."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lossd.evaluation._declare import Kept, Score
+from lossd.evaluation._state import State, Tally
+from lossd.evaluation._text import TextLevel
+
+Statistics = Sequence[int]
+
+
+def keep_statistics(
+    rows: list[list[int]], references: Sequence[Sequence[object]], level: TextLevel
+) -> Kept:
+    """The counts, summed or hypothesis by hypothesis; and how many references there were."""
+    counts = np.bincount([len(group) for group in references] or [0])
+    tallies = {"references": Tally(counts.astype(np.int64) if references else counts * 0)}
+    if not rows:
+        return Kept(tallies=tallies)
+    table = np.array(rows, np.int64)
+    if level is TextLevel.SENTENCE:
+        return Kept(tallies=tallies, table={"statistics": table})
+    return Kept(tallies={**tallies, "statistics": Tally(table.sum(axis=0))})
+
+
+def score_of(
+    state: State,
+    level: TextLevel,
+    size: int,
+    score: Callable[[Statistics], tuple[float, str]],
+    signature: str,
+) -> Score:
+    """The number, or the mean of the numbers of the hypotheses.
+
+    ``score`` takes ``size`` counts and returns the number and what is to be said about it.
+    """
+    if level is TextLevel.CORPUS:
+        value, reason = score(state.tally("statistics").scaled(size, 1)[:size])
+        return Score(value=value, reason=reason, signature=signature)
+    table = state.table().get("statistics", np.zeros((0, size), np.int64))
+    padded = np.zeros((len(table), size), np.int64)
+    padded[:, : table.shape[1]] = table[:, :size]
+    found = [score(row) for row in padded.tolist()]
+    if not found:
+        return Score(reason="there is no hypothesis", signature=signature)
+    reasons = [reason for _, reason in found if reason]
+    values = [value for value, _ in found]
+    reason = f"{reasons[0]}, in {len(reasons)} of {len(found)} hypotheses" if reasons else ""
+    return Score(
+        value=math.fsum(values) / len(values),
+        values=np.array(values),
+        reason=reason,
+        signature=signature,
+    )
+
+
+def reference_count(state: State) -> str:
+    """How many references a hypothesis has; "var" where they differ."""
+    used = np.flatnonzero(state.tally("references").integers)
+    return str(used[0]) if len(used) == 1 else "var"

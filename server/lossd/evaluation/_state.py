@@ -1,0 +1,240 @@
+"""What a metric knows of the data that it saw: exact sums and kept rows.
+
+States add up: in any order, in any grouping, to the bit.
+"""
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.evaluation._exact import UNIT, Floats, Integers, exact_sums, rounded
+
+Array = npt.NDArray[Any]
+Table = Mapping[str, Array]
+
+
+class MergeError(ValueError):
+    """States that are not of the same kind of inputs."""
+
+
+class ClassificationTask(enum.Enum):
+    """What is decided about an example."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    MULTILABEL = "multilabel"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """An array of exact sums: integers, plus multiples of 2^-1127 where weights made fractions.
+
+    ``fractions`` holds them by flat index.
+    """
+
+    integers: Integers
+    fractions: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def counts(
+        cls, groups: Integers | None, shape: tuple[int, ...], weights: Floats | None
+    ) -> "Tally":
+        """Counts, or adds the weights of, the members of each group; groups are flat indices."""
+        size = int(np.prod(shape, dtype=np.int64))
+        if weights is not None:
+            return cls(np.zeros(shape, np.int64), exact_sums(weights, groups))
+        if groups is None:
+            raise TypeError("groups must be given where there are no weights")
+        return cls(np.bincount(groups, minlength=size).reshape(shape).astype(np.int64))
+
+    @classmethod
+    def number(cls, value: int) -> "Tally":
+        """A single integer."""
+        return cls(np.array([value], np.int64))
+
+    @classmethod
+    def sums(cls, *values: Floats, shape: tuple[int, ...] = (1,)) -> "Tally":
+        """Adds up finite numbers: all of them, or each column where the shape is of columns."""
+        size = shape[0]
+        total: dict[int, int] = {}
+        for terms in values:
+            flat = np.ascontiguousarray(terms).reshape(-1)
+            groups = None if size == 1 else np.tile(np.arange(size), len(flat) // size)
+            for group, units in exact_sums(flat, groups).items():
+                total[group] = total.get(group, 0) + units
+        return cls(np.zeros(shape, np.int64), total)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.integers.shape
+
+    def __add__(self, other: "Tally") -> "Tally":
+        if self.integers.ndim != other.integers.ndim:
+            raise MergeError(
+                f"states must have tallies of one shape, got {self.shape} and {other.shape}"
+            )
+        shape = tuple(map(max, zip(self.shape, other.shape, strict=True)))
+        left, right = self._grown(shape), other._grown(shape)
+        fractions = dict(left.fractions)
+        for index, units in right.fractions.items():
+            fractions[index] = fractions.get(index, 0) + units
+        return Tally(left.integers + right.integers, fractions)
+
+    def _grown(self, shape: tuple[int, ...]) -> "Tally":
+        """The same with zeros at the ends: more classes than this part of the data had."""
+        if shape == self.shape:
+            return self
+        grown = np.zeros(shape, np.int64)
+        grown[tuple(map(slice, self.shape))] = self.integers
+        keys = np.array(list(self.fractions), np.int64)
+        places = (
+            np.ravel_multi_index(np.unravel_index(keys, self.shape), shape) if len(keys) else ()
+        )
+        return Tally(grown, dict(zip(map(int, places), self.fractions.values(), strict=True)))
+
+    def exact(self, index: int = 0) -> Fraction:
+        """One of the sums, without rounding; 0 where there is none."""
+        whole = int(self.integers.flat[index]) if index < self.integers.size else 0
+        units = self.fractions.get(index, 0)
+        return Fraction(whole) + Fraction(units, UNIT) if units else Fraction(whole)
+
+    def scaled(self, size: int, scale: int) -> list[int]:
+        """The first ``size`` sums times a scale: 1 without fractions, else UNIT."""
+        found = [scale * number for number in self.integers.reshape(-1).tolist()]
+        found += [0] * (size - len(found))
+        for index, units in self.fractions.items():
+            found[index] += units * scale // UNIT
+        return found
+
+    def floats(self) -> Floats:
+        """All sums, each rounded once."""
+        found = self.integers.astype(np.float64)
+        for index, units in self.fractions.items():
+            found.flat[index] = rounded(int(self.integers.flat[index]) * UNIT + units)
+        return found
+
+
+NO_TALLY = Tally(np.zeros(1, np.int64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What one metric knows.
+
+    ``task`` and ``width`` (the number of classes, labels or outputs) are what the inputs stated;
+    None where they did not.  ``tables`` hold rows that cannot be summed: arrays of one length by
+    the name of the column, which a table without it has 1 in.
+    """
+
+    task: ClassificationTask | None = None
+    width: int | None = None
+    example_count: int = 0
+    ignored_count: int = 0
+    silent_count: int = 0
+    nonfinite_count: int = 0
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it saw nothing that has weight."""
+        return self.example_count == self.silent_count
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory it holds."""
+        kept = sum(column.nbytes for table in self.tables for column in table.values())
+        return kept + sum(t.integers.nbytes + 300 * len(t.fractions) for t in self.tallies.values())
+
+    def tally(self, name: str) -> Tally:
+        """The tally of that name; a single 0 where nothing was seen."""
+        return self.tallies.get(name, NO_TALLY)
+
+    def total(self, name: str) -> Fraction:
+        """The first sum of a tally."""
+        return self.tally(name).exact()
+
+    def table(self) -> Table:
+        """All rows in one table; an empty one where none were kept."""
+        return _concatenated(self.tables) if self.tables else {}
+
+
+def _concatenated(tables: Sequence[Table]) -> Table:
+    if len(tables) == 1:
+        return tables[0]
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {
+        name: np.concatenate([table.get(name, np.ones(rows(table))) for table in tables])
+        for name in names
+    }
+
+
+def rows(table: Table) -> int:
+    """How many rows a table has."""
+    return len(next(iter(table.values())))
+
+
+def _compacted(tables: tuple[Table, ...]) -> tuple[Table, ...]:
+    """Few tables, each more than twice as long as the next, so that many batches stay cheap."""
+    kept = list(tables)
+    while len(kept) > 1 and 2 * rows(kept[-1]) >= rows(kept[-2]):
+        last = kept.pop()
+        kept[-1] = _concatenated((kept[-1], last))
+    return tuple(kept)
+
+
+def merged(states: Iterable[State]) -> State:
+    """Adds states up.
+
+    Raises:
+        MergeError: if they are of different tasks or numbers of classes.
+    """
+    whole = State()
+    for state in states:
+        whole = _joined(whole, state)
+    return whole
+
+
+def _joined(left: State, right: State) -> State:
+    tallies = dict(left.tallies)
+    for name, tally in right.tallies.items():
+        tallies[name] = tallies[name] + tally if name in tallies else tally
+    return State(
+        task=_agreed("task", left, right),
+        width=_agreed("width", left, right),
+        example_count=left.example_count + right.example_count,
+        ignored_count=left.ignored_count + right.ignored_count,
+        silent_count=left.silent_count + right.silent_count,
+        nonfinite_count=left.nonfinite_count + right.nonfinite_count,
+        tallies=tallies,
+        tables=_compacted(left.tables + right.tables),
+    )
+
+
+def _agreed(name: str, left: State, right: State) -> Any:
+    """What both state; one that saw nothing agrees to all."""
+    mine, others = getattr(left, name), getattr(right, name)
+    if mine == others or not _spoke(right):
+        return mine
+    if not _spoke(left):
+        return others
+    thing = {"task": "task", "width": "number of classes, labels or outputs"}[name]
+    raise MergeError(
+        f"batches and states must agree on the {thing}, got {_said(mine)} and {_said(others)}"
+    )
+
+
+def _spoke(state: State) -> bool:
+    return state.example_count + state.ignored_count > 0
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "none stated"
+    return value.value if isinstance(value, enum.Enum) else str(value)

@@ -1,0 +1,144 @@
+"""Accuracy."""
+
+import enum
+from typing import Annotated
+
+import numpy as np
+
+from lossd.evaluation._classification import (
+    BINARY,
+    DECISIONS,
+    MAX_CLASSES,
+    MULTICLASS,
+    MULTILABEL,
+    Decisions,
+)
+from lossd.evaluation._declare import Array, Example, Floats, Kept, Score, metric
+from lossd.evaluation._examples import Flags
+from lossd.evaluation._state import State, Tally
+from lossd.losses import Interval, ParameterError
+
+_BLOCK = 1 << 20  # elements of a tile of scores
+
+
+class MultilabelAccuracy(enum.Enum):
+    """When the answer to an example of several labels is right."""
+
+    EXACT_MATCH = "exact match"
+    ELEMENTWISE = "elementwise"
+
+
+def _result(state: State, *, top_k: int, balanced: bool, multilabel: MultilabelAccuracy) -> Score:
+    del top_k, multilabel
+    if not balanced:
+        total = state.total("targets")
+        return Score(value=float(state.total("hits") / total)) if total else Score(reason=_NOTHING)
+    hits, targets = state.tally("hits").floats(), state.tally("targets").floats()
+    hits = np.pad(hits, (0, max(0, len(targets) - len(hits))))[: len(targets)]
+    present = targets > 0
+    recalls = np.full(len(targets), np.nan)
+    recalls[present] = hits[present] / targets[present]
+    if not present.any():
+        return Score(reason=_NOTHING)
+    return Score(value=float(recalls[present].mean()), values=recalls)
+
+
+_NOTHING = "there is no target"
+
+
+@metric(
+    DECISIONS,
+    result=_result,
+    surrogate="CrossEntropy",
+    tallies={"hits": 1, "targets": 1},
+    examples=(
+        Example(
+            {"predictions": [[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]], "targets": [0, 1]},
+            value=0.5,
+        ),
+        Example(
+            {"predictions": [[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]], "targets": [0, 1]},
+            parameters={"top_k": 2},
+            value=1.0,
+        ),
+        Example(
+            {"predictions": [1.0, 1.0, 1.0, -1.0], "targets": [1, 1, 1, 0]},
+            parameters={"balanced": True},
+            value=1.0,
+        ),
+        Example(
+            {"predictions": [[1.0, -1.0], [1.0, 1.0]], "targets": [[1, 0], [1, 0]]},
+            parameters={"multilabel": MultilabelAccuracy.ELEMENTWISE},
+            value=0.75,
+        ),
+    ),
+)
+def accuracy(
+    laid: Decisions,
+    *,
+    top_k: Annotated[int, Interval(1, MAX_CLASSES)] = 1,
+    balanced: bool = False,
+    multilabel: MultilabelAccuracy = MultilabelAccuracy.EXACT_MATCH,
+) -> Kept:
+    """Share of the examples whose target is among the top predictions.
+
+        value = right / all,  balanced: mean over the classes c of right_c / all_c
+
+    Of equal scores the lowest class comes first.
+
+    Reference: K. H. Brodersen et al., The balanced accuracy and its posterior distribution, 2010.
+    """
+    if balanced and laid.task is MULTILABEL:
+        raise ParameterError("balanced", "balanced must go with classes, got labels")
+    if top_k > 1 and laid.scores is None:
+        raise ParameterError(
+            "top_k", f"top_k must be 1 unless predictions are scores of classes, got {top_k}"
+        )
+    right, weights = _right(laid, top_k, multilabel)
+    if balanced:
+        shape, groups = (laid.width,), laid.targets
+        return Kept(
+            tallies={
+                "hits": Tally.counts(
+                    groups[right], shape, None if weights is None else weights[right]
+                ),
+                "targets": Tally.counts(groups, shape, weights),
+            }
+        )
+    if weights is None:
+        return Kept(
+            tallies={
+                "hits": Tally.number(int(np.count_nonzero(right))),
+                "targets": Tally.number(right.size),
+            }
+        )
+    return Kept(tallies={"hits": Tally.sums(weights[right]), "targets": Tally.sums(weights)})
+
+
+def _right(
+    laid: Decisions, top_k: int, multilabel: MultilabelAccuracy
+) -> tuple[Flags, Floats | None]:
+    """Whether each answer is right, and what it weighs."""
+    if laid.task in (BINARY, MULTICLASS):
+        if laid.scores is None or top_k == 1:
+            return laid.predicted == laid.targets, laid.weights
+        return _in_top(laid.scores, laid.targets, top_k), laid.weights
+    right: Flags = laid.predicted == laid.targets
+    if multilabel is MultilabelAccuracy.EXACT_MATCH:
+        return np.asarray(right.all(axis=1)), laid.weights
+    weights = None if laid.weights is None else np.repeat(laid.weights, laid.width)
+    return right.reshape(-1), weights
+
+
+def _in_top(scores: Array, targets: Array, top_k: int) -> Flags:
+    """Whether fewer than k classes come before the target."""
+    columns = np.arange(scores.shape[1])
+    step = max(1, _BLOCK // scores.shape[1])
+    found = np.empty(len(scores), bool)
+    for start in range(0, len(scores), step):
+        part = slice(start, start + step)
+        target = targets[part, None]
+        own = np.take_along_axis(scores[part], target, axis=1)
+        before = (scores[part] > own) | ((scores[part] == own) & (columns < target))
+        found[part] = np.count_nonzero(before, axis=1) < top_k
+    return found

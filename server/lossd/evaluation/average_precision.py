@@ -1,0 +1,46 @@
+"""Average precision."""
+
+from lossd.evaluation._averages import Average
+from lossd.evaluation._classification import SCORES, Scores
+from lossd.evaluation._curve import Curve
+from lossd.evaluation._declare import Example, Kept, Score, metric
+from lossd.evaluation._scored import COLUMNS, averaged, keep_scores
+from lossd.evaluation._state import State
+
+
+def _result(state: State, *, average: Average) -> Score:
+    return averaged(state, average, _precision)
+
+
+def _precision(found: Curve) -> float | str:
+    if found.lacks == "targets hold no positive":
+        return found.lacks
+    return found.average_precision()
+
+
+@metric(
+    SCORES,
+    result=_result,
+    surrogate="PairwiseAuc",
+    columns=COLUMNS,
+    examples=(
+        Example({"predictions": [0.1, 0.4, 0.35, 0.8], "targets": [0, 0, 1, 1]}, value=5 / 6),
+        Example(
+            {"predictions": [[1.0, 1.0], [0.0, 2.0]], "targets": [[1, 1], [0, 0]]},
+            parameters={"average": Average.MACRO},
+            value=0.75,
+        ),
+    ),
+)
+def average_precision(laid: Scores, *, average: Average = Average.MACRO) -> Kept:
+    """Precision at each score, weighted by the rise of the recall there.
+
+        value = sum_n (recall_n - recall_(n-1)) precision_n
+
+    No trapezoid, which would be too optimistic; equal scores are one step.
+
+    Reference: C. D. Manning, P. Raghavan, H. Schuetze, Introduction to Information Retrieval, 2008,
+    section 8.4.
+    """
+    del average
+    return keep_scores(laid)

@@ -1,0 +1,246 @@
+"""BLEU."""
+
+import enum
+import importlib
+import importlib.metadata
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from lossd.evaluation._declare import (
+    POSITIVE_FACTOR,
+    Example,
+    Kept,
+    Score,
+    UnavailableError,
+    metric,
+)
+from lossd.evaluation._scores_of_text import (
+    Statistics,
+    keep_statistics,
+    reference_count,
+    score_of,
+)
+from lossd.evaluation._state import State, Tally
+from lossd.evaluation._text import SEGMENTS, Segments, TextLevel, Tokens, ngrams, overlap
+from lossd.losses import Interval, ParameterError
+
+
+class BleuSmoothing(enum.Enum):
+    """What is done about n-grams without a match."""
+
+    NONE = "none"
+    FLOOR = "floor"
+    ADD_K = "add-k"
+    EXPONENTIAL = "exp"
+
+
+class BleuTokenizer(enum.Enum):
+    """How text becomes tokens; the values are sacrebleu's names."""
+
+    NONE = "none"
+    MTEVAL_13A = "13a"
+    INTERNATIONAL = "intl"
+    CHARACTER = "char"
+    CHINESE = "zh"
+
+
+_CLASSES = {
+    BleuTokenizer.MTEVAL_13A: "Tokenizer13a",
+    BleuTokenizer.INTERNATIONAL: "TokenizerV14International",
+    BleuTokenizer.CHARACTER: "TokenizerChar",
+    BleuTokenizer.CHINESE: "TokenizerZh",
+}
+_SMOOTHING_VALUES = {BleuSmoothing.FLOOR: 0.1, BleuSmoothing.ADD_K: 1.0}
+_NEVER = -9999999999.0  # the logarithm of 0, as sacrebleu has it
+
+
+def _result(
+    state: State,
+    *,
+    order: int,
+    smoothing: BleuSmoothing,
+    smoothing_value: float | None,
+    effective_order: bool,
+    tokenizer: BleuTokenizer,
+    lowercase: bool,
+    level: TextLevel,
+) -> Score:
+    added = _SMOOTHING_VALUES.get(smoothing, 0.0) if smoothing_value is None else smoothing_value
+    signature = _signature(
+        reference_count(state),
+        f"{smoothing.value}[{added:.2f}]" if smoothing in _SMOOTHING_VALUES else smoothing.value,
+        tokenizer if state.total("texts") else None,
+        effective_order=effective_order,
+        lowercase=lowercase,
+    )
+    return score_of(
+        state,
+        level,
+        2 + 2 * order,
+        lambda counts: _score(counts, order, smoothing, added, effective_order),
+        signature,
+    )
+
+
+def _signature(
+    references: str,
+    smooth: str,
+    tokenizer: BleuTokenizer | None,
+    *,
+    effective_order: bool,
+    lowercase: bool,
+) -> str:
+    """What the score was computed with, in sacrebleu's words."""
+    parts = {
+        "nrefs": references,
+        "case": "lc" if lowercase else "mixed",
+        "eff": "yes" if effective_order else "no",
+        "tok": tokenizer.value if tokenizer else "ids",
+        "smooth": smooth,
+    }
+    if tokenizer not in (None, BleuTokenizer.NONE):
+        parts["version"] = importlib.metadata.version("sacrebleu")
+    return "|".join(f"{name}:{part}" for name, part in parts.items())
+
+
+def _score(
+    counts: Statistics,
+    order: int,
+    smoothing: BleuSmoothing,
+    added: float,
+    effective_order: bool,  # noqa: FBT001 - a parameter of the metric, passed on
+) -> tuple[float, str]:
+    length, reference_length = counts[0], counts[1]
+    matches, totals = counts[2 : 2 + order], counts[2 + order :]
+    if not totals[0]:
+        return 0.0, "hypotheses are empty"
+    if not any(matches):
+        return 0.0, ""
+    logs, used, halvings = 0.0, order, 1.0
+    for position, (match, total) in enumerate(zip(matches, totals, strict=True)):
+        plus = added if smoothing is BleuSmoothing.ADD_K and position else 0.0
+        if total + plus == 0:
+            break
+        if effective_order:
+            used = position + 1
+        if match + plus > 0:
+            precision = 100.0 * (match + plus) / (total + plus)
+        elif smoothing is BleuSmoothing.EXPONENTIAL:
+            halvings *= 2
+            precision = 100.0 / (halvings * total)
+        else:
+            precision = 100.0 * added / total if smoothing is BleuSmoothing.FLOOR else 0.0
+        logs += math.log(precision) if precision else _NEVER
+    else:
+        position += 1
+    logs += _NEVER * (used - min(position, used))
+    penalty = 1.0 if length >= reference_length else math.exp(1 - reference_length / length)
+    reason = "" if position >= used else f"hypotheses have no {position + 1}-gram"
+    return penalty * math.exp(logs / used), reason
+
+
+@metric(
+    SEGMENTS,
+    result=_result,
+    surrogate="ExpectedRisk",
+    tallies={"statistics": 1, "references": 1, "texts": 1},
+    columns={"statistics": 2},
+    examples=(
+        Example({"hypotheses": [[1, 2, 3, 4, 5]], "references": [[[1, 2, 3, 4, 5]]]}, value=100.0),
+        Example(
+            {"hypotheses": [[1, 2, 3, 4]], "references": [[[1, 2, 3, 9], [9, 9, 9, 9]]]},
+            parameters={"order": 2, "smoothing": BleuSmoothing.NONE},
+            value=100 * math.sqrt(0.75 * 2 / 3),
+        ),
+        Example(
+            {"hypotheses": [[1, 2]], "references": [[[1, 3]]]},
+            parameters={"order": 2, "smoothing": BleuSmoothing.FLOOR, "smoothing_value": 0.5},
+            value=50.0,
+        ),
+        Example(
+            {"hypotheses": ["a b"], "references": [["a b c d"]]},
+            parameters={
+                "tokenizer": BleuTokenizer.NONE,
+                "effective_order": True,
+                "level": TextLevel.SENTENCE,
+                "lowercase": True,
+            },
+            value=100 * math.exp(-1),
+        ),
+    ),
+)
+def bleu(
+    laid: Segments,
+    *,
+    order: Annotated[int, Interval(1, 16)] = 4,
+    smoothing: BleuSmoothing = BleuSmoothing.EXPONENTIAL,
+    smoothing_value: Annotated[float | None, POSITIVE_FACTOR] = None,
+    effective_order: bool = False,
+    tokenizer: BleuTokenizer = BleuTokenizer.MTEVAL_13A,
+    lowercase: bool = False,
+    level: TextLevel = TextLevel.CORPUS,
+) -> Kept:
+    """N-grams of the hypotheses that a reference has, with a penalty for brevity; 0 to 100.
+
+        value = 100 min(1, exp(1 - r / h)) (prod_n matches_n / ngrams_n)^(1 / order)
+
+    with h tokens in the hypotheses and r in the closest references, the shorter of two as close.
+    The score of a corpus is made of summed counts; it is not the mean of the sentences' scores.
+
+    Reference: K. Papineni et al., BLEU: a method for automatic evaluation of machine translation,
+    2002; M. Post, A call for clarity in reporting BLEU scores, 2018.
+    """
+    del effective_order
+    if smoothing_value is not None and smoothing not in _SMOOTHING_VALUES:
+        raise ParameterError(
+            "smoothing_value",
+            f"smoothing_value must go with FLOOR or ADD_K, got {smoothing_value:g}",
+        )
+    split = _splitter(tokenizer, lowercase=lowercase) if laid.are_texts else tuple
+    rows = []
+    for hypothesis, references in zip(laid.hypotheses, laid.references, strict=True):
+        laid.checkpoint()
+        rows.append(_count(split(hypothesis), [split(one) for one in references], order))
+    kept = keep_statistics(rows, laid.references, level)
+    texts = Tally.number(len(rows) if laid.are_texts else 0)
+    return Kept(tallies={**kept.tallies, "texts": texts}, table=kept.table)
+
+
+def _splitter(tokenizer: BleuTokenizer, *, lowercase: bool) -> Callable[[str], Tokens]:
+    prepared = _tokenizer(tokenizer)
+
+    def split(text: str) -> Tokens:
+        return prepared((text.lower() if lowercase else text).rstrip()).split()
+
+    return split
+
+
+def _tokenizer(kind: BleuTokenizer) -> Callable[[str], str]:
+    if kind is BleuTokenizer.NONE:
+        return str
+    try:  # here, because only the extra "text" has it
+        module = importlib.import_module(f"sacrebleu.tokenizers.tokenizer_{kind.value}")
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f"tokenizer must be NONE where sacrebleu is not installed (extra 'text'), "
+            f"got {kind.name}"
+        ) from error
+    made: Callable[[str], str] = getattr(module, _CLASSES[kind])()
+    return made
+
+
+def _count(hypothesis: Tokens, references: list[Tokens], order: int) -> list[int]:
+    """Tokens of the hypothesis and of its closest reference, matches and n-grams by order."""
+    length = len(hypothesis)
+    closest = min((len(one) for one in references), key=lambda n: (abs(n - length), n))
+    matches, totals = [], []
+    for size in range(1, order + 1):
+        allowed: Counter[Any] = Counter()
+        for one in references:
+            allowed |= ngrams(one, size)
+        mine = ngrams(hypothesis, size)
+        matches.append(overlap(mine, allowed))
+        totals.append(max(0, length - size + 1))
+    return [length, closest, *matches, *totals]

@@ -1,0 +1,56 @@
+"""Brier score."""
+
+import numpy as np
+
+from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, probabilities, tiles
+from lossd.evaluation._declare import Example, Floats, Kept, Score, metric
+from lossd.evaluation._means import keep_mean, mean
+from lossd.evaluation._state import State
+from lossd.losses import DistributionKind
+
+
+def _result(state: State, *, scale_by_half: bool | None) -> Score:
+    del scale_by_half
+    return mean(state)
+
+
+@metric(
+    PROBABILITIES,
+    result=_result,
+    surrogate="SquaredError",
+    tallies={"values": 1, "weights": 1},
+    examples=(
+        Example(
+            {"predictions": [0.1, 0.9, 0.8, 0.3], "targets": [0, 1, 1, 0]},
+            parameters={"prediction_kind": DistributionKind.PROBABILITIES},
+            value=0.0375,
+        ),
+        Example({"predictions": [[0.0, 0.0], [1.0, 1.0]], "targets": [0, 1]}, value=0.5),
+        Example(
+            {"predictions": [[0.0, 0.0], [1.0, 1.0]], "targets": [0, 1]},
+            parameters={"scale_by_half": True},
+            value=0.25,
+        ),
+    ),
+)
+def brier(laid: Scores, *, scale_by_half: bool | None = None) -> Kept:
+    """Mean squared difference of probabilities and what came true.
+
+        value = sum_i w_i sum_c (p_ic - y_ic)^2 / sum(w), over both answers or all classes
+
+    Unless said otherwise it is halved for a binary task, which makes it the mean of (p - y)^2.
+
+    Reference: G. W. Brier, Verification of forecasts expressed in terms of probability, 1950.
+    """
+    halved = laid.task is BINARY if scale_by_half is None else scale_by_half
+    distances = np.concatenate([np.zeros(0), *map(_distances, tiles(laid))])
+    return keep_mean(distances * (0.5 if halved else 1.0), laid.weights)
+
+
+def _distances(laid: Scores) -> Floats:
+    found = probabilities(laid)
+    if laid.task is BINARY:
+        return 2 * (found - laid.targets) ** 2
+    found[np.arange(len(found)), laid.targets] -= 1
+    distances: Floats = (found**2).sum(axis=1)
+    return distances

@@ -1,0 +1,116 @@
+"""Calibration error."""
+
+import enum
+from typing import Annotated
+
+import numpy as np
+
+from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, probabilities, tiles
+from lossd.evaluation._declare import Example, Floats, Kept, Score, metric
+from lossd.evaluation._exact import Integers, exact_sums, product
+from lossd.evaluation._examples import Flags
+from lossd.evaluation._state import State, Tally
+from lossd.losses import DistributionKind, Interval
+
+
+class CalibrationNorm(enum.Enum):
+    """How the gaps of the bins become one number."""
+
+    L1 = "l1"
+    L2 = "l2"
+    MAX = "max"
+
+
+def _result(state: State, *, bins: int, norm: CalibrationNorm) -> Score:
+    confidences, hits, weights = (
+        np.resize(np.append(state.tally(name).floats(), np.zeros(bins)), bins)
+        for name in ("confidences", "hits", "weights")
+    )
+    used = weights > 0
+    if not used.any():
+        return Score(reason="there is no weight")
+    gaps = np.abs(confidences[used] - hits[used]) / weights[used]
+    shares = weights[used] / weights.sum()
+    values = np.full(bins, np.nan)
+    values[used] = gaps
+    return Score(value=_norm(gaps, shares, norm), values=values)
+
+
+def _norm(gaps: Floats, shares: Floats, norm: CalibrationNorm) -> float:
+    if norm is CalibrationNorm.MAX:
+        return float(gaps.max())
+    if norm is CalibrationNorm.L2:
+        return float(np.sqrt((gaps**2 * shares).sum()))
+    return float((gaps * shares).sum())
+
+
+@metric(
+    PROBABILITIES,
+    result=_result,
+    surrogate="CrossEntropy",
+    tallies={"confidences": 1, "hits": 1, "weights": 1},
+    examples=(
+        Example(
+            {"predictions": [0.25, 0.25, 0.75, 0.75], "targets": [0, 1, 1, 1]},
+            parameters={"prediction_kind": DistributionKind.PROBABILITIES, "bins": 2},
+            value=0.25,
+        ),
+        Example(
+            {"predictions": [[0.75, 0.25], [0.25, 0.75]], "targets": [0, 0]},
+            parameters={
+                "prediction_kind": DistributionKind.PROBABILITIES,
+                "norm": CalibrationNorm.MAX,
+            },
+            value=0.25,
+        ),
+    ),
+)
+def calibration_error(
+    laid: Scores,
+    *,
+    bins: Annotated[int, Interval(1, 65536)] = 15,
+    norm: CalibrationNorm = CalibrationNorm.L1,
+) -> Kept:
+    """How far confidence is from the share of right answers, bin by bin.
+
+        value = sum_b share_b |mean confidence_b - mean right_b|
+
+    The confidence is the probability of yes, or of the likeliest class.  Bins have equal width and
+    their upper edge.  ``values`` are the gaps of the bins.
+
+    Reference: C. Guo et al., On calibration of modern neural networks, 2017, section 2.
+    """
+    del norm
+    both = [_confidence(tile) for tile in tiles(laid)]
+    confidences = np.concatenate([np.zeros(0), *(one for one, _ in both)])
+    hits = np.concatenate([np.zeros(0, bool), *(two for _, two in both)])
+    finite = np.isfinite(confidences)
+    confidences, hits = confidences[finite], hits[finite]
+    weights = None if laid.weights is None else laid.weights[finite]
+    inner = np.linspace(0, 1, bins + 1)[1:-1]
+    places = np.searchsorted(inner, confidences)
+    return Kept(
+        tallies={
+            "confidences": _sums(confidences, weights, places, bins),
+            "hits": Tally.counts(places[hits], (bins,), None if weights is None else weights[hits]),
+            "weights": Tally.counts(places, (bins,), weights),
+        },
+        nonfinite_count=int(len(finite) - np.count_nonzero(finite)),
+    )
+
+
+def _confidence(laid: Scores) -> tuple[Floats, Flags]:
+    """How sure each answer is, and whether it is right; of two answers always of yes."""
+    found = probabilities(laid)
+    if laid.task is BINARY:
+        return found, laid.targets
+    return found.max(axis=1), found.argmax(axis=1) == laid.targets
+
+
+def _sums(values: Floats, weights: Floats | None, places: Integers, bins: int) -> Tally:
+    terms = (values,) if weights is None else product(values, weights)
+    total: dict[int, int] = {}
+    for term in terms:
+        for place, units in exact_sums(term, places).items():
+            total[place] = total.get(place, 0) + units
+    return Tally(np.zeros(bins, np.int64), total)

@@ -1,0 +1,140 @@
+"""chrF."""
+
+import string
+from collections import Counter
+from typing import Annotated, Any
+
+from lossd.evaluation._declare import FACTOR, Example, Kept, Score, metric
+from lossd.evaluation._scores_of_text import (
+    Statistics,
+    keep_statistics,
+    reference_count,
+    score_of,
+)
+from lossd.evaluation._state import State
+from lossd.evaluation._text import TEXTS, Segments, TextLevel, ngrams, overlap
+from lossd.losses import Interval
+
+_PUNCTUATION = frozenset(string.punctuation)
+
+
+def _result(
+    state: State,
+    *,
+    char_order: int,
+    word_order: int,
+    beta: float,
+    lowercase: bool,
+    whitespace: bool,
+    level: TextLevel,
+) -> Score:
+    parts = {
+        "nrefs": reference_count(state),
+        "case": "lc" if lowercase else "mixed",
+        "eff": "yes",
+        "nc": char_order,
+        "nw": word_order,
+        "space": "yes" if whitespace else "no",
+    }
+    return score_of(
+        state,
+        level,
+        3 * (char_order + word_order),
+        lambda counts: (_score(counts, beta), "" if any(counts) else "texts are empty"),
+        "|".join(f"{name}:{part}" for name, part in parts.items()),
+    )
+
+
+def _score(counts: Statistics, beta: float) -> float:
+    """F of the mean precision and the mean recall over the orders that both sides have."""
+    precisions, recalls, orders = 0.0, 0.0, 0
+    for place in range(0, len(counts), 3):
+        mine, theirs, both = counts[place : place + 3]
+        if mine > 0 and theirs > 0:
+            precisions += both / mine
+            recalls += both / theirs
+            orders += 1
+    if not orders or not precisions + recalls:
+        return 0.0
+    precision, recall = precisions / orders, recalls / orders
+    factor = beta**2
+    return 100 * (1 + factor) * precision * recall / (factor * precision + recall)
+
+
+@metric(
+    TEXTS,
+    result=_result,
+    surrogate="ExpectedRisk",
+    tallies={"statistics": 1, "references": 1},
+    columns={"statistics": 2},
+    examples=(
+        Example({"hypotheses": ["a cat"], "references": [["a cat"]]}, value=100.0),
+        Example(
+            {"hypotheses": ["Ab"], "references": [["ac"]]},
+            parameters={"char_order": 1, "lowercase": True, "word_order": 1, "beta": 1.0},
+            value=25.0,
+        ),
+        Example(
+            {"hypotheses": ["a b"], "references": [["ab", "a c"]]},
+            parameters={"char_order": 1, "whitespace": True, "level": TextLevel.SENTENCE},
+            value=100 * 5 * (2 / 3) / (4 * (2 / 3) + 1),
+        ),
+    ),
+)
+def chrf(
+    laid: Segments,
+    *,
+    char_order: Annotated[int, Interval(1, 16)] = 6,
+    word_order: Annotated[int, Interval(0, 16)] = 0,
+    beta: Annotated[float, FACTOR] = 2.0,
+    lowercase: bool = False,
+    whitespace: bool = False,
+    level: TextLevel = TextLevel.CORPUS,
+) -> Kept:
+    """Character n-grams that hypothesis and reference share, as an F-score; 0 to 100.
+
+        value = 100 (1 + beta^2) P R / (beta^2 P + R)
+
+    with P and R the means over the orders of precision and recall.  Of several references the one
+    with the highest score counts.
+
+    Reference: M. Popovic, chrF: character n-gram F-score for automatic MT evaluation, 2015; and
+    chrF++: words helping character n-grams, 2017.
+    """
+
+    def prepare(text: str) -> list[Counter[Any]]:
+        text = text.lower() if lowercase else text
+        characters = text if whitespace else "".join(text.split())
+        words = _words(text) if word_order else []
+        return [ngrams(characters, size + 1) for size in range(char_order)] + [
+            ngrams(words, size + 1) for size in range(word_order)
+        ]
+
+    rows = []
+    for hypothesis, references in zip(laid.hypotheses, laid.references, strict=True):
+        laid.checkpoint()
+        mine = prepare(hypothesis)
+        candidates = [_count(mine, prepare(one)) for one in references]
+        rows.append(max(candidates, key=lambda counts: _score(counts, beta)))
+    return keep_statistics(rows, laid.references, level)
+
+
+def _count(mine: list[Counter[Any]], theirs: list[Counter[Any]]) -> list[int]:
+    """For each order the n-grams of the hypothesis, of the reference, and of both."""
+    counts = []
+    for left, right in zip(mine, theirs, strict=True):
+        counts += [left.total() if right else 0, right.total(), overlap(left, right)]
+    return counts
+
+
+def _words(text: str) -> list[str]:
+    """Words, with one mark of punctuation at an end of a word made a word of its own."""
+    found = []
+    for word in text.split():
+        if len(word) > 1 and word[-1] in _PUNCTUATION:
+            found += [word[:-1], word[-1]]
+        elif len(word) > 1 and word[0] in _PUNCTUATION:
+            found += [word[0], word[1:]]
+        else:
+            found.append(word)
+    return found

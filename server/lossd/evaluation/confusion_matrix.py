@@ -1,0 +1,70 @@
+"""Confusion matrix."""
+
+import enum
+
+import numpy as np
+
+from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
+from lossd.evaluation._confusion import count_pairs
+from lossd.evaluation._declare import Example, Kept, Score, metric
+from lossd.evaluation._state import State
+
+
+class Normalization(enum.Enum):
+    """What the counts are divided by."""
+
+    NONE = "none"
+    TARGETS = "targets"
+    PREDICTIONS = "predictions"
+    ALL = "all"
+
+
+_AXES: dict[Normalization, int | tuple[int, int]] = {
+    Normalization.TARGETS: -1,
+    Normalization.PREDICTIONS: -2,
+    Normalization.ALL: (-2, -1),
+}
+
+
+def _result(state: State, *, normalization: Normalization) -> Score:
+    matrix = state.tally("pairs").floats()
+    if state.task is MULTILABEL:
+        matrix = matrix.reshape(-1, 2, 2)
+    if normalization is Normalization.NONE:
+        return Score(values=matrix)
+    sums = matrix.sum(axis=_AXES[normalization], keepdims=True)
+    empty = int(np.count_nonzero(sums == 0))
+    with np.errstate(invalid="ignore"):
+        values = matrix / sums
+    word = normalization.value
+    return Score(values=values, reason=f"0 / 0 in {empty} of the {word}" if empty else "")
+
+
+@metric(
+    DECISIONS,
+    result=_result,
+    surrogate="CrossEntropy",
+    tallies={"pairs": 2},
+    examples=(
+        Example(
+            {"predictions": [0, 1, 1, 1], "targets": [0, 0, 1, 1]},
+            values=[[1.0, 1.0], [0.0, 2.0]],
+        ),
+        Example(
+            {"predictions": [0, 1, 1, 1], "targets": [0, 0, 1, 1]},
+            parameters={"normalization": Normalization.TARGETS},
+            values=[[0.5, 0.5], [0.0, 1.0]],
+        ),
+    ),
+)
+def confusion_matrix(laid: Decisions, *, normalization: Normalization = Normalization.NONE) -> Kept:
+    """Counts of each pair of target and prediction.
+
+        value[i, j] = number of examples of class i that were predicted to be j
+
+    Labels have one matrix of two by two each.
+
+    Reference: S. V. Stehman, Selecting and interpreting measures of accuracy, 1997, section 2.
+    """
+    del normalization
+    return count_pairs(laid)

@@ -1,0 +1,42 @@
+"""F1."""
+
+from lossd.evaluation._averages import COUNTS, Average, ZeroDivision, count_classes, f_score
+from lossd.evaluation._classification import DECISIONS, Decisions
+from lossd.evaluation._declare import Example, Kept, Score, metric
+from lossd.evaluation._state import State
+
+
+def _result(state: State, *, average: Average, zero_division: ZeroDivision) -> Score:
+    return f_score(state, 1.0, average, zero_division)
+
+
+@metric(
+    DECISIONS,
+    result=_result,
+    surrogate="SoftF1",
+    tallies=COUNTS,
+    examples=(
+        Example({"predictions": [1.0, 2.0, -1.0, -3.0], "targets": [1, 0, 1, 0]}, value=0.5),
+        Example(
+            {"predictions": [0, 1, 1, 2], "targets": [0, 1, 2, 2]},
+            parameters={"average": Average.MICRO},
+            value=0.75,
+        ),
+    ),
+)
+def f1(
+    laid: Decisions,
+    *,
+    average: Average = Average.MACRO,
+    zero_division: ZeroDivision = ZeroDivision.ZERO,
+) -> Kept:
+    """Harmonic mean of precision and recall.
+
+        value = 2 tp / (2 tp + fp + fn)
+
+    It is made of the summed counts, never averaged over batches.
+
+    Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
+    """
+    del average, zero_division
+    return count_classes(laid)

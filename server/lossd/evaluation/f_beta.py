@@ -1,0 +1,43 @@
+"""F-beta."""
+
+from typing import Annotated
+
+from lossd.evaluation._averages import COUNTS, Average, ZeroDivision, count_classes, f_score
+from lossd.evaluation._classification import DECISIONS, Decisions
+from lossd.evaluation._declare import FACTOR, Example, Kept, Score, metric
+from lossd.evaluation._state import State
+
+
+def _result(state: State, *, average: Average, zero_division: ZeroDivision, beta: float) -> Score:
+    return f_score(state, beta, average, zero_division)
+
+
+@metric(
+    DECISIONS,
+    result=_result,
+    surrogate="Tversky",
+    tallies=COUNTS,
+    examples=(
+        Example(
+            {"predictions": [1.0, 2.0, -1.0, 3.0, 1.0], "targets": [1, 0, 1, 1, 0]},
+            parameters={"beta": 2.0},
+            value=10 / 16,
+        ),
+        Example({"predictions": [1.0, 2.0, -1.0, -3.0], "targets": [1, 0, 1, 0]}, value=0.5),
+    ),
+)
+def f_beta(
+    laid: Decisions,
+    *,
+    average: Average = Average.MACRO,
+    zero_division: ZeroDivision = ZeroDivision.ZERO,
+    beta: Annotated[float, FACTOR] = 1.0,
+) -> Kept:
+    """Harmonic mean of precision and recall, recall weighing beta times as much.
+
+        value = (1 + beta^2) tp / ((1 + beta^2) tp + fp + beta^2 fn)
+
+    Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
+    """
+    del average, zero_division, beta
+    return count_classes(laid)

@@ -1,0 +1,49 @@
+"""Matthews correlation coefficient."""
+
+import math
+from fractions import Fraction
+
+from lossd.evaluation._averages import COUNTS, count_classes
+from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
+from lossd.evaluation._declare import Example, Kept, Score, metric
+from lossd.evaluation._exact import UNIT
+from lossd.evaluation._state import State
+from lossd.losses import ParameterError
+
+
+def _result(state: State) -> Score:
+    tallies = [state.tally(name) for name in COUNTS]
+    size = max(len(tally.integers) for tally in tallies)
+    scale = UNIT if any(tally.fractions for tally in tallies) else 1
+    hits, predicted, targets = (tally.scaled(size, scale) for tally in tallies)
+    total = sum(targets)
+    covariance = sum(hits) * total - sum(p * t for p, t in zip(predicted, targets, strict=True))
+    spread = (total**2 - sum(p**2 for p in predicted)) * (total**2 - sum(t**2 for t in targets))
+    if spread <= 0:
+        return Score(reason="predictions or targets are of one class only")
+    return Score(value=covariance / scale**2 / math.sqrt(Fraction(spread, scale**4)))
+
+
+@metric(
+    DECISIONS,
+    result=_result,
+    surrogate="SoftF1",
+    tallies=COUNTS,
+    examples=(
+        Example({"predictions": [1.0, 1.0, -1.0, -1.0], "targets": [1, 0, 0, 0]}, value=3**-0.5),
+        Example({"predictions": [0, 1, 2], "targets": [0, 1, 2]}, value=1.0),
+    ),
+)
+def matthews_correlation(laid: Decisions) -> Kept:
+    """Correlation of predicted and true class.
+
+        value = (c s - sum_k p_k t_k) / sqrt((s^2 - sum_k p_k^2) (s^2 - sum_k t_k^2))
+
+    with c right answers of s, p_k predictions and t_k targets of class k.
+
+    Reference: J. Gorodkin, Comparing two K-category assignments by a K-category correlation
+    coefficient, 2004, equation 8.
+    """
+    if laid.task is MULTILABEL:
+        raise ParameterError("task", "task must be binary or multiclass, got multilabel")
+    return count_classes(laid)

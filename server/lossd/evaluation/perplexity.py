@@ -1,0 +1,71 @@
+"""Perplexity."""
+
+import math
+
+from lossd.evaluation._classification import (
+    IGNORE_INDEX,
+    MULTICLASS,
+    PREDICTION_KIND,
+    Scores,
+    lay_out_scores,
+)
+from lossd.evaluation._declare import Batch, Example, Input, Kept, Layout, Score, metric
+from lossd.evaluation._means import keep_mean, mean
+from lossd.evaluation._state import State
+from lossd.evaluation.log_loss import negative_logs
+from lossd.losses import DistributionKind
+
+
+def _lay_out(
+    batch: Batch, *, prediction_kind: DistributionKind, ignore_index: int | None
+) -> Scores:
+    return lay_out_scores(
+        batch, task=MULTICLASS, prediction_kind=prediction_kind, ignore_index=ignore_index
+    )
+
+
+TOKENS = Layout(
+    (
+        Input("predictions", "a score of each token of the vocabulary", ("(N, ..., C)",)),
+        Input("targets", "the tokens that came", ("(N, ...)",)),
+    ),
+    _lay_out,
+    (PREDICTION_KIND, IGNORE_INDEX),
+)
+
+
+def _result(state: State) -> Score:
+    logs = mean(state)
+    if logs.value is None:
+        return logs
+    try:
+        return Score(value=math.exp(logs.value))
+    except OverflowError:
+        return Score(reason="it is beyond the largest number", is_nonfinite=True)
+
+
+@metric(
+    TOKENS,
+    result=_result,
+    surrogate="CrossEntropy",
+    tallies={"values": 1, "weights": 1},
+    examples=(
+        Example({"predictions": [[0.0, 0.0, 0.0, 0.0]], "targets": [2]}, value=4.0),
+        Example(
+            {"predictions": [[[0.5, 0.5], [0.125, 0.875]]], "targets": [[0, 0]]},
+            parameters={"prediction_kind": DistributionKind.PROBABILITIES},
+            value=4.0,
+        ),
+    ),
+)
+def perplexity(laid: Scores) -> Kept:
+    """How many equally likely tokens a model hesitates between, on average.
+
+        value = exp(sum(w -log p(token)) / sum(w))
+
+    All tokens count alike, in whatever sequence they are.
+
+    Reference: F. Jelinek et al., Perplexity, a measure of the difficulty of speech recognition
+    tasks, 1977.
+    """
+    return keep_mean(negative_logs(laid), laid.weights)

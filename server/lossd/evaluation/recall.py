@@ -1,0 +1,42 @@
+"""Recall."""
+
+import math
+
+from lossd.evaluation._averages import COUNTS, Average, ZeroDivision, count_classes, f_score
+from lossd.evaluation._classification import DECISIONS, Decisions
+from lossd.evaluation._declare import Example, Kept, Score, metric
+from lossd.evaluation._state import State
+
+
+def _result(state: State, *, average: Average, zero_division: ZeroDivision) -> Score:
+    return f_score(state, math.inf, average, zero_division)
+
+
+@metric(
+    DECISIONS,
+    result=_result,
+    surrogate="Tversky",
+    tallies=COUNTS,
+    examples=(
+        Example({"predictions": [1.0, 2.0, -1.0, 3.0], "targets": [1, 0, 1, 1]}, value=2 / 3),
+        Example(
+            {"predictions": [0, 1, 1, 2], "targets": [0, 1, 2, 2]},
+            parameters={"average": Average.MACRO},
+            value=2.5 / 3,
+        ),
+    ),
+)
+def recall(
+    laid: Decisions,
+    *,
+    average: Average = Average.MACRO,
+    zero_division: ZeroDivision = ZeroDivision.ZERO,
+) -> Kept:
+    """Share of the members of a class that were predicted to be.
+
+        value = tp / (tp + fn)
+
+    Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
+    """
+    del average, zero_division
+    return count_classes(laid)

@@ -1,0 +1,270 @@
+"""Quality of what is retrieved first."""
+
+import enum
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+
+from lossd.evaluation._declare import (
+    Array,
+    Batch,
+    Example,
+    Floats,
+    Input,
+    InputError,
+    Kept,
+    Layout,
+    Score,
+    Seen,
+    metric,
+)
+from lossd.evaluation._exact import Integers, product
+from lossd.evaluation._examples import (
+    Flags,
+    is_float,
+    is_number,
+    select,
+    shape_error,
+    value_error,
+    widened,
+)
+from lossd.evaluation._state import State, Tally
+from lossd.losses import Interval
+
+_BLOCK = 1 << 18  # documents that are ranked at once
+
+
+class RetrievalMeasure(enum.Enum):
+    """A measure of what is retrieved first."""
+
+    NDCG = "ndcg"
+    MRR = "mrr"
+    MAP = "map"
+    RECALL = "recall"
+
+
+class RetrievalGain(enum.Enum):
+    """What a relevance is worth."""
+
+    LINEAR = "linear"
+    EXPONENTIAL = "exponential"
+
+
+class NoRelevant(enum.Enum):
+    """What a query without a relevant document counts."""
+
+    EXCLUDE = "exclude"
+    ZERO = "zero"
+    ONE = "one"
+
+
+@dataclass(frozen=True, slots=True)
+class Rankings:
+    """Scores and relevances, one row a query that counts; ``there`` marks the documents."""
+
+    seen: Seen
+    scores: Array
+    relevances: Floats
+    there: Flags
+    weights: Floats | None
+
+
+def _lay_out(batch: Batch) -> Rankings:
+    predictions, targets = batch.inputs["predictions"], batch.inputs["targets"]
+    if not is_float(predictions):
+        raise InputError(
+            "inputs.predictions.dtype",
+            f"predictions must be floating point, got {predictions.dtype.name}",
+        )
+    if not is_number(targets):
+        raise InputError(
+            "inputs.targets.dtype", f"targets must be numbers, got {targets.dtype.name}"
+        )
+    if predictions.ndim < 2 or not predictions.shape[-1]:
+        raise shape_error("predictions", "queries and a last axis of documents", predictions)
+    if targets.shape != predictions.shape:
+        raise shape_error(
+            "targets", f"the shape {list(predictions.shape)} of the predictions", targets
+        )
+    count = predictions.shape[-1]
+    there = _there(batch.mask, predictions).reshape(-1, count)
+    selection = select(
+        replace(batch, mask=None), predictions.shape[:-1], np.asarray(~there.any(axis=1))
+    )
+    scores, there, relevances = (
+        selection.of(array.reshape(-1, count)) for array in (widened(predictions), there, targets)
+    )
+    relevances = relevances.astype(np.float64)
+    relevances[~there] = 0
+    wrong = np.flatnonzero(~((relevances >= 0) & (relevances <= 1e6)))
+    if len(wrong):
+        row, column = divmod(int(wrong[0]), count)
+        index = selection.index(row) * count + column
+        raise value_error("inputs.targets", "targets", targets, index, "[0, 1e+06]")
+    bad = np.asarray((np.isnan(scores) & there).any(axis=1))
+    lost = int(np.count_nonzero(bad))
+    kept = selection.without(bad)
+    return Rankings(
+        kept.seen(nonfinite_count=lost), scores[~bad], relevances[~bad], there[~bad], kept.weights
+    )
+
+
+def _there(mask: Array | None, predictions: Array) -> Flags:
+    if mask is None:
+        return np.ones(predictions.shape, bool)
+    if mask.dtype != np.bool_ or mask.shape != predictions.shape:
+        raise InputError(
+            "mask",
+            f"mask must be boolean of the shape {list(predictions.shape)} of the documents, "
+            f"got {mask.dtype.name} of {list(mask.shape)}",
+        )
+    return mask
+
+
+RANKINGS = Layout(
+    (
+        Input("predictions", "the score of each document", ("(Q, ..., D)",)),
+        Input("targets", "its relevance, 0 or above", ("(Q, ..., D)",)),
+    ),
+    _lay_out,
+)
+
+
+def _result(
+    state: State,
+    *,
+    k: int,
+    measure: RetrievalMeasure,
+    gain: RetrievalGain,
+    no_relevant: NoRelevant,
+) -> Score:
+    del k, gain
+    weights = state.total("weights")
+    if weights <= 0:
+        return Score(reason="no query has a relevant document")
+    sums = state.tally("sums")
+    means = {
+        kind.value: float(sums.exact(place) / weights)
+        for place, kind in enumerate(RetrievalMeasure)
+    }
+    lacking = int(state.total("lacking"))
+    done = {
+        NoRelevant.EXCLUDE: "are left out",
+        NoRelevant.ZERO: "count 0",
+        NoRelevant.ONE: "count 1",
+    }
+    reason = f"{lacking} queries without a relevant document {done[no_relevant]}" if lacking else ""
+    return Score(value=means[measure.value], outputs=means, reason=reason)
+
+
+@metric(
+    RANKINGS,
+    result=_result,
+    surrogate="InfoNce",
+    tallies={"sums": 1, "weights": 1, "lacking": 1},
+    examples=(
+        Example({"predictions": [[3.0, 2.0, 1.0]], "targets": [[0, 1, 0]]}, value=1 / math.log2(3)),
+        Example(
+            {"predictions": [[3.0, 2.0, 1.0]], "targets": [[0, 1, 1]]},
+            parameters={"measure": RetrievalMeasure.MAP},
+            value=(1 / 2 + 2 / 3) / 2,
+        ),
+        Example(
+            {"predictions": [[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]], "targets": [[1, 1, 1], [0, 0, 0]]},
+            parameters={"k": 1, "measure": RetrievalMeasure.RECALL, "no_relevant": NoRelevant.ONE},
+            value=(1 / 3 + 1) / 2,
+        ),
+        Example(
+            {"predictions": [[2.0, 1.0]], "targets": [[1, 2]]},
+            parameters={"gain": RetrievalGain.EXPONENTIAL},
+            value=(1 + 3 / math.log2(3)) / (3 + 1 / math.log2(3)),
+        ),
+    ),
+)
+def retrieval_at_k(
+    laid: Rankings,
+    *,
+    k: Annotated[int, Interval(1, 1e6)] = 10,
+    measure: RetrievalMeasure = RetrievalMeasure.NDCG,
+    gain: RetrievalGain = RetrievalGain.LINEAR,
+    no_relevant: NoRelevant = NoRelevant.EXCLUDE,
+) -> Kept:
+    """Mean over queries of how good the first k documents are.
+
+        value = NDCG: sum_i g_i / log2(i + 1) over its largest possible
+                MRR: 1 / rank of the first relevant;  RECALL: relevant among them / relevant
+                MAP: sum over the relevant among them of precision at their rank / relevant
+
+    Relevant is what has a relevance above 0.  Of equal scores the lowest index comes first, but in
+    NDCG, where they share their gains.
+
+    Reference: K. Jaervelin, J. Kekaelaeinen, Cumulated gain-based evaluation of IR techniques,
+    2002; C. D. Manning et al., Introduction to Information Retrieval, 2008, section 8.4.
+    """
+    del measure
+    step = max(1, _BLOCK // laid.scores.shape[1])
+    parts = [
+        _measures(laid, slice(start, start + step), k, gain)
+        for start in range(0, len(laid.scores), step)
+    ]
+    values = np.concatenate([np.zeros((0, len(RetrievalMeasure))), *parts])
+    lacking = ~(laid.relevances > 0).any(axis=1)
+    weights = laid.weights
+    if no_relevant is NoRelevant.EXCLUDE:
+        values = values[~lacking]
+        weights = None if weights is None else weights[~lacking]
+    else:
+        values[lacking] = float(no_relevant is NoRelevant.ONE)
+    terms: tuple[Floats, ...] = (values,)
+    if weights is not None:
+        terms = product(values, np.broadcast_to(weights[:, None], values.shape))
+    return Kept(
+        tallies={
+            "sums": Tally.sums(*terms, shape=(len(RetrievalMeasure),)),
+            "weights": Tally.number(len(values)) if weights is None else Tally.sums(weights),
+            "lacking": Tally.number(int(np.count_nonzero(lacking))),
+        }
+    )
+
+
+def _measures(laid: Rankings, part: slice, k: int, gain: RetrievalGain) -> Floats:
+    """All measures of some queries, in the order of RetrievalMeasure."""
+    scores, there = laid.scores[part], laid.there[part]
+    order = np.lexsort((-scores, ~there))  # a stable sort: the lowest index first
+    ranks = np.arange(scores.shape[1])
+    first = ranks < k
+    relevances = np.take_along_axis(laid.relevances[part], order, axis=1)
+    relevant = relevances > 0
+    count = np.maximum(relevant.sum(axis=1), 1)
+    found = relevant & first
+    reciprocal = np.where(found.any(axis=1), 1 / (1.0 + found.argmax(axis=1)), 0.0)
+    precisions = np.cumsum(found, axis=1) / (ranks + 1.0)
+    mean_precision = np.where(found, precisions, 0).sum(axis=1) / count
+    ties = _ties(
+        np.take_along_axis(scores, order, axis=1), np.take_along_axis(there, order, axis=1)
+    )
+    ndcg = _ndcg(relevances, ties, first, gain)
+    return np.stack([ndcg, reciprocal, mean_precision, found.sum(axis=1) / count], axis=1)
+
+
+def _ndcg(relevances: Floats, ties: Integers, first: Flags, gain: RetrievalGain) -> Floats:
+    """By rank: relevances, and numbers that are equal where scores are."""
+    with np.errstate(over="ignore"):
+        gains = relevances if gain is RetrievalGain.LINEAR else np.exp2(relevances) - 1
+    if not np.isfinite(gains).all():
+        raise InputError("inputs.targets", "targets must have finite gains, got one that has not")
+    discounts = np.where(first, 1 / np.log2(np.arange(gains.shape[1]) + 2.0), 0.0)
+    means = np.bincount(ties, gains.reshape(-1)) / np.bincount(ties)
+    gained = (means[ties].reshape(gains.shape) * discounts).sum(axis=1)
+    best = (-np.sort(-gains, axis=1) * discounts).sum(axis=1)
+    share: Floats = np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
+    return share
+
+
+def _ties(scores: Array, there: Flags) -> Integers:
+    """Numbers the groups of equal scores, which are sorted by row."""
+    starts = np.ones(scores.shape, bool)
+    starts[:, 1:] = (scores[:, 1:] != scores[:, :-1]) | (there[:, 1:] != there[:, :-1])
+    return np.cumsum(starts.reshape(-1)) - 1
