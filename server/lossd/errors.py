@@ -5,6 +5,7 @@
     │  ├─ InvalidParameter   a parameter of the loss
     │  └─ InvalidTensor      an input, the weights, the mask or the cotangent
     ├─ UnknownLoss           this server does not know it
+    ├─ UnknownMetric         nor this one
     ├─ TooLarge              it exceeds a limit or the memory there is
     ├─ Overloaded            the server is busy; the same request will do later
     ├─ Abandoned             nobody waits for the answer any more
@@ -59,6 +60,12 @@ class UnknownLoss(LossdError):  # noqa: N818
     """The request names no loss that this server knows."""
 
     reason = "UNKNOWN_LOSS"
+
+
+class UnknownMetric(LossdError):  # noqa: N818
+    """The request names no metric that this server knows."""
+
+    reason = "UNKNOWN_METRIC"
 
 
 class TooLarge(LossdError):  # noqa: N818

@@ -19,9 +19,8 @@ from lossd.evaluation._declare import (
     Metric,
     Score,
     Sequences,
-    UnavailableError,
 )
-from lossd.evaluation._state import ClassificationTask, MergeError, State, Tally, merged
+from lossd.evaluation._state import ClassificationTask, State, StateError, Tally, merged
 
 __all__ = [
     "METRICS",
@@ -29,13 +28,12 @@ __all__ = [
     "ClassificationTask",
     "Input",
     "InputError",
-    "MergeError",
     "Metric",
     "Score",
     "Sequences",
     "State",
+    "StateError",
     "Tally",
-    "UnavailableError",
     "merged",
 ]
 

@@ -4,9 +4,19 @@ import numpy as np
 
 from lossd.evaluation._classification import MULTILABEL, Decisions
 from lossd.evaluation._declare import InputError, Kept
-from lossd.evaluation._state import Tally
+from lossd.evaluation._state import State, Tally
 
 MAX_CLASSES = 2048
+
+
+def check(state: State) -> str:
+    """What is wrong with a state from elsewhere."""
+    if "pairs" not in state.tallies:
+        return "" if state.is_empty else "pairs must be there, got none"
+    rows, columns = state.tally("pairs").shape
+    if (columns == 2 and rows % 2 == 0) if state.task is MULTILABEL else rows == columns:
+        return ""
+    return f"pairs must be square, got {rows} by {columns}"
 
 
 def count_pairs(laid: Decisions) -> Kept:

@@ -5,9 +5,10 @@ It imports NumPy, the declarations of the losses and the standard library only. 
 """
 
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Protocol, get_args, get_origin
 
@@ -34,10 +35,6 @@ class InputError(ValueError):
         super().__init__(message)
         self.field = field
         self.details = details
-
-
-class UnavailableError(Exception):
-    """A library that the metric needs is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +165,7 @@ class Metric:
     columns: Mapping[str, int]
     surrogate: str
     examples: tuple[Example, ...]
+    check: Callable[[State], str]
     summary: str
     formula: str
     reference: str
@@ -228,10 +226,19 @@ class Metric:
             )
         if state.is_empty:
             return Score(reason=_why_empty(state))
-        return self.result(state, **self._own(parameters))
+        try:
+            found = self.result(state, **self._own(parameters))
+        except OverflowError:
+            return Score(is_nonfinite=True, reason=_TOO_LARGE)
+        if found.value is None or math.isfinite(found.value):
+            return found
+        return replace(found, value=None, is_nonfinite=True, reason=_TOO_LARGE)
 
     def _own(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {p.name: parameters[p.name] for p in self.own_parameters}
+
+
+_TOO_LARGE = "it is beyond the largest number"
 
 
 def _named(metric: Metric, batch: Batch) -> Batch:
@@ -263,6 +270,7 @@ def metric(
     examples: tuple[Example, ...],
     tallies: Mapping[str, int] | None = None,
     columns: Mapping[str, int] | None = None,
+    check: Callable[[State], str] = lambda _: "",
 ) -> Callable[[Callable[..., Kept]], Metric]:
     """Turns a body into a declared metric.
 
@@ -273,7 +281,8 @@ def metric(
     (indented) and, after "Reference:", the source.
 
     ``surrogate`` names the differentiable loss to train with in its place.
-    ``tallies`` and ``columns`` give the number of axes of each thing that the body keeps.
+    ``tallies`` and ``columns`` give the number of axes of each thing that the body keeps;
+    ``check(state)`` tells what else is wrong with a state that came from elsewhere, "" for nothing.
     """
 
     def declare(body: Callable[..., Kept]) -> Metric:
@@ -287,6 +296,7 @@ def metric(
             own_parameters=tuple(_parameters(body)),
             tallies=MappingProxyType(tallies or {}),
             columns=MappingProxyType(columns or {}),
+            check=check,
             surrogate=surrogate,
             examples=examples,
             summary=summary,

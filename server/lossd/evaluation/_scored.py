@@ -10,9 +10,46 @@ from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores, pro
 from lossd.evaluation._curve import Curve, curve
 from lossd.evaluation._declare import Array, Floats, Kept, Score
 from lossd.evaluation._examples import Flags
-from lossd.evaluation._state import State
+from lossd.evaluation._state import ClassificationTask, State
 
 COLUMNS: Mapping[str, int] = {"scores": 2, "targets": 2, "weights": 1}
+
+
+def check(state: State) -> str:
+    """What is wrong with a state from elsewhere."""
+    if not state.tables:
+        return "" if state.is_empty or state.nonfinite_count else "scores must be there, got none"
+    table = state.table()
+    if "scores" not in table or "targets" not in table:
+        return f"columns must be scores and targets, got {', '.join(table)}"
+    return _wrong_shapes(state, table) or _wrong_values(state, table) or _wrong_weights(table)
+
+
+def _wrong_shapes(state: State, table: Mapping[str, Array]) -> str:
+    columns = 1 if state.task is ClassificationTask.BINARY else state.width
+    answers = columns if state.task is MULTILABEL else 1
+    found = table["scores"].shape[1], table["targets"].shape[1]
+    return "" if found == (columns, answers) else f"columns must be {columns}, got {found[0]}"
+
+
+def _wrong_values(state: State, table: Mapping[str, Array]) -> str:
+    scores, targets = table["scores"], table["targets"]
+    if scores.dtype.kind != "f" or np.isnan(scores).any():
+        return "scores must be floating-point numbers, got others"
+    if state.task is not MULTICLASS:
+        return "" if targets.dtype == np.bool_ else f"targets must be boolean, got {targets.dtype}"
+    if targets.dtype == np.int32 and targets.min() >= 0 and targets.max() < scores.shape[1]:
+        return ""
+    return "targets must be indices of the classes, got others"
+
+
+def _wrong_weights(table: Mapping[str, Array]) -> str:
+    weights = table.get("weights")
+    if weights is None or (
+        weights.dtype == np.float64 and bool(((weights > 0) & (weights < np.inf)).all())
+    ):
+        return ""
+    return "weights must be in (0, inf), got others"
 
 
 def keep_scores(laid: Scores) -> Kept:

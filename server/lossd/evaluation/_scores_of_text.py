@@ -26,6 +26,14 @@ def keep_statistics(
     return Kept(tallies={**tallies, "statistics": Tally(table.sum(axis=0))})
 
 
+def check(state: State) -> str:
+    """What is wrong with a state from elsewhere."""
+    for table in state.tables:
+        if table["statistics"].dtype != np.int64 or table["statistics"].min(initial=0) < 0:
+            return "statistics must be counts, got others"
+    return ""
+
+
 def score_of(
     state: State,
     level: TextLevel,

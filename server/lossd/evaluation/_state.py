@@ -18,8 +18,8 @@ Array = npt.NDArray[Any]
 Table = Mapping[str, Array]
 
 
-class MergeError(ValueError):
-    """States that are not of the same kind of inputs."""
+class StateError(ValueError):
+    """States that do not go together, or one that no data has."""
 
 
 class ClassificationTask(enum.Enum):
@@ -76,7 +76,7 @@ class Tally:
 
     def __add__(self, other: "Tally") -> "Tally":
         if self.integers.ndim != other.integers.ndim:
-            raise MergeError(
+            raise StateError(
                 f"states must have tallies of one shape, got {self.shape} and {other.shape}"
             )
         shape = tuple(map(max, zip(self.shape, other.shape, strict=True)))
@@ -193,7 +193,7 @@ def merged(states: Iterable[State]) -> State:
     """Adds states up.
 
     Raises:
-        MergeError: if they are of different tasks or numbers of classes.
+        StateError: if they are of different tasks or numbers of classes.
     """
     whole = State()
     for state in states:
@@ -225,7 +225,7 @@ def _agreed(name: str, left: State, right: State) -> Any:
     if not _spoke(left):
         return others
     thing = {"task": "task", "width": "number of classes, labels or outputs"}[name]
-    raise MergeError(
+    raise StateError(
         f"batches and states must agree on the {thing}, got {_said(mine)} and {_said(others)}"
     )
 

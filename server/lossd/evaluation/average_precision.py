@@ -4,7 +4,7 @@ from lossd.evaluation._averages import Average
 from lossd.evaluation._classification import SCORES, Scores
 from lossd.evaluation._curve import Curve
 from lossd.evaluation._declare import Example, Kept, Score, metric
-from lossd.evaluation._scored import COLUMNS, averaged, keep_scores
+from lossd.evaluation._scored import COLUMNS, averaged, check, keep_scores
 from lossd.evaluation._state import State
 
 
@@ -23,6 +23,7 @@ def _precision(found: Curve) -> float | str:
     result=_result,
     surrogate="PairwiseAuc",
     columns=COLUMNS,
+    check=check,
     examples=(
         Example({"predictions": [0.1, 0.4, 0.35, 0.8], "targets": [0, 0, 1, 1]}, value=5 / 6),
         Example(

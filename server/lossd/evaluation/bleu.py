@@ -13,11 +13,11 @@ from lossd.evaluation._declare import (
     Example,
     Kept,
     Score,
-    UnavailableError,
     metric,
 )
 from lossd.evaluation._scores_of_text import (
     Statistics,
+    check,
     keep_statistics,
     reference_count,
     score_of,
@@ -147,6 +147,7 @@ def _score(
     surrogate="ExpectedRisk",
     tallies={"statistics": 1, "references": 1, "texts": 1},
     columns={"statistics": 2},
+    check=check,
     examples=(
         Example({"hypotheses": [[1, 2, 3, 4, 5]], "references": [[[1, 2, 3, 4, 5]]]}, value=100.0),
         Example(
@@ -223,9 +224,10 @@ def _tokenizer(kind: BleuTokenizer) -> Callable[[str], str]:
     try:  # here, because only the extra "text" has it
         module = importlib.import_module(f"sacrebleu.tokenizers.tokenizer_{kind.value}")
     except ModuleNotFoundError as error:
-        raise UnavailableError(
-            f"tokenizer must be NONE where sacrebleu is not installed (extra 'text'), "
-            f"got {kind.name}"
+        raise ParameterError(
+            "tokenizer",
+            f"tokenizer must be NONE where the server has no sacrebleu (extra 'text'), "
+            f"got {kind.name}",
         ) from error
     made: Callable[[str], str] = getattr(module, _CLASSES[kind])()
     return made

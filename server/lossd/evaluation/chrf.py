@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from lossd.evaluation._declare import FACTOR, Example, Kept, Score, metric
 from lossd.evaluation._scores_of_text import (
     Statistics,
+    check,
     keep_statistics,
     reference_count,
     score_of,
@@ -66,6 +67,7 @@ def _score(counts: Statistics, beta: float) -> float:
     result=_result,
     surrogate="ExpectedRisk",
     tallies={"statistics": 1, "references": 1},
+    check=check,
     columns={"statistics": 2},
     examples=(
         Example({"hypotheses": ["a cat"], "references": [["a cat"]]}, value=100.0),

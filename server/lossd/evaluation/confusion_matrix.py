@@ -5,7 +5,7 @@ import enum
 import numpy as np
 
 from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
-from lossd.evaluation._confusion import count_pairs
+from lossd.evaluation._confusion import check, count_pairs
 from lossd.evaluation._declare import Example, Kept, Score, metric
 from lossd.evaluation._state import State
 
@@ -45,6 +45,7 @@ def _result(state: State, *, normalization: Normalization) -> Score:
     result=_result,
     surrogate="CrossEntropy",
     tallies={"pairs": 2},
+    check=check,
     examples=(
         Example(
             {"predictions": [0, 1, 1, 1], "targets": [0, 0, 1, 1]},

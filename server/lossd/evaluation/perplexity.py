@@ -36,12 +36,7 @@ TOKENS = Layout(
 
 def _result(state: State) -> Score:
     logs = mean(state)
-    if logs.value is None:
-        return logs
-    try:
-        return Score(value=math.exp(logs.value))
-    except OverflowError:
-        return Score(reason="it is beyond the largest number", is_nonfinite=True)
+    return logs if logs.value is None else Score(value=math.exp(logs.value))
 
 
 @metric(

@@ -84,6 +84,19 @@ class Place:
         self._bytes.take(amount)
         self._held += amount
 
+    @contextmanager
+    def holding(self, amount: int) -> Iterator[None]:
+        """Counts the bytes of one message of several while it is looked at.
+
+        Raises:
+            Overloaded: as ``hold``.
+        """
+        self._bytes.take(amount)
+        try:
+            yield
+        finally:
+            self._bytes.give_back(amount)
+
     def leave(self) -> None:
         """Gives everything back."""
         self._bytes.give_back(self._held)

@@ -13,12 +13,14 @@ from prometheus_client import CollectorRegistry
 from lossd.backends import Backend
 from lossd.backends.choose import choose
 from lossd.errors import LossdError
+from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.serving import health, http
 from lossd.serving.admission import Admission, Turns
 from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.boundary import Boundary
 from lossd.serving.config import Config
+from lossd.serving.evaluation import EVALUATION_SERVICE, EvaluationServicer
 from lossd.serving.health import Health, State
 from lossd.serving.servicer import SERVICE, LossServicer
 from lossd.serving.telemetry import Telemetry
@@ -70,7 +72,7 @@ def start(config: Config) -> Server:
         AddressError: if an address cannot be listened on.
     """
     keep_freed_memory()
-    telemetry = Telemetry(CollectorRegistry(), losses=LOSSES)
+    telemetry = Telemetry(CollectorRegistry(), losses=LOSSES, evaluated=METRICS)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
     telemetry.watch_inflight(lambda: admission.calls, lambda: admission.request_bytes)
 
@@ -78,15 +80,18 @@ def start(config: Config) -> Server:
     calls = ThreadPoolExecutor(config.max_calls, thread_name_prefix="lossd-call")
     prompt = ThreadPoolExecutor(2, thread_name_prefix="lossd-prompt")
     rest = ThreadPoolExecutor(2, thread_name_prefix="lossd-rest")
-    state = Health((SERVICE,), prompt, telemetry)
+    state = Health((SERVICE, EVALUATION_SERVICE), prompt, telemetry)
     pages = _serve_pages(config, telemetry, state)
 
     chosen = choose(config.backend, threads=config.compute_threads)
     telemetry.describe(versions(), chosen.backend.name, fallback=chosen.is_fallback)
-    servicer = LossServicer(config, chosen, Turns(config.compute_threads), telemetry)
+    turns = Turns(config.compute_threads)
+    servicer = LossServicer(config, chosen, turns, telemetry)
+    evaluation = EvaluationServicer(config, turns, telemetry)
     watchdog = Watchdog(config.max_call_seconds)
     boundary = Boundary(
-        servicer.methods(),
+        {**servicer.methods(), **evaluation.methods()},
+        streams=evaluation.streams(),
         admission=admission,
         telemetry=telemetry,
         watchdog=watchdog,
@@ -96,7 +101,7 @@ def start(config: Config) -> Server:
 
     server = grpc.server(rest, handlers=[boundary, state.handler()], options=_options(config))
     if config.reflection:
-        names = (SERVICE, health.SERVICE, reflection.SERVICE_NAME)
+        names = (SERVICE, EVALUATION_SERVICE, health.SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
     address = _listen(server, config.address)
     server.start()

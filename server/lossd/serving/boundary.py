@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import grpc
 from google.protobuf import any_pb2
@@ -29,6 +30,7 @@ from lossd.errors import (
     Overloaded,
     TooLarge,
     UnknownLoss,
+    UnknownMetric,
 )
 from lossd.serving.admission import Admission, Place
 from lossd.serving.call import Call
@@ -43,6 +45,7 @@ _LEGIBLE = re.compile(r"[!-~]{1,128}")
 _CODES = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     UnknownLoss: grpc.StatusCode.UNIMPLEMENTED,
+    UnknownMetric: grpc.StatusCode.UNIMPLEMENTED,
     TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Abandoned: grpc.StatusCode.CANCELLED,
@@ -50,6 +53,7 @@ _CODES = {
 }
 
 Handler = Callable[[bytes, Call], bytes]
+StreamHandler = Callable[[Iterator[bytes], Call, Place], bytes]
 Requests = Iterator[bytes]
 
 
@@ -75,6 +79,9 @@ class Pinned:
 class Boundary(grpc.GenericRpcHandler):
     """The methods of lossd's services, by full name such as ``/lossd.v1.LossService/ComputeLoss``.
 
+    ``streams`` are the methods that take a stream of messages; they count in the call's place what
+    they keep of it.
+
     Calls run on ``threads``, of which there are as many as calls may be in flight; refusals, which
     take no time, on ``refusing_threads``.
     """
@@ -88,21 +95,24 @@ class Boundary(grpc.GenericRpcHandler):
         watchdog: Watchdog,
         threads: ThreadPoolExecutor,
         refusing_threads: ThreadPoolExecutor,
+        streams: Mapping[str, StreamHandler] = MappingProxyType({}),
     ) -> None:
-        self._methods = methods
+        one = {name: functools.partial(self._answer, each) for name, each in methods.items()}
+        many = {name: functools.partial(self._follow, each) for name, each in streams.items()}
+        self._methods: Mapping[str, _Answering] = {**one, **many}
         self._admission = admission
         self._telemetry = telemetry
         self._watchdog = watchdog
         self._threads = threads
         self._refusing_threads = refusing_threads
-        telemetry.expect(methods)
+        telemetry.expect(methods, streams)
 
     def service(
         self, details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         """Takes a call in, or refuses it, before anything of it was read."""
-        handler = self._methods.get(details.method)
-        if handler is None:
+        answer = self._methods.get(details.method)
+        if answer is None:
             return None
         self._telemetry.started(details.method)
         entrance = _Entrance(details.method, request_id(details), time.perf_counter())
@@ -111,7 +121,7 @@ class Boundary(grpc.GenericRpcHandler):
         except Overloaded as error:
             refuse = functools.partial(self._refuse, entrance, error)
             return _unary(Pinned(refuse, self._refusing_threads))
-        serve = functools.partial(self._serve, entrance, place, handler)
+        serve = functools.partial(self._serve, entrance, place, answer)
         return _unary(Pinned(serve, self._threads))
 
     def _refuse(
@@ -123,7 +133,7 @@ class Boundary(grpc.GenericRpcHandler):
         self,
         entrance: "_Entrance",
         place: Place,
-        handler: Handler,
+        answer: "_Answering",
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> bytes | None:
@@ -137,7 +147,7 @@ class Boundary(grpc.GenericRpcHandler):
             over()
         call = Call(context, entrance.request_id)
         try:
-            reply = self._answer(entrance, place, handler, requests, call)
+            reply = answer(entrance, place, requests, call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
             self._end(entrance, call, context, error)
             return None
@@ -148,22 +158,42 @@ class Boundary(grpc.GenericRpcHandler):
 
     def _answer(
         self,
+        handler: Handler,
         entrance: "_Entrance",
         place: Place,
-        handler: Handler,
         requests: Requests,
         call: Call,
     ) -> bytes:
         call.spent("queue", entrance.age())
-        with call.phase("receive"):
-            data = next(requests, None)
+        data = next(self._received(entrance, requests, call), None)
         if data is None:
             raise InvalidRequest("request must be one message, got none", reason="NO_MESSAGE")
-        self._telemetry.received(entrance.method, len(data))
         place.hold(len(data))
         reply = handler(data, call)
         self._telemetry.sent(entrance.method, len(reply))
         return reply
+
+    def _follow(
+        self,
+        handler: StreamHandler,
+        entrance: "_Entrance",
+        place: Place,
+        requests: Requests,
+        call: Call,
+    ) -> bytes:
+        call.spent("queue", entrance.age())
+        reply = handler(self._received(entrance, requests, call), call, place)
+        self._telemetry.sent(entrance.method, len(reply))
+        return reply
+
+    def _received(self, entrance: "_Entrance", requests: Requests, call: Call) -> Iterator[bytes]:
+        while True:
+            with call.phase("receive"):
+                data = next(requests, None)
+            if data is None:
+                return
+            self._telemetry.received(entrance.method, len(data))
+            yield data
 
     def _end(
         self,
@@ -187,6 +217,9 @@ class Boundary(grpc.GenericRpcHandler):
         if log.isEnabledFor(logging.DEBUG):
             facts = {"method": entrance.method, "request_id": call.request_id, "code": code.name}
             log.debug("call", extra={**facts, "seconds": round(seconds, 6), **call.labels})
+
+
+_Answering = Callable[["_Entrance", Place, Requests, Call], bytes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import enum
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
@@ -18,7 +18,7 @@ from lossd.batch import Job
 from lossd.engine import Result
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, TooLarge, UnknownLoss
 from lossd.framing import Framed, Payloads
-from lossd.losses import LOSSES, Loss, Status
+from lossd.losses import LOSSES, Loss, Parameter, Status
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 
 MAX_CHOICES = 64  # members of an enum in a list: none has so many
@@ -35,6 +35,14 @@ class Limits:
 
 M = TypeVar("M", bound=Message)
 E = TypeVar("E", bound=enum.Enum)
+
+
+class Declared(Protocol):
+    """A loss or a metric, as far as its parameters go."""
+
+    @property
+    def all_parameters(self) -> tuple[Parameter, ...]:
+        """What it can be told."""
 
 
 def parse(message: type[M], data: bytes) -> M:
@@ -80,11 +88,11 @@ def job(framed: Framed[v1.ComputeLossRequest], limits: Limits) -> Job:
         InvalidRequest: if a field breaks its rule.
         TooLarge: if it has too many tensors or numbers.
     """
-    request, read = framed.message, _Reader(framed.payloads, limits)
+    request, read = framed.message, Reader(framed.payloads, limits)
     loss = _loss(request.loss)
     return Job(
         loss=loss,
-        parameters=_parameters(loss, getattr(request.loss, loss.name)),
+        parameters=parameters(loss, getattr(request.loss, loss.name)),
         inputs=read.inputs(request.inputs),
         weights=read.optional(request, "weights"),
         mask=read.optional(request, "mask"),
@@ -108,14 +116,14 @@ def _loss(spec: v1.LossSpec) -> Loss:
     return LOSSES[kind]
 
 
-def _parameters(loss: Loss, message: Message) -> dict[str, Any]:
-    """The parameters that were set."""
+def parameters(declared: Declared, message: Message) -> dict[str, Any]:
+    """The parameters of a loss or a metric that were set."""
     found: dict[str, Any] = {}
-    for parameter in loss.all_parameters:
+    for parameter in declared.all_parameters:
         name = parameter.name
         value = getattr(message, name)
         if parameter.is_vector:
-            _check_count(name, len(value), MAX_VECTOR)
+            check_count(name, len(value), MAX_VECTOR)
             found[name] = tuple(value)
         elif parameter.choices is not None:
             kind = message.DESCRIPTOR.fields_by_name[name].enum_type
@@ -137,7 +145,7 @@ def _choice(kind: Any, name: str, number: int, members: type[E]) -> E:
 
 
 def _choices(kind: Any, name: str, numbers: Sequence[int], members: type[E]) -> tuple[E, ...]:
-    _check_count(name, len(numbers), MAX_CHOICES)
+    check_count(name, len(numbers), MAX_CHOICES)
     return tuple(
         _choice(kind, f"{name}[{position}]", number, members)
         for position, number in enumerate(numbers)
@@ -165,7 +173,8 @@ def _member(request: v1.ComputeLossRequest, name: str, members: type[E], default
     return found
 
 
-def _check_count(thing: str, count: int, limit: int) -> None:
+def check_count(thing: str, count: int, limit: int) -> None:
+    """Raises TooLarge if there are more entries than may be."""
     if count > limit:
         raise TooLarge(
             f"{thing} must have at most {limit} entries, got {count}",
@@ -175,15 +184,16 @@ def _check_count(thing: str, count: int, limit: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class Reader:
     """Reads the tensors of one request."""
 
     payloads: Payloads | None
     limits: Limits
 
     def inputs(self, inputs: Sequence[v1.NamedTensors]) -> dict[str, list[tensors.Array]]:
-        _check_count("inputs", len(inputs), self.limits.tensors)
-        _check_count("inputs", sum(len(named.tensors) for named in inputs), self.limits.tensors)
+        """Reads the inputs, by name."""
+        check_count("inputs", len(inputs), self.limits.tensors)
+        check_count("inputs", sum(len(named.tensors) for named in inputs), self.limits.tensors)
         found: dict[str, list[tensors.Array]] = {}
         for position, named in enumerate(inputs):
             if named.name in found:
@@ -198,10 +208,12 @@ class _Reader:
             ]
         return found
 
-    def optional(self, request: v1.ComputeLossRequest, name: str) -> tensors.Array | None:
+    def optional(self, request: Message, name: str) -> tensors.Array | None:
+        """Reads a tensor of the request; None where it is unset."""
         return self.tensor(getattr(request, name), name, name) if request.HasField(name) else None
 
     def tensor(self, tensor: v1.Tensor, name: str, path: str) -> tensors.Array:
+        """Reads a tensor, whose name and path errors tell."""
         axes = len(tensor.shape)
         if axes > self.limits.axes:
             raise InvalidTensor(
@@ -217,7 +229,7 @@ class _Reader:
 def _gradients(request: v1.ComputeLossRequest, limits: Limits) -> tuple[str, ...] | None:
     if not request.HasField("gradients"):
         return None
-    _check_count("gradients.inputs", len(request.gradients.inputs), limits.tensors)
+    check_count("gradients.inputs", len(request.gradients.inputs), limits.tensors)
     return tuple(request.gradients.inputs)
 
 

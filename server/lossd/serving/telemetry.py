@@ -81,6 +81,15 @@ DURATION = Family(
     ("loss",),
     _SECONDS,
 )
+EVALUATIONS = Family(
+    Counter, "lossd_evaluations", "Evaluations by metric and status.", ("metric", "status")
+)
+EVALUATED_EXAMPLES = Family(
+    Counter,
+    "lossd_evaluated_examples",
+    "Examples that were kept in evaluations, by metric.",
+    ("metric",),
+)
 PHASE = Family(
     Histogram,
     "lossd_phase_duration_seconds",
@@ -113,17 +122,22 @@ BUILD = Family(
 )
 
 FAMILIES = (
-    STARTED, HANDLED, RECEIVED, SENT, HANDLING, REQUESTS, EXAMPLES, NONFINITE, DURATION, PHASE,
-    REQUEST_BYTES, RESPONSE_BYTES, REJECTED, INFLIGHT_CALLS, INFLIGHT_BYTES, READY, FALLBACK, BUILD,
+    STARTED, HANDLED, RECEIVED, SENT, HANDLING, REQUESTS, EXAMPLES, NONFINITE, DURATION,
+    EVALUATIONS, EVALUATED_EXAMPLES, PHASE, REQUEST_BYTES, RESPONSE_BYTES, REJECTED,
+    INFLIGHT_CALLS, INFLIGHT_BYTES, READY, FALLBACK, BUILD,
 )  # fmt: skip
 
 
 class Telemetry:
     """The metrics of one server, in a registry of its own."""
 
-    def __init__(self, registry: CollectorRegistry, *, losses: Iterable[str]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, *, losses: Iterable[str], evaluated: Iterable[str] = ()
+    ) -> None:
         self._registry = registry
         self._losses = frozenset(losses)
+        self._evaluated = frozenset(evaluated)
+        self._streams: frozenset[str] = frozenset()
         self._metrics = {family.name: family.registered(registry) for family in FAMILIES}
         ProcessCollector(registry=registry)
 
@@ -148,20 +162,21 @@ class Telemetry:
 
     # -------------------------------------------------------------- calls
 
-    def expect(self, methods: Iterable[str]) -> None:
+    def expect(self, methods: Iterable[str], streams: Iterable[str] = ()) -> None:
         """Starts the series of methods, so that rates exist before the first call."""
-        for method in methods:
+        self._streams = frozenset(streams)
+        for method in (*methods, *self._streams):
             for family in (STARTED, RECEIVED, SENT, HANDLING):
-                self[family].labels(*_labels(method))
-            self[HANDLED].labels(*_labels(method), _OK)
+                self[family].labels(*self._labels(method))
+            self[HANDLED].labels(*self._labels(method), _OK)
 
     def started(self, method: str) -> None:
         """A call came in."""
-        self[STARTED].labels(*_labels(method)).inc()
+        self[STARTED].labels(*self._labels(method)).inc()
 
     def received(self, method: str, size: int) -> None:
         """Its request was read."""
-        self[RECEIVED].labels(*_labels(method)).inc()
+        self[RECEIVED].labels(*self._labels(method)).inc()
         self[REQUEST_BYTES].labels("grpc").observe(size)
 
     def computed(self, loss: str, backend: str, *, examples: int, nonfinite: int) -> None:
@@ -169,9 +184,13 @@ class Telemetry:
         self[EXAMPLES].labels(loss, backend).inc(examples)
         self[NONFINITE].labels(loss).inc(nonfinite)
 
+    def evaluated(self, metric: str, examples: int) -> None:
+        """A metric was computed."""
+        self[EVALUATED_EXAMPLES].labels(metric).inc(examples)
+
     def sent(self, method: str, size: int) -> None:
         """Its reply is ready."""
-        self[SENT].labels(*_labels(method)).inc()
+        self[SENT].labels(*self._labels(method)).inc()
         self[RESPONSE_BYTES].labels("grpc").observe(size)
 
     def rejected(self, reason: str) -> None:
@@ -180,27 +199,32 @@ class Telemetry:
 
     def ended(self, method: str, call: Call, status: str, seconds: float) -> None:
         """A call has ended, well or not."""
-        self[HANDLED].labels(*_labels(method), status).inc()
-        self[HANDLING].labels(*_labels(method)).observe(seconds)
+        self[HANDLED].labels(*self._labels(method), status).inc()
+        self[HANDLING].labels(*self._labels(method)).observe(seconds)
         for phase, duration in call.seconds.items():
             self[PHASE].labels(phase).observe(duration)
         loss = call.labels.get("loss")
         if loss is not None:
             self[REQUESTS].labels(loss, status).inc()
             self[DURATION].labels(loss).observe(seconds)
+        for metric in filter(None, call.labels.get("metrics", "").split(",")):
+            self[EVALUATIONS].labels(metric, status).inc()
 
     def loss_label(self, name: str) -> str:
         """A label from a closed set, whatever a caller sent."""
         return name if name in self._losses else UNKNOWN
+
+    def metric_label(self, name: str) -> str:
+        """The same for an evaluation metric."""
+        return name if name in self._evaluated else UNKNOWN
+
+    def _labels(self, method: str) -> tuple[str, str, str]:
+        """The labels of a method such as ``/lossd.v1.LossService/ComputeLoss``."""
+        _, service, name = method.split("/")
+        return "client_stream" if method in self._streams else "unary", service, name
 
     # -------------------------------------------------------------- the scrape
 
     def application(self) -> WSGIApplication:
         """Answers every request with a scrape."""
         return prometheus_client.make_wsgi_app(self._registry)
-
-
-def _labels(method: str) -> tuple[str, str, str]:
-    """The labels of a method such as ``/lossd.v1.LossService/ComputeLoss``."""
-    _, service, name = method.split("/")
-    return "unary", service, name

@@ -1,0 +1,319 @@
+"""Decisions against scikit-learn, with absent classes, weights and ties."""
+
+import enum
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from lossd.evaluation import ClassificationTask, InputError
+from lossd.evaluation._averages import Average, ZeroDivision
+from lossd.evaluation.accuracy import MultilabelAccuracy
+from lossd.evaluation.confusion_matrix import Normalization
+from lossd.losses import DistributionKind, ParameterError
+from tests.evaluation.run import score, value
+
+AVERAGES = [Average.MICRO, Average.MACRO, Average.WEIGHTED]
+FAMILY = ["precision", "recall", "f1", "f_beta"]
+
+
+def exact(expected: Any) -> Any:
+    return pytest.approx(expected, rel=1e-12, abs=1e-14)
+
+
+def classes(seed: int, *, count: int = 200) -> dict[str, Any]:
+    """Labels of which some occur among the targets only, some among the predictions only."""
+    random = np.random.default_rng(seed)
+    return {
+        "predictions": random.choice([0, 1, 2, 5, 8], count),
+        "targets": random.choice([0, 1, 2, 3, 5], count),
+        "weights": random.uniform(0, 3, count),
+    }
+
+
+def split(given: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return given["targets"], given["predictions"], given["weights"]
+
+
+def by_scikit_learn(name: str, *arguments: Any, **options: Any) -> Any:
+    if name == "f_beta":
+        return metrics.fbeta_score(*arguments, beta=2, **options)
+    return getattr(metrics, f"{name}_score")(*arguments, **options)
+
+
+def parameters(name: str, **given: Any) -> dict[str, Any]:
+    return {"beta": 2.0} | given if name == "f_beta" else given
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_averages_over_classes(name: str, average: Average, *, weighted: bool) -> None:
+    for seed in range(5):
+        given = classes(seed)
+        targets, predictions, weights = split(given)
+        weights = weights if weighted else None
+        given["weights"] = weights
+        assert value(name, parameters(name, average=average), **given) == exact(
+            by_scikit_learn(
+                name, targets, predictions, average=average.value, sample_weight=weights,
+                zero_division=0,
+            )
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("policy", ZeroDivision)
+def test_zero_division_by_name(name: str, policy: ZeroDivision) -> None:
+    stand_in = {"zero": 0.0, "one": 1.0, "exclude": np.nan}[policy.value]
+    targets, predictions = [0, 0, 1, 2, 2], [0, 1, 1, 3, 3]
+    for average in (*AVERAGES, Average.NONE):
+        found = score(
+            name,
+            parameters(name, average=average, zero_division=policy),
+            targets=targets,
+            predictions=predictions,
+        )
+        expected = by_scikit_learn(
+            name, targets, predictions, zero_division=stand_in,
+            average=None if average is Average.NONE else average.value,
+        )  # fmt: skip
+        if average is Average.NONE:
+            assert found.value is None
+            np.testing.assert_allclose(found.values, expected, rtol=1e-12)
+        else:
+            assert found.value == exact(expected)
+        undefined = name in ("precision", "recall") and average is not Average.MICRO
+        assert ("0 / 0 for 1 of the classes" in found.reason) == undefined
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_binary_task_is_about_class_1(name: str) -> None:
+    random = np.random.default_rng(0)
+    targets, logits = random.integers(0, 2, 100), random.standard_normal(100)
+    expected = by_scikit_learn(name, targets, logits > 0)
+    assert value(name, parameters(name), predictions=logits, targets=targets) == exact(expected)
+    assert value(
+        name,
+        parameters(name, prediction_kind=DistributionKind.PROBABILITIES),
+        predictions=1 / (1 + np.exp(-logits)),
+        targets=targets,
+    ) == exact(expected)
+    assert value(
+        name,
+        parameters(name, task=ClassificationTask.BINARY),
+        predictions=(logits > 0).astype(np.uint8),
+        targets=targets.astype(bool),
+    ) == exact(expected)
+    assert value(
+        name, parameters(name, threshold=0.3), predictions=logits, targets=targets
+    ) == exact(by_scikit_learn(name, targets, logits > 0.3))
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+@pytest.mark.parametrize("name", FAMILY)
+def test_labels(name: str, average: Average) -> None:
+    random = np.random.default_rng(1)
+    targets, logits = random.integers(0, 2, (50, 4)), random.standard_normal((50, 4))
+    targets[:, 2], logits[:, 3] = 0, -1  # a label that never is, and one never predicted
+    weights = random.uniform(0, 1, 50)
+    assert value(
+        name, parameters(name, average=average), predictions=logits, targets=targets, weights=weights
+    ) == exact(
+        by_scikit_learn(
+            name, targets, logits > 0, average=average.value, sample_weight=weights,
+            zero_division=0,
+        )
+    )  # fmt: skip
+
+
+def test_no_positive_anywhere_is_said_and_not_only_0() -> None:
+    found = score("f1", predictions=[-1.0, -2.0], targets=[0, 0])
+    assert found.value == 0.0
+    assert found.reason == "0 / 0 for 1 of the classes, the first of them 1"
+    excluded = {"zero_division": ZeroDivision.EXCLUDE}
+    assert score("f1", excluded, predictions=[-1.0], targets=[0]).value is None
+
+
+def test_accuracy_of_classes() -> None:
+    for seed in range(5):
+        given = classes(seed)
+        targets, predictions, weights = split(given)
+        assert value("accuracy", **given) == exact(
+            metrics.accuracy_score(targets, predictions, sample_weight=weights)
+        )
+        recalls = metrics.recall_score(
+            targets, predictions, sample_weight=weights, average=None, labels=[0, 1, 2, 3, 5]
+        )
+        assert value("accuracy", {"balanced": True}, **given) == exact(recalls.mean())
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 5, 9])
+def test_top_k(top_k: int) -> None:
+    random = np.random.default_rng(top_k)
+    logits, targets = random.standard_normal((300, 7)), random.integers(0, 7, 300)
+    weights = random.uniform(0, 1, 300)
+    if top_k < 7:
+        expected = metrics.top_k_accuracy_score(
+            targets, logits, k=top_k, labels=range(7), sample_weight=weights
+        )
+    else:
+        expected = 1.0
+    found = value(
+        "accuracy", {"top_k": top_k}, predictions=logits, targets=targets, weights=weights
+    )
+    assert found == exact(expected)
+
+
+def test_of_equal_scores_the_lowest_class_comes_first() -> None:
+    tied = {"predictions": np.ones((3, 3), np.float32), "targets": [0, 1, 2]}
+    assert value("accuracy", **tied) == 1 / 3
+    assert value("accuracy", {"top_k": 2}, **tied) == 2 / 3
+
+
+def test_accuracy_of_labels() -> None:
+    random = np.random.default_rng(2)
+    targets, logits = random.integers(0, 2, (60, 3)), random.standard_normal((60, 3))
+    weights = random.uniform(0, 1, 60)
+    for given in (None, weights):
+        assert value("accuracy", predictions=logits, targets=targets, weights=given) == exact(
+            metrics.accuracy_score(targets, logits > 0, sample_weight=given)
+        )
+    each = {"multilabel": MultilabelAccuracy.ELEMENTWISE}
+    assert value("accuracy", each, predictions=logits, targets=targets, weights=weights) == exact(
+        1 - metrics.hamming_loss(targets, logits > 0, sample_weight=weights)
+    )
+
+
+def test_the_confusion_matrix() -> None:
+    given = classes(3)
+    targets, predictions, weights = split(given)
+    for normalization in Normalization:
+        name = {"none": None, "targets": "true", "predictions": "pred", "all": "all"}
+        expected = metrics.confusion_matrix(
+            targets, predictions, labels=range(9), sample_weight=weights,
+            normalize=name[normalization.value],
+        )  # fmt: skip
+        found = score("confusion_matrix", {"normalization": normalization}, **given)
+        assert found.value is None
+        assert found.values is not None
+        # scikit-learn says 0 where there is nothing to divide
+        np.testing.assert_allclose(np.nan_to_num(found.values), expected, rtol=1e-12)
+        assert bool(found.reason) == bool(np.isnan(found.values).any())
+
+
+def test_the_confusion_matrix_of_labels() -> None:
+    random = np.random.default_rng(4)
+    targets, logits = random.integers(0, 2, (40, 3)), random.standard_normal((40, 3))
+    weights = random.uniform(0, 1, 40)
+    found = score("confusion_matrix", predictions=logits, targets=targets, weights=weights)
+    expected = metrics.multilabel_confusion_matrix(targets, logits > 0, sample_weight=weights)
+    assert found.values is not None
+    np.testing.assert_allclose(found.values, expected, rtol=1e-12)
+
+
+def test_matthews_correlation() -> None:
+    for seed in range(5):
+        given = classes(seed)
+        targets, predictions, weights = split(given)
+        assert value("matthews_correlation", **given) == exact(
+            metrics.matthews_corrcoef(targets, predictions, sample_weight=weights)
+        )
+        given["weights"] = None
+        assert value("matthews_correlation", **given) == exact(
+            metrics.matthews_corrcoef(targets, predictions)
+        )
+    found = score("matthews_correlation", predictions=[1, 1], targets=[0, 1])
+    assert (found.value, found.reason) == (None, "predictions or targets are of one class only")
+
+
+def test_an_ignored_or_weightless_example_changes_nothing_whatever_it_holds() -> None:
+    for name in (*FAMILY, "accuracy", "matthews_correlation"):
+        clean = score(name, predictions=[[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], targets=[0, 1, 1])
+        dirty = {
+            "predictions": [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [np.nan, np.inf]],
+            "targets": [0, 1, 1, -100],
+        }
+        assert score(name, {"ignore_index": -100}, **dirty).value == clean.value
+        assert score(name, mask=[True, True, True, False], **dirty).value == clean.value
+        assert score(name, weights=[1, 1, 1, 0], **dirty).value == exact(clean.value)
+
+
+def test_a_prediction_that_is_not_a_number_is_not_counted_as_right() -> None:
+    found = score("accuracy", predictions=[[np.nan, 1.0], [1.0, 0.0]], targets=[0, 0])
+    assert found.value is None
+    assert found.is_nonfinite
+    assert found.reason == "predictions of 1 examples are not finite"
+    assert value("accuracy", predictions=[[-np.inf, 1.0], [np.inf, 0.0]], targets=[1, 0]) == 1.0
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32, np.uint64, np.int64])
+def test_class_indices_of_any_integer_type(dtype: Any) -> None:
+    given = classes(6)
+    narrow = {name: given[name].astype(dtype) for name in ("predictions", "targets")}
+    given["weights"] = None
+    assert value("f1", **narrow) == value("f1", **given)
+
+
+def test_axes_beside_the_classes_hold_examples() -> None:
+    random = np.random.default_rng(7)
+    logits, targets = random.standard_normal((4, 5, 3)), random.integers(0, 3, (4, 5))
+    flat = {"predictions": logits.reshape(20, 3), "targets": targets.reshape(20)}
+    assert value("f1", predictions=logits, targets=targets) == value("f1", **flat)
+
+
+class Wrong(enum.Enum):
+    """What a caller may get wrong, and what it is told."""
+
+    RANGE = ({"predictions": [[0.0, 1.0]], "targets": [2]}, r"targets\[0\] must be in \[0, 2\)")
+    NEGATIVE = (
+        {"predictions": [1, 0], "targets": [0, -1]},
+        r"targets\[1\] must be in \[0, 1000000\)",
+    )
+    YES_NO = ({"predictions": [1.0], "targets": [3]}, r"targets\[0\] must be in \[0, 2\), got 3")
+    SHAPE = ({"predictions": [1.0, 2.0], "targets": [[1], [0]]}, "targets must have the shape")
+    BROADCAST = ({"predictions": [[1.0, 2.0]], "targets": [0, 1]}, "targets must have the shape")
+    FLOATS = ({"predictions": [1.0], "targets": [1.0]}, "targets must be integers, got float64")
+    MASK = (
+        {"predictions": [1.0], "targets": [1], "mask": [1]},
+        "mask must be boolean, got int64",
+    )
+    MASK_SHAPE = (
+        {"predictions": [1.0], "targets": [1], "mask": [True, True]},
+        "mask must have the shape",
+    )
+    WEIGHT = (
+        {"predictions": [1.0, 1.0], "targets": [1, 1], "weights": [1.0, np.nan]},
+        r"weights\[1\] must be in \[0, inf\), got nan",
+    )
+    HUGE = ({"predictions": [2**62], "targets": [0]}, r"predictions\[0\] must be in \[0, 1000000\)")
+
+
+@pytest.mark.parametrize("wrong", Wrong)
+def test_wrong_inputs_are_refused(wrong: Wrong) -> None:
+    given, message = wrong.value
+    with pytest.raises(InputError, match=message):
+        score("f1", **given)
+
+
+def test_the_index_in_an_error_is_the_callers() -> None:
+    with pytest.raises(InputError, match=r"targets\[2\] must"):
+        score("f1", predictions=[[1.0, 0.0]] * 3, targets=[0, 9, 9], mask=[True, False, True])
+
+
+def test_parameters_that_do_not_go_together_are_refused() -> None:
+    several: dict[str, Any] = {"predictions": [[1.0, 0.0]], "targets": [0]}
+    labels: dict[str, Any] = {"predictions": [[1.0, 0.0]], "targets": [[0, 1]]}
+    for name, given, inputs in [
+        ("accuracy", {"threshold": 0.5}, several),
+        ("accuracy", {"classes": 3}, several),
+        ("accuracy", {"top_k": 2}, labels),
+        ("accuracy", {"balanced": True}, labels),
+        ("accuracy", {"ignore_index": 0}, labels),
+        ("matthews_correlation", {}, labels),
+    ]:
+        with pytest.raises(ParameterError, match=" must "):
+            score(name, given, **inputs)
+    with pytest.raises(ParameterError, match=r"top_k must be in \[1, 1e\+06\], got 0"):
+        score("accuracy", {"top_k": 0}, **several)
