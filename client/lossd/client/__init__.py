@@ -16,23 +16,29 @@ from lossd.client.errors import (
     ServerError,
     UnavailableError,
     UnknownLossError,
+    UnknownMetricError,
 )
-from lossd.client.result import LossResult, ServerTiming
+from lossd.client.evaluation import AsyncEvaluation, Evaluation
+from lossd.client.result import LossResult, MetricResult, ServerTiming
 from lossd.client.sync import LossClient
 
 __all__ = [
+    "AsyncEvaluation",
     "AsyncLossClient",
     "CancelledError",
     "DeadlineExceededError",
+    "Evaluation",
     "InvalidRequestError",
     "LossClient",
     "LossResult",
     "LossdError",
+    "MetricResult",
     "OverloadedError",
     "ServerError",
     "ServerTiming",
     "UnavailableError",
     "UnknownLossError",
+    "UnknownMetricError",
     "balanced_weights",
     "effective_number_weights",
 ]

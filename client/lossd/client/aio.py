@@ -13,9 +13,19 @@ from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import arguments, wire
-from lossd.client.call import COMPUTE_LOSS, GET_SERVER_INFO, LIST_LOSSES, Answer, Call, Method
+from lossd.client import metrics as metrics_wire
+from lossd.client.call import (
+    COMPUTE_LOSS,
+    EVALUATE,
+    GET_SERVER_INFO,
+    LIST_LOSSES,
+    Answer,
+    Call,
+    Method,
+)
 from lossd.client.connection import AsyncConnection
 from lossd.client.errors import not_ready_error
+from lossd.client.evaluation import AsyncEvaluation
 from lossd.client.result import LossResult
 from lossd.framing import Framed
 
@@ -110,6 +120,54 @@ class AsyncLossClient:
             )
             return wire.read_response(await self._connection.call(COMPUTE_LOSS, request, call))
 
+    async def evaluate(
+        self,
+        metrics: Any,
+        *,
+        weights: Any = None,
+        mask: Any = None,
+        states: Iterable[bytes] = (),
+        timeout: float | None = None,
+        request_id: str | None = None,
+        **inputs: Any,
+    ) -> Any:
+        """Evaluates what ``LossClient.evaluate`` does, from the same arguments.
+
+        Raises:
+            LossdError: as ``LossClient.evaluate``.
+            asyncio.CancelledError: if the task is cancelled meanwhile.
+        """
+        with self._begin(timeout, request_id) as call:
+            request = metrics_wire.build_request(
+                metrics_wire.listed(metrics), inputs, weights=weights, mask=mask, states=states
+            )
+            response = await self._ask(EVALUATE, request, call)
+            results = metrics_wire.read_results(response)
+            return results if isinstance(metrics, list | tuple) else results[0]
+
+    def evaluation(
+        self,
+        *metrics: Message,
+        return_state: bool = False,
+        timeout: float = 3600.0,
+        request_id: str | None = None,
+    ) -> AsyncEvaluation:
+        """Evaluates metrics over many batches, as ``LossClient.evaluation``.
+
+            async with client.evaluation(RocAuc(), Accuracy()) as run:
+                await run.update(predictions=predictions, targets=targets)
+                auc, accuracy = await run.result()
+
+        Raises:
+            InvalidRequestError: if one is no metric, or there is none.
+        """
+        call = self._begin(timeout, request_id)
+        with call:
+            first = metrics_wire.build_request(
+                metrics_wire.listed(metrics), {}, return_state=return_state
+            )
+        return AsyncEvaluation(self._connection, call, first, is_one=len(metrics) == 1)
+
     async def list_losses(
         self, *, timeout: float | None = None, request_id: str | None = None
     ) -> v1.ListLossesResponse:
@@ -152,7 +210,7 @@ class AsyncLossClient:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
     async def _ask(self, method: Method[Answer], request: Message, call: Call) -> Answer:
-        """The answer of a method whose messages hold no tensors."""
+        """The answer of a method whose messages are plain ones, without bulk data of their own."""
         framed = await self._connection.call(method, Framed(request), call)
         return framed.message
 

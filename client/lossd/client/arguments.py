@@ -37,6 +37,30 @@ nonfinite_policies = MappingProxyType(
     }
 )
 
+# What to train with instead of a metric, which has no gradient.
+surrogates = MappingProxyType(
+    {
+        "accuracy": "CrossEntropy",
+        "precision": "Tversky",
+        "recall": "Tversky",
+        "f1": "SoftF1",
+        "f_beta": "Tversky",
+        "matthews_correlation": "SoftF1",
+        "confusion_matrix": "CrossEntropy",
+        "roc_auc": "PairwiseAuc",
+        "average_precision": "PairwiseAuc",
+        "log_loss": "CrossEntropy",
+        "brier": "SquaredError",
+        "calibration_error": "CrossEntropy",
+        "regression_errors": "SquaredError",
+        "bleu": "ExpectedRisk",
+        "chrf": "ExpectedRisk",
+        "word_error_rate": "ExpectedRisk",
+        "perplexity": "CrossEntropy",
+        "retrieval_at_k": "InfoNce",
+    }
+)
+
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -54,7 +78,20 @@ def spec_of(loss: object) -> v1.LossSpec:
             getattr(spec, member.name).CopyFrom(loss)
             return spec
     got = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
+    _refuse_metric(loss)
     raise _invalid("loss", f"loss must be a message of LossSpec, for example Huber(), got {got}")
+
+
+def _refuse_metric(loss: object) -> None:
+    """A metric has no gradient: whoever gives one as a loss wants to know what to take."""
+    for member in v1.MetricSpec.DESCRIPTOR.oneofs_by_name["kind"].fields:
+        if isinstance(loss, Message) and member.message_type == loss.DESCRIPTOR:
+            name = loss.DESCRIPTOR.name
+            raise _invalid(
+                "loss",
+                f"loss must be differentiable, got the metric {name}: train with "
+                f"{surrogates[member.name]}, and give {name} to evaluate",
+            )
 
 
 def loss_name(spec: v1.LossSpec) -> str:

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from lossd import v1
 from lossd.client import arguments
 from lossd.client.errors import LossdError
-from lossd.client.options import SERVICE
+from lossd.client.options import EVALUATION_SERVICE, SERVICE
 
 REQUEST_ID_KEY = "x-request-id"
 
@@ -32,6 +32,8 @@ class Method(Generic[Answer]):
 COMPUTE_LOSS = Method(f"/{SERVICE}/ComputeLoss", v1.ComputeLossResponse)
 LIST_LOSSES = Method(f"/{SERVICE}/ListLosses", v1.ListLossesResponse)
 GET_SERVER_INFO = Method(f"/{SERVICE}/GetServerInfo", v1.GetServerInfoResponse)
+EVALUATE = Method(f"/{EVALUATION_SERVICE}/Evaluate", v1.EvaluateResponse)
+EVALUATE_STREAM = Method(f"/{EVALUATION_SERVICE}/EvaluateStream", v1.EvaluateStreamResponse)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ asyncio has one an event loop, because a channel is bound to the loop that it wa
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from lossd.client.call import Answer, Call, Method
 from lossd.client.errors import (
@@ -76,6 +77,18 @@ class Connection:
 
         return _parsed(method, self._retrier.call(attempt, call.left()))
 
+    def follow(self, method: Method[Answer], requests: Iterator[Message], call: Call) -> Any:
+        """Sends a stream of requests; returns gRPC's future of the answer. Nothing is repeated.
+
+        Raises:
+            InvalidRequestError: if the connection was closed.
+        """
+        try:
+            stream: Any = self.channel().stream_unary(method.path, *_converters(method))
+            return stream.future(requests, timeout=call.left(), metadata=call.metadata)
+        except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
+            raise closed_error() from error
+
 
 class AsyncConnection:
     """A channel of asyncio, for the event loop that it is first used in."""
@@ -136,6 +149,19 @@ class AsyncConnection:
             return answer
 
         return _parsed(method, await self._retrier.call(attempt, call.left()))
+
+    def follow(self, method: Method[Answer], call: Call) -> Any:
+        """Opens a stream of requests; returns gRPC's call, which takes them and is the answer.
+
+        Raises:
+            InvalidRequestError: if the connection was closed, or is used in another event loop.
+        """
+        stream: Any = self.channel().stream_unary(method.path, *_converters(method))
+        return stream(timeout=call.left(), metadata=call.metadata)
+
+
+def _converters(method: Method[Answer]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    return lambda request: request.SerializeToString(), method.answer.FromString
 
 
 def _parsed(method: Method[Answer], encoded: bytes) -> Framed[Answer]:

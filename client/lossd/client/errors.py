@@ -2,7 +2,8 @@
 
     LossdError
     ├─ InvalidRequestError    the caller can fix it; also a ValueError
-    │  └─ UnknownLossError    this server does not know the loss
+    │  ├─ UnknownLossError    this server does not know the loss
+    │  └─ UnknownMetricError  nor this metric
     ├─ OverloadedError        later, or a smaller batch
     ├─ UnavailableError       nobody answers: later, or another replica
     ├─ DeadlineExceededError  it took too long; also a TimeoutError
@@ -77,6 +78,12 @@ class UnknownLossError(InvalidRequestError):
     code = "UNIMPLEMENTED"
 
 
+class UnknownMetricError(InvalidRequestError):
+    """The server does not know the metric: it is older than the client, or none was given."""
+
+    code = "UNIMPLEMENTED"
+
+
 class OverloadedError(LossdError):
     """The server has no room for the request: come again later, or with a smaller batch."""
 
@@ -118,6 +125,11 @@ _class_of_code: Mapping[grpc.StatusCode, type[LossdError]] = MappingProxyType(
 )
 
 
+_class_of_reason: Mapping[str, type[LossdError]] = MappingProxyType(
+    {"UNKNOWN_LOSS": UnknownLossError, "UNKNOWN_METRIC": UnknownMetricError}
+)
+
+
 def from_rpc_error(error: grpc.RpcError) -> LossdError:
     """Returns the exception for a failed call; to be raised ``from`` it."""
     code = error.code()
@@ -150,8 +162,8 @@ def not_ready_error(seconds: float) -> DeadlineExceededError:
 
 
 def _class_of(code: grpc.StatusCode, reason: str) -> type[LossdError]:
-    if code is grpc.StatusCode.UNIMPLEMENTED and reason == "UNKNOWN_LOSS":
-        return UnknownLossError  # without the reason it is the method that is missing
+    if code is grpc.StatusCode.UNIMPLEMENTED and reason in _class_of_reason:
+        return _class_of_reason[reason]  # without the reason it is the method that is missing
     return _class_of_code.get(code, ServerError)
 
 

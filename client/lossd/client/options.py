@@ -6,6 +6,7 @@ It imports the standard library only.
 import json
 
 SERVICE = "lossd.v1.LossService"
+EVALUATION_SERVICE = "lossd.v1.EvaluationService"
 
 # Health checking works with round_robin only: pick_first, the default, ignores it in silence.
 _service_config = {

@@ -33,6 +33,36 @@ class ServerTiming:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class MetricResult:
+    """The result of one evaluation metric.
+
+    The arrays are read-only views of the received bytes. Results are compared by identity.
+
+    Attributes:
+        metric: Its name, for example "roc_auc".
+        value: The number; None where it is not defined, or where there are ``values`` only.
+        values: The number of each class, label, output or hypothesis, where there are such; NaN
+            where it is not defined.
+        status: "UNDEFINED" or "NONFINITE" where there is something to say; None for nothing.
+        reason: What there is to say, for example "targets hold no negative".
+        outputs: What the metric gives beyond, by name, as float64 arrays.
+        example_count: Number of examples that were kept.
+        ignored_count: Number of examples that were masked or carry the ignore index.
+        signature: What a text score was computed with, in sacrebleu's words.
+    """
+
+    metric: str
+    value: float | None
+    values: Array | None
+    status: str | None
+    reason: str
+    outputs: Mapping[str, Arrays]
+    example_count: int
+    ignored_count: int
+    signature: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LossResult:
     """The result of one batch.
 

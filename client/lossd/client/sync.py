@@ -13,9 +13,19 @@ from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import arguments, wire
-from lossd.client.call import COMPUTE_LOSS, GET_SERVER_INFO, LIST_LOSSES, Answer, Call, Method
+from lossd.client import metrics as metrics_wire
+from lossd.client.call import (
+    COMPUTE_LOSS,
+    EVALUATE,
+    GET_SERVER_INFO,
+    LIST_LOSSES,
+    Answer,
+    Call,
+    Method,
+)
 from lossd.client.connection import Connection
 from lossd.client.errors import not_ready_error
+from lossd.client.evaluation import Evaluation
 from lossd.client.result import LossResult
 from lossd.framing import Framed
 
@@ -148,6 +158,78 @@ class LossClient:
             )
             return wire.read_response(self._connection().call(COMPUTE_LOSS, request, call))
 
+    def evaluate(
+        self,
+        metrics: Any,
+        *,
+        weights: Any = None,
+        mask: Any = None,
+        states: Iterable[bytes] = (),
+        timeout: float | None = None,
+        request_id: str | None = None,
+        **inputs: Any,
+    ) -> Any:
+        """Evaluates one metric or several on one batch: numbers without gradients.
+
+        Args:
+            metrics: A metric with its parameters, for example ``Accuracy(top_k=5)``, or a list of
+                metrics over the same tensors.
+            weights: One weight an example, each in [0, inf).
+            mask: Booleans, shaped like the examples: True keeps an example, False ignores it.
+            states: States of evaluations of these metrics, to be merged into the result.
+            timeout: Seconds that the call may take, retries included; None for the client's.
+            request_id: As for ``compute``.
+            **inputs: Inputs by name: predictions and targets; or hypotheses, a list of texts or of
+                sequences of token ids, and references, a list of such lists.
+
+        Returns:
+            A ``MetricResult``, or a list of them for a list of metrics.
+
+        Raises:
+            UnknownMetricError: if the server does not know a metric.
+            LossdError: otherwise as ``compute``.
+        """
+        with self._begin(timeout, request_id) as call:
+            request = metrics_wire.build_request(
+                metrics_wire.listed(metrics), inputs, weights=weights, mask=mask, states=states
+            )
+            response = self._ask(EVALUATE, request, call)
+            results = metrics_wire.read_results(response)
+            return results if isinstance(metrics, list | tuple) else results[0]
+
+    def evaluation(
+        self,
+        *metrics: Message,
+        return_state: bool = False,
+        timeout: float = 3600.0,
+        request_id: str | None = None,
+    ) -> Evaluation:
+        """Evaluates metrics over many batches, which need not be in memory at once.
+
+            with client.evaluation(RocAuc(), Accuracy()) as run:
+                for predictions, targets in batches:
+                    run.update(predictions=predictions, targets=targets)
+                auc, accuracy = run.result()
+
+        However the data is split, and over however many evaluations whose states are merged, the
+        result is that of one call with all of it.
+
+        Args:
+            *metrics: Metrics over the same tensors.
+            return_state: Whether ``state`` will be asked for.
+            timeout: Seconds that all of it may take.
+            request_id: As for ``compute``.
+
+        Raises:
+            InvalidRequestError: if one is no metric, or there is none.
+        """
+        call = self._begin(timeout, request_id)
+        with call:
+            first = metrics_wire.build_request(
+                metrics_wire.listed(metrics), {}, return_state=return_state
+            )
+        return Evaluation(self._connection(), call, first, is_one=len(metrics) == 1)
+
     def list_losses(
         self, *, timeout: float | None = None, request_id: str | None = None
     ) -> v1.ListLossesResponse:
@@ -207,7 +289,7 @@ class LossClient:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
     def _ask(self, method: Method[Answer], request: Message, call: Call) -> Answer:
-        """The answer of a method whose messages hold no tensors."""
+        """The answer of a method whose messages are plain ones, without bulk data of their own."""
         framed = self._connection().call(method, Framed(request), call)
         return framed.message
 

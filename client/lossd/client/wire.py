@@ -53,7 +53,7 @@ def build_request(
     single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
     several = {name: _arrays(name, value) for name, value in inputs.items()}
     everything = [*single.values(), *(array for arrays in several.values() for array in arrays)]
-    payloads = Payloads.worthwhile(_checked_size(everything))
+    payloads = Payloads.worthwhile(checked_size(everything))
     for name, array in single.items():
         tensors.fill(getattr(request, name), array, payloads)
     for name, arrays in several.items():
@@ -69,7 +69,7 @@ def read_response(framed: Framed[v1.ComputeLossResponse]) -> LossResult:
     Raises:
         ServerError: if a tensor in it breaks the contract.
     """
-    response, read = framed.message, _Reader(framed.payloads)
+    response, read = framed.message, Reader(framed.payloads)
     try:
         return LossResult(
             loss=response.loss if response.HasField("loss") else None,
@@ -108,7 +108,8 @@ def _arrays(name: str, value: Any) -> list[Array]:
     return [to_array(name, item) for item in values]
 
 
-def _checked_size(arrays: Iterable[Array]) -> int:
+def checked_size(arrays: Iterable[Array]) -> int:
+    """Returns the bytes of all arrays, which must fit into one message."""
     total = sum(array.nbytes for array in arrays)
     if total > MAX_BYTES:
         raise InvalidRequestError(
@@ -118,7 +119,7 @@ def _checked_size(arrays: Iterable[Array]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class Reader:
     """Reads the tensors of one response."""
 
     payloads: Payloads | None
@@ -133,13 +134,16 @@ class _Reader:
         return aligned
 
     def per_example(self, response: v1.ComputeLossResponse) -> Array | None:
+        """The loss of each example, where it was asked for."""
         return self.tensor(response.per_example) if response.HasField("per_example") else None
 
     def named(self, fields: Iterable[v1.NamedTensors]) -> dict[str, Arrays]:
+        """Tensors by name, each an array or a list of several."""
         read = {named.name: [self.tensor(tensor) for tensor in named.tensors] for named in fields}
         return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in read.items()}
 
     def statuses(self, response: v1.ComputeLossResponse) -> dict[int, str]:
+        """Statuses by the flat index of their example."""
         if not response.HasField("statuses"):
             return {}
         indices = self.tensor(response.statuses.indices).ravel().tolist()

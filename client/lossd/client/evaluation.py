@@ -1,0 +1,254 @@
+"""An evaluation of many batches: one stream to one server, for threads and for asyncio.
+
+What is sent and read is made in ``metrics``.
+"""
+
+import asyncio
+import queue
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from lossd import v1
+from lossd.client import metrics
+from lossd.client.call import EVALUATE_STREAM, Call
+from lossd.client.connection import AsyncConnection, Connection
+from lossd.client.errors import CancelledError, InvalidRequestError, from_rpc_error
+from lossd.client.result import MetricResult
+
+Results = MetricResult | list[MetricResult]
+Part = v1.EvaluateStreamRequest
+
+_AHEAD = 2  # batches that wait to be sent
+
+
+def _part(*arguments: Any, **named: Any) -> Part:
+    return Part(part=metrics.build_request(*arguments, **named))
+
+
+class _Answer:
+    """The answer to an evaluation: results, and the state if it was asked for."""
+
+    def __init__(self, *, is_one: bool, return_state: bool) -> None:
+        self._is_one = is_one
+        self._return_state = return_state
+        self._whole: v1.EvaluateResponse | None = None
+
+    @property
+    def is_there(self) -> bool:
+        return self._whole is not None
+
+    def take(self, response: v1.EvaluateStreamResponse) -> None:
+        self._whole = response.whole
+
+    def results(self) -> Results:
+        found = metrics.read_results(self._response())
+        return found[0] if self._is_one else found
+
+    def state(self) -> bytes:
+        if not self._return_state:
+            raise InvalidRequestError(
+                "state must be asked for with evaluation(..., return_state=True), got none",
+                field="return_state",
+            )
+        state: bytes = self._response().state
+        return state
+
+    def _response(self) -> v1.EvaluateResponse:
+        if self._whole is None:
+            raise _ended()
+        return self._whole
+
+
+def _ended() -> InvalidRequestError:
+    return InvalidRequestError("evaluation must be open, got one that has ended")
+
+
+class Evaluation:
+    """Metrics over many batches.  ``LossClient.evaluation`` makes one; it is a context.
+
+    Batches go to one server as they come, at most two ahead of it.  A batch that the server
+    refuses raises in a later ``update``, or in ``result``.  Nothing is repeated after a failure.
+    """
+
+    def __init__(
+        self, connection: Connection, call: Call, first: v1.EvaluateRequest, *, is_one: bool
+    ) -> None:
+        self._connection = connection
+        self._call = call
+        self._first = first
+        self._answer = _Answer(is_one=is_one, return_state=first.return_state)
+        self._parts: queue.Queue[Part | None] = queue.Queue(_AHEAD)
+        self._future: Any = None
+
+    def __enter__(self) -> Self:
+        with self._call:
+            self._future = self._connection.follow(EVALUATE_STREAM, self._sent(), self._call)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._answer.is_there:
+            self._future.cancel()
+
+    def _sent(self) -> Iterator[Part]:
+        """What gRPC's thread sends; it must end with the call, or the thread never would."""
+        yield Part(part=self._first)
+        while not self._is_done():
+            try:
+                part = self._parts.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if part is None:
+                return
+            yield part
+
+    def _is_done(self) -> bool:
+        return self._future is not None and bool(self._future.done())
+
+    def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
+        """Adds a batch; the arguments are those of ``LossClient.evaluate``.
+
+        Raises:
+            LossdError: as ``LossClient.evaluate``, of this batch or an earlier one.
+        """
+        with self._call:
+            self._put(_part((), inputs, weights=weights, mask=mask))
+
+    def merge(self, *states: bytes) -> None:
+        """Adds states of other evaluations of the same metrics.
+
+        Raises:
+            LossdError: as ``LossClient.evaluate``.
+        """
+        with self._call:
+            self._put(_part((), {}, states=states))
+
+    def result(self) -> Results:
+        """Ends the evaluation and returns its results; may be repeated.
+
+        Returns:
+            One result, or a list of them where there are several metrics.
+
+        Raises:
+            LossdError: as ``LossClient.evaluate``.
+        """
+        with self._call:
+            self._finish()
+            return self._answer.results()
+
+    @property
+    def state(self) -> bytes:
+        """Ends the evaluation; what it saw, to be merged with others anywhere.
+
+        Raises:
+            LossdError: as ``result``, or if the state was not asked for.
+        """
+        with self._call:
+            self._finish()
+            return self._answer.state()
+
+    def _put(self, part: Part | None) -> None:
+        if self._answer.is_there or self._future is None:
+            raise _ended()
+        while not self._is_done():
+            try:
+                self._parts.put(part, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+        self._receive()  # it failed; nothing else ends a call before its stream
+
+    def _finish(self) -> None:
+        if not self._answer.is_there:
+            self._put(None)
+            self._receive()
+
+    def _receive(self) -> None:
+        try:
+            self._answer.take(self._future.result())
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        except grpc.FutureCancelledError as error:
+            raise CancelledError("call must be waited for, got a cancelled one") from error
+
+
+class AsyncEvaluation:
+    """The same for asyncio: ``AsyncLossClient.evaluation`` makes one.
+
+    ``update``, ``merge``, ``result`` and ``state`` are awaited.
+    """
+
+    def __init__(
+        self, connection: AsyncConnection, call: Call, first: v1.EvaluateRequest, *, is_one: bool
+    ) -> None:
+        self._connection = connection
+        self._call = call
+        self._first = first
+        self._answer = _Answer(is_one=is_one, return_state=first.return_state)
+        self._stream: Any = None
+
+    async def __aenter__(self) -> Self:
+        with self._call:
+            self._stream = self._connection.follow(EVALUATE_STREAM, self._call)
+            await self._write(Part(part=self._first))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._answer.is_there:
+            self._stream.cancel()
+
+    async def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
+        """As ``Evaluation.update``."""
+        with self._call:
+            await self._write(_part((), inputs, weights=weights, mask=mask))
+
+    async def merge(self, *states: bytes) -> None:
+        """As ``Evaluation.merge``."""
+        with self._call:
+            await self._write(_part((), {}, states=states))
+
+    async def result(self) -> Results:
+        """As ``Evaluation.result``."""
+        with self._call:
+            await self._finish()
+            return self._answer.results()
+
+    async def state(self) -> bytes:
+        """As ``Evaluation.state``."""
+        with self._call:
+            await self._finish()
+            return self._answer.state()
+
+    async def _write(self, part: Part) -> None:
+        if self._answer.is_there or self._stream is None:
+            raise _ended()
+        try:
+            await self._stream.write(part)
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            await self._receive()  # its error says what was wrong with the stream
+
+    async def _finish(self) -> None:
+        if self._answer.is_there:
+            return
+        if self._stream is None:
+            raise _ended()
+        await self._stream.done_writing()
+        await self._receive()
+
+    async def _receive(self) -> None:
+        try:
+            self._answer.take(await self._stream)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error

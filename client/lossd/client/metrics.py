@@ -1,0 +1,166 @@
+"""Turns arguments into evaluation requests and responses into results: pure, for both clients.
+
+It may import the contract, the arrays, ``wire`` and the errors; nothing here does any input or
+output.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+
+from lossd import tensors, v1
+from lossd.client import wire
+from lossd.client.arrays import to_array
+from lossd.client.errors import InvalidRequestError, ServerError
+from lossd.client.result import MetricResult
+
+_SEQUENCES = ("hypotheses", "references")
+
+
+def spec_of(metric: object) -> v1.MetricSpec:
+    """Returns the spec that holds a metric, or the spec itself where one is given.
+
+    Raises:
+        InvalidRequestError: if it is no message that a spec can hold; a loss is none.
+    """
+    if isinstance(metric, v1.MetricSpec):
+        return metric
+    for member in v1.MetricSpec.DESCRIPTOR.oneofs_by_name["kind"].fields:
+        if isinstance(metric, Message) and member.message_type == metric.DESCRIPTOR:
+            spec = v1.MetricSpec()
+            getattr(spec, member.name).CopyFrom(metric)
+            return spec
+    got = f"the class {metric.__name__}" if isinstance(metric, type) else type(metric).__name__
+    raise InvalidRequestError(
+        f"metric must be a message of MetricSpec, for example Accuracy(), got {got}",
+        field="metrics",
+    )
+
+
+def listed(metrics: object) -> list[v1.MetricSpec]:
+    """Returns the specs of one metric or of a list of them.
+
+    Raises:
+        InvalidRequestError: if one is no metric, or there is none.
+    """
+    if not isinstance(metrics, list | tuple):
+        return [spec_of(metrics)]
+    if not metrics:
+        raise InvalidRequestError("metrics must be at least one, got none", field="metrics")
+    return [spec_of(metric) for metric in metrics]
+
+
+def build_request(
+    metrics: Sequence[v1.MetricSpec],
+    inputs: Mapping[str, Any],
+    *,
+    weights: Any = None,
+    mask: Any = None,
+    states: Iterable[bytes] = (),
+    return_state: bool = False,
+) -> v1.EvaluateRequest:
+    """Returns a request, or a part of a stream; without any data it holds no batch.
+
+    Raises:
+        InvalidRequestError: for an argument that no server could take.
+    """
+    request = v1.EvaluateRequest(metrics=metrics, states=_states(states), return_state=return_state)
+    extras = {"weights": weights, "mask": mask}
+    single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
+    arrays = {
+        name: to_array(name, value) for name, value in inputs.items() if name not in _SEQUENCES
+    }
+    wire.checked_size([*single.values(), *arrays.values()])
+    for name, array in single.items():
+        tensors.fill(getattr(request.batch, name), array)
+    for name, array in arrays.items():
+        tensors.fill(request.batch.inputs.add(name=name).tensors.add(), array)
+    for name in _SEQUENCES:
+        if name in inputs:
+            _fill_sequences(request.batch.sequences.add(name=name), name, inputs[name])
+    return request
+
+
+def _states(states: Iterable[bytes]) -> list[bytes]:
+    if isinstance(states, bytes | str):
+        raise InvalidRequestError("states must be a list of bytes, got one", field="states")
+    found = list(states)
+    for state in found:
+        if not isinstance(state, bytes):
+            raise InvalidRequestError(
+                f"states must hold bytes, got {type(state).__name__}", field="states"
+            )
+    return found
+
+
+def _fill_sequences(message: v1.NamedSequences, name: str, value: Any) -> None:
+    groups = [_group(name, one) for one in _items(name, value)]
+    flat = [sequence for group in groups for sequence in group]
+    if all(isinstance(sequence, str) for sequence in flat) and flat:
+        message.texts.extend(flat)
+    else:
+        arrays = [_tokens(name, sequence) for sequence in flat]
+        tokens = np.concatenate([np.zeros(0, np.int64), *arrays])
+        tensors.fill(message.tokens, tokens)
+        tensors.fill(message.lengths, np.array([len(array) for array in arrays], np.int64))
+    if name == "references":
+        tensors.fill(message.counts, np.array([len(group) for group in groups], np.int64))
+
+
+def _items(name: str, value: Any) -> Sequence[Any]:
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        raise InvalidRequestError(
+            f"{name} must be a list of texts or of sequences of token ids, got {value!r:.64}",
+            field=name,
+        )
+    found: Sequence[Any] = value
+    return found
+
+
+def _group(name: str, value: Any) -> Sequence[Any]:
+    """The sequences of one example: a text or a sequence of ids stands for one."""
+    if isinstance(value, str) or name == "hypotheses":
+        return [value]
+    items = _items(name, value)
+    is_one = len(items) > 0 and isinstance(items[0], int | np.integer)
+    return [items] if is_one else items
+
+
+def _tokens(name: str, value: Any) -> Any:
+    array = to_array(name, value) if len(_items(name, value)) else np.zeros(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InvalidRequestError(
+            f"{name} must be texts or sequences of token ids, got {array.dtype} of {array.ndim} "
+            "axes among them",
+            field=name,
+        )
+    return array.astype(np.int64)
+
+
+def read_results(response: v1.EvaluateResponse) -> list[MetricResult]:
+    """Returns the results that a response holds; their arrays are read-only views.
+
+    Raises:
+        ServerError: if a tensor in it breaks the contract.
+    """
+    try:
+        return [_read_result(result) for result in response.results]
+    except tensors.TensorError as error:
+        raise ServerError(f"response must hold valid tensors, got one where {error}") from error
+
+
+def _read_result(result: v1.MetricResult) -> MetricResult:
+    read = wire.Reader(None)
+    return MetricResult(
+        metric=result.metric,
+        value=result.value if result.HasField("value") else None,
+        values=read.tensor(result.values) if result.HasField("values") else None,
+        status=wire.status_name(result.status) if result.status else None,
+        reason=result.reason,
+        outputs=read.named(result.outputs),
+        example_count=result.example_count,
+        ignored_count=result.ignored_count,
+        signature=result.signature,
+    )
