@@ -119,7 +119,11 @@ def test_labels(name: str, average: Average) -> None:
     targets[:, 2], logits[:, 3] = 0, -1  # a label that never is, and one never predicted
     weights = random.uniform(0, 1, 50)
     assert value(
-        name, parameters(name, average=average), predictions=logits, targets=targets, weights=weights
+        name,
+        parameters(name, average=average),
+        predictions=logits,
+        targets=targets,
+        weights=weights,
     ) == exact(
         by_scikit_learn(
             name, targets, logits > 0, average=average.value, sample_weight=weights,

@@ -54,6 +54,8 @@ def _wrong_weights(table: Mapping[str, Array]) -> str:
 
 def keep_scores(laid: Scores) -> Kept:
     """Every score with its target: nothing less tells how two of them compare."""
+    if not len(laid.scores):
+        return Kept()
     scores = laid.scores
     if laid.task is MULTICLASS:
         scores = probabilities(laid)
@@ -63,7 +65,7 @@ def keep_scores(laid: Scores) -> Kept:
         table["targets"] = targets.astype(np.int32)
     if laid.weights is not None:
         table["weights"] = laid.weights
-    return Kept(table=table if len(scores) else None)
+    return Kept(table=table)
 
 
 @dataclass(frozen=True, slots=True)

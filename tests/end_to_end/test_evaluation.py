@@ -1,0 +1,215 @@
+"""Metrics through a server in another process, with both clients."""
+
+import re
+import urllib.request
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from lossd import v1
+from lossd.client import (
+    InvalidRequestError,
+    LossClient,
+    OverloadedError,
+    UnknownMetricError,
+)
+from lossd.evaluation import METRICS
+from lossd.v1 import F1, Accuracy, Bleu, ConfusionMatrix, RocAuc
+from tests.end_to_end.conftest import Process, serve
+
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.standard_normal(500).astype(np.float32)
+TARGETS = RANDOM.integers(0, 2, 500)
+WEIGHTS = RANDOM.uniform(0, 2, 500)
+
+
+def test_one_metric_gives_one_result(client: LossClient) -> None:
+    result = client.evaluate(RocAuc(), predictions=LOGITS, targets=TARGETS)
+
+    assert result.value == pytest.approx(metrics.roc_auc_score(TARGETS, LOGITS), rel=1e-12)
+    assert (result.metric, result.status, result.reason) == ("roc_auc", None, "")
+    assert (result.example_count, result.ignored_count) == (500, 0)
+
+
+def test_several_metrics_share_their_tensors(client: LossClient) -> None:
+    auc, accuracy, matrix = client.evaluate(
+        [RocAuc(), Accuracy(), ConfusionMatrix()],
+        predictions=LOGITS,
+        targets=TARGETS,
+        mask=np.arange(500) < 400,
+    )
+    assert auc.value == pytest.approx(metrics.roc_auc_score(TARGETS[:400], LOGITS[:400]))
+    assert accuracy.value == (TARGETS[:400] == (LOGITS[:400] > 0)).mean()
+    assert matrix.value is None
+    assert matrix.status is None
+    assert matrix.values.sum() == 400
+    assert accuracy.ignored_count == 100
+
+
+def test_a_stream_of_batches_gives_the_result_of_one_call(client: LossClient) -> None:
+    whole = client.evaluate([RocAuc(), F1()], predictions=LOGITS, targets=TARGETS, weights=WEIGHTS)
+    with client.evaluation(RocAuc(), F1()) as run:
+        for part in np.array_split(np.arange(500), 7):
+            run.update(predictions=LOGITS[part], targets=TARGETS[part], weights=WEIGHTS[part])
+        results = run.result()
+        assert isinstance(results, list)
+        assert run.result() is not results  # it may be asked for again
+    assert [r.value for r in results] == [r.value for r in whole]
+    assert results[0].example_count == 500
+
+
+def test_states_of_workers_give_the_result_of_one_call(client: LossClient) -> None:
+    whole = client.evaluate([RocAuc(), F1()], predictions=LOGITS, targets=TARGETS, weights=WEIGHTS)
+    states = []
+    for part in (slice(0, 10), slice(10, 10), slice(10, 300)):
+        with client.evaluation(RocAuc(), F1(), return_state=True) as run:
+            run.update(predictions=LOGITS[part], targets=TARGETS[part], weights=WEIGHTS[part])
+            states.append(run.state)
+    rest = slice(300, 500)
+    merged = client.evaluate(
+        [F1(), RocAuc()],  # the order does not matter, a state names its metric
+        states=states,
+        predictions=LOGITS[rest],
+        targets=TARGETS[rest],
+        weights=WEIGHTS[rest],
+    )
+    assert [r.value for r in merged] == [r.value for r in reversed(whole)]
+    with client.evaluation(RocAuc(), F1()) as run:
+        run.update(predictions=LOGITS[rest], targets=TARGETS[rest], weights=WEIGHTS[rest])
+        run.merge(b"".join(states))  # joined end to end they are a state, too
+        results = run.result()
+    assert isinstance(results, list)
+    assert [r.value for r in results] == [r.value for r in whole]
+
+
+def test_texts_and_token_ids(client: LossClient) -> None:
+    texts = {
+        "hypotheses": ["The dog bit the man.", "It wasn't surprising."],
+        "references": [["The dog bit the man.", "The dog had bit the man."], ["It was not."]],
+    }
+    bleu = client.evaluate(Bleu(), **texts)
+    assert 0 < bleu.value < 100
+    assert bleu.signature.startswith("nrefs:var|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    ids = client.evaluate(
+        Bleu(order=2), hypotheses=[np.array([1, 2, 3])], references=[[[1, 2, 3], [4]]]
+    )
+    assert ids.value == pytest.approx(100)
+    assert "tok:ids" in ids.signature
+
+
+def test_what_is_not_defined_has_a_status_and_a_reason(client: LossClient) -> None:
+    for given, status, reason in [
+        ({"predictions": [1.0, 2.0], "targets": [1, 1]}, "UNDEFINED", "targets hold no negative"),
+        ({"predictions": [np.nan], "targets": [1]}, "NONFINITE", "predictions of 1 examples"),
+        ({"predictions": np.zeros(0), "targets": np.zeros(0, int)}, "UNDEFINED", "no example"),
+    ]:
+        result = client.evaluate(RocAuc(), **given)
+        assert (result.value, result.status) == (None, status)
+        assert reason in result.reason
+
+
+def test_a_refused_batch_ends_the_stream_with_its_error(client: LossClient) -> None:
+    with client.evaluation(Accuracy()) as run:
+        run.update(predictions=[1.0], targets=[5])
+        with pytest.raises(InvalidRequestError, match=r"targets\[0\] must be in \[0, 2\), got 5"):
+            run.result()
+    with client.evaluation(Accuracy()) as run:
+        run.update(predictions=[[1.0, 2.0]], targets=[1])
+        run.update(predictions=[[1.0, 2.0, 3.0]], targets=[1])
+        with pytest.raises(InvalidRequestError, match="must agree on the number of classes"):
+            run.result()
+
+
+def test_an_evaluation_that_has_ended_takes_no_more(client: LossClient) -> None:
+    with client.evaluation(Accuracy()) as run:
+        run.update(predictions=[1.0], targets=[1])
+        run.result()
+        with pytest.raises(InvalidRequestError, match="evaluation must be open"):
+            run.update(predictions=[1.0], targets=[1])
+        with pytest.raises(InvalidRequestError, match="state must be asked for"):
+            run.state  # noqa: B018 - reading it is the call
+
+
+def test_errors_name_the_field(client: LossClient) -> None:
+    with pytest.raises(InvalidRequestError, match=r"top_k must be in") as caught:
+        client.evaluate([F1(), Accuracy(top_k=0)], predictions=[1.0], targets=[1])
+    assert caught.value.field == "metrics[1].accuracy.top_k"
+    with pytest.raises(InvalidRequestError, match="inputs must be among") as caught:
+        client.evaluate(F1(), prediction=[1.0], targets=[1])
+    assert caught.value.field == "batch.inputs"
+    with pytest.raises(InvalidRequestError, match="predictions must be given as a tensor for F1"):
+        client.evaluate(F1(), targets=[1])
+    with pytest.raises(InvalidRequestError, match="different"):
+        client.evaluate([F1(), F1()], targets=[1])
+    with pytest.raises(UnknownMetricError):
+        client.evaluate(v1.MetricSpec.FromString(b"\xaa\x1f\x00"), targets=[1])
+
+
+def test_every_metric_answers_its_own_hand_worked_examples(client: LossClient) -> None:
+    for metric in METRICS.values():
+        for example in metric.examples:
+            message = getattr(v1, metric.message)(**wire(metric, example.parameters))
+            result = client.evaluate(message, **example.inputs)
+            assert result.metric == metric.name
+            if example.value is None:
+                assert result.values.tolist() == example.values
+            else:
+                assert result.value == pytest.approx(example.value, rel=1e-12)
+
+
+def wire(metric: Any, parameters: Any) -> dict[str, Any]:
+    """Parameters as a message takes them."""
+    fields = getattr(v1, metric.message).DESCRIPTOR.fields_by_name
+    found = {}
+    for name, given in parameters.items():
+        enum = fields[name].enum_type
+        if enum is not None:
+            names = (n for n in enum.values_by_name if n.endswith(f"_{given.name}"))
+            found[name] = min(names, key=len)  # PROBABILITIES, not LOG_PROBABILITIES
+        else:
+            found[name] = given
+    return found
+
+
+def test_evaluations_are_counted_by_metric(server: Process, client: LossClient) -> None:
+    def counted(status: str) -> float:
+        with urllib.request.urlopen(server.metrics_url, timeout=5) as reply:  # noqa: S310 - ours
+            text = reply.read().decode()
+        series = rf'lossd_evaluations_total\{{metric="chrf",status="{status}"\}}'
+        found = re.search(rf"^{series} (\S+)", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    before = counted("OK"), counted("INVALID_ARGUMENT")
+    client.evaluate(v1.Chrf(), hypotheses=["a"], references=[["a"]])
+    with pytest.raises(InvalidRequestError):
+        client.evaluate(v1.Chrf(), hypotheses=["a"], references=[])
+    assert (counted("OK"), counted("INVALID_ARGUMENT")) == (before[0] + 1, before[1] + 1)
+
+
+def test_streams_leave_threads_for_other_calls() -> None:
+    with (
+        serve("--backend", "numpy", "--max-calls", "4") as process,
+        LossClient(process.address) as client,
+    ):
+        with client.evaluation(F1()) as first, client.evaluation(F1()) as second:
+            for run in (first, second):
+                run.update(predictions=[1.0], targets=[1])
+            with client.evaluation(F1()) as third, pytest.raises(OverloadedError):
+                third.result()
+            assert client.evaluate(F1(), predictions=[1.0], targets=[1]).value == 1.0
+            assert first.result().value == 1.0  # type: ignore[union-attr]  # one metric
+        with client.evaluation(F1()) as fourth:  # the second was broken off
+            assert fourth.result().value is None  # type: ignore[union-attr]
+
+
+def test_the_service_is_listed_by_health(server: Process) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
+
+    with grpc.insecure_channel(server.address) as channel:
+        reply = health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(service="lossd.v1.EvaluationService"), timeout=5
+        )
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
