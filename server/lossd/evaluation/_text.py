@@ -38,10 +38,6 @@ def lay_out_segments(batch: Batch) -> Segments:
     hypotheses, references = batch.sequences["hypotheses"], batch.sequences["references"]
     if batch.weights is not None:
         raise InputError("weights", "weights must be unset for sequences, got some")
-    if hypotheses.are_texts != references.are_texts:
-        raise InputError(
-            "sequences", "references must be texts where hypotheses are, got texts and token ids"
-        )
     for position, group in enumerate(hypotheses.groups):
         if len(group) != 1:
             raise InputError(
@@ -61,6 +57,10 @@ def lay_out_segments(batch: Batch) -> Segments:
                 f"references must be 1 to {MAX_REFERENCES} a hypothesis, "
                 f"got {len(group)} at {position}",
             )
+    if hypotheses.groups and hypotheses.are_texts != references.are_texts:
+        raise InputError(
+            "sequences", "references must be texts where hypotheses are, got texts and token ids"
+        )
     selection = select(batch, (len(hypotheses.groups),))
     rows = range(len(hypotheses.groups)) if selection.rows is None else selection.rows.nonzero()[0]
     return Segments(
@@ -75,7 +75,7 @@ def lay_out_segments(batch: Batch) -> Segments:
 def lay_out_texts(batch: Batch) -> Segments:
     """The same for texts only."""
     laid = lay_out_segments(batch)
-    if not laid.are_texts:
+    if laid.hypotheses and not laid.are_texts:
         raise InputError("sequences", "hypotheses must be texts for this metric, got token ids")
     return laid
 

@@ -1,0 +1,293 @@
+"""Ranking, probabilities and regression against scikit-learn."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit, log_softmax, softmax
+from sklearn import metrics
+from sklearn.calibration import calibration_curve
+
+from lossd.evaluation import InputError
+from lossd.evaluation._averages import Average
+from lossd.evaluation.calibration_error import CalibrationNorm
+from lossd.evaluation.regression_errors import RegressionError
+from lossd.evaluation.retrieval_at_k import NoRelevant, RetrievalGain, RetrievalMeasure
+from lossd.evaluation.roc_auc import Multiclass
+from lossd.losses import DistributionKind, ParameterError
+from tests.evaluation.run import score, value
+
+PROBABILITIES = {"prediction_kind": DistributionKind.PROBABILITIES}
+AVERAGES = [Average.MICRO, Average.MACRO, Average.WEIGHTED]
+
+
+def exact(expected: Any) -> Any:
+    return pytest.approx(expected, rel=1e-12, abs=1e-14)
+
+
+def binary(seed: int, *, levels: int = 0, count: int = 200) -> tuple[Any, Any, Any]:
+    """Targets, scores and weights; with few levels most scores are tied."""
+    random = np.random.default_rng(seed)
+    scores = random.integers(0, levels, count) / 4 if levels else random.standard_normal(count)
+    return random.integers(0, 2, count), scores, random.uniform(0.1, 2, count)
+
+
+@pytest.mark.parametrize("levels", [0, 2, 5])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_binary_scores(levels: int, *, weighted: bool) -> None:
+    for seed in range(8):
+        targets, scores, weights = binary(seed, levels=levels)
+        weights = weights if weighted else None
+        given = {"predictions": scores, "targets": targets, "weights": weights}
+        assert value("roc_auc", **given) == exact(
+            metrics.roc_auc_score(targets, scores, sample_weight=weights)
+        )
+        assert value("average_precision", **given) == exact(
+            metrics.average_precision_score(targets, scores, sample_weight=weights)
+        )
+        for max_fpr in (0.01, 0.3, 1.0):
+            assert value("roc_auc", {"max_fpr": max_fpr}, **given) == exact(
+                metrics.roc_auc_score(targets, scores, sample_weight=weights, max_fpr=max_fpr)
+            )
+
+
+def test_large_logits_do_not_tie() -> None:
+    assert value("roc_auc", predictions=[40.0, 50.0, 60.0], targets=[0, 1, 1]) == 1.0
+    assert value("roc_auc", predictions=[-np.inf, 0.0, np.inf], targets=[0, 1, 1]) == 1.0
+    assert value("roc_auc", predictions=np.zeros(9), targets=[0, 1, 1] * 3) == 0.5
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_classes_one_versus_the_rest(average: Average) -> None:
+    random = np.random.default_rng(0)
+    logits, targets = random.standard_normal((150, 4)), random.integers(0, 4, 150)
+    weights, shares = random.uniform(0, 2, 150), softmax(logits, axis=1)
+    given = {"predictions": shares, "targets": targets, "weights": weights}
+    parameters = {"average": average, **PROBABILITIES}
+    assert value("roc_auc", parameters, **given) == exact(
+        metrics.roc_auc_score(
+            targets, shares, multi_class="ovr", average=average.value, sample_weight=weights
+        )
+    )
+    assert value("average_precision", parameters, **given) == exact(
+        metrics.average_precision_score(
+            targets, shares, average=average.value, sample_weight=weights
+        )
+    )
+    from_logits = value("roc_auc", {"average": average}, predictions=logits, targets=targets)
+    assert from_logits == pytest.approx(
+        value("roc_auc", parameters, predictions=shares, targets=targets), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("average", [Average.MACRO, Average.WEIGHTED])
+def test_classes_one_versus_one(average: Average) -> None:
+    random = np.random.default_rng(1)
+    shares = softmax(random.integers(0, 3, (90, 3)).astype(float), axis=1)
+    targets = random.integers(0, 3, 90)
+    parameters = {"average": average, "multiclass": Multiclass.ONE_VS_ONE, **PROBABILITIES}
+    assert value("roc_auc", parameters, predictions=shares, targets=targets) == exact(
+        metrics.roc_auc_score(targets, shares, multi_class="ovo", average=average.value)
+    )
+    for wrong in ({"weights": np.ones(90)}, {}):
+        changed = parameters if wrong else parameters | {"average": Average.MICRO}
+        with pytest.raises(ParameterError, match=" must be "):
+            score("roc_auc", changed, predictions=shares, targets=targets, **wrong)
+    missing = score("roc_auc", parameters, predictions=shares, targets=targets % 2)
+    assert (missing.value, missing.reason) == (None, "targets hold none of class 2")
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_labels(average: Average) -> None:
+    random = np.random.default_rng(2)
+    scores, targets = random.integers(0, 6, (80, 3)) / 2, random.integers(0, 2, (80, 3))
+    weights = random.uniform(0, 2, 80)
+    given = {"predictions": scores, "targets": targets, "weights": weights}
+    for name in ("roc_auc", "average_precision"):
+        oracle = getattr(metrics, f"{name}_score")
+        expected = oracle(targets, scores, average=average.value, sample_weight=weights)
+        assert value(name, {"average": average}, **given) == exact(expected)
+
+
+def test_what_has_one_class_only_is_not_defined() -> None:
+    positive: dict[str, Any] = {"predictions": [0.1, 0.2], "targets": [1, 1]}
+    assert score("roc_auc", **positive).reason == "targets hold no negative"
+    assert value("average_precision", **positive) == 1.0
+    negative: dict[str, Any] = {"predictions": [0.1, 0.2], "targets": [0, 0]}
+    for name in ("roc_auc", "average_precision"):
+        found = score(name, **negative)
+        assert (found.value, found.reason) == (None, "targets hold no positive")
+    found = score("roc_auc", predictions=[[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]], targets=[0, 1])
+    assert found.value is None
+    assert found.reason == "column 2: targets hold no positive"
+    assert found.values is not None
+    assert np.isnan(found.values).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_probabilities(*, weighted: bool) -> None:
+    random = np.random.default_rng(3)
+    logits, targets = random.standard_normal((100, 4)) * 3, random.integers(0, 4, 100)
+    weights = random.uniform(0, 2, 100) if weighted else None
+    shares = softmax(logits, axis=1)
+    shares[:5] = np.eye(4)[:1]  # sure, and mostly wrong
+    for name, oracle in (("log_loss", metrics.log_loss), ("brier", metrics.brier_score_loss)):
+        assert value(
+            name, PROBABILITIES, predictions=shares, targets=targets, weights=weights
+        ) == exact(oracle(targets, shares, sample_weight=weights, labels=range(4)))
+    chances = expit(logits[:, 0])
+    yes = targets > 1
+    for name, oracle in (("log_loss", metrics.log_loss), ("brier", metrics.brier_score_loss)):
+        expected = oracle(yes, chances, sample_weight=weights)
+        given = {"targets": yes, "weights": weights}
+        assert value(name, PROBABILITIES, predictions=chances, **given) == exact(expected)
+        assert value(name, predictions=logits[:, 0], **given) == exact(expected)
+        log = {"prediction_kind": DistributionKind.LOG_PROBABILITIES}
+        assert value(name, log, predictions=np.log(chances), **given) == exact(expected)
+
+
+def test_sure_answers_keep_their_digits() -> None:
+    assert value("log_loss", predictions=[[40.0, 0.0]], targets=[0]) == pytest.approx(
+        np.exp(-40.0), rel=1e-12
+    )
+    assert value("log_loss", predictions=[40.0], targets=[1]) == pytest.approx(np.exp(-40.0))
+    wrong = score("log_loss", predictions=[[0.0, -np.inf]], targets=[1])
+    assert wrong.value is None
+    assert wrong.is_nonfinite
+
+
+def test_perplexity_weighs_tokens_alike() -> None:
+    random = np.random.default_rng(4)
+    logits, tokens = random.standard_normal((3, 5, 7)), random.integers(0, 7, (3, 5))
+    tokens[0, 1:] = -1
+    logs = log_softmax(logits, axis=-1)
+    chosen = [logs[i, j, tokens[i, j]] for i, j in np.argwhere(tokens >= 0)]
+    found = value("perplexity", {"ignore_index": -1}, predictions=logits, targets=tokens)
+    assert found == exact(np.exp(-np.mean(chosen)))
+
+
+@pytest.mark.parametrize("bins", [1, 7, 15])
+def test_calibration(bins: int) -> None:
+    random = np.random.default_rng(bins)
+    chances = np.concatenate([random.uniform(0, 1, 200), np.linspace(0, 1, bins + 1)])
+    targets = random.random(len(chances)) < chances
+    right, sure = calibration_curve(targets, chances, n_bins=bins)
+    places = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], chances)
+    shares = np.bincount(places, minlength=bins) / len(chances)
+    gaps = np.abs(right - sure)
+    for norm, expected in {
+        CalibrationNorm.L1: (gaps * shares[shares > 0]).sum(),
+        CalibrationNorm.L2: np.sqrt((gaps**2 * shares[shares > 0]).sum()),
+        CalibrationNorm.MAX: gaps.max(),
+    }.items():
+        parameters = {"bins": bins, "norm": norm, **PROBABILITIES}
+        assert value(
+            "calibration_error", parameters, predictions=chances, targets=targets
+        ) == pytest.approx(expected, rel=1e-12)
+
+
+def test_probabilities_outside_of_their_range_are_refused() -> None:
+    for name in ("log_loss", "brier", "calibration_error", "roc_auc"):
+        with pytest.raises(InputError, match=r"predictions\[1\] must be in \[0, 1\], got 1.5"):
+            score(name, PROBABILITIES, predictions=[0.5, 1.5], targets=[0, 1])
+
+
+@pytest.mark.parametrize("shape", [(50,), (50, 3)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_regression(shape: tuple[int, ...], *, weighted: bool) -> None:
+    random = np.random.default_rng(5)
+    targets = random.standard_normal(shape)
+    given = targets + random.standard_normal(shape)
+    weights = random.uniform(0, 2, 50) if weighted else None
+    oracles = {
+        RegressionError.MSE: metrics.mean_squared_error,
+        RegressionError.RMSE: metrics.root_mean_squared_error,
+        RegressionError.MAE: metrics.mean_absolute_error,
+        RegressionError.R2: metrics.r2_score,
+    }
+    for error, oracle in oracles.items():
+        inputs = {"predictions": given, "targets": targets, "weights": weights}
+        found = score("regression_errors", {"error": error}, **inputs)
+        assert found.value == exact(oracle(targets, given, sample_weight=weights))
+        assert found.outputs[error.value] == found.value
+        if len(shape) > 1:
+            each = oracle(targets, given, sample_weight=weights, multioutput="raw_values")
+            np.testing.assert_allclose(found.values, each, rtol=1e-12)
+
+
+def test_the_spread_of_targets_far_from_0_loses_no_digit() -> None:
+    random = np.random.default_rng(6)
+    near = random.integers(0, 100, 50) / 8  # 1e15 + near is exact
+    given = near + random.integers(-2, 3, 50) / 8
+    r2 = {"error": RegressionError.R2}
+    far = value("regression_errors", r2, predictions=1e14 + given, targets=1e14 + near)
+    assert far == value("regression_errors", r2, predictions=given, targets=near)
+
+
+def test_constant_targets_have_no_determination() -> None:
+    r2 = {"error": RegressionError.R2}
+    for predictions, targets in (([1.0, 2.0], [3.0, 3.0]), ([1.0], [1.0])):
+        found = score("regression_errors", r2, predictions=predictions, targets=targets)
+        assert (found.value, found.reason) == (None, "targets of an output are constant")
+    infinite = score("regression_errors", predictions=[np.inf, 1.0], targets=[0.0, 1.0])
+    assert infinite.is_nonfinite
+
+
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_ndcg(k: int) -> None:
+    random = np.random.default_rng(7)
+    relevances = random.integers(0, 4, (30, 12))
+    scores = random.integers(0, 5, (30, 12)) / 2  # many ties
+    weights = random.uniform(0.1, 2, 30)
+    zero = {"k": k, "no_relevant": NoRelevant.ZERO}
+    assert value("retrieval_at_k", zero, predictions=scores, targets=relevances) == exact(
+        metrics.ndcg_score(relevances, scores, k=k)
+    )
+    assert value(
+        "retrieval_at_k", zero, predictions=scores, targets=relevances, weights=weights
+    ) == exact(metrics.ndcg_score(relevances, scores, k=k, sample_weight=weights))
+    exponential = zero | {"gain": RetrievalGain.EXPONENTIAL}
+    assert value("retrieval_at_k", exponential, predictions=scores, targets=relevances) == exact(
+        metrics.ndcg_score(2**relevances - 1, scores, k=k)
+    )
+
+
+def test_the_other_measures_against_the_definitions() -> None:
+    random = np.random.default_rng(8)
+    scores, relevances = random.random((20, 9)), random.random((20, 9)) < 0.4
+    relevances[:, 0] = True
+    found = score("retrieval_at_k", {"k": 4}, predictions=scores, targets=relevances).outputs
+    everything = score("retrieval_at_k", {"k": 9}, predictions=scores, targets=relevances).outputs
+    mrr, recall = [], []
+    for query, relevant in zip(scores, relevances, strict=True):
+        ranked = relevant[np.argsort(-query)]
+        hits = [rank for rank in range(4) if ranked[rank]]
+        mrr.append(1 / (1 + hits[0]) if hits else 0)
+        recall.append(len(hits) / relevant.sum())
+    assert found["mrr"] == exact(np.mean(mrr))
+    assert found["recall"] == exact(np.mean(recall))
+    assert everything["map"] == exact(
+        np.mean(list(map(metrics.average_precision_score, relevances, scores)))
+    )
+
+
+def test_documents_that_do_not_exist_do_not_count() -> None:
+    random = np.random.default_rng(9)
+    scores, relevances = random.random((6, 8)), random.integers(0, 3, (6, 8))
+    there = np.arange(8) < 5
+    dirty = np.where(there, scores, np.nan)
+    for measure in RetrievalMeasure:
+        parameters = {"k": 6, "measure": measure}
+        assert value(
+            "retrieval_at_k",
+            parameters,
+            predictions=dirty,
+            targets=np.where(there, relevances, -7),
+            mask=np.broadcast_to(there, (6, 8)),
+        ) == exact(
+            value(
+                "retrieval_at_k", parameters, predictions=scores[:, :5], targets=relevances[:, :5]
+            )
+        )
+    nothing = score("retrieval_at_k", predictions=[[1.0, 2.0]], targets=[[0, 0]])
+    assert (nothing.value, nothing.reason) == (None, "no query has a relevant document")

@@ -1,0 +1,164 @@
+"""Text scores against sacrebleu, and edits against the textbook's table."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from sacrebleu.metrics import BLEU, CHRF
+
+from lossd.evaluation import InputError
+from lossd.evaluation._text import TextLevel
+from lossd.evaluation.bleu import BleuSmoothing, BleuTokenizer
+from lossd.evaluation.word_error_rate import TextUnit
+from lossd.losses import ParameterError
+from tests.evaluation.run import score, value
+
+WORDS = ["the", "cat", "The", "sat", "on", "mat.", "(hi)", "3.5%", "don't", "猫", "é", "&quot;x"]
+
+
+def corpus(seed: int, *, size: int = 12, references: int = 2) -> tuple[list[str], list[list[str]]]:
+    random = np.random.default_rng(seed)
+
+    def sentence() -> str:
+        return " ".join(random.choice(WORDS, random.integers(0, 9)))
+
+    return [sentence() for _ in range(size)], [
+        [sentence() for _ in range(references)] for _ in range(size)
+    ]
+
+
+def streams(references: Sequence[Sequence[str]]) -> list[list[str]]:
+    """As sacrebleu wants them."""
+    return [list(stream) for stream in zip(*references, strict=True)]
+
+
+@pytest.mark.parametrize("tokenizer", BleuTokenizer)
+@pytest.mark.parametrize("smoothing", BleuSmoothing)
+def test_bleu(tokenizer: BleuTokenizer, smoothing: BleuSmoothing) -> None:
+    for seed, lowercase, effective in itertools.product(range(3), (False, True), (False, True)):
+        hypotheses, references = corpus(seed)
+        oracle = BLEU(
+            tokenize=tokenizer.value, smooth_method=smoothing.value, lowercase=lowercase,
+            effective_order=effective,
+        )  # fmt: skip
+        parameters = {
+            "tokenizer": tokenizer, "smoothing": smoothing, "lowercase": lowercase,
+            "effective_order": effective,
+        }  # fmt: skip
+        found = score("bleu", parameters, hypotheses=hypotheses, references=references)
+        expected = oracle.corpus_score(hypotheses, streams(references))
+        assert found.value == pytest.approx(expected.score, rel=1e-12, abs=1e-300)
+        if tokenizer is not BleuTokenizer.NONE:
+            assert found.signature == str(oracle.get_signature())
+
+
+def test_bleu_of_each_sentence() -> None:
+    hypotheses, references = corpus(5)
+    oracle = BLEU(effective_order=True)
+    expected = [
+        oracle.sentence_score(h, r).score for h, r in zip(hypotheses, references, strict=True)
+    ]
+    parameters = {"effective_order": True, "level": TextLevel.SENTENCE}
+    found = score("bleu", parameters, hypotheses=hypotheses, references=references)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-12)
+    assert found.value == pytest.approx(np.mean(expected), rel=1e-12)
+
+
+def test_references_as_close_count_the_shorter_in_either_order() -> None:
+    for references in (["a b", "a b c d"], ["a b c d", "a b"]):
+        expected = BLEU(max_ngram_order=1).corpus_score(["a b x"], [[r] for r in references])
+        found = value("bleu", {"order": 1}, hypotheses=["a b x"], references=[references])
+        assert found == pytest.approx(expected.score, rel=1e-12)
+
+
+def test_bleu_of_what_is_short_or_empty() -> None:
+    short = score("bleu", hypotheses=["the cat sat"], references=[["the cat sat"]])
+    assert (short.value, short.reason) == (0.0, "hypotheses have no 4-gram")
+    for smoothing in BleuSmoothing:
+        parameters = {"smoothing": smoothing}
+        assert value("bleu", parameters, hypotheses=["x y z w"], references=[["a b c d"]]) == 0.0
+    empty = score("bleu", hypotheses=["", ""], references=[["a"], [""]])
+    assert (empty.value, empty.reason) == (0.0, "hypotheses are empty")
+    nothing = score("bleu", hypotheses=[], references=[])
+    assert (nothing.value, nothing.reason) == (None, "there is no example")
+
+
+def test_token_ids_are_scored_as_words_are() -> None:
+    hypotheses, references = corpus(6)
+    plain = {"tokenizer": BleuTokenizer.NONE}
+    ids = {
+        "hypotheses": [[hash(w) for w in h.split()] for h in hypotheses],
+        "references": [[[hash(w) for w in r.split()] for r in group] for group in references],
+    }
+    assert value("bleu", **ids) == value(
+        "bleu", plain, hypotheses=hypotheses, references=references
+    )
+
+
+@pytest.mark.parametrize("word_order", [0, 2])
+@pytest.mark.parametrize("whitespace", [False, True])
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_chrf(word_order: int, *, whitespace: bool, lowercase: bool) -> None:
+    for seed in range(4):
+        hypotheses, references = corpus(seed)
+        options = {"word_order": word_order, "whitespace": whitespace, "lowercase": lowercase}
+        oracle = CHRF(**options)
+        expected = oracle.corpus_score(hypotheses, streams(references)).score
+        given = {"hypotheses": hypotheses, "references": references}
+        found = score("chrf", options, **given)
+        assert found.value == pytest.approx(expected, rel=1e-12)
+        assert str(oracle.get_signature()).startswith(found.signature)
+        each = [
+            oracle.sentence_score(h, r).score for h, r in zip(hypotheses, references, strict=True)
+        ]
+        level = options | {"level": TextLevel.SENTENCE}
+        np.testing.assert_allclose(score("chrf", level, **given).values, each, rtol=1e-12)
+
+
+def distance(left: Sequence[Any], right: Sequence[Any]) -> int:
+    """Levenshtein's table, cell by cell."""
+    table = {(i, 0): i for i in range(len(left) + 1)} | {(0, j): j for j in range(len(right) + 1)}
+    for i, j in itertools.product(range(1, len(left) + 1), range(1, len(right) + 1)):
+        table[i, j] = min(
+            table[i - 1, j] + 1,
+            table[i, j - 1] + 1,
+            table[i - 1, j - 1] + (left[i - 1] != right[j - 1]),
+        )
+    return table[len(left), len(right)]
+
+
+def test_word_and_character_errors() -> None:
+    for seed in range(5):
+        hypotheses, groups = corpus(seed, references=1)
+        references = [group[0] for group in groups]
+        given = {"hypotheses": hypotheses, "references": groups}
+        pairs = list(zip(hypotheses, references, strict=True))
+        edits = sum(distance(h.split(), r.split()) for h, r in pairs)
+        length = sum(len(r.split()) for r in references)
+        assert value("word_error_rate", **given) == edits / length
+        characters = sum(distance(h, r) for h, r in pairs) / sum(map(len, references))
+        parameters = {"unit": TextUnit.CHARACTERS}
+        assert value("word_error_rate", parameters, **given) == characters
+    empty = score("word_error_rate", hypotheses=["a"], references=[[""]])
+    assert (empty.value, empty.reason) == (None, "references are empty")
+
+
+def test_wrong_sequences_are_refused() -> None:
+    for given, message in [
+        ({"hypotheses": ["a"], "references": []}, "references must be given for each of 1"),
+        ({"hypotheses": ["a"], "references": [[]]}, "references must be 1 to 64 a hypothesis"),
+        ({"hypotheses": ["a"], "references": [["a"]], "weights": [1.0]}, "weights must be unset"),
+        ({"hypotheses": ["a"], "references": [[[1]]]}, "references must be texts where"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            score("bleu", **given)
+    with pytest.raises(InputError, match="must be texts for this metric"):
+        score("chrf", hypotheses=[[1]], references=[[[1]]])
+    with pytest.raises(InputError, match="must be one a hypothesis"):
+        score("word_error_rate", hypotheses=["a"], references=[["a", "b"]])
+    with pytest.raises(InputError, match="at most 16384 tokens"):
+        score("word_error_rate", hypotheses=["a " * 20000], references=[["a"]])
+    with pytest.raises(ParameterError, match="smoothing_value must go with"):
+        score("bleu", {"smoothing_value": 0.1}, hypotheses=["a"], references=[["a"]])
