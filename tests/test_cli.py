@@ -179,3 +179,42 @@ def test_without_arguments_it_shows_its_commands() -> None:
 
     for name in ("compute", "config", "demo", "doctor", "healthcheck", "losses", "serve"):
         assert f"  {name} " in done.stdout
+
+
+def test_evaluate_over_files_equals_one_batch(tmp_path: Path) -> None:
+    for place in (0, 10):
+        np.save(tmp_path / f"logits{place}.npy", LOGITS[place : place + 10])
+        np.save(tmp_path / f"labels{place}.npy", LABELS[place : place + 10])
+    arguments = [
+        f"--input={name}={tmp_path}/{stem}{place}.npy"
+        for place in (0, 10)
+        for name, stem in (("predictions", "logits"), ("targets", "labels"))
+    ]
+    done = lossd("evaluate", "accuracy", *arguments, "--param", "top_k=2")
+    ranks = (-LOGITS).argsort(axis=1)[:, :2]
+    assert done.exit_code == 0, done.output
+    assert f"{(ranks == LABELS[:, None]).any(axis=1).mean():.17g}" in done.output
+    assert "example_count │ 20" in done.output
+
+
+def test_evaluate_reads_texts_and_says_what_is_not_defined(tmp_path: Path) -> None:
+    (tmp_path / "said.txt").write_text("a b\nc\n")
+    files = [f"--input={name}={tmp_path}/said.txt" for name in ("hypotheses", "references")]
+    done = lossd("evaluate", "Bleu", *files, "--param", "tokenizer=NONE")
+    assert "UNDEFINED: hypotheses have no 3-gram" in done.output
+    assert "nrefs:1|case:mixed" in done.output
+
+
+def test_evaluate_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", LOGITS)
+    one = f"--input=predictions={tmp_path}/x.npy"
+    for arguments, message in [
+        (("cross_entropy", one), "metric must be one of"),
+        (("f1", one), "targets must be given as a tensor for F1, got none"),
+        (("f1", one, one, f"--input=targets={tmp_path}/x.npy"), "as many files"),
+        (("f1", one, "--param", "gamma=1"), "--param must be one of"),
+        (("bleu", f"--input=hypotheses={tmp_path}/none.txt"), "must be a readable text"),
+    ]:
+        done = lossd("evaluate", *arguments)
+        assert done.exit_code == 1
+        assert message in done.output

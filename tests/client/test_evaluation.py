@@ -84,7 +84,7 @@ def test_what_is_no_sequence_is_refused(wrong: Any) -> None:
 
 def test_states_are_bytes() -> None:
     for wrong in (b"bytes", "text", [b"bytes", "text"]):
-        with pytest.raises(InvalidRequestError, match="^states must"):
+        with pytest.raises(InvalidRequestError, match=r"^states must"):
             metrics.build_request((), {}, states=wrong)  # type: ignore[arg-type]  # wrong on purpose
     assert not metrics.build_request((), {}, states=[b"1"]).HasField("batch")
 

@@ -6,6 +6,7 @@ from lossd.cli.compute import compute
 from lossd.cli.config import config
 from lossd.cli.demo import demo
 from lossd.cli.doctor import doctor
+from lossd.cli.evaluate import evaluate
 from lossd.cli.healthcheck import healthcheck
 from lossd.cli.losses import losses
 from lossd.cli.serve import serve
@@ -19,5 +20,5 @@ def command() -> None:
     """Losses, per-example losses and gradients over gRPC."""
 
 
-for subcommand in (compute, config, demo, doctor, healthcheck, losses, serve):
+for subcommand in (compute, config, demo, doctor, evaluate, healthcheck, losses, serve):
     command.add_command(subcommand)

@@ -1,19 +1,18 @@
 """``lossd compute``."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import numpy.typing as npt
-from google.protobuf import json_format
 from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
 from lossd import errors, v1
 from lossd.backends.choose import BackendChoice, choose
+from lossd.cli.arguments import load, pair, set_parameter
 from lossd.client import LossClient, LossdError
 from lossd.client.arguments import reductions
 from lossd.client.result import LossResult
@@ -65,7 +64,7 @@ def compute(
     message = _message(loss, parameters)
     arrays = _inputs(inputs)
     for name in ("weights", "mask"):
-        options[name] = _load(name, options[name]) if options[name] else None
+        options[name] = load(name, options[name]) if options[name] else None
     options["gradients"] = options["gradients"] or None
     try:
         result = (
@@ -108,66 +107,17 @@ def _message(loss: str, parameters: tuple[str, ...]) -> Message:
         raise click.ClickException(f"loss must be one of {', '.join(LOSSES)}, got {loss}")
     message: Message = getattr(v1, LOSSES[known[loss]].message)()
     for text in parameters:
-        name, value = _pair("--param", text)
-        _set(message, name, value)
+        name, value = pair("--param", text)
+        set_parameter(message, name, value)
     return message
-
-
-def _set(message: Message, name: str, text: str) -> None:
-    field = message.DESCRIPTOR.fields_by_name.get(name)
-    if field is None:
-        names = ", ".join(message.DESCRIPTOR.fields_by_name)
-        raise click.ClickException(f"--param must be one of {names}, got {name}")
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = text
-    if field.enum_type is not None and isinstance(value, str):
-        value = next((n for n in field.enum_type.values_by_name if n.endswith(f"_{value}")), value)
-    try:
-        json_format.ParseDict({name: value}, message)
-    except json_format.ParseError as error:
-        raise click.ClickException(f"{name} must be a value of its kind, got {text}") from error
 
 
 def _inputs(texts: tuple[str, ...]) -> dict[str, Any]:
     found: dict[str, list[Array]] = {}
     for text in texts:
-        name, source = _pair("--input", text)
-        found.setdefault(name, []).append(_load(name, source))
+        name, source = pair("--input", text)
+        found.setdefault(name, []).append(load(name, source))
     return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in found.items()}
-
-
-def _pair(flag: str, text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise click.ClickException(f"{flag} must be NAME=VALUE, got {text}")
-    return name, value
-
-
-def _load(name: str, source: str) -> Array:
-    """Reads a .npy file, or one array of an .npz file; nothing in it is ever executed."""
-    path, colon, key = source.rpartition(":")
-    if not colon or not path.endswith(".npz"):
-        path, key = source, ""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "no array that NumPy can read"
-        raise click.ClickException(
-            f"{name} must be a readable array, got {path}: {reason}"
-        ) from error
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
-        keys = list(loaded)
-        if not key and len(keys) == 1:
-            key = keys[0]
-        if key not in keys:
-            raise click.ClickException(
-                f"{name} must name an array of {path} ({', '.join(keys)}), got {key or 'none'}"
-            )
-        return np.asarray(loaded[key])
 
 
 # ------------------------------------------------------------------ what came of it
