@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lossd.evaluation import METRICS, Metric
 from lossd.losses import LOSSES, Differentiable, Loss
 from lossd.serving import catalogue
 from lossd.serving.config import Setting, settings
@@ -19,6 +20,13 @@ def catalogue_table() -> str:
     return _table(
         ("loss", "computes", "inputs", "gradients", "parameters [default]"),
         map(_loss_row, LOSSES.values()),
+    )
+
+
+def evaluation_table() -> str:
+    return _table(
+        ("metric", "computes", "inputs", "parameters [default]", "train with"),
+        map(_evaluation_row, METRICS.values()),
     )
 
 
@@ -55,11 +63,22 @@ def _loss_row(loss: Loss) -> tuple[str, ...]:
         f"{declared.name} {' or '.join(catalogue.shapes(loss, declared))}"
         for declared in loss.inputs
     )
-    parameters = ", ".join(
+    return (f"`{loss.message}`", loss.summary, inputs, _gradients(loss), _parameters(loss))
+
+
+def _evaluation_row(metric: Metric) -> tuple[str, ...]:
+    inputs = "; ".join(f"{i.name} {' or '.join(i.shapes)}" for i in metric.inputs)
+    return (
+        f"`{metric.message}`", metric.summary, inputs, _parameters(metric),
+        f"`{metric.surrogate}`",
+    )  # fmt: skip
+
+
+def _parameters(declared: Loss | Metric) -> str:
+    return ", ".join(
         f"{p.name} [{'' if p.is_list else catalogue.default_text(p) or 'unset'}]"
-        for p in loss.all_parameters
+        for p in declared.all_parameters
     )
-    return (f"`{loss.message}`", loss.summary, inputs, _gradients(loss), parameters)
 
 
 def _gradients(loss: Loss) -> str:
@@ -73,6 +92,7 @@ def _gradients(loss: Loss) -> str:
 
 TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "catalogue"): catalogue_table,
+    ("README.md", "evaluation"): evaluation_table,
     ("README.md", "metrics"): metrics_table,
     ("docs/operating.md", "settings"): settings_table,
 }

@@ -1,7 +1,11 @@
 """Metrics through a server in another process, with both clients."""
 
+import asyncio
+import contextlib
 import re
+import time
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -11,6 +15,7 @@ from sklearn import metrics
 
 from lossd import v1
 from lossd.client import (
+    AsyncLossClient,
     InvalidRequestError,
     LossClient,
     OverloadedError,
@@ -86,7 +91,7 @@ def test_states_of_workers_give_the_result_of_one_call(client: LossClient) -> No
 
 
 def test_texts_and_token_ids(client: LossClient) -> None:
-    texts = {
+    texts: dict[str, Any] = {
         "hypotheses": ["The dog bit the man.", "It wasn't surprising."],
         "references": [["The dog bit the man.", "The dog had bit the man."], ["It was not."]],
     }
@@ -101,11 +106,12 @@ def test_texts_and_token_ids(client: LossClient) -> None:
 
 
 def test_what_is_not_defined_has_a_status_and_a_reason(client: LossClient) -> None:
-    for given, status, reason in [
+    cases: list[tuple[dict[str, Any], str, str]] = [
         ({"predictions": [1.0, 2.0], "targets": [1, 1]}, "UNDEFINED", "targets hold no negative"),
         ({"predictions": [np.nan], "targets": [1]}, "NONFINITE", "predictions of 1 examples"),
         ({"predictions": np.zeros(0), "targets": np.zeros(0, int)}, "UNDEFINED", "no example"),
-    ]:
+    ]
+    for given, status, reason in cases:
         result = client.evaluate(RocAuc(), **given)
         assert (result.value, result.status) == (None, status)
         assert reason in result.reason
@@ -176,11 +182,7 @@ def wire(metric: Any, parameters: Any) -> dict[str, Any]:
 
 def test_evaluations_are_counted_by_metric(server: Process, client: LossClient) -> None:
     def counted(status: str) -> float:
-        with urllib.request.urlopen(server.metrics_url, timeout=5) as reply:  # noqa: S310 - ours
-            text = reply.read().decode()
-        series = rf'lossd_evaluations_total\{{metric="chrf",status="{status}"\}}'
-        found = re.search(rf"^{series} (\S+)", text, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        return scraped(server, rf'lossd_evaluations_total\{{metric="chrf",status="{status}"\}}')
 
     before = counted("OK"), counted("INVALID_ARGUMENT")
     client.evaluate(v1.Chrf(), hypotheses=["a"], references=[["a"]])
@@ -193,16 +195,65 @@ def test_streams_leave_threads_for_other_calls() -> None:
     with (
         serve("--backend", "numpy", "--max-calls", "4") as process,
         LossClient(process.address) as client,
+        contextlib.ExitStack() as stack,
     ):
-        with client.evaluation(F1()) as first, client.evaluation(F1()) as second:
-            for run in (first, second):
-                run.update(predictions=[1.0], targets=[1])
-            with client.evaluation(F1()) as third, pytest.raises(OverloadedError):
-                third.result()
-            assert client.evaluate(F1(), predictions=[1.0], targets=[1]).value == 1.0
-            assert first.result().value == 1.0  # type: ignore[union-attr]  # one metric
-        with client.evaluation(F1()) as fourth:  # the second was broken off
-            assert fourth.result().value is None  # type: ignore[union-attr]
+        runs = [stack.enter_context(client.evaluation(F1())) for _ in range(4)]
+        rejected = r'lossd_rejected_total\{reason="TOO_MANY_STREAMS"\}'
+        wait_for(lambda: scraped(process, rejected) == 2)
+        assert client.evaluate(F1(), predictions=[1.0], targets=[1]).value == 1.0
+        refused = 0
+        for run in runs:
+            try:
+                run.result()
+            except OverloadedError:
+                refused += 1
+        assert refused == 2
+
+
+def test_a_stream_that_is_broken_off_leaves_nothing_behind() -> None:
+    with serve("--backend", "numpy") as process, LossClient(process.address) as other:
+        with other.evaluation(RocAuc()) as run:
+            run.update(predictions=LOGITS, targets=TARGETS)
+            wait_for(lambda: scraped(process, "lossd_inflight_bytes") > 0)
+        wait_for(lambda: scraped(process, "lossd_inflight_bytes") == 0)
+        assert scraped(process, "lossd_inflight_requests") == 0
+
+
+def scraped(process: Process, series: str) -> float:
+    """The value of a series of the server's metrics; 0 before it exists."""
+    with urllib.request.urlopen(process.metrics_url, timeout=5) as reply:  # noqa: S310 - ours
+        found = re.search(rf"^{series} (\S+)", reply.read().decode(), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Waits for what another process does; it fails after 10 seconds."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_asyncio_evaluates_alike(server: Process, client: LossClient) -> None:
+    whole = client.evaluate([RocAuc(), F1()], predictions=LOGITS, targets=TARGETS)
+
+    async def run_all() -> tuple[Any, Any, bytes]:
+        async with AsyncLossClient(server.address) as other:
+            once = await other.evaluate([RocAuc(), F1()], predictions=LOGITS, targets=TARGETS)
+            async with other.evaluation(RocAuc(), F1(), return_state=True) as run:
+                for part in np.array_split(np.arange(500), 3):
+                    await run.update(predictions=LOGITS[part], targets=TARGETS[part])
+                streamed = await run.result()
+                state = await run.state()
+            async with other.evaluation(F1()) as wrong:
+                await wrong.update(predictions=[1.0], targets=[7])
+                with pytest.raises(InvalidRequestError, match="must be in"):
+                    await wrong.result()
+            return once, streamed, state
+
+    once, streamed, state = asyncio.run(run_all())
+    for results in (once, streamed, client.evaluate([RocAuc(), F1()], states=[state])):
+        assert [r.value for r in results] == [r.value for r in whole]
 
 
 def test_the_service_is_listed_by_health(server: Process) -> None:

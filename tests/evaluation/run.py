@@ -58,3 +58,9 @@ def value(name: str, parameters: Mapping[str, Any] | None = None, **given: Any) 
     found = score(name, parameters, **given).value
     assert found is not None
     return found
+
+
+def values_of(found: Score) -> Array:
+    """The numbers of the classes, which there are."""
+    assert found.values is not None
+    return found.values

@@ -12,7 +12,7 @@ from lossd.evaluation._averages import Average, ZeroDivision
 from lossd.evaluation.accuracy import MultilabelAccuracy
 from lossd.evaluation.confusion_matrix import Normalization
 from lossd.losses import DistributionKind, ParameterError
-from tests.evaluation.run import score, value
+from tests.evaluation.run import score, value, values_of
 
 AVERAGES = [Average.MICRO, Average.MACRO, Average.WEIGHTED]
 FAMILY = ["precision", "recall", "f1", "f_beta"]
@@ -81,7 +81,7 @@ def test_zero_division_by_name(name: str, policy: ZeroDivision) -> None:
         )  # fmt: skip
         if average is Average.NONE:
             assert found.value is None
-            np.testing.assert_allclose(found.values, expected, rtol=1e-12)
+            np.testing.assert_allclose(values_of(found), expected, rtol=1e-12)
         else:
             assert found.value == exact(expected)
         undefined = name in ("precision", "recall") and average is not Average.MICRO
@@ -171,7 +171,7 @@ def test_top_k(top_k: int) -> None:
 
 
 def test_of_equal_scores_the_lowest_class_comes_first() -> None:
-    tied = {"predictions": np.ones((3, 3), np.float32), "targets": [0, 1, 2]}
+    tied: dict[str, Any] = {"predictions": np.ones((3, 3), np.float32), "targets": [0, 1, 2]}
     assert value("accuracy", **tied) == 1 / 3
     assert value("accuracy", {"top_k": 2}, **tied) == 2 / 3
 
@@ -214,7 +214,7 @@ def test_the_confusion_matrix_of_labels() -> None:
     found = score("confusion_matrix", predictions=logits, targets=targets, weights=weights)
     expected = metrics.multilabel_confusion_matrix(targets, logits > 0, sample_weight=weights)
     assert found.values is not None
-    np.testing.assert_allclose(found.values, expected, rtol=1e-12)
+    np.testing.assert_allclose(values_of(found), expected, rtol=1e-12)
 
 
 def test_matthews_correlation() -> None:
@@ -235,7 +235,7 @@ def test_matthews_correlation() -> None:
 def test_an_ignored_or_weightless_example_changes_nothing_whatever_it_holds() -> None:
     for name in (*FAMILY, "accuracy", "matthews_correlation"):
         clean = score(name, predictions=[[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], targets=[0, 1, 1])
-        dirty = {
+        dirty: dict[str, Any] = {
             "predictions": [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [np.nan, np.inf]],
             "targets": [0, 1, 1, -100],
         }
@@ -255,7 +255,9 @@ def test_a_prediction_that_is_not_a_number_is_not_counted_as_right() -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32, np.uint64, np.int64])
 def test_class_indices_of_any_integer_type(dtype: Any) -> None:
     given = classes(6)
-    narrow = {name: given[name].astype(dtype) for name in ("predictions", "targets")}
+    narrow: dict[str, Any] = {
+        name: given[name].astype(dtype) for name in ("predictions", "targets")
+    }
     given["weights"] = None
     assert value("f1", **narrow) == value("f1", **given)
 
@@ -263,7 +265,7 @@ def test_class_indices_of_any_integer_type(dtype: Any) -> None:
 def test_axes_beside_the_classes_hold_examples() -> None:
     random = np.random.default_rng(7)
     logits, targets = random.standard_normal((4, 5, 3)), random.integers(0, 3, (4, 5))
-    flat = {"predictions": logits.reshape(20, 3), "targets": targets.reshape(20)}
+    flat: dict[str, Any] = {"predictions": logits.reshape(20, 3), "targets": targets.reshape(20)}
     assert value("f1", predictions=logits, targets=targets) == value("f1", **flat)
 
 
@@ -309,14 +311,15 @@ def test_the_index_in_an_error_is_the_callers() -> None:
 def test_parameters_that_do_not_go_together_are_refused() -> None:
     several: dict[str, Any] = {"predictions": [[1.0, 0.0]], "targets": [0]}
     labels: dict[str, Any] = {"predictions": [[1.0, 0.0]], "targets": [[0, 1]]}
-    for name, given, inputs in [
+    wrong: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         ("accuracy", {"threshold": 0.5}, several),
         ("accuracy", {"classes": 3}, several),
         ("accuracy", {"top_k": 2}, labels),
         ("accuracy", {"balanced": True}, labels),
         ("accuracy", {"ignore_index": 0}, labels),
         ("matthews_correlation", {}, labels),
-    ]:
+    ]
+    for name, given, inputs in wrong:
         with pytest.raises(ParameterError, match=" must "):
             score(name, given, **inputs)
     with pytest.raises(ParameterError, match=r"top_k must be in \[1, 1e\+06\], got 0"):

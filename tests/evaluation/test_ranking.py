@@ -15,7 +15,7 @@ from lossd.evaluation.regression_errors import RegressionError
 from lossd.evaluation.retrieval_at_k import NoRelevant, RetrievalGain, RetrievalMeasure
 from lossd.evaluation.roc_auc import Multiclass
 from lossd.losses import DistributionKind, ParameterError
-from tests.evaluation.run import score, value
+from tests.evaluation.run import score, value, values_of
 
 PROBABILITIES = {"prediction_kind": DistributionKind.PROBABILITIES}
 AVERAGES = [Average.MICRO, Average.MACRO, Average.WEIGHTED]
@@ -139,7 +139,7 @@ def test_probabilities(*, weighted: bool) -> None:
     yes = targets > 1
     for name, oracle in (("log_loss", metrics.log_loss), ("brier", metrics.brier_score_loss)):
         expected = oracle(yes, chances, sample_weight=weights)
-        given = {"targets": yes, "weights": weights}
+        given: dict[str, Any] = {"targets": yes, "weights": weights}
         assert value(name, PROBABILITIES, predictions=chances, **given) == exact(expected)
         assert value(name, predictions=logits[:, 0], **given) == exact(expected)
         log = {"prediction_kind": DistributionKind.LOG_PROBABILITIES}
@@ -212,7 +212,7 @@ def test_regression(shape: tuple[int, ...], *, weighted: bool) -> None:
         assert found.outputs[error.value] == found.value
         if len(shape) > 1:
             each = oracle(targets, given, sample_weight=weights, multioutput="raw_values")
-            np.testing.assert_allclose(found.values, each, rtol=1e-12)
+            np.testing.assert_allclose(values_of(found), each, rtol=1e-12)
 
 
 def test_the_spread_of_targets_far_from_0_loses_no_digit() -> None:

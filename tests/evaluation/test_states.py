@@ -122,7 +122,7 @@ def test_every_metric_is_split() -> None:
 
 
 @pytest.mark.parametrize(("name", "parameters", "make"), CASES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32), cuts=st.lists(st.integers(0, 40), max_size=5), data=st.data())
 def test_any_split_gives_the_result_of_one_call_to_the_bit(  # noqa: PLR0917 - pytest's
     name: str, parameters: Data, make: Callable[..., Data], seed: int, cuts: list[int], data: Any
@@ -216,7 +216,7 @@ def test_a_product_loses_nothing(left: float, right: float) -> None:
 
 
 @pytest.mark.parametrize(("name", "parameters", "make"), CASES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_whatever_the_bytes_say_they_are_refused_or_scored(
     name: str, parameters: Data, make: Callable[..., Data], data: Any

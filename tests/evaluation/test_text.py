@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
 from lossd.evaluation import InputError
 from lossd.evaluation._text import TextLevel
 from lossd.evaluation.bleu import BleuSmoothing, BleuTokenizer
 from lossd.evaluation.word_error_rate import TextUnit
 from lossd.losses import ParameterError
-from tests.evaluation.run import score, value
+from tests.evaluation.run import score, value, values_of
 
 WORDS = ["the", "cat", "The", "sat", "on", "mat.", "(hi)", "3.5%", "don't", "猫", "é", "&quot;x"]
 
@@ -62,7 +63,7 @@ def test_bleu_of_each_sentence() -> None:
     ]
     parameters = {"effective_order": True, "level": TextLevel.SENTENCE}
     found = score("bleu", parameters, hypotheses=hypotheses, references=references)
-    np.testing.assert_allclose(found.values, expected, rtol=1e-12)
+    np.testing.assert_allclose(values_of(found), expected, rtol=1e-12)
     assert found.value == pytest.approx(np.mean(expected), rel=1e-12)
 
 
@@ -88,7 +89,7 @@ def test_bleu_of_what_is_short_or_empty() -> None:
 def test_token_ids_are_scored_as_words_are() -> None:
     hypotheses, references = corpus(6)
     plain = {"tokenizer": BleuTokenizer.NONE}
-    ids = {
+    ids: dict[str, Any] = {
         "hypotheses": [[hash(w) for w in h.split()] for h in hypotheses],
         "references": [[[hash(w) for w in r.split()] for r in group] for group in references],
     }
@@ -103,10 +104,14 @@ def test_token_ids_are_scored_as_words_are() -> None:
 def test_chrf(word_order: int, *, whitespace: bool, lowercase: bool) -> None:
     for seed in range(4):
         hypotheses, references = corpus(seed)
-        options = {"word_order": word_order, "whitespace": whitespace, "lowercase": lowercase}
+        options: dict[str, Any] = {
+            "word_order": word_order,
+            "whitespace": whitespace,
+            "lowercase": lowercase,
+        }
         oracle = CHRF(**options)
         expected = oracle.corpus_score(hypotheses, streams(references)).score
-        given = {"hypotheses": hypotheses, "references": references}
+        given: dict[str, Any] = {"hypotheses": hypotheses, "references": references}
         found = score("chrf", options, **given)
         assert found.value == pytest.approx(expected, rel=1e-12)
         assert str(oracle.get_signature()).startswith(found.signature)
@@ -114,7 +119,8 @@ def test_chrf(word_order: int, *, whitespace: bool, lowercase: bool) -> None:
             oracle.sentence_score(h, r).score for h, r in zip(hypotheses, references, strict=True)
         ]
         level = options | {"level": TextLevel.SENTENCE}
-        np.testing.assert_allclose(score("chrf", level, **given).values, each, rtol=1e-12)
+        found = score("chrf", level, **given)
+        np.testing.assert_allclose(values_of(found), each, rtol=1e-12)
 
 
 def distance(left: Sequence[Any], right: Sequence[Any]) -> int:
@@ -133,7 +139,7 @@ def test_word_and_character_errors() -> None:
     for seed in range(5):
         hypotheses, groups = corpus(seed, references=1)
         references = [group[0] for group in groups]
-        given = {"hypotheses": hypotheses, "references": groups}
+        given: dict[str, Any] = {"hypotheses": hypotheses, "references": groups}
         pairs = list(zip(hypotheses, references, strict=True))
         edits = sum(distance(h.split(), r.split()) for h, r in pairs)
         length = sum(len(r.split()) for r in references)
@@ -146,12 +152,13 @@ def test_word_and_character_errors() -> None:
 
 
 def test_wrong_sequences_are_refused() -> None:
-    for given, message in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"hypotheses": ["a"], "references": []}, "references must be given for each of 1"),
         ({"hypotheses": ["a"], "references": [[]]}, "references must be 1 to 64 a hypothesis"),
         ({"hypotheses": ["a"], "references": [["a"]], "weights": [1.0]}, "weights must be unset"),
         ({"hypotheses": ["a"], "references": [[[1]]]}, "references must be texts where"),
-    ]:
+    ]
+    for given, message in wrong:
         with pytest.raises(InputError, match=message):
             score("bleu", **given)
     with pytest.raises(InputError, match="must be texts for this metric"):

@@ -149,7 +149,7 @@ class AsyncLossClient:
         self,
         *metrics: Message,
         return_state: bool = False,
-        timeout: float = 3600.0,
+        timeout: float = 300.0,
         request_id: str | None = None,
     ) -> AsyncEvaluation:
         """Evaluates metrics over many batches, as ``LossClient.evaluation``.

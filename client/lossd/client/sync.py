@@ -201,7 +201,7 @@ class LossClient:
         self,
         *metrics: Message,
         return_state: bool = False,
-        timeout: float = 3600.0,
+        timeout: float = 300.0,
         request_id: str | None = None,
     ) -> Evaluation:
         """Evaluates metrics over many batches, which need not be in memory at once.
@@ -217,7 +217,8 @@ class LossClient:
         Args:
             *metrics: Metrics over the same tensors.
             return_state: Whether ``state`` will be asked for.
-            timeout: Seconds that all of it may take.
+            timeout: Seconds that all of it may take; the server has a limit of its own, 300 by
+                default. What takes longer is made of several evaluations, whose states are merged.
             request_id: As for ``compute``.
 
         Raises:

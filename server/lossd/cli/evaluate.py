@@ -88,7 +88,9 @@ def _here(message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
     state = State()
     for batch in batches:
         request = metrics_wire.build_request((), **_arguments(batch))
-        read = evaluation_codec.batch(request.batch, [one], lambda: None, codec.Reader(None, codec.Limits()))
+        read = evaluation_codec.batch(
+            request.batch, [one], lambda: None, codec.Reader(None, codec.Limits())
+        )
         state = merged([state, one.observe(read)])
     result = evaluation_codec.result(one, state, one.metric.score(state, one.parameters))
     return metrics_wire.read_results(v1.EvaluateResponse(results=[result]))[0]
@@ -103,7 +105,7 @@ def _remote(address: str, message: Message, batches: Iterable[dict[str, Any]]) -
 
 
 def _arguments(batch: dict[str, Any]) -> dict[str, Any]:
-    extras = {name: batch[name] for name in ("weights", "mask") if name in batch}
+    extras: dict[str, Any] = {name: batch[name] for name in ("weights", "mask") if name in batch}
     return {"inputs": {n: v for n, v in batch.items() if n not in extras}, **extras}
 
 
