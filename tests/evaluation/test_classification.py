@@ -132,6 +132,13 @@ def test_labels(name: str, average: Average) -> None:
     )  # fmt: skip
 
 
+def test_a_single_label_is_averaged_alone() -> None:
+    one: dict[str, Any] = {"predictions": [[1.0], [1.0], [-1.0]], "targets": [[1], [0], [1]]}
+    for average in AVERAGES:
+        assert value("f1", {"average": average}, **one) == 0.5
+    assert score("f1", {"average": Average.NONE}, **one).values == [0.5]
+
+
 def test_no_positive_anywhere_is_said_and_not_only_0() -> None:
     found = score("f1", predictions=[-1.0, -2.0], targets=[0, 0])
     assert found.value == 0.0

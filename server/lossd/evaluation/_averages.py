@@ -74,7 +74,7 @@ class Counts:
     def of(cls, state: State) -> "Counts":
         """The counts of a state."""
         found = [state.tally(name).floats() for name in COUNTS]
-        size = max(2, *map(len, found))
+        size = max(2 if state.task is BINARY else 1, *map(len, found))
         padded = [np.pad(values, (0, size - len(values))) for values in found]
         return cls(state.task, *padded)
 
