@@ -13,6 +13,10 @@ _SHARED: tuple[Any, ...] = (
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.stdlib.ExtraAdder(),
 )
+# Without local variables: they are a caller's data, and may be large.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def configure(form: LogFormat, level: LogLevel) -> None:
@@ -31,8 +35,9 @@ def _last(form: LogFormat) -> list[Any]:
     if form is LogFormat.JSON:
         return [
             without_meta,
-            structlog.processors.dict_tracebacks,
+            _TRACEBACKS,
             structlog.processors.EventRenamer("message"),
             structlog.processors.JSONRenderer(),
         ]
-    return [without_meta, structlog.dev.ConsoleRenderer(colors=False)]
+    plain = structlog.dev.plain_traceback
+    return [without_meta, structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain)]
