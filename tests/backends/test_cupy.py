@@ -275,3 +275,18 @@ def test_a_backend_without_a_device_says_why(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(backend, "probe", lambda: backend.Availability("it is unplugged", None))
     with pytest.raises(BackendUnavailable, match="it is unplugged"):
         backend.CupyBackend()
+
+
+def test_a_user_without_a_home_still_gets_a_folder_for_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setenv("CUPY_CACHE_DIR", "")
+    backend._ensure_cache_folder()
+
+    folder = Path(os.environ["CUPY_CACHE_DIR"])
+    assert folder.is_dir()
+    folder.rmdir()

@@ -286,13 +286,13 @@ def _ensure_cache_folder() -> None:
     It makes the folder when it is imported, and fails there or at the first launch if it cannot
     write, as in a container with a read-only root.
     """
-    default = Path.home() / ".cupy" / "kernel_cache"
-    folder = Path(os.environ.get("CUPY_CACHE_DIR") or default)
     try:
+        default = Path.home() / ".cupy" / "kernel_cache"
+        folder = Path(os.environ.get("CUPY_CACHE_DIR") or default)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return
-    except OSError:
+    except (OSError, RuntimeError):  # a user by number alone has no home
         os.environ["CUPY_CACHE_DIR"] = tempfile.mkdtemp(prefix="lossd-cupy-")
 
 
