@@ -113,7 +113,7 @@ class Engine:
             example_count=batch.plan.example_count,
             ignored_count=batch.plan.ignored_count,
             nonfinite_examples=nonfinite,
-            statuses=_statuses(batch, evaluated),
+            statuses=_statuses(batch, evaluated, nonfinite),
             status=evaluated.status,
             per_example=values,
             gradients={name: gradient.finished() for name, gradient in gradients.items()},
@@ -144,15 +144,16 @@ def _gradient_buffer(operand: Operand, allocate: Allocate) -> _GradientBuffer:
     return _GradientBuffer(array, array.reshape(operand.rows.shape), operand)
 
 
-def _statuses(batch: Batch, evaluated: Evaluated) -> ExampleStatuses:
+def _statuses(
+    batch: Batch, evaluated: Evaluated, nonfinite: npt.NDArray[np.int64]
+) -> ExampleStatuses:
     """What the loss says of examples that the request did not silence, and what is not finite."""
     if evaluated.statuses is None:
-        found = np.flatnonzero(evaluated.nonfinite)
-        return ExampleStatuses(found, np.full(len(found), Status.NONFINITE, np.uint8))
+        return ExampleStatuses(nonfinite, np.full(len(nonfinite), Status.NONFINITE, np.uint8))
     numbers = evaluated.statuses
     if batch.plan.unseen is not None:
         numbers[batch.plan.unseen] = 0
-    numbers[evaluated.nonfinite] = Status.NONFINITE
+    numbers[nonfinite] = Status.NONFINITE
     found = np.flatnonzero(numbers)
     return ExampleStatuses(found, numbers[found])
 

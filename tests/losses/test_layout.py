@@ -12,7 +12,7 @@ from lossd.losses._declare import BATCH_DIMS
 from lossd.reduction import Reduction
 from tests.losses.case import Case, Form, values
 from tests.losses.compare import Array, assert_close, assert_same_bits
-from tests.sampling import CLASSES, cases, draw, forms, has_classes, plain
+from tests.sampling import cases, draw, forms, has_classes, plain
 
 
 def _assert_same(actual: Result, expected: Result, about: Any) -> None:
@@ -140,7 +140,7 @@ LONG = 2 * BLOCK_ELEMENTS + 3
 def test_rows_longer_than_a_block_are_right_and_repeatable(
     engine: Engine, loss: Loss, dtype: type
 ) -> None:
-    case = _long(loss).astype(dtype)
+    case = _long(engine, loss).astype(dtype)
     options: dict[str, Any] = {"reduction": Reduction.SUM, "gradients": case.differentiable}
     result = engine.run(case.job(**options))
     _assert_same(engine.run(case.job(**options)), result, case)
@@ -155,11 +155,14 @@ def test_rows_longer_than_a_block_are_right_and_repeatable(
         assert_close(result.gradients[name], gradient, dtype, (case, name))
 
 
-def _long(loss: Loss) -> Case:
+def _long(engine: Engine, loss: Loss) -> Case:
     """Three long rows; of classes, all but five at either end are impossible."""
-    in_region = loss.shape is Shape.REGIONWISE and has_classes(loss, {})
-    case = draw(loss, {}, forms(loss)[0], 3, LONG // CLASSES if in_region else LONG)
-    if loss.shape is not Shape.ROWWISE:
+    if loss.shape is Shape.REGIONWISE:  # never cut, and slow to sort on an emulated GPU
+        return plain(
+            loss, rows=3, length=BLOCK_ELEMENTS + 3 if engine.backend.name == "numpy" else 5003
+        )
+    case = draw(loss, {}, forms(loss)[0], 3, LONG)
+    if loss.shape is Shape.POINTWISE:
         return case
     predictions = np.full((3, LONG), -np.inf)
     predictions[:, :5] = case.inputs["predictions"][:, :5]

@@ -73,13 +73,14 @@ class LossResult:
         loss: The aggregate; None under the reduction "none".
         per_example: The loss of each example, shaped like the examples: float64 where an input is
             float64, float32 otherwise. Sample weights are not inside it; an ignored example
-            shows 0. None if it was not asked for.
+            shows 0. None if it was not asked for, and for losses of a set.
         gradients: The gradients of the reduced loss by input, each with the shape and type of its
             input; a list of arrays where the input is a list of several.
-        loss_sum: Numerator of the requested reduction.
+        loss_sum: Numerator of the requested reduction; for losses of a set the loss itself.
         weight_sum: Sum over the kept examples of weight times the loss's own denominator.
         example_count: Number of examples that were kept.
-        ignored_count: Number of examples that were masked or carry the ignore index.
+        ignored_count: Number of examples that were masked, carry the ignore index or are skipped by
+            the loss.
         nonfinite_count: Number of kept examples whose loss or returned gradient is not finite.
         statuses: What is to be said of single examples, by flat index, for example
             ``{3: "NONFINITE"}``.

@@ -90,12 +90,12 @@ def run_body(cupy: Any, batch: Batch, tile: Tile, gradients: Sequence[str]) -> C
         name: () if value is None and name in _vectors(batch) else value
         for name, value in tile.parameters.items()
     }
-    with np.errstate(all="ignore"):  # CuPy casts a parameter as NumPy does, which may overflow
+    with np.errstate(all="ignore"):  # a parameter may be beyond the compute type
         evaluation = batch.loss.body(cupy, *tile.operands.values(), **parameters)
+        slopes = {name: _scaled(batch, tile, evaluation.gradient(name)) for name in gradients}
     values = evaluation.value
     if values.ndim == 2:
         values = values.sum(axis=-1) / batch.dtype.type(batch.length)
-    slopes = {name: _scaled(batch, tile, evaluation.gradient(name)) for name in gradients}
     outputs = dict(evaluation.outputs)
     if tile.silent is not None:
         # Selected, never multiplied: what a silent row holds may be NaN.

@@ -169,7 +169,7 @@ class CupyBackend:
                 work(index)
 
         checkpoint()
-        with self._device_turn():
+        with self._device_turn(), np.errstate(all="ignore"):
             given = [self._cupy.asarray(array) for array in rows]
             whole = Whole(self._cupy.asarray(weights), for_each)
             found = batch.loss.body(self._cupy, *given, whole, **batch.parameters)

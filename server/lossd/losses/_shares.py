@@ -14,7 +14,10 @@ from lossd.losses._softmax import softmax
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """``inside`` is p, ``outside`` 1 - p; ``back`` makes slopes by what was given of those by p."""
+    """The probabilities p, ``inside``, and 1 - p, ``outside``, of each element.
+
+    ``back`` turns derivatives by p into derivatives by the numbers that were given.
+    """
 
     inside: Array
     outside: Array
