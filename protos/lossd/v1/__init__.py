@@ -8,4 +8,5 @@ from lossd.v1.evaluation_service_pb2 import *  # noqa: F403
 from lossd.v1.evaluation_state_pb2 import *  # noqa: F403
 from lossd.v1.loss_service_pb2 import *  # noqa: F403
 from lossd.v1.losses_pb2 import *  # noqa: F403
+from lossd.v1.shared_memory_service_pb2 import *  # noqa: F403
 from lossd.v1.tensor_pb2 import *  # noqa: F403

@@ -73,7 +73,7 @@ DIFFERENTIABILITY_ON_REQUEST: Differentiability
 DIFFERENTIABILITY_DEFAULT: Differentiability
 
 class ComputeLossRequest(_message.Message):
-    __slots__ = ("loss", "reduction", "normalizer", "gradients", "per_example", "empty", "nonfinite", "weights", "mask", "cotangent", "inputs")
+    __slots__ = ("loss", "reduction", "normalizer", "gradients", "per_example", "empty", "nonfinite", "reply", "weights", "mask", "cotangent", "inputs")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     REDUCTION_FIELD_NUMBER: _ClassVar[int]
     NORMALIZER_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +81,7 @@ class ComputeLossRequest(_message.Message):
     PER_EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     EMPTY_FIELD_NUMBER: _ClassVar[int]
     NONFINITE_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
     COTANGENT_FIELD_NUMBER: _ClassVar[int]
@@ -92,11 +93,20 @@ class ComputeLossRequest(_message.Message):
     per_example: bool
     empty: EmptyPolicy
     nonfinite: NonfinitePolicy
+    reply: SharedMemoryRegion
     weights: _tensor_pb2.Tensor
     mask: _tensor_pb2.Tensor
     cotangent: _tensor_pb2.Tensor
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
-    def __init__(self, loss: _Optional[_Union[_losses_pb2.LossSpec, _Mapping]] = ..., reduction: _Optional[_Union[Reduction, str]] = ..., normalizer: _Optional[float] = ..., gradients: _Optional[_Union[GradientSelection, _Mapping]] = ..., per_example: bool = ..., empty: _Optional[_Union[EmptyPolicy, str]] = ..., nonfinite: _Optional[_Union[NonfinitePolicy, str]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., cotangent: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
+    def __init__(self, loss: _Optional[_Union[_losses_pb2.LossSpec, _Mapping]] = ..., reduction: _Optional[_Union[Reduction, str]] = ..., normalizer: _Optional[float] = ..., gradients: _Optional[_Union[GradientSelection, _Mapping]] = ..., per_example: bool = ..., empty: _Optional[_Union[EmptyPolicy, str]] = ..., nonfinite: _Optional[_Union[NonfinitePolicy, str]] = ..., reply: _Optional[_Union[SharedMemoryRegion, _Mapping]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., cotangent: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
+
+class SharedMemoryRegion(_message.Message):
+    __slots__ = ("start", "size")
+    START_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    start: _tensor_pb2.SharedMemory
+    size: int
+    def __init__(self, start: _Optional[_Union[_tensor_pb2.SharedMemory, _Mapping]] = ..., size: _Optional[int] = ...) -> None: ...
 
 class GradientSelection(_message.Message):
     __slots__ = ("inputs",)
@@ -105,7 +115,7 @@ class GradientSelection(_message.Message):
     def __init__(self, inputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ComputeLossResponse(_message.Message):
-    __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "backend", "server_timing", "statuses", "per_example", "gradients", "outputs")
+    __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "backend", "server_timing", "transport", "statuses", "per_example", "gradients", "outputs")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_SUM_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +125,7 @@ class ComputeLossResponse(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIMING_FIELD_NUMBER: _ClassVar[int]
+    TRANSPORT_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
     PER_EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     GRADIENTS_FIELD_NUMBER: _ClassVar[int]
@@ -128,11 +139,12 @@ class ComputeLossResponse(_message.Message):
     status: Status
     backend: str
     server_timing: ServerTiming
+    transport: str
     statuses: ExampleStatuses
     per_example: _tensor_pb2.Tensor
     gradients: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
     outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
-    def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., backend: _Optional[str] = ..., server_timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., statuses: _Optional[_Union[ExampleStatuses, _Mapping]] = ..., per_example: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
+    def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., backend: _Optional[str] = ..., server_timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., transport: _Optional[str] = ..., statuses: _Optional[_Union[ExampleStatuses, _Mapping]] = ..., per_example: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class ExampleStatuses(_message.Message):
     __slots__ = ("indices", "statuses")
@@ -213,7 +225,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "backend", "backend_reason", "device", "libraries", "limits", "transports")
+    __slots__ = ("version", "backend", "backend_reason", "device", "libraries", "limits", "transports", "shared_memory")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     BACKEND_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -221,6 +233,7 @@ class GetServerInfoResponse(_message.Message):
     LIBRARIES_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     version: str
     backend: str
     backend_reason: str
@@ -228,7 +241,22 @@ class GetServerInfoResponse(_message.Message):
     libraries: _containers.RepeatedCompositeFieldContainer[LibraryVersion]
     limits: Limits
     transports: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., device: _Optional[str] = ..., libraries: _Optional[_Iterable[_Union[LibraryVersion, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., transports: _Optional[_Iterable[str]] = ...) -> None: ...
+    shared_memory: SharedMemoryOffer
+    def __init__(self, version: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., device: _Optional[str] = ..., libraries: _Optional[_Iterable[_Union[LibraryVersion, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., transports: _Optional[_Iterable[str]] = ..., shared_memory: _Optional[_Union[SharedMemoryOffer, _Mapping]] = ...) -> None: ...
+
+class SharedMemoryOffer(_message.Message):
+    __slots__ = ("directory", "beacon", "beacon_content", "segment_bytes", "segments")
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    BEACON_FIELD_NUMBER: _ClassVar[int]
+    BEACON_CONTENT_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    directory: str
+    beacon: str
+    beacon_content: bytes
+    segment_bytes: int
+    segments: int
+    def __init__(self, directory: _Optional[str] = ..., beacon: _Optional[str] = ..., beacon_content: _Optional[bytes] = ..., segment_bytes: _Optional[int] = ..., segments: _Optional[int] = ...) -> None: ...
 
 class LibraryVersion(_message.Message):
     __slots__ = ("name", "version")
