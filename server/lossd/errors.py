@@ -6,6 +6,8 @@
     │  └─ InvalidTensor      an input, the weights, the mask or the cotangent
     ├─ UnknownLoss           this server does not know it
     ├─ UnknownMetric         nor this one
+    ├─ SegmentNotFound       there is no such shared memory
+    ├─ SegmentRefused        a file may not be shared
     ├─ TooLarge              it exceeds a limit or the memory there is
     ├─ Overloaded            the server is busy; the same request will do later
     ├─ Abandoned             nobody waits for the answer any more
@@ -66,6 +68,18 @@ class UnknownMetric(LossdError):  # noqa: N818
     """The request names no metric that this server knows."""
 
     reason = "UNKNOWN_METRIC"
+
+
+class SegmentNotFound(LossdError):  # noqa: N818
+    """No file or segment of shared memory has this name or token."""
+
+    reason = "SEGMENT_NOT_FOUND"
+
+
+class SegmentRefused(LossdError):  # noqa: N818
+    """A file is not one that may be shared."""
+
+    reason = "SEGMENT_REFUSED"
 
 
 class TooLarge(LossdError):  # noqa: N818

@@ -89,6 +89,16 @@ class Config:
         300.0,
         "How long a call may take until its reply has been read; then it is cancelled.",
         Interval(0, 86400, low_open=True),
+    shm_dir: str = _setting(
+        "",
+        "Directory in memory (tmpfs) whose files clients on this host may share with the server; "
+        "empty for none.",
+    )
+    max_shm_segments: int = _setting(
+        256, "Segments of shared memory at the same time.", Interval(1, 4096)
+    )
+    max_shm_bytes: int = _setting(
+        4096 * MEBIBYTE, "Bytes of all segments of shared memory.", Interval(1, 1 << 50)
     )
     drain_delay_seconds: float = _setting(
         0.0,

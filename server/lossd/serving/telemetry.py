@@ -98,16 +98,18 @@ PHASE = Family(
     _SECONDS,
 )
 REQUEST_BYTES = Family(
-    Histogram, "lossd_request_bytes", "Size of requests.", ("transport",), _BYTES
+    Histogram, "lossd_request_bytes", "Size of requests, by how it travelled.", ("transport",), _BYTES
 )
 RESPONSE_BYTES = Family(
-    Histogram, "lossd_response_bytes", "Size of replies.", ("transport",), _BYTES
+    Histogram, "lossd_response_bytes", "Size of replies, by how it travelled.", ("transport",), _BYTES
 )
 REJECTED = Family(
     Counter, "lossd_rejected", "Calls that were not answered, by the reason given.", ("reason",)
 )
 INFLIGHT_CALLS = Family(Gauge, "lossd_inflight_requests", "Calls in flight.")
 INFLIGHT_BYTES = Family(Gauge, "lossd_inflight_bytes", "Bytes of the requests in flight.")
+SEGMENTS = Family(Gauge, "lossd_shared_memory_segments", "Segments of shared memory attached.")
+SEGMENT_BYTES = Family(Gauge, "lossd_shared_memory_bytes", "Bytes of these segments.")
 READY = Family(Gauge, "lossd_ready", "1 if calls are welcome, 0 while starting and draining.")
 FALLBACK = Family(
     Gauge,
@@ -124,7 +126,7 @@ BUILD = Family(
 FAMILIES = (
     STARTED, HANDLED, RECEIVED, SENT, HANDLING, REQUESTS, EXAMPLES, NONFINITE, DURATION,
     EVALUATIONS, EVALUATED_EXAMPLES, PHASE, REQUEST_BYTES, RESPONSE_BYTES, REJECTED,
-    INFLIGHT_CALLS, INFLIGHT_BYTES, READY, FALLBACK, BUILD,
+    INFLIGHT_CALLS, INFLIGHT_BYTES, SEGMENTS, SEGMENT_BYTES, READY, FALLBACK, BUILD,
 )  # fmt: skip
 
 
@@ -160,6 +162,11 @@ class Telemetry:
         self[INFLIGHT_CALLS].set_function(calls)
         self[INFLIGHT_BYTES].set_function(request_bytes)
 
+    def watch_shared_memory(self, segments: Callable[[], int], size: Callable[[], int]) -> None:
+        """Reads the segments and their bytes whenever it is scraped."""
+        self[SEGMENTS].set_function(segments)
+        self[SEGMENT_BYTES].set_function(size)
+
     # -------------------------------------------------------------- calls
 
     def expect(self, methods: Iterable[str], streams: Iterable[str] = ()) -> None:
@@ -178,6 +185,11 @@ class Telemetry:
         """Its request was read."""
         self[RECEIVED].labels(*self._labels(method)).inc()
         self[REQUEST_BYTES].labels("grpc").observe(size)
+
+    def shared(self, request: int, reply: int) -> None:
+        """Tensors of a call travelled through shared memory: bytes of each direction."""
+        self[REQUEST_BYTES].labels("shared_memory").observe(request)
+        self[RESPONSE_BYTES].labels("shared_memory").observe(reply)
 
     def computed(self, loss: str, backend: str, *, examples: int, nonfinite: int) -> None:
         """A loss was computed."""
