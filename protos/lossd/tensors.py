@@ -4,6 +4,7 @@ It may import NumPy and ``lossd.v1``; it raises ``TensorError`` for whatever a p
 """
 
 import math
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd import v1
-from lossd.framing import Payloads
+from lossd.framing import Bytes, Payloads
 
 type_of_dtype = MappingProxyType(
     {
@@ -37,6 +38,9 @@ Array = npt.NDArray[Any]
 
 MAX_AXES = 8
 
+# Gives so many bytes of a place in shared memory.
+Shared = Callable[[v1.SharedMemory, int], "Bytes | npt.NDArray[np.uint8]"]
+
 
 class TensorError(ValueError):
     """A ``Tensor`` that breaks a rule; the message says which, without naming the tensor."""
@@ -47,10 +51,13 @@ class TensorError(ValueError):
         self.field = field
 
 
-def read(tensor: v1.Tensor, payloads: Payloads | None = None) -> Array:
+def read(
+    tensor: v1.Tensor, payloads: Payloads | None = None, shared: Shared | None = None
+) -> Array:
     """Returns the tensor as a read-only array over its bytes, which need not be aligned.
 
-    ``payloads`` has the bytes where the message was parsed with references to them.
+    ``payloads`` has the bytes where the message was parsed with references to them, ``shared``
+    gives those in shared memory.
 
     Raises:
         TensorError: for an unknown type, a bad shape, a number of bytes that does not fit it, or a
@@ -60,11 +67,8 @@ def read(tensor: v1.Tensor, payloads: Payloads | None = None) -> Array:
     if dtype is None:
         raise TensorError("dtype", f"dtype must be one of DType, got {tensor.dtype}")
     shape = _checked_shape(tensor)
-    if tensor.WhichOneof("source") != "data":
-        raise TensorError("data", "data must be set, got no source")
-    held = tensor.data  # every access of the field copies it
-    data = held if payloads is None else payloads[held]
     expected = math.prod(shape) * dtype.itemsize
+    data = _source(tensor, expected, payloads, shared)
     if len(data) != expected:
         raise TensorError(
             "data",
@@ -76,6 +80,18 @@ def read(tensor: v1.Tensor, payloads: Payloads | None = None) -> Array:
         # NumPy takes any other byte for a truth value that is neither True nor False.
         raise TensorError("data", f"data must hold 0 or 1, got {array.view(np.uint8).max()}")
     return array
+
+
+def _source(
+    tensor: v1.Tensor, size: int, payloads: Payloads | None, shared: Shared | None
+) -> "Bytes | npt.NDArray[np.uint8]":
+    source = tensor.WhichOneof("source")
+    if source == "shared_memory" and shared is not None:
+        return shared(tensor.shared_memory, size)
+    if source != "data":
+        raise TensorError("data", f"data must be set, got {source or 'no source'}")
+    held = tensor.data  # every access of the field copies it
+    return held if payloads is None else payloads[held]
 
 
 def _checked_shape(tensor: v1.Tensor) -> tuple[int, ...]:
@@ -98,18 +114,32 @@ def fill(tensor: v1.Tensor, array: Array, payloads: Payloads | None = None) -> N
     Raises:
         TensorError: if the array's type does not exist on the wire, or it has too many axes.
     """
+    _describe(tensor, array)
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    if payloads is None:
+        tensor.data = array.tobytes()
+        return
+    flat = np.ascontiguousarray(array).reshape(-1)
+    tensor.data = payloads.add(flat.view(np.uint8).data)
+
+
+def refer(tensor: v1.Tensor, array: Array, place: v1.SharedMemory) -> None:
+    """Writes of an array what it is, and that it lies at a place in shared memory.
+
+    Raises:
+        TensorError: as ``fill``.
+    """
+    _describe(tensor, array)
+    tensor.shared_memory.CopyFrom(place)
+
+
+def _describe(tensor: v1.Tensor, array: Array) -> None:
     kind = type_of_dtype.get(array.dtype.newbyteorder("="))
     if kind is None:
         names = ", ".join(dtype.name for dtype in type_of_dtype)
         raise TensorError("dtype", f"dtype must be one of {names}, got {array.dtype}")
     if array.ndim > MAX_AXES:
         raise TensorError("shape", f"shape must have at most {MAX_AXES} axes, got {array.ndim}")
-    if array.dtype.byteorder == ">":
-        array = array.astype(array.dtype.newbyteorder("<"))
     tensor.dtype = kind
     tensor.shape[:] = array.shape
-    if payloads is None:
-        tensor.data = array.tobytes()
-        return
-    flat = np.ascontiguousarray(array).reshape(-1)
-    tensor.data = payloads.add(flat.view(np.uint8).data)

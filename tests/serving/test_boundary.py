@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from lossd import errors
 from lossd.serving.admission import Admission
 from lossd.serving.boundary import Boundary, Handler, code_of
-from lossd.serving.call import Call
+from lossd.serving.call import Call, Received
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.watchdog import Watchdog
 
@@ -120,7 +120,7 @@ def served(handler: Handler, *, calls: int = 2, request_bytes: int = 100) -> Ser
 
 
 def failing(error: Exception) -> Handler:
-    def handler(_data: bytes, _call: Call) -> bytes:
+    def handler(_received: Received, _call: Call) -> bytes:
         raise error
 
     return handler
@@ -186,7 +186,7 @@ def test_a_callers_mistake_is_not_logged(caplog: pytest.LogCaptureFixture) -> No
 
 def test_at_debug_level_every_call_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        served(lambda data, _call: data).call(b"", x_request_id="epoch-7")
+        served(lambda received, _call: received.take()).call(b"", x_request_id="epoch-7")
 
     (record,) = caplog.records
     assert (record.__dict__["request_id"], record.__dict__["code"]) == ("epoch-7", "OK")
@@ -199,14 +199,14 @@ def test_memory_that_is_not_there_is_resource_exhausted() -> None:
 
 
 def test_a_call_without_a_message_is_refused() -> None:
-    _, context = served(lambda data, _call: data).call()
+    _, context = served(lambda received, _call: received.take()).call()
 
     assert context.status.code is grpc.StatusCode.INVALID_ARGUMENT
     assert context.status.details == "request must be one message, got none"
 
 
 def test_one_call_too_many_is_told_the_limit_and_when_to_come_again() -> None:
-    service = served(lambda data, _call: data, calls=2)
+    service = served(lambda received, _call: received.take(), calls=2)
     service.admission.enter()
     service.admission.enter()
     _, context = service.call(b"never read")
@@ -221,7 +221,7 @@ def test_one_call_too_many_is_told_the_limit_and_when_to_come_again() -> None:
 
 
 def test_bytes_that_do_not_fit_beside_the_others_are_refused() -> None:
-    service = served(lambda data, _call: data, request_bytes=10)
+    service = served(lambda received, _call: received.take(), request_bytes=10)
     other = service.admission.enter()
     other.hold(8)
     _, context = service.call(b"abc")
@@ -234,7 +234,7 @@ def test_bytes_that_do_not_fit_beside_the_others_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "handler",
-    [lambda data, _call: data, failing(errors.InvalidRequest("x")), failing(ValueError())],
+    [lambda received, _call: received.take(), failing(errors.InvalidRequest("x")), failing(ValueError())],
 )
 def test_whatever_becomes_of_a_call_nothing_stays_in_flight(handler: Handler) -> None:
     service = served(handler)
@@ -258,14 +258,14 @@ def test_whatever_becomes_of_a_call_nothing_stays_in_flight(handler: Handler) ->
 
 
 def test_the_number_of_a_request_comes_back() -> None:
-    _, context = served(lambda data, _call: data).call(b"", x_request_id="epoch-7")
+    _, context = served(lambda received, _call: received.take()).call(b"", x_request_id="epoch-7")
 
     assert dict(context.trailing)["x-request-id"] == "epoch-7"
 
 
 @pytest.mark.parametrize("given", ["", "two words", "x" * 129, "line\nbreak"])
 def test_a_number_that_is_not_legible_is_replaced(given: str) -> None:
-    _, context = served(lambda data, _call: data).call(b"", x_request_id=given)
+    _, context = served(lambda received, _call: received.take()).call(b"", x_request_id=given)
 
     assert re.fullmatch("[0-9a-f]{32}", dict(context.trailing)["x-request-id"])
 

@@ -69,20 +69,25 @@ class Admission:
 
 @dataclass(slots=True)
 class Place:
-    """What one call takes up."""
+    """What one call takes up; it may be left while it still computes."""
 
     _calls: _Gauge
     _bytes: _Gauge
     _held: int = 0
+    _is_left: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hold(self, amount: int) -> None:
-        """Counts the bytes of its request.
+        """Counts bytes of its request, for as long as it has its place.
 
         Raises:
             Overloaded: if they do not fit beside those of the others.
         """
-        self._bytes.take(amount)
-        self._held += amount
+        with self._lock:
+            if self._is_left:
+                return
+            self._bytes.take(amount)
+            self._held += amount
 
     @contextmanager
     def holding(self, amount: int) -> Iterator[None]:
@@ -99,8 +104,10 @@ class Place:
 
     def leave(self) -> None:
         """Gives everything back."""
-        self._bytes.give_back(self._held)
-        self._calls.give_back(1)
+        with self._lock:
+            self._is_left = True
+            self._bytes.give_back(self._held)
+            self._calls.give_back(1)
 
 
 class Turns:

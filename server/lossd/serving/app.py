@@ -22,7 +22,13 @@ from lossd.serving.boundary import Boundary
 from lossd.serving.config import Config
 from lossd.serving.evaluation import EVALUATION_SERVICE, EvaluationServicer
 from lossd.serving.health import Health, State
-from lossd.serving.servicer import SERVICE, LossServicer
+from lossd.serving.servicer import (
+    SERVICE,
+    SHARED_MEMORY_SERVICE,
+    LossServicer,
+    SharedMemoryServicer,
+)
+from lossd.serving.shared_memory import SharedMemory
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.versions import versions
 from lossd.serving.watchdog import Watchdog
@@ -48,6 +54,7 @@ class Server:
     _server: grpc.Server
     _health: Health
     _http: WSGIServer
+    _shared: SharedMemory | None
     _watchdog: Watchdog
 
     def stop(self) -> None:
@@ -59,6 +66,8 @@ class Server:
         self._server.stop(self._config.drain_seconds).wait()
         self._watchdog.close()
         self.backend.close()
+        if self._shared is not None:
+            self._shared.close()
         self._http.shutdown()
         self._http.server_close()
         log.info("stopped")
@@ -69,6 +78,8 @@ def start(config: Config) -> Server:
 
     Raises:
         BackendUnavailable: if the backend cannot be used.
+        DirectoryError: if memory cannot be shared in the directory.
+        UnsupportedError: or not on this machine.
         AddressError: if an address cannot be listened on.
     """
     keep_freed_memory()
@@ -86,11 +97,13 @@ def start(config: Config) -> Server:
     chosen = choose(config.backend, threads=config.compute_threads)
     telemetry.describe(versions(), chosen.backend.name, fallback=chosen.is_fallback)
     turns = Turns(config.compute_threads)
-    servicer = LossServicer(config, chosen, turns, telemetry)
+    shared = _shared_memory(config, telemetry)
+    servicer = LossServicer(config, chosen, turns, telemetry, shared)
     evaluation = EvaluationServicer(config, turns, telemetry)
+    sharing = {} if shared is None else SharedMemoryServicer(shared).methods()
     watchdog = Watchdog(config.max_call_seconds)
     boundary = Boundary(
-        {**servicer.methods(), **evaluation.methods()},
+        {**servicer.methods(), **evaluation.methods(), **sharing},
         streams=evaluation.streams(),
         admission=admission,
         telemetry=telemetry,
@@ -101,9 +114,16 @@ def start(config: Config) -> Server:
 
     server = grpc.server(rest, handlers=[boundary, state.handler()], options=_options(config))
     if config.reflection:
-        names = (SERVICE, EVALUATION_SERVICE, health.SERVICE, reflection.SERVICE_NAME)
+        sharing_names = () if shared is None else (SHARED_MEMORY_SERVICE,)
+        own = (SERVICE, EVALUATION_SERVICE, *sharing_names)
+        names = (*own, health.SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
-    address = _listen(server, config.address)
+    try:
+        address = _listen(server, config.address)
+    except AddressError:
+        if shared is not None:
+            shared.close()
+        raise
     server.start()
     state.enter(State.READY)
     log.info("ready", extra={"backend": chosen.backend.name, "because": chosen.reason})
@@ -116,8 +136,19 @@ def start(config: Config) -> Server:
         _server=server,
         _health=state,
         _http=pages,
+        _shared=shared,
         _watchdog=watchdog,
     )
+
+
+def _shared_memory(config: Config, telemetry: Telemetry) -> SharedMemory | None:
+    if not config.shm_dir:
+        return None
+    shared = SharedMemory(
+        config.shm_dir, segments=config.max_shm_segments, segment_bytes=config.max_shm_bytes
+    )
+    telemetry.watch_shared_memory(lambda: shared.segments, lambda: shared.bytes)
+    return shared
 
 
 def _options(config: Config) -> list[tuple[str, int]]:

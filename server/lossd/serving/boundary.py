@@ -35,7 +35,7 @@ from lossd.errors import (
     UnknownMetric,
 )
 from lossd.serving.admission import Admission, Place
-from lossd.serving.call import Call
+from lossd.serving.call import Call, Received
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.watchdog import Watchdog
 
@@ -56,7 +56,7 @@ _CODES = {
     DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
-Handler = Callable[[bytes, Call], bytes]
+Handler = Callable[[Received, Call], bytes]
 StreamHandler = Callable[[Iterator[bytes], Call, Place], bytes]
 Requests = Iterator[bytes]
 
@@ -149,7 +149,7 @@ class Boundary(grpc.GenericRpcHandler):
 
         if not context.add_callback(over):  # it has ended before it began
             over()
-        call = Call(context, entrance.request_id)
+        call = Call(context, entrance.request_id, place.hold)
         try:
             reply = answer(entrance, place, requests, call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
@@ -169,11 +169,9 @@ class Boundary(grpc.GenericRpcHandler):
         call: Call,
     ) -> bytes:
         call.spent("queue", entrance.age())
-        data = next(self._received(entrance, requests, call), None)
-        if data is None:
-            raise InvalidRequest("request must be one message, got none", reason="NO_MESSAGE")
-        place.hold(len(data))
-        reply = handler(data, call)
+        received = self._only(entrance, requests, call)
+        place.hold(len(received))
+        reply = handler(received, call)
         self._telemetry.sent(entrance.method, len(reply))
         return reply
 
@@ -189,6 +187,12 @@ class Boundary(grpc.GenericRpcHandler):
         reply = handler(self._received(entrance, requests, call), call, place)
         self._telemetry.sent(entrance.method, len(reply))
         return reply
+
+    def _only(self, entrance: "_Entrance", requests: Requests, call: Call) -> Received:
+        data = next(self._received(entrance, requests, call), None)
+        if data is None:
+            raise InvalidRequest("request must be one message, got none", reason="NO_MESSAGE")
+        return Received(data)
 
     def _received(self, entrance: "_Entrance", requests: Requests, call: Call) -> Iterator[bytes]:
         while True:

@@ -1,7 +1,7 @@
 """One call, as the handlers see it."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,16 +19,33 @@ class Context(Protocol):
         """Seconds to the deadline; None without one."""
 
 
+class Received:
+    """The message of a request.  Who takes it is the only one to hold it, and can let it go."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def take(self) -> bytes:
+        """The encoded message, once."""
+        data, self._data = self._data, b""
+        return data
+
+
 @dataclass(slots=True)
 class Call:
     """One call.
 
     ``seconds`` is the time spent by phase, and ``labels`` what the handler learns on the way and
-    the metrics want to know.
+    the metrics want to know.  ``hold`` counts bytes that it takes beside its message's; it raises
+    Overloaded if they do not fit.
     """
 
     context: Context
     request_id: str
+    hold: Callable[[int], None] = lambda _: None
     labels: dict[str, str] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ submessages take minutes to walk.
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -18,10 +18,12 @@ from lossd.batch import Job
 from lossd.engine import Result
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, TooLarge, UnknownLoss
 from lossd.framing import Framed, Payloads
-from lossd.losses import LOSSES, Loss, Parameter, Status
+from lossd.losses import LOSSES, Loss, Parameter, Shape, Status
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.serving.loan import Loan
 
 MAX_CHOICES = 64  # members of an enum in a list: none has so many
+FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
 MAX_VECTOR = 1 << 20  # numbers of one parameter: more classes than any vocabulary has
 
 
@@ -80,19 +82,28 @@ def _refusing(message: type[Message], data: bytes) -> Iterator[None]:
 # ------------------------------------------------------------------ request to job
 
 
-def job(framed: Framed[v1.ComputeLossRequest], limits: Limits) -> Job:
+def job(
+    framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None = None
+) -> Job:
     """Reads a request; what it says of shapes and values is checked by the engine.
+
+    ``loan`` gives what lies in shared memory; without one there is none.
 
     Raises:
         UnknownLoss: if it names no loss, or one that is not served.
         InvalidRequest: if a field breaks its rule.
         TooLarge: if it has too many tensors or numbers.
     """
-    request, read = framed.message, Reader(framed.payloads, limits)
+    request = framed.message
     loss = _loss(request.loss)
+    given = parameters(loss, getattr(request.loss, loss.name))
+    loan = loan or Loan(None, lambda _: None)
+    read = Reader(framed.payloads, limits, loan, _row_axis(loss, given))
+    if request.HasField("reply"):
+        loan.take_region(request.reply)
     return Job(
         loss=loss,
-        parameters=parameters(loss, getattr(request.loss, loss.name)),
+        parameters=given,
         inputs=read.inputs(request.inputs),
         weights=read.optional(request, "weights"),
         mask=read.optional(request, "mask"),
@@ -114,6 +125,13 @@ def _loss(spec: v1.LossSpec) -> Loss:
             field="loss",
         )
     return LOSSES[kind]
+
+
+def _row_axis(loss: Loss, parameters: Mapping[str, Any]) -> int | None:
+    """The axis that rows are along, where the loss takes its inputs row by row; None elsewhere."""
+    if loss.shape is Shape.ROWWISE:
+        return int(parameters.get("class_axis", -1))
+    return -1 if loss.shape is Shape.POINTWISE else None
 
 
 def parameters(declared: Declared, message: Message) -> dict[str, Any]:
@@ -189,6 +207,8 @@ class Reader:
 
     payloads: Payloads | None
     limits: Limits
+    loan: Loan = field(default_factory=lambda: Loan(None, lambda _: None))
+    row_axis: int | None = None
 
     def inputs(self, inputs: Sequence[v1.NamedTensors]) -> dict[str, list[tensors.Array]]:
         """Reads the inputs, by name."""
@@ -203,7 +223,7 @@ class Reader:
                 )
             path = f"inputs[{position}].tensors"
             found[named.name] = [
-                self.tensor(tensor, named.name, f"{path}[{i}]")
+                self.tensor(tensor, named.name, f"{path}[{i}]", may_stay=self._may_stay(tensor))
                 for i, tensor in enumerate(named.tensors)
             ]
         return found
@@ -212,7 +232,13 @@ class Reader:
         """Reads a tensor of the request; None where it is unset."""
         return self.tensor(getattr(request, name), name, name) if request.HasField(name) else None
 
-    def tensor(self, tensor: v1.Tensor, name: str, path: str) -> tensors.Array:
+    def _may_stay(self, tensor: v1.Tensor) -> bool:
+        """Whether an input is used where it lies: rows of floating-point numbers, one by one."""
+        return tensor.dtype in FLOATS and self.row_axis in (-1, len(tensor.shape) - 1)
+
+    def tensor(
+        self, tensor: v1.Tensor, name: str, path: str, *, may_stay: bool = False
+    ) -> tensors.Array:
         """Reads a tensor, whose name and path errors tell."""
         axes = len(tensor.shape)
         if axes > self.limits.axes:
@@ -220,8 +246,11 @@ class Reader:
                 f"{name[:64]}.shape must have at most {self.limits.axes} axes, got {axes}",
                 field=f"{path}.shape",
             )
+        lent = self.loan.view if may_stay else self.loan.copy
         try:
-            return tensors.read(tensor, self.payloads)
+            return tensors.read(
+                tensor, self.payloads, lambda place, size: lent(place, size, path)
+            )
         except tensors.TensorError as error:
             raise InvalidTensor(f"{name[:64]}.{error}", field=f"{path}.{error.field}") from error
 
@@ -242,8 +271,9 @@ _STATUS_NUMBERS = np.array(
 )
 
 
-def response(result: Result) -> Framed[v1.ComputeLossResponse]:
-    """Writes a result."""
+def response(result: Result, loan: Loan | None = None) -> Framed[v1.ComputeLossResponse]:
+    """Writes a result, without the arrays that lie in shared memory already."""
+    loan = loan or Loan(None, lambda _: None)
     reply = v1.ComputeLossResponse(
         loss=result.loss,
         loss_sum=result.loss_sum,
@@ -253,18 +283,26 @@ def response(result: Result) -> Framed[v1.ComputeLossResponse]:
         nonfinite_count=len(result.nonfinite_examples),
         status=None if result.status is None else f"STATUS_{result.status.name}",
         backend=result.backend,
+        transport=loan.transport,
     )
-    payloads = Payloads.worthwhile(_size(result))
+    payloads = Payloads.worthwhile(_size(result) - loan.reply_bytes)
+
+    def fill(tensor: v1.Tensor, array: tensors.Array) -> None:
+        place = loan.place_of(array)
+        if place is None:
+            tensors.fill(tensor, array, payloads)
+        else:
+            tensors.refer(tensor, array, place)
+
     if len(result.statuses.indices):
-        indices = result.statuses.indices.astype(np.int64)
-        tensors.fill(reply.statuses.indices, indices, payloads)
-        tensors.fill(reply.statuses.statuses, _STATUS_NUMBERS[result.statuses.numbers], payloads)
+        fill(reply.statuses.indices, result.statuses.indices.astype(np.int64))
+        fill(reply.statuses.statuses, _STATUS_NUMBERS[result.statuses.numbers])
     if result.per_example is not None:
-        tensors.fill(reply.per_example, result.per_example, payloads)
+        fill(reply.per_example, result.per_example)
     for name, gradient in result.gradients.items():
-        tensors.fill(reply.gradients.add(name=name).tensors.add(), gradient, payloads)
+        fill(reply.gradients.add(name=name).tensors.add(), gradient)
     for name, output in result.outputs.items():
-        tensors.fill(reply.outputs.add(name=name).tensors.add(), output, payloads)
+        fill(reply.outputs.add(name=name).tensors.add(), output)
     return Framed(reply, payloads)
 
 

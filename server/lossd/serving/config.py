@@ -89,6 +89,7 @@ class Config:
         300.0,
         "How long a call may take until its reply has been read; then it is cancelled.",
         Interval(0, 86400, low_open=True),
+    )
     shm_dir: str = _setting(
         "",
         "Directory in memory (tmpfs) whose files clients on this host may share with the server; "

@@ -9,7 +9,7 @@ from lossd.evaluation import State, StateError, merged
 from lossd.serving import codec, evaluation_codec, evaluation_state
 from lossd.serving.admission import Place, Turns
 from lossd.serving.boundary import Handler, StreamHandler
-from lossd.serving.call import Call
+from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
 from lossd.serving.telemetry import Telemetry
 from lossd.v1 import evaluation_service_pb2
@@ -103,10 +103,10 @@ class EvaluationServicer:
         """The methods that take a stream of them."""
         return {f"/{EVALUATION_SERVICE}/EvaluateStream": self.evaluate_stream}
 
-    def evaluate(self, data: bytes, call: Call) -> bytes:
+    def evaluate(self, received: Received, call: Call) -> bytes:
         """Evaluates one batch, merges states, or both."""
         with call.phase("decode"):
-            request = codec.parse(v1.EvaluateRequest, data)
+            request = codec.parse(v1.EvaluateRequest, received.take())
         evaluation = self._begin(request, call)
         evaluation.add(request, call)
         return self._finish(evaluation, call).SerializeToString()

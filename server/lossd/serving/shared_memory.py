@@ -85,7 +85,7 @@ class SharedMemory:
                 f"{error.strerror}"
             ) from error
         self._guard = TruncationGuard()
-        self._reaper = threading.Thread(target=self._reap_now_and_then, name="lossd-reaper")
+        self._reaper = threading.Thread(target=self._reap_now_and_then, name="lossd-reaper", daemon=True)
         self._reaper.start()
 
     def __enter__(self) -> Self:
@@ -166,6 +166,9 @@ class SharedMemory:
             SegmentNotFound: if there is none.
         """
         segment = self._segments.get(token)
+        if segment is not None and segment.mapping.is_broken:
+            self._drop(token)
+            segment = None
         if segment is None:
             raise _unknown()
         return segment
