@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from lossd import v1
 from lossd.client import arguments
 from lossd.client.errors import LossdError
-from lossd.client.options import EVALUATION_SERVICE, SERVICE
+from lossd.client.options import EVALUATION_SERVICE, SERVICE, SHARED_MEMORY_SERVICE
 
 REQUEST_ID_KEY = "x-request-id"
 
@@ -34,6 +34,8 @@ LIST_LOSSES = Method(f"/{SERVICE}/ListLosses", v1.ListLossesResponse)
 GET_SERVER_INFO = Method(f"/{SERVICE}/GetServerInfo", v1.GetServerInfoResponse)
 EVALUATE = Method(f"/{EVALUATION_SERVICE}/Evaluate", v1.EvaluateResponse)
 EVALUATE_STREAM = Method(f"/{EVALUATION_SERVICE}/EvaluateStream", v1.EvaluateStreamResponse)
+ATTACH_SEGMENT = Method(f"/{SHARED_MEMORY_SERVICE}/AttachSegment", v1.AttachSegmentResponse)
+DETACH_SEGMENT = Method(f"/{SHARED_MEMORY_SERVICE}/DetachSegment", v1.DetachSegmentResponse)
 
 
 @dataclass(frozen=True, slots=True)

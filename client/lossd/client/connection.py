@@ -8,7 +8,7 @@ asyncio has one an event loop, because a channel is bound to the loop that it wa
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -18,12 +18,18 @@ from lossd.client.errors import (
     CancelledError,
     InvalidRequestError,
     ServerError,
+    UnavailableError,
     closed_error,
     from_rpc_error,
 )
 from lossd.client.options import channel_options
 from lossd.client.retry import AsyncRetrier, Retrier
+from lossd.client.sharing import Sharing
 from lossd.framing import Framed
+
+
+class _LostError(Exception):
+    """The server was lost in a call that may not be repeated; the cause says how."""
 
 
 class Connection:
@@ -36,6 +42,7 @@ class Connection:
         self._closed = False
         self._lock = threading.Lock()
         self._retrier = Retrier()
+        self.sharing = Sharing(self._ask)
 
     def channel(self) -> grpc.Channel:
         """Returns the channel, the same to all threads.
@@ -52,30 +59,52 @@ class Connection:
 
     def close(self) -> None:
         """Closes the channel; calls under way end as cancelled."""
+        self.sharing.close()
         with self._lock:
             self._closed = True
             if self._owned and self._channel is not None:
                 self._channel.close()
 
-    def call(self, method: Method[Answer], request: Framed[Any], call: Call) -> Framed[Answer]:
+    def call(
+        self, method: Method[Answer], request: Framed[Any], call: Call, *, is_shared: bool = False
+    ) -> Framed[Answer]:
         """Returns the answer of a method, after retries where they help.
+
+        A call with shared memory (``is_shared``) that lost its server is not repeated: the first
+        attempt might still write to its place when the second is long done.
 
         Raises:
             LossdError: what the last attempt failed with.
         """
-        invoke: Any = self.channel().unary_unary(method.path)
         encoded = request.serialise()
 
         def attempt(left: float) -> bytes:
             try:
-                answer: bytes = invoke(encoded, timeout=left, metadata=call.metadata)
-            except grpc.RpcError as error:
-                raise from_rpc_error(error) from error
-            except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
-                raise closed_error() from error
-            return answer
+                return self._invoke(method, encoded, left, call.metadata)
+            except UnavailableError as error:
+                if is_shared:
+                    raise _LostError from error
+                raise
 
-        return _parsed(method, self._retrier.call(attempt, call.left()))
+        try:
+            return _parsed(method, self._retrier.call(attempt, call.left()))
+        except _LostError as lost:
+            raise cast("UnavailableError", lost.__cause__) from None
+
+    def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
+        """The message that a method answers with, in one attempt."""
+        answer = self._invoke(method, request.SerializeToString(), timeout, ())
+        return _parsed(method, answer).message
+
+    def _invoke(self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any) -> bytes:
+        invoke: Any = self.channel().unary_unary(method.path)
+        try:
+            answer: bytes = invoke(encoded, timeout=timeout, metadata=metadata)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
+            raise closed_error() from error
+        return answer
 
     def follow(self, method: Method[Answer], requests: Iterator[Message], call: Call) -> Any:
         """Sends a stream of requests; returns gRPC's future of the answer. Nothing is repeated.

@@ -7,6 +7,7 @@ import json
 
 SERVICE = "lossd.v1.LossService"
 EVALUATION_SERVICE = "lossd.v1.EvaluationService"
+SHARED_MEMORY_SERVICE = "lossd.v1.SharedMemoryService"
 
 # Health checking works with round_robin only: pick_first, the default, ignores it in silence.
 _service_config = {

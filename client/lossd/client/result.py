@@ -66,7 +66,8 @@ class MetricResult:
 class LossResult:
     """The result of one batch.
 
-    The arrays are read-only, most of them views of the received bytes; copy one to write to it.
+    The arrays are read-only, most of them views of the received bytes or of memory shared with the
+    server, which is used again when they are gone; copy one to write to it.
     Results are compared by identity, since comparing arrays gives an array.
 
     Attributes:
@@ -88,6 +89,7 @@ class LossResult:
         outputs: What the loss gives beyond where its parameters ask for it, by name, each shaped
             like the examples; an example that is ignored or of weight 0 shows 0.
         backend: The backend that computed: "numpy" or "cupy".
+        transport: How the tensors travelled: "shared_memory" or "grpc".
         server_timing: Where the time went on the server.
     """
 
@@ -103,4 +105,5 @@ class LossResult:
     status: str | None
     outputs: Mapping[str, Arrays]
     backend: str
+    transport: str
     server_timing: ServerTiming

@@ -3,17 +3,22 @@
 What it sends and reads is made in ``wire``, how it connects in ``connection`` and ``options``.
 """
 
+import functools
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
+import numpy as np
+import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import arguments, wire
 from lossd.client import metrics as metrics_wire
+from lossd.client.arrays import Array
 from lossd.client.call import (
     COMPUTE_LOSS,
     EVALUATE,
@@ -24,7 +29,7 @@ from lossd.client.call import (
     Method,
 )
 from lossd.client.connection import Connection
-from lossd.client.errors import not_ready_error
+from lossd.client.errors import LossdError, not_ready_error
 from lossd.client.evaluation import Evaluation
 from lossd.client.result import LossResult
 from lossd.framing import Framed
@@ -37,6 +42,8 @@ class LossClient:
             result = client.compute(Huber(delta=2), predictions=predictions, targets=targets)
 
     It may be shared by threads. It connects at first use, and again in a forked process.
+    Where the server is on this host and offers it, large tensors are shared in memory instead of
+    sent; ``result.transport`` says which it was.
     Calls that found no server, or a busy one that said when to come back, are repeated within
     their timeout.
 
@@ -143,7 +150,8 @@ class LossClient:
             if inputs:
                 names = self._names(arguments.loss_name(spec), call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
-            request = wire.build_request(
+            build = functools.partial(
+                wire.build_request,
                 spec,
                 named_inputs,
                 weights=weights,
@@ -156,7 +164,22 @@ class LossClient:
                 empty=empty,
                 nonfinite=nonfinite,
             )
-            return wire.read_response(self._connection().call(COMPUTE_LOSS, request, call))
+            return self._computed(build, call)
+
+    def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+        """Returns an array, not filled, that ``compute`` need not copy to share it with the server.
+
+        It is as any other array; keep it and fill it anew for each batch. Where no memory is shared
+        it is an ordinary one.
+
+        Args:
+            shape: Its shape.
+            dtype: The type of its elements.
+        """
+        template = np.empty(0, dtype)
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        block = self._connection().sharing.block(math.prod(shape) * template.itemsize)
+        return np.empty(shape, dtype) if block is None else block.array(shape, template.dtype)
 
     def evaluate(
         self,
@@ -278,6 +301,22 @@ class LossClient:
             raise not_ready_error(seconds) from error
         finally:
             ready.cancel()  # else it would watch the channel for ever
+
+    def _computed(
+        self, build: Callable[..., Framed[v1.ComputeLossRequest]], call: Call
+    ) -> LossResult:
+        """The result, through shared memory where that can be."""
+        connection = self._connection()
+        with connection.sharing.lease() as lease:
+            request = build(place=lease.place)
+            lease.take_reply(request.message)
+            try:
+                framed = connection.call(COMPUTE_LOSS, request, call, is_shared=lease.in_use)
+                return wire.read_response(framed, lease.view)
+            except LossdError as error:
+                if not (lease.in_use and lease.is_lost(error)):
+                    raise
+        return wire.read_response(connection.call(COMPUTE_LOSS, build(), call))
 
     def _connection(self) -> Connection:
         # setdefault is atomic, where a lock could have been copied locked into a child.

@@ -3,7 +3,7 @@
 It may import the contract, the arrays and the errors; nothing here does any input or output.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from lossd.client.arrays import Array, is_several, to_array
 from lossd.client.errors import InvalidRequestError, ServerError
 from lossd.client.result import Arrays, LossResult, ServerTiming
 from lossd.framing import Framed, Payloads
+
+Place = Callable[[Array], "v1.SharedMemory | None"]
 
 # A protobuf message cannot be longer; the rest of a request is small.
 MAX_BYTES = 2**31 - 2**20
@@ -34,8 +36,11 @@ def build_request(
     normalizer: float | None = None,
     empty: str = "zero",
     nonfinite: str = "propagate",
+    place: Place = lambda _: None,
 ) -> Framed[v1.ComputeLossRequest]:
     """Returns the request for one batch; the arguments are those of ``LossClient.compute``.
+
+    ``place`` says where an array lies in shared memory; what lies nowhere goes into the message.
 
     Raises:
         InvalidRequestError: for an argument that no server could take.
@@ -52,24 +57,31 @@ def build_request(
     extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
     single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
     several = {name: _arrays(name, value) for name, value in inputs.items()}
-    everything = [*single.values(), *(array for arrays in several.values() for array in arrays)]
-    payloads = Payloads.worthwhile(checked_size(everything))
-    for name, array in single.items():
-        tensors.fill(getattr(request, name), array, payloads)
+    fields = [(getattr(request, name), array) for name, array in single.items()]
     for name, arrays in several.items():
         named = request.inputs.add(name=name)
-        for array in arrays:
-            tensors.fill(named.tensors.add(), array, payloads)
+        fields += [(named.tensors.add(), array) for array in arrays]
+    placed = [(tensor, array, place(array)) for tensor, array in fields]
+    payloads = Payloads.worthwhile(checked_size(a for _, a, where in placed if where is None))
+    for tensor, array, where in placed:
+        if where is None:
+            tensors.fill(tensor, array, payloads)
+        else:
+            tensors.refer(tensor, array, where)
     return Framed(request, payloads)
 
 
-def read_response(framed: Framed[v1.ComputeLossResponse]) -> LossResult:
+def read_response(
+    framed: Framed[v1.ComputeLossResponse], shared: tensors.Shared | None = None
+) -> LossResult:
     """Returns the result that a response holds; its arrays are read-only.
+
+    ``shared`` gives the bytes of what lies in shared memory.
 
     Raises:
         ServerError: if a tensor in it breaks the contract.
     """
-    response, read = framed.message, Reader(framed.payloads)
+    response, read = framed.message, Reader(framed.payloads, shared)
     try:
         return LossResult(
             loss=response.loss if response.HasField("loss") else None,
@@ -84,6 +96,7 @@ def read_response(framed: Framed[v1.ComputeLossResponse]) -> LossResult:
             status=status_name(response.status) if response.status else None,
             outputs=read.named(response.outputs),
             backend=response.backend,
+            transport=response.transport or "grpc",
             server_timing=_read_timing(response.server_timing),
         )
     except tensors.TensorError as error:
@@ -123,10 +136,11 @@ class Reader:
     """Reads the tensors of one response."""
 
     payloads: Payloads | None
+    shared: tensors.Shared | None = None
 
     def tensor(self, tensor: v1.Tensor) -> Array:
         """An aligned array: what users pass it on to may not take another."""
-        array = tensors.read(tensor, self.payloads)
+        array = tensors.read(tensor, self.payloads, self.shared)
         if array.flags.aligned:
             return array
         aligned = array.copy()

@@ -1,0 +1,156 @@
+"""Files in memory, and blocks of them that are taken and come back by themselves.
+
+It may import NumPy; it knows nothing of servers.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+import secrets
+import threading
+import weakref
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+
+ALIGNMENT = 64
+_GRANULE = 1 << 20  # sizes of files are multiples of it
+
+
+class Segment:
+    """A file, mapped and locked for as long as this lives.
+
+    The lock is POSIX's: it ends with this process even where a fork of it lives on.
+
+    Attributes:
+        name: Its name in the directory, until the server removes it.
+        token: What the server knows it by; empty until it does.
+
+    Raises:
+        OSError: if the directory has no room or cannot be written to.
+    """
+
+    def __init__(self, directory: Path, size: int) -> None:
+        self.name = f"lossd-{secrets.token_hex(16)}"
+        self.token = b""
+        self.size = -(-size // _GRANULE) * _GRANULE
+        self._path = directory / self.name
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(self._path, flags, 0o600)
+        weakref.finalize(self, os.close, descriptor)  # not before: closing would unlock
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.posix_fallocate(descriptor, 0, self.size)  # a full directory is found out here
+            self._memory = mmap.mmap(descriptor, self.size)
+        except OSError:
+            self.unlink()
+            raise
+        self.address: int = np.frombuffer(self._memory, np.uint8).ctypes.data
+        self._free = [(0, self.size)]
+        # Blocks come back whenever they are collected, also in the middle of ``take``.
+        self._returned: deque[tuple[int, int]] = deque()
+
+    def unlink(self) -> None:
+        """Removes the name, where the server did not."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+    def take(self, size: int) -> "Block | None":
+        """A block of so many bytes; None where none is free."""
+        size = -(-size // ALIGNMENT) * ALIGNMENT
+        self._tidy()
+        for position, (start, end) in enumerate(self._free):
+            if end - start >= size:
+                self._free[position] = (start + size, end)
+                return Block(self, start, start + size)
+        return None
+
+    def is_free(self) -> bool:
+        """Whether no block of it is taken."""
+        self._tidy()
+        return self._free == [(0, self.size)]
+
+    def _tidy(self) -> None:
+        """Merges what came back with what is free."""
+        while self._returned:
+            self._free.append(self._returned.popleft())
+        merged: list[tuple[int, int]] = []
+        for start, end in sorted(part for part in self._free if part[0] < part[1]):
+            if merged and merged[-1][1] == start:
+                merged[-1] = (merged[-1][0], end)
+            else:
+                merged.append((start, end))
+        self._free = merged
+
+
+class Block:
+    """A part of a segment; it comes back when the last array over it is collected.
+
+    NumPy lets a view hold the array that owns its memory and none of those in between, so that an
+    array could not tell when the last view of it goes.  It does hold this.
+    """
+
+    def __init__(self, segment: Segment, start: int, end: int) -> None:
+        self.segment = segment
+        self.start = start
+        self.size = end - start
+        weakref.finalize(self, segment._returned.append, (start, end)).atexit = False  # noqa: SLF001 - they are one thing
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """How NumPy sees it."""
+        data = (self.segment.address + self.start, False)
+        return {"shape": (self.size,), "typestr": "|u1", "data": data, "version": 3}
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """An array at its beginning."""
+        count = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        return np.asarray(self)[:count].view(dtype).reshape(shape)
+
+
+class Arena:
+    """The segments of one client; may be used from many threads."""
+
+    def __init__(self) -> None:
+        self._segments: list[Segment] = []
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> Block | None:
+        """A block; None where no segment has room."""
+        with self._lock:
+            blocks = (segment.take(size) for segment in self._segments)
+            return next((block for block in blocks if block is not None), None)
+
+    def add(self, segment: Segment) -> None:
+        """Adds a segment."""
+        with self._lock:
+            self._segments.append(segment)
+
+    def remove_free(self) -> list[Segment]:
+        """Removes and returns the segments that nothing is in: all were too small."""
+        return self._removed(Segment.is_free)
+
+    def remove(self, segment: Segment | None = None) -> list[Segment]:
+        """Removes and returns one segment, or all; blocks of it stay what they are."""
+        return self._removed(lambda other: segment in (None, other))
+
+    def _removed(self, chosen: Any) -> list[Segment]:
+        with self._lock:
+            removed = [segment for segment in self._segments if chosen(segment)]
+            self._segments = [segment for segment in self._segments if segment not in removed]
+            return removed
+
+    def locate(self, array: npt.NDArray[Any]) -> tuple[Segment, int] | None:
+        """The segment that a contiguous array lies in, and its offset there."""
+        start: int = array.__array_interface__["data"][0]
+        for segment in self._segments:
+            offset = start - segment.address
+            if 0 <= offset <= segment.size - array.nbytes:
+                return segment, offset
+        return None

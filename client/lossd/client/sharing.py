@@ -1,0 +1,278 @@
+"""Tensors in memory that the client shares with a server on its host.
+
+Whether that can be is found out at the first batch that is worth it: the server names a directory
+and a file in it, the beacon, and a client that finds the same file shares the directory.  Whatever
+goes wrong with it, the batch goes into the message instead, and nobody has to know.
+"""
+
+import contextlib
+import math
+import os
+import re
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import Message
+
+from lossd import tensors, v1
+from lossd.client.call import (
+    ATTACH_SEGMENT,
+    DETACH_SEGMENT,
+    GET_SERVER_INFO,
+    LIST_LOSSES,
+    Method,
+)
+from lossd.client.errors import LossdError, UnavailableError
+from lossd.client.segments import ALIGNMENT, Arena, Block, Segment
+
+Array = npt.NDArray[Any]
+Ask = Callable[[Method[Any], Message, float], Any]
+
+# Below this the message is about as quick.
+WORTHWHILE_BYTES = 1 << 16
+# How long to leave it after something went wrong.
+REST_SECONDS = 1.0
+# How long a question beside the batch may take.
+ASK_SECONDS = 2.0
+
+_BEACON = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Sharing:
+    """The memory that one process shares with its server; may be used from many threads.
+
+    ``ask`` calls a method once, with a message and a timeout.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._arena = Arena()
+        self._lock = threading.Lock()
+        self._directory: Path | None = None
+        self._rests_until = 0.0
+        self._differentiable: dict[str, set[str]] = {}
+
+    def lease(self) -> "Lease":
+        """What one call will use."""
+        return Lease(self)
+
+    def block(self, size: int) -> Block | None:
+        """A block of memory that the server has too; None where there is none."""
+        return self._arena.take(size) or self._block_of_new_segment(size)
+
+    def locate(self, array: Array) -> tuple[Segment, int] | None:
+        """Where an array lies in what is shared."""
+        return self._arena.locate(array)
+
+    def gradients(self, loss: str) -> set[str]:
+        """The inputs whose gradients a loss returns by default."""
+        return self._differentiable.get(loss, set())
+
+    def retire(self, segment: Segment) -> None:
+        """Uses a segment no more: a call that was given up may still write to it."""
+        self._let_go(self._arena.remove(segment))
+
+    def reset(self) -> None:
+        """Begins anew, after a rest: the server has changed."""
+        with self._lock:
+            self._directory = None
+            self._rests_until = time.monotonic() + REST_SECONDS
+            self._arena.remove()
+
+    def close(self) -> None:
+        """Lets everything go."""
+        with self._lock:
+            self._rests_until = math.inf
+        self._let_go(self._arena.remove())
+
+    def _block_of_new_segment(self, size: int) -> Block | None:
+        with self._lock:
+            if time.monotonic() < self._rests_until:
+                return None
+            try:
+                directory = self._directory or self._discovered()
+                if directory is None:
+                    return None
+                self._let_go(self._arena.remove_free())
+                segment = Segment(directory, size)
+                self._attach(segment)
+            except (LossdError, OSError):  # no server, no room, no permission
+                self._rests_until = time.monotonic() + REST_SECONDS
+                return None
+            block = segment.take(size)
+            self._arena.add(segment)
+            return block
+
+    def _discovered(self) -> Path | None:
+        """The directory that both have; without one it is not looked for again."""
+        info = self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), ASK_SECONDS)
+        if not info.HasField("shared_memory") or not _is_seen(info.shared_memory):
+            self._rests_until = math.inf
+            return None
+        listed = self._ask(LIST_LOSSES, v1.ListLossesRequest(), ASK_SECONDS)
+        self._differentiable = {
+            loss.name: {
+                given.name
+                for given in loss.inputs
+                if given.differentiability == v1.DIFFERENTIABILITY_DEFAULT
+            }
+            for loss in listed.losses
+        }
+        self._directory = Path(info.shared_memory.directory)
+        return self._directory
+
+    def _attach(self, segment: Segment) -> None:
+        try:
+            request = v1.AttachSegmentRequest(name=segment.name, size=segment.size)
+            segment.token = self._ask(ATTACH_SEGMENT, request, ASK_SECONDS).segment
+        finally:
+            segment.unlink()
+
+    def _let_go(self, segments: list[Segment]) -> None:
+        with contextlib.suppress(LossdError):  # it finds out by itself, as it does for the killed
+            for segment in segments:
+                self._ask(DETACH_SEGMENT, v1.DetachSegmentRequest(segment=segment.token), 1.0)
+
+
+def _is_seen(offer: v1.SharedMemoryOffer) -> bool:
+    """Whether this process has the beacon where the server has it."""
+    if not _BEACON.fullmatch(offer.beacon):
+        return False
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        with open(Path(offer.directory) / offer.beacon, "rb", opener=_opener(flags)) as beacon:
+            found = os.fstat(beacon.fileno())
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+            return is_ours and beacon.read(1024) == offer.beacon_content
+    except OSError:
+        return False
+
+
+def _opener(flags: int) -> Callable[[str, int], int]:
+    return lambda path, _: os.open(path, flags)
+
+
+class Lease:
+    """The shared memory of one call, as a context.
+
+    Blocks of inputs come back when it ends; that of the reply when the arrays over it are gone.
+    """
+
+    def __init__(self, sharing: Sharing) -> None:
+        self._sharing = sharing
+        self._blocks: list[Block] = []
+        self._reply: Block | None = None
+        self.in_use = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None and not (isinstance(error, LossdError) and error.reason):
+            self._give_up()
+        self._blocks.clear()
+        self._reply = None
+
+    def place(self, array: Array) -> v1.SharedMemory | None:
+        """Where an array lies in shared memory, copied there if need be; None for the message."""
+        if array.nbytes < WORTHWHILE_BYTES:
+            return None
+        located = self._sharing.locate(array)
+        if located is None:
+            block = self._sharing.block(array.nbytes)
+            if block is None:
+                return None
+            self._blocks.append(block)
+            np.copyto(block.array(array.shape, array.dtype), array)
+            located = block.segment, block.start
+        self.in_use = True
+        segment, offset = located
+        return v1.SharedMemory(segment=segment.token, offset=offset)
+
+    def take_reply(self, request: v1.ComputeLossRequest) -> None:
+        """Gives the server a place for its reply, about as large as needed."""
+        if not self.in_use:
+            return
+        size = _reply_size(request, self._sharing.gradients)
+        if size < WORTHWHILE_BYTES:
+            return
+        self._reply = self._sharing.block(size)
+        if self._reply is not None:
+            request.reply.start.segment = self._reply.segment.token
+            request.reply.start.offset = self._reply.start
+            request.reply.size = self._reply.size
+
+    def view(self, place: v1.SharedMemory, size: int) -> npt.NDArray[np.uint8]:
+        """The bytes of a tensor of the reply, read-only.
+
+        Raises:
+            TensorError: if they do not lie where the reply should.
+        """
+        block = self._reply
+        start = -1 if block is None else place.offset - block.start
+        if block is None or place.segment != block.segment.token or start < 0:
+            raise tensors.TensorError("shared_memory", "it must lie in the reply's region")
+        found = np.asarray(block)[start : start + size]
+        found.flags.writeable = False
+        return found
+
+    def is_lost(self, error: LossdError) -> bool:
+        """Whether the call failed for what was shared, so that the message may still do."""
+        if isinstance(error, UnavailableError) or error.reason.startswith("SEGMENT"):
+            self._give_up()
+            self._sharing.reset()
+            return True
+        return False
+
+    def _give_up(self) -> None:
+        if self._reply is not None:
+            self._sharing.retire(self._reply.segment)
+            self._reply = None
+
+
+def _reply_size(
+    request: v1.ComputeLossRequest, default_gradients: Callable[[str], set[str]]
+) -> int:
+    """How much the arrays of the reply take, or a guess: what does not fit comes in the message."""
+    kind = request.loss.WhichOneof("kind")
+    wanted = default_gradients(kind)
+    if request.HasField("gradients"):
+        wanted = set(request.gradients.inputs)
+    given = [(named.name, tensor) for named in request.inputs for tensor in named.tensors]
+    size = sum(_aligned(_bytes(tensor)) for name, tensor in given if name in wanted)
+    largest = max((tensor for _, tensor in given), key=_bytes)
+    arrays = int(request.per_example) + len(getattr(getattr(request.loss, kind), "outputs", ()))
+    return size + arrays * _aligned(8 * _examples(getattr(request.loss, kind), largest.shape))
+
+
+def _examples(loss: Any, shape: Any) -> int:
+    """How many examples there are, of losses whose parameters tell."""
+    if "batch_dims" in loss.DESCRIPTOR.fields_by_name:
+        return math.prod(shape[: loss.batch_dims if loss.HasField("batch_dims") else 1])
+    axis = getattr(loss, "class_axis", -1) if _has(loss, "class_axis") else -1
+    classes = shape[axis] if -len(shape) <= axis < len(shape) else 1
+    return math.prod(shape) // max(classes, 1)
+
+
+def _has(loss: Any, name: str) -> bool:
+    return name in loss.DESCRIPTOR.fields_by_name and loss.HasField(name)
+
+
+def _bytes(tensor: v1.Tensor) -> int:
+    return math.prod(tensor.shape) * tensors.dtype_of_type[tensor.dtype].itemsize
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
