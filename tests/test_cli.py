@@ -177,7 +177,7 @@ def test_without_arguments_it_shows_its_commands() -> None:
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
 
-    for name in ("compute", "config", "demo", "doctor", "healthcheck", "losses", "serve"):
+    for name in ("bench", "compute", "config", "demo", "doctor", "healthcheck", "losses", "serve"):
         assert f"  {name} " in done.stdout
 
 

@@ -2,6 +2,7 @@
 
 import click
 
+from lossd.cli.bench import bench
 from lossd.cli.compute import compute
 from lossd.cli.config import config
 from lossd.cli.demo import demo
@@ -20,5 +21,5 @@ def command() -> None:
     """Losses, per-example losses and gradients over gRPC."""
 
 
-for subcommand in (compute, config, demo, doctor, evaluate, healthcheck, losses, serve):
+for subcommand in (bench, compute, config, demo, doctor, evaluate, healthcheck, losses, serve):
     command.add_command(subcommand)

@@ -4,12 +4,8 @@ The model and its optimiser are a page of NumPy in this process; every loss and 
 respect to its predictions comes from lossd.
 """
 
-import contextlib
 import itertools
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 
+from lossd.cli.served import served
 from lossd.client import LossClient
 from lossd.v1 import CrossEntropy
 
@@ -48,9 +45,9 @@ def demo(epochs: int, plot: Path) -> None:
         raise click.ClickException(
             f"the demo needs {error.name}: install it with pip install 'lossd[demo]'"
         ) from error
-    with served() as address, LossClient(address) as client:
+    with served() as server, LossClient(server.address) as client:
         info = client.server_info()
-        console.print(f"server in another process at {address}, backend {info.backend}")
+        console.print(f"server in another process at {server.address}, backend {info.backend}")
         network = Network.initial(np.random.default_rng(0), (64, 128, 10))
         started = time.perf_counter()
         losses = train(client, network, digits, epochs)
@@ -64,22 +61,6 @@ def demo(epochs: int, plot: Path) -> None:
         f"{len(losses)} calls in {seconds:.1f} s, {len(losses) / seconds:.0f} calls per second"
     )
     console.print(f"loss curve in {plot}")
-
-
-@contextlib.contextmanager
-def served() -> Iterator[str]:
-    """A server in a second process; gives its address, and ends it afterwards."""
-    command = [
-        sys.executable, "-m", "lossd", "serve", "--address", "127.0.0.1:0", "--metrics-port", "0",
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            words = process.stdout.readline().split() if process.stdout else []
-            if not words:
-                raise click.ClickException("the server did not start; its own message is above")
-            yield dict(word.split("=", 1) for word in words[1:])["address"]
-        finally:
-            process.terminate()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,52 @@
+"""A server in a second process, for commands that show or measure one."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The server's address and process id."""
+
+    address: str
+    process: int
+
+    def resident(self) -> int:
+        """Bytes of memory that it has now."""
+        return self._status("VmRSS")
+
+    def peak(self) -> int:
+        """Bytes of memory that it had at most since ``forget_peak``."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        """Begins to look for the peak anew."""
+        Path(f"/proc/{self.process}/clear_refs").write_text("5")
+
+    def _status(self, name: str) -> int:
+        lines = Path(f"/proc/{self.process}/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:"))
+
+
+@contextlib.contextmanager
+def served(*arguments: str, address: str = "127.0.0.1:0") -> Iterator[Served]:
+    """Runs ``lossd serve`` with flags, and ends it afterwards."""
+    command = [
+        sys.executable, "-m", "lossd", "serve", "--address", address, "--metrics-port", "0",
+        *arguments,
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            words = process.stdout.readline().split() if process.stdout else []
+            if not words:
+                raise click.ClickException("the server did not start; its own message is above")
+            found = dict(word.split("=", 1) for word in words[1:])
+            yield Served(found["address"], process.pid)
+        finally:
+            process.terminate()
