@@ -23,7 +23,7 @@ from scipy.optimize import minimize
 from sklearn.datasets import load_digits
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from lossd.cli.demo import served
+from lossd.cli.served import served
 from lossd.client import LossClient, balanced_weights, effective_number_weights
 from lossd.v1 import BinaryCrossEntropy, CrossEntropy
 
@@ -141,7 +141,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cuts = [cut(int(digit)) for digit in arguments.digits]
     table = Table("trained with", *METRICS)
-    with served() as address, LossClient(address) as client:
+    with served() as server, LossClient(server.address) as client:
         for method in METHODS:
             found = [judge(client, method, parts, arguments.steps) for parts in cuts]
             means = dict(zip(METRICS, np.mean(found, axis=0), strict=True))

@@ -234,7 +234,11 @@ def test_bytes_that_do_not_fit_beside_the_others_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "handler",
-    [lambda received, _call: received.take(), failing(errors.InvalidRequest("x")), failing(ValueError())],
+    [
+        lambda received, _call: received.take(),
+        failing(errors.InvalidRequest("x")),
+        failing(ValueError()),
+    ],
 )
 def test_whatever_becomes_of_a_call_nothing_stays_in_flight(handler: Handler) -> None:
     service = served(handler)

@@ -36,11 +36,11 @@ class AsyncLossClient:
         async with AsyncLossClient("localhost:50051") as client:
             result = await client.compute(Huber(), predictions=predictions, targets=targets)
 
-    Its methods, results and errors are those of ``LossClient``, but for ``empty``: it sends all
-    tensors, since waiting for a copy into shared memory would hold up the event loop. It may be shared by tasks. It
+    Its methods, results and errors are those of ``LossClient``. It may be shared by tasks. It
     connects at first use, and belongs to the event loop of that moment. A task that is cancelled
     cancels its call, so that the server stops computing. Arrays are copied into requests and out of
-    replies in the event loop: 64 MiB each way kept it busy for 0.5 s on a slow machine.
+    replies in the event loop: 64 MiB each way kept it busy for 0.5 s on a slow machine. It sends
+    all tensors and shares no memory with the server, so that it has no ``empty``.
 
     Args:
         target: As for ``LossClient``.

@@ -254,10 +254,11 @@ def _reply_size(
     size = sum(_aligned(_bytes(tensor)) for name, tensor in given if name in wanted)
     largest = max((tensor for _, tensor in given), key=_bytes)
     arrays = int(request.per_example) + len(getattr(getattr(request.loss, kind), "outputs", ()))
-    return size + arrays * _aligned(8 * _examples(getattr(request.loss, kind), largest.shape))
+    examples = _examples(getattr(request.loss, kind), tuple(largest.shape))
+    return size + arrays * _aligned(8 * examples)
 
 
-def _examples(loss: Any, shape: Any) -> int:
+def _examples(loss: Any, shape: tuple[int, ...]) -> int:
     """How many examples there are, of losses whose parameters tell."""
     if "batch_dims" in loss.DESCRIPTOR.fields_by_name:
         return math.prod(shape[: loss.batch_dims if loss.HasField("batch_dims") else 1])
@@ -267,11 +268,12 @@ def _examples(loss: Any, shape: Any) -> int:
 
 
 def _has(loss: Any, name: str) -> bool:
-    return name in loss.DESCRIPTOR.fields_by_name and loss.HasField(name)
+    return name in loss.DESCRIPTOR.fields_by_name and bool(loss.HasField(name))
 
 
 def _bytes(tensor: v1.Tensor) -> int:
-    return math.prod(tensor.shape) * tensors.dtype_of_type[tensor.dtype].itemsize
+    size: int = math.prod(tensor.shape) * tensors.dtype_of_type[tensor.dtype].itemsize
+    return size
 
 
 def _aligned(size: int) -> int:

@@ -43,7 +43,8 @@ class Row:
     """What was measured of one transport, shape and number of callers.
 
     ``milliseconds`` has percentiles and the maximum, ``phases`` medians of the server's times in
-    milliseconds, ``peak_bytes`` the server's memory at most beyond what it had when idle.
+    milliseconds, ``peak_bytes`` the server's memory at most beyond what it began with; it keeps
+    what is freed, so that this is of the largest call so far.
     """
 
     transport: str
@@ -82,6 +83,7 @@ class Row:
 @click.option("--json", "report", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path))
 def bench(
+    *,
     transports: tuple[str, ...],
     shapes: tuple[str, ...],
     callers: tuple[int, ...],
@@ -95,9 +97,11 @@ def bench(
     rows = []
     for transport in transports:
         with serving(transport) as server, LossClient(server.address) as client:
+            idle = server.resident()
             for shape, count in itertools.product(sizes, callers):
                 call = _call(client, transport, shape)
-                rows.append(measure(server, transport, shape, count, call, seconds, load))
+                kind = transport, shape, count
+                rows.append(measure(kind, call, Effort(seconds, load), server, idle))
     Console(width=120).print(_table(rows))
     if report is not None:
         report.write_text(json.dumps([asdict(row) for row in rows], indent=2))
@@ -126,9 +130,7 @@ def serving(transport: str) -> Iterator[Served]:
             yield server
 
 
-def _call(
-    client: LossClient, transport: str, shape: tuple[int, int]
-) -> Callable[[], LossResult]:
+def _call(client: LossClient, transport: str, shape: tuple[int, int]) -> Callable[[], LossResult]:
     """What is timed: with shared memory the predictions lie there already."""
     random = np.random.default_rng(0)
     predictions = client.empty(shape) if transport == "shared_memory" else np.empty(shape, "f4")
@@ -140,23 +142,29 @@ def _call(
 # ------------------------------------------------------------------ measuring
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure, and how busy the server is to be."""
+
+    seconds: float
+    load: float
+
+
 def measure(
-    server: Served,
-    transport: str,
-    shape: tuple[int, int],
-    callers: int,
+    kind: tuple[str, tuple[int, int], int],
     call: Callable[[], LossResult],
-    seconds: float,
-    load: float,
+    effort: Effort,
+    server: Served,
+    idle: int,
 ) -> Row:
-    """Measures one kind of call."""
+    """Measures one kind of call: its transport, shape and callers."""
+    transport, shape, callers = kind
     call()  # connects, and finds out how to travel
-    idle = server.resident()
     server.forget_peak()
-    made, took = _as_many_as_possible(call, callers, seconds)
+    made, took = _as_many_as_possible(call, callers, effort.seconds)
     throughput = made / took
-    due = throughput * load
-    latencies, phases = at_a_rate(call, callers, due, max(math.ceil(due * seconds), 1))
+    due = throughput * effort.load
+    latencies, phases = at_a_rate(call, callers, due, max(math.ceil(due * effort.seconds), 1))
     milliseconds = {f"p{p}": float(np.percentile(latencies, p)) * 1e3 for p in PERCENTILES}
     return Row(
         transport=transport,

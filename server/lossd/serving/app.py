@@ -147,7 +147,7 @@ def _shared_memory(config: Config, telemetry: Telemetry) -> SharedMemory | None:
     shared = SharedMemory(
         config.shm_dir, segments=config.max_shm_segments, segment_bytes=config.max_shm_bytes
     )
-    telemetry.watch_shared_memory(lambda: shared.segments, lambda: shared.bytes)
+    telemetry.watch_shared_memory(lambda: shared.segments, lambda: shared.segment_bytes)
     return shared
 
 

@@ -82,9 +82,7 @@ def _refusing(message: type[Message], data: bytes) -> Iterator[None]:
 # ------------------------------------------------------------------ request to job
 
 
-def job(
-    framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None = None
-) -> Job:
+def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None = None) -> Job:
     """Reads a request; what it says of shapes and values is checked by the engine.
 
     ``loan`` gives what lies in shared memory; without one there is none.
@@ -248,9 +246,7 @@ class Reader:
             )
         lent = self.loan.view if may_stay else self.loan.copy
         try:
-            return tensors.read(
-                tensor, self.payloads, lambda place, size: lent(place, size, path)
-            )
+            return tensors.read(tensor, self.payloads, lambda place, size: lent(place, size, path))
         except tensors.TensorError as error:
             raise InvalidTensor(f"{name[:64]}.{error}", field=f"{path}.{error.field}") from error
 

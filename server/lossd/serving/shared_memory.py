@@ -85,7 +85,9 @@ class SharedMemory:
                 f"{error.strerror}"
             ) from error
         self._guard = TruncationGuard()
-        self._reaper = threading.Thread(target=self._reap_now_and_then, name="lossd-reaper", daemon=True)
+        self._reaper = threading.Thread(
+            target=self._reap_now_and_then, name="lossd-reaper", daemon=True
+        )
         self._reaper.start()
 
     def __enter__(self) -> Self:
@@ -112,7 +114,7 @@ class SharedMemory:
         return len(self._segments)
 
     @property
-    def bytes(self) -> int:
+    def segment_bytes(self) -> int:
         """Bytes of all of them."""
         return sum(segment.size for segment in list(self._segments.values()))
 
@@ -210,7 +212,7 @@ class SharedMemory:
     def _check_room(self, size: int) -> None:
         for thing, limit, wanted in (
             ("segments", self.max_segments, self.segments + 1),
-            ("bytes of segments", self.max_bytes, self.bytes + size),
+            ("bytes of segments", self.max_bytes, self.segment_bytes + size),
         ):
             if wanted > limit:
                 raise TooLarge(
@@ -240,7 +242,7 @@ class SharedMemory:
         for token, segment in list(self._segments.items()):
             if not _is_locked(segment.descriptor) and self._drop(token):
                 log.info("client is gone, its segment too", extra={"bytes": segment.size})
-        for name in os.listdir(self._directory):
+        for name in os.listdir(self._directory):  # noqa: PTH208 - pathlib takes no descriptor
             if name.startswith(_PREFIX) and name != self.beacon:
                 self._sweep(name)
 

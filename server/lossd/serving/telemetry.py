@@ -98,10 +98,18 @@ PHASE = Family(
     _SECONDS,
 )
 REQUEST_BYTES = Family(
-    Histogram, "lossd_request_bytes", "Size of requests, by how it travelled.", ("transport",), _BYTES
+    Histogram,
+    "lossd_request_bytes",
+    "Size of requests, by how it travelled.",
+    ("transport",),
+    _BYTES,
 )
 RESPONSE_BYTES = Family(
-    Histogram, "lossd_response_bytes", "Size of replies, by how it travelled.", ("transport",), _BYTES
+    Histogram,
+    "lossd_response_bytes",
+    "Size of replies, by how it travelled.",
+    ("transport",),
+    _BYTES,
 )
 REJECTED = Family(
     Counter, "lossd_rejected", "Calls that were not answered, by the reason given.", ("reason",)

@@ -1,8 +1,8 @@
 """Survives files that are shrunk while they are mapped.
 
-Reading mapped memory that its file no longer has raises SIGBUS, which ends a process.  A client that
-shares a file with the server could do that at any time, on purpose or not.  Here the signal puts
-private memory of zeros in the place of the mapping and marks it, so that the call goes on over
+Reading mapped memory that its file no longer has raises SIGBUS, which ends a process.  A client
+that shares a file with the server could do that at any time, on purpose or not.  Here the signal
+puts private memory of zeros in the place of the mapping and marks it, so that the call goes on over
 zeros, is found out at its end, and fails alone.
 
 Why not ``pread``, which has no such problem: it takes tmpfs page by page.  64 MiB took 15 ms, and 4
@@ -18,7 +18,6 @@ import mmap
 import signal
 import sys
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -67,7 +66,7 @@ class UnsupportedError(LossdError):
 
 
 class Mapping:
-    """A file in memory, shared with whoever has it; ``bytes`` keeps it mapped for as long as it lives.
+    """A file in memory, shared with whoever has it; it stays mapped while arrays over it live.
 
     ``is_broken`` says that the file had less than was mapped; zeros have taken its place.
     """
