@@ -69,7 +69,8 @@ SPECIAL = (0.0, -0.0, 1e-25, 1e-8, 1e-4, 0.1, 0.5, 1.0, 2.0, 1e3, 1e15)
 def extreme(loss: Loss) -> Iterator[Case]:
     """Numbers of every size, equal and opposite, in every input that takes any number.
 
-    Inputs with a domain, and predictions that are probabilities, keep what was drawn.
+    Inputs with a domain, and predictions that are probabilities, keep what was drawn; so does what
+    is summed over a row, where large numbers of either sign would leave nothing of small ones.
     """
     rng = np.random.default_rng(9)
     either_sign = np.array([sign * x for x in SPECIAL for sign in (1, -1)])
@@ -78,8 +79,11 @@ def extreme(loss: Loss) -> Iterator[Case]:
             continue
         if case.form is Form.INTEGERS:
             continue  # what is free is the same as with floats
-        free = [i.name for i in loss.inputs if i.domain is None and i.holds is not Holds.INDICES]
+        taken = loss.inputs if loss.shape is Shape.POINTWISE else loss.inputs[:1]
+        free = [i.name for i in taken if i.domain is None and i.holds is not Holds.INDICES]
         drawn = {name: rng.choice(either_sign, case.inputs[name].shape) for name in free}
+        if _takes_rates(case):
+            drawn[free[0]] = abs(drawn[free[0]]) + 1e-25
         equal = {name: array.copy() for name, array in drawn.items()}
         for array in equal.values():
             array[:4] = drawn[free[0]][:4]
@@ -145,16 +149,16 @@ def interesting(parameter: Parameter, length: int) -> list[Any]:
         return [tuple(inside * (1 + i) / length for i in range(length))]
     if parameter.type is bool:
         return [not parameter.default]
-    inside = _inside(parameter.bounds)
-    return [v for v in (inside, inside / 4) if v != parameter.default]
+    numbers = (_inside(parameter.bounds), _inside(parameter.bounds, 0.25))
+    return [number for number in numbers if number != parameter.default]
 
 
-def _inside(bounds: Interval | None) -> float:
-    """A number well inside an interval."""
+def _inside(bounds: Interval | None, share: float = 1) -> float:
+    """A number well inside an interval, or some share of the way there."""
     low, high = (bounds.low, bounds.high) if bounds else (-math.inf, math.inf)
     if math.isinf(low):
-        return 2.5 if math.isinf(high) else high - 2.5
-    return low + 2.5 if math.isinf(high) else low + 0.4 * (high - low)
+        return 2.5 * share if math.isinf(high) else high - 2.5 * share
+    return low + (2.5 if math.isinf(high) else 0.4 * (high - low)) * share
 
 
 def accepted(loss: Loss, parameters: Mapping[str, Any], length: int = LENGTH) -> bool:
@@ -179,18 +183,27 @@ def draw(
 ) -> Case:
     """Inputs of float64, the same for the same seed."""
     rng = np.random.default_rng([seed, rows, length])
-    kind = next((v for v in parameters.values() if isinstance(v, DistributionKind)), None)
+    complete = {p.name: p.default for p in loss.all_parameters} | dict(parameters)
+    exclusive = has_classes(loss, parameters)
     size: tuple[int, ...] = (rows, length)
-    if loss.shape is Shape.REGIONWISE and has_classes(loss, parameters):
+    if loss.shape is Shape.REGIONWISE and exclusive:
         size = (rows, length, CLASSES)
     inputs = {}
-    for position, declared in enumerate(loss.inputs):
-        if position == 0 and kind not in (None, DistributionKind.LOGITS):
-            exclusive = has_classes(loss, parameters)
+    for declared in (i.under(complete) for i in loss.inputs):
+        kind = complete.get(f"{declared.name.removesuffix('s')}_kind", DistributionKind.LOGITS)
+        if kind is not DistributionKind.LOGITS and declared.domain is None:
             inputs[declared.name] = _distribution(rng, kind, size, exclusive=exclusive)
         else:
             inputs[declared.name] = _elements(rng, declared, form, size, interior)
-    return Case(loss, parameters, form, inputs)
+    case = Case(loss, parameters, form, inputs)
+    if _takes_rates(case):
+        case = case.with_inputs(**{case.first: abs(inputs[case.first]) + 0.1})
+    return case
+
+
+def _takes_rates(case: Case) -> bool:
+    """Whether predictions have to be positive, although any number is data."""
+    return case.parameters.get("log_input") is False
 
 
 def _distribution(
@@ -217,7 +230,8 @@ def _elements(
         if declared.holds is Holds.CLASSES:
             one_hot: Array = np.arange(size[-1]) == rng.integers(0, size[-1], (*size[:-1], 1))
             return one_hot.astype(np.int64)
-        return rng.integers(0, 2, size)
+        numbers = declared.domain.numbers if isinstance(declared.domain, Choices) else (0, 1)
+        return rng.choice(np.array(numbers, np.int64), size)
     if declared.domain is None:
         return rng.normal(0, 2, size)
     if isinstance(declared.domain, Choices):

@@ -106,9 +106,9 @@ def test_gradients_on_request_come_from_the_body(
 
 
 def _with_nan(case: Case, row: int) -> Case:
-    predictions = case.inputs["predictions"].copy()
-    predictions[row] = np.nan
-    return case.with_inputs(predictions=predictions)
+    spoilt = case.inputs[case.first].copy()
+    spoilt[row] = np.nan
+    return case.with_inputs(**{case.first: spoilt})
 
 
 @gpu
@@ -126,7 +126,7 @@ def test_weights_masks_and_cotangents_equal_numpy(
     for row in (0, 1):  # of weight 0, and masked with NaN in it
         assert found.per_example is not None
         assert found.per_example[row] == 0
-        assert (found.gradients["predictions"][row] == 0).all()
+        assert (found.gradients[case.first][row] == 0).all()
 
 
 @gpu
@@ -142,9 +142,10 @@ def test_rows_that_are_not_finite_are_seen(
 
 @gpu
 def test_a_batch_of_no_rows_gives_nothing(cupy_engine: Engine, loss: Loss) -> None:
-    found = cupy_engine.run(plain(loss).rows(slice(0)).job())
+    case = plain(loss).rows(slice(0))
+    found = cupy_engine.run(case.job())
     assert found.loss == 0
-    assert found.gradients["predictions"].size == 0
+    assert found.gradients[case.first].size == 0
 
 
 @gpu

@@ -1,12 +1,12 @@
 """A client in this process, a server in another."""
 
+import enum
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -145,23 +145,21 @@ def test_what_a_caller_can_fix_is_said_with_its_field(client: LossClient) -> Non
     assert caught.value.metadata["index"] == "1"
 
 
-def _screaming(kind: type) -> str:
-    """``DISTRIBUTION_KIND`` for DistributionKind."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
-
-
 def test_every_loss_answers_its_own_hand_worked_examples(client: LossClient) -> None:
     for loss in LOSSES.values():
         for example in loss.examples:
-            given = {
-                name: f"{_screaming(type(value))}_{value.name}"
-                if isinstance(value, Enum)
-                else value
-                for name, value in example.parameters.items()
-            }
+            given = {name: _on_the_wire(value) for name, value in example.parameters.items()}
             message = getattr(v1, loss.message)(**given)
             result = client.compute(message, gradients=tuple(example.gradients), **example.inputs)
             assert result.loss == pytest.approx(example.value, rel=1e-12)
+
+
+def _on_the_wire(value: Any) -> Any:
+    """A parameter; of an enum the name of its value: DISTRIBUTION_KIND_LOGITS."""
+    if not isinstance(value, enum.Enum):
+        return value
+    kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(value).__name__).upper()
+    return f"{kind}_{value.name}"
 
 
 def test_the_catalogue_lists_every_loss(client: LossClient) -> None:

@@ -54,9 +54,14 @@ class Case:
         return self.with_inputs(**rounded)
 
     @property
+    def first(self) -> str:
+        """The name of what the loss judges, its first input."""
+        return self.loss.inputs[0].name
+
+    @property
     def count(self) -> int:
         """How many examples it has."""
-        return len(self.inputs[self.loss.inputs[0].name])
+        return len(self.inputs[self.first])
 
     @property
     def differentiable(self) -> tuple[str, ...]:

@@ -5,13 +5,14 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
-from lossd.losses import LOSSES, Differentiable, DistributionKind, Interval, Loss, Output, Parameter
+from lossd.losses import LOSSES, Choices, Differentiable, Interval, Loss, Output, Parameter
 from lossd.losses._declare import INTEGERS
 from tests.oracles import ORACLES, OUTPUT_ORACLES
 
@@ -57,11 +58,26 @@ def test_it_has_worked_examples(loss: Loss) -> None:
     assert used or not loss.parameters
 
 
-def test_an_example_of_every_kind_of_prediction(loss: Loss) -> None:
+def test_an_example_of_every_choice_of_an_enum(loss: Loss) -> None:
     for parameter in loss.parameters:
-        if parameter.type is DistributionKind:
+        if isinstance(parameter.default, enum.Enum):
             used = {e.parameters.get(parameter.name, parameter.default) for e in loss.examples}
-            assert used == set(DistributionKind)
+            assert used == set(type(parameter.default))
+
+
+def test_an_example_at_a_kink(loss: Loss) -> None:
+    """It shows which subgradient is chosen there."""
+    for name, distance in loss.kinks.items():
+        assert any(
+            (distance(*map(_row, e.inputs.values()), **e.parameters) == 0).any()
+            for e in loss.examples
+            if name in e.gradients
+        ), name
+
+
+def _row(value: Any) -> Any:
+    array = np.asarray(value)
+    return array if array.dtype.kind == "i" else array.reshape(1, -1)
 
 
 def test_defaults_are_legal(loss: Loss) -> None:
@@ -103,6 +119,8 @@ def test_the_fields_have_the_types_of_the_parameters(loss: Loss) -> None:
         assert field.is_repeated == parameter.is_list
         if parameter.type is float or parameter.is_vector:
             assert field.type == FieldDescriptor.TYPE_DOUBLE
+        elif parameter.type is bool:
+            assert field.type == FieldDescriptor.TYPE_BOOL
         elif parameter.type is int:
             assert field.type in (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64)
         else:
@@ -146,6 +164,8 @@ def _default_text(parameter: Parameter) -> str:
         return "Unset by default."
     if isinstance(parameter.default, enum.Enum):
         return f"Default {_prefix(parameter.type)}{parameter.default.name}."
+    if parameter.type is bool:
+        return f"Default {str(parameter.default).lower()}."
     return f"Default {parameter.default:g}."
 
 
@@ -179,6 +199,13 @@ def test_an_interval_says_the_same_of_a_number_and_of_an_array() -> None:
     assert str(Interval(-8, 7)) == "[-8, 7]"
     assert 0.0 not in Interval(0, 1, low_open=True)
     assert 1.0 in Interval(0, 1, low_open=True)
+
+
+def test_choices_say_the_same_of_a_number_and_of_an_array() -> None:
+    choices = Choices((-1, 1))
+    for number in (*_numbers(), math.nan):
+        assert (number not in choices) == bool(choices.outside(np.array([number]))[0])
+    assert str(choices) == "{-1, 1}"
 
 
 def test_the_contract_names_no_loss() -> None:

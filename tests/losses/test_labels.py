@@ -84,7 +84,10 @@ def test_labels_of_any_integer_type_are_the_same(engine: Engine, loss: Loss, dty
         case, name = draw(loss, {}, form, 7, 2), loss.inputs[1].name
         case = case.with_inputs(**{name: np.minimum(case.inputs[name], 1)})
         expected = engine.run(case.job())
-        result = engine.run(case.with_inputs(**{name: case.inputs[name].astype(dtype)}).job())
+        converted = case.inputs[name].astype(dtype)
+        if (converted != case.inputs[name]).any():
+            continue  # the type has not all the numbers that are meant
+        result = engine.run(case.with_inputs(**{name: converted}).job())
         assert result.loss == expected.loss
         assert (values(result) == values(expected)).all()
 

@@ -217,8 +217,6 @@ def test_a_loss_that_forgets_a_parameter_breaks_a_contract(
 def test_a_gradient_that_is_not_zero_at_its_kink_breaks_that_contract(
     numpy_engine: Engine, loss: Loss
 ) -> None:
-    if loss.kink_distance is None:
-        pytest.skip("it has no kink")
     broken = replace(loss, body=MUTATIONS["gradient of 1 where it is 0"](loss))
     with pytest.raises(AssertionError):
         test_gradients.test_the_gradient_at_a_kink_is_zero(numpy_engine, broken)

@@ -66,7 +66,7 @@ def lay_out(job: Job) -> Batch:
     batch = Batch(
         loss=job.loss,
         parameters=body_parameters(job.loss, parameters, layout, dtype),
-        operands=tuple(safe_classes(o, row_plan.silent) for o in layout.operands),
+        operands=tuple(safe_classes(o.under(parameters), row_plan.silent) for o in layout.operands),
         example_shape=layout.example_shape,
         rows=layout.rows,
         length=layout.length,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +27,10 @@ class Operand:
     is_classes: bool = False
     class_axis: int = 0
     class_place: int = 0
+
+    def under(self, parameters: Mapping[str, Any]) -> "Operand":
+        """The operand with the domain that its input has with these parameters."""
+        return replace(self, input=self.input.under(parameters))
 
     @property
     def name(self) -> str:
@@ -198,18 +202,26 @@ def _class_operands(
     operands = [moved(first)]
     for other in others:
         array = arrays[other.name]
-        if other.holds in (Holds.CLASSES, Holds.INDICES) and array.shape == without:
+        possible = _shapes_beside(other, shape, without)
+        if array.shape not in possible:
+            rule = " or ".join(f"the shape {list(one)}{what}" for one, what in possible.items())
+            raise _shape_error(other.name, rule, array.shape)
+        if array.shape == without:
             operands.append(_index_operand(other, array, axes.indices))
-        elif other.holds is not Holds.INDICES and array.shape == shape:
-            operands.append(moved(other))
         else:
-            raise _shape_error(other.name, _target_rule(other, without, shape), array.shape)
+            operands.append(moved(other))
     return tuple(operands)
 
 
-def _target_rule(declared: Input, without: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    rule = f"the shape {list(without)} for class indices"
-    return rule if declared.holds is Holds.INDICES else f"{rule} or {list(shape)}"
+def _shapes_beside(
+    other: Input, shape: tuple[int, ...], without: tuple[int, ...]
+) -> Mapping[tuple[int, ...], str]:
+    """The shapes that an input may have beside one of classes, and what they mean."""
+    if other.holds is Holds.INDICES:
+        return {without: " for class indices"}
+    if other.holds is Holds.CLASSES:
+        return {without: " for class indices", shape: ""}
+    return {shape: ""}
 
 
 def _index_operand(declared: Input, array: Array, shape: tuple[int, ...]) -> Operand:

@@ -10,8 +10,8 @@ import math
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin
 
 Array = Any  # NumPy's or CuPy's ndarray
@@ -59,6 +59,13 @@ class DistributionKind(enum.Enum):
     PROBABILITIES = "probabilities"
 
 
+class MulticlassHingeVariant(enum.Enum):
+    """Which wrong classes a multiclass hinge looks at."""
+
+    CRAMMER_SINGER = "the best of them"
+    WESTON_WATKINS = "each of them"
+
+
 class Differentiable(enum.Enum):
     """Whether the gradient with respect to an input can be had."""
 
@@ -94,14 +101,18 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The few numbers that an input may hold."""
+    """A few numbers, of which one is meant; NaN is none of them."""
 
     numbers: tuple[float, ...]
 
+    def __contains__(self, value: float) -> bool:
+        return value in self.numbers
+
     def outside(self, values: Array) -> Array:
-        """Tells for each element of an array whether it is none of them; NaN is none."""
-        found = values != self.numbers[0]
-        for number in self.numbers[1:]:
+        """Tells for each element of an array whether it is another number."""
+        first, *others = self.numbers
+        found = values != first
+        for number in others:
             found &= values != number
         return found
 
@@ -111,7 +122,9 @@ class Choices:
 
 POSITIVE = Interval(0, math.inf, low_open=True, high_open=True)
 NONNEGATIVE = Interval(0, math.inf, high_open=True)
+AT_LEAST_1 = Interval(1, math.inf, high_open=True)
 UNIT = Interval(0, 1)
+INSIDE_UNIT = Interval(0, 1, low_open=True, high_open=True)
 INTEGERS = Interval(-(2**63), 2**63 - 1)
 
 Vector = Sequence[float]
@@ -120,7 +133,10 @@ Members = type[enum.Enum]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a loss: a number, an enum, a vector of numbers or a list of an enum's."""
+    """One parameter of a loss: a number, an enum, a vector of numbers or a list of an enum's.
+
+    A default of None is unset, which is another thing than any number.
+    """
 
     name: str
     type: type
@@ -176,13 +192,24 @@ class Holds(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input of a loss."""
+    """One input of a loss.
+
+    Numbers outside the ``domain`` are refused; with ``domain_when``, only under those values of
+    enum parameters.
+    """
 
     name: str
     description: str
     holds: Holds = Holds.FLOATS
     differentiable: Differentiable = Differentiable.NO
     domain: Interval | Choices | None = None
+    domain_when: Mapping[str, Any] = field(default_factory=dict)
+
+    def under(self, parameters: Mapping[str, Any]) -> "Input":
+        """The input as it is with these parameters."""
+        if all(parameters[name] == value for name, value in self.domain_when.items()):
+            return self
+        return replace(self, domain=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +301,7 @@ class Loss:
     layout_parameters: tuple[Parameter, ...]
     examples: tuple[Example, ...]
     cuda: tuple[CudaText, ...]
-    kink_distance: Callable[..., Array] | None
+    kinks: Mapping[str, Callable[..., Array]]
     is_ordered: bool
     ignores: Callable[..., Array] | None
     summary: str
@@ -320,7 +347,7 @@ def loss(
     examples: tuple[Example, ...],
     layout: tuple[Parameter, ...] = (),
     cuda: tuple[CudaText, ...] = (),
-    kink_distance: Callable[..., Array] | None = None,
+    kinks: Mapping[str, Callable[..., Array]] = MappingProxyType({}),
     is_ordered: bool = False,
     ignores: Callable[..., Array] | None = None,
 ) -> Callable[[Callable[..., Evaluation]], Loss]:
@@ -339,11 +366,12 @@ def loss(
     last axis is all that is reduced.  Keyword-only parameters with annotations are the schema; the
     docstring holds the summary, the formula (indented) and, after "Reference:", the source.
 
-    ``kink_distance(*inputs, **parameters)`` tells how far each element is from where the value has
-    no derivative.  ``is_ordered`` says that the gradient follows the order of an example's elements
-    by size; of equals the lowest index goes first.  ``ignores(*inputs, **parameters)`` tells before
-    anything is computed which examples the loss leaves out of every sum and count; their status is
-    the body's to give.  ``layout`` names the parameters that the engine uses.
+    ``kinks[input](*inputs, **parameters)`` tells how far each element of an input is from where the
+    value has no derivative by it.  ``is_ordered`` says that the gradient follows the order of an
+    example's elements by size; of equals the lowest index goes first.  ``ignores(*inputs,
+    **parameters)`` tells before anything is computed which examples the loss leaves out of every
+    sum and count; their status is the body's to give.  ``layout`` names the parameters that the
+    engine uses.
     """
 
     def declare(body: Callable[..., Evaluation]) -> Loss:
@@ -357,7 +385,7 @@ def loss(
             layout_parameters=layout,
             examples=examples,
             cuda=cuda,
-            kink_distance=kink_distance,
+            kinks=kinks,
             is_ordered=is_ordered,
             ignores=ignores,
             summary=summary,
@@ -377,6 +405,8 @@ def _parameters(body: Callable[..., Evaluation]) -> list[Parameter]:
             annotated, bounds = get_args(item.annotation)
         else:
             annotated, bounds = item.annotation, None
+        if isinstance(annotated, UnionType):  # a number or None, for unset
+            annotated = next(kind for kind in get_args(annotated) if kind is not NoneType)
         found.append(Parameter(item.name, annotated, item.default, bounds))
     return found
 

@@ -39,7 +39,9 @@ from lossd.losses._declare import (
             gradients={"predictions": [0.0], "targets": [0.0]},
         ),
     ),
-    kink_distance=lambda predictions, targets: abs(predictions - targets),
+    kinks=dict.fromkeys(
+        ("predictions", "targets"), lambda predictions, targets: abs(predictions - targets)
+    ),
 )
 def absolute_error(xp: Any, predictions: Array, targets: Array) -> Evaluation:
     """Magnitude of the residual, the negative log-likelihood of Laplace noise up to constants.

@@ -50,6 +50,12 @@ LOG_PROBABILITIES = DistributionKind.LOG_PROBABILITIES
             value=3 / 4,
             gradients={"predictions": [[[-1 / 8], [1 / 8]]]},
         ),
+        Example(
+            {"predictions": [[[0.0], [0.0]]], "targets": [[0]]},
+            parameters={"class_axis": 1, "smooth": 0.0, "empty_target": EmptyTarget.SKIP},
+            value=1 / 2,
+            gradients={"predictions": [[[-1 / 4], [1 / 4]]]},
+        ),
     ),
 )
 def jaccard(

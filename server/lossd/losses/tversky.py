@@ -63,6 +63,13 @@ LOG_PROBABILITIES = DistributionKind.LOG_PROBABILITIES
             value=1 / 2,
             gradients={"predictions": [[-3 / 8, 1 / 8]]},
         ),
+        # Of two classes only the one that is present, with p = 1/2.
+        Example(
+            {"predictions": [[[0.0], [0.0]]], "targets": [[0]]},
+            parameters={"class_axis": 1, "smooth": 0.0, "empty_target": EmptyTarget.SKIP},
+            value=1 / 3,
+            gradients={"predictions": [[[-2 / 9], [2 / 9]]]},
+        ),
     ),
 )
 def tversky(

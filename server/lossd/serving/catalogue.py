@@ -8,6 +8,12 @@ from lossd.losses import LOSSES, Differentiable, Holds, Input, Loss, Parameter, 
 
 _FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
 _INTEGERS = tuple(kind for dtype, kind in tensors.type_of_dtype.items() if dtype.kind in "biu")
+_DTYPES = {
+    Holds.FLOATS: _FLOATS,
+    Holds.NUMBERS: _INTEGERS + _FLOATS,
+    Holds.CLASSES: _INTEGERS + _FLOATS,
+    Holds.INDICES: _INTEGERS,
+}
 _DIFFERENTIABILITY = {
     Differentiable.NO: v1.DIFFERENTIABILITY_NONE,
     Differentiable.ON_REQUEST: v1.DIFFERENTIABILITY_ON_REQUEST,
@@ -37,7 +43,7 @@ def _describe_input(loss: Loss, declared: Input) -> v1.InputDescription:
         name=declared.name,
         description=declared.description,
         shapes=shapes(loss, declared),
-        dtypes=_FLOATS if declared.holds is Holds.FLOATS else _INTEGERS + _FLOATS,
+        dtypes=_DTYPES[declared.holds],
         differentiability=_DIFFERENTIABILITY[declared.differentiable],
     )
 
@@ -81,4 +87,6 @@ def default_text(parameter: Parameter) -> str:
         return ""
     if parameter.is_list:
         return "[]"
+    if parameter.type is bool:
+        return str(default).lower()
     return f"{default:g}" if isinstance(default, float) else getattr(default, "name", str(default))
