@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.kernels import Kernel, Launch, kernel_source, typed_arguments
-from lossd.losses import LOSSES, Interval, Loss, Shape
+from lossd.losses import LOSSES, Choices, Loss, Shape
 from lossd.losses._declare import CudaText
 
 Array = npt.NDArray[Any]
@@ -47,9 +47,11 @@ class Variant:
             if parameter.is_vector:
                 vector = np.linspace(0.5, 2, length).astype(dtype)
                 found[parameter.name] = vector[:0] if self.plain else vector
-            elif (
-                parameter.type is float and not self.plain and parameter.name not in self.text.when
-            ):
+            elif self.plain or parameter.name in self.text.when:
+                continue
+            elif parameter.type is bool:
+                found[parameter.name] = not parameter.default
+            elif parameter.type is float:
                 is_share = parameter.bounds is not None and parameter.bounds.high == 1
                 found[parameter.name] = 0.25 if is_share else 1.75
         return found
@@ -83,14 +85,18 @@ class Case:
     targets: Array
     scales: Array
     silent: Array
+    others: Mapping[str, Array] = field(default_factory=dict)  # the inputs beyond two
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def expected(self) -> tuple[Array, Array]:
         """Values and scaled gradients by the NumPy body."""
+        loss = self.variant.loss
         targets = np.where(_along(self.silent, self.targets), 0, self.targets)
+        inputs = (self.predictions, targets, *self.others.values())
         with np.errstate(all="ignore"):
-            found = self.variant.loss.body(np, self.predictions, targets, **self.parameters)
-            values, gradient = found.value, found.gradient("predictions") * self.scales[:, None]
+            found = loss.body(np, *inputs, **self.parameters)
+            values = found.value
+            gradient = found.gradient(loss.inputs[0].name) * self.scales[:, None]
             if values.ndim == 2:
                 values = values.mean(axis=-1)
         values[self.silent], gradient[self.silent] = 0, 0
@@ -101,7 +107,7 @@ class Case:
         return Case(
             self.variant, self.dtype, self.length, self.predictions[rows].copy(),
             self.targets[rows].copy(), self.scales[rows].copy(), self.silent[rows].copy(),
-            self.parameters,
+            {name: array[rows].copy() for name, array in self.others.items()}, self.parameters,
         )  # fmt: skip
 
     def run(
@@ -119,6 +125,7 @@ class Case:
             "columns": self.length,
             "predictions": self.predictions,
             "targets": self.targets,
+            **self.others,
             "scales": self.scales if by_row else None,
             "scale": self.scales[0],
             "silent": self.silent.astype(np.uint8) if by_row else None,
@@ -141,7 +148,11 @@ def make_case(
 ) -> Case:
     """A batch with a silent row full of NaN, a NaN row, an infinite one and a confident one."""
     rng = np.random.default_rng(length)
-    predictions = _placed(rng.normal(0, 3, (ROWS, length)), dtype, misaligned=misaligned)
+    parameters = variant.parameters(length, dtype)
+    drawn = rng.normal(0, 3, (ROWS, length))
+    if parameters.get("log_input") is False:
+        np.abs(drawn, out=drawn)
+    predictions = _placed(drawn, dtype, misaligned=misaligned)
     targets = _placed(_targets(rng, variant, length), None, misaligned=misaligned)
     if targets.dtype != np.int64:
         targets = _placed(targets, dtype, misaligned=misaligned)
@@ -153,8 +164,12 @@ def make_case(
     else:
         targets[SILENT] = np.nan
     scales = rng.uniform(-2, 2, ROWS).astype(dtype)
-    parameters = variant.parameters(length, dtype)
-    return Case(variant, dtype, length, predictions, targets, scales, silent, parameters)
+    others = {}
+    for declared in variant.loss.inputs[2:]:
+        drawn = rng.uniform(0, 3, (ROWS, length))
+        drawn[SILENT] = np.nan
+        others[declared.name] = _placed(drawn, dtype, misaligned=misaligned)
+    return Case(variant, dtype, length, predictions, targets, scales, silent, others, parameters)
 
 
 def _placed(values: Array, dtype: np.dtype[Any] | None, *, misaligned: bool) -> Array:
@@ -174,9 +189,11 @@ def _targets(rng: np.random.Generator, variant: Variant, length: int) -> Array:
         shares = rng.uniform(0, 1, (ROWS, length)) * (rng.uniform(0, 1, (ROWS, length)) < 0.5)
         shares /= np.maximum(shares.sum(axis=-1, keepdims=True), 1)
         return shares
-    domain = variant.loss.input("targets").domain
+    domain = variant.loss.inputs[1].domain
+    if isinstance(domain, Choices):
+        return rng.choice(np.array(domain.numbers, float), (ROWS, length))
     drawn = rng.normal(0, 3, (ROWS, length))
-    if isinstance(domain, Interval):
+    if domain is not None:
         np.clip(drawn, domain.low, domain.high, out=drawn)
     return drawn
 

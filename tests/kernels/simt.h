@@ -12,8 +12,13 @@
 
 using std::exp;
 using std::fabs;
+using std::fma;
 using std::fmax;
+using std::log;
 using std::log1p;
+using std::pow;
+using std::sinh;
+using std::tanh;
 
 #define __global__
 #define __device__

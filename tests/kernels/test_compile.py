@@ -80,13 +80,14 @@ def test_the_typed_signature_is_that_of_the_source(
     loss: Loss, text: CudaText, dtype: np.dtype[Any]
 ) -> None:
     kernel = kernel_source(loss, text, dtype)
-    added = re.search(r"#define PARAMETERS(.*)", kernel.source)
-    assert added is not None
+    added = dict(re.findall(r"#define (OTHER_ARRAYS|PARAMETERS) ?(.*)", kernel.source))
     pattern = ", ".join(_TYPES[a.kind].format(a.name, a.name) for a in kernel.signature)
     entries = re.findall(r"_KERNEL\(\s*(const long long rows.*?)\)", kernel.source, re.DOTALL)
     assert len(entries) == len(kernel.names)
     for entry in entries:
-        declared = " ".join(entry.replace("PARAMETERS", added[1].strip()).split())
+        for name, expansion in added.items():
+            entry = entry.replace(name, expansion)  # noqa: PLW2901 - step by step
+        declared = " ".join(entry.split())
         assert re.fullmatch(pattern, declared.replace(" ,", ","))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossd.losses import DistributionKind
 from tests.kernels import cases
 from tests.kernels.cases import Case, Execute, Variant, make_case
 
@@ -114,14 +115,19 @@ def test_one_scale_for_all_rows_is_as_good_as_one_a_row(
 def test_a_confident_prediction_keeps_its_gradient(
     simt: Execute, variant: Variant, margin: float
 ) -> None:
-    case = make_case(variant, cases.FLOAT32, 2).rows(slice(0, 1))
-    case.predictions[:] = [[margin, 0]]
-    case.targets[:] = 0
-    case.scales[:] = 1
-    values, gradient = case.run(simt)
+    found = []
+    for dtype in cases.DTYPES:
+        case = make_case(variant, dtype, 2).rows(slice(0, 1))
+        case.predictions[:] = [[margin, 0]]
+        case.targets[:] = 0
+        case.scales[:] = 1
+        found.append(case)
+    values, gradient = found[0].run(simt)
     assert gradient is not None
-    np.testing.assert_allclose(values, [np.exp(-margin)], 1e-6)
-    np.testing.assert_allclose(gradient, [[-np.exp(-margin), np.exp(-margin)]], 1e-6)
+    exact_values, exact_gradient = found[1].expected()
+    smallest = float(np.finfo(np.float32).smallest_normal)
+    np.testing.assert_allclose(values, exact_values, 1e-6, smallest)
+    np.testing.assert_allclose(gradient, exact_gradient, 1e-6, smallest)
 
 
 @pytest.mark.parametrize(
@@ -131,13 +137,18 @@ def test_a_confident_prediction_keeps_its_gradient(
 )
 def test_an_unlikely_best_class_keeps_its_digits(simt: Execute, variant: Variant) -> None:
     """One less what is nearly one would lose them."""
-    count = 5003
-    case = make_case(variant, cases.FLOAT32, count).rows(slice(0, 1))
-    case.predictions[:] = 0
-    case.predictions[:, 7] = 1e-3
-    case.targets[:] = np.arange(count) == 0
-    case.scales[:] = 1
-    probability = np.exp(1e-3) / (count - 1 + np.exp(1e-3))
-    for gradient in (case.run(simt)[1], case.expected()[1]):
+    found = []
+    for dtype in cases.DTYPES:
+        case = make_case(variant, dtype, 5003).rows(slice(0, 1))
+        case.predictions[:] = 0
+        case.predictions[:, 7] = 1e-3
+        shares = np.arange(5003) == 0
+        kind = variant.text.when.get("target_kind", DistributionKind.PROBABILITIES)
+        case.targets[:] = shares if kind is DistributionKind.PROBABILITIES else np.log(shares)
+        case.scales[:] = 1
+        found.append(case)
+    single, double = found
+    expected = double.expected()[1][0, 7]
+    for gradient in (single.run(simt)[1], single.expected()[1]):
         assert gradient is not None
-        np.testing.assert_allclose(gradient[0, 7], probability, 1e-6)
+        np.testing.assert_allclose(gradient[0, 7], expected, 1e-6)

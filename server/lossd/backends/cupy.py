@@ -180,7 +180,7 @@ class CupyBackend:
         """Values, scaled gradients and outputs on the device.
 
         What a kernel gives comes from it whatever else is asked for, so that no bit of it depends
-        on that; the texts know the gradient of the predictions, the body all there is.
+        on that; the texts know the gradient of the first input, the body all there is.
         """
         compiled = self._kernel_for(batch)
         if compiled is None:
@@ -213,14 +213,17 @@ class _Compiled:
     def run(self, cupy: Any, stream: Any, batch: Batch, tile: Tile) -> Computed:
         """Values and scaled gradients of a tile, in one launch."""
         values = cupy.empty(tile.count, batch.dtype)
-        wanted = "predictions" in batch.gradients
+        first, second, *others = tile.operands
+        wanted = first in batch.gradients
         gradient = cupy.empty((tile.count, batch.length), batch.dtype) if wanted else None
         launch = self.kernel.launch(tile.count, batch.length)
         given = {argument.name for argument in self.kernel.signature}
         arguments = {
             "rows": tile.count,
             "columns": batch.length,
-            **tile.operands,
+            "predictions": tile.operands[first],
+            "targets": tile.operands[second],
+            **{name: tile.operands[name] for name in others},
             "scales": tile.scales,
             "scale": tile.scale,
             "silent": tile.silent,
@@ -234,7 +237,7 @@ class _Compiled:
             typed_arguments(self.kernel.signature, arguments, batch.dtype),
             stream=stream,
         )
-        return Computed(values, {} if gradient is None else {"predictions": gradient})
+        return Computed(values, {} if gradient is None else {first: gradient})
 
 
 def _compile(cupy: Any, batch: Batch, text: CudaText) -> _Compiled:

@@ -23,7 +23,7 @@ class Kind(enum.Enum):
 
     ARRAY = "an address, 0 for none"
     COUNT = "a 64-bit integer"
-    REAL = "a number of the compute type"
+    REAL = "a number of the compute type, NaN for unset, 1 and 0 for true and false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class Launch:
     threads: int
 
 
-# The signature that all templates share; the parameters of the loss follow.
+# The signature that all templates share, whatever the loss calls its first two inputs; its further
+# inputs and its parameters follow.
 SHARED_ARGUMENTS = (
     Argument("rows", Kind.COUNT),
     Argument("columns", Kind.COUNT),
@@ -75,6 +76,7 @@ def _typed(argument: Argument, value: Any, dtype: np.dtype[Any]) -> Any:
     if argument.kind is Kind.COUNT:
         return np.int64(value)
     if argument.kind is Kind.REAL:
+        value = np.nan if value is None else value  # unset
         with np.errstate(over="ignore"):  # beyond float32 it is infinite: the caller's data
             return dtype.type(value)
     if value is None:

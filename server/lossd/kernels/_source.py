@@ -65,12 +65,14 @@ def find_text(
 
 def kernel_source(loss: Loss, text: CudaText, dtype: np.dtype[Any]) -> Kernel:
     """Fills a text into the template of the loss's shape, for float32 or float64."""
-    parameters = [p for p in loss.parameters if p.is_vector or p.type is float]
+    parameters = [p for p in loss.parameters if p.is_vector or p.type in (float, bool)]
+    others = [declared.name for declared in loss.inputs[2:]]
     parts = [
         _prelude(loss, text, parameters, _TYPES[dtype]),
+        _prelude_of_others(others),
         _template("common.cuh"),
         _template(_TEMPLATES[loss.shape]),
-        f"__device__ inline void evaluate({_EVALUATE[loss.shape]} PARAMETERS) {{",
+        f"__device__ inline void evaluate({_EVALUATE[loss.shape]} OTHERS PARAMETERS) {{",
         _located(loss, text),
         "}\n",
     ]
@@ -78,7 +80,11 @@ def kernel_source(loss: Loss, text: CudaText, dtype: np.dtype[Any]) -> Kernel:
     return Kernel(
         source="\n".join(parts),
         names=tuple(f"{loss.name}_{entry_point}" for entry_point in entry_points),
-        signature=SHARED_ARGUMENTS + tuple(_argument(p) for p in parameters),
+        signature=(
+            *SHARED_ARGUMENTS,
+            *(Argument(name, Kind.ARRAY) for name in others),
+            *(_argument(p) for p in parameters),
+        ),
         shape=loss.shape,
         dtype=dtype,
     )
@@ -100,6 +106,20 @@ def _prelude(loss: Loss, text: CudaText, parameters: list[Parameter], type_name:
         f"#define ELEMENTS_KERNEL {loss.name}_elements",
         f"#define PARAMETERS {declared}",
         f"#define ARGUMENTS {passed}",
+    ])  # fmt: skip
+
+
+def _prelude_of_others(names: list[str]) -> str:
+    """The inputs beyond two: a kernel takes the array ``variances``, a text ``variance``."""
+    arrays = "".join(f", const T* {name}" for name in names)
+    loads = " ".join(f"const Pack pack_of_{n} = load({n} + (place), left);" for n in names)
+    elements = "".join(f", pack_of_{name}.items[i]" for name in names)
+    numbers = "".join(f", const T {name.removesuffix('s')}" for name in names)
+    return "\n".join([
+        f"#define OTHER_ARRAYS {arrays}",
+        f"#define LOAD_OTHERS(place) {loads}",
+        f"#define OTHER_ELEMENTS(i) {elements}",
+        f"#define OTHERS {numbers}",
     ])  # fmt: skip
 
 

@@ -1,8 +1,12 @@
-// What every kernel is made of.  The generated prelude defines T (float or double), PARAMETERS and
-// ARGUMENTS; NVRTC has neither <math.h> nor <stdint.h>.
+// What every kernel is made of.  The generated prelude defines T (float or double), the inputs beyond
+// two, PARAMETERS and ARGUMENTS, of which an unset number is NaN; NVRTC has neither <math.h> nor
+// <stdint.h>.
 
 // Elements of a 128-bit load.
 constexpr int WIDTH = 16 / sizeof(T);
+
+// The smallest number that has all its digits.
+constexpr T SMALLEST = T(sizeof(T) == 4 ? 1.1754943508222875e-38 : 2.2250738585072014e-308);
 
 struct alignas(16) Pack {
     T items[WIDTH];

@@ -1,19 +1,21 @@
 // Kernels of the losses that compare element with element.  The text of a loss is the body of
-// evaluate(): it sets `value` and `gradient` from `prediction`, `target`, `column` and the loss's
-// parameters, of which a vector has one number a column.
+// evaluate(): it sets `value` and `gradient` from `prediction`, `target`, the element of each further
+// input (`variance` of `variances`), `column` and the loss's parameters, of which a vector has one
+// number a column.
 //
 // An example is a row of `columns` elements and its value their mean.  `scale` and `scales` are what
 // the derivative of an element is multiplied by, so they hold the 1 / columns of the mean.
 // `scales`, `silent` and `gradient` may be null.
 
 __device__ void evaluate(
-    const T prediction, const T target, const long long column, T& value, T& gradient PARAMETERS);
+    const T prediction, const T target, const long long column, T& value,
+    T& gradient OTHERS PARAMETERS);
 
 // An example a row: a block a row, a fixed tree over its columns.
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const T* predictions, const T* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values,
-    T* gradient PARAMETERS) {
+    T* gradient OTHER_ARRAYS PARAMETERS) {
     for (long long row = blockIdx.x; row < rows; row += gridDim.x) {
         const long long offset = row * columns;
         T* const row_gradient = gradient ? gradient + offset : nullptr;
@@ -26,12 +28,14 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
         each_pack(columns, [&](long long start, long long left) {
             const Pack prediction = load(predictions + offset + start, left);
             const Pack target = load(targets + offset + start, left);
+            LOAD_OTHERS(offset + start)
             Pack slopes{};
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i) {
                 if (i >= left) break;
                 T value, slope;
-                evaluate(prediction.items[i], target.items[i], start + i, value, slope ARGUMENTS);
+                evaluate(prediction.items[i], target.items[i], start + i, value,
+                         slope OTHER_ELEMENTS(i) ARGUMENTS);
                 own += value;
                 slopes.items[i] = slope * row_scale;
             }
@@ -46,20 +50,22 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ELEMENTS_KERNEL(
     const long long rows, const long long columns, const T* predictions, const T* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values,
-    T* gradient PARAMETERS) {
+    T* gradient OTHER_ARRAYS PARAMETERS) {
     const long long thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     const long long stride = (long long)gridDim.x * blockDim.x * WIDTH;
     for (long long start = thread * WIDTH; start < rows; start += stride) {
         const long long left = rows - start;
         const Pack prediction = load(predictions + start, left);
         const Pack target = load(targets + start, left);
+        LOAD_OTHERS(start)
         Pack results{}, slopes{};
 #pragma unroll
         for (int i = 0; i < WIDTH; ++i) {
             if (i >= left) break;
             if (silent && silent[start + i]) continue;
             T value, slope;
-            evaluate(prediction.items[i], target.items[i], 0, value, slope ARGUMENTS);
+            evaluate(prediction.items[i], target.items[i], 0, value,
+                     slope OTHER_ELEMENTS(i) ARGUMENTS);
             results.items[i] = value;
             slopes.items[i] = slope * (scales ? scales[start + i] : scale);
         }

@@ -4,8 +4,8 @@
 //     columns                the number of classes
 //     label                  the row's class index, where targets are class indices
 //     the loss's parameters  of which a vector has one number a column
-//     PREDICTION_AT(column)
-//     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), SOFTMAX_OF_ROW(e)
+//     PREDICTION_AT(column), TARGET_AT(column), the latter where targets are no class indices
+//     SUM_OVER_ROW(e), LARGEST_BUT(column, e), SOFTMAX_OF_ROW(e)
 //     LOGITS_OF_ROW(temperature, priors, strength)
 //
 // where the expression e may use `column`, `prediction` and `target`, the share of this column in
@@ -92,10 +92,12 @@ struct Row {
         return sum_over_block(own);
     }
 
+    // The largest of all columns but one.
     template <typename Term>
-    __device__ Largest largest(Term term) const {
+    __device__ Largest largest(Term term, long long excluded = -1) const {
         Largest own{T(0), -1};
         each([&](long long column, T prediction, T target) {
+            if (column == excluded) return;
             const Largest other{term(column, prediction, target), column};
             if (is_before(other, own)) own = other;
         });
@@ -179,8 +181,9 @@ __device__ inline Softmax softmax_of(const Row& row, Logit logit) {
 
 #define AT_COLUMN(...) [&](long long column, T prediction, T target) -> T { return __VA_ARGS__; }
 #define PREDICTION_AT(column) (row.predictions[column])
+#define TARGET_AT(column) (row.shares[column])
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
-#define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
+#define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
 #define LOGITS_OF_ROW(...) logits_of(row, __VA_ARGS__)
 #define SOFTMAX_OF_ROW(...) softmax_of(row, AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
