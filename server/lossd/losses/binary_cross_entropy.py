@@ -19,6 +19,7 @@ from lossd.losses._declare import (
     Vector,
     loss,
 )
+from lossd.losses._sigmoid import SIGMOID_COST, sigmoid_cost
 
 LOG_2 = 0.6931471805599453
 LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to
@@ -43,15 +44,8 @@ LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to
             const T answer = target * (1 - label_smoothing) + label_smoothing / 2;
             const T positive = answer * positive_weights[column];
             const T negative = 1 - answer;
-            const T tail = exp(-fabs(prediction));
-            const T common = log1p(tail);
-            const T large = 1 / (1 + tail);
-            const T small = tail * large;
-            const bool is_yes = prediction >= 0;
-            value = weighed(positive, fmax(-prediction, T(0)) + common)
-                  + weighed(negative, fmax(prediction, T(0)) + common);
-            gradient = negative * (is_yes ? large : small) - positive * (is_yes ? small : large);
-            """,
+            """
+            + SIGMOID_COST,
             when={"prediction_kind": DistributionKind.LOGITS},
         ),
     ),
@@ -131,34 +125,13 @@ def _weighed(xp: Any, share: Array, cost: Array) -> Array:
 def _from_logits(
     xp: Any, logits: Array, positive: Array, negative: Array, weights: Any
 ) -> tuple[Array, Array]:
-    """Value and gradient in as few passes as can be: this is the loss of most detectors.
-
-    With low = min(x, 0) and high = max(x, 0), -log p is log(1 + exp(-|x|)) - low and -log(1 - p) is
-    log(1 + exp(-|x|)) + high.  Of exp(low) and exp(-high), which are in proportion to p and 1 - p,
-    one is 1: their product is exp(-|x|) to the bit, and nothing overflows.  Nothing selects by sign
-    either: where signs are random, NumPy's ``where`` takes longer than an exponential.
-    """
-    # NumPy's clip takes a third of the time of its minimum and maximum with a number.
-    low, high = xp.clip(logits, -xp.inf, 0), xp.clip(logits, 0, xp.inf)
-    yes, no = xp.exp(low), -high
-    xp.exp(no, out=no)
-    total = yes * no
-    value = xp.log1p(total)
-    if weights is not None:
-        value *= positive + negative
+    """Value and gradient in as few passes as can be: this is the loss of most detectors."""
+    parts = sigmoid_cost(xp, logits, positive, negative, weights)
+    gradient, total = parts.yes, parts.tail
+    gradient -= parts.no
     total += 1
-    high *= negative
-    low *= positive
-    if not xp.isfinite(logits).all():  # a share of 0 takes nothing of an infinite cost
-        high[negative == 0] = 0
-        low[positive == 0] = 0
-    value += high
-    value -= low
-    yes *= negative
-    no *= positive
-    yes -= no
-    yes /= total
-    return value, yes
+    gradient /= total
+    return parts.value, gradient
 
 
 def _cost_of_logits(xp: Any, logits: Array) -> tuple[Cost, Cost]:
