@@ -75,6 +75,32 @@ class Softmax:
         # The largest one, which is 1, is among the others: nothing cancels.
         return xp.where(classes == self.best, self.rest, 1 + (self.rest - own))
 
+    def surplus(self, xp: Any, shares: Array, pull: Array | None = None) -> Array:
+        """(sum(s) + pull) p - s, with one number a row of ``pull``; uses up ``exponentials``.
+
+        Without a pull it is the derivative of -sum(s log p) by the logits.  At the best class that
+        is the others' shares less sum(s) (1 - p): the form that keeps its digits where p is near 1,
+        and loses them where p is small.
+        """
+        others = shares.copy()
+        others[self.rows, self.best] = 0
+        mass = shares.sum(axis=-1)
+        at_best = xp.where(
+            self.rest < 1,
+            others.sum(axis=-1) - mass * (self.rest / self.total),
+            mass / self.total - shares[self.rows, self.best],
+        )
+        unit = mass / self.total
+        if pull is not None:
+            more = pull / self.total
+            at_best = at_best + more
+            unit = unit + more
+        surplus = self.exponentials
+        surplus *= unit[:, None]
+        surplus -= shares
+        surplus[self.rows, self.best] = at_best
+        return surplus
+
 
 def softmax(xp: Any, logits: Array, biases: Array | None = None) -> Softmax:
     """Computes the softmax of each row of a C-contiguous array.

@@ -313,26 +313,9 @@ def _from_distributions(
     """Logits and a weighted target for each class, w_c y_c."""
     negative_logs = parts.negative_logs(xp)
     value = _expectation(xp, dense, negative_logs).sum(axis=-1)
-    # At the best class sum(w y) p - w y is the others' targets less sum(w y) (1 - p): the form that
-    # keeps its digits where p is near 1, and loses them where p is small.
-    others = dense.copy()
-    others[parts.rows, parts.best] = 0
-    mass = dense.sum(axis=-1)
-    at_best = xp.where(
-        parts.rest < 1,
-        others.sum(axis=-1) - mass * (parts.rest / parts.total),
-        mass / parts.total - dense[parts.rows, parts.best],
-    )
-    share = mass / parts.total
     if penalty is not None:
         value = value + penalty.value
-        pull = penalty.slope / parts.total
-        at_best = at_best + pull
-        share = share + pull
-    gradient = parts.exponentials
-    gradient *= share[:, None]
-    gradient -= dense
-    gradient[parts.rows, parts.best] = at_best
+    gradient = parts.surplus(xp, dense, None if penalty is None else penalty.slope)
     if temperature != 1:
         gradient /= temperature
     return value, {"predictions": gradient, "targets": lambda: factor(negative_logs)}
