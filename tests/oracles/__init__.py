@@ -13,6 +13,7 @@ import mpmath
 import numpy as np
 import numpy.typing as npt
 
+from lossd.losses import Shape
 from tests.losses.case import Case
 from tests.oracles import classification, overlap, regression, sets
 
@@ -28,12 +29,23 @@ ORACLES: Mapping[str, Oracle] = {
     "binary_cross_entropy": classification.binary_cross_entropy,
     "cross_entropy": classification.cross_entropy,
     "dice": overlap.dice,
+    "expected_risk": classification.expected_risk,
+    "focal": classification.focal,
+    "gaussian_nll": regression.gaussian_nll,
+    "hinge": classification.hinge,
     "huber": regression.huber,
     "jaccard": overlap.jaccard,
+    "kl_divergence": classification.kl_divergence,
+    "log_cosh": regression.log_cosh,
     "lovasz_hinge": overlap.lovasz_hinge,
     "lovasz_softmax": overlap.lovasz_softmax,
+    "multiclass_hinge": classification.multiclass_hinge,
     "pairwise_auc": sets.pairwise_auc,
+    "poisson_nll": regression.poisson_nll,
+    "quantile": regression.quantile,
+    "smooth_l1": regression.smooth_l1,
     "soft_f1": sets.soft_f1,
+    "softmax_focal": classification.softmax_focal,
     "squared_error": regression.squared_error,
     "tversky": overlap.tversky,
 }
@@ -60,7 +72,9 @@ def oracle_values(case: Case, weights: Array | None = None) -> Array:
 
 def oracle_gradients(case: Case, name: str, weights: Array | None = None) -> Array:
     """The derivative of each example's value, or of the set's, by each element of an input."""
-    rows = [_gradient(*arguments, name) for arguments in _examples(case, weights)]
+    pointwise = case.loss.shape is Shape.POINTWISE
+    slopes = _gradient_of_elements if pointwise else _gradient
+    rows = [slopes(*arguments, name) for arguments in _examples(case, weights)]
     return np.array(rows).reshape(case.inputs[name].shape)
 
 
@@ -86,6 +100,24 @@ def _exact(row: Array) -> Any:
 @functools.cache
 def _value(name: str, inputs: Named, parameters: Named) -> float:
     return float(ORACLES[name](**dict(inputs), **dict(parameters)))
+
+
+def _gradient_of_elements(name: str, inputs: Named, parameters: Named, wanted: str) -> list[float]:
+    """Of a mean over elements: each by itself, so that a huge one does not hide the others."""
+    count = len(dict(inputs)[wanted])
+    slopes = []
+    for column in range(count):
+        element = tuple((key, (row[column],)) for key, row in inputs)
+        chosen = tuple(
+            (key, value[column : column + 1] if _has_columns(value) else value)
+            for key, value in parameters
+        )
+        slopes += [slope / count for slope in _gradient(name, element, chosen, wanted)]
+    return slopes
+
+
+def _has_columns(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) > 1
 
 
 @functools.cache

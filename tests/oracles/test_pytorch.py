@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lossd.engine import Engine
-from lossd.losses import LOSSES, DistributionKind, Loss
+from lossd.losses import LOSSES, DistributionKind, Loss, MulticlassHingeVariant
 from lossd.reduction import Reduction
 from tests.losses.case import Case, Form
 from tests.sampling import cases, draw
@@ -17,36 +17,75 @@ from tests.sampling import cases, draw
 pytestmark = pytest.mark.oracle
 
 
-def _value(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
-    """PyTorch's value of a case, None where it has no such thing."""
-    functional = torch.nn.functional
-    predictions, targets = tensors["predictions"], tensors["targets"]
-    given = dict(case.parameters)
-    kind = given.pop("prediction_kind", DistributionKind.LOGITS)
-    if case.loss.name in ("squared_error", "absolute_error", "huber"):
-        call = {
-            "squared_error": functional.mse_loss,
-            "absolute_error": functional.l1_loss,
-            "huber": functional.huber_loss,
-        }[case.loss.name]
-        return call(predictions, targets, reduction=reduction, **given)
-    if case.loss.name == "binary_cross_entropy":
-        smoothing = given.pop("label_smoothing", 0)
-        smooth = targets * (1 - smoothing) + smoothing / 2
-        weights = given.pop("positive_weights", None)
-        if kind is DistributionKind.LOGITS:
-            return functional.binary_cross_entropy_with_logits(
-                predictions,
-                smooth,
-                pos_weight=None if weights is None else torch.tensor(weights).double(),
-                reduction=reduction,
-            )
-        if weights is not None or kind is not DistributionKind.PROBABILITIES:
-            return None
-        return functional.binary_cross_entropy(predictions, smooth, reduction=reduction)
-    if case.loss.name == "cross_entropy":
-        return _cross_entropy(torch, case, tensors, reduction)
-    return None
+def _regression(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
+    name = {
+        "squared_error": "mse_loss",
+        "absolute_error": "l1_loss",
+        "huber": "huber_loss",
+        "smooth_l1": "smooth_l1_loss",
+    }[case.loss.name]
+    call = getattr(torch.nn.functional, name)
+    return call(*tensors.values(), reduction=reduction, **case.parameters)
+
+
+def _poisson_nll(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
+    call = torch.nn.functional.poisson_nll_loss
+    return call(*tensors.values(), reduction=reduction, eps=0, **case.parameters)
+
+
+def _gaussian_nll(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
+    if "eps" in case.parameters:
+        return None  # PyTorch's gradient below the floor is not that of its value
+    call = torch.nn.functional.gaussian_nll_loss
+    return call(*tensors.values(), reduction=reduction, **case.parameters)
+
+
+def _binary_cross_entropy(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
+    functional, given = torch.nn.functional, case.parameters
+    kind = given.get("prediction_kind", DistributionKind.LOGITS)
+    smoothing = given.get("label_smoothing", 0)
+    smooth = tensors["targets"] * (1 - smoothing) + smoothing / 2
+    weights = given.get("positive_weights")
+    if kind is DistributionKind.LOGITS:
+        return functional.binary_cross_entropy_with_logits(
+            tensors["predictions"],
+            smooth,
+            pos_weight=None if weights is None else torch.tensor(weights).double(),
+            reduction=reduction,
+        )
+    if weights is not None or kind is not DistributionKind.PROBABILITIES:
+        return None
+    return functional.binary_cross_entropy(tensors["predictions"], smooth, reduction=reduction)
+
+
+def _kl_divergence(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
+    temperature = case.parameters.get("temperature", 1)
+    logarithms = {
+        DistributionKind.LOGITS: lambda x: torch.log_softmax(x / temperature, -1),
+        DistributionKind.LOG_PROBABILITIES: lambda x: x,
+        DistributionKind.PROBABILITIES: torch.log,
+    }
+    kind = case.parameters.get("prediction_kind", DistributionKind.LOGITS)
+    target_kind = case.parameters.get("target_kind", DistributionKind.PROBABILITIES)
+    value = torch.nn.functional.kl_div(
+        logarithms[kind](tensors["predictions"]),
+        logarithms[target_kind](tensors["targets"]),
+        log_target=True,
+        reduction="batchmean" if reduction == "mean" else reduction,
+    )
+    is_scaled = case.parameters.get("scale_by_squared_temperature", False)
+    return value * (temperature**2 if is_scaled else 1)
+
+
+def _multiclass_hinge(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
+    given = case.parameters
+    power = given.get("power", 1)
+    if given.get("variant") is not MulticlassHingeVariant.WESTON_WATKINS or power not in (1, 2):
+        return None
+    value = torch.nn.functional.multi_margin_loss(
+        *tensors.values(), p=power, margin=given.get("margin", 1), reduction=reduction
+    )
+    return value * tensors["predictions"].shape[1]  # PyTorch divides by the number of classes
 
 
 def _cross_entropy(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
@@ -69,12 +108,23 @@ def _cross_entropy(torch: Any, case: Case, tensors: dict[str, Any], reduction: s
     return entropy + penalty / divisor
 
 
+FUNCTIONS = {
+    **dict.fromkeys(("squared_error", "absolute_error", "huber", "smooth_l1"), _regression),
+    "poisson_nll": _poisson_nll,
+    "gaussian_nll": _gaussian_nll,
+    "binary_cross_entropy": _binary_cross_entropy,
+    "cross_entropy": _cross_entropy,
+    "kl_divergence": _kl_divergence,
+    "multiclass_hinge": _multiclass_hinge,
+}
 REDUCTIONS = {Reduction.MEAN: "mean", Reduction.SUM: "sum"}
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_pytorch_agrees(engine: Engine, loss: Loss, reduction: Reduction) -> None:
     torch = pytest.importorskip("torch")
+    if loss.name not in FUNCTIONS:
+        pytest.skip("PyTorch has no such loss")
     compared = 0
     for case in cases(loss, interior=True):
         tensors = {
@@ -83,7 +133,7 @@ def test_pytorch_agrees(engine: Engine, loss: Loss, reduction: Reduction) -> Non
         }
         if case.form is Form.INTEGERS:
             tensors["targets"] = tensors["targets"].double()
-        value = _value(torch, case, tensors, REDUCTIONS[reduction])
+        value = FUNCTIONS[loss.name](torch, case, tensors, REDUCTIONS[reduction])
         if value is None:
             continue
         result = engine.run(case.job(reduction=reduction, gradients=case.differentiable))

@@ -24,45 +24,69 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lossd/v1/losses.proto\x12\x08lossd.v1\"\xa9\x04\n\x08LossSpec\x12/\n\rsquared_error\x18\x01 \x01(\x0b\x32\x16.lossd.v1.SquaredErrorH\x00\x12\x31\n\x0e\x61\x62solute_error\x18\x02 \x01(\x0b\x32\x17.lossd.v1.AbsoluteErrorH\x00\x12 \n\x05huber\x18\x04 \x01(\x0b\x32\x0f.lossd.v1.HuberH\x00\x12/\n\rcross_entropy\x18\x14 \x01(\x0b\x32\x16.lossd.v1.CrossEntropyH\x00\x12<\n\x14\x62inary_cross_entropy\x18\x15 \x01(\x0b\x32\x1c.lossd.v1.BinaryCrossEntropyH\x00\x12\x1e\n\x04\x64ice\x18( \x01(\x0b\x32\x0e.lossd.v1.DiceH\x00\x12$\n\x07jaccard\x18) \x01(\x0b\x32\x11.lossd.v1.JaccardH\x00\x12$\n\x07tversky\x18* \x01(\x0b\x32\x11.lossd.v1.TverskyH\x00\x12-\n\x0clovasz_hinge\x18+ \x01(\x0b\x32\x15.lossd.v1.LovaszHingeH\x00\x12\x31\n\x0elovasz_softmax\x18, \x01(\x0b\x32\x17.lossd.v1.LovaszSoftmaxH\x00\x12#\n\x07soft_f1\x18- \x01(\x0b\x32\x10.lossd.v1.SoftF1H\x00\x12-\n\x0cpairwise_auc\x18. \x01(\x0b\x32\x15.lossd.v1.PairwiseAucH\x00\x42\x06\n\x04kind\"6\n\x0cSquaredError\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\r\n\x0b_batch_dims\"7\n\rAbsoluteError\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\r\n\x0b_batch_dims\"M\n\x05Huber\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05\x64\x65lta\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_batch_dimsB\x08\n\x06_delta\"\x9f\x03\n\x0c\x43rossEntropy\x12\x33\n\x0fprediction_kind\x18\x01 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12\x15\n\rclass_weights\x18\x02 \x03(\x01\x12\x19\n\x0cignore_index\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0flabel_smoothing\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nclass_axis\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x18\n\x0btemperature\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x0c\x63lass_priors\x18\x07 \x03(\x01\x12\x1b\n\x0eprior_strength\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x13\n\x06z_loss\x18\t \x01(\x01H\x05\x88\x01\x01\x12-\n\x07outputs\x18\n \x03(\x0e\x32\x1c.lossd.v1.CrossEntropyOutputB\x0f\n\r_ignore_indexB\x12\n\x10_label_smoothingB\r\n\x0b_class_axisB\x0e\n\x0c_temperatureB\x11\n\x0f_prior_strengthB\t\n\x07_z_loss\"\xbd\x01\n\x12\x42inaryCrossEntropy\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x0fprediction_kind\x18\x02 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12\x18\n\x10positive_weights\x18\x03 \x03(\x01\x12\x1c\n\x0flabel_smoothing\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_batch_dimsB\x12\n\x10_label_smoothing\"\xb0\x01\n\x04\x44ice\x12\x17\n\nclass_axis\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x0fprediction_kind\x18\x02 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12\x13\n\x06smooth\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12+\n\x0c\x65mpty_target\x18\x04 \x01(\x0e\x32\x15.lossd.v1.EmptyTargetB\r\n\x0b_class_axisB\t\n\x07_smooth\"\xb3\x01\n\x07Jaccard\x12\x17\n\nclass_axis\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x0fprediction_kind\x18\x02 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12\x13\n\x06smooth\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12+\n\x0c\x65mpty_target\x18\x04 \x01(\x0e\x32\x15.lossd.v1.EmptyTargetB\r\n\x0b_class_axisB\t\n\x07_smooth\"\x8b\x02\n\x07Tversky\x12\x17\n\nclass_axis\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x0fprediction_kind\x18\x02 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12\x13\n\x06smooth\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12+\n\x0c\x65mpty_target\x18\x04 \x01(\x0e\x32\x15.lossd.v1.EmptyTarget\x12\x12\n\x05\x61lpha\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\x04\x62\x65ta\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x12\n\x05gamma\x18\x07 \x01(\x01H\x04\x88\x01\x01\x42\r\n\x0b_class_axisB\t\n\x07_smoothB\x08\n\x06_alphaB\x07\n\x05_betaB\x08\n\x06_gamma\"\r\n\x0bLovaszHinge\"7\n\rLovaszSoftmax\x12\x17\n\nclass_axis\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\r\n\x0b_class_axis\"=\n\x06SoftF1\x12\x33\n\x0fprediction_kind\x18\x01 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\"X\n\x0bPairwiseAuc\x12)\n\tsurrogate\x18\x01 \x01(\x0e\x32\x16.lossd.v1.AucSurrogate\x12\x13\n\x06margin\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_margin*\xdd\x01\n\x12\x43rossEntropyOutput\x12$\n CROSS_ENTROPY_OUTPUT_UNSPECIFIED\x10\x00\x12$\n CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP\x10\x01\x12/\n+CROSS_ENTROPY_OUTPUT_TARGET_LOG_PROBABILITY\x10\x02\x12 \n\x1c\x43ROSS_ENTROPY_OUTPUT_ENTROPY\x10\x03\x12(\n$CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS\x10\x04*[\n\x0b\x45mptyTarget\x12\x1c\n\x18\x45MPTY_TARGET_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45MPTY_TARGET_SMOOTH\x10\x01\x12\x15\n\x11\x45MPTY_TARGET_SKIP\x10\x02*j\n\x0c\x41ucSurrogate\x12\x1d\n\x19\x41UC_SURROGATE_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41UC_SURROGATE_SQUARED_HINGE\x10\x01\x12\x1a\n\x16\x41UC_SURROGATE_LOGISTIC\x10\x02*\xa1\x01\n\x10\x44istributionKind\x12!\n\x1d\x44ISTRIBUTION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44ISTRIBUTION_KIND_LOGITS\x10\x01\x12\'\n#DISTRIBUTION_KIND_LOG_PROBABILITIES\x10\x02\x12#\n\x1f\x44ISTRIBUTION_KIND_PROBABILITIES\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lossd/v1/losses.proto\x12\x08lossd.v1\"\x8b\x08\n\x08LossSpec\x12/\n\rsquared_error\x18\x01 \x01(\x0b\x32\x16.lossd.v1.SquaredErrorH\x00\x12\x31\n\x0e\x61\x62solute_error\x18\x02 \x01(\x0b\x32\x17.lossd.v1.AbsoluteErrorH\x00\x12%\n\x08log_cosh\x18\x03 \x01(\x0b\x32\x11.lossd.v1.LogCoshH\x00\x12 \n\x05huber\x18\x04 \x01(\x0b\x32\x0f.lossd.v1.HuberH\x00\x12\'\n\tsmooth_l1\x18\x05 \x01(\x0b\x32\x12.lossd.v1.SmoothL1H\x00\x12&\n\x08quantile\x18\x06 \x01(\x0b\x32\x12.lossd.v1.QuantileH\x00\x12+\n\x0bpoisson_nll\x18\x07 \x01(\x0b\x32\x14.lossd.v1.PoissonNllH\x00\x12-\n\x0cgaussian_nll\x18\x08 \x01(\x0b\x32\x15.lossd.v1.GaussianNllH\x00\x12/\n\rcross_entropy\x18\x14 \x01(\x0b\x32\x16.lossd.v1.CrossEntropyH\x00\x12<\n\x14\x62inary_cross_entropy\x18\x15 \x01(\x0b\x32\x1c.lossd.v1.BinaryCrossEntropyH\x00\x12/\n\rkl_divergence\x18\x16 \x01(\x0b\x32\x16.lossd.v1.KlDivergenceH\x00\x12 \n\x05hinge\x18\x17 \x01(\x0b\x32\x0f.lossd.v1.HingeH\x00\x12\x35\n\x10multiclass_hinge\x18\x18 \x01(\x0b\x32\x19.lossd.v1.MulticlassHingeH\x00\x12 \n\x05\x66ocal\x18\x19 \x01(\x0b\x32\x0f.lossd.v1.FocalH\x00\x12/\n\rsoftmax_focal\x18\x1a \x01(\x0b\x32\x16.lossd.v1.SoftmaxFocalH\x00\x12/\n\rexpected_risk\x18\x1b \x01(\x0b\x32\x16.lossd.v1.ExpectedRiskH\x00\x12\x1e\n\x04\x64ice\x18( \x01(\x0b\x32\x0e.lossd.v1.DiceH\x00\x12$\n\x07jaccard\x18) \x01(\x0b\x32\x11.lossd.v1.JaccardH\x00\x12$\n\x07tversky\x18* \x01(\x0b\x32\x11.lossd.v1.TverskyH\x00\x12-\n\x0clovasz_hinge\x18+ \x01(\x0b\x32\x15.lossd.v1.LovaszHingeH\x00\x12\x31\n\x0elovasz_softmax\x18, \x01(\x0b\x32\x17.lossd.v1.LovaszSoftmaxH\x00\x12#\n\x07soft_f1\x18- \x01(\x0b\x32\x10.lossd.v1.SoftF1H\x00\x12-\n\x0cpairwise_auc\x18. \x01(\x0b\x32\x15.lossd.v1.PairwiseAucH\x00\x42\x06\n\x04kind\"6\n\x0cSquaredError\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\r\n\x0b_batch_dims\"7\n\rAbsoluteError\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\r\n\x0b_batch_dims\"1\n\x07LogCosh\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\r\n\x0b_batch_dims\"M\n\x05Huber\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05\x64\x65lta\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_batch_dimsB\x08\n\x06_delta\"N\n\x08SmoothL1\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\x04\x62\x65ta\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_batch_dimsB\x07\n\x05_beta\"V\n\x08Quantile\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\x08quantile\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_batch_dimsB\x0b\n\t_quantile\"v\n\nPoissonNll\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tlog_input\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x11\n\x04\x66ull\x18\x03 \x01(\x08H\x02\x88\x01\x01\x42\r\n\x0b_batch_dimsB\x0c\n\n_log_inputB\x07\n\x05_full\"k\n\x0bGaussianNll\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\x04\x66ull\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x10\n\x03\x65ps\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_batch_dimsB\x07\n\x05_fullB\x06\n\x04_eps\"\x9f\x03\n\x0c\x43rossEntropy\x12\x33\n\x0fprediction_kind\x18\x01 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12\x15\n\rclass_weights\x18\x02 \x03(\x01\x12\x19\n\x0cignore_index\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0flabel_smoothing\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nclass_axis\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x18\n\x0btemperature\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x0c\x63lass_priors\x18\x07 \x03(\x01\x12\x1b\n\x0eprior_strength\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x13\n\x06z_loss\x18\t \x01(\x01H\x05\x88\x01\x01\x12-\n\x07outputs\x18\n \x03(\x0e\x32\x1c.lossd.v1.CrossEntropyOutputB\x0f\n\r_ignore_indexB\x12\n\x10_label_smoothingB\r\n\x0b_class_axisB\x0e\n\x0c_temperatureB\x11\n\x0f_prior_strengthB\t\n\x07_z_loss\"\xbd\x01\n\x12\x42inaryCrossEntropy\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x0fprediction_kind\x18\x02 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12\x18\n\x10positive_weights\x18\x03 \x03(\x01\x12\x1c\n\x0flabel_smoothing\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_batch_dimsB\x12\n\x10_label_smoothing\"\xea\x01\n\x0cKlDivergence\x12\x33\n\x0fprediction_kind\x18\x01 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12/\n\x0btarget_kind\x18\x02 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12)\n\x1cscale_by_squared_temperature\x18\x04 \x01(\x08H\x01\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x1f\n\x1d_scale_by_squared_temperature\"m\n\x05Hinge\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x06margin\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05power\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_batch_dimsB\t\n\x07_marginB\x08\n\x06_power\"\x82\x01\n\x0fMulticlassHinge\x12\x31\n\x07variant\x18\x01 \x01(\x0e\x32 .lossd.v1.MulticlassHingeVariant\x12\x13\n\x06margin\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05power\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\t\n\x07_marginB\x08\n\x06_power\"k\n\x05\x46ocal\x12\x17\n\nbatch_dims\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05gamma\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05\x61lpha\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_batch_dimsB\x08\n\x06_gammaB\x08\n\x06_alpha\"C\n\x0cSoftmaxFocal\x12\x12\n\x05gamma\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rclass_weights\x18\x02 \x03(\x01\x42\x08\n\x06_gamma\",\n\x0c\x45xpectedRisk\x12\x12\n\x05\x61lpha\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_alpha\"\xb0\x01\n\x04\x44ice\x12\x17\n\nclass_axis\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x0fprediction_kind\x18\x02 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12\x13\n\x06smooth\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12+\n\x0c\x65mpty_target\x18\x04 \x01(\x0e\x32\x15.lossd.v1.EmptyTargetB\r\n\x0b_class_axisB\t\n\x07_smooth\"\xb3\x01\n\x07Jaccard\x12\x17\n\nclass_axis\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x0fprediction_kind\x18\x02 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12\x13\n\x06smooth\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12+\n\x0c\x65mpty_target\x18\x04 \x01(\x0e\x32\x15.lossd.v1.EmptyTargetB\r\n\x0b_class_axisB\t\n\x07_smooth\"\x8b\x02\n\x07Tversky\x12\x17\n\nclass_axis\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x0fprediction_kind\x18\x02 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\x12\x13\n\x06smooth\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12+\n\x0c\x65mpty_target\x18\x04 \x01(\x0e\x32\x15.lossd.v1.EmptyTarget\x12\x12\n\x05\x61lpha\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\x04\x62\x65ta\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x12\n\x05gamma\x18\x07 \x01(\x01H\x04\x88\x01\x01\x42\r\n\x0b_class_axisB\t\n\x07_smoothB\x08\n\x06_alphaB\x07\n\x05_betaB\x08\n\x06_gamma\"\r\n\x0bLovaszHinge\"7\n\rLovaszSoftmax\x12\x17\n\nclass_axis\x18\x01 \x01(\x05H\x00\x88\x01\x01\x42\r\n\x0b_class_axis\"=\n\x06SoftF1\x12\x33\n\x0fprediction_kind\x18\x01 \x01(\x0e\x32\x1a.lossd.v1.DistributionKind\"X\n\x0bPairwiseAuc\x12)\n\tsurrogate\x18\x01 \x01(\x0e\x32\x16.lossd.v1.AucSurrogate\x12\x13\n\x06margin\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_margin*\xdd\x01\n\x12\x43rossEntropyOutput\x12$\n CROSS_ENTROPY_OUTPUT_UNSPECIFIED\x10\x00\x12$\n CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP\x10\x01\x12/\n+CROSS_ENTROPY_OUTPUT_TARGET_LOG_PROBABILITY\x10\x02\x12 \n\x1c\x43ROSS_ENTROPY_OUTPUT_ENTROPY\x10\x03\x12(\n$CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS\x10\x04*[\n\x0b\x45mptyTarget\x12\x1c\n\x18\x45MPTY_TARGET_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45MPTY_TARGET_SMOOTH\x10\x01\x12\x15\n\x11\x45MPTY_TARGET_SKIP\x10\x02*j\n\x0c\x41ucSurrogate\x12\x1d\n\x19\x41UC_SURROGATE_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41UC_SURROGATE_SQUARED_HINGE\x10\x01\x12\x1a\n\x16\x41UC_SURROGATE_LOGISTIC\x10\x02*\x9c\x01\n\x16MulticlassHingeVariant\x12(\n$MULTICLASS_HINGE_VARIANT_UNSPECIFIED\x10\x00\x12+\n\'MULTICLASS_HINGE_VARIANT_CRAMMER_SINGER\x10\x01\x12+\n\'MULTICLASS_HINGE_VARIANT_WESTON_WATKINS\x10\x02*\xa1\x01\n\x10\x44istributionKind\x12!\n\x1d\x44ISTRIBUTION_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44ISTRIBUTION_KIND_LOGITS\x10\x01\x12\'\n#DISTRIBUTION_KIND_LOG_PROBABILITIES\x10\x02\x12#\n\x1f\x44ISTRIBUTION_KIND_PROBABILITIES\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lossd.v1.losses_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CROSSENTROPYOUTPUT']._serialized_start=2250
-  _globals['_CROSSENTROPYOUTPUT']._serialized_end=2471
-  _globals['_EMPTYTARGET']._serialized_start=2473
-  _globals['_EMPTYTARGET']._serialized_end=2564
-  _globals['_AUCSURROGATE']._serialized_start=2566
-  _globals['_AUCSURROGATE']._serialized_end=2672
-  _globals['_DISTRIBUTIONKIND']._serialized_start=2675
-  _globals['_DISTRIBUTIONKIND']._serialized_end=2836
+  _globals['_CROSSENTROPYOUTPUT']._serialized_start=3885
+  _globals['_CROSSENTROPYOUTPUT']._serialized_end=4106
+  _globals['_EMPTYTARGET']._serialized_start=4108
+  _globals['_EMPTYTARGET']._serialized_end=4199
+  _globals['_AUCSURROGATE']._serialized_start=4201
+  _globals['_AUCSURROGATE']._serialized_end=4307
+  _globals['_MULTICLASSHINGEVARIANT']._serialized_start=4310
+  _globals['_MULTICLASSHINGEVARIANT']._serialized_end=4466
+  _globals['_DISTRIBUTIONKIND']._serialized_start=4469
+  _globals['_DISTRIBUTIONKIND']._serialized_end=4630
   _globals['_LOSSSPEC']._serialized_start=36
-  _globals['_LOSSSPEC']._serialized_end=589
-  _globals['_SQUAREDERROR']._serialized_start=591
-  _globals['_SQUAREDERROR']._serialized_end=645
-  _globals['_ABSOLUTEERROR']._serialized_start=647
-  _globals['_ABSOLUTEERROR']._serialized_end=702
-  _globals['_HUBER']._serialized_start=704
-  _globals['_HUBER']._serialized_end=781
-  _globals['_CROSSENTROPY']._serialized_start=784
-  _globals['_CROSSENTROPY']._serialized_end=1199
-  _globals['_BINARYCROSSENTROPY']._serialized_start=1202
-  _globals['_BINARYCROSSENTROPY']._serialized_end=1391
-  _globals['_DICE']._serialized_start=1394
-  _globals['_DICE']._serialized_end=1570
-  _globals['_JACCARD']._serialized_start=1573
-  _globals['_JACCARD']._serialized_end=1752
-  _globals['_TVERSKY']._serialized_start=1755
-  _globals['_TVERSKY']._serialized_end=2022
-  _globals['_LOVASZHINGE']._serialized_start=2024
-  _globals['_LOVASZHINGE']._serialized_end=2037
-  _globals['_LOVASZSOFTMAX']._serialized_start=2039
-  _globals['_LOVASZSOFTMAX']._serialized_end=2094
-  _globals['_SOFTF1']._serialized_start=2096
-  _globals['_SOFTF1']._serialized_end=2157
-  _globals['_PAIRWISEAUC']._serialized_start=2159
-  _globals['_PAIRWISEAUC']._serialized_end=2247
+  _globals['_LOSSSPEC']._serialized_end=1071
+  _globals['_SQUAREDERROR']._serialized_start=1073
+  _globals['_SQUAREDERROR']._serialized_end=1127
+  _globals['_ABSOLUTEERROR']._serialized_start=1129
+  _globals['_ABSOLUTEERROR']._serialized_end=1184
+  _globals['_LOGCOSH']._serialized_start=1186
+  _globals['_LOGCOSH']._serialized_end=1235
+  _globals['_HUBER']._serialized_start=1237
+  _globals['_HUBER']._serialized_end=1314
+  _globals['_SMOOTHL1']._serialized_start=1316
+  _globals['_SMOOTHL1']._serialized_end=1394
+  _globals['_QUANTILE']._serialized_start=1396
+  _globals['_QUANTILE']._serialized_end=1482
+  _globals['_POISSONNLL']._serialized_start=1484
+  _globals['_POISSONNLL']._serialized_end=1602
+  _globals['_GAUSSIANNLL']._serialized_start=1604
+  _globals['_GAUSSIANNLL']._serialized_end=1711
+  _globals['_CROSSENTROPY']._serialized_start=1714
+  _globals['_CROSSENTROPY']._serialized_end=2129
+  _globals['_BINARYCROSSENTROPY']._serialized_start=2132
+  _globals['_BINARYCROSSENTROPY']._serialized_end=2321
+  _globals['_KLDIVERGENCE']._serialized_start=2324
+  _globals['_KLDIVERGENCE']._serialized_end=2558
+  _globals['_HINGE']._serialized_start=2560
+  _globals['_HINGE']._serialized_end=2669
+  _globals['_MULTICLASSHINGE']._serialized_start=2672
+  _globals['_MULTICLASSHINGE']._serialized_end=2802
+  _globals['_FOCAL']._serialized_start=2804
+  _globals['_FOCAL']._serialized_end=2911
+  _globals['_SOFTMAXFOCAL']._serialized_start=2913
+  _globals['_SOFTMAXFOCAL']._serialized_end=2980
+  _globals['_EXPECTEDRISK']._serialized_start=2982
+  _globals['_EXPECTEDRISK']._serialized_end=3026
+  _globals['_DICE']._serialized_start=3029
+  _globals['_DICE']._serialized_end=3205
+  _globals['_JACCARD']._serialized_start=3208
+  _globals['_JACCARD']._serialized_end=3387
+  _globals['_TVERSKY']._serialized_start=3390
+  _globals['_TVERSKY']._serialized_end=3657
+  _globals['_LOVASZHINGE']._serialized_start=3659
+  _globals['_LOVASZHINGE']._serialized_end=3672
+  _globals['_LOVASZSOFTMAX']._serialized_start=3674
+  _globals['_LOVASZSOFTMAX']._serialized_end=3729
+  _globals['_SOFTF1']._serialized_start=3731
+  _globals['_SOFTF1']._serialized_end=3792
+  _globals['_PAIRWISEAUC']._serialized_start=3794
+  _globals['_PAIRWISEAUC']._serialized_end=3882
 # @@protoc_insertion_point(module_scope)

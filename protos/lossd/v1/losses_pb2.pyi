@@ -26,6 +26,12 @@ class AucSurrogate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AUC_SURROGATE_SQUARED_HINGE: _ClassVar[AucSurrogate]
     AUC_SURROGATE_LOGISTIC: _ClassVar[AucSurrogate]
 
+class MulticlassHingeVariant(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MULTICLASS_HINGE_VARIANT_UNSPECIFIED: _ClassVar[MulticlassHingeVariant]
+    MULTICLASS_HINGE_VARIANT_CRAMMER_SINGER: _ClassVar[MulticlassHingeVariant]
+    MULTICLASS_HINGE_VARIANT_WESTON_WATKINS: _ClassVar[MulticlassHingeVariant]
+
 class DistributionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DISTRIBUTION_KIND_UNSPECIFIED: _ClassVar[DistributionKind]
@@ -43,18 +49,32 @@ EMPTY_TARGET_SKIP: EmptyTarget
 AUC_SURROGATE_UNSPECIFIED: AucSurrogate
 AUC_SURROGATE_SQUARED_HINGE: AucSurrogate
 AUC_SURROGATE_LOGISTIC: AucSurrogate
+MULTICLASS_HINGE_VARIANT_UNSPECIFIED: MulticlassHingeVariant
+MULTICLASS_HINGE_VARIANT_CRAMMER_SINGER: MulticlassHingeVariant
+MULTICLASS_HINGE_VARIANT_WESTON_WATKINS: MulticlassHingeVariant
 DISTRIBUTION_KIND_UNSPECIFIED: DistributionKind
 DISTRIBUTION_KIND_LOGITS: DistributionKind
 DISTRIBUTION_KIND_LOG_PROBABILITIES: DistributionKind
 DISTRIBUTION_KIND_PROBABILITIES: DistributionKind
 
 class LossSpec(_message.Message):
-    __slots__ = ("squared_error", "absolute_error", "huber", "cross_entropy", "binary_cross_entropy", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc")
+    __slots__ = ("squared_error", "absolute_error", "log_cosh", "huber", "smooth_l1", "quantile", "poisson_nll", "gaussian_nll", "cross_entropy", "binary_cross_entropy", "kl_divergence", "hinge", "multiclass_hinge", "focal", "softmax_focal", "expected_risk", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc")
     SQUARED_ERROR_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    LOG_COSH_FIELD_NUMBER: _ClassVar[int]
     HUBER_FIELD_NUMBER: _ClassVar[int]
+    SMOOTH_L1_FIELD_NUMBER: _ClassVar[int]
+    QUANTILE_FIELD_NUMBER: _ClassVar[int]
+    POISSON_NLL_FIELD_NUMBER: _ClassVar[int]
+    GAUSSIAN_NLL_FIELD_NUMBER: _ClassVar[int]
     CROSS_ENTROPY_FIELD_NUMBER: _ClassVar[int]
     BINARY_CROSS_ENTROPY_FIELD_NUMBER: _ClassVar[int]
+    KL_DIVERGENCE_FIELD_NUMBER: _ClassVar[int]
+    HINGE_FIELD_NUMBER: _ClassVar[int]
+    MULTICLASS_HINGE_FIELD_NUMBER: _ClassVar[int]
+    FOCAL_FIELD_NUMBER: _ClassVar[int]
+    SOFTMAX_FOCAL_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_RISK_FIELD_NUMBER: _ClassVar[int]
     DICE_FIELD_NUMBER: _ClassVar[int]
     JACCARD_FIELD_NUMBER: _ClassVar[int]
     TVERSKY_FIELD_NUMBER: _ClassVar[int]
@@ -64,9 +84,20 @@ class LossSpec(_message.Message):
     PAIRWISE_AUC_FIELD_NUMBER: _ClassVar[int]
     squared_error: SquaredError
     absolute_error: AbsoluteError
+    log_cosh: LogCosh
     huber: Huber
+    smooth_l1: SmoothL1
+    quantile: Quantile
+    poisson_nll: PoissonNll
+    gaussian_nll: GaussianNll
     cross_entropy: CrossEntropy
     binary_cross_entropy: BinaryCrossEntropy
+    kl_divergence: KlDivergence
+    hinge: Hinge
+    multiclass_hinge: MulticlassHinge
+    focal: Focal
+    softmax_focal: SoftmaxFocal
+    expected_risk: ExpectedRisk
     dice: Dice
     jaccard: Jaccard
     tversky: Tversky
@@ -74,7 +105,7 @@ class LossSpec(_message.Message):
     lovasz_softmax: LovaszSoftmax
     soft_f1: SoftF1
     pairwise_auc: PairwiseAuc
-    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ...) -> None: ...
+    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., log_cosh: _Optional[_Union[LogCosh, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., smooth_l1: _Optional[_Union[SmoothL1, _Mapping]] = ..., quantile: _Optional[_Union[Quantile, _Mapping]] = ..., poisson_nll: _Optional[_Union[PoissonNll, _Mapping]] = ..., gaussian_nll: _Optional[_Union[GaussianNll, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., kl_divergence: _Optional[_Union[KlDivergence, _Mapping]] = ..., hinge: _Optional[_Union[Hinge, _Mapping]] = ..., multiclass_hinge: _Optional[_Union[MulticlassHinge, _Mapping]] = ..., focal: _Optional[_Union[Focal, _Mapping]] = ..., softmax_focal: _Optional[_Union[SoftmaxFocal, _Mapping]] = ..., expected_risk: _Optional[_Union[ExpectedRisk, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ...) -> None: ...
 
 class SquaredError(_message.Message):
     __slots__ = ("batch_dims",)
@@ -88,6 +119,12 @@ class AbsoluteError(_message.Message):
     batch_dims: int
     def __init__(self, batch_dims: _Optional[int] = ...) -> None: ...
 
+class LogCosh(_message.Message):
+    __slots__ = ("batch_dims",)
+    BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
+    batch_dims: int
+    def __init__(self, batch_dims: _Optional[int] = ...) -> None: ...
+
 class Huber(_message.Message):
     __slots__ = ("batch_dims", "delta")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +132,42 @@ class Huber(_message.Message):
     batch_dims: int
     delta: float
     def __init__(self, batch_dims: _Optional[int] = ..., delta: _Optional[float] = ...) -> None: ...
+
+class SmoothL1(_message.Message):
+    __slots__ = ("batch_dims", "beta")
+    BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
+    BETA_FIELD_NUMBER: _ClassVar[int]
+    batch_dims: int
+    beta: float
+    def __init__(self, batch_dims: _Optional[int] = ..., beta: _Optional[float] = ...) -> None: ...
+
+class Quantile(_message.Message):
+    __slots__ = ("batch_dims", "quantile")
+    BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
+    QUANTILE_FIELD_NUMBER: _ClassVar[int]
+    batch_dims: int
+    quantile: float
+    def __init__(self, batch_dims: _Optional[int] = ..., quantile: _Optional[float] = ...) -> None: ...
+
+class PoissonNll(_message.Message):
+    __slots__ = ("batch_dims", "log_input", "full")
+    BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
+    LOG_INPUT_FIELD_NUMBER: _ClassVar[int]
+    FULL_FIELD_NUMBER: _ClassVar[int]
+    batch_dims: int
+    log_input: bool
+    full: bool
+    def __init__(self, batch_dims: _Optional[int] = ..., log_input: bool = ..., full: bool = ...) -> None: ...
+
+class GaussianNll(_message.Message):
+    __slots__ = ("batch_dims", "full", "eps")
+    BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
+    FULL_FIELD_NUMBER: _ClassVar[int]
+    EPS_FIELD_NUMBER: _ClassVar[int]
+    batch_dims: int
+    full: bool
+    eps: float
+    def __init__(self, batch_dims: _Optional[int] = ..., full: bool = ..., eps: _Optional[float] = ...) -> None: ...
 
 class CrossEntropy(_message.Message):
     __slots__ = ("prediction_kind", "class_weights", "ignore_index", "label_smoothing", "class_axis", "temperature", "class_priors", "prior_strength", "z_loss", "outputs")
@@ -131,6 +204,62 @@ class BinaryCrossEntropy(_message.Message):
     positive_weights: _containers.RepeatedScalarFieldContainer[float]
     label_smoothing: float
     def __init__(self, batch_dims: _Optional[int] = ..., prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., positive_weights: _Optional[_Iterable[float]] = ..., label_smoothing: _Optional[float] = ...) -> None: ...
+
+class KlDivergence(_message.Message):
+    __slots__ = ("prediction_kind", "target_kind", "temperature", "scale_by_squared_temperature")
+    PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
+    TARGET_KIND_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    SCALE_BY_SQUARED_TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    prediction_kind: DistributionKind
+    target_kind: DistributionKind
+    temperature: float
+    scale_by_squared_temperature: bool
+    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., target_kind: _Optional[_Union[DistributionKind, str]] = ..., temperature: _Optional[float] = ..., scale_by_squared_temperature: bool = ...) -> None: ...
+
+class Hinge(_message.Message):
+    __slots__ = ("batch_dims", "margin", "power")
+    BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    POWER_FIELD_NUMBER: _ClassVar[int]
+    batch_dims: int
+    margin: float
+    power: float
+    def __init__(self, batch_dims: _Optional[int] = ..., margin: _Optional[float] = ..., power: _Optional[float] = ...) -> None: ...
+
+class MulticlassHinge(_message.Message):
+    __slots__ = ("variant", "margin", "power")
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    POWER_FIELD_NUMBER: _ClassVar[int]
+    variant: MulticlassHingeVariant
+    margin: float
+    power: float
+    def __init__(self, variant: _Optional[_Union[MulticlassHingeVariant, str]] = ..., margin: _Optional[float] = ..., power: _Optional[float] = ...) -> None: ...
+
+class Focal(_message.Message):
+    __slots__ = ("batch_dims", "gamma", "alpha")
+    BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
+    GAMMA_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    batch_dims: int
+    gamma: float
+    alpha: float
+    def __init__(self, batch_dims: _Optional[int] = ..., gamma: _Optional[float] = ..., alpha: _Optional[float] = ...) -> None: ...
+
+class SoftmaxFocal(_message.Message):
+    __slots__ = ("gamma", "class_weights")
+    GAMMA_FIELD_NUMBER: _ClassVar[int]
+    CLASS_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    gamma: float
+    class_weights: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, gamma: _Optional[float] = ..., class_weights: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class ExpectedRisk(_message.Message):
+    __slots__ = ("alpha",)
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    alpha: float
+    def __init__(self, alpha: _Optional[float] = ...) -> None: ...
 
 class Dice(_message.Message):
     __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target")

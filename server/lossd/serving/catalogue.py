@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from lossd import tensors, v1
 from lossd.losses import LOSSES, Differentiable, Holds, Input, Loss, Parameter, Shape
+from lossd.losses._declare import CLASS_AXIS, OPTIONAL_CLASS_AXIS
 
 _FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
 _INTEGERS = tuple(kind for dtype, kind in tensors.type_of_dtype.items() if dtype.kind in "biu")
@@ -54,10 +55,11 @@ def shapes(loss: Loss, declared: Input) -> Sequence[str]:
         return ("(N, ...)",)
     if loss.shape is Shape.SETWISE:
         return ("(N,)", "(N, labels)")
-    axis = next((p for p in loss.layout_parameters if p.name == "class_axis"), None)
-    if axis is None or declared.holds is Holds.INDICES:
+    has_classes = loss.shape is Shape.ROWWISE or CLASS_AXIS in loss.layout_parameters
+    may_have_classes = has_classes or OPTIONAL_CLASS_AXIS in loss.layout_parameters
+    if declared.holds is Holds.INDICES or not may_have_classes:
         return ("(N, ...)",)
-    if axis.default is None or declared.holds is Holds.CLASSES:
+    if declared.holds is Holds.CLASSES or not has_classes:
         return ("(N, ...)", "(N, ..., C)")
     return ("(N, ..., C)",)
 

@@ -1,0 +1,16 @@
+"""Products of shares and costs, in which 0 times infinity is 0."""
+
+from typing import Any
+
+from lossd.losses._declare import Array
+
+
+def weighed(xp: Any, shares: Array, costs: Array) -> Array:
+    """Shares times costs, where a share of 0 takes nothing, also of infinity and NaN.
+
+    What a product is does not depend on the others, not even the sign of a zero.
+    """
+    products = shares * costs
+    if not xp.isfinite(products).all():
+        products[(shares == 0) & xp.isnan(products)] = 0
+    return products

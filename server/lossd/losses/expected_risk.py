@@ -1,0 +1,92 @@
+"""Expected risk over candidates: minimum-risk training."""
+
+from typing import Annotated, Any
+
+from lossd.losses._declare import (
+    POSITIVE,
+    Array,
+    CudaText,
+    Differentiable,
+    Evaluation,
+    Example,
+    Input,
+    Shape,
+    loss,
+)
+from lossd.losses._softmax import softmax
+from lossd.losses._weighed import weighed
+
+LOG_3 = 1.0986122886681098
+
+
+@loss(
+    Shape.ROWWISE,
+    inputs=(
+        Input(
+            "log_probabilities",
+            "the model's log-probability of each candidate; of a sentence, the sum over its words",
+            differentiable=Differentiable.BY_DEFAULT,
+        ),
+        Input(
+            "risks",
+            "what each candidate costs, for example 1 less its BLEU score",
+            differentiable=Differentiable.ON_REQUEST,
+        ),
+    ),
+    cuda=(
+        CudaText(
+            """
+            const Softmax softmax = SOFTMAX_OF_ROW(alpha * prediction);
+            const T base = TARGET_AT(softmax.best.column);
+            const auto share = [&](long long column, T prediction) {
+                return softmax.exponential(column, alpha * prediction) / softmax.total;
+            };
+            const T above = SUM_OVER_ROW(weighed(share(column, prediction), target - base));
+            value = base + above;
+            GRADIENT_OF_ROW(
+                alpha * weighed(share(column, prediction), target - base - above));
+            """,
+            targets_are_classes=False,
+        ),
+    ),
+    examples=(
+        # Candidates that are as likely as 1 to 3, with risks of 1 and 0.
+        Example(
+            {"log_probabilities": [[0.0, LOG_3]], "risks": [[1.0, 0.0]]},
+            value=0.25,
+            gradients={"log_probabilities": [[0.1875, -0.1875]], "risks": [[0.25, 0.75]]},
+        ),
+        # Half as sharp: 1 to sqrt(9) of candidates that are as likely as 1 to 9.
+        Example(
+            {"log_probabilities": [[-2 * LOG_3, 0.0]], "risks": [[5.0, 1.0]]},
+            parameters={"alpha": 0.5},
+            value=2.0,
+            gradients={"log_probabilities": [[0.375, -0.375]]},
+        ),
+    ),
+)
+def expected_risk(
+    xp: Any, log_probabilities: Array, risks: Array, *, alpha: Annotated[float, POSITIVE] = 1.0
+) -> Evaluation:
+    """Mean risk of candidates under the model, a smooth stand-in for metrics such as BLEU.
+
+        value = sum_k q_k risk_k,  q = softmax(alpha log p) over the candidates of an example
+        gradient = alpha q_k (risk_k - value); by the risks q_k
+
+    The log-probabilities need not sum to 1: the candidates are a sample.  A candidate of
+    probability 0 counts nothing, whatever its risk.
+
+    Reference: S. Shen et al., Minimum risk training for neural machine translation, 2016,
+    section 3.
+    """
+    parts = softmax(xp, log_probabilities if alpha == 1 else log_probabilities * alpha)
+    # Against the risk of the likeliest candidate: nothing cancels where it is nearly certain.
+    base = risks[parts.rows, parts.best]
+    above = risks - base[:, None]
+    probabilities = parts.probabilities()
+    mean = weighed(xp, probabilities, above).sum(axis=-1)
+    above -= mean[:, None]
+    gradient = weighed(xp, probabilities, above)
+    if alpha != 1:
+        gradient *= alpha
+    return Evaluation(base + mean, {"log_probabilities": gradient, "risks": lambda: probabilities})

@@ -1,0 +1,69 @@
+"""Logarithm of the hyperbolic cosine."""
+
+from typing import Any
+
+from lossd.losses._declare import (
+    BATCH_DIMS,
+    PREDICTIONS,
+    REGRESSION_TARGETS,
+    Array,
+    CudaText,
+    Evaluation,
+    Example,
+    Shape,
+    loss,
+)
+
+# Beyond it the logarithm is a straight line to more digits than float64 has: exp(-40) is 4e-18.
+STRAIGHT = 20.0
+
+
+@loss(
+    Shape.POINTWISE,
+    inputs=(PREDICTIONS, REGRESSION_TARGETS),
+    layout=(BATCH_DIMS,),
+    cuda=(
+        CudaText("""
+            const T residual = prediction - target;
+            const T bent = residual > 20 ? T(20) : residual < -20 ? T(-20) : residual;
+            const T sine = sinh(bent);
+            value = log1p(sine * sine) / 2 + (fabs(residual) - fabs(bent));
+            gradient = tanh(residual);
+        """),
+    ),
+    examples=(
+        # cosh(log 2) = (2 + 1/2) / 2 and tanh(log 2) = (2 - 1/2) / (2 + 1/2).
+        Example(
+            {"predictions": [0.6931471805599453], "targets": [0.0]},
+            value=0.22314355131420976,
+            gradients={"predictions": [0.6], "targets": [-0.6]},
+        ),
+        # Far away it is |r| - log 2.
+        Example(
+            {"predictions": [-10000.0], "targets": [0.0]},
+            value=9999.306852819441,
+            gradients={"predictions": [-1.0], "targets": [1.0]},
+        ),
+    ),
+)
+def log_cosh(xp: Any, predictions: Array, targets: Array) -> Evaluation:
+    """Quadratic near zero and linear far from it, with derivatives of every order.
+
+        value = log cosh r,  gradient = tanh r,  r = prediction - target
+
+    It is computed as log(1 + sinh(r)^2) / 2, which has all digits of small residuals and, with r
+    clipped and what was cut off added, does not overflow.
+
+    Reference: P. J. Green, Bayesian reconstructions from emission tomography data using a modified
+    EM algorithm, 1990.
+    """
+    residuals = predictions - targets
+    gradient = xp.tanh(residuals)
+    bent = xp.clip(residuals, -STRAIGHT, STRAIGHT)
+    residuals -= bent
+    xp.sinh(bent, out=bent)
+    bent *= bent
+    xp.log1p(bent, out=bent)
+    bent *= 0.5
+    bent += abs(residuals)
+    return Evaluation(bent, {"predictions": gradient, "targets": lambda: -gradient})

@@ -1,0 +1,124 @@
+"""Negative log-likelihood of counts."""
+
+import math
+from typing import Any
+
+from lossd.losses._declare import (
+    BATCH_DIMS,
+    NONNEGATIVE,
+    PREDICTIONS,
+    Array,
+    CudaText,
+    Differentiable,
+    Evaluation,
+    Example,
+    Holds,
+    Input,
+    Shape,
+    loss,
+)
+
+
+@loss(
+    Shape.POINTWISE,
+    inputs=(
+        PREDICTIONS,
+        Input(
+            "targets",
+            "what was counted",
+            holds=Holds.NUMBERS,
+            differentiable=Differentiable.ON_REQUEST,
+            domain=NONNEGATIVE,
+        ),
+    ),
+    layout=(BATCH_DIMS,),
+    cuda=(
+        CudaText("""
+            const T rate = log_input ? exp(prediction) : prediction;
+            const T log_rate = log_input ? prediction : log(prediction);
+            const bool is_nothing = target == 0 && rate == 0;
+            const bool is_infinite = rate > 0 && rate - rate != 0;
+            value = is_infinite ? rate : rate - (is_nothing ? T(0) : target * log_rate);
+            gradient = log_input ? rate - target : 1 - (is_nothing ? T(0) : target / rate);
+            if (full && target > 1)
+                value += target * log(target) - target + log(T(6.283185307179586) * target) / 2;
+        """),
+    ),
+    examples=(
+        # A rate of exp(log 2) = 2.
+        Example(
+            {"predictions": [0.6931471805599453], "targets": [3.0]},
+            value=2 - 3 * 0.6931471805599453,
+            gradients={"predictions": [-1.0], "targets": [-0.6931471805599453]},
+        ),
+        Example(
+            {"predictions": [2.0], "targets": [3.0]},
+            parameters={"log_input": False},
+            value=2 - 3 * 0.6931471805599453,
+            gradients={"predictions": [-0.5], "targets": [-0.6931471805599453]},
+        ),
+        # log 4! by Stirling: 4 log 4 - 4 + log(8 pi) / 2.
+        Example(
+            {"predictions": [0.0], "targets": [4.0]},
+            parameters={"full": True},
+            value=1 + 3.1572631582441804,
+            gradients={"predictions": [-3.0], "targets": [1.3862943611198906 + 0.125]},
+        ),
+        # Nothing was expected, and nothing came.
+        Example(
+            {"predictions": [0.0], "targets": [0.0]},
+            parameters={"log_input": False},
+            value=0.0,
+            gradients={"predictions": [1.0]},
+        ),
+    ),
+)
+def poisson_nll(
+    xp: Any, predictions: Array, targets: Array, *, log_input: bool = True, full: bool = False
+) -> Evaluation:
+    """Negative log-likelihood of counts that come at a rate, up to log y! unless full.
+
+        value = rate - y log rate,  rate = exp(x), or x itself without log_input
+        gradient = rate - y, or 1 - y / x without log_input
+        full adds y log y - y + log(2 pi y) / 2, Stirling's log y!, where y > 1
+
+    There is no small number in the logarithm: a rate of 0 is fine where nothing was counted, and
+    gives an infinite value where something was.  Where exp(x) is beyond the type, beyond 88 in
+    float32, the value is infinite and never NaN.  Without log_input a negative rate gives NaN.
+
+    Reference: P. McCullagh and J. A. Nelder, Generalized linear models, 1989, chapter 6.
+    """
+    if log_input:
+        rates, logs = xp.exp(predictions), predictions
+        gradient = rates - targets
+    else:
+        rates, logs = predictions, xp.log(predictions)
+        ratio = targets / predictions
+        gradient = 1 - ratio
+    costs = targets * logs
+    if not xp.isfinite(costs).all():
+        impossible = (targets == 0) & (logs == -xp.inf)  # a share of 0 takes nothing of it
+        costs[impossible] = 0
+        if not log_input:
+            gradient[impossible] = 1
+    value = rates - costs
+    if not xp.isfinite(value).all():
+        value[rates == xp.inf] = xp.inf
+    if full:
+        value += _stirling(xp, targets)
+
+    def by_targets() -> Array:
+        return _stirling_slope(xp, targets) - logs if full else -logs
+
+    return Evaluation(value, {"predictions": gradient, "targets": by_targets})
+
+
+def _stirling(xp: Any, counts: Array) -> Array:
+    """Stirling's log y! where y > 1, else 0."""
+    logs = xp.log(counts)
+    approximate = counts * logs - counts + 0.5 * (logs + math.log(2 * math.pi))
+    return xp.where(counts > 1, approximate, 0)
+
+
+def _stirling_slope(xp: Any, counts: Array) -> Array:
+    return xp.where(counts > 1, xp.log(counts) + 0.5 / counts, 0)

@@ -1,0 +1,181 @@
+"""Focal loss over classes."""
+
+from typing import Annotated, Any
+
+from lossd.losses._declare import (
+    NONNEGATIVE,
+    PREDICTIONS,
+    Array,
+    CudaText,
+    Differentiable,
+    Evaluation,
+    Example,
+    Holds,
+    Input,
+    Shape,
+    Vector,
+    loss,
+)
+from lossd.losses._softmax import Softmax, softmax
+from lossd.losses._weighed import weighed
+
+LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
+
+# Derivatives by the logits are those of cross-entropy with shares that are `steepness` times as
+# large: (1 - p)^gamma (1 + gamma p c / (1 - p)), where c is -log p.
+_STEEPNESS = """
+    const Softmax softmax = SOFTMAX_OF_ROW(prediction);
+    const auto doubt = [&](long long column, T logit) {
+        return softmax.others(column, logit) / softmax.total;
+    };
+    const auto steepness = [&](long long column, T logit) {
+        const T probability = softmax.exponential(column, logit) / softmax.total;
+        // Where doubt underflows, so does the cost beside it.
+        const T bend = weighed(probability, softmax.negative_log(column, logit))
+                     / fmax(doubt(column, logit), SMALLEST);
+        return pow(doubt(column, logit), gamma) * (1 + gamma * bend);
+    };
+"""
+
+
+@loss(
+    Shape.ROWWISE,
+    inputs=(
+        PREDICTIONS,
+        Input(
+            "targets",
+            "the class of each example, or a probability for each of its classes",
+            holds=Holds.CLASSES,
+            differentiable=Differentiable.ON_REQUEST,
+            domain=NONNEGATIVE,
+        ),
+    ),
+    cuda=(
+        CudaText(
+            _STEEPNESS
+            + """
+            const T logit = PREDICTION_AT(label);
+            const T weight = class_weights[label];
+            const T share = weight * steepness(label, logit) / softmax.total;
+            const T own = -softmax.others(label, logit) * share;
+            value = weight * pow(doubt(label, logit), gamma) * softmax.negative_log(label, logit);
+            GRADIENT_OF_ROW(
+                column == label ? own : share * softmax.exponential(column, prediction));
+            """,
+            targets_are_classes=True,
+        ),
+        CudaText(
+            _STEEPNESS
+            + """
+            const auto share = [&](long long column, T logit, T target) {
+                return weighed(class_weights[column] * target, steepness(column, logit));
+            };
+            const long long best = softmax.best.column;
+            const T mass = SUM_OVER_ROW(share(column, prediction, target));
+            const T others =
+                SUM_OVER_ROW(column == best ? T(0) : share(column, prediction, target));
+            value = SUM_OVER_ROW(weighed(
+                class_weights[column] * target * pow(doubt(column, prediction), gamma),
+                softmax.negative_log(column, prediction)));
+            const bool is_likely = softmax.rest < 1;
+            GRADIENT_OF_ROW(
+                column == best && is_likely
+                    ? others - mass * (softmax.rest / softmax.total)
+                    : mass / softmax.total * softmax.exponential(column, prediction)
+                          - share(column, prediction, target));
+            """,
+            targets_are_classes=False,
+        ),
+    ),
+    examples=(
+        # p = 1/2 each: a quarter of log 2; steepness 1/4 (1 + 2 log 2).
+        Example(
+            {"predictions": [[0.0, 0.0]], "targets": [0]},
+            value=LOG_2 / 4,
+            gradients={"predictions": [[-0.125 - LOG_2 / 4, 0.125 + LOG_2 / 4]]},
+        ),
+        Example(
+            {"predictions": [[0.0, LOG_3]], "targets": [0]},
+            parameters={"gamma": 0.0, "class_weights": [2.0, 1.0]},
+            value=LOG_4,  # the mean divides by the weight of 2
+            gradients={"predictions": [[-0.75, 0.75]]},
+        ),
+        # p = 1/4 and 3/4 with half a share each: (9/16 log 4 + 1/16 log 4/3) / 2.
+        Example(
+            {"predictions": [[0.0, LOG_3]], "targets": [[0.5, 0.5]]},
+            value=LOG_4 * 10 / 32 - LOG_3 / 32,
+            gradients={"targets": [[9 / 16 * LOG_4, (LOG_4 - LOG_3) / 16]]},
+        ),
+    ),
+)
+def softmax_focal(
+    xp: Any,
+    predictions: Array,
+    targets: Array,
+    *,
+    gamma: Annotated[float, NONNEGATIVE] = 2.0,
+    class_weights: Annotated[Vector, NONNEGATIVE] = (),
+) -> Evaluation:
+    """Cross-entropy that cares less for classes that are nearly certain already.
+
+        value = -sum_c w_c y_c (1 - p_c)^gamma log p_c,  p = softmax(x)
+        class index t: value = -w_t (1 - p_t)^gamma log p_t
+        gradient = (sum_c s_c) p - s,
+          s_c = w_c y_c (1 - p_c)^gamma (1 - gamma p_c log p_c / (1 - p_c))
+
+    With class indices the mean divides by the weights of the targets, as that of cross-entropy
+    does, which this is with gamma = 0.
+
+    Reference: T.-Y. Lin et al., Focal loss for dense object detection, 2017, section 3.
+    """
+    parts = softmax(xp, predictions)
+    if targets.ndim == 1:
+        return _from_classes(xp, parts, targets, gamma, class_weights)
+    return _from_distributions(xp, parts, targets, gamma, class_weights)
+
+
+def _from_classes(
+    xp: Any, parts: Softmax, classes: Array, gamma: float, class_weights: Any
+) -> Evaluation:
+    others = parts.others(xp, classes)
+    probabilities = parts.exponentials[parts.rows, classes] / parts.total
+    costs = parts.negative_log(xp, classes)
+    factor, steepness = _factors(xp, others / parts.total, probabilities, costs, gamma)
+    if len(class_weights):
+        factor = factor * class_weights[classes]
+        steepness = steepness * class_weights[classes]
+    share = steepness / parts.total
+    gradient = parts.exponentials
+    gradient *= share[:, None]
+    gradient[parts.rows, classes] = -others * share
+    return Evaluation(factor * costs, {"predictions": gradient})
+
+
+def _from_distributions(
+    xp: Any, parts: Softmax, targets: Array, gamma: float, class_weights: Any
+) -> Evaluation:
+    costs = parts.negative_logs(xp)
+    factor, steepness = _factors(xp, parts.complements(), parts.probabilities(), costs, gamma)
+    if len(class_weights):
+        factor *= class_weights
+        steepness *= class_weights
+    return Evaluation(
+        weighed(xp, targets * factor, costs).sum(axis=-1),
+        {
+            "predictions": parts.surplus(xp, weighed(xp, targets, steepness)),
+            "targets": lambda: weighed(xp, factor, costs),
+        },
+    )
+
+
+def _factors(
+    xp: Any, doubts: Array, probabilities: Array, costs: Array, gamma: float
+) -> tuple[Array, Array]:
+    """What a cost is multiplied by, and what its derivatives are multiplied by."""
+    factor = doubts * doubts if gamma == 2 else xp.power(doubts, gamma)
+    bend = weighed(xp, probabilities, costs)
+    # Where doubt underflows, so does the cost beside it.
+    bend /= xp.clip(doubts, xp.finfo(doubts.dtype).tiny, xp.inf)
+    bend *= gamma
+    bend += 1
+    return factor, factor * bend

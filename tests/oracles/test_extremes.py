@@ -1,0 +1,247 @@
+"""Extremes at which libraries that people trust overflow, give NaN or lose the gradient."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.batch import Job
+from lossd.engine import Engine, Result
+from lossd.losses import LOSSES, Differentiable, DistributionKind, MulticlassHingeVariant
+from lossd.reduction import Reduction
+from tests.losses.case import values
+from tests.losses.compare import assert_same_bits
+
+FLOATS = [np.float32, np.float64]
+
+
+def run(
+    engine: Engine, name: str, parameters: dict[str, Any], *inputs: Any, dtype: Any = np.float64
+) -> Result:
+    """Each example by itself, with every gradient that the loss has for floats."""
+    loss = LOSSES[name]
+    arrays = [np.asarray(given) for given in inputs]
+    arrays = [a if a.dtype.kind == "i" else a.astype(dtype) for a in arrays]
+    given = {i.name: [array] for i, array in zip(loss.inputs, arrays, strict=True)}
+    wanted = tuple(
+        i.name
+        for i in loss.inputs
+        if i.differentiable is not Differentiable.NO and given[i.name][0].dtype.kind == "f"
+    )
+    job = Job(
+        loss=loss, parameters=parameters, inputs=given, reduction=Reduction.NONE, gradients=wanted
+    )
+    return engine.run(job)
+
+
+def assert_equal(actual: Any, expected: Any, tolerance: float = 1e-6) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_focal_with_a_small_gamma_is_finite_at_saturation(engine: Engine, dtype: type) -> None:
+    logits, targets = [1000.0, -1000.0, 1000.0, -1000.0], [1.0, 0.0, 0.0, 1.0]
+    result = run(engine, "focal", {"gamma": 0.5}, logits, targets, dtype=dtype)
+    assert_equal(values(result), [0, 0, 1000, 1000])
+    assert_equal(result.gradients["predictions"], [0, 0, 1, -1])
+    assert np.isfinite(result.gradients["targets"]).all()
+    assert not len(result.nonfinite_examples)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_takes_nothing_of_infinite_logits_that_agree(engine: Engine, gamma: float) -> None:
+    for alpha in (None, 0.0, 1.0):
+        parameters = {"gamma": gamma, "alpha": alpha}
+        result = run(engine, "focal", parameters, [np.inf, -np.inf], [1.0, 0.0])
+        assert_equal(values(result), [0, 0])
+        assert_equal(result.gradients["predictions"], [0, 0])
+        assert_equal(result.gradients["targets"], [0, 0])
+
+
+def test_focal_keeps_its_digits_far_into_certainty(engine: Engine) -> None:
+    """(1 - p)^gamma times about (1 - p), with 1 - p = 1 / (1 + exp(30))."""
+    result = run(engine, "focal", {"gamma": 0.5}, [30.0], [1.0], dtype=np.float32)
+    doubt = 1 / (1 + np.exp(30))
+    assert_equal(values(result), [doubt**1.5])
+    assert_equal(result.gradients["predictions"], [-1.5 * doubt**1.5])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, *FLOATS])
+def test_focal_without_gamma_and_alpha_is_binary_cross_entropy_to_the_bit(
+    engine: Engine, dtype: type
+) -> None:
+    rng = np.random.default_rng(3)
+    logits = np.concatenate([rng.normal(0, 5, 400), [0, 20, -20, 1e4, -1e4, np.inf, -np.inf]])
+    targets = np.concatenate([rng.uniform(0, 1, 200), rng.integers(0, 2, 207)])
+    one = run(engine, "focal", {"gamma": 0.0}, logits, targets, dtype=dtype)
+    other = run(engine, "binary_cross_entropy", {}, logits, targets, dtype=dtype)
+    assert_same_bits(values(one), values(other))
+    for name, gradient in other.gradients.items():
+        assert_same_bits(one.gradients[name], gradient)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_binary_cross_entropy_is_a_soft_margin_without_overflow(
+    engine: Engine, dtype: type
+) -> None:
+    logits, targets = [1000.0, -1000.0, 1000.0, -1000.0], [1.0, 0.0, 0.0, 1.0]
+    result = run(engine, "binary_cross_entropy", {}, logits, targets, dtype=dtype)
+    assert_equal(values(result), [0, 0, 1000, 1000])
+    assert_equal(result.gradients["predictions"], [0, 0, 1, -1])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_log_cosh_is_a_line_far_away(engine: Engine, dtype: type) -> None:
+    residuals = np.array([1e4, -1e4, 3e38, 25.0, -89.0])
+    result = run(engine, "log_cosh", {}, residuals, np.zeros(5), dtype=dtype)
+    assert_equal(values(result), np.abs(residuals) - np.log(2))
+    assert_equal(result.gradients["predictions"], np.sign(residuals))
+
+
+def test_log_cosh_has_all_digits_of_small_residuals(engine: Engine) -> None:
+    residuals = np.array([1e-3, -1e-4, 1e-8])
+    result = run(engine, "log_cosh", {}, residuals, np.zeros(3), dtype=np.float32)
+    assert_equal(values(result), residuals**2 / 2)
+    assert_equal(result.gradients["predictions"], residuals)
+
+
+def test_counts_beyond_the_type_are_infinite_and_flagged_but_never_nan(engine: Engine) -> None:
+    logs, counts = [1000.0, 89.0, np.inf, np.inf], [5.0, 0.0, 2.0, 0.0]
+    result = run(engine, "poisson_nll", {}, logs, counts, dtype=np.float32)
+    assert (values(result) == np.inf).all()
+    assert (result.gradients["predictions"] == np.inf).all()
+    assert result.nonfinite_examples.tolist() == [0, 1, 2, 3]
+    in_double = run(engine, "poisson_nll", {}, [100.0], [3.0])
+    assert_equal(values(in_double), [np.exp(100) - 300], 1e-14)
+
+
+def test_a_rate_of_zero_is_fine_where_nothing_was_counted(engine: Engine) -> None:
+    for parameters, nothing in (({}, -np.inf), ({"log_input": False}, 0.0)):
+        result = run(engine, "poisson_nll", parameters, [nothing, nothing], [0.0, 2.0])
+        assert values(result).tolist() == [0, np.inf]
+        assert result.gradients["predictions"][0] == (0 if not parameters else 1)
+    negative = run(engine, "poisson_nll", {"log_input": False}, [-1.0, -1.0], [0.0, 2.0])
+    assert np.isnan(values(negative)).all()
+
+
+def test_stirling_begins_above_one(engine: Engine) -> None:
+    counts = np.array([0.0, 0.5, 1.0, 2.0, 170.0])
+    without = run(engine, "poisson_nll", {}, np.zeros(5), counts)
+    full = run(engine, "poisson_nll", {"full": True}, np.zeros(5), counts)
+    added = values(full) - values(without)
+    assert added[:3].tolist() == [0, 0, 0]
+    factorials = [np.log(2), np.log(np.arange(1, 171)).sum()]
+    np.testing.assert_allclose(added[3:], factorials, atol=0.05)  # 1 / (12 y) at most
+    assert full.gradients["targets"][:3].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_variance_at_its_floor_is_a_constant(engine: Engine, dtype: type) -> None:
+    residual = 1e-2
+    variances = [0.0, 1e-30, 1e-6, 4e-6]
+    result = run(
+        engine, "gaussian_nll", {}, np.full(4, residual), np.zeros(4), variances, dtype=dtype
+    )
+    floored = np.maximum(variances, 1e-6)
+    assert_equal(values(result), (np.log(floored) + residual**2 / floored) / 2)
+    assert_equal(result.gradients["predictions"], residual / floored)
+    slope = (1 - residual**2 / 4e-6) / 8e-6
+    assert_equal(result.gradients["variances"], [0, 0, 0, slope])
+
+
+def test_classes_that_neither_side_expects_add_nothing_to_a_divergence(engine: Engine) -> None:
+    targets, log_targets = [[0.0, 0.25, 0.75]], [[-np.inf, np.log(0.25), np.log(0.75)]]
+    predictions = {
+        DistributionKind.LOGITS: [[-np.inf, 0.0, 0.0]],
+        DistributionKind.LOG_PROBABILITIES: [[-np.inf, np.log(0.5), np.log(0.5)]],
+        DistributionKind.PROBABILITIES: [[0.0, 0.5, 0.5]],
+    }
+    expected = 0.25 * np.log(0.5) + 0.75 * np.log(1.5)
+    for kind, given in predictions.items():
+        for target_kind in DistributionKind:
+            is_log = target_kind is not DistributionKind.PROBABILITIES
+            parameters = {"prediction_kind": kind, "target_kind": target_kind}
+            aims = log_targets if is_log else targets
+            result = run(engine, "kl_divergence", parameters, given, aims)
+            assert_equal(values(result), [expected], 1e-14)
+            for gradient in result.gradients.values():
+                assert gradient[0, 0] == 0
+                assert np.isfinite(gradient).all()
+
+
+def test_a_class_held_impossible_that_comes_is_infinitely_far(engine: Engine) -> None:
+    result = run(engine, "kl_divergence", {}, [[-np.inf, 0.0]], [[0.5, 0.5]])
+    assert values(result).tolist() == [np.inf]
+    assert result.gradients["predictions"].tolist() == [[-0.5, 0.5]]
+    assert result.nonfinite_examples.tolist() == [0]
+
+
+def test_a_distribution_is_no_distance_from_itself(engine: Engine) -> None:
+    logits = np.random.default_rng(4).normal(0, 3, (6, 9))
+    parameters = {"target_kind": DistributionKind.LOGITS, "temperature": 3.0}
+    result = run(engine, "kl_divergence", parameters, logits, logits + 7)
+    np.testing.assert_allclose(values(result), 0, atol=1e-14)
+    for gradient in result.gradients.values():
+        np.testing.assert_allclose(gradient, 0, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_hinge_of_negative_scores_is_not_measured_from_zero(engine: Engine, dtype: type) -> None:
+    scores = [[-3.0, -5.0], [-3.0, -3.5], [-1e30, -2e30]]
+    result = run(engine, "multiclass_hinge", {}, scores, [0, 0, 0], dtype=dtype)
+    assert_equal(values(result), [0, 0.5, 0])
+    assert_equal(result.gradients["predictions"], [[0, 0], [-1, 1], [0, 0]])
+
+
+def test_one_class_alone_misses_no_margin(engine: Engine) -> None:
+    for variant in MulticlassHingeVariant:
+        result = run(engine, "multiclass_hinge", {"variant": variant}, [[2.0], [np.inf]], [0, 0])
+        assert values(result).tolist() == [0, 0]
+        assert not result.gradients["predictions"].any()
+
+
+@pytest.mark.parametrize("beta", [0.25, 1.0, 3.0])
+def test_smooth_l1_is_huber_over_its_delta(engine: Engine, beta: float) -> None:
+    residuals = np.linspace(-9, 9, 101)
+    one = run(engine, "smooth_l1", {"beta": beta}, residuals, np.zeros(101))
+    other = run(engine, "huber", {"delta": beta}, residuals, np.zeros(101))
+    np.testing.assert_allclose(values(one), values(other) / beta, rtol=1e-14)
+    for name, gradient in other.gradients.items():
+        np.testing.assert_allclose(one.gradients[name], gradient / beta, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_softmax_focal_is_finite_at_saturation(engine: Engine, dtype: type) -> None:
+    """As class index and as distribution; -log p is 2000 where it is not 0."""
+    for targets in ([0, 1], [[1.0, 0.0], [0.0, 1.0]]):
+        logits = [[1000.0, -1000.0], [1000.0, -1000.0]]
+        result = run(engine, "softmax_focal", {"gamma": 0.5}, logits, targets, dtype=dtype)
+        assert_equal(values(result), [0, 2000])
+        assert_equal(result.gradients["predictions"], [[0, 0], [1, -1]])
+
+
+def test_softmax_focal_without_gamma_is_cross_entropy(engine: Engine) -> None:
+    rng = np.random.default_rng(5)
+    logits, weights = rng.normal(0, 9, (50, 7)), tuple(rng.uniform(0, 2, 7))
+    for targets in (rng.integers(0, 7, 50), rng.dirichlet(np.ones(7), 50)):
+        given = {"class_weights": weights}
+        one = run(engine, "softmax_focal", {"gamma": 0.0, **given}, logits, targets)
+        other = run(engine, "cross_entropy", given, logits, targets)
+        np.testing.assert_allclose(values(one), values(other), rtol=1e-14)
+        for name, gradient in other.gradients.items():
+            np.testing.assert_allclose(one.gradients[name], gradient, rtol=1e-13, atol=1e-300)
+
+
+def test_a_candidate_that_is_certain_decides_the_risk(engine: Engine) -> None:
+    """The gradient is q (1 - q) times the difference of risks, with q = exp(-50)."""
+    result = run(engine, "expected_risk", {}, [[0.0, -50.0]], [[0.25, 1.25]], dtype=np.float32)
+    assert_equal(values(result), [0.25])
+    rare = np.exp(-50.0)
+    assert_equal(result.gradients["log_probabilities"], [[-rare, rare]])
+    assert_equal(result.gradients["risks"], [[1, rare]])
+
+
+def test_the_risk_of_a_candidate_of_probability_zero_does_not_matter(engine: Engine) -> None:
+    result = run(engine, "expected_risk", {}, [[0.0, -np.inf]], [[0.25, np.inf]])
+    assert values(result).tolist() == [0.25]
+    assert result.gradients["log_probabilities"].tolist() == [[0, 0]]
