@@ -20,9 +20,9 @@ from contenders import Case, Contender, contenders
 from rich.console import Console
 from rich.table import Table
 
-from lossd.losses import LOSSES, Holds, Shape
+from lossd.losses import LOSSES, Shape
 
-# By whether a loss is of classes and whether the run is to be quick.
+# By whether a loss is of rows of classes and whether the run is to be quick.
 SHAPES: dict[tuple[bool, bool], list[tuple[int, ...]]] = {
     (True, False): [(65536, 1000), (4096, 32000), (256, 10)],
     (True, True): [(1024, 1000), (256, 10)],
@@ -46,21 +46,23 @@ def cases(wanted: str | None, *, quick: bool) -> list[Case]:
     found = []
     for loss in LOSSES.values():
         if wanted not in (None, loss.name) or loss.shape not in (Shape.POINTWISE, Shape.ROWWISE):
-            continue  # PyTorch has no loss of a region or of a set
-        of_classes = loss.input("targets").holds is Holds.CLASSES
-        found += [Case(loss.name, shape) for shape in SHAPES[of_classes, quick]]
+            continue  # regions and sets have shapes of their own
+        of_rows = loss.shape is Shape.ROWWISE
+        found += [Case(loss.name, shape) for shape in SHAPES[of_rows, quick]]
     return found
 
 
 def measure(present: dict[str, Contender], case: Case, rounds: int) -> Row:
     """Times the contenders in turns."""
-    check(case, {name: contender.prepare(case) for name, contender in present.items()})
+    answers = {name: contender.prepare(case) for name, contender in present.items()}
+    losses = {name: loss for name, loss in answers.items() if loss is not None}
+    check(case, losses)
     repetitions = max(3, (1 << 16) // math.prod(case.shape))
-    times: dict[str, list[float]] = {name: [] for name in present}
+    times: dict[str, list[float]] = {name: [] for name in losses}
     for _ in range(rounds):
-        for name, contender in present.items():
+        for name in losses:
             time.sleep(PAUSE_SECONDS)
-            times[name].append(contender.milliseconds(repetitions))
+            times[name].append(present[name].milliseconds(repetitions))
     return Row(case, {name: statistics.median(values) for name, values in times.items()})
 
 
@@ -90,7 +92,7 @@ def show(rows: list[Row]) -> None:
 
 def text(value: float | None, base: float = 1) -> str:
     """A time or a ratio as the table shows it."""
-    return "not installed" if value is None else f"{value / base:.3g}"
+    return "none" if value is None else f"{value / base:.3g}"
 
 
 def main() -> None:

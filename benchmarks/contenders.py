@@ -19,7 +19,7 @@ import numpy.typing as npt
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
-from lossd.losses import LOSSES, Holds
+from lossd.losses import LOSSES, Choices, Differentiable, Holds, Input
 from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.config import usable_cores
 
@@ -34,13 +34,19 @@ class Case:
     loss: str
     shape: tuple[int, ...]
 
-    def inputs(self) -> tuple[Array, Array]:
-        """Predictions and targets."""
+    def inputs(self) -> dict[str, Array]:
+        """What the loss declares: numbers in their domain, indices of classes."""
         random = np.random.default_rng(0)
-        predictions = random.standard_normal(self.shape, np.float32)
-        if LOSSES[self.loss].input("targets").holds is Holds.CLASSES:
-            return predictions, random.integers(0, self.shape[-1], self.shape[:-1])
-        return predictions, random.random(self.shape, np.float32)
+        return {i.name: self._drawn(random, i) for i in LOSSES[self.loss].inputs}
+
+    def _drawn(self, random: np.random.Generator, declared: Input) -> Array:
+        if declared.holds in (Holds.CLASSES, Holds.INDICES):
+            return random.integers(0, self.shape[-1], self.shape[:-1])
+        if isinstance(declared.domain, Choices):
+            return random.choice(np.array(declared.domain.numbers, np.float32), self.shape)
+        if declared.domain is None and declared.differentiable is Differentiable.BY_DEFAULT:
+            return random.standard_normal(self.shape, np.float32)
+        return random.random(self.shape, np.float32)
 
 
 # ------------------------------------------------------------------ what each one runs
@@ -52,11 +58,10 @@ def lossd_runs() -> Callable[[Case], Run]:
     engine = Engine(NumpyBackend(usable_cores()))
 
     def prepare(case: Case) -> Run:
-        predictions, targets = case.inputs()
         job = Job(
             loss=LOSSES[case.loss],
             parameters={},
-            inputs={"predictions": [predictions], "targets": [targets]},
+            inputs={name: [array] for name, array in case.inputs().items()},
             per_example=False,
         )
         return lambda: engine.run(job).loss or 0.0
@@ -69,13 +74,13 @@ def copy_runs() -> Callable[[Case], Run]:
     keep_freed_memory()
 
     def prepare(case: Case) -> Run:
-        predictions, targets = case.inputs()
+        first, *others = case.inputs().values()
 
         def run() -> float:
-            out = np.empty_like(predictions)
-            np.copyto(out, predictions)
-            if targets.shape == predictions.shape:
-                targets.max()
+            out = np.empty_like(first)
+            np.copyto(out, first)
+            for other in others:
+                other.max()
             return np.nan
 
         return run
@@ -83,23 +88,25 @@ def copy_runs() -> Callable[[Case], Run]:
     return prepare
 
 
-def torch_runs(*, compiled: bool) -> Callable[[Case], Run]:
-    """Forward and backward in PyTorch."""
+def torch_runs(*, compiled: bool) -> Callable[[Case], Run | None]:
+    """Forward and backward in PyTorch, of the losses that it has."""
     import torch  # noqa: PLC0415 - an oracle, not a requirement
 
     torch.set_num_threads(usable_cores())
 
-    def prepare(case: Case) -> Run:
-        function = torch_functions()[case.loss]
+    def prepare(case: Case) -> Run | None:
+        function = torch_functions().get(case.loss)
+        if function is None:
+            return None
         if compiled:
             torch.compiler.reset()  # else a dozen shapes count as one function that keeps changing
             function = torch.compile(function, dynamic=False)
-        predictions, targets = (torch.from_numpy(array) for array in case.inputs())
-        predictions.requires_grad_()
+        first, *others = (torch.from_numpy(array) for array in case.inputs().values())
+        first.requires_grad_()
 
         def run() -> float:
-            predictions.grad = None
-            loss = function(predictions, targets)
+            first.grad = None
+            loss = function(first, *others)
             loss.backward()
             return float(loss.detach())
 
@@ -108,54 +115,63 @@ def torch_runs(*, compiled: bool) -> Callable[[Case], Run]:
     return prepare
 
 
-def torch_functions() -> dict[str, Callable[[Any, Any], Any]]:
-    """PyTorch's own version of each loss."""
+def torch_functions() -> dict[str, Callable[..., Any]]:
+    """PyTorch's own version of each loss, where it has one with these defaults."""
     from torch.nn import functional  # noqa: PLC0415 - an oracle, not a requirement
 
     return {
         "squared_error": functional.mse_loss,
         "absolute_error": functional.l1_loss,
         "huber": functional.huber_loss,
+        "smooth_l1": functional.smooth_l1_loss,
+        "poisson_nll": functional.poisson_nll_loss,
+        "gaussian_nll": functional.gaussian_nll_loss,
         "cross_entropy": functional.cross_entropy,
         "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+        "kl_divergence": lambda logits, targets: functional.kl_div(
+            functional.log_softmax(logits, -1), targets, reduction="batchmean"
+        ),
     }
 
 
-def _eager_runs() -> Callable[[Case], Run]:
+def _eager_runs() -> Callable[[Case], Run | None]:
     return torch_runs(compiled=False)
 
 
-def _compiled_runs() -> Callable[[Case], Run]:
+def _compiled_runs() -> Callable[[Case], Run | None]:
     return torch_runs(compiled=True)
 
 
 # ------------------------------------------------------------------ a process each
 
 
+Setup = Callable[[], Callable[[Case], Run | None]]
+
+
 class Contender:
     """One contender in a process of its own."""
 
-    def __init__(self, setup: Callable[[], Callable[[Case], Run]]) -> None:
+    def __init__(self, setup: Setup) -> None:
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(setup, theirs), daemon=True)
         self._process.start()
         theirs.close()
 
-    def prepare(self, case: Case) -> float:
-        """Draws the inputs, runs once (which compiles) and returns the loss."""
+    def prepare(self, case: Case) -> float | None:
+        """Draws the inputs, runs once (which compiles) and returns the loss, None for no such."""
         return self._ask(case)
 
     def milliseconds(self, repetitions: int) -> float:
         """The mean time of some runs."""
-        return self._ask(repetitions)
+        return self._ask(repetitions) or 0.0
 
-    def _ask(self, question: Case | int) -> float:
+    def _ask(self, question: Case | int) -> float | None:
         self._connection.send(question)
         answer = self._connection.recv()
         if isinstance(answer, str):
             raise SystemExit(answer)
-        return float(answer)
+        return None if answer is None else float(answer)
 
     def close(self) -> None:
         """Ends the process."""
@@ -165,13 +181,13 @@ class Contender:
 
 def contenders() -> dict[str, Contender]:
     """Everyone who is installed."""
-    setups = {"lossd": lossd_runs, "copy": copy_runs}
+    setups: dict[str, Setup] = {"lossd": lossd_runs, "copy": copy_runs}
     if importlib.util.find_spec("torch"):
         setups |= {"eager": _eager_runs, "compiled": _compiled_runs}
     return {name: Contender(setup) for name, setup in setups.items()}
 
 
-def _serve(setup: Callable[[], Callable[[Case], Run]], connection: Connection) -> None:
+def _serve(setup: Setup, connection: Connection) -> None:
     """Answers the parent until it hangs up."""
     prepare = setup()
     run: Run | None = None
@@ -184,7 +200,7 @@ def _serve(setup: Callable[[], Callable[[Case], Run]], connection: Connection) -
             if isinstance(question, Case):
                 run = None  # frees the arrays of the last case before it draws the next
                 run = prepare(question)
-                connection.send(run())
+                connection.send(run and run())
             elif run is not None:
                 connection.send(_timed(run, question))
         except Exception as error:  # noqa: BLE001 - told to the parent, which ends
