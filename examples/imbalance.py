@@ -8,6 +8,9 @@ the digit itself as many as make 1 in 100.  The same linear model is trained wit
 loss and every gradient with respect to its scores comes from a lossd server in a second process.
 The table has the mean over the digits, on images never trained on, again 1 in 100 of them positive.
 The metric that a loss is meant for is marked.
+
+PairwiseAuc is not in the table, since it gains nothing here: over all digits its ROC AUC is 0.963,
+0.965 with the logistic surrogate, and that of plain cross-entropy 0.965.
 """
 
 import argparse
@@ -25,7 +28,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from lossd.cli.served import served
 from lossd.client import LossClient, balanced_weights, effective_number_weights
-from lossd.v1 import BinaryCrossEntropy, CrossEntropy
+from lossd.v1 import BinaryCrossEntropy, CrossEntropy, Focal, SoftF1, SoftmaxFocal
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -71,6 +74,13 @@ METHODS = (
         lambda counts: BinaryCrossEntropy(positive_weights=[np.sqrt(counts[0] / counts[1])]),
         "F1",
     ),
+    Method("focal", lambda _: Focal(), "F1"),
+    Method(
+        "softmax focal, balanced weights",
+        lambda counts: SoftmaxFocal(class_weights=balanced_weights(counts)),
+        "balanced accuracy",
+    ),
+    Method("soft F1", lambda _: SoftF1(), "F1"),
 )
 
 
@@ -118,7 +128,7 @@ def loss_of_scores(
     client: LossClient, loss: Message, scores: Floats, labels: Labels
 ) -> tuple[float, Floats]:
     """The loss and its gradient; a loss of classes sees each score as the logits [0, score]."""
-    of_classes = "class_axis" in loss.DESCRIPTOR.fields_by_name
+    of_classes = isinstance(loss, (CrossEntropy, SoftmaxFocal))
     predictions = np.stack([np.zeros_like(scores), scores], axis=1) if of_classes else scores
     result = client.compute(loss, predictions=predictions, targets=labels, per_example=False)
     gradient = result.gradients["predictions"]
