@@ -271,3 +271,19 @@ def test_the_sidecar_is_ready_before_the_trainer_and_shares_its_socket() -> None
         for container in (sidecar, trainer)
     ]
     assert mounted == [["socket"], ["socket"]]
+
+
+def test_the_sidecar_and_its_trainer_share_a_directory_in_memory() -> None:
+    pod = of_kind(render("sidecar"), "Job")["spec"]["template"]["spec"]
+    (lossd,) = pod["initContainers"]
+    (trainer,) = pod["containers"]
+    given = variables(lossd)
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "shm"]
+
+    for container in (lossd, trainer):
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounts["shm"] == given["LOSSD_SHM_DIR"]
+        assert "runAsUser" not in container["securityContext"]  # both are the pod's
+    assert volume["emptyDir"]["medium"] == "Memory"
+    assert size(volume["emptyDir"]["sizeLimit"]) == int(given["LOSSD_MAX_SHM_BYTES"])
+    assert size(trainer["resources"]["limits"]["memory"]) > int(given["LOSSD_MAX_SHM_BYTES"])
