@@ -94,8 +94,9 @@ class Sharing:
 
     def _block_of_new_segment(self, size: int) -> Block | None:
         with self._lock:
-            if time.monotonic() < self._rests_until:
-                return None
+            block = self._arena.take(size)  # another thread may have made room meanwhile
+            if block is not None or time.monotonic() < self._rests_until:
+                return block
             try:
                 directory = self._directory or self._discovered()
                 if directory is None:

@@ -1,0 +1,124 @@
+"""Blocks of shared files: where they lie, and when they come back."""
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd import tensors, v1
+from lossd.client.segments import ALIGNMENT, Arena, Segment
+from lossd.client.sharing import _is_seen, _reply_size
+
+MEBIBYTE = 1 << 20
+FLOAT = np.dtype(np.float32)
+
+
+@pytest.fixture
+def segment(tmp_path: Path) -> Segment:
+    return Segment(tmp_path, MEBIBYTE)
+
+
+def test_blocks_are_aligned_and_apart(segment: Segment) -> None:
+    blocks = [segment.take(size) for size in (1, 100, 64)]
+    bounds = [(b.start, b.start + b.size) for b in blocks if b is not None]
+    assert bounds == [(0, 64), (64, 192), (192, 256)]
+    assert all(start % ALIGNMENT == 0 for start, _ in bounds)
+
+
+def test_a_block_comes_back_when_the_last_view_of_it_is_gone(segment: Segment) -> None:
+    block = segment.take(MEBIBYTE)
+    assert block is not None
+    view = block.array((1024, 256), FLOAT)[3:5, ::2].T
+    del block
+    gc.collect()
+    assert segment.take(64) is None
+    assert not segment.is_free()
+    del view
+    assert segment.is_free()
+
+
+def test_what_came_back_in_any_order_is_whole_again(segment: Segment) -> None:
+    blocks: list[Any] = [segment.take(MEBIBYTE // 4) for _ in range(4)]
+    assert segment.take(1) is None
+    for position in (2, 0, 3, 1):
+        blocks[position] = None
+    assert segment.take(MEBIBYTE) is not None
+
+
+def test_a_file_is_private_sized_and_unlinked_once(tmp_path: Path) -> None:
+    segment = Segment(tmp_path, MEBIBYTE + 1)
+    (path,) = tmp_path.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_size == segment.size == 2 * MEBIBYTE
+    assert path.stat().st_blocks * 512 >= segment.size  # there is room for all of it
+    segment.unlink()
+    segment.unlink()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"File too large|No space"):
+        Segment(tmp_path, 1 << 62)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_array_is_found_where_it_lies(segment: Segment) -> None:
+    arena = Arena()
+    arena.add(segment)
+    block = arena.take(4096)
+    assert block is not None
+    array = block.array((1024,), FLOAT)
+    assert arena.locate(array[10:]) == (segment, block.start + 40)
+    assert arena.locate(np.zeros(10)) is None
+    arena.remove(segment)
+    assert arena.locate(array) is None
+    array[:] = 1  # it stays memory
+
+
+def test_only_what_nothing_is_in_is_let_go(tmp_path: Path) -> None:
+    arena = Arena()
+    used, unused = Segment(tmp_path, 1), Segment(tmp_path, 1)
+    block = used.take(1)
+    arena.add(used)
+    arena.add(unused)
+    assert arena.remove_free() == [unused]
+    del block
+    assert arena.remove_free() == [used]
+
+
+def request(loss: v1.LossSpec, **arrays: Any) -> v1.ComputeLossRequest:
+    made = v1.ComputeLossRequest(loss=loss, per_example=True)
+    for name, array in arrays.items():
+        tensors.fill(made.inputs.add(name=name).tensors.add(), array)
+    return made
+
+
+def test_the_region_of_the_reply_fits_gradients_and_examples() -> None:
+    floats, labels = np.zeros((40, 30), np.float32), np.zeros(40, np.int64)
+    of_classes = request(
+        v1.LossSpec(cross_entropy=v1.CrossEntropy()), predictions=floats, targets=labels
+    )
+    assert _reply_size(of_classes, lambda _: {"predictions"}) == 4800 + 320
+    of_classes.gradients.SetInParent()
+    assert _reply_size(of_classes, lambda _: {"predictions"}) == 320
+    pairs = request(v1.LossSpec(huber=v1.Huber(batch_dims=2)), predictions=floats, targets=floats)
+    assert _reply_size(pairs, lambda _: {"predictions", "targets"}) == 2 * 4800 + 9600
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("../beacon", b"x"), ("link", b"x"), ("beacon", b"y"), ("none", b"x")]
+)
+def test_a_beacon_is_a_plain_file_with_its_content(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    shm = tmp_path / "shm"
+    shm.mkdir()
+    for place in (tmp_path, shm):
+        (place / "beacon").write_bytes(b"x")
+    (shm / "link").symlink_to("beacon")
+    right = v1.SharedMemoryOffer(directory=str(shm), beacon="beacon", beacon_content=b"x")
+    assert _is_seen(right)
+    wrong = v1.SharedMemoryOffer(directory=str(shm), beacon=name, beacon_content=content)
+    assert not _is_seen(wrong)
