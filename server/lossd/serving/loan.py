@@ -5,6 +5,7 @@ are used where they lie: a changed number changes the caller's own result, as an
 no index is ever taken from one.  Everything else is copied before it is looked at.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -83,11 +84,12 @@ class Loan:
         Raises:
             Overloaded: if it fits nowhere.
         """
-        size = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=object))
+        if not self._segments:  # a reply is about as large as its request, which is counted
+            return np.empty(shape, dtype)
+        size = np.dtype(dtype).itemsize * math.prod(shape)
         start = self._used + -(self._offset + self._used) % ALIGNMENT
         if not size or start + size > len(self._region):
-            if self._segments:  # else a reply is about as large as its request, which is counted
-                self._hold(size)
+            self._hold(size)
             return np.empty(shape, dtype)
         self._used = start + size
         self.reply_bytes += size
