@@ -363,7 +363,10 @@ def test_what_is_no_plain_file_of_ones_own_is_refused(
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"x" * 100)
-    (directory / "link").symlink_to(secret)
+    held = os.open(tmp_path / "held", os.O_RDWR | os.O_CREAT, 0o600)  # right but for its name
+    os.write(held, b"x" * 100)
+    fcntl.lockf(held, fcntl.LOCK_EX)
+    (directory / "link").symlink_to(tmp_path / "held")
     os.link(secret, directory / "hard") if same_disk(secret, directory) else None
     os.mkfifo(directory / "fifo")
     (directory / "folder").mkdir()
@@ -376,6 +379,7 @@ def test_what_is_no_plain_file_of_ones_own_is_refused(
             assert str(directory) not in said
         assert secret.read_bytes() == b"x" * 100
     finally:
+        os.close(held)
         for name in made:
             path = directory / name
             path.rmdir() if name == "folder" else path.unlink()

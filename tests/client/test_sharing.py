@@ -1,0 +1,148 @@
+"""What becomes of shared memory when calls fail; the server's answers are made up here."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd import v1
+from lossd.client.call import ATTACH_SEGMENT, DETACH_SEGMENT, GET_SERVER_INFO, LIST_LOSSES
+from lossd.client.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    LossdError,
+    ServerError,
+    UnavailableError,
+)
+from lossd.client.sharing import Lease, Sharing
+from lossd.client.wire import build_request
+
+LOGITS = np.zeros((200, 300), np.float32)
+
+
+class Server:
+    """Answers as a server does that shares a directory, and keeps what it was asked."""
+
+    def __init__(self, directory: Path) -> None:
+        (directory / "beacon").write_bytes(b"lit")
+        self.directory = directory
+        self.attached: list[bytes] = []
+        self.detached: list[bytes] = []
+        self.questions = 0
+
+    def ask(self, method: Any, request: Any, timeout: float) -> Any:
+        assert timeout > 0
+        self.questions += 1
+        if method is GET_SERVER_INFO:
+            offer = v1.SharedMemoryOffer(
+                directory=str(self.directory), beacon="beacon", beacon_content=b"lit"
+            )
+            return v1.GetServerInfoResponse(shared_memory=offer)
+        if method is LIST_LOSSES:
+            predictions = v1.InputDescription(
+                name="predictions", differentiability=v1.DIFFERENTIABILITY_DEFAULT
+            )
+            known = v1.LossDescription(name="cross_entropy", inputs=[predictions])
+            return v1.ListLossesResponse(losses=[known])
+        if method is ATTACH_SEGMENT:
+            self.attached.append(request.name.encode())
+            return v1.AttachSegmentResponse(segment=self.attached[-1])
+        assert method is DETACH_SEGMENT
+        self.detached.append(request.segment)
+        return v1.DetachSegmentResponse()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    return Server(tmp_path)
+
+
+@pytest.fixture
+def sharing(server: Server) -> Sharing:
+    return Sharing(server.ask)
+
+
+def filled(lease: Lease) -> v1.ComputeLossRequest:
+    inputs = {"predictions": LOGITS, "targets": np.zeros(200, int)}
+    request = build_request(v1.CrossEntropy(), inputs, place=lease.place).message
+    lease.take_reply(request)
+    return request
+
+
+def failed(sharing: Sharing, error: BaseException) -> v1.ComputeLossRequest:
+    """The request of a call that ended in an error."""
+    with contextlib.suppress(type(error)), sharing.lease() as lease:
+        request = filled(lease)
+        raise error
+    return request
+
+
+@pytest.mark.parametrize(
+    "error", [DeadlineExceededError("late"), ServerError("proxy"), KeyboardInterrupt()]
+)
+def test_where_the_server_may_still_write_nothing_else_is_put(
+    server: Server, sharing: Sharing, error: BaseException
+) -> None:
+    request = failed(sharing, error)
+    assert request.reply.start.segment in server.detached
+    with sharing.lease() as lease:
+        assert filled(lease).reply.start.segment not in server.detached
+
+
+def test_what_the_server_has_answered_it_writes_to_no_more(
+    server: Server, sharing: Sharing
+) -> None:
+    for _ in range(3):
+        failed(sharing, InvalidRequestError("wrong", reason="INVALID_TENSOR"))
+    assert not server.detached
+    assert len(server.attached) <= 2
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (UnavailableError("gone"), True),
+        (LossdError("unknown", reason="SEGMENT_NOT_FOUND"), True),
+        (LossdError("shrunk", reason="SEGMENT_SHRUNK"), True),
+        (InvalidRequestError("wrong", reason="INVALID_TENSOR"), False),
+        (DeadlineExceededError("late"), False),
+    ],
+)
+def test_what_was_shared_is_forgotten_when_it_is_lost(
+    server: Server, sharing: Sharing, error: LossdError, *, is_lost: bool
+) -> None:
+    with sharing.lease() as lease:
+        filled(lease)
+        assert lease.is_lost(error) is is_lost
+    asked = server.questions
+    with sharing.lease() as lease:
+        filled(lease)
+        assert lease.in_use is not is_lost
+    assert server.questions == asked  # it rests
+
+
+def test_a_server_that_offers_nothing_is_asked_once() -> None:
+    asked = []
+
+    def ask(method: Any, request: Any, timeout: float) -> Any:
+        asked.append((method, request, timeout))
+        return v1.GetServerInfoResponse()
+
+    sharing = Sharing(ask)
+    for _ in range(3):
+        with sharing.lease() as lease:
+            filled(lease)
+            assert not lease.in_use
+    assert len(asked) == 1
+
+
+def test_a_reply_is_read_from_its_own_region_only(sharing: Sharing) -> None:
+    with sharing.lease() as lease:
+        request = filled(lease)
+        start, size = request.reply.start, request.reply.size
+        assert len(lease.view(start, size)) == size
+        assert not lease.view(start, size).flags.writeable
+        with pytest.raises(ValueError, match="must lie in the reply's region"):
+            lease.view(v1.SharedMemory(segment=b"x", offset=start.offset), size)

@@ -1,0 +1,104 @@
+"""What a call takes out of shared memory, and what a client can still change afterwards."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lossd import tensors, v1
+from lossd.errors import Overloaded
+from lossd.framing import Framed
+from lossd.serving import codec
+from lossd.serving.loan import Loan
+from lossd.serving.shared_memory import SharedMemory
+
+SIZE = 1 << 16
+# A lock counts for others than the process that holds it.
+CLIENT = """
+import fcntl, os, sys
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+os.ftruncate(file, int(sys.argv[2]))
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[SharedMemory]:
+    with SharedMemory(str(tmp_path), segments=2, segment_bytes=SIZE) as made:
+        yield made
+
+
+@pytest.fixture
+def token(shared: SharedMemory, tmp_path: Path) -> Iterator[bytes]:
+    command = [sys.executable, "-c", CLIENT, str(tmp_path / "file"), str(SIZE)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        yield shared.attach("file", SIZE)
+
+
+def request(token: bytes) -> v1.ComputeLossRequest:
+    """Cross-entropy whose tensors all lie at the beginning of a segment."""
+    made = v1.ComputeLossRequest(loss=v1.LossSpec(cross_entropy=v1.CrossEntropy()))
+    fields = {
+        "predictions": (made.inputs.add(name="predictions").tensors.add(), np.zeros((2, 3), "f4")),
+        "targets": (made.inputs.add(name="targets").tensors.add(), np.zeros(2, np.int64)),
+        "weights": (made.weights, np.zeros(2, np.float32)),
+        "mask": (made.mask, np.zeros(2, np.bool_)),
+    }
+    for tensor, array in fields.values():
+        tensors.refer(tensor, array, v1.SharedMemory(segment=token, offset=0))
+    return made
+
+
+def test_only_rows_of_floats_stay_where_a_client_can_change_them(
+    shared: SharedMemory, token: bytes
+) -> None:
+    held: list[int] = []
+    job = codec.job(Framed(request(token)), codec.Limits(), Loan(shared, held.append))
+    shared.find(token).mapping.bytes[:] = 1
+
+    assert (job.inputs["predictions"][0] != 0).all()
+    assert (job.inputs["targets"][0] == 0).all()
+    assert job.weights is not None
+    assert (job.weights == 0).all()
+    assert job.mask is not None
+    assert not job.mask.any()
+    assert sorted(held) == [2, 8, 16]
+
+
+def test_rows_along_another_axis_are_copied(shared: SharedMemory, token: bytes) -> None:
+    made = request(token)
+    made.loss.cross_entropy.class_axis = 0
+    job = codec.job(Framed(made), codec.Limits(), Loan(shared, lambda _: None))
+    shared.find(token).mapping.bytes[:] = 1
+    assert (job.inputs["predictions"][0] == 0).all()
+
+
+def test_what_sorts_its_inputs_gets_a_copy(shared: SharedMemory, token: bytes) -> None:
+    made = v1.ComputeLossRequest(loss=v1.LossSpec(lovasz_hinge=v1.LovaszHinge()))
+    for name in ("predictions", "targets"):
+        place = v1.SharedMemory(segment=token, offset=0)
+        array = np.zeros((2, 3), np.float32)
+        tensors.refer(made.inputs.add(name=name).tensors.add(), array, place)
+    job = codec.job(Framed(made), codec.Limits(), Loan(shared, lambda _: None))
+    shared.find(token).mapping.bytes[:] = 1
+    assert all((arrays[0] == 0).all() for arrays in job.inputs.values())
+
+
+def test_copies_count_as_memory_of_the_call(shared: SharedMemory, token: bytes) -> None:
+    def refuse(amount: int) -> None:
+        raise Overloaded(f"bytes must be none, got {amount}")
+
+    with pytest.raises(Overloaded):
+        codec.job(Framed(request(token)), codec.Limits(), Loan(shared, refuse))
+
+
+def test_inputs_are_never_written_to(shared: SharedMemory, token: bytes) -> None:
+    job = codec.job(Framed(request(token)), codec.Limits(), Loan(shared, lambda _: None))
+    assert not job.inputs["predictions"][0].flags.writeable
