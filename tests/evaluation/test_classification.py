@@ -3,6 +3,7 @@
 import enum
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -287,7 +288,18 @@ class Wrong(enum.Enum):
     YES_NO = ({"predictions": [1.0], "targets": [3]}, r"targets\[0\] must be in \[0, 2\), got 3")
     SHAPE = ({"predictions": [1.0, 2.0], "targets": [[1], [0]]}, "targets must have the shape")
     BROADCAST = ({"predictions": [[1.0, 2.0]], "targets": [0, 1]}, "targets must have the shape")
-    FLOATS = ({"predictions": [1.0], "targets": [1.0]}, "targets must be integers, got float64")
+    FLOATS = (
+        {"predictions": [[1.0, 2.0]], "targets": [1.0]},
+        "targets must be integers, got float64",
+    )
+    SHARES = (
+        {"predictions": [1.0], "targets": [0.5]},
+        r"targets\[0\] must be in \{0, 1\}, got 0.5",
+    )
+    NAN = (
+        {"predictions": [1.0], "targets": [np.nan]},
+        r"targets\[0\] must be in \{0, 1\}, got nan",
+    )
     MASK = (
         {"predictions": [1.0], "targets": [1], "mask": [1]},
         "mask must be boolean, got int64",
@@ -308,6 +320,16 @@ def test_wrong_inputs_are_refused(wrong: Wrong) -> None:
     given, message = wrong.value
     with pytest.raises(InputError, match=message):
         score("f1", **given)
+
+
+@pytest.mark.parametrize("shape", [(40,), (20, 2)])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ml_dtypes.bfloat16])
+def test_yes_and_no_may_be_numbers(shape: tuple[int, ...], dtype: Any) -> None:
+    random = np.random.default_rng(9)
+    predictions, targets = random.standard_normal(shape), random.integers(0, 2, shape)
+    for name in ("f1", "accuracy", "roc_auc"):
+        expected = value(name, predictions=predictions, targets=targets)
+        assert value(name, predictions=predictions, targets=targets.astype(dtype)) == expected
 
 
 def test_the_index_in_an_error_is_the_callers() -> None:

@@ -186,15 +186,7 @@ def lay_out_probabilities(
 def _check_unit(scores: Array, found: "_Found") -> None:
     if not scores.size or (scores.min() >= 0 and scores.max() <= 1):
         return
-    flat = scores.reshape(-1)
-    wrong = int(np.flatnonzero((flat < 0) | (flat > 1))[0])
-    columns = scores.shape[1] if scores.ndim > 1 else 1
-    index = found.selection.index(wrong // columns) * columns + wrong % columns
-    raise InputError(
-        "inputs.predictions",
-        f"predictions[{index}] must be in [0, 1], got {flat[wrong]}",
-        index=index, value=flat[wrong], range="[0, 1]",
-    )  # fmt: skip
+    _refuse("predictions", scores, (scores < 0) | (scores > 1), "[0, 1]", found.selection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +208,11 @@ class _Found:
 
 def _lay_out(batch: Batch, task: ClassificationTask | None, ignore_index: int | None) -> _Found:
     predictions, targets = batch.inputs["predictions"], batch.inputs["targets"]
-    if targets.dtype.kind not in "iub":
+    task = task or _task(predictions, targets)
+    if targets.dtype.kind not in "iub" and (task is MULTICLASS or not is_float(targets)):
         raise InputError(
             "inputs.targets.dtype", f"targets must be integers, got {targets.dtype.name}"
         )
-    task = task or _task(predictions, targets)
     shape, width = _example_shape(task, predictions, targets)
     if ignore_index is not None and task is MULTILABEL:
         raise ParameterError(
@@ -278,7 +270,11 @@ def _truths(name: str, values: Array, selection: Selection) -> Flags:
     """Numbers that must be 0 or 1, as booleans."""
     if values.dtype == np.bool_:
         return values
-    _check_range(name, values, 2, selection)
+    if is_float(values):  # as losses take them
+        wide = widened(values)
+        _refuse(name, values, (wide != 0) & (wide != 1), "{0, 1}", selection)
+    else:
+        _check_range(name, values, 2, selection)
     truths: Flags = values.astype(np.bool_)
     return truths
 
@@ -294,14 +290,22 @@ def _check_range(name: str, values: Array, count: int, selection: Selection) -> 
         return
     if values.min() >= 0 and values.max() < count:
         return
-    flat = values.reshape(-1)
-    wrong = int(np.flatnonzero((flat < 0) | (flat >= count))[0])
+    _refuse(name, values, (values < 0) | (values >= count), f"[0, {count})", selection)
+
+
+def _refuse(name: str, values: Array, wrong: Flags, rule: str, selection: Selection) -> None:
+    """Raises an error that names the first wrong element, if there is one."""
+    places = np.flatnonzero(wrong)
+    if not len(places):
+        return
+    first = int(places[0])
     columns = values.shape[1] if values.ndim > 1 else 1
-    index = selection.index(wrong // columns) * columns + wrong % columns
+    index = selection.index(first // columns) * columns + first % columns
+    value = values.reshape(-1)[first]
     raise InputError(
         f"inputs.{name}",
-        f"{name}[{index}] must be in [0, {count}), got {flat[wrong]}",
-        index=index, value=flat[wrong], range=f"[0, {count})",
+        f"{name}[{index}] must be in {rule}, got {value}",
+        index=index, value=value, range=rule,
     )  # fmt: skip
 
 
@@ -330,7 +334,7 @@ def probabilities(laid: Scores) -> Floats:
 
 
 PREDICTIONS = Input("predictions", "scores, or what was decided", _SHAPES)
-TARGETS = Input("targets", "class indices, or 0 and 1", ("(N, ...)", "(N, ..., L)"))
+TARGETS = Input("targets", "class indices, or 0 and 1 of any type", ("(N, ...)", "(N, ..., L)"))
 
 DECISIONS = Layout(
     (PREDICTIONS, TARGETS),
