@@ -105,8 +105,9 @@ def test_an_empty_response_reads_as_nothing() -> None:
     assert (result.loss, result.per_example, result.status) == (None, None, None)
     assert (result.gradients, result.statuses, result.outputs) == ({}, {}, {})
     assert result.server_timing == client.ServerTiming(
-        receive=0.0, decode=0.0, queue=0.0, compute=0.0
+        receive=0.0, decode=0.0, queue=0.0, compute=0.0, evaluate=0.0
     )
+    assert result.metrics == []
 
 
 def test_a_full_response_reads_field_by_field() -> None:
@@ -138,7 +139,7 @@ def test_a_full_response_reads_field_by_field() -> None:
     assert (result.example_count, result.ignored_count, result.nonfinite_count) == (3, 4, 5)
     assert (result.status, result.backend) == ("UNDEFINED", "cupy")
     assert result.server_timing == client.ServerTiming(
-        receive=0.0, decode=1e-6, queue=0.0, compute=2.0000005
+        receive=0.0, decode=1e-6, queue=0.0, compute=2.0000005, evaluate=0.0
     )
     assert result.statuses == {3: "NONFINITE", 7: "200"}
     np.testing.assert_array_equal(result.per_example, np.array([1, np.nan], np.float32))

@@ -4,7 +4,7 @@ What it sends and reads is made in ``wire``, how it connects in ``connection`` a
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -91,6 +91,7 @@ class AsyncLossClient:
         normalizer: float | None = None,
         empty: str = "zero",
         nonfinite: str = "propagate",
+        metrics: Sequence[Message] = (),
         timeout: float | None = None,
         request_id: str | None = None,
         **named_inputs: Any,
@@ -118,6 +119,7 @@ class AsyncLossClient:
                 normalizer=normalizer,
                 empty=empty,
                 nonfinite=nonfinite,
+                metrics=metrics_wire.listed(metrics) if metrics else (),
             )
             return wire.read_response(await self._connection.call(COMPUTE_LOSS, request, call))
 

@@ -146,21 +146,6 @@ def read_results(response: v1.EvaluateResponse) -> list[MetricResult]:
         ServerError: if a tensor in it breaks the contract.
     """
     try:
-        return [_read_result(result) for result in response.results]
+        return [wire.Reader(None).metric(result) for result in response.results]
     except tensors.TensorError as error:
         raise ServerError(f"response must hold valid tensors, got one where {error}") from error
-
-
-def _read_result(result: v1.MetricResult) -> MetricResult:
-    read = wire.Reader(None)
-    return MetricResult(
-        metric=result.metric,
-        value=result.value if result.HasField("value") else None,
-        values=read.tensor(result.values) if result.HasField("values") else None,
-        status=wire.status_name(result.status) if result.status else None,
-        reason=result.reason,
-        outputs=read.named(result.outputs),
-        example_count=result.example_count,
-        ignored_count=result.ignored_count,
-        signature=result.signature,
-    )

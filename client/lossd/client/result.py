@@ -3,7 +3,7 @@
 It imports NumPy only; ``wire.read_response`` makes it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,14 @@ class ServerTiming:
         decode: Parsing the request and checking it.
         queue: Waiting for a turn.
         compute: Computing.
+        evaluate: Computing the metrics that were asked for beside a loss.
     """
 
     receive: float
     decode: float
     queue: float
     compute: float
+    evaluate: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +90,7 @@ class LossResult:
         status: What is to be said of the whole; None for nothing.
         outputs: What the loss gives beyond where its parameters ask for it, by name, each shaped
             like the examples; an example that is ignored or of weight 0 shows 0.
+        metrics: The results of the metrics that were asked for, in that order; empty without any.
         backend: The backend that computed: "numpy" or "cupy".
         transport: How the tensors travelled: "shared_memory" or "grpc".
         server_timing: Where the time went on the server.
@@ -104,6 +107,7 @@ class LossResult:
     statuses: Mapping[int, str]
     status: str | None
     outputs: Mapping[str, Arrays]
+    metrics: Sequence[MetricResult]
     backend: str
     transport: str
     server_timing: ServerTiming

@@ -6,7 +6,7 @@ What it sends and reads is made in ``wire``, how it connects in ``connection`` a
 import functools
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -101,6 +101,7 @@ class LossClient:
         normalizer: float | None = None,
         empty: str = "zero",
         nonfinite: str = "propagate",
+        metrics: Sequence[Message] = (),
         timeout: float | None = None,
         request_id: str | None = None,
         **named_inputs: Any,
@@ -128,6 +129,11 @@ class LossClient:
             empty: What to answer when no example is kept: "zero", "nan" or "error".
             nonfinite: What to do with examples whose loss or gradient is not finite: "propagate"
                 them, "zero" them, or raise an "error".
+            metrics: Evaluation metrics of the same batch, for example ``[Accuracy(), F1()]``: the
+                tensors travel once. They take the predictions and targets of the loss, its
+                weights and mask; examples with its ``ignore_index`` are ignored, classes lie on
+                its ``class_axis``, and a metric whose task or ``prediction_kind`` is not set takes
+                the loss's. Otherwise the results are those of ``evaluate``.
             timeout: Seconds that the call may take, retries included; None for the client's.
             request_id: What the server's log and a raised error call this request, 1 to 128
                 visible ASCII characters; retries share it. None for a fresh one.
@@ -163,6 +169,7 @@ class LossClient:
                 normalizer=normalizer,
                 empty=empty,
                 nonfinite=nonfinite,
+                metrics=metrics_wire.listed(metrics) if metrics else (),
             )
             return self._computed(build, call)
 

@@ -3,7 +3,7 @@
 It may import the contract, the arrays and the errors; nothing here does any input or output.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from lossd import tensors, v1
 from lossd.client import arguments
 from lossd.client.arrays import Array, is_several, to_array
 from lossd.client.errors import InvalidRequestError, ServerError
-from lossd.client.result import Arrays, LossResult, ServerTiming
+from lossd.client.result import Arrays, LossResult, MetricResult, ServerTiming
 from lossd.framing import Framed, Payloads
 
 Place = Callable[[Array], "v1.SharedMemory | None"]
@@ -37,6 +37,7 @@ def build_request(
     empty: str = "zero",
     nonfinite: str = "propagate",
     place: Place = lambda _: None,
+    metrics: Sequence[v1.MetricSpec] = (),
 ) -> Framed[v1.ComputeLossRequest]:
     """Returns the request for one batch; the arguments are those of ``LossClient.compute``.
 
@@ -53,6 +54,7 @@ def build_request(
         per_example=bool(per_example),
         normalizer=arguments.number("normalizer", normalizer),
         gradients=arguments.selection(gradients),
+        metrics=metrics,
     )
     extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
     single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
@@ -95,6 +97,7 @@ def read_response(
             statuses=read.statuses(response),
             status=status_name(response.status) if response.status else None,
             outputs=read.named(response.outputs),
+            metrics=[read.metric(result) for result in response.metrics],
             backend=response.backend,
             transport=response.transport or "grpc",
             server_timing=_read_timing(response.server_timing),
@@ -168,6 +171,20 @@ class Reader:
             )
         return {index: status_name(number) for index, number in zip(indices, numbers, strict=True)}
 
+    def metric(self, result: v1.MetricResult) -> MetricResult:
+        """The result of one metric."""
+        return MetricResult(
+            metric=result.metric,
+            value=result.value if result.HasField("value") else None,
+            values=self.tensor(result.values) if result.HasField("values") else None,
+            status=status_name(result.status) if result.status else None,
+            reason=result.reason,
+            outputs=self.named(result.outputs),
+            example_count=result.example_count,
+            ignored_count=result.ignored_count,
+            signature=result.signature,
+        )
+
 
 def _read_timing(timing: v1.ServerTiming) -> ServerTiming:
     return ServerTiming(
@@ -175,6 +192,7 @@ def _read_timing(timing: v1.ServerTiming) -> ServerTiming:
         decode=_seconds(timing.decode),
         queue=_seconds(timing.queue),
         compute=_seconds(timing.compute),
+        evaluate=_seconds(timing.evaluate),
     )
 
 

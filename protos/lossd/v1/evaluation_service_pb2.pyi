@@ -51,10 +51,10 @@ class EvaluateResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIMING_FIELD_NUMBER: _ClassVar[int]
-    results: _containers.RepeatedCompositeFieldContainer[MetricResult]
+    results: _containers.RepeatedCompositeFieldContainer[_loss_service_pb2.MetricResult]
     state: bytes
     server_timing: _loss_service_pb2.ServerTiming
-    def __init__(self, results: _Optional[_Iterable[_Union[MetricResult, _Mapping]]] = ..., state: _Optional[bytes] = ..., server_timing: _Optional[_Union[_loss_service_pb2.ServerTiming, _Mapping]] = ...) -> None: ...
+    def __init__(self, results: _Optional[_Iterable[_Union[_loss_service_pb2.MetricResult, _Mapping]]] = ..., state: _Optional[bytes] = ..., server_timing: _Optional[_Union[_loss_service_pb2.ServerTiming, _Mapping]] = ...) -> None: ...
 
 class EvaluateStreamRequest(_message.Message):
     __slots__ = ("part",)
@@ -67,25 +67,3 @@ class EvaluateStreamResponse(_message.Message):
     WHOLE_FIELD_NUMBER: _ClassVar[int]
     whole: EvaluateResponse
     def __init__(self, whole: _Optional[_Union[EvaluateResponse, _Mapping]] = ...) -> None: ...
-
-class MetricResult(_message.Message):
-    __slots__ = ("metric", "value", "status", "reason", "example_count", "ignored_count", "signature", "values", "outputs")
-    METRIC_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    STATUS_FIELD_NUMBER: _ClassVar[int]
-    REASON_FIELD_NUMBER: _ClassVar[int]
-    EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
-    IGNORED_COUNT_FIELD_NUMBER: _ClassVar[int]
-    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
-    VALUES_FIELD_NUMBER: _ClassVar[int]
-    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
-    metric: str
-    value: float
-    status: _loss_service_pb2.Status
-    reason: str
-    example_count: int
-    ignored_count: int
-    signature: str
-    values: _tensor_pb2.Tensor
-    outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
-    def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., status: _Optional[_Union[_loss_service_pb2.Status, str]] = ..., reason: _Optional[str] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., signature: _Optional[str] = ..., values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...

@@ -1,4 +1,5 @@
 from google.protobuf import duration_pb2 as _duration_pb2
+from lossd.v1 import evaluation_pb2 as _evaluation_pb2
 from lossd.v1 import losses_pb2 as _losses_pb2
 from lossd.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf.internal import containers as _containers
@@ -73,7 +74,7 @@ DIFFERENTIABILITY_ON_REQUEST: Differentiability
 DIFFERENTIABILITY_DEFAULT: Differentiability
 
 class ComputeLossRequest(_message.Message):
-    __slots__ = ("loss", "reduction", "normalizer", "gradients", "per_example", "empty", "nonfinite", "reply", "weights", "mask", "cotangent", "inputs")
+    __slots__ = ("loss", "reduction", "normalizer", "gradients", "per_example", "empty", "nonfinite", "reply", "metrics", "weights", "mask", "cotangent", "inputs")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     REDUCTION_FIELD_NUMBER: _ClassVar[int]
     NORMALIZER_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +83,7 @@ class ComputeLossRequest(_message.Message):
     EMPTY_FIELD_NUMBER: _ClassVar[int]
     NONFINITE_FIELD_NUMBER: _ClassVar[int]
     REPLY_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
     COTANGENT_FIELD_NUMBER: _ClassVar[int]
@@ -94,11 +96,12 @@ class ComputeLossRequest(_message.Message):
     empty: EmptyPolicy
     nonfinite: NonfinitePolicy
     reply: SharedMemoryRegion
+    metrics: _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.MetricSpec]
     weights: _tensor_pb2.Tensor
     mask: _tensor_pb2.Tensor
     cotangent: _tensor_pb2.Tensor
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
-    def __init__(self, loss: _Optional[_Union[_losses_pb2.LossSpec, _Mapping]] = ..., reduction: _Optional[_Union[Reduction, str]] = ..., normalizer: _Optional[float] = ..., gradients: _Optional[_Union[GradientSelection, _Mapping]] = ..., per_example: bool = ..., empty: _Optional[_Union[EmptyPolicy, str]] = ..., nonfinite: _Optional[_Union[NonfinitePolicy, str]] = ..., reply: _Optional[_Union[SharedMemoryRegion, _Mapping]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., cotangent: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
+    def __init__(self, loss: _Optional[_Union[_losses_pb2.LossSpec, _Mapping]] = ..., reduction: _Optional[_Union[Reduction, str]] = ..., normalizer: _Optional[float] = ..., gradients: _Optional[_Union[GradientSelection, _Mapping]] = ..., per_example: bool = ..., empty: _Optional[_Union[EmptyPolicy, str]] = ..., nonfinite: _Optional[_Union[NonfinitePolicy, str]] = ..., reply: _Optional[_Union[SharedMemoryRegion, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_evaluation_pb2.MetricSpec, _Mapping]]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., cotangent: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class SharedMemoryRegion(_message.Message):
     __slots__ = ("start", "size")
@@ -115,7 +118,7 @@ class GradientSelection(_message.Message):
     def __init__(self, inputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ComputeLossResponse(_message.Message):
-    __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "backend", "server_timing", "transport", "statuses", "per_example", "gradients", "outputs")
+    __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "backend", "server_timing", "transport", "metrics", "statuses", "per_example", "gradients", "outputs")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_SUM_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +129,7 @@ class ComputeLossResponse(_message.Message):
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIMING_FIELD_NUMBER: _ClassVar[int]
     TRANSPORT_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
     PER_EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     GRADIENTS_FIELD_NUMBER: _ClassVar[int]
@@ -140,11 +144,34 @@ class ComputeLossResponse(_message.Message):
     backend: str
     server_timing: ServerTiming
     transport: str
+    metrics: _containers.RepeatedCompositeFieldContainer[MetricResult]
     statuses: ExampleStatuses
     per_example: _tensor_pb2.Tensor
     gradients: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
     outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
-    def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., backend: _Optional[str] = ..., server_timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., transport: _Optional[str] = ..., statuses: _Optional[_Union[ExampleStatuses, _Mapping]] = ..., per_example: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
+    def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., backend: _Optional[str] = ..., server_timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., transport: _Optional[str] = ..., metrics: _Optional[_Iterable[_Union[MetricResult, _Mapping]]] = ..., statuses: _Optional[_Union[ExampleStatuses, _Mapping]] = ..., per_example: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
+
+class MetricResult(_message.Message):
+    __slots__ = ("metric", "value", "status", "reason", "example_count", "ignored_count", "signature", "values", "outputs")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    value: float
+    status: Status
+    reason: str
+    example_count: int
+    ignored_count: int
+    signature: str
+    values: _tensor_pb2.Tensor
+    outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
+    def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., status: _Optional[_Union[Status, str]] = ..., reason: _Optional[str] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., signature: _Optional[str] = ..., values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class ExampleStatuses(_message.Message):
     __slots__ = ("indices", "statuses")
@@ -155,16 +182,18 @@ class ExampleStatuses(_message.Message):
     def __init__(self, indices: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., statuses: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ServerTiming(_message.Message):
-    __slots__ = ("decode", "queue", "compute", "receive")
+    __slots__ = ("decode", "queue", "compute", "receive", "evaluate")
     DECODE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_FIELD_NUMBER: _ClassVar[int]
     RECEIVE_FIELD_NUMBER: _ClassVar[int]
+    EVALUATE_FIELD_NUMBER: _ClassVar[int]
     decode: _duration_pb2.Duration
     queue: _duration_pb2.Duration
     compute: _duration_pb2.Duration
     receive: _duration_pb2.Duration
-    def __init__(self, decode: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., compute: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., receive: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    evaluate: _duration_pb2.Duration
+    def __init__(self, decode: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., compute: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., receive: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., evaluate: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ListLossesRequest(_message.Message):
     __slots__ = ()

@@ -145,10 +145,8 @@ class EvaluationServicer:
         return v1.EvaluateStreamResponse(whole=whole).SerializeToString()
 
     def _begin(self, request: v1.EvaluateRequest, call: Call) -> Evaluation:
-        specs = request.metrics[: evaluation_codec.MAX_METRICS]
-        kinds = (spec.WhichOneof("kind") or "" for spec in specs)
-        labels = dict.fromkeys(self._telemetry.metric_label(kind) for kind in kinds)
-        call.labels["metrics"] = ",".join(labels)
+        kinds = evaluation_codec.kinds(request.metrics)
+        call.labels["metrics"] = self._telemetry.metric_labels(kinds)
         return Evaluation(request, self._limits, self._turns, self._max_bytes)
 
     def _finish(self, evaluation: Evaluation, call: Call) -> v1.EvaluateResponse:

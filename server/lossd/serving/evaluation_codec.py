@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import numpy as np
 from lossd import tensors, v1
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, UnknownMetric
 from lossd.evaluation import METRICS, Batch, InputError, Metric, Score, Sequences, State
+from lossd.framing import Payloads
 from lossd.losses import ParameterError
 from lossd.serving import codec
 
 MAX_METRICS = 32
 MAX_SEQUENCES = 1 << 20
+NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,17 @@ def _told(path: str) -> Iterator[None]:
         ) from error
 
 
-def requested(specs: Sequence[v1.MetricSpec]) -> list[Requested]:
+def kinds(specs: Sequence[v1.MetricSpec]) -> list[str]:
+    """The names of the metrics of a request, of no more than it may have."""
+    return [spec.WhichOneof("kind") or "" for spec in specs[:MAX_METRICS]]
+
+
+def requested(
+    specs: Sequence[v1.MetricSpec], defaults: Mapping[str, Any] = NO_PARAMETERS
+) -> list[Requested]:
     """Reads the metrics of a request.
+
+    ``defaults`` are parameters for those metrics that have them and were not told otherwise.
 
     Raises:
         UnknownMetric: if one is not served.
@@ -66,7 +78,7 @@ def requested(specs: Sequence[v1.MetricSpec]) -> list[Requested]:
         raise InvalidRequest("metrics must be at least one, got none", field="metrics")
     found: list[Requested] = []
     for position, spec in enumerate(specs):
-        one = read_spec(spec, f"metrics[{position}]")
+        one = read_spec(spec, f"metrics[{position}]", defaults)
         if any(one.is_same_as(other) for other in found):
             raise InvalidRequest(
                 f"metrics must be different, got {one.metric.message} twice",
@@ -76,8 +88,10 @@ def requested(specs: Sequence[v1.MetricSpec]) -> list[Requested]:
     return found
 
 
-def read_spec(spec: v1.MetricSpec, path: str) -> Requested:
-    """Reads one metric.
+def read_spec(
+    spec: v1.MetricSpec, path: str, defaults: Mapping[str, Any] = NO_PARAMETERS
+) -> Requested:
+    """Reads one metric; ``defaults`` as for ``requested``.
 
     Raises:
         UnknownMetric: if it is not served.
@@ -91,8 +105,9 @@ def read_spec(spec: v1.MetricSpec, path: str) -> Requested:
         )
     metric = METRICS[name]
     path = f"{path}.{name}"
+    taken = {p.name: defaults[p.name] for p in metric.all_parameters if p.name in defaults}
     with _told(path):
-        parameters = metric.complete(codec.parameters(metric, getattr(spec, name)))
+        parameters = metric.complete(taken | codec.parameters(metric, getattr(spec, name)))
     return Requested(metric, parameters, spec, path)
 
 
@@ -216,8 +231,10 @@ def _parts(whole: Sequence[Any], sizes: Sequence[int]) -> Iterator[Sequence[Any]
         start += size
 
 
-def result(one: Requested, state: State, score: Score) -> v1.MetricResult:
-    """Writes the result of one metric."""
+def result(
+    one: Requested, state: State, score: Score, payloads: Payloads | None = None
+) -> v1.MetricResult:
+    """Writes the result of one metric; its tensors go where those of its message do."""
     reply = v1.MetricResult(
         metric=one.metric.name,
         value=score.value,
@@ -229,7 +246,8 @@ def result(one: Requested, state: State, score: Score) -> v1.MetricResult:
     if score.reason:
         reply.status = v1.STATUS_NONFINITE if score.is_nonfinite else v1.STATUS_UNDEFINED
     if score.values is not None:
-        tensors.fill(reply.values, np.asarray(score.values, np.float64))
+        tensors.fill(reply.values, np.asarray(score.values, np.float64), payloads)
     for name, output in score.outputs.items():
-        tensors.fill(reply.outputs.add(name=name).tensors.add(), np.asarray(output, np.float64))
+        array = np.asarray(output, np.float64)
+        tensors.fill(reply.outputs.add(name=name).tensors.add(), array, payloads)
     return reply

@@ -1,15 +1,17 @@
 """The methods of ``LossService``, which decode, run and encode, and of ``SharedMemoryService``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lossd import v1
 from lossd.backends.choose import Chosen
+from lossd.batch import Job
 from lossd.engine import Engine, Result
-from lossd.serving import catalogue, codec
+from lossd.serving import catalogue, codec, evaluation_codec, loss_metrics
 from lossd.serving.admission import Turns
 from lossd.serving.boundary import Handler
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
+from lossd.serving.evaluation_codec import Requested
 from lossd.serving.loan import Loan
 from lossd.serving.shared_memory import SharedMemory
 from lossd.serving.telemetry import Telemetry
@@ -52,21 +54,29 @@ class LossServicer:
     def compute_loss(self, received: Received, call: Call) -> bytes:
         """Computes one batch."""
         loan = Loan(self._shared, call.hold)
-        result = self._computed(received, call, loan)
+        result, evaluated = self._computed(received, call, loan)
         with call.phase("encode"):
             reply = codec.response(result, loan)
+            reply.message.metrics.extend(one.write(reply.payloads) for one in evaluated)
             codec.write_timing(reply.message.server_timing, call.seconds)
             return reply.serialise()
 
-    def _computed(self, received: Received, call: Call, loan: Loan) -> Result:
-        """The result; the request is let go before the reply needs as much memory again."""
+    def _computed(
+        self, received: Received, call: Call, loan: Loan
+    ) -> tuple[Result, list[loss_metrics.Evaluated]]:
+        """Result and metrics; the request is let go before the reply needs as much memory again."""
         with call.phase("decode"):
             request = codec.parse_framed(v1.ComputeLossRequest, received.take())
             label = self._telemetry.loss_label(request.message.loss.WhichOneof("kind") or "")
             call.labels["loss"] = label
             job = codec.job(request, self._limits, loan)
-        with self._turns.turn(call), call.phase("compute"):
-            result = self._engine.run(job, allocate=loan.allocate, checkpoint=call.checkpoint)
+            specs = request.message.metrics
+            call.labels["metrics"] = self._telemetry.metric_labels(evaluation_codec.kinds(specs))
+            metrics = loss_metrics.requested(specs, job)
+        with self._turns.turn(call):
+            with call.phase("compute"):
+                result = self._engine.run(job, allocate=loan.allocate, checkpoint=call.checkpoint)
+            evaluated = self._evaluate(metrics, job, call)
         loan.check()
         self._telemetry.computed(
             label,
@@ -76,7 +86,19 @@ class LossServicer:
         )
         if loan.transport == "shared_memory":
             self._telemetry.shared(loan.request_bytes, loan.reply_bytes)
-        return result
+        return result, evaluated
+
+    def _evaluate(
+        self, metrics: Sequence[Requested], job: Job, call: Call
+    ) -> list[loss_metrics.Evaluated]:
+        """The metrics of a batch; without any it takes no time."""
+        if not metrics:
+            return []
+        with call.phase("evaluate"):
+            evaluated = loss_metrics.evaluate(metrics, job, call.checkpoint)
+        for one in evaluated:
+            self._telemetry.evaluated(one.requested.metric.name, one.state.example_count)
+        return evaluated
 
     def list_losses(self, received: Received, call: Call) -> bytes:
         """Answers with the catalogue."""

@@ -93,7 +93,7 @@ EVALUATED_EXAMPLES = Family(
 PHASE = Family(
     Histogram,
     "lossd_phase_duration_seconds",
-    "Time of each phase of a call: queue, receive, decode, compute, encode.",
+    "Time of each phase of a call: queue, receive, decode, compute, evaluate, encode.",
     ("phase",),
     _SECONDS,
 )
@@ -234,9 +234,10 @@ class Telemetry:
         """A label from a closed set, whatever a caller sent."""
         return name if name in self._losses else UNKNOWN
 
-    def metric_label(self, name: str) -> str:
-        """The same for an evaluation metric."""
-        return name if name in self._evaluated else UNKNOWN
+    def metric_labels(self, names: Iterable[str]) -> str:
+        """The same for evaluation metrics: each once, with commas between."""
+        known = (name if name in self._evaluated else UNKNOWN for name in names)
+        return ",".join(dict.fromkeys(known))
 
     def _labels(self, method: str) -> tuple[str, str, str]:
         """The labels of a method such as ``/lossd.v1.LossService/ComputeLoss``."""
