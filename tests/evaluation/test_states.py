@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lossd import v1
 from lossd.errors import InvalidRequest, TooLarge, UnknownMetric
-from lossd.evaluation import METRICS, Score, State, StateError, merged
+from lossd.evaluation import METRICS, Score, State, StateError, Tally, merged
 from lossd.evaluation._exact import UNIT, exact_sums, product
 from lossd.evaluation._text import TextLevel
 from lossd.serving import evaluation_state
@@ -180,6 +180,38 @@ def test_states_of_different_things_do_not_merge() -> None:
     assert merged([State(), four]).width == 4
 
 
+def test_what_saw_nothing_goes_with_everything() -> None:
+    labels = state(
+        "confusion_matrix", predictions=[[1.0, -1.0], [1.0, 1.0]], targets=[[1, 0], [0, 1]]
+    )
+    nothing = state("confusion_matrix", predictions=np.zeros((0, 3)), targets=np.zeros(0, int))
+    for states in ([labels, nothing], [nothing, labels], [nothing, labels, nothing]):
+        assert same(score_of("confusion_matrix", states), score_of("confusion_matrix", [labels]))
+
+
+def test_a_large_state_is_not_copied_for_each_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined = []
+    add = Tally.__add__
+
+    def counted(left: Tally, right: Tally) -> Tally:
+        joined.append(max(left.integers.size, right.integers.size))
+        return add(left, right)
+
+    monkeypatch.setattr(Tally, "__add__", counted)
+    large = state("f1", predictions=[0], targets=[9_999])
+    merged([large, *[state("f1", predictions=[0], targets=[1])] * 1000])
+    assert sum(size == 10_000 for size in joined) == 3 * 10  # of three tallies, by pairs of pairs
+
+
+def test_counts_that_add_up_beyond_64_bits_are_refused() -> None:
+    much = Tally(np.full(2, 1 << 59))
+    with pytest.raises(StateError, match="tallies of states must add up to at most"):
+        merged([State(example_count=1, tallies={"hits": much})] * 4)
+    for many in (State(example_count=1 << 59), State(ignored_count=1 << 59)):
+        with pytest.raises(StateError, match="examples of states must add up to at most"):
+            merged([many] * 4)
+
+
 def test_many_small_batches_stay_few_tables() -> None:
     states = [state("roc_auc", predictions=[float(i)], targets=[i % 2]) for i in range(500)]
     kept = merged(states)
@@ -281,6 +313,8 @@ HOSTILE: list[tuple[str, Callable[[v1.MetricState], Any], str]] = [
     ("roc_auc", lambda entry: setattr(entry, "task", 2), "columns must be None"),
     ("confusion_matrix", set_shape(4, 1), "pairs must be square"),
     ("confusion_matrix", set_shape(1, 4), "pairs must be square"),
+    ("roc_auc", lambda entry: setattr(entry, "example_count", 8), "a row for each of 8 examples"),
+    ("bleu", set_fraction(8), "must be counts, got fractions"),
 ]
 
 
@@ -291,6 +325,27 @@ def test_a_state_that_no_server_made_is_refused(
     with pytest.raises(InvalidRequest, match=message) as caught:
         hostile(change, name)
     assert caught.value.field == "states[0]"
+
+
+def sentences(columns: int, *, length: int = 1) -> State:
+    """A state of BLEU by sentences that has so many counts of one hypothesis."""
+    spec = v1.MetricSpec(bleu=v1.Bleu(level=v1.TEXT_LEVEL_SENTENCE))
+    one = read_spec(spec, "metrics[0]")
+    counts = np.full((1, columns), 2)
+    counts[:, 0] = length
+    made = State(example_count=1, tables=({"statistics": counts},))
+    ((_, found),) = evaluation_state.read([evaluation_state.write([one], [made])], [one])
+    return found
+
+
+def test_tables_of_different_shapes_do_not_merge() -> None:
+    with pytest.raises(StateError, match="must have statistics of one shape"):
+        merged([sentences(10), sentences(4)])
+
+
+def test_hypotheses_with_ngrams_and_no_length_have_a_reason() -> None:
+    found = score_of("bleu", [sentences(10, length=0)], {"level": TextLevel.SENTENCE})
+    assert found.reason.startswith("hypotheses are empty")
 
 
 def test_a_sum_beyond_every_number_is_said() -> None:

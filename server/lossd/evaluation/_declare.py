@@ -227,7 +227,8 @@ class Metric:
         if state.is_empty:
             return Score(reason=_why_empty(state))
         try:
-            found = self.result(state, **self._own(parameters))
+            with np.errstate(over="ignore", invalid="ignore"):  # a value that is none is said below
+                found = self.result(state, **self._own(parameters))
         except OverflowError:
             return Score(is_nonfinite=True, reason=_TOO_LARGE)
         if found.value is None or math.isfinite(found.value):

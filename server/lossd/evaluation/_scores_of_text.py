@@ -28,6 +28,9 @@ def keep_statistics(
 
 def check(state: State) -> str:
     """What is wrong with a state from elsewhere."""
+    for name, tally in state.tallies.items():
+        if tally.fractions:
+            return f"{name} must be counts, got fractions"
     for table in state.tables:
         if table["statistics"].dtype != np.int64 or table["statistics"].min(initial=0) < 0:
             return "statistics must be counts, got others"

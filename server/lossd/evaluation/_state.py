@@ -4,6 +4,7 @@ States add up: in any order, in any grouping, to the bit.
 """
 
 import enum
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,6 +17,8 @@ from lossd.evaluation._exact import UNIT, Floats, Integers, exact_sums, rounded
 
 Array = npt.NDArray[Any]
 Table = Mapping[str, Array]
+
+MAX_SUM = 1 << 60  # of counts; two of them still add up within 64 bits
 
 
 class StateError(ValueError):
@@ -84,7 +87,9 @@ class Tally:
         fractions = dict(left.fractions)
         for index, units in right.fractions.items():
             fractions[index] = fractions.get(index, 0) + units
-        return Tally(left.integers + right.integers, fractions)
+        integers = left.integers + right.integers
+        _check_sum("tallies", int(integers.max()))
+        return Tally(integers, fractions)
 
     def _grown(self, shape: tuple[int, ...]) -> "Tally":
         """The same with zeros at the ends: more classes than this part of the data had."""
@@ -180,28 +185,54 @@ def rows(table: Table) -> int:
     return len(next(iter(table.values())))
 
 
-def _compacted(tables: tuple[Table, ...]) -> tuple[Table, ...]:
+def _compacted(tables: Iterable[Table]) -> tuple[Table, ...]:
     """Few tables, each more than twice as long as the next, so that many batches stay cheap."""
-    kept = list(tables)
-    while len(kept) > 1 and 2 * rows(kept[-1]) >= rows(kept[-2]):
-        last = kept.pop()
-        kept[-1] = _concatenated((kept[-1], last))
+    kept: list[Table] = []
+    for table in tables:
+        kept.append(table)
+        while len(kept) > 1 and 2 * rows(kept[-1]) >= rows(kept[-2]):
+            last = kept.pop()
+            kept[-1] = _concatenated((kept[-1], last))
     return tuple(kept)
 
 
 def merged(states: Iterable[State]) -> State:
-    """Adds states up.
+    """Adds states up, by pairs and pairs of pairs: a large one is not copied for each small one.
 
     Raises:
-        StateError: if they are of different tasks or numbers of classes.
+        StateError: if they are of different tasks or numbers of classes, or add up to too much.
     """
-    whole = State()
-    for state in states:
-        whole = _joined(whole, state)
-    return whole
+    found = list(states)
+    while len(found) > 1:
+        pairs = zip(found[::2], found[1::2], strict=False)
+        found = [*itertools.starmap(_joined, pairs), *found[len(found) & ~1 :]]
+    return found[0] if found else State()
+
+
+def _check_sum(thing: str, total: int) -> None:
+    if total > MAX_SUM:
+        raise StateError(f"{thing} of states must add up to at most {MAX_SUM}, got {total}")
+
+
+def _check_columns(left: State, right: State) -> None:
+    """Within a state all tables have columns of one shape."""
+    for mine, others in zip(left.tables[:1], right.tables[:1], strict=False):
+        for name in mine.keys() & others.keys():
+            shapes = mine[name].shape[1:], others[name].shape[1:]
+            if shapes[0] != shapes[1]:
+                raise StateError(
+                    f"states must have {name} of one shape, got {shapes[0]} and {shapes[1]}"
+                )
 
 
 def _joined(left: State, right: State) -> State:
+    if not _spoke(right):  # whatever shapes it has, they are of nothing
+        return left
+    if not _spoke(left):
+        return right
+    _check_columns(left, right)
+    _check_sum("examples", left.example_count + right.example_count)
+    _check_sum("ignored examples", left.ignored_count + right.ignored_count)
     tallies = dict(left.tallies)
     for name, tally in right.tallies.items():
         tallies[name] = tallies[name] + tally if name in tallies else tally
@@ -218,12 +249,10 @@ def _joined(left: State, right: State) -> State:
 
 
 def _agreed(name: str, left: State, right: State) -> Any:
-    """What both state; one that saw nothing agrees to all."""
+    """What both state."""
     mine, others = getattr(left, name), getattr(right, name)
-    if mine == others or not _spoke(right):
+    if mine == others:
         return mine
-    if not _spoke(left):
-        return others
     thing = {"task": "task", "width": "number of classes, labels or outputs"}[name]
     raise StateError(
         f"batches and states must agree on the {thing}, got {_said(mine)} and {_said(others)}"

@@ -114,7 +114,7 @@ def _score(
 ) -> tuple[float, str]:
     length, reference_length = counts[0], counts[1]
     matches, totals = counts[2 : 2 + order], counts[2 + order :]
-    if not totals[0]:
+    if not (length and totals[0]):
         return 0.0, "hypotheses are empty"
     if not any(matches):
         return 0.0, ""

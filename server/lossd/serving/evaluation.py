@@ -59,16 +59,22 @@ class Evaluation:
                 )
         with self._turns.turn(call), call.phase("compute"):
             if batch is not None:
+                size = self.nbytes
                 for one, states in zip(self.metrics, added, strict=True):
                     states.append(one.observe(batch))
+                    size += states[-1].nbytes
+                    self._check_size(size)
             try:
                 self.states = [merged(states) for states in added]
             except StateError as error:
                 raise InvalidRequest(str(error), reason="INVALID_STATE", field="states") from error
-        if self.nbytes > self._max_bytes:
+        self._check_size(self.nbytes)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
             raise TooLarge(
-                f"evaluation must keep at most {self._max_bytes} bytes, got {self.nbytes}",
-                details={"limit": self._max_bytes, "size": self.nbytes},
+                f"evaluation must keep at most {self._max_bytes} bytes, got {size}",
+                details={"limit": self._max_bytes, "size": size},
             )
 
     def reply(self, call: Call) -> v1.EvaluateResponse:

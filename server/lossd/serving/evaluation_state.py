@@ -199,6 +199,11 @@ def _tables(entry: v1.MetricState, metric: Metric) -> tuple[Mapping[str, Any], .
                 f"{named.name} must have {metric.columns[named.name]} axes, got {column.ndim}"
             )
         table[named.name] = column
-    if len({len(column) for column in table.values()}) > 1:
+    lengths = {len(column) for column in table.values()}
+    if len(lengths) > 1:
         raise ValueError("columns must be of one length, got several")
-    return (table,) if table and len(next(iter(table.values()))) else ()
+    rows = max(lengths, default=0)
+    counted = entry.example_count - entry.silent_count - entry.nonfinite_count
+    if rows > max(counted, 0):
+        raise ValueError(f"columns must have a row for each of {counted} examples, got {rows}")
+    return (table,) if rows else ()

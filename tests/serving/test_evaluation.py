@@ -1,0 +1,33 @@
+"""An evaluation keeps no more than it may."""
+
+import numpy as np
+import pytest
+
+from lossd import tensors, v1
+from lossd.errors import TooLarge
+from lossd.serving import codec
+from lossd.serving.admission import Turns
+from lossd.serving.call import Call
+from lossd.serving.evaluation import Evaluation
+
+
+class Waiting:
+    """Somebody who waits for ever."""
+
+    def is_active(self) -> bool:
+        return True
+
+    def time_remaining(self) -> float | None:
+        return None
+
+
+def test_it_stops_at_the_first_metric_that_keeps_too_much() -> None:
+    wrong = v1.Accuracy(top_k=2)  # of yes-or-no answers: an error, were it looked at
+    request = v1.EvaluateRequest(
+        metrics=[v1.MetricSpec(roc_auc=v1.RocAuc()), v1.MetricSpec(accuracy=wrong)]
+    )
+    for name, array in (("predictions", np.zeros(1000)), ("targets", np.zeros(1000, np.int64))):
+        tensors.fill(request.batch.inputs.add(name=name).tensors.add(), array)
+    evaluation = Evaluation(request, codec.Limits(), Turns(1), max_bytes=2000)
+    with pytest.raises(TooLarge, match="must keep at most 2000 bytes, got 9000"):
+        evaluation.add(request, Call(Waiting(), "id"))
