@@ -3,7 +3,6 @@
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 from click.testing import CliRunner
 
@@ -13,11 +12,12 @@ from lossd.client.result import LossResult, ServerTiming
 
 
 def result() -> LossResult:
-    empty: Any = {}
-    timing = ServerTiming(0, 0, 0, 0)
+    timing = ServerTiming(receive=0, decode=0, queue=0, compute=0, evaluate=0)
     return LossResult(
-        0.0, None, empty, 0.0, 0.0, 0, 0, 0, empty, None, empty, "numpy", "grpc", timing
-    )
+        loss=0.0, per_example=None, gradients={}, loss_sum=0.0, weight_sum=0.0, example_count=0,
+        ignored_count=0, nonfinite_count=0, statuses={}, status=None, outputs={}, metrics=(),
+        backend="numpy", transport="grpc", server_timing=timing,
+    )  # fmt: skip
 
 
 def test_a_call_that_waits_for_a_slow_one_counts_with_its_wait() -> None:
