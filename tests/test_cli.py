@@ -151,6 +151,18 @@ def test_doctor_fails_where_requests_do_not_fit_the_memory() -> None:
     assert "wrong" in done.output
 
 
+def test_doctor_says_whether_memory_can_be_shared(tmp_path: Path) -> None:
+    small = ("--backend", "numpy", "--max-inflight-bytes", "1000000")
+    usable = lossd("doctor", *small, "--shm-dir", tmp_path, COLUMNS="300")
+    missing = lossd("doctor", *small, "--shm-dir", tmp_path / "no", COLUMNS="300")
+
+    assert usable.exit_code == 0, usable.output
+    assert f"{tmp_path} can be used" in usable.output
+    assert list(tmp_path.iterdir()) == []
+    assert missing.exit_code == 1
+    assert "shm_dir must be a directory that can be written to" in missing.output
+
+
 def test_doctor_finds_a_loss_that_computes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace  # noqa: PLC0415
 

@@ -14,8 +14,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.progress import track
 
+from lossd.cli.progress import counted
 from lossd.cli.served import served
 from lossd.client import LossClient
 from lossd.v1 import CrossEntropy
@@ -140,12 +140,13 @@ def train(client: LossClient, network: Network, digits: Digits, epochs: int) -> 
     """Trains in shuffled batches; returns the loss of each."""
     random = np.random.default_rng(0)
     losses: list[float] = []
-    for _ in track(range(epochs), description="training"):
-        order = random.permutation(len(digits.train_labels))
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
-            images, labels = digits.train_images[batch], digits.train_labels[batch]
-            losses.append(network.step(images, labels, client, len(losses) + 1))
+    with counted(range(epochs), "training", epochs) as shown:
+        for _ in shown:
+            order = random.permutation(len(digits.train_labels))
+            for start in range(0, len(order), BATCH):
+                batch = order[start : start + BATCH]
+                images, labels = digits.train_images[batch], digits.train_labels[batch]
+                losses.append(network.step(images, labels, client, len(losses) + 1))
     return losses
 
 

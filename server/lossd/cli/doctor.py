@@ -19,9 +19,9 @@ from lossd.engine import Engine
 from lossd.errors import LossdError
 from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.config import MEBIBYTE, Config, usable_cores
+from lossd.serving.shared_memory import SharedMemory
 from lossd.serving.versions import versions
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only looked at
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -62,10 +62,19 @@ def _machine(config: Config) -> Iterator[Finding]:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield Finding("open files", f"at most {files}", is_bad=files < config.max_calls)
     yield _memory(config)
-    if SHARED_MEMORY.is_dir():
-        yield Finding(
-            str(SHARED_MEMORY), f"{_mebibytes(shutil.disk_usage(SHARED_MEMORY).free)} free"
-        )
+    yield _shared_directory(config)
+
+
+def _shared_directory(config: Config) -> Finding:
+    thing = "shared directory"
+    if not config.shm_dir:
+        return Finding(thing, "none: clients of this host send their tensors over gRPC")
+    try:
+        with SharedMemory(config.shm_dir, segments=1, segment_bytes=1):
+            free = shutil.disk_usage(config.shm_dir).free
+    except LossdError as error:
+        return Finding(thing, str(error), is_bad=True)
+    return Finding(thing, f"{config.shm_dir} can be used, {_mebibytes(free)} free")
 
 
 def _memory(config: Config) -> Finding:

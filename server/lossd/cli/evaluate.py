@@ -8,11 +8,11 @@ import click
 import numpy as np
 from google.protobuf.message import Message
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from lossd import errors, v1
 from lossd.cli.arguments import load, pair, set_parameter
+from lossd.cli.progress import counted
 from lossd.client import LossClient, LossdError, MetricResult
 from lossd.client import metrics as metrics_wire
 from lossd.evaluation import METRICS, State, merged
@@ -39,9 +39,10 @@ def evaluate(
     """Evaluate METRIC, for example roc_auc, over batches in files."""
     message = _message(metric, parameters)
     files = _files(inputs)
-    shown = track(_batches(files), "evaluating", len(next(iter(files.values()))), transient=True)
+    count = len(next(iter(files.values())))
     try:
-        result = _remote(address, message, shown) if address else _here(message, shown)
+        with counted(_batches(files), "evaluating", count, transient=True) as batches:
+            result = _remote(address, message, batches) if address else _here(message, batches)
     except (LossdError, errors.LossdError) as error:
         raise click.ClickException(str(error)) from error
     Console().print(_table(result))
