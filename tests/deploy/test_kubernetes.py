@@ -174,11 +174,14 @@ def test_what_the_server_writes_to_is_mounted_in_memory_and_bounded(
     written = {"/tmp"}  # noqa: S108 - of a container
     if config.address.startswith("unix:"):
         written.add(str(Path(config.address.removeprefix("unix:")).parent))
+    if config.shm_dir:
+        written.add(config.shm_dir)
 
     assert mounts.keys() == written
-    for volume in mounts.values():
+    for path, volume in mounts.items():
         assert volume["emptyDir"]["medium"] == "Memory"
-        assert size(volume["emptyDir"]["sizeLimit"]) <= 64 * MIB
+        limit = config.max_shm_bytes if path == config.shm_dir else 64 * MIB
+        assert size(volume["emptyDir"]["sizeLimit"]) <= limit
 
 
 def test_images_are_pinned_to_this_version(pod: Any) -> None:
