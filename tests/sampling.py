@@ -24,6 +24,7 @@ from lossd.losses import (
     Loss,
     Parameter,
     Shape,
+    Sides,
 )
 from lossd.losses._declare import OPTIONAL_CLASS_AXIS
 from tests.losses.case import Case, Form
@@ -138,10 +139,16 @@ def members(parameter: Parameter) -> list[Any]:
     return list(kind)
 
 
+# Of as many classes and layers as there are.
+OF_WHAT_IS_DRAWN: dict[str, list[Any]] = {"blank": [CLASSES - 1, 1], "layer_weights": [(0.5,)]}
+
+
 def interesting(parameter: Parameter, length: int) -> list[Any]:
     """Values of a number or a vector that are legal, and not the default."""
     if _is_enum(parameter):
         return []
+    if parameter.name in OF_WHAT_IS_DRAWN:
+        return OF_WHAT_IS_DRAWN[parameter.name]
     if parameter.is_list and parameter.choices is not None:
         return [tuple(parameter.choices)]
     if parameter.is_vector:
@@ -183,6 +190,13 @@ def draw(
 ) -> Case:
     """Inputs of float64, the same for the same seed."""
     rng = np.random.default_rng([seed, rows, length])
+    if loss.shape is Shape.SEQUENCE:
+        return Case(loss, parameters, form, _sequences(rng, parameters, rows, length))
+    if loss.shape is Shape.OPPOSED:
+        return Case(loss, parameters, form, _opposed(rng, loss, parameters, rows, length))
+    if loss.shape is Shape.FEATURES:
+        names = [f"{declared.name}[0]" for declared in loss.inputs]
+        return Case(loss, parameters, form, {n: rng.normal(0, 2, (rows, length)) for n in names})
     complete = {p.name: p.default for p in loss.all_parameters} | dict(parameters)
     exclusive = has_classes(loss, parameters)
     size: tuple[int, ...] = (rows, length)
@@ -204,6 +218,42 @@ def draw(
 def _takes_rates(case: Case) -> bool:
     """Whether predictions have to be positive, although any number is data."""
     return case.parameters.get("log_input") is False
+
+
+def _sequences(
+    rng: np.random.Generator, parameters: Mapping[str, Any], rows: int, length: int
+) -> dict[str, Array]:
+    """Frames, and up to half as many labels, as far as there are frames enough for them."""
+    kind = parameters.get("prediction_kind", DistributionKind.LOGITS)
+    size = (rows, length, CLASSES)
+    predictions = rng.normal(0, 2, size)
+    if kind is not DistributionKind.LOGITS:
+        predictions = _distribution(rng, kind, size, exclusive=True)
+    count = (length + 1) // 2
+    labels = rng.integers(0, CLASSES - 1, (rows, count))
+    frames = rng.integers(max(length - 2, 0), length + 1, rows)
+    repeats = np.cumsum(labels[:, 1:] == labels[:, :-1], axis=1)
+    needed = np.arange(1, count + 1) + np.pad(repeats, ((0, 0), (1, 0)))
+    enough = (needed <= frames[:, None]).sum(axis=1)
+    return {
+        "predictions": predictions,
+        "targets": labels + (labels >= parameters.get("blank", 0)),
+        "prediction_lengths": frames,
+        "target_lengths": np.minimum(enough, rng.integers(0, count + 1, rows)),
+    }
+
+
+def _opposed(
+    rng: np.random.Generator, loss: Loss, parameters: Mapping[str, Any], rows: int, length: int
+) -> dict[str, Array]:
+    """Scores of either side that the objective knows, two more of the first one unless in pairs."""
+    assert loss.sides is not None
+    sides = loss.sides(**loss.complete(parameters))
+    counts = {"fake": rows, "real": rows if sides is Sides.PAIRS else rows + 2 * (rows > 0)}
+    if sides is Sides.FAKE:
+        del counts["real"]
+    present = [i.name for i in loss.inputs if i.name in counts]
+    return {name: rng.normal(0, 2, (counts[name], length)) for name in present}
 
 
 def _distribution(

@@ -4,8 +4,10 @@ It lays the batch out, lets the backend fill the buffers that will be sent, and 
 from what is left.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,9 @@ from lossd.errors import InvalidRequest
 from lossd.losses import ParameterError, Status
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction, RowPlan
 
+# An array, or a list of them for an input of several tensors.  Any, because a union would have
+# every reader of the usual single array tell the type checker that it is no list.
+Arrays = Any
 Allocate = Callable[[tuple[int, ...], npt.DTypeLike], Array]
 
 
@@ -45,9 +50,24 @@ class Result:
     statuses: ExampleStatuses
     status: Status | None
     per_example: Array | None
-    gradients: Mapping[str, Array]
+    gradients: Mapping[str, Arrays]
     outputs: Mapping[str, Array]
     backend: str
+    terms: tuple["TermResult", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TermResult:
+    """What one term of a sum came to, before its weight."""
+
+    loss: float
+    loss_sum: float
+    weight_sum: float
+    example_count: int
+    ignored_count: int
+    nonfinite_count: int
+    status: Status | None
+    gradient_norm: float
 
 
 class Engine:
@@ -116,7 +136,7 @@ class Engine:
             statuses=_statuses(batch, evaluated, nonfinite),
             status=evaluated.status,
             per_example=values,
-            gradients={name: gradient.finished() for name, gradient in gradients.items()},
+            gradients=_by_input(batch, gradients),
             outputs=outputs,
             backend=self.backend.name,
         )
@@ -137,6 +157,14 @@ class _GradientBuffer:
         return self.array
 
 
+def _by_input(batch: Batch, gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
+    """The finished gradients; those of an input of several tensors are a list."""
+    found: dict[str, list[Array]] = defaultdict(list)
+    for name, gradient in gradients.items():
+        found[batch.operand(name).input.base_name].append(gradient.finished())
+    return {name: arrays if len(arrays) > 1 else arrays[0] for name, arrays in found.items()}
+
+
 def _gradient_buffer(operand: Operand, allocate: Allocate) -> _GradientBuffer:
     array = allocate(operand.shape, operand.rows.dtype)
     if operand.is_moved:
@@ -153,7 +181,7 @@ def _statuses(
     numbers = evaluated.statuses
     if batch.plan.unseen is not None:
         numbers[batch.plan.unseen] = 0
-    numbers[nonfinite] = Status.NONFINITE
+    numbers[nonfinite[numbers[nonfinite] == 0]] = Status.NONFINITE  # else it has a reason
     found = np.flatnonzero(numbers)
     return ExampleStatuses(found, numbers[found])
 

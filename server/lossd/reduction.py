@@ -59,7 +59,8 @@ class RowPlan:
 
     ``silent`` rows (ignored, or of weight 0) contribute exactly nothing; ``unseen`` are those of
     them that the request made so, and not the loss: of them nothing is said either.  None where
-    there is none.  ``weights`` are the sample weights; None for 1.  ``gradient_scale`` is one
+    there is none.  ``weights`` are the sample weights, times what the loss multiplies before
+    it averages; None for 1.  ``gradient_scale`` is one
     number or one a row.
     """
 
@@ -85,13 +86,15 @@ def plan_rows(
     excluded: Flags | None = None,
     weights: Floats | None,
     denominators: Floats | None,
+    factors: Floats | None = None,
     cotangent: float | Floats,
     reduction: Reduction,
     normalizer: float | None,
 ) -> RowPlan:
     """Decides everything about the rows that does not depend on the loss's value.
 
-    ``ignored`` rows are the request's choice, ``excluded`` ones the loss's.
+    ``ignored`` rows are the request's choice, ``excluded`` ones the loss's.  ``factors`` multiply
+    values and gradients, and are in no divisor.
 
     Raises:
         InvalidRequest: for a normalizer without a mean, or one that is not in (0, inf).
@@ -104,6 +107,7 @@ def plan_rows(
     example_count = rows - ignored_count
     weight_sum = _weight_sum(example_count, silent, weights, denominators)
     divisor = _divisor(reduction, normalizer, weight_sum, example_count)
+    weights = _product(weights, factors)
     with np.errstate(all="ignore"):  # the cotangent of a silent row may be anything
         scale: float | Floats = cotangent if weights is None else cotangent * weights
         scale = scale / divisor if divisor else 0.0
@@ -171,16 +175,16 @@ def _weight_sum(
     example_count: int, silent: Flags | None, weights: Floats | None, denominators: Floats | None
 ) -> float:
     """Sum of s d over the kept rows; the products of silent rows are 0 or not to be looked at."""
-    if weights is None and denominators is None:
-        return float(example_count)
     product = _product(weights, denominators)
+    if product is None:
+        return float(example_count)
     return float(product.sum() if silent is None else product[~silent].sum())
 
 
-def _product(weights: Floats | None, denominators: Floats | None) -> Floats:
-    if weights is None or denominators is None:
-        return weights if denominators is None else denominators  # type: ignore[return-value]  # one is set
-    return weights * denominators
+def _product(weights: Floats | None, others: Floats | None) -> Floats | None:
+    if weights is None or others is None:
+        return weights if others is None else others
+    return weights * others
 
 
 def _divisor(

@@ -16,7 +16,7 @@ def result() -> LossResult:
     return LossResult(
         loss=0.0, per_example=None, gradients={}, loss_sum=0.0, weight_sum=0.0, example_count=0,
         ignored_count=0, nonfinite_count=0, statuses={}, status=None, outputs={}, metrics=(),
-        backend="numpy", transport="grpc", server_timing=timing,
+        terms=(), backend="numpy", transport="grpc", server_timing=timing,
     )  # fmt: skip
 
 

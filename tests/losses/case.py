@@ -37,7 +37,9 @@ class Case:
 
     def job(self, **options: Any) -> Job:
         """A request for it."""
-        inputs = {name: [array] for name, array in self.inputs.items()}
+        inputs: dict[str, list[Array]] = {}
+        for name, array in self.inputs.items():  # "maps[0]" is one of several tensors
+            inputs.setdefault(name.partition("[")[0], []).append(array)
         return Job(loss=self.loss, parameters=self.parameters, inputs=inputs, **options)
 
     def with_inputs(self, **inputs: Array) -> "Case":
@@ -69,7 +71,8 @@ class Case:
         return tuple(
             i.name
             for i in self.loss.inputs
-            if i.differentiable is not Differentiable.NO and _is_float(self.inputs[i.name])
+            if i.differentiable is not Differentiable.NO
+            and _is_float(next(a for n, a in self.inputs.items() if n.partition("[")[0] == i.name))
         )
 
     @property

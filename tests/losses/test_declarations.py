@@ -14,6 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from lossd import v1
 from lossd.losses import LOSSES, Choices, Differentiable, Interval, Loss, Output, Parameter
 from lossd.losses._declare import INTEGERS
+from lossd.serving.codec import WEIGHTED_SUM
 from tests.oracles import ORACLES, OUTPUT_ORACLES
 
 PROTO = Path(v1.__file__).with_name("losses.proto").read_text()
@@ -32,7 +33,8 @@ def test_every_loss_has_an_oracle_and_every_oracle_a_loss() -> None:
 
 def test_the_catalogue_and_the_oneof_are_the_same() -> None:
     assert {field.name: getattr(field.message_type, "name", None) for field in KINDS} == {
-        name: loss.message for name, loss in LOSSES.items()
+        **{name: loss.message for name, loss in LOSSES.items()},
+        WEIGHTED_SUM: "WeightedSum",
     }
 
 

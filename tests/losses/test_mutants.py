@@ -89,7 +89,7 @@ def _with_gradients(change: Callable[[Any], Any]) -> Mutation:
             changed: Mapping[str, Any] = {
                 name: change(sound.gradient(name))
                 for name in sound.gradients
-                if not (name == loss.inputs[1].name and inputs[1].ndim < inputs[0].ndim)
+                if name == loss.inputs[0].name or inputs[1].ndim == inputs[0].ndim
             }
             return replace(sound, gradients=changed)
 

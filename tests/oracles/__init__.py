@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lossd.losses import Shape
 from tests.losses.case import Case
-from tests.oracles import classification, overlap, regression, sets
+from tests.oracles import adversarial, classification, overlap, regression, sequences, sets
 
 mpmath.mp.dps = 120
 STEP = mpmath.mpf("1e-40")
@@ -28,7 +28,12 @@ ORACLES: Mapping[str, Oracle] = {
     "absolute_error": regression.absolute_error,
     "binary_cross_entropy": classification.binary_cross_entropy,
     "cross_entropy": classification.cross_entropy,
+    "ctc": sequences.ctc,
     "dice": overlap.dice,
+    "discriminator_loss": adversarial.discriminator_loss,
+    "feature_matching": adversarial.feature_matching,
+    "generator_loss": adversarial.generator_loss,
+    "gradient_penalty": adversarial.gradient_penalty,
     "expected_risk": classification.expected_risk,
     "focal": classification.focal,
     "gaussian_nll": regression.gaussian_nll,
@@ -80,7 +85,7 @@ def oracle_gradients(case: Case, name: str, weights: Array | None = None) -> Arr
 
 def _examples(case: Case, weights: Array | None) -> list[tuple[str, Named, Named]]:
     parameters = tuple(case.parameters.items())
-    if not case.loss.shape.has_values:
+    if case.loss.shape in (Shape.SETWISE, Shape.OPPOSED):
         given = case.inputs if weights is None else {**case.inputs, "weights": weights}
         whole = tuple((name, _exact(array)) for name, array in given.items())
         return [(case.loss.name, whole, parameters)]

@@ -19,7 +19,8 @@ from lossd.client.errors import (
     UnknownMetricError,
 )
 from lossd.client.evaluation import AsyncEvaluation, Evaluation
-from lossd.client.result import LossResult, MetricResult, ServerTiming
+from lossd.client.result import LossResult, MetricResult, ServerTiming, TermResult
+from lossd.client.sums import weighted_sum
 from lossd.client.sync import LossClient
 
 __all__ = [
@@ -36,9 +37,11 @@ __all__ = [
     "OverloadedError",
     "ServerError",
     "ServerTiming",
+    "TermResult",
     "UnavailableError",
     "UnknownLossError",
     "UnknownMetricError",
     "balanced_weights",
     "effective_number_weights",
+    "weighted_sum",
 ]

@@ -105,7 +105,7 @@ class AsyncLossClient:
         with self._begin(timeout, request_id) as call:
             spec = arguments.spec_of(loss)
             if inputs:
-                names = await self._names(arguments.loss_name(spec), call)
+                names = await self._names(spec, call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
             request = wire.build_request(
                 spec,
@@ -217,9 +217,9 @@ class AsyncLossClient:
         framed = await self._connection.call(method, Framed(request), call)
         return framed.message
 
-    async def _names(self, loss: str, call: Call) -> tuple[str, ...]:
+    async def _names(self, spec: v1.LossSpec, call: Call) -> tuple[str, ...]:
         """The inputs of a loss in order; tasks that start together may each ask, and agree."""
-        if loss not in self._input_names:
+        if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response)
-        return arguments.names_of(loss, self._input_names)
+        return arguments.names_of(spec, self._input_names)

@@ -94,6 +94,17 @@ def _refuse_metric(loss: object) -> None:
             )
 
 
+def loss_names(spec: v1.LossSpec) -> tuple[str, ...]:
+    """Returns the names of the losses in a spec: of the terms where it is a sum.
+
+    Raises:
+        InvalidRequestError: if a spec is empty.
+    """
+    if loss_name(spec) != "weighted_sum":
+        return (loss_name(spec),)
+    return tuple(loss_name(term.loss) for term in spec.weighted_sum.terms)
+
+
 def loss_name(spec: v1.LossSpec) -> str:
     """Returns the name of the loss in a spec, for example ``"huber"``.
 
@@ -106,15 +117,23 @@ def loss_name(spec: v1.LossSpec) -> str:
     return name
 
 
-def names_of(loss: str, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Returns the names of the inputs of a loss.
+def names_of(spec: v1.LossSpec, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns the names of the inputs of a loss; of a sum those of its terms, in their order.
 
     Raises:
-        UnknownLossError: if it is not among the known ones.
+        UnknownLossError: if a loss is not among the known ones.
     """
-    if loss not in known:
-        raise UnknownLossError(f"loss must be one that the server knows, got {loss}")
-    return known[loss]
+    for loss in loss_names(spec):
+        if loss not in known:
+            raise UnknownLossError(f"loss must be one that the server knows, got {loss}")
+    if loss_name(spec) != "weighted_sum":
+        return known[loss_name(spec)]
+    names = (
+        term.input_names.get(name, name)
+        for term in spec.weighted_sum.terms
+        for name in known[loss_name(term.loss)]
+    )
+    return tuple(dict.fromkeys(names))
 
 
 def bind(

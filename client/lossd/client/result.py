@@ -64,6 +64,32 @@ class MetricResult:
     signature: str
 
 
+@dataclass(frozen=True, slots=True)
+class TermResult:
+    """What one term of a sum of losses came to, before its weight.
+
+    Attributes:
+        loss: The aggregate.
+        loss_sum: Numerator of the requested reduction.
+        weight_sum: Sum over the kept examples of weight times the loss's own denominator.
+        example_count: Number of examples that were kept.
+        ignored_count: Number of examples that were masked or carry the ignore index.
+        nonfinite_count: Number of kept examples whose loss or gradient is not finite.
+        status: What is to be said of the whole; None for nothing.
+        gradient_norm: Euclidean length of its gradient by all inputs together whose gradients were
+            asked for.
+    """
+
+    loss: float
+    loss_sum: float
+    weight_sum: float
+    example_count: int
+    ignored_count: int
+    nonfinite_count: int
+    status: str | None
+    gradient_norm: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LossResult:
     """The result of one batch.
@@ -91,6 +117,9 @@ class LossResult:
         outputs: What the loss gives beyond where its parameters ask for it, by name, each shaped
             like the examples; an example that is ignored or of weight 0 shows 0.
         metrics: The results of the metrics that were asked for, in that order; empty without any.
+        terms: What each term of a ``WeightedSum`` came to, in their order; empty for other losses.
+            The counts and the sum of weights of a sum are what its terms agree on, 0 where they do
+            not.
         backend: The backend that computed: "numpy" or "cupy".
         transport: How the tensors travelled: "shared_memory" or "grpc".
         server_timing: Where the time went on the server.
@@ -108,6 +137,7 @@ class LossResult:
     status: str | None
     outputs: Mapping[str, Arrays]
     metrics: Sequence[MetricResult]
+    terms: Sequence[TermResult]
     backend: str
     transport: str
     server_timing: ServerTiming

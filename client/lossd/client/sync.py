@@ -154,7 +154,7 @@ class LossClient:
         with self._begin(timeout, request_id) as call:
             spec = arguments.spec_of(loss)
             if inputs:
-                names = self._names(arguments.loss_name(spec), call)
+                names = self._names(spec, call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
             build = functools.partial(
                 wire.build_request,
@@ -340,9 +340,9 @@ class LossClient:
         framed = self._connection().call(method, Framed(request), call)
         return framed.message
 
-    def _names(self, loss: str, call: Call) -> tuple[str, ...]:
+    def _names(self, spec: v1.LossSpec, call: Call) -> tuple[str, ...]:
         """The inputs of a loss in order; threads that start together may each ask, and agree."""
-        if loss not in self._input_names:
+        if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response)
-        return arguments.names_of(loss, self._input_names)
+        return arguments.names_of(spec, self._input_names)

@@ -14,7 +14,7 @@ from lossd import tensors, v1
 from lossd.client import arguments
 from lossd.client.arrays import Array, is_several, to_array
 from lossd.client.errors import InvalidRequestError, ServerError
-from lossd.client.result import Arrays, LossResult, MetricResult, ServerTiming
+from lossd.client.result import Arrays, LossResult, MetricResult, ServerTiming, TermResult
 from lossd.framing import Framed, Payloads
 
 Place = Callable[[Array], "v1.SharedMemory | None"]
@@ -98,6 +98,7 @@ def read_response(
             status=status_name(response.status) if response.status else None,
             outputs=read.named(response.outputs),
             metrics=[read.metric(result) for result in response.metrics],
+            terms=[_read_term(term) for term in response.terms],
             backend=response.backend,
             transport=response.transport or "grpc",
             server_timing=_read_timing(response.server_timing),
@@ -184,6 +185,19 @@ class Reader:
             ignored_count=result.ignored_count,
             signature=result.signature,
         )
+
+
+def _read_term(term: v1.TermResult) -> TermResult:
+    return TermResult(
+        loss=term.loss,
+        loss_sum=term.loss_sum,
+        weight_sum=term.weight_sum,
+        example_count=term.example_count,
+        ignored_count=term.ignored_count,
+        nonfinite_count=term.nonfinite_count,
+        status=status_name(term.status) if term.status else None,
+        gradient_norm=term.gradient_norm,
+    )
 
 
 def _read_timing(timing: v1.ServerTiming) -> ServerTiming:

@@ -28,23 +28,23 @@ from lossd.v1 import losses_pb2 as lossd_dot_v1_dot_losses__pb2
 from lossd.v1 import tensor_pb2 as lossd_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blossd/v1/loss_service.proto\x12\x08lossd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19lossd/v1/evaluation.proto\x1a\x15lossd/v1/losses.proto\x1a\x15lossd/v1/tensor.proto\"\x98\x04\n\x12\x43omputeLossRequest\x12 \n\x04loss\x18\x01 \x01(\x0b\x32\x12.lossd.v1.LossSpec\x12&\n\treduction\x18\x02 \x01(\x0e\x32\x13.lossd.v1.Reduction\x12\x17\n\nnormalizer\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12.\n\tgradients\x18\x04 \x01(\x0b\x32\x1b.lossd.v1.GradientSelection\x12\x18\n\x0bper_example\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12$\n\x05\x65mpty\x18\x06 \x01(\x0e\x32\x15.lossd.v1.EmptyPolicy\x12,\n\tnonfinite\x18\x07 \x01(\x0e\x32\x19.lossd.v1.NonfinitePolicy\x12+\n\x05reply\x18\x08 \x01(\x0b\x32\x1c.lossd.v1.SharedMemoryRegion\x12%\n\x07metrics\x18\n \x03(\x0b\x32\x14.lossd.v1.MetricSpec\x12!\n\x07weights\x18\x10 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12\x1e\n\x04mask\x18\x11 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12#\n\tcotangent\x18\x12 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12&\n\x06inputs\x18\x14 \x03(\x0b\x32\x16.lossd.v1.NamedTensorsB\r\n\x0b_normalizerB\x0e\n\x0c_per_example\"I\n\x12SharedMemoryRegion\x12%\n\x05start\x18\x01 \x01(\x0b\x32\x16.lossd.v1.SharedMemory\x12\x0c\n\x04size\x18\x02 \x01(\x04\"#\n\x11GradientSelection\x12\x0e\n\x06inputs\x18\x01 \x03(\t\"\xe4\x03\n\x13\x43omputeLossResponse\x12\x11\n\x04loss\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08loss_sum\x18\x02 \x01(\x01\x12\x12\n\nweight_sum\x18\x03 \x01(\x01\x12\x15\n\rexample_count\x18\x04 \x01(\x03\x12\x15\n\rignored_count\x18\x05 \x01(\x03\x12\x17\n\x0fnonfinite_count\x18\x06 \x01(\x03\x12 \n\x06status\x18\x07 \x01(\x0e\x32\x10.lossd.v1.Status\x12\x0f\n\x07\x62\x61\x63kend\x18\x08 \x01(\t\x12-\n\rserver_timing\x18\t \x01(\x0b\x32\x16.lossd.v1.ServerTiming\x12\x11\n\ttransport\x18\n \x01(\t\x12\'\n\x07metrics\x18\x0b \x03(\x0b\x32\x16.lossd.v1.MetricResult\x12+\n\x08statuses\x18\x10 \x01(\x0b\x32\x19.lossd.v1.ExampleStatuses\x12%\n\x0bper_example\x18\x11 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12)\n\tgradients\x18\x12 \x03(\x0b\x32\x16.lossd.v1.NamedTensors\x12\'\n\x07outputs\x18\x13 \x03(\x0b\x32\x16.lossd.v1.NamedTensorsB\x07\n\x05_loss\"\xfa\x01\n\x0cMetricResult\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12 \n\x06status\x18\x03 \x01(\x0e\x32\x10.lossd.v1.Status\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x15\n\rexample_count\x18\x05 \x01(\x03\x12\x15\n\rignored_count\x18\x06 \x01(\x03\x12\x11\n\tsignature\x18\x07 \x01(\t\x12 \n\x06values\x18\x10 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12\'\n\x07outputs\x18\x11 \x03(\x0b\x32\x16.lossd.v1.NamedTensorsB\x08\n\x06_value\"X\n\x0f\x45xampleStatuses\x12!\n\x07indices\x18\x01 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12\"\n\x08statuses\x18\x02 \x01(\x0b\x32\x10.lossd.v1.Tensor\"\xe8\x01\n\x0cServerTiming\x12)\n\x06\x64\x65\x63ode\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05queue\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63ompute\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07receive\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x65valuate\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x13\n\x11ListLossesRequest\"?\n\x12ListLossesResponse\x12)\n\x06losses\x18\x01 \x03(\x0b\x32\x19.lossd.v1.LossDescription\"\xc5\x01\n\x0fLossDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x0f\n\x07\x66ormula\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12*\n\x06inputs\x18\x06 \x03(\x0b\x32\x1a.lossd.v1.InputDescription\x12\x32\n\nparameters\x18\x07 \x03(\x0b\x32\x1e.lossd.v1.ParameterDescription\"\x9e\x01\n\x10InputDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06shapes\x18\x03 \x03(\t\x12\x1f\n\x06\x64types\x18\x04 \x03(\x0e\x32\x0f.lossd.v1.DType\x12\x36\n\x11\x64ifferentiability\x18\x05 \x01(\x0e\x32\x1b.lossd.v1.Differentiability\"S\n\x14ParameterDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x03 \x01(\t\x12\x0e\n\x06\x62ounds\x18\x04 \x01(\t\"\x16\n\x14GetServerInfoRequest\"\xf8\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12\x16\n\x0e\x62\x61\x63kend_reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12+\n\tlibraries\x18\x05 \x03(\x0b\x32\x18.lossd.v1.LibraryVersion\x12 \n\x06limits\x18\x06 \x01(\x0b\x32\x10.lossd.v1.Limits\x12\x12\n\ntransports\x18\x07 \x03(\t\x12\x32\n\rshared_memory\x18\x08 \x01(\x0b\x32\x1b.lossd.v1.SharedMemoryOffer\"w\n\x11SharedMemoryOffer\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x61\x63on\x18\x02 \x01(\t\x12\x16\n\x0e\x62\x65\x61\x63on_content\x18\x03 \x01(\x0c\x12\x15\n\rsegment_bytes\x18\x04 \x01(\x03\x12\x10\n\x08segments\x18\x05 \x01(\x05\"/\n\x0eLibraryVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"u\n\x06Limits\x12\x1a\n\x12message_size_bytes\x18\x01 \x01(\x03\x12\x0f\n\x07tensors\x18\x02 \x01(\x05\x12\x0c\n\x04\x61xes\x18\x03 \x01(\x05\x12\x18\n\x10\x63oncurrent_calls\x18\x04 \x01(\x05\x12\x16\n\x0einflight_bytes\x18\x05 \x01(\x03*{\n\tReduction\x12\x19\n\x15REDUCTION_UNSPECIFIED\x10\x00\x12\x12\n\x0eREDUCTION_MEAN\x10\x01\x12\x18\n\x14REDUCTION_BATCH_MEAN\x10\x02\x12\x11\n\rREDUCTION_SUM\x10\x03\x12\x12\n\x0eREDUCTION_NONE\x10\x04*p\n\x0b\x45mptyPolicy\x12\x1c\n\x18\x45MPTY_POLICY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45MPTY_POLICY_ZERO\x10\x01\x12\x14\n\x10\x45MPTY_POLICY_NAN\x10\x02\x12\x16\n\x12\x45MPTY_POLICY_ERROR\x10\x03*\x8a\x01\n\x0fNonfinitePolicy\x12 \n\x1cNONFINITE_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aNONFINITE_POLICY_PROPAGATE\x10\x01\x12\x19\n\x15NONFINITE_POLICY_ZERO\x10\x02\x12\x1a\n\x16NONFINITE_POLICY_ERROR\x10\x03*\xaa\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x14\n\x10STATUS_NONFINITE\x10\x01\x12\x15\n\x11STATUS_INFEASIBLE\x10\x02\x12\x14\n\x10STATUS_ZERO_NORM\x10\x03\x12\x16\n\x12STATUS_NO_POSITIVE\x10\x04\x12\x17\n\x13STATUS_EMPTY_TARGET\x10\x05\x12\x14\n\x10STATUS_UNDEFINED\x10\x06*\x93\x01\n\x11\x44ifferentiability\x12!\n\x1d\x44IFFERENTIABILITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44IFFERENTIABILITY_NONE\x10\x01\x12 \n\x1c\x44IFFERENTIABILITY_ON_REQUEST\x10\x02\x12\x1d\n\x19\x44IFFERENTIABILITY_DEFAULT\x10\x03\x32\xf4\x01\n\x0bLossService\x12J\n\x0b\x43omputeLoss\x12\x1c.lossd.v1.ComputeLossRequest\x1a\x1d.lossd.v1.ComputeLossResponse\x12G\n\nListLosses\x12\x1b.lossd.v1.ListLossesRequest\x1a\x1c.lossd.v1.ListLossesResponse\x12P\n\rGetServerInfo\x12\x1e.lossd.v1.GetServerInfoRequest\x1a\x1f.lossd.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blossd/v1/loss_service.proto\x12\x08lossd.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19lossd/v1/evaluation.proto\x1a\x15lossd/v1/losses.proto\x1a\x15lossd/v1/tensor.proto\"\x98\x04\n\x12\x43omputeLossRequest\x12 \n\x04loss\x18\x01 \x01(\x0b\x32\x12.lossd.v1.LossSpec\x12&\n\treduction\x18\x02 \x01(\x0e\x32\x13.lossd.v1.Reduction\x12\x17\n\nnormalizer\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12.\n\tgradients\x18\x04 \x01(\x0b\x32\x1b.lossd.v1.GradientSelection\x12\x18\n\x0bper_example\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12$\n\x05\x65mpty\x18\x06 \x01(\x0e\x32\x15.lossd.v1.EmptyPolicy\x12,\n\tnonfinite\x18\x07 \x01(\x0e\x32\x19.lossd.v1.NonfinitePolicy\x12+\n\x05reply\x18\x08 \x01(\x0b\x32\x1c.lossd.v1.SharedMemoryRegion\x12%\n\x07metrics\x18\n \x03(\x0b\x32\x14.lossd.v1.MetricSpec\x12!\n\x07weights\x18\x10 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12\x1e\n\x04mask\x18\x11 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12#\n\tcotangent\x18\x12 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12&\n\x06inputs\x18\x14 \x03(\x0b\x32\x16.lossd.v1.NamedTensorsB\r\n\x0b_normalizerB\x0e\n\x0c_per_example\"I\n\x12SharedMemoryRegion\x12%\n\x05start\x18\x01 \x01(\x0b\x32\x16.lossd.v1.SharedMemory\x12\x0c\n\x04size\x18\x02 \x01(\x04\"#\n\x11GradientSelection\x12\x0e\n\x06inputs\x18\x01 \x03(\t\"\x89\x04\n\x13\x43omputeLossResponse\x12\x11\n\x04loss\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08loss_sum\x18\x02 \x01(\x01\x12\x12\n\nweight_sum\x18\x03 \x01(\x01\x12\x15\n\rexample_count\x18\x04 \x01(\x03\x12\x15\n\rignored_count\x18\x05 \x01(\x03\x12\x17\n\x0fnonfinite_count\x18\x06 \x01(\x03\x12 \n\x06status\x18\x07 \x01(\x0e\x32\x10.lossd.v1.Status\x12\x0f\n\x07\x62\x61\x63kend\x18\x08 \x01(\t\x12-\n\rserver_timing\x18\t \x01(\x0b\x32\x16.lossd.v1.ServerTiming\x12\x11\n\ttransport\x18\n \x01(\t\x12\'\n\x07metrics\x18\x0b \x03(\x0b\x32\x16.lossd.v1.MetricResult\x12#\n\x05terms\x18\x0c \x03(\x0b\x32\x14.lossd.v1.TermResult\x12+\n\x08statuses\x18\x10 \x01(\x0b\x32\x19.lossd.v1.ExampleStatuses\x12%\n\x0bper_example\x18\x11 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12)\n\tgradients\x18\x12 \x03(\x0b\x32\x16.lossd.v1.NamedTensors\x12\'\n\x07outputs\x18\x13 \x03(\x0b\x32\x16.lossd.v1.NamedTensorsB\x07\n\x05_loss\"\xfa\x01\n\x0cMetricResult\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12 \n\x06status\x18\x03 \x01(\x0e\x32\x10.lossd.v1.Status\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x15\n\rexample_count\x18\x05 \x01(\x03\x12\x15\n\rignored_count\x18\x06 \x01(\x03\x12\x11\n\tsignature\x18\x07 \x01(\t\x12 \n\x06values\x18\x10 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12\'\n\x07outputs\x18\x11 \x03(\x0b\x32\x16.lossd.v1.NamedTensorsB\x08\n\x06_value\"\xc0\x01\n\nTermResult\x12\x0c\n\x04loss\x18\x01 \x01(\x01\x12\x10\n\x08loss_sum\x18\x02 \x01(\x01\x12\x12\n\nweight_sum\x18\x03 \x01(\x01\x12\x15\n\rexample_count\x18\x04 \x01(\x03\x12\x15\n\rignored_count\x18\x05 \x01(\x03\x12\x17\n\x0fnonfinite_count\x18\x06 \x01(\x03\x12 \n\x06status\x18\x07 \x01(\x0e\x32\x10.lossd.v1.Status\x12\x15\n\rgradient_norm\x18\x08 \x01(\x01\"X\n\x0f\x45xampleStatuses\x12!\n\x07indices\x18\x01 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12\"\n\x08statuses\x18\x02 \x01(\x0b\x32\x10.lossd.v1.Tensor\"\xe8\x01\n\x0cServerTiming\x12)\n\x06\x64\x65\x63ode\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05queue\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63ompute\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07receive\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x65valuate\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x13\n\x11ListLossesRequest\"?\n\x12ListLossesResponse\x12)\n\x06losses\x18\x01 \x03(\x0b\x32\x19.lossd.v1.LossDescription\"\xc5\x01\n\x0fLossDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x0f\n\x07\x66ormula\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12*\n\x06inputs\x18\x06 \x03(\x0b\x32\x1a.lossd.v1.InputDescription\x12\x32\n\nparameters\x18\x07 \x03(\x0b\x32\x1e.lossd.v1.ParameterDescription\"\x9e\x01\n\x10InputDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06shapes\x18\x03 \x03(\t\x12\x1f\n\x06\x64types\x18\x04 \x03(\x0e\x32\x0f.lossd.v1.DType\x12\x36\n\x11\x64ifferentiability\x18\x05 \x01(\x0e\x32\x1b.lossd.v1.Differentiability\"S\n\x14ParameterDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x03 \x01(\t\x12\x0e\n\x06\x62ounds\x18\x04 \x01(\t\"\x16\n\x14GetServerInfoRequest\"\xf8\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12\x16\n\x0e\x62\x61\x63kend_reason\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12+\n\tlibraries\x18\x05 \x03(\x0b\x32\x18.lossd.v1.LibraryVersion\x12 \n\x06limits\x18\x06 \x01(\x0b\x32\x10.lossd.v1.Limits\x12\x12\n\ntransports\x18\x07 \x03(\t\x12\x32\n\rshared_memory\x18\x08 \x01(\x0b\x32\x1b.lossd.v1.SharedMemoryOffer\"w\n\x11SharedMemoryOffer\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x61\x63on\x18\x02 \x01(\t\x12\x16\n\x0e\x62\x65\x61\x63on_content\x18\x03 \x01(\x0c\x12\x15\n\rsegment_bytes\x18\x04 \x01(\x03\x12\x10\n\x08segments\x18\x05 \x01(\x05\"/\n\x0eLibraryVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"u\n\x06Limits\x12\x1a\n\x12message_size_bytes\x18\x01 \x01(\x03\x12\x0f\n\x07tensors\x18\x02 \x01(\x05\x12\x0c\n\x04\x61xes\x18\x03 \x01(\x05\x12\x18\n\x10\x63oncurrent_calls\x18\x04 \x01(\x05\x12\x16\n\x0einflight_bytes\x18\x05 \x01(\x03*{\n\tReduction\x12\x19\n\x15REDUCTION_UNSPECIFIED\x10\x00\x12\x12\n\x0eREDUCTION_MEAN\x10\x01\x12\x18\n\x14REDUCTION_BATCH_MEAN\x10\x02\x12\x11\n\rREDUCTION_SUM\x10\x03\x12\x12\n\x0eREDUCTION_NONE\x10\x04*p\n\x0b\x45mptyPolicy\x12\x1c\n\x18\x45MPTY_POLICY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45MPTY_POLICY_ZERO\x10\x01\x12\x14\n\x10\x45MPTY_POLICY_NAN\x10\x02\x12\x16\n\x12\x45MPTY_POLICY_ERROR\x10\x03*\x8a\x01\n\x0fNonfinitePolicy\x12 \n\x1cNONFINITE_POLICY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aNONFINITE_POLICY_PROPAGATE\x10\x01\x12\x19\n\x15NONFINITE_POLICY_ZERO\x10\x02\x12\x1a\n\x16NONFINITE_POLICY_ERROR\x10\x03*\xaa\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x14\n\x10STATUS_NONFINITE\x10\x01\x12\x15\n\x11STATUS_INFEASIBLE\x10\x02\x12\x14\n\x10STATUS_ZERO_NORM\x10\x03\x12\x16\n\x12STATUS_NO_POSITIVE\x10\x04\x12\x17\n\x13STATUS_EMPTY_TARGET\x10\x05\x12\x14\n\x10STATUS_UNDEFINED\x10\x06*\x93\x01\n\x11\x44ifferentiability\x12!\n\x1d\x44IFFERENTIABILITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44IFFERENTIABILITY_NONE\x10\x01\x12 \n\x1c\x44IFFERENTIABILITY_ON_REQUEST\x10\x02\x12\x1d\n\x19\x44IFFERENTIABILITY_DEFAULT\x10\x03\x32\xf4\x01\n\x0bLossService\x12J\n\x0b\x43omputeLoss\x12\x1c.lossd.v1.ComputeLossRequest\x1a\x1d.lossd.v1.ComputeLossResponse\x12G\n\nListLosses\x12\x1b.lossd.v1.ListLossesRequest\x1a\x1c.lossd.v1.ListLossesResponse\x12P\n\rGetServerInfo\x12\x1e.lossd.v1.GetServerInfoRequest\x1a\x1f.lossd.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lossd.v1.loss_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REDUCTION']._serialized_start=2958
-  _globals['_REDUCTION']._serialized_end=3081
-  _globals['_EMPTYPOLICY']._serialized_start=3083
-  _globals['_EMPTYPOLICY']._serialized_end=3195
-  _globals['_NONFINITEPOLICY']._serialized_start=3198
-  _globals['_NONFINITEPOLICY']._serialized_end=3336
-  _globals['_STATUS']._serialized_start=3339
-  _globals['_STATUS']._serialized_end=3509
-  _globals['_DIFFERENTIABILITY']._serialized_start=3512
-  _globals['_DIFFERENTIABILITY']._serialized_end=3659
+  _globals['_REDUCTION']._serialized_start=3190
+  _globals['_REDUCTION']._serialized_end=3313
+  _globals['_EMPTYPOLICY']._serialized_start=3315
+  _globals['_EMPTYPOLICY']._serialized_end=3427
+  _globals['_NONFINITEPOLICY']._serialized_start=3430
+  _globals['_NONFINITEPOLICY']._serialized_end=3568
+  _globals['_STATUS']._serialized_start=3571
+  _globals['_STATUS']._serialized_end=3741
+  _globals['_DIFFERENTIABILITY']._serialized_start=3744
+  _globals['_DIFFERENTIABILITY']._serialized_end=3891
   _globals['_COMPUTELOSSREQUEST']._serialized_start=147
   _globals['_COMPUTELOSSREQUEST']._serialized_end=683
   _globals['_SHAREDMEMORYREGION']._serialized_start=685
@@ -52,33 +52,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRADIENTSELECTION']._serialized_start=760
   _globals['_GRADIENTSELECTION']._serialized_end=795
   _globals['_COMPUTELOSSRESPONSE']._serialized_start=798
-  _globals['_COMPUTELOSSRESPONSE']._serialized_end=1282
-  _globals['_METRICRESULT']._serialized_start=1285
-  _globals['_METRICRESULT']._serialized_end=1535
-  _globals['_EXAMPLESTATUSES']._serialized_start=1537
-  _globals['_EXAMPLESTATUSES']._serialized_end=1625
-  _globals['_SERVERTIMING']._serialized_start=1628
-  _globals['_SERVERTIMING']._serialized_end=1860
-  _globals['_LISTLOSSESREQUEST']._serialized_start=1862
-  _globals['_LISTLOSSESREQUEST']._serialized_end=1881
-  _globals['_LISTLOSSESRESPONSE']._serialized_start=1883
-  _globals['_LISTLOSSESRESPONSE']._serialized_end=1946
-  _globals['_LOSSDESCRIPTION']._serialized_start=1949
-  _globals['_LOSSDESCRIPTION']._serialized_end=2146
-  _globals['_INPUTDESCRIPTION']._serialized_start=2149
-  _globals['_INPUTDESCRIPTION']._serialized_end=2307
-  _globals['_PARAMETERDESCRIPTION']._serialized_start=2309
-  _globals['_PARAMETERDESCRIPTION']._serialized_end=2392
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=2394
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=2416
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=2419
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=2667
-  _globals['_SHAREDMEMORYOFFER']._serialized_start=2669
-  _globals['_SHAREDMEMORYOFFER']._serialized_end=2788
-  _globals['_LIBRARYVERSION']._serialized_start=2790
-  _globals['_LIBRARYVERSION']._serialized_end=2837
-  _globals['_LIMITS']._serialized_start=2839
-  _globals['_LIMITS']._serialized_end=2956
-  _globals['_LOSSSERVICE']._serialized_start=3662
-  _globals['_LOSSSERVICE']._serialized_end=3906
+  _globals['_COMPUTELOSSRESPONSE']._serialized_end=1319
+  _globals['_METRICRESULT']._serialized_start=1322
+  _globals['_METRICRESULT']._serialized_end=1572
+  _globals['_TERMRESULT']._serialized_start=1575
+  _globals['_TERMRESULT']._serialized_end=1767
+  _globals['_EXAMPLESTATUSES']._serialized_start=1769
+  _globals['_EXAMPLESTATUSES']._serialized_end=1857
+  _globals['_SERVERTIMING']._serialized_start=1860
+  _globals['_SERVERTIMING']._serialized_end=2092
+  _globals['_LISTLOSSESREQUEST']._serialized_start=2094
+  _globals['_LISTLOSSESREQUEST']._serialized_end=2113
+  _globals['_LISTLOSSESRESPONSE']._serialized_start=2115
+  _globals['_LISTLOSSESRESPONSE']._serialized_end=2178
+  _globals['_LOSSDESCRIPTION']._serialized_start=2181
+  _globals['_LOSSDESCRIPTION']._serialized_end=2378
+  _globals['_INPUTDESCRIPTION']._serialized_start=2381
+  _globals['_INPUTDESCRIPTION']._serialized_end=2539
+  _globals['_PARAMETERDESCRIPTION']._serialized_start=2541
+  _globals['_PARAMETERDESCRIPTION']._serialized_end=2624
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=2626
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=2648
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=2651
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=2899
+  _globals['_SHAREDMEMORYOFFER']._serialized_start=2901
+  _globals['_SHAREDMEMORYOFFER']._serialized_end=3020
+  _globals['_LIBRARYVERSION']._serialized_start=3022
+  _globals['_LIBRARYVERSION']._serialized_end=3069
+  _globals['_LIMITS']._serialized_start=3071
+  _globals['_LIMITS']._serialized_end=3188
+  _globals['_LOSSSERVICE']._serialized_start=3894
+  _globals['_LOSSSERVICE']._serialized_end=4138
 # @@protoc_insertion_point(module_scope)

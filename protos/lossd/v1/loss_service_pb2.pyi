@@ -118,7 +118,7 @@ class GradientSelection(_message.Message):
     def __init__(self, inputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ComputeLossResponse(_message.Message):
-    __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "backend", "server_timing", "transport", "metrics", "statuses", "per_example", "gradients", "outputs")
+    __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "backend", "server_timing", "transport", "metrics", "terms", "statuses", "per_example", "gradients", "outputs")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_SUM_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +130,7 @@ class ComputeLossResponse(_message.Message):
     SERVER_TIMING_FIELD_NUMBER: _ClassVar[int]
     TRANSPORT_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
     PER_EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     GRADIENTS_FIELD_NUMBER: _ClassVar[int]
@@ -145,11 +146,12 @@ class ComputeLossResponse(_message.Message):
     server_timing: ServerTiming
     transport: str
     metrics: _containers.RepeatedCompositeFieldContainer[MetricResult]
+    terms: _containers.RepeatedCompositeFieldContainer[TermResult]
     statuses: ExampleStatuses
     per_example: _tensor_pb2.Tensor
     gradients: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
     outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
-    def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., backend: _Optional[str] = ..., server_timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., transport: _Optional[str] = ..., metrics: _Optional[_Iterable[_Union[MetricResult, _Mapping]]] = ..., statuses: _Optional[_Union[ExampleStatuses, _Mapping]] = ..., per_example: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
+    def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., backend: _Optional[str] = ..., server_timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., transport: _Optional[str] = ..., metrics: _Optional[_Iterable[_Union[MetricResult, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[TermResult, _Mapping]]] = ..., statuses: _Optional[_Union[ExampleStatuses, _Mapping]] = ..., per_example: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class MetricResult(_message.Message):
     __slots__ = ("metric", "value", "status", "reason", "example_count", "ignored_count", "signature", "values", "outputs")
@@ -172,6 +174,26 @@ class MetricResult(_message.Message):
     values: _tensor_pb2.Tensor
     outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
     def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., status: _Optional[_Union[Status, str]] = ..., reason: _Optional[str] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., signature: _Optional[str] = ..., values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
+
+class TermResult(_message.Message):
+    __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "gradient_norm")
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_SUM_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NONFINITE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    GRADIENT_NORM_FIELD_NUMBER: _ClassVar[int]
+    loss: float
+    loss_sum: float
+    weight_sum: float
+    example_count: int
+    ignored_count: int
+    nonfinite_count: int
+    status: Status
+    gradient_norm: float
+    def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., gradient_norm: _Optional[float] = ...) -> None: ...
 
 class ExampleStatuses(_message.Message):
     __slots__ = ("indices", "statuses")

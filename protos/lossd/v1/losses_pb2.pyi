@@ -14,6 +14,30 @@ class CrossEntropyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CROSS_ENTROPY_OUTPUT_ENTROPY: _ClassVar[CrossEntropyOutput]
     CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS: _ClassVar[CrossEntropyOutput]
 
+class Distance(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DISTANCE_UNSPECIFIED: _ClassVar[Distance]
+    DISTANCE_EUCLIDEAN: _ClassVar[Distance]
+    DISTANCE_SQUARED_EUCLIDEAN: _ClassVar[Distance]
+    DISTANCE_COSINE: _ClassVar[Distance]
+
+class GanObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GAN_OBJECTIVE_UNSPECIFIED: _ClassVar[GanObjective]
+    GAN_OBJECTIVE_MINIMAX: _ClassVar[GanObjective]
+    GAN_OBJECTIVE_NON_SATURATING: _ClassVar[GanObjective]
+    GAN_OBJECTIVE_LEAST_SQUARES: _ClassVar[GanObjective]
+    GAN_OBJECTIVE_HINGE: _ClassVar[GanObjective]
+    GAN_OBJECTIVE_WASSERSTEIN: _ClassVar[GanObjective]
+    GAN_OBJECTIVE_RELATIVISTIC: _ClassVar[GanObjective]
+    GAN_OBJECTIVE_RELATIVISTIC_AVERAGE: _ClassVar[GanObjective]
+
+class GradientPenaltyVariant(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GRADIENT_PENALTY_VARIANT_UNSPECIFIED: _ClassVar[GradientPenaltyVariant]
+    GRADIENT_PENALTY_VARIANT_WGAN_GP: _ClassVar[GradientPenaltyVariant]
+    GRADIENT_PENALTY_VARIANT_R1: _ClassVar[GradientPenaltyVariant]
+
 class EmptyTarget(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     EMPTY_TARGET_UNSPECIFIED: _ClassVar[EmptyTarget]
@@ -43,6 +67,21 @@ CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP: CrossEntropyOutput
 CROSS_ENTROPY_OUTPUT_TARGET_LOG_PROBABILITY: CrossEntropyOutput
 CROSS_ENTROPY_OUTPUT_ENTROPY: CrossEntropyOutput
 CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS: CrossEntropyOutput
+DISTANCE_UNSPECIFIED: Distance
+DISTANCE_EUCLIDEAN: Distance
+DISTANCE_SQUARED_EUCLIDEAN: Distance
+DISTANCE_COSINE: Distance
+GAN_OBJECTIVE_UNSPECIFIED: GanObjective
+GAN_OBJECTIVE_MINIMAX: GanObjective
+GAN_OBJECTIVE_NON_SATURATING: GanObjective
+GAN_OBJECTIVE_LEAST_SQUARES: GanObjective
+GAN_OBJECTIVE_HINGE: GanObjective
+GAN_OBJECTIVE_WASSERSTEIN: GanObjective
+GAN_OBJECTIVE_RELATIVISTIC: GanObjective
+GAN_OBJECTIVE_RELATIVISTIC_AVERAGE: GanObjective
+GRADIENT_PENALTY_VARIANT_UNSPECIFIED: GradientPenaltyVariant
+GRADIENT_PENALTY_VARIANT_WGAN_GP: GradientPenaltyVariant
+GRADIENT_PENALTY_VARIANT_R1: GradientPenaltyVariant
 EMPTY_TARGET_UNSPECIFIED: EmptyTarget
 EMPTY_TARGET_SMOOTH: EmptyTarget
 EMPTY_TARGET_SKIP: EmptyTarget
@@ -58,7 +97,7 @@ DISTRIBUTION_KIND_LOG_PROBABILITIES: DistributionKind
 DISTRIBUTION_KIND_PROBABILITIES: DistributionKind
 
 class LossSpec(_message.Message):
-    __slots__ = ("squared_error", "absolute_error", "log_cosh", "huber", "smooth_l1", "quantile", "poisson_nll", "gaussian_nll", "cross_entropy", "binary_cross_entropy", "kl_divergence", "hinge", "multiclass_hinge", "focal", "softmax_focal", "expected_risk", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc")
+    __slots__ = ("squared_error", "absolute_error", "log_cosh", "huber", "smooth_l1", "quantile", "poisson_nll", "gaussian_nll", "cross_entropy", "binary_cross_entropy", "kl_divergence", "hinge", "multiclass_hinge", "focal", "softmax_focal", "expected_risk", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc", "ctc", "generator_loss", "discriminator_loss", "gradient_penalty", "feature_matching", "weighted_sum")
     SQUARED_ERROR_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_ERROR_FIELD_NUMBER: _ClassVar[int]
     LOG_COSH_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +121,12 @@ class LossSpec(_message.Message):
     LOVASZ_SOFTMAX_FIELD_NUMBER: _ClassVar[int]
     SOFT_F1_FIELD_NUMBER: _ClassVar[int]
     PAIRWISE_AUC_FIELD_NUMBER: _ClassVar[int]
+    CTC_FIELD_NUMBER: _ClassVar[int]
+    GENERATOR_LOSS_FIELD_NUMBER: _ClassVar[int]
+    DISCRIMINATOR_LOSS_FIELD_NUMBER: _ClassVar[int]
+    GRADIENT_PENALTY_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_MATCHING_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTED_SUM_FIELD_NUMBER: _ClassVar[int]
     squared_error: SquaredError
     absolute_error: AbsoluteError
     log_cosh: LogCosh
@@ -105,7 +150,13 @@ class LossSpec(_message.Message):
     lovasz_softmax: LovaszSoftmax
     soft_f1: SoftF1
     pairwise_auc: PairwiseAuc
-    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., log_cosh: _Optional[_Union[LogCosh, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., smooth_l1: _Optional[_Union[SmoothL1, _Mapping]] = ..., quantile: _Optional[_Union[Quantile, _Mapping]] = ..., poisson_nll: _Optional[_Union[PoissonNll, _Mapping]] = ..., gaussian_nll: _Optional[_Union[GaussianNll, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., kl_divergence: _Optional[_Union[KlDivergence, _Mapping]] = ..., hinge: _Optional[_Union[Hinge, _Mapping]] = ..., multiclass_hinge: _Optional[_Union[MulticlassHinge, _Mapping]] = ..., focal: _Optional[_Union[Focal, _Mapping]] = ..., softmax_focal: _Optional[_Union[SoftmaxFocal, _Mapping]] = ..., expected_risk: _Optional[_Union[ExpectedRisk, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ...) -> None: ...
+    ctc: Ctc
+    generator_loss: GeneratorLoss
+    discriminator_loss: DiscriminatorLoss
+    gradient_penalty: GradientPenalty
+    feature_matching: FeatureMatching
+    weighted_sum: WeightedSum
+    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., log_cosh: _Optional[_Union[LogCosh, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., smooth_l1: _Optional[_Union[SmoothL1, _Mapping]] = ..., quantile: _Optional[_Union[Quantile, _Mapping]] = ..., poisson_nll: _Optional[_Union[PoissonNll, _Mapping]] = ..., gaussian_nll: _Optional[_Union[GaussianNll, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., kl_divergence: _Optional[_Union[KlDivergence, _Mapping]] = ..., hinge: _Optional[_Union[Hinge, _Mapping]] = ..., multiclass_hinge: _Optional[_Union[MulticlassHinge, _Mapping]] = ..., focal: _Optional[_Union[Focal, _Mapping]] = ..., softmax_focal: _Optional[_Union[SoftmaxFocal, _Mapping]] = ..., expected_risk: _Optional[_Union[ExpectedRisk, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ..., ctc: _Optional[_Union[Ctc, _Mapping]] = ..., generator_loss: _Optional[_Union[GeneratorLoss, _Mapping]] = ..., discriminator_loss: _Optional[_Union[DiscriminatorLoss, _Mapping]] = ..., gradient_penalty: _Optional[_Union[GradientPenalty, _Mapping]] = ..., feature_matching: _Optional[_Union[FeatureMatching, _Mapping]] = ..., weighted_sum: _Optional[_Union[WeightedSum, _Mapping]] = ...) -> None: ...
 
 class SquaredError(_message.Message):
     __slots__ = ("batch_dims",)
@@ -326,3 +377,70 @@ class PairwiseAuc(_message.Message):
     surrogate: AucSurrogate
     margin: float
     def __init__(self, surrogate: _Optional[_Union[AucSurrogate, str]] = ..., margin: _Optional[float] = ...) -> None: ...
+
+class Ctc(_message.Message):
+    __slots__ = ("prediction_kind", "blank", "zero_infinity")
+    PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
+    BLANK_FIELD_NUMBER: _ClassVar[int]
+    ZERO_INFINITY_FIELD_NUMBER: _ClassVar[int]
+    prediction_kind: DistributionKind
+    blank: int
+    zero_infinity: bool
+    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., blank: _Optional[int] = ..., zero_infinity: bool = ...) -> None: ...
+
+class GeneratorLoss(_message.Message):
+    __slots__ = ("objective",)
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    objective: GanObjective
+    def __init__(self, objective: _Optional[_Union[GanObjective, str]] = ...) -> None: ...
+
+class DiscriminatorLoss(_message.Message):
+    __slots__ = ("objective", "label_smoothing")
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SMOOTHING_FIELD_NUMBER: _ClassVar[int]
+    objective: GanObjective
+    label_smoothing: float
+    def __init__(self, objective: _Optional[_Union[GanObjective, str]] = ..., label_smoothing: _Optional[float] = ...) -> None: ...
+
+class GradientPenalty(_message.Message):
+    __slots__ = ("variant", "target_norm", "one_sided")
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    TARGET_NORM_FIELD_NUMBER: _ClassVar[int]
+    ONE_SIDED_FIELD_NUMBER: _ClassVar[int]
+    variant: GradientPenaltyVariant
+    target_norm: float
+    one_sided: bool
+    def __init__(self, variant: _Optional[_Union[GradientPenaltyVariant, str]] = ..., target_norm: _Optional[float] = ..., one_sided: bool = ...) -> None: ...
+
+class FeatureMatching(_message.Message):
+    __slots__ = ("layer_weights", "distance", "style_weight")
+    LAYER_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    STYLE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    layer_weights: _containers.RepeatedScalarFieldContainer[float]
+    distance: Distance
+    style_weight: float
+    def __init__(self, layer_weights: _Optional[_Iterable[float]] = ..., distance: _Optional[_Union[Distance, str]] = ..., style_weight: _Optional[float] = ...) -> None: ...
+
+class WeightedSum(_message.Message):
+    __slots__ = ("terms",)
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    terms: _containers.RepeatedCompositeFieldContainer[WeightedTerm]
+    def __init__(self, terms: _Optional[_Iterable[_Union[WeightedTerm, _Mapping]]] = ...) -> None: ...
+
+class WeightedTerm(_message.Message):
+    __slots__ = ("weight", "loss", "input_names")
+    class InputNamesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_NAMES_FIELD_NUMBER: _ClassVar[int]
+    weight: float
+    loss: LossSpec
+    input_names: _containers.ScalarMap[str, str]
+    def __init__(self, weight: _Optional[float] = ..., loss: _Optional[_Union[LossSpec, _Mapping]] = ..., input_names: _Optional[_Mapping[str, str]] = ...) -> None: ...

@@ -31,12 +31,13 @@ from lossd.backends import (
     check_domains,
     nonfinite_rows,
 )
+from lossd.backends._opposed import OpposedEvaluation, evaluate_opposed
 from lossd.backends._sets import SetEvaluation, evaluate_set
 from lossd.backends._tiles import Computed, Tile, download, run_body, upload
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, TooLarge
 from lossd.kernels import Kernel, find_text, kernel_source, typed_arguments
-from lossd.losses import Whole
+from lossd.losses import Opposed, Shape, Whole
 from lossd.losses._declare import CudaText
 from lossd.reduction import Floats, block_sums
 
@@ -99,6 +100,10 @@ class CupyBackend:
         if not batch.loss.shape.has_values:
             compute = functools.partial(self._compute_set, batch, checkpoint)
             return evaluate_set(batch, buffers, compute, zero_nonfinite=zero_nonfinite)
+        if batch.loss.shape is Shape.OPPOSED:
+            checkpoint()
+            opposed = functools.partial(self._compute_opposed, batch)
+            return evaluate_opposed(batch, buffers, opposed, zero_nonfinite=zero_nonfinite)
         check_domains(batch)
         check_rules(batch)
         values = np.zeros(batch.rows, batch.dtype)
@@ -175,6 +180,21 @@ class CupyBackend:
             found = batch.loss.body(self._cupy, *given, whole, **batch.parameters)
             gradients = {n: self._cupy.asnumpy(found.gradient(n)) for n in batch.gradients}
             return SetEvaluation(float(found.value), gradients, found.status)
+
+    def _compute_opposed(
+        self, batch: Batch, given: list[Array | None], opposed: Opposed
+    ) -> OpposedEvaluation:
+        cupy = self._cupy
+        with self._device_turn():
+            sent = [None if rows is None else cupy.asarray(rows) for rows in given]
+            there = Opposed(
+                {name: cupy.asarray(numbers) for name, numbers in opposed.weights.items()},
+                {name: cupy.asarray(numbers) for name, numbers in opposed.cotangents.items()},
+            )
+            found = batch.loss.body(cupy, *sent, there, **batch.parameters)
+            statuses = None if found.statuses is None else cupy.asnumpy(found.statuses)
+            gradients = {name: cupy.asnumpy(found.gradient(name)) for name in batch.gradients}
+            return OpposedEvaluation(cupy.asnumpy(found.value), gradients, statuses)
 
     def _compute(self, batch: Batch, tile: Tile) -> Computed:
         """Values, scaled gradients and outputs on the device.

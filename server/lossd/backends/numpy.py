@@ -26,9 +26,10 @@ from lossd.backends import (
     each_row,
     nonfinite_rows,
 )
+from lossd.backends._opposed import OpposedEvaluation, evaluate_opposed
 from lossd.backends._sets import SetEvaluation, evaluate_set
 from lossd.batch import Batch, Operand, domain_error
-from lossd.losses import Evaluation, Shape, Whole
+from lossd.losses import Evaluation, Opposed, Shape, Whole
 from lossd.reduction import Floats
 
 
@@ -53,6 +54,10 @@ class NumpyBackend:
         if not batch.loss.shape.has_values:
             compute = functools.partial(self._compute_set, batch, checkpoint)
             return evaluate_set(batch, buffers, compute, zero_nonfinite=zero_nonfinite)
+        if batch.loss.shape is Shape.OPPOSED:
+            checkpoint()
+            opposed = functools.partial(_compute_opposed, batch)
+            return evaluate_opposed(batch, buffers, opposed, zero_nonfinite=zero_nonfinite)
         run = _Run(batch, buffers, zero_nonfinite)
         tiles = list(_tiles(batch))
 
@@ -109,6 +114,14 @@ class NumpyBackend:
     def close(self) -> None:
         """Ends the threads."""
         self._pool.shutdown()
+
+
+def _compute_opposed(
+    batch: Batch, given: list[Array | None], opposed: Opposed
+) -> OpposedEvaluation:
+    found = batch.loss.body(np, *given, opposed, **batch.parameters)
+    gradients = {name: found.gradient(name) for name in batch.gradients}
+    return OpposedEvaluation(found.value, gradients, found.statuses)
 
 
 class _OutsideDomainError(Exception):

@@ -4,19 +4,33 @@ The one exception is the domain of floating-point targets (probabilities below 0
 backend checks tile by tile so that targets are read once; no index is ever taken from them.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lossd.batch._features import list_item
 from lossd.batch._job import Array, Job
+from lossd.batch._layouts import LAYOUTS
 from lossd.batch._parameters import body_parameters, complete, parameter_error
 from lossd.batch._rows import domain_error, plan, safe_classes
-from lossd.batch._shapes import LAYOUTS, Layout, Operand, is_float
+from lossd.batch._sequences import check_sequences
+from lossd.batch._shapes import Layout, Operand, is_float
 from lossd.errors import InvalidRequest, InvalidTensor
-from lossd.losses import Differentiable, Holds, Input, Loss, Output, ParameterError, Whole
-from lossd.reduction import RowPlan
+from lossd.losses import (
+    Differentiable,
+    Holds,
+    Input,
+    Loss,
+    Opposed,
+    Output,
+    ParameterError,
+    Shape,
+    Whole,
+)
+from lossd.reduction import Flags, RowPlan
 
 __all__ = [
     "Array",
@@ -44,6 +58,7 @@ class Batch:
     plan: RowPlan
     gradients: tuple[str, ...]
     outputs: tuple[Output, ...]
+    parts: tuple[slice, ...] = ()  # the place of each operand's rows, where it is not everywhere
 
     def operand(self, name: str) -> Operand:
         """The operand of that name."""
@@ -58,15 +73,13 @@ def lay_out(job: Job) -> Batch:
     """
     parameters = complete(job)
     arrays = _named_arrays(job)
-    for declared in job.loss.inputs:
-        _check_type(declared, arrays[declared.name])
     layout = LAYOUTS[job.loss.shape](job.loss, arrays, parameters)
     row_plan = plan(job, layout, parameters)
-    dtype = _compute_type(job.loss, arrays)
+    dtype = _compute_type(arrays)
     batch = Batch(
         loss=job.loss,
         parameters=body_parameters(job.loss, parameters, layout, dtype),
-        operands=tuple(safe_classes(o.under(parameters), row_plan.silent) for o in layout.operands),
+        operands=_safe_operands(job.loss, layout, row_plan.silent, parameters),
         example_shape=layout.example_shape,
         rows=layout.rows,
         length=layout.length,
@@ -74,10 +87,20 @@ def lay_out(job: Job) -> Batch:
         plan=row_plan,
         gradients=_wanted_gradients(job, layout),
         outputs=tuple(member.value for member in parameters.get("outputs", ())),
+        parts=layout.parts,
     )
     if not batch.rows:
         check_rules(batch)
     return batch
+
+
+def _safe_operands(
+    loss: Loss, layout: Layout, silent: Flags | None, parameters: Mapping[str, Any]
+) -> tuple[Operand, ...]:
+    operands = tuple(operand.under(parameters) for operand in layout.operands)
+    if loss.shape is Shape.SEQUENCE:
+        return check_sequences(loss, operands, silent, parameters)
+    return tuple(safe_classes(operand, silent) for operand in operands)
 
 
 def check_rules(batch: Batch) -> None:
@@ -88,31 +111,45 @@ def check_rules(batch: Batch) -> None:
     Raises:
         InvalidParameter: if a parameter breaks one.
     """
-    none = [(o, o.rows[:0]) for o in batch.operands]
-    rows = [array if o.is_classes else array.astype(batch.dtype) for o, array in none]
-    whole = () if batch.loss.shape.has_values else (Whole(np.zeros(0)),)
+    none = {o.name: (o, o.rows[:0]) for o in batch.operands}
+    rows: list[Array | None] = [
+        array if o.is_classes else array.astype(batch.dtype) for o, array in none.values()
+    ]
+    extra: tuple[Any, ...] = () if batch.loss.shape.has_values else (Whole(np.zeros(0)),)
+    if batch.loss.shape is Shape.OPPOSED:
+        given = dict(zip(none, rows, strict=True))
+        rows = [given.get(declared.name) for declared in batch.loss.inputs]
+        numbers = dict.fromkeys(none, np.zeros(0))
+        extra = (Opposed(numbers, numbers),)
     try:
         with np.errstate(all="ignore"):
-            batch.loss.body(np, *rows, *whole, **batch.parameters)
+            batch.loss.body(np, *rows, *extra, **batch.parameters)
     except ParameterError as error:
         raise parameter_error(batch.loss, error) from error
 
 
 def _named_arrays(job: Job) -> dict[str, Array]:
-    declared = [i.name for i in job.loss.inputs]
+    names = [i.name for i in job.loss.inputs]
     for name in job.inputs:
-        if name not in declared:
+        if name not in names:
             raise InvalidTensor(
-                f"inputs must be among {', '.join(declared)}, got {name[:64]!r}", field="inputs"
+                f"inputs must be among {', '.join(names)}, got {name[:64]!r}", field="inputs"
             )
     found = {}
-    for name in declared:
+    for declared in job.loss.inputs:
+        name = declared.name
         tensors = job.inputs.get(name, ())
-        if len(tensors) != 1:
+        if declared.is_optional and not tensors:
+            continue
+        if not tensors or (len(tensors) > 1 and not declared.is_list):
+            number = "one tensor or more" if declared.is_list else "one tensor"
             raise InvalidTensor(
-                f"{name} must be given as one tensor, got {len(tensors)}", field="inputs"
+                f"{name} must be given as {number}, got {len(tensors)}", field="inputs"
             )
-        found[name] = tensors[0]
+        for position, tensor in enumerate(tensors):
+            item = list_item(declared, position) if declared.is_list else declared
+            _check_type(item, tensor)
+            found[item.name] = tensor
     return found
 
 
@@ -122,30 +159,37 @@ def _check_type(declared: Input, array: Array) -> None:
             f"{declared.name} must be floating point, got {array.dtype.name}",
             field=f"inputs.{declared.name}.dtype",
         )
+    if declared.holds is Holds.LENGTHS and array.dtype.kind not in "iu":
+        raise InvalidTensor(
+            f"{declared.name} must be integers, got {array.dtype.name}",
+            field=f"inputs.{declared.name}.dtype",
+        )
 
 
-def _compute_type(loss: Loss, arrays: Mapping[str, Array]) -> np.dtype[Any]:
+def _compute_type(arrays: Mapping[str, Array]) -> np.dtype[Any]:
     """float64 if a floating-point input is, float32 otherwise."""
-    doubles = any(arrays[i.name].dtype == np.float64 for i in loss.inputs)
+    doubles = any(array.dtype == np.float64 for array in arrays.values())
     return np.dtype(np.float64 if doubles else np.float32)
 
 
 def _wanted_gradients(job: Job, layout: Layout) -> tuple[str, ...]:
     if job.gradients is None:
         return tuple(
-            i.name for i in job.loss.inputs if i.differentiable is Differentiable.BY_DEFAULT
+            operand.name
+            for operand in layout.operands
+            if operand.input.differentiable is Differentiable.BY_DEFAULT
         )
-    wanted = tuple(dict.fromkeys(job.gradients))
-    possible = [
-        operand.name
-        for operand in layout.operands
-        if operand.input.differentiable is not Differentiable.NO and is_float(operand.rows)
-    ]
-    for name in wanted:
+    possible: dict[str, list[str]] = defaultdict(list)
+    for operand in layout.operands:
+        if operand.input.differentiable is not Differentiable.NO and is_float(operand.rows):
+            possible[operand.input.base_name].append(operand.name)
+    wanted: list[str] = []
+    for name in dict.fromkeys(job.gradients):
         if name not in possible:
             raise InvalidRequest(
                 f"gradients must be among {', '.join(possible)} for {job.loss.message} "
                 f"with these inputs, got {name[:64]!r}",
                 field="gradients.inputs",
             )
-    return wanted
+        wanted += possible[name]
+    return tuple(wanted)

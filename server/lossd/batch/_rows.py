@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lossd.batch._job import Array, Job
+from lossd.batch._opposed import part_factors
 from lossd.batch._shapes import Layout, Operand, is_number
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
 from lossd.losses import Loss
@@ -19,7 +20,9 @@ def plan(job: Job, layout: Layout, parameters: Mapping[str, Any]) -> RowPlan:
     Raises:
         InvalidRequest: or one below it, for a mask, weights, cotangent or labels that break a rule.
     """
-    classes = next((o for o in layout.operands if o.is_classes), None)
+    classes = None
+    if layout.classes:
+        classes = next((o for o in layout.operands if o.is_classes), None)
     ignored = _ignored(job, layout, classes, parameters)
     weights = _weights(job.weights, layout, ignored)
     if not job.loss.shape.has_values:
@@ -36,6 +39,7 @@ def plan(job: Job, layout: Layout, parameters: Mapping[str, Any]) -> RowPlan:
         excluded=_excluded(job.loss, layout, parameters),
         weights=weights,
         denominators=denominators,
+        factors=_factors(job, layout, ignored, weights),
         cotangent=_cotangent(job.cotangent, layout),
         reduction=job.reduction,
         normalizer=job.normalizer,
@@ -67,6 +71,18 @@ def _excluded(loss: Loss, layout: Layout, parameters: Mapping[str, Any]) -> Flag
     given = {parameter.name: parameters[parameter.name] for parameter in loss.parameters}
     found: Flags = loss.ignores(*(operand.rows for operand in layout.operands), **given)
     return found if found.any() else None
+
+
+def _factors(
+    job: Job, layout: Layout, ignored: Flags | None, weights: Floats | None
+) -> Floats | None:
+    """What the loss multiplies each example by before it is averaged."""
+    if layout.parts:
+        return part_factors(job, layout, ignored, weights)
+    if job.loss.mean_factor is None or job.reduction is not Reduction.MEAN:
+        return None
+    found: Floats = job.loss.mean_factor(*(operand.rows for operand in layout.operands))
+    return found
 
 
 def _either(left: Flags | None, right: Flags | None) -> Flags | None:
@@ -123,7 +139,7 @@ def _weights(weights: Array | None, layout: Layout, ignored: Flags | None) -> Fl
         found[ignored] = 0  # whatever they hold, it is not looked at
     wrong = ~((found >= 0) & (found < np.inf))
     if wrong.any():
-        raise _value_error("weights", found, wrong, "[0, inf)")
+        raise value_error("weights", found, wrong, "[0, inf)")
     return found
 
 
@@ -136,7 +152,7 @@ def _cotangent(cotangent: Array | None, layout: Layout) -> float | Floats:
     return _per_example("cotangent", cotangent, layout).astype(np.float64)
 
 
-def _value_error(name: str, values: Array, wrong: Flags, rule: str) -> InvalidTensor:
+def value_error(name: str, values: Array, wrong: Flags, rule: str) -> InvalidTensor:
     index = int(np.flatnonzero(wrong)[0])
     value = values.reshape(-1)[index]
     return InvalidTensor(
@@ -156,7 +172,7 @@ def domain_error(operand: Operand, silent: Flags | None) -> InvalidTensor:
     if silent is not None:
         wrong[silent] = False
     values = operand.as_given(operand.rows)
-    return _value_error(operand.name, values, operand.as_given(wrong), str(domain))
+    return value_error(operand.name, values, operand.as_given(wrong), str(domain))
 
 
 def _check_classes(classes: Operand, count: int, unchecked: Flags | None) -> None:
@@ -166,7 +182,7 @@ def _check_classes(classes: Operand, count: int, unchecked: Flags | None) -> Non
     if unchecked is not None:
         wrong[unchecked] = False
     if wrong.any():
-        raise _value_error(classes.name, labels, wrong, f"[0, {count})")
+        raise value_error(classes.name, labels, wrong, f"[0, {count})")
 
 
 def _class_denominators(

@@ -1,16 +1,15 @@
 """How the inputs of a loss are laid out, example by example.  Nothing is ever broadcast."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from lossd.batch._job import Array
 from lossd.errors import InvalidTensor
-from lossd.losses import Holds, Input, Loss, Shape
+from lossd.losses import Holds, Input, Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +61,26 @@ def is_number(array: Array) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All operands: ``rows`` examples of ``length`` elements, of ``classes`` classes if of any."""
+    """All operands: ``rows`` examples of ``length`` elements, of ``classes`` classes if of any.
+
+    ``parts`` has the place of each operand's rows among the examples, where it is not all of them.
+    """
 
     operands: tuple[Operand, ...]
     example_shape: tuple[int, ...]
     rows: int
     length: int
     classes: int = 0
+    parts: tuple[slice, ...] = ()
 
 
-def _shape_error(name: str, rule: str, shape: tuple[int, ...]) -> InvalidTensor:
+def shape_error(name: str, rule: str, shape: tuple[int, ...]) -> InvalidTensor:
     return InvalidTensor(
         f"{name} must have {rule}, got {list(shape)}", field=f"inputs.{name}.shape"
     )
 
 
-def _lay_out_pointwise(
+def lay_out_pointwise(
     loss: Loss, arrays: Mapping[str, Array], parameters: Mapping[str, Any]
 ) -> Layout:
     """All inputs have one shape; its first ``batch_dims`` axes count examples."""
@@ -85,7 +88,7 @@ def _lay_out_pointwise(
     shape = _common_shape(loss, arrays)
     batch_dims = parameters["batch_dims"]
     if batch_dims > len(shape):
-        raise _shape_error(first.name, f"at least batch_dims = {batch_dims} axes", shape)
+        raise shape_error(first.name, f"at least batch_dims = {batch_dims} axes", shape)
     example_shape = shape[:batch_dims]
     length = math.prod(shape[batch_dims:])
     _check_elements(first, shape, length)
@@ -99,13 +102,13 @@ def _common_shape(loss: Loss, arrays: Mapping[str, Array]) -> tuple[int, ...]:
     shape = arrays[first.name].shape
     for other in others:
         if arrays[other.name].shape != shape:
-            raise _shape_error(
+            raise shape_error(
                 other.name, f"the shape {list(shape)} of {first.name}", arrays[other.name].shape
             )
     return shape
 
 
-def _lay_out_rowwise(
+def lay_out_rowwise(
     loss: Loss, arrays: Mapping[str, Array], parameters: Mapping[str, Any]
 ) -> Layout:
     """The first input has a class axis; the others have its shape, or are class indices without."""
@@ -119,14 +122,14 @@ def _lay_out_rowwise(
     return Layout(operands, example_shape, rows, shape[axis], shape[axis])
 
 
-def _lay_out_regionwise(
+def lay_out_regionwise(
     loss: Loss, arrays: Mapping[str, Array], parameters: Mapping[str, Any]
 ) -> Layout:
     """Axis 0 counts examples, all others elements but for a class axis, which comes next to it."""
     first = loss.inputs[0]
     shape = arrays[first.name].shape
     if not shape:
-        raise _shape_error(first.name, "an axis of examples", shape)
+        raise shape_error(first.name, "an axis of examples", shape)
     rows, length = shape[0], math.prod(shape[1:])
     if parameters.get("class_axis") is None:
         _common_shape(loss, arrays)
@@ -146,10 +149,10 @@ def _lay_out_regionwise(
 
 def _check_elements(declared: Input, shape: tuple[int, ...], length: int) -> None:
     if length == 0:
-        raise _shape_error(declared.name, "at least one element an example", shape)
+        raise shape_error(declared.name, "at least one element an example", shape)
 
 
-def _lay_out_setwise(
+def lay_out_setwise(
     loss: Loss, arrays: Mapping[str, Array], parameters: Mapping[str, Any]
 ) -> Layout:
     """All inputs have one shape: axis 0 counts examples, and axis 1, if there is one, labels."""
@@ -157,10 +160,10 @@ def _lay_out_setwise(
     first = loss.inputs[0]
     shape = _common_shape(loss, arrays)
     if len(shape) not in (1, 2):
-        raise _shape_error(first.name, "an axis of examples and at most one of labels", shape)
+        raise shape_error(first.name, "an axis of examples and at most one of labels", shape)
     rows, length = shape[0], math.prod(shape[1:])
     if length == 0:
-        raise _shape_error(first.name, "at least one label", shape)
+        raise shape_error(first.name, "at least one label", shape)
     operands = tuple(Operand(i, arrays[i.name].reshape(rows, length), shape) for i in loss.inputs)
     return Layout(operands, shape[:1], rows, length)
 
@@ -170,9 +173,9 @@ def _class_axis(declared: Input, shape: tuple[int, ...], axis: int, *, examples:
     found = axis + len(shape) if axis < 0 else axis
     if not examples <= found < len(shape):
         behind = " behind that of the examples" if examples else ""
-        raise _shape_error(declared.name, f"an axis {axis} of classes{behind}", shape)
+        raise shape_error(declared.name, f"an axis {axis} of classes{behind}", shape)
     if shape[found] == 0:
-        raise _shape_error(declared.name, "at least one class", shape)
+        raise shape_error(declared.name, "at least one class", shape)
     return found
 
 
@@ -205,7 +208,7 @@ def _class_operands(
         possible = _shapes_beside(other, shape, without)
         if array.shape not in possible:
             rule = " or ".join(f"the shape {list(one)}{what}" for one, what in possible.items())
-            raise _shape_error(other.name, rule, array.shape)
+            raise shape_error(other.name, rule, array.shape)
         if array.shape == without:
             operands.append(_index_operand(other, array, axes.indices))
         else:
@@ -232,13 +235,3 @@ def _index_operand(declared: Input, array: Array, shape: tuple[int, ...]) -> Ope
             field=f"inputs.{declared.name}.dtype",
         )
     return Operand(declared, array.reshape(shape), array.shape, is_classes=True)
-
-
-LAYOUTS: Mapping[Shape, Callable[..., Layout]] = MappingProxyType(
-    {
-        Shape.POINTWISE: _lay_out_pointwise,
-        Shape.ROWWISE: _lay_out_rowwise,
-        Shape.REGIONWISE: _lay_out_regionwise,
-        Shape.SETWISE: _lay_out_setwise,
-    }
-)

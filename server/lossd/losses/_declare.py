@@ -33,11 +33,22 @@ class Shape(enum.Enum):
     ROWWISE = "one example a row of classes"
     REGIONWISE = "one example all that axis 0 leaves, its elements in one region or one a class"
     SETWISE = "one value of all examples together"
+    SEQUENCE = "one example a row of frames, with a row of labels of another length"
+    OPPOSED = "scores of two sides, of any number of examples each"
+    FEATURES = "one example what all layers hold of it, layers of any sizes"
 
     @property
     def has_values(self) -> bool:
         """Whether each example has a value of its own."""
         return self is not Shape.SETWISE
+
+
+class Sides(enum.Enum):
+    """Which examples a loss of two sides has."""
+
+    FAKE = "the generated ones alone"
+    PAIRS = "pairs of a real and a generated one"
+    BOTH = "the real ones followed by the generated ones"
 
 
 class Status(enum.IntEnum):
@@ -64,6 +75,14 @@ class MulticlassHingeVariant(enum.Enum):
 
     CRAMMER_SINGER = "the best of them"
     WESTON_WATKINS = "each of them"
+
+
+class Distance(enum.Enum):
+    """How far two vectors are apart."""
+
+    EUCLIDEAN = "length of the difference"
+    SQUARED_EUCLIDEAN = "squared length of the difference"
+    COSINE = "one less the cosine of the angle"
 
 
 class Differentiable(enum.Enum):
@@ -188,6 +207,7 @@ class Holds(enum.Enum):
     NUMBERS = "numbers, floating-point or integer"
     CLASSES = "class indices, or a probability of each class"
     INDICES = "class indices"
+    LENGTHS = "how many elements of a row are there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +223,8 @@ class Input:
     holds: Holds = Holds.FLOATS
     differentiable: Differentiable = Differentiable.NO
     domain: Interval | Choices | None = None
+    is_optional: bool = False
+    is_list: bool = False  # of one tensor or several, which are named like "predictions[0]"
     domain_when: Mapping[str, Any] = field(default_factory=dict)
 
     def under(self, parameters: Mapping[str, Any]) -> "Input":
@@ -210,6 +232,11 @@ class Input:
         if all(parameters[name] == value for name, value in self.domain_when.items()):
             return self
         return replace(self, domain=None)
+
+    @property
+    def base_name(self) -> str:
+        """The name of the whole input, where this is one tensor of it."""
+        return self.name.partition("[")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +294,31 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
+class Opposed:
+    """What a body of two sides is given after its inputs: by input, one number an example.
+
+    ``cotangents`` are what gradients are multiplied by, 0 for silent examples; ``weights`` are what
+    an example counts for in a mean, 0 for those that are absent, whose scores are 0.
+    """
+
+    weights: Mapping[str, Array]
+    cotangents: Mapping[str, Array]
+
+    def has_any(self, name: str) -> bool:
+        """Whether a side has examples."""
+        return bool(self.weights[name].sum() > 0)
+
+    def mean(self, name: str, scores: Array) -> Array:
+        """The weighted mean of all scores (examples, elements) of a side."""
+        return (scores * self.shares(name, scores)).sum().astype(scores.dtype)
+
+    def shares(self, name: str, scores: Array) -> Array:
+        """What each element of each example has in the mean, (examples, 1)."""
+        weights = self.weights[name]
+        return (weights / (weights.sum() * scores.shape[1]))[:, None]
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """A case worked by hand: one example (or set) in, its value and gradient out."""
 
@@ -304,6 +356,8 @@ class Loss:
     kinks: Mapping[str, Callable[..., Array]]
     is_ordered: bool
     ignores: Callable[..., Array] | None
+    mean_factor: Callable[..., Array] | None
+    sides: Callable[..., Sides] | None
     summary: str
     formula: str
     reference: str
@@ -350,6 +404,8 @@ def loss(
     kinks: Mapping[str, Callable[..., Array]] = MappingProxyType({}),
     is_ordered: bool = False,
     ignores: Callable[..., Array] | None = None,
+    mean_factor: Callable[..., Array] | None = None,
+    sides: Callable[..., Sides] | None = None,
 ) -> Callable[[Callable[..., Evaluation]], Loss]:
     """Turns a body into a declared loss.
 
@@ -361,7 +417,15 @@ def loss(
     them in between, which class indices lack.
     SETWISE: axis 0 counts examples and axis 1 labels; the body is given the examples that are kept
     and have weight, and a ``Whole`` after its inputs.  Its value is one number.
-    The last two have no kernel template: on a GPU their body runs on CuPy.
+    SEQUENCE: axis 0 counts examples and axis 1 frames or labels, of which each example has as many
+    as its lengths say; axis 2 counts classes.  Labels and lengths are int64 and within bounds, also
+    those of rows that are silent; labels beyond an example's length are 0.
+    OPPOSED: axis 0 counts examples and axis 1 elements; an input that is not given is None.  The
+    body is given an ``Opposed`` after its inputs.  Its values are those of all examples, and its
+    gradients have the cotangents in them.
+    FEATURES: axis 0 counts examples, axis 1 channels and axis 2 places.  The body is given the maps
+    of the first input, then as many of the second; gradients are of ``"predictions[0]"`` and so on.
+    The last five have no kernel template: on a GPU their body runs on CuPy.
     Unless the loss is of a set, a row of a result may depend on that row alone, which holds if the
     last axis is all that is reduced.  Keyword-only parameters with annotations are the schema; the
     docstring holds the summary, the formula (indented) and, after "Reference:", the source.
@@ -370,8 +434,9 @@ def loss(
     value has no derivative by it.  ``is_ordered`` says that the gradient follows the order of an
     example's elements by size; of equals the lowest index goes first.  ``ignores(*inputs,
     **parameters)`` tells before anything is computed which examples the loss leaves out of every
-    sum and count; their status is the body's to give.  ``layout`` names the parameters that the
-    engine uses.
+    sum and count; their status is the body's to give.  ``mean_factor(*inputs)`` is a factor
+    of each example that MEAN applies before it averages.  ``sides(**parameters)`` tells which
+    examples an OPPOSED loss has.  ``layout`` names the parameters that the engine uses.
     """
 
     def declare(body: Callable[..., Evaluation]) -> Loss:
@@ -388,6 +453,8 @@ def loss(
             kinks=kinks,
             is_ordered=is_ordered,
             ignores=ignores,
+            mean_factor=mean_factor,
+            sides=sides,
             summary=summary,
             formula=formula,
             reference=reference,

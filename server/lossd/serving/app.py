@@ -19,6 +19,7 @@ from lossd.serving import health, http
 from lossd.serving.admission import Admission, Turns
 from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.boundary import Boundary
+from lossd.serving.codec import WEIGHTED_SUM
 from lossd.serving.config import Config
 from lossd.serving.evaluation import EVALUATION_SERVICE, EvaluationServicer
 from lossd.serving.health import Health, State
@@ -83,7 +84,7 @@ def start(config: Config) -> Server:
         AddressError: if an address cannot be listened on.
     """
     keep_freed_memory()
-    telemetry = Telemetry(CollectorRegistry(), losses=LOSSES, evaluated=METRICS)
+    telemetry = Telemetry(CollectorRegistry(), losses=(*LOSSES, WEIGHTED_SUM), evaluated=METRICS)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
     telemetry.watch_inflight(lambda: admission.calls, lambda: admission.request_bytes)
 

@@ -14,11 +14,24 @@ _DTYPES = {
     Holds.NUMBERS: _INTEGERS + _FLOATS,
     Holds.CLASSES: _INTEGERS + _FLOATS,
     Holds.INDICES: _INTEGERS,
+    Holds.LENGTHS: _INTEGERS,
 }
 _DIFFERENTIABILITY = {
     Differentiable.NO: v1.DIFFERENTIABILITY_NONE,
     Differentiable.ON_REQUEST: v1.DIFFERENTIABILITY_ON_REQUEST,
     Differentiable.BY_DEFAULT: v1.DIFFERENTIABILITY_DEFAULT,
+}
+
+
+_PATTERNS = {
+    Shape.POINTWISE: ("(N, ...)",),
+    Shape.SETWISE: ("(N,)", "(N, labels)"),
+    Shape.FEATURES: ("(N, C, ...) each",),
+}
+_SEQUENCES = {
+    Holds.FLOATS: ("(N, T, C)",),
+    Holds.INDICES: ("(N, S)",),
+    Holds.LENGTHS: ("(N,)",),
 }
 
 
@@ -51,10 +64,10 @@ def _describe_input(loss: Loss, declared: Input) -> v1.InputDescription:
 
 def shapes(loss: Loss, declared: Input) -> Sequence[str]:
     """The shapes an input may have, as patterns."""
-    if loss.shape is Shape.POINTWISE:
-        return ("(N, ...)",)
-    if loss.shape is Shape.SETWISE:
-        return ("(N,)", "(N, labels)")
+    if loss.shape is Shape.SEQUENCE:
+        return _SEQUENCES[declared.holds]
+    if loss.shape in _PATTERNS:
+        return _PATTERNS[loss.shape]
     has_classes = loss.shape is Shape.ROWWISE or CLASS_AXIS in loss.layout_parameters
     may_have_classes = has_classes or OPTIONAL_CLASS_AXIS in loss.layout_parameters
     if declared.holds is Holds.INDICES or not may_have_classes:

@@ -5,9 +5,10 @@ submessages take minutes to walk.
 """
 
 import enum
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -15,16 +16,20 @@ from google.protobuf.message import DecodeError, Message
 
 from lossd import tensors, v1
 from lossd.batch import Job
-from lossd.engine import Result
+from lossd.engine import Arrays, Result
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, TooLarge, UnknownLoss
 from lossd.framing import Framed, Payloads
 from lossd.losses import LOSSES, Loss, Parameter, Shape, Status
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.serving.loan import Loan
+from lossd.sums import MAX_TERMS, SumJob, Term
 
 MAX_CHOICES = 64  # members of an enum in a list: none has so many
 FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
 MAX_VECTOR = 1 << 20  # numbers of one parameter: more classes than any vocabulary has
+
+
+WEIGHTED_SUM = "weighted_sum"  # the one member of a spec that is no loss of the catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,9 @@ def _refusing(message: type[Message], data: bytes) -> Iterator[None]:
 # ------------------------------------------------------------------ request to job
 
 
-def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None = None) -> Job:
+def work(
+    framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None = None
+) -> Job | SumJob:
     """Reads a request; what it says of shapes and values is checked by the engine.
 
     ``loan`` gives what lies in shared memory; without one there is none.
@@ -92,6 +99,37 @@ def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None
         InvalidRequest: if a field breaks its rule.
         TooLarge: if it has too many tensors or numbers.
     """
+    if framed.message.loss.WhichOneof("kind") != WEIGHTED_SUM:
+        return job(framed, limits, loan)
+    request = framed.message
+    if len(request.metrics):
+        raise InvalidRequest(
+            f"metrics must go with a single loss, got {len(request.metrics)} with a sum of losses",
+            field="metrics",
+        )
+    loan = loan or Loan(None, lambda _: None)
+    read = Reader(framed.payloads, limits, loan)
+    if request.HasField("reply"):
+        loan.take_region(request.reply)
+    given = request.loss.weighted_sum.terms
+    if not 1 <= len(given) <= MAX_TERMS:
+        raise InvalidParameter(
+            f"terms must be 1 to {MAX_TERMS}, got {len(given)}", field=f"loss.{WEIGHTED_SUM}.terms"
+        )
+    terms = [
+        _term(position, term, _job(request, term.loss, read, limits))
+        for position, term in enumerate(given)
+    ]
+    return SumJob(
+        terms=tuple(terms),
+        inputs=read.inputs(request.inputs),
+        gradients=_gradients(request, limits),
+        per_example=terms[0].job.per_example,
+    )
+
+
+def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None = None) -> Job:
+    """Reads a request for one loss; raises as ``work`` does."""
     request = framed.message
     loss = _loss(request.loss)
     given = parameters(loss, getattr(request.loss, loss.name))
@@ -99,10 +137,37 @@ def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None
     read = Reader(framed.payloads, limits, loan, _row_axis(loss, given))
     if request.HasField("reply"):
         loan.take_region(request.reply)
+    found = _job(request, request.loss, read, limits)
+    return replace(found, inputs=read.inputs(request.inputs))
+
+
+def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
+    """A term of a sum; the inputs of its loss go by the request's names."""
+    path = f"terms[{position}]"
+    weight = term.weight if term.HasField("weight") else 1.0
+    if not math.isfinite(weight):
+        raise InvalidParameter(
+            f"{path}.weight must be in (-inf, inf), got {weight:g}",
+            field=f"loss.{WEIGHTED_SUM}.{path}.weight",
+        )
+    own = [declared.name for declared in found.loss.inputs]
+    for name in term.input_names:
+        if name not in own:
+            raise InvalidParameter(
+                f"{path}.input_names must be of {', '.join(own)}, got {name[:64]!r}",
+                field=f"loss.{WEIGHTED_SUM}.{path}.input_names",
+            )
+    names = {name: term.input_names.get(name, name) for name in own}
+    return Term(weight=weight, job=found, names=names)
+
+
+def _job(request: v1.ComputeLossRequest, spec: v1.LossSpec, read: "Reader", limits: Limits) -> Job:
+    """A job for one loss, without its inputs."""
+    loss = _loss(spec)
     return Job(
         loss=loss,
-        parameters=given,
-        inputs=read.inputs(request.inputs),
+        parameters=parameters(loss, getattr(spec, loss.name)),
+        inputs={},
         weights=read.optional(request, "weights"),
         mask=read.optional(request, "mask"),
         cotangent=read.optional(request, "cotangent"),
@@ -267,6 +332,10 @@ _STATUS_NUMBERS = np.array(
 )
 
 
+# What a term says in numbers.
+_TERM_NUMBERS = [name for name in v1.TermResult.DESCRIPTOR.fields_by_name if name != "status"]
+
+
 def response(result: Result, loan: Loan | None = None) -> Framed[v1.ComputeLossResponse]:
     """Writes a result, without the arrays that lie in shared memory already."""
     loan = loan or Loan(None, lambda _: None)
@@ -296,14 +365,24 @@ def response(result: Result, loan: Loan | None = None) -> Framed[v1.ComputeLossR
     if result.per_example is not None:
         fill(reply.per_example, result.per_example)
     for name, gradient in result.gradients.items():
-        fill(reply.gradients.add(name=name).tensors.add(), gradient)
+        several = reply.gradients.add(name=name).tensors
+        for array in _listed(gradient):
+            fill(several.add(), array)
     for name, output in result.outputs.items():
         fill(reply.outputs.add(name=name).tensors.add(), output)
+    for term in result.terms:
+        status = None if term.status is None else f"STATUS_{term.status.name}"
+        reply.terms.add(status=status, **{n: getattr(term, n) for n in _TERM_NUMBERS})
     return Framed(reply, payloads)
 
 
+def _listed(gradient: Arrays) -> list[tensors.Array]:
+    return gradient if isinstance(gradient, list) else [gradient]
+
+
 def _size(result: Result) -> int:
-    arrays = [*result.gradients.values(), *result.outputs.values(), result.statuses.indices]
+    gradients = [array for g in result.gradients.values() for array in _listed(g)]
+    arrays = [*gradients, *result.outputs.values(), result.statuses.indices]
     per_example = 0 if result.per_example is None else result.per_example.nbytes
     return per_example + sum(array.nbytes for array in arrays)
 

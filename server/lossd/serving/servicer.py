@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lossd import v1
+from lossd import sums, v1
 from lossd.backends.choose import Chosen
 from lossd.batch import Job
 from lossd.engine import Engine, Result
@@ -69,14 +69,16 @@ class LossServicer:
             request = codec.parse_framed(v1.ComputeLossRequest, received.take())
             label = self._telemetry.loss_label(request.message.loss.WhichOneof("kind") or "")
             call.labels["loss"] = label
-            job = codec.job(request, self._limits, loan)
+            job = codec.work(request, self._limits, loan)
             specs = request.message.metrics
             call.labels["metrics"] = self._telemetry.metric_labels(evaluation_codec.kinds(specs))
-            metrics = loss_metrics.requested(specs, job)
+            metrics = loss_metrics.requested(specs, job) if isinstance(job, Job) else []
         with self._turns.turn(call):
             with call.phase("compute"):
-                result = self._engine.run(job, allocate=loan.allocate, checkpoint=call.checkpoint)
-            evaluated = self._evaluate(metrics, job, call)
+                result = sums.run(
+                    self._engine, job, allocate=loan.allocate, checkpoint=call.checkpoint
+                )
+            evaluated = self._evaluate(metrics, job, call) if isinstance(job, Job) else []
         loan.check()
         self._telemetry.computed(
             label,

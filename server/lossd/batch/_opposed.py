@@ -1,0 +1,98 @@
+"""Scores of two sides: how their examples follow each other, and what a mean of them is."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lossd.batch._job import Array, Job
+from lossd.batch._shapes import Layout, Operand, shape_error
+from lossd.errors import InvalidRequest, InvalidTensor
+from lossd.losses import Loss, Sides
+from lossd.reduction import Flags, Floats, Reduction
+
+
+def lay_out_opposed(
+    loss: Loss, arrays: Mapping[str, Array], parameters: Mapping[str, Any]
+) -> Layout:
+    """Scores (N, ...) of real and of generated examples, alike but for their number."""
+    if loss.sides is None:
+        raise TypeError(f"{loss.name} must declare its sides")
+    sides = loss.sides(**parameters)
+    _check_presence(loss, arrays, sides)
+    present = [i for i in loss.inputs if i.name in arrays]
+    first = present[0]
+    shape = arrays[first.name].shape
+    if not shape or 0 in shape[1:]:
+        raise shape_error(first.name, "an axis of examples and at least one score each", shape)
+    for other in present[1:]:
+        _check_shape(other.name, arrays[other.name].shape, shape, first.name, sides)
+    length = math.prod(shape[1:])
+    operands = tuple(
+        Operand(i, arrays[i.name].reshape(-1, length), arrays[i.name].shape) for i in present
+    )
+    parts = _parts(operands, sides)
+    rows = max(part.stop for part in parts)
+    return Layout(operands, (rows,), rows, length, parts=parts)
+
+
+def _check_presence(loss: Loss, arrays: Mapping[str, Array], sides: Sides) -> None:
+    wanted = ("fake",) if sides is Sides.FAKE else ("real", "fake")
+    for declared in loss.inputs:
+        count = int(declared.name in arrays)
+        if count != int(declared.name in wanted):
+            rule = "given as one tensor" if not count else "left out"
+            raise InvalidTensor(
+                f"{declared.name} must be {rule} where the examples of {loss.message} are "
+                f"{sides.value}, got {count}",
+                field="inputs",
+            )
+
+
+def _check_shape(
+    name: str, shape: tuple[int, ...], first: tuple[int, ...], first_name: str, sides: Sides
+) -> None:
+    if sides is Sides.PAIRS:
+        if shape != first:
+            raise shape_error(name, f"the shape {list(first)} of {first_name}", shape)
+    elif shape[1:] != first[1:] or not shape:
+        raise shape_error(
+            name, f"the axes {list(first[1:])} of {first_name} after the first", shape
+        )
+
+
+def _parts(operands: tuple[Operand, ...], sides: Sides) -> tuple[slice, ...]:
+    """Where the rows of each operand are among the examples: the real ones come first."""
+    counts = {operand.name: len(operand.rows) for operand in operands}
+    start = counts["real"] if sides is Sides.BOTH else 0
+    begins = {"real": 0, "fake": start}
+    return tuple(slice(begins[o.name], begins[o.name] + counts[o.name]) for o in operands)
+
+
+def part_factors(
+    job: Job, layout: Layout, ignored: Flags | None, weights: Floats | None
+) -> Floats | None:
+    """What makes one mean of all examples the sum of the means of the parts.
+
+    Raises:
+        InvalidRequest: for a normalizer, which cannot stand for two divisors.
+    """
+    if len(set(map(str, layout.parts))) < 2 or not job.reduction.is_mean:
+        return None
+    if job.normalizer is not None:
+        raise InvalidRequest(
+            f"normalizer must be unset for {job.loss.message}, a sum of two means, "
+            f"got {job.normalizer:g}",
+            field="normalizer",
+        )
+    counted = np.ones(layout.rows)
+    if weights is not None and job.reduction is Reduction.MEAN:
+        counted = weights.copy()
+    if ignored is not None:
+        counted[ignored] = 0
+    factors = np.zeros(layout.rows)
+    for part in layout.parts:
+        mass = counted[part].sum()
+        factors[part] = counted.sum() / mass if mass else 0
+    return factors

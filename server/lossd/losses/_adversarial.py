@@ -1,0 +1,190 @@
+"""What a critic and a generator play for, in the scores that the critic gives.
+
+Each objective says what a score costs that should be high, and what one costs that should be low.
+The critic wants real examples high and generated ones low.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._declare import (
+    Array,
+    Differentiable,
+    Evaluation,
+    Input,
+    Opposed,
+    Sides,
+    Status,
+)
+
+# Scores in, their cost and its slope out.
+Cost = Callable[[Any, Array], tuple[Array, Array]]
+
+REAL = Input(
+    "real", "the critic's scores of real examples", differentiable=Differentiable.BY_DEFAULT
+)
+FAKE = Input(
+    "fake", "the critic's scores of generated examples", differentiable=Differentiable.BY_DEFAULT
+)
+
+
+class GanObjective(enum.Enum):
+    """What a generator and a critic play for."""
+
+    MINIMAX = "cross-entropy, of which the generator loses what the critic wins"
+    NON_SATURATING = "cross-entropy, with the generator's own target"
+    LEAST_SQUARES = "half the squared distance to 1 or 0"
+    HINGE = "hinge of the critic's margin"
+    WASSERSTEIN = "difference of the mean scores"
+    RELATIVISTIC = "cross-entropy of the differences of pairs"
+    RELATIVISTIC_AVERAGE = "cross-entropy of the differences to the other side's mean"
+
+    @property
+    def is_relativistic(self) -> bool:
+        """Whether a score counts in relation to the other side's."""
+        return self in (GanObjective.RELATIVISTIC, GanObjective.RELATIVISTIC_AVERAGE)
+
+
+def sides(objective: GanObjective, *, alone: bool) -> Sides:
+    """Which examples there are, for the player who otherwise needs the generated ones alone."""
+    if objective is GanObjective.RELATIVISTIC:
+        return Sides.PAIRS
+    is_alone = alone and objective is not GanObjective.RELATIVISTIC_AVERAGE
+    return Sides.FAKE if is_alone else Sides.BOTH
+
+
+# ------------------------------------------------------------------ costs of a score
+
+
+def _softplus(xp: Any, scores: Array) -> Array:
+    return xp.maximum(scores, 0) + xp.log1p(xp.exp(-abs(scores)))
+
+
+def _sigmoid(xp: Any, scores: Array) -> Array:
+    return xp.exp(xp.minimum(scores, 0)) / (1 + xp.exp(-abs(scores)))
+
+
+def likely(smoothing: float = 0.0) -> Cost:
+    """Cross-entropy of a score whose target is 1 - smoothing."""
+
+    def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
+        value, slope = _softplus(xp, -scores), -_sigmoid(xp, -scores)
+        # With e = smoothing: (1 - e) softplus(-x) + e softplus(x) = softplus(-x) + e x.
+        return (value + smoothing * scores, slope + smoothing) if smoothing else (value, slope)
+
+    return cost
+
+
+def unlikely(xp: Any, scores: Array) -> tuple[Array, Array]:
+    """Cross-entropy of a score whose target is 0."""
+    return _softplus(xp, scores), _sigmoid(xp, scores)
+
+
+def caught(xp: Any, scores: Array) -> tuple[Array, Array]:
+    """What the critic wins by a generated example is what the generator loses."""
+    return -_softplus(xp, scores), -_sigmoid(xp, scores)
+
+
+def near(target: float) -> Cost:
+    """Half the squared distance to a target."""
+
+    def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
+        del xp
+        distance = scores - target
+        return distance * distance / 2, distance
+
+    return cost
+
+
+def beyond(sign: int) -> Cost:
+    """Hinge: what is lacking to 1, of the score (1) or its opposite (-1); at 1 the slope is 0."""
+
+    def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
+        lacking = 1 - sign * scores
+        slope = xp.where(lacking > 0, -sign, 0).astype(scores.dtype)
+        return xp.maximum(lacking, 0), xp.where(xp.isnan(lacking), lacking, slope)
+
+    return cost
+
+
+def towards(sign: int) -> Cost:
+    """The score itself, to be raised (1) or lowered (-1)."""
+
+    def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
+        return -sign * scores, xp.full_like(scores, -sign) + 0 * scores
+
+    return cost
+
+
+# ------------------------------------------------------------------ examples of both sides
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The scores of one side, (examples, elements), and what its cost is."""
+
+    name: str
+    scores: Array
+    cost: Cost
+
+
+def _mean(xp: Any, elements: Array) -> Array:
+    return xp.add.reduce(elements, axis=-1) / elements.shape[1] if xp is np else elements.mean(-1)
+
+
+def apart(xp: Any, given: tuple[Side, ...], opposed: Opposed) -> Evaluation:
+    """Each side's scores by themselves."""
+    values, gradients = [], {}
+    for side in given:
+        elements, slopes = side.cost(xp, side.scores)
+        values.append(_mean(xp, elements))
+        gradients[side.name] = _scaled(slopes, opposed.cotangents[side.name])
+    return Evaluation(xp.concatenate(values), gradients)
+
+
+def paired(xp: Any, high: Side, low: Side, opposed: Opposed) -> Evaluation:
+    """The difference of the two scores of each pair."""
+    elements, slopes = high.cost(xp, high.scores - low.scores)
+    gradient = _scaled(slopes, opposed.cotangents[high.name])
+    return Evaluation(_mean(xp, elements), {high.name: gradient, low.name: -gradient})
+
+
+def against_mean(xp: Any, given: tuple[Side, Side], opposed: Opposed) -> Evaluation:
+    """The difference of each score to the mean of the other side, which is not held constant."""
+    first, second = given
+    if not (opposed.has_any(first.name) and opposed.has_any(second.name)):
+        return _undefined(xp, given)
+    values, gradients, pulls = [], {}, {}
+    for side, other in ((first, second), (second, first)):
+        centre = opposed.mean(other.name, other.scores)
+        elements, slopes = side.cost(xp, side.scores - centre)
+        values.append(_mean(xp, elements))
+        gradients[side.name] = _scaled(slopes, opposed.cotangents[side.name])
+        pulls[other.name] = gradients[side.name].astype(np.float64).sum()
+    return Evaluation(
+        xp.concatenate(values),
+        {
+            side.name: gradients[side.name]
+            - (pulls[side.name] * opposed.shares(side.name, side.scores)).astype(side.scores.dtype)
+            for side in given
+        },
+    )
+
+
+def _undefined(xp: Any, given: tuple[Side, Side]) -> Evaluation:
+    """Without examples on one side there is no mean to compare with."""
+    rows = sum(len(side.scores) for side in given)
+    return Evaluation(
+        xp.zeros(rows, given[0].scores.dtype),
+        {side.name: xp.zeros_like(side.scores) for side in given},
+        statuses=xp.full(rows, int(Status.UNDEFINED), np.uint8),
+    )
+
+
+def _scaled(slopes: Array, cotangents: Array) -> Array:
+    """Slopes by an element of an example whose value is a mean."""
+    return slopes * (cotangents / slopes.shape[1]).astype(slopes.dtype)[:, None]

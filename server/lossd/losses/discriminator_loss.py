@@ -1,0 +1,136 @@
+"""What a critic loses against a generator."""
+
+from typing import Annotated, Any
+
+from lossd.losses._adversarial import (
+    FAKE,
+    REAL,
+    GanObjective,
+    Side,
+    against_mean,
+    apart,
+    beyond,
+    likely,
+    near,
+    paired,
+    sides,
+    towards,
+    unlikely,
+)
+from lossd.losses._declare import (
+    UNIT,
+    Array,
+    Evaluation,
+    Example,
+    Opposed,
+    ParameterError,
+    Shape,
+    loss,
+)
+
+LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
+ZEROS = {"real": [0.0], "fake": [0.0]}
+
+
+@loss(
+    Shape.OPPOSED,
+    inputs=(REAL, FAKE),
+    sides=lambda objective, **_: sides(objective, alone=False),
+    examples=(
+        Example(ZEROS, value=2 * LOG_2, gradients={"real": [-0.5], "fake": [0.5]}),
+        # log(1 + 1/3) and log(1 + 3) by softplus of -log 3 and log 3; the fake ones average.
+        Example(
+            {"real": [LOG_3], "fake": [LOG_3, 0.0]},
+            value=2 * LOG_2 - LOG_3 + (2 * LOG_2 + LOG_2) / 2,
+            gradients={"real": [-0.25], "fake": [0.375, 0.25]},
+        ),
+        Example(
+            {"real": [LOG_3], "fake": [0.0]},
+            parameters={"objective": GanObjective.MINIMAX},
+            value=3 * LOG_2 - LOG_3,
+            gradients={"real": [-0.25], "fake": [0.5]},
+        ),
+        Example(
+            ZEROS,
+            parameters={"label_smoothing": 0.25},
+            value=2 * LOG_2,
+            gradients={"real": [-0.25], "fake": [0.5]},
+        ),
+        Example(
+            {"real": [3.0], "fake": [2.0]},
+            parameters={"objective": GanObjective.LEAST_SQUARES, "label_smoothing": 0.5},
+            value=25 / 8 + 2,
+            gradients={"real": [2.5], "fake": [2.0]},
+        ),
+        Example(
+            {"real": [0.5, 1.0], "fake": [-2.0, 1.0]},
+            parameters={"objective": GanObjective.HINGE},
+            value=1.25,
+            gradients={"real": [-0.5, 0.0], "fake": [0.0, 0.5]},
+        ),
+        Example(
+            {"real": [2.0, 4.0], "fake": [5.0]},
+            parameters={"objective": GanObjective.WASSERSTEIN},
+            value=2.0,
+            gradients={"real": [-0.5, -0.5], "fake": [1.0]},
+        ),
+        Example(
+            {"real": [LOG_3], "fake": [0.0]},
+            parameters={"objective": GanObjective.RELATIVISTIC},
+            value=2 * LOG_2 - LOG_3,
+            gradients={"real": [-0.25], "fake": [0.25]},
+        ),
+        # One of each: both terms are that of the pair.
+        Example(
+            {"real": [LOG_3], "fake": [0.0]},
+            parameters={"objective": GanObjective.RELATIVISTIC_AVERAGE},
+            value=4 * LOG_2 - 2 * LOG_3,
+            gradients={"real": [-0.5], "fake": [0.5]},
+        ),
+    ),
+)
+def discriminator_loss(
+    xp: Any,
+    real: Array,
+    fake: Array,
+    opposed: Opposed,
+    *,
+    objective: GanObjective = GanObjective.NON_SATURATING,
+    label_smoothing: Annotated[float, UNIT] = 0.0,
+) -> Evaluation:
+    """What real and generated examples cost a critic that wants to tell them apart.
+
+        value = softplus(-r) + e r,  softplus(f)                 MINIMAX, NON_SATURATING
+                (r - 1 + e)^2 / 2,  f^2 / 2                      LEAST_SQUARES
+                max(0, 1 - r),  max(0, 1 + f)                    HINGE
+                -r,  f                                           WASSERSTEIN
+                softplus(-(r - f)) + e (r - f)                   RELATIVISTIC
+                as MINIMAX, of r - mean f and f - mean r         RELATIVISTIC_AVERAGE
+        gradient = -sigmoid(-r) + e,  sigmoid(f)                 MINIMAX, NON_SATURATING
+
+    e is the label smoothing, which is one-sided.  The values are those of the real examples,
+    then those of the generated ones; both means add up the mean of either side.  Elements of an
+    example are averaged.  The means of RELATIVISTIC_AVERAGE are weighted by the examples' weights,
+    and gradients go through them; without examples on one side all others have the status
+    UNDEFINED, value and gradient 0.  At the kink of the hinge the slope is 0.
+
+    Reference: I. Goodfellow et al., Generative adversarial nets, 2014, section 3; X. Mao et al.,
+    2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.
+    """
+    if label_smoothing and objective in (GanObjective.HINGE, GanObjective.WASSERSTEIN):
+        raise ParameterError(
+            "label_smoothing",
+            f"label_smoothing must be 0 with {objective.name}, which knows no targets, "
+            f"got {label_smoothing:g}",
+        )
+    high, low = {
+        GanObjective.LEAST_SQUARES: (near(1 - label_smoothing), near(0)),
+        GanObjective.HINGE: (beyond(1), beyond(-1)),
+        GanObjective.WASSERSTEIN: (towards(1), towards(-1)),
+    }.get(objective, (likely(label_smoothing), unlikely))
+    given = Side("real", real, high), Side("fake", fake, low)
+    if objective is GanObjective.RELATIVISTIC:
+        return paired(xp, *given, opposed)
+    if objective is GanObjective.RELATIVISTIC_AVERAGE:
+        return against_mean(xp, given, opposed)
+    return apart(xp, given, opposed)

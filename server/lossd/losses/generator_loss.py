@@ -1,0 +1,109 @@
+"""What a generator loses against a critic."""
+
+from dataclasses import replace
+from typing import Any
+
+from lossd.losses._adversarial import (
+    FAKE,
+    REAL,
+    GanObjective,
+    Side,
+    against_mean,
+    apart,
+    caught,
+    likely,
+    near,
+    paired,
+    sides,
+    towards,
+    unlikely,
+)
+from lossd.losses._declare import Array, Evaluation, Example, Opposed, Shape, loss
+
+LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
+
+
+@loss(
+    Shape.OPPOSED,
+    inputs=(FAKE, replace(REAL, is_optional=True)),
+    sides=lambda objective: sides(objective, alone=True),
+    examples=(
+        Example({"fake": [0.0]}, value=LOG_2, gradients={"fake": [-0.5]}),
+        Example(
+            {"fake": [LOG_3, 0.0]},
+            parameters={"objective": GanObjective.MINIMAX},
+            value=-1.5 * LOG_2,
+            gradients={"fake": [-0.375, -0.25]},
+        ),
+        Example(
+            {"fake": [3.0]},
+            parameters={"objective": GanObjective.LEAST_SQUARES},
+            value=2.0,
+            gradients={"fake": [2.0]},
+        ),
+        Example(
+            {"fake": [3.0]},
+            parameters={"objective": GanObjective.HINGE},
+            value=-3.0,
+            gradients={"fake": [-1.0]},
+        ),
+        Example(
+            {"fake": [3.0, 4.0]},
+            parameters={"objective": GanObjective.WASSERSTEIN},
+            value=-3.5,
+            gradients={"fake": [-0.5, -0.5]},
+        ),
+        Example(
+            {"fake": [0.0], "real": [LOG_3]},
+            parameters={"objective": GanObjective.RELATIVISTIC},
+            value=2 * LOG_2,
+            gradients={"fake": [-0.75], "real": [0.75]},
+        ),
+        Example(
+            {"fake": [0.0], "real": [LOG_3]},
+            parameters={"objective": GanObjective.RELATIVISTIC_AVERAGE},
+            value=4 * LOG_2,
+            gradients={"fake": [-1.5], "real": [1.5]},
+        ),
+    ),
+)
+def generator_loss(
+    xp: Any,
+    fake: Array,
+    real: Array | None,
+    opposed: Opposed,
+    *,
+    objective: GanObjective = GanObjective.NON_SATURATING,
+) -> Evaluation:
+    """What generated examples cost a generator that wants a critic to take them for real.
+
+        value = -softplus(f)                                     MINIMAX
+                softplus(-f)                                     NON_SATURATING
+                (f - 1)^2 / 2                                    LEAST_SQUARES
+                -f                                               HINGE, WASSERSTEIN
+                softplus(-(f - r))                               RELATIVISTIC
+                softplus(r - mean f),  softplus(-(f - mean r))   RELATIVISTIC_AVERAGE
+        gradient = -sigmoid(-f)                                  NON_SATURATING
+
+    The relativistic objectives are those of the critic with the roles exchanged, so they take the
+    real scores too.  The values of RELATIVISTIC_AVERAGE are those of the real examples followed by
+    those of the generated ones; both means add up the mean of either side.  Its inner means are
+    weighted by the examples' weights, and gradients go through them; without examples on one side
+    all others have the status UNDEFINED, value and gradient 0.  Elements of an example are
+    averaged.
+
+    Reference: I. Goodfellow et al., Generative adversarial nets, 2014, section 3; X. Mao et al.,
+    2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.
+    """
+    if real is not None:
+        high, low = Side("fake", fake, likely()), Side("real", real, unlikely)
+        if objective is GanObjective.RELATIVISTIC:
+            return paired(xp, high, low, opposed)
+        return against_mean(xp, (low, high), opposed)
+    cost = {
+        GanObjective.MINIMAX: caught,
+        GanObjective.LEAST_SQUARES: near(1),
+        GanObjective.HINGE: towards(1),
+        GanObjective.WASSERSTEIN: towards(1),
+    }.get(objective, likely())
+    return apart(xp, (Side("fake", fake, cost),), opposed)

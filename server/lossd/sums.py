@@ -1,0 +1,271 @@
+"""Sums of losses: several terms over the same inputs, with one combined gradient.
+
+A term is a job of its own.  What the sum is asked (a reduction, weights, a mask, a cotangent) each
+term is asked, and has to be able to answer.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.backends import Checkpoint
+from lossd.batch import Array, Job
+from lossd.engine import Allocate, Engine, ExampleStatuses, Result, TermResult
+from lossd.errors import InvalidRequest, InvalidTensor, LossdError
+from lossd.losses import Differentiable
+from lossd.reduction import Reduction
+
+MAX_TERMS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """A weight and a job; ``names`` are the request's names of the inputs of its loss."""
+
+    weight: float
+    job: Job
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SumJob:
+    """A request for a sum of losses; ``gradients`` is None for those that the terms default to."""
+
+    terms: tuple[Term, ...]
+    inputs: Mapping[str, Sequence[Array]]
+    gradients: Sequence[str] | None = None
+    per_example: bool = True
+
+
+def run(
+    engine: Engine,
+    job: Job | SumJob,
+    *,
+    allocate: Allocate = np.empty,
+    checkpoint: Checkpoint = lambda: None,
+) -> Result:
+    """Computes a job; of a sum all terms, which are added up.
+
+    ``allocate`` makes the arrays of the result of a single loss, as in ``Engine.run``.
+
+    Raises:
+        InvalidRequest: if the caller broke a rule.
+        TooLarge: if the device has not the memory.
+    """
+    if isinstance(job, Job):
+        return engine.run(job, allocate=allocate, checkpoint=checkpoint)
+    _check(job)
+    total = _Total(job)
+    for position, term in enumerate(job.terms):
+        try:
+            found = engine.run(_job(job, term), checkpoint=checkpoint)
+        except LossdError as error:
+            raise _of_term(position, error) from error
+        total.add(term, found)
+    return total.finished(engine.backend.name)
+
+
+def _of_term(position: int, error: LossdError) -> LossdError:
+    """The same error, with the term in it."""
+    return type(error)(
+        f"terms[{position}]: {error}",
+        field=error.field,
+        reason=error.reason,
+        details=error.details,
+    )
+
+
+# ------------------------------------------------------------------ what each term is asked
+
+
+def _check(job: SumJob) -> None:
+    known = dict.fromkeys(name for term in job.terms for name in term.names.values())
+    for name in job.inputs:
+        if name not in known:
+            raise InvalidTensor(
+                f"inputs must be among {', '.join(known)}, got {name[:64]!r}", field="inputs"
+            )
+    for term in job.terms:
+        if term.job.reduction is Reduction.NONE:
+            raise InvalidRequest(
+                "reduction must be mean, batch_mean or sum for a sum of losses, got none",
+                field="reduction",
+            )
+    possible = dict.fromkeys(name for term in job.terms for name in _differentiable(job, term))
+    for name in job.gradients or ():
+        if name not in possible:
+            raise InvalidRequest(
+                f"gradients must be among {', '.join(possible)} for these terms "
+                f"with these inputs, got {name[:64]!r}",
+                field="gradients.inputs",
+            )
+
+
+def _differentiable(job: SumJob, term: Term) -> list[str]:
+    """The request's names of what a term can be differentiated by."""
+    return [
+        term.names[declared.name]
+        for declared in term.job.loss.inputs
+        if declared.differentiable is not Differentiable.NO
+        and all(map(_is_float, job.inputs.get(term.names[declared.name], ())))
+    ]
+
+
+def _is_float(array: Array) -> bool:
+    return array.dtype.kind not in "iub"  # bfloat16 is of kind V
+
+
+def _job(job: SumJob, term: Term) -> Job:
+    inputs = {
+        own: [_widened(array) for array in job.inputs[name]]
+        for own, name in term.names.items()
+        if name in job.inputs
+    }
+    gradients = None
+    if job.gradients is not None:
+        possible = _differentiable(job, term)
+        gradients = tuple(
+            own
+            for own, name in term.names.items()
+            if name in job.gradients and name in possible and own in inputs
+        )
+    return replace(term.job, inputs=inputs, gradients=gradients, per_example=True)
+
+
+def _widened(array: Array) -> Array:
+    """Half precision as float32, in which it is computed anyway: a sum is rounded at the end."""
+    return array.astype(np.float32) if _is_float(array) and array.dtype.itemsize == 2 else array
+
+
+# ------------------------------------------------------------------ adding up
+
+
+class _Total:
+    """The terms so far."""
+
+    def __init__(self, job: SumJob) -> None:
+        self._job = job
+        self._loss = self._loss_sum = 0.0
+        self._results: list[Result] = []
+        self._terms: list[TermResult] = []
+        self._gradients: dict[str, list[Array]] = {}
+        self._per_example: Array | None = None
+
+    def add(self, term: Term, found: Result) -> None:
+        loss = math.nan if found.loss is None else found.loss
+        self._loss += _weighed(term.weight, loss)
+        self._loss_sum += _weighed(term.weight, found.loss_sum)
+        norms = []
+        for own, gradient in found.gradients.items():
+            several = gradient if isinstance(gradient, list) else [gradient]
+            norms += [_norm(array) for array in several]
+            self._add_gradient(term.names[own], several, term.weight)
+        self._add_values(term.weight, found.per_example)
+        self._results.append(found)
+        self._terms.append(
+            TermResult(
+                loss=loss,
+                loss_sum=found.loss_sum,
+                weight_sum=found.weight_sum,
+                example_count=found.example_count,
+                ignored_count=found.ignored_count,
+                nonfinite_count=len(found.nonfinite_examples),
+                status=found.status,
+                gradient_norm=math.hypot(*norms),
+            )
+        )
+
+    def _add_gradient(self, name: str, arrays: list[Array], weight: float) -> None:
+        with np.errstate(all="ignore"):
+            scaled = [_weighed(weight, array) for array in arrays]
+            for place, array in enumerate(self._gradients.get(name, ())):
+                scaled[place] += array
+        self._gradients[name] = scaled
+
+    def _add_values(self, weight: float, values: Array | None) -> None:
+        if values is None:
+            return
+        with np.errstate(all="ignore"):
+            scaled = _weighed(weight, values)
+            if self._per_example is None:
+                self._per_example = scaled
+            elif self._per_example.shape == scaled.shape:
+                self._per_example = self._per_example + scaled
+
+    def finished(self, backend: str) -> Result:
+        found = self._results
+        shapes = {None if r.per_example is None else r.per_example.shape for r in found}
+        is_one_batch = len(shapes) == 1  # so that an index means the same example in all terms
+        none = np.zeros(0, np.int64)
+        return Result(
+            loss=self._loss,
+            loss_sum=self._loss_sum,
+            weight_sum=_common([r.weight_sum for r in found]),
+            example_count=int(_common([r.example_count for r in found])),
+            ignored_count=int(_common([r.ignored_count for r in found])),
+            nonfinite_examples=_union(found) if is_one_batch else none,
+            statuses=_statuses(found)
+            if is_one_batch
+            else ExampleStatuses(none, none.astype(np.uint8)),
+            status=next((r.status for r in found if r.status is not None), None),
+            per_example=self._per_example if is_one_batch and self._job.per_example else None,
+            gradients={name: self._rounded(name) for name in self._gradients},
+            outputs={},
+            backend=backend,
+            terms=tuple(self._terms),
+        )
+
+    def _rounded(self, name: str) -> Array | list[Array]:
+        with np.errstate(all="ignore"):
+            arrays = [
+                array.astype(given.dtype, copy=False)
+                for array, given in zip(self._gradients[name], self._job.inputs[name], strict=True)
+            ]
+        return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _weighed(weight: float, value: Any) -> Any:
+    """Selected, never multiplied, where the weight is 0: 0 times infinity is not 0."""
+    if weight:
+        return value * weight
+    return np.zeros_like(value) if isinstance(value, np.ndarray) else 0.0
+
+
+def _union(results: Sequence[Result]) -> npt.NDArray[np.int64]:
+    """The examples that are not finite in any term."""
+    found: npt.NDArray[np.int64] = functools.reduce(
+        np.union1d, [result.nonfinite_examples for result in results]
+    )
+    return found
+
+
+def _statuses(results: Sequence[Result]) -> ExampleStatuses:
+    """The first term that has something to say of an example says it."""
+    found: dict[int, int] = {}
+    for result in reversed(results):
+        statuses = result.statuses
+        found |= dict(zip(statuses.indices.tolist(), statuses.numbers.tolist(), strict=True))
+    indices = sorted(found)
+    return ExampleStatuses(
+        np.array(indices, np.int64), np.array([found[i] for i in indices], np.uint8)
+    )
+
+
+def _norm(array: Array) -> float:
+    """Euclidean length, without overflow."""
+    with np.errstate(all="ignore"):
+        largest = float(np.abs(array).max(initial=0))
+        if not 0 < largest < math.inf:
+            return largest
+        scaled = (array / largest).astype(np.float64).reshape(-1)
+        return largest * math.sqrt(float((scaled * scaled).sum()))
+
+
+def _common(numbers: Sequence[float]) -> float:
+    """What all agree on; 0 where they do not."""
+    return numbers[0] if all(number == numbers[0] for number in numbers) else 0

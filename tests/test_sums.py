@@ -1,0 +1,208 @@
+"""Sums of losses: every term by itself, the total, and one gradient for what they share."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd import sums
+from lossd.batch import Job
+from lossd.engine import Engine, Result
+from lossd.errors import InvalidRequest, InvalidTensor
+from lossd.losses import LOSSES, Status
+from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.sums import SumJob, Term
+from tests.losses.compare import assert_same_bits, assert_zero
+
+RNG = np.random.default_rng(0)
+INPUTS = {
+    "predictions": RNG.normal(size=(6, 4)),
+    "targets": RNG.integers(0, 4, 6),
+    "other": RNG.uniform(size=(6, 4)),
+}
+SAME = {"targets": "other"}
+
+
+def _term(weight: float, loss: str, names: dict[str, str] | None = None, **options: Any) -> Term:
+    parameters = options.pop("parameters", {})
+    job = Job(loss=LOSSES[loss], parameters=parameters, inputs={}, **options)
+    own = {declared.name: declared.name for declared in job.loss.inputs}
+    return Term(weight=weight, job=job, names={**own, **(names or {})})
+
+
+def _run(engine: Engine, *terms: Term, inputs: dict[str, Any] | None = None, **more: Any) -> Result:
+    arrays = {name: [array] for name, array in (inputs or INPUTS).items()}
+    return sums.run(engine, SumJob(terms=terms, inputs=arrays, **more))
+
+
+def _alone(engine: Engine, term: Term, inputs: dict[str, Any], **options: Any) -> Result:
+    given = {own: [inputs[name]] for own, name in term.names.items() if name in inputs}
+    job = Job(loss=term.job.loss, parameters=term.job.parameters, inputs=given, **options)
+    return engine.run(job)
+
+
+def _two(**options: Any) -> tuple[Term, Term]:
+    return (
+        _term(0.7, "cross_entropy", **options),
+        _term(-0.3, "squared_error", SAME, **options),
+    )
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"reduction": Reduction.SUM},
+    {"reduction": Reduction.BATCH_MEAN, "weights": np.arange(6.0)},
+    {"mask": np.arange(6) > 1, "cotangent": np.array(2.0)},
+    {"normalizer": 3.0, "cotangent": np.arange(6.0)},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o) or "plain")
+def test_the_total_and_its_gradients_are_the_weighted_sums(
+    engine: Engine, options: dict[str, Any]
+) -> None:
+    terms = _two(**options)
+    wanted = ("predictions", "other")
+    result = _run(engine, *terms, gradients=wanted)
+    first = _alone(engine, terms[0], INPUTS, gradients=("predictions",), **options)
+    second = _alone(engine, terms[1], INPUTS, gradients=("predictions", "targets"), **options)
+    assert first.loss is not None
+    assert second.loss is not None
+    assert result.loss == pytest.approx(0.7 * first.loss - 0.3 * second.loss, rel=1e-14)
+    assert result.loss_sum == pytest.approx(0.7 * first.loss_sum - 0.3 * second.loss_sum)
+    np.testing.assert_allclose(
+        result.gradients["predictions"],
+        0.7 * first.gradients["predictions"] - 0.3 * second.gradients["predictions"],
+        rtol=1e-13,
+        atol=1e-16,
+    )
+    np.testing.assert_allclose(result.gradients["other"], -0.3 * second.gradients["targets"])
+    assert result.per_example is not None
+    assert first.per_example is not None
+    assert second.per_example is not None
+    np.testing.assert_allclose(
+        result.per_example, 0.7 * first.per_example - 0.3 * second.per_example, rtol=1e-13
+    )
+    for term, alone in zip(result.terms, (first, second), strict=True):
+        assert (term.loss, term.loss_sum) == (alone.loss, alone.loss_sum)
+        assert (term.example_count, term.weight_sum) == (alone.example_count, alone.weight_sum)
+        squares = sum((gradient**2).sum() for gradient in alone.gradients.values())
+        assert term.gradient_norm == pytest.approx(np.sqrt(squares), rel=1e-13)
+    assert result.example_count == first.example_count
+    assert result.weight_sum == first.weight_sum
+
+
+def test_by_default_the_gradients_are_those_of_the_terms(engine: Engine) -> None:
+    assert list(_run(engine, *_two()).gradients) == ["predictions"]
+    renamed = _term(1, "squared_error", {"predictions": "other", "targets": "third"})
+    inputs = {**INPUTS, "third": np.zeros((6, 4))}
+    result = _run(engine, _two()[0], renamed, inputs=inputs)
+    assert sorted(result.gradients) == ["other", "predictions"]
+    assert not _run(engine, *_two(), gradients=()).gradients
+    assert all(term.gradient_norm == 0 for term in _run(engine, *_two(), gradients=()).terms)
+
+
+def test_one_input_may_be_two_inputs_of_a_term(engine: Engine) -> None:
+    """Then its gradient is the sum of both."""
+    both = _term(1, "squared_error", {"targets": "predictions"})
+    inputs = {"predictions": INPUTS["predictions"]}
+    result = _run(engine, both, inputs=inputs, gradients=("predictions",))
+    assert result.loss == 0
+    assert_zero(result.gradients["predictions"])
+
+
+def test_a_term_of_weight_zero_adds_nothing(engine: Engine) -> None:
+    inputs = {**INPUTS, "other": np.full((6, 4), np.nan)}
+    terms = _two()[0], _term(0, "squared_error", SAME)
+    result = _run(engine, *terms, inputs=inputs)
+    alone = _alone(engine, terms[0], inputs)
+    assert result.loss == pytest.approx(0.7 * (alone.loss or 0))
+    np.testing.assert_allclose(
+        result.gradients["predictions"], 0.7 * alone.gradients["predictions"]
+    )
+    assert np.isnan(result.terms[1].loss)
+
+
+def test_half_precision_is_rounded_once(engine: Engine) -> None:
+    """Two terms that nearly cancel: rounded before, little would be left."""
+    narrow = {n: a.astype(np.float16) if a.dtype.kind == "f" else a for n, a in INPUTS.items()}
+    wide = {n: a.astype(np.float64) if a.dtype.kind == "f" else a for n, a in narrow.items()}
+    del narrow["targets"], wide["targets"]
+    terms = _term(1, "squared_error", SAME), _term(-0.999, "huber", SAME)
+    result = _run(engine, *terms, inputs=narrow).gradients["predictions"]
+    expected = _run(engine, *terms, inputs=wide).gradients["predictions"]
+    assert result.dtype == np.float16
+    np.testing.assert_allclose(result, expected, rtol=2**-11 * 1.01, atol=2**-24)
+
+
+def test_examples_of_different_shapes_have_no_losses_in_common(engine: Engine) -> None:
+    maps = {"maps": np.zeros((3, 2)), "truth": np.ones((3, 2))}
+    inputs = {"predictions": INPUTS["predictions"], "targets": INPUTS["targets"], **maps}
+    dice = _term(1, "dice", {"predictions": "maps", "targets": "truth"})
+    result = _run(engine, _two()[0], dice, inputs=inputs)
+    assert result.per_example is None
+    assert [term.example_count for term in result.terms] == [6, 3]
+    assert (result.example_count, result.weight_sum) == (0, 0)
+    assert sorted(result.gradients) == ["maps", "predictions"]
+
+
+def test_a_loss_of_a_set_and_lists_of_maps_may_be_terms(engine: Engine) -> None:
+    maps = [RNG.normal(size=(6, 3)), RNG.normal(size=(6, 2, 2))]
+    arrays: dict[str, Any] = {
+        "predictions": [INPUTS["predictions"]],
+        "targets": [INPUTS["other"]],
+        "maps": maps,
+        "truth": [np.zeros_like(layer) for layer in maps],
+    }
+    terms = (
+        _term(2, "soft_f1"),
+        _term(3, "feature_matching", {"predictions": "maps", "targets": "truth"}),
+    )
+    result = sums.run(engine, SumJob(terms=terms, inputs=arrays))
+    losses = [term.loss for term in result.terms]
+    assert result.loss == pytest.approx(2 * losses[0] + 3 * losses[1])
+    assert [g.shape for g in result.gradients["maps"]] == [layer.shape for layer in maps]
+    np.testing.assert_allclose(result.gradients["maps"][0], 3 * 2 * maps[0] / 3 / 6)
+
+
+def test_what_is_not_finite_is_of_the_first_term_that_says_so(engine: Engine) -> None:
+    spoilt = {**INPUTS, "predictions": INPUTS["predictions"].copy()}
+    spoilt["predictions"][2, 1] = np.nan
+    result = _run(engine, *_two(), inputs=spoilt)
+    assert result.nonfinite_examples.tolist() == [2]
+    assert result.statuses.indices.tolist() == [2]
+    assert result.statuses.numbers.tolist() == [Status.NONFINITE]
+    zeroed = _run(engine, *_two(nonfinite=NonfinitePolicy.ZERO), inputs=spoilt)
+    assert np.isfinite(zeroed.loss or 0)
+    assert_zero(zeroed.gradients["predictions"][2])
+    with pytest.raises(InvalidRequest, match=r"terms\[0\]: examples must have a finite") as caught:
+        _run(engine, *_two(nonfinite=NonfinitePolicy.ERROR), inputs=spoilt)
+    assert caught.value.reason == "NONFINITE_RESULT"
+
+
+def test_what_has_no_meaning_is_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest, match="reduction must be mean, batch_mean or sum"):
+        _run(engine, *_two(reduction=Reduction.NONE))
+    with pytest.raises(InvalidTensor, match="inputs must be among predictions, targets, other, g"):
+        _run(engine, *_two(), inputs={**INPUTS, "more": np.zeros(3)})
+    with pytest.raises(InvalidRequest, match="gradients must be among predictions, other for"):
+        _run(engine, *_two(), gradients=("targets",))
+    with pytest.raises(InvalidTensor, match=r"terms\[1\]: targets must be given as one tensor"):
+        _run(engine, *_two(), inputs={n: INPUTS[n] for n in ("predictions", "targets")})
+    mixed = _two(normalizer=2.0)[0], _term(1, "soft_f1", SAME, normalizer=2.0)
+    with pytest.raises(InvalidRequest, match=r"terms\[1\]: normalizer must be unset"):
+        _run(engine, *mixed)
+    dice = _term(1, "dice", {"predictions": "m", "targets": "m"}, weights=np.ones(6))
+    inputs = {n: a for n, a in INPUTS.items() if n != "other"} | {"m": np.ones((3, 2))}
+    with pytest.raises(InvalidTensor, match=r"terms\[1\]: weights must have the shape \[3\]"):
+        _run(engine, _two(weights=np.ones(6))[0], dice, inputs=inputs)
+
+
+def test_inputs_stay_and_the_same_request_has_the_same_bits(engine: Engine) -> None:
+    before = {name: array.copy() for name, array in INPUTS.items()}
+    first, second = (_run(engine, *_two()) for _ in range(2))
+    assert first.loss == second.loss
+    assert_same_bits(first.gradients["predictions"], second.gradients["predictions"])
+    for name, array in INPUTS.items():
+        assert_same_bits(array, before[name])
+        assert not np.shares_memory(first.gradients["predictions"], array)
