@@ -1,0 +1,62 @@
+"""Sums of losses: ``weighted_sum((0.7, CrossEntropy()), (0.3, Dice()))``.
+
+It may import the contract, the arguments and the errors; nothing here does any input or output.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.message import Message
+
+from lossd import v1
+from lossd.client import arguments
+from lossd.client.errors import InvalidRequestError
+
+# A weight, a loss, and perhaps which of the call's inputs an input of the loss is.
+Term = tuple[float, Message] | tuple[float, Message, Mapping[str, str]]
+
+
+def weighted_sum(*terms: Term) -> v1.WeightedSum:
+    """Returns a loss that is the weighted sum of others, all over the inputs of one call.
+
+    Its inputs are those of all terms; a name that several terms share is one input. A third member
+    of a term names inputs of its own: ``(0.3, Dice(), {"predictions": "masks"})`` takes the input
+    ``masks`` of the call for the predictions of Dice.
+
+    Args:
+        *terms: A weight, a loss, and perhaps the call's names of inputs, by the loss's names.
+
+    Raises:
+        InvalidRequestError: for a term that is none.
+    """
+    found = v1.WeightedSum()
+    for position, term in enumerate(terms):
+        weight, loss, *names = _parts(position, term)
+        found.terms.add(
+            weight=arguments.number(f"terms[{position}].weight", weight),
+            loss=arguments.spec_of(loss),
+            input_names=_names(position, *names),
+        )
+    return found
+
+
+def _parts(position: int, term: object) -> tuple[Any, ...]:
+    if isinstance(term, tuple) and len(term) in (2, 3):
+        return term
+    raise _invalid(position, "a weight, a loss and perhaps names of inputs", term)
+
+
+def _names(position: int, names: Any = None) -> dict[str, str]:
+    if names is None:
+        return {}
+    if not isinstance(names, Mapping) or not all(
+        isinstance(text, str) for pair in names.items() for text in pair
+    ):
+        raise _invalid(position, "names of inputs by the names of the loss", names)
+    return dict(names)
+
+
+def _invalid(position: int, rule: str, value: object) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"terms[{position}] must be {rule}, got {value!r}", field=f"terms[{position}]"
+    )
