@@ -29,6 +29,8 @@ SHAPES: dict[tuple[bool, bool], list[tuple[int, ...]]] = {
     (False, False): [(4096, 4096), (16 << 20,), (256, 10)],
     (False, True): [(512, 512), (256, 10)],
 }
+# Examples, frames, classes and labels.
+SEQUENCES = [(64, 200, 80, 40), (16, 1000, 30, 100)]
 # PyTorch's threads spin for some milliseconds after their work, on cores that the next one needs.
 PAUSE_SECONDS = 0.03
 
@@ -45,8 +47,12 @@ def cases(wanted: str | None, *, quick: bool) -> list[Case]:
     """Every loss on its shapes."""
     found = []
     for loss in LOSSES.values():
-        if wanted not in (None, loss.name) or loss.shape not in (Shape.POINTWISE, Shape.ROWWISE):
-            continue  # regions and sets have shapes of their own
+        if wanted not in (None, loss.name):
+            continue
+        if loss.shape is Shape.SEQUENCE:
+            found += [Case(loss.name, shape) for shape in SEQUENCES[: 1 if quick else None]]
+        if loss.shape not in (Shape.POINTWISE, Shape.ROWWISE):
+            continue  # the others have shapes of their own
         of_rows = loss.shape is Shape.ROWWISE
         found += [Case(loss.name, shape) for shape in SHAPES[of_rows, quick]]
     return found

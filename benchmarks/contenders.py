@@ -19,7 +19,7 @@ import numpy.typing as npt
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
-from lossd.losses import LOSSES, Choices, Differentiable, Holds, Input
+from lossd.losses import LOSSES, Choices, Differentiable, Holds, Input, Shape
 from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.config import usable_cores
 
@@ -37,6 +37,11 @@ class Case:
     def inputs(self) -> dict[str, Array]:
         """What the loss declares: numbers in their domain, indices of classes."""
         random = np.random.default_rng(0)
+        if LOSSES[self.loss].shape is Shape.SEQUENCE:  # examples, frames, classes and labels
+            *frames, labels = self.shape
+            predictions = random.standard_normal(frames, np.float32)
+            targets = random.integers(1, frames[-1], (frames[0], labels))
+            return {"predictions": predictions, "targets": targets}
         return {i.name: self._drawn(random, i) for i in LOSSES[self.loss].inputs}
 
     def _drawn(self, random: np.random.Generator, declared: Input) -> Array:
@@ -128,10 +133,19 @@ def torch_functions() -> dict[str, Callable[..., Any]]:
         "gaussian_nll": functional.gaussian_nll_loss,
         "cross_entropy": functional.cross_entropy,
         "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+        "ctc": _ctc,
         "kl_divergence": lambda logits, targets: functional.kl_div(
             functional.log_softmax(logits, -1), targets, reduction="batchmean"
         ),
     }
+
+
+def _ctc(predictions: Any, targets: Any) -> Any:
+    from torch.nn import functional  # noqa: PLC0415 - an oracle, not a requirement
+
+    rows, frames, _ = predictions.shape
+    logs = predictions.log_softmax(-1).transpose(0, 1)
+    return functional.ctc_loss(logs, targets, (frames,) * rows, (targets.shape[1],) * rows)
 
 
 def _eager_runs() -> Callable[[Case], Run | None]:
