@@ -68,11 +68,11 @@ class Case:
     @property
     def differentiable(self) -> tuple[str, ...]:
         """Inputs whose gradient can be had in this form."""
+        floats = {name.partition("[")[0] for name, a in self.inputs.items() if _is_float(a)}
         return tuple(
             i.name
             for i in self.loss.inputs
-            if i.differentiable is not Differentiable.NO
-            and _is_float(next(a for n, a in self.inputs.items() if n.partition("[")[0] == i.name))
+            if i.differentiable is not Differentiable.NO and i.name in floats
         )
 
     @property
