@@ -13,7 +13,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
 from lossd.losses import LOSSES, Choices, Differentiable, Interval, Loss, Output, Parameter
-from lossd.losses._declare import INTEGERS
+from lossd.losses._schema import INTEGERS
 from lossd.serving.codec import WEIGHTED_SUM
 from tests.oracles import ORACLES, OUTPUT_ORACLES
 

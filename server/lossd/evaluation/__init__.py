@@ -7,11 +7,6 @@ A module ``roc_auc.py`` declares the metric ``roc_auc``; a file that breaks this
 import with its own name in the error.
 """
 
-import importlib
-import pkgutil
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from lossd.evaluation._declare import (
     Batch,
     Input,
@@ -21,6 +16,7 @@ from lossd.evaluation._declare import (
     Sequences,
 )
 from lossd.evaluation._state import ClassificationTask, State, StateError, Tally, merged
+from lossd.losses._schema import catalogue
 
 __all__ = [
     "METRICS",
@@ -38,19 +34,4 @@ __all__ = [
 ]
 
 
-def _discover() -> dict[str, Metric]:
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    found = {}
-    for name in names:
-        if name.startswith("_"):
-            continue
-        declared = getattr(importlib.import_module(f"{__name__}.{name}"), name, None)
-        if not isinstance(declared, Metric):
-            raise TypeError(
-                f"{__name__}.{name} must declare a metric named {name}, got {declared!r}"
-            )
-        found[name] = declared
-    return found
-
-
-METRICS: Mapping[str, Metric] = MappingProxyType(_discover())
+METRICS = catalogue(__name__, __path__, Metric, "metric")

@@ -4,20 +4,18 @@ It imports NumPy, the declarations of the losses and the standard library only. 
 ``perplexity.py`` next, the smallest complete declaration.
 """
 
-import inspect
 import math
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType, UnionType
-from typing import Annotated, Any, Protocol, get_args, get_origin
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lossd.evaluation._state import ClassificationTask, State, Tally
-from lossd.losses import Interval, Parameter, ParameterError
-from lossd.losses._declare import documentation
+from lossd.losses import Interval, Parameter
+from lossd.losses._schema import completed, documentation, message_name, parameters_of
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -186,14 +184,7 @@ class Metric:
         Raises:
             ParameterError: for an unknown parameter or one out of bounds.
         """
-        known = {parameter.name: parameter for parameter in self.all_parameters}
-        for name in given:
-            if name not in known:
-                raise ParameterError(name, f"{name} must be a parameter of {self.message}")
-        return {
-            name: parameter.checked(given.get(name, parameter.default))
-            for name, parameter in known.items()
-        }
+        return completed(self.message, self.all_parameters, given)
 
     def observe(self, batch: Batch, parameters: Mapping[str, Any]) -> State:
         """The state of one batch; ``parameters`` are complete.
@@ -290,11 +281,11 @@ def metric(
         summary, formula, reference = documentation(body)
         return Metric(
             name=body.__name__,
-            message="".join(word.capitalize() for word in body.__name__.split("_")),
+            message=message_name(body.__name__),
             layout=layout,
             body=body,
             result=result,
-            own_parameters=tuple(_parameters(body)),
+            own_parameters=parameters_of(body),
             tallies=MappingProxyType(tallies or {}),
             columns=MappingProxyType(columns or {}),
             check=check,
@@ -306,24 +297,3 @@ def metric(
         )
 
     return declare
-
-
-def _parameters(body: Callable[..., Kept]) -> list[Parameter]:
-    found = []
-    for item in inspect.signature(body).parameters.values():
-        if item.kind is not item.KEYWORD_ONLY:
-            continue
-        annotated, bounds = item.annotation, None
-        if get_origin(annotated) is Annotated:
-            annotated, bounds = get_args(annotated)
-        found.append(Parameter(item.name, _required(annotated), item.default, bounds))
-    return found
-
-
-def _required(annotated: Any) -> type:
-    """The type without None."""
-    if get_origin(annotated) not in (UnionType, typing.Union):
-        found: type = annotated
-        return found
-    (found,) = (kind for kind in get_args(annotated) if kind is not type(None))
-    return found

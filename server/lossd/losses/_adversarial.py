@@ -11,15 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    Array,
-    Differentiable,
-    Evaluation,
-    Input,
-    Opposed,
-    Sides,
-    Status,
-)
+from lossd.losses._declare import Differentiable, Evaluation, Input, Opposed, Sides, Status
+from lossd.losses._schema import Array
 
 # Scores in, their cost and its slope out.
 Cost = Callable[[Any, Array], tuple[Array, Array]]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Array
+from lossd.losses._schema import Array
 
 # The power of two above which what float64 loses below 2^-1022 is nothing beside it.
 FAINTEST = -900

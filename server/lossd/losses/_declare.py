@@ -5,25 +5,24 @@ own.  Read ``huber.py`` next, the smallest complete declaration.
 """
 
 import enum
-import inspect
-import math
-import re
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType, NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin
+from types import MappingProxyType
+from typing import Any
 
-Array = Any  # NumPy's or CuPy's ndarray
+from lossd.losses._schema import (
+    INTEGERS,
+    Array,
+    Choices,
+    Interval,
+    Parameter,
+    completed,
+    documentation,
+    message_name,
+    parameters_of,
+)
+
 Gradient = Array | Callable[[], Array]
-
-
-class ParameterError(ValueError):
-    """A parameter breaks its rule; ``parameter`` is its name."""
-
-    def __init__(self, parameter: str, message: str) -> None:
-        super().__init__(message)
-        self.parameter = parameter
 
 
 class Shape(enum.Enum):
@@ -91,106 +90,6 @@ class Differentiable(enum.Enum):
     NO = "no"
     ON_REQUEST = "on request"
     BY_DEFAULT = "by default"
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A range of numbers; NaN is in none."""
-
-    low: float
-    high: float
-    low_open: bool = False
-    high_open: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        above = self.low < value if self.low_open else self.low <= value
-        below = value < self.high if self.high_open else value <= self.high
-        return above and below
-
-    def outside(self, values: Array) -> Array:
-        """Tells for each element of an array whether it is outside; NaN is."""
-        above = values > self.low if self.low_open else values >= self.low
-        below = values < self.high if self.high_open else values <= self.high
-        return ~(above & below)
-
-    def __str__(self) -> str:
-        opening, closing = "[("[self.low_open], "])"[self.high_open]
-        return f"{opening}{self.low:g}, {self.high:g}{closing}"
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """A few numbers, of which one is meant; NaN is none of them."""
-
-    numbers: tuple[float, ...]
-
-    def __contains__(self, value: float) -> bool:
-        return value in self.numbers
-
-    def outside(self, values: Array) -> Array:
-        """Tells for each element of an array whether it is another number."""
-        first, *others = self.numbers
-        found = values != first
-        for number in others:
-            found &= values != number
-        return found
-
-    def __str__(self) -> str:
-        return f"{{{', '.join(f'{number:g}' for number in self.numbers)}}}"
-
-
-POSITIVE = Interval(0, math.inf, low_open=True, high_open=True)
-NONNEGATIVE = Interval(0, math.inf, high_open=True)
-AT_LEAST_1 = Interval(1, math.inf, high_open=True)
-UNIT = Interval(0, 1)
-INSIDE_UNIT = Interval(0, 1, low_open=True, high_open=True)
-INTEGERS = Interval(-(2**63), 2**63 - 1)
-
-Vector = Sequence[float]
-Members = type[enum.Enum]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter of a loss: a number, an enum, a vector of numbers or a list of an enum's.
-
-    A default of None is unset, which is another thing than any number.
-    """
-
-    name: str
-    type: type
-    default: Any
-    bounds: Interval | None = None
-
-    @property
-    def is_vector(self) -> bool:
-        """Whether it is a list of numbers, empty for none."""
-        return self.type == Vector
-
-    @property
-    def is_list(self) -> bool:
-        """Whether it is a list: of numbers, or of members of an enum."""
-        return get_origin(self.type) is get_origin(Vector)
-
-    @property
-    def choices(self) -> Members | None:
-        """The enum that it, or each entry of a list, is a member of."""
-        kind = get_args(self.type)[0] if self.is_list else self.type
-        return kind if issubclass(kind, enum.Enum) else None
-
-    def checked(self, value: Any) -> Any:
-        """Returns the value, or raises ParameterError if it is out of bounds."""
-        if self.is_vector:
-            return tuple(self._in_bounds(f"{self.name}[{i}]", v) for i, v in enumerate(value))
-        if self.bounds is None or value is None:
-            # What is chosen twice is chosen.
-            return tuple(dict.fromkeys(value)) if self.is_list else value
-        return self._in_bounds(self.name, value)
-
-    def _in_bounds(self, thing: str, value: float) -> float:
-        if self.bounds is not None and value not in self.bounds:
-            raise ParameterError(self.name, f"{thing} must be in {self.bounds}, got {value:g}")
-        return value
 
 
 # Parameters that the engine uses to lay out the inputs; the body of a loss does not see them.
@@ -365,7 +264,7 @@ class Loss:
     @property
     def message(self) -> str:
         """The name of its protobuf message: ``CrossEntropy`` for ``cross_entropy``."""
-        return "".join(word.capitalize() for word in self.name.split("_"))
+        return message_name(self.name)
 
     @property
     def all_parameters(self) -> tuple[Parameter, ...]:
@@ -382,16 +281,7 @@ class Loss:
         Raises:
             ParameterError: for an unknown parameter or one out of bounds.
         """
-        known = {parameter.name: parameter for parameter in self.all_parameters}
-        for name in given:
-            if name not in known:
-                raise ParameterError(
-                    name, f"{name} must be a parameter of {self.message}, got {given[name]!r}"
-                )
-        return {
-            name: parameter.checked(given.get(name, parameter.default))
-            for name, parameter in known.items()
-        }
+        return completed(self.message, self.all_parameters, given)
 
 
 def loss(
@@ -446,7 +336,7 @@ def loss(
             shape=shape,
             body=body,
             inputs=inputs,
-            parameters=tuple(_parameters(body)),
+            parameters=parameters_of(body),
             layout_parameters=layout,
             examples=examples,
             cuda=cuda,
@@ -461,32 +351,6 @@ def loss(
         )
 
     return declare
-
-
-def _parameters(body: Callable[..., Evaluation]) -> list[Parameter]:
-    found = []
-    for item in inspect.signature(body).parameters.values():
-        if item.kind is not item.KEYWORD_ONLY:
-            continue
-        if get_origin(item.annotation) is Annotated:
-            annotated, bounds = get_args(item.annotation)
-        else:
-            annotated, bounds = item.annotation, None
-        if isinstance(annotated, UnionType):  # a number or None, for unset
-            annotated = next(kind for kind in get_args(annotated) if kind is not NoneType)
-        found.append(Parameter(item.name, annotated, item.default, bounds))
-    return found
-
-
-def documentation(body: Callable[..., object]) -> tuple[str, str, str]:
-    """The summary line, the first indented block and the text after "Reference:"."""
-    text = inspect.cleandoc(body.__doc__ or "")
-    formula = re.search(r"(?:^    .*\n?)+", text, re.MULTILINE)
-    reference = re.search(r"^Reference:\s*(.*)", text, re.MULTILINE | re.DOTALL)
-    if not formula or not reference:
-        raise TypeError(f"{body.__name__} must document its formula and reference")
-    lines = " ".join(reference[1].split())
-    return text.splitlines()[0], textwrap.dedent(formula[0]).rstrip(), lines
 
 
 # What most losses take.

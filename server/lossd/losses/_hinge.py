@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lossd.losses._declare import Array
+from lossd.losses._schema import Array
 
 
 def powered(xp: Any, excess: Array, power: float) -> tuple[Array, Array]:

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Array
 from lossd.losses._running import running_sum
+from lossd.losses._schema import Array
 
 
 def jaccard_steps(xp: Any, errors: Array, positive: Array) -> Array:

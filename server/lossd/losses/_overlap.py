@@ -17,8 +17,6 @@ import numpy as np
 
 from lossd.losses._declare import (
     PREDICTIONS,
-    UNIT,
-    Array,
     Differentiable,
     DistributionKind,
     Evaluation,
@@ -26,6 +24,7 @@ from lossd.losses._declare import (
     Input,
     Status,
 )
+from lossd.losses._schema import UNIT, Array
 from lossd.losses._shares import answer_shares, class_shares
 
 INPUTS = (

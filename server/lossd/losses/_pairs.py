@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Array, Whole
+from lossd.losses._declare import Whole
 from lossd.losses._running import running_sum
+from lossd.losses._schema import Array
 
 # Pairs are looked at in tiles of this many examples by that many others, whatever the threads.
 TILE_ROWS, TILE_COLUMNS = 128, 2048

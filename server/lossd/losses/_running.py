@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Array
+from lossd.losses._schema import Array
 
 
 def running_sum(xp: Any, values: Array) -> Array:

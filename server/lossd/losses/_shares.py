@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lossd.losses._declare import Array, DistributionKind
+from lossd.losses._declare import DistributionKind
+from lossd.losses._schema import Array
 from lossd.losses._softmax import softmax
 
 

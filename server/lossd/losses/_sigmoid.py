@@ -9,7 +9,7 @@ where signs are random, NumPy's ``where`` takes longer than an exponential.
 from dataclasses import dataclass
 from typing import Any
 
-from lossd.losses._declare import Array
+from lossd.losses._schema import Array
 
 # The same in a kernel: value and gradient from `prediction`, `positive` and `negative`.  The fma is
 # written out, else each kernel's compilation would choose which product it rounds.

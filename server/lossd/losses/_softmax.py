@@ -13,7 +13,7 @@ form log(1 + rest) - log(e_t) is exactly 0 in float32 once the margin exceeds 17
 from dataclasses import dataclass
 from typing import Any
 
-from lossd.losses._declare import Array
+from lossd.losses._schema import Array
 
 
 @dataclass(frozen=True, slots=True)

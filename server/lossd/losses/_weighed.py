@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lossd.losses._declare import Array
+from lossd.losses._schema import Array
 
 
 def weighed(xp: Any, shares: Array, costs: Array) -> Array:

@@ -4,10 +4,7 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     BATCH_DIMS,
-    NONNEGATIVE,
     PREDICTIONS,
-    UNIT,
-    Array,
     CudaText,
     Differentiable,
     DistributionKind,
@@ -16,9 +13,9 @@ from lossd.losses._declare import (
     Holds,
     Input,
     Shape,
-    Vector,
     loss,
 )
+from lossd.losses._schema import NONNEGATIVE, UNIT, Array, Vector
 from lossd.losses._sigmoid import SIGMOID_COST, sigmoid_cost
 
 LOG_2 = 0.6931471805599453

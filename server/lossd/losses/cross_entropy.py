@@ -9,11 +9,7 @@ from typing import Annotated, Any
 from lossd.losses._declare import (
     CLASS_AXIS,
     IGNORE_INDEX,
-    NONNEGATIVE,
-    POSITIVE,
     PREDICTIONS,
-    UNIT,
-    Array,
     CudaText,
     Differentiable,
     DistributionKind,
@@ -22,12 +18,18 @@ from lossd.losses._declare import (
     Gradient,
     Holds,
     Input,
-    Interval,
     Output,
-    ParameterError,
     Shape,
-    Vector,
     loss,
+)
+from lossd.losses._schema import (
+    NONNEGATIVE,
+    POSITIVE,
+    UNIT,
+    Array,
+    Interval,
+    ParameterError,
+    Vector,
 )
 from lossd.losses._softmax import Softmax, softmax
 

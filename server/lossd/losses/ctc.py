@@ -7,9 +7,7 @@ import numpy as np
 
 from lossd.losses._alignments import Labels, align, lattice
 from lossd.losses._declare import (
-    NONNEGATIVE,
     PREDICTIONS,
-    Array,
     DistributionKind,
     Evaluation,
     Example,
@@ -20,6 +18,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._running import running_sum
+from lossd.losses._schema import NONNEGATIVE, Array
 from lossd.losses._softmax import softmax
 
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906

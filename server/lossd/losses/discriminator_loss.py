@@ -17,16 +17,8 @@ from lossd.losses._adversarial import (
     towards,
     unlikely,
 )
-from lossd.losses._declare import (
-    UNIT,
-    Array,
-    Evaluation,
-    Example,
-    Opposed,
-    ParameterError,
-    Shape,
-    loss,
-)
+from lossd.losses._declare import Evaluation, Example, Opposed, Shape, loss
+from lossd.losses._schema import UNIT, Array, ParameterError
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 ZEROS = {"real": [0.0], "fake": [0.0]}

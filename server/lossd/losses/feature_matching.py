@@ -8,18 +8,16 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import (
-    NONNEGATIVE,
     PREDICTIONS,
     REGRESSION_TARGETS,
-    Array,
     Distance,
     Evaluation,
     Example,
     Shape,
     Status,
-    Vector,
     loss,
 )
+from lossd.losses._schema import NONNEGATIVE, Array, Vector
 
 
 @loss(

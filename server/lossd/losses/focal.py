@@ -4,10 +4,7 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     BATCH_DIMS,
-    NONNEGATIVE,
     PREDICTIONS,
-    UNIT,
-    Array,
     CudaText,
     Differentiable,
     Evaluation,
@@ -17,6 +14,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
+from lossd.losses._schema import NONNEGATIVE, UNIT, Array
 from lossd.losses._sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.losses._weighed import weighed
 from lossd.losses.binary_cross_entropy import binary_cross_entropy

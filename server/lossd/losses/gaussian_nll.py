@@ -5,11 +5,8 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     BATCH_DIMS,
-    NONNEGATIVE,
-    POSITIVE,
     PREDICTIONS,
     REGRESSION_TARGETS,
-    Array,
     CudaText,
     Differentiable,
     Evaluation,
@@ -18,6 +15,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
+from lossd.losses._schema import NONNEGATIVE, POSITIVE, Array
 
 LOG_OF_TWO_PI = math.log(2 * math.pi)
 

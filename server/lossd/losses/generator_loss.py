@@ -18,7 +18,8 @@ from lossd.losses._adversarial import (
     towards,
     unlikely,
 )
-from lossd.losses._declare import Array, Evaluation, Example, Opposed, Shape, loss
+from lossd.losses._declare import Evaluation, Example, Opposed, Shape, loss
+from lossd.losses._schema import Array
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 

@@ -3,17 +3,8 @@
 import enum
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    NONNEGATIVE,
-    Array,
-    Differentiable,
-    Evaluation,
-    Example,
-    Input,
-    ParameterError,
-    Shape,
-    loss,
-)
+from lossd.losses._declare import Differentiable, Evaluation, Example, Input, Shape, loss
+from lossd.losses._schema import NONNEGATIVE, Array, ParameterError
 
 
 class GradientPenaltyVariant(enum.Enum):

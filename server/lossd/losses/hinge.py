@@ -3,12 +3,8 @@
 from typing import Annotated, Any
 
 from lossd.losses._declare import (
-    AT_LEAST_1,
     BATCH_DIMS,
-    NONNEGATIVE,
     PREDICTIONS,
-    Array,
-    Choices,
     CudaText,
     Evaluation,
     Example,
@@ -18,6 +14,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._hinge import powered
+from lossd.losses._schema import AT_LEAST_1, NONNEGATIVE, Array, Choices
 
 
 def _distance_to_margin(

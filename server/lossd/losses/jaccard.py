@@ -3,9 +3,7 @@
 from typing import Annotated, Any
 
 from lossd.losses._declare import (
-    NONNEGATIVE,
     OPTIONAL_CLASS_AXIS,
-    Array,
     DistributionKind,
     Evaluation,
     Example,
@@ -13,6 +11,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._overlap import INPUTS, EmptyTarget, Index, region_loss, without_target
+from lossd.losses._schema import NONNEGATIVE, Array
 
 LOG_2 = 0.6931471805599453
 PROBABILITIES = DistributionKind.PROBABILITIES

@@ -4,20 +4,17 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from lossd.losses._declare import (
-    NONNEGATIVE,
-    POSITIVE,
     PREDICTIONS,
-    Array,
     CudaText,
     Differentiable,
     DistributionKind,
     Evaluation,
     Example,
     Input,
-    ParameterError,
     Shape,
     loss,
 )
+from lossd.losses._schema import NONNEGATIVE, POSITIVE, Array, ParameterError
 from lossd.losses._softmax import softmax
 from lossd.losses._weighed import weighed
 

@@ -6,13 +6,13 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     REGRESSION_TARGETS,
-    Array,
     CudaText,
     Evaluation,
     Example,
     Shape,
     loss,
 )
+from lossd.losses._schema import Array
 
 # Beyond it the logarithm is a straight line to more digits than float64 has: exp(-40) is 4e-18.
 STRAIGHT = 20.0

@@ -2,18 +2,9 @@
 
 from typing import Any
 
-from lossd.losses._declare import (
-    PREDICTIONS,
-    Array,
-    Choices,
-    Evaluation,
-    Example,
-    Holds,
-    Input,
-    Shape,
-    loss,
-)
+from lossd.losses._declare import PREDICTIONS, Evaluation, Example, Holds, Input, Shape, loss
 from lossd.losses._lovasz import jaccard_steps
+from lossd.losses._schema import Array, Choices
 
 
 @loss(

@@ -5,7 +5,6 @@ from typing import Any
 from lossd.losses._declare import (
     CLASS_AXIS,
     PREDICTIONS,
-    Array,
     DistributionKind,
     Evaluation,
     Example,
@@ -15,6 +14,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._lovasz import jaccard_steps
+from lossd.losses._schema import Array
 from lossd.losses._shares import class_shares
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098

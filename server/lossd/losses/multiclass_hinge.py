@@ -3,10 +3,7 @@
 from typing import Annotated, Any
 
 from lossd.losses._declare import (
-    AT_LEAST_1,
-    NONNEGATIVE,
     PREDICTIONS,
-    Array,
     CudaText,
     Evaluation,
     Example,
@@ -17,6 +14,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._hinge import powered
+from lossd.losses._schema import AT_LEAST_1, NONNEGATIVE, Array
 
 
 def _distance_to_kink(

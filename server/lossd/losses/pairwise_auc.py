@@ -4,21 +4,18 @@ import enum
 from typing import Annotated, Any
 
 from lossd.losses._declare import (
-    NONNEGATIVE,
     PREDICTIONS,
-    Array,
-    Choices,
     Evaluation,
     Example,
     Holds,
     Input,
-    ParameterError,
     Shape,
     Status,
     Whole,
     loss,
 )
 from lossd.losses._pairs import Label, logistic, squared_hinge
+from lossd.losses._schema import NONNEGATIVE, Array, Choices, ParameterError
 
 LOG_2 = 0.6931471805599453
 

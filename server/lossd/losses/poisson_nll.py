@@ -5,9 +5,7 @@ from typing import Any
 
 from lossd.losses._declare import (
     BATCH_DIMS,
-    NONNEGATIVE,
     PREDICTIONS,
-    Array,
     CudaText,
     Differentiable,
     Evaluation,
@@ -17,6 +15,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
+from lossd.losses._schema import NONNEGATIVE, Array
 
 
 @loss(

@@ -4,16 +4,15 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     BATCH_DIMS,
-    INSIDE_UNIT,
     PREDICTIONS,
     REGRESSION_TARGETS,
-    Array,
     CudaText,
     Evaluation,
     Example,
     Shape,
     loss,
 )
+from lossd.losses._schema import INSIDE_UNIT, Array
 
 
 def _distance(predictions: Array, targets: Array, **_parameters: float) -> Array:

@@ -4,16 +4,15 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     BATCH_DIMS,
-    POSITIVE,
     PREDICTIONS,
     REGRESSION_TARGETS,
-    Array,
     CudaText,
     Evaluation,
     Example,
     Shape,
     loss,
 )
+from lossd.losses._schema import POSITIVE, Array
 
 
 @loss(

@@ -3,9 +3,7 @@
 from typing import Annotated, Any
 
 from lossd.losses._declare import (
-    NONNEGATIVE,
     PREDICTIONS,
-    Array,
     CudaText,
     Differentiable,
     Evaluation,
@@ -13,9 +11,9 @@ from lossd.losses._declare import (
     Holds,
     Input,
     Shape,
-    Vector,
     loss,
 )
+from lossd.losses._schema import NONNEGATIVE, Array, Vector
 from lossd.losses._softmax import Softmax, softmax
 from lossd.losses._weighed import weighed
 

@@ -6,13 +6,13 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     REGRESSION_TARGETS,
-    Array,
     CudaText,
     Evaluation,
     Example,
     Shape,
     loss,
 )
+from lossd.losses._schema import Array
 
 
 @loss(

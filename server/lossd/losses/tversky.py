@@ -3,10 +3,7 @@
 from typing import Annotated, Any
 
 from lossd.losses._declare import (
-    NONNEGATIVE,
     OPTIONAL_CLASS_AXIS,
-    POSITIVE,
-    Array,
     DistributionKind,
     Evaluation,
     Example,
@@ -14,6 +11,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._overlap import INPUTS, EmptyTarget, Index, region_loss, without_target
+from lossd.losses._schema import NONNEGATIVE, POSITIVE, Array
 
 LOG_2 = 0.6931471805599453
 PROBABILITIES = DistributionKind.PROBABILITIES
