@@ -5,8 +5,13 @@ from typing import Any
 from lossd.losses._schema import Array
 
 
+def selected(xp: Any, shares: Array, costs: Array) -> Array:
+    """Shares times costs, where a share of 0 takes nothing, also of infinity and NaN."""
+    return xp.where(shares == 0, 0, shares * costs)
+
+
 def weighed(xp: Any, shares: Array, costs: Array) -> Array:
-    """Shares times costs, where a share of 0 takes nothing, also of infinity and NaN.
+    """The same but for the sign of a zero, which is the product's, and quicker where all is finite.
 
     What a product is does not depend on the others, not even the sign of a zero.
     """

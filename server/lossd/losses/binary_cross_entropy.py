@@ -17,6 +17,7 @@ from lossd.losses._declare import (
 )
 from lossd.losses._schema import NONNEGATIVE, UNIT, Array, Vector
 from lossd.losses._sigmoid import SIGMOID_COST, sigmoid_cost
+from lossd.losses._weighed import selected
 
 LOG_2 = 0.6931471805599453
 LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to
@@ -100,23 +101,19 @@ def binary_cross_entropy(
         value, gradient = _from_logits(xp, predictions, positive, 1 - targets, weights)
     else:
         yes, no = _COSTS[prediction_kind](xp, predictions)
-        value = _weighed(xp, positive, yes[0]) + _weighed(xp, 1 - targets, no[0])
-        gradient = _weighed(xp, positive, yes[1]) + _weighed(xp, 1 - targets, no[1])
+        value = selected(xp, positive, yes[0]) + selected(xp, 1 - targets, no[0])
+        gradient = selected(xp, positive, yes[1]) + selected(xp, 1 - targets, no[1])
 
     def by_targets() -> Array:
-        yes, no = _COSTS[prediction_kind](xp, predictions)
-        weighed = yes[0] if weights is None else yes[0] * weights
-        return (weighed - no[0]) * (1 - label_smoothing)
+        is_logits = prediction_kind is DistributionKind.LOGITS
+        if_yes, if_no = _logit_costs(xp, predictions) if is_logits else (yes[0], no[0])
+        weighed = if_yes if weights is None else if_yes * weights
+        return (weighed - if_no) * (1 - label_smoothing)
 
     return Evaluation(value, {"predictions": gradient, "targets": by_targets})
 
 
 Cost = tuple[Array, Array]  # of an answer that turns out to be true: -log of it, and the derivative
-
-
-def _weighed(xp: Any, share: Array, cost: Array) -> Array:
-    """Share times cost, where a share of 0 takes nothing of an infinite cost."""
-    return xp.where(share == 0, 0, share * cost)
 
 
 def _from_logits(
@@ -131,12 +128,10 @@ def _from_logits(
     return parts.value, gradient
 
 
-def _cost_of_logits(xp: Any, logits: Array) -> tuple[Cost, Cost]:
-    tail = xp.exp(-abs(logits))
-    common = xp.log1p(tail)
-    p = xp.exp(xp.minimum(logits, 0)) / (1 + tail)
-    not_p = xp.exp(-xp.maximum(logits, 0)) / (1 + tail)
-    return (common - xp.minimum(logits, 0), -not_p), (common + xp.maximum(logits, 0), p)
+def _logit_costs(xp: Any, logits: Array) -> tuple[Array, Array]:
+    """-log p and -log(1 - p)."""
+    common = xp.log1p(xp.exp(-abs(logits)))
+    return common - xp.clip(logits, -xp.inf, 0), common + xp.clip(logits, 0, xp.inf)
 
 
 def _cost_of_log_probabilities(xp: Any, logs: Array) -> tuple[Cost, Cost]:
@@ -161,7 +156,6 @@ def _clamped(xp: Any, logs: Array, slope: Array) -> Cost:
 
 
 _COSTS = {
-    DistributionKind.LOGITS: _cost_of_logits,
     DistributionKind.LOG_PROBABILITIES: _cost_of_log_probabilities,
     DistributionKind.PROBABILITIES: _cost_of_probabilities,
 }

@@ -32,6 +32,7 @@ from lossd.losses._schema import (
     Vector,
 )
 from lossd.losses._softmax import Softmax, softmax
+from lossd.losses._weighed import selected
 
 
 class CrossEntropyOutput(enum.Enum):
@@ -314,7 +315,7 @@ def _from_distributions(
 ) -> tuple[Array, Gradients]:
     """Logits and a weighted target for each class, w_c y_c."""
     negative_logs = parts.negative_logs(xp)
-    value = _expectation(xp, dense, negative_logs).sum(axis=-1)
+    value = selected(xp, dense, negative_logs).sum(axis=-1)
     if penalty is not None:
         value = value + penalty.value
     gradient = parts.surplus(xp, dense, None if penalty is None else penalty.slope)
@@ -338,14 +339,9 @@ def _likelihood(
     factor: Callable[[Array], Array],
 ) -> Evaluation:
     """The expectation of -log p for predictions that are given as (log-)probabilities."""
-    value = _expectation(xp, dense, negative_logs).sum(axis=-1)
-    gradient = _expectation(xp, dense, slopes)
+    value = selected(xp, dense, negative_logs).sum(axis=-1)
+    gradient = selected(xp, dense, slopes)
     return Evaluation(value, {"predictions": gradient, "targets": lambda: factor(negative_logs)})
-
-
-def _expectation(xp: Any, dense: Array, terms: Array) -> Array:
-    """Each target times its term; a target of 0 takes nothing, also of infinity and NaN."""
-    return xp.where(dense == 0, 0, dense * terms)
 
 
 def _dense_targets(
@@ -377,7 +373,7 @@ def _target_factor(class_weights: Any, smoothing: float) -> Callable[[Array], Ar
 def _target_log_probability(xp: Any, parts: Softmax, targets: Array) -> Array:
     if targets.ndim == 1:
         return 0 - parts.negative_log(xp, targets)
-    return 0 - _expectation(xp, targets, parts.negative_logs(xp)).sum(axis=-1)
+    return 0 - selected(xp, targets, parts.negative_logs(xp)).sum(axis=-1)
 
 
 _OUTPUTS: Mapping[CrossEntropyOutput, Callable[[Any, Softmax, Array], Array]] = MappingProxyType(
