@@ -30,7 +30,7 @@ from lossd.backends._opposed import OpposedEvaluation, evaluate_opposed
 from lossd.backends._sets import SetEvaluation, evaluate_set
 from lossd.batch import Batch, Operand, domain_error
 from lossd.losses import Evaluation, Opposed, Shape, Whole
-from lossd.reduction import Floats
+from lossd.reduction import Floats, block_sums
 
 
 class NumpyBackend:
@@ -179,8 +179,9 @@ class _Run:
         self._step = block_rows(batch.length)
         self._sums = np.zeros(math.ceil(batch.rows / self._step))
         self._nonfinite = np.zeros(batch.rows, np.bool_)
-        self._statuses = np.zeros(batch.rows, np.uint8)
-        self._has_statuses = False
+        self._statuses: list[tuple[slice, Array]] = []  # few losses give any
+        vectors = {p.name for p in batch.loss.parameters if p.is_vector}
+        self._vectors = [name for name in vectors if len(batch.parameters[name])]
         # Sums over the parts of long rows, which become values when all parts are there.
         segments = _segments(batch)
         self._parts = np.zeros((batch.rows, segments)) if segments > 1 else None
@@ -190,8 +191,7 @@ class _Run:
         with np.errstate(all="ignore"):
             evaluation = self._evaluate(tile)
             if evaluation.statuses is not None:
-                self._statuses[tile.rows] = evaluation.statuses
-                self._has_statuses = True
+                self._statuses.append((tile.rows, evaluation.statuses))
             for name, buffer in self._buffers.gradients.items():
                 self._write_gradient(tile, evaluation.gradient(name), buffer[tile.window])
             for name, buffer in self._buffers.outputs.items():
@@ -204,12 +204,8 @@ class _Run:
     def _evaluate(self, tile: _Tile) -> Evaluation:
         batch = self._batch
         operands = [self._read(operand, tile) for operand in batch.operands]
-        vectors = {p.name for p in batch.loss.parameters if p.is_vector}
-        parameters = {
-            name: value[tile.columns] if name in vectors and len(value) else value
-            for name, value in batch.parameters.items()
-        }
-        return batch.loss.body(np, *operands, **parameters)
+        cut = {name: batch.parameters[name][tile.columns] for name in self._vectors}
+        return batch.loss.body(np, *operands, **{**batch.parameters, **cut})
 
     def _read(self, operand: Operand, tile: _Tile) -> Array:
         if operand.is_classes:
@@ -279,10 +275,7 @@ class _Run:
         if self._buffers.values is not None:
             self._buffers.values[rows] = values
         weights = None if plan.weights is None else plan.weights[rows]
-        products = values.astype(np.float64)
-        self._sums[rows.start // self._step] = (
-            products if weights is None else products * weights
-        ).sum()
+        self._sums[rows.start // self._step] = block_sums(values, weights, self._step)[0]
 
     def finished(self) -> Evaluated:
         """What is left to do when every tile is done."""
@@ -295,5 +288,12 @@ class _Run:
             if self._zero_nonfinite and self._nonfinite.any():
                 for buffer in (*self._buffers.gradients.values(), *self._buffers.outputs.values()):
                     buffer[self._nonfinite] = 0
-        statuses = self._statuses if self._has_statuses else None
-        return Evaluated(self._sums, self._nonfinite, statuses)
+        return Evaluated(self._sums, self._nonfinite, self._all_statuses())
+
+    def _all_statuses(self) -> Array | None:
+        if not self._statuses:
+            return None
+        found = np.zeros(self._batch.rows, np.uint8)
+        for rows, statuses in self._statuses:
+            found[rows] = statuses
+        return found
