@@ -147,7 +147,7 @@ class Telemetry:
         self._registry = registry
         self._losses = frozenset(losses)
         self._evaluated = frozenset(evaluated)
-        self._streams: frozenset[str] = frozenset()
+        self._labels: dict[str, tuple[str, str, str]] = {}  # of a method
         self._metrics = {family.name: family.registered(registry) for family in FAMILIES}
         ProcessCollector(registry=registry)
 
@@ -179,19 +179,20 @@ class Telemetry:
 
     def expect(self, methods: Iterable[str], streams: Iterable[str] = ()) -> None:
         """Starts the series of methods, so that rates exist before the first call."""
-        self._streams = frozenset(streams)
-        for method in (*methods, *self._streams):
+        self._labels |= {method: ("unary", *_parts(method)) for method in methods}
+        self._labels |= {method: ("client_stream", *_parts(method)) for method in streams}
+        for labels in self._labels.values():
             for family in (STARTED, RECEIVED, SENT, HANDLING):
-                self[family].labels(*self._labels(method))
-            self[HANDLED].labels(*self._labels(method), _OK)
+                self[family].labels(*labels)
+            self[HANDLED].labels(*labels, _OK)
 
     def started(self, method: str) -> None:
         """A call came in."""
-        self[STARTED].labels(*self._labels(method)).inc()
+        self[STARTED].labels(*self._labels[method]).inc()
 
     def received(self, method: str, size: int) -> None:
         """Its request was read."""
-        self[RECEIVED].labels(*self._labels(method)).inc()
+        self[RECEIVED].labels(*self._labels[method]).inc()
         self[REQUEST_BYTES].labels("grpc").observe(size)
 
     def shared(self, request: int, reply: int) -> None:
@@ -210,7 +211,7 @@ class Telemetry:
 
     def sent(self, method: str, size: int) -> None:
         """Its reply is ready."""
-        self[SENT].labels(*self._labels(method)).inc()
+        self[SENT].labels(*self._labels[method]).inc()
         self[RESPONSE_BYTES].labels("grpc").observe(size)
 
     def rejected(self, reason: str) -> None:
@@ -219,8 +220,8 @@ class Telemetry:
 
     def ended(self, method: str, call: Call, status: str, seconds: float) -> None:
         """A call has ended, well or not."""
-        self[HANDLED].labels(*self._labels(method), status).inc()
-        self[HANDLING].labels(*self._labels(method)).observe(seconds)
+        self[HANDLED].labels(*self._labels[method], status).inc()
+        self[HANDLING].labels(*self._labels[method]).observe(seconds)
         for phase, duration in call.seconds.items():
             self[PHASE].labels(phase).observe(duration)
         loss = call.labels.get("loss")
@@ -239,13 +240,14 @@ class Telemetry:
         known = (name if name in self._evaluated else UNKNOWN for name in names)
         return ",".join(dict.fromkeys(known))
 
-    def _labels(self, method: str) -> tuple[str, str, str]:
-        """The labels of a method such as ``/lossd.v1.LossService/ComputeLoss``."""
-        _, service, name = method.split("/")
-        return "client_stream" if method in self._streams else "unary", service, name
-
     # -------------------------------------------------------------- the scrape
 
     def application(self) -> WSGIApplication:
         """Answers every request with a scrape."""
         return prometheus_client.make_wsgi_app(self._registry)
+
+
+def _parts(method: str) -> tuple[str, str]:
+    """Service and name of a method such as ``/lossd.v1.LossService/ComputeLoss``."""
+    _, service, name = method.split("/")
+    return service, name
