@@ -95,9 +95,7 @@ class Engine:
             )
         wanted = job.per_example and job.loss.shape.has_values
         values = allocate(batch.example_shape, batch.dtype) if wanted else None
-        gradients = {
-            name: _gradient_buffer(batch.operand(name), allocate) for name in batch.gradients
-        }
+        gradients = {name: _gradient_buffer(batch.find(name), allocate) for name in batch.gradients}
         outputs = {
             output.name: allocate(batch.example_shape, np.int64 if output.is_index else batch.dtype)
             for output in batch.outputs
@@ -136,7 +134,7 @@ class Engine:
             statuses=_statuses(batch, evaluated, nonfinite),
             status=evaluated.status,
             per_example=values,
-            gradients=_by_input(batch, gradients),
+            gradients=_by_input(gradients),
             outputs=outputs,
             backend=self.backend.name,
         )
@@ -148,24 +146,28 @@ class _GradientBuffer:
 
     array: Array
     rows: Array
-    operand: Operand
+    operand: Operand | None = None
 
     def finished(self) -> Array:
         """Brings the rows back into the caller's layout, where that is another one."""
-        if self.operand.is_moved:
+        if self.operand is not None and self.operand.is_moved:
             self.array[...] = self.operand.as_given(self.rows)
         return self.array
 
 
-def _by_input(batch: Batch, gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
+def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
     """The finished gradients; those of an input of several tensors are a list."""
     found: dict[str, list[Array]] = defaultdict(list)
     for name, gradient in gradients.items():
-        found[batch.operand(name).input.base_name].append(gradient.finished())
+        operand = gradient.operand
+        found[name if operand is None else operand.input.base_name].append(gradient.finished())
     return {name: arrays if len(arrays) > 1 else arrays[0] for name, arrays in found.items()}
 
 
-def _gradient_buffer(operand: Operand, allocate: Allocate) -> _GradientBuffer:
+def _gradient_buffer(operand: Operand | None, allocate: Allocate) -> _GradientBuffer:
+    if operand is None:  # by a parameter, which is one number
+        number = allocate((), np.float64)
+        return _GradientBuffer(number, number)
     array = allocate(operand.shape, operand.rows.dtype)
     if operand.is_moved:
         return _GradientBuffer(array, np.empty(operand.rows.shape, operand.rows.dtype), operand)

@@ -58,14 +58,15 @@ class RowPlan:
     """What is done to each row of a batch, whatever the loss.
 
     ``silent`` rows (ignored, or of weight 0) contribute exactly nothing; ``unseen`` are those of
-    them that the request made so, and not the loss: of them nothing is said either.  None where
-    there is none.  ``weights`` are the sample weights, times what the loss multiplies before
-    it averages; None for 1.  ``gradient_scale`` is one
-    number or one a row.
+    them that the request made so, and not the loss: of them nothing is said either; ``absent`` are
+    those that the request ignores.  None where there is none.  ``weights`` are the sample weights,
+    times what the loss multiplies before it averages; None for 1.  ``gradient_scale`` is one number
+    or one a row.
     """
 
     silent: Flags | None
     unseen: Flags | None
+    absent: Flags | None
     weights: Floats | None
     gradient_scale: float | Floats
     divisor: float
@@ -102,7 +103,7 @@ def plan_rows(
     _check_normalizer(normalizer, reduction)
     unseen = _union(ignored, _zero(weights), _zero(denominators))
     silent = _union(unseen, excluded)
-    ignored = _union(ignored, excluded)
+    absent, ignored = ignored, _union(ignored, excluded)
     ignored_count = 0 if ignored is None else int(ignored.sum())
     example_count = rows - ignored_count
     weight_sum = _weight_sum(example_count, silent, weights, denominators)
@@ -114,6 +115,7 @@ def plan_rows(
     return RowPlan(
         silent=silent,
         unseen=unseen,
+        absent=absent,
         weights=weights,
         gradient_scale=scale,
         divisor=divisor,
@@ -133,6 +135,7 @@ def plan_set(
     return RowPlan(
         silent=silent,
         unseen=silent,
+        absent=ignored,
         weights=weights,
         gradient_scale=cotangent,
         divisor=1.0 if weight_sum else 0.0,

@@ -246,30 +246,34 @@ class LossDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., message: _Optional[str] = ..., summary: _Optional[str] = ..., formula: _Optional[str] = ..., reference: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[InputDescription, _Mapping]]] = ..., parameters: _Optional[_Iterable[_Union[ParameterDescription, _Mapping]]] = ...) -> None: ...
 
 class InputDescription(_message.Message):
-    __slots__ = ("name", "description", "shapes", "dtypes", "differentiability")
+    __slots__ = ("name", "description", "shapes", "dtypes", "differentiability", "optional")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     SHAPES_FIELD_NUMBER: _ClassVar[int]
     DTYPES_FIELD_NUMBER: _ClassVar[int]
     DIFFERENTIABILITY_FIELD_NUMBER: _ClassVar[int]
+    OPTIONAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     shapes: _containers.RepeatedScalarFieldContainer[str]
     dtypes: _containers.RepeatedScalarFieldContainer[_tensor_pb2.DType]
     differentiability: Differentiability
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., shapes: _Optional[_Iterable[str]] = ..., dtypes: _Optional[_Iterable[_Union[_tensor_pb2.DType, str]]] = ..., differentiability: _Optional[_Union[Differentiability, str]] = ...) -> None: ...
+    optional: bool
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., shapes: _Optional[_Iterable[str]] = ..., dtypes: _Optional[_Iterable[_Union[_tensor_pb2.DType, str]]] = ..., differentiability: _Optional[_Union[Differentiability, str]] = ..., optional: bool = ...) -> None: ...
 
 class ParameterDescription(_message.Message):
-    __slots__ = ("name", "type", "default", "bounds")
+    __slots__ = ("name", "type", "default", "bounds", "differentiability")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     BOUNDS_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENTIABILITY_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: str
     default: str
     bounds: str
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., default: _Optional[str] = ..., bounds: _Optional[str] = ...) -> None: ...
+    differentiability: Differentiability
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., default: _Optional[str] = ..., bounds: _Optional[str] = ..., differentiability: _Optional[_Union[Differentiability, str]] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()

@@ -31,13 +31,14 @@ from lossd.backends import (
     check_domains,
     nonfinite_rows,
 )
+from lossd.backends._coupled import CoupledEvaluation, evaluate_coupled
 from lossd.backends._opposed import OpposedEvaluation, evaluate_opposed
 from lossd.backends._sets import SetEvaluation, evaluate_set
 from lossd.backends._tiles import Computed, Tile, download, run_body, upload
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, TooLarge
 from lossd.kernels import Kernel, find_text, kernel_source, typed_arguments
-from lossd.losses import Opposed, Shape, Whole
+from lossd.losses import Anchors, Opposed, Shape, Whole
 from lossd.losses._declare import CudaText
 from lossd.reduction import Floats, block_sums
 
@@ -104,6 +105,9 @@ class CupyBackend:
             checkpoint()
             opposed = functools.partial(self._compute_opposed, batch)
             return evaluate_opposed(batch, buffers, opposed, zero_nonfinite=zero_nonfinite)
+        if batch.loss.shape is Shape.COUPLED:
+            coupled = functools.partial(self._compute_coupled, batch, checkpoint)
+            return evaluate_coupled(batch, buffers, coupled, zero_nonfinite=zero_nonfinite)
         check_domains(batch)
         check_rules(batch)
         values = np.zeros(batch.rows, batch.dtype)
@@ -168,15 +172,10 @@ class CupyBackend:
     def _compute_set(
         self, batch: Batch, checkpoint: Checkpoint, rows: Sequence[Array], weights: Floats
     ) -> SetEvaluation:
-        def for_each(count: int, work: Callable[[int], None]) -> None:
-            for index in range(count):
-                checkpoint()
-                work(index)
-
         checkpoint()
         with self._device_turn(), np.errstate(all="ignore"):
             given = [self._cupy.asarray(array) for array in rows]
-            whole = Whole(self._cupy.asarray(weights), for_each)
+            whole = Whole(self._cupy.asarray(weights), _in_turn(checkpoint))
             found = batch.loss.body(self._cupy, *given, whole, **batch.parameters)
             gradients = {n: self._cupy.asnumpy(found.gradient(n)) for n in batch.gradients}
             return SetEvaluation(float(found.value), gradients, found.status)
@@ -195,6 +194,24 @@ class CupyBackend:
             statuses = None if found.statuses is None else cupy.asnumpy(found.statuses)
             gradients = {name: cupy.asnumpy(found.gradient(name)) for name in batch.gradients}
             return OpposedEvaluation(cupy.asnumpy(found.value), gradients, statuses)
+
+    def _compute_coupled(
+        self, batch: Batch, checkpoint: Checkpoint, rows: Sequence[Array | None], scales: Floats
+    ) -> CoupledEvaluation:
+        cupy = self._cupy
+        checkpoint()
+        with self._device_turn(), np.errstate(all="ignore"):
+            given = [None if array is None else cupy.asarray(array) for array in rows]
+            anchors = Anchors(
+                cupy.asarray(scales), frozenset(batch.gradients), _in_turn(checkpoint)
+            )
+            found = batch.loss.body(cupy, *given, anchors, **batch.parameters)
+            return CoupledEvaluation(
+                cupy.asnumpy(found.value),
+                {name: cupy.asnumpy(found.gradient(name)) for name in batch.gradients},
+                {name: cupy.asnumpy(output) for name, output in found.outputs.items()},
+                None if found.statuses is None else cupy.asnumpy(found.statuses),
+            )
 
     def _compute(self, batch: Batch, tile: Tile) -> Computed:
         """Values, scaled gradients and outputs on the device.
@@ -263,6 +280,17 @@ class _Compiled:
 def _compile(cupy: Any, batch: Batch, text: CudaText) -> _Compiled:
     kernel = kernel_source(batch.loss, text, batch.dtype)
     return _Compiled(kernel, cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS))
+
+
+def _in_turn(checkpoint: Checkpoint) -> Callable[[int, Callable[[int], None]], None]:
+    """What calls the pieces of a body's work one after the other."""
+
+    def for_each(count: int, work: Callable[[int], None]) -> None:
+        for index in range(count):
+            checkpoint()
+            work(index)
+
+    return for_each
 
 
 def _tiles(batch: Batch) -> Iterator[slice]:

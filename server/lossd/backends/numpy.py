@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from lossd.backends import (
     BLOCK_ELEMENTS,
@@ -26,10 +27,11 @@ from lossd.backends import (
     each_row,
     nonfinite_rows,
 )
+from lossd.backends._coupled import CoupledEvaluation, evaluate_coupled
 from lossd.backends._opposed import OpposedEvaluation, evaluate_opposed
 from lossd.backends._sets import SetEvaluation, evaluate_set
 from lossd.batch import Batch, Operand, domain_error
-from lossd.losses import Evaluation, Opposed, Shape, Whole
+from lossd.losses import Anchors, Evaluation, Opposed, Shape, Whole
 from lossd.reduction import Floats, block_sums
 
 
@@ -41,6 +43,8 @@ class NumpyBackend:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lossd-compute")
+        # Products run on threads of ours, and their bits may not follow how BLAS would split them.
+        self._blas = threadpool_limits(1, user_api="blas")
 
     @property
     def device(self) -> str:
@@ -58,6 +62,9 @@ class NumpyBackend:
             checkpoint()
             opposed = functools.partial(_compute_opposed, batch)
             return evaluate_opposed(batch, buffers, opposed, zero_nonfinite=zero_nonfinite)
+        if batch.loss.shape is Shape.COUPLED:
+            coupled = functools.partial(self._compute_coupled, batch, checkpoint)
+            return evaluate_coupled(batch, buffers, coupled, zero_nonfinite=zero_nonfinite)
         run = _Run(batch, buffers, zero_nonfinite)
         tiles = list(_tiles(batch))
 
@@ -75,6 +82,26 @@ class NumpyBackend:
     def _compute_set(
         self, batch: Batch, checkpoint: Checkpoint, rows: Sequence[Array], weights: Floats
     ) -> SetEvaluation:
+        checkpoint()
+        whole = Whole(weights, self._pieces(checkpoint))
+        with np.errstate(all="ignore"):
+            found = batch.loss.body(np, *rows, whole, **batch.parameters)
+            gradients = {name: found.gradient(name) for name in batch.gradients}
+        return SetEvaluation(float(found.value), gradients, found.status)
+
+    def _compute_coupled(
+        self, batch: Batch, checkpoint: Checkpoint, rows: Sequence[Array | None], scales: Floats
+    ) -> CoupledEvaluation:
+        checkpoint()
+        anchors = Anchors(scales, frozenset(batch.gradients), self._pieces(checkpoint))
+        with np.errstate(all="ignore"):
+            found = batch.loss.body(np, *rows, anchors, **batch.parameters)
+            gradients = {name: found.gradient(name) for name in batch.gradients}
+        return CoupledEvaluation(found.value, gradients, found.outputs, found.statuses)
+
+    def _pieces(self, checkpoint: Checkpoint) -> Callable[[int, Callable[[int], None]], None]:
+        """What calls the pieces of a body's work, on the pool where that pays."""
+
         def for_each(count: int, work: Callable[[int], None]) -> None:
             def piece(index: int) -> None:
                 checkpoint()
@@ -83,11 +110,7 @@ class NumpyBackend:
 
             self._for_each(count, piece)
 
-        checkpoint()
-        with np.errstate(all="ignore"):
-            found = batch.loss.body(np, *rows, Whole(weights, for_each), **batch.parameters)
-            gradients = {name: found.gradient(name) for name in batch.gradients}
-        return SetEvaluation(float(found.value), gradients, found.status)
+        return for_each
 
     def _for_each(self, count: int, work: Callable[[int], None]) -> None:
         """Calls ``work`` with 0 to ``count`` - 1, on the pool where that pays."""
@@ -112,8 +135,9 @@ class NumpyBackend:
             raise failures[0]
 
     def close(self) -> None:
-        """Ends the threads."""
+        """Ends the threads, and lets BLAS have its own again."""
         self._pool.shutdown()
+        self._blas.restore_original_limits()
 
 
 def _compute_opposed(
@@ -210,7 +234,7 @@ class _Run:
     def _read(self, operand: Operand, tile: _Tile) -> Array:
         if operand.is_classes:
             return operand.rows[tile.rows]
-        values = operand.rows[tile.window]
+        values = operand.rows[tile.rows] if operand.rows.ndim == 1 else operand.rows[tile.window]
         self._check_domain(operand, values, tile)
         if not values.flags.aligned:  # as bytes lie in a message; one copy now spares many later
             values = values.copy()

@@ -5,8 +5,8 @@ backend checks tile by tile so that targets are read once; no index is ever take
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from lossd.batch._sequences import check_sequences
 from lossd.batch._shapes import Layout, Operand, is_float
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import (
+    Anchors,
     Differentiable,
     Holds,
     Input,
@@ -44,6 +45,10 @@ __all__ = [
 ]
 
 
+# A label may be yes or no; a length may not.
+_INTEGER_KINDS = {Holds.LENGTHS: "iu", Holds.LABELS: "iub"}
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A checked job, laid out: ``rows`` examples of ``length`` elements, in all classes."""
@@ -63,6 +68,10 @@ class Batch:
     def operand(self, name: str) -> Operand:
         """The operand of that name."""
         return next(operand for operand in self.operands if operand.name == name)
+
+    def find(self, name: str) -> Operand | None:
+        """The operand of that name; None for an optional one that is absent, or a parameter."""
+        return next((operand for operand in self.operands if operand.name == name), None)
 
 
 def lay_out(job: Job) -> Batch:
@@ -111,21 +120,28 @@ def check_rules(batch: Batch) -> None:
     Raises:
         InvalidParameter: if a parameter breaks one.
     """
-    none = {o.name: (o, o.rows[:0]) for o in batch.operands}
-    rows: list[Array | None] = [
-        array if o.is_classes else array.astype(batch.dtype) for o, array in none.values()
-    ]
-    extra: tuple[Any, ...] = () if batch.loss.shape.has_values else (Whole(np.zeros(0)),)
-    if batch.loss.shape is Shape.OPPOSED:
-        given = dict(zip(none, rows, strict=True))
-        rows = [given.get(declared.name) for declared in batch.loss.inputs]
-        numbers = dict.fromkeys(none, np.zeros(0))
-        extra = (Opposed(numbers, numbers),)
+    none = {o.name: replace(o, rows=o.rows[:0]).as_type(batch.dtype) for o in batch.operands}
+    if batch.loss.inputs[0].is_list:
+        rows: list[Array | None] = list(none.values())
+    else:
+        rows = [none.get(declared.name) for declared in batch.loss.inputs]
     try:
         with np.errstate(all="ignore"):
-            batch.loss.body(np, *rows, *extra, **batch.parameters)
+            batch.loss.body(np, *rows, *_beside(batch.loss.shape, none), **batch.parameters)
     except ParameterError as error:
         raise parameter_error(batch.loss, error) from error
+
+
+def _beside(shape: Shape, inputs: Iterable[str]) -> tuple[Any, ...]:
+    """What a body is given after its inputs, where there are no examples."""
+    if shape is Shape.SETWISE:
+        return (Whole(np.zeros(0)),)
+    if shape is Shape.OPPOSED:
+        numbers = dict.fromkeys(inputs, np.zeros(0))
+        return (Opposed(numbers, numbers),)
+    if shape is Shape.COUPLED:
+        return (Anchors(np.zeros(0), frozenset()),)
+    return ()
 
 
 def _named_arrays(job: Job) -> dict[str, Array]:
@@ -159,7 +175,8 @@ def _check_type(declared: Input, array: Array) -> None:
             f"{declared.name} must be floating point, got {array.dtype.name}",
             field=f"inputs.{declared.name}.dtype",
         )
-    if declared.holds is Holds.LENGTHS and array.dtype.kind not in "iu":
+    kinds = _INTEGER_KINDS.get(declared.holds)
+    if kinds and array.dtype.kind not in kinds:
         raise InvalidTensor(
             f"{declared.name} must be integers, got {array.dtype.name}",
             field=f"inputs.{declared.name}.dtype",
@@ -183,6 +200,9 @@ def _wanted_gradients(job: Job, layout: Layout) -> tuple[str, ...]:
     for operand in layout.operands:
         if operand.input.differentiable is not Differentiable.NO and is_float(operand.rows):
             possible[operand.input.base_name].append(operand.name)
+    for parameter in job.loss.parameters:
+        if parameter.differentiable is not Differentiable.NO:
+            possible[parameter.name].append(parameter.name)
     wanted: list[str] = []
     for name in dict.fromkeys(job.gradients):
         if name not in possible:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from lossd.batch._embeddings import lay_out_coupled, lay_out_vectors
 from lossd.batch._features import lay_out_features
 from lossd.batch._opposed import lay_out_opposed
 from lossd.batch._sequences import lay_out_sequence
@@ -24,5 +25,7 @@ LAYOUTS: Mapping[Shape, Callable[..., Layout]] = MappingProxyType(
         Shape.SEQUENCE: lay_out_sequence,
         Shape.OPPOSED: lay_out_opposed,
         Shape.FEATURES: lay_out_features,
+        Shape.VECTORS: lay_out_vectors,
+        Shape.COUPLED: lay_out_coupled,
     }
 )

@@ -36,7 +36,7 @@ def plan(job: Job, layout: Layout, parameters: Mapping[str, Any]) -> RowPlan:
     return plan_rows(
         layout.rows,
         ignored=ignored,
-        excluded=_excluded(job.loss, layout, parameters),
+        excluded=_excluded(job.loss, layout, parameters, ignored),
         weights=weights,
         denominators=denominators,
         factors=_factors(job, layout, ignored, weights),
@@ -64,12 +64,19 @@ def _check_whole(job: Job) -> None:
         )
 
 
-def _excluded(loss: Loss, layout: Layout, parameters: Mapping[str, Any]) -> Flags | None:
-    """The examples that the loss itself leaves out."""
+def _excluded(
+    loss: Loss, layout: Layout, parameters: Mapping[str, Any], ignored: Flags | None
+) -> Flags | None:
+    """The examples that the loss itself leaves out, of those that the request does not."""
     if loss.ignores is None:
         return None
     given = {parameter.name: parameters[parameter.name] for parameter in loss.parameters}
-    found: Flags = loss.ignores(*(operand.rows for operand in layout.operands), **given)
+    rows = [operand.rows for operand in layout.operands]
+    if ignored is None:
+        found: Flags = loss.ignores(*rows, **given)
+    else:
+        found = np.zeros(layout.rows, np.bool_)
+        found[~ignored] = loss.ignores(*(array[~ignored] for array in rows), **given)
     return found if found.any() else None
 
 

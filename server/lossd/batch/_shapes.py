@@ -36,6 +36,14 @@ class Operand:
         """The name of the input."""
         return self.input.name
 
+    def as_type(self, dtype: np.dtype[Any]) -> Array:
+        """The rows in the type that is computed in, as computing wants them to lie in memory.
+
+        Integers stay what they are.
+        """
+        is_integer = self.is_classes or self.input.holds is Holds.LABELS
+        return np.require(self.rows, self.rows.dtype if is_integer else dtype, ["C", "A"])
+
     @property
     def is_moved(self) -> bool:
         """Whether the rows lie in another order than the caller's."""

@@ -5,11 +5,12 @@ its own name in the error.
 """
 
 from lossd.losses._declare import (
-    Differentiable,
+    Anchors,
     Distance,
     DistributionKind,
     Evaluation,
     Example,
+    Extent,
     Holds,
     Input,
     Loss,
@@ -21,16 +22,25 @@ from lossd.losses._declare import (
     Status,
     Whole,
 )
-from lossd.losses._schema import Choices, Interval, Parameter, ParameterError, catalogue
+from lossd.losses._schema import (
+    Choices,
+    Differentiable,
+    Interval,
+    Parameter,
+    ParameterError,
+    catalogue,
+)
 
 __all__ = [
     "LOSSES",
+    "Anchors",
     "Choices",
     "Differentiable",
     "Distance",
     "DistributionKind",
     "Evaluation",
     "Example",
+    "Extent",
     "Holds",
     "Input",
     "Interval",

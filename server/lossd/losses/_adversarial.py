@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Differentiable, Evaluation, Input, Opposed, Sides, Status
-from lossd.losses._schema import Array
+from lossd.losses._declare import Evaluation, Input, Opposed, Sides, Status
+from lossd.losses._schema import Array, Differentiable
 
 # Scores in, their cost and its slope out.
 Cost = Callable[[Any, Array], tuple[Array, Array]]

@@ -14,6 +14,7 @@ from lossd.losses._schema import (
     INTEGERS,
     Array,
     Choices,
+    Differentiable,
     Interval,
     Parameter,
     completed,
@@ -35,6 +36,8 @@ class Shape(enum.Enum):
     SEQUENCE = "one example a row of frames, with a row of labels of another length"
     OPPOSED = "scores of two sides, of any number of examples each"
     FEATURES = "one example what all layers hold of it, layers of any sizes"
+    VECTORS = "one example a few vectors side by side"
+    COUPLED = "one example a vector, which is compared with those of the others"
 
     @property
     def has_values(self) -> bool:
@@ -84,14 +87,6 @@ class Distance(enum.Enum):
     COSINE = "one less the cosine of the angle"
 
 
-class Differentiable(enum.Enum):
-    """Whether the gradient with respect to an input can be had."""
-
-    NO = "no"
-    ON_REQUEST = "on request"
-    BY_DEFAULT = "by default"
-
-
 # Parameters that the engine uses to lay out the inputs; the body of a loss does not see them.
 BATCH_DIMS = Parameter("batch_dims", int, 1, Interval(0, 8))
 CLASS_AXIS = Parameter("class_axis", int, -1, Interval(-8, 7))
@@ -107,6 +102,15 @@ class Holds(enum.Enum):
     CLASSES = "class indices, or a probability of each class"
     INDICES = "class indices"
     LENGTHS = "how many elements of a row are there"
+    LABELS = "integers, of which equal ones mean the same"
+
+
+class Extent(enum.Enum):
+    """How far an input reaches."""
+
+    ELEMENTS = "all elements, like the first input"
+    EXAMPLES = "one number an example"
+    ROWS = "rows like those of the first input: some for all examples, or as many for each"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ class Input:
     is_optional: bool = False
     is_list: bool = False  # of one tensor or several, which are named like "predictions[0]"
     domain_when: Mapping[str, Any] = field(default_factory=dict)
+    extent: Extent = Extent.ELEMENTS
 
     def under(self, parameters: Mapping[str, Any]) -> "Input":
         """The input as it is with these parameters."""
@@ -215,6 +220,20 @@ class Opposed:
         """What each element of each example has in the mean, (examples, 1)."""
         weights = self.weights[name]
         return (weights / (weights.sum() * scores.shape[1]))[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """What the body of a coupled loss is given after its inputs.
+
+    ``scales`` has one number an example, of float64: what the gradient of its value counts in all
+    gradients, 0 for those that are no anchor.  ``wanted`` are the gradients that will be read.
+    ``for_each`` is that of ``Whole``.
+    """
+
+    scales: Array
+    wanted: frozenset[str]
+    for_each: Callable[[int, Callable[[int], None]], None] = in_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,10 +334,17 @@ def loss(
     gradients have the cotangents in them.
     FEATURES: axis 0 counts examples, axis 1 channels and axis 2 places.  The body is given the maps
     of the first input, then as many of the second; gradients are of ``"predictions[0]"`` and so on.
-    The last five have no kernel template: on a GPU their body runs on CuPy.
-    Unless the loss is of a set, a row of a result may depend on that row alone, which holds if the
-    last axis is all that is reduced.  Keyword-only parameters with annotations are the schema; the
-    docstring holds the summary, the formula (indented) and, after "Reference:", the source.
+    VECTORS: axis 0 counts examples and axis 1 components; inputs of one number an example have
+    axis 0 only.
+    COUPLED: axis 0 counts examples and axis 1 components; the body is given the examples that are
+    there and ``Anchors`` after its inputs, of which optional ones may be None.  Its gradients are
+    those of the sum of all values by their scales, whole; that by a parameter is one number.
+    The last seven have no kernel template: on a GPU their body runs on CuPy.
+    Unless examples are set against each other, a row of a result may depend on that row alone,
+    which holds if the last axis is all that is reduced.  Keyword-only parameters with annotations
+    are the schema: ``Annotated[type, bounds]``, and a ``Differentiable`` after the bounds where a
+    gradient can be had.  The docstring holds the summary, the formula (indented) and, after
+    "Reference:", the source.
 
     ``kinks[input](*inputs, **parameters)`` tells how far each element of an input is from where the
     value has no derivative by it.  ``is_ordered`` says that the gradient follows the order of an
@@ -357,5 +383,14 @@ def loss(
 PREDICTIONS = Input("predictions", "what the model says", differentiable=Differentiable.BY_DEFAULT)
 REGRESSION_TARGETS = Input(
     "targets", "what it should have said", differentiable=Differentiable.ON_REQUEST
+)
+EMBEDDINGS = Input(
+    "embeddings", "one embedding an example", differentiable=Differentiable.BY_DEFAULT
+)
+LABELS = Input(
+    "labels",
+    "what each is an embedding of; equal labels belong together",
+    holds=Holds.LABELS,
+    extent=Extent.EXAMPLES,
 )
 NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})

@@ -17,14 +17,13 @@ import numpy as np
 
 from lossd.losses._declare import (
     PREDICTIONS,
-    Differentiable,
     DistributionKind,
     Evaluation,
     Holds,
     Input,
     Status,
 )
-from lossd.losses._schema import UNIT, Array
+from lossd.losses._schema import UNIT, Array, Differentiable
 from lossd.losses._shares import answer_shares, class_shares
 
 INPUTS = (

@@ -73,6 +73,14 @@ class Choices:
         return f"{{{', '.join(f'{number:g}' for number in self.numbers)}}}"
 
 
+class Differentiable(enum.Enum):
+    """Whether the gradient with respect to an input or a parameter can be had."""
+
+    NO = "no"
+    ON_REQUEST = "on request"
+    BY_DEFAULT = "by default"
+
+
 POSITIVE = Interval(0, math.inf, low_open=True, high_open=True)
 NONNEGATIVE = Interval(0, math.inf, high_open=True)
 AT_LEAST_1 = Interval(1, math.inf, high_open=True)
@@ -95,6 +103,7 @@ class Parameter:
     type: type
     default: Any
     bounds: Interval | None = None
+    differentiable: Differentiable = Differentiable.NO
 
     @property
     def is_vector(self) -> bool:
@@ -154,12 +163,12 @@ def parameters_of(body: Callable[..., object]) -> tuple[Parameter, ...]:
         if item.kind is not item.KEYWORD_ONLY:
             continue
         if get_origin(item.annotation) is Annotated:
-            annotated, bounds = get_args(item.annotation)
+            annotated, bounds, *slope = get_args(item.annotation)
         else:
-            annotated, bounds = item.annotation, None
+            annotated, bounds, slope = item.annotation, None, []
         if isinstance(annotated, UnionType):  # a number or None, for unset
             annotated = next(kind for kind in get_args(annotated) if kind is not NoneType)
-        found.append(Parameter(item.name, annotated, item.default, bounds))
+        found.append(Parameter(item.name, annotated, item.default, bounds, *slope))
     return tuple(found)
 
 

@@ -6,7 +6,6 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     CudaText,
-    Differentiable,
     DistributionKind,
     Evaluation,
     Example,
@@ -15,7 +14,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, UNIT, Array, Vector
+from lossd.losses._schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector
 from lossd.losses._sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.losses._weighed import selected
 

@@ -2,8 +2,8 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._declare import CudaText, Differentiable, Evaluation, Example, Input, Shape, loss
-from lossd.losses._schema import POSITIVE, Array
+from lossd.losses._declare import CudaText, Evaluation, Example, Input, Shape, loss
+from lossd.losses._schema import POSITIVE, Array, Differentiable
 from lossd.losses._softmax import softmax
 from lossd.losses._weighed import weighed
 

@@ -6,7 +6,6 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     CudaText,
-    Differentiable,
     Evaluation,
     Example,
     Holds,
@@ -14,7 +13,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, UNIT, Array
+from lossd.losses._schema import NONNEGATIVE, UNIT, Array, Differentiable
 from lossd.losses._sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.losses._weighed import weighed
 from lossd.losses.binary_cross_entropy import binary_cross_entropy

@@ -8,14 +8,13 @@ from lossd.losses._declare import (
     PREDICTIONS,
     REGRESSION_TARGETS,
     CudaText,
-    Differentiable,
     Evaluation,
     Example,
     Input,
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, POSITIVE, Array
+from lossd.losses._schema import NONNEGATIVE, POSITIVE, Array, Differentiable
 
 LOG_OF_TWO_PI = math.log(2 * math.pi)
 

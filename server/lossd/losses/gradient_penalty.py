@@ -3,8 +3,8 @@
 import enum
 from typing import Annotated, Any
 
-from lossd.losses._declare import Differentiable, Evaluation, Example, Input, Shape, loss
-from lossd.losses._schema import NONNEGATIVE, Array, ParameterError
+from lossd.losses._declare import Evaluation, Example, Input, Shape, loss
+from lossd.losses._schema import NONNEGATIVE, Array, Differentiable, ParameterError
 
 
 class GradientPenaltyVariant(enum.Enum):

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from lossd.losses._declare import (
     PREDICTIONS,
     CudaText,
-    Differentiable,
     DistributionKind,
     Evaluation,
     Example,
@@ -14,7 +13,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, POSITIVE, Array, ParameterError
+from lossd.losses._schema import NONNEGATIVE, POSITIVE, Array, Differentiable, ParameterError
 from lossd.losses._softmax import softmax
 from lossd.losses._weighed import weighed
 

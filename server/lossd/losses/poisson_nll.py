@@ -7,7 +7,6 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     CudaText,
-    Differentiable,
     Evaluation,
     Example,
     Holds,
@@ -15,7 +14,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, Array
+from lossd.losses._schema import NONNEGATIVE, Array, Differentiable
 
 
 @loss(

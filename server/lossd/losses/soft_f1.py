@@ -6,7 +6,6 @@ import numpy as np
 
 from lossd.losses._declare import (
     PREDICTIONS,
-    Differentiable,
     DistributionKind,
     Evaluation,
     Example,
@@ -18,7 +17,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._overlap import Index, index_loss
-from lossd.losses._schema import UNIT, Array
+from lossd.losses._schema import UNIT, Array, Differentiable
 from lossd.losses._shares import answer_shares
 
 LOG_2 = 0.6931471805599453

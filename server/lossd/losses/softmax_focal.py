@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from lossd.losses._declare import (
     PREDICTIONS,
     CudaText,
-    Differentiable,
     Evaluation,
     Example,
     Holds,
@@ -13,7 +12,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, Array, Vector
+from lossd.losses._schema import NONNEGATIVE, Array, Differentiable, Vector
 from lossd.losses._softmax import Softmax, softmax
 from lossd.losses._weighed import weighed
 

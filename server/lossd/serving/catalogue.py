@@ -4,7 +4,7 @@ import typing
 from collections.abc import Sequence
 
 from lossd import tensors, v1
-from lossd.losses import LOSSES, Differentiable, Holds, Input, Loss, Parameter, Shape
+from lossd.losses import LOSSES, Differentiable, Extent, Holds, Input, Loss, Parameter, Shape
 from lossd.losses._declare import CLASS_AXIS, OPTIONAL_CLASS_AXIS
 
 _FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
@@ -15,6 +15,7 @@ _DTYPES = {
     Holds.CLASSES: _INTEGERS + _FLOATS,
     Holds.INDICES: _INTEGERS,
     Holds.LENGTHS: _INTEGERS,
+    Holds.LABELS: _INTEGERS,
 }
 _DIFFERENTIABILITY = {
     Differentiable.NO: v1.DIFFERENTIABILITY_NONE,
@@ -27,6 +28,13 @@ _PATTERNS = {
     Shape.POINTWISE: ("(N, ...)",),
     Shape.SETWISE: ("(N,)", "(N, labels)"),
     Shape.FEATURES: ("(N, C, ...) each",),
+    Shape.VECTORS: ("(N, ..., D)",),
+    Shape.COUPLED: ("(N, D)",),
+}
+_BESIDE_VECTORS = {
+    (Shape.VECTORS, Extent.EXAMPLES): ("(N, ...)",),
+    (Shape.COUPLED, Extent.EXAMPLES): ("(N,)",),
+    (Shape.COUPLED, Extent.ROWS): ("(M, D)", "(N, M, D)"),
 }
 _SEQUENCES = {
     Holds.FLOATS: ("(N, T, C)",),
@@ -59,6 +67,7 @@ def _describe_input(loss: Loss, declared: Input) -> v1.InputDescription:
         shapes=shapes(loss, declared),
         dtypes=_DTYPES[declared.holds],
         differentiability=_DIFFERENTIABILITY[declared.differentiable],
+        optional=declared.is_optional,
     )
 
 
@@ -66,8 +75,12 @@ def shapes(loss: Loss, declared: Input) -> Sequence[str]:
     """The shapes an input may have, as patterns."""
     if loss.shape is Shape.SEQUENCE:
         return _SEQUENCES[declared.holds]
-    if loss.shape in _PATTERNS:
-        return _PATTERNS[loss.shape]
+    if declared.extent is not Extent.ELEMENTS:
+        return _BESIDE_VECTORS[loss.shape, declared.extent]
+    return _PATTERNS.get(loss.shape) or _shapes_by_classes(loss, declared)
+
+
+def _shapes_by_classes(loss: Loss, declared: Input) -> Sequence[str]:
     has_classes = loss.shape is Shape.ROWWISE or CLASS_AXIS in loss.layout_parameters
     may_have_classes = has_classes or OPTIONAL_CLASS_AXIS in loss.layout_parameters
     if declared.holds is Holds.INDICES or not may_have_classes:
@@ -83,6 +96,7 @@ def _describe_parameter(parameter: Parameter) -> v1.ParameterDescription:
         type=type_name(parameter),
         default=default_text(parameter),
         bounds=str(parameter.bounds or ""),
+        differentiability=_DIFFERENTIABILITY[parameter.differentiable],
     )
 
 

@@ -1,0 +1,129 @@
+"""Coupled losses: what they share on every backend.
+
+Masked examples are absent: nobody is compared with them.  An example of weight 0, or one that the
+loss leaves out, has no value of its own, and the others are still compared with it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.backends import (
+    Array,
+    Buffers,
+    Evaluated,
+    block_rows,
+    check_domains,
+    nonfinite_rows,
+)
+from lossd.batch import Batch, Operand
+from lossd.losses import Extent, Output
+from lossd.reduction import Floats, block_sums
+
+Places = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class CoupledEvaluation:
+    """What a body says of the examples that are there, on the host."""
+
+    values: Array
+    gradients: Mapping[str, Any]
+    outputs: Mapping[str, Array]
+    statuses: Array | None
+
+
+# Evaluates the inputs, None for absent ones, with one scale an example.
+Compute = Callable[[Sequence[Array | None], Floats], CoupledEvaluation]
+
+
+def evaluate_coupled(
+    batch: Batch, buffers: Buffers, compute: Compute, *, zero_nonfinite: bool
+) -> Evaluated:
+    """Computes a batch whose examples are compared with each other; see ``Backend.evaluate``."""
+    check_domains(batch)
+    plan = batch.plan
+    places = np.arange(batch.rows) if plan.absent is None else np.flatnonzero(~plan.absent)
+    scales = np.full(batch.rows, plan.gradient_scale)
+    if plan.silent is not None:
+        scales[plan.silent] = 0
+    operands = (batch.find(declared.name) for declared in batch.loss.inputs)
+    inputs = [None if o is None else _present(o, batch, places) for o in operands]
+    found = compute(inputs, scales[places])
+    with np.errstate(all="ignore"):
+        return _written(batch, buffers, found, places, zero_nonfinite=zero_nonfinite)
+
+
+def _present(operand: Operand, batch: Batch, places: Places) -> Array:
+    rows = operand.as_type(batch.dtype)
+    if len(places) == batch.rows or not _is_of_examples(operand):
+        return rows
+    return rows[places]
+
+
+def _is_of_examples(operand: Operand | None) -> bool:
+    """Whether axis 0 counts examples, which it does not of rows that all are compared with."""
+    return operand is not None and (
+        operand.input.extent is not Extent.ROWS or operand.rows.ndim == 3
+    )
+
+
+def _written(
+    batch: Batch,
+    buffers: Buffers,
+    found: CoupledEvaluation,
+    places: Places,
+    *,
+    zero_nonfinite: bool,
+) -> Evaluated:
+    """Fills the buffers and sums the values."""
+    plan = batch.plan
+    values = np.zeros(batch.rows, batch.dtype)
+    values[places] = found.values
+    if plan.silent is not None:
+        values[plan.silent] = 0
+    nonfinite = ~np.isfinite(values)
+    for name, out in buffers.gradients.items():
+        if _is_of_examples(batch.find(name)):
+            _spread(found.gradients[name], places, out)
+            nonfinite |= nonfinite_rows(out)
+        else:
+            out[...] = found.gradients[name]
+    if zero_nonfinite:
+        values[nonfinite] = 0
+        for name, out in buffers.gradients.items():
+            out[nonfinite if _is_of_examples(batch.find(name)) else ~np.isfinite(out)] = 0
+    for output in batch.outputs:
+        out = buffers.outputs[output.name]
+        _write_output(out, output, found.outputs[output.name], places)
+        for lost in (plan.silent, nonfinite if zero_nonfinite else None):
+            if lost is not None:
+                out[lost] = _nothing(output)
+    if buffers.values is not None:
+        buffers.values[:] = values
+    statuses = None
+    if found.statuses is not None:
+        statuses = np.zeros(batch.rows, np.uint8)
+        statuses[places] = found.statuses
+    sums = block_sums(values, plan.weights, block_rows(batch.length))
+    return Evaluated(sums, nonfinite, statuses)
+
+
+def _spread(found: Array, places: Places, out: Array) -> None:
+    """Puts what was found of the examples that are there to their places, and 0 elsewhere."""
+    out[...] = 0
+    out[places] = found
+
+
+def _write_output(out: Array, output: Output, found: Array, places: Places) -> None:
+    """Puts an output to its places; one that points at examples does so by the caller's count."""
+    out[...] = _nothing(output)
+    out[places] = np.append(places, -1)[found] if output.is_index else found
+
+
+def _nothing(output: Output) -> int:
+    """What an output is of an example that has none: an index points at no example."""
+    return -1 if output.is_index else 0
