@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 # Each example is a row of its inputs; the other shapes have modules of their own.
-OF_ROWS = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE)
+OF_ROWS = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE, Shape.VECTORS)
 ENGINES = ["numpy-1", "numpy-2", pytest.param("cupy", marks=pytest.mark.gpu)]
 
 
@@ -81,7 +81,16 @@ def connect(flavour: Flavour) -> Any:
 
 @pytest.fixture(params=[x for x in LOSSES.values() if x.shape in OF_ROWS], ids=lambda x: x.name)
 def loss(request: pytest.FixtureRequest) -> Loss:
-    """Each loss that gives every example a value of its own."""
+    """Each loss that gives every example a value which depends on that example alone."""
+    found: Loss = request.param
+    return found
+
+
+@pytest.fixture(
+    params=[x for x in LOSSES.values() if x.shape is Shape.COUPLED], ids=lambda x: x.name
+)
+def coupled_loss(request: pytest.FixtureRequest) -> Loss:
+    """Each loss that compares the examples with each other."""
     found: Loss = request.param
     return found
 

@@ -7,6 +7,7 @@ numbers away from their defaults, and class indices, distributions and integers 
 import enum
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,7 @@ from lossd.errors import InvalidParameter
 from lossd.losses import (
     Choices,
     DistributionKind,
+    Extent,
     Holds,
     Input,
     Interval,
@@ -75,6 +77,8 @@ def extreme(loss: Loss) -> Iterator[Case]:
     """
     rng = np.random.default_rng(9)
     either_sign = np.array([sign * x for x in SPECIAL for sign in (1, -1)])
+    if loss.shape is Shape.COUPLED:
+        return
     for case in cases(loss, rows=12):
         if any(isinstance(value, DistributionKind) for value in case.parameters.values()):
             continue
@@ -82,6 +86,12 @@ def extreme(loss: Loss) -> Iterator[Case]:
             continue  # what is free is the same as with floats
         taken = loss.inputs if loss.shape is Shape.POINTWISE else loss.inputs[:1]
         free = [i.name for i in taken if i.domain is None and i.holds is not Holds.INDICES]
+        if loss.shape is Shape.VECTORS:
+            # The sizes of vectors; equal ones are at a kink.
+            sizes = rng.choice(either_sign[abs(either_sign) >= 1e-8], (12, 1))
+            vectors = [i.name for i in loss.inputs if i.holds is Holds.FLOATS]
+            yield case.with_inputs(**{n: sizes * rng.normal(0, 1, (12, LENGTH)) for n in vectors})
+            continue
         drawn = {name: rng.choice(either_sign, case.inputs[name].shape) for name in free}
         if _takes_rates(case):
             drawn[free[0]] = abs(drawn[free[0]]) + 1e-25
@@ -96,6 +106,62 @@ def plain(
 ) -> Case:
     """The loss with its defaults."""
     return draw(loss, {}, form or forms(loss)[0], rows, length, seed=seed)
+
+
+def coupled_cases(
+    loss: Loss, *, rows: int = ROWS, length: int = LENGTH, seed: int = 0
+) -> Iterator[Case]:
+    """Every number, choice and flag of a loss that compares examples, with all it may leave out."""
+    rng = np.random.default_rng([seed, rows, length])
+    drawn = draw(loss, {}, Form.FLOATS, rows, length, seed=seed).inputs
+    singles = [
+        {parameter.name: value}
+        for parameter in loss.parameters
+        for value in interesting(parameter, length) or members(parameter)
+        if value != parameter.default
+    ]
+    for beyond in _optional(loss, rng, rows, length):
+        everything = Case(loss, {}, Form.FLOATS, {**drawn, **beyond})
+        if _is_accepted(everything):
+            yield everything
+        for single in singles:
+            case = replace(everything, parameters=single)
+            if _is_accepted(case):
+                yield case
+            together = replace(everything, parameters={**single, **everything.parameters})
+            everything = together if _is_accepted(together) else everything
+        if len(everything.parameters) > 1:
+            yield everything
+
+
+def _optional(
+    loss: Loss, rng: np.random.Generator, rows: int, length: int
+) -> Iterator[dict[str, Array]]:
+    """Nothing, each optional input in each of its shapes, and all of them."""
+    yield {}
+    found = {}
+    for declared in loss.inputs:
+        if not declared.is_optional:
+            continue
+        forms_of: list[Array]
+        if declared.extent is Extent.EXAMPLES:
+            forms_of = [rng.integers(0, 4, rows)]
+        else:
+            forms_of = [rng.normal(0, 2, size) for size in ((rows, 2, length), (3, length))]
+        for form in forms_of:
+            yield {declared.name: form}
+            found[declared.name] = form
+    if len(found) > 1:
+        yield found
+
+
+def _is_accepted(case: Case) -> bool:
+    """Whether no rule between parameters and inputs refuses it."""
+    try:
+        lay_out(case.rows(slice(0)).job())
+    except InvalidParameter:
+        return False
+    return True
 
 
 def variants(loss: Loss, length: int = LENGTH) -> list[dict[str, Any]]:
@@ -203,10 +269,12 @@ def draw(
     if loss.shape is Shape.REGIONWISE and exclusive:
         size = (rows, length, CLASSES)
     inputs = {}
-    for declared in (i.under(complete) for i in loss.inputs):
+    for declared in (i.under(complete) for i in loss.inputs if not i.is_optional):
         kind = complete.get(f"{declared.name.removesuffix('s')}_kind", DistributionKind.LOGITS)
         if kind is not DistributionKind.LOGITS and declared.domain is None:
             inputs[declared.name] = _distribution(rng, kind, size, exclusive=exclusive)
+        elif declared.holds is Holds.LABELS:
+            inputs[declared.name] = rng.integers(-1, 2, rows)
         else:
             inputs[declared.name] = _elements(rng, declared, form, size, interior)
     case = Case(loss, parameters, form, inputs)
@@ -274,19 +342,35 @@ def _elements(
     size: tuple[int, ...],
     interior: bool,  # noqa: FBT001
 ) -> Array:
+    if declared.extent is Extent.EXAMPLES:
+        size = size[:-1]
     if declared.holds in (Holds.CLASSES, Holds.INDICES) and form is Form.CLASSES:
         return rng.integers(0, size[-1], size[:-1])
     if declared.holds is not Holds.FLOATS and form is Form.INTEGERS:
         if declared.holds is Holds.CLASSES:
             one_hot: Array = np.arange(size[-1]) == rng.integers(0, size[-1], (*size[:-1], 1))
             return one_hot.astype(np.int64)
-        numbers = declared.domain.numbers if isinstance(declared.domain, Choices) else (0, 1)
-        return rng.choice(np.array(numbers, np.int64), size)
+        return _integers(rng, declared, size)
     if declared.domain is None:
         return rng.normal(0, 2, size)
     if isinstance(declared.domain, Choices):
-        return rng.choice(np.array(declared.domain.numbers, np.float64), size)
+        return _choose(rng, declared.domain, size)
     return _in_domain(rng, declared.domain, size, interior)
+
+
+def _integers(rng: np.random.Generator, declared: Input, size: tuple[int, ...]) -> Array:
+    if declared.holds is Holds.CLASSES:
+        one_hot: Array = np.arange(size[-1]) == rng.integers(0, size[-1], (*size[:-1], 1))
+        return one_hot.astype(np.int64)
+    if isinstance(declared.domain, Choices):
+        return _choose(rng, declared.domain, size).astype(np.int64)
+    return rng.integers(0, 2, size)
+
+
+def _choose(rng: np.random.Generator, domain: Choices, size: tuple[int, ...]) -> Array:
+    """Each of the numbers about as often as the others."""
+    numbers: Array = np.resize(np.array(domain.numbers, np.float64), math.prod(size))
+    return rng.permutation(numbers).reshape(size)
 
 
 def _in_domain(

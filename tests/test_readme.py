@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lossd.evaluation import METRICS, Metric
-from lossd.losses import LOSSES, Differentiable, Loss
+from lossd.losses import LOSSES, Differentiable, Input, Loss, Parameter
 from lossd.serving import catalogue
 from lossd.serving.config import Setting, settings
 from lossd.serving.telemetry import FAMILIES, Family
@@ -61,6 +61,7 @@ def _setting_row(setting: Setting) -> tuple[str, ...]:
 def _loss_row(loss: Loss) -> tuple[str, ...]:
     inputs = "; ".join(
         f"{declared.name} {' or '.join(catalogue.shapes(loss, declared))}"
+        + " (optional)" * declared.is_optional
         for declared in loss.inputs
     )
     return (f"`{loss.message}`", loss.summary, inputs, _gradients(loss), _parameters(loss))
@@ -83,9 +84,10 @@ def _parameters(declared: Loss | Metric) -> str:
 
 def _gradients(loss: Loss) -> str:
     forms = {Differentiable.BY_DEFAULT: "{}", Differentiable.ON_REQUEST: "[{}]"}
+    declarations: list[Input | Parameter] = [*loss.inputs, *loss.parameters]
     return ", ".join(
         forms[declared.differentiable].format(declared.name)
-        for declared in loss.inputs
+        for declared in declarations
         if declared.differentiable in forms
     )
 

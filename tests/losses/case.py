@@ -76,6 +76,14 @@ class Case:
         )
 
     @property
+    def slopes(self) -> tuple[str, ...]:
+        """All gradients that can be had: of inputs, and of numbers among the parameters."""
+        numbers = (
+            p.name for p in self.loss.parameters if p.differentiable is not Differentiable.NO
+        )
+        return (*self.differentiable, *numbers)
+
+    @property
     def class_weights(self) -> Array:
         """The denominator of each example under MEAN."""
         weights = self.parameters.get("class_weights", ())

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
-from lossd.losses import LOSSES, Choices, Differentiable, Interval, Loss, Output, Parameter
+from lossd.losses import LOSSES, Choices, Differentiable, Input, Interval, Loss, Output, Parameter
 from lossd.losses._schema import INTEGERS
 from lossd.serving.codec import WEIGHTED_SUM
 from tests.oracles import ORACLES, OUTPUT_ORACLES
@@ -54,7 +54,8 @@ def test_it_has_worked_examples(loss: Loss) -> None:
     """Body and kernel may share a wrong formula; only an example worked by hand tells."""
     assert len(loss.examples) >= 2
     worked = {name for example in loss.examples for name in example.gradients}
-    differentiable = {i.name for i in loss.inputs if i.differentiable is not Differentiable.NO}
+    declared: list[Input | Parameter] = [*loss.inputs, *loss.parameters]
+    differentiable = {i.name for i in declared if i.differentiable is not Differentiable.NO}
     assert worked == differentiable
     used = {name for example in loss.examples for name in example.parameters}
     assert used or not loss.parameters

@@ -7,7 +7,7 @@ import pytest
 
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor
-from lossd.losses import Loss
+from lossd.losses import Choices, Holds, Loss
 from lossd.losses._declare import IGNORE_INDEX
 from tests.losses.case import Case, Form, class_input, values
 from tests.losses.test_refusals import refused
@@ -81,7 +81,11 @@ LABEL_TYPES = ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
 @pytest.mark.parametrize("dtype", LABEL_TYPES)
 def test_labels_of_any_integer_type_are_the_same(engine: Engine, loss: Loss, dtype: str) -> None:
     for form in (f for f in forms(loss) if f is not Form.FLOATS):
-        case, name = draw(loss, {}, form, 7, 2), loss.inputs[1].name
+        case = draw(loss, {}, form, 7, 2)
+        targets = next(i for i in loss.inputs if i.holds is not Holds.FLOATS)
+        if isinstance(targets.domain, Choices) and -1 in targets.domain.numbers:
+            pytest.skip("not every integer type has its labels")
+        name = targets.name
         case = case.with_inputs(**{name: np.minimum(case.inputs[name], 1)})
         expected = engine.run(case.job())
         converted = case.inputs[name].astype(dtype)

@@ -163,7 +163,7 @@ def _long(engine: Engine, loss: Loss) -> Case:
             loss, rows=3, length=BLOCK_ELEMENTS + 3 if engine.backend.name == "numpy" else 5003
         )
     case = draw(loss, {}, forms(loss)[0], 3, LONG)
-    if loss.shape is not Shape.ROWWISE:
+    if loss.shape in (Shape.POINTWISE, Shape.VECTORS):
         return case
     inputs = {}
     for name, array in case.inputs.items():
@@ -178,9 +178,9 @@ def _long(engine: Engine, loss: Loss) -> Case:
 
 def _by_short_rows(engine: Engine, case: Case) -> tuple[Array, dict[str, Array]]:
     """The same numbers from rows of one element, without the impossible classes, or backwards."""
-    if case.loss.shape is Shape.REGIONWISE:
+    if case.loss.shape in (Shape.REGIONWISE, Shape.VECTORS):
         # The order of the elements means nothing, but to the rounding and to equals.
-        turned = {n: a[:, ::-1] for n, a in case.inputs.items()}
+        turned = {n: a[:, ::-1] if a.ndim > 1 else a for n, a in case.inputs.items()}
         result = engine.run(
             case.with_inputs(**turned).astype(np.float64).job(reduction=Reduction.NONE)
         )

@@ -8,7 +8,17 @@ import pytest
 from lossd.losses import Choices, Loss, Parameter, Shape
 from tests.conftest import OF_ROWS
 from tests.losses.case import Form
-from tests.sampling import CLASSES, accepted, cases, draw, forms, interesting, members, variants
+from tests.sampling import (
+    CLASSES,
+    accepted,
+    cases,
+    coupled_cases,
+    draw,
+    forms,
+    interesting,
+    members,
+    variants,
+)
 
 
 @pytest.fixture
@@ -49,6 +59,9 @@ def test_the_same_seed_draws_the_same_and_another_does_not(loss: Loss) -> None:
 
 def test_every_parameter_is_varied(loss: Loss) -> None:
     found = variants(loss)
+    if loss.shape is Shape.COUPLED:  # what goes with optional inputs is varied too
+        every = [dict(case.parameters) for case in coupled_cases(loss)]
+        found = [item for i, item in enumerate(every) if item not in every[:i]]
     assert {} in found
     assert len(found) == len({str(item) for item in found})
     for parameter in loss.parameters:

@@ -15,7 +15,15 @@ import numpy.typing as npt
 
 from lossd.losses import Shape
 from tests.losses.case import Case
-from tests.oracles import adversarial, classification, overlap, regression, sequences, sets
+from tests.oracles import (
+    adversarial,
+    classification,
+    embeddings,
+    overlap,
+    regression,
+    sequences,
+    sets,
+)
 
 mpmath.mp.dps = 120
 STEP = mpmath.mpf("1e-40")
@@ -26,7 +34,10 @@ Oracle = Callable[..., Any]
 
 ORACLES: Mapping[str, Oracle] = {
     "absolute_error": regression.absolute_error,
+    "batch_triplet": embeddings.batch_triplet,
     "binary_cross_entropy": classification.binary_cross_entropy,
+    "contrastive": embeddings.contrastive,
+    "cosine_embedding": embeddings.cosine_embedding,
     "cross_entropy": classification.cross_entropy,
     "ctc": sequences.ctc,
     "dice": overlap.dice,
@@ -39,23 +50,29 @@ ORACLES: Mapping[str, Oracle] = {
     "gaussian_nll": regression.gaussian_nll,
     "hinge": classification.hinge,
     "huber": regression.huber,
+    "info_nce": embeddings.info_nce,
     "jaccard": overlap.jaccard,
     "kl_divergence": classification.kl_divergence,
     "log_cosh": regression.log_cosh,
     "lovasz_hinge": overlap.lovasz_hinge,
     "lovasz_softmax": overlap.lovasz_softmax,
     "multiclass_hinge": classification.multiclass_hinge,
+    "nt_xent": embeddings.nt_xent,
     "pairwise_auc": sets.pairwise_auc,
     "poisson_nll": regression.poisson_nll,
     "quantile": regression.quantile,
+    "sigmoid_contrastive": embeddings.sigmoid_contrastive,
     "smooth_l1": regression.smooth_l1,
     "soft_f1": sets.soft_f1,
     "softmax_focal": classification.softmax_focal,
     "squared_error": regression.squared_error,
+    "supervised_contrastive": embeddings.supervised_contrastive,
+    "triplet": embeddings.triplet,
     "tversky": overlap.tversky,
 }
 
 OUTPUT_ORACLES: Mapping[str, Mapping[str, Oracle]] = {
+    "batch_triplet": embeddings.BATCH_TRIPLET_OUTPUTS,
     "cross_entropy": classification.CROSS_ENTROPY_OUTPUTS,
 }
 
@@ -81,6 +98,42 @@ def oracle_gradients(case: Case, name: str, weights: Array | None = None) -> Arr
     slopes = _gradient_of_elements if pointwise else _gradient
     rows = [slopes(*arguments, name) for arguments in _examples(case, weights)]
     return np.array(rows).reshape(case.inputs[name].shape)
+
+
+def coupled_values(case: Case) -> Array:
+    """The value of each example of a loss that compares them; NaN where it is no anchor."""
+    found = ORACLES[case.loss.name](**_whole(case), **case.parameters)
+    return np.array([np.nan if value is None else float(value) for value in found])
+
+
+def coupled_outputs(case: Case) -> dict[str, Array]:
+    """What a loss that compares examples gives beyond, of each example."""
+    given = {**_whole(case), **case.parameters}
+    oracles = OUTPUT_ORACLES[case.loss.name]
+    return {name: np.array(oracle(**given)) for name, oracle in oracles.items()}
+
+
+def coupled_slope(case: Case, name: str, scales: Array, way: Array) -> float:
+    """The derivative of the sum of scales times values along a way of an input, or by a number."""
+    oracle, given = ORACLES[case.loss.name], {**_whole(case), **case.parameters}
+    if name not in case.inputs:
+        given[name] = mpmath.mpf(given.get(name, case.loss.complete({})[name]))
+    ends = []
+    for step in (STEP, -STEP):
+        values = oracle(**{**given, name: _along(given[name], _exact(way), step)})
+        pairs = zip(scales, values, strict=True)
+        ends.append(sum(mpmath.mpf(float(s)) * v for s, v in pairs if v is not None))
+    return float((ends[0] - ends[1]) / (2 * STEP))
+
+
+def _along(given: Any, way: Any, step: Any) -> Any:
+    if isinstance(given, tuple):
+        return tuple(_along(x, y, step) for x, y in zip(given, way, strict=True))
+    return given + step * way
+
+
+def _whole(case: Case) -> dict[str, Any]:
+    return {name: _exact(array) for name, array in case.inputs.items()}
 
 
 def _examples(case: Case, weights: Array | None) -> list[tuple[str, Named, Named]]:

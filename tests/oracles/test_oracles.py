@@ -53,7 +53,9 @@ def _exact(given: Any) -> Any:
     return tuple(_exact(part) if isinstance(part, tuple) else mpmath.mpf(part) for part in given)
 
 
-@pytest.mark.parametrize("module", ["classification", "overlap", "regression", "sets"])
+@pytest.mark.parametrize(
+    "module", ["classification", "embeddings", "overlap", "regression", "sets"]
+)
 def test_formulas_do_not_call_lossd(module: str) -> None:
     tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text())
     imported = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]

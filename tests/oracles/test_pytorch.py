@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lossd.engine import Engine
-from lossd.losses import LOSSES, DistributionKind, Loss, MulticlassHingeVariant
+from lossd.losses import LOSSES, Distance, DistributionKind, Loss, MulticlassHingeVariant
 from lossd.reduction import Reduction
 from tests.losses.case import Case, Form
 from tests.sampling import cases, draw
@@ -88,6 +88,19 @@ def _multiclass_hinge(torch: Any, case: Case, tensors: dict[str, Any], reduction
     return value * tensors["predictions"].shape[1]  # PyTorch divides by the number of classes
 
 
+def _triplet(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
+    given = dict(case.parameters)
+    if given.pop("distance", Distance.EUCLIDEAN) is not Distance.EUCLIDEAN:
+        return None
+    call = torch.nn.functional.triplet_margin_loss
+    return call(*tensors.values(), reduction=reduction, **given)
+
+
+def _cosine_embedding(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
+    call = torch.nn.functional.cosine_embedding_loss
+    return call(*tensors.values(), reduction=reduction, **case.parameters)
+
+
 def _cross_entropy(torch: Any, case: Case, tensors: dict[str, Any], reduction: str) -> Any:
     given = dict(case.parameters)
     if given.pop("prediction_kind", DistributionKind.LOGITS) is not DistributionKind.LOGITS:
@@ -110,6 +123,8 @@ def _cross_entropy(torch: Any, case: Case, tensors: dict[str, Any], reduction: s
 
 FUNCTIONS = {
     **dict.fromkeys(("squared_error", "absolute_error", "huber", "smooth_l1"), _regression),
+    "triplet": _triplet,
+    "cosine_embedding": _cosine_embedding,
     "poisson_nll": _poisson_nll,
     "gaussian_nll": _gaussian_nll,
     "binary_cross_entropy": _binary_cross_entropy,
@@ -138,7 +153,7 @@ def test_pytorch_agrees(engine: Engine, loss: Loss, reduction: Reduction) -> Non
             continue
         result = engine.run(case.job(reduction=reduction, gradients=case.differentiable))
         # Of a pointwise loss, the sum is over examples here and over elements in PyTorch.
-        elements = case.inputs["predictions"].shape[1]
+        elements = case.inputs[loss.inputs[0].name].shape[1]
         is_sum_of_means = reduction is Reduction.SUM and "batch_dims" in loss.complete({})
         factor = 1 / elements if is_sum_of_means else 1
         assert result.loss == pytest.approx(value.item() * factor, rel=1e-12), case

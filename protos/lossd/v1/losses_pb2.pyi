@@ -21,6 +21,19 @@ class Distance(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISTANCE_SQUARED_EUCLIDEAN: _ClassVar[Distance]
     DISTANCE_COSINE: _ClassVar[Distance]
 
+class Mining(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MINING_UNSPECIFIED: _ClassVar[Mining]
+    MINING_ALL: _ClassVar[Mining]
+    MINING_HARD: _ClassVar[Mining]
+    MINING_SEMI_HARD: _ClassVar[Mining]
+
+class BatchTripletOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BATCH_TRIPLET_OUTPUT_UNSPECIFIED: _ClassVar[BatchTripletOutput]
+    BATCH_TRIPLET_OUTPUT_MINED_POSITIVE: _ClassVar[BatchTripletOutput]
+    BATCH_TRIPLET_OUTPUT_MINED_NEGATIVE: _ClassVar[BatchTripletOutput]
+
 class GanObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     GAN_OBJECTIVE_UNSPECIFIED: _ClassVar[GanObjective]
@@ -71,6 +84,13 @@ DISTANCE_UNSPECIFIED: Distance
 DISTANCE_EUCLIDEAN: Distance
 DISTANCE_SQUARED_EUCLIDEAN: Distance
 DISTANCE_COSINE: Distance
+MINING_UNSPECIFIED: Mining
+MINING_ALL: Mining
+MINING_HARD: Mining
+MINING_SEMI_HARD: Mining
+BATCH_TRIPLET_OUTPUT_UNSPECIFIED: BatchTripletOutput
+BATCH_TRIPLET_OUTPUT_MINED_POSITIVE: BatchTripletOutput
+BATCH_TRIPLET_OUTPUT_MINED_NEGATIVE: BatchTripletOutput
 GAN_OBJECTIVE_UNSPECIFIED: GanObjective
 GAN_OBJECTIVE_MINIMAX: GanObjective
 GAN_OBJECTIVE_NON_SATURATING: GanObjective
@@ -97,7 +117,7 @@ DISTRIBUTION_KIND_LOG_PROBABILITIES: DistributionKind
 DISTRIBUTION_KIND_PROBABILITIES: DistributionKind
 
 class LossSpec(_message.Message):
-    __slots__ = ("squared_error", "absolute_error", "log_cosh", "huber", "smooth_l1", "quantile", "poisson_nll", "gaussian_nll", "cross_entropy", "binary_cross_entropy", "kl_divergence", "hinge", "multiclass_hinge", "focal", "softmax_focal", "expected_risk", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc", "ctc", "generator_loss", "discriminator_loss", "gradient_penalty", "feature_matching", "weighted_sum")
+    __slots__ = ("squared_error", "absolute_error", "log_cosh", "huber", "smooth_l1", "quantile", "poisson_nll", "gaussian_nll", "cross_entropy", "binary_cross_entropy", "kl_divergence", "hinge", "multiclass_hinge", "focal", "softmax_focal", "expected_risk", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc", "triplet", "batch_triplet", "contrastive", "cosine_embedding", "info_nce", "nt_xent", "supervised_contrastive", "sigmoid_contrastive", "ctc", "generator_loss", "discriminator_loss", "gradient_penalty", "feature_matching", "weighted_sum")
     SQUARED_ERROR_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_ERROR_FIELD_NUMBER: _ClassVar[int]
     LOG_COSH_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +141,14 @@ class LossSpec(_message.Message):
     LOVASZ_SOFTMAX_FIELD_NUMBER: _ClassVar[int]
     SOFT_F1_FIELD_NUMBER: _ClassVar[int]
     PAIRWISE_AUC_FIELD_NUMBER: _ClassVar[int]
+    TRIPLET_FIELD_NUMBER: _ClassVar[int]
+    BATCH_TRIPLET_FIELD_NUMBER: _ClassVar[int]
+    CONTRASTIVE_FIELD_NUMBER: _ClassVar[int]
+    COSINE_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    INFO_NCE_FIELD_NUMBER: _ClassVar[int]
+    NT_XENT_FIELD_NUMBER: _ClassVar[int]
+    SUPERVISED_CONTRASTIVE_FIELD_NUMBER: _ClassVar[int]
+    SIGMOID_CONTRASTIVE_FIELD_NUMBER: _ClassVar[int]
     CTC_FIELD_NUMBER: _ClassVar[int]
     GENERATOR_LOSS_FIELD_NUMBER: _ClassVar[int]
     DISCRIMINATOR_LOSS_FIELD_NUMBER: _ClassVar[int]
@@ -150,13 +178,21 @@ class LossSpec(_message.Message):
     lovasz_softmax: LovaszSoftmax
     soft_f1: SoftF1
     pairwise_auc: PairwiseAuc
+    triplet: Triplet
+    batch_triplet: BatchTriplet
+    contrastive: Contrastive
+    cosine_embedding: CosineEmbedding
+    info_nce: InfoNce
+    nt_xent: NtXent
+    supervised_contrastive: SupervisedContrastive
+    sigmoid_contrastive: SigmoidContrastive
     ctc: Ctc
     generator_loss: GeneratorLoss
     discriminator_loss: DiscriminatorLoss
     gradient_penalty: GradientPenalty
     feature_matching: FeatureMatching
     weighted_sum: WeightedSum
-    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., log_cosh: _Optional[_Union[LogCosh, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., smooth_l1: _Optional[_Union[SmoothL1, _Mapping]] = ..., quantile: _Optional[_Union[Quantile, _Mapping]] = ..., poisson_nll: _Optional[_Union[PoissonNll, _Mapping]] = ..., gaussian_nll: _Optional[_Union[GaussianNll, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., kl_divergence: _Optional[_Union[KlDivergence, _Mapping]] = ..., hinge: _Optional[_Union[Hinge, _Mapping]] = ..., multiclass_hinge: _Optional[_Union[MulticlassHinge, _Mapping]] = ..., focal: _Optional[_Union[Focal, _Mapping]] = ..., softmax_focal: _Optional[_Union[SoftmaxFocal, _Mapping]] = ..., expected_risk: _Optional[_Union[ExpectedRisk, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ..., ctc: _Optional[_Union[Ctc, _Mapping]] = ..., generator_loss: _Optional[_Union[GeneratorLoss, _Mapping]] = ..., discriminator_loss: _Optional[_Union[DiscriminatorLoss, _Mapping]] = ..., gradient_penalty: _Optional[_Union[GradientPenalty, _Mapping]] = ..., feature_matching: _Optional[_Union[FeatureMatching, _Mapping]] = ..., weighted_sum: _Optional[_Union[WeightedSum, _Mapping]] = ...) -> None: ...
+    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., log_cosh: _Optional[_Union[LogCosh, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., smooth_l1: _Optional[_Union[SmoothL1, _Mapping]] = ..., quantile: _Optional[_Union[Quantile, _Mapping]] = ..., poisson_nll: _Optional[_Union[PoissonNll, _Mapping]] = ..., gaussian_nll: _Optional[_Union[GaussianNll, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., kl_divergence: _Optional[_Union[KlDivergence, _Mapping]] = ..., hinge: _Optional[_Union[Hinge, _Mapping]] = ..., multiclass_hinge: _Optional[_Union[MulticlassHinge, _Mapping]] = ..., focal: _Optional[_Union[Focal, _Mapping]] = ..., softmax_focal: _Optional[_Union[SoftmaxFocal, _Mapping]] = ..., expected_risk: _Optional[_Union[ExpectedRisk, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ..., triplet: _Optional[_Union[Triplet, _Mapping]] = ..., batch_triplet: _Optional[_Union[BatchTriplet, _Mapping]] = ..., contrastive: _Optional[_Union[Contrastive, _Mapping]] = ..., cosine_embedding: _Optional[_Union[CosineEmbedding, _Mapping]] = ..., info_nce: _Optional[_Union[InfoNce, _Mapping]] = ..., nt_xent: _Optional[_Union[NtXent, _Mapping]] = ..., supervised_contrastive: _Optional[_Union[SupervisedContrastive, _Mapping]] = ..., sigmoid_contrastive: _Optional[_Union[SigmoidContrastive, _Mapping]] = ..., ctc: _Optional[_Union[Ctc, _Mapping]] = ..., generator_loss: _Optional[_Union[GeneratorLoss, _Mapping]] = ..., discriminator_loss: _Optional[_Union[DiscriminatorLoss, _Mapping]] = ..., gradient_penalty: _Optional[_Union[GradientPenalty, _Mapping]] = ..., feature_matching: _Optional[_Union[FeatureMatching, _Mapping]] = ..., weighted_sum: _Optional[_Union[WeightedSum, _Mapping]] = ...) -> None: ...
 
 class SquaredError(_message.Message):
     __slots__ = ("batch_dims",)
@@ -377,6 +413,84 @@ class PairwiseAuc(_message.Message):
     surrogate: AucSurrogate
     margin: float
     def __init__(self, surrogate: _Optional[_Union[AucSurrogate, str]] = ..., margin: _Optional[float] = ...) -> None: ...
+
+class Triplet(_message.Message):
+    __slots__ = ("margin", "distance", "p", "swap", "eps")
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    P_FIELD_NUMBER: _ClassVar[int]
+    SWAP_FIELD_NUMBER: _ClassVar[int]
+    EPS_FIELD_NUMBER: _ClassVar[int]
+    margin: float
+    distance: Distance
+    p: float
+    swap: bool
+    eps: float
+    def __init__(self, margin: _Optional[float] = ..., distance: _Optional[_Union[Distance, str]] = ..., p: _Optional[float] = ..., swap: bool = ..., eps: _Optional[float] = ...) -> None: ...
+
+class BatchTriplet(_message.Message):
+    __slots__ = ("mining", "margin", "distance", "outputs")
+    MINING_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    mining: Mining
+    margin: float
+    distance: Distance
+    outputs: _containers.RepeatedScalarFieldContainer[BatchTripletOutput]
+    def __init__(self, mining: _Optional[_Union[Mining, str]] = ..., margin: _Optional[float] = ..., distance: _Optional[_Union[Distance, str]] = ..., outputs: _Optional[_Iterable[_Union[BatchTripletOutput, str]]] = ...) -> None: ...
+
+class Contrastive(_message.Message):
+    __slots__ = ("margin", "distance")
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    margin: float
+    distance: Distance
+    def __init__(self, margin: _Optional[float] = ..., distance: _Optional[_Union[Distance, str]] = ...) -> None: ...
+
+class CosineEmbedding(_message.Message):
+    __slots__ = ("margin",)
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    margin: float
+    def __init__(self, margin: _Optional[float] = ...) -> None: ...
+
+class InfoNce(_message.Message):
+    __slots__ = ("temperature", "symmetric", "normalize", "in_batch_negatives")
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    SYMMETRIC_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZE_FIELD_NUMBER: _ClassVar[int]
+    IN_BATCH_NEGATIVES_FIELD_NUMBER: _ClassVar[int]
+    temperature: float
+    symmetric: bool
+    normalize: bool
+    in_batch_negatives: bool
+    def __init__(self, temperature: _Optional[float] = ..., symmetric: bool = ..., normalize: bool = ..., in_batch_negatives: bool = ...) -> None: ...
+
+class NtXent(_message.Message):
+    __slots__ = ("temperature", "normalize")
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZE_FIELD_NUMBER: _ClassVar[int]
+    temperature: float
+    normalize: bool
+    def __init__(self, temperature: _Optional[float] = ..., normalize: bool = ...) -> None: ...
+
+class SupervisedContrastive(_message.Message):
+    __slots__ = ("temperature", "normalize")
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZE_FIELD_NUMBER: _ClassVar[int]
+    temperature: float
+    normalize: bool
+    def __init__(self, temperature: _Optional[float] = ..., normalize: bool = ...) -> None: ...
+
+class SigmoidContrastive(_message.Message):
+    __slots__ = ("temperature", "bias", "normalize")
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZE_FIELD_NUMBER: _ClassVar[int]
+    temperature: float
+    bias: float
+    normalize: bool
+    def __init__(self, temperature: _Optional[float] = ..., bias: _Optional[float] = ..., normalize: bool = ...) -> None: ...
 
 class Ctc(_message.Message):
     __slots__ = ("prediction_kind", "blank", "zero_infinity")

@@ -20,3 +20,14 @@ def running_sum(xp: Any, values: Array) -> Array:
         sums[..., reach:] = sums[..., reach:] + sums[..., :-reach]
         reach *= 2
     return sums
+
+
+def running_minimum(xp: Any, values: Array) -> Array:
+    """The smallest of the first 1, 2, 3, ... numbers along the last axis."""
+    if xp is np:
+        return np.minimum.accumulate(values, axis=-1)
+    found, reach = values.copy(), 1
+    while reach < values.shape[-1]:
+        found[..., reach:] = xp.minimum(found[..., reach:], found[..., :-reach])
+        reach *= 2
+    return found

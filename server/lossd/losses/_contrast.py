@@ -1,0 +1,81 @@
+"""Embeddings with labels against each other: those of the same label are positives.
+
+Losses differ in what they make of one row of similarities; the rest is here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._declare import Anchors, Evaluation, Gradient, Status
+from lossd.losses._schema import Array
+from lossd.losses._similarity import Vectors, compare
+
+# Takes ``xp``, the similarities of some rows, which are positives, and how many: returns the values
+# and turns the similarities, -inf for a row with itself, into slopes in place.
+Rows = Callable[[Any, Array, Array, Array], Array]
+
+
+def without_positive(embeddings: Array, labels: Array, **parameters: Any) -> Array:
+    """Which examples are the only ones of their label."""
+    del embeddings, parameters
+    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    alone: Array = counts[places] == 1
+    return alone
+
+
+def contrast(
+    xp: Any,
+    embeddings: Array,
+    labels: Array,
+    anchors: Anchors,
+    rows: Rows,
+    *,
+    temperature: float,
+    normalize: bool,
+) -> Evaluation:
+    """Runs ``rows`` on all similarities, divided by the temperature, panel by panel."""
+    vectors = Vectors(xp, embeddings, anchors, normalize=normalize)
+    dtype, count = embeddings.dtype, len(embeddings)
+    root = dtype.type(temperature**-0.5)
+    scaled = vectors.rows * root  # both sides have it, so the similarities have its square
+    values, by_temperature = xp.zeros(count, dtype), xp.zeros(count)
+    is_alone = xp.zeros(count, bool)
+    slopes = xp.zeros_like(embeddings)
+
+    def turn(scores: Array, own: slice) -> None:
+        places = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
+        is_positive = labels[own, None] == labels
+        is_positive[places] = False
+        scores[places] = -xp.inf
+        given = scores.copy() if "temperature" in anchors.wanted else None
+        number = is_positive.sum(axis=-1)
+        is_alone[own] = number == 0
+        values[own] = rows(xp, scores, is_positive, xp.maximum(number, 1).astype(dtype))
+        if given is not None:
+            # Slopes sum to 0, so that it does not matter what the similarities are counted from.
+            given -= given.max(axis=-1, keepdims=True)
+            products = xp.where(scores == 0, 0, scores * given)
+            by_temperature[own] = -products.sum(axis=-1, dtype=np.float64) / temperature
+        scales = xp.where(number == 0, 0, anchors.scales[own])
+        scores *= scales[:, None].astype(dtype)
+        scores[scales == 0] = 0
+
+    wanted = slopes if "embeddings" in anchors.wanted else None
+    compare(xp, scaled, scaled, anchors, turn, by_left=wanted, by_right=wanted)
+
+    def by_embeddings() -> Array:
+        found = slopes
+        found *= root
+        return vectors.back(found)
+
+    def slope() -> float:
+        is_anchor = (anchors.scales != 0) & ~is_alone
+        return float(xp.where(is_anchor, anchors.scales * by_temperature, 0).sum())
+
+    gradients: dict[str, Gradient] = {"embeddings": by_embeddings, "temperature": slope}
+    statuses = xp.where(vectors.is_zero, int(Status.ZERO_NORM), 0)
+    return Evaluation(
+        values, gradients, statuses=xp.where(is_alone, int(Status.NO_POSITIVE), statuses)
+    )

@@ -1,0 +1,160 @@
+"""Embeddings: their directions and lengths, and the distances between two rows of them.
+
+Everything is computed in float64, and lengths from components over the largest of them, so that
+vectors of 1e30 and of 1e-30 have a length and a direction in every type.  A vector of zeros has no
+direction: it is similar to nothing, and has no slope.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._declare import Distance, Status
+from lossd.losses._schema import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Directions:
+    """Rows of length 1, or of zeros, and the lengths that they had."""
+
+    rows: Array
+    lengths: Array
+    is_zero: Array
+
+    def back(self, xp: Any, slopes: Array) -> Array:
+        """Turns slopes by the directions into slopes by the vectors."""
+        along = (slopes * self.rows).sum(axis=-1, keepdims=True)
+        across = (slopes - along * self.rows) / self.lengths[..., None]
+        return xp.where(self.is_zero[..., None], 0, across)
+
+
+def directions(xp: Any, vectors: Array) -> Directions:
+    """Parts vectors, which lie along the last axis, into directions and lengths."""
+    vectors = vectors.astype(np.float64)
+    lengths = norms(xp, vectors)
+    is_zero = lengths == 0
+    lengths = xp.where(is_zero, 1, lengths)
+    largest = _largest(xp, vectors)
+    # In two steps, since the length may be too small or too large to divide by.
+    rows = (vectors / largest) / (lengths[..., None] / largest)
+    return Directions(rows, lengths, is_zero)
+
+
+def norms(xp: Any, vectors: Array) -> Array:
+    """The lengths of vectors of float64 along the last axis."""
+    largest = _largest(xp, vectors)
+    scaled = vectors / largest
+    return largest[..., 0] * xp.sqrt((scaled * scaled).sum(axis=-1))
+
+
+def _largest(xp: Any, vectors: Array) -> Array:
+    """The size of the largest component, 1 where all are 0."""
+    found = abs(vectors).max(axis=-1, keepdims=True)
+    return xp.where(found == 0, 1, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Cosines:
+    """The cosine of each pair of rows, one less it, and what computes its slopes by both."""
+
+    cosine: Array
+    gap: Array
+    slopes: Callable[[], tuple[Array, Array]]
+    has_zero: Array
+
+
+def cosines(xp: Any, left: Array, right: Array) -> Cosines:
+    """Compares row by row.
+
+    With s the sign of the cosine, h = |v - s u|^2 / 2 is one less its size, to full accuracy
+    however near the two are; the slope by the left is (v - s u + s h u) / |left|.
+    """
+    one, other = directions(xp, left), directions(xp, right)
+    u, v = one.rows, other.rows
+    product = (u * v).sum(axis=-1)
+    sign = xp.where(product < 0, -1.0, 1.0)
+    apart = v - sign[..., None] * u
+    near = (apart * apart).sum(axis=-1) / 2
+    has_zero = one.is_zero | other.is_zero
+    gap = xp.where(has_zero, 1, xp.where(product < 0, 2 - near, near))
+
+    def slopes() -> tuple[Array, Array]:
+        signs, turn = sign[..., None], (sign * near)[..., None]
+        by_left = (apart + turn * u) / one.lengths[..., None]
+        by_right = (turn * v - signs * apart) / other.lengths[..., None]
+        lost = has_zero[..., None]
+        return xp.where(lost, 0, by_left), xp.where(lost, 0, by_right)
+
+    return Cosines(xp.where(has_zero, 0, product), gap, slopes, has_zero)
+
+
+@dataclass(frozen=True, slots=True)
+class Distances:
+    """The distance of each pair of rows, and what computes its slopes by both."""
+
+    value: Array
+    slopes: Callable[[], tuple[Array, Array]]
+    has_zero: Array | None = None
+
+
+def zero_norms(xp: Any, *found: Distances) -> Array | None:
+    """The statuses of examples that have a vector without a direction, where that matters."""
+    flags = [each.has_zero for each in found if each.has_zero is not None]
+    if not flags:
+        return None
+    has_zero = flags[0]
+    for flag in flags[1:]:
+        has_zero = has_zero | flag
+    return xp.where(has_zero, int(Status.ZERO_NORM), 0)
+
+
+def distances(
+    xp: Any, left: Array, right: Array, distance: Distance, *, p: float = 2, eps: float = 0
+) -> Distances:
+    """Measures row by row; ``eps`` is added to each component of a difference.
+
+    The slope of the distance of two rows that are equal is 0.
+    """
+    if distance is Distance.COSINE:
+        found = cosines(xp, left, right)
+
+        def away() -> tuple[Array, Array]:
+            by_left, by_right = found.slopes()
+            return -by_left, -by_right
+
+        return Distances(found.gap, away, found.has_zero)
+    plain = left.astype(np.float64) - right.astype(np.float64)
+    apart = plain + eps
+    are_equal = (plain == 0).all(axis=-1, keepdims=True)
+    length, direction = p_norms(xp, apart, p)
+    if distance is Distance.SQUARED_EUCLIDEAN:
+        length, slope = length * length, 2 * apart
+    else:
+        slope = direction
+    slope = xp.where(are_equal, 0, slope)
+    return Distances(length, lambda: (slope, -slope))
+
+
+def p_norms(xp: Any, vectors: Array, p: float) -> tuple[Array, Array]:
+    """The p-norm of vectors of float64, and its slope: that of the first of the largest at inf."""
+    largest = _largest(xp, vectors)
+    scaled = abs(vectors) / largest
+    signs = xp.sign(vectors)
+    if p == np.inf:
+        first = scaled.argmax(axis=-1)[..., None] == xp.arange(vectors.shape[-1])
+        return scaled.max(axis=-1) * largest[..., 0], xp.where(first, signs, 0)
+    if p == 2:
+        length = xp.sqrt((scaled * scaled).sum(axis=-1))
+        safe = xp.where(length == 0, 1, length)
+        return length * largest[..., 0], vectors / largest / safe[..., None]
+    power = (scaled**p).sum(axis=-1) ** (1 / p)
+    safe = xp.where(power == 0, 1, power)
+    slope = signs * (scaled / safe[..., None]) ** (p - 1)
+    return power * largest[..., 0], xp.where(vectors == 0, 0, slope)
+
+
+def each_component(distances: Array, vectors: Array) -> Array:
+    """What holds of each example's vectors, said of each component."""
+    return np.broadcast_to(distances[:, None], vectors.shape)

@@ -1,0 +1,142 @@
+"""Which triplets of a batch count: all of them, the hardest, or the semi-hard ones.
+
+Each function takes the distances of some anchors to all examples, which of these are positives and
+negatives, and the margin.  It returns the value of each anchor, the slopes by the distances, and
+the positive and the negative of its hardest triplet.  Anchors have at least one of both.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._running import running_minimum, running_sum
+from lossd.losses._schema import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Distances of float64 from some anchors to all examples; a row of each is an anchor's."""
+
+    distances: Array
+    is_positive: Array
+    is_negative: Array
+
+    @property
+    def numbers(self) -> tuple[Array, Array]:
+        """How many positives and negatives there are, at least 1 so that one can divide by it."""
+        counts = (flags.sum(axis=-1) for flags in (self.is_positive, self.is_negative))
+        positives, negatives = (count + (count == 0) for count in counts)
+        return positives, negatives
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """What was found for each anchor."""
+
+    values: Array
+    slopes: Array
+    positives: Array
+    negatives: Array
+
+
+def hardest(xp: Any, rows: Rows) -> tuple[Array, Array]:
+    """The farthest positive and the nearest negative; of equals the lowest index."""
+    positives = xp.where(rows.is_positive, rows.distances, -xp.inf).argmax(axis=-1)
+    negatives = xp.where(rows.is_negative, rows.distances, xp.inf).argmin(axis=-1)
+    return positives, negatives
+
+
+def mine_hard(xp: Any, rows: Rows, margin: float) -> Mined:
+    """The hardest triplet alone."""
+    each = xp.arange(len(rows.distances))
+    positives, negatives = hardest(xp, rows)
+    values = margin + rows.distances[each, positives] - rows.distances[each, negatives]
+    is_active = values > 0
+    slopes = xp.zeros_like(rows.distances)
+    slopes[each, positives] = is_active
+    slopes[each, negatives] = -1.0 * is_active
+    return Mined(xp.maximum(values, 0), slopes, positives, negatives)
+
+
+def mine_all(xp: Any, rows: Rows, margin: float) -> Mined:
+    """The mean over all triplets, from a sorted walk.
+
+    A triplet counts where its negative comes before its positive and the margin, by the way between
+    the two.  Running sums of the ways, of which none is negative, do not cancel.
+    """
+    each, count = xp.arange(len(rows.distances))[:, None], rows.distances.shape[-1]
+    # Positives stand first, so that they are first among equals and a tie does not count.
+    keys = xp.concatenate(
+        (
+            xp.where(rows.is_positive, rows.distances + margin, xp.inf),
+            xp.where(rows.is_negative, rows.distances, xp.inf),
+        ),
+        axis=-1,
+    )
+    none = xp.zeros_like(rows.is_positive)
+    order = xp.argsort(keys, axis=-1, kind="stable")
+    keys = keys[each, order]
+    is_positive = xp.concatenate((rows.is_positive, none), axis=-1)[each, order]
+    is_negative = xp.concatenate((none, rows.is_negative), axis=-1)[each, order]
+    before = running_sum(xp, is_negative.astype(np.float64))
+    after = rows.is_positive.sum(axis=-1)[:, None] - running_sum(xp, is_positive.astype(np.float64))
+    ways = xp.where(keys[:, 1:] == xp.inf, 0, keys[:, 1:] - keys[:, :-1])
+    passed = running_sum(xp, ways * before[:, :-1])
+    costs = xp.where(is_positive[:, 1:], passed, 0)
+    positives, negatives = rows.numbers
+    triplets = positives * negatives
+    sorted_slopes = xp.where(is_positive, before, 0) - xp.where(is_negative, after, 0)
+    slopes = xp.empty_like(keys)
+    slopes[each, order] = sorted_slopes / triplets[:, None]
+    return Mined(
+        costs.sum(axis=-1) / triplets, slopes[:, :count] + slopes[:, count:], *hardest(xp, rows)
+    )
+
+
+def mine_semi_hard(xp: Any, rows: Rows, margin: float) -> Mined:
+    """The mean over positives, each with the nearest negative that is farther than it.
+
+    A positive that is farther than all negatives goes with the farthest.
+    """
+    count = rows.distances.shape[-1]
+    each = xp.arange(len(rows.distances))
+    # Negatives stand first, so that the next one after a positive is farther and not as far.
+    keys = xp.concatenate(
+        (
+            xp.where(rows.is_negative, rows.distances, xp.inf),
+            xp.where(rows.is_positive, rows.distances, xp.inf),
+        ),
+        axis=-1,
+    )
+    order = xp.argsort(keys, axis=-1, kind="stable")
+    is_negative = (order < count) & rows.is_negative[each[:, None], order % count]
+    places = xp.arange(2 * count)
+    following = xp.where(is_negative, places, 2 * count)[:, ::-1]
+    following = running_minimum(xp, following)[:, ::-1]
+    place = xp.empty_like(order)
+    place[each[:, None], order] = places
+    anchor, positive = xp.nonzero(rows.is_positive)
+    found = following[anchor, place[anchor, count + positive]]
+    farthest = xp.where(rows.is_negative, rows.distances, -xp.inf).argmax(axis=-1)
+    nearest = order[anchor, xp.minimum(found, 2 * count - 1)]
+    negative = xp.where(found == 2 * count, farthest[anchor], nearest)
+    costs = xp.full_like(rows.distances, -xp.inf)
+    costs[anchor, positive] = (
+        margin + rows.distances[anchor, positive] - rows.distances[anchor, negative]
+    )
+    is_active = costs > 0
+    # Counted as integers, whose sums have no order.
+    active = is_active[anchor, positive]
+    flat = (anchor * count + negative)[active]
+    pushed = xp.bincount(flat, minlength=rows.distances.size).reshape(rows.distances.shape)
+    positives, _ = rows.numbers
+    best = costs.argmax(axis=-1)
+    chosen = xp.zeros_like(order[:, :count])
+    chosen[anchor, positive] = negative
+    return Mined(
+        xp.maximum(costs, 0).sum(axis=-1) / positives,
+        (is_active.astype(np.float64) - pushed) / positives[:, None],
+        best,
+        chosen[each, best],
+    )

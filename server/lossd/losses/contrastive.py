@@ -1,0 +1,120 @@
+"""Contrastive loss of pairs."""
+
+from typing import Annotated, Any
+
+import numpy as np
+
+from lossd.losses._declare import (
+    Distance,
+    Evaluation,
+    Example,
+    Extent,
+    Holds,
+    Input,
+    Shape,
+    loss,
+)
+from lossd.losses._embeddings import distances, each_component, zero_norms
+from lossd.losses._schema import POSITIVE, Array, Choices, Differentiable
+
+
+def _distance_to_kinks(
+    left: Array,
+    right: Array,
+    targets: Array,
+    *,
+    margin: float = 1,
+    distance: Distance = Distance.EUCLIDEAN,
+) -> Array:
+    """How far a pair that is not similar is from being one point; squares have no kink."""
+    del margin
+    found = np.full(len(left), np.inf)
+    if distance is Distance.EUCLIDEAN:
+        found = np.where(targets == 1, np.inf, distances(np, left, right, distance).value)
+    return each_component(found, left)
+
+
+@loss(
+    Shape.VECTORS,
+    inputs=(
+        Input("left", "an embedding", differentiable=Differentiable.BY_DEFAULT),
+        Input("right", "the embedding beside it", differentiable=Differentiable.BY_DEFAULT),
+        Input(
+            "targets",
+            "1 where the two are similar, 0 where not",
+            holds=Holds.NUMBERS,
+            domain=Choices((0, 1)),
+            extent=Extent.EXAMPLES,
+        ),
+    ),
+    examples=(
+        Example(
+            {"left": [[3.0, 0.0]], "right": [[0.0, 4.0]], "targets": [1]},
+            value=25.0,
+            gradients={"left": [[6.0, -8.0]], "right": [[-6.0, 8.0]]},
+        ),
+        Example(
+            {"left": [[0.3, 0.0]], "right": [[0.0, 0.4]], "targets": [0]},
+            value=0.25,
+            gradients={"left": [[-0.6, 0.8]], "right": [[0.6, -0.8]]},
+        ),
+        Example(
+            {"left": [[3.0, 0.0]], "right": [[0.0, 4.0]], "targets": [0]},
+            parameters={"margin": 6.0},
+            value=1.0,
+            gradients={"left": [[-1.2, 1.6]], "right": [[1.2, -1.6]]},
+        ),
+        Example(
+            {"left": [[1.0]], "right": [[0.0]], "targets": [0]},
+            parameters={"margin": 3.0, "distance": Distance.SQUARED_EUCLIDEAN},
+            value=4.0,
+            gradients={"left": [[-8.0]], "right": [[8.0]]},
+        ),
+        # One point, whose distance has no slope.
+        Example(
+            {"left": [[1.0, 2.0]], "right": [[1.0, 2.0]], "targets": [0]},
+            value=1.0,
+            gradients={"left": [[0.0, 0.0]], "right": [[0.0, 0.0]]},
+        ),
+        # The cosine is 3/5.
+        Example(
+            {"left": [[5.0, 0.0]], "right": [[3.0, 4.0]], "targets": [1]},
+            parameters={"distance": Distance.COSINE},
+            value=0.16,
+            gradients={"left": [[0.0, -0.128]], "right": [[-0.1024, 0.0768]]},
+        ),
+    ),
+    kinks=dict.fromkeys(("left", "right"), _distance_to_kinks),
+)
+def contrastive(
+    xp: Any,
+    left: Array,
+    right: Array,
+    targets: Array,
+    *,
+    margin: Annotated[float, POSITIVE] = 1.0,
+    distance: Distance = Distance.EUCLIDEAN,
+) -> Evaluation:
+    """Squared distance of a similar pair, squared shortfall to a margin of one that is not.
+
+        value = y d^2 + (1 - y) max(0, margin - d)^2
+        gradient = 2 (y d - (1 - y) max(0, margin - d)) d', d' the slope of the distance
+        0 where a pair is one point
+
+    d is the length of the difference, its square, or one less the cosine.  With COSINE, a vector of
+    zeros is at the distance 1 of all others with gradient 0, and its pair has the status ZERO_NORM.
+
+    Reference: R. Hadsell et al., Dimensionality reduction by learning an invariant mapping, 2006,
+    section 2.1, without the factor 1/2.
+    """
+    found = distances(xp, left, right, distance)
+    short = xp.maximum(margin - found.value, 0)
+    is_similar = targets == 1
+    value = xp.where(is_similar, found.value, short) ** 2
+    factor = (2 * xp.where(is_similar, found.value, -short))[:, None]
+    by_left, by_right = found.slopes()
+    return Evaluation(
+        value.astype(left.dtype),
+        {"left": factor * by_left, "right": factor * by_right},
+        statuses=zero_norms(xp, found),
+    )

@@ -1,0 +1,292 @@
+"""InfoNCE: each query against its own key and other ones."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import numpy as np
+
+from lossd.losses._declare import (
+    Anchors,
+    Evaluation,
+    Example,
+    Extent,
+    Gradient,
+    Holds,
+    Input,
+    Shape,
+    Status,
+    loss,
+)
+from lossd.losses._schema import POSITIVE, Array, Differentiable, ParameterError
+from lossd.losses._similarity import Vectors, compare
+
+UNITS = [[1.0, 0.0], [0.0, 1.0]]
+LOG_2 = 0.6931471805599453
+SOFTPLUS_MINUS_1 = 0.31326168751822286  # log(1 + e^-1)
+SHARE = 0.2689414213699951  # 1 / (1 + e)
+VECTORS = {"queries", "keys", "negatives"}
+EACH = 3  # axes of negatives that are not shared
+
+
+@loss(
+    Shape.COUPLED,
+    inputs=(
+        Input("queries", "embeddings to find keys for", differentiable=Differentiable.BY_DEFAULT),
+        Input("keys", "the key of each query", differentiable=Differentiable.BY_DEFAULT),
+        Input(
+            "negatives",
+            "keys of nobody, for all queries or for each",
+            differentiable=Differentiable.BY_DEFAULT,
+            extent=Extent.ROWS,
+            is_optional=True,
+        ),
+        Input(
+            "ids",
+            "keys of the same id are not negatives of each other's queries",
+            holds=Holds.LABELS,
+            extent=Extent.EXAMPLES,
+            is_optional=True,
+        ),
+    ),
+    examples=(
+        Example(
+            {"queries": UNITS, "keys": UNITS},
+            parameters={"temperature": 1.0},
+            value=SOFTPLUS_MINUS_1,
+            gradients={
+                "queries": [[0.0, SHARE / 2], [SHARE / 2, 0.0]],
+                "keys": [[0.0, SHARE / 2], [SHARE / 2, 0.0]],
+                "temperature": SHARE,
+            },
+        ),
+        # One query between its key and one other: a tie.
+        Example(
+            {"queries": [[1.0, 0.0]], "keys": [[0.0, 2.0]], "negatives": [[0.0, -2.0]]},
+            parameters={"temperature": 2.0, "normalize": False},
+            value=LOG_2,
+            gradients={
+                "queries": [[0.0, -1.0]],
+                "keys": [[-0.25, 0.0]],
+                "negatives": [[0.25, 0.0]],
+            },
+        ),
+        # The only other key has the same id.
+        Example(
+            {"queries": UNITS, "keys": UNITS, "ids": [3, 3]},
+            value=0.0,
+            gradients={"queries": [[0.0, 0.0], [0.0, 0.0]]},
+        ),
+        Example(
+            {"queries": UNITS, "keys": UNITS},
+            parameters={"temperature": 1.0, "symmetric": True},
+            value=SOFTPLUS_MINUS_1,
+            gradients={"queries": [[0.0, SHARE / 2], [SHARE / 2, 0.0]]},
+        ),
+        Example(
+            {"queries": UNITS, "keys": UNITS, "negatives": [[[0.0, 1.0]], [[1.0, 0.0]]]},
+            parameters={"temperature": 1.0, "in_batch_negatives": False},
+            value=SOFTPLUS_MINUS_1,
+            gradients={"queries": [[0.0, SHARE / 2], [SHARE / 2, 0.0]]},
+        ),
+    ),
+)
+def info_nce(  # noqa: PLR0917 - the inputs of the loss
+    xp: Any,
+    queries: Array,
+    keys: Array,
+    negatives: Array | None,
+    ids: Array | None,
+    anchors: Anchors,
+    *,
+    temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.07,
+    symmetric: bool = False,
+    normalize: bool = True,
+    in_batch_negatives: bool = True,
+) -> Evaluation:
+    """Cross-entropy of finding each query's own key among other keys by similarity.
+
+        value = -s_ii + log(exp s_ii + sum_j exp s_ij),  s_ij = q_i . k_j / temperature
+        gradient = (sum_j p_ij k_j - k_i) / temperature for a query, with p the softmax of s and,
+                   for each key, the like over all queries that see it
+
+    j runs over the keys of the other queries, unless ``in_batch_negatives`` is false or they have
+    the same id, and over the negatives.  ``symmetric`` takes the mean with the loss of finding each
+    key's query, as CLIP does, and goes without negatives.  ``normalize`` gives all vectors the
+    length 1; one of zeros is similar to nothing and has the status ZERO_NORM.  There is no epsilon
+    in the logarithm.  The matrix of similarities is never held, but panels of at most 128 MiB.
+
+    Reference: A. van den Oord et al., Representation learning with contrastive predictive coding,
+    2018, equation 4; symmetric: A. Radford et al., Learning transferable visual models from natural
+    language supervision, 2021, figure 3.
+    """
+    if symmetric and negatives is not None:
+        raise ParameterError("symmetric", "symmetric must be false with negatives, got true")
+    if not in_batch_negatives and negatives is None:
+        raise ParameterError(
+            "in_batch_negatives", "in_batch_negatives must be true without negatives, got false"
+        )
+    query, key = (Vectors(xp, given, anchors, normalize=normalize) for given in (queries, keys))
+    other = None if negatives is None else Vectors(xp, negatives, anchors, normalize=normalize)
+    rivals = _Rivals(other, ids, in_batch_negatives, temperature)
+    if symmetric:
+        halves = replace(anchors, scales=anchors.scales / 2)
+        ways = [
+            _Way(xp, query, key, rivals, halves),
+            _Way(xp, key, query, rivals, halves),
+        ]
+        values = (ways[0].values + ways[1].values) / 2
+    else:
+        ways = [_Way(xp, query, key, rivals, anchors)]
+        values = ways[0].values
+    others = ways[1:]
+    gradients: dict[str, Gradient] = {
+        "queries": lambda: query.back(_total(ways[0].by_queries(), *(w.by_keys() for w in others))),
+        "keys": lambda: key.back(_total(ways[0].by_keys(), *(w.by_queries() for w in others))),
+        "temperature": lambda: sum(way.by_temperature() for way in ways),
+    }
+    if other is not None:
+        gradients["negatives"] = lambda: other.back(ways[0].by_negatives())
+    is_zero = query.is_zero | key.is_zero
+    if other is not None and other.rows.ndim == EACH:
+        is_zero = is_zero | other.is_zero.any(axis=-1)
+    return Evaluation(values, gradients, statuses=xp.where(is_zero, int(Status.ZERO_NORM), 0))
+
+
+def _total(first: Array, *others: Array) -> Array:
+    for other in others:
+        first += other
+    return first
+
+
+@dataclass(frozen=True, slots=True)
+class _Rivals:
+    """What queries are not to find, and how sharply they tell."""
+
+    negatives: Vectors | None
+    ids: Array | None
+    are_in_batch: bool
+    temperature: float
+
+
+class _Way:
+    """Finding the key of each query: values, and slopes by the vectors that are compared."""
+
+    def __init__(
+        self, xp: Any, queries: Vectors, keys: Vectors, rivals: _Rivals, anchors: Anchors
+    ) -> None:
+        self._xp, self._ids, self._anchors = xp, rivals.ids, anchors
+        self._sharpness = 1 / rivals.temperature
+        self._count = len(queries.rows) if rivals.are_in_batch else 0
+        self._queries = queries.rows * queries.rows.dtype.type(self._sharpness)
+        self._keys = keys.rows
+        self._paired: Array | None = None
+        columns, negatives = keys.rows[: self._count], rivals.negatives
+        if negatives is not None and negatives.rows.ndim == EACH:
+            self._paired = negatives.rows
+        elif negatives is not None:
+            columns = xp.concatenate((columns, negatives.rows))
+        dtype, rows = queries.rows.dtype, len(queries.rows)
+        self.values = xp.empty(rows, dtype)
+        self._own_slopes = xp.empty(rows, dtype)
+        beside = 0 if self._paired is None else self._paired.shape[1]
+        self._paired_slopes = xp.empty((rows, beside), dtype)
+        self._by_sharpness = xp.zeros(rows)
+        self._by_left, self._by_right = xp.zeros_like(queries.rows), xp.zeros_like(columns)
+        compare(
+            xp,
+            self._queries,
+            columns,
+            anchors,
+            self._turn,
+            by_left=self._by_left if anchors.wanted & {"queries", "keys"} else None,
+            by_right=self._by_right if anchors.wanted & VECTORS else None,
+        )
+
+    def _turn(self, scores: Array, rows: slice) -> None:
+        """One softmax a row, of the own key and all others, which become slopes in place.
+
+        The own key's share less 1 is taken as the negative sum of the others', so that queries
+        that are sure of their key keep value and slope.
+        """
+        xp, dtype = self._xp, scores.dtype
+        own = (self._queries[rows].astype(np.float64) * self._keys[rows]).sum(axis=-1)
+        self._leave_out(scores, rows)
+        highest = own = own.astype(dtype)
+        if scores.shape[1]:
+            highest = xp.maximum(own, scores.max(axis=-1))
+        paired = None
+        if self._paired is not None and self._paired.shape[1]:
+            paired = (self._paired[rows] @ self._queries[rows][..., None])[..., 0]
+            highest = xp.maximum(highest, paired.max(axis=-1))
+        behind = own - highest
+        rest, weighed = self._exponentials(scores, highest)
+        if paired is not None:
+            more, more_weighed = self._exponentials(paired, highest)
+            rest, weighed = rest + more, weighed + more_weighed
+        total = xp.exp(behind) + rest
+        self.values[rows] = xp.where(behind == 0, xp.log1p(rest), xp.log(total) - behind)
+        scales = self._anchors.scales[rows]
+        is_anchor = scales != 0
+        share = (scales / total).astype(dtype)
+        self._own_slopes[rows] = xp.where(is_anchor, -rest * share, 0)
+        self._by_sharpness[rows] = xp.where(
+            is_anchor, (weighed - behind * rest) / total * scales / self._sharpness, 0
+        )
+        scores *= share[:, None]
+        scores[~is_anchor] = 0
+        if paired is not None:
+            paired *= share[:, None]
+            paired[~is_anchor] = 0
+            self._paired_slopes[rows] = paired
+
+    def _leave_out(self, scores: Array, rows: slice) -> None:
+        if not self._count:
+            return
+        xp = self._xp
+        if self._ids is None:
+            own = xp.arange(rows.start, rows.stop)
+            scores[own - rows.start, own] = -xp.inf
+        else:
+            same = self._ids[rows, None] == self._ids
+            scores[:, : self._count][same] = -xp.inf
+
+    def _exponentials(self, scores: Array, highest: Array) -> tuple[Array, Array]:
+        """Turns scores into exponentials of their distance from the highest, in place.
+
+        Returns their sums, and if wanted those of their products with that distance.
+        """
+        xp = self._xp
+        scores -= highest[:, None]
+        if "temperature" not in self._anchors.wanted:
+            xp.exp(scores, out=scores)
+            return scores.sum(axis=-1), xp.zeros(len(scores))
+        behind = scores.copy()
+        xp.exp(scores, out=scores)
+        products = xp.where(scores == 0, 0, scores * behind)
+        return scores.sum(axis=-1), products.sum(axis=-1, dtype=np.float64)
+
+    def by_queries(self) -> Array:
+        """The slopes by the queries."""
+        slopes = self._by_left
+        slopes += self._own_slopes[:, None] * self._keys
+        if self._paired is not None:
+            slopes += (self._paired_slopes[:, None, :] @ self._paired)[:, 0]
+        slopes *= slopes.dtype.type(self._sharpness)
+        return slopes
+
+    def by_keys(self) -> Array:
+        """The slopes by the keys."""
+        slopes = self._own_slopes[:, None] * self._queries
+        if self._count:
+            slopes += self._by_right[: self._count]
+        return slopes
+
+    def by_negatives(self) -> Array:
+        """The slopes by the negatives."""
+        if self._paired is None:
+            return self._by_right[self._count :]
+        return self._paired_slopes[..., None] * self._queries[:, None]
+
+    def by_temperature(self) -> float:
+        """The slope by the temperature."""
+        return float(-self._by_sharpness.sum()) * self._sharpness * self._sharpness

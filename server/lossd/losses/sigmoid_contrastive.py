@@ -1,0 +1,124 @@
+"""Sigmoid contrastive loss, that of SigLIP."""
+
+import math
+from typing import Annotated, Any
+
+import numpy as np
+
+from lossd.losses._declare import (
+    Anchors,
+    Evaluation,
+    Example,
+    Input,
+    Shape,
+    Status,
+    loss,
+)
+from lossd.losses._schema import POSITIVE, Array, Differentiable, Interval
+from lossd.losses._similarity import Vectors, compare
+
+LOG_2 = 0.6931471805599453
+ANY = Interval(-math.inf, math.inf, low_open=True, high_open=True)
+
+
+@loss(
+    Shape.COUPLED,
+    inputs=(
+        Input("queries", "embeddings to find keys for", differentiable=Differentiable.BY_DEFAULT),
+        Input("keys", "the key of each query", differentiable=Differentiable.BY_DEFAULT),
+    ),
+    examples=(
+        # All similarities are 0, and all probabilities a half.
+        Example(
+            {"queries": [[1.0, 0.0], [1.0, 0.0]], "keys": [[0.0, 1.0], [0.0, 2.0]]},
+            parameters={"temperature": 1.0, "bias": 0.0},
+            value=2 * LOG_2,
+            gradients={
+                "queries": [[0.0, 0.0], [0.0, 0.0]],
+                "keys": [[0.0, 0.0], [0.0, 0.0]],
+                "bias": 0.0,
+                "temperature": 0.0,
+            },
+        ),
+        # softplus(-1) for the pair that belongs together: s / T + bias = 3/2 - 1/2.
+        Example(
+            {"queries": [[3.0]], "keys": [[1.0]]},
+            parameters={"temperature": 2.0, "bias": -0.5, "normalize": False},
+            value=0.31326168751822286,
+            gradients={
+                "queries": [[-0.2689414213699951 / 2]],
+                "keys": [[-0.2689414213699951 * 3 / 2]],
+                "bias": -0.2689414213699951,
+                "temperature": 0.2689414213699951 * 3 / 4,
+            },
+        ),
+    ),
+)
+def sigmoid_contrastive(
+    xp: Any,
+    queries: Array,
+    keys: Array,
+    anchors: Anchors,
+    *,
+    temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.1,
+    bias: Annotated[float, ANY, Differentiable.ON_REQUEST] = -10.0,
+    normalize: bool = True,
+) -> Evaluation:
+    """Binary cross-entropy of whether each key belongs to a query, summed over all keys.
+
+        value = sum_j log(1 + exp(-z_ij s_ij)),  s_ij = q_i . k_j / temperature + bias,
+                z_ij = 1 for i = j, -1 otherwise
+        gradient = -z_ij sigmoid(-z_ij s_ij) k_j / temperature summed over j for a query and, for
+                   each key, the like over all queries
+
+    ``normalize`` gives all vectors the length 1; one of zeros is similar to nothing and has the
+    status ZERO_NORM.
+
+    Reference: X. Zhai et al., Sigmoid loss for language image pre-training, 2023, section 3.2;
+    temperature is the inverse of the paper's t.
+    """
+    query, key = (Vectors(xp, given, anchors, normalize=normalize) for given in (queries, keys))
+    dtype, count = queries.dtype, len(queries)
+    sharpness = 1 / temperature
+    scaled = query.rows * dtype.type(sharpness)
+    values, by_temperature, by_bias = xp.zeros(count, dtype), xp.zeros(count), xp.zeros(count)
+    by_queries, by_keys = xp.zeros_like(queries), xp.zeros_like(keys)
+
+    def turn(scores: Array, own: slice) -> None:
+        places = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
+        scores += dtype.type(bias)
+        scores[places] *= -1
+        given = scores.copy()
+        tail = xp.exp(-abs(scores))
+        values[own] = (xp.log1p(tail) + xp.maximum(scores, 0)).sum(axis=-1)
+        scores[...] = xp.where(scores < 0, tail, 1) / (1 + tail)
+        scores[places] *= -1
+        if anchors.wanted & {"temperature", "bias"}:
+            given[places] *= -1
+            by_bias[own] = scores.sum(axis=-1, dtype=np.float64)
+            given -= dtype.type(bias)
+            by_temperature[own] = (scores * given).sum(axis=-1, dtype=np.float64) * -sharpness
+        scales = anchors.scales[own]
+        scores *= scales[:, None].astype(dtype)
+        scores[scales == 0] = 0
+
+    compare(
+        xp,
+        scaled,
+        key.rows,
+        anchors,
+        turn,
+        by_left=by_queries if "queries" in anchors.wanted else None,
+        by_right=by_keys if "keys" in anchors.wanted else None,
+    )
+    is_anchor = anchors.scales != 0
+    return Evaluation(
+        values,
+        {
+            "queries": lambda: query.back(by_queries * dtype.type(sharpness)),
+            "keys": lambda: key.back(by_keys),
+            "temperature": lambda: xp.where(is_anchor, anchors.scales * by_temperature, 0).sum(),
+            "bias": lambda: xp.where(is_anchor, anchors.scales * by_bias, 0).sum(),
+        },
+        statuses=xp.where(query.is_zero | key.is_zero, int(Status.ZERO_NORM), 0),
+    )

@@ -1,0 +1,171 @@
+"""Triplet loss."""
+
+from typing import Annotated, Any
+
+import numpy as np
+
+from lossd.losses._declare import Distance, Evaluation, Example, Input, Shape, loss
+from lossd.losses._embeddings import distances, each_component, zero_norms
+from lossd.losses._schema import NONNEGATIVE, Array, Differentiable, Interval, ParameterError
+
+EPS = 1e-6
+
+
+def _distance_to_kinks(
+    anchor: Array,
+    positive: Array,
+    negative: Array,
+    *,
+    margin: float = 1,
+    distance: Distance = Distance.EUCLIDEAN,
+    p: float = 2,
+    swap: bool = False,
+    eps: float = EPS,
+) -> Array:
+    """How far the value is from turning 0, the two negative distances are apart, and points too."""
+
+    def between(one: Array, other: Array) -> Array:
+        return distances(np, one, other, distance, p=p, eps=eps).value
+
+    near, far, across = (
+        between(anchor, positive),
+        between(anchor, negative),
+        between(positive, negative),
+    )
+    reach = np.minimum(far, across) if swap else far
+    found = np.minimum.reduce([abs(margin + near - reach), near, far, across])
+    found = np.minimum(found, abs(far - across)) if swap else found
+    return each_component(found, anchor)
+
+
+@loss(
+    Shape.VECTORS,
+    inputs=(
+        Input("anchor", "an embedding", differentiable=Differentiable.BY_DEFAULT),
+        Input("positive", "one to be near it", differentiable=Differentiable.BY_DEFAULT),
+        Input("negative", "one to be far from it", differentiable=Differentiable.BY_DEFAULT),
+    ),
+    examples=(
+        # Distances 5 and 13.
+        Example(
+            {"anchor": [[0.0, 0.0]], "positive": [[3.0, 4.0]], "negative": [[5.0, 12.0]]},
+            parameters={"margin": 10.0, "eps": 0.0},
+            value=2.0,
+            gradients={
+                "anchor": [[-3 / 5 + 5 / 13, -4 / 5 + 12 / 13]],
+                "positive": [[3 / 5, 4 / 5]],
+                "negative": [[-5 / 13, -12 / 13]],
+            },
+        ),
+        # The negative is nearer to the positive, by 2 and 8: a distance of sqrt 68.
+        Example(
+            {"anchor": [[0.0, 0.0]], "positive": [[3.0, 4.0]], "negative": [[5.0, 12.0]]},
+            parameters={"margin": 10.0, "eps": 0.0, "swap": True},
+            value=15 - 68**0.5,
+            gradients={
+                "anchor": [[-3 / 5, -4 / 5]],
+                "positive": [[3 / 5 + 2 / 68**0.5, 4 / 5 + 8 / 68**0.5]],
+                "negative": [[-2 / 68**0.5, -8 / 68**0.5]],
+            },
+        ),
+        Example(
+            {"anchor": [[0.0, 0.0]], "positive": [[3.0, 4.0]], "negative": [[5.0, 12.0]]},
+            parameters={"margin": 10.0, "eps": 0.0, "p": 1.0},
+            value=0.0,
+            gradients={"anchor": [[0.0, 0.0]]},
+        ),
+        Example(
+            {"anchor": [[1.0]], "positive": [[3.0]], "negative": [[0.0]]},
+            parameters={"distance": Distance.SQUARED_EUCLIDEAN, "eps": 0.0},
+            value=4.0,
+            gradients={"anchor": [[-6.0]], "positive": [[4.0]], "negative": [[2.0]]},
+        ),
+        # Distances 2/5 and 0.
+        Example(
+            {"anchor": [[5.0, 0.0]], "positive": [[3.0, 4.0]], "negative": [[1.0, 0.0]]},
+            parameters={"distance": Distance.COSINE},
+            value=1.4,
+            gradients={
+                "anchor": [[0.0, -0.16]],
+                "positive": [[-0.128, 0.096]],
+                "negative": [[0.0, 0.0]],
+            },
+        ),
+        # At the margin: distances 5 and 6.
+        Example(
+            {"anchor": [[0.0, 0.0]], "positive": [[3.0, 4.0]], "negative": [[0.0, 6.0]]},
+            parameters={"eps": 0.0},
+            value=0.0,
+            gradients={
+                "anchor": [[0.0, 0.0]],
+                "positive": [[0.0, 0.0]],
+                "negative": [[0.0, 0.0]],
+            },
+        ),
+        # One point thrice: the margin.
+        Example(
+            {"anchor": [[1.0, 2.0]], "positive": [[1.0, 2.0]], "negative": [[1.0, 2.0]]},
+            value=1.0,
+            gradients={
+                "anchor": [[0.0, 0.0]],
+                "positive": [[0.0, 0.0]],
+                "negative": [[0.0, 0.0]],
+            },
+        ),
+    ),
+    kinks=dict.fromkeys(("anchor", "positive", "negative"), _distance_to_kinks),
+)
+def triplet(
+    xp: Any,
+    anchor: Array,
+    positive: Array,
+    negative: Array,
+    *,
+    margin: Annotated[float, NONNEGATIVE] = 1.0,
+    distance: Distance = Distance.EUCLIDEAN,
+    p: Annotated[float, Interval(1, np.inf)] = 2.0,
+    swap: bool = False,
+    eps: Annotated[float, NONNEGATIVE] = EPS,
+) -> Evaluation:
+    """How much nearer than the positive the negative is to the anchor, beyond a margin.
+
+        value = max(0, margin + d(a, p) - d(a, n)),  d(u, v) = |u - v + eps| in the p-norm
+        gradient = d'(a, p) - d'(a, n) where the value is positive
+        0 at the kink, and for the distance of two points that are one
+
+    ``swap`` takes the smaller of d(a, n) and d(p, n); of equals the first.  SQUARED_EUCLIDEAN is
+    the square of d, COSINE one less the cosine, with which a vector of zeros is at the distance 1
+    of all others with gradient 0, and its example has the status ZERO_NORM.
+
+    Reference: V. Balntas et al., Learning local feature descriptors with triplets and shallow
+    convolutional neural networks, 2016, section 2; F. Schroff et al., FaceNet, 2015, section 3.1.
+    """
+    if distance is not Distance.EUCLIDEAN and p != 2:
+        raise ParameterError("p", f"p must be 2 unless the distance is EUCLIDEAN, got {p:g}")
+    if distance is Distance.COSINE and eps != EPS:
+        raise ParameterError("eps", f"eps must be {EPS:g} with the distance COSINE, got {eps:g}")
+    near = distances(xp, anchor, positive, distance, p=p, eps=eps)
+    far = distances(xp, anchor, negative, distance, p=p, eps=eps)
+    reach, is_swapped = far.value, xp.zeros(len(anchor), bool)
+    if swap:
+        across = distances(xp, positive, negative, distance, p=p, eps=eps)
+        is_swapped = across.value < far.value
+        reach = xp.where(is_swapped, across.value, far.value)
+    value = xp.maximum(margin + near.value - reach, 0)
+    is_active = (value != 0)[:, None]  # also where it is NaN
+    by_anchor, by_positive = (xp.where(is_active, slope, 0) for slope in near.slopes())
+    from_anchor, by_negative = far.slopes()
+    by_anchor = by_anchor - xp.where(is_active & ~is_swapped[:, None], from_anchor, 0)
+    if swap:
+        from_positive, instead = across.slopes()
+        by_positive = by_positive - xp.where(is_active & is_swapped[:, None], from_positive, 0)
+        by_negative = xp.where(is_swapped[:, None], instead, by_negative)
+    return Evaluation(
+        value.astype(anchor.dtype),
+        {
+            "anchor": by_anchor,
+            "positive": by_positive,
+            "negative": xp.where(is_active, -by_negative, 0),
+        },
+        statuses=zero_norms(xp, near, far),
+    )
