@@ -31,6 +31,9 @@ SHAPES: dict[tuple[bool, bool], list[tuple[int, ...]]] = {
 }
 # Examples, frames, classes and labels.
 SEQUENCES = [(64, 200, 80, 40), (16, 1000, 30, 100)]
+# Examples and components: side by side, and compared with each other.
+VECTORS = [(256, 64), (65536, 256)]
+COMPARED = [(256, 64), (2048, 512), (8192, 256)]
 # PyTorch's threads spin for some milliseconds after their work, on cores that the next one needs.
 PAUSE_SECONDS = 0.03
 
@@ -51,6 +54,9 @@ def cases(wanted: str | None, *, quick: bool) -> list[Case]:
             continue
         if loss.shape is Shape.SEQUENCE:
             found += [Case(loss.name, shape) for shape in SEQUENCES[: 1 if quick else None]]
+        if loss.shape in (Shape.VECTORS, Shape.COUPLED):
+            shapes = VECTORS if loss.shape is Shape.VECTORS else COMPARED
+            found += [Case(loss.name, shape) for shape in shapes[: 1 if quick else None]]
         if loss.shape not in (Shape.POINTWISE, Shape.ROWWISE):
             continue  # the others have shapes of their own
         of_rows = loss.shape is Shape.ROWWISE

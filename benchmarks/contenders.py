@@ -19,12 +19,13 @@ import numpy.typing as npt
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
-from lossd.losses import LOSSES, Choices, Differentiable, Holds, Input, Shape
+from lossd.losses import LOSSES, Choices, Differentiable, Extent, Holds, Input, Shape
 from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.config import usable_cores
 
 Array = npt.NDArray[Any]
 Run = Callable[[], float]  # computes once and returns the loss
+LABELS = 10  # of embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,19 @@ class Case:
             predictions = random.standard_normal(frames, np.float32)
             targets = random.integers(1, frames[-1], (frames[0], labels))
             return {"predictions": predictions, "targets": targets}
-        return {i.name: self._drawn(random, i) for i in LOSSES[self.loss].inputs}
+        needed = (i for i in LOSSES[self.loss].inputs if not i.is_optional)
+        return {i.name: self._drawn(random, i) for i in needed}
+
+    def differentiable(self) -> list[str]:
+        """The inputs whose gradients are computed."""
+        declared = LOSSES[self.loss].inputs
+        return [i.name for i in declared if i.differentiable is Differentiable.BY_DEFAULT]
 
     def _drawn(self, random: np.random.Generator, declared: Input) -> Array:
+        if declared.holds is Holds.LABELS:
+            return random.integers(0, LABELS, self.shape[0])
+        if declared.extent is Extent.EXAMPLES and isinstance(declared.domain, Choices):
+            return random.choice(np.array(declared.domain.numbers, np.float32), self.shape[:-1])
         if declared.holds in (Holds.CLASSES, Holds.INDICES):
             return random.integers(0, self.shape[-1], self.shape[:-1])
         if isinstance(declared.domain, Choices):
@@ -79,13 +90,14 @@ def copy_runs() -> Callable[[Case], Run]:
     keep_freed_memory()
 
     def prepare(case: Case) -> Run:
-        first, *others = case.inputs().values()
+        inputs, wanted = case.inputs(), case.differentiable()
 
         def run() -> float:
-            out = np.empty_like(first)
-            np.copyto(out, first)
-            for other in others:
-                other.max()
+            for name, array in inputs.items():
+                if name in wanted:
+                    np.copyto(np.empty_like(array), array)
+                else:
+                    array.max()
             return np.nan
 
         return run
@@ -106,12 +118,15 @@ def torch_runs(*, compiled: bool) -> Callable[[Case], Run | None]:
         if compiled:
             torch.compiler.reset()  # else a dozen shapes count as one function that keeps changing
             function = torch.compile(function, dynamic=False)
-        first, *others = (torch.from_numpy(array) for array in case.inputs().values())
-        first.requires_grad_()
+        tensors = {name: torch.from_numpy(array) for name, array in case.inputs().items()}
+        wanted = [tensors[name] for name in case.differentiable() if name in tensors]
+        for tensor in wanted:
+            tensor.requires_grad_()
 
         def run() -> float:
-            first.grad = None
-            loss = function(first, *others)
+            for tensor in wanted:
+                tensor.grad = None
+            loss = function(*tensors.values())
             loss.backward()
             return float(loss.detach())
 
@@ -133,6 +148,9 @@ def torch_functions() -> dict[str, Callable[..., Any]]:
         "gaussian_nll": functional.gaussian_nll_loss,
         "cross_entropy": functional.cross_entropy,
         "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+        "triplet": functional.triplet_margin_loss,
+        "cosine_embedding": functional.cosine_embedding_loss,
+        "info_nce": _info_nce,
         "ctc": _ctc,
         "kl_divergence": lambda logits, targets: functional.kl_div(
             functional.log_softmax(logits, -1), targets, reduction="batchmean"
@@ -146,6 +164,15 @@ def _ctc(predictions: Any, targets: Any) -> Any:
     rows, frames, _ = predictions.shape
     logs = predictions.log_softmax(-1).transpose(0, 1)
     return functional.ctc_loss(logs, targets, (frames,) * rows, (targets.shape[1],) * rows)
+
+
+def _info_nce(queries: Any, keys: Any) -> Any:
+    """As it is written in PyTorch: a matrix of similarities, and cross-entropy of its diagonal."""
+    import torch  # noqa: PLC0415 - an oracle, not a requirement
+
+    normalize = torch.nn.functional.normalize
+    scores = normalize(queries) @ normalize(keys).T / 0.07
+    return torch.nn.functional.cross_entropy(scores, torch.arange(len(scores)))
 
 
 def _eager_runs() -> Callable[[Case], Run | None]:
