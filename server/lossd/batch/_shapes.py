@@ -29,7 +29,8 @@ class Operand:
 
     def under(self, parameters: Mapping[str, Any]) -> "Operand":
         """The operand with the domain that its input has with these parameters."""
-        return replace(self, input=self.input.under(parameters))
+        declared = self.input.under(parameters)
+        return self if declared is self.input else replace(self, input=declared)
 
     @property
     def name(self) -> str:
@@ -206,8 +207,10 @@ def _class_operands(
     without = shape[: axes.axis] + shape[axes.axis + 1 :]
 
     def moved(declared: Input) -> Operand:
-        rows = np.ascontiguousarray(np.moveaxis(arrays[declared.name], axes.axis, axes.place))
-        rows = rows.reshape(axes.shares)
+        rows = arrays[declared.name]
+        if axes.axis != axes.place:
+            rows = np.moveaxis(rows, axes.axis, axes.place)
+        rows = np.ascontiguousarray(rows).reshape(axes.shares)
         return Operand(declared, rows, shape, class_axis=axes.axis, class_place=axes.place)
 
     operands = [moved(first)]

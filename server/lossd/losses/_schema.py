@@ -4,6 +4,7 @@ It imports the standard library only.
 """
 
 import enum
+import functools
 import importlib
 import inspect
 import math
@@ -108,18 +109,17 @@ class Parameter:
     @property
     def is_vector(self) -> bool:
         """Whether it is a list of numbers, empty for none."""
-        return self.type == Vector
+        return _is_vector(self.type)
 
     @property
     def is_list(self) -> bool:
         """Whether it is a list: of numbers, or of members of an enum."""
-        return get_origin(self.type) is get_origin(Vector)
+        return _is_list(self.type)
 
     @property
     def choices(self) -> Members | None:
         """The enum that it, or each entry of a list, is a member of."""
-        kind = get_args(self.type)[0] if self.is_list else self.type
-        return kind if issubclass(kind, enum.Enum) else None
+        return _choices(self.type)
 
     def checked(self, value: Any) -> Any:
         """Returns the value, or raises ParameterError if it is out of bounds."""
@@ -136,6 +136,25 @@ class Parameter:
         return value
 
 
+# Of few types, asked many times a call.
+
+
+@functools.cache
+def _is_vector(kind: type) -> bool:
+    return kind == Vector
+
+
+@functools.cache
+def _is_list(kind: type) -> bool:
+    return get_origin(kind) is get_origin(Vector)
+
+
+@functools.cache
+def _choices(kind: type) -> Members | None:
+    member = get_args(kind)[0] if _is_list(kind) else kind
+    return member if issubclass(member, enum.Enum) else None
+
+
 def completed(
     message: str, parameters: Iterable[Parameter], given: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -150,10 +169,8 @@ def completed(
             raise ParameterError(
                 name, f"{name} must be a parameter of {message}, got {given[name]!r}"
             )
-    return {
-        name: parameter.checked(given.get(name, parameter.default))
-        for name, parameter in known.items()
-    }
+    defaults = {name: parameter.default for name, parameter in known.items()}
+    return defaults | {name: known[name].checked(value) for name, value in given.items()}
 
 
 def parameters_of(body: Callable[..., object]) -> tuple[Parameter, ...]:

@@ -5,10 +5,11 @@ submessages take minutes to walk.
 """
 
 import enum
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -117,7 +118,7 @@ def work(
             f"terms must be 1 to {MAX_TERMS}, got {len(given)}", field=f"loss.{WEIGHTED_SUM}.terms"
         )
     terms = [
-        _term(position, term, _job(request, term.loss, read, limits))
+        _term(position, term, _term_job(request, term.loss, read, limits))
         for position, term in enumerate(given)
     ]
     return SumJob(
@@ -137,8 +138,7 @@ def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None
     read = Reader(framed.payloads, limits, loan, _row_axis(loss, given))
     if request.HasField("reply"):
         loan.take_region(request.reply)
-    found = _job(request, request.loss, read, limits)
-    return replace(found, inputs=read.inputs(request.inputs))
+    return _job(request, loss, given, read.inputs(request.inputs), read, limits)
 
 
 def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
@@ -161,13 +161,26 @@ def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
     return Term(weight=weight, job=found, names=names)
 
 
-def _job(request: v1.ComputeLossRequest, spec: v1.LossSpec, read: "Reader", limits: Limits) -> Job:
-    """A job for one loss, without its inputs."""
+def _term_job(
+    request: v1.ComputeLossRequest, spec: v1.LossSpec, read: "Reader", limits: Limits
+) -> Job:
+    """A job for one term, without its inputs."""
     loss = _loss(spec)
+    return _job(request, loss, parameters(loss, getattr(spec, loss.name)), {}, read, limits)
+
+
+def _job(  # noqa: PLR0917 - all that a request says
+    request: v1.ComputeLossRequest,
+    loss: Loss,
+    given: Mapping[str, Any],
+    inputs: Mapping[str, list[tensors.Array]],
+    read: "Reader",
+    limits: Limits,
+) -> Job:
     return Job(
         loss=loss,
-        parameters=parameters(loss, getattr(spec, loss.name)),
-        inputs={},
+        parameters=given,
+        inputs=inputs,
         weights=read.optional(request, "weights"),
         mask=read.optional(request, "mask"),
         cotangent=read.optional(request, "cotangent"),
@@ -200,25 +213,26 @@ def _row_axis(loss: Loss, parameters: Mapping[str, Any]) -> int | None:
 def parameters(declared: Declared, message: Message) -> dict[str, Any]:
     """The parameters of a loss or a metric that were set."""
     found: dict[str, Any] = {}
-    for parameter in declared.all_parameters:
-        name = parameter.name
-        value = getattr(message, name)
+    were_set = message.ListFields()
+    if not were_set:
+        return found
+    known = {parameter.name: parameter for parameter in declared.all_parameters}
+    for descriptor, value in were_set:
+        name, parameter = descriptor.name, known[descriptor.name]
         if parameter.is_vector:
             check_count(name, len(value), MAX_VECTOR)
             found[name] = tuple(value)
-        elif parameter.choices is not None:
-            kind = message.DESCRIPTOR.fields_by_name[name].enum_type
-            if parameter.is_list:
-                found[name] = _choices(kind, name, value, parameter.choices)
-            elif value:
-                found[name] = _choice(kind, name, value, parameter.choices)
-        elif message.HasField(name):
+        elif parameter.choices is None:
             found[name] = value
+        elif parameter.is_list:
+            found[name] = _choices(descriptor.enum_type, name, value, parameter.choices)
+        else:
+            found[name] = _choice(descriptor.enum_type, name, value, parameter.choices)
     return found
 
 
 def _choice(kind: Any, name: str, number: int, members: type[E]) -> E:
-    found = _by_number(kind, number, members)
+    found: E | None = _by_number(kind, members).get(number)
     if found is None:
         names = ", ".join(member.name for member in members)
         raise InvalidParameter(f"{name} must be one of {names}, got {number}", field=name)
@@ -233,21 +247,24 @@ def _choices(kind: Any, name: str, numbers: Sequence[int], members: type[E]) -> 
     )
 
 
-def _by_number(descriptor: Any, number: int, members: type[E]) -> E | None:
-    """The member whose name ends the name of the enum's value: MEAN for REDUCTION_MEAN."""
-    value = descriptor.values_by_number.get(number)
-    if value is None:
-        return None
-    names = (name for name in members.__members__ if value.name.endswith(f"_{name}"))
-    longest = max(names, key=len, default=None)  # BATCH_MEAN, not MEAN
-    return None if longest is None else members[longest]
+@functools.cache
+def _by_number(descriptor: Any, members: type[E]) -> Mapping[int, E]:
+    """The members by number: MEAN by that of REDUCTION_MEAN, whose name ends so."""
+    found = {}
+    for number, value in descriptor.values_by_number.items():
+        names = (name for name in members.__members__ if value.name.endswith(f"_{name}"))
+        longest = max(names, key=len, default=None)  # BATCH_MEAN, not MEAN
+        if longest is not None:
+            found[number] = members[longest]
+    return found
 
 
 def _member(request: v1.ComputeLossRequest, name: str, members: type[E], default: E) -> E:
     number = getattr(request, name)
     if number == 0:
         return default
-    found = _by_number(request.DESCRIPTOR.fields_by_name[name].enum_type, number, members)
+    kind = request.DESCRIPTOR.fields_by_name[name].enum_type
+    found: E | None = _by_number(kind, members).get(number)
     if found is None:
         names = ", ".join(member.name for member in members)
         raise InvalidRequest(f"{name} must be one of {names}, got {number}", field=name)

@@ -148,11 +148,19 @@ class Telemetry:
         self._losses = frozenset(losses)
         self._evaluated = frozenset(evaluated)
         self._labels: dict[str, tuple[str, str, str]] = {}  # of a method
+        self._series: dict[tuple[str, ...], Any] = {}  # by family and labels
         self._metrics = {family.name: family.registered(registry) for family in FAMILIES}
         ProcessCollector(registry=registry)
 
     def __getitem__(self, family: Family) -> Any:
         return self._metrics[family.name]
+
+    def _of(self, family: Family, *labels: str) -> Any:
+        """One series; the library checks labels and locks whenever it is asked for one."""
+        key = (family.name, *labels)
+        if key not in self._series:
+            self._series[key] = self[family].labels(*labels)
+        return self._series[key]
 
     # -------------------------------------------------------------- what the server is
 
@@ -183,53 +191,53 @@ class Telemetry:
         self._labels |= {method: ("client_stream", *_parts(method)) for method in streams}
         for labels in self._labels.values():
             for family in (STARTED, RECEIVED, SENT, HANDLING):
-                self[family].labels(*labels)
-            self[HANDLED].labels(*labels, _OK)
+                self._of(family, *labels)
+            self._of(HANDLED, *labels, _OK)
 
     def started(self, method: str) -> None:
         """A call came in."""
-        self[STARTED].labels(*self._labels[method]).inc()
+        self._of(STARTED, *self._labels[method]).inc()
 
     def received(self, method: str, size: int) -> None:
         """Its request was read."""
-        self[RECEIVED].labels(*self._labels[method]).inc()
-        self[REQUEST_BYTES].labels("grpc").observe(size)
+        self._of(RECEIVED, *self._labels[method]).inc()
+        self._of(REQUEST_BYTES, "grpc").observe(size)
 
     def shared(self, request: int, reply: int) -> None:
         """Tensors of a call travelled through shared memory: bytes of each direction."""
-        self[REQUEST_BYTES].labels("shared_memory").observe(request)
-        self[RESPONSE_BYTES].labels("shared_memory").observe(reply)
+        self._of(REQUEST_BYTES, "shared_memory").observe(request)
+        self._of(RESPONSE_BYTES, "shared_memory").observe(reply)
 
     def computed(self, loss: str, backend: str, *, examples: int, nonfinite: int) -> None:
         """A loss was computed."""
-        self[EXAMPLES].labels(loss, backend).inc(examples)
-        self[NONFINITE].labels(loss).inc(nonfinite)
+        self._of(EXAMPLES, loss, backend).inc(examples)
+        self._of(NONFINITE, loss).inc(nonfinite)
 
     def evaluated(self, metric: str, examples: int) -> None:
         """A metric was computed."""
-        self[EVALUATED_EXAMPLES].labels(metric).inc(examples)
+        self._of(EVALUATED_EXAMPLES, metric).inc(examples)
 
     def sent(self, method: str, size: int) -> None:
         """Its reply is ready."""
-        self[SENT].labels(*self._labels[method]).inc()
-        self[RESPONSE_BYTES].labels("grpc").observe(size)
+        self._of(SENT, *self._labels[method]).inc()
+        self._of(RESPONSE_BYTES, "grpc").observe(size)
 
     def rejected(self, reason: str) -> None:
         """A call gets an error instead of an answer."""
-        self[REJECTED].labels(reason).inc()
+        self._of(REJECTED, reason).inc()
 
     def ended(self, method: str, call: Call, status: str, seconds: float) -> None:
         """A call has ended, well or not."""
-        self[HANDLED].labels(*self._labels[method], status).inc()
-        self[HANDLING].labels(*self._labels[method]).observe(seconds)
+        self._of(HANDLED, *self._labels[method], status).inc()
+        self._of(HANDLING, *self._labels[method]).observe(seconds)
         for phase, duration in call.seconds.items():
-            self[PHASE].labels(phase).observe(duration)
+            self._of(PHASE, phase).observe(duration)
         loss = call.labels.get("loss")
         if loss is not None:
-            self[REQUESTS].labels(loss, status).inc()
-            self[DURATION].labels(loss).observe(seconds)
+            self._of(REQUESTS, loss, status).inc()
+            self._of(DURATION, loss).observe(seconds)
         for metric in filter(None, call.labels.get("metrics", "").split(",")):
-            self[EVALUATIONS].labels(metric, status).inc()
+            self._of(EVALUATIONS, metric, status).inc()
 
     def loss_label(self, name: str) -> str:
         """A label from a closed set, whatever a caller sent."""
