@@ -71,6 +71,11 @@ class Framed(Generic[M]):
     message: M
     payloads: Payloads | None = None
 
+    @property
+    def bulk_bytes(self) -> int:
+        """Bytes of the data that references stand for."""
+        return 0 if self.payloads is None else sum(map(len, self.payloads.views))
+
     @classmethod
     def parse(cls, kind: type[M], encoded: bytes) -> "Framed[M]":
         """Parses a message, and leaves the data of its tensors where it is if that pays.

@@ -50,6 +50,9 @@ class Context:
     def is_active(self) -> bool:
         return self.active
 
+    def send_initial_metadata(self, metadata: tuple[()], /) -> None:
+        assert metadata == ()
+
     def time_remaining(self) -> float | None:
         return self.remaining
 

@@ -17,6 +17,9 @@ class Waiting:
     def is_active(self) -> bool:
         return True
 
+    def send_initial_metadata(self, metadata: tuple[()], /) -> None:
+        assert metadata == ()
+
     def time_remaining(self) -> float | None:
         return None
 

@@ -103,6 +103,22 @@ class ComputeLossRequest(_message.Message):
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
     def __init__(self, loss: _Optional[_Union[_losses_pb2.LossSpec, _Mapping]] = ..., reduction: _Optional[_Union[Reduction, str]] = ..., normalizer: _Optional[float] = ..., gradients: _Optional[_Union[GradientSelection, _Mapping]] = ..., per_example: bool = ..., empty: _Optional[_Union[EmptyPolicy, str]] = ..., nonfinite: _Optional[_Union[NonfinitePolicy, str]] = ..., reply: _Optional[_Union[SharedMemoryRegion, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_evaluation_pb2.MetricSpec, _Mapping]]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., cotangent: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
+class StreamLossRequest(_message.Message):
+    __slots__ = ("call", "chunk")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    call: ComputeLossRequest
+    chunk: bytes
+    def __init__(self, call: _Optional[_Union[ComputeLossRequest, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class StreamLossResponse(_message.Message):
+    __slots__ = ("result", "chunk")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    result: ComputeLossResponse
+    chunk: bytes
+    def __init__(self, result: _Optional[_Union[ComputeLossResponse, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
 class SharedMemoryRegion(_message.Message):
     __slots__ = ("start", "size")
     START_FIELD_NUMBER: _ClassVar[int]

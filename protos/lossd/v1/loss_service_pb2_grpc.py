@@ -44,6 +44,11 @@ class LossServiceStub(object):
                 request_serializer=lossd_dot_v1_dot_loss__service__pb2.ComputeLossRequest.SerializeToString,
                 response_deserializer=lossd_dot_v1_dot_loss__service__pb2.ComputeLossResponse.FromString,
                 _registered_method=True)
+        self.StreamLoss = channel.stream_stream(
+                '/lossd.v1.LossService/StreamLoss',
+                request_serializer=lossd_dot_v1_dot_loss__service__pb2.StreamLossRequest.SerializeToString,
+                response_deserializer=lossd_dot_v1_dot_loss__service__pb2.StreamLossResponse.FromString,
+                _registered_method=True)
         self.ListLosses = channel.unary_unary(
                 '/lossd.v1.LossService/ListLosses',
                 request_serializer=lossd_dot_v1_dot_loss__service__pb2.ListLossesRequest.SerializeToString,
@@ -71,6 +76,16 @@ class LossServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamLoss(self, request_iterator, context):
+        """Computes batches one after the other, whose tensors come and go in chunks: neither side has to
+        hold more of a batch than its tensors. Calls are answered in order. The first that fails ends
+        the stream with its status; those before it were answered. The initial metadata come when the
+        first call is let in, which spares a caller who waits for them chunks that are sent in vain.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLosses(self, request, context):
         """Lists the losses that this server knows, with their inputs and parameters.
         """
@@ -92,6 +107,11 @@ def add_LossServiceServicer_to_server(servicer, server):
                     servicer.ComputeLoss,
                     request_deserializer=lossd_dot_v1_dot_loss__service__pb2.ComputeLossRequest.FromString,
                     response_serializer=lossd_dot_v1_dot_loss__service__pb2.ComputeLossResponse.SerializeToString,
+            ),
+            'StreamLoss': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamLoss,
+                    request_deserializer=lossd_dot_v1_dot_loss__service__pb2.StreamLossRequest.FromString,
+                    response_serializer=lossd_dot_v1_dot_loss__service__pb2.StreamLossResponse.SerializeToString,
             ),
             'ListLosses': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLosses,
@@ -136,6 +156,33 @@ class LossService(object):
             '/lossd.v1.LossService/ComputeLoss',
             lossd_dot_v1_dot_loss__service__pb2.ComputeLossRequest.SerializeToString,
             lossd_dot_v1_dot_loss__service__pb2.ComputeLossResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamLoss(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/lossd.v1.LossService/StreamLoss',
+            lossd_dot_v1_dot_loss__service__pb2.StreamLossRequest.SerializeToString,
+            lossd_dot_v1_dot_loss__service__pb2.StreamLossResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,16 +38,18 @@ D_TYPE_FLOAT32: DType
 D_TYPE_FLOAT64: DType
 
 class Tensor(_message.Message):
-    __slots__ = ("dtype", "shape", "shared_memory", "data")
+    __slots__ = ("dtype", "shape", "shared_memory", "chunks", "data")
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     dtype: DType
     shape: _containers.RepeatedScalarFieldContainer[int]
     shared_memory: SharedMemory
+    chunks: Chunks
     data: bytes
-    def __init__(self, dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., shared_memory: _Optional[_Union[SharedMemory, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., shared_memory: _Optional[_Union[SharedMemory, _Mapping]] = ..., chunks: _Optional[_Union[Chunks, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class SharedMemory(_message.Message):
     __slots__ = ("segment", "offset")
@@ -56,6 +58,14 @@ class SharedMemory(_message.Message):
     segment: bytes
     offset: int
     def __init__(self, segment: _Optional[bytes] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class Chunks(_message.Message):
+    __slots__ = ("position", "size_bytes")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    size_bytes: int
+    def __init__(self, position: _Optional[int] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class NamedTensors(_message.Message):
     __slots__ = ("name", "tensors")

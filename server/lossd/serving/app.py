@@ -106,6 +106,7 @@ def start(config: Config) -> Server:
     boundary = Boundary(
         {**servicer.methods(), **evaluation.methods(), **sharing},
         streams=evaluation.streams(),
+        conversations=servicer.conversations(),
         admission=admission,
         telemetry=telemetry,
         watchdog=watchdog,

@@ -58,6 +58,7 @@ _CODES = {
 
 Handler = Callable[[Received, Call], bytes]
 StreamHandler = Callable[[Iterator[bytes], Call, Place], bytes]
+ConversationHandler = Callable[[Iterator[bytes], Call, Place], Iterator[bytes]]
 Requests = Iterator[bytes]
 
 
@@ -83,8 +84,8 @@ class Pinned:
 class Boundary(grpc.GenericRpcHandler):
     """The methods of lossd's services, by full name such as ``/lossd.v1.LossService/ComputeLoss``.
 
-    ``streams`` are the methods that take a stream of messages; they count in the call's place what
-    they keep of it.
+    ``streams`` are the methods that take a stream of messages, and ``conversations`` those that
+    answer with one too; they count in the call's place what they keep.
 
     Calls run on ``threads``, of which there are as many as calls may be in flight; refusals, which
     take no time, on ``refusing_threads``.
@@ -100,23 +101,24 @@ class Boundary(grpc.GenericRpcHandler):
         threads: ThreadPoolExecutor,
         refusing_threads: ThreadPoolExecutor,
         streams: Mapping[str, StreamHandler] = MappingProxyType({}),
+        conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
     ) -> None:
         one = {name: functools.partial(self._answer, each) for name, each in methods.items()}
         many = {name: functools.partial(self._follow, each) for name, each in streams.items()}
         self._methods: Mapping[str, _Answering] = {**one, **many}
+        self._conversations = conversations
         self._admission = admission
         self._telemetry = telemetry
         self._watchdog = watchdog
         self._threads = threads
         self._refusing_threads = refusing_threads
-        telemetry.expect(methods, streams)
+        telemetry.expect(methods, streams, conversations)
 
     def service(
         self, details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         """Takes a call in, or refuses it, before anything of it was read."""
-        answer = self._methods.get(details.method)
-        if answer is None:
+        if details.method not in self._methods and details.method not in self._conversations:
             return None
         self._telemetry.started(details.method)
         entrance = _Entrance(details.method, request_id(details), time.perf_counter())
@@ -125,7 +127,11 @@ class Boundary(grpc.GenericRpcHandler):
         except Overloaded as error:
             refuse = functools.partial(self._refuse, entrance, error)
             return _unary(Pinned(refuse, self._refusing_threads))
-        serve = functools.partial(self._serve, entrance, place, answer)
+        if details.method in self._conversations:
+            handler = self._conversations[details.method]
+            converse = functools.partial(self._converse, entrance, place, handler)
+            return _conversation(Pinned(converse, self._threads))
+        serve = functools.partial(self._serve, entrance, place, self._methods[details.method])
         return _unary(Pinned(serve, self._threads))
 
     def _refuse(
@@ -141,15 +147,7 @@ class Boundary(grpc.GenericRpcHandler):
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> bytes | None:
-        release = self._watchdog.watch(context.cancel)
-
-        def over() -> None:
-            release()
-            place.leave()
-
-        if not context.add_callback(over):  # it has ended before it began
-            over()
-        call = Call(context, entrance.request_id, place.hold)
+        call = self._begun(entrance, place, context)
         try:
             reply = answer(entrance, place, requests, call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
@@ -159,6 +157,41 @@ class Boundary(grpc.GenericRpcHandler):
             self._ended(entrance, call, grpc.StatusCode.OK)
             context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
             return reply
+
+    def _converse(
+        self,
+        entrance: "_Entrance",
+        place: Place,
+        handler: ConversationHandler,
+        requests: Requests,
+        context: grpc.ServicerContext,
+    ) -> Iterator[bytes]:
+        call = self._begun(entrance, place, context)
+        try:
+            call.spent("queue", entrance.age())
+            for reply in handler(self._received(entrance, requests, call), call, place):
+                self._telemetry.sent(entrance.method, len(reply))
+                yield reply
+        except GeneratorExit:  # nobody takes the rest
+            self._ended(entrance, call, grpc.StatusCode.CANCELLED)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
+            self._end(entrance, call, context, error)
+        else:
+            self._ended(entrance, call, grpc.StatusCode.OK)
+            context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
+
+    def _begun(self, entrance: "_Entrance", place: Place, context: grpc.ServicerContext) -> Call:
+        """The call, which leaves its place when it is over, and is not waited for without end."""
+        release = self._watchdog.watch(context.cancel)
+
+        def over() -> None:
+            release()
+            place.leave()
+
+        if not context.add_callback(over):  # it has ended before it began
+            over()
+        return Call(context, entrance.request_id, place.hold)
 
     def _answer(
         self,
@@ -245,6 +278,10 @@ class _Entrance:
 
 def _unary(behaviour: Pinned) -> "grpc.RpcMethodHandler[bytes, bytes]":
     return grpc.stream_unary_rpc_method_handler(behaviour)
+
+
+def _conversation(behaviour: Pinned) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    return grpc.stream_stream_rpc_method_handler(behaviour)
 
 
 def request_id(details: grpc.HandlerCallDetails) -> str:

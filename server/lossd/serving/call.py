@@ -17,6 +17,9 @@ class Context(Protocol):
     def time_remaining(self) -> float | None:
         """Seconds to the deadline; None without one."""
 
+    def send_initial_metadata(self, metadata: tuple[()], /) -> None:
+        """Sends what comes before any answer, once."""
+
 
 class Received:
     """The message of a request.  Who takes it is the only one to hold it, and can let it go."""
@@ -47,6 +50,7 @@ class Call:
     hold: Callable[[int], None] = lambda _: None
     labels: dict[str, str] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
+    _is_let_in: bool = False
 
     @property
     def seconds(self) -> Mapping[str, float]:
@@ -60,6 +64,17 @@ class Call:
     def spent(self, phase: str, seconds: float) -> None:
         """Adds to the time of a phase."""
         self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds
+
+    def let_in(self) -> None:
+        """Tells the caller that there is room for what it announced; on a stream only once."""
+        if not self._is_let_in:
+            self._is_let_in = True
+            self.context.send_initial_metadata(())
+
+    def renew(self) -> None:
+        """Forgets phases and labels: on a stream a call follows the other."""
+        self._seconds.clear()
+        self.labels.clear()
 
     def checkpoint(self) -> None:
         """Raises Abandoned if nobody waits for the answer any more."""

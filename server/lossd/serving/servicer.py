@@ -1,14 +1,16 @@
 """The methods of ``LossService``, which decode, run and encode, and of ``SharedMemoryService``."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from lossd import sums, v1
+from lossd import chunks, sums, v1
 from lossd.backends.choose import Chosen
 from lossd.batch import Job
 from lossd.engine import Engine, Result
-from lossd.serving import catalogue, codec, evaluation_codec, loss_metrics
-from lossd.serving.admission import Turns
-from lossd.serving.boundary import Handler
+from lossd.framing import Framed
+from lossd.serving import catalogue, codec, evaluation_codec, loss_metrics, stream
+from lossd.serving.admission import Place, Turns
+from lossd.serving.boundary import ConversationHandler, Handler
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
 from lossd.serving.evaluation_codec import Requested
@@ -17,6 +19,9 @@ from lossd.serving.shared_memory import SharedMemory
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.versions import versions
 from lossd.v1 import loss_service_pb2, shared_memory_service_pb2
+
+Request = Framed[v1.ComputeLossRequest]
+Reply = Framed[v1.ComputeLossResponse]
 
 SERVICE = loss_service_pb2.DESCRIPTOR.services_by_name["LossService"].full_name
 _services = shared_memory_service_pb2.DESCRIPTOR.services_by_name
@@ -51,22 +56,68 @@ class LossServicer:
         }
         return {f"/{SERVICE}/{name}": handler for name, handler in handlers.items()}
 
+    def conversations(self) -> Mapping[str, ConversationHandler]:
+        """The methods that take and answer with streams."""
+        return {f"/{SERVICE}/StreamLoss": self.stream_loss}
+
     def compute_loss(self, received: Received, call: Call) -> bytes:
         """Computes one batch."""
         loan = Loan(self._shared, call.hold)
-        result, evaluated = self._computed(received, call, loan)
+
+        def request() -> Request:
+            return codec.parse_framed(v1.ComputeLossRequest, received.take())
+
+        reply = self._reply(request, call, loan)
+        if loan.transport == "shared_memory":
+            self._telemetry.transferred(loan.transport, loan.request_bytes, loan.reply_bytes)
+        with call.phase("encode"):
+            return reply.serialise()
+
+    def stream_loss(self, messages: Iterator[bytes], call: Call, place: Place) -> Iterator[bytes]:
+        """Computes batches whose tensors come and go in chunks, one after the other."""
+        for first in messages:
+            call.renew()  # the wait for it was nobody's time
+            started = time.perf_counter()
+            yield from self._streamed(first, messages, call, place)
+            self._telemetry.answered(call, "OK", time.perf_counter() - started)
+            call.renew()
+
+    def _streamed(
+        self, first: bytes, messages: Iterator[bytes], call: Call, place: Place
+    ) -> Iterator[bytes]:
+        """The answer to one call of a stream; its request is let go before the answer is sent."""
+        request_bytes, reply = self._reply_to_stream(first, messages, call, place)
+        header, following = chunks.split(reply)
+        self._telemetry.transferred("grpc", request_bytes, sum(map(len, following)))
+        yield v1.StreamLossResponse(result=header).SerializeToString()
+        yield from chunks.encoded_chunks(following)
+
+    def _reply_to_stream(
+        self, first: bytes, messages: Iterator[bytes], call: Call, place: Place
+    ) -> tuple[int, Reply]:
+        with place.holding(len(first)):
+            with call.phase("decode"):
+                assembly = stream.opened(first, self._limits, self._config.max_message_bytes)
+            with place.holding(assembly.size_bytes):  # before any of it is read
+                call.let_in()
+                stream.fill(assembly, messages)
+                reply = self._reply(assembly.framed, call, Loan(None, call.hold))
+        return len(first) + assembly.size_bytes, reply
+
+    def _reply(self, read: Callable[[], Request], call: Call, loan: Loan) -> Reply:
+        result, evaluated = self._computed(read, call, loan)
         with call.phase("encode"):
             reply = codec.response(result, loan)
             reply.message.metrics.extend(one.write(reply.payloads) for one in evaluated)
             codec.write_timing(reply.message.server_timing, call.seconds)
-            return reply.serialise()
+        return reply
 
     def _computed(
-        self, received: Received, call: Call, loan: Loan
+        self, read: Callable[[], Request], call: Call, loan: Loan
     ) -> tuple[Result, list[loss_metrics.Evaluated]]:
         """Result and metrics; the request is let go before the reply needs as much memory again."""
         with call.phase("decode"):
-            request = codec.parse_framed(v1.ComputeLossRequest, received.take())
+            request = read()
             label = self._telemetry.loss_label(request.message.loss.WhichOneof("kind") or "")
             call.labels["loss"] = label
             job = codec.work(request, self._limits, loan)
@@ -86,8 +137,6 @@ class LossServicer:
             examples=result.example_count,
             nonfinite=len(result.nonfinite_examples),
         )
-        if loan.transport == "shared_memory":
-            self._telemetry.shared(loan.request_bytes, loan.reply_bytes)
         return result, evaluated
 
     def _evaluate(

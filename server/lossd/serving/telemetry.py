@@ -62,9 +62,7 @@ HANDLING = Family(
     _METHOD,
     _SECONDS,
 )
-REQUESTS = Family(
-    Counter, "lossd_requests", "Calls of ComputeLoss by loss and status.", ("loss", "status")
-)
+REQUESTS = Family(Counter, "lossd_requests", "Batches by loss and status.", ("loss", "status"))
 EXAMPLES = Family(
     Counter, "lossd_examples", "Examples that were kept, by loss and backend.", ("loss", "backend")
 )
@@ -77,7 +75,7 @@ NONFINITE = Family(
 DURATION = Family(
     Histogram,
     "lossd_request_duration_seconds",
-    "Time of a call of ComputeLoss, from its arrival to its answer, by loss.",
+    "Time of a batch, from its arrival to its answer, by loss.",
     ("loss",),
     _SECONDS,
 )
@@ -185,10 +183,16 @@ class Telemetry:
 
     # -------------------------------------------------------------- calls
 
-    def expect(self, methods: Iterable[str], streams: Iterable[str] = ()) -> None:
+    def expect(
+        self,
+        methods: Iterable[str],
+        streams: Iterable[str] = (),
+        conversations: Iterable[str] = (),
+    ) -> None:
         """Starts the series of methods, so that rates exist before the first call."""
         self._labels |= {method: ("unary", *_parts(method)) for method in methods}
         self._labels |= {method: ("client_stream", *_parts(method)) for method in streams}
+        self._labels |= {method: (_CONVERSATION, *_parts(method)) for method in conversations}
         for labels in self._labels.values():
             for family in (STARTED, RECEIVED, SENT, HANDLING):
                 self._of(family, *labels)
@@ -199,14 +203,16 @@ class Telemetry:
         self._of(STARTED, *self._labels[method]).inc()
 
     def received(self, method: str, size: int) -> None:
-        """Its request was read."""
-        self._of(RECEIVED, *self._labels[method]).inc()
-        self._of(REQUEST_BYTES, "grpc").observe(size)
+        """A message of it was read: its request, or of a conversation a part of one."""
+        labels = self._labels[method]
+        self._of(RECEIVED, *labels).inc()
+        if labels[0] != _CONVERSATION:
+            self._of(REQUEST_BYTES, "grpc").observe(size)
 
-    def shared(self, request: int, reply: int) -> None:
-        """Tensors of a call travelled through shared memory: bytes of each direction."""
-        self._of(REQUEST_BYTES, "shared_memory").observe(request)
-        self._of(RESPONSE_BYTES, "shared_memory").observe(reply)
+    def transferred(self, transport: str, request: int, reply: int) -> None:
+        """Tensors of a call travelled apart from its messages: bytes of each direction."""
+        self._of(REQUEST_BYTES, transport).observe(request)
+        self._of(RESPONSE_BYTES, transport).observe(reply)
 
     def computed(self, loss: str, backend: str, *, examples: int, nonfinite: int) -> None:
         """A loss was computed."""
@@ -218,9 +224,11 @@ class Telemetry:
         self._of(EVALUATED_EXAMPLES, metric).inc(examples)
 
     def sent(self, method: str, size: int) -> None:
-        """Its reply is ready."""
-        self._of(SENT, *self._labels[method]).inc()
-        self._of(RESPONSE_BYTES, "grpc").observe(size)
+        """Its reply is ready, or of a conversation a part of one."""
+        labels = self._labels[method]
+        self._of(SENT, *labels).inc()
+        if labels[0] != _CONVERSATION:
+            self._of(RESPONSE_BYTES, "grpc").observe(size)
 
     def rejected(self, reason: str) -> None:
         """A call gets an error instead of an answer."""
@@ -230,6 +238,10 @@ class Telemetry:
         """A call has ended, well or not."""
         self._of(HANDLED, *self._labels[method], status).inc()
         self._of(HANDLING, *self._labels[method]).observe(seconds)
+        self.answered(call, status, seconds)
+
+    def answered(self, call: Call, status: str, seconds: float) -> None:
+        """What was asked for has its answer; a conversation has several."""
         for phase, duration in call.seconds.items():
             self._of(PHASE, phase).observe(duration)
         loss = call.labels.get("loss")
@@ -253,6 +265,9 @@ class Telemetry:
     def application(self) -> WSGIApplication:
         """Answers every request with a scrape."""
         return prometheus_client.make_wsgi_app(self._registry)
+
+
+_CONVERSATION = "bidi_stream"  # gRPC's name for it
 
 
 def _parts(method: str) -> tuple[str, str]:

@@ -1,0 +1,164 @@
+"""Messages whose tensors follow them in chunks, for both sides of ``StreamLoss``.
+
+A batch of 64 MiB in one message is held several times over while gRPC receives or sends it.  In
+chunks it is held once: whoever receives it puts each chunk to its place and forgets it, and whoever
+sends it cuts the chunks from where the tensor lies.
+
+    split      message with data  ->  the same message with lengths, and the data
+    Assembly   message with lengths, chunks  ->  message with data
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+import numpy as np
+from google.protobuf.message import Message
+
+from lossd import v1
+from lossd.framing import Bytes, Framed, Payloads
+
+# Larger ones outgrow the cache and the allocator's reuse, smaller ones cost a turn each.
+CHUNK_BYTES = 1 << 20
+
+M = TypeVar("M", bound=Message)
+
+# Field 15, delimited, of a request and of a response alike: a chunk.
+_CHUNK_TAG = 15 << 3 | 2
+_MORE, _SEVEN_BITS = 0x80, 0x7F
+
+
+class ChunkError(ValueError):
+    """A message or a chunk that breaks a rule of the stream."""
+
+
+def split(framed: Framed[M]) -> tuple[M, list[Bytes]]:
+    """The message, changed to say how long its bulk data is, and that data in order."""
+    following: list[Bytes] = []
+    if framed.payloads is None:
+        return framed.message, following
+    for tensor in tensors_of(framed.message):
+        if tensor.WhichOneof("source") != "data":
+            continue
+        data = framed.payloads[tensor.data]
+        tensor.chunks.position = len(following)
+        tensor.chunks.size_bytes = len(data)
+        following.append(data)
+    return framed.message, following
+
+
+def tensors_of(message: Message) -> Iterator[v1.Tensor]:
+    """All tensors inside a message."""
+    for field, value in message.ListFields():
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        for inner in (value,) if isinstance(value, Message) else value:
+            if isinstance(inner, v1.Tensor):
+                yield inner
+            else:
+                yield from tensors_of(inner)
+
+
+class Assembly(Generic[M]):
+    """A message that has come, and the tensors of it that are still to come.
+
+    Raises:
+        ChunkError: if what is announced breaks a rule.
+    """
+
+    def __init__(self, message: M) -> None:
+        self._message = message
+        found = list(tensors_of(message))
+        self._inline = [t for t in found if t.WhichOneof("source") == "data"]
+        self._awaited = [t for t in found if t.WhichOneof("source") == "chunks"]
+        for place, tensor in enumerate(self._awaited):
+            _check(place, tensor.chunks)
+        self.size_bytes = sum(tensor.chunks.size_bytes for tensor in self._awaited)
+        self._left = self.size_bytes
+        self._places: list[np.ndarray[tuple[int], np.dtype[np.uint8]]] = []
+        self._filled = 0  # of the last place
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all has come."""
+        return not self._left
+
+    def take(self, chunk: Bytes) -> None:
+        """Puts the next chunk to its place; it belongs to one tensor alone.
+
+        Raises:
+            ChunkError: if it is empty, or there is more of it than of the tensor.
+        """
+        self._skip_full()
+        wanted = 0 if self.is_complete else len(self._places[-1]) - self._filled
+        if not 0 < len(chunk) <= wanted:
+            rule = f"of at least 1 byte and at most the {wanted} that are left of a tensor"
+            raise ChunkError(f"chunk must be {rule}, got {len(chunk)}")
+        end = self._filled + len(chunk)
+        self._places[-1][self._filled : end] = np.frombuffer(chunk, np.uint8)
+        self._filled = end
+        self._left -= len(chunk)
+
+    def _skip_full(self) -> None:
+        """Makes place for the next tensor that has bytes, when it is its turn."""
+        while not self._places or self._filled == len(self._places[-1]):
+            if len(self._places) == len(self._awaited):
+                return
+            size = self._awaited[len(self._places)].chunks.size_bytes
+            self._places.append(np.empty(size, np.uint8))
+            self._filled = 0
+
+    def framed(self) -> Framed[M]:
+        """The message with the data that came."""
+        if not self._awaited:
+            return Framed(self._message)
+        if self.is_complete:
+            self._skip_full()
+        payloads = Payloads()
+        for tensor in self._inline:
+            tensor.data = payloads.add(tensor.data)
+        for tensor, place in zip(self._awaited, self._places, strict=True):
+            tensor.data = payloads.add(place.data.toreadonly())
+        return Framed(self._message, payloads)
+
+
+def _check(place: int, announced: v1.Chunks) -> None:
+    if announced.position != place:
+        raise ChunkError(f"chunks.position must be {place}, got {announced.position}")
+    if announced.size_bytes < 0:
+        raise ChunkError(f"chunks.size_bytes must be at least 0, got {announced.size_bytes}")
+
+
+def encoded_chunks(following: Iterable[Bytes]) -> Iterator[bytes]:
+    """Requests or responses that hold the chunks, each of the data copied once."""
+    for data in following:
+        view = memoryview(data)
+        for start in range(0, len(view), CHUNK_BYTES):
+            part = view[start : start + CHUNK_BYTES]
+            yield b"".join((_head(len(part)), part))
+
+
+def _head(size: int) -> bytes:
+    head = bytearray((_CHUNK_TAG,))
+    while size >= _MORE:
+        head.append(size & _SEVEN_BITS | _MORE)
+        size >>= 7
+    head.append(size)
+    return bytes(head)
+
+
+def chunk_of(encoded: bytes) -> Bytes | None:
+    """The chunk that an encoded request or response holds; None if it holds something else.
+
+    It is looked at without the generated code, which would copy it.
+    """
+    if not encoded or encoded[0] != _CHUNK_TAG:
+        return None
+    size = shift = 0
+    for at in range(1, min(len(encoded), 1 + math.ceil(32 / 7))):
+        size |= (encoded[at] & _SEVEN_BITS) << shift
+        shift += 7
+        if encoded[at] < _MORE:
+            rest = memoryview(encoded)[at + 1 :]
+            return rest if len(rest) == size else None
+    return None
