@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from lossd import v1
+from lossd.chunks import Assembly
 
 SERVICE = "lossd.v1.LossService"
 REQUESTS: dict[str, Any] = {
@@ -76,6 +77,7 @@ def serve() -> Any:
             name: _method(name, handlers.get(name, default), scripted)
             for name, default in DEFAULTS.items()
         }
+        methods["StreamLoss"] = _stream(handlers.get("StreamLoss", answer_huber), scripted)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
         server.start()
         return scripted
@@ -98,6 +100,23 @@ def _method(name: Any, handler: Any, scripted: ScriptedServer) -> Any:
         request_deserializer=REQUESTS[name].FromString,
         response_serializer=lambda response: response.SerializeToString(),
     )
+
+
+def _stream(handler: Any, scripted: ScriptedServer) -> Any:
+    """The same for a batch in chunks; what is seen is the whole request, once it has come."""
+
+    def behaviour(messages: Any, context: Any) -> Any:
+        assembly = Assembly(v1.StreamLossRequest.FromString(next(messages)).call)
+        seen = scripted.seen.setdefault("StreamLoss", [])
+        seen.append(None)
+        response = handler(None, context)
+        context.send_initial_metadata(())
+        while not assembly.is_complete:
+            assembly.take(v1.StreamLossRequest.FromString(next(messages)).chunk)
+        seen[-1] = v1.ComputeLossRequest.FromString(assembly.framed().serialise())
+        yield v1.StreamLossResponse(result=response).SerializeToString()
+
+    return grpc.stream_stream_rpc_method_handler(behaviour)
 
 
 @pytest.fixture

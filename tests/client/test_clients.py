@@ -167,15 +167,17 @@ def test_errors_of_the_client_carry_the_id_too(serve: Any, connect: Any) -> None
             assert caught.value.request_id == "step-7"
 
 
+@pytest.mark.parametrize(("method", "size"), [("ComputeLoss", 2**17), ("StreamLoss", 2**19)])
 def test_a_large_request_is_repeated_while_the_server_is_unavailable(
-    serve: Any, refuse: Any, connect: Any
+    serve: Any, refuse: Any, connect: Any, method: str, size: int
 ) -> None:
-    server = serve(ComputeLoss=refuse("UNAVAILABLE", times=2))
-    large = np.arange(2**18, dtype=np.float32)  # 1 MiB, where gRPC's own retry would be off
+    """In one message or in chunks, where gRPC's own retry would be off."""
+    server = serve(**{method: refuse("UNAVAILABLE", times=2)})
+    large = np.arange(size, dtype=np.float32)
     with connect(server.address) as loss_client:
         assert loss_client.compute(v1.Huber(), predictions=large, targets=large).loss == 1.5
-    assert server.calls("ComputeLoss") == 3
-    last = server.seen["ComputeLoss"][-1]
+    assert server.calls(method) == 3
+    last = server.seen[method][-1]
     np.testing.assert_array_equal(tensors.read(last.inputs[0].tensors[0]), large)
 
 

@@ -79,7 +79,7 @@ def test_a_server_that_is_replaced_is_found_again(connect: Any, tmp_path: Path) 
 
 def test_a_task_that_is_cancelled_stops_the_server_from_computing(server: Process) -> None:
     examples = 200_000  # ten thousand million pairs take minutes
-    scores, labels = np.zeros(examples, np.float32), np.arange(examples) % 2
+    scores, labels = np.zeros(examples, np.float32), np.arange(examples, dtype=np.int8) % 2
 
     async def main() -> None:
         async with AsyncLossClient(server.address) as client:

@@ -9,8 +9,9 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from lossd import tensors, v1
-from lossd.client import LossClient
+from lossd.client import LossClient, OverloadedError
 from lossd.v1 import CrossEntropy, Huber, SquaredError
+from tests.end_to_end.raw import unary
 
 METHOD = "/lossd.v1.LossService/ComputeLoss"
 
@@ -173,11 +174,15 @@ def _field(error: Any) -> str:
 def test_a_message_over_the_limit_is_refused_before_it_is_read(
     server: Any, client: LossClient
 ) -> None:
-    del server
-    with pytest.raises(Exception, match=r"(?i)larger than max|exhausted"):
+    with pytest.raises(OverloadedError, match="chunks of a call must have at most 536870912 bytes"):
         client.compute(
             SquaredError(),
             predictions=np.zeros(70 << 20, np.float64),
             targets=np.zeros(1, np.float64),
         )
+    with (
+        unary(server.address) as compute,
+        pytest.raises(grpc.RpcError, match=r"(?i)larger than max|exhausted"),
+    ):
+        compute(bytes(520 << 20))
     assert client.compute(SquaredError(), predictions=[2.0], targets=[1.0]).loss == 1.0

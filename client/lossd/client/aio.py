@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client import arguments, wire
+from lossd.client import arguments, chunked, wire
 from lossd.client import metrics as metrics_wire
 from lossd.client.call import (
     COMPUTE_LOSS,
@@ -121,6 +121,8 @@ class AsyncLossClient:
                 nonfinite=nonfinite,
                 metrics=metrics_wire.listed(metrics) if metrics else (),
             )
+            if chunked.is_worthwhile(request):
+                return wire.read_response(await self._connection.stream(request, call))
             return wire.read_response(await self._connection.call(COMPUTE_LOSS, request, call))
 
     async def evaluate(

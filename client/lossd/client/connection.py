@@ -6,17 +6,23 @@ asyncio has one an event loop, because a channel is bound to the loop that it wa
 """
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from lossd.client.call import Answer, Call, Method
+from lossd import v1
+from lossd.client import chunked
+from lossd.client.call import STREAM_LOSS, Answer, Call, Method
 from lossd.client.errors import (
     CancelledError,
+    DeadlineExceededError,
     InvalidRequestError,
+    LossdError,
     ServerError,
     UnavailableError,
     closed_error,
@@ -98,13 +104,41 @@ class Connection:
 
     def _invoke(self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any) -> bytes:
         invoke: Any = self.channel().unary_unary(method.path)
-        try:
+        with _translated():
             answer: bytes = invoke(encoded, timeout=timeout, metadata=metadata)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
-        except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
-            raise closed_error() from error
         return answer
+
+    def stream(
+        self, request: Framed[v1.ComputeLossRequest], call: Call
+    ) -> Framed[v1.ComputeLossResponse]:
+        """Returns the answer to a large batch, which goes and comes in chunks.
+
+        Raises:
+            LossdError: what the last attempt failed with.
+        """
+        question = chunked.Question(request)
+
+        def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
+            invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
+            answer = chunked.Answer()
+            started: Future[Any] = Future()
+
+            def messages() -> Iterator[bytes]:
+                yield question.first
+                started.result().initial_metadata()
+                yield from question.chunks()
+
+            with _translated():
+                replies = invoke(messages(), timeout=left, metadata=call.metadata)
+                started.set_result(replies)
+                try:
+                    for encoded in replies:
+                        answer.take(encoded)
+                finally:
+                    replies.cancel()  # without effect on one that has ended
+            return answer.framed()
+
+        return self._retrier.call(attempt, call.left())
 
     def follow(self, method: Method[Answer], requests: Iterator[Message], call: Call) -> Any:
         """Sends a stream of requests; returns gRPC's future of the answer. Nothing is repeated.
@@ -165,19 +199,48 @@ class AsyncConnection:
         encoded = request.serialise()
 
         async def attempt(left: float) -> bytes:
-            try:
+            with _translated_for_task():
                 answer: bytes = await invoke(encoded, timeout=left, metadata=call.metadata)
-            except grpc.RpcError as error:
-                raise from_rpc_error(error) from error
-            except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
-                raise closed_error() from error
-            except asyncio.CancelledError as error:
-                if _is_cancelled(asyncio.current_task()):
-                    raise
-                raise CancelledError("call must be waited for, got a closed channel") from error
             return answer
 
         return _parsed(method, await self._retrier.call(attempt, call.left()))
+
+    async def stream(
+        self, request: Framed[v1.ComputeLossRequest], call: Call
+    ) -> Framed[v1.ComputeLossResponse]:
+        """Returns the answer to a large batch, as ``Connection.stream`` does.
+
+        Raises:
+            LossdError: what the last attempt failed with.
+            asyncio.CancelledError: if the task is cancelled; the server is told.
+        """
+        question = chunked.Question(request)
+        invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
+
+        async def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
+            answer = chunked.Answer()
+
+            async def messages() -> AsyncIterator[bytes]:
+                yield question.first
+                await replies.initial_metadata()
+                for chunk in question.chunks():
+                    if replies.done():
+                        return
+                    yield chunk
+
+            try:
+                with _translated_for_task():
+                    replies = invoke(messages(), timeout=left, metadata=call.metadata)
+                    try:
+                        async for encoded in replies:
+                            answer.take(encoded)
+                    finally:
+                        replies.cancel()
+            except ServerError as error:
+                raise _why_cut(error, call) from error
+            return answer.framed()
+
+        return await self._retrier.call(attempt, call.left())
 
     def follow(self, method: Method[Answer], call: Call) -> Any:
         """Opens a stream of requests; returns gRPC's call, which takes them and is the answer.
@@ -199,6 +262,40 @@ def _parsed(method: Method[Answer], encoded: bytes) -> Framed[Answer]:
     except DecodeError as error:
         name = method.answer.DESCRIPTOR.name
         raise ServerError(f"response must be a {name}, got {len(encoded)} other bytes") from error
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Raises our errors for gRPC's."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
+    except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
+        raise closed_error() from error
+
+
+@contextlib.contextmanager
+def _translated_for_task() -> Iterator[None]:
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
+    except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
+        raise closed_error() from error
+    except asyncio.CancelledError as error:
+        if _is_cancelled(asyncio.current_task()):
+            raise
+        raise CancelledError("call must be waited for, got a closed channel") from error
+
+
+def _why_cut(error: ServerError, call: Call) -> LossdError:
+    """What ended a stream while it was written to, of which asyncio's gRPC says this alone."""
+    if error.message != "Internal error from Core":
+        return error
+    if not call.left():
+        return DeadlineExceededError("call must be answered within its timeout, got a cut stream")
+    return UnavailableError("server must stay until it has answered, got a cut stream")
 
 
 def _is_cancelled(task: asyncio.Task[object] | None) -> bool:

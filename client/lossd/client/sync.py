@@ -16,7 +16,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client import arguments, wire
+from lossd.client import arguments, chunked, wire
 from lossd.client import metrics as metrics_wire
 from lossd.client.arrays import Array
 from lossd.client.call import (
@@ -317,13 +317,15 @@ class LossClient:
         with connection.sharing.lease() as lease:
             request = build(place=lease.place)
             lease.take_reply(request.message)
+            if not lease.in_use:
+                return _sent(connection, request, call)
             try:
-                framed = connection.call(COMPUTE_LOSS, request, call, is_shared=lease.in_use)
+                framed = connection.call(COMPUTE_LOSS, request, call, is_shared=True)
                 return wire.read_response(framed, lease.view)
             except LossdError as error:
-                if not (lease.in_use and lease.is_lost(error)):
+                if not lease.is_lost(error):
                     raise
-        return wire.read_response(connection.call(COMPUTE_LOSS, build(), call))
+        return _sent(connection, build(), call)
 
     def _connection(self) -> Connection:
         # setdefault is atomic, where a lock could have been copied locked into a child.
@@ -346,3 +348,10 @@ class LossClient:
             response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response)
         return arguments.names_of(spec, self._input_names)
+
+
+def _sent(connection: Connection, request: Framed[v1.ComputeLossRequest], call: Call) -> LossResult:
+    """The result of what goes over the network, in one message or in chunks."""
+    if chunked.is_worthwhile(request):
+        return wire.read_response(connection.stream(request, call))
+    return wire.read_response(connection.call(COMPUTE_LOSS, request, call))

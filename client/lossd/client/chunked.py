@@ -1,0 +1,72 @@
+"""Large batches on ``StreamLoss``: what is sent in chunks, and what comes back in them.
+
+It may import the contract and the errors; nothing here does any input or output.
+"""
+
+from collections.abc import Iterator
+
+from google.protobuf.message import DecodeError
+
+from lossd import v1
+from lossd.chunks import Assembly, ChunkError, chunk_of, encoded_chunks, split
+from lossd.client.errors import ServerError
+from lossd.framing import Framed
+
+# From here on chunks take less time than one message: 7 ms instead of 9 for 2 MiB, 230 instead of
+# 570 for 64 MiB, of which a server then holds 2.1 times the size at most instead of 4 times.
+WORTHWHILE_BYTES = 2 << 20
+
+
+def is_worthwhile(request: Framed[v1.ComputeLossRequest]) -> bool:
+    """Whether a request is large enough to go in chunks."""
+    return request.bulk_bytes >= WORTHWHILE_BYTES
+
+
+class Question:
+    """A request in chunks, which may be sent more than once.
+
+    Attributes:
+        first: The encoded message that comes first; chunks are worth sending when it was let in.
+    """
+
+    def __init__(self, request: Framed[v1.ComputeLossRequest]) -> None:
+        header, self._following = split(request)
+        self.first = v1.StreamLossRequest(call=header).SerializeToString()
+
+    def chunks(self) -> Iterator[bytes]:
+        """What follows it, encoded."""
+        return encoded_chunks(self._following)
+
+
+class Answer:
+    """A response in the making."""
+
+    def __init__(self) -> None:
+        self._assembly: Assembly[v1.ComputeLossResponse] | None = None
+
+    def take(self, encoded: bytes) -> None:
+        """Takes the next message.
+
+        Raises:
+            ServerError: if it is not what has to come next.
+        """
+        try:
+            if self._assembly is None:
+                self._assembly = Assembly(v1.StreamLossResponse.FromString(encoded).result)
+                return
+            chunk = chunk_of(encoded)
+            if chunk is None:
+                chunk = v1.StreamLossResponse.FromString(encoded).chunk
+            self._assembly.take(chunk)
+        except (ChunkError, DecodeError) as error:
+            raise ServerError(f"answer must come in whole chunks, got one where {error}") from error
+
+    def framed(self) -> Framed[v1.ComputeLossResponse]:
+        """The response.
+
+        Raises:
+            ServerError: if something of it is missing.
+        """
+        if self._assembly is None or not self._assembly.is_complete:
+            raise ServerError("answer must be whole, got a part of it")
+        return self._assembly.framed()
