@@ -110,7 +110,7 @@ def _stream(handler: Any, scripted: ScriptedServer) -> Any:
         seen = scripted.seen.setdefault("StreamLoss", [])
         seen.append(None)
         response = handler(None, context)
-        context.send_initial_metadata(())
+        context.send_initial_metadata((("x-request-id", "known"),))
         while not assembly.is_complete:
             assembly.take(v1.StreamLossRequest.FromString(next(messages)).chunk)
         seen[-1] = v1.ComputeLossRequest.FromString(assembly.framed().serialise())

@@ -50,8 +50,8 @@ class Context:
     def is_active(self) -> bool:
         return self.active
 
-    def send_initial_metadata(self, metadata: tuple[()], /) -> None:
-        assert metadata == ()
+    def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
+        assert metadata
 
     def time_remaining(self) -> float | None:
         return self.remaining

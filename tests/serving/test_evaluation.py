@@ -17,8 +17,8 @@ class Waiting:
     def is_active(self) -> bool:
         return True
 
-    def send_initial_metadata(self, metadata: tuple[()], /) -> None:
-        assert metadata == ()
+    def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
+        assert metadata
 
     def time_remaining(self) -> float | None:
         return None

@@ -8,7 +8,7 @@ asyncio has one an event loop, because a channel is bound to the loop that it wa
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from lossd import v1
 from lossd.client import chunked
-from lossd.client.call import STREAM_LOSS, Answer, Call, Method
+from lossd.client.call import REQUEST_ID_KEY, STREAM_LOSS, Answer, Call, Method
 from lossd.client.errors import (
     CancelledError,
     DeadlineExceededError,
@@ -222,7 +222,9 @@ class AsyncConnection:
 
             async def messages() -> AsyncIterator[bytes]:
                 yield question.first
-                await replies.initial_metadata()
+                if not _is_let_in(await replies.initial_metadata()):
+                    # To write to a refused call would hide why it was; its status is on the way.
+                    await asyncio.wait([asyncio.create_task(replies.code())], timeout=1)
                 for chunk in question.chunks():
                     if replies.done():
                         return
@@ -287,6 +289,10 @@ def _translated_for_task() -> Iterator[None]:
         if _is_cancelled(asyncio.current_task()):
             raise
         raise CancelledError("call must be waited for, got a closed channel") from error
+
+
+def _is_let_in(initial_metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+    return any(key == REQUEST_ID_KEY for key, _ in initial_metadata)
 
 
 def _why_cut(error: ServerError, call: Call) -> LossdError:

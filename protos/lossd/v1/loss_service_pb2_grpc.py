@@ -79,8 +79,8 @@ class LossServiceServicer(object):
     def StreamLoss(self, request_iterator, context):
         """Computes batches one after the other, whose tensors come and go in chunks: neither side has to
         hold more of a batch than its tensors. Calls are answered in order. The first that fails ends
-        the stream with its status; those before it were answered. The initial metadata come when the
-        first call is let in, which spares a caller who waits for them chunks that are sent in vain.
+        the stream with its status; those before it were answered. When the first call is let in, the
+        initial metadata come with "x-request-id": who waits for them sends no chunks in vain.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

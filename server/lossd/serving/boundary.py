@@ -35,14 +35,13 @@ from lossd.errors import (
     UnknownMetric,
 )
 from lossd.serving.admission import Admission, Place
-from lossd.serving.call import Call, Received
+from lossd.serving.call import REQUEST_ID, Call, Received
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 DOMAIN = "lossd"
-REQUEST_ID = "x-request-id"
 _LEGIBLE = re.compile(r"[!-~]{1,128}")
 _CODES = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from lossd.errors import Abandoned, DeadlinePassed
 
+REQUEST_ID = "x-request-id"
+
 
 class Context(Protocol):
     """What lossd needs of gRPC's context."""
@@ -17,7 +19,7 @@ class Context(Protocol):
     def time_remaining(self) -> float | None:
         """Seconds to the deadline; None without one."""
 
-    def send_initial_metadata(self, metadata: tuple[()], /) -> None:
+    def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
         """Sends what comes before any answer, once."""
 
 
@@ -69,7 +71,7 @@ class Call:
         """Tells the caller that there is room for what it announced; on a stream only once."""
         if not self._is_let_in:
             self._is_let_in = True
-            self.context.send_initial_metadata(())
+            self.context.send_initial_metadata(((REQUEST_ID, self.request_id),))
 
     def renew(self) -> None:
         """Forgets phases and labels: on a stream a call follows the other."""
