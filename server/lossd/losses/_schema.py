@@ -87,17 +87,28 @@ NONNEGATIVE = Interval(0, math.inf, high_open=True)
 AT_LEAST_1 = Interval(1, math.inf, high_open=True)
 UNIT = Interval(0, 1)
 INSIDE_UNIT = Interval(0, 1, low_open=True, high_open=True)
+FINITE = Interval(-math.inf, math.inf, low_open=True, high_open=True)
 INTEGERS = Interval(-(2**63), 2**63 - 1)
 
 Vector = Sequence[float]
+Names = Sequence[str]
 Members = type[enum.Enum]
+
+
+class Required(enum.Enum):
+    """What stands for the default of a parameter that has none."""
+
+    REQUIRED = "required"
+
+
+REQUIRED = Required.REQUIRED
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a loss: a number, an enum, a vector of numbers or a list of an enum's.
+    """One parameter of a loss: a number, a text, an enum, or a list of numbers, texts or an enum's.
 
-    A default of None is unset, which is another thing than any number.
+    A default of None is unset, which is another thing than any number; one of REQUIRED is none.
     """
 
     name: str
@@ -113,8 +124,13 @@ class Parameter:
 
     @property
     def is_list(self) -> bool:
-        """Whether it is a list: of numbers, or of members of an enum."""
+        """Whether it is a list: of numbers, of texts, or of members of an enum."""
         return _is_list(self.type)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a text or a list of texts, empty for none."""
+        return self.type is str or self.type == Names
 
     @property
     def choices(self) -> Members | None:
@@ -161,7 +177,7 @@ def completed(
     """Fills in the defaults of what ``message`` takes, and checks bounds.
 
     Raises:
-        ParameterError: for an unknown parameter or one out of bounds.
+        ParameterError: for a parameter that is unknown, missing or out of bounds.
     """
     known = {parameter.name: parameter for parameter in parameters}
     for name in given:
@@ -170,6 +186,9 @@ def completed(
                 name, f"{name} must be a parameter of {message}, got {given[name]!r}"
             )
     defaults = {name: parameter.default for name, parameter in known.items()}
+    for name, default in defaults.items():
+        if default is REQUIRED and name not in given:
+            raise ParameterError(name, f"{name} must be given for {message}, got nothing")
     return defaults | {name: known[name].checked(value) for name, value in given.items()}
 
 

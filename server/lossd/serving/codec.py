@@ -27,6 +27,7 @@ from lossd.sums import MAX_TERMS, SumJob, Term
 
 MAX_CHOICES = 64  # members of an enum in a list: none has so many
 FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
+MAX_NAMES = 256  # texts in a list: more layers than any network has
 MAX_VECTOR = 1 << 20  # numbers of one parameter: more classes than any vocabulary has
 
 
@@ -221,6 +222,9 @@ def parameters(declared: Declared, message: Message) -> dict[str, Any]:
         name, parameter = descriptor.name, known[descriptor.name]
         if parameter.is_vector:
             check_count(name, len(value), MAX_VECTOR)
+            found[name] = tuple(value)
+        elif parameter.choices is None and parameter.is_list:
+            check_count(name, len(value), MAX_NAMES)
             found[name] = tuple(value)
         elif parameter.choices is None:
             found[name] = value
