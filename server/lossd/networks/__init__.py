@@ -1,0 +1,42 @@
+"""Networks that losses look at images through: the operator's, loaded once.
+
+Convolution, rectifiers and pools, forward and backward to the image, over NumPy or CuPy; there is
+no gradient by the weights.  An image goes through alone, so that its result is its own.
+"""
+
+from lossd.networks._architectures import ARCHITECTURES
+from lossd.networks._convolution import Device
+from lossd.networks._files import NetworkError, load, save
+from lossd.networks._modules import (
+    AveragePool,
+    Convolution,
+    Fire,
+    MaxPool,
+    Module,
+    Rectifier,
+)
+from lossd.networks._network import Heads, Network, Placed, Placements, Sight
+from lossd.networks._view import Networks, View
+from lossd.networks._worked import worked_networks
+
+__all__ = [
+    "ARCHITECTURES",
+    "AveragePool",
+    "Convolution",
+    "Device",
+    "Fire",
+    "Heads",
+    "MaxPool",
+    "Module",
+    "Network",
+    "NetworkError",
+    "Networks",
+    "Placed",
+    "Placements",
+    "Rectifier",
+    "Sight",
+    "View",
+    "load",
+    "save",
+    "worked_networks",
+]

@@ -1,0 +1,186 @@
+"""Networks as they are loaded, and as a device computes with them."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.networks._convolution import Array, Device
+from lossd.networks._modules import Module, Size, Way, Weights
+
+Host = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The linear heads of LPIPS: of each of these layers one number a channel."""
+
+    layers: tuple[str, ...]
+    weights: tuple[Host, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A trunk of modules with its weights, which are named as torchvision names them.
+
+    ``mean`` and ``std`` are those of its input's channels, for pixels of 0 to 1.
+    """
+
+    name: str
+    architecture: str
+    modules: tuple[Module, ...]
+    weights: Mapping[str, Host]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    heads: Heads | None = None
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks that module follows on module.
+
+        Raises:
+            ValueError: for weights that are missing, do not fit, or are not finite.
+        """
+        channels = self.channels
+        counts = {}
+        for place, module in enumerate(self.modules):
+            own = weights_of(self.weights, place, module)
+            try:
+                channels = module.channels(channels, own)
+            except ValueError as error:
+                raise ValueError(f"features.{place}.{error}") from error
+            counts[module.name] = channels
+        for key, array in self.weights.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{key} must be finite, got NaN or infinity")
+        if self.heads is not None:
+            _check_heads(self.heads, counts)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images that it takes."""
+        return len(self.mean)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of its modules, in order."""
+        return tuple(module.name for module in self.modules)
+
+    def sizes(self, image: Size, count: int) -> list[Size]:
+        """The sizes of what its first modules make of an image; 0 or less where nothing is left."""
+        found = [image]
+        for place, module in enumerate(self.modules[:count]):
+            found.append(module.size(found[-1], weights_of(self.weights, place, module)))
+        return found[1:]
+
+
+def weights_of(weights: Mapping[str, Array], place: int, module: Module) -> Weights:
+    """The weights of one module, by their names within it.
+
+    Raises:
+        ValueError: for those that are missing.
+    """
+    found = {}
+    for part in module.parts:
+        for name in ("weight", "bias"):
+            key = f"features.{place}.{part}{name}"
+            if key not in weights:
+                raise ValueError(f"{key} must be there for {module.name}, got nothing")
+            found[part + name] = weights[key]
+    return found
+
+
+def _check_heads(heads: Heads, channels: Mapping[str, int]) -> None:
+    for place, (layer, weights) in enumerate(zip(heads.layers, heads.weights, strict=True)):
+        if layer not in channels:
+            raise ValueError(f"lpips.layers must be among {', '.join(channels)}, got {layer}")
+        if weights.shape != (channels[layer],):
+            raise ValueError(
+                f"lin{place} must have {channels[layer]} numbers for {layer}, got {weights.size}"
+            )
+        if not np.isfinite(weights).all():
+            raise ValueError(f"lin{place} must be finite, got NaN or infinity")
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a network makes of an image: the maps of some layers, in the order asked for."""
+
+    maps: tuple[Array, ...]
+    _taps: tuple[int, ...]
+    _ways: Sequence[Way]
+
+    def gradient(self, slopes: Sequence[Array]) -> Array:
+        """The gradient by the image, of gradients by the maps; there is one way back only."""
+        by_place: dict[int, Array] = {}
+        for place, slope in zip(self._taps, slopes, strict=True):
+            by_place[place] = by_place[place] + slope if place in by_place else slope
+        found: Any = None
+        for place in reversed(range(len(self._ways))):
+            if place in by_place:
+                found = by_place[place] if found is None else found + by_place[place]
+            found = self._ways[place](found)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A network in one precision, where a backend computes."""
+
+    modules: tuple[Module, ...]
+    weights: Mapping[str, Array]
+    heads: tuple[Array, ...]
+    on: Device
+
+    def look(self, image: Array, taps: tuple[int, ...], *, with_way: bool) -> Sight:
+        """What it makes of a normalised image; ``taps`` are the places of the layers wanted."""
+        maps: dict[int, Array] = {}
+        ways: list[Way] = []
+        for place in range(max(taps) + 1):
+            module = self.modules[place]
+            image, way = module.forward(self.on, image, weights_of(self.weights, place, module))
+            if place in taps:
+                maps[place] = image
+            if with_way:
+                ways.append(way)
+        return Sight(tuple(maps[place] for place in taps), taps, ways)
+
+
+class Placements:
+    """The networks as one backend computes with them: placed once for each precision.
+
+    ``send`` brings an array to the device, in a type.
+    """
+
+    def __init__(self, on: Device, send: Callable[[Host, np.dtype[Any]], Array]) -> None:
+        self._on = on
+        self._send = send
+        self._lock = threading.Lock()
+        self._placed: dict[tuple[Network, np.dtype[Any]], Placed] = {}
+
+    def find(self, network: Network, dtype: np.dtype[Any]) -> Placed:
+        """A network in a precision."""
+        with self._lock:
+            key = (network, dtype)
+            if key not in self._placed:
+                self._placed[key] = self._place(network, dtype)
+            return self._placed[key]
+
+    def _place(self, network: Network, dtype: np.dtype[Any]) -> Placed:
+        heads = network.heads.weights if network.heads else ()
+        sent = {key: self._send(array, dtype) for key, array in network.weights.items()}
+        return Placed(
+            network.modules,
+            MappingProxyType(sent),
+            tuple(self._send(array, dtype) for array in heads),
+            self._on,
+        )
+
+    def clear(self) -> None:
+        """Lets them all go."""
+        with self._lock:
+            self._placed.clear()

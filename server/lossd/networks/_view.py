@@ -1,0 +1,81 @@
+"""How a job looks at images: through which network, at which layers, and what its pixels mean."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from lossd.networks._convolution import Array
+from lossd.networks._modules import Size
+from lossd.networks._network import Network, Placed, Sight
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The networks there are, and the bytes that one image may take inside one of them."""
+
+    by_name: Mapping[str, Network] = field(default_factory=lambda: MappingProxyType({}))
+    max_bytes: int = 2048 * MEBIBYTE
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A network, the places of the layers that are looked at, and the range of pixels.
+
+    With ``has_heads`` they are the layers of the network's linear heads.  With ``replicates`` one
+    channel stands for all that the network takes.
+    """
+
+    network: Network
+    taps: tuple[int, ...]
+    has_heads: bool
+    low: float
+    high: float
+    replicates: bool
+
+    @property
+    def last(self) -> int:
+        """How many modules an image goes through."""
+        return max(self.taps) + 1
+
+    def sizes(self, height: int, width: int) -> list[Size]:
+        """The sizes of what these modules make of an image."""
+        return self.network.sizes((self.network.channels, height, width), self.last)
+
+    def bytes_inside(self, height: int, width: int, dtype: np.dtype[Any]) -> int:
+        """About how many bytes an image takes, with its target and the way back.
+
+        What every module makes of both images, which the maps are part of; gradients by two of them
+        at a time, and half as much again for what a module needs of its own.
+        """
+        counts = [int(np.prod(size)) for size in self.sizes(height, width)]
+        own = self.network.channels * height * width
+        return dtype.itemsize * (2 * (own + sum(counts)) + 4 * max(own, *counts))
+
+    def through(self, placed: Placed, image: Array, *, with_way: bool) -> "Seen":
+        """What the network makes of an image (channels, height, width)."""
+        xp, dtype = placed.on.xp, image.dtype
+        std, mean = (np.asarray(x)[:, None, None] for x in (self.network.std, self.network.mean))
+        unit = np.float64(1) / (self.high - self.low)
+        factor = xp.asarray((unit / std).astype(dtype))
+        offset = xp.asarray(((-self.low * unit - mean) / std).astype(dtype))
+        sight = placed.look(image * factor + offset, self.taps, with_way=with_way)
+        return Seen(sight, factor, self.replicates)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a network makes of an image as it was given."""
+
+    sight: Sight
+    factor: Array
+    replicates: bool
+
+    def gradient(self, slopes: list[Array]) -> Array:
+        """The gradient by the pixels, of gradients by the maps."""
+        found = self.sight.gradient(slopes) * self.factor
+        return found.sum(axis=0, keepdims=True) if self.replicates else found
