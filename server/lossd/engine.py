@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.backends import Array, Backend, Buffers, Checkpoint, Evaluated
-from lossd.batch import Batch, Job, Operand, lay_out, parameter_error
+from lossd.batch import NO_NETWORKS, Batch, Job, Operand, lay_out, parameter_error
 from lossd.errors import InvalidRequest
 from lossd.losses import ParameterError, Status
+from lossd.networks import Networks
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction, RowPlan
 
 # An array, or a list of them for an input of several tensors.  Any, because a union would have
@@ -71,10 +72,11 @@ class TermResult:
 
 
 class Engine:
-    """Runs jobs on a backend; may be called from many threads."""
+    """Runs jobs on a backend, with the networks there are; may be called from many threads."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, networks: Networks = NO_NETWORKS) -> None:
         self.backend = backend
+        self.networks = networks
 
     def run(
         self, job: Job, *, allocate: Allocate = np.empty, checkpoint: Checkpoint = lambda: None
@@ -88,7 +90,7 @@ class Engine:
             InvalidRequest: if the caller broke a rule.
             TooLarge: if the device has not the memory.
         """
-        batch = lay_out(job)
+        batch = lay_out(job, self.networks)
         if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
             raise InvalidRequest(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"

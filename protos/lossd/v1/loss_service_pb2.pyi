@@ -296,7 +296,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "backend", "backend_reason", "device", "libraries", "limits", "transports", "shared_memory")
+    __slots__ = ("version", "backend", "backend_reason", "device", "libraries", "limits", "transports", "shared_memory", "networks")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     BACKEND_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -305,6 +305,7 @@ class GetServerInfoResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
     SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
     version: str
     backend: str
     backend_reason: str
@@ -313,7 +314,24 @@ class GetServerInfoResponse(_message.Message):
     limits: Limits
     transports: _containers.RepeatedScalarFieldContainer[str]
     shared_memory: SharedMemoryOffer
-    def __init__(self, version: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., device: _Optional[str] = ..., libraries: _Optional[_Iterable[_Union[LibraryVersion, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., transports: _Optional[_Iterable[str]] = ..., shared_memory: _Optional[_Union[SharedMemoryOffer, _Mapping]] = ...) -> None: ...
+    networks: _containers.RepeatedCompositeFieldContainer[NetworkDescription]
+    def __init__(self, version: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., device: _Optional[str] = ..., libraries: _Optional[_Iterable[_Union[LibraryVersion, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., transports: _Optional[_Iterable[str]] = ..., shared_memory: _Optional[_Union[SharedMemoryOffer, _Mapping]] = ..., networks: _Optional[_Iterable[_Union[NetworkDescription, _Mapping]]] = ...) -> None: ...
+
+class NetworkDescription(_message.Message):
+    __slots__ = ("name", "architecture", "channels", "layers", "lpips_layers", "sha256")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    LPIPS_LAYERS_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    architecture: str
+    channels: int
+    layers: _containers.RepeatedScalarFieldContainer[str]
+    lpips_layers: _containers.RepeatedScalarFieldContainer[str]
+    sha256: str
+    def __init__(self, name: _Optional[str] = ..., architecture: _Optional[str] = ..., channels: _Optional[int] = ..., layers: _Optional[_Iterable[str]] = ..., lpips_layers: _Optional[_Iterable[str]] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class SharedMemoryOffer(_message.Message):
     __slots__ = ("directory", "beacon", "beacon_content", "segment_bytes", "segments")
@@ -338,15 +356,17 @@ class LibraryVersion(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("message_size_bytes", "tensors", "axes", "concurrent_calls", "inflight_bytes")
+    __slots__ = ("message_size_bytes", "tensors", "axes", "concurrent_calls", "inflight_bytes", "network_bytes")
     MESSAGE_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     AXES_FIELD_NUMBER: _ClassVar[int]
     CONCURRENT_CALLS_FIELD_NUMBER: _ClassVar[int]
     INFLIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_BYTES_FIELD_NUMBER: _ClassVar[int]
     message_size_bytes: int
     tensors: int
     axes: int
     concurrent_calls: int
     inflight_bytes: int
-    def __init__(self, message_size_bytes: _Optional[int] = ..., tensors: _Optional[int] = ..., axes: _Optional[int] = ..., concurrent_calls: _Optional[int] = ..., inflight_bytes: _Optional[int] = ...) -> None: ...
+    network_bytes: int
+    def __init__(self, message_size_bytes: _Optional[int] = ..., tensors: _Optional[int] = ..., axes: _Optional[int] = ..., concurrent_calls: _Optional[int] = ..., inflight_bytes: _Optional[int] = ..., network_bytes: _Optional[int] = ...) -> None: ...

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.batch import Batch, domain_error
-from lossd.losses import Status
+from lossd.losses import Shape, Status
 from lossd.reduction import Flags, Floats
 
 Array = npt.NDArray[Any]
@@ -27,6 +27,14 @@ BLOCK_ELEMENTS = 1 << 18
 def block_rows(length: int) -> int:
     """How many rows are summed together: it depends on the length of a row alone."""
     return max(1, BLOCK_ELEMENTS // length)
+
+
+def block_of(batch: Batch) -> int:
+    """How many rows of a batch are summed together, and computed by one thread.
+
+    Images are as much work as many rows each.
+    """
+    return 1 if batch.loss.shape is Shape.IMAGES else block_rows(batch.length)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from lossd.backends import Array, each_row
+from lossd.backends._images import look
 from lossd.batch import Batch
 from lossd.losses import Shape
+from lossd.networks import Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,24 @@ def download(stream: Any, source: Any, out: Array) -> Array:
     return host
 
 
-def run_body(cupy: Any, batch: Batch, tile: Tile, gradients: Sequence[str]) -> Computed:
+def run_body(
+    cupy: Any,
+    batch: Batch,
+    tile: Tile,
+    gradients: Sequence[str],
+    network: Placed | None = None,
+) -> Computed:
     """Values, scaled gradients and outputs of a tile, operation by operation."""
     parameters = {
         name: () if value is None and name in _vectors(batch) else value
         for name, value in tile.parameters.items()
     }
     with np.errstate(all="ignore"):  # a parameter may be beyond the compute type
-        evaluation = batch.loss.body(cupy, *tile.operands.values(), **parameters)
+        operands = list(tile.operands.values())
+        if network is None:
+            evaluation = batch.loss.body(cupy, *operands, **parameters)
+        else:
+            evaluation = look(batch, network, operands, parameters)
         slopes = {name: _scaled(batch, tile, evaluation.gradient(name)) for name in gradients}
     values = evaluation.value
     if values.ndim == 2:

@@ -27,7 +27,7 @@ from lossd.backends import (
     Buffers,
     Checkpoint,
     Evaluated,
-    block_rows,
+    block_of,
     check_domains,
     nonfinite_rows,
 )
@@ -40,6 +40,7 @@ from lossd.errors import BackendUnavailable, TooLarge
 from lossd.kernels import Kernel, find_text, kernel_source, typed_arguments
 from lossd.losses import Anchors, Opposed, Shape, Whole
 from lossd.losses._declare import CudaText
+from lossd.networks import Device, Placements
 from lossd.reduction import Floats, block_sums
 
 # A tile bounds the memory on the device and the time between two checkpoints: 64 MiB of float32.
@@ -93,6 +94,7 @@ class CupyBackend:
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._lock = threading.Lock()
         self._compiled: dict[tuple[str, int, np.dtype[Any]], _Compiled] = {}
+        self._networks = Placements(Device(self._cupy, TILE_ELEMENTS), self._cupy.asarray)
 
     def evaluate(
         self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool, checkpoint: Checkpoint
@@ -129,6 +131,7 @@ class CupyBackend:
         with self._device_turn():
             self._stream.synchronize()
             self._compiled.clear()
+            self._networks.clear()
         self._cupy.get_default_memory_pool().free_all_blocks()
 
     @contextlib.contextmanager
@@ -219,6 +222,9 @@ class CupyBackend:
         What a kernel gives comes from it whatever else is asked for, so that no bit of it depends
         on that; the texts know the gradient of the first input, the body all there is.
         """
+        if batch.view is not None:
+            network = self._networks.find(batch.view.network, batch.dtype)
+            return run_body(self._cupy, batch, tile, batch.gradients, network)
         compiled = self._kernel_for(batch)
         if compiled is None:
             return run_body(self._cupy, batch, tile, batch.gradients)
@@ -318,7 +324,7 @@ def _finished(
     if buffers.values is not None:
         buffers.values[:] = values
     with np.errstate(all="ignore"):
-        return block_sums(values, batch.plan.weights, block_rows(batch.length))
+        return block_sums(values, batch.plan.weights, block_of(batch))
 
 
 # ------------------------------------------------------------------ CuPy itself

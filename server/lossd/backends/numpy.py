@@ -23,16 +23,21 @@ from lossd.backends import (
     Buffers,
     Checkpoint,
     Evaluated,
-    block_rows,
+    block_of,
     each_row,
     nonfinite_rows,
 )
 from lossd.backends._coupled import CoupledEvaluation, evaluate_coupled
+from lossd.backends._images import look
 from lossd.backends._opposed import OpposedEvaluation, evaluate_opposed
 from lossd.backends._sets import SetEvaluation, evaluate_set
 from lossd.batch import Batch, Operand, domain_error
 from lossd.losses import Anchors, Evaluation, Opposed, Shape, Whole
+from lossd.networks import Device, Placed, Placements
 from lossd.reduction import Floats, block_sums
+
+# The windows of a convolution that go into one product: 2 MiB of float32, about a cache.
+PRODUCT_ELEMENTS = 1 << 19
 
 
 class NumpyBackend:
@@ -45,6 +50,7 @@ class NumpyBackend:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lossd-compute")
         # Products run on threads of ours, and their bits may not follow how BLAS would split them.
         self._blas = threadpool_limits(1, user_api="blas")
+        self._networks = Placements(Device(np, PRODUCT_ELEMENTS), np.asarray)
 
     @property
     def device(self) -> str:
@@ -65,7 +71,8 @@ class NumpyBackend:
         if batch.loss.shape is Shape.COUPLED:
             coupled = functools.partial(self._compute_coupled, batch, checkpoint)
             return evaluate_coupled(batch, buffers, coupled, zero_nonfinite=zero_nonfinite)
-        run = _Run(batch, buffers, zero_nonfinite)
+        placed = self._networks.find(batch.view.network, batch.dtype) if batch.view else None
+        run = _Run(batch, buffers, zero_nonfinite, placed)
         tiles = list(_tiles(batch))
 
         def work(index: int) -> None:
@@ -138,6 +145,7 @@ class NumpyBackend:
         """Ends the threads, and lets BLAS have its own again."""
         self._pool.shutdown()
         self._blas.restore_original_limits()
+        self._networks.clear()
 
 
 def _compute_opposed(
@@ -176,7 +184,7 @@ def _segments(batch: Batch) -> int:
 
 def _tiles(batch: Batch) -> list[_Tile]:
     """Tiles of one block each, whose bounds depend on the shape alone."""
-    step = block_rows(batch.length)
+    step = block_of(batch)
     segments = _segments(batch)
     return [
         _Tile(
@@ -196,11 +204,18 @@ def _columns(segment: int, length: int) -> slice:
 class _Run:
     """One evaluation: every tile writes to places of its own, so no lock is needed."""
 
-    def __init__(self, batch: Batch, buffers: Buffers, zero_nonfinite: bool) -> None:  # noqa: FBT001
+    def __init__(
+        self,
+        batch: Batch,
+        buffers: Buffers,
+        zero_nonfinite: bool,  # noqa: FBT001
+        network: Placed | None = None,
+    ) -> None:
         self._batch = batch
+        self._network = network
         self._buffers = buffers
         self._zero_nonfinite = zero_nonfinite
-        self._step = block_rows(batch.length)
+        self._step = block_of(batch)
         self._sums = np.zeros(math.ceil(batch.rows / self._step))
         self._nonfinite = np.zeros(batch.rows, np.bool_)
         self._statuses: list[tuple[slice, Array]] = []  # few losses give any
@@ -228,6 +243,8 @@ class _Run:
     def _evaluate(self, tile: _Tile) -> Evaluation:
         batch = self._batch
         operands = [self._read(operand, tile) for operand in batch.operands]
+        if self._network is not None:
+            return look(batch, self._network, operands, batch.parameters)
         cut = {name: batch.parameters[name][tile.columns] for name in self._vectors}
         return batch.loss.body(np, *operands, **{**batch.parameters, **cut})
 

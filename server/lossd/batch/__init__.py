@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lossd.batch._features import list_item
+from lossd.batch._images import view
 from lossd.batch._job import Array, Job
 from lossd.batch._layouts import LAYOUTS
 from lossd.batch._parameters import body_parameters, complete, parameter_error
@@ -31,9 +32,11 @@ from lossd.losses import (
     Shape,
     Whole,
 )
+from lossd.networks import Networks, View
 from lossd.reduction import Flags, RowPlan
 
 __all__ = [
+    "NO_NETWORKS",
     "Array",
     "Batch",
     "Job",
@@ -47,6 +50,7 @@ __all__ = [
 
 # A label may be yes or no; a length may not.
 _INTEGER_KINDS = {Holds.LENGTHS: "iu", Holds.LABELS: "iub"}
+NO_NETWORKS = Networks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Batch:
     gradients: tuple[str, ...]
     outputs: tuple[Output, ...]
     parts: tuple[slice, ...] = ()  # the place of each operand's rows, where it is not everywhere
+    view: View | None = None  # the network that images are looked at through
 
     def operand(self, name: str) -> Operand:
         """The operand of that name."""
@@ -74,15 +79,20 @@ class Batch:
         return next((operand for operand in self.operands if operand.name == name), None)
 
 
-def lay_out(job: Job) -> Batch:
+def lay_out(job: Job, networks: Networks = NO_NETWORKS) -> Batch:
     """Checks a job and lays it out.
 
     Raises:
         InvalidRequest: or one below it, naming the thing, the rule and the value.
+        TooLarge: for images that would take too much memory inside a network.
     """
     parameters = complete(job)
     arrays = _named_arrays(job)
     layout = LAYOUTS[job.loss.shape](job.loss, arrays, parameters)
+    seen = None
+    if job.loss.shape is Shape.IMAGES:
+        seen = view(job.loss, layout, parameters, networks)
+        layout = replace(layout, layers=len(seen.taps))
     row_plan = plan(job, layout, parameters)
     dtype = _compute_type(arrays)
     batch = Batch(
@@ -97,6 +107,7 @@ def lay_out(job: Job) -> Batch:
         gradients=_wanted_gradients(job, layout),
         outputs=tuple(member.value for member in parameters.get("outputs", ())),
         parts=layout.parts,
+        view=seen,
     )
     if not batch.rows:
         check_rules(batch)
@@ -120,6 +131,8 @@ def check_rules(batch: Batch) -> None:
     Raises:
         InvalidParameter: if a parameter breaks one.
     """
+    if batch.view is not None:
+        return  # a network makes what its body is given, of images that are there
     none = {o.name: replace(o, rows=o.rows[:0]).as_type(batch.dtype) for o in batch.operands}
     if batch.loss.inputs[0].is_list:
         rows: list[Array | None] = list(none.values())

@@ -35,7 +35,7 @@ def lay_out_features(
             )
     operands = tuple(_operand(declared, array) for declared, array in (*first, *second))
     length = sum(math.prod(array.shape[1:]) for _, array in first)
-    return Layout(operands, (rows,), rows, length)
+    return Layout(operands, (rows,), rows, length, layers=len(first))
 
 
 def _maps(declared: Input, arrays: Mapping[str, Array]) -> list[tuple[Input, Array]]:

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from lossd.batch._embeddings import lay_out_coupled, lay_out_vectors
 from lossd.batch._features import lay_out_features
+from lossd.batch._images import lay_out_images
 from lossd.batch._opposed import lay_out_opposed
 from lossd.batch._sequences import lay_out_sequence
 from lossd.batch._shapes import (
@@ -27,5 +28,6 @@ LAYOUTS: Mapping[Shape, Callable[..., Layout]] = MappingProxyType(
         Shape.FEATURES: lay_out_features,
         Shape.VECTORS: lay_out_vectors,
         Shape.COUPLED: lay_out_coupled,
+        Shape.IMAGES: lay_out_images,
     }
 )

@@ -51,16 +51,16 @@ def _vector(
             f"{name} must have {columns} numbers, got {len(vector)}",
             field=f"loss.{loss.name}.{name}",
         )
-    if loss.shape is Shape.FEATURES:  # one a layer
+    if layout.layers:  # one a layer
         return vector
     return np.tile(vector, layout.length // columns)
 
 
 def _columns(loss: Loss, layout: Layout) -> int:
-    """How many numbers a vector has: one a class, or one a column of the last axis."""
+    """How many numbers a vector has: one a class, a layer, or a column of the last axis."""
     if loss.shape is Shape.ROWWISE:
         return layout.length
-    if loss.shape is Shape.FEATURES:
-        return len(layout.operands) // 2
+    if layout.layers:
+        return layout.layers
     shape, batch_dims = layout.operands[0].shape, len(layout.example_shape)
     return shape[-1] if batch_dims < len(shape) else 1

@@ -72,7 +72,8 @@ def is_number(array: Array) -> bool:
 class Layout:
     """All operands: ``rows`` examples of ``length`` elements, of ``classes`` classes if of any.
 
-    ``parts`` has the place of each operand's rows among the examples, where it is not all of them.
+    ``parts`` has the place of each operand's rows among the examples, where it is not all of them;
+    ``layers`` is how many layers have maps, if of any.
     """
 
     operands: tuple[Operand, ...]
@@ -81,6 +82,7 @@ class Layout:
     length: int
     classes: int = 0
     parts: tuple[slice, ...] = ()
+    layers: int = 0
 
 
 def shape_error(name: str, rule: str, shape: tuple[int, ...]) -> InvalidTensor:

@@ -19,6 +19,8 @@ from lossd.client.result import LossResult
 from lossd.client.wire import build_request, read_response
 from lossd.engine import Engine
 from lossd.losses import LOSSES
+from lossd.networks import Networks
+from lossd.networks import load as load_networks
 from lossd.serving import codec
 from lossd.serving.config import usable_cores
 
@@ -50,13 +52,19 @@ Array = npt.NDArray[Any]
     help="An .npz file for the gradients, by input, and the loss of each example.",
 )  # fmt: skip
 @click.option(
+    "--networks", type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="Directory of the networks that losses of images look through, as for serve.",
+)  # fmt: skip
+@click.option(
     "--address", help="Of a server; without it, this process computes.", metavar="ADDRESS"
 )
 def compute(
+    *,
     loss: str,
     inputs: tuple[str, ...],
     parameters: tuple[str, ...],
     output: Path | None,
+    networks: Path | None,
     address: str | None,
     **options: Any,
 ) -> None:
@@ -70,7 +78,7 @@ def compute(
         result = (
             _remote(address, message, arrays, options)
             if address
-            else _here(message, arrays, options)
+            else _here(message, arrays, options, networks)
         )
     except (LossdError, errors.LossdError) as error:
         raise click.ClickException(str(error)) from error
@@ -79,13 +87,16 @@ def compute(
     Console().print(_table(result))
 
 
-def _here(message: Message, arrays: dict[str, Any], options: dict[str, Any]) -> LossResult:
+def _here(
+    message: Message, arrays: dict[str, Any], options: dict[str, Any], networks: Path | None
+) -> LossResult:
     """As a server would, without one."""
     request = build_request(message, arrays, **options)
+    found = Networks(load_networks(networks)) if networks else Networks()
     backend = choose(BackendChoice.AUTO, threads=usable_cores()).backend
     try:
         return read_response(
-            codec.response(Engine(backend).run(codec.job(request, codec.Limits())))
+            codec.response(Engine(backend, found).run(codec.job(request, codec.Limits())))
         )
     finally:
         backend.close()

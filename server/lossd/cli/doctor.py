@@ -17,7 +17,9 @@ from lossd.backends.cupy import probe
 from lossd.cli.settings import takes_settings
 from lossd.engine import Engine
 from lossd.errors import LossdError
+from lossd.networks import Networks, worked_networks
 from lossd.serving.allocator import keep_freed_memory
+from lossd.serving.app import networks_of
 from lossd.serving.config import MEBIBYTE, Config, usable_cores
 from lossd.serving.shared_memory import SharedMemory
 from lossd.serving.versions import versions
@@ -63,6 +65,7 @@ def _machine(config: Config) -> Iterator[Finding]:
     yield Finding("open files", f"at most {files}", is_bad=files < config.max_calls)
     yield _memory(config)
     yield _shared_directory(config)
+    yield _networks(config)
 
 
 def _shared_directory(config: Config) -> Finding:
@@ -75,6 +78,18 @@ def _shared_directory(config: Config) -> Finding:
     except LossdError as error:
         return Finding(thing, str(error), is_bad=True)
     return Finding(thing, f"{config.shm_dir} can be used, {_mebibytes(free)} free")
+
+
+def _networks(config: Config) -> Finding:
+    if not config.networks:
+        return Finding("networks", "none: losses of images are refused")
+    try:
+        found = networks_of(config).by_name.values()
+    except LossdError as error:
+        return Finding("networks", str(error), is_bad=True)
+    return Finding(
+        "networks", ", ".join(f"{n.name} ({n.architecture})" for n in found) or "none in there"
+    )
 
 
 def _memory(config: Config) -> Finding:
@@ -102,7 +117,7 @@ def _losses(config: Config) -> Iterator[Finding]:
         return
     yield Finding("backend", f"{chosen.backend.name} on {chosen.backend.device} ({chosen.reason})")
     try:
-        yield from _worked_examples(Engine(chosen.backend))
+        yield from _worked_examples(Engine(chosen.backend, Networks(worked_networks())))
     finally:
         chosen.backend.close()
 

@@ -11,12 +11,16 @@ from types import MappingProxyType
 from typing import Any
 
 from lossd.losses._schema import (
+    FINITE,
     INTEGERS,
+    REQUIRED,
     Array,
     Choices,
     Differentiable,
     Interval,
+    Names,
     Parameter,
+    Vector,
     completed,
     documentation,
     message_name,
@@ -38,6 +42,7 @@ class Shape(enum.Enum):
     FEATURES = "one example what all layers hold of it, layers of any sizes"
     VECTORS = "one example a few vectors side by side"
     COUPLED = "one example a vector, which is compared with those of the others"
+    IMAGES = "one example an image, which is looked at through a network"
 
     @property
     def has_values(self) -> bool:
@@ -92,6 +97,10 @@ BATCH_DIMS = Parameter("batch_dims", int, 1, Interval(0, 8))
 CLASS_AXIS = Parameter("class_axis", int, -1, Interval(-8, 7))
 OPTIONAL_CLASS_AXIS = Parameter("class_axis", int, None, Interval(-8, 7))
 IGNORE_INDEX = Parameter("ignore_index", int, None, INTEGERS)
+NETWORK = Parameter("network", str, REQUIRED)
+LAYERS = Parameter("layers", Names, REQUIRED)
+VALUE_RANGE = Parameter("value_range", Vector, REQUIRED, FINITE)
+REPLICATE_GREY = Parameter("replicate_grey", bool, default=False)
 
 
 class Holds(enum.Enum):
@@ -339,7 +348,10 @@ def loss(
     COUPLED: axis 0 counts examples and axis 1 components; the body is given the examples that are
     there and ``Anchors`` after its inputs, of which optional ones may be None.  Its gradients are
     those of the sum of all values by their scales, whole; that by a parameter is one number.
-    The last seven have no kernel template: on a GPU their body runs on CuPy.
+    IMAGES: what FEATURES is, with maps that a network makes of the images; a loss whose layout has
+    no layers is given those that the network has linear heads for, and after the maps as many heads
+    (channels,).  The gradients that it returns are by the maps too.
+    The last eight have no kernel template: on a GPU their body runs on CuPy.
     Unless examples are set against each other, a row of a result may depend on that row alone,
     which holds if the last axis is all that is reduced.  Keyword-only parameters with annotations
     are the schema: ``Annotated[type, bounds]``, and a ``Differentiable`` after the bounds where a

@@ -15,6 +15,7 @@ from lossd.backends.choose import choose
 from lossd.errors import LossdError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
+from lossd.networks import Networks, load
 from lossd.serving import health, http
 from lossd.serving.admission import Admission, Turns
 from lossd.serving.allocator import keep_freed_memory
@@ -79,11 +80,13 @@ def start(config: Config) -> Server:
 
     Raises:
         BackendUnavailable: if the backend cannot be used.
+        NetworkError: if a network's file is missing or damaged.
         DirectoryError: if memory cannot be shared in the directory.
         UnsupportedError: or not on this machine.
         AddressError: if an address cannot be listened on.
     """
     keep_freed_memory()
+    networks = networks_of(config)
     telemetry = Telemetry(CollectorRegistry(), losses=(*LOSSES, WEIGHTED_SUM), evaluated=METRICS)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
     telemetry.watch_inflight(lambda: admission.calls, lambda: admission.request_bytes)
@@ -99,7 +102,7 @@ def start(config: Config) -> Server:
     telemetry.describe(versions(), chosen.backend.name, fallback=chosen.is_fallback)
     turns = Turns(config.compute_threads)
     shared = _shared_memory(config, telemetry)
-    servicer = LossServicer(config, chosen, turns, telemetry, shared)
+    servicer = LossServicer(config, chosen, turns, telemetry, shared, networks=networks)
     evaluation = EvaluationServicer(config, turns, telemetry)
     sharing = {} if shared is None else SharedMemoryServicer(shared).methods()
     watchdog = Watchdog(config.max_call_seconds)
@@ -141,6 +144,16 @@ def start(config: Config) -> Server:
         _shared=shared,
         _watchdog=watchdog,
     )
+
+
+def networks_of(config: Config) -> Networks:
+    """The operator's networks.
+
+    Raises:
+        NetworkError: if a file is missing or damaged.
+    """
+    by_name = load(config.networks) if config.networks else {}
+    return Networks(by_name, config.max_network_bytes)
 
 
 def _shared_memory(config: Config, telemetry: Telemetry) -> SharedMemory | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from lossd import tensors, v1
 from lossd.losses import LOSSES, Differentiable, Extent, Holds, Input, Loss, Parameter, Shape
 from lossd.losses._declare import CLASS_AXIS, OPTIONAL_CLASS_AXIS
+from lossd.losses._schema import REQUIRED
 
 _FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
 _INTEGERS = tuple(kind for dtype, kind in tensors.type_of_dtype.items() if dtype.kind in "biu")
@@ -30,6 +31,7 @@ _PATTERNS = {
     Shape.FEATURES: ("(N, C, ...) each",),
     Shape.VECTORS: ("(N, ..., D)",),
     Shape.COUPLED: ("(N, D)",),
+    Shape.IMAGES: ("(N, C, H, W)",),
 }
 _BESIDE_VECTORS = {
     (Shape.VECTORS, Extent.EXAMPLES): ("(N, ...)",),
@@ -104,16 +106,20 @@ def type_name(parameter: Parameter) -> str:
     """The type in the words of protobuf."""
     if parameter.is_vector:
         return "repeated double"
+    if parameter.is_text:
+        return "repeated string" if parameter.is_list else "string"
     if parameter.choices is not None:
         return f"{'repeated ' if parameter.is_list else ''}{parameter.choices.__name__}"
     return {float: "double", int: "int64", bool: "bool"}[parameter.type]
 
 
 def default_text(parameter: Parameter) -> str:
-    """The default as text; empty for unset."""
+    """The default as text; empty for unset, "required" where there is none."""
     default: typing.Any = parameter.default
     if default is None:
         return ""
+    if default is REQUIRED:
+        return "required"
     if parameter.is_list:
         return "[]"
     if parameter.type is bool:

@@ -101,6 +101,14 @@ class Config:
     max_shm_bytes: int = _setting(
         4096 * MEBIBYTE, "Bytes of all segments of shared memory.", Interval(1, 1 << 50)
     )
+    networks: str = _setting(
+        "", "Directory of the networks that losses of images look through; empty for none."
+    )
+    max_network_bytes: int = _setting(
+        2048 * MEBIBYTE,
+        "Bytes that one image may take inside a network, in each thread that computes.",
+        Interval(1, 1 << 50),
+    )
     drain_delay_seconds: float = _setting(
         0.0,
         "After SIGTERM, how long to go on accepting calls while saying not ready.",

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lossd import chunks, sums, v1
 from lossd.backends.choose import Chosen
-from lossd.batch import Job
+from lossd.batch import NO_NETWORKS, Job
 from lossd.engine import Engine, Result
 from lossd.framing import Framed
+from lossd.networks import Network, Networks
 from lossd.serving import catalogue, codec, evaluation_codec, loss_metrics, stream
 from lossd.serving.admission import Place, Turns
 from lossd.serving.boundary import ConversationHandler, Handler
@@ -38,12 +39,14 @@ class LossServicer:
         turns: Turns,
         telemetry: Telemetry,
         shared: SharedMemory | None = None,
+        *,
+        networks: Networks = NO_NETWORKS,
     ) -> None:
         self._config = config
         self._shared = shared
         self._limits = codec.Limits(tensors=config.max_tensors, axes=config.max_axes)
         self._chosen = chosen
-        self._engine = Engine(chosen.backend)
+        self._engine = Engine(chosen.backend, networks)
         self._turns = turns
         self._telemetry = telemetry
 
@@ -175,11 +178,24 @@ class LossServicer:
                 axes=self._config.max_axes,
                 concurrent_calls=self._config.max_calls,
                 inflight_bytes=self._config.max_inflight_bytes,
+                network_bytes=self._config.max_network_bytes,
             ),
             transports=["grpc"] if shared is None else ["grpc", "shared_memory"],
             shared_memory=None if shared is None else _offer(shared),
+            networks=[_described(found) for found in self._engine.networks.by_name.values()],
         )
         return reply.SerializeToString()
+
+
+def _described(network: Network) -> v1.NetworkDescription:
+    return v1.NetworkDescription(
+        name=network.name,
+        architecture=network.architecture,
+        channels=network.channels,
+        layers=network.layers,
+        lpips_layers=network.heads.layers if network.heads else (),
+        sha256=network.sha256,
+    )
 
 
 def _offer(shared: SharedMemory) -> v1.SharedMemoryOffer:
