@@ -11,6 +11,7 @@ from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss, Shape
 from tests import flavours
 from tests.device import stand_in_for_sorting
+from tests.drawn_networks import NETWORKS
 from tests.flavours import Flavour
 
 
@@ -46,7 +47,7 @@ ENGINES = ["numpy-1", "numpy-2", pytest.param("cupy", marks=pytest.mark.gpu)]
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine on each backend that this machine has."""
     name, _, threads = request.param.partition("-")
-    made = Engine(NumpyBackend(int(threads))) if name == "numpy" else _cupy_engine()
+    made = Engine(NumpyBackend(int(threads)), NETWORKS) if name == "numpy" else _cupy_engine()
     yield made
     made.backend.close()
 
@@ -56,7 +57,7 @@ def _cupy_engine() -> Engine:
     if not (available := cupy.probe()):
         pytest.skip(available.reason)
     stand_in_for_sorting(cupy._import_cupy())
-    return Engine(cupy.CupyBackend())
+    return Engine(cupy.CupyBackend(), NETWORKS)
 
 
 @pytest.fixture(params=list(LOSSES.values()), ids=list(LOSSES))

@@ -29,6 +29,8 @@ from lossd.losses import (
     Sides,
 )
 from lossd.losses._declare import OPTIONAL_CLASS_AXIS
+from lossd.losses._schema import REQUIRED
+from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case, Form
 
 Array = npt.NDArray[Any]
@@ -205,6 +207,17 @@ def members(parameter: Parameter) -> list[Any]:
     return list(kind)
 
 
+# What a loss of images needs: a network of the tests, and pixels that are negative too.
+OF_IMAGES: dict[str, Any] = {
+    "network": "smooth", "layers": ("second",), "value_range": (-3.0, 5.0),
+}  # fmt: skip
+
+
+def required(loss: Loss) -> dict[str, Any]:
+    """Values of the parameters that have no default."""
+    return {p.name: OF_IMAGES[p.name] for p in loss.all_parameters if p.default is REQUIRED}
+
+
 # Of as many classes and layers as there are.
 OF_WHAT_IS_DRAWN: dict[str, list[Any]] = {"blank": [CLASSES - 1, 1], "layer_weights": [(0.5,)]}
 
@@ -238,7 +251,7 @@ def accepted(loss: Loss, parameters: Mapping[str, Any], length: int = LENGTH) ->
     """Whether no rule between parameters, which only the body knows, refuses them."""
     case = draw(loss, parameters, forms(loss, parameters)[0], 0, length)
     try:
-        lay_out(case.job())
+        lay_out(case.job(), NETWORKS)
     except InvalidParameter:
         return False
     return True
@@ -256,10 +269,14 @@ def draw(
 ) -> Case:
     """Inputs of float64, the same for the same seed."""
     rng = np.random.default_rng([seed, rows, length])
+    parameters = {**required(loss), **parameters}
     if loss.shape is Shape.SEQUENCE:
         return Case(loss, parameters, form, _sequences(rng, parameters, rows, length))
     if loss.shape is Shape.OPPOSED:
         return Case(loss, parameters, form, _opposed(rng, loss, parameters, rows, length))
+    if loss.shape is Shape.IMAGES:
+        names, images = [i.name for i in loss.inputs], (rows, 1, 1, length)
+        return Case(loss, parameters, form, {n: rng.normal(0, 2, images) for n in names})
     if loss.shape is Shape.FEATURES:
         names = [f"{declared.name}[0]" for declared in loss.inputs]
         return Case(loss, parameters, form, {n: rng.normal(0, 2, (rows, length)) for n in names})

@@ -13,9 +13,10 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
 from lossd.losses import LOSSES, Choices, Differentiable, Input, Interval, Loss, Output, Parameter
-from lossd.losses._schema import INTEGERS
+from lossd.losses._schema import INTEGERS, REQUIRED
 from lossd.serving.codec import WEIGHTED_SUM
 from tests.oracles import ORACLES, OUTPUT_ORACLES
+from tests.sampling import required
 
 PROTO = Path(v1.__file__).with_name("losses.proto").read_text()
 KINDS = v1.LossSpec.DESCRIPTOR.oneofs_by_name["kind"].fields
@@ -84,9 +85,11 @@ def _row(value: Any) -> Any:
 
 
 def test_defaults_are_legal(loss: Loss) -> None:
-    complete = loss.complete({})
+    complete = loss.complete(required(loss))
     assert list(complete) == [parameter.name for parameter in loss.all_parameters]
     for parameter in loss.all_parameters:
+        if parameter.default is REQUIRED:
+            continue
         assert parameter.checked(parameter.default) == parameter.default
         assert complete[parameter.name] == parameter.default
 
@@ -122,6 +125,8 @@ def test_the_fields_have_the_types_of_the_parameters(loss: Loss) -> None:
         assert field.is_repeated == parameter.is_list
         if parameter.type is float or parameter.is_vector:
             assert field.type == FieldDescriptor.TYPE_DOUBLE
+        elif parameter.is_text:
+            assert field.type == FieldDescriptor.TYPE_STRING
         elif parameter.type is bool:
             assert field.type == FieldDescriptor.TYPE_BOOL
         elif parameter.type is int:
@@ -161,6 +166,8 @@ def _prefix(kind: type[enum.Enum]) -> str:
 
 
 def _default_text(parameter: Parameter) -> str:
+    if parameter.default is REQUIRED:
+        return "Required"
     if parameter.is_list:
         return "empty for none"
     if parameter.default is None:
