@@ -14,6 +14,7 @@ from lossd.batch import Job
 from lossd.cli import command
 from lossd.engine import Engine
 from lossd.losses import LOSSES
+from lossd.networks import save, worked_networks
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.standard_normal((20, 4)).astype(np.float32)
@@ -230,3 +231,34 @@ def test_evaluate_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         done = lossd("evaluate", *arguments)
         assert done.exit_code == 1
         assert message in done.output
+
+
+def test_compute_looks_through_a_network_of_a_directory(tmp_path: Path) -> None:
+    save(tmp_path, worked_networks()["worked"])
+    np.save(tmp_path / "images.npy", np.ones((2, 1, 3, 3)))
+    np.save(tmp_path / "black.npy", np.zeros((2, 1, 3, 3)))
+    arguments = [
+        "compute", "Perceptual", f"--input=predictions={tmp_path}/images.npy",
+        f"--input=targets={tmp_path}/black.npy", "--param", "network=worked",
+        "--param", 'layers=["linear"]', "--param", "value_range=[0,1]",
+    ]  # fmt: skip
+    done = lossd(*arguments, "--networks", tmp_path)
+
+    assert done.exit_code == 0, done.output
+    assert "loss │ 1 " in " ".join(done.output.split())
+    refused = lossd(*arguments)
+    assert refused.exit_code == 1
+    assert "this server has no networks" in refused.output
+
+
+def test_doctor_looks_at_the_networks(tmp_path: Path) -> None:
+    save(tmp_path, worked_networks()["worked"])
+    small = ("--backend", "numpy", "--max-inflight-bytes", "1000000", "--networks", tmp_path)
+    usable = lossd("doctor", *small, COLUMNS="300")
+    (tmp_path / "worked.safetensors").unlink()
+    missing = lossd("doctor", *small, COLUMNS="300")
+
+    assert usable.exit_code == 0, usable.output
+    assert "worked (sequential)" in usable.output
+    assert missing.exit_code == 1
+    assert f"network {tmp_path}/worked.json must be usable" in missing.output

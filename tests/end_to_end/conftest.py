@@ -8,11 +8,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lossd.client import LossClient
+from lossd.networks import save, worked_networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,18 @@ def serve(
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Process]:
-    with serve("--backend", "numpy", "--threads", "2") as process:
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the networks that the losses' own examples are worked with."""
+    folder = tmp_path_factory.mktemp("networks")
+    for network in worked_networks().values():
+        save(folder, network)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(networks: Path) -> Iterator[Process]:
+    arguments = ("--backend", "numpy", "--threads", "2", "--networks", str(networks))
+    with serve(*arguments) as process:
         yield process
 
 

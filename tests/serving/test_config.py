@@ -19,6 +19,7 @@ def test_a_default_keeps_its_own_rule(setting: Setting) -> None:
         ("max_calls", 0),
         ("max_axes", 9),
         ("max_message_bytes", 1 << 31),
+        ("max_network_bytes", 0),
         ("drain_seconds", float("nan")),
     ],
 )
