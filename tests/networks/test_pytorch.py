@@ -79,7 +79,7 @@ def test_a_perceptual_loss_is_pytorchs(
     leaves = _leaves(images)
     places = [network.layers.index(layer) for layer in layers]
     seen = [topologies.features(torch_trunk, leaf, places) for leaf in leaves]
-    value = 0
+    value: Any = 0
     for weight, x, y in zip((1.0, 0.5, 2.0, 1.5), *seen, strict=False):
         flat = [maps.flatten(1) for maps in (x, y)]
         if distance is Distance.COSINE:
@@ -109,7 +109,7 @@ def test_lpips_is_the_published_formula_in_pytorch(engine: Engine, trunk: Any, d
     leaves = _leaves(images)
     places = [network.layers.index(layer) for layer in heads.layers]
     seen = [topologies.features(torch_trunk, leaf, places) for leaf in leaves]
-    value = 0
+    value: Any = 0
     for x, y, head in zip(*seen, heads.weights, strict=True):
         u, v = (maps / (maps.square().sum(1, keepdim=True).sqrt() + 1e-10) for maps in (x, y))
         weighed = (torch.from_numpy(head)[:, None, None] * (u - v) ** 2).sum(1)

@@ -74,7 +74,7 @@ def build(name: str) -> Any:
     for module in trunk.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)  # so that deep layers see something
-            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(dict(module.named_parameters())["bias"], std=0.1)
     return trunk.double().requires_grad_(requires_grad=False)
 
 
