@@ -253,12 +253,15 @@ def test_compute_looks_through_a_network_of_a_directory(tmp_path: Path) -> None:
 
 def test_doctor_looks_at_the_networks(tmp_path: Path) -> None:
     save(tmp_path, worked_networks()["worked"])
-    small = ("--backend", "numpy", "--max-inflight-bytes", "1000000", "--networks", tmp_path)
+    limits = ("--max-inflight-bytes", "1000000", "--max-network-bytes", "1000000")
+    small = ("--backend", "numpy", *limits, "--networks", tmp_path)
     usable = lossd("doctor", *small, COLUMNS="300")
+    large = lossd("doctor", *small, "--max-network-bytes", str(1 << 50), COLUMNS="300")
     (tmp_path / "worked.safetensors").unlink()
     missing = lossd("doctor", *small, COLUMNS="300")
 
     assert usable.exit_code == 0, usable.output
     assert "worked (sequential)" in usable.output
+    assert large.exit_code == 1
     assert missing.exit_code == 1
     assert f"network {tmp_path}/worked.json must be usable" in missing.output

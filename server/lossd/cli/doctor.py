@@ -93,9 +93,14 @@ def _networks(config: Config) -> Finding:
 
 
 def _memory(config: Config) -> Finding:
-    """A reply is about as large as its request, so twice the requests has to fit."""
+    """A reply is about as large as its request, so twice the requests has to fit.
+
+    Where there are networks, so has an image inside one in every thread.
+    """
     limit = _memory_limit()
     needed = 2 * config.max_inflight_bytes
+    if config.networks:
+        needed += config.compute_threads * config.max_network_bytes
     text = f"{_mebibytes(limit)}; calls in flight may take {_mebibytes(needed)}"
     return Finding("memory", text, is_bad=needed > limit)
 
