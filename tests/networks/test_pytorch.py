@@ -1,5 +1,6 @@
 """Losses of images equal PyTorch's on torchvision's topologies, by value and pixel by pixel."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.losses import LOSSES, Distance
-from lossd.networks import Networks
+from lossd.networks import AveragePool, Device, MaxPool, Networks
 
 torch = pytest.importorskip("torch")
 
@@ -116,3 +117,27 @@ def test_lpips_is_the_published_formula_in_pytorch(engine: Engine, trunk: Any, d
         value = value + weighed.mean((1, 2)).mean()
     value.backward()
     _assert_equal(result, value, leaves, dtype)
+
+
+@pytest.mark.parametrize("kind", [MaxPool, AveragePool])
+def test_pools_are_pytorchs_at_every_size_and_among_equals(kind: Any) -> None:
+    """Windows that end within the image or beyond it, and numbers of which many are equal."""
+    on, rng = Device(np, 1 << 10), np.random.default_rng(0)
+    ceils = (False, True) if kind is MaxPool else (False,)
+    for side, kernel, stride, ceil in product(range(1, 9), (1, 2, 3), (1, 2, 3, 4), ceils):
+        options: dict[str, Any] = {"ceil": True} if ceil else {}
+        pool = kind("pool", kernel=kernel, stride=stride, **options)
+        size = pool.size((2, side, 8), {})
+        if min(size) <= 0:
+            continue
+        image = rng.integers(0, 3, (2, side, 8)).astype(np.float64)
+        found, back = pool.forward(on, image, {})
+        slopes = rng.normal(0, 1, size)
+
+        leaf = torch.tensor(image, requires_grad=True)
+        name = "max_pool2d" if kind is MaxPool else "avg_pool2d"
+        pooled = getattr(torch.nn.functional, name)(leaf, kernel, stride, ceil_mode=ceil)
+        (pooled * torch.from_numpy(slopes)).sum().backward()
+        assert found.shape == size
+        np.testing.assert_allclose(found, pooled.detach().numpy(), rtol=1e-15)
+        np.testing.assert_allclose(back(slopes), leaf.grad, rtol=1e-13, atol=1e-15)
