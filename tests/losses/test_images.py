@@ -311,14 +311,24 @@ def _refusal(engine: Engine, job: Job) -> LossdError:
 
 def _narrow_vgg() -> Network:
     modules = ARCHITECTURES["vgg16"]()
-    return drawn("kinked", modules, (16,) * 13, heads=("relu1_2", "relu3_3", "relu5_3"))
+    return drawn("kinked", modules, (16,) * 13, heads=MANY)
 
 
-def test_memory_is_that_of_one_image_and_no_more_than_was_reckoned(loss: Loss) -> None:
+# Layers that hold much, and together more than is made of the image.
+MANY = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_3", "relu5_3")
+FEW = ("relu5_3",)
+
+
+@pytest.mark.parametrize("wanted", [FEW, MANY], ids=["few", "many"])
+def test_memory_is_that_of_one_image_and_no_more_than_was_reckoned(
+    loss: Loss, wanted: tuple[str, ...]
+) -> None:
+    if wanted is FEW and LAYERS not in loss.layout_parameters:
+        pytest.skip("it looks at the layers with heads")
     network = _narrow_vgg()
     backend = NumpyBackend(1)
     engine = Engine(backend, Networks({"kinked": network}))
-    layers = {"layers": ("relu1_2", "relu5_3")} if LAYERS in loss.layout_parameters else {}
+    layers = {"layers": wanted} if LAYERS in loss.layout_parameters else {}
     peaks = []
     for count in (1, 6):
         given, truth = (_images(seed, count, 96).astype(np.float32) for seed in (1, 2))

@@ -1,5 +1,6 @@
 """Images, and the network that they are looked at through."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def lay_out_images(
         Operand(declared, np.ascontiguousarray(arrays[declared.name]), shape)
         for declared in loss.inputs
     )
-    return Layout(operands, shape[:1], shape[0], int(np.prod(shape[1:])))
+    return Layout(operands, shape[:1], shape[0], math.prod(shape[1:]))
 
 
 def view(loss: Loss, layout: Layout, parameters: Mapping[str, Any], networks: Networks) -> View:

@@ -1,5 +1,6 @@
 """How a job looks at images: through which network, at which layers, and what its pixels mean."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -49,12 +50,13 @@ class View:
     def bytes_inside(self, height: int, width: int, dtype: np.dtype[Any]) -> int:
         """About how many bytes an image takes, with its target and the way back.
 
-        What every module makes of both images, which the maps are part of; gradients by two of them
-        at a time, and half as much again for what a module needs of its own.
+        What every module makes of both images, which the maps are part of; four more of each map
+        for the loss and its gradients, and of the largest for what one module copies.
         """
-        counts = [int(np.prod(size)) for size in self.sizes(height, width)]
         own = self.network.channels * height * width
-        return dtype.itemsize * (2 * (own + sum(counts)) + 4 * max(own, *counts))
+        counts = [own, *(math.prod(size) for size in self.sizes(height, width))]
+        maps = sum(counts[place + 1] for place in self.taps)
+        return dtype.itemsize * (2 * sum(counts) + 4 * maps + 4 * max(counts))
 
     def through(self, placed: Placed, image: Array, *, with_way: bool) -> "Seen":
         """What the network makes of an image (channels, height, width)."""
