@@ -22,6 +22,9 @@ Checkpoint = Callable[[], None]
 # elements are 1 MiB in float32: large enough that threads seldom wait for the interpreter, which
 # they pass to each other at every call of NumPy, and small enough for the cache.
 BLOCK_ELEMENTS = 1 << 18
+# Sequences are computed frame by frame, all rows of a tile at once: a few rows would leave nothing
+# but calls of NumPy, for which threads would wait in turn.
+SEQUENCE_BLOCK_ELEMENTS = 1 << 22
 
 
 def block_rows(length: int) -> int:
@@ -34,7 +37,11 @@ def block_of(batch: Batch) -> int:
 
     Images are as much work as many rows each.
     """
-    return 1 if batch.loss.shape is Shape.IMAGES else block_rows(batch.length)
+    if batch.loss.shape is Shape.IMAGES:
+        return 1
+    if batch.loss.shape is Shape.SEQUENCE:
+        return max(1, SEQUENCE_BLOCK_ELEMENTS // batch.length)
+    return block_rows(batch.length)
 
 
 @dataclass(frozen=True, slots=True)

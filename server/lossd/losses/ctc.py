@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._alignments import Labels, align, lattice
+from lossd.losses._alignments import Labels, align
 from lossd.losses._declare import (
     PREDICTIONS,
     DistributionKind,
@@ -114,9 +114,10 @@ def ctc(
     labels = Labels(targets, counts, frames, blank)
     value, gradient = _likelihood(xp, predictions, labels, prediction_kind)
     possible &= value != xp.inf
+    gradient[~possible] = 0
     return Evaluation(
         xp.where(possible, value, 0.0 if zero_infinity else xp.inf),
-        {"predictions": xp.where(possible[:, None, None], gradient, 0)},
+        {"predictions": gradient},
         statuses=xp.where(possible, 0, int(Status.INFEASIBLE)).astype(np.uint8),
     )
 
@@ -125,25 +126,23 @@ def _likelihood(
     xp: Any, predictions: Array, labels: Labels, kind: DistributionKind
 ) -> tuple[Array, Array]:
     """Value and gradient of rows that have frames enough, or none and no label."""
-    gradient = xp.zeros(predictions.shape)
     frames = labels.frames
     longest = int(frames.max()) if len(frames) else 0
     if longest == 0:
-        return xp.zeros(len(frames)), gradient
+        return xp.zeros(len(frames)), xp.zeros(predictions.shape)
     labels = replace(labels, classes=labels.classes[:, : int(labels.counts.max())])
     given = xp.ascontiguousarray(predictions[:, :longest], np.float64)
     scores, costs, probabilities = _scores(xp, given, kind)
-    states, largest = lattice(xp, scores, labels)
-    by_probability = kind is DistributionKind.PROBABILITIES
-    found = align(xp, states, -largest if by_probability else None)
+    found = align(xp, scores, labels, by_weight=kind is DistributionKind.PROBABILITIES)
     last = xp.maximum(frames - 1, 0)
-    cost = running_sum(xp, costs - largest.T)[xp.arange(len(frames)), last] - found.total
+    cost = running_sum(xp, costs - found.largest)[xp.arange(len(frames)), last] - found.total
     if kind is DistributionKind.LOGITS:
         cost = xp.maximum(cost, 0)  # but for rounding it is not below
-    slopes = probabilities - _by_class(xp, given.shape, states.classes, found.shares)
+    slopes = xp.subtract(probabilities, found.shares, out=found.shares)
     slopes[xp.arange(longest) >= frames[:, None]] = 0
-    gradient[:, :longest] = slopes
-    return xp.where(frames == 0, 0, cost), gradient
+    if longest < predictions.shape[1]:
+        slopes = _lengthened(xp, slopes, predictions.shape)
+    return xp.where(frames == 0, 0, cost), slopes
 
 
 def _scores(xp: Any, given: Array, kind: DistributionKind) -> tuple[Array, Array, Array | float]:
@@ -160,16 +159,8 @@ def _scores(xp: Any, given: Array, kind: DistributionKind) -> tuple[Array, Array
     return given, costs, parts.probabilities().reshape(given.shape)
 
 
-def _by_class(xp: Any, shape: tuple[int, ...], classes: Array, shares: Array) -> Array:
-    """The shares of all states of a class together, added in the order of the states."""
-    rows, frames, count = shape
-    row, frame = xp.arange(rows), xp.arange(frames)
-    if xp is np:
-        places = (row * frames + frame[:, None])[:, :, None] * count + classes
-        found = np.bincount(places.reshape(-1), shares.reshape(-1), rows * frames * count)
-        return found.reshape(shape)
-    # CuPy's own adds in whatever order its threads come to run.
-    found = xp.zeros(shape)
-    for state in range(classes.shape[1]):
-        found[row[:, None], frame, classes[:, state, None]] += shares[:, :, state].T
-    return found
+def _lengthened(xp: Any, slopes: Array, shape: tuple[int, ...]) -> Array:
+    """With zeros for the frames that no row has."""
+    gradient = xp.zeros(shape)
+    gradient[:, : slopes.shape[1]] = slopes
+    return gradient
