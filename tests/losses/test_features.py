@@ -145,6 +145,21 @@ def test_rows_do_not_see_each_other(engine: Engine, loss: Loss) -> None:
         assert_same_bits(values(alone), values(whole)[4:5])
 
 
+def test_what_is_not_finite_is_seen_in_its_row_alone(engine: Engine, loss: Loss) -> None:
+    given, truth = _maps(1), _maps(2)
+    clean = _run(engine, loss, given, truth)
+    spoilt = [layer.copy() for layer in given]
+    spoilt[1][2, 1, 3] = np.nan
+    result = _run(engine, loss, spoilt, truth)
+    assert result.nonfinite_examples.tolist() == [2]
+    assert np.isnan(values(result)[2])
+    assert_same_bits(values(result)[:2], values(clean)[:2])
+    for name, gradients in result.gradients.items():
+        assert np.isnan(gradients[1][2, 1, 3])
+        for gradient, expected in zip(gradients, clean.gradients[name], strict=True):
+            assert_same_bits(gradient[:2], expected[:2])
+
+
 def test_a_layer_of_weight_zero_may_hold_anything(engine: Engine, loss: Loss) -> None:
     given, truth = _maps(1), _maps(2)
     parameters = {"layer_weights": (1.0, 0.0, 1.0), "style_weight": 1.0}

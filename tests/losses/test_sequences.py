@@ -188,6 +188,39 @@ def test_rows_with_too_few_frames_say_so(engine: Engine, loss: Loss) -> None:
     assert_same_bits(values(shown)[~impossible], values(result)[~impossible])
 
 
+def test_no_frames_and_no_labels_at_all(engine: Engine, loss: Loss) -> None:
+    """Without labels all frames have to be blank; without frames there can be none."""
+    frames = np.random.default_rng(7).normal(size=(3, 4, 3))
+    blank = _job(loss, frames, np.zeros((3, 0), int), blank=2)
+    result = engine.run(blank.job(reduction=Reduction.NONE))
+    total_scores = np.log(np.exp(frames).sum(axis=-1))
+    np.testing.assert_allclose(values(result), (total_scores - frames[..., 2]).sum(axis=-1))
+    bare = _job(loss, frames[:, :0], np.zeros((3, 0), int))
+    result = engine.run(bare.job(reduction=Reduction.NONE))
+    assert_zero(values(result))
+    assert not len(result.statuses.indices)
+    impossible = engine.run(_job(loss, frames[:, :0], [[1], [2], [1]]).job())
+    assert set(impossible.statuses.numbers.tolist()) == {Status.INFEASIBLE}
+    assert impossible.loss == 0
+    for some in (result, impossible):
+        assert [g.shape for g in some.gradients.values()] == [(3, 0, 3)]
+
+
+def test_what_is_not_finite_is_seen_in_its_row_alone(engine: Engine, loss: Loss) -> None:
+    frames, labels = np.random.default_rng(8).normal(size=(4, 5, 3)), [[1, 2]] * 4
+    clean = engine.run(_job(loss, frames, labels).job())
+    spoilt = frames.copy()
+    spoilt[1, 3, 0] = np.nan
+    result = engine.run(_job(loss, spoilt, labels).job())
+    assert result.nonfinite_examples.tolist() == [1]
+    assert np.isnan(values(result)[1])
+    gradient, expected = (r.gradients[loss.inputs[0].name] for r in (result, clean))
+    assert np.isnan(gradient[1]).all()
+    keep = np.arange(4) != 1
+    assert_same_bits(values(result)[keep], values(clean)[keep])
+    assert_same_bits(gradient[keep], expected[keep])
+
+
 def test_one_possible_path_is_enough(engine: Engine, loss: Loss) -> None:
     """All other log-probabilities are -inf, and the derivative is finite."""
     frames = np.full((1, 4, 3), -np.inf)
