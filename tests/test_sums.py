@@ -111,6 +111,21 @@ def test_one_input_may_be_two_inputs_of_a_term(engine: Engine) -> None:
     assert_zero(result.gradients["predictions"])
 
 
+def test_sixteen_terms_give_one_gradient(engine: Engine) -> None:
+    """Each by itself, and together what one of all their weight gives."""
+    deltas = np.linspace(0.25, 4, 16)
+    terms = [_term(1 / 16, "huber", SAME, parameters={"delta": float(delta)}) for delta in deltas]
+    inputs = {name: INPUTS[name] for name in ("predictions", "other")}
+    result = _run(engine, *terms, inputs=inputs)
+    alone = [_alone(engine, term, inputs) for term in terms]
+    assert len(result.terms) == 16
+    assert [term.loss for term in result.terms] == [one.loss for one in alone]
+    assert len({term.gradient_norm for term in result.terms}) > 8
+    assert result.loss == pytest.approx(np.mean([one.loss or 0 for one in alone]), rel=1e-14)
+    expected = np.mean([one.gradients["predictions"] for one in alone], axis=0)
+    np.testing.assert_allclose(result.gradients["predictions"], expected, rtol=1e-13, atol=1e-17)
+
+
 def test_a_term_of_weight_zero_adds_nothing(engine: Engine) -> None:
     inputs = {**INPUTS, "other": np.full((6, 4), np.nan)}
     terms = _two()[0], _term(0, "squared_error", SAME)
