@@ -1,5 +1,6 @@
 """The command line: what it prints is right, and what a user gets wrong is one clear line."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,35 @@ def test_compute_from_files_equals_the_library(files: Path) -> None:
     assert written.keys() == {"gradients.predictions", "per_example"}
     assert np.array_equal(written["gradients.predictions"], result.gradients["predictions"])
     assert np.array_equal(written["per_example"], result.per_example)
+
+
+def test_compute_takes_sums_and_lists_of_maps(files: Path) -> None:
+    names = {"predictions": "maps", "targets": "truth"}
+    terms = [
+        {"weight": 0.7, "loss": {"cross_entropy": {"label_smoothing": 0.1}}},
+        {"weight": -2, "loss": {"feature_matching": {}}, "input_names": names},
+    ]
+    first, second = np.full((20, 2), 3.0), np.full((20, 1, 2), 2.0)
+    np.savez(files / "maps.npz", first=first, second=second)
+    np.savez(files / "none.npz", first=0 * first, second=0 * second)
+    done = lossd(
+        "compute", "weighted_sum", *inputs(files), "--weights", f"{files}/batch.npz:weights",
+        "--param", f"terms={json.dumps(terms)}", "--output", files / "out.npz",
+        "--input", f"maps={files}/maps.npz:first", "--input", f"maps={files}/maps.npz:second",
+        "--input", f"truth={files}/none.npz:first", "--input", f"truth={files}/none.npz:second",
+    )  # fmt: skip
+    alone = expected(label_smoothing=0.1)
+    shares = WEIGHTS / WEIGHTS.sum(dtype=np.float64)
+
+    assert done.exit_code == 0, done.output
+    assert f"{alone.loss:.17g}" in done.output
+    assert f"{0.7 * alone.loss - 2 * 13:.12g}" in done.output
+    with np.load(files / "out.npz") as out:
+        np.testing.assert_allclose(
+            out["gradients.predictions"], 0.7 * alone.gradients["predictions"], rtol=1e-6
+        )
+        slopes = -2 * shares[:, None, None] * second
+        np.testing.assert_allclose(out["gradients.maps[1]"], slopes, rtol=1e-6)
 
 
 def test_an_npz_file_with_one_array_needs_no_key(files: Path) -> None:

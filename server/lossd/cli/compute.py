@@ -1,5 +1,6 @@
 """``lossd compute``."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
-from lossd import errors, v1
+from lossd import errors, sums, v1
 from lossd.backends.choose import BackendChoice, choose
 from lossd.cli.arguments import load, pair, set_parameter
 from lossd.client import LossClient, LossdError
@@ -25,6 +26,7 @@ from lossd.serving import codec
 from lossd.serving.config import usable_cores
 
 Array = npt.NDArray[Any]
+SUM = "weighted_sum"
 
 
 @click.command()
@@ -68,7 +70,12 @@ def compute(
     address: str | None,
     **options: Any,
 ) -> None:
-    """Compute LOSS, for example cross_entropy, of arrays in files."""
+    """Compute LOSS, for example cross_entropy, of arrays in files.
+
+    A sum of losses is weighted_sum, whose parameter is JSON:
+
+    --param 'terms=[{"weight": 0.7, "loss": {"huber": {"delta": 2}}}, ...]'
+    """
     message = _message(loss, parameters)
     arrays = _inputs(inputs)
     for name in ("weights", "mask"):
@@ -95,9 +102,8 @@ def _here(
     found = Networks(load_networks(networks)) if networks else Networks()
     backend = choose(BackendChoice.AUTO, threads=usable_cores()).backend
     try:
-        return read_response(
-            codec.response(Engine(backend, found).run(codec.job(request, codec.Limits())))
-        )
+        work = codec.work(request, codec.Limits())
+        return read_response(codec.response(sums.run(Engine(backend, found), work)))
     finally:
         backend.close()
 
@@ -113,10 +119,11 @@ def _remote(
 
 
 def _message(loss: str, parameters: tuple[str, ...]) -> Message:
-    known = {name: name for name in LOSSES} | {known.message: n for n, known in LOSSES.items()}
-    if loss not in known:
-        raise click.ClickException(f"loss must be one of {', '.join(LOSSES)}, got {loss}")
-    message: Message = getattr(v1, LOSSES[known[loss]].message)()
+    messages = {known.name: known.message for known in LOSSES.values()} | {SUM: "WeightedSum"}
+    name = loss if loss in messages.values() else messages.get(loss)
+    if name is None:
+        raise click.ClickException(f"loss must be one of {', '.join(messages)}, got {loss}")
+    message: Message = getattr(v1, name)()
     for text in parameters:
         name, value = pair("--param", text)
         set_parameter(message, name, value)
@@ -134,8 +141,20 @@ def _inputs(texts: tuple[str, ...]) -> dict[str, Any]:
 # ------------------------------------------------------------------ what came of it
 
 
+def _gradients(result: LossResult) -> Iterator[tuple[str, Array]]:
+    """Each by the name of its input, those of several tensors like ``predictions[0]``."""
+    for name, gradient in result.gradients.items():
+        if isinstance(gradient, np.ndarray):
+            yield name, gradient
+            continue
+        for place, one in enumerate(gradient):
+            yield f"{name}[{place}]", one
+
+
 def _write(path: Path, result: LossResult) -> None:
-    arrays = {f"gradients.{name}": value for name, value in result.gradients.items()}
+    arrays: dict[str, Any] = {
+        f"gradients.{name}": gradient for name, gradient in _gradients(result)
+    }
     if result.per_example is not None:
         arrays["per_example"] = result.per_example
     try:
@@ -154,7 +173,10 @@ def _table(result: LossResult) -> Table:
         table.add_row(name, "none" if value is None else f"{value:.17g}")
     for name in ("example_count", "ignored_count", "nonfinite_count", "backend"):
         table.add_row(name, str(getattr(result, name)))
-    for name, gradient in result.gradients.items():
+    for place, term in enumerate(result.terms):
+        table.add_row(f"loss of terms[{place}]", f"{term.loss:.17g}")
+        table.add_row(f"norm of the gradient of terms[{place}]", f"{term.gradient_norm:.6g}")
+    for name, gradient in _gradients(result):
         norm = np.linalg.norm(np.asarray(gradient, np.float64))
         table.add_row(f"norm of the gradient of {name}", f"{norm:.6g}")
     return table
