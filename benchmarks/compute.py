@@ -4,7 +4,9 @@
 
 The contenders take turns within every round, and medians are compared, so that a machine that slows
 down slows all of them.  Each makes its gradient in fresh memory, as a caller would see it.  "copy"
-is a plain read of the inputs and write of the gradient.
+is a plain read of the inputs and write of the gradient.  A loss marked with + is not PyTorch's own,
+but put together from its operations (in_pytorch.py); "MiB" is the most memory that lossd takes
+beside the inputs, the gradient included.
 """
 
 import argparse
@@ -17,51 +19,61 @@ from pathlib import Path
 
 import numpy as np
 from contenders import Case, Contender, contenders
+from in_pytorch import COMPOSED
 from rich.console import Console
 from rich.table import Table
 
-from lossd.losses import LOSSES, Shape
+from lossd.losses import LOSSES, Loss, MulticlassHingeVariant, Shape
+from lossd.losses._declare import CLASS_AXIS
 
-# By whether a loss is of rows of classes and whether the run is to be quick.
-SHAPES: dict[tuple[bool, bool], list[tuple[int, ...]]] = {
-    (True, False): [(65536, 1000), (4096, 32000), (256, 10)],
-    (True, True): [(1024, 1000), (256, 10)],
-    (False, False): [(4096, 4096), (16 << 20,), (256, 10)],
-    (False, True): [(512, 512), (256, 10)],
+# The last shape is the one of a quick run.
+SHAPES: dict[Shape, list[tuple[int, ...]]] = {
+    Shape.POINTWISE: [(4096, 4096), (16 << 20,), (512, 512), (256, 10)],
+    Shape.ROWWISE: [(65536, 1000), (4096, 32000), (1024, 1000), (256, 10)],
+    Shape.REGIONWISE: [(64, 512, 512), (16384, 1024), (16, 64, 64)],
+    Shape.SETWISE: [(1 << 20,), (1 << 17, 16), (4096,)],
+    # Examples, frames, classes and labels.
+    Shape.SEQUENCE: [(16, 1000, 30, 100), (64, 200, 80, 40)],
+    # Examples and components: side by side, and compared with each other.
+    Shape.VECTORS: [(65536, 256), (256, 64)],
+    Shape.COUPLED: [(8192, 256), (2048, 512), (256, 64)],
 }
-# Examples, frames, classes and labels.
-SEQUENCES = [(64, 200, 80, 40), (16, 1000, 30, 100)]
-# Examples and components: side by side, and compared with each other.
-VECTORS = [(256, 64), (65536, 256)]
-COMPARED = [(256, 64), (2048, 512), (8192, 256)]
+# The last axis counts classes.
+REGIONS_OF_CLASSES: list[tuple[int, ...]] = [
+    (4, 512, 512, 8),
+    (2, 64, 64, 4),
+]
+# Parameters, beside the defaults, that make another loss of one.
+VARIANTS = {"multiclass_hinge": [(("variant", MulticlassHingeVariant.WESTON_WATKINS),)]}
 # PyTorch's threads spin for some milliseconds after their work, on cores that the next one needs.
 PAUSE_SECONDS = 0.03
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Medians in milliseconds, by contender."""
+    """Medians in milliseconds, by contender, and the memory that lossd takes."""
 
     case: Case
     milliseconds: dict[str, float]
+    mebibytes: float
 
 
 def cases(wanted: str | None, *, quick: bool) -> list[Case]:
-    """Every loss on its shapes."""
-    found = []
-    for loss in LOSSES.values():
-        if wanted not in (None, loss.name):
-            continue
-        if loss.shape is Shape.SEQUENCE:
-            found += [Case(loss.name, shape) for shape in SEQUENCES[: 1 if quick else None]]
-        if loss.shape in (Shape.VECTORS, Shape.COUPLED):
-            shapes = VECTORS if loss.shape is Shape.VECTORS else COMPARED
-            found += [Case(loss.name, shape) for shape in shapes[: 1 if quick else None]]
-        if loss.shape not in (Shape.POINTWISE, Shape.ROWWISE):
-            continue  # the others have shapes of their own
-        of_rows = loss.shape is Shape.ROWWISE
-        found += [Case(loss.name, shape) for shape in SHAPES[of_rows, quick]]
-    return found
+    """Every loss on its shapes; two sides and feature maps have no shape of their own."""
+    return [
+        Case(loss.name, shape, parameters)
+        for loss in LOSSES.values()
+        if wanted in (None, loss.name)
+        for parameters in ((), *VARIANTS.get(loss.name, ()))
+        for shape in shapes(loss)[-1 if quick else 0 :]
+    ]
+
+
+def shapes(loss: Loss) -> list[tuple[int, ...]]:
+    """The shapes of its first input, but for sequences."""
+    if loss.shape is Shape.REGIONWISE and CLASS_AXIS in loss.layout_parameters:
+        return REGIONS_OF_CLASSES
+    return SHAPES.get(loss.shape, [])
 
 
 def measure(present: dict[str, Contender], case: Case, rounds: int) -> Row:
@@ -75,31 +87,33 @@ def measure(present: dict[str, Contender], case: Case, rounds: int) -> Row:
         for name in losses:
             time.sleep(PAUSE_SECONDS)
             times[name].append(present[name].milliseconds(repetitions))
-    return Row(case, {name: statistics.median(values) for name, values in times.items()})
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return Row(case, medians, present["lossd"].mebibytes())
 
 
 def check(case: Case, losses: dict[str, float]) -> None:
     """What is fast has to be right first."""
     for name, loss in losses.items():
         if name != "copy" and not np.isclose(loss, losses["lossd"], rtol=1e-4):
-            raise SystemExit(f"{case.loss}: lossd {losses['lossd']}, {name} {loss}")
+            raise SystemExit(f"{case.label}: lossd {losses['lossd']}, {name} {loss}")
 
 
 def show(rows: list[Row]) -> None:
     """Prints the table."""
     times = ("lossd ms", "eager ms", "compiled ms")
     ratios = ("eager / lossd", "compiled / lossd", "lossd / copy")
-    table = Table("loss", "shape", *times, *ratios)
+    table = Table("loss", "shape", *times, *ratios, "MiB")
     for row in rows:
         took = row.milliseconds
         table.add_row(
-            row.case.loss,
+            row.case.label + (" +" if row.case.label in COMPOSED else ""),
             "x".join(map(str, row.case.shape)),
             *(text(took.get(name)) for name in ("lossd", "eager", "compiled")),
             *(text(took.get(name), took["lossd"]) for name in ("eager", "compiled")),
             text(took["lossd"], took["copy"]),
+            text(row.mebibytes),
         )
-    Console(width=120).print(table)
+    Console(width=140).print(table)
 
 
 def text(value: float | None, base: float = 1) -> str:
@@ -124,7 +138,7 @@ def main() -> None:
             contender.close()
     show(rows)
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+        arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2, default=str))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ and disturb each other's threads.
 
 import importlib.util
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
+import in_pytorch
 import numpy as np
 import numpy.typing as npt
 
@@ -20,12 +22,14 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Choices, Differentiable, Extent, Holds, Input, Shape
+from lossd.losses._declare import CLASS_AXIS
 from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.config import usable_cores
 
 Array = npt.NDArray[Any]
 Run = Callable[[], float]  # computes once and returns the loss
 LABELS = 10  # of embeddings
+MEMORY = "memory"  # the question for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,12 @@ class Case:
 
     loss: str
     shape: tuple[int, ...]
+    parameters: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The loss, with the members of enums that are chosen."""
+        return " ".join((self.loss, *(value.name for _, value in self.parameters)))
 
     def inputs(self) -> dict[str, Array]:
         """What the loss declares: numbers in their domain, indices of classes."""
@@ -44,12 +54,22 @@ class Case:
             targets = random.integers(1, frames[-1], (frames[0], labels))
             return {"predictions": predictions, "targets": targets}
         needed = (i for i in LOSSES[self.loss].inputs if not i.is_optional)
-        return {i.name: self._drawn(random, i) for i in needed}
+        drawn = {i.name: self._drawn(random, i) for i in needed}
+        if self._has_regions:
+            drawn["targets"] = random.integers(0, 2, self.shape).astype(np.float32)
+        return drawn
 
     def differentiable(self) -> list[str]:
         """The inputs whose gradients are computed."""
         declared = LOSSES[self.loss].inputs
         return [i.name for i in declared if i.differentiable is Differentiable.BY_DEFAULT]
+
+    @property
+    def _has_regions(self) -> bool:
+        """Whether each element is in or out; else the last axis counts classes, or vectors."""
+        loss = LOSSES[self.loss]
+        in_regions = (Shape.REGIONWISE, Shape.SETWISE)
+        return loss.shape in in_regions and CLASS_AXIS not in loss.layout_parameters
 
     def _drawn(self, random: np.random.Generator, declared: Input) -> Array:
         if declared.holds is Holds.LABELS:
@@ -76,7 +96,7 @@ def lossd_runs() -> Callable[[Case], Run]:
     def prepare(case: Case) -> Run:
         job = Job(
             loss=LOSSES[case.loss],
-            parameters={},
+            parameters=dict(case.parameters),
             inputs={name: [array] for name, array in case.inputs().items()},
             per_example=False,
         )
@@ -112,7 +132,7 @@ def torch_runs(*, compiled: bool) -> Callable[[Case], Run | None]:
     torch.set_num_threads(usable_cores())
 
     def prepare(case: Case) -> Run | None:
-        function = torch_functions().get(case.loss)
+        function = in_pytorch.function(case.label)
         if function is None:
             return None
         if compiled:
@@ -133,46 +153,6 @@ def torch_runs(*, compiled: bool) -> Callable[[Case], Run | None]:
         return run
 
     return prepare
-
-
-def torch_functions() -> dict[str, Callable[..., Any]]:
-    """PyTorch's own version of each loss, where it has one with these defaults."""
-    from torch.nn import functional  # noqa: PLC0415 - an oracle, not a requirement
-
-    return {
-        "squared_error": functional.mse_loss,
-        "absolute_error": functional.l1_loss,
-        "huber": functional.huber_loss,
-        "smooth_l1": functional.smooth_l1_loss,
-        "poisson_nll": functional.poisson_nll_loss,
-        "gaussian_nll": functional.gaussian_nll_loss,
-        "cross_entropy": functional.cross_entropy,
-        "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
-        "triplet": functional.triplet_margin_loss,
-        "cosine_embedding": functional.cosine_embedding_loss,
-        "info_nce": _info_nce,
-        "ctc": _ctc,
-        "kl_divergence": lambda logits, targets: functional.kl_div(
-            functional.log_softmax(logits, -1), targets, reduction="batchmean"
-        ),
-    }
-
-
-def _ctc(predictions: Any, targets: Any) -> Any:
-    from torch.nn import functional  # noqa: PLC0415 - an oracle, not a requirement
-
-    rows, frames, _ = predictions.shape
-    logs = predictions.log_softmax(-1).transpose(0, 1)
-    return functional.ctc_loss(logs, targets, (frames,) * rows, (targets.shape[1],) * rows)
-
-
-def _info_nce(queries: Any, keys: Any) -> Any:
-    """As it is written in PyTorch: a matrix of similarities, and cross-entropy of its diagonal."""
-    import torch  # noqa: PLC0415 - an oracle, not a requirement
-
-    normalize = torch.nn.functional.normalize
-    scores = normalize(queries) @ normalize(keys).T / 0.07
-    return torch.nn.functional.cross_entropy(scores, torch.arange(len(scores)))
 
 
 def _eager_runs() -> Callable[[Case], Run | None]:
@@ -207,7 +187,11 @@ class Contender:
         """The mean time of some runs."""
         return self._ask(repetitions) or 0.0
 
-    def _ask(self, question: Case | int) -> float | None:
+    def mebibytes(self) -> float:
+        """The most memory that one run takes beside its inputs, as far as NumPy asks for it."""
+        return self._ask(MEMORY) or 0.0
+
+    def _ask(self, question: Case | int | str) -> float | None:
         self._connection.send(question)
         answer = self._connection.recv()
         if isinstance(answer, str):
@@ -242,6 +226,8 @@ def _serve(setup: Setup, connection: Connection) -> None:
                 run = None  # frees the arrays of the last case before it draws the next
                 run = prepare(question)
                 connection.send(run and run())
+            elif question == MEMORY and run is not None:
+                connection.send(_peak(run))
             elif run is not None:
                 connection.send(_timed(run, question))
         except Exception as error:  # noqa: BLE001 - told to the parent, which ends
@@ -253,3 +239,11 @@ def _timed(run: Run, repetitions: int) -> float:
     for _ in range(repetitions):
         run()
     return (time.perf_counter() - started) / repetitions * 1e3
+
+
+def _peak(run: Run) -> float:
+    tracemalloc.start()
+    run()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak / (1 << 20)

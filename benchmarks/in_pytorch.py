@@ -1,0 +1,104 @@
+"""The losses in PyTorch: its own where it has one with these defaults, or put together from it.
+
+What is put together is what people write, or what torchvision has, operation by operation.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+Function = Callable[..., Any]
+
+
+def function(label: str) -> Function | None:
+    """The mean in PyTorch of a loss, which is named with the members of enums that are chosen."""
+    return own().get(label) or COMPOSED.get(label)
+
+
+def own() -> dict[str, Function]:
+    """What PyTorch has."""
+    from torch.nn import functional  # noqa: PLC0415 - an oracle, not a requirement
+
+    return {
+        "squared_error": functional.mse_loss,
+        "absolute_error": functional.l1_loss,
+        "huber": functional.huber_loss,
+        "smooth_l1": functional.smooth_l1_loss,
+        "poisson_nll": functional.poisson_nll_loss,
+        "gaussian_nll": functional.gaussian_nll_loss,
+        "cross_entropy": functional.cross_entropy,
+        "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+        "triplet": functional.triplet_margin_loss,
+        "cosine_embedding": functional.cosine_embedding_loss,
+        "ctc": _ctc,
+        "kl_divergence": lambda logits, targets: functional.kl_div(
+            functional.log_softmax(logits, -1), targets, reduction="batchmean"
+        ),
+        # PyTorch divides by the number of classes.
+        "multiclass_hinge WESTON_WATKINS": lambda scores, targets: (
+            functional.multi_margin_loss(scores, targets) * scores.shape[1]
+        ),
+    }
+
+
+def _ctc(predictions: Any, targets: Any) -> Any:
+    from torch.nn import functional  # noqa: PLC0415 - an oracle, not a requirement
+
+    rows, frames, _ = predictions.shape
+    logs = predictions.log_softmax(-1).transpose(0, 1)
+    return functional.ctc_loss(logs, targets, (frames,) * rows, (targets.shape[1],) * rows)
+
+
+def _info_nce(queries: Any, keys: Any) -> Any:
+    """A matrix of similarities, and cross-entropy of its diagonal."""
+    import torch  # noqa: PLC0415 - an oracle, not a requirement
+
+    normalize = torch.nn.functional.normalize
+    scores = normalize(queries) @ normalize(keys).T / 0.07
+    return torch.nn.functional.cross_entropy(scores, torch.arange(len(scores)))
+
+
+def _hinge(scores: Any, sides: Any) -> Any:
+    return (1 - sides * scores).clamp(min=0).mean()
+
+
+def _focal(logits: Any, targets: Any) -> Any:
+    """As torchvision has it."""
+    from torch.nn import functional  # noqa: PLC0415 - an oracle, not a requirement
+
+    share = logits.sigmoid()
+    cost = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    right = share * targets + (1 - share) * (1 - targets)
+    return (cost * (1 - right) ** 2).mean()
+
+
+def _counts(shares: Any, truth: Any, axes: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    hits = (shares * truth).sum(axes)
+    return hits, shares.sum(axes) - hits, truth.sum(axes) - hits
+
+
+def _overlap(twice: float, share: float) -> Function:
+    """One less the mean index of each example: 2 and 1 for Dice, 1 and 1 for Jaccard."""
+
+    def loss(logits: Any, truth: Any) -> Any:
+        axes = tuple(range(1, logits.ndim))
+        hits, extra, missed = _counts(logits.sigmoid(), truth, axes)
+        right = twice * hits + 1e-5
+        return (1 - right / (right + share * (extra + missed))).mean()
+
+    return loss
+
+
+def _soft_f1(logits: Any, truth: Any) -> Any:
+    hits, extra, missed = _counts(logits.sigmoid(), truth, (0,))
+    return (1 - 2 * hits / (2 * hits + extra + missed)).mean()
+
+
+COMPOSED: dict[str, Function] = {
+    "info_nce": _info_nce,
+    "hinge": _hinge,
+    "focal": _focal,
+    "dice": _overlap(2, 1),
+    "jaccard": _overlap(1, 1),
+    "tversky": _overlap(1, 0.5),
+    "soft_f1": _soft_f1,
+}
