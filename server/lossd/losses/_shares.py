@@ -32,10 +32,14 @@ def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Shares
     if kind is DistributionKind.LOG_PROBABILITIES:
         inside = xp.exp(predictions)
         return Shares(inside, -xp.expm1(predictions), lambda slopes: slopes * inside)
-    tail = xp.exp(-abs(predictions))
-    total = 1 + tail
-    inside = xp.exp(xp.minimum(predictions, 0)) / total
-    outside = xp.exp(-xp.maximum(predictions, 0)) / total
+    # NumPy's clip takes a third of the time of its minimum and maximum with a number.
+    inside, outside = xp.clip(predictions, -xp.inf, 0), -xp.clip(predictions, 0, xp.inf)
+    xp.exp(inside, out=inside)
+    xp.exp(outside, out=outside)
+    total = inside * outside  # exp(-|x|), since one of the two is 1
+    total += 1
+    inside /= total
+    outside /= total
     return Shares(inside, outside, lambda slopes: slopes * inside * outside)
 
 
