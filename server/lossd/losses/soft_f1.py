@@ -1,8 +1,8 @@
 """Soft F1 loss of a set."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from lossd.losses._declare import (
     PREDICTIONS,
@@ -16,12 +16,14 @@ from lossd.losses._declare import (
     Whole,
     loss,
 )
-from lossd.losses._overlap import Index, index_loss
+from lossd.losses._overlap import Index, IndexLoss, index_loss
 from lossd.losses._schema import UNIT, Array, Differentiable
-from lossd.losses._shares import answer_shares
+from lossd.losses._shares import Shares, answer_shares
 
 LOG_2 = 0.6931471805599453
 F1 = Index(hits=2, alpha=1, beta=1, smooth=0)
+# Elements that are looked at together: what is made of them fits a cache, and threads share them.
+TILE = 1 << 16
 
 
 @loss(
@@ -84,23 +86,66 @@ def soft_f1(
     Reference: J. Pastor-Pellicer et al., F-measure as the error function to train neural networks,
     2013, section 3.
     """
-    # A row a label, since it is the last axis whose sums are fixed and accurate.
-    given, truth = (xp.ascontiguousarray(a.T, np.float64) for a in (predictions, targets))
-    shares = answer_shares(xp, given, prediction_kind)
-    inside, outside = shares.inside, shares.outside
-    true = whole.weights * truth
-    false = whole.weights * (1 - truth)
-    counts = [(inside * true).sum(axis=-1), (inside * false).sum(axis=-1)]
-    counts.append((outside * true).sum(axis=-1))
-    labels = index_loss(xp, F1, *counts)
-    defined = counts[0] + counts[1] + counts[2] != 0
+    examples, count = predictions.shape
+    step = max(1, TILE // count)
+    pieces = [slice(start, start + step) for start in range(0, examples, step)]
+    counts = xp.zeros((3, count, len(pieces)))
+
+    def part(index: int) -> _Part:
+        piece = pieces[index]
+        given, truth = (xp.ascontiguousarray(a[piece].T) for a in (predictions, targets))
+        return _Part(answer_shares(xp, given, prediction_kind), truth, whole.weights[piece])
+
+    def add(index: int) -> None:
+        counts[:, :, index] = xp.stack(part(index).counts())
+
+    whole.for_each(len(pieces), add)
+    tp, fp, fn = counts.sum(axis=-1)
+    labels = index_loss(xp, F1, tp, fp, fn)
+    defined = tp + fp + fn != 0
     number = max(int(defined.sum()), 1)
     scaled = labels.scaled(defined / number)
+
+    def gradient(slopes_of: Callable[[_Part, IndexLoss], Array]) -> Array:
+        slopes = xp.empty(predictions.shape)
+
+        def write(index: int) -> None:
+            slopes[pieces[index]] = slopes_of(part(index), scaled).T
+
+        whole.for_each(len(pieces), write)
+        return slopes
+
     return Evaluation(
         xp.where(defined, labels.value, 0).sum() / number,
         {
-            "predictions": lambda: shares.back(whole.weights * scaled.by_inside(truth)).T,
-            "targets": lambda: (whole.weights * scaled.by_truth(inside, outside)).T,
+            "predictions": lambda: gradient(_Part.by_predictions),
+            "targets": lambda: gradient(_Part.by_targets),
         },
         status=None if bool(defined.all()) else Status.UNDEFINED,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some examples: a row a label, since it is the last axis whose sums are fixed and accurate."""
+
+    shares: Shares
+    truth: Array
+    weights: Array
+
+    def counts(self) -> tuple[Array, Array, Array]:
+        """The weighted tp, fp and fn of each label, in float64 like the weights."""
+        true = self.weights * self.truth
+        false = self.weights * (1 - self.truth)
+        inside, outside = self.shares.inside, self.shares.outside
+        return (
+            (inside * true).sum(axis=-1),
+            (inside * false).sum(axis=-1),
+            (outside * true).sum(axis=-1),
+        )
+
+    def by_predictions(self, labels: IndexLoss) -> Array:
+        return self.shares.back(self.weights * labels.by_inside(self.truth))
+
+    def by_targets(self, labels: IndexLoss) -> Array:
+        return self.weights * labels.by_truth(self.shares.inside, self.shares.outside)
