@@ -7,6 +7,11 @@ down slows all of them.  Each makes its gradient in fresh memory, as a caller wo
 is a plain read of the inputs and write of the gradient.  A loss marked with + is not PyTorch's own,
 but put together from its operations (in_pytorch.py); "MiB" is the most memory that lossd takes
 beside the inputs, the gradient included.
+
+Soft F1 is slower than what is put together from PyTorch's operations in float32.  Its counts are
+sums over all examples, so lossd makes them in float64, and it computes the probabilities twice, for
+the counts and for the gradient, instead of keeping them.  Of the Lovász losses and of pairwise AUC,
+which PyTorch has not got, most of the time is that of sorting.
 """
 
 import argparse
