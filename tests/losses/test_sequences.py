@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossd.backends import SEQUENCE_BLOCK_ELEMENTS
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import LOSSES, Loss, Shape, Status
@@ -258,6 +259,21 @@ def test_alignments_that_plain_numbers_lose_are_kept(engine: Engine, loss: Loss)
         np.testing.assert_allclose(
             result.gradients[name], oracle_gradients(case, name), rtol=1e-10, atol=2e-11
         )
+
+
+def test_rows_too_large_for_one_tile_have_the_same_bits_alone(engine: Engine, loss: Loss) -> None:
+    if engine.backend.name == "cupy":
+        pytest.skip("an emulated device takes too long")
+    time, classes = 64, SEQUENCE_BLOCK_ELEMENTS // 64 + 1
+    frames = np.random.default_rng(9).normal(size=(2, time, classes)).astype(np.float32)
+    case = _job(loss, frames, [[1, 2, 2], [3, 1, 4]])
+    both = engine.run(case.job(reduction=Reduction.NONE))
+    assert (values(both) > 0).all()
+    for row in range(2):
+        alone = engine.run(case.rows(slice(row, row + 1)).job(reduction=Reduction.NONE))
+        assert_same_bits(values(alone), values(both)[row : row + 1])
+        for name, gradient in alone.gradients.items():
+            assert_same_bits(gradient, both.gradients[name][row : row + 1])
 
 
 def test_long_rows_of_float32_stay_near_float64(engine: Engine, loss: Loss) -> None:
