@@ -49,7 +49,8 @@ class NumpyBackend:
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lossd-compute")
         # Products run on threads of ours, and their bits may not follow how BLAS would split them.
-        self._blas = threadpool_limits(1, user_api="blas")
+        # It holds for the process and stays, since another backend may still rely on it.
+        threadpool_limits(1, user_api="blas")
         self._networks = Placements(Device(np, PRODUCT_ELEMENTS), np.asarray)
 
     @property
@@ -142,9 +143,8 @@ class NumpyBackend:
             raise failures[0]
 
     def close(self) -> None:
-        """Ends the threads, and lets BLAS have its own again."""
+        """Ends the threads."""
         self._pool.shutdown()
-        self._blas.restore_original_limits()
         self._networks.clear()
 
 
