@@ -1,5 +1,6 @@
 """Batches in chunks: the same answers as in one message, and broken streams told and survived."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -260,7 +261,30 @@ def test_chunks_in_one_message_are_refused(server: Process) -> None:
             compute(header.SerializeToString(), timeout=30)
 
 
-def test_announced_bytes_count_before_they_come() -> None:
+def test_announced_bytes_take_no_room_from_others() -> None:
+    """Else a few callers who announce much and send nothing could keep everyone out."""
+    never = threading.Event()
+
+    def announced() -> Iterator[bytes]:
+        yield messages_of(call_of(100))[0]
+        never.wait(30)
+
+    with (
+        serve("--backend", "numpy", "--max-inflight-bytes", "2000") as process,
+        grpc.insecure_channel(process.address, options=CHANNEL) as channel,
+    ):
+        method: Any = channel.stream_stream(METHOD)
+        waiting = [method(announced(), timeout=30) for _ in range(2)]
+        for stream in waiting:
+            assert stream.initial_metadata()  # it was let in
+        (reply,) = answers(method(iter(messages_of(call_of(50))), timeout=30))
+        assert reply.loss == 4
+        for stream in waiting:
+            stream.cancel()
+        never.set()
+
+
+def test_what_would_not_fit_is_refused_before_it_comes() -> None:
     with (
         serve("--backend", "numpy", "--max-inflight-bytes", "1000") as process,
         grpc.insecure_channel(process.address, options=CHANNEL) as channel,

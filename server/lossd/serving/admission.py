@@ -5,7 +5,7 @@ A call is in flight until its last byte has left, so that replies which nobody r
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -101,6 +101,33 @@ class Place:
             yield
         finally:
             self._bytes.give_back(amount)
+
+    @contextmanager
+    def collecting(self) -> Iterator[Callable[[int], None]]:
+        """Counts bytes that come one after the other until all of them are done with.
+
+        What it yields counts some more, and raises Overloaded as ``hold`` does.
+        """
+        collected = 0
+
+        def more(amount: int) -> None:
+            nonlocal collected
+            self._bytes.take(amount)
+            collected += amount
+
+        try:
+            yield more
+        finally:
+            self._bytes.give_back(collected)
+
+    def check(self, amount: int) -> None:
+        """Looks whether bytes would fit that are still to come.
+
+        Raises:
+            Overloaded: as ``hold``.
+        """
+        with self.holding(amount):
+            pass
 
     def leave(self) -> None:
         """Gives everything back."""

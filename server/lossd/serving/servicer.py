@@ -98,13 +98,14 @@ class LossServicer:
     def _reply_to_stream(
         self, first: bytes, messages: Iterator[bytes], call: Call, place: Place
     ) -> tuple[int, Reply]:
-        with place.holding(len(first)):
+        with place.collecting() as collect:
+            collect(len(first))
             with call.phase("decode"):
                 assembly = stream.opened(first, self._limits, self._config.max_message_bytes)
-            with place.holding(assembly.size_bytes):  # before any of it is read
-                call.let_in()
-                stream.fill(assembly, messages)
-                reply = self._reply(assembly.framed, call, Loan(None, call.hold))
+            place.check(assembly.size_bytes)  # to announce them takes nothing from others yet
+            call.let_in()
+            stream.fill(assembly, messages, collect)
+            reply = self._reply(assembly.framed, call, Loan(None, call.hold))
         return len(first) + assembly.size_bytes, reply
 
     def _reply(self, read: Callable[[], Request], call: Call, loan: Loan) -> Reply:

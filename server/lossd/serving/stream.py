@@ -1,6 +1,6 @@
 """The calls of a stream: a message that announces tensors, and the chunks of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from lossd import v1
@@ -39,11 +39,12 @@ def opened(encoded: bytes, limits: codec.Limits, max_bytes: int) -> Opened:
     return assembly
 
 
-def fill(assembly: Opened, messages: Iterator[bytes]) -> None:
-    """Reads the chunks of a call.
+def fill(assembly: Opened, messages: Iterator[bytes], collect: Callable[[int], None]) -> None:
+    """Reads the chunks of a call; ``collect`` counts their bytes.
 
     Raises:
         InvalidRequest: if something else comes, or nothing more.
+        Overloaded: if there is no room for them any more.
     """
     while not assembly.is_complete:
         encoded = next(messages, None)
@@ -55,6 +56,7 @@ def fill(assembly: Opened, messages: Iterator[bytes]) -> None:
             if part.WhichOneof("part") != "chunk":
                 raise _broken(f"part must be a chunk, got {part.WhichOneof('part') or 'no part'}")
             chunk = part.chunk
+        collect(len(chunk))
         try:
             assembly.take(chunk)
         except ChunkError as error:
