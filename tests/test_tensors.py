@@ -65,6 +65,16 @@ def test_a_boolean_that_is_neither_is_refused() -> None:
         tensors.read(tensor)
 
 
+@pytest.mark.parametrize("shape", [[0, 2**61], [2**40, 0, 2**40], [2**62, 2**62]])
+def test_axes_that_no_array_could_have_are_refused(shape: list[int]) -> None:
+    """Even of a tensor without elements, which a wider type would make an array too big."""
+    tensor = v1.Tensor(dtype=v1.D_TYPE_FLOAT16, shape=shape, data=b"")
+
+    with pytest.raises(tensors.TensorError, match=r"shape must multiply to at most .*, got") as got:
+        tensors.read(tensor)
+    assert got.value.field == "shape"
+
+
 def test_a_source_of_the_future_is_refused_not_taken_for_empty() -> None:
     tensor = v1.Tensor(dtype=v1.D_TYPE_FLOAT32, shape=[0])
 

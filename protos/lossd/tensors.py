@@ -37,6 +37,7 @@ dtype_of_type = MappingProxyType({kind: dtype for dtype, kind in type_of_dtype.i
 Array = npt.NDArray[Any]
 
 MAX_AXES = 8
+MAX_ELEMENTS = 1 << 48  # more than memory holds, and few enough to count the bytes of
 
 # Gives so many bytes of a place in shared memory.
 Shared = Callable[[v1.SharedMemory, int], "Bytes | npt.NDArray[np.uint8]"]
@@ -103,6 +104,12 @@ def _checked_shape(tensor: v1.Tensor) -> tuple[int, ...]:
     for axis, size in enumerate(shape):
         if size < 0:
             raise TensorError(f"shape[{axis}]", f"shape[{axis}] must be at least 0, got {size}")
+    # Also where another axis is 0: NumPy counts the bytes without that one.
+    if math.prod(size for size in shape if size) > MAX_ELEMENTS:
+        raise TensorError(
+            "shape",
+            f"shape must multiply to at most {MAX_ELEMENTS}, axes of 0 aside, got {list(shape)}",
+        )
     return shape
 
 
