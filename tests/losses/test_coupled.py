@@ -184,6 +184,38 @@ def test_a_weight_of_zero_silences_the_anchor_alone(engine: Engine, loss: Loss) 
         assert result.ignored_count == everyone.ignored_count
 
 
+def test_what_only_a_weightless_anchor_looks_at_may_hold_anything(
+    engine: Engine, loss: Loss
+) -> None:
+    """Where others look at it too, the loss is not finite."""
+    for case in coupled_cases(loss):
+        expected = _run(engine, case, weights=KEPT.astype(float))
+        for name in set(case.differentiable) & set(_examples(case)):
+            for poison in (np.nan, np.inf):
+                dirty = case.inputs[name].copy()
+                dirty[~KEPT] = poison
+                bad = case.with_inputs(**{name: dirty})
+                result = _run(engine, bad, weights=KEPT.astype(float))
+                if not np.isfinite(total(result)):
+                    continue
+                assert result.loss == expected.loss, (case, name)
+                for other, gradient in result.gradients.items():
+                    seen = expected.gradients[other]
+                    np.testing.assert_array_equal(gradient, seen, f"{case} {name} {other}")
+
+
+def test_gradients_of_no_anchor_are_zero_whatever_examples_hold(engine: Engine, loss: Loss) -> None:
+    for case in coupled_cases(loss):
+        for name in set(case.differentiable) & set(_examples(case)):
+            dirty = case.inputs[name].copy()
+            dirty[3], dirty[5, ..., 1] = np.nan, np.inf
+            bad = case.with_inputs(**{name: dirty})
+            result = _run(engine, bad, weights=np.zeros(7))
+            assert (result.loss, len(result.nonfinite_examples)) == (0, 0)
+            for gradient in result.gradients.values():
+                assert (gradient == 0).all(), (case, name)
+
+
 def test_weights_cotangents_and_reductions_act_on_anchors(engine: Engine, loss: Loss) -> None:
     for case in coupled_cases(loss):
         each = values(_run(engine, case))

@@ -24,10 +24,11 @@ class Directions:
     is_zero: Array
 
     def back(self, xp: Any, slopes: Array) -> Array:
-        """Turns slopes by the directions into slopes by the vectors."""
+        """Turns slopes by the directions into slopes by the vectors; none stay none."""
         along = (slopes * self.rows).sum(axis=-1, keepdims=True)
         across = (slopes - along * self.rows) / self.lengths[..., None]
-        return xp.where(self.is_zero[..., None], 0, across)
+        is_idle = self.is_zero | ~slopes.any(axis=-1)
+        return xp.where(is_idle[..., None], 0, across)
 
 
 def directions(xp: Any, vectors: Array) -> Directions:

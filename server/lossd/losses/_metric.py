@@ -12,7 +12,7 @@ import numpy as np
 from lossd.losses._declare import Anchors, Distance
 from lossd.losses._embeddings import norms
 from lossd.losses._schema import Array
-from lossd.losses._similarity import Vectors, compare
+from lossd.losses._similarity import Vectors, compare, finite
 
 # Takes the distances of some rows, given as a slice, from all, and returns the slopes by them.
 Turn = Callable[[Array, slice], Array]
@@ -38,8 +38,8 @@ class Metric:
         squares = (self._rows * self._rows).sum(axis=-1)
         self._squares = xp.where(self.is_zero, 1, squares)  # as far from all as a right angle
 
-    def run(self, turn: Turn, *, wanted: bool) -> Array | None:
-        """Runs ``turn`` on all distances; returns the slopes by the embeddings, if wanted.
+    def run(self, turn: Turn, *, wanted: bool) -> Array:
+        """Runs ``turn`` on all distances; returns the slopes by the embeddings, 0 if not wanted.
 
         With H the slopes by half the squares, row a has sum_b (H_ab + H_ba) (a - b).  A column of
         ones beside the embeddings gives the sums of H.
@@ -59,7 +59,7 @@ class Metric:
         out = found if wanted else None
         compare(xp, left, right, self._anchors, block, by_left=out, by_right=out)
         sums += found[:, -1]
-        slopes = sums[:, None] * rows - found[:, :-1]
+        slopes = sums[:, None] * finite(xp, rows).rows - found[:, :-1]
         return self._vectors.back(slopes)
 
     def _distances(self, products: Array, own: slice) -> Array:
@@ -89,8 +89,8 @@ class Metric:
             return slopes
         if self._distance is Distance.SQUARED_EUCLIDEAN:
             return slopes * (2 * self._unit)
-        safe = xp.where(distances == 0, 1, distances / self._unit)
-        return xp.where(distances == 0, 0, slopes / safe)
+        is_flat = (distances == 0) | (slopes == 0)
+        return xp.where(is_flat, 0, slopes / xp.where(is_flat, 1, distances / self._unit))
 
 
 def _power_of_two(given: Array) -> float:

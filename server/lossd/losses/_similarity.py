@@ -7,6 +7,7 @@ has one order whatever the threads.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,21 +38,56 @@ def compare(
 ) -> None:
     """Runs ``turn`` on left times right transposed, and adds the slopes by both to two arrays.
 
-    An array that is None is not computed.  With slopes G they are G right and G^T left.
+    An array that is None is not computed.  With slopes G they are G right and G^T left, where a
+    slope of 0 makes nothing of a vector: what is left out may hold NaN or infinity.
     """
     width = len(right)
     bytes_a_column = min(PANEL_BYTES_A_COLUMN, PANEL_BYTES // max(1, width))
     height = max(1, bytes_a_column // left.dtype.itemsize)
     panel = xp.empty((min(height, len(left)), width), left.dtype)
+    lefts, rights = finite(xp, left), finite(xp, right)
+
+    def turn_and_spoil(scores: Array, own: slice) -> None:
+        turn(scores, own)
+        if lefts.has_broken or rights.has_broken:
+            spoil(scores, lefts.is_broken[own, None] | rights.is_broken)
+
     for start in range(0, len(left), height):
         rows = slice(start, min(start + height, len(left)))
         scores = panel[: rows.stop - rows.start]
         _multiply(xp, left[rows], right, scores, anchors)
-        _turn(scores, rows, anchors, turn)
+        _turn(scores, rows, anchors, turn_and_spoil)
         if by_left is not None:
-            _add_by_rows(scores, right, by_left[rows], anchors)
+            _add_by_rows(scores, rights.rows, by_left[rows], anchors)
         if by_right is not None:
-            _add_by_columns(scores, left[rows], by_right, anchors)
+            _add_by_columns(scores, lefts.rows[rows], by_right, anchors)
+
+
+@dataclass(frozen=True, slots=True)
+class Finite:
+    """Vectors with 0 for what is not finite in them, and which of them are broken so."""
+
+    rows: Array
+    is_broken: Array
+    has_broken: bool
+
+
+def finite(xp: Any, vectors: Array) -> Finite:
+    """Vectors to multiply slopes with, which are spoiled first where a vector is broken."""
+    is_finite = xp.isfinite(vectors)
+    is_broken = ~is_finite.all(axis=-1)
+    has_broken = bool(is_broken.any())
+    return Finite(xp.where(is_finite, vectors, 0) if has_broken else vectors, is_broken, has_broken)
+
+
+def spoil(slopes: Array, is_broken: Array) -> None:
+    """Makes NaN of slopes that belong to broken vectors, but for those of 0."""
+    slopes[is_broken & (slopes != 0)] = np.nan
+
+
+def times(xp: Any, slopes: Array, vectors: Array) -> Array:
+    """Slopes times vectors, where a slope of 0 makes 0 of whatever a vector holds."""
+    return xp.where(slopes == 0, 0, slopes * vectors)
 
 
 def _pieces(count: int, step: int) -> list[slice]:

@@ -18,7 +18,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._schema import POSITIVE, Array, Differentiable, ParameterError
-from lossd.losses._similarity import Vectors, compare
+from lossd.losses._similarity import Vectors, compare, finite, times
 
 UNITS = [[1.0, 0.0], [0.0, 1.0]]
 LOG_2 = 0.6931471805599453
@@ -268,15 +268,17 @@ class _Way:
     def by_queries(self) -> Array:
         """The slopes by the queries."""
         slopes = self._by_left
-        slopes += self._own_slopes[:, None] * self._keys
+        slopes += times(self._xp, self._own_slopes[:, None], self._keys)
         if self._paired is not None:
-            slopes += (self._paired_slopes[:, None, :] @ self._paired)[:, 0]
+            # Of one that is not finite a softmax makes 0 or NaN, which is all that is left of it.
+            negatives = finite(self._xp, self._paired).rows
+            slopes += (self._paired_slopes[:, None, :] @ negatives)[:, 0]
         slopes *= slopes.dtype.type(self._sharpness)
         return slopes
 
     def by_keys(self) -> Array:
         """The slopes by the keys."""
-        slopes = self._own_slopes[:, None] * self._queries
+        slopes = times(self._xp, self._own_slopes[:, None], self._queries)
         if self._count:
             slopes += self._by_right[: self._count]
         return slopes
@@ -285,7 +287,7 @@ class _Way:
         """The slopes by the negatives."""
         if self._paired is None:
             return self._by_right[self._count :]
-        return self._paired_slopes[..., None] * self._queries[:, None]
+        return times(self._xp, self._paired_slopes[..., None], self._queries[:, None])
 
     def by_temperature(self) -> float:
         """The slope by the temperature."""
