@@ -144,6 +144,15 @@ def test_identical_points_are_worth_the_margin(
                 assert (gradient == 0).all()
 
 
+@pytest.mark.parametrize("mining", Mining)
+def test_a_point_that_is_nowhere_is_not_far(engine: Engine, mining: Mining) -> None:
+    points = np.array([[0.0], [1.0], [3.0], [np.nan]])
+    given = {"embeddings": points, "labels": [0, 0, 1, 1]}
+    result = _run(engine, "batch_triplet", {"mining": mining}, **given)
+    assert np.isnan(values(result)).all()
+    assert result.nonfinite_examples.tolist() == [0, 1, 2, 3]
+
+
 def test_near_points_keep_their_distance(engine: Engine) -> None:
     """Far from the origin, where the squares of the lengths hide it."""
     points = np.float32(1000) + np.array([[0], [1], [2], [4]], np.float32) * np.float32(2**-13)

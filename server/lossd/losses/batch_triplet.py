@@ -146,11 +146,14 @@ def batch_triplet(
         mined = mine(xp, rows, margin)
         idle = ~(is_same.any(axis=-1) & is_negative.any(axis=-1))
         is_idle[own] = idle
-        values[own] = mined.values
+        # What is not a distance is neither near nor far.
+        is_lost = ~xp.isfinite(distances).all(axis=-1)
+        values[own] = xp.where(is_lost, xp.nan, mined.values)
         positives[own] = xp.where(idle, -1, mined.positives)
         negatives[own] = xp.where(idle, -1, mined.negatives)
         scales = xp.where(idle, 0, anchors.scales[own])[:, None]
-        return xp.where(scales == 0, 0, mined.slopes * scales)
+        slopes = xp.where(is_lost[:, None], xp.nan, mined.slopes)
+        return xp.where(scales == 0, 0, slopes * scales)
 
     slopes = metric.run(turn, wanted="embeddings" in anchors.wanted)
     statuses = xp.where(metric.is_zero, int(Status.ZERO_NORM), 0)
