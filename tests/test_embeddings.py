@@ -103,6 +103,26 @@ def test_vectors_of_any_length_have_a_cosine(engine: Engine, size: float) -> Non
     np.testing.assert_allclose(result.gradients["left"][0] * np.float64(size), slope, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1.7e308, 5e-324])
+def test_the_largest_and_the_smallest_numbers_have_a_cosine(engine: Engine, size: float) -> None:
+    """Their length is no number of the type, or one of few digits."""
+    left, right = np.array([[size, size]]), np.array([[1.0, 0.0]])
+    result = _run(engine, "cosine_embedding", left=left, right=right, targets=[1])
+    assert result.loss == pytest.approx(1 - 0.5**0.5, rel=1e-15)
+    slope = [0.0, -(0.5**0.5)]
+    np.testing.assert_allclose(result.gradients["right"][0], slope, rtol=1e-15, atol=1e-15)
+
+
+@pytest.mark.parametrize("margin", [1.0, -1.0])
+def test_the_cosine_of_vectors_along_one_line_is_one(engine: Engine, margin: float) -> None:
+    left = np.random.default_rng(0).standard_normal((200, 7))
+    given = {"left": left, "right": 2 * margin * left, "targets": np.full(200, -1)}
+    result = _run(engine, "cosine_embedding", {"margin": margin}, **given)
+    assert (values(result) == 0).all()
+    for gradient in result.gradients.values():
+        assert (gradient == 0).all()
+
+
 @pytest.mark.parametrize("size", [1e30, 1e-30, 1e200, 1e-200])
 @pytest.mark.parametrize("mining", Mining)
 def test_distances_of_any_size_are_distances(engine: Engine, size: float, mining: Mining) -> None:

@@ -34,13 +34,13 @@ class Directions:
 def directions(xp: Any, vectors: Array) -> Directions:
     """Parts vectors, which lie along the last axis, into directions and lengths."""
     vectors = vectors.astype(np.float64)
-    lengths = norms(xp, vectors)
-    is_zero = lengths == 0
-    lengths = xp.where(is_zero, 1, lengths)
     largest = _largest(xp, vectors)
-    # In two steps, since the length may be too small or too large to divide by.
-    rows = (vectors / largest) / (lengths[..., None] / largest)
-    return Directions(rows, lengths, is_zero)
+    # Of a size that can be divided by, as the length itself need not be.
+    scaled = vectors / largest
+    sizes = xp.sqrt((scaled * scaled).sum(axis=-1, keepdims=True))
+    is_zero = sizes[..., 0] == 0
+    sizes = xp.where(sizes == 0, 1, sizes)
+    return Directions(scaled / sizes, (largest * sizes)[..., 0], is_zero)
 
 
 def norms(xp: Any, vectors: Array) -> Array:
@@ -88,7 +88,9 @@ def cosines(xp: Any, left: Array, right: Array) -> Cosines:
         lost = has_zero[..., None]
         return xp.where(lost, 0, by_left), xp.where(lost, 0, by_right)
 
-    return Cosines(xp.where(has_zero, 0, product), gap, slopes, has_zero)
+    # Of two that are one, or opposite, exactly 1 or -1.
+    cosine = xp.where(near < 0.5, sign * (1 - near), product)
+    return Cosines(xp.where(has_zero, 0, cosine), gap, slopes, has_zero)
 
 
 @dataclass(frozen=True, slots=True)
