@@ -173,6 +173,22 @@ def test_a_point_that_is_nowhere_is_not_far(engine: Engine, mining: Mining) -> N
     assert result.nonfinite_examples.tolist() == [0, 1, 2, 3]
 
 
+def test_a_large_bias_leaves_the_slope_by_the_temperature(engine: Engine) -> None:
+    """Similarities that the bias was added to have lost their digits."""
+    queries, keys = np.random.default_rng(0).standard_normal((2, 4, 3)).astype(np.float32)
+    job = Job(
+        loss=LOSSES["sigmoid_contrastive"],
+        parameters={"bias": 1e8, "normalize": False, "temperature": 0.5},
+        inputs={"queries": [queries], "keys": [keys]},
+        gradients=["temperature"],
+        reduction=Reduction.SUM,
+    )
+    # All pairs but those that belong together are as wrong as can be.
+    similarities = queries.astype(float) @ keys.T.astype(float)
+    slope = -(similarities.sum() - similarities.trace()) / 0.5**2
+    assert engine.run(job).gradients["temperature"] == pytest.approx(slope, rel=1e-4)
+
+
 def test_near_points_keep_their_distance(engine: Engine) -> None:
     """Far from the origin, where the squares of the lengths hide it."""
     points = np.float32(1000) + np.array([[0], [1], [2], [4]], np.float32) * np.float32(2**-13)

@@ -86,17 +86,15 @@ def sigmoid_contrastive(
 
     def turn(scores: Array, own: slice) -> None:
         places = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
+        given = scores.copy() if "temperature" in anchors.wanted else None
         scores += dtype.type(bias)
         scores[places] *= -1
-        given = scores.copy()
         tail = xp.exp(-abs(scores))
         values[own] = (xp.log1p(tail) + xp.maximum(scores, 0)).sum(axis=-1)
         scores[...] = xp.where(scores < 0, tail, 1) / (1 + tail)
         scores[places] *= -1
-        if anchors.wanted & {"temperature", "bias"}:
-            given[places] *= -1
-            by_bias[own] = scores.sum(axis=-1, dtype=np.float64)
-            given -= dtype.type(bias)
+        by_bias[own] = scores.sum(axis=-1, dtype=np.float64)
+        if given is not None:
             by_temperature[own] = (scores * given).sum(axis=-1, dtype=np.float64) * -sharpness
         scales = anchors.scales[own]
         scores *= scales[:, None].astype(dtype)
