@@ -1,5 +1,6 @@
 """Losses of embeddings: what is known of single ones, and what others get wrong."""
 
+import itertools
 import tracemalloc
 from typing import Any
 
@@ -13,7 +14,7 @@ from lossd.batch._embeddings import MAX_COMPARED
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidParameter, TooLarge
 from lossd.losses import LOSSES, Distance, Status
-from lossd.losses.batch_triplet import Mining
+from lossd.losses.batch_triplet import BatchTripletOutput, Mining
 from lossd.reduction import Reduction
 from tests.losses.case import values
 
@@ -162,6 +163,24 @@ def test_identical_points_are_worth_the_margin(
             assert result.loss == pytest.approx(4, rel=1e-6)
             for gradient in result.gradients.values():
                 assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("distance", Distance)
+def test_points_that_are_one_are_as_far_wherever_they_stand(
+    engine: Engine, distance: Distance
+) -> None:
+    """Libraries multiply the last columns of a matrix in another way than the others."""
+    for rows, length in itertools.product((242, 247, 254), (32, 250)):
+        points = np.random.default_rng(0).standard_normal((5, length))[np.arange(rows) % 5]
+        result = _run(
+            engine,
+            "batch_triplet",
+            {"distance": distance, "outputs": tuple(BatchTripletOutput)},
+            embeddings=points,
+            labels=np.arange(rows) // 5 % 2,
+        )
+        for output in result.outputs.values():
+            assert output.max() < 15, (rows, length)  # of equals the first
 
 
 @pytest.mark.parametrize("mining", Mining)

@@ -20,6 +20,9 @@ Turn = Callable[[Array, slice], Array]
 # Squares below this share of the squared lengths are computed again: what the product loses, 1e-15
 # of the lengths, then stays below the rounding of the type that was given.
 NEAR = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-2}
+# Columns that a product is rounded alike in: at the end of a matrix libraries take other ways, and
+# two examples that are one point would not be as far from a third.
+TILE = 64
 PAIRS = 1 << 20  # components of differences that are held at a time
 
 
@@ -45,19 +48,21 @@ class Metric:
         ones beside the embeddings gives the sums of H.
         """
         xp, rows = self._xp, self._rows
-        count = len(rows)
-        ones, zeros = xp.ones((count, 1)), xp.zeros((count, 1))
-        left, right = xp.concatenate((rows, ones), axis=1), xp.concatenate((rows, zeros), axis=1)
-        sums, found = xp.zeros(count), xp.zeros_like(left)
+        count, length = rows.shape
+        left, right = xp.ones((count, length + 1)), xp.zeros((-count % TILE + count, length + 1))
+        left[:, :-1] = right[:count, :-1] = rows
+        sums, found = xp.zeros(count), xp.zeros_like(right)
 
         def block(products: Array, own: slice) -> None:
-            distances = self._distances(products, own)
+            distances = self._distances(products[:, :count], own)
             slopes = self._by_half_squares(turn(distances, own), distances)
             sums[own] = slopes.sum(axis=-1)
-            products[...] = slopes
+            products[:, :count] = slopes
+            products[:, count:] = 0
 
         out = found if wanted else None
         compare(xp, left, right, self._anchors, block, by_left=out, by_right=out)
+        found = found[:count]
         sums += found[:, -1]
         slopes = sums[:, None] * finite(xp, rows).rows - found[:, :-1]
         return self._vectors.back(slopes)
