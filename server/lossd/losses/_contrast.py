@@ -58,7 +58,7 @@ def contrast(
             given -= given.max(axis=-1, keepdims=True)
             products = xp.where(scores == 0, 0, scores * given)
             by_temperature[own] = -products.sum(axis=-1, dtype=np.float64) / temperature
-        scales = xp.where(number == 0, 0, anchors.scales[own])
+        scales = anchors.scales[own]
         scores *= scales[:, None].astype(dtype)
         scores[scales == 0] = 0
 
@@ -71,8 +71,7 @@ def contrast(
         return vectors.back(found)
 
     def slope() -> float:
-        is_anchor = (anchors.scales != 0) & ~is_alone
-        return float(xp.where(is_anchor, anchors.scales * by_temperature, 0).sum())
+        return float(xp.where(anchors.scales == 0, 0, anchors.scales * by_temperature).sum())
 
     gradients: dict[str, Gradient] = {"embeddings": by_embeddings, "temperature": slope}
     statuses = xp.where(vectors.is_zero, int(Status.ZERO_NORM), 0)

@@ -151,7 +151,7 @@ def batch_triplet(
         values[own] = xp.where(is_lost, xp.nan, mined.values)
         positives[own] = xp.where(idle, -1, mined.positives)
         negatives[own] = xp.where(idle, -1, mined.negatives)
-        scales = xp.where(idle, 0, anchors.scales[own])[:, None]
+        scales = anchors.scales[own, None]
         slopes = xp.where(is_lost[:, None], xp.nan, mined.slopes)
         return xp.where(scales == 0, 0, slopes * scales)
 
