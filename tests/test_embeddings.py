@@ -2,6 +2,7 @@
 
 import itertools
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.batch._embeddings import MAX_COMPARED
 from lossd.engine import Engine, Result
-from lossd.errors import InvalidParameter, TooLarge
+from lossd.errors import InvalidParameter, InvalidRequest, TooLarge
 from lossd.losses import LOSSES, Distance, Status
 from lossd.losses.batch_triplet import BatchTripletOutput, Mining
-from lossd.reduction import Reduction
+from lossd.reduction import NonfinitePolicy, Reduction
 from tests.losses.case import values
 
 Array = npt.NDArray[Any]
@@ -190,6 +191,30 @@ def test_a_point_that_is_nowhere_is_not_far(engine: Engine, mining: Mining) -> N
     result = _run(engine, "batch_triplet", {"mining": mining}, **given)
     assert np.isnan(values(result)).all()
     assert result.nonfinite_examples.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("wanted", ["negatives", "temperature"])
+def test_a_gradient_of_no_example_that_is_not_finite_is_seen(engine: Engine, wanted: str) -> None:
+    job = Job(
+        loss=LOSSES["info_nce"],
+        parameters={"temperature": 1e-200},
+        inputs={
+            "queries": [np.array([[1.0, 0.0]])],
+            "keys": [np.array([[-1.0, 0.0]])],
+            "negatives": [np.array([[1e-120, 1e-120]])],
+        },
+        gradients=[wanted],
+        reduction=Reduction.SUM,
+    )
+    result = engine.run(job)
+    assert np.isfinite(values(result)).all()
+    assert not np.isfinite(result.gradients[wanted]).all()
+    assert (result.status, len(result.nonfinite_examples)) == (Status.NONFINITE, 0)
+    zeroed = engine.run(replace(job, nonfinite=NonfinitePolicy.ZERO))
+    assert np.isfinite(zeroed.gradients[wanted]).all()
+    assert zeroed.loss == result.loss
+    with pytest.raises(InvalidRequest, match="info_nce must be finite with its gradients, got"):
+        engine.run(replace(job, nonfinite=NonfinitePolicy.ERROR))
 
 
 def test_a_large_bias_leaves_the_slope_by_the_temperature(engine: Engine) -> None:

@@ -39,7 +39,7 @@ class Result:
 
     ``loss`` is None under ``Reduction.NONE``; ``per_example`` where it was not asked for, and of
     losses of a set.  ``nonfinite_examples`` holds flat indices, ascending; ``status`` is that of a
-    whole set.
+    whole set, and of gradients that belong to no example.
     """
 
     loss: float | None
@@ -121,7 +121,8 @@ class Engine:
             raise _nonfinite_error(batch, nonfinite)
         if job.nonfinite is NonfinitePolicy.ERROR and evaluated.status is Status.NONFINITE:
             raise InvalidRequest(
-                f"{job.loss.name} must be finite, got {evaluated.sums.sum():g}",
+                f"{job.loss.name} must be finite with its gradients, "
+                f"got a loss of {evaluated.sums.sum():g}",
                 reason="NONFINITE_RESULT",
                 field="nonfinite",
             )

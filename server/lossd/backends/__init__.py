@@ -65,7 +65,7 @@ class Evaluated:
     ``sums`` are the weighted sums of the values over blocks of rows, in index order.
     ``nonfinite`` flags the rows whose value or gradient is not finite.
     ``statuses`` are what the loss says of each row, also of silent ones; None if it says nothing.
-    ``status`` is that of a whole set.
+    ``status`` is that of a whole set, and of gradients that belong to no example.
     """
 
     sums: Floats

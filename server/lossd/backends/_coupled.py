@@ -20,7 +20,7 @@ from lossd.backends import (
     nonfinite_rows,
 )
 from lossd.batch import Batch, Operand
-from lossd.losses import Extent, Output
+from lossd.losses import Extent, Output, Status
 from lossd.reduction import Floats, block_sums
 
 Places = npt.NDArray[np.intp]
@@ -85,13 +85,15 @@ def _written(
     values[places] = found.values
     if plan.silent is not None:
         values[plan.silent] = 0
-    nonfinite = ~np.isfinite(values)
+    nonfinite, status = ~np.isfinite(values), None
     for name, out in buffers.gradients.items():
         if _is_of_examples(batch.find(name)):
             _spread(found.gradients[name], places, out)
             nonfinite |= nonfinite_rows(out)
         else:
             out[...] = found.gradients[name]
+            if not np.isfinite(out).all():  # of no example, so it is said of the whole
+                status = Status.NONFINITE
     if zero_nonfinite:
         values[nonfinite] = 0
         for name, out in buffers.gradients.items():
@@ -109,7 +111,7 @@ def _written(
         statuses = np.zeros(batch.rows, np.uint8)
         statuses[places] = found.statuses
     sums = block_sums(values, plan.weights, block_rows(batch.length))
-    return Evaluated(sums, nonfinite, statuses)
+    return Evaluated(sums, nonfinite, statuses, status)
 
 
 def _spread(found: Array, places: Places, out: Array) -> None:
