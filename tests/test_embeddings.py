@@ -242,6 +242,16 @@ def test_near_points_keep_their_distance(engine: Engine) -> None:
     assert abs(result.gradients["embeddings"]).max() <= 4
 
 
+@pytest.mark.parametrize("away", [10, 1e2, 1e3, 1e4, 1e6])
+def test_a_cluster_keeps_its_distances_however_far_away(engine: Engine, away: float) -> None:
+    points = away + np.random.default_rng(0).standard_normal((6, 5))
+    given = {"embeddings": points, "labels": [0, 0, 0, 1, 1, 1]}
+    result = _run(engine, "batch_triplet", {"margin": 10.0}, **given)
+    distances = np.linalg.norm(points[:, None] - points, axis=-1)
+    expected = 10 + distances[:3, :3].max(axis=1) - distances[:3, 3:].min(axis=1)
+    np.testing.assert_allclose(values(result)[:3], expected, rtol=1e-13)
+
+
 @pytest.mark.parametrize(("anchor", "value"), [([[0.0]], 0.0), ([[0.25]], 0.5), ([[-0.25]], 0.0)])
 def test_the_gradient_at_the_kink_of_a_triplet_is_zero(
     engine: Engine, anchor: Any, value: float
