@@ -243,13 +243,17 @@ def test_near_points_keep_their_distance(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("away", [10, 1e2, 1e3, 1e4, 1e6])
-def test_a_cluster_keeps_its_distances_however_far_away(engine: Engine, away: float) -> None:
-    points = away + np.random.default_rng(0).standard_normal((6, 5))
-    given = {"embeddings": points, "labels": [0, 0, 0, 1, 1, 1]}
+@pytest.mark.parametrize(("dtype", "rounding"), [(np.float32, 1e-6), (np.float64, 1e-13)])
+def test_a_cluster_keeps_its_distances_however_far_away(
+    engine: Engine, away: float, dtype: type, rounding: float
+) -> None:
+    given_points = (away + np.random.default_rng(0).standard_normal((6, 5))).astype(dtype)
+    points = given_points.astype(np.float64)
+    given = {"embeddings": given_points, "labels": [0, 0, 0, 1, 1, 1]}
     result = _run(engine, "batch_triplet", {"margin": 10.0}, **given)
     distances = np.linalg.norm(points[:, None] - points, axis=-1)
     expected = 10 + distances[:3, :3].max(axis=1) - distances[:3, 3:].min(axis=1)
-    np.testing.assert_allclose(values(result)[:3], expected, rtol=1e-13)
+    np.testing.assert_allclose(values(result)[:3], expected, rtol=rounding)
 
 
 @pytest.mark.parametrize(("anchor", "value"), [([[0.0]], 0.0), ([[0.25]], 0.5), ([[-0.25]], 0.0)])
@@ -262,6 +266,14 @@ def test_the_gradient_at_the_kink_of_a_triplet_is_zero(
     if value == 0:
         for gradient in result.gradients.values():
             assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("mining", Mining)
+def test_the_gradient_at_the_kink_of_a_batch_is_zero(engine: Engine, mining: Mining) -> None:
+    given = {"embeddings": [[-5.0, 0.0], [5.0, 0.0], [0.0, 12.0]], "labels": [0, 0, 1]}
+    result = _run(engine, "batch_triplet", {"mining": mining, "margin": 3.0}, **given)
+    assert result.loss == 0  # 3 + 10 - 13
+    assert (result.gradients["embeddings"] == 0).all()
 
 
 @pytest.mark.parametrize(
