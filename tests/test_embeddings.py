@@ -247,7 +247,8 @@ def test_near_points_keep_their_distance(engine: Engine) -> None:
 def test_a_cluster_keeps_its_distances_however_far_away(
     engine: Engine, away: float, dtype: type, rounding: float
 ) -> None:
-    given_points = (away + np.random.default_rng(0).standard_normal((6, 5))).astype(dtype)
+    center, *around = np.random.default_rng(0).standard_normal((7, 64))
+    given_points = (away * center + around).astype(dtype)
     points = given_points.astype(np.float64)
     given = {"embeddings": given_points, "labels": [0, 0, 0, 1, 1, 1]}
     result = _run(engine, "batch_triplet", {"margin": 10.0}, **given)

@@ -71,7 +71,6 @@ class Metric:
         xp = self._xp
         lengths = self._squares[own, None] + self._squares
         squares = xp.maximum(lengths - 2 * products, 0)
-        squares[xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)] = 0
         self._again(squares, lengths, own)
         if self._distance is Distance.COSINE:
             return squares / 2

@@ -63,7 +63,8 @@ def mine_all(xp: Any, rows: Rows, margin: float) -> Mined:
     """The mean over all triplets, from a sorted walk.
 
     A triplet counts where its negative comes before its positive and the margin, by the way between
-    the two.  Running sums of the ways, of which none is negative, do not cancel.
+    the two.  Running sums of the ways, of which none is negative, do not cancel.  Who is neither
+    comes last, where no way is finite and nothing looks at the sums.
     """
     each, count = xp.arange(len(rows.distances))[:, None], rows.distances.shape[-1]
     # Positives stand first, so that they are first among equals and a tie does not count.
@@ -81,8 +82,7 @@ def mine_all(xp: Any, rows: Rows, margin: float) -> Mined:
     is_negative = xp.concatenate((none, rows.is_negative), axis=-1)[each, order]
     before = running_sum(xp, is_negative.astype(np.float64))
     after = rows.is_positive.sum(axis=-1)[:, None] - running_sum(xp, is_positive.astype(np.float64))
-    ways = xp.where(keys[:, 1:] == xp.inf, 0, keys[:, 1:] - keys[:, :-1])
-    passed = running_sum(xp, ways * before[:, :-1])
+    passed = running_sum(xp, (keys[:, 1:] - keys[:, :-1]) * before[:, :-1])
     costs = xp.where(is_positive[:, 1:], passed, 0)
     positives, negatives = rows.numbers
     triplets = positives * negatives

@@ -136,7 +136,7 @@ def batch_triplet(
     mine = _MINERS[mining]
     values = xp.zeros(count, embeddings.dtype)
     is_idle = xp.zeros(count, bool)
-    positives, negatives = xp.full(count, -1), xp.full(count, -1)
+    positives, negatives = xp.zeros(count, np.int64), xp.zeros(count, np.int64)
 
     def turn(distances: Array, own: slice) -> Array:
         is_same = labels[own, None] == labels
@@ -144,13 +144,11 @@ def batch_triplet(
         is_same[xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)] = False
         rows = Rows(distances, is_same, is_negative)
         mined = mine(xp, rows, margin)
-        idle = ~(is_same.any(axis=-1) & is_negative.any(axis=-1))
-        is_idle[own] = idle
+        is_idle[own] = ~(is_same.any(axis=-1) & is_negative.any(axis=-1))
         # What is not a distance is neither near nor far.
         is_lost = ~xp.isfinite(distances).all(axis=-1)
         values[own] = xp.where(is_lost, xp.nan, mined.values)
-        positives[own] = xp.where(idle, -1, mined.positives)
-        negatives[own] = xp.where(idle, -1, mined.negatives)
+        positives[own], negatives[own] = mined.positives, mined.negatives
         scales = anchors.scales[own, None]
         slopes = xp.where(is_lost[:, None], xp.nan, mined.slopes)
         return xp.where(scales == 0, 0, slopes * scales)
