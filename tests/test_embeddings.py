@@ -269,6 +269,27 @@ def test_the_gradient_at_the_kink_of_a_triplet_is_zero(
             assert (gradient == 0).all()
 
 
+def test_of_two_equal_ways_to_a_negative_the_anchors_counts(engine: Engine) -> None:
+    given = {"anchor": [[-1.0, 0.0]], "positive": [[1.0, 0.0]], "negative": [[0.0, 2.0]]}
+    result = _run(engine, "triplet", {"swap": True, "margin": 3.0, "eps": 0.0}, **given)
+    assert result.loss == pytest.approx(5 - 5**0.5, rel=1e-15)
+    assert result.gradients["positive"].tolist() == [[1.0, 0.0]]
+
+
+@pytest.mark.parametrize("name", ["anchor", "positive", "negative"])
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_triplet_with_a_vector_of_zeros_has_a_status(
+    engine: Engine, name: str, *, swap: bool
+) -> None:
+    given = {one: np.array([[1.0, 2.0], [3.0, 1.0]]) for one in ("anchor", "positive", "negative")}
+    given[name][1] = 0
+    parameters = {"distance": Distance.COSINE, "swap": swap, "margin": 3.0}
+    result = _run(engine, "triplet", parameters, **given)
+    assert result.statuses.indices.tolist() == [1]
+    assert result.statuses.numbers.tolist() == [Status.ZERO_NORM]
+    assert (result.gradients[name][1] == 0).all()
+
+
 @pytest.mark.parametrize("mining", Mining)
 def test_the_gradient_at_the_kink_of_a_batch_is_zero(engine: Engine, mining: Mining) -> None:
     given = {"embeddings": [[-5.0, 0.0], [5.0, 0.0], [0.0, 12.0]], "labels": [0, 0, 1]}
