@@ -75,7 +75,7 @@ def test_a_sure_query_keeps_value_and_gradient(engine: Engine) -> None:
         keys=row,
         negatives=np.array([[-1.0, 1e-3]], np.float32),
     )
-    assert result.loss == pytest.approx(np.exp(-40), rel=1e-4)
+    assert result.loss == pytest.approx(np.exp(-40), rel=1e-4, abs=0)
     assert result.gradients["negatives"][0, 1] != 0
 
 
@@ -123,6 +123,12 @@ def test_the_cosine_of_vectors_along_one_line_is_one(engine: Engine, margin: flo
     assert (values(result) == 0).all()
     for gradient in result.gradients.values():
         assert (gradient == 0).all()
+
+
+def test_a_small_cosine_keeps_its_digits(engine: Engine) -> None:
+    given = {"left": [[1.0, 1e-12]], "right": [[0.0, 3.0]], "targets": [-1]}
+    result = _run(engine, "cosine_embedding", **given)
+    assert result.loss == pytest.approx(1e-12, rel=1e-14, abs=0)
 
 
 @pytest.mark.parametrize("size", [1e30, 1e-30, 1e200, 1e-200])
@@ -191,6 +197,24 @@ def test_a_point_that_is_nowhere_is_not_far(engine: Engine, mining: Mining) -> N
     result = _run(engine, "batch_triplet", {"mining": mining}, **given)
     assert np.isnan(values(result)).all()
     assert result.nonfinite_examples.tolist() == [0, 1, 2, 3]
+
+
+def test_an_example_that_is_zeroed_is_so_whole(engine: Engine) -> None:
+    """One component of its gradient is too large for float16, another is not."""
+    points = np.array([[6e-8, 0, 0], [0, 1, 1e-6], [1, 0, 0]], np.float16)
+    job = Job(
+        loss=LOSSES["nt_xent"],
+        parameters={},
+        inputs={"embeddings": [points], "labels": [np.array([0, 0, 1])]},
+    )
+    gradient = engine.run(job).gradients["embeddings"]
+    assert np.isinf(gradient[0, 1])
+    assert np.isfinite(gradient[0, 2])
+    assert gradient[0, 2] != 0
+    zeroed = engine.run(replace(job, nonfinite=NonfinitePolicy.ZERO))
+    assert (zeroed.gradients["embeddings"][0] == 0).all()
+    assert values(zeroed)[0] == 0
+    assert zeroed.nonfinite_examples.tolist() == [0]
 
 
 @pytest.mark.parametrize("wanted", ["negatives", "temperature"])
