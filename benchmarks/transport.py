@@ -74,7 +74,7 @@ def milliseconds(run: Callable[[], object]) -> float:
 
 def sidecar(present: dict[str, Contender], case: Case, rounds: int) -> Iterator[Row]:
     """Shared memory with and without copying in, against PyTorch in process."""
-    predictions, targets = case.inputs()
+    predictions, targets = case.inputs().values()
     message = getattr(v1, MESSAGES[case.loss])()
     frameworks = {name: present[name] for name in ("eager", "compiled") if name in present}
     with serving("shared_memory") as server, LossClient(server.address) as client:
@@ -121,7 +121,7 @@ def _placed(client: LossClient, array: Any) -> Any:
 def small(rounds: int) -> Row:
     """The median of 32x10, against a server of bare gRPC that answers as many bytes."""
     case = Case("cross_entropy", (32, 10))
-    predictions, targets = case.inputs()
+    predictions, targets = case.inputs().values()
     inputs: dict[str, Any] = {"predictions": predictions, "targets": targets}
     request = build_request(v1.CrossEntropy(), inputs).serialise()
 
