@@ -116,6 +116,9 @@ def _written(
 
 def _spread(found: Array, places: Places, out: Array) -> None:
     """Puts what was found of the examples that are there to their places, and 0 elsewhere."""
+    if len(places) == len(out):
+        out[...] = found
+        return
     out[...] = 0
     out[places] = found
 

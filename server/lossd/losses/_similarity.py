@@ -87,7 +87,8 @@ def spoil(slopes: Array, is_broken: Array) -> None:
 
 def times(xp: Any, slopes: Array, vectors: Array) -> Array:
     """Slopes times vectors, where a slope of 0 makes 0 of whatever a vector holds."""
-    return xp.where(slopes == 0, 0, slopes * vectors)
+    products, is_idle = slopes * vectors, slopes == 0
+    return xp.where(is_idle, 0, products) if bool(is_idle.any()) else products
 
 
 def _pieces(count: int, step: int) -> list[slice]:
@@ -147,6 +148,7 @@ class Vectors:
         self._normalize = normalize
         self.rows = given
         self.is_zero = xp.zeros(given.shape[:-1], bool)
+        self._lengths = xp.empty(given.shape[:-1] if normalize else 0)
         if normalize:
             self.rows = xp.empty_like(given)
             self._in_blocks(self._normalized)
@@ -155,6 +157,7 @@ class Vectors:
         found = directions(self._xp, self._given[rows])
         self.rows[rows] = found.rows
         self.is_zero[rows] = found.is_zero
+        self._lengths[rows] = found.lengths
 
     def back(self, slopes: Array) -> Array:
         """Turns slopes by the rows into slopes by what was given, in place."""
@@ -162,7 +165,7 @@ class Vectors:
             return slopes
 
         def turned(rows: slice) -> None:
-            found: Directions = directions(self._xp, self._given[rows])
+            found = Directions(self.rows[rows], self._lengths[rows], self.is_zero[rows])
             slopes[rows] = found.back(self._xp, slopes[rows].astype(np.float64))
 
         self._in_blocks(turned)

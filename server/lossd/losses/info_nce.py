@@ -187,7 +187,7 @@ class _Way:
             columns = xp.concatenate((columns, negatives.rows))
         dtype, rows = queries.rows.dtype, len(queries.rows)
         self.values = xp.empty(rows, dtype)
-        self._own_slopes = xp.empty(rows, dtype)
+        self._own_slopes = xp.empty(rows, dtype)  # of keys that are not among the columns
         beside = 0 if self._paired is None else self._paired.shape[1]
         self._paired_slopes = xp.empty((rows, beside), dtype)
         self._by_sharpness = xp.zeros(rows)
@@ -228,12 +228,16 @@ class _Way:
         scales = self._anchors.scales[rows]
         is_anchor = scales != 0
         share = (scales / total).astype(dtype)
-        self._own_slopes[rows] = xp.where(is_anchor, -rest * share, 0)
+        own_slopes = xp.where(is_anchor, -rest * share, 0)
         self._by_sharpness[rows] = xp.where(
             is_anchor, (weighed - behind * rest) / total * scales / self._sharpness, 0
         )
         scores *= share[:, None]
         scores[~is_anchor] = 0
+        if self._count:  # the own key is among the columns
+            scores[self._own_places(rows)] = own_slopes
+        else:
+            self._own_slopes[rows] = own_slopes
         if paired is not None:
             paired *= share[:, None]
             paired[~is_anchor] = 0
@@ -244,11 +248,14 @@ class _Way:
             return
         xp = self._xp
         if self._ids is None:
-            own = xp.arange(rows.start, rows.stop)
-            scores[own - rows.start, own] = -xp.inf
+            scores[self._own_places(rows)] = -xp.inf
         else:
             same = self._ids[rows, None] == self._ids
             scores[:, : self._count][same] = -xp.inf
+
+    def _own_places(self, rows: slice) -> tuple[Array, Array]:
+        own = self._xp.arange(rows.start, rows.stop)
+        return own - rows.start, own
 
     def _exponentials(self, scores: Array, highest: Array) -> tuple[Array, Array]:
         """Turns scores into exponentials of their distance from the highest, in place.
@@ -268,7 +275,8 @@ class _Way:
     def by_queries(self) -> Array:
         """The slopes by the queries."""
         slopes = self._by_left
-        slopes += times(self._xp, self._own_slopes[:, None], self._keys)
+        if not self._count:
+            slopes += times(self._xp, self._own_slopes[:, None], self._keys)
         if self._paired is not None:
             # Of one that is not finite a softmax makes 0 or NaN, which is all that is left of it.
             negatives = finite(self._xp, self._paired).rows
@@ -278,10 +286,9 @@ class _Way:
 
     def by_keys(self) -> Array:
         """The slopes by the keys."""
-        slopes = times(self._xp, self._own_slopes[:, None], self._queries)
         if self._count:
-            slopes += self._by_right[: self._count]
-        return slopes
+            return self._by_right[: self._count]
+        return times(self._xp, self._own_slopes[:, None], self._queries)
 
     def by_negatives(self) -> Array:
         """The slopes by the negatives."""
