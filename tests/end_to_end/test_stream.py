@@ -124,12 +124,12 @@ def test_a_deadline_ends_a_large_call_wherever_it_is(server: Process, connect: A
     with connect(server.address) as client:
         client.compute(CrossEntropy(), **given)
         cut = 0
-        for timeout in np.linspace(0.001, 0.3, 20):
+        for timeout in np.linspace(0.001, 0.3, 10):
             try:
                 client.compute(CrossEntropy(), timeout=float(timeout), **given)
             except errors.DeadlineExceededError:
                 cut += 1
-        assert cut > 2
+        assert cut > 1
         assert client.compute(SquaredError(), predictions=[2.0], targets=[0.0]).loss == 4
 
 
