@@ -126,8 +126,8 @@ HOSTILE = [
     (no_source, "INVALID_ARGUMENT", "inputs[0].tensors[0].data"),
     # 5 GiB declared in a small message, products that wrap round in 64 bits, negative sizes
     (with_shape(5 << 28), "INVALID_ARGUMENT", "inputs[0].tensors[0].data"),
-    (with_shape(2, 1 << 62), "INVALID_ARGUMENT", "inputs[0].tensors[0].data"),
-    (with_shape(4, 1 << 32, 1 << 32), "INVALID_ARGUMENT", "inputs[0].tensors[0].data"),
+    (with_shape(2, 1 << 62), "INVALID_ARGUMENT", "inputs[0].tensors[0].shape"),
+    (with_shape(4, 1 << 32, 1 << 32), "INVALID_ARGUMENT", "inputs[0].tensors[0].shape"),
     (with_shape(-2, -3), "INVALID_ARGUMENT", "inputs[0].tensors[0].shape[0]"),
     (a_shape_of_millions_of_axes, "INVALID_ARGUMENT", "inputs[0].tensors[0].shape"),
     (label_out_of_range, "INVALID_ARGUMENT", "inputs.targets"),
