@@ -43,8 +43,10 @@ def page(process: Process, path: str) -> tuple[int, str]:
 
 
 def metric(process: Process, name: str, **labels: str) -> float:
-    """The value of a series; 0 if there is none yet."""
-    for family in text_string_to_metric_families(page(process, "/metrics")[1]):
+    """The value of a series; 0 if there is none yet of a metric that there is."""
+    families = list(text_string_to_metric_families(page(process, "/metrics")[1]))
+    assert any(name.startswith(family.name) for family in families), name
+    for family in families:
         for sample in family.samples:
             if sample.name == name and sample.labels == labels:
                 return sample.value

@@ -299,7 +299,23 @@ def test_what_would_not_fit_is_refused_before_it_comes() -> None:
         assert errors.from_rpc_error(caught.value).reason == "TOO_MANY_BYTES"
         (reply,) = answers(method(iter(messages_of(call_of(50))), timeout=30))
         assert reply.loss == 4
-        wait_for(process, "lossd_inflight_request_bytes", 0)
+        wait_for(process, "lossd_inflight_bytes", 0)
+
+
+def test_an_answer_that_nobody_reads_counts_in_bytes() -> None:
+    window = (*CHANNEL, ("grpc.http2.lookahead_bytes", 1024))
+    with (
+        serve("--backend", "numpy") as process,
+        grpc.insecure_channel(process.address, options=window) as channel,
+    ):
+        method: Any = channel.stream_stream(METHOD)
+        sent = messages_of(call_of(1 << 20))
+        unread = method(iter(sent), timeout=60)
+        wait_for(process, "lossd_examples_total", 1 << 20, loss="squared_error", backend="numpy")
+        held = metric(process, "lossd_inflight_bytes")
+        assert held == pytest.approx(2 * 8 << 20, rel=0.01)
+        unread.cancel()
+        wait_for(process, "lossd_inflight_bytes", 0)
 
 
 def test_a_caller_that_goes_leaves_nothing_behind() -> None:
@@ -314,6 +330,6 @@ def test_a_caller_that_goes_leaves_nothing_behind() -> None:
         next(large)
         large.cancel()  # most of the answer is still to come
         wait_for(process, "lossd_inflight_requests", 0)
-        wait_for(process, "lossd_inflight_request_bytes", 0)
+        wait_for(process, "lossd_inflight_bytes", 0)
         (reply,) = answers(method(iter(messages_of(call_of())), timeout=30))
         assert reply.loss == 4

@@ -89,15 +89,7 @@ class LossServicer:
         self, first: bytes, messages: Iterator[bytes], call: Call, place: Place
     ) -> Iterator[bytes]:
         """The answer to one call of a stream; its request is let go before the answer is sent."""
-        request_bytes, reply = self._reply_to_stream(first, messages, call, place)
-        header, following = chunks.split(reply)
-        self._telemetry.transferred("grpc", request_bytes, sum(map(len, following)))
-        yield v1.StreamLossResponse(result=header).SerializeToString()
-        yield from chunks.encoded_chunks(following)
-
-    def _reply_to_stream(
-        self, first: bytes, messages: Iterator[bytes], call: Call, place: Place
-    ) -> tuple[int, Reply]:
+        # What was counted for the request stands for the answer until it has been read.
         with place.collecting() as collect:
             collect(len(first))
             with call.phase("decode"):
@@ -105,8 +97,13 @@ class LossServicer:
             place.check(assembly.size_bytes)  # to announce them takes nothing from others yet
             call.let_in()
             stream.fill(assembly, messages, collect)
+            request_bytes = len(first) + assembly.size_bytes
             reply = self._reply(assembly.framed, call, Loan(None, call.hold))
-        return len(first) + assembly.size_bytes, reply
+            del assembly
+            header, following = chunks.split(reply)
+            self._telemetry.transferred("grpc", request_bytes, sum(map(len, following)))
+            yield v1.StreamLossResponse(result=header).SerializeToString()
+            yield from chunks.encoded_chunks(following)
 
     def _reply(self, read: Callable[[], Request], call: Call, loan: Loan) -> Reply:
         result, evaluated = self._computed(read, call, loan)
