@@ -108,6 +108,8 @@ def test_vectors_of_any_length_have_a_cosine(engine: Engine, size: float) -> Non
 @pytest.mark.parametrize("size", [1.7e308, 5e-324])
 def test_the_largest_and_the_smallest_numbers_have_a_cosine(engine: Engine, size: float) -> None:
     """Their length is no number of the type, or one of few digits."""
+    if engine.backend.name == "cupy" and size < np.finfo(np.float64).tiny:
+        pytest.skip("a device may take subnormal numbers for 0")
     left, right = np.array([[size, size]]), np.array([[1.0, 0.0]])
     result = _run(engine, "cosine_embedding", left=left, right=right, targets=[1])
     assert result.loss == pytest.approx(1 - 0.5**0.5, rel=1e-15)
