@@ -13,6 +13,7 @@ import numpy as np
 
 from lossd.losses._declare import Evaluation, Input, Opposed, Sides, Status
 from lossd.losses._schema import Array, Differentiable
+from lossd.losses._sigmoid import softplus
 
 # Scores in, their cost and its slope out.
 Cost = Callable[[Any, Array], tuple[Array, Array]]
@@ -36,11 +37,6 @@ class GanObjective(enum.Enum):
     RELATIVISTIC = "cross-entropy of the differences of pairs"
     RELATIVISTIC_AVERAGE = "cross-entropy of the differences to the other side's mean"
 
-    @property
-    def is_relativistic(self) -> bool:
-        """Whether a score counts in relation to the other side's."""
-        return self in (GanObjective.RELATIVISTIC, GanObjective.RELATIVISTIC_AVERAGE)
-
 
 def sides(objective: GanObjective, *, alone: bool) -> Sides:
     """Which examples there are, for the player who otherwise needs the generated ones alone."""
@@ -53,33 +49,26 @@ def sides(objective: GanObjective, *, alone: bool) -> Sides:
 # ------------------------------------------------------------------ costs of a score
 
 
-def _softplus(xp: Any, scores: Array) -> Array:
-    return xp.maximum(scores, 0) + xp.log1p(xp.exp(-abs(scores)))
-
-
-def _sigmoid(xp: Any, scores: Array) -> Array:
-    return xp.exp(xp.minimum(scores, 0)) / (1 + xp.exp(-abs(scores)))
-
-
 def likely(smoothing: float = 0.0) -> Cost:
     """Cross-entropy of a score whose target is 1 - smoothing."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
-        value, slope = _softplus(xp, -scores), -_sigmoid(xp, -scores)
+        value, falling = softplus(xp, -scores)
         # With e = smoothing: (1 - e) softplus(-x) + e softplus(x) = softplus(-x) + e x.
-        return (value + smoothing * scores, slope + smoothing) if smoothing else (value, slope)
+        return (value + smoothing * scores, smoothing - falling) if smoothing else (value, -falling)
 
     return cost
 
 
 def unlikely(xp: Any, scores: Array) -> tuple[Array, Array]:
     """Cross-entropy of a score whose target is 0."""
-    return _softplus(xp, scores), _sigmoid(xp, scores)
+    return softplus(xp, scores)
 
 
 def caught(xp: Any, scores: Array) -> tuple[Array, Array]:
     """What the critic wins by a generated example is what the generator loses."""
-    return -_softplus(xp, scores), -_sigmoid(xp, scores)
+    value, slope = softplus(xp, scores)
+    return -value, -slope
 
 
 def near(target: float) -> Cost:

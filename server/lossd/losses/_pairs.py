@@ -12,6 +12,7 @@ import numpy as np
 from lossd.losses._declare import Whole
 from lossd.losses._running import running_sum
 from lossd.losses._schema import Array
+from lossd.losses._sigmoid import softplus
 
 # Pairs are looked at in tiles of this many examples by that many others, whatever the threads.
 TILE_ROWS, TILE_COLUMNS = 128, 2048
@@ -163,10 +164,8 @@ def _against(xp: Any, own: Side, other: Side, whole: Whole, sign: int) -> tuple[
         for start in range(0, len(other.scores), TILE_COLUMNS):
             columns = slice(start, start + TILE_COLUMNS)
             ways = sign * (own.scores[rows, None] - other.scores[columns])
-            tails = xp.exp(-abs(ways))
-            terms = xp.log1p(tails) + xp.maximum(ways, 0)
+            terms, shares = softplus(xp, ways)
             values[rows] += (terms * other.weights[columns]).sum(axis=-1)
-            shares = xp.where(ways < 0, tails, 1) / (1 + tails)
             slopes[rows] += (shares * other.weights[columns]).sum(axis=-1)
 
     whole.for_each(-(-len(own.scores) // TILE_ROWS), tile)

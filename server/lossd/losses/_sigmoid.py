@@ -65,3 +65,10 @@ def sigmoid_cost(
     yes *= negative
     no *= positive
     return SigmoidCost(value, yes, no, tail)
+
+
+def softplus(xp: Any, numbers: Array) -> tuple[Array, Array]:
+    """log(1 + exp(x)) and its slope, which is the sigmoid."""
+    tail = xp.exp(-abs(numbers))
+    value = xp.log1p(tail) + xp.maximum(numbers, 0)
+    return value, xp.where(numbers < 0, tail, 1) / (1 + tail)

@@ -13,6 +13,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._schema import POSITIVE, Array, Differentiable
+from lossd.losses._sigmoid import softplus
 
 
 @loss(
@@ -85,9 +86,7 @@ def _rows(xp: Any, scores: Array, is_positive: Array, number: Array) -> Array:
     shares = xp.exp(others - highest)
     total = shares.sum(axis=-1, keepdims=True)
     behind = highest + xp.log(total) - scores
-    tail = xp.exp(-abs(behind))
-    costs = xp.where(is_positive, xp.log1p(tail) + xp.maximum(behind, 0), 0)
-    lacks = xp.where(is_positive, xp.where(behind < 0, tail, 1) / (1 + tail), 0)
+    costs, lacks = (xp.where(is_positive, found, 0) for found in softplus(xp, behind))
     lacks /= number[:, None]
     push = lacks.sum(axis=-1, keepdims=True) / xp.where(total == 0, 1, total)
     scores[...] = shares * push - lacks

@@ -15,6 +15,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._schema import POSITIVE, Array, Differentiable, Interval
+from lossd.losses._sigmoid import softplus
 from lossd.losses._similarity import Vectors, compare
 
 LOG_2 = 0.6931471805599453
@@ -89,9 +90,8 @@ def sigmoid_contrastive(
         given = scores.copy() if "temperature" in anchors.wanted else None
         scores += dtype.type(bias)
         scores[places] *= -1
-        tail = xp.exp(-abs(scores))
-        values[own] = (xp.log1p(tail) + xp.maximum(scores, 0)).sum(axis=-1)
-        scores[...] = xp.where(scores < 0, tail, 1) / (1 + tail)
+        costs, scores[...] = softplus(xp, scores)
+        values[own] = costs.sum(axis=-1)
         scores[places] *= -1
         by_bias[own] = scores.sum(axis=-1, dtype=np.float64)
         if given is not None:
