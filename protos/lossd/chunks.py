@@ -8,7 +8,6 @@ sends it cuts the chunks from where the tensor lies.
     Assembly   message with lengths, chunks  ->  message with data
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -16,7 +15,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.framing import Bytes, Framed, Payloads
+from lossd.framing import Bytes, Framed, Payloads, encoded_varint, varint
 
 # Larger ones outgrow the cache and the allocator's reuse, smaller ones cost a turn each.
 CHUNK_BYTES = 1 << 20
@@ -24,8 +23,8 @@ CHUNK_BYTES = 1 << 20
 M = TypeVar("M", bound=Message)
 
 # Field 15, delimited, of a request and of a response alike: a chunk.
-_CHUNK_TAG = 15 << 3 | 2
-_MORE, _SEVEN_BITS = 0x80, 0x7F
+_CHUNK_TAG = encoded_varint(15 << 3 | 2)
+_LONGEST_HEAD = len(_CHUNK_TAG) + 5  # no size that protobuf takes is longer
 
 
 class ChunkError(ValueError):
@@ -135,16 +134,7 @@ def encoded_chunks(following: Iterable[Bytes]) -> Iterator[bytes]:
         view = memoryview(data)
         for start in range(0, len(view), CHUNK_BYTES):
             part = view[start : start + CHUNK_BYTES]
-            yield b"".join((_head(len(part)), part))
-
-
-def _head(size: int) -> bytes:
-    head = bytearray((_CHUNK_TAG,))
-    while size >= _MORE:
-        head.append(size & _SEVEN_BITS | _MORE)
-        size >>= 7
-    head.append(size)
-    return bytes(head)
+            yield b"".join((_CHUNK_TAG, encoded_varint(len(part)), part))
 
 
 def chunk_of(encoded: bytes) -> Bytes | None:
@@ -152,13 +142,11 @@ def chunk_of(encoded: bytes) -> Bytes | None:
 
     It is looked at without the generated code, which would copy it.
     """
-    if not encoded or encoded[0] != _CHUNK_TAG:
+    if not encoded.startswith(_CHUNK_TAG):
         return None
-    size = shift = 0
-    for at in range(1, min(len(encoded), 1 + math.ceil(32 / 7))):
-        size |= (encoded[at] & _SEVEN_BITS) << shift
-        shift += 7
-        if encoded[at] < _MORE:
-            rest = memoryview(encoded)[at + 1 :]
-            return rest if len(rest) == size else None
-    return None
+    view = memoryview(encoded)
+    try:
+        size, start = varint(view[:_LONGEST_HEAD], len(_CHUNK_TAG))
+    except IndexError:
+        return None
+    return view[start:] if len(view) - start == size else None

@@ -39,7 +39,7 @@ Bytes = bytes | memoryview
 _Route = Mapping[int, Any]  # numbers of fields that lead to data, and the routes of their messages
 
 
-class _IrregularError(Exception):
+class IrregularError(Exception):
     """The walk is not for this message."""
 
 
@@ -88,7 +88,7 @@ class Framed(Generic[M]):
         payloads = Payloads()
         try:
             small = _Walk(payloads.add).message(memoryview(encoded), _route(kind.DESCRIPTOR))
-        except (_IrregularError, IndexError):  # an index beyond the end: it is cut off
+        except (IrregularError, IndexError):  # an index beyond the end: it is cut off
             return cls(kind.FromString(encoded))
         return cls(kind.FromString(b"".join(small)), payloads)
 
@@ -126,15 +126,15 @@ class _Walk:
         while at < len(view):
             self._count()
             start = at
-            tag, at = _varint(view, at)
+            tag, at = varint(view, at)
             number, kind = tag >> 3, tag & 7
             if number not in route or kind != _DELIMITED:
                 at = _skip(view, at, kind)
                 continue
-            size, at = _varint(view, at)
+            size, at = varint(view, at)
             body = view[at : at + size]
             if len(body) != size:
-                raise _IrregularError
+                raise IrregularError
             pieces.append(view[kept:start])
             pieces += self._field(tag, body, route[number])
             kept = at = at + size
@@ -144,16 +144,21 @@ class _Walk:
     def _field(self, tag: int, body: memoryview, route: _Route | None) -> Sequence[Bytes]:
         inner = [self._replace(body)] if route is None else self.message(body, route)
         size = sum(map(len, inner))
-        return [_encoded(tag), _encoded(size), *inner]
+        return [encoded_varint(tag), encoded_varint(size), *inner]
 
     def _count(self) -> None:
         self._fields += 1
         if self._fields > MAX_FIELDS:
-            raise _IrregularError
+            raise IrregularError
 
 
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    """The number at a place, and the place after it."""
+def varint(view: memoryview, at: int) -> tuple[int, int]:
+    """The number at a place, and the place after it.
+
+    Raises:
+        IrregularError: for one of more than 64 bits.
+        IndexError: for one that is cut off.
+    """
     value = shift = 0
     while shift < 64:
         byte = view[at]
@@ -162,10 +167,11 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
-    raise _IrregularError
+    raise IrregularError
 
 
-def _encoded(value: int) -> bytes:
+def encoded_varint(value: int) -> bytes:
+    """A number as protobuf writes it."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)
@@ -177,13 +183,13 @@ def _encoded(value: int) -> bytes:
 def _skip(view: memoryview, at: int, kind: int) -> int:
     """The place after a field that is copied as it is."""
     if kind == _VARINT:
-        return _varint(view, at)[1]
+        return varint(view, at)[1]
     if kind == _DELIMITED:
-        size, at = _varint(view, at)
+        size, at = varint(view, at)
     elif kind in (_FIXED64, _FIXED32):
         size = 8 if kind == _FIXED64 else 4
     else:  # a group, which proto3 has not
-        raise _IrregularError
+        raise IrregularError
     if at + size > len(view):
-        raise _IrregularError
+        raise IrregularError
     return at + size
