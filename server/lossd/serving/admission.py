@@ -96,11 +96,9 @@ class Place:
         Raises:
             Overloaded: as ``hold``.
         """
-        self._bytes.take(amount)
-        try:
+        with self.collecting() as collect:
+            collect(amount)
             yield
-        finally:
-            self._bytes.give_back(amount)
 
     @contextmanager
     def collecting(self) -> Iterator[Callable[[int], None]]:
