@@ -26,7 +26,6 @@ from lossd.serving import codec
 from lossd.serving.config import usable_cores
 
 Array = npt.NDArray[Any]
-SUM = "weighted_sum"
 
 
 @click.command()
@@ -119,7 +118,8 @@ def _remote(
 
 
 def _message(loss: str, parameters: tuple[str, ...]) -> Message:
-    messages = {known.name: known.message for known in LOSSES.values()} | {SUM: "WeightedSum"}
+    messages = {known.name: known.message for known in LOSSES.values()}
+    messages[codec.WEIGHTED_SUM] = v1.WeightedSum.DESCRIPTOR.name
     name = loss if loss in messages.values() else messages.get(loss)
     if name is None:
         raise click.ClickException(f"loss must be one of {', '.join(messages)}, got {loss}")
