@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from lossd.losses._contrast import without_positive
 from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
@@ -54,11 +55,8 @@ _MINERS: Mapping[Mining, Callable[..., Mined]] = MappingProxyType(
 
 def _without_triplet(embeddings: Array, labels: Array, **parameters: Any) -> Array:
     """Which examples are the only ones of their label, or have no example of another one."""
-    del embeddings, parameters
-    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    own = counts[places]
-    found: Array = (own == 1) | (own == len(labels))
-    return found
+    found: Array = without_positive(embeddings, labels, **parameters)
+    return found | (labels == labels[:1]).all()
 
 
 LINE = [[0.0], [1.0], [3.0], [2.0]]
