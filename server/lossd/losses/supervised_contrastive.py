@@ -14,9 +14,6 @@ from lossd.losses._declare import (
 )
 from lossd.losses._schema import POSITIVE, Array, Differentiable
 
-E = 2.718281828459045
-PULL = 1 / (2 * E + 1)
-
 
 @loss(
     Shape.COUPLED,
