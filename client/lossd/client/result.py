@@ -115,7 +115,8 @@ class LossResult:
             ``{3: "NONFINITE"}``.
         status: What is to be said of the whole; None for nothing.
         outputs: What the loss gives beyond where its parameters ask for it, by name, each shaped
-            like the examples; an example that is ignored or of weight 0 shows 0.
+            like the examples; an example that is ignored or of weight 0 shows 0, or -1 where they
+            point at examples.
         metrics: The results of the metrics that were asked for, in that order; empty without any.
         terms: What each term of a ``WeightedSum`` came to, in their order; empty for other losses.
             The counts and the sum of weights of a sum are what its terms agree on, 0 where they do
