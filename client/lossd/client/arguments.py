@@ -3,12 +3,14 @@
 It may import the contract and the errors; ``wire`` puts what it returns into requests.
 """
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from lossd import v1
@@ -72,26 +74,39 @@ def spec_of(loss: object) -> v1.LossSpec:
     """
     if isinstance(loss, v1.LossSpec):
         return loss
-    for member in v1.LossSpec.DESCRIPTOR.oneofs_by_name["kind"].fields:
-        if isinstance(loss, Message) and member.message_type == loss.DESCRIPTOR:
-            spec = v1.LossSpec()
-            getattr(spec, member.name).CopyFrom(loss)
-            return spec
-    got = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
+    member = member_of(v1.LossSpec, loss)
+    if member is not None:
+        kind: dict[str, Any] = {member: loss}
+        return v1.LossSpec(**kind)
     _refuse_metric(loss)
+    got = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
     raise _invalid("loss", f"loss must be a message of LossSpec, for example Huber(), got {got}")
 
 
 def _refuse_metric(loss: object) -> None:
     """A metric has no gradient: whoever gives one as a loss wants to know what to take."""
-    for member in v1.MetricSpec.DESCRIPTOR.oneofs_by_name["kind"].fields:
-        if isinstance(loss, Message) and member.message_type == loss.DESCRIPTOR:
-            name = loss.DESCRIPTOR.name
-            raise _invalid(
-                "loss",
-                f"loss must be differentiable, got the metric {name}: train with "
-                f"{surrogates[member.name]}, and give {name} to evaluate",
-            )
+    member = member_of(v1.MetricSpec, loss)
+    if member is not None:
+        name = type(loss).__name__
+        raise _invalid(
+            "loss",
+            f"loss must be differentiable, got the metric {name}: train with "
+            f"{surrogates[member]}, and give {name} to evaluate",
+        )
+
+
+def member_of(spec: type[Message], message: object) -> str | None:
+    """Returns the name of the field of a spec that holds such messages; None if there is none."""
+    if not isinstance(message, Message):
+        return None
+    return _members(spec.DESCRIPTOR).get(message.DESCRIPTOR.full_name)
+
+
+@functools.cache
+def _members(spec: Descriptor) -> Mapping[str, str]:
+    """The names of a spec's fields by those of the messages that they hold."""
+    fields: Any = spec.oneofs_by_name["kind"].fields
+    return {field.message_type.full_name: field.name for field in fields}
 
 
 def loss_names(spec: v1.LossSpec) -> tuple[str, ...]:

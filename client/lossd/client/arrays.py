@@ -32,7 +32,8 @@ def to_array(name: str, value: Any) -> Array:
     """
     if isinstance(value, np.ma.MaskedArray):  # NumPy would silently drop its mask
         raise _invalid(name, f"{name} must be without a mask of its own, got MaskedArray")
-    array = np.asarray(_viewed(name, value), order="C")
+    viewed = value if type(value) is np.ndarray else _viewed(name, value)
+    array = np.asarray(viewed, order="C")
     if array.dtype.newbyteorder("=") not in tensors.type_of_dtype:
         types = ", ".join(dtype.name for dtype in tensors.type_of_dtype)
         raise _invalid(name, f"{name} must hold one of {types}, got {_content(array, value)}")

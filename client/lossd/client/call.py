@@ -3,8 +3,8 @@
 It may import the arguments, the errors and the options; nothing here does any input or output.
 """
 
+import secrets
 import time
-import uuid
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -59,7 +59,10 @@ class Call:
             InvalidRequestError: if the timeout or the id breaks its rule.
         """
         seconds = arguments.checked_timeout(timeout)
-        known = uuid.uuid4().hex if request_id is None else arguments.checked_request_id(request_id)
+        if request_id is None:
+            known = secrets.token_hex(16)
+        else:
+            known = arguments.checked_request_id(request_id)
         return cls(known, time.monotonic() + seconds)
 
     @property

@@ -1,6 +1,6 @@
 """Turns arguments into evaluation requests and responses into results: pure, for both clients.
 
-It may import the contract, the arrays, ``wire`` and the errors; nothing here does any input or
+It may import the contract, the arguments, the arrays, ``wire`` and the errors; nothing here does any input or
 output.
 """
 
@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import Message
 
 from lossd import tensors, v1
-from lossd.client import wire
+from lossd.client import arguments, wire
 from lossd.client.arrays import to_array
 from lossd.client.errors import InvalidRequestError, ServerError
 from lossd.client.result import MetricResult
@@ -27,11 +26,10 @@ def spec_of(metric: object) -> v1.MetricSpec:
     """
     if isinstance(metric, v1.MetricSpec):
         return metric
-    for member in v1.MetricSpec.DESCRIPTOR.oneofs_by_name["kind"].fields:
-        if isinstance(metric, Message) and member.message_type == metric.DESCRIPTOR:
-            spec = v1.MetricSpec()
-            getattr(spec, member.name).CopyFrom(metric)
-            return spec
+    member = arguments.member_of(v1.MetricSpec, metric)
+    if member is not None:
+        kind: dict[str, Any] = {member: metric}
+        return v1.MetricSpec(**kind)
     got = f"the class {metric.__name__}" if isinstance(metric, type) else type(metric).__name__
     raise InvalidRequestError(
         f"metric must be a message of MetricSpec, for example Accuracy(), got {got}",
