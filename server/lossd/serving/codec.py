@@ -412,4 +412,5 @@ def write_timing(timing: v1.ServerTiming, seconds: Mapping[str, float]) -> None:
     """Writes the phases that are over."""
     for name in timing.DESCRIPTOR.fields_by_name:
         if name in seconds:
-            getattr(timing, name).FromNanoseconds(round(seconds[name] * 1e9))
+            duration = getattr(timing, name)
+            duration.seconds, duration.nanos = divmod(round(seconds[name] * 1e9), 10**9)

@@ -4,6 +4,7 @@ The names ``grpc_server_*`` are those of the gRPC ecosystem's middleware, so tha
 alerts work as they are.  Every label has a closed set of values, whatever a caller sends.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ UNKNOWN = "unknown"
 _OK = "OK"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
     """One metric: its name without the suffix that its type adds, and its labels."""
 
@@ -146,19 +147,16 @@ class Telemetry:
         self._losses = frozenset(losses)
         self._evaluated = frozenset(evaluated)
         self._labels: dict[str, tuple[str, str, str]] = {}  # of a method
-        self._series: dict[tuple[str, ...], Any] = {}  # by family and labels
-        self._metrics = {family.name: family.registered(registry) for family in FAMILIES}
+        self._metrics = {family: family.registered(registry) for family in FAMILIES}
+        # The library checks labels and locks whenever it is asked for a series.
+        self._of = functools.cache(self._labelled)
         ProcessCollector(registry=registry)
 
     def __getitem__(self, family: Family) -> Any:
-        return self._metrics[family.name]
+        return self._metrics[family]
 
-    def _of(self, family: Family, *labels: str) -> Any:
-        """One series; the library checks labels and locks whenever it is asked for one."""
-        key = (family.name, *labels)
-        if key not in self._series:
-            self._series[key] = self[family].labels(*labels)
-        return self._series[key]
+    def _labelled(self, family: Family, *labels: str) -> Any:
+        return self[family].labels(*labels)
 
     # -------------------------------------------------------------- what the server is
 
