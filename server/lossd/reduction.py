@@ -109,15 +109,12 @@ def plan_rows(
     weight_sum = _weight_sum(example_count, silent, weights, denominators)
     divisor = _divisor(reduction, normalizer, weight_sum, example_count)
     weights = _product(weights, factors)
-    with np.errstate(all="ignore"):  # the cotangent of a silent row may be anything
-        scale: float | Floats = cotangent if weights is None else cotangent * weights
-        scale = scale / divisor if divisor else 0.0
     return RowPlan(
         silent=silent,
         unseen=unseen,
         absent=absent,
         weights=weights,
-        gradient_scale=scale,
+        gradient_scale=_gradient_scale(cotangent, weights, divisor),
         divisor=divisor,
         example_count=example_count,
         ignored_count=ignored_count,
@@ -143,6 +140,17 @@ def plan_set(
         ignored_count=ignored_count,
         weight_sum=weight_sum,
     )
+
+
+def _gradient_scale(
+    cotangent: float | Floats, weights: Floats | None, divisor: float
+) -> float | Floats:
+    if not divisor:
+        return 0.0
+    if weights is None and isinstance(cotangent, float):
+        return cotangent / divisor
+    with np.errstate(all="ignore"):  # the cotangent of a silent row may be anything
+        return (cotangent if weights is None else cotangent * weights) / divisor
 
 
 def _check_normalizer(normalizer: float | None, reduction: Reduction) -> None:

@@ -219,8 +219,7 @@ class _Run:
         self._sums = np.zeros(math.ceil(batch.rows / self._step))
         self._nonfinite = np.zeros(batch.rows, np.bool_)
         self._statuses: list[tuple[slice, Array]] = []  # few losses give any
-        vectors = {p.name for p in batch.loss.parameters if p.is_vector}
-        self._vectors = [name for name in vectors if len(batch.parameters[name])]
+        self._vectors = [name for name in batch.loss.vectors if len(batch.parameters[name])]
         # Sums over the parts of long rows, which become values when all parts are there.
         segments = _segments(batch)
         self._parts = np.zeros((batch.rows, segments)) if segments > 1 else None
@@ -320,16 +319,19 @@ class _Run:
 
     def finished(self) -> Evaluated:
         """What is left to do when every tile is done."""
-        with np.errstate(all="ignore"):
-            if self._parts is not None:
-                means = np.add.reduce(self._parts, axis=-1) / self._batch.length
-                values = means.astype(self._batch.dtype)
-                for row in range(self._batch.rows):  # rows this long are blocks of one
-                    self._write_values(slice(row, row + 1), values[row : row + 1])
-            if self._zero_nonfinite and self._nonfinite.any():
-                for buffer in (*self._buffers.gradients.values(), *self._buffers.outputs.values()):
-                    buffer[self._nonfinite] = 0
+        if self._parts is not None:
+            self._write_joined(self._parts)
+        if self._zero_nonfinite and self._nonfinite.any():
+            for buffer in (*self._buffers.gradients.values(), *self._buffers.outputs.values()):
+                buffer[self._nonfinite] = 0
         return Evaluated(self._sums, self._nonfinite, self._all_statuses())
+
+    def _write_joined(self, parts: Array) -> None:
+        with np.errstate(all="ignore"):
+            means = np.add.reduce(parts, axis=-1) / self._batch.length
+            values = means.astype(self._batch.dtype)
+            for row in range(self._batch.rows):  # rows this long are blocks of one
+                self._write_values(slice(row, row + 1), values[row : row + 1])
 
     def _all_statuses(self) -> Array | None:
         if not self._statuses:
