@@ -56,7 +56,7 @@ def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
     if batch.loss.shape is Shape.POINTWISE:
         scale = scale / batch.length
     by_row = isinstance(scale, np.ndarray)
-    vectors = _vectors(batch)
+    vectors = batch.loss.vectors
     return Tile(
         count=rows.stop - rows.start,
         operands={
@@ -72,10 +72,6 @@ def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
         silent=None if plan.silent is None else sent(plan.silent[rows], np.uint8),
         sources=sources,
     )
-
-
-def _vectors(batch: Batch) -> set[str]:
-    return {parameter.name for parameter in batch.loss.parameters if parameter.is_vector}
 
 
 def download(stream: Any, source: Any, out: Array) -> Array:
@@ -95,7 +91,7 @@ def run_body(
 ) -> Computed:
     """Values, scaled gradients and outputs of a tile, operation by operation."""
     parameters = {
-        name: () if value is None and name in _vectors(batch) else value
+        name: () if value is None and name in batch.loss.vectors else value
         for name, value in tile.parameters.items()
     }
     with np.errstate(all="ignore"):  # a parameter may be beyond the compute type

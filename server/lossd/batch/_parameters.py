@@ -26,12 +26,9 @@ def parameter_error(loss: Loss, error: ParameterError) -> InvalidParameter:
 def body_parameters(
     loss: Loss, parameters: Mapping[str, Any], layout: Layout, dtype: np.dtype[Any]
 ) -> dict[str, Any]:
-    found = {}
-    for parameter in loss.parameters:
-        value = parameters[parameter.name]
-        if parameter.is_vector:
-            value = _vector(loss, parameter.name, value, layout, dtype)
-        found[parameter.name] = value
+    found = {parameter.name: parameters[parameter.name] for parameter in loss.parameters}
+    for name in loss.vectors:
+        found[name] = _vector(loss, name, found[name], layout, dtype)
     return found
 
 
@@ -39,10 +36,10 @@ def _vector(
     loss: Loss, name: str, values: Sequence[float], layout: Layout, dtype: np.dtype[Any]
 ) -> Array:
     """One number for each element of a row, or none at all."""
+    if not values:
+        return np.empty(0, dtype)
     with np.errstate(over="ignore"):  # beyond float32 it is infinite: the caller's data
         vector = np.asarray(values, dtype)
-    if not len(vector):
-        return vector
     columns = _columns(loss, layout)
     if loss.shape is Shape.POINTWISE and len(vector) == 1:
         return np.broadcast_to(vector, layout.length)

@@ -4,6 +4,7 @@ It imports NumPy, the declarations of the losses and the standard library only. 
 ``perplexity.py`` next, the smallest complete declaration.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -145,13 +146,15 @@ class Example:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Metric:
     """A declared metric.
 
     ``tallies`` and ``columns`` are the names and axes of what its state may hold, so that a state
     from elsewhere can be checked.
     """
+
+    # Without slots, as a Loss is.
 
     name: str
     message: str
@@ -173,10 +176,14 @@ class Metric:
         """What it takes."""
         return self.layout.inputs
 
-    @property
+    @functools.cached_property
     def all_parameters(self) -> tuple[Parameter, ...]:
         """Those of the layout and its own."""
         return self.layout.parameters + self.own_parameters
+
+    @functools.cached_property
+    def _known(self) -> Mapping[str, Parameter]:
+        return {parameter.name: parameter for parameter in self.all_parameters}
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Fills in defaults and checks bounds.
@@ -184,7 +191,7 @@ class Metric:
         Raises:
             ParameterError: for an unknown parameter or one out of bounds.
         """
-        return completed(self.message, self.all_parameters, given)
+        return completed(self.message, self._known, given)
 
     def observe(self, batch: Batch, parameters: Mapping[str, Any]) -> State:
         """The state of one batch; ``parameters`` are complete.

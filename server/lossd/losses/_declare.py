@@ -5,6 +5,7 @@ own.  Read ``huber.py`` next, the smallest complete declaration.
 """
 
 import enum
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -268,9 +269,11 @@ class CudaText:
     targets_are_classes: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Loss:
     """A declared loss."""
+
+    # Without slots, so that what follows from the declaration is made once: every call asks it.
 
     name: str
     shape: Shape
@@ -289,15 +292,24 @@ class Loss:
     formula: str
     reference: str
 
-    @property
+    @functools.cached_property
     def message(self) -> str:
         """The name of its protobuf message: ``CrossEntropy`` for ``cross_entropy``."""
         return message_name(self.name)
 
-    @property
+    @functools.cached_property
     def all_parameters(self) -> tuple[Parameter, ...]:
         """Those of the body and those of the layout."""
         return self.layout_parameters + self.parameters
+
+    @functools.cached_property
+    def vectors(self) -> frozenset[str]:
+        """The names of the parameters that are lists of numbers."""
+        return frozenset(p.name for p in self.parameters if p.is_vector)
+
+    @functools.cached_property
+    def _known(self) -> Mapping[str, Parameter]:
+        return {parameter.name: parameter for parameter in self.all_parameters}
 
     def input(self, name: str) -> Input:
         """The input of that name; KeyError if there is none."""
@@ -309,7 +321,7 @@ class Loss:
         Raises:
             ParameterError: for an unknown parameter or one out of bounds.
         """
-        return completed(self.message, self.all_parameters, given)
+        return completed(self.message, self._known, given)
 
 
 def loss(

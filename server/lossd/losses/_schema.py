@@ -104,12 +104,14 @@ class Required(enum.Enum):
 REQUIRED = Required.REQUIRED
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parameter:
     """One parameter of a loss: a number, a text, an enum, or a list of numbers, texts or an enum's.
 
     A default of None is unset, which is another thing than any number; one of REQUIRED is none.
     """
+
+    # Without slots, so that what follows from the type is found out once: every call asks it.
 
     name: str
     type: type
@@ -117,25 +119,26 @@ class Parameter:
     bounds: Interval | None = None
     differentiable: Differentiable = Differentiable.NO
 
-    @property
+    @functools.cached_property
     def is_vector(self) -> bool:
         """Whether it is a list of numbers, empty for none."""
-        return _is_vector(self.type)
+        return self.type == Vector
 
-    @property
+    @functools.cached_property
     def is_list(self) -> bool:
         """Whether it is a list: of numbers, of texts, or of members of an enum."""
-        return _is_list(self.type)
+        return get_origin(self.type) is get_origin(Vector)
 
-    @property
+    @functools.cached_property
     def is_text(self) -> bool:
         """Whether it is a text or a list of texts, empty for none."""
         return self.type is str or self.type == Names
 
-    @property
+    @functools.cached_property
     def choices(self) -> Members | None:
         """The enum that it, or each entry of a list, is a member of."""
-        return _choices(self.type)
+        member = get_args(self.type)[0] if self.is_list else self.type
+        return member if issubclass(member, enum.Enum) else None
 
     def checked(self, value: Any) -> Any:
         """Returns the value, or raises ParameterError if it is out of bounds."""
@@ -152,44 +155,26 @@ class Parameter:
         return value
 
 
-# Of few types, asked many times a call.
-
-
-@functools.cache
-def _is_vector(kind: type) -> bool:
-    return kind == Vector
-
-
-@functools.cache
-def _is_list(kind: type) -> bool:
-    return get_origin(kind) is get_origin(Vector)
-
-
-@functools.cache
-def _choices(kind: type) -> Members | None:
-    member = get_args(kind)[0] if _is_list(kind) else kind
-    return member if issubclass(member, enum.Enum) else None
-
-
 def completed(
-    message: str, parameters: Iterable[Parameter], given: Mapping[str, Any]
+    message: str, known: Mapping[str, Parameter], given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Fills in the defaults of what ``message`` takes, and checks bounds.
 
     Raises:
         ParameterError: for a parameter that is unknown, missing or out of bounds.
     """
-    known = {parameter.name: parameter for parameter in parameters}
-    for name in given:
+    for name, value in given.items():
         if name not in known:
-            raise ParameterError(
-                name, f"{name} must be a parameter of {message}, got {given[name]!r}"
-            )
-    defaults = {name: parameter.default for name, parameter in known.items()}
-    for name, default in defaults.items():
-        if default is REQUIRED and name not in given:
+            raise ParameterError(name, f"{name} must be a parameter of {message}, got {value!r}")
+    found = {}
+    for name, parameter in known.items():
+        if name in given:
+            found[name] = parameter.checked(given[name])
+        elif parameter.default is REQUIRED:
             raise ParameterError(name, f"{name} must be given for {message}, got nothing")
-    return defaults | {name: known[name].checked(value) for name, value in given.items()}
+        else:
+            found[name] = parameter.default
+    return found
 
 
 def parameters_of(body: Callable[..., object]) -> tuple[Parameter, ...]:
