@@ -7,6 +7,7 @@ from what is left.
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -72,11 +73,21 @@ class TermResult:
 
 
 class Engine:
-    """Runs jobs on a backend, with the networks there are; may be called from many threads."""
+    """Runs jobs on a backend, with the networks there are; may be called from many threads.
 
-    def __init__(self, backend: Backend, networks: Networks = NO_NETWORKS) -> None:
+    ``instead`` are the backends of the losses, by name, that another one computes.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        networks: Networks = NO_NETWORKS,
+        *,
+        instead: Mapping[str, Backend] = MappingProxyType({}),
+    ) -> None:
         self.backend = backend
         self.networks = networks
+        self._instead = instead
 
     def run(
         self, job: Job, *, allocate: Allocate = np.empty, checkpoint: Checkpoint = lambda: None
@@ -90,6 +101,7 @@ class Engine:
             InvalidRequest: if the caller broke a rule.
             TooLarge: if the device has not the memory.
         """
+        backend = self._instead.get(job.loss.name, self.backend)
         batch = lay_out(job, self.networks)
         if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
             raise InvalidRequest(
@@ -108,7 +120,7 @@ class Engine:
             {name: output.reshape(-1) for name, output in outputs.items()},
         )
         try:
-            evaluated = self.backend.evaluate(
+            evaluated = backend.evaluate(
                 batch,
                 buffers,
                 zero_nonfinite=job.nonfinite is NonfinitePolicy.ZERO,
@@ -139,8 +151,13 @@ class Engine:
             per_example=values,
             gradients=_by_input(gradients),
             outputs=outputs,
-            backend=self.backend.name,
+            backend=backend.name,
         )
+
+    def close(self) -> None:
+        """Ends the threads of its backends, and gives back what they hold."""
+        for backend in {self.backend, *self._instead.values()}:
+            backend.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,7 @@ class _Total:
         shapes = {None if r.per_example is None else r.per_example.shape for r in found}
         is_one_batch = len(shapes) == 1  # so that an index means the same example in all terms
         none = np.zeros(0, np.int64)
+        backends = {r.backend for r in found}
         return Result(
             loss=self._loss,
             loss_sum=self._loss_sum,
@@ -216,7 +217,7 @@ class _Total:
             per_example=self._per_example if is_one_batch and self._job.per_example else None,
             gradients={name: self._rounded(name) for name in self._gradients},
             outputs={},
-            backend=backend,
+            backend=backends.pop() if len(backends) == 1 else backend,
             terms=tuple(self._terms),
         )
 

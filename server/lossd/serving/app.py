@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from lossd.backends import Backend
 from lossd.backends.choose import choose
+from lossd.engine import Engine
 from lossd.errors import LossdError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
@@ -32,6 +33,7 @@ from lossd.serving.servicer import (
 )
 from lossd.serving.shared_memory import SharedMemory
 from lossd.serving.telemetry import Telemetry
+from lossd.serving.trial import Tried, try_out
 from lossd.serving.versions import versions
 from lossd.serving.watchdog import Watchdog
 
@@ -52,6 +54,7 @@ class Server:
     metrics_url: str
     backend: Backend
     backend_reason: str
+    _engine: Engine
     _config: Config
     _server: grpc.Server
     _health: Health
@@ -67,7 +70,7 @@ class Server:
         time.sleep(self._config.drain_delay_seconds)
         self._server.stop(self._config.drain_seconds).wait()
         self._watchdog.close()
-        self.backend.close()
+        self._engine.close()
         if self._shared is not None:
             self._shared.close()
         self._http.shutdown()
@@ -98,11 +101,17 @@ def start(config: Config) -> Server:
     state = Health((SERVICE, EVALUATION_SERVICE), prompt, telemetry)
     pages = _serve_pages(config, telemetry, state)
 
-    chosen = choose(config.backend, threads=config.compute_threads)
-    telemetry.describe(versions(), chosen.backend.name, fallback=chosen.is_fallback)
+    tried = _tried(config, networks)
+    chosen = tried.chosen
+    telemetry.describe(
+        versions(),
+        chosen.backend.name,
+        fallback=chosen.is_fallback,
+        losses_on_cpu=tried.faults,
+    )
     turns = Turns(config.compute_threads)
     shared = _shared_memory(config, telemetry)
-    servicer = LossServicer(config, chosen, turns, telemetry, shared, networks=networks)
+    servicer = LossServicer(config, tried, turns, telemetry, shared)
     evaluation = EvaluationServicer(config, turns, telemetry)
     sharing = {} if shared is None else SharedMemoryServicer(shared).methods()
     watchdog = Watchdog(config.max_call_seconds)
@@ -137,6 +146,7 @@ def start(config: Config) -> Server:
         metrics_url=f"http://{config.metrics_host}:{pages.server_port}/metrics",
         backend=chosen.backend,
         backend_reason=chosen.reason,
+        _engine=tried.engine,
         _config=config,
         _server=server,
         _health=state,
@@ -144,6 +154,15 @@ def start(config: Config) -> Server:
         _shared=shared,
         _watchdog=watchdog,
     )
+
+
+def _tried(config: Config, networks: Networks) -> Tried:
+    """What computes, tried out on this machine."""
+    chosen = choose(config.backend, threads=config.compute_threads)
+    tried = try_out(chosen, config, networks)
+    for loss, fault in tried.faults.items():
+        log.warning("loss is computed by the CPU", extra={"loss": loss, "because": fault})
+    return tried
 
 
 def networks_of(config: Config) -> Networks:

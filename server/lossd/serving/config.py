@@ -71,6 +71,11 @@ class Config:
     backend: BackendChoice = _setting(
         BackendChoice.AUTO, "Where to compute; auto takes a GPU if there is a usable one."
     )
+    check_device: bool = _setting(
+        True,  # noqa: FBT003 - a default
+        "Whether a GPU is first tried on the worked examples of every loss; "
+        "NumPy computes those that it gets wrong.",
+    )
     threads: int = _setting(0, "Threads that compute; 0 for one a core.", Interval(0, 1024))
     max_calls: int = _setting(
         64, "Calls in flight; one more is refused and told to come again.", Interval(1, 4096)

@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lossd import chunks, sums, v1
-from lossd.backends.choose import Chosen
-from lossd.batch import NO_NETWORKS, Job
-from lossd.engine import Engine, Result
+from lossd.batch import Job
+from lossd.engine import Result
 from lossd.framing import Framed
-from lossd.networks import Network, Networks
+from lossd.networks import Network
 from lossd.serving import catalogue, codec, evaluation_codec, loss_metrics, stream
 from lossd.serving.admission import Place, Turns
 from lossd.serving.boundary import ConversationHandler, Handler
@@ -18,6 +17,7 @@ from lossd.serving.evaluation_codec import Requested
 from lossd.serving.loan import Loan
 from lossd.serving.shared_memory import SharedMemory
 from lossd.serving.telemetry import Telemetry
+from lossd.serving.trial import Tried
 from lossd.serving.versions import versions
 from lossd.v1 import loss_service_pb2, shared_memory_service_pb2
 
@@ -35,18 +35,16 @@ class LossServicer:
     def __init__(
         self,
         config: Config,
-        chosen: Chosen,
+        tried: Tried,
         turns: Turns,
         telemetry: Telemetry,
         shared: SharedMemory | None = None,
-        *,
-        networks: Networks = NO_NETWORKS,
     ) -> None:
         self._config = config
         self._shared = shared
         self._limits = codec.Limits(tensors=config.max_tensors, axes=config.max_axes)
-        self._chosen = chosen
-        self._engine = Engine(chosen.backend, networks)
+        self._chosen = tried.chosen
+        self._engine = tried.engine
         self._turns = turns
         self._telemetry = telemetry
 

@@ -123,6 +123,12 @@ FALLBACK = Family(
     "lossd_backend_fallback",
     "1 if the CPU computes because no GPU could be used, 0 otherwise.",
 )
+LOSS_FALLBACK = Family(
+    Gauge,
+    "lossd_loss_fallback",
+    "1 for a loss that the CPU computes because the GPU got a worked example of it wrong.",
+    ("loss",),
+)
 BUILD = Family(
     Gauge,
     "lossd_build_info",
@@ -133,7 +139,8 @@ BUILD = Family(
 FAMILIES = (
     STARTED, HANDLED, RECEIVED, SENT, HANDLING, REQUESTS, EXAMPLES, NONFINITE, DURATION,
     EVALUATIONS, EVALUATED_EXAMPLES, PHASE, REQUEST_BYTES, RESPONSE_BYTES, REJECTED,
-    INFLIGHT_CALLS, INFLIGHT_BYTES, SEGMENTS, SEGMENT_BYTES, READY, FALLBACK, BUILD,
+    INFLIGHT_CALLS, INFLIGHT_BYTES, SEGMENTS, SEGMENT_BYTES, READY, FALLBACK,
+    LOSS_FALLBACK, BUILD,
 )  # fmt: skip
 
 
@@ -160,10 +167,19 @@ class Telemetry:
 
     # -------------------------------------------------------------- what the server is
 
-    def describe(self, versions: Mapping[str, str], backend: str, *, fallback: bool) -> None:
+    def describe(
+        self,
+        versions: Mapping[str, str],
+        backend: str,
+        *,
+        fallback: bool,
+        losses_on_cpu: Iterable[str] = (),
+    ) -> None:
         """Says what runs."""
         self[BUILD].labels(backend=backend, **versions).set(1)
         self[FALLBACK].set(int(fallback))
+        for loss in losses_on_cpu:
+            self[LOSS_FALLBACK].labels(loss=loss).set(1)
 
     def ready(self, *, ready: bool) -> None:
         """Says whether calls are welcome."""
