@@ -27,6 +27,7 @@ from lossd.losses import LOSSES, Loss
 from lossd.losses._overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy, Reduction
 from tests.device import stand_in_for_sorting
+from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case
 from tests.sampling import cases, plain
 
@@ -42,14 +43,14 @@ def cupy_engine() -> Iterator[Engine]:
     if not (available := backend.probe()):
         pytest.skip(available.reason)
     stand_in_for_sorting(backend._import_cupy())
-    made = Engine(backend.CupyBackend())
+    made = Engine(backend.CupyBackend(), NETWORKS)
     yield made
     made.backend.close()
 
 
 @pytest.fixture(scope="module")
 def numpy_engine() -> Iterator[Engine]:
-    made = Engine(NumpyBackend(1))
+    made = Engine(NumpyBackend(1), NETWORKS)
     yield made
     made.backend.close()
 
