@@ -12,6 +12,7 @@
     ├─ Overloaded            the server is busy; the same request will do later
     ├─ Abandoned             nobody waits for the answer any more
     │  └─ DeadlinePassed     because its time is up
+    ├─ DeviceLost            the GPU answers nothing any more
     └─ BackendUnavailable    the server cannot start with what it was told to use
 
 Messages read "<thing> must <rule>, got <value>".  ``field`` is the path of the request's field at
@@ -105,6 +106,12 @@ class Overloaded(LossdError):  # noqa: N818
 
     reason = "OVERLOADED"
     retry_seconds = 0.1
+
+
+class DeviceLost(LossdError):  # noqa: N818
+    """The GPU answers nothing any more, to this process; a new one may find it well."""
+
+    reason = "DEVICE_LOST"
 
 
 class BackendUnavailable(LossdError):  # noqa: N818

@@ -55,15 +55,6 @@ def numpy_engine() -> Iterator[Engine]:
     made.backend.close()
 
 
-@pytest.fixture
-def fake() -> Any:
-    """The controls of gpulab's fake device."""
-    found = pytest.importorskip("gpulab.fake", reason="needs gpulab's fake device")
-    if not found.is_active():
-        pytest.skip("needs gpulab's fake device")
-    return found
-
-
 def _assert_close(left: Result, right: Result, tolerance: float) -> None:
     def check(actual: Any, desired: Any) -> None:
         # bfloat16 is no number to NumPy's own comparisons.

@@ -107,7 +107,13 @@ class Service:
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
-def served(handler: Handler, *, calls: int = 2, request_bytes: int = 100) -> Service:
+def served(
+    handler: Handler,
+    *,
+    calls: int = 2,
+    request_bytes: int = 100,
+    device_lost: Callable[[], None] = lambda: None,
+) -> Service:
     registry = CollectorRegistry()
     admission = Admission(calls=calls, request_bytes=request_bytes)
     with ThreadPoolExecutor(1) as threads:  # gRPC runs methods on it; these tests call them
@@ -118,6 +124,7 @@ def served(handler: Handler, *, calls: int = 2, request_bytes: int = 100) -> Ser
             watchdog=Watchdog(3600),
             threads=threads,
             refusing_threads=threads,
+            device_lost=device_lost,
         )
     return Service(boundary, admission, registry)
 
@@ -179,6 +186,17 @@ def test_an_internal_error_is_logged_once_and_not_told(caplog: pytest.LogCapture
     assert record.exc_info is not None
     assert record.__dict__["request_id"] == "epoch-7"  # what joins the two
     assert "epoch-7" in context.status.details
+
+
+def test_a_lost_device_is_told_to_the_caller_and_to_the_server() -> None:
+    heard: list[str] = []
+    error = errors.DeviceLost("device must answer, got: an illegal address")
+    service = served(failing(error), device_lost=lambda: heard.append("lost"))
+    _, context = service.call(b"")
+
+    assert context.status.code is grpc.StatusCode.UNAVAILABLE
+    assert "an illegal address" in context.status.details
+    assert heard == ["lost"]
 
 
 def test_a_callers_mistake_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -36,7 +36,7 @@ from lossd.backends._opposed import OpposedEvaluation, evaluate_opposed
 from lossd.backends._sets import SetEvaluation, evaluate_set
 from lossd.backends._tiles import Computed, Tile, download, run_body, upload
 from lossd.batch import Batch, check_rules
-from lossd.errors import BackendUnavailable, TooLarge
+from lossd.errors import BackendUnavailable, DeviceLost, TooLarge
 from lossd.kernels import Kernel, find_text, kernel_source, typed_arguments
 from lossd.losses import Anchors, Opposed, Shape, Whole
 from lossd.losses._declare import CudaText
@@ -128,11 +128,12 @@ class CupyBackend:
 
     def close(self) -> None:
         """Gives the device's memory back."""
-        with self._device_turn():
-            self._stream.synchronize()
-            self._compiled.clear()
-            self._networks.clear()
-        self._cupy.get_default_memory_pool().free_all_blocks()
+        with contextlib.suppress(DeviceLost):
+            with self._device_turn():
+                self._stream.synchronize()
+                self._compiled.clear()
+                self._networks.clear()
+            self._cupy.get_default_memory_pool().free_all_blocks()
 
     @contextlib.contextmanager
     def _device_turn(self) -> Iterator[None]:
@@ -145,6 +146,19 @@ class CupyBackend:
                     f"batch must fit into the device's memory, got: {error}",
                     reason="DEVICE_OUT_OF_MEMORY",
                 ) from error
+            except Exception as error:
+                if self._answers():
+                    raise
+                raise DeviceLost(f"device must answer, got: {error}") from error
+
+    def _answers(self) -> bool:
+        """Whether the device works at all: some faults leave it useless to the whole process."""
+        runtime = self._cupy.cuda.runtime
+        try:
+            runtime.deviceSynchronize()
+        except runtime.CUDARuntimeError:
+            return False
+        return True
 
     def _tile(self, batch: Batch, rows: slice, places: Computed) -> Array | None:
         """Computes some rows and waits for them: nothing of the host's is in use afterwards.

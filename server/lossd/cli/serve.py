@@ -23,10 +23,12 @@ def serve(config: Config) -> None:
         log.warning("variable is no setting", extra={"variable": name})
     ending = EndingSignal()
     try:
-        server = app.start(config)
+        server = app.start(config, on_failure=ending.give)
     except LossdError as error:
         raise click.ClickException(str(error)) from error
     # One line, for people and for the programs that started us with port 0.
     click.echo(f"ready address={server.address} metrics={server.metrics_url}")
     ending.wait()
     server.stop()
+    if server.has_failed:
+        raise click.ClickException("the device must answer, got nothing from it: start again")

@@ -1,7 +1,9 @@
 """The composition root: everything the server is made of, in reading order."""
 
+import functools
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from wsgiref.simple_server import WSGIServer
@@ -62,6 +64,11 @@ class Server:
     _shared: SharedMemory | None
     _watchdog: Watchdog
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is of no more use, so that only a new process will do."""
+        return self._health.has_failed
+
     def stop(self) -> None:
         """Says that it goes, finishes what was accepted, and ends."""
         self._health.enter(State.DRAINING)
@@ -78,8 +85,10 @@ class Server:
         log.info("stopped")
 
 
-def start(config: Config) -> Server:
+def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> Server:
     """Starts a server.
+
+    ``on_failure`` is called once if it fails for good, and only a new process will do.
 
     Raises:
         BackendUnavailable: if the backend cannot be used.
@@ -124,6 +133,7 @@ def start(config: Config) -> Server:
         watchdog=watchdog,
         threads=calls,
         refusing_threads=prompt,
+        device_lost=functools.partial(_fail, state, on_failure),
     )
 
     server = grpc.server(rest, handlers=[boundary, state.handler()], options=_options(config))
@@ -163,6 +173,12 @@ def _tried(config: Config, networks: Networks) -> Tried:
     for loss, fault in tried.faults.items():
         log.warning("loss is computed by the CPU", extra={"loss": loss, "because": fault})
     return tried
+
+
+def _fail(state: Health, on_failure: Callable[[], None]) -> None:
+    if state.fail():
+        log.critical("device is lost, only a new process can use it")
+        on_failure()
 
 
 def networks_of(config: Config) -> Networks:

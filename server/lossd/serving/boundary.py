@@ -25,6 +25,7 @@ from google.rpc import error_details_pb2, status_pb2
 from lossd.errors import (
     Abandoned,
     DeadlinePassed,
+    DeviceLost,
     InvalidRequest,
     LossdError,
     Overloaded,
@@ -53,6 +54,7 @@ _CODES = {
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Abandoned: grpc.StatusCode.CANCELLED,
     DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
+    DeviceLost: grpc.StatusCode.UNAVAILABLE,
 }
 
 Handler = Callable[[Received, Call], bytes]
@@ -87,7 +89,8 @@ class Boundary(grpc.GenericRpcHandler):
     answer with one too; they count in the call's place what they keep.
 
     Calls run on ``threads``, of which there are as many as calls may be in flight; refusals, which
-    take no time, on ``refusing_threads``.
+    take no time, on ``refusing_threads``.  ``device_lost`` is called with every call that finds the
+    device lost.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Boundary(grpc.GenericRpcHandler):
         refusing_threads: ThreadPoolExecutor,
         streams: Mapping[str, StreamHandler] = MappingProxyType({}),
         conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
+        device_lost: Callable[[], None] = lambda: None,
     ) -> None:
         one = {name: functools.partial(self._answer, each) for name, each in methods.items()}
         many = {name: functools.partial(self._follow, each) for name, each in streams.items()}
@@ -111,6 +115,7 @@ class Boundary(grpc.GenericRpcHandler):
         self._watchdog = watchdog
         self._threads = threads
         self._refusing_threads = refusing_threads
+        self._device_lost = device_lost
         telemetry.expect(methods, streams, conversations)
 
     def service(
@@ -245,6 +250,8 @@ class Boundary(grpc.GenericRpcHandler):
         """Answers with a status; ``abort_with_status`` raises."""
         if isinstance(error, grpc.RpcError):  # gRPC's own: the caller went while it was read
             error = Abandoned("call must be waited for, got one that ended while it was read")
+        if isinstance(error, DeviceLost):
+            self._device_lost()
         told = _told(error, entrance.request_id)
         code = code_of(told)
         self._telemetry.rejected(told.reason)

@@ -5,6 +5,7 @@ kubelet would kill the pod exactly when it is busy.
 """
 
 import enum
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,6 +25,7 @@ class State(enum.Enum):
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
+    FAILED = "failed"
 
 
 class Health:
@@ -36,6 +38,7 @@ class Health:
         self._threads = threads
         self._telemetry = telemetry
         self._servicer = health.HealthServicer(experimental_thread_pool=threads)
+        self._lock = threading.Lock()
         self._state = State.STARTING
         self.enter(State.STARTING)
 
@@ -43,8 +46,26 @@ class Health:
         """The state, in a word."""
         return self._state.value
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the server failed for good."""
+        return self._state is State.FAILED
+
     def enter(self, state: State) -> None:
-        """Tells everyone of a new state."""
+        """Tells everyone of a new state; none follows a failure."""
+        with self._lock:
+            if not self.has_failed:
+                self._tell(state)
+
+    def fail(self) -> bool:
+        """Fails for good; returns whether that is news, of a server that was not ending anyway."""
+        with self._lock:
+            if self._state in {State.DRAINING, State.FAILED}:
+                return False
+            self._tell(State.FAILED)
+            return True
+
+    def _tell(self, state: State) -> None:
         self._state = state
         ready = state is State.READY
         self._telemetry.ready(ready=ready)

@@ -9,7 +9,7 @@ _ENDINGS = (signal.SIGTERM, signal.SIGINT)
 
 
 class EndingSignal:
-    """Hears the first signal that asks the process to end.
+    """Hears the first signal that asks the process to end; ``give`` stands for one.
 
     Make it in the main thread before the server starts: whoever reads that it is ready may end it
     at once.
@@ -34,6 +34,10 @@ class EndingSignal:
         """
         self._next()
         threading.Thread(target=self._end_at_next, daemon=True).start()
+
+    def give(self) -> None:
+        """Ends the process as SIGTERM would; may be called from any thread."""
+        self._told.send(bytes([signal.SIGTERM]))
 
     def _next(self) -> int:
         while (number := self._heard.recv(1)[0]) not in _ENDINGS:
