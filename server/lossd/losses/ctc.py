@@ -138,11 +138,15 @@ def _likelihood(
     cost = running_sum(xp, costs - found.largest)[xp.arange(len(frames)), last] - found.total
     if kind is DistributionKind.LOGITS:
         cost = xp.maximum(cost, 0)  # but for rounding it is not below
+    cost = xp.where(frames == 0, 0, cost)
     slopes = xp.subtract(probabilities, found.shares, out=found.shares)
+    # Which shares are NaN beside it, and the sign of each, would depend on the other rows.
+    unknown = xp.isnan(cost)
+    cost[unknown] = slopes[unknown] = xp.nan
     slopes[xp.arange(longest) >= frames[:, None]] = 0
     if longest < predictions.shape[1]:
         slopes = _lengthened(xp, slopes, predictions.shape)
-    return xp.where(frames == 0, 0, cost), slopes
+    return cost, slopes
 
 
 def _scores(xp: Any, given: Array, kind: DistributionKind) -> tuple[Array, Array, Array | float]:
