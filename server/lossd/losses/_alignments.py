@@ -123,6 +123,7 @@ def _aligned(
     ways = _arrivals(xp, weights, labels, algebra)
     total, factor, trusted = _totals(xp, ways, weights, labels, algebra)
     if by_weight:
+        trusted &= (largest > FAINTEST * LOG_2).all(axis=0)  # one over it is a plain number too
         weights = xp.broadcast_to(algebra.of_logs(-largest)[:, None], weights.shape)
     shares = _shares(
         xp, ways, weights, factor,
