@@ -1,5 +1,7 @@
 """Losses of sequences: what holds for every loss, and what lengths and labels add to it."""
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from lossd.backends import SEQUENCE_BLOCK_ELEMENTS
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import LOSSES, Loss, Shape, Status
+from lossd.losses._alignments import FAINTEST
 from lossd.reduction import Reduction
 from tests.losses.case import Case, total, values
 from tests.losses.compare import Array, assert_close, assert_same_bits, assert_zero
@@ -30,7 +33,7 @@ from tests.losses.test_values import (  # noqa: F401 - of sequences here
     test_values_and_gradients_equal_the_independent_formula,
 )
 from tests.oracles import oracle_gradients, oracle_values
-from tests.sampling import cases, plain
+from tests.sampling import cases, members, plain
 
 SEQUENCES = [loss for loss in LOSSES.values() if loss.shape is Shape.SEQUENCE]
 
@@ -274,6 +277,74 @@ def test_rows_too_large_for_one_tile_have_the_same_bits_alone(engine: Engine, lo
         assert_same_bits(values(alone), values(both)[row : row + 1])
         for name, gradient in alone.gradients.items():
             assert_same_bits(gradient, both.gradients[name][row : row + 1])
+
+
+Row = tuple[Array, Array]  # frames and labels
+
+
+def test_a_row_has_the_same_bits_beside_rows_of_any_length(engine: Engine, loss: Loss) -> None:
+    """Also where its alignments are so faint that plain numbers just hold them, or just do not."""
+    rng = np.random.default_rng(10)
+    batches = 25 if engine.backend.name == "numpy" else 1
+    for kind, _ in product(members(loss.parameters[0]), range(batches)):
+        classes = int(rng.choice([3, 4, 9]))
+        parameters = {"prediction_kind": kind, "blank": int(rng.integers(classes))}
+        rows = [_faint(rng, kind.name, classes, parameters["blank"]) for _ in range(8)]
+        _assert_rows_stand_alone(engine, loss, rows, parameters)
+
+
+def test_a_longer_row_does_not_move_the_edge_of_plain_numbers(engine: Engine, loss: Loss) -> None:
+    """In their first frame rows lose nearly all that plain numbers are trusted to hold."""
+    rng = np.random.default_rng(11)
+    rows = [(rng.normal(size=(40, 3)), np.array([1, 2, 1]))]
+    steps = np.linspace(-4, 4, 41) if engine.backend.name == "numpy" else np.array([-2.2])
+    for time, step in product((3, 15, 16, 17), steps):
+        scores = np.zeros((time, 3))
+        scores[0, :2] = (FAINTEST + step) * np.log(2)
+        rows.append((scores, np.array([1, 2])))
+    _assert_rows_stand_alone(engine, loss, rows, {})
+
+
+def _assert_rows_stand_alone(
+    engine: Engine, loss: Loss, rows: Sequence[Row], parameters: dict[str, Any]
+) -> None:
+    whole = engine.run(_padded(loss, rows, parameters).job(reduction=Reduction.NONE))
+    gradients = whole.gradients[loss.inputs[0].name]
+    for place, row in enumerate(rows):
+        alone = engine.run(_padded(loss, [row], parameters).job(reduction=Reduction.NONE))
+        assert_same_bits(values(alone), values(whole)[place : place + 1], parameters)
+        gradient, time = alone.gradients[loss.inputs[0].name], len(row[0])
+        assert_same_bits(gradient, gradients[place : place + 1, :time], parameters)
+        assert_zero(gradients[place, time:])
+
+
+def _faint(rng: np.random.Generator, kind: str, classes: int, blank: int) -> Row:
+    """Frames whose likely states are not those that end well; some are of hostile numbers."""
+    time = int(rng.choice([1, 2, 8, 15, 16, 17, 24, 31, 33, 48, 49]))
+    labels = rng.choice(np.delete(np.arange(classes), blank), rng.integers(time // 2 + 1))
+    scores = rng.normal(0, rng.choice([1, 30, 50, 100]), (time, classes))
+    if rng.random() < 0.1:
+        scores[rng.integers(time), rng.integers(classes)] = rng.choice([-np.inf, np.nan, np.inf])
+    if kind == "LOGITS":
+        return scores, labels
+    with np.errstate(invalid="ignore"):
+        scores -= scores.max(axis=1, keepdims=True)
+        scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    if kind == "LOG_PROBABILITIES":
+        return scores, labels
+    return np.exp(scores) * np.where(rng.random((time, 1)) < 0.01, 1e-310, 1), labels
+
+
+def _padded(loss: Loss, rows: Sequence[Row], parameters: dict[str, Any]) -> Case:
+    """Rows of any lengths, and nothing beside the longest."""
+    lengths = [np.array([len(row[part]) for row in rows]) for part in (0, 1)]
+    frames = np.zeros((len(rows), lengths[0].max(), rows[0][0].shape[1]))
+    labels = np.zeros((len(rows), lengths[1].max()), int)
+    for place, (scores, classes) in enumerate(rows):
+        frames[place, : len(scores)] = scores
+        labels[place, : len(classes)] = classes
+    given = dict(zip(_names(loss), (frames, labels, *lengths), strict=True))
+    return Case(loss, parameters, plain(loss).form, given)
 
 
 def test_long_rows_of_float32_stay_near_float64(engine: Engine, loss: Loss) -> None:

@@ -16,6 +16,9 @@ might have counted are found, and run on logarithms instead.
 Blanks and labels lie in arrays of their own, of S + 1 places each: blank s is reached from label s
 and label s + 1 from blank s, so label 0 is nothing.  Rows lie along the last axis, which makes all
 states of a frame one piece of memory, and those before them too.
+
+What a row comes to has the same bits beside any others.  Each number is made of the row's own, in
+an order that states and frames behind do not change, and rescaled after the same frames of the row.
 """
 
 from collections import defaultdict
@@ -30,7 +33,8 @@ from lossd.losses._schema import Array
 
 # The power of two above which what float64 loses below 2^-1022 is nothing beside it.
 FAINTEST = -900
-# Frames between two rescalings: numbers may shrink by 2^-900 meanwhile, and grow by 3^16 < 2^26.
+# Frames between two rescalings, at most: meanwhile numbers may shrink by 2^-900, and grow by 3^16,
+# which is below 2^26.
 STRETCH = 16
 # Shares are made of the arrivals in pieces that fit a cache.
 PIECE = 1 << 16
@@ -206,8 +210,12 @@ def _arrivals(xp: Any, weights: Array, labels: Labels, algebra: _Algebra) -> _Wa
         times(to_blank, at_blank, blank)
         times(to_label[0], ahead[1:], mark_here[0])
         times(to_label[1], turned, mark_here[1])
-        if algebra.is_scaled and ((time + 1) % STRETCH == 0 or time + 1 == length):
-            powers[:, :, time + 1] = _rescale(xp, blank, mark, begins.are_under_way(xp, time))
+        # At which frames follows from their numbers alone, both ways, and not from the longest row:
+        # what is lost in between shows in the last bits.
+        if algebra.is_scaled and (time + 1) % STRETCH == 0:
+            powers[0, :, time + 1] = _rescale(xp, blank[0], mark[0], time < begins.frames)
+        if algebra.is_scaled and (length - 1 - time) % STRETCH == 0:
+            powers[1, :, time + 1] = _rescale(xp, blank[1], mark[1], time >= begins.late)
     return _Ways(blanks, marks, running_sum(xp, powers[:, :, :length]), powers.min(axis=-1))
 
 
@@ -254,17 +262,13 @@ class _Begins:
             blank[1, self.blank[rows], rows] = self.one
             mark[1, self.mark[rows], rows] = self.one_label[rows]
 
-    def are_under_way(self, xp: Any, time: int) -> Array:
-        """Which ways have begun and not ended, (2, rows)."""
-        return xp.stack([time < self.frames, time >= self.late])
-
 
 def _rescale(xp: Any, blank: Array, mark: Array, are_under_way: Array) -> Array:
-    """Takes a power of two off what leaves each frame, and returns it, (2, rows)."""
-    largest = xp.maximum(blank, mark).max(axis=1)
+    """Takes a power of two off what leaves a frame one way, and returns it, one a row."""
+    largest = xp.maximum(blank, mark).max(axis=0)
     powers = xp.where(largest == 0, 2 * FAINTEST, xp.frexp(largest)[1])
     powers = xp.where(are_under_way, powers, 0)
-    scale = xp.ldexp(1.0, -powers)[:, None]
+    scale = xp.ldexp(1.0, -powers)
     blank *= scale
     mark *= scale
     return powers
