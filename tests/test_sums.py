@@ -102,6 +102,16 @@ def test_by_default_the_gradients_are_those_of_the_terms(engine: Engine) -> None
     assert all(term.gradient_norm == 0 for term in _run(engine, *_two(), gradients=()).terms)
 
 
+VECTORS = {"queries": RNG.normal(size=(6, 4)), "keys": RNG.normal(size=(6, 4))}
+
+
+def test_the_gradient_by_an_input_that_is_not_given_is_refused(engine: Engine) -> None:
+    with pytest.raises(
+        InvalidRequest, match=r"gradients must be among queries, keys.* 'negatives'"
+    ):
+        _run(engine, _term(1, "info_nce"), inputs=VECTORS, gradients=("negatives",))
+
+
 def test_one_input_may_be_two_inputs_of_a_term(engine: Engine) -> None:
     """Then its gradient is the sum of both."""
     both = _term(1, "squared_error", {"targets": "predictions"})

@@ -112,6 +112,7 @@ def _differentiable(job: SumJob, term: Term) -> list[str]:
         term.names[declared.name]
         for declared in term.job.loss.inputs
         if declared.differentiable is not Differentiable.NO
+        and (term.names[declared.name] in job.inputs or not declared.is_optional)
         and all(map(_is_float, job.inputs.get(term.names[declared.name], ())))
     ]
 
