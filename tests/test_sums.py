@@ -1,5 +1,6 @@
 """Sums of losses: every term by itself, the total, and one gradient for what they share."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,99 @@ def test_by_default_the_gradients_are_those_of_the_terms(engine: Engine) -> None
 
 
 VECTORS = {"queries": RNG.normal(size=(6, 4)), "keys": RNG.normal(size=(6, 4))}
+OF_PARAMETERS = {
+    "terms[0].temperature": 0.3,
+    "terms[1].temperature": 0.7,
+    "terms[1].bias": -2.0,
+    "terms[2].temperature": 0.5,
+}
+
+
+def _three(numbers: Mapping[str, float] = OF_PARAMETERS, **options: Any) -> tuple[Term, ...]:
+    """Terms of parameters with a gradient; two have the same loss, and one has two parameters."""
+    parameters: list[dict[str, float]] = [{}, {}, {}]
+    for name, number in numbers.items():
+        place, own = _split(name)
+        parameters[place][own] = number
+    return (
+        _term(0.7, "info_nce", parameters=parameters[0], **options),
+        _term(-0.3, "sigmoid_contrastive", parameters=parameters[1], **options),
+        _term(2.0, "info_nce", parameters=parameters[2], **options),
+    )
+
+
+def _split(name: str) -> tuple[int, str]:
+    """The place and the parameter in "terms[0].temperature"."""
+    place, _, own = name.removeprefix("terms[").partition("].")
+    return int(place), own
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o) or "plain")
+def test_gradients_by_parameters_are_those_of_the_terms(
+    engine: Engine, options: dict[str, Any]
+) -> None:
+    terms = _three(**options)
+    result = _run(engine, *terms, inputs=VECTORS, gradients=("queries", *OF_PARAMETERS))
+    assert sorted(result.gradients) == sorted(["queries", *OF_PARAMETERS])
+    for name in OF_PARAMETERS:
+        place, own = _split(name)
+        term = terms[place]
+        alone = _alone(engine, term, VECTORS, gradients=(own,), **options)
+        assert result.gradients[name].dtype == np.float64
+        assert result.gradients[name].shape == ()
+        assert result.gradients[name] == term.weight * alone.gradients[own]
+        assert alone.gradients[own] != 0
+    bare = _run(engine, *terms, inputs=VECTORS, gradients=("queries",))
+    assert_same_bits(result.gradients["queries"], bare.gradients["queries"])
+    assert result.terms == bare.terms, "the norm is of the gradient by the inputs"
+
+
+@pytest.mark.parametrize("name", OF_PARAMETERS)
+def test_the_gradient_by_a_parameter_is_the_derivative_of_the_total(
+    engine: Engine, name: str
+) -> None:
+    def moved(way: float) -> float:
+        numbers = {**OF_PARAMETERS, name: OF_PARAMETERS[name] + way}
+        return _run(engine, *_three(numbers), inputs=VECTORS).loss or 0
+
+    step = 1e-5
+    found = _run(engine, *_three(), inputs=VECTORS, gradients=(name,)).gradients
+    assert list(found) == [name]
+    assert found[name] == pytest.approx((moved(step) - moved(-step)) / (2 * step), rel=1e-7)
+
+
+def test_a_parameter_of_a_weightless_term_has_no_gradient(engine: Engine) -> None:
+    """Also where it would not be finite."""
+    spoilt = {**VECTORS, "queries": np.full((6, 4), np.nan)}
+    name = "terms[0].temperature"
+    result = _run(engine, _term(0, "info_nce"), inputs=spoilt, gradients=(name,))
+    assert_same_bits(result.gradients[name], np.zeros(()))
+    shown = _run(engine, _term(1, "info_nce"), inputs=spoilt, gradients=(name,))
+    assert np.isnan(shown.gradients[name])
+    assert shown.status is Status.NONFINITE
+
+
+def test_a_parameter_goes_by_the_place_of_its_term(engine: Engine) -> None:
+    possible = (
+        r"queries, keys, terms\[0\].temperature, terms\[1\].temperature, terms\[1\].bias, "
+        r"terms\[2\].temperature for these terms with these inputs"
+    )
+    for wrong in (
+        "temperature", "bias", "terms[0].bias", "terms[3].temperature", "terms[-1].temperature",
+        "terms[0].normalize", "terms[00].temperature", "terms[0].weight", "terms.temperature",
+        "negatives", "terms[0].queries", "",
+    ):  # fmt: skip
+        with pytest.raises(InvalidRequest, match=f"gradients must be among {possible}") as caught:
+            _run(engine, *_three(), inputs=VECTORS, gradients=("queries", wrong))
+        assert caught.value.field == "gradients.inputs"
+        assert str(caught.value).endswith(f"got {wrong!r}")
+    name = "terms[1].bias"
+    taken = _term(1, "squared_error", {"predictions": name, "targets": "keys"})
+    inputs = {**VECTORS, name: np.zeros((6, 4))}
+    with pytest.raises(InvalidTensor, match=r"inputs must be named unlike .*, got 'terms\[1\].b"):
+        _run(engine, *_three(), taken, inputs=inputs)
+    del inputs["queries"]
+    assert list(_run(engine, taken, inputs=inputs).gradients) == [name]
 
 
 def test_the_gradient_by_an_input_that_is_not_given_is_refused(engine: Engine) -> None:

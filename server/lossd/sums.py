@@ -6,7 +6,7 @@ term is asked, and has to be able to answer.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +34,10 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SumJob:
-    """A request for a sum of losses; ``gradients`` is None for those that the terms default to."""
+    """A request for a sum of losses; ``gradients`` is None for those that the terms default to.
+
+    They are named as the request names the inputs, and "terms[0].temperature" is by a parameter.
+    """
 
     terms: tuple[Term, ...]
     inputs: Mapping[str, Sequence[Array]]
@@ -61,12 +64,12 @@ def run(
         return engine.run(job, allocate=allocate, checkpoint=checkpoint)
     _check(job)
     total = _Total(job)
-    for position, term in enumerate(job.terms):
+    for position in range(len(job.terms)):
         try:
-            found = engine.run(_job(job, term), checkpoint=checkpoint)
+            found = engine.run(_job(job, position), checkpoint=checkpoint)
         except LossdError as error:
             raise _of_term(position, error) from error
-        total.add(term, found)
+        total.add(position, found)
     return total.finished(engine.backend.name)
 
 
@@ -96,7 +99,23 @@ def _check(job: SumJob) -> None:
                 "reduction must be mean, batch_mean or sum for a sum of losses, got none",
                 field="reduction",
             )
-    possible = dict.fromkeys(name for term in job.terms for name in _differentiable(job, term))
+    _check_gradients(job, known)
+
+
+def _check_gradients(job: SumJob, known: Collection[str]) -> None:
+    """Refuses names that mean nothing, and ``known`` names of inputs that would mean two things."""
+    parameters = [
+        name
+        for position, term in enumerate(job.terms)
+        for name in _parameters(position, term).values()
+    ]
+    for name in parameters:
+        if name in known:
+            raise InvalidTensor(
+                f"inputs must be named unlike a parameter of a term, got {name!r}", field="inputs"
+            )
+    inputs = (name for term in job.terms for name in _differentiable(job, term).values())
+    possible = dict.fromkeys([*inputs, *parameters])
     for name in job.gradients or ():
         if name not in possible:
             raise InvalidRequest(
@@ -106,22 +125,35 @@ def _check(job: SumJob) -> None:
             )
 
 
-def _differentiable(job: SumJob, term: Term) -> list[str]:
-    """The request's names of what a term can be differentiated by."""
-    return [
-        term.names[declared.name]
+def _differentiable(job: SumJob, term: Term) -> dict[str, str]:
+    """The request's names of the inputs that a term can be differentiated by, by its own."""
+    return {
+        declared.name: term.names[declared.name]
         for declared in term.job.loss.inputs
         if declared.differentiable is not Differentiable.NO
         and (term.names[declared.name] in job.inputs or not declared.is_optional)
         and all(map(_is_float, job.inputs.get(term.names[declared.name], ())))
-    ]
+    }
+
+
+def _parameters(position: int, term: Term) -> dict[str, str]:
+    """The request's names of the parameters that a term can be differentiated by, by its own.
+
+    Terms share inputs, but no parameters: the place of the term tells whose it is.
+    """
+    return {
+        declared.name: f"terms[{position}].{declared.name}"
+        for declared in term.job.loss.parameters
+        if declared.differentiable is not Differentiable.NO
+    }
 
 
 def _is_float(array: Array) -> bool:
     return array.dtype.kind not in "iub"  # bfloat16 is of kind V
 
 
-def _job(job: SumJob, term: Term) -> Job:
+def _job(job: SumJob, position: int) -> Job:
+    term = job.terms[position]
     inputs = {
         own: [_widened(array) for array in job.inputs[name]]
         for own, name in term.names.items()
@@ -129,12 +161,8 @@ def _job(job: SumJob, term: Term) -> Job:
     }
     gradients = None
     if job.gradients is not None:
-        possible = _differentiable(job, term)
-        gradients = tuple(
-            own
-            for own, name in term.names.items()
-            if name in job.gradients and name in possible and own in inputs
-        )
+        possible = _differentiable(job, term) | _parameters(position, term)
+        gradients = tuple(own for own, name in possible.items() if name in job.gradients)
     return replace(term.job, inputs=inputs, gradients=gradients, per_example=True)
 
 
@@ -155,14 +183,20 @@ class _Total:
         self._results: list[Result] = []
         self._terms: list[TermResult] = []
         self._gradients: dict[str, list[Array]] = {}
+        self._slopes: dict[str, Array] = {}
         self._per_example: Array | None = None
 
-    def add(self, term: Term, found: Result) -> None:
+    def add(self, position: int, found: Result) -> None:
+        term = self._job.terms[position]
+        parameters = _parameters(position, term)
         loss = math.nan if found.loss is None else found.loss
         self._loss += _weighed(term.weight, loss)
         self._loss_sum += _weighed(term.weight, found.loss_sum)
         norms = []
         for own, gradient in found.gradients.items():
+            if own in parameters:
+                self._add_slope(parameters[own], gradient, term.weight)
+                continue
             several = gradient if isinstance(gradient, list) else [gradient]
             norms += [_norm(array) for array in several]
             self._add_gradient(term.names[own], several, term.weight)
@@ -187,6 +221,10 @@ class _Total:
             for place, array in enumerate(self._gradients.get(name, ())):
                 scaled[place] += array
         self._gradients[name] = scaled
+
+    def _add_slope(self, name: str, number: Array, weight: float) -> None:
+        with np.errstate(all="ignore"):
+            self._slopes[name] = np.asarray(_weighed(weight, number))
 
     def _add_values(self, weight: float, values: Array | None) -> None:
         if values is None:
@@ -216,7 +254,7 @@ class _Total:
             else ExampleStatuses(none, none.astype(np.uint8)),
             status=next((r.status for r in found if r.status is not None), None),
             per_example=self._per_example if is_one_batch and self._job.per_example else None,
-            gradients={name: self._rounded(name) for name in self._gradients},
+            gradients={name: self._rounded(name) for name in self._gradients} | self._slopes,
             outputs={},
             backend=backends.pop() if len(backends) == 1 else backend,
             terms=tuple(self._terms),

@@ -31,6 +31,22 @@ def test_a_sum_of_two_losses(client: LossClient) -> None:
     assert not client.compute(v1.CrossEntropy(), logits, labels).terms
 
 
+def test_each_term_has_a_temperature_of_its_own(client: LossClient) -> None:
+    rng = np.random.default_rng(1)
+    queries, keys = rng.normal(size=(2, 5, 3))
+    warm, cold = v1.InfoNce(temperature=0.5), v1.InfoNce(temperature=0.1)
+    loss = weighted_sum((2, warm), (-0.5, cold))
+    names = ["terms[0].temperature", "terms[1].temperature"]
+    result = client.compute(loss, queries, keys, gradients=["queries", *names])
+    assert list(result.gradients) == ["queries", *names]
+    for name, weight, term in zip(names, (2, -0.5), (warm, cold), strict=True):
+        alone = client.compute(term, queries, keys, gradients=["temperature"])
+        assert result.gradients[name] == weight * alone.gradients["temperature"]
+        assert result.gradients[name].dtype == np.float64
+    with pytest.raises(InvalidRequestError, match=r"keys, terms\[0\].temperature, .* got 'temp"):
+        client.compute(loss, queries, keys, gradients=["temperature"])
+
+
 def test_sums_that_are_none_are_refused(client: LossClient) -> None:
     numbers = np.ones(3)
     nested = weighted_sum((1, weighted_sum((1, v1.Huber()))))

@@ -199,7 +199,7 @@ def number(name: str, value: float | None) -> float | None:
 
 
 def selection(names: Iterable[str] | None) -> v1.GradientSelection | None:
-    """Returns the inputs whose gradients are wanted; None for those that the loss declares.
+    """Returns what gradients are wanted by; None for those that the loss declares.
 
     Raises:
         InvalidRequestError: for a bare text, or for what is no iterable of texts.
@@ -213,7 +213,7 @@ def selection(names: Iterable[str] | None) -> v1.GradientSelection | None:
     chosen = v1.GradientSelection()
     for name in names:
         if not isinstance(name, str):
-            raise _invalid("gradients", f"gradients must hold names of inputs, got {name!r}")
+            raise _invalid("gradients", f"gradients must hold names, got {name!r}")
         chosen.inputs.append(name)
     return chosen
 

@@ -104,7 +104,8 @@ class LossResult:
             float64, float32 otherwise. Sample weights are not inside it; an ignored example
             shows 0. None if it was not asked for, and for losses of a set.
         gradients: The gradients of the reduced loss by input, each with the shape and type of its
-            input; a list of arrays where the input is a list of several.
+            input; a list of arrays where the input is a list of several. By a parameter it is one
+            float64, without an axis.
         loss_sum: Numerator of the requested reduction; for losses of a set the loss itself.
         weight_sum: Sum over the kept examples of weight times the loss's own denominator.
         example_count: Number of examples that were kept.

@@ -23,6 +23,9 @@ def weighted_sum(*terms: Term) -> v1.WeightedSum:
     of a term names inputs of its own: ``(0.3, Dice(), {"predictions": "masks"})`` takes the input
     ``masks`` of the call for the predictions of Dice.
 
+    Parameters are not shared: the gradient of the total by one of them goes by the place of its
+    term, ``gradients=["queries", "terms[0].temperature"]``, and has the term's weight in it.
+
     Args:
         *terms: A weight, a loss, and perhaps the call's names of inputs, by the loss's names.
 

@@ -121,7 +121,8 @@ class LossClient:
             reduction: How the losses become one number: "mean" (divided by the sum of weights),
                 "batch_mean" (by the number of kept examples), "sum", or "none" for no aggregate.
             gradients: Names of the inputs whose gradients to return; None for those that the loss
-                declares as default, () for none.
+                declares as default, () for none. Also of parameters that the loss can be
+                differentiated by, for example "temperature"; in a sum "terms[0].temperature".
             per_example: Whether to return the loss of each example.
             cotangent: Upstream gradient, floating point: a single number, or one an example. It
                 scales the gradients, never the loss.

@@ -46,7 +46,7 @@ Array = npt.NDArray[Any]
 )  # fmt: skip
 @click.option(
     "--gradient", "gradients", multiple=True, metavar="NAME",
-    help="An input whose gradient to compute; the loss's own default without.",
+    help="An input or parameter to compute the gradient by; the loss's own default without.",
 )  # fmt: skip
 @click.option(
     "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path),
