@@ -264,6 +264,29 @@ def test_alignments_that_plain_numbers_lose_are_kept(engine: Engine, loss: Loss)
         )
 
 
+def test_a_fainter_frame_has_the_larger_derivative(engine: Engine, loss: Loss) -> None:
+    """As large as one over it; infinite where that is beyond float64, and nowhere NaN."""
+    name = loss.inputs[0].name
+    frames = np.random.default_rng(12).uniform(0.1, 1, (2, 4, 3))
+    for kind, size in product(members(loss.parameters[0]), (1e-250, 1e-290, 1e-300, 1e-310)):
+        if kind.name != "PROBABILITIES":
+            continue
+        if engine.backend.name == "cupy" and size < np.finfo(np.float64).tiny:
+            continue  # a device may take subnormal numbers for 0
+        case = _job(loss, frames, [[1, 0], [1, 2]], prediction_kind=kind)
+        case = case.with_inputs(
+            prediction_lengths=np.array([4, 4]), target_lengths=np.array([1, 2])
+        )
+        expected = engine.run(case.job(reduction=Reduction.NONE)).gradients[name].copy()
+        with np.errstate(over="ignore"):
+            expected[0, 2] /= size
+        faint = frames.copy()
+        faint[0, 2] *= size
+        result = engine.run(case.with_inputs(**{name: faint}).job(reduction=Reduction.NONE))
+        np.testing.assert_allclose(result.gradients[name], expected, rtol=1e-12)
+        assert np.isinf(expected).any() == (size == 1e-310)
+
+
 def test_rows_too_large_for_one_tile_have_the_same_bits_alone(engine: Engine, loss: Loss) -> None:
     if engine.backend.name == "cupy":
         pytest.skip("an emulated device takes too long")
