@@ -4,11 +4,13 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,11 +26,30 @@ class Process:
     process: subprocess.Popen[str]
     address: str
     metrics_url: str
+    _log: "Log"
+
+    def log(self) -> list[str]:
+        """The lines that it logged, once it has ended."""
+        return self._log.lines()
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal and waits for the exit status."""
         self.process.send_signal(number)
         return self.process.wait(timeout=20)
+
+
+class Log:
+    """Reads what a process logs as it comes: a pipe that nobody reads would stop it."""
+
+    def __init__(self, pipe: IO[str]) -> None:
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._lines.extend, args=(pipe,), daemon=True)
+        self._reader.start()
+
+    def lines(self) -> list[str]:
+        """All lines, when there will be no more."""
+        self._reader.join()
+        return self._lines
 
 
 def page(process: Process, path: str) -> tuple[int, str]:
@@ -65,12 +86,14 @@ def serve(
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        log = Log(process.stderr)
         try:
-            assert process.stdout is not None
             words = process.stdout.readline().split()
-            assert words[:1] == ["ready"], process.stderr.read() if process.stderr else ""
+            assert words[:1] == ["ready"], "".join(log.lines())
             found = dict(word.split("=", 1) for word in words[1:])
-            yield Process(process, found["address"], found["metrics"])
+            yield Process(process, found["address"], found["metrics"], log)
         finally:
             process.kill()
 

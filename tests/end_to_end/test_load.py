@@ -285,8 +285,7 @@ def test_a_json_log_has_one_object_a_line_and_the_number_of_the_request() -> Non
         with unary(process.address) as compute:
             compute(request(), metadata=(("x-request-id", "epoch-7"),))
         process.end()
-        assert process.process.stderr is not None
-        lines = [json.loads(line) for line in process.process.stderr]
+        lines = [json.loads(line) for line in process.log()]
     (call,) = [line for line in lines if line.get("request_id") == "epoch-7"]
     assert (call["message"], call["code"], call["loss"]) == ("call", "OK", "cross_entropy")
     assert [line["message"] for line in lines][-2:] == ["draining", "stopped"]
