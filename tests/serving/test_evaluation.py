@@ -5,10 +5,10 @@ import pytest
 
 from lossd import tensors, v1
 from lossd.errors import TooLarge
-from lossd.serving import codec
 from lossd.serving.admission import Turns
 from lossd.serving.call import Call
 from lossd.serving.evaluation import Evaluation
+from lossd.serving.messages import Limits
 
 
 class Waiting:
@@ -31,6 +31,6 @@ def test_it_stops_at_the_first_metric_that_keeps_too_much() -> None:
     )
     for name, array in (("predictions", np.zeros(1000)), ("targets", np.zeros(1000, np.int64))):
         tensors.fill(request.batch.inputs.add(name=name).tensors.add(), array)
-    evaluation = Evaluation(request, codec.Limits(), Turns(1), max_bytes=2000)
+    evaluation = Evaluation(request, Limits(), Turns(1), max_bytes=2000)
     with pytest.raises(TooLarge, match="must keep at most 2000 bytes, got 9000"):
         evaluation.add(request, Call(Waiting(), "id"))

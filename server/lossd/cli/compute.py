@@ -22,8 +22,9 @@ from lossd.engine import Engine
 from lossd.losses import LOSSES
 from lossd.networks import Networks
 from lossd.networks import load as load_networks
-from lossd.serving import codec
+from lossd.serving import loss_replies, loss_requests
 from lossd.serving.config import usable_cores
+from lossd.serving.messages import Limits
 
 Array = npt.NDArray[Any]
 
@@ -101,8 +102,8 @@ def _here(
     found = Networks(load_networks(networks)) if networks else Networks()
     backend = choose(BackendChoice.AUTO, threads=usable_cores()).backend
     try:
-        work = codec.work(request, codec.Limits())
-        return read_response(codec.response(sums.run(Engine(backend, found), work)))
+        work = loss_requests.work(request, Limits())
+        return read_response(loss_replies.response(sums.run(Engine(backend, found), work)))
     finally:
         backend.close()
 
@@ -119,7 +120,7 @@ def _remote(
 
 def _message(loss: str, parameters: tuple[str, ...]) -> Message:
     messages = {known.name: known.message for known in LOSSES.values()}
-    messages[codec.WEIGHTED_SUM] = v1.WeightedSum.DESCRIPTOR.name
+    messages[loss_requests.WEIGHTED_SUM] = v1.WeightedSum.DESCRIPTOR.name
     name = loss if loss in messages.values() else messages.get(loss)
     if name is None:
         raise click.ClickException(f"loss must be one of {', '.join(messages)}, got {loss}")

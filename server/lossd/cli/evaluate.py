@@ -16,7 +16,8 @@ from lossd.cli.progress import counted
 from lossd.client import LossClient, LossdError, MetricResult
 from lossd.client import metrics as metrics_wire
 from lossd.evaluation import METRICS, State, merged
-from lossd.serving import codec, evaluation_codec
+from lossd.serving import evaluation_codec
+from lossd.serving.messages import Limits, Reader
 
 _TEXTS = ("hypotheses", "references")
 
@@ -89,9 +90,7 @@ def _here(message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
     state = State()
     for batch in batches:
         request = metrics_wire.build_request((), **_arguments(batch))
-        read = evaluation_codec.batch(
-            request.batch, [one], lambda: None, codec.Reader(None, codec.Limits())
-        )
+        read = evaluation_codec.batch(request.batch, [one], lambda: None, Reader(None, Limits()))
         state = merged([state, one.observe(read)])
     result = evaluation_codec.result(one, state, one.metric.score(state, one.parameters))
     return metrics_wire.read_results(v1.EvaluateResponse(results=[result]))[0]

@@ -23,10 +23,10 @@ from lossd.serving import health, http
 from lossd.serving.admission import Admission, Turns
 from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.boundary import Boundary
-from lossd.serving.codec import WEIGHTED_SUM
 from lossd.serving.config import Config
 from lossd.serving.evaluation import EVALUATION_SERVICE, EvaluationServicer
 from lossd.serving.health import Health, State
+from lossd.serving.loss_requests import WEIGHTED_SUM
 from lossd.serving.servicer import (
     SERVICE,
     SHARED_MEMORY_SERVICE,

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from lossd import v1
 from lossd.errors import InvalidRequest, Overloaded, TooLarge
 from lossd.evaluation import State, StateError, merged
-from lossd.serving import codec, evaluation_codec, evaluation_state
+from lossd.serving import evaluation_codec, evaluation_state
 from lossd.serving.admission import Place, Turns
 from lossd.serving.boundary import Handler, StreamHandler
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
+from lossd.serving.messages import Limits, Reader, parse, write_timing
 from lossd.serving.telemetry import Telemetry
 from lossd.v1 import evaluation_service_pb2
 
@@ -26,7 +27,7 @@ class Evaluation:
     """
 
     def __init__(
-        self, first: v1.EvaluateRequest, limits: codec.Limits, turns: Turns, max_bytes: int
+        self, first: v1.EvaluateRequest, limits: Limits, turns: Turns, max_bytes: int
     ) -> None:
         self.metrics = evaluation_codec.requested(first.metrics)
         self.states = [State() for _ in self.metrics]
@@ -55,7 +56,7 @@ class Evaluation:
             batch = None
             if part.HasField("batch"):
                 batch = evaluation_codec.batch(
-                    part.batch, self.metrics, call.checkpoint, codec.Reader(None, self._limits)
+                    part.batch, self.metrics, call.checkpoint, Reader(None, self._limits)
                 )
         with self._turns.turn(call), call.phase("compute"):
             if batch is not None:
@@ -86,7 +87,7 @@ class Evaluation:
                 reply.results.append(evaluation_codec.result(one, state, score))
         if self._return_state:
             reply.state = evaluation_state.write(self.metrics, self.states)
-        codec.write_timing(reply.server_timing, call.seconds)
+        write_timing(reply.server_timing, call.seconds)
         return reply
 
 
@@ -94,7 +95,7 @@ class EvaluationServicer:
     """Serves ``EvaluationService``."""
 
     def __init__(self, config: Config, turns: Turns, telemetry: Telemetry) -> None:
-        self._limits = codec.Limits(tensors=config.max_tensors, axes=config.max_axes)
+        self._limits = Limits(tensors=config.max_tensors, axes=config.max_axes)
         self._max_bytes = config.max_message_bytes
         self._turns = turns
         self._telemetry = telemetry
@@ -112,7 +113,7 @@ class EvaluationServicer:
     def evaluate(self, received: Received, call: Call) -> bytes:
         """Evaluates one batch, merges states, or both."""
         with call.phase("decode"):
-            request = codec.parse(v1.EvaluateRequest, received.take())
+            request = parse(v1.EvaluateRequest, received.take())
         evaluation = self._begin(request, call)
         evaluation.add(request, call)
         return self._finish(evaluation, call).SerializeToString()
@@ -133,7 +134,7 @@ class EvaluationServicer:
         evaluation, held = None, 0
         for data in parts:
             with place.holding(len(data)):
-                part = codec.parse(v1.EvaluateStreamRequest, data).part
+                part = parse(v1.EvaluateStreamRequest, data).part
                 if evaluation is None:
                     evaluation = self._begin(part, call)
                 elif len(part.metrics):

@@ -14,7 +14,8 @@ from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, Unknow
 from lossd.evaluation import METRICS, Batch, InputError, Metric, Score, Sequences, State
 from lossd.framing import Payloads
 from lossd.losses import ParameterError
-from lossd.serving import codec
+from lossd.serving.messages import Reader, check_count
+from lossd.serving.parameters import read_parameters
 
 MAX_METRICS = 32
 MAX_SEQUENCES = 1 << 20
@@ -73,7 +74,7 @@ def requested(
         UnknownMetric: if one is not served.
         InvalidRequest: if there is none, a parameter breaks its rule, or two are equal.
     """
-    codec.check_count("metrics", len(specs), MAX_METRICS)
+    check_count("metrics", len(specs), MAX_METRICS)
     if not specs:
         raise InvalidRequest("metrics must be at least one, got none", field="metrics")
     found: list[Requested] = []
@@ -107,7 +108,7 @@ def read_spec(
     path = f"{path}.{name}"
     taken = {p.name: defaults[p.name] for p in metric.all_parameters if p.name in defaults}
     with _told(path):
-        parameters = metric.complete(taken | codec.parameters(metric, getattr(spec, name)))
+        parameters = metric.complete(taken | read_parameters(metric, getattr(spec, name)))
     return Requested(metric, parameters, spec, path)
 
 
@@ -115,7 +116,7 @@ def batch(
     message: v1.EvaluationBatch,
     metrics: Sequence[Requested],
     checkpoint: Callable[[], None],
-    read: codec.Reader,
+    read: Reader,
 ) -> Batch:
     """Reads a batch.
 
@@ -152,7 +153,7 @@ def _check_names(given: Mapping[str, Any], taken: Sequence[str], field: str) -> 
 
 
 def _inputs(
-    message: v1.EvaluationBatch, taken: Sequence[str], read: codec.Reader
+    message: v1.EvaluationBatch, taken: Sequence[str], read: Reader
 ) -> dict[str, tensors.Array]:
     several = read.inputs(message.inputs)
     _check_names(several, taken, "inputs")
@@ -165,9 +166,9 @@ def _inputs(
 
 
 def _sequences(
-    message: v1.EvaluationBatch, taken: Sequence[str], read: codec.Reader
+    message: v1.EvaluationBatch, taken: Sequence[str], read: Reader
 ) -> dict[str, Sequences]:
-    codec.check_count("sequences", len(message.sequences), read.limits.tensors)
+    check_count("sequences", len(message.sequences), read.limits.tensors)
     found: dict[str, Sequences] = {}
     for position, named in enumerate(message.sequences):
         if named.name in found:
@@ -180,9 +181,9 @@ def _sequences(
     return found
 
 
-def _grouped(named: v1.NamedSequences, path: str, read: codec.Reader) -> Sequences:
+def _grouped(named: v1.NamedSequences, path: str, read: Reader) -> Sequences:
     are_texts = not named.HasField("tokens")
-    codec.check_count("texts", len(named.texts), MAX_SEQUENCES)
+    check_count("texts", len(named.texts), MAX_SEQUENCES)
     each: Sequence[Any] = tuple(named.texts) if are_texts else _tokens(named, path, read)
     if not named.HasField("counts"):
         return Sequences(tuple((one,) for one in each), are_texts)
@@ -190,7 +191,7 @@ def _grouped(named: v1.NamedSequences, path: str, read: codec.Reader) -> Sequenc
     return Sequences(tuple(tuple(part) for part in _parts(each, counts)), are_texts)
 
 
-def _tokens(named: v1.NamedSequences, path: str, read: codec.Reader) -> list[tuple[int, ...]]:
+def _tokens(named: v1.NamedSequences, path: str, read: Reader) -> list[tuple[int, ...]]:
     if len(named.texts):
         raise InvalidTensor("tokens must be unset beside texts, got both", field=f"{path}.tokens")
     tokens = read.tensor(named.tokens, "tokens", f"{path}.tokens")
@@ -203,9 +204,7 @@ def _tokens(named: v1.NamedSequences, path: str, read: codec.Reader) -> list[tup
     return [tuple(part) for part in _parts(tokens.tolist(), lengths)]
 
 
-def _sizes(
-    named: v1.NamedSequences, name: str, total: int, path: str, read: codec.Reader
-) -> list[int]:
+def _sizes(named: v1.NamedSequences, name: str, total: int, path: str, read: Reader) -> list[int]:
     """Sizes of parts that make up a whole."""
     sizes = read.tensor(getattr(named, name), name, f"{path}.{name}")
     if sizes.ndim != 1 or sizes.dtype != np.int64:
@@ -213,7 +212,7 @@ def _sizes(
             f"{name} must be int64 on one axis, got {sizes.dtype.name} of {sizes.ndim}",
             field=f"{path}.{name}",
         )
-    codec.check_count(name, len(sizes), MAX_SEQUENCES)
+    check_count(name, len(sizes), MAX_SEQUENCES)
     found: list[int] = sizes.tolist()
     if min(found, default=0) < 0 or sum(found) != total:
         raise InvalidTensor(

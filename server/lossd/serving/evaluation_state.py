@@ -13,8 +13,8 @@ from lossd import tensors, v1
 from lossd.errors import InvalidRequest
 from lossd.evaluation import ClassificationTask, Metric, State, Tally
 from lossd.evaluation._exact import from_signed_bytes, signed_bytes
-from lossd.serving import codec
 from lossd.serving.evaluation_codec import Requested, read_spec
+from lossd.serving.messages import check_count, parse
 
 VERSION = 1
 MAX_STATES = 1024
@@ -70,12 +70,12 @@ def read(data: Sequence[bytes], metrics: Sequence[Requested]) -> list[tuple[int,
         InvalidRequest: if one is malformed, of another version, or of another metric.
         TooLarge: if there are too many.
     """
-    codec.check_count("states", len(data), MAX_STATES)
+    check_count("states", len(data), MAX_STATES)
     found: list[tuple[int, State]] = []
     for position, encoded in enumerate(data):
         path = f"states[{position}]"
-        message = codec.parse(v1.EvaluationState, encoded)
-        codec.check_count("states", len(found) + len(message.metrics), MAX_ENTRIES)
+        message = parse(v1.EvaluationState, encoded)
+        check_count("states", len(found) + len(message.metrics), MAX_ENTRIES)
         for entry in message.metrics:
             index = _index(entry, metrics, path)
             found.append((index, _state(entry, metrics[index].metric, path)))

@@ -8,13 +8,21 @@ from lossd.batch import Job
 from lossd.engine import Result
 from lossd.framing import Framed
 from lossd.networks import Network
-from lossd.serving import catalogue, codec, evaluation_codec, loss_metrics, stream
+from lossd.serving import (
+    catalogue,
+    evaluation_codec,
+    loss_metrics,
+    loss_replies,
+    loss_requests,
+    stream,
+)
 from lossd.serving.admission import Place, Turns
 from lossd.serving.boundary import ConversationHandler, Handler
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
 from lossd.serving.evaluation_codec import Requested
 from lossd.serving.loan import Loan
+from lossd.serving.messages import Limits, parse, parse_framed, write_timing
 from lossd.serving.shared_memory import SharedMemory
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.trial import Tried
@@ -42,7 +50,7 @@ class LossServicer:
     ) -> None:
         self._config = config
         self._shared = shared
-        self._limits = codec.Limits(tensors=config.max_tensors, axes=config.max_axes)
+        self._limits = Limits(tensors=config.max_tensors, axes=config.max_axes)
         self._chosen = tried.chosen
         self._engine = tried.engine
         self._turns = turns
@@ -66,7 +74,7 @@ class LossServicer:
         loan = Loan(self._shared, call.hold)
 
         def request() -> Request:
-            return codec.parse_framed(v1.ComputeLossRequest, received.take())
+            return parse_framed(v1.ComputeLossRequest, received.take())
 
         reply = self._reply(request, call, loan)
         if loan.transport == "shared_memory":
@@ -106,9 +114,9 @@ class LossServicer:
     def _reply(self, read: Callable[[], Request], call: Call, loan: Loan) -> Reply:
         result, evaluated = self._computed(read, call, loan)
         with call.phase("encode"):
-            reply = codec.response(result, loan)
+            reply = loss_replies.response(result, loan)
             reply.message.metrics.extend(one.write(reply.payloads) for one in evaluated)
-            codec.write_timing(reply.message.server_timing, call.seconds)
+            write_timing(reply.message.server_timing, call.seconds)
         return reply
 
     def _computed(
@@ -119,7 +127,7 @@ class LossServicer:
             request = read()
             label = self._telemetry.loss_label(request.message.loss.WhichOneof("kind") or "")
             call.labels["loss"] = label
-            job = codec.work(request, self._limits, loan)
+            job = loss_requests.work(request, self._limits, loan)
             specs = request.message.metrics
             call.labels["metrics"] = self._telemetry.metric_labels(evaluation_codec.kinds(specs))
             metrics = loss_metrics.requested(specs, job) if isinstance(job, Job) else []
@@ -153,13 +161,13 @@ class LossServicer:
     def list_losses(self, received: Received, call: Call) -> bytes:
         """Answers with the catalogue."""
         del call
-        codec.parse(v1.ListLossesRequest, received.take())
+        parse(v1.ListLossesRequest, received.take())
         return catalogue.list_losses().SerializeToString()
 
     def get_server_info(self, received: Received, call: Call) -> bytes:
         """Answers with versions, backend and limits."""
         del call
-        codec.parse(v1.GetServerInfoRequest, received.take())
+        parse(v1.GetServerInfoRequest, received.take())
         backend, shared = self._chosen.backend, self._shared
         found = versions()
         reply = v1.GetServerInfoResponse(
@@ -218,12 +226,12 @@ class SharedMemoryServicer:
     def attach_segment(self, received: Received, call: Call) -> bytes:
         """Takes a file as a segment."""
         del call
-        request = codec.parse(v1.AttachSegmentRequest, received.take())
+        request = parse(v1.AttachSegmentRequest, received.take())
         token = self._shared.attach(request.name, request.size)
         return v1.AttachSegmentResponse(segment=token).SerializeToString()
 
     def detach_segment(self, received: Received, call: Call) -> bytes:
         """Lets a segment go."""
         del call
-        self._shared.detach(codec.parse(v1.DetachSegmentRequest, received.take()).segment)
+        self._shared.detach(parse(v1.DetachSegmentRequest, received.take()).segment)
         return v1.DetachSegmentResponse().SerializeToString()

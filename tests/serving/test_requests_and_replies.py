@@ -13,7 +13,8 @@ from lossd.framing import Framed
 from lossd.losses import LOSSES, DistributionKind, Status
 from lossd.losses.cross_entropy import CrossEntropyOutput
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
-from lossd.serving import codec
+from lossd.serving import loss_replies, loss_requests
+from lossd.serving.messages import Limits, parse_framed
 
 
 def request(**fields: object) -> Framed[v1.ComputeLossRequest]:
@@ -23,7 +24,7 @@ def request(**fields: object) -> Framed[v1.ComputeLossRequest]:
     return Framed(made)
 
 
-LIMITS = codec.Limits()
+LIMITS = Limits()
 CROSS_ENTROPY = v1.LossSpec(cross_entropy=v1.CrossEntropy())
 
 
@@ -31,11 +32,14 @@ CROSS_ENTROPY = v1.LossSpec(cross_entropy=v1.CrossEntropy())
 def test_every_reduction_is_told_from_the_others(reduction: Reduction) -> None:
     number = v1.Reduction.Value(f"REDUCTION_{reduction.name}")
 
-    assert codec.job(request(loss=CROSS_ENTROPY, reduction=number), LIMITS).reduction is reduction
+    assert (
+        loss_requests.job(request(loss=CROSS_ENTROPY, reduction=number), LIMITS).reduction
+        is reduction
+    )
 
 
 def test_what_is_not_set_has_its_default() -> None:
-    job = codec.job(request(loss=CROSS_ENTROPY), LIMITS)
+    job = loss_requests.job(request(loss=CROSS_ENTROPY), LIMITS)
 
     assert (job.reduction, job.empty, job.nonfinite) == (
         Reduction.MEAN,
@@ -54,7 +58,7 @@ def test_zero_and_absent_parameters_differ() -> None:
         )
     )
 
-    assert codec.job(request(loss=spec), LIMITS).parameters == {
+    assert loss_requests.job(request(loss=spec), LIMITS).parameters == {
         "ignore_index": 0,
         "prediction_kind": DistributionKind.PROBABILITIES,
     }
@@ -64,14 +68,14 @@ def test_an_enum_number_that_does_not_exist_is_refused() -> None:
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(prediction_kind=77))  # type: ignore[arg-type]
 
     with pytest.raises(InvalidParameter, match=r"prediction_kind must be one of LOGITS, .*got 77"):
-        codec.job(request(loss=spec), LIMITS)
+        loss_requests.job(request(loss=spec), LIMITS)
 
 
 def test_a_list_of_choices_is_read_in_order() -> None:
     names = ["CROSS_ENTROPY_OUTPUT_ENTROPY", "CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP"]
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=names))
 
-    chosen = codec.job(request(loss=spec), LIMITS).parameters["outputs"]
+    chosen = loss_requests.job(request(loss=spec), LIMITS).parameters["outputs"]
     assert chosen == (CrossEntropyOutput.ENTROPY, CrossEntropyOutput.LOG_SUM_EXP)
 
 
@@ -81,7 +85,7 @@ def test_a_choice_that_does_not_exist_is_refused_by_its_place(number: int) -> No
 
     words = rf"outputs\[1\] must be one of LOG_SUM_EXP, .*got {number}"
     with pytest.raises(InvalidParameter, match=words) as caught:
-        codec.job(request(loss=spec), LIMITS)
+        loss_requests.job(request(loss=spec), LIMITS)
     assert caught.value.field == "outputs[1]"
 
 
@@ -90,13 +94,13 @@ def test_a_choice_is_not_made_a_million_times() -> None:
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=chosen))
 
     with pytest.raises(TooLarge, match="outputs must have at most 64 entries, got 1000000"):
-        codec.job(request(loss=spec), LIMITS)
+        loss_requests.job(request(loss=spec), LIMITS)
 
 
 def test_outputs_are_named_tensors() -> None:
     names = ["CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS", "CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP"]
     spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=names))
-    reply = codec.response(ENGINE.run(codec.job(request(loss=spec), LIMITS))).message
+    reply = loss_replies.response(ENGINE.run(loss_requests.job(request(loss=spec), LIMITS))).message
 
     found = {named.name: tensors.read(named.tensors[0]) for named in reply.outputs}
     assert list(found) == ["predicted_class", "log_sum_exp"]
@@ -108,7 +112,7 @@ def test_an_empty_gradient_selection_is_not_an_absent_one() -> None:
     made = request(loss=CROSS_ENTROPY)
     made.message.gradients.SetInParent()
 
-    assert codec.job(made, LIMITS).gradients == ()
+    assert loss_requests.job(made, LIMITS).gradients == ()
 
 
 def test_statuses_have_their_numbers_of_the_contract() -> None:
@@ -122,7 +126,7 @@ def test_statuses_have_their_numbers_of_the_contract() -> None:
     for name, array in given.items():
         tensors.fill(made.inputs.add(name=name).tensors.add(), array)
 
-    reply = codec.response(ENGINE.run(codec.job(Framed(made), LIMITS))).message
+    reply = loss_replies.response(ENGINE.run(loss_requests.job(Framed(made), LIMITS))).message
 
     assert tensors.read(reply.statuses.indices).tolist() == [1, 2]
     numbers = tensors.read(reply.statuses.statuses)
@@ -142,7 +146,7 @@ def test_a_set_has_a_status_and_no_single_losses() -> None:
     for name in ("predictions", "targets"):
         tensors.fill(made.inputs.add(name=name).tensors.add(), np.zeros(3, np.float32))
 
-    reply = codec.response(ENGINE.run(codec.job(Framed(made), LIMITS))).message
+    reply = loss_replies.response(ENGINE.run(loss_requests.job(Framed(made), LIMITS))).message
 
     assert (reply.status, reply.loss) == (v1.STATUS_UNDEFINED, 0)
     assert not reply.HasField("per_example")
@@ -169,8 +173,8 @@ def test_damaged_requests_are_answered_or_refused_in_our_words(data: st.DataObje
 def refused(encoded: bytes) -> LossdError | None:
     """The error that the bytes are answered with, if they are not served."""
     try:
-        codec.response(
-            ENGINE.run(codec.job(codec.parse_framed(v1.ComputeLossRequest, encoded), LIMITS))
+        loss_replies.response(
+            ENGINE.run(loss_requests.job(parse_framed(v1.ComputeLossRequest, encoded), LIMITS))
         )
     except LossdError as error:
         return error
