@@ -34,11 +34,11 @@ class Awaiting:
 
         self._retrier = AsyncRetrier(clock=clock, sleep=sleep, chance=lambda: 1.0, **options)
 
-    def call(self, attempt: Any, timeout: float) -> Any:
+    def call(self, attempt: Any, timeout: float, **named: Any) -> Any:
         async def awaited(left: float) -> Any:
             return attempt(left)
 
-        return asyncio.run(self._retrier.call(awaited, timeout))
+        return asyncio.run(self._retrier.call(awaited, timeout, **named))
 
 
 def sleeping(clock: Clock, **options: Any) -> Retrier:
@@ -101,6 +101,13 @@ def test_nothing_else_is_repeated(kind: Any, retrier: Any) -> None:
     with pytest.raises(kind):
         retrier(Clock()).call(attempt, 30)
     assert len(attempt.given) == 1
+
+
+def test_an_error_that_is_final_is_not_repeated(retrier: Any) -> None:
+    clock, attempt = Clock(), Failing(UNAVAILABLE)
+    with pytest.raises(client.UnavailableError):
+        retrier(clock).call(attempt, 10.0, final=(client.UnavailableError,))
+    assert (len(attempt.given), clock.slept) == (1, [])
 
 
 def test_the_time_that_the_server_gives_is_waited_for_exactly(retrier: Any) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any, cast
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -32,10 +32,6 @@ from lossd.client.options import channel_options
 from lossd.client.retry import AsyncRetrier, Retrier
 from lossd.client.sharing import Sharing
 from lossd.framing import Framed
-
-
-class _LostError(Exception):
-    """The server was lost in a call that may not be repeated; the cause says how."""
 
 
 class Connection:
@@ -86,17 +82,10 @@ class Connection:
         encoded = request.serialise()
 
         def attempt(left: float) -> bytes:
-            try:
-                return self._invoke(method, encoded, left, call.metadata)
-            except UnavailableError as error:
-                if is_shared:
-                    raise _LostError from error
-                raise
+            return self._invoke(method, encoded, left, call.metadata)
 
-        try:
-            return _parsed(method, self._retrier.call(attempt, call.left()))
-        except _LostError as lost:
-            raise cast("UnavailableError", lost.__cause__) from None
+        final = (UnavailableError,) if is_shared else ()
+        return _parsed(method, self._retrier.call(attempt, call.left(), final=final))
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """The message that a method answers with, in one attempt."""

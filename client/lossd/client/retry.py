@@ -16,6 +16,7 @@ from typing import TypeVar
 from lossd.client.errors import LossdError, OverloadedError, UnavailableError
 
 Answer = TypeVar("Answer")
+Errors = tuple[type[LossdError], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,15 @@ class Retrier(Retries):
 
     sleep: Callable[[float], None] = time.sleep
 
-    def call(self, attempt: Callable[[float], Answer], timeout: float) -> Answer:
+    def call(
+        self, attempt: Callable[[float], Answer], timeout: float, *, final: Errors = ()
+    ) -> Answer:
         """Returns what an attempt returns, and the last error if none succeeds.
 
         Args:
             attempt: Called with the seconds that are left; raises ``LossdError`` where it fails.
             timeout: Seconds for all attempts and waits together.
+            final: Errors that no attempt may follow.
 
         Raises:
             LossdError: what the last attempt failed with.
@@ -126,6 +130,8 @@ class Retrier(Retries):
         while True:
             try:
                 answer = attempt(deadline - self.clock())
+            except final:
+                raise
             except LossdError as error:
                 delay = self.delay(error, number, deadline)
                 if delay is None:
@@ -143,7 +149,9 @@ class AsyncRetrier(Retries):
 
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def call(self, attempt: Callable[[float], Awaitable[Answer]], timeout: float) -> Answer:
+    async def call(
+        self, attempt: Callable[[float], Awaitable[Answer]], timeout: float, *, final: Errors = ()
+    ) -> Answer:
         """Returns what an attempt returns, as ``Retrier.call`` does.
 
         Raises:
@@ -154,6 +162,8 @@ class AsyncRetrier(Retries):
         while True:
             try:
                 answer = await attempt(deadline - self.clock())
+            except final:
+                raise
             except LossdError as error:
                 delay = self.delay(error, number, deadline)
                 if delay is None:
