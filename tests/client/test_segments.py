@@ -72,7 +72,7 @@ def test_an_array_is_found_where_it_lies(segment: Segment) -> None:
     array = block.array((1024,), FLOAT)
     assert arena.locate(array[10:]) == (segment, block.start + 40)
     assert arena.locate(np.zeros(10)) is None
-    arena.remove(segment)
+    arena.retire(segment)
     assert arena.locate(array) is None
     array[:] = 1  # it stays memory
 
@@ -83,9 +83,22 @@ def test_only_what_nothing_is_in_is_let_go(tmp_path: Path) -> None:
     block = used.take(1)
     arena.add(used)
     arena.add(unused)
-    assert arena.remove_free() == [unused]
+    assert arena.remove_unused() == [unused]
     del block
-    assert arena.remove_free() == [used]
+    assert arena.remove_unused() == [used]
+    assert arena.remove_unused() == []
+
+
+def test_nothing_is_put_into_what_is_retired(tmp_path: Path) -> None:
+    arena, segment = Arena(), Segment(tmp_path, 1)
+    arena.add(segment)
+    block = arena.take(1)
+    for _ in range(2):  # two calls whose replies lay in it may be given up
+        arena.retire(segment)
+    assert arena.take(1) is None
+    assert arena.remove_unused() == [segment]
+    assert arena.remove_all() == []
+    del block
 
 
 def request(loss: v1.LossSpec, **arrays: Any) -> v1.ComputeLossRequest:

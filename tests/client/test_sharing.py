@@ -85,10 +85,19 @@ def failed(sharing: Sharing, error: BaseException) -> v1.ComputeLossRequest:
 def test_where_the_server_may_still_write_nothing_else_is_put(
     server: Server, sharing: Sharing, error: BaseException
 ) -> None:
-    request = failed(sharing, error)
-    assert request.reply.start.segment in server.detached
+    retired = failed(sharing, error).reply.start.segment
+    asked = server.questions
     with sharing.lease() as lease:
-        assert filled(lease).reply.start.segment not in server.detached
+        assert filled(lease).reply.start.segment != retired
+    assert server.detached == [retired]
+    assert server.questions == asked + 2  # nothing before it needed another
+
+
+def test_closing_lets_go_what_calls_were_given_up_with(server: Server, sharing: Sharing) -> None:
+    failed(sharing, DeadlineExceededError("late"))
+    sharing.close()
+    assert sorted(server.detached) == sorted(server.attached)
+    assert server.attached
 
 
 def test_what_the_server_has_answered_it_writes_to_no_more(

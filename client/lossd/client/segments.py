@@ -119,6 +119,7 @@ class Arena:
 
     def __init__(self) -> None:
         self._segments: list[Segment] = []
+        self._retired: list[Segment] = []
         self._lock = threading.Lock()
 
     def take(self, size: int) -> Block | None:
@@ -132,19 +133,29 @@ class Arena:
         with self._lock:
             self._segments.append(segment)
 
-    def remove_free(self) -> list[Segment]:
-        """Removes and returns the segments that nothing is in: all were too small."""
-        return self._removed(Segment.is_free)
-
-    def remove(self, segment: Segment | None = None) -> list[Segment]:
-        """Removes and returns one segment, or all; blocks of it stay what they are."""
-        return self._removed(lambda other: segment in (None, other))
-
-    def _removed(self, chosen: Any) -> list[Segment]:
+    def retire(self, segment: Segment) -> None:
+        """Puts nothing into a segment any more; blocks of it stay what they are."""
         with self._lock:
-            removed = [segment for segment in self._segments if chosen(segment)]
-            self._segments = [segment for segment in self._segments if segment not in removed]
-            return removed
+            if segment in self._segments:
+                self._segments = [other for other in self._segments if other is not segment]
+                self._retired.append(segment)
+
+    def remove_unused(self) -> list[Segment]:
+        """Removes and returns the segments that are retired, and those that nothing is in."""
+        with self._lock:
+            unused = [segment for segment in self._segments if segment.is_free()]
+            self._segments = [segment for segment in self._segments if segment not in unused]
+            return unused + self._taken_retired()
+
+    def remove_all(self) -> list[Segment]:
+        """Removes and returns all segments; blocks of them stay what they are."""
+        with self._lock:
+            removed, self._segments = self._segments, []
+            return removed + self._taken_retired()
+
+    def _taken_retired(self) -> list[Segment]:
+        retired, self._retired = self._retired, []
+        return retired
 
     def locate(self, array: npt.NDArray[Any]) -> tuple[Segment, int] | None:
         """The segment that a contiguous array lies in, and its offset there."""

@@ -76,21 +76,24 @@ class Sharing:
         return self._differentiable.get(loss, set())
 
     def retire(self, segment: Segment) -> None:
-        """Uses a segment no more: a call that was given up may still write to it."""
-        self._let_go(self._arena.remove(segment))
+        """Uses a segment no more: a call that was given up may still write to it.
+
+        It is let go when the next one is made, so that giving up waits for nobody.
+        """
+        self._arena.retire(segment)
 
     def reset(self) -> None:
         """Begins anew, after a rest: the server has changed."""
         with self._lock:
             self._directory = None
             self._rests_until = time.monotonic() + REST_SECONDS
-            self._arena.remove()
+            self._arena.remove_all()
 
     def close(self) -> None:
         """Lets everything go."""
         with self._lock:
             self._rests_until = math.inf
-        self._let_go(self._arena.remove())
+        self._let_go(self._arena.remove_all())
 
     def _block_of_new_segment(self, size: int) -> Block | None:
         with self._lock:
@@ -101,7 +104,7 @@ class Sharing:
                 directory = self._directory or self._discovered()
                 if directory is None:
                     return None
-                self._let_go(self._arena.remove_free())
+                self._let_go(self._arena.remove_unused())
                 segment = Segment(directory, size)
                 self._attach(segment)
             except (LossdError, OSError):  # no server, no room, no permission
@@ -181,8 +184,9 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None and not (isinstance(error, LossdError) and error.reason):
-            self._give_up()
+        was_answered = error is None or (isinstance(error, LossdError) and error.reason)
+        if self._reply is not None and not was_answered:
+            self._sharing.retire(self._reply.segment)
         self._blocks.clear()
         self._reply = None
 
@@ -232,15 +236,9 @@ class Lease:
     def is_lost(self, error: LossdError) -> bool:
         """Whether the call failed for what was shared, so that the message may still do."""
         if isinstance(error, UnavailableError) or error.reason.startswith("SEGMENT"):
-            self._give_up()
             self._sharing.reset()
             return True
         return False
-
-    def _give_up(self) -> None:
-        if self._reply is not None:
-            self._sharing.retire(self._reply.segment)
-            self._reply = None
 
 
 def _reply_size(
