@@ -31,9 +31,11 @@ from lossd.client.call import (
 )
 from lossd.client.errors import LossdError, UnavailableError
 from lossd.client.segments import ALIGNMENT, Arena, Block, Segment
+from lossd.framing import Framed
 
 Array = npt.NDArray[Any]
 Ask = Callable[[Method[Any], Message, float], Any]
+Build = Callable[..., Framed[v1.ComputeLossRequest]]  # takes ``place``, as ``wire.build_request``
 
 # Below this the message is about as quick.
 WORTHWHILE_BYTES = 1 << 16
@@ -62,6 +64,12 @@ class Sharing:
     def lease(self) -> "Lease":
         """What one call will use."""
         return Lease(self)
+
+    def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """An array, not filled, in memory that the server has too; elsewhere where none is."""
+        ordinary = np.empty(shape, dtype)  # it takes no memory before it is filled
+        block = self.block(ordinary.nbytes)
+        return ordinary if block is None else block.array(ordinary.shape, ordinary.dtype)
 
     def block(self, size: int) -> Block | None:
         """A block of memory that the server has too; None where there is none."""
@@ -190,6 +198,13 @@ class Lease:
         self._blocks.clear()
         self._reply = None
 
+    def request(self, build: Build) -> Framed[v1.ComputeLossRequest]:
+        """The request for a batch, its large arrays and the reply's in shared memory."""
+        request = build(place=self.place)
+        if self.in_use:
+            self._take_reply(request.message)
+        return request
+
     def place(self, array: Array) -> v1.SharedMemory | None:
         """Where an array lies in shared memory, copied there if need be; None for the message."""
         if array.nbytes < WORTHWHILE_BYTES:
@@ -205,19 +220,6 @@ class Lease:
         self.in_use = True
         segment, offset = located
         return v1.SharedMemory(segment=segment.token, offset=offset)
-
-    def take_reply(self, request: v1.ComputeLossRequest) -> None:
-        """Gives the server a place for its reply, about as large as needed."""
-        if not self.in_use:
-            return
-        size = _reply_size(request, self._sharing.gradients)
-        if size < WORTHWHILE_BYTES:
-            return
-        self._reply = self._sharing.block(size)
-        if self._reply is not None:
-            request.reply.start.segment = self._reply.segment.token
-            request.reply.start.offset = self._reply.start
-            request.reply.size = self._reply.size
 
     def view(self, place: v1.SharedMemory, size: int) -> npt.NDArray[np.uint8]:
         """The bytes of a tensor of the reply, read-only.
@@ -239,6 +241,17 @@ class Lease:
             self._sharing.reset()
             return True
         return False
+
+    def _take_reply(self, request: v1.ComputeLossRequest) -> None:
+        """Gives the server a place for its reply, about as large as needed."""
+        size = _reply_size(request, self._sharing.gradients)
+        if size < WORTHWHILE_BYTES:
+            return
+        self._reply = self._sharing.block(size)
+        if self._reply is not None:
+            request.reply.start.segment = self._reply.segment.token
+            request.reply.start.offset = self._reply.start
+            request.reply.size = self._reply.size
 
 
 def _reply_size(

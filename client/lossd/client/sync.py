@@ -4,9 +4,8 @@ What it sends and reads is made in ``wire``, how it connects in ``connection`` a
 """
 
 import functools
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,6 +31,7 @@ from lossd.client.connection import Connection
 from lossd.client.errors import LossdError, not_ready_error
 from lossd.client.evaluation import Evaluation
 from lossd.client.result import LossResult
+from lossd.client.sharing import Build
 from lossd.framing import Framed
 
 
@@ -184,10 +184,7 @@ class LossClient:
             shape: Its shape.
             dtype: The type of its elements.
         """
-        template = np.empty(0, dtype)
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        block = self._connection().sharing.block(math.prod(shape) * template.itemsize)
-        return np.empty(shape, dtype) if block is None else block.array(shape, template.dtype)
+        return self._connection().sharing.empty(shape, dtype)
 
     def evaluate(
         self,
@@ -310,14 +307,11 @@ class LossClient:
         finally:
             ready.cancel()  # else it would watch the channel for ever
 
-    def _computed(
-        self, build: Callable[..., Framed[v1.ComputeLossRequest]], call: Call
-    ) -> LossResult:
+    def _computed(self, build: Build, call: Call) -> LossResult:
         """The result, through shared memory where that can be."""
         connection = self._connection()
         with connection.sharing.lease() as lease:
-            request = build(place=lease.place)
-            lease.take_reply(request.message)
+            request = lease.request(build)
             if not lease.in_use:
                 return _sent(connection, request, call)
             try:
