@@ -1,8 +1,11 @@
 """The CPU backend: tiles, threads, and what a failure leaves behind."""
 
+import contextlib
 import functools
+import gc
 import itertools
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -176,6 +179,29 @@ def test_a_failure_in_one_tile_ends_the_others_and_reaches_the_caller(
             engine.run(case.job(), checkpoint=fail)
         assert len(calls) < 64
         assert engine.run(case.rows(slice(5)).job()).example_count == 5
+
+
+def test_a_failure_that_was_dealt_with_holds_no_array(engines: list[Engine]) -> None:
+    # Without the collector: an idle server has none, and what is held may be a client's memory.
+    raised: list[weakref.ref[Exception]] = []
+
+    class StopError(Exception):
+        def __init__(self) -> None:
+            raised.append(weakref.ref(self))
+
+    def stop() -> None:
+        raise StopError
+
+    case = plain(LOSSES["huber"], rows=64 * block_rows(1000), length=1000).astype(np.float32)
+    gc.disable()
+    try:
+        for engine in engines:
+            with contextlib.suppress(StopError):
+                engine.run(case.job(), checkpoint=stop)
+        assert len(raised) >= len(engines)
+        assert not any(error() for error in raised)
+    finally:
+        gc.enable()
 
 
 def test_a_checkpoint_is_passed_before_every_tile(engines: list[Engine]) -> None:

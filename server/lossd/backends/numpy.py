@@ -139,8 +139,11 @@ class NumpyBackend:
         futures = [self._pool.submit(drain) for _ in range(min(self.threads, count))]
         for future in futures:
             future.result()
-        if failures:
-            raise failures[0]
+        try:
+            if failures:
+                raise failures[0]
+        finally:
+            failures.clear()  # an error that its own frames hold would keep their arrays too
 
     def close(self) -> None:
         """Ends the threads."""
