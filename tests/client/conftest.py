@@ -13,12 +13,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from lossd import v1
 from lossd.chunks import Assembly
+from lossd.client.options import SERVICE, SHARED_MEMORY_SERVICE
 
-SERVICE = "lossd.v1.LossService"
 REQUESTS: dict[str, Any] = {
     "ComputeLoss": v1.ComputeLossRequest,
     "ListLosses": v1.ListLossesRequest,
     "GetServerInfo": v1.GetServerInfoRequest,
+    "AttachSegment": v1.AttachSegmentRequest,
+    "DetachSegment": v1.DetachSegmentRequest,
 }
 
 Handler = Callable[[Any, grpc.ServicerContext], Any]
@@ -79,6 +81,14 @@ def serve() -> Any:
         }
         methods["StreamLoss"] = _stream(handlers.get("StreamLoss", answer_huber), scripted)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+        segments: dict[str, Any] = {
+            name: _method(name, handlers[name], scripted)
+            for name in ("AttachSegment", "DetachSegment")
+            if name in handlers
+        }
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SHARED_MEMORY_SERVICE, segments),)
+        )
         server.start()
         return scripted
 

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,8 +16,13 @@ from google.rpc import error_details_pb2
 from lossd import client, v1
 from lossd.client import AsyncLossClient
 from tests.flavours import Loop
+from tests.sharing_server import SharingServer
 
 INPUTS: dict[str, Any] = {"predictions": np.ones(2), "targets": np.zeros(2)}
+BATCH: dict[str, Any] = {  # worth sharing
+    "predictions": np.zeros((200, 300), np.float32),
+    "targets": np.zeros(200, int),
+}
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +155,120 @@ def test_closing_a_client_does_not_cancel_the_tasks_that_wait_for_it(serve: Any,
         await loss_client.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("give_up", [cancelled, timed_out])
+def test_a_call_that_is_given_up_leaves_its_reply_a_place_of_its_own(
+    serve: Any, run: Any, tmp_path: Path, give_up: Give
+) -> None:
+    hanging, offering = Hanging(), SharingServer(tmp_path)
+    server = serve(ComputeLoss=hanging, **offering.handlers())
+
+    async def main() -> None:
+        async with AsyncLossClient(server.address) as loss_client:
+            task = asyncio.create_task(loss_client.compute(v1.CrossEntropy(), **BATCH))
+            assert await happened(hanging.entered)
+            await give_up(task)
+            assert await happened(hanging.left)
+            await loss_client.compute(v1.CrossEntropy(), **BATCH)
+
+    run(main())
+    first, second = (request.reply.start.segment for request in server.seen["ComputeLoss"])
+    assert {first, second} <= set(offering.attached)
+    assert first != second
+    assert sorted(offering.detached) == sorted(offering.attached)
+
+
+def test_a_task_may_be_cancelled_while_it_finds_out_what_is_shared(
+    serve: Any, run: Any, tmp_path: Path
+) -> None:
+    hanging, offering = Hanging(), SharingServer(tmp_path)
+    answer = offering.handlers()["GetServerInfo"]
+
+    def answer_late(request: Any, context: Any) -> Any:
+        hanging(request, context)
+        return answer(request, context)
+
+    server = serve(**offering.handlers() | {"GetServerInfo": answer_late})
+
+    async def main() -> None:
+        async with AsyncLossClient(server.address) as loss_client:
+            task = asyncio.create_task(loss_client.compute(v1.CrossEntropy(), **BATCH))
+            assert await happened(hanging.entered)
+            await cancelled(task)
+            assert not hanging.left.is_set()
+            hanging.left.set()
+            await loss_client.compute(v1.CrossEntropy(), **BATCH)
+
+    run(main())
+    (request,) = server.seen["ComputeLoss"]
+    assert request.HasField("reply")
+    assert server.calls("GetServerInfo") == 1
+    assert sorted(offering.detached) == sorted(offering.attached)
+
+
+def test_a_loop_may_end_while_a_thread_asks_through_it(serve: Any, tmp_path: Path) -> None:
+    hanging, offering = Hanging(), SharingServer(tmp_path)
+    server = serve(**offering.handlers() | {"GetServerInfo": hanging})
+    loss_client = AsyncLossClient(server.address)
+
+    async def main() -> None:
+        task = asyncio.create_task(loss_client.compute(v1.CrossEntropy(), **BATCH))
+        assert await happened(hanging.entered)
+        assert not task.done()
+
+    asyncio.run(main())
+    assert hanging.left.wait(5)
+    assert server.calls("ComputeLoss") == 0
+
+
+def test_tasks_that_start_together_find_out_once_what_is_shared(
+    serve: Any, run: Any, tmp_path: Path
+) -> None:
+    offering = SharingServer(tmp_path)
+    server = serve(**offering.handlers())
+
+    async def main() -> None:
+        async with AsyncLossClient(server.address) as loss_client:
+            calls = [loss_client.compute(v1.CrossEntropy(), **BATCH) for _ in range(8)]
+            await asyncio.gather(loss_client.empty(100), *calls)
+
+    run(main())
+    assert server.calls("GetServerInfo") == 1
+    assert all(request.HasField("reply") for request in server.seen["ComputeLoss"])
+    assert sorted(offering.detached) == sorted(offering.attached)
+
+
+class Counting(ThreadPoolExecutor):
+    """Threads that count what they are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def submit(self, *arguments: Any, **named: Any) -> Any:
+        self.count += 1
+        return super().submit(*arguments, **named)
+
+
+def test_a_thread_is_taken_only_for_what_may_be_shared(serve: Any, tmp_path: Path) -> None:
+    near, far = serve(**SharingServer(tmp_path).handlers()), serve()
+    threads = Counting()
+
+    async def threads_of(server: Any, batch: dict[str, Any]) -> int:
+        async with AsyncLossClient(server.address) as loss_client:
+            await loss_client.compute(v1.CrossEntropy(), **BATCH)  # finds out
+            before = threads.count
+            await loss_client.compute(v1.CrossEntropy(), **batch)
+            return threads.count - before
+
+    async def main() -> list[int]:
+        asyncio.get_running_loop().set_default_executor(threads)
+        return [
+            await threads_of(server, batch) for server in (near, far) for batch in (INPUTS, BATCH)
+        ]
+
+    assert asyncio.run(main()) == [0, 1, 0, 0]
 
 
 def test_a_channel_that_was_passed_in_outlives_the_client(serve: Any, run: Any) -> None:

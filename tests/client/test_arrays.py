@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lossd import client
-from lossd.client.arrays import is_several, to_array
+from lossd.client.arrays import is_several, likely_bytes, to_array
 
 
 class ThroughArray:
@@ -188,3 +188,24 @@ def test_a_torch_tensor_without_memory_is_refused() -> None:
 def test_a_list_of_torch_tensors_is_several() -> None:
     torch = pytest.importorskip("torch")
     assert is_several([torch.zeros(2), torch.zeros(3)])
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        (np.zeros((3, 4), np.float32), 48),
+        ([np.zeros(5, np.float32), np.zeros(5, np.float32)], 40),
+        ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], 48),
+        (2.5, 8),
+        ([], 8),
+        (ThroughDlpack(np.zeros(100)), 8),
+    ],
+)
+def test_the_size_of_what_is_not_an_array_yet_is_told_about(value: Any, size: int) -> None:
+    assert likely_bytes(value) == size
+
+
+def test_a_list_within_itself_has_a_size_too() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    assert likely_bytes(endless) == 8

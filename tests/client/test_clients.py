@@ -1,6 +1,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -10,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 
 from lossd import client, tensors, v1
+from tests.sharing_server import SharingServer
 
 INPUTS: dict[str, Any] = {
     "predictions": np.array([1, 2], np.float32),
@@ -34,6 +36,20 @@ def test_positional_inputs_take_names_that_are_learnt_once(serve: Any, connect: 
     assert server.calls("ListLosses") == 1
     for request in server.seen["ComputeLoss"]:
         assert [named.name for named in request.inputs] == ["predictions", "targets"]
+
+
+def test_a_call_that_lost_its_server_is_not_repeated_in_the_same_memory(
+    serve: Any, connect: Any, refuse: Any, tmp_path: Path
+) -> None:
+    handlers = SharingServer(tmp_path).handlers()
+    server = serve(ComputeLoss=refuse("UNAVAILABLE", times=1), **handlers)
+    logits = np.zeros((200, 300), np.float32)
+    with connect(server.address) as loss_client:
+        loss_client.compute(v1.CrossEntropy(), predictions=logits, targets=np.zeros(200, int))
+    first, second = server.seen["ComputeLoss"]
+    assert [request.HasField("reply") for request in (first, second)] == [True, False]
+    assert first.inputs[0].tensors[0].HasField("shared_memory")
+    assert second.inputs[0].tensors[0].data == logits.tobytes()
 
 
 def test_wrong_positional_inputs_are_refused_without_a_computation(

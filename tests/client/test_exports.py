@@ -19,7 +19,6 @@ def test_every_error_is_exported_and_drawn_in_the_tree() -> None:
 
 def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
     waiting, awaiting = methods(client.LossClient), methods(client.AsyncLossClient)
-    del waiting["empty"]  # asyncio shares no memory
     assert waiting == awaiting
     assert {"compute", "list_losses", "server_info", "close"} <= waiting.keys()
 

@@ -1,5 +1,6 @@
 """What becomes of shared memory when calls fail; the server's answers are made up here."""
 
+import asyncio
 import contextlib
 import functools
 from pathlib import Path
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 
 from lossd import v1
-from lossd.client.call import ATTACH_SEGMENT, DETACH_SEGMENT, GET_SERVER_INFO, LIST_LOSSES
 from lossd.client.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -19,49 +19,18 @@ from lossd.client.errors import (
 )
 from lossd.client.sharing import Lease, Sharing
 from lossd.client.wire import build_request
+from tests.sharing_server import SharingServer
 
 LOGITS = np.zeros((200, 300), np.float32)
 
 
-class Server:
-    """Answers as a server does that shares a directory, and keeps what it was asked."""
-
-    def __init__(self, directory: Path) -> None:
-        (directory / "beacon").write_bytes(b"lit")
-        self.directory = directory
-        self.attached: list[bytes] = []
-        self.detached: list[bytes] = []
-        self.questions = 0
-
-    def ask(self, method: Any, request: Any, timeout: float) -> Any:
-        assert timeout > 0
-        self.questions += 1
-        if method is GET_SERVER_INFO:
-            offer = v1.SharedMemoryOffer(
-                directory=str(self.directory), beacon="beacon", beacon_content=b"lit"
-            )
-            return v1.GetServerInfoResponse(shared_memory=offer)
-        if method is LIST_LOSSES:
-            predictions = v1.InputDescription(
-                name="predictions", differentiability=v1.DIFFERENTIABILITY_DEFAULT
-            )
-            known = v1.LossDescription(name="cross_entropy", inputs=[predictions])
-            return v1.ListLossesResponse(losses=[known])
-        if method is ATTACH_SEGMENT:
-            self.attached.append(request.name.encode())
-            return v1.AttachSegmentResponse(segment=self.attached[-1])
-        assert method is DETACH_SEGMENT
-        self.detached.append(request.segment)
-        return v1.DetachSegmentResponse()
+@pytest.fixture
+def server(tmp_path: Path) -> SharingServer:
+    return SharingServer(tmp_path)
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Server:
-    return Server(tmp_path)
-
-
-@pytest.fixture
-def sharing(server: Server) -> Sharing:
+def sharing(server: SharingServer) -> Sharing:
     return Sharing(server.ask)
 
 
@@ -79,10 +48,16 @@ def failed(sharing: Sharing, error: BaseException) -> v1.ComputeLossRequest:
 
 
 @pytest.mark.parametrize(
-    "error", [DeadlineExceededError("late"), ServerError("proxy"), KeyboardInterrupt()]
+    "error",
+    [
+        DeadlineExceededError("late"),
+        ServerError("proxy"),
+        KeyboardInterrupt(),
+        asyncio.CancelledError(),
+    ],
 )
 def test_where_the_server_may_still_write_nothing_else_is_put(
-    server: Server, sharing: Sharing, error: BaseException
+    server: SharingServer, sharing: Sharing, error: BaseException
 ) -> None:
     retired = failed(sharing, error).reply.start.segment
     asked = server.questions
@@ -92,7 +67,9 @@ def test_where_the_server_may_still_write_nothing_else_is_put(
     assert server.questions == asked + 2  # nothing before it needed another
 
 
-def test_closing_lets_go_what_calls_were_given_up_with(server: Server, sharing: Sharing) -> None:
+def test_closing_lets_go_what_calls_were_given_up_with(
+    server: SharingServer, sharing: Sharing
+) -> None:
     failed(sharing, DeadlineExceededError("late"))
     sharing.close()
     assert sorted(server.detached) == sorted(server.attached)
@@ -100,7 +77,7 @@ def test_closing_lets_go_what_calls_were_given_up_with(server: Server, sharing: 
 
 
 def test_what_the_server_has_answered_it_writes_to_no_more(
-    server: Server, sharing: Sharing
+    server: SharingServer, sharing: Sharing
 ) -> None:
     for _ in range(3):
         failed(sharing, InvalidRequestError("wrong", reason="INVALID_TENSOR"))
@@ -119,7 +96,7 @@ def test_what_the_server_has_answered_it_writes_to_no_more(
     ],
 )
 def test_what_was_shared_is_forgotten_when_it_is_lost(
-    server: Server, sharing: Sharing, error: LossdError, *, is_lost: bool
+    server: SharingServer, sharing: Sharing, error: LossdError, *, is_lost: bool
 ) -> None:
     with sharing.lease() as lease:
         filled(lease)
@@ -144,6 +121,15 @@ def test_a_server_that_offers_nothing_is_asked_once() -> None:
             filled(lease)
             assert not lease.in_use
     assert len(asked) == 1
+
+
+def test_a_call_that_has_ended_takes_no_more_memory(
+    server: SharingServer, sharing: Sharing
+) -> None:
+    with sharing.lease() as lease:
+        pass
+    assert not filled(lease).HasField("reply")
+    assert server.questions == 0
 
 
 def test_a_reply_is_read_from_its_own_region_only(sharing: Sharing) -> None:

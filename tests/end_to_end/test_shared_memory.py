@@ -1,5 +1,6 @@
 """Tensors in memory that client and server share, and what callers might do to it."""
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -19,7 +20,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from lossd import tensors, v1
-from lossd.client import DeadlineExceededError, LossClient
+from lossd.client import AsyncLossClient, DeadlineExceededError, LossClient, UnavailableError
 from lossd.losses import Loss
 from lossd.v1 import CrossEntropy, SquaredError
 from tests.end_to_end.conftest import Process, metric, serve
@@ -60,15 +61,19 @@ def segments(process: Process) -> float:
     return metric(process, "lossd_shared_memory_segments")
 
 
-# ------------------------------------------------------------------ the bundled client
+def maps(process: Process) -> str:
+    return Path(f"/proc/{process.process.pid}/maps").read_text()
+
+
+# ------------------------------------------------------------------ the bundled clients
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_every_loss_gives_the_same_bits_over_both_transports(
-    sharing: Process, server: Process, loss: Loss, dtype: Any
+    sharing: Process, server: Process, loss: Loss, dtype: Any, connect: Any
 ) -> None:
     message = getattr(v1, loss.message)()
-    with LossClient(sharing.address) as near, LossClient(server.address) as far:
+    with connect(sharing.address) as near, LossClient(server.address) as far:
         for form in forms(loss):
             inputs = draw(loss, {}, form, 900, 60).inputs
             given: dict[str, Any] = {
@@ -91,24 +96,26 @@ def assert_same(found: Any, expected: Any) -> None:
     assert not found.flags.writeable
 
 
-def test_another_class_axis_gives_the_same_bits(sharing: Process, server: Process) -> None:
+def test_another_class_axis_gives_the_same_bits(
+    sharing: Process, server: Process, connect: Any
+) -> None:
     given = batch() | {"predictions": np.ascontiguousarray(batch()["predictions"].T)}
-    with LossClient(sharing.address) as near, LossClient(server.address) as far:
+    with connect(sharing.address) as near, LossClient(server.address) as far:
         shared = near.compute(CrossEntropy(class_axis=0), **given)
         sent = far.compute(CrossEntropy(class_axis=0), **given)
     assert shared.transport == "shared_memory"
     assert_same(shared.gradients["predictions"], sent.gradients["predictions"])
 
 
-def test_small_batches_stay_in_the_message(sharing: Process) -> None:
-    with LossClient(sharing.address) as client:
+def test_small_batches_stay_in_the_message(sharing: Process, connect: Any) -> None:
+    with connect(sharing.address) as client:
         assert client.compute(SquaredError(), [2.0], [0.0]).transport == "grpc"
         assert segments(sharing) == 0
 
 
-def test_an_array_of_the_client_is_used_where_it_lies(sharing: Process) -> None:
+def test_an_array_of_the_client_is_used_where_it_lies(sharing: Process, connect: Any) -> None:
     given = batch()
-    with LossClient(sharing.address) as client:
+    with connect(sharing.address) as client:
         logits = client.empty(given["predictions"].shape)
         logits[...] = given["predictions"]
         first = client.compute(CrossEntropy(), predictions=logits, targets=given["targets"])
@@ -122,8 +129,10 @@ def test_an_array_of_the_client_is_used_where_it_lies(sharing: Process) -> None:
         assert segments(sharing) <= 2
 
 
-def test_memory_comes_back_when_the_last_view_of_a_result_goes(sharing: Process) -> None:
-    with LossClient(sharing.address) as client:
+def test_memory_comes_back_when_the_last_view_of_a_result_goes(
+    sharing: Process, connect: Any
+) -> None:
+    with connect(sharing.address) as client:
         view = client.compute(CrossEntropy(), **batch(4000)).gradients["predictions"][1:, ::2]
         kept = view.copy()
         for _ in range(5):
@@ -136,9 +145,9 @@ def test_memory_comes_back_when_the_last_view_of_a_result_goes(sharing: Process)
 
 
 def test_a_closed_client_leaves_nothing_and_its_results_stay(
-    sharing: Process, directory: Path
+    sharing: Process, directory: Path, connect: Any
 ) -> None:
-    with LossClient(sharing.address) as client:
+    with connect(sharing.address) as client:
         result = client.compute(CrossEntropy(), **batch())
         assert segments(sharing) > 0
         kept = result.gradients["predictions"].copy()
@@ -173,53 +182,81 @@ def test_a_killed_client_gives_its_memory_back(sharing: Process, directory: Path
     wait_until(lambda: segments(sharing) == 0)
     assert metric(sharing, "lossd_shared_memory_bytes") == 0
     # The count falls first, and the thread that noticed may be made to wait before it unmaps.
-    maps = Path(f"/proc/{sharing.process.pid}/maps")
-    wait_until(lambda: str(directory) not in maps.read_text())
+    wait_until(lambda: str(directory) not in maps(sharing))
+
+
+FORKING = """
+import contextlib, os, sys, time, numpy as np
+from lossd.client import LossClient
+from lossd.v1 import SquaredError
+targets = np.zeros(1 << 18, np.float32)
+with LossClient(sys.argv[1]) as client:
+    mine = client.empty(1 << 18)
+    mine[:] = 2
+    assert client.compute(SquaredError(), mine, targets).transport == "shared_memory"
+    print("shared", flush=True)
+    sys.stdin.readline()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(Exception):
+            for _ in range(50):  # the first connection after a fork may fail in gRPC
+                found = client.compute(SquaredError(), mine, targets, timeout=20)
+                if found.transport == "shared_memory":
+                    break
+                time.sleep(0.1)
+            code = int((found.loss, found.transport) != (4.0, "shared_memory"))
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    print("forked", flush=True)
+    sys.stdin.readline()
+    assert client.compute(SquaredError(), mine, targets).transport == "shared_memory"
+"""
 
 
 def test_a_fork_shares_memory_of_its_own(sharing: Process) -> None:
-    with LossClient(sharing.address) as client:
-        expected = client.compute(CrossEntropy(), **batch())
-        mine = client.empty((ROWS, CLASSES))
-        mine[...] = batch()["predictions"]
+    # In a process of its own: gRPC cannot be forked where asyncio's has a thread inside of it.
+    command = [sys.executable, "-c", FORKING, sharing.address]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "shared\n"
         count = segments(sharing)
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            code = 1
-            with contextlib.suppress(BaseException):
-                given = batch() | {"predictions": mine}
-                found = client.compute(CrossEntropy(), **given, timeout=20)
-                code = int((found.loss, found.transport) != (expected.loss, "shared_memory"))
-            os.write(writer, b"x")
-            os._exit(code)
-        os.read(reader, 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "forked\n"
         wait_until(lambda: segments(sharing) == count)  # the child's are gone, the parent's not
-        assert client.compute(CrossEntropy(), **batch()).transport == "shared_memory"
+        process.communicate("\n", timeout=20)
+    assert process.returncode == 0
+    assert segments(sharing) == 0
 
 
-def test_a_server_that_restarts_is_shared_with_again(tmp_path: Path) -> None:
+def test_a_server_that_restarts_is_shared_with_again(tmp_path: Path, connect: Any) -> None:
     address, shm = f"unix:{tmp_path}/lossd.sock", str(tmp_path)
-    with LossClient(address) as client:
+    with connect(address) as client:
         with serve("--backend", "numpy", "--shm-dir", shm, address=address) as process:
             result = client.compute(CrossEntropy(), **batch())
             kept = result.gradients["predictions"].copy()
             process.end(signal.SIGKILL)
-        with serve("--backend", "numpy", "--shm-dir", shm, address=address):
+        with serve("--backend", "numpy", "--shm-dir", shm, address=address) as process:
             client.wait_until_ready(20)
             again = client.compute(CrossEntropy(), **batch())  # silently in the message
             assert again.loss == result.loss
             time.sleep(1.1)  # the client's rest
             assert client.compute(CrossEntropy(), **batch()).transport == "shared_memory"
             assert_same(result.gradients["predictions"], kept)
+            process.end(signal.SIGKILL)
+        with pytest.raises(UnavailableError):
+            client.compute(CrossEntropy(), **batch())
 
 
-def test_a_directory_without_room_means_the_message(tmp_path: Path) -> None:
+def test_a_directory_without_room_means_the_message(tmp_path: Path, connect: Any) -> None:
     with (
         small_tmpfs(tmp_path, 3 << 20) as shm,
         serve("--backend", "numpy", "--shm-dir", str(shm)) as process,
-        LossClient(process.address) as client,
+        connect(process.address) as client,
     ):
         fits = client.compute(CrossEntropy(), **batch(500))
         grows = client.compute(CrossEntropy(), **batch(4000))
@@ -242,28 +279,32 @@ def small_tmpfs(parent: Path, size: int) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("limit", [("--max-shm-bytes", "1000"), ("--max-shm-segments", "1")])
-def test_what_exceeds_a_limit_goes_into_the_message(tmp_path: Path, limit: tuple[str, str]) -> None:
+def test_what_exceeds_a_limit_goes_into_the_message(
+    tmp_path: Path, limit: tuple[str, str], connect: Any
+) -> None:
     with (
         serve("--backend", "numpy", "--shm-dir", str(tmp_path), *limit) as process,
-        LossClient(process.address) as client,
-        LossClient(process.address) as other,
+        connect(process.address) as client,
+        connect(process.address) as other,
     ):
         held = client.empty(1 << 16)
         assert other.compute(CrossEntropy(), **batch()).transport == "grpc"
         held[:] = 0
 
 
-def test_memory_that_another_directory_holds_is_not_shared(tmp_path: Path) -> None:
+def test_memory_that_another_directory_holds_is_not_shared(tmp_path: Path, connect: Any) -> None:
     shm = tmp_path / "shm"
     shm.mkdir()
     with serve("--backend", "numpy", "--shm-dir", str(shm)) as process:
         shm.rename(tmp_path / "elsewhere")  # as in a container with another view of the disk
-        with LossClient(process.address) as client:
+        with connect(process.address) as client:
             assert client.compute(CrossEntropy(), **batch()).transport == "grpc"
 
 
-def test_a_call_that_is_given_up_never_writes_to_a_later_result(sharing: Process) -> None:
-    with LossClient(sharing.address) as client:
+def test_a_call_that_is_given_up_never_writes_to_a_later_result(
+    sharing: Process, connect: Any
+) -> None:
+    with connect(sharing.address) as client:
         large = client.empty((20_000, 500))
         large[...] = 1
         labels = np.zeros(20_000, int)
@@ -273,6 +314,53 @@ def test_a_call_that_is_given_up_never_writes_to_a_later_result(sharing: Process
         kept = result.gradients["predictions"].copy()
         time.sleep(0.2)
         assert_same(result.gradients["predictions"], kept)
+
+
+def test_tasks_that_are_cancelled_leave_no_memory_behind(sharing: Process, directory: Path) -> None:
+    given = batch(20_000)
+
+    async def cancelled_after(client: AsyncLossClient, seconds: float) -> bool:
+        task = asyncio.create_task(client.compute(CrossEntropy(), **given))
+        await asyncio.sleep(seconds)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    async def main() -> None:
+        async with AsyncLossClient(sharing.address) as client:
+            expected = (await client.compute(CrossEntropy(), **given)).loss
+            delays = (0, 0, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04)
+            assert any([await cancelled_after(client, delay) for delay in delays])
+            result = await client.compute(CrossEntropy(), **given)
+            assert (result.loss, result.transport) == (expected, "shared_memory")
+
+    asyncio.run(main())
+    assert segments(sharing) == 0
+    wait_until(lambda: str(directory) not in maps(sharing))
+
+
+def test_a_large_batch_leaves_the_loop_to_other_tasks(sharing: Process) -> None:
+    ticked = threading.Event()
+
+    class Awaited:
+        """An array that can be viewed once the loop has ticked."""
+
+        nbytes = batch()["predictions"].nbytes
+
+        def __array__(self, *_: Any, **__: Any) -> Any:
+            assert ticked.wait(20)
+            return batch()["predictions"]
+
+    async def main() -> str:
+        async with AsyncLossClient(sharing.address) as client:
+            given = batch() | {"predictions": Awaited()}
+            task = asyncio.create_task(client.compute(CrossEntropy(), **given))
+            for _ in range(5):
+                await asyncio.sleep(0.01)
+            ticked.set()
+            return (await task).transport
+
+    assert asyncio.run(main()) == "shared_memory"
 
 
 def test_a_directory_that_is_none_is_one_clear_line(tmp_path: Path) -> None:

@@ -4,16 +4,20 @@ What it sends and reads is made in ``wire``, how it connects in ``connection`` a
 """
 
 import asyncio
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
+import numpy as np
+import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import arguments, chunked, wire
 from lossd.client import metrics as metrics_wire
+from lossd.client.arrays import Array
 from lossd.client.call import (
     COMPUTE_LOSS,
     EVALUATE,
@@ -24,9 +28,10 @@ from lossd.client.call import (
     Method,
 )
 from lossd.client.connection import AsyncConnection
-from lossd.client.errors import not_ready_error
+from lossd.client.errors import LossdError, not_ready_error
 from lossd.client.evaluation import AsyncEvaluation
 from lossd.client.result import LossResult
+from lossd.client.sharing import Build
 from lossd.framing import Framed
 
 
@@ -38,9 +43,10 @@ class AsyncLossClient:
 
     Its methods, results and errors are those of ``LossClient``. It may be shared by tasks. It
     connects at first use, and belongs to the event loop of that moment. A task that is cancelled
-    cancels its call, so that the server stops computing. Arrays are copied into requests and out of
-    replies in the event loop: 64 MiB each way kept it busy for 0.5 s on a slow machine. It sends
-    all tensors and shares no memory with the server, so that it has no ``empty``.
+    cancels its call, so that the server stops computing. Memory is shared with a server on this
+    host as by ``LossClient``; arrays are copied there in a thread (``asyncio.to_thread``). What is
+    sent is copied into requests and out of replies in the event loop: 64 MiB each way kept it busy
+    for 0.5 s on a slow machine.
 
     Args:
         target: As for ``LossClient``.
@@ -107,7 +113,8 @@ class AsyncLossClient:
             if inputs:
                 names = await self._names(spec, call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
-            request = wire.build_request(
+            build = functools.partial(
+                wire.build_request,
                 spec,
                 named_inputs,
                 weights=weights,
@@ -121,9 +128,16 @@ class AsyncLossClient:
                 nonfinite=nonfinite,
                 metrics=metrics_wire.listed(metrics) if metrics else (),
             )
-            if chunked.is_worthwhile(request):
-                return wire.read_response(await self._connection.stream(request, call))
-            return wire.read_response(await self._connection.call(COMPUTE_LOSS, request, call))
+            return await self._computed(build, named_inputs.values(), call)
+
+    async def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+        """Returns an array that ``compute`` need not copy, as ``LossClient.empty``.
+
+        Raises:
+            InvalidRequestError: if the client was closed, or is used in another event loop.
+        """
+        sharing = self._connection.sharing
+        return await self._connection.in_thread(functools.partial(sharing.empty, shape, dtype))
 
     async def evaluate(
         self,
@@ -211,6 +225,23 @@ class AsyncLossClient:
         except TimeoutError as error:
             raise not_ready_error(seconds) from error
 
+    async def _computed(self, build: Build, inputs: Iterable[Any], call: Call) -> LossResult:
+        """The result, as ``LossClient`` computes it; a batch that is small takes no thread."""
+        connection = self._connection
+        if not connection.sharing.is_worthwhile(inputs):
+            return await _sent(connection, build(), call)
+        with connection.sharing.lease() as lease:
+            request = await connection.in_thread(functools.partial(lease.request, build))
+            if not lease.in_use:
+                return await _sent(connection, request, call)
+            try:
+                framed = await connection.call(COMPUTE_LOSS, request, call, is_shared=True)
+                return wire.read_response(framed, lease.view)
+            except LossdError as error:
+                if not await asyncio.to_thread(lease.is_lost, error):
+                    raise
+        return await _sent(connection, await asyncio.to_thread(build), call)
+
     def _begin(self, timeout: float | None, request_id: str | None) -> Call:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
@@ -225,3 +256,12 @@ class AsyncLossClient:
             response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response)
         return arguments.names_of(spec, self._input_names)
+
+
+async def _sent(
+    connection: AsyncConnection, request: Framed[v1.ComputeLossRequest], call: Call
+) -> LossResult:
+    """The result of what goes over the network, in one message or in chunks."""
+    if chunked.is_worthwhile(request):
+        return wire.read_response(await connection.stream(request, call))
+    return wire.read_response(await connection.call(COMPUTE_LOSS, request, call))

@@ -52,6 +52,21 @@ def is_several(value: Any) -> bool:
     return all(_is_array(item) and getattr(item, "ndim", 1) > 0 for item in value)
 
 
+def likely_bytes(value: Any) -> int:
+    """Returns about how many bytes an array-like has, without converting it.
+
+    Of lists it looks at the first item only, and takes what does not tell for one number.
+    """
+    count = 1
+    for _ in range(tensors.MAX_AXES):
+        if not isinstance(value, list | tuple) or not value:
+            break
+        count *= len(value)
+        value = value[0]
+    size: int = getattr(value, "nbytes", 8)
+    return count * size
+
+
 def _is_array(value: Any) -> bool:
     views = ("__array__", "__array_interface__", "__dlpack__")
     return any(hasattr(value, view) for view in views)

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -32,6 +33,8 @@ from lossd.client.options import channel_options
 from lossd.client.retry import AsyncRetrier, Retrier
 from lossd.client.sharing import Sharing
 from lossd.framing import Framed
+
+Result = TypeVar("Result")
 
 
 class Connection:
@@ -147,7 +150,11 @@ class Connection:
 
 
 class AsyncConnection:
-    """A channel of asyncio, for the event loop that it is first used in."""
+    """A channel of asyncio, for the event loop that it is first used in.
+
+    What is shared takes long to make and waits for the server, so that it belongs into threads;
+    they ask through the loop.
+    """
 
     def __init__(self, target: str, channel: grpc.aio.Channel | None) -> None:
         self._target = target
@@ -156,6 +163,7 @@ class AsyncConnection:
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retrier = AsyncRetrier()
+        self.sharing = Sharing(self._ask)
 
     def channel(self) -> grpc.aio.Channel:
         """Returns the channel.
@@ -175,28 +183,60 @@ class AsyncConnection:
 
     async def close(self) -> None:
         """Closes the channel; calls under way end as cancelled."""
-        self._closed = True
-        if self._owned and self._channel is not None:
-            await self._channel.close()
+        try:
+            await asyncio.to_thread(self.sharing.close)
+        finally:
+            self._closed = True
+            if self._owned and self._channel is not None:
+                await self._channel.close()
+
+    async def in_thread(self, work: Callable[[], Result]) -> Result:
+        """Returns what a function returns that may use ``sharing``.
+
+        Raises:
+            InvalidRequestError: if the connection was closed, or is used in another event loop.
+        """
+        self.channel()  # binds the loop that the thread will ask through
+        return await asyncio.to_thread(work)
 
     async def call(
-        self, method: Method[Answer], request: Framed[Any], call: Call
+        self, method: Method[Answer], request: Framed[Any], call: Call, *, is_shared: bool = False
     ) -> Framed[Answer]:
-        """Returns the answer of a method, after retries where they help.
+        """Returns the answer of a method, after retries where they help, as ``Connection.call``.
 
         Raises:
             LossdError: what the last attempt failed with.
             asyncio.CancelledError: if the task is cancelled; the server is told.
         """
-        invoke: Any = self.channel().unary_unary(method.path)
         encoded = request.serialise()
 
         async def attempt(left: float) -> bytes:
-            with _translated_for_task():
-                answer: bytes = await invoke(encoded, timeout=left, metadata=call.metadata)
-            return answer
+            return await self._invoke(method, encoded, left, call.metadata)
 
-        return _parsed(method, await self._retrier.call(attempt, call.left()))
+        final = (UnavailableError,) if is_shared else ()
+        return _parsed(method, await self._retrier.call(attempt, call.left(), final=final))
+
+    def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
+        """The message that a method answers with, in one attempt; for threads."""
+        loop = cast("asyncio.AbstractEventLoop", self._loop)  # set before there is a thread
+        invoked = self._invoke(method, request.SerializeToString(), timeout, ())
+        try:
+            asked = asyncio.run_coroutine_threadsafe(invoked, loop)
+        except RuntimeError as error:
+            invoked.close()
+            raise _ended_error() from error
+        try:
+            return _parsed(method, asked.result(timeout)).message
+        except (TimeoutError, FutureCancelledError) as error:
+            raise _ended_error() from error
+
+    async def _invoke(
+        self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any
+    ) -> bytes:
+        invoke: Any = self.channel().unary_unary(method.path)
+        with _translated_for_task():
+            answer: bytes = await invoke(encoded, timeout=timeout, metadata=metadata)
+        return answer
 
     async def stream(
         self, request: Framed[v1.ComputeLossRequest], call: Call
@@ -245,6 +285,10 @@ class AsyncConnection:
         """
         stream: Any = self.channel().stream_unary(method.path, *_converters(method))
         return stream(timeout=call.left(), metadata=call.metadata)
+
+
+def _ended_error() -> UnavailableError:
+    return UnavailableError("event loop must run until the server has answered, got none in time")
 
 
 def _converters(method: Method[Answer]) -> tuple[Callable[..., Any], Callable[..., Any]]:

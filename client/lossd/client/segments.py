@@ -122,6 +122,11 @@ class Arena:
         self._retired: list[Segment] = []
         self._lock = threading.Lock()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no segment."""
+        return not self._segments
+
     def take(self, size: int) -> Block | None:
         """A block; None where no segment has room."""
         with self._lock:

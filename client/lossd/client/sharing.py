@@ -12,7 +12,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import tensors, v1
+from lossd.client.arrays import Array, likely_bytes
 from lossd.client.call import (
     ATTACH_SEGMENT,
     DETACH_SEGMENT,
@@ -33,7 +34,6 @@ from lossd.client.errors import LossdError, UnavailableError
 from lossd.client.segments import ALIGNMENT, Arena, Block, Segment
 from lossd.framing import Framed
 
-Array = npt.NDArray[Any]
 Ask = Callable[[Method[Any], Message, float], Any]
 Build = Callable[..., Framed[v1.ComputeLossRequest]]  # takes ``place``, as ``wire.build_request``
 
@@ -50,7 +50,9 @@ _BEACON = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class Sharing:
     """The memory that one process shares with its server; may be used from many threads.
 
-    ``ask`` calls a method once, with a message and a timeout.
+    ``ask`` calls a method once, with a message and a timeout. Who must not wait calls nothing here
+    that may ask, or wait for another thread that does: ``block`` and ``empty``, ``reset``,
+    ``close``, and a lease's ``request`` and ``is_lost``.
     """
 
     def __init__(self, ask: Ask) -> None:
@@ -60,6 +62,12 @@ class Sharing:
         self._directory: Path | None = None
         self._rests_until = 0.0
         self._differentiable: dict[str, set[str]] = {}
+
+    def is_worthwhile(self, inputs: Iterable[Any]) -> bool:
+        """Whether an input is large enough, and there is memory or may be; this asks nobody."""
+        if time.monotonic() < self._rests_until and self._arena.is_empty:
+            return False
+        return any(likely_bytes(given) >= WORTHWHILE_BYTES for given in inputs)
 
     def lease(self) -> "Lease":
         """What one call will use."""
@@ -175,12 +183,14 @@ class Lease:
     """The shared memory of one call, as a context.
 
     Blocks of inputs come back when it ends; that of the reply when the arrays over it are gone.
+    Where a task ends it while a thread still makes the request, the thread puts nothing more there.
     """
 
     def __init__(self, sharing: Sharing) -> None:
         self._sharing = sharing
         self._blocks: list[Block] = []
         self._reply: Block | None = None
+        self._has_ended = False
         self.in_use = False
 
     def __enter__(self) -> Self:
@@ -192,6 +202,7 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._has_ended = True
         was_answered = error is None or (isinstance(error, LossdError) and error.reason)
         if self._reply is not None and not was_answered:
             self._sharing.retire(self._reply.segment)
@@ -201,13 +212,13 @@ class Lease:
     def request(self, build: Build) -> Framed[v1.ComputeLossRequest]:
         """The request for a batch, its large arrays and the reply's in shared memory."""
         request = build(place=self.place)
-        if self.in_use:
+        if self.in_use and not self._has_ended:
             self._take_reply(request.message)
         return request
 
     def place(self, array: Array) -> v1.SharedMemory | None:
         """Where an array lies in shared memory, copied there if need be; None for the message."""
-        if array.nbytes < WORTHWHILE_BYTES:
+        if array.nbytes < WORTHWHILE_BYTES or self._has_ended:
             return None
         located = self._sharing.locate(array)
         if located is None:
@@ -247,11 +258,11 @@ class Lease:
         size = _reply_size(request, self._sharing.gradients)
         if size < WORTHWHILE_BYTES:
             return
-        self._reply = self._sharing.block(size)
-        if self._reply is not None:
-            request.reply.start.segment = self._reply.segment.token
-            request.reply.start.offset = self._reply.start
-            request.reply.size = self._reply.size
+        reply = self._reply = self._sharing.block(size)
+        if reply is not None:
+            request.reply.start.segment = reply.segment.token
+            request.reply.start.offset = reply.start
+            request.reply.size = reply.size
 
 
 def _reply_size(
