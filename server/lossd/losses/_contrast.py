@@ -14,7 +14,7 @@ from lossd.losses._similarity import Vectors, compare
 
 # Takes ``xp``, the similarities of some rows, which are positives, and how many: returns the values
 # and turns the similarities, -inf for a row with itself, into slopes in place.
-Rows = Callable[[Any, Array, Array, Array], Array]
+Objective = Callable[[Any, Array, Array, Array], Array]
 
 
 def without_positive(embeddings: Array, labels: Array, **parameters: Any) -> Array:
@@ -30,12 +30,12 @@ def contrast(
     embeddings: Array,
     labels: Array,
     anchors: Anchors,
-    rows: Rows,
+    objective: Objective,
     *,
     temperature: float,
     normalize: bool,
 ) -> Evaluation:
-    """Runs ``rows`` on all similarities, divided by the temperature, panel by panel."""
+    """Runs ``objective`` on all similarities, divided by the temperature, panel by panel."""
     vectors = Vectors(xp, embeddings, anchors, normalize=normalize)
     dtype, count = embeddings.dtype, len(embeddings)
     root = dtype.type(temperature**-0.5)
@@ -52,7 +52,7 @@ def contrast(
         given = scores.copy() if "temperature" in anchors.wanted else None
         number = is_positive.sum(axis=-1)
         is_alone[own] = number == 0
-        values[own] = rows(xp, scores, is_positive, xp.maximum(number, 1).astype(dtype))
+        values[own] = objective(xp, scores, is_positive, xp.maximum(number, 1).astype(dtype))
         if given is not None:
             # Slopes sum to 0, so that it does not matter what the similarities are counted from.
             given -= given.max(axis=-1, keepdims=True)

@@ -15,7 +15,7 @@ from lossd.losses._schema import Array
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class Candidates:
     """Distances of float64 from some anchors to all examples; a row of each is an anchor's."""
 
     distances: Array
@@ -40,97 +40,103 @@ class Mined:
     negatives: Array
 
 
-def hardest(xp: Any, rows: Rows) -> tuple[Array, Array]:
+def hardest(xp: Any, candidates: Candidates) -> tuple[Array, Array]:
     """The farthest positive and the nearest negative; of equals the lowest index."""
-    positives = xp.where(rows.is_positive, rows.distances, -xp.inf).argmax(axis=-1)
-    negatives = xp.where(rows.is_negative, rows.distances, xp.inf).argmin(axis=-1)
+    positives = xp.where(candidates.is_positive, candidates.distances, -xp.inf).argmax(axis=-1)
+    negatives = xp.where(candidates.is_negative, candidates.distances, xp.inf).argmin(axis=-1)
     return positives, negatives
 
 
-def mine_hard(xp: Any, rows: Rows, margin: float) -> Mined:
+def mine_hard(xp: Any, candidates: Candidates, margin: float) -> Mined:
     """The hardest triplet alone."""
-    each = xp.arange(len(rows.distances))
-    positives, negatives = hardest(xp, rows)
-    values = margin + rows.distances[each, positives] - rows.distances[each, negatives]
+    each = xp.arange(len(candidates.distances))
+    positives, negatives = hardest(xp, candidates)
+    values = margin + candidates.distances[each, positives] - candidates.distances[each, negatives]
     is_active = values > 0
-    slopes = xp.zeros_like(rows.distances)
+    slopes = xp.zeros_like(candidates.distances)
     slopes[each, positives] = is_active
     slopes[each, negatives] = -1.0 * is_active
     return Mined(xp.maximum(values, 0), slopes, positives, negatives)
 
 
-def mine_all(xp: Any, rows: Rows, margin: float) -> Mined:
+def mine_all(xp: Any, candidates: Candidates, margin: float) -> Mined:
     """The mean over all triplets, from a sorted walk.
 
     A triplet counts where its negative comes before its positive and the margin, by the way between
     the two.  Running sums of the ways, of which none is negative, do not cancel.  Who is neither
     comes last, where no way is finite and nothing looks at the sums.
     """
-    each, count = xp.arange(len(rows.distances))[:, None], rows.distances.shape[-1]
+    each, count = xp.arange(len(candidates.distances))[:, None], candidates.distances.shape[-1]
     # Positives stand first, so that they are first among equals and a tie does not count.
     keys = xp.concatenate(
         (
-            xp.where(rows.is_positive, rows.distances + margin, xp.inf),
-            xp.where(rows.is_negative, rows.distances, xp.inf),
+            xp.where(candidates.is_positive, candidates.distances + margin, xp.inf),
+            xp.where(candidates.is_negative, candidates.distances, xp.inf),
         ),
         axis=-1,
     )
-    none = xp.zeros_like(rows.is_positive)
+    none = xp.zeros_like(candidates.is_positive)
     order = xp.argsort(keys, axis=-1, kind="stable")
     keys = keys[each, order]
-    is_positive = xp.concatenate((rows.is_positive, none), axis=-1)[each, order]
-    is_negative = xp.concatenate((none, rows.is_negative), axis=-1)[each, order]
+    is_positive = xp.concatenate((candidates.is_positive, none), axis=-1)[each, order]
+    is_negative = xp.concatenate((none, candidates.is_negative), axis=-1)[each, order]
     before = running_sum(xp, is_negative.astype(np.float64))
-    after = rows.is_positive.sum(axis=-1)[:, None] - running_sum(xp, is_positive.astype(np.float64))
+    after = candidates.is_positive.sum(axis=-1)[:, None] - running_sum(
+        xp, is_positive.astype(np.float64)
+    )
     passed = running_sum(xp, (keys[:, 1:] - keys[:, :-1]) * before[:, :-1])
     costs = xp.where(is_positive[:, 1:], passed, 0)
-    positives, negatives = rows.numbers
+    positives, negatives = candidates.numbers
     triplets = positives * negatives
     sorted_slopes = xp.where(is_positive, before, 0) - xp.where(is_negative, after, 0)
     slopes = xp.empty_like(keys)
     slopes[each, order] = sorted_slopes / triplets[:, None]
     return Mined(
-        costs.sum(axis=-1) / triplets, slopes[:, :count] + slopes[:, count:], *hardest(xp, rows)
+        costs.sum(axis=-1) / triplets,
+        slopes[:, :count] + slopes[:, count:],
+        *hardest(xp, candidates),
     )
 
 
-def mine_semi_hard(xp: Any, rows: Rows, margin: float) -> Mined:
+def mine_semi_hard(xp: Any, candidates: Candidates, margin: float) -> Mined:
     """The mean over positives, each with the nearest negative that is farther than it.
 
     A positive that is farther than all negatives goes with the farthest.
     """
-    count = rows.distances.shape[-1]
-    each = xp.arange(len(rows.distances))
+    count = candidates.distances.shape[-1]
+    each = xp.arange(len(candidates.distances))
     # Negatives stand first, so that the next one after a positive is farther and not as far.
     keys = xp.concatenate(
         (
-            xp.where(rows.is_negative, rows.distances, xp.inf),
-            xp.where(rows.is_positive, rows.distances, xp.inf),
+            xp.where(candidates.is_negative, candidates.distances, xp.inf),
+            xp.where(candidates.is_positive, candidates.distances, xp.inf),
         ),
         axis=-1,
     )
     order = xp.argsort(keys, axis=-1, kind="stable")
-    is_negative = (order < count) & rows.is_negative[each[:, None], order % count]
+    is_negative = (order < count) & candidates.is_negative[each[:, None], order % count]
     places = xp.arange(2 * count)
     following = xp.where(is_negative, places, 2 * count)[:, ::-1]
     following = running_minimum(xp, following)[:, ::-1]
     place = xp.empty_like(order)
     place[each[:, None], order] = places
-    anchor, positive = xp.nonzero(rows.is_positive)
+    anchor, positive = xp.nonzero(candidates.is_positive)
     found = following[anchor, place[anchor, count + positive]]
-    farthest = xp.where(rows.is_negative, rows.distances, -xp.inf).argmax(axis=-1)
+    farthest = xp.where(candidates.is_negative, candidates.distances, -xp.inf).argmax(axis=-1)
     nearest = order[anchor, xp.minimum(found, 2 * count - 1)]
     negative = xp.where(found == 2 * count, farthest[anchor], nearest)
-    costs = xp.full_like(rows.distances, -xp.inf)
+    costs = xp.full_like(candidates.distances, -xp.inf)
     costs[anchor, positive] = (
-        margin + rows.distances[anchor, positive] - rows.distances[anchor, negative]
+        margin + candidates.distances[anchor, positive] - candidates.distances[anchor, negative]
     )
     is_active = costs > 0
     # Counted as integers, whose sums have no order.
     active = is_active[anchor, positive]
     flat = (anchor * count + negative)[active]
-    pushed = xp.bincount(flat, minlength=rows.distances.size).reshape(rows.distances.shape)
-    positives, _ = rows.numbers
+    pushed = xp.bincount(flat, minlength=candidates.distances.size).reshape(
+        candidates.distances.shape
+    )
+    positives, _ = candidates.numbers
     best = costs.argmax(axis=-1)
     chosen = xp.zeros_like(order[:, :count])
     chosen[anchor, positive] = negative

@@ -21,7 +21,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._metric import Metric
-from lossd.losses._mining import Mined, Rows, mine_all, mine_hard, mine_semi_hard
+from lossd.losses._mining import Candidates, Mined, mine_all, mine_hard, mine_semi_hard
 from lossd.losses._schema import NONNEGATIVE, Array
 
 
@@ -140,8 +140,8 @@ def batch_triplet(
         is_same = labels[own, None] == labels
         is_negative = ~is_same
         is_same[xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)] = False
-        rows = Rows(distances, is_same, is_negative)
-        mined = mine(xp, rows, margin)
+        candidates = Candidates(distances, is_same, is_negative)
+        mined = mine(xp, candidates, margin)
         is_idle[own] = ~(is_same.any(axis=-1) & is_negative.any(axis=-1))
         # What is not a distance is neither near nor far.
         is_lost = ~xp.isfinite(distances).all(axis=-1)
