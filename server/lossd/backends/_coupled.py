@@ -4,6 +4,7 @@ Masked examples are absent: nobody is compared with them.  An example of weight 
 loss leaves out, has no value of its own, and the others are still compared with it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.backends import (
+    BLOCK_ELEMENTS,
     Array,
     Buffers,
+    Checkpoint,
     Evaluated,
     block_rows,
     check_domains,
-    nonfinite_rows,
 )
+from lossd.backends._rounding import put
 from lossd.batch import Batch, Operand
 from lossd.losses import Extent, Output, Status
-from lossd.reduction import Floats, block_sums
+from lossd.reduction import Flags, Floats, block_sums
 
 Places = npt.NDArray[np.intp]
 
@@ -41,7 +44,12 @@ Compute = Callable[[Sequence[Array | None], Floats], CoupledEvaluation]
 
 
 def evaluate_coupled(
-    batch: Batch, buffers: Buffers, compute: Compute, *, zero_nonfinite: bool
+    batch: Batch,
+    buffers: Buffers,
+    compute: Compute,
+    *,
+    zero_nonfinite: bool,
+    checkpoint: Checkpoint,
 ) -> Evaluated:
     """Computes a batch whose examples are compared with each other; see ``Backend.evaluate``."""
     check_domains(batch)
@@ -51,10 +59,13 @@ def evaluate_coupled(
     if plan.silent is not None:
         scales[plan.silent] = 0
     operands = (batch.find(declared.name) for declared in batch.loss.inputs)
-    inputs = [None if o is None else _present(o, batch, places) for o in operands]
+    inputs = []
+    for operand in operands:
+        checkpoint()  # what is widened is as much work as a piece
+        inputs.append(None if operand is None else _present(operand, batch, places))
     found = compute(inputs, scales[places])
     with np.errstate(all="ignore"):
-        return _written(batch, buffers, found, places, zero_nonfinite=zero_nonfinite)
+        return _written(batch, buffers, found, places, checkpoint, zero_nonfinite=zero_nonfinite)
 
 
 def _present(operand: Operand, batch: Batch, places: Places) -> Array:
@@ -76,6 +87,7 @@ def _written(
     buffers: Buffers,
     found: CoupledEvaluation,
     places: Places,
+    checkpoint: Checkpoint,
     *,
     zero_nonfinite: bool,
 ) -> Evaluated:
@@ -87,13 +99,11 @@ def _written(
         values[plan.silent] = 0
     nonfinite, status = ~np.isfinite(values), None
     for name, out in buffers.gradients.items():
+        gradient = found.gradients[name]
         if _is_of_examples(batch.find(name)):
-            _spread(found.gradients[name], places, out)
-            nonfinite |= nonfinite_rows(out)
-        else:
-            out[...] = found.gradients[name]
-            if not np.isfinite(out).all():  # of no example, so it is said of the whole
-                status = Status.NONFINITE
+            nonfinite |= ~_spread(gradient, places, out, checkpoint)
+        elif not _spread(gradient, _all_places(out), out, checkpoint).all():
+            status = Status.NONFINITE  # of no example, so it is said of the whole
     if zero_nonfinite:
         values[nonfinite] = 0
         for name, out in buffers.gradients.items():
@@ -114,13 +124,34 @@ def _written(
     return Evaluated(sums, nonfinite, statuses, status)
 
 
-def _spread(found: Array, places: Places, out: Array) -> None:
-    """Puts what was found of the examples that are there to their places, and 0 elsewhere."""
-    if len(places) == len(out):
-        out[...] = found
-        return
-    out[...] = 0
-    out[places] = found
+def _all_places(out: Array) -> Places:
+    """Those of rows of no example; a number is one."""
+    return np.arange(len(out) if out.ndim else 1)
+
+
+def _spread(found: Array, places: Places, out: Array, checkpoint: Checkpoint) -> Flags:
+    """Puts what was found of the examples that are there to their places, and 0 elsewhere.
+
+    Returns which rows are finite.
+    """
+    count, length = len(out) if out.ndim else 1, math.prod(out.shape[1:])
+    is_whole = len(places) == count
+    if not is_whole:
+        out[...] = 0
+    is_finite = np.ones(count, np.bool_)
+    rows, given = out.reshape(count, length), np.asarray(found).reshape(len(places), length)
+    height = block_rows(max(1, length))
+    for start in range(0, len(given), height):
+        for first in range(0, length, BLOCK_ELEMENTS):
+            checkpoint()
+            part = np.s_[start : start + height, first : first + BLOCK_ELEMENTS]
+            own = places[part[0]]
+            sent = rows[part] if is_whole else np.empty(given[part].shape, out.dtype)
+            put(given[part], sent)
+            if not is_whole:
+                rows[own, part[1]] = sent
+            is_finite[own] &= np.isfinite(sent).all(axis=1)
+    return is_finite
 
 
 def _write_output(out: Array, output: Output, found: Array, places: Places) -> None:

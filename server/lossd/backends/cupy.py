@@ -109,7 +109,9 @@ class CupyBackend:
             return evaluate_opposed(batch, buffers, opposed, zero_nonfinite=zero_nonfinite)
         if batch.loss.shape is Shape.COUPLED:
             coupled = functools.partial(self._compute_coupled, batch, checkpoint)
-            return evaluate_coupled(batch, buffers, coupled, zero_nonfinite=zero_nonfinite)
+            return evaluate_coupled(
+                batch, buffers, coupled, zero_nonfinite=zero_nonfinite, checkpoint=checkpoint
+            )
         check_domains(batch)
         check_rules(batch)
         values = np.zeros(batch.rows, batch.dtype)

@@ -30,6 +30,7 @@ from lossd.backends import (
 from lossd.backends._coupled import CoupledEvaluation, evaluate_coupled
 from lossd.backends._images import look
 from lossd.backends._opposed import OpposedEvaluation, evaluate_opposed
+from lossd.backends._rounding import put
 from lossd.backends._sets import SetEvaluation, evaluate_set
 from lossd.batch import Batch, Operand, domain_error
 from lossd.losses import Anchors, Evaluation, Opposed, Shape, Whole
@@ -71,7 +72,9 @@ class NumpyBackend:
             return evaluate_opposed(batch, buffers, opposed, zero_nonfinite=zero_nonfinite)
         if batch.loss.shape is Shape.COUPLED:
             coupled = functools.partial(self._compute_coupled, batch, checkpoint)
-            return evaluate_coupled(batch, buffers, coupled, zero_nonfinite=zero_nonfinite)
+            return evaluate_coupled(
+                batch, buffers, coupled, zero_nonfinite=zero_nonfinite, checkpoint=checkpoint
+            )
         placed = self._networks.find(batch.view.network, batch.dtype) if batch.view else None
         run = _Run(batch, buffers, zero_nonfinite, placed)
         tiles = list(_tiles(batch))
@@ -270,7 +273,10 @@ class _Run:
             raise _OutsideDomainError(operand)
 
     def _write_gradient(self, tile: _Tile, gradient: Array, out: Array) -> None:
-        np.multiply(gradient, self._scale(tile.rows, gradient), out=out, casting="unsafe")
+        if out.dtype == np.float16:
+            put(gradient * self._scale(tile.rows, gradient), out)
+        else:
+            np.multiply(gradient, self._scale(tile.rows, gradient), out=out, casting="unsafe")
         silent = self._batch.plan.silent
         if silent is not None:
             out[silent[tile.rows]] = 0
