@@ -17,7 +17,8 @@ from lossd.errors import InvalidParameter, InvalidRequest, TooLarge
 from lossd.losses import LOSSES, Distance, Status
 from lossd.losses.batch_triplet import BatchTripletOutput, Mining
 from lossd.reduction import NonfinitePolicy, Reduction
-from tests.losses.case import values
+from tests.losses.case import Case, Form, values
+from tests.oracles import coupled_slope
 
 Array = npt.NDArray[Any]
 
@@ -281,6 +282,28 @@ def test_a_cluster_keeps_its_distances_however_far_away(
     distances = np.linalg.norm(points[:, None] - points, axis=-1)
     expected = 10 + distances[:3, :3].max(axis=1) - distances[:3, 3:].min(axis=1)
     np.testing.assert_allclose(values(result)[:3], expected, rtol=rounding)
+
+
+@pytest.mark.parametrize("distance", [Distance.EUCLIDEAN, Distance.SQUARED_EUCLIDEAN])
+@pytest.mark.parametrize("mining", Mining)
+@pytest.mark.parametrize("size", [1e-4, 1e-9, 1e-13])
+def test_points_that_are_near_keep_the_digits_of_their_slopes(
+    engine: Engine, mining: Mining, distance: Distance, size: float
+) -> None:
+    """Two clusters, so that no origin is near to both."""
+    rng = np.random.default_rng(0)
+    centers = np.repeat(rng.standard_normal((2, 3)), 4, axis=0)
+    case = Case(
+        LOSSES["batch_triplet"],
+        {"mining": mining, "distance": distance, "margin": size * size},
+        Form.FLOATS,
+        {"embeddings": centers + size * rng.standard_normal((8, 3)), "labels": np.arange(8) % 2},
+    )
+    gradient = engine.run(case.job(reduction=Reduction.SUM)).gradients["embeddings"]
+    ways = np.eye(gradient.size).reshape(-1, *gradient.shape)
+    slopes = [coupled_slope(case, "embeddings", np.ones(8), way) for way in ways]
+    expected = np.reshape(slopes, gradient.shape)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-13 * abs(expected).max())
 
 
 @pytest.mark.parametrize(("anchor", "value"), [([[0.0]], 0.0), ([[0.25]], 0.5), ([[-0.25]], 0.0)])

@@ -1,6 +1,8 @@
 """Losses that compare examples: masked ones are absent, weightless ones are no anchors."""
 
+import functools
 import itertools
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Extent, Holds, Loss, Parameter, Status
@@ -436,3 +439,29 @@ def _try_extremes(engine: Engine, case: Case, parameter: Parameter) -> None:
     for number in (1e300, 1e-300):
         extreme = replace(case.astype(np.float32), parameters={parameter.name: number})
         assert engine.run(extreme.job(gradients=extreme.slopes)).per_example is not None
+
+
+LONG = 1 << 17
+HELD = 6  # what may be held at once, in inputs of the compute type, with the gradients
+PIECES = 12 << 20
+
+
+@pytest.mark.parametrize(("dtype", "away"), [(np.float16, 0), (np.float64, 1000)])
+def test_long_vectors_take_no_more_than_a_few_copies(loss: Loss, dtype: type, away: float) -> None:
+    """Also where they are near each other, which takes differences of pairs."""
+    engine = Engine(NumpyBackend(2))
+    for drawn in itertools.islice(coupled_cases(loss, rows=8, length=LONG), 0, None, 2):
+        moved = {name: drawn.inputs[name] + away for name in drawn.differentiable}
+        case = drawn.with_inputs(**moved).astype(dtype)
+        size = sum(case.inputs[name].size for name in case.differentiable)
+        calls: list[None] = []
+        job = case.job(gradients=case.differentiable)
+        tracemalloc.start()
+        try:
+            engine.run(job, checkpoint=functools.partial(calls.append, None))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < HELD * size * compute_type(np.dtype(dtype)).itemsize + PIECES, case
+        assert len(calls) > LONG // 4096, case
+    engine.backend.close()

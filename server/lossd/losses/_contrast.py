@@ -38,11 +38,10 @@ def contrast(
     """Runs ``objective`` on all similarities, divided by the temperature, panel by panel."""
     vectors = Vectors(xp, embeddings, anchors, normalize=normalize)
     dtype, count = embeddings.dtype, len(embeddings)
-    root = dtype.type(temperature**-0.5)
-    scaled = vectors.rows * root  # both sides have it, so the similarities have its square
+    sharpness = 1 / temperature
     values, by_temperature = xp.zeros(count, dtype), xp.zeros(count)
     is_alone = xp.zeros(count, bool)
-    slopes = xp.zeros_like(embeddings)
+    slopes = xp.zeros(embeddings.shape, dtype)
 
     def turn(scores: Array, own: slice) -> None:
         places = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
@@ -63,17 +62,24 @@ def contrast(
         scores[scales == 0] = 0
 
     wanted = slopes if "embeddings" in anchors.wanted else None
-    compare(xp, scaled, scaled, anchors, turn, by_left=wanted, by_right=wanted)
-
-    def by_embeddings() -> Array:
-        found = slopes
-        found *= root
-        return vectors.back(found)
+    compare(
+        xp,
+        vectors.rows,
+        vectors.rows,
+        anchors,
+        turn,
+        sharpness=sharpness,
+        by_left=wanted,
+        by_right=wanted,
+    )
 
     def slope() -> float:
         return float(xp.where(anchors.scales == 0, 0, anchors.scales * by_temperature).sum())
 
-    gradients: dict[str, Gradient] = {"embeddings": by_embeddings, "temperature": slope}
+    gradients: dict[str, Gradient] = {
+        "embeddings": lambda: vectors.back(slopes, sharpness),
+        "temperature": slope,
+    }
     statuses = xp.where(vectors.is_zero, int(Status.ZERO_NORM), 0)
     return Evaluation(
         values, gradients, statuses=xp.where(is_alone, int(Status.NO_POSITIVE), statuses)

@@ -14,6 +14,28 @@ import numpy as np
 from lossd.losses._declare import Distance, Status
 from lossd.losses._schema import Array
 
+# Components of a long vector that are looked at at a time, so that what is held beside vectors does
+# not grow with their length.
+PART = 1 << 17
+
+
+def parts(length: int) -> list[slice]:
+    """The parts that a long vector is looked at in, of fixed bounds."""
+    return [slice(start, min(start + PART, length)) for start in range(0, length, PART)]
+
+
+def dots(left: Array, right: Array) -> Array:
+    """The products of vectors along the last axis, in float64."""
+    first, *others = parts(left.shape[-1])
+    found = _products(left[..., first], right[..., first])
+    for part in others:
+        found += _products(left[..., part], right[..., part])
+    return found
+
+
+def _products(left: Array, right: Array) -> Array:
+    return (left.astype(np.float64) * right).sum(axis=-1)
+
 
 @dataclass(frozen=True, slots=True)
 class Directions:
@@ -23,36 +45,27 @@ class Directions:
     lengths: Array
     is_zero: Array
 
-    def back(self, xp: Any, slopes: Array) -> Array:
-        """Turns slopes by the directions into slopes by the vectors; none stay none."""
-        along = (slopes * self.rows).sum(axis=-1, keepdims=True)
-        across = (slopes - along * self.rows) / self.lengths[..., None]
-        is_idle = self.is_zero | ~slopes.any(axis=-1)
-        return xp.where(is_idle[..., None], 0, across)
-
 
 def directions(xp: Any, vectors: Array) -> Directions:
     """Parts vectors, which lie along the last axis, into directions and lengths."""
-    vectors = vectors.astype(np.float64)
-    largest = _largest(xp, vectors)
+    largest = _largest(xp, vectors).astype(np.float64)
     # Of a size that can be divided by, as the length itself need not be.
     scaled = vectors / largest
-    sizes = xp.sqrt((scaled * scaled).sum(axis=-1, keepdims=True))
+    sizes = xp.sqrt(dots(scaled, scaled))[..., None]
     is_zero = sizes[..., 0] == 0
     sizes = xp.where(sizes == 0, 1, sizes)
-    return Directions(scaled / sizes, (largest * sizes)[..., 0], is_zero)
+    scaled /= sizes
+    return Directions(scaled, (largest * sizes)[..., 0], is_zero)
 
 
-def norms(xp: Any, vectors: Array) -> Array:
-    """The lengths of vectors of float64 along the last axis."""
-    largest = _largest(xp, vectors)
-    scaled = vectors / largest
-    return largest[..., 0] * xp.sqrt((scaled * scaled).sum(axis=-1))
+def reach(xp: Any, vectors: Array) -> Array:
+    """The size of the largest component."""
+    return xp.maximum(vectors.max(axis=-1, keepdims=True), -vectors.min(axis=-1, keepdims=True))
 
 
 def _largest(xp: Any, vectors: Array) -> Array:
     """The size of the largest component, 1 where all are 0."""
-    found = abs(vectors).max(axis=-1, keepdims=True)
+    found = reach(xp, vectors)
     return xp.where(found == 0, 1, found)
 
 

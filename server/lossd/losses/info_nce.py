@@ -17,8 +17,9 @@ from lossd.losses._declare import (
     Status,
     loss,
 )
+from lossd.losses._embeddings import dots
 from lossd.losses._schema import POSITIVE, Array, Differentiable, ParameterError
-from lossd.losses._similarity import Vectors, compare, finite, times
+from lossd.losses._similarity import Vectors, compare, finite, in_blocks, times
 
 UNITS = [[1.0, 0.0], [0.0, 1.0]]
 LOG_2 = 0.6931471805599453
@@ -138,14 +139,18 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
     else:
         ways = [_Way(xp, query, key, rivals, anchors)]
         values = ways[0].values
-    others = ways[1:]
+    others, sharpness = ways[1:], 1 / temperature
     gradients: dict[str, Gradient] = {
-        "queries": lambda: query.back(_total(ways[0].by_queries(), *(w.by_keys() for w in others))),
-        "keys": lambda: key.back(_total(ways[0].by_keys(), *(w.by_queries() for w in others))),
+        "queries": lambda: query.back(
+            _total(ways[0].by_queries(), *(w.by_keys() for w in others)), sharpness
+        ),
+        "keys": lambda: key.back(
+            _total(ways[0].by_keys(), *(w.by_queries() for w in others)), sharpness
+        ),
         "temperature": lambda: sum(way.by_temperature() for way in ways),
     }
     if other is not None:
-        gradients["negatives"] = lambda: other.back(ways[0].by_negatives())
+        gradients["negatives"] = lambda: other.back(ways[0].by_negatives(), sharpness)
     is_zero = query.is_zero | key.is_zero
     if other is not None and other.rows.ndim == EACH:
         is_zero = is_zero | other.is_zero.any(axis=-1)
@@ -169,7 +174,10 @@ class _Rivals:
 
 
 class _Way:
-    """Finding the key of each query: values, and slopes by the vectors that are compared."""
+    """Finding the key of each query: values, and slopes by the vectors that are compared.
+
+    The slopes are those by similarities that have not been divided by the temperature yet.
+    """
 
     def __init__(
         self, xp: Any, queries: Vectors, keys: Vectors, rivals: _Rivals, anchors: Anchors
@@ -177,8 +185,7 @@ class _Way:
         self._xp, self._ids, self._anchors = xp, rivals.ids, anchors
         self._sharpness = 1 / rivals.temperature
         self._count = len(queries.rows) if rivals.are_in_batch else 0
-        self._queries = queries.rows * queries.rows.dtype.type(self._sharpness)
-        self._keys = keys.rows
+        self._queries, self._keys = queries.rows, keys.rows
         self._paired: Array | None = None
         columns, negatives = keys.rows[: self._count], rivals.negatives
         if negatives is not None and negatives.rows.ndim == EACH:
@@ -191,16 +198,30 @@ class _Way:
         beside = 0 if self._paired is None else self._paired.shape[1]
         self._paired_slopes = xp.empty((rows, beside), dtype)
         self._by_sharpness = xp.zeros(rows)
-        self._by_left, self._by_right = xp.zeros_like(queries.rows), xp.zeros_like(columns)
+        self._own = xp.empty(rows)
+        self._beside = xp.empty((rows, beside), dtype)
+        in_blocks(self._queries, slice(0, rows), anchors, self._compare_own)
+        self._by_left, self._by_right = (
+            xp.zeros(queries.rows.shape, dtype),
+            xp.zeros(columns.shape, dtype),
+        )
         compare(
             xp,
             self._queries,
             columns,
             anchors,
             self._turn,
+            sharpness=self._sharpness,
             by_left=self._by_left if anchors.wanted & {"queries", "keys"} else None,
             by_right=self._by_right if anchors.wanted & VECTORS else None,
         )
+
+    def _compare_own(self, queries: Array, rows: slice) -> None:
+        """Similarities of queries with what is theirs alone, their key and paired negatives."""
+        scaled = queries * queries.dtype.type(self._sharpness)
+        self._own[rows] = dots(scaled, self._keys[rows])
+        if self._paired is not None and self._paired.shape[1]:
+            self._beside[rows] = (self._paired[rows] @ scaled[..., None])[..., 0]
 
     def _turn(self, scores: Array, rows: slice) -> None:
         """One softmax a row, of the own key and all others, which become slopes in place.
@@ -209,14 +230,14 @@ class _Way:
         that are sure of their key keep value and slope.
         """
         xp, dtype = self._xp, scores.dtype
-        own = (self._queries[rows].astype(np.float64) * self._keys[rows]).sum(axis=-1)
+        own = self._own[rows]
         self._leave_out(scores, rows)
         highest = own = own.astype(dtype)
         if scores.shape[1]:
             highest = xp.maximum(own, scores.max(axis=-1))
         paired = None
-        if self._paired is not None and self._paired.shape[1]:
-            paired = (self._paired[rows] @ self._queries[rows][..., None])[..., 0]
+        if self._beside.shape[1]:
+            paired = self._beside[rows].copy()
             highest = xp.maximum(highest, paired.max(axis=-1))
         behind = own - highest
         rest, weighed = self._exponentials(scores, highest)
@@ -276,25 +297,40 @@ class _Way:
         """The slopes by the queries."""
         slopes = self._by_left
         if not self._count:
-            slopes += times(self._xp, self._own_slopes[:, None], self._keys)
+            in_blocks(slopes, slice(0, len(slopes)), self._anchors, self._add_keys)
         if self._paired is not None:
             # Of one that is not finite a softmax makes 0 or NaN, which is all that is left of it.
-            negatives = finite(self._xp, self._paired).rows
-            slopes += (self._paired_slopes[:, None, :] @ negatives)[:, 0]
-        slopes *= slopes.dtype.type(self._sharpness)
+            negatives = finite(self._xp, self._paired, self._anchors).rows
+
+            def add_negatives(slopes: Array, rows: slice) -> None:
+                slopes += (self._paired_slopes[rows, None, :] @ negatives[rows])[:, 0]
+
+            in_blocks(slopes, slice(0, len(slopes)), self._anchors, add_negatives)
         return slopes
+
+    def _add_keys(self, slopes: Array, rows: slice) -> None:
+        slopes += times(self._own_slopes[rows], self._keys[rows])
 
     def by_keys(self) -> Array:
         """The slopes by the keys."""
         if self._count:
             return self._by_right[: self._count]
-        return times(self._xp, self._own_slopes[:, None], self._queries)
+        return self._products(self._own_slopes, self._queries)
 
     def by_negatives(self) -> Array:
         """The slopes by the negatives."""
         if self._paired is None:
             return self._by_right[self._count :]
-        return times(self._xp, self._paired_slopes[..., None], self._queries[:, None])
+        return self._products(self._paired_slopes, self._queries[:, None])
+
+    def _products(self, slopes: Array, queries: Array) -> Array:
+        found = self._xp.empty(slopes.shape + queries.shape[-1:], queries.dtype)
+
+        def multiply(out: Array, rows: slice) -> None:
+            out[...] = times(slopes[rows], queries[rows])
+
+        in_blocks(found, slice(0, len(found)), self._anchors, multiply)
+        return found
 
     def by_temperature(self) -> float:
         """The slope by the temperature."""

@@ -81,9 +81,8 @@ def sigmoid_contrastive(
     query, key = (Vectors(xp, given, anchors, normalize=normalize) for given in (queries, keys))
     dtype, count = queries.dtype, len(queries)
     sharpness = 1 / temperature
-    scaled = query.rows * dtype.type(sharpness)
     values, by_temperature, by_bias = xp.zeros(count, dtype), xp.zeros(count), xp.zeros(count)
-    by_queries, by_keys = xp.zeros_like(queries), xp.zeros_like(keys)
+    by_queries, by_keys = (xp.zeros(queries.shape, dtype) for _ in range(2))
 
     def turn(scores: Array, own: slice) -> None:
         places = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
@@ -102,10 +101,11 @@ def sigmoid_contrastive(
 
     compare(
         xp,
-        scaled,
+        query.rows,
         key.rows,
         anchors,
         turn,
+        sharpness=sharpness,
         by_left=by_queries if "queries" in anchors.wanted else None,
         by_right=by_keys if "keys" in anchors.wanted else None,
     )
@@ -113,8 +113,8 @@ def sigmoid_contrastive(
     return Evaluation(
         values,
         {
-            "queries": lambda: query.back(by_queries * dtype.type(sharpness)),
-            "keys": lambda: key.back(by_keys),
+            "queries": lambda: query.back(by_queries, sharpness),
+            "keys": lambda: key.back(by_keys, sharpness),
             "temperature": lambda: xp.where(is_anchor, anchors.scales * by_temperature, 0).sum(),
             "bias": lambda: xp.where(is_anchor, anchors.scales * by_bias, 0).sum(),
         },
