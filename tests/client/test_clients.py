@@ -45,8 +45,14 @@ def test_a_call_that_lost_its_server_is_not_repeated_in_the_same_memory(
     server = serve(ComputeLoss=refuse("UNAVAILABLE", times=1), **handlers)
     logits = np.zeros((200, 300), np.float32)
     with connect(server.address) as loss_client:
-        loss_client.compute(v1.CrossEntropy(), predictions=logits, targets=np.zeros(200, int))
+        loss_client.compute(
+            v1.CrossEntropy(),
+            predictions=logits,
+            targets=np.zeros(200, int),
+            gradients=iter(["predictions"]),
+        )
     first, second = server.seen["ComputeLoss"]
+    assert first.gradients.inputs == second.gradients.inputs == ["predictions"]
     assert [request.HasField("reply") for request in (first, second)] == [True, False]
     assert first.inputs[0].tensors[0].HasField("shared_memory")
     assert second.inputs[0].tensors[0].data == logits.tobytes()

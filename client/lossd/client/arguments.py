@@ -198,14 +198,18 @@ def number(name: str, value: float | None) -> float | None:
         raise _invalid(name, f"{name} must be a number, got {value!r}") from error
 
 
-def selection(names: Iterable[str] | None) -> v1.GradientSelection | None:
+def selection(
+    names: Iterable[str] | v1.GradientSelection | None,
+) -> v1.GradientSelection | None:
     """Returns what gradients are wanted by; None for those that the loss declares.
+
+    A selection stays what it is.
 
     Raises:
         InvalidRequestError: for a bare text, or for what is no iterable of texts.
     """
-    if names is None:
-        return None
+    if names is None or isinstance(names, v1.GradientSelection):
+        return names
     if isinstance(names, str):  # it is an iterable of names too, of one letter each
         raise _invalid("gradients", f"gradients must be a list of names, got the text {names!r}")
     if not isinstance(names, Iterable):

@@ -164,7 +164,8 @@ class LossClient:
                 weights=weights,
                 mask=mask,
                 reduction=reduction,
-                gradients=gradients,
+                # Read once, whatever it is: a request may be built twice.
+                gradients=arguments.selection(gradients),
                 per_example=per_example,
                 cotangent=cotangent,
                 normalizer=normalizer,

@@ -30,7 +30,7 @@ def build_request(
     weights: Any = None,
     mask: Any = None,
     reduction: str = "mean",
-    gradients: Iterable[str] | None = None,
+    gradients: Iterable[str] | v1.GradientSelection | None = None,
     per_example: bool = True,
     cotangent: Any = None,
     normalizer: float | None = None,
