@@ -21,7 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="of the tests on a GPU run every N-th only, always the same ones",
+        help="of the tests on a GPU run every N-th only, always the same ones, "
+        "and those that are for the fake device alone",
     )
 
 
@@ -31,7 +32,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [
         item
         for item in items
-        if item.get_closest_marker("gpu") and zlib.crc32(item.nodeid.encode()) % share
+        if item.get_closest_marker("gpu")
+        and "fake" not in getattr(item, "fixturenames", ())
+        and zlib.crc32(item.nodeid.encode()) % share
     ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
