@@ -5,6 +5,7 @@ has seen.  So the server first has the device compute the worked examples of eve
 that it gets wrong is computed by NumPy instead, which is slower and right.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from lossd.errors import BackendUnavailable
 from lossd.losses import LOSSES
 from lossd.networks import Networks, worked_networks
 from lossd.serving.config import Config
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ def try_out(chosen: Chosen, config: Config, networks: Networks) -> Tried:
 def _faults(backend: Backend) -> dict[str, str]:
     if backend.name == NumpyBackend.name:
         return {}
+    log.info("trying the device out", extra={"device": backend.device})
     engine = Engine(backend, Networks(worked_networks()))
     faults = selftest.faults(engine)
     # What goes wrong on a device may leave it useless, also for what it got right before.
