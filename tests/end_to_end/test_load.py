@@ -19,7 +19,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lossd import v1
 from lossd.client import LossClient, OverloadedError, errors
-from lossd.v1 import SquaredError
+from lossd.client.wire import build_request
+from lossd.v1 import InfoNce, SquaredError
 from tests.end_to_end.conftest import Process, metric, page, serve
 from tests.end_to_end.raw import CHANNEL, Held, request, unary
 
@@ -249,18 +250,20 @@ def test_a_client_killed_in_mid_call_leaves_nothing_behind() -> None:
 
 def test_calls_whose_deadline_passed_in_the_queue_are_never_computed() -> None:
     with serve("--backend", "numpy", "--threads", "1") as process:
-        large, small = request(rows=20_000, classes=2000), request(rows=10)
+        # Many products of few numbers: it is there at once, and computes for long.
+        vectors = np.random.default_rng(0).standard_normal((6000, 256), np.float32)
+        slow = build_request(InfoNce(), {"queries": vectors, "keys": vectors}).serialise()
+        small = request(rows=10)
         with unary(process.address) as compute:
-            busy = [compute.future(large, timeout=60) for _ in range(2)]  # type: ignore[attr-defined]
-            wait_for(process, "lossd_inflight_bytes", 2 * len(large))
+            busy = [compute.future(slow, timeout=60) for _ in range(2)]  # type: ignore[attr-defined]
+            wait_for(process, "lossd_inflight_bytes", 2 * len(slow))
             late = [compute.future(small, timeout=0.05) for _ in range(5)]  # type: ignore[attr-defined]
             assert all(isinstance(call.exception(), grpc.RpcError) for call in late)
             for call in busy:
                 call.result()
         wait_for(process, "lossd_inflight_requests", 0)
-        assert metric(process, "lossd_examples_total", loss="cross_entropy", backend="numpy") == (
-            2 * 20_000
-        )
+        assert metric(process, "lossd_examples_total", loss="info_nce", backend="numpy") == 12_000
+        assert metric(process, "lossd_examples_total", loss="cross_entropy", backend="numpy") == 0
 
 
 def test_a_cancelled_call_stops_within_a_tile() -> None:
