@@ -21,7 +21,12 @@ PART = 1 << 17
 
 def parts(length: int) -> list[slice]:
     """The parts that a long vector is looked at in, of fixed bounds."""
-    return [slice(start, min(start + PART, length)) for start in range(0, length, PART)]
+    return pieces(length, PART)
+
+
+def pieces(count: int, step: int) -> list[slice]:
+    """Pieces of ``step``, of which the last may be smaller."""
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def dots(left: Array, right: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lossd.losses._declare import Anchors, Distance
-from lossd.losses._embeddings import dots, parts, reach
+from lossd.losses._embeddings import dots, parts, pieces, reach
 from lossd.losses._schema import Array
 from lossd.losses._similarity import (
     Vectors,
@@ -20,7 +20,6 @@ from lossd.losses._similarity import (
     finite,
     in_blocks,
     panels,
-    pieces,
     spoil,
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lossd.losses._declare import Anchors
-from lossd.losses._embeddings import directions, dots, parts
+from lossd.losses._embeddings import directions, dots, parts, pieces
 from lossd.losses._schema import Array
 
 PANEL_BYTES = 128 << 20
@@ -121,11 +121,6 @@ def times(slopes: Array, vectors: Array) -> Array:
     products = slopes[..., None] * vectors
     products[slopes == 0] = 0
     return products
-
-
-def pieces(count: int, step: int) -> list[slice]:
-    """Pieces of ``step``, of which the last may be smaller."""
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def in_blocks(array: Array, rows: slice, anchors: Anchors, work: Turn) -> None:
