@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
@@ -63,6 +63,8 @@ surrogates = MappingProxyType(
     }
 )
 
+Spec = TypeVar("Spec", bound=Message)
+
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -72,12 +74,9 @@ def spec_of(loss: object) -> v1.LossSpec:
     Raises:
         InvalidRequestError: if it is no message that a spec can hold.
     """
-    if isinstance(loss, v1.LossSpec):
-        return loss
-    member = member_of(v1.LossSpec, loss)
-    if member is not None:
-        kind: dict[str, Any] = {member: loss}
-        return v1.LossSpec(**kind)
+    found = wrapped(v1.LossSpec, loss)
+    if found is not None:
+        return found
     _refuse_metric(loss)
     got = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
     raise _invalid("loss", f"loss must be a message of LossSpec, for example Huber(), got {got}")
@@ -85,7 +84,7 @@ def spec_of(loss: object) -> v1.LossSpec:
 
 def _refuse_metric(loss: object) -> None:
     """A metric has no gradient: whoever gives one as a loss wants to know what to take."""
-    member = member_of(v1.MetricSpec, loss)
+    member = _member_of(v1.MetricSpec, loss)
     if member is not None:
         name = type(loss).__name__
         raise _invalid(
@@ -95,8 +94,16 @@ def _refuse_metric(loss: object) -> None:
         )
 
 
-def member_of(spec: type[Message], message: object) -> str | None:
-    """Returns the name of the field of a spec that holds such messages; None if there is none."""
+def wrapped(spec: type[Spec], message: object) -> Spec | None:
+    """Returns the spec that holds a message, or that it is itself; None if none can hold it."""
+    if isinstance(message, spec):
+        return message
+    member = _member_of(spec, message)
+    return None if member is None else spec(**{member: message})
+
+
+def _member_of(spec: type[Message], message: object) -> str | None:
+    """The name of the field of a spec that holds such messages; None if there is none."""
     if not isinstance(message, Message):
         return None
     return _members(spec.DESCRIPTOR).get(message.DESCRIPTOR.full_name)

@@ -24,12 +24,9 @@ def spec_of(metric: object) -> v1.MetricSpec:
     Raises:
         InvalidRequestError: if it is no message that a spec can hold; a loss is none.
     """
-    if isinstance(metric, v1.MetricSpec):
-        return metric
-    member = arguments.member_of(v1.MetricSpec, metric)
-    if member is not None:
-        kind: dict[str, Any] = {member: metric}
-        return v1.MetricSpec(**kind)
+    found = arguments.wrapped(v1.MetricSpec, metric)
+    if found is not None:
+        return found
     got = f"the class {metric.__name__}" if isinstance(metric, type) else type(metric).__name__
     raise InvalidRequestError(
         f"metric must be a message of MetricSpec, for example Accuracy(), got {got}",
