@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from lossd import v1
+from lossd import forms, v1
 from lossd.client.errors import InvalidRequestError, UnknownLossError
 
 reductions = MappingProxyType(
@@ -200,9 +200,9 @@ def number(name: str, value: float | None) -> float | None:
     if value is None:
         return None
     try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _invalid(name, f"{name} must be a number, got {value!r}") from error
+        return forms.number(name, value)
+    except forms.FormError as error:
+        raise _invalid(name, str(error)) from error
 
 
 def selection(
@@ -219,7 +219,7 @@ def selection(
         return names
     if isinstance(names, str):  # it is an iterable of names too, of one letter each
         raise _invalid("gradients", f"gradients must be a list of names, got the text {names!r}")
-    if not isinstance(names, Iterable):
+    if not isinstance(names, Iterable) or isinstance(names, Mapping):
         raise _invalid("gradients", f"gradients must be a list of names, got {names!r}")
     chosen = v1.GradientSelection()
     for name in names:
