@@ -79,8 +79,8 @@ def test_a_mapping_is_by_its_keys_in_every_loss(kind: Any, name: str) -> None:
         (np.float64(3), r" must have one axis, got the shape \[\]$"),
         (np.ones((2, 1, 1)), r" must have one axis, got the shape \[2, 1, 1\]$"),
         (np.ones((1, 2)), r" must have one axis, got the shape \[1, 2\]$"),
-        ([np.ones(1), np.ones(1)], r"\[0\] must be a single value, got the shape \[1\]$"),
-        ([[1.0], [5.0]], r"\[0\] must be a single value, got \[1.0\]$"),
+        ([np.ones(1), np.ones(1)], r"\[0\] must be a number, got the shape \[1\]$"),
+        ([[1.0], [5.0]], r"\[0\] must be a number, got \[1.0\]$"),
         ("12", " must be a list, got '12'$"),
         (b"12", " must be a list, got b'12'$"),
         ([1, None], r"\[1\] must be a number, got None$"),
@@ -99,8 +99,8 @@ def test_other_forms_are_refused_in_every_loss(kind: Any, name: str, value: Any,
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Huber(delta=np.ones(1)), r"delta must be a single value, got the shape \[1\]"),
-        (lambda: Huber(delta=[1.0]), r"delta must be a single value, got \[1.0\]"),
+        (lambda: Huber(delta=np.ones(1)), r"delta must be a number, got the shape \[1\]"),
+        (lambda: Huber(delta=[1.0]), r"delta must be a number, got \[1.0\]"),
         (lambda: Huber(delta="1"), "delta must be a number, got '1'"),
         (lambda: v1.Accuracy(top_k={1: 2}), "top_k must be a single value, got {1: 2}"),
         (lambda: v1.Accuracy(top_k=np.ones(1, int)), "top_k must be a single value, got the"),
@@ -143,7 +143,7 @@ def test_messages_stay_messages() -> None:
     assert isinstance(loss, CrossEntropy)
     assert isinstance(loss, Message)
     assert type(LossSpec(cross_entropy=loss).cross_entropy) is CrossEntropy
-    assert pickle.loads(pickle.dumps(loss)) == loss == copy.deepcopy(loss)
+    assert pickle.loads(pickle.dumps(loss)) == loss == copy.deepcopy(loss)  # noqa: S301
     assert CrossEntropy.FromString(loss.SerializeToString()) == loss
 
 

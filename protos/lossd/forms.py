@@ -131,7 +131,7 @@ def number(name: str, value: Any) -> float:
     Raises:
         FormError: for anything else.
     """
-    value = _single(name, value)
+    value = _single(name, value, "a number")
     try:
         if not isinstance(value, str | bytes):
             # A tensor that records its gradient says less of item() than of float().
@@ -149,12 +149,12 @@ def _member(kind: Any, name: str, value: Any) -> Any:
     return value
 
 
-def _single(name: str, value: Any) -> Any:
+def _single(name: str, value: Any, rule: str = "a single value") -> Any:
     """What stands for one thing; neither a collection nor an array with an axis does."""
     shape = getattr(value, "shape", ())
     is_several = isinstance(value, Collection) and not isinstance(value, str | bytes)
     if is_several and not hasattr(value, "shape"):
-        raise FormError(f"{name} must be a single value, got {value!r:.64}")
+        raise FormError(f"{name} must be {rule}, got {value!r:.64}")
     if shape is not None and len(shape):
-        raise FormError(f"{name} must be a single value, got the shape {list(shape)}")
+        raise FormError(f"{name} must be {rule}, got the shape {list(shape)}")
     return value
