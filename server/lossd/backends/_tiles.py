@@ -64,7 +64,7 @@ def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
             for o in batch.operands
         },
         parameters={
-            name: (sent(value, batch.dtype) if len(value) else None) if name in vectors else value
+            name: _vector(sent, value, rows, batch.dtype) if name in vectors else value
             for name, value in batch.parameters.items()
         },
         scale=0.0 if by_row else float(scale),
@@ -72,6 +72,13 @@ def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
         silent=None if plan.silent is None else sent(plan.silent[rows], np.uint8),
         sources=sources,
     )
+
+
+def _vector(sent: Any, vector: Array, rows: slice, dtype: np.dtype[Any]) -> Any:
+    """What a tile needs of a vector, which has a number a column or a row; None for none."""
+    if not len(vector):
+        return None
+    return sent(vector if vector.ndim == 1 else vector[rows], dtype)
 
 
 def download(stream: Any, source: Any, out: Array) -> Array:

@@ -252,6 +252,8 @@ class CupyBackend:
         return replace(found, gradients={**found.gradients, **more.gradients}, outputs=more.outputs)
 
     def _kernel_for(self, batch: Batch) -> "_Compiled | None":
+        if any(np.ndim(batch.parameters[name]) > 1 for name in batch.loss.vectors):
+            return None  # kernels know numbers of columns only
         classes = any(operand.is_classes for operand in batch.operands)
         text = find_text(batch.loss, batch.parameters, targets_are_classes=classes)
         if text is None:

@@ -207,6 +207,11 @@ def _columns(segment: int, length: int) -> slice:
     return slice(segment * BLOCK_ELEMENTS, min((segment + 1) * BLOCK_ELEMENTS, length))
 
 
+def _part(vector: Array, tile: _Tile) -> Array:
+    """What a tile needs of a vector, which has a number a column or a row."""
+    return vector[tile.columns] if vector.ndim == 1 else vector[tile.rows]
+
+
 class _Run:
     """One evaluation: every tile writes to places of its own, so no lock is needed."""
 
@@ -250,7 +255,7 @@ class _Run:
         operands = [self._read(operand, tile) for operand in batch.operands]
         if self._network is not None:
             return look(batch, self._network, operands, batch.parameters)
-        cut = {name: batch.parameters[name][tile.columns] for name in self._vectors}
+        cut = {name: _part(batch.parameters[name], tile) for name in self._vectors}
         return batch.loss.body(np, *operands, **{**batch.parameters, **cut})
 
     def _read(self, operand: Operand, tile: _Tile) -> Array:

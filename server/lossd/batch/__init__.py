@@ -140,9 +140,15 @@ def check_rules(batch: Batch) -> None:
         rows = [none.get(declared.name) for declared in batch.loss.inputs]
     try:
         with np.errstate(all="ignore"):
-            batch.loss.body(np, *rows, *_beside(batch.loss.shape, none), **batch.parameters)
+            batch.loss.body(np, *rows, *_beside(batch.loss.shape, none), **_of_no_rows(batch))
     except ParameterError as error:
         raise parameter_error(batch.loss, error) from error
+
+
+def _of_no_rows(batch: Batch) -> dict[str, Any]:
+    """The parameters, of which vectors may have a number a row."""
+    by_row = (name for name in batch.loss.vectors if np.ndim(batch.parameters[name]) > 1)
+    return {**batch.parameters, **{name: batch.parameters[name][:0] for name in by_row}}
 
 
 def _beside(shape: Shape, inputs: Iterable[str]) -> tuple[Any, ...]:
@@ -172,8 +178,9 @@ def _named_arrays(job: Job) -> dict[str, Array]:
             continue
         if not tensors or (len(tensors) > 1 and not declared.is_list):
             number = "one tensor or more" if declared.is_list else "one tensor"
+            hint = ": stack them" if tensors else ""
             raise InvalidTensor(
-                f"{name} must be given as {number}, got {len(tensors)}", field="inputs"
+                f"{name} must be given as {number}, got {len(tensors)}{hint}", field="inputs"
             )
         for position, tensor in enumerate(tensors):
             item = list_item(declared, position) if declared.is_list else declared
@@ -189,7 +196,7 @@ def _check_type(declared: Input, array: Array) -> None:
             field=f"inputs.{declared.name}.dtype",
         )
     kinds = _INTEGER_KINDS.get(declared.holds)
-    if kinds and array.dtype.kind not in kinds:
+    if kinds and array.size and array.dtype.kind not in kinds:  # an empty list has no type
         raise InvalidTensor(
             f"{declared.name} must be integers, got {array.dtype.name}",
             field=f"inputs.{declared.name}.dtype",

@@ -35,7 +35,10 @@ def body_parameters(
 def _vector(
     loss: Loss, name: str, values: Sequence[float], layout: Layout, dtype: np.dtype[Any]
 ) -> Array:
-    """One number for each element of a row, or none at all."""
+    """One number for each element of a row, or none at all.
+
+    Where the examples are single elements, it is one number for each of them.
+    """
     if not values:
         return np.empty(0, dtype)
     with np.errstate(over="ignore"):  # beyond float32 it is infinite: the caller's data
@@ -44,12 +47,15 @@ def _vector(
     if loss.shape is Shape.POINTWISE and len(vector) == 1:
         return np.broadcast_to(vector, layout.length)
     if len(vector) != columns:
+        numbers = "1 number" if columns < 2 else f"{columns} numbers"
         raise InvalidParameter(
-            f"{name} must have {columns} numbers, got {len(vector)}",
+            f"{name} must have {numbers}, got {len(vector)}",
             field=f"loss.{loss.name}.{name}",
         )
     if layout.layers:  # one a layer
         return vector
+    if loss.shape is Shape.POINTWISE and layout.length < columns:
+        return np.tile(vector, layout.rows // columns)[:, None]
     return np.tile(vector, layout.length // columns)
 
 
@@ -59,5 +65,5 @@ def _columns(loss: Loss, layout: Layout) -> int:
         return layout.length
     if layout.layers:
         return layout.layers
-    shape, batch_dims = layout.operands[0].shape, len(layout.example_shape)
-    return shape[-1] if batch_dims < len(shape) else 1
+    shape = layout.operands[0].shape
+    return shape[-1] if shape else 1
