@@ -85,9 +85,9 @@ class Layout:
     layers: int = 0
 
 
-def shape_error(name: str, rule: str, shape: tuple[int, ...]) -> InvalidTensor:
+def shape_error(name: str, rule: str, shape: tuple[int, ...], hint: str = "") -> InvalidTensor:
     return InvalidTensor(
-        f"{name} must have {rule}, got {list(shape)}", field=f"inputs.{name}.shape"
+        f"{name} must have {rule}, got {list(shape)}{hint}", field=f"inputs.{name}.shape"
     )
 
 
@@ -221,12 +221,23 @@ def _class_operands(
         possible = _shapes_beside(other, shape, without)
         if array.shape not in possible:
             rule = " or ".join(f"the shape {list(one)}{what}" for one, what in possible.items())
-            raise shape_error(other.name, rule, array.shape)
+            raise shape_error(other.name, rule, array.shape, _class_hint(loss, shape, array.shape))
         if array.shape == without:
             operands.append(_index_operand(other, array, axes.indices))
         else:
             operands.append(moved(other))
     return tuple(operands)
+
+
+def _class_hint(loss: Loss, shape: tuple[int, ...], indices: tuple[int, ...]) -> str:
+    """Where the classes would have to be for class indices of a shape, PyTorch's order first."""
+    axes = [axis for axis in range(len(shape)) if shape[:axis] + shape[axis + 1 :] == indices]
+    if not axes:
+        return ""
+    axis = 1 if 1 in axes else axes[0]
+    if any(parameter.name == "class_axis" for parameter in loss.layout_parameters):
+        return f": they would fit class_axis={axis}"
+    return f": they would fit classes on axis {axis}, which must be the last"
 
 
 def _shapes_beside(
@@ -241,7 +252,7 @@ def _shapes_beside(
 
 
 def _index_operand(declared: Input, array: Array, shape: tuple[int, ...]) -> Operand:
-    if array.dtype.kind not in "iub":
+    if array.size and array.dtype.kind not in "iub":  # an empty list has no type
         raise InvalidTensor(
             f"{declared.name} must be integers where they are class indices, "
             f"got {array.dtype.name}",

@@ -29,6 +29,7 @@ from lossd.losses._schema import (
     Parameter,
     ParameterError,
     catalogue,
+    element,
 )
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Sides",
     "Status",
     "Whole",
+    "element",
 ]
 
 
