@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from google.protobuf.message import Message
 
-from lossd import v1
+from lossd import v1 as contract
 from lossd.forms import FormError
-from lossd.v1 import BinaryCrossEntropy, CrossEntropy, Huber, LossSpec, Perceptual, WeightedSum
+
+v1: Any = contract  # what is wrong on purpose is wrong for the type checker too
+BinaryCrossEntropy, CrossEntropy, Huber = v1.BinaryCrossEntropy, v1.CrossEntropy, v1.Huber
+LossSpec, Perceptual, WeightedSum = v1.LossSpec, v1.Perceptual, v1.WeightedSum
 
 # Every list of numbers that a loss has; metrics have none.
 VECTORS = [

@@ -6,6 +6,7 @@ waits for.
 """
 
 from lossd.client.aio import AsyncLossClient
+from lossd.client.cautions import BatchWarning
 from lossd.client.class_weights import balanced_weights, effective_number_weights
 from lossd.client.errors import (
     CancelledError,
@@ -26,6 +27,7 @@ from lossd.client.sync import LossClient
 __all__ = [
     "AsyncEvaluation",
     "AsyncLossClient",
+    "BatchWarning",
     "CancelledError",
     "DeadlineExceededError",
     "Evaluation",

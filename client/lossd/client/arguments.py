@@ -63,6 +63,9 @@ surrogates = MappingProxyType(
     }
 )
 
+# Inputs that are one array or several; that of any other loss is one.
+inputs_of_several = MappingProxyType({"feature_matching": frozenset({"predictions", "targets"})})
+
 Spec = TypeVar("Spec", bound=Message)
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
@@ -158,6 +161,17 @@ def names_of(spec: v1.LossSpec, known: Mapping[str, tuple[str, ...]]) -> tuple[s
     return tuple(dict.fromkeys(names))
 
 
+def may_be_several(spec: v1.LossSpec, name: str) -> bool:
+    """Whether an input may be a list of arrays; in a sum, whether it is one of such a term's."""
+    if loss_name(spec) != "weighted_sum":
+        return name in inputs_of_several.get(loss_name(spec), ())
+    return any(
+        name == term.input_names.get(own, own)
+        for term in spec.weighted_sum.terms
+        for own in inputs_of_several.get(loss_name(term.loss), ())
+    )
+
+
 def bind(
     names: Iterable[str], positional: Iterable[Any], named: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -219,7 +233,7 @@ def selection(
         return names
     if isinstance(names, str):  # it is an iterable of names too, of one letter each
         raise _invalid("gradients", f"gradients must be a list of names, got the text {names!r}")
-    if not isinstance(names, Iterable) or isinstance(names, Mapping):
+    if isinstance(names, Mapping) or not isinstance(names, Iterable):
         raise _invalid("gradients", f"gradients must be a list of names, got {names!r}")
     chosen = v1.GradientSelection()
     for name in names:
