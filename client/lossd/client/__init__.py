@@ -20,6 +20,7 @@ from lossd.client.errors import (
     UnknownMetricError,
 )
 from lossd.client.evaluation import AsyncEvaluation, Evaluation
+from lossd.client.frameworks import to_torch
 from lossd.client.result import LossResult, MetricResult, ServerTiming, TermResult
 from lossd.client.sums import weighted_sum
 from lossd.client.sync import LossClient
@@ -45,5 +46,6 @@ __all__ = [
     "UnknownMetricError",
     "balanced_weights",
     "effective_number_weights",
+    "to_torch",
     "weighted_sum",
 ]
