@@ -49,7 +49,6 @@ def test_every_list_of_numbers_is_among_those_tried() -> None:
         MappingProxyType({1: 5, 0: 1}),
         collections.Counter([1, 1, 0, 1, 1, 1]),
         {0: 1.0, 1: 5.0}.values(),
-        (number for number in (1.0, 5.0)),
         np.array([1, 5]),
         np.array([1, 5], np.float16),
         array.array("d", [1, 5]),
@@ -60,6 +59,11 @@ def test_every_list_of_numbers_is_among_those_tried() -> None:
 )
 def test_numbers_and_whole_mappings_are_lists(value: Any) -> None:
     assert list(CrossEntropy(class_weights=value).class_weights) == [1, 5]
+
+
+def test_what_can_be_walked_only_once_is_a_list() -> None:
+    numbers = (number for number in (1.0, 5.0))
+    assert list(CrossEntropy(class_weights=numbers).class_weights) == [1, 5]
 
 
 @pytest.mark.parametrize(("kind", "name"), VECTORS)
