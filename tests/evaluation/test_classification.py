@@ -353,3 +353,12 @@ def test_parameters_that_do_not_go_together_are_refused() -> None:
             score(name, given, **inputs)
     with pytest.raises(ParameterError, match=r"top_k must be in \[1, 1e\+06\], got 0"):
         score("accuracy", {"top_k": 0}, **several)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
+def test_a_threshold_may_be_beyond_the_numbers_of_the_scores(dtype: Any) -> None:
+    scores = np.array([-np.inf, -1e4, 0.0, 1e4, np.inf]).astype(dtype)
+    targets = np.array([0, 1, 1, 1, 1])
+    for threshold, above in ((1e300, [0, 0, 0, 0, 1]), (-1e300, [0, 1, 1, 1, 1])):
+        found = value("accuracy", {"threshold": threshold}, predictions=scores, targets=targets)
+        assert found == np.mean(np.array(above) == targets)

@@ -101,7 +101,7 @@ def lay_out_decisions(
     dtype = np.dtype(np.int64 if found.task is BINARY else np.bool_)
     targets: Array = _truths("targets", found.targets, found.selection).astype(dtype, copy=False)
     if is_float(found.predictions):
-        predicted = (widened(found.predictions) > limit).astype(dtype, copy=False)
+        predicted = _above(widened(found.predictions), limit).astype(dtype, copy=False)
     else:
         truths = _truths("predictions", found.predictions, found.selection)
         predicted = truths.astype(dtype, copy=False)
@@ -114,6 +114,13 @@ def lay_out_decisions(
         found.selection.weights,
         None,
     )
+
+
+def _above(scores: Array, limit: float) -> Flags:
+    """Which scores are above a limit, which may be beyond the numbers of their type."""
+    largest = float(np.finfo(scores.dtype).max)
+    above: Flags = scores > (-math.inf if limit < -largest else min(limit, largest))
+    return above
 
 
 def _class_decisions(found: "_Found", classes: int | None) -> Decisions:
