@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
@@ -103,6 +105,26 @@ def test_compute_takes_sums_and_lists_of_maps(files: Path) -> None:
         np.testing.assert_allclose(out["gradients.maps[1]"], slopes, rtol=1e-6)
 
 
+def test_probabilities_are_not_taken_for_their_logarithms(files: Path) -> None:
+    shares = softmax(LOGITS.astype(np.float64), axis=1)
+    np.save(files / "shares.npy", shares)
+    own = shares[np.arange(20), LABELS]
+    given = ["--input", f"predictions={files}/shares.npy", *inputs(files)[2:]]
+    kind = ["--param", "prediction_kind=PROBABILITIES", "--json"]
+    for command_and_name, key, wanted in (
+        (("compute", "cross_entropy"), "loss", -np.log(own).mean()),
+        (("evaluate", "log_loss"), "value", log_loss(LABELS, shares)),
+        (
+            ("evaluate", "brier"),
+            "value",
+            ((shares - np.eye(4)[LABELS]) ** 2).sum(axis=1).mean(),
+        ),
+    ):
+        done = lossd(*command_and_name, *given, *kind)
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)[key] == pytest.approx(wanted, rel=1e-12)
+
+
 def test_an_npz_file_with_one_array_needs_no_key(files: Path) -> None:
     done = lossd(
         "compute", "cross_entropy", "--input", f"predictions={files}/logits.npy",
@@ -115,22 +137,36 @@ def test_an_npz_file_with_one_array_needs_no_key(files: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["CrosEntropy"], "loss must be one of absolute_error"),
+        (["CrosEntropy"], "got CrosEntropy: did you mean cross_entropy?"),
+        (["roc_auc"], "got the metric roc_auc: train with pairwise_auc"),
         (["huber", "--param", "delta"], "--param must be NAME=VALUE, got delta"),
-        (["huber", "--param", "delt=1"], "--param must be one of batch_dims, delta, got delt"),
-        (["huber", "--param", "delta=wide"], "delta must be a value of its kind, got wide"),
+        (["huber", "--param", "delt=1"], "delta for Huber, got delt: did you mean delta?"),
+        (["huber", "--param", "delta=wide"], "delta must be a number, got wide"),
+        (["huber", "--param", "delta=1", "--param", "delta=2"], "must give delta once"),
         (["huber", "--input", "predictions"], "--input must be NAME=VALUE, got predictions"),
-        (["huber", "--input", "predictions={files}/none.npy"], "No such file or directory"),
-        (["huber", "--input", "predictions={files}"], "got {files}: Is a directory"),
-        (["huber", "--input", "predictions={files}/text.npy"], "no array that NumPy can read"),
-        (["huber", "--input", "predictions={files}/pickle.npy"], "no array that NumPy can read"),
-        (["huber", "--input", "predictions={files}/batch.npz"], "(labels, weights), got none"),
-        (["huber", "--input", "predictions={files}/batch.npz:x"], "(labels, weights), got x"),
-        (["huber", "--input", "predictions={files}/logits.npy"], "targets must be given as one"),
+        (["huber", "--input", "prediction=x.npy"], "did you mean predictions?"),
+        (["huber", "--input", "weights=x.npy"], "got weights: give --weights FILE"),
+        (["huber", "--input", "predictions={files}/none.npy", "--input", "targets=x"],
+          "No such file or directory"),
+        (["huber", "--input", "predictions={files}", "--input", "targets=x"],
+          "got {files}: Is a directory"),
+        (["huber", "--input", "predictions={files}/text.npy", "--input", "targets=x"],
+          "no array that NumPy can read"),
+        (["huber", "--input", "predictions={files}/pickle.npy", "--input", "targets=x"],
+          "no array that NumPy can read"),
+        (["huber", "--input", "predictions={files}/batch.npz", "--input", "targets=x"],
+          "(labels, weights), got none"),
+        (["huber", "--input", "predictions={files}/batch.npz:x", "--input", "targets=x"],
+          "(labels, weights), got x"),
+        (["huber", "--input", "predictions={files}/logits.npy"],
+          "--input targets=FILE must be given for huber, got only predictions"),
+        (["huber"], "--input predictions=FILE --input targets=FILE must be given for huber"),
         (["huber", "--reduction", "most"], "'most' is not one of"),
-        (["cross_entropy", "--param", "prediction_kind=ODDS"], "prediction_kind must be a value"),
-        (["cross_entropy", "--address", "127.0.0.1:1", "--input",
-          "predictions={files}/logits.npy"], "Failed to connect"),
+        (["cross_entropy", "--param", "prediction_kind=ODDS"],
+          "prediction_kind must be one of LOGITS, LOG_PROBABILITIES, PROBABILITIES, got ODDS"),
+        (["cross_entropy", "--param", "prediction_kind=probs"], "did you mean PROBABILITIES?"),
+        (["cross_entropy", "--address", "127.0.0.1:1", "--input", "targets={files}/one.npz",
+          "--input", "predictions={files}/logits.npy"], "Failed to connect"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_clear_line(files: Path, arguments: list[str], message: str) -> None:
@@ -145,7 +181,8 @@ def test_a_mistake_is_one_clear_line(files: Path, arguments: list[str], message:
 def test_an_output_that_cannot_be_written_is_said(files: Path) -> None:
     done = lossd("compute", "cross_entropy", *inputs(files), "--output", files / "no" / "out.npz")
 
-    assert done.output.splitlines()[-1].startswith("Error: output must be writable")
+    assert done.exit_code == 2
+    assert "out.npz cannot be written: No such file or directory" in done.output
 
 
 def test_config_says_where_a_setting_comes_from() -> None:
@@ -240,6 +277,49 @@ def test_evaluate_over_files_equals_one_batch(tmp_path: Path) -> None:
     assert "example_count │ 20" in done.output
 
 
+def test_a_matrix_is_shown_whole(tmp_path: Path) -> None:
+    random = np.random.default_rng(6)
+    predicted, targets = random.integers(0, 30, (2, 400))
+    np.save(tmp_path / "p.npy", predicted)
+    np.save(tmp_path / "t.npy", targets)
+    wanted = np.zeros((30, 30), int)
+    np.add.at(wanted, (targets, predicted), 1)
+    files = [f"--input=predictions={tmp_path}/p.npy", f"--input=targets={tmp_path}/t.npy"]
+    classes = ["--param", "classes=30", "--output", tmp_path / "out.npz"]
+    done = lossd("evaluate", "confusion_matrix", *files, *classes, COLUMNS="120")
+    rows = [line.split("│")[2].split() for line in done.output.splitlines() if "│" in line]
+
+    assert [[int(word) for word in row] for row in rows[:30]] == wanted.tolist()
+    assert np.array_equal(np.load(tmp_path / "out.npz")["values"], wanted)
+    assert "..." not in done.output
+    shown = lossd("evaluate", "confusion_matrix", *files, "--param", "classes=30", "--json")
+    assert json.loads(shown.stdout)["values"] == wanted.tolist()
+
+
+def test_evaluate_takes_weights_and_a_mask_of_each_batch(tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    right = random.random(20) < 0.5
+    weights, mask = random.random(20), random.random(20) < 0.7
+    arrays = {"p": right.astype(int), "t": np.ones(20, int), "w": weights, "m": mask}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}0.npy", array[:12])
+        np.save(tmp_path / f"{name}1.npy", array[12:])
+    flags = {
+        "p": "--input=predictions=",
+        "t": "--input=targets=",
+        "w": "--weights=",
+        "m": "--mask=",
+    }
+    given = [
+        f"{flag}{tmp_path}/{name}{part}.npy" for part in (0, 1) for name, flag in flags.items()
+    ]
+    done = lossd("evaluate", "accuracy", *given, "--param", "task=binary", "--json")
+    found = json.loads(done.stdout)
+
+    assert found["value"] == pytest.approx((weights * right)[mask].sum() / weights[mask].sum())
+    assert (found["example_count"], found["ignored_count"]) == (mask.sum(), 20 - mask.sum())
+
+
 def test_evaluate_reads_texts_and_says_what_is_not_defined(tmp_path: Path) -> None:
     (tmp_path / "said.txt").write_text("a b\nc\n")
     files = [f"--input={name}={tmp_path}/said.txt" for name in ("hypotheses", "references")]
@@ -252,14 +332,22 @@ def test_evaluate_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", LOGITS)
     one = f"--input=predictions={tmp_path}/x.npy"
     for arguments, message in [
-        (("cross_entropy", one), "metric must be one of"),
-        (("f1", one), "targets must be given as a tensor for F1, got none"),
-        (("f1", one, one, f"--input=targets={tmp_path}/x.npy"), "as many files"),
+        (("cross_entropy", one), "got the loss cross_entropy: lossd compute takes it"),
+        (("rocauk", one), "got rocauk: did you mean roc_auc?"),
+        (("f1", one), "--input targets=FILE must be given for f1, got only predictions"),
+        (("f1", one, one, f"--input=targets={tmp_path}/x.npy"), "got 2 of predictions, 1 of"),
         (("f1", one, "--param", "gamma=1"), "--param must be one of"),
-        (("bleu", f"--input=hypotheses={tmp_path}/none.txt"), "must be a readable text"),
+        (
+            (
+                "bleu",
+                f"--input=hypotheses={tmp_path}/none.txt",
+                f"--input=references={tmp_path}/x.npy",
+            ),
+            "must be a readable text",
+        ),
     ]:
         done = lossd("evaluate", *arguments)
-        assert done.exit_code == 1
+        assert done.exit_code == 2
         assert message in done.output
 
 
@@ -277,7 +365,7 @@ def test_compute_looks_through_a_network_of_a_directory(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "loss │ 1 " in " ".join(done.output.split())
     refused = lossd(*arguments)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "this server has no networks" in refused.output
 
 

@@ -71,5 +71,5 @@ def test_a_format_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     refused = CliRunner().invoke(command, ["losses", "--plot", str(tmp_path / "losses.tuna")])
 
     assert refused.exit_code == 2
-    assert "Invalid value for --plot" in refused.output
+    assert "Invalid value for '--plot'" in refused.output
     assert "tuna" in refused.output

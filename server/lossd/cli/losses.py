@@ -8,6 +8,7 @@ from rich.table import Table
 
 from lossd.backends.numpy import NumpyBackend
 from lossd.cli import charts
+from lossd.cli.files import PlotFile, writing
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss, Shape
 from lossd.serving import catalogue
@@ -16,7 +17,7 @@ from lossd.serving import catalogue
 @click.command()
 @click.option(
     "--plot",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    type=PlotFile(),
     help="Draw each pointwise loss and its gradient into this file instead.",
 )
 def losses(plot: Path | None) -> None:
@@ -36,13 +37,8 @@ def _draw(path: Path) -> None:
     pointwise = [loss for loss in LOSSES.values() if loss.shape is Shape.POINTWISE]
     engine = Engine(NumpyBackend(threads=1))
     try:
-        charts.draw(engine, pointwise, path)
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"the plot needs {error.name}: install it with pip install 'lossd[demo]'"
-        ) from error
-    except ValueError as error:
-        raise click.BadParameter(f"{error}, got {path}", param_hint="--plot") from error
+        with writing(path):
+            charts.draw(engine, pointwise, path)
     finally:
         engine.backend.close()
     click.echo(f"{len(pointwise)} losses in {path}")

@@ -19,7 +19,7 @@ def takes_settings(command: Command) -> Command:
         try:
             config = Config(**given)
         except ConfigError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.UsageError(str(error)) from error
         return command(config=config, **values)
 
     with_config.__doc__ = command.__doc__

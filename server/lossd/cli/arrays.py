@@ -1,0 +1,65 @@
+"""Arrays in files: ``.npy`` and ``.npz``, of every type that the wire has.
+
+NumPy's formats have no name for bfloat16: what NumPy saves of it is "two bytes each".  Such an
+array is read as bfloat16 here, and written as NumPy writes it, so that it can be read again.
+"""
+
+import sys
+import zipfile
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any
+
+import click
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+_SAVED_BFLOAT16 = np.dtype("V2")
+# What NumPy, zipfile and zlib raise at files that are cut, damaged, encrypted or too large.
+_UNREADABLE = (
+    OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+def load(name: str, source: str) -> Array:
+    """Returns the array of a .npy file, or one of an .npz file; nothing in it is ever executed.
+
+    ``source`` is a path, FILE.npz:KEY, or - for what comes in on stdin.
+
+    Raises:
+        click.UsageError: if there is no such array.
+    """
+    path, colon, key = source.rpartition(":")
+    if not colon or not path.endswith(".npz"):
+        path, key = source, ""
+    try:
+        with _opened(path) as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return _typed(loaded)
+            return _typed(np.asarray(loaded[_key(name, path, key, list(loaded))]))
+    except _UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or "no array that NumPy can read"
+        raise click.UsageError(f"{name} must be a readable array, got {path}: {reason}") from error
+
+
+def _opened(path: str) -> IO[bytes]:
+    return BytesIO(sys.stdin.buffer.read()) if path == "-" else Path(path).open("rb")
+
+
+def _key(name: str, path: str, key: str, keys: list[str]) -> str:
+    if not key and len(keys) == 1:
+        return keys[0]
+    if key not in keys:
+        raise click.UsageError(
+            f"{name} must name an array of {path} ({', '.join(keys)}), got {key or 'none'}"
+        )
+    return key
+
+
+def _typed(array: Array) -> Array:
+    return array.view(ml_dtypes.bfloat16) if array.dtype == _SAVED_BFLOAT16 else array
