@@ -15,6 +15,12 @@ from lossd import sums, v1
 from lossd.backends.choose import BackendChoice, choose
 from lossd.cli.arguments import pair
 from lossd.cli.arrays import load
+from lossd.cli.completing import (
+    complete_gradients,
+    complete_inputs,
+    complete_losses,
+    complete_parameters,
+)
 from lossd.cli.failures import told
 from lossd.cli.files import OutputFile, writing
 from lossd.cli.inputs import check_inputs, inputs_of_loss
@@ -36,13 +42,14 @@ Array = npt.NDArray[Any]
 
 
 @click.command()
-@click.argument("loss")
+@click.argument("loss", shell_complete=complete_losses)
 @click.option(
-    "--input", "inputs", multiple=True, metavar="NAME=FILE",
+    "--input", "inputs", multiple=True, metavar="NAME=FILE", shell_complete=complete_inputs,
     help="An input from a .npy file, or from FILE.npz:KEY; again for each of several tensors.",
 )  # fmt: skip
 @click.option(
     "--param", "parameters", multiple=True, metavar="NAME=VALUE",
+    shell_complete=complete_parameters,
     help="A parameter of the loss: a number, a list such as [1,2], or a name such as LOGITS.",
 )  # fmt: skip
 @click.option("--weights", metavar="FILE", help="One weight an example.")
@@ -52,7 +59,7 @@ Array = npt.NDArray[Any]
     help="How the losses of the examples become one number.",
 )  # fmt: skip
 @click.option(
-    "--gradient", "gradients", multiple=True, metavar="NAME",
+    "--gradient", "gradients", multiple=True, metavar="NAME", shell_complete=complete_gradients,
     help="An input or parameter to compute the gradient by; the loss's own default without.",
 )  # fmt: skip
 @click.option(

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from lossd import v1
 from lossd.cli.arguments import pair
 from lossd.cli.arrays import load
+from lossd.cli.completing import complete_inputs, complete_metrics, complete_parameters
 from lossd.cli.failures import told
 from lossd.cli.files import OutputFile, writing
 from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_metric
@@ -28,14 +29,15 @@ _TEXTS = ("hypotheses", "references")
 
 
 @click.command()
-@click.argument("metric")
+@click.argument("metric", shell_complete=complete_metrics)
 @click.option(
-    "--input", "inputs", multiple=True, metavar="NAME=FILE",
+    "--input", "inputs", multiple=True, metavar="NAME=FILE", shell_complete=complete_inputs,
     help="An input from a .npy file, or from FILE.npz:KEY, or a text a line; again for more "
     "batches, each with a file of every input.",
 )  # fmt: skip
 @click.option(
     "--param", "parameters", multiple=True, metavar="NAME=VALUE",
+    shell_complete=complete_parameters,
     help="A parameter of the metric: a number, true or false, or a name such as MACRO.",
 )  # fmt: skip
 @click.option(

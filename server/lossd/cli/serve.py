@@ -5,7 +5,7 @@ import os
 
 import click
 
-from lossd.cli.settings import takes_settings
+from lossd.cli.settings import SectionedCommand, takes_settings
 from lossd.errors import LossdError
 from lossd.serving import app, logs
 from lossd.serving.config import Config, unknown_variables
@@ -14,7 +14,7 @@ from lossd.serving.signals import EndingSignal
 log = logging.getLogger(__name__)
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @takes_settings
 def serve(config: Config) -> None:
     """Serve losses until SIGTERM or SIGINT."""
