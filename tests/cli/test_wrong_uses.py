@@ -126,6 +126,40 @@ def test_an_output_is_tried_before_the_work(files: Path, arguments: list[str]) -
         assert time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:1",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "127.0.0.1:99999",
+        "unix:/no/such",
+        "",
+        "a b",
+    ],
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench", "--address"],
+        ["compute", "cross_entropy", *FILES, "--address"],
+        ["doctor", "--server"],
+        ["evaluate", "accuracy", *FILES, "--address"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_address_where_nothing_answers_is_said_soon(
+    files: Path, arguments: list[str], address: str
+) -> None:
+    started = time.monotonic()
+    done = lossd(*(argument.replace("{files}", str(files)) for argument in arguments), address)
+
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code in (1, 2), done.output
+    assert done.output.splitlines()[-1].startswith("Error: "), done.output
+    assert time.monotonic() - started < 15
+
+
 def test_trying_an_output_leaves_everything_as_it_was(files: Path) -> None:
     (files / "kept.npz").write_bytes(b"kept")
     for name in ("kept.npz", "new.npz"):

@@ -19,6 +19,7 @@ from lossd.cli.bench_report import draw, tables
 from lossd.cli.failures import told
 from lossd.cli.files import OutputFile, PlotFile, writing
 from lossd.cli.measuring import Effort, Memory, Row, measure
+from lossd.cli.reaching import reached
 from lossd.cli.served import Served, served
 from lossd.cli.shown import plain
 from lossd.client import LossClient
@@ -121,7 +122,7 @@ def _of_own(transport: str, kinds: Kinds, effort: Effort) -> Iterator[Row]:
 
 def _of_running(address: str, kinds: Kinds, effort: Effort) -> Iterator[Row]:
     """Measures a server that runs already, whose memory cannot be seen."""
-    with LossClient(address) as client:
+    with reached(address) as client:
         is_shared = "shared_memory" in client.server_info().transports
         for shape, callers in kinds:
             call = _call(client, shape, is_shared=is_shared)

@@ -26,8 +26,8 @@ from lossd.cli.files import OutputFile, writing
 from lossd.cli.inputs import check_inputs, inputs_of_loss
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
+from lossd.cli.reaching import reached
 from lossd.cli.shown import print_json, print_pairs
-from lossd.client import LossClient
 from lossd.client.arguments import reductions
 from lossd.client.result import LossResult
 from lossd.client.wire import build_request, read_response
@@ -103,9 +103,9 @@ def compute(
     options["gradients"] = options["gradients"] or None
     with told():
         result = (
-            _remote(address, message, arrays, options)
-            if address
-            else _here(message, arrays, options, networks)
+            _here(message, arrays, options, networks)
+            if address is None
+            else _remote(address, message, arrays, options)
         )
     if output is not None:
         _write(output, result)
@@ -132,7 +132,7 @@ def _here(
 def _remote(
     address: str, message: Message, arrays: dict[str, Any], options: dict[str, Any]
 ) -> LossResult:
-    with LossClient(address) as client:
+    with reached(address) as client:
         return client.compute(message, **arrays, **options)
 
 

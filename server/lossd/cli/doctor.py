@@ -10,13 +10,11 @@ from rich.text import Text
 
 from lossd.cli.failures import told
 from lossd.cli.machine import Finding, findings_here
+from lossd.cli.reaching import reached
 from lossd.cli.running import findings_of
 from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
 from lossd.cli.shown import print_json
-from lossd.client import LossClient
 from lossd.serving.config import Config, settings
-
-_SECONDS = 10.0  # for a server to be ready
 
 
 @click.command(epilog=SERVES_TOO)
@@ -35,8 +33,8 @@ def doctor(*, config: Config, server: str | None, as_json: bool) -> None:
         findings = list(findings_here(config))
     else:
         _refuse_settings()
-        with told(), LossClient(server) as client:
-            findings = list(findings_of(client, _SECONDS))
+        with told(), reached(server) as client:
+            findings = list(findings_of(client))
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

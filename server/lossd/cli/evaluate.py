@@ -18,8 +18,9 @@ from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_metric
 from lossd.cli.names import metric_named
 from lossd.cli.parameters import set_parameters
 from lossd.cli.progress import counted
+from lossd.cli.reaching import reached
 from lossd.cli.shown import array_text, print_json, print_pairs
-from lossd.client import LossClient, MetricResult
+from lossd.client import MetricResult
 from lossd.client import metrics as metrics_wire
 from lossd.evaluation import METRICS, State, merged
 from lossd.serving import evaluation_codec
@@ -71,7 +72,7 @@ def evaluate(
     check_inputs(name, [n for n in files if n not in EXTRAS], inputs_of_metric(METRICS[name]))
     count = len(next(iter(files.values())))
     with told(), counted(_batches(files), "evaluating", count, transient=True) as batches:
-        result = _remote(address, message, batches) if address else _here(message, batches)
+        result = _here(message, batches) if address is None else _remote(address, message, batches)
     if output is not None:
         _write(output, result)
     if as_json:
@@ -132,7 +133,7 @@ def _here(message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
 
 
 def _remote(address: str, message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
-    with LossClient(address) as client, client.evaluation(message) as run:
+    with reached(address) as client, client.evaluation(message) as run:
         for batch in batches:
             run.update(**batch)
         result = run.result()

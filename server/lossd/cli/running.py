@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from lossd.engine import Engine
 
 
-def findings_of(client: LossClient, timeout: float) -> Iterator[Finding]:
+_SECONDS = 5.0  # for a server that answers to be ready
+
+
+def findings_of(client: LossClient) -> Iterator[Finding]:
     """Yields what a server says of itself, and whether its losses come out right.
 
     Raises:
         LossdError: if it cannot be reached, or is not ready in time.
     """
-    client.wait_until_ready(timeout)
+    client.wait_until_ready(_SECONDS)
     info = client.server_info()
     yield Finding("server", f"lossd {info.version}, ready")
     yield Finding("backend", f"{info.backend} on {info.device} ({info.backend_reason})")
