@@ -377,3 +377,14 @@ def test_doctor_looks_at_the_networks(tmp_path: Path) -> None:
     assert large.exit_code == 1
     assert missing.exit_code == 1
     assert f"network {tmp_path}/worked.json must be usable" in missing.output
+
+
+def test_outputs_that_were_asked_for_are_given(files: Path) -> None:
+    asked = ["--param", "outputs=predicted_class", "--output", files / "out.npz"]
+    done = lossd("compute", "cross_entropy", *inputs(files), *asked, COLUMNS="120")
+    shown = lossd("compute", "cross_entropy", *inputs(files), *asked, "--json")
+
+    assert "predicted_class" in done.output
+    assert json.loads(shown.stdout)["outputs"]["predicted_class"] == LOGITS.argmax(axis=1).tolist()
+    with np.load(files / "out.npz") as out:
+        assert np.array_equal(out["outputs.predicted_class"], LOGITS.argmax(axis=1))

@@ -42,3 +42,15 @@ def test_others_take_the_settings_and_do_not_repeat_them(name: str) -> None:
     assert "lossd serve --help" in shown
     taken = {option.name for option in command.commands[name].params}
     assert taken >= {setting.name for setting in settings()}
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_table_of_settings_is_whole_at(columns: int) -> None:
+    done = CliRunner(env={"COLUMNS": str(columns)}).invoke(
+        command, ["config", "--networks", "/a/path/" * 10]
+    )
+
+    assert max(map(len, done.output.splitlines())) <= columns
+    assert "…" not in done.output
+    for setting in settings():
+        assert setting.variable in done.output

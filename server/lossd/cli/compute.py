@@ -191,6 +191,8 @@ def _rows(result: LossResult) -> Iterator[tuple[str, str]]:
         yield "status", result.status
     for status, count in Counter(result.statuses.values()).items():
         yield f"examples that are {status}", str(count)
+    if result.outputs:
+        yield "outputs", f"{', '.join(result.outputs)}: --output writes them, --json shows them"
     for place, term in enumerate(result.terms):
         yield f"loss of terms[{place}]", f"{term.loss:.17g}"
         yield f"norm of the gradient of terms[{place}]", f"{term.gradient_norm:.6g}"
@@ -206,6 +208,7 @@ def _report(result: LossResult) -> dict[str, Any]:
         "terms": [asdict(term) for term in result.terms],
         "gradient_norms": {name: _norm(gradient) for name, gradient in _gradients(result)},
         "per_example": result.per_example,
+        "outputs": dict(result.outputs),
     }
 
 

@@ -51,7 +51,9 @@ def _source(setting: Setting) -> str:
 
 
 def _print(shown: list[tuple[Setting, Any, str]]) -> None:
-    table = Table("setting", "value", "from", "variable")
+    table = Table("setting", "value", "from", "variable", padding=0, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = column.header != "value"
     table.columns[1].overflow = "fold"
     for setting, value, source in shown:
         table.add_row(setting.flag, Text(str(value)), source, setting.variable)

@@ -9,8 +9,9 @@ from lossd.cli import charts
 from lossd.cli.completing import complete_losses
 from lossd.cli.files import PlotFile, writing
 from lossd.cli.names import loss_named
-from lossd.cli.page_text import print_pages
+from lossd.cli.page_text import print_pages, terminal_width
 from lossd.cli.pages import loss_pages
+from lossd.cli.terminal_plot import plot_text
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss, Shape
 
@@ -29,7 +30,9 @@ def losses(*, name: str | None, search: str | None, as_json: bool, plot: Path | 
     if plot is not None:
         _draw(_drawn(chosen), plot)
         return
-    print_pages(loss_pages(), chosen, search, as_json=as_json)
+    is_drawn = chosen in LOSSES and not as_json
+    curves = plot_text(LOSSES[chosen], terminal_width()) if chosen and is_drawn else ""
+    print_pages(loss_pages(), chosen, search, as_json=as_json, plot=curves)
 
 
 def _drawn(chosen: str | None) -> list[Loss]:

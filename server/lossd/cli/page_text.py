@@ -22,9 +22,9 @@ _GRADIENTS = {"by default": "has a gradient", "on request": "has a gradient on r
 
 
 def print_pages(
-    pages: Sequence[Page], name: str | None, search: str | None, *, as_json: bool
+    pages: Sequence[Page], name: str | None, search: str | None, *, as_json: bool, plot: str = ""
 ) -> None:
-    """Prints one page, or a list of those that a search finds, or of all.
+    """Prints one page with its plot, or a list of those that a search finds, or of all.
 
     Raises:
         click.UsageError: if both a name and a search are given.
@@ -37,7 +37,7 @@ def print_pages(
         if as_json:
             print_json(asdict(page))
         else:
-            click.echo(page_text(page))
+            click.echo(page_text(page, plot))
         return
     found = [page for page in pages if page.has((search or "").split())]
     if as_json:
@@ -68,17 +68,18 @@ def _cut(line: str) -> str:
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
-def page_text(page: Page) -> str:
+def page_text(page: Page, plot: str = "") -> str:
     """Returns all of a page, within the width of the terminal."""
     name = click.style(page.name, bold=True)
     parts = [f"{name}, {page.message} in Python", _wrapped(page.summary)]
-    parts += [_section(head, body) for head, body in _sections(page) if body]
+    parts += [_section(head, body) for head, body in _sections(page, plot) if body]
     return "\n\n".join(parts)
 
 
-def _sections(page: Page) -> Iterator[tuple[str, str]]:
+def _sections(page: Page, plot: str) -> Iterator[tuple[str, str]]:
     yield "Task", _wrapped(page.task)
     yield "Formula", "\n".join(map(_formula_line, page.formula.splitlines()))
+    yield "Plot", textwrap.indent(plot, "  ")
     yield "Notes", "\n\n".join(map(_wrapped, page.notes.split("\n\n") if page.notes else ()))
     yield "Inputs", "\n".join(map(_input, page.inputs))
     yield "Parameters", "\n".join(map(_parameter, page.parameters))

@@ -7,7 +7,7 @@ from typing import Any
 from lossd.evaluation._declare import Example as MetricExample
 from lossd.losses import Example
 
-_WIDTH = 76  # of a line, so that it fits 80 columns where it is indented
+_WIDTH = 78  # of a line, so that it fits 80 columns where it is indented
 
 SUM_COMMAND = """\
 lossd compute weighted_sum \\
