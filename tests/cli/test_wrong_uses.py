@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from lossd.cli import command
 from lossd.cli.arguments import Real
 from lossd.cli.files import OutputFile
+from lossd.serving.comments import comments
 from lossd.serving.config import settings
 
 FILES = ["--input=predictions={files}/x.npy", "--input=targets={files}/y.npy"]
@@ -190,3 +191,19 @@ def test_every_number_has_bounds_and_every_file_to_write_is_tried() -> None:
             assert None not in (kind.min, kind.max), (name, option.name)
         if isinstance(kind, click.Path) and not kind.exists:
             assert isinstance(kind, OutputFile), (name, option.name)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_a_failure_and_no_wrong_use(files: Path) -> None:
+    for arguments in (["compute", "cross_entropy"], ["evaluate", "accuracy"]):
+        given = [one.replace("{files}", str(files)) for one in FILES]
+        done = lossd(*arguments, *given, "--output", "/dev/full")
+
+        assert done.exit_code == 1
+        assert done.output.splitlines()[-1].endswith("got /dev/full: No space left on device")
+
+
+def test_the_contract_is_installed_with_its_comments() -> None:
+    # Pages read them; a packager who leaves the .proto files out would have empty pages.
+    assert comments()["Huber.delta"].startswith("Residual at which the loss turns linear")
+    assert comments()["WeightedTerm.weight"]
