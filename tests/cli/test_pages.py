@@ -107,6 +107,10 @@ def test_a_name_that_is_none_says_what_may_be_meant() -> None:
     for arguments, said in (
         (("losses", "cros_entropy"), "did you mean cross_entropy?"),
         (("losses", "f1"), "train with soft_f1"),
+        (("losses", "MSELoss"), "did you mean squared_error?"),
+        (("losses", "bce_with_logits"), "did you mean binary_cross_entropy?"),
+        (("losses", "torch.nn.CTCLoss"), "did you mean ctc?"),
+        (("compute", "SparseCategoricalCrossentropy"), "did you mean cross_entropy?"),
         (("metrics", "roc"), "did you mean roc_auc?"),
         (("metrics", "huber"), "got the loss huber"),
     ):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import click
 
 from lossd import v1
+from lossd.cli.equivalents import EQUIVALENTS
 from lossd.client.arguments import surrogates
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
@@ -39,9 +40,9 @@ def loss_named(text: str) -> str:
             f"loss must be differentiable, got the metric {metric}: train with {instead}, and give "
             f"{metric} to lossd evaluate"
         )
-    raise click.UsageError(
-        f"loss must be one that lossd losses lists, got {text}" + guess(text, messages)
-    )
+    own = _by_foreign_name().get(_letters(text.rpartition(".")[2]))
+    hint = f": did you mean {own}?" if own else guess(text, messages)
+    raise click.UsageError(f"loss must be one that lossd losses lists, got {text}{hint}")
 
 
 def metric_named(text: str) -> str:
@@ -69,6 +70,16 @@ def guess(text: str, names: Iterable[str]) -> str:
     by_letters = {_letters(name): name for name in names}
     close = difflib.get_close_matches(_letters(text), by_letters, n=1, cutoff=0.5)
     return f": did you mean {by_letters[close[0]]}?" if close else ""
+
+
+def _by_foreign_name() -> dict[str, str]:
+    """The losses by what other libraries call them: ``mseloss``, and ``mse`` for short."""
+    found = {
+        _letters(one.name.rpartition(".")[2]): name
+        for name, known in EQUIVALENTS.items()
+        for one in known
+    }
+    return {letters.removesuffix("loss"): name for letters, name in found.items()} | found
 
 
 def _named(text: str, messages: Mapping[str, str]) -> str | None:

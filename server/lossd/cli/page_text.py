@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 import click
 
+from lossd.cli.equivalents import Equivalent
 from lossd.cli.pages import InputEntry, Page, ParameterEntry
 from lossd.cli.shown import print_json
 
@@ -86,6 +87,7 @@ def _sections(page: Page, plot: str) -> Iterator[tuple[str, str]]:
     yield "Where there is no derivative", _kinks(page)
     yield "Train with", page.surrogate and f"  {page.surrogate}, since no metric has a gradient"
     yield "Trained with in place of", _wrapped(", ".join(page.stands_for))
+    yield "Elsewhere", "\n".join(map(_equivalent, page.equivalents))
     yield "Example", _wrapped(page.example)
     yield "Reference", _wrapped(page.reference)
     yield "On the command line", textwrap.indent(page.command, "  ")
@@ -130,6 +132,10 @@ def _dtypes(names: Sequence[str]) -> str:
     if len(floats) == len(names):
         return ", ".join(names)
     return "any integer, bool or floating-point type" if floats else "any integer type or bool"
+
+
+def _equivalent(one: Equivalent) -> str:
+    return _wrapped(f"{one.name}: {one.remark}" if one.remark else one.name, 2, 6)
 
 
 def _kinks(page: Page) -> str:

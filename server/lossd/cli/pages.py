@@ -11,6 +11,7 @@ from typing import Any
 
 from lossd import tensors, v1
 from lossd.cli import snippets
+from lossd.cli.equivalents import EQUIVALENTS, Equivalent
 from lossd.cli.parameters import members_of
 from lossd.evaluation import METRICS, Metric
 from lossd.losses import LOSSES, Loss, Parameter
@@ -62,7 +63,11 @@ class ParameterEntry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A loss or a metric.  ``surrogate`` is the loss to train with in place of a metric."""
+    """A loss or a metric.
+
+    ``surrogate`` is the loss to train with in place of a metric, ``stands_for`` the metrics that a
+    loss is trained with in place of; ``kinks`` are inputs by which it has no derivative everywhere.
+    """
 
     name: str
     message: str
@@ -76,6 +81,7 @@ class Page:
     kinks: Sequence[str]
     surrogate: str
     stands_for: Sequence[str]
+    equivalents: Sequence[Equivalent]
     example: str
     command: str
     python: str
@@ -83,6 +89,7 @@ class Page:
     def has(self, words: Sequence[str]) -> bool:
         """Whether each of the words is somewhere in it, in any case."""
         described = [f"{one.name} {one.description}" for one in self.inputs]
+        described += [one.name for one in self.equivalents]
         for one in self.parameters:
             described += [one.name, one.description, *one.choices, *one.choices.values()]
         parts = (self.name, self.message, self.task, self.summary, self.notes, self.reference)
@@ -135,6 +142,7 @@ def _page_of_loss(loss: Loss, described: v1.LossDescription) -> Page:
         kinks=list(loss.kinks),
         surrogate="",
         stands_for=[m.name for m in METRICS.values() if m.surrogate == loss.message],
+        equivalents=EQUIVALENTS.get(loss.name, ()),
         example=snippets.example(loss.examples[0], loss.examples[0].value),
         command=snippets.compute_command(loss.name, given, needed),
         python=snippets.compute_python(loss.message, given, needed),
@@ -178,6 +186,7 @@ def _page_of_sum() -> Page:
         kinks=[],
         surrogate="",
         stands_for=[],
+        equivalents=[],
         example="",
         command=snippets.SUM_COMMAND,
         python=snippets.SUM_PYTHON,
@@ -212,6 +221,7 @@ def _page_of_metric(metric: Metric) -> Page:
         kinks=[],
         surrogate=surrogate,
         stands_for=[],
+        equivalents=[],
         example=snippets.example(first, first.values if first.value is None else first.value),
         command=snippets.evaluate_command(metric.name, files),
         python=snippets.evaluate_python(metric.message, list(files)),
