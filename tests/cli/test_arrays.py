@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.numpy import load_file, save, save_file
 
 from lossd.cli import command
 
@@ -62,6 +63,34 @@ def test_bfloat16_goes_in_and_comes_back(
     assert again.exit_code == 0, again.output
 
 
+def test_safetensors_go_in_and_come_back(
+    tmp_path: Path, logits: np.ndarray, labels: np.ndarray
+) -> None:
+    save_file({"x": logits, "y": labels}, tmp_path / "batch.safetensors")
+    done = lossd(
+        "compute", "cross_entropy", f"--input=predictions={tmp_path}/batch.safetensors:x",
+        f"--input=targets={tmp_path}/batch.safetensors:y",
+        "--output", tmp_path / "out.safetensors",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    wanted = softmax(logits)
+    wanted[np.arange(20), labels] -= 1
+    found = load_file(tmp_path / "out.safetensors")
+    assert found.keys() == {"gradients.predictions", "per_example"}
+    assert found["gradients.predictions"].dtype == BFLOAT16
+    np.testing.assert_allclose(
+        found["gradients.predictions"].astype(np.float64), wanted / 20, rtol=2**-8, atol=1e-9
+    )
+    value = lossd(
+        "evaluate", "confusion_matrix", f"--input=predictions={tmp_path}/batch.safetensors:x",
+        f"--input=targets={tmp_path}/batch.safetensors:y",
+        "--output", tmp_path / "matrix.safetensors",
+    )  # fmt: skip
+    assert value.exit_code == 0, value.output
+    counted = load_file(tmp_path / "matrix.safetensors")["values"]
+    assert np.array_equal(counted.sum(axis=1), np.bincount(labels, minlength=4))
+
+
 def test_evaluate_reads_bfloat16(tmp_path: Path, logits: np.ndarray, labels: np.ndarray) -> None:
     np.save(tmp_path / "x.npy", logits)
     np.save(tmp_path / "y.npy", labels)
@@ -98,13 +127,17 @@ def damaged(folder: Path) -> dict[str, Path]:
         "cut.npz": archive[:middle],
         "flipped.npz": archive[:middle] + bytes(64) + archive[middle + 64 :],
         "huge.npy": array.replace(b"(5000,)", b"(9999999999999,)"),
+        "empty.safetensors": b"",
+        "cut.safetensors": save({"x": np.arange(5000)})[:4000],
         "head.npy": array[:20] + b"\xff" * 40 + array[60:],
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     with zipfile.ZipFile(folder / "texts.npz", "w") as file:
         file.writestr("x.npy", "no array")
-    return {name: folder / name for name in (*contents, "texts.npz", "", "none.npy")}
+    return {
+        name: folder / name for name in (*contents, "texts.npz", "", "none.npy", "none.safetensors")
+    }
 
 
 def test_a_file_that_is_no_array_is_one_clear_line(tmp_path: Path) -> None:

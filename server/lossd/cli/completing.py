@@ -13,7 +13,7 @@ from lossd.cli.parameters import members_of
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 
-_SUFFIXES = (".npy", ".npz", ".txt")
+_SUFFIXES = (".npy", ".npz", ".safetensors", ".txt")
 
 Items = list[CompletionItem]
 

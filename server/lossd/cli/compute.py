@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from lossd import sums, v1
 from lossd.backends.choose import BackendChoice, choose
 from lossd.cli.arguments import pair
-from lossd.cli.arrays import load
+from lossd.cli.arrays import load, save
 from lossd.cli.completing import (
     complete_gradients,
     complete_inputs,
@@ -45,7 +45,8 @@ Array = npt.NDArray[Any]
 @click.argument("loss", shell_complete=complete_losses)
 @click.option(
     "--input", "inputs", multiple=True, metavar="NAME=FILE", shell_complete=complete_inputs,
-    help="An input from a .npy file, or from FILE.npz:KEY; again for each of several tensors.",
+    help="An input from a .npy file, FILE.npz:KEY or FILE.safetensors:KEY; again for each of "
+    "several tensors.",
 )  # fmt: skip
 @click.option(
     "--param", "parameters", multiple=True, metavar="NAME=VALUE",
@@ -64,7 +65,8 @@ Array = npt.NDArray[Any]
 )  # fmt: skip
 @click.option(
     "--output", type=OutputFile(),
-    help="An .npz file for the gradients, by input, the loss of each example and the outputs.",
+    help="An .npz or .safetensors file for the gradients, by input, the loss of each example and "
+    "the outputs.",
 )  # fmt: skip
 @click.option(
     "--networks", type=click.Path(file_okay=False, exists=True, path_type=Path),
@@ -173,8 +175,8 @@ def _write(path: Path, result: LossResult) -> None:
     arrays |= {f"outputs.{name}": output for name, output in result.outputs.items()}
     if result.per_example is not None:
         arrays["per_example"] = result.per_example
-    with writing(path), path.open("wb") as file:
-        np.savez(file, **arrays)
+    with writing(path):
+        save(path, arrays)
 
 
 _NUMBERS = ("loss", "loss_sum", "weight_sum")

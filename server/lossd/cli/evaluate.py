@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.cli.arguments import pair
-from lossd.cli.arrays import load
+from lossd.cli.arrays import load, save
 from lossd.cli.completing import complete_inputs, complete_metrics, complete_parameters
 from lossd.cli.failures import told
 from lossd.cli.files import OutputFile, writing
@@ -33,8 +32,8 @@ _TEXTS = ("hypotheses", "references")
 @click.argument("metric", shell_complete=complete_metrics)
 @click.option(
     "--input", "inputs", multiple=True, metavar="NAME=FILE", shell_complete=complete_inputs,
-    help="An input from a .npy file, or from FILE.npz:KEY, or a text a line; again for more "
-    "batches, each with a file of every input.",
+    help="An input from a .npy file, FILE.npz:KEY or FILE.safetensors:KEY, or a text a line; again "
+    "for more batches, each with a file of every input.",
 )  # fmt: skip
 @click.option(
     "--param", "parameters", multiple=True, metavar="NAME=VALUE",
@@ -50,7 +49,7 @@ _TEXTS = ("hypotheses", "references")
 )
 @click.option(
     "--output", type=OutputFile(),
-    help="An .npz file for the value, the values of each class and the outputs.",
+    help="An .npz or .safetensors file for the value, the values of each class and the outputs.",
 )  # fmt: skip
 @click.option("--address", help="Of a server; without it, this process computes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -153,8 +152,8 @@ def _write(path: Path, result: MetricResult) -> None:
     for name in ("value", "values"):
         if (found := getattr(result, name)) is not None:
             arrays[name] = found
-    with writing(path), path.open("wb") as file:
-        np.savez(file, **arrays)
+    with writing(path):
+        save(path, arrays)
 
 
 def _rows(result: MetricResult) -> Iterator[tuple[str, str]]:
