@@ -44,18 +44,25 @@ def load(name: str, source: str) -> Array:
     path, colon, key = source.rpartition(":")
     if not colon or not path.endswith(_ARCHIVES):
         path, key = source, ""
+    read = _from_safetensors if path.endswith(_SAFETENSORS) else _from_numpy
     try:
-        if path.endswith(_SAFETENSORS):
-            with safe_open(path, framework="np") as archive:
-                return np.asarray(archive.get_tensor(_key(name, path, key, list(archive.keys()))))
-        with _opened(path) as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return _typed(loaded)
-            return _typed(np.asarray(loaded[_key(name, path, key, list(loaded))]))
+        return read(name, path, key)
     except _UNREADABLE as error:
         reason = getattr(error, "strerror", None) or _why(path)
         raise click.UsageError(f"{name} must be a readable array, got {path}: {reason}") from error
+
+
+def _from_safetensors(name: str, path: str, key: str) -> Array:
+    with safe_open(path, framework="np") as archive:
+        return np.asarray(archive.get_tensor(_key(name, path, key, list(archive.keys()))))
+
+
+def _from_numpy(name: str, path: str, key: str) -> Array:
+    with _opened(path) as file:
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return _typed(loaded)
+        return _typed(np.asarray(loaded[_key(name, path, key, list(loaded))]))
 
 
 def _why(path: str) -> str:
