@@ -1,32 +1,33 @@
 """The composition root: everything the server is made of, in reading order."""
 
+import errno
 import functools
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from wsgiref.simple_server import WSGIServer
 
 import grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
 from lossd.backends import Backend
 from lossd.backends.choose import choose
 from lossd.engine import Engine
-from lossd.errors import LossdError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.networks import Networks, load
-from lossd.serving import health, http
+from lossd.serving import addresses, health, http, reflection
+from lossd.serving.addresses import AddressError
 from lossd.serving.admission import Admission, Turns
 from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.boundary import Boundary
 from lossd.serving.config import Config
 from lossd.serving.evaluation import EVALUATION_SERVICE, EvaluationServicer
 from lossd.serving.health import Health, State
+from lossd.serving.http import PageServer
 from lossd.serving.loss_requests import WEIGHTED_SUM
+from lossd.serving.prompt import Prompt
+from lossd.serving.pulse import Pulse
 from lossd.serving.servicer import (
     SERVICE,
     SHARED_MEMORY_SERVICE,
@@ -35,6 +36,7 @@ from lossd.serving.servicer import (
 )
 from lossd.serving.shared_memory import SharedMemory
 from lossd.serving.telemetry import Telemetry
+from lossd.serving.threads import Threads
 from lossd.serving.trial import Tried, try_out
 from lossd.serving.versions import versions
 from lossd.serving.watchdog import Watchdog
@@ -42,10 +44,8 @@ from lossd.serving.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 
-class AddressError(LossdError):
-    """The address cannot be listened on."""
-
-    reason = "ADDRESS"
+# Seconds that gRPC may take to end calls once it has been told to.
+_CUTTING_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class Server:
     _config: Config
     _server: grpc.Server
     _health: Health
-    _http: WSGIServer
+    _pulse: Pulse
+    _http: PageServer
     _shared: SharedMemory | None
     _watchdog: Watchdog
 
@@ -69,26 +70,45 @@ class Server:
         """Whether it is of no more use, so that only a new process will do."""
         return self._health.has_failed
 
-    def stop(self) -> None:
-        """Says that it goes, finishes what was accepted, and ends."""
+    def stop(self) -> bool:
+        """Says that it goes, finishes what was accepted, and answers no more.
+
+        Returns whether gRPC did its part; if it hears nothing there is nothing to wait for.
+        """
         self._health.enter(State.DRAINING)
         log.info("draining")
-        # Whoever balances load has to notice before calls are refused.
-        time.sleep(self._config.drain_delay_seconds)
-        self._server.stop(self._config.drain_seconds).wait()
+        is_done = self._pulse.check() and self._drain()
+        self._pulse.close()
         self._watchdog.close()
-        self._engine.close()
         if self._shared is not None:
             self._shared.close()
         self._http.shutdown()
         self._http.server_close()
         log.info("stopped")
+        return is_done
+
+    def close(self) -> None:
+        """Lets the backend go, as soon as nothing is computed any more."""
+        self._engine.close()
+
+    def _drain(self) -> bool:
+        # Whoever balances load has to notice before calls are refused.
+        time.sleep(self._config.drain_delay_seconds)
+        self._health.close()
+        patience = self._config.drain_seconds
+        try:
+            self._server.stop(patience)
+        except RuntimeError as error:  # no thread to cut calls; the process will do it by its end
+            log.error("calls cannot be cut", extra={"because": str(error)})  # noqa: TRY400 - as it says
+        is_late = self._server.wait_for_termination(patience + _CUTTING_SECONDS)
+        return not is_late
 
 
-def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> Server:
+def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None) -> Server:
     """Starts a server.
 
-    ``on_failure`` is called once if it fails for good, and only a new process will do.
+    ``on_failure`` is called once, with the reason, if it fails for good, and only a new process
+    will do.
 
     Raises:
         BackendUnavailable: if the backend cannot be used.
@@ -96,19 +116,22 @@ def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> S
         DirectoryError: if memory cannot be shared in the directory.
         UnsupportedError: or not on this machine.
         AddressError: if an address cannot be listened on.
+        ThreadsError: if the system has not enough threads.
     """
+    addresses.check_free(config.address)
     keep_freed_memory()
     networks = networks_of(config)
     telemetry = Telemetry(CollectorRegistry(), losses=(*LOSSES, WEIGHTED_SUM), evaluated=METRICS)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
     telemetry.watch_inflight(lambda: admission.calls, lambda: admission.request_bytes)
 
-    # Calls, what must be answered at once, and the rest (reflection) each have their own threads.
-    calls = ThreadPoolExecutor(config.max_calls, thread_name_prefix="lossd-call")
-    prompt = ThreadPoolExecutor(2, thread_name_prefix="lossd-prompt")
-    rest = ThreadPoolExecutor(2, thread_name_prefix="lossd-rest")
+    calls = Threads(config.max_calls, "lossd-call")
+    refusing = Threads(2, "lossd-refuse")
+    prompt = Prompt(refusing)
     state = Health((SERVICE, EVALUATION_SERVICE), prompt, telemetry)
-    pages = _serve_pages(config, telemetry, state)
+    fail = functools.partial(_fail, state, on_failure)
+    pulse = Pulse(functools.partial(fail, "gRPC must answer, got nothing from it"))
+    pages = _serve_pages(config, telemetry, state, pulse)
 
     tried = _tried(config, networks)
     chosen = tried.chosen
@@ -123,7 +146,7 @@ def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> S
     servicer = LossServicer(config, tried, turns, telemetry, shared)
     evaluation = EvaluationServicer(config, turns, telemetry)
     sharing = {} if shared is None else SharedMemoryServicer(shared).methods()
-    watchdog = Watchdog(config.max_call_seconds)
+    watchdog = Watchdog(lambda: config.max_call_seconds, every=config.max_call_seconds / 10)
     boundary = Boundary(
         {**servicer.methods(), **evaluation.methods(), **sharing},
         streams=evaluation.streams(),
@@ -132,34 +155,34 @@ def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> S
         telemetry=telemetry,
         watchdog=watchdog,
         threads=calls,
-        refusing_threads=prompt,
-        device_lost=functools.partial(_fail, state, on_failure),
+        refusing_threads=refusing,
+        device_lost=functools.partial(fail, "the device must answer, got nothing from it"),
     )
-
-    server = grpc.server(rest, handlers=[boundary, state.handler()], options=_options(config))
     if config.reflection:
-        sharing_names = () if shared is None else (SHARED_MEMORY_SERVICE,)
-        own = (SERVICE, EVALUATION_SERVICE, *sharing_names)
-        names = (*own, health.SERVICE, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        own = (SERVICE, EVALUATION_SERVICE, *(() if shared is None else (SHARED_MEMORY_SERVICE,)))
+        reflection.serve((*own, health.SERVICE), prompt)
+
+    server = grpc.server(refusing, handlers=[boundary, prompt], options=_options(config))
     try:
         address = _listen(server, config.address)
     except AddressError:
         if shared is not None:
             shared.close()
         raise
+    pulse.start(address)
     server.start()
     state.enter(State.READY)
     log.info("ready", extra={"backend": chosen.backend.name, "because": chosen.reason})
     return Server(
         address=address,
-        metrics_url=f"http://{config.metrics_host}:{pages.server_port}/metrics",
+        metrics_url=f"{pages.url}/metrics",
         backend=chosen.backend,
         backend_reason=chosen.reason,
         _engine=tried.engine,
         _config=config,
         _server=server,
         _health=state,
+        _pulse=pulse,
         _http=pages,
         _shared=shared,
         _watchdog=watchdog,
@@ -175,10 +198,10 @@ def _tried(config: Config, networks: Networks) -> Tried:
     return tried
 
 
-def _fail(state: Health, on_failure: Callable[[], None]) -> None:
+def _fail(state: Health, on_failure: Callable[[str], None], reason: str) -> None:
     if state.fail():
-        log.critical("device is lost, only a new process can use it")
-        on_failure()
+        log.critical("only a new process can go on", extra={"because": reason})
+        on_failure(reason)
 
 
 def networks_of(config: Config) -> Networks:
@@ -213,20 +236,22 @@ def _options(config: Config) -> list[tuple[str, int]]:
 
 
 def _listen(server: grpc.Server, address: str) -> str:
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise AddressError(f"address must be free and valid, got {address}") from error
-    if address.startswith("unix:"):
-        return address
-    return f"{address.rpartition(':')[0]}:{port}"
+    with addresses.taking(address):
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise AddressError(f"address must be free and valid, got {address}") from error
+    return addresses.with_port(address, port)
 
 
-def _serve_pages(config: Config, telemetry: Telemetry, state: Health) -> WSGIServer:
-    pages = http.application(telemetry.application(), state.state)
+def _serve_pages(config: Config, telemetry: Telemetry, state: Health, pulse: Pulse) -> PageServer:
+    host, port = config.metrics_host, config.metrics_port
+    pages = http.application(telemetry.application(), state.state, lambda: pulse.is_felt)
     try:
-        return http.serve(config.metrics_host, config.metrics_port, pages)
+        return http.serve(host, port, pages)
     except OSError as error:
-        raise AddressError(
-            f"metrics port must be free, got {config.metrics_port}: {error.strerror}"
-        ) from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            fault = f"metrics_host must be one of this machine, got {host}"
+        else:
+            fault = f"metrics port must be free, got {port}"
+        raise AddressError(f"{fault}: {error.strerror}") from error

@@ -9,20 +9,28 @@ from collections.abc import Callable
 
 
 class Watchdog:
-    """Cancels what is not released within ``seconds``, a tenth of them later at most."""
+    """Cancels what is not released within ``patience()`` seconds.
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    It looks ``every`` so many seconds, so that it may come later by as much.
+    """
+
+    def __init__(self, patience: Callable[[], float], *, every: float) -> None:
+        self._patience = patience
+        self._every = every
         self._watched: dict[object, tuple[float, Callable[[], object]]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         threading.Thread(target=self._run, name="lossd-watchdog", daemon=True).start()
 
+    def __len__(self) -> int:
+        """How many it looks after."""
+        return len(self._watched)
+
     def watch(self, cancel: Callable[[], object]) -> Callable[[], None]:
         """Looks after a call; returns what releases it."""
         key = object()
         with self._lock:
-            self._watched[key] = (time.monotonic() + self._seconds, cancel)
+            self._watched[key] = (time.monotonic(), cancel)
 
         def release() -> None:
             with self._lock:
@@ -35,12 +43,12 @@ class Watchdog:
         self._closed.set()
 
     def _run(self) -> None:
-        while not self._closed.wait(self._seconds / 10):
+        while not self._closed.wait(self._every):
             for cancel in self._due():
                 cancel()
 
     def _due(self) -> list[Callable[[], object]]:
-        now = time.monotonic()
+        latest = time.monotonic() - self._patience()
         with self._lock:
-            keys = [key for key, (due, _) in self._watched.items() if due <= now]
+            keys = [key for key, (began, _) in self._watched.items() if began <= latest]
             return [self._watched.pop(key)[1] for key in keys]
