@@ -121,7 +121,7 @@ def served(
             {METHOD: handler},
             admission=admission,
             telemetry=Telemetry(registry, losses=()),
-            watchdog=Watchdog(3600),
+            watchdog=Watchdog(lambda: 3600, every=360),
             threads=threads,
             refusing_threads=threads,
             device_lost=device_lost,
