@@ -121,9 +121,7 @@ def watch(prompt: Prompt, watching: Watching) -> Future[Any]:
     method: Any = prompt.service(details)
     behaviour = method.stream_stream
     requests = iter([Request(service="")])
-    return behaviour.experimental_thread_pool.submit(
-        behaviour, requests, watching, watching.send
-    )
+    return behaviour.experimental_thread_pool.submit(behaviour, requests, watching, watching.send)
 
 
 def test_nobody_waits_for_a_watcher_that_does_not_read(prompt: Prompt, health: Health) -> None:

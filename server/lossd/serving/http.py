@@ -32,14 +32,14 @@ class PageServer(socketserver.TCPServer):
     """Serves pages on a few threads."""
 
     allow_reuse_address = True
-    request_queue_size = 128  # a burst does not delay the kubelet
+    request_queue_size = 1024  # a burst does not delay the kubelet
 
-    def __init__(self, host: str, port: int, pages: WSGIApplication) -> None:
+    def __init__(self, host: str, port: int, pages: WSGIApplication, seconds: float) -> None:
         place = addresses.resolve("metrics_host", host, port)[0]
         self.address_family = place.family
         self._host = host
         super().__init__(place.name, functools.partial(_Handler, pages))
-        self._threads = BriefThreads(_THREADS, "lossd-page")
+        self._threads = BriefThreads(_THREADS, "lossd-page", seconds=seconds)
 
     @property
     def url(self) -> str:
@@ -161,14 +161,14 @@ def _text() -> list[tuple[str, str]]:
     return [("Content-Type", "text/plain; charset=utf-8")]
 
 
-def serve(host: str, port: int, pages: WSGIApplication) -> PageServer:
-    """Serves in threads of their own; port 0 picks one.
+def serve(host: str, port: int, pages: WSGIApplication, *, seconds: float = 10) -> PageServer:
+    """Serves in threads of their own; port 0 picks one.  A connection has ``seconds`` in all.
 
     Raises:
         AddressError: if the host is not known.
         OSError: if the address cannot be listened on.
         ThreadsError: if the system has not enough threads.
     """
-    server = PageServer(host, port, pages)
+    server = PageServer(host, port, pages, seconds)
     threading.Thread(target=server.serve_forever, name="lossd-http", daemon=True).start()
     return server
