@@ -11,6 +11,7 @@ from lossd import sums
 from lossd.__main__ import main as lossd
 from lossd.serving import app
 from lossd.serving.boundary import Boundary
+from lossd.serving.pulse import Pulse
 
 # What a call to this method sets off where gRPC's thread can be hit.
 TRIGGER = "/lossd.v1.LossService/GetServerInfo"
@@ -48,7 +49,7 @@ def waits() -> None:
 def waits_and_is_asked_often() -> None:
     """The same, and the server asks itself ten times a second."""
     waits()
-    app.Pulse = functools.partial(app.Pulse, seconds=0.1)  # type: ignore[assignment, misc]
+    vars(app)["Pulse"] = functools.partial(Pulse, seconds=0.1)
 
 
 def makes_no_thread() -> None:
@@ -58,8 +59,8 @@ def makes_no_thread() -> None:
     def start(*arguments: Any, **named: Any) -> Any:
         server = usual(*arguments, **named)
 
-        def refuse(_: threading.Thread) -> NoReturn:
-            raise RuntimeError("can't start new thread")
+        def refuse(self: threading.Thread) -> NoReturn:
+            raise RuntimeError(f"can't start new thread {self.name}")
 
         threading.Thread.start = refuse  # type: ignore[method-assign]
         return server

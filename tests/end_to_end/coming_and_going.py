@@ -50,7 +50,11 @@ def come_and_go(address: str, clients: int, seed: int = 0) -> Tally:
                 time.sleep(chance.uniform(0, 0.5))
                 victims.kill()
                 tally.killed += 1
-            told = json.loads(visitors.communicate()[0].splitlines()[-1])
+            said, _ = visitors.communicate()
+        if visitors.returncode:
+            tally.faults.append(f"visitors ended with {visitors.returncode}")
+            continue
+        told = json.loads(said.splitlines()[-1])
         tally.answered += told["answered"]
         tally.faults += told["faults"]
     return tally
@@ -130,8 +134,8 @@ def main(clients: int) -> None:
     with serve("--backend", "numpy", "--threads", "2") as process:
         print("before:", taken(process), flush=True)  # noqa: T201 - what is asked for
         started = time.monotonic()
-        for _ in range(clients // _ROUND // 10 or 1):
-            tally = come_and_go(process.address, min(clients, 10 * _ROUND), seed=_)
+        for seed in range(0, clients, 10 * _ROUND):
+            tally = come_and_go(process.address, min(clients - seed, 10 * _ROUND), seed)
             print(  # noqa: T201
                 f"{time.monotonic() - started:7.1f} s: {tally.answered} answered,"
                 f" {tally.killed} processes killed, {len(tally.faults)} faults {tally.faults[:3]};"

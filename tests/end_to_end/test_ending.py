@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -35,7 +36,7 @@ def faulty(fault: Callable[[], None], *arguments: str) -> Iterator[Process]:
 def trigger(process: Process) -> None:
     """Sets the fault off."""
     with grpc.insecure_channel(process.address) as channel:
-        method = channel.unary_unary(faulty_server.TRIGGER)
+        method: Any = channel.unary_unary(faulty_server.TRIGGER)
         with pytest.raises(grpc.RpcError):
             method(b"", timeout=0.5)
 

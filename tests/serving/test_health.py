@@ -121,7 +121,8 @@ def watch(prompt: Prompt, watching: Watching) -> Future[Any]:
     method: Any = prompt.service(details)
     behaviour = method.stream_stream
     requests = iter([Request(service="")])
-    return behaviour.experimental_thread_pool.submit(behaviour, requests, watching, watching.send)
+    threads: Threads = behaviour.experimental_thread_pool
+    return threads.submit(behaviour, requests, watching, watching.send)
 
 
 def test_nobody_waits_for_a_watcher_that_does_not_read(prompt: Prompt, health: Health) -> None:
@@ -156,11 +157,11 @@ def test_callers_without_a_word_keep_nobody_from_an_answer(channel: grpc.Channel
     stub = health_pb2_grpc.HealthStub(channel)
     words = threading.Event()
 
-    def silence() -> Iterator[bytes]:
+    def silence() -> Any:
         words.wait(60)
         yield from ()
 
-    silent = [
+    silent: list[Any] = [
         channel.stream_stream(f"/grpc.health.v1.Health/{name}")(silence())
         for name in ("Check", "Watch")
         for _ in range(30)
