@@ -36,7 +36,7 @@ def serve(config: Config) -> None:
     # One line, for people and for the programs that started us with port 0.
     click.echo(f"ready address={server.address} metrics={server.metrics_url}")
     ending.wait()
-    if server.stop():
+    if server.stop(in_doubt=bool(reasons)):
         ending.status = 1 if reasons else 0
     else:
         reasons.append("gRPC must end its calls, got nothing from it")

@@ -124,6 +124,14 @@ def with_port(address: str, number: int) -> str:
     return address if isinstance(found, UnixSocket) else f"{address.rpartition(':')[0]}:{number}"
 
 
+def reachable(address: str) -> str:
+    """Where a server can be called that listens on an address: any interface is no place."""
+    for anywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
+        if address.startswith(anywhere):
+            return here + address.removeprefix(anywhere)
+    return address
+
+
 def in_url(host: str) -> str:
     """A host as URLs want it."""
     bare = parse_host(host)

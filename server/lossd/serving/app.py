@@ -70,14 +70,15 @@ class Server:
         """Whether it is of no more use, so that only a new process will do."""
         return self._health.has_failed
 
-    def stop(self) -> bool:
+    def stop(self, *, in_doubt: bool = False) -> bool:
         """Says that it goes, finishes what was accepted, and answers no more.
 
-        Returns whether gRPC did its part; if it hears nothing there is nothing to wait for.
+        Returns whether gRPC did its part.  ``in_doubt`` first looks whether it hears anything: if
+        not, there is nothing to wait for.
         """
         self._health.enter(State.DRAINING)
         log.info("draining")
-        is_done = self._pulse.check() and self._drain()
+        is_done = (not in_doubt or self._pulse.check()) and self._drain()
         self._pulse.close()
         self._watchdog.close()
         if self._shared is not None:
@@ -169,8 +170,8 @@ def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None)
         if shared is not None:
             shared.close()
         raise
-    pulse.start(address)
     server.start()
+    pulse.start(address)
     state.enter(State.READY)
     log.info("ready", extra={"backend": chosen.backend.name, "because": chosen.reason})
     return Server(

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import grpc
 
+from lossd.serving import addresses
+
 log = logging.getLogger(__name__)
 
 _NO_METHOD = "/lossd.Pulse/Beat"
@@ -48,7 +50,7 @@ class Pulse:
 
     def start(self, address: str) -> None:
         """Begins to ask the server that listens on an address."""
-        channel = grpc.insecure_channel(reachable(address), options=_OPTIONS)
+        channel = grpc.insecure_channel(addresses.reachable(address), options=_OPTIONS)
         self._ask = functools.partial(_is_answered, channel.unary_unary(_NO_METHOD), self._seconds)
         threading.Thread(target=self._run, name="lossd-pulse", daemon=True).start()
 
@@ -66,7 +68,7 @@ class Pulse:
         self._closed.set()
 
     def _run(self) -> None:
-        spent = 0.0
+        spent = self._seconds  # the first time at once: a connection may not be had later
         while not self._closed.wait(self._seconds - spent):
             started = time.monotonic()
             self._missed = 0 if self._ask() else self._missed + 1
@@ -83,11 +85,3 @@ def _is_answered(method: "grpc.UnaryUnaryMultiCallable[bytes, bytes]", seconds: 
     except grpc.RpcError as error:
         return error.code() not in _SILENCE
     return True
-
-
-def reachable(address: str) -> str:
-    """Where a server can be called that listens on an address: any interface is no place."""
-    for anywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
-        if address.startswith(anywhere):
-            return here + address.removeprefix(anywhere)
-    return address
