@@ -43,7 +43,6 @@ from lossd.serving.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-
 # Seconds that gRPC may take to end calls once it has been told to.
 _CUTTING_SECONDS = 0.5
 
@@ -65,11 +64,6 @@ class Server:
     _shared: SharedMemory | None
     _watchdog: Watchdog
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether it is of no more use, so that only a new process will do."""
-        return self._health.has_failed
-
     def stop(self, *, in_doubt: bool = False) -> bool:
         """Says that it goes, finishes what was accepted, and answers no more.
 
@@ -81,16 +75,16 @@ class Server:
         is_done = (not in_doubt or self._pulse.check()) and self._drain()
         self._pulse.close()
         self._watchdog.close()
-        if self._shared is not None:
-            self._shared.close()
         self._http.shutdown()
         self._http.server_close()
         log.info("stopped")
         return is_done
 
     def close(self) -> None:
-        """Lets the backend go, as soon as nothing is computed any more."""
+        """Lets backend and shared memory go, as soon as nothing is computed any more."""
         self._engine.close()
+        if self._shared is not None:
+            self._shared.close()
 
     def _drain(self) -> bool:
         # Whoever balances load has to notice before calls are refused.
