@@ -162,8 +162,7 @@ class AsyncLossClient:
             request = metrics_wire.build_request(
                 metrics_wire.listed(metrics), inputs, weights=weights, mask=mask, states=states
             )
-            response = await self._ask(EVALUATE, request, call)
-            results = metrics_wire.read_results(response)
+            results = metrics_wire.read_results(await self._ask(EVALUATE, request, call))
             return results if isinstance(metrics, list | tuple) else results[0]
 
     def evaluation(
@@ -198,7 +197,7 @@ class AsyncLossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
+            return (await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)).message
 
     async def server_info(
         self, *, timeout: float | None = None, request_id: str | None = None
@@ -209,7 +208,7 @@ class AsyncLossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return await self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)
+            return (await self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)).message
 
     async def wait_until_ready(self, timeout: float | None = None) -> None:
         """Returns as soon as a server that calls itself healthy is connected.
@@ -247,16 +246,15 @@ class AsyncLossClient:
     def _begin(self, timeout: float | None, request_id: str | None) -> Call:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
-    async def _ask(self, method: Method[Answer], request: Message, call: Call) -> Answer:
-        """The answer of a method whose messages are plain ones, without bulk data of their own."""
-        framed = await self._connection.call(method, Framed(request), call)
-        return framed.message
+    async def _ask(self, method: Method[Answer], request: Message, call: Call) -> Framed[Answer]:
+        """The answer of a method whose requests are plain ones, without bulk data of their own."""
+        return await self._connection.call(method, Framed(request), call)
 
     async def _names(self, spec: v1.LossSpec, call: Call) -> tuple[str, ...]:
         """The inputs of a loss in order; tasks that start together may each ask, and agree."""
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
-            self._input_names = wire.read_input_names(response)
+            self._input_names = wire.read_input_names(response.message)
         return arguments.names_of(spec, self._input_names)
 
 

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar, cast
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import chunked
@@ -88,19 +88,19 @@ class Connection:
             return self._invoke(method, encoded, left, call.metadata)
 
         final = (UnavailableError,) if is_shared else ()
-        return _parsed(method, self._retrier.call(attempt, call.left(), final=final))
+        return method.parsed(self._retrier.call(attempt, call.left(), final=final))
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """The message that a method answers with, in one attempt."""
         answer = self._invoke(method, request.SerializeToString(), timeout, ())
-        return _parsed(method, answer).message
+        return method.parsed(answer).message
 
     def _invoke(self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any) -> bytes:
         channel = self.channel()
         invoke = self._unary.get(method.path)
         if invoke is None:
             invoke = self._unary[method.path] = channel.unary_unary(method.path)
-        with _translated():
+        with translated():
             answer: bytes = invoke(encoded, timeout=timeout, metadata=metadata)
         return answer
 
@@ -124,7 +124,7 @@ class Connection:
                 started.result().initial_metadata()
                 yield from question.chunks()
 
-            with _translated():
+            with translated():
                 replies = invoke(messages(), timeout=left, metadata=call.metadata)
                 started.set_result(replies)
                 try:
@@ -137,13 +137,15 @@ class Connection:
         return self._retrier.call(attempt, call.left())
 
     def follow(self, method: Method[Answer], requests: Iterator[Message], call: Call) -> Any:
-        """Sends a stream of requests; returns gRPC's future of the answer. Nothing is repeated.
+        """Sends a stream of requests; returns gRPC's future of the answer, encoded.
+
+        Nothing is repeated.
 
         Raises:
             InvalidRequestError: if the connection was closed.
         """
         try:
-            stream: Any = self.channel().stream_unary(method.path, *_converters(method))
+            stream: Any = self.channel().stream_unary(method.path, _serialised)
             return stream.future(requests, timeout=call.left(), metadata=call.metadata)
         except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
             raise closed_error() from error
@@ -214,7 +216,7 @@ class AsyncConnection:
             return await self._invoke(method, encoded, left, call.metadata)
 
         final = (UnavailableError,) if is_shared else ()
-        return _parsed(method, await self._retrier.call(attempt, call.left(), final=final))
+        return method.parsed(await self._retrier.call(attempt, call.left(), final=final))
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """The message that a method answers with, in one attempt; for threads."""
@@ -226,7 +228,7 @@ class AsyncConnection:
             invoked.close()
             raise _ended_error() from error
         try:
-            return _parsed(method, asked.result(timeout)).message
+            return method.parsed(asked.result(timeout)).message
         except (TimeoutError, FutureCancelledError) as error:
             raise _ended_error() from error
 
@@ -234,7 +236,7 @@ class AsyncConnection:
         self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any
     ) -> bytes:
         invoke: Any = self.channel().unary_unary(method.path)
-        with _translated_for_task():
+        with translated_for_task():
             answer: bytes = await invoke(encoded, timeout=timeout, metadata=metadata)
         return answer
 
@@ -264,7 +266,7 @@ class AsyncConnection:
                     yield chunk
 
             try:
-                with _translated_for_task():
+                with translated_for_task():
                     replies = invoke(messages(), timeout=left, metadata=call.metadata)
                     try:
                         async for encoded in replies:
@@ -278,12 +280,14 @@ class AsyncConnection:
         return await self._retrier.call(attempt, call.left())
 
     def follow(self, method: Method[Answer], call: Call) -> Any:
-        """Opens a stream of requests; returns gRPC's call, which takes them and is the answer.
+        """Opens a stream of requests; returns gRPC's call, which takes them.
+
+        Awaited, it is the answer, encoded. Nothing is repeated.
 
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
-        stream: Any = self.channel().stream_unary(method.path, *_converters(method))
+        stream: Any = self.channel().stream_unary(method.path, _serialised)
         return stream(timeout=call.left(), metadata=call.metadata)
 
 
@@ -291,20 +295,12 @@ def _ended_error() -> UnavailableError:
     return UnavailableError("event loop must run until the server has answered, got none in time")
 
 
-def _converters(method: Method[Answer]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    return lambda request: request.SerializeToString(), method.answer.FromString
-
-
-def _parsed(method: Method[Answer], encoded: bytes) -> Framed[Answer]:
-    try:
-        return Framed.parse(method.answer, encoded)
-    except DecodeError as error:
-        name = method.answer.DESCRIPTOR.name
-        raise ServerError(f"response must be a {name}, got {len(encoded)} other bytes") from error
+def _serialised(request: Message) -> bytes:
+    return request.SerializeToString()
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Raises our errors for gRPC's."""
     try:
         yield
@@ -315,7 +311,7 @@ def _translated() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _translated_for_task() -> Iterator[None]:
+def translated_for_task() -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:

@@ -227,8 +227,7 @@ class LossClient:
             request = metrics_wire.build_request(
                 metrics_wire.listed(metrics), inputs, weights=weights, mask=mask, states=states
             )
-            response = self._ask(EVALUATE, request, call)
-            results = metrics_wire.read_results(response)
+            results = metrics_wire.read_results(self._ask(EVALUATE, request, call))
             return results if isinstance(metrics, list | tuple) else results[0]
 
     def evaluation(
@@ -278,7 +277,7 @@ class LossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
+            return self._ask(LIST_LOSSES, v1.ListLossesRequest(), call).message
 
     def server_info(
         self, *, timeout: float | None = None, request_id: str | None = None
@@ -293,7 +292,7 @@ class LossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)
+            return self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), call).message
 
     def wait_until_ready(self, timeout: float | None = None) -> None:
         """Returns as soon as a server that calls itself healthy is connected.
@@ -338,16 +337,15 @@ class LossClient:
     def _begin(self, timeout: float | None, request_id: str | None) -> Call:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
-    def _ask(self, method: Method[Answer], request: Message, call: Call) -> Answer:
-        """The answer of a method whose messages are plain ones, without bulk data of their own."""
-        framed = self._connection().call(method, Framed(request), call)
-        return framed.message
+    def _ask(self, method: Method[Answer], request: Message, call: Call) -> Framed[Answer]:
+        """The answer of a method whose requests are plain ones, without bulk data of their own."""
+        return self._connection().call(method, Framed(request), call)
 
     def _names(self, spec: v1.LossSpec, call: Call) -> tuple[str, ...]:
         """The inputs of a loss in order; threads that start together may each ask, and agree."""
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
-            self._input_names = wire.read_input_names(response)
+            self._input_names = wire.read_input_names(response.message)
         return arguments.names_of(spec, self._input_names)
 
 
