@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from lossd.errors import DeadlinePassed, Overloaded
+from lossd.errors import DeadlinePassed, Overloaded, TooLarge
 from lossd.serving.call import Call
 
 
@@ -29,7 +29,9 @@ class _Gauge:
             if wanted <= self.limit:
                 self.used = wanted
                 return
-        raise Overloaded(
+        # What would not fit beside nobody either is not to be tried again.
+        kind = Overloaded if amount <= self.limit else TooLarge
+        raise kind(
             f"{self.thing} must be at most {self.limit}, got {wanted}",
             reason=self.reason,
             details={"limit": self.limit, "wanted": wanted},
