@@ -8,7 +8,7 @@ asyncio has one an event loop, because a channel is bound to the loop that it wa
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
 from typing import Any, TypeVar, cast
@@ -28,6 +28,8 @@ from lossd.client.errors import (
     UnavailableError,
     closed_error,
     from_rpc_error,
+    given_up_error,
+    lost_error,
 )
 from lossd.client.options import channel_options
 from lossd.client.retry import AsyncRetrier, Retrier
@@ -35,6 +37,9 @@ from lossd.client.sharing import Sharing
 from lossd.framing import Framed
 
 Result = TypeVar("Result")
+
+# gRPC's word for a call that ended because its channel was closed on this side.
+_CHANNEL_CLOSED = "Channel closed!"
 
 
 class Connection:
@@ -44,9 +49,9 @@ class Connection:
         self._target = target
         self._channel = channel
         self._owned = channel is None
-        self._closed = False
+        self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._retrier = Retrier()
+        self._retrier = Retrier(sleep=self._rest)
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
         self.sharing = Sharing(self._ask)
 
@@ -57,7 +62,7 @@ class Connection:
             InvalidRequestError: if the connection was closed.
         """
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise closed_error()
             if self._channel is None:
                 self._channel = grpc.insecure_channel(self._target, channel_options())
@@ -67,7 +72,7 @@ class Connection:
         """Closes the channel; calls under way end as cancelled."""
         self.sharing.close()
         with self._lock:
-            self._closed = True
+            self._closed.set()
             if self._owned and self._channel is not None:
                 self._channel.close()
 
@@ -87,8 +92,18 @@ class Connection:
         def attempt(left: float) -> bytes:
             return self._invoke(method, encoded, left, call.metadata)
 
+        return method.parsed(self._repeated(attempt, call, is_shared=is_shared))
+
+    def _repeated(
+        self, attempt: Callable[[float], Result], call: Call, *, is_shared: bool = False
+    ) -> Result:
         final = (UnavailableError,) if is_shared else ()
-        return method.parsed(self._retrier.call(attempt, call.left(), final=final))
+        return self._retrier.call(attempt, call.left(), final=final, name=call.request_id)
+
+    def _rest(self, seconds: float) -> None:
+        """Waits before the next attempt; closing ends it."""
+        if self._closed.wait(seconds):
+            raise given_up_error()
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """The message that a method answers with, in one attempt."""
@@ -100,9 +115,26 @@ class Connection:
         invoke = self._unary.get(method.path)
         if invoke is None:
             invoke = self._unary[method.path] = channel.unary_unary(method.path)
-        with translated():
+        with self.translated():
             answer: bytes = invoke(encoded, timeout=timeout, metadata=metadata)
         return answer
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raises our errors for gRPC's."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            found = from_rpc_error(error)
+            if isinstance(found, CancelledError) and not self._is_given_up(found):
+                found = lost_error(found)
+            raise found from error
+        except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
+            raise closed_error() from error
+
+    def _is_given_up(self, error: CancelledError) -> bool:
+        """Whether a call ended because this side closed its channel; nothing else here cancels."""
+        return self._closed.is_set() or error.message == _CHANNEL_CLOSED
 
     def stream(
         self, request: Framed[v1.ComputeLossRequest], call: Call
@@ -124,7 +156,7 @@ class Connection:
                 started.result().initial_metadata()
                 yield from question.chunks()
 
-            with translated():
+            with self.translated():
                 replies = invoke(messages(), timeout=left, metadata=call.metadata)
                 started.set_result(replies)
                 try:
@@ -134,7 +166,7 @@ class Connection:
                     replies.cancel()  # without effect on one that has ended
             return answer.framed()
 
-        return self._retrier.call(attempt, call.left())
+        return self._repeated(attempt, call)
 
     def follow(self, method: Method[Answer], requests: Iterator[Message], call: Call) -> Any:
         """Sends a stream of requests; returns gRPC's future of the answer, encoded.
@@ -162,9 +194,9 @@ class AsyncConnection:
         self._target = target
         self._channel = channel
         self._owned = channel is None
-        self._closed = False
+        self._closed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._retrier = AsyncRetrier()
+        self._retrier = AsyncRetrier(sleep=self._rest)
         self.sharing = Sharing(self._ask)
 
     def channel(self) -> grpc.aio.Channel:
@@ -173,7 +205,7 @@ class AsyncConnection:
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
-        if self._closed:
+        if self._closed.is_set():
             raise closed_error()
         loop = asyncio.get_running_loop()
         if self._loop not in (None, loop):
@@ -188,7 +220,7 @@ class AsyncConnection:
         try:
             await asyncio.to_thread(self.sharing.close)
         finally:
-            self._closed = True
+            self._closed.set()
             if self._owned and self._channel is not None:
                 await self._channel.close()
 
@@ -215,8 +247,20 @@ class AsyncConnection:
         async def attempt(left: float) -> bytes:
             return await self._invoke(method, encoded, left, call.metadata)
 
+        return method.parsed(await self._repeated(attempt, call, is_shared=is_shared))
+
+    async def _repeated(
+        self, attempt: Callable[[float], Awaitable[Result]], call: Call, *, is_shared: bool = False
+    ) -> Result:
         final = (UnavailableError,) if is_shared else ()
-        return method.parsed(await self._retrier.call(attempt, call.left(), final=final))
+        return await self._retrier.call(attempt, call.left(), final=final, name=call.request_id)
+
+    async def _rest(self, seconds: float) -> None:
+        """Waits before the next attempt; closing ends it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+                raise given_up_error()
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """The message that a method answers with, in one attempt; for threads."""
@@ -236,9 +280,27 @@ class AsyncConnection:
         self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any
     ) -> bytes:
         invoke: Any = self.channel().unary_unary(method.path)
-        with translated_for_task():
+        with self.translated():
             answer: bytes = await invoke(encoded, timeout=timeout, metadata=metadata)
         return answer
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raises our errors for gRPC's.
+
+        A call that this side gave up ends as asyncio's cancellation; the status is a server's.
+        """
+        try:
+            yield
+        except grpc.RpcError as error:
+            found = from_rpc_error(error)
+            raise (lost_error(found) if isinstance(found, CancelledError) else found) from error
+        except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
+            raise closed_error() from error
+        except asyncio.CancelledError as error:
+            if _is_cancelled(asyncio.current_task()):
+                raise
+            raise given_up_error() from error
 
     async def stream(
         self, request: Framed[v1.ComputeLossRequest], call: Call
@@ -266,7 +328,7 @@ class AsyncConnection:
                     yield chunk
 
             try:
-                with translated_for_task():
+                with self.translated():
                     replies = invoke(messages(), timeout=left, metadata=call.metadata)
                     try:
                         async for encoded in replies:
@@ -277,7 +339,7 @@ class AsyncConnection:
                 raise _why_cut(error, call) from error
             return answer.framed()
 
-        return await self._retrier.call(attempt, call.left())
+        return await self._repeated(attempt, call)
 
     def follow(self, method: Method[Answer], call: Call) -> Any:
         """Opens a stream of requests; returns gRPC's call, which takes them.
@@ -297,31 +359,6 @@ def _ended_error() -> UnavailableError:
 
 def _serialised(request: Message) -> bytes:
     return request.SerializeToString()
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Raises our errors for gRPC's."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
-    except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
-        raise closed_error() from error
-
-
-@contextlib.contextmanager
-def translated_for_task() -> Iterator[None]:
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
-    except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
-        raise closed_error() from error
-    except asyncio.CancelledError as error:
-        if _is_cancelled(asyncio.current_task()):
-            raise
-        raise CancelledError("call must be waited for, got a closed channel") from error
 
 
 def _is_let_in(initial_metadata: Iterable[tuple[str, str | bytes]]) -> bool:

@@ -14,12 +14,7 @@ import grpc
 from lossd import v1
 from lossd.client import metrics
 from lossd.client.call import EVALUATE_STREAM, Call
-from lossd.client.connection import (
-    AsyncConnection,
-    Connection,
-    translated,
-    translated_for_task,
-)
+from lossd.client.connection import AsyncConnection, Connection
 from lossd.client.errors import CancelledError, InvalidRequestError
 from lossd.client.result import MetricResult
 from lossd.framing import Framed
@@ -179,7 +174,7 @@ class Evaluation:
 
     def _receive(self) -> None:
         try:
-            with translated():
+            with self._connection.translated():
                 encoded = self._future.result()
         except grpc.FutureCancelledError as error:
             raise CancelledError("call must be waited for, got a cancelled one") from error
@@ -255,6 +250,6 @@ class AsyncEvaluation:
         await self._receive()
 
     async def _receive(self) -> None:
-        with translated_for_task():
+        with self._connection.translated():
             encoded = await self._stream
         self._answer.take(encoded)
