@@ -1,17 +1,18 @@
 """The channel of a client, opened at first use, and calls on it; for threads and for asyncio.
 
-Threads have one a process: a channel does not survive a fork, its threads stay behind. A data
+A client has one a process: a channel does not survive a fork, its threads stay behind. A data
 loader that forks workers after the client was used gets a new channel in each of them.
-asyncio has one an event loop, because a channel is bound to the loop that it was made in.
+asyncio has one an event loop too, because a channel is bound to the loop that it was made in.
 """
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -37,6 +38,7 @@ from lossd.client.sharing import Sharing
 from lossd.framing import Framed
 
 Result = TypeVar("Result")
+Made = TypeVar("Made", bound="Connection | AsyncConnection")
 
 # gRPC's word for a call that ended because its channel was closed on this side.
 _CHANNEL_CLOSED = "Channel closed!"
@@ -54,6 +56,11 @@ class Connection:
         self._retrier = Retrier(sleep=self._rest)
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
         self.sharing = Sharing(self._ask)
+
+    @property
+    def survives_fork(self) -> bool:
+        """Whether there can be another in a fork of this process."""
+        return True
 
     def channel(self) -> grpc.Channel:
         """Returns the channel, the same to all threads.
@@ -198,6 +205,11 @@ class AsyncConnection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retrier = AsyncRetrier(sleep=self._rest)
         self.sharing = Sharing(self._ask)
+
+    @property
+    def survives_fork(self) -> bool:
+        """Whether there can be another in a fork of this process: not of gRPC's own threads."""
+        return self._loop is None
 
     def channel(self) -> grpc.aio.Channel:
         """Returns the channel.
@@ -351,6 +363,56 @@ class AsyncConnection:
         """
         stream: Any = self.channel().stream_unary(method.path, _serialised)
         return stream(timeout=call.left(), metadata=call.metadata)
+
+
+class Connections(Generic[Made]):
+    """The connections of a client, one in each process that it comes into; copies have their own.
+
+    Args:
+        make: What makes one, of the target and the channel.
+        target: Where to connect to, unless there is a channel.
+        channel: The caller's channel, for all connections.
+    """
+
+    def __init__(self, make: Callable[[str, Any], Made], target: str, channel: Any) -> None:
+        self._make = make
+        self._target = target
+        self._channel = channel
+        # By process. The parent's stays here in a child, where nothing may touch it, not even to
+        # free it.
+        self._made: dict[int, Made] = {}
+
+    def here(self) -> Made:
+        """Returns that of this process.
+
+        Raises:
+            InvalidRequestError: if it is a fork that gRPC would do nothing in but wait.
+        """
+        # setdefault is atomic, where a lock could have been copied locked into a child.
+        process = os.getpid()
+        return self._made.get(process) or self._made.setdefault(process, self._new())
+
+    def _new(self) -> Made:
+        if not all(inherited.survives_fork for inherited in self._made.values()):
+            raise InvalidRequestError(
+                "client of asyncio must be first used after a fork, got one that the parent used: "
+                "start the process with spawn or forkserver"
+            )
+        return self._make(self._target, self._channel)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a copy is made of, here or in another process.
+
+        Raises:
+            InvalidRequestError: if the channel is the caller's.
+        """
+        if self._channel is not None:
+            raise InvalidRequestError(
+                "client must connect to a target to be copied or pickled, got one with a channel "
+                "of its caller",
+                field="channel",
+            )
+        return type(self), (self._make, self._target, None)
 
 
 def _ended_error() -> UnavailableError:

@@ -4,7 +4,6 @@ What it sends and reads is made in ``wire``, how it connects in ``connection`` a
 """
 
 import functools
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +26,7 @@ from lossd.client.call import (
     Call,
     Method,
 )
-from lossd.client.connection import Connection
+from lossd.client.connection import Connection, Connections
 from lossd.client.errors import LossdError, not_ready_error
 from lossd.client.evaluation import Evaluation
 from lossd.client.result import LossResult
@@ -41,11 +40,13 @@ class LossClient:
         with LossClient("localhost:50051") as client:
             result = client.compute(Huber(delta=2), predictions=predictions, targets=targets)
 
-    It may be shared by threads. It connects at first use, and again in a forked process.
+    It may be shared by threads. It connects at first use, and again in a forked process, where
+    results and arrays of ``empty`` stay what they were. A deep copy of it connects anew, and so
+    does one that was pickled.
     Where the server is on this host and offers it, large tensors are shared in memory instead of
     sent; ``result.transport`` says which it was.
-    Calls that found no server, or a busy one that said when to come back, are repeated within
-    their timeout.
+    Calls that found no server, one that ended meanwhile, or a busy one that said when to come back,
+    are repeated until their timeout; each time is logged as INFO by ``lossd.client``.
 
     Args:
         target: ``"host:port"``, ``"unix:/path/to/socket"``, ``"dns:///name:port"`` for all
@@ -65,12 +66,8 @@ class LossClient:
         channel: grpc.Channel | None = None,
         timeout: float = 30.0,
     ) -> None:
-        self._target = target
-        self._given = channel
+        self._connections = Connections(Connection, target, channel)
         self._timeout = arguments.checked_timeout(timeout)
-        # By process. The parent's stays here in a child, where nothing may touch it, not even to
-        # free it.
-        self._connections: dict[int, Connection] = {}
         self._input_names: Mapping[str, tuple[str, ...]] = {}
 
     def __enter__(self) -> Self:
@@ -328,11 +325,7 @@ class LossClient:
         return _sent(connection, build(), call)
 
     def _connection(self) -> Connection:
-        # setdefault is atomic, where a lock could have been copied locked into a child.
-        process = os.getpid()
-        return self._connections.get(process) or self._connections.setdefault(
-            process, Connection(self._target, self._given)
-        )
+        return self._connections.here()
 
     def _begin(self, timeout: float | None, request_id: str | None) -> Call:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
