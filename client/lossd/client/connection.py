@@ -35,6 +35,7 @@ from lossd.client.errors import (
 from lossd.client.options import channel_options
 from lossd.client.retry import AsyncRetrier, Retrier
 from lossd.client.sharing import Sharing
+from lossd.client.target import checked_target
 from lossd.framing import Framed
 
 Result = TypeVar("Result")
@@ -372,11 +373,14 @@ class Connections(Generic[Made]):
         make: What makes one, of the target and the channel.
         target: Where to connect to, unless there is a channel.
         channel: The caller's channel, for all connections.
+
+    Raises:
+        InvalidRequestError: if the target is none.
     """
 
     def __init__(self, make: Callable[[str, Any], Made], target: str, channel: Any) -> None:
         self._make = make
-        self._target = target
+        self._target = checked_target(target) if channel is None else target
         self._channel = channel
         # By process. The parent's stays here in a child, where nothing may touch it, not even to
         # free it.

@@ -56,7 +56,7 @@ class LossClient:
         timeout: Seconds that a call may take, retries included, unless it says otherwise.
 
     Raises:
-        InvalidRequestError: if the timeout is not in (0, inf).
+        InvalidRequestError: if the target is none, or the timeout is not in (0, inf).
     """
 
     def __init__(
