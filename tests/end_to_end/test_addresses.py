@@ -25,7 +25,8 @@ def refused(*arguments: str, status: int = 1) -> str:
     command = [sys.executable, "-m", "lossd", "serve", "--backend", "numpy", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (status, "")
-    (line,) = done.stderr.splitlines()
+    *usage, line = done.stderr.splitlines()
+    assert not usage or status == 2
     return line.removeprefix("Error: ")
 
 
