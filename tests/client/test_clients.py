@@ -167,9 +167,9 @@ def test_errors_carry_the_id_that_the_server_saw(serve: Any, refuse: Any, connec
     server = serve(ComputeLoss=refuse("UNAVAILABLE"))
     with connect(server.address) as loss_client:
         with pytest.raises(client.UnavailableError) as fresh:
-            loss_client.compute(v1.Huber(), timeout=0.5, **INPUTS)
+            loss_client.compute(v1.Huber(), timeout=2.0, **INPUTS)
         with pytest.raises(client.UnavailableError) as given:
-            loss_client.compute(v1.Huber(), timeout=0.5, request_id="step-7", **INPUTS)
+            loss_client.compute(v1.Huber(), timeout=2.0, request_id="step-7", **INPUTS)
     assert list(dict.fromkeys(server.ids["ComputeLoss"])) == [fresh.value.request_id, "step-7"]
     assert given.value.request_id == "step-7"
 
@@ -252,7 +252,7 @@ def test_a_call_that_a_server_keeps_cancelling_found_none(
             client.UnavailableError, match=r"got a cancelled call: RST_STREAM$"
         ) as caught,
     ):
-        loss_client.compute(v1.Huber(), timeout=0.5, **INPUTS)
+        loss_client.compute(v1.Huber(), timeout=2.0, **INPUTS)
     assert (caught.value.code, server.calls("ComputeLoss") > 1) == ("CANCELLED", True)
     assert isinstance(caught.value.__cause__, grpc.RpcError)
 
