@@ -44,10 +44,12 @@ def evaluate_set(
     if not np.isfinite(value):
         value, status = 0.0 if zero_nonfinite else value, Status.NONFINITE
     nonfinite = np.zeros(batch.rows, np.bool_)
+    scale = plan.gradient_scale
+    is_still = batch.dtype.type(scale) == 0  # takes nothing, also of infinity and NaN
     for name, out in buffers.gradients.items():
         out[...] = 0
         with np.errstate(all="ignore"):
-            out[live] = found.gradients[name] * plan.gradient_scale
+            out[live] = 0 if is_still else found.gradients[name] * scale
         wrong = nonfinite_rows(out)
         nonfinite |= wrong
         if zero_nonfinite:
