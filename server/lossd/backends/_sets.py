@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossd.backends import Array, Buffers, Evaluated, check_domains, nonfinite_rows
+from lossd.backends._rounding import rounded
 from lossd.batch import Batch
 from lossd.losses import Status
 from lossd.reduction import Floats
@@ -47,7 +48,7 @@ def evaluate_set(
     for name, out in buffers.gradients.items():
         out[...] = 0
         with np.errstate(all="ignore"):
-            out[live] = found.gradients[name] * plan.gradient_scale
+            out[live] = rounded(found.gradients[name] * plan.gradient_scale, out.dtype)
         wrong = nonfinite_rows(out)
         nonfinite |= wrong
         if zero_nonfinite:
