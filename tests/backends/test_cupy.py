@@ -178,6 +178,22 @@ def test_a_warm_call_is_copies_and_one_launch(fake: Any, cupy_engine: Engine) ->
 
 
 @gpu
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=lambda d: d.__name__)
+def test_results_are_rounded_on_the_device(
+    fake: Any, cupy_engine: Engine, dtype: npt.DTypeLike
+) -> None:
+    """By a loss whose body runs on the device, of which no number of float32 comes back."""
+    count, length = 5, 24
+    case = {name: [np.ones((count, length), dtype)] for name in ("predictions", "targets")}
+    job = Job(loss=LOSSES["dice"], parameters={}, inputs=case)
+    cupy_engine.run(job)
+    with fake.recorded():
+        cupy_engine.run(job)
+        back = [copy.bytes for copy in fake.copies("D2H")]
+    assert sorted(back[-2:]) == sorted([4 * count, 2 * count * length])
+
+
+@gpu
 def test_examples_without_a_target_have_their_status(
     cupy_engine: Engine, numpy_engine: Engine
 ) -> None:
@@ -262,6 +278,16 @@ def test_a_cache_that_cannot_be_written_is_replaced(tmp_path: Path) -> None:
     environment = {"CUPY_CACHE_DIR": str(obstacle / "cache"), "TMPDIR": str(tmp_path)}
     assert "CuPy cannot be imported" not in _probe_in_a_process(IMPORT, **environment)
     assert list(tmp_path.glob("lossd-cupy-*"))
+
+
+@pytest.mark.parametrize("wanted", ["", "cub", "cub,cutensor"])
+def test_no_accelerator_computes_whatever_the_environment_says(wanted: str) -> None:
+    pytest.importorskip("cupy", exc_type=ImportError)
+    code = (
+        f"{IMPORT}; core = backend._import_cupy()._core; "
+        "assert core.get_reduction_accelerators() == core.get_routine_accelerators() == []"
+    )
+    _probe_in_a_process(code, CUPY_ACCELERATORS=wanted)
 
 
 def test_a_backend_without_a_device_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

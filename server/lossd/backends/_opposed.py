@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.backends import Array, Buffers, Evaluated, block_rows, nonfinite_rows
+from lossd.backends._rounding import put
 from lossd.batch import Batch
 from lossd.losses import Opposed
 from lossd.reduction import block_sums
@@ -71,7 +72,7 @@ def _written(
         values = np.where(silent, batch.dtype.type(0), values)
     nonfinite = ~np.isfinite(values)
     for name, out in buffers.gradients.items():
-        out[...] = found.gradients[name]
+        put(found.gradients[name], out)
         if silent is not None:
             out[silent[parts[name]]] = 0
         nonfinite[parts[name]] |= nonfinite_rows(out)

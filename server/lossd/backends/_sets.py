@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossd.backends import Array, Buffers, Evaluated, check_domains, nonfinite_rows
+from lossd.backends._rounding import rounded
 from lossd.batch import Batch
 from lossd.losses import Status
 from lossd.reduction import Floats
@@ -49,7 +50,7 @@ def evaluate_set(
     for name, out in buffers.gradients.items():
         out[...] = 0
         with np.errstate(all="ignore"):
-            out[live] = 0 if is_still else found.gradients[name] * scale
+            out[live] = 0 if is_still else rounded(found.gradients[name] * scale, out.dtype)
         wrong = nonfinite_rows(out)
         nonfinite |= wrong
         if zero_nonfinite:

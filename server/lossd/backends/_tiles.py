@@ -76,9 +76,13 @@ def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
 
 
 def download(stream: Any, source: Any, out: Array) -> Array:
-    """Starts a copy into ``out``, or into a new array where ``out`` is of another type."""
-    fits = out.dtype == source.dtype and out.flags.c_contiguous
-    host = out if fits else np.empty(source.shape, source.dtype)
+    """Starts a copy into ``out``, or into a new array where ``out`` has gaps.
+
+    What is of another type is rounded to that of ``out`` first, once and on the device: so fewer
+    bytes come back, and none of the slow ways in which a CPU rounds is gone.
+    """
+    source = source.astype(out.dtype, copy=False)
+    host = out if out.flags.c_contiguous else np.empty(source.shape, source.dtype)
     source.get(out=host, stream=stream, blocking=False)
     return host
 

@@ -31,6 +31,7 @@ from lossd.backends import (
     check_domains,
     nonfinite_rows,
 )
+from lossd.backends._accelerators import use_no_accelerators
 from lossd.backends._coupled import CoupledEvaluation, evaluate_coupled
 from lossd.backends._opposed import OpposedEvaluation, evaluate_opposed
 from lossd.backends._sets import SetEvaluation, evaluate_set
@@ -183,10 +184,9 @@ class CupyBackend:
         """Copies arrays from the device to where they belong, and waits."""
         arrived = [(download(self._stream, *place), place[1]) for place in places]
         self._stream.synchronize()
-        with np.errstate(all="ignore"):
-            for host, out in arrived:
-                if host is not out:
-                    out[...] = host  # rounded once, to the type that is sent
+        for host, out in arrived:
+            if host is not out:
+                out[...] = host
 
     def _compute_set(
         self, batch: Batch, checkpoint: Checkpoint, rows: Sequence[Array], weights: Floats
@@ -350,6 +350,7 @@ def _import_cupy() -> Any:
     _ensure_cache_folder()
     import cupy  # noqa: PLC0415 - an optional dependency, whose import has effects
 
+    use_no_accelerators(cupy)
     return cupy
 
 
