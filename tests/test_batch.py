@@ -6,9 +6,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lossd.batch import Batch, Job, lay_out
+from lossd.batch import Batch, Job
 from lossd.errors import InvalidTensor
 from lossd.losses import LOSSES
+from lossd.shapes import lay_out
 
 
 def _lay_out(loss: str, predictions: Any, targets: Any, **options: Any) -> Batch:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import Checkpoint
 from lossd.batch import Array, Job
 from lossd.engine import Allocate, Engine, ExampleStatuses, Result, TermResult
 from lossd.errors import InvalidRequest, InvalidTensor, LossdError
 from lossd.losses import Differentiable
 from lossd.reduction import Reduction
+from lossd.shapes import Checkpoint
 
 MAX_TERMS = 16
 

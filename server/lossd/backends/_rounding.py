@@ -3,19 +3,13 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from lossd.backends import Array
+Array = npt.NDArray[Any]
 
 SMALLEST_NORMAL = 2.0**-14  # of float16
 # Numbers whose last place is that of float16's smallest number, 2^-24.
 ANCHORS = {np.dtype(np.float32): np.float32(0.75), np.dtype(np.float64): np.float64(1.5 * 2.0**28)}
-
-
-def rounded(found: Array, dtype: np.dtype[Any]) -> Array:
-    """Returns ``found`` rounded to a type."""
-    out = np.empty(found.shape, dtype)
-    put(found, out)
-    return out
 
 
 def put(found: Array, out: Array) -> None:

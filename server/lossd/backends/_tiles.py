@@ -1,4 +1,4 @@
-"""A tile of rows on the device: sent there, run through the body, and brought back.
+"""A piece of a batch on the device: sent there, run through the body, and brought back.
 
 Nothing here imports CuPy; whoever calls hands it in.
 """
@@ -9,12 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lossd.backends import Array, each_row
-from lossd.backends._images import look
+from lossd.backends import Array, Body, Piece, each_row
 from lossd.batch import Batch
-from lossd.losses import Shape
-from lossd.losses._weighed import selected
-from lossd.networks import Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +23,13 @@ class Tile:
     scale: float
     scales: Any
     silent: Any
+    elements: int
     sources: list[Array]  # kept until the copies are done
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
-    """Results of a tile on the device, or their places on the host."""
+class Found:
+    """Results of a tile on the device."""
 
     values: Any
     gradients: Mapping[str, Any]
@@ -40,7 +37,7 @@ class Computed:
     statuses: Any = None
 
 
-def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
+def upload(cupy: Any, stream: Any, batch: Batch, piece: Piece) -> Tile:
     """Starts the copies of some rows, and of all that goes with them."""
     sources: list[Array] = []
 
@@ -52,25 +49,19 @@ def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
         place.set(source, stream=stream)
         return place
 
-    plan = batch.plan
-    scale = plan.gradient_scale
-    if batch.loss.shape is Shape.POINTWISE:
-        scale = scale / batch.length
-    by_row = isinstance(scale, np.ndarray)
+    by_row = piece.scale.ndim > 0
     vectors = batch.loss.vectors
     return Tile(
-        count=rows.stop - rows.start,
-        operands={
-            o.name: sent(o.rows[rows], np.int64 if o.is_classes else batch.dtype)
-            for o in batch.operands
-        },
+        count=piece.count,
+        operands={name: sent(*given) for name, given in piece.inputs.items()},
         parameters={
             name: (sent(value, batch.dtype) if len(value) else None) if name in vectors else value
-            for name, value in batch.parameters.items()
+            for name, value in piece.parameters.items()
         },
-        scale=0.0 if by_row else float(scale),
-        scales=sent(np.asarray(scale)[rows], batch.dtype) if by_row else None,
-        silent=None if plan.silent is None else sent(plan.silent[rows], np.uint8),
+        scale=0.0 if by_row else float(piece.scale),
+        scales=sent(piece.scale, batch.dtype) if by_row else None,
+        silent=None if piece.silent is None else sent(piece.silent, np.uint8),
+        elements=piece.elements,
         sources=sources,
     )
 
@@ -87,41 +78,22 @@ def download(stream: Any, source: Any, out: Array) -> Array:
     return host
 
 
-def run_body(
-    cupy: Any,
-    batch: Batch,
-    tile: Tile,
-    gradients: Sequence[str],
-    network: Placed | None = None,
-) -> Computed:
+def run_body(cupy: Any, batch: Batch, body: Body, tile: Tile, gradients: Sequence[str]) -> Found:
     """Values, scaled gradients and outputs of a tile, operation by operation."""
     parameters = {
         name: () if value is None and name in batch.loss.vectors else value
         for name, value in tile.parameters.items()
     }
     with np.errstate(all="ignore"):  # a parameter may be beyond the compute type
-        operands = list(tile.operands.values())
-        if network is None:
-            evaluation = batch.loss.body(cupy, *operands, **parameters)
-        else:
-            evaluation = look(batch, network, operands, parameters)
-        slopes = {name: _scaled(cupy, batch, tile, evaluation.gradient(name)) for name in gradients}
+        evaluation = body(cupy, *tile.operands.values(), **parameters)
+        slopes = {name: _scaled(batch, tile, evaluation.gradient(name)) for name in gradients}
     values = evaluation.value
     if values.ndim == 2:
-        values = values.sum(axis=-1) / batch.dtype.type(batch.length)
-    outputs = dict(evaluation.outputs)
-    if tile.silent is not None:
-        # Selected, never multiplied: what a silent row holds may be NaN.
-        silent = tile.silent.astype(bool)
-        values = cupy.where(silent, 0, values)
-        slopes = {n: cupy.where(each_row(silent, s), 0, s) for n, s in slopes.items()}
-        outputs = {name: cupy.where(silent, 0, output) for name, output in outputs.items()}
-    return Computed(values, slopes, outputs, evaluation.statuses)
+        values = values.sum(axis=-1) / batch.dtype.type(tile.elements)
+    return Found(values, slopes, evaluation.outputs, evaluation.statuses)
 
 
-def _scaled(cupy: Any, batch: Batch, tile: Tile, gradient: Any) -> Any:
-    """A gradient by its scale, of which 0 takes nothing, also of infinity and NaN."""
-    if tile.scales is not None:
-        return selected(cupy, each_row(tile.scales, gradient), gradient)
-    scale = batch.dtype.type(tile.scale)
-    return gradient * scale if scale else cupy.zeros_like(gradient)
+def _scaled(batch: Batch, tile: Tile, gradient: Any) -> Any:
+    if tile.scales is None:
+        return gradient * batch.dtype.type(tile.scale)
+    return gradient * each_row(tile.scales, gradient)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Anchors, Evaluation, Gradient, Status
+from lossd.losses._declare import BatchContext, Evaluation, Gradient, Status
 from lossd.losses._schema import Array
 from lossd.losses._similarity import Vectors, compare
 
@@ -29,7 +29,7 @@ def contrast(
     xp: Any,
     embeddings: Array,
     labels: Array,
-    anchors: Anchors,
+    anchors: BatchContext,
     objective: Objective,
     *,
     temperature: float,

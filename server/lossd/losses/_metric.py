@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Anchors, Distance
+from lossd.losses._declare import BatchContext, Distance
 from lossd.losses._embeddings import dots, parts, pieces, reach
 from lossd.losses._schema import Array
 from lossd.losses._similarity import (
@@ -38,7 +38,7 @@ PAIRS = 1 << 20  # components of differences that are held at a time
 class Metric:
     """Embeddings with a distance between them."""
 
-    def __init__(self, xp: Any, given: Array, anchors: Anchors, distance: Distance) -> None:
+    def __init__(self, xp: Any, given: Array, anchors: BatchContext, distance: Distance) -> None:
         self._xp, self._anchors, self._distance = xp, anchors, distance
         self._near = NEAR[given.dtype]
         count, length = given.shape
@@ -198,7 +198,7 @@ class Metric:
         return xp.where(is_flat, 0, slopes / xp.where(is_flat, 1, distances / self._unit))
 
 
-def _power_of_two(xp: Any, given: Array, anchors: Anchors) -> float:
+def _power_of_two(xp: Any, given: Array, anchors: BatchContext) -> float:
     """That of the size of the largest component, 1 where it has none."""
     largest = xp.zeros(len(given))
 

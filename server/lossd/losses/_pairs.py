@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Whole
+from lossd.losses._declare import BatchContext
 from lossd.losses._running import running_sum
 from lossd.losses._schema import Array
 from lossd.losses._sigmoid import softplus
@@ -35,7 +35,7 @@ class Label:
     positive: Array
 
     @classmethod
-    def split(cls, scores: Array, positive: Array, whole: Whole) -> "Label":
+    def split(cls, scores: Array, positive: Array, whole: BatchContext) -> "Label":
         """Parts the scores of all examples by class."""
         scores = scores.astype(np.float64)
         above, below = (Side(scores[s], whole.weights[s]) for s in (positive, ~positive))
@@ -135,7 +135,7 @@ def _from_infinite(xp: Any, label: Label, margin: float) -> Pairs:
     return Pairs(0.0 if pairs is None else pairs.value * share, slopes)
 
 
-def logistic(xp: Any, label: Label, whole: Whole) -> Pairs:
+def logistic(xp: Any, label: Label, whole: BatchContext) -> Pairs:
     """The mean of log(1 + exp(-difference)), tile by tile.
 
     The pairs are visited once for the value and the positives and, for the gradient, once more for
@@ -152,7 +152,9 @@ def logistic(xp: Any, label: Label, whole: Whole) -> Pairs:
     return Pairs((above.weights * values).sum() / label.weight, slopes)
 
 
-def _against(xp: Any, own: Side, other: Side, whole: Whole, sign: int) -> tuple[Array, Array]:
+def _against(
+    xp: Any, own: Side, other: Side, whole: BatchContext, sign: int
+) -> tuple[Array, Array]:
     """For each score the sums over the others of w log(1 + exp(d)) and w sigmoid(d).
 
     d is ``sign`` times the score less the other one.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Anchors
+from lossd.losses._declare import BatchContext
 from lossd.losses._embeddings import directions, dots, parts, pieces
 from lossd.losses._schema import Array
 
@@ -32,7 +32,7 @@ def compare(
     xp: Any,
     left: Array,
     right: Array,
-    anchors: Anchors,
+    anchors: BatchContext,
     turn: Turn,
     *,
     sharpness: float,
@@ -62,7 +62,13 @@ def compare(
 
 
 def panels(
-    xp: Any, left: Array, right: Array, anchors: Anchors, *, sharpness: float = 1, tile: int = 1
+    xp: Any,
+    left: Array,
+    right: Array,
+    anchors: BatchContext,
+    *,
+    sharpness: float = 1,
+    tile: int = 1,
 ) -> Iterator[tuple[Array, slice]]:
     """The similarities of some rows with all columns, and which rows they are.
 
@@ -92,7 +98,7 @@ class Finite:
     has_broken: bool
 
 
-def finite(xp: Any, vectors: Array, anchors: Anchors) -> Finite:
+def finite(xp: Any, vectors: Array, anchors: BatchContext) -> Finite:
     """Vectors to multiply slopes with, which are spoiled first where a vector is broken."""
     is_broken = xp.empty(vectors.shape[:-1], bool)
 
@@ -123,7 +129,7 @@ def times(slopes: Array, vectors: Array) -> Array:
     return products
 
 
-def in_blocks(array: Array, rows: slice, anchors: Anchors, work: Turn) -> None:
+def in_blocks(array: Array, rows: slice, anchors: BatchContext, work: Turn) -> None:
     """Calls ``work`` with some rows that fit the cache, or one, and which of ``rows`` they are."""
     row_bytes = max(1, array[:1].nbytes)
     blocks = pieces(len(array), max(1, BLOCK_BYTES // row_bytes))
@@ -140,7 +146,7 @@ def _multiply(
     left: Array,
     right: Array,
     out: Array,
-    anchors: Anchors,
+    anchors: BatchContext,
     *,
     tile: int,
     is_first: bool,
@@ -165,7 +171,7 @@ def _multiply(
     anchors.for_each(len(columns), piece)
 
 
-def add_by_rows(slopes: Array, right: Array, out: Array, anchors: Anchors) -> None:
+def add_by_rows(slopes: Array, right: Array, out: Array, anchors: BatchContext) -> None:
     """Adds slopes times right."""
     rows, widths = pieces(len(slopes), BACK_ROWS), pieces(out.shape[1], WIDTH)
 
@@ -176,7 +182,7 @@ def add_by_rows(slopes: Array, right: Array, out: Array, anchors: Anchors) -> No
     anchors.for_each(len(rows) * len(widths), piece)
 
 
-def add_by_columns(slopes: Array, left: Array, out: Array, anchors: Anchors) -> None:
+def add_by_columns(slopes: Array, left: Array, out: Array, anchors: BatchContext) -> None:
     """Adds slopes transposed times left."""
     columns, widths = pieces(slopes.shape[1], PIECE), pieces(out.shape[1], WIDTH)
 
@@ -197,7 +203,7 @@ class Vectors:
         self,
         xp: Any,
         given: Array,
-        anchors: Anchors,
+        anchors: BatchContext,
         *,
         normalize: bool,
         place: Array | None = None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import (
-    Anchors,
+    BatchContext,
     Evaluation,
     Example,
     Extent,
@@ -97,7 +97,7 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
     keys: Array,
     negatives: Array | None,
     ids: Array | None,
-    anchors: Anchors,
+    anchors: BatchContext,
     *,
     temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.07,
     symmetric: bool = False,
@@ -180,7 +180,7 @@ class _Way:
     """
 
     def __init__(
-        self, xp: Any, queries: Vectors, keys: Vectors, rivals: _Rivals, anchors: Anchors
+        self, xp: Any, queries: Vectors, keys: Vectors, rivals: _Rivals, anchors: BatchContext
     ) -> None:
         self._xp, self._ids, self._anchors = xp, rivals.ids, anchors
         self._sharpness = 1 / rivals.temperature

@@ -6,7 +6,7 @@ from lossd.losses._contrast import contrast, without_positive
 from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
-    Anchors,
+    BatchContext,
     Evaluation,
     Example,
     Shape,
@@ -53,7 +53,7 @@ def nt_xent(
     xp: Any,
     embeddings: Array,
     labels: Array,
-    anchors: Anchors,
+    anchors: BatchContext,
     *,
     temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.07,
     normalize: bool = True,

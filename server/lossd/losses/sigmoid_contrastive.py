@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import (
-    Anchors,
+    BatchContext,
     Evaluation,
     Example,
     Input,
@@ -59,7 +59,7 @@ def sigmoid_contrastive(
     xp: Any,
     queries: Array,
     keys: Array,
-    anchors: Anchors,
+    anchors: BatchContext,
     *,
     temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.1,
     bias: Annotated[float, ANY, Differentiable.ON_REQUEST] = -10.0,

@@ -6,6 +6,7 @@ from typing import Any
 
 from lossd.losses._declare import (
     PREDICTIONS,
+    BatchContext,
     DistributionKind,
     Evaluation,
     Example,
@@ -13,12 +14,12 @@ from lossd.losses._declare import (
     Input,
     Shape,
     Status,
-    Whole,
     loss,
 )
 from lossd.losses._overlap import Index, IndexLoss, index_loss
 from lossd.losses._schema import UNIT, Array, Differentiable
 from lossd.losses._shares import Shares, answer_shares
+from lossd.losses._weighed import selected
 
 LOG_2 = 0.6931471805599453
 F1 = Index(hits=2, alpha=1, beta=1, smooth=0)
@@ -69,7 +70,7 @@ def soft_f1(
     xp: Any,
     predictions: Array,
     targets: Array,
-    whole: Whole,
+    whole: BatchContext,
     *,
     prediction_kind: DistributionKind = DistributionKind.LOGITS,
 ) -> Evaluation:
@@ -113,7 +114,7 @@ def soft_f1(
             slopes[pieces[index]] = slopes_of(part(index), scaled).T
 
         whole.for_each(len(pieces), write)
-        return slopes
+        return selected(xp, whole.scales, slopes)
 
     return Evaluation(
         xp.where(defined, labels.value, 0).sum() / number,
