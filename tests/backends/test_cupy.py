@@ -26,6 +26,7 @@ from lossd.errors import BackendUnavailable, InvalidTensor, TooLarge
 from lossd.losses import LOSSES, Loss
 from lossd.losses._overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.shapes import _blocks
 from tests.device import stand_in_for_sorting
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case
@@ -147,6 +148,7 @@ def test_rows_have_the_same_bits_in_any_tile(
     job = plain(loss).job(reduction=Reduction.SUM)
     whole = cupy_engine.run(job)
     monkeypatch.setattr(backend, "TILE_ELEMENTS", 1)
+    monkeypatch.setattr(_blocks, "BLOCK_ELEMENTS", 1)  # of which a piece is one at least
     tiled = cupy_engine.run(job)
     assert whole.per_example is not None
     assert tiled.per_example is not None
