@@ -35,6 +35,9 @@ class ExampleStatuses:
     numbers: npt.NDArray[np.uint8]
 
 
+_NOTHING_SAID = ExampleStatuses(np.zeros(0, np.int64), np.zeros(0, np.uint8))
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The result of one job: numbers, and buffers that can be sent as they are.
@@ -119,7 +122,7 @@ class Engine:
             )
         except ParameterError as error:  # a rule between parameters, which the body knows
             raise parameter_error(job.loss, error) from error
-        nonfinite = np.flatnonzero(evaluated.nonfinite)
+        (nonfinite,) = evaluated.nonfinite.nonzero()
         if job.nonfinite is NonfinitePolicy.ERROR:
             _check_finite(batch, evaluated, nonfinite)
         loss_sum = float(evaluated.sums.sum())
@@ -211,6 +214,8 @@ def _statuses(
     batch: Batch, evaluated: Evaluated, nonfinite: npt.NDArray[np.int64]
 ) -> ExampleStatuses:
     """What the loss says of examples that the request did not silence, and what is not finite."""
+    if evaluated.statuses is None and not len(nonfinite):
+        return _NOTHING_SAID
     if evaluated.statuses is None:
         return ExampleStatuses(nonfinite, np.full(len(nonfinite), Status.NONFINITE, np.uint8))
     numbers = evaluated.statuses

@@ -32,7 +32,7 @@ __all__ = [
 Body = Callable[..., Evaluation]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would take twice the time, for every piece
 class Piece:
     """Some rows of a batch, on the host, and where their results go.
 
@@ -53,7 +53,7 @@ class Piece:
     outputs: Mapping[str, Array]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Computed:
     """What is left of a piece beside its places: a value, and perhaps a status, of each row."""
 

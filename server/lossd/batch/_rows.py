@@ -1,7 +1,6 @@
 """What is done to each row: which are ignored, what they weigh, and whether labels may be used."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -190,4 +189,4 @@ def safe_classes(operand: Operand, unchecked: Flags | None) -> Operand:
     labels = operand.rows.astype(np.int64)
     if unchecked is not None:
         labels[unchecked] = 0
-    return replace(operand, rows=labels)
+    return Operand(operand.slot, labels)

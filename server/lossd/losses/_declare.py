@@ -143,7 +143,8 @@ class Input:
 
     def under(self, parameters: Mapping[str, Any]) -> "Input":
         """The input as it is with these parameters."""
-        if all(parameters[name] == value for name, value in self.domain_when.items()):
+        when = self.domain_when
+        if not when or all(parameters[name] == value for name, value in when.items()):
             return self
         return replace(self, domain=None)
 

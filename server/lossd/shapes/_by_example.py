@@ -63,7 +63,7 @@ class ByExample(ShapeRules):
         return run.finished()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Cut:
     """Some rows, and of a row that is too long for the cache some columns."""
 
@@ -76,7 +76,7 @@ class _Cut:
         return self.rows if self.columns is None else (self.rows, self.columns)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Cutting:
     """How a batch is cut, by its shape and what a backend takes at a time.
 

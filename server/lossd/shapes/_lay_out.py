@@ -31,8 +31,9 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS) -> Batch:
     parameters = complete(job)
     arrays = named_arrays(job)
     layout = rules.lay_out(Given(job.loss, arrays, parameters, networks))
-    slots = (slot.under(parameters) for slot in layout.slots)
-    operands = tuple(slot.filled(arrays.get(slot.name)) for slot in slots)
+    operands = tuple([
+        slot.under(parameters).filled(arrays.get(slot.name)) for slot in layout.slots
+    ])  # fmt: skip
     plan = rules.plan(job, layout, operands, parameters)
     dtype = compute_type(arrays)
     batch = Batch(

@@ -1,7 +1,7 @@
 """What the layouts of several shapes share."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lossd.batch import Array, Given, Slot, shape_error
@@ -97,26 +97,25 @@ def class_slots(given: Given, axes: ClassAxes) -> tuple[Slot, ...]:
     slots = [moved(first)]
     for other in others:
         array = given.arrays[other.name]
-        possible = _shapes_beside(other, shape, without)
-        if array.shape not in possible:
-            rule = " or ".join(f"the shape {list(one)}{what}" for one, what in possible.items())
-            raise shape_error(other.name, rule, array.shape)
-        if array.shape == without:
+        if array.shape == without and other.holds in _MAY_BE_INDICES:
             slots.append(_index_slot(other, array, axes.indices))
-        else:
+        elif array.shape == shape and other.holds is not Holds.INDICES:
             slots.append(moved(other))
+        else:
+            raise shape_error(other.name, _rule_beside(other, shape, without), array.shape)
     return tuple(slots)
 
 
-def _shapes_beside(
-    other: Input, shape: tuple[int, ...], without: tuple[int, ...]
-) -> Mapping[tuple[int, ...], str]:
-    """The shapes that an input may have beside one of classes, and what they mean."""
+_MAY_BE_INDICES = (Holds.INDICES, Holds.CLASSES)
+
+
+def _rule_beside(other: Input, shape: tuple[int, ...], without: tuple[int, ...]) -> str:
+    """What an input must have beside one of classes."""
+    indices = f"the shape {list(without)} for class indices"
     if other.holds is Holds.INDICES:
-        return {without: " for class indices"}
-    if other.holds is Holds.CLASSES:
-        return {without: " for class indices", shape: ""}
-    return {shape: ""}
+        return indices
+    own = f"the shape {list(shape)}"
+    return f"{indices} or {own}" if other.holds is Holds.CLASSES else own
 
 
 def _index_slot(declared: Input, array: Array, rows_shape: tuple[int, ...]) -> Slot:

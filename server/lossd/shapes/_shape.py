@@ -116,7 +116,7 @@ class ShapeRules(abc.ABC):
     ) -> tuple[Operand, ...]:
         """The operands with indices that are safe to use, whatever silent rows hold."""
         del loss, parameters
-        return tuple(safe_classes(operand, silent) for operand in operands)
+        return tuple([safe_classes(operand, silent) for operand in operands])
 
     def check_rules(self, batch: Batch) -> None:
         """Has the body check its rules between parameters, where there are no rows to compute."""
