@@ -5,8 +5,7 @@ and gradients are scaled while they are still there and are written once, to the
 reply.  What follows from them (flags, sums) is the same code for every backend.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +14,26 @@ import numpy as np
 from lossd.backends import Backend, Body, Compute, Piece
 from lossd.batch import Array, Batch, check_domains
 from lossd.losses import Choices, Interval
-from lossd.reduction import block_sums
+from lossd.reduction import Floats, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
 from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, ShapeRules
 
 Domain = Interval | Choices
+_NO_SUMS: Floats = np.zeros(0)
+
+
+@dataclass(slots=True)
+class Cut:
+    """Some rows, and of a row that is too long for the cache some columns."""
+
+    rows: slice
+    columns: slice | None = None  # None for all
+    segment: int = 0  # which part of its row it is
+
+    @property
+    def window(self) -> Any:
+        """Where its elements lie in the rows of an operand."""
+        return self.rows if self.columns is None else (self.rows, self.columns)
 
 
 class ByExample(ShapeRules):
@@ -34,6 +48,19 @@ class ByExample(ShapeRules):
     def block_rows(self, length: int) -> int:
         """How many rows are summed together, and computed by one thread."""
         return block_rows(length)
+
+    def cuts(self, batch: Batch, backend: Backend) -> Sequence[Cut]:
+        """Whole blocks of rows, as many at a time as a backend takes, or parts of a long row.
+
+        Their bounds depend on the shape alone, so that results have the same bits however many
+        threads there are.
+        """
+        if self.is_mean_of_elements and backend.cuts_rows and batch.length > BLOCK_ELEMENTS:
+            return list(_cuts_of_long_rows(batch))
+        block = self.block_rows(batch.length)
+        step = block * max(1, backend.piece_elements // (block * batch.length))
+        starts = range(0, batch.rows, step)
+        return [Cut(slice(start, min(start + step, batch.rows))) for start in starts]
 
     def body(self, batch: Batch, backend: Backend) -> Body:
         """What is run over each piece: the body of the loss."""
@@ -50,67 +77,23 @@ class ByExample(ShapeRules):
         checkpoint: Checkpoint,
     ) -> Evaluated:
         """See ``ShapeRules.evaluate``."""
-        cutting = _Cutting.of(self, batch, backend)
+        cuts = self.cuts(batch, backend)
         compute = backend.over_rows(batch, self.body(batch, backend))
-        run = _Run(batch, buffers, cutting, compute, zero_nonfinite=zero_nonfinite)
-        cuts = list(cutting.cuts(batch))
+        run = _Run(self, batch, buffers, cuts, compute, zero_nonfinite=zero_nonfinite)
 
         def work(index: int) -> None:
             checkpoint()
-            run.piece(cuts[index])
+            run.piece(index)
 
         backend.side_by_side(len(cuts), work)
         return run.finished()
 
 
-@dataclass(slots=True)
-class _Cut:
-    """Some rows, and of a row that is too long for the cache some columns."""
-
-    rows: slice
-    columns: slice | None = None  # None for all
-    segment: int = 0  # which part of its row it is
-
-    @property
-    def window(self) -> Any:
-        return self.rows if self.columns is None else (self.rows, self.columns)
-
-
-@dataclass(slots=True)
-class _Cutting:
-    """How a batch is cut, by its shape and what a backend takes at a time.
-
-    A piece is some blocks, or one of the ``segments`` of a row; ``elements`` are what a value is
-    the mean of.
-    """
-
-    block: int
-    step: int
-    segments: int
-    elements: int
-
-    @classmethod
-    def of(cls, shape: ByExample, batch: Batch, backend: Backend) -> "_Cutting":
-        block = shape.block_rows(batch.length)
-        blocks = max(1, backend.piece_elements // (block * batch.length))
-        is_cut = shape.is_mean_of_elements and backend.cuts_rows
-        return cls(
-            block=block,
-            step=block * blocks,
-            segments=math.ceil(batch.length / BLOCK_ELEMENTS) if is_cut else 1,
-            elements=batch.length if shape.is_mean_of_elements else 1,
-        )
-
-    def cuts(self, batch: Batch) -> Iterator[_Cut]:
-        for start in range(0, batch.rows, self.step):
-            rows = slice(start, min(start + self.step, batch.rows))
-            if self.segments == 1:
-                yield _Cut(rows)
-                continue
-            for segment in range(self.segments):
-                first = segment * BLOCK_ELEMENTS
-                columns = slice(first, min(first + BLOCK_ELEMENTS, batch.length))
-                yield _Cut(rows, columns, segment)
+def _cuts_of_long_rows(batch: Batch) -> Iterator[Cut]:
+    for row in range(batch.rows):
+        for segment, first in enumerate(range(0, batch.length, BLOCK_ELEMENTS)):
+            columns = slice(first, min(first + BLOCK_ELEMENTS, batch.length))
+            yield Cut(slice(row, row + 1), columns, segment)
 
 
 class _Run:
@@ -118,30 +101,34 @@ class _Run:
 
     def __init__(
         self,
+        shape: ByExample,
         batch: Batch,
         buffers: Buffers,
-        cutting: _Cutting,
+        cuts: Sequence[Cut],
         compute: Compute,
         *,
         zero_nonfinite: bool,
     ) -> None:
         self._batch = batch
         self._buffers = buffers
-        self._cutting = cutting
+        self._cuts = cuts
         self._compute = compute
         self._zero_nonfinite = zero_nonfinite
+        self._elements = batch.length if shape.is_mean_of_elements else 1
         self._scale = batch.plan.gradient_scale
-        if cutting.elements > 1:
-            self._scale = self._scale / cutting.elements
-        self._sums = np.zeros(math.ceil(batch.rows / cutting.block))
+        if self._elements > 1:
+            self._scale = self._scale / self._elements
+        self._block = shape.block_rows(batch.length)
+        self._sums: list[Floats] = [_NO_SUMS] * len(cuts)
         self._nonfinite = np.zeros(batch.rows, np.bool_)
         self._statuses: list[tuple[slice, Array]] = []  # few losses give any
         # Sums over the parts of long rows, which become values when all parts are there.
-        is_cut = cutting.segments > 1
-        self._parts = np.zeros((batch.rows, cutting.segments)) if is_cut else None
+        segments = 1 + cuts[-1].segment if cuts else 1
+        self._parts = np.zeros((batch.rows, segments)) if segments > 1 else None
 
-    def piece(self, cut: _Cut) -> None:
+    def piece(self, index: int) -> None:
         """Computes one piece."""
+        cut = self._cuts[index]
         with np.errstate(all="ignore"):
             piece = self._piece(cut)
             found = self._compute(piece)
@@ -153,11 +140,11 @@ class _Run:
                 if piece.silent is not None:
                     output[piece.silent] = 0
             if self._parts is None:
-                self._settle_values(cut.rows, found.values)
+                self._sums[index] = self._settled_sums(cut.rows, found.values)
             else:
                 self._parts[cut.rows, cut.segment] = found.values
 
-    def _piece(self, cut: _Cut) -> Piece:
+    def _piece(self, cut: Cut) -> Piece:
         batch, plan, window = self._batch, self._batch.plan, cut.window
         silent = None if plan.silent is None else plan.silent[cut.rows]
         inputs = {}
@@ -179,7 +166,7 @@ class _Run:
             if isinstance(scale, float)
             else scale[cut.rows].astype(batch.dtype),
             silent=silent,
-            elements=self._cutting.elements if cut.columns is None else 1,
+            elements=self._elements if cut.columns is None else 1,
             gradients={name: out[window] for name, out in self._buffers.gradients.items()},
             outputs={name: out[cut.rows] for name, out in self._buffers.outputs.items()},
         )
@@ -207,8 +194,9 @@ class _Run:
         """Only ever sets: the parts of one long row may flag it at the same time."""
         self._nonfinite[rows][wrong] = True
 
-    def _settle_values(self, rows: slice, values: Array) -> None:
-        plan, block = self._batch.plan, self._cutting.block
+    def _settled_sums(self, rows: slice, values: Array) -> Floats:
+        """Writes values that are complete; returns their sums over blocks."""
+        plan = self._batch.plan
         if plan.silent is not None:
             values[plan.silent[rows]] = 0
         finite = np.isfinite(values)
@@ -219,25 +207,22 @@ class _Run:
         if self._buffers.values is not None:
             self._buffers.values[rows] = values
         weights = None if plan.weights is None else plan.weights[rows]
-        found = block_sums(values, weights, block)
-        first = rows.start // block
-        self._sums[first : first + len(found)] = found
+        return block_sums(values, weights, self._block)
 
     def finished(self) -> Evaluated:
         """What is left to do when every piece is done."""
         if self._parts is not None:
-            self._settle_joined(self._parts)
+            self._sums = [self._joined_sums(self._parts)]
         if self._zero_nonfinite and self._nonfinite.any():
             for buffer in (*self._buffers.gradients.values(), *self._buffers.outputs.values()):
                 buffer[self._nonfinite] = 0
-        return Evaluated(self._sums, self._nonfinite, self._all_statuses())
+        sums = self._sums[0] if len(self._sums) == 1 else np.concatenate([_NO_SUMS, *self._sums])
+        return Evaluated(sums, self._nonfinite, self._all_statuses())
 
-    def _settle_joined(self, parts: Array) -> None:
+    def _joined_sums(self, parts: Array) -> Floats:
         with np.errstate(all="ignore"):
             means = np.add.reduce(parts, axis=-1) / self._batch.length
-            values = means.astype(self._batch.dtype)
-            for row in range(self._batch.rows):  # rows this long are blocks of one
-                self._settle_values(slice(row, row + 1), values[row : row + 1])
+            return self._settled_sums(slice(0, len(means)), means.astype(self._batch.dtype))
 
     def _all_statuses(self) -> Array | None:
         if not self._statuses:
