@@ -54,7 +54,7 @@ def _maps(declared: Input, arrays: Mapping[str, Array]) -> list[tuple[Input, Arr
 
 def _examples(first: tuple[Input, Array]) -> int:
     declared, array = first
-    if array.ndim < 2:
+    if len(array.shape) < 2:
         raise shape_error(declared.name, "axes of examples and of channels", array.shape)
     return int(array.shape[0])
 
