@@ -16,7 +16,7 @@ from lossd.losses._declare import (
 )
 from lossd.losses._pairs import Label, logistic, squared_hinge
 from lossd.losses._schema import NONNEGATIVE, Array, Choices, ParameterError
-from lossd.losses._weighed import selected
+from lossd.losses._weighed import by_scale
 
 LOG_2 = 0.6931471805599453
 
@@ -109,7 +109,7 @@ def pairwise_auc(
         for column, (label, pairs) in enumerate(zip(labels, found, strict=True)):
             if pairs is not None:
                 slopes[:, column] = label.placed(xp, *pairs.slopes()) / number
-        return selected(xp, whole.scales, slopes)
+        return by_scale(xp, whole.scales, slopes)
 
     return Evaluation(
         sum(pairs.value for pairs in defined) / number,

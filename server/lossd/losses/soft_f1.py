@@ -19,7 +19,7 @@ from lossd.losses._declare import (
 from lossd.losses._overlap import Index, IndexLoss, index_loss
 from lossd.losses._schema import UNIT, Array, Differentiable
 from lossd.losses._shares import Shares, answer_shares
-from lossd.losses._weighed import selected
+from lossd.losses._weighed import by_scale
 
 LOG_2 = 0.6931471805599453
 F1 = Index(hits=2, alpha=1, beta=1, smooth=0)
@@ -114,7 +114,7 @@ def soft_f1(
             slopes[pieces[index]] = slopes_of(part(index), scaled).T
 
         whole.for_each(len(pieces), write)
-        return selected(xp, whole.scales, slopes)
+        return by_scale(xp, whole.scales, slopes)
 
     return Evaluation(
         xp.where(defined, labels.value, 0).sum() / number,

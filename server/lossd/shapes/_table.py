@@ -5,29 +5,29 @@ from types import MappingProxyType
 
 from lossd.losses import Loss, Shape
 from lossd.shapes._shape import ShapeRules
-from lossd.shapes.coupled import Coupled
-from lossd.shapes.features import Features
-from lossd.shapes.images import Images
-from lossd.shapes.opposed import Opposed
-from lossd.shapes.pointwise import Pointwise
-from lossd.shapes.regionwise import Regionwise
-from lossd.shapes.rowwise import Rowwise
-from lossd.shapes.sequence import Sequences
-from lossd.shapes.setwise import Setwise
-from lossd.shapes.vectors import Vectors
+from lossd.shapes.coupled import CoupledShape
+from lossd.shapes.features import FeaturesShape
+from lossd.shapes.images import ImagesShape
+from lossd.shapes.opposed import OpposedShape
+from lossd.shapes.pointwise import PointwiseShape
+from lossd.shapes.regionwise import RegionwiseShape
+from lossd.shapes.rowwise import RowwiseShape
+from lossd.shapes.sequence import SequenceShape
+from lossd.shapes.setwise import SetwiseShape
+from lossd.shapes.vectors import VectorsShape
 
 SHAPES: Mapping[Shape, ShapeRules] = MappingProxyType(
     {
-        Shape.POINTWISE: Pointwise(),
-        Shape.ROWWISE: Rowwise(),
-        Shape.REGIONWISE: Regionwise(),
-        Shape.SETWISE: Setwise(),
-        Shape.SEQUENCE: Sequences(),
-        Shape.OPPOSED: Opposed(),
-        Shape.FEATURES: Features(),
-        Shape.VECTORS: Vectors(),
-        Shape.COUPLED: Coupled(),
-        Shape.IMAGES: Images(),
+        Shape.POINTWISE: PointwiseShape(),
+        Shape.ROWWISE: RowwiseShape(),
+        Shape.REGIONWISE: RegionwiseShape(),
+        Shape.SETWISE: SetwiseShape(),
+        Shape.SEQUENCE: SequenceShape(),
+        Shape.OPPOSED: OpposedShape(),
+        Shape.FEATURES: FeaturesShape(),
+        Shape.VECTORS: VectorsShape(),
+        Shape.COUPLED: CoupledShape(),
+        Shape.IMAGES: ImagesShape(),
     }
 )
 

@@ -31,12 +31,12 @@ class WholeBatch(ShapeRules):
     def absent(self, plan: RowPlan) -> Flags | None:
         """The examples that a body does not see, which have to be silent; None for none."""
 
-    def scales(self, batch: Batch, kept: Indices) -> Floats:
+    def scales(self, batch: Batch, present: "Present") -> Floats:
         """What the gradient of each value counts in all gradients; 0 for silent examples."""
         scales = np.full(batch.rows, batch.plan.gradient_scale)
         if batch.plan.silent is not None:
             scales[batch.plan.silent] = 0
-        return scales[kept]
+        return present.of(scales)
 
     def check_rules(self, batch: Batch) -> None:
         """See ``ShapeRules.check_rules``."""
@@ -55,13 +55,11 @@ class WholeBatch(ShapeRules):
     ) -> Evaluated:
         """See ``ShapeRules.evaluate``."""
         check_domains(batch)
-        absent = self.absent(batch.plan)
-        present = _Present(batch, np.ones(batch.rows, np.bool_) if absent is None else ~absent)
+        present = Present(batch, self.absent(batch.plan))
         weights = np.ones(batch.rows) if batch.plan.weights is None else batch.plan.weights
-        kept = np.flatnonzero(present.kept)
         context = BatchContext(
-            weights=weights[kept],
-            scales=self.scales(batch, kept),
+            weights=present.of(weights),
+            scales=self.scales(batch, present),
             wanted=frozenset(batch.gradients),
             parts={o.name: present.part(o.name) for o in batch.operands},
             for_each=_pieces(backend, checkpoint),
@@ -112,12 +110,12 @@ def _computed(
         )
 
 
-class _Present:
+class Present:
     """Which examples a body sees, and where their rows are in each operand."""
 
-    def __init__(self, batch: Batch, kept: Flags) -> None:
+    def __init__(self, batch: Batch, absent: Flags | None) -> None:
         self._batch = batch
-        self.kept = kept
+        self._kept = None if absent is None else ~absent  # None for all
         self._parts = dict(zip((o.name for o in batch.operands), batch.parts, strict=False))
 
     def whole_part(self, name: str) -> slice:
@@ -126,22 +124,33 @@ class _Present:
 
     def part(self, name: str) -> slice:
         """The same, counted among those that are present."""
-        whole = self.whole_part(name)
-        start, stop = (int(self.kept[:end].sum()) for end in (whole.start, whole.stop))
-        return slice(start, stop)
+        part = self.whole_part(name)
+        if self._kept is None:
+            return part
+        return slice(*(int(self._kept[:end].sum()) for end in (part.start, part.stop)))
 
-    def places(self, name: str) -> Indices:
-        """The rows of an operand whose examples are present."""
-        return np.flatnonzero(self.kept[self.whole_part(name)])
+    def of(self, numbers: Array) -> Array:
+        """What these examples have, of one number an example."""
+        return numbers if self._kept is None else numbers[self._kept]
 
     def rows(self, operand: Operand | None) -> Array | None:
-        """These rows, in the type to compute in."""
+        """The rows of these examples, in the type to compute in."""
         if operand is None:
             return None
         rows = operand.as_type(self._batch.dtype)
-        if self.kept.all() or not operand.slot.is_by_example:
+        if self._kept is None or not operand.slot.is_by_example:
             return rows
-        return rows[self.places(operand.name)]
+        return rows[self._kept[self.whole_part(operand.name)]]
+
+    def places(self, part: slice) -> Indices | None:
+        """Where the examples of a part are that are present; None where all are."""
+        return None if self._kept is None else np.flatnonzero(self._kept[part])
+
+    def spread(self, found: Array, dtype: npt.DTypeLike) -> Array:
+        """One number an example, of what was found of those that are present; 0 of others."""
+        numbers = np.zeros(self._batch.rows, dtype)
+        numbers[... if self._kept is None else self._kept] = found
+        return numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +159,7 @@ class _Results:
 
     batch: Batch
     buffers: Buffers
-    present: _Present
+    present: Present
     checkpoint: Checkpoint
 
     def written(self, found: Evaluation, *, zero_nonfinite: bool) -> Evaluated:
@@ -176,23 +185,17 @@ class _Results:
                 values, plan.weights if is_each else None, block_rows(self.batch.length)
             ),
             nonfinite=nonfinite,
-            statuses=self._statuses(found.statuses),
+            statuses=None
+            if found.statuses is None
+            else self.present.spread(found.statuses, np.uint8),
             status=Status.NONFINITE if is_lost else found.status,
         )
 
     def _values(self, found: Array) -> Array:
-        values = np.zeros(self.batch.rows, self.batch.dtype)
-        values[self.present.kept] = found
+        values = self.present.spread(found, self.batch.dtype)
         if self.batch.plan.silent is not None:
             values[self.batch.plan.silent] = 0
         return values
-
-    def _statuses(self, found: Array | None) -> Array | None:
-        if found is None:
-            return None
-        statuses = np.zeros(self.batch.rows, np.uint8)
-        statuses[self.present.kept] = found
-        return statuses
 
     def _is_by_example(self, name: str) -> bool:
         """Whether a gradient is of examples, and not of a parameter or of what all share."""
@@ -207,34 +210,32 @@ class _Results:
         is_sound = True
         for name, out in self.buffers.gradients.items():
             if self._is_by_example(name):
-                places = self.present.places(name)
-                is_finite = self._spread(found.gradient(name), places, out)
-                nonfinite[self.present.whole_part(name)] |= ~is_finite
+                part = self.present.whole_part(name)
+                places = self.present.places(part)
+                nonfinite[part] |= ~self._spread(found.gradient(name), places, out)
             else:
-                places = np.arange(len(out) if out.ndim else 1)
-                is_sound &= bool(self._spread(found.gradient(name), places, out).all())
+                is_sound &= bool(self._spread(found.gradient(name), None, out).all())
         return is_sound
 
-    def _spread(self, found: Array, places: Indices, out: Array) -> Flags:
+    def _spread(self, found: Array, places: Indices | None, out: Array) -> Flags:
         """Puts what was found of the examples that are present to their places, and 0 elsewhere.
 
         Returns which rows are finite.
         """
         count, length = len(out) if out.ndim else 1, math.prod(out.shape[1:])
-        is_whole = len(places) == count
-        if not is_whole:
+        if places is not None:
             out[...] = 0
         is_finite = np.ones(count, np.bool_)
-        rows, given = out.reshape(count, length), found.reshape(len(places), length)
+        rows, given = out.reshape(count, length), found.reshape(-1, length)
         height = block_rows(max(1, length))
         for start in range(0, len(given), height):
             for first in range(0, length, BLOCK_ELEMENTS):
                 self.checkpoint()
                 part = np.s_[start : start + height, first : first + BLOCK_ELEMENTS]
-                own = places[part[0]]
-                sent = rows[part] if is_whole else np.empty(given[part].shape, out.dtype)
+                own = part[0] if places is None else places[part[0]]
+                sent = rows[part] if places is None else np.empty(given[part].shape, out.dtype)
                 put(given[part], sent)
-                if not is_whole:
+                if places is not None:
                     rows[own, part[1]] = sent
                 is_finite[own] &= np.isfinite(sent).all(axis=1)
         return is_finite
@@ -248,7 +249,10 @@ class _Results:
 
     def _spread_output(self, output: Output, found: Array) -> None:
         """Puts an output to its places; one that points at examples counts as the caller does."""
-        out, places = self.buffers.outputs[output.name], np.flatnonzero(self.present.kept)
+        out, places = self.buffers.outputs[output.name], self.present.places(slice(None))
+        if places is None:
+            out[...] = found
+            return
         out[...] = _nothing(output)
         out[places] = np.append(places, -1)[found] if output.is_index else found
 

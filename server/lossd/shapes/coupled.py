@@ -26,7 +26,7 @@ _PATTERNS = {
 }
 
 
-class Coupled(WholeBatch):
+class CoupledShape(WholeBatch):
     """See the module."""
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:

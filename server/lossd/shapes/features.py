@@ -14,7 +14,7 @@ from lossd.losses import Input, Loss
 from lossd.shapes._by_example import ByExample
 
 
-class Features(ByExample):
+class FeaturesShape(ByExample):
     """See the module."""
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:

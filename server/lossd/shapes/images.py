@@ -24,7 +24,7 @@ from lossd.shapes._by_example import ByExample
 from lossd.shapes._layouts import common_shape
 
 
-class Images(ByExample):
+class ImagesShape(ByExample):
     """See the module."""
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:

@@ -17,7 +17,7 @@ from lossd.reduction import Flags, Floats, Reduction, RowPlan
 from lossd.shapes._whole_batch import WholeBatch
 
 
-class Opposed(WholeBatch):
+class OpposedShape(WholeBatch):
     """See the module."""
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:

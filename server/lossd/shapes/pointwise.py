@@ -14,7 +14,7 @@ from lossd.shapes._by_example import ByExample
 from lossd.shapes._layouts import check_elements, common_shape
 
 
-class Pointwise(ByExample):
+class PointwiseShape(ByExample):
     """See the module."""
 
     is_mean_of_elements = True

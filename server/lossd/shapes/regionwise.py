@@ -21,7 +21,7 @@ from lossd.shapes._layouts import (
 )
 
 
-class Regionwise(ByExample):
+class RegionwiseShape(ByExample):
     """See the module."""
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:

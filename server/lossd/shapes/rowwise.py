@@ -14,7 +14,7 @@ from lossd.shapes._by_example import ByExample
 from lossd.shapes._layouts import ClassAxes, class_axis, class_slots, patterns_by_classes
 
 
-class Rowwise(ByExample):
+class RowwiseShape(ByExample):
     """See the module."""
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:

@@ -30,7 +30,7 @@ _PATTERNS = {
 }
 
 
-class Sequences(ByExample):
+class SequenceShape(ByExample):
     """See the module."""
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:

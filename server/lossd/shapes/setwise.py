@@ -27,10 +27,10 @@ from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Input, Loss
 from lossd.reduction import Flags, Floats, Reduction, RowPlan, plan_set
 from lossd.shapes._layouts import common_shape
-from lossd.shapes._whole_batch import Indices, WholeBatch
+from lossd.shapes._whole_batch import Present, WholeBatch
 
 
-class Setwise(WholeBatch):
+class SetwiseShape(WholeBatch):
     """See the module."""
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
@@ -63,9 +63,9 @@ class Setwise(WholeBatch):
         """Those of weight 0 too, which have no part in anything."""
         return plan.silent
 
-    def scales(self, batch: Batch, kept: Indices) -> Floats:
+    def scales(self, batch: Batch, present: Present) -> Floats:
         """One, of the one value; 0 where it is 0 in the type that is computed in."""
-        del kept
+        del present
         scale = batch.plan.gradient_scale
         return np.array([scale if batch.dtype.type(scale) != 0 else 0.0])
 

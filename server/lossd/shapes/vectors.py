@@ -13,7 +13,7 @@ from lossd.shapes._by_example import ByExample
 from lossd.shapes._layouts import check_same_shape, example_slot
 
 
-class Vectors(ByExample):
+class VectorsShape(ByExample):
     """See the module."""
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
