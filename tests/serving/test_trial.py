@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -65,6 +66,19 @@ def wrong_last_row(batch: Batch, evaluated: Evaluated, buffers: Buffers) -> Eval
     return evaluated
 
 
+def wrong_end_of_a_long_row(batch: Batch, evaluated: Evaluated, buffers: Buffers) -> Evaluated:
+    """As a kernel does that forgets a warp."""
+    if batch.loss.name == "huber" and batch.length > 1000:
+        buffers.gradients["predictions"][:, -32:] = 0
+    return evaluated
+
+
+def wrong_in_16_bits(batch: Batch, evaluated: Evaluated, buffers: Buffers) -> Evaluated:
+    if batch.loss.name == "huber" and batch.operands[0].rows.dtype == ml_dtypes.bfloat16:
+        buffers.gradients["predictions"][...] *= 2
+    return evaluated
+
+
 def no_compiler(_: Batch, __: Evaluated, ___: Buffers) -> Evaluated:
     raise RuntimeError("headers are missing")
 
@@ -105,6 +119,18 @@ def test_the_cpu_computes_what_the_device_gets_wrong(fault: Faulty) -> None:
     assert (huber.backend, huber.gradients["predictions"].tolist()) == ("numpy", [1.0])
     assert squared.backend == found.chosen.backend.name == "cupy"
     assert not found.chosen.is_fallback
+
+
+@pytest.mark.parametrize(
+    ("fault", "type_name", "columns"),
+    [(wrong_end_of_a_long_row, "float32", 1003), (wrong_in_16_bits, "bfloat16", 1003)],
+)
+def test_long_rows_and_every_type_are_tried(fault: Faulty, type_name: str, columns: int) -> None:
+    found = tried(fault)
+
+    assert list(found.faults) == ["huber"]
+    told = f"in {type_name}: predictions of 3 rows of {columns} must be "
+    assert found.faults["huber"].startswith(told)
 
 
 def test_a_sum_over_both_names_the_device() -> None:
