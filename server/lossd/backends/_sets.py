@@ -45,10 +45,13 @@ def evaluate_set(
     if not np.isfinite(value):
         value, status = 0.0 if zero_nonfinite else value, Status.NONFINITE
     nonfinite = np.zeros(batch.rows, np.bool_)
+    scale = plan.gradient_scale
+    is_still = batch.dtype.type(scale) == 0  # takes nothing, also of infinity and NaN
     for name, out in buffers.gradients.items():
         out[...] = 0
         with np.errstate(all="ignore"):
-            out[live] = rounded(found.gradients[name] * plan.gradient_scale, out.dtype)
+            gradient = found.gradients[name] * scale
+            out[live] = 0 if is_still else rounded(gradient, out.dtype)
         wrong = nonfinite_rows(out)
         nonfinite |= wrong
         if zero_nonfinite:

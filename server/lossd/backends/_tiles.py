@@ -13,6 +13,7 @@ from lossd.backends import Array, each_row
 from lossd.backends._images import look
 from lossd.batch import Batch
 from lossd.losses import Shape
+from lossd.losses._weighed import selected
 from lossd.networks import Placed
 
 
@@ -104,7 +105,7 @@ def run_body(
             evaluation = batch.loss.body(cupy, *operands, **parameters)
         else:
             evaluation = look(batch, network, operands, parameters)
-        slopes = {name: _scaled(batch, tile, evaluation.gradient(name)) for name in gradients}
+        slopes = {name: _scaled(cupy, batch, tile, evaluation.gradient(name)) for name in gradients}
     values = evaluation.value
     if values.ndim == 2:
         values = values.sum(axis=-1) / batch.dtype.type(batch.length)
@@ -118,7 +119,9 @@ def run_body(
     return Computed(values, slopes, outputs, evaluation.statuses)
 
 
-def _scaled(batch: Batch, tile: Tile, gradient: Any) -> Any:
-    if tile.scales is None:
-        return gradient * batch.dtype.type(tile.scale)
-    return gradient * each_row(tile.scales, gradient)
+def _scaled(cupy: Any, batch: Batch, tile: Tile, gradient: Any) -> Any:
+    """A gradient by its scale, of which 0 takes nothing, also of infinity and NaN."""
+    if tile.scales is not None:
+        return selected(cupy, each_row(tile.scales, gradient), gradient)
+    scale = batch.dtype.type(tile.scale)
+    return gradient * scale if scale else cupy.zeros_like(gradient)

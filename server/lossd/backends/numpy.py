@@ -273,10 +273,14 @@ class _Run:
             raise _OutsideDomainError(operand)
 
     def _write_gradient(self, tile: _Tile, gradient: Array, out: Array) -> None:
+        scale = self._scale(tile.rows)
+        factor = each_row(scale, gradient) if scale.ndim else scale
         if out.dtype == np.float16:
-            put(gradient * self._scale(tile.rows, gradient), out)
+            put(gradient * factor, out)
         else:
-            np.multiply(gradient, self._scale(tile.rows, gradient), out=out, casting="unsafe")
+            np.multiply(gradient, factor, out=out, casting="unsafe")
+        if not scale.all():  # a scale of 0 takes nothing, also of infinity and NaN
+            out[scale == 0] = 0
         silent = self._batch.plan.silent
         if silent is not None:
             out[silent[tile.rows]] = 0
@@ -293,14 +297,15 @@ class _Run:
         """Only ever sets: the parts of one long row may flag it at the same time."""
         self._nonfinite[rows][wrong] = True
 
-    def _scale(self, rows: slice, gradient: Array) -> Any:
+    def _scale(self, rows: slice) -> Any:
+        """One number of the compute type, or one a row."""
         batch = self._batch
         scale = batch.plan.gradient_scale
         if batch.loss.shape is Shape.POINTWISE:
             scale = scale / batch.length
         if isinstance(scale, float):
             return batch.dtype.type(scale)
-        return each_row(scale[rows].astype(batch.dtype), gradient)
+        return scale[rows].astype(batch.dtype)
 
     def _example_values(self, value: Array) -> Array:
         """One value a row: elements of pointwise losses are averaged."""

@@ -37,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
                 evaluate(prediction.items[i], target.items[i], start + i, value,
                          slope OTHER_ELEMENTS(i) ARGUMENTS);
                 own += value;
-                slopes.items[i] = slope * row_scale;
+                slopes.items[i] = weighed(row_scale, slope);
             }
             if (row_gradient) store(row_gradient + start, slopes, left);
         });
@@ -67,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ELEMENTS_KERNEL(
             evaluate(prediction.items[i], target.items[i], 0, value,
                      slope OTHER_ELEMENTS(i) ARGUMENTS);
             results.items[i] = value;
-            slopes.items[i] = slope * (scales ? scales[start + i] : scale);
+            slopes.items[i] = weighed(scales ? scales[start + i] : scale, slope);
         }
         store(values + start, results, left);
         if (gradient) store(gradient + start, slopes, left);

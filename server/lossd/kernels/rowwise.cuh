@@ -114,8 +114,8 @@ struct Row {
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i)
                 if (i < left)
-                    slopes.items[i] = scale * slope(start + i, prediction.items[i],
-                                                    target(loaded, i, start + i));
+                    slopes.items[i] = weighed(scale, slope(start + i, prediction.items[i],
+                                                           target(loaded, i, start + i)));
             store(gradient + start, slopes, left);
         });
     }

@@ -14,6 +14,7 @@ import numpy as np
 from lossd.losses._declare import Evaluation, Input, Opposed, Sides, Status
 from lossd.losses._schema import Array, Differentiable
 from lossd.losses._sigmoid import softplus
+from lossd.losses._weighed import selected
 
 # Scores in, their cost and its slope out.
 Cost = Callable[[Any, Array], tuple[Array, Array]]
@@ -124,14 +125,14 @@ def apart(xp: Any, given: tuple[Side, ...], opposed: Opposed) -> Evaluation:
     for side in given:
         elements, slopes = side.cost(xp, side.scores)
         values.append(_mean(xp, elements))
-        gradients[side.name] = _scaled(slopes, opposed.cotangents[side.name])
+        gradients[side.name] = _scaled(xp, slopes, opposed.cotangents[side.name])
     return Evaluation(xp.concatenate(values), gradients)
 
 
 def paired(xp: Any, high: Side, low: Side, opposed: Opposed) -> Evaluation:
     """The difference of the two scores of each pair."""
     elements, slopes = high.cost(xp, high.scores - low.scores)
-    gradient = _scaled(slopes, opposed.cotangents[high.name])
+    gradient = _scaled(xp, slopes, opposed.cotangents[high.name])
     return Evaluation(_mean(xp, elements), {high.name: gradient, low.name: -gradient})
 
 
@@ -145,7 +146,7 @@ def against_mean(xp: Any, given: tuple[Side, Side], opposed: Opposed) -> Evaluat
         centre = opposed.mean(other.name, other.scores)
         elements, slopes = side.cost(xp, side.scores - centre)
         values.append(_mean(xp, elements))
-        gradients[side.name] = _scaled(slopes, opposed.cotangents[side.name])
+        gradients[side.name] = _scaled(xp, slopes, opposed.cotangents[side.name])
         pulls[other.name] = gradients[side.name].astype(np.float64).sum()
     return Evaluation(
         xp.concatenate(values),
@@ -167,6 +168,6 @@ def _undefined(xp: Any, given: tuple[Side, Side]) -> Evaluation:
     )
 
 
-def _scaled(slopes: Array, cotangents: Array) -> Array:
+def _scaled(xp: Any, slopes: Array, cotangents: Array) -> Array:
     """Slopes by an element of an example whose value is a mean."""
-    return slopes * (cotangents / slopes.shape[1]).astype(slopes.dtype)[:, None]
+    return selected(xp, (cotangents / slopes.shape[1]).astype(slopes.dtype)[:, None], slopes)
