@@ -50,8 +50,7 @@ def evaluate_set(
     for name, out in buffers.gradients.items():
         out[...] = 0
         with np.errstate(all="ignore"):
-            gradient = found.gradients[name] * scale
-            out[live] = 0 if is_still else rounded(gradient, out.dtype)
+            out[live] = 0 if is_still else rounded(found.gradients[name] * scale, out.dtype)
         wrong = nonfinite_rows(out)
         nonfinite |= wrong
         if zero_nonfinite:
