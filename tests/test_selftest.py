@@ -28,7 +28,7 @@ def test_long_rows_are_for_every_kernel_of_a_loss_in_every_type(loss: Loss) -> N
 def test_a_sum_that_forgets_warps_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     if not (available := backend.probe()):
         pytest.skip(available.reason)
-    right, wrong = "warp < blockDim.x / WARP; ++warp) total +=", "warp < 2; ++warp) total +="
+    right, wrong = "distance = warps / 2;", "distance = warps / 4;"
     template = _source._template
     assert right in template("common.cuh")
     monkeypatch.setattr(_source, "_template", lambda name: template(name).replace(right, wrong))

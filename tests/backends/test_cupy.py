@@ -173,8 +173,31 @@ def test_a_warm_call_is_copies_and_one_launch(fake: Any, cupy_engine: Engine) ->
     with fake.recorded() as lines:
         cupy_engine.run(job)
     calls = [line.split()[0] for line in lines]
-    assert calls == [*["memcpyAsync"] * 2, "launch", *["memcpyAsync"] * 2, "streamSynchronize"]
+    # Back come values, the gradient, and which rows are not finite.
+    assert calls == [*["memcpyAsync"] * 2, "launch", *["memcpyAsync"] * 3, "streamSynchronize"]
     assert not fake.violations()
+
+
+@gpu
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("name", ["cross_entropy", "huber", "gaussian_nll"])
+def test_16_bits_go_there_and_back_as_they_are(
+    fake: Any, cupy_engine: Engine, name: str, dtype: npt.DTypeLike
+) -> None:
+    count, length = 5, 24
+    loss = LOSSES[name]
+    inputs: dict[str, Any] = {i.name: [np.ones((count, length), dtype)] for i in loss.inputs}
+    there = 2 * count * length * len(inputs)
+    if name == "cross_entropy":
+        inputs["targets"] = [np.arange(count)]
+        there += (8 - 2 * length) * count
+    job = Job(loss=loss, parameters={}, inputs=inputs)
+    cupy_engine.run(job)
+    with fake.recorded() as lines:
+        cupy_engine.run(job)
+        up, down = (sum(copy.bytes for copy in fake.copies(way)) for way in ("H2D", "D2H"))
+    assert [line.split()[0] for line in lines].count("launch") == 1
+    assert (up, down) == (there, (4 + 1) * count + 2 * count * length)
 
 
 @gpu
@@ -190,7 +213,7 @@ def test_results_are_rounded_on_the_device(
     with fake.recorded():
         cupy_engine.run(job)
         back = [copy.bytes for copy in fake.copies("D2H")]
-    assert sorted(back[-2:]) == sorted([4 * count, 2 * count * length])
+    assert sorted(back[-3:]) == sorted([4 * count, count, 2 * count * length])
 
 
 @gpu

@@ -3,7 +3,9 @@
 Nothing here imports CuPy; whoever calls hands it in.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +13,8 @@ import numpy as np
 
 from lossd.backends import Array, each_row
 from lossd.backends._images import look
-from lossd.batch import Batch
+from lossd.batch import Batch, Operand
+from lossd.kernels import is_stored
 from lossd.losses import Shape
 from lossd.losses._weighed import selected
 from lossd.networks import Placed
@@ -19,7 +22,10 @@ from lossd.networks import Placed
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Some rows on the device; ``scale`` is one number, or ``scales`` has one a row."""
+    """Some rows on the device; ``scale`` is one number, or ``scales`` has one a row.
+
+    The operands are as they came, also in 16 bits.
+    """
 
     count: int
     operands: dict[str, Any]
@@ -38,6 +44,7 @@ class Computed:
     gradients: Mapping[str, Any]
     outputs: Mapping[str, Any] = field(default_factory=dict)
     statuses: Any = None
+    nonfinite: Any = None  # which rows have a number that is not, as it is sent
 
 
 def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
@@ -45,7 +52,6 @@ def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
     sources: list[Array] = []
 
     def sent(array: Array, dtype: Any) -> Any:
-        # Half-precision types are widened here: the device computes in the compute type only.
         source = np.ascontiguousarray(array, dtype)
         sources.append(source)
         place = cupy.empty(source.shape, source.dtype)
@@ -60,10 +66,7 @@ def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
     vectors = batch.loss.vectors
     return Tile(
         count=rows.stop - rows.start,
-        operands={
-            o.name: sent(o.rows[rows], np.int64 if o.is_classes else batch.dtype)
-            for o in batch.operands
-        },
+        operands={o.name: sent(o.rows[rows], _type_on_device(o, batch)) for o in batch.operands},
         parameters={
             name: (sent(value, batch.dtype) if len(value) else None) if name in vectors else value
             for name, value in batch.parameters.items()
@@ -75,16 +78,35 @@ def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
     )
 
 
+def _type_on_device(operand: Operand, batch: Batch) -> np.dtype[Any]:
+    """Floats are sent as they are, and widened on the device; it knows no integers but indices."""
+    if operand.is_classes:
+        return np.dtype(np.int64)
+    given = operand.rows.dtype
+    return given if is_stored(given) else batch.dtype
+
+
 def download(stream: Any, source: Any, out: Array) -> Array:
     """Starts a copy into ``out``, or into a new array where ``out`` has gaps.
 
-    What is of another type is rounded to that of ``out`` first, once and on the device: so fewer
-    bytes come back, and none of the slow ways in which a CPU rounds is gone.
+    What is of another type than ``out`` is changed to it on the device first.
     """
     source = source.astype(out.dtype, copy=False)
     host = out if out.flags.c_contiguous else np.empty(source.shape, source.dtype)
     source.get(out=host, stream=stream, blocking=False)
     return host
+
+
+def _widened(array: Any, operand: Operand, batch: Batch) -> Any:
+    """What a body takes for an operand, which is of one type."""
+    return array if operand.is_classes else array.astype(batch.dtype, copy=False)
+
+
+def nonfinite_of(cupy: Any, arrays: Iterable[Any]) -> Any:
+    """Which rows of some arrays hold a number that is not finite; of at least one array."""
+    looked = (cupy.isfinite(array) for array in arrays)
+    rows = (x if x.ndim == 1 else x.all(axis=tuple(range(1, x.ndim))) for x in looked)
+    return ~functools.reduce(operator.and_, rows)
 
 
 def run_body(
@@ -100,7 +122,7 @@ def run_body(
         for name, value in tile.parameters.items()
     }
     with np.errstate(all="ignore"):  # a parameter may be beyond the compute type
-        operands = list(tile.operands.values())
+        operands = [_widened(tile.operands[o.name], o, batch) for o in batch.operands]
         if network is None:
             evaluation = batch.loss.body(cupy, *operands, **parameters)
         else:
@@ -116,7 +138,11 @@ def run_body(
         values = cupy.where(silent, 0, values)
         slopes = {n: cupy.where(each_row(silent, s), 0, s) for n, s in slopes.items()}
         outputs = {name: cupy.where(silent, 0, output) for name, output in outputs.items()}
-    return Computed(values, slopes, outputs, evaluation.statuses)
+    # Rounded before they are looked at: what is sent may be infinite where this is not.
+    types = {operand.name: operand.rows.dtype for operand in batch.operands}
+    sent = {name: slope.astype(types[name], copy=False) for name, slope in slopes.items()}
+    nonfinite = nonfinite_of(cupy, (values, *sent.values()))
+    return Computed(values, sent, outputs, evaluation.statuses, nonfinite)
 
 
 def _scaled(cupy: Any, batch: Batch, tile: Tile, gradient: Any) -> Any:

@@ -1,9 +1,10 @@
 """Losses on a GPU: the project's only import of CuPy.
 
-A batch goes to the device in tiles of rows.  Where the loss has kernel text, one launch gives
-values and scaled gradients; elsewhere the body runs with ``xp=cupy``.  Only values and gradients
-come back, and the aggregates are made of them by the same host code as for every backend.  No
-kernel gives outputs: where some are asked for, the body runs too.
+A batch goes to the device in tiles of rows, as it came.  Where the loss has kernel text, one
+launch gives values, scaled gradients in the type that is sent, and which rows are not finite;
+elsewhere the body runs with ``xp=cupy``.  Only these come back, and the aggregates are made of them
+by the same host code as for every backend.  No kernel gives outputs: where some are asked for, the
+body runs too.
 
 Tiles take turns on one stream, so that memory which the pool hands on is never still in use.
 
@@ -29,26 +30,21 @@ from lossd.backends import (
     Evaluated,
     block_of,
     check_domains,
-    nonfinite_rows,
 )
 from lossd.backends._accelerators import use_no_accelerators
+from lossd.backends._compiled import Kernels
 from lossd.backends._coupled import CoupledEvaluation, evaluate_coupled
 from lossd.backends._opposed import OpposedEvaluation, evaluate_opposed
 from lossd.backends._sets import SetEvaluation, evaluate_set
 from lossd.backends._tiles import Computed, Tile, download, run_body, upload
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost, TooLarge
-from lossd.kernels import Kernel, find_text, kernel_source, typed_arguments
 from lossd.losses import Anchors, Opposed, Shape, Whole
-from lossd.losses._declare import CudaText
 from lossd.networks import Device, Placements
 from lossd.reduction import Floats, block_sums
 
 # A tile bounds the memory on the device and the time between two checkpoints: 64 MiB of float32.
 TILE_ELEMENTS = 1 << 24
-
-# CuPy adds -ftz=true, so float32 numbers below 1e-38 are 0; the kernels do not rely on them.
-COMPILER_OPTIONS = ("-std=c++17",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +90,7 @@ class CupyBackend:
         self._cupy = _import_cupy()
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._lock = threading.Lock()
-        self._compiled: dict[tuple[str, int, np.dtype[Any]], _Compiled] = {}
+        self._kernels = Kernels(self._cupy, self._stream)
         self._networks = Placements(Device(self._cupy, TILE_ELEMENTS), self._cupy.asarray)
 
     def evaluate(
@@ -122,9 +118,9 @@ class CupyBackend:
             checkpoint()
             gradients = {name: buffer[rows] for name, buffer in buffers.gradients.items()}
             outputs = {name: buffer[rows] for name, buffer in buffers.outputs.items()}
+            places = Computed(values[rows], gradients, outputs, nonfinite=nonfinite[rows])
             with self._device_turn():
-                statuses.append(self._tile(batch, rows, Computed(values[rows], gradients, outputs)))
-            nonfinite[rows] = _nonfinite(values[rows], gradients)
+                statuses.append(self._tile(batch, rows, places))
         sums = _finished(batch, buffers, values, nonfinite, zero_nonfinite=zero_nonfinite)
         said = [found for found in statuses if found is not None]
         return Evaluated(sums, nonfinite, np.concatenate(said) if said else None)
@@ -134,7 +130,7 @@ class CupyBackend:
         with contextlib.suppress(DeviceLost):
             with self._device_turn():
                 self._stream.synchronize()
-                self._compiled.clear()
+                self._kernels.clear()
                 self._networks.clear()
             self._cupy.get_default_memory_pool().free_all_blocks()
 
@@ -170,7 +166,7 @@ class CupyBackend:
         """
         tile = upload(self._cupy, self._stream, batch, rows)
         found = self._compute(batch, tile)
-        pairs = [(found.values, places.values)]
+        pairs = [(found.values, places.values), (found.nonfinite, places.nonfinite)]
         pairs += [(found.gradients[name], out) for name, out in places.gradients.items()]
         pairs += [(found.outputs[name], out) for name, out in places.outputs.items()]
         statuses = None
@@ -241,67 +237,19 @@ class CupyBackend:
         if batch.view is not None:
             network = self._networks.find(batch.view.network, batch.dtype)
             return run_body(self._cupy, batch, tile, batch.gradients, network)
-        compiled = self._kernel_for(batch)
-        if compiled is None:
+        found = self._kernels.run(batch, tile)
+        if found is None:
             return run_body(self._cupy, batch, tile, batch.gradients)
-        found = compiled.run(self._cupy, self._stream, batch, tile)
         others = [name for name in batch.gradients if name not in found.gradients]
         if not others and not batch.outputs:
             return found
         more = run_body(self._cupy, batch, tile, others)
-        return replace(found, gradients={**found.gradients, **more.gradients}, outputs=more.outputs)
-
-    def _kernel_for(self, batch: Batch) -> "_Compiled | None":
-        classes = any(operand.is_classes for operand in batch.operands)
-        text = find_text(batch.loss, batch.parameters, targets_are_classes=classes)
-        if text is None:
-            return None
-        key = (batch.loss.name, batch.loss.cuda.index(text), batch.dtype)
-        if key not in self._compiled:
-            self._compiled[key] = _compile(self._cupy, batch, text)
-        return self._compiled[key]
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A kernel and the module that NVRTC made of it."""
-
-    kernel: Kernel
-    module: Any
-
-    def run(self, cupy: Any, stream: Any, batch: Batch, tile: Tile) -> Computed:
-        """Values and scaled gradients of a tile, in one launch."""
-        values = cupy.empty(tile.count, batch.dtype)
-        first, second, *others = tile.operands
-        wanted = first in batch.gradients
-        gradient = cupy.empty((tile.count, batch.length), batch.dtype) if wanted else None
-        launch = self.kernel.launch(tile.count, batch.length)
-        given = {argument.name for argument in self.kernel.signature}
-        arguments = {
-            "rows": tile.count,
-            "columns": batch.length,
-            "predictions": tile.operands[first],
-            "targets": tile.operands[second],
-            **{name: tile.operands[name] for name in others},
-            "scales": tile.scales,
-            "scale": tile.scale,
-            "silent": tile.silent,
-            "values": values,
-            "gradient": gradient,
-            **{name: value for name, value in tile.parameters.items() if name in given},
-        }
-        self.module.get_function(launch.name)(
-            (launch.blocks,),
-            (launch.threads,),
-            typed_arguments(self.kernel.signature, arguments, batch.dtype),
-            stream=stream,
+        return replace(
+            found,
+            gradients={**found.gradients, **more.gradients},
+            outputs=more.outputs,
+            nonfinite=found.nonfinite | more.nonfinite,
         )
-        return Computed(values, {} if gradient is None else {first: gradient})
-
-
-def _compile(cupy: Any, batch: Batch, text: CudaText) -> _Compiled:
-    kernel = kernel_source(batch.loss, text, batch.dtype)
-    return _Compiled(kernel, cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS))
 
 
 def _in_turn(checkpoint: Checkpoint) -> Callable[[int, Callable[[int], None]], None]:
@@ -320,13 +268,6 @@ def _tiles(batch: Batch) -> Iterator[slice]:
     step = max(1, TILE_ELEMENTS // batch.length)
     for start in range(0, batch.rows, step):
         yield slice(start, min(start + step, batch.rows))
-
-
-def _nonfinite(values: Array, gradients: dict[str, Array]) -> Array:
-    found: Array = ~np.isfinite(values)
-    for gradient in gradients.values():
-        found |= nonfinite_rows(gradient)
-    return found
 
 
 def _finished(
