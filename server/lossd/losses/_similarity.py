@@ -24,7 +24,8 @@ WIDTH = 4096  # components of one product
 BACK_ROWS = 256  # rows of one product of slopes with columns
 BLOCK_BYTES = 1 << 20  # of similarities that are turned into slopes while they are in the cache
 
-PLAIN = 2.0**32  # components up to this, and one over it, have products in every type
+PLAIN = 256.0  # components up to this, and one over it, lose nothing of float32's range to speak of
+TINY = float(np.finfo(np.float64).tiny)
 NARROW = 32.0  # exponents up to this are right to 3e-6 in float32
 
 # Turns similarities of some rows, given as a slice, with all columns into slopes, in place.
@@ -251,7 +252,7 @@ class Vectors:
                 self._across(slopes, rows, divisor)
             elif divisor != 1:
                 for part in parts(slopes.shape[-1]):
-                    slopes[..., part] = slopes[..., part].astype(np.float64) / divisor
+                    slopes[..., part] = _over(slopes[..., part].astype(np.float64), divisor)
 
         in_blocks(slopes, slice(0, len(slopes)), self._anchors, turned)
         return slopes
@@ -262,7 +263,7 @@ class Vectors:
         is_idle = self.is_zero[rows] | ~slopes.any(axis=-1)
         for part in parts(slopes.shape[-1]):
             across = (slopes[..., part] - along * own[..., part]) / lengths
-            slopes[..., part] = across / divisor
+            slopes[..., part] = _over(across, divisor)
         slopes[is_idle] = 0
 
 
@@ -303,7 +304,7 @@ class Temperature:
     @property
     def divisor(self) -> float:
         """That of similarities."""
-        return _positive(self.given / self.left / self.right)
+        return max(_positive(self.given / self.left / self.right), TINY)
 
     def of_slopes(self, other: float) -> float:
         """That of slopes by vectors, of sums of others that have this unit."""
@@ -322,6 +323,11 @@ class Temperature:
             return False
         is_plain = 1 / PLAIN**3 <= self.divisor <= PLAIN**3
         return not (is_plain and 2 * reach / self.divisor + abs(bias) <= NARROW)
+
+
+def _over(numbers: Array, divisor: float) -> Array:
+    """A quotient by what a device may take for 0."""
+    return numbers / divisor if divisor >= TINY else numbers / TINY / (divisor / TINY)
 
 
 def _positive(number: float) -> float:
