@@ -23,7 +23,7 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import BackendUnavailable, InvalidTensor, TooLarge
-from lossd.losses import LOSSES, Loss
+from lossd.losses import LOSSES, Loss, Shape
 from lossd.losses._overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy, Reduction
 from tests.device import stand_in_for_sorting
@@ -83,9 +83,19 @@ def test_every_variant_equals_numpy(
 ) -> None:
     length = LENGTH if any_loss.shape.has_values else 2  # of a set these are its labels
     for case in cases(any_loss, rows=ROWS, length=length, interior=True):
+        if any_loss.shape is Shape.COUPLED:
+            # Similarities over a temperature are exponents.  Of 650 float32 has four places behind
+            # the point, and what is last in them depends on the order of a product.
+            case = _shrunk(case)  # noqa: PLW2901 - the same on a scale that float32 has digits for
         job = case.astype(dtype).job()
         tolerance = TOLERANCE[np.dtype(dtype).name]
         _assert_close(cupy_engine.run(job), numpy_engine.run(job), tolerance)
+
+
+def _shrunk(case: Case) -> Case:
+    return case.with_inputs(
+        **{name: array / 10 for name, array in case.inputs.items() if array.dtype.kind == "f"}
+    )
 
 
 @gpu
