@@ -23,7 +23,7 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import BackendUnavailable, InvalidTensor, TooLarge
-from lossd.losses import LOSSES, Loss
+from lossd.losses import LOSSES, Loss, Shape
 from lossd.losses._overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import _blocks
@@ -84,9 +84,19 @@ def test_every_variant_equals_numpy(
 ) -> None:
     length = LENGTH if any_loss.shape.has_values else 2  # of a set these are its labels
     for case in cases(any_loss, rows=ROWS, length=length, interior=True):
+        if any_loss.shape is Shape.COUPLED:
+            # Similarities over a temperature are exponents.  Of 650 float32 has four places behind
+            # the point, and what is last in them depends on the order of a product.
+            case = _shrunk(case)  # noqa: PLW2901 - the same on a scale that float32 has digits for
         job = case.astype(dtype).job()
         tolerance = TOLERANCE[np.dtype(dtype).name]
         _assert_close(cupy_engine.run(job), numpy_engine.run(job), tolerance)
+
+
+def _shrunk(case: Case) -> Case:
+    return case.with_inputs(
+        **{name: array / 10 for name, array in case.inputs.items() if array.dtype.kind == "f"}
+    )
 
 
 @gpu
@@ -175,8 +185,31 @@ def test_a_warm_call_is_copies_and_one_launch(fake: Any, cupy_engine: Engine) ->
     with fake.recorded() as lines:
         cupy_engine.run(job)
     calls = [line.split()[0] for line in lines]
-    assert calls == [*["memcpyAsync"] * 2, "launch", *["memcpyAsync"] * 2, "streamSynchronize"]
+    # Back come values, the gradient, and which rows are not finite.
+    assert calls == [*["memcpyAsync"] * 2, "launch", *["memcpyAsync"] * 3, "streamSynchronize"]
     assert not fake.violations()
+
+
+@gpu
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("name", ["cross_entropy", "huber", "gaussian_nll"])
+def test_16_bits_go_there_and_back_as_they_are(
+    fake: Any, cupy_engine: Engine, name: str, dtype: npt.DTypeLike
+) -> None:
+    count, length = 5, 24
+    loss = LOSSES[name]
+    inputs: dict[str, Any] = {i.name: [np.ones((count, length), dtype)] for i in loss.inputs}
+    there = 2 * count * length * len(inputs)
+    if name == "cross_entropy":
+        inputs["targets"] = [np.arange(count)]
+        there += (8 - 2 * length) * count
+    job = Job(loss=loss, parameters={}, inputs=inputs)
+    cupy_engine.run(job)
+    with fake.recorded() as lines:
+        cupy_engine.run(job)
+        up, down = (sum(copy.bytes for copy in fake.copies(way)) for way in ("H2D", "D2H"))
+    assert [line.split()[0] for line in lines].count("launch") == 1
+    assert (up, down) == (there, (4 + 1) * count + 2 * count * length)
 
 
 @gpu
@@ -192,7 +225,7 @@ def test_results_are_rounded_on_the_device(
     with fake.recorded():
         cupy_engine.run(job)
         back = [copy.bytes for copy in fake.copies("D2H")]
-    assert sorted(back[-2:]) == sorted([4 * count, 2 * count * length])
+    assert sorted(back[-3:]) == sorted([4 * count, count, 2 * count * length])
 
 
 @gpu

@@ -12,7 +12,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from lossd.backends.cupy import COMPILER_OPTIONS
+from lossd.backends._compiled import COMPILER_OPTIONS
 from lossd.kernels import kernel_source
 from lossd.losses import LOSSES
 

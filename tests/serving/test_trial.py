@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -71,6 +72,17 @@ def wrong_last_row(loss: str, piece: Piece | None) -> None:
         piece.gradients["predictions"][-1] = 0
 
 
+def wrong_end_of_a_long_row(loss: str, piece: Piece | None) -> None:
+    """As a kernel does that forgets a warp."""
+    if loss == "huber" and piece and piece.gradients["predictions"].shape[1] > 1000:
+        piece.gradients["predictions"][:, -32:] = 0
+
+
+def wrong_in_16_bits(loss: str, piece: Piece | None) -> None:
+    if loss == "huber" and piece and piece.inputs["predictions"][0].dtype == ml_dtypes.bfloat16:
+        piece.gradients["predictions"][...] *= 2
+
+
 def no_compiler(_: str, __: Piece | None) -> None:
     raise RuntimeError("headers are missing")
 
@@ -110,6 +122,18 @@ def test_the_cpu_computes_what_the_device_gets_wrong(fault: Faulty) -> None:
     assert (huber.backend, huber.gradients["predictions"].tolist()) == ("numpy", [1.0])
     assert squared.backend == found.chosen.backend.name == "cupy"
     assert not found.chosen.is_fallback
+
+
+@pytest.mark.parametrize(
+    ("fault", "type_name", "columns"),
+    [(wrong_end_of_a_long_row, "float32", 1003), (wrong_in_16_bits, "bfloat16", 1003)],
+)
+def test_long_rows_and_every_type_are_tried(fault: Faulty, type_name: str, columns: int) -> None:
+    found = tried(fault)
+
+    assert list(found.faults) == ["huber"]
+    told = f"in {type_name}: predictions of 3 rows of {columns} must be "
+    assert found.faults["huber"].startswith(told)
 
 
 def test_a_sum_over_both_names_the_device() -> None:

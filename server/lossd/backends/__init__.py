@@ -26,6 +26,7 @@ __all__ = [
     "Computed",
     "Piece",
     "each_row",
+    "nonfinite_rows",
     "put",
 ]
 
@@ -55,10 +56,15 @@ class Piece:
 
 @dataclass(slots=True)
 class Computed:
-    """What is left of a piece beside its places: a value, and perhaps a status, of each row."""
+    """What is left of a piece beside its places: a value, and perhaps a status, of each row.
+
+    ``nonfinite`` flags the rows with a number that is not, as it is sent.  Who gives it has put 0
+    wherever anything might have been written; without it the host looks, and does so.
+    """
 
     values: Array
     statuses: Array | None = None
+    nonfinite: Flags | None = None
 
 
 Compute = Callable[[Piece], Computed]
@@ -118,6 +124,11 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Ends its threads and gives back what it holds."""
+
+
+def nonfinite_rows(array: Array) -> Flags:
+    """Which rows of an array hold a number that is not finite."""
+    return np.logical_not(np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
 
 
 def each_row(numbers: Any, array: Any) -> Any:

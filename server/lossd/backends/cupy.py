@@ -1,9 +1,10 @@
 """Losses on a GPU: the project's only import of CuPy.
 
-A batch goes to the device in tiles of rows.  Where the loss has kernel text, one launch gives
-values and scaled gradients; elsewhere the body runs with ``xp=cupy``.  Only values and gradients
-come back, and the aggregates are made of them by the same host code as for every backend.  No
-kernel gives outputs: where some are asked for, the body runs too.
+A batch goes to the device in tiles of rows, as it came.  Where the loss has kernel text, one
+launch gives values, scaled gradients in the type that is sent, and which rows are not finite;
+elsewhere the body runs with ``xp=cupy``.  Only these come back, and the aggregates are made of them
+by the same host code as for every backend.  No kernel gives outputs: where some are asked for, the
+body runs too.
 
 Tiles take turns on one stream, so that memory which the pool hands on is never still in use.
 
@@ -24,18 +25,15 @@ import numpy as np
 
 from lossd.backends import Array, Body, Compute, Computed, Piece
 from lossd.backends._accelerators import use_no_accelerators
+from lossd.backends._compiled import Kernels, text_of
 from lossd.backends._tiles import Found, Tile, download, run_body, upload
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost, TooLarge
-from lossd.kernels import Kernel, find_text, kernel_source, typed_arguments
 from lossd.losses._declare import CudaText
 from lossd.networks import Device, Network, Placed, Placements
 
 # A piece bounds the memory on the device and the time between two checkpoints: 64 MiB of float32.
 TILE_ELEMENTS = 1 << 24
-
-# CuPy adds -ftz=true, so float32 numbers below 1e-38 are 0; the kernels do not rely on them.
-COMPILER_OPTIONS = ("-std=c++17",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ class CupyBackend:
         self._cupy = _import_cupy()
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._lock = threading.Lock()
-        self._compiled: dict[tuple[str, int, np.dtype[Any]], _Compiled] = {}
+        self._kernels = Kernels(self._cupy, self._stream)
         self._networks = Placements(Device(self._cupy, TILE_ELEMENTS), self._cupy.asarray)
 
     @property
@@ -112,7 +110,7 @@ class CupyBackend:
 
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         """See ``Backend.over_rows``."""
-        text = _text(batch)
+        text = text_of(batch)
         if text is not None:
             check_rules(batch)
         return functools.partial(self._compute, batch, body, text)
@@ -127,7 +125,7 @@ class CupyBackend:
         with contextlib.suppress(DeviceLost):
             with self.turn():
                 self._stream.synchronize()
-                self._compiled.clear()
+                self._kernels.clear()
                 self._networks.clear()
             self._cupy.get_default_memory_pool().free_all_blocks()
 
@@ -162,7 +160,8 @@ class CupyBackend:
             tile = upload(self._cupy, self._stream, batch, piece)
             found = self._found(batch, body, text, tile)
             values = np.empty(piece.count, batch.dtype)
-            pairs = [(found.values, values)]
+            nonfinite = np.empty(piece.count, np.bool_)
+            pairs = [(found.values, values), (found.nonfinite, nonfinite)]
             pairs += [(found.gradients[name], out) for name, out in piece.gradients.items()]
             pairs += [(found.outputs[name], out) for name, out in piece.outputs.items()]
             statuses = None
@@ -170,7 +169,7 @@ class CupyBackend:
                 statuses = np.empty(piece.count, np.uint8)
                 pairs.append((found.statuses, statuses))
             self._receive(pairs)
-        return Computed(values, statuses)
+        return Computed(values, statuses, nonfinite)
 
     def _receive(self, places: list[tuple[Any, Array]]) -> None:
         """Copies arrays from the device to where they belong, and waits."""
@@ -188,66 +187,17 @@ class CupyBackend:
         """
         if text is None:
             return run_body(self._cupy, batch, body, tile, batch.gradients)
-        found = self._kernel(batch, text).run(self._cupy, self._stream, batch, tile)
+        found = self._kernels.run(batch, text, tile)
         others = [name for name in batch.gradients if name not in found.gradients]
         if not others and not batch.outputs:
             return found
         more = run_body(self._cupy, batch, body, tile, others)
-        return replace(found, gradients={**found.gradients, **more.gradients}, outputs=more.outputs)
-
-    def _kernel(self, batch: Batch, text: CudaText) -> "_Compiled":
-        key = (batch.loss.name, batch.loss.cuda.index(text), batch.dtype)
-        if key not in self._compiled:
-            self._compiled[key] = _compile(self._cupy, batch, text)
-        return self._compiled[key]
-
-
-def _text(batch: Batch) -> CudaText | None:
-    """The text of the kernel that takes the body's place, if there is one."""
-    classes = any(operand.is_classes for operand in batch.operands)
-    return find_text(batch.loss, batch.parameters, targets_are_classes=classes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A kernel and the module that NVRTC made of it."""
-
-    kernel: Kernel
-    module: Any
-
-    def run(self, cupy: Any, stream: Any, batch: Batch, tile: Tile) -> Found:
-        """Values and scaled gradients of a tile, in one launch."""
-        values = cupy.empty(tile.count, batch.dtype)
-        first, second, *others = tile.operands
-        wanted = first in batch.gradients
-        gradient = cupy.empty((tile.count, batch.length), batch.dtype) if wanted else None
-        launch = self.kernel.launch(tile.count, batch.length)
-        given = {argument.name for argument in self.kernel.signature}
-        arguments = {
-            "rows": tile.count,
-            "columns": batch.length,
-            "predictions": tile.operands[first],
-            "targets": tile.operands[second],
-            **{name: tile.operands[name] for name in others},
-            "scales": tile.scales,
-            "scale": tile.scale,
-            "silent": tile.silent,
-            "values": values,
-            "gradient": gradient,
-            **{name: value for name, value in tile.parameters.items() if name in given},
-        }
-        self.module.get_function(launch.name)(
-            (launch.blocks,),
-            (launch.threads,),
-            typed_arguments(self.kernel.signature, arguments, batch.dtype),
-            stream=stream,
+        return replace(
+            found,
+            gradients={**found.gradients, **more.gradients},
+            outputs=more.outputs,
+            nonfinite=found.nonfinite | more.nonfinite,
         )
-        return Found(values, {} if gradient is None else {first: gradient})
-
-
-def _compile(cupy: Any, batch: Batch, text: CudaText) -> _Compiled:
-    kernel = kernel_source(batch.loss, text, batch.dtype)
-    return _Compiled(kernel, cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS))
 
 
 # ------------------------------------------------------------------ CuPy itself

@@ -19,7 +19,9 @@ from lossd.losses._similarity import (
     add_by_rows,
     finite,
     in_blocks,
+    largest_of,
     panels,
+    power_of_two,
     spoil,
 )
 
@@ -47,7 +49,7 @@ class Metric:
         self._vectors = Vectors(xp, given, anchors, normalize=is_angle, place=self._rows)
         self.is_zero = self._vectors.is_zero
         # By a power of 2, so that no square overflows or vanishes and nothing is rounded.
-        self._unit = 1.0 if is_angle else _power_of_two(xp, given, anchors)
+        self._unit = 1.0 if is_angle else power_of_two(largest_of(xp, given, anchors))
         self._squares = xp.empty(count)
 
         def measure(rows: Array, own: slice) -> None:
@@ -196,15 +198,3 @@ class Metric:
             return slopes * (2 * self._unit)
         is_flat = (distances == 0) | (slopes == 0)
         return xp.where(is_flat, 0, slopes / xp.where(is_flat, 1, distances / self._unit))
-
-
-def _power_of_two(xp: Any, given: Array, anchors: BatchContext) -> float:
-    """That of the size of the largest component, 1 where it has none."""
-    largest = xp.zeros(len(given))
-
-    def look(rows: Array, own: slice) -> None:
-        largest[own] = reach(xp, rows)[:, 0]
-
-    in_blocks(given, slice(0, len(given)), anchors, look)
-    found = float(largest.max()) if len(given) else 0.0
-    return float(2.0 ** np.floor(np.log2(found))) if 0 < found < np.inf else 1.0

@@ -75,7 +75,7 @@ def supervised_contrastive(
     )
 
 
-def _rows(xp: Any, scores: Array, is_positive: Array, number: Array) -> Array:
+def _rows(xp: Any, scores: Array, divisor: Any, is_positive: Array, number: Array) -> Array:
     """The softmax of a row: its likeliest has 1 / total, and total less 1 is summed without that.
 
     So a row whose only positive is far ahead keeps value and slope.
@@ -83,6 +83,7 @@ def _rows(xp: Any, scores: Array, is_positive: Array, number: Array) -> Array:
     rows = xp.arange(len(scores))
     top = scores.argmax(axis=-1)
     scores -= scores[rows, top][:, None].copy()
+    scores /= divisor
     behind = xp.where(is_positive, scores, 0).sum(axis=-1)
     xp.exp(scores, out=scores)
     scores[rows, top] = 0

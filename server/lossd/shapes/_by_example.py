@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.backends import Backend, Body, Compute, Piece
+from lossd.backends import Backend, Body, Compute, Piece, nonfinite_rows
 from lossd.batch import Array, Batch, check_domains
 from lossd.losses import Choices, Interval
 from lossd.reduction import Floats, block_sums
@@ -134,11 +134,10 @@ class _Run:
             found = self._compute(piece)
             if found.statuses is not None:
                 self._statuses.append((cut.rows, found.statuses))
-            for gradient in piece.gradients.values():
-                self._settle_gradient(cut.rows, piece, gradient)
-            for output in piece.outputs.values():
-                if piece.silent is not None:
-                    output[piece.silent] = 0
+            if found.nonfinite is None:
+                self._settle(cut.rows, piece)
+            else:
+                self._flag(cut.rows, found.nonfinite)
             if self._parts is None:
                 self._sums[index] = self._settled_sums(cut.rows, found.values)
             else:
@@ -180,15 +179,19 @@ class _Run:
             # Pieces run in any order; all is looked at again for the first element.
             check_domains(self._batch)
 
-    def _settle_gradient(self, rows: slice, piece: Piece, gradient: Array) -> None:
+    def _settle(self, rows: slice, piece: Piece) -> None:
         """Takes nothing where the scale is 0, or the row is silent, also of infinity and NaN."""
-        if not piece.scale.all():
-            gradient[piece.scale == 0] = 0
+        is_scaled = piece.scale.all()
+        for gradient in piece.gradients.values():
+            if not is_scaled:
+                gradient[piece.scale == 0] = 0
+            if piece.silent is not None:
+                gradient[piece.silent] = 0
+            if not np.isfinite(gradient).all():
+                self._flag(rows, nonfinite_rows(gradient))
         if piece.silent is not None:
-            gradient[piece.silent] = 0
-        if not np.isfinite(gradient).all():
-            axes = tuple(range(1, gradient.ndim))
-            self._flag(rows, np.logical_not(np.isfinite(gradient).all(axis=axes)))
+            for output in piece.outputs.values():
+                output[piece.silent] = 0
 
     def _flag(self, rows: slice, wrong: Array) -> None:
         """Only ever sets: the parts of one long row may flag it at the same time."""
