@@ -7,7 +7,7 @@ what does not: names and types of the inputs, parameters, weights and masks.
 from lossd.batch._batch import Batch, check_domains, check_rules
 from lossd.batch._inputs import compute_type, list_item, named_arrays, wanted_gradients
 from lossd.batch._job import Array, Job
-from lossd.batch._layout import Given, Layout, Operand, Slot, shape_error
+from lossd.batch._layout import Given, Layout, Operand, Slot, is_empty, shape_error
 from lossd.batch._parameters import body_parameters, complete, parameter_error
 from lossd.batch._rows import (
     cotangent_of,
@@ -33,6 +33,7 @@ __all__ = [
     "compute_type",
     "cotangent_of",
     "ignored_examples",
+    "is_empty",
     "list_item",
     "named_arrays",
     "parameter_error",

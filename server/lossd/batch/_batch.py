@@ -55,9 +55,15 @@ def check_rules(batch: Batch, *beside: Any) -> None:
         rows = [none.get(declared.name) for declared in batch.loss.inputs]
     try:
         with np.errstate(all="ignore"):
-            batch.loss.body(np, *rows, *beside, **batch.parameters)
+            batch.loss.body(np, *rows, *beside, **_of_no_rows(batch))
     except ParameterError as error:
         raise parameter_error(batch.loss, error) from error
+
+
+def _of_no_rows(batch: Batch) -> dict[str, Any]:
+    """The parameters, of which vectors may have a number a row."""
+    by_row = (name for name in batch.loss.vectors if np.ndim(batch.parameters[name]) > 1)
+    return {**batch.parameters, **{name: batch.parameters[name][:0] for name in by_row}}
 
 
 def check_domains(batch: Batch) -> None:

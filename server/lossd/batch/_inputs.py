@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lossd.batch._job import Array, Job
-from lossd.batch._layout import Operand, is_float
+from lossd.batch._layout import Operand, is_empty, is_float
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Differentiable, Holds, Input
 
@@ -36,8 +36,9 @@ def named_arrays(job: Job) -> dict[str, Array]:
             continue
         if not tensors or (len(tensors) > 1 and not declared.is_list):
             number = "one tensor or more" if declared.is_list else "one tensor"
+            hint = ": stack them" if tensors else ""
             raise InvalidTensor(
-                f"{name} must be given as {number}, got {len(tensors)}", field="inputs"
+                f"{name} must be given as {number}, got {len(tensors)}{hint}", field="inputs"
             )
         for position, tensor in enumerate(tensors):
             item = list_item(declared, position) if declared.is_list else declared
@@ -58,7 +59,7 @@ def _check_type(declared: Input, array: Array) -> None:
             field=f"inputs.{declared.name}.dtype",
         )
     kinds = _INTEGER_KINDS.get(declared.holds)
-    if kinds and array.dtype.kind not in kinds:
+    if kinds and not is_empty(array) and array.dtype.kind not in kinds:
         raise InvalidTensor(
             f"{declared.name} must be integers, got {array.dtype.name}",
             field=f"inputs.{declared.name}.dtype",

@@ -128,6 +128,11 @@ def is_float(array: Array) -> bool:
     return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
 
 
+def is_empty(array: Array) -> bool:
+    """Whether it holds nothing: an empty list has no type."""
+    return 0 in array.shape
+
+
 def is_number(array: Array) -> bool:
     return is_float(array) or array.dtype.kind in "iub"
 
@@ -137,7 +142,8 @@ class Layout:
     """All slots: ``rows`` examples of ``length`` elements, of ``classes`` classes if of any.
 
     ``columns`` is how many numbers a parameter has that is a list, and ``repeats`` how often they
-    follow each other in a row; with ``is_spread`` one number may stand for all.
+    follow each other in a row, or with ``is_by_row`` down the rows; with ``is_spread`` one number
+    may stand for all.
     ``parts`` has the place of each slot's rows among the examples, where it is not all of them;
     ``view`` is the network that images are looked at through.
     """
@@ -149,12 +155,13 @@ class Layout:
     classes: int = 0
     columns: int = 1
     repeats: int = 1
+    is_by_row: bool = False
     is_spread: bool = False
     parts: tuple[slice, ...] = ()
     view: View | None = None
 
 
-def shape_error(name: str, rule: str, shape: tuple[int, ...]) -> InvalidTensor:
+def shape_error(name: str, rule: str, shape: tuple[int, ...], hint: str = "") -> InvalidTensor:
     return InvalidTensor(
-        f"{name} must have {rule}, got {list(shape)}", field=f"inputs.{name}.shape"
+        f"{name} must have {rule}, got {list(shape)}{hint}", field=f"inputs.{name}.shape"
     )

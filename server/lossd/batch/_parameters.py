@@ -35,7 +35,10 @@ def body_parameters(
 def _vector(
     loss: Loss, name: str, values: Sequence[float], layout: Layout, dtype: np.dtype[Any]
 ) -> Array:
-    """One number for each element of a row, or none at all."""
+    """One number for each element of a row, or none at all.
+
+    Where the examples are single elements, it is one number for each of them.
+    """
     if not values:
         return np.empty(0, dtype)
     with np.errstate(over="ignore"):  # beyond float32 it is infinite: the caller's data
@@ -43,8 +46,10 @@ def _vector(
     if layout.is_spread and len(vector) == 1:
         return np.broadcast_to(vector, layout.length)
     if len(vector) != layout.columns:
+        numbers = "1 number" if layout.columns < 2 else f"{layout.columns} numbers"
         raise InvalidParameter(
-            f"{name} must have {layout.columns} numbers, got {len(vector)}",
+            f"{name} must have {numbers}, got {len(vector)}",
             field=f"loss.{loss.name}.{name}",
         )
-    return np.tile(vector, layout.repeats)
+    tiled = np.tile(vector, layout.repeats)
+    return tiled[:, None] if layout.is_by_row else tiled

@@ -8,7 +8,7 @@ import numpy as np
 from lossd.batch._job import Array, Job
 from lossd.batch._layout import Layout, Operand, is_number
 from lossd.errors import InvalidParameter, InvalidTensor
-from lossd.losses import Loss
+from lossd.losses import Loss, element
 from lossd.reduction import Flags, Floats, RowPlan, plan_rows
 
 # What a loss multiplies each example by before it is averaged, of what is ignored and weighs what.
@@ -79,11 +79,11 @@ def ignored_examples(
     """Those that the mask leaves out, and those whose class is the one to ignore."""
     masked = None
     if job.mask is not None:
-        if job.mask.dtype != np.bool_:
+        if job.mask.size and job.mask.dtype != np.bool_:  # an empty list has no type
             raise InvalidTensor(
                 f"mask must be boolean, got {job.mask.dtype.name}", field="mask.dtype"
             )
-        masked = ~_per_example("mask", job.mask, layout)
+        masked = ~_per_example("mask", job.mask, layout).astype(np.bool_)
     ignore_index = parameters.get("ignore_index")
     if ignore_index is None:
         return masked
@@ -124,7 +124,7 @@ def weights_of(job: Job, layout: Layout, ignored: Flags | None) -> Floats | None
         found[ignored] = 0  # whatever they hold, it is not looked at
     wrong = ~((found >= 0) & (found < np.inf))
     if wrong.any():
-        raise value_error("weights", found, wrong, "[0, inf)")
+        raise value_error("weights", found.reshape(weights.shape), wrong, "[0, inf)")
     return found
 
 
@@ -139,11 +139,12 @@ def cotangent_of(job: Job, layout: Layout) -> float | Floats:
     return _per_example("cotangent", cotangent, layout).astype(np.float64)
 
 
-def value_error(name: str, values: Array, wrong: Flags, rule: str) -> InvalidTensor:
+def value_error(name: str, values: Array, wrong: Flags, rule: str, hint: str = "") -> InvalidTensor:
+    """The error for the first wrong one of values in the caller's shape."""
     index = int(np.flatnonzero(wrong)[0])
     value = values.reshape(-1)[index]
     return InvalidTensor(
-        f"{name}[{index}] must be in {rule}, got {value}",
+        f"{element(name, index, values.shape)} must be in {rule}, got {value}{hint}",
         field=f"inputs.{name}" if name not in ("weights", "mask", "cotangent") else name,
         details={"index": index, "value": value, "range": rule},
     )
@@ -169,7 +170,7 @@ def _check_classes(classes: Operand, count: int, unchecked: Flags | None) -> Non
     if unchecked is not None:
         wrong[unchecked] = False
     if wrong.any():
-        raise value_error(classes.name, labels, wrong, f"[0, {count})")
+        raise value_error(classes.name, labels.reshape(classes.shape), wrong, f"[0, {count})")
 
 
 def _class_denominators(

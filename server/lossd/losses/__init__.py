@@ -27,6 +27,7 @@ from lossd.losses._schema import (
     Parameter,
     ParameterError,
     catalogue,
+    element,
 )
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Shape",
     "Sides",
     "Status",
+    "element",
 ]
 
 

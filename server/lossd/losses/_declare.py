@@ -363,7 +363,10 @@ def loss(
 # What most losses take.
 PREDICTIONS = Input("predictions", "what the model says", differentiable=Differentiable.BY_DEFAULT)
 REGRESSION_TARGETS = Input(
-    "targets", "what it should have said", differentiable=Differentiable.ON_REQUEST
+    "targets",
+    "what it should have said",
+    holds=Holds.NUMBERS,
+    differentiable=Differentiable.ON_REQUEST,
 )
 EMBEDDINGS = Input(
     "embeddings", "one embedding an example", differentiable=Differentiable.BY_DEFAULT

@@ -5,7 +5,7 @@ and gradients are scaled while they are still there and are written once, to the
 reply.  What follows from them (flags, sums) is the same code for every backend.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,15 +152,11 @@ class _Run:
             if operand.input.domain is not None and not operand.is_classes:
                 self._check_domain(operand.input.domain, rows, silent)
             inputs[operand.name] = rows, operand.compute_type(batch.dtype)
-        parameters = batch.parameters
-        if cut.columns is not None:
-            vectors = (name for name in batch.loss.vectors if len(parameters[name]))
-            parameters = {**parameters, **{name: parameters[name][cut.columns] for name in vectors}}
         scale = self._scale
         return Piece(
             count=cut.rows.stop - cut.rows.start,
             inputs=inputs,
-            parameters=parameters,
+            parameters=self._parameters(cut),
             scale=batch.dtype.type(scale)
             if isinstance(scale, float)
             else scale[cut.rows].astype(batch.dtype),
@@ -169,6 +165,16 @@ class _Run:
             gradients={name: out[window] for name, out in self._buffers.gradients.items()},
             outputs={name: out[cut.rows] for name, out in self._buffers.outputs.items()},
         )
+
+    def _parameters(self, cut: Cut) -> Mapping[str, Any]:
+        """The parameters, of vectors what belongs to these columns, or to these rows."""
+        given = self._batch.parameters
+        vectors = {name: given[name] for name in self._batch.loss.vectors if len(given[name])}
+        by_row = {name: v[cut.rows] for name, v in vectors.items() if v.ndim > 1}
+        if cut.columns is None:
+            return {**given, **by_row} if by_row else given
+        by_column = {name: v[cut.columns] for name, v in vectors.items() if v.ndim == 1}
+        return {**given, **by_row, **by_column}
 
     def _check_domain(self, domain: Domain, rows: Array, silent: Array | None) -> None:
         """Looks at the inputs while they are in the cache anyway."""

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lossd.batch import Array, Given, Slot, shape_error
+from lossd.batch import Array, Given, Slot, is_empty, shape_error
 from lossd.errors import InvalidTensor
-from lossd.losses import Holds, Input
+from lossd.losses import Holds, Input, Loss
 
 
 def common_shape(given: Given) -> tuple[int, ...]:
@@ -102,8 +102,20 @@ def class_slots(given: Given, axes: ClassAxes) -> tuple[Slot, ...]:
         elif array.shape == shape and other.holds is not Holds.INDICES:
             slots.append(moved(other))
         else:
-            raise shape_error(other.name, _rule_beside(other, shape, without), array.shape)
+            hint = _class_hint(given.loss, shape, array.shape)
+            raise shape_error(other.name, _rule_beside(other, shape, without), array.shape, hint)
     return tuple(slots)
+
+
+def _class_hint(loss: Loss, shape: tuple[int, ...], indices: tuple[int, ...]) -> str:
+    """Where the classes would have to be for class indices of a shape, PyTorch's order first."""
+    axes = [axis for axis in range(len(shape)) if shape[:axis] + shape[axis + 1 :] == indices]
+    if not axes:
+        return ""
+    axis = 1 if 1 in axes else axes[0]
+    if any(parameter.name == "class_axis" for parameter in loss.layout_parameters):
+        return f": they would fit class_axis={axis}"
+    return f": they would fit classes on axis {axis}, which must be the last"
 
 
 _MAY_BE_INDICES = (Holds.INDICES, Holds.CLASSES)
@@ -119,7 +131,7 @@ def _rule_beside(other: Input, shape: tuple[int, ...], without: tuple[int, ...])
 
 
 def _index_slot(declared: Input, array: Array, rows_shape: tuple[int, ...]) -> Slot:
-    if array.dtype.kind not in "iub":
+    if not is_empty(array) and array.dtype.kind not in "iub":
         raise InvalidTensor(
             f"{declared.name} must be integers where they are class indices, "
             f"got {array.dtype.name}",

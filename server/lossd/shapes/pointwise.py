@@ -37,13 +37,15 @@ class PointwiseShape(ByExample):
         examples, elements = shape[:batch_dims], shape[batch_dims:]
         rows, length = math.prod(examples), math.prod(elements)
         check_elements(given.first, shape, length)
-        columns = elements[-1] if elements else 1
+        columns = shape[-1] if shape else 1
+        is_by_row = length < columns  # of examples that are single elements
         return Layout(
             slots=tuple(Slot(i, shape, (rows, length)) for i in given.loss.inputs),
             example_shape=examples,
             rows=rows,
             length=length,
             columns=columns,
-            repeats=length // columns,
+            repeats=(rows if is_by_row else length) // max(columns, 1),
+            is_by_row=is_by_row,
             is_spread=True,
         )

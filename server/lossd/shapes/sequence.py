@@ -85,12 +85,14 @@ class SequenceShape(ByExample):
             for length, extent in zip(lengths, (time, count), strict=True)
         )
         outside = np.arange(count) >= counts.rows[:, None]
-        checked = _within(labels, classes, outside)
+        # Whoever pads rows, and does not tell where they end, pads with something that is no label.
+        hint = "" if outside.any() else f": rows that are padded go with {lengths[1].name}"
+        checked = _within(labels, classes, outside, hint)
         blank = parameters["blank"]
         blanks = (checked.rows == blank) & ~outside
         if blanks.any():
             rule = f"[0, {classes}) without {loss.message}'s blank"
-            raise value_error(labels.name, labels.rows, blanks, rule)
+            raise value_error(labels.name, labels.rows, blanks, rule, hint)
         return frames, checked, times, counts
 
 
@@ -121,11 +123,11 @@ def _check_size(labels: str, time: int, count: int) -> None:
         )
 
 
-def _within(operand: Operand, end: int, unchecked: Flags) -> Operand:
+def _within(operand: Operand, end: int, unchecked: Flags, hint: str = "") -> Operand:
     """The operand with numbers in [0, end) as int64; what is not checked becomes 0."""
     wrong = ((operand.rows < 0) | (operand.rows >= end)) & ~unchecked
     if wrong.any():
-        raise value_error(operand.name, operand.rows, wrong, f"[0, {end})")
+        raise value_error(operand.name, operand.rows, wrong, f"[0, {end})", hint)
     rows = operand.rows.astype(np.int64)
     rows[unchecked] = 0
     return replace(operand, rows=rows)
