@@ -190,7 +190,7 @@ class CupyBackend:
         checkpoint()
         with self._device_turn(), np.errstate(all="ignore"):
             given = [self._cupy.asarray(array) for array in rows]
-            whole = Whole(self._cupy.asarray(weights), _in_turn(checkpoint))
+            whole = Whole(self._cupy.asarray(weights), _in_turn(checkpoint), in_cache=False)
             found = batch.loss.body(self._cupy, *given, whole, **batch.parameters)
             gradients = {n: self._cupy.asnumpy(found.gradient(n)) for n in batch.gradients}
             return SetEvaluation(float(found.value), gradients, found.status)
@@ -218,7 +218,10 @@ class CupyBackend:
         with self._device_turn(), np.errstate(all="ignore"):
             given = [None if array is None else cupy.asarray(array) for array in rows]
             anchors = Anchors(
-                cupy.asarray(scales), frozenset(batch.gradients), _in_turn(checkpoint)
+                cupy.asarray(scales),
+                frozenset(batch.gradients),
+                _in_turn(checkpoint),
+                in_cache=False,
             )
             found = batch.loss.body(cupy, *given, anchors, **batch.parameters)
             return CoupledEvaluation(

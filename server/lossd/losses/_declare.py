@@ -200,11 +200,13 @@ class Whole:
 
     ``weights`` has one number an example, positive and of float64.  ``for_each`` calls a function
     with 0 to count - 1, in any order and perhaps at the same time; calls write to places of their
-    own, so that the result has the same bits at any number of threads.
+    own, so that the result has the same bits at any number of threads.  ``in_cache`` says that a
+    piece should fit the caches of a CPU; a device wants few large ones.
     """
 
     weights: Array
     for_each: Callable[[int, Callable[[int], None]], None] = in_turn
+    in_cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,12 +240,13 @@ class Anchors:
 
     ``scales`` has one number an example, of float64: what the gradient of its value counts in all
     gradients, 0 for those that are no anchor.  ``wanted`` are the gradients that will be read.
-    ``for_each`` is that of ``Whole``.
+    ``for_each`` and ``in_cache`` are those of ``Whole``.
     """
 
     scales: Array
     wanted: frozenset[str]
     for_each: Callable[[int, Callable[[int], None]], None] = in_turn
+    in_cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)
