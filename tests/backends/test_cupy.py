@@ -8,8 +8,10 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import BackendUnavailable, InvalidTensor, TooLarge
-from lossd.losses import LOSSES, Loss, Shape
+from lossd.losses import LOSSES, Holds, Loss, Shape, _similarity
 from lossd.losses._overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import _blocks
@@ -226,6 +228,40 @@ def test_results_are_rounded_on_the_device(
         cupy_engine.run(job)
         back = [copy.bytes for copy in fake.copies("D2H")]
     assert sorted(back[-3:]) == sorted([4 * count, count, 2 * count * length])
+
+
+@gpu
+def test_coupled_losses_take_few_launches(
+    fake: Any, cupy_engine: Engine, coupled_loss: Loss, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for 8192 examples, at a share of the size: a panel then is that much smaller too."""
+    count, share = 256, 8192 // 256
+    at_once = _similarity._AT_ONCE
+    smaller = replace(
+        at_once,
+        panel_bytes=at_once.panel_bytes // share**2,
+        block_bytes=at_once.block_bytes // share**2,
+    )
+    monkeypatch.setattr(_similarity, "_AT_ONCE", smaller)
+    rng = np.random.default_rng(3)
+    inputs: dict[str, Any] = {
+        declared.name: [
+            rng.integers(0, 32, count)
+            if declared.holds is Holds.LABELS
+            else rng.normal(size=(count, 8)).astype(np.float32)
+        ]
+        for declared in coupled_loss.inputs
+        if not declared.is_optional
+    }
+    job = Job(loss=coupled_loss, parameters={}, inputs=inputs)
+    cupy_engine.run(job)
+    with fake.recorded() as lines:
+        cupy_engine.run(job)
+    calls = Counter(line.split()[0] for line in lines)
+    # Distances are in float64, of which a panel has half as many rows.
+    panels = 2 if coupled_loss.name == "batch_triplet" else 1
+    assert calls["launch"] <= 150 * panels
+    assert calls["streamSynchronize"] <= 10 * panels
 
 
 @gpu

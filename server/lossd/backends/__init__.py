@@ -87,11 +87,11 @@ class Backend(Protocol):
 
     @property
     def piece_elements(self) -> int:
-        """How many elements a piece may have; 0 for one block of rows, whatever its size."""
+        """How many elements a piece of rows may have; 0 for one block, whatever its size."""
 
     @property
-    def cuts_rows(self) -> bool:
-        """Whether pieces may be parts of a row, where it is long and its elements are averaged."""
+    def in_cache(self) -> bool:
+        """Whether work should come in pieces that fit the caches of a CPU, or in few large ones."""
 
     def place(self, array: Array) -> Any:
         """Brings an array to where it computes, within a ``turn``."""

@@ -92,7 +92,7 @@ class CupyBackend:
         """See ``Backend.piece_elements``."""
         return TILE_ELEMENTS
 
-    cuts_rows = False
+    in_cache = False
 
     def place(self, array: Array) -> Any:
         """See ``Backend.place``."""

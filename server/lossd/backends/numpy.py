@@ -29,7 +29,7 @@ class NumpyBackend:
     name = "numpy"
     xp = np
     piece_elements = 0
-    cuts_rows = True
+    in_cache = True
 
     def __init__(self, threads: int) -> None:
         self.threads = threads

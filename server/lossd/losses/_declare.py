@@ -207,7 +207,8 @@ class BatchContext:
     ``parts`` has the examples of each input, which are all but for losses of two sides.
     ``for_each`` calls a function with 0 to count - 1, in any order and perhaps at the same time;
     calls write to places of their own, so that the result has the same bits at any number of
-    threads.
+    threads.  ``in_cache`` says that a piece should fit the caches of a CPU; a device wants few
+    large ones.
     """
 
     weights: Array
@@ -215,6 +216,7 @@ class BatchContext:
     wanted: frozenset[str] = frozenset()
     parts: Mapping[str, slice] = field(default_factory=dict)
     for_each: Callable[[int, Callable[[int], None]], None] = in_turn
+    in_cache: bool = True
 
     def of(self, name: str) -> "BatchContext":
         """The same of the examples of one input alone."""

@@ -34,7 +34,8 @@ NEAR = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-2}
 # Columns that a product is rounded alike in: at the end of a matrix libraries take other ways, and
 # two examples that are one point would not be as far from a third.
 TILE = 64
-PAIRS = 1 << 20  # components of differences that are held at a time
+# Components of differences that are held at a time, in the caches of a CPU or on a device.
+PAIRS, PAIRS_AT_ONCE = 1 << 20, 1 << 24
 
 
 class Metric:
@@ -43,6 +44,7 @@ class Metric:
     def __init__(self, xp: Any, given: Array, anchors: BatchContext, distance: Distance) -> None:
         self._xp, self._anchors, self._distance = xp, anchors, distance
         self._near = NEAR[given.dtype]
+        self._pairs = PAIRS if anchors.in_cache else PAIRS_AT_ONCE
         count, length = given.shape
         self._rows = xp.empty((count, length))
         is_angle = distance is Distance.COSINE
@@ -116,7 +118,7 @@ class Metric:
             is_near[rows.start - own.start : rows.stop - own.start] = found
 
         in_blocks(products, own, self._anchors, block)
-        for rows in pieces(len(products), max(1, PAIRS // products.shape[1])):
+        for rows in pieces(len(products), max(1, self._pairs // products.shape[1])):
             start = own.start + rows.start
             left, right = xp.nonzero(is_near[rows])
             self._measure_again(products[rows], left, right, start)
@@ -124,7 +126,7 @@ class Metric:
 
     def _measure_again(self, squares: Array, left: Array, right: Array, start: int) -> None:
         """Computes the squares of some pairs from differences; ``start`` is the first row's."""
-        chunks = pieces(len(left), max(1, PAIRS // self._rows.shape[1]))
+        chunks = pieces(len(left), max(1, self._pairs // self._rows.shape[1]))
 
         def chunk(index: int) -> None:
             one, other = left[chunks[index]], right[chunks[index]]
@@ -184,7 +186,7 @@ class Metric:
             point, part = some[index // len(widths)], widths[index % len(widths)]
             slopes, others = terms(point)
             rows, here = self._rows[:, part], points[point, part]
-            for chunk in pieces(len(others), max(1, PAIRS // rows.shape[1])):
+            for chunk in pieces(len(others), max(1, self._pairs // rows.shape[1])):
                 out[point, part] += slopes[chunk] @ (rows[others[chunk]] - here)
 
         self._anchors.for_each(len(some) * len(widths), piece)

@@ -15,7 +15,7 @@ from lossd.losses._schema import Array
 from lossd.losses._sigmoid import softplus
 
 # Pairs are looked at in tiles of this many examples by that many others, whatever the threads.
-TILE_ROWS, TILE_COLUMNS = 128, 2048
+_IN_CACHE, _AT_ONCE = (128, 2048), (2048, 8192)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +160,16 @@ def _against(
     d is ``sign`` times the score less the other one.
     """
     values, slopes = xp.zeros_like(own.scores), xp.zeros_like(own.scores)
+    height, width = _IN_CACHE if whole.in_cache else _AT_ONCE
 
     def tile(index: int) -> None:
-        rows = slice(index * TILE_ROWS, (index + 1) * TILE_ROWS)
-        for start in range(0, len(other.scores), TILE_COLUMNS):
-            columns = slice(start, start + TILE_COLUMNS)
+        rows = slice(index * height, (index + 1) * height)
+        for start in range(0, len(other.scores), width):
+            columns = slice(start, start + width)
             ways = sign * (own.scores[rows, None] - other.scores[columns])
             terms, shares = softplus(xp, ways)
             values[rows] += (terms * other.weights[columns]).sum(axis=-1)
             slopes[rows] += (shares * other.weights[columns]).sum(axis=-1)
 
-    whole.for_each(-(-len(own.scores) // TILE_ROWS), tile)
+    whole.for_each(-(-len(own.scores) // height), tile)
     return values, slopes

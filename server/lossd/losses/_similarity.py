@@ -17,12 +17,24 @@ from lossd.losses._declare import BatchContext
 from lossd.losses._embeddings import directions, dots, parts, pieces, reach
 from lossd.losses._schema import Array
 
-PANEL_BYTES = 128 << 20
-PANEL_BYTES_A_COLUMN = 4096  # 1024 rows of float32 or 512 of float64, more of which gain nothing
-PIECE = 1024  # columns of one product
-WIDTH = 4096  # components of one product
-BACK_ROWS = 256  # rows of one product of slopes with columns
-BLOCK_BYTES = 1 << 20  # of similarities that are turned into slopes while they are in the cache
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much work is done at once."""
+
+    panel_bytes: int
+    panel_bytes_a_column: int
+    columns: int  # of one product
+    width: int  # components of one product
+    back_rows: int  # rows of one product of slopes with columns
+    block_bytes: int  # of similarities that are turned into slopes
+
+
+# Pieces for the caches and threads of a CPU; a panel has 1024 rows of float32 or 512 of float64,
+# more of which gain nothing.
+_IN_CACHE = Sizes(128 << 20, 4096, 1024, 4096, 256, 1 << 20)
+# A device is given a panel at a time, since a launch takes as long as a million of its elements.
+_AT_ONCE = Sizes(256 << 20, 256 << 20, 1 << 31, 1 << 31, 1 << 31, 256 << 20)
 
 PLAIN = 256.0  # components up to this, and one over it, lose nothing of float32's range to speak of
 TINY = float(np.finfo(np.float64).tiny)
@@ -30,6 +42,11 @@ NARROW = 32.0  # exponents up to this are right to 3e-6 in float32
 
 # Turns similarities of some rows, given as a slice, with all columns into slopes, in place.
 Turn = Callable[[Array, slice], None]
+
+
+def sizes_of(anchors: BatchContext) -> Sizes:
+    """How much is to be done at once where this is computed."""
+    return _IN_CACHE if anchors.in_cache else _AT_ONCE
 
 
 def compare(
@@ -79,12 +96,13 @@ def panels(
     for which zeros stand in where there are fewer.
     """
     width = len(right)
-    bytes_a_column = min(PANEL_BYTES_A_COLUMN, PANEL_BYTES // max(1, width))
+    sizes = sizes_of(anchors)
+    bytes_a_column = min(sizes.panel_bytes_a_column, sizes.panel_bytes // max(1, width))
     height = max(1, bytes_a_column // left.dtype.itemsize)
     panel = xp.empty((min(height, len(left)), width), left.dtype)
     for rows in pieces(len(left), height):
         scores = panel[: rows.stop - rows.start]
-        for part in pieces(left.shape[1], WIDTH):
+        for part in pieces(left.shape[1], sizes.width):
             own, given = left[rows, part], right[:, part]
             _multiply(xp, own, given, scores, anchors, tile=tile, is_first=part.start == 0)
         yield scores, rows
@@ -131,9 +149,9 @@ def times(slopes: Array, vectors: Array) -> Array:
 
 
 def in_blocks(array: Array, rows: slice, anchors: BatchContext, work: Turn) -> None:
-    """Calls ``work`` with some rows that fit the cache, or one, and which of ``rows`` they are."""
+    """Calls ``work`` with some rows that fit a block, or one, and which of ``rows`` they are."""
     row_bytes = max(1, array[:1].nbytes)
-    blocks = pieces(len(array), max(1, BLOCK_BYTES // row_bytes))
+    blocks = pieces(len(array), max(1, sizes_of(anchors).block_bytes // row_bytes))
 
     def block(index: int) -> None:
         own = blocks[index]
@@ -153,7 +171,7 @@ def _multiply(
     is_first: bool,
 ) -> None:
     """Adds left times right transposed to ``out``, which is first made of it."""
-    columns = pieces(len(right), PIECE)
+    columns = pieces(len(right), sizes_of(anchors).columns)
 
     def piece(index: int) -> None:
         own, given = out[:, columns[index]], right[columns[index]]
@@ -174,7 +192,8 @@ def _multiply(
 
 def add_by_rows(slopes: Array, right: Array, out: Array, anchors: BatchContext) -> None:
     """Adds slopes times right."""
-    rows, widths = pieces(len(slopes), BACK_ROWS), pieces(out.shape[1], WIDTH)
+    sizes = sizes_of(anchors)
+    rows, widths = pieces(len(slopes), sizes.back_rows), pieces(out.shape[1], sizes.width)
 
     def piece(index: int) -> None:
         own, part = rows[index // len(widths)], widths[index % len(widths)]
@@ -185,7 +204,8 @@ def add_by_rows(slopes: Array, right: Array, out: Array, anchors: BatchContext) 
 
 def add_by_columns(slopes: Array, left: Array, out: Array, anchors: BatchContext) -> None:
     """Adds slopes transposed times left."""
-    columns, widths = pieces(slopes.shape[1], PIECE), pieces(out.shape[1], WIDTH)
+    sizes = sizes_of(anchors)
+    columns, widths = pieces(slopes.shape[1], sizes.columns), pieces(out.shape[1], sizes.width)
 
     def piece(index: int) -> None:
         own, part = columns[index // len(widths)], widths[index % len(widths)]

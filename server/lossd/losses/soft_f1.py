@@ -24,7 +24,7 @@ from lossd.losses._weighed import by_scale
 LOG_2 = 0.6931471805599453
 F1 = Index(hits=2, alpha=1, beta=1, smooth=0)
 # Elements that are looked at together: what is made of them fits a cache, and threads share them.
-TILE = 1 << 16
+TILE, TILE_AT_ONCE = 1 << 16, 1 << 24
 
 
 @loss(
@@ -88,7 +88,7 @@ def soft_f1(
     2013, section 3.
     """
     examples, count = predictions.shape
-    step = max(1, TILE // count)
+    step = max(1, (TILE if whole.in_cache else TILE_AT_ONCE) // count)
     pieces = [slice(start, start + step) for start in range(0, examples, step)]
     counts = xp.zeros((3, count, len(pieces)))
 

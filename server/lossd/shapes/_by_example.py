@@ -55,7 +55,7 @@ class ByExample(ShapeRules):
         Their bounds depend on the shape alone, so that results have the same bits however many
         threads there are.
         """
-        if self.is_mean_of_elements and backend.cuts_rows and batch.length > BLOCK_ELEMENTS:
+        if self.is_mean_of_elements and backend.in_cache and batch.length > BLOCK_ELEMENTS:
             return list(_cuts_of_long_rows(batch))
         block = self.block_rows(batch.length)
         step = block * max(1, backend.piece_elements // (block * batch.length))

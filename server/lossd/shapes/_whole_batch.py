@@ -63,6 +63,7 @@ class WholeBatch(ShapeRules):
             wanted=frozenset(batch.gradients),
             parts={o.name: present.part(o.name) for o in batch.operands},
             for_each=_pieces(backend, checkpoint),
+            in_cache=backend.in_cache,
         )
         inputs = []
         for declared in batch.loss.inputs:
