@@ -40,9 +40,9 @@ class WholeBatch(ShapeRules):
 
     def check_rules(self, batch: Batch) -> None:
         """See ``ShapeRules.check_rules``."""
-        none = np.zeros(0)
+        scales = self.scales(batch, Present(batch, None))
         parts = {operand.name: slice(0, 0) for operand in batch.operands}
-        check_rules(batch, BatchContext(none, none, parts=parts))
+        check_rules(batch, BatchContext(np.zeros(0), scales, parts=parts))
 
     def evaluate(
         self,
