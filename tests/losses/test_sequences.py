@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.backends import SEQUENCE_BLOCK_ELEMENTS
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import LOSSES, Loss, Shape, Status
 from lossd.losses._alignments import FAINTEST
 from lossd.reduction import Reduction
+from lossd.shapes.sequence import SEQUENCE_BLOCK_ELEMENTS
 from tests.losses.case import Case, total, values
 from tests.losses.compare import Array, assert_close, assert_same_bits, assert_zero
 from tests.losses.test_gradients import (  # noqa: F401 - of sequences here

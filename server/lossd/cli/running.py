@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lossd import v1
-from lossd.cli.machine import Finding, examples_right
+from lossd.cli.machine import Finding, checks_right
 from lossd.cli.parameters import members_of
 from lossd.client import BatchWarning, InvalidRequestError, LossClient
 from lossd.losses import LOSSES, Example, Loss, Shape
@@ -51,7 +51,7 @@ def _losses(client: LossClient) -> Iterator[Finding]:
         if name not in known:
             yield Finding(name, "unknown to the server", is_bad=True)
     tried = [one for one in LOSSES.values() if one.name in known and one.shape is not Shape.IMAGES]
-    yield from examples_right(
+    yield from checks_right(
         Check(loss.name, precision, _fault(client, loss, example, precision))
         for loss in tried
         for precision in _TOLERANCES

@@ -5,7 +5,7 @@ its own name in the error.
 """
 
 from lossd.losses._declare import (
-    Anchors,
+    BatchContext,
     Distance,
     DistributionKind,
     Evaluation,
@@ -15,12 +15,10 @@ from lossd.losses._declare import (
     Input,
     Loss,
     MulticlassHingeVariant,
-    Opposed,
     Output,
     Shape,
     Sides,
     Status,
-    Whole,
 )
 from lossd.losses._schema import (
     Choices,
@@ -34,7 +32,7 @@ from lossd.losses._schema import (
 
 __all__ = [
     "LOSSES",
-    "Anchors",
+    "BatchContext",
     "Choices",
     "Differentiable",
     "Distance",
@@ -47,14 +45,12 @@ __all__ = [
     "Interval",
     "Loss",
     "MulticlassHingeVariant",
-    "Opposed",
     "Output",
     "Parameter",
     "ParameterError",
     "Shape",
     "Sides",
     "Status",
-    "Whole",
     "element",
 ]
 
