@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lossd.engine import Engine
-from lossd.losses import LOSSES
+from lossd.losses import LOSSES, Distance
 from lossd.reduction import NonfinitePolicy, Reduction
 from tests.losses.case import Array, Case, Form, values
 from tests.losses.compare import assert_same_bits
@@ -87,3 +87,29 @@ def test_the_floor_of_a_variance_is_flat_however_far_the_residual(
     job = Case(LOSSES["gaussian_nll"], {"eps": 1e-6}, Form.FLOATS, inputs).job
     found = engine.run(job(gradients=("variances",), reduction=Reduction.SUM)).gradients
     _assert_nothing(found["variances"], dtype)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_squares_that_overflow_are_compared_all_the_same(engine: Engine, swap: Any) -> None:
+    anchor, one, other = (size * np.array([[3e160, 4e160]]) for size in (0.0, 1.0, 2.0))
+    for positive, negative, expected in ((one, other, 0.0), (other, one, np.inf), (one, -one, 1.0)):
+        inputs = {"anchor": anchor, "positive": positive, "negative": negative}
+        parameters = {"distance": Distance.SQUARED_EUCLIDEAN, "swap": swap, "eps": 0.0}
+        if swap and expected == 0:
+            expected = 1.0  # noqa: PLW2901 - the negative is as near to the positive
+        result = engine.run(Case(LOSSES["triplet"], parameters, Form.FLOATS, inputs).job())
+        assert result.loss == expected
+        for gradient in result.gradients.values():
+            assert np.isfinite(gradient).all()
+
+
+def test_a_component_that_does_not_differ_has_no_slope_where_others_overflow(
+    engine: Engine,
+) -> None:
+    inputs = {
+        "left": np.array([[1e200, 3.0]]), "right": np.array([[0.0, 3.0]]), "targets": np.array([1]),
+    }  # fmt: skip
+    parameters = {"distance": Distance.SQUARED_EUCLIDEAN}
+    found = engine.run(Case(LOSSES["contrastive"], parameters, Form.FLOATS, inputs).job()).gradients
+    np.testing.assert_array_equal(found["left"], [[np.inf, 0]])
+    np.testing.assert_array_equal(found["right"], [[-np.inf, 0]])
