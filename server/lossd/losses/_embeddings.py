@@ -118,6 +118,19 @@ class Distances:
     value: Array
     slopes: Callable[[], tuple[Array, Array]]
     has_zero: Array | None = None
+    length: Array | None = None  # of a square
+
+
+def beyond(near: Distances, far: Distances) -> Array:
+    """How much larger one distance is; of infinite squares by what they are squares of."""
+    found = near.value - far.value
+    if near.length is None or far.length is None:
+        return found
+    are_infinite = (near.value == np.inf) & (far.value == np.inf)
+    found[are_infinite] = (
+        (near.length - far.length) * (near.length + far.length)
+    )[are_infinite]  # fmt: skip
+    return found
 
 
 def zero_norms(xp: Any, *found: Distances) -> Array | None:
@@ -150,7 +163,7 @@ def distances(
     apart = left.astype(np.float64) - right.astype(np.float64) + eps
     length, slope = p_norms(xp, apart, p)
     if distance is Distance.SQUARED_EUCLIDEAN:
-        length, slope = length * length, 2 * apart
+        return Distances(length * length, lambda: (2 * apart, -2 * apart), length=length)
     return Distances(length, lambda: (slope, -slope))
 
 
