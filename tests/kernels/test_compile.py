@@ -71,6 +71,7 @@ def test_a_kernel_has_no_atomics(loss: Loss, text: CudaText, dtype: np.dtype[Any
 _TYPES = {
     Kind.COUNT: "const long long {}",
     Kind.REAL: "const T {}",
+    Kind.DOUBLE: "const double {}",
     Kind.ARRAY: r"(?:(?:const )?(?:T|TARGET|unsigned char)\* ?{}|const Weights {})",
 }
 

@@ -54,7 +54,12 @@ class Kernel:
 def find_text(
     loss: Loss, parameters: Mapping[str, Any], *, targets_are_classes: bool
 ) -> CudaText | None:
-    """The first text of a loss that applies, or None."""
+    """The first text of a loss that applies, or None.
+
+    A number that float32 has not is left to the body, which then computes in float64.
+    """
+    if loss.is_beyond_float32(parameters):
+        return None
     for text in loss.cuda:
         if text.targets_are_classes not in (None, targets_are_classes):
             continue
@@ -91,12 +96,13 @@ def kernel_source(loss: Loss, text: CudaText, dtype: np.dtype[Any]) -> Kernel:
 
 
 def _argument(parameter: Parameter) -> Argument:
-    return Argument(parameter.name, Kind.ARRAY if parameter.is_vector else Kind.REAL)
+    return Argument(parameter.name, Kind.ARRAY if parameter.is_vector else Kind.DOUBLE)
 
 
 def _prelude(loss: Loss, text: CudaText, parameters: list[Parameter], type_name: str) -> str:
     """Everything that differs between two kernels of one template, but the text."""
-    declared = "".join(f", const {'Weights' if p.is_vector else 'T'} {p.name}" for p in parameters)
+    types = (("Weights" if p.is_vector else "double", p.name) for p in parameters)
+    declared = "".join(f", const {kind} {name}" for kind, name in types)
     passed = "".join(f", {p.name}" for p in parameters)
     return "\n".join([
         f"typedef {type_name} T;",

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any
 
+import numpy as np
+
 from lossd.losses._declare import (
     CLASS_AXIS,
     IGNORE_INDEX,
@@ -14,7 +16,6 @@ from lossd.losses._declare import (
     DistributionKind,
     Evaluation,
     Example,
-    Gradient,
     Holds,
     Input,
     Output,
@@ -218,21 +219,19 @@ def cross_entropy(
         given = _from_probabilities(xp, predictions, prediction_kind)
         dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
         return _likelihood(xp, *given, dense, _target_factor(class_weights, label_smoothing))
-    logits = predictions if temperature == 1 else predictions / temperature
-    parts = softmax(xp, logits, _log_priors(xp, class_priors, prior_strength))
+    priors = _log_priors(xp, class_priors, prior_strength)
+    parts = softmax(xp, predictions, priors, temperature=temperature)
     penalty = _Penalty.of(xp, parts, z_loss) if z_loss else None
     # Before the gradient takes the exponentials over.
     beyond = {output.value.name: _OUTPUTS[output](xp, parts, targets) for output in outputs}
     if targets.ndim == 1 and label_smoothing == 0:
-        value, gradients = _from_classes(
-            xp, parts, targets, class_weights, temperature=temperature, penalty=penalty
-        )
+        value, gradients = _from_classes(xp, parts, targets, class_weights, penalty)
     else:
         dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
         factor = _target_factor(class_weights, label_smoothing)
-        value, gradients = _from_distributions(
-            xp, parts, dense, factor, temperature=temperature, penalty=penalty
-        )
+        value, gradients = _from_distributions(xp, parts, dense, factor, penalty)
+    if temperature != 1:
+        gradients["predictions"] /= temperature
     return Evaluation(value, gradients, beyond)
 
 
@@ -240,7 +239,8 @@ def _log_priors(xp: Any, class_priors: Any, strength: float) -> Array | None:
     """What the priors add to the logits."""
     if not len(class_priors):
         return None
-    return strength * xp.log(class_priors / class_priors.sum())
+    priors = class_priors.astype(np.float64)
+    return strength * xp.log(priors / priors.sum())
 
 
 def _refuse_what_needs_logits(
@@ -259,7 +259,7 @@ def _refuse_what_needs_logits(
             )
 
 
-Gradients = Mapping[str, Gradient]
+Gradients = dict[str, Any]  # an Array, or what computes one
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,17 +277,11 @@ class _Penalty:
 
 
 def _from_classes(
-    xp: Any,
-    parts: Softmax,
-    classes: Array,
-    class_weights: Any,
-    *,
-    temperature: float,
-    penalty: _Penalty | None,
+    xp: Any, parts: Softmax, classes: Array, class_weights: Any, penalty: _Penalty | None
 ) -> tuple[Array, Gradients]:
     """Logits and class indices: the common case, in as few passes as can be."""
     value = parts.negative_log(xp, classes)
-    unit = share = 1 / (parts.total * temperature)
+    unit = share = 1 / parts.total
     if len(class_weights):
         weights = class_weights[classes]
         value = value * weights
@@ -309,18 +303,18 @@ def _from_distributions(
     parts: Softmax,
     dense: Array,
     factor: Callable[[Array], Array],
-    *,
-    temperature: float,
     penalty: _Penalty | None,
 ) -> tuple[Array, Gradients]:
     """Logits and a weighted target for each class, w_c y_c."""
     negative_logs = parts.negative_logs(xp)
     value = selected(xp, dense, negative_logs).sum(axis=-1)
+    pulled = None
     if penalty is not None:
         value = value + penalty.value
-    gradient = parts.surplus(xp, dense, None if penalty is None else penalty.slope)
-    if temperature != 1:
-        gradient /= temperature
+        pulled = parts.probabilities() * penalty.slope[:, None]
+    gradient = parts.surplus(xp, dense)
+    if pulled is not None:
+        gradient += pulled
     return value, {"predictions": gradient, "targets": lambda: factor(negative_logs)}
 
 

@@ -70,7 +70,7 @@ def expected_risk(
     Reference: S. Shen et al., Minimum risk training for neural machine translation, 2016,
     section 3.
     """
-    parts = softmax(xp, log_probabilities if alpha == 1 else log_probabilities * alpha)
+    parts = softmax(xp, log_probabilities, sharpness=alpha)
     # Against the risk of the likeliest candidate: nothing cancels where it is nearly certain.
     base = risks[parts.rows, parts.best]
     above = risks - base[:, None]
