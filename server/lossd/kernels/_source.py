@@ -137,7 +137,7 @@ def _template(name: str) -> str:
 
 def _located(loss: Loss, text: CudaText) -> str:
     """The text with the place it comes from, so that the compiler's errors point there."""
-    path = Path(inspect.getsourcefile(loss.body) or "")
+    path = Path(inspect.getsourcefile(inspect.unwrap(loss.body)) or "")
     before, found, _ = path.read_text("utf-8").partition(text.text) if path.is_file() else ("",) * 3
     line = before.count("\n") + 1 if found else 1
     return f'#line {line} "lossd/losses/{loss.name}.py"\n{text.text}'

@@ -16,7 +16,7 @@ from lossd.losses._declare import (
 )
 from lossd.losses._schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector
 from lossd.losses._sigmoid import SIGMOID_COST, sigmoid_cost
-from lossd.losses._weighed import selected
+from lossd.losses._weighed import selected, weighed
 
 LOG_2 = 0.6931471805599453
 LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to
@@ -112,7 +112,7 @@ def binary_cross_entropy(
             difference = _difference_of_costs(xp, predictions, weights)
         else:
             difference = (yes[0] if weights is None else yes[0] * weights) - no[0]
-        return difference * (1 - label_smoothing)
+        return weighed(xp, 1 - label_smoothing, difference)
 
     return Evaluation(value, {"predictions": gradient, "targets": by_targets})
 

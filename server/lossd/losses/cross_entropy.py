@@ -33,7 +33,7 @@ from lossd.losses._schema import (
     Vector,
 )
 from lossd.losses._softmax import Softmax, softmax
-from lossd.losses._weighed import selected
+from lossd.losses._weighed import selected, weighed
 
 
 class CrossEntropyOutput(enum.Enum):
@@ -218,7 +218,7 @@ def cross_entropy(
         _refuse_what_needs_logits(temperature, class_priors, z_loss, outputs)
         given = _from_probabilities(xp, predictions, prediction_kind)
         dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
-        return _likelihood(xp, *given, dense, _target_factor(class_weights, label_smoothing))
+        return _likelihood(xp, *given, dense, _target_factor(xp, class_weights, label_smoothing))
     priors = _log_priors(xp, class_priors, prior_strength)
     parts = softmax(xp, predictions, priors, temperature=temperature)
     penalty = _Penalty.of(xp, parts, z_loss) if z_loss else None
@@ -228,7 +228,7 @@ def cross_entropy(
         value, gradients = _from_classes(xp, parts, targets, class_weights, penalty)
     else:
         dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
-        factor = _target_factor(class_weights, label_smoothing)
+        factor = _target_factor(xp, class_weights, label_smoothing)
         value, gradients = _from_distributions(xp, parts, dense, factor, penalty)
     if temperature != 1:
         gradients["predictions"] /= temperature
@@ -354,12 +354,12 @@ def _dense_targets(
     return dense * class_weights if len(class_weights) else dense
 
 
-def _target_factor(class_weights: Any, smoothing: float) -> Callable[[Array], Array]:
+def _target_factor(xp: Any, class_weights: Any, smoothing: float) -> Callable[[Array], Array]:
     """What the derivative by a target has over -log p: its weight and what smoothing leaves."""
 
     def factor(negative_logs: Array) -> Array:
-        scaled = negative_logs * (1 - smoothing)
-        return scaled * class_weights if len(class_weights) else scaled
+        share = class_weights * (1 - smoothing) if len(class_weights) else 1 - smoothing
+        return weighed(xp, share, negative_logs)
 
     return factor
 

@@ -102,8 +102,7 @@ def gaussian_nll(
 
     def by_variances() -> Array:
         slope = (1 - residuals) / (2 * floored)
-        slope *= variances > eps
-        return slope
+        return xp.where(variances <= eps, 0, slope)
 
     return Evaluation(
         value,

@@ -200,6 +200,7 @@ class _Comparison:
 
     shares: Array  # p
     predicted: Array | None  # q, where it sums to 1
+    beyond: Any  # what p sums to beyond 1
     logs: Array  # log p - log q
     ways: Array
     slope: Array  # of the value by what was given for q, if the temperature was 1
@@ -211,18 +212,27 @@ class _Comparison:
         Where q sums to 1, so does p but for its rounding, and p log(p / q) + q - p is never
         negative: a sum of it has the digits that the sum of p log(p / q) has not.
         """
-        products = weighed(xp, self.shares, self.logs)
-        if scale is not None:
-            products = scale * weighed(xp, self.shares, self.ways)
+        products = self._products(xp, scale)
         plain = products.sum(axis=-1)
         if self.predicted is None:
             return plain
-        excess, surplus = self.predicted - self.shares, self.shares.sum(axis=-1) - 1
+        excess, beyond = self.predicted - self.shares, self.beyond
         near = weighed(xp, self.shares, self._squares(xp, scale))
         if scale is not None:
-            excess, surplus = (scale * (scale * xp.where(x == 0, 0, x)) for x in (excess, surplus))
+            excess, beyond = (scale * (scale * x) for x in (excess, beyond))
         terms = xp.where(abs(self.logs) < 0.5, near, products + excess).sum(axis=-1)
-        return xp.where(abs(surplus) < 0.125, terms + surplus, plain)
+        return xp.where(abs(self.beyond) < 0.125, terms + beyond, plain)
+
+    def _products(self, xp: Any, scale: float | None) -> Array:
+        """Terms p log(p / q), also where the logarithm is infinite and a tiny p of it is not."""
+        if scale is not None:
+            return scale * weighed(xp, self.shares, self.ways)
+        products = weighed(xp, self.shares, self.logs)
+        far = xp.isinf(self.logs)
+        if far.any():
+            of_ways = weighed(xp, self.shares, self.ways) / self.temperature
+            products = xp.where(far, of_ways, products)
+        return products
 
     def _squares(self, xp: Any, scale: float | None) -> Array:
         """Of log(p / q) + q / p - 1, by its series, where the first is below 1/2."""
@@ -244,9 +254,10 @@ class _Comparison:
             mean = weighed(xp, self.shares, apart).sum(axis=-1)
             slope = weighed(xp, self.shares, apart - mean[:, None])
             return slope / self.temperature / self.temperature if scale is None else slope
-        more = self.logs + 1 if scale is None else scale * self.ways + scale * scale
+        square = 1 if scale is None else scale * scale
         if kind is DistributionKind.LOG_PROBABILITIES:
-            return weighed(xp, self.shares, more)
+            return self._products(xp, scale) + self.shares * square
+        more = (self.logs if scale is None else scale * self.ways) + square
         return xp.where(self.shares == 0, 0, more)
 
 
@@ -268,7 +279,12 @@ def _to_logits(
     ways = xp.where(is_direct, further, ways - temperature * mean)
     logs = xp.where(is_direct, direct, logs - mean)
     surplus = xp.where((abs(logs) < 0.5) & (p > 0), p * xp.expm1(-logs), q - p)
-    return _Comparison(p, q, logs, ways, surplus, temperature)
+    # All of it together is 0: what a class that is likely in both lacks, the others have.
+    own = surplus[rows, parts.best]
+    is_likely = (parts.rest < 1) & (p[rows, parts.best] > 0.5)
+    surplus[rows, parts.best] = 0
+    surplus[rows, parts.best] = xp.where(is_likely, -surplus.sum(axis=-1), own)
+    return _Comparison(p, q, 0, logs, ways, surplus, temperature)
 
 
 def _to_shares(
@@ -280,12 +296,12 @@ def _to_shares(
     q, costs = parts.probabilities(), parts.negative_logs(xp)
     ways = temperature * log_p + _distances(logits, parts)
     ways += temperature * xp.log1p(parts.rest)[:, None]
-    surplus = parts.surplus(xp, p)
-    part = (surplus - (p.sum(axis=-1) - 1)[:, None] * q) / p  # q / p - 1
+    surplus, beyond = parts.surplus(xp, p), p.sum(axis=-1) - 1
+    part = (surplus - beyond[:, None] * q) / p  # q / p - 1
     is_near = abs(part) < 0.5
     logs = xp.where(is_near, -xp.log1p(part), log_p + costs)
     return _Comparison(
-        p, q, logs, xp.where(is_near, temperature * logs, ways), surplus, temperature
+        p, q, beyond, logs, xp.where(is_near, temperature * logs, ways), surplus, temperature
     )
 
 
@@ -296,10 +312,10 @@ def _to_given(
     p, log_p = _distribution(xp, aims, kind)
     if given_kind is DistributionKind.LOG_PROBABILITIES:
         logs = log_p - given
-        return _Comparison(p, None, logs, logs, -p)
+        return _Comparison(p, None, 0, logs, logs, -p)
     part = (given - p) / p
     logs = xp.where(abs(part) < 0.5, -xp.log1p(part), log_p - xp.log(given))
-    return _Comparison(p, None, logs, logs, weighed(xp, p, -1 / given))
+    return _Comparison(p, None, 0, logs, logs, weighed(xp, p, -1 / given))
 
 
 def _distances(logits: Array, parts: Softmax) -> Array:
