@@ -11,6 +11,7 @@
 #include <vector>
 
 using std::exp;
+using std::expm1;
 using std::fabs;
 using std::fma;
 using std::fmax;

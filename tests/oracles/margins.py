@@ -217,7 +217,8 @@ def region(m: float) -> Sequence[Row]:
 
 def log_region(m: float) -> Sequence[Row]:
     return [
-        {"predictions": [-m - 1.0, -m - 0.5], "targets": truth} for truth in ([0.0, 0.0], [1.0, 0.0])
+        {"predictions": [-m - 1.0, -m - 0.5], "targets": truth}
+        for truth in ([0.0, 0.0], [1.0, 0.0])
     ]
 
 
@@ -262,9 +263,9 @@ def fakes(m: float) -> Sequence[Row]:
 
 
 def both_sides(m: float) -> Sequence[Row]:
-    return [
-        {"real": [[x], [0.25]], "fake": [[0.5], [0.125]]} for x in (m, -m)
-    ] + [{"real": [[0.5], [0.125]], "fake": [[x], [0.25]]} for x in (m, -m)]
+    return [{"real": [[x], [0.25]], "fake": [[0.5], [0.125]]} for x in (m, -m)] + [
+        {"real": [[0.5], [0.125]], "fake": [[x], [0.25]]} for x in (m, -m)
+    ]
 
 
 def reals(m: float) -> Sequence[Row]:
@@ -397,7 +398,9 @@ def _differences(
     slopes = {}
     for name in names:
         slopes[name] = []
-        for place in range(case.inputs[name][0].size if _is_of_rows(case) else case.inputs[name].size):
+        for place in range(
+            case.inputs[name][0].size if _is_of_rows(case) else case.inputs[name].size
+        ):
             ends = [
                 oracle(**{**given, name: _moved(given[name], place, way * step)}, **parameters)
                 for way in (1, -1)

@@ -1,6 +1,7 @@
 // What every kernel is made of.  The generated prelude defines T (float or double), the inputs beyond
-// two, PARAMETERS and ARGUMENTS, of which an unset number is NaN; NVRTC has neither <math.h> nor
-// <stdint.h>.
+// two, PARAMETERS and ARGUMENTS; NVRTC has neither <math.h> nor <stdint.h>.  Numbers among the
+// parameters are doubles, of which an unset one is NaN: 1 less one that is nearly 1 would be 0 in
+// float.  A text makes a T of what it computes with for every element.
 
 // Elements of a 128-bit load.
 constexpr int WIDTH = 16 / sizeof(T);
@@ -19,7 +20,10 @@ struct Weights {
 };
 
 // A share of a cost: a share of 0 takes nothing of it, also of infinity and NaN.
-__device__ inline T weighed(T share, T cost) { return share == 0 ? T(0) : share * cost; }
+template <typename Number>
+__device__ inline Number weighed(Number share, Number cost) {
+    return share == 0 ? Number(0) : share * cost;
+}
 
 __device__ inline bool is_aligned(const void* address) {
     return reinterpret_cast<unsigned long long>(address) % sizeof(Pack) == 0;
@@ -59,14 +63,15 @@ constexpr int MOST_THREADS = 512;
 
 // The sum over the threads of a block, the same bits in every thread.  The tree is fixed by the
 // number of threads, which is fixed by the length of a row.
-__device__ inline T sum_over_block(T own) {
-    __shared__ T parts[MOST_THREADS / WARP];
+template <typename Number>
+__device__ inline Number sum_over_block(Number own) {
+    __shared__ Number parts[MOST_THREADS / WARP];
     for (int distance = WARP / 2; distance > 0; distance /= 2)
         own += __shfl_xor_sync(ALL_LANES, own, distance);
     __syncthreads();  // the slowest warp may still be reading the parts of the previous sum
     if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = own;
     __syncthreads();  // every part must be there before one is read
-    T total = parts[0];
+    Number total = parts[0];
     for (unsigned warp = 1; warp < blockDim.x / WARP; ++warp) total += parts[warp];
     return total;
 }

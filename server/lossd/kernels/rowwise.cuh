@@ -5,20 +5,23 @@
 //     label                  the row's class index, where targets are class indices
 //     the loss's parameters  of which a vector has one number a column
 //     PREDICTION_AT(column), TARGET_AT(column), the latter where targets are no class indices
-//     SUM_OVER_ROW(e), LARGEST_BUT(column, e), SOFTMAX_OF_ROW(e)
-//     LOGITS_OF_ROW(temperature, priors, strength)
+//     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), LARGEST_BUT(column, e), SOFTMAX_OF_ROW(e)
+//     with_logits(row, temperature, priors, strength, use), surplus_of(row, softmax, logit, share)
 //
 // where the expression e may use `column`, `prediction` and `target`, the share of this column in
-// the target (1 or 0 with class indices).  Every thread of the block runs the text and gets the
-// same numbers.  `scales`, `silent` and `gradient` may be null; class indices were checked before.
+// the target (1 or 0 with class indices).  What is made of an expression is of its type, T or double.
+// Every thread of the block runs the text and gets the same numbers.  `scales`, `silent` and
+// `gradient` may be null; class indices were checked before.
 
 // The largest of some numbers, the lowest column of equals; a NaN is larger than any number.
+template <typename Number>
 struct Largest {
-    T value;
+    Number value;
     long long column;  // -1: of no numbers
 };
 
-__device__ inline bool is_before(const Largest& left, const Largest& right) {
+template <typename Number>
+__device__ inline bool is_before(const Largest<Number>& left, const Largest<Number>& right) {
     if (left.column < 0 || right.column < 0) return right.column < 0;
     const bool left_is_nan = left.value != left.value, right_is_nan = right.value != right.value;
     if (left_is_nan != right_is_nan) return left_is_nan;
@@ -27,12 +30,13 @@ __device__ inline bool is_before(const Largest& left, const Largest& right) {
     return left.column < right.column;
 }
 
-__device__ inline Largest largest_over_block(Largest own) {
-    __shared__ T values[MOST_THREADS / WARP];
+template <typename Number>
+__device__ inline Largest<Number> largest_over_block(Largest<Number> own) {
+    __shared__ Number values[MOST_THREADS / WARP];
     __shared__ long long places[MOST_THREADS / WARP];
     for (int distance = WARP / 2; distance > 0; distance /= 2) {
-        const Largest other{__shfl_xor_sync(ALL_LANES, own.value, distance),
-                            __shfl_xor_sync(ALL_LANES, own.column, distance)};
+        const Largest<Number> other{__shfl_xor_sync(ALL_LANES, own.value, distance),
+                                    __shfl_xor_sync(ALL_LANES, own.column, distance)};
         if (is_before(other, own)) own = other;
     }
     __syncthreads();  // the slowest warp may still be reading those of the previous row
@@ -41,13 +45,17 @@ __device__ inline Largest largest_over_block(Largest own) {
         places[threadIdx.x / WARP] = own.column;
     }
     __syncthreads();  // every warp's must be there before one is read
-    Largest found{values[0], places[0]};
+    Largest<Number> found{values[0], places[0]};
     for (unsigned warp = 1; warp < blockDim.x / WARP; ++warp) {
-        const Largest other{values[warp], places[warp]};
+        const Largest<Number> other{values[warp], places[warp]};
         if (is_before(other, found)) found = other;
     }
     return found;
 }
+
+// The type of what is computed for a column.
+template <typename Term>
+using NumberOf = decltype(((Term*)0)->operator()(0LL, T(0), T(0)));
 
 // One example: the inputs of its row and where its gradient goes.
 struct Row {
@@ -84,8 +92,8 @@ struct Row {
 #endif
 
     template <typename Term>
-    __device__ T sum(Term term) const {
-        T own = 0;
+    __device__ NumberOf<Term> sum(Term term) const {
+        NumberOf<Term> own = 0;
         each([&](long long column, T prediction, T target) {
             own += term(column, prediction, target);
         });
@@ -94,11 +102,11 @@ struct Row {
 
     // The largest of all columns but one.
     template <typename Term>
-    __device__ Largest largest(Term term, long long excluded = -1) const {
-        Largest own{T(0), -1};
+    __device__ Largest<NumberOf<Term>> largest(Term term, long long excluded = -1) const {
+        Largest<NumberOf<Term>> own{0, -1};
         each([&](long long column, T prediction, T target) {
             if (column == excluded) return;
-            const Largest other{term(column, prediction, target), column};
+            const Largest<NumberOf<Term>> other{term(column, prediction, target), column};
             if (is_before(other, own)) own = other;
         });
         return largest_over_block(own);
@@ -121,70 +129,141 @@ struct Row {
     }
 };
 
-// The logits of a row as a softmax takes them: divided by a temperature and, where there are priors
-// of the classes, with strength * log(prior / their sum) added.  Large logits would swallow that, so
-// what they have in `common` is taken off first.
-struct Logits {
-    T temperature;
-    Weights priors;
-    T strength;
-    T total;
-    T common;
-
-    __device__ T operator()(long long column, T prediction) const {
-        const T scaled = prediction / temperature;
-        if (!priors.items) return scaled;
-        return (scaled - common) + strength * log(priors[column] / total);
+// Calls use(logit, common) with the logits of a row as a softmax takes them: divided by a
+// temperature and, where there are priors of the classes, with strength * log(prior / their sum)
+// added.  Then they are doubles: a distance of 80 that is rounded to float is off by 4e-6.  Large
+// logits would swallow the priors, so what they have in `common` is taken off first.
+template <typename Use>
+__device__ inline void with_logits(
+    const Row& row, double temperature, Weights priors, double strength, Use use) {
+    if (temperature == 1 && !priors.items) {
+        use([](long long, T prediction) { return prediction; }, T(0));
+        return;
     }
-};
-
-__device__ inline Logits logits_of(const Row& row, T temperature, Weights priors, T strength) {
-    if (!priors.items) return Logits{temperature, priors, strength, T(1), T(0)};
-    const T total = row.sum([&](long long column, T, T) { return priors[column]; });
-    const T largest =
-        row.largest([](long long, T prediction, T) { return prediction; }).value / temperature;
-    const bool is_finite = largest - largest == 0;
-    return Logits{temperature, priors, strength, total, is_finite ? largest : T(0)};
+    const double largest = row.largest([](long long, T prediction, T) { return prediction; }).value;
+    const double common = largest - largest == 0 ? largest : 0;
+    const double total = !priors.items ? 1 : row.sum([&](long long column, T, T) {
+        return double(priors[column]);
+    });
+    use(
+        [&](long long column, T prediction) {
+            const double scaled = (double(prediction) - common) / temperature;
+            return priors.items ? scaled + strength * log(priors[column] / total) : scaled;
+        },
+        common / temperature);
 }
 
 // The softmax of a row in the parts that keep full relative accuracy, see losses/_softmax.py.
+template <typename Number>
 struct Softmax {
-    Largest best;
-    T rest;   // sum of the exponentials without that of the best, which is 1
-    T total;  // with it
+    Largest<Number> best;
+    Number rest;   // sum of the exponentials without that of the best, which is 1
+    Number total;  // with it
 
-    __device__ T exponential(long long column, T logit) const {
-        return column == best.column ? T(1) : exp(logit - best.value);
+    __device__ Number exponential(long long column, Number logit) const {
+        return column == best.column ? Number(1) : exp(logit - best.value);
     }
-    __device__ T log_sum_exp() const { return best.value + log1p(rest); }
+    __device__ Number log_sum_exp() const { return best.value + log1p(rest); }
     // -log p of a class.
-    __device__ T negative_log(long long column, T logit) const {
-        return (column == best.column ? T(0) : best.value - logit) + log1p(rest);
+    __device__ Number negative_log(long long column, Number logit) const {
+        return (column == best.column ? Number(0) : best.value - logit) + log1p(rest);
     }
     // (1 - p) times the total, of a class.
-    __device__ T others(long long column, T logit) const {
+    __device__ Number others(long long column, Number logit) const {
         return column == best.column ? rest : 1 + (rest - exponential(column, logit));
     }
 };
 
 template <typename Logit>
-__device__ inline Softmax softmax_of(const Row& row, Logit logit) {
-    const Largest best = row.largest(logit);
-    const T rest = row.sum([&](long long column, T prediction, T target) {
-        return column == best.column ? T(0) : exp(logit(column, prediction, target) - best.value);
+__device__ inline Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
+    using Number = NumberOf<Logit>;
+    const Largest<Number> best = row.largest(logit);
+    const Number rest = row.sum([&](long long column, T prediction, T target) {
+        return column == best.column ? Number(0)
+                                     : exp(logit(column, prediction, target) - best.value);
     });
     // A NaN and a row of nothing but -inf have no softmax, also where there is but one class: their
     // difference with themselves is NaN.
-    const T sum = best.value > 0 ? rest : rest + (best.value - best.value);
-    return Softmax{best, sum, 1 + sum};
+    const Number sum = best.value > 0 ? rest : rest + (best.value - best.value);
+    return Softmax<Number>{best, sum, 1 + sum};
 }
 
-#define AT_COLUMN(...) [&](long long column, T prediction, T target) -> T { return __VA_ARGS__; }
+// A distribution is near another one if they differ by less than this part of it.
+constexpr double NEAR = 0.25;
+
+// sum(s) p - s of a row, the derivative of -sum(s log p) by the logits.  A row whose p is nearly in
+// proportion to s is computed once more, in double: see losses/_softmax.py.
+template <typename Number>
+struct Surplus {
+    Softmax<Number> softmax;
+    Number mass, others;
+    bool is_near;
+    double count, exact_mass, share_of_best, apart, lacking, at_best;
+
+    __device__ Number plain(long long column, Number logit, Number share) const {
+        return column == softmax.best.column && softmax.rest < 1
+            ? others - mass * (softmax.rest / softmax.total)
+            : mass / softmax.total * softmax.exponential(column, logit) - share;
+    }
+    __device__ double below(long long column, Number logit) const {
+        return column == softmax.best.column ? 0 : double(logit) - double(softmax.best.value);
+    }
+    __device__ double exact(long long column, Number logit, double share) const {
+        return exact_mass * (exp(below(column, logit)) / (count + lacking)) - share;
+    }
+    __device__ Number operator()(long long column, Number logit, Number share) const {
+        if (!is_near) return plain(column, logit, share);
+        const double of_best = -count * (share - share_of_best);
+        const double grown = exact_mass * expm1(below(column, logit)), lost = -share * lacking;
+        const double size = fabs(apart) + fabs(of_best) + fabs(grown) + fabs(lost);
+        if (size < share * (count + lacking))
+            return (apart + of_best + grown + lost) / (count + lacking);
+        return column == softmax.best.column ? at_best : exact(column, logit, share);
+    }
+};
+
+template <typename Number, typename Logit, typename Share>
+__device__ inline Surplus<Number> surplus_of(
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share) {
+    Surplus<Number> found{softmax, 0, 0, false, 0, 0, 0, 0, 0, 0};
+    const long long best = softmax.best.column;
+    found.mass = row.sum(share);
+    found.others = row.sum([&](long long column, T prediction, T target) {
+        return column == best ? Number(0) : Number(share(column, prediction, target));
+    });
+    const Number distance = row.sum([&](long long column, T prediction, T target) {
+        return fabs(found.plain(column, logit(column, prediction, target),
+                                share(column, prediction, target)));
+    });
+    if (!(distance < Number(NEAR) * found.mass)) return found;
+    found.count = row.columns;
+    found.exact_mass = row.sum([&](long long column, T prediction, T target) {
+        return double(share(column, prediction, target));
+    });
+    found.share_of_best = row.sum([&](long long column, T prediction, T target) {
+        return column == best ? double(share(column, prediction, target)) : 0.0;
+    });
+    found.apart = row.sum([&](long long column, T prediction, T target) {
+        return share(column, prediction, target) - found.share_of_best;
+    });
+    found.lacking = row.sum([&](long long column, T prediction, T target) {
+        return expm1(found.below(column, logit(column, prediction, target)));
+    });
+    found.at_best = -row.sum([&](long long column, T prediction, T target) {
+        return column == best ? 0.0
+                              : found.exact(column, logit(column, prediction, target),
+                                            share(column, prediction, target));
+    });
+    found.is_near = true;
+    return found;
+}
+
+#define AT_COLUMN(...) [&](long long column, T prediction, T target) { return __VA_ARGS__; }
 #define PREDICTION_AT(column) (row.predictions[column])
 #define TARGET_AT(column) (row.shares[column])
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
+#define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
-#define LOGITS_OF_ROW(...) logits_of(row, __VA_ARGS__)
 #define SOFTMAX_OF_ROW(...) softmax_of(row, AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
 

@@ -54,26 +54,23 @@ LOG_3, LOG_4, LOG_10 = 1.0986122886681098, 1.3862943611198906, 2.302585092994046
 
 # A target for each class: see _from_distributions, whose steps these are.
 _DENSE = """
-    const Logits logit = LOGITS_OF_ROW(temperature, class_priors, prior_strength);
+    const T kept = 1 - label_smoothing, spread = label_smoothing / columns;
     const auto dense = [&](long long column, T target) {
-        const T answer = target * (1 - label_smoothing) + label_smoothing / columns;
-        return class_weights[column] * answer;
+        return class_weights[column] * (target * kept + spread);
     };
-    const Softmax softmax = SOFTMAX_OF_ROW(logit(column, prediction));
-    const long long best = softmax.best.column;
-    const T mass = SUM_OVER_ROW(dense(column, target));
-    const T others = SUM_OVER_ROW(column == best ? T(0) : dense(column, target));
-    const T log_sum = logit.common + softmax.log_sum_exp();
-    const T pull = weighed(2 * z_loss, log_sum) / softmax.total;
-    value = weighed(z_loss, log_sum * log_sum) + SUM_OVER_ROW(weighed(
-        dense(column, target), softmax.negative_log(column, logit(column, prediction))));
-    const T share = mass / softmax.total + pull;
-    const bool is_likely = softmax.rest < 1;
-    GRADIENT_OF_ROW(
-        (column == best && is_likely
-             ? others - mass * (softmax.rest / softmax.total) + pull
-             : share * softmax.exponential(column, logit(column, prediction))
-                   - dense(column, target)) / temperature);
+    with_logits(row, temperature, class_priors, prior_strength, [&](auto logit, auto common) {
+        const auto softmax = SOFTMAX_OF_ROW(logit(column, prediction));
+        const T log_sum = common + softmax.log_sum_exp();
+        const T pull = weighed(T(2 * z_loss), log_sum) / softmax.total;
+        value = weighed(T(z_loss), log_sum * log_sum) + SUM_OVER_ROW(weighed(
+            dense(column, target),
+            T(softmax.negative_log(column, logit(column, prediction)))));
+        const auto surplus = surplus_of(
+            row, softmax, AT_COLUMN(logit(column, prediction)), AT_COLUMN(dense(column, target)));
+        GRADIENT_OF_ROW(
+            T(surplus(column, logit(column, prediction), dense(column, target))
+              + pull * softmax.exponential(column, logit(column, prediction))) / T(temperature));
+    });
 """
 
 
@@ -93,22 +90,24 @@ _DENSE = """
     cuda=(
         CudaText(
             """
-            const Logits logit = LOGITS_OF_ROW(temperature, class_priors, prior_strength);
-            const Softmax softmax = SOFTMAX_OF_ROW(logit(column, prediction));
-            const T target_logit = logit(label, PREDICTION_AT(label));
-            const T weight = class_weights[label];
-            const T log_sum = logit.common + softmax.log_sum_exp();
-            const T unit = 1 / (softmax.total * temperature);
-            const T share = weight * unit;
-            const T pull = weighed(2 * z_loss, log_sum) * unit;
-            const T own = pull * softmax.exponential(label, target_logit)
-                - softmax.others(label, target_logit) * share;
-            value = weight * softmax.negative_log(label, target_logit)
-                + weighed(z_loss, log_sum * log_sum);
-            GRADIENT_OF_ROW(
-                column == label
-                    ? own
-                    : (share + pull) * softmax.exponential(column, logit(column, prediction)));
+            with_logits(row, temperature, class_priors, prior_strength, [&](auto logit, auto common) {
+                const auto softmax = SOFTMAX_OF_ROW(logit(column, prediction));
+                const auto target_logit = logit(label, PREDICTION_AT(label));
+                const T weight = class_weights[label];
+                const T log_sum = common + softmax.log_sum_exp();
+                const T unit = 1 / (softmax.total * T(temperature));
+                const T share = weight * unit;
+                const T pull = weighed(T(2 * z_loss), log_sum) * unit;
+                const T own = pull * softmax.exponential(label, target_logit)
+                    - softmax.others(label, target_logit) * share;
+                value = weight * softmax.negative_log(label, target_logit)
+                    + weighed(T(z_loss), log_sum * log_sum);
+                GRADIENT_OF_ROW(
+                    column == label
+                        ? own
+                        : T((share + pull)
+                            * softmax.exponential(column, logit(column, prediction))));
+            });
             """,
             when={"prediction_kind": DistributionKind.LOGITS, "label_smoothing": 0},
             targets_are_classes=True,

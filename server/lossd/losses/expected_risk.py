@@ -27,15 +27,15 @@ LOG_3 = 1.0986122886681098
     cuda=(
         CudaText(
             """
-            const Softmax softmax = SOFTMAX_OF_ROW(alpha * prediction);
+            const auto softmax = SOFTMAX_OF_ROW(alpha * prediction);
             const T base = TARGET_AT(softmax.best.column);
-            const auto share = [&](long long column, T prediction) {
+            const auto share = [&](long long column, T prediction) -> T {
                 return softmax.exponential(column, alpha * prediction) / softmax.total;
             };
             const T above = SUM_OVER_ROW(weighed(share(column, prediction), target - base));
             value = base + above;
             GRADIENT_OF_ROW(
-                alpha * weighed(share(column, prediction), target - base - above));
+                T(alpha) * weighed(share(column, prediction), target - base - above));
             """,
             targets_are_classes=False,
         ),

@@ -47,7 +47,8 @@ LOG_2 = 0.6931471805599453
             const T doubt = negative * yes + positive * no;
             // Where doubt underflows, so does the cost that this is multiplied by.
             const T bend = (negative - positive) * yes * no / fmax(doubt, SMALLEST);
-            const T balance = is_balanced ? positive * alpha + negative * (1 - alpha) : 1;
+            const T of_yes = alpha, of_no = 1 - alpha;
+            const T balance = is_balanced ? positive * of_yes + negative * of_no : T(1);
             const T share = balance * pow(doubt, T(gamma));
             gradient = share * (gradient + T(gamma) * weighed(bend, value));
             value = weighed(share, value);

@@ -22,41 +22,87 @@ from lossd.losses._weighed import weighed
 
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 
-# What the target says: the share of a class and its logarithm.
+# The share p of a class in the target, log(p / q), and sum(p) q - p.
+_OF_SHARES = """
+    const double beyond = SUM_OVER_ROW(share(target)) - 1;
+    const auto found = surplus_of(
+        row, softmax, AT_COLUMN(logit(prediction)), AT_COLUMN(share(target)));
+    const auto surplus = [&](long long column, T prediction, T target) {
+        return found(column, logit(prediction), share(target));
+    };
+    const auto logs = [&](long long column, T prediction, T target) {
+        const double q = softmax.exponential(column, logit(prediction)) / softmax.total;
+        const double part = (surplus(column, prediction, target) - beyond * q) / share(target);
+        if (fabs(part) < 0.5) return -log1p(part);
+        return log_share(target) + softmax.negative_log(column, logit(prediction));
+    };
+    const auto p = [&](long long, T target) { return share(target); };
+"""
 _SHARES = {
     DistributionKind.PROBABILITIES: """
-    const auto share = [&](long long, T target) { return target; };
-    const auto log_share = [&](long long, T target) { return log(target); };
-""",
+    const auto share = [&](T target) { return double(target); };
+    const auto log_share = [&](T target) { return log(double(target)); };
+"""
+    + _OF_SHARES,
     DistributionKind.LOG_PROBABILITIES: """
-    const auto share = [&](long long, T target) { return exp(target); };
-    const auto log_share = [&](long long, T target) { return target; };
-""",
+    const auto share = [&](T target) { return exp(double(target)); };
+    const auto log_share = [&](T target) { return double(target); };
+"""
+    + _OF_SHARES,
     DistributionKind.LOGITS: """
-    const Softmax aim = SOFTMAX_OF_ROW(target / temperature);
-    const auto share = [&](long long column, T target) {
-        return aim.exponential(column, target / temperature) / aim.total;
+    const double beyond = 0;
+    const auto aim = SOFTMAX_OF_ROW(logit(target));
+    const long long best = softmax.best.column;
+    const double common = double(TARGET_AT(best)) - double(PREDICTION_AT(best));
+    const auto way = [&](T prediction, T target) {
+        return (double(target) - double(prediction) - common) / temperature;
     };
-    const auto log_share = [&](long long column, T target) {
-        return -aim.negative_log(column, target / temperature);
+    const auto p = [&](long long column, T target) {
+        return aim.exponential(column, logit(target)) / aim.total;
+    };
+    const bool is_direct = !(LARGEST_OF_ROW(way(prediction, target)).value < 600);
+    const double mean = log1p(SUM_OVER_ROW(
+        softmax.exponential(column, logit(prediction)) / softmax.total
+        * expm1(way(prediction, target))));
+    const auto logs = [&](long long column, T prediction, T target) {
+        if (!is_direct) return way(prediction, target) - mean;
+        return softmax.negative_log(column, logit(prediction))
+             - aim.negative_log(column, logit(target));
+    };
+    const auto each = [&](long long column, T prediction, T target) {
+        const double share = p(column, target), log = logs(column, prediction, target);
+        const double q = softmax.exponential(column, logit(prediction)) / softmax.total;
+        return fabs(log) < 0.5 && share > 0 ? share * expm1(-log) : q - share;
+    };
+    const bool is_likely = softmax.rest < 1 && p(best, TARGET_AT(best)) > 0.5;
+    const double of_others =
+        SUM_OVER_ROW(column == best ? 0.0 : each(column, prediction, target));
+    const auto surplus = [&](long long column, T prediction, T target) {
+        return column == best && is_likely ? -of_others : each(column, prediction, target);
     };
 """,
 }
-_FROM_LOGITS = """
-    const Softmax softmax = SOFTMAX_OF_ROW(prediction / temperature);
-    const T factor = scale_by_squared_temperature ? temperature * temperature : T(1);
-    const long long best = softmax.best.column;
-    const T mass = SUM_OVER_ROW(share(column, target));
-    const T others = SUM_OVER_ROW(column == best ? T(0) : share(column, target));
-    value = factor * SUM_OVER_ROW(weighed(
-        share(column, target),
-        log_share(column, target) + softmax.negative_log(column, prediction / temperature)));
-    const bool is_likely = softmax.rest < 1;
-    GRADIENT_OF_ROW(
-        factor / temperature * (column == best && is_likely
-            ? others - mass * (softmax.rest / softmax.total)
-            : mass / softmax.total * softmax.exponential(column, prediction / temperature)
-                  - share(column, target)));
+# In double, as the body computes in float64.
+_SOFTMAX = """
+    const auto logit = [&](T given) { return double(given) / temperature; };
+    const auto softmax = SOFTMAX_OF_ROW(logit(prediction));
+"""
+_DIVERGENCE = """
+    const double factor = scale_by_squared_temperature ? temperature * temperature : 1;
+    const double plain = SUM_OVER_ROW(
+        weighed(p(column, target), logs(column, prediction, target)));
+    const auto term = [&](long long column, T prediction, T target) {
+        const double share = p(column, target), log = logs(column, prediction, target);
+        const double q = softmax.exponential(column, logit(prediction)) / softmax.total;
+        if (!(fabs(log) < 0.5)) return weighed(share, log) + (q - share);
+        double series = 1;  // of (exp(-x) - 1 + x) / x^2, times 2
+        for (int n = 15; n > 2; --n) series = 1 - log / n * series;
+        return share * log * log * series / 2;
+    };
+    const bool sums_to_one = fabs(beyond) < 0.125;
+    const double terms = SUM_OVER_ROW(term(column, prediction, target));
+    value = factor * (sums_to_one ? terms + beyond : plain);
+    GRADIENT_OF_ROW(factor / temperature * surplus(column, prediction, target));
 """
 
 
@@ -87,7 +133,7 @@ def _distance_to_nothing(
     ),
     cuda=tuple(
         CudaText(
-            shares + _FROM_LOGITS,
+            _SOFTMAX + shares + _DIVERGENCE,
             when={"prediction_kind": DistributionKind.LOGITS, "target_kind": kind},
             targets_are_classes=False,
         )
