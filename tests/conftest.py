@@ -24,6 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="of the tests on a GPU run every N-th only, always the same ones, "
         "and those that are for the fake device alone",
     )
+    parser.addoption(
+        "--whole-sweep",
+        action="store_true",
+        help="try every margin and every number, for some minutes",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -189,7 +189,7 @@ __device__ inline Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logi
 }
 
 // A distribution is near another one if they differ by less than this part of it.
-constexpr double NEAR = 0.25;
+constexpr double NEAR = 0.5;
 
 // sum(s) p - s of a row, the derivative of -sum(s log p) by the logits.  A row whose p is nearly in
 // proportion to s is computed once more, in double: see losses/_softmax.py.

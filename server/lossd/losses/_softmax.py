@@ -21,7 +21,7 @@ import numpy as np
 from lossd.losses._schema import Array
 
 # A distribution is near another one if they differ by less than this part of it.
-NEAR = 0.25
+NEAR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
