@@ -322,10 +322,10 @@ __device__ inline Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logi
 }
 
 // A distribution is near another one if they differ by less than this part of it.
-constexpr double NEAR = 0.25;
+constexpr double NEAR = 0.5;
 
-// sum(s) p - s of a row, the derivative of -sum(s log p) by the logits.  A row whose p is nearly in
-// proportion to s is computed once more, in double: see losses/_softmax.py.
+// sum(s) p - s of a row, the derivative of -sum(s log p) by the logits.  A row whose p and s are
+// nearly uniform is computed once more, in double: see losses/_softmax.py.
 template <typename Number>
 struct Surplus {
     Softmax<Number> softmax;
@@ -379,6 +379,10 @@ __device__ inline Surplus<Number> surplus_of(
     found.apart = row.sum([&](long long column, T prediction, T target) {
         return share(column, prediction, target) - found.share_of_best;
     });
+    const double spread = row.sum([&](long long column, T prediction, T target) {
+        return fabs(share(column, prediction, target) - found.share_of_best);
+    });
+    if (!(spread < NEAR * found.exact_mass)) return found;
     found.lacking = row.sum([&](long long column, T prediction, T target) {
         return expm1(found.below(column, logit(column, prediction, target)));
     });

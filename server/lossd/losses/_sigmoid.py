@@ -5,8 +5,8 @@ log(1 + exp(-|x|)) + high.  Of exp(low) and exp(-high), which are in proportion 
 is 1: their product is exp(-|x|) to the bit, and nothing overflows.  Nothing selects by sign either:
 where signs are random, NumPy's ``where`` takes longer than an exponential.
 
-The derivative of an answer that is a bit of both, by a logit near 0, is the small difference of two
-large numbers.  There 1 is taken off both, as expm1 does it.
+Of an answer that is as much a yes as a no, the derivative by a logit near 0 is the small difference
+of two large numbers.  There 1 is taken off both, as expm1 does it.
 """
 
 from dataclasses import dataclass
@@ -51,15 +51,16 @@ class SigmoidCost:
     def slope(self, xp: Any, out: Array | None = None) -> Array:
         """The derivative of the cost by the logit; ``out`` may be ``yes``."""
         slope = xp.subtract(self.yes, self.no, out=out)
-        close = abs(slope) < 0.5 * self.no
-        if close.any():
-            logits, positive, negative = (
-                a[close] for a in (self.logits, self.positive, self.negative)
+        apart = self.negative - self.positive
+        even = abs(apart) < 0.25 * self.negative
+        if even.any():
+            logits, positive, negative, apart = (
+                a[even] for a in (self.logits, self.positive, self.negative, apart)
             )
             shrunk = xp.expm1(-abs(logits))
             shrunk *= xp.where(logits < 0, negative, -positive)
-            shrunk += negative - positive
-            slope[close] = xp.where(self.tail[close] > 0.5, shrunk, slope[close])
+            shrunk += apart
+            slope[even] = xp.where(self.tail[even] > 0.5, shrunk, slope[even])
         slope /= 1 + self.tail
         return slope
 

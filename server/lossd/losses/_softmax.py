@@ -21,7 +21,7 @@ import numpy as np
 from lossd.losses._schema import Array
 
 # A distribution is near another one if they differ by less than this part of it.
-NEAR = 0.25
+NEAR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ class Softmax:
         """sum(s) p - s, the derivative of -sum(s log p) by the logits; uses up ``exponentials``.
 
         At the best class it is the others' shares less sum(s) (1 - p): the form that keeps its
-        digits where p is near 1, and loses them where p is small.  Rows whose p is nearly in
-        proportion to s lose them everywhere, and are computed once more.
+        digits where p is near 1, and loses them where p is small.  Rows whose p and s are nearly
+        uniform lose them everywhere, and are computed once more.
         """
         others = shares.copy()
         others[self.rows, self.best] = 0
@@ -115,12 +115,14 @@ class Softmax:
         surplus *= (mass / self.total)[:, None]
         surplus -= shares
         surplus[self.rows, self.best] = at_best
-        near = abs(surplus).sum(axis=-1) < NEAR * mass
-        if near.any():
-            surplus[near] = self._surplus_of_near(xp, near, shares[near].astype(np.float64))
+        near = xp.flatnonzero(abs(surplus).sum(axis=-1) < NEAR * mass)
+        if len(near):
+            apart = shares[near] - shares[near, self.best[near]][:, None]
+            near = near[abs(apart).sum(axis=-1) < NEAR * mass[near]]
+            surplus[near] = self._surplus_of_uniform(xp, near, shares[near].astype(np.float64))
         return surplus
 
-    def _surplus_of_near(self, xp: Any, near: Array, shares: Array) -> Array:
+    def _surplus_of_uniform(self, xp: Any, near: Array, shares: Array) -> Array:
         """The surplus of some rows, from float64 shares in float64."""
         rows, best, count = xp.arange(len(shares)), self.best[near], shares.shape[1]
         below = self.logits[near].astype(np.float64) - self.largest[near][:, None]
@@ -167,27 +169,29 @@ def softmax(
     wide = logits.astype(np.float64)
     common = xp.where(xp.isfinite(largest), largest, 0).astype(np.float64)
     wide -= common[:, None]
-    wide, common = ((numbers * sharpness) / temperature for numbers in (wide, common))
+    if sharpness != 1:
+        wide *= sharpness
+    if temperature != 1:
+        wide /= temperature
+    common = common * sharpness / temperature
     if biases is not None:
         wide += biases
         best = wide.argmax(axis=-1)
     largest = wide[rows, best]
-    wide -= largest[:, None]
+    if biases is not None or not xp.isfinite(largest).all():
+        wide -= largest[:, None]
     below = wide.astype(logits.dtype)
-    exponentials = _exponentials(xp, wide, below)
+    exponentials = xp.exp(below)
+    if below.dtype != wide.dtype:
+        # exp(a + b) = exp(a) + b exp(a) for a b as small as what rounding took off.
+        wide -= below
+        wide *= exponentials
+        if not xp.isfinite(below).all():
+            wide[below == -xp.inf] = 0
+        exponentials += wide.astype(below.dtype)
     rest = _rest(xp, exponentials, rows, best, largest)
     common = (common + largest).astype(logits.dtype)
     return Softmax(below, rows, best, xp.zeros_like(common), exponentials, rest, common)
-
-
-def _exponentials(xp: Any, wide: Array, rounded: Array) -> Array:
-    """The exponentials of float64 numbers, in the type that they were rounded to."""
-    exponentials = xp.exp(rounded)
-    if rounded.dtype != wide.dtype:
-        wide -= rounded
-        wide *= exponentials
-        exponentials += xp.where(xp.isfinite(wide), wide, 0).astype(rounded.dtype)
-    return exponentials
 
 
 def _rest(xp: Any, exponentials: Array, rows: Array, best: Array, largest: Array) -> Array:

@@ -58,7 +58,7 @@ _DENSE = """
     const auto dense = [&](long long column, T target) {
         return class_weights[column] * (target * kept + spread);
     };
-    with_logits(row, temperature, class_priors, prior_strength, [&](auto logit, auto common) {
+    const auto use = [&](auto logit, auto common) {
         const auto softmax = SOFTMAX_OF_ROW(logit(column, prediction));
         const T log_sum = common + softmax.log_sum_exp();
         const T pull = weighed(T(2 * z_loss), log_sum) / softmax.total;
@@ -70,7 +70,8 @@ _DENSE = """
         GRADIENT_OF_ROW(
             T(surplus(column, logit(column, prediction), dense(column, target))
               + pull * softmax.exponential(column, logit(column, prediction))) / T(temperature));
-    });
+    };
+    with_logits(row, temperature, class_priors, prior_strength, use);
 """
 
 
@@ -90,7 +91,7 @@ _DENSE = """
     cuda=(
         CudaText(
             """
-            with_logits(row, temperature, class_priors, prior_strength, [&](auto logit, auto common) {
+            const auto use = [&](auto logit, auto common) {
                 const auto softmax = SOFTMAX_OF_ROW(logit(column, prediction));
                 const auto target_logit = logit(label, PREDICTION_AT(label));
                 const T weight = class_weights[label];
@@ -107,7 +108,8 @@ _DENSE = """
                         ? own
                         : T((share + pull)
                             * softmax.exponential(column, logit(column, prediction))));
-            });
+            };
+            with_logits(row, temperature, class_priors, prior_strength, use);
             """,
             when={"prediction_kind": DistributionKind.LOGITS, "label_smoothing": 0},
             targets_are_classes=True,

@@ -16,7 +16,14 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, POSITIVE, Array, Differentiable, ParameterError
+from lossd.losses._schema import (
+    NONNEGATIVE,
+    POSITIVE,
+    Array,
+    Differentiable,
+    Interval,
+    ParameterError,
+)
 from lossd.losses._softmax import Softmax, softmax
 from lossd.losses._weighed import weighed
 
@@ -215,42 +222,59 @@ def kl_divergence(
             "temperature",
             f"temperature must be 1 unless predictions are logits, got {temperature:g}",
         )
-    # In float64: what is left of two distributions that are nearly equal is far below float32.
-    given, aims = predictions.astype(np.float64), targets.astype(np.float64)
-    if prediction_kind is DistributionKind.LOGITS:
-        compare = _to_logits if target_kind is DistributionKind.LOGITS else _to_shares
-        found = compare(xp, given, aims, target_kind, temperature)
-    else:
-        found = _to_given(xp, given, aims, prediction_kind, target_kind)
+    dtype = predictions.dtype
     scale = temperature if scale_by_squared_temperature else None
 
+    def compared(rows: slice) -> _Comparison:
+        # In float64: what is left of two distributions that are nearly equal is far below float32.
+        given, aims = predictions[rows].astype(np.float64), targets[rows].astype(np.float64)
+        if prediction_kind is not DistributionKind.LOGITS:
+            return _to_given(xp, given, aims, prediction_kind, target_kind)
+        compare = _to_logits if target_kind is DistributionKind.LOGITS else _to_shares
+        return compare(xp, given, aims, target_kind, temperature)
+
+    found = [compared(rows) for rows in _pieces(xp, *predictions.shape)]
+
     def by_targets() -> Array:
-        return found.by_targets(xp, target_kind, scale).astype(predictions.dtype)
+        return xp.concatenate([f.by_targets(xp, target_kind, scale).astype(dtype) for f in found])
 
     return Evaluation(
-        found.value(xp, scale).astype(predictions.dtype),
+        xp.concatenate([f.value(xp, scale).astype(dtype) for f in found]),
         {
-            "predictions": found.by_predictions(scale).astype(predictions.dtype),
+            "predictions": xp.concatenate([f.by_predictions(scale).astype(dtype) for f in found]),
             "targets": by_targets,
         },
     )
 
 
+# Elements that are looked at together: what is made of them in float64 fits a cache.
+_PIECE = 1 << 14
+
+
+def _pieces(xp: Any, rows: int, columns: int) -> list[slice]:
+    """Rows to look at together; there is at least one piece, perhaps of no rows."""
+    step = max(1, _PIECE // columns) if xp is np and columns else max(rows, 1)
+    return [slice(start, start + step) for start in range(0, max(rows, 1), step)]
+
+
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """A target distribution p against a prediction q, in float64.
-
-    ``ways`` are log p - log q times the temperature, in units of the logits: so they stay finite,
-    and their squares keep their digits, where those of the logarithms would not.
-    """
+    """A target distribution p against a prediction q, in float64."""
 
     shares: Array  # p
-    predicted: Array | None  # q, where it sums to 1
-    beyond: Any  # what p sums to beyond 1
     logs: Array  # log p - log q
-    ways: Array
     slope: Array  # of the value by what was given for q, if the temperature was 1
+    excess: Array | None = None  # q - p, where q sums to 1
+    beyond: Any = 0  # what p then sums to beyond 1
     temperature: float = 1.0
+    # The logarithms times the temperature where that is extreme: then they may be infinite, or have
+    # squares that are 0, where this is not.
+    extreme_ways: Array | None = None
+
+    @property
+    def ways(self) -> Array:
+        """The logarithms times the temperature, in units of the logits."""
+        return self.temperature * self.logs if self.extreme_ways is None else self.extreme_ways
 
     def value(self, xp: Any, scale: float | None) -> Array:
         """The divergence, times the square of ``scale``.
@@ -260,43 +284,51 @@ class _Comparison:
         """
         products = self._products(xp, scale)
         plain = products.sum(axis=-1)
-        if self.predicted is None:
+        if self.excess is None:
             return plain
-        excess, beyond = self.predicted - self.shares, self.beyond
-        near = weighed(xp, self.shares, self._squares(xp, scale))
+        excess, beyond = self.excess, self.beyond
         if scale is not None:
             excess, beyond = (scale * (scale * x) for x in (excess, beyond))
-        terms = xp.where(abs(self.logs) < 0.5, near, products + excess).sum(axis=-1)
-        return xp.where(abs(self.beyond) < 0.125, terms + beyond, plain)
+        products += excess
+        terms = xp.where(abs(self.logs) < _NEAR, self._of_near(xp, scale), products)
+        return xp.where(abs(self.beyond) < 0.125, terms.sum(axis=-1) + beyond, plain)
+
+    def _of_near(self, xp: Any, scale: float | None) -> Array:
+        """Terms p log(p / q) + q - p by their series, for small logarithms."""
+        series = self.logs * -_SERIES[0]
+        for coefficient in _SERIES[1:-1]:
+            series += coefficient
+            series *= self.logs
+            xp.negative(series, out=series)
+        series += _SERIES[-1]
+        lengths = self.logs if scale is None else self.ways
+        series *= lengths
+        series *= lengths
+        series *= self.shares
+        return series
 
     def _products(self, xp: Any, scale: float | None) -> Array:
         """Terms p log(p / q), also where the logarithm is infinite and a tiny p of it is not."""
         if scale is not None:
             return scale * weighed(xp, self.shares, self.ways)
-        products = weighed(xp, self.shares, self.logs)
-        far = xp.isinf(self.logs)
-        if far.any():
-            of_ways = weighed(xp, self.shares, self.ways) / self.temperature
-            products = xp.where(far, of_ways, products)
-        return products
-
-    def _squares(self, xp: Any, scale: float | None) -> Array:
-        """Of log(p / q) + q / p - 1, by its series, where the first is below 1/2."""
-        series = xp.full_like(self.logs, _SERIES[0])
-        for coefficient in _SERIES[1:]:
-            series *= -self.logs
-            series += coefficient
-        lengths = self.logs if scale is None else self.ways
-        return lengths * lengths * series
+        if self.extreme_ways is None:
+            return weighed(xp, self.shares, self.logs)
+        of_ways = weighed(xp, self.shares, self.ways) / self.temperature
+        return xp.where(xp.isinf(self.logs), of_ways, weighed(xp, self.shares, self.logs))
 
     def by_predictions(self, scale: float | None) -> Array:
-        return self.slope / self.temperature if scale is None else self.slope * scale
+        """The derivative by what was given for q."""
+        if scale is not None:
+            return self.slope * scale
+        return self.slope if self.temperature == 1 else self.slope / self.temperature
 
     def by_targets(self, xp: Any, kind: DistributionKind, scale: float | None) -> Array:
+        """The derivative by what was given for p."""
         if kind is DistributionKind.LOGITS:
             # Against the likeliest class, whose own difference is then exactly 0.
-            rows, best = xp.arange(len(self.ways)), self.shares.argmax(axis=-1)
-            apart = self.ways - self.ways[rows, best][:, None]
+            rows, best = xp.arange(len(self.logs)), self.shares.argmax(axis=-1)
+            ways = self.ways
+            apart = ways - ways[rows, best][:, None]
             mean = weighed(xp, self.shares, apart).sum(axis=-1)
             slope = weighed(xp, self.shares, apart - mean[:, None])
             return slope / self.temperature / self.temperature if scale is None else slope
@@ -305,6 +337,10 @@ class _Comparison:
             return self._products(xp, scale) + self.shares * square
         more = (self.logs if scale is None else scale * self.ways) + square
         return xp.where(self.shares == 0, 0, more)
+
+
+# Where not even the square of a logarithm times the temperature is too small or too large.
+_MODERATE = Interval(1e-100, 1e100)
 
 
 def _to_logits(
@@ -316,21 +352,39 @@ def _to_logits(
     p, q, rows = target.probabilities(), parts.probabilities(), parts.rows
     ways = aims - logits
     ways -= ways[rows, parts.best][:, None]
-    logs = ways / temperature
-    mean = xp.log1p((q * xp.expm1(logs)).sum(axis=-1))[:, None]
-    direct = parts.negative_logs(xp) - target.negative_logs(xp)
-    is_direct = ~(xp.isfinite(logs).all(axis=-1) & (logs.max(axis=-1) < 600))[:, None]
-    further = _distances(logits, parts) - _distances(aims, target)
-    further += temperature * (xp.log1p(parts.rest) - xp.log1p(target.rest))[:, None]
-    ways = xp.where(is_direct, further, ways - temperature * mean)
-    logs = xp.where(is_direct, direct, logs - mean)
-    surplus = xp.where((abs(logs) < 0.5) & (p > 0), p * xp.expm1(-logs), q - p)
+    logs = ways / temperature if temperature != 1 else ways.copy()
+    furthest = logs.max(axis=-1)
+    grown = xp.expm1(logs)
+    grown *= q
+    mean = xp.log1p(grown.sum(axis=-1))
+    logs -= mean[:, None]
+    # An exponential of more may be infinite; then what little the logarithms lose does not matter.
+    far = ~((furthest < 600) & xp.isfinite(logs).all(axis=-1))
+    if far.any():
+        direct = parts.negative_logs(xp)[far]
+        direct -= target.negative_logs(xp)[far]
+        logs[far] = direct
+    if temperature in _MODERATE:
+        extreme_ways = None
+    else:
+        extreme_ways = ways - temperature * mean[:, None]
+        direct = _distances(logits, parts) - _distances(aims, target)
+        direct += temperature * (xp.log1p(parts.rest) - xp.log1p(target.rest))[:, None]
+        extreme_ways[far] = direct[far]
+    # q - p is p (q / p - 1), or q (1 - p / q): of the larger one, by an exponential of at most 1.
+    surplus = abs(logs)
+    xp.negative(surplus, out=surplus)
+    xp.expm1(surplus, out=surplus)
+    surplus *= xp.maximum(p, q)
+    xp.copysign(surplus, -logs, out=surplus)
+    if far.any():  # classes that both hold impossible among them
+        surplus[far] = xp.where(xp.isnan(surplus[far]), q[far] - p[far], surplus[far])
     # All of it together is 0: what a class that is likely in both lacks, the others have.
     own = surplus[rows, parts.best]
     is_likely = (parts.rest < 1) & (p[rows, parts.best] > 0.5)
     surplus[rows, parts.best] = 0
     surplus[rows, parts.best] = xp.where(is_likely, -surplus.sum(axis=-1), own)
-    return _Comparison(p, q, 0, logs, ways, surplus, temperature)
+    return _Comparison(p, logs, surplus, surplus, 0, temperature, extreme_ways)
 
 
 def _to_shares(
@@ -339,16 +393,19 @@ def _to_shares(
     """The prediction is logits, and the target is not."""
     p, log_p = _distribution(xp, aims, kind)
     parts = softmax(xp, logits, temperature=temperature)
-    q, costs = parts.probabilities(), parts.negative_logs(xp)
-    ways = temperature * log_p + _distances(logits, parts)
-    ways += temperature * xp.log1p(parts.rest)[:, None]
+    q, logs = parts.probabilities(), parts.negative_logs(xp)
+    logs += log_p
     surplus, beyond = parts.surplus(xp, p), p.sum(axis=-1) - 1
-    part = (surplus - beyond[:, None] * q) / p  # q / p - 1
-    is_near = abs(part) < 0.5
-    logs = xp.where(is_near, -xp.log1p(part), log_p + costs)
-    return _Comparison(
-        p, q, beyond, logs, xp.where(is_near, temperature * logs, ways), surplus, temperature
-    )
+    excess = surplus - beyond[:, None] * q
+    part = excess / p  # q / p - 1
+    near = xp.flatnonzero(abs(part).max(axis=-1) < 0.5)
+    logs[near] = -xp.log1p(part[near])
+    extreme_ways = None
+    if temperature not in _MODERATE:
+        extreme_ways = temperature * log_p + _distances(logits, parts)
+        extreme_ways += temperature * xp.log1p(parts.rest)[:, None]
+        extreme_ways[near] = temperature * logs[near]
+    return _Comparison(p, logs, surplus, excess, beyond, temperature, extreme_ways)
 
 
 def _to_given(
@@ -357,11 +414,10 @@ def _to_given(
     """The prediction is no logits: it need not sum to 1."""
     p, log_p = _distribution(xp, aims, kind)
     if given_kind is DistributionKind.LOG_PROBABILITIES:
-        logs = log_p - given
-        return _Comparison(p, None, 0, logs, logs, -p)
+        return _Comparison(p, log_p - given, -p)
     part = (given - p) / p
     logs = xp.where(abs(part) < 0.5, -xp.log1p(part), log_p - xp.log(given))
-    return _Comparison(p, None, 0, logs, logs, weighed(xp, p, -1 / given))
+    return _Comparison(p, logs, weighed(xp, p, -1 / given))
 
 
 def _distances(logits: Array, parts: Softmax) -> Array:
@@ -381,5 +437,6 @@ def _distribution(xp: Any, aims: Array, kind: DistributionKind) -> tuple[Array, 
     return parts.probabilities(), -parts.negative_logs(xp)
 
 
-# 1 / n! for n from 15 down to 2: (exp(-x) - 1 + x) / x^2 in powers of -x.
-_SERIES = tuple(1 / math.factorial(n) for n in range(15, 1, -1))
+# 1 / n! for n from 11 down to 2: (exp(-x) - 1 + x) / x^2 in powers of -x, for what is below 1/16.
+_NEAR = 1 / 16
+_SERIES = tuple(1 / math.factorial(n) for n in range(11, 1, -1))

@@ -59,7 +59,8 @@ _SHARES_OF_DISTRIBUTIONS = _STEEPNESS.replace("NUMBER", "double")
             const T weight = class_weights[label];
             const T share = weight * steepness(label, logit) / softmax.total;
             const T own = -softmax.others(label, logit) * share;
-            value = weight * pow(doubt(label, logit), T(gamma)) * softmax.negative_log(label, logit);
+            const T factor = weight * pow(doubt(label, logit), T(gamma));
+            value = factor * softmax.negative_log(label, logit);
             GRADIENT_OF_ROW(
                 column == label ? own : share * softmax.exponential(column, prediction));
             """,
