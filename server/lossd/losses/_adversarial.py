@@ -13,7 +13,7 @@ import numpy as np
 
 from lossd.losses._declare import BatchContext, Evaluation, Input, Sides, Status
 from lossd.losses._schema import Array, Differentiable
-from lossd.losses._sigmoid import softplus
+from lossd.losses._sigmoid import sigmoid_cost, softplus
 from lossd.losses._weighed import selected
 
 # Scores in, their cost and its slope out.
@@ -54,9 +54,9 @@ def likely(smoothing: float = 0.0) -> Cost:
     """Cross-entropy of a score whose target is 1 - smoothing."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
-        value, falling = softplus(xp, -scores)
-        # With e = smoothing: (1 - e) softplus(-x) + e softplus(x) = softplus(-x) + e x.
-        return (value + smoothing * scores, smoothing - falling) if smoothing else (value, -falling)
+        shares = (xp.full_like(scores, share) for share in (1 - smoothing, smoothing))
+        parts = sigmoid_cost(xp, scores, *shares)
+        return parts.value, parts.slope(xp)
 
     return cost
 
@@ -72,12 +72,17 @@ def caught(xp: Any, scores: Array) -> tuple[Array, Array]:
     return -value, -slope
 
 
-def near(target: float) -> Cost:
-    """Half the squared distance to a target."""
+def near(target: float, smoothing: float = 0.0) -> Cost:
+    """Half the squared distance to a target less the smoothing."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
         del xp
-        distance = scores - target
+        # Whichever is large goes first: of 1 less a tiny smoothing nothing would be left, nor of a
+        # tiny score less 1.
+        is_small = smoothing < 0.5
+        distance = scores - (target if is_small else target - smoothing)
+        if is_small:
+            distance += smoothing
         return distance * distance / 2, distance
 
     return cost
@@ -108,11 +113,20 @@ def towards(sign: int) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The scores of one side, (examples, elements), and what its cost is."""
+    """The scores of one side, (examples, elements), and what its cost is.
+
+    They are compared in float64: a difference or a mean that is rounded to float32 would be off by
+    more than the cost of a confident score.
+    """
 
     name: str
     scores: Array
     cost: Cost
+
+    @classmethod
+    def of(cls, name: str, scores: Array, cost: Cost) -> "Side":
+        """One side with its scores in float64."""
+        return cls(name, scores.astype(np.float64), cost)
 
 
 def _mean(xp: Any, elements: Array) -> Array:
@@ -147,12 +161,11 @@ def against_mean(xp: Any, given: tuple[Side, Side], opposed: BatchContext) -> Ev
         elements, slopes = side.cost(xp, side.scores - centre)
         values.append(_mean(xp, elements))
         gradients[side.name] = _scaled(xp, slopes, opposed.of(side.name).scales)
-        pulls[other.name] = gradients[side.name].astype(np.float64).sum()
+        pulls[other.name] = gradients[side.name].sum()
     return Evaluation(
         xp.concatenate(values),
         {
-            side.name: gradients[side.name]
-            - (pulls[side.name] * _shares(side, opposed)).astype(side.scores.dtype)
+            side.name: gradients[side.name] - pulls[side.name] * _shares(side, opposed)
             for side in given
         },
     )
@@ -176,4 +189,4 @@ def _undefined(xp: Any, given: tuple[Side, Side]) -> Evaluation:
 
 def _scaled(xp: Any, slopes: Array, cotangents: Array) -> Array:
     """Slopes by an element of an example whose value is a mean."""
-    return selected(xp, (cotangents / slopes.shape[1]).astype(slopes.dtype)[:, None], slopes)
+    return selected(xp, (cotangents / slopes.shape[1])[:, None], slopes)

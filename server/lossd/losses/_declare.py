@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from lossd.losses._schema import (
     FINITE,
     INTEGERS,
@@ -289,6 +291,10 @@ class Loss:
     def _known(self) -> Mapping[str, Parameter]:
         return {parameter.name: parameter for parameter in self.all_parameters}
 
+    def is_beyond_float32(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether a number among the parameters is one that float32 has not."""
+        return any(p.is_beyond_float32(parameters.get(p.name)) for p in self.parameters)
+
     def input(self, name: str) -> Input:
         """The input of that name; KeyError if there is none."""
         return next(i for i in self.inputs if i.name == name)
@@ -300,6 +306,45 @@ class Loss:
             ParameterError: for an unknown parameter or one out of bounds.
         """
         return completed(self.message, self._known, given)
+
+
+_BY_ELEMENT = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE)
+
+
+def _widening(
+    body: Callable[..., Evaluation], known: tuple[Parameter, ...]
+) -> Callable[..., Evaluation]:
+    """The body, which is given float64 where float32 has not the number that a parameter is.
+
+    A temperature of 1e-50 would be 0 in float32, and what is divided by it no number.
+    """
+    numbers = tuple(parameter for parameter in known if parameter.type is float)
+
+    @functools.wraps(body)
+    def widened(xp: Any, *given: Any, **parameters: Any) -> Evaluation:
+        if not any(p.is_beyond_float32(parameters.get(p.name)) for p in numbers):
+            return body(xp, *given, **parameters)
+        dtype = given[0].dtype
+        wide = (array.astype(np.float64) if array.dtype == dtype else array for array in given)
+        found = body(xp, *wide, **parameters)
+
+        def rounded(gradient: Gradient) -> Array:
+            return (gradient() if callable(gradient) else gradient).astype(dtype)
+
+        return replace(
+            found,
+            value=found.value.astype(dtype),
+            gradients={
+                name: functools.partial(rounded, gradient)
+                for name, gradient in found.gradients.items()
+            },
+            outputs={
+                name: array if array.dtype.kind == "i" else array.astype(dtype)
+                for name, array in found.outputs.items()
+            },
+        )
+
+    return widened
 
 
 def loss(
@@ -340,12 +385,13 @@ def loss(
 
     def declare(body: Callable[..., Evaluation]) -> Loss:
         summary, formula, reference = documentation(body)
+        parameters = parameters_of(body)
         return Loss(
             name=body.__name__,
             shape=shape,
-            body=body,
+            body=_widening(body, parameters) if shape in _BY_ELEMENT else body,
             inputs=inputs,
-            parameters=parameters_of(body),
+            parameters=parameters,
             layout_parameters=layout,
             examples=examples,
             cuda=cuda,

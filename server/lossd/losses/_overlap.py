@@ -7,6 +7,9 @@ With p the predicted and t the true share of each element,
 
 One less the index is (alpha fp + beta fn) over the same total.  In this form nothing cancels: a
 prediction that is nearly right keeps the digits of its loss and of its gradient.
+
+Where nothing is smoothed and all p are tiny, the total may be too small for its type, though every
+p is a fair part of it.  Such a region is faint, and is counted in logarithms.
 """
 
 import enum
@@ -24,7 +27,7 @@ from lossd.losses._declare import (
     Status,
 )
 from lossd.losses._schema import UNIT, Array, Differentiable
-from lossd.losses._shares import answer_shares, class_shares
+from lossd.losses._shares import answer_shares, class_shares, log_shares
 
 INPUTS = (
     PREDICTIONS,
@@ -60,6 +63,7 @@ class IndexLoss:
     """One less an index, and its derivatives by tp, fp and fn; 0 where all counts are 0."""
 
     value: Array
+    total: Array
     by_tp: Array
     by_fp: Array
     by_fn: Array
@@ -78,7 +82,67 @@ class IndexLoss:
 
     def scaled(self, factor: Array) -> "IndexLoss":
         """All derivatives times a factor for each index."""
-        return IndexLoss(self.value, *(s * factor for s in (self.by_tp, self.by_fp, self.by_fn)))
+        by_counts = (slope * factor for slope in (self.by_tp, self.by_fp, self.by_fn))
+        return IndexLoss(self.value, self.total, *by_counts)
+
+    def without(self, xp: Any, faint: Array, values: Array) -> "IndexLoss":
+        """The same with other values of some indices, whose derivatives are 0."""
+        by_counts = (xp.where(faint, 0, s) for s in (self.by_tp, self.by_fp, self.by_fn))
+        return IndexLoss(xp.where(faint, values, self.value), self.total, *by_counts)
+
+
+@dataclass(frozen=True, slots=True)
+class FaintLoss:
+    """One less the index of faint regions, and its derivatives by each log p and each t."""
+
+    value: Array
+    is_nothing: Array  # where all counts are 0
+    by_log_inside: Array
+    by_truth: Array
+
+
+def is_faint(counted: IndexLoss, dtype: Any) -> Array:
+    """Tells whose total has too few digits in the type that p was computed in."""
+    return counted.total < np.finfo(dtype).tiny ** 0.75
+
+
+def faint_loss(
+    xp: Any, index: Index, shares: tuple[Array, Array], true: Array, false: Array
+) -> FaintLoss:
+    """The loss of regions from log p and 1 - p; ``true`` and ``false`` are t and 1 - t, weighed.
+
+    All is relative to exp of ``scale``, the largest of what the total is made of.
+    """
+    logs, outside = shares
+    missed = index.beta * (outside * true).sum(axis=-1)
+    largest = xp.where(true + false > 0, logs, -xp.inf).max(axis=-1)
+    scale = xp.maximum(largest, xp.log(xp.maximum(missed, index.smooth)))
+    scale = xp.where(scale > -xp.inf, scale, 0)
+    inside = xp.exp(logs - scale[..., None])
+    shrunk = xp.exp(-scale)
+    right = index.hits * (inside * true).sum(axis=-1) + _times(xp, shrunk, index.smooth)
+    wrong = index.alpha * (inside * false).sum(axis=-1) + _times(xp, shrunk, missed)
+    total = right + wrong
+    nothing = total == 0
+    total = xp.where(nothing, 1, total)
+    miss, hit = wrong / total, right / total
+    inside /= total[..., None]
+    return FaintLoss(
+        miss,
+        nothing,
+        inside
+        * (
+            false * (index.alpha * hit)[..., None]
+            - true * (index.hits * miss + index.beta * hit)[..., None]
+        ),
+        outside * _times(xp, shrunk / total, index.beta * hit)[..., None]
+        - inside * (index.hits * miss + index.alpha * hit)[..., None],
+    )
+
+
+def _times(xp: Any, factor: Array, share: Any) -> Array:
+    """A factor that may be infinite times a share that may be 0."""
+    return xp.where(share == 0, 0, factor * share)
 
 
 def index_loss(xp: Any, index: Index, tp: Array, fp: Array, fn: Array) -> IndexLoss:
@@ -87,10 +151,11 @@ def index_loss(xp: Any, index: Index, tp: Array, fp: Array, fn: Array) -> IndexL
     wrong = index.alpha * fp + index.beta * fn
     total = right + wrong
     nothing = total == 0
-    total = xp.where(nothing, 1, total)
-    value = wrong / total
-    rest = xp.where(nothing, 0, right / total / total)
-    return IndexLoss(value, -index.hits * value / total, index.alpha * rest, index.beta * rest)
+    divisor = xp.where(nothing, 1, total)
+    value = wrong / divisor
+    rest = xp.where(nothing, 0, right / divisor / divisor)
+    by_tp = -index.hits * value / divisor
+    return IndexLoss(value, total, by_tp, index.alpha * rest, index.beta * rest)
 
 
 def region_loss(
@@ -116,15 +181,38 @@ def region_loss(
         (inside * (1 - truth)).sum(axis=-1),
         (outside * truth).sum(axis=-1),
     )
+    faint = is_faint(region, given.dtype)
+    found = None
+    if faint.any():
+        logs = log_shares(xp, given, prediction_kind, exclusive=has_classes)
+        found = faint_loss(xp, index, logs, truth, 1 - truth)
+        region = region.without(xp, faint, found.value.astype(given.dtype))
     values, bend = _power(xp, region.value, gamma)
     parts, statuses = _parts(xp, truth, empty_target)
-    slopes = region.scaled(bend * parts)
+    bend *= parts
+    slopes = region.scaled(bend)
+
+    def of_faint(by_element: Array) -> Array:
+        return xp.where(faint[..., None], by_element * bend[..., None], 0).astype(given.dtype)
+
+    def added(slopes: Array, more: Array) -> Array:
+        return xp.where(faint.any(axis=-1)[:, None, None], slopes + more, slopes)
+
+    def by_predictions() -> Array:
+        gradient = shares.back(slopes.by_inside(truth))
+        if found is not None:
+            gradient = added(gradient, shares.spread(of_faint(found.by_log_inside)))
+        return gradient.reshape(predictions.shape)
+
+    def by_targets() -> Array:
+        gradient = slopes.by_truth(inside, outside)
+        if found is not None:
+            gradient = added(gradient, of_faint(found.by_truth))
+        return gradient.reshape(predictions.shape)
+
     return Evaluation(
         (values * parts).sum(axis=-1),
-        {
-            "predictions": lambda: shares.back(slopes.by_inside(truth)).reshape(predictions.shape),
-            "targets": lambda: slopes.by_truth(inside, outside).reshape(predictions.shape),
-        },
+        {"predictions": by_predictions, "targets": by_targets},
         statuses=statuses,
     )
 

@@ -87,6 +87,8 @@ NONNEGATIVE = Interval(0, math.inf, high_open=True)
 AT_LEAST_1 = Interval(1, math.inf, high_open=True)
 UNIT = Interval(0, 1)
 INSIDE_UNIT = Interval(0, 1, low_open=True, high_open=True)
+# Between these float32 has numbers of all its digits.
+FLOAT32_LOW, FLOAT32_HIGH = 2.0**-126, 2.0**127
 FINITE = Interval(-math.inf, math.inf, low_open=True, high_open=True)
 INTEGERS = Interval(-(2**63), 2**63 - 1)
 
@@ -139,6 +141,12 @@ class Parameter:
         """The enum that it, or each entry of a list, is a member of."""
         member = get_args(self.type)[0] if self.is_list else self.type
         return member if issubclass(member, enum.Enum) else None
+
+    def is_beyond_float32(self, value: Any) -> bool:
+        """Whether it is a number that float32 has not, or not with all its digits."""
+        if self.type is not float or not value:
+            return False
+        return not FLOAT32_LOW <= abs(value) <= FLOAT32_HIGH
 
     def checked(self, value: Any) -> Any:
         """Returns the value, or raises ParameterError if it is out of bounds."""

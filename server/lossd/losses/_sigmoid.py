@@ -4,6 +4,9 @@ With low = min(x, 0) and high = max(x, 0), -log p is log(1 + exp(-|x|)) - low an
 log(1 + exp(-|x|)) + high.  Of exp(low) and exp(-high), which are in proportion to p and 1 - p, one
 is 1: their product is exp(-|x|) to the bit, and nothing overflows.  Nothing selects by sign either:
 where signs are random, NumPy's ``where`` takes longer than an exponential.
+
+Of an answer that is as much a yes as a no, the derivative by a logit near 0 is the small difference
+of two large numbers.  There 1 is taken off both, as expm1 does it.
 """
 
 from dataclasses import dataclass
@@ -22,7 +25,10 @@ SIGMOID_COST = """
     const T no = prediction >= 0 ? small : large;
     value = weighed(positive, fmax(-prediction, T(0)) + common)
           + weighed(negative, fmax(prediction, T(0)) + common);
-    gradient = fma(negative, yes, -(positive * no));
+    gradient = tail > T(0.5)
+        ? large * fma(prediction < 0 ? negative : -positive, expm1(-fabs(prediction)),
+                      negative - positive)
+        : fma(negative, yes, -(positive * no));
 """
 
 
@@ -38,6 +44,25 @@ class SigmoidCost:
     yes: Array
     no: Array
     tail: Array  # exp(-|x|)
+    logits: Array
+    positive: Array
+    negative: Array
+
+    def slope(self, xp: Any, out: Array | None = None) -> Array:
+        """The derivative of the cost by the logit; ``out`` may be ``yes``."""
+        slope = xp.subtract(self.yes, self.no, out=out)
+        apart = self.negative - self.positive
+        even = abs(apart) < 0.25 * self.negative
+        if even.any():
+            logits, positive, negative, apart = (
+                a[even] for a in (self.logits, self.positive, self.negative, apart)
+            )
+            shrunk = xp.expm1(-abs(logits))
+            shrunk *= xp.where(logits < 0, negative, -positive)
+            shrunk += apart
+            slope[even] = xp.where(self.tail[even] > 0.5, shrunk, slope[even])
+        slope /= 1 + self.tail
+        return slope
 
 
 def sigmoid_cost(
@@ -64,7 +89,7 @@ def sigmoid_cost(
     value -= low
     yes *= negative
     no *= positive
-    return SigmoidCost(value, yes, no, tail)
+    return SigmoidCost(value, yes, no, tail, logits, positive, negative)
 
 
 def softplus(xp: Any, numbers: Array) -> tuple[Array, Array]:

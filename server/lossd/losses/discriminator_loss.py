@@ -116,11 +116,11 @@ def discriminator_loss(
             f"got {label_smoothing:g}",
         )
     high, low = {
-        GanObjective.LEAST_SQUARES: (near(1 - label_smoothing), near(0)),
+        GanObjective.LEAST_SQUARES: (near(1, label_smoothing), near(0)),
         GanObjective.HINGE: (beyond(1), beyond(-1)),
         GanObjective.WASSERSTEIN: (towards(1), towards(-1)),
     }.get(objective, (likely(label_smoothing), unlikely))
-    given = Side("real", real, high), Side("fake", fake, low)
+    given = Side.of("real", real, high), Side.of("fake", fake, low)
     if objective is GanObjective.RELATIVISTIC:
         return paired(xp, *given, opposed)
     if objective is GanObjective.RELATIVISTIC_AVERAGE:

@@ -28,15 +28,15 @@ LOG_3 = 1.0986122886681098
     cuda=(
         CudaText(
             """
-            const Softmax softmax = SOFTMAX_OF_ROW(alpha * prediction);
+            const auto softmax = SOFTMAX_OF_ROW(alpha * prediction);
             const T base = TARGET_AT(softmax.best.column);
-            const auto share = [&](long long column, T prediction) {
+            const auto share = [&](long long column, T prediction) -> T {
                 return softmax.exponential(column, alpha * prediction) / softmax.total;
             };
             const T above = SUM_OVER_ROW(weighed(share(column, prediction), target - base));
             value = base + above;
             GRADIENT_OF_ROW(
-                alpha * weighed(share(column, prediction), target - base - above));
+                T(alpha) * weighed(share(column, prediction), target - base - above));
             """,
             targets_are_classes=False,
         ),
@@ -71,7 +71,7 @@ def expected_risk(
     Reference: S. Shen et al., Minimum risk training for neural machine translation, 2016,
     section 3.
     """
-    parts = softmax(xp, log_probabilities if alpha == 1 else log_probabilities * alpha)
+    parts = softmax(xp, log_probabilities, sharpness=alpha)
     # Against the risk of the likeliest candidate: nothing cancels where it is nearly certain.
     base = risks[parts.rows, parts.best]
     above = risks - base[:, None]

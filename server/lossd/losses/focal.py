@@ -47,9 +47,10 @@ LOG_2 = 0.6931471805599453
             const T doubt = negative * yes + positive * no;
             // Where doubt underflows, so does the cost that this is multiplied by.
             const T bend = (negative - positive) * yes * no / fmax(doubt, SMALLEST);
-            const T balance = is_balanced ? positive * alpha + negative * (1 - alpha) : T(1);
-            const T share = balance * pow(doubt, gamma);
-            gradient = share * (gradient + gamma * weighed(bend, value));
+            const T of_yes = alpha, of_no = 1 - alpha;
+            const T balance = is_balanced ? positive * of_yes + negative * of_no : T(1);
+            const T share = balance * pow(doubt, T(gamma));
+            gradient = share * (gradient + T(gamma) * weighed(bend, value));
             value = weighed(share, value);
             """
         ),
@@ -101,7 +102,7 @@ def focal(
     negative = 1 - targets
     parts = sigmoid_cost(xp, predictions, targets, negative)
     cost, total = parts.value, parts.tail + 1
-    slope = (parts.yes - parts.no) / total
+    slope = parts.slope(xp)
     doubt = parts.yes + parts.no
     # Where doubt underflows, so does the cost that this is multiplied by.
     floored = xp.clip(doubt, xp.finfo(doubt.dtype).tiny, xp.inf)
@@ -117,8 +118,8 @@ def focal(
     slope *= share
 
     def by_targets() -> Array:
-        yes, no = xp.exp(xp.clip(predictions, -xp.inf, 0)), xp.exp(-xp.clip(predictions, 0, xp.inf))
-        bent = weighed(xp, (no - yes) / floored, cost) * gamma
+        leaning = xp.copysign(xp.expm1(-abs(predictions)), -predictions)  # no less yes
+        bent = weighed(xp, leaning / floored, cost) * gamma
         steepness = weighed(xp, share, bent - predictions)
         if alpha is None:
             return steepness

@@ -97,7 +97,7 @@ def generator_loss(
     2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.
     """
     if real is not None:
-        high, low = Side("fake", fake, likely()), Side("real", real, unlikely)
+        high, low = Side.of("fake", fake, likely()), Side.of("real", real, unlikely)
         if objective is GanObjective.RELATIVISTIC:
             return paired(xp, high, low, opposed)
         return against_mean(xp, (low, high), opposed)
@@ -107,4 +107,4 @@ def generator_loss(
         GanObjective.HINGE: towards(1),
         GanObjective.WASSERSTEIN: towards(1),
     }.get(objective, likely())
-    return apart(xp, (Side("fake", fake, cost),), opposed)
+    return apart(xp, (Side.of("fake", fake, cost),), opposed)
