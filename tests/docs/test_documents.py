@@ -20,7 +20,16 @@ PAGES = (
     "docs/client.md", "docs/command_line.md", "docs/operating.md", "CONTRIBUTING.md",
     "CHANGELOG.md", "SECURITY.md", "deploy/README.md",
 )  # fmt: skip
-FOLDERS = ("server/", "client/", "protos/", "tests/", "docs/", "deploy/", "benchmarks/", "examples/")
+FOLDERS = (
+    "server/",
+    "client/",
+    "protos/",
+    "tests/",
+    "docs/",
+    "deploy/",
+    "benchmarks/",
+    "examples/",
+)
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 

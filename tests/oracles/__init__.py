@@ -13,7 +13,7 @@ import mpmath
 import numpy as np
 import numpy.typing as npt
 
-from lossd.losses import Shape
+from lossd.losses import LOSSES, Shape
 from tests.losses.case import Case
 from tests.oracles import (
     adversarial,
@@ -33,45 +33,12 @@ Array = npt.NDArray[Any]
 Named = tuple[tuple[str, Any], ...]
 Oracle = Callable[..., Any]
 
+FAMILIES = (
+    adversarial, classification, embeddings, images, overlap, regression, sequences, sets,
+)  # fmt: skip
+# The function of a loss's name in one of the families.
 ORACLES: Mapping[str, Oracle] = {
-    "absolute_error": regression.absolute_error,
-    "batch_triplet": embeddings.batch_triplet,
-    "binary_cross_entropy": classification.binary_cross_entropy,
-    "contrastive": embeddings.contrastive,
-    "cosine_embedding": embeddings.cosine_embedding,
-    "cross_entropy": classification.cross_entropy,
-    "ctc": sequences.ctc,
-    "dice": overlap.dice,
-    "discriminator_loss": adversarial.discriminator_loss,
-    "feature_matching": adversarial.feature_matching,
-    "generator_loss": adversarial.generator_loss,
-    "gradient_penalty": adversarial.gradient_penalty,
-    "expected_risk": classification.expected_risk,
-    "focal": classification.focal,
-    "gaussian_nll": regression.gaussian_nll,
-    "hinge": classification.hinge,
-    "huber": regression.huber,
-    "info_nce": embeddings.info_nce,
-    "jaccard": overlap.jaccard,
-    "kl_divergence": classification.kl_divergence,
-    "log_cosh": regression.log_cosh,
-    "lpips": images.lpips,
-    "lovasz_hinge": overlap.lovasz_hinge,
-    "lovasz_softmax": overlap.lovasz_softmax,
-    "multiclass_hinge": classification.multiclass_hinge,
-    "nt_xent": embeddings.nt_xent,
-    "pairwise_auc": sets.pairwise_auc,
-    "perceptual": images.perceptual,
-    "poisson_nll": regression.poisson_nll,
-    "quantile": regression.quantile,
-    "sigmoid_contrastive": embeddings.sigmoid_contrastive,
-    "smooth_l1": regression.smooth_l1,
-    "soft_f1": sets.soft_f1,
-    "softmax_focal": classification.softmax_focal,
-    "squared_error": regression.squared_error,
-    "supervised_contrastive": embeddings.supervised_contrastive,
-    "triplet": embeddings.triplet,
-    "tversky": overlap.tversky,
+    name: vars(family)[name] for family in FAMILIES for name in LOSSES if name in vars(family)
 }
 
 OUTPUT_ORACLES: Mapping[str, Mapping[str, Oracle]] = {
