@@ -177,6 +177,18 @@ class LossClient:
             )
             return wire.as_given(self._computed(build, call), named_inputs)
 
+    def input_names(self, loss: Message) -> tuple[str, ...]:
+        """Returns the names of a loss's inputs, in the order in which ``compute`` takes them.
+
+        The server is asked for them once.
+
+        Raises:
+            InvalidRequestError: if it is no loss.
+            LossdError: if the server does not answer.
+        """
+        with self._begin(None, None) as call:
+            return self._names(arguments.spec_of(loss), call)
+
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
         """Returns an array, not filled, that ``compute`` need not copy to share it with the server.
 
