@@ -17,8 +17,8 @@ DOCUMENTS = sorted(
 )
 PAGES = (
     "docs/architecture.md", "docs/semantics.md", "docs/losses.md", "docs/evaluation.md",
-    "docs/client.md", "docs/command_line.md", "docs/operating.md", "CONTRIBUTING.md",
-    "CHANGELOG.md", "SECURITY.md", "deploy/README.md",
+    "docs/client.md", "docs/training.md", "docs/command_line.md", "docs/operating.md",
+    "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "deploy/README.md",
 )  # fmt: skip
 FOLDERS = (
     "server/",
