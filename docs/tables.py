@@ -12,8 +12,8 @@ from pathlib import Path
 
 from lossd.evaluation import METRICS, Metric
 from lossd.losses import LOSSES, Differentiable, Input, Loss, Parameter
-from lossd.serving import catalogue
 from lossd.serving.config import Setting, settings
+from lossd.serving.loss_service import catalogue
 from lossd.serving.telemetry import FAMILIES, Family
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -28,7 +28,7 @@ from lossd.losses import (
     Sides,
 )
 from lossd.losses._declare import OPTIONAL_CLASS_AXIS
-from lossd.losses._schema import REQUIRED
+from lossd.schema import REQUIRED
 from lossd.shapes import lay_out
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case, Form

@@ -28,7 +28,7 @@ def test_one_home_each_for_cupy_prometheus_and_status_codes() -> None:
             "server/lossd/serving/app.py",  # makes the registry that is injected
             "server/lossd/serving/telemetry.py",
         },
-        "StatusCode": {"server/lossd/serving/boundary.py"},
+        "StatusCode": {"server/lossd/serving/rpc/boundary.py"},
     }
     sources = {path: path.read_text() for path in (ROOT / "server").rglob("*.py")}
     for word, expected in homes.items():

@@ -13,8 +13,8 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from lossd import v1
 from lossd.losses import LOSSES, Choices, Differentiable, Input, Interval, Loss, Output, Parameter
-from lossd.losses._schema import INTEGERS, REQUIRED
-from lossd.serving.loss_requests import WEIGHTED_SUM
+from lossd.schema import INTEGERS, REQUIRED
+from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from tests.oracles import ORACLES, OUTPUT_ORACLES
 from tests.sampling import required
 

@@ -10,7 +10,7 @@ import pytest
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import LOSSES, Loss, Shape, Status
-from lossd.losses._alignments import FAINTEST
+from lossd.losses._maths.ctc_alignments import FAINTEST
 from lossd.reduction import Reduction
 from lossd.shapes.sequence import SEQUENCE_BLOCK_ELEMENTS
 from tests.losses.case import Case, total, values

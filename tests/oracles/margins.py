@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.losses import LOSSES, DistributionKind, Loss, MulticlassHingeVariant, Shape
-from lossd.losses._adversarial import GanObjective
+from lossd.losses._maths.gan_costs import GanObjective
 from lossd.losses.pairwise_auc import AucSurrogate
 from tests.losses.case import Case, Form
 from tests.oracles import ORACLES, exact, moved, size

@@ -23,8 +23,8 @@ from lossd.client import MetricResult
 from lossd.client import metrics as metrics_wire
 from lossd.evaluation import METRICS, State, merged
 from lossd.framing import Framed
-from lossd.serving import evaluation_codec
-from lossd.serving.messages import Limits, Reader
+from lossd.serving.evaluation_service import codec as evaluation_codec
+from lossd.serving.wire.reader import Limits, Reader
 
 _TEXTS = ("hypotheses", "references")
 

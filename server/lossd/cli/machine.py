@@ -13,11 +13,11 @@ from lossd.backends.cupy import probe
 from lossd.engine import Engine
 from lossd.errors import LossdError
 from lossd.networks import Networks, worked_networks
-from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.app import networks_of
 from lossd.serving.config import MEBIBYTE, Config, usable_cores
-from lossd.serving.shared_memory import SharedMemory
-from lossd.serving.versions import versions
+from lossd.serving.process.allocator import keep_freed_memory
+from lossd.serving.process.versions import versions
+from lossd.serving.shared_memory_service.segments import SharedMemory
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 

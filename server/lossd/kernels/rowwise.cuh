@@ -289,7 +289,7 @@ __device__ inline void with_logits(
         common / temperature);
 }
 
-// The softmax of a row in the parts that keep full relative accuracy, see losses/_softmax.py.
+// The softmax of a row in the parts that keep full relative accuracy, see losses/_maths/softmax.py.
 template <typename Number>
 struct Softmax {
     Largest<Number> best;
@@ -325,7 +325,7 @@ __device__ inline Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logi
 constexpr double NEAR = 0.5;
 
 // sum(s) p - s of a row, the derivative of -sum(s log p) by the logits.  A row whose p and s are
-// nearly uniform is computed once more, in double: see losses/_softmax.py.
+// nearly uniform is computed once more, in double: see losses/_maths/softmax.py.
 template <typename Number>
 struct Surplus {
     Softmax<Number> softmax;

@@ -20,7 +20,7 @@ from lossd.losses._declare import (
     Sides,
     Status,
 )
-from lossd.losses._schema import (
+from lossd.schema import (
     Choices,
     Differentiable,
     Interval,

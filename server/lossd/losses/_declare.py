@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._schema import (
+from lossd.schema import (
     FINITE,
     INTEGERS,
     REQUIRED,

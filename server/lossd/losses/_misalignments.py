@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._alignments import Labels, folded
-from lossd.losses._schema import Array
+from lossd.losses._maths.ctc_alignments import Labels, folded
+from lossd.schema import Array
 
 
 @dataclass(frozen=True, slots=True)

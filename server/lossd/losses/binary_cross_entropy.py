@@ -14,9 +14,9 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector
-from lossd.losses._sigmoid import SIGMOID_COST, sigmoid_cost
-from lossd.losses._weighed import selected, weighed
+from lossd.losses._maths.masked_products import selected, weighed
+from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
+from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector
 
 LOG_2 = 0.6931471805599453
 LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to

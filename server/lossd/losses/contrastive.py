@@ -14,9 +14,9 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._embeddings import distances, each_component, zero_norms
-from lossd.losses._schema import POSITIVE, Array, Choices, Differentiable
-from lossd.losses._weighed import selected
+from lossd.losses._maths.masked_products import selected
+from lossd.losses._maths.vectors import distances, each_component, zero_norms
+from lossd.schema import POSITIVE, Array, Choices, Differentiable
 
 
 def _distance_to_kinks(

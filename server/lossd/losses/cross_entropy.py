@@ -22,7 +22,9 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import (
+from lossd.losses._maths.masked_products import selected, weighed
+from lossd.losses._maths.softmax import Softmax, softmax
+from lossd.schema import (
     NONNEGATIVE,
     POSITIVE,
     UNIT,
@@ -32,8 +34,6 @@ from lossd.losses._schema import (
     ParameterError,
     Vector,
 )
-from lossd.losses._softmax import Softmax, softmax
-from lossd.losses._weighed import selected, weighed
 
 
 class CrossEntropyOutput(enum.Enum):

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._adversarial import (
+from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
+from lossd.losses._maths.gan_costs import (
     FAKE,
     REAL,
     GanObjective,
@@ -17,8 +18,7 @@ from lossd.losses._adversarial import (
     towards,
     unlikely,
 )
-from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
-from lossd.losses._schema import UNIT, Array, ParameterError
+from lossd.schema import UNIT, Array, ParameterError
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 ZEROS = {"real": [0.0], "fake": [0.0]}

@@ -3,9 +3,9 @@
 from typing import Annotated, Any
 
 from lossd.losses._declare import CudaText, Evaluation, Example, Holds, Input, Shape, loss
-from lossd.losses._schema import POSITIVE, Array, Differentiable
-from lossd.losses._softmax import softmax
-from lossd.losses._weighed import weighed
+from lossd.losses._maths.masked_products import weighed
+from lossd.losses._maths.softmax import softmax
+from lossd.schema import POSITIVE, Array, Differentiable
 
 LOG_3 = 1.0986122886681098
 

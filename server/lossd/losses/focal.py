@@ -13,10 +13,10 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, UNIT, Array, Differentiable
-from lossd.losses._sigmoid import SIGMOID_COST, sigmoid_cost
-from lossd.losses._weighed import weighed
+from lossd.losses._maths.masked_products import weighed
+from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.losses.binary_cross_entropy import binary_cross_entropy
+from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable
 
 LOG_2 = 0.6931471805599453
 

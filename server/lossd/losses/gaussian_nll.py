@@ -14,7 +14,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, POSITIVE, Array, Differentiable
+from lossd.schema import NONNEGATIVE, POSITIVE, Array, Differentiable
 
 LOG_OF_TWO_PI = math.log(2 * math.pi)
 

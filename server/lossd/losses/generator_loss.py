@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from lossd.losses._adversarial import (
+from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
+from lossd.losses._maths.gan_costs import (
     FAKE,
     REAL,
     GanObjective,
@@ -18,8 +19,7 @@ from lossd.losses._adversarial import (
     towards,
     unlikely,
 )
-from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
-from lossd.losses._schema import Array
+from lossd.schema import Array
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 

@@ -13,8 +13,8 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._hinge import powered
-from lossd.losses._schema import AT_LEAST_1, NONNEGATIVE, Array, Choices
+from lossd.losses._maths.hinge_power import powered
+from lossd.schema import AT_LEAST_1, NONNEGATIVE, Array, Choices
 
 
 def _distance_to_margin(

@@ -16,7 +16,9 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import (
+from lossd.losses._maths.masked_products import weighed
+from lossd.losses._maths.softmax import Softmax, softmax
+from lossd.schema import (
     NONNEGATIVE,
     POSITIVE,
     Array,
@@ -24,8 +26,6 @@ from lossd.losses._schema import (
     Interval,
     ParameterError,
 )
-from lossd.losses._softmax import Softmax, softmax
-from lossd.losses._weighed import weighed
 
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 

@@ -15,9 +15,9 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._lovasz import jaccard_steps
-from lossd.losses._schema import Array
-from lossd.losses._shares import class_log_odds, class_shares
+from lossd.losses._maths.lovasz import jaccard_steps
+from lossd.losses._maths.region_probabilities import class_log_odds, class_shares
+from lossd.schema import Array
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 

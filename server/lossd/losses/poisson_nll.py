@@ -14,7 +14,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, Array, Differentiable
+from lossd.schema import NONNEGATIVE, Array, Differentiable
 
 
 @loss(

@@ -12,7 +12,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import INSIDE_UNIT, Array
+from lossd.schema import INSIDE_UNIT, Array
 
 
 def _distance(predictions: Array, targets: Array, **_parameters: float) -> Array:

@@ -16,7 +16,8 @@ from lossd.losses._declare import (
     Status,
     loss,
 )
-from lossd.losses._overlap import (
+from lossd.losses._maths.masked_products import by_scale
+from lossd.losses._maths.overlap import (
     FaintLoss,
     Index,
     IndexLoss,
@@ -24,9 +25,8 @@ from lossd.losses._overlap import (
     index_loss,
     is_faint,
 )
-from lossd.losses._schema import UNIT, Array, Differentiable
-from lossd.losses._shares import Shares, answer_shares, log_shares
-from lossd.losses._weighed import by_scale
+from lossd.losses._maths.region_probabilities import Shares, answer_shares, log_shares
+from lossd.schema import UNIT, Array, Differentiable
 
 LOG_2 = 0.6931471805599453
 F1 = Index(hits=2, alpha=1, beta=1, smooth=0)

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import Distance, Evaluation, Example, Input, Shape, loss
-from lossd.losses._embeddings import beyond, distances, each_component, zero_norms
-from lossd.losses._schema import NONNEGATIVE, Array, Differentiable, Interval, ParameterError
+from lossd.losses._maths.vectors import beyond, distances, each_component, zero_norms
+from lossd.schema import NONNEGATIVE, Array, Differentiable, Interval, ParameterError
 
 EPS = 1e-6
 
