@@ -21,12 +21,7 @@ from lossd.serving.addresses import AddressError
 from lossd.serving.config import Config
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, EvaluationServicer
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
-from lossd.serving.loss_service.servicer import (
-    SERVICE,
-    SHARED_MEMORY_SERVICE,
-    LossServicer,
-    SharedMemoryServicer,
-)
+from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.process import health, http
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.device_check import Tried, try_out
@@ -41,6 +36,8 @@ from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.threads import Threads
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.shared_memory_service.segments import SharedMemory
+from lossd.serving.shared_memory_service.servicer import SERVICE as SHARED_MEMORY_SERVICE
+from lossd.serving.shared_memory_service.servicer import SharedMemoryServicer
 from lossd.serving.telemetry import Telemetry
 
 log = logging.getLogger(__name__)

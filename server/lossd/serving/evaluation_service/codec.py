@@ -14,8 +14,9 @@ from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, Unknow
 from lossd.evaluation import METRICS, Batch, InputError, Metric, Score, Sequences, State
 from lossd.framing import Payloads
 from lossd.losses import ParameterError
+from lossd.serving.rpc.messages import check_count
 from lossd.serving.wire.parameters import read_parameters
-from lossd.serving.wire.reader import Reader, check_count
+from lossd.serving.wire.reader import Reader
 
 MAX_METRICS = 32
 MAX_SEQUENCES = 1 << 20

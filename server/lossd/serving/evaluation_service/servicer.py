@@ -12,8 +12,9 @@ from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service import state as evaluation_state
 from lossd.serving.rpc.admission import Place, Turns
 from lossd.serving.rpc.boundary import Handler, StreamHandler
+from lossd.serving.rpc.messages import parse, write_timing
 from lossd.serving.telemetry import Telemetry
-from lossd.serving.wire.reader import Limits, Reader, parse, write_timing
+from lossd.serving.wire.reader import Limits, Reader
 from lossd.v1 import evaluation_service_pb2
 
 EVALUATION_SERVICE = evaluation_service_pb2.DESCRIPTOR.services_by_name[

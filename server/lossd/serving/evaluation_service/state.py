@@ -14,7 +14,7 @@ from lossd.errors import InvalidRequest
 from lossd.evaluation import ClassificationTask, Metric, State, Tally
 from lossd.evaluation._exact import from_signed_bytes, signed_bytes
 from lossd.serving.evaluation_service.codec import Requested, read_spec
-from lossd.serving.wire.reader import check_count, parse
+from lossd.serving.rpc.messages import check_count, parse
 
 VERSION = 1
 MAX_STATES = 1024

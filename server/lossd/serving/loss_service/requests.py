@@ -11,9 +11,10 @@ from lossd.errors import InvalidParameter, InvalidRequest, UnknownLoss
 from lossd.framing import Framed
 from lossd.losses import LOSSES, Loss
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.serving.rpc.messages import check_count
 from lossd.serving.shared_memory_service.lease import Loan
 from lossd.serving.wire.parameters import members_by_number, read_parameters
-from lossd.serving.wire.reader import Limits, Reader, check_count
+from lossd.serving.wire.reader import Limits, Reader
 from lossd.shapes import rules_of
 from lossd.sums import MAX_TERMS, SumJob, Term
 

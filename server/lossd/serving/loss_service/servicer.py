@@ -1,4 +1,4 @@
-"""The methods of ``LossService``, which decode, run and encode, and of ``SharedMemoryService``."""
+"""The methods of ``LossService``, which decode, run and encode."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,18 +20,18 @@ from lossd.serving.process.device_check import Tried
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import Place, Turns
 from lossd.serving.rpc.boundary import ConversationHandler, Handler
+from lossd.serving.rpc.messages import parse, parse_framed, write_timing
 from lossd.serving.shared_memory_service.lease import Loan
 from lossd.serving.shared_memory_service.segments import SharedMemory
+from lossd.serving.shared_memory_service.servicer import offer
 from lossd.serving.telemetry import Telemetry
-from lossd.serving.wire.reader import Limits, parse, parse_framed, write_timing
-from lossd.v1 import loss_service_pb2, shared_memory_service_pb2
+from lossd.serving.wire.reader import Limits
+from lossd.v1 import loss_service_pb2
 
 Request = Framed[v1.ComputeLossRequest]
 Reply = Framed[v1.ComputeLossResponse]
 
 SERVICE = loss_service_pb2.DESCRIPTOR.services_by_name["LossService"].full_name
-_services = shared_memory_service_pb2.DESCRIPTOR.services_by_name
-SHARED_MEMORY_SERVICE = _services["SharedMemoryService"].full_name
 
 
 class LossServicer:
@@ -182,7 +182,7 @@ class LossServicer:
                 network_bytes=self._config.max_network_bytes,
             ),
             transports=["grpc"] if shared is None else ["grpc", "shared_memory"],
-            shared_memory=None if shared is None else _offer(shared),
+            shared_memory=None if shared is None else offer(shared),
             networks=[_described(found) for found in self._engine.networks.by_name.values()],
         )
         return reply.SerializeToString()
@@ -197,38 +197,3 @@ def _described(network: Network) -> v1.NetworkDescription:
         lpips_layers=network.heads.layers if network.heads else (),
         sha256=network.sha256,
     )
-
-
-def _offer(shared: SharedMemory) -> v1.SharedMemoryOffer:
-    return v1.SharedMemoryOffer(
-        directory=shared.directory,
-        beacon=shared.beacon,
-        beacon_content=shared.beacon_content,
-        segment_bytes=shared.max_bytes,
-        segments=shared.max_segments,
-    )
-
-
-class SharedMemoryServicer:
-    """Serves ``SharedMemoryService``."""
-
-    def __init__(self, shared: SharedMemory) -> None:
-        self._shared = shared
-
-    def methods(self) -> Mapping[str, Handler]:
-        """The methods by full name."""
-        handlers = {"AttachSegment": self.attach_segment, "DetachSegment": self.detach_segment}
-        return {f"/{SHARED_MEMORY_SERVICE}/{name}": handler for name, handler in handlers.items()}
-
-    def attach_segment(self, received: Received, call: Call) -> bytes:
-        """Takes a file as a segment."""
-        del call
-        request = parse(v1.AttachSegmentRequest, received.take())
-        token = self._shared.attach(request.name, request.size)
-        return v1.AttachSegmentResponse(segment=token).SerializeToString()
-
-    def detach_segment(self, received: Received, call: Call) -> bytes:
-        """Lets a segment go."""
-        del call
-        self._shared.detach(parse(v1.DetachSegmentRequest, received.take()).segment)
-        return v1.DetachSegmentResponse().SerializeToString()

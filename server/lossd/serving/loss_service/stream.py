@@ -6,7 +6,8 @@ from itertools import islice
 from lossd import v1
 from lossd.chunks import Assembly, ChunkError, chunk_of, tensors_of
 from lossd.errors import InvalidRequest, TooLarge
-from lossd.serving.wire.reader import Limits, check_count, parse
+from lossd.serving.rpc.messages import check_count, parse
+from lossd.serving.wire.reader import Limits
 
 Opened = Assembly[v1.ComputeLossRequest]
 

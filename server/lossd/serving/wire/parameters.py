@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from lossd.errors import InvalidParameter
 from lossd.losses import Parameter
-from lossd.serving.wire.reader import check_count
+from lossd.serving.rpc.messages import check_count
 
 MAX_CHOICES = 64  # members of an enum in a list: none has so many
 MAX_NAMES = 256  # texts in a list: more layers than any network has

@@ -1,24 +1,17 @@
-"""Messages of any service: read within limits, with their tensors, and the timing of answers.
+"""Reads the tensors of a request within limits."""
 
-Counts are looked at with ``len`` before a repeated field is iterated: a few MiB of empty
-submessages take minutes to walk.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from lossd import tensors, v1
-from lossd.errors import InvalidRequest, InvalidTensor, TooLarge
-from lossd.framing import Framed, Payloads
+from lossd.errors import InvalidTensor
+from lossd.framing import Payloads
+from lossd.serving.rpc.messages import check_count
 from lossd.serving.shared_memory_service.lease import Loan
 
 _FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
-
-M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,48 +20,6 @@ class Limits:
 
     axes: int = tensors.MAX_AXES
     tensors: int = 64
-
-
-def parse(message: type[M], data: bytes) -> M:
-    """Reads a message.
-
-    Raises:
-        InvalidRequest: if the bytes are not one.
-    """
-    with _refusing(message, data):
-        return message.FromString(data)
-
-
-def parse_framed(message: type[M], data: bytes) -> Framed[M]:
-    """Reads a message, and leaves the data of its tensors where it is.
-
-    Raises:
-        InvalidRequest: if the bytes are not one.
-    """
-    with _refusing(message, data):
-        return Framed.parse(message, data)
-
-
-@contextmanager
-def _refusing(message: type[Message], data: bytes) -> Iterator[None]:
-    try:
-        yield
-    except DecodeError as error:
-        name = message.DESCRIPTOR.name
-        raise InvalidRequest(
-            f"request must be an encoded {name}, got {len(data)} bytes that are not",
-            reason="MALFORMED_REQUEST",
-        ) from error
-
-
-def check_count(thing: str, count: int, limit: int) -> None:
-    """Raises TooLarge if there are more entries than may be."""
-    if count > limit:
-        raise TooLarge(
-            f"{thing} must have at most {limit} entries, got {count}",
-            field=thing,
-            details={"limit": limit, "count": count},
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +84,3 @@ def _check_list(named: v1.NamedTensors, limit: int) -> None:
             "stack the rows of one",
             field="inputs",
         )
-
-
-def write_timing(timing: v1.ServerTiming, seconds: Mapping[str, float]) -> None:
-    """Writes the phases that are over."""
-    for name in timing.DESCRIPTOR.fields_by_name:
-        if name in seconds:
-            duration = getattr(timing, name)
-            duration.seconds, duration.nanos = divmod(round(seconds[name] * 1e9), 10**9)
