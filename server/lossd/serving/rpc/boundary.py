@@ -1,4 +1,4 @@
-"""Where calls enter and errors become statuses: the only file that knows ``StatusCode``.
+"""Lets calls in, and turns errors into statuses.
 
 A caller's mistake is answered and counted; ours is logged once, with the number of the request,
 which the caller gets instead of any internals.
