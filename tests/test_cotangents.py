@@ -15,7 +15,7 @@ from tests.sampling import ROWS, cases, coupled_cases
 
 POISONS = (np.nan, np.inf, -np.inf, 1e30)
 BAD = 2  # the row whose cotangent is 0
-OF_PAIRS = {"generator_loss", "discriminator_loss"}  # an example may have two scores
+OPPOSED = [loss for loss in LOSSES.values() if loss.shape is Shape.OPPOSED]
 
 
 def _cases(loss: Loss) -> Iterator[Case]:
@@ -91,89 +91,17 @@ def test_a_row_of_cotangent_zero_has_none(engine: Engine, any_loss: Loss) -> Non
                         assert_same_bits(gradient[row], expected, (case, poison, name))
 
 
-OVERFLOWING: list[tuple[str, dict[str, Any], dict[str, Array]]] = [
-    ("poisson_nll", {}, {"predictions": np.array([800.0]), "targets": np.array([1.0])}),
-    (
-        "poisson_nll",
-        {"log_input": False},
-        {"predictions": np.array([0.0]), "targets": np.array([1.0])},
-    ),
-    (
-        "gaussian_nll",
-        {"eps": 1e-200},
-        {
-            "predictions": np.array([1e3]),
-            "targets": np.array([0.0]),
-            "variances": np.array([1e-180]),
-        },
-    ),
-    (
-        "gaussian_nll",
-        {"eps": 1e-200},
-        {"predictions": np.array([1e3]), "targets": np.array([0.0]), "variances": np.array([0.0])},
-    ),
-    (
-        "cross_entropy",
-        {},
-        {"predictions": np.array([[0.0, -np.inf]]), "targets": np.array([1])},
-    ),
-    (
-        "huber",
-        {"delta": 1e300},
-        {"predictions": np.array([1e200]), "targets": np.array([-1e300])},
-    ),
-    (
-        "gradient_penalty",
-        {"target_norm": 1e300},
-        {"input_gradients": np.array([[1e-300, 1e-310]])},
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "parameters", "inputs"), OVERFLOWING)
-def test_a_row_whose_gradient_overflows_has_none_where_its_cotangent_is_zero(
-    engine: Engine, name: str, parameters: dict[str, Any], inputs: dict[str, Array]
+@pytest.mark.parametrize("opposed_loss", OPPOSED, ids=lambda loss: loss.name)
+def test_a_score_whose_terms_all_have_cotangent_zero_has_none(
+    engine: Engine, opposed_loss: Loss
 ) -> None:
-    case = Case(LOSSES[name], parameters, Form.FLOATS, inputs)
-    expected = engine.run(case.job(gradients=()))
-    for cotangent in (np.array(0.0), np.array([0.0])):
-        for policy in (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO):
-            result = engine.run(
-                case.job(gradients=case.differentiable, cotangent=cotangent, nonfinite=policy)
-            )
-            for gradient in result.gradients.values():
-                _assert_nothing(gradient, case)
-            if policy is NonfinitePolicy.PROPAGATE:
-                assert_same_bits(values(result), values(expected), case)
-        if np.isfinite(values(expected)).all():
-            engine.run(case.job(cotangent=cotangent, nonfinite=NonfinitePolicy.ERROR))
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_the_floor_of_a_variance_is_flat_however_far_the_residual(
-    engine: Engine, dtype: type[np.floating[Any]]
-) -> None:
-    predictions = np.array([np.finfo(dtype).max, 3], dtype)
-    variances = np.array([0, 1e-7], dtype)
-    inputs = {
-        "predictions": predictions, "targets": -predictions, "variances": variances,
-    }  # fmt: skip
-    job = Case(LOSSES["gaussian_nll"], {"eps": 1e-6}, Form.FLOATS, inputs).job
-    found = engine.run(job(gradients=("variances",), reduction=Reduction.SUM)).gradients
-    _assert_nothing(found["variances"], dtype)
-
-
-@pytest.mark.parametrize("name", sorted(OF_PAIRS))
-def test_a_score_whose_terms_all_have_cotangent_zero_has_none(engine: Engine, name: str) -> None:
-    loss = LOSSES[name]
-    for case in cases(loss):
+    for case in cases(opposed_loss):
         if "AVERAGE" in str(case.parameters):
             continue  # whose mean is in the terms of all others
         first = next(iter(case.inputs))
         plain = engine.run(case.job(reduction=Reduction.NONE))
-        start = 0 if name == "discriminator_loss" or len(case.inputs) == 1 else None
         cotangent = np.ones(len(values(plain)))
-        cotangent[(start or 0) + BAD] = 0
+        cotangent[BAD] = 0
         for poison in POISONS:
             spoilt = case.inputs[first].copy()
             spoilt[BAD] = poison
