@@ -9,7 +9,7 @@ import pytest
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss, Shape
 from lossd.reduction import NonfinitePolicy, Reduction
-from tests.losses.case import Array, Case, Form, values
+from tests.losses.case import Case, values
 from tests.losses.compare import assert_same_bits, assert_zero
 from tests.sampling import ROWS, cases, coupled_cases
 
