@@ -38,9 +38,10 @@ def refused(
 def _outside(declared: Input) -> list[float]:
     """Numbers that break the domain."""
     assert declared.domain is not None
-    domain, found = declared.domain, [np.nan]
+    domain = declared.domain
     if isinstance(domain, Choices):
-        return [*found, min(domain.numbers) - 1, max(domain.numbers) - 0.5, np.inf]
+        return [np.nan, min(domain.numbers) - 1, max(domain.numbers) - 0.5, np.inf]
+    found = [] if domain.has_nan else [np.nan]
     for end, is_open, way in (
         (domain.low, domain.low_open, -1),
         (domain.high, domain.high_open, 1),

@@ -325,7 +325,9 @@ def _of_divergence() -> Iterator[Sweep]:
         given = {"target_kind": LOGITS, "scale_by_squared_temperature": scaled}
         high = 1e300 if scaled else LARGEST  # see EXCEPTIONS
         yield Sweep("kl_divergence", pairs_of_logits, given, "temperature", high=high)
-        yield Sweep("kl_divergence", triples_of_logits, given, "temperature", high=high, is_long=True)
+        yield Sweep(
+            "kl_divergence", triples_of_logits, given, "temperature", high=high, is_long=True
+        )
     given = {"target_kind": LOGS}
     yield Sweep("kl_divergence", against_logs, given, "temperature", is_long=True)
     for rows, kind, aims in (

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import (
-    PREDICTIONS,
+    DISTRIBUTION,
     CudaText,
     DistributionKind,
     Evaluation,
@@ -17,7 +17,6 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._schema import (
-    NONNEGATIVE,
     POSITIVE,
     Array,
     Differentiable,
@@ -129,13 +128,12 @@ def _distance_to_nothing(
 @loss(
     Shape.ROWWISE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input(
             "targets",
             "the distribution that the predictions should have",
             differentiable=Differentiable.ON_REQUEST,
-            domain=NONNEGATIVE,
-            domain_when={"target_kind": DistributionKind.PROBABILITIES},
+            kind="target_kind",
         ),
     ),
     cuda=tuple(

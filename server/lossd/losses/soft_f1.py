@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossd.losses._declare import (
-    PREDICTIONS,
+    DISTRIBUTION,
     DistributionKind,
     Evaluation,
     Example,
@@ -36,7 +36,7 @@ TILE = 1 << 16
 @loss(
     Shape.SETWISE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input(
             "targets",
             "whether each label is true of each example",
