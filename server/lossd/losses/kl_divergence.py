@@ -210,7 +210,8 @@ def kl_divergence(
     the derivative by a probability is -inf there.  A target of a class that the prediction holds
     impossible gives an infinite value.  A temperature goes with predictions that are logits; of the
     targets, only logits are divided by it.  scale_by_squared_temperature multiplies value and
-    gradients by its square, as in distillation.  The mean is PyTorch's "batchmean".
+    gradients by its square, as in distillation.  The mean is PyTorch's "batchmean".  It is computed
+    in float64, also of float32: at the end of a distillation little is left of what both share.
 
     Reference: S. Kullback and R. A. Leibler, On information and sufficiency, 1951; temperature:
     G. Hinton et al., Distilling the knowledge in a neural network, 2015, section 2.
