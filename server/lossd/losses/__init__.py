@@ -5,6 +5,7 @@ its own name in the error.
 """
 
 from lossd.losses._declare import (
+    DOMAINS,
     BatchContext,
     Distance,
     DistributionKind,
@@ -31,6 +32,7 @@ from lossd.schema import (
 )
 
 __all__ = [
+    "DOMAINS",
     "LOSSES",
     "BatchContext",
     "Choices",
