@@ -8,8 +8,8 @@ import pytest
 from lossd.kernels import find_text
 from tests.kernels.cases import Case, Execute, Variant
 from tests.losses import case as losses
-from tests.losses.test_margins import TOLERANCES, assert_right
 from tests.oracles.margins import SWEEPS, Sweep, right
+from tests.oracles.test_margins import TOLERANCES, assert_right
 
 pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
 

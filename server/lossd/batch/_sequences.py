@@ -84,7 +84,22 @@ def check_sequences(
     if blanks.any():
         rule = f"[0, {classes}) without {loss.message}'s blank"
         raise value_error(labels.name, labels.rows, blanks, rule)
-    return frames, checked, times, counts
+    return _within_domain(frames, times, silent), checked, times, counts
+
+
+def _within_domain(frames: Operand, times: Operand, silent: Flags | None) -> Operand:
+    """The frames as what any number may be in, after a look at those that an example has."""
+    domain = frames.input.domain
+    if domain is None:
+        return frames
+    there = np.arange(frames.shape[1]) < times.rows[:, None]
+    if silent is not None:
+        there &= ~silent[:, None]
+    with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
+        wrong = domain.outside(frames.rows) & there[..., None]
+    if wrong.any():
+        raise value_error(frames.name, frames.rows, wrong, str(domain))
+    return replace(frames, input=replace(frames.input, domain=None))
 
 
 def _within(operand: Operand, end: int, unchecked: Flags) -> Operand:

@@ -5,6 +5,7 @@ its own name in the error.
 """
 
 from lossd.losses._declare import (
+    DOMAINS,
     Anchors,
     Distance,
     DistributionKind,
@@ -32,6 +33,7 @@ from lossd.losses._schema import (
 )
 
 __all__ = [
+    "DOMAINS",
     "LOSSES",
     "Anchors",
     "Choices",

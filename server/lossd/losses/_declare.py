@@ -6,6 +6,7 @@ own.  Read ``huber.py`` next, the smallest complete declaration.
 
 import enum
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -80,6 +81,17 @@ class DistributionKind(enum.Enum):
     PROBABILITIES = "probabilities"
 
 
+# What a number that describes a probability must be in.  There is no room for rounding: in every
+# type a log-softmax rounds to 0 at most, and a softmax to 1.
+DOMAINS: Mapping[DistributionKind, Interval | None] = MappingProxyType(
+    {
+        DistributionKind.LOGITS: None,
+        DistributionKind.LOG_PROBABILITIES: Interval(-math.inf, 0, has_nan=True),
+        DistributionKind.PROBABILITIES: Interval(0, 1, has_nan=True),
+    }
+)
+
+
 class MulticlassHingeVariant(enum.Enum):
     """Which wrong classes a multiclass hinge looks at."""
 
@@ -129,8 +141,8 @@ class Extent(enum.Enum):
 class Input:
     """One input of a loss.
 
-    Numbers outside the ``domain`` are refused; with ``domain_when``, only under those values of
-    enum parameters.
+    Numbers outside the ``domain`` are refused.  ``kind`` names the parameter that says what kind of
+    distribution it describes, from which its domain follows.
     """
 
     name: str
@@ -140,14 +152,18 @@ class Input:
     domain: Interval | Choices | None = None
     is_optional: bool = False
     is_list: bool = False  # of one tensor or several, which are named like "predictions[0]"
-    domain_when: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
     extent: Extent = Extent.ELEMENTS
 
     def under(self, parameters: Mapping[str, Any]) -> "Input":
         """The input as it is with these parameters."""
-        if all(parameters[name] == value for name, value in self.domain_when.items()):
+        if not self.kind:
             return self
-        return replace(self, domain=None)
+        domain = DOMAINS[parameters[self.kind]]
+        # NaN in a prediction is data, and in a target a mistake.
+        if domain is not None and self.differentiable is not Differentiable.BY_DEFAULT:
+            domain = replace(domain, has_nan=False)
+        return replace(self, domain=domain)
 
     @property
     def base_name(self) -> str:
@@ -454,6 +470,7 @@ def loss(
 
 # What most losses take.
 PREDICTIONS = Input("predictions", "what the model says", differentiable=Differentiable.BY_DEFAULT)
+DISTRIBUTION = replace(PREDICTIONS, kind="prediction_kind")
 REGRESSION_TARGETS = Input(
     "targets", "what it should have said", differentiable=Differentiable.ON_REQUEST
 )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lossd.losses._declare import (
-    PREDICTIONS,
+    DISTRIBUTION,
     DistributionKind,
     Evaluation,
     Holds,
@@ -30,7 +30,7 @@ from lossd.losses._schema import UNIT, Array, Differentiable
 from lossd.losses._shares import answer_shares, class_shares, log_shares
 
 INPUTS = (
-    PREDICTIONS,
+    DISTRIBUTION,
     Input(
         "targets",
         "the true share of each element, or its class where there is an axis of classes",

@@ -30,12 +30,13 @@ class ParameterError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A range of numbers; NaN is in none."""
+    """A range of numbers; NaN is in none, unless it is data as any other."""
 
     low: float
     high: float
     low_open: bool = False
     high_open: bool = False
+    has_nan: bool = False
 
     def __contains__(self, value: float) -> bool:
         above = self.low < value if self.low_open else self.low <= value
@@ -43,10 +44,11 @@ class Interval:
         return above and below
 
     def outside(self, values: Array) -> Array:
-        """Tells for each element of an array whether it is outside; NaN is."""
+        """Tells for each element of an array whether it is outside."""
         above = values > self.low if self.low_open else values >= self.low
         below = values < self.high if self.high_open else values <= self.high
-        return ~(above & below)
+        wrong = ~(above & below)
+        return wrong & (values == values) if self.has_nan else wrong  # noqa: PLR0124 - NaN is not
 
     def __str__(self) -> str:
         opening, closing = "[("[self.low_open], "])"[self.high_open]

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     BATCH_DIMS,
-    PREDICTIONS,
+    DISTRIBUTION,
     CudaText,
     DistributionKind,
     Evaluation,
@@ -25,7 +25,7 @@ LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to
 @loss(
     Shape.POINTWISE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input(
             "targets",
             "the probability of yes: 0, 1 or between",

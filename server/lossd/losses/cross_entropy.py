@@ -10,8 +10,8 @@ import numpy as np
 
 from lossd.losses._declare import (
     CLASS_AXIS,
+    DISTRIBUTION,
     IGNORE_INDEX,
-    PREDICTIONS,
     CudaText,
     DistributionKind,
     Evaluation,
@@ -78,7 +78,7 @@ _DENSE = """
 @loss(
     Shape.ROWWISE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input(
             "targets",
             "the class of each example, or a probability for each of its classes",

@@ -7,7 +7,7 @@ import numpy as np
 
 from lossd.losses._alignments import Labels, align
 from lossd.losses._declare import (
-    PREDICTIONS,
+    DISTRIBUTION,
     DistributionKind,
     Evaluation,
     Example,
@@ -31,7 +31,7 @@ LABEL = {"targets": [[1]], "prediction_lengths": [2], "target_lengths": [1]}
 @loss(
     Shape.SEQUENCE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input("targets", "the labels of each example, in order", holds=Holds.INDICES),
         Input(
             "prediction_lengths",

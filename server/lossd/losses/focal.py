@@ -93,7 +93,7 @@ def focal(
 
     p (1 - p) / (1 - p_t) is computed as one number, which is at most 1, so that a gamma below 1
     stays finite where 1 - p_t is 0.  With gamma = 0 and no alpha it is binary cross-entropy to the
-    bit.
+    bit.  By a target of 0 or 1 a gamma below 1 has an infinite derivative where the answer is sure.
 
     Reference: T.-Y. Lin et al., Focal loss for dense object detection, 2017, section 3.
     """

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import (
-    PREDICTIONS,
+    DISTRIBUTION,
     CudaText,
     DistributionKind,
     Evaluation,
@@ -17,7 +17,6 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._schema import (
-    NONNEGATIVE,
     POSITIVE,
     Array,
     Differentiable,
@@ -129,13 +128,12 @@ def _distance_to_nothing(
 @loss(
     Shape.ROWWISE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input(
             "targets",
             "the distribution that the predictions should have",
             differentiable=Differentiable.ON_REQUEST,
-            domain=NONNEGATIVE,
-            domain_when={"target_kind": DistributionKind.PROBABILITIES},
+            kind="target_kind",
         ),
     ),
     cuda=tuple(
@@ -212,7 +210,8 @@ def kl_divergence(
     the derivative by a probability is -inf there.  A target of a class that the prediction holds
     impossible gives an infinite value.  A temperature goes with predictions that are logits; of the
     targets, only logits are divided by it.  scale_by_squared_temperature multiplies value and
-    gradients by its square, as in distillation.  The mean is PyTorch's "batchmean".
+    gradients by its square, as in distillation.  The mean is PyTorch's "batchmean".  It is computed
+    in float64, also of float32: at the end of a distillation little is left of what both share.
 
     Reference: S. Kullback and R. A. Leibler, On information and sufficiency, 1951; temperature:
     G. Hinton et al., Distilling the knowledge in a neural network, 2015, section 2.

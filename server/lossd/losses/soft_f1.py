@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossd.losses._declare import (
-    PREDICTIONS,
+    DISTRIBUTION,
     DistributionKind,
     Evaluation,
     Example,
@@ -36,7 +36,7 @@ TILE, TILE_AT_ONCE = 1 << 16, 1 << 24
 @loss(
     Shape.SETWISE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input(
             "targets",
             "whether each label is true of each example",
@@ -112,9 +112,8 @@ def soft_f1(
     faint = is_faint(labels, predictions.dtype)
     defined, of_faint = tp + fp + fn != 0, None
     if examples and faint.any():
-        of_faint = _Faint.of(
-            xp, *(a[:, faint].T for a in (predictions, targets)), whole, prediction_kind
-        )
+        given, truth = predictions[:, faint].T, targets[:, faint].T
+        of_faint = _Faint.of(xp, given, truth, whole.weights, prediction_kind)
         values = labels.value.copy()
         values[faint], defined[faint] = of_faint.loss.value, ~of_faint.loss.is_nothing
         labels = labels.without(xp, faint, values)
@@ -180,13 +179,13 @@ class _Faint:
 
     @classmethod
     def of(
-        cls, xp: Any, given: Array, truth: Array, whole: Whole, kind: DistributionKind
+        cls, xp: Any, given: Array, truth: Array, weights: Array, kind: DistributionKind
     ) -> "_Faint":
-        """The labels of some columns."""
+        """Counts them, a row a label."""
         logs = log_shares(xp, given, kind, exclusive=False)
-        true, false = whole.weights * truth, whole.weights * (1 - truth)
+        true, false = weights * truth, weights * (1 - truth)
         loss = faint_loss(xp, F1, logs, true, false)
-        return cls(answer_shares(xp, given, kind), whole.weights, loss)
+        return cls(answer_shares(xp, given, kind), weights, loss)
 
     def by_predictions(self) -> Array:
         return self.shares.spread(self.loss.by_log_inside)

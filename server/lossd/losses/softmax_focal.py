@@ -122,7 +122,8 @@ def softmax_focal(
           s_c = w_c y_c (1 - p_c)^gamma (1 - gamma p_c log p_c / (1 - p_c))
 
     With class indices the mean divides by the weights of the targets, as that of cross-entropy
-    does, which this is with gamma = 0.
+    does, which this is with gamma = 0.  Where several classes have a share and the prediction
+    nearly meets them, what is left of the gradient has fewer digits.
 
     Reference: T.-Y. Lin et al., Focal loss for dense object detection, 2017, section 3.
     """

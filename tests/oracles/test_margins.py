@@ -1,6 +1,6 @@
 """Values and gradients at margins of 0 to 1,000, with numbers over their whole range.
 
-``pytest --whole-sweep tests/losses/test_margins.py`` tries many more of both, for some minutes.
+``pytest --whole-sweep tests/oracles/test_margins.py`` tries many more of both, for some minutes.
 """
 
 from typing import Any
