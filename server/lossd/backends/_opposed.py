@@ -36,7 +36,8 @@ def evaluate_opposed(
     plan, silent = batch.plan, batch.plan.silent
     parts = {o.name: part for o, part in zip(batch.operands, batch.parts, strict=True)}
     weights = np.ones(batch.rows) if plan.weights is None else plan.weights.copy()
-    cotangents = np.full(batch.rows, plan.gradient_scale)
+    with np.errstate(all="ignore"):  # what the type that is computed in has not of one is 0 or inf
+        cotangents = np.full(batch.rows, plan.gradient_scale, batch.dtype).astype(np.float64)
     if silent is not None:
         weights[silent] = cotangents[silent] = 0
     opposed = Opposed(
