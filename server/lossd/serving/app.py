@@ -118,6 +118,13 @@ def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None)
     networks = networks_of(config)
     telemetry = Telemetry(CollectorRegistry(), losses=(*LOSSES, WEIGHTED_SUM), evaluated=METRICS)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
+    telemetry.limit(
+        calls=config.max_calls,
+        request_bytes=config.max_inflight_bytes,
+        threads=config.compute_threads,
+        segments=config.max_shm_segments if config.shm_dir else 0,
+        segment_bytes=config.max_shm_bytes if config.shm_dir else 0,
+    )
     telemetry.watch_inflight(lambda: admission.calls, lambda: admission.request_bytes)
 
     calls = Threads(config.max_calls, "lossd-call")

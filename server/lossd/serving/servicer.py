@@ -19,7 +19,8 @@ from lossd.serving import (
 from lossd.serving.admission import Place, Turns
 from lossd.serving.boundary import ConversationHandler, Handler
 from lossd.serving.call import Call, Received
-from lossd.serving.config import Config
+from lossd.serving.config import Config, job_names
+from lossd.serving.curves import Curves
 from lossd.serving.evaluation_codec import Requested
 from lossd.serving.loan import Loan
 from lossd.serving.messages import Limits, parse, parse_framed, write_timing
@@ -55,6 +56,7 @@ class LossServicer:
         self._engine = tried.engine
         self._turns = turns
         self._telemetry = telemetry
+        self._curves = Curves(telemetry, job_names(config.jobs))
 
     def methods(self) -> Mapping[str, Handler]:
         """The methods by full name."""
@@ -144,6 +146,7 @@ class LossServicer:
             examples=result.example_count,
             nonfinite=len(result.nonfinite_examples),
         )
+        self._curves.draw(label, call, result)
         return result, evaluated
 
     def _evaluate(
