@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 
 # Seconds that gRPC may take to end calls once it has been told to.
 _CUTTING_SECONDS = 0.5
+# Seconds that an old connection lives on after the last of its calls must have ended.
+_AFTER_CALLS_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +230,24 @@ def _shared_memory(config: Config, telemetry: Telemetry) -> SharedMemory | None:
 
 def _options(config: Config) -> list[tuple[str, int]]:
     return [
+        *_age_options(config),
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
         ("grpc.so_reuseport", 0),  # else two servers share a port without a word
         # What the bundled client's pings need; the default is one in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+def _age_options(config: Config) -> list[tuple[str, int]]:
+    """A connection that is old takes no new calls, and ends when those under way have."""
+    if not config.max_connection_age_seconds:
+        return []
+    grace = config.max_call_seconds + _AFTER_CALLS_SECONDS
+    return [
+        ("grpc.max_connection_age_ms", round(config.max_connection_age_seconds * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(grace * 1000)),
     ]
 
 

@@ -145,6 +145,12 @@ class Config:
         "Bytes that one image may take inside a network, in each thread that computes.",
         Interval(1, 1 << 50),
     )
+    max_connection_age_seconds: float = _setting(
+        0.0,
+        "After how long a connection is ended once its calls are, so that its client looks for "
+        "servers that came; a tenth more or less, 0 for never.",
+        Interval(0, 86400),
+    )
     jobs: str = _setting(
         "",
         "Training jobs whose losses and gradients have metrics of their own, with commas between; "
