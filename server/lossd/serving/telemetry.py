@@ -23,7 +23,6 @@ _SECONDS = (
 )  # fmt: skip
 _BYTES = tuple(1 << power for power in (10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30))
 UNKNOWN = "unknown"
-_OK = "OK"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -248,14 +247,15 @@ class Telemetry:
         streams: Iterable[str] = (),
         conversations: Iterable[str] = (),
     ) -> None:
-        """Starts the series of methods, so that rates exist before the first call."""
+        """Starts the series of methods, so that rates exist before a first call or fault."""
         self._labels |= {method: ("unary", *_parts(method)) for method in methods}
         self._labels |= {method: ("client_stream", *_parts(method)) for method in streams}
         self._labels |= {method: (_CONVERSATION, *_parts(method)) for method in conversations}
         for labels in self._labels.values():
             for family in (STARTED, RECEIVED, SENT, HANDLING):
                 self._of(family, *labels)
-            self._of(HANDLED, *labels, _OK)
+            for code in ("OK", "INTERNAL"):
+                self._of(HANDLED, *labels, code)
 
     def started(self, method: str) -> None:
         """A call came in."""
