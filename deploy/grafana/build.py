@@ -132,8 +132,8 @@ LATENCY = (
         "Mean seconds that batches of the chosen losses spend in each phase.", "s",
         (
             Query(
-                f"{total('lossd_loss_phase_seconds_total', LOSS, by='phase')} / on () group_left () "
-                f"({total('lossd_requests_total', LOSS)} > 0)",
+                f"{total('lossd_loss_phase_seconds_total', LOSS, by='phase')} "
+                f"/ on () group_left () ({total('lossd_requests_total', LOSS)} > 0)",
                 "{{phase}}",
             ),
         ),
