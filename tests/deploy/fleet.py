@@ -74,6 +74,7 @@ class Fleet:
 
     arguments: tuple[str, ...]
     port: int
+    metrics_port: int
     names: NameServer = field(default_factory=NameServer)
     running: dict[str, Process] = field(default_factory=dict)
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -87,8 +88,9 @@ class Fleet:
     def add(self) -> str:
         """Starts a server, and names it when it is ready."""
         host = f"127.0.0.{next(self._hosts)}"
+        pages = ("--metrics-host", host, "--metrics-port", str(self.metrics_port))
         process = self._stack.enter_context(
-            serve("--backend", "numpy", *self.arguments, address=f"{host}:{self.port}")
+            serve("--backend", "numpy", *pages, *self.arguments, address=f"{host}:{self.port}")
         )
         self.running[host] = process
         self._tell()
@@ -124,13 +126,18 @@ class Fleet:
         self.names.close()
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @contextlib.contextmanager
 def fleet(size: int, *arguments: str) -> Iterator[Fleet]:
     """Runs so many servers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    servers = Fleet(arguments, port)
+    servers = Fleet(arguments, free_port(), free_port())
     try:
         for _ in range(size):
             servers.add()

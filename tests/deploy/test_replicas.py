@@ -1,5 +1,6 @@
 """Callers notice nothing of servers that come, go, are replaced and are killed."""
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from lossd.client import LossClient
 from lossd.v1 import Accuracy, Huber
 from tests.deploy.fleet import Fleet, Load, fleet, load
+from tests.deploy.proxies import PROXIES, proxy
 from tests.end_to_end.conftest import serve
 from tests.end_to_end.test_stream import METHOD, answers, call_of, messages_of
 
@@ -49,11 +51,25 @@ def share(servers: Fleet, host: str) -> bool:
     return got[host] >= 0.5 * sum(got.values()) / len(got)
 
 
-@pytest.fixture(params=SIZES)
+@contextlib.contextmanager
+def front(name: str, servers: Fleet, folder: Path) -> Iterator[str]:
+    """What clients connect to."""
+    if name == "client":
+        yield servers.target
+        return
+    with proxy(name, servers, folder) as address:
+        yield address
+
+
+@pytest.fixture(
+    params=[(name, way) for name in ("client", *PROXIES) for way in SIZES], ids="-".join
+)
 def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Fleet, Load]]:
-    """One server, and callers whose results are looked at."""
-    size = SIZES[request.param]
-    shared = ("--shm-dir", str(tmp_path)) if request.param == "memory" else ()
+    """One server behind a front, and callers whose results are looked at."""
+    name, way = request.param
+    size = SIZES[way]
+    shared = ("--shm-dir", str(tmp_path)) if way == "memory" else ()
+    age = AGE if name == "client" else ()  # a proxy looks for servers by itself
     values, zeros = np.full(size, 3, np.float32), np.zeros(size, np.float32)
 
     def is_right(result: Any) -> bool:
@@ -61,16 +77,19 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Fle
         return bool(result.loss == 2.5 and (result.gradients["predictions"] == expected).all())
 
     with (
-        fleet(1, *AGE, *DRAIN, "--threads", "1", *shared) as servers,
+        fleet(1, *age, *DRAIN, "--threads", "1", *shared) as servers,
+        front(name, servers, tmp_path) as target,
         load(
-            servers.target,
+            target,
             lambda client: client.compute(Huber(), predictions=values, targets=zeros),
             is_right=is_right,
         ) as seen,
     ):
         yield servers, seen
     assert (seen.errors, seen.wrong) == ([], 0)
-    assert seen.transports["shared_memory" if shared else "grpc"] > 0
+    # Memory is shared with one server beside its client, and through no proxy.
+    used = "shared_memory" if shared and name == "client" else "grpc"
+    assert seen.transports[used] > 0
 
 
 def test_servers_come_are_replaced_killed_and_go(loaded: tuple[Fleet, Load]) -> None:
