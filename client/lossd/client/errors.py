@@ -171,7 +171,7 @@ def _class_of(
     return _class_of_code.get(code, ServerError)
 
 
-# All that a proxy says of a server that went away while it answered; a server's own errors say more.
+# All that a proxy says of a server that went while it answered; a server's own errors say more.
 _CUT = "Stream removed"
 _CUT_CODES = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 
