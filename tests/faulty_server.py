@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from lossd import sums
 from lossd.__main__ import main as lossd
 from lossd.serving import app
-from lossd.serving.boundary import Boundary
+from lossd.serving.rpc.boundary import Boundary
 
 # What a call to this method sets off where gRPC's thread can be hit.
 TRIGGER = "/lossd.v1.LossService/GetServerInfo"

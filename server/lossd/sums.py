@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import Checkpoint
 from lossd.batch import Array, Job
 from lossd.engine import Allocate, Engine, ExampleStatuses, Result, TermResult
 from lossd.errors import InvalidRequest, InvalidTensor, LossdError
 from lossd.losses import Differentiable
 from lossd.reduction import Reduction
+from lossd.shapes import Checkpoint
 
 MAX_TERMS = 16
 
@@ -280,9 +280,10 @@ class _Total:
 
 def _weighed(weight: float, value: Any) -> Any:
     """Selected, never multiplied, where the weight is 0: 0 times infinity is not 0."""
-    if weight:
-        return value * weight
-    return np.zeros_like(value) if isinstance(value, np.ndarray) else 0.0
+    if not isinstance(value, np.ndarray):
+        return value * weight if weight else 0.0
+    own = value.dtype.type(weight)  # in which a small weight may be 0
+    return value * own if own else np.zeros_like(value)
 
 
 def _union(results: Sequence[Result]) -> npt.NDArray[np.int64]:

@@ -37,7 +37,7 @@ def test_it_says_what_a_server_is_and_tests_its_losses(tmp_path: Path) -> None:
     assert said["calls"]["found"] == "at most 7 in flight"
     assert said["networks"]["found"] == "worked (sequential)"
     count = int(said["losses"]["found"].split()[0])
-    assert said["losses"]["found"] == f"{count} of {count} worked examples right"
+    assert said["losses"]["found"] == f"{count} of {count} checks right"
     assert count > 2 * sum(loss.shape is not Shape.IMAGES for loss in LOSSES.values())
     assert "at most 7 in flight" in table.output
     assert max(map(len, table.output.splitlines())) <= 80
@@ -69,7 +69,7 @@ def test_doctor_and_config_answer_programs() -> None:
     config = lossd("config", "--threads", "3", "--json", LOSSD_MAX_CALLS="9")
     values = {one["flag"]: (one["value"], one["from"]) for one in json.loads(config.stdout)}
 
-    assert "worked examples right" in found(doctor)["losses"]["found"]
+    assert "checks right" in found(doctor)["losses"]["found"]
     assert values.keys() == {setting.flag for setting in settings()}
     assert values["--threads"] == (3, "flag")
     assert values["--max-calls"] == (9, "environment")

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from lossd.cli import command
 from lossd.cli.arguments import Real
 from lossd.cli.files import OutputFile
-from lossd.serving.comments import comments
 from lossd.serving.config import settings
+from lossd.serving.wire.comments import comments
 
 FILES = ["--input=predictions={files}/x.npy", "--input=targets={files}/y.npy"]
 

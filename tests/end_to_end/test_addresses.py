@@ -20,12 +20,13 @@ def answer(address: str) -> float | None:
         return client.compute(SquaredError(), [2.0], [0.0], timeout=20).loss
 
 
-def refused(*arguments: str) -> str:
+def refused(*arguments: str, status: int = 1) -> str:
     """What ``lossd serve`` says, which is one line."""
     command = [sys.executable, "-m", "lossd", "serve", "--backend", "numpy", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (status, "")
+    *usage, line = done.stderr.splitlines()
+    assert not usage or status == 2
     return line.removeprefix("Error: ")
 
 
@@ -41,12 +42,21 @@ def listener() -> Iterator[int]:
         ("127.0.0.1", "address must be host:port"),
         ("127.0.0.1:99999", "address must have a port in [0, 65535], got 127.0.0.1:99999"),
         ("http://127.0.0.1:50051", "address must be host:port"),
+    ],
+)
+def test_an_address_that_is_none_is_one_clear_line(address: str, line: str) -> None:
+    assert refused("--address", address, "--metrics-port", "0", status=2).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
         ("nobody.invalid:0", "address must name a host that is known, got nobody.invalid:"),
         ("192.0.2.1:0", "address must be one of this machine, got 192.0.2.1:0"),
         ("unix:/nowhere/lossd.sock", "address must be in a directory that exists"),
     ],
 )
-def test_an_address_that_cannot_be_is_one_clear_line(address: str, line: str) -> None:
+def test_an_address_that_cannot_be_had_is_one_clear_line(address: str, line: str) -> None:
     assert refused("--address", address, "--metrics-port", "0").startswith(line)
 
 

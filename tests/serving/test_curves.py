@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from lossd.engine import ExampleStatuses, Result
 from lossd.serving.call import Call
 from lossd.serving.config import Config, ConfigError, job_names
-from lossd.serving.curves import Curves, norm
+from lossd.serving.loss_service.curves import Curves, norm
 from lossd.serving.telemetry import Telemetry
 
 

@@ -10,10 +10,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from lossd.serving.health import Health, State
-from lossd.serving.prompt import Prompt
+from lossd.serving.process.health import Health, State
+from lossd.serving.rpc.prompt import Prompt
+from lossd.serving.rpc.threads import Threads
 from lossd.serving.telemetry import Telemetry
-from lossd.serving.threads import Threads
 
 SERVICE = "lossd.v1.LossService"
 Request, Response = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse

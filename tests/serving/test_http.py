@@ -11,8 +11,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from lossd.serving import http
-from lossd.serving.http import PageServer
+from lossd.serving.process import http
+from lossd.serving.process.http import PageServer
 
 
 def metrics(environment: Any, start: Any) -> list[bytes]:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from lossd.serving.threads import BriefThreads, Threads, ThreadsError, when_one_dies
+from lossd.serving.rpc.threads import BriefThreads, Threads, ThreadsError, when_one_dies
 
 
 def no_thread(_: threading.Thread) -> NoReturn:

@@ -34,9 +34,10 @@ from lossd.client.wire import build_request, read_response
 from lossd.engine import Engine
 from lossd.networks import Networks
 from lossd.networks import load as load_networks
-from lossd.serving import loss_replies, loss_requests
 from lossd.serving.config import usable_cores
-from lossd.serving.messages import Limits
+from lossd.serving.loss_service import replies as loss_replies
+from lossd.serving.loss_service import requests as loss_requests
+from lossd.serving.wire.reader import Limits
 
 Array = npt.NDArray[Any]
 

@@ -22,8 +22,9 @@ from lossd.cli.shown import array_text, print_json, print_pairs
 from lossd.client import MetricResult
 from lossd.client import metrics as metrics_wire
 from lossd.evaluation import METRICS, State, merged
-from lossd.serving import evaluation_codec
-from lossd.serving.messages import Limits, Reader
+from lossd.framing import Framed
+from lossd.serving.evaluation_service import codec as evaluation_codec
+from lossd.serving.wire.reader import Limits, Reader
 
 _TEXTS = ("hypotheses", "references")
 
@@ -128,7 +129,7 @@ def _here(message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
         read = evaluation_codec.batch(request.batch, [one], lambda: None, Reader(None, Limits()))
         state = merged([state, one.observe(read)])
     result = evaluation_codec.result(one, state, one.metric.score(state, one.parameters))
-    return metrics_wire.read_results(v1.EvaluateResponse(results=[result]))[0]
+    return metrics_wire.read_results(Framed(v1.EvaluateResponse(results=[result])))[0]
 
 
 def _remote(address: str, message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:

@@ -9,7 +9,7 @@ from lossd.cli.names import guess
 from lossd.client.arguments import loss_name, names_of, spec_of
 from lossd.evaluation import Metric
 from lossd.losses import LOSSES
-from lossd.serving.loss_requests import WEIGHTED_SUM
+from lossd.serving.loss_service.requests import WEIGHTED_SUM
 
 # By the name of an input whether it must be given.
 Declared = Mapping[str, bool]

@@ -13,11 +13,11 @@ from lossd.backends.cupy import probe
 from lossd.engine import Engine
 from lossd.errors import LossdError
 from lossd.networks import Networks, worked_networks
-from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.app import networks_of
 from lossd.serving.config import MEBIBYTE, Config, usable_cores
-from lossd.serving.shared_memory import SharedMemory
-from lossd.serving.versions import versions
+from lossd.serving.process.allocator import keep_freed_memory
+from lossd.serving.process.versions import versions
+from lossd.serving.shared_memory_service.segments import SharedMemory
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -38,13 +38,13 @@ def findings_here(config: Config) -> Iterator[Finding]:
     yield from _losses(config)
 
 
-def examples_right(checks: Iterable[selftest.Check]) -> Iterator[Finding]:
-    """Yields each worked example that came out wrong, and how many came out right."""
+def checks_right(checks: Iterable[selftest.Check]) -> Iterator[Finding]:
+    """Yields each check that found a loss computed wrong, and how many found it right."""
     found = list(checks)
     wrong = [check for check in found if check.fault]
     for check in wrong:
         yield Finding(f"{check.loss} in {check.precision}", check.fault, is_bad=True)
-    yield Finding("losses", f"{len(found) - len(wrong)} of {len(found)} worked examples right")
+    yield Finding("losses", f"{len(found) - len(wrong)} of {len(found)} checks right")
 
 
 def _libraries() -> Iterator[Finding]:
@@ -120,7 +120,7 @@ def _losses(config: Config) -> Iterator[Finding]:
     yield Finding("backend", f"{chosen.backend.name} on {chosen.backend.device} ({chosen.reason})")
     try:
         engine = Engine(chosen.backend, Networks(worked_networks()))
-        yield from examples_right(selftest.run(engine))
+        yield from checks_right(selftest.run(engine))
     finally:
         chosen.backend.close()
 

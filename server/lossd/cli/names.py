@@ -10,7 +10,7 @@ from lossd.cli.equivalents import EQUIVALENTS
 from lossd.client.arguments import surrogates
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
-from lossd.serving.loss_requests import WEIGHTED_SUM
+from lossd.serving.loss_service.requests import WEIGHTED_SUM
 
 
 def loss_messages() -> Mapping[str, str]:

@@ -15,10 +15,10 @@ from lossd.cli.equivalents import EQUIVALENTS, Equivalent
 from lossd.cli.parameters import members_of
 from lossd.evaluation import METRICS, Metric
 from lossd.losses import LOSSES, Loss, Parameter
-from lossd.losses._schema import INTEGERS, REQUIRED
-from lossd.serving import catalogue
-from lossd.serving.comments import comments
-from lossd.serving.loss_requests import WEIGHTED_SUM
+from lossd.schema import INTEGERS, REQUIRED
+from lossd.serving.loss_service import catalogue
+from lossd.serving.loss_service.requests import WEIGHTED_SUM
+from lossd.serving.wire.comments import comments
 
 _DIFFERENTIABILITY = {
     v1.DIFFERENTIABILITY_NONE: "none",

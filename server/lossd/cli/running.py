@@ -1,5 +1,6 @@
 """What ``lossd doctor --server`` finds at a server that runs."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -7,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from lossd import v1
-from lossd.cli.machine import Finding, examples_right
+from lossd.cli.machine import Finding, checks_right
 from lossd.cli.parameters import members_of
-from lossd.client import InvalidRequestError, LossClient
+from lossd.client import BatchWarning, InvalidRequestError, LossClient
 from lossd.losses import LOSSES, Example, Loss, Shape
 from lossd.selftest import Check
 from lossd.serving.config import MEBIBYTE
@@ -50,7 +51,7 @@ def _losses(client: LossClient) -> Iterator[Finding]:
         if name not in known:
             yield Finding(name, "unknown to the server", is_bad=True)
     tried = [one for one in LOSSES.values() if one.name in known and one.shape is not Shape.IMAGES]
-    yield from examples_right(
+    yield from checks_right(
         Check(loss.name, precision, _fault(client, loss, example, precision))
         for loss in tried
         for precision in _TOLERANCES
@@ -64,7 +65,8 @@ def _fault(client: LossClient, loss: Loss, example: Example, precision: str) -> 
     spec = kind(**{name: _plain(kind, name, one) for name, one in example.parameters.items()})
     inputs = {name: _as(value, precision) for name, value in example.inputs.items()}
     try:
-        result = client.compute(spec, gradients=list(example.gradients), **inputs)
+        with warnings.catch_warnings(action="ignore", category=BatchWarning):  # they are right
+            result = client.compute(spec, gradients=list(example.gradients), **inputs)
     except InvalidRequestError as error:
         return str(error)
     found = {"loss": result.loss, **result.gradients}

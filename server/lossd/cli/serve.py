@@ -7,9 +7,11 @@ import click
 
 from lossd.cli.settings import SectionedCommand, takes_settings
 from lossd.errors import LossdError
-from lossd.serving import app, logs, threads
+from lossd.serving import app
 from lossd.serving.config import Config, unknown_variables
-from lossd.serving.signals import EndingSignal
+from lossd.serving.process import logs
+from lossd.serving.process.signals import EndingSignal
+from lossd.serving.rpc import threads
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ its own name in the error.
 """
 
 from lossd.losses._declare import (
-    Anchors,
+    DOMAINS,
+    BatchContext,
     Distance,
     DistributionKind,
     Evaluation,
@@ -15,14 +16,12 @@ from lossd.losses._declare import (
     Input,
     Loss,
     MulticlassHingeVariant,
-    Opposed,
     Output,
     Shape,
     Sides,
     Status,
-    Whole,
 )
-from lossd.losses._schema import (
+from lossd.schema import (
     Choices,
     Differentiable,
     Interval,
@@ -33,8 +32,9 @@ from lossd.losses._schema import (
 )
 
 __all__ = [
+    "DOMAINS",
     "LOSSES",
-    "Anchors",
+    "BatchContext",
     "Choices",
     "Differentiable",
     "Distance",
@@ -47,14 +47,12 @@ __all__ = [
     "Interval",
     "Loss",
     "MulticlassHingeVariant",
-    "Opposed",
     "Output",
     "Parameter",
     "ParameterError",
     "Shape",
     "Sides",
     "Status",
-    "Whole",
     "element",
 ]
 

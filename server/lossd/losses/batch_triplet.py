@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._contrast import without_positive
 from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
-    Anchors,
+    BatchContext,
     Distance,
     Evaluation,
     Example,
@@ -20,9 +19,16 @@ from lossd.losses._declare import (
     Status,
     loss,
 )
-from lossd.losses._metric import Metric
-from lossd.losses._mining import Candidates, Mined, mine_all, mine_hard, mine_semi_hard
-from lossd.losses._schema import NONNEGATIVE, Array
+from lossd.losses._maths.label_contrast import without_positive
+from lossd.losses._maths.pairwise_distances import Metric
+from lossd.losses._maths.triplet_mining import (
+    Candidates,
+    Mined,
+    mine_all,
+    mine_hard,
+    mine_semi_hard,
+)
+from lossd.schema import NONNEGATIVE, Array
 
 
 class Mining(enum.Enum):
@@ -106,7 +112,7 @@ def batch_triplet(
     xp: Any,
     embeddings: Array,
     labels: Array,
-    anchors: Anchors,
+    anchors: BatchContext,
     *,
     mining: Mining = Mining.HARD,
     margin: Annotated[float, NONNEGATIVE] = 1.0,

@@ -16,30 +16,29 @@ from lossd.engine import Engine
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.networks import Networks, load
-from lossd.serving import addresses, health, http, reflection
+from lossd.serving import addresses
 from lossd.serving.addresses import AddressError
-from lossd.serving.admission import Admission, Turns
-from lossd.serving.allocator import keep_freed_memory
-from lossd.serving.boundary import Boundary
 from lossd.serving.config import Config
-from lossd.serving.evaluation import EVALUATION_SERVICE, EvaluationServicer
-from lossd.serving.health import Health, State
-from lossd.serving.http import PageServer
-from lossd.serving.loss_requests import WEIGHTED_SUM
-from lossd.serving.prompt import Prompt
-from lossd.serving.pulse import Pulse
-from lossd.serving.servicer import (
-    SERVICE,
-    SHARED_MEMORY_SERVICE,
-    LossServicer,
-    SharedMemoryServicer,
-)
-from lossd.serving.shared_memory import SharedMemory
+from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, EvaluationServicer
+from lossd.serving.loss_service.requests import WEIGHTED_SUM
+from lossd.serving.loss_service.servicer import SERVICE, LossServicer
+from lossd.serving.process import health, http
+from lossd.serving.process.allocator import keep_freed_memory
+from lossd.serving.process.device_check import Tried, try_out
+from lossd.serving.process.health import Health, State
+from lossd.serving.process.http import PageServer
+from lossd.serving.process.pulse import Pulse
+from lossd.serving.process.versions import versions
+from lossd.serving.rpc import reflection
+from lossd.serving.rpc.admission import Admission, Turns
+from lossd.serving.rpc.boundary import Boundary
+from lossd.serving.rpc.prompt import Prompt
+from lossd.serving.rpc.threads import Threads
+from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.shared_memory_service.segments import SharedMemory
+from lossd.serving.shared_memory_service.servicer import SERVICE as SHARED_MEMORY_SERVICE
+from lossd.serving.shared_memory_service.servicer import SharedMemoryServicer
 from lossd.serving.telemetry import Telemetry
-from lossd.serving.threads import Threads
-from lossd.serving.trial import Tried, try_out
-from lossd.serving.versions import versions
-from lossd.serving.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,67 @@
+"""A GPU is tried out before anybody is answered from it.
+
+Kernels are compiled on the machine that they run on, by a compiler and for a device that no test
+has seen.  So the server first has the device compute the worked examples of every loss, and long
+rows in every type for every kernel.  A loss that it gets wrong is computed by NumPy instead, which
+is slower and right.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lossd import selftest
+from lossd.backends import Backend
+from lossd.backends.choose import BackendChoice, Chosen
+from lossd.backends.numpy import NumpyBackend
+from lossd.engine import Engine
+from lossd.errors import BackendUnavailable
+from lossd.losses import LOSSES
+from lossd.networks import Networks, worked_networks
+from lossd.serving.config import Config
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What computes; ``faults`` says of the losses that NumPy computes instead what was wrong."""
+
+    chosen: Chosen
+    engine: Engine
+    faults: Mapping[str, str]
+
+
+def try_out(chosen: Chosen, config: Config, networks: Networks) -> Tried:
+    """Tries a device out, unless it is the CPU or the operator trusts it.
+
+    Raises:
+        BackendUnavailable: if the operator wants the device, and it gets every loss wrong.
+    """
+    faults = _faults(chosen.backend) if config.check_device else {}
+    if not faults:
+        return Tried(chosen, Engine(chosen.backend, networks), {})
+    if len(faults) == len(LOSSES):
+        chosen = _given_up(chosen, config, next(iter(faults.values())))
+        return Tried(chosen, Engine(chosen.backend, networks), {})
+    instead = dict.fromkeys(faults, NumpyBackend(config.compute_threads))
+    return Tried(chosen, Engine(chosen.backend, networks, instead=instead), faults)
+
+
+def _faults(backend: Backend) -> dict[str, str]:
+    if backend.name == NumpyBackend.name:
+        return {}
+    log.info("trying the device out", extra={"device": backend.device})
+    engine = Engine(backend, Networks(worked_networks()))
+    faults = selftest.faults(engine)
+    # What goes wrong on a device may leave it useless, also for what it got right before.
+    return selftest.faults(engine) | faults if faults else {}
+
+
+def _given_up(chosen: Chosen, config: Config, fault: str) -> Chosen:
+    chosen.backend.close()
+    name, device = chosen.backend.name, chosen.backend.device
+    if config.backend is not BackendChoice.AUTO:
+        raise BackendUnavailable(f"backend must compute right, got {name} on {device}: {fault}")
+    reason = f"{device} gets every loss wrong: {fault}"
+    return Chosen(NumpyBackend(config.compute_threads), reason, is_fallback=True)
