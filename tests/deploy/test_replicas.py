@@ -61,9 +61,13 @@ def front(name: str, servers: Fleet, folder: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(
-    params=[(name, way) for name in ("client", *PROXIES) for way in SIZES], ids="-".join
-)
+# Through a proxy no memory is shared, and what would be goes in the message.
+FRONTS = [("client", way) for way in SIZES] + [
+    (p, w) for p in PROXIES for w in ("memory", "chunks")
+]
+
+
+@pytest.fixture(params=FRONTS, ids="-".join)
 def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Fleet, Load]]:
     """One server behind a front, and callers whose results are looked at."""
     name, way = request.param
