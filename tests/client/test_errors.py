@@ -21,16 +21,19 @@ KINDS = [getattr(client, name) for name in client.__all__ if name.endswith("Erro
 
 
 class Failure(grpc.RpcError):
-    def __init__(self, code: Any, encoded: Any = None) -> None:
+    def __init__(
+        self, code: Any, encoded: Any = None, says: str = "delta must be in (0, inf), got -1"
+    ) -> None:
         super().__init__()
         self._code = code
         self._encoded = encoded
+        self._says = says
 
     def code(self) -> Any:
         return self._code
 
     def details(self) -> Any:
-        return "delta must be in (0, inf), got -1"
+        return self._says
 
     def trailing_metadata(self) -> Any:
         if self._encoded is None:
@@ -101,3 +104,27 @@ def test_errors_survive_pickling(kind: Any) -> None:
     assert type(copy) is kind
     assert vars(copy) == vars(error)
     assert str(copy) == "no"
+
+
+# As Envoy and HAProxy have it where a server is killed while it answers.
+CUT = (
+    (
+        grpc.StatusCode.INTERNAL,
+        "Stream removed (RST_STREAM (Received RST_STREAM with error code 2))",
+    ),
+    (grpc.StatusCode.UNKNOWN, "Stream removed (Data frame with END_STREAM flag received)"),
+)
+
+
+@pytest.mark.parametrize(("code", "says"), CUT)
+def test_a_server_that_a_proxy_lost_is_unavailable(code: Any, says: str) -> None:
+    assert type(from_rpc_error(Failure(code, says=says))) is client.UnavailableError
+
+
+@pytest.mark.parametrize(("code", "says"), CUT)
+def test_a_fault_of_the_servers_own_is_none_of_a_proxy(
+    code: Any, says: str, status_bytes: Any, info: Any
+) -> None:
+    own = status_bytes(info("INTERNAL"))
+    assert type(from_rpc_error(Failure(code, own, says))) is client.ServerError
+    assert type(from_rpc_error(Failure(code, says="internal error"))) is client.ServerError

@@ -9,16 +9,17 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from packaging.requirements import Requirement
 
 from lossd.cli import command
 from lossd.serving.config import Config, unknown_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
+LOCKS = ROOT / "deploy/docker/locks"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -126,11 +127,36 @@ def test_the_ports_that_it_exposes_are_those_of_the_server() -> None:
     assert RUNTIME.all("EXPOSE") == [f"{address.rpartition(':')[2]} {Config().metrics_port}"]
 
 
-def test_what_is_installed_is_declared() -> None:
-    extras = set(PROJECT["optional-dependencies"])
-    installed = re.findall(r"\.\[(.+?)\]", DOCKERFILE.read_text())
+def locked(name: str) -> dict[str, str]:
+    """The packages of a lock, with their versions."""
+    text = (LOCKS / f"{name}.txt").read_text()
+    assert all("--hash=sha256:" in entry for entry in re.split(r"\n(?=\S)", text.strip()))
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
 
-    assert {name.replace("${CUDA}", ARGUMENTS["CUDA"]) for name in installed} <= extras
+
+@pytest.mark.parametrize("extra", ["server", "cuda12", "cuda13"])
+def test_a_lock_has_what_its_extra_asks_for(extra: str) -> None:
+    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["server"]]
+    wanted += PROJECT["optional-dependencies"][extra]
+    found = locked(extra)
+
+    for requirement in map(Requirement, wanted):
+        if requirement.name != "lossd":
+            version = found[requirement.name.lower().replace("_", "-")]
+            assert version in requirement.specifier, requirement.name
+
+
+def test_a_gpu_changes_nothing_of_what_serves() -> None:
+    assert locked("server").items() <= locked("cuda12").items()
+    assert locked("server").items() <= locked("cuda13").items()
+
+
+def test_everything_is_installed_from_a_lock_or_from_the_wheel() -> None:
+    for stage in STAGES.values():
+        for line in stage.all("RUN"):
+            for words in re.findall(r"pip install (.*?)(?: &&|$)", line):
+                assert "--require-hashes" in words or "--no-index" in words
+    assert set(ARGUMENTS["CUDA"].split()) <= {path.stem for path in LOCKS.iterdir()}
 
 
 def test_what_is_copied_is_there_and_not_ignored() -> None:
@@ -139,11 +165,17 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
         for line in (ROOT / ".dockerignore").read_text().splitlines()
         if line and not line.startswith("#")
     ]
-    copied: list[Any] = [
-        name for line in STAGES["build-cpu"].all("COPY") for name in line.split()[:-1]
+    lines = [
+        line for name in ("wheel", "build-cpu", "build-gpu") for line in STAGES[name].all("COPY")
     ]
+    copied = {
+        "deploy/docker/locks" if name.startswith("deploy/docker/locks/") else name
+        for line in lines
+        if not line.startswith("--from")
+        for name in line.split()[:-1]
+    }
 
     assert ignored == "*"
     assert {f"!{name}" for name in copied} == {line for line in kept if line.startswith("!")}
     assert all((ROOT / name).exists() for name in copied)
-    assert {"pyproject.toml", PROJECT["readme"], *PROJECT["license-files"]} <= set(copied)
+    assert {"pyproject.toml", PROJECT["readme"], *PROJECT["license-files"]} <= copied

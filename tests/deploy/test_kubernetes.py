@@ -20,15 +20,43 @@ kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="needs t
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 DIRECTORIES = ("base", "gpu", "sidecar")
-# The oldest with native sidecars, and the newest that the schemas know.
-VERSIONS = ("1.29", kubernetes_validate.latest_version())
+# Values of the chart that are rendered beside them, and held to the same.
+CHART = ROOT / "deploy/helm/lossd"
+PROFILES: dict[str, dict[str, Any]] = {
+    "chart": {},
+    "chart with a GPU": {"gpu": {"enabled": True}, "cores": 4, "memory": "16Gi"},
+    "chart with everything": {
+        "memory": "1200Mi",
+        "autoscaling": {"enabled": True},
+        "networkPolicy": {"enabled": True},
+        "podMonitor": {"enabled": True, "labels": {"release": "monitoring"}},
+        "rules": {"enabled": True, "runbookBase": "https://example.com/lossd"},
+        "dashboard": {"enabled": True},
+        "grpcRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["a.b"]},
+        "serviceAccount": {"annotations": {"a": "b"}},
+        "podAnnotations": {"c": "d"},
+        "podLabels": {"e": "f"},
+        "nodeSelector": {"g": "h"},
+        "tolerations": [{"key": "i", "operator": "Exists"}],
+        "priorityClassName": "high",
+        "image": {"pullSecrets": [{"name": "j"}]},
+        "settings": {"drain_seconds": 0.5, "max_calls": 1, "jobs": "vision,speech"},
+    },
+    "chart with KEDA": {"keda": {"enabled": True}},
+}
+# The oldest with native sidecars, one between, and the newest that the schemas know.
+VERSIONS = ("1.29", "1.33", kubernetes_validate.latest_version())
+# Of others than Kubernetes, whose schemas are not at hand.
+CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject", "GRPCRoute"}
 UNITS = {"Mi": 1 << 20, "Gi": 1 << 30}
 MIB = 1 << 20
 
 
 @functools.cache
 def render(directory: str) -> tuple[dict[str, Any], ...]:
-    """The objects of a directory, as ``kubectl apply -k`` would send them."""
+    """The objects of a directory or of the chart, as kubectl or helm would send them."""
+    if directory in PROFILES:
+        return template(PROFILES[directory])
     kubectl = shutil.which("kubectl", path=Path(sys.executable).parent) or shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed")
@@ -39,12 +67,36 @@ def render(directory: str) -> tuple[dict[str, Any], ...]:
     return tuple(yaml.safe_load_all(done.stdout))
 
 
+def helm_program() -> str:
+    """Where helm is."""
+    found = shutil.which("helm", path=Path(sys.executable).parent) or shutil.which("helm")
+    if found is None:
+        pytest.skip("helm is not installed: .ci/get-helm .venv/bin")
+    return found
+
+
+def helm(*arguments: str, values: dict[str, Any]) -> "subprocess.CompletedProcess[str]":
+    """Runs helm on the chart with these values."""
+    return subprocess.run(
+        [helm_program(), *arguments, str(CHART), "--namespace", "training", "--values", "-"],
+        input=yaml.safe_dump(values),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def template(values: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The objects of the chart with these values."""
+    done = helm("template", "lossd", values=values)
+    assert done.returncode == 0, done.stderr
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
 def of_kind(objects: Any, kind: str) -> Any:
     (found,) = [item for item in objects if item["kind"] == kind]
     return found
 
 
-@pytest.fixture(params=DIRECTORIES)
+@pytest.fixture(params=[*DIRECTORIES, *PROFILES])
 def objects(request: pytest.FixtureRequest) -> Any:
     return render(request.param)
 
@@ -98,7 +150,8 @@ def size(text: str) -> int:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_objects_keep_their_schemas(objects: Any, version: str) -> None:
     for item in objects:
-        kubernetes_validate.validate(item, version, strict=True)
+        if item["kind"] not in CUSTOM:
+            kubernetes_validate.validate(item, version, strict=True)
 
 
 def test_probes_ask_pages_that_the_server_has_on_the_port_that_it_serves(
@@ -211,7 +264,7 @@ def test_every_service_account_is_there_and_has_no_token(objects: Any, pod: Any)
     assert account["automountServiceAccountToken"] is False
 
 
-@pytest.mark.parametrize("directory", ["base", "gpu"])
+@pytest.mark.parametrize("directory", ["base", "gpu", *PROFILES])
 def test_the_service_shows_every_pod_and_names_ports_that_they_have(directory: str) -> None:
     objects = render(directory)
     service, template = (
@@ -228,7 +281,7 @@ def test_the_service_shows_every_pod_and_names_ports_that_they_have(directory: s
     assert address == f"0.0.0.0:{ports(container)['grpc']}"
 
 
-@pytest.mark.parametrize("directory", ["base", "gpu"])
+@pytest.mark.parametrize("directory", ["base", "gpu", *PROFILES])
 def test_disruptions_and_updates_leave_a_pod_standing(directory: str) -> None:
     objects = render(directory)
     deployment, budget = of_kind(objects, "Deployment"), of_kind(objects, "PodDisruptionBudget")
@@ -237,8 +290,22 @@ def test_disruptions_and_updates_leave_a_pod_standing(directory: str) -> None:
 
     assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
     assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    assert deployment["spec"]["replicas"] > budget["spec"]["maxUnavailable"]
-    assert deployment["spec"]["replicas"] > update["maxUnavailable"]
+    least = min(replicas(objects))
+    assert least > budget["spec"]["maxUnavailable"]
+    assert least > update["maxUnavailable"]
+
+
+def replicas(objects: Any) -> tuple[int, int]:
+    """How few and how many pods there may be."""
+    spec = of_kind(objects, "Deployment")["spec"]
+    for item in objects:
+        if item["kind"] == "HorizontalPodAutoscaler":
+            assert "replicas" not in spec  # else every update would undo what it did
+            return item["spec"]["minReplicas"], item["spec"]["maxReplicas"]
+        if item["kind"] == "ScaledObject":
+            assert "replicas" not in spec
+            return item["spec"]["minReplicaCount"], item["spec"]["maxReplicaCount"]
+    return spec["replicas"], spec["replicas"]
 
 
 def test_only_the_overlay_asks_for_a_gpu_and_runs_the_image_that_has_one() -> None:

@@ -50,6 +50,9 @@ class Context:
     def is_active(self) -> bool:
         return self.active
 
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
     def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
         assert metadata
 

@@ -17,6 +17,9 @@ class Waiting:
     def is_active(self) -> bool:
         return True
 
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
     def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
         assert metadata
 

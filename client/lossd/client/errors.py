@@ -139,7 +139,7 @@ def from_rpc_error(error: grpc.RpcError) -> LossdError:
         info = error_details_pb2.ErrorInfo()
     violations = _first(details, error_details_pb2.BadRequest).field_violations
     retry = _first(details, error_details_pb2.RetryInfo)
-    return _class_of(code, info.reason)(
+    return _class_of(code, info, error.details() or "")(
         error.details() or "",
         code=code.name,
         reason=info.reason,
@@ -180,10 +180,19 @@ def not_ready_error(seconds: float) -> DeadlineExceededError:
     )
 
 
-def _class_of(code: grpc.StatusCode, reason: str) -> type[LossdError]:
-    if code is grpc.StatusCode.UNIMPLEMENTED and reason in _class_of_reason:
-        return _class_of_reason[reason]  # without the reason it is the method that is missing
+def _class_of(
+    code: grpc.StatusCode, info: error_details_pb2.ErrorInfo, message: str
+) -> type[LossdError]:
+    if code is grpc.StatusCode.UNIMPLEMENTED and info.reason in _class_of_reason:
+        return _class_of_reason[info.reason]  # without the reason it is the method that is missing
+    if code in _CUT_CODES and not info.domain and message.startswith(_CUT):
+        return UnavailableError
     return _class_of_code.get(code, ServerError)
+
+
+# All that a proxy says of a server that went while it answered; a server's own errors say more.
+_CUT = "Stream removed"
+_CUT_CODES = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 
 
 def _details(error: grpc.RpcError) -> Sequence[AnyMessage]:

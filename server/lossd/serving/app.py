@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 # Seconds that gRPC may take to end calls once it has been told to.
 _CUTTING_SECONDS = 0.5
+# Seconds that an old connection lives on after the last of its calls must have ended.
+_AFTER_CALLS_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,13 @@ def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None)
     networks = networks_of(config)
     telemetry = Telemetry(CollectorRegistry(), losses=(*LOSSES, WEIGHTED_SUM), evaluated=METRICS)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
+    telemetry.limit(
+        calls=config.max_calls,
+        request_bytes=config.max_inflight_bytes,
+        threads=config.compute_threads,
+        segments=config.max_shm_segments if config.shm_dir else 0,
+        segment_bytes=config.max_shm_bytes if config.shm_dir else 0,
+    )
     telemetry.watch_inflight(lambda: admission.calls, lambda: admission.request_bytes)
 
     calls = Threads(config.max_calls, "lossd-call")
@@ -220,12 +229,24 @@ def _shared_memory(config: Config, telemetry: Telemetry) -> SharedMemory | None:
 
 def _options(config: Config) -> list[tuple[str, int]]:
     return [
+        *_age_options(config),
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
         ("grpc.so_reuseport", 0),  # else two servers share a port without a word
         # What the bundled client's pings need; the default is one in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+def _age_options(config: Config) -> list[tuple[str, int]]:
+    """A connection that is old takes no new calls, and ends when those under way have."""
+    if not config.max_connection_age_seconds:
+        return []
+    grace = config.max_call_seconds + _AFTER_CALLS_SECONDS
+    return [
+        ("grpc.max_connection_age_ms", round(config.max_connection_age_seconds * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(grace * 1000)),
     ]
 
 

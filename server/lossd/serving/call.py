@@ -1,7 +1,7 @@
 """One call, as the handlers see it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,9 @@ class Context(Protocol):
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline; None without one."""
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
+        """What the caller sent beside its request."""
 
     def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
         """Sends what comes before any answer, once."""

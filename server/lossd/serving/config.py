@@ -7,6 +7,7 @@ variables, ``lossd config``, and the reference table in the documentation.
 import dataclasses
 import enum
 import os
+import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -58,6 +59,25 @@ def _setting(
     return dataclasses.field(
         default=default, metadata={"description": description, "bounds": bounds, "rule": rule}
     )
+
+
+def job_names(text: str) -> frozenset[str]:
+    """The names of a list with commas between.
+
+    Raises:
+        ValueError: with what they must be.
+    """
+    names = [name.strip() for name in text.split(",")] if text.strip() else []
+    if len(names) > _MOST_JOBS or not all(map(_JOB.fullmatch, names)):
+        raise ValueError(
+            f"must be at most {_MOST_JOBS} names of letters, digits, '.', '_' and '-' with commas "
+            "between"
+        )
+    return frozenset(names)
+
+
+_JOB = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MOST_JOBS = 100  # each has two gauges and a counter for every loss that it uses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +144,18 @@ class Config:
         2048 * MEBIBYTE,
         "Bytes that one image may take inside a network, in each thread that computes.",
         Interval(1, 1 << 50),
+    )
+    max_connection_age_seconds: float = _setting(
+        0.0,
+        "After how long a connection is ended once its calls are, so that its client looks for "
+        "servers that came; a tenth more or less, 0 for never.",
+        Interval(0, 86400),
+    )
+    jobs: str = _setting(
+        "",
+        "Training jobs whose losses and gradients have metrics of their own, with commas between; "
+        "callers name theirs in the metadata x-lossd-job.",
+        rule=job_names,
     )
     drain_delay_seconds: float = _setting(
         0.0,

@@ -5,13 +5,14 @@ alerts work as they are.  Every label has a closed set of values, whatever a cal
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from wsgiref.types import WSGIApplication
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.metrics_core import Metric
 
 from lossd.serving.call import Call
 
@@ -22,7 +23,6 @@ _SECONDS = (
 )  # fmt: skip
 _BYTES = tuple(1 << power for power in (10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30))
 UNKNOWN = "unknown"
-_OK = "OK"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +96,30 @@ PHASE = Family(
     ("phase",),
     _SECONDS,
 )
+LOSS_PHASE = Family(
+    Counter,
+    "lossd_loss_phase_seconds",
+    "Time of the phases of batches, by loss.",
+    ("loss", "phase"),
+)
+LOSS_VALUE = Family(
+    Gauge,
+    "lossd_loss_value",
+    "The loss of the last batch, by loss and training job.",
+    ("loss", "training_job"),
+)
+GRADIENT_NORM = Family(
+    Gauge,
+    "lossd_gradient_norm",
+    "Euclidean norm of the gradients of one of the last batches, by loss and training job.",
+    ("loss", "training_job"),
+)
+TRAINING_BATCHES = Family(
+    Counter,
+    "lossd_training_batches",
+    "Batches that were answered, by loss and training job.",
+    ("loss", "training_job"),
+)
 REQUEST_BYTES = Family(
     Histogram,
     "lossd_request_bytes",
@@ -115,8 +139,17 @@ REJECTED = Family(
 )
 INFLIGHT_CALLS = Family(Gauge, "lossd_inflight_requests", "Calls in flight.")
 INFLIGHT_BYTES = Family(Gauge, "lossd_inflight_bytes", "Bytes of the requests in flight.")
+MAX_INFLIGHT_CALLS = Family(Gauge, "lossd_max_inflight_requests", "How many may be in flight.")
+MAX_INFLIGHT_BYTES = Family(Gauge, "lossd_max_inflight_bytes", "How many bytes of them may be.")
+COMPUTE_THREADS = Family(Gauge, "lossd_compute_threads", "Calls that may compute at a time.")
 SEGMENTS = Family(Gauge, "lossd_shared_memory_segments", "Segments of shared memory attached.")
 SEGMENT_BYTES = Family(Gauge, "lossd_shared_memory_bytes", "Bytes of these segments.")
+MAX_SEGMENTS = Family(
+    Gauge, "lossd_max_shared_memory_segments", "How many may be attached; 0 where none is shared."
+)
+MAX_SEGMENT_BYTES = Family(
+    Gauge, "lossd_max_shared_memory_bytes", "How many bytes of them may be attached."
+)
 READY = Family(Gauge, "lossd_ready", "1 if calls are welcome, 0 while starting and draining.")
 FALLBACK = Family(
     Gauge,
@@ -138,9 +171,10 @@ BUILD = Family(
 
 FAMILIES = (
     STARTED, HANDLED, RECEIVED, SENT, HANDLING, REQUESTS, EXAMPLES, NONFINITE, DURATION,
-    EVALUATIONS, EVALUATED_EXAMPLES, PHASE, REQUEST_BYTES, RESPONSE_BYTES, REJECTED,
-    INFLIGHT_CALLS, INFLIGHT_BYTES, SEGMENTS, SEGMENT_BYTES, READY, FALLBACK,
-    LOSS_FALLBACK, BUILD,
+    EVALUATIONS, EVALUATED_EXAMPLES, PHASE, LOSS_PHASE, LOSS_VALUE, GRADIENT_NORM,
+    TRAINING_BATCHES, REQUEST_BYTES, RESPONSE_BYTES, REJECTED, INFLIGHT_CALLS, MAX_INFLIGHT_CALLS,
+    INFLIGHT_BYTES, MAX_INFLIGHT_BYTES, COMPUTE_THREADS, SEGMENTS, MAX_SEGMENTS, SEGMENT_BYTES,
+    MAX_SEGMENT_BYTES, READY, FALLBACK, LOSS_FALLBACK, BUILD,
 )  # fmt: skip
 
 
@@ -181,6 +215,16 @@ class Telemetry:
         for loss in losses_on_cpu:
             self[LOSS_FALLBACK].labels(loss=loss).set(1)
 
+    def limit(
+        self, *, calls: int, request_bytes: int, threads: int, segments: int, segment_bytes: int
+    ) -> None:
+        """Says what may be, beside what is: who watches a limit need not know the settings."""
+        self[MAX_INFLIGHT_CALLS].set(calls)
+        self[MAX_INFLIGHT_BYTES].set(request_bytes)
+        self[COMPUTE_THREADS].set(threads)
+        self[MAX_SEGMENTS].set(segments)
+        self[MAX_SEGMENT_BYTES].set(segment_bytes)
+
     def ready(self, *, ready: bool) -> None:
         """Says whether calls are welcome."""
         self[READY].set(int(ready))
@@ -203,14 +247,15 @@ class Telemetry:
         streams: Iterable[str] = (),
         conversations: Iterable[str] = (),
     ) -> None:
-        """Starts the series of methods, so that rates exist before the first call."""
+        """Starts the series of methods, so that rates exist before a first call or fault."""
         self._labels |= {method: ("unary", *_parts(method)) for method in methods}
         self._labels |= {method: ("client_stream", *_parts(method)) for method in streams}
         self._labels |= {method: (_CONVERSATION, *_parts(method)) for method in conversations}
         for labels in self._labels.values():
             for family in (STARTED, RECEIVED, SENT, HANDLING):
                 self._of(family, *labels)
-            self._of(HANDLED, *labels, _OK)
+            for code in ("OK", "INTERNAL"):
+                self._of(HANDLED, *labels, code)
 
     def started(self, method: str) -> None:
         """A call came in."""
@@ -232,6 +277,15 @@ class Telemetry:
         """A loss was computed."""
         self._of(EXAMPLES, loss, backend).inc(examples)
         self._of(NONFINITE, loss).inc(nonfinite)
+
+    def trained(self, loss: str, job: str, value: float) -> None:
+        """A batch of a training job was answered."""
+        self._of(LOSS_VALUE, loss, job).set(value)
+        self._of(TRAINING_BATCHES, loss, job).inc()
+
+    def gradient(self, loss: str, job: str, norm: float) -> None:
+        """And the norm of its gradients was looked at."""
+        self._of(GRADIENT_NORM, loss, job).set(norm)
 
     def evaluated(self, metric: str, examples: int) -> None:
         """A metric was computed."""
@@ -256,9 +310,11 @@ class Telemetry:
 
     def answered(self, call: Call, status: str, seconds: float) -> None:
         """What was asked for has its answer; a conversation has several."""
+        loss = call.labels.get("loss")
         for phase, duration in call.seconds.items():
             self._of(PHASE, phase).observe(duration)
-        loss = call.labels.get("loss")
+            if loss is not None:
+                self._of(LOSS_PHASE, loss, phase).inc(duration)
         if loss is not None:
             self._of(REQUESTS, loss, status).inc()
             self._of(DURATION, loss).observe(seconds)
@@ -278,7 +334,22 @@ class Telemetry:
 
     def application(self) -> WSGIApplication:
         """Answers every request with a scrape."""
-        return prometheus_client.make_wsgi_app(self._registry)
+        return prometheus_client.make_wsgi_app(cast("CollectorRegistry", _Undated(self._registry)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Undated:
+    """A registry without the times at which series began: nobody asks, and they are as many."""
+
+    registry: Any
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self.registry.collect():
+            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
+            yield metric
+
+    def restricted_registry(self, names: Iterable[str]) -> "_Undated":
+        return _Undated(self.registry.restricted_registry(names))
 
 
 _CONVERSATION = "bidi_stream"  # gRPC's name for it

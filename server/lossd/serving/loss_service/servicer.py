@@ -9,13 +9,14 @@ from lossd.engine import Result
 from lossd.framing import Framed
 from lossd.networks import Network
 from lossd.serving.call import Call, Received
-from lossd.serving.config import Config
+from lossd.serving.config import Config, job_names
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service.codec import Requested
 from lossd.serving.loss_service import catalogue, stream
 from lossd.serving.loss_service import metrics as loss_metrics
 from lossd.serving.loss_service import replies as loss_replies
 from lossd.serving.loss_service import requests as loss_requests
+from lossd.serving.loss_service.curves import Curves
 from lossd.serving.process.device_check import Tried
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import Place, Turns
@@ -52,6 +53,7 @@ class LossServicer:
         self._engine = tried.engine
         self._turns = turns
         self._telemetry = telemetry
+        self._curves = Curves(telemetry, job_names(config.jobs))
 
     def methods(self) -> Mapping[str, Handler]:
         """The methods by full name."""
@@ -141,6 +143,7 @@ class LossServicer:
             examples=result.example_count,
             nonfinite=len(result.nonfinite_examples),
         )
+        self._curves.draw(label, call, result)
         return result, evaluated
 
     def _evaluate(

@@ -1,0 +1,317 @@
+"""The chart: what it refuses, and what each of its templates means.
+
+What it has in common with the Kustomize manifests is held in ``test_kubernetes``.
+"""
+
+import copy
+import json
+import runpy
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lossd.serving import addresses
+from lossd.v1 import evaluation_service_pb2, loss_service_pb2
+from tests.deploy.test_kubernetes import (
+    CHART,
+    PROFILES,
+    VERSIONS,
+    containers,
+    helm,
+    helm_program,
+    of_kind,
+)
+from tests.deploy.test_kubernetes import template as rendered
+from tests.deploy.test_prometheus import FOLDER as PROMETHEUS
+from tests.deploy.test_prometheus import KNOWN, named
+
+yaml = pytest.importorskip("yaml", reason="needs the extra 'dev'")
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERYTHING = PROFILES["chart with everything"]
+KEDA = PROFILES["chart with KEDA"]
+TEMPLATES = sorted(path.name for path in (CHART / "templates").rglob("*.yaml"))
+
+
+def test_the_schema_is_what_its_builder_writes() -> None:
+    written = runpy.run_path(str(CHART.parent / "schema.py"))["text"]()
+
+    assert written == (CHART / "values.schema.json").read_text()
+
+
+def test_the_schema_describes_every_value_and_no_other() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    assert schema["properties"].keys() - {"global"} == values.keys()
+    for name, value in values.items():
+        members = schema["properties"][name].get("properties")
+        if members and name != "settings":
+            assert members.keys() == value.keys(), name
+
+
+def test_versions_are_those_of_the_project() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    assert chart["kubeVersion"] == f">={VERSIONS[0]}.0-0"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_helm_lints_it_strictly(profile: str) -> None:
+    done = helm("lint", "--strict", values=PROFILES[profile])
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_is_packaged_with_what_its_links_point_to(tmp_path: Path) -> None:
+    subprocess.run(
+        [helm_program(), "package", str(CHART), "--destination", str(tmp_path)],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    (package,) = tmp_path.glob("lossd-*.tgz")
+    listing = subprocess.run(
+        ["tar", "-xzOf", str(package), "lossd/files/alerts.yml"],
+        check=True, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    assert listing.stdout == (PROMETHEUS / "alerts.yml").read_text()
+
+
+# What each template may not be given, and what is said of it.
+REFUSED = [
+    ("deployment.yaml", {"replicas": 0}, "replicas"),
+    ("deployment.yaml", {"memory": "4G"}, "memory"),
+    ("deployment.yaml", {"memory": "512Mi"}, "memory must be at least 896Mi, got 512Mi"),
+    ("deployment.yaml", {"cores": 0.5}, "cores"),
+    ("deployment.yaml", {"settings": {"max_call": 3}}, "max_call"),
+    ("deployment.yaml", {"settings": {"max_calls": 0}}, "max_calls"),
+    ("deployment.yaml", {"settings": {"max_calls": "many"}}, "max_calls"),
+    ("deployment.yaml", {"settings": {"log_level": "loud"}}, "log_level"),
+    ("deployment.yaml", {"settings": {"address": "0.0.0.0:1"}}, "address"),
+    ("deployment.yaml", {"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+    ("deployment.yaml", {"gpu": {"enabled": True, "count": 0}}, "count"),
+    ("deployment.yaml", {"replica": 3}, "replica"),
+    ("service.yaml", {"service": {"type": "LoadBalancer"}}, "service"),
+    ("serviceaccount.yaml", {"serviceAccount": {"create": "no"}}, "create"),
+    ("poddisruptionbudget.yaml", {"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
+    (
+        "horizontalpodautoscaler.yaml",
+        {"autoscaling": {"enabled": True}, "keda": {"enabled": True}},
+        "must not both be enabled",
+    ),
+    (
+        "horizontalpodautoscaler.yaml",
+        {"autoscaling": {"targetCPUUtilizationPercentage": 0}},
+        "targetCPU",
+    ),
+    ("scaledobject.yaml", {"keda": {"prometheusAddress": "prometheus"}}, "prometheusAddress"),
+    ("scaledobject.yaml", {"keda": {"queueSeconds": 0}}, "queueSeconds"),
+    ("networkpolicy.yaml", {"networkPolicy": {"trainers": "all"}}, "trainers"),
+    ("podmonitor.yaml", {"podMonitor": {"interval": "often"}}, "interval"),
+    ("prometheusrule.yaml", {"rules": {"labels": {"a": 1}}}, "labels"),
+    ("dashboard.yaml", {"dashboard": {"labels": {"a": True}}}, "labels"),
+    ("grpcroute.yaml", {"grpcRoute": {"enabled": True}}, "parentRefs must name a Gateway"),
+    ("ready.yaml", {"image": {"repository": ""}}, "repository"),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "said"), REFUSED)
+def test_a_wrong_value_is_refused_by_its_name(name: str, values: Any, said: str) -> None:
+    done = helm("template", "lossd", values=values)
+
+    assert done.returncode != 0, name
+    assert said in done.stderr
+
+
+def test_every_template_refuses_something() -> None:
+    assert {name for name, _, _ in REFUSED} == set(TEMPLATES)
+
+
+OFF = {
+    "ServiceAccount": {"serviceAccount": {"create": False}},
+    "PodDisruptionBudget": {"podDisruptionBudget": {"enabled": False}},
+    "HorizontalPodAutoscaler": {},
+    "ScaledObject": {},
+    "NetworkPolicy": {},
+    "PodMonitor": {},
+    "PrometheusRule": {},
+    "ConfigMap": {},
+    "GRPCRoute": {},
+}
+
+
+@pytest.mark.parametrize("kind", OFF)
+def test_what_is_off_is_not_there(kind: str) -> None:
+    there = {item["kind"] for item in (*rendered(EVERYTHING), *rendered(KEDA))}
+
+    assert kind in there
+    assert kind not in {item["kind"] for item in rendered(OFF[kind])}
+
+
+def test_without_an_account_of_its_own_it_has_that_of_the_namespace() -> None:
+    pod = of_kind(rendered(OFF["ServiceAccount"]), "Deployment")["spec"]["template"]["spec"]
+
+    assert pod["serviceAccountName"] == "default"
+
+
+# Where each kind says which pods it is about.
+SELECTORS: dict[str, Callable[[Any], Any]] = {
+    "Service": lambda spec: spec["selector"],
+    "Deployment": lambda spec: spec["selector"]["matchLabels"],
+    "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
+    "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
+    "PodMonitor": lambda spec: spec["selector"]["matchLabels"],
+}
+
+
+def astray(objects: Any) -> list[str]:
+    """The kinds that select other pods than those of the Deployment, or refer to another name."""
+    deployment = of_kind(objects, "Deployment")
+    name = deployment["metadata"]["name"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    ports = {
+        p["name"] for c in containers(deployment["spec"]["template"]["spec"]) for p in c["ports"]
+    }
+    found = []
+    for item in objects:
+        kind, spec = item["kind"], item.get("spec", {})
+        right = True
+        if kind in SELECTORS:
+            right = bool(SELECTORS[kind](spec)) and SELECTORS[kind](spec).items() <= labels.items()
+        if kind in ("HorizontalPodAutoscaler", "ScaledObject"):
+            right = spec["scaleTargetRef"]["name"] == name
+        if kind == "GRPCRoute":
+            (rule,) = spec["rules"]
+            right = rule["backendRefs"] == [{"name": name, "port": 50051}]
+        if kind == "PodMonitor":
+            right &= {end["port"] for end in spec["podMetricsEndpoints"]} <= ports
+        if kind == "NetworkPolicy":
+            right &= {p["port"] for rule in spec["ingress"] for p in rule["ports"]} == ports
+        if not right:
+            found.append(kind)
+    return found
+
+
+@pytest.mark.parametrize("values", [EVERYTHING, KEDA], ids=["everything", "KEDA"])
+def test_everything_is_about_the_pods_of_the_deployment(values: Any) -> None:
+    assert astray(rendered(values)) == []
+
+
+def wrong(kind: str, *path: Any, value: Any) -> Any:
+    """What the chart renders, with one thing changed."""
+    objects = copy.deepcopy(rendered(KEDA if kind == "ScaledObject" else EVERYTHING))
+    place = of_kind(objects, kind)["spec"]
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    return objects
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        ("Service", ("selector",), {"app.kubernetes.io/name": "other"}),
+        ("PodDisruptionBudget", ("selector", "matchLabels"), {"app": "lossd"}),
+        ("NetworkPolicy", ("podSelector", "matchLabels"), {}),
+        ("NetworkPolicy", ("ingress", 0, "ports", 0, "port"), "metrics"),
+        ("PodMonitor", ("selector", "matchLabels"), {"app": "lossd"}),
+        ("PodMonitor", ("podMetricsEndpoints", 0, "port"), "metrics"),
+        ("HorizontalPodAutoscaler", ("scaleTargetRef", "name"), "other"),
+        ("ScaledObject", ("scaleTargetRef", "name"), "other"),
+        ("GRPCRoute", ("rules", 0, "backendRefs", 0, "name"), "other"),
+    ],
+)
+def test_what_goes_astray_is_noticed(kind: str, path: Any, value: Any) -> None:
+    assert astray(wrong(kind, *path, value=value)) == [kind]
+
+
+def test_rules_are_those_that_are_tested_with_links_to_the_runbook() -> None:
+    groups = of_kind(rendered(EVERYTHING), "PrometheusRule")["spec"]["groups"]
+    files = [yaml.safe_load((PROMETHEUS / f"{n}.yml").read_text()) for n in ("recording", "alerts")]
+    expected = [group for file in files for group in file["groups"]]
+    for rule in expected[-1]["rules"]:
+        anchor = rule["annotations"].pop("runbook")
+        rule["annotations"]["runbook_url"] = f"https://example.com/lossd/{anchor}"
+
+    assert groups == expected
+
+
+def test_the_dashboard_is_that_of_grafana() -> None:
+    data = of_kind(rendered(EVERYTHING), "ConfigMap")["data"]
+
+    board = json.loads((ROOT / "deploy/grafana/lossd.json").read_text())
+    assert json.loads(data["lossd.json"]) == board
+
+
+def test_keda_asks_for_metrics_that_there_are() -> None:
+    (trigger,) = of_kind(rendered(KEDA), "ScaledObject")["spec"]["triggers"]
+    query = trigger["metadata"]["query"]
+
+    assert named(query) - {"vector"} <= KNOWN
+    assert 'namespace="training"' in query
+    assert float(trigger["metadata"]["threshold"]) > 0
+
+
+def test_the_route_leads_to_services_that_there_are() -> None:
+    (rule,) = of_kind(rendered(EVERYTHING), "GRPCRoute")["spec"]["rules"]
+    found = {match["method"]["service"] for match in rule["matches"]}
+    own = {
+        service.full_name
+        for contract in (loss_service_pb2, evaluation_service_pb2)
+        for service in contract.DESCRIPTOR.services_by_name.values()
+    }
+
+    assert found - own == {"grpc.reflection.v1alpha.ServerReflection"}
+    assert own <= found
+
+
+def test_a_network_policy_lets_nobody_in_by_default_but_whom_it_names() -> None:
+    spec = of_kind(rendered(EVERYTHING), "NetworkPolicy")["spec"]
+
+    assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
+    assert spec["egress"] == []
+    assert all(rule["from"] for rule in spec["ingress"])  # an empty one would be everybody
+
+    closed = rendered({"networkPolicy": {"enabled": True, "trainers": [], "monitoring": []}})
+    assert not of_kind(closed, "NetworkPolicy")["spec"]["ingress"]
+
+
+def test_the_pod_that_tests_it_asks_the_service() -> None:
+    objects = rendered({})
+    pod, service = of_kind(objects, "Pod"), of_kind(objects, "Service")
+    (container,) = pod["spec"]["containers"]
+    command, flag, address = container["args"]
+
+    assert (command, flag) == ("healthcheck", "--address")
+    assert address == f"{service['metadata']['name']}:50051"
+    addresses.parse(address)  # or it raises
+    labels = pod["metadata"]["labels"]
+    assert not service["spec"]["selector"].items() <= labels.items()  # else it would get calls
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_two_releases_of_a_namespace_do_not_meet() -> None:
+    names = {item["metadata"]["name"] for item in rendered({})}
+    other = helm("template", "vision", values={})
+    others = {item["metadata"]["name"] for item in yaml.safe_load_all(other.stdout)}
+
+    assert not names & others
+
+
+def test_memory_in_flight_follows_the_memory() -> None:
+    def inflight(memory: str) -> int:
+        (container,) = containers(
+            of_kind(rendered({"memory": memory}), "Deployment")["spec"]["template"]["spec"]
+        )
+        values = {item["name"]: item.get("value") for item in container["env"]}
+        return int(values["LOSSD_MAX_INFLIGHT_BYTES"] or 0)
+
+    assert inflight("4Gi") == ((4 << 30) - (512 << 20)) // 12
+    assert inflight("4096Mi") == inflight("4Gi")
+    assert inflight("64Gi") > 1 << 32
