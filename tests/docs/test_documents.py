@@ -18,6 +18,7 @@ DOCUMENTS = sorted(
 PAGES = (
     "docs/architecture.md", "docs/semantics.md", "docs/losses.md", "docs/evaluation.md",
     "docs/client.md", "docs/training.md", "docs/command_line.md", "docs/operating.md",
+    "docs/operations.md", "docs/runbook.md", "docs/releasing.md", "docs/precision.md",
     "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "deploy/README.md",
 )  # fmt: skip
 FOLDERS = (
