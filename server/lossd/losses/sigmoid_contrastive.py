@@ -30,7 +30,7 @@ ANY = Interval(-math.inf, math.inf, low_open=True, high_open=True)
         Input("keys", "the key of each query", differentiable=Differentiable.BY_DEFAULT),
     ),
     examples=(
-        # All similarities are 0, and all probabilities a half.
+        # All similarities are 0, and all probabilities 1/2.
         Example(
             {"queries": [[1.0, 0.0], [1.0, 0.0]], "keys": [[0.0, 1.0], [0.0, 2.0]]},
             parameters={"temperature": 1.0, "bias": 0.0},
