@@ -142,7 +142,7 @@ def multiclass_hinge(
         Crammer-Singer: value = max of m_j^power over j != t
         Weston-Watkins: value = sum of m_j^power over j != t
         gradient = power m_j^(power - 1) for the j of the maximum or each j of the sum,
-                       minus their sum for t
+                   minus their sum for t
 
     The sum is not divided by the number of classes.  With a power of 1 an m_j at the margin has the
     gradient 0.  Among several largest m_j the first has the gradient.  A single class gives 0.
