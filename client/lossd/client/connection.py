@@ -1,8 +1,9 @@
 """The channel of a client, opened at first use, and calls on it; for threads and for asyncio.
 
-A client has one a process: a channel does not survive a fork, its threads stay behind. A data
-loader that forks workers after the client was used gets a new channel in each of them.
-asyncio has one an event loop too, because a channel is bound to the loop that it was made in.
+A client has one channel for each process: a channel does not survive a fork, because its threads
+stay behind. A data loader that forks workers after the client was used gets a new channel in each
+of them. With asyncio there is one for each event loop too, because a channel is bound to the loop
+that it was made in.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ _CHANNEL_CLOSED = "Channel closed!"
 
 
 class Connection:
-    """A channel to a target, or the one that was passed in, which is then never closed."""
+    """A channel to a target, or one that was passed in, which is never closed here."""
 
     def __init__(self, target: str, channel: grpc.Channel | None) -> None:
         self._target = target
@@ -60,11 +61,11 @@ class Connection:
 
     @property
     def survives_fork(self) -> bool:
-        """Whether there can be another in a fork of this process."""
+        """Whether a fork of this process can make another one."""
         return True
 
     def channel(self) -> grpc.Channel:
-        """Returns the channel, the same to all threads.
+        """Returns the channel, the same for all threads.
 
         Raises:
             InvalidRequestError: if the connection was closed.
@@ -90,10 +91,10 @@ class Connection:
         """Returns the answer of a method, after retries where they help.
 
         A call with shared memory (``is_shared``) that lost its server is not repeated: the first
-        attempt might still write to its place when the second is long done.
+        attempt might still write there when the second is long done.
 
         Raises:
-            LossdError: what the last attempt failed with.
+            LossdError: the error of the last attempt.
         """
         encoded = request.serialise()
 
@@ -114,7 +115,7 @@ class Connection:
             raise given_up_error()
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
-        """The message that a method answers with, in one attempt."""
+        """Returns the message that a method answers with, in one attempt."""
         answer = self._invoke(method, request.SerializeToString(), timeout, ())
         return method.parsed(answer).message
 
@@ -150,7 +151,7 @@ class Connection:
         """Returns the answer to a large batch, which goes and comes in chunks.
 
         Raises:
-            LossdError: what the last attempt failed with.
+            LossdError: the error of the last attempt.
         """
         question = chunked.Question(request)
 
@@ -252,7 +253,7 @@ class AsyncConnection:
         """Returns the answer of a method, after retries where they help, as ``Connection.call``.
 
         Raises:
-            LossdError: what the last attempt failed with.
+            LossdError: the error of the last attempt.
             asyncio.CancelledError: if the task is cancelled; the server is told.
         """
         encoded = request.serialise()
@@ -276,7 +277,7 @@ class AsyncConnection:
                 raise given_up_error()
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
-        """The message that a method answers with, in one attempt; for threads."""
+        """Returns the message that a method answers with, in one attempt; for threads."""
         loop = cast("asyncio.AbstractEventLoop", self._loop)  # set before there is a thread
         invoked = self._invoke(method, request.SerializeToString(), timeout, ())
         try:
@@ -321,7 +322,7 @@ class AsyncConnection:
         """Returns the answer to a large batch, as ``Connection.stream`` does.
 
         Raises:
-            LossdError: what the last attempt failed with.
+            LossdError: the error of the last attempt.
             asyncio.CancelledError: if the task is cancelled; the server is told.
         """
         question = chunked.Question(request)
