@@ -142,7 +142,7 @@ class Connection:
             raise closed_error() from error
 
     def _is_given_up(self, error: CancelledError) -> bool:
-        """Whether a call ended because this side closed its channel; nothing else here cancels."""
+        """Returns whether a call ended because this side closed its channel: only that cancels."""
         return self._closed.is_set() or error.message == _CHANNEL_CLOSED
 
     def stream(
@@ -195,8 +195,8 @@ class Connection:
 class AsyncConnection:
     """A channel of asyncio, for the event loop that it is first used in.
 
-    What is shared takes long to make and waits for the server, so that it belongs into threads;
-    they ask through the loop.
+    Shared memory takes long to set up and waits for the server, so it is used in threads, which
+    make their calls through the loop.
     """
 
     def __init__(self, target: str, channel: grpc.aio.Channel | None) -> None:
@@ -406,7 +406,7 @@ class Connections(Generic[Made]):
         return self._make(self._target, self._channel)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What a copy is made of, here or in another process.
+        """Returns what is needed to make a copy, here or in another process.
 
         Raises:
             InvalidRequestError: if the channel is the caller's.
@@ -433,7 +433,7 @@ def _is_let_in(initial_metadata: Iterable[tuple[str, str | bytes]]) -> bool:
 
 
 def _why_cut(error: ServerError, call: Call) -> LossdError:
-    """What ended a stream while it was written to, of which asyncio's gRPC says this alone."""
+    """Returns the likely reason why a stream was cut; asyncio's gRPC gives none."""
     if error.message != "Internal error from Core":
         return error
     if not call.left():
@@ -442,5 +442,5 @@ def _why_cut(error: ServerError, call: Call) -> LossdError:
 
 
 def _is_cancelled(task: asyncio.Task[object] | None) -> bool:
-    """Whether someone cancelled the task, rather than closed the channel that it waits for."""
+    """Returns whether the task was cancelled, rather than the channel that it waits for closed."""
     return task is None or task.cancelling() > 0

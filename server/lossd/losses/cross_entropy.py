@@ -265,7 +265,7 @@ Gradients = dict[str, Any]  # an Array, or a function that computes one
 
 @dataclass(frozen=True, slots=True)
 class _Penalty:
-    """The z-loss of each row, z l^2 with l = log sum exp, and its derivative by l."""
+    """The z-loss of each row, z l^2 with l = log sum exp, and its derivative with respect to l."""
 
     value: Array
     slope: Array

@@ -61,7 +61,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The mean over the pairs of a label, and functions for its derivatives by class."""
+    """The mean over the pairs of a label, and a function for its derivatives."""
 
     value: Any
     slopes: Callable[[], tuple[Array, Array]]
