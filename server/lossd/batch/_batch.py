@@ -41,7 +41,7 @@ class Batch:
 
 
 def check_rules(batch: Batch, *beside: Any) -> None:
-    """Has the body check its rules between parameters, where nothing else would call it.
+    """Lets the body check its rules between parameters, where nothing else would call it.
 
     Nothing else does without rows, or where a kernel takes its place.  ``beside`` holds the
     arguments that the body is given after its inputs.

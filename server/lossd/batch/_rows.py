@@ -184,7 +184,7 @@ def _class_denominators(
 
 
 def safe_classes(operand: Operand, unchecked: Flags | None) -> Operand:
-    """Class indices as int64; what was not checked becomes class 0."""
+    """Returns class indices as int64; unchecked ones become class 0."""
     if not operand.is_classes:
         return operand
     labels = operand.rows.astype(np.int64)

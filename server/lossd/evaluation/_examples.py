@@ -133,7 +133,7 @@ def is_number(array: Array) -> bool:
 
 
 def widened(array: Array) -> npt.NDArray[Any]:
-    """Floats of 32 bits or more, in which the smaller types are exact."""
+    """Returns floats of 32 bits or more, in which smaller types are exact."""
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 

@@ -46,7 +46,7 @@ class ByExample(ShapeRules):
     is_mean_of_elements = False
 
     def block_rows(self, length: int) -> int:
-        """How many rows are summed together and computed by one thread."""
+        """Returns how many rows are summed together and computed by one thread."""
         return block_rows(length)
 
     def cuts(self, batch: Batch, backend: Backend) -> Sequence[Cut]:
