@@ -13,7 +13,7 @@
     ├─ Abandoned             nobody waits for the answer any more
     │  └─ DeadlinePassed     because its deadline has passed
     ├─ DeviceLost            the GPU does not answer any more
-    └─ BackendUnavailable    the server cannot start with what it was told to use
+    └─ BackendUnavailable    the server cannot start with this backend
 
 Messages read "<thing> must <rule>, got <value>".  ``field`` is the path of the request's field at
 fault and ``details`` repeats the numbers of the message, so that nobody has to parse prose.

@@ -239,7 +239,7 @@ class AsyncConnection:
                 await self._channel.close()
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
-        """Returns what a function returns that may use ``sharing``.
+        """Runs a function that may use ``sharing`` in a thread, and returns its result.
 
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
@@ -371,7 +371,7 @@ class Connections(Generic[Made]):
     """The connections of a client, one in each process that it comes into; copies have their own.
 
     Args:
-        make: What makes one, of the target and the channel.
+        make: Makes a connection from the target and the channel.
         target: Where to connect to, unless there is a channel.
         channel: The caller's channel, for all connections.
 

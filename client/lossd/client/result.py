@@ -24,7 +24,7 @@ class ServerTiming:
         decode: Parsing the request and checking it.
         queue: Waiting for a turn.
         compute: Computing.
-        evaluate: Computing the metrics that were asked for beside a loss.
+        evaluate: Computing the metrics that were asked for along with a loss.
     """
 
     receive: float

@@ -2,7 +2,7 @@
 
 Every call is a pure function of its request, so that repeating one is always right.
 Why not gRPC's own retry: it is silently off for messages above 256 KiB, which batches are.
-Clock, sleep and chance are passed in; nothing here knows gRPC.
+Clock, sleep and chance are passed in; nothing here depends on gRPC.
 """
 
 import asyncio

@@ -33,7 +33,7 @@ class Segment:
 
     Attributes:
         name: Its name in the directory, until the server removes it.
-        token: What the server knows it by; empty until it does.
+        token: Its identifier on the server; empty until it is attached.
 
     Raises:
         OSError: if the directory has no room or cannot be written to.

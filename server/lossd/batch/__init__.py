@@ -1,6 +1,6 @@
 """A request in two forms: as it is asked, and as it is computed, checked and laid out.
 
-How a batch is laid out depends on the shape of its loss, and is said in ``lossd.shapes``.  This
+How a batch is laid out depends on the shape of its loss, and is defined in ``lossd.shapes``.  This
 package handles what does not: names and types of inputs, parameters, weights and masks.
 """
 

@@ -38,7 +38,7 @@ _METRIC_TASKS = {
 
 @dataclass(frozen=True, slots=True)
 class InputEntry:
-    """One input; ``dtypes`` is empty for texts, and for metrics, which convert types."""
+    """One input; ``dtypes`` is empty for texts, and for metrics, which take any fitting type."""
 
     name: str
     description: str

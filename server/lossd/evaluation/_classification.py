@@ -87,7 +87,7 @@ def lay_out_decisions(
     ignore_index: int | None,
     classes: int | None,
 ) -> Decisions:
-    """Decides what each example was predicted to be."""
+    """Lays out which class or labels each example was predicted to have."""
     found = _lay_out(batch, task, ignore_index)
     if found.task is MULTICLASS and threshold is not None:
         raise ParameterError(

@@ -1,4 +1,4 @@
-"""Quality of what is retrieved first."""
+"""Quality of the documents that are retrieved first."""
 
 import enum
 import math
@@ -37,7 +37,7 @@ _BLOCK = 1 << 18  # documents ranked at once
 
 
 class RetrievalMeasure(enum.Enum):
-    """A measure of what is retrieved first."""
+    """A measure of the documents that are retrieved first."""
 
     NDCG = "ndcg"
     MRR = "mrr"

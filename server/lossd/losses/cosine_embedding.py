@@ -76,7 +76,7 @@ def cosine_embedding(
     """One minus the cosine of similar pairs, the cosine beyond a margin of dissimilar pairs.
 
         value = 1 - cos for y = 1, max(0, cos - margin) for y = -1, cos = l . r / (|l| |r|)
-        gradient = -/+ (r / |r| - cos l / |l|) / |l| with respect to l, and the like for r
+        gradient = -/+ (r / |r| - cos l / |l|) / |l| with respect to l, and likewise for r
         0 at the kink
 
     A vector of zeros has the cosine 0 with all others and the gradient 0, and its pair the status

@@ -116,7 +116,7 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
 
         value = -s_ii + log(exp s_ii + sum_j exp s_ij),  s_ij = q_i . k_j / temperature
         gradient = (sum_j p_ij k_j - k_i) / temperature for a query, with p the softmax of s and,
-                   for each key, the like over all queries that see it
+                   for each key, the same sum over all queries that see it
 
     j runs over the negatives, and unless ``in_batch_negatives`` is false over the keys of other
     queries, except those with the same id.  ``symmetric`` takes the mean with the loss of finding

@@ -265,7 +265,7 @@ class _Comparison:
 
     shares: Array  # p
     logs: Array  # log p - log q
-    slope: Array  # derivative with respect to what was given for q, for a temperature of 1
+    slope: Array  # derivative with respect to the given predictions, for a temperature of 1
     excess: Array | None = None  # q - p, where q sums to 1
     beyond: Any = 0  # by how much p then sums to more than 1
     temperature: float = 1.0
@@ -319,13 +319,13 @@ class _Comparison:
         return xp.where(xp.isinf(self.logs), of_ways, weighed(xp, self.shares, self.logs))
 
     def by_predictions(self, scale: float | None) -> Array:
-        """Returns the derivative with respect to what was given for q."""
+        """Returns the derivative with respect to the given predictions."""
         if scale is not None:
             return self.slope * scale
         return self.slope if self.temperature == 1 else self.slope / self.temperature
 
     def by_targets(self, xp: Any, kind: DistributionKind, scale: float | None) -> Array:
-        """Returns the derivative with respect to what was given for p."""
+        """Returns the derivative with respect to the given targets."""
         if kind is DistributionKind.LOGITS:
             # Relative to the likeliest class, whose own difference is then exactly 0.
             rows, best = xp.arange(len(self.logs)), self.shares.argmax(axis=-1)

@@ -78,8 +78,8 @@ def pairwise_auc(
 
         value = sum_ij s_i s_j phi(x_i - x_j) / sum_ij s_i s_j,  i positive, j negative
         phi(d) = max(0, margin - d)^2, or log(1 + exp(-d)) for LOGISTIC
-        gradient = s_i sum_j s_j phi'(x_i - x_j) / sum_ij s_i s_j for a positive, the negative of
-                   the like for a negative
+        gradient = s_i sum_j s_j phi'(x_i - x_j) / sum_ij s_i s_j for a positive, minus the
+                   same sum for a negative
 
     s are the weights of the examples.  The squared hinge takes O(N log N) time and O(N) memory, the
     logistic surrogate O(N^2) time and O(N) memory.  With several labels the value is the mean over

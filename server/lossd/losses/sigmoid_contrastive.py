@@ -71,7 +71,7 @@ def sigmoid_contrastive(
         value = sum_j log(1 + exp(-z_ij s_ij)),  s_ij = q_i . k_j / temperature + bias,
                 z_ij = 1 for i = j, -1 otherwise
         gradient = -z_ij sigmoid(-z_ij s_ij) k_j / temperature summed over j for a query and, for
-                   each key, the like over all queries
+                   each key, the same sum over all queries
 
     ``normalize`` gives all vectors the length 1; one of zeros is similar to nothing and has the
     status ZERO_NORM.

@@ -125,7 +125,7 @@ def with_port(address: str, number: int) -> str:
 
 
 def reachable(address: str) -> str:
-    """Returns an address at which callers reach a server that listens on any interface."""
+    """Returns an address to call a server at: the loopback for one that listens everywhere."""
     for anywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
         if address.startswith(anywhere):
             return here + address.removeprefix(anywhere)

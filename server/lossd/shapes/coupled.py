@@ -15,7 +15,8 @@ from lossd.reduction import Flags, RowPlan
 from lossd.shapes._layouts import check_same_shape, example_slot
 from lossd.shapes._whole_batch import WholeBatch
 
-# For vectors that are all compared with each other: one of them takes some rows of as many numbers.
+# The most vectors that are all compared with each other: each of them takes some rows with a number
+# for every other one.
 MAX_COMPARED = 1 << 20
 
 _PATTERNS = {

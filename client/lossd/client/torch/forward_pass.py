@@ -1,4 +1,4 @@
-"""One forward pass of a remote loss, and what its backward pass needs."""
+"""One forward pass of a remote loss, with the state for its backward pass."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence

@@ -211,7 +211,7 @@ def _arrivals(xp: Any, weights: Array, labels: Labels, algebra: _Algebra) -> _Wa
         times(to_blank, at_blank, blank)
         times(to_label[0], ahead[1:], mark_here[0])
         times(to_label[1], turned, mark_here[1])
-        # The frames to rescale at depend on each row's own length, in both directions, not on the
+        # The frames to rescale at depend on their own numbers alone, in both directions, not on the
         # longest row: rescaling elsewhere would change the last bits.
         if algebra.is_scaled and (time + 1) % STRETCH == 0:
             powers[0, :, time + 1] = _rescale(xp, blank[0], mark[0], time < begins.frames)

@@ -40,7 +40,7 @@ class GanObjective(enum.Enum):
 
 
 def sides(objective: GanObjective, *, alone: bool) -> Sides:
-    """Returns which examples an objective takes; ``alone``, if it can do without real ones."""
+    """Returns which examples an objective takes; ``alone`` for a generator, without real ones."""
     if objective is GanObjective.RELATIVISTIC:
         return Sides.PAIRS
     is_alone = alone and objective is not GanObjective.RELATIVISTIC_AVERAGE

@@ -1,4 +1,4 @@
-"""Indices of overlap, counted softly: what Dice, Jaccard, Tversky and F1 have in common.
+"""Soft indices of overlap: the mathematics that Dice, Jaccard, Tversky and F1 share.
 
 With p the predicted and t the true share of each element,
 

@@ -26,7 +26,7 @@ NEAR = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Softmax:
-    """A softmax over the last axis, with one number for each row except in full arrays."""
+    """A softmax over the last axis; arrays have one number for each row, or for each class."""
 
     logits: Array
     rows: Array  # 0, 1, 2, ...
