@@ -32,8 +32,8 @@ from lossd.client.errors import (
     given_up_error,
     lost_error,
 )
-from lossd.client.options import channel_options
 from lossd.client.retry import AsyncRetrier, Retrier
+from lossd.client.security import PLAIN, Security
 from lossd.client.sharing import Sharing
 from lossd.client.target import checked_target
 from lossd.framing import Framed
@@ -48,8 +48,11 @@ _CHANNEL_CLOSED = "Channel closed!"
 class Connection:
     """A channel to a target, or the one that was passed in, which is then never closed."""
 
-    def __init__(self, target: str, channel: grpc.Channel | None) -> None:
+    def __init__(
+        self, target: str, channel: grpc.Channel | None, security: Security = PLAIN
+    ) -> None:
         self._target = target
+        self._security = security
         self._channel = channel
         self._owned = channel is None
         self._closed = threading.Event()
@@ -73,7 +76,7 @@ class Connection:
             if self._closed.is_set():
                 raise closed_error()
             if self._channel is None:
-                self._channel = grpc.insecure_channel(self._target, channel_options())
+                self._channel = self._security.opened(grpc, self._target)
             return self._channel
 
     def close(self) -> None:
@@ -124,7 +127,9 @@ class Connection:
         if invoke is None:
             invoke = self._unary[method.path] = channel.unary_unary(method.path)
         with self.translated():
-            answer: bytes = invoke(encoded, timeout=timeout, metadata=metadata)
+            answer: bytes = invoke(
+                encoded, timeout=timeout, metadata=self._security.metadata(metadata)
+            )
         return answer
 
     @contextlib.contextmanager
@@ -156,6 +161,7 @@ class Connection:
 
         def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
             invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
+            metadata = self._security.metadata(call.metadata)
             answer = chunked.Answer()
             started: Future[Any] = Future()
 
@@ -165,7 +171,7 @@ class Connection:
                 yield from question.chunks()
 
             with self.translated():
-                replies = invoke(messages(), timeout=left, metadata=call.metadata)
+                replies = invoke(messages(), timeout=left, metadata=metadata)
                 started.set_result(replies)
                 try:
                     for encoded in replies:
@@ -186,7 +192,8 @@ class Connection:
         """
         try:
             stream: Any = self.channel().stream_unary(method.path, _serialised)
-            return stream.future(requests, timeout=call.left(), metadata=call.metadata)
+            metadata = self._security.metadata(call.metadata)
+            return stream.future(requests, timeout=call.left(), metadata=metadata)
         except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
             raise closed_error() from error
 
@@ -198,8 +205,11 @@ class AsyncConnection:
     they ask through the loop.
     """
 
-    def __init__(self, target: str, channel: grpc.aio.Channel | None) -> None:
+    def __init__(
+        self, target: str, channel: grpc.aio.Channel | None, security: Security = PLAIN
+    ) -> None:
         self._target = target
+        self._security = security
         self._channel = channel
         self._owned = channel is None
         self._closed = asyncio.Event()
@@ -225,7 +235,7 @@ class AsyncConnection:
             raise InvalidRequestError("client must stay in one event loop, got a second one")
         self._loop = loop
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._target, channel_options())
+            self._channel = self._security.opened(grpc.aio, self._target)
         return self._channel
 
     async def close(self) -> None:
@@ -294,7 +304,9 @@ class AsyncConnection:
     ) -> bytes:
         invoke: Any = self.channel().unary_unary(method.path)
         with self.translated():
-            answer: bytes = await invoke(encoded, timeout=timeout, metadata=metadata)
+            answer: bytes = await invoke(
+                encoded, timeout=timeout, metadata=self._security.metadata(metadata)
+            )
         return answer
 
     @contextlib.contextmanager
@@ -328,6 +340,7 @@ class AsyncConnection:
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
 
         async def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
+            metadata = self._security.metadata(call.metadata)
             answer = chunked.Answer()
 
             async def messages() -> AsyncIterator[bytes]:
@@ -342,7 +355,7 @@ class AsyncConnection:
 
             try:
                 with self.translated():
-                    replies = invoke(messages(), timeout=left, metadata=call.metadata)
+                    replies = invoke(messages(), timeout=left, metadata=metadata)
                     try:
                         async for encoded in replies:
                             answer.take(encoded)
@@ -363,7 +376,7 @@ class AsyncConnection:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
         stream: Any = self.channel().stream_unary(method.path, _serialised)
-        return stream(timeout=call.left(), metadata=call.metadata)
+        return stream(timeout=call.left(), metadata=self._security.metadata(call.metadata))
 
 
 class Connections(Generic[Made]):
@@ -373,13 +386,21 @@ class Connections(Generic[Made]):
         make: What makes one, of the target and the channel.
         target: Where to connect to, unless there is a channel.
         channel: The caller's channel, for all connections.
+        security: How they are secured, and what proves who calls.
 
     Raises:
         InvalidRequestError: if the target is none.
     """
 
-    def __init__(self, make: Callable[[str, Any], Made], target: str, channel: Any) -> None:
+    def __init__(
+        self,
+        make: Callable[[str, Any, Security], Made],
+        target: str,
+        channel: Any,
+        security: Security = PLAIN,
+    ) -> None:
         self._make = make
+        self._security = security
         self._target = checked_target(target) if channel is None else target
         self._channel = channel
         # By process. The parent's stays here in a child, where nothing may touch it, not even to
@@ -402,7 +423,7 @@ class Connections(Generic[Made]):
                 "client of asyncio must be first used after a fork, got one that the parent used: "
                 "start the process with spawn or forkserver"
             )
-        return self._make(self._target, self._channel)
+        return self._make(self._target, self._channel, self._security)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What a copy is made of, here or in another process.
@@ -416,7 +437,7 @@ class Connections(Generic[Made]):
                 "of its caller",
                 field="channel",
             )
-        return type(self), (self._make, self._target, None)
+        return type(self), (self._make, self._target, None, self._security)
 
 
 def _ended_error() -> UnavailableError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from lossd.errors import Abandoned, DeadlinePassed
+from lossd.serving.caller import HERE, Caller
 
 REQUEST_ID = "x-request-id"
 
@@ -18,6 +19,9 @@ class Context(Protocol):
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline; None without one."""
+
+    def cancel(self) -> object:
+        """Ends the call."""
 
     def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
         """Sends what comes before any answer, once."""
@@ -51,6 +55,7 @@ class Call:
     request_id: str
     hold: Callable[[int], None] = lambda _: None
     labels: dict[str, str] = field(default_factory=dict)
+    caller: Caller = HERE
     _seconds: dict[str, float] = field(default_factory=dict)
     _is_let_in: bool = False
 
