@@ -101,6 +101,7 @@ class Security:
         token = self.token
         if token is None:
             return beside
+        found: object
         if isinstance(token, Path):
             found = self._of_file(token)
         else:

@@ -1,10 +1,15 @@
 """``lossd healthcheck``."""
 
+from typing import Any
+
 import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lossd.cli.arguments import Real
+from lossd.cli.failures import told
+from lossd.cli.reaching import Credentials, takes_tls
+from lossd.client import TLS
 from lossd.serving import addresses
 from lossd.serving.config import Config, ConfigError, settings
 
@@ -23,14 +28,15 @@ _ADDRESS = next(setting for setting in settings() if setting.name == "address")
 @click.option(
     "--timeout", type=Real(0.001, 3600), default=1.0, show_default=True, help="Seconds to wait."
 )
-def healthcheck(address: str, timeout: float) -> None:
+@takes_tls
+def healthcheck(*, address: str, timeout: float, credentials: Credentials) -> None:
     """Succeed if a server is ready, for container runtimes; fail with the reason if not."""
     try:
         _ADDRESS.check(address)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     target = addresses.reachable(address)
-    with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with _channel(target, credentials.tls) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         try:
             reply = check(health_pb2.HealthCheckRequest(), timeout=timeout)
@@ -39,3 +45,13 @@ def healthcheck(address: str, timeout: float) -> None:
     if reply.status != health_pb2.HealthCheckResponse.SERVING:
         raise click.ClickException(f"{address}: not ready")
     click.echo("ready")
+
+
+def _channel(target: str, tls: TLS | None) -> grpc.Channel:
+    options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0)]
+    if tls is None:
+        return grpc.insecure_channel(target, options)
+    if tls.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    with told():
+        return grpc.secure_channel(target, tls.credentials(), options)

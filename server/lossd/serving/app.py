@@ -19,8 +19,10 @@ from lossd.losses import LOSSES
 from lossd.networks import Networks, load
 from lossd.serving import addresses
 from lossd.serving.access import entrance
+from lossd.serving.access.certificates import Pair
 from lossd.serving.access.entrance import Entrance
 from lossd.serving.access.gate import everybody
+from lossd.serving.access.reloading import Reloaded, Reloader
 from lossd.serving.addresses import AddressError
 from lossd.serving.caller import HERE
 from lossd.serving.config import Config
@@ -70,7 +72,7 @@ class Server:
     _http: PageServer
     _shared: SharedMemory | None
     _watchdogs: tuple[Watchdog, ...]
-    _entrance: Entrance
+    _reloader: Reloader
 
     def stop(self, *, in_doubt: bool = False) -> bool:
         """Says that it goes, finishes what was accepted, and answers no more.
@@ -84,7 +86,7 @@ class Server:
         self._pulse.close()
         for watchdog in self._watchdogs:
             watchdog.close()
-        self._entrance.close()
+        self._reloader.close()
         self._http.shutdown()
         self._http.server_close()
         log.info("stopped")
@@ -135,7 +137,7 @@ def start(
     telemetry = Telemetry(CollectorRegistry(), losses=(*LOSSES, WEIGHTED_SUM), evaluated=METRICS)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
     telemetry.watch_log(log_lines_lost)
-    entered = entrance.build(config, telemetry)
+    entered = _entered(config, telemetry)
     if config.is_open:
         log.warning("anybody may call: the address is open, and nobody has to prove who he is")
     telemetry.watch_inflight(lambda: admission.calls, lambda: admission.request_bytes)
@@ -207,7 +209,7 @@ def start(
         _http=pages,
         _shared=shared,
         _watchdogs=(watchdog, first_message, idle),
-        _entrance=entered,
+        _reloader=Reloader(entered.reloaded.values()),
     )
 
 
@@ -267,6 +269,19 @@ def _options(config: Config) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.max_pings_without_data", 0),
     ]
+
+
+def _entered(config: Config, telemetry: Telemetry) -> Entrance:
+    """How it is entered, with what the metrics say of its files."""
+    entered = entrance.build(config, telemetry.reload_failed)
+    telemetry.watch_files(entered.reloaded)
+    for setting, pair in entered.certificates().items():
+        telemetry.watch_certificate(setting, functools.partial(_expiry, pair))
+    return entered
+
+
+def _expiry(pair: Reloaded[Pair]) -> float:
+    return pair.value.expires
 
 
 def _ending_after(seconds: float) -> Watchdog:

@@ -11,23 +11,23 @@ from lossd.serving.access import certificates, json_web_tokens, rules, tokens
 from lossd.serving.access.certificates import Pair
 from lossd.serving.access.gate import Gate
 from lossd.serving.access.policy import Policy
-from lossd.serving.access.reloading import Reloaded, Reloader
+from lossd.serving.access.reloading import Reloaded
 from lossd.serving.config import Config
-from lossd.serving.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
     """How one server is entered.  ``gate`` is none where nothing has to be looked at.
 
-    ``tls`` and ``pages_tls`` are the certificates of the calls and of the pages.
+    ``tls`` and ``pages_tls`` are the certificates of the calls and of the pages, ``reloaded`` all
+    files by their settings.
     """
 
     gate: Gate | None
     tls: Reloaded[Pair] | None
     pages_tls: Reloaded[Pair] | None
+    reloaded: Mapping[str, Reloaded[Any]]
     _is_certified: bool
-    _reloader: Reloader
 
     def credentials(self) -> grpc.ServerCredentials | None:
         """What gRPC serves with; None for plain text."""
@@ -36,36 +36,36 @@ class Entrance:
             return None
         return certificates.credentials(lambda: tls.value, certified=self._is_certified)
 
-    def close(self) -> None:
-        """Reads no file any more."""
-        self._reloader.close()
+    def certificates(self) -> Mapping[str, Reloaded[Pair]]:
+        """The certificates by their settings."""
+        found = {"tls_cert": self.tls, "metrics_tls_cert": self.pages_tls}
+        return {setting: pair for setting, pair in found.items() if pair is not None}
 
 
-def build(config: Config, telemetry: Telemetry) -> Entrance:
-    """Builds the entrance of a server, and reads its files again whenever they change.
+def build(config: Config, failed: Callable[[str], None] = lambda _: None) -> Entrance:
+    """Builds the entrance of a server.
+
+    ``failed`` is told the setting of a file that has changed and cannot be used.
 
     Raises:
-        AccessError: if one of them cannot be used.
+        AccessError: if a file cannot be used to begin with.
     """
-    found = _Files(telemetry)
-    tls = found.pair(
+    files = _Files(failed)
+    tls = files.pair(
         "tls_cert", (config.tls_cert, config.tls_key, *filter(None, [config.tls_client_ca]))
     )
-    pages_tls = found.pair("metrics_tls_cert", (config.metrics_tls_cert, config.metrics_tls_key))
-    policy = _policy(config, found)
-    is_needed = tls is not None or not policy().is_open or _may_be_shared(config)
+    pages_tls = files.pair("metrics_tls_cert", (config.metrics_tls_cert, config.metrics_tls_key))
+    policy = _policy(config, files)
+    # Callers of other hosts have shares, whether or not they have to prove anything.
+    is_looked_at = not policy().is_open or not addresses.is_here(config.address)
+    is_secure = tls is not None
     return Entrance(
-        gate=Gate(policy, is_secure=tls is not None) if is_needed else None,
+        gate=Gate(policy, is_secure=is_secure) if is_secure or is_looked_at else None,
         tls=tls,
         pages_tls=pages_tls,
+        reloaded=files.made,
         _is_certified=bool(config.tls_client_ca),
-        _reloader=Reloader(found.all),
     )
-
-
-def _may_be_shared(config: Config) -> bool:
-    """Whether callers can come from other hosts, who each have a share."""
-    return not addresses.is_here(config.address)
 
 
 def _policy(config: Config, files: "_Files") -> Callable[[], Policy]:
@@ -89,26 +89,20 @@ def _policy(config: Config, files: "_Files") -> Callable[[], Policy]:
 
 
 class _Files:
-    """The files of the settings that are set."""
+    """What is made of the files of the settings that are set."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._telemetry = telemetry
-        self.all: list[Reloaded[Any]] = []
+    def __init__(self, failed: Callable[[str], None]) -> None:
+        self._failed = failed
+        self.made: dict[str, Reloaded[Any]] = {}
 
     def one(self, setting: str, path: str, make: Callable[[bytes], Any]) -> Reloaded[Any] | None:
         """What is made of a file, if it is set."""
-        return self._made(setting, [path], make) if path else None
+        return self._make(setting, [path], make) if path else None
 
     def pair(self, setting: str, paths: Sequence[str]) -> Reloaded[Pair] | None:
         """A certificate and its key, if they are set."""
-        if not paths[0]:
-            return None
-        made = self._made(setting, paths, certificates.pair)
-        self._telemetry.watch_certificate(setting, lambda: made.value.expires)
-        return made
+        return self._make(setting, paths, certificates.pair) if paths[0] else None
 
-    def _made(self, setting: str, paths: Sequence[str], make: Callable[..., Any]) -> Reloaded[Any]:
-        made = Reloaded(setting, paths, make, self._telemetry.reload_failed)
-        self._telemetry.watch_files([setting])
-        self.all.append(made)
+    def _make(self, setting: str, paths: Sequence[str], make: Callable[..., Any]) -> Reloaded[Any]:
+        made = self.made[setting] = Reloaded(setting, paths, make, self._failed)
         return made

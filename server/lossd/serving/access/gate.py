@@ -2,7 +2,7 @@
 
 import re
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import grpc
 
@@ -65,7 +65,7 @@ class Gate:
     def _caller(self, context: grpc.ServicerContext, host: str) -> Caller:
         certificates: list[str] = []
         if self._is_secure:
-            proven = context.auth_context()
+            proven: Mapping[str, Iterable[bytes]] = dict(context.auth_context())  # type: ignore[arg-type]
             if b"ssl" not in (proven.get("transport_security_type") or ()):
                 raise Unauthenticated("call must come by TLS, got one that does not")
             certificates = [

@@ -8,9 +8,9 @@ written, or a key that does not fit its certificate yet, does no harm.
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lossd.errors import LossdError
 from lossd.serving.access.tokens import AccessError
@@ -86,11 +86,11 @@ def _digest(contents: Sequence[bytes]) -> bytes:
 class Reloader:
     """Has each look at its files, again and again, on a thread of its own."""
 
-    def __init__(self, reloaded: Sequence[Reloaded[object]], every: float = EVERY_SECONDS) -> None:
-        self._reloaded = reloaded
+    def __init__(self, reloaded: Iterable[Reloaded[Any]], every: float = EVERY_SECONDS) -> None:
+        self._reloaded = tuple(reloaded)
         self._every = every
         self._closed = threading.Event()
-        if reloaded:
+        if self._reloaded:
             threading.Thread(target=self._run, name="lossd-reload", daemon=True).start()
 
     def close(self) -> None:
