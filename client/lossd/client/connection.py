@@ -33,7 +33,7 @@ from lossd.client.errors import (
     lost_error,
 )
 from lossd.client.retry import AsyncRetrier, Retrier
-from lossd.client.security import PLAIN, Security
+from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
 from lossd.client.target import checked_target
 from lossd.framing import Framed
@@ -138,7 +138,7 @@ class Connection:
         try:
             yield
         except grpc.RpcError as error:
-            found = from_rpc_error(error)
+            found = explained(from_rpc_error(error))
             if isinstance(found, CancelledError) and not self._is_given_up(found):
                 found = lost_error(found)
             raise found from error
@@ -318,7 +318,7 @@ class AsyncConnection:
         try:
             yield
         except grpc.RpcError as error:
-            found = from_rpc_error(error)
+            found = explained(from_rpc_error(error))
             raise (lost_error(found) if isinstance(found, CancelledError) else found) from error
         except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
             raise closed_error() from error

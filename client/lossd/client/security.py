@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from lossd.client.errors import InvalidRequestError
+from lossd.client.errors import InvalidRequestError, LossdError, UnavailableError
 from lossd.client.options import channel_options
 
 Metadata = tuple[tuple[str, str], ...]
@@ -101,7 +101,7 @@ class Security:
         token = self.token
         if token is None:
             return beside
-        found: object
+        found: Any  # whatever a function returns
         if isinstance(token, Path):
             found = self._of_file(token)
         else:
@@ -130,6 +130,23 @@ class Security:
 
 
 PLAIN = Security()
+
+# What gRPC says of a handshake that failed, and what that means.
+_MEANINGS = {
+    "CERTIFICATE_VERIFY_FAILED": "server must have a certificate of an authority in tls.ca",
+    "Hostname Verification Check failed": "server must have a certificate for its name in the "
+    "target, or for tls.server_name",
+    "WRONG_VERSION_NUMBER": "server must speak TLS, as tls says",
+}
+
+
+def explained(error: LossdError) -> LossdError:
+    """Returns the error, with the rule in its message that a failed handshake broke."""
+    for words, meaning in _MEANINGS.items():
+        if isinstance(error, UnavailableError) and words in error.message:
+            error.message = f"{meaning}, got: {error.message}"
+            error.args = (error.message,)
+    return error
 
 
 def _content(path: str | Path | None) -> bytes | None:

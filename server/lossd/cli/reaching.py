@@ -42,9 +42,7 @@ def reached(address: str, credentials: Credentials) -> Iterator[LossClient]:
 
 def takes_credentials(command: Command) -> Command:
     """Gives a command the flags of TLS and of a token; it is called with ``Credentials``."""
-    flag = click.option(
-        "--token-file", type=_FILE, help="File with the token that proves who asks."
-    )
+    flag = click.option("--token-file", type=_FILE, help="File with the token that says who asks.")
 
     def with_token(*, token_file: Path | None, credentials: Credentials, **values: Any) -> Any:
         return command(credentials=Credentials(credentials.tls, token_file), **values)
