@@ -79,7 +79,7 @@ def test_any_other_is_refused_with_its_reason(token: str, reason: str) -> None:
     "content", [b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}']
 )
 def test_a_file_without_a_public_key_is_refused(content: bytes) -> None:
-    with pytest.raises(AccessError, match="^jwks must"):
+    with pytest.raises(AccessError, match=r"^jwks must"):
         verifier(content, issuer="", audience="")
 
 

@@ -48,7 +48,7 @@ def test_a_file_that_is_gone_for_a_moment_keeps_the_old_one(tmp_path: Path) -> N
 
 
 def test_at_the_start_there_is_no_old_one(tmp_path: Path) -> None:
-    with pytest.raises(AccessError, match="^token_file must be files that can be read, got"):
+    with pytest.raises(AccessError, match=r"^token_file must be files that can be read, got"):
         Reloaded("token_file", [str(tmp_path / "none")], tokens.read_lines)
 
 
@@ -64,9 +64,9 @@ def test_the_expiry_is_what_the_certificate_says(days: float) -> None:
 def test_a_pair_of_two_is_refused() -> None:
     authority = Authority()
     one, other = authority.issue("one"), authority.issue("other")
-    with pytest.raises(AccessError, match="^certificate and key must be a pair, got"):
+    with pytest.raises(AccessError, match=r"^certificate and key must be a pair, got"):
         certificates.pair(one.certificate, other.key)
-    with pytest.raises(AccessError, match="^client_ca must hold certificates, got"):
+    with pytest.raises(AccessError, match=r"^client_ca must hold certificates, got"):
         certificates.pair(one.certificate, one.key, b"none")
 
 

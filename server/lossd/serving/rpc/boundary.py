@@ -130,8 +130,8 @@ class Boundary(grpc.GenericRpcHandler):
         self._refusing_threads = refusing_threads
         self._device_lost = device_lost
         self._let_in = let_in
-        self._first_message = first_message or watchdog
-        self._idle = idle or watchdog
+        self._first_message = watchdog if first_message is None else first_message
+        self._idle = watchdog if idle is None else idle
         telemetry.expect(methods, streams, conversations)
 
     def service(

@@ -1,0 +1,466 @@
+"""Who may come in: certificates, tokens and groups, at real servers."""
+
+import asyncio
+import os
+import pickle
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from lossd import client, v1
+from lossd.client import TLS, AsyncLossClient, LossClient
+from lossd.serving.access.groups import GROUPS, REFLECTION
+from lossd.serving.caller import Group
+from tests.certificates import Authority, Issued
+from tests.end_to_end.conftest import Process, metric, page, serve
+
+NUMPY = ("--backend", "numpy", "--threads", "2")
+ALL, SOME = "0123456789-all-of-them", "0123456789-some-of-them"
+RULES = f"""
+[callers.all]
+may = ["compute", "evaluate", "information", "shared_memory", "reflection"]
+tokens = ["{ALL}"]
+
+[callers.some]
+may = []
+tokens = ["{SOME}"]
+"""
+BATCH: dict[str, Any] = {"predictions": [1.0, 2.0], "targets": [1.0, 3.0]}
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """An authority of ours, another's, and what they issued."""
+
+    folder: Path
+    ours: Authority
+    theirs: Authority
+
+    def path(self, name: str, content: bytes | str) -> Path:
+        path = self.folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def issued(
+        self, name: str, authority: Authority | None = None, **how: Any
+    ) -> tuple[Path, Path]:
+        return (authority or self.ours).issue(name, **how).write(self.folder, name)
+
+    @property
+    def ca(self) -> Path:
+        return self.path("ca.pem", self.ours.certificate)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files(tmp_path_factory.mktemp("access"), Authority("ours"), Authority("theirs"))
+
+
+def tls_flags(files: Files) -> tuple[str, ...]:
+    certificate, key = files.issued("server")
+    return ("--tls-cert", str(certificate), "--tls-key", str(key))
+
+
+@pytest.fixture(scope="module")
+def ruled(files: Files) -> Iterator[Process]:
+    """A server with TLS and rules."""
+    shared = files.folder / "shared"
+    shared.mkdir()
+    rules = files.path("access.toml", RULES)
+    flags = ("--access", str(rules), "--shm-dir", str(shared), *tls_flags(files))
+    with serve(*NUMPY, *flags) as process:
+        yield process
+
+
+def compute(address: str, *, awaited: bool, **how: Any) -> float:
+    """The loss of a batch, by either client."""
+    if not awaited:
+        with LossClient(address, timeout=3, **how) as made:
+            return float(made.compute(v1.Huber(), **BATCH).loss)
+
+    async def run() -> float:
+        async with AsyncLossClient(address, timeout=3, **how) as made:
+            return float((await made.compute(v1.Huber(), **BATCH)).loss)
+
+    return asyncio.run(run())
+
+
+both = pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+
+
+@both
+def test_who_is_known_computes(ruled: Process, files: Files, *, awaited: bool) -> None:
+    kept = files.path("kept", ALL + "\n")
+    for token in (ALL, kept, lambda: ALL):
+        assert compute(ruled.address, awaited=awaited, tls=TLS(files.ca), token=token) == 0.25
+
+
+Refused = tuple[str | None, grpc.StatusCode, str]
+REFUSED: dict[str, Refused] = {
+    "no token": (None, grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    "wrong token": ("wrong", grpc.StatusCode.UNAUTHENTICATED, "TOKEN_UNKNOWN"),
+    "no right": (SOME, grpc.StatusCode.PERMISSION_DENIED, "NOT_GRANTED"),
+}
+
+
+@pytest.mark.parametrize("how", REFUSED)
+@pytest.mark.parametrize("method", GROUPS)
+def test_every_method_is_refused_before_its_message_is_read(
+    ruled: Process, files: Files, method: str, how: str
+) -> None:
+    token, code, reason = REFUSED[how]
+    credentials = grpc.ssl_channel_credentials(files.ca.read_bytes())
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+    before = metric(ruled, "lossd_rejected_total", reason=reason)
+    silent = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        silent.wait(10)
+        yield b""
+
+    with grpc.secure_channel(ruled.address, credentials) as channel:
+        call: Any = channel.stream_stream(method)(nothing(), timeout=5, metadata=metadata)
+        assert call.code() is code
+        silent.set()
+    if method != REFLECTION:  # it is no call of lossd's own, and only written down
+        assert metric(ruled, "lossd_rejected_total", reason=reason) == before + 1
+
+
+@both
+@pytest.mark.parametrize("how", REFUSED)
+def test_the_clients_say_why(ruled: Process, files: Files, how: str, *, awaited: bool) -> None:
+    token, code, reason = REFUSED[how]
+    with pytest.raises(client.LossdError) as caught:
+        compute(ruled.address, awaited=awaited, tls=TLS(files.ca), token=token)
+    assert type(caught.value) in (client.UnauthenticatedError, client.PermissionDeniedError)
+    assert (caught.value.code, caught.value.reason) == (code.name, reason)
+    assert token is None or token not in str(caught.value)
+
+
+@both
+def test_streams_and_evaluations_bring_their_token(
+    ruled: Process, files: Files, *, awaited: bool
+) -> None:
+    large = np.zeros((1 << 20, 8), np.float32)  # more than a message, so that it goes in chunks
+    how: dict[str, Any] = {"tls": TLS(files.ca), "token": ALL}
+    parts: dict[str, Any] = {"predictions": [1.0, 0.0], "targets": [1, 0]}
+
+    async def run() -> tuple[float, float]:
+        async with AsyncLossClient(ruled.address, **how) as made:
+            result = await made.compute(v1.Huber(), predictions=large, targets=large)
+            async with made.evaluation(v1.RocAuc()) as evaluation:
+                await evaluation.update(**parts)
+                found = await evaluation.result()
+        return float(result.loss), float(found.value)
+
+    def wait() -> tuple[float, float]:
+        with LossClient(ruled.address, **how) as made:
+            result = made.compute(v1.Huber(), predictions=large, targets=large)
+            with made.evaluation(v1.RocAuc()) as evaluation:
+                evaluation.update(**parts)
+                return float(result.loss), float(evaluation.result().value)
+
+    assert (asyncio.run(run()) if awaited else wait()) == (0.0, 1.0)
+
+
+def test_health_is_open_to_everybody_who_can_connect(ruled: Process, files: Files) -> None:
+    credentials = grpc.ssl_channel_credentials(files.ca.read_bytes())
+    with grpc.secure_channel(ruled.address, credentials) as channel:
+        reply = health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), timeout=5
+        )
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
+    assert page(ruled, "/healthz") == (200, "ok\n")
+
+
+HANDSHAKES: dict[str, Callable[[Files], TLS | bool]] = {
+    "plain text": lambda _: False,
+    "another authority": lambda files: TLS(files.path("other.pem", files.theirs.certificate)),
+    "a public authority": lambda _: True,
+    "another name": lambda files: TLS(files.ca, server_name="elsewhere"),
+    "no certificate": lambda files: TLS(files.ca),
+    "their certificate": lambda files: TLS(files.ca, *files.issued("theirs", files.theirs)),
+    "an expired certificate": lambda files: TLS(files.ca, *files.issued("expired", days=-1)),
+}
+
+
+@pytest.fixture(scope="module")
+def mutual(files: Files) -> Iterator[Process]:
+    """A server that wants certificates of its clients."""
+    with serve(*NUMPY, *tls_flags(files), "--tls-client-ca", str(files.ca)) as process:
+        yield process
+
+
+@both
+def test_a_certificate_of_the_authority_comes_in(
+    mutual: Process, files: Files, *, awaited: bool
+) -> None:
+    tls = TLS(files.ca, *files.issued("trainer"))
+    assert compute(mutual.address, awaited=awaited, tls=tls) == 0.25
+
+
+@both
+@pytest.mark.parametrize("how", HANDSHAKES)
+def test_no_other_handshake_does(mutual: Process, files: Files, how: str, *, awaited: bool) -> None:
+    with pytest.raises(client.LossdError) as caught:
+        compute(mutual.address, awaited=awaited, tls=HANDSHAKES[how](files))
+    assert caught.value.code in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
+    said = {
+        "another authority": "server must have a certificate of an authority in tls.ca",
+        "another name": "server must have a certificate for its name",
+    }
+    assert said.get(how, "") in str(caught.value)
+    assert metric(mutual, "lossd_requests_total", loss="huber", status="OK") <= 2
+
+
+def test_names_of_certificates_are_callers(files: Files) -> None:
+    rules = files.path(
+        "names.toml",
+        '[callers.judge]\nmay = ["evaluate"]\ncertificates = ["judge.example.com"]\n'
+        '[callers.trainer]\nmay = ["compute"]\ncertificates = ["trainer"]\n',
+    )
+    flags = (*tls_flags(files), "--tls-client-ca", str(files.ca), "--access", str(rules))
+    judge = TLS(files.ca, *files.issued("somebody", alternative="judge.example.com"))
+    trainer = TLS(files.ca, *files.issued("trainer"))
+    other = TLS(files.ca, *files.issued("other"))
+    with serve(*NUMPY, *flags) as process:
+        assert compute(process.address, awaited=False, tls=trainer) == 0.25
+        with pytest.raises(client.PermissionDeniedError, match="by judge"):
+            compute(process.address, awaited=False, tls=judge)
+        with pytest.raises(client.UnauthenticatedError) as caught:
+            compute(process.address, awaited=False, tls=other)
+        assert caught.value.reason == "CERTIFICATE_UNKNOWN"
+        process.end()
+        refused = [line for line in process.log() if "lossd.audit" in line]
+    assert len(refused) == 2
+    assert all("peer=ipv4:127.0.0.1" in line and "ComputeLoss" in line for line in refused)
+
+
+def test_the_way_by_which_the_server_hears_itself_leads_nowhere(ruled: Process) -> None:
+    listed = Path("/proc/net/unix").read_text().splitlines()
+    own = {line.split()[-1] for line in listed if "@lossd-pulse-" in line}
+    codes = []
+    for name in own:
+        with grpc.insecure_channel(f"unix-abstract:{name.removeprefix('@')}") as channel:
+            call: Any = channel.unary_unary("/lossd.v1.LossService/GetServerInfo")
+            metadata = (("authorization", f"Bearer {ALL}"),)
+            with pytest.raises(grpc.RpcError) as caught:
+                call(b"", timeout=5, metadata=metadata)
+            codes.append(caught.value.code())  # type: ignore[attr-defined]  # a call's
+    assert grpc.StatusCode.UNAUTHENTICATED in codes
+    assert ruled.process.poll() is None
+
+
+def test_pages_by_tls(files: Files) -> None:
+    certificate, key = files.issued("pages")
+    flags = ("--metrics-tls-cert", str(certificate), "--metrics-tls-key", str(key))
+    with serve(*NUMPY, *flags) as process:
+        assert process.metrics_url.startswith("https://")
+        trusted = ssl.create_default_context(cafile=files.ca)
+        with urllib.request.urlopen(process.metrics_url, timeout=5, context=trusted) as reply:  # noqa: S310 - ours
+            text = reply.read().decode()
+        plain = process.metrics_url.replace("https", "http")
+        with pytest.raises(OSError):
+            urllib.request.urlopen(plain, timeout=5)  # noqa: S310
+    name = 'lossd_certificate_expiry_timestamp_seconds{certificate="metrics_tls_cert"}'
+    assert name in text
+
+
+def test_certificates_and_tokens_rotate_under_load(files: Files, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(ALL)
+    kept = tmp_path / "kept"
+    kept.write_text(ALL)
+    first = files.ours.issue("server")
+    certificate, key = first.write(tmp_path, "rotating")
+    flags = ("--tls-cert", str(certificate), "--tls-key", str(key), "--token-file", str(tokens))
+    ended = threading.Event()
+    found: list[float | Exception] = []
+
+    def call(*, anew: bool) -> None:
+        made = LossClient(address, tls=TLS(files.ca), token=kept)
+        while not ended.is_set():
+            try:
+                found.append(float(made.compute(v1.Huber(), **BATCH).loss))
+            except client.LossdError as error:
+                found.append(error)
+            if anew:
+                made.close()
+                made = LossClient(address, tls=TLS(files.ca), token=kept)
+        made.close()
+
+    with serve(*NUMPY, *flags) as process:
+        address = process.address
+        callers = [threading.Thread(target=call, kwargs={"anew": anew}) for anew in (False, True)]
+        for caller in callers:
+            caller.start()
+        newest = first
+        for turn in range(6):
+            newest = files.ours.issue(f"server {turn}", days=2 + turn)
+            certificate.write_bytes(newest.certificate[:100])  # half of it, and an old key
+            until(lambda turn=turn: failures(process) >= turn + 1)
+            newest.write(tmp_path, "rotating")
+            token = f"0123456789-turn-{turn}"
+            tokens.write_text(f"{kept.read_text()}\n{token}\n")
+            until(lambda expected=newest: serves(process, expected))
+            replace(kept, token)
+        ended.set()
+        for caller in callers:
+            caller.join()
+    assert len(found) > 20
+    assert set(found) == {0.25}
+
+
+def replace(path: Path, content: str) -> None:
+    """Writes a file as a whole, as who rotates tokens should."""
+    beside = path.with_suffix(".new")
+    beside.write_text(content)
+    beside.replace(path)
+
+
+def failures(process: Process) -> float:
+    return metric(process, "lossd_reload_failures_total", file="tls_cert")
+
+
+def serves(process: Process, issued: Issued) -> bool:
+    host, _, port = process.address.rpartition(":")
+    found = ssl.get_server_certificate((host, int(port)), timeout=5)
+    return found.split() == issued.certificate.decode().split()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Waits until something holds, for twenty seconds at most."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)
+
+
+def test_a_caller_has_its_share_and_the_others_the_rest(files: Files) -> None:
+    rules = files.path("shares.toml", RULES.replace("may = []", 'may = ["compute"]\ncalls = 2'))
+    flags = ("--access", str(rules), "--max-calls", "8")
+    with serve(*NUMPY, *flags) as process, grpc.insecure_channel(process.address) as channel:
+        held = [open_call(channel, SOME) for _ in range(8)]
+        until(lambda: sum(call.done() for call, _ in held) == 6)
+        codes = {call.code() for call, _ in held if call.done()}
+        assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert compute(process.address, awaited=False, token=ALL) == 0.25
+        for call, end in held:
+            end.set()
+            call.cancel()
+
+
+def open_call(channel: grpc.Channel, token: str) -> tuple[Any, threading.Event]:
+    """A call that says nothing after its headers."""
+    end = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        end.wait(30)
+        yield b""
+
+    method: Any = channel.stream_unary("/lossd.v1.LossService/ComputeLoss")
+    return method.future(nothing(), metadata=(("authorization", f"Bearer {token}"),)), end
+
+
+@pytest.mark.parametrize("method", ["LossService/ComputeLoss", "LossService/StreamLoss"])
+def test_headers_alone_do_not_keep_a_place(method: str) -> None:
+    flags = ("--max-calls", "2", "--first-message-seconds", "0.5")
+    with serve(*NUMPY, *flags) as process, grpc.insecure_channel(process.address) as channel:
+        ends = [threading.Event() for _ in range(2)]
+
+        def silent(end: threading.Event) -> Iterator[bytes]:
+            end.wait(30)
+            yield b""
+
+        stream: Any = channel.stream_stream(f"/lossd.v1.{method}")
+        calls = [stream(silent(end)) for end in ends]
+        assert compute(process.address, awaited=False) == 0.25  # as soon as there is room
+        assert {call.code() for call in calls} == {grpc.StatusCode.CANCELLED}
+        for end in ends:
+            end.set()
+
+
+def test_an_idle_stream_ends() -> None:
+    first = v1.EvaluateRequest(metrics=[v1.MetricSpec(accuracy=v1.Accuracy())])
+    part = v1.EvaluateStreamRequest(part=first).SerializeToString()
+    flags = ("--idle-seconds", "0.5")
+    with serve(*NUMPY, *flags) as process, grpc.insecure_channel(process.address) as channel:
+        end = threading.Event()
+
+        def idle() -> Iterator[bytes]:
+            yield part
+            end.wait(30)
+
+        method: Any = channel.stream_unary("/lossd.v1.EvaluationService/EvaluateStream")
+        call = method.future(idle(), timeout=20)
+        assert call.code() is grpc.StatusCode.CANCELLED
+        end.set()
+
+
+def test_the_mode_of_a_socket(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with serve(*NUMPY, "--socket-mode", "660", address=f"unix:{path}"):
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o660  # noqa: PTH116 - a socket
+
+
+def test_shared_memory_is_granted_on_its_own(ruled: Process, files: Files) -> None:
+    rules = files.path(
+        "unshared.toml", f'[callers.a]\nmay = ["compute", "information"]\ntokens = ["{ALL}"]\n'
+    )
+    how: dict[str, Any] = {"token": ALL, "tls": TLS(files.ca)}
+    large = np.zeros(1 << 17, np.float32)
+    flags = ("--shm-dir", str(files.folder / "shared"), "--access", str(rules), *tls_flags(files))
+    with serve(*NUMPY, *flags) as process, LossClient(process.address, **how) as made:
+        info = made.server_info()
+        assert list(info.transports) == ["grpc"]
+        assert not info.HasField("shared_memory")
+        result = made.compute(v1.Huber(), predictions=large, targets=large)
+        assert result.transport == "grpc"
+    with LossClient(ruled.address, **how) as made:
+        assert "shared_memory" in made.server_info().transports
+
+
+def test_a_copy_of_a_client_has_its_credentials(ruled: Process, files: Files) -> None:
+    with LossClient(ruled.address, tls=TLS(files.ca), token=ALL) as made:
+        copied = pickle.loads(pickle.dumps(made))  # noqa: S301 - our own
+    with copied:
+        assert copied.compute(v1.Huber(), **BATCH).loss == 0.25
+    assert ALL not in repr(made)
+    assert ALL not in repr(made._connections._security)
+
+
+def test_commands_take_credentials(ruled: Process, files: Files) -> None:
+    for name, array in BATCH.items():
+        np.save(files.folder / f"{name}.npy", np.array(array))
+    inputs = [f"--input={name}={files.folder / name}.npy" for name in BATCH]
+    tls, token = ("--tls-ca", str(files.ca)), files.path("token", ALL)
+    there = ("--address", ruled.address)
+    computed = ("compute", "huber", *inputs, *there, *tls)
+    assert run(*computed, "--token-file", str(token)).returncode == 0
+    assert "caller must give a token" in run(*computed).stderr
+    assert run("healthcheck", *there, *tls).stdout == "ready\n"
+    assert run("healthcheck", *there).returncode == 1
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "lossd", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_every_method_has_its_group() -> None:
+    assert set(GROUPS.values()) == set(Group)
+    assert GROUPS["/lossd.v1.LossService/GetServerInfo"] is Group.INFORMATION
+    assert GROUPS["/lossd.v1.LossService/StreamLoss"] is Group.COMPUTE
