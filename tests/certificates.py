@@ -72,4 +72,4 @@ def _named(name: str) -> x509.Name:
 
 
 def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
+    return bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -1,6 +1,7 @@
 """Who may come in: certificates, tokens and groups, at real servers."""
 
 import asyncio
+import functools
 import os
 import pickle
 import ssl
@@ -89,13 +90,18 @@ def compute(address: str, *, awaited: bool, **how: Any) -> float:
     """The loss of a batch, by either client."""
     if not awaited:
         with LossClient(address, timeout=3, **how) as made:
-            return float(made.compute(v1.Huber(), **BATCH).loss)
+            return number(made.compute(v1.Huber(), **BATCH).loss)
 
     async def run() -> float:
         async with AsyncLossClient(address, timeout=3, **how) as made:
-            return float((await made.compute(v1.Huber(), **BATCH)).loss)
+            return number((await made.compute(v1.Huber(), **BATCH)).loss)
 
     return asyncio.run(run())
+
+
+def number(found: Any) -> float:
+    """A result as a plain number."""
+    return float(getattr(found, "value", found))
 
 
 both = pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
@@ -132,7 +138,8 @@ def test_every_method_is_refused_before_its_message_is_read(
         yield b""
 
     with grpc.secure_channel(ruled.address, credentials) as channel:
-        call: Any = channel.stream_stream(method)(nothing(), timeout=5, metadata=metadata)
+        stream: Any = channel.stream_stream(method)
+        call = stream(nothing(), timeout=5, metadata=metadata)
         assert call.code() is code
         silent.set()
     if method != REFLECTION:  # it is no call of lossd's own, and only written down
@@ -164,14 +171,14 @@ def test_streams_and_evaluations_bring_their_token(
             async with made.evaluation(v1.RocAuc()) as evaluation:
                 await evaluation.update(**parts)
                 found = await evaluation.result()
-        return float(result.loss), float(found.value)
+        return number(result.loss), number(found)
 
     def wait() -> tuple[float, float]:
         with LossClient(ruled.address, **how) as made:
             result = made.compute(v1.Huber(), predictions=large, targets=large)
             with made.evaluation(v1.RocAuc()) as evaluation:
                 evaluation.update(**parts)
-                return float(result.loss), float(evaluation.result().value)
+                return number(result.loss), number(evaluation.result())
 
     assert (asyncio.run(run()) if awaited else wait()) == (0.0, 1.0)
 
@@ -259,7 +266,7 @@ def test_the_way_by_which_the_server_hears_itself_leads_nowhere(ruled: Process) 
             metadata = (("authorization", f"Bearer {ALL}"),)
             with pytest.raises(grpc.RpcError) as caught:
                 call(b"", timeout=5, metadata=metadata)
-            codes.append(caught.value.code())  # type: ignore[attr-defined]  # a call's
+            codes.append(caught.value.code())
     assert grpc.StatusCode.UNAUTHENTICATED in codes
     assert ruled.process.poll() is None
 
@@ -294,7 +301,7 @@ def test_certificates_and_tokens_rotate_under_load(files: Files, tmp_path: Path)
         made = LossClient(address, tls=TLS(files.ca), token=kept)
         while not ended.is_set():
             try:
-                found.append(float(made.compute(v1.Huber(), **BATCH).loss))
+                found.append(number(made.compute(v1.Huber(), **BATCH).loss))
             except client.LossdError as error:
                 found.append(error)
             if anew:
@@ -311,11 +318,11 @@ def test_certificates_and_tokens_rotate_under_load(files: Files, tmp_path: Path)
         for turn in range(6):
             newest = files.ours.issue(f"server {turn}", days=2 + turn)
             certificate.write_bytes(newest.certificate[:100])  # half of it, and an old key
-            until(lambda turn=turn: failures(process) >= turn + 1)
+            until(functools.partial(has_failed, process, turn + 1))
             newest.write(tmp_path, "rotating")
             token = f"0123456789-turn-{turn}"
             tokens.write_text(f"{kept.read_text()}\n{token}\n")
-            until(lambda expected=newest: serves(process, expected))
+            until(functools.partial(serves, process, newest))
             replace(kept, token)
         ended.set()
         for caller in callers:
@@ -331,8 +338,8 @@ def replace(path: Path, content: str) -> None:
     beside.replace(path)
 
 
-def failures(process: Process) -> float:
-    return metric(process, "lossd_reload_failures_total", file="tls_cert")
+def has_failed(process: Process, times: int) -> bool:
+    return metric(process, "lossd_reload_failures_total", file="tls_cert") >= times
 
 
 def serves(process: Process, issued: Issued) -> bool:
