@@ -126,10 +126,9 @@ class Connection:
         invoke = self._unary.get(method.path)
         if invoke is None:
             invoke = self._unary[method.path] = channel.unary_unary(method.path)
+        proven = self._security.metadata(metadata)
         with self.translated():
-            answer: bytes = invoke(
-                encoded, timeout=timeout, metadata=self._security.metadata(metadata)
-            )
+            answer: bytes = invoke(encoded, timeout=timeout, metadata=proven)
         return answer
 
     @contextlib.contextmanager
@@ -190,9 +189,9 @@ class Connection:
         Raises:
             InvalidRequestError: if the connection was closed.
         """
+        metadata = self._security.metadata(call.metadata)
         try:
             stream: Any = self.channel().stream_unary(method.path, _serialised)
-            metadata = self._security.metadata(call.metadata)
             return stream.future(requests, timeout=call.left(), metadata=metadata)
         except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
             raise closed_error() from error
@@ -303,10 +302,9 @@ class AsyncConnection:
         self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any
     ) -> bytes:
         invoke: Any = self.channel().unary_unary(method.path)
+        proven = self._security.metadata(metadata)
         with self.translated():
-            answer: bytes = await invoke(
-                encoded, timeout=timeout, metadata=self._security.metadata(metadata)
-            )
+            answer: bytes = await invoke(encoded, timeout=timeout, metadata=proven)
         return answer
 
     @contextlib.contextmanager

@@ -24,8 +24,8 @@ from lossd.serving.config import Config, settings
     help="Look at the server that runs there, and test its losses, instead of this machine.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@takes_hidden_settings
 @takes_tls
+@takes_hidden_settings
 def doctor(*, config: Config, server: str | None, as_json: bool, credentials: Credentials) -> None:
     """Look at this machine and test every loss on it; fail if something is wrong.
 

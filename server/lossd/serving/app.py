@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from lossd.backends import Backend
 from lossd.backends.choose import choose
 from lossd.engine import Engine
+from lossd.errors import LossdError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.networks import Networks, load
@@ -21,10 +22,10 @@ from lossd.serving import addresses
 from lossd.serving.access import entrance
 from lossd.serving.access.certificates import Pair
 from lossd.serving.access.entrance import Entrance
-from lossd.serving.access.gate import everybody
+from lossd.serving.access.gate import Gate, everybody
 from lossd.serving.access.reloading import Reloaded, Reloader
 from lossd.serving.addresses import AddressError
-from lossd.serving.caller import HERE
+from lossd.serving.caller import HERE, Caller
 from lossd.serving.config import Config
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, EvaluationServicer
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
@@ -183,7 +184,8 @@ def start(
     )
     if config.reflection:
         own = (SERVICE, EVALUATION_SERVICE, *(() if shared is None else (SHARED_MEMORY_SERVICE,)))
-        reflection.serve((*own, health.SERVICE), prompt, gate.admit if gate else everybody)
+        admit = everybody if gate is None else functools.partial(_counted, gate, telemetry)
+        reflection.serve((*own, health.SERVICE), prompt, admit)
 
     server = grpc.server(refusing, handlers=[boundary, prompt], options=_options(config))
     try:
@@ -265,8 +267,8 @@ def _options(config: Config) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         # A peer that is gone without a word is let go within a minute, idle or not.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 15_000),
         ("grpc.http2.max_pings_without_data", 0),
     ]
 
@@ -278,6 +280,17 @@ def _entered(config: Config, telemetry: Telemetry) -> Entrance:
     for setting, pair in entered.certificates().items():
         telemetry.watch_certificate(setting, functools.partial(_expiry, pair))
     return entered
+
+
+def _counted(
+    gate: Gate, telemetry: Telemetry, method: str, context: grpc.ServicerContext
+) -> Caller:
+    """Who makes a call that the boundary does not see."""
+    try:
+        return gate.admit(method, context)
+    except LossdError as error:
+        telemetry.rejected(error.reason)
+        raise
 
 
 def _expiry(pair: Reloaded[Pair]) -> float:
