@@ -1,6 +1,5 @@
 """Who may come in: certificates, tokens and groups, at real servers."""
 
-import asyncio
 import functools
 import os
 import pickle
@@ -22,7 +21,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lossd import client, v1
-from lossd.client import TLS, AsyncLossClient, LossClient
+from lossd.client import TLS, LossClient
 from lossd.serving.access.groups import GROUPS
 from lossd.serving.caller import Group
 from tests.certificates import Authority, Issued
@@ -86,17 +85,10 @@ def ruled(files: Files) -> Iterator[Process]:
         yield process
 
 
-def compute(address: str, *, awaited: bool, **how: Any) -> float:
-    """The loss of a batch, by either client."""
-    if not awaited:
-        with LossClient(address, timeout=3, **how) as made:
-            return number(made.compute(v1.Huber(), **BATCH).loss)
-
-    async def run() -> float:
-        async with AsyncLossClient(address, timeout=3, **how) as made:
-            return number((await made.compute(v1.Huber(), **BATCH)).loss)
-
-    return asyncio.run(run())
+def compute(connect: Any, address: str, **how: Any) -> float:
+    """The loss of a batch, by a client that is made for it."""
+    with connect(address, timeout=3, **how) as made:
+        return number(made.compute(v1.Huber(), **BATCH).loss)
 
 
 def number(found: Any) -> float:
@@ -104,14 +96,10 @@ def number(found: Any) -> float:
     return float(getattr(found, "value", found))
 
 
-both = pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
-
-
-@both
-def test_who_is_known_computes(ruled: Process, files: Files, *, awaited: bool) -> None:
+def test_who_is_known_computes(ruled: Process, files: Files, connect: Any) -> None:
     kept = files.path("kept", ALL + "\n")
     for token in (ALL, kept, lambda: ALL):
-        assert compute(ruled.address, awaited=awaited, tls=TLS(files.ca), token=token) == 0.25
+        assert compute(connect, ruled.address, tls=TLS(files.ca), token=token) == 0.25
 
 
 Refused = tuple[str | None, grpc.StatusCode, str]
@@ -145,41 +133,53 @@ def test_every_method_is_refused_before_its_message_is_read(
     assert metric(ruled, "lossd_rejected_total", reason=reason) == before + 1
 
 
-@both
+LARGE = np.zeros((1 << 20, 2), np.float32)  # it goes in chunks
+
+
+def evaluation(made: Any) -> float:
+    """What an evaluation over a stream comes to."""
+    with made.evaluation(v1.RocAuc()) as run:
+        run.update(predictions=[1.0, 0.0], targets=[1, 0])
+        return number(run.result())
+
+
+CALLS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "compute": (lambda made: made.compute(v1.Huber(), **BATCH).loss, 0.25),
+    "in order": (lambda made: made.compute(v1.Huber(), *BATCH.values()).loss, 0.25),
+    "large": (lambda made: made.compute(v1.Huber(), predictions=LARGE, targets=LARGE).loss, 0),
+    "evaluate": (
+        lambda made: made.evaluate(v1.RocAuc(), predictions=[1.0, 0.0], targets=[1, 0]).value,
+        1,
+    ),
+    "evaluation": (evaluation, 1),
+    "losses": (lambda made: len(made.list_losses().losses) > 10, True),
+    "information": (lambda made: made.server_info().backend, "numpy"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_of_the_clients_brings_its_token(
+    ruled: Process, files: Files, connect: Any, name: str
+) -> None:
+    call, expected = CALLS[name]
+    with connect(ruled.address, tls=TLS(files.ca), token=ALL) as made:
+        assert call(made) == expected
+
+
 @pytest.mark.parametrize("how", REFUSED)
-def test_the_clients_say_why(ruled: Process, files: Files, how: str, *, awaited: bool) -> None:
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_of_the_clients_says_why_it_was_refused(
+    ruled: Process, files: Files, connect: Any, name: str, how: str
+) -> None:
     token, code, reason = REFUSED[how]
-    with pytest.raises(client.LossdError) as caught:
-        compute(ruled.address, awaited=awaited, tls=TLS(files.ca), token=token)
+    with (
+        connect(ruled.address, tls=TLS(files.ca), token=token) as made,
+        pytest.raises(client.LossdError) as caught,
+    ):
+        CALLS[name][0](made)
     assert type(caught.value) in (client.UnauthenticatedError, client.PermissionDeniedError)
     assert (caught.value.code, caught.value.reason) == (code.name, reason)
     assert token is None or token not in str(caught.value)
-
-
-@both
-def test_streams_and_evaluations_bring_their_token(
-    ruled: Process, files: Files, *, awaited: bool
-) -> None:
-    large = np.zeros((1 << 20, 8), np.float32)  # more than a message, so that it goes in chunks
-    how: dict[str, Any] = {"tls": TLS(files.ca), "token": ALL}
-    parts: dict[str, Any] = {"predictions": [1.0, 0.0], "targets": [1, 0]}
-
-    async def run() -> tuple[float, float]:
-        async with AsyncLossClient(ruled.address, **how) as made:
-            result = await made.compute(v1.Huber(), predictions=large, targets=large)
-            async with made.evaluation(v1.RocAuc()) as evaluation:
-                await evaluation.update(**parts)
-                found = await evaluation.result()
-        return number(result.loss), number(found)
-
-    def wait() -> tuple[float, float]:
-        with LossClient(ruled.address, **how) as made:
-            result = made.compute(v1.Huber(), predictions=large, targets=large)
-            with made.evaluation(v1.RocAuc()) as evaluation:
-                evaluation.update(**parts)
-                return number(result.loss), number(evaluation.result())
-
-    assert (asyncio.run(run()) if awaited else wait()) == (0.0, 1.0)
 
 
 def test_health_is_open_to_everybody_who_can_connect(ruled: Process, files: Files) -> None:
@@ -210,19 +210,17 @@ def mutual(files: Files) -> Iterator[Process]:
         yield process
 
 
-@both
 def test_a_certificate_of_the_authority_comes_in(
-    mutual: Process, files: Files, *, awaited: bool
+    mutual: Process, files: Files, connect: Any
 ) -> None:
     tls = TLS(files.ca, *files.issued("trainer"))
-    assert compute(mutual.address, awaited=awaited, tls=tls) == 0.25
+    assert compute(connect, mutual.address, tls=tls) == 0.25
 
 
-@both
 @pytest.mark.parametrize("how", HANDSHAKES)
-def test_no_other_handshake_does(mutual: Process, files: Files, how: str, *, awaited: bool) -> None:
+def test_no_other_handshake_does(mutual: Process, files: Files, connect: Any, how: str) -> None:
     with pytest.raises(client.LossdError) as caught:
-        compute(mutual.address, awaited=awaited, tls=HANDSHAKES[how](files))
+        compute(connect, mutual.address, tls=HANDSHAKES[how](files))
     assert caught.value.code in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
     said = {
         "another authority": "server must have a certificate of an authority in tls.ca",
@@ -243,11 +241,11 @@ def test_names_of_certificates_are_callers(files: Files) -> None:
     trainer = TLS(files.ca, *files.issued("trainer"))
     other = TLS(files.ca, *files.issued("other"))
     with serve(*NUMPY, *flags) as process:
-        assert compute(process.address, awaited=False, tls=trainer) == 0.25
+        assert compute(LossClient, process.address, tls=trainer) == 0.25
         with pytest.raises(client.PermissionDeniedError, match="by judge"):
-            compute(process.address, awaited=False, tls=judge)
+            compute(LossClient, process.address, tls=judge)
         with pytest.raises(client.UnauthenticatedError) as caught:
-            compute(process.address, awaited=False, tls=other)
+            compute(LossClient, process.address, tls=other)
         assert caught.value.reason == "CERTIFICATE_UNKNOWN"
         process.end()
         refused = [line for line in process.log() if "lossd.audit" in line]
@@ -363,7 +361,7 @@ def test_a_caller_has_its_share_and_the_others_the_rest(files: Files) -> None:
         until(lambda: sum(call.done() for call, _ in held) == 6)
         codes = {call.code() for call, _ in held if call.done()}
         assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-        assert compute(process.address, awaited=False, token=ALL) == 0.25
+        assert compute(LossClient, process.address, token=ALL) == 0.25
         for call, end in held:
             end.set()
             call.cancel()
@@ -393,7 +391,7 @@ def test_headers_alone_do_not_keep_a_place(method: str) -> None:
 
         stream: Any = channel.stream_stream(f"/lossd.v1.{method}")
         calls = [stream(silent(end)) for end in ends]
-        assert compute(process.address, awaited=False) == 0.25  # as soon as there is room
+        assert compute(LossClient, process.address) == 0.25  # as soon as there is room
         assert {call.code() for call in calls} == {grpc.StatusCode.CANCELLED}
         for end in ends:
             end.set()

@@ -269,6 +269,7 @@ def _options(config: Config) -> list[tuple[str, int]]:
         # A peer that is gone without a word is let go within a minute, idle or not.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 15_000),
+        ("grpc.http2.ping_timeout_ms", 15_000),  # a minute by default, and the longer one counts
         ("grpc.http2.max_pings_without_data", 0),
     ]
 
