@@ -3,6 +3,7 @@
 import functools
 import os
 import pickle
+import socket
 import ssl
 import stat
 import subprocess
@@ -367,6 +368,49 @@ def test_a_caller_has_its_share_and_the_others_the_rest(files: Files) -> None:
             call.cancel()
 
 
+def own_address() -> str:
+    """An address of this machine that other hosts could reach it by."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+        try:
+            trial.connect(("192.0.2.1", 9))  # nothing is sent
+        except OSError:
+            pytest.skip("there is no network")
+        return str(trial.getsockname()[0])
+
+
+def test_another_host_has_a_share_and_no_shared_memory_as_shipped(tmp_path: Path) -> None:
+    flags = ("--max-calls", "8", "--shm-dir", str(tmp_path))
+    with serve(*NUMPY, *flags, address="0.0.0.0:0") as process:
+        port = process.address.rpartition(":")[2]
+        elsewhere = f"{own_address()}:{port}"
+        with grpc.insecure_channel(elsewhere) as channel:
+            held = [open_call(channel, "") for _ in range(8)]
+            until(lambda: sum(call.done() for call, _ in held) == 2)
+            with LossClient(f"127.0.0.1:{port}", timeout=5) as near:
+                assert near.compute(v1.Huber(), **BATCH).loss == 0.25
+                assert near.server_info().HasField("shared_memory")
+            for call, end in held:
+                end.set()
+                call.cancel()
+        with LossClient(elsewhere) as far:
+            assert not far.server_info().HasField("shared_memory")
+            assert far.compute(v1.Huber(), predictions=LARGE, targets=LARGE).transport == "grpc"
+
+
+def test_a_rate_is_kept_and_the_client_waits(files: Files) -> None:
+    rules = files.path(
+        "rate.toml",
+        f'[callers.a]\nmay = ["compute"]\ntokens = ["{ALL}"]\ncalls_per_second = 5\n',
+    )
+    with serve(*NUMPY, "--access", str(rules)) as process:
+        began = time.monotonic()
+        with LossClient(process.address, token=ALL) as made:
+            for _ in range(10):
+                assert made.compute(v1.Huber(), **BATCH).loss == 0.25
+        assert time.monotonic() - began > 0.9  # five at once, five at their pace
+        assert metric(process, "lossd_rejected_total", reason="TOO_MANY_CALLS") > 0
+
+
 def open_call(channel: grpc.Channel, token: str) -> tuple[Any, threading.Event]:
     """A call that says nothing after its headers."""
     end = threading.Event()
@@ -459,9 +503,27 @@ def test_commands_take_credentials(ruled: Process, files: Files) -> None:
     assert run("healthcheck", *there).returncode == 1
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+@pytest.mark.parametrize("is_secret", [False, True])
+def test_a_container_with_tls_finds_itself_ready(files: Files, *, is_secret: bool) -> None:
+    certificate, key = files.issued("pages", alternative="losses.example.com")
+    secret = ("--metrics-tls-cert", str(certificate), "--metrics-tls-key", str(key))
+    flags = (*tls_flags(files), *(secret if is_secret else ()))
+    with serve(*NUMPY, *flags) as process:
+        known = {"LOSSD_TLS_CERT": str(certificate), "LOSSD_ADDRESS": process.address}
+        known["LOSSD_METRICS_PORT"] = process.metrics_url.split(":")[2].split("/")[0]
+        known["LOSSD_METRICS_TLS_CERT"] = str(certificate) if is_secret else ""
+        assert run("healthcheck", **known).stdout == "ready\n"
+    done = run("healthcheck", **known)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Error: http" in done.stderr
+
+
+def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "lossd", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
 
 
 def test_every_method_has_its_group() -> None:

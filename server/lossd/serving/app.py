@@ -268,8 +268,8 @@ def _options(config: Config) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         # A peer that is gone without a word is let go within a minute, idle or not.
         ("grpc.keepalive_time_ms", 20_000),
-        ("grpc.keepalive_timeout_ms", 15_000),
-        ("grpc.http2.ping_timeout_ms", 15_000),  # a minute by default, and the longer one counts
+        ("grpc.keepalive_timeout_ms", 25_000),
+        ("grpc.http2.ping_timeout_ms", 25_000),  # a minute by default, and the longer one counts
         ("grpc.http2.max_pings_without_data", 0),
     ]
 
