@@ -100,8 +100,7 @@ def device(session: nox.Session) -> None:
     if not launcher.exists():
         session.skip(f"no fake device at {GPULAB}")
     _install(session, "-e", ".[dev,cuda13]")
-    # One process: two would compile the same kernel into the same file.
-    arguments = session.posargs or ["--one-in", "96"]
+    arguments = session.posargs or ["--one-in", "48", "-n", "2"]
     command = (str(launcher), "python", "-m", "pytest", "-q", "-m", "gpu", *arguments)
     session.run(*command, external=True)
 

@@ -89,6 +89,7 @@ def test_a_rule_that_the_body_knows_is_the_callers_mistake(engine: Engine) -> No
     for rows in (0, 1, 30_000):
         parameters = {"prediction_kind": DistributionKind.PROBABILITIES, "temperature": 2.0}
         case = Case(LOSSES["cross_entropy"], parameters, Form.CLASSES, _case(rows).inputs)
+        case = case.with_inputs(predictions=np.full_like(case.inputs["predictions"], 0.25))
         with pytest.raises(InvalidParameter) as caught:
             engine.run(case.job())
         assert caught.value.field == "loss.cross_entropy.temperature"

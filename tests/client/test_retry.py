@@ -178,6 +178,19 @@ def test_a_wait_beyond_the_deadline_is_not_begun(retrier: Any) -> None:
     assert clock.slept == []
 
 
+def test_a_last_attempt_without_time_says_what_the_one_before_failed_with(retrier: Any) -> None:
+    late = client.DeadlineExceededError("too late")
+    with pytest.raises(client.UnavailableError) as caught:
+        retrier(Clock()).call(Failing(UNAVAILABLE, late), 0.5)
+    assert caught.value.__cause__ is late
+
+
+def test_a_last_attempt_with_time_says_that_it_was_not_enough(retrier: Any) -> None:
+    late = client.DeadlineExceededError("too late")
+    with pytest.raises(client.DeadlineExceededError):
+        retrier(Clock()).call(Failing(UNAVAILABLE, late), 5)
+
+
 def test_an_outage_that_others_met_ends_no_call(retrier: Any) -> None:
     """A budget that all calls share would be empty by then."""
     shared = retrier(Clock())

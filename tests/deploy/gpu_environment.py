@@ -4,12 +4,14 @@ Prints, as JSON, the files of the CUDA libraries that are then in the process.
 """
 
 import importlib
+import itertools
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import cupy
+import ml_dtypes
 import numpy as np
 
 from lossd.backends._compiled import COMPILER_OPTIONS
@@ -19,13 +21,17 @@ from lossd.losses import LOSSES
 # What every kernel of CuPy's own begins with.
 CUPY_HEADERS = "#include <cupy/complex.cuh>\n#include <cupy/carray.cuh>\n"
 ARCHITECTURE = "-arch=sm_80"
+# Of these the two of 16 bits take headers of CUDA's.
+STORED = (np.float32, np.float16, ml_dtypes.bfloat16)
+# What CuPy adds on its own.
+CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
 
 
 def compile_with(nvrtc: Any, source: str, options: tuple[str, ...]) -> None:
     """Compiles a program, or fails with what NVRTC says of it."""
     program = nvrtc.createProgram(source, "kernel.cu", [], [])
     try:
-        nvrtc.compileProgram(program, (ARCHITECTURE, *options))
+        nvrtc.compileProgram(program, (ARCHITECTURE, *CUPY_OPTIONS, *options))
     except nvrtc.NVRTCError as error:
         raise SystemExit(f"{error}\n{nvrtc.getProgramLog(program)}") from error
 
@@ -39,9 +45,11 @@ def main(names: list[str]) -> None:
     # Where CuPy looks for headers: its own, and those of CUDA.
     options = cupy._core.core.assemble_cupy_compiler_options(COMPILER_OPTIONS)
     compile_with(nvrtc, CUPY_HEADERS, options)
-    for loss in LOSSES.values():
+    for loss, dtype in itertools.product(LOSSES.values(), STORED):
+        stored = {declared.name: np.dtype(dtype) for declared in loss.inputs}
         for text in loss.cuda:
-            compile_with(nvrtc, kernel_source(loss, text, np.dtype(np.float32)).source, options)
+            kernel = kernel_source(loss, text, np.dtype(np.float32), stored)
+            compile_with(nvrtc, kernel.source, options)
     maps = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     files = {line.split(maxsplit=5)[5] for line in maps if ".so" in line}
     cuda = {file for file in files if Path(file).name.startswith(("libcu", "libnv"))}

@@ -362,7 +362,7 @@ def test_predictions_are_probabilities_in_their_form(
     chosen = parameters(name, prediction_kind=kind)
     expected = score(name, chosen, **given, mask=[True, False, True, True])
     predictions[1, 1] = wrong
-    with pytest.raises(InputError, match=r"predictions\[3\] must be in \["):
+    with pytest.raises(InputError, match=r"predictions\[1, 1\] must be in \["):
         score(name, chosen, **given)
     assert str(score(name, chosen, **given, mask=[True, False, True, True])) == str(expected)
 

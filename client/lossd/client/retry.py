@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from lossd.client.errors import LossdError, OverloadedError, UnavailableError
+from lossd.client.errors import DeadlineExceededError, LossdError, OverloadedError, UnavailableError
 
 Answer = TypeVar("Answer")
 Errors = tuple[type[LossdError], ...]
@@ -109,6 +109,13 @@ class Retries:
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
 
+    def says_less(self, error: LossdError, left: float) -> bool:
+        """Returns whether an attempt had so little time left that its end says nothing.
+
+        What the attempt before it failed with tells more than a deadline that passed at once.
+        """
+        return isinstance(error, DeadlineExceededError) and left < self.policy.longest_delay
+
     def delay(
         self, error: LossdError, attempt: int, deadline: float, *, waiting: int, name: str
     ) -> float | None:
@@ -157,13 +164,17 @@ class Retrier(Retries):
             LossdError: what the last attempt failed with.
         """
         deadline = self.clock() + timeout
-        number = 1
+        number, earlier = 1, None
         while True:
+            left = deadline - self.clock()
             try:
-                return attempt(deadline - self.clock())
+                return attempt(left)
             except final:
                 raise
             except LossdError as error:
+                if earlier is not None and self.says_less(error, left):
+                    raise earlier from error
+                earlier = error
                 with self.queue.joined() as waiting:
                     delay = self.delay(error, number, deadline, waiting=waiting, name=name)
                     if delay is None:
@@ -192,13 +203,17 @@ class AsyncRetrier(Retries):
             LossdError: what the last attempt failed with.
         """
         deadline = self.clock() + timeout
-        number = 1
+        number, earlier = 1, None
         while True:
+            left = deadline - self.clock()
             try:
-                return await attempt(deadline - self.clock())
+                return await attempt(left)
             except final:
                 raise
             except LossdError as error:
+                if earlier is not None and self.says_less(error, left):
+                    raise earlier from error
+                earlier = error
                 with self.queue.joined() as waiting:
                     delay = self.delay(error, number, deadline, waiting=waiting, name=name)
                     if delay is None:

@@ -31,10 +31,16 @@ __device__ inline bool is_before(const Largest<Number>& left, const Largest<Numb
     return left.column < right.column;
 }
 
-// The same where the number is of a column beyond: in few instructions, for every element.
+// The same of two numbers, in few instructions, for every element; equals are not above each other.
+template <typename Number>
+__device__ inline bool is_above(Number number, Number other) {
+    return !(number <= other) && other == other;
+}
+
+// Whether a number of a column beyond is to be the largest.
 template <typename Number>
 __device__ inline bool is_beaten(const Largest<Number>& best, Number number) {
-    return (!(number <= best.value) && best.value == best.value) || best.column < 0;
+    return best.column < 0 || is_above(number, best.value);
 }
 
 template <typename Number>
@@ -108,23 +114,20 @@ struct Row {
     long long columns;
     FIRST* gradient;
     T scale;
-    // What a thread reads of its own columns: the row on chip, or the same as above.
-    const FIRST* own_predictions = predictions;
-    const SECOND* own_shares = shares;
+    // The row on chip, null where it is too long for that.
+    FIRST* kept_predictions = nullptr;
+    SECOND* kept_shares = nullptr;
     mutable T taint = 0;
 
     // Brings the row on chip, so that it is read once.
     __device__ void keep() {
         const long long packs = (columns + WIDTH - 1) / WIDTH;
-        FIRST* const first =
-            reinterpret_cast<FIRST*>(on_chip) + threadIdx.y * packs * WIDTH;
-        copy(first, predictions);
-        own_predictions = first;
+        kept_predictions = reinterpret_cast<FIRST*>(on_chip) + threadIdx.y * packs * WIDTH;
+        copy(kept_predictions, predictions);
 #if !TARGETS_ARE_CLASSES
-        SECOND* const second =
+        kept_shares =
             reinterpret_cast<SECOND*>(on_chip + blockDim.y * packs) + threadIdx.y * packs * WIDTH;
-        copy(second, shares);
-        own_shares = second;
+        copy(kept_shares, shares);
 #endif
     }
 
@@ -144,13 +147,20 @@ struct Row {
     __device__ T prediction_at(long long column) const { return widened(predictions[column]); }
     __device__ T share_at(long long column) const { return widened(shares[column]); }
 
-    // The target of a column of this thread.
+    // Those of a column of this thread.
+    __device__ T own_prediction(long long column) const {
+        return kept_predictions ? widened(kept_predictions[column]) : prediction_at(column);
+    }
     __device__ T own_target(long long column) const {
 #if TARGETS_ARE_CLASSES
         return column == label ? T(1) : T(0);
 #else
-        return widened(own_shares[column]);
+        return kept_shares ? widened(kept_shares[column]) : share_at(column);
 #endif
+    }
+    __device__ Pack own_pack(long long start, long long left) const {
+        if (!kept_predictions) return load(predictions + start, left);
+        return widened(*reinterpret_cast<const Stored<FIRST>*>(kept_predictions + start));
     }
 
     // Calls visit(column, prediction, target) for every column of this thread, one after the other.
@@ -160,14 +170,14 @@ struct Row {
         for (long long start = (long long)threadIdx.x * RUN; start < columns; start += stride)
 #pragma unroll 1
             for (long long column = start; column < start + RUN && column < columns; ++column)
-                visit(column, widened(own_predictions[column]), own_target(column));
+                visit(column, own_prediction(column), own_target(column));
     }
 
     // Calls visit(start, elements, predictions) for every pack of this thread.
     template <typename Visit>
     __device__ void each_of_packs(Visit visit) const {
         each_pack(columns, [&](long long start, long long left) {
-            const Pack prediction = load(own_predictions + start, left);
+            const Pack prediction = own_pack(start, left);
             if (left >= WIDTH)
                 visit(start, All{}, prediction);
             else
@@ -218,20 +228,21 @@ struct Row {
     __device__ void add_packs(Peak<Number>& own, Logit logit) const {
         each_of_packs([&](long long start, auto elements, const Pack& prediction) {
             Number logits[WIDTH];
-            Largest<Number> best = own.best;
-            int place = -1;  // of the best, if it is here
+            Number top = own.best.value;
+            const bool is_first = own.best.column < 0;
+            int place = -1;  // of the largest so far, if it is here
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i) {
                 if (!elements.has(i)) break;
                 logits[i] = logit(start + i, prediction.items[i], own_target(start + i));
-                if (is_beaten(best, logits[i])) {
-                    best = {logits[i], start + i};
+                if (is_above(logits[i], top) || (i == 0 && is_first)) {
+                    top = logits[i];
                     place = i;
                 }
             }
-            if (place >= 0) own = {best, share_of(own.best, own.rest, best.value)};
+            if (place >= 0) own = {{top, start + place}, share_of(own.best, own.rest, top)};
             // Of nothing but -inf so far, the differences would be NaN.
-            const Number base = best.value < -LARGEST<Number> ? Number(0) : best.value;
+            const Number base = top < -LARGEST<Number> ? Number(0) : top;
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i)
                 if (elements.has(i) && i != place) own.rest += exp(logits[i] - base);

@@ -290,7 +290,7 @@ class _Comparison:
             excess, beyond = (scale * (scale * x) for x in (excess, beyond))
         products += excess
         terms = xp.where(abs(self.logs) < _NEAR, self._of_near(xp, scale), products)
-        return xp.where(abs(self.beyond) < 0.125, terms.sum(axis=-1) + beyond, plain)
+        return xp.where(xp.asarray(abs(self.beyond) < 0.125), terms.sum(axis=-1) + beyond, plain)
 
     def _of_near(self, xp: Any, scale: float | None) -> Array:
         """Terms p log(p / q) + q - p by their series, for small logarithms."""

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lossd.batch import Array, Given, Job, Layout, Operand, Slot, shape_error
+from lossd.batch import Array, Batch, Given, Job, Layout, Operand, Slot, shape_error
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Input, Loss, Sides
 from lossd.reduction import Flags, Floats, Reduction, RowPlan
-from lossd.shapes._whole_batch import WholeBatch
+from lossd.shapes._whole_batch import Present, WholeBatch
 
 
 class OpposedShape(WholeBatch):
@@ -77,6 +77,11 @@ class OpposedShape(WholeBatch):
             mass = counted[part].sum()
             factors[part] = counted.sum() / mass if mass else 0
         return factors
+
+    def scales(self, batch: Batch, present: Present) -> Floats:
+        """Rounded to the compute type, since bodies compute in double what float would lose."""
+        with np.errstate(all="ignore"):  # what the type has not becomes 0 or infinite
+            return super().scales(batch, present).astype(batch.dtype).astype(np.float64)
 
     def absent(self, plan: RowPlan) -> Flags | None:
         """Those of weight 0 too, which have no part in a mean."""

@@ -142,7 +142,7 @@ def faint_loss(
 
 def _times(xp: Any, factor: Array, share: Any) -> Array:
     """A factor that may be infinite times a share that may be 0."""
-    return xp.where(share == 0, 0, factor * share)
+    return xp.where(xp.asarray(share == 0), 0, factor * share)
 
 
 def index_loss(xp: Any, index: Index, tp: Array, fp: Array, fn: Array) -> IndexLoss:
