@@ -27,12 +27,12 @@ class Credentials:
 
 @contextlib.contextmanager
 def reached(address: str, credentials: Credentials) -> Iterator[LossClient]:
-    """Connects to a server, and asks it something small first.
+    """Connects to a server, and first makes a small call.
 
-    Who mistyped an address hears of it soon, not when the patience for a large batch is over.
+    So a mistyped address fails soon, not after the long timeout of a large batch.
 
     Raises:
-        LossdError: if the address is none, or nothing there answers.
+        LossdError: if the address is invalid, or nothing answers there.
     """
     tls = credentials.tls or False
     with LossClient(address, tls=tls, token=credentials.token) as client:

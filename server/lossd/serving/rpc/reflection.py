@@ -1,4 +1,4 @@
-"""gRPC server reflection: what there is to call, for tools such as grpcurl."""
+"""gRPC server reflection, which describes the services to tools such as grpcurl."""
 
 import functools
 from collections.abc import Callable, Iterable
