@@ -6,6 +6,8 @@
     │  └─ InvalidTensor      an input, the weights, the mask or the cotangent
     ├─ UnknownLoss           this server does not know it
     ├─ UnknownMetric         nor this one
+    ├─ Unauthenticated       the caller does not prove who it is
+    ├─ Forbidden             it does, and may not do this
     ├─ SegmentNotFound       there is no such shared memory
     ├─ SegmentRefused        a file may not be shared
     ├─ TooLarge              it exceeds a limit or the memory there is
@@ -69,6 +71,18 @@ class UnknownMetric(LossdError):  # noqa: N818
     """The request names no metric that this server knows."""
 
     reason = "UNKNOWN_METRIC"
+
+
+class Unauthenticated(LossdError):  # noqa: N818
+    """The caller does not prove that it may come in."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class Forbidden(LossdError):  # noqa: N818
+    """The caller is known, and was not granted this."""
+
+    reason = "NOT_GRANTED"
 
 
 class SegmentNotFound(LossdError):  # noqa: N818

@@ -12,6 +12,8 @@ from lossd.client.errors import from_rpc_error
 
 EXPECTED = {
     grpc.StatusCode.INVALID_ARGUMENT: client.InvalidRequestError,
+    grpc.StatusCode.UNAUTHENTICATED: client.UnauthenticatedError,
+    grpc.StatusCode.PERMISSION_DENIED: client.PermissionDeniedError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: client.OverloadedError,
     grpc.StatusCode.UNAVAILABLE: client.UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: client.DeadlineExceededError,

@@ -6,7 +6,7 @@ from lossd.client import errors
 
 
 def test_exports_are_sorted_and_exist() -> None:
-    assert client.__all__ == sorted(client.__all__)
+    assert client.__all__ == sorted(client.__all__, key=lambda name: (not name.isupper(), name))
     assert all(hasattr(client, name) for name in client.__all__)
 
 

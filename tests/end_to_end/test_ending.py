@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -133,10 +135,13 @@ def test_a_log_that_nobody_reads_stops_no_call() -> None:
         try:
             assert process.stdout is not None
             assert process.stderr is not None
-            address = process.stdout.readline().split()[1].removeprefix("address=")
-            with LossClient(address) as client:
+            _, address, metrics = process.stdout.readline().split()
+            with LossClient(address.removeprefix("address=")) as client:
                 for _ in range(800):  # lines of some 200 bytes, for a pipe of 64 KiB
                     client.compute(SquaredError(), [2.0], [0.0], timeout=20)
+                url = metrics.removeprefix("metrics=")
+                with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - ours
+                    lost = re.search(r"\nlossd_log_lines_lost (\S+)", reply.read().decode())
                 read = [process.stderr.readline() for _ in range(100)]
                 client.compute(SquaredError(), [2.0], [0.0], timeout=20)
             process.terminate()
@@ -145,3 +150,5 @@ def test_a_log_that_nobody_reads_stops_no_call() -> None:
         finally:
             process.kill()
     assert any("lines were lost" in line for line in read)
+    assert lost is not None
+    assert float(lost[1]) > 100

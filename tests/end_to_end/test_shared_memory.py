@@ -492,6 +492,30 @@ def test_a_size_that_cannot_be_is_refused(raw: Raw, directory: Path, size: int) 
         assert raw.refused(raw.attach, name, size)[0] is INVALID
 
 
+def test_one_process_leaves_segments_to_the_others(tmp_path: Path) -> None:
+    flags = ("--shm-dir", str(tmp_path), "--max-shm-segments", "4", "--backend", "numpy")
+    with serve(*flags) as process, grpc.insecure_channel(process.address) as channel:
+        raw = Raw(channel)
+        with contextlib.ExitStack() as held:
+            for _ in range(3):
+                raw.attach(held.enter_context(locked_file(tmp_path))[0], 1 << 16)
+            name, _ = held.enter_context(locked_file(tmp_path))
+            code, said = raw.refused(raw.attach, name, 1 << 16)
+            assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert said == "segments of one client must be at most 3, got 4"
+            program = f"""
+import numpy as np
+from lossd.client import LossClient
+from lossd.v1 import Huber
+with LossClient({process.address!r}) as client:
+    array = np.zeros(1 << 17, np.float32)
+    print(client.compute(Huber(), predictions=array, targets=array).transport)
+"""
+            command = [sys.executable, "-c", program]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.stdout == "shared_memory\n", done.stderr
+
+
 def test_a_file_that_nobody_locks_is_refused(raw: Raw, directory: Path) -> None:
     with locked_file(directory) as (name, descriptor):
         fcntl.lockf(descriptor, fcntl.LOCK_UN)

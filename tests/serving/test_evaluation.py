@@ -26,6 +26,9 @@ class Waiting:
     def time_remaining(self) -> float | None:
         return None
 
+    def cancel(self) -> None:
+        """Who waits for ever is not told."""
+
 
 def test_it_stops_at_the_first_metric_that_keeps_too_much() -> None:
     wrong = v1.Accuracy(top_k=2)  # of yes-or-no answers: an error, were it looked at

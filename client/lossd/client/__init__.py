@@ -14,7 +14,9 @@ from lossd.client.errors import (
     InvalidRequestError,
     LossdError,
     OverloadedError,
+    PermissionDeniedError,
     ServerError,
+    UnauthenticatedError,
     UnavailableError,
     UnknownLossError,
     UnknownMetricError,
@@ -22,10 +24,12 @@ from lossd.client.errors import (
 from lossd.client.evaluation import AsyncEvaluation, Evaluation
 from lossd.client.frameworks import to_torch
 from lossd.client.result import LossResult, MetricResult, ServerTiming, TermResult
+from lossd.client.security import TLS
 from lossd.client.sums import weighted_sum
 from lossd.client.sync import LossClient
 
 __all__ = [
+    "TLS",
     "AsyncEvaluation",
     "AsyncLossClient",
     "BatchWarning",
@@ -38,9 +42,11 @@ __all__ = [
     "LossdError",
     "MetricResult",
     "OverloadedError",
+    "PermissionDeniedError",
     "ServerError",
     "ServerTiming",
     "TermResult",
+    "UnauthenticatedError",
     "UnavailableError",
     "UnknownLossError",
     "UnknownMetricError",

@@ -31,6 +31,7 @@ from lossd.client.connection import AsyncConnection, Connections
 from lossd.client.errors import LossdError, not_ready_error
 from lossd.client.evaluation import AsyncEvaluation
 from lossd.client.result import LossResult
+from lossd.client.security import TLS, Security, Token
 from lossd.client.sharing import Build
 from lossd.framing import Framed
 
@@ -50,13 +51,16 @@ class AsyncLossClient:
 
     Args:
         target: As for ``LossClient``.
-        channel: A channel of ``grpc.aio`` to use instead of the target, for example one with TLS.
-            It stays open when the client is closed.
+        channel: A channel of ``grpc.aio`` to use instead of the target. It stays open when the
+            client is closed.
         timeout: Seconds that a call may take, retries included, unless the call has its own
             timeout.
+        tls: As for ``LossClient``.
+        token: As for ``LossClient``; a function is called in the event loop.
 
     Raises:
-        InvalidRequestError: if the target is invalid, or the timeout is not in (0, inf).
+        InvalidRequestError: if the target is none, the timeout is not in (0, inf), or a file of
+            ``tls`` or ``token`` cannot be read.
     """
 
     def __init__(
@@ -65,8 +69,11 @@ class AsyncLossClient:
         *,
         channel: grpc.aio.Channel | None = None,
         timeout: float = 30.0,
+        tls: TLS | bool = False,
+        token: Token | None = None,
     ) -> None:
-        self._connections = Connections(AsyncConnection, target, channel)
+        security = Security.checked(tls, token, channel)
+        self._connections = Connections(AsyncConnection, target, channel, security)
         self._timeout = arguments.checked_timeout(timeout)
         self._input_names: Mapping[str, tuple[str, ...]] = {}
 

@@ -33,8 +33,8 @@ from lossd.client.errors import (
     given_up_error,
     lost_error,
 )
-from lossd.client.options import channel_options
 from lossd.client.retry import AsyncRetrier, Retrier
+from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
 from lossd.client.target import checked_target
 from lossd.framing import Framed
@@ -49,8 +49,11 @@ _CHANNEL_CLOSED = "Channel closed!"
 class Connection:
     """A channel to a target, or one that was passed in, which is never closed here."""
 
-    def __init__(self, target: str, channel: grpc.Channel | None) -> None:
+    def __init__(
+        self, target: str, channel: grpc.Channel | None, security: Security = PLAIN
+    ) -> None:
         self._target = target
+        self._security = security
         self._channel = channel
         self._owned = channel is None
         self._closed = threading.Event()
@@ -74,7 +77,7 @@ class Connection:
             if self._closed.is_set():
                 raise closed_error()
             if self._channel is None:
-                self._channel = grpc.insecure_channel(self._target, channel_options())
+                self._channel = self._security.opened(grpc, self._target)
             return self._channel
 
     def close(self) -> None:
@@ -124,8 +127,9 @@ class Connection:
         invoke = self._unary.get(method.path)
         if invoke is None:
             invoke = self._unary[method.path] = channel.unary_unary(method.path)
+        proven = self._security.metadata(metadata)
         with self.translated():
-            answer: bytes = invoke(encoded, timeout=timeout, metadata=metadata)
+            answer: bytes = invoke(encoded, timeout=timeout, metadata=proven)
         return answer
 
     @contextlib.contextmanager
@@ -134,7 +138,7 @@ class Connection:
         try:
             yield
         except grpc.RpcError as error:
-            found = from_rpc_error(error)
+            found = explained(from_rpc_error(error))
             if isinstance(found, CancelledError) and not self._is_given_up(found):
                 found = lost_error(found)
             raise found from error
@@ -157,6 +161,7 @@ class Connection:
 
         def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
             invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
+            metadata = self._security.metadata(call.metadata)
             answer = chunked.Answer()
             started: Future[Any] = Future()
 
@@ -166,7 +171,7 @@ class Connection:
                 yield from question.chunks()
 
             with self.translated():
-                replies = invoke(messages(), timeout=left, metadata=call.metadata)
+                replies = invoke(messages(), timeout=left, metadata=metadata)
                 started.set_result(replies)
                 try:
                     for encoded in replies:
@@ -185,9 +190,10 @@ class Connection:
         Raises:
             InvalidRequestError: if the connection was closed.
         """
+        metadata = self._security.metadata(call.metadata)
         try:
             stream: Any = self.channel().stream_unary(method.path, _serialised)
-            return stream.future(requests, timeout=call.left(), metadata=call.metadata)
+            return stream.future(requests, timeout=call.left(), metadata=metadata)
         except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
             raise closed_error() from error
 
@@ -199,8 +205,11 @@ class AsyncConnection:
     make their calls through the loop.
     """
 
-    def __init__(self, target: str, channel: grpc.aio.Channel | None) -> None:
+    def __init__(
+        self, target: str, channel: grpc.aio.Channel | None, security: Security = PLAIN
+    ) -> None:
         self._target = target
+        self._security = security
         self._channel = channel
         self._owned = channel is None
         self._closed = asyncio.Event()
@@ -226,7 +235,7 @@ class AsyncConnection:
             raise InvalidRequestError("client must stay in one event loop, got a second one")
         self._loop = loop
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._target, channel_options())
+            self._channel = self._security.opened(grpc.aio, self._target)
         return self._channel
 
     async def close(self) -> None:
@@ -294,8 +303,9 @@ class AsyncConnection:
         self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any
     ) -> bytes:
         invoke: Any = self.channel().unary_unary(method.path)
+        proven = self._security.metadata(metadata)
         with self.translated():
-            answer: bytes = await invoke(encoded, timeout=timeout, metadata=metadata)
+            answer: bytes = await invoke(encoded, timeout=timeout, metadata=proven)
         return answer
 
     @contextlib.contextmanager
@@ -307,7 +317,7 @@ class AsyncConnection:
         try:
             yield
         except grpc.RpcError as error:
-            found = from_rpc_error(error)
+            found = explained(from_rpc_error(error))
             raise (lost_error(found) if isinstance(found, CancelledError) else found) from error
         except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
             raise closed_error() from error
@@ -329,6 +339,7 @@ class AsyncConnection:
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
 
         async def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
+            metadata = self._security.metadata(call.metadata)
             answer = chunked.Answer()
 
             async def messages() -> AsyncIterator[bytes]:
@@ -343,7 +354,7 @@ class AsyncConnection:
 
             try:
                 with self.translated():
-                    replies = invoke(messages(), timeout=left, metadata=call.metadata)
+                    replies = invoke(messages(), timeout=left, metadata=metadata)
                     try:
                         async for encoded in replies:
                             answer.take(encoded)
@@ -364,7 +375,7 @@ class AsyncConnection:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
         stream: Any = self.channel().stream_unary(method.path, _serialised)
-        return stream(timeout=call.left(), metadata=call.metadata)
+        return stream(timeout=call.left(), metadata=self._security.metadata(call.metadata))
 
 
 class Connections(Generic[Made]):
@@ -374,13 +385,21 @@ class Connections(Generic[Made]):
         make: Makes a connection from the target and the channel.
         target: Where to connect to, unless there is a channel.
         channel: The caller's channel, for all connections.
+        security: How they are secured, and what proves who calls.
 
     Raises:
         InvalidRequestError: if the target is none.
     """
 
-    def __init__(self, make: Callable[[str, Any], Made], target: str, channel: Any) -> None:
+    def __init__(
+        self,
+        make: Callable[[str, Any, Security], Made],
+        target: str,
+        channel: Any,
+        security: Security = PLAIN,
+    ) -> None:
         self._make = make
+        self._security = security
         self._target = checked_target(target) if channel is None else target
         self._channel = channel
         # By process. The parent's stays here in a child, where nothing may touch it, not even to
@@ -403,7 +422,7 @@ class Connections(Generic[Made]):
                 "client of asyncio must be first used after a fork, got one that the parent used: "
                 "start the process with spawn or forkserver"
             )
-        return self._make(self._target, self._channel)
+        return self._make(self._target, self._channel, self._security)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Returns what is needed to make a copy, here or in another process.
@@ -417,7 +436,7 @@ class Connections(Generic[Made]):
                 "of its caller",
                 field="channel",
             )
-        return type(self), (self._make, self._target, None)
+        return type(self), (self._make, self._target, None, self._security)
 
 
 def _ended_error() -> UnavailableError:

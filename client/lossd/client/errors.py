@@ -4,6 +4,8 @@
     ├─ InvalidRequestError    the caller can fix it; also a ValueError
     │  ├─ UnknownLossError    this server does not know the loss
     │  └─ UnknownMetricError  nor this metric
+    ├─ UnauthenticatedError   the server does not know who calls
+    ├─ PermissionDeniedError  it does, and whoever it is may not
     ├─ OverloadedError        later, or a smaller batch
     ├─ UnavailableError       nobody answers: later, or another replica
     ├─ DeadlineExceededError  it took too long; also a TimeoutError
@@ -84,6 +86,18 @@ class UnknownMetricError(InvalidRequestError):
     code = "UNIMPLEMENTED"
 
 
+class UnauthenticatedError(LossdError):
+    """The server wants a token or a certificate, and got none that it knows."""
+
+    code = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(LossdError):
+    """The server knows the caller, who may not do this."""
+
+    code = "PERMISSION_DENIED"
+
+
 class OverloadedError(LossdError):
     """The server has no room for the request: come again later, or with a smaller batch."""
 
@@ -117,6 +131,8 @@ class ServerError(LossdError):
 _class_of_code: Mapping[grpc.StatusCode, type[LossdError]] = MappingProxyType(
     {
         grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+        grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+        grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
         grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
         grpc.StatusCode.UNAVAILABLE: UnavailableError,
         grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,

@@ -30,7 +30,7 @@ from lossd.client.call import (
     LIST_LOSSES,
     Method,
 )
-from lossd.client.errors import LossdError, UnavailableError
+from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
 from lossd.client.segments import ALIGNMENT, Arena, Block, Segment
 from lossd.framing import Framed
 
@@ -123,6 +123,9 @@ class Sharing:
                 self._let_go(self._arena.remove_unused())
                 segment = Segment(directory, size)
                 self._attach(segment)
+            except PermissionDeniedError:  # nor will there be a moment later
+                self._rests_until = math.inf
+                return None
             except (LossdError, OSError):  # no server, no room, no permission
                 self._rests_until = time.monotonic() + REST_SECONDS
                 return None

@@ -30,6 +30,7 @@ from lossd.client.connection import Connection, Connections
 from lossd.client.errors import LossdError, not_ready_error
 from lossd.client.evaluation import Evaluation
 from lossd.client.result import LossResult
+from lossd.client.security import TLS, Security, Token
 from lossd.client.sharing import Build
 from lossd.framing import Framed
 
@@ -50,13 +51,20 @@ class LossClient:
     Args:
         target: ``"host:port"``, ``"unix:/path/to/socket"``, ``"dns:///name:port"`` for all
             addresses of a name, or any other target of gRPC.
-        channel: A channel to use instead of the target, for example one with TLS. It stays open
+        channel: A channel to use instead of the target, for example one of a service
+            mesh. It stays open
             when the client is closed, and is not made anew in a forked process.
         timeout: Seconds that a call may take, retries included, unless the call has its own
             timeout.
+        tls: How the connection is secured: a ``TLS`` with the paths of certificates, True for a
+            server whose certificate is of a public authority, False for plain text.
+        token: What proves who calls: a bearer token, the ``Path`` of a file that holds it and may
+            change, or a function that returns it, which is asked for each call. A pickled client
+            has it in itself; ``repr`` never shows it.
 
     Raises:
-        InvalidRequestError: if the target is invalid, or the timeout is not in (0, inf).
+        InvalidRequestError: if the target is none, the timeout is not in (0, inf), or a file of
+            ``tls`` or ``token`` cannot be read.
     """
 
     def __init__(
@@ -65,8 +73,11 @@ class LossClient:
         *,
         channel: grpc.Channel | None = None,
         timeout: float = 30.0,
+        tls: TLS | bool = False,
+        token: Token | None = None,
     ) -> None:
-        self._connections = Connections(Connection, target, channel)
+        security = Security.checked(tls, token, channel)
+        self._connections = Connections(Connection, target, channel, security)
         self._timeout = arguments.checked_timeout(timeout)
         self._input_names: Mapping[str, tuple[str, ...]] = {}
 

@@ -19,7 +19,7 @@ from lossd.cli.bench_report import draw, tables
 from lossd.cli.failures import told
 from lossd.cli.files import OutputFile, PlotFile, writing
 from lossd.cli.measuring import Effort, Memory, Row, measure
-from lossd.cli.reaching import reached
+from lossd.cli.reaching import Credentials, reached, takes_credentials
 from lossd.cli.served import Served, served
 from lossd.cli.shown import plain
 from lossd.client import LossClient
@@ -66,6 +66,7 @@ _MOST_NUMBERS = 1 << 26  # of predictions: 256 MiB, half of the limit of a messa
 @click.option(
     "--plot", type=PlotFile(), help="Draw latencies into this file, for example bench.png."
 )
+@takes_credentials
 def bench(
     *,
     transports: tuple[str, ...],
@@ -76,6 +77,7 @@ def bench(
     address: str | None,
     report: Path | None,
     plot: Path | None,
+    credentials: Credentials,
 ) -> None:
     """Time CrossEntropy and its gradient, on a server in a second process or at --address.
 
@@ -87,7 +89,7 @@ def bench(
     with told():
         if address is not None:
             _refuse_transports()
-            rows = list(_of_running(address, kinds, effort))
+            rows = list(_of_running(address, credentials, kinds, effort))
         else:
             rows = [row for name in transports for row in _of_own(name, kinds, effort)]
     found = json.dumps(plain([asdict(row) for row in rows]), indent=2)
@@ -120,9 +122,11 @@ def _of_own(transport: str, kinds: Kinds, effort: Effort) -> Iterator[Row]:
             yield measure((transport, shape, callers), call, effort, memory)
 
 
-def _of_running(address: str, kinds: Kinds, effort: Effort) -> Iterator[Row]:
+def _of_running(
+    address: str, credentials: Credentials, kinds: Kinds, effort: Effort
+) -> Iterator[Row]:
     """Measures a server that runs already, whose memory cannot be observed."""
-    with reached(address) as client:
+    with reached(address, credentials) as client:
         is_shared = "shared_memory" in client.server_info().transports
         for shape, callers in kinds:
             call = _call(client, shape, is_shared=is_shared)

@@ -26,7 +26,7 @@ from lossd.cli.files import OutputFile, writing
 from lossd.cli.inputs import check_inputs, inputs_of_loss
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
-from lossd.cli.reaching import reached
+from lossd.cli.reaching import Credentials, reached, takes_credentials
 from lossd.cli.shown import print_json, print_pairs
 from lossd.client.arguments import reductions
 from lossd.client.result import LossResult
@@ -77,6 +77,7 @@ Array = npt.NDArray[Any]
     "--address", help="Of a server; without it, this process computes.", metavar="ADDRESS"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@takes_credentials
 def compute(
     *,
     loss: str,
@@ -86,6 +87,7 @@ def compute(
     networks: Path | None,
     address: str | None,
     as_json: bool,
+    credentials: Credentials,
     **options: Any,
 ) -> None:
     """Compute LOSS, for example cross_entropy, of arrays in files.
@@ -108,7 +110,7 @@ def compute(
         result = (
             _here(message, arrays, options, networks)
             if address is None
-            else _remote(address, message, arrays, options)
+            else _remote((address, credentials), message, arrays, options)
         )
     if output is not None:
         _write(output, result)
@@ -133,9 +135,12 @@ def _here(
 
 
 def _remote(
-    address: str, message: Message, arrays: dict[str, Any], options: dict[str, Any]
+    server: tuple[str, Credentials],
+    message: Message,
+    arrays: dict[str, Any],
+    options: dict[str, Any],
 ) -> LossResult:
-    with reached(address) as client:
+    with reached(*server) as client:
         return client.compute(message, **arrays, **options)
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lossd.cli.machine import OPEN
 from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
 from lossd.cli.shown import print_json
 from lossd.serving.config import Config, Setting, settings, unknown_variables
@@ -29,6 +30,7 @@ def config(*, config: Config, check: bool, as_json: bool) -> None:
     if check and unknown:
         raise click.ClickException(f"variables must be settings of lossd, got {', '.join(unknown)}")
     if check:
+        _warn(config)
         click.echo("every setting is in bounds")
         return
     shown = [(setting, getattr(config, setting.name), _source(setting)) for setting in settings()]
@@ -43,6 +45,12 @@ def config(*, config: Config, check: bool, as_json: bool) -> None:
         _print(shown)
     for name in unknown:
         click.echo(f"{name} is set, and is no setting", err=True)
+
+
+def _warn(config: Config) -> None:
+    """Says what is no mistake in itself, and is seldom meant."""
+    if config.is_open:
+        click.echo(f"warning: {OPEN}", err=True)
 
 
 def _source(setting: Setting) -> str:

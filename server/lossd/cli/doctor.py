@@ -1,6 +1,7 @@
 """``lossd doctor``."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from click.core import ParameterSource
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from lossd.cli.failures import told
 from lossd.cli.machine import Finding, findings_here
-from lossd.cli.reaching import reached
+from lossd.cli.reaching import Credentials, reached, takes_tls
 from lossd.cli.running import findings_of
 from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
 from lossd.cli.shown import print_json
@@ -23,17 +24,20 @@ from lossd.serving.config import Config, settings
     help="Look at the server that runs there, and test its losses, instead of this machine.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@takes_tls
 @takes_hidden_settings
-def doctor(*, config: Config, server: str | None, as_json: bool) -> None:
+def doctor(*, config: Config, server: str | None, as_json: bool, credentials: Credentials) -> None:
     """Look at this machine and test every loss on it; fail if something is wrong.
 
-    The settings are those that lossd serve would have.
+    The settings are those that lossd serve would have. With --server, --token-file is the file with
+    the token that proves who asks, and flags of TLS are those of a client.
     """
     if server is None:
         findings = list(findings_here(config))
     else:
         _refuse_settings()
-        with told(), reached(server) as client:
+        token = Path(config.token_file) if config.token_file else None
+        with told(), reached(server, Credentials(credentials.tls, token)) as client:
             findings = list(findings_of(client))
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -47,6 +51,8 @@ def _refuse_settings() -> None:
     """Refuses flags for a server that is yet to start, which would have no effect here."""
     context = click.get_current_context()
     for setting in settings():
+        if setting.name == "token_file":
+            continue
         if context.get_parameter_source(setting.name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{setting.flag} must be left out with --server, got both")
 
@@ -55,6 +61,12 @@ def _print(findings: list[Finding]) -> None:
     table = Table("", "looked at", "found", show_header=False)
     table.columns[1].overflow = table.columns[2].overflow = "fold"
     for finding in findings:
-        mark = Text("wrong", style="red") if finding.is_bad else Text("ok", style="green")
+        mark = _mark(finding)
         table.add_row(mark, Text(finding.thing), Text(finding.found))
     Console().print(table)
+
+
+def _mark(finding: Finding) -> Text:
+    if finding.is_bad:
+        return Text("wrong", style="red")
+    return Text("open", style="yellow") if finding.is_warning else Text("ok", style="green")

@@ -17,7 +17,7 @@ from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_metric
 from lossd.cli.names import metric_named
 from lossd.cli.parameters import set_parameters
 from lossd.cli.progress import counted
-from lossd.cli.reaching import reached
+from lossd.cli.reaching import Credentials, reached, takes_credentials
 from lossd.cli.shown import array_text, print_json, print_pairs
 from lossd.client import MetricResult
 from lossd.client import metrics as metrics_wire
@@ -54,6 +54,7 @@ _TEXTS = ("hypotheses", "references")
 )  # fmt: skip
 @click.option("--address", help="Of a server; without it, this process computes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@takes_credentials
 def evaluate(
     *,
     metric: str,
@@ -62,6 +63,7 @@ def evaluate(
     output: Path | None,
     address: str | None,
     as_json: bool,
+    credentials: Credentials,
     **extras: tuple[str, ...],
 ) -> None:
     """Evaluate METRIC, for example roc_auc, over batches in files."""
@@ -72,7 +74,11 @@ def evaluate(
     check_inputs(name, [n for n in files if n not in EXTRAS], inputs_of_metric(METRICS[name]))
     count = len(next(iter(files.values())))
     with told(), counted(_batches(files), "evaluating", count, transient=True) as batches:
-        result = _here(message, batches) if address is None else _remote(address, message, batches)
+        result = (
+            _here(message, batches)
+            if address is None
+            else _remote((address, credentials), message, batches)
+        )
     if output is not None:
         _write(output, result)
     if as_json:
@@ -132,8 +138,10 @@ def _here(message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
     return metrics_wire.read_results(Framed(v1.EvaluateResponse(results=[result])))[0]
 
 
-def _remote(address: str, message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
-    with reached(address) as client, client.evaluation(message) as run:
+def _remote(
+    server: tuple[str, Credentials], message: Message, batches: Iterable[dict[str, Any]]
+) -> MetricResult:
+    with reached(*server) as client, client.evaluation(message) as run:
         for batch in batches:
             run.update(**batch)
         result = run.result()

@@ -1,14 +1,23 @@
 """``lossd healthcheck``."""
 
+import os
+import ssl
+import urllib.request
+from typing import Any
+
 import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lossd.cli.arguments import Real
+from lossd.cli.failures import told
+from lossd.cli.reaching import Credentials, takes_tls
+from lossd.client import TLS
 from lossd.serving import addresses
 from lossd.serving.config import Config, ConfigError, settings
 
-_ADDRESS = next(setting for setting in settings() if setting.name == "address")
+_SETTINGS = {setting.name: setting for setting in settings()}
+_ADDRESS = _SETTINGS["address"]
 
 
 @click.command()
@@ -23,14 +32,21 @@ _ADDRESS = next(setting for setting in settings() if setting.name == "address")
 @click.option(
     "--timeout", type=Real(0.001, 3600), default=1.0, show_default=True, help="Seconds to wait."
 )
-def healthcheck(address: str, timeout: float) -> None:
-    """Succeed if a server is ready, for container runtimes; fail with the reason if not."""
+@takes_tls
+def healthcheck(*, address: str, timeout: float, credentials: Credentials) -> None:
+    """Succeed if a server is ready, for container runtimes; fail with the reason if not.
+
+    Where LOSSD_TLS_CERT is set and no flag of TLS is given, it asks the page /readyz.
+    """
     try:
         _ADDRESS.check(address)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
+    if credentials.tls is None and _set("tls_cert"):
+        _ask_page(timeout)
+        return
     target = addresses.reachable(address)
-    with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with _channel(target, credentials.tls) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         try:
             reply = check(health_pb2.HealthCheckRequest(), timeout=timeout)
@@ -39,3 +55,36 @@ def healthcheck(address: str, timeout: float) -> None:
     if reply.status != health_pb2.HealthCheckResponse.SERVING:
         raise click.ClickException(f"{address}: not ready")
     click.echo("ready")
+
+
+def _set(name: str) -> str:
+    """A setting of the server in the same environment."""
+    setting = _SETTINGS[name]
+    return os.environ.get(setting.variable) or str(setting.default)
+
+
+def _ask_page(timeout: float) -> None:
+    """Asks on this host alone, so that the certificate need not be one for its name."""
+    scheme = "https" if _set("metrics_tls_cert") else "http"
+    place = f"{addresses.in_url(_set('metrics_host'))}:{_set('metrics_port')}"
+    url = f"{scheme}://{addresses.reachable(place)}/readyz"
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    handler = urllib.request.HTTPSHandler(context=context)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), handler)
+    try:
+        with opener.open(url, timeout=timeout):
+            click.echo("ready")
+    except OSError as error:  # a status of an error too
+        raise click.ClickException(f"{url}: {error}") from error
+
+
+def _channel(target: str, tls: TLS | None) -> grpc.Channel:
+    options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0)]
+    if tls is None:
+        return grpc.insecure_channel(target, options)
+    if tls.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    with told():
+        return grpc.secure_channel(target, tls.credentials(), options)

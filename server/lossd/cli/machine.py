@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +14,29 @@ from lossd.backends.cupy import probe
 from lossd.engine import Engine
 from lossd.errors import LossdError
 from lossd.networks import Networks, worked_networks
+from lossd.serving import addresses
+from lossd.serving.access import entrance
 from lossd.serving.app import networks_of
 from lossd.serving.config import MEBIBYTE, Config, usable_cores
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.versions import versions
 from lossd.serving.shared_memory_service.segments import SharedMemory
 
+OPEN = (
+    "the address is open to other hosts, and nobody has to prove who he is: "
+    "set tls_client_ca, token_file, access or jwks"
+)
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report; ``is_bad`` makes the command fail."""
+    """One line of the report; ``is_bad`` makes the command fail, ``is_warning`` does not."""
 
     thing: str
     found: str
     is_bad: bool = False
+    is_warning: bool = False
 
 
 def findings_here(config: Config) -> Iterator[Finding]:
@@ -63,6 +71,25 @@ def _machine(config: Config) -> Iterator[Finding]:
     yield _memory(config)
     yield _shared_directory(config)
     yield _networks(config)
+    yield from _entrance(config)
+
+
+def _entrance(config: Config) -> Iterator[Finding]:
+    """Who may come in, and for how long the certificates are good."""
+    try:
+        entered = entrance.build(config)
+    except LossdError as error:
+        yield Finding("who may call", str(error), is_bad=True)
+        return
+    if config.is_open:
+        yield Finding("who may call", OPEN, is_warning=True)
+    elif addresses.is_here(config.address) and entered.gate is None:
+        yield Finding("who may call", "whoever is on this host")
+    else:
+        yield Finding("who may call", "those who prove who they are")
+    for setting, pair in entered.certificates().items():
+        days = (pair.value.expires - time.time()) / 86400
+        yield Finding(setting, f"expires in {days:.1f} days", is_bad=days < 0)
 
 
 def _shared_directory(config: Config) -> Finding:

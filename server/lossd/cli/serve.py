@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 @takes_settings
 def serve(config: Config) -> None:
     """Serve losses until SIGTERM or SIGINT."""
-    logs.configure(config.log_format, config.log_level)
+    lines = logs.configure(config.log_format, config.log_level)
     for name in unknown_variables(os.environ):
         log.warning("variable is no setting", extra={"variable": name})
     ending = EndingSignal(config.drain_delay_seconds + config.drain_seconds + 1)
@@ -32,7 +32,7 @@ def serve(config: Config) -> None:
 
     threads.when_one_dies(fail)
     try:
-        server = app.start(config, on_failure=fail)
+        server = app.start(config, on_failure=fail, log_lines_lost=lambda: lines.lost)
     except LossdError as error:
         raise click.ClickException(str(error)) from error
     # One line, for people and for the programs that started us with port 0.

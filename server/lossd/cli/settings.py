@@ -13,11 +13,21 @@ Command = Callable[..., Any]
 SERVES_TOO = "Every flag of lossd serve is taken too: lossd serve --help lists them."
 
 _SECTIONS = {
-    "Where it serves": ("address", "metrics_host", "metrics_port", "reflection"),
+    "Where it serves": (
+        "address", "socket_mode", "metrics_host", "metrics_port", "reflection",
+    ),
+    "Who may come in": (
+        "tls_cert", "tls_key", "tls_client_ca", "metrics_tls_cert", "metrics_tls_key", "token_file",
+        "access", "jwks", "jwt_issuer", "jwt_audience",
+    ),
     "What computes": ("backend", "check_device", "threads"),
     "Limits": (
         "max_calls", "max_inflight_bytes", "max_message_bytes", "max_tensors", "max_axes",
-        "max_call_seconds",
+        "max_call_seconds", "first_message_seconds", "idle_seconds", "max_connections",
+        "max_connection_calls",
+    ),
+    "Limits of one caller": (
+        "caller_calls", "caller_inflight_bytes", "caller_calls_per_second", "caller_shm_segments",
     ),
     "Shared memory": ("shm_dir", "max_shm_segments", "max_shm_bytes"),
     "Networks": ("networks", "max_network_bytes"),

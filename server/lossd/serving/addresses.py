@@ -96,6 +96,30 @@ def parse_host(host: str) -> str:
     return bare
 
 
+def parse_mode(text: str) -> int | None:
+    """The mode of a socket; None where none is given.
+
+    Raises:
+        ValueError: if it is none, with the rule.
+    """
+    if not text:
+        return None
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("must be three octal digits, such as 660")
+    return int(text, 8)
+
+
+def is_here(address: str) -> bool:
+    """Whether only this host can reach an address."""
+    found = parse(address)
+    if isinstance(found, UnixSocket):
+        return True
+    try:
+        return ipaddress.ip_address(found.host).is_loopback
+    except ValueError:
+        return found.host == "localhost"
+
+
 def _checked(
     kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address], text: str, rule: str
 ) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -169,6 +193,13 @@ def check_free(address: str) -> None:
         _check_abstract(address, found.path)
     else:
         _check_path(address, found.path)
+
+
+def set_mode(address: str, mode: int | None) -> None:
+    """Says who may connect to a Unix socket that is a file."""
+    found = parse(address)
+    if mode is not None and isinstance(found, UnixSocket) and not found.is_abstract:
+        os.chmod(found.path, mode)  # noqa: PTH101 - a path of bytes that are no text is one too
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import errno
 import functools
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +14,18 @@ from prometheus_client import CollectorRegistry
 from lossd.backends import Backend
 from lossd.backends.choose import choose
 from lossd.engine import Engine
+from lossd.errors import LossdError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.networks import Networks, load
 from lossd.serving import addresses
+from lossd.serving.access import entrance
+from lossd.serving.access.certificates import Pair
+from lossd.serving.access.entrance import Entrance
+from lossd.serving.access.gate import Gate, everybody
+from lossd.serving.access.reloading import Reloaded, Reloader
 from lossd.serving.addresses import AddressError
+from lossd.serving.caller import HERE, Caller
 from lossd.serving.config import Config
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, EvaluationServicer
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
@@ -33,6 +41,7 @@ from lossd.serving.rpc import reflection
 from lossd.serving.rpc.admission import Admission, Turns
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.prompt import Prompt
+from lossd.serving.rpc.shares import Shares, let_in_by, three_quarters
 from lossd.serving.rpc.threads import Threads
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.shared_memory_service.segments import SharedMemory
@@ -46,6 +55,8 @@ log = logging.getLogger(__name__)
 _CUTTING_SECONDS = 0.5
 # Seconds that an old connection lives on after the last of its calls must have ended.
 _AFTER_CALLS_SECONDS = 10.0
+# How often those are looked for, at least, who take too long.
+_LOOKING_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,8 @@ class Server:
     _pulse: Pulse
     _http: PageServer
     _shared: SharedMemory | None
-    _watchdog: Watchdog
+    _watchdogs: tuple[Watchdog, ...]
+    _reloader: Reloader
 
     def stop(self, *, in_doubt: bool = False) -> bool:
         """Announces the end, finishes the calls that were accepted, and stops.
@@ -75,7 +87,9 @@ class Server:
         log.info("draining")
         is_done = (not in_doubt or self._pulse.check()) and self._drain()
         self._pulse.close()
-        self._watchdog.close()
+        for watchdog in self._watchdogs:
+            watchdog.close()
+        self._reloader.close()
         self._http.shutdown()
         self._http.server_close()
         log.info("stopped")
@@ -100,17 +114,23 @@ class Server:
         return not is_late
 
 
-def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None) -> Server:
+def start(
+    config: Config,
+    *,
+    on_failure: Callable[[str], None] = lambda _: None,
+    log_lines_lost: Callable[[], int] = lambda: 0,
+) -> Server:
     """Starts a server.
 
-    ``on_failure`` is called once, with the reason, if the server fails for good and has to be
-    replaced.
+    ``on_failure`` is called once, with the reason, if it fails for good, and only a new process
+    will do.  ``log_lines_lost`` tells how many lines of the log nobody read.
 
     Raises:
         BackendUnavailable: if the backend cannot be used.
         NetworkError: if a network's file is missing or damaged.
         DirectoryError: if memory cannot be shared in the directory.
         UnsupportedError: if memory cannot be shared on this machine.
+        AccessError: if a certificate, or a file that says who may come in, cannot be used.
         AddressError: if an address cannot be listened on.
         ThreadsError: if the system does not have enough threads.
     """
@@ -126,6 +146,10 @@ def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None)
         segments=config.max_shm_segments if config.shm_dir else 0,
         segment_bytes=config.max_shm_bytes if config.shm_dir else 0,
     )
+    telemetry.watch_log(log_lines_lost)
+    entered = _entered(config, telemetry)
+    if config.is_open:
+        log.warning("anybody may call: the address is open, and nobody has to prove who he is")
     telemetry.watch_inflight(lambda: admission.calls, lambda: admission.request_bytes)
 
     calls = Threads(config.max_calls, "lossd-call")
@@ -134,7 +158,7 @@ def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None)
     state = Health((SERVICE, EVALUATION_SERVICE), prompt, telemetry)
     fail = functools.partial(_fail, state, on_failure)
     pulse = Pulse(functools.partial(fail, "gRPC must answer, got nothing from it"))
-    pages = _serve_pages(config, telemetry, state, pulse)
+    pages = _serve_pages(config, telemetry, state, pulse, entered)
 
     tried = _tried(config, networks)
     chosen = tried.chosen
@@ -149,7 +173,10 @@ def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None)
     servicer = LossServicer(config, tried, turns, telemetry, shared)
     evaluation = EvaluationServicer(config, turns, telemetry)
     sharing = {} if shared is None else SharedMemoryServicer(shared).methods()
-    watchdog = Watchdog(lambda: config.max_call_seconds, every=config.max_call_seconds / 10)
+    watchdog = _ending_after(config.max_call_seconds)
+    first_message = _ending_after(config.first_message_seconds)
+    idle = _ending_after(config.idle_seconds)
+    gate = entered.gate
     boundary = Boundary(
         {**servicer.methods(), **evaluation.methods(), **sharing},
         streams=evaluation.streams(),
@@ -160,20 +187,24 @@ def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None)
         threads=calls,
         refusing_threads=refusing,
         device_lost=functools.partial(fail, "the device must answer, got nothing from it"),
+        let_in=(lambda *_: HERE) if gate is None else let_in_by(gate, Shares(config)),
+        first_message=first_message,
+        idle=idle,
     )
     if config.reflection:
         own = (SERVICE, EVALUATION_SERVICE, *(() if shared is None else (SHARED_MEMORY_SERVICE,)))
-        reflection.serve((*own, health.SERVICE), prompt)
+        admit = everybody if gate is None else functools.partial(_counted, gate, telemetry)
+        reflection.serve((*own, health.SERVICE), prompt, admit)
 
     server = grpc.server(refusing, handlers=[boundary, prompt], options=_options(config))
     try:
-        address = _listen(server, config.address)
+        address, heard_at = _listen(server, config, entered)
     except AddressError:
         if shared is not None:
             shared.close()
         raise
     server.start()
-    pulse.start(address)
+    pulse.start(heard_at)
     state.enter(State.READY)
     log.info("ready", extra={"backend": chosen.backend.name, "because": chosen.reason})
     return Server(
@@ -188,7 +219,8 @@ def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None)
         _pulse=pulse,
         _http=pages,
         _shared=shared,
-        _watchdog=watchdog,
+        _watchdogs=(watchdog, first_message, idle),
+        _reloader=Reloader(entered.reloaded.values()),
     )
 
 
@@ -221,21 +253,34 @@ def _shared_memory(config: Config, telemetry: Telemetry) -> SharedMemory | None:
     if not config.shm_dir:
         return None
     shared = SharedMemory(
-        config.shm_dir, segments=config.max_shm_segments, segment_bytes=config.max_shm_bytes
+        config.shm_dir,
+        segments=config.max_shm_segments,
+        segment_bytes=config.max_shm_bytes,
+        owned_segments=config.caller_shm_segments or three_quarters(config.max_shm_segments),
     )
     telemetry.watch_shared_memory(lambda: shared.segments, lambda: shared.segment_bytes)
     return shared
 
 
 def _options(config: Config) -> list[tuple[str, int]]:
+    limits = {
+        "grpc.max_allowed_incoming_connections": config.max_connections,
+        "grpc.max_concurrent_streams": config.max_connection_calls,
+    }
     return [
         *_age_options(config),
+        *((name, limit) for name, limit in limits.items() if limit),
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
         ("grpc.so_reuseport", 0),  # otherwise two servers could silently share a port
         # Allows the pings of the bundled client; the default is one in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        # A peer that is gone without a word is let go within a minute, idle or not.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 25_000),
+        ("grpc.http2.ping_timeout_ms", 25_000),  # a minute by default, and the longer one counts
+        ("grpc.http2.max_pings_without_data", 0),
     ]
 
 
@@ -250,20 +295,63 @@ def _age_options(config: Config) -> list[tuple[str, int]]:
     ]
 
 
-def _listen(server: grpc.Server, address: str) -> str:
+def _entered(config: Config, telemetry: Telemetry) -> Entrance:
+    """How it is entered, with what the metrics say of its files."""
+    entered = entrance.build(config, telemetry.reload_failed)
+    telemetry.watch_files(entered.reloaded)
+    for setting, pair in entered.certificates().items():
+        telemetry.watch_certificate(setting, functools.partial(_expiry, pair))
+    return entered
+
+
+def _counted(
+    gate: Gate, telemetry: Telemetry, method: str, context: grpc.ServicerContext
+) -> Caller:
+    """Who makes a call that the boundary does not see."""
+    try:
+        return gate.admit(method, context)
+    except LossdError as error:
+        telemetry.rejected(error.reason)
+        raise
+
+
+def _expiry(pair: Reloaded[Pair]) -> float:
+    return pair.value.expires
+
+
+def _ending_after(seconds: float) -> Watchdog:
+    return Watchdog(lambda: seconds, every=min(seconds / 10, _LOOKING_SECONDS))
+
+
+def _listen(server: grpc.Server, config: Config, entered: Entrance) -> tuple[str, str]:
+    """Where it can be reached, and where it hears itself in plain text."""
+    address, credentials = config.address, entered.credentials()
     with addresses.taking(address):
         try:
-            port = server.add_insecure_port(address)
-        except RuntimeError as error:
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
+            addresses.set_mode(address, addresses.parse_mode(config.socket_mode))
+        except (RuntimeError, OSError) as error:
             raise AddressError(f"address must be free and valid, got {address}") from error
-    return addresses.with_port(address, port)
+    reached = addresses.with_port(address, port)
+    if credentials is None:
+        return reached, reached
+    # The gate lets nobody in who comes this way: it is not TLS.
+    own = f"unix-abstract:lossd-pulse-{secrets.token_hex(16)}"
+    server.add_insecure_port(own)
+    return reached, own
 
 
-def _serve_pages(config: Config, telemetry: Telemetry, state: Health, pulse: Pulse) -> PageServer:
+def _serve_pages(
+    config: Config, telemetry: Telemetry, state: Health, pulse: Pulse, entered: Entrance
+) -> PageServer:
     host, port = config.metrics_host, config.metrics_port
+    tls = entered.pages_tls
     pages = http.application(telemetry.application(), state.state, lambda: pulse.is_felt)
     try:
-        return http.serve(host, port, pages)
+        return http.serve(host, port, pages, tls=None if tls is None else lambda: tls.value.context)
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             fault = f"metrics_host must be one of this machine, got {host}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from lossd.errors import Abandoned, DeadlinePassed
+from lossd.serving.caller import HERE, Caller
 
 REQUEST_ID = "x-request-id"
 
@@ -21,6 +22,9 @@ class Context(Protocol):
 
     def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
         """Returns the metadata that the caller sent with the request."""
+
+    def cancel(self) -> object:
+        """Ends the call."""
 
     def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
         """Sends the initial metadata, once and before any answer."""
@@ -54,6 +58,7 @@ class Call:
     request_id: str
     hold: Callable[[int], None] = lambda _: None
     labels: dict[str, str] = field(default_factory=dict)
+    caller: Caller = HERE
     _seconds: dict[str, float] = field(default_factory=dict)
     _is_let_in: bool = False
 

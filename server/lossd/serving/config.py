@@ -79,6 +79,17 @@ def job_names(text: str) -> frozenset[str]:
 _JOB = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MOST_JOBS = 100  # each has two gauges and a counter for every loss that it uses
 
+# Settings that mean nothing without another.
+_TOGETHER = (
+    ("tls_cert", "tls_key"),
+    ("tls_key", "tls_cert"),
+    ("tls_client_ca", "tls_cert"),
+    ("metrics_tls_cert", "metrics_tls_key"),
+    ("metrics_tls_key", "metrics_tls_cert"),
+    ("jwt_issuer", "jwks"),
+    ("jwt_audience", "jwks"),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
@@ -93,12 +104,37 @@ class Config:
         "Where to serve: host:port or unix:/path; port 0 picks a free one.",
         rule=addresses.parse,
     )
+    socket_mode: str = _setting(
+        "",
+        "Who may connect to a unix:/path, in octal, such as 660; empty for what the umask leaves.",
+        rule=addresses.parse_mode,
+    )
     metrics_host: str = _setting(
         "127.0.0.1", "Host of /metrics, /healthz and /readyz.", rule=addresses.parse_host
     )
     metrics_port: int = _setting(
         9464, "Port of /metrics, /healthz and /readyz; 0 picks a free one.", Interval(0, 65535)
     )
+    tls_cert: str = _setting(
+        "", "Certificate to serve with, and its chain, in PEM; read again whenever it changes."
+    )
+    tls_key: str = _setting("", "Key of the certificate, in PEM.")
+    tls_client_ca: str = _setting(
+        "", "Authorities of clients in PEM; whoever has no certificate of theirs cannot connect."
+    )
+    metrics_tls_cert: str = _setting(
+        "", "Certificate for /metrics, /healthz and /readyz, which may be the same."
+    )
+    metrics_tls_key: str = _setting("", "Key of that certificate.")
+    token_file: str = _setting(
+        "", "File with a bearer token a line; whoever has none of them is refused."
+    )
+    access: str = _setting(
+        "", "TOML file that says who may call what and how much; see docs/operating.md."
+    )
+    jwks: str = _setting("", "JWKS file of the keys that sign JSON web tokens of callers.")
+    jwt_issuer: str = _setting("", "Issuer that these tokens must have; empty for any.")
+    jwt_audience: str = _setting("", "Audience that they must have; empty for any.")
     backend: BackendChoice = _setting(
         BackendChoice.AUTO, "Where to compute; auto takes a GPU if there is a usable one."
     )
@@ -125,6 +161,42 @@ class Config:
         300.0,
         "How long a call may take until its reply has been read; then it is cancelled.",
         Interval(0, 86400, low_open=True),
+    )
+    first_message_seconds: float = _setting(
+        30.0,
+        "How long a call may take until its first message is there; then it is cancelled.",
+        Interval(0, 86400, low_open=True),
+    )
+    idle_seconds: float = _setting(
+        300.0,
+        "How long a stream may take until its next message is there; then it is cancelled.",
+        Interval(0, 86400, low_open=True),
+    )
+    caller_calls: int = _setting(
+        0,
+        "Calls in flight of one caller: of a name, or else of another host; "
+        "0 for three quarters of all.",
+        Interval(0, 4096),
+    )
+    caller_inflight_bytes: int = _setting(
+        0, "Bytes of its requests in flight; 0 for three quarters of all.", Interval(0, 1 << 50)
+    )
+    caller_calls_per_second: float = _setting(
+        0.0, "Calls that it may begin a second; 0 for any number.", Interval(0, 1e9)
+    )
+    caller_shm_segments: int = _setting(
+        0,
+        "Segments of shared memory of one caller, or of one process that has no name; "
+        "0 for three quarters of all.",
+        Interval(0, 4096),
+    )
+    max_connections: int = _setting(
+        0, "Connections at the same time; 0 for any number.", Interval(0, 1 << 20)
+    )
+    max_connection_calls: int = _setting(
+        0,
+        "Calls that one connection has open at a time, more wait in the client; 0 for any number.",
+        Interval(0, 1 << 20),
     )
     shm_dir: str = _setting(
         "",
@@ -174,6 +246,15 @@ class Config:
     def __post_init__(self) -> None:
         for setting in settings():
             setting.check(getattr(self, setting.name))
+        for one, other in _TOGETHER:
+            if getattr(self, one) and not getattr(self, other):
+                raise ConfigError(f"{other} must be set with {one}, got none", field=other)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other hosts can reach it, and nobody has to prove who he is."""
+        proofs = (self.tls_client_ca, self.token_file, self.access, self.jwks)
+        return not any(proofs) and not addresses.is_here(self.address)
 
     @property
     def compute_threads(self) -> int:

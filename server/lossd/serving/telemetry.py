@@ -137,6 +137,21 @@ RESPONSE_BYTES = Family(
 REJECTED = Family(
     Counter, "lossd_rejected", "Calls that were not answered, by the reason given.", ("reason",)
 )
+RELOAD_FAILURES = Family(
+    Counter,
+    "lossd_reload_failures",
+    "Changed files that could not be used, by setting; the last good ones stay.",
+    ("file",),
+)
+CERTIFICATE_EXPIRY = Family(
+    Gauge,
+    "lossd_certificate_expiry_timestamp_seconds",
+    "When a certificate of the server expires, in seconds since 1970, by setting.",
+    ("certificate",),
+)
+LOG_LINES_LOST = Family(
+    Gauge, "lossd_log_lines_lost", "Lines of the log that nobody read, and that were left out."
+)
 INFLIGHT_CALLS = Family(Gauge, "lossd_inflight_requests", "Calls in flight.")
 INFLIGHT_BYTES = Family(Gauge, "lossd_inflight_bytes", "Bytes of the requests in flight.")
 MAX_INFLIGHT_CALLS = Family(Gauge, "lossd_max_inflight_requests", "How many may be in flight.")
@@ -172,8 +187,9 @@ BUILD = Family(
 FAMILIES = (
     STARTED, HANDLED, RECEIVED, SENT, HANDLING, REQUESTS, EXAMPLES, NONFINITE, DURATION,
     EVALUATIONS, EVALUATED_EXAMPLES, PHASE, LOSS_PHASE, LOSS_VALUE, GRADIENT_NORM,
-    TRAINING_BATCHES, REQUEST_BYTES, RESPONSE_BYTES, REJECTED, INFLIGHT_CALLS, MAX_INFLIGHT_CALLS,
-    INFLIGHT_BYTES, MAX_INFLIGHT_BYTES, COMPUTE_THREADS, SEGMENTS, MAX_SEGMENTS, SEGMENT_BYTES,
+    TRAINING_BATCHES, REQUEST_BYTES, RESPONSE_BYTES, REJECTED, RELOAD_FAILURES,
+    CERTIFICATE_EXPIRY, LOG_LINES_LOST, INFLIGHT_CALLS, MAX_INFLIGHT_CALLS, INFLIGHT_BYTES,
+    MAX_INFLIGHT_BYTES, COMPUTE_THREADS, SEGMENTS, MAX_SEGMENTS, SEGMENT_BYTES,
     MAX_SEGMENT_BYTES, READY, FALLBACK, LOSS_FALLBACK, BUILD,
 )  # fmt: skip
 
@@ -233,6 +249,23 @@ class Telemetry:
         """Registers functions that are asked for calls and bytes in flight at each scrape."""
         self[INFLIGHT_CALLS].set_function(calls)
         self[INFLIGHT_BYTES].set_function(request_bytes)
+
+    def watch_log(self, lines_lost: Callable[[], int]) -> None:
+        """Reads how many lines were lost whenever it is scraped."""
+        self[LOG_LINES_LOST].set_function(lines_lost)
+
+    def watch_certificate(self, name: str, expiry: Callable[[], float]) -> None:
+        """Reads when a certificate expires whenever it is scraped."""
+        self[CERTIFICATE_EXPIRY].labels(name).set_function(expiry)
+
+    def watch_files(self, names: Iterable[str]) -> None:
+        """Starts the series of files that may fail to be reloaded."""
+        for name in names:
+            self._of(RELOAD_FAILURES, name)
+
+    def reload_failed(self, name: str) -> None:
+        """A changed file could not be used."""
+        self._of(RELOAD_FAILURES, name).inc()
 
     def watch_shared_memory(self, segments: Callable[[], int], size: Callable[[], int]) -> None:
         """Registers functions that are asked for segments and their bytes at each scrape."""

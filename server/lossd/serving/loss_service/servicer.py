@@ -9,6 +9,7 @@ from lossd.engine import Result
 from lossd.framing import Framed
 from lossd.networks import Network
 from lossd.serving.call import Call, Received
+from lossd.serving.caller import Group
 from lossd.serving.config import Config, job_names
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service.codec import Requested
@@ -70,7 +71,7 @@ class LossServicer:
 
     def compute_loss(self, received: Received, call: Call) -> bytes:
         """Computes one batch."""
-        loan = Loan(self._shared, call.hold)
+        loan = Loan(self._offered(call), call.hold)
 
         def request() -> Request:
             return parse_framed(v1.ComputeLossRequest, received.take())
@@ -109,6 +110,10 @@ class LossServicer:
             self._telemetry.transferred("grpc", request_bytes, sum(map(len, following)))
             yield v1.StreamLossResponse(result=header).SerializeToString()
             yield from chunks.encoded_chunks(following)
+
+    def _offered(self, call: Call) -> SharedMemory | None:
+        """The memory that a caller may share."""
+        return self._shared if call.caller.may(Group.SHARED_MEMORY) else None
 
     def _reply(self, read: Callable[[], Request], call: Call, loan: Loan) -> Reply:
         result, evaluated = self._computed(read, call, loan)
@@ -166,9 +171,8 @@ class LossServicer:
 
     def get_server_info(self, received: Received, call: Call) -> bytes:
         """Answers with versions, backend and limits."""
-        del call
         parse(v1.GetServerInfoRequest, received.take())
-        backend, shared = self._chosen.backend, self._shared
+        backend, shared = self._chosen.backend, self._offered(call)
         found = versions()
         reply = v1.GetServerInfoResponse(
             version=found.pop("lossd"),

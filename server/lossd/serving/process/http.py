@@ -9,13 +9,14 @@ import functools
 import logging
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import Any, TypeAlias
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from lossd.serving import addresses
@@ -27,6 +28,8 @@ _THREADS = 8
 _WAITING = 256  # connections
 _PAUSE = 0.05  # seconds
 
+TLS: TypeAlias = Callable[[], ssl.SSLContext] | None  # the newest, or none for plain text
+
 
 class PageServer(socketserver.TCPServer):
     """Serves pages on a few threads."""
@@ -34,25 +37,34 @@ class PageServer(socketserver.TCPServer):
     allow_reuse_address = True
     request_queue_size = 1024  # a burst does not delay the kubelet
 
-    def __init__(self, host: str, port: int, pages: WSGIApplication, seconds: float) -> None:
+    def __init__(
+        self, host: str, port: int, pages: WSGIApplication, seconds: float, tls: TLS
+    ) -> None:
         place = addresses.resolve("metrics_host", host, port)[0]
         self.address_family = place.family
         self._host = host
+        self._tls = tls
         super().__init__(place.name, functools.partial(_Handler, pages))
         self._threads = BriefThreads(_THREADS, "lossd-page", seconds=seconds)
 
     @property
     def url(self) -> str:
         """The URL at which it can be reached."""
-        return f"http://{addresses.in_url(self._host)}:{self.server_address[1]}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{addresses.in_url(self._host)}:{self.server_address[1]}"
 
     def get_request(self) -> Any:
         """Takes a connection."""
         try:
-            return super().get_request()
+            connection, address = super().get_request()
         except OSError:  # no file descriptor is left, and the connection still waits
             time.sleep(_PAUSE)
             raise
+        if self._tls is not None:  # the thread that answers shakes hands, and may have to wait
+            connection = self._tls().wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Lets a thread answer a connection."""
@@ -76,6 +88,9 @@ class PageServer(socketserver.TCPServer):
         error = sys.exc_info()[1]
         if isinstance(error, ConnectionError):  # the reader left
             return
+        if isinstance(error, ssl.SSLError):
+            log.info("page was not asked for by TLS", extra={"peer": client_address[0]})
+            return
         log.warning("page failed", extra={"peer": client_address[0], "because": repr(error)})
 
 
@@ -83,7 +98,7 @@ def _cut(request: socket.socket, client_address: Any) -> None:
     """Ends a connection that takes too long, and wakes the thread that reads or writes it."""
     log.info("connection was too slow", extra={"peer": client_address[0]})
     with contextlib.suppress(OSError):
-        request.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(request, socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -161,7 +176,9 @@ def _text() -> list[tuple[str, str]]:
     return [("Content-Type", "text/plain; charset=utf-8")]
 
 
-def serve(host: str, port: int, pages: WSGIApplication, *, seconds: float = 10) -> PageServer:
+def serve(
+    host: str, port: int, pages: WSGIApplication, *, seconds: float = 10, tls: TLS = None
+) -> PageServer:
     """Serves pages on new threads; port 0 picks a free one.  A connection has ``seconds`` in all.
 
     Raises:
@@ -169,6 +186,6 @@ def serve(host: str, port: int, pages: WSGIApplication, *, seconds: float = 10) 
         OSError: if the address cannot be listened on.
         ThreadsError: if the system does not have enough threads.
     """
-    server = PageServer(host, port, pages, seconds)
+    server = PageServer(host, port, pages, seconds, tls)
     threading.Thread(target=server.serve_forever, name="lossd-http", daemon=True).start()
     return server

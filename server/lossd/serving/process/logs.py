@@ -38,6 +38,7 @@ class Lines(logging.StreamHandler[TextIO]):
         self._lost = 0
         self._is_cut = False  # whether the last line is incomplete
         self._poll = _poll(stream)
+        self.lost = 0  # in all
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a line, or counts it."""
@@ -46,6 +47,7 @@ class Lines(logging.StreamHandler[TextIO]):
                 self._lost = 0
             if self._lost or not self._write(self.format(record)):
                 self._lost += 1
+                self.lost += 1
         except Exception:  # noqa: BLE001 - as every handler does
             self.handleError(record)
 
@@ -80,8 +82,11 @@ def _lines_lost(count: int) -> logging.LogRecord:
     return record
 
 
-def configure(form: LogFormat, level: LogLevel) -> None:
-    """Sends every record of the process to the standard error stream, one line each."""
+def configure(form: LogFormat, level: LogLevel) -> Lines:
+    """Sends every record of the process to the standard error stream, one line each.
+
+    Returns what writes them.
+    """
     handler = Lines(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processors=_last(form))
@@ -89,6 +94,7 @@ def configure(form: LogFormat, level: LogLevel) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    return handler
 
 
 def _last(form: LogFormat) -> list[Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from lossd.errors import DeadlinePassed, Overloaded, TooLarge
+from lossd.errors import DeadlinePassed, LossdError, Overloaded, TooLarge
 from lossd.serving.call import Call
 
 
@@ -46,9 +46,9 @@ class _Gauge:
 class Admission:
     """Counts calls and bytes in flight against their limits; may be used from many threads."""
 
-    def __init__(self, *, calls: int, request_bytes: int) -> None:
-        self._calls = _Gauge("calls in flight", "TOO_MANY_CALLS", calls)
-        self._bytes = _Gauge("bytes in flight", "TOO_MANY_BYTES", request_bytes)
+    def __init__(self, *, calls: int, request_bytes: int, whose: str = "") -> None:
+        self._calls = _Gauge(f"calls in flight{whose}", "TOO_MANY_CALLS", calls)
+        self._bytes = _Gauge(f"bytes in flight{whose}", "TOO_MANY_BYTES", request_bytes)
 
     @property
     def calls(self) -> int:
@@ -69,16 +69,57 @@ class Admission:
         self._calls.take(1)
         return Place(self._calls, self._bytes)
 
+    def narrow(self, place: "Place") -> None:
+        """Counts what a place takes up here too.
+
+        Raises:
+            Overloaded: if there is no room for it.
+        """
+        place.count_in(self._calls, self._bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """Two gauges, each with a limit of its own."""
+
+    one: "_Gauge | _Both"
+    other: _Gauge
+
+    def take(self, amount: int) -> None:
+        self.other.take(amount)
+        try:
+            self.one.take(amount)
+        except LossdError:
+            self.other.give_back(amount)
+            raise
+
+    def give_back(self, amount: int) -> None:
+        self.one.give_back(amount)
+        self.other.give_back(amount)
+
 
 @dataclass(slots=True)
 class Place:
     """The room that one call takes up; it may be given back while the call still computes."""
 
-    _calls: _Gauge
-    _bytes: _Gauge
+    _calls: _Gauge | _Both
+    _bytes: _Gauge | _Both
     _held: int = 0
     _is_left: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count_in(self, calls: _Gauge, request_bytes: _Gauge) -> None:
+        """Counts it in other gauges too; before it holds anything.
+
+        Raises:
+            Overloaded: if they have no room for it.
+        """
+        with self._lock:
+            if self._is_left:
+                return
+            calls.take(1)
+            self._calls = _Both(self._calls, calls)
+            self._bytes = _Both(self._bytes, request_bytes)
 
     def hold(self, amount: int) -> None:
         """Counts bytes of its request, until it gives them all back.

@@ -26,16 +26,19 @@ from lossd.errors import (
     Abandoned,
     DeadlinePassed,
     DeviceLost,
+    Forbidden,
     InvalidRequest,
     LossdError,
     Overloaded,
     SegmentNotFound,
     SegmentRefused,
     TooLarge,
+    Unauthenticated,
     UnknownLoss,
     UnknownMetric,
 )
 from lossd.serving.call import REQUEST_ID, Call, Received
+from lossd.serving.caller import HERE, Caller
 from lossd.serving.rpc.admission import Admission, Place
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.telemetry import Telemetry
@@ -48,6 +51,8 @@ _CODES = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     UnknownLoss: grpc.StatusCode.UNIMPLEMENTED,
     UnknownMetric: grpc.StatusCode.UNIMPLEMENTED,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     SegmentNotFound: grpc.StatusCode.NOT_FOUND,
     SegmentRefused: grpc.StatusCode.PERMISSION_DENIED,
     TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -61,6 +66,7 @@ Handler = Callable[[Received, Call], bytes]
 StreamHandler = Callable[[Iterator[bytes], Call, Place], bytes]
 ConversationHandler = Callable[[Iterator[bytes], Call, Place], Iterator[bytes]]
 Requests = Iterator[bytes]
+LetIn = Callable[[str, grpc.ServicerContext, Place], Caller]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,10 @@ class Boundary(grpc.GenericRpcHandler):
 
     Calls run on ``threads``, as many as calls may be in flight; refusals, which take no time, run
     on ``refusing_threads``.  ``device_lost`` is called for every call that finds the device lost.
+
+    ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
+    ``first_message`` and ``idle`` end calls that wait too long for a message: the first one, and
+    any other.
     """
 
     def __init__(
@@ -104,6 +114,9 @@ class Boundary(grpc.GenericRpcHandler):
         streams: Mapping[str, StreamHandler] = MappingProxyType({}),
         conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
         device_lost: Callable[[], None] = lambda: None,
+        let_in: LetIn = lambda *_: HERE,
+        first_message: Watchdog | None = None,
+        idle: Watchdog | None = None,
     ) -> None:
         one = {name: functools.partial(self._answer, each) for name, each in methods.items()}
         many = {name: functools.partial(self._follow, each) for name, each in streams.items()}
@@ -115,6 +128,9 @@ class Boundary(grpc.GenericRpcHandler):
         self._threads = threads
         self._refusing_threads = refusing_threads
         self._device_lost = device_lost
+        self._let_in = let_in
+        self._first_message = watchdog if first_message is None else first_message
+        self._idle = watchdog if idle is None else idle
         telemetry.expect(methods, streams, conversations)
 
     def service(
@@ -152,6 +168,7 @@ class Boundary(grpc.GenericRpcHandler):
     ) -> bytes | None:
         call = self._begun(entrance, place, context)
         try:
+            call.caller = self._let_in(entrance.method, context, place)
             reply = answer(entrance, place, requests, call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
             self._end(entrance, call, context, error)
@@ -171,6 +188,7 @@ class Boundary(grpc.GenericRpcHandler):
     ) -> Iterator[bytes]:
         call = self._begun(entrance, place, context)
         try:
+            call.caller = self._let_in(entrance.method, context, place)
             call.spent("queue", entrance.age())
             for reply in handler(self._received(entrance, requests, call), call, place):
                 self._telemetry.sent(entrance.method, len(reply))
@@ -231,11 +249,17 @@ class Boundary(grpc.GenericRpcHandler):
         return Received(data)
 
     def _received(self, entrance: "_Entrance", requests: Requests, call: Call) -> Iterator[bytes]:
+        watchdog = self._first_message
         while True:
-            with call.phase("receive"):
-                data = next(requests, None)
+            release = watchdog.watch(call.context.cancel)
+            try:
+                with call.phase("receive"):
+                    data = next(requests, None)
+            finally:
+                release()
             if data is None:
                 return
+            watchdog = self._idle
             self._telemetry.received(entrance.method, len(data))
             yield data
 

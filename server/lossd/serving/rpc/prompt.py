@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 from google.protobuf.message import Message
 
-from lossd.serving.rpc.boundary import Pinned
+from lossd.errors import LossdError
+from lossd.serving.rpc.boundary import Pinned, code_of
 from lossd.serving.rpc.threads import BriefThreads, Threads
 
 _THREADS = 16
@@ -22,6 +23,7 @@ Requests = Iterator[Any]
 Send = Callable[[Message | None], None]
 Answer = Callable[[Requests, grpc.ServicerContext], Message]
 Converse = Callable[[Requests, grpc.ServicerContext], Iterator[Message]]
+Check = Callable[[grpc.ServicerContext], object]
 Subscribe = Callable[[Requests, grpc.ServicerContext, Send], None]
 _Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -72,10 +74,16 @@ class Prompt(grpc.GenericRpcHandler):
             Pinned(run, self.threads), request.FromString, _encoded
         )
 
-    def converse(self, name: str, request: type[Type], converse: Converse) -> None:
-        """Adds a method with a stream of answers."""
+    def converse(
+        self, name: str, request: type[Type], converse: Converse, check: Check = lambda _: None
+    ) -> None:
+        """Adds a method with a stream of answers; ``check`` raises for whom it refuses."""
 
         def run(requests: Requests, context: grpc.ServicerContext) -> Iterator[Message]:
+            try:
+                check(context)
+            except LossdError as error:
+                context.abort(code_of(error), str(error))
             with self.threads.limited(context.cancel):
                 yield from converse(requests, context)
 

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import stat
+import struct
 import threading
 import time
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ _BEACON_BYTES = 32
 _PREFIX = "lossd-"  # mode of the files that the server and the bundled client make
 _BEACON_PREFIX = f"{_PREFIX}beacon-"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # never wait for a FIFO
+_FLOCK = "hhqqi4x"  # the kernel's, on 64-bit Linux: type, whence, start, length, process
 REAP_SECONDS = 1.0
 # A file without a lock by then belongs to a client that was killed before it attached it.
 STALE_SECONDS = 30.0
@@ -49,10 +51,11 @@ class DirectoryError(LossdError):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A file that is shared; ``descriptor`` tells whether its client still lives."""
+    """A file that is shared; ``descriptor`` tells whether its client, the owner, still lives."""
 
     descriptor: int
     mapping: Mapping
+    owner: str
 
     @property
     def size(self) -> int:
@@ -61,16 +64,24 @@ class Segment:
 
 
 class SharedMemory:
-    """The segments of one server; may be used from many threads.
+    """The segments of one server, of which a client may have some; may be used from many threads.
 
     Raises:
         DirectoryError: if the directory cannot be written to.
     """
 
-    def __init__(self, directory: str, *, segments: int, segment_bytes: int) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *,
+        segments: int,
+        segment_bytes: int,
+        owned_segments: int | None = None,
+    ) -> None:
         self.directory = os.path.abspath(directory)  # noqa: PTH100 - the path is sent as text
         self.max_segments = segments
         self.max_bytes = segment_bytes
+        self._max_owned = owned_segments or segments
         self._segments: dict[bytes, Segment] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -120,8 +131,13 @@ class SharedMemory:
 
     # -------------------------------------------------------------- attach and detach
 
-    def attach(self, name: str, size: int) -> bytes:
+    def attach(
+        self, name: str, size: int, owner: str = "", owned_segments: int | None = None
+    ) -> bytes:
         """Takes a file as a segment, removes its name and returns the token.
+
+        It counts among the segments of the owner, or of the process that has the file where nobody
+        knows a name; ``owned_segments`` is how many these may be, if it is not as for all.
 
         Raises:
             InvalidRequest: for an invalid name or size.
@@ -140,10 +156,14 @@ class SharedMemory:
         try:
             self._check(descriptor, size)
             with self._lock:
+                owner = owner or f"process {_holder(descriptor)}"
                 self._check_room(size)
+                self._check_share(owner, owned_segments or self._max_owned)
                 os.unlink(name, dir_fd=self._directory)
                 token = secrets.token_bytes(_TOKEN_BYTES)
-                self._segments[token] = Segment(descriptor, self._guard.map(descriptor, size))
+                self._segments[token] = Segment(
+                    descriptor, self._guard.map(descriptor, size), owner
+                )
         except OSError as error:  # its name was removed meanwhile, or there is no address space
             os.close(descriptor)
             raise SegmentRefused(f"file must be mapped, got {error.strerror}") from error
@@ -221,6 +241,15 @@ class SharedMemory:
                     details={"limit": limit, "wanted": wanted},
                 )
 
+    def _check_share(self, owner: str, limit: int) -> None:
+        wanted = 1 + sum(segment.owner == owner for segment in self._segments.values())
+        if wanted > limit:
+            raise TooLarge(
+                f"segments of one client must be at most {limit}, got {wanted}",
+                reason="SEGMENTS_FULL",
+                details={"limit": limit, "wanted": wanted},
+            )
+
     # -------------------------------------------------------------- files that were left behind
 
     def _light(self) -> int:
@@ -272,6 +301,13 @@ def _is_locked(descriptor: int) -> bool:
         return True
     fcntl.lockf(descriptor, fcntl.LOCK_UN)
     return False
+
+
+def _holder(descriptor: int) -> int:
+    """The process that holds the lock of a file; 0 where it cannot be seen from here."""
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, asked)
+    return int(struct.unpack(_FLOCK, answer)[-1])
 
 
 def _unknown() -> SegmentNotFound:

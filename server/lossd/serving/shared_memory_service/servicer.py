@@ -26,9 +26,11 @@ class SharedMemoryServicer:
 
     def attach_segment(self, received: Received, call: Call) -> bytes:
         """Takes a file as a segment."""
-        del call
         request = parse(v1.AttachSegmentRequest, received.take())
-        token = self._shared.attach(request.name, request.size)
+        caller = call.caller
+        token = self._shared.attach(
+            request.name, request.size, caller.name, caller.quotas.shm_segments
+        )
         return v1.AttachSegmentResponse(segment=token).SerializeToString()
 
     def detach_segment(self, received: Received, call: Call) -> bytes:

@@ -1,0 +1,167 @@
+"""How a client proves who it is, and knows whom it talks to: TLS and tokens.
+
+Nothing secret is ever shown. Files are read when a connection is made, and a token that is a path
+whenever its file changes, so that what is rotated needs no new client.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import grpc
+
+from lossd.client.errors import InvalidRequestError, LossdError, UnavailableError
+from lossd.client.options import channel_options
+
+Metadata = tuple[tuple[str, str], ...]
+Token: TypeAlias = str | Path | Callable[[], str]
+
+_TOKEN = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """How a connection is secured; each is the path of a file in PEM.
+
+    Attributes:
+        ca: Authorities that the server's certificate may be of; None for those that gRPC knows,
+            which are the public ones.
+        certificate: The client's own, and its chain, for servers that want one.
+        key: Its key.
+        server_name: The name in the server's certificate, where it is not that of the target.
+    """
+
+    ca: str | Path | None = None
+    certificate: str | Path | None = None
+    key: str | Path | None = None
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise _refusal("tls", "have a certificate and its key, or neither", "one of them")
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Returns what gRPC takes, of the files as they are now.
+
+        Raises:
+            InvalidRequestError: if one cannot be read.
+        """
+        ca, key, certificate = map(_content, (self.ca, self.key, self.certificate))
+        return grpc.ssl_channel_credentials(ca, key, certificate)
+
+
+@dataclass(slots=True)
+class Security:
+    """What a client was told of TLS and its token; it may be pickled, with the token in it."""
+
+    tls: TLS | None = None
+    token: Token | None = field(default=None, repr=False)
+    _read: tuple[object, str] = field(default=(None, ""), repr=False, init=False)
+
+    @classmethod
+    def checked(cls, tls: object, token: object, channel: object) -> "Security":
+        """Returns both, if they can be used.
+
+        Raises:
+            InvalidRequestError: if not.
+        """
+        if not isinstance(tls, bool | TLS | None):
+            raise _refusal("tls", "be a TLS, True or False", type(tls).__name__)
+        if tls and channel is not None:
+            raise _refusal("tls", "be left out with a channel, which has its own", "both")
+        if not (token is None or isinstance(token, str | Path) or callable(token)):
+            raise _refusal("token", "be a text, a Path or a function", type(token).__name__)
+        if isinstance(tls, bool):
+            tls = TLS() if tls else None
+        security = cls(tls, token)
+        if security.tls is not None:
+            security.tls.credentials()
+        if not callable(token):
+            security.metadata()
+        return security
+
+    def opened(self, gate: Any, target: str) -> Any:
+        """Returns a channel to a target; ``gate`` is ``grpc`` or ``grpc.aio``."""
+        options = channel_options()
+        if self.tls is None:
+            return gate.insecure_channel(target, options)
+        if self.tls.server_name is not None:
+            options.append(("grpc.ssl_target_name_override", self.tls.server_name))
+        return gate.secure_channel(target, self.tls.credentials(), options)
+
+    def metadata(self, beside: Metadata = ()) -> Metadata:
+        """Returns what goes with a call, the token among it.
+
+        Raises:
+            InvalidRequestError: if there is no token where it should be.
+        """
+        token = self.token
+        if token is None:
+            return beside
+        found: Any  # whatever a function returns
+        if isinstance(token, Path):
+            found = self._of_file(token)
+        else:
+            found = token() if callable(token) else token
+        if not isinstance(found, str) or not _TOKEN.fullmatch(found):
+            raise _refusal("token", "be one or more visible ASCII characters", "something else")
+        return (*beside, ("authorization", f"Bearer {found}"))
+
+    def _of_file(self, path: Path) -> str:
+        """The token of a file, which is read again when it has changed."""
+        try:
+            status = os.stat(path)  # noqa: PTH116 - for each call, and pathlib takes thrice as long
+            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if seen != self._read[0]:
+                self._read = (seen, path.read_text().strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unreadable("token", path, error) from error
+        return self._read[1]
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return (self.tls, self.token)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.tls, self.token = state
+        self._read = (None, "")
+
+
+PLAIN = Security()
+
+# What gRPC says of a handshake that failed, and what that means.
+_MEANINGS = {
+    "CERTIFICATE_VERIFY_FAILED": "server must have a certificate of an authority in tls.ca",
+    "Hostname Verification Check failed": "server must have a certificate for its name in the "
+    "target, or for tls.server_name",
+    "WRONG_VERSION_NUMBER": "server must speak TLS, as tls says",
+}
+
+
+def explained(error: LossdError) -> LossdError:
+    """Returns the error, with the rule in its message that a failed handshake broke."""
+    for words, meaning in _MEANINGS.items():
+        if isinstance(error, UnavailableError) and words in error.message:
+            error.message = f"{meaning}, got: {error.message}"
+            error.args = (error.message,)
+    return error
+
+
+def _content(path: str | Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise _unreadable("tls", path, error) from error
+
+
+def _unreadable(field: str, path: str | Path, error: Exception) -> InvalidRequestError:
+    reason = getattr(error, "strerror", None) or "it is not text"
+    return _refusal(field, "be in a file that can be read", f"{path}: {reason}")
+
+
+def _refusal(field: str, rule: str, got: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{field} must {rule}, got {got}", field=field)

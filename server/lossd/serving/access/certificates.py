@@ -1,0 +1,134 @@
+"""Certificates of the server, as gRPC and the pages want them."""
+
+import contextlib
+import datetime as dt
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import grpc
+
+from lossd.serving.access.tokens import AccessError
+
+_SEQUENCE, _UTC_TIME, _VERSION = 0x30, 0x17, 0xA0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """A certificate with its key, and the authorities of clients if these need one too."""
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None
+    context: ssl.SSLContext
+    expires: float
+
+    @property
+    def configuration(self) -> grpc.ServerCertificateConfiguration:
+        """What gRPC takes."""
+        return grpc.ssl_server_certificate_configuration(
+            [(self.key, self.certificate)], self.client_ca
+        )
+
+
+def pair(certificate: bytes, key: bytes, client_ca: bytes | None = None) -> Pair:
+    """Checks that a certificate and its key are whole and belong together.
+
+    Raises:
+        AccessError: if not.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        with _as_file(certificate) as chain, _as_file(key) as private:
+            context.load_cert_chain(chain, private, password=lambda: b"")  # else it would ask
+    except (ssl.SSLError, ValueError) as error:
+        raise AccessError(f"certificate and key must be a pair, got {_reason(error)}") from error
+    if client_ca is not None:
+        try:
+            context.load_verify_locations(cadata=client_ca.decode())
+        except (ssl.SSLError, ValueError) as error:
+            raise AccessError(f"client_ca must hold certificates, got {_reason(error)}") from error
+    return Pair(certificate, key, client_ca, context, expiry(certificate))
+
+
+def credentials(newest: Callable[[], Pair], *, certified: bool) -> grpc.ServerCredentials:
+    """Returns credentials that take the newest pair for each new connection.
+
+    With ``certified`` clients have to show a certificate.
+    """
+    given = newest()
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal given
+        found = newest()
+        if found is given:
+            return None
+        given = found
+        return found.configuration
+
+    # None, for nothing new, is missing from the library's types.
+    fetch = cast("Callable[[], grpc.ServerCertificateConfiguration]", changed)
+    return grpc.dynamic_ssl_server_credentials(
+        given.configuration, fetch, require_client_authentication=certified
+    )
+
+
+def expiry(certificate: bytes) -> float:
+    """Returns when the first certificate of a file expires, in seconds since 1970.
+
+    Raises:
+        AccessError: if it is no certificate.
+    """
+    try:
+        text = certificate.decode("ascii")
+        begin = text.index("-----BEGIN CERTIFICATE-----")
+        end = text.index("-----END CERTIFICATE-----", begin)
+        der = ssl.PEM_cert_to_DER_cert(text[begin:end] + "-----END CERTIFICATE-----\n")
+        return _expiry(memoryview(der))
+    except (ValueError, IndexError) as error:
+        raise AccessError(f"certificate must be one in PEM, got {error}") from error
+
+
+def _expiry(der: memoryview) -> float:
+    """The second time in the fourth field: serial, algorithm, issuer, validity (RFC 5280, 4.1)."""
+    _, whole, _ = _element(der)
+    _, rest, _ = _element(whole)
+    if rest[0] == _VERSION:
+        _, _, rest = _element(rest)
+    for _ in range(3):
+        _, _, rest = _element(rest)
+    tag, validity, _ = _element(rest)
+    if tag != _SEQUENCE:
+        raise ValueError("one without a validity")
+    _, _, after = _element(validity)
+    tag, time, _ = _element(after)
+    form = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
+    found = dt.datetime.strptime(bytes(time).decode(), form).replace(tzinfo=dt.UTC)
+    return found.timestamp()
+
+
+def _element(der: memoryview) -> tuple[int, memoryview, memoryview]:
+    """Tag, contents, and what follows, of the first element of DER."""
+    length, start = der[1], 2
+    if length & 0x80:
+        start += length & 0x7F
+        length = int.from_bytes(der[2:start], "big")
+    return der[0], der[start : start + length], der[start + length :]
+
+
+@contextlib.contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """A path for what the library takes from files alone; it is in memory, and nobody else's."""
+    descriptor = os.memfd_create("lossd", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "reason", None) or str(error)

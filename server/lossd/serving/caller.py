@@ -1,0 +1,55 @@
+"""Who calls, and what a caller may do."""
+
+import enum
+from dataclasses import dataclass
+
+
+class Group(enum.StrEnum):
+    """Methods that are granted together."""
+
+    COMPUTE = "compute"
+    EVALUATE = "evaluate"
+    SHARED_MEMORY = "shared_memory"
+    INFORMATION = "information"
+    REFLECTION = "reflection"
+
+
+EVERYTHING = frozenset(Group)
+# Files are shared on one host, and the directory's name is nobody else's business.
+FROM_ELSEWHERE = EVERYTHING - {Group.SHARED_MEMORY}
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What one caller may take at a time; None is what the server's settings say."""
+
+    calls: int | None = None
+    inflight_bytes: int | None = None
+    calls_per_second: float | None = None
+    shm_segments: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who calls.
+
+    ``name`` is empty where nobody has to say it, and then ``host`` tells callers apart, which is
+    empty for this one.
+    """
+
+    name: str = ""
+    host: str = ""
+    groups: frozenset[Group] = EVERYTHING
+    quotas: Quotas = Quotas()
+
+    def may(self, group: Group) -> bool:
+        """Whether methods of a group were granted."""
+        return group in self.groups
+
+    @property
+    def key(self) -> str:
+        """What its quotas are counted by; empty for whoever is on this host and has no name."""
+        return f"name:{self.name}" if self.name else self.host
+
+
+HERE = Caller()

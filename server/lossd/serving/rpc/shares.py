@@ -1,0 +1,117 @@
+"""What one caller may take, so that the others have the rest.
+
+Callers of this host that nobody has to know by name share everything, as they always may.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import grpc
+
+from lossd.errors import Overloaded
+from lossd.serving.access.gate import Gate
+from lossd.serving.caller import Caller, Quotas
+from lossd.serving.config import Config
+from lossd.serving.rpc.admission import Admission, Place
+
+_KEPT = 1024  # callers; more are kept only while they call
+
+
+@dataclass(slots=True)
+class Rate:
+    """Calls that may begin: ``per_second`` of them, or as many at once after a second of rest."""
+
+    per_second: float
+    clock: Callable[[], float] = time.monotonic
+    _left: float = field(init=False)
+    _at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._left, self._at = max(self.per_second, 1.0), self.clock()
+
+    def take(self) -> None:
+        """Counts a call that begins.
+
+        Raises:
+            Overloaded: if there were as many as may be; it says when there is room for one.
+        """
+        now = self.clock()
+        refilled = self._left + (now - self._at) * self.per_second
+        self._left, self._at = min(refilled, max(self.per_second, 1.0)), now
+        if self._left < 1:
+            error = Overloaded(
+                f"calls a second of one caller must be at most {self.per_second:g}, got more",
+                reason="TOO_MANY_CALLS",
+                details={"limit": self.per_second},
+            )
+            error.retry_seconds = (1 - self._left) / self.per_second
+            raise error
+        self._left -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    admission: Admission
+    rate: Rate | None
+
+
+class Shares:
+    """The shares of all callers; may be used from many threads."""
+
+    def __init__(self, config: Config) -> None:
+        self._calls = config.caller_calls or three_quarters(config.max_calls)
+        self._bytes = config.caller_inflight_bytes or three_quarters(config.max_inflight_bytes)
+        self._rate = config.caller_calls_per_second
+        self._shares: dict[tuple[str, Quotas], _Share] = {}
+        self._lock = threading.Lock()
+
+    def take(self, caller: Caller, place: Place) -> None:
+        """Counts a call against the share of its caller.
+
+        Raises:
+            Overloaded: if the caller has as much as it may.
+        """
+        if not caller.key:
+            return
+        with self._lock:
+            share = self._shares.get((caller.key, caller.quotas)) or self._new(caller)
+            if share.rate is not None:
+                share.rate.take()
+            share.admission.narrow(place)
+
+    def _new(self, caller: Caller) -> _Share:
+        if len(self._shares) >= _KEPT:
+            busy = {key: each for key, each in self._shares.items() if each.admission.calls}
+            self._shares = busy
+        quotas = caller.quotas
+        admission = Admission(
+            calls=quotas.calls or self._calls,
+            request_bytes=quotas.inflight_bytes or self._bytes,
+            whose=" of one caller",
+        )
+        per_second = quotas.calls_per_second or self._rate
+        share = _Share(admission, Rate(per_second) if per_second else None)
+        self._shares[caller.key, quotas] = share
+        return share
+
+
+def let_in_by(gate: Gate, shares: Shares) -> Callable[[str, grpc.ServicerContext, Place], Caller]:
+    """Returns what lets calls in that the gate admits, within the share of their caller."""
+
+    def let_in(method: str, context: grpc.ServicerContext, place: Place) -> Caller:
+        caller = gate.admit(method, context)
+        try:
+            shares.take(caller, place)
+        except Overloaded as error:
+            gate.note(error, method=method, peer=context.peer(), caller=caller.name)
+            raise
+        return caller
+
+    return let_in
+
+
+def three_quarters(whole: int) -> int:
+    """Returns what one may have where all have ``whole``; at least 1."""
+    return max(1, whole * 3 // 4)

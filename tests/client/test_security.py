@@ -1,0 +1,103 @@
+"""TLS and tokens of a client: checked where they are given, never shown, read when they change."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from lossd import client
+from lossd.client import TLS, LossClient
+from lossd.client.errors import UnavailableError
+from lossd.client.security import Security, explained
+from tests.certificates import Authority
+
+TOKEN = "0123456789-mine"  # noqa: S105 - nobody's
+
+
+def given(token: Any) -> str:
+    """The token that goes with a call."""
+    return Security.checked(tls=False, token=token, channel=None).metadata()[-1][1]
+
+
+def test_a_token_is_a_text_a_file_or_a_function(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(f"\n{TOKEN}\n")
+    for token in (TOKEN, path, lambda: TOKEN):
+        assert given(token) == f"Bearer {TOKEN}"
+
+
+def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("one")
+    security = Security.checked(tls=False, token=path, channel=None)
+    beside = tmp_path / "beside"
+    beside.write_text("two")
+    beside.replace(path)
+    assert security.metadata((("x", "y"),)) == (("x", "y"), ("authorization", "Bearer two"))
+
+
+def test_a_function_is_asked_for_each_call() -> None:
+    tokens = iter("abc")
+    security = Security.checked(tls=False, token=lambda: next(tokens), channel=None)
+    assert [security.metadata()[0][1] for _ in range(3)] == ["Bearer a", "Bearer b", "Bearer c"]
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "another thing": ({"token": 7}, "token must be a text, a Path or a function, got int"),
+    "an empty token": ({"token": ""}, "token must be one or more visible ASCII characters"),
+    "a token of lines": ({"token": "a\nb"}, "token must be one or more visible ASCII"),
+    "no file": ({"token": Path("/none")}, "token must be in a file that can be read, got /none"),
+    "TLS of another kind": ({"tls": "ca.pem"}, "tls must be a TLS, True or False, got str"),
+    "no authority": ({"tls": TLS("/none")}, "tls must be in a file that can be read, got /none"),
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+@pytest.mark.parametrize("kind", [client.LossClient, client.AsyncLossClient])
+def test_a_mistake_is_told_at_once(kind: Any, how: str) -> None:
+    arguments, said = WRONG[how]
+    with pytest.raises(client.InvalidRequestError) as caught:
+        kind("localhost:1", **arguments)
+    assert said in str(caught.value)
+    assert caught.value.field in arguments
+
+
+def test_tls_beside_a_channel_is_a_mistake() -> None:
+    with (
+        grpc.insecure_channel("localhost:1") as channel,
+        pytest.raises(client.InvalidRequestError, match="tls must be left out with a channel"),
+    ):
+        LossClient(channel=channel, tls=True)
+
+
+def test_a_certificate_needs_its_key() -> None:
+    with pytest.raises(client.InvalidRequestError, match="tls must have a certificate and its key"):
+        TLS(certificate="trainer.pem")
+
+
+def test_what_a_function_returns_is_checked_and_not_shown() -> None:
+    made = LossClient("localhost:1", token=lambda: f"{TOKEN} with spaces")
+    with pytest.raises(client.InvalidRequestError, match="token must be") as caught:
+        made.server_info()
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_copy_has_all_of_it_and_shows_nothing(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(Authority().certificate)
+    security = Security.checked(tls=TLS(ca), token=TOKEN, channel=None)
+    copied = pickle.loads(pickle.dumps(security))  # noqa: S301 - our own
+    assert (copied.tls, copied.metadata()) == (TLS(ca), security.metadata())
+    assert TOKEN not in repr(copied)
+
+
+def test_other_failures_stay_as_they_are() -> None:
+    error = UnavailableError("Socket closed")
+    assert str(explained(error)) == error.message == "Socket closed"
+    told = explained(UnavailableError("x WRONG_VERSION_NUMBER y"))
+    assert str(told) == told.message
+    assert told.message.startswith("server must speak TLS")
+    assert os.linesep not in told.message

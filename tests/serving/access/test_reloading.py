@@ -1,0 +1,84 @@
+"""Files are read again; what cannot be used changes nothing, and is counted once."""
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from lossd.serving.access import certificates, tokens
+from lossd.serving.access.audit import Audit
+from lossd.serving.access.reloading import Reloaded
+from lossd.serving.access.tokens import AccessError
+from tests.certificates import Authority
+
+
+def test_a_pair_that_is_half_written_keeps_the_old_one(tmp_path: Path) -> None:
+    authority = Authority()
+    first, second = authority.issue("one"), authority.issue("two", days=2)
+    paths = [str(path) for path in first.write(tmp_path, "server")]
+    failures: list[str] = []
+    made = Reloaded("tls_cert", paths, certificates.pair, failures.append)
+    old = made.value
+
+    halves = (second.certificate, second.certificate[:300], b"", first.certificate + b"-----BEGIN")
+    for number, half in enumerate(halves[:3], 1):
+        Path(paths[0]).write_bytes(half)
+        made.look()
+        made.look()
+        assert made.value is old
+        assert failures == ["tls_cert"] * number
+
+    second.write(tmp_path, "server")
+    made.look()
+    assert made.value.certificate == second.certificate
+    assert len(failures) == 3
+
+
+def test_a_file_that_is_gone_for_a_moment_keeps_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text("0123456789abcdef")
+    made = Reloaded("token_file", [str(path)], tokens.read_lines)
+    path.unlink()
+    made.look()
+    assert len(made.value) == 1
+    path.write_text("0123456789abcdef\nfedcba9876543210")
+    made.look()
+    assert len(made.value) == 2
+
+
+def test_at_the_start_there_is_no_old_one(tmp_path: Path) -> None:
+    with pytest.raises(AccessError, match=r"^token_file must be files that can be read, got"):
+        Reloaded("token_file", [str(tmp_path / "none")], tokens.read_lines)
+
+
+@pytest.mark.parametrize("days", [-3, 1, 365, 36500])  # from 2050 on another form is written
+def test_the_expiry_is_what_the_certificate_says(days: float) -> None:
+    issued = Authority().issue("server", days=days)
+    expected = x509.load_pem_x509_certificate(issued.certificate).not_valid_after_utc
+
+    found = dt.datetime.fromtimestamp(certificates.expiry(issued.certificate), dt.UTC)
+    assert found == expected
+
+
+def test_a_pair_of_two_is_refused() -> None:
+    authority = Authority()
+    one, other = authority.issue("one"), authority.issue("other")
+    with pytest.raises(AccessError, match=r"^certificate and key must be a pair, got"):
+        certificates.pair(one.certificate, other.key)
+    with pytest.raises(AccessError, match=r"^client_ca must hold certificates, got"):
+        certificates.pair(one.certificate, one.key, b"none")
+
+
+def test_of_many_refusals_a_few_are_written_and_the_rest_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [0.0]
+    audit = Audit(clock=lambda: now[0])
+    for _ in range(1000):
+        audit.refused(reason="TOKEN_UNKNOWN")
+    assert len(caplog.records) == 20
+    now[0] = 1.0
+    audit.refused(reason="TOKEN_UNKNOWN")
+    assert [record.message for record in caplog.records[20:]] == ["refused more calls", "refused"]
+    assert caplog.records[20].count == 980  # type: ignore[attr-defined]

@@ -1,0 +1,126 @@
+"""One caller takes its share, and the others have the rest."""
+
+import pytest
+
+from lossd.errors import Overloaded, TooLarge
+from lossd.serving.access.gate import host_of
+from lossd.serving.caller import HERE, Caller, Quotas
+from lossd.serving.config import Config
+from lossd.serving.rpc.admission import Admission
+from lossd.serving.rpc.shares import Rate, Shares, three_quarters
+
+ONE, OTHER = Caller(name="one"), Caller(host="192.0.2.7")
+
+
+def test_a_share_is_given_back_with_the_place() -> None:
+    admission, shares = Admission(calls=4, request_bytes=100), Shares(Config(max_calls=4))
+    for _ in range(20):
+        places = [admission.enter() for _ in range(3)]
+        for place in places:
+            shares.take(ONE, place)
+        fourth = admission.enter()
+        with pytest.raises(Overloaded, match="calls in flight of one caller must be at most 3"):
+            shares.take(ONE, fourth)
+        shares.take(OTHER, fourth)
+        for place in (*places, fourth):
+            place.leave()
+    assert admission.calls == 0
+
+
+def test_bytes_are_counted_by_caller_and_all_together() -> None:
+    admission = Admission(calls=4, request_bytes=100)
+    shares = Shares(Config(caller_inflight_bytes=60))
+    one, again, other = (admission.enter() for _ in range(3))
+    for caller, place in ((ONE, one), (ONE, again), (OTHER, other)):
+        shares.take(caller, place)
+    one.hold(50)
+    with pytest.raises(Overloaded, match="bytes in flight of one caller must be at most 60"):
+        again.hold(11)
+    with pytest.raises(TooLarge):
+        again.hold(61)
+    other.hold(50)
+    with pytest.raises(Overloaded, match="bytes in flight must be at most 100"):
+        again.hold(1)
+    for place in (one, again, other):
+        place.leave()
+    assert admission.request_bytes == 0
+    fresh = admission.enter()
+    shares.take(ONE, fresh)
+    fresh.hold(60)  # nothing was left behind in its share
+
+
+def test_who_has_left_takes_no_share() -> None:
+    admission, shares = Admission(calls=4, request_bytes=100), Shares(Config(caller_calls=1))
+    for _ in range(3):
+        place = admission.enter()
+        place.leave()
+        shares.take(ONE, place)
+    shares.take(ONE, admission.enter())
+
+
+def test_callers_of_this_host_without_a_name_share_everything() -> None:
+    admission = Admission(calls=4, request_bytes=100)
+    shares = Shares(Config(max_calls=4, caller_calls_per_second=1))
+    for _ in range(4):
+        shares.take(HERE, admission.enter())
+
+
+def test_quotas_of_a_rule_come_before_the_settings() -> None:
+    admission, shares = Admission(calls=9, request_bytes=100), Shares(Config(caller_calls=1))
+    two = Caller(name="two", quotas=Quotas(calls=2))
+    shares.take(two, admission.enter())
+    shares.take(two, admission.enter())
+    with pytest.raises(Overloaded):
+        shares.take(two, admission.enter())
+
+
+def test_a_rate_says_when_there_is_room_again() -> None:
+    now = [0.0]
+    rate = Rate(2.0, clock=lambda: now[0])
+    rate.take()
+    rate.take()
+    with pytest.raises(Overloaded) as caught:
+        rate.take()
+    assert caught.value.retry_seconds == pytest.approx(0.5)
+    now[0] += caught.value.retry_seconds
+    rate.take()
+    now[0] += 1000
+    rate.take()
+    rate.take()
+    with pytest.raises(Overloaded):
+        rate.take()
+
+
+def test_a_crowd_of_callers_takes_no_memory_for_ever() -> None:
+    admission, shares = Admission(calls=2, request_bytes=100), Shares(Config())
+    for number in range(5000):
+        place = admission.enter()
+        shares.take(Caller(host=f"host {number}"), place)
+        place.leave()
+    assert len(shares._shares) <= 1024
+
+
+@pytest.mark.parametrize(("whole", "share"), [(1, 1), (2, 1), (4, 3), (64, 48)])
+def test_three_quarters(whole: int, share: int) -> None:
+    assert three_quarters(whole) == share
+
+
+@pytest.mark.parametrize(
+    ("peer", "host"),
+    [
+        ("unix:", ""),
+        ("unix:/a/socket", ""),
+        ("unix-abstract:name", ""),
+        ("ipv4:127.0.0.1:5000", ""),
+        ("ipv4:127.3.2.1:5000", ""),
+        ("ipv6:%5B::1%5D:5000", ""),
+        ("ipv6:[::1]:5000", ""),
+        ("ipv6:%5B::ffff:127.0.0.1%5D:5000", ""),
+        ("ipv4:192.0.2.7:5000", "192.0.2.7"),
+        ("ipv6:%5B2001:db8::1%5D:5000", "2001:db8::1"),
+        ("ipv6:%5B2001:db8::127.0.0.1%5D:5000", "2001:db8::127.0.0.1"),
+        ("vsock:2:5000", "vsock:2:5000"),
+    ],
+)
+def test_the_host_of_a_peer(peer: str, host: str) -> None:
+    assert host_of(peer) == host
