@@ -22,6 +22,9 @@ class Context:
 
     job: str | None = None
 
+    def cancel(self) -> None:
+        raise NotImplementedError
+
     def is_active(self) -> bool:
         return True
 
