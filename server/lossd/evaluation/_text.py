@@ -1,11 +1,11 @@
 """Hypotheses and references, laid out for the metrics of text."""
 
 import enum
-import itertools
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from lossd.evaluation._declare import Batch, Input, InputError, Layout, Seen
 from lossd.evaluation._examples import select
@@ -72,24 +72,18 @@ def lay_out_segments(batch: Batch) -> Segments:
     )
 
 
+def listed(sequence: Tokens) -> Tokens:
+    """A sequence as Python's own, which are quick to look at one by one."""
+    found: Tokens = sequence.tolist() if isinstance(sequence, np.ndarray) else sequence
+    return found
+
+
 def lay_out_texts(batch: Batch) -> Segments:
     """The same for texts only."""
     laid = lay_out_segments(batch)
     if laid.hypotheses and not laid.are_texts:
         raise InputError("sequences", "hypotheses must be texts for this metric, got token ids")
     return laid
-
-
-def ngrams(tokens: Tokens, order: int) -> Counter[Any]:
-    """How often each n-gram of one order occurs."""
-    if isinstance(tokens, str):
-        return Counter(tokens[i : i + order] for i in range(len(tokens) - order + 1))
-    return Counter(zip(*(itertools.islice(tokens, i, None) for i in range(order)), strict=False))
-
-
-def overlap(left: Counter[Any], right: Counter[Any]) -> int:
-    """How many n-grams both have, each as often as the one that has it less often."""
-    return sum(min(count, right[gram]) for gram, count in left.items() if gram in right)
 
 
 HYPOTHESES = Input("hypotheses", "what the model wrote", ("texts or token ids (N)",))

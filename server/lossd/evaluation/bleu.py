@@ -1,10 +1,10 @@
 """BLEU."""
 
 import enum
+import functools
 import importlib
 import importlib.metadata
 import math
-from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from lossd.evaluation._declare import (
     Score,
     metric,
 )
+from lossd.evaluation._ngrams import check_length, grams, overlap, total, union
 from lossd.evaluation._scores_of_text import (
     Statistics,
     check,
@@ -23,7 +24,7 @@ from lossd.evaluation._scores_of_text import (
     score_of,
 )
 from lossd.evaluation._state import State, Tally
-from lossd.evaluation._text import SEGMENTS, Segments, TextLevel, Tokens, ngrams, overlap
+from lossd.evaluation._text import SEGMENTS, Segments, TextLevel, Tokens
 from lossd.losses import Interval, ParameterError
 
 
@@ -199,14 +200,23 @@ def bleu(
             "smoothing_value",
             f"smoothing_value must go with FLOOR or ADD_K, got {smoothing_value:g}",
         )
-    split = _splitter(tokenizer, lowercase=lowercase) if laid.are_texts else tuple
+    split = _splitter(tokenizer, lowercase=lowercase) if laid.are_texts else _unsplit
     rows = []
-    for hypothesis, references in zip(laid.hypotheses, laid.references, strict=True):
+    pairs = zip(laid.hypotheses, laid.references, strict=True)
+    for position, (hypothesis, references) in enumerate(pairs):
         laid.checkpoint()
-        rows.append(_count(split(hypothesis), [split(one) for one in references], order))
+        check_length(hypothesis, references, position)
+        each = [split(one) for one in (hypothesis, *references)]
+        rows.append(_count(each, order, laid.checkpoint))
     kept = keep_statistics(rows, laid.references, level)
     texts = Tally.number(len(rows) if laid.are_texts else 0)
     return Kept(tallies={**kept.tallies, "texts": texts}, table=kept.table)
+
+
+def _unsplit(sequence: Any) -> Tokens:
+    """Tokens are split already."""
+    tokens: Tokens = sequence
+    return tokens
 
 
 def _splitter(tokenizer: BleuTokenizer, *, lowercase: bool) -> Callable[[str], Tokens]:
@@ -233,16 +243,13 @@ def _tokenizer(kind: BleuTokenizer) -> Callable[[str], str]:
     return made
 
 
-def _count(hypothesis: Tokens, references: list[Tokens], order: int) -> list[int]:
+def _count(each: list[Tokens], order: int, checkpoint: Callable[[], None]) -> list[int]:
     """Tokens of the hypothesis and of its closest reference, matches and n-grams by order."""
+    hypothesis, *references = each
     length = len(hypothesis)
     closest = min((len(one) for one in references), key=lambda n: (abs(n - length), n))
-    matches, totals = [], []
-    for size in range(1, order + 1):
-        allowed: Counter[Any] = Counter()
-        for one in references:
-            allowed |= ngrams(one, size)
-        mine = ngrams(hypothesis, size)
-        matches.append(overlap(mine, allowed))
-        totals.append(max(0, length - size + 1))
+    matches = []
+    for mine, *theirs in grams(each, order, checkpoint):
+        matches.append(overlap(mine, functools.reduce(union, theirs)))
+    totals = [total(hypothesis, size) for size in range(1, order + 1)]
     return [length, closest, *matches, *totals]

@@ -115,7 +115,7 @@ class EvaluationServicer:
     def evaluate(self, received: Received, call: Call) -> bytes:
         """Evaluates one batch, merges states, or both."""
         with call.phase("decode"):
-            request = parse(v1.EvaluateRequest, received.take())
+            request = parse(v1.EvaluateRequest, received.take(), call.hold)
         evaluation = self._begin(request, call)
         evaluation.add(request, call)
         return self._finish(evaluation, call).SerializeToString()
@@ -135,8 +135,9 @@ class EvaluationServicer:
     def _evaluate_stream(self, parts: Iterator[bytes], call: Call, place: Place) -> bytes:
         evaluation, held = None, 0
         for data in parts:
-            with place.holding(len(data)):
-                part = parse(v1.EvaluateStreamRequest, data).part
+            with place.collecting() as collect:
+                collect(len(data))
+                part = parse(v1.EvaluateStreamRequest, data, collect).part
                 if evaluation is None:
                     evaluation = self._begin(part, call)
                 elif len(part.metrics):

@@ -71,7 +71,7 @@ class LossServicer:
         loan = Loan(self._shared, call.hold)
 
         def request() -> Request:
-            return parse_framed(v1.ComputeLossRequest, received.take())
+            return parse_framed(v1.ComputeLossRequest, received.take(), call.hold)
 
         reply = self._reply(request, call, loan)
         if loan.transport == "shared_memory":
@@ -96,7 +96,9 @@ class LossServicer:
         with place.collecting() as collect:
             collect(len(first))
             with call.phase("decode"):
-                assembly = stream.opened(first, self._limits, self._config.max_message_bytes)
+                assembly = stream.opened(
+                    first, self._limits, self._config.max_message_bytes, collect
+                )
             place.check(assembly.size_bytes)  # to announce them takes nothing from others yet
             call.let_in()
             stream.fill(assembly, messages, collect)
