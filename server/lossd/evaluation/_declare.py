@@ -167,6 +167,7 @@ class Metric:
     surrogate: str
     examples: tuple[Example, ...]
     check: Callable[[State], str]
+    is_result_long: bool
     summary: str
     formula: str
     reference: str
@@ -215,8 +216,13 @@ class Metric:
             tables=() if not kept.table else (kept.table,),
         )
 
-    def score(self, state: State, parameters: Mapping[str, Any]) -> Score:
-        """The number that a state stands for."""
+    def score(
+        self,
+        state: State,
+        parameters: Mapping[str, Any],
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> Score:
+        """The number that a state stands for; ``checkpoint`` is as that of a batch."""
         if state.nonfinite_count:
             return Score(
                 is_nonfinite=True,
@@ -226,7 +232,8 @@ class Metric:
             return Score(reason=_why_empty(state))
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # a value that is none is said below
-                found = self.result(state, **self._own(parameters))
+                beside = {"checkpoint": checkpoint} if self.is_result_long else {}
+                found = self.result(state, **self._own(parameters), **beside)
         except OverflowError:
             return Score(is_nonfinite=True, reason=_TOO_LARGE)
         if found.value is None or math.isfinite(found.value):
@@ -270,6 +277,7 @@ def metric(
     tallies: Mapping[str, int] | None = None,
     columns: Mapping[str, int] | None = None,
     check: Callable[[State], str] = lambda _: "",
+    is_result_long: bool = False,
 ) -> Callable[[Callable[..., Kept]], Metric]:
     """Turns a body into a declared metric.
 
@@ -282,6 +290,7 @@ def metric(
     ``surrogate`` names the differentiable loss to train with in its place.
     ``tallies`` and ``columns`` give the number of axes of each thing that the body keeps;
     ``check(state)`` tells what else is wrong with a state that came from elsewhere, "" for nothing.
+    A result that takes long (``is_result_long``) is given a ``checkpoint`` to call on the way.
     """
 
     def declare(body: Callable[..., Kept]) -> Metric:
@@ -296,6 +305,7 @@ def metric(
             tallies=MappingProxyType(tallies or {}),
             columns=MappingProxyType(columns or {}),
             check=check,
+            is_result_long=is_result_long,
             surrogate=surrogate,
             examples=examples,
             summary=summary,

@@ -111,7 +111,12 @@ class Ranked:
         return np.array([(self.positive(c) * weights).sum() for c in range(self.width)])
 
 
-def averaged(state: State, average: Average, score: Callable[[Curve], float | str]) -> Score:
+def averaged(
+    state: State,
+    average: Average,
+    score: Callable[[Curve], float | str],
+    checkpoint: Callable[[], None],
+) -> Score:
     """One number of a binary question, of all classes, or of all labels.
 
     ``score`` returns a reason where there is no number.
@@ -121,7 +126,10 @@ def averaged(state: State, average: Average, score: Callable[[Curve], float | st
         return _single(score(ranked.curve(0)))
     if average is Average.MICRO:
         return _single(score(ranked.pooled()))
-    found = [score(ranked.curve(column)) for column in range(ranked.width)]
+    found = []
+    for column in range(ranked.width):
+        checkpoint()
+        found.append(score(ranked.curve(column)))
     values = np.array([np.nan if isinstance(one, str) else one for one in found])
     reasons = [f"column {c}: {one}" for c, one in enumerate(found) if isinstance(one, str)]
     reason = "; ".join(reasons[:3]) + ("; ..." if len(reasons) > 3 else "")

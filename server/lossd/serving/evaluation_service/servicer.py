@@ -85,7 +85,7 @@ class Evaluation:
         reply = v1.EvaluateResponse()
         with self._turns.turn(call), call.phase("compute"):
             for one, state in zip(self.metrics, self.states, strict=True):
-                score = one.metric.score(state, one.parameters)
+                score = one.metric.score(state, one.parameters, call.checkpoint)
                 reply.results.append(evaluation_codec.result(one, state, score))
         if self._return_state:
             reply.state = evaluation_state.write(self.metrics, self.states)

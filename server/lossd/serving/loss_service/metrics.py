@@ -98,7 +98,7 @@ def evaluate(
     for one in metrics:
         checkpoint()
         state = _observe(one, by_class if "prediction_kind" in one.parameters else as_given)
-        score = one.metric.score(state, one.parameters)
+        score = one.metric.score(state, one.parameters, checkpoint)
         found.append(Evaluated(one, replace(state, tallies={}, tables=()), score))
     return found
 

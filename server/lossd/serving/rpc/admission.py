@@ -5,6 +5,7 @@ A call is in flight until its last byte has left, so that replies which nobody r
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,12 +72,17 @@ class Admission:
 
 @dataclass(slots=True)
 class Place:
-    """What one call takes up; it may be left while it still computes."""
+    """What one call takes up, until its caller is done with it and so is who computes it.
+
+    A caller that goes is gone at once, while what computes lets go at its next checkpoint; until
+    then it has its thread and its memory, and they count.
+    """
 
     _calls: _Gauge
     _bytes: _Gauge
     _held: int = 0
     _is_left: bool = False
+    _is_finished: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hold(self, amount: int) -> None:
@@ -86,8 +92,6 @@ class Place:
             Overloaded: if they do not fit beside those of the others.
         """
         with self._lock:
-            if self._is_left:
-                return
             self._bytes.take(amount)
             self._held += amount
 
@@ -130,9 +134,19 @@ class Place:
             pass
 
     def leave(self) -> None:
-        """Gives everything back."""
+        """Says that the caller is done: it has its reply, or is gone."""
         with self._lock:
             self._is_left = True
+            self._give_back()
+
+    def finish(self) -> None:
+        """Says that nothing is computed for it any more."""
+        with self._lock:
+            self._is_finished = True
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._is_left and self._is_finished:
             self._bytes.give_back(self._held)
             self._calls.give_back(1)
 
@@ -141,7 +155,9 @@ class Turns:
     """Who computes now: more calls at a time than cores would only slow each other down."""
 
     def __init__(self, count: int) -> None:
-        self._free = threading.Semaphore(count)
+        self._free = count
+        self._waiting: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
 
     @contextmanager
     def turn(self, call: Call) -> Iterator[None]:
@@ -151,12 +167,41 @@ class Turns:
             Abandoned: if the call was cancelled or its deadline has passed meanwhile.
         """
         with call.phase("queue"):
-            remaining = call.context.time_remaining()
-            patience = None if remaining is None else min(remaining, threading.TIMEOUT_MAX)
-            if not self._free.acquire(timeout=patience):
-                raise DeadlinePassed("call must get a turn before its deadline, got none")
+            given = self._asked()
+            if given is not None:
+                self._wait(given, call)
         try:
             call.checkpoint()
             yield
         finally:
-            self._free.release()
+            self._pass_on()
+
+    def _asked(self) -> threading.Event | None:
+        """Takes a turn; where none is free, returns what is set when one is given."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return None
+            given = threading.Event()
+            self._waiting.append(given)
+            return given
+
+    def _wait(self, given: threading.Event, call: Call) -> None:
+        """Waits until the turn is given, or the call is over, which wakes it too."""
+        remaining = call.context.time_remaining()
+        with call.waking(given.set):
+            given.wait(None if remaining is None else min(remaining, threading.TIMEOUT_MAX))
+        with self._lock:
+            if given in self._waiting:
+                self._waiting.remove(given)
+            else:
+                return
+        call.checkpoint()
+        raise DeadlinePassed("call must get a turn before its deadline, got none")
+
+    def _pass_on(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1

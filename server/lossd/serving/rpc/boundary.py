@@ -161,6 +161,8 @@ class Boundary(grpc.GenericRpcHandler):
             self._ended(entrance, call, grpc.StatusCode.OK)
             context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
             return reply
+        finally:
+            place.finish()
 
     def _converse(
         self,
@@ -184,18 +186,22 @@ class Boundary(grpc.GenericRpcHandler):
         else:
             self._ended(entrance, call, grpc.StatusCode.OK)
             context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
+        finally:
+            place.finish()
 
     def _begun(self, entrance: "_Entrance", place: Place, context: grpc.ServicerContext) -> Call:
         """The call, which leaves its place when it is over, and is not waited for without end."""
+        call = Call(context, entrance.request_id, place.hold, place.collecting)
         release = self._watchdog.watch(context.cancel)
 
         def over() -> None:
             release()
+            call.over()
             place.leave()
 
         if not context.add_callback(over):  # it has ended before it began
             over()
-        return Call(context, entrance.request_id, place.hold)
+        return call
 
     def _answer(
         self,

@@ -62,8 +62,9 @@ def _weigh(message: type[Message], data: bytes, hold: Hold) -> None:
             f"request must have at most {MAX_FIELDS} fields, got more in {len(data)} bytes",
             details={"limit": MAX_FIELDS},
         ) from error
-    if found.nbytes > len(data):
-        hold(found.nbytes - len(data))
+    beyond = found.nbytes - len(data)
+    if beyond > _UNWEIGHED_BYTES:
+        hold(beyond)
 
 
 @contextmanager
