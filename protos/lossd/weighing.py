@@ -7,6 +7,7 @@ of them.
 Source: Protocol Buffers documentation, "Encoding".
 """
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,10 +46,8 @@ def weigh(kind: Descriptor, encoded: bytes, most: int) -> Weight:
         TooManyFieldsError: if it has more than ``most`` fields.
     """
     walk = _Walk(most)
-    try:
+    with contextlib.suppress(IrregularError, IndexError):  # protobuf will say so
         walk.message(memoryview(encoded), _kind(kind), 0)
-    except (IrregularError, IndexError):  # protobuf will say so
-        pass
     return Weight(walk.fields, walk.nbytes)
 
 
@@ -72,7 +71,8 @@ _TEXT_TYPES = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 @functools.cache
 def _kind(kind: Descriptor) -> _Kind:
     alone = [field for field in kind.fields if field.containing_oneof is None]
-    numbers = [f.number for f in kind.fields if f.message_type is None and f.type not in _TEXT_TYPES]
+    scalars = (f for f in kind.fields if f.message_type is None)
+    numbers = [f.number for f in scalars if f.type not in _TEXT_TYPES]
     fixed = [f.number for f in kind.fields if f.type in _FIXED_TYPES]
     return _Kind(
         nbytes=_HEADER + _VIEW * (len(alone) + len(kind.oneofs)) + _GROWN * _POINTER,

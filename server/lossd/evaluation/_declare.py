@@ -168,6 +168,8 @@ class Metric:
     examples: tuple[Example, ...]
     check: Callable[[State], str]
     is_result_long: bool
+    observing: Callable[[Batch, Mapping[str, Any]], int]
+    scoring: Callable[[State, Mapping[str, Any]], int]
     summary: str
     formula: str
     reference: str
@@ -268,6 +270,37 @@ def _why_empty(state: State) -> str:
     return "there is no example"
 
 
+# For each number of the inputs: copies of it in float64, and what sorts, splits or adds them up.
+ELEMENT_BYTES = 64
+# For each class or label: counts, their Python numbers, and what is made of them.
+CLASS_BYTES = 128
+
+
+def observing_bytes(batch: Batch, parameters: Mapping[str, Any]) -> int:
+    """What tensors of a batch take."""
+    arrays = [*batch.inputs.values(), *(a for a in (batch.weights, batch.mask) if a is not None)]
+    return ELEMENT_BYTES * sum(a.size for a in arrays) + CLASS_BYTES * classes_of(batch, parameters)
+
+
+def classes_of(batch: Batch, parameters: Mapping[str, Any]) -> int:
+    """How many classes there are: as said, as many as scores, or as the largest index tells."""
+    predictions = batch.inputs.get("predictions")
+    if predictions is None or "task" not in parameters:
+        return 0
+    if parameters.get("classes"):
+        return int(parameters["classes"])
+    if predictions.dtype.kind not in "iu":
+        return int(predictions.shape[-1]) if predictions.ndim > 1 else 2
+    indices = [a for a in batch.inputs.values() if a.dtype.kind in "iu" and a.size]
+    return 1 + max((int(a.max()) for a in indices), default=0)
+
+
+def scoring_bytes(state: State, parameters: Mapping[str, Any]) -> int:
+    """What a result takes beside its state."""
+    del parameters
+    return 4 * state.nbytes + CLASS_BYTES * (state.width or 0)
+
+
 def metric(
     layout: Layout,
     *,
@@ -278,6 +311,8 @@ def metric(
     columns: Mapping[str, int] | None = None,
     check: Callable[[State], str] = lambda _: "",
     is_result_long: bool = False,
+    observing: Callable[[Batch, Mapping[str, Any]], int] = observing_bytes,
+    scoring: Callable[[State, Mapping[str, Any]], int] = scoring_bytes,
 ) -> Callable[[Callable[..., Kept]], Metric]:
     """Turns a body into a declared metric.
 
@@ -290,6 +325,8 @@ def metric(
     ``surrogate`` names the differentiable loss to train with in its place.
     ``tallies`` and ``columns`` give the number of axes of each thing that the body keeps;
     ``check(state)`` tells what else is wrong with a state that came from elsewhere, "" for nothing.
+    ``observing(batch, parameters)`` and ``scoring(state, parameters)`` tell the bytes that will be
+    taken beside the inputs and the states.
     A result that takes long (``is_result_long``) is given a ``checkpoint`` to call on the way.
     """
 
@@ -306,6 +343,8 @@ def metric(
             columns=MappingProxyType(columns or {}),
             check=check,
             is_result_long=is_result_long,
+            observing=observing,
+            scoring=scoring,
             surrogate=surrogate,
             examples=examples,
             summary=summary,

@@ -1,8 +1,8 @@
 """N-grams that sequences share.
 
 Of short sequences they are counted one by one.  Of long ones that would take a kilobyte for each
-token, and keep the interpreter for as long as it takes; so each n-gram gets a number there, which
-is made of the number of the one before it and of its last token, and numbers are sorted and counted.
+token, and keep the interpreter for as long as it takes; so each n-gram gets a number there, made of
+the number of all its tokens but the last and of that one's, and numbers are sorted and counted.
 """
 
 import itertools
@@ -70,9 +70,9 @@ def overlap(left: Grams, right: Grams) -> int:
     return int(np.minimum(left, right).sum())
 
 
-def total(sequence: Tokens, order: int) -> int:
-    """How many n-grams of an order a sequence has."""
-    return max(0, len(sequence) - order + 1)
+def count_grams(length: int, order: int) -> int:
+    """How many n-grams of an order a sequence of a length has."""
+    return max(0, length - order + 1)
 
 
 def _counted(tokens: Tokens, order: int) -> Counter[Any]:

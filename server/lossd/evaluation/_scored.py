@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores, probabilities
 from lossd.evaluation._curve import Curve, curve
-from lossd.evaluation._declare import Array, Floats, Kept, Score
+from lossd.evaluation._declare import Array, Floats, Kept, Score, scoring_bytes
 from lossd.evaluation._examples import Flags
-from lossd.evaluation._state import ClassificationTask, State
+from lossd.evaluation._state import ClassificationTask, State, rows
 
 COLUMNS: Mapping[str, int] = {"scores": 2, "targets": 2, "weights": 1}
 
@@ -50,6 +51,18 @@ def _wrong_weights(table: Mapping[str, Array]) -> str:
     ):
         return ""
     return "weights must be in (0, inf), got others"
+
+
+# Of each score of a curve: its order, itself and its target in order, and what adds them up.
+_CURVE_BYTES = 80
+
+
+def scoring(state: State, parameters: Mapping[str, Any]) -> int:
+    """What the curves of a state take, of which there is one at a time."""
+    examples = sum(map(rows, state.tables))
+    width = max((table["scores"].shape[1] for table in state.tables), default=1)
+    columns = width if parameters["average"] is Average.MICRO else 1
+    return _CURVE_BYTES * examples * columns + scoring_bytes(state, parameters)
 
 
 def keep_scores(laid: Scores) -> Kept:

@@ -1,7 +1,7 @@
 """Hypotheses and references, laid out for the metrics of text."""
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from lossd.evaluation._examples import select
 
 MAX_REFERENCES = 64
 
-Tokens = Sequence[Any]
+Tokens = Any  # a text, an array of integers, or a sequence of what can be compared
 
 
 class TextLevel(enum.Enum):
@@ -72,10 +72,25 @@ def lay_out_segments(batch: Batch) -> Segments:
     )
 
 
+# Of each token or character of an example, which are looked at one example at a time: its number
+# and those of its n-grams, in order and not.
+_TOKEN_BYTES = 288
+_SEQUENCE_BYTES = 512
+
+
+def observing(batch: Batch, parameters: Mapping[str, Any]) -> int:
+    """What sequences take."""
+    del parameters
+    lengths = [
+        [sum(map(len, group)) for group in named.groups] for named in batch.sequences.values()
+    ]
+    longest = sum(max(each, default=0) for each in lengths)
+    return _TOKEN_BYTES * longest + _SEQUENCE_BYTES * sum(map(len, lengths))
+
+
 def listed(sequence: Tokens) -> Tokens:
     """A sequence as Python's own, which are quick to look at one by one."""
-    found: Tokens = sequence.tolist() if isinstance(sequence, np.ndarray) else sequence
-    return found
+    return sequence.tolist() if isinstance(sequence, np.ndarray) else sequence
 
 
 def lay_out_texts(batch: Batch) -> Segments:

@@ -6,7 +6,7 @@ from lossd.evaluation._averages import Average
 from lossd.evaluation._classification import SCORES, Scores
 from lossd.evaluation._curve import Curve
 from lossd.evaluation._declare import Example, Kept, Score, metric
-from lossd.evaluation._scored import COLUMNS, averaged, check, keep_scores
+from lossd.evaluation._scored import COLUMNS, averaged, check, keep_scores, scoring
 from lossd.evaluation._state import State
 
 
@@ -27,6 +27,7 @@ def _precision(found: Curve) -> float | str:
     columns=COLUMNS,
     check=check,
     is_result_long=True,
+    scoring=scoring,
     examples=(
         Example({"predictions": [0.1, 0.4, 0.35, 0.8], "targets": [0, 0, 1, 1]}, value=5 / 6),
         Example(

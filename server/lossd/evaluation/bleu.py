@@ -15,7 +15,7 @@ from lossd.evaluation._declare import (
     Score,
     metric,
 )
-from lossd.evaluation._ngrams import check_length, grams, overlap, total, union
+from lossd.evaluation._ngrams import check_length, count_grams, grams, overlap, union
 from lossd.evaluation._scores_of_text import (
     Statistics,
     check,
@@ -24,7 +24,7 @@ from lossd.evaluation._scores_of_text import (
     score_of,
 )
 from lossd.evaluation._state import State, Tally
-from lossd.evaluation._text import SEGMENTS, Segments, TextLevel, Tokens
+from lossd.evaluation._text import SEGMENTS, Segments, TextLevel, Tokens, observing
 from lossd.losses import Interval, ParameterError
 
 
@@ -145,6 +145,7 @@ def _score(
 @metric(
     SEGMENTS,
     result=_result,
+    observing=observing,
     surrogate="ExpectedRisk",
     tallies={"statistics": 1, "references": 1, "texts": 1},
     columns={"statistics": 2},
@@ -251,5 +252,5 @@ def _count(each: list[Tokens], order: int, checkpoint: Callable[[], None]) -> li
     matches = []
     for mine, *theirs in grams(each, order, checkpoint):
         matches.append(overlap(mine, functools.reduce(union, theirs)))
-    totals = [total(hypothesis, size) for size in range(1, order + 1)]
+    totals = [count_grams(length, size) for size in range(1, order + 1)]
     return [length, closest, *matches, *totals]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from lossd.evaluation._declare import FACTOR, Example, Kept, Score, metric
-from lossd.evaluation._ngrams import check_length, grams, overlap, total
+from lossd.evaluation._ngrams import check_length, count_grams, grams, overlap
 from lossd.evaluation._scores_of_text import (
     Statistics,
     check,
@@ -14,7 +14,7 @@ from lossd.evaluation._scores_of_text import (
     score_of,
 )
 from lossd.evaluation._state import State
-from lossd.evaluation._text import TEXTS, Segments, TextLevel, Tokens
+from lossd.evaluation._text import TEXTS, Segments, TextLevel, Tokens, observing
 from lossd.losses import Interval
 
 _PUNCTUATION = frozenset(string.punctuation)
@@ -66,6 +66,7 @@ def _score(counts: Statistics, beta: float) -> float:
 @metric(
     TEXTS,
     result=_result,
+    observing=observing,
     surrogate="ExpectedRisk",
     tallies={"statistics": 1, "references": 1},
     check=check,
@@ -123,16 +124,15 @@ def chrf(
     return keep_statistics(rows, laid.references, level)
 
 
-def _counts(
-    each: Sequence[Tokens], orders: int, checkpoint: Callable[[], None]
-) -> list[list[int]]:
+def _counts(each: Sequence[Tokens], orders: int, checkpoint: Callable[[], None]) -> list[list[int]]:
     """For each reference and order the n-grams of the hypothesis, of the reference, and of both."""
     hypothesis, *references = each
     counts: list[list[int]] = [[] for _ in references]
     for order, (mine, *theirs) in enumerate(grams(each, orders, checkpoint), start=1):
         for reference, found, row in zip(references, theirs, counts, strict=True):
-            size = total(reference, order)
-            row += [total(hypothesis, order) if size else 0, size, overlap(mine, found)]
+            size = count_grams(len(reference), order)
+            own = count_grams(len(hypothesis), order) if size else 0
+            row += [own, size, overlap(mine, found)]
     return counts
 
 

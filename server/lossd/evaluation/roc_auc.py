@@ -11,7 +11,7 @@ from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import BINARY, MULTICLASS, SCORES, Scores
 from lossd.evaluation._curve import Curve, curve
 from lossd.evaluation._declare import SHARE, Example, Kept, Score, metric
-from lossd.evaluation._scored import COLUMNS, Ranked, averaged, check, keep_scores
+from lossd.evaluation._scored import COLUMNS, Ranked, averaged, check, keep_scores, scoring
 from lossd.evaluation._state import State
 from lossd.losses import ParameterError
 
@@ -72,6 +72,7 @@ def _one_vs_one(ranked: Ranked, average: Average, checkpoint: Callable[[], None]
     columns=COLUMNS,
     check=check,
     is_result_long=True,
+    scoring=scoring,
     examples=(
         Example({"predictions": [0.1, 0.4, 0.35, 0.8], "targets": [0, 0, 1, 1]}, value=0.75),
         Example({"predictions": [2.0, 2.0, 2.0], "targets": [0, 1, 1]}, value=0.5),

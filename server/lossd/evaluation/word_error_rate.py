@@ -8,7 +8,7 @@ import numpy as np
 
 from lossd.evaluation._declare import Example, InputError, Kept, Score, metric
 from lossd.evaluation._state import State, Tally
-from lossd.evaluation._text import SEGMENTS, Segments, Tokens, listed
+from lossd.evaluation._text import SEGMENTS, Segments, Tokens, listed, observing
 
 MAX_TOKENS = 1 << 17  # of a sequence; the work is the product of two lengths
 # How many tokens of a sequence have the set of their places kept, of 16 KiB each at most.
@@ -36,6 +36,7 @@ def _result(state: State, *, unit: TextUnit, lowercase: bool) -> Score:
 @metric(
     SEGMENTS,
     result=_result,
+    observing=observing,
     surrogate="ExpectedRisk",
     tallies={"edits": 1, "length": 1},
     examples=(
@@ -86,7 +87,7 @@ def word_error_rate(
                     f"sequences must have at most {MAX_TOKENS} tokens for WordErrorRate, "
                     f"got {len(side)} at {position}",
                 )
-        edits += _distance(*map(listed, sides), laid.checkpoint)
+        edits += _distance(listed(sides[0]), listed(sides[1]), laid.checkpoint)
         length += len(sides[1])
     return Kept(tallies={"edits": Tally.number(edits), "length": Tally.number(length)})
 

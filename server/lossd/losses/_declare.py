@@ -283,6 +283,7 @@ class Loss:
     ignores: Callable[..., Array] | None
     mean_factor: Callable[..., Array] | None
     sides: Callable[..., Sides] | None
+    working_bytes: int | None
     summary: str
     formula: str
     reference: str
@@ -374,6 +375,7 @@ def loss(
     ignores: Callable[..., Array] | None = None,
     mean_factor: Callable[..., Array] | None = None,
     sides: Callable[..., Sides] | None = None,
+    working_bytes: int | None = None,
 ) -> Callable[[Callable[..., Evaluation]], Loss]:
     """Turns a body into a declared loss.
 
@@ -395,7 +397,9 @@ def loss(
     **parameters)`` tells before anything is computed which examples the loss leaves out of every
     sum and count; their status is the body's to give.  ``mean_factor(*inputs)`` is a factor
     of each example that MEAN applies before it averages.  ``sides(**parameters)`` tells which
-    examples an OPPOSED loss has.  ``layout`` names the parameters that the engine uses.
+    examples an OPPOSED loss has.  ``working_bytes`` is what the body makes of each element on its
+    way, in float32, where that is another number than its shape has.  ``layout`` names the
+    parameters that the engine uses.
     """
 
     def declare(body: Callable[..., Evaluation]) -> Loss:
@@ -415,6 +419,7 @@ def loss(
             ignores=ignores,
             mean_factor=mean_factor,
             sides=sides,
+            working_bytes=working_bytes,
             summary=summary,
             formula=formula,
             reference=reference,

@@ -83,7 +83,7 @@ class Call:
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Calls ``wake``, from another thread, when the call ends while inside, or at once if over."""
+        """Has ``wake`` called, by another thread, when the call ends while inside."""
         self._wake = wake
         try:
             if not self.context.is_active():

@@ -64,7 +64,7 @@ def _check_products(declared: Input, shape: tuple[int, ...]) -> None:
     products = channels * places * min(channels, places)
     if products > MAX_PRODUCTS:
         raise TooLarge(
-            f"{declared.name} must have maps whose channels times places times the fewer of the two "
+            f"{declared.name} must have maps whose channels times places times the fewer of both "
             f"are at most {MAX_PRODUCTS} for a style, got {channels} and {places}",
             field=f"inputs.{declared.base_name}.shape",
             details={"limit": MAX_PRODUCTS, "channels": channels, "places": places},

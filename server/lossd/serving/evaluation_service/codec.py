@@ -14,12 +14,13 @@ from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, Unknow
 from lossd.evaluation import METRICS, Batch, InputError, Metric, Score, Sequences, State
 from lossd.framing import Payloads
 from lossd.losses import ParameterError
-from lossd.serving.rpc.messages import check_count
+from lossd.serving.rpc.messages import Hold, check_count, hold_nothing
 from lossd.serving.wire.parameters import read_parameters
 from lossd.serving.wire.reader import Reader
 
 MAX_METRICS = 32
 MAX_SEQUENCES = 1 << 20
+_SEQUENCE_BYTES = 256  # a view and two tuples
 NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -32,16 +33,27 @@ class Requested:
     spec: v1.MetricSpec
     path: str
 
+    def score(self, state: State, checkpoint: Callable[[], None], hold: Hold) -> Score:
+        """The number that a state stands for; ``hold`` is told first what it takes.
+
+        Raises:
+            Overloaded: if there is no room.
+        """
+        hold(self.metric.scoring(state, self.parameters))
+        return self.metric.score(state, self.parameters, checkpoint)
+
     def is_same_as(self, other: "Requested") -> bool:
         """Whether the two give the same number of the same data."""
         return self.metric is other.metric and self.parameters == other.parameters
 
-    def observe(self, batch: Batch) -> State:
-        """The state of one batch.
+    def observe(self, batch: Batch, hold: Hold = hold_nothing) -> State:
+        """The state of one batch; ``hold`` is told first what it takes.
 
         Raises:
             InvalidRequest: if the caller broke a rule.
+            Overloaded: if there is no room.
         """
+        hold(self.metric.observing(batch, self.parameters))
         with _told(self.path):
             return self.metric.observe(batch, self.parameters)
 
@@ -138,6 +150,15 @@ def batch(
         raise
 
 
+def sequence_bytes(message: v1.EvaluationBatch) -> int:
+    """What it takes to have sequences one by one, beside their texts and tokens."""
+    count = 0
+    for named in message.sequences[:MAX_METRICS]:
+        sizes = (named.lengths, named.counts)
+        count += len(named.texts) + sum(each.shape[0] for each in sizes if each.shape)
+    return _SEQUENCE_BYTES * max(0, min(count, 4 * MAX_SEQUENCES))
+
+
 def _taken(metrics: Sequence[Requested], *, texts: bool) -> list[str]:
     every = (one.metric.inputs for one in metrics)
     names = (i.name for i in itertools.chain.from_iterable(every) if i.is_text is texts)
@@ -225,7 +246,7 @@ def _sizes(named: v1.NamedSequences, name: str, total: int, path: str, read: Rea
     return found
 
 
-def _parts(whole: Sequence[Any], sizes: Sequence[int]) -> Iterator[Sequence[Any]]:
+def _parts(whole: Any, sizes: Sequence[int]) -> Iterator[Any]:
     start = 0
     for size in sizes:
         yield whole[start : start + size]

@@ -7,7 +7,7 @@ submessages take minutes to walk.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
 
@@ -28,11 +28,11 @@ MAX_FIELDS = (1 << 21) + (1 << 16)
 _UNWEIGHED_BYTES = 1 << 15
 
 
-def _hold_nothing(_: int) -> None:
+def hold_nothing(_: int) -> None:
     """Stands for a call whose bytes nobody counts."""
 
 
-def parse(message: type[M], data: bytes, hold: Hold = _hold_nothing) -> M:
+def parse(message: type[M], data: bytes, hold: Hold = hold_nothing) -> M:
     """Reads a message; ``hold`` counts what it takes beyond its own bytes.
 
     Raises:
@@ -45,7 +45,7 @@ def parse(message: type[M], data: bytes, hold: Hold = _hold_nothing) -> M:
         return message.FromString(data)
 
 
-def parse_framed(message: type[M], data: bytes, hold: Hold = _hold_nothing) -> Framed[M]:
+def parse_framed(message: type[M], data: bytes, hold: Hold = hold_nothing) -> Framed[M]:
     """Reads a message, and leaves the data of its tensors where it is; raises as ``parse``."""
     _weigh(message, data, hold)
     with _refusing(message, data):
@@ -56,7 +56,7 @@ def _weigh(message: type[Message], data: bytes, hold: Hold) -> None:
     if len(data) < _UNWEIGHED_BYTES:
         return
     try:
-        found = weigh(message.DESCRIPTOR, data, MAX_FIELDS)
+        found = weigh(cast("Any", message.DESCRIPTOR), data, MAX_FIELDS)
     except TooManyFieldsError as error:
         raise TooLarge(
             f"request must have at most {MAX_FIELDS} fields, got more in {len(data)} bytes",
