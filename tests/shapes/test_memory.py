@@ -105,7 +105,9 @@ def test_it_says_so_before_it_takes_anything(engine: Engine, name: str) -> None:
 def test_a_style_takes_no_more_than_its_maps(engine: Engine) -> None:
     """The Gram matrices of 3000 channels of one place would have 9 million numbers each."""
     random = np.random.default_rng(0)
-    maps = {n: [random.standard_normal((2, 3000, 1), np.float32)] for n in ("predictions", "targets")}
+    maps = {
+        n: [random.standard_normal((2, 3000, 1), np.float32)] for n in ("predictions", "targets")
+    }
     job = Job(loss=LOSSES["feature_matching"], parameters={"style_weight": 1.0}, inputs=maps)
     peak, _ = peak_and_held(engine, job)
     assert peak < 1 << 20

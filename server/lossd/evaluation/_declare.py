@@ -274,12 +274,20 @@ def _why_empty(state: State) -> str:
 ELEMENT_BYTES = 64
 # For each class or label: counts, their Python numbers, and what is made of them.
 CLASS_BYTES = 128
+_FRACTION_BYTES = 640  # an integer of 2,000 bits, and its like while it is added to
 
 
 def observing_bytes(batch: Batch, parameters: Mapping[str, Any]) -> int:
     """What tensors of a batch take."""
     arrays = [*batch.inputs.values(), *(a for a in (batch.weights, batch.mask) if a is not None)]
-    return ELEMENT_BYTES * sum(a.size for a in arrays) + CLASS_BYTES * classes_of(batch, parameters)
+    elements = sum(a.size for a in arrays)
+    classes = classes_of(batch, parameters)
+    return ELEMENT_BYTES * elements + CLASS_BYTES * classes + fraction_bytes(batch, classes)
+
+
+def fraction_bytes(batch: Batch, sums: int) -> int:
+    """What exact sums of weights take, of which there are no more than weights."""
+    return 0 if batch.weights is None else _FRACTION_BYTES * min(sums, batch.weights.size)
 
 
 def classes_of(batch: Batch, parameters: Mapping[str, Any]) -> int:

@@ -75,17 +75,19 @@ def lay_out_segments(batch: Batch) -> Segments:
 # Of each token or character of an example, which are looked at one example at a time: its number
 # and those of its n-grams, in order and not.
 _TOKEN_BYTES = 288
-_SEQUENCE_BYTES = 512
+_SEQUENCE_BYTES, _COUNT_BYTES = 512, 40
 
 
 def observing(batch: Batch, parameters: Mapping[str, Any]) -> int:
-    """What sequences take."""
-    del parameters
+    """What sequences take, and the counts that are made of each example."""
     lengths = [
         [sum(map(len, group)) for group in named.groups] for named in batch.sequences.values()
     ]
     longest = sum(max(each, default=0) for each in lengths)
-    return _TOKEN_BYTES * longest + _SEQUENCE_BYTES * sum(map(len, lengths))
+    orders = sum(parameters.get(name, 0) for name in ("order", "char_order", "word_order"))
+    counts = 3 * orders * len(lengths[0]) if lengths else 0
+    sequences = sum(map(len, lengths))
+    return _TOKEN_BYTES * longest + _SEQUENCE_BYTES * sequences + _COUNT_BYTES * counts
 
 
 def listed(sequence: Tokens) -> Tokens:

@@ -241,7 +241,21 @@ def _tokenizer(kind: BleuTokenizer) -> Callable[[str], str]:
             f"got {kind.name}",
         ) from error
     made: Callable[[str], str] = getattr(module, _CLASSES[kind])()
-    return made
+
+    def tokenize(text: str) -> str:
+        found = made(text)
+        _forget(made)
+        return found
+
+    return tokenize
+
+
+def _forget(tokenizer: object) -> None:
+    """Empties the caches of a tokenizer, and of those it is made of: they keep 65,536 texts."""
+    for one in (tokenizer, *vars(tokenizer).values()):
+        clear = getattr(getattr(type(one), "__call__", None), "cache_clear", None)
+        if clear is not None:
+            clear()
 
 
 def _count(each: list[Tokens], order: int, checkpoint: Callable[[], None]) -> list[int]:

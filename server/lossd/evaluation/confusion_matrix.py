@@ -14,6 +14,7 @@ from lossd.evaluation._declare import (
     Kept,
     Score,
     classes_of,
+    fraction_bytes,
     metric,
     observing_bytes,
 )
@@ -53,8 +54,9 @@ def _result(state: State, *, normalization: Normalization) -> Score:
 
 
 def _observing(batch: Batch, parameters: Mapping[str, Any]) -> int:
-    classes = classes_of(batch, parameters)
-    return observing_bytes(batch, parameters) + _PAIR_BYTES * min(classes, MAX_CLASSES) ** 2
+    pairs = min(classes_of(batch, parameters), MAX_CLASSES) ** 2
+    of_pairs = _PAIR_BYTES * pairs + fraction_bytes(batch, pairs)
+    return observing_bytes(batch, parameters) + of_pairs
 
 
 @metric(
