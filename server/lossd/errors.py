@@ -108,6 +108,12 @@ class Overloaded(LossdError):  # noqa: N818
     retry_seconds = 0.1
 
 
+class Draining(Overloaded):
+    """The server ends; another one, or the one that follows, will answer."""
+
+    reason = "DRAINING"
+
+
 class DeviceLost(LossdError):  # noqa: N818
     """The GPU answers nothing any more, to this process; a new one may find it well."""
 

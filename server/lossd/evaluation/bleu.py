@@ -253,7 +253,7 @@ def _tokenizer(kind: BleuTokenizer) -> Callable[[str], str]:
 def _forget(tokenizer: object) -> None:
     """Empties the caches of a tokenizer, and of those it is made of: they keep 65,536 texts."""
     for one in (tokenizer, *vars(tokenizer).values()):
-        clear = getattr(getattr(type(one), "__call__", None), "cache_clear", None)
+        clear = getattr(vars(type(one)).get("__call__"), "cache_clear", None)
         if clear is not None:
             clear()
 

@@ -22,6 +22,7 @@ class _Gauge:
     reason: str
     limit: int
     used: int = 0
+    most: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, amount: int) -> None:
@@ -29,6 +30,7 @@ class _Gauge:
             wanted = self.used + amount
             if wanted <= self.limit:
                 self.used = wanted
+                self.most = max(self.most, wanted)
                 return
         # What would not fit beside nobody either is not to be tried again.
         kind = Overloaded if amount <= self.limit else TooLarge
@@ -59,6 +61,11 @@ class Admission:
     def request_bytes(self) -> int:
         """Bytes of the requests in flight."""
         return self._bytes.used
+
+    def take_most(self) -> int:
+        """The most bytes that were in flight since it was asked before."""
+        most, self._bytes.most = self._bytes.most, self._bytes.used
+        return most
 
     def enter(self) -> "Place":
         """Lets a call in.

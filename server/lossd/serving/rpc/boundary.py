@@ -26,6 +26,7 @@ from lossd.errors import (
     Abandoned,
     DeadlinePassed,
     DeviceLost,
+    Draining,
     InvalidRequest,
     LossdError,
     Overloaded,
@@ -55,6 +56,7 @@ _CODES = {
     Abandoned: grpc.StatusCode.CANCELLED,
     DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
     DeviceLost: grpc.StatusCode.UNAVAILABLE,
+    Draining: grpc.StatusCode.UNAVAILABLE,
 }
 
 Handler = Callable[[Received, Call], bytes]
@@ -116,6 +118,8 @@ class Boundary(grpc.GenericRpcHandler):
         self._threads = threads
         self._refusing_threads = refusing_threads
         self._device_lost = device_lost
+        self._is_closed = False
+        self.refused = 0  # calls that came since it was closed
         telemetry.expect(methods, streams, conversations)
 
     def service(
@@ -127,6 +131,7 @@ class Boundary(grpc.GenericRpcHandler):
         self._telemetry.started(details.method)
         entrance = _Entrance(details.method, request_id(details), time.perf_counter())
         try:
+            self._check_open()
             place = self._admission.enter()
         except Overloaded as error:
             refuse = functools.partial(self._refuse, entrance, error)
@@ -137,6 +142,15 @@ class Boundary(grpc.GenericRpcHandler):
             return _conversation(Pinned(converse, self._threads))
         serve = functools.partial(self._serve, entrance, place, self._methods[details.method])
         return _unary(Pinned(serve, self._threads))
+
+    def close(self) -> None:
+        """Refuses all calls from now on, and tells them that others will answer."""
+        self._is_closed = True
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            self.refused += 1
+            raise Draining("server must go on to take calls, got one that ends")
 
     def _refuse(
         self, entrance: "_Entrance", error: Overloaded, _: Requests, context: grpc.ServicerContext
