@@ -1,7 +1,7 @@
 """Losses on the CPU: pieces of a batch, run by a pool of threads.
 
-A piece fits the second-level cache.  NumPy lets other threads run while it computes, so threads are
-enough.
+A piece fits the second-level cache.  NumPy releases the interpreter lock while it computes, so
+threads are enough.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, put
 from lossd.batch import Batch
 from lossd.networks import Device, Network, Placed, Placements
 
-# The windows of a convolution that go into one product: 2 MiB of float32, about a cache.
+# Elements of the windows that go into one product of a convolution: 2 MiB of float32, a cache.
 PRODUCT_ELEMENTS = 1 << 19
 
 
@@ -34,8 +34,8 @@ class NumpyBackend:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lossd-compute")
-        # Products run on threads of ours, and their bits may not follow how BLAS would split them.
-        # It holds for the process and stays, since another backend may still rely on it.
+        # Products run on our own threads, and their bits must not depend on how BLAS splits them.
+        # This holds for the process and is not undone, since another backend may still rely on it.
         threadpool_limits(1, user_api="blas")
         self._networks = Placements(Device(np, PRODUCT_ELEMENTS), np.asarray)
 
@@ -53,7 +53,7 @@ class NumpyBackend:
         return np.asarray(array)
 
     def turn(self) -> contextlib.AbstractContextManager[None]:
-        """See ``Backend.turn``; nobody waits."""
+        """See ``Backend.turn``; here nothing waits."""
         return contextlib.nullcontext()
 
     def network(self, network: Network, dtype: np.dtype[Any]) -> Placed:
@@ -66,7 +66,7 @@ class NumpyBackend:
         return functools.partial(_compute, body)
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
-        """See ``Backend.side_by_side``; on the pool where that pays."""
+        """See ``Backend.side_by_side``; uses the pool where that pays."""
         if count <= 1 or self.threads == 1:
             for index in range(count):
                 work(index)
@@ -88,7 +88,7 @@ class NumpyBackend:
             if failures:
                 raise failures[0]
         finally:
-            failures.clear()  # an error that its own frames hold would keep their arrays too
+            failures.clear()  # an error held by its own frames would keep their arrays
 
     def close(self) -> None:
         """Ends the threads."""
@@ -97,7 +97,7 @@ class NumpyBackend:
 
 
 def _compute(body: Body, piece: Piece) -> Computed:
-    """Runs a body, and writes its gradients to their places while they are in the cache."""
+    """Runs a body, and writes its gradients to the reply while they are in the cache."""
     inputs = (_ready(*given) for given in piece.inputs.values())
     found = body(np, *inputs, **piece.parameters)
     for name, out in piece.gradients.items():
@@ -113,13 +113,13 @@ def _compute(body: Body, piece: Piece) -> Computed:
 
 
 def _ready(rows: Array, dtype: np.dtype[Any]) -> Array:
-    if not rows.flags.aligned:  # as bytes lie in a message; one copy now spares many later
+    if not rows.flags.aligned:  # in the order of a message; one copy now spares many later
         rows = rows.copy()
     return np.ascontiguousarray(rows, dtype)
 
 
 def _row_values(value: Array, elements: int) -> Array:
-    """One value a row: those of elements are averaged."""
+    """Returns one value for each row: those of elements are averaged."""
     if value.ndim == 1:
         return value
     if value.shape[1] == 1:

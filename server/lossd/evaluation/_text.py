@@ -16,7 +16,7 @@ Tokens = Any  # a text, an array of integers, or a sequence of what can be compa
 
 
 class TextLevel(enum.Enum):
-    """What a text score is of."""
+    """The unit of text that is scored."""
 
     CORPUS = "corpus"
     SENTENCE = "sentence"
@@ -24,7 +24,7 @@ class TextLevel(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Hypotheses with their references, of the examples that count."""
+    """The hypotheses of the examples that count, with their references."""
 
     seen: Seen
     hypotheses: tuple[Any, ...]
@@ -96,7 +96,7 @@ def listed(sequence: Tokens) -> Tokens:
 
 
 def lay_out_texts(batch: Batch) -> Segments:
-    """The same for texts only."""
+    """Does the same as ``lay_out_segments``, for texts only."""
     laid = lay_out_segments(batch)
     if laid.hypotheses and not laid.are_texts:
         raise InputError("sequences", "hypotheses must be texts for this metric, got token ids")

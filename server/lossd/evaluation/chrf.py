@@ -48,7 +48,7 @@ def _result(
 
 
 def _score(counts: Statistics, beta: float) -> float:
-    """F of the mean precision and the mean recall over the orders that both sides have."""
+    """Returns F of the mean precision and recall over the orders that both sides have."""
     precisions, recalls, orders = 0.0, 0.0, 0
     for place in range(0, len(counts), 3):
         mine, theirs, both = counts[place : place + 3]
@@ -99,8 +99,8 @@ def chrf(
 
         value = 100 (1 + beta^2) P R / (beta^2 P + R)
 
-    with P and R the means over the orders of precision and recall.  Of several references the one
-    with the highest score counts.
+    with P and R the means of precision and recall over the orders.  Among several references the
+    one with the highest score counts.
 
     Reference: M. Popovic, chrF: character n-gram F-score for automatic MT evaluation, 2015; and
     chrF++: words helping character n-grams, 2017.
@@ -137,7 +137,7 @@ def _counts(each: Sequence[Tokens], orders: int, checkpoint: Callable[[], None])
 
 
 def _words(text: str) -> list[str]:
-    """Words, with one mark of punctuation at an end of a word made a word of its own."""
+    """Returns the words; one punctuation mark at an end of a word becomes its own word."""
     found = []
     for word in text.split():
         if len(word) > 1 and word[-1] in _PUNCTUATION:

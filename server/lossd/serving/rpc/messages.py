@@ -1,4 +1,4 @@
-"""Messages of any service: parsed, counted, and the timing of answers written.
+"""Handles messages of any service: parses and counts them, and writes the timing of answers.
 
 Fields are counted where they lie before a message is parsed, which makes some 50 bytes of a
 submessage of 2, and with ``len`` before a repeated field is iterated: a few MiB of empty
@@ -36,7 +36,7 @@ def parse(message: type[M], data: bytes, hold: Hold = hold_nothing) -> M:
     """Reads a message; ``hold`` counts what it takes beyond its own bytes.
 
     Raises:
-        InvalidRequest: if the bytes are not one.
+        InvalidRequest: if the bytes are no such message.
         TooLarge: if it has more fields than any batch.
         Overloaded: if there is no room for them.
     """
