@@ -15,7 +15,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.framing import Bytes, Framed, Payloads, encoded_varint, varint
+from lossd.framing import Bytes, Framed, Payloads, encoded_varint, route, varint
 
 # Larger chunks outgrow the cache and the allocator's reuse; each smaller one costs a call.
 CHUNK_BYTES = 1 << 20
@@ -47,9 +47,10 @@ def split(framed: Framed[M]) -> tuple[M, list[Bytes]]:
 
 
 def tensors_of(message: Message) -> Iterator[v1.Tensor]:
-    """Yields all tensors inside a message."""
+    """All tensors inside a message; what holds none is not walked, however many it is."""
+    leading = route(message.DESCRIPTOR)
     for field, value in message.ListFields():
-        if field.message_type is None or field.message_type.GetOptions().map_entry:
+        if field.number not in leading:
             continue
         for inner in (value,) if isinstance(value, Message) else value:
             if isinstance(inner, v1.Tensor):

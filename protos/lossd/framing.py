@@ -37,7 +37,7 @@ _REFERENCE = struct.Struct("<I")
 
 M = TypeVar("M", bound=Message)
 Bytes = bytes | memoryview
-_Route = Mapping[int, Any]  # field numbers that lead to data, and the routes of their messages
+Route = Mapping[int, Any]  # numbers of fields that lead to data, and the routes of their messages
 
 
 class IrregularError(Exception):
@@ -88,7 +88,7 @@ class Framed(Generic[M]):
             return cls(kind.FromString(encoded))
         payloads = Payloads()
         try:
-            small = _Walk(payloads.add).message(memoryview(encoded), _route(kind.DESCRIPTOR))
+            small = _Walk(payloads.add).message(memoryview(encoded), route(kind.DESCRIPTOR))
         except (IrregularError, IndexError):  # an index beyond the end: the message is cut off
             return cls(kind.FromString(encoded))
         return cls(kind.FromString(b"".join(small)), payloads)
@@ -100,17 +100,17 @@ class Framed(Generic[M]):
             return encoded
         payloads = self.payloads
         walk = _Walk(lambda reference: payloads[bytes(reference)])
-        return b"".join(walk.message(memoryview(encoded), _route(self.message.DESCRIPTOR)))
+        return b"".join(walk.message(memoryview(encoded), route(self.message.DESCRIPTOR)))
 
 
 @functools.cache
-def _route(kind: Descriptor, outer: frozenset[Descriptor] = frozenset()) -> _Route:
-    """Returns the fields of a message that lead to data; a message inside itself leads nowhere."""
+def route(kind: Descriptor, outer: frozenset[Descriptor] = frozenset()) -> Route:
+    """The fields that lead to the data of tensors; a message inside itself leads nowhere."""
     if kind is v1.Tensor.DESCRIPTOR:
         return {kind.fields_by_name["data"].number: None}
     outer = outer | {kind}
     inner = {f.number: f.message_type for f in kind.fields if f.message_type not in (None, *outer)}
-    return {number: found for number, type_ in inner.items() if (found := _route(type_, outer))}
+    return {number: found for number, type_ in inner.items() if (found := route(type_, outer))}
 
 
 class _Walk:
@@ -120,7 +120,7 @@ class _Walk:
         self._replace = replace
         self._fields = 0
 
-    def message(self, view: memoryview, route: _Route) -> list[Bytes]:
+    def message(self, view: memoryview, route: Route) -> list[Bytes]:
         """Returns the pieces of the message after replacing."""
         pieces: list[Bytes] = []
         kept = at = 0
@@ -142,7 +142,7 @@ class _Walk:
         pieces.append(view[kept:at])
         return pieces
 
-    def _field(self, tag: int, body: memoryview, route: _Route | None) -> Sequence[Bytes]:
+    def _field(self, tag: int, body: memoryview, route: Route | None) -> Sequence[Bytes]:
         inner = [self._replace(body)] if route is None else self.message(body, route)
         size = sum(map(len, inner))
         return [encoded_varint(tag), encoded_varint(size), *inner]

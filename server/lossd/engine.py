@@ -19,7 +19,15 @@ from lossd.errors import InvalidRequest
 from lossd.losses import ParameterError, Status
 from lossd.networks import Networks
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction, RowPlan
-from lossd.shapes import NO_NETWORKS, Buffers, Checkpoint, Evaluated, lay_out, rules_of
+from lossd.shapes import (
+    NO_NETWORKS,
+    Buffers,
+    Checkpoint,
+    Evaluated,
+    hold_nothing,
+    lay_out,
+    rules_of,
+)
 
 # An array, or a list of them for an input of several tensors.  Any, because with a union everyone
 # who reads the usual single array would have to tell the type checker that it is no list.
@@ -94,19 +102,25 @@ class Engine:
         self._instead = instead
 
     def run(
-        self, job: Job, *, allocate: Allocate = np.empty, checkpoint: Checkpoint = lambda: None
+        self,
+        job: Job,
+        *,
+        allocate: Allocate = np.empty,
+        checkpoint: Checkpoint = lambda: None,
+        hold: Callable[[int], None] = hold_nothing,
     ) -> Result:
         """Computes a job.
 
-        ``allocate(shape, dtype)`` makes the arrays of the result, wherever they are to be.
-        ``checkpoint`` is called between pieces and may raise to stop the work.
+        ``allocate(shape, dtype)`` makes the arrays of the result, wherever they are to live.
+        ``checkpoint`` is called between tiles and may raise to stop the work.  ``hold`` is told the
+        bytes that it takes beside its inputs before any is taken, and may raise.
 
         Raises:
             InvalidRequest: if the caller broke a rule.
             TooLarge: if the device does not have enough memory.
         """
         backend = self._instead.get(job.loss.name, self.backend)
-        batch = lay_out(job, self.networks)
+        batch = lay_out(job, self.networks, hold=hold, workers=backend.threads)
         if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
             raise InvalidRequest(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"

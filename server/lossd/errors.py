@@ -122,6 +122,12 @@ class Overloaded(LossdError):  # noqa: N818
     retry_seconds = 0.1
 
 
+class Draining(Overloaded):
+    """The server ends; another one, or the one that follows, will answer."""
+
+    reason = "DRAINING"
+
+
 class DeviceLost(LossdError):  # noqa: N818
     """The GPU does not answer this process any more; a new process may be able to use it."""
 

@@ -7,7 +7,7 @@ cotangent), each term is asked for, and has to support.
 import functools
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from lossd.engine import Allocate, Engine, ExampleStatuses, Result, TermResult
 from lossd.errors import InvalidRequest, InvalidTensor, LossdError
 from lossd.losses import Differentiable
 from lossd.reduction import Reduction
-from lossd.shapes import Checkpoint
+from lossd.shapes import Checkpoint, hold_nothing
 
 MAX_TERMS = 16
 
@@ -52,26 +52,44 @@ def run(
     *,
     allocate: Allocate = np.empty,
     checkpoint: Checkpoint = lambda: None,
+    hold: Callable[[int], None] = hold_nothing,
 ) -> Result:
     """Computes a job; for a sum, computes all terms and adds them up.
 
-    ``allocate`` makes the arrays of the result of a single loss, as in ``Engine.run``.
+    ``allocate`` makes the arrays of the result of a single loss; it and ``hold`` are as in
+    ``Engine.run``.
 
     Raises:
         InvalidRequest: if the caller broke a rule.
         TooLarge: if the device does not have enough memory.
     """
     if isinstance(job, Job):
-        return engine.run(job, allocate=allocate, checkpoint=checkpoint)
+        return engine.run(job, allocate=allocate, checkpoint=checkpoint, hold=hold)
     _check(job)
     total = _Total(job)
+    most = _Most(hold)
     for position in range(len(job.terms)):
         try:
-            found = engine.run(_job(job, position), checkpoint=checkpoint)
+            found = engine.run(_job(job, position), checkpoint=checkpoint, hold=most.hold)
         except LossdError as error:
             raise _of_term(position, job.terms[position], error) from error
         total.add(position, found)
     return total.finished(engine.backend.name)
+
+
+class _Most:
+    """Terms are computed one after the other: what counts is twice the most, for it is added up."""
+
+    def __init__(self, hold: Callable[[int], None]) -> None:
+        self._hold = hold
+        self._held = 0
+
+    def hold(self, needed: int) -> None:
+        """Counts what a term takes beyond those before it."""
+        beyond = 2 * needed - self._held
+        if beyond > 0:
+            self._hold(beyond)
+            self._held += beyond
 
 
 def _of_term(position: int, term: Term, error: LossdError) -> LossdError:

@@ -46,6 +46,14 @@ def wait_for(process: Process, name: str, value: float, **labels: str) -> None:
         time.sleep(0.02)
 
 
+def wait_for_bytes(process: Process, size: int) -> None:
+    """Waits until messages of so many bytes have come; what computes takes more."""
+    deadline = time.monotonic() + 60
+    while metric(process, "lossd_inflight_bytes") < size:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_of_16_calls_too_many_exactly_16_are_refused_at_once() -> None:
     limit = 8
     with (
@@ -263,7 +271,7 @@ def test_calls_whose_deadline_passed_in_the_queue_are_never_computed() -> None:
         small = request(rows=10)
         with unary(process.address) as compute:
             busy = [compute.future(slow, timeout=60) for _ in range(2)]  # type: ignore[attr-defined]
-            wait_for(process, "lossd_inflight_bytes", 2 * len(slow))
+            wait_for_bytes(process, 2 * len(slow))
             late = [compute.future(small, timeout=0.05) for _ in range(5)]  # type: ignore[attr-defined]
             assert all(isinstance(call.exception(), grpc.RpcError) for call in late)
             for call in busy:
@@ -278,7 +286,7 @@ def test_a_cancelled_call_stops_within_a_tile() -> None:
         large = request(rows=40_000, classes=2000)
         with unary(process.address) as compute:
             call = compute.future(large, timeout=60)  # type: ignore[attr-defined]
-            wait_for(process, "lossd_inflight_bytes", len(large))
+            wait_for_bytes(process, len(large))
             call.cancel()
             wait_for(process, "lossd_inflight_requests", 0)
         assert metric(process, "lossd_examples_total", loss="cross_entropy", backend="numpy") == 0

@@ -249,6 +249,7 @@ def test_bytes_that_do_not_fit_beside_the_others_are_refused() -> None:
     other = service.admission.enter()
     other.hold(8)
     _, context = service.call(b"abc")
+    other.finish()
     other.leave()
     reply, _ = service.call(b"abc")
 

@@ -87,6 +87,7 @@ class OfSeveralBlocks(NumpyBackend):
     """A backend that takes more at a time, and no part of a row, as one on a device does."""
 
     piece_elements = 1 << 20
+    threads = 1
     in_cache = False
 
 

@@ -82,6 +82,10 @@ class Backend(Protocol):
         """The device, in words."""
 
     @property
+    def threads(self) -> int:
+        """How many pieces of a batch it computes at the same time, on the host's memory."""
+
+    @property
     def xp(self) -> Any:
         """The array library that bodies run on here."""
 

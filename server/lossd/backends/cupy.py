@@ -88,6 +88,11 @@ class CupyBackend:
         return self._cupy
 
     @property
+    def threads(self) -> int:
+        """See ``Backend.threads``; pieces are computed on the device, one at a time."""
+        return 1
+
+    @property
     def piece_elements(self) -> int:
         """See ``Backend.piece_elements``."""
         return TILE_ELEMENTS

@@ -167,6 +167,9 @@ class Metric:
     surrogate: str
     examples: tuple[Example, ...]
     check: Callable[[State], str]
+    is_result_long: bool
+    observing: Callable[[Batch, Mapping[str, Any]], int]
+    scoring: Callable[[State, Mapping[str, Any]], int]
     summary: str
     formula: str
     reference: str
@@ -215,8 +218,13 @@ class Metric:
             tables=() if not kept.table else (kept.table,),
         )
 
-    def score(self, state: State, parameters: Mapping[str, Any]) -> Score:
-        """Returns the score of a state."""
+    def score(
+        self,
+        state: State,
+        parameters: Mapping[str, Any],
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> Score:
+        """The number that a state stands for; ``checkpoint`` is as that of a batch."""
         if state.nonfinite_count:
             return Score(
                 is_nonfinite=True,
@@ -226,7 +234,8 @@ class Metric:
             return Score(reason=_why_empty(state))
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # a NaN is handled below
-                found = self.result(state, **self._own(parameters))
+                beside = {"checkpoint": checkpoint} if self.is_result_long else {}
+                found = self.result(state, **self._own(parameters), **beside)
         except OverflowError:
             return Score(is_nonfinite=True, reason=_TOO_LARGE)
         if found.value is None or math.isfinite(found.value):
@@ -261,6 +270,45 @@ def _why_empty(state: State) -> str:
     return "there is no example"
 
 
+# For each number of the inputs: copies of it in float64, and what sorts, splits or adds them up.
+ELEMENT_BYTES = 64
+# For each class or label: counts, their Python numbers, and what is made of them.
+CLASS_BYTES = 128
+_FRACTION_BYTES = 640  # an integer of 2,000 bits, and its like while it is added to
+
+
+def observing_bytes(batch: Batch, parameters: Mapping[str, Any]) -> int:
+    """What tensors of a batch take."""
+    arrays = [*batch.inputs.values(), *(a for a in (batch.weights, batch.mask) if a is not None)]
+    elements = sum(a.size for a in arrays)
+    classes = classes_of(batch, parameters)
+    return ELEMENT_BYTES * elements + CLASS_BYTES * classes + fraction_bytes(batch, classes)
+
+
+def fraction_bytes(batch: Batch, sums: int) -> int:
+    """What exact sums of weights take, of which there are no more than weights."""
+    return 0 if batch.weights is None else _FRACTION_BYTES * min(sums, batch.weights.size)
+
+
+def classes_of(batch: Batch, parameters: Mapping[str, Any]) -> int:
+    """How many classes there are: as said, as many as scores, or as the largest index tells."""
+    predictions = batch.inputs.get("predictions")
+    if predictions is None or "task" not in parameters:
+        return 0
+    if parameters.get("classes"):
+        return int(parameters["classes"])
+    if predictions.dtype.kind not in "iu":
+        return int(predictions.shape[-1]) if predictions.ndim > 1 else 2
+    indices = [a for a in batch.inputs.values() if a.dtype.kind in "iu" and a.size]
+    return 1 + max((int(a.max()) for a in indices), default=0)
+
+
+def scoring_bytes(state: State, parameters: Mapping[str, Any]) -> int:
+    """What a result takes beside its state."""
+    del parameters
+    return 4 * state.nbytes + CLASS_BYTES * (state.width or 0)
+
+
 def metric(
     layout: Layout,
     *,
@@ -270,6 +318,9 @@ def metric(
     tallies: Mapping[str, int] | None = None,
     columns: Mapping[str, int] | None = None,
     check: Callable[[State], str] = lambda _: "",
+    is_result_long: bool = False,
+    observing: Callable[[Batch, Mapping[str, Any]], int] = observing_bytes,
+    scoring: Callable[[State, Mapping[str, Any]], int] = scoring_bytes,
 ) -> Callable[[Callable[..., Kept]], Metric]:
     """Turns a body into a declared metric.
 
@@ -282,6 +333,9 @@ def metric(
     ``surrogate`` names the differentiable loss to train with in its place.
     ``tallies`` and ``columns`` give the number of axes of each thing that the body keeps;
     ``check(state)`` returns any other fault of a state that came from elsewhere, "" for none.
+    ``observing(batch, parameters)`` and ``scoring(state, parameters)`` tell the bytes that will be
+    taken beside the inputs and the states.
+    A result that takes long (``is_result_long``) is given a ``checkpoint`` to call on the way.
     """
 
     def declare(body: Callable[..., Kept]) -> Metric:
@@ -296,6 +350,9 @@ def metric(
             tallies=MappingProxyType(tallies or {}),
             columns=MappingProxyType(columns or {}),
             check=check,
+            is_result_long=is_result_long,
+            observing=observing,
+            scoring=scoring,
             surrogate=surrogate,
             examples=examples,
             summary=summary,

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores, probabilities
 from lossd.evaluation._curve import Curve, curve
-from lossd.evaluation._declare import Array, Floats, Kept, Score
+from lossd.evaluation._declare import Array, Floats, Kept, Score, scoring_bytes
 from lossd.evaluation._examples import Flags
-from lossd.evaluation._state import ClassificationTask, State
+from lossd.evaluation._state import ClassificationTask, State, rows
 
 COLUMNS: Mapping[str, int] = {"scores": 2, "targets": 2, "weights": 1}
 
@@ -50,6 +51,18 @@ def _wrong_weights(table: Mapping[str, Array]) -> str:
     ):
         return ""
     return "weights must be in (0, inf), got others"
+
+
+# Of each score of a curve: its order, itself and its target in order, and what adds them up.
+_CURVE_BYTES = 80
+
+
+def scoring(state: State, parameters: Mapping[str, Any]) -> int:
+    """What the curves of a state take, of which there is one at a time."""
+    examples = sum(map(rows, state.tables))
+    width = max((table["scores"].shape[1] for table in state.tables), default=1)
+    columns = width if parameters["average"] is Average.MICRO else 1
+    return _CURVE_BYTES * examples * columns + scoring_bytes(state, parameters)
 
 
 def keep_scores(laid: Scores) -> Kept:
@@ -111,7 +124,12 @@ class Ranked:
         return np.array([(self.positive(c) * weights).sum() for c in range(self.width)])
 
 
-def averaged(state: State, average: Average, score: Callable[[Curve], float | str]) -> Score:
+def averaged(
+    state: State,
+    average: Average,
+    score: Callable[[Curve], float | str],
+    checkpoint: Callable[[], None],
+) -> Score:
     """Returns one number: of a binary question, averaged over classes, or over labels.
 
     ``score`` returns a reason where there is no number.
@@ -121,7 +139,10 @@ def averaged(state: State, average: Average, score: Callable[[Curve], float | st
         return _single(score(ranked.curve(0)))
     if average is Average.MICRO:
         return _single(score(ranked.pooled()))
-    found = [score(ranked.curve(column)) for column in range(ranked.width)]
+    found = []
+    for column in range(ranked.width):
+        checkpoint()
+        found.append(score(ranked.curve(column)))
     values = np.array([np.nan if isinstance(one, str) else one for one in found])
     reasons = [f"column {c}: {one}" for c, one in enumerate(found) if isinstance(one, str)]
     reason = "; ".join(reasons[:3]) + ("; ..." if len(reasons) > 3 else "")

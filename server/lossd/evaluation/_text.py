@@ -1,18 +1,18 @@
 """Hypotheses and references, laid out for the metrics of text."""
 
 import enum
-import itertools
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from lossd.evaluation._declare import Batch, Input, InputError, Layout, Seen
 from lossd.evaluation._examples import select
 
 MAX_REFERENCES = 64
 
-Tokens = Sequence[Any]
+Tokens = Any  # a text, an array of integers, or a sequence of what can be compared
 
 
 class TextLevel(enum.Enum):
@@ -72,24 +72,35 @@ def lay_out_segments(batch: Batch) -> Segments:
     )
 
 
+# Of each token or character of an example, which are looked at one example at a time: its number
+# and those of its n-grams, in order and not.
+_TOKEN_BYTES = 288
+_SEQUENCE_BYTES, _COUNT_BYTES = 512, 40
+
+
+def observing(batch: Batch, parameters: Mapping[str, Any]) -> int:
+    """What sequences take, and the counts that are made of each example."""
+    lengths = [
+        [sum(map(len, group)) for group in named.groups] for named in batch.sequences.values()
+    ]
+    longest = sum(max(each, default=0) for each in lengths)
+    orders = sum(parameters.get(name, 0) for name in ("order", "char_order", "word_order"))
+    counts = 3 * orders * len(lengths[0]) if lengths else 0
+    sequences = sum(map(len, lengths))
+    return _TOKEN_BYTES * longest + _SEQUENCE_BYTES * sequences + _COUNT_BYTES * counts
+
+
+def listed(sequence: Tokens) -> Tokens:
+    """A sequence as Python's own, which are quick to look at one by one."""
+    return sequence.tolist() if isinstance(sequence, np.ndarray) else sequence
+
+
 def lay_out_texts(batch: Batch) -> Segments:
     """Does the same as ``lay_out_segments``, for texts only."""
     laid = lay_out_segments(batch)
     if laid.hypotheses and not laid.are_texts:
         raise InputError("sequences", "hypotheses must be texts for this metric, got token ids")
     return laid
-
-
-def ngrams(tokens: Tokens, order: int) -> Counter[Any]:
-    """Returns how often each n-gram of one order occurs."""
-    if isinstance(tokens, str):
-        return Counter(tokens[i : i + order] for i in range(len(tokens) - order + 1))
-    return Counter(zip(*(itertools.islice(tokens, i, None) for i in range(order)), strict=False))
-
-
-def overlap(left: Counter[Any], right: Counter[Any]) -> int:
-    """Returns how many n-grams both have; each counts as often as in the one with fewer of it."""
-    return sum(min(count, right[gram]) for gram, count in left.items() if gram in right)
 
 
 HYPOTHESES = Input("hypotheses", "what the model wrote", ("texts or token ids (N)",))

@@ -1,15 +1,17 @@
 """Average precision."""
 
+from collections.abc import Callable
+
 from lossd.evaluation._averages import Average
 from lossd.evaluation._classification import SCORES, Scores
 from lossd.evaluation._curve import Curve
 from lossd.evaluation._declare import Example, Kept, Score, metric
-from lossd.evaluation._scored import COLUMNS, averaged, check, keep_scores
+from lossd.evaluation._scored import COLUMNS, averaged, check, keep_scores, scoring
 from lossd.evaluation._state import State
 
 
-def _result(state: State, *, average: Average) -> Score:
-    return averaged(state, average, _precision)
+def _result(state: State, *, average: Average, checkpoint: Callable[[], None]) -> Score:
+    return averaged(state, average, _precision, checkpoint)
 
 
 def _precision(found: Curve) -> float | str:
@@ -24,6 +26,8 @@ def _precision(found: Curve) -> float | str:
     surrogate="PairwiseAuc",
     columns=COLUMNS,
     check=check,
+    is_result_long=True,
+    scoring=scoring,
     examples=(
         Example({"predictions": [0.1, 0.4, 0.35, 0.8], "targets": [0, 0, 1, 1]}, value=5 / 6),
         Example(

@@ -1,10 +1,10 @@
 """BLEU."""
 
 import enum
+import functools
 import importlib
 import importlib.metadata
 import math
-from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from lossd.evaluation._declare import (
     Score,
     metric,
 )
+from lossd.evaluation._ngrams import check_length, count_grams, grams, overlap, union
 from lossd.evaluation._scores_of_text import (
     Statistics,
     check,
@@ -23,7 +24,7 @@ from lossd.evaluation._scores_of_text import (
     score_of,
 )
 from lossd.evaluation._state import State, Tally
-from lossd.evaluation._text import SEGMENTS, Segments, TextLevel, Tokens, ngrams, overlap
+from lossd.evaluation._text import SEGMENTS, Segments, TextLevel, Tokens, observing
 from lossd.losses import Interval, ParameterError
 
 
@@ -144,6 +145,7 @@ def _score(
 @metric(
     SEGMENTS,
     result=_result,
+    observing=observing,
     surrogate="ExpectedRisk",
     tallies={"statistics": 1, "references": 1, "texts": 1},
     columns={"statistics": 2},
@@ -200,14 +202,23 @@ def bleu(
             "smoothing_value",
             f"smoothing_value must go with FLOOR or ADD_K, got {smoothing_value:g}",
         )
-    split = _splitter(tokenizer, lowercase=lowercase) if laid.are_texts else tuple
+    split = _splitter(tokenizer, lowercase=lowercase) if laid.are_texts else _unsplit
     rows = []
-    for hypothesis, references in zip(laid.hypotheses, laid.references, strict=True):
+    pairs = zip(laid.hypotheses, laid.references, strict=True)
+    for position, (hypothesis, references) in enumerate(pairs):
         laid.checkpoint()
-        rows.append(_count(split(hypothesis), [split(one) for one in references], order))
+        check_length(hypothesis, references, position)
+        each = [split(one) for one in (hypothesis, *references)]
+        rows.append(_count(each, order, laid.checkpoint))
     kept = keep_statistics(rows, laid.references, level)
     texts = Tally.number(len(rows) if laid.are_texts else 0)
     return Kept(tallies={**kept.tallies, "texts": texts}, table=kept.table)
+
+
+def _unsplit(sequence: Any) -> Tokens:
+    """Tokens are split already."""
+    tokens: Tokens = sequence
+    return tokens
 
 
 def _splitter(tokenizer: BleuTokenizer, *, lowercase: bool) -> Callable[[str], Tokens]:
@@ -231,19 +242,30 @@ def _tokenizer(kind: BleuTokenizer) -> Callable[[str], str]:
             f"got {kind.name}",
         ) from error
     made: Callable[[str], str] = getattr(module, _CLASSES[kind])()
-    return made
+
+    def tokenize(text: str) -> str:
+        found = made(text)
+        _forget(made)
+        return found
+
+    return tokenize
 
 
-def _count(hypothesis: Tokens, references: list[Tokens], order: int) -> list[int]:
+def _forget(tokenizer: object) -> None:
+    """Empties the caches of a tokenizer, and of those it is made of: they keep 65,536 texts."""
+    for one in (tokenizer, *vars(tokenizer).values()):
+        clear = getattr(vars(type(one)).get("__call__"), "cache_clear", None)
+        if clear is not None:
+            clear()
+
+
+def _count(each: list[Tokens], order: int, checkpoint: Callable[[], None]) -> list[int]:
     """Counts tokens of hypothesis and closest reference, then matches and n-grams by order."""
+    hypothesis, *references = each
     length = len(hypothesis)
     closest = min((len(one) for one in references), key=lambda n: (abs(n - length), n))
-    matches, totals = [], []
-    for size in range(1, order + 1):
-        allowed: Counter[Any] = Counter()
-        for one in references:
-            allowed |= ngrams(one, size)
-        mine = ngrams(hypothesis, size)
-        matches.append(overlap(mine, allowed))
-        totals.append(max(0, length - size + 1))
+    matches = []
+    for mine, *theirs in grams(each, order, checkpoint):
+        matches.append(overlap(mine, functools.reduce(union, theirs)))
+    totals = [count_grams(length, size) for size in range(1, order + 1)]
     return [length, closest, *matches, *totals]

@@ -1,10 +1,11 @@
 """chrF."""
 
 import string
-from collections import Counter
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 from lossd.evaluation._declare import FACTOR, Example, Kept, Score, metric
+from lossd.evaluation._ngrams import check_length, count_grams, grams, overlap
 from lossd.evaluation._scores_of_text import (
     Statistics,
     check,
@@ -13,7 +14,7 @@ from lossd.evaluation._scores_of_text import (
     score_of,
 )
 from lossd.evaluation._state import State
-from lossd.evaluation._text import TEXTS, Segments, TextLevel, ngrams, overlap
+from lossd.evaluation._text import TEXTS, Segments, TextLevel, Tokens, observing
 from lossd.losses import Interval
 
 _PUNCTUATION = frozenset(string.punctuation)
@@ -65,6 +66,7 @@ def _score(counts: Statistics, beta: float) -> float:
 @metric(
     TEXTS,
     result=_result,
+    observing=observing,
     surrogate="ExpectedRisk",
     tallies={"statistics": 1, "references": 1},
     check=check,
@@ -104,28 +106,33 @@ def chrf(
     chrF++: words helping character n-grams, 2017.
     """
 
-    def prepare(text: str) -> list[Counter[Any]]:
+    def prepare(text: str) -> tuple[str, list[str]]:
         text = text.lower() if lowercase else text
-        characters = text if whitespace else "".join(text.split())
         words = _words(text) if word_order else []
-        return [ngrams(characters, size + 1) for size in range(char_order)] + [
-            ngrams(words, size + 1) for size in range(word_order)
-        ]
+        return text if whitespace else "".join(text.split()), words
 
     rows = []
-    for hypothesis, references in zip(laid.hypotheses, laid.references, strict=True):
+    pairs = zip(laid.hypotheses, laid.references, strict=True)
+    for position, (hypothesis, references) in enumerate(pairs):
         laid.checkpoint()
-        mine = prepare(hypothesis)
-        candidates = [_count(mine, prepare(one)) for one in references]
+        check_length(hypothesis, references, position)
+        characters, words = zip(*map(prepare, (hypothesis, *references)), strict=True)
+        of_characters = _counts(characters, char_order, laid.checkpoint)
+        of_words = _counts(words, word_order, laid.checkpoint)
+        candidates = [a + b for a, b in zip(of_characters, of_words, strict=True)]
         rows.append(max(candidates, key=lambda counts: _score(counts, beta)))
     return keep_statistics(rows, laid.references, level)
 
 
-def _count(mine: list[Counter[Any]], theirs: list[Counter[Any]]) -> list[int]:
-    """Returns for each order the n-grams of the hypothesis, of the reference, and of both."""
-    counts = []
-    for left, right in zip(mine, theirs, strict=True):
-        counts += [left.total() if right else 0, right.total(), overlap(left, right)]
+def _counts(each: Sequence[Tokens], orders: int, checkpoint: Callable[[], None]) -> list[list[int]]:
+    """For each reference and order the n-grams of the hypothesis, of the reference, and of both."""
+    hypothesis, *references = each
+    counts: list[list[int]] = [[] for _ in references]
+    for order, (mine, *theirs) in enumerate(grams(each, orders, checkpoint), start=1):
+        for reference, found, row in zip(references, theirs, counts, strict=True):
+            size = count_grams(len(reference), order)
+            own = count_grams(len(hypothesis), order) if size else 0
+            row += [own, size, overlap(mine, found)]
     return counts
 
 

@@ -1,12 +1,23 @@
 """Confusion matrix."""
 
 import enum
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
-from lossd.evaluation._confusion import check, count_pairs
-from lossd.evaluation._declare import Example, Kept, Score, metric
+from lossd.evaluation._confusion import MAX_CLASSES, check, count_pairs
+from lossd.evaluation._declare import (
+    Batch,
+    Example,
+    Kept,
+    Score,
+    classes_of,
+    fraction_bytes,
+    metric,
+    observing_bytes,
+)
 from lossd.evaluation._state import State
 
 
@@ -18,6 +29,8 @@ class Normalization(enum.Enum):
     PREDICTIONS = "predictions"
     ALL = "all"
 
+
+_PAIR_BYTES = 24  # counts twice, and what is sent
 
 _AXES: dict[Normalization, int | tuple[int, int]] = {
     Normalization.TARGETS: -1,
@@ -40,9 +53,16 @@ def _result(state: State, *, normalization: Normalization) -> Score:
     return Score(values=values, reason=f"0 / 0 in {empty} of the {word}" if empty else "")
 
 
+def _observing(batch: Batch, parameters: Mapping[str, Any]) -> int:
+    pairs = min(classes_of(batch, parameters), MAX_CLASSES) ** 2
+    of_pairs = _PAIR_BYTES * pairs + fraction_bytes(batch, pairs)
+    return observing_bytes(batch, parameters) + of_pairs
+
+
 @metric(
     DECISIONS,
     result=_result,
+    observing=_observing,
     surrogate="CrossEntropy",
     tallies={"pairs": 2},
     check=check,

@@ -2,6 +2,7 @@
 
 import enum
 import itertools
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
@@ -10,7 +11,7 @@ from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import BINARY, MULTICLASS, SCORES, Scores
 from lossd.evaluation._curve import Curve, curve
 from lossd.evaluation._declare import SHARE, Example, Kept, Score, metric
-from lossd.evaluation._scored import COLUMNS, Ranked, averaged, check, keep_scores
+from lossd.evaluation._scored import COLUMNS, Ranked, averaged, check, keep_scores, scoring
 from lossd.evaluation._state import State
 from lossd.losses import ParameterError
 
@@ -23,11 +24,16 @@ class Multiclass(enum.Enum):
 
 
 def _result(
-    state: State, *, average: Average, multiclass: Multiclass, max_fpr: float | None
+    state: State,
+    *,
+    average: Average,
+    multiclass: Multiclass,
+    max_fpr: float | None,
+    checkpoint: Callable[[], None],
 ) -> Score:
     if state.task is MULTICLASS and multiclass is Multiclass.ONE_VS_ONE:
-        return _one_vs_one(Ranked.of(state), average)
-    return averaged(state, average, lambda found: _area(found, max_fpr))
+        return _one_vs_one(Ranked.of(state), average, checkpoint)
+    return averaged(state, average, lambda found: _area(found, max_fpr), checkpoint)
 
 
 def _area(found: Curve, max_fpr: float | None) -> float | str:
@@ -36,15 +42,19 @@ def _area(found: Curve, max_fpr: float | None) -> float | str:
     return found.area() if max_fpr is None or max_fpr == 1 else found.partial_area(max_fpr)
 
 
-def _one_vs_one(ranked: Ranked, average: Average) -> Score:
+def _one_vs_one(ranked: Ranked, average: Average, checkpoint: Callable[[], None]) -> Score:
     """Averages over pairs of classes, as Hand and Till: each has the mean of two areas."""
     labels = ranked.targets[:, 0]
-    members = [np.flatnonzero(labels == label) for label in range(ranked.width)]
+    members = []
+    for label in range(ranked.width):
+        checkpoint()
+        members.append(np.flatnonzero(labels == label))
     absent = [label for label, rows in enumerate(members) if not len(rows)]
     if absent:
         return Score(reason=f"targets hold none of class {absent[0]}")
     areas, sizes = [], []
     for first, second in itertools.combinations(range(ranked.width), 2):
+        checkpoint()
         rows = np.concatenate([members[first], members[second]])
         of_first = labels[rows] == first
         sides = ((first, of_first), (second, ~of_first))
@@ -61,6 +71,8 @@ def _one_vs_one(ranked: Ranked, average: Average) -> Score:
     surrogate="PairwiseAuc",
     columns=COLUMNS,
     check=check,
+    is_result_long=True,
+    scoring=scoring,
     examples=(
         Example({"predictions": [0.1, 0.4, 0.35, 0.8], "targets": [0, 0, 1, 1]}, value=0.75),
         Example({"predictions": [2.0, 2.0, 2.0], "targets": [0, 1, 1]}, value=0.5),

@@ -8,7 +8,7 @@ import numpy as np
 
 from lossd.evaluation._declare import Example, InputError, Kept, Score, metric
 from lossd.evaluation._state import State, Tally
-from lossd.evaluation._text import SEGMENTS, Segments, Tokens
+from lossd.evaluation._text import SEGMENTS, Segments, Tokens, listed, observing
 
 MAX_TOKENS = 1 << 17  # tokens of a sequence; the work is the product of two lengths
 # The number of tokens whose sets of positions are kept, of at most 16 KiB each.
@@ -36,6 +36,7 @@ def _result(state: State, *, unit: TextUnit, lowercase: bool) -> Score:
 @metric(
     SEGMENTS,
     result=_result,
+    observing=observing,
     surrogate="ExpectedRisk",
     tallies={"edits": 1, "length": 1},
     examples=(
@@ -64,8 +65,10 @@ def word_error_rate(
     def split(sequence: str | Tokens) -> Tokens:
         if not isinstance(sequence, str):
             return sequence
-        text = sequence.lower() if lowercase else sequence
-        return text.split() if unit is TextUnit.WORDS else text
+        if unit is TextUnit.CHARACTERS:
+            return sequence.lower() if lowercase else sequence
+        words = sequence.split(None, MAX_TOKENS)  # one too many is as bad as all
+        return [word.lower() for word in words] if lowercase else words
 
     edits = length = 0
     pairs = zip(laid.hypotheses, laid.references, strict=True)
@@ -84,7 +87,7 @@ def word_error_rate(
                     f"sequences must have at most {MAX_TOKENS} tokens for WordErrorRate, "
                     f"got {len(side)} at {position}",
                 )
-        edits += _distance(*sides, laid.checkpoint)
+        edits += _distance(listed(sides[0]), listed(sides[1]), laid.checkpoint)
         length += len(sides[1])
     return Kept(tallies={"edits": Tally.number(edits), "length": Tally.number(length)})
 

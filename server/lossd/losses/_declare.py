@@ -283,6 +283,7 @@ class Loss:
     ignores: Callable[..., Array] | None
     mean_factor: Callable[..., Array] | None
     sides: Callable[..., Sides] | None
+    working_bytes: int | None
     summary: str
     formula: str
     reference: str
@@ -374,6 +375,7 @@ def loss(
     ignores: Callable[..., Array] | None = None,
     mean_factor: Callable[..., Array] | None = None,
     sides: Callable[..., Sides] | None = None,
+    working_bytes: int | None = None,
 ) -> Callable[[Callable[..., Evaluation]], Loss]:
     """Turns a body into a declared loss.
 
@@ -388,13 +390,15 @@ def loss(
     bounds]``, and a ``Differentiable`` after the bounds where there is a gradient.  The docstring
     holds the summary, the formula (indented) and, after "Reference:", the source.
 
-    ``kinks[input](*inputs, **parameters)`` returns how far each element of an input is from where
-    the value has no derivative with respect to it.  ``is_ordered`` says that the gradient depends
-    on the order of an example's elements by size; among equals the lowest index goes first.
-    ``ignores(*inputs, **parameters)`` returns, before anything is computed, which examples the loss
-    leaves out of every sum and count; the body gives their status.  ``mean_factor(*inputs)`` is a
-    factor of each example that MEAN applies before it averages.  ``sides(**parameters)`` returns
-    which examples an OPPOSED loss takes.  ``layout`` names the parameters that the engine uses.
+    ``kinks[input](*inputs, **parameters)`` tells how far each element of an input is from where the
+    value has no derivative by it.  ``is_ordered`` says that the gradient follows the order of an
+    example's elements by size; of equals the lowest index goes first.  ``ignores(*inputs,
+    **parameters)`` tells before anything is computed which examples the loss leaves out of every
+    sum and count; their status is the body's to give.  ``mean_factor(*inputs)`` is a factor
+    of each example that MEAN applies before it averages.  ``sides(**parameters)`` tells which
+    examples an OPPOSED loss has.  ``working_bytes`` is what the body makes of each element on its
+    way, in float32, where that is another number than its shape has.  ``layout`` names the
+    parameters that the engine uses.
     """
 
     def declare(body: Callable[..., Evaluation]) -> Loss:
@@ -414,6 +418,7 @@ def loss(
             ignores=ignores,
             mean_factor=mean_factor,
             sides=sides,
+            working_bytes=working_bytes,
             summary=summary,
             formula=formula,
             reference=reference,

@@ -30,6 +30,7 @@ LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
     ),
     layout=(CLASS_AXIS,),
     is_ordered=True,
+    working_bytes=208,
     examples=(
         Example(
             {"predictions": [[[0.0, LOG_3]]], "targets": [[0]]},

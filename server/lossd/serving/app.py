@@ -31,7 +31,7 @@ from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, Evalua
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.process import health, http
-from lossd.serving.process.allocator import keep_freed_memory
+from lossd.serving.process.allocator import Relief, keep_freed_memory
 from lossd.serving.process.device_check import Tried, try_out
 from lossd.serving.process.health import Health, State
 from lossd.serving.process.http import PageServer
@@ -57,6 +57,8 @@ _CUTTING_SECONDS = 0.5
 _AFTER_CALLS_SECONDS = 10.0
 # How often those are looked for, at least, who take too long.
 _LOOKING_SECONDS = 5.0
+# Seconds for which calls that come while it ends are refused, until none comes.
+_REFUSING_SECONDS = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Server:
     _server: grpc.Server
     _health: Health
     _pulse: Pulse
+    _boundary: Boundary
+    _relief: Relief
     _http: PageServer
     _shared: SharedMemory | None
     _watchdogs: tuple[Watchdog, ...]
@@ -87,6 +91,7 @@ class Server:
         log.info("draining")
         is_done = (not in_doubt or self._pulse.check()) and self._drain()
         self._pulse.close()
+        self._relief.close()
         for watchdog in self._watchdogs:
             watchdog.close()
         self._reloader.close()
@@ -105,6 +110,7 @@ class Server:
         # Load balancers have to notice before calls are refused.
         time.sleep(self._config.drain_delay_seconds)
         self._health.close()
+        self._refuse_what_waits()
         patience = self._config.drain_seconds
         try:
             self._server.stop(patience)
@@ -112,6 +118,17 @@ class Server:
             log.error("calls cannot be cut", extra={"because": str(error)})  # noqa: TRY400 - as it says
         is_late = self._server.wait_for_termination(patience + _CUTTING_SECONDS)
         return not is_late
+
+    def _refuse_what_waits(self) -> None:
+        """Answers what came in and was not taken in: once told to stop, gRPC would cancel it.
+
+        Its own call goes behind those that wait, so when it is answered all of them are.
+        """
+        self._boundary.close()
+        deadline, seen = time.monotonic() + _REFUSING_SECONDS, -1
+        while self._boundary.refused != seen and time.monotonic() < deadline:
+            seen = self._boundary.refused
+            self._pulse.check()
 
 
 def start(
@@ -217,6 +234,8 @@ def start(
         _server=server,
         _health=state,
         _pulse=pulse,
+        _boundary=boundary,
+        _relief=Relief(admission),
         _http=pages,
         _shared=shared,
         _watchdogs=(watchdog, first_message, idle),

@@ -1,7 +1,8 @@
 """Calls, as handlers see them."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,20 +46,27 @@ class Received:
         return data
 
 
+@contextmanager
+def _counted_by_nobody() -> Iterator[Callable[[int], None]]:
+    yield lambda _: None
+
+
 @dataclass(slots=True)
 class Call:
     """One call.
 
-    ``seconds`` is the time spent in each phase, and ``labels`` are facts for the metrics that the
-    handler learns on the way.  ``hold`` counts bytes that the call takes besides its message; it
-    raises Overloaded if they do not fit.
+    ``seconds`` is the time spent by phase, and ``labels`` what the handler learns on the way and
+    the metrics want to know.  ``hold`` counts bytes that it takes beside its message's; it raises
+    Overloaded if they do not fit.  ``collecting`` counts some for as long as they are taken.
     """
 
     context: Context
     request_id: str
     hold: Callable[[int], None] = lambda _: None
+    collecting: Callable[[], AbstractContextManager[Callable[[int], None]]] = _counted_by_nobody
     labels: dict[str, str] = field(default_factory=dict)
     caller: Caller = HERE
+    _wake: Callable[[], None] | None = None
     _seconds: dict[str, float] = field(default_factory=dict)
     _is_let_in: bool = False
 
@@ -80,6 +88,23 @@ class Call:
         if not self._is_let_in:
             self._is_let_in = True
             self.context.send_initial_metadata(((REQUEST_ID, self.request_id),))
+
+    @contextmanager
+    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Has ``wake`` called, by another thread, when the call ends while inside."""
+        self._wake = wake
+        try:
+            if not self.context.is_active():
+                wake()
+            yield
+        finally:
+            self._wake = None
+
+    def over(self) -> None:
+        """Wakes who waits within the call: nobody waits for its answer any more."""
+        wake = self._wake
+        if wake is not None:
+            wake()
 
     def renew(self) -> None:
         """Forgets phases and labels: on a stream one call follows another."""

@@ -9,7 +9,7 @@ To add a shape: a member of ``lossd.losses.Shape``, a module here, and its row i
 """
 
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
-from lossd.shapes._lay_out import NO_NETWORKS, lay_out
+from lossd.shapes._lay_out import NO_NETWORKS, hold_nothing, lay_out
 from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, ShapeRules
 from lossd.shapes._table import SHAPES, rules_of
 
@@ -22,6 +22,7 @@ __all__ = [
     "Evaluated",
     "ShapeRules",
     "block_rows",
+    "hold_nothing",
     "lay_out",
     "rules_of",
 ]

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from lossd.backends import Backend, Body, Compute, Piece, nonfinite_rows
-from lossd.batch import Array, Batch, check_domains
-from lossd.losses import Choices, Interval
+from lossd.batch import Array, Batch, Layout, check_domains
+from lossd.losses import Choices, Interval, Loss
 from lossd.reduction import Floats, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
+from lossd.shapes._memory import piece_elements
 from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, ShapeRules
 
 Domain = Interval | Choices
@@ -44,6 +45,17 @@ class ByExample(ShapeRules):
     """
 
     is_mean_of_elements = False
+    working_bytes = 112  # of an element in float32, unless the loss says otherwise
+
+    def working(
+        self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
+    ) -> int:
+        """See ``ShapeRules.working``: what is made of a piece."""
+        del parameters
+        elements = piece_elements(
+            layout.rows, layout.length, workers, may_be_cut=self.is_mean_of_elements
+        )
+        return elements * (loss.working_bytes or self.working_bytes)
 
     def block_rows(self, length: int) -> int:
         """Returns how many rows are summed together and computed by one thread."""

@@ -4,6 +4,8 @@ The one exception is the domain of floating-point targets (probabilities below 0
 checked piece by piece so that targets are read once; they are never used as an index.
 """
 
+from collections.abc import Callable
+
 from lossd.batch import (
     Batch,
     Given,
@@ -20,8 +22,21 @@ from lossd.shapes._table import rules_of
 NO_NETWORKS = Networks()
 
 
-def lay_out(job: Job, networks: Networks = NO_NETWORKS) -> Batch:
+def hold_nothing(_: int) -> None:
+    """Stands for whoever counts bytes, where nobody does."""
+
+
+def lay_out(
+    job: Job,
+    networks: Networks = NO_NETWORKS,
+    *,
+    hold: Callable[[int], None] = hold_nothing,
+    workers: int = 1,
+) -> Batch:
     """Checks a job and lays it out.
+
+    ``hold`` is told the bytes that it takes beside its inputs when ``workers`` compute it, before
+    any of them is taken, and may raise.
 
     Raises:
         InvalidRequest: or one below it, naming the thing, the rule and the value.
@@ -31,11 +46,14 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS) -> Batch:
     parameters = complete(job)
     arrays = named_arrays(job)
     layout = rules.lay_out(Given(job.loss, arrays, parameters, networks))
+    dtype = compute_type(arrays)
+    needed = rules.needed(job, layout, arrays, parameters, dtype, workers)
+    if needed:
+        hold(needed)
     operands = tuple([
         slot.under(parameters).filled(arrays.get(slot.name)) for slot in layout.slots
     ])  # fmt: skip
     plan = rules.plan(job, layout, operands, parameters)
-    dtype = compute_type(arrays)
     batch = Batch(
         loss=job.loss,
         parameters=body_parameters(job.loss, parameters, layout, dtype),

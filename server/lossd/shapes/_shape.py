@@ -22,6 +22,7 @@ from lossd.batch import (
 )
 from lossd.losses import Input, Loss, Status
 from lossd.reduction import Flags, Floats, Reduction, RowPlan
+from lossd.shapes._memory import FEW_ELEMENTS, laid_bytes, reply_bytes, row_bytes, widened
 
 Checkpoint = Callable[[], None]
 
@@ -76,6 +77,28 @@ class ShapeRules(abc.ABC):
         """Returns the axis of the rows, where inputs are read row by row; None elsewhere."""
         del loss, parameters
         return None
+
+    def needed(  # noqa: PLR0917 - all that it follows from
+        self,
+        job: Job,
+        layout: Layout,
+        arrays: Mapping[str, Array],
+        parameters: Mapping[str, Any],
+        dtype: np.dtype[Any],
+        workers: int,
+    ) -> int:
+        """The bytes that a job takes beside its inputs; ``workers`` compute pieces of it."""
+        if layout.rows * layout.length <= FEW_ELEMENTS:
+            return 0
+        beside = laid_bytes(layout, arrays) + reply_bytes(job, layout, arrays)
+        working = self.working(job.loss, layout, parameters, workers)
+        return beside + row_bytes(job, layout.rows) + widened(dtype, working)
+
+    @abc.abstractmethod
+    def working(
+        self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
+    ) -> int:
+        """The bytes of what the body makes on its way, computing in float32."""
 
     def plan(
         self, job: Job, layout: Layout, operands: Sequence[Operand], parameters: Mapping[str, Any]

@@ -8,17 +8,19 @@ have no part in the sum, are exactly 0.
 
 import abc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lossd.backends import Backend, put
-from lossd.batch import Array, Batch, Operand, check_domains, check_rules
-from lossd.losses import BatchContext, Evaluation, Output, Status
+from lossd.batch import Array, Batch, Layout, Operand, check_domains, check_rules
+from lossd.losses import BatchContext, Evaluation, Loss, Output, Status
 from lossd.reduction import Flags, Floats, RowPlan, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
+from lossd.shapes._memory import largest
 from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, ShapeRules
 
 Indices = npt.NDArray[np.intp]
@@ -26,6 +28,16 @@ Indices = npt.NDArray[np.intp]
 
 class WholeBatch(ShapeRules):
     """A shape whose examples are compared with each other, or have one value together."""
+
+    working_bytes = 160  # of an element in float32, unless the loss says otherwise
+
+    def working(
+        self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
+    ) -> int:
+        """See ``ShapeRules.working``: what is made of all elements."""
+        del parameters, workers
+        elements = largest([slot.rows_shape for slot in layout.slots])
+        return elements * (loss.working_bytes or self.working_bytes)
 
     @abc.abstractmethod
     def absent(self, plan: RowPlan) -> Flags | None:

@@ -6,7 +6,9 @@ weight 0, or one that the loss leaves out, has a scale of 0 and no value of its 
 are still compared with it.  The gradient with respect to a parameter is one number.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lossd.batch import Given, Layout, Slot, shape_error
 from lossd.errors import TooLarge
@@ -18,6 +20,8 @@ from lossd.shapes._whole_batch import WholeBatch
 # The most vectors that are all compared with each other: each of them takes some rows with a number
 # for every other one.
 MAX_COMPARED = 1 << 20
+# What is held for each of them, and for the tiles.
+_COMPARED_BYTES, _TILE_BYTES = 4800, 24 << 20
 
 _PATTERNS = {
     Extent.ELEMENTS: ("(N, D)",),
@@ -43,6 +47,14 @@ class CoupledShape(WholeBatch):
         _check_count(name, shape)
         present = (i for i in given.loss.inputs if i.name in given.arrays)
         return Layout(tuple(_slot(given, i) for i in present), shape[:1], *shape)
+
+    def working(
+        self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
+    ) -> int:
+        """See ``ShapeRules.working``: tiles of all pairs, some rows of as many numbers."""
+        of_elements = super().working(loss, layout, parameters, workers)
+        compared = max(math.prod(slot.rows_shape[:-1]) for slot in layout.slots)
+        return of_elements + _COMPARED_BYTES * max(layout.rows, compared) + _TILE_BYTES
 
     def absent(self, plan: RowPlan) -> Flags | None:
         """Returns those that are masked; the others are compared with, whatever their weight."""

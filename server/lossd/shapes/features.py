@@ -9,9 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lossd.batch import Array, Given, Layout, Slot, list_item, shape_error
-from lossd.errors import InvalidTensor
+from lossd.errors import InvalidTensor, TooLarge
 from lossd.losses import Input, Loss
 from lossd.shapes._by_example import ByExample
+
+# Multiplications of one Gram matrix: some seconds.  An image of 4096 x 2160 has half of them in the
+# first layer of VGG.
+MAX_PRODUCTS = 1 << 36
 
 
 class FeaturesShape(ByExample):
@@ -41,6 +45,8 @@ class FeaturesShape(ByExample):
             if truth.shape != shape:
                 rule = f"the shape {list(shape)} of {declared.name}"
                 raise shape_error(other.name, rule, truth.shape)
+            if given.parameters.get("style_weight"):
+                _check_products(declared, shape)
         slots = tuple(_slot(declared, array.shape) for declared, array in (*first, *second))
         length = sum(math.prod(array.shape[1:]) for _, array in first)
         return Layout(slots, (rows,), rows, length, columns=len(first))
@@ -50,6 +56,19 @@ def _maps(declared: Input, arrays: Mapping[str, Array]) -> list[tuple[Input, Arr
     """Returns the maps of one input, each under a name of its own."""
     inputs = [list_item(declared, layer) for layer in range(len(arrays))]
     return [(item, arrays[item.name]) for item in inputs if item.name in arrays]
+
+
+def _check_products(declared: Input, shape: tuple[int, ...]) -> None:
+    """Raises TooLarge for maps whose Gram matrices take too long: nothing stops a product."""
+    channels, places = shape[1], math.prod(shape[2:])
+    products = channels * places * min(channels, places)
+    if products > MAX_PRODUCTS:
+        raise TooLarge(
+            f"{declared.name} must have maps whose channels times places times the fewer of both "
+            f"are at most {MAX_PRODUCTS} for a style, got {channels} and {places}",
+            field=f"inputs.{declared.base_name}.shape",
+            details={"limit": MAX_PRODUCTS, "channels": channels, "places": places},
+        )
 
 
 def _examples(first: tuple[Input, Array]) -> int:

@@ -37,6 +37,17 @@ class ImagesShape(ByExample):
         del length
         return 1
 
+    def working(
+        self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
+    ) -> int:
+        """See ``ShapeRules.working``: what images take inside the network, one a thread."""
+        del loss, parameters
+        if layout.view is None:
+            return 0
+        height, width = layout.slots[0].shape[2:]
+        inside = layout.view.bytes_inside(height, width, np.dtype(np.float32))
+        return min(layout.rows, workers) * inside
+
     def lay_out(self, given: Given) -> Layout:
         """Lays out images (N, C, H, W) of one size."""
         shape = given.shape

@@ -18,6 +18,7 @@ class PointwiseShape(ByExample):
     """See the module."""
 
     is_mean_of_elements = True
+    working_bytes = 64
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""

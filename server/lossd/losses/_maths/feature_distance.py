@@ -128,16 +128,47 @@ def _style(xp: Any, given: Array, truth: Array) -> _Term:
     """Returns the squared distance of the Gram matrices.
 
     With d = x - y and s = x + y their difference is (d s' + s d') / 2, which keeps its digits where
-    maps are close to each other.
+    maps are near each other.  It has the square of the channels; where there are fewer places, its
+    square and its products are had from matrices of the square of those, so that what is taken is
+    never more than the maps.
     """
+    if given.shape[2] < given.shape[1]:
+        return _style_by_places(xp, given, truth)
     count = _count(given)
-    product = xp.matmul(given - truth, (given + truth).transpose(0, 2, 1))
-    apart = (product + product.transpose(0, 2, 1)) / (2 * count)
+    product = xp.matmul(given - truth, _turned(given + truth))
+    apart = (product + _turned(product)) / (2 * count)
     return _Term(
         _sums(apart * apart),
         xp.matmul(apart, given) * (4 / count),
         xp.matmul(apart, truth) * (-4 / count),
     )
+
+
+def _style_by_places(xp: Any, given: Array, truth: Array) -> _Term:
+    """The same from (d'd), (s's) and (s'd): |d s' + s d'|^2 = 2 <d'd, s's> + 2 <s'd, d's>.
+
+    In float64, since the two may cancel.
+    """
+    dtype, count = given.dtype, _count(given)
+    given, truth = given.astype(np.float64), truth.astype(np.float64)
+    apart, both = given - truth, given + truth
+    crossed = xp.matmul(_turned(both), apart)
+    product = xp.matmul(_turned(apart), apart) * xp.matmul(_turned(both), both)
+    product += crossed * _turned(crossed)
+
+    def slopes(maps: Array, sign: int) -> Array:
+        found = xp.matmul(apart, xp.matmul(_turned(both), maps))
+        found += xp.matmul(both, xp.matmul(_turned(apart), maps))
+        found *= sign * 2 / count / count
+        return found.astype(dtype)
+
+    value = xp.maximum(_sums(product), 0) / (2 * count) / count
+    return _Term(value.astype(dtype), slopes(given, 1), slopes(truth, -1))
+
+
+def _turned(matrices: Array) -> Array:
+    """The transposed matrix of each example."""
+    return matrices.transpose(0, 2, 1)
 
 
 def _count(maps: Array) -> int:

@@ -14,12 +14,13 @@ from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, Unknow
 from lossd.evaluation import METRICS, Batch, InputError, Metric, Score, Sequences, State
 from lossd.framing import Payloads
 from lossd.losses import ParameterError
-from lossd.serving.rpc.messages import check_count
+from lossd.serving.rpc.messages import Hold, check_count, hold_nothing
 from lossd.serving.wire.parameters import read_parameters
 from lossd.serving.wire.reader import Reader
 
 MAX_METRICS = 32
 MAX_SEQUENCES = 1 << 20
+_SEQUENCE_BYTES = 256  # a view and two tuples
 NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -32,16 +33,27 @@ class Requested:
     spec: v1.MetricSpec
     path: str
 
+    def score(self, state: State, checkpoint: Callable[[], None], hold: Hold) -> Score:
+        """The number that a state stands for; ``hold`` is told first what it takes.
+
+        Raises:
+            Overloaded: if there is no room.
+        """
+        hold(self.metric.scoring(state, self.parameters))
+        return self.metric.score(state, self.parameters, checkpoint)
+
     def is_same_as(self, other: "Requested") -> bool:
         """Returns whether both give the same number for the same data."""
         return self.metric is other.metric and self.parameters == other.parameters
 
-    def observe(self, batch: Batch) -> State:
-        """Returns the state of one batch.
+    def observe(self, batch: Batch, hold: Hold = hold_nothing) -> State:
+        """The state of one batch; ``hold`` is told first what it takes.
 
         Raises:
             InvalidRequest: if the caller broke a rule.
+            Overloaded: if there is no room.
         """
+        hold(self.metric.observing(batch, self.parameters))
         with _told(self.path):
             return self.metric.observe(batch, self.parameters)
 
@@ -138,6 +150,15 @@ def batch(
         raise
 
 
+def sequence_bytes(message: v1.EvaluationBatch) -> int:
+    """What it takes to have sequences one by one, beside their texts and tokens."""
+    count = 0
+    for named in message.sequences[:MAX_METRICS]:
+        sizes = (named.lengths, named.counts)
+        count += len(named.texts) + sum(each.shape[0] for each in sizes if each.shape)
+    return _SEQUENCE_BYTES * max(0, min(count, 4 * MAX_SEQUENCES))
+
+
 def _taken(metrics: Sequence[Requested], *, texts: bool) -> list[str]:
     every = (one.metric.inputs for one in metrics)
     names = (i.name for i in itertools.chain.from_iterable(every) if i.is_text is texts)
@@ -192,7 +213,8 @@ def _grouped(named: v1.NamedSequences, path: str, read: Reader) -> Sequences:
     return Sequences(tuple(tuple(part) for part in _parts(each, counts)), are_texts)
 
 
-def _tokens(named: v1.NamedSequences, path: str, read: Reader) -> list[tuple[int, ...]]:
+def _tokens(named: v1.NamedSequences, path: str, read: Reader) -> list[tensors.Array]:
+    """The tokens of each sequence, where they lie: a number of Python's takes 40 bytes."""
     if len(named.texts):
         raise InvalidTensor("tokens must be unset beside texts, got both", field=f"{path}.tokens")
     tokens = read.tensor(named.tokens, "tokens", f"{path}.tokens")
@@ -202,7 +224,7 @@ def _tokens(named: v1.NamedSequences, path: str, read: Reader) -> list[tuple[int
             field=f"{path}.tokens",
         )
     lengths = _sizes(named, "lengths", len(tokens), path, read)
-    return [tuple(part) for part in _parts(tokens.tolist(), lengths)]
+    return list(_parts(tokens, lengths))
 
 
 def _sizes(named: v1.NamedSequences, name: str, total: int, path: str, read: Reader) -> list[int]:
@@ -224,7 +246,7 @@ def _sizes(named: v1.NamedSequences, name: str, total: int, path: str, read: Rea
     return found
 
 
-def _parts(whole: Sequence[Any], sizes: Sequence[int]) -> Iterator[Sequence[Any]]:
+def _parts(whole: Any, sizes: Sequence[int]) -> Iterator[Any]:
     start = 0
     for size in sizes:
         yield whole[start : start + size]

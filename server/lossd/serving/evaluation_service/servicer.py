@@ -12,7 +12,7 @@ from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service import state as evaluation_state
 from lossd.serving.rpc.admission import Place, Turns
 from lossd.serving.rpc.boundary import Handler, StreamHandler
-from lossd.serving.rpc.messages import parse, write_timing
+from lossd.serving.rpc.messages import Hold, parse, write_timing
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.wire.reader import Limits, Reader
 from lossd.v1 import evaluation_service_pb2
@@ -46,14 +46,22 @@ class Evaluation:
     def add(self, part: v1.EvaluateRequest, call: Call) -> None:
         """Adds the states and the batch of one part.
 
+        What it takes on the way counts in the call for as long.
+
         Raises:
             InvalidRequest: if they break a rule, or do not fit those before.
             TooLarge: if the states become too large.
         """
         self._return_state |= part.return_state
+        with call.collecting() as hold:
+            self._add(part, call, hold)
+        self._check_size(self.nbytes)
+
+    def _add(self, part: v1.EvaluateRequest, call: Call, hold: Hold) -> None:
         added: list[list[State]] = [[state] for state in self.states]
         with call.phase("decode"):
-            for index, state in evaluation_state.read(part.states, self.metrics):
+            hold(evaluation_codec.sequence_bytes(part.batch))
+            for index, state in evaluation_state.read(part.states, self.metrics, hold):
                 added[index].append(state)
             batch = None
             if part.HasField("batch"):
@@ -64,14 +72,14 @@ class Evaluation:
             if batch is not None:
                 size = self.nbytes
                 for one, states in zip(self.metrics, added, strict=True):
-                    states.append(one.observe(batch))
+                    with call.collecting() as hold_metric:
+                        states.append(one.observe(batch, hold_metric))
                     size += states[-1].nbytes
                     self._check_size(size)
             try:
                 self.states = [merged(states) for states in added]
             except StateError as error:
                 raise InvalidRequest(str(error), reason="INVALID_STATE", field="states") from error
-        self._check_size(self.nbytes)
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
@@ -85,7 +93,8 @@ class Evaluation:
         reply = v1.EvaluateResponse()
         with self._turns.turn(call), call.phase("compute"):
             for one, state in zip(self.metrics, self.states, strict=True):
-                score = one.metric.score(state, one.parameters)
+                with call.collecting() as hold:
+                    score = one.score(state, call.checkpoint, hold)
                 reply.results.append(evaluation_codec.result(one, state, score))
         if self._return_state:
             reply.state = evaluation_state.write(self.metrics, self.states)
@@ -115,7 +124,7 @@ class EvaluationServicer:
     def evaluate(self, received: Received, call: Call) -> bytes:
         """Evaluates one batch, merges states, or both."""
         with call.phase("decode"):
-            request = parse(v1.EvaluateRequest, received.take())
+            request = parse(v1.EvaluateRequest, received.take(), call.hold)
         evaluation = self._begin(request, call)
         evaluation.add(request, call)
         return self._finish(evaluation, call).SerializeToString()
@@ -135,8 +144,9 @@ class EvaluationServicer:
     def _evaluate_stream(self, parts: Iterator[bytes], call: Call, place: Place) -> bytes:
         evaluation, held = None, 0
         for data in parts:
-            with place.holding(len(data)):
-                part = parse(v1.EvaluateStreamRequest, data).part
+            with place.collecting() as collect:
+                collect(len(data))
+                part = parse(v1.EvaluateStreamRequest, data, collect).part
                 if evaluation is None:
                     evaluation = self._begin(part, call)
                 elif len(part.metrics):

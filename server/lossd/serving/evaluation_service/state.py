@@ -14,9 +14,10 @@ from lossd.errors import InvalidRequest
 from lossd.evaluation import ClassificationTask, Metric, State, Tally
 from lossd.evaluation._exact import from_signed_bytes, signed_bytes
 from lossd.serving.evaluation_service.codec import Requested, read_spec
-from lossd.serving.rpc.messages import check_count, parse
+from lossd.serving.rpc.messages import Hold, check_count, hold_nothing, parse
 
 VERSION = 1
+_COPIES = 4  # of a state: its arrays, those that it is added to, and their sum
 MAX_STATES = 1024
 MAX_ENTRIES = 1 << 15  # in all states together
 MAX_AXIS = {1: 1 << 20, 2: 1 << 12}  # for a tally, by its number of axes
@@ -60,8 +61,10 @@ def _fill(entry: v1.MetricState, state: State) -> None:
         tensors.fill(entry.columns.add(name=name).tensors.add(), column)
 
 
-def read(data: Sequence[bytes], metrics: Sequence[Requested]) -> list[tuple[int, State]]:
-    """Reads states of the metrics that were asked for.
+def read(
+    data: Sequence[bytes], metrics: Sequence[Requested], hold: Hold = hold_nothing
+) -> list[tuple[int, State]]:
+    """Reads states of the metrics that were asked for; ``hold`` counts what they take.
 
     Returns:
         Each state with the position of its metric.
@@ -74,8 +77,9 @@ def read(data: Sequence[bytes], metrics: Sequence[Requested]) -> list[tuple[int,
     found: list[tuple[int, State]] = []
     for position, encoded in enumerate(data):
         path = f"states[{position}]"
-        message = parse(v1.EvaluationState, encoded)
+        message = parse(v1.EvaluationState, encoded, hold)
         check_count("states", len(found) + len(message.metrics), MAX_ENTRIES)
+        hold(_COPIES * len(encoded))
         for entry in message.metrics:
             index = _index(entry, metrics, path)
             found.append((index, _state(entry, metrics[index].metric, path)))

@@ -18,6 +18,7 @@ from lossd.framing import Payloads
 from lossd.losses import ParameterError
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service.codec import Requested
+from lossd.serving.rpc.messages import Hold
 from lossd.tensors import Array
 
 
@@ -85,9 +86,11 @@ def _class_axis(job: Job) -> int | None:
 
 
 def evaluate(
-    metrics: Sequence[Requested], job: Job, checkpoint: Callable[[], None]
+    metrics: Sequence[Requested], job: Job, checkpoint: Callable[[], None], hold: Hold
 ) -> list[Evaluated]:
     """Evaluates metrics on a job whose loss was computed, so that it is known to be valid.
+
+    ``hold`` is told what each of them takes, before it is taken.
 
     Raises:
         InvalidRequest: if a metric does not take the inputs of the loss.
@@ -97,8 +100,8 @@ def evaluate(
     found = []
     for one in metrics:
         checkpoint()
-        state = _observe(one, by_class if "prediction_kind" in one.parameters else as_given)
-        score = one.metric.score(state, one.parameters)
+        state = _observe(one, by_class if "prediction_kind" in one.parameters else as_given, hold)
+        score = one.score(state, checkpoint, hold)
         found.append(Evaluated(one, replace(state, tallies={}, tables=()), score))
     return found
 
@@ -129,7 +132,8 @@ def _with_classes_last(batch: Batch, axis: int | None) -> Batch:
     return replace(batch, inputs={**batch.inputs, "predictions": moved})
 
 
-def _observe(one: Requested, batch: Batch) -> State:
+def _observe(one: Requested, batch: Batch, hold: Hold) -> State:
+    hold(one.metric.observing(batch, one.parameters))
     try:
         return one.metric.observe(batch, one.parameters)
     except ParameterError as error:

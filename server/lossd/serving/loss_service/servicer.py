@@ -22,7 +22,7 @@ from lossd.serving.process.device_check import Tried
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import Place, Turns
 from lossd.serving.rpc.boundary import ConversationHandler, Handler
-from lossd.serving.rpc.messages import parse, parse_framed, write_timing
+from lossd.serving.rpc.messages import Hold, parse, parse_framed, write_timing
 from lossd.serving.shared_memory_service.lease import Loan
 from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.shared_memory_service.servicer import offer
@@ -74,7 +74,7 @@ class LossServicer:
         loan = Loan(self._offered(call), call.hold)
 
         def request() -> Request:
-            return parse_framed(v1.ComputeLossRequest, received.take())
+            return parse_framed(v1.ComputeLossRequest, received.take(), call.hold)
 
         reply = self._reply(request, call, loan)
         if loan.transport == "shared_memory":
@@ -99,7 +99,9 @@ class LossServicer:
         with place.collecting() as collect:
             collect(len(first))
             with call.phase("decode"):
-                assembly = stream.opened(first, self._limits, self._config.max_message_bytes)
+                assembly = stream.opened(
+                    first, self._limits, self._config.max_message_bytes, collect
+                )
             place.check(assembly.size_bytes)  # announcing them takes no room from others yet
             call.let_in()
             stream.fill(assembly, messages, collect)
@@ -135,12 +137,16 @@ class LossServicer:
             specs = request.message.metrics
             call.labels["metrics"] = self._telemetry.metric_labels(evaluation_codec.kinds(specs))
             metrics = loss_metrics.requested(specs, job) if isinstance(job, Job) else []
-        with self._turns.turn(call):
+        with self._turns.turn(call), call.collecting() as hold:
             with call.phase("compute"):
                 result = sums.run(
-                    self._engine, job, allocate=loan.allocate, checkpoint=call.checkpoint
+                    self._engine,
+                    job,
+                    allocate=loan.allocate,
+                    checkpoint=call.checkpoint,
+                    hold=hold,
                 )
-            evaluated = self._evaluate(metrics, job, call) if isinstance(job, Job) else []
+            evaluated = self._evaluate(metrics, job, call, hold) if isinstance(job, Job) else []
         loan.check()
         self._telemetry.computed(
             label,
@@ -152,13 +158,13 @@ class LossServicer:
         return result, evaluated
 
     def _evaluate(
-        self, metrics: Sequence[Requested], job: Job, call: Call
+        self, metrics: Sequence[Requested], job: Job, call: Call, hold: Hold
     ) -> list[loss_metrics.Evaluated]:
         """Returns the metrics of a batch; without any it takes no time."""
         if not metrics:
             return []
         with call.phase("evaluate"):
-            evaluated = loss_metrics.evaluate(metrics, job, call.checkpoint)
+            evaluated = loss_metrics.evaluate(metrics, job, call.checkpoint, hold)
         for one in evaluated:
             self._telemetry.evaluated(one.requested.metric.name, one.state.example_count)
         return evaluated

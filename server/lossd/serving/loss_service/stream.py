@@ -6,7 +6,7 @@ from itertools import islice
 from lossd import v1
 from lossd.chunks import Assembly, ChunkError, chunk_of, tensors_of
 from lossd.errors import InvalidRequest, TooLarge
-from lossd.serving.rpc.messages import check_count, parse
+from lossd.serving.rpc.messages import Hold, check_count, parse
 from lossd.serving.wire.reader import Limits
 
 Opened = Assembly[v1.ComputeLossRequest]
@@ -14,18 +14,20 @@ Opened = Assembly[v1.ComputeLossRequest]
 _BESIDE_INPUTS = 3  # weights, mask and cotangent
 
 
-def opened(encoded: bytes, limits: Limits, max_bytes: int) -> Opened:
-    """Returns the call that a message begins.
+def opened(encoded: bytes, limits: Limits, max_bytes: int, collect: Hold) -> Opened:
+    """The call that a message begins; ``collect`` counts what it takes beyond its bytes.
 
     Raises:
         InvalidRequest: if it begins no call, or announces tensors that break a rule.
         TooLarge: if it announces more than is allowed.
+        Overloaded: if there is no room for it.
     """
-    part = parse(v1.StreamLossRequest, encoded)
+    part = parse(v1.StreamLossRequest, encoded, collect)
     if part.WhichOneof("part") != "call":
         got = part.WhichOneof("part") or "no part"
         raise _broken(f"part must be a call, got {got}")
     most = limits.tensors + _BESIDE_INPUTS
+    check_count("inputs", len(part.call.inputs), limits.tensors)  # what has no tensor counts too
     check_count("tensors", sum(1 for _ in islice(tensors_of(part.call), most + 1)), most)
     try:
         assembly = Assembly(part.call)
@@ -53,7 +55,7 @@ def fill(assembly: Opened, messages: Iterator[bytes], collect: Callable[[int], N
             raise _broken("part must be a chunk, got the end of the stream")
         chunk = chunk_of(encoded)
         if chunk is None:  # it is no chunk, or a client encoded it in an unusual way
-            part = parse(v1.StreamLossRequest, encoded)
+            part = parse(v1.StreamLossRequest, encoded, collect)
             if part.WhichOneof("part") != "chunk":
                 raise _broken(f"part must be a chunk, got {part.WhichOneof('part') or 'no part'}")
             chunk = part.chunk

@@ -6,6 +6,7 @@ too.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ class _Gauge:
     reason: str
     limit: int
     used: int = 0
+    most: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, amount: int) -> None:
@@ -29,6 +31,7 @@ class _Gauge:
             wanted = self.used + amount
             if wanted <= self.limit:
                 self.used = wanted
+                self.most = max(self.most, wanted)
                 return
         # An amount that would not even fit alone must not be tried again.
         kind = Overloaded if amount <= self.limit else TooLarge
@@ -59,6 +62,11 @@ class Admission:
     def request_bytes(self) -> int:
         """The bytes of the requests in flight."""
         return self._bytes.used
+
+    def take_most(self) -> int:
+        """The most bytes that were in flight since it was asked before."""
+        most, self._bytes.most = self._bytes.most, self._bytes.used
+        return most
 
     def enter(self) -> "Place":
         """Lets a call in.
@@ -100,12 +108,17 @@ class _Both:
 
 @dataclass(slots=True)
 class Place:
-    """The room that one call takes up; it may be given back while the call still computes."""
+    """What one call takes up, until its caller is done with it and so is who computes it.
+
+    A caller that goes is gone at once, while what computes lets go at its next checkpoint; until
+    then it has its thread and its memory, and they count.
+    """
 
     _calls: _Gauge | _Both
     _bytes: _Gauge | _Both
     _held: int = 0
     _is_left: bool = False
+    _is_finished: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count_in(self, calls: _Gauge, request_bytes: _Gauge) -> None:
@@ -128,8 +141,6 @@ class Place:
             Overloaded: if they do not fit beside those of the others.
         """
         with self._lock:
-            if self._is_left:
-                return
             self._bytes.take(amount)
             self._held += amount
 
@@ -172,9 +183,19 @@ class Place:
             pass
 
     def leave(self) -> None:
-        """Gives everything back."""
+        """Says that the caller is done: it has its reply, or is gone."""
         with self._lock:
             self._is_left = True
+            self._give_back()
+
+    def finish(self) -> None:
+        """Says that nothing is computed for it any more."""
+        with self._lock:
+            self._is_finished = True
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._is_left and self._is_finished:
             self._bytes.give_back(self._held)
             self._calls.give_back(1)
 
@@ -183,7 +204,9 @@ class Turns:
     """Turns to compute: more calls at a time than cores would only slow each other down."""
 
     def __init__(self, count: int) -> None:
-        self._free = threading.Semaphore(count)
+        self._free = count
+        self._waiting: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
 
     @contextmanager
     def turn(self, call: Call) -> Iterator[None]:
@@ -193,12 +216,41 @@ class Turns:
             Abandoned: if the call was cancelled or its deadline has passed meanwhile.
         """
         with call.phase("queue"):
-            remaining = call.context.time_remaining()
-            patience = None if remaining is None else min(remaining, threading.TIMEOUT_MAX)
-            if not self._free.acquire(timeout=patience):
-                raise DeadlinePassed("call must get a turn before its deadline, got none")
+            given = self._asked()
+            if given is not None:
+                self._wait(given, call)
         try:
             call.checkpoint()
             yield
         finally:
-            self._free.release()
+            self._pass_on()
+
+    def _asked(self) -> threading.Event | None:
+        """Takes a turn; where none is free, returns what is set when one is given."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return None
+            given = threading.Event()
+            self._waiting.append(given)
+            return given
+
+    def _wait(self, given: threading.Event, call: Call) -> None:
+        """Waits until the turn is given, or the call is over, which wakes it too."""
+        remaining = call.context.time_remaining()
+        with call.waking(given.set):
+            given.wait(None if remaining is None else min(remaining, threading.TIMEOUT_MAX))
+        with self._lock:
+            if given in self._waiting:
+                self._waiting.remove(given)
+            else:
+                return
+        call.checkpoint()
+        raise DeadlinePassed("call must get a turn before its deadline, got none")
+
+    def _pass_on(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1

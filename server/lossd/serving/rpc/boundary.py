@@ -26,6 +26,7 @@ from lossd.errors import (
     Abandoned,
     DeadlinePassed,
     DeviceLost,
+    Draining,
     Forbidden,
     InvalidRequest,
     LossdError,
@@ -60,6 +61,7 @@ _CODES = {
     Abandoned: grpc.StatusCode.CANCELLED,
     DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
     DeviceLost: grpc.StatusCode.UNAVAILABLE,
+    Draining: grpc.StatusCode.UNAVAILABLE,
 }
 
 Handler = Callable[[Received, Call], bytes]
@@ -131,6 +133,8 @@ class Boundary(grpc.GenericRpcHandler):
         self._let_in = let_in
         self._first_message = watchdog if first_message is None else first_message
         self._idle = watchdog if idle is None else idle
+        self._is_closed = False
+        self.refused = 0  # calls that came since it was closed
         telemetry.expect(methods, streams, conversations)
 
     def service(
@@ -142,6 +146,7 @@ class Boundary(grpc.GenericRpcHandler):
         self._telemetry.started(details.method)
         entrance = _Entrance(details.method, request_id(details), time.perf_counter())
         try:
+            self._check_open()
             place = self._admission.enter()
         except Overloaded as error:
             refuse = functools.partial(self._refuse, entrance, error)
@@ -152,6 +157,15 @@ class Boundary(grpc.GenericRpcHandler):
             return _conversation(Pinned(converse, self._threads))
         serve = functools.partial(self._serve, entrance, place, self._methods[details.method])
         return _unary(Pinned(serve, self._threads))
+
+    def close(self) -> None:
+        """Refuses all calls from now on, and tells them that others will answer."""
+        self._is_closed = True
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            self.refused += 1
+            raise Draining("server must go on to take calls, got one that ends")
 
     def _refuse(
         self, entrance: "_Entrance", error: Overloaded, _: Requests, context: grpc.ServicerContext
@@ -177,6 +191,8 @@ class Boundary(grpc.GenericRpcHandler):
             self._ended(entrance, call, grpc.StatusCode.OK)
             context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
             return reply
+        finally:
+            place.finish()
 
     def _converse(
         self,
@@ -201,18 +217,22 @@ class Boundary(grpc.GenericRpcHandler):
         else:
             self._ended(entrance, call, grpc.StatusCode.OK)
             context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
+        finally:
+            place.finish()
 
     def _begun(self, entrance: "_Entrance", place: Place, context: grpc.ServicerContext) -> Call:
         """Returns the call, which leaves its place when it ends, and is cut off after a time."""
+        call = Call(context, entrance.request_id, place.hold, place.collecting)
         release = self._watchdog.watch(context.cancel)
 
         def over() -> None:
             release()
+            call.over()
             place.leave()
 
         if not context.add_callback(over):  # it ended before it began
             over()
-        return Call(context, entrance.request_id, place.hold)
+        return call
 
     def _answer(
         self,

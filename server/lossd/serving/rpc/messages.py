@@ -1,40 +1,70 @@
 """Handles messages of any service: parses and counts them, and writes the timing of answers.
 
-Counts are checked with ``len`` before a repeated field is iterated: a few MiB of empty submessages
-take minutes to iterate.
+Fields are counted where they lie before a message is parsed, which makes some 50 bytes of a
+submessage of 2, and with ``len`` before a repeated field is iterated: a few MiB of empty
+submessages take minutes to walk.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
 
 from lossd import v1
 from lossd.errors import InvalidRequest, TooLarge
 from lossd.framing import Framed
+from lossd.weighing import TooManyFieldsError, weigh
 
 M = TypeVar("M", bound=Message)
 
 
-def parse(message: type[M], data: bytes) -> M:
-    """Reads a message.
+Hold = Callable[[int], None]
+
+# Fields of one message, at all depths: as many as the texts of a batch may be, hypotheses and
+# references, and some more.  To count them takes a few seconds.
+MAX_FIELDS = (1 << 21) + (1 << 16)
+# Below this a message may be of nothing but fields, and still takes less than a thread's stack.
+_UNWEIGHED_BYTES = 1 << 15
+
+
+def hold_nothing(_: int) -> None:
+    """Stands for a call whose bytes nobody counts."""
+
+
+def parse(message: type[M], data: bytes, hold: Hold = hold_nothing) -> M:
+    """Reads a message; ``hold`` counts what it takes beyond its own bytes.
 
     Raises:
         InvalidRequest: if the bytes are no such message.
+        TooLarge: if it has more fields than any batch.
+        Overloaded: if there is no room for them.
     """
+    _weigh(message, data, hold)
     with _refusing(message, data):
         return message.FromString(data)
 
 
-def parse_framed(message: type[M], data: bytes) -> Framed[M]:
-    """Reads a message, and leaves the data of its tensors where it is.
-
-    Raises:
-        InvalidRequest: if the bytes are no such message.
-    """
+def parse_framed(message: type[M], data: bytes, hold: Hold = hold_nothing) -> Framed[M]:
+    """Reads a message, and leaves the data of its tensors where it is; raises as ``parse``."""
+    _weigh(message, data, hold)
     with _refusing(message, data):
         return Framed.parse(message, data)
+
+
+def _weigh(message: type[Message], data: bytes, hold: Hold) -> None:
+    if len(data) < _UNWEIGHED_BYTES:
+        return
+    try:
+        found = weigh(cast("Any", message.DESCRIPTOR), data, MAX_FIELDS)
+    except TooManyFieldsError as error:
+        raise TooLarge(
+            f"request must have at most {MAX_FIELDS} fields, got more in {len(data)} bytes",
+            details={"limit": MAX_FIELDS},
+        ) from error
+    beyond = found.nbytes - len(data)
+    if beyond > _UNWEIGHED_BYTES:
+        hold(beyond)
 
 
 @contextmanager

@@ -1,0 +1,75 @@
+"""What a job takes beside its inputs, known before anything of it is made.
+
+It is said of the shapes alone: whoever lets calls in counts it, and refuses what does not fit.
+Pieces of usual rows fit a cache, and are the process's own: there is one for each of its threads.
+So what counts for a call is one piece, and with rows that are longer than a piece one a thread.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lossd.batch import Array, Job, Layout
+from lossd.losses import Differentiable
+from lossd.shapes._blocks import BLOCK_ELEMENTS
+
+# Fewer elements are not worth the look: whatever the loss, they take some MiB.
+FEW_ELEMENTS = 1 << 13
+# A row has its value and its flags; weights, a mask and a cotangent become float64, and scales.
+_ROW_BYTES, _GIVEN_BYTES = 24, 24
+# An input of integers becomes one of int64, and is compared with its bounds.
+_INTEGER_BYTES = 16
+
+
+def row_bytes(job: Job, rows: int) -> int:
+    """What is kept of each row."""
+    given = sum(array is not None for array in (job.weights, job.mask, job.cotangent))
+    return rows * (_ROW_BYTES + _GIVEN_BYTES * given)
+
+
+def laid_bytes(layout: Layout, arrays: Mapping[str, Array]) -> int:
+    """The copies of inputs that have to lie, or be typed, otherwise."""
+    found = 0
+    for slot in layout.slots:
+        array = arrays.get(slot.name)
+        size = math.prod(slot.rows_shape) if array is None else array.size
+        if array is None or array.dtype.kind in "iub":
+            found += _INTEGER_BYTES * size
+        elif slot.is_moved:
+            found += array.nbytes
+    return found
+
+
+def reply_bytes(job: Job, layout: Layout, arrays: Mapping[str, Array]) -> int:
+    """The arrays that are sent, and again those that are computed in another order."""
+    found = 0
+    for slot in layout.slots:
+        array = arrays.get(slot.name)
+        if array is not None and _is_wanted(job, slot.input):
+            found += array.nbytes * (2 if slot.is_moved else 1)
+    return found
+
+
+def _is_wanted(job: Job, declared: Any) -> bool:
+    if job.gradients is None:
+        return declared.differentiable is Differentiable.BY_DEFAULT
+    return declared.base_name in job.gradients
+
+
+def piece_elements(rows: int, length: int, workers: int, *, may_be_cut: bool) -> int:
+    """How many elements are looked at together, at most."""
+    if may_be_cut or length <= BLOCK_ELEMENTS:
+        return min(rows * length, BLOCK_ELEMENTS)
+    return min(rows, workers) * length
+
+
+def widened(dtype: np.dtype[Any], nbytes: int) -> int:
+    """Bytes that were said for float32, in the type that is computed in."""
+    return nbytes * dtype.itemsize // 4
+
+
+def largest(shapes: Sequence[tuple[int, ...]]) -> int:
+    """The most elements that any of some shapes has."""
+    return max(map(math.prod, shapes), default=0)

@@ -1,0 +1,236 @@
+"""What metrics say that they take is what they take; and everything in them can be stopped."""
+
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.evaluation import METRICS, Batch, InputError
+from lossd.evaluation._ngrams import MAX_TOKENS
+from tests.evaluation.run import batch
+
+COUNT = 60_000
+SMALL = 1 << 20  # of Python's objects and of what is read at a first use
+
+Data = dict[str, Any]
+
+
+def answers(random: np.random.Generator, count: int) -> Data:
+    scores = random.standard_normal(count).astype(np.float32)
+    return {"predictions": scores, "targets": random.integers(0, 2, count).astype(np.int8)}
+
+
+def classes(random: np.random.Generator, count: int) -> Data:
+    scores = random.standard_normal((count // 4, 4)).astype(np.float32)
+    return {"predictions": scores, "targets": random.integers(0, 4, count // 4).astype(np.int8)}
+
+
+def labels(random: np.random.Generator, count: int) -> Data:
+    scores = random.standard_normal((count // 4, 4)).astype(np.float32)
+    return {"predictions": scores, "targets": random.integers(0, 2, scores.shape).astype(np.int8)}
+
+
+def indices(random: np.random.Generator, count: int) -> Data:
+    return {n: random.integers(0, 50, count).astype(np.int8) for n in ("predictions", "targets")}
+
+
+def far_indices(random: np.random.Generator, count: int) -> Data:
+    """Two examples, and a class that is far away."""
+    del random
+    return {"predictions": np.array([min(count, 2047), 0]), "targets": np.array([0, 1])}
+
+
+def numbers(random: np.random.Generator, count: int) -> Data:
+    return {n: random.standard_normal((count // 2, 2)) for n in ("predictions", "targets")}
+
+
+def rankings(random: np.random.Generator, count: int) -> Data:
+    scores = random.standard_normal((2, count // 2)).astype(np.float32)
+    return {"predictions": scores, "targets": random.integers(0, 3, scores.shape).astype(np.int8)}
+
+
+def one_text(random: np.random.Generator, count: int) -> Data:
+    text = "".join(random.choice(list("ab cd"), count // 2))
+    return {"hypotheses": [text], "references": [[text[::-1]]]}
+
+
+def many_texts(random: np.random.Generator, count: int) -> Data:
+    texts = ["".join(random.choice(list("ab cd"), 12)) for _ in range(count // 24)]
+    return {"hypotheses": texts, "references": [[one[::-1]] for one in texts]}
+
+
+DECIDED = ("accuracy", "precision", "recall", "f1", "f_beta")
+CASES: list[tuple[str, Data, Callable[..., Data]]] = [
+    *((name, {}, make) for name in DECIDED for make in (answers, classes, labels, indices)),
+    *((name, {}, far_indices) for name in (*DECIDED, "confusion_matrix", "matthews_correlation")),
+    ("accuracy", {"top_k": 2}, classes),
+    *((name, {}, make) for name in ("confusion_matrix", "matthews_correlation")
+      for make in (answers, classes, indices)),
+    *((name, {}, make) for name in ("roc_auc", "average_precision")
+      for make in (answers, classes, labels)),
+    *((name, {}, make) for name in ("log_loss", "brier", "calibration_error")
+      for make in (answers, classes)),
+    ("perplexity", {}, classes),
+    ("regression_errors", {}, numbers),
+    ("retrieval_at_k", {}, rankings),
+    *((name, parameters, make) for name, parameters in (
+        ("bleu", {"order": 16}), ("chrf", {"char_order": 16, "word_order": 16}),
+        ("word_error_rate", {})) for make in (one_text, many_texts)),
+]  # fmt: skip
+
+
+def taken(work: Callable[[], Any]) -> tuple[Any, int]:
+    """What it returns, and the bytes that it took at the most."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        found = work()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return found, peak - before
+
+
+def test_every_metric_is_looked_at() -> None:
+    assert {name for name, _, _ in CASES} == set(METRICS)
+
+
+@pytest.mark.parametrize("count", [COUNT // 4, COUNT])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("name", "parameters", "make"), CASES)
+def test_a_metric_takes_no_more_than_it_says(  # noqa: PLR0917 - pytest's
+    name: str, parameters: Data, make: Callable[..., Data], weighted: bool, count: int
+) -> None:
+    random = np.random.default_rng(count)
+    data, metric = make(random, count), METRICS[name]
+    if weighted and "targets" in data:
+        by_row = make in (classes, labels, numbers, rankings)
+        shape = data["predictions"].shape[:1] if by_row else data["predictions"].shape
+        data["weights"] = random.random(shape, np.float32)
+    given, complete = batch(**data), metric.complete(parameters)
+    metric.score(metric.observe(given, complete), complete)  # what is imported at the first use
+
+    state, observing = taken(lambda: metric.observe(given, complete))
+    score, scoring = taken(lambda: metric.score(state, complete))
+
+    assert score.value is not None or score.values is not None or score.reason
+    assert observing <= metric.observing(given, complete) + SMALL
+    assert scoring <= metric.scoring(state, complete) + SMALL
+
+
+def test_texts_are_not_kept() -> None:
+    """The tokenizers of sacrebleu have caches of 65,536 texts."""
+    metric = METRICS["bleu"]
+    complete = metric.complete({})
+    metric.observe(batch(hypotheses=["a"], references=[["a"]]), complete)
+
+    def observe() -> None:
+        for number in range(20):
+            text = f"{number} " * 10_000
+            metric.observe(batch(hypotheses=[text], references=[["a"]]), complete)
+
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        observe()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < SMALL
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """A checkpoint wants no more."""
+
+
+def test_tokens_stay_as_they_lie_until_they_are_looked_at() -> None:
+    """A number of Python's takes 40 bytes, of which a token has one."""
+    tokens = np.zeros(1 << 20, np.int8)
+    given = batch(hypotheses=["a"], references=[["a"]])
+    sequences = {
+        name: type(one)(((tokens,),), are_texts=False) for name, one in given.sequences.items()
+    }
+    metric = METRICS["word_error_rate"]
+
+    def observe() -> str:
+        with pytest.raises(InputError, match="at most 131072 tokens") as caught:
+            metric.observe(Batch(sequences=sequences), metric.complete({}))
+        return str(caught.value)
+
+    _, peak = taken(observe)
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("bleu", {"order": 16}), ("chrf", {"char_order": 16})]
+)
+def test_one_long_text_stops_when_it_is_asked_to(name: str, parameters: Data) -> None:
+    random = np.random.default_rng(0)
+    data, metric = one_text(random, 400_000), METRICS[name]
+    asked: list[float] = []
+
+    def checkpoint() -> None:
+        asked.append(time.process_time())
+        if len(asked) == 6:
+            raise Stopped
+
+    given = batch(**data)
+    stoppable = Batch(sequences=given.sequences, checkpoint=checkpoint)
+    with pytest.raises(Stopped):
+        metric.observe(stoppable, metric.complete(parameters))
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_a_text_that_is_too_long_is_refused(name: str) -> None:
+    metric = METRICS[name]
+    given = batch(hypotheses=["a" * MAX_TOKENS], references=[["a"]])
+    with pytest.raises(InputError, match=f"at most {MAX_TOKENS} tokens or characters"):
+        metric.observe(given, metric.complete({}))
+
+
+@pytest.mark.parametrize("parameters", [{}, {"multiclass": "ONE_VS_ONE"}])
+def test_each_curve_of_many_classes_is_a_place_to_stop(parameters: Data) -> None:
+    random = np.random.default_rng(0)
+    metric = METRICS["roc_auc"]
+    kind = {p.name: p.type for p in metric.all_parameters}["multiclass"]
+    complete = metric.complete({name: kind[value] for name, value in parameters.items()})
+    data = {
+        "predictions": random.standard_normal((600, 200)).astype(np.float32),
+        "targets": np.arange(600) % 200,
+    }
+    state = metric.observe(batch(**data), complete)
+    calls = 0
+
+    def checkpoint() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 150:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        metric.score(state, complete, checkpoint)
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_long_sequences_are_counted_as_short_ones_are(words: bool) -> None:
+    """Sorted numbers and a dictionary count the same n-grams."""
+    from lossd.evaluation import _ngrams  # noqa: PLC0415 - what is compared is inside
+
+    random = np.random.default_rng(5)
+    texts = ["".join(random.choice(list("ab é𝄞"), size)) for size in (300, 200, 0, 250)]
+    each: list[Any] = [text.split() for text in texts] if words else texts
+    found = []
+    for few in (0, 1 << 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_ngrams, "_FEW_TOKENS", few)
+            of_orders = []
+            for mine, *theirs in _ngrams.grams(each, 6, lambda: None):
+                both = [_ngrams.overlap(mine, one) for one in theirs]
+                union = _ngrams.union(_ngrams.union(theirs[0], theirs[1]), theirs[2])
+                of_orders.append((both, _ngrams.overlap(mine, union)))
+            found.append(of_orders)
+    assert found[0] == found[1]
+    assert found[0][0][1] > 0

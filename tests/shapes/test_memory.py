@@ -1,0 +1,143 @@
+"""What losses say that they take is what they take."""
+
+import tracemalloc
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from lossd.backends.numpy import NumpyBackend
+from lossd.batch import Job
+from lossd.engine import Engine
+from lossd.errors import TooLarge
+from lossd.losses import LOSSES, Loss, Shape
+from tests.drawn_networks import NETWORKS
+from tests.losses.case import Case
+from tests.sampling import cases
+
+# Of Python's objects, whatever the size.
+SMALL = 1 << 18
+# Many short examples, and few long ones.
+SIZES = {
+    Shape.COUPLED: [(1500, 8), (200, 512)],
+    Shape.SETWISE: [(300_000, 1), (1000, 300)],
+    Shape.SEQUENCE: [(100, 100), (3, 500)],
+    Shape.IMAGES: [(3, 8), (1, 8)],
+    Shape.FEATURES: [(20_000, 20), (3, 60_000)],
+}
+USUAL = [(200_000, 2), (2, 300_000)]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """One thread: each further one has a piece, which is the process's own."""
+    made = Engine(NumpyBackend(1), NETWORKS)
+    yield made
+    made.close()
+
+
+def peak_and_held(engine: Engine, job: Job) -> tuple[int, int]:
+    """The bytes that were taken at the most, and those that were said before."""
+    held: list[int] = []
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        engine.run(job, hold=held.append)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return peak - before, sum(held)
+
+
+def variants(loss: Loss, rows: int, length: int) -> list[Case]:
+    """The defaults, and some of what may be told beside them."""
+    found = []
+    for position, case in enumerate(cases(loss, rows=rows, length=length)):
+        if position % 4 == 0:
+            found.append(case.astype(np.float32))
+        if len(found) == 2:
+            break
+    return found
+
+
+@pytest.mark.parametrize("size", [0, 1], ids=["many short", "few long"])
+def test_a_loss_takes_no_more_than_it_says(engine: Engine, any_loss: Loss, size: int) -> None:
+    rows, length = SIZES.get(any_loss.shape, USUAL)[size]
+    for case in variants(any_loss, rows, length):
+        peak, held = peak_and_held(engine, case.job(gradients=case.slopes))
+        assert peak <= held + SMALL, f"{case} takes {peak} and says {held}"
+
+
+def test_float64_takes_twice_as_much_and_says_so(engine: Engine) -> None:
+    (case, *_) = cases(LOSSES["kl_divergence"], rows=2, length=600_000)
+    peak, held = peak_and_held(engine, case.job())
+    assert peak <= held + SMALL
+
+
+@pytest.mark.parametrize("name", ["kl_divergence", "lovasz_softmax", "triplet"])
+def test_rows_longer_than_a_piece_count_once_a_thread(name: str) -> None:
+    engine = Engine(NumpyBackend(2), NETWORKS)
+    (case, *_) = cases(LOSSES[name], rows=2, length=300_000)
+    peak, held = peak_and_held(engine, case.astype(np.float32).job())
+    engine.close()
+    assert peak <= held + SMALL
+
+
+@pytest.mark.parametrize("name", ["pairwise_auc", "lovasz_hinge", "generator_loss", "info_nce"])
+def test_it_says_so_before_it_takes_anything(engine: Engine, name: str) -> None:
+    rows, length = SIZES.get(LOSSES[name].shape, USUAL)[0]
+    case = variants(LOSSES[name], rows, length)[0]
+
+    def refuse(needed: int) -> None:
+        raise TooLarge(f"bytes must be at most 1, got {needed}")
+
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        with pytest.raises(TooLarge):
+            engine.run(case.job(), hold=refuse)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 1 << 18
+
+
+def test_a_style_takes_no_more_than_its_maps(engine: Engine) -> None:
+    """The Gram matrices of 3000 channels of one place would have 9 million numbers each."""
+    random = np.random.default_rng(0)
+    maps = {
+        n: [random.standard_normal((2, 3000, 1), np.float32)] for n in ("predictions", "targets")
+    }
+    job = Job(loss=LOSSES["feature_matching"], parameters={"style_weight": 1.0}, inputs=maps)
+    peak, _ = peak_and_held(engine, job)
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize(("channels", "places"), [(5, 2), (2, 5), (40, 1), (9, 9)])
+def test_a_style_is_that_of_the_gram_matrices(engine: Engine, channels: int, places: int) -> None:
+    random = np.random.default_rng(channels)
+    first, second = random.standard_normal((2, 3, channels, places))
+    job = Job(
+        loss=LOSSES["feature_matching"],
+        parameters={"style_weight": 1.0},
+        inputs={"predictions": [first], "targets": [second]},
+        gradients=("predictions", "targets"),
+    )
+    found = engine.run(job)
+    count = channels * places
+    exact = [m.astype(np.longdouble) for m in (first, second)]
+    apart = (exact[0] @ exact[0].swapaxes(1, 2) - exact[1] @ exact[1].swapaxes(1, 2)) / count
+    plain = exact[0] - exact[1]
+    values = (plain**2).sum(axis=(1, 2)) / count + (apart**2).sum(axis=(1, 2))
+    assert found.per_example is not None
+    np.testing.assert_allclose(found.per_example, values.astype(float), rtol=1e-13)
+    for name, maps, sign in (("predictions", exact[0], 1), ("targets", exact[1], -1)):
+        slopes = sign * (2 * plain + 4 * apart @ maps) / count / 3
+        np.testing.assert_allclose(found.gradients[name], slopes.astype(float), rtol=1e-11)
+
+
+def test_a_style_that_takes_too_long_is_refused(engine: Engine) -> None:
+    maps = {n: [np.zeros((1, 4097, 4096), np.float32)] for n in ("predictions", "targets")}
+    job = Job(loss=LOSSES["feature_matching"], parameters={"style_weight": 1.0}, inputs=maps)
+    with pytest.raises(TooLarge, match=r"must have maps .* got 4097 and 4096"):
+        engine.run(job)
