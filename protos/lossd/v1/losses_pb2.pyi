@@ -34,6 +34,63 @@ class BatchTripletOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BATCH_TRIPLET_OUTPUT_MINED_POSITIVE: _ClassVar[BatchTripletOutput]
     BATCH_TRIPLET_OUTPUT_MINED_NEGATIVE: _ClassVar[BatchTripletOutput]
 
+class PolicyObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    POLICY_OBJECTIVE_UNSPECIFIED: _ClassVar[PolicyObjective]
+    POLICY_OBJECTIVE_REINFORCE: _ClassVar[PolicyObjective]
+    POLICY_OBJECTIVE_IMPORTANCE_SAMPLING: _ClassVar[PolicyObjective]
+    POLICY_OBJECTIVE_PPO_CLIP: _ClassVar[PolicyObjective]
+    POLICY_OBJECTIVE_DUAL_CLIP: _ClassVar[PolicyObjective]
+    POLICY_OBJECTIVE_CISPO: _ClassVar[PolicyObjective]
+    POLICY_OBJECTIVE_SAPO: _ClassVar[PolicyObjective]
+    POLICY_OBJECTIVE_DRO: _ClassVar[PolicyObjective]
+    POLICY_OBJECTIVE_DPPO_TV: _ClassVar[PolicyObjective]
+    POLICY_OBJECTIVE_DPPO_KL: _ClassVar[PolicyObjective]
+
+class PolicyRatio(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    POLICY_RATIO_UNSPECIFIED: _ClassVar[PolicyRatio]
+    POLICY_RATIO_NONE: _ClassVar[PolicyRatio]
+    POLICY_RATIO_TOKEN: _ClassVar[PolicyRatio]
+    POLICY_RATIO_SEQUENCE: _ClassVar[PolicyRatio]
+    POLICY_RATIO_SEQUENCE_TOKEN: _ClassVar[PolicyRatio]
+
+class TokenAggregation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TOKEN_AGGREGATION_UNSPECIFIED: _ClassVar[TokenAggregation]
+    TOKEN_AGGREGATION_SUM: _ClassVar[TokenAggregation]
+    TOKEN_AGGREGATION_TOKEN_MEAN: _ClassVar[TokenAggregation]
+    TOKEN_AGGREGATION_SEQUENCE_MEAN: _ClassVar[TokenAggregation]
+    TOKEN_AGGREGATION_CONSTANT_LENGTH: _ClassVar[TokenAggregation]
+    TOKEN_AGGREGATION_GROUP_MEAN: _ClassVar[TokenAggregation]
+
+class KlEstimator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    KL_ESTIMATOR_UNSPECIFIED: _ClassVar[KlEstimator]
+    KL_ESTIMATOR_NONE: _ClassVar[KlEstimator]
+    KL_ESTIMATOR_K1: _ClassVar[KlEstimator]
+    KL_ESTIMATOR_K2: _ClassVar[KlEstimator]
+    KL_ESTIMATOR_K3: _ClassVar[KlEstimator]
+
+class RolloutCorrection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROLLOUT_CORRECTION_UNSPECIFIED: _ClassVar[RolloutCorrection]
+    ROLLOUT_CORRECTION_NONE: _ClassVar[RolloutCorrection]
+    ROLLOUT_CORRECTION_TOKEN_TRUNCATE: _ClassVar[RolloutCorrection]
+    ROLLOUT_CORRECTION_TOKEN_MASK: _ClassVar[RolloutCorrection]
+    ROLLOUT_CORRECTION_SEQUENCE_TRUNCATE: _ClassVar[RolloutCorrection]
+    ROLLOUT_CORRECTION_SEQUENCE_MASK: _ClassVar[RolloutCorrection]
+
+class PolicyGradientOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    POLICY_GRADIENT_OUTPUT_UNSPECIFIED: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_CLIP_FRACTION: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_RATIO: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_LARGEST_RATIO: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_KL: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_TOKEN_COUNT: _ClassVar[PolicyGradientOutput]
+
 class GanObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     GAN_OBJECTIVE_UNSPECIFIED: _ClassVar[GanObjective]
@@ -91,6 +148,45 @@ MINING_SEMI_HARD: Mining
 BATCH_TRIPLET_OUTPUT_UNSPECIFIED: BatchTripletOutput
 BATCH_TRIPLET_OUTPUT_MINED_POSITIVE: BatchTripletOutput
 BATCH_TRIPLET_OUTPUT_MINED_NEGATIVE: BatchTripletOutput
+POLICY_OBJECTIVE_UNSPECIFIED: PolicyObjective
+POLICY_OBJECTIVE_REINFORCE: PolicyObjective
+POLICY_OBJECTIVE_IMPORTANCE_SAMPLING: PolicyObjective
+POLICY_OBJECTIVE_PPO_CLIP: PolicyObjective
+POLICY_OBJECTIVE_DUAL_CLIP: PolicyObjective
+POLICY_OBJECTIVE_CISPO: PolicyObjective
+POLICY_OBJECTIVE_SAPO: PolicyObjective
+POLICY_OBJECTIVE_DRO: PolicyObjective
+POLICY_OBJECTIVE_DPPO_TV: PolicyObjective
+POLICY_OBJECTIVE_DPPO_KL: PolicyObjective
+POLICY_RATIO_UNSPECIFIED: PolicyRatio
+POLICY_RATIO_NONE: PolicyRatio
+POLICY_RATIO_TOKEN: PolicyRatio
+POLICY_RATIO_SEQUENCE: PolicyRatio
+POLICY_RATIO_SEQUENCE_TOKEN: PolicyRatio
+TOKEN_AGGREGATION_UNSPECIFIED: TokenAggregation
+TOKEN_AGGREGATION_SUM: TokenAggregation
+TOKEN_AGGREGATION_TOKEN_MEAN: TokenAggregation
+TOKEN_AGGREGATION_SEQUENCE_MEAN: TokenAggregation
+TOKEN_AGGREGATION_CONSTANT_LENGTH: TokenAggregation
+TOKEN_AGGREGATION_GROUP_MEAN: TokenAggregation
+KL_ESTIMATOR_UNSPECIFIED: KlEstimator
+KL_ESTIMATOR_NONE: KlEstimator
+KL_ESTIMATOR_K1: KlEstimator
+KL_ESTIMATOR_K2: KlEstimator
+KL_ESTIMATOR_K3: KlEstimator
+ROLLOUT_CORRECTION_UNSPECIFIED: RolloutCorrection
+ROLLOUT_CORRECTION_NONE: RolloutCorrection
+ROLLOUT_CORRECTION_TOKEN_TRUNCATE: RolloutCorrection
+ROLLOUT_CORRECTION_TOKEN_MASK: RolloutCorrection
+ROLLOUT_CORRECTION_SEQUENCE_TRUNCATE: RolloutCorrection
+ROLLOUT_CORRECTION_SEQUENCE_MASK: RolloutCorrection
+POLICY_GRADIENT_OUTPUT_UNSPECIFIED: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_CLIP_FRACTION: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_RATIO: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_LARGEST_RATIO: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_KL: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_TOKEN_COUNT: PolicyGradientOutput
 GAN_OBJECTIVE_UNSPECIFIED: GanObjective
 GAN_OBJECTIVE_MINIMAX: GanObjective
 GAN_OBJECTIVE_NON_SATURATING: GanObjective
@@ -117,7 +213,7 @@ DISTRIBUTION_KIND_LOG_PROBABILITIES: DistributionKind
 DISTRIBUTION_KIND_PROBABILITIES: DistributionKind
 
 class LossSpec(_message.Message):
-    __slots__ = ("squared_error", "absolute_error", "log_cosh", "huber", "smooth_l1", "quantile", "poisson_nll", "gaussian_nll", "cross_entropy", "binary_cross_entropy", "kl_divergence", "hinge", "multiclass_hinge", "focal", "softmax_focal", "expected_risk", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc", "triplet", "batch_triplet", "contrastive", "cosine_embedding", "info_nce", "nt_xent", "supervised_contrastive", "sigmoid_contrastive", "ctc", "generator_loss", "discriminator_loss", "gradient_penalty", "feature_matching", "perceptual", "lpips", "weighted_sum")
+    __slots__ = ("squared_error", "absolute_error", "log_cosh", "huber", "smooth_l1", "quantile", "poisson_nll", "gaussian_nll", "cross_entropy", "binary_cross_entropy", "kl_divergence", "hinge", "multiclass_hinge", "focal", "softmax_focal", "expected_risk", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc", "triplet", "batch_triplet", "contrastive", "cosine_embedding", "info_nce", "nt_xent", "supervised_contrastive", "sigmoid_contrastive", "ctc", "generator_loss", "discriminator_loss", "gradient_penalty", "feature_matching", "perceptual", "lpips", "weighted_sum", "policy_gradient")
     SQUARED_ERROR_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_ERROR_FIELD_NUMBER: _ClassVar[int]
     LOG_COSH_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +253,7 @@ class LossSpec(_message.Message):
     PERCEPTUAL_FIELD_NUMBER: _ClassVar[int]
     LPIPS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTED_SUM_FIELD_NUMBER: _ClassVar[int]
+    POLICY_GRADIENT_FIELD_NUMBER: _ClassVar[int]
     squared_error: SquaredError
     absolute_error: AbsoluteError
     log_cosh: LogCosh
@@ -196,7 +293,8 @@ class LossSpec(_message.Message):
     perceptual: Perceptual
     lpips: Lpips
     weighted_sum: WeightedSum
-    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., log_cosh: _Optional[_Union[LogCosh, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., smooth_l1: _Optional[_Union[SmoothL1, _Mapping]] = ..., quantile: _Optional[_Union[Quantile, _Mapping]] = ..., poisson_nll: _Optional[_Union[PoissonNll, _Mapping]] = ..., gaussian_nll: _Optional[_Union[GaussianNll, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., kl_divergence: _Optional[_Union[KlDivergence, _Mapping]] = ..., hinge: _Optional[_Union[Hinge, _Mapping]] = ..., multiclass_hinge: _Optional[_Union[MulticlassHinge, _Mapping]] = ..., focal: _Optional[_Union[Focal, _Mapping]] = ..., softmax_focal: _Optional[_Union[SoftmaxFocal, _Mapping]] = ..., expected_risk: _Optional[_Union[ExpectedRisk, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ..., triplet: _Optional[_Union[Triplet, _Mapping]] = ..., batch_triplet: _Optional[_Union[BatchTriplet, _Mapping]] = ..., contrastive: _Optional[_Union[Contrastive, _Mapping]] = ..., cosine_embedding: _Optional[_Union[CosineEmbedding, _Mapping]] = ..., info_nce: _Optional[_Union[InfoNce, _Mapping]] = ..., nt_xent: _Optional[_Union[NtXent, _Mapping]] = ..., supervised_contrastive: _Optional[_Union[SupervisedContrastive, _Mapping]] = ..., sigmoid_contrastive: _Optional[_Union[SigmoidContrastive, _Mapping]] = ..., ctc: _Optional[_Union[Ctc, _Mapping]] = ..., generator_loss: _Optional[_Union[GeneratorLoss, _Mapping]] = ..., discriminator_loss: _Optional[_Union[DiscriminatorLoss, _Mapping]] = ..., gradient_penalty: _Optional[_Union[GradientPenalty, _Mapping]] = ..., feature_matching: _Optional[_Union[FeatureMatching, _Mapping]] = ..., perceptual: _Optional[_Union[Perceptual, _Mapping]] = ..., lpips: _Optional[_Union[Lpips, _Mapping]] = ..., weighted_sum: _Optional[_Union[WeightedSum, _Mapping]] = ...) -> None: ...
+    policy_gradient: PolicyGradient
+    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., log_cosh: _Optional[_Union[LogCosh, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., smooth_l1: _Optional[_Union[SmoothL1, _Mapping]] = ..., quantile: _Optional[_Union[Quantile, _Mapping]] = ..., poisson_nll: _Optional[_Union[PoissonNll, _Mapping]] = ..., gaussian_nll: _Optional[_Union[GaussianNll, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., kl_divergence: _Optional[_Union[KlDivergence, _Mapping]] = ..., hinge: _Optional[_Union[Hinge, _Mapping]] = ..., multiclass_hinge: _Optional[_Union[MulticlassHinge, _Mapping]] = ..., focal: _Optional[_Union[Focal, _Mapping]] = ..., softmax_focal: _Optional[_Union[SoftmaxFocal, _Mapping]] = ..., expected_risk: _Optional[_Union[ExpectedRisk, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ..., triplet: _Optional[_Union[Triplet, _Mapping]] = ..., batch_triplet: _Optional[_Union[BatchTriplet, _Mapping]] = ..., contrastive: _Optional[_Union[Contrastive, _Mapping]] = ..., cosine_embedding: _Optional[_Union[CosineEmbedding, _Mapping]] = ..., info_nce: _Optional[_Union[InfoNce, _Mapping]] = ..., nt_xent: _Optional[_Union[NtXent, _Mapping]] = ..., supervised_contrastive: _Optional[_Union[SupervisedContrastive, _Mapping]] = ..., sigmoid_contrastive: _Optional[_Union[SigmoidContrastive, _Mapping]] = ..., ctc: _Optional[_Union[Ctc, _Mapping]] = ..., generator_loss: _Optional[_Union[GeneratorLoss, _Mapping]] = ..., discriminator_loss: _Optional[_Union[DiscriminatorLoss, _Mapping]] = ..., gradient_penalty: _Optional[_Union[GradientPenalty, _Mapping]] = ..., feature_matching: _Optional[_Union[FeatureMatching, _Mapping]] = ..., perceptual: _Optional[_Union[Perceptual, _Mapping]] = ..., lpips: _Optional[_Union[Lpips, _Mapping]] = ..., weighted_sum: _Optional[_Union[WeightedSum, _Mapping]] = ..., policy_gradient: _Optional[_Union[PolicyGradient, _Mapping]] = ...) -> None: ...
 
 class SquaredError(_message.Message):
     __slots__ = ("batch_dims",)
@@ -590,3 +688,41 @@ class WeightedTerm(_message.Message):
     loss: LossSpec
     input_names: _containers.ScalarMap[str, str]
     def __init__(self, weight: _Optional[float] = ..., loss: _Optional[_Union[LossSpec, _Mapping]] = ..., input_names: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class PolicyGradient(_message.Message):
+    __slots__ = ("objective", "ratio", "aggregation", "sequence_length", "clip_low", "clip_high", "dual_clip", "positive_temperature", "negative_temperature", "quadratic_coefficient", "divergence_threshold", "kl_estimator", "kl_coefficient", "rollout_correction", "rollout_low", "rollout_high", "outputs")
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    RATIO_FIELD_NUMBER: _ClassVar[int]
+    AGGREGATION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    CLIP_LOW_FIELD_NUMBER: _ClassVar[int]
+    CLIP_HIGH_FIELD_NUMBER: _ClassVar[int]
+    DUAL_CLIP_FIELD_NUMBER: _ClassVar[int]
+    POSITIVE_TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    QUADRATIC_COEFFICIENT_FIELD_NUMBER: _ClassVar[int]
+    DIVERGENCE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    KL_ESTIMATOR_FIELD_NUMBER: _ClassVar[int]
+    KL_COEFFICIENT_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_CORRECTION_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_LOW_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_HIGH_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    objective: PolicyObjective
+    ratio: PolicyRatio
+    aggregation: TokenAggregation
+    sequence_length: float
+    clip_low: float
+    clip_high: float
+    dual_clip: float
+    positive_temperature: float
+    negative_temperature: float
+    quadratic_coefficient: float
+    divergence_threshold: float
+    kl_estimator: KlEstimator
+    kl_coefficient: float
+    rollout_correction: RolloutCorrection
+    rollout_low: float
+    rollout_high: float
+    outputs: _containers.RepeatedScalarFieldContainer[PolicyGradientOutput]
+    def __init__(self, objective: _Optional[_Union[PolicyObjective, str]] = ..., ratio: _Optional[_Union[PolicyRatio, str]] = ..., aggregation: _Optional[_Union[TokenAggregation, str]] = ..., sequence_length: _Optional[float] = ..., clip_low: _Optional[float] = ..., clip_high: _Optional[float] = ..., dual_clip: _Optional[float] = ..., positive_temperature: _Optional[float] = ..., negative_temperature: _Optional[float] = ..., quadratic_coefficient: _Optional[float] = ..., divergence_threshold: _Optional[float] = ..., kl_estimator: _Optional[_Union[KlEstimator, str]] = ..., kl_coefficient: _Optional[float] = ..., rollout_correction: _Optional[_Union[RolloutCorrection, str]] = ..., rollout_low: _Optional[float] = ..., rollout_high: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[PolicyGradientOutput, str]]] = ...) -> None: ...

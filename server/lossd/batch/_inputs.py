@@ -13,7 +13,9 @@ from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Differentiable, Holds, Input
 
 # A label may be yes or no; a length may not.
-_INTEGER_KINDS = {Holds.LENGTHS: "iu", Holds.LABELS: "iub"}
+_INTEGER_KINDS = {
+    Holds.LENGTHS: "iu", Holds.OFFSETS: "iu", Holds.LABELS: "iub", Holds.FLAGS: "iub",
+}  # fmt: skip
 
 
 def named_arrays(job: Job) -> dict[str, Array]:

@@ -29,6 +29,7 @@ _DIFFERENTIABILITY = {
 _LOSS_TASKS = {
     1: "regression", 20: "classification", 40: "overlap and ranking", 60: "embeddings",
     80: "sequences, adversaries and features", 100: "sums of losses",
+    120: "policies, preferences and distillation",
 }  # fmt: skip
 _METRIC_TASKS = {
     1: "classification", 20: "ranking and probabilities", 40: "regression",

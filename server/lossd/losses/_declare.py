@@ -46,6 +46,7 @@ class Shape(enum.Enum):
     VECTORS = "one example a few vectors side by side"
     COUPLED = "one example a vector, which is compared with those of the others"
     IMAGES = "one example an image, which is looked at through a network"
+    TOKENS = "one example a sequence of tokens, or a pair of them, of any lengths"
 
     @property
     def has_values(self) -> bool:
@@ -115,6 +116,8 @@ class Holds(enum.Enum):
     INDICES = "class indices"
     LENGTHS = "how many elements of a row are there"
     LABELS = "integers, of which equal ones mean the same"
+    OFFSETS = "where each row begins among all elements, and where the last one ends"
+    FLAGS = "whether each element counts"
 
 
 class Extent(enum.Enum):
@@ -123,6 +126,8 @@ class Extent(enum.Enum):
     ELEMENTS = "all elements, like the first input"
     EXAMPLES = "one number an example"
     ROWS = "rows like those of the first input: some for all examples, or as many for each"
+    TOKENS = "one number a token"
+    EITHER = "one number a token, or one an example"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,7 @@ class Input:
     """One input of a loss.
 
     Numbers outside the ``domain`` are refused; with ``domain_when``, only under those values of
-    enum parameters.
+    enum parameters.  ``side`` begins the names of all inputs that have the same tokens.
     """
 
     name: str
@@ -142,6 +147,7 @@ class Input:
     is_list: bool = False  # of one tensor or several, which are named like "predictions[0]"
     domain_when: Mapping[str, Any] = field(default_factory=dict)
     extent: Extent = Extent.ELEMENTS
+    side: str = ""
 
     def under(self, parameters: Mapping[str, Any]) -> "Input":
         """The input as it is with these parameters."""

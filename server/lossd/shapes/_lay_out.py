@@ -49,6 +49,7 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS) -> Batch:
         outputs=tuple(member.value for member in parameters.get("outputs", ())),
         parts=layout.parts,
         view=layout.view,
+        layout_parameters={p.name: parameters[p.name] for p in job.loss.layout_parameters},
     )
     if not batch.rows:
         rules.check_rules(batch)
