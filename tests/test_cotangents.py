@@ -54,7 +54,7 @@ def test_nothing_is_taken_of_any_gradient(engine: Engine, any_loss: Loss) -> Non
                 plain = engine.run(case.job(gradients=()))
                 shape = () if plain.per_example is None else plain.per_example.shape
                 for cotangent in (np.array(0.0), np.zeros(shape), np.array(1e-60)):
-                    is_wide = dtype == np.float64 or any_loss.shape is Shape.COUPLED
+                    is_wide = dtype == np.float64 or any_loss.shape in (Shape.COUPLED, Shape.TOKENS)
                     if cotangent.any() and is_wide:
                         continue  # in float64 it is not 0
                     result = engine.run(case.job(gradients=case.slopes, cotangent=cotangent))

@@ -21,6 +21,7 @@ from tests.oracles import (
     embeddings,
     images,
     overlap,
+    policies,
     regression,
     sequences,
     sets,
@@ -63,6 +64,7 @@ ORACLES: Mapping[str, Oracle] = {
     "pairwise_auc": sets.pairwise_auc,
     "perceptual": images.perceptual,
     "poisson_nll": regression.poisson_nll,
+    "policy_gradient": policies.policy_gradient,
     "quantile": regression.quantile,
     "sigmoid_contrastive": embeddings.sigmoid_contrastive,
     "smooth_l1": regression.smooth_l1,
@@ -77,6 +79,7 @@ ORACLES: Mapping[str, Oracle] = {
 OUTPUT_ORACLES: Mapping[str, Mapping[str, Oracle]] = {
     "batch_triplet": embeddings.BATCH_TRIPLET_OUTPUTS,
     "cross_entropy": classification.CROSS_ENTROPY_OUTPUTS,
+    "policy_gradient": policies.POLICY_GRADIENT_OUTPUTS,
 }
 
 
@@ -127,6 +130,19 @@ def coupled_slope(case: Case, name: str, scales: Array, way: Array) -> float:
         pairs = zip(scales, values, strict=True)
         ends.append(sum(mpmath.mpf(float(s)) * v for s, v in pairs if v is not None))
     return float((ends[0] - ends[1]) / (2 * STEP))
+
+
+def token_slopes(case: Case, name: str, scales: Array) -> Array:
+    """The derivative of the sum of scales times values by each number of an input."""
+    oracle, given = ORACLES[case.loss.name], {**_whole(case), **case.parameters}
+    slopes = []
+    for place in range(case.inputs[name].size):
+        ends = []
+        for step in (STEP, -STEP):
+            values = oracle(held=given, **{**given, name: moved(given[name], place, step)})
+            ends.append(sum(mpmath.mpf(float(s)) * v for s, v in zip(scales, values, strict=True)))
+        slopes.append(float((ends[0] - ends[1]) / (2 * STEP)))
+    return np.array(slopes).reshape(case.inputs[name].shape)
 
 
 def _along(given: Any, way: Any, step: Any) -> Any:

@@ -1,7 +1,7 @@
 """Policy gradients of language models, from log-probabilities of tokens."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -103,6 +103,13 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
             parameters={**PLAIN, **MEAN},
             value=-1.5,
             gradients={"log_probabilities": [[-1.0, -0.5]]},
+        ),
+        # A token of weight 0 is rejected: it still is one of two.
+        Example(
+            {**PAIR, "advantages": [1.0], "token_weights": [[0.5, 0.0]]},
+            parameters={**PLAIN, **MEAN, "outputs": tuple(PolicyGradientOutput)},
+            value=-0.5,
+            gradients={"log_probabilities": [[-0.5, 0.0]]},
         ),
         Example(
             {"log_probabilities": [[-1.0, -2.0]], "advantages": [[2.0, 0.5]]},
@@ -279,7 +286,7 @@ def policy_gradient(
     rollout_correction: RolloutCorrection = RolloutCorrection.NONE,
     rollout_low: Annotated[float | None, UNIT] = None,
     rollout_high: Annotated[float | None, AT_LEAST_1] = None,
-    outputs: tuple[PolicyGradientOutput, ...] = (),
+    outputs: Sequence[PolicyGradientOutput] = (),
 ) -> Evaluation:
     """Policy gradient of tokens with an advantage, clipped, gated, or neither.
 

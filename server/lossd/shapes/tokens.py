@@ -414,7 +414,7 @@ class _Run:
         self._sides = _sides(batch.operands, batch.rows, batch.plan.unseen)
         self._aggregates = _aggregates(batch.loss)
         self._shares = self._row_shares() if self._aggregates else None
-        self._values = np.zeros(batch.rows, batch.dtype)
+        self._values = np.zeros(batch.rows)
         self._statuses = np.zeros(batch.rows, np.uint8)
         self._nonfinite = np.zeros(batch.rows, np.bool_)
         self.cuts = self._cuts()
@@ -465,7 +465,8 @@ class _Run:
             if self._shares is not None:
                 values = values * self._shares[present]
         self._values[present] = values
-        self._nonfinite[present] |= ~np.isfinite(self._values[present])
+        sent = self._values[present].astype(batch.dtype)
+        self._nonfinite[present] |= ~np.isfinite(sent)
         self._statuses[present] = self._said(found, tokens, number)
         for name in batch.gradients:
             self._write(name, rows, present, found.gradient(name), found_of)
@@ -550,9 +551,9 @@ class _Run:
                 side = self._sides[operand.input.side]
                 for row in np.flatnonzero(lost):
                     out[side.starts[row] : side.starts[row] + side.sizes[row]] = 0
-        if self._buffers.values is not None:
-            self._buffers.values[:] = self._values
         with np.errstate(all="ignore"):
+            if self._buffers.values is not None:
+                self._buffers.values[:] = self._values
             sums = block_sums(self._values, batch.plan.weights, BLOCK_ROWS)
         statuses = self._statuses if self._statuses.any() else None
         return Evaluated(sums, lost, statuses)
