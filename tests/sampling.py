@@ -268,7 +268,8 @@ OF_IMAGES: dict[str, Any] = {
 def required(loss: Loss) -> dict[str, Any]:
     """Values of the parameters that have no default."""
     if loss.shape is Shape.TOKENS:
-        return dict(loss.examples[0].parameters)
+        given = loss.examples[0].parameters
+        return {p.name: given[p.name] for p in loss.all_parameters if p.default is REQUIRED}
     return {p.name: OF_IMAGES[p.name] for p in loss.all_parameters if p.default is REQUIRED}
 
 

@@ -22,6 +22,7 @@ from tests.oracles import (
     images,
     overlap,
     policies,
+    preferences,
     regression,
     sequences,
     sets,
@@ -37,7 +38,10 @@ Oracle = Callable[..., Any]
 ORACLES: Mapping[str, Oracle] = {
     "absolute_error": regression.absolute_error,
     "batch_triplet": embeddings.batch_triplet,
+    "binary_classifier_optimization": preferences.binary_classifier_optimization,
     "binary_cross_entropy": classification.binary_cross_entropy,
+    "bradley_terry": preferences.bradley_terry,
+    "clipped_value": preferences.clipped_value,
     "contrastive": embeddings.contrastive,
     "cosine_embedding": embeddings.cosine_embedding,
     "cross_entropy": classification.cross_entropy,
@@ -54,6 +58,7 @@ ORACLES: Mapping[str, Oracle] = {
     "huber": regression.huber,
     "info_nce": embeddings.info_nce,
     "jaccard": overlap.jaccard,
+    "kahneman_tversky": preferences.kahneman_tversky,
     "kl_divergence": classification.kl_divergence,
     "log_cosh": regression.log_cosh,
     "lpips": images.lpips,
@@ -65,6 +70,7 @@ ORACLES: Mapping[str, Oracle] = {
     "perceptual": images.perceptual,
     "poisson_nll": regression.poisson_nll,
     "policy_gradient": policies.policy_gradient,
+    "preference": preferences.preference,
     "quantile": regression.quantile,
     "sigmoid_contrastive": embeddings.sigmoid_contrastive,
     "smooth_l1": regression.smooth_l1,
@@ -80,6 +86,11 @@ OUTPUT_ORACLES: Mapping[str, Mapping[str, Oracle]] = {
     "batch_triplet": embeddings.BATCH_TRIPLET_OUTPUTS,
     "cross_entropy": classification.CROSS_ENTROPY_OUTPUTS,
     "policy_gradient": policies.POLICY_GRADIENT_OUTPUTS,
+    "preference": preferences.PREFERENCE_OUTPUTS,
+    "kahneman_tversky": preferences.KAHNEMAN_TVERSKY_OUTPUTS,
+    "binary_classifier_optimization": preferences.BINARY_CLASSIFIER_OPTIMIZATION_OUTPUTS,
+    "bradley_terry": preferences.BRADLEY_TERRY_OUTPUTS,
+    "clipped_value": preferences.CLIPPED_VALUE_OUTPUTS,
 }
 
 

@@ -12,12 +12,14 @@ import mpmath
 exp, log = mpmath.exp, mpmath.log
 
 
-def counted(given: Mapping[str, Any], row: int, side: str = "") -> list[int]:
+def counted(
+    given: Mapping[str, Any], row: int, side: str = "", first: str = "log_probabilities"
+) -> list[int]:
     """The places of the tokens of a padded row that count."""
-    first = given[f"{side}log_probabilities"][row]
+    cells = given[f"{side}{first}"][row]
     length = given.get(f"{side}lengths")
     mask = given.get(f"{side}token_mask")
-    places = range(len(first) if length is None else length[row])
+    places = range(len(cells) if length is None else length[row])
     return [t for t in places if mask is None or mask[row][t]]
 
 
@@ -123,6 +125,17 @@ def policy_gradient(held: Mapping[str, Any] | None = None, **given: Any) -> list
     ]
 
 
+def aggregated(given: Mapping[str, Any], first: str, cost: Any) -> list[Any]:
+    """The values of sequences whose tokens cost something each by itself."""
+    places = [counted(given, row, first=first) for row in range(len(given[first]))]
+    sums = [
+        sum((cost(given, row, t) for t in found), mpmath.mpf(0))
+        for row, found in enumerate(places)
+    ]
+    shares = _shares(given, [len(found) for found in places])
+    return [total / share for total, share in zip(sums, shares, strict=True)]
+
+
 def _shares(given: Mapping[str, Any], counts: Sequence[int]) -> list[Any]:
     """What the sum over each sequence is divided by."""
     kind = given["aggregation"].name
@@ -141,10 +154,11 @@ def _shares(given: Mapping[str, Any], counts: Sequence[int]) -> list[Any]:
 
 def denominators(given: Mapping[str, Any]) -> list[float]:
     """What each sequence adds to the divisor of a mean."""
-    rows = range(len(given["log_probabilities"]))
+    first = "values" if "values" in given else "log_probabilities"
+    rows = range(len(given[first]))
     kind = given["aggregation"].name
     if kind == "TOKEN_MEAN":
-        return [float(len(counted(given, row))) for row in rows]
+        return [float(len(counted(given, row, first=first))) for row in rows]
     if kind == "GROUP_MEAN":
         groups = list(given["groups"])
         return [1 / groups.count(own) for own in groups]
