@@ -115,6 +115,9 @@ def _of_tokens(
         return _choose(rng, declared.domain, size)
     if declared.domain is not None:
         return _in_domain(rng, declared.domain, size, False)  # noqa: FBT003
+    if declared.extent is Extent.CLASSES:  # log-probabilities of all classes but some
+        numbers = rng.normal(0, 1.5, (*size, CLASSES + 1))
+        return (numbers - np.log(np.exp(numbers).sum(axis=-1, keepdims=True)))[..., :CLASSES]
     if declared.name.endswith("log_probabilities"):
         return -0.05 - rng.exponential(0.6, size)
     return rng.normal(0, 1, size)

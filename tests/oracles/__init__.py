@@ -18,6 +18,7 @@ from tests.losses.case import Case
 from tests.oracles import (
     adversarial,
     classification,
+    distillation,
     embeddings,
     images,
     overlap,
@@ -51,6 +52,7 @@ ORACLES: Mapping[str, Oracle] = {
     "feature_matching": adversarial.feature_matching,
     "generator_loss": adversarial.generator_loss,
     "gradient_penalty": adversarial.gradient_penalty,
+    "distillation": distillation.distillation,
     "expected_risk": classification.expected_risk,
     "focal": classification.focal,
     "gaussian_nll": regression.gaussian_nll,
@@ -87,6 +89,7 @@ OUTPUT_ORACLES: Mapping[str, Mapping[str, Oracle]] = {
     "cross_entropy": classification.CROSS_ENTROPY_OUTPUTS,
     "policy_gradient": policies.POLICY_GRADIENT_OUTPUTS,
     "preference": preferences.PREFERENCE_OUTPUTS,
+    "distillation": distillation.DISTILLATION_OUTPUTS,
     "kahneman_tversky": preferences.KAHNEMAN_TVERSKY_OUTPUTS,
     "binary_classifier_optimization": preferences.BINARY_CLASSIFIER_OPTIMIZATION_OUTPUTS,
     "bradley_terry": preferences.BRADLEY_TERRY_OUTPUTS,

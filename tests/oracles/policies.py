@@ -154,7 +154,8 @@ def _shares(given: Mapping[str, Any], counts: Sequence[int]) -> list[Any]:
 
 def denominators(given: Mapping[str, Any]) -> list[float]:
     """What each sequence adds to the divisor of a mean."""
-    first = "values" if "values" in given else "log_probabilities"
+    known = ("values", "predictions", "log_probabilities")
+    first = next(name for name in known if name in given)
     rows = range(len(given[first]))
     kind = given["aggregation"].name
     if kind == "TOKEN_MEAN":

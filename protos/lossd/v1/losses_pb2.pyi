@@ -138,6 +138,27 @@ class ClippedValueOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CLIPPED_VALUE_OUTPUT_UNSPECIFIED: _ClassVar[ClippedValueOutput]
     CLIPPED_VALUE_OUTPUT_CLIP_FRACTION: _ClassVar[ClippedValueOutput]
 
+class DistillationDivergence(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DISTILLATION_DIVERGENCE_UNSPECIFIED: _ClassVar[DistillationDivergence]
+    DISTILLATION_DIVERGENCE_FORWARD_KL: _ClassVar[DistillationDivergence]
+    DISTILLATION_DIVERGENCE_REVERSE_KL: _ClassVar[DistillationDivergence]
+    DISTILLATION_DIVERGENCE_JENSEN_SHANNON: _ClassVar[DistillationDivergence]
+    DISTILLATION_DIVERGENCE_INTERPOLATED_JENSEN_SHANNON: _ClassVar[DistillationDivergence]
+
+class DistillationSupport(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DISTILLATION_SUPPORT_UNSPECIFIED: _ClassVar[DistillationSupport]
+    DISTILLATION_SUPPORT_WHOLE: _ClassVar[DistillationSupport]
+    DISTILLATION_SUPPORT_TAIL_BUCKET: _ClassVar[DistillationSupport]
+    DISTILLATION_SUPPORT_TRUNCATED: _ClassVar[DistillationSupport]
+
+class DistillationOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DISTILLATION_OUTPUT_UNSPECIFIED: _ClassVar[DistillationOutput]
+    DISTILLATION_OUTPUT_STUDENT_MASS: _ClassVar[DistillationOutput]
+    DISTILLATION_OUTPUT_TEACHER_MASS: _ClassVar[DistillationOutput]
+
 class GanObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     GAN_OBJECTIVE_UNSPECIFIED: _ClassVar[GanObjective]
@@ -263,6 +284,18 @@ BRADLEY_TERRY_OUTPUT_REWARD_MARGIN: BradleyTerryOutput
 BRADLEY_TERRY_OUTPUT_ACCURACY: BradleyTerryOutput
 CLIPPED_VALUE_OUTPUT_UNSPECIFIED: ClippedValueOutput
 CLIPPED_VALUE_OUTPUT_CLIP_FRACTION: ClippedValueOutput
+DISTILLATION_DIVERGENCE_UNSPECIFIED: DistillationDivergence
+DISTILLATION_DIVERGENCE_FORWARD_KL: DistillationDivergence
+DISTILLATION_DIVERGENCE_REVERSE_KL: DistillationDivergence
+DISTILLATION_DIVERGENCE_JENSEN_SHANNON: DistillationDivergence
+DISTILLATION_DIVERGENCE_INTERPOLATED_JENSEN_SHANNON: DistillationDivergence
+DISTILLATION_SUPPORT_UNSPECIFIED: DistillationSupport
+DISTILLATION_SUPPORT_WHOLE: DistillationSupport
+DISTILLATION_SUPPORT_TAIL_BUCKET: DistillationSupport
+DISTILLATION_SUPPORT_TRUNCATED: DistillationSupport
+DISTILLATION_OUTPUT_UNSPECIFIED: DistillationOutput
+DISTILLATION_OUTPUT_STUDENT_MASS: DistillationOutput
+DISTILLATION_OUTPUT_TEACHER_MASS: DistillationOutput
 GAN_OBJECTIVE_UNSPECIFIED: GanObjective
 GAN_OBJECTIVE_MINIMAX: GanObjective
 GAN_OBJECTIVE_NON_SATURATING: GanObjective
@@ -289,7 +322,7 @@ DISTRIBUTION_KIND_LOG_PROBABILITIES: DistributionKind
 DISTRIBUTION_KIND_PROBABILITIES: DistributionKind
 
 class LossSpec(_message.Message):
-    __slots__ = ("squared_error", "absolute_error", "log_cosh", "huber", "smooth_l1", "quantile", "poisson_nll", "gaussian_nll", "cross_entropy", "binary_cross_entropy", "kl_divergence", "hinge", "multiclass_hinge", "focal", "softmax_focal", "expected_risk", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc", "triplet", "batch_triplet", "contrastive", "cosine_embedding", "info_nce", "nt_xent", "supervised_contrastive", "sigmoid_contrastive", "ctc", "generator_loss", "discriminator_loss", "gradient_penalty", "feature_matching", "perceptual", "lpips", "weighted_sum", "policy_gradient", "preference", "kahneman_tversky", "binary_classifier_optimization", "bradley_terry", "clipped_value")
+    __slots__ = ("squared_error", "absolute_error", "log_cosh", "huber", "smooth_l1", "quantile", "poisson_nll", "gaussian_nll", "cross_entropy", "binary_cross_entropy", "kl_divergence", "hinge", "multiclass_hinge", "focal", "softmax_focal", "expected_risk", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc", "triplet", "batch_triplet", "contrastive", "cosine_embedding", "info_nce", "nt_xent", "supervised_contrastive", "sigmoid_contrastive", "ctc", "generator_loss", "discriminator_loss", "gradient_penalty", "feature_matching", "perceptual", "lpips", "weighted_sum", "policy_gradient", "preference", "kahneman_tversky", "binary_classifier_optimization", "bradley_terry", "clipped_value", "distillation")
     SQUARED_ERROR_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_ERROR_FIELD_NUMBER: _ClassVar[int]
     LOG_COSH_FIELD_NUMBER: _ClassVar[int]
@@ -335,6 +368,7 @@ class LossSpec(_message.Message):
     BINARY_CLASSIFIER_OPTIMIZATION_FIELD_NUMBER: _ClassVar[int]
     BRADLEY_TERRY_FIELD_NUMBER: _ClassVar[int]
     CLIPPED_VALUE_FIELD_NUMBER: _ClassVar[int]
+    DISTILLATION_FIELD_NUMBER: _ClassVar[int]
     squared_error: SquaredError
     absolute_error: AbsoluteError
     log_cosh: LogCosh
@@ -380,7 +414,8 @@ class LossSpec(_message.Message):
     binary_classifier_optimization: BinaryClassifierOptimization
     bradley_terry: BradleyTerry
     clipped_value: ClippedValue
-    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., log_cosh: _Optional[_Union[LogCosh, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., smooth_l1: _Optional[_Union[SmoothL1, _Mapping]] = ..., quantile: _Optional[_Union[Quantile, _Mapping]] = ..., poisson_nll: _Optional[_Union[PoissonNll, _Mapping]] = ..., gaussian_nll: _Optional[_Union[GaussianNll, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., kl_divergence: _Optional[_Union[KlDivergence, _Mapping]] = ..., hinge: _Optional[_Union[Hinge, _Mapping]] = ..., multiclass_hinge: _Optional[_Union[MulticlassHinge, _Mapping]] = ..., focal: _Optional[_Union[Focal, _Mapping]] = ..., softmax_focal: _Optional[_Union[SoftmaxFocal, _Mapping]] = ..., expected_risk: _Optional[_Union[ExpectedRisk, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ..., triplet: _Optional[_Union[Triplet, _Mapping]] = ..., batch_triplet: _Optional[_Union[BatchTriplet, _Mapping]] = ..., contrastive: _Optional[_Union[Contrastive, _Mapping]] = ..., cosine_embedding: _Optional[_Union[CosineEmbedding, _Mapping]] = ..., info_nce: _Optional[_Union[InfoNce, _Mapping]] = ..., nt_xent: _Optional[_Union[NtXent, _Mapping]] = ..., supervised_contrastive: _Optional[_Union[SupervisedContrastive, _Mapping]] = ..., sigmoid_contrastive: _Optional[_Union[SigmoidContrastive, _Mapping]] = ..., ctc: _Optional[_Union[Ctc, _Mapping]] = ..., generator_loss: _Optional[_Union[GeneratorLoss, _Mapping]] = ..., discriminator_loss: _Optional[_Union[DiscriminatorLoss, _Mapping]] = ..., gradient_penalty: _Optional[_Union[GradientPenalty, _Mapping]] = ..., feature_matching: _Optional[_Union[FeatureMatching, _Mapping]] = ..., perceptual: _Optional[_Union[Perceptual, _Mapping]] = ..., lpips: _Optional[_Union[Lpips, _Mapping]] = ..., weighted_sum: _Optional[_Union[WeightedSum, _Mapping]] = ..., policy_gradient: _Optional[_Union[PolicyGradient, _Mapping]] = ..., preference: _Optional[_Union[Preference, _Mapping]] = ..., kahneman_tversky: _Optional[_Union[KahnemanTversky, _Mapping]] = ..., binary_classifier_optimization: _Optional[_Union[BinaryClassifierOptimization, _Mapping]] = ..., bradley_terry: _Optional[_Union[BradleyTerry, _Mapping]] = ..., clipped_value: _Optional[_Union[ClippedValue, _Mapping]] = ...) -> None: ...
+    distillation: Distillation
+    def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., log_cosh: _Optional[_Union[LogCosh, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., smooth_l1: _Optional[_Union[SmoothL1, _Mapping]] = ..., quantile: _Optional[_Union[Quantile, _Mapping]] = ..., poisson_nll: _Optional[_Union[PoissonNll, _Mapping]] = ..., gaussian_nll: _Optional[_Union[GaussianNll, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., kl_divergence: _Optional[_Union[KlDivergence, _Mapping]] = ..., hinge: _Optional[_Union[Hinge, _Mapping]] = ..., multiclass_hinge: _Optional[_Union[MulticlassHinge, _Mapping]] = ..., focal: _Optional[_Union[Focal, _Mapping]] = ..., softmax_focal: _Optional[_Union[SoftmaxFocal, _Mapping]] = ..., expected_risk: _Optional[_Union[ExpectedRisk, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ..., triplet: _Optional[_Union[Triplet, _Mapping]] = ..., batch_triplet: _Optional[_Union[BatchTriplet, _Mapping]] = ..., contrastive: _Optional[_Union[Contrastive, _Mapping]] = ..., cosine_embedding: _Optional[_Union[CosineEmbedding, _Mapping]] = ..., info_nce: _Optional[_Union[InfoNce, _Mapping]] = ..., nt_xent: _Optional[_Union[NtXent, _Mapping]] = ..., supervised_contrastive: _Optional[_Union[SupervisedContrastive, _Mapping]] = ..., sigmoid_contrastive: _Optional[_Union[SigmoidContrastive, _Mapping]] = ..., ctc: _Optional[_Union[Ctc, _Mapping]] = ..., generator_loss: _Optional[_Union[GeneratorLoss, _Mapping]] = ..., discriminator_loss: _Optional[_Union[DiscriminatorLoss, _Mapping]] = ..., gradient_penalty: _Optional[_Union[GradientPenalty, _Mapping]] = ..., feature_matching: _Optional[_Union[FeatureMatching, _Mapping]] = ..., perceptual: _Optional[_Union[Perceptual, _Mapping]] = ..., lpips: _Optional[_Union[Lpips, _Mapping]] = ..., weighted_sum: _Optional[_Union[WeightedSum, _Mapping]] = ..., policy_gradient: _Optional[_Union[PolicyGradient, _Mapping]] = ..., preference: _Optional[_Union[Preference, _Mapping]] = ..., kahneman_tversky: _Optional[_Union[KahnemanTversky, _Mapping]] = ..., binary_classifier_optimization: _Optional[_Union[BinaryClassifierOptimization, _Mapping]] = ..., bradley_terry: _Optional[_Union[BradleyTerry, _Mapping]] = ..., clipped_value: _Optional[_Union[ClippedValue, _Mapping]] = ..., distillation: _Optional[_Union[Distillation, _Mapping]] = ...) -> None: ...
 
 class SquaredError(_message.Message):
     __slots__ = ("batch_dims",)
@@ -876,3 +911,21 @@ class ClippedValue(_message.Message):
     sequence_length: float
     outputs: _containers.RepeatedScalarFieldContainer[ClippedValueOutput]
     def __init__(self, clip_range: _Optional[float] = ..., aggregation: _Optional[_Union[TokenAggregation, str]] = ..., sequence_length: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[ClippedValueOutput, str]]] = ...) -> None: ...
+
+class Distillation(_message.Message):
+    __slots__ = ("divergence", "support", "aggregation", "sequence_length", "beta", "temperature", "outputs")
+    DIVERGENCE_FIELD_NUMBER: _ClassVar[int]
+    SUPPORT_FIELD_NUMBER: _ClassVar[int]
+    AGGREGATION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    BETA_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    divergence: DistillationDivergence
+    support: DistillationSupport
+    aggregation: TokenAggregation
+    sequence_length: float
+    beta: float
+    temperature: float
+    outputs: _containers.RepeatedScalarFieldContainer[DistillationOutput]
+    def __init__(self, divergence: _Optional[_Union[DistillationDivergence, str]] = ..., support: _Optional[_Union[DistillationSupport, str]] = ..., aggregation: _Optional[_Union[TokenAggregation, str]] = ..., sequence_length: _Optional[float] = ..., beta: _Optional[float] = ..., temperature: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[DistillationOutput, str]]] = ...) -> None: ...

@@ -128,6 +128,7 @@ class Extent(enum.Enum):
     ROWS = "rows like those of the first input: some for all examples, or as many for each"
     TOKENS = "one number a token"
     EITHER = "one number a token, or one an example"
+    CLASSES = "a number for each class, or for some, of each token"
 
 
 @dataclass(frozen=True, slots=True)

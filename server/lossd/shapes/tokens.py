@@ -3,6 +3,7 @@
 Tokens come padded (N, T), with ``lengths``; or flat (tokens,), with the ``offsets`` of the
 sequences; and where a loss takes no more than sums over sequences, as these sums (N,).  Inputs whose
 names begin alike, such as those of the chosen and of the rejected answers, have their own tokens.
+Where tokens have a number for each class, these lie along one more axis, the last.
 
 The body is given the tokens that count of all sequences, flat and in float64, None for an input
 that is not given, and for each side its ``Tokens``; of examples that have no part in anything it
@@ -13,6 +14,7 @@ It computes on the host, whatever the backend: to bring the few numbers of a tok
 back takes longer than to compute with them.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import Backend, put
+from lossd.backends import Backend, each_row, nonfinite_rows, put
 from lossd.batch import (
     Array,
     Batch,
@@ -48,7 +50,7 @@ PIECE_TOKENS = 1 << 15
 BLOCK_ROWS = 1 << 12
 
 _LAYS_OUT = (Holds.FLAGS, Holds.LENGTHS, Holds.OFFSETS, Holds.LABELS)
-_OF_TOKENS = (Extent.TOKENS, Extent.EITHER)
+_OF_TOKENS = (Extent.TOKENS, Extent.EITHER, Extent.CLASSES)
 
 
 class TokensShape(ShapeRules):
@@ -61,6 +63,8 @@ class TokensShape(ShapeRules):
         if declared.extent not in _OF_TOKENS:
             return ("(N,)",)
         of_tokens = ("(N, T)", "(tokens,)") if _is_ragged(loss, declared.side) else ()
+        if declared.extent is Extent.CLASSES:
+            return ("(N, T, K)", "(tokens, K)")
         of_sums = not _aggregates(loss) and declared.holds is not Holds.FLAGS
         may_be_one = of_sums or declared.extent is Extent.EITHER
         return (*of_tokens, "(N,)") if may_be_one else of_tokens
@@ -76,7 +80,7 @@ class TokensShape(ShapeRules):
                 rule = f"as many sequences as {given.first.name}, {first.rows}"
                 raise shape_error(name, rule, given.arrays[name].shape)
         slots = tuple(forms[i.side].slot(i, given.arrays[i.name].shape) for i in present)
-        length = max(1, first.cells // max(1, first.rows))
+        length = max(1, first.cells // max(1, first.rows)) * math.prod(first.classes)
         return Layout(slots, (first.rows,), first.rows, length)
 
     def plan(
@@ -172,18 +176,23 @@ def _first_of(given: Given, side: str) -> Input:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How the tokens of a side are given: ``rows`` sequences in ``shape``."""
+    """How the tokens of a side are given: ``rows`` sequences in ``shape``, of ``classes`` or none."""
 
     loss: Loss
     first: str
     shape: tuple[int, ...]
     rows: int
     cells: int
+    classes: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, given: Given, side: str) -> "_Form":
         first = _first_of(given, side)
-        shape = given.arrays[first.name].shape
+        shape, classes = given.arrays[first.name].shape, ()
+        if first.extent is Extent.CLASSES:
+            if not shape or shape[-1] == 0:
+                raise shape_error(first.name, "a last axis of at least one class", shape)
+            shape, classes = shape[:-1], shape[-1:]
         offsets, lengths = (given.arrays.get(f"{side}{n}") for n in ("offsets", "lengths"))
         if offsets is not None:
             if lengths is not None:
@@ -191,19 +200,24 @@ class _Form:
                     f"{side}lengths must be left out with {side}offsets, got both", field="inputs"
                 )
             if len(shape) != 1:
-                raise shape_error(first.name, f"one axis of tokens with {side}offsets", shape)
+                rule = f"one axis of tokens with {side}offsets"
+                raise shape_error(first.name, rule, (*shape, *classes))
             if len(offsets.shape) != 1 or offsets.shape[0] == 0:
                 rule = "one axis, of the sequences and one more"
                 raise shape_error(f"{side}offsets", rule, offsets.shape)
-            return cls(given.loss, first.name, shape, offsets.shape[0] - 1, shape[0])
+            return cls(
+                given.loss, first.name, shape, offsets.shape[0] - 1, shape[0], classes
+            )
         is_ragged, has_sums = _is_ragged(given.loss, side), not _aggregates(given.loss)
         if len(shape) == 2 and is_ragged:
-            return cls(given.loss, first.name, shape, shape[0], shape[0] * shape[1])
+            return cls(
+                given.loss, first.name, shape, shape[0], shape[0] * shape[1], classes
+            )
         if len(shape) == 1 and has_sums:
             return cls(given.loss, first.name, shape, shape[0], shape[0])
         rules = ["axes of sequences and tokens"] * is_ragged + ["one axis of sums"] * has_sums
         hint = f": flat tokens go with {side}offsets" if is_ragged and len(shape) == 1 else ""
-        raise shape_error(first.name, " or ".join(rules), shape, hint)
+        raise shape_error(first.name, " or ".join(rules), (*shape, *classes), hint)
 
     def slot(self, declared: Input, shape: tuple[int, ...]) -> Slot:
         """The slot of one input of the side.
@@ -212,6 +226,11 @@ class _Form:
             InvalidTensor: for a shape that does not go with the others.
         """
         name, by_row = declared.name, (self.rows,)
+        if declared.extent is Extent.CLASSES:
+            wanted = (*self.shape, *self.classes)
+            if shape != wanted:
+                raise shape_error(name, f"the shape {list(wanted)} of {self.first}", shape)
+            return Slot(declared, shape, (self.cells, *self.classes), is_by_example=False)
         if declared.extent in _OF_TOKENS and shape == self.shape:
             is_sums = self.shape == by_row and declared.extent is Extent.EITHER
             return Slot(declared, shape, (self.cells,), is_by_example=is_sums)
@@ -297,7 +316,7 @@ def _side(
     is_sums = False
     if offsets is not None:
         starts, sizes = _from_offsets(offsets, cells)
-    elif len(first.shape) == 2:
+    elif len(first.shape) - len(first.rows.shape[1:]) == 2:
         width = first.shape[1]
         starts, sizes = np.arange(rows) * width, np.full(rows, width)
         used = None if lengths is None else _lengths(lengths, width, unseen)
@@ -441,7 +460,8 @@ class _Run:
             return [slice(0, rows)]
         side = self._sides[""]
         ends = side.starts + side.sizes
-        wanted = np.arange(PIECE_TOKENS, int(ends[-1]) + PIECE_TOKENS, PIECE_TOKENS)
+        step = max(1, PIECE_TOKENS * int(ends[-1]) // max(1, self._batch.operands[0].rows.size))
+        wanted = np.arange(step, int(ends[-1]) + step, step)
         stops = np.unique(np.append(np.searchsorted(ends, wanted, "right"), rows))
         stops = stops[(stops > 0) & (stops <= rows)]
         return [slice(int(a), int(b)) for a, b in zip([0, *stops[:-1]], stops, strict=True)]
@@ -520,7 +540,8 @@ class _Run:
             scales = scales * self._shares[present]
         if not by_row:
             scales = tokens.spread(scales)
-        sent = np.empty(len(slopes), out.dtype)
+        scales = each_row(scales, slopes)
+        sent = np.empty(slopes.shape, out.dtype)
         put(np.where(scales == 0, 0, slopes * scales), sent)
         if by_row:
             out[rows], places = 0, present
@@ -530,7 +551,7 @@ class _Run:
                 out[side.starts[rows.start] : side.starts[last] + side.sizes[last]] = 0
             places = cells
         out[places] = sent
-        wrong = ~np.isfinite(sent)
+        wrong = nonfinite_rows(sent)
         if wrong.any():
             which = np.flatnonzero(wrong) if by_row else tokens.sequence[wrong]
             self._nonfinite[np.arange(batch.rows)[present][which]] = True
