@@ -11,7 +11,7 @@ from lossd.losses import LOSSES, Loss, Shape
 from lossd.reduction import NonfinitePolicy, Reduction
 from tests.losses.case import Case, values
 from tests.losses.compare import assert_same_bits, assert_zero
-from tests.sampling import knows_others, ROWS, cases, coupled_cases
+from tests.sampling import ROWS, cases, coupled_cases, knows_others
 
 POISONS = (np.nan, np.inf, -np.inf, 1e30)
 BAD = 2  # the row whose cotangent is 0

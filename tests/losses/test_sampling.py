@@ -66,7 +66,11 @@ def test_the_same_seed_draws_the_same_and_another_does_not(loss: Loss) -> None:
 def test_every_parameter_is_varied(loss: Loss) -> None:
     if loss.shape is Shape.TOKENS:  # which is drawn for its worked examples
         for parameter in loss.all_parameters:
-            used = [e.parameters[parameter.name] for e in loss.examples if parameter.name in e.parameters]
+            used = [
+                e.parameters[parameter.name]
+                for e in loss.examples
+                if parameter.name in e.parameters
+            ]
             assert used, f"{parameter.name} keeps its default everywhere"
             assert parameter.default not in used
         return

@@ -216,7 +216,11 @@ def test_any_split_has_the_same_gradients_and_loss(engine: Engine, loss: Loss) -
         whole = engine.run(case.job())
         for _ in range(12):
             parts = splits(rng, 23)
-            total, counted, grads = 0.0, 0.0, {n: np.zeros_like(a) for n, a in whole.gradients.items()}
+            total, counted, grads = (
+                0.0,
+                0.0,
+                {n: np.zeros_like(a) for n, a in whole.gradients.items()},
+            )
             for part in parts:
                 result = engine.run(case.rows(part).job(normalizer=whole.weight_sum))
                 total += result.loss or 0.0
@@ -294,15 +298,16 @@ def test_what_lays_tokens_out_is_checked(
 @pytest.mark.parametrize(
     ("offsets", "rule"),
     [
-        ([1, 2, 3], "offsets[0] must be in ascending order from 0 to the number of tokens, 3, got 1"),
+        (
+            [1, 2, 3],
+            "offsets[0] must be in ascending order from 0 to the number of tokens, 3, got 1",
+        ),
         ([0, 2, 1, 3], "offsets[2] must be in ascending order"),
         ([0, 2], "offsets[1] must be in ascending order"),
         ([], "offsets must have one axis"),
     ],
 )
-def test_offsets_are_checked(
-    engine: Engine, loss: Loss, offsets: list[int], rule: str
-) -> None:
+def test_offsets_are_checked(engine: Engine, loss: Loss, offsets: list[int], rule: str) -> None:
     for case in padded(loss, rows=2, length=3):
         side = declared(case, case.first).side
         inputs = {

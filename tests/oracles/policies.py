@@ -120,17 +120,14 @@ def policy_gradient(held: Mapping[str, Any] | None = None, **given: Any) -> list
             total += cost * given["token_weights"][row][t] if "token_weights" in given else cost
         sums.append(total)
         counts.append(len(places))
-    return [
-        total / share for total, share in zip(sums, _shares(given, counts), strict=True)
-    ]
+    return [total / share for total, share in zip(sums, _shares(given, counts), strict=True)]
 
 
 def aggregated(given: Mapping[str, Any], first: str, cost: Any) -> list[Any]:
     """The values of sequences whose tokens cost something each by itself."""
     places = [counted(given, row, first=first) for row in range(len(given[first]))]
     sums = [
-        sum((cost(given, row, t) for t in found), mpmath.mpf(0))
-        for row, found in enumerate(places)
+        sum((cost(given, row, t) for t in found), mpmath.mpf(0)) for row, found in enumerate(places)
     ]
     shares = _shares(given, [len(found) for found in places])
     return [total / share for total, share in zip(sums, shares, strict=True)]

@@ -113,9 +113,7 @@ def kahneman_tversky(held: Mapping[str, Any] | None = None, **given: Any) -> lis
     good, bad = (given.get(f"{kind}_weight", 1) for kind in ("desirable", "undesirable"))
     return [
         good * (1 - _sigmoid(beta * (s - z))) if is_good else bad * (1 - _sigmoid(beta * (z - s)))
-        for s, is_good in zip(
-            _scores(given, "", average=False), given["desirable"], strict=True
-        )
+        for s, is_good in zip(_scores(given, "", average=False), given["desirable"], strict=True)
     ]
 
 

@@ -282,8 +282,7 @@ def kl_of(
     if reference is None:
         raise ParameterError(
             "kl_estimator",
-            "kl_estimator must be NONE without reference_log_probabilities, "
-            f"got {estimator.name}",
+            f"kl_estimator must be NONE without reference_log_probabilities, got {estimator.name}",
         )
     apart = given - reference
     if estimator is KlEstimator.K1:

@@ -199,9 +199,7 @@ def _orpo(c: Array, r: Array, n: Numbers) -> Cost:
 
 def _cpo(c: Array, r: Array, n: Numbers) -> Cost:
     found = _sigmoid(c, r, n)
-    return Cost(
-        found.value - n.likelihood * c, found.by_chosen - n.likelihood, found.by_rejected
-    )
+    return Cost(found.value - n.likelihood * c, found.by_chosen - n.likelihood, found.by_rejected)
 
 
 COSTS: Mapping[PreferenceObjective, Callable[[Array, Array, Numbers], Cost]] = MappingProxyType(

@@ -6,7 +6,6 @@ has no mask to mind, and what a masked token holds cannot reach anything.
 
 import enum
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -117,4 +116,3 @@ TOKEN_WEIGHTS = Input(
     domain=COUNTED,
     extent=Extent.TOKENS,
 )
-

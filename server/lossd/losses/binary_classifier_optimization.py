@@ -28,9 +28,7 @@ class BinaryClassifierOptimizationOutput(enum.Enum):
         of_log_probabilities(
             "log_probabilities", "log-probability of each token of an answer, or their sum", ""
         ),
-        Input(
-            "reference_log_probabilities", "the same under the reference", extent=Extent.TOKENS
-        ),
+        Input("reference_log_probabilities", "the same under the reference", extent=Extent.TOKENS),
         Input(
             "desirable",
             "whether each answer is desirable",

@@ -20,8 +20,8 @@ from lossd.losses._schema import POSITIVE, REQUIRED, Array
 from lossd.losses._tokens import (
     AGGREGATION,
     GROUPS,
-    Tokens,
     TokenAggregation,
+    Tokens,
     layout_inputs,
 )
 
@@ -65,15 +65,23 @@ def _case(
         _case(([[1.0]], [[1.0]], [[3.0]]), 2.0, [[-2.0]], TokenAggregation.SUM),
         _case(([[0.0]], [[1.0]], [[3.0]]), 4.5, [[-3.0]], TokenAggregation.TOKEN_MEAN),
         _case(
-            ([[2.0, 2.0]], [[1.0, 2.0]], [[3.0, 2.0]]), 0.5625, [[0.0, 0.0]],
-            TokenAggregation.SEQUENCE_MEAN, outputs=tuple(ClippedValueOutput),
+            ([[2.0, 2.0]], [[1.0, 2.0]], [[3.0, 2.0]]),
+            0.5625,
+            [[0.0, 0.0]],
+            TokenAggregation.SEQUENCE_MEAN,
+            outputs=tuple(ClippedValueOutput),
         ),
         _case(
-            ([[1.0]], [[1.0]], [[3.0]]), 0.5, [[-0.5]], TokenAggregation.CONSTANT_LENGTH,
+            ([[1.0]], [[1.0]], [[3.0]]),
+            0.5,
+            [[-0.5]],
+            TokenAggregation.CONSTANT_LENGTH,
             sequence_length=4.0,
         ),
         _case(
-            ([[1.0, 3.0]], [[1.0, 3.0]], [[3.0, 3.0]]), 1.0, [[-1.0, 0.0]],
+            ([[1.0, 3.0]], [[1.0, 3.0]], [[3.0, 3.0]]),
+            1.0,
+            [[-1.0, 0.0]],
             TokenAggregation.GROUP_MEAN,
         ),
     ),

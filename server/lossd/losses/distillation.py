@@ -18,9 +18,11 @@ from lossd.losses._divergences import (
     DistillationDivergence,
     DistillationSupport,
     Distribution,
-    divergence as divergence_of,
     normalized,
     with_rest,
+)
+from lossd.losses._divergences import (
+    divergence as divergence_of,
 )
 from lossd.losses._schema import POSITIVE, REQUIRED, UNIT, Array, ParameterError
 from lossd.losses._tokens import (
@@ -81,24 +83,45 @@ EVEN, APART = [0.0, 0.0], [0.0, LOG_3]  # a half each, and quarters
         # Quarter and three quarters under the teacher, 1/4 log(1/2) + 3/4 log(3/2).
         _case(EVEN, APART, 0.75 * LOG_3 - LOG_2, [0.25, -0.25], _D.FORWARD_KL),
         _case(
-            EVEN, [0.0, 2 * LOG_3], 0.75 * LOG_3 - LOG_2, [0.125, -0.125], _D.FORWARD_KL,
-            temperature=2.0, aggregation=_A.SUM, outputs=tuple(DistillationOutput),
+            EVEN,
+            [0.0, 2 * LOG_3],
+            0.75 * LOG_3 - LOG_2,
+            [0.125, -0.125],
+            _D.FORWARD_KL,
+            temperature=2.0,
+            aggregation=_A.SUM,
+            outputs=tuple(DistillationOutput),
         ),
         # 1/2 log 2 + 1/2 log(2/3).
         _case(
-            EVEN, APART, LOG_2 - LOG_3 / 2, [LOG_3 / 4, -LOG_3 / 4], _D.REVERSE_KL,
+            EVEN,
+            APART,
+            LOG_2 - LOG_3 / 2,
+            [LOG_3 / 4, -LOG_3 / 4],
+            _D.REVERSE_KL,
             aggregation=_A.SEQUENCE_MEAN,
         ),
         # Both conventions are 0 at equal distributions, and differ at the ends.
         _case(EVEN, APART, 0.0, [0.0, 0.0], _D.JENSEN_SHANNON, beta=1.0),
         _case(
-            EVEN, APART, LOG_2 - LOG_3 / 2, [LOG_3 / 4, -LOG_3 / 4],
-            _D.INTERPOLATED_JENSEN_SHANNON, beta=1.0, aggregation=_A.GROUP_MEAN,
+            EVEN,
+            APART,
+            LOG_2 - LOG_3 / 2,
+            [LOG_3 / 4, -LOG_3 / 4],
+            _D.INTERPOLATED_JENSEN_SHANNON,
+            beta=1.0,
+            aggregation=_A.GROUP_MEAN,
         ),
         # One class of a half, and a tail of a half against three quarters.
         _case(
-            [-LOG_2], [-LOG_4], 0.75 * LOG_3 - LOG_2, [0.5], _D.FORWARD_KL, _S.TAIL_BUCKET,
-            aggregation=_A.CONSTANT_LENGTH, sequence_length=1.0,
+            [-LOG_2],
+            [-LOG_4],
+            0.75 * LOG_3 - LOG_2,
+            [0.5],
+            _D.FORWARD_KL,
+            _S.TAIL_BUCKET,
+            aggregation=_A.CONSTANT_LENGTH,
+            sequence_length=1.0,
         ),
         _case([-LOG_2], [-LOG_4], -LOG_2 / 4, [-0.25], _D.FORWARD_KL, _S.TRUNCATED),
     ),
@@ -185,7 +208,10 @@ def _computed(
         student, teacher = (Distribution(xp.exp(given), given) for given in logits)
     terms, slope = divergence_of(xp, kind, student, teacher, beta)
     classes = logits[0].shape[-1]
-    given_to = student.shares[..., :classes].sum(axis=-1), teacher.shares[..., :classes].sum(axis=-1)
+    given_to = (
+        student.shares[..., :classes].sum(axis=-1),
+        teacher.shares[..., :classes].sum(axis=-1),
+    )
     if support is DistillationSupport.WHOLE:
         slope = slope - student.shares * slope.sum(axis=-1, keepdims=True)
     elif support is DistillationSupport.TAIL_BUCKET:

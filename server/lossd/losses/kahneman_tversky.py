@@ -41,9 +41,7 @@ PLAIN = {
         of_log_probabilities(
             "log_probabilities", "log-probability of each token of an answer, or their sum", ""
         ),
-        Input(
-            "reference_log_probabilities", "the same under the reference", extent=Extent.TOKENS
-        ),
+        Input("reference_log_probabilities", "the same under the reference", extent=Extent.TOKENS),
         DESIRABLE,
         *layout_inputs(may_be_sums=True),
         of_log_probabilities(
@@ -53,7 +51,9 @@ PLAIN = {
             is_free=True,
         ),
         of_log_probabilities(
-            "reference_log_probabilities", "the same under the reference", "mismatched_",
+            "reference_log_probabilities",
+            "the same under the reference",
+            "mismatched_",
             is_free=True,
         ),
         *layout_inputs("mismatched_", "mismatched ", may_be_sums=True),
@@ -75,7 +75,9 @@ PLAIN = {
                 "mismatched_reference_log_probabilities": [-5.0, -5.0],
             },
             parameters={
-                "undesirable_weight": 2.0, "beta": 1.0, "outputs": tuple(KahnemanTverskyOutput),
+                "undesirable_weight": 2.0,
+                "beta": 1.0,
+                "outputs": tuple(KahnemanTverskyOutput),
             },
             value=0.75,
             gradients={"log_probabilities": [-0.125, 0.25]},

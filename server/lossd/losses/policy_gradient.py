@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Differentiable, Evaluation, Example, Extent, Input, Output, Shape, loss
+from lossd.losses._declare import (
+    Differentiable,
+    Evaluation,
+    Example,
+    Extent,
+    Input,
+    Output,
+    Shape,
+    loss,
+)
 from lossd.losses._policy import (
     OBJECTIVES,
     Given,
@@ -114,7 +123,9 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
         Example(
             {"log_probabilities": [[-1.0, -2.0]], "advantages": [[2.0, 0.5]]},
             parameters={
-                "objective": PolicyObjective.REINFORCE, "ratio": PolicyRatio.NONE, **SUM,
+                "objective": PolicyObjective.REINFORCE,
+                "ratio": PolicyRatio.NONE,
+                **SUM,
             },
             value=3.0,
             gradients={"log_probabilities": [[-2.0, -0.5]]},
@@ -135,7 +146,10 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
         Example(
             {**PAIR, "advantages": [-1.0]},
             parameters={
-                "objective": PolicyObjective.DUAL_CLIP, "dual_clip": 1.5, **CLIP, **SUM,
+                "objective": PolicyObjective.DUAL_CLIP,
+                "dual_clip": 1.5,
+                **CLIP,
+                **SUM,
             },
             value=2.5,
             gradients={"log_probabilities": [[0.0, 1.0]]},
@@ -148,65 +162,92 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
         ),
         # At a ratio of 1 the gate is 2 / temperature and the slope that of importance sampling.
         Example(
-            {"log_probabilities": [[-1.0]], "sampling_log_probabilities": [[-1.0]],
-             "advantages": [[1.0]]},
+            {
+                "log_probabilities": [[-1.0]],
+                "sampling_log_probabilities": [[-1.0]],
+                "advantages": [[1.0]],
+            },
             parameters={
-                "objective": PolicyObjective.SAPO, "ratio": PolicyRatio.TOKEN,
-                "positive_temperature": 1.0, "negative_temperature": 2.0, **SUM,
+                "objective": PolicyObjective.SAPO,
+                "ratio": PolicyRatio.TOKEN,
+                "positive_temperature": 1.0,
+                "negative_temperature": 2.0,
+                **SUM,
             },
             value=-2.0,
             gradients={"log_probabilities": [[-1.0]]},
         ),
         Example(
-            {"log_probabilities": [[-1.0]], "sampling_log_probabilities": [[-3.0]],
-             "advantages": [[1.0]]},
+            {
+                "log_probabilities": [[-1.0]],
+                "sampling_log_probabilities": [[-3.0]],
+                "advantages": [[1.0]],
+            },
             parameters={
-                "objective": PolicyObjective.DRO, "ratio": PolicyRatio.NONE,
-                "quadratic_coefficient": 0.5, **SUM,
+                "objective": PolicyObjective.DRO,
+                "ratio": PolicyRatio.NONE,
+                "quadratic_coefficient": 0.5,
+                **SUM,
             },
             value=2.0,
             gradients={"log_probabilities": [[0.0]]},
         ),
         # Probabilities 1/2 and 1/4: one quarter apart, in the direction of the advantage.
         Example(
-            {"log_probabilities": [[-LOG_2, -LOG_2]],
-             "sampling_log_probabilities": [[-2 * LOG_2, -LOG_2]], "advantages": [1.0]},
+            {
+                "log_probabilities": [[-LOG_2, -LOG_2]],
+                "sampling_log_probabilities": [[-2 * LOG_2, -LOG_2]],
+                "advantages": [1.0],
+            },
             parameters={
-                "objective": PolicyObjective.DPPO_TV, "ratio": PolicyRatio.TOKEN,
-                "divergence_threshold": 0.2, **SUM,
+                "objective": PolicyObjective.DPPO_TV,
+                "ratio": PolicyRatio.TOKEN,
+                "divergence_threshold": 0.2,
+                **SUM,
             },
             value=-1.0,
             gradients={"log_probabilities": [[0.0, -1.0]]},
         ),
         Example(
-            {"log_probabilities": [[-LOG_2, -LOG_2]],
-             "sampling_log_probabilities": [[-2 * LOG_2, -LOG_2]], "advantages": [1.0]},
+            {
+                "log_probabilities": [[-LOG_2, -LOG_2]],
+                "sampling_log_probabilities": [[-2 * LOG_2, -LOG_2]],
+                "advantages": [1.0],
+            },
             parameters={
-                "objective": PolicyObjective.DPPO_KL, "ratio": PolicyRatio.TOKEN,
-                "divergence_threshold": 0.2, **SUM,
+                "objective": PolicyObjective.DPPO_KL,
+                "ratio": PolicyRatio.TOKEN,
+                "divergence_threshold": 0.2,
+                **SUM,
             },
             value=-3.0,
             gradients={"log_probabilities": [[-2.0, -1.0]]},
         ),
         # The sequence's ratio is the geometric mean, 2.
         Example(
-            {"log_probabilities": [[-1.0, -1.0]],
-             "sampling_log_probabilities": [[-1.0 - 2 * LOG_2, -1.0]],
-             "advantages": [[1.0, 3.0]]},
+            {
+                "log_probabilities": [[-1.0, -1.0]],
+                "sampling_log_probabilities": [[-1.0 - 2 * LOG_2, -1.0]],
+                "advantages": [[1.0, 3.0]],
+            },
             parameters={
                 "objective": PolicyObjective.IMPORTANCE_SAMPLING,
-                "ratio": PolicyRatio.SEQUENCE, "aggregation": TokenAggregation.SEQUENCE_MEAN,
+                "ratio": PolicyRatio.SEQUENCE,
+                "aggregation": TokenAggregation.SEQUENCE_MEAN,
             },
             value=-4.0,
             gradients={"log_probabilities": [[-2.0, -2.0]]},
         ),
         Example(
-            {"log_probabilities": [[-1.0, -1.0]],
-             "sampling_log_probabilities": [[-1.0 - 2 * LOG_2, -1.0]],
-             "advantages": [[1.0, 3.0]]},
+            {
+                "log_probabilities": [[-1.0, -1.0]],
+                "sampling_log_probabilities": [[-1.0 - 2 * LOG_2, -1.0]],
+                "advantages": [[1.0, 3.0]],
+            },
             parameters={
                 "objective": PolicyObjective.IMPORTANCE_SAMPLING,
-                "ratio": PolicyRatio.SEQUENCE_TOKEN, "aggregation": TokenAggregation.SEQUENCE_MEAN,
+                "ratio": PolicyRatio.SEQUENCE_TOKEN,
+                "aggregation": TokenAggregation.SEQUENCE_MEAN,
             },
             value=-4.0,
             gradients={"log_probabilities": [[-1.0, -3.0]]},
@@ -214,8 +255,11 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
         Example(
             {**PAIR, "advantages": [0.0], "reference_log_probabilities": [[-1.0 - LOG_2, -1.0]]},
             parameters={
-                **PLAIN, "kl_estimator": KlEstimator.K1, "kl_coefficient": 2.0,
-                "aggregation": TokenAggregation.CONSTANT_LENGTH, "sequence_length": 4.0,
+                **PLAIN,
+                "kl_estimator": KlEstimator.K1,
+                "kl_coefficient": 2.0,
+                "aggregation": TokenAggregation.CONSTANT_LENGTH,
+                "sequence_length": 4.0,
             },
             value=LOG_2 / 2,
             gradients={"log_probabilities": [[0.5, 0.5]]},
@@ -235,9 +279,12 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
         # The sampler was half as sure of the first token, and a third as sure of the second.
         *(
             Example(
-                {"log_probabilities": [[-1.0, -1.0]], "sampling_log_probabilities": [[-1.0, -1.0]],
-                 "rollout_log_probabilities": [[-1.0 - LOG_2, -1.0 - LOG_2]],
-                 "advantages": [1.0]},
+                {
+                    "log_probabilities": [[-1.0, -1.0]],
+                    "sampling_log_probabilities": [[-1.0, -1.0]],
+                    "rollout_log_probabilities": [[-1.0 - LOG_2, -1.0 - LOG_2]],
+                    "advantages": [1.0],
+                },
                 parameters={**PLAIN, "rollout_correction": how, **bounds, **SUM},
                 value=-2.0 * weight,
                 gradients={"log_probabilities": [[-weight, -weight]]},
@@ -251,10 +298,15 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
         ),
         # A group of two sequences, of three tokens together, is one mean.
         Example(
-            {"log_probabilities": [-1.0, -2.0, -3.0], "advantages": [[1.0], [3.0]],
-             "offsets": [0, 2, 3], "groups": [5, 5]},
+            {
+                "log_probabilities": [-1.0, -2.0, -3.0],
+                "advantages": [[1.0], [3.0]],
+                "offsets": [0, 2, 3],
+                "groups": [5, 5],
+            },
             parameters={
-                "objective": PolicyObjective.REINFORCE, "ratio": PolicyRatio.NONE,
+                "objective": PolicyObjective.REINFORCE,
+                "ratio": PolicyRatio.NONE,
                 "aggregation": TokenAggregation.GROUP_MEAN,
             },
             value=4.0,

@@ -84,9 +84,7 @@ _EXO_SHARE = 3 / 4
             "log-probability of each token of the chosen answer, or their sum",
             "chosen_",
         ),
-        of_log_probabilities(
-            "log_probabilities", "the same of the rejected answer", "rejected_"
-        ),
+        of_log_probabilities("log_probabilities", "the same of the rejected answer", "rejected_"),
         of_log_probabilities(
             "reference_log_probabilities",
             "those of the chosen answer under the reference",
@@ -94,7 +92,9 @@ _EXO_SHARE = 3 / 4
             is_free=True,
         ),
         of_log_probabilities(
-            "reference_log_probabilities", "the same of the rejected answer", "rejected_",
+            "reference_log_probabilities",
+            "the same of the rejected answer",
+            "rejected_",
             is_free=True,
         ),
         *layout_inputs("chosen_", "chosen ", may_be_sums=True),
@@ -104,8 +104,12 @@ _EXO_SHARE = 3 / 4
         # At the first step, where policy and reference are one.
         _case(_O.SIGMOID, _pair(0.0, 0.0), LOG_2, ([-0.5], [0.5])),
         _case(
-            _O.SIGMOID, _pair(LOG_3, 0.0), 2 * LOG_2 - LOG_3 + 0.25 * LOG_3,
-            ([0.0], [0.0]), label_smoothing=0.25, outputs=tuple(PreferenceOutput),
+            _O.SIGMOID,
+            _pair(LOG_3, 0.0),
+            2 * LOG_2 - LOG_3 + 0.25 * LOG_3,
+            ([0.0], [0.0]),
+            label_smoothing=0.25,
+            outputs=tuple(PreferenceOutput),
         ),
         # Of tokens, each of which has the slope of the sum.
         _case(
@@ -117,12 +121,16 @@ _EXO_SHARE = 3 / 4
                 "rejected_reference_log_probabilities": [[-1.0, -9.0]],
                 "rejected_lengths": [1],
             },
-            LOG_2, ([[-0.5, -0.5]], [[0.5, 0.0]]),
+            LOG_2,
+            ([[-0.5, -0.5]], [[0.5, 0.0]]),
         ),
         _case(_O.IPO, _pair(2.0, 0.0), 2.25, ([3.0], [-3.0])),
         _case(
-            _O.IPO, {**_pair(2.0, 0.0), "chosen_lengths": [4], "rejected_lengths": [2]}, 0.0,
-            ([0.0], [0.0]), average=True,
+            _O.IPO,
+            {**_pair(2.0, 0.0), "chosen_lengths": [4], "rejected_lengths": [2]},
+            0.0,
+            ([0.0], [0.0]),
+            average=True,
         ),
         _case(_O.HINGE, _pair(0.5, 0.0), 0.5, ([-1.0], [1.0])),
         _case(_O.HINGE, _pair(1.0, 0.0), 0.0, ([0.0], [0.0])),
@@ -130,23 +138,40 @@ _EXO_SHARE = 3 / 4
         _case(_O.APO_ZERO, _pair(0.0, LOG_3), 1.25, ([-0.25], [3 / 16])),
         _case(_O.APO_DOWN, _pair(LOG_3, LOG_3), 1.25, ([3 / 16 - 0.25], [0.25])),
         _case(
-            _O.EXO, _pair(LOG_3, 0.0), 0.0, ([0.0], [0.0]), label_smoothing=1 - _EXO_SHARE,
+            _O.EXO,
+            _pair(LOG_3, 0.0),
+            0.0,
+            ([0.0], [0.0]),
+            label_smoothing=1 - _EXO_SHARE,
         ),
         _case(_O.NCA, _pair(0.0, 0.0), 2 * LOG_2, ([-0.25], [0.25])),
         _case(
-            _O.DISCOPOP, _pair(0.0, 0.0), 0.5 + LOG_2 / 2,
-            ([-0.75 + (1 - LOG_2) / 2], [0.75 - (1 - LOG_2) / 2]), temperature=0.5,
+            _O.DISCOPOP,
+            _pair(0.0, 0.0),
+            0.5 + LOG_2 / 2,
+            ([-0.75 + (1 - LOG_2) / 2], [0.75 - (1 - LOG_2) / 2]),
+            temperature=0.5,
         ),
         _case(
-            _O.SIMPO, _free([-1.0], [-2.0], chosen_lengths=[2], rejected_lengths=[4]),
-            2 * LOG_2 - LOG_3, ([-0.125], [0.0625]), margin=-LOG_3,
+            _O.SIMPO,
+            _free([-1.0], [-2.0], chosen_lengths=[2], rejected_lengths=[4]),
+            2 * LOG_2 - LOG_3,
+            ([-0.125], [0.0625]),
+            margin=-LOG_3,
         ),
         # Probabilities of a half: the odds ratio is 1, and each slope by it 2.
         _case(
-            _O.ORPO, _free([[-LOG_2, -LOG_2]], [[-LOG_2]]), 2 * LOG_2, ([[-1.0, -1.0]], [[1.0]]),
+            _O.ORPO,
+            _free([[-LOG_2, -LOG_2]], [[-LOG_2]]),
+            2 * LOG_2,
+            ([[-1.0, -1.0]], [[1.0]]),
         ),
         _case(
-            _O.CPO, _free([-1.0], [-1.0]), LOG_2 + 2.0, ([-2.5], [0.5]), likelihood_weight=2.0,
+            _O.CPO,
+            _free([-1.0], [-1.0]),
+            LOG_2 + 2.0,
+            ([-2.5], [0.5]),
+            likelihood_weight=2.0,
         ),
     ),
 )
@@ -237,9 +262,7 @@ def preference(
         cost.value,
         {
             "chosen_log_probabilities": score_slope(cost.by_chosen, chosen, average=averages),
-            "rejected_log_probabilities": score_slope(
-                cost.by_rejected, rejected, average=averages
-            ),
+            "rejected_log_probabilities": score_slope(cost.by_rejected, rejected, average=averages),
         },
         outputs={member.value.name: rewards[member] for member in outputs},
     )

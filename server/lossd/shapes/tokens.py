@@ -205,14 +205,10 @@ class _Form:
             if len(offsets.shape) != 1 or offsets.shape[0] == 0:
                 rule = "one axis, of the sequences and one more"
                 raise shape_error(f"{side}offsets", rule, offsets.shape)
-            return cls(
-                given.loss, first.name, shape, offsets.shape[0] - 1, shape[0], classes
-            )
+            return cls(given.loss, first.name, shape, offsets.shape[0] - 1, shape[0], classes)
         is_ragged, has_sums = _is_ragged(given.loss, side), not _aggregates(given.loss)
         if len(shape) == 2 and is_ragged:
-            return cls(
-                given.loss, first.name, shape, shape[0], shape[0] * shape[1], classes
-            )
+            return cls(given.loss, first.name, shape, shape[0], shape[0] * shape[1], classes)
         if len(shape) == 1 and has_sums:
             return cls(given.loss, first.name, shape, shape[0], shape[0])
         rules = ["axes of sequences and tokens"] * is_ragged + ["one axis of sums"] * has_sums
@@ -304,9 +300,7 @@ def _sides(operands: Sequence[Operand], rows: int, unseen: Flags | None) -> dict
     }
 
 
-def _side(
-    operands: Mapping[str, Operand], side: str, rows: int, unseen: Flags | None
-) -> _Side:
+def _side(operands: Mapping[str, Operand], side: str, rows: int, unseen: Flags | None) -> _Side:
     first = next(
         o for o in operands.values() if o.input.side == side and o.input.holds is Holds.FLOATS
     )
@@ -477,7 +471,9 @@ class _Run:
         found_of = {name: side.tokens(present, number) for name, side in self._sides.items()}
         tokens = {name: found for name, (found, _) in found_of.items()}
         inputs = [self._input(i, present, found_of) for i in batch.loss.inputs]
-        given = [a for i, a in zip(batch.loss.inputs, inputs, strict=True) if i.holds not in _LAYS_OUT]
+        given = [
+            a for i, a in zip(batch.loss.inputs, inputs, strict=True) if i.holds not in _LAYS_OUT
+        ]
         found = batch.loss.body(np, *given, tokens, **batch.parameters)
         values = found.value
         if self._aggregates:
