@@ -364,7 +364,7 @@ def policy_gradient(
     exp(q - b), or of a sequence exp(sum of q - b), at most ``rollout_high`` (TRUNCATE), or 0
     outside [rollout_low, rollout_high] (MASK).  An advantage of 0 and a weight of 0 take nothing,
     also of an infinite ratio.  At a bound itself a ratio is not clipped yet.  The divergence of
-    DPPO is |exp(l) - exp(q)|, or the Kullback-Leibler divergence of a token from all others.
+    DPPO is |exp(l) - exp(q)|, or the relative entropy of q and l with all other tokens as one.
     ``token_weights`` multiply what a token comes to, with its KL term, and are in no divisor: a
     token of weight 0 is rejected and still counts.  Everything is computed in float64.  A sequence
     without a token that counts has the value 0 and the status EMPTY_TARGET, and counts among the
