@@ -19,8 +19,7 @@ def _shares(given: Mapping[str, Any], name: str, row: int, t: int) -> list[Any]:
     found = [exp(x) for x in numbers]
     if given["support"].name == "TRUNCATED":
         return found
-    least = mpmath.mpf(2) ** -40 if name == "predictions" else mpmath.mpf(0)
-    return [*found, max(1 - sum(found), least)]
+    return [*found, max(1 - sum(found), mpmath.mpf(2) ** -40)]
 
 
 def _kl(p: Sequence[Any], q: Sequence[Any]) -> Any:

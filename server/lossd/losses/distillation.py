@@ -34,7 +34,7 @@ from lossd.losses._tokens import (
 )
 
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
-# A student who leaves less than this to all other classes has rounded it away.
+# Who leaves less than this to all other classes has rounded it away.
 LEAST_REST = 2.0**-40
 
 
@@ -155,8 +155,8 @@ def distillation(
     of 0 and of 1; INTERPOLATED_JENSEN_SHANNON is forward KL at 0 and reverse KL at 1, and goes there
     steadily.  The values of a token are added up over its classes.  WHOLE makes what is given sum to
     1, also where it is the log-probabilities of a few classes; the others take log-probabilities and
-    no temperature.  A student's tail is at least 2^-40, below which its gradient is 0: so much is
-    lost where log-probabilities are rounded; a teacher's is at least 0.  Nothing is multiplied by
+    no temperature.  A tail is at least 2^-40, below which it has no gradient: so much is lost where
+    log-probabilities are rounded.  Nothing is multiplied by
     the square of the temperature.  Everything is computed in float64.
 
     Reference: G. Hinton et al., Distilling the knowledge in a neural network, 2015; R. Agarwal et
@@ -200,10 +200,7 @@ def _computed(
     if support is DistillationSupport.WHOLE:
         student, teacher = (normalized(xp, given) for given in logits)
     elif support is DistillationSupport.TAIL_BUCKET:
-        student, teacher = (
-            with_rest(xp, given, least)
-            for given, least in zip(logits, (LEAST_REST, 0.0), strict=True)
-        )
+        student, teacher = (with_rest(xp, given, LEAST_REST) for given in logits)
     else:
         student, teacher = (Distribution(xp.exp(given), given) for given in logits)
     terms, slope = divergence_of(xp, kind, student, teacher, beta)

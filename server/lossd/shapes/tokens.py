@@ -283,8 +283,13 @@ class _Side:
 
     def counts(self) -> Floats:
         """How many tokens of each row count."""
-        found, _ = self.tokens(slice(None), len(self.starts))
-        return np.ones(found.number) if found.counts is None else found.counts
+        if self.is_sums:
+            return np.ones(len(self.starts)) if self.summed is None else self.summed
+        used = self.sizes if self.used is None else self.used
+        if self.mask is None:
+            return used.astype(np.float64)
+        before = np.concatenate([[0], np.cumsum(self.mask)])
+        return (before[self.starts + used] - before[self.starts]).astype(np.float64)
 
 
 def _sides(operands: Sequence[Operand], rows: int, unseen: Flags | None) -> dict[str, _Side]:
