@@ -99,7 +99,7 @@ def _has(names: Sequence[str], declared: Input) -> bool:
     return any(name.startswith(declared.side) for name in names)
 
 
-def _of_tokens(
+def _of_tokens(  # noqa: PLR0911 - a line a kind
     rng: np.random.Generator, loss: Loss, declared: Input, rows: int, length: int
 ) -> Array:
     size = (rows, length) if f"{declared.side}lengths" in {i.name for i in loss.inputs} else (rows,)
@@ -116,8 +116,9 @@ def _of_tokens(
     if declared.domain is not None:
         return _in_domain(rng, declared.domain, size, False)  # noqa: FBT003
     if declared.extent is Extent.CLASSES:  # log-probabilities of all classes but some
-        numbers = rng.normal(0, 1.5, (*size, CLASSES + 1))
-        return (numbers - np.log(np.exp(numbers).sum(axis=-1, keepdims=True)))[..., :CLASSES]
+        numbers: Array = rng.normal(0, 1.5, (*size, CLASSES + 1))
+        numbers -= np.log(np.exp(numbers).sum(axis=-1, keepdims=True))
+        return numbers[..., :CLASSES]
     if declared.name.endswith("log_probabilities"):
         return -0.05 - rng.exponential(0.6, size)
     return rng.normal(0, 1, size)

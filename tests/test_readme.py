@@ -76,7 +76,7 @@ def _calls(
     dialects = [p.name for p in parameters if get_origin(hints[p.name]) is Literal]
     for one in get_args(hints[dialects[0]]) if dialects else (None,):
         beyond = {"high": GIVEN["high"]} if one == "minimax" else {}
-        yield name, made, {**{n: one for n in dialects[:1]}, **numbers, **beyond}
+        yield name, made, {**dict.fromkeys(dialects[:1], one), **numbers, **beyond}
 
 
 def _preset_row(name: str, made: Callable[..., Message], given: dict[str, Any]) -> tuple[str, ...]:
@@ -91,7 +91,11 @@ def _fields(message: Message) -> str:
     fields = []
     for field, value in message.ListFields():
         if field.enum_type is None:
-            fields.append(f"{field.name}={value:g}" if field.type == field.TYPE_DOUBLE else f"{field.name}={value}")
+            fields.append(
+                f"{field.name}={value:g}"
+                if field.type == field.TYPE_DOUBLE
+                else f"{field.name}={value}"
+            )
             continue
         prefix = field.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
         named = field.enum_type.values_by_number[value].name

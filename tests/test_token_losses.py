@@ -96,7 +96,7 @@ def test_an_advantage_of_zero_takes_nothing_of_an_infinite_ratio(
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_ratios_of_thirty_digits_are_right(engine: Engine, exponent: int, sign: float) -> None:
     far = float(exponent * np.log(10))
-    given = {
+    given: dict[str, Any] = {
         LOSS: np.array([[-100 + min(far, 0.0)]]),
         "sampling_log_probabilities": np.array([[-100 - max(far, 0.0)]]),
         "advantages": [sign],
@@ -106,9 +106,7 @@ def test_ratios_of_thirty_digits_are_right(engine: Engine, exponent: int, sign: 
     expected = {
         PolicyObjective.IMPORTANCE_SAMPLING: -ratio * sign,
         PolicyObjective.PPO_CLIP: -min(ratio * sign, clipped * sign),
-        PolicyObjective.DUAL_CLIP: -(
-            min(ratio, 1.28) if sign > 0 else -min(max(ratio, 0.8), 3.0)
-        ),
+        PolicyObjective.DUAL_CLIP: -(min(ratio, 1.28) if sign > 0 else -min(max(ratio, 0.8), 3.0)),
         PolicyObjective.CISPO: -clipped * sign * given[LOSS][0, 0],
         PolicyObjective.SAPO: -(4 / (1.0 if sign > 0 else 1.05))
         / (1 + np.exp(-(1.0 if sign > 0 else 1.05) * min(ratio - 1, 700)))
@@ -197,9 +195,7 @@ def test_a_thousand_splits_with_the_divisor_of_the_whole_have_its_gradients(
         total, gradient = 0.0, np.zeros((24, 9))
         for worker in set(owner.tolist()):
             part = {name: array[owner == worker] for name, array in given.items()}
-            found = run(
-                engine, "policy_gradient", parameters, part, normalizer=whole.weight_sum
-            )
+            found = run(engine, "policy_gradient", parameters, part, normalizer=whole.weight_sum)
             total += found.loss or 0.0
             gradient[owner == worker] = found.gradients[LOSS]
         assert total == pytest.approx(whole.loss, rel=1e-13)
@@ -236,7 +232,7 @@ def test_fractions_of_weights_are_not_cut_off(engine: Engine) -> None:
 def by_autograd(given: dict[str, Array], loss: Any) -> tuple[float, Array]:
     """The loss of tensors, and its gradient by the log-probabilities."""
     tensors = {name: torch.tensor(array) for name, array in given.items()}
-    tensors[LOSS].requires_grad_(True)
+    tensors[LOSS].requires_grad_()
     found = loss(
         tensors[LOSS],
         tensors["sampling_log_probabilities"],
@@ -350,9 +346,7 @@ def test_the_same_name_has_five_gradients(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_preference_optimization_begins_at_the_logarithm_of_two(
-    engine: Engine, seed: int
-) -> None:
+def test_preference_optimization_begins_at_the_logarithm_of_two(engine: Engine, seed: int) -> None:
     rng = np.random.default_rng(seed)
     chosen, rejected = -rng.exponential(9, 6), -rng.exponential(9, 6)
     found = run(
@@ -446,7 +440,8 @@ def test_a_tail_bucket_is_nearer_to_the_whole_than_truncation(engine: Engine) ->
         found = _distil(engine, *some, divergence=Divergence.REVERSE_KL, support=support)
         gradient = found.gradients["predictions"]
         norms = np.linalg.norm(gradient, axis=-1) * np.linalg.norm(wanted, axis=-1)
-        return (gradient * wanted).sum(-1) / norms
+        found_of: Array = (gradient * wanted).sum(-1) / norms
+        return found_of
 
     assert cosines(Support.TAIL_BUCKET).mean() > cosines(Support.TRUNCATED).mean() + 0.01
 

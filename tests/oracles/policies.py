@@ -44,7 +44,9 @@ def _binary_kl(p: Any, q: Any) -> Any:
     return p * log(p / q) + (1 - p) * log((1 - p) / (1 - q))
 
 
-def _token(name: str, r: Any, r_held: Any, now: Any, then: Any, a: Any, numbers: Any) -> Any:
+def _token(  # noqa: PLR0911, PLR0917 - a line an objective
+    name: str, r: Any, r_held: Any, now: Any, then: Any, a: Any, numbers: Any
+) -> Any:
     """The loss of one token; ``then`` is where it was sampled from."""
     if a == 0 and name != "DRO":
         return mpmath.mpf(0)
@@ -216,5 +218,5 @@ POLICY_GRADIENT_OUTPUTS = {
     ),
     "kl": _by_sequence(_mean_kl),
     "rollout_gap": _by_sequence(_gap),
-    "token_count": _by_sequence(lambda given, row, places: len(places)),
+    "token_count": _by_sequence(lambda _given, _row, places: len(places)),
 }

@@ -30,7 +30,9 @@ def _scores(given: Mapping[str, Any], side: str, *, average: bool) -> list[Any]:
     return found
 
 
-def _pair(name: str, c: Any, r: Any, n: Mapping[str, Any]) -> Any:
+def _pair(  # noqa: PLR0911 - a line an objective
+    name: str, c: Any, r: Any, n: Mapping[str, Any]
+) -> Any:
     beta, e = mpmath.mpf(n["beta"]), mpmath.mpf(n.get("label_smoothing", 0))
     h = beta * (c - r)
     smoothed = -(1 - e) * log(_sigmoid(h)) - e * log(_sigmoid(-h))

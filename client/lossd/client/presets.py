@@ -16,11 +16,22 @@ Cispo = Literal["minimax", "tinker", "trl", "skyrl-jax", "skyrl-train", "tuft"]
 Dro = Literal["tuft", "miles"]
 
 
-def _policy(objective: int, ratio: int, aggregation: int, **numbers: Any) -> v1.PolicyGradient:
+def _policy(
+    objective: v1.PolicyObjective,
+    ratio: v1.PolicyRatio,
+    aggregation: v1.TokenAggregation,
+    **numbers: Any,
+) -> v1.PolicyGradient:
     return v1.PolicyGradient(objective=objective, ratio=ratio, aggregation=aggregation, **numbers)
 
 
-def _clipped(ratio: int, aggregation: int, low: float, high: float, **numbers: Any) -> Any:
+def _clipped(
+    ratio: v1.PolicyRatio,
+    aggregation: v1.TokenAggregation,
+    low: float,
+    high: float,
+    **numbers: Any,
+) -> v1.PolicyGradient:
     return _policy(
         v1.POLICY_OBJECTIVE_PPO_CLIP,
         ratio,
@@ -43,9 +54,7 @@ def reinforce() -> v1.PolicyGradient:
 
     Source: R. J. Williams, 1992.
     """
-    return _policy(
-        v1.POLICY_OBJECTIVE_REINFORCE, v1.POLICY_RATIO_NONE, v1.TOKEN_AGGREGATION_SUM
-    )
+    return _policy(v1.POLICY_OBJECTIVE_REINFORCE, v1.POLICY_RATIO_NONE, v1.TOKEN_AGGREGATION_SUM)
 
 
 def importance_sampling() -> v1.PolicyGradient:
@@ -63,9 +72,7 @@ def ppo(*, epsilon: float = 0.2) -> v1.PolicyGradient:
 
     Source: J. Schulman et al., Proximal policy optimization algorithms, 2017, eq. 7 and table 3.
     """
-    return _clipped(
-        v1.POLICY_RATIO_TOKEN, v1.TOKEN_AGGREGATION_TOKEN_MEAN, epsilon, epsilon
-    )
+    return _clipped(v1.POLICY_RATIO_TOKEN, v1.TOKEN_AGGREGATION_TOKEN_MEAN, epsilon, epsilon)
 
 
 def dual_clip_ppo(*, epsilon: float = 0.2, dual_clip: float = 3.0) -> v1.PolicyGradient:
@@ -102,8 +109,8 @@ def grpo(*, epsilon: float = 0.2, kl_coefficient: float = 0.04) -> v1.PolicyGrad
 def dapo(*, low: float = 0.2, high: float = 0.28) -> v1.PolicyGradient:
     """Returns DAPO: unequal bounds, the mean over all tokens, no KL term.
 
-    Source: Q. Yu et al., DAPO, 2025, eq. 8 and section 4.1.  The paper divides by the tokens of each
-    prompt's answers; with one prompt, and in TRL and verl, these are all tokens.
+    Source: Q. Yu et al., DAPO, 2025, eq. 8 and section 4.1.  The paper divides by the tokens of
+    each prompt's answers; with one prompt, and in TRL and verl, these are all tokens.
     """
     return _clipped(v1.POLICY_RATIO_TOKEN, v1.TOKEN_AGGREGATION_TOKEN_MEAN, low, high)
 
@@ -136,9 +143,7 @@ def gspo(*, low: float = 3e-4, high: float = 4e-4) -> v1.PolicyGradient:
 
     Source: C. Zheng et al., Group sequence policy optimization, 2025, eq. 5 and section 5.1.
     """
-    return _clipped(
-        v1.POLICY_RATIO_SEQUENCE, v1.TOKEN_AGGREGATION_SEQUENCE_MEAN, low, high
-    )
+    return _clipped(v1.POLICY_RATIO_SEQUENCE, v1.TOKEN_AGGREGATION_SEQUENCE_MEAN, low, high)
 
 
 def gspo_token(*, low: float = 3e-4, high: float = 4e-4) -> v1.PolicyGradient:
@@ -146,13 +151,11 @@ def gspo_token(*, low: float = 3e-4, high: float = 4e-4) -> v1.PolicyGradient:
 
     Source: C. Zheng et al., Group sequence policy optimization, 2025, eq. 13 and 14.
     """
-    return _clipped(
-        v1.POLICY_RATIO_SEQUENCE_TOKEN, v1.TOKEN_AGGREGATION_SEQUENCE_MEAN, low, high
-    )
+    return _clipped(v1.POLICY_RATIO_SEQUENCE_TOKEN, v1.TOKEN_AGGREGATION_SEQUENCE_MEAN, low, high)
 
 
 # The lowest and the highest ratio, and how tokens are aggregated.
-_CISPO: Mapping[str, tuple[float, float, int]] = MappingProxyType(
+_CISPO: Mapping[str, tuple[float, float, v1.TokenAggregation]] = MappingProxyType(
     {
         "tinker": (0.0, 4.0, v1.TOKEN_AGGREGATION_SUM),
         "trl": (0.0, 5.0, v1.TOKEN_AGGREGATION_TOKEN_MEAN),
@@ -174,9 +177,10 @@ def cispo(dialect: Cispo, *, high: float | None = None) -> v1.PolicyGradient:
     if dialect == "minimax":
         if high is None:
             raise ValueError("high must be given with minimax, got nothing")
-        low, most, aggregation = 0.0, high, v1.TOKEN_AGGREGATION_TOKEN_MEAN
+        bounds = (0.0, high, v1.TOKEN_AGGREGATION_TOKEN_MEAN)
     else:
-        low, most, aggregation = _CISPO[dialect]
+        bounds = _CISPO[dialect]
+    low, most, aggregation = bounds
     return _policy(
         v1.POLICY_OBJECTIVE_CISPO,
         v1.POLICY_RATIO_TOKEN,
@@ -215,10 +219,8 @@ def dro(dialect: Dro) -> v1.PolicyGradient:
     )
 
 
-def dppo(
-    divergence: Literal["tv", "kl"], *, threshold: float
-) -> v1.PolicyGradient:
-    """Returns DPPO: the ratio, of tokens whose probability did not go too far; the mean over tokens.
+def dppo(divergence: Literal["tv", "kl"], *, threshold: float) -> v1.PolicyGradient:
+    """Returns DPPO: the ratio of tokens whose probability did not go too far; mean over tokens.
 
     Source: P. Qi et al., Rethinking the trust region in LLM reinforcement learning, 2026, whose
     threshold depends on the model.
@@ -251,16 +253,14 @@ def ipo(*, tau: float = 0.1, dialect: Literal["paper", "trl"] = "paper") -> v1.P
 
     Source: M. G. Azar et al., 2023, eq. 17; TRL 1.9.0, ``loss_type="ipo"``.
     """
-    return v1.Preference(
-        objective=v1.PREFERENCE_OBJECTIVE_IPO, beta=tau, average=dialect == "trl"
-    )
+    return v1.Preference(objective=v1.PREFERENCE_OBJECTIVE_IPO, beta=tau, average=dialect == "trl")
 
 
 def slic(*, beta: float = 0.1) -> v1.Preference:
     """Returns the hinge of the difference.
 
-    Source: Y. Zhao et al., SLiC-HF, 2023, with a reference as T. Liu et al., 2023, eq. 9; TRL 1.9.0,
-    ``loss_type="hinge"``.
+    Source: Y. Zhao et al., SLiC-HF, 2023, with a reference as T. Liu et al., 2023, eq. 9; TRL
+    1.9.0, ``loss_type="hinge"``.
     """
     return v1.Preference(objective=v1.PREFERENCE_OBJECTIVE_HINGE, beta=beta)
 
@@ -359,8 +359,8 @@ def kto(
 def bco(*, beta: float = 0.1, shift: float | None = None) -> v1.BinaryClassifierOptimization:
     """Returns BCO, with the shift of the batch unless one is given.
 
-    Source: S. Jung et al., Binary classifier optimization, 2024, eq. 8.  TRL 1.9.0 takes the running
-    mean of all rewards as shift, which is to be given.
+    Source: S. Jung et al., Binary classifier optimization, 2024, eq. 8.  TRL 1.9.0 takes the
+    running mean of all rewards as shift, which is to be given.
     """
     return v1.BinaryClassifierOptimization(beta=beta, shift=shift)
 
@@ -382,14 +382,12 @@ def distillation(*, temperature: float = 1.0) -> v1.Distillation:
     )
 
 
-def gkd(
-    dialect: Literal["paper", "trl", "interpolated"], *, beta: float = 0.5
-) -> v1.Distillation:
+def gkd(dialect: Literal["paper", "trl", "interpolated"], *, beta: float = 0.5) -> v1.Distillation:
     """Returns generalized knowledge distillation, in one of its living conventions.
 
     Source: R. Agarwal et al., On-policy distillation of language models, 2024, eq. 1 ("paper": 0 at
-    both ends of beta); TRL 1.9.0 ("trl": the same, but forward KL at 0 and reverse KL at 1, where it
-    jumps); ms-swift from 2026-09 ("interpolated": goes steadily from one to the other).
+    both ends of beta); TRL 1.9.0 ("trl": the same, but forward KL at 0 and reverse KL at 1, where
+    it jumps); ms-swift from 2026-09 ("interpolated": goes steadily from one to the other).
     """
     message = v1.Distillation(
         divergence=v1.DISTILLATION_DIVERGENCE_JENSEN_SHANNON,

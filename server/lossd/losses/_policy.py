@@ -34,9 +34,9 @@ class PolicyRatio(enum.Enum):
     """Of what the ratio to the sampling policy is taken."""
 
     NONE = "of nothing: it is 1"
-    TOKEN = "of each token"
+    TOKEN = "of each token"  # noqa: S105 - of text
     SEQUENCE = "of the sequence: the geometric mean of its tokens' ratios, with its own derivative"
-    SEQUENCE_TOKEN = "the same number, whose derivative goes to each token by itself"
+    SEQUENCE_TOKEN = "the same number, whose derivative goes to each token by itself"  # noqa: S105 - of text
 
 
 class KlEstimator(enum.Enum):
@@ -52,8 +52,8 @@ class RolloutCorrection(enum.Enum):
     """What is done about a sampler whose log-probabilities differ from the trainer's."""
 
     NONE = "nothing"
-    TOKEN_TRUNCATE = "weight each token, up to a bound"
-    TOKEN_MASK = "weight each token, and drop those out of bounds"
+    TOKEN_TRUNCATE = "weight each token, up to a bound"  # noqa: S105 - of text
+    TOKEN_MASK = "weight each token, and drop those out of bounds"  # noqa: S105 - of text
     SEQUENCE_TRUNCATE = "weight each sequence, up to a bound"
     SEQUENCE_MASK = "weight each sequence, and drop those out of bounds"
 
@@ -323,7 +323,7 @@ def rollout_weights(
             "rollout_correction",
             f"rollout_correction must be NONE without {missing}_log_probabilities, got {name}",
         )
-    low, high = bounds
+    low, high = bounds[0] or 0.0, bounds[1] or np.inf
     logs = sampling - rollout
     if name.startswith("SEQUENCE"):
         logs = tokens.spread(tokens.sums(logs))

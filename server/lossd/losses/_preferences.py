@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lossd.losses._declare import Differentiable, Extent, Input
+from lossd.losses._declare import Extent, Input
 from lossd.losses._policy import log_rest
-from lossd.losses._schema import Array, ParameterError
+from lossd.losses._schema import Array, Differentiable, ParameterError
 from lossd.losses._sigmoid import softplus
 from lossd.losses._tokens import Tokens
 

@@ -6,17 +6,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    Differentiable,
-    Evaluation,
-    Example,
-    Extent,
-    Input,
-    Output,
-    Shape,
-    loss,
-)
-from lossd.losses._schema import NONNEGATIVE, Array
+from lossd.losses._declare import Evaluation, Example, Extent, Input, Output, Shape, loss
+from lossd.losses._schema import NONNEGATIVE, Array, Differentiable
 from lossd.losses._sigmoid import softplus
 from lossd.losses._tokens import Tokens
 
@@ -84,8 +75,9 @@ def bradley_terry(
 
     Everything is computed in float64.
 
-    Reference: R. A. Bradley and M. E. Terry, 1952; H. Touvron et al., Llama 2, 2023, eq. 2 (margin);
-    J. Eisenstein et al., Helping or herding?, 2023, eq. 2 (centering).
+    Reference: R. A. Bradley and M. E. Terry, Rank analysis of incomplete block designs, 1952;
+    H. Touvron et al., Llama 2, 2023, eq. 2 (margin); J. Eisenstein et al., Helping or herding?,
+    2023, eq. 2 (centering).
     """
     del sides
     apart = chosen_rewards - rejected_rewards

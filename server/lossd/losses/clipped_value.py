@@ -6,17 +6,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    Differentiable,
-    Evaluation,
-    Example,
-    Extent,
-    Input,
-    Output,
-    Shape,
-    loss,
-)
-from lossd.losses._schema import POSITIVE, REQUIRED, Array
+from lossd.losses._declare import Evaluation, Example, Extent, Input, Output, Shape, loss
+from lossd.losses._schema import POSITIVE, REQUIRED, Array, Differentiable
 from lossd.losses._tokens import (
     AGGREGATION,
     GROUPS,

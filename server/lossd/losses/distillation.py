@@ -4,16 +4,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    Differentiable,
-    Evaluation,
-    Example,
-    Extent,
-    Input,
-    Output,
-    Shape,
-    loss,
-)
+from lossd.losses._declare import Evaluation, Example, Extent, Input, Output, Shape, loss
 from lossd.losses._divergences import (
     DistillationDivergence,
     DistillationSupport,
@@ -24,7 +15,7 @@ from lossd.losses._divergences import (
 from lossd.losses._divergences import (
     divergence as divergence_of,
 )
-from lossd.losses._schema import POSITIVE, REQUIRED, UNIT, Array, ParameterError
+from lossd.losses._schema import POSITIVE, REQUIRED, UNIT, Array, Differentiable, ParameterError
 from lossd.losses._tokens import (
     AGGREGATION,
     GROUPS,
@@ -45,7 +36,7 @@ class DistillationOutput(enum.Enum):
     TEACHER_MASS = Output("teacher_mass", "mean of what the teacher gives to the classes there are")
 
 
-def _case(
+def _case(  # noqa: PLR0917 - most of an example
     student: Any, teacher: Any, value: float, slope: Any, divergence: DistillationDivergence,
     support: DistillationSupport = DistillationSupport.WHOLE,
     aggregation: TokenAggregation = TokenAggregation.TOKEN_MEAN, **others: Any,
@@ -151,13 +142,13 @@ def distillation(
         gradient = (a - s sum_k a) / temperature for WHOLE, a - s a_tail / s_tail for TAIL_BUCKET, a
                    for TRUNCATED,  a = s d value / d s
 
-    S and T are the student's and the teacher's distributions, t as s.  JENSEN_SHANNON is 0 at a beta
-    of 0 and of 1; INTERPOLATED_JENSEN_SHANNON is forward KL at 0 and reverse KL at 1, and goes there
-    steadily.  The values of a token are added up over its classes.  WHOLE makes what is given sum to
-    1, also where it is the log-probabilities of a few classes; the others take log-probabilities and
-    no temperature.  A tail is at least 2^-40, below which it has no gradient: so much is lost where
-    log-probabilities are rounded.  Nothing is multiplied by
-    the square of the temperature.  Everything is computed in float64.
+    S and T are the student's and the teacher's distributions, t as s.  JENSEN_SHANNON is 0 at a
+    beta of 0 and of 1; INTERPOLATED_JENSEN_SHANNON is forward KL at 0 and reverse KL at 1, and goes
+    there steadily.  The values of a token are added up over its classes.  WHOLE makes what is given
+    sum to 1, also where it is the log-probabilities of a few classes; the others take
+    log-probabilities and no temperature.  A tail is at least 2^-40, below which it has no gradient:
+    so much is lost where log-probabilities are rounded.  Nothing is multiplied by the square of the
+    temperature.  Everything is computed in float64.
 
     Reference: G. Hinton et al., Distilling the knowledge in a neural network, 2015; R. Agarwal et
     al., On-policy distillation of language models, 2024, eq. 1 (JENSEN_SHANNON).

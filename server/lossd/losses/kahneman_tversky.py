@@ -90,7 +90,7 @@ PLAIN = {
         ),
     ),
 )
-def kahneman_tversky(
+def kahneman_tversky(  # noqa: PLR0917 - an argument an input
     xp: Any,
     log_probabilities: Array,
     reference_log_probabilities: Array,
@@ -114,8 +114,8 @@ def kahneman_tversky(
                    like with a plus of an undesirable one
 
     s is the log-probability of an answer less that under the reference, summed over its tokens.
-    Without a baseline it is that of this batch, over the answers that are kept and have weight, from
-    mismatched answers to each prompt; whoever splits a batch gives the baseline of the whole.
+    Without a baseline it is that of this batch, over the answers that are kept and have weight,
+    from mismatched answers to each prompt; whoever splits a batch gives the baseline of the whole.
     Everything is computed in float64.
 
     Reference: K. Ethayarajh et al., KTO: Model alignment as prospect theoretic optimization, 2024,

@@ -6,16 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    Differentiable,
-    Evaluation,
-    Example,
-    Extent,
-    Input,
-    Output,
-    Shape,
-    loss,
-)
+from lossd.losses._declare import Evaluation, Example, Extent, Input, Output, Shape, loss
 from lossd.losses._policy import (
     OBJECTIVES,
     Given,
@@ -35,6 +26,7 @@ from lossd.losses._schema import (
     REQUIRED,
     UNIT,
     Array,
+    Differentiable,
 )
 from lossd.losses._tokens import (
     AGGREGATION,
@@ -314,7 +306,7 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
         ),
     ),
 )
-def policy_gradient(
+def policy_gradient(  # noqa: PLR0917 - an argument an input
     xp: Any,
     log_probabilities: Array,
     sampling_log_probabilities: Array | None,
@@ -379,6 +371,7 @@ def policy_gradient(
     learning, 2024 (DRO); P. Qi et al., Rethinking the trust region in LLM reinforcement learning,
     2026 (DPPO); J. Schulman, Approximating KL divergence, 2020.
     """
+    del xp
     tokens = sides[""]
     bounds = {
         "clip_low": clip_low,
@@ -416,20 +409,23 @@ def policy_gradient(
             cost, by_log = (selected(np, token_weights, part) for part in (cost, by_log))
         value, slope = value + cost, slope + by_log
 
+    gap = None
+    if sampling is not None and rollout_log_probabilities is not None:
+        gap = abs(sampling - rollout_log_probabilities)
+    each = {
+        PolicyGradientOutput.CLIP_FRACTION: found.clipped.astype(np.float64),
+        PolicyGradientOutput.RATIO: ratios,
+        PolicyGradientOutput.KL: None if divergence is None else divergence[0],
+        PolicyGradientOutput.ROLLOUT_GAP: gap,
+    }
+
     def output(member: PolicyGradientOutput) -> Array:
-        if member is PolicyGradientOutput.CLIP_FRACTION:
-            return tokens.means(found.clipped.astype(np.float64))
-        if member is PolicyGradientOutput.RATIO:
-            return tokens.means(ratios)
         if member is PolicyGradientOutput.LARGEST_RATIO:
             return tokens.largest(ratios)
-        if member is PolicyGradientOutput.KL:
-            return tokens.means(np.zeros(len(ratios)) if divergence is None else divergence[0])
         if member is PolicyGradientOutput.TOKEN_COUNT:
             return tokens.sums(np.ones(len(ratios)))
-        if sampling is None or rollout_log_probabilities is None:
-            return np.zeros(tokens.number)
-        return tokens.means(abs(sampling - rollout_log_probabilities))
+        numbers = each[member]
+        return np.zeros(tokens.number) if numbers is None else tokens.means(numbers)
 
     return Evaluation(
         value,

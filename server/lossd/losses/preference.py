@@ -175,7 +175,7 @@ _EXO_SHARE = 3 / 4
         ),
     ),
 )
-def preference(
+def preference(  # noqa: PLR0917 - an argument an input
     xp: Any,
     chosen_log_probabilities: Array,
     rejected_log_probabilities: Array,
@@ -216,12 +216,12 @@ def preference(
     unless it is said to be false; sums go with their lengths then.  e is the label smoothing, the
     share of labels that are thought to be flipped: below 1/2 for ROBUST, above 0 for EXO.  At the
     kink of the hinge the slope is 0.  Everything is computed in float64.  A pair with an answer of
-    no tokens has the status EMPTY_TARGET, and the score of that answer is 0; with ORPO, which has no
-    odds of it, the value and the gradients of the pair are 0.
+    no tokens has the status EMPTY_TARGET, and the score of that answer is 0; with ORPO, which has
+    no odds of it, the value and the gradients of the pair are 0.
 
     Reference: R. Rafailov et al., Direct preference optimization, 2023, eq. 7; M. G. Azar et al.,
-    2023, eq. 17 (IPO); Y. Zhao et al., SLiC-HF, 2023, with the scores of T. Liu et al., 2023, eq. 9;
-    S. R. Chowdhury et al., Provably robust DPO, 2024, eq. 12; K. D'Oosterlinck et al., Anchored
+    2023, eq. 17 (IPO); Y. Zhao et al., SLiC-HF, 2023, with the scores of T. Liu et al., 2023, eq.
+    9; S. R. Chowdhury et al., Provably robust DPO, 2024, eq. 12; K. D'Oosterlinck et al., Anchored
     preference optimization, 2024, eq. 7 and 8; H. Ji et al., Towards efficient exact optimization,
     2024, eq. 16; H. Chen et al., Noise contrastive alignment, 2024; C. Lu et al., Discovering
     preference optimization algorithms, 2024, eq. 5; Y. Meng et al., SimPO, 2024, eq. 6; J. Hong et

@@ -1,9 +1,9 @@
 """TOKENS: one example a sequence of tokens, or a pair of them, of any lengths.
 
 Tokens come padded (N, T), with ``lengths``; or flat (tokens,), with the ``offsets`` of the
-sequences; and where a loss takes no more than sums over sequences, as these sums (N,).  Inputs whose
-names begin alike, such as those of the chosen and of the rejected answers, have their own tokens.
-Where tokens have a number for each class, these lie along one more axis, the last.
+sequences; and where a loss takes no more than sums over sequences, as these sums (N,).  Inputs
+whose names begin alike, such as those of the chosen and of the rejected answers, have their own
+tokens.  Where tokens have a number for each class, these lie along one more axis, the last.
 
 The body is given the tokens that count of all sequences, flat and in float64, None for an input
 that is not given, and for each side its ``Tokens``; of examples that have no part in anything it
@@ -176,7 +176,7 @@ def _first_of(given: Given, side: str) -> Input:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How the tokens of a side are given: ``rows`` sequences in ``shape``, of ``classes`` or none."""
+    """How the tokens of a side are given: ``rows`` sequences in ``shape``, perhaps of classes."""
 
     loss: Loss
     first: str
@@ -288,8 +288,9 @@ class _Side:
         used = self.sizes if self.used is None else self.used
         if self.mask is None:
             return used.astype(np.float64)
-        before = np.concatenate([[0], np.cumsum(self.mask)])
-        return (before[self.starts + used] - before[self.starts]).astype(np.float64)
+        before: Floats = np.concatenate([[0.0], np.cumsum(self.mask)])
+        found: Floats = before[self.starts + used] - before[self.starts]
+        return found
 
 
 def _sides(operands: Sequence[Operand], rows: int, unseen: Flags | None) -> dict[str, _Side]:
@@ -440,16 +441,15 @@ class _Run:
     def _row_shares(self) -> Floats | None:
         """What the sum over the tokens of each row is multiplied by; None for 1."""
         given = self._batch.layout_parameters
-        counts = None
-        if given["aggregation"] in (TokenAggregation.SEQUENCE_MEAN, TokenAggregation.GROUP_MEAN):
-            counts = self._sides[""].counts()
-        if given["aggregation"] is TokenAggregation.SEQUENCE_MEAN:
-            return 1 / np.maximum(counts, 1)
-        if given["aggregation"] is TokenAggregation.CONSTANT_LENGTH:
+        aggregation = given["aggregation"]
+        if aggregation is TokenAggregation.CONSTANT_LENGTH:
             return np.full(self._batch.rows, 1 / given["sequence_length"])
-        if given["aggregation"] is TokenAggregation.GROUP_MEAN:
+        if aggregation is TokenAggregation.SEQUENCE_MEAN:
+            return 1 / np.maximum(self._sides[""].counts(), 1)
+        if aggregation is TokenAggregation.GROUP_MEAN:
             members, group_of = _groups(self._batch.operand("groups"), self._batch.plan.absent)
-            return 1 / np.maximum(np.bincount(group_of, members * counts), 1)[group_of]
+            counts = np.bincount(group_of, members * self._sides[""].counts())
+            return 1 / np.maximum(counts, 1)[group_of]
         return None
 
     def _cuts(self) -> list[slice]:
