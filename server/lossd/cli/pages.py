@@ -14,7 +14,7 @@ from lossd.cli import snippets
 from lossd.cli.equivalents import EQUIVALENTS, Equivalent
 from lossd.cli.parameters import members_of
 from lossd.evaluation import METRICS, Metric
-from lossd.losses import LOSSES, Loss, Parameter, Shape
+from lossd.losses import LOSSES, Loss, Parameter
 from lossd.losses._schema import INTEGERS, REQUIRED
 from lossd.serving import catalogue
 from lossd.serving.comments import comments
@@ -130,9 +130,9 @@ def _page_of_loss(loss: Loss, described: v1.LossDescription) -> Page:
         for parameter, one in zip(loss.all_parameters, described.parameters, strict=True)
     ]
     needed, first = _needed(loss), loss.examples[0]
-    is_first = loss.shape is Shape.TOKENS  # of which rules take more than what is required
-    if is_first:
-        needed = {**needed, **{n: v for n, v in first.parameters.items() if n != "outputs"}}
+    # Where the first example takes parameters, rules may want some that have a default.
+    needed |= {n: v for n, v in first.parameters.items() if n != "outputs"}
+    is_first = bool(first.parameters)
     given = [i.name for i in inputs if not i.is_optional or (is_first and i.name in first.inputs)]
     return Page(
         name=loss.name,
