@@ -6,10 +6,15 @@
 A table stands between two comments, which name it.
 """
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from google.protobuf.message import Message
+
+from lossd.client import presets
 from lossd.evaluation import METRICS, Metric
 from lossd.losses import LOSSES, Differentiable, Input, Loss, Parameter
 from lossd.serving.config import Setting, settings
@@ -47,6 +52,66 @@ def settings_table() -> str:
     return _table(
         ("flag", "variable", "default", "bounds", "what it sets"), map(_setting_row, settings())
     )
+
+
+# Of presets whose source tells no number.
+GIVEN = {"length": 1024, "threshold": 0.1, "label_smoothing": 0.1, "high": 5}
+
+
+def presets_table() -> str:
+    """Returns the table of what presets compute."""
+    rows = [_preset_row(*found) for name, made in _presets() for found in _calls(name, made)]
+    return _table(("call", "message", "source"), rows)
+
+
+def _presets() -> list[tuple[str, Callable[..., Message]]]:
+    """The functions of the module, in its order."""
+    return [
+        (name, made)
+        for name, made in vars(presets).items()
+        if inspect.isfunction(made) and not name.startswith("_")
+    ]
+
+
+def _calls(
+    name: str, made: Callable[..., Message]
+) -> Iterator[tuple[str, Callable[..., Message], dict[str, Any]]]:
+    """Each dialect, with numbers for what has no default."""
+    parameters = inspect.signature(made).parameters.values()
+    hints = get_type_hints(made)
+    numbers = {
+        p.name: GIVEN[p.name]
+        for p in parameters
+        if p.default is p.empty and get_origin(hints[p.name]) is not Literal
+    }
+    dialects = [p.name for p in parameters if get_origin(hints[p.name]) is Literal]
+    for one in get_args(hints[dialects[0]]) if dialects else (None,):
+        beyond = {"high": GIVEN["high"]} if one == "minimax" else {}
+        yield name, made, {**dict.fromkeys(dialects[:1], one), **numbers, **beyond}
+
+
+def _preset_row(name: str, made: Callable[..., Message], given: dict[str, Any]) -> tuple[str, ...]:
+    message = made(**given)
+    source = " ".join(inspect.cleandoc(made.__doc__ or "").partition("Source: ")[2].split())
+    call = ", ".join(f"{key}={value!r}" for key, value in given.items())
+    return (f"`{name}({call})`", f"`{_fields(message)}`", source)
+
+
+def _fields(message: Message) -> str:
+    """A message in a line, with the members of enums by their short names."""
+    fields = []
+    for field, value in message.ListFields():
+        if field.enum_type is None:
+            fields.append(
+                f"{field.name}={value:g}"
+                if field.type == field.TYPE_DOUBLE
+                else f"{field.name}={value}"
+            )
+            continue
+        prefix = field.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
+        named = field.enum_type.values_by_number[value].name
+        fields.append(f"{field.name}={named.removeprefix(prefix)}")
+    return f"{message.DESCRIPTOR.name}({', '.join(fields)})"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -106,6 +171,7 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/evaluation.md", "evaluation"): evaluation_table,
     ("docs/operating.md", "metrics"): metrics_table,
     ("docs/operating.md", "settings"): settings_table,
+    ("docs/presets.md", "presets"): presets_table,
 }
 
 

@@ -63,9 +63,65 @@ def cases(
     loss: Loss, *, rows: int = ROWS, length: int = LENGTH, seed: int = 0, interior: bool = False
 ) -> Iterator[Case]:
     """Every variant with inputs; ``interior`` keeps clear of the ends of domains."""
+    if loss.shape is Shape.TOKENS:
+        yield from token_cases(loss, rows=rows, length=length, seed=seed)
+        return
     for parameters in variants(loss, length):
         for form in forms(loss, parameters):
             yield draw(loss, parameters, form, rows, length, seed=seed, interior=interior)
+
+
+def token_cases(
+    loss: Loss, *, rows: int = ROWS, length: int = LENGTH, seed: int = 0
+) -> Iterator[Case]:
+    """Padded tokens, for the parameters of each worked example, which show every choice."""
+    for example in loss.examples:
+        rng = np.random.default_rng([seed, rows, length])
+        names = list(example.inputs)
+        # In the order of the declaration, with what says which tokens there are.
+        inputs = {
+            i.name: _of_tokens(rng, loss, i, rows, length)
+            for i in loss.inputs
+            if i.name in names or (i.holds in (Holds.FLAGS, Holds.LENGTHS) and _has(names, i))
+        }
+        inputs.pop("offsets", None)
+        yield Case(loss, example.parameters, Form.FLOATS, inputs)
+
+
+def knows_others(case: Case) -> bool:
+    """Whether a sequence is worth what others make of it, in a group or by a common baseline."""
+    common = {"baseline", "shift"} & {p.name for p in case.loss.parameters}
+    return "groups" in case.inputs or any(case.parameters.get(n) is None for n in common)
+
+
+def _has(names: Sequence[str], declared: Input) -> bool:
+    """Whether any input of its side is given."""
+    return any(name.startswith(declared.side) for name in names)
+
+
+def _of_tokens(  # noqa: PLR0911 - a line a kind
+    rng: np.random.Generator, loss: Loss, declared: Input, rows: int, length: int
+) -> Array:
+    size = (rows, length) if f"{declared.side}lengths" in {i.name for i in loss.inputs} else (rows,)
+    if declared.holds is Holds.FLAGS:
+        return rng.random(size) < 0.8
+    if declared.holds is Holds.LENGTHS:
+        return rng.integers(0, length + 1, rows)
+    if declared.holds is Holds.LABELS:
+        return rng.integers(0, 3, rows)
+    if declared.extent is Extent.EXAMPLES:
+        size = (rows,)
+    if isinstance(declared.domain, Choices):
+        return _choose(rng, declared.domain, size)
+    if declared.domain is not None:
+        return _in_domain(rng, declared.domain, size, False)  # noqa: FBT003
+    if declared.extent is Extent.CLASSES:  # log-probabilities of all classes but some
+        numbers: Array = rng.normal(0, 1.5, (*size, CLASSES + 1))
+        numbers -= np.log(np.exp(numbers).sum(axis=-1, keepdims=True))
+        return numbers[..., :CLASSES]
+    if declared.name.endswith("log_probabilities"):
+        return -0.05 - rng.exponential(0.6, size)
+    return rng.normal(0, 1, size)
 
 
 SPECIAL = (0.0, -0.0, 1e-25, 1e-8, 1e-4, 0.1, 0.5, 1.0, 2.0, 1e3, 1e15)
@@ -79,7 +135,7 @@ def extreme(loss: Loss) -> Iterator[Case]:
     """
     rng = np.random.default_rng(9)
     either_sign = np.array([sign * x for x in SPECIAL for sign in (1, -1)])
-    if loss.shape is Shape.COUPLED:
+    if loss.shape in (Shape.COUPLED, Shape.TOKENS):
         return
     for case in cases(loss, rows=12):
         if any(isinstance(value, DistributionKind) for value in case.parameters.values()):
@@ -215,6 +271,9 @@ OF_IMAGES: dict[str, Any] = {
 
 def required(loss: Loss) -> dict[str, Any]:
     """Values of the parameters that have no default."""
+    if loss.shape is Shape.TOKENS:
+        given = loss.examples[0].parameters
+        return {p.name: given[p.name] for p in loss.all_parameters if p.default is REQUIRED}
     return {p.name: OF_IMAGES[p.name] for p in loss.all_parameters if p.default is REQUIRED}
 
 
@@ -268,6 +327,9 @@ def draw(
     interior: bool = False,
 ) -> Case:
     """Inputs of float64, the same for the same seed."""
+    if loss.shape is Shape.TOKENS:
+        found = token_cases(loss, rows=rows, length=length, seed=seed)
+        return next(c for c in found if not parameters or c.parameters == parameters)
     rng = np.random.default_rng([seed, rows, length])
     parameters = {**required(loss), **parameters}
     if loss.shape is Shape.SEQUENCE:

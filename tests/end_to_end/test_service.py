@@ -157,6 +157,8 @@ def test_every_loss_answers_its_own_hand_worked_examples(client: LossClient) -> 
 
 def _on_the_wire(value: Any) -> Any:
     """A parameter; of an enum the name of its value: DISTRIBUTION_KIND_LOGITS."""
+    if isinstance(value, tuple):
+        return [_on_the_wire(one) for one in value]
     if not isinstance(value, enum.Enum):
         return value
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(value).__name__).upper()

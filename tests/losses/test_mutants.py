@@ -28,6 +28,7 @@ from tests.losses import (
     test_rows,
     test_sequences,
     test_sets,
+    test_tokens,
     test_values,
 )
 from tests.losses.case import Case, values
@@ -48,6 +49,7 @@ MODULES_OF = {
     Shape.OPPOSED: (test_opposed,),
     Shape.FEATURES: (test_features,),
     Shape.IMAGES: (test_images,),
+    Shape.TOKENS: (test_tokens,),
 }
 
 

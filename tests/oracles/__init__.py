@@ -18,9 +18,12 @@ from tests.losses.case import Case
 from tests.oracles import (
     adversarial,
     classification,
+    distillation,
     embeddings,
     images,
     overlap,
+    policies,
+    preferences,
     regression,
     sequences,
     sets,
@@ -34,7 +37,8 @@ Named = tuple[tuple[str, Any], ...]
 Oracle = Callable[..., Any]
 
 FAMILIES = (
-    adversarial, classification, embeddings, images, overlap, regression, sequences, sets,
+    adversarial, classification, distillation, embeddings, images, overlap, policies, preferences,
+    regression, sequences, sets,
 )  # fmt: skip
 # The function of a loss's name in one of the families.
 ORACLES: Mapping[str, Oracle] = {
@@ -44,6 +48,13 @@ ORACLES: Mapping[str, Oracle] = {
 OUTPUT_ORACLES: Mapping[str, Mapping[str, Oracle]] = {
     "batch_triplet": embeddings.BATCH_TRIPLET_OUTPUTS,
     "cross_entropy": classification.CROSS_ENTROPY_OUTPUTS,
+    "policy_gradient": policies.POLICY_GRADIENT_OUTPUTS,
+    "preference": preferences.PREFERENCE_OUTPUTS,
+    "distillation": distillation.DISTILLATION_OUTPUTS,
+    "kahneman_tversky": preferences.KAHNEMAN_TVERSKY_OUTPUTS,
+    "binary_classifier_optimization": preferences.BINARY_CLASSIFIER_OPTIMIZATION_OUTPUTS,
+    "bradley_terry": preferences.BRADLEY_TERRY_OUTPUTS,
+    "clipped_value": preferences.CLIPPED_VALUE_OUTPUTS,
 }
 
 
@@ -94,6 +105,19 @@ def coupled_slope(case: Case, name: str, scales: Array, way: Array) -> float:
         pairs = zip(scales, values, strict=True)
         ends.append(sum(mpmath.mpf(float(s)) * v for s, v in pairs if v is not None))
     return float((ends[0] - ends[1]) / (2 * STEP))
+
+
+def token_slopes(case: Case, name: str, scales: Array) -> Array:
+    """The derivative of the sum of scales times values by each number of an input."""
+    oracle, given = ORACLES[case.loss.name], {**_whole(case), **case.parameters}
+    slopes = []
+    for place in range(case.inputs[name].size):
+        ends = []
+        for step in (STEP, -STEP):
+            values = oracle(held=given, **{**given, name: moved(given[name], place, step)})
+            ends.append(sum(mpmath.mpf(float(s)) * v for s, v in zip(scales, values, strict=True)))
+        slopes.append(float((ends[0] - ends[1]) / (2 * STEP)))
+    return np.array(slopes).reshape(case.inputs[name].shape)
 
 
 def _along(given: Any, way: Any, step: Any) -> Any:

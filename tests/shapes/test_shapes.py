@@ -15,6 +15,7 @@ from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import SHAPES, ShapeRules, lay_out, rules_of
 from lossd.shapes._by_example import ByExample
 from lossd.shapes._whole_batch import WholeBatch
+from lossd.shapes.tokens import TokensShape
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Array, Case
 from tests.losses.compare import DTYPES, assert_same_bits
@@ -39,7 +40,8 @@ def _assert_same(found: Result, expected: Result, about: Any) -> None:
 def test_every_shape_has_its_rules() -> None:
     assert set(SHAPES) == set(Shape)
     assert all(isinstance(rules, ShapeRules) for rules in SHAPES.values())
-    assert all(isinstance(rules, ByExample | WholeBatch) for rules in SHAPES.values())
+    kinds = ByExample | WholeBatch | TokensShape
+    assert all(isinstance(rules, kinds) for rules in SHAPES.values())
 
 
 # ------------------------------------------------------------------ layouts

@@ -1,7 +1,7 @@
 """A batch: a job that was checked and laid out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Batch:
     outputs: tuple[Output, ...]
     parts: tuple[slice, ...] = ()  # which examples an operand has rows of, where not of all
     view: View | None = None  # the network that images are looked at through
+    layout_parameters: Mapping[str, Any] = field(default_factory=dict)  # what no body takes
 
     def operand(self, name: str) -> Operand:
         """Returns the operand of that name."""

@@ -12,8 +12,10 @@ from lossd.batch._layout import Operand, is_empty, is_float
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Differentiable, Holds, Input
 
-# A label may be a boolean; a length may not.
-_INTEGER_KINDS = {Holds.LENGTHS: "iu", Holds.LABELS: "iub"}
+# A label or a flag may be a boolean; a length or an offset may not.
+_INTEGER_KINDS = {
+    Holds.LENGTHS: "iu", Holds.OFFSETS: "iu", Holds.LABELS: "iub", Holds.FLAGS: "iub",
+}  # fmt: skip
 
 
 def named_arrays(job: Job) -> dict[str, Array]:

@@ -71,8 +71,10 @@ def _cut(line: str) -> str:
 
 def page_text(page: Page, plot: str = "") -> str:
     """Returns all of a page, within the width of the terminal."""
-    name = click.style(page.name, bold=True)
-    parts = [f"{name}, {page.message} in Python", _wrapped(page.summary)]
+    name, said = click.style(page.name, bold=True), f", {page.message} in Python"
+    if len(page.name + said) > terminal_width():
+        said = said.replace(", ", ",\n", 1)
+    parts = [f"{name}{said}", _wrapped(page.summary)]
     parts += [_section(head, body) for head, body in _sections(page, plot) if body]
     return "\n\n".join(parts)
 

@@ -29,6 +29,7 @@ _DIFFERENTIABILITY = {
 _LOSS_TASKS = {
     1: "regression", 20: "classification", 40: "overlap and ranking", 60: "embeddings",
     80: "sequences, adversaries and features", 100: "sums of losses",
+    120: "policies, preferences and distillation",
 }  # fmt: skip
 _METRIC_TASKS = {
     1: "classification", 20: "ranking and probabilities", 40: "regression",
@@ -128,7 +129,11 @@ def _page_of_loss(loss: Loss, described: v1.LossDescription) -> Page:
         _parameter(loss.message, parameter, one.type, _DIFFERENTIABILITY[one.differentiability])
         for parameter, one in zip(loss.all_parameters, described.parameters, strict=True)
     ]
-    needed, given = _needed(loss), [one.name for one in inputs if not one.is_optional]
+    needed, first = _needed(loss), loss.examples[0]
+    # Where the first example takes parameters, rules may want some that have a default.
+    needed |= {n: v for n, v in first.parameters.items() if n != "outputs"}
+    is_first = bool(first.parameters)
+    given = [i.name for i in inputs if not i.is_optional or (is_first and i.name in first.inputs)]
     return Page(
         name=loss.name,
         message=loss.message,

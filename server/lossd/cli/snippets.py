@@ -1,9 +1,12 @@
 """Commands and lines of Python to copy, and worked examples as text."""
 
+import enum
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lossd import v1
+from lossd.cli.parameters import members_of
 from lossd.evaluation._declare import Example as MetricExample
 from lossd.losses import Example
 
@@ -43,7 +46,7 @@ def evaluate_command(name: str, files: Mapping[str, str]) -> str:
 
 def compute_python(message: str, inputs: Sequence[str], needed: Mapping[str, Any]) -> str:
     """Returns Python that computes a loss."""
-    parameters = [f"{name}={json.dumps(value)}" for name, value in needed.items()]
+    parameters = [f"{name}={_literal(message, name, one)}" for name, one in needed.items()]
     shown = f'result.loss, result.gradients["{inputs[0]}"]'
     return _python("compute", message, parameters, inputs, shown)
 
@@ -91,9 +94,19 @@ def _call(name: str, arguments: Sequence[str], indent: int) -> str:
     return f"{name}(\n{lines}{space})"
 
 
+def _literal(message: str, name: str, value: Any) -> str:
+    """A parameter in Python, a member of an enum by its full name."""
+    if not isinstance(value, enum.Enum):
+        return json.dumps(value)
+    kind = getattr(v1, message).DESCRIPTOR.fields_by_name[name].enum_type
+    return json.dumps(members_of(kind)[value.name])
+
+
 def _argument(value: Any) -> str:
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | float):
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return value.name
     return ",".join(one if isinstance(one, str) else _number(one) for one in value)
 
 

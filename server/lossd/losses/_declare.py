@@ -47,6 +47,7 @@ class Shape(enum.Enum):
     VECTORS = "one example a few vectors side by side"
     COUPLED = "one example a vector, which is compared with those of the others"
     IMAGES = "one example an image, which is looked at through a network"
+    TOKENS = "one example a sequence of tokens, or a pair of them, of any lengths"
 
     @property
     def has_values(self) -> bool:
@@ -127,6 +128,8 @@ class Holds(enum.Enum):
     INDICES = "class indices"
     LENGTHS = "how many elements of a row are there"
     LABELS = "integers, of which equal ones mean the same"
+    OFFSETS = "where each row begins among all elements, and where the last one ends"
+    FLAGS = "whether each element counts"
 
 
 class Extent(enum.Enum):
@@ -135,6 +138,9 @@ class Extent(enum.Enum):
     ELEMENTS = "all elements, like the first input"
     EXAMPLES = "one number an example"
     ROWS = "rows like those of the first input: some for all examples, or as many for each"
+    TOKENS = "one number a token"
+    EITHER = "one number a token, or one an example"
+    CLASSES = "a number for each class, or for some, of each token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,8 @@ class Input:
     """One input of a loss.
 
     Numbers outside the ``domain`` are refused.  ``kind`` names the parameter that says which
-    numbers describe its distribution, from which its domain follows.
+    numbers describe its distribution, from which its domain follows.  ``side`` is what the names
+    of all inputs that have the same tokens begin with.
     """
 
     name: str
@@ -154,6 +161,7 @@ class Input:
     is_list: bool = False  # one tensor, or several that are named like "predictions[0]"
     kind: str = ""
     extent: Extent = Extent.ELEMENTS
+    side: str = ""
 
     def under(self, parameters: Mapping[str, Any]) -> "Input":
         """Returns the input with the domain that follows from these parameters."""

@@ -67,6 +67,7 @@ def lay_out(
         outputs=tuple(member.value for member in parameters.get("outputs", ())),
         parts=layout.parts,
         view=layout.view,
+        layout_parameters={p.name: parameters[p.name] for p in job.loss.layout_parameters},
     )
     if not batch.rows:
         rules.check_rules(batch)

@@ -14,6 +14,7 @@ from lossd.shapes.regionwise import RegionwiseShape
 from lossd.shapes.rowwise import RowwiseShape
 from lossd.shapes.sequence import SequenceShape
 from lossd.shapes.setwise import SetwiseShape
+from lossd.shapes.tokens import TokensShape
 from lossd.shapes.vectors import VectorsShape
 
 SHAPES: Mapping[Shape, ShapeRules] = MappingProxyType(
@@ -28,6 +29,7 @@ SHAPES: Mapping[Shape, ShapeRules] = MappingProxyType(
         Shape.VECTORS: VectorsShape(),
         Shape.COUPLED: CoupledShape(),
         Shape.IMAGES: ImagesShape(),
+        Shape.TOKENS: TokensShape(),
     }
 )
 

@@ -1,0 +1,108 @@
+"""Tinker: the loss of ``forward_backward_custom``, and the weights that stand for its gradient.
+
+Tinker 0.38 runs the model, gives the log-probabilities of each datum to a function, and sends minus
+the gradient that PyTorch finds as ``weights`` of its cross-entropy.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+
+from lossd.client.arrays import Array
+from lossd.client.seams._flat import offsets_of, split
+from lossd.client.sync import LossClient
+
+CustomLoss = Callable[[Sequence[Any], Sequence[Any]], tuple[Any, dict[str, float]]]
+
+# The inputs of lossd by what the recipes of Tinker call them in a datum.
+NAMES: Mapping[str, str] = MappingProxyType(
+    {"sampling_log_probabilities": "logprobs", "advantages": "advantages", "token_mask": "mask"}
+)
+
+
+def custom_loss(
+    client: LossClient, loss: Message, *, names: Mapping[str, str] = NAMES, **options: Any
+) -> CustomLoss:
+    """Returns a loss function for ``forward_backward_custom``.
+
+        loss_fn = custom_loss(client, presets.cispo("tinker"), reduction="sum")
+        future = training_client.forward_backward_custom(data, loss_fn)
+
+    Args:
+        client: The client that computes.
+        loss: A loss of one input ``log_probabilities``, for example of ``presets``.
+        names: What each input of the loss is called among ``loss_fn_inputs``; those that a datum
+            has not are left out.
+        options: What else ``compute`` takes, as ``reduction`` and ``normalizer``.
+    """
+
+    def computed(data: Sequence[Any], log_probabilities: Sequence[Any]) -> tuple[Any, Any]:
+        given = [one.detach().cpu().numpy().reshape(-1) for one in log_probabilities]
+        offsets = offsets_of([len(one) for one in given])
+        inputs: dict[str, Any] = {**_inputs(data, names, offsets), **options}
+        result = client.compute(
+            loss,
+            log_probabilities=np.concatenate([np.zeros(0, np.float32), *given]),
+            offsets=offsets,
+            **inputs,
+        )
+        if result.loss is None:
+            raise ValueError("reduction must give one loss, got none")
+        gradients = split(result.gradients["log_probabilities"], offsets)
+        metrics = {name: float(np.mean(one)) for name, one in result.outputs.items() if len(one)}
+        return _attached(result.loss, log_probabilities, gradients), metrics
+
+    return computed
+
+
+def weights(gradients: Array, offsets: Array) -> list[Array]:
+    """Returns what Tinker's cross-entropy takes for each datum: minus the gradient."""
+    return split(-gradients, offsets)
+
+
+def _inputs(data: Sequence[Any], names: Mapping[str, str], offsets: Array) -> dict[str, Array]:
+    """The inputs that all data have, one after the other.
+
+    Raises:
+        ValueError: for one that is not as long as its log-probabilities, or that some have not.
+    """
+    found = {}
+    for name, theirs in names.items():
+        present = [one.loss_fn_inputs[theirs] for one in data if theirs in one.loss_fn_inputs]
+        if not present:
+            continue
+        if len(present) != len(data):
+            raise ValueError(f"{theirs} must be in all data or in none, got {len(present)}")
+        arrays = [np.asarray(one.to_numpy()).reshape(-1) for one in present]
+        for array, wanted in zip(arrays, np.diff(offsets), strict=True):
+            if len(array) != wanted:
+                raise ValueError(f"{theirs} must have {wanted} numbers, got {len(array)}")
+        flat = np.concatenate(arrays)
+        found[name] = flat != 0 if name == "token_mask" else flat
+    return found
+
+
+def _attached(value: float, tensors: Sequence[Any], gradients: Sequence[Array]) -> Any:
+    """A tensor with a value, whose derivative by each of some tensors is what it is said to be."""
+    torch: Any = importlib.import_module("torch")
+
+    class Known(torch.autograd.Function):  # type: ignore[misc]
+        """What was computed elsewhere."""
+
+        @staticmethod
+        def forward(_ctx: Any, *_given: Any) -> Any:
+            return torch.tensor(value, dtype=torch.float64)
+
+        @staticmethod
+        def backward(_ctx: Any, upstream: Any) -> Any:
+            slopes = (
+                torch.tensor(gradient.reshape(tuple(one.shape))).to(one)
+                for one, gradient in zip(tensors, gradients, strict=True)
+            )
+            return tuple(slope * upstream.to(slope) for slope in slopes)
+
+    return Known.apply(*tensors)

@@ -1,0 +1,333 @@
+"""What policy gradients are made of: ratios, objectives of a token, divergences, corrections.
+
+Each objective is a value of a token and its slope, by the log-probability or by the logarithm of
+the ratio; nothing here knows how tokens are aggregated.
+"""
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from lossd.losses._maths.masked_products import selected
+from lossd.losses._maths.tokens import Tokens
+from lossd.schema import Array, ParameterError
+
+
+class PolicyObjective(enum.Enum):
+    """What is made of an advantage and a ratio."""
+
+    REINFORCE = "log-probability"
+    IMPORTANCE_SAMPLING = "ratio"
+    PPO_CLIP = "the worse of the ratio and the clipped ratio"
+    DUAL_CLIP = "the same, bounded where the advantage is negative"
+    CISPO = "clipped ratio, held constant, times log-probability"
+    SAPO = "a soft gate of the ratio"
+    DRO = "log-probability, less the square of how far it went"
+    DPPO_TV = "ratio, where the probability is not too far"
+    DPPO_KL = "ratio, where the divergence is not too large"
+
+
+class PolicyRatio(enum.Enum):
+    """Of what the ratio to the sampling policy is taken."""
+
+    NONE = "of nothing: it is 1"
+    TOKEN = "of each token"  # noqa: S105 - of text
+    SEQUENCE = "of the sequence: the geometric mean of its tokens' ratios, with its own derivative"
+    SEQUENCE_TOKEN = "the same number, whose derivative goes to each token by itself"  # noqa: S105 - of text
+
+
+class KlEstimator(enum.Enum):
+    """How the divergence from the reference is estimated from one token."""
+
+    NONE = "not at all"
+    K1 = "d"
+    K2 = "d^2 / 2"
+    K3 = "exp(-d) - 1 + d"
+
+
+class RolloutCorrection(enum.Enum):
+    """What is done about a sampler whose log-probabilities differ from the trainer's."""
+
+    NONE = "nothing"
+    TOKEN_TRUNCATE = "weight each token, up to a bound"  # noqa: S105 - of text
+    TOKEN_MASK = "weight each token, and drop those out of bounds"  # noqa: S105 - of text
+    SEQUENCE_TRUNCATE = "weight each sequence, up to a bound"
+    SEQUENCE_MASK = "weight each sequence, and drop those out of bounds"
+
+
+Bounds = Mapping[str, float | None]
+
+# Which numbers an objective takes; they have no default, and no other may be given.
+TAKES: Mapping[PolicyObjective, frozenset[str]] = MappingProxyType(
+    {
+        PolicyObjective.REINFORCE: frozenset(),
+        PolicyObjective.IMPORTANCE_SAMPLING: frozenset(),
+        PolicyObjective.PPO_CLIP: frozenset({"clip_low", "clip_high"}),
+        PolicyObjective.DUAL_CLIP: frozenset({"clip_low", "clip_high", "dual_clip"}),
+        PolicyObjective.CISPO: frozenset({"clip_low", "clip_high"}),
+        PolicyObjective.SAPO: frozenset({"positive_temperature", "negative_temperature"}),
+        PolicyObjective.DRO: frozenset({"quadratic_coefficient"}),
+        PolicyObjective.DPPO_TV: frozenset({"divergence_threshold"}),
+        PolicyObjective.DPPO_KL: frozenset({"divergence_threshold"}),
+    }
+)
+_WITHOUT_RATIO = (PolicyObjective.REINFORCE, PolicyObjective.DRO)
+_BY_TOKEN = (PolicyObjective.DPPO_TV, PolicyObjective.DPPO_KL)
+
+
+def check_objective(
+    objective: PolicyObjective, ratio: PolicyRatio, bounds: Bounds, *, has_sampling: bool
+) -> None:
+    """Raises ParameterError for a ratio or a number that does not go with the objective."""
+    rule = ""
+    if (objective in _WITHOUT_RATIO) != (ratio is PolicyRatio.NONE):
+        rule = "NONE" if objective in _WITHOUT_RATIO else "another than NONE"
+    elif objective in _BY_TOKEN and ratio is not PolicyRatio.TOKEN:
+        rule = "TOKEN"
+    if rule:
+        raise ParameterError(
+            "ratio", f"ratio must be {rule} with {objective.name}, got {ratio.name}"
+        )
+    needs_sampling = ratio is not PolicyRatio.NONE or objective is PolicyObjective.DRO
+    if needs_sampling and not has_sampling:
+        raise ParameterError(
+            "objective",
+            f"objective must go with sampling_log_probabilities if it is {objective.name}, "
+            "got none",
+        )
+    for name, number in bounds.items():
+        if (name in TAKES[objective]) != (number is not None):
+            is_taken = name in TAKES[objective]
+            raise ParameterError(
+                name,
+                f"{name} must be {'given' if is_taken else 'unset'} with {objective.name}, "
+                f"got {'nothing' if number is None else f'{number:g}'}",
+            )
+
+
+def log_ratio(ratio: PolicyRatio, given: Array, sampling: Array | None, tokens: Tokens) -> Array:
+    """The logarithm of each token's ratio."""
+    if ratio is PolicyRatio.NONE or sampling is None:
+        return np.zeros(len(given))
+    apart = given - sampling
+    return apart if ratio is PolicyRatio.TOKEN else tokens.spread(tokens.means(apart))
+
+
+# ------------------------------------------------------------------ objectives
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Log-probabilities, those of the sampling policy, advantages and ratios of tokens."""
+
+    logs: Array
+    sampling: Array | None
+    advantages: Array
+    ratios: Array
+
+    @property
+    def sampled(self) -> Array:
+        """The log-probabilities of the sampling policy, where there must be one."""
+        if self.sampling is None:
+            raise TypeError("there must be a sampling policy")
+        return self.sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Surrogate:
+    """An objective of tokens: its value, its slope, and which tokens are clipped.
+
+    The slope is by the logarithm of the ratio, or by the log-probability.
+    """
+
+    value: Array
+    slope: Array
+    clipped: Array
+    is_by_ratio: bool = True
+
+
+def _numbers(bounds: Bounds, *names: str) -> list[float]:
+    return [float(number) for name in names if (number := bounds[name]) is not None]
+
+
+def _none(given: Given) -> Array:
+    return np.zeros(len(given.logs), np.bool_)
+
+
+def _reinforce(given: Given, bounds: Bounds) -> Surrogate:
+    del bounds
+    value = -selected(np, given.advantages, given.logs)
+    return Surrogate(value, -given.advantages, _none(given), is_by_ratio=False)
+
+
+def _importance_sampling(given: Given, bounds: Bounds) -> Surrogate:
+    del bounds
+    value = -selected(np, given.advantages, given.ratios)
+    return Surrogate(value, value, _none(given))
+
+
+def _ppo_clip(given: Given, bounds: Bounds) -> Surrogate:
+    low, high = _numbers(bounds, "clip_low", "clip_high")
+    return _clipped(given, low, high, np.inf)
+
+
+def _dual_clip(given: Given, bounds: Bounds) -> Surrogate:
+    return _clipped(given, *_numbers(bounds, "clip_low", "clip_high", "dual_clip"))
+
+
+def _clipped(given: Given, low: float, high: float, most: float) -> Surrogate:
+    """The worse of r A and clip(r) A: of a gain the smaller ratio counts, of a cost the larger."""
+    ratios, advantages = given.ratios, given.advantages
+    is_gain = advantages > 0
+    ceiling = np.where(is_gain, high, most)
+    floor = np.where(is_gain, -np.inf, low)
+    outside = ((ratios > ceiling) | (ratios < floor)) & (advantages != 0)
+    value = -selected(np, advantages, np.minimum(np.maximum(ratios, floor), ceiling))
+    slope = np.where(outside, 0, -selected(np, advantages, ratios))
+    return Surrogate(value, slope, outside)
+
+
+def _cispo(given: Given, bounds: Bounds) -> Surrogate:
+    low, high = _numbers(bounds, "clip_low", "clip_high")
+    shares = np.clip(given.ratios, low, high) * given.advantages
+    value = -selected(np, shares, given.logs)
+    outside = (given.ratios < low) | (given.ratios > high)
+    return Surrogate(value, -shares, outside, is_by_ratio=False)
+
+
+def _sapo(given: Given, bounds: Bounds) -> Surrogate:
+    positive, negative = _numbers(bounds, "positive_temperature", "negative_temperature")
+    heat = np.where(given.advantages > 0, positive, negative)
+    tail = np.exp(-abs(heat * (given.ratios - 1)))
+    gate = np.where(given.ratios >= 1, 1, tail) / (1 + tail)
+    value = -selected(np, given.advantages, gate * (4 / heat))
+    bell = 4 * tail / (1 + tail) ** 2
+    # Where the ratio overflows, the bell is 0 long before.
+    slope = -selected(np, given.advantages, selected(np, bell, given.ratios))
+    return Surrogate(value, slope, _none(given))
+
+
+def _dro(given: Given, bounds: Bounds) -> Surrogate:
+    (coefficient,) = _numbers(bounds, "quadratic_coefficient")
+    apart = given.logs - given.sampled
+    value = -selected(np, given.advantages, given.logs)
+    if coefficient:
+        value = value + coefficient * apart * apart / 2
+    slope = -given.advantages + (coefficient * apart if coefficient else 0)
+    return Surrogate(value, slope, _none(given), is_by_ratio=False)
+
+
+def _within(given: Given, divergence: Array, bounds: Bounds) -> Surrogate:
+    """The ratio, of tokens that did not go too far in the direction of their advantage."""
+    (most,) = _numbers(bounds, "divergence_threshold")
+    apart = given.logs - given.sampled
+    ahead = np.where(given.advantages > 0, apart > 0, apart < 0) & (given.advantages != 0)
+    outside = ahead & (divergence > most)
+    value = np.where(outside, 0, -selected(np, given.advantages, given.ratios))
+    return Surrogate(value, value, outside)
+
+
+def _dppo_tv(given: Given, bounds: Bounds) -> Surrogate:
+    return _within(given, abs(np.exp(given.logs) - np.exp(given.sampled)), bounds)
+
+
+def _dppo_kl(given: Given, bounds: Bounds) -> Surrogate:
+    logs, sampled = given.logs, given.sampled
+    of_token = selected(np, np.exp(sampled), sampled - logs)
+    of_others = selected(np, -np.expm1(sampled), log_rest(sampled) - log_rest(logs))
+    return _within(given, of_token + of_others, bounds)
+
+
+def log_rest(logs: Array) -> Array:
+    """log(1 - exp(x)) of log-probabilities, -inf for certainty."""
+    return np.where(logs > -0.6931471805599453, np.log(-np.expm1(logs)), np.log1p(-np.exp(logs)))
+
+
+OBJECTIVES: Mapping[PolicyObjective, Callable[[Given, Bounds], Surrogate]] = MappingProxyType(
+    {
+        PolicyObjective.REINFORCE: _reinforce,
+        PolicyObjective.IMPORTANCE_SAMPLING: _importance_sampling,
+        PolicyObjective.PPO_CLIP: _ppo_clip,
+        PolicyObjective.DUAL_CLIP: _dual_clip,
+        PolicyObjective.CISPO: _cispo,
+        PolicyObjective.SAPO: _sapo,
+        PolicyObjective.DRO: _dro,
+        PolicyObjective.DPPO_TV: _dppo_tv,
+        PolicyObjective.DPPO_KL: _dppo_kl,
+    }
+)
+
+
+# ------------------------------------------------------------------ beside the objective
+
+
+def kl_of(
+    estimator: KlEstimator, coefficient: float, given: Array, reference: Array | None
+) -> tuple[Array, Array] | None:
+    """An estimate of the divergence of each token, and its slope; None for no estimator.
+
+    Raises:
+        ParameterError: for an estimator without a reference, or the other way round.
+    """
+    if estimator is KlEstimator.NONE:
+        if reference is not None or coefficient:
+            what = "reference_log_probabilities" if reference is not None else "kl_coefficient"
+            raise ParameterError(
+                "kl_estimator", f"kl_estimator must be given with {what}, got NONE"
+            )
+        return None
+    if reference is None:
+        raise ParameterError(
+            "kl_estimator",
+            f"kl_estimator must be NONE without reference_log_probabilities, got {estimator.name}",
+        )
+    apart = given - reference
+    if estimator is KlEstimator.K1:
+        return apart, np.ones(len(apart))
+    if estimator is KlEstimator.K2:
+        return apart * apart / 2, apart
+    slope = -np.expm1(-apart)
+    return apart - slope, slope
+
+
+def rollout_weights(
+    correction: RolloutCorrection,
+    bounds: tuple[float | None, float | None],
+    sampling: Array | None,
+    rollout: Array | None,
+    tokens: Tokens,
+) -> Array | None:
+    """What each token weighs to make up for its sampler; None for 1.
+
+    Raises:
+        ParameterError: for a correction without its log-probabilities or bounds.
+    """
+    name = correction.name
+    masks = name.endswith("MASK")
+    wanted = {"rollout_low": masks, "rollout_high": correction is not RolloutCorrection.NONE}
+    for (bound, is_wanted), number in zip(wanted.items(), bounds, strict=True):
+        if is_wanted != (number is not None):
+            raise ParameterError(
+                bound,
+                f"{bound} must be {'given' if is_wanted else 'unset'} with {name}, "
+                f"got {'nothing' if number is None else f'{number:g}'}",
+            )
+    if correction is RolloutCorrection.NONE:
+        return None
+    if sampling is None or rollout is None:
+        missing = "sampling" if sampling is None else "rollout"
+        raise ParameterError(
+            "rollout_correction",
+            f"rollout_correction must be NONE without {missing}_log_probabilities, got {name}",
+        )
+    low, high = bounds[0] or 0.0, bounds[1] or np.inf
+    logs = sampling - rollout
+    if name.startswith("SEQUENCE"):
+        logs = tokens.spread(tokens.sums(logs))
+    weights = np.exp(logs)
+    if masks:
+        return np.where((weights < low) | (weights > high), 0, weights)
+    return np.minimum(weights, high)

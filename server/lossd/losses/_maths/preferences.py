@@ -1,0 +1,220 @@
+"""What losses of preferences are made of: costs of the scores of a chosen and a rejected answer."""
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from lossd.losses._declare import Extent, Input
+from lossd.losses._maths.policy import log_rest
+from lossd.losses._maths.sigmoid import softplus
+from lossd.losses._maths.tokens import Tokens
+from lossd.schema import Array, Differentiable, ParameterError
+
+
+class PreferenceObjective(enum.Enum):
+    """What is made of the scores of a chosen and a rejected answer."""
+
+    SIGMOID = "log-sigmoid of the difference (DPO)"
+    IPO = "squared distance of the difference from a half of 1 / beta"
+    HINGE = "hinge of the difference (SLiC)"
+    ROBUST = "log-sigmoid, freed of the bias of flipped labels"
+    APO_ZERO = "chosen up and rejected down"
+    APO_DOWN = "chosen down, and rejected more"
+    EXO = "divergence of the preference of the policy from that of the label"
+    NCA = "noise contrast of each answer with the reference"
+    DISCOPOP = "log-sigmoid and exponential, mixed by the difference"
+    SIMPO = "log-sigmoid of the difference of means, with a margin and without a reference"
+    ORPO = "likelihood, and the log-sigmoid of the odds ratio"
+    CPO = "log-sigmoid without a reference, and likelihood"
+
+
+WITHOUT_REFERENCE = (
+    PreferenceObjective.SIMPO, PreferenceObjective.ORPO, PreferenceObjective.CPO,
+)  # fmt: skip
+# Those whose papers divide log-probabilities by the number of tokens.
+AVERAGES = (PreferenceObjective.SIMPO, PreferenceObjective.ORPO)
+SMOOTHED = (
+    PreferenceObjective.SIGMOID, PreferenceObjective.ROBUST, PreferenceObjective.EXO,
+    PreferenceObjective.CPO,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The numbers of an objective; those that it does not take are 0."""
+
+    beta: float
+    smoothing: float
+    margin: float
+    likelihood: float
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What pairs cost, and the slopes by the score of either answer."""
+
+    value: Array
+    by_chosen: Array
+    by_rejected: Array
+
+    def without(self, pairs: Array) -> "Cost":
+        """The same where some pairs cost nothing."""
+        parts = (self.value, self.by_chosen, self.by_rejected)
+        return Cost(*(np.where(pairs, 0, part) for part in parts))
+
+
+def of_log_probabilities(name: str, description: str, side: str, *, is_free: bool = False) -> Input:
+    """An input of log-probabilities of tokens, or of their sums."""
+    slope = Differentiable.NO if is_free else Differentiable.BY_DEFAULT
+    return Input(
+        f"{side}{name}",
+        description,
+        differentiable=slope,
+        is_optional=is_free,
+        extent=Extent.TOKENS,
+        side=side,
+    )
+
+
+def scores(given: Array, reference: Array | None, tokens: Tokens, *, average: bool) -> Array:
+    """The log-probability of each answer, less that of the reference."""
+    apart = given if reference is None else given - reference
+    found = tokens.sums(apart)
+    return found / np.maximum(tokens.counts, 1) if average and tokens.counts is not None else found
+
+
+def score_slope(slope: Array, tokens: Tokens, *, average: bool) -> Array:
+    """The slope by each token, of one by the score."""
+    if average and tokens.counts is not None:
+        slope = slope / np.maximum(tokens.counts, 1)
+    return tokens.spread(slope)
+
+
+def bell(numbers: Array) -> Array:
+    """The derivative of the sigmoid."""
+    tail = np.exp(-abs(numbers))
+    return tail / (1 + tail) ** 2
+
+
+def sigmoid(numbers: Array) -> Array:
+    return softplus(np, numbers)[1]
+
+
+def _by_difference(value: Array, slope: Array) -> Cost:
+    return Cost(value, slope, -slope)
+
+
+def _log_sigmoid(difference: Array, yes: float, no: float) -> tuple[Array, Array]:
+    """-yes log sigmoid(x) - no log sigmoid(-x), and its slope."""
+    for_yes, against = softplus(np, -difference)
+    if not no:
+        return yes * for_yes, -yes * against
+    for_no, towards = softplus(np, difference)
+    return yes * for_yes + no * for_no, no * towards - yes * against
+
+
+def _sigmoid(c: Array, r: Array, n: Numbers) -> Cost:
+    value, slope = _log_sigmoid(n.beta * (c - r) - n.margin, 1 - n.smoothing, n.smoothing)
+    return _by_difference(value, n.beta * slope)
+
+
+def _robust(c: Array, r: Array, n: Numbers) -> Cost:
+    if n.smoothing >= 0.5:
+        raise ParameterError(
+            "label_smoothing",
+            f"label_smoothing must be below 0.5 with ROBUST, got {n.smoothing:g}",
+        )
+    clean = 1 - 2 * n.smoothing
+    yes, no = (1 - n.smoothing) / clean, -n.smoothing / clean
+    value, slope = _log_sigmoid(n.beta * (c - r), yes, no)
+    return _by_difference(value, n.beta * slope)
+
+
+def _ipo(c: Array, r: Array, n: Numbers) -> Cost:
+    apart = c - r - 1 / (2 * n.beta)
+    return _by_difference(apart * apart, 2 * apart)
+
+
+def _hinge(c: Array, r: Array, n: Numbers) -> Cost:
+    short = 1 - n.beta * (c - r)
+    return _by_difference(np.maximum(short, 0), np.where(short > 0, -n.beta, 0 * short))
+
+
+def _apo_zero(c: Array, r: Array, n: Numbers) -> Cost:
+    value = sigmoid(-n.beta * c) + sigmoid(n.beta * r)
+    return Cost(value, -n.beta * bell(n.beta * c), n.beta * bell(n.beta * r))
+
+
+def _apo_down(c: Array, r: Array, n: Numbers) -> Cost:
+    difference = n.beta * (c - r)
+    value = sigmoid(n.beta * c) + sigmoid(-difference)
+    slope = n.beta * bell(difference)
+    return Cost(value, n.beta * bell(n.beta * c) - slope, slope)
+
+
+def _exo(c: Array, r: Array, n: Numbers) -> Cost:
+    if not 0 < n.smoothing < 1:
+        raise ParameterError(
+            "label_smoothing", f"label_smoothing must be in (0, 1) with EXO, got {n.smoothing:g}"
+        )
+    difference = n.beta * (c - r)
+    wins, loses = np.log1p(-n.smoothing), np.log(n.smoothing)
+    lost, share_of_rejected = softplus(np, -difference)
+    won, share_of_chosen = softplus(np, difference)
+    value = share_of_chosen * (-lost - wins) + share_of_rejected * (-won - loses)
+    slope = bell(difference) * (difference - (wins - loses))
+    return _by_difference(value, n.beta * slope)
+
+
+def _nca(c: Array, r: Array, n: Numbers) -> Cost:
+    up, fall = softplus(np, -n.beta * c)
+    down, rise = softplus(np, n.beta * c)
+    other, of_other = softplus(np, n.beta * r)
+    value = up + 0.5 * down + 0.5 * other
+    return Cost(value, n.beta * (0.5 * rise - fall), 0.5 * n.beta * of_other)
+
+
+def _discopop(c: Array, r: Array, n: Numbers) -> Cost:
+    x = n.beta * (c - r)
+    cost, fall = softplus(np, -x)
+    mix = sigmoid(x / n.temperature)
+    rest = sigmoid(-x / n.temperature)
+    # exp(-x) times the mix, of which one may overflow where the other vanishes.
+    mixed = np.exp(-x - softplus(np, -x / n.temperature)[0])
+    value = cost * rest + mixed
+    slope = -fall * rest - mixed + (mixed - cost * mix) * rest / n.temperature
+    return _by_difference(value, n.beta * slope)
+
+
+def _orpo(c: Array, r: Array, n: Numbers) -> Cost:
+    odds = c - r - (log_rest(c) - log_rest(r))
+    cost, fall = softplus(np, -odds)
+    by_chosen = -1 + n.beta * fall / np.expm1(c)
+    return Cost(n.beta * cost - c, by_chosen, -n.beta * fall / np.expm1(r))
+
+
+def _cpo(c: Array, r: Array, n: Numbers) -> Cost:
+    found = _sigmoid(c, r, n)
+    return Cost(found.value - n.likelihood * c, found.by_chosen - n.likelihood, found.by_rejected)
+
+
+COSTS: Mapping[PreferenceObjective, Callable[[Array, Array, Numbers], Cost]] = MappingProxyType(
+    {
+        PreferenceObjective.SIGMOID: _sigmoid,
+        PreferenceObjective.IPO: _ipo,
+        PreferenceObjective.HINGE: _hinge,
+        PreferenceObjective.ROBUST: _robust,
+        PreferenceObjective.APO_ZERO: _apo_zero,
+        PreferenceObjective.APO_DOWN: _apo_down,
+        PreferenceObjective.EXO: _exo,
+        PreferenceObjective.NCA: _nca,
+        PreferenceObjective.DISCOPOP: _discopop,
+        PreferenceObjective.SIMPO: _sigmoid,
+        PreferenceObjective.ORPO: _orpo,
+        PreferenceObjective.CPO: _cpo,
+    }
+)

@@ -1,0 +1,118 @@
+"""Tokens of sequences, side by side: what a body of TOKENS is given, and what its losses share.
+
+A body sees the tokens that count and no others, in float64, each input as one flat array.  So it
+has no mask to mind, and what a masked token holds cannot reach anything.
+"""
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossd.losses._declare import Extent, Holds, Input
+from lossd.schema import POSITIVE, REQUIRED, Array, Interval, Parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of some sequences: which sequence each is of, and how many each sequence has.
+
+    Where a sequence comes as one number, the sum over its tokens, ``sequence`` has one entry for
+    it; ``counts`` are None unless the caller told how many tokens were summed.
+    """
+
+    sequence: Array
+    counts: Array | None
+    number: int  # of sequences
+
+    def sums(self, values: Array) -> Array:
+        """The sum over each sequence, token after token, so that its bits depend on it alone."""
+        return np.bincount(self.sequence, values, self.number)
+
+    def means(self, values: Array) -> Array:
+        """The mean over each sequence; 0 where it has no token."""
+        if self.counts is None:
+            raise TypeError("means take the number of tokens")
+        return self.sums(values) / np.maximum(self.counts, 1)
+
+    def largest(self, values: Array) -> Array:
+        """The largest of each sequence; 0 where it has no token."""
+        found = np.zeros(self.number)
+        if len(values):
+            starts = np.flatnonzero(np.diff(self.sequence, prepend=-1))
+            found[self.sequence[starts]] = np.maximum.reduceat(values, starts)
+        return found
+
+    def spread(self, numbers: Array) -> Array:
+        """For each token what its sequence has."""
+        return numbers[self.sequence]
+
+
+class TokenAggregation(enum.Enum):
+    """How the losses of tokens become those of sequences, and what their mean divides by."""
+
+    SUM = "the sum over a sequence; the mean divides by the number of sequences"
+    TOKEN_MEAN = "the sum over a sequence; the mean divides by its tokens"  # noqa: S105 - of text
+    SEQUENCE_MEAN = "the mean over a sequence; the mean divides by the number of sequences"
+    CONSTANT_LENGTH = (
+        "the sum over a sequence, by one constant; the mean divides by the number of sequences"
+    )
+    GROUP_MEAN = (
+        "the sum over a sequence, by the tokens of its group; the mean divides by the number of "
+        "groups"
+    )
+
+
+# The parameters that the shape aggregates by; a body that returns values of tokens sees neither.
+AGGREGATION = (
+    Parameter("aggregation", TokenAggregation, REQUIRED),
+    Parameter("sequence_length", float, None, POSITIVE),
+)
+COUNTED = Interval(0, np.inf, high_open=True)
+
+
+def layout_inputs(side: str = "", of: str = "", *, may_be_sums: bool = False) -> tuple[Input, ...]:
+    """The inputs that say which tokens there are and which of them count."""
+    sums = ", or how many each sum is of" if may_be_sums else ""
+
+    def declared(name: str, description: str, holds: Holds, extent: Extent) -> Input:
+        return Input(
+            f"{side}{name}", description, holds=holds, is_optional=True, extent=extent, side=side
+        )
+
+    return (
+        declared(
+            "token_mask",
+            f"which {of}tokens count; all if not given",
+            Holds.FLAGS,
+            Extent.TOKENS,
+        ),
+        declared(
+            "lengths",
+            f"how many {of}tokens of each padded row there are{sums}; all if not given",
+            Holds.LENGTHS,
+            Extent.EXAMPLES,
+        ),
+        declared(
+            "offsets",
+            f"where each sequence of flat {of}tokens begins, and where the last one ends",
+            Holds.OFFSETS,
+            Extent.EXAMPLES,
+        ),
+    )
+
+
+GROUPS = Input(
+    "groups",
+    "which sequences have a prompt in common, for GROUP_MEAN; equal numbers belong together",
+    holds=Holds.LABELS,
+    is_optional=True,
+    extent=Extent.EXAMPLES,
+)
+TOKEN_WEIGHTS = Input(
+    "token_weights",
+    "what the loss of each token is multiplied by, and nothing else; 1 if not given",
+    is_optional=True,
+    domain=COUNTED,
+    extent=Extent.TOKENS,
+)

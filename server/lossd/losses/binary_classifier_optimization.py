@@ -1,0 +1,117 @@
+"""Binary classifier optimization."""
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+
+from lossd.losses._declare import Evaluation, Example, Extent, Holds, Input, Output, Shape, loss
+from lossd.losses._maths.preferences import of_log_probabilities, score_slope, scores
+from lossd.losses._maths.sigmoid import softplus
+from lossd.losses._maths.tokens import Tokens, layout_inputs
+from lossd.schema import FINITE, POSITIVE, Array, Choices
+
+LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
+
+
+class BinaryClassifierOptimizationOutput(enum.Enum):
+    """What can be had of each answer beside its value."""
+
+    REWARD = Output("reward", "beta times how much more likely it is than under the reference")
+    SHIFT = Output("shift", "what its reward is compared with, the same for all")
+
+
+@loss(
+    Shape.TOKENS,
+    inputs=(
+        of_log_probabilities(
+            "log_probabilities", "log-probability of each token of an answer, or their sum", ""
+        ),
+        Input("reference_log_probabilities", "the same under the reference", extent=Extent.TOKENS),
+        Input(
+            "desirable",
+            "whether each answer is desirable",
+            holds=Holds.NUMBERS,
+            domain=Choices((0, 1)),
+            extent=Extent.EXAMPLES,
+        ),
+        *layout_inputs(may_be_sums=True),
+    ),
+    examples=(
+        # Rewards log 3 and -log 3, halfway between which is 0.
+        Example(
+            {
+                "log_probabilities": [LOG_3 - 4, -LOG_3 - 4],
+                "reference_log_probabilities": [-4.0, -4.0],
+                "desirable": [1, 0],
+            },
+            parameters={"beta": 1.0},
+            value=2 * LOG_2 - LOG_3,
+            gradients={"log_probabilities": [-0.125, 0.125]},
+        ),
+        Example(
+            {
+                "log_probabilities": [-1.0],
+                "reference_log_probabilities": [-1.0],
+                "desirable": [1],
+            },
+            parameters={
+                "beta": 1.0,
+                "shift": LOG_3,
+                "outputs": tuple(BinaryClassifierOptimizationOutput),
+            },
+            value=2 * LOG_2,
+            gradients={"log_probabilities": [-0.75]},
+        ),
+    ),
+)
+def binary_classifier_optimization(
+    xp: Any,
+    log_probabilities: Array,
+    reference_log_probabilities: Array,
+    desirable: Array,
+    sides: Mapping[str, Tokens],
+    *,
+    beta: Annotated[float, POSITIVE] = 0.1,
+    shift: Annotated[float | None, FINITE] = None,
+    outputs: Sequence[BinaryClassifierOptimizationOutput] = (),
+) -> Evaluation:
+    """Cross-entropy of telling desirable answers from undesirable ones by their rewards.
+
+        value = -log sigmoid(beta s - d)       of a desirable answer
+                -log sigmoid(-(beta s - d))    of an undesirable one
+        d = shift, or (mean reward of the desirable + mean reward of the others) / 2, held constant
+        gradient = -beta sigmoid(-(beta s - d)) of a desirable answer, for each token, and
+                   beta sigmoid(beta s - d) of an undesirable one
+
+    s is the log-probability of an answer less that under the reference, summed over its tokens, and
+    beta s its reward.  Without a shift it is that of this batch, over the answers that are kept and
+    have weight, and of one kind if there is no other; whoever splits a batch, or keeps a running
+    mean, gives the shift.  Everything is computed in float64.
+
+    Reference: S. Jung et al., Binary classifier optimization for large language model alignment,
+    2024, eq. 8 and theorem 3.
+    """
+    tokens = sides[""]
+    apart = scores(log_probabilities, reference_log_probabilities, tokens, average=False)
+    rewards = beta * apart
+    point = _halfway(rewards, desirable) if shift is None else shift
+    sign = np.where(desirable == 1, 1.0, -1.0)
+    value, slope = softplus(xp, -sign * (rewards - point))
+    found: dict[BinaryClassifierOptimizationOutput, Any] = {
+        BinaryClassifierOptimizationOutput.REWARD: rewards,
+        BinaryClassifierOptimizationOutput.SHIFT: np.full(tokens.number, point),
+    }
+    return Evaluation(
+        value,
+        {"log_probabilities": score_slope(-sign * beta * slope, tokens, average=False)},
+        outputs={member.value.name: found[member] for member in outputs},
+    )
+
+
+def _halfway(rewards: Array, desirable: Array) -> float:
+    """Halfway between the means of both kinds, or the mean of the one there is."""
+    kinds = rewards[desirable == 1], rewards[desirable != 1]
+    means = [float(kind.sum() / len(kind)) for kind in kinds if len(kind)]
+    return sum(means) / max(len(means), 1)

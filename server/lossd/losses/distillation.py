@@ -1,0 +1,209 @@
+"""Distillation of a teacher's distributions into a student's."""
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from lossd.losses._declare import Evaluation, Example, Extent, Input, Output, Shape, loss
+from lossd.losses._maths.divergences import (
+    DistillationDivergence,
+    DistillationSupport,
+    Distribution,
+    normalized,
+    with_rest,
+)
+from lossd.losses._maths.divergences import (
+    divergence as divergence_of,
+)
+from lossd.losses._maths.tokens import (
+    AGGREGATION,
+    GROUPS,
+    TokenAggregation,
+    Tokens,
+    layout_inputs,
+)
+from lossd.schema import POSITIVE, REQUIRED, UNIT, Array, Differentiable, ParameterError
+
+LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
+# Who leaves less than this to all other classes has rounded it away.
+LEAST_REST = 2.0**-40
+
+
+class DistillationOutput(enum.Enum):
+    """What can be had of each sequence beside its value."""
+
+    STUDENT_MASS = Output("student_mass", "mean of what the student gives to the classes there are")
+    TEACHER_MASS = Output("teacher_mass", "mean of what the teacher gives to the classes there are")
+
+
+def _case(  # noqa: PLR0917 - most of an example
+    student: Any, teacher: Any, value: float, slope: Any, divergence: DistillationDivergence,
+    support: DistillationSupport = DistillationSupport.WHOLE,
+    aggregation: TokenAggregation = TokenAggregation.TOKEN_MEAN, **others: Any,
+) -> Example:  # fmt: skip
+    groups = {"groups": [3]} if aggregation is TokenAggregation.GROUP_MEAN else {}
+    return Example(
+        {"predictions": [[student]], "targets": [[teacher]], **groups},
+        parameters={
+            "divergence": divergence, "support": support, "aggregation": aggregation, **others,
+        },
+        value=value,
+        gradients={"predictions": [[slope]]},
+    )  # fmt: skip
+
+
+_D, _S, _A = DistillationDivergence, DistillationSupport, TokenAggregation
+EVEN, APART = [0.0, 0.0], [0.0, LOG_3]  # a half each, and quarters
+
+
+@loss(
+    Shape.TOKENS,
+    inputs=(
+        Input(
+            "predictions",
+            "what the student says of each class of each token",
+            differentiable=Differentiable.BY_DEFAULT,
+            extent=Extent.CLASSES,
+        ),
+        Input("targets", "what the teacher says of the same classes", extent=Extent.CLASSES),
+        *layout_inputs(),
+        GROUPS,
+    ),
+    layout=AGGREGATION,
+    examples=(
+        # Quarter and three quarters under the teacher, 1/4 log(1/2) + 3/4 log(3/2).
+        _case(EVEN, APART, 0.75 * LOG_3 - LOG_2, [0.25, -0.25], _D.FORWARD_KL),
+        _case(
+            EVEN,
+            [0.0, 2 * LOG_3],
+            0.75 * LOG_3 - LOG_2,
+            [0.125, -0.125],
+            _D.FORWARD_KL,
+            temperature=2.0,
+            aggregation=_A.SUM,
+            outputs=tuple(DistillationOutput),
+        ),
+        # 1/2 log 2 + 1/2 log(2/3).
+        _case(
+            EVEN,
+            APART,
+            LOG_2 - LOG_3 / 2,
+            [LOG_3 / 4, -LOG_3 / 4],
+            _D.REVERSE_KL,
+            aggregation=_A.SEQUENCE_MEAN,
+        ),
+        # Both conventions are 0 at equal distributions, and differ at the ends.
+        _case(EVEN, APART, 0.0, [0.0, 0.0], _D.JENSEN_SHANNON, beta=1.0),
+        _case(
+            EVEN,
+            APART,
+            LOG_2 - LOG_3 / 2,
+            [LOG_3 / 4, -LOG_3 / 4],
+            _D.INTERPOLATED_JENSEN_SHANNON,
+            beta=1.0,
+            aggregation=_A.GROUP_MEAN,
+        ),
+        # One class of a half, and a tail of a half against three quarters.
+        _case(
+            [-LOG_2],
+            [-LOG_4],
+            0.75 * LOG_3 - LOG_2,
+            [0.5],
+            _D.FORWARD_KL,
+            _S.TAIL_BUCKET,
+            aggregation=_A.CONSTANT_LENGTH,
+            sequence_length=1.0,
+        ),
+        _case([-LOG_2], [-LOG_4], -LOG_2 / 4, [-0.25], _D.FORWARD_KL, _S.TRUNCATED),
+    ),
+)
+def distillation(
+    xp: Any,
+    predictions: Array,
+    targets: Array,
+    sides: Mapping[str, Tokens],
+    *,
+    divergence: DistillationDivergence = REQUIRED,  # type: ignore[assignment]
+    support: DistillationSupport = REQUIRED,  # type: ignore[assignment]
+    beta: Annotated[float | None, UNIT] = None,
+    temperature: Annotated[float, POSITIVE] = 1.0,
+    outputs: Sequence[DistillationOutput] = (),
+) -> Evaluation:
+    """How far a student's distribution of each token is from a teacher's.
+
+        value = sum_k t log(t / s)                                 FORWARD_KL
+                sum_k s log(s / t)                                 REVERSE_KL
+                beta KL(T || M) + (1 - beta) KL(S || M)            JENSEN_SHANNON
+                (1 - beta) KL(T || M) + beta KL(S || M)            INTERPOLATED_JENSEN_SHANNON
+        M = beta T + (1 - beta) S
+        s = softmax(prediction / temperature)                      WHOLE
+            exp(prediction), with 1 - sum_k s as one more class    TAIL_BUCKET
+            exp(prediction)                                        TRUNCATED
+        gradient = (a - s sum_k a) / temperature for WHOLE, a - s a_tail / s_tail for TAIL_BUCKET, a
+                   for TRUNCATED,  a = s d value / d s
+
+    S and T are the student's and the teacher's distributions, t as s.  JENSEN_SHANNON is 0 at a
+    beta of 0 and of 1; INTERPOLATED_JENSEN_SHANNON is forward KL at 0 and reverse KL at 1, and goes
+    there steadily.  The values of a token are added up over its classes.  WHOLE makes what is given
+    sum to 1, also where it is the log-probabilities of a few classes; the others take
+    log-probabilities and no temperature.  A tail is at least 2^-40, below which it has no gradient:
+    so much is lost where log-probabilities are rounded.  Nothing is multiplied by the square of the
+    temperature.  Everything is computed in float64.
+
+    Reference: G. Hinton et al., Distilling the knowledge in a neural network, 2015; R. Agarwal et
+    al., On-policy distillation of language models, 2024, eq. 1 (JENSEN_SHANNON).
+    """
+    needs_beta = "JENSEN_SHANNON" in divergence.name
+    if needs_beta != (beta is not None):
+        raise ParameterError(
+            "beta",
+            f"beta must be {'given' if needs_beta else 'unset'} with {divergence.name}, "
+            f"got {'nothing' if beta is None else f'{beta:g}'}",
+        )
+    is_whole = support is DistillationSupport.WHOLE
+    if temperature != 1 and not is_whole:
+        raise ParameterError(
+            "temperature", f"temperature must be 1 with {support.name}, got {temperature:g}"
+        )
+    value, slope, masses = _computed(
+        xp, divergence, support, (predictions / temperature, targets / temperature), beta or 0.0
+    )
+    tokens = sides[""]
+    found = {
+        DistillationOutput.STUDENT_MASS: masses[0],
+        DistillationOutput.TEACHER_MASS: masses[1],
+    }
+    return Evaluation(
+        value,
+        {"predictions": slope / temperature},
+        outputs={member.value.name: tokens.means(found[member]) for member in outputs},
+    )
+
+
+def _computed(
+    xp: Any,
+    kind: DistillationDivergence,
+    support: DistillationSupport,
+    logits: tuple[Array, Array],
+    beta: float,
+) -> tuple[Array, Array, tuple[Array, Array]]:
+    """The value of each token, its slopes, and what student and teacher give to the classes."""
+    if support is DistillationSupport.WHOLE:
+        student, teacher = (normalized(xp, given) for given in logits)
+    elif support is DistillationSupport.TAIL_BUCKET:
+        student, teacher = (with_rest(xp, given, LEAST_REST) for given in logits)
+    else:
+        student, teacher = (Distribution(xp.exp(given), given) for given in logits)
+    terms, slope = divergence_of(xp, kind, student, teacher, beta)
+    classes = logits[0].shape[-1]
+    given_to = (
+        student.shares[..., :classes].sum(axis=-1),
+        teacher.shares[..., :classes].sum(axis=-1),
+    )
+    if support is DistillationSupport.WHOLE:
+        slope = slope - student.shares * slope.sum(axis=-1, keepdims=True)
+    elif support is DistillationSupport.TAIL_BUCKET:
+        shares, rest = student.shares[..., :-1], student.shares[..., -1:]
+        of_rest = xp.where(rest > LEAST_REST, slope[..., -1:] / rest, 0)
+        slope = slope[..., :-1] - shares * of_rest
+    return terms.sum(axis=-1), slope, given_to

@@ -1,0 +1,434 @@
+"""Policy gradients of language models, from log-probabilities of tokens."""
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+
+from lossd.losses._declare import Evaluation, Example, Extent, Input, Output, Shape, loss
+from lossd.losses._maths.masked_products import selected
+from lossd.losses._maths.policy import (
+    OBJECTIVES,
+    Given,
+    KlEstimator,
+    PolicyObjective,
+    PolicyRatio,
+    RolloutCorrection,
+    check_objective,
+    kl_of,
+    log_ratio,
+    rollout_weights,
+)
+from lossd.losses._maths.tokens import (
+    AGGREGATION,
+    GROUPS,
+    TOKEN_WEIGHTS,
+    TokenAggregation,
+    Tokens,
+    layout_inputs,
+)
+from lossd.schema import (
+    AT_LEAST_1,
+    NONNEGATIVE,
+    POSITIVE,
+    REQUIRED,
+    UNIT,
+    Array,
+    Differentiable,
+)
+
+LOG_2 = 0.6931471805599453
+
+
+class PolicyGradientOutput(enum.Enum):
+    """What can be had of each sequence beside its value."""
+
+    CLIP_FRACTION = Output("clip_fraction", "share of the tokens that are clipped or masked")
+    RATIO = Output("ratio", "mean of the ratios of its tokens")
+    LARGEST_RATIO = Output("largest_ratio", "largest ratio of its tokens")
+    KL = Output("kl", "mean of the estimates of the divergence from the reference")
+    ROLLOUT_GAP = Output(
+        "rollout_gap", "mean of |sampling - rollout log-probability| of its tokens"
+    )
+    TOKEN_COUNT = Output("token_count", "how many of its tokens count")
+
+
+def _of_tokens(name: str, description: str, *, is_optional: bool = True) -> Input:
+    return Input(name, description, is_optional=is_optional, extent=Extent.TOKENS)
+
+
+# One sequence of two tokens whose ratios are 2 and 1, and one of one token.
+PAIR = {
+    "log_probabilities": [[-1.0, -1.0]],
+    "sampling_log_probabilities": [[-1.0 - LOG_2, -1.0]],
+}
+MEAN = {"aggregation": TokenAggregation.TOKEN_MEAN}
+SUM = {"aggregation": TokenAggregation.SUM}
+PLAIN = {"objective": PolicyObjective.IMPORTANCE_SAMPLING, "ratio": PolicyRatio.TOKEN}
+CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
+
+
+@loss(
+    Shape.TOKENS,
+    inputs=(
+        Input(
+            "log_probabilities",
+            "log-probability of each token under the policy that is trained",
+            differentiable=Differentiable.BY_DEFAULT,
+            extent=Extent.TOKENS,
+        ),
+        _of_tokens(
+            "sampling_log_probabilities",
+            "the same under the policy that the ratio is taken to; not with the ratio NONE, "
+            "unless the objective is DRO",
+        ),
+        Input(
+            "advantages",
+            "what each token is worth, or each sequence",
+            extent=Extent.EITHER,
+        ),
+        _of_tokens("reference_log_probabilities", "the same under the reference of the KL term"),
+        _of_tokens(
+            "rollout_log_probabilities",
+            "the same as the sampler computed it, where the trainer computes it otherwise",
+        ),
+        TOKEN_WEIGHTS,
+        *layout_inputs(),
+        GROUPS,
+    ),
+    layout=AGGREGATION,
+    examples=(
+        Example(
+            {**PAIR, "advantages": [1.0]},
+            parameters={**PLAIN, **MEAN},
+            value=-1.5,
+            gradients={"log_probabilities": [[-1.0, -0.5]]},
+        ),
+        # A token of weight 0 is rejected: it still is one of two.
+        Example(
+            {**PAIR, "advantages": [1.0], "token_weights": [[0.5, 0.0]]},
+            parameters={**PLAIN, **MEAN, "outputs": tuple(PolicyGradientOutput)},
+            value=-0.5,
+            gradients={"log_probabilities": [[-0.5, 0.0]]},
+        ),
+        Example(
+            {"log_probabilities": [[-1.0, -2.0]], "advantages": [[2.0, 0.5]]},
+            parameters={
+                "objective": PolicyObjective.REINFORCE,
+                "ratio": PolicyRatio.NONE,
+                **SUM,
+            },
+            value=3.0,
+            gradients={"log_probabilities": [[-2.0, -0.5]]},
+        ),
+        # The ratio of 2 is clipped to 1.25 where it pays, and not where it costs.
+        Example(
+            {**PAIR, "advantages": [1.0]},
+            parameters={"objective": PolicyObjective.PPO_CLIP, **CLIP, **SUM},
+            value=-2.25,
+            gradients={"log_probabilities": [[0.0, -1.0]]},
+        ),
+        Example(
+            {**PAIR, "advantages": [-1.0]},
+            parameters={"objective": PolicyObjective.PPO_CLIP, **CLIP, **SUM},
+            value=3.0,
+            gradients={"log_probabilities": [[2.0, 1.0]]},
+        ),
+        Example(
+            {**PAIR, "advantages": [-1.0]},
+            parameters={
+                "objective": PolicyObjective.DUAL_CLIP,
+                "dual_clip": 1.5,
+                **CLIP,
+                **SUM,
+            },
+            value=2.5,
+            gradients={"log_probabilities": [[0.0, 1.0]]},
+        ),
+        Example(
+            {**PAIR, "advantages": [1.0]},
+            parameters={"objective": PolicyObjective.CISPO, **CLIP, **SUM},
+            value=2.25,
+            gradients={"log_probabilities": [[-1.25, -1.0]]},
+        ),
+        # At a ratio of 1 the gate is 2 / temperature and the slope that of importance sampling.
+        Example(
+            {
+                "log_probabilities": [[-1.0]],
+                "sampling_log_probabilities": [[-1.0]],
+                "advantages": [[1.0]],
+            },
+            parameters={
+                "objective": PolicyObjective.SAPO,
+                "ratio": PolicyRatio.TOKEN,
+                "positive_temperature": 1.0,
+                "negative_temperature": 2.0,
+                **SUM,
+            },
+            value=-2.0,
+            gradients={"log_probabilities": [[-1.0]]},
+        ),
+        Example(
+            {
+                "log_probabilities": [[-1.0]],
+                "sampling_log_probabilities": [[-3.0]],
+                "advantages": [[1.0]],
+            },
+            parameters={
+                "objective": PolicyObjective.DRO,
+                "ratio": PolicyRatio.NONE,
+                "quadratic_coefficient": 0.5,
+                **SUM,
+            },
+            value=2.0,
+            gradients={"log_probabilities": [[0.0]]},
+        ),
+        # Probabilities 1/2 and 1/4: one quarter apart, in the direction of the advantage.
+        Example(
+            {
+                "log_probabilities": [[-LOG_2, -LOG_2]],
+                "sampling_log_probabilities": [[-2 * LOG_2, -LOG_2]],
+                "advantages": [1.0],
+            },
+            parameters={
+                "objective": PolicyObjective.DPPO_TV,
+                "ratio": PolicyRatio.TOKEN,
+                "divergence_threshold": 0.2,
+                **SUM,
+            },
+            value=-1.0,
+            gradients={"log_probabilities": [[0.0, -1.0]]},
+        ),
+        Example(
+            {
+                "log_probabilities": [[-LOG_2, -LOG_2]],
+                "sampling_log_probabilities": [[-2 * LOG_2, -LOG_2]],
+                "advantages": [1.0],
+            },
+            parameters={
+                "objective": PolicyObjective.DPPO_KL,
+                "ratio": PolicyRatio.TOKEN,
+                "divergence_threshold": 0.2,
+                **SUM,
+            },
+            value=-3.0,
+            gradients={"log_probabilities": [[-2.0, -1.0]]},
+        ),
+        # The sequence's ratio is the geometric mean, 2.
+        Example(
+            {
+                "log_probabilities": [[-1.0, -1.0]],
+                "sampling_log_probabilities": [[-1.0 - 2 * LOG_2, -1.0]],
+                "advantages": [[1.0, 3.0]],
+            },
+            parameters={
+                "objective": PolicyObjective.IMPORTANCE_SAMPLING,
+                "ratio": PolicyRatio.SEQUENCE,
+                "aggregation": TokenAggregation.SEQUENCE_MEAN,
+            },
+            value=-4.0,
+            gradients={"log_probabilities": [[-2.0, -2.0]]},
+        ),
+        Example(
+            {
+                "log_probabilities": [[-1.0, -1.0]],
+                "sampling_log_probabilities": [[-1.0 - 2 * LOG_2, -1.0]],
+                "advantages": [[1.0, 3.0]],
+            },
+            parameters={
+                "objective": PolicyObjective.IMPORTANCE_SAMPLING,
+                "ratio": PolicyRatio.SEQUENCE_TOKEN,
+                "aggregation": TokenAggregation.SEQUENCE_MEAN,
+            },
+            value=-4.0,
+            gradients={"log_probabilities": [[-1.0, -3.0]]},
+        ),
+        Example(
+            {**PAIR, "advantages": [0.0], "reference_log_probabilities": [[-1.0 - LOG_2, -1.0]]},
+            parameters={
+                **PLAIN,
+                "kl_estimator": KlEstimator.K1,
+                "kl_coefficient": 2.0,
+                "aggregation": TokenAggregation.CONSTANT_LENGTH,
+                "sequence_length": 4.0,
+            },
+            value=LOG_2 / 2,
+            gradients={"log_probabilities": [[0.5, 0.5]]},
+        ),
+        Example(
+            {**PAIR, "advantages": [0.0], "reference_log_probabilities": [[-3.0, -1.0]]},
+            parameters={**PLAIN, "kl_estimator": KlEstimator.K2, "kl_coefficient": 0.5, **SUM},
+            value=1.0,
+            gradients={"log_probabilities": [[1.0, 0.0]]},
+        ),
+        Example(
+            {**PAIR, "advantages": [0.0], "reference_log_probabilities": [[LOG_2 - 1, -1.0]]},
+            parameters={**PLAIN, "kl_estimator": KlEstimator.K3, "kl_coefficient": 1.0, **SUM},
+            value=1 - LOG_2,
+            gradients={"log_probabilities": [[-1.0, 0.0]]},
+        ),
+        # The sampler was half as sure of the first token, and a third as sure of the second.
+        *(
+            Example(
+                {
+                    "log_probabilities": [[-1.0, -1.0]],
+                    "sampling_log_probabilities": [[-1.0, -1.0]],
+                    "rollout_log_probabilities": [[-1.0 - LOG_2, -1.0 - LOG_2]],
+                    "advantages": [1.0],
+                },
+                parameters={**PLAIN, "rollout_correction": how, **bounds, **SUM},
+                value=-2.0 * weight,
+                gradients={"log_probabilities": [[-weight, -weight]]},
+            )
+            for how, bounds, weight in (
+                (RolloutCorrection.TOKEN_TRUNCATE, {"rollout_high": 1.5}, 1.5),
+                (RolloutCorrection.TOKEN_MASK, {"rollout_low": 0.5, "rollout_high": 2.5}, 2.0),
+                (RolloutCorrection.SEQUENCE_TRUNCATE, {"rollout_high": 3.0}, 3.0),
+                (RolloutCorrection.SEQUENCE_MASK, {"rollout_low": 0.5, "rollout_high": 3.0}, 0.0),
+            )
+        ),
+        # A group of two sequences, of three tokens together, is one mean.
+        Example(
+            {
+                "log_probabilities": [-1.0, -2.0, -3.0],
+                "advantages": [[1.0], [3.0]],
+                "offsets": [0, 2, 3],
+                "groups": [5, 5],
+            },
+            parameters={
+                "objective": PolicyObjective.REINFORCE,
+                "ratio": PolicyRatio.NONE,
+                "aggregation": TokenAggregation.GROUP_MEAN,
+            },
+            value=4.0,
+            gradients={"log_probabilities": [-1 / 3, -1 / 3, -1.0]},
+        ),
+    ),
+)
+def policy_gradient(  # noqa: PLR0917 - an argument an input
+    xp: Any,
+    log_probabilities: Array,
+    sampling_log_probabilities: Array | None,
+    advantages: Array,
+    reference_log_probabilities: Array | None,
+    rollout_log_probabilities: Array | None,
+    token_weights: Array | None,
+    sides: Mapping[str, Tokens],
+    *,
+    objective: PolicyObjective = REQUIRED,  # type: ignore[assignment]
+    ratio: PolicyRatio = REQUIRED,  # type: ignore[assignment]
+    clip_low: Annotated[float | None, UNIT] = None,
+    clip_high: Annotated[float | None, AT_LEAST_1] = None,
+    dual_clip: Annotated[float | None, AT_LEAST_1] = None,
+    positive_temperature: Annotated[float | None, POSITIVE] = None,
+    negative_temperature: Annotated[float | None, POSITIVE] = None,
+    quadratic_coefficient: Annotated[float | None, NONNEGATIVE] = None,
+    divergence_threshold: Annotated[float | None, POSITIVE] = None,
+    kl_estimator: KlEstimator = KlEstimator.NONE,
+    kl_coefficient: Annotated[float, NONNEGATIVE] = 0.0,
+    rollout_correction: RolloutCorrection = RolloutCorrection.NONE,
+    rollout_low: Annotated[float | None, UNIT] = None,
+    rollout_high: Annotated[float | None, AT_LEAST_1] = None,
+    outputs: Sequence[PolicyGradientOutput] = (),
+) -> Evaluation:
+    """Policy gradient of tokens with an advantage, clipped, gated, or neither.
+
+        value = w p + kl_coefficient k, of each token, then aggregated
+        p = -A l                                          REINFORCE
+            -r A                                          IMPORTANCE_SAMPLING
+            -min(r A, clip(r, low, high) A)               PPO_CLIP
+            the same, for A < 0 at most -dual_clip A      DUAL_CLIP
+            -sg(clip(r, low, high)) A l                   CISPO
+            -(4 / tau) sigmoid(tau (r - 1)) A             SAPO
+            -A l + quadratic_coefficient (l - q)^2 / 2    DRO
+            -r A, 0 where r went too far in the direction of A and the divergence of the
+                  token's probability is above the threshold    DPPO_TV, DPPO_KL
+        r = exp(l - q)                of a token          TOKEN
+            exp(mean over t of l - q) of a sequence       SEQUENCE, SEQUENCE_TOKEN
+        k = d, d^2 / 2, exp(-d) - 1 + d,  d = l - ref     K1, K2, K3
+        gradient = w dp/dl + kl_coefficient dk/dl;  dr/dl = r, r / tokens of the sequence for
+                   SEQUENCE, r by the token itself for SEQUENCE_TOKEN
+
+    l, q and ref are the log-probabilities under the trained, the sampling and the reference policy,
+    A the advantages, sg stops the gradient.  tau is the positive temperature where A > 0 and else
+    the negative one.  The weight w corrects for a sampler whose log-probabilities b differ from q:
+    exp(q - b), or of a sequence exp(sum of q - b), at most ``rollout_high`` (TRUNCATE), or 0
+    outside [rollout_low, rollout_high] (MASK).  An advantage of 0 and a weight of 0 take nothing,
+    also of an infinite ratio.  At a bound itself a ratio is not clipped yet.  The divergence of
+    DPPO is |exp(l) - exp(q)|, or the relative entropy of q and l with all other tokens as one.
+    ``token_weights`` multiply what a token comes to, with its KL term, and are in no divisor: a
+    token of weight 0 is rejected and still counts.  Everything is computed in float64.  A sequence
+    without a token that counts has the value 0 and the status EMPTY_TARGET, and counts among the
+    sequences unless it is masked.
+
+    Reference: R. J. Williams, 1992; J. Schulman et al., Proximal policy optimization algorithms,
+    2017, eq. 7; D. Ye et al., Mastering complex control in MOBA games, 2020, eq. 5 (dual clip);
+    Z. Shao et al., DeepSeekMath, 2024, eq. 3 and 4; Q. Yu et al., DAPO, 2025; Z. Liu et al.,
+    Understanding R1-Zero-like training, 2025 (constant length); C. Zheng et al., Group sequence
+    policy optimization, 2025; MiniMax, MiniMax-M1, 2025, eq. 4 (CISPO); C. Gao et al., Soft
+    adaptive policy optimization, 2025; P. H. Richemond et al., Offline regularised reinforcement
+    learning, 2024 (DRO); P. Qi et al., Rethinking the trust region in LLM reinforcement learning,
+    2026 (DPPO); J. Schulman, Approximating KL divergence, 2020.
+    """
+    del xp
+    tokens = sides[""]
+    bounds = {
+        "clip_low": clip_low,
+        "clip_high": clip_high,
+        "dual_clip": dual_clip,
+        "positive_temperature": positive_temperature,
+        "negative_temperature": negative_temperature,
+        "quadratic_coefficient": quadratic_coefficient,
+        "divergence_threshold": divergence_threshold,
+    }
+    sampling = sampling_log_probabilities
+    check_objective(objective, ratio, bounds, has_sampling=sampling is not None)
+    logs = log_ratio(ratio, log_probabilities, sampling, tokens)
+    ratios = np.exp(logs)
+    given = Given(log_probabilities, sampling, advantages, ratios)
+    found = OBJECTIVES[objective](given, bounds)
+    weights = rollout_weights(
+        rollout_correction,
+        (rollout_low, rollout_high),
+        sampling,
+        rollout_log_probabilities,
+        tokens,
+    )
+    value, slope = found.value, found.slope
+    if weights is not None:
+        value, slope = selected(np, weights, value), selected(np, weights, slope)
+    if token_weights is not None:
+        value, slope = selected(np, token_weights, value), selected(np, token_weights, slope)
+    if found.is_by_ratio and ratio is PolicyRatio.SEQUENCE:
+        slope = tokens.spread(tokens.means(slope))
+    divergence = kl_of(kl_estimator, kl_coefficient, log_probabilities, reference_log_probabilities)
+    if divergence is not None and kl_coefficient:
+        cost, by_log = (kl_coefficient * part for part in divergence)
+        if token_weights is not None:
+            cost, by_log = (selected(np, token_weights, part) for part in (cost, by_log))
+        value, slope = value + cost, slope + by_log
+
+    gap = None
+    if sampling is not None and rollout_log_probabilities is not None:
+        gap = abs(sampling - rollout_log_probabilities)
+    each = {
+        PolicyGradientOutput.CLIP_FRACTION: found.clipped.astype(np.float64),
+        PolicyGradientOutput.RATIO: ratios,
+        PolicyGradientOutput.KL: None if divergence is None else divergence[0],
+        PolicyGradientOutput.ROLLOUT_GAP: gap,
+    }
+
+    def output(member: PolicyGradientOutput) -> Array:
+        if member is PolicyGradientOutput.LARGEST_RATIO:
+            return tokens.largest(ratios)
+        if member is PolicyGradientOutput.TOKEN_COUNT:
+            return tokens.sums(np.ones(len(ratios)))
+        numbers = each[member]
+        return np.zeros(tokens.number) if numbers is None else tokens.means(numbers)
+
+    return Evaluation(
+        value,
+        {"log_probabilities": slope},
+        outputs={member.value.name: output(member) for member in outputs},
+    )

@@ -1,0 +1,165 @@
+"""The seams of training services, each with what goes wrong when a sign or a frame is turned."""
+
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lossd.client import LossClient, presets
+from lossd.client.seams import tinker, together
+from tests.end_to_end.conftest import serve
+from tests.losses.case import Array
+
+LENGTHS = (3, 1, 4)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[LossClient]:
+    with serve() as server, LossClient(server.address) as made:
+        yield made
+
+
+class Numbers:
+    """An array as a datum has it."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+
+    def to_numpy(self) -> Array:
+        return self._array
+
+
+def drawn() -> tuple[list[Any], list[torch.Tensor]]:
+    """Data with Tinker's names, and the log-probabilities that the model gives."""
+    rng = np.random.default_rng(1)
+    data, tensors = [], []
+    for length in LENGTHS:
+        now = -rng.exponential(1, length).astype(np.float32)
+        then = now + rng.normal(0, 0.3, length).astype(np.float32)
+        advantages = rng.normal(0, 1, length).astype(np.float32)
+        given = {"logprobs": Numbers(then), "advantages": Numbers(advantages)}
+        data.append(SimpleNamespace(loss_fn_inputs=given))
+        tensors.append(torch.tensor(now, requires_grad=True))
+    return data, tensors
+
+
+def by_hand(data: Sequence[Any], tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Importance sampling as Tinker documents it."""
+    terms = []
+    for datum, now in zip(data, tensors, strict=True):
+        then = torch.tensor(datum.loss_fn_inputs["logprobs"].to_numpy())
+        advantages = torch.tensor(datum.loss_fn_inputs["advantages"].to_numpy())
+        terms.append(-(torch.exp(now - then) * advantages).sum())
+    return torch.stack(terms).sum()
+
+
+def slopes(loss: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[Array]:
+    loss.backward()  # type: ignore[no-untyped-call]
+    return [one.grad.numpy() for one in tensors if one.grad is not None]
+
+
+def test_tinkers_function_has_the_value_and_the_gradient_of_the_loss(client: LossClient) -> None:
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
+    data, tensors = drawn()
+    expected_data, expected_tensors = drawn()
+    expected = by_hand(expected_data, expected_tensors)
+
+    found, metrics = loss_fn(data, tensors)
+
+    assert metrics == {}
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    for mine, theirs in zip(
+        slopes(found, tensors), slopes(expected, expected_tensors), strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+
+
+def test_a_step_along_the_gradient_lowers_the_loss_and_one_against_it_does_not(
+    client: LossClient,
+) -> None:
+    """The control: a sign that is turned trains the wrong way in silence."""
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
+    data, tensors = drawn()
+    before, _ = loss_fn(data, tensors)
+    gradients = slopes(before, tensors)
+    for sign, is_lower in ((-1, True), (1, False)):
+        moved = [
+            torch.tensor(one.detach().numpy() + sign * 1e-3 * slope, requires_grad=True)
+            for one, slope in zip(tensors, gradients, strict=True)
+        ]
+        after, _ = loss_fn(data, moved)
+        assert (after.item() < before.item()) == is_lower
+
+
+def test_what_is_asked_of_a_loss_comes_as_metrics(client: LossClient) -> None:
+    message = presets.cispo("tinker")
+    message.outputs.append("POLICY_GRADIENT_OUTPUT_RATIO")  # type: ignore[arg-type]
+    _, metrics = tinker.custom_loss(client, message, reduction="sum")(*drawn())
+    assert set(metrics) == {"ratio"}
+
+
+def test_a_datum_of_another_length_is_refused(client: LossClient) -> None:
+    data, tensors = drawn()
+    data[1].loss_fn_inputs["advantages"] = Numbers(np.zeros(2, np.float32))
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
+    with pytest.raises(ValueError, match="advantages must have 1 numbers, got 2"):
+        loss_fn(data, tensors)
+    del data[1].loss_fn_inputs["advantages"]
+    with pytest.raises(ValueError, match="advantages must be in all data or in none, got 2"):
+        loss_fn(data, tensors)
+
+
+def test_an_impossible_token_without_advantage_has_no_gradient(client: LossClient) -> None:
+    given = {
+        "logprobs": Numbers(np.array([-1.0, -1.0], np.float32)),
+        "advantages": Numbers(np.array([0.0, 1.0], np.float32)),
+    }
+    now = torch.tensor([-torch.inf, -1.0], requires_grad=True)
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
+    found, _ = loss_fn([SimpleNamespace(loss_fn_inputs=given)], [now])
+    assert found.item() == -1
+    assert slopes(found, [now])[0].tolist() == [0.0, -1.0]
+
+
+def test_tinkers_weights_are_minus_the_gradient_and_together_s_are_the_gradient() -> None:
+    gradient, offsets = np.array([1.0, -2.0, 3.0], np.float32), np.array([0, 2, 3])
+    assert [one.tolist() for one in tinker.weights(gradient, offsets)] == [[-1.0, 2.0], [-3.0]]
+    assert together.gradients(gradient, offsets) == [
+        {"data": [1.0, -2.0], "dtype": "float32"},
+        {"data": [3.0], "dtype": "float32"},
+    ]
+
+
+def test_the_real_package_sends_the_weights_that_stand_for_the_loss(client: LossClient) -> None:
+    """Against the package itself, where it is installed: no server is called."""
+    types = pytest.importorskip("tinker").types
+    clients = pytest.importorskip("tinker.lib.public_interfaces.training_client")
+    given, tensors = drawn()
+    data = [
+        types.Datum(
+            model_input=types.ModelInput.from_ints(list(range(len(now)))),
+            loss_fn_inputs={
+                "target_tokens": types.TensorData.from_numpy(np.arange(len(now))),
+                **{
+                    name: types.TensorData.from_numpy(array.to_numpy())
+                    for name, array in datum.loss_fn_inputs.items()
+                },
+            },
+        )
+        for datum, now in zip(given, tensors, strict=True)
+    ]
+    forward = SimpleNamespace(
+        loss_fn_outputs=[
+            {"logprobs": types.TensorData.from_numpy(now.detach().numpy())} for now in tensors
+        ]
+    )
+    loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
+    sent = clients.TrainingClient._compute_custom_loss(data, loss_fn, forward)
+    again, copies = drawn()
+    expected = slopes(by_hand(again, copies), copies)
+    for datum, slope in zip(sent.data, expected, strict=True):
+        weights = datum.loss_fn_inputs["weights"].to_numpy()
+        np.testing.assert_allclose(weights, -slope, rtol=1e-6)

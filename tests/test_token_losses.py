@@ -1,0 +1,565 @@
+"""Losses of tokens where they are known to go wrong: extremes, splits, names, conventions."""
+
+import inspect
+import itertools
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+import pytest
+import torch
+
+from lossd.backends.numpy import NumpyBackend
+from lossd.batch import Job
+from lossd.client import presets
+from lossd.engine import Engine, Result
+from lossd.errors import InvalidParameter, InvalidTensor
+from lossd.losses import LOSSES, Status
+from lossd.losses._maths.divergences import DistillationDivergence as Divergence
+from lossd.losses._maths.divergences import DistillationSupport as Support
+from lossd.losses._maths.policy import KlEstimator, PolicyObjective, PolicyRatio, RolloutCorrection
+from lossd.losses._maths.preferences import PreferenceObjective
+from lossd.losses._maths.tokens import TokenAggregation
+from lossd.reduction import Reduction
+from lossd.serving.wire.parameters import read_parameters
+from tests.losses.case import Array, values
+
+LOSS = "log_probabilities"
+TOKEN = {"ratio": PolicyRatio.TOKEN, "aggregation": TokenAggregation.SUM}
+CLIP = {"clip_low": 0.8, "clip_high": 1.28}
+# Every objective with numbers that it takes.
+OBJECTIVES: dict[PolicyObjective, dict[str, Any]] = {
+    PolicyObjective.REINFORCE: {"ratio": PolicyRatio.NONE},
+    PolicyObjective.IMPORTANCE_SAMPLING: {},
+    PolicyObjective.PPO_CLIP: CLIP,
+    PolicyObjective.DUAL_CLIP: {**CLIP, "dual_clip": 3.0},
+    PolicyObjective.CISPO: CLIP,
+    PolicyObjective.SAPO: {"positive_temperature": 1.0, "negative_temperature": 1.05},
+    PolicyObjective.DRO: {"ratio": PolicyRatio.NONE, "quadratic_coefficient": 0.05},
+    PolicyObjective.DPPO_TV: {"divergence_threshold": 0.1},
+    PolicyObjective.DPPO_KL: {"divergence_threshold": 0.1},
+}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    made = Engine(NumpyBackend(2))
+    yield made
+    made.close()
+
+
+def run(
+    engine: Engine, name: str, parameters: dict[str, Any], inputs: dict[str, Any], **options: Any
+) -> Result:
+    arrays = {key: [np.asarray(value)] for key, value in inputs.items()}
+    return engine.run(Job(loss=LOSSES[name], parameters=parameters, inputs=arrays, **options))
+
+
+def policy(engine: Engine, inputs: dict[str, Any], **parameters: Any) -> Result:
+    return run(engine, "policy_gradient", {**TOKEN, **parameters}, inputs)
+
+
+def batch(seed: int, rows: int = 24, length: int = 9) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    now = -rng.exponential(1, (rows, length))
+    return {
+        LOSS: now,
+        "sampling_log_probabilities": now + rng.normal(0, 0.3, now.shape),
+        "advantages": rng.normal(0, 1, rows),
+        "token_mask": rng.random(now.shape) < 0.7,
+    }
+
+
+# ------------------------------------------------------------------ extremes
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda one: one.name)
+def test_an_advantage_of_zero_takes_nothing_of_an_infinite_ratio(
+    engine: Engine, objective: PolicyObjective
+) -> None:
+    given = {
+        LOSS: [[-0.5, -0.5, -np.inf]],
+        "sampling_log_probabilities": [[-1e5, -np.inf, -0.5]],
+        "advantages": [0.0],
+    }
+    if objective is PolicyObjective.DRO:
+        given[LOSS] = given["sampling_log_probabilities"] = [[-0.5, -1e5, -np.inf]]
+        given[LOSS] = [[-0.5, -1e5, -3.0]]
+        given["sampling_log_probabilities"] = given[LOSS]
+    result = policy(engine, given, objective=objective, **OBJECTIVES[objective])
+    assert result.loss == 0
+    assert not result.gradients[LOSS].any()
+    assert not len(result.nonfinite_examples)
+
+
+@pytest.mark.parametrize("exponent", [-30, 30])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_ratios_of_thirty_digits_are_right(engine: Engine, exponent: int, sign: float) -> None:
+    far = float(exponent * np.log(10))
+    given: dict[str, Any] = {
+        LOSS: np.array([[-100 + min(far, 0.0)]]),
+        "sampling_log_probabilities": np.array([[-100 - max(far, 0.0)]]),
+        "advantages": [sign],
+    }
+    ratio = 10.0**exponent
+    clipped = min(max(ratio, 0.8), 1.28)
+    expected = {
+        PolicyObjective.IMPORTANCE_SAMPLING: -ratio * sign,
+        PolicyObjective.PPO_CLIP: -min(ratio * sign, clipped * sign),
+        PolicyObjective.DUAL_CLIP: -(min(ratio, 1.28) if sign > 0 else -min(max(ratio, 0.8), 3.0)),
+        PolicyObjective.CISPO: -clipped * sign * given[LOSS][0, 0],
+        PolicyObjective.SAPO: -(4 / (1.0 if sign > 0 else 1.05))
+        / (1 + np.exp(-(1.0 if sign > 0 else 1.05) * min(ratio - 1, 700)))
+        * sign,
+    }
+    for objective, value in expected.items():
+        result = policy(engine, given, objective=objective, **OBJECTIVES[objective])
+        assert result.loss == pytest.approx(value, rel=1e-12), objective
+        assert np.isfinite(result.gradients[LOSS]).all(), objective
+
+
+def test_a_mask_of_ratios_takes_nothing_of_what_overflows(engine: Engine) -> None:
+    given = {
+        LOSS: [[-1.0, -1.0]],
+        "sampling_log_probabilities": [[-1.0, -1.0]],
+        "rollout_log_probabilities": [[-1e4, -1.0]],
+        "advantages": [1.0],
+    }
+    result = policy(
+        engine,
+        given,
+        objective=PolicyObjective.IMPORTANCE_SAMPLING,
+        rollout_correction=RolloutCorrection.TOKEN_MASK,
+        rollout_low=0.5,
+        rollout_high=2.0,
+    )
+    assert result.loss == -1
+    assert result.gradients[LOSS].tolist() == [[0.0, -1.0]]
+
+
+@pytest.mark.parametrize("aggregation", TokenAggregation, ids=lambda one: one.name)
+def test_sequences_and_groups_without_tokens_are_worth_nothing(
+    engine: Engine, aggregation: TokenAggregation
+) -> None:
+    mask = np.array([[False, False], [False, False], [True, False], [True, True]])
+    given = {**batch(1, 4, 2), "token_mask": mask}
+    extra: dict[str, Any] = {}
+    if aggregation is TokenAggregation.GROUP_MEAN:
+        given["groups"] = np.array([7, 7, 8, 9])  # one all masked, one of one token
+    if aggregation is TokenAggregation.CONSTANT_LENGTH:
+        extra["sequence_length"] = 2.0
+    result = policy(
+        engine,
+        given,
+        objective=PolicyObjective.IMPORTANCE_SAMPLING,
+        **{**extra, "aggregation": aggregation},
+    )
+    costs = -np.exp(given[LOSS] - given["sampling_log_probabilities"])
+    costs = np.where(mask, costs * given["advantages"][:, None], 0).sum(axis=1)
+    expected = {
+        TokenAggregation.SUM: costs.sum() / 4,
+        TokenAggregation.TOKEN_MEAN: costs.sum() / 3,
+        TokenAggregation.SEQUENCE_MEAN: (costs[2] + costs[3] / 2) / 4,
+        TokenAggregation.CONSTANT_LENGTH: costs.sum() / 8,
+        TokenAggregation.GROUP_MEAN: (costs[2] + costs[3] / 2) / 3,
+    }[aggregation]
+    assert result.loss == pytest.approx(expected, rel=1e-14)
+    assert not result.gradients[LOSS][:2].any()
+    assert result.statuses.indices.tolist() == [0, 1]
+    assert set(result.statuses.numbers) == {Status.EMPTY_TARGET}
+
+
+# ------------------------------------------------------------------ what a mean divides by
+
+
+@pytest.mark.parametrize("aggregation", TokenAggregation, ids=lambda one: one.name)
+def test_a_thousand_splits_with_the_divisor_of_the_whole_have_its_gradients(
+    engine: Engine, aggregation: TokenAggregation
+) -> None:
+    """Over 1 to 64 workers or micro-batches, of which some get nothing; groups stay together."""
+    given = batch(3)
+    parameters: dict[str, Any] = {
+        **TOKEN, **CLIP, "objective": PolicyObjective.PPO_CLIP, "aggregation": aggregation,
+    }  # fmt: skip
+    if aggregation is TokenAggregation.GROUP_MEAN:
+        given["groups"] = np.arange(24) // 4
+    if aggregation is TokenAggregation.CONSTANT_LENGTH:
+        parameters["sequence_length"] = 9.0
+    whole = run(engine, "policy_gradient", parameters, given)
+    rng = np.random.default_rng(4)
+    for _ in range(1000 // len(TokenAggregation)):
+        workers = rng.integers(1, 65)
+        owner = rng.integers(0, workers, 24)
+        if aggregation is TokenAggregation.GROUP_MEAN:
+            owner = np.repeat(rng.integers(0, workers, 6), 4)
+        total, gradient = 0.0, np.zeros((24, 9))
+        for worker in set(owner.tolist()):
+            part = {name: array[owner == worker] for name, array in given.items()}
+            found = run(engine, "policy_gradient", parameters, part, normalizer=whole.weight_sum)
+            total += found.loss or 0.0
+            gradient[owner == worker] = found.gradients[LOSS]
+        assert total == pytest.approx(whole.loss, rel=1e-13)
+        np.testing.assert_allclose(gradient, whole.gradients[LOSS], rtol=1e-13, atol=0)
+
+
+def test_a_rejected_token_stays_in_the_divisor_and_a_masked_one_does_not(engine: Engine) -> None:
+    given = {LOSS: [[-1.0, -2.0]], "advantages": [1.0]}
+    plain: dict[str, Any] = {
+        "objective": PolicyObjective.REINFORCE,
+        "ratio": PolicyRatio.NONE,
+        "aggregation": TokenAggregation.TOKEN_MEAN,
+    }
+    rejected = policy(engine, {**given, "token_weights": [[1.0, 0.0]]}, **plain)
+    masked = policy(engine, {**given, "token_mask": [[True, False]]}, **plain)
+    assert (rejected.loss, masked.loss) == (0.5, 1.0)
+    assert rejected.gradients[LOSS].tolist() == [[-0.5, 0.0]]
+    assert masked.gradients[LOSS].tolist() == [[-1.0, 0.0]]
+
+
+def test_fractions_of_weights_are_not_cut_off(engine: Engine) -> None:
+    found = policy(
+        engine,
+        {LOSS: [[-1.0, -2.0]], "advantages": [1.0], "token_weights": [[0.25, 0.5]]},
+        objective=PolicyObjective.REINFORCE,
+        ratio=PolicyRatio.NONE,
+    )
+    assert found.loss == 1.25
+
+
+# ------------------------------------------------------------------ against PyTorch's autograd
+
+
+def by_autograd(given: dict[str, Array], loss: Any) -> tuple[float, Array]:
+    """The loss of tensors, and its gradient by the log-probabilities."""
+    tensors = {name: torch.tensor(array) for name, array in given.items()}
+    tensors[LOSS].requires_grad_()
+    found = loss(
+        tensors[LOSS],
+        tensors["sampling_log_probabilities"],
+        tensors["advantages"][:, None],
+        tensors["token_mask"].double(),
+    )
+    found.backward()
+    gradient = tensors[LOSS].grad
+    assert gradient is not None
+    return found.item(), gradient.numpy()
+
+
+def _surrogate(ratio: Any, advantages: Any, low: float, high: float) -> Any:
+    return -torch.min(ratio * advantages, torch.clamp(ratio, low, high) * advantages)
+
+
+def _sequence_mean(costs: Any, mask: Any) -> Any:
+    return ((costs * mask).sum(-1) / mask.sum(-1).clamp(min=1)).mean()
+
+
+def _grpo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
+    return _sequence_mean(_surrogate(torch.exp(now - then), advantages, 0.8, 1.2), mask)
+
+
+def _dapo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
+    costs = _surrogate(torch.exp(now - then), advantages, 0.8, 1.28)
+    return (costs * mask).sum() / mask.sum()
+
+
+def _dr_grpo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
+    costs = _surrogate(torch.exp(now - then), advantages, 0.8, 1.2)
+    return (costs * mask).sum() / (len(now) * 64)
+
+
+def _gspo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
+    means = ((now - then) * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+    costs = _surrogate(torch.exp(means)[:, None], advantages, 0.9, 1.1)
+    return _sequence_mean(costs.expand_as(mask), mask)
+
+
+def _gspo_token(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
+    means = (((now - then) * mask).sum(-1) / mask.sum(-1).clamp(min=1)).detach()
+    costs = _surrogate(torch.exp(means[:, None] + now - now.detach()), advantages, 0.9, 1.1)
+    return _sequence_mean(costs, mask)
+
+
+def _cispo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
+    ratio = torch.clamp(torch.exp(now - then), max=5.0).detach()
+    return (-ratio * advantages * now * mask).sum() / mask.sum()
+
+
+def _sapo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
+    heat = 1 + 0.05 * (advantages <= 0).double()
+    gate = torch.sigmoid(heat * (torch.exp(now - then) - 1)) * 4 / heat
+    return _sequence_mean(-gate * advantages, mask)
+
+
+AUTOGRAD: dict[str, tuple[Any, Any]] = {
+    "grpo": (presets.grpo(kl_coefficient=0), _grpo),
+    "dapo": (presets.dapo(), _dapo),
+    "dr_grpo": (presets.dr_grpo(length=64), _dr_grpo),
+    "gspo": (presets.gspo(low=0.1, high=0.1), _gspo),
+    "gspo_token": (presets.gspo_token(low=0.1, high=0.1), _gspo_token),
+    "cispo of trl": (presets.cispo("trl"), _cispo),
+    "sapo": (presets.sapo(), _sapo),
+}
+
+
+@pytest.mark.parametrize("name", AUTOGRAD)
+def test_presets_are_what_autograd_makes_of_the_library_s_formula(
+    engine: Engine, name: str
+) -> None:
+    message, formula = AUTOGRAD[name]
+    given = batch(6)
+    loss = LOSSES["policy_gradient"]
+    found = run(engine, loss.name, read_parameters(loss, message), given)
+    value, gradient = by_autograd(given, formula)
+    assert found.loss == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(found.gradients[LOSS], gradient, rtol=1e-11, atol=1e-15)
+
+
+def test_the_derivative_of_gspo_and_of_gspo_token_are_one_where_advantages_are(
+    engine: Engine,
+) -> None:
+    given, loss = batch(7), LOSSES["policy_gradient"]
+    one, other = (
+        run(engine, loss.name, read_parameters(loss, made(low=0.1, high=0.1)), given)
+        for made in (presets.gspo, presets.gspo_token)
+    )
+    np.testing.assert_allclose(one.gradients[LOSS], other.gradients[LOSS], rtol=1e-12)
+
+
+def test_the_same_name_has_five_gradients(engine: Engine) -> None:
+    """CISPO of Tinker, TRL, SkyRL and TuFT, of one token whose ratio is 3."""
+    given = {
+        LOSS: [[-1.0]], "sampling_log_probabilities": [[-1.0 - np.log(3)]], "advantages": [1.0],
+    }  # fmt: skip
+    loss = LOSSES["policy_gradient"]
+    found = {
+        dialect: run(
+            engine, loss.name, read_parameters(loss, presets.cispo(dialect)), given
+        ).gradients[LOSS][0, 0]
+        for dialect in ("tinker", "trl", "skyrl-jax", "skyrl-train", "tuft")
+    }
+    assert found == pytest.approx(
+        {"tinker": -3, "trl": -3, "skyrl-jax": -1.2, "skyrl-train": -3, "tuft": -1.1}
+    )
+
+
+# ------------------------------------------------------------------ preferences
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_preference_optimization_begins_at_the_logarithm_of_two(engine: Engine, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    chosen, rejected = -rng.exponential(9, 6), -rng.exponential(9, 6)
+    found = run(
+        engine,
+        "preference",
+        {"objective": PreferenceObjective.SIGMOID, "beta": 0.1},
+        {
+            "chosen_log_probabilities": chosen,
+            "rejected_log_probabilities": rejected,
+            "chosen_reference_log_probabilities": chosen,
+            "rejected_reference_log_probabilities": rejected,
+        },
+    )
+    assert values(found).tolist() == [np.log(2)] * 6
+
+
+@pytest.mark.parametrize("objective", PreferenceObjective, ids=lambda one: one.name)
+@pytest.mark.parametrize("far", [-2000.0, 2000.0])
+def test_preferences_of_any_certainty_are_finite(
+    engine: Engine, objective: PreferenceObjective, far: float
+) -> None:
+    free = (PreferenceObjective.SIMPO, PreferenceObjective.ORPO, PreferenceObjective.CPO)
+    numbers: dict[PreferenceObjective, dict[str, float]] = {
+        PreferenceObjective.EXO: {"label_smoothing": 0.01},
+        PreferenceObjective.SIMPO: {"margin": 1.0},
+        PreferenceObjective.CPO: {"likelihood_weight": 1.0},
+        PreferenceObjective.DISCOPOP: {"temperature": 0.05},
+    }
+    sums = {
+        "chosen_log_probabilities": [-2100.0 + far], "rejected_log_probabilities": [-2100.0],
+        "chosen_lengths": [1], "rejected_lengths": [1],
+    }  # fmt: skip
+    references = {
+        "chosen_reference_log_probabilities": [-2100.0],
+        "rejected_reference_log_probabilities": [-2100.0],
+    }
+    given = sums if objective in free else {**sums, **references}
+    parameters = {"objective": objective, "beta": 1.0, **numbers.get(objective, {})}
+    found = run(engine, "preference", parameters, given)
+    is_exponential = objective is PreferenceObjective.DISCOPOP  # it is mixed to exp(-h (1 - 1/tau))
+    assert np.isfinite(values(found)).all() or is_exponential
+    assert np.isfinite(found.gradients["chosen_log_probabilities"]).all()
+
+
+# ------------------------------------------------------------------ distillation
+
+
+def _distil(engine: Engine, student: Array, teacher: Array, **parameters: Any) -> Result:
+    return run(
+        engine,
+        "distillation",
+        {
+            "support": Support.WHOLE,
+            "aggregation": TokenAggregation.TOKEN_MEAN,
+            **parameters,
+        },
+        {"predictions": student, "targets": teacher},
+    )
+
+
+def test_both_conventions_at_the_ends_and_near_them(engine: Engine) -> None:
+    rng = np.random.default_rng(8)
+    student, teacher = rng.normal(0, 2, (2, 3, 4, 6))
+
+    def of(divergence: Divergence, beta: float | None = None) -> float:
+        given = {} if beta is None else {"beta": beta}
+        return _distil(engine, student, teacher, divergence=divergence, **given).loss or 0.0
+
+    forward, reverse = of(Divergence.FORWARD_KL), of(Divergence.REVERSE_KL)
+    paper, between = Divergence.JENSEN_SHANNON, Divergence.INTERPOLATED_JENSEN_SHANNON
+    assert (of(paper, 0.0), of(paper, 1.0)) == pytest.approx((0, 0), abs=1e-15)
+    assert of(paper, 1e-9) == pytest.approx(0, abs=1e-7)
+    assert (of(between, 0.0), of(between, 1.0)) == (forward, reverse)
+    assert of(between, 1e-9) == pytest.approx(forward, rel=1e-6)
+    assert of(between, 1 - 1e-9) == pytest.approx(reverse, rel=1e-6)
+    assert of(between, 0.5) == pytest.approx(of(paper, 0.5), rel=1e-14)
+
+
+def test_a_tail_bucket_is_nearer_to_the_whole_than_truncation(engine: Engine) -> None:
+    """By the cosine of the gradients of the classes that are given, of peaked distributions."""
+    rng = np.random.default_rng(9)
+    student, teacher = 4 * rng.normal(0, 1, (2, 40, 1, 500))
+    student += 0.7 * teacher
+    logs = [x - np.log(np.exp(x).sum(-1, keepdims=True)) for x in (student, teacher)]
+    top = np.argsort(-teacher, axis=-1)[..., :16]
+    some = [np.take_along_axis(x, top, -1) for x in logs]
+    wanted = _distil(engine, *logs, divergence=Divergence.REVERSE_KL).gradients["predictions"]
+    wanted = np.take_along_axis(wanted, top, -1)
+
+    def cosines(support: Support) -> Array:
+        found = _distil(engine, *some, divergence=Divergence.REVERSE_KL, support=support)
+        gradient = found.gradients["predictions"]
+        norms = np.linalg.norm(gradient, axis=-1) * np.linalg.norm(wanted, axis=-1)
+        found_of: Array = (gradient * wanted).sum(-1) / norms
+        return found_of
+
+    assert cosines(Support.TAIL_BUCKET).mean() > cosines(Support.TRUNCATED).mean() + 0.01
+
+
+def test_a_student_without_a_tail_is_finite(engine: Engine) -> None:
+    found = _distil(
+        engine,
+        np.log([[[0.75, 0.25]]]),
+        np.log([[[0.5, 0.25]]]),
+        divergence=Divergence.FORWARD_KL,
+        support=Support.TAIL_BUCKET,
+    )
+    assert np.isfinite(found.loss or np.nan)
+    assert np.isfinite(found.gradients["predictions"]).all()
+    twice = np.log([[[0.75, 0.75]]])  # the same class given twice
+    assert np.isfinite(
+        _distil(
+            engine, twice, twice, divergence=Divergence.REVERSE_KL, support=Support.TAIL_BUCKET
+        ).loss
+        or 0
+    )
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize(
+    ("parameters", "rule"),
+    [
+        ({}, "objective must be given for PolicyGradient"),
+        ({"objective": PolicyObjective.PPO_CLIP}, "clip_low must be given with PPO_CLIP"),
+        (
+            {"objective": PolicyObjective.PPO_CLIP, "clip_low": 0.2, "clip_high": 0.28},
+            "clip_high must be in [1, inf), got 0.28",
+        ),
+        (
+            {"objective": PolicyObjective.IMPORTANCE_SAMPLING, "clip_low": 0.8},
+            "clip_low must be unset with IMPORTANCE_SAMPLING, got 0.8",
+        ),
+        ({"objective": PolicyObjective.REINFORCE}, "ratio must be NONE with REINFORCE, got TOKEN"),
+        (
+            {"objective": PolicyObjective.IMPORTANCE_SAMPLING, "kl_coefficient": 0.1},
+            "kl_estimator must be given with kl_coefficient, got NONE",
+        ),
+        (
+            {"objective": PolicyObjective.IMPORTANCE_SAMPLING, "kl_estimator": KlEstimator.K3},
+            "kl_estimator must be NONE without reference_log_probabilities, got K3",
+        ),
+        (
+            {
+                "objective": PolicyObjective.IMPORTANCE_SAMPLING,
+                "aggregation": TokenAggregation.CONSTANT_LENGTH,
+            },
+            "sequence_length must be given with CONSTANT_LENGTH, got nothing",
+        ),
+        (
+            {
+                "objective": PolicyObjective.IMPORTANCE_SAMPLING,
+                "rollout_correction": RolloutCorrection.TOKEN_TRUNCATE,
+                "rollout_high": 2.0,
+            },
+            "rollout_correction must be NONE without rollout_log_probabilities",
+        ),
+    ],
+)
+def test_what_an_objective_does_not_say_is_never_guessed(
+    engine: Engine, parameters: dict[str, Any], rule: str
+) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        policy(engine, batch(1), **parameters)
+    assert str(caught.value).startswith(rule)
+
+
+def test_as_many_advantages_as_tokens_and_sequences_are_ambiguous(engine: Engine) -> None:
+    given = {
+        LOSS: [-1.0, -2.0, -3.0], "offsets": [0, 2, 2, 3], "advantages": [1.0, 2.0, 3.0],
+    }  # fmt: skip
+    plain: dict[str, Any] = {"objective": PolicyObjective.REINFORCE, "ratio": PolicyRatio.NONE}
+    with pytest.raises(InvalidTensor, match=r"advantages must have the shape \[3, 1\]"):
+        policy(engine, given, **plain)
+    found = policy(engine, {**given, "advantages": [[1.0], [2.0], [3.0]]}, **plain)
+    assert found.gradients[LOSS].tolist() == pytest.approx([-1 / 3, -1 / 3, -1.0])
+
+
+def test_every_preset_is_a_message_that_computes(engine: Engine) -> None:
+    """Of each the parameters are legal; what it is, the oracles and the table say."""
+    given = {"length": 16, "threshold": 0.1, "label_smoothing": 0.1}
+    made = [f for n, f in vars(presets).items() if inspect.isfunction(f) and n[0] != "_"]
+    assert len(made) >= 28
+    for preset in made:
+        hints = get_type_hints(preset)
+        parameters = inspect.signature(preset).parameters
+        choices = [
+            [(name, one) for one in get_args(hints[name])]
+            for name in parameters
+            if get_origin(hints[name]) is Literal
+        ]
+        for chosen in itertools.product(*choices):
+            numbers = {
+                name: given[name]
+                for name, one in parameters.items()
+                if one.default is one.empty and name in given
+            }
+            high = {"high": 5.0} if "minimax" in dict(chosen).values() else {}
+            message = preset(**dict(chosen), **numbers, **high)
+            loss = next(x for x in LOSSES.values() if x.message == message.DESCRIPTOR.name)
+            loss.complete(read_parameters(loss, message))
+            if loss.name == "policy_gradient":
+                inputs = batch(2)
+                if message.aggregation == 5:
+                    inputs["groups"] = np.arange(24) // 4
+                if message.kl_estimator:
+                    inputs["reference_log_probabilities"] = inputs[LOSS] - 0.1
+                found = run(
+                    engine,
+                    loss.name,
+                    read_parameters(loss, message),
+                    inputs,
+                    reduction=Reduction.SUM,
+                )
+                assert np.isfinite(found.loss or np.nan), preset
