@@ -64,13 +64,13 @@ def weights(gradients: Array, offsets: Array) -> list[Array]:
     return split(-gradients, offsets)
 
 
-def _inputs(data: Sequence[Any], names: Mapping[str, str], offsets: Array) -> dict[str, Array]:
+def _inputs(data: Sequence[Any], names: Mapping[str, str], offsets: Array) -> dict[str, Any]:
     """The inputs that all data have, one after the other.
 
     Raises:
         ValueError: for one that is not as long as its log-probabilities, or that some have not.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for name, theirs in names.items():
         present = [one.loss_fn_inputs[theirs] for one in data if theirs in one.loss_fn_inputs]
         if not present:
@@ -90,7 +90,7 @@ def _attached(value: float, tensors: Sequence[Any], gradients: Sequence[Array]) 
     """A tensor with a value, whose derivative by each of some tensors is what it is said to be."""
     torch: Any = importlib.import_module("torch")
 
-    class Known(torch.autograd.Function):  # type: ignore[misc]
+    class Known(torch.autograd.Function):  # type: ignore[misc,name-defined]
         """What was computed elsewhere."""
 
         @staticmethod
