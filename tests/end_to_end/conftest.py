@@ -46,6 +46,10 @@ class Log:
         self._reader = threading.Thread(target=self._lines.extend, args=(pipe,), daemon=True)
         self._reader.start()
 
+    def end(self) -> None:
+        """Waits for the last line, but not for those of a process that lives on."""
+        self._reader.join(5)
+
     def lines(self) -> list[str]:
         """All lines, when there will be no more."""
         self._reader.join()
@@ -96,6 +100,7 @@ def serve(
             yield Process(process, found["address"], found["metrics"], log)
         finally:
             process.kill()
+            log.end()  # before the pipe is closed under it
 
 
 @pytest.fixture(scope="session")

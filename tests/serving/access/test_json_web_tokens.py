@@ -32,7 +32,7 @@ def jwks(*names: str) -> bytes:
 
 
 def signed(name: str = "ES256", key: Any = None, kid: str | None = None, **claims: Any) -> str:
-    known = {"sub": "trainer", "iss": "us", "aud": "lossd", "exp": time.time() + 60, **claims}
+    known = {"sub": "trainer", "iss": "us", "aud": "lossd", "exp": time.time() + 86400, **claims}
     given = {claim: value for claim, value in known.items() if value is not None}
     token: str = jwt.encode(given, key or KEYS[name], name, headers={"kid": kid or name})
     return token
@@ -55,7 +55,7 @@ def test_a_token_of_the_issuer_says_its_subject(name: str) -> None:
         (signed(iss=None), "TOKEN_INVALID"),
         (signed(aud="other"), "TOKEN_INVALID"),
         (signed(aud=None), "TOKEN_INVALID"),
-        (signed(nbf=time.time() + 3600), "TOKEN_INVALID"),
+        (signed(nbf=time.time() + 43200), "TOKEN_INVALID"),
         (signed(key=ec.generate_private_key(ec.SECP256R1())), "TOKEN_INVALID"),
         (signed(kid="unknown"), "TOKEN_INVALID"),
         (signed()[:-4] + "AAAA", "TOKEN_INVALID"),
