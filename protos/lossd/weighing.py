@@ -1,4 +1,4 @@
-"""What an encoded message takes once it is parsed, found without parsing it.
+"""Finds how much memory an encoded message takes once it is parsed, without parsing it.
 
 The generated code makes some 50 bytes of a submessage that takes 2 on the wire, so a small message
 of very many of them fills a machine.  Here fields are counted where they lie, and nothing is made

@@ -1,4 +1,4 @@
-"""What names of papers and libraries compute, as messages: each function returns one.
+"""Losses under the names of papers and libraries, as messages: each function returns one.
 
 The same name gives different gradients in different places, so a function names its source and
 version, has its numbers as defaults, and takes others.  ``docs/presets.md`` is written from here.

@@ -55,7 +55,7 @@ class TLS:
 
 @dataclass(slots=True)
 class Security:
-    """What a client was told of TLS and its token; it may be pickled, with the token in it."""
+    """The TLS settings and the token of a client; may be pickled, with the token in it."""
 
     tls: TLS | None = None
     token: Token | None = field(default=None, repr=False)

@@ -278,7 +278,7 @@ _FRACTION_BYTES = 640  # an integer of 2,000 bits, and its like while it is adde
 
 
 def observing_bytes(batch: Batch, parameters: Mapping[str, Any]) -> int:
-    """What tensors of a batch take."""
+    """Returns the bytes of the tensors of a batch."""
     arrays = [*batch.inputs.values(), *(a for a in (batch.weights, batch.mask) if a is not None)]
     elements = sum(a.size for a in arrays)
     classes = classes_of(batch, parameters)
@@ -286,7 +286,7 @@ def observing_bytes(batch: Batch, parameters: Mapping[str, Any]) -> int:
 
 
 def fraction_bytes(batch: Batch, sums: int) -> int:
-    """What exact sums of weights take, of which there are no more than weights."""
+    """Returns the bytes of exact sums of weights, at most one for each weight."""
     return 0 if batch.weights is None else _FRACTION_BYTES * min(sums, batch.weights.size)
 
 
@@ -304,7 +304,7 @@ def classes_of(batch: Batch, parameters: Mapping[str, Any]) -> int:
 
 
 def scoring_bytes(state: State, parameters: Mapping[str, Any]) -> int:
-    """What a result takes beside its state."""
+    """Returns the bytes of a result besides its state."""
     del parameters
     return 4 * state.nbytes + CLASS_BYTES * (state.width or 0)
 

@@ -58,7 +58,7 @@ _CURVE_BYTES = 80
 
 
 def scoring(state: State, parameters: Mapping[str, Any]) -> int:
-    """What the curves of a state take, of which there is one at a time."""
+    """Returns the bytes of the curves of a state, one at a time."""
     examples = sum(map(rows, state.tables))
     width = max((table["scores"].shape[1] for table in state.tables), default=1)
     columns = width if parameters["average"] is Average.MICRO else 1

@@ -79,7 +79,7 @@ _SEQUENCE_BYTES, _COUNT_BYTES = 512, 40
 
 
 def observing(batch: Batch, parameters: Mapping[str, Any]) -> int:
-    """What sequences take, and the counts that are made of each example."""
+    """Returns the bytes of sequences, and of the counts of each example."""
     lengths = [
         [sum(map(len, group)) for group in named.groups] for named in batch.sequences.values()
     ]

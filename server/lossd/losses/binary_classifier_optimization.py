@@ -16,7 +16,7 @@ LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 
 
 class BinaryClassifierOptimizationOutput(enum.Enum):
-    """What can be had of each answer beside its value."""
+    """Auxiliary outputs of each answer."""
 
     REWARD = Output("reward", "beta times how much more likely it is than under the reference")
     SHIFT = Output("shift", "what its reward is compared with, the same for all")

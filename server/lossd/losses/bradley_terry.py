@@ -15,7 +15,7 @@ LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 
 
 class BradleyTerryOutput(enum.Enum):
-    """What can be had of each pair beside its value."""
+    """Auxiliary outputs of each pair."""
 
     REWARD_MARGIN = Output("reward_margin", "the reward of the chosen answer less the other's")
     ACCURACY = Output("accuracy", "1 where the chosen answer has the higher reward, else 0")

@@ -18,7 +18,7 @@ from lossd.schema import POSITIVE, REQUIRED, Array, Differentiable
 
 
 class ClippedValueOutput(enum.Enum):
-    """What can be had of each sequence beside its value."""
+    """Auxiliary outputs of each sequence."""
 
     CLIP_FRACTION = Output("clip_fraction", "share of the tokens whose slope is clipped away")
 

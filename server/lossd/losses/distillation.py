@@ -30,7 +30,7 @@ LEAST_REST = 2.0**-40
 
 
 class DistillationOutput(enum.Enum):
-    """What can be had of each sequence beside its value."""
+    """Auxiliary outputs of each sequence."""
 
     STUDENT_MASS = Output("student_mass", "mean of what the student gives to the classes there are")
     TEACHER_MASS = Output("teacher_mass", "mean of what the teacher gives to the classes there are")

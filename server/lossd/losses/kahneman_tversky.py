@@ -15,7 +15,7 @@ LOG_3 = 1.0986122886681098
 
 
 class KahnemanTverskyOutput(enum.Enum):
-    """What can be had of each answer beside its value."""
+    """Auxiliary outputs of each answer."""
 
     REWARD = Output("reward", "beta times how much more likely it is than under the reference")
     BASELINE = Output("baseline", "what its log-ratio is compared with, the same for all")

@@ -42,7 +42,7 @@ LOG_2 = 0.6931471805599453
 
 
 class PolicyGradientOutput(enum.Enum):
-    """What can be had of each sequence beside its value."""
+    """Auxiliary outputs of each sequence."""
 
     CLIP_FRACTION = Output("clip_fraction", "share of the tokens that are clipped or masked")
     RATIO = Output("ratio", "mean of the ratios of its tokens")

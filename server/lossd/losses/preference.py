@@ -34,7 +34,7 @@ LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 
 
 class PreferenceOutput(enum.Enum):
-    """What can be had of each pair beside its value."""
+    """Auxiliary outputs of each pair."""
 
     CHOSEN_REWARD = Output("chosen_reward", "beta times the score of the chosen answer")
     REJECTED_REWARD = Output("rejected_reward", "beta times the score of the rejected answer")

@@ -110,7 +110,7 @@ def parse_mode(text: str) -> int | None:
 
 
 def is_here(address: str) -> bool:
-    """Whether only this host can reach an address."""
+    """Returns whether only this host can reach an address."""
     found = parse(address)
     if isinstance(found, UnixSocket):
         return True

@@ -21,7 +21,7 @@ FROM_ELSEWHERE = EVERYTHING - {Group.SHARED_MEMORY}
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What one caller may take at a time; None is what the server's settings say."""
+    """The quotas of one caller; None for what the settings say."""
 
     calls: int | None = None
     inflight_bytes: int | None = None
@@ -43,12 +43,12 @@ class Caller:
     quotas: Quotas = Quotas()
 
     def may(self, group: Group) -> bool:
-        """Whether methods of a group were granted."""
+        """Returns whether methods of a group were granted."""
         return group in self.groups
 
     @property
     def key(self) -> str:
-        """What its quotas are counted by; empty for whoever is on this host and has no name."""
+        """The key that quotas are counted by; empty for callers of this host without a name."""
         return f"name:{self.name}" if self.name else self.host
 
 

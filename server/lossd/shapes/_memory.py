@@ -1,4 +1,4 @@
-"""What a job takes beside its inputs, known before anything of it is made.
+"""The memory that a job takes besides its inputs, known before any of it is allocated.
 
 It is said of the shapes alone: whoever lets calls in counts it, and refuses what does not fit.
 Pieces of usual rows fit a cache, and are the process's own: there is one for each of its threads.
@@ -24,7 +24,7 @@ _INTEGER_BYTES = 16
 
 
 def row_bytes(job: Job, rows: int) -> int:
-    """What is kept of each row."""
+    """Returns the bytes that are kept for each row."""
     given = sum(array is not None for array in (job.weights, job.mask, job.cotangent))
     return rows * (_ROW_BYTES + _GIVEN_BYTES * given)
 

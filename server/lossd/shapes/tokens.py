@@ -152,12 +152,12 @@ class TokensShape(ShapeRules):
 
 
 def _aggregates(loss: Loss) -> bool:
-    """Whether its body returns the values of tokens."""
+    """Returns whether its body returns the values of tokens."""
     return AGGREGATION[0] in loss.layout_parameters
 
 
 def _is_ragged(loss: Loss, side: str) -> bool:
-    """Whether the tokens of a side may be given one by one."""
+    """Returns whether the tokens of a side may be given one by one."""
     return any(i.name == f"{side}offsets" for i in loss.inputs)
 
 
@@ -393,7 +393,7 @@ def _denominators(
     sides: Mapping[str, _Side],
     ignored: Flags | None,
 ) -> Floats | None:
-    """What each sequence adds to the divisor of a mean, None for 1.
+    """Returns what each sequence adds to the divisor of a mean, None for 1.
 
     Raises:
         InvalidParameter: for a length without its aggregation, or the other way round.
@@ -450,7 +450,7 @@ class _Run:
         self.cuts = self._cuts()
 
     def _row_shares(self) -> Floats | None:
-        """What the sum over the tokens of each row is multiplied by; None for 1."""
+        """Returns the factor of the sum over the tokens of each row; None for 1."""
         given = self._batch.layout_parameters
         aggregation = given["aggregation"]
         if aggregation is TokenAggregation.CONSTANT_LENGTH:
@@ -507,7 +507,7 @@ class _Run:
             out[present] = found.outputs[name]
 
     def _input(self, declared: Input, present: Any, found_of: Mapping[str, Any]) -> Array | None:
-        """What the body sees of an input, None where it is not given or only lays others out."""
+        """Returns the part of an input that the body sees; None if it is absent or only layout."""
         operand = self._batch.find(declared.name)
         if operand is None or declared.holds in _LAYS_OUT:
             return None
@@ -530,7 +530,7 @@ class _Run:
         raise value_error(operand.name, given(operand.rows), given(wrong), str(domain))
 
     def _said(self, found: Evaluation, tokens: Mapping[str, Tokens], number: int) -> Array:
-        """What is said of each row: that it has no token, or what the body says."""
+        """Returns the status of each row: that it has no token, or what the body says."""
         said = np.zeros(number, np.uint8) if found.statuses is None else found.statuses
         for one in tokens.values():
             if one.counts is not None:
@@ -569,7 +569,7 @@ class _Run:
             self._nonfinite[np.arange(batch.rows)[present][which]] = True
 
     def finished(self) -> Evaluated:
-        """What is left to do when every piece is done."""
+        """Finishes when every piece is done."""
         batch = self._batch
         lost = self._nonfinite
         if self._zero_nonfinite and lost.any():

@@ -87,11 +87,11 @@ def _inputs(data: Sequence[Any], names: Mapping[str, str], offsets: Array) -> di
 
 
 def _attached(value: float, tensors: Sequence[Any], gradients: Sequence[Array]) -> Any:
-    """A tensor with a value, whose derivative by each of some tensors is what it is said to be."""
+    """Returns a tensor with the given value and gradients with respect to some tensors."""
     torch: Any = importlib.import_module("torch")
 
     class Known(torch.autograd.Function):  # type: ignore[misc,name-defined]
-        """What was computed elsewhere."""
+        """A value and gradients that were computed elsewhere."""
 
         @staticmethod
         def forward(_ctx: Any, *_given: Any) -> Any:

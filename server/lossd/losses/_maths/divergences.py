@@ -23,7 +23,7 @@ class DistillationDivergence(enum.Enum):
 
 
 class DistillationSupport(enum.Enum):
-    """What the numbers of a token stand for."""
+    """Which classes the numbers of a token stand for."""
 
     WHOLE = "logits or log-probabilities of all classes there are, made to sum to 1"
     TAIL_BUCKET = "log-probabilities of some classes, with all others as one more"
@@ -57,7 +57,7 @@ def with_rest(xp: Any, logs: Array, least: float) -> Distribution:
 def divergence(
     xp: Any, kind: DistillationDivergence, student: Distribution, teacher: Distribution, beta: float
 ) -> tuple[Array, Array]:
-    """The term of each class, and its derivative by the logarithm of the student's probability."""
+    """Returns the term of each class, and its derivative with respect to the student's logarithm."""
     s, t = student.shares, teacher.shares
     if kind is DistillationDivergence.JENSEN_SHANNON:
         return _to_mixture(xp, student, teacher, beta, (beta, 1 - beta))

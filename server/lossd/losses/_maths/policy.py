@@ -1,4 +1,4 @@
-"""What policy gradients are made of: ratios, objectives of a token, divergences, corrections.
+"""Parts of policy gradients: ratios, objectives of a token, divergences, corrections.
 
 Each objective is a value of a token and its slope, by the log-probability or by the logarithm of
 the ratio; nothing here knows how tokens are aggregated.
@@ -17,7 +17,7 @@ from lossd.schema import Array, ParameterError
 
 
 class PolicyObjective(enum.Enum):
-    """What is made of an advantage and a ratio."""
+    """Which objective is computed from an advantage and a ratio."""
 
     REINFORCE = "log-probability"
     IMPORTANCE_SAMPLING = "ratio"
@@ -49,7 +49,7 @@ class KlEstimator(enum.Enum):
 
 
 class RolloutCorrection(enum.Enum):
-    """What is done about a sampler whose log-probabilities differ from the trainer's."""
+    """How a sampler is corrected whose log-probabilities differ from the trainer's."""
 
     NONE = "nothing"
     TOKEN_TRUNCATE = "weight each token, up to a bound"  # noqa: S105 - of text
@@ -300,7 +300,7 @@ def rollout_weights(
     rollout: Array | None,
     tokens: Tokens,
 ) -> Array | None:
-    """What each token weighs to make up for its sampler; None for 1.
+    """Returns the weight of each token that makes up for its sampler; None for 1.
 
     Raises:
         ParameterError: for a correction without its log-probabilities or bounds.

@@ -1,4 +1,4 @@
-"""What losses of preferences are made of: costs of the scores of a chosen and a rejected answer."""
+"""Costs of the scores of a chosen and a rejected answer, for losses of preferences."""
 
 import enum
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from lossd.schema import Array, Differentiable, ParameterError
 
 
 class PreferenceObjective(enum.Enum):
-    """What is made of the scores of a chosen and a rejected answer."""
+    """Which cost is computed from the scores of a chosen and a rejected answer."""
 
     SIGMOID = "log-sigmoid of the difference (DPO)"
     IPO = "squared distance of the difference from a half of 1 / beta"
@@ -55,7 +55,7 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What pairs cost, and the slopes by the score of either answer."""
+    """Returns the costs of pairs, and their derivatives with respect to both scores."""
 
     value: Array
     by_chosen: Array
@@ -88,7 +88,7 @@ def scores(given: Array, reference: Array | None, tokens: Tokens, *, average: bo
 
 
 def score_slope(slope: Array, tokens: Tokens, *, average: bool) -> Array:
-    """The slope by each token, of one by the score."""
+    """Returns the derivatives with respect to tokens from those with respect to scores."""
     if average and tokens.counts is not None:
         slope = slope / np.maximum(tokens.counts, 1)
     return tokens.spread(slope)

@@ -27,7 +27,7 @@ class Pair:
 
     @property
     def configuration(self) -> grpc.ServerCertificateConfiguration:
-        """What gRPC takes."""
+        """Returns the pair as gRPC takes it."""
         return grpc.ssl_server_certificate_configuration(
             [(self.key, self.certificate)], self.client_ca
         )

@@ -30,7 +30,7 @@ class Entrance:
     _is_certified: bool
 
     def credentials(self) -> grpc.ServerCredentials | None:
-        """What gRPC serves with; None for plain text."""
+        """Returns the credentials that gRPC serves with; None for plain text."""
         tls = self.tls
         if tls is None:
             return None
@@ -89,14 +89,14 @@ def _policy(config: Config, files: "_Files") -> Callable[[], Policy]:
 
 
 class _Files:
-    """What is made of the files of the settings that are set."""
+    """Returns what is made from the files of the settings that are set."""
 
     def __init__(self, failed: Callable[[str], None]) -> None:
         self._failed = failed
         self.made: dict[str, Reloaded[Any]] = {}
 
     def one(self, setting: str, path: str, make: Callable[[bytes], Any]) -> Reloaded[Any] | None:
-        """What is made of a file, if it is set."""
+        """Returns what is made from a file, if it is set."""
         return self._make(setting, [path], make) if path else None
 
     def pair(self, setting: str, paths: Sequence[str]) -> Reloaded[Pair] | None:

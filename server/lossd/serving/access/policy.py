@@ -14,7 +14,7 @@ TOKEN_FILE = "token"  # noqa: S105 - the name of who has one of the file's
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator said.
+    """The policy of the operator.
 
     ``tokens`` are those of the plain file, ``rules`` those of the file with rules, ``subject``
     verifies JSON web tokens, and ``certified`` tells that every caller has a certificate of the
@@ -83,7 +83,7 @@ class Policy:
         return _ruled(self.rules.subjects[subject], host)
 
     def _wanted(self) -> str:
-        """What is missing, for whoever has to bring it."""
+        """Returns what is missing, for whoever has to bring it."""
         proofs = ["token"] if self.takes_tokens else []
         if self.rules and self.rules.certificates:
             proofs.append("client certificate")

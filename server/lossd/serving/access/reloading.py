@@ -1,4 +1,4 @@
-"""What is made of files, made anew when their contents change while the server runs.
+"""Values that are made from files, and made anew when the files change.
 
 Contents are compared and not times: a secret that Kubernetes mounts changes by a link.  What cannot
 be used is counted and logged once, and what was made before stays, so that a file that is half
@@ -23,7 +23,7 @@ EVERY_SECONDS = 1.0
 
 
 class Reloaded(Generic[T]):
-    """What ``make`` makes of the contents of files.  ``failed`` is told of what cannot be used.
+    """The value that ``make`` returns for files; ``failed`` is told what cannot be used.
 
     Raises:
         AccessError: if they cannot be used to begin with.

@@ -17,7 +17,7 @@ _QUOTAS = ("calls", "inflight_bytes", "calls_per_second", "shm_segments")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What somebody may do."""
+    """The rights of one identity."""
 
     name: str
     groups: frozenset[Group]

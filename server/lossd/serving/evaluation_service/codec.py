@@ -151,7 +151,7 @@ def batch(
 
 
 def sequence_bytes(message: v1.EvaluationBatch) -> int:
-    """What it takes to have sequences one by one, beside their texts and tokens."""
+    """Returns the bytes of sequences one by one, besides their texts and tokens."""
     count = 0
     for named in message.sequences[:MAX_METRICS]:
         sizes = (named.lengths, named.counts)

@@ -35,7 +35,7 @@ def keep_freed_memory() -> bool:
 
 
 class InFlight(Protocol):
-    """What counts bytes."""
+    """A count of bytes."""
 
     @property
     def request_bytes(self) -> int:

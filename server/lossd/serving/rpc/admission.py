@@ -108,7 +108,7 @@ class _Both:
 
 @dataclass(slots=True)
 class Place:
-    """What one call takes up, until its caller is done with it and so is who computes it.
+    """The room that one call takes, until its caller and its computation are done with it.
 
     A caller that goes is gone at once, while what computes lets go at its next checkpoint; until
     then it has its thread and its memory, and they count.

@@ -1,4 +1,4 @@
-"""What one caller may take, so that the others have the rest.
+"""Shares: how much one caller may take, so that the others have the rest.
 
 Callers of this host that nobody has to know by name share everything, as they always may.
 """
