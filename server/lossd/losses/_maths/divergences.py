@@ -57,7 +57,7 @@ def with_rest(xp: Any, logs: Array, least: float) -> Distribution:
 def divergence(
     xp: Any, kind: DistillationDivergence, student: Distribution, teacher: Distribution, beta: float
 ) -> tuple[Array, Array]:
-    """Returns the term of each class, and its derivative with respect to the student's logarithm."""
+    """Returns the term of each class, and its derivative with respect to the student's log."""
     s, t = student.shares, teacher.shares
     if kind is DistillationDivergence.JENSEN_SHANNON:
         return _to_mixture(xp, student, teacher, beta, (beta, 1 - beta))
