@@ -1,0 +1,119 @@
+"""Makes the C++ of all kernels for the host from the texts of the losses."""
+
+import functools
+import hashlib
+import importlib.resources
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossd.kernels._launch import SHARED_ARGUMENTS, Argument, Kind
+from lossd.kernels._source import kernel_source
+from lossd.losses import LOSSES, Loss, Shape
+from lossd.losses._declare import CudaText
+
+TYPES = {"float": np.dtype(np.float32), "double": np.dtype(np.float64)}
+TEMPLATES = {Shape.POINTWISE: "pointwise", Shape.ROWWISE: "rowwise"}
+
+
+@dataclass(frozen=True, slots=True)
+class HostText:
+    """A text of a loss, and what its kernel on the host is called."""
+
+    loss: Loss
+    number: int
+
+    @property
+    def text(self) -> CudaText:
+        """The text."""
+        return self.loss.cuda[self.number]
+
+    @property
+    def name(self) -> str:
+        """The name of its kernels, apart from the type that they compute in."""
+        return f"{self.loss.name}_{self.number}"
+
+
+def host_texts() -> Iterator[HostText]:
+    """Every text of the catalogue that there is a template for."""
+    for loss in LOSSES.values():
+        if loss.shape in TEMPLATES:
+            for number in range(len(loss.cuda)):
+                yield HostText(loss, number)
+
+
+def library_source(type_name: str) -> str:
+    """All kernels that compute in ``float`` or ``double``."""
+    parts = [template("base.hpp"), f"typedef {type_name} T;"]
+    parts += [template(name) for name in ("maths.hpp", "numbers.hpp", "call.hpp")]
+    for shape, name in TEMPLATES.items():
+        kernels = [_kernel(t, type_name) for t in host_texts() if t.loss.shape is shape]
+        # The names of one template are none of the other's.
+        parts += [f"namespace {name} {{", template(f"{name}.hpp"), *kernels, "}  // namespace"]
+    return "\n".join(parts)
+
+
+@functools.cache
+def digest() -> str:
+    """Tells one state of texts and templates from another."""
+    source = "".join(library_source(name) for name in TYPES) + template("entry.cpp")
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def signature(text: HostText, type_name: str) -> tuple[Argument, ...]:
+    """The inputs beyond two and the parameters of a kernel, as its text has them."""
+    kernel = kernel_source(text.loss, text.text, TYPES[type_name])
+    return kernel.signature[len(SHARED_ARGUMENTS) :]
+
+
+def _kernel(text: HostText, type_name: str) -> str:
+    loss = text.loss
+    others = [declared.name for declared in loss.inputs[2:]]
+    parameters = [a for a in signature(text, type_name) if a.name not in others]
+    vectors = [a.name for a in parameters if a.kind is Kind.ARRAY]
+    numbers = [a for a in parameters if a.kind is not Kind.ARRAY]
+    types = {a.name: "T" if a.kind is Kind.REAL else "double" for a in numbers}
+    types |= dict.fromkeys(vectors, "Weights")
+    is_pointwise = loss.shape is Shape.POINTWISE
+    vector_place = "given.vectors" if is_pointwise else "row.vectors"
+    unpack = [f"const {types[a.name]} {a.name} = {types[a.name]}(call.numbers[{i}]);"
+              for i, a in enumerate(numbers)]
+    unpack += [f"const Weights {name}{{{vector_place}[{i}]}};" for i, name in enumerate(vectors)]
+    unpack += [f"(void){a.name};" for a in parameters]
+    softmaxes = len(re.findall(r"\bSOFTMAX_OF_ROW\b", text.text.text))
+    macros = {
+        "TARGETS_ARE_CLASSES": int(bool(text.text.targets_are_classes)),
+        "INPUTS": len(loss.inputs),
+        "VECTORS": len(vectors),
+        "SOFTMAXES": softmaxes,
+        "PARAMETERS": "".join(f", const {types[a.name]} {a.name}" for a in parameters),
+        "ARGUMENTS": "".join(f", {a.name}" for a in parameters),
+        "UNPACK_PARAMETERS": " ".join(unpack),
+        "OTHERS": "".join(f", const T {name.removesuffix('s')}" for name in others),
+        "UNPACK_OTHERS": " ".join(
+            f"const T* const pack_of_{name} = given.inputs[{i + 2}];"
+            for i, name in enumerate(others)
+        ),
+        "OTHER_ELEMENTS(i)": "".join(f", pack_of_{name}[i]" for name in others),
+    }
+    # The text cannot be a macro, since it has macros in it: it takes the place of a line.
+    body = template(f"{TEMPLATES[loss.shape]}_text.hpp").replace("\n    TEXT\n", f"\n{text.text.text}\n")
+    return "\n".join([
+        f"namespace {text.name} {{",
+        *(f"#define {name} {value}" for name, value in macros.items()),
+        body,
+        *(f"#undef {name.partition('(')[0]}" for name in macros),
+        "}  // namespace",
+        f'EXPORT bool ENTRY({text.name}_{type_name})(Call* call) {{',
+        f"    return {text.name}::run(*call);",
+        "}",
+        "",
+    ])  # fmt: skip
+
+
+@functools.cache
+def template(name: str) -> str:
+    text = importlib.resources.files(__package__).joinpath(name).read_text("utf-8")
+    return f'#line 1 "lossd/kernels/host/{name}"\n{text}'

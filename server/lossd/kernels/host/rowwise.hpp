@@ -1,0 +1,318 @@
+// The kernel of the losses whose example is a row of classes; what a text may say is told in
+// ../rowwise.cuh.  A row is read several times while it is in the cache.
+//
+// What an expression comes to is computed for a block of columns in one loop, whose rounds do not know
+// of each other: the compiler makes vectors of it, as wide as the machine has them.  Then it is summed
+// in lanes.  rowwise_text.hpp is what each text stands in.
+
+// One number for each column of a row; 1 where the request gave none.
+struct Weights {
+    const T* items;
+    METHOD T operator[](int64_t column) const { return items ? items[column] : T(1); }
+};
+
+INLINE int64_t padded(int64_t columns) { return (columns + GROUP - 1) / GROUP * GROUP; }
+
+// The largest of whole groups of numbers, of which NaN is none.
+OUTLINE T largest_of(const T* numbers, int count) {
+    T most[GROUP];
+    for (int lane = 0; lane < GROUP; ++lane) most[lane] = -INFINITE<T>;
+    for (int start = 0; start < count; start += GROUP)
+        for (int lane = 0; lane < GROUP; ++lane) {
+            const T x = numbers[start + lane];
+            most[lane] = x > most[lane] ? x : most[lane];
+        }
+    for (int half = GROUP / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; ++lane)
+            most[lane] = most[lane + half] > most[lane] ? most[lane + half] : most[lane];
+    return most[0];
+}
+
+// The largest of some numbers, the lowest column of equals; a NaN is larger than any number.
+struct Largest {
+    T value;
+    Column column;  // -1: of no numbers
+};
+
+// Takes what is larger in a block; returns whether it is a NaN.
+OUTLINE bool take_largest(const T* terms, Column start, int count, Largest& found) {
+    Bits is_nan = 0;
+    INDEPENDENT
+    for (int i = 0; i < whole_groups(count); ++i)
+        is_nan |= terms[i] != terms[i] ? Bits(1) : Bits(0);
+    const T most = largest_of(terms, count);
+    if (!is_nan && !(most > found.value)) return false;
+    int place = 0;
+    while (is_nan ? terms[place] == terms[place] : terms[place] != most) ++place;
+    found = Largest{terms[place], Column(start + place)};
+    return is_nan;
+}
+
+// A row of numbers in blocks, of which the last is filled up to whole groups.
+struct Numbers {
+    const T* items;
+    const T* last;  // the last block
+    METHOD const T* block(int64_t start, int count, int64_t columns) const {
+        return start + count == columns ? last : items + start;
+    }
+};
+
+// One example: the inputs of its row and where its gradient goes.
+struct Example {
+    Call& call;
+    Numbers predictions;
+    Numbers shares;  // the target distribution, where the target is not a class
+    Column label;
+    Column columns;
+    int64_t first;  // of the elements of the row, in the gradient
+    T scale;
+    const T* const* vectors;  // the lists among the parameters, in whole groups
+    T* kept;                  // room for the exponentials of each softmax
+    bool& is_finite;
+};
+
+// The same, as a text knows it: with class indices, or a share of each class.
+template <bool TARGETS_ARE_CLASSES>
+struct Row : Example {
+    // Calls visit(first column, number of columns) for every block.
+    template <typename Visit>
+    METHOD void each_block(Visit visit) const {
+        for (Column start = 0; start < columns; start += BLOCK)
+            visit(start, columns - start < BLOCK ? int(columns - start) : BLOCK);
+    }
+
+    // What a term comes to at the columns of a block, in whole groups.
+    template <typename Term>
+    METHOD void evaluate(Term term, Column start, int count, T* __restrict terms) const {
+        const T* const prediction = predictions.block(start, count, columns);
+        const T* const share = TARGETS_ARE_CLASSES ? nullptr : shares.block(start, count, columns);
+        const auto target = [&](Column i) {
+            return !TARGETS_ARE_CLASSES ? share[i] : start + i == label ? T(1) : T(0);
+        };
+        const Column groups = whole_groups(count);
+        INDEPENDENT
+        for (Column i = 0; i < groups; ++i) terms[i] = term(start + i, prediction[i], target(i));
+    }
+
+    template <typename Term>
+    METHOD T sum(Term term) const {
+        Lanes sum;
+        each_block([&](Column start, int count) {
+            T terms[BLOCK];
+            evaluate(term, start, count, terms);
+            for (int i = count; i < whole_groups(count); ++i) terms[i] = 0;
+            sum.add(terms, whole_groups(count));
+        });
+        return T(sum.total());
+    }
+
+    // The largest of all columns but one.
+    template <typename Term>
+    METHOD Largest largest(Term term, Column excluded = -1) const {
+        Largest found{-INFINITE<T>, excluded == 0 && columns > 1 ? Column(1) : Column(0)};
+        if (columns == 1 && excluded == 0) return Largest{T(0), -1};
+        bool is_nan = false;
+        each_block([&](Column start, int count) {
+            T terms[BLOCK];
+            evaluate(term, start, count, terms);
+            for (int i = count; i < whole_groups(count); ++i) terms[i] = -INFINITE<T>;
+            if (excluded >= start && excluded < start + count) terms[excluded - start] = -INFINITE<T>;
+            if (!is_nan) is_nan = take_largest(terms, start, count, found);
+        });
+        return found;
+    }
+
+    template <typename Slope>
+    METHOD void write(Slope slope) const {
+        if (!call.gradient) return;
+        each_block([&](Column start, int count) {
+            T slopes[BLOCK];
+            evaluate(slope, start, count, slopes);
+            is_finite &= put(call, first + start, count, slopes, scale);
+        });
+    }
+};
+
+// The logits of a row as a softmax takes them: divided by a temperature and, where there are priors
+// of the classes, with strength * log(prior / their sum) added.  Large logits would swallow that, so
+// what they have in `common` is taken off first.
+struct Logits {
+    T temperature;
+    Weights priors;
+    T strength;
+    T total;
+    T common;
+
+    METHOD T operator()(int64_t column, T prediction) const {
+        const T scaled = temperature == 1 ? prediction : prediction / temperature;
+        if (!priors.items) return scaled;
+        return (scaled - common) + strength * log(priors[column] / total);
+    }
+};
+
+template <typename Row>
+INLINE Logits logits_of(const Row& row, T temperature, Weights priors, T strength) {
+    if (!priors.items) return Logits{temperature, priors, strength, T(1), T(0)};
+    const T total = row.sum([&](Column column, T, T) { return priors[column]; });
+    const T largest =
+        row.largest([](Column, T prediction, T) { return prediction; }).value / temperature;
+    return Logits{temperature, priors, strength, total, is_finite(largest) ? largest : T(0)};
+}
+
+// The largest of a softmax's logits.  It is looked for again in the block that has it, which is quicker
+// than to carry its place along; where there is a NaN, the sum of the exponentials shows it.
+template <typename Row, typename Logit>
+INLINE Largest best_of(const Row& row, Logit logit) {
+    T best = -INFINITE<T>;
+    Column begin = 0;
+    row.each_block([&](Column start, int count) {
+        T logits[BLOCK];
+        row.evaluate(logit, start, count, logits);
+        for (int i = count; i < whole_groups(count); ++i) logits[i] = -INFINITE<T>;
+        const T most = largest_of(logits, count);
+        if (!(most > best)) return;
+        best = most;
+        begin = start;
+    });
+    const int count = row.columns - begin < BLOCK ? int(row.columns - begin) : BLOCK;
+    T logits[BLOCK];
+    row.evaluate(logit, begin, count, logits);
+    int place = 0;
+    while (place < count - 1 && logits[place] != best) ++place;
+    return Largest{best, begin + (logits[place] == best ? place : 0)};
+}
+
+// The softmax of a row in the parts that keep full relative accuracy, see losses/_softmax.py.
+struct Softmax {
+    Largest best;
+    T rest;   // sum of the exponentials without that of the best, which is 1
+    T total;  // with it
+    const T* kept;
+
+    METHOD T exponential(int64_t column, T) const { return kept[column]; }
+    METHOD T log_sum_exp() const { return best.value + log1p(rest); }
+    // -log p of a class.
+    METHOD T negative_log(int64_t column, T logit) const {
+        return (column == best.column ? T(0) : best.value - logit) + log1p(rest);
+    }
+    // (1 - p) times the total, of a class.
+    METHOD T others(int64_t column, T logit) const {
+        return column == best.column ? rest : 1 + (rest - exponential(column, logit));
+    }
+};
+
+template <typename Row, typename Logit>
+INLINE Softmax softmax_of(const Row& row, int number, Logit logit) {
+    const Largest best = best_of(row, logit);
+    T* const kept = row.kept + number * int64_t(padded(row.columns));
+    Lanes sum;
+    row.each_block([&](Column start, int count) {
+        T* const exponentials = kept + start;
+        const auto exponential = [&](Column column, T prediction, T target) {
+            return exp(logit(column, prediction, target) - best.value);
+        };
+        row.evaluate(exponential, start, count, exponentials);
+        for (int i = count; i < whole_groups(count); ++i) exponentials[i] = 0;
+        const bool is_here = best.column >= start && best.column < start + count;
+        if (is_here) kept[best.column] = 0;
+        sum.add(exponentials, whole_groups(count));
+        if (is_here) kept[best.column] = 1;
+    });
+    const T rest = T(sum.total());
+    // A NaN and a row of nothing but -inf have no softmax, also where there is but one class: their
+    // difference with themselves is NaN.
+    const T found = best.value > 0 ? rest : rest + (best.value - best.value);
+    return Softmax{best, found, 1 + found, kept};
+}
+
+#define AT_COLUMN(...) [&](Column column, T prediction, T target) -> T { return __VA_ARGS__; }
+#define PREDICTION_AT(column) (row.predictions.items[column])
+#define TARGET_AT(column) (row.shares.items[column])
+#define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
+#define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
+#define LOGITS_OF_ROW(...) logits_of(row, __VA_ARGS__)
+#define SOFTMAX_OF_ROW(...) softmax_of(row, softmaxes++, AT_COLUMN(__VA_ARGS__))
+#define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
+
+// The value of an example, by the text of a loss; also writes its gradient.
+typedef T (*EvaluateRow)(const Example& example);
+
+// A text, and how much it is given.
+struct Rowwise {
+    EvaluateRow evaluate;
+    bool targets_are_classes;
+    int vectors, softmaxes;
+};
+
+// A row of an input, used where it is if it can be.
+INLINE Numbers staged(const Call& call, const Input& input, int64_t row, T* room, T* last) {
+    const int64_t first = row * call.columns;
+    const char* const from = input.place + first * size_of(input.kind);
+    const int tail = int((call.columns - 1) % BLOCK + 1);
+    const int64_t before = call.columns - tail;
+    Numbers found{reinterpret_cast<const T*>(from), nullptr};
+    if (input.kind != OWN || uintptr_t(from) % sizeof(T)) {
+        for (int64_t start = 0; start < call.columns; start += BLOCK)
+            read(input.kind, from + start * size_of(input.kind), room + start,
+                 start == before ? tail : BLOCK);
+        found.items = room;
+    }
+    const Input own{reinterpret_cast<const char*>(found.items), OWN, ANY, 0, 0};
+    found.last = stage(own, before, tail, last);
+    return found;
+}
+
+INLINE bool breaks_a_rule(const Call& call, const Input& input, const Numbers& numbers) {
+    bool found = false;
+    for (int64_t start = 0; start < call.columns && input.rule != ANY; start += BLOCK) {
+        const int64_t left = call.columns - start;
+        const int count = left < BLOCK ? int(left) : BLOCK;
+        const T* const block = numbers.block(start, count, call.columns);
+        found |= any_outside(input, block, whole_groups(count));
+    }
+    return found;
+}
+
+// Returns false where there is not the memory.
+OUTLINE bool compute(const Rowwise& text, Call& call) {
+    Results results{call, {}};
+    const int64_t length = padded(call.columns);
+    const int64_t rooms = 2 + text.vectors + text.softmaxes;
+    T* const room = static_cast<T*>(malloc(rooms * length * sizeof(T)));
+    if (!room) return false;
+    const T* vectors[MOST_VECTORS] = {};
+    for (int v = 0; v < text.vectors; ++v) {
+        if (!call.vectors[v]) continue;
+        T* const copy = room + (2 + v) * length;
+        for (int64_t i = 0; i < length; ++i)
+            copy[i] = call.vectors[v][i < call.columns ? i : call.columns - 1];
+        vectors[v] = copy;
+    }
+    T lasts[2][BLOCK];
+    for (int64_t number = 0; number < call.rows; ++number) {
+        if (call.silent && call.silent[number]) {
+            results.silence(number);
+            continue;
+        }
+        const Numbers predictions = staged(call, call.inputs[0], number, room, lasts[0]);
+        Numbers shares{nullptr, nullptr};
+        int64_t label = -1;
+        if (text.targets_are_classes) {
+            __builtin_memcpy(&label, call.inputs[1].place + number * 8, 8);
+        } else {
+            shares = staged(call, call.inputs[1], number, room + length, lasts[1]);
+            call.outside |= breaks_a_rule(call, call.inputs[1], shares);
+        }
+        call.outside |= breaks_a_rule(call, call.inputs[0], predictions);
+        bool is_finite = true;
+        const Example example{
+            call, predictions, shares, Column(label), Column(call.columns), number * call.columns,
+            call.scales ? call.scales[number] : T(call.scale), vectors,
+            room + (2 + text.vectors) * length, is_finite};
+        const T value = text.evaluate(example);
+        results.add(number, value, is_finite);
+    }
+    free(room);
+    call.sum = results.sum.total();
+    return true;
+}
