@@ -23,6 +23,8 @@ FLAGS = (
     "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti",
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-plt",
 )  # fmt: skip
+# A loop is compiled once for each case of what it asks of parameters; known to GCC only.
+UNSWITCH = ("--param", "max-unswitch-insns=5000", "--param", "max-unswitch-level=8")
 LINK_FLAGS = ("-shared", "-Wl,--as-needed", "-Wl,-z,noexecstack")
 
 

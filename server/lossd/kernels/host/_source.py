@@ -77,17 +77,33 @@ def _kernel(text: HostText, type_name: str) -> str:
     types = {a.name: "T" if a.kind is Kind.REAL else "double" for a in numbers}
     types |= dict.fromkeys(vectors, "Weights")
     is_pointwise = loss.shape is Shape.POINTWISE
-    vector_place = "given.vectors" if is_pointwise else "row.vectors"
-    unpack = [f"const {types[a.name]} {a.name} = {types[a.name]}(call.numbers[{i}]);"
-              for i, a in enumerate(numbers)]
-    unpack += [f"const Weights {name}{{{vector_place}[{i}]}};" for i, name in enumerate(vectors)]
+    vector_place = "laid" if is_pointwise else "row.vectors"
+    flags = {p.name for p in loss.parameters if p.type is bool and is_pointwise}
+    switches = [a.name for a in numbers if a.name in flags]
+    unpack = [
+        f"const {types[a.name]} {a.name} = SWITCHES >> {switches.index(a.name)} & 1;"
+        if a.name in flags
+        else f"const {types[a.name]} {a.name} = {types[a.name]}(call.numbers[{i}]);"
+        for i, a in enumerate(numbers)
+    ]
+    unpack += [f"const Weights {name} = {vector_place}[{i}];" for i, name in enumerate(vectors)]
     unpack += [f"(void){a.name};" for a in parameters]
     softmaxes = len(re.findall(r"\bSOFTMAX_OF_ROW\b", text.text.text))
     macros = {
         "TARGETS_ARE_CLASSES": int(bool(text.text.targets_are_classes)),
         "INPUTS": len(loss.inputs),
-        "VECTORS": len(vectors),
+        "LISTS": len(vectors),
         "SOFTMAXES": softmaxes,
+        "LOGITS_ARE_PLAIN": _plainness(text.text.text),
+        "VERSIONS": ", ".join(f"evaluate_all<{i}>" for i in range(1 << len(switches))),
+        "SWITCHES_OF_CALL": " | ".join(
+            ["0"]
+            + [
+                f"(call.numbers[{i}] != 0) << {switches.index(a.name)}"
+                for i, a in enumerate(numbers)
+                if a.name in flags
+            ]
+        ),
         "PARAMETERS": "".join(f", const {types[a.name]} {a.name}" for a in parameters),
         "ARGUMENTS": "".join(f", {a.name}" for a in parameters),
         "UNPACK_PARAMETERS": " ".join(unpack),
@@ -111,6 +127,12 @@ def _kernel(text: HostText, type_name: str) -> str:
         "}",
         "",
     ])  # fmt: skip
+
+
+def _plainness(text: str) -> str:
+    """Whether the logits of a row are its predictions, from what its text makes them of."""
+    made = re.search(r"LOGITS_OF_ROW(\(.*?\))", text)
+    return f"is_plain{made[1]}" if made else "true"
 
 
 @functools.cache

@@ -27,3 +27,12 @@ INLINE int whole_groups(int count) { return (count + GROUP - 1) / GROUP * GROUP;
 #define JOINED_VALUES(left, right) JOINED(left, right)
 #define ENTRY(name) JOINED_VALUES(lossd_host_, JOINED_VALUES(VARIANT, _##name))
 #define EXPORT extern "C" __attribute__((visibility("default")))
+
+// The widest vectors that the machine has.
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64;
+#elif defined(__AVX__)
+constexpr int VECTOR_BYTES = 32;
+#else
+constexpr int VECTOR_BYTES = 16;
+#endif

@@ -145,12 +145,41 @@ OUTLINE bool has_finite_gradient(const Call& call, int64_t row) {
     return true;
 }
 
+// A group of numbers in as many vectors as the machine needs for it.
+typedef T Vector __attribute__((vector_size(VECTOR_BYTES)));
+constexpr int VECTORS = GROUP * int(sizeof(T)) / VECTOR_BYTES;
+
+INLINE Vector vector_at(const T* numbers) {
+    Vector vector;
+    __builtin_memcpy(&vector, numbers, sizeof vector);
+    return vector;
+}
+
 // Adds whole groups of numbers to sums in lanes.
 OUTLINE void add_to_lanes(double* lanes, const T* numbers, int count) {
-    T own[GROUP] = {};
+    Vector sums[VECTORS] = {};
     for (int start = 0; start < count; start += GROUP)
-        for (int lane = 0; lane < GROUP; ++lane) own[lane] += numbers[start + lane];
+        for (int v = 0; v < VECTORS; ++v)
+            sums[v] += vector_at(numbers + start + v * (GROUP / VECTORS));
+    T own[GROUP];
+    __builtin_memcpy(own, sums, sizeof own);
     for (int lane = 0; lane < GROUP; ++lane) lanes[lane] += own[lane];
+}
+
+// The largest of whole groups of numbers, of which NaN is none.
+OUTLINE T largest_of(const T* numbers, int count) {
+    Vector most[VECTORS];
+    for (int v = 0; v < VECTORS; ++v) most[v] = Vector{} - INFINITE<T>;
+    for (int start = 0; start < count; start += GROUP)
+        for (int v = 0; v < VECTORS; ++v) {
+            const Vector x = vector_at(numbers + start + v * (GROUP / VECTORS));
+            most[v] = x > most[v] ? x : most[v];
+        }
+    T lanes[GROUP];
+    __builtin_memcpy(lanes, most, sizeof lanes);
+    T found = lanes[0];
+    for (int lane = 1; lane < GROUP; ++lane) found = lanes[lane] > found ? lanes[lane] : found;
+    return found;
 }
 
 // Sums in lanes, which are added in a fixed order.

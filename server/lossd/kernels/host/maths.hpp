@@ -12,7 +12,24 @@ INLINE To bits(From from) {
     return to;
 }
 
-// How numbers of a type are made of bits.
+// A polynomial, its highest coefficient first.
+template <typename Real, int N>
+struct Polynomial {
+    Real coefficients[N];
+};
+
+template <int I, typename Real, int N>
+METHOD constexpr Real rest_at(const Polynomial<Real, N>& p, Real x, Real sum) {
+    if constexpr (I == N) return sum;
+    else return rest_at<I + 1>(p, x, sum * x + p.coefficients[I]);
+}
+template <typename Real, int N>
+METHOD constexpr Real at(const Polynomial<Real, N>& p, Real x) {
+    return rest_at<1>(p, x, p.coefficients[0]);
+}
+
+// How numbers of a type are made of bits, and what their functions are made of.  Those of float are
+// the closest polynomials of their degree, found by Remez' exchange; those of double are series.
 template <typename Real>
 struct Format;
 
@@ -25,9 +42,22 @@ struct Format<float> {
     static constexpr float SMALLEST_NORMAL = 1.1754943508222875e-38f;
     static constexpr float LN2_HIGH = 0.693145751953125f;  // 16 digits: times an exponent it is exact
     static constexpr float LN2_LOW = 1.4286068203094172e-06f;
-    static constexpr float LEAST_EXPONENT = -105, MOST_EXPONENT = 89;  // beyond: 0 and infinity
-    static constexpr int EXP_TERMS = 7, LOG_TERMS = 5, SINH_TERMS = 5;
+    // exp of what is below is 0, of what is above infinite; from `FAINT` down it is not normal.
+    static constexpr float LEAST = -103.97208f, MOST = 88.72283f, FAINT = -80.0f;
+    // (exp(r) - 1 - r) / r^2 at |r| <= log(2) / 2.
+    static constexpr Polynomial<float, 5> EXP = {
+        0.001381459864666633f, 0.008368716879728068f, 0.04166838804531395f, 0.16666520631709497f,
+        0.49999993447796487f};
+    // (log((1 + s) / (1 - s)) / s - 2) / s^2 in powers of s^2, at |s| <= 0.1716.
+    static constexpr Polynomial<float, 3> LOG = {
+        0.2996130216533722f, 0.399736020903671f, 0.6666681671476601f};
+    // (sinh(x) / x - 1) / x^2 in powers of x^2, at |x| <= 1.
+    static constexpr Polynomial<float, 4> SINH = {
+        2.8174394971752612e-06f, 0.00019836066277108833f, 0.008333350597877646f,
+        0.1666666648872161f};
 };
+
+constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
 
 template <>
 struct Format<double> {
@@ -38,16 +68,23 @@ struct Format<double> {
     static constexpr double SMALLEST_NORMAL = 2.2250738585072014e-308;
     static constexpr double LN2_HIGH = 0.6931471803691238164;  // 32 digits
     static constexpr double LN2_LOW = 1.9082149292705877e-10;
-    static constexpr double LEAST_EXPONENT = -746, MOST_EXPONENT = 710;
-    static constexpr int EXP_TERMS = 13, LOG_TERMS = 11, SINH_TERMS = 9;
+    static constexpr double LEAST = -745.1332191019412, MOST = 709.782712893384, FAINT = -700.0;
+    static constexpr Polynomial<double, 12> EXP = {
+        1 / factorial(13), 1 / factorial(12), 1 / factorial(11), 1 / factorial(10),
+        1 / factorial(9), 1 / factorial(8), 1 / factorial(7), 1 / factorial(6),
+        1 / factorial(5), 1 / factorial(4), 1 / factorial(3), 1 / factorial(2)};
+    static constexpr Polynomial<double, 11> LOG = {
+        2.0 / 23, 2.0 / 21, 2.0 / 19, 2.0 / 17, 2.0 / 15, 2.0 / 13,
+        2.0 / 11, 2.0 / 9, 2.0 / 7, 2.0 / 5, 2.0 / 3};
+    static constexpr Polynomial<double, 9> SINH = {
+        1 / factorial(19), 1 / factorial(17), 1 / factorial(15), 1 / factorial(13), 1 / factorial(11),
+        1 / factorial(9), 1 / factorial(7), 1 / factorial(5), 1 / factorial(3)};
 };
 
 template <typename Real>
 constexpr Real INFINITE = Real(__builtin_inf());
 template <typename Real>
 constexpr Real NOT_A_NUMBER = Real(__builtin_nan(""));
-
-constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
 
 INLINE float fabs(float x) { return __builtin_fabsf(x); }
 INLINE double fabs(double x) { return __builtin_fabs(x); }
@@ -83,18 +120,6 @@ struct Exponential {
     Real excess;
 };
 
-// The series of (exp(r) - 1 - r) / r^2 at |r| <= log(2) / 2.
-template <typename Real, int N>
-struct ExpSeries {
-    INLINE Real at(Real r, Real sum) {
-        return ExpSeries<Real, N - 1>::at(r, sum * r + Real(1 / factorial(N)));
-    }
-};
-template <typename Real>
-struct ExpSeries<Real, 1> {
-    INLINE Real at(Real, Real sum) { return sum; }
-};
-
 template <typename Real>
 INLINE Exponential<Real> exponential_of(Real x) {
     typedef Format<Real> F;
@@ -102,22 +127,21 @@ INLINE Exponential<Real> exponential_of(Real x) {
     const Real shifted = x * Real(1.4426950408889634) + F::ROUNDER;
     const Real whole = shifted - F::ROUNDER;
     const Real r = (x - whole * F::LN2_HIGH) - whole * F::LN2_LOW;
-    const Real series =
-        ExpSeries<Real, F::EXP_TERMS - 1>::at(r, Real(1 / factorial(F::EXP_TERMS)));
-    return Exponential<Real>{bits<Signed>(shifted) - bits<Signed>(F::ROUNDER), r + r * r * series};
+    return Exponential<Real>{
+        bits<Signed>(shifted) - bits<Signed>(F::ROUNDER), r + r * r * at(F::EXP, r)};
 }
 
 template <typename Real>
 INLINE Real exp_of(Real x) {
     typedef Format<Real> F;
-    typedef typename F::Signed Signed;
     typedef typename F::Unsigned Unsigned;
-    const Exponential<Real> e =
-        exponential_of(clamped(x, F::LEAST_EXPONENT, F::MOST_EXPONENT));
-    // In two steps, since half of the exponent is in range where the whole is not.
-    const Signed half = Signed(Unsigned(e.exponent + 4096) >> 1) - 2048;
-    const Real y = (1 + e.excess) * power_of_two<Real>(half) * power_of_two<Real>(e.exponent - half);
-    return x != x ? x : y;
+    const Exponential<Real> e = exponential_of(x);
+    // Numbers that are not normal are made 2^64 times as large, and rounded once when they are not.
+    const bool is_faint = x < F::FAINT;
+    const Unsigned power = Unsigned(e.exponent) + (is_faint ? Unsigned(64) : Unsigned(0));
+    const Real large = bits<Real>(bits<Unsigned>(1 + e.excess) + (power << F::DIGITS));
+    const Real y = large * (is_faint ? Real(5.421010862427522e-20) : Real(1));
+    return x <= F::MOST ? (x < F::LEAST ? Real(0) : y) : x + INFINITE<Real>;  // NaN stays NaN
 }
 
 template <typename Real>
@@ -127,29 +151,16 @@ INLINE Real expm1_of(Real x) {
     const Exponential<Real> e = exponential_of(clamped(x, least, most));
     const Real power = power_of_two<Real>(e.exponent);
     const Real near = power * e.excess + (power - 1);
-    return x != x || x == 0 ? x : x > most ? exp_of(x) : near;
+    return x == 0 ? x : x <= most ? near : exp_of(x);
 }
 
 // log(1 + f) + exponent * log(2), for f from sqrt(1/2) - 1 to sqrt(2) - 1: twice the series of the
 // inverse hyperbolic tangent of s = f / (2 + f), with f itself apart, so that nothing is lost of it.
-template <typename Real, int N>
-struct LogSeries {
-    INLINE Real at(Real z, Real sum) {
-        return LogSeries<Real, N - 1>::at(z, sum * z + Real(2.0 / (2 * N + 1)));
-    }
-};
-template <typename Real>
-struct LogSeries<Real, 0> {
-    INLINE Real at(Real z, Real sum) { return sum * z; }
-};
-
 template <typename Real>
 INLINE Real log_of_parts(Real f, Real exponent) {
     typedef Format<Real> F;
     const Real s = f / (2 + f), z = s * s, half = Real(0.5) * f * f;
-    const Real series =
-        LogSeries<Real, F::LOG_TERMS - 1>::at(z, Real(2.0 / (2 * F::LOG_TERMS + 1)));
-    const Real bent = s * (half + series) + exponent * F::LN2_LOW;
+    const Real bent = s * (half + z * at(F::LOG, z)) + exponent * F::LN2_LOW;
     return exponent * F::LN2_HIGH - ((half - bent) - f);
 }
 
@@ -194,52 +205,38 @@ INLINE Real log1p_of(Real x) {
     const Parts<Real> parts = parts_of(u);
     // What rounding 1 + x took away is given back where it matters.
     const Real lost = x < 1 ? x - (u - 1) : (x - u) + 1;
-    const Real y = log_of_parts(parts.f + lost * parts.unit, parts.exponent);
+    const Real back = u < Real(uint64_t(1) << 62) ? lost * parts.unit : Real(0);
+    const Real y = log_of_parts(parts.f + back, parts.exponent);
     const Real beyond = x == -1 ? -INFINITE<Real> : x < -1 ? NOT_A_NUMBER<Real> : x;
     return x > -1 && x < INFINITE<Real> && x != 0 ? y : beyond;
 }
 
-// x^y of x >= 0; below 0 it is NaN but for whole numbers up to 3.  Computed wider than float.
+// x^y of x >= 0; below 0 it is NaN but for a y of 0, 1 and 2.  Computed wider than float.  A loop asks
+// once which y it has.
 template <typename Real>
 INLINE Real pow_of(Real x, Real y) {
     if (y == 0) return 1;
     if (y == 1) return x;
     if (y == 2) return x * x;
-    if (y == 3) return x * x * x;
-    const Real found = Real(exp_of(double(y) * log_of(double(x))));
-    return x == 1 ? x : found;
+    return Real(exp_of(double(y) * log_of(double(x))));
 }
-
-// The series of sinh(x) / x at |x| <= 1, in z = x^2.
-template <typename Real, int N>
-struct SinhSeries {
-    INLINE Real at(Real z, Real sum) {
-        return SinhSeries<Real, N - 1>::at(z, sum * z + Real(1 / factorial(2 * N + 1)));
-    }
-};
-template <typename Real>
-struct SinhSeries<Real, 0> {
-    INLINE Real at(Real z, Real sum) { return sum * z; }
-};
 
 template <typename Real>
 INLINE Real sinh_near_0(Real x) {
-    typedef Format<Real> F;
     const Real z = x * x;
-    return x + x * SinhSeries<Real, F::SINH_TERMS - 1>::at(
-                       z, Real(1 / factorial(2 * F::SINH_TERMS + 1)));
+    return x + x * (z * at(Format<Real>::SINH, z));
 }
 
+// Infinite as soon as exp(x) is.
 template <typename Real>
 INLINE Real sinh_of(Real x) {
-    const Real size = fabs(x), half = exp_of(size / 2), e = half * half;
-    const Real far = size > 40 ? (Real(0.5) * half) * half : Real(0.5) * (e - 1 / e);
-    return size <= 1 ? sinh_near_0(x) : copysign(far, x);
+    const Real size = fabs(x), e = exp_of(size);
+    return size <= 1 ? sinh_near_0(x) : copysign(Real(0.5) * (e - 1 / e), x);
 }
 
 template <typename Real>
 INLINE Real tanh_of(Real x) {
-    const Real bent = clamped(x, Real(-22), Real(22)), size = fabs(bent);
+    const Real size = fabs(clamped(x, Real(-22), Real(22)));
     const Real e = exp_of(size), inverse = 1 / e;
     const Real sine = size <= 1 ? sinh_near_0(size) : Real(0.5) * (e - inverse);
     return copysign(sine / (Real(0.5) * (e + inverse)), x);

@@ -3,9 +3,15 @@
 //
 // What is here is compiled once for all texts; pointwise_text.hpp is what each of them stands in.
 
+// One number for each element of a block.
+struct Weights {
+    const T* items;
+    METHOD T operator[](int column) const { return items[column]; }
+};
+
 struct Elements {
     const T* inputs[MOST_INPUTS];
-    const T* vectors[MOST_VECTORS];  // the numbers of the lists among the parameters
+    Weights vectors[MOST_VECTORS];  // the lists among the parameters
 };
 
 // Values and slopes of whole groups of elements, by the text of a loss.
@@ -30,7 +36,7 @@ INLINE Elements staged(
     Elements given;
     for (int i = 0; i < text.inputs; ++i)
         given.inputs[i] = stage(call.inputs[i], first, count, room.inputs[i]);
-    for (int i = 0; i < text.vectors; ++i) given.vectors[i] = room.vectors[i];
+    for (int i = 0; i < text.vectors; ++i) given.vectors[i] = Weights{room.vectors[i]};
     return given;
 }
 

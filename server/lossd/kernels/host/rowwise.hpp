@@ -5,28 +5,14 @@
 // of each other: the compiler makes vectors of it, as wide as the machine has them.  Then it is summed
 // in lanes.  rowwise_text.hpp is what each text stands in.
 
-// One number for each column of a row; 1 where the request gave none.
+// One number for each column of a row, in whole groups; 1 where the request gave none.
 struct Weights {
     const T* items;
-    METHOD T operator[](int64_t column) const { return items ? items[column] : T(1); }
+    bool is_given;
+    METHOD T operator[](int64_t column) const { return items[column]; }
 };
 
 INLINE int64_t padded(int64_t columns) { return (columns + GROUP - 1) / GROUP * GROUP; }
-
-// The largest of whole groups of numbers, of which NaN is none.
-OUTLINE T largest_of(const T* numbers, int count) {
-    T most[GROUP];
-    for (int lane = 0; lane < GROUP; ++lane) most[lane] = -INFINITE<T>;
-    for (int start = 0; start < count; start += GROUP)
-        for (int lane = 0; lane < GROUP; ++lane) {
-            const T x = numbers[start + lane];
-            most[lane] = x > most[lane] ? x : most[lane];
-        }
-    for (int half = GROUP / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; ++lane)
-            most[lane] = most[lane + half] > most[lane] ? most[lane + half] : most[lane];
-    return most[0];
-}
 
 // The largest of some numbers, the lowest column of equals; a NaN is larger than any number.
 struct Largest {
@@ -40,7 +26,7 @@ OUTLINE bool take_largest(const T* terms, Column start, int count, Largest& foun
     INDEPENDENT
     for (int i = 0; i < whole_groups(count); ++i)
         is_nan |= terms[i] != terms[i] ? Bits(1) : Bits(0);
-    const T most = largest_of(terms, count);
+    const T most = largest_of(terms, whole_groups(count));
     if (!is_nan && !(most > found.value)) return false;
     int place = 0;
     while (is_nan ? terms[place] == terms[place] : terms[place] != most) ++place;
@@ -66,8 +52,8 @@ struct Example {
     Column columns;
     int64_t first;  // of the elements of the row, in the gradient
     T scale;
-    const T* const* vectors;  // the lists among the parameters, in whole groups
-    T* kept;                  // room for the exponentials of each softmax
+    const Weights* vectors;  // the lists among the parameters
+    T* kept;                 // room for the exponentials of each softmax
     bool& is_finite;
 };
 
@@ -135,8 +121,10 @@ struct Row : Example {
 
 // The logits of a row as a softmax takes them: divided by a temperature and, where there are priors
 // of the classes, with strength * log(prior / their sum) added.  Large logits would swallow that, so
-// what they have in `common` is taken off first.
-struct Logits {
+// what they have in `common` is taken off first.  Plain ones are the predictions as they are, which a
+// loop had better know before it begins.
+template <bool IS_PLAIN>
+struct LogitsOf {
     T temperature;
     Weights priors;
     T strength;
@@ -144,19 +132,24 @@ struct Logits {
     T common;
 
     METHOD T operator()(int64_t column, T prediction) const {
-        const T scaled = temperature == 1 ? prediction : prediction / temperature;
-        if (!priors.items) return scaled;
-        return (scaled - common) + strength * log(priors[column] / total);
+        if (IS_PLAIN) return prediction;
+        const T scaled = prediction / temperature;
+        const T shifted = (scaled - common) + strength * log(priors[column] / total);
+        return priors.is_given ? shifted : scaled;
     }
 };
 
-template <typename Row>
-INLINE Logits logits_of(const Row& row, T temperature, Weights priors, T strength) {
-    if (!priors.items) return Logits{temperature, priors, strength, T(1), T(0)};
+INLINE bool is_plain(T temperature, Weights priors, T) {
+    return temperature == 1 && !priors.is_given;
+}
+
+template <bool IS_PLAIN, typename Row>
+INLINE LogitsOf<IS_PLAIN> logits_of(const Row& row, T temperature, Weights priors, T strength) {
+    if (!priors.is_given) return {temperature, priors, strength, T(1), T(0)};
     const T total = row.sum([&](Column column, T, T) { return priors[column]; });
     const T largest =
         row.largest([](Column, T prediction, T) { return prediction; }).value / temperature;
-    return Logits{temperature, priors, strength, total, is_finite(largest) ? largest : T(0)};
+    return {temperature, priors, strength, total, is_finite(largest) ? largest : T(0)};
 }
 
 // The largest of a softmax's logits.  It is looked for again in the block that has it, which is quicker
@@ -169,7 +162,7 @@ INLINE Largest best_of(const Row& row, Logit logit) {
         T logits[BLOCK];
         row.evaluate(logit, start, count, logits);
         for (int i = count; i < whole_groups(count); ++i) logits[i] = -INFINITE<T>;
-        const T most = largest_of(logits, count);
+        const T most = largest_of(logits, whole_groups(count));
         if (!(most > best)) return;
         best = most;
         begin = start;
@@ -230,7 +223,7 @@ INLINE Softmax softmax_of(const Row& row, int number, Logit logit) {
 #define TARGET_AT(column) (row.shares.items[column])
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
-#define LOGITS_OF_ROW(...) logits_of(row, __VA_ARGS__)
+#define LOGITS_OF_ROW(...) logits_of<IS_PLAIN>(row, __VA_ARGS__)
 #define SOFTMAX_OF_ROW(...) softmax_of(row, softmaxes++, AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
 
@@ -280,13 +273,12 @@ OUTLINE bool compute(const Rowwise& text, Call& call) {
     const int64_t rooms = 2 + text.vectors + text.softmaxes;
     T* const room = static_cast<T*>(malloc(rooms * length * sizeof(T)));
     if (!room) return false;
-    const T* vectors[MOST_VECTORS] = {};
+    Weights vectors[MOST_VECTORS] = {};
     for (int v = 0; v < text.vectors; ++v) {
-        if (!call.vectors[v]) continue;
+        const T* const given = call.vectors[v];
         T* const copy = room + (2 + v) * length;
-        for (int64_t i = 0; i < length; ++i)
-            copy[i] = call.vectors[v][i < call.columns ? i : call.columns - 1];
-        vectors[v] = copy;
+        for (int64_t i = 0; i < length; ++i) copy[i] = given && i < call.columns ? given[i] : T(1);
+        vectors[v] = Weights{copy, given != nullptr};
     }
     T lasts[2][BLOCK];
     for (int64_t number = 0; number < call.rows; ++number) {
