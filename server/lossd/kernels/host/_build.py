@@ -20,11 +20,15 @@ from lossd.kernels.host._source import TYPES, digest, library_source, template
 COMPILERS = ("c++", "g++", "clang++")
 # Rounding is the same everywhere: no operation is fused with another, or done in another order.
 FLAGS = (
-    "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti",
-    "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-plt",
+    "-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti",
+    "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
 )  # fmt: skip
-# A loop is compiled once for each case of what it asks of parameters; known to GCC only.
-UNSWITCH = ("--param", "max-unswitch-insns=5000", "--param", "max-unswitch-level=8")
+# What clang does by itself: loops become vectors, and are compiled once for each case of what they ask
+# of parameters.
+GCC_FLAGS = (
+    "-ftree-vectorize", "-fvect-cost-model=dynamic", "-funswitch-loops",
+    "--param", "max-unswitch-insns=5000", "--param", "max-unswitch-level=10",
+)  # fmt: skip
 LINK_FLAGS = ("-shared", "-Wl,--as-needed", "-Wl,-z,noexecstack")
 
 

@@ -88,14 +88,27 @@ def _kernel(text: HostText, type_name: str) -> str:
     ]
     unpack += [f"const Weights {name} = {vector_place}[{i}];" for i, name in enumerate(vectors)]
     unpack += [f"(void){a.name};" for a in parameters]
+    plainness, power = _plainness(text.text.text), _power(text.text.text)
+    powers = ["0", "1", "2", "ANY_POWER"] if power else ["ANY_POWER"]
+    name = "evaluate_all" if is_pointwise else "evaluate"
+    cases = (
+        [str(number) for number in range(1 << len(switches))]
+        if is_pointwise
+        else ["false", "true"] if plainness else ["true"]
+    )
     softmaxes = len(re.findall(r"\bSOFTMAX_OF_ROW\b", text.text.text))
     macros = {
         "TARGETS_ARE_CLASSES": int(bool(text.text.targets_are_classes)),
         "INPUTS": len(loss.inputs),
         "LISTS": len(vectors),
         "SOFTMAXES": softmaxes,
-        "LOGITS_ARE_PLAIN": _plainness(text.text.text),
-        "VERSIONS": ", ".join(f"evaluate_all<{i}>" for i in range(1 << len(switches))),
+        "LOGITS_ARE_PLAIN": plainness or "0",
+        "POWERS": len(powers),
+        "POWER_OF_TEXT": power or "0",
+        "pow(x, y)": "power_of<POWER>(x, y)",
+        "VERSIONS": ", ".join(
+            "{" + ", ".join(f"{name}<{case}, {one}>" for one in powers) + "}" for case in cases
+        ),
         "SWITCHES_OF_CALL": " | ".join(
             ["0"]
             + [
@@ -132,7 +145,15 @@ def _kernel(text: HostText, type_name: str) -> str:
 def _plainness(text: str) -> str:
     """Whether the logits of a row are its predictions, from what its text makes them of."""
     made = re.search(r"LOGITS_OF_ROW(\(.*?\))", text)
-    return f"is_plain{made[1]}" if made else "true"
+    return f"is_plain{made[1]}" if made else ""
+
+
+def _power(text: str) -> str:
+    """The exponent of a text's powers, which is the same in all of them and knows no element."""
+    found = set(re.findall(r"\bpow\((?:[^()]|\([^()]*\))*, ((?:[^(),]|\([^()]*\))*)\)", text))
+    if len(found) > 1:
+        raise ValueError(f"a text must raise to one power, got {', '.join(sorted(found))}")
+    return found.pop() if found else ""
 
 
 @functools.cache

@@ -211,15 +211,19 @@ INLINE Real log1p_of(Real x) {
     return x > -1 && x < INFINITE<Real> && x != 0 ? y : beyond;
 }
 
-// x^y of x >= 0; below 0 it is NaN but for a y of 0, 1 and 2.  Computed wider than float.  A loop asks
-// once which y it has.
-template <typename Real>
-INLINE Real pow_of(Real x, Real y) {
-    if (y == 0) return 1;
-    if (y == 1) return x;
-    if (y == 2) return x * x;
-    return Real(exp_of(double(y) * log_of(double(x))));
+// x^y of x >= 0, computed wider than float.  A text is compiled once for each power that is a product,
+// and once for any other; below 0 a product is one too, and any other power is NaN.
+constexpr int ANY_POWER = 3;
+
+template <int POWER, typename Real>
+INLINE Real power_of(Real x, Real y) {
+    if constexpr (POWER == 0) return 1;
+    else if constexpr (POWER == 1) return x;
+    else if constexpr (POWER == 2) return x * x;
+    else return Real(exp_of(double(y) * log_of(double(x))));
 }
+
+INLINE int kind_of_power(double y) { return y == 0 ? 0 : y == 1 ? 1 : y == 2 ? 2 : ANY_POWER; }
 
 template <typename Real>
 INLINE Real sinh_near_0(Real x) {
@@ -252,5 +256,3 @@ FUNCTION(log1p)
 FUNCTION(sinh)
 FUNCTION(tanh)
 #undef FUNCTION
-INLINE float pow(float x, float y) { return pow_of(x, y); }
-INLINE double pow(double x, double y) { return pow_of(x, y); }

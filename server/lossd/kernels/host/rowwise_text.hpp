@@ -1,6 +1,9 @@
 // The text of a loss whose example is a row of classes.
+//
+// There is a version for each case of what a loop had better know before it begins: whether the logits
+// of a row are its predictions, and the exponent of the text's powers.
 
-template <bool IS_PLAIN>
+template <bool IS_PLAIN, int POWER>
 OUTLINE T evaluate(const Example& example) {
     typedef LogitsOf<IS_PLAIN> Logits;
     const Row<TARGETS_ARE_CLASSES> row{example};
@@ -14,13 +17,12 @@ OUTLINE T evaluate(const Example& example) {
     return value;
 }
 
-INLINE T evaluate_either(const Example& example) {
-    const Example& row = example;
-    const Call& call = row.call;
-    UNPACK_PARAMETERS
-    return LOGITS_ARE_PLAIN ? evaluate<true>(example) : evaluate<false>(example);
-}
-
 OUTLINE bool run(Call& call) {
-    return compute(Rowwise{evaluate_either, TARGETS_ARE_CLASSES, LISTS, SOFTMAXES}, call);
+    struct { Weights vectors[MOST_VECTORS]; } row = {};
+    for (int v = 0; v < LISTS; ++v) row.vectors[v].is_given = call.vectors[v] != nullptr;
+    UNPACK_PARAMETERS
+    static constexpr EvaluateRow versions[][POWERS] = {VERSIONS};
+    const EvaluateRow chosen =
+        versions[LOGITS_ARE_PLAIN][POWERS == 1 ? 0 : kind_of_power(POWER_OF_TEXT)];
+    return compute(Rowwise{chosen, TARGETS_ARE_CLASSES, LISTS, SOFTMAXES}, call);
 }
