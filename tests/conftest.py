@@ -24,10 +24,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="of the tests on a GPU run every N-th only, always the same ones, "
         "and those that are for the fake device alone",
     )
+    parser.addoption(
+        "--environments",
+        action="store_true",
+        help="run the tests that make environments out of the package index: gigabytes",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A fake device takes a minute for what a real one does in a second."""
+    """A fake device takes a minute for what a real one does in a second, and a download longer."""
+    if not config.getoption("--environments"):
+        reason = "makes an environment out of the package index: run with --environments"
+        for item in items:
+            if item.get_closest_marker("environments"):
+                item.add_marker(pytest.mark.skip(reason=reason))
     share = config.getoption("--one-in")
     left_out = [
         item

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.batch import lay_out
 from lossd.errors import InvalidParameter
 from lossd.losses import (
     Choices,
@@ -30,6 +29,7 @@ from lossd.losses import (
 )
 from lossd.losses._declare import OPTIONAL_CLASS_AXIS
 from lossd.losses._schema import REQUIRED
+from lossd.shapes import lay_out
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case, Form
 

@@ -6,9 +6,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lossd.batch import Batch, Job, lay_out
+from lossd.batch import Batch, Job
 from lossd.errors import InvalidTensor
 from lossd.losses import LOSSES
+from lossd.shapes import lay_out
 
 
 def _lay_out(loss: str, predictions: Any, targets: Any, **options: Any) -> Batch:
@@ -103,7 +104,7 @@ def test_regions_have_their_classes_next_to_the_examples(axis: int, elements: in
     assert (batch.rows, batch.length, batch.example_shape) == (2, 24, (2,))
     expected = np.moveaxis(cube, axis, 1).reshape(2, -1, elements)
     np.testing.assert_array_equal(predictions.rows, expected)
-    np.testing.assert_array_equal(predictions.as_given(predictions.rows), cube)
+    np.testing.assert_array_equal(predictions.slot.as_given(predictions.rows), cube)
     assert targets.is_classes
     assert targets.rows.shape == (2, elements)
 

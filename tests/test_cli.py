@@ -172,7 +172,7 @@ def test_doctor_is_content_with_this_machine() -> None:
     done = lossd("doctor", "--backend", "numpy", "--max-inflight-bytes", "1000000", COLUMNS="200")
 
     assert done.exit_code == 0, done.output
-    assert "worked examples right" in done.output
+    assert "checks right" in done.output
 
 
 def test_doctor_fails_where_requests_do_not_fit_the_memory() -> None:

@@ -11,12 +11,12 @@ import pytest
 
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
-from lossd.batch._embeddings import MAX_COMPARED
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidParameter, InvalidRequest, TooLarge
 from lossd.losses import LOSSES, Distance, Status
 from lossd.losses.batch_triplet import BatchTripletOutput, Mining
 from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.shapes.coupled import MAX_COMPARED
 from tests.losses.case import Case, Form, values
 from tests.oracles import coupled_slope
 

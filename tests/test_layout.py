@@ -1,6 +1,8 @@
 """Guards of the layout that no tool keeps."""
 
+import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +34,31 @@ def test_one_home_each_for_cupy_prometheus_and_status_codes() -> None:
     for word, expected in homes.items():
         found = {str(p.relative_to(ROOT)) for p, text in sources.items() if word in text}
         assert found == expected, word
+
+
+def test_every_package_of_the_server_has_its_layer() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = settings["contracts"][0]["layers"]
+    named = {name.strip() for layer in layers for name in layer.split("|")}
+    modules = {
+        f"lossd.{path.stem}"
+        for path in (ROOT / "server/lossd").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+
+    assert modules - {"lossd.__main__"} == named
+
+
+def test_shapes_have_one_home_and_backends_are_asked_nothing_about_them() -> None:
+    question = re.compile(r"Shape\.[A-Z]|has_values")
+    outside: Counter[str] = Counter()
+    for path in (ROOT / "server/lossd").rglob("*.py"):
+        package = path.relative_to(ROOT / "server/lossd").parts[0]
+        if package not in ("losses", "shapes"):
+            outside[package] += len(question.findall(path.read_text()))
+
+    assert not outside["backends"]
+    assert sum(outside.values()) <= 12, outside
 
 
 def test_floors_are_those_of_the_generated_code() -> None:

@@ -242,6 +242,20 @@ def test_a_term_of_weight_zero_adds_nothing(engine: Engine) -> None:
     assert np.isnan(result.terms[1].loss)
 
 
+def test_a_gradient_that_overflows_is_not_taken_by_a_weight_or_cotangent_of_zero(
+    engine: Engine,
+) -> None:
+    """Nor by a weight that is 0 in the type of the gradient."""
+    for dtype, weights in ((np.float32, (0.0, 1e-60)), (np.float64, (0.0,))):
+        inputs = {"predictions": np.full((6, 4), 800, dtype), "other": np.ones((6, 4), dtype)}
+        for weight in weights:
+            result = _run(engine, _term(weight, "poisson_nll", SAME), inputs=inputs)
+            assert_zero(result.gradients["predictions"])
+        for cotangent in (np.array(0.0), np.zeros(6)):
+            term = _term(2, "poisson_nll", SAME, cotangent=cotangent)
+            assert_zero(_run(engine, term, inputs=inputs).gradients["predictions"])
+
+
 def test_half_precision_is_rounded_once(engine: Engine) -> None:
     """Two terms that nearly cancel: rounded before, little would be left."""
     narrow = {n: a.astype(np.float16) if a.dtype.kind == "f" else a for n, a in INPUTS.items()}
@@ -306,7 +320,7 @@ def test_what_has_no_meaning_is_refused(engine: Engine) -> None:
         _run(engine, *_two(), inputs={**INPUTS, "more": np.zeros(3)})
     with pytest.raises(InvalidRequest, match="gradients must be among predictions, other for"):
         _run(engine, *_two(), gradients=("targets",))
-    with pytest.raises(InvalidTensor, match=r"terms\[1\]: targets must be given as one tensor"):
+    with pytest.raises(InvalidTensor, match=r"terms\[1\]: other must be given as one tensor"):
         _run(engine, *_two(), inputs={n: INPUTS[n] for n in ("predictions", "targets")})
     mixed = _two(normalizer=2.0)[0], _term(1, "soft_f1", SAME, normalizer=2.0)
     with pytest.raises(InvalidRequest, match=r"terms\[1\]: normalizer must be unset"):

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import Array, Backend, Buffers, Checkpoint, Evaluated
-from lossd.batch import NO_NETWORKS, Batch, Job, Operand, lay_out, parameter_error
+from lossd.backends import Array, Backend
+from lossd.batch import Batch, Job, Operand, parameter_error
 from lossd.errors import InvalidRequest
 from lossd.losses import ParameterError, Status
 from lossd.networks import Networks
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction, RowPlan
+from lossd.shapes import NO_NETWORKS, Buffers, Checkpoint, Evaluated, lay_out, rules_of
 
 # An array, or a list of them for an input of several tensors.  Any, because a union would have
 # every reader of the usual single array tell the type checker that it is no list.
@@ -32,6 +33,9 @@ class ExampleStatuses:
 
     indices: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.uint8]
+
+
+_NOTHING_SAID = ExampleStatuses(np.zeros(0, np.int64), np.zeros(0, np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,37 +111,20 @@ class Engine:
             raise InvalidRequest(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
             )
-        wanted = job.per_example and job.loss.shape.has_values
-        values = allocate(batch.example_shape, batch.dtype) if wanted else None
-        gradients = {name: _gradient_buffer(batch.find(name), allocate) for name in batch.gradients}
-        outputs = {
-            output.name: allocate(batch.example_shape, np.int64 if output.is_index else batch.dtype)
-            for output in batch.outputs
-        }
-        buffers = Buffers(
-            None if values is None else values.reshape(-1),
-            {name: gradient.rows for name, gradient in gradients.items()},
-            {name: output.reshape(-1) for name, output in outputs.items()},
-        )
+        reply = _Reply.allocated(job, batch, allocate)
         try:
-            evaluated = backend.evaluate(
+            evaluated = rules_of(job.loss).evaluate(
                 batch,
-                buffers,
+                reply.buffers,
+                backend,
                 zero_nonfinite=job.nonfinite is NonfinitePolicy.ZERO,
                 checkpoint=checkpoint,
             )
         except ParameterError as error:  # a rule between parameters, which the body knows
             raise parameter_error(job.loss, error) from error
-        nonfinite = np.flatnonzero(evaluated.nonfinite)
-        if job.nonfinite is NonfinitePolicy.ERROR and len(nonfinite):
-            raise _nonfinite_error(batch, nonfinite)
-        if job.nonfinite is NonfinitePolicy.ERROR and evaluated.status is Status.NONFINITE:
-            raise InvalidRequest(
-                f"{job.loss.name} must be finite with its gradients, "
-                f"got a loss of {evaluated.sums.sum():g}",
-                reason="NONFINITE_RESULT",
-                field="nonfinite",
-            )
+        (nonfinite,) = evaluated.nonfinite.nonzero()
+        if job.nonfinite is NonfinitePolicy.ERROR:
+            _check_finite(batch, evaluated, nonfinite)
         loss_sum = float(evaluated.sums.sum())
         return Result(
             loss=_aggregate(job, batch.plan, loss_sum),
@@ -148,9 +135,9 @@ class Engine:
             nonfinite_examples=nonfinite,
             statuses=_statuses(batch, evaluated, nonfinite),
             status=evaluated.status,
-            per_example=values,
-            gradients=_by_input(gradients),
-            outputs=outputs,
+            per_example=reply.values,
+            gradients=_by_input(reply.gradients),
+            outputs=reply.outputs,
             backend=backend.name,
         )
 
@@ -170,9 +157,38 @@ class _GradientBuffer:
 
     def finished(self) -> Array:
         """Brings the rows back into the caller's layout, where that is another one."""
-        if self.operand is not None and self.operand.is_moved:
-            self.array[...] = self.operand.as_given(self.rows)
+        if self.operand is not None and self.operand.slot.is_moved:
+            self.array[...] = self.operand.slot.as_given(self.rows)
         return self.array
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """The arrays of a result, wherever they are to live."""
+
+    values: Array | None
+    gradients: Mapping[str, _GradientBuffer]
+    outputs: Mapping[str, Array]
+
+    @classmethod
+    def allocated(cls, job: Job, batch: Batch, allocate: Allocate) -> "_Reply":
+        wanted = job.per_example and job.loss.shape.has_values
+        values = allocate(batch.example_shape, batch.dtype) if wanted else None
+        gradients = {name: _gradient_buffer(batch.find(name), allocate) for name in batch.gradients}
+        outputs = {
+            output.name: allocate(batch.example_shape, np.int64 if output.is_index else batch.dtype)
+            for output in batch.outputs
+        }
+        return cls(values, gradients, outputs)
+
+    @property
+    def buffers(self) -> Buffers:
+        """The same as rows, which are to be filled."""
+        return Buffers(
+            None if self.values is None else self.values.reshape(-1),
+            {name: gradient.rows for name, gradient in self.gradients.items()},
+            {name: output.reshape(-1) for name, output in self.outputs.items()},
+        )
 
 
 def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
@@ -189,7 +205,7 @@ def _gradient_buffer(operand: Operand | None, allocate: Allocate) -> _GradientBu
         number = allocate((), np.float64)
         return _GradientBuffer(number, number)
     array = allocate(operand.shape, operand.rows.dtype)
-    if operand.is_moved:
+    if operand.slot.is_moved:
         return _GradientBuffer(array, np.empty(operand.rows.shape, operand.rows.dtype), operand)
     return _GradientBuffer(array, array.reshape(operand.rows.shape), operand)
 
@@ -198,6 +214,8 @@ def _statuses(
     batch: Batch, evaluated: Evaluated, nonfinite: npt.NDArray[np.int64]
 ) -> ExampleStatuses:
     """What the loss says of examples that the request did not silence, and what is not finite."""
+    if evaluated.statuses is None and not len(nonfinite):
+        return _NOTHING_SAID
     if evaluated.statuses is None:
         return ExampleStatuses(nonfinite, np.full(len(nonfinite), Status.NONFINITE, np.uint8))
     numbers = evaluated.statuses
@@ -216,12 +234,21 @@ def _aggregate(job: Job, plan: RowPlan, loss_sum: float) -> float | None:
     return loss_sum / plan.divisor
 
 
-def _nonfinite_error(batch: Batch, nonfinite: npt.NDArray[np.int64]) -> InvalidRequest:
-    index = int(nonfinite[0])
-    return InvalidRequest(
-        f"examples must have a finite {batch.loss.name} and gradient, got {len(nonfinite)} that "
-        f"have not, the first at {index}",
-        reason="NONFINITE_RESULT",
-        field="nonfinite",
-        details={"index": index, "count": len(nonfinite)},
-    )
+def _check_finite(batch: Batch, evaluated: Evaluated, nonfinite: npt.NDArray[np.int64]) -> None:
+    """Raises InvalidRequest for examples, or a whole, that is not finite."""
+    if len(nonfinite):
+        index = int(nonfinite[0])
+        raise InvalidRequest(
+            f"examples must have a finite {batch.loss.name} and gradient, got {len(nonfinite)} "
+            f"that have not, the first at {index}",
+            reason="NONFINITE_RESULT",
+            field="nonfinite",
+            details={"index": index, "count": len(nonfinite)},
+        )
+    if evaluated.status is Status.NONFINITE:
+        raise InvalidRequest(
+            f"{batch.loss.name} must be finite with its gradients, "
+            f"got a loss of {evaluated.sums.sum():g}",
+            reason="NONFINITE_RESULT",
+            field="nonfinite",
+        )

@@ -6,6 +6,7 @@ term is asked, and has to be able to answer.
 
 import functools
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import Checkpoint
 from lossd.batch import Array, Job
 from lossd.engine import Allocate, Engine, ExampleStatuses, Result, TermResult
 from lossd.errors import InvalidRequest, InvalidTensor, LossdError
 from lossd.losses import Differentiable
 from lossd.reduction import Reduction
+from lossd.shapes import Checkpoint
 
 MAX_TERMS = 16
 
@@ -68,19 +69,27 @@ def run(
         try:
             found = engine.run(_job(job, position), checkpoint=checkpoint)
         except LossdError as error:
-            raise _of_term(position, error) from error
+            raise _of_term(position, job.terms[position], error) from error
         total.add(position, found)
     return total.finished(engine.backend.name)
 
 
-def _of_term(position: int, error: LossdError) -> LossdError:
-    """The same error, with the term in it."""
+def _of_term(position: int, term: Term, error: LossdError) -> LossdError:
+    """The same error, with the term in it, and the request's names of inputs."""
     return type(error)(
-        f"terms[{position}]: {error}",
-        field=error.field,
+        f"terms[{position}]: {_renamed(term, str(error))}",
+        field=_renamed(term, error.field),
         reason=error.reason,
         details=error.details,
     )
+
+
+def _renamed(term: Term, text: str) -> str:
+    names = {own: name[:64] for own, name in term.names.items() if own != name}
+    if not names:
+        return text
+    own = "|".join(map(re.escape, names))
+    return re.sub(rf"\b({own})\b", lambda found: names[found[0]], text)
 
 
 # ------------------------------------------------------------------ what each term is asked
@@ -271,9 +280,10 @@ class _Total:
 
 def _weighed(weight: float, value: Any) -> Any:
     """Selected, never multiplied, where the weight is 0: 0 times infinity is not 0."""
-    if weight:
-        return value * weight
-    return np.zeros_like(value) if isinstance(value, np.ndarray) else 0.0
+    if not isinstance(value, np.ndarray):
+        return value * weight if weight else 0.0
+    own = value.dtype.type(weight)  # in which a small weight may be 0
+    return value * own if own else np.zeros_like(value)
 
 
 def _union(results: Sequence[Result]) -> npt.NDArray[np.int64]:

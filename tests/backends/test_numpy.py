@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.backends import BLOCK_ELEMENTS, block_rows
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
@@ -20,6 +19,7 @@ from lossd.errors import InvalidTensor
 from lossd.losses import LOSSES, Loss
 from lossd.losses.pairwise_auc import AucSurrogate
 from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.shapes import BLOCK_ELEMENTS, block_rows
 from tests.losses.case import Form, total, values
 from tests.losses.compare import assert_same_bits
 from tests.sampling import cases, draw, forms, plain

@@ -1,6 +1,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lossd import client, v1
@@ -85,7 +86,7 @@ def test_an_unknown_word_is_refused_with_the_known_ones(value: Any) -> None:
     assert str(caught.value).endswith(repr(value))
 
 
-@pytest.mark.parametrize("value", ["x", [1], 10**400])
+@pytest.mark.parametrize("value", ["x", "3", [1], np.ones(1), np.ones((1, 1)), {0: 1}, 10**400])
 def test_what_is_no_number_is_refused(value: Any) -> None:
     with invalid("^normalizer must be a number"):
         arguments.number("normalizer", value)
@@ -97,7 +98,7 @@ def test_a_selection_may_be_unset_empty_or_any_iterable() -> None:
     assert arguments.selection(name for name in "ab") == v1.GradientSelection(inputs=["a", "b"])
 
 
-@pytest.mark.parametrize("value", ["predictions", 3, [1], [None]])
+@pytest.mark.parametrize("value", ["predictions", 3, [1], [None], {"predictions": True}])
 def test_a_selection_of_anything_else_is_refused(value: Any) -> None:
     with invalid("^gradients must (be a list|hold names)"):
         arguments.selection(value)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lossd import client
-from lossd.client.arrays import is_several, likely_bytes, to_array
+from lossd.client.arrays import is_several, likely_bytes, to_array, to_dtype
 
 
 class ThroughArray:
@@ -102,7 +102,13 @@ def test_read_only_and_big_endian_arrays_are_taken_as_they_are() -> None:
         (np.zeros(2, np.longdouble), "float128"),
         (np.zeros(2, "M8[s]"), "datetime64"),
         (np.zeros(2, "f4,f4"), "f0"),
-        ([2**70], "list"),
+        ([2**70], "objects in list, the first of which is int"),
+        (np.array([1.0, "a"], object), "objects in ndarray, the first of which is float"),
+        (
+            np.array([np.zeros(2), np.zeros(3)], object),
+            "objects in ndarray, the first of which is nd",
+        ),
+        (np.zeros(0, object), "objects in ndarray, the first of which is nothing"),
         (np.zeros(2, ml_dtypes.float8_e5m2), "float8_e5m2"),
     ],
 )
@@ -209,3 +215,28 @@ def test_a_list_within_itself_has_a_size_too() -> None:
     endless: list[Any] = []
     endless.append(endless)
     assert likely_bytes(endless) == 8
+
+
+@pytest.mark.parametrize("dtype", ["f4", np.float32, np.dtype(np.int8), float, ml_dtypes.bfloat16])
+def test_a_type_of_numpy_is_itself(dtype: Any) -> None:
+    assert to_dtype(dtype) is dtype
+
+
+@pytest.mark.oracle
+def test_a_type_of_torch_is_that_of_the_array_of_its_tensors() -> None:
+    torch = pytest.importorskip("torch")
+    floats = ["float16", "bfloat16", "float32", "float64"]
+    names = [*floats, "bool", "uint8", "int8", "int16", "int32", "int64"]
+    for dtype in (getattr(torch, name) for name in names):
+        tensor = torch.zeros(2, dtype=dtype)
+        assert np.empty(2, to_dtype(dtype)).dtype == to_array("predictions", tensor).dtype
+
+
+def test_a_series_of_pandas_is_taken_whatever_its_index() -> None:
+    pandas = pytest.importorskip("pandas")
+    series = pandas.Series([0.5, 1.5], index=[7, 9])
+    assert to_array("predictions", series).tolist() == [0.5, 1.5]
+    assert not is_several(series)
+    objects = pandas.Series([0.5, None], index=[7, 9], dtype=object)
+    with pytest.raises(client.InvalidRequestError, match=r"objects in Series, the first .* float"):
+        to_array("predictions", objects)

@@ -1,5 +1,6 @@
 """Class weights: the definitions, their ends, and what is no count."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,9 @@ def test_huge_and_fractional_counts_are_counts(weights_of: Callable[[Any], Any])
         ([[1, 2]], "counts must have one axis, got 2"),
         (3, "counts must have one axis, got 0"),
         (["a"], "counts must hold one of"),
+        (Counter([0, 2, 2]), "counts must have the keys 0 to n - 1 .*got 0, 2"),
+        ({"cat": 3, "dog": 1}, "counts must have the keys .*got 'cat', 'dog'"),
+        ({3, 1}, "counts must hold one of .*got set"),
     ],
 )
 def test_what_is_no_count_is_refused(
@@ -92,6 +96,22 @@ def test_what_is_no_count_is_refused(
     with pytest.raises(InvalidRequestError, match=message) as caught:
         weights_of(counts)
     assert caught.value.field == "counts"
+
+
+@pytest.mark.parametrize("weights_of", BOTH)
+def test_counts_by_class_are_taken_by_class(weights_of: Callable[[Any], Any]) -> None:
+    expected = weights_of([3, 1, 2]).tolist()
+
+    assert weights_of({2: 2, 0: 3, 1: 1}).tolist() == expected
+    assert weights_of(Counter([2, 2, 1, 0, 0, 0])).tolist() == expected
+
+
+@pytest.mark.parametrize("weights_of", BOTH)
+def test_what_pandas_counts_is_taken_by_class(weights_of: Callable[[Any], Any]) -> None:
+    pandas = pytest.importorskip("pandas")
+    labels = pandas.Series([2, 2, 1, 0, 0, 0])  # its counts come with the largest first
+
+    assert weights_of(labels.value_counts()).tolist() == weights_of([3, 1, 2]).tolist()
 
 
 @pytest.mark.parametrize("beta", [1.0, -0.1, np.nan, np.inf])

@@ -75,11 +75,86 @@ def test_token_ids_travel_as_tensors() -> None:
         {"hypotheses": [[0.5]]},
         {"hypotheses": ["a", [1]]},
         {"references": [[[[1]]]]},
+        {"hypotheses": {"a": 1}},
+        {"hypotheses": {"a", "b"}},
+        {"references": [{"a"}]},
+        {"references": [{0: "a"}]},
     ],
 )
 def test_what_is_no_sequence_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r" must be "):
         sequences(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"hypotheses": ["good", None]}, r"hypotheses\[1\] must be a text as others are, got None"),
+        ({"hypotheses": [None, "good"]}, r"hypotheses\[0\] must be a text as others are, got None"),
+        ({"hypotheses": ["good", 3.5]}, r"hypotheses\[1\] must be a text as others are, got 3.5"),
+        ({"hypotheses": ["good", b"x"]}, r"hypotheses\[1\] must be a text as others are, got b'x'"),
+        (
+            {"hypotheses": ["a", "\ud800"]},
+            r"hypotheses\[1\] must be a text without half .*'.ud800'",
+        ),
+        ({"hypotheses": [None, None]}, r"hypotheses\[0\] must be a list of texts or .*, got None"),
+        ({"hypotheses": [[1], [0.5]]}, r"hypotheses\[1\] must be .* of token ids, got float64"),
+        ({"references": ["a", ["b", None]]}, r"references\[1\]\[1\] must be a text .*, got None"),
+        ({"references": ["a", None]}, r"references\[1\] must be a list of texts or .*, got None"),
+        ({"references": [["a", "b\udfff"]]}, r"references\[0\]\[1\] must be a text without half"),
+        ({"references": [[[1], [2.5]]]}, r"references\[0\]\[1\] must be .* got float64"),
+    ],
+)
+def test_the_one_that_is_wrong_is_named(wrong: Any, message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"^{message}") as caught:
+        sequences(**wrong)
+    assert caught.value.field == next(iter(wrong))
+
+
+def assert_tokens(sent: Any, tokens: list[int], lengths: list[int], counts: list[int]) -> None:
+    assert tensors.read(sent.tokens).tolist() == tokens
+    assert tensors.read(sent.lengths).tolist() == lengths
+    assert tensors.read(sent.counts).tolist() == counts
+
+
+def test_arrays_of_ids_stand_for_one_reference_or_a_row_each() -> None:
+    pair = np.array([[1, 2], [3, 4]])
+    for given in ([pair], [[pair[0], pair[1]]], [pair.tolist()], pair[None]):
+        assert_tokens(sequences(references=given)["references"], [1, 2, 3, 4], [2, 2], [2])
+    for given in (pair, [pair[0], pair[1]], pair.tolist(), [list(pair[0]), list(pair[1])]):
+        assert_tokens(sequences(references=given)["references"], [1, 2, 3, 4], [2, 2], [1, 1])
+    empty = sequences(references=[np.zeros(0, int), [[]]])["references"]
+    assert_tokens(empty, [], [0, 0], [1, 1])
+
+
+@pytest.mark.oracle
+def test_tensors_of_torch_are_token_ids() -> None:
+    torch = pytest.importorskip("torch")
+    pair = torch.tensor([[1, 2], [3, 4]])
+    for given in ([pair], pair[None], [[pair[0], pair[1]]], [[[1, 2], list(pair[1])]]):
+        assert_tokens(sequences(references=given)["references"], [1, 2, 3, 4], [2, 2], [2])
+    for given in (pair, [pair[0], pair[1]], [list(pair[0]), [3, 4]]):
+        assert_tokens(sequences(references=given)["references"], [1, 2, 3, 4], [2, 2], [1, 1])
+    sent = sequences(hypotheses=pair)["hypotheses"]
+    assert tensors.read(sent.lengths).tolist() == [2, 2]
+
+
+def test_a_series_of_pandas_is_a_list_whatever_its_index() -> None:
+    pandas = pytest.importorskip("pandas")
+    texts = pandas.Series(["a b", "c"], index=[7, 9])
+    sent = sequences(hypotheses=texts, references=texts)
+    assert list(sent["hypotheses"].texts) == list(sent["references"].texts) == ["a b", "c"]
+    groups = pandas.Series([pandas.Series(["a", "b"], index=[3, 4]), "c"], index=[7, 9])
+    sent = sequences(references=groups)
+    assert tensors.read(sent["references"].counts).tolist() == [2, 1]
+    ids = pandas.Series([4, 5], index=[7, 9])
+    assert_tokens(sequences(references=[ids])["references"], [4, 5], [2], [1])
+
+
+def test_what_is_none_is_not_given() -> None:
+    request = metrics.build_request((), {"hypotheses": None, "targets": None, "predictions": [1]})
+    assert not request.batch.sequences
+    assert [named.name for named in request.batch.inputs] == ["predictions"]
 
 
 def test_states_are_bytes() -> None:

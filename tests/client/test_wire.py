@@ -65,7 +65,8 @@ def test_no_gradient_at_all_is_said_on_the_wire() -> None:
 
 
 def test_a_list_of_arrays_becomes_several_tensors() -> None:
-    request = build(inputs={"predictions": [np.zeros((2, 3)), np.zeros(4)]})
+    maps = {"predictions": [np.zeros((2, 3)), np.zeros(4)]}
+    request = wire.build_request(v1.FeatureMatching(), maps).message
     assert [list(each.shape) for each in request.inputs[0].tensors] == [[2, 3], [4]]
 
 

@@ -108,6 +108,13 @@ def two_million_empty_tensors() -> bytes:
     return request().SerializeToString() + b"\xa2\x01\x00" * 2_000_000
 
 
+def rows_one_by_one() -> bytes:
+    made = request()
+    for _ in range(100):
+        made.inputs[0].tensors.append(tensor(made))
+    return made.SerializeToString()
+
+
 def a_shape_of_millions_of_axes() -> bytes:
     made = request()
     tensor(made).shape[:] = [1] * 2_000_000
@@ -139,6 +146,7 @@ HOSTILE = [
     (unknown_reduction, "INVALID_ARGUMENT", "reduction"),
     (missing_input, "INVALID_ARGUMENT", "inputs"),
     (input_given_twice, "INVALID_ARGUMENT", "inputs[2].name"),
+    (rows_one_by_one, "INVALID_ARGUMENT", "inputs"),
     (two_million_empty_tensors, "RESOURCE_EXHAUSTED", "inputs"),
 ]
 

@@ -26,6 +26,7 @@ from lossd.v1 import (
     ConfusionMatrix,
     CrossEntropy,
     Dice,
+    FeatureMatching,
     Huber,
     Perplexity,
     RegressionErrors,
@@ -201,8 +202,8 @@ REFUSED: list[tuple[Message, dict[str, Any], Any, str, str]] = [
         "targets must be given as one tensor for the metric F1, got 0 for Huber", "metrics[0].f1",
     ),
     (
-        Huber(), {**ONE, "targets": [np.zeros(2), np.zeros(2)]}, [F1()],
-        "targets must be given as one tensor for the metric F1, got 2", "metrics[0].f1",
+        FeatureMatching(), {name: [np.zeros((2, 1))] * 2 for name in ONE}, [F1()],
+        "predictions must be given as one tensor for the metric F1, got 2", "metrics[0].f1",
     ),
     (
         BinaryCrossEntropy(), {"predictions": [1.0], "targets": [1.0]},

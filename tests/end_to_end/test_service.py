@@ -145,6 +145,7 @@ def test_what_a_caller_can_fix_is_said_with_its_field(client: LossClient) -> Non
     assert caught.value.metadata["index"] == "1"
 
 
+@pytest.mark.filterwarnings("ignore::lossd.client.BatchWarning")  # some are square
 def test_every_loss_answers_its_own_hand_worked_examples(client: LossClient) -> None:
     for loss in LOSSES.values():
         for example in loss.examples:

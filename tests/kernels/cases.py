@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from lossd.kernels import Kernel, Launch, kernel_source, typed_arguments
+from lossd.backends import nonfinite_rows
+from lossd.kernels import SHARED_BYTES, Kernel, Launch, kernel_source, typed_arguments
 from lossd.losses import LOSSES, Choices, Loss, Shape
 from lossd.losses._declare import CudaText
 
@@ -16,8 +18,11 @@ Array = npt.NDArray[Any]
 Execute = Callable[[Kernel, Launch, tuple[Any, ...]], None]
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FLOAT16, BFLOAT16 = np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
+# What is computed in, and what may be stored.
 DTYPES = (FLOAT32, FLOAT64)
-TOLERANCE = {FLOAT32: 2e-6, FLOAT64: 1e-12}
+STORED = (FLOAT16, BFLOAT16, *DTYPES)
+TOLERANCE = {FLOAT32: 2e-6, FLOAT64: 1e-12, FLOAT16: 1e-3, BFLOAT16: 8e-3}
 
 # One element; less and more than a warp's worth; one more than a whole round of packs; many rounds,
 # with rows that start at addresses unfit for vector loads.
@@ -69,14 +74,15 @@ VARIANTS = [
 ]
 
 
-def kernel_of(variant: Variant, dtype: np.dtype[Any]) -> Kernel:
-    """The kernel of a variant; variants that differ in parameters share it."""
-    return kernel_source(variant.loss, variant.text, dtype)
+def kernel_of(loss: Loss, text: CudaText, stored: np.dtype[Any]) -> Kernel:
+    """The kernel of a text whose inputs are all stored in one type."""
+    dtype = stored if stored in DTYPES else FLOAT32
+    return kernel_source(loss, text, dtype, {declared.name: stored for declared in loss.inputs})
 
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs of a batch whose rows hold everything that is difficult."""
+    """Inputs of a batch whose rows hold everything that is difficult, stored in any types."""
 
     variant: Variant
     dtype: np.dtype[Any]
@@ -92,15 +98,16 @@ class Case:
         """Values and scaled gradients by the NumPy body."""
         loss = self.variant.loss
         targets = np.where(_along(self.silent, self.targets), 0, self.targets)
-        inputs = (self.predictions, targets, *self.others.values())
+        given = (self.predictions, targets, *self.others.values())
+        inputs = [x if x.dtype == np.int64 else x.astype(self.dtype) for x in given]
         with np.errstate(all="ignore"):
             found = loss.body(np, *inputs, **self.parameters)
             values = found.value
             gradient = found.gradient(loss.inputs[0].name) * self.scales[:, None]
             if values.ndim == 2:
                 values = values.mean(axis=-1)
-        values[self.silent], gradient[self.silent] = 0, 0
-        return values, gradient
+            values[self.silent], gradient[self.silent] = 0, 0
+            return values, gradient.astype(self.predictions.dtype)
 
     def rows(self, rows: slice) -> "Case":
         """Some of the rows, in memory of their own."""
@@ -110,14 +117,31 @@ class Case:
             {name: array[rows].copy() for name, array in self.others.items()}, self.parameters,
         )  # fmt: skip
 
+    def kernel(self) -> Kernel:
+        """The kernel for the types that the inputs are stored in."""
+        first, second = (declared.name for declared in self.variant.loss.inputs[:2])
+        arrays = {first: self.predictions, second: self.targets, **self.others}
+        stored = {n: array.dtype for n, array in arrays.items() if array.dtype != np.int64}
+        return kernel_source(self.variant.loss, self.variant.text, self.dtype, stored)
+
     def run(
-        self, execute: Execute, *, by_row: bool = True, with_gradient: bool = True
+        self,
+        execute: Execute,
+        *,
+        by_row: bool = True,
+        with_gradient: bool = True,
+        most_bytes: int = SHARED_BYTES,
     ) -> tuple[Array, Array | None]:
-        """Values and scaled gradients by the kernel.  Not ``by_row``: no scales, none silent."""
-        kernel = kernel_of(self.variant, self.dtype)
+        """Values and scaled gradients by the kernel.  Not ``by_row``: no scales, none silent.
+
+        That the kernel flags the rows which are not finite is checked on the way.
+        """
+        kernel = self.kernel()
         count = len(self.predictions)
+        launch = kernel.launch(count, self.length, most_bytes)
         values = np.full(count, np.nan, self.dtype)
         gradient = np.full_like(self.predictions, np.nan) if with_gradient else None
+        nonfinite = np.full(count, 7, np.uint8)
         vectors = {n: v for n, v in self.parameters.items() if isinstance(v, np.ndarray)}
         taken = {a.name for a in kernel.signature}
         given = {
@@ -131,11 +155,17 @@ class Case:
             "silent": self.silent.astype(np.uint8) if by_row else None,
             "values": values,
             "gradient": gradient,
-            **{n: v for n, v in self.parameters.items() if n in taken},
+            "nonfinite": nonfinite,
+            "keeps": launch.shared_bytes > 0,
+            **self.parameters,
             **{n: v if len(v) else None for n, v in vectors.items()},
         }
-        arguments = typed_arguments(kernel.signature, given, self.dtype)
-        execute(kernel, kernel.launch(count, self.length), arguments)
+        given = {name: value for name, value in given.items() if name in taken}
+        execute(kernel, launch, typed_arguments(kernel.signature, given, self.dtype))
+        wrong = ~np.isfinite(values)
+        if gradient is not None:
+            wrong |= nonfinite_rows(gradient)
+        np.testing.assert_array_equal(nonfinite, wrong)
         return values, gradient
 
 
@@ -144,18 +174,28 @@ def _along(flags: Array, like: Array) -> Array:
 
 
 def make_case(
-    variant: Variant, dtype: np.dtype[Any], length: int, *, misaligned: bool = False
+    variant: Variant,
+    dtype: np.dtype[Any],
+    length: int,
+    *,
+    misaligned: bool = False,
+    stored: np.dtype[Any] | None = None,
+    targets_stored: np.dtype[Any] | None = None,
 ) -> Case:
-    """A batch with a silent row full of NaN, a NaN row, an infinite one and a confident one."""
+    """A batch with a silent row full of NaN, a NaN row, an infinite one and a confident one.
+
+    Inputs are ``stored`` in the type that is computed in or another; targets may be in a third.
+    """
+    stored = stored or dtype
     rng = np.random.default_rng(length)
     parameters = variant.parameters(length, dtype)
     drawn = rng.normal(0, 3, (ROWS, length))
     if parameters.get("log_input") is False:
         np.abs(drawn, out=drawn)
-    predictions = _placed(drawn, dtype, misaligned=misaligned)
+    predictions = _placed(drawn, stored, misaligned=misaligned)
     targets = _placed(_targets(rng, variant, length), None, misaligned=misaligned)
     if targets.dtype != np.int64:
-        targets = _placed(targets, dtype, misaligned=misaligned)
+        targets = _placed(targets, targets_stored or stored, misaligned=misaligned)
     predictions[[SILENT, NAN_ROW], length // 2] = np.nan
     silent = np.arange(ROWS) == SILENT
     _make_infinite(variant.loss, predictions, targets)
@@ -168,7 +208,7 @@ def make_case(
     for declared in variant.loss.inputs[2:]:
         drawn = rng.uniform(0, 3, (ROWS, length))
         drawn[SILENT] = np.nan
-        others[declared.name] = _placed(drawn, dtype, misaligned=misaligned)
+        others[declared.name] = _placed(drawn, stored, misaligned=misaligned)
     return Case(variant, dtype, length, predictions, targets, scales, silent, others, parameters)
 
 

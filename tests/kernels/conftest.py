@@ -20,10 +20,12 @@ HERE = Path(__file__).parent
 
 _FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unknown-pragmas")
 _LAUNCHER = """
-extern "C" int launch_{0}(unsigned blocks, unsigned threads, void** arguments) {{
-    return simt::launch(blocks, threads, {0}, arguments);
+extern "C" int launch_{0}(unsigned blocks, unsigned threads, unsigned rows, void** arguments) {{
+    return simt::launch(blocks, threads, rows, {0}, arguments);
 }}
 """
+# As much as a block can have on any device.
+_ON_CHIP = "alignas(16) thread_local Chunk on_chip[227 << 6];"
 
 
 class _Simt:
@@ -40,11 +42,13 @@ class _Simt:
         packed = [_packed(argument) for argument in arguments]
         pointers = (ctypes.c_void_p * len(packed))(*map(ctypes.addressof, packed))
         run = getattr(self._libraries[kernel.source], f"launch_{launch.name}")
-        assert run(launch.blocks, launch.threads, pointers) == 0, "threads parted at a barrier"
+        done = run(launch.blocks, launch.threads, launch.rows, pointers)
+        assert done == 0, "threads parted at a barrier"
 
     def _compile(self, kernel: Kernel) -> ctypes.CDLL:
         launchers = [_LAUNCHER.format(name) for name in kernel.names]
-        text = "\n".join(['#include "simt.h"', kernel.source, *launchers])
+        on_chip = [_ON_CHIP] if "on_chip" in kernel.source else []
+        text = "\n".join(['#include "simt.h"', kernel.source, *on_chip, *launchers])
         library = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()}.so"
         if not library.exists():
             with tempfile.TemporaryDirectory(dir=self._folder) as own:

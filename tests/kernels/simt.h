@@ -22,13 +22,13 @@ using std::tanh;
 
 #define __global__
 #define __device__
-#define __shared__ static
+#define __shared__ thread_local  // at block scope that is static, and extern may stand before it
 #define __launch_bounds__(...)
 
-struct Place {
-    unsigned x;
+struct Indices {
+    unsigned x, y;
 };
-static Place threadIdx, blockIdx, blockDim, gridDim;
+static Indices threadIdx, blockIdx, blockDim, gridDim;
 
 namespace simt {
 
@@ -43,18 +43,20 @@ static ucontext_t scheduler;
 static void (*body)(void*);
 static void* body_arguments;
 
+static unsigned thread() { return threadIdx.y * blockDim.x + threadIdx.x; }
+
 static void run_fiber() {
     body(body_arguments);
-    fibers[threadIdx.x].is_done = true;
+    fibers[thread()].is_done = true;
 }
 
-static void wait_for_block() { swapcontext(&fibers[threadIdx.x].context, &scheduler); }
+static void wait_for_block() { swapcontext(&fibers[thread()].context, &scheduler); }
 
 // Runs every thread to its next barrier or end; false if some stand at one and others have ended.
 static bool run_to_barrier(bool& is_done) {
     unsigned ended = 0;
     for (unsigned i = 0; i < fibers.size(); ++i) {
-        threadIdx.x = i;
+        threadIdx = {i % blockDim.x, i / blockDim.x};
         swapcontext(&scheduler, &fibers[i].context);
         ended += fibers[i].is_done;
     }
@@ -93,13 +95,14 @@ struct Call {
 
 // Returns 0, or 1 if the threads of a block parted at a barrier.
 template <typename... Parameters>
-int launch(unsigned blocks, unsigned threads, void (*kernel)(Parameters...), void** arguments) {
+int launch(unsigned blocks, unsigned threads, unsigned rows, void (*kernel)(Parameters...),
+           void** arguments) {
     Call<Parameters...> call{kernel, arguments};
     body = call.run;
     body_arguments = &call;
-    fibers = std::vector<Fiber>(threads);
-    blockDim.x = threads;
-    gridDim.x = blocks;
+    fibers = std::vector<Fiber>(threads * rows);
+    blockDim = {threads, rows};
+    gridDim = {blocks, 1};
     for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x)
         if (!run_block()) return 1;
     return 0;
@@ -109,13 +112,45 @@ int launch(unsigned blocks, unsigned threads, void (*kernel)(Parameters...), voi
 
 inline void __syncthreads() { simt::wait_for_block(); }
 
-// All warps of a block must come here together, which is more than CUDA asks for.
+namespace simt {
+
+// Calls read(offer) with what each thread offers, once all threads of the block are here, which is
+// more than CUDA asks for.
+template <typename Offer, typename Read>
+void exchange(Offer own, Read read) {
+    static_assert(sizeof own <= sizeof(double));
+    std::memcpy(&fibers[thread()].exchanged, &own, sizeof own);
+    wait_for_block();
+    read([](unsigned other) {
+        Offer offer;
+        std::memcpy(&offer, &fibers[other].exchanged, sizeof offer);
+        return offer;
+    });
+    wait_for_block();  // a slow thread may still be reading what the next one replaces
+}
+
+}  // namespace simt
+
 template <typename Number>
 Number __shfl_xor_sync(unsigned, Number own, int distance) {
-    static_assert(sizeof(Number) <= sizeof(double));
-    std::memcpy(&simt::fibers[threadIdx.x].exchanged, &own, sizeof own);
-    simt::wait_for_block();
-    std::memcpy(&own, &simt::fibers[threadIdx.x ^ distance].exchanged, sizeof own);
-    simt::wait_for_block();  // a slow thread may still be reading what the next shuffle replaces
-    return own;
+    Number found;
+    simt::exchange(own, [&](auto offer) { found = offer(simt::thread() ^ distance); });
+    return found;
+}
+
+inline unsigned __ballot_sync(unsigned, int own) {
+    unsigned votes = 0;
+    simt::exchange(own, [&](auto offer) {
+        const unsigned first = simt::thread() / 32 * 32;
+        for (unsigned lane = 0; lane < 32; ++lane) votes |= (offer(first + lane) != 0) << lane;
+    });
+    return votes;
+}
+
+inline int __syncthreads_or(int own) {
+    int any = 0;
+    simt::exchange(own, [&](auto offer) {
+        for (unsigned other = 0; other < simt::fibers.size(); ++other) any |= offer(other) != 0;
+    });
+    return any;
 }

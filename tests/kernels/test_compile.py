@@ -1,13 +1,14 @@
 """NVRTC takes every kernel for every architecture, without a device."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lossd.backends.cupy import COMPILER_OPTIONS
-from lossd.kernels import Kernel, Kind, kernel_source
+from lossd.backends._compiled import COMPILER_OPTIONS
+from lossd.kernels import Kernel, Kind
 from lossd.losses import Loss
 from lossd.losses._declare import CudaText
 from tests.kernels import cases
@@ -21,14 +22,19 @@ REGISTERS_A_MULTIPROCESSOR, MOST_THREADS = 65536, 512
 
 every_text = pytest.mark.parametrize(
     ("loss", "text", "dtype"),
-    [(loss, text, dtype) for loss, text in cases.texts() for dtype in cases.DTYPES],
+    [(loss, text, dtype) for loss, text in cases.texts() for dtype in cases.STORED],
     ids=lambda value: value.name if isinstance(value, Loss | np.dtype) else "",
 )
+
+
+pathfinder = pytest.importorskip("cuda.pathfinder")
 
 
 @pytest.fixture(scope="module")
 def nvrtc() -> Any:
     found = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", exc_type=ImportError)
+    if pathfinder.find_nvidia_header_directory("cudart") is None:
+        pytest.skip("the headers of CUDA's runtime are not installed")
     try:
         found.getVersion()
     except Exception as error:  # noqa: BLE001 - whatever it is, there is nothing to test
@@ -39,7 +45,8 @@ def nvrtc() -> Any:
 def _log(nvrtc: Any, kernel: Kernel, architecture: int) -> str:
     """Compiles a kernel and returns what the compiler said."""
     program = nvrtc.createProgram(kernel.source, "kernel.cu", [], [])
-    options = (f"-arch=sm_{architecture}", *COMPILER_OPTIONS, *CUPY_OPTIONS, REPORT)
+    headers = f"-I{pathfinder.find_nvidia_header_directory('cudart')}"
+    options = (f"-arch=sm_{architecture}", headers, *COMPILER_OPTIONS, *CUPY_OPTIONS, REPORT)
     try:
         nvrtc.compileProgram(program, options)
         return str(nvrtc.getProgramLog(program))
@@ -54,7 +61,7 @@ def _log(nvrtc: Any, kernel: Kernel, architecture: int) -> str:
 def test_a_kernel_compiles_without_warnings_or_spills(
     nvrtc: Any, loss: Loss, text: CudaText, dtype: np.dtype[Any], architecture: int
 ) -> None:
-    kernel = kernel_source(loss, text, dtype)
+    kernel = cases.kernel_of(loss, text, dtype)
     log = _log(nvrtc, kernel, architecture)
     assert "warning" not in log
     assert set(re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", log)) == {"0"}
@@ -65,13 +72,14 @@ def test_a_kernel_compiles_without_warnings_or_spills(
 
 @every_text
 def test_a_kernel_has_no_atomics(loss: Loss, text: CudaText, dtype: np.dtype[Any]) -> None:
-    assert "atomic" not in kernel_source(loss, text, dtype).source
+    assert "atomic" not in cases.kernel_of(loss, text, dtype).source
 
 
 _TYPES = {
     Kind.COUNT: "const long long {}",
     Kind.REAL: "const T {}",
-    Kind.ARRAY: r"(?:(?:const )?(?:T|TARGET|unsigned char)\* ?{}|const Weights {})",
+    Kind.ARRAY: r"(?:(?:const )?(?:T|FIRST|TARGET|\w+|unsigned char)\* ?{}"
+    r"|const Weights {})",
 }
 
 
@@ -79,7 +87,7 @@ _TYPES = {
 def test_the_typed_signature_is_that_of_the_source(
     loss: Loss, text: CudaText, dtype: np.dtype[Any]
 ) -> None:
-    kernel = kernel_source(loss, text, dtype)
+    kernel = cases.kernel_of(loss, text, dtype)
     added = dict(re.findall(r"#define (OTHER_ARRAYS|PARAMETERS) ?(.*)", kernel.source))
     pattern = ", ".join(_TYPES[a.kind].format(a.name, a.name) for a in kernel.signature)
     entries = re.findall(r"_KERNEL\(\s*(const long long rows.*?)\)", kernel.source, re.DOTALL)
@@ -95,8 +103,8 @@ def test_the_typed_signature_is_that_of_the_source(
 def test_the_compiler_points_into_the_file_of_the_loss(
     nvrtc: Any, loss: Loss, text: CudaText, dtype: np.dtype[Any]
 ) -> None:
-    source = kernel_source(loss, text, dtype).source
-    head, _, tail = source.rpartition("value = ")
-    wrong = Kernel(f"{head}value = nonsense + {tail}", (), (), loss.shape, dtype)
+    kernel = cases.kernel_of(loss, text, dtype)
+    head, _, tail = kernel.source.rpartition("value = ")
+    wrong = replace(kernel, source=f"{head}value = nonsense + {tail}")
     with pytest.raises(AssertionError, match=rf"lossd/losses/{loss.name}\.py\(\d+\): error"):
         _log(nvrtc, wrong, ARCHITECTURES[0])

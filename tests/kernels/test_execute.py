@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.losses import DistributionKind
+from lossd.losses import DistributionKind, Shape
 from tests.kernels import cases
 from tests.kernels.cases import Case, Execute, Variant, make_case
 
@@ -27,7 +27,9 @@ def _check(case: Case, execute: Execute) -> None:
     assert gradient is not None
     tolerance = cases.TOLERANCE[case.dtype]
     np.testing.assert_allclose(values, expected_values, tolerance, tolerance)
-    np.testing.assert_allclose(gradient, expected_gradient, tolerance, tolerance)
+    tolerance = max(tolerance, cases.TOLERANCE[case.predictions.dtype])
+    given, wanted = (x.astype(np.float64) for x in (gradient, expected_gradient))
+    np.testing.assert_allclose(given, wanted, tolerance, tolerance)
 
 
 @every_kernel
@@ -47,6 +49,50 @@ def test_the_longest_tree_is_right_too(simt: Execute, variant: Variant) -> None:
 @every_kernel
 def test_arrays_need_not_be_aligned(simt: Execute, variant: Variant, dtype: np.dtype[Any]) -> None:
     _check(make_case(variant, dtype, 260, misaligned=True), simt)
+
+
+# What is computed in, what predictions are stored in, and what other inputs are.
+TYPES = [
+    (cases.FLOAT32, cases.FLOAT16, cases.FLOAT16),
+    (cases.FLOAT32, cases.BFLOAT16, cases.BFLOAT16),
+    (cases.FLOAT32, cases.BFLOAT16, cases.FLOAT32),
+    (cases.FLOAT32, cases.FLOAT32, cases.FLOAT16),
+    (cases.FLOAT64, cases.FLOAT16, cases.FLOAT64),
+    (cases.FLOAT64, cases.FLOAT32, cases.BFLOAT16),
+]
+
+
+@pytest.mark.parametrize("types", TYPES, ids=lambda types: "-".join(map(str, types)))
+@pytest.mark.parametrize("variant", [v for v in cases.VARIANTS if not v.plain], ids=str)
+def test_inputs_may_be_stored_in_other_types(
+    simt: Execute, variant: Variant, types: tuple[np.dtype[Any], ...]
+) -> None:
+    dtype, stored, targets = types
+    for length, misaligned in ((1, False), (33, True), (1003, False)):
+        case = make_case(
+            variant, dtype, length, misaligned=misaligned, stored=stored, targets_stored=targets
+        )
+        _check(case, simt)
+
+
+@pytest.mark.parametrize("stored", cases.STORED, ids=str)
+@pytest.mark.parametrize(
+    "variant", [v for v in cases.VARIANTS if v.loss.shape is Shape.ROWWISE], ids=str
+)
+def test_a_row_on_chip_has_the_bits_of_one_beyond(
+    simt: Execute, variant: Variant, stored: np.dtype[Any]
+) -> None:
+    dtype = cases.FLOAT64 if stored == cases.FLOAT64 else cases.FLOAT32
+    for length in (3, 33, 1003):
+        case = make_case(variant, dtype, length, stored=stored, misaligned=True)
+        kernel = case.kernel()
+        assert kernel.launch(cases.ROWS, length).shared_bytes > 0
+        assert kernel.launch(cases.ROWS, length, 0).shared_bytes == 0
+        on_chip, beyond = case.run(simt), case.run(simt, most_bytes=0)
+        for left, right in zip(on_chip, beyond, strict=True):
+            assert left is not None
+            assert right is not None
+            assert left.tobytes() == right.tobytes()
 
 
 @every_kernel

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.kernels import Kernel, Launch
+from lossd.kernels import Kernel, Launch, _source
 from tests.kernels import cases
 from tests.kernels.cases import Variant, make_case
 
@@ -42,7 +42,13 @@ class _Scheduled:
 
     def __call__(self, kernel: Kernel, launch: Launch, arguments: tuple[Any, ...]) -> None:
         function = self._host.HostModule(kernel.source, kernel.names).get_function(launch.name)
-        function((launch.blocks,), (launch.threads,), arguments, schedule=self._schedule)
+        function(
+            (launch.blocks,),
+            (launch.threads, launch.rows),
+            arguments,
+            shared_mem=launch.shared_bytes,
+            schedule=self._schedule,
+        )
 
 
 @pytest.mark.parametrize(
@@ -70,6 +76,18 @@ def test_bits_do_not_depend_on_the_order_of_threads(
         assert other_gradient is not None
         assert other_values.tobytes() == values.tobytes()
         assert other_gradient.tobytes() == gradient.tobytes()
+
+
+def test_a_missing_barrier_is_found(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    barrier = "__syncthreads();  // every part must be there before one is read"
+    template = _source._template
+    assert barrier in template("common.cuh")
+    monkeypatch.setattr(_source, "_template", lambda name: template(name).replace(barrier, ""))
+    variant = next(v for v in cases.VARIANTS if v.loss.name == "squared_error")
+    case = make_case(variant, cases.FLOAT32, 1003).rows(slice(0, 1))
+    right = case.expected()[0]
+    found = [case.run(_Scheduled(host, s))[0] for s in ("forward", "reverse", "random")]
+    assert not all(np.allclose(values, right) for values in found)
 
 
 @pytest.mark.parametrize("mode", ["address", "thread"])

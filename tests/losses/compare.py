@@ -60,3 +60,9 @@ def assert_each_close(actual: Array, expected: Array, about: Any = "") -> None:
 def compute_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """What an input of a type is computed in."""
     return dtype if dtype == np.float64 else np.dtype(np.float32)
+
+
+def place(name: str, index: int, array: Array) -> str:
+    """How an error calls the element of a flat index."""
+    axes = np.unravel_index(index, array.shape)
+    return f"{name}[{', '.join(str(int(axis)) for axis in axes)}]"

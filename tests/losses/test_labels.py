@@ -10,6 +10,7 @@ from lossd.errors import InvalidTensor
 from lossd.losses import Choices, Holds, Loss
 from lossd.losses._declare import IGNORE_INDEX
 from tests.losses.case import Case, Form, class_input, values
+from tests.losses.compare import place
 from tests.losses.test_refusals import refused
 from tests.sampling import draw, forms
 
@@ -45,7 +46,7 @@ def test_labels_out_of_range(engine: Engine, loss: Loss, label: int, dtype: type
             engine,
             case.with_inputs(**{name: labels}),
             InvalidTensor,
-            f"{name}[{position}] must be in {legal}, got {label}",
+            f"{place(name, position, labels)} must be in {legal}, got {label}",
         )
         assert error.field == f"inputs.{name}"
         assert error.details == {"index": str(position), "value": str(label), "range": legal}

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.backends import BLOCK_ELEMENTS
 from lossd.engine import Engine, Result
 from lossd.losses import Loss, Shape
 from lossd.losses._declare import BATCH_DIMS, CLASS_AXIS
 from lossd.reduction import Reduction
+from lossd.shapes import BLOCK_ELEMENTS
 from tests.losses.case import Case, Form, values
 from tests.losses.compare import Array, assert_close, assert_same_bits
 from tests.sampling import cases, draw, forms, has_classes, plain

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.backends import block_rows
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidRequest
 from lossd.losses import Loss
 from lossd.losses._declare import IGNORE_INDEX
 from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.shapes import block_rows
 from tests.losses.case import Case, Form, class_input, total, values
 from tests.losses.compare import BFLOAT16, assert_same_bits, assert_zero
 from tests.sampling import cases, draw, forms, plain

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.backends import SEQUENCE_BLOCK_ELEMENTS
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import LOSSES, Loss, Shape, Status
 from lossd.losses._alignments import FAINTEST
 from lossd.reduction import Reduction
+from lossd.shapes.sequence import SEQUENCE_BLOCK_ELEMENTS
 from tests.losses.case import Case, total, values
 from tests.losses.compare import Array, assert_close, assert_same_bits, assert_zero
 from tests.losses.test_gradients import (  # noqa: F401 - of sequences here
@@ -118,7 +118,7 @@ def test_blanks_and_labels_out_of_range_are_named(engine: Engine, loss: Loss, bl
         index = 2 * drawn.inputs[labels].shape[1] + 1
         with pytest.raises(InvalidTensor) as caught:
             engine.run(case.job())
-        assert f"{labels}[{index}] must be in [0, 3)" in str(caught.value)
+        assert f"{labels}[2, 1] must be in [0, 3)" in str(caught.value)
         assert caught.value.details["index"] == str(index)
         assert engine.run(case.with_inputs(**{counts: np.full(7, 1)}).job()).example_count == 7
         assert engine.run(case.job(weights=(np.arange(7) != 2) * 1.0)).example_count == 7

@@ -230,7 +230,7 @@ def test_targets_outside_their_domain_are_named(engine: Engine, loss: Loss) -> N
             given = case.inputs[declared.name].copy()
             given[2, 3] = given[6, 1] = wrong
             bad = case.with_inputs(**{declared.name: given})
-            with pytest.raises(InvalidTensor, match=rf"{declared.name}\[13\] must be in .*, got "):
+            with pytest.raises(InvalidTensor, match=rf"{declared.name}\[2, 3\] must be in .*"):
                 _run(engine, bad)
             _run(engine, bad, mask=np.array([True, True, False, True, True, True, False]))
 

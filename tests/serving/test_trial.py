@@ -1,12 +1,14 @@
 """A device is tried out before the server computes on it."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
-from lossd.backends import Backend, Buffers, Checkpoint, Evaluated
+from lossd.backends import Backend, Body, Compute, Computed, Piece
 from lossd.backends.choose import BackendChoice, Chosen
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Batch, Job
@@ -17,29 +19,36 @@ from lossd.serving.config import Config
 from lossd.serving.trial import Tried, try_out
 from lossd.sums import SumJob, Term, run
 
-Faulty = Callable[[Batch, Evaluated, Buffers], Evaluated]
+# The name of a loss and a piece of a batch, or nothing in a turn that is for a whole batch.
+Faulty = Callable[[str, Piece | None], None]
 
 
-class Device:
-    """NumPy under another name, with a fault."""
+class Device(NumpyBackend):
+    """NumPy under another name, with a fault: called after each piece, and where bodies run."""
 
     name = "cupy"
-    device = "a device with a fault"
 
     def __init__(self, fault: Faulty) -> None:
-        self._numpy = NumpyBackend(threads=1)
+        super().__init__(threads=1)
         self._fault = fault
 
-    def evaluate(
-        self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool, checkpoint: Checkpoint
-    ) -> Evaluated:
-        evaluated = self._numpy.evaluate(
-            batch, buffers, zero_nonfinite=zero_nonfinite, checkpoint=checkpoint
-        )
-        return self._fault(batch, evaluated, buffers)
+    @property
+    def device(self) -> str:
+        return "a device with a fault"
 
-    def close(self) -> None:
-        self._numpy.close()
+    def turn(self) -> contextlib.AbstractContextManager[None]:
+        self._fault("", None)
+        return super().turn()
+
+    def over_rows(self, batch: Batch, body: Body) -> Compute:
+        compute = super().over_rows(batch, body)
+
+        def spoilt(piece: Piece) -> Computed:
+            found = compute(piece)
+            self._fault(batch.loss.name, piece)
+            return found
+
+        return spoilt
 
 
 def tried(fault: Faulty, **settings: object) -> Tried:
@@ -48,24 +57,33 @@ def tried(fault: Faulty, **settings: object) -> Tried:
     return try_out(Chosen(device, "it is there"), Config(**given), Networks())
 
 
-def sound(_: Batch, evaluated: Evaluated, __: Buffers) -> Evaluated:
-    return evaluated
+def sound(_: str, __: Piece | None) -> None:
+    pass
 
 
-def wrong_slope_of_huber(batch: Batch, evaluated: Evaluated, buffers: Buffers) -> Evaluated:
-    if batch.loss.name == "huber":
-        buffers.gradients["predictions"][...] *= 2
-    return evaluated
+def wrong_slope_of_huber(loss: str, piece: Piece | None) -> None:
+    if loss == "huber" and piece:
+        piece.gradients["predictions"][...] *= 2
 
 
-def wrong_last_row(batch: Batch, evaluated: Evaluated, buffers: Buffers) -> Evaluated:
+def wrong_last_row(loss: str, piece: Piece | None) -> None:
     """As a kernel does that forgets what does not fill a block."""
-    if batch.loss.name == "huber" and batch.rows > 1:
-        buffers.gradients["predictions"][-1] = 0
-    return evaluated
+    if loss == "huber" and piece and piece.count > 1:
+        piece.gradients["predictions"][-1] = 0
 
 
-def no_compiler(_: Batch, __: Evaluated, ___: Buffers) -> Evaluated:
+def wrong_end_of_a_long_row(loss: str, piece: Piece | None) -> None:
+    """As a kernel does that forgets a warp."""
+    if loss == "huber" and piece and piece.gradients["predictions"].shape[1] > 1000:
+        piece.gradients["predictions"][:, -32:] = 0
+
+
+def wrong_in_16_bits(loss: str, piece: Piece | None) -> None:
+    if loss == "huber" and piece and piece.inputs["predictions"][0].dtype == ml_dtypes.bfloat16:
+        piece.gradients["predictions"][...] *= 2
+
+
+def no_compiler(_: str, __: Piece | None) -> None:
     raise RuntimeError("headers are missing")
 
 
@@ -76,11 +94,10 @@ class Fragile:
         self._loss = loss
         self._is_lost = False
 
-    def __call__(self, batch: Batch, evaluated: Evaluated, _: Buffers) -> Evaluated:
-        self._is_lost |= batch.loss.name == self._loss
+    def __call__(self, loss: str, _: Piece | None) -> None:
+        self._is_lost |= loss == self._loss
         if self._is_lost:
             raise RuntimeError("an illegal address was encountered")
-        return evaluated
 
 
 def job(loss: str) -> Job:
@@ -105,6 +122,18 @@ def test_the_cpu_computes_what_the_device_gets_wrong(fault: Faulty) -> None:
     assert (huber.backend, huber.gradients["predictions"].tolist()) == ("numpy", [1.0])
     assert squared.backend == found.chosen.backend.name == "cupy"
     assert not found.chosen.is_fallback
+
+
+@pytest.mark.parametrize(
+    ("fault", "type_name", "columns"),
+    [(wrong_end_of_a_long_row, "float32", 1003), (wrong_in_16_bits, "bfloat16", 1003)],
+)
+def test_long_rows_and_every_type_are_tried(fault: Faulty, type_name: str, columns: int) -> None:
+    found = tried(fault)
+
+    assert list(found.faults) == ["huber"]
+    told = f"in {type_name}: predictions of 3 rows of {columns} must be "
+    assert found.faults["huber"].startswith(told)
 
 
 def test_a_sum_over_both_names_the_device() -> None:

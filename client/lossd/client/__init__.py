@@ -6,6 +6,7 @@ waits for.
 """
 
 from lossd.client.aio import AsyncLossClient
+from lossd.client.cautions import BatchWarning
 from lossd.client.class_weights import balanced_weights, effective_number_weights
 from lossd.client.errors import (
     CancelledError,
@@ -19,6 +20,7 @@ from lossd.client.errors import (
     UnknownMetricError,
 )
 from lossd.client.evaluation import AsyncEvaluation, Evaluation
+from lossd.client.frameworks import to_torch
 from lossd.client.result import LossResult, MetricResult, ServerTiming, TermResult
 from lossd.client.sums import weighted_sum
 from lossd.client.sync import LossClient
@@ -26,6 +28,7 @@ from lossd.client.sync import LossClient
 __all__ = [
     "AsyncEvaluation",
     "AsyncLossClient",
+    "BatchWarning",
     "CancelledError",
     "DeadlineExceededError",
     "Evaluation",
@@ -43,5 +46,6 @@ __all__ = [
     "UnknownMetricError",
     "balanced_weights",
     "effective_number_weights",
+    "to_torch",
     "weighted_sum",
 ]

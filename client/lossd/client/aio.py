@@ -129,7 +129,8 @@ class AsyncLossClient:
                 nonfinite=nonfinite,
                 metrics=metrics_wire.listed(metrics) if metrics else (),
             )
-            return await self._computed(build, named_inputs.values(), call)
+            found = await self._computed(build, named_inputs.values(), call)
+            return wire.as_given(found, named_inputs)
 
     async def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
         """Returns an array that ``compute`` need not copy, as ``LossClient.empty``.

@@ -1,6 +1,6 @@
 """Checks the arguments of a call that are not arrays, before anything is sent.
 
-It may import the contract and the errors; ``wire`` puts what it returns into requests.
+It may import the contract, the forms and the errors; ``wire`` puts what it returns into requests.
 """
 
 import functools
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from lossd import v1
+from lossd import forms, v1
 from lossd.client.errors import InvalidRequestError, UnknownLossError
 
 reductions = MappingProxyType(
@@ -62,6 +62,9 @@ surrogates = MappingProxyType(
         "retrieval_at_k": "InfoNce",
     }
 )
+
+# Inputs that are one array or several; that of any other loss is one.
+inputs_of_several = MappingProxyType({"feature_matching": frozenset({"predictions", "targets"})})
 
 Spec = TypeVar("Spec", bound=Message)
 
@@ -158,6 +161,17 @@ def names_of(spec: v1.LossSpec, known: Mapping[str, tuple[str, ...]]) -> tuple[s
     return tuple(dict.fromkeys(names))
 
 
+def may_be_several(spec: v1.LossSpec, name: str) -> bool:
+    """Whether an input may be a list of arrays; in a sum, whether it is one of such a term's."""
+    if loss_name(spec) != "weighted_sum":
+        return name in inputs_of_several.get(loss_name(spec), ())
+    return any(
+        name == term.input_names.get(own, own)
+        for term in spec.weighted_sum.terms
+        for own in inputs_of_several.get(loss_name(term.loss), ())
+    )
+
+
 def bind(
     names: Iterable[str], positional: Iterable[Any], named: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -200,9 +214,9 @@ def number(name: str, value: float | None) -> float | None:
     if value is None:
         return None
     try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _invalid(name, f"{name} must be a number, got {value!r}") from error
+        return forms.number(name, value)
+    except forms.FormError as error:
+        raise _invalid(name, str(error)) from error
 
 
 def selection(
@@ -219,7 +233,7 @@ def selection(
         return names
     if isinstance(names, str):  # it is an iterable of names too, of one letter each
         raise _invalid("gradients", f"gradients must be a list of names, got the text {names!r}")
-    if not isinstance(names, Iterable):
+    if isinstance(names, Mapping) or not isinstance(names, Iterable):
         raise _invalid("gradients", f"gradients must be a list of names, got {names!r}")
     chosen = v1.GradientSelection()
     for name in names:

@@ -42,6 +42,16 @@ def to_array(name: str, value: Any) -> Array:
     return array
 
 
+def to_dtype(dtype: Any) -> npt.DTypeLike:
+    """Returns NumPy's name of a type, of a type of PyTorch too."""
+    name = str(dtype)
+    if not name.startswith("torch."):
+        found: npt.DTypeLike = dtype
+        return found
+    own = name.removeprefix("torch.")
+    return np.dtype(ml_dtypes.bfloat16 if own == "bfloat16" else own)
+
+
 def is_several(value: Any) -> bool:
     """Whether the value is a list or tuple of arrays, rather than of numbers or of lists.
 
@@ -106,7 +116,12 @@ def _bfloat16(tensor: Any) -> Array:
 
 
 def _content(array: Array, value: Any) -> str:
-    return _kind(value) if array.dtype == np.object_ else str(array.dtype)
+    if array.dtype != np.object_:
+        return str(array.dtype)
+    if not array.ndim:
+        return _kind(value)
+    held = _kind(array.flat[0]) if array.size else "nothing"
+    return f"objects in {_kind(value)}, the first of which is {held}"
 
 
 def _kind(value: Any) -> str:

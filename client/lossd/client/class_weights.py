@@ -1,6 +1,6 @@
 """Weights of classes from how often each occurs, for the ``class_weights`` of a loss.
 
-It may import NumPy, the arrays and the errors; nothing here does any input or output.
+It may import NumPy, the forms, the arrays and the errors; nothing here does any input or output.
 """
 
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lossd import forms
 from lossd.client.arrays import to_array
 from lossd.client.errors import InvalidRequestError
 
@@ -30,7 +31,7 @@ def balanced_weights(counts: Any) -> Weights:
 
     Args:
         counts: How many examples each class has, or what they weigh together: an array-like with
-            one axis, each number in [0, inf).
+            one axis, each number in [0, inf); or a mapping from each class, 0 to C - 1, to it.
 
     Returns:
         One float64 a class.
@@ -83,7 +84,7 @@ def effective_number_weights(counts: Any, beta: float = 0.999) -> Weights:
 
 
 def _checked(counts: Any) -> Weights:
-    array = to_array("counts", counts)
+    array = to_array("counts", _listed(counts))
     if array.ndim != 1:
         raise _invalid(f"counts must have one axis, got {array.ndim}")
     numbers = array.astype(np.float64)
@@ -93,6 +94,16 @@ def _checked(counts: Any) -> Weights:
     if not numbers.any():
         raise _invalid(f"counts must have a class that occurs, got none among {len(numbers)}")
     return numbers
+
+
+def _listed(counts: Any) -> Any:
+    """Counts by class, as of a Counter or of what pandas counts, in the order of the classes."""
+    if not hasattr(counts, "keys"):
+        return counts
+    try:
+        return forms.items("counts", counts)
+    except forms.FormError as error:
+        raise _invalid(str(error)) from error
 
 
 def _placed(weights: Weights, occurs: npt.NDArray[np.bool_]) -> Weights:

@@ -5,6 +5,7 @@ any input or output.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,9 @@ def build_request(
     extras = {"weights": weights, "mask": mask}
     single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
     arrays = {
-        name: to_array(name, value) for name, value in inputs.items() if name not in _SEQUENCES
+        name: to_array(name, value)
+        for name, value in inputs.items()
+        if name not in _SEQUENCES and value is not None
     }
     wire.checked_size([*single.values(), *arrays.values()])
     for name, array in single.items():
@@ -73,7 +76,7 @@ def build_request(
     for name, array in arrays.items():
         tensors.fill(request.batch.inputs.add(name=name).tensors.add(), array)
     for name in _SEQUENCES:
-        if name in inputs:
+        if inputs.get(name) is not None:
             _fill_sequences(request.batch.sequences.add(name=name), name, inputs[name])
     return request
 
@@ -91,44 +94,75 @@ def _states(states: Iterable[bytes]) -> list[bytes]:
 
 
 def _fill_sequences(message: v1.NamedSequences, name: str, value: Any) -> None:
-    groups = [_group(name, one) for one in _items(name, value)]
-    flat = [sequence for group in groups for sequence in group]
-    if all(isinstance(sequence, str) for sequence in flat) and flat:
-        message.texts.extend(flat)
+    groups = {
+        f"{name}[{position}]": _group(name, f"{name}[{position}]", one)
+        for position, one in enumerate(_items(name, name, value))
+    }
+    flat = {
+        thing if name == "hypotheses" else f"{thing}[{position}]": sequence
+        for thing, group in groups.items()
+        for position, sequence in enumerate(group)
+    }
+    if any(isinstance(sequence, str) for sequence in flat.values()):
+        message.texts.extend(_text(name, thing, sequence) for thing, sequence in flat.items())
     else:
-        arrays = [_tokens(name, sequence) for sequence in flat]
+        arrays = [_tokens(name, thing, sequence) for thing, sequence in flat.items()]
         tokens = np.concatenate([np.zeros(0, np.int64), *arrays])
         tensors.fill(message.tokens, tokens)
         tensors.fill(message.lengths, np.array([len(array) for array in arrays], np.int64))
     if name == "references":
-        tensors.fill(message.counts, np.array([len(group) for group in groups], np.int64))
+        counts = [len(group) for group in groups.values()]
+        tensors.fill(message.counts, np.array(counts, np.int64))
 
 
-def _items(name: str, value: Any) -> Sequence[Any]:
-    if isinstance(value, str) or not hasattr(value, "__len__"):
+def _items(name: str, thing: str, value: Any) -> list[Any]:
+    is_list = hasattr(value, "__len__") and hasattr(value, "__iter__")
+    if not is_list or isinstance(value, str | bytes | Mapping | AbstractSet):
         raise InvalidRequestError(
-            f"{name} must be a list of texts or of sequences of token ids, got {value!r:.64}",
+            f"{thing} must be a list of texts or of sequences of token ids, got {value!r:.64}",
             field=name,
         )
-    found: Sequence[Any] = value
-    return found
+    return list(value)
 
 
-def _group(name: str, value: Any) -> Sequence[Any]:
+def _group(name: str, thing: str, value: Any) -> list[Any]:
     """The sequences of one example: a text or a sequence of ids stands for one."""
     if isinstance(value, str) or name == "hypotheses":
         return [value]
-    items = _items(name, value)
-    is_one = len(items) > 0 and isinstance(items[0], int | np.integer)
-    return [items] if is_one else items
+    items = _items(name, thing, value)
+    is_one = _is_token(items[0]) if items else hasattr(value, "dtype")
+    return [value] if is_one else items
 
 
-def _tokens(name: str, value: Any) -> Any:
-    array = to_array(name, value) if len(_items(name, value)) else np.zeros(0, np.int64)
+def _is_token(value: Any) -> bool:
+    """Whether it is a number, or an array without axes, of which tensors of PyTorch are made."""
+    return isinstance(value, int | np.integer) or getattr(value, "ndim", 1) == 0
+
+
+def _text(name: str, thing: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequestError(
+            f"{thing} must be a text as others are, got {value!r:.64}", field=name
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(
+            f"{thing} must be a text without half of a surrogate pair, got {value!r:.64}",
+            field=name,
+        ) from error
+    return value
+
+
+def _tokens(name: str, thing: str, value: Any) -> Any:
+    _items(name, thing, value)  # it is a list at all
+    array = to_array(thing, value)
+    if not array.size and array.ndim == 1:  # an empty list has no type
+        return np.zeros(0, np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InvalidRequestError(
-            f"{name} must be texts or sequences of token ids, got {array.dtype} of {array.ndim} "
-            "axes among them",
+            f"{thing} must be a text or a sequence of token ids, got {array.dtype} of {array.ndim} "
+            "axes",
             field=name,
         )
     return array.astype(np.int64)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import tensors, v1
-from lossd.client.arrays import Array, likely_bytes
+from lossd.client.arrays import Array, likely_bytes, to_dtype
 from lossd.client.call import (
     ATTACH_SEGMENT,
     DETACH_SEGMENT,
@@ -75,7 +75,7 @@ class Sharing:
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """An array, not filled, in memory that the server has too; elsewhere where none is."""
-        ordinary = np.empty(shape, dtype)  # it takes no memory before it is filled
+        ordinary = np.empty(shape, to_dtype(dtype))  # it takes no memory before it is filled
         block = self.block(ordinary.nbytes)
         return ordinary if block is None else block.array(ordinary.shape, ordinary.dtype)
 

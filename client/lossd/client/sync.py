@@ -110,7 +110,8 @@ class LossClient:
 
         Inputs are array-likes on the CPU: arrays, nested lists, tensors. They keep their type:
         lists of Python floats are float64. A list or tuple of arrays, each with an axis or more,
-        is an input of several tensors. Nothing is written to.
+        is an input of several tensors, for the losses that have such. None stands for an input that
+        is not given. Nothing is written to.
 
         Args:
             loss: The loss with its parameters, for example ``CrossEntropy(label_smoothing=0.1)``;
@@ -151,6 +152,10 @@ class LossClient:
             DeadlineExceededError: if the answer does not come in time.
             CancelledError: if the client is closed meanwhile.
             ServerError: if the server fails.
+
+        Warns:
+            BatchWarning: if the classes may lie on axis 1 as well as on the last, or if rows look
+                padded and their lengths are not given.
         """
         with self._begin(timeout, request_id) as call:
             spec = arguments.spec_of(loss)
@@ -173,7 +178,7 @@ class LossClient:
                 nonfinite=nonfinite,
                 metrics=metrics_wire.listed(metrics) if metrics else (),
             )
-            return self._computed(build, call)
+            return wire.as_given(self._computed(build, call), named_inputs)
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
         """Returns an array, not filled, that ``compute`` need not copy to share it with the server.

@@ -4,14 +4,14 @@ It may import the contract, the arrays and the errors; nothing here does any inp
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from lossd import tensors, v1
-from lossd.client import arguments
+from lossd.client import arguments, cautions
 from lossd.client.arrays import Array, is_several, to_array
 from lossd.client.errors import InvalidRequestError, ServerError
 from lossd.client.result import Arrays, LossResult, MetricResult, ServerTiming, TermResult
@@ -46,8 +46,9 @@ def build_request(
     Raises:
         InvalidRequestError: for an argument that no server could take.
     """
+    spec = arguments.spec_of(loss)
     request = v1.ComputeLossRequest(
-        loss=arguments.spec_of(loss),
+        loss=spec,
         reduction=arguments.member("reduction", arguments.reductions, reduction),
         empty=arguments.member("empty", arguments.empty_policies, empty),
         nonfinite=arguments.member("nonfinite", arguments.nonfinite_policies, nonfinite),
@@ -58,7 +59,8 @@ def build_request(
     )
     extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
     single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
-    several = {name: _arrays(name, value) for name, value in inputs.items()}
+    several = {n: _arrays(spec, n, value) for n, value in inputs.items() if value is not None}
+    cautions.look(spec, several)
     fields = [(getattr(request, name), array) for name, array in single.items()]
     for name, arrays in several.items():
         named = request.inputs.add(name=name)
@@ -120,9 +122,26 @@ def status_name(number: int) -> str:
     return str(number) if value is None else value.name.removeprefix("STATUS_")
 
 
-def _arrays(name: str, value: Any) -> list[Array]:
-    values = value if is_several(value) else [value]
-    return [to_array(name, item) for item in values]
+def as_given(result: LossResult, inputs: Mapping[str, Any]) -> LossResult:
+    """Returns the result with a list of gradients for each input that was a list, even of one."""
+    bare = {
+        name: [gradient]
+        for name, gradient in result.gradients.items()
+        if not isinstance(gradient, list) and is_several(inputs.get(name))
+    }
+    return replace(result, gradients={**result.gradients, **bare}) if bare else result
+
+
+def _arrays(spec: v1.LossSpec, name: str, value: Any) -> list[Array]:
+    if not is_several(value):
+        return [to_array(name, value)]
+    if not arguments.may_be_several(spec, name):
+        raise InvalidRequestError(
+            f"{name} must be one array, got a list of {len(value)}: "
+            f"stack them, for example with numpy.stack({name[:64]})",
+            field=name,
+        )
+    return [to_array(f"{name}[{position}]", item) for position, item in enumerate(value)]
 
 
 def checked_size(arrays: Iterable[Array]) -> int:

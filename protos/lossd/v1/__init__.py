@@ -1,8 +1,11 @@
 """The contract: the messages and services of ``lossd.v1``.
 
 Everything here is generated from the ``.proto`` files beside it; ``from lossd.v1 import Huber``.
+The constructors of losses and metrics check the form of what they are given, see ``lossd.forms``.
 """
 
+from lossd import forms
+from lossd.v1 import evaluation_pb2, losses_pb2
 from lossd.v1.evaluation_pb2 import *  # noqa: F403
 from lossd.v1.evaluation_service_pb2 import *  # noqa: F403
 from lossd.v1.evaluation_state_pb2 import *  # noqa: F403
@@ -10,3 +13,6 @@ from lossd.v1.loss_service_pb2 import *  # noqa: F403
 from lossd.v1.losses_pb2 import *  # noqa: F403
 from lossd.v1.shared_memory_service_pb2 import *  # noqa: F403
 from lossd.v1.tensor_pb2 import *  # noqa: F403
+
+forms.check(losses_pb2)
+forms.check(evaluation_pb2)

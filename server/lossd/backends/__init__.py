@@ -1,81 +1,77 @@
 """Where losses are computed: on the CPU with NumPy, or on a GPU with CuPy.
 
-A backend takes a laid-out batch and writes values and scaled gradients into buffers that the caller
-provides; what follows from the values (sums, statuses) is the same code for every backend.
+A backend has a few abilities: it places arrays and brings them back, runs a body or a kernel over
+some rows, and runs work side by side.  What is asked of it for a batch is said by the shape of the
+loss, in ``lossd.shapes``; a backend knows of no shape.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from lossd.batch import Batch, domain_error
-from lossd.losses import Shape, Status
-from lossd.reduction import Flags, Floats
+from lossd.backends._rounding import Array, put
+from lossd.batch import Batch
+from lossd.losses import Evaluation
+from lossd.networks import Network, Placed
+from lossd.reduction import Flags
 
-Array = npt.NDArray[Any]
-Checkpoint = Callable[[], None]
+__all__ = [
+    "Array",
+    "Backend",
+    "Body",
+    "Compute",
+    "Computed",
+    "Piece",
+    "each_row",
+    "nonfinite_rows",
+    "put",
+]
 
-# Rows are summed in blocks of about this many elements, and tiles are whole blocks.  256 Ki
-# elements are 1 MiB in float32: large enough that threads seldom wait for the interpreter, which
-# they pass to each other at every call of NumPy, and small enough for the cache.
-BLOCK_ELEMENTS = 1 << 18
-# Sequences are computed frame by frame, all rows of a tile at once: a few rows would leave nothing
-# but calls of NumPy, for which threads would wait in turn.
-SEQUENCE_BLOCK_ELEMENTS = 1 << 22
-
-
-def block_rows(length: int) -> int:
-    """How many rows are summed together: it depends on the length of a row alone."""
-    return max(1, BLOCK_ELEMENTS // length)
-
-
-def block_of(batch: Batch) -> int:
-    """How many rows of a batch are summed together, and computed by one thread.
-
-    Images are as much work as many rows each.
-    """
-    if batch.loss.shape is Shape.IMAGES:
-        return 1
-    if batch.loss.shape is Shape.SEQUENCE:
-        return max(1, SEQUENCE_BLOCK_ELEMENTS // batch.length)
-    return block_rows(batch.length)
+Body = Callable[..., Evaluation]
 
 
-@dataclass(frozen=True, slots=True)
-class Buffers:
-    """Where the results go.
+@dataclass(slots=True)  # not frozen, which would take twice the time, for every piece
+class Piece:
+    """Some rows of a batch, on the host, and where their results go.
 
-    ``values`` has one number a row, of the compute type; None if nobody wants them.
-    ``gradients`` are laid out like the rows of their operands, in the type that is sent.
-    ``outputs`` have one number a row, of the compute type or int64.
+    ``inputs`` are the rows of each operand as they were given, with the type to compute in.
+    ``scale`` is what gradients are multiplied by, one number or one a row, of the compute type;
+    where it is 0, and in ``silent`` rows, anything may be written.
+    ``elements`` is what the sum of a row is divided by, where a body gives a value of each element.
+    ``gradients`` and ``outputs`` are places in the reply, in the types that are sent.
     """
 
-    values: Array | None
+    count: int
+    inputs: Mapping[str, tuple[Array, np.dtype[Any]]]
+    parameters: Mapping[str, Any]
+    scale: Any
+    silent: Flags | None
+    elements: int
     gradients: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """What is left beside the buffers.
+@dataclass(slots=True)
+class Computed:
+    """What is left of a piece beside its places: a value, and perhaps a status, of each row.
 
-    ``sums`` are the weighted sums of the values over blocks of rows, in index order.
-    ``nonfinite`` flags the rows whose value or gradient is not finite.
-    ``statuses`` are what the loss says of each row, also of silent ones; None if it says nothing.
-    ``status`` is that of a whole set, and of gradients that belong to no example.
+    ``nonfinite`` flags the rows with a number that is not, as it is sent.  Who gives it has put 0
+    wherever anything might have been written; without it the host looks, and does so.
     """
 
-    sums: Floats
-    nonfinite: Flags
-    statuses: npt.NDArray[np.uint8] | None = None
-    status: Status | None = None
+    values: Array
+    statuses: Array | None = None
+    nonfinite: Flags | None = None
+
+
+Compute = Callable[[Piece], Computed]
 
 
 class Backend(Protocol):
-    """Computes batches."""
+    """What a backend can do; it may be called from many threads."""
 
     @property
     def name(self) -> str:
@@ -85,18 +81,46 @@ class Backend(Protocol):
     def device(self) -> str:
         """The device, in words."""
 
-    def evaluate(
-        self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool, checkpoint: Checkpoint
-    ) -> Evaluated:
-        """Computes values, scaled gradients and outputs of a batch.
+    @property
+    def xp(self) -> Any:
+        """The array library that bodies run on here."""
 
-        Silent rows are exactly 0.  With ``zero_nonfinite``, rows that are not finite are made 0 and
-        stay flagged.  ``checkpoint`` is called between tiles and may raise to stop.
+    @property
+    def piece_elements(self) -> int:
+        """How many elements a piece of rows may have; 0 for one block, whatever its size."""
+
+    @property
+    def in_cache(self) -> bool:
+        """Whether work should come in pieces that fit the caches of a CPU, or in few large ones."""
+
+    def place(self, array: Array) -> Any:
+        """Brings an array to where it computes, within a ``turn``."""
+
+    def fetch(self, array: Any) -> Array:
+        """Brings an array or a number back to the host, within a ``turn``."""
+
+    def turn(self) -> contextlib.AbstractContextManager[None]:
+        """A turn on the device, for all that uses ``xp``; nobody may wait for another's within it.
 
         Raises:
-            InvalidRequest: for a target outside its domain, or a parameter that the body refuses.
             TooLarge: if the device has not the memory.
+            DeviceLost: if the device does not answer any more.
         """
+
+    def over_rows(self, batch: Batch, body: Body) -> Compute:
+        """Prepares to run a body, or a kernel in its place, over pieces of a batch.
+
+        What is returned takes turns itself, and raises as ``turn`` does.
+
+        Raises:
+            InvalidParameter: if a kernel takes the body's place and the body refuses a parameter.
+        """
+
+    def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
+        """Calls ``work`` with 0 to ``count`` - 1, in any order and perhaps at the same time."""
+
+    def network(self, network: Network, dtype: np.dtype[Any]) -> Placed:
+        """A network as it computes here, in a precision."""
 
     def close(self) -> None:
         """Ends its threads and gives back what it holds."""
@@ -110,20 +134,3 @@ def nonfinite_rows(array: Array) -> Flags:
 def each_row(numbers: Any, array: Any) -> Any:
     """One number a row, shaped to go with all the elements of the rows of an array."""
     return numbers.reshape(-1, *(1,) * (array.ndim - 1))
-
-
-def check_domains(batch: Batch) -> None:
-    """Looks at all inputs at once, for backends that do not look at them tile by tile.
-
-    Raises:
-        InvalidRequest: for a number outside its domain.
-    """
-    for operand in batch.operands:
-        if operand.is_classes or operand.input.domain is None:
-            continue
-        with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
-            wrong = operand.input.domain.outside(operand.rows)
-        if batch.plan.silent is not None:
-            wrong[batch.plan.silent] = False
-        if wrong.any():
-            raise domain_error(operand, batch.plan.silent)

@@ -1,8 +1,11 @@
 """Results rounded to the type that is sent."""
 
-import numpy as np
+from typing import Any
 
-from lossd.backends import Array
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
 
 SMALLEST_NORMAL = 2.0**-14  # of float16
 # Numbers whose last place is that of float16's smallest number, 2^-24.

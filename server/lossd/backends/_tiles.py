@@ -1,109 +1,119 @@
-"""A tile of rows on the device: sent there, run through the body, and brought back.
+"""A piece of a batch on the device: sent there, run through the body, and brought back.
 
 Nothing here imports CuPy; whoever calls hands it in.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from lossd.backends import Array, each_row
-from lossd.backends._images import look
+from lossd.backends import Array, Body, Piece, each_row
 from lossd.batch import Batch
-from lossd.losses import Shape
-from lossd.networks import Placed
+from lossd.kernels import is_stored
+from lossd.losses._weighed import selected
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Some rows on the device; ``scale`` is one number, or ``scales`` has one a row."""
+    """Some rows on the device; ``scale`` is one number, or ``scales`` has one a row.
+
+    The operands are as they came, also in 16 bits; ``types`` are those that a body takes, and
+    ``sent_types`` those of the gradients.
+    """
 
     count: int
     operands: dict[str, Any]
+    types: Mapping[str, np.dtype[Any]]
     parameters: dict[str, Any]
     scale: float
     scales: Any
     silent: Any
+    elements: int
+    sent_types: Mapping[str, np.dtype[Any]]
     sources: list[Array]  # kept until the copies are done
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
-    """Results of a tile on the device, or their places on the host."""
+class Found:
+    """Results of a tile on the device."""
 
     values: Any
     gradients: Mapping[str, Any]
     outputs: Mapping[str, Any] = field(default_factory=dict)
     statuses: Any = None
+    nonfinite: Any = None  # which rows have a number that is not, as it is sent
 
 
-def upload(cupy: Any, stream: Any, batch: Batch, rows: slice) -> Tile:
+def upload(cupy: Any, stream: Any, batch: Batch, piece: Piece) -> Tile:
     """Starts the copies of some rows, and of all that goes with them."""
     sources: list[Array] = []
 
     def sent(array: Array, dtype: Any) -> Any:
-        # Half-precision types are widened here: the device computes in the compute type only.
         source = np.ascontiguousarray(array, dtype)
         sources.append(source)
         place = cupy.empty(source.shape, source.dtype)
         place.set(source, stream=stream)
         return place
 
-    plan = batch.plan
-    scale = plan.gradient_scale
-    if batch.loss.shape is Shape.POINTWISE:
-        scale = scale / batch.length
-    by_row = isinstance(scale, np.ndarray)
+    by_row = piece.scale.ndim > 0
     vectors = batch.loss.vectors
     return Tile(
-        count=rows.stop - rows.start,
-        operands={
-            o.name: sent(o.rows[rows], np.int64 if o.is_classes else batch.dtype)
-            for o in batch.operands
-        },
+        count=piece.count,
+        operands={n: sent(a, _type_on_device(a, dtype)) for n, (a, dtype) in piece.inputs.items()},
+        types={name: dtype for name, (_, dtype) in piece.inputs.items()},
         parameters={
             name: (sent(value, batch.dtype) if len(value) else None) if name in vectors else value
-            for name, value in batch.parameters.items()
+            for name, value in piece.parameters.items()
         },
-        scale=0.0 if by_row else float(scale),
-        scales=sent(np.asarray(scale)[rows], batch.dtype) if by_row else None,
-        silent=None if plan.silent is None else sent(plan.silent[rows], np.uint8),
+        scale=0.0 if by_row else float(piece.scale),
+        scales=sent(piece.scale, batch.dtype) if by_row else None,
+        silent=None if piece.silent is None else sent(piece.silent, np.uint8),
+        elements=piece.elements,
+        sent_types={name: out.dtype for name, out in piece.gradients.items()},
         sources=sources,
     )
 
 
+def _type_on_device(array: Array, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Floats are sent as they are, and widened on the device; it knows no integers but indices."""
+    return array.dtype if dtype.kind == "f" and is_stored(array.dtype) else dtype
+
+
 def download(stream: Any, source: Any, out: Array) -> Array:
-    """Starts a copy into ``out``, or into a new array where ``out`` is of another type."""
-    fits = out.dtype == source.dtype and out.flags.c_contiguous
-    host = out if fits else np.empty(source.shape, source.dtype)
+    """Starts a copy into ``out``, or into a new array where ``out`` has gaps.
+
+    What is of another type than ``out`` is changed to it on the device first.
+    """
+    source = source.astype(out.dtype, copy=False)
+    host = out if out.flags.c_contiguous else np.empty(source.shape, source.dtype)
     source.get(out=host, stream=stream, blocking=False)
     return host
 
 
-def run_body(
-    cupy: Any,
-    batch: Batch,
-    tile: Tile,
-    gradients: Sequence[str],
-    network: Placed | None = None,
-) -> Computed:
+def nonfinite_of(cupy: Any, arrays: Iterable[Any]) -> Any:
+    """Which rows of some arrays hold a number that is not finite; of at least one array."""
+    looked = (cupy.isfinite(array) for array in arrays)
+    rows = (x if x.ndim == 1 else x.all(axis=tuple(range(1, x.ndim))) for x in looked)
+    return ~functools.reduce(operator.and_, rows)
+
+
+def run_body(cupy: Any, batch: Batch, body: Body, tile: Tile, gradients: Sequence[str]) -> Found:
     """Values, scaled gradients and outputs of a tile, operation by operation."""
     parameters = {
         name: () if value is None and name in batch.loss.vectors else value
         for name, value in tile.parameters.items()
     }
     with np.errstate(all="ignore"):  # a parameter may be beyond the compute type
-        operands = list(tile.operands.values())
-        if network is None:
-            evaluation = batch.loss.body(cupy, *operands, **parameters)
-        else:
-            evaluation = look(batch, network, operands, parameters)
-        slopes = {name: _scaled(batch, tile, evaluation.gradient(name)) for name in gradients}
+        inputs = [array.astype(tile.types[n], copy=False) for n, array in tile.operands.items()]
+        evaluation = body(cupy, *inputs, **parameters)
+        slopes = {name: _scaled(cupy, batch, tile, evaluation.gradient(name)) for name in gradients}
     values = evaluation.value
     if values.ndim == 2:
-        values = values.sum(axis=-1) / batch.dtype.type(batch.length)
+        values = values.sum(axis=-1) / batch.dtype.type(tile.elements)
     outputs = dict(evaluation.outputs)
     if tile.silent is not None:
         # Selected, never multiplied: what a silent row holds may be NaN.
@@ -111,10 +121,15 @@ def run_body(
         values = cupy.where(silent, 0, values)
         slopes = {n: cupy.where(each_row(silent, s), 0, s) for n, s in slopes.items()}
         outputs = {name: cupy.where(silent, 0, output) for name, output in outputs.items()}
-    return Computed(values, slopes, outputs, evaluation.statuses)
+    # Rounded before they are looked at: what is sent may be infinite where this is not.
+    sent = {name: slope.astype(tile.sent_types[name], copy=False) for name, slope in slopes.items()}
+    nonfinite = nonfinite_of(cupy, (values, *sent.values()))
+    return Found(values, sent, outputs, evaluation.statuses, nonfinite)
 
 
-def _scaled(batch: Batch, tile: Tile, gradient: Any) -> Any:
-    if tile.scales is None:
-        return gradient * batch.dtype.type(tile.scale)
-    return gradient * each_row(tile.scales, gradient)
+def _scaled(cupy: Any, batch: Batch, tile: Tile, gradient: Any) -> Any:
+    """A gradient by its scale, of which 0 takes nothing, also of infinity and NaN."""
+    if tile.scales is not None:
+        return selected(cupy, each_row(tile.scales, gradient), gradient)
+    scale = batch.dtype.type(tile.scale)
+    return gradient * scale if scale else cupy.zeros_like(gradient)

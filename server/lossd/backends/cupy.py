@@ -1,9 +1,10 @@
 """Losses on a GPU: the project's only import of CuPy.
 
-A batch goes to the device in tiles of rows.  Where the loss has kernel text, one launch gives
-values and scaled gradients; elsewhere the body runs with ``xp=cupy``.  Only values and gradients
-come back, and the aggregates are made of them by the same host code as for every backend.  No
-kernel gives outputs: where some are asked for, the body runs too.
+A batch goes to the device in tiles of rows, as it came.  Where the loss has kernel text, one
+launch gives values, scaled gradients in the type that is sent, and which rows are not finite;
+elsewhere the body runs with ``xp=cupy``.  Only these come back, and the aggregates are made of them
+by the same host code as for every backend.  No kernel gives outputs: where some are asked for, the
+body runs too.
 
 Tiles take turns on one stream, so that memory which the pool hands on is never still in use.
 
@@ -15,39 +16,24 @@ import functools
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lossd.backends import (
-    Array,
-    Buffers,
-    Checkpoint,
-    Evaluated,
-    block_of,
-    check_domains,
-    nonfinite_rows,
-)
-from lossd.backends._coupled import CoupledEvaluation, evaluate_coupled
-from lossd.backends._opposed import OpposedEvaluation, evaluate_opposed
-from lossd.backends._sets import SetEvaluation, evaluate_set
-from lossd.backends._tiles import Computed, Tile, download, run_body, upload
+from lossd.backends import Array, Body, Compute, Computed, Piece
+from lossd.backends._accelerators import use_no_accelerators
+from lossd.backends._compiled import Kernels, text_of
+from lossd.backends._tiles import Found, Tile, download, run_body, upload
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost, TooLarge
-from lossd.kernels import Kernel, find_text, kernel_source, typed_arguments
-from lossd.losses import Anchors, Opposed, Shape, Whole
 from lossd.losses._declare import CudaText
-from lossd.networks import Device, Placements
-from lossd.reduction import Floats, block_sums
+from lossd.networks import Device, Network, Placed, Placements
 
-# A tile bounds the memory on the device and the time between two checkpoints: 64 MiB of float32.
+# A piece bounds the memory on the device and the time between two checkpoints: 64 MiB of float32.
 TILE_ELEMENTS = 1 << 24
-
-# CuPy adds -ftz=true, so float32 numbers below 1e-38 are 0; the kernels do not rely on them.
-COMPILER_OPTIONS = ("-std=c++17",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,53 +79,59 @@ class CupyBackend:
         self._cupy = _import_cupy()
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._lock = threading.Lock()
-        self._compiled: dict[tuple[str, int, np.dtype[Any]], _Compiled] = {}
+        self._kernels = Kernels(self._cupy, self._stream)
         self._networks = Placements(Device(self._cupy, TILE_ELEMENTS), self._cupy.asarray)
 
-    def evaluate(
-        self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool, checkpoint: Checkpoint
-    ) -> Evaluated:
-        """See ``Backend.evaluate``."""
-        if not batch.loss.shape.has_values:
-            compute = functools.partial(self._compute_set, batch, checkpoint)
-            return evaluate_set(batch, buffers, compute, zero_nonfinite=zero_nonfinite)
-        if batch.loss.shape is Shape.OPPOSED:
-            checkpoint()
-            opposed = functools.partial(self._compute_opposed, batch)
-            return evaluate_opposed(batch, buffers, opposed, zero_nonfinite=zero_nonfinite)
-        if batch.loss.shape is Shape.COUPLED:
-            coupled = functools.partial(self._compute_coupled, batch, checkpoint)
-            return evaluate_coupled(
-                batch, buffers, coupled, zero_nonfinite=zero_nonfinite, checkpoint=checkpoint
-            )
-        check_domains(batch)
-        check_rules(batch)
-        values = np.zeros(batch.rows, batch.dtype)
-        nonfinite = np.zeros(batch.rows, np.bool_)
-        statuses: list[Array | None] = []
-        for rows in _tiles(batch):
-            checkpoint()
-            gradients = {name: buffer[rows] for name, buffer in buffers.gradients.items()}
-            outputs = {name: buffer[rows] for name, buffer in buffers.outputs.items()}
-            with self._device_turn():
-                statuses.append(self._tile(batch, rows, Computed(values[rows], gradients, outputs)))
-            nonfinite[rows] = _nonfinite(values[rows], gradients)
-        sums = _finished(batch, buffers, values, nonfinite, zero_nonfinite=zero_nonfinite)
-        said = [found for found in statuses if found is not None]
-        return Evaluated(sums, nonfinite, np.concatenate(said) if said else None)
+    @property
+    def xp(self) -> Any:
+        """See ``Backend.xp``."""
+        return self._cupy
+
+    @property
+    def piece_elements(self) -> int:
+        """See ``Backend.piece_elements``."""
+        return TILE_ELEMENTS
+
+    in_cache = False
+
+    def place(self, array: Array) -> Any:
+        """See ``Backend.place``."""
+        return self._cupy.asarray(array)
+
+    def fetch(self, array: Any) -> Array:
+        """See ``Backend.fetch``."""
+        host: Array = self._cupy.asnumpy(array)
+        return host
+
+    def network(self, network: Network, dtype: np.dtype[Any]) -> Placed:
+        """See ``Backend.network``."""
+        with self.turn():
+            return self._networks.find(network, dtype)
+
+    def over_rows(self, batch: Batch, body: Body) -> Compute:
+        """See ``Backend.over_rows``."""
+        text = text_of(batch)
+        if text is not None:
+            check_rules(batch)
+        return functools.partial(self._compute, batch, body, text)
+
+    def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
+        """See ``Backend.side_by_side``; one after the other, on one stream."""
+        for index in range(count):
+            work(index)
 
     def close(self) -> None:
         """Gives the device's memory back."""
         with contextlib.suppress(DeviceLost):
-            with self._device_turn():
+            with self.turn():
                 self._stream.synchronize()
-                self._compiled.clear()
+                self._kernels.clear()
                 self._networks.clear()
             self._cupy.get_default_memory_pool().free_all_blocks()
 
     @contextlib.contextmanager
-    def _device_turn(self) -> Iterator[None]:
-        """One thread at a time, on our stream; what the device lacks becomes the caller's news."""
+    def turn(self) -> Iterator[None]:
+        """See ``Backend.turn``; one thread at a time, on our stream."""
         with self._lock, self._stream:
             try:
                 yield
@@ -162,185 +154,50 @@ class CupyBackend:
             return False
         return True
 
-    def _tile(self, batch: Batch, rows: slice, places: Computed) -> Array | None:
-        """Computes some rows and waits for them: nothing of the host's is in use afterwards.
+    def _compute(self, batch: Batch, body: Body, text: CudaText | None, piece: Piece) -> Computed:
+        """Computes some rows and waits for them: nothing of the host's is in use afterwards."""
+        with self.turn():
+            tile = upload(self._cupy, self._stream, batch, piece)
+            found = self._found(batch, body, text, tile)
+            values = np.empty(piece.count, batch.dtype)
+            nonfinite = np.empty(piece.count, np.bool_)
+            pairs = [(found.values, values), (found.nonfinite, nonfinite)]
+            pairs += [(found.gradients[name], out) for name, out in piece.gradients.items()]
+            pairs += [(found.outputs[name], out) for name, out in piece.outputs.items()]
+            statuses = None
+            if found.statuses is not None:
+                statuses = np.empty(piece.count, np.uint8)
+                pairs.append((found.statuses, statuses))
+            self._receive(pairs)
+        return Computed(values, statuses, nonfinite)
 
-        Returns their statuses, if the loss gives any.
-        """
-        tile = upload(self._cupy, self._stream, batch, rows)
-        found = self._compute(batch, tile)
-        pairs = [(found.values, places.values)]
-        pairs += [(found.gradients[name], out) for name, out in places.gradients.items()]
-        pairs += [(found.outputs[name], out) for name, out in places.outputs.items()]
-        statuses = None
-        if found.statuses is not None:
-            statuses = np.empty(tile.count, np.uint8)
-            pairs.append((found.statuses, statuses))
-        self._receive(pairs)
-        return statuses
-
-    def _receive(self, places: Sequence[tuple[Any, Array]]) -> None:
+    def _receive(self, places: list[tuple[Any, Array]]) -> None:
         """Copies arrays from the device to where they belong, and waits."""
         arrived = [(download(self._stream, *place), place[1]) for place in places]
         self._stream.synchronize()
-        with np.errstate(all="ignore"):
-            for host, out in arrived:
-                if host is not out:
-                    out[...] = host  # rounded once, to the type that is sent
+        for host, out in arrived:
+            if host is not out:
+                out[...] = host
 
-    def _compute_set(
-        self, batch: Batch, checkpoint: Checkpoint, rows: Sequence[Array], weights: Floats
-    ) -> SetEvaluation:
-        checkpoint()
-        with self._device_turn(), np.errstate(all="ignore"):
-            given = [self._cupy.asarray(array) for array in rows]
-            whole = Whole(self._cupy.asarray(weights), _in_turn(checkpoint))
-            found = batch.loss.body(self._cupy, *given, whole, **batch.parameters)
-            gradients = {n: self._cupy.asnumpy(found.gradient(n)) for n in batch.gradients}
-            return SetEvaluation(float(found.value), gradients, found.status)
-
-    def _compute_opposed(
-        self, batch: Batch, given: list[Array | None], opposed: Opposed
-    ) -> OpposedEvaluation:
-        cupy = self._cupy
-        with self._device_turn():
-            sent = [None if rows is None else cupy.asarray(rows) for rows in given]
-            there = Opposed(
-                {name: cupy.asarray(numbers) for name, numbers in opposed.weights.items()},
-                {name: cupy.asarray(numbers) for name, numbers in opposed.cotangents.items()},
-            )
-            found = batch.loss.body(cupy, *sent, there, **batch.parameters)
-            statuses = None if found.statuses is None else cupy.asnumpy(found.statuses)
-            gradients = {name: cupy.asnumpy(found.gradient(name)) for name in batch.gradients}
-            return OpposedEvaluation(cupy.asnumpy(found.value), gradients, statuses)
-
-    def _compute_coupled(
-        self, batch: Batch, checkpoint: Checkpoint, rows: Sequence[Array | None], scales: Floats
-    ) -> CoupledEvaluation:
-        cupy = self._cupy
-        checkpoint()
-        with self._device_turn(), np.errstate(all="ignore"):
-            given = [None if array is None else cupy.asarray(array) for array in rows]
-            anchors = Anchors(
-                cupy.asarray(scales), frozenset(batch.gradients), _in_turn(checkpoint)
-            )
-            found = batch.loss.body(cupy, *given, anchors, **batch.parameters)
-            return CoupledEvaluation(
-                cupy.asnumpy(found.value),
-                {name: cupy.asnumpy(found.gradient(name)) for name in batch.gradients},
-                {name: cupy.asnumpy(output) for name, output in found.outputs.items()},
-                None if found.statuses is None else cupy.asnumpy(found.statuses),
-            )
-
-    def _compute(self, batch: Batch, tile: Tile) -> Computed:
+    def _found(self, batch: Batch, body: Body, text: CudaText | None, tile: Tile) -> Found:
         """Values, scaled gradients and outputs on the device.
 
         What a kernel gives comes from it whatever else is asked for, so that no bit of it depends
         on that; the texts know the gradient of the first input, the body all there is.
         """
-        if batch.view is not None:
-            network = self._networks.find(batch.view.network, batch.dtype)
-            return run_body(self._cupy, batch, tile, batch.gradients, network)
-        compiled = self._kernel_for(batch)
-        if compiled is None:
-            return run_body(self._cupy, batch, tile, batch.gradients)
-        found = compiled.run(self._cupy, self._stream, batch, tile)
+        if text is None:
+            return run_body(self._cupy, batch, body, tile, batch.gradients)
+        found = self._kernels.run(batch, text, tile)
         others = [name for name in batch.gradients if name not in found.gradients]
         if not others and not batch.outputs:
             return found
-        more = run_body(self._cupy, batch, tile, others)
-        return replace(found, gradients={**found.gradients, **more.gradients}, outputs=more.outputs)
-
-    def _kernel_for(self, batch: Batch) -> "_Compiled | None":
-        classes = any(operand.is_classes for operand in batch.operands)
-        text = find_text(batch.loss, batch.parameters, targets_are_classes=classes)
-        if text is None:
-            return None
-        key = (batch.loss.name, batch.loss.cuda.index(text), batch.dtype)
-        if key not in self._compiled:
-            self._compiled[key] = _compile(self._cupy, batch, text)
-        return self._compiled[key]
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A kernel and the module that NVRTC made of it."""
-
-    kernel: Kernel
-    module: Any
-
-    def run(self, cupy: Any, stream: Any, batch: Batch, tile: Tile) -> Computed:
-        """Values and scaled gradients of a tile, in one launch."""
-        values = cupy.empty(tile.count, batch.dtype)
-        first, second, *others = tile.operands
-        wanted = first in batch.gradients
-        gradient = cupy.empty((tile.count, batch.length), batch.dtype) if wanted else None
-        launch = self.kernel.launch(tile.count, batch.length)
-        given = {argument.name for argument in self.kernel.signature}
-        arguments = {
-            "rows": tile.count,
-            "columns": batch.length,
-            "predictions": tile.operands[first],
-            "targets": tile.operands[second],
-            **{name: tile.operands[name] for name in others},
-            "scales": tile.scales,
-            "scale": tile.scale,
-            "silent": tile.silent,
-            "values": values,
-            "gradient": gradient,
-            **{name: value for name, value in tile.parameters.items() if name in given},
-        }
-        self.module.get_function(launch.name)(
-            (launch.blocks,),
-            (launch.threads,),
-            typed_arguments(self.kernel.signature, arguments, batch.dtype),
-            stream=stream,
+        more = run_body(self._cupy, batch, body, tile, others)
+        return replace(
+            found,
+            gradients={**found.gradients, **more.gradients},
+            outputs=more.outputs,
+            nonfinite=found.nonfinite | more.nonfinite,
         )
-        return Computed(values, {} if gradient is None else {first: gradient})
-
-
-def _compile(cupy: Any, batch: Batch, text: CudaText) -> _Compiled:
-    kernel = kernel_source(batch.loss, text, batch.dtype)
-    return _Compiled(kernel, cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS))
-
-
-def _in_turn(checkpoint: Checkpoint) -> Callable[[int, Callable[[int], None]], None]:
-    """What calls the pieces of a body's work one after the other."""
-
-    def for_each(count: int, work: Callable[[int], None]) -> None:
-        for index in range(count):
-            checkpoint()
-            work(index)
-
-    return for_each
-
-
-def _tiles(batch: Batch) -> Iterator[slice]:
-    """Rows of about TILE_ELEMENTS elements; a row's result does not depend on its tile."""
-    step = max(1, TILE_ELEMENTS // batch.length)
-    for start in range(0, batch.rows, step):
-        yield slice(start, min(start + step, batch.rows))
-
-
-def _nonfinite(values: Array, gradients: dict[str, Array]) -> Array:
-    found: Array = ~np.isfinite(values)
-    for gradient in gradients.values():
-        found |= nonfinite_rows(gradient)
-    return found
-
-
-def _finished(
-    batch: Batch, buffers: Buffers, values: Array, nonfinite: Array, *, zero_nonfinite: bool
-) -> Floats:
-    """Fills the buffers and sums the values."""
-    if zero_nonfinite:
-        values[nonfinite] = 0
-        for buffer in (*buffers.gradients.values(), *buffers.outputs.values()):
-            buffer[nonfinite] = 0
-    if buffers.values is not None:
-        buffers.values[:] = values
-    with np.errstate(all="ignore"):
-        return block_sums(values, batch.plan.weights, block_of(batch))
 
 
 # ------------------------------------------------------------------ CuPy itself
@@ -350,6 +207,7 @@ def _import_cupy() -> Any:
     _ensure_cache_folder()
     import cupy  # noqa: PLC0415 - an optional dependency, whose import has effects
 
+    use_no_accelerators(cupy)
     return cupy
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from lossd.batch._job import Array, Job
-from lossd.batch._shapes import Layout
+from lossd.batch._layout import Layout
 from lossd.errors import InvalidParameter
-from lossd.losses import Loss, ParameterError, Shape
+from lossd.losses import Loss, ParameterError
 
 
 def complete(job: Job) -> dict[str, Any]:
@@ -35,29 +35,21 @@ def body_parameters(
 def _vector(
     loss: Loss, name: str, values: Sequence[float], layout: Layout, dtype: np.dtype[Any]
 ) -> Array:
-    """One number for each element of a row, or none at all."""
+    """One number for each element of a row, or none at all.
+
+    Where the examples are single elements, it is one number for each of them.
+    """
     if not values:
         return np.empty(0, dtype)
     with np.errstate(over="ignore"):  # beyond float32 it is infinite: the caller's data
         vector = np.asarray(values, dtype)
-    columns = _columns(loss, layout)
-    if loss.shape is Shape.POINTWISE and len(vector) == 1:
+    if layout.is_spread and len(vector) == 1:
         return np.broadcast_to(vector, layout.length)
-    if len(vector) != columns:
+    if len(vector) != layout.columns:
+        numbers = "1 number" if layout.columns < 2 else f"{layout.columns} numbers"
         raise InvalidParameter(
-            f"{name} must have {columns} numbers, got {len(vector)}",
+            f"{name} must have {numbers}, got {len(vector)}",
             field=f"loss.{loss.name}.{name}",
         )
-    if layout.layers:  # one a layer
-        return vector
-    return np.tile(vector, layout.length // columns)
-
-
-def _columns(loss: Loss, layout: Layout) -> int:
-    """How many numbers a vector has: one a class, a layer, or a column of the last axis."""
-    if loss.shape is Shape.ROWWISE:
-        return layout.length
-    if layout.layers:
-        return layout.layers
-    shape, batch_dims = layout.operands[0].shape, len(layout.example_shape)
-    return shape[-1] if batch_dims < len(shape) else 1
+    tiled = np.tile(vector, layout.repeats)
+    return tiled[:, None] if layout.is_by_row else tiled

@@ -1,33 +1,35 @@
 """What is done to each row: which are ignored, what they weigh, and whether labels may be used."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lossd.batch._job import Array, Job
-from lossd.batch._opposed import part_factors
-from lossd.batch._shapes import Layout, Operand, is_number
-from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
-from lossd.losses import Loss
-from lossd.reduction import Flags, Floats, Reduction, RowPlan, plan_rows, plan_set
+from lossd.batch._layout import Layout, Operand, is_number
+from lossd.errors import InvalidParameter, InvalidTensor
+from lossd.losses import Loss, element
+from lossd.reduction import Flags, Floats, RowPlan, plan_rows
+
+# What a loss multiplies each example by before it is averaged, of what is ignored and weighs what.
+Factors = Callable[[Flags | None, Floats | None], Floats | None]
 
 
-def plan(job: Job, layout: Layout, parameters: Mapping[str, Any]) -> RowPlan:
+def plan_each(
+    job: Job,
+    layout: Layout,
+    operands: Sequence[Operand],
+    parameters: Mapping[str, Any],
+    factors: Factors,
+) -> RowPlan:
     """Decides what is done to each row, and checks all that this takes.
 
     Raises:
         InvalidRequest: or one below it, for a mask, weights, cotangent or labels that break a rule.
     """
-    classes = None
-    if layout.classes:
-        classes = next((o for o in layout.operands if o.is_classes), None)
-    ignored = _ignored(job, layout, classes, parameters)
-    weights = _weights(job.weights, layout, ignored)
-    if not job.loss.shape.has_values:
-        _check_whole(job)
-        return plan_set(layout.rows, ignored, weights, _cotangent(job.cotangent, layout))
+    classes = next((o for o in operands if o.is_classes), None) if layout.classes else None
+    ignored = ignored_examples(job, layout, classes, parameters)
+    weights = weights_of(job, layout, ignored)
     denominators = None
     if classes is not None:
         unchecked = _either(ignored, None if weights is None else weights == 0)
@@ -36,60 +38,33 @@ def plan(job: Job, layout: Layout, parameters: Mapping[str, Any]) -> RowPlan:
     return plan_rows(
         layout.rows,
         ignored=ignored,
-        excluded=_excluded(job.loss, layout, parameters, ignored),
+        excluded=_excluded(job.loss, operands, parameters, ignored),
         weights=weights,
         denominators=denominators,
-        factors=_factors(job, layout, ignored, weights),
-        cotangent=_cotangent(job.cotangent, layout),
+        factors=factors(ignored, weights),
+        cotangent=cotangent_of(job, layout),
         reduction=job.reduction,
         normalizer=job.normalizer,
     )
 
 
-def _check_whole(job: Job) -> None:
-    """A loss of a set is one number already: there is nothing to reduce, divide or pick from."""
-    thing = f"{job.loss.message}, a loss of the whole set"
-    if job.reduction is not Reduction.MEAN:
-        raise InvalidRequest(
-            f"reduction must be mean for {thing}, got {job.reduction.value}", field="reduction"
-        )
-    if job.normalizer is not None:
-        raise InvalidRequest(
-            f"normalizer must be unset for {thing}, got {job.normalizer:g}", field="normalizer"
-        )
-    if job.cotangent is not None and job.cotangent.ndim:
-        raise InvalidTensor(
-            f"cotangent must be a single number for {thing}, got {list(job.cotangent.shape)}",
-            field="cotangent.shape",
-        )
-
-
 def _excluded(
-    loss: Loss, layout: Layout, parameters: Mapping[str, Any], ignored: Flags | None
+    loss: Loss,
+    operands: Sequence[Operand],
+    parameters: Mapping[str, Any],
+    ignored: Flags | None,
 ) -> Flags | None:
     """The examples that the loss itself leaves out, of those that the request does not."""
     if loss.ignores is None:
         return None
     given = {parameter.name: parameters[parameter.name] for parameter in loss.parameters}
-    rows = [operand.rows for operand in layout.operands]
+    rows = [operand.rows for operand in operands]
     if ignored is None:
         found: Flags = loss.ignores(*rows, **given)
     else:
-        found = np.zeros(layout.rows, np.bool_)
+        found = np.zeros(len(ignored), np.bool_)
         found[~ignored] = loss.ignores(*(array[~ignored] for array in rows), **given)
     return found if found.any() else None
-
-
-def _factors(
-    job: Job, layout: Layout, ignored: Flags | None, weights: Floats | None
-) -> Floats | None:
-    """What the loss multiplies each example by before it is averaged."""
-    if layout.parts:
-        return part_factors(job, layout, ignored, weights)
-    if job.loss.mean_factor is None or job.reduction is not Reduction.MEAN:
-        return None
-    found: Floats = job.loss.mean_factor(*(operand.rows for operand in layout.operands))
-    return found
 
 
 def _either(left: Flags | None, right: Flags | None) -> Flags | None:
@@ -98,16 +73,17 @@ def _either(left: Flags | None, right: Flags | None) -> Flags | None:
     return left | right
 
 
-def _ignored(
+def ignored_examples(
     job: Job, layout: Layout, classes: Operand | None, parameters: Mapping[str, Any]
 ) -> Flags | None:
+    """Those that the mask leaves out, and those whose class is the one to ignore."""
     masked = None
     if job.mask is not None:
-        if job.mask.dtype != np.bool_:
+        if job.mask.size and job.mask.dtype != np.bool_:  # an empty list has no type
             raise InvalidTensor(
                 f"mask must be boolean, got {job.mask.dtype.name}", field="mask.dtype"
             )
-        masked = ~_per_example("mask", job.mask, layout)
+        masked = ~_per_example("mask", job.mask, layout).astype(np.bool_)
     ignore_index = parameters.get("ignore_index")
     if ignore_index is None:
         return masked
@@ -137,7 +113,9 @@ def _numbers(name: str, array: Array) -> None:
         )
 
 
-def _weights(weights: Array | None, layout: Layout, ignored: Flags | None) -> Floats | None:
+def weights_of(job: Job, layout: Layout, ignored: Flags | None) -> Floats | None:
+    """The weight of each example, 0 for those that are ignored."""
+    weights = job.weights
     if weights is None:
         return None
     _numbers("weights", weights)
@@ -146,11 +124,13 @@ def _weights(weights: Array | None, layout: Layout, ignored: Flags | None) -> Fl
         found[ignored] = 0  # whatever they hold, it is not looked at
     wrong = ~((found >= 0) & (found < np.inf))
     if wrong.any():
-        raise value_error("weights", found, wrong, "[0, inf)")
+        raise value_error("weights", found.reshape(weights.shape), wrong, "[0, inf)")
     return found
 
 
-def _cotangent(cotangent: Array | None, layout: Layout) -> float | Floats:
+def cotangent_of(job: Job, layout: Layout) -> float | Floats:
+    """One number, or one an example."""
+    cotangent = job.cotangent
     if cotangent is None:
         return 1.0
     _numbers("cotangent", cotangent)
@@ -159,11 +139,12 @@ def _cotangent(cotangent: Array | None, layout: Layout) -> float | Floats:
     return _per_example("cotangent", cotangent, layout).astype(np.float64)
 
 
-def value_error(name: str, values: Array, wrong: Flags, rule: str) -> InvalidTensor:
+def value_error(name: str, values: Array, wrong: Flags, rule: str, hint: str = "") -> InvalidTensor:
+    """The error for the first wrong one of values in the caller's shape."""
     index = int(np.flatnonzero(wrong)[0])
     value = values.reshape(-1)[index]
     return InvalidTensor(
-        f"{name}[{index}] must be in {rule}, got {value}",
+        f"{element(name, index, values.shape)} must be in {rule}, got {value}{hint}",
         field=f"inputs.{name}" if name not in ("weights", "mask", "cotangent") else name,
         details={"index": index, "value": value, "range": rule},
     )
@@ -178,8 +159,8 @@ def domain_error(operand: Operand, silent: Flags | None) -> InvalidTensor:
         wrong = domain.outside(operand.rows)
     if silent is not None:
         wrong[silent] = False
-    values = operand.as_given(operand.rows)
-    return value_error(operand.name, values, operand.as_given(wrong), str(domain))
+    given = operand.slot.as_given
+    return value_error(operand.name, given(operand.rows), given(wrong), str(domain))
 
 
 def _check_classes(classes: Operand, count: int, unchecked: Flags | None) -> None:
@@ -189,7 +170,7 @@ def _check_classes(classes: Operand, count: int, unchecked: Flags | None) -> Non
     if unchecked is not None:
         wrong[unchecked] = False
     if wrong.any():
-        raise value_error(classes.name, labels, wrong, f"[0, {count})")
+        raise value_error(classes.name, labels.reshape(classes.shape), wrong, f"[0, {count})")
 
 
 def _class_denominators(
@@ -209,4 +190,4 @@ def safe_classes(operand: Operand, unchecked: Flags | None) -> Operand:
     labels = operand.rows.astype(np.int64)
     if unchecked is not None:
         labels[unchecked] = 0
-    return replace(operand, rows=labels)
+    return Operand(operand.slot, labels)

@@ -122,17 +122,17 @@ def _losses(config: Config) -> Iterator[Finding]:
         return
     yield Finding("backend", f"{chosen.backend.name} on {chosen.backend.device} ({chosen.reason})")
     try:
-        yield from _worked_examples(Engine(chosen.backend, Networks(worked_networks())))
+        yield from _checks(Engine(chosen.backend, Networks(worked_networks())))
     finally:
         chosen.backend.close()
 
 
-def _worked_examples(engine: Engine) -> Iterator[Finding]:
+def _checks(engine: Engine) -> Iterator[Finding]:
     checks = list(selftest.run(engine))
     wrong = [check for check in checks if check.fault]
     for check in wrong:
         yield Finding(f"{check.loss} in {check.precision}", check.fault, is_bad=True)
-    yield Finding("losses", f"{len(checks) - len(wrong)} of {len(checks)} worked examples right")
+    yield Finding("losses", f"{len(checks) - len(wrong)} of {len(checks)} checks right")
 
 
 def _mebibytes(count: int) -> str:

@@ -17,7 +17,7 @@ from lossd.evaluation._examples import (
     widened,
 )
 from lossd.evaluation._state import ClassificationTask
-from lossd.losses import DistributionKind, Interval, Parameter, ParameterError
+from lossd.losses import DistributionKind, Interval, Parameter, ParameterError, element
 
 BINARY = ClassificationTask.BINARY
 MULTICLASS = ClassificationTask.MULTICLASS
@@ -209,7 +209,8 @@ class _Found:
 def _lay_out(batch: Batch, task: ClassificationTask | None, ignore_index: int | None) -> _Found:
     predictions, targets = batch.inputs["predictions"], batch.inputs["targets"]
     task = task or _task(predictions, targets)
-    if targets.dtype.kind not in "iub" and (task is MULTICLASS or not is_float(targets)):
+    may_be_float = task is not MULTICLASS or not targets.size  # an empty list has no type
+    if targets.dtype.kind not in "iub" and not (may_be_float and is_float(targets)):
         raise InputError(
             "inputs.targets.dtype", f"targets must be integers, got {targets.dtype.name}"
         )
@@ -253,7 +254,9 @@ def _example_shape(
             raise shape_error("predictions", "a last axis of at least 2 classes", predictions)
         if targets.shape != shape[:-1]:
             rule = f"the shape {list(shape[:-1])} of the predictions without their classes"
-            raise shape_error("targets", rule, targets)
+            fits = targets.shape == shape[:1] + shape[2:]
+            hint = ": they would fit classes on axis 1, which must be the last" if fits else ""
+            raise shape_error("targets", rule, targets, hint)
         return shape[:-1], shape[-1]
     if targets.shape != shape:
         raise shape_error("targets", f"the shape {list(shape)} of the predictions", targets)
@@ -301,10 +304,11 @@ def _refuse(name: str, values: Array, wrong: Flags, rule: str, selection: Select
     first = int(places[0])
     columns = values.shape[1] if values.ndim > 1 else 1
     index = selection.index(first // columns) * columns + first % columns
+    shape = (*selection.shape, *values.shape[1:])
     value = values.reshape(-1)[first]
     raise InputError(
         f"inputs.{name}",
-        f"{name}[{index}] must be in {rule}, got {value}",
+        f"{element(name, index, shape)} must be in {rule}, got {value}",
         index=index, value=value, range=rule,
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Which examples of a batch count, and what they weigh."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from lossd.evaluation._declare import Array, Batch, Floats, InputError, Seen
 from lossd.evaluation._state import ClassificationTask
+from lossd.losses import element
 
 Flags = npt.NDArray[np.bool_]
 
@@ -17,9 +18,11 @@ Flags = npt.NDArray[np.bool_]
 class Selection:
     """The rows that are looked at: neither ignored nor of weight 0.
 
-    ``rows`` is None where all are; ``weights`` is None for 1, else one a selected row.
+    ``shape`` is that of all examples; ``rows`` is None where all are; ``weights`` is None for 1,
+    else one a selected row.
     """
 
+    shape: tuple[int, ...]
     rows: Flags | None
     weights: Floats | None
     example_count: int
@@ -38,7 +41,7 @@ class Selection:
             rows = self.rows.copy()
             rows[rows] = ~dropped
         weights = None if self.weights is None else self.weights[~dropped]
-        return Selection(rows, weights, self.example_count, self.ignored_count, self.silent_count)
+        return replace(self, rows=rows, weights=weights)
 
     def index(self, position: int) -> int:
         """Where a selected row was in the batch."""
@@ -72,20 +75,20 @@ def select(batch: Batch, shape: tuple[int, ...], also_ignored: Flags | None = No
     kept = _kept(batch.mask, shape, also_ignored)
     ignored = 0 if kept is None else count - int(np.count_nonzero(kept))
     if batch.weights is None:
-        return Selection(kept, None, count - ignored, ignored, 0)
+        return Selection(shape, kept, None, count - ignored, ignored, 0)
     weights = _weights(batch.weights, shape, kept)
     loud = weights > 0
     silent = count - ignored - int(np.count_nonzero(loud))
-    return Selection(loud, weights[loud], count - ignored, ignored, silent)
+    return Selection(shape, loud, weights[loud], count - ignored, ignored, silent)
 
 
 def _kept(mask: Array | None, shape: tuple[int, ...], ignored: Flags | None) -> Flags | None:
     if mask is None:
         return None if ignored is None else ~ignored
-    if mask.dtype != np.bool_:
+    if mask.size and mask.dtype != np.bool_:  # an empty list has no type
         raise InputError("mask.dtype", f"mask must be boolean, got {mask.dtype.name}")
     _check_shape("mask", mask, shape)
-    kept: Flags = mask.reshape(-1)
+    kept: Flags = mask.reshape(-1).astype(np.bool_)
     return kept if ignored is None else kept & ~ignored
 
 
@@ -98,7 +101,7 @@ def _weights(given: Array, shape: tuple[int, ...], kept: Flags | None) -> Floats
         weights[~kept] = 0  # whatever they hold, it is not looked at
     wrong = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
     if len(wrong):
-        raise value_error("weights", "weights", weights, int(wrong[0]), "[0, inf)")
+        raise value_error("weights", "weights", weights.reshape(shape), int(wrong[0]), "[0, inf)")
     return weights
 
 
@@ -111,10 +114,10 @@ def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
 
 
 def value_error(field: str, name: str, values: Array, index: int, rule: str) -> InputError:
-    """The error for one element that breaks a rule."""
+    """The error for one element that breaks a rule, by its flat index."""
     value = values.reshape(-1)[index]
     return InputError(
-        field, f"{name}[{index}] must be in {rule}, got {value}",
+        field, f"{element(name, index, values.shape)} must be in {rule}, got {value}",
         index=index, value=value, range=rule,
     )  # fmt: skip
 
@@ -134,6 +137,8 @@ def widened(array: Array) -> npt.NDArray[Any]:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
-def shape_error(name: str, rule: str, array: Array) -> InputError:
+def shape_error(name: str, rule: str, array: Array, hint: str = "") -> InputError:
     """The error for a shape."""
-    return InputError(f"inputs.{name}.shape", f"{name} must have {rule}, got {list(array.shape)}")
+    return InputError(
+        f"inputs.{name}.shape", f"{name} must have {rule}, got {list(array.shape)}{hint}"
+    )

@@ -8,15 +8,17 @@ The kernels were compiled by NVRTC and executed on the CPU from their unmodified
 never run on hardware.
 """
 
-from lossd.kernels._launch import Argument, Kind, Launch, typed_arguments
-from lossd.kernels._source import Kernel, find_text, kernel_source
+from lossd.kernels._launch import SHARED_BYTES, Argument, Kind, Launch, typed_arguments
+from lossd.kernels._source import Kernel, find_text, is_stored, kernel_source
 
 __all__ = [
+    "SHARED_BYTES",
     "Argument",
     "Kernel",
     "Kind",
     "Launch",
     "find_text",
+    "is_stored",
     "kernel_source",
     "typed_arguments",
 ]

@@ -11,11 +11,16 @@ from typing import Any
 
 import numpy as np
 
-# Four elements a thread in each round, and eight rounds before a row gets more threads.  The number
-# of threads fixes the tree in which a row is summed, so it may depend on the row's length only.
+# A row gets more threads until each has no more than this many elements.  The number of threads
+# fixes the tree in which a row is summed, so it may depend on the row's length only.
 WARP, MOST_THREADS, ELEMENTS_A_THREAD = 32, 512, 8
-ELEMENT_THREADS = 256
+# Of a block whose rows share warps, or are elements.
+SHARING_THREADS = 256
 MOST_BLOCKS = (1 << 31) - 1
+# Every device has it; more must be asked for, and how much there is differs.
+SHARED_BYTES = 48 << 10
+# Of these, what the sums over a block need.
+SHARED_BYTES_OF_SUMS = 2 << 10
 
 
 class Kind(enum.Enum):
@@ -36,11 +41,17 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Which entry point to launch, and with how many threads."""
+    """Which entry point to launch, and with how many threads.
+
+    A block has ``threads`` for each of ``rows`` rows, and ``shared_bytes`` to keep them in, which
+    are 0 where they are too long.
+    """
 
     name: str
     blocks: int
     threads: int
+    rows: int = 1
+    shared_bytes: int = 0
 
 
 # The signature that all templates share, whatever the loss calls its first two inputs; its further
@@ -55,7 +66,9 @@ SHARED_ARGUMENTS = (
     Argument("silent", Kind.ARRAY),
     Argument("values", Kind.ARRAY),
     Argument("gradient", Kind.ARRAY),
+    Argument("nonfinite", Kind.ARRAY),
 )
+KEEPS = Argument("keeps", Kind.COUNT)
 
 
 def typed_arguments(
@@ -91,18 +104,28 @@ def _typed(argument: Argument, value: Any, dtype: np.dtype[Any]) -> Any:
 
 def threads_of_row(length: int) -> int:
     """Threads that share a row: a power of two, by the length of the row alone."""
-    threads = WARP
+    threads = 1
     while threads < MOST_THREADS and threads * ELEMENTS_A_THREAD < length:
         threads *= 2
     return threads
 
 
-def launch_rows(name: str, rows: int, length: int) -> Launch:
-    """A block a row."""
-    return Launch(name, min(rows, MOST_BLOCKS), threads_of_row(length))
+def launch_rows(
+    name: str, rows: int, length: int, *, kept_bytes: int = 0, most_bytes: int = SHARED_BYTES
+) -> Launch:
+    """A block a row, or for several rows that share warps.
+
+    A row takes ``kept_bytes`` on chip, if all of a block fit into ``most_bytes``.
+    """
+    threads = threads_of_row(length)
+    together = SHARING_THREADS // threads if threads <= WARP else 1
+    shared = together * kept_bytes
+    if shared > most_bytes - SHARED_BYTES_OF_SUMS:
+        shared = 0
+    return Launch(name, min(-(-rows // together), MOST_BLOCKS), threads, together, shared)
 
 
 def launch_elements(name: str, rows: int, width: int) -> Launch:
     """A thread for each 128 bits of rows of one element."""
-    blocks = -(-rows // (ELEMENT_THREADS * width))
-    return Launch(name, min(blocks, MOST_BLOCKS), ELEMENT_THREADS)
+    blocks = -(-rows // (SHARING_THREADS * width))
+    return Launch(name, min(blocks, MOST_BLOCKS), SHARING_THREADS)

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from lossd.kernels._launch import (
+    KEEPS,
     SHARED_ARGUMENTS,
+    SHARED_BYTES,
     Argument,
     Kind,
     Launch,
@@ -21,7 +24,17 @@ from lossd.kernels._launch import (
 from lossd.losses import Loss, Parameter, Shape
 from lossd.losses._declare import CudaText
 
+# What a kernel computes in, and beyond these what it reads and writes.
 _TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+_STORED_TYPES = {
+    **_TYPES,
+    np.dtype(np.float16): "__half",
+    np.dtype(ml_dtypes.bfloat16): "__nv_bfloat16",
+}
+_HEADERS = {
+    "__half": "#include <cuda_fp16.h>\n#define HAS_HALF",
+    "__nv_bfloat16": "#include <cuda_bf16.h>\n#define HAS_BFLOAT16",
+}
 _EVALUATE = {
     Shape.POINTWISE: (
         "const T prediction, const T target, const long long column, T& value, T& gradient"
@@ -35,7 +48,8 @@ _TEMPLATES = {Shape.POINTWISE: "pointwise.cuh", Shape.ROWWISE: "rowwise.cuh"}
 class Kernel:
     """A loss's kernel: source for NVRTC, and what it wants to be launched with.
 
-    ``names`` are its entry points.
+    ``names`` are its entry points and ``dtype`` is what it computes in.  ``stored`` has the types
+    of its inputs by name, of which the first is that of the gradient too.
     """
 
     source: str
@@ -43,11 +57,20 @@ class Kernel:
     signature: tuple[Argument, ...]
     shape: Shape
     dtype: np.dtype[Any]
+    stored: Mapping[str, np.dtype[Any]]
 
-    def launch(self, rows: int, length: int) -> Launch:
-        """The launch for a batch, which must not be empty: a grid of 0 is a grid of 1 to CuPy."""
-        if self.shape is Shape.POINTWISE and length == 1:
-            return launch_elements(self.names[1], rows, 16 // self.dtype.itemsize)
+    def launch(self, rows: int, length: int, most_bytes: int = SHARED_BYTES) -> Launch:
+        """The launch for a batch, which must not be empty: a grid of 0 is a grid of 1 to CuPy.
+
+        ``most_bytes`` is what a block may have on chip.
+        """
+        sizes = [dtype.itemsize for dtype in self.stored.values()]
+        width = 16 // sizes[0]
+        if self.shape is not Shape.POINTWISE:
+            kept = -(-length // width) * width * sum(sizes)
+            return launch_rows(self.names[0], rows, length, kept_bytes=kept, most_bytes=most_bytes)
+        if length == 1:
+            return launch_elements(self.names[1], rows, width)
         return launch_rows(self.names[0], rows, length)
 
 
@@ -63,13 +86,31 @@ def find_text(
     return None
 
 
-def kernel_source(loss: Loss, text: CudaText, dtype: np.dtype[Any]) -> Kernel:
-    """Fills a text into the template of the loss's shape, for float32 or float64."""
+def is_stored(dtype: np.dtype[Any]) -> bool:
+    """Whether kernels read numbers of a type as they are."""
+    return dtype in _STORED_TYPES
+
+
+def kernel_source(
+    loss: Loss,
+    text: CudaText,
+    dtype: np.dtype[Any],
+    stored: Mapping[str, np.dtype[Any]] | None = None,
+) -> Kernel:
+    """Fills a text into the template of the loss's shape, to compute in float32 or float64.
+
+    ``stored`` are the types of the inputs that are not, by name.
+    """
     parameters = [p for p in loss.parameters if p.is_vector or p.type in (float, bool)]
+    names = [declared.name for declared in loss.inputs]
+    if text.targets_are_classes:
+        del names[1]
+    types = {name: (stored or {}).get(name, dtype) for name in names}
     others = [declared.name for declared in loss.inputs[2:]]
     parts = [
-        _prelude(loss, text, parameters, _TYPES[dtype]),
-        _prelude_of_others(others),
+        _prelude_of_types(loss, text, dtype, types),
+        _prelude(loss, parameters),
+        _prelude_of_others({name: _STORED_TYPES[types[name]] for name in others}),
         _template("common.cuh"),
         _template(_TEMPLATES[loss.shape]),
         f"__device__ inline void evaluate({_EVALUATE[loss.shape]} OTHERS PARAMETERS) {{",
@@ -82,11 +123,13 @@ def kernel_source(loss: Loss, text: CudaText, dtype: np.dtype[Any]) -> Kernel:
         names=tuple(f"{loss.name}_{entry_point}" for entry_point in entry_points),
         signature=(
             *SHARED_ARGUMENTS,
+            *((KEEPS,) if loss.shape is Shape.ROWWISE else ()),
             *(Argument(name, Kind.ARRAY) for name in others),
             *(_argument(p) for p in parameters),
         ),
         shape=loss.shape,
         dtype=dtype,
+        stored=types,
     )
 
 
@@ -94,14 +137,27 @@ def _argument(parameter: Parameter) -> Argument:
     return Argument(parameter.name, Kind.ARRAY if parameter.is_vector else Kind.REAL)
 
 
-def _prelude(loss: Loss, text: CudaText, parameters: list[Parameter], type_name: str) -> str:
-    """Everything that differs between two kernels of one template, but the text."""
+def _prelude_of_types(
+    loss: Loss, text: CudaText, dtype: np.dtype[Any], stored: Mapping[str, np.dtype[Any]]
+) -> str:
+    """The types of what is computed and of what is read, and the headers that they need."""
+    names = [_STORED_TYPES[of_input] for of_input in stored.values()]
+    second = stored.get(loss.inputs[1].name, dtype)  # where it is classes, of nothing
+    return "\n".join([
+        *(_HEADERS[name] for name in dict.fromkeys(names) if name in _HEADERS),
+        f"typedef {_TYPES[dtype]} T;",
+        f"typedef {names[0]} FIRST;",
+        f"typedef {_STORED_TYPES[second]} SECOND;",
+        f"typedef {'long long' if text.targets_are_classes else 'SECOND'} TARGET;",
+        f"#define TARGETS_ARE_CLASSES {int(bool(text.targets_are_classes))}",
+    ])  # fmt: skip
+
+
+def _prelude(loss: Loss, parameters: list[Parameter]) -> str:
+    """The names and the parameters of a loss's kernel."""
     declared = "".join(f", const {'Weights' if p.is_vector else 'T'} {p.name}" for p in parameters)
     passed = "".join(f", {p.name}" for p in parameters)
     return "\n".join([
-        f"typedef {type_name} T;",
-        f"typedef {'long long' if text.targets_are_classes else 'T'} TARGET;",
-        f"#define TARGETS_ARE_CLASSES {int(bool(text.targets_are_classes))}",
         f"#define ROWS_KERNEL {loss.name}_rows",
         f"#define ELEMENTS_KERNEL {loss.name}_elements",
         f"#define PARAMETERS {declared}",
@@ -109,12 +165,12 @@ def _prelude(loss: Loss, text: CudaText, parameters: list[Parameter], type_name:
     ])  # fmt: skip
 
 
-def _prelude_of_others(names: list[str]) -> str:
+def _prelude_of_others(types: Mapping[str, str]) -> str:
     """The inputs beyond two: a kernel takes the array ``variances``, a text ``variance``."""
-    arrays = "".join(f", const T* {name}" for name in names)
-    loads = " ".join(f"const Pack pack_of_{n} = load({n} + (place), left);" for n in names)
-    elements = "".join(f", pack_of_{name}.items[i]" for name in names)
-    numbers = "".join(f", const T {name.removesuffix('s')}" for name in names)
+    arrays = "".join(f", const {type_name}* {name}" for name, type_name in types.items())
+    loads = " ".join(f"const Pack pack_of_{n} = load({n} + (place), left);" for n in types)
+    elements = "".join(f", pack_of_{name}.items[i]" for name in types)
+    numbers = "".join(f", const T {name.removesuffix('s')}" for name in types)
     return "\n".join([
         f"#define OTHER_ARRAYS {arrays}",
         f"#define LOAD_OTHERS(place) {loads}",

@@ -5,52 +5,54 @@
 //
 // An example is a row of `columns` elements and its value their mean.  `scale` and `scales` are what
 // the derivative of an element is multiplied by, so they hold the 1 / columns of the mean.
-// `scales`, `silent` and `gradient` may be null.
+// `scales`, `silent` and `gradient` may be null; `nonfinite` tells which rows hold a number that is
+// not finite, as it is sent.
 
 __device__ void evaluate(
     const T prediction, const T target, const long long column, T& value,
     T& gradient OTHERS PARAMETERS);
 
-// An example a row: a block a row, a fixed tree over its columns.
+// An example a row: a team of threads a row, a fixed tree over its columns.
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
-    const long long rows, const long long columns, const T* predictions, const T* targets,
-    const T* scales, const T scale, const unsigned char* silent, T* values,
-    T* gradient OTHER_ARRAYS PARAMETERS) {
-    for (long long row = blockIdx.x; row < rows; row += gridDim.x) {
+    const long long rows, const long long columns, const FIRST* predictions, const SECOND* targets,
+    const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
+    unsigned char* nonfinite OTHER_ARRAYS PARAMETERS) {
+    each_row(rows, [&](long long row, bool is_absent) {
         const long long offset = row * columns;
-        T* const row_gradient = gradient ? gradient + offset : nullptr;
-        if (silent && silent[row]) {
-            silence(values + row, row_gradient, columns);
-            continue;
-        }
+        const Results results{values + row, gradient ? gradient + offset : nullptr,
+                              nonfinite + row, is_absent};
+        const bool is_silent = silent && silent[row];
         const T row_scale = scales ? scales[row] : scale;
-        T own = 0;
-        each_pack(columns, [&](long long start, long long left) {
-            const Pack prediction = load(predictions + offset + start, left);
-            const Pack target = load(targets + offset + start, left);
-            LOAD_OTHERS(offset + start)
-            Pack slopes{};
+        T own = 0, taint = 0;
+        if (!is_silent && !is_absent)
+            each_pack(columns, [&](long long start, long long left) {
+                const Pack prediction = load(predictions + offset + start, left);
+                const Pack target = load(targets + offset + start, left);
+                LOAD_OTHERS(offset + start)
+                Stored<FIRST> slopes{};
+                const int count = elements_of(left);
 #pragma unroll
-            for (int i = 0; i < WIDTH; ++i) {
-                if (i >= left) break;
-                T value, slope;
-                evaluate(prediction.items[i], target.items[i], start + i, value,
-                         slope OTHER_ELEMENTS(i) ARGUMENTS);
-                own += value;
-                slopes.items[i] = slope * row_scale;
-            }
-            if (row_gradient) store(row_gradient + start, slopes, left);
-        });
-        const T total = sum_over_block(own);
-        if (threadIdx.x == 0) values[row] = total / T(columns);
-    }
+                for (int i = 0; i < WIDTH; ++i) {
+                    if (i >= count) break;
+                    T value, slope;
+                    evaluate(prediction.items[i], target.items[i], start + i, value,
+                             slope OTHER_ELEMENTS(i) ARGUMENTS);
+                    own += value;
+                    slopes.items[i] = sent(weighed(row_scale, slope), taint);
+                }
+                if (gradient) store(results.gradient + start, slopes, left);
+            });
+        const T total = sum_over_team(own);
+        if (is_silent) results.silence(columns);
+        results.write(total / T(columns), gradient ? taint : T(0));
+    });
 }
 
 // An example an element (columns is 1): nothing to sum, so a thread takes whole packs of examples.
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ELEMENTS_KERNEL(
-    const long long rows, const long long columns, const T* predictions, const T* targets,
-    const T* scales, const T scale, const unsigned char* silent, T* values,
-    T* gradient OTHER_ARRAYS PARAMETERS) {
+    const long long rows, const long long columns, const FIRST* predictions, const SECOND* targets,
+    const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
+    unsigned char* nonfinite OTHER_ARRAYS PARAMETERS) {
     const long long thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     const long long stride = (long long)gridDim.x * blockDim.x * WIDTH;
     for (long long start = thread * WIDTH; start < rows; start += stride) {
@@ -58,18 +60,23 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ELEMENTS_KERNEL(
         const Pack prediction = load(predictions + start, left);
         const Pack target = load(targets + start, left);
         LOAD_OTHERS(start)
-        Pack results{}, slopes{};
+        Stored<T> results{};
+        Stored<FIRST> slopes{};
+        Stored<unsigned char> flags{};
+        const int count = elements_of(left);
 #pragma unroll
         for (int i = 0; i < WIDTH; ++i) {
-            if (i >= left) break;
+            if (i >= count) break;
             if (silent && silent[start + i]) continue;
-            T value, slope;
+            T value, slope, taint = 0;
             evaluate(prediction.items[i], target.items[i], 0, value,
                      slope OTHER_ELEMENTS(i) ARGUMENTS);
             results.items[i] = value;
-            slopes.items[i] = slope * (scales ? scales[start + i] : scale);
+            slopes.items[i] = sent(weighed(scales ? scales[start + i] : scale, slope), taint);
+            flags.items[i] = !is_finite(gradient ? value + taint : value);
         }
         store(values + start, results, left);
+        store(nonfinite + start, flags, left);
         if (gradient) store(gradient + start, slopes, left);
     }
 }

@@ -5,7 +5,7 @@ its own name in the error.
 """
 
 from lossd.losses._declare import (
-    Anchors,
+    BatchContext,
     Distance,
     DistributionKind,
     Evaluation,
@@ -15,12 +15,10 @@ from lossd.losses._declare import (
     Input,
     Loss,
     MulticlassHingeVariant,
-    Opposed,
     Output,
     Shape,
     Sides,
     Status,
-    Whole,
 )
 from lossd.losses._schema import (
     Choices,
@@ -29,11 +27,12 @@ from lossd.losses._schema import (
     Parameter,
     ParameterError,
     catalogue,
+    element,
 )
 
 __all__ = [
     "LOSSES",
-    "Anchors",
+    "BatchContext",
     "Choices",
     "Differentiable",
     "Distance",
@@ -46,14 +45,13 @@ __all__ = [
     "Interval",
     "Loss",
     "MulticlassHingeVariant",
-    "Opposed",
     "Output",
     "Parameter",
     "ParameterError",
     "Shape",
     "Sides",
     "Status",
-    "Whole",
+    "element",
 ]
 
 

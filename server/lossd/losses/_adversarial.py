@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Evaluation, Input, Opposed, Sides, Status
+from lossd.losses._declare import BatchContext, Evaluation, Input, Sides, Status
 from lossd.losses._schema import Array, Differentiable
 from lossd.losses._sigmoid import softplus
+from lossd.losses._weighed import selected
 
 # Scores in, their cost and its slope out.
 Cost = Callable[[Any, Array], tuple[Array, Array]]
@@ -118,43 +119,49 @@ def _mean(xp: Any, elements: Array) -> Array:
     return xp.add.reduce(elements, axis=-1) / elements.shape[1] if xp is np else elements.mean(-1)
 
 
-def apart(xp: Any, given: tuple[Side, ...], opposed: Opposed) -> Evaluation:
+def apart(xp: Any, given: tuple[Side, ...], opposed: BatchContext) -> Evaluation:
     """Each side's scores by themselves."""
     values, gradients = [], {}
     for side in given:
         elements, slopes = side.cost(xp, side.scores)
         values.append(_mean(xp, elements))
-        gradients[side.name] = _scaled(slopes, opposed.cotangents[side.name])
+        gradients[side.name] = _scaled(xp, slopes, opposed.of(side.name).scales)
     return Evaluation(xp.concatenate(values), gradients)
 
 
-def paired(xp: Any, high: Side, low: Side, opposed: Opposed) -> Evaluation:
+def paired(xp: Any, high: Side, low: Side, opposed: BatchContext) -> Evaluation:
     """The difference of the two scores of each pair."""
     elements, slopes = high.cost(xp, high.scores - low.scores)
-    gradient = _scaled(slopes, opposed.cotangents[high.name])
+    gradient = _scaled(xp, slopes, opposed.of(high.name).scales)
     return Evaluation(_mean(xp, elements), {high.name: gradient, low.name: -gradient})
 
 
-def against_mean(xp: Any, given: tuple[Side, Side], opposed: Opposed) -> Evaluation:
+def against_mean(xp: Any, given: tuple[Side, Side], opposed: BatchContext) -> Evaluation:
     """The difference of each score to the mean of the other side, which is not held constant."""
     first, second = given
-    if not (opposed.has_any(first.name) and opposed.has_any(second.name)):
+    if not all(bool(opposed.of(side.name).weights.sum() > 0) for side in given):
         return _undefined(xp, given)
     values, gradients, pulls = [], {}, {}
     for side, other in ((first, second), (second, first)):
-        centre = opposed.mean(other.name, other.scores)
+        centre = (other.scores * _shares(other, opposed)).sum().astype(other.scores.dtype)
         elements, slopes = side.cost(xp, side.scores - centre)
         values.append(_mean(xp, elements))
-        gradients[side.name] = _scaled(slopes, opposed.cotangents[side.name])
+        gradients[side.name] = _scaled(xp, slopes, opposed.of(side.name).scales)
         pulls[other.name] = gradients[side.name].astype(np.float64).sum()
     return Evaluation(
         xp.concatenate(values),
         {
             side.name: gradients[side.name]
-            - (pulls[side.name] * opposed.shares(side.name, side.scores)).astype(side.scores.dtype)
+            - (pulls[side.name] * _shares(side, opposed)).astype(side.scores.dtype)
             for side in given
         },
     )
+
+
+def _shares(side: Side, opposed: BatchContext) -> Array:
+    """What each element of each example has in the weighted mean of a side, (examples, 1)."""
+    weights = opposed.of(side.name).weights
+    return (weights / (weights.sum() * side.scores.shape[1]))[:, None]
 
 
 def _undefined(xp: Any, given: tuple[Side, Side]) -> Evaluation:
@@ -167,6 +174,6 @@ def _undefined(xp: Any, given: tuple[Side, Side]) -> Evaluation:
     )
 
 
-def _scaled(slopes: Array, cotangents: Array) -> Array:
+def _scaled(xp: Any, slopes: Array, cotangents: Array) -> Array:
     """Slopes by an element of an example whose value is a mean."""
-    return slopes * (cotangents / slopes.shape[1]).astype(slopes.dtype)[:, None]
+    return selected(xp, (cotangents / slopes.shape[1]).astype(slopes.dtype)[:, None], slopes)

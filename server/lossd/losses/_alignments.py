@@ -327,14 +327,14 @@ def _shares(
         parts = xp.empty((piece.stop - start, places, rows))
         times(ways.marks[0, piece, 1:], back_marks[piece], parts[:, 1:])
         blanks = times(ways.blanks[0, piece], back_blanks[piece])
-        parts[:, 0] = _folded(blanks, algebra.add)
+        parts[:, 0] = folded(blanks, algebra.add)
         times(parts, weights[piece], parts)
         times(parts, factor[piece, None], parts)
         shares[:, piece] = _by_class(xp, algebra.plain(parts), classes, count)
     return shares
 
 
-def _folded(values: Array, add: Callable[..., Array]) -> Array:
+def folded(values: Array, add: Callable[..., Array]) -> Array:
     """Sums along axis 1, in an order that nothings behind do not change; uses the values up."""
     count = values.shape[1]
     while count > 1:

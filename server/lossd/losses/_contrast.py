@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Anchors, Evaluation, Gradient, Status
+from lossd.losses._declare import BatchContext, Evaluation, Gradient, Status
 from lossd.losses._schema import Array
-from lossd.losses._similarity import Vectors, compare
+from lossd.losses._similarity import Temperature, Vectors, compare, unit_of
 
-# Takes ``xp``, the similarities of some rows, which are positives, and how many: returns the values
-# and turns the similarities, -inf for a row with itself, into slopes in place.
-Objective = Callable[[Any, Array, Array, Array], Array]
+# Takes ``xp``, the similarities of some rows, -inf for a row with itself, what they are divided by,
+# which are positives, and how many: returns the values and turns the similarities into slopes by
+# their quotients, in place.
+Objective = Callable[[Any, Array, Any, Array, Array], Array]
 
 
 def without_positive(embeddings: Array, labels: Array, **parameters: Any) -> Array:
@@ -29,16 +30,17 @@ def contrast(
     xp: Any,
     embeddings: Array,
     labels: Array,
-    anchors: Anchors,
+    anchors: BatchContext,
     objective: Objective,
     *,
     temperature: float,
     normalize: bool,
 ) -> Evaluation:
     """Runs ``objective`` on all similarities, divided by the temperature, panel by panel."""
-    vectors = Vectors(xp, embeddings, anchors, normalize=normalize)
+    unit = 1.0 if normalize else unit_of(xp, anchors, embeddings)
+    vectors = Vectors(xp, embeddings, anchors, normalize=normalize, unit=unit)
     dtype, count = embeddings.dtype, len(embeddings)
-    sharpness = 1 / temperature
+    heat = Temperature(temperature, unit, unit)
     values, by_temperature = xp.zeros(count, dtype), xp.zeros(count)
     is_alone = xp.zeros(count, bool)
     slopes = xp.zeros(embeddings.shape, dtype)
@@ -51,14 +53,15 @@ def contrast(
         given = scores.copy() if "temperature" in anchors.wanted else None
         number = is_positive.sum(axis=-1)
         is_alone[own] = number == 0
-        values[own] = objective(xp, scores, is_positive, xp.maximum(number, 1).astype(dtype))
+        divisor, number = scores.dtype.type(heat.divisor), xp.maximum(number, 1)
+        values[own] = objective(xp, scores, divisor, is_positive, number.astype(scores.dtype))
         if given is not None:
             # Slopes sum to 0, so that it does not matter what the similarities are counted from.
             given -= given.max(axis=-1, keepdims=True)
             products = xp.where(scores == 0, 0, scores * given)
-            by_temperature[own] = -products.sum(axis=-1, dtype=np.float64) / temperature
+            by_temperature[own] = products.sum(axis=-1, dtype=np.float64)
         scales = anchors.scales[own]
-        scores *= scales[:, None].astype(dtype)
+        scores *= scales[:, None].astype(scores.dtype)
         scores[scales == 0] = 0
 
     wanted = slopes if "embeddings" in anchors.wanted else None
@@ -68,16 +71,17 @@ def contrast(
         vectors.rows,
         anchors,
         turn,
-        sharpness=sharpness,
+        is_wide=heat.is_wide(dtype, vectors.reach() ** 2),
         by_left=wanted,
         by_right=wanted,
     )
 
     def slope() -> float:
-        return float(xp.where(anchors.scales == 0, 0, anchors.scales * by_temperature).sum())
+        total = xp.where(anchors.scales == 0, 0, anchors.scales * by_temperature).sum()
+        return heat.slope(float(total))
 
     gradients: dict[str, Gradient] = {
-        "embeddings": lambda: vectors.back(slopes, sharpness),
+        "embeddings": lambda: vectors.back(slopes, heat.of_slopes(unit)),
         "temperature": slope,
     }
     statuses = xp.where(vectors.is_zero, int(Status.ZERO_NORM), 0)

@@ -143,7 +143,8 @@ class Input:
 
     def under(self, parameters: Mapping[str, Any]) -> "Input":
         """The input as it is with these parameters."""
-        if all(parameters[name] == value for name, value in self.domain_when.items()):
+        when = self.domain_when
+        if not when or all(parameters[name] == value for name, value in when.items()):
             return self
         return replace(self, domain=None)
 
@@ -195,55 +196,32 @@ def in_turn(count: int, work: Callable[[int], None]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """What a body that sees all examples at once is given after its inputs.
+class BatchContext:
+    """What a body that sees the whole batch is given after its inputs.
 
-    ``weights`` has one number an example, positive and of float64.  ``for_each`` calls a function
-    with 0 to count - 1, in any order and perhaps at the same time; calls write to places of their
-    own, so that the result has the same bits at any number of threads.
+    The inputs hold the examples that are present.  The body returns the value of each, or one value
+    of all, and the gradients of the sum of all values times their ``scales``.
+    ``weights`` has one number an example, of float64: what it counts for in a mean of examples.
+    ``scales`` has one number a value, of float64; one of 0 takes nothing, also of infinity and NaN.
+    ``wanted`` are the gradients that will be read.
+    ``parts`` has the examples of each input, which are all but for losses of two sides.
+    ``for_each`` calls a function with 0 to count - 1, in any order and perhaps at the same time;
+    calls write to places of their own, so that the result has the same bits at any number of
+    threads.  ``in_cache`` says that a piece should fit the caches of a CPU; a device wants few
+    large ones.
     """
 
     weights: Array
-    for_each: Callable[[int, Callable[[int], None]], None] = in_turn
-
-
-@dataclass(frozen=True, slots=True)
-class Opposed:
-    """What a body of two sides is given after its inputs: by input, one number an example.
-
-    ``cotangents`` are what gradients are multiplied by, 0 for silent examples; ``weights`` are what
-    an example counts for in a mean, 0 for those that are absent, whose scores are 0.
-    """
-
-    weights: Mapping[str, Array]
-    cotangents: Mapping[str, Array]
-
-    def has_any(self, name: str) -> bool:
-        """Whether a side has examples."""
-        return bool(self.weights[name].sum() > 0)
-
-    def mean(self, name: str, scores: Array) -> Array:
-        """The weighted mean of all scores (examples, elements) of a side."""
-        return (scores * self.shares(name, scores)).sum().astype(scores.dtype)
-
-    def shares(self, name: str, scores: Array) -> Array:
-        """What each element of each example has in the mean, (examples, 1)."""
-        weights = self.weights[name]
-        return (weights / (weights.sum() * scores.shape[1]))[:, None]
-
-
-@dataclass(frozen=True, slots=True)
-class Anchors:
-    """What the body of a coupled loss is given after its inputs.
-
-    ``scales`` has one number an example, of float64: what the gradient of its value counts in all
-    gradients, 0 for those that are no anchor.  ``wanted`` are the gradients that will be read.
-    ``for_each`` is that of ``Whole``.
-    """
-
     scales: Array
-    wanted: frozenset[str]
+    wanted: frozenset[str] = frozenset()
+    parts: Mapping[str, slice] = field(default_factory=dict)
     for_each: Callable[[int, Callable[[int], None]], None] = in_turn
+    in_cache: bool = True
+
+    def of(self, name: str) -> "BatchContext":
+        """The same of the examples of one input alone."""
+        part = self.parts[name]
+        return replace(self, weights=self.weights[part], scales=self.scales[part])
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,29 +319,10 @@ def loss(
 
     The body is ``body(xp, *inputs, **parameters) -> Evaluation`` over C-contiguous tiles of one
     floating-point type; ``xp`` is NumPy or CuPy.
-    POINTWISE: all inputs have the same two axes, and so has the value.
-    ROWWISE: axis 0 counts examples and axis 1 classes; class indices have axis 0 only.
-    REGIONWISE: axis 0 counts examples and the last axis elements; with classes there is an axis of
-    them in between, which class indices lack.
-    SETWISE: axis 0 counts examples and axis 1 labels; the body is given the examples that are kept
-    and have weight, and a ``Whole`` after its inputs.  Its value is one number.
-    SEQUENCE: axis 0 counts examples and axis 1 frames or labels, of which each example has as many
-    as its lengths say; axis 2 counts classes.  Labels and lengths are int64 and within bounds, also
-    those of rows that are silent; labels beyond an example's length are 0.
-    OPPOSED: axis 0 counts examples and axis 1 elements; an input that is not given is None.  The
-    body is given an ``Opposed`` after its inputs.  Its values are those of all examples, and its
-    gradients have the cotangents in them.
-    FEATURES: axis 0 counts examples, axis 1 channels and axis 2 places.  The body is given the maps
-    of the first input, then as many of the second; gradients are of ``"predictions[0]"`` and so on.
-    VECTORS: axis 0 counts examples and axis 1 components; inputs of one number an example have
-    axis 0 only.
-    COUPLED: axis 0 counts examples and axis 1 components; the body is given the examples that are
-    there and ``Anchors`` after its inputs, of which optional ones may be None.  Its gradients are
-    those of the sum of all values by their scales, whole; that by a parameter is one number.
-    IMAGES: what FEATURES is, with maps that a network makes of the images; a loss whose layout has
-    no layers is given those that the network has linear heads for, and after the maps as many heads
-    (channels,).  The gradients that it returns are by the maps too.
-    The last eight have no kernel template: on a GPU their body runs on CuPy.
+    What the axes of the inputs count depends on the ``shape``, and is said in ``lossd.shapes``, in
+    the module of its name.  A body of SETWISE, OPPOSED or COUPLED sees the whole batch and is given
+    a ``BatchContext`` after its inputs; of others it returns the gradients of each value by itself.
+    POINTWISE and ROWWISE have a kernel template; of the others the body runs on CuPy.
     Unless examples are set against each other, a row of a result may depend on that row alone,
     which holds if the last axis is all that is reduced.  Keyword-only parameters with annotations
     are the schema: ``Annotated[type, bounds]``, and a ``Differentiable`` after the bounds where a
@@ -406,7 +365,10 @@ def loss(
 # What most losses take.
 PREDICTIONS = Input("predictions", "what the model says", differentiable=Differentiable.BY_DEFAULT)
 REGRESSION_TARGETS = Input(
-    "targets", "what it should have said", differentiable=Differentiable.ON_REQUEST
+    "targets",
+    "what it should have said",
+    holds=Holds.NUMBERS,
+    differentiable=Differentiable.ON_REQUEST,
 )
 EMBEDDINGS = Input(
     "embeddings", "one embedding an example", differentiable=Differentiable.BY_DEFAULT

@@ -136,7 +136,8 @@ def distances(
 ) -> Distances:
     """Measures row by row; ``eps`` is added to each component of a difference.
 
-    The slope of the distance of two rows that are equal is 0.
+    The slope is that of the sum: 0 where it is a row of zeros, as of two that are equal without
+    ``eps``.
     """
     if distance is Distance.COSINE:
         found = cosines(xp, left, right)
@@ -146,15 +147,10 @@ def distances(
             return -by_left, -by_right
 
         return Distances(found.gap, away, found.has_zero)
-    plain = left.astype(np.float64) - right.astype(np.float64)
-    apart = plain + eps
-    are_equal = (plain == 0).all(axis=-1, keepdims=True)
-    length, direction = p_norms(xp, apart, p)
+    apart = left.astype(np.float64) - right.astype(np.float64) + eps
+    length, slope = p_norms(xp, apart, p)
     if distance is Distance.SQUARED_EUCLIDEAN:
         length, slope = length * length, 2 * apart
-    else:
-        slope = direction
-    slope = xp.where(are_equal, 0, slope)
     return Distances(length, lambda: (slope, -slope))
 
 
@@ -170,10 +166,11 @@ def p_norms(xp: Any, vectors: Array, p: float) -> tuple[Array, Array]:
         length = xp.sqrt((scaled * scaled).sum(axis=-1))
         safe = xp.where(length == 0, 1, length)
         return length * largest[..., 0], vectors / largest / safe[..., None]
-    power = (scaled**p).sum(axis=-1) ** (1 / p)
-    safe = xp.where(power == 0, 1, power)
-    slope = signs * (scaled / safe[..., None]) ** (p - 1)
-    return power * largest[..., 0], xp.where(vectors == 0, 0, slope)
+    powers = (scaled**p).sum(axis=-1)
+    length = powers ** (1 / p)
+    safe = xp.where(powers == 0, 1, powers)
+    slope = signs * scaled ** (p - 1) * (length / safe)[..., None]
+    return length * largest[..., 0], xp.where(vectors == 0, 0, slope)
 
 
 def each_component(distances: Array, vectors: Array) -> Array:

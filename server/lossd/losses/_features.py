@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lossd.losses._declare import Distance, Evaluation, Status
+from lossd.losses._embeddings import cosines
 from lossd.losses._schema import Array
 
 
@@ -22,13 +23,14 @@ def apart(
 ) -> Evaluation:
     """Weighted sum over layers of the distance of maps (examples, channels, places)."""
     weights = layer_weights if len(layer_weights) else xp.ones(len(given), given[0].dtype)
+    style = given[0].dtype.type(style_weight)  # in which a small weight may be 0
     value = xp.zeros(len(given[0]), given[0].dtype)
     gradients: dict[str, Array] = {}
     zero_norm = xp.zeros(len(given[0]), bool)
     for layer, pair in enumerate(zip(given, truth, strict=True)):
-        found = DISTANCES[distance](xp, *pair)
-        if style_weight:
-            found = found.plus(style_weight, _style(xp, *pair))
+        found = _measured(xp, DISTANCES[distance], *pair)
+        if style:
+            found = found.plus(style, _measured(xp, STYLE, *pair))
         # Selected, never multiplied: a layer of weight 0 may hold anything.
         is_silent = weights[layer] == 0
         value += xp.where(is_silent, 0, weights[layer] * found.value)
@@ -58,6 +60,35 @@ class _Term:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """What measures two maps; of maps that are t times as large it says t^degree times as much."""
+
+    degree: int
+    apply: Callable[[Any, Array, Array], _Term]
+
+
+def _measured(xp: Any, measure: _Measure, given: Array, truth: Array) -> _Term:
+    """Measures, and again where numbers inside became too large: there with maps of size 1."""
+    found = measure.apply(xp, given, truth)
+    lost = xp.flatnonzero(~xp.isfinite(found.value))
+    if not measure.degree or not len(lost):
+        return found
+    largest = xp.maximum(*(abs(maps[lost]).max(axis=(1, 2)) for maps in (given, truth)))
+    is_number = (largest > 0) & (largest < xp.inf)
+    powers = xp.frexp(xp.where(is_number, largest, 1))[1] - 1  # 2^128 is no float32
+    scale = xp.ldexp(xp.ones_like(largest), powers)
+    again = measure.apply(xp, *(maps[lost] / _each(scale) for maps in (given, truth)))
+    # One after the other: the product of the scales may be infinite, and the rest 0.
+    value, slopes = again.value, (again.by_given, again.by_truth)
+    for _ in range(measure.degree):
+        value = value * scale
+    for _ in range(measure.degree - 1):
+        slopes = (slopes[0] * _each(scale), slopes[1] * _each(scale))
+    found.value[lost], found.by_given[lost], found.by_truth[lost] = value, *slopes
+    return found
+
+
 def _squared(xp: Any, given: Array, truth: Array) -> _Term:
     del xp
     apart = given - truth
@@ -76,16 +107,12 @@ def _euclidean(xp: Any, given: Array, truth: Array) -> _Term:
 
 
 def _cosine(xp: Any, given: Array, truth: Array) -> _Term:
-    norms, directions = zip(_polar(xp, given), _polar(xp, truth), strict=True)
-    likeness = _sums(directions[0] * directions[1])
-    zero_norm = (norms[0] == 0) | (norms[1] == 0)
-
-    def slopes(own: int) -> Array:
-        norm = xp.where(zero_norm, 1, norms[own])
-        across = _each(likeness) * directions[own] - directions[1 - own]
-        return xp.where(_each(zero_norm), 0, across / _each(norm))
-
-    return _Term(1 - likeness, slopes(0), slopes(1), zero_norm)
+    left, right = (maps.reshape(len(maps), _count(maps)) for maps in (given, truth))
+    found, dtype = cosines(xp, left, right), given.dtype
+    by_left, by_right = (
+        -slope.astype(dtype).reshape(given.shape) for slope in found.slopes()
+    )  # fmt: skip
+    return _Term(found.gap.astype(dtype), by_left, by_right, found.has_zero)
 
 
 def _polar(xp: Any, vectors: Array) -> tuple[Array, Array]:
@@ -98,13 +125,18 @@ def _polar(xp: Any, vectors: Array) -> tuple[Array, Array]:
 
 
 def _style(xp: Any, given: Array, truth: Array) -> _Term:
-    """The squared distance of the Gram matrices."""
-    grams = [xp.matmul(maps, maps.transpose(0, 2, 1)) / _count(maps) for maps in (given, truth)]
-    apart = grams[0] - grams[1]
+    """The squared distance of the Gram matrices.
+
+    With d = x - y and s = x + y their difference is (d s' + s d') / 2, which keeps its digits where
+    maps are near each other.
+    """
+    count = _count(given)
+    product = xp.matmul(given - truth, (given + truth).transpose(0, 2, 1))
+    apart = (product + product.transpose(0, 2, 1)) / (2 * count)
     return _Term(
         _sums(apart * apart),
-        xp.matmul(apart, given) * (4 / _count(given)),
-        xp.matmul(apart, truth) * (-4 / _count(truth)),
+        xp.matmul(apart, given) * (4 / count),
+        xp.matmul(apart, truth) * (-4 / count),
     )
 
 
@@ -123,10 +155,11 @@ def _each(numbers: Array) -> Array:
     return numbers[:, None, None]
 
 
-DISTANCES: Mapping[Distance, Callable[[Any, Array, Array], _Term]] = MappingProxyType(
+DISTANCES: Mapping[Distance, _Measure] = MappingProxyType(
     {
-        Distance.SQUARED_EUCLIDEAN: _squared,
-        Distance.EUCLIDEAN: _euclidean,
-        Distance.COSINE: _cosine,
+        Distance.SQUARED_EUCLIDEAN: _Measure(2, _squared),
+        Distance.EUCLIDEAN: _Measure(1, _euclidean),
+        Distance.COSINE: _Measure(0, _cosine),
     }
 )
+STYLE = _Measure(4, _style)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Anchors, Distance
+from lossd.losses._declare import BatchContext, Distance
 from lossd.losses._embeddings import dots, parts, pieces, reach
 from lossd.losses._schema import Array
 from lossd.losses._similarity import (
@@ -19,7 +19,9 @@ from lossd.losses._similarity import (
     add_by_rows,
     finite,
     in_blocks,
+    largest_of,
     panels,
+    power_of_two,
     spoil,
 )
 
@@ -32,22 +34,24 @@ NEAR = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-2}
 # Columns that a product is rounded alike in: at the end of a matrix libraries take other ways, and
 # two examples that are one point would not be as far from a third.
 TILE = 64
-PAIRS = 1 << 20  # components of differences that are held at a time
+# Components of differences that are held at a time, in the caches of a CPU or on a device.
+PAIRS, PAIRS_AT_ONCE = 1 << 20, 1 << 24
 
 
 class Metric:
     """Embeddings with a distance between them."""
 
-    def __init__(self, xp: Any, given: Array, anchors: Anchors, distance: Distance) -> None:
+    def __init__(self, xp: Any, given: Array, anchors: BatchContext, distance: Distance) -> None:
         self._xp, self._anchors, self._distance = xp, anchors, distance
         self._near = NEAR[given.dtype]
+        self._pairs = PAIRS if anchors.in_cache else PAIRS_AT_ONCE
         count, length = given.shape
         self._rows = xp.empty((count, length))
         is_angle = distance is Distance.COSINE
         self._vectors = Vectors(xp, given, anchors, normalize=is_angle, place=self._rows)
         self.is_zero = self._vectors.is_zero
         # By a power of 2, so that no square overflows or vanishes and nothing is rounded.
-        self._unit = 1.0 if is_angle else _power_of_two(xp, given, anchors)
+        self._unit = 1.0 if is_angle else power_of_two(largest_of(xp, given, anchors))
         self._squares = xp.empty(count)
 
         def measure(rows: Array, own: slice) -> None:
@@ -114,7 +118,7 @@ class Metric:
             is_near[rows.start - own.start : rows.stop - own.start] = found
 
         in_blocks(products, own, self._anchors, block)
-        for rows in pieces(len(products), max(1, PAIRS // products.shape[1])):
+        for rows in pieces(len(products), max(1, self._pairs // products.shape[1])):
             start = own.start + rows.start
             left, right = xp.nonzero(is_near[rows])
             self._measure_again(products[rows], left, right, start)
@@ -122,7 +126,7 @@ class Metric:
 
     def _measure_again(self, squares: Array, left: Array, right: Array, start: int) -> None:
         """Computes the squares of some pairs from differences; ``start`` is the first row's."""
-        chunks = pieces(len(left), max(1, PAIRS // self._rows.shape[1]))
+        chunks = pieces(len(left), max(1, self._pairs // self._rows.shape[1]))
 
         def chunk(index: int) -> None:
             one, other = left[chunks[index]], right[chunks[index]]
@@ -182,7 +186,7 @@ class Metric:
             point, part = some[index // len(widths)], widths[index % len(widths)]
             slopes, others = terms(point)
             rows, here = self._rows[:, part], points[point, part]
-            for chunk in pieces(len(others), max(1, PAIRS // rows.shape[1])):
+            for chunk in pieces(len(others), max(1, self._pairs // rows.shape[1])):
                 out[point, part] += slopes[chunk] @ (rows[others[chunk]] - here)
 
         self._anchors.for_each(len(some) * len(widths), piece)
@@ -196,15 +200,3 @@ class Metric:
             return slopes * (2 * self._unit)
         is_flat = (distances == 0) | (slopes == 0)
         return xp.where(is_flat, 0, slopes / xp.where(is_flat, 1, distances / self._unit))
-
-
-def _power_of_two(xp: Any, given: Array, anchors: Anchors) -> float:
-    """That of the size of the largest component, 1 where it has none."""
-    largest = xp.zeros(len(given))
-
-    def look(rows: Array, own: slice) -> None:
-        largest[own] = reach(xp, rows)[:, 0]
-
-    in_blocks(given, slice(0, len(given)), anchors, look)
-    found = float(largest.max()) if len(given) else 0.0
-    return float(2.0 ** np.floor(np.log2(found))) if 0 < found < np.inf else 1.0

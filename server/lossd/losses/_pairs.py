@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Whole
+from lossd.losses._declare import BatchContext
 from lossd.losses._running import running_sum
 from lossd.losses._schema import Array
 from lossd.losses._sigmoid import softplus
 
 # Pairs are looked at in tiles of this many examples by that many others, whatever the threads.
-TILE_ROWS, TILE_COLUMNS = 128, 2048
+_IN_CACHE, _AT_ONCE = (128, 2048), (2048, 8192)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Label:
     positive: Array
 
     @classmethod
-    def split(cls, scores: Array, positive: Array, whole: Whole) -> "Label":
+    def split(cls, scores: Array, positive: Array, whole: BatchContext) -> "Label":
         """Parts the scores of all examples by class."""
         scores = scores.astype(np.float64)
         above, below = (Side(scores[s], whole.weights[s]) for s in (positive, ~positive))
@@ -135,7 +135,7 @@ def _from_infinite(xp: Any, label: Label, margin: float) -> Pairs:
     return Pairs(0.0 if pairs is None else pairs.value * share, slopes)
 
 
-def logistic(xp: Any, label: Label, whole: Whole) -> Pairs:
+def logistic(xp: Any, label: Label, whole: BatchContext) -> Pairs:
     """The mean of log(1 + exp(-difference)), tile by tile.
 
     The pairs are visited once for the value and the positives and, for the gradient, once more for
@@ -152,21 +152,24 @@ def logistic(xp: Any, label: Label, whole: Whole) -> Pairs:
     return Pairs((above.weights * values).sum() / label.weight, slopes)
 
 
-def _against(xp: Any, own: Side, other: Side, whole: Whole, sign: int) -> tuple[Array, Array]:
+def _against(
+    xp: Any, own: Side, other: Side, whole: BatchContext, sign: int
+) -> tuple[Array, Array]:
     """For each score the sums over the others of w log(1 + exp(d)) and w sigmoid(d).
 
     d is ``sign`` times the score less the other one.
     """
     values, slopes = xp.zeros_like(own.scores), xp.zeros_like(own.scores)
+    height, width = _IN_CACHE if whole.in_cache else _AT_ONCE
 
     def tile(index: int) -> None:
-        rows = slice(index * TILE_ROWS, (index + 1) * TILE_ROWS)
-        for start in range(0, len(other.scores), TILE_COLUMNS):
-            columns = slice(start, start + TILE_COLUMNS)
+        rows = slice(index * height, (index + 1) * height)
+        for start in range(0, len(other.scores), width):
+            columns = slice(start, start + width)
             ways = sign * (own.scores[rows, None] - other.scores[columns])
             terms, shares = softplus(xp, ways)
             values[rows] += (terms * other.weights[columns]).sum(axis=-1)
             slopes[rows] += (shares * other.weights[columns]).sum(axis=-1)
 
-    whole.for_each(-(-len(own.scores) // TILE_ROWS), tile)
+    whole.for_each(-(-len(own.scores) // height), tile)
     return values, slopes

@@ -204,6 +204,15 @@ def documentation(body: Callable[..., object]) -> tuple[str, str, str]:
     return text.splitlines()[0], textwrap.dedent(formula[0]).rstrip(), lines
 
 
+def element(name: str, index: int, shape: Sequence[int]) -> str:
+    """Names an element of an array by its flat index: ``targets[1, 0]``; a number has no index."""
+    places = []
+    for size in reversed(shape):
+        index, place = divmod(index, size)
+        places.append(str(place))
+    return f"{name}[{', '.join(reversed(places))}]" if places else name
+
+
 def message_name(name: str) -> str:
     """The name of a protobuf message: ``CrossEntropy`` for ``cross_entropy``."""
     return "".join(word.capitalize() for word in name.split("_"))

@@ -10,6 +10,11 @@ def selected(xp: Any, shares: Array, costs: Array) -> Array:
     return xp.where(shares == 0, 0, shares * costs)
 
 
+def by_scale(xp: Any, scales: Array, slopes: Array) -> Array:
+    """Slopes times the one scale of a set, which takes nothing if it is 0."""
+    return slopes * scales if bool(scales[0]) else xp.zeros_like(slopes)
+
+
 def weighed(xp: Any, shares: Array, costs: Array) -> Array:
     """The same but for the sign of a zero, which is the product's, and quicker where all is finite.
 

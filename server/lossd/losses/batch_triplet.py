@@ -11,7 +11,7 @@ from lossd.losses._contrast import without_positive
 from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
-    Anchors,
+    BatchContext,
     Distance,
     Evaluation,
     Example,
@@ -106,7 +106,7 @@ def batch_triplet(
     xp: Any,
     embeddings: Array,
     labels: Array,
-    anchors: Anchors,
+    anchors: BatchContext,
     *,
     mining: Mining = Mining.HARD,
     margin: Annotated[float, NONNEGATIVE] = 1.0,

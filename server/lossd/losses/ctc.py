@@ -1,6 +1,6 @@
 """Connectionist temporal classification."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,11 +17,14 @@ from lossd.losses._declare import (
     Status,
     loss,
 )
+from lossd.losses._misalignments import misalign
 from lossd.losses._running import running_sum
 from lossd.losses._schema import NONNEGATIVE, Array
 from lossd.losses._softmax import softmax
 
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
+# Below this cost a frame, what cancels in it and in its slopes shows in the type that was given.
+SURE = {np.dtype(np.float32): 1e-8, np.dtype(np.float64): 1e-4}
 LABEL = {"targets": [[1]], "prediction_lengths": [2], "target_lengths": [1]}
 
 
@@ -100,8 +103,9 @@ def ctc(
     the one before.  An example with fewer frames, or whose alignments are all impossible, has the
     status INFEASIBLE, gradient 0, and the value 0, or infinity without ``zero_infinity``.  MEAN
     divides the value of an example by its number of labels, if it has any, before it averages.
-    Everything is computed in float64.  With predictions that are probabilities or log-probabilities
-    the gradient is the derivative by the numbers given.
+    Everything is computed in float64.  An example that is nearly certain keeps value and gradient,
+    which are then made of all that is no alignment.  With predictions that are probabilities or
+    log-probabilities the gradient is the derivative by the numbers given.
 
     Reference: A. Graves et al., Connectionist temporal classification, 2006, section 4.
     """
@@ -132,14 +136,24 @@ def _likelihood(
         return xp.zeros(len(frames)), xp.zeros(predictions.shape)
     labels = replace(labels, classes=labels.classes[:, : int(labels.counts.max())])
     given = xp.ascontiguousarray(predictions[:, :longest], np.float64)
-    scores, costs, probabilities = _scores(xp, given, kind)
+    scores = xp.log(given) if kind is DistributionKind.PROBABILITIES else given
+    parts = _Parts.of(xp, scores) if kind is DistributionKind.LOGITS else None
     found = align(xp, scores, labels, by_weight=kind is DistributionKind.PROBABILITIES)
-    last = xp.maximum(frames - 1, 0)
-    cost = running_sum(xp, costs - found.largest)[xp.arange(len(frames)), last] - found.total
-    if kind is DistributionKind.LOGITS:
+    costs = -found.largest if parts is None else parts.costs + (parts.largest - found.largest)
+    cost = xp.where(frames == 0, 0, _sum_over_frames(xp, costs, frames) - found.total)
+    if parts is None:
+        slopes = xp.negative(found.shares, out=found.shares)
+    else:
         cost = xp.maximum(cost, 0)  # but for rounding it is not below
-    cost = xp.where(frames == 0, 0, cost)
-    slopes = xp.subtract(probabilities, found.shares, out=found.shares)
+        slopes = xp.subtract(parts.probabilities, found.shares, out=found.shares)
+        parts.balance(xp, slopes)
+    sure = xp.flatnonzero(abs(cost) < SURE[predictions.dtype] * frames)
+    if len(sure):
+        exact, by_logits = _refined(xp, scores[sure], labels.of(sure), kind)
+        if by_logits is None:
+            cost[sure] = xp.where(xp.isnan(exact), cost[sure], exact)
+        else:
+            cost[sure], slopes[sure] = exact, by_logits
     # Which shares are NaN beside it, and the sign of each, would depend on the other rows.
     unknown = xp.isnan(cost)
     cost[unknown] = slopes[unknown] = xp.nan
@@ -149,18 +163,63 @@ def _likelihood(
     return cost, slopes
 
 
-def _scores(xp: Any, given: Array, kind: DistributionKind) -> tuple[Array, Array, Array | float]:
-    """Log-probabilities up to a cost of each frame, that cost, and what its slope is.
+def _refined(
+    xp: Any, scores: Array, labels: Labels, kind: DistributionKind
+) -> tuple[Array, Array | None]:
+    """Value and slopes by logits of rows that are nearly certain, from all that is no alignment.
 
-    Taken off the logits themselves, the logarithm of their sum keeps its digits if it is small.
+    What is no logit may sum to more or less than 1 in a frame, and slopes by it keep their digits.
+    The value of a row that is not nearly certain after all is NaN.
     """
-    rows, frames, classes = given.shape
+    parts = _Parts.of(xp, scores)
+    found = misalign(xp, parts.probabilities, labels)
+    cost = -xp.log1p(-found.wrong)
     if kind is not DistributionKind.LOGITS:
-        is_log = kind is DistributionKind.LOG_PROBABILITIES
-        return given if is_log else xp.log(given), xp.zeros((rows, frames)), 0.0
-    parts = softmax(xp, given.reshape(rows * frames, classes))
-    costs = (parts.largest + xp.log1p(parts.rest)).reshape(rows, frames)
-    return given, costs, parts.probabilities().reshape(given.shape)
+        cost -= _sum_over_frames(xp, parts.largest + parts.costs, labels.frames)
+        return xp.where(found.wrong < 0.5, cost, xp.nan), None
+    slopes = parts.probabilities * found.surplus
+    parts.balance(xp, slopes)
+    return cost, slopes
+
+
+def _sum_over_frames(xp: Any, values: Array, frames: Array) -> Array:
+    """The sum over as many frames as each row has, if it has any."""
+    last = xp.maximum(frames - 1, 0)
+    return running_sum(xp, values)[xp.arange(len(frames)), last]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The softmax of each frame; all but the probabilities are (rows, frames).
+
+    ``costs`` are -log p of the ``best`` class, apart from which the logarithm of the sum of
+    exponentials is the largest logit: so it keeps its digits if it is small.
+    """
+
+    probabilities: Array
+    best: Array
+    largest: Array
+    costs: Array
+
+    @classmethod
+    def of(cls, xp: Any, scores: Array) -> "_Parts":
+        rows, frames, classes = scores.shape
+        parts = softmax(xp, scores.reshape(rows * frames, classes))
+        by_frame = parts.best, parts.largest, xp.log1p(parts.rest)
+        shaped = (array.reshape(rows, frames) for array in by_frame)
+        return cls(parts.probabilities().reshape(scores.shape), *shaped)
+
+    def balance(self, xp: Any, slopes: Array) -> None:
+        """Makes the slopes of a frame sum to 0, where its best class has most of the whole.
+
+        There both numbers of which its slope is the difference are near 1.
+        """
+        flat, best = slopes.reshape(-1, slopes.shape[2]), self.best.reshape(-1)
+        each = xp.arange(len(flat))
+        own = flat[each, best]
+        flat[each, best] = 0
+        others = flat.sum(axis=-1)
+        flat[each, best] = xp.where(self.costs.reshape(-1) < LOG_2, -others, own)
 
 
 def _lengthened(xp: Any, slopes: Array, shape: tuple[int, ...]) -> Array:

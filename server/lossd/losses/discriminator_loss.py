@@ -17,7 +17,7 @@ from lossd.losses._adversarial import (
     towards,
     unlikely,
 )
-from lossd.losses._declare import Evaluation, Example, Opposed, Shape, loss
+from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
 from lossd.losses._schema import UNIT, Array, ParameterError
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
@@ -85,7 +85,7 @@ def discriminator_loss(
     xp: Any,
     real: Array,
     fake: Array,
-    opposed: Opposed,
+    opposed: BatchContext,
     *,
     objective: GanObjective = GanObjective.NON_SATURATING,
     label_smoothing: Annotated[float, UNIT] = 0.0,

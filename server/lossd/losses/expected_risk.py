@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._declare import CudaText, Evaluation, Example, Input, Shape, loss
+from lossd.losses._declare import CudaText, Evaluation, Example, Holds, Input, Shape, loss
 from lossd.losses._schema import POSITIVE, Array, Differentiable
 from lossd.losses._softmax import softmax
 from lossd.losses._weighed import weighed
@@ -21,6 +21,7 @@ LOG_3 = 1.0986122886681098
         Input(
             "risks",
             "what each candidate costs, for example 1 less its BLEU score",
+            holds=Holds.NUMBERS,
             differentiable=Differentiable.ON_REQUEST,
         ),
     ),

@@ -101,9 +101,8 @@ def gaussian_nll(
         value += LOG_OF_TWO_PI / 2
 
     def by_variances() -> Array:
-        slope = (1 - residuals) / (2 * floored)
-        slope *= variances > eps
-        return slope
+        # Selected: the slope may overflow.
+        return xp.where(variances <= eps, 0, (1 - residuals) / (2 * floored))
 
     return Evaluation(
         value,

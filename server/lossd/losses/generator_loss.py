@@ -18,7 +18,7 @@ from lossd.losses._adversarial import (
     towards,
     unlikely,
 )
-from lossd.losses._declare import Evaluation, Example, Opposed, Shape, loss
+from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
 from lossd.losses._schema import Array
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
@@ -72,7 +72,7 @@ def generator_loss(
     xp: Any,
     fake: Array,
     real: Array | None,
-    opposed: Opposed,
+    opposed: BatchContext,
     *,
     objective: GanObjective = GanObjective.NON_SATURATING,
 ) -> Evaluation:

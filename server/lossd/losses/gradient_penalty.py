@@ -81,7 +81,7 @@ def gradient_penalty(
     if variant is GradientPenaltyVariant.R1:
         _check_r1(target_norm, one_sided=one_sided)
         return Evaluation(
-            (input_gradients * input_gradients).sum(axis=-1) / 2,
+            (input_gradients * (input_gradients / 2)).sum(axis=-1),
             {"input_gradients": input_gradients},
         )
     # Prescaled by the largest element, so that no square is too large or too small.

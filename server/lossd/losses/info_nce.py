@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import (
-    Anchors,
+    BatchContext,
     Evaluation,
     Example,
     Extent,
@@ -19,7 +19,15 @@ from lossd.losses._declare import (
 )
 from lossd.losses._embeddings import dots
 from lossd.losses._schema import POSITIVE, Array, Differentiable, ParameterError
-from lossd.losses._similarity import Vectors, compare, finite, in_blocks, times
+from lossd.losses._similarity import (
+    Temperature,
+    Vectors,
+    compare,
+    finite,
+    in_blocks,
+    times,
+    unit_of,
+)
 
 UNITS = [[1.0, 0.0], [0.0, 1.0]]
 LOG_2 = 0.6931471805599453
@@ -97,7 +105,7 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
     keys: Array,
     negatives: Array | None,
     ids: Array | None,
-    anchors: Anchors,
+    anchors: BatchContext,
     *,
     temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.07,
     symmetric: bool = False,
@@ -126,9 +134,15 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
         raise ParameterError(
             "in_batch_negatives", "in_batch_negatives must be true without negatives, got false"
         )
-    query, key = (Vectors(xp, given, anchors, normalize=normalize) for given in (queries, keys))
-    other = None if negatives is None else Vectors(xp, negatives, anchors, normalize=normalize)
-    rivals = _Rivals(other, ids, in_batch_negatives, temperature)
+    sides = [queries], [keys] if negatives is None else [keys, negatives]
+    left, right = (1.0 if normalize else unit_of(xp, anchors, *side) for side in sides)
+    query = Vectors(xp, queries, anchors, normalize=normalize, unit=left)
+    key, *others = (
+        Vectors(xp, given, anchors, normalize=normalize, unit=right) for given in sides[1]
+    )
+    other = others[0] if others else None
+    heat = Temperature(temperature, left, right)
+    rivals = _Rivals(other, ids, in_batch_negatives, heat)
     if symmetric:
         halves = replace(anchors, scales=anchors.scales / 2)
         ways = [
@@ -139,18 +153,18 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
     else:
         ways = [_Way(xp, query, key, rivals, anchors)]
         values = ways[0].values
-    others, sharpness = ways[1:], 1 / temperature
+    back = ways[1:]
     gradients: dict[str, Gradient] = {
         "queries": lambda: query.back(
-            _total(ways[0].by_queries(), *(w.by_keys() for w in others)), sharpness
+            _total(ways[0].by_queries(), *(w.by_keys() for w in back)), heat.of_slopes(right)
         ),
         "keys": lambda: key.back(
-            _total(ways[0].by_keys(), *(w.by_queries() for w in others)), sharpness
+            _total(ways[0].by_keys(), *(w.by_queries() for w in back)), heat.of_slopes(left)
         ),
-        "temperature": lambda: sum(way.by_temperature() for way in ways),
+        "temperature": lambda: heat.slope(sum(way.by_difference() for way in ways)),
     }
     if other is not None:
-        gradients["negatives"] = lambda: other.back(ways[0].by_negatives(), sharpness)
+        gradients["negatives"] = lambda: other.back(ways[0].by_negatives(), heat.of_slopes(left))
     is_zero = query.is_zero | key.is_zero
     if other is not None and other.rows.ndim == EACH:
         is_zero = is_zero | other.is_zero.any(axis=-1)
@@ -170,7 +184,7 @@ class _Rivals:
     negatives: Vectors | None
     ids: Array | None
     are_in_batch: bool
-    temperature: float
+    heat: Temperature
 
 
 class _Way:
@@ -180,10 +194,10 @@ class _Way:
     """
 
     def __init__(
-        self, xp: Any, queries: Vectors, keys: Vectors, rivals: _Rivals, anchors: Anchors
+        self, xp: Any, queries: Vectors, keys: Vectors, rivals: _Rivals, anchors: BatchContext
     ) -> None:
         self._xp, self._ids, self._anchors = xp, rivals.ids, anchors
-        self._sharpness = 1 / rivals.temperature
+        self._divisor = rivals.heat.divisor
         self._count = len(queries.rows) if rivals.are_in_batch else 0
         self._queries, self._keys = queries.rows, keys.rows
         self._paired: Array | None = None
@@ -197,31 +211,32 @@ class _Way:
         self._own_slopes = xp.empty(rows, dtype)  # of keys that are not among the columns
         beside = 0 if self._paired is None else self._paired.shape[1]
         self._paired_slopes = xp.empty((rows, beside), dtype)
-        self._by_sharpness = xp.zeros(rows)
-        self._own = xp.empty(rows)
+        self._by_difference = xp.zeros(rows)
+        self._own = xp.empty(rows, dtype)  # rounded as others are, or no two would tie
         self._beside = xp.empty((rows, beside), dtype)
         in_blocks(self._queries, slice(0, rows), anchors, self._compare_own)
         self._by_left, self._by_right = (
             xp.zeros(queries.rows.shape, dtype),
             xp.zeros(columns.shape, dtype),
         )
+        sides = queries, *(v for v in (keys, negatives) if v is not None)
+        reach = queries.reach() * max(v.reach() for v in sides[1:])
         compare(
             xp,
             self._queries,
             columns,
             anchors,
             self._turn,
-            sharpness=self._sharpness,
+            is_wide=rivals.heat.is_wide(dtype, reach),
             by_left=self._by_left if anchors.wanted & {"queries", "keys"} else None,
             by_right=self._by_right if anchors.wanted & VECTORS else None,
         )
 
     def _compare_own(self, queries: Array, rows: slice) -> None:
         """Similarities of queries with what is theirs alone, their key and paired negatives."""
-        scaled = queries * queries.dtype.type(self._sharpness)
-        self._own[rows] = dots(scaled, self._keys[rows])
+        self._own[rows] = dots(queries, self._keys[rows])
         if self._paired is not None and self._paired.shape[1]:
-            self._beside[rows] = (self._paired[rows] @ scaled[..., None])[..., 0]
+            self._beside[rows] = (self._paired[rows] @ queries[..., None])[..., 0]
 
     def _turn(self, scores: Array, rows: slice) -> None:
         """One softmax a row, of the own key and all others, which become slopes in place.
@@ -237,9 +252,10 @@ class _Way:
             highest = xp.maximum(own, scores.max(axis=-1))
         paired = None
         if self._beside.shape[1]:
-            paired = self._beside[rows].copy()
+            paired = self._beside[rows].astype(dtype)
             highest = xp.maximum(highest, paired.max(axis=-1))
-        behind = own - highest
+        gap = own - highest
+        behind = gap / dtype.type(self._divisor)
         rest, weighed = self._exponentials(scores, highest)
         if paired is not None:
             more, more_weighed = self._exponentials(paired, highest)
@@ -250,9 +266,7 @@ class _Way:
         is_anchor = scales != 0
         share = (scales / total).astype(dtype)
         own_slopes = xp.where(is_anchor, -rest * share, 0)
-        self._by_sharpness[rows] = xp.where(
-            is_anchor, (weighed - behind * rest) / total * scales / self._sharpness, 0
-        )
+        self._by_difference[rows] = xp.where(is_anchor, (weighed - gap * rest) / total * scales, 0)
         scores *= share[:, None]
         scores[~is_anchor] = 0
         if self._count:  # the own key is among the columns
@@ -283,12 +297,14 @@ class _Way:
 
         Returns their sums, and if wanted those of their products with that distance.
         """
-        xp = self._xp
+        xp, divisor = self._xp, scores.dtype.type(self._divisor)
         scores -= highest[:, None]
         if "temperature" not in self._anchors.wanted:
+            scores /= divisor
             xp.exp(scores, out=scores)
             return scores.sum(axis=-1), xp.zeros(len(scores))
         behind = scores.copy()
+        scores /= divisor
         xp.exp(scores, out=scores)
         products = xp.where(scores == 0, 0, scores * behind)
         return scores.sum(axis=-1), products.sum(axis=-1, dtype=np.float64)
@@ -332,6 +348,6 @@ class _Way:
         in_blocks(found, slice(0, len(found)), self._anchors, multiply)
         return found
 
-    def by_temperature(self) -> float:
-        """The slope by the temperature."""
-        return float(-self._by_sharpness.sum()) * self._sharpness * self._sharpness
+    def by_difference(self) -> float:
+        """The sum of slopes by quotients times differences of similarities."""
+        return float(self._by_difference.sum())

@@ -105,10 +105,14 @@ class _Directions:
 
     def scaled(self) -> Array:
         """Maps divided by their length and what is added to it."""
-        return self.units * (self.lengths / (self.lengths + EPS))
+        return self.units * self._shrinking()
 
     def slopes(self, xp: Any, given: Array) -> Array:
         """The gradient by maps of what has a gradient by these."""
         along = (given * self.units).sum(axis=1, keepdims=True)
-        across = given - self.units * (along * (self.lengths / (self.lengths + EPS)))
+        across = given - self.units * (along * self._shrinking())
         return xp.where(self.lengths == 0, 0, across / (self.lengths + EPS))
+
+    def _shrinking(self) -> Array:
+        """What is left of a length of 1; a length may be infinite, or 0."""
+        return 1 / (1 + EPS / self.lengths)

@@ -6,7 +6,7 @@ from lossd.losses._contrast import contrast, without_positive
 from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
-    Anchors,
+    BatchContext,
     Evaluation,
     Example,
     Shape,
@@ -53,7 +53,7 @@ def nt_xent(
     xp: Any,
     embeddings: Array,
     labels: Array,
-    anchors: Anchors,
+    anchors: BatchContext,
     *,
     temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.07,
     normalize: bool = True,
@@ -79,13 +79,13 @@ def nt_xent(
     )
 
 
-def _rows(xp: Any, scores: Array, is_positive: Array, number: Array) -> Array:
+def _rows(xp: Any, scores: Array, divisor: Any, is_positive: Array, number: Array) -> Array:
     others = xp.where(is_positive, -xp.inf, scores)
     highest = others.max(axis=-1)
     highest = xp.where(highest == -xp.inf, 0, highest)[:, None]
-    shares = xp.exp(others - highest)
+    shares = xp.exp((others - highest) / divisor)
     total = shares.sum(axis=-1, keepdims=True)
-    behind = highest + xp.log(total) - scores
+    behind = (highest - scores) / divisor + xp.log(total)
     costs, lacks = (xp.where(is_positive, found, 0) for found in softplus(xp, behind))
     lacks /= number[:, None]
     push = lacks.sum(axis=-1, keepdims=True) / xp.where(total == 0, 1, total)

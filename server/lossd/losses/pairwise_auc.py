@@ -5,17 +5,18 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     PREDICTIONS,
+    BatchContext,
     Evaluation,
     Example,
     Holds,
     Input,
     Shape,
     Status,
-    Whole,
     loss,
 )
 from lossd.losses._pairs import Label, logistic, squared_hinge
 from lossd.losses._schema import NONNEGATIVE, Array, Choices, ParameterError
+from lossd.losses._weighed import by_scale
 
 LOG_2 = 0.6931471805599453
 
@@ -68,7 +69,7 @@ def pairwise_auc(
     xp: Any,
     predictions: Array,
     targets: Array,
-    whole: Whole,
+    whole: BatchContext,
     *,
     surrogate: AucSurrogate = AucSurrogate.SQUARED_HINGE,
     margin: Annotated[float, NONNEGATIVE] = 1.0,
@@ -108,7 +109,7 @@ def pairwise_auc(
         for column, (label, pairs) in enumerate(zip(labels, found, strict=True)):
             if pairs is not None:
                 slopes[:, column] = label.placed(xp, *pairs.slopes()) / number
-        return slopes
+        return by_scale(xp, whole.scales, slopes)
 
     return Evaluation(
         sum(pairs.value for pairs in defined) / number,

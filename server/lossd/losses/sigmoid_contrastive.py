@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import (
-    Anchors,
+    BatchContext,
     Evaluation,
     Example,
     Input,
@@ -16,7 +16,8 @@ from lossd.losses._declare import (
 )
 from lossd.losses._schema import POSITIVE, Array, Differentiable, Interval
 from lossd.losses._sigmoid import softplus
-from lossd.losses._similarity import Vectors, compare
+from lossd.losses._similarity import Temperature, Vectors, compare, unit_of
+from lossd.losses._weighed import selected
 
 LOG_2 = 0.6931471805599453
 ANY = Interval(-math.inf, math.inf, low_open=True, high_open=True)
@@ -59,7 +60,7 @@ def sigmoid_contrastive(
     xp: Any,
     queries: Array,
     keys: Array,
-    anchors: Anchors,
+    anchors: BatchContext,
     *,
     temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.1,
     bias: Annotated[float, ANY, Differentiable.ON_REQUEST] = -10.0,
@@ -78,25 +79,30 @@ def sigmoid_contrastive(
     Reference: X. Zhai et al., Sigmoid loss for language image pre-training, 2023, section 3.2;
     temperature is the inverse of the paper's t.
     """
-    query, key = (Vectors(xp, given, anchors, normalize=normalize) for given in (queries, keys))
+    units = [1.0 if normalize else unit_of(xp, anchors, given) for given in (queries, keys)]
+    query, key = (
+        Vectors(xp, given, anchors, normalize=normalize, unit=unit)
+        for given, unit in zip((queries, keys), units, strict=True)
+    )
     dtype, count = queries.dtype, len(queries)
-    sharpness = 1 / temperature
+    heat = Temperature(temperature, *units)
     values, by_temperature, by_bias = xp.zeros(count, dtype), xp.zeros(count), xp.zeros(count)
     by_queries, by_keys = (xp.zeros(queries.shape, dtype) for _ in range(2))
 
     def turn(scores: Array, own: slice) -> None:
         places = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
         given = scores.copy() if "temperature" in anchors.wanted else None
-        scores += dtype.type(bias)
+        scores /= scores.dtype.type(heat.divisor)
+        scores += scores.dtype.type(bias)
         scores[places] *= -1
         costs, scores[...] = softplus(xp, scores)
         values[own] = costs.sum(axis=-1)
         scores[places] *= -1
         by_bias[own] = scores.sum(axis=-1, dtype=np.float64)
         if given is not None:
-            by_temperature[own] = (scores * given).sum(axis=-1, dtype=np.float64) * -sharpness
+            by_temperature[own] = selected(xp, scores, given).sum(axis=-1, dtype=np.float64)
         scales = anchors.scales[own]
-        scores *= scales[:, None].astype(dtype)
+        scores *= scales[:, None].astype(scores.dtype)
         scores[scales == 0] = 0
 
     compare(
@@ -105,18 +111,21 @@ def sigmoid_contrastive(
         key.rows,
         anchors,
         turn,
-        sharpness=sharpness,
+        is_wide=heat.is_wide(dtype, query.reach() * key.reach(), bias),
         by_left=by_queries if "queries" in anchors.wanted else None,
         by_right=by_keys if "keys" in anchors.wanted else None,
     )
-    is_anchor = anchors.scales != 0
+
+    def total(slopes: Array) -> float:
+        return float(xp.where(anchors.scales == 0, 0, anchors.scales * slopes).sum())
+
     return Evaluation(
         values,
         {
-            "queries": lambda: query.back(by_queries, sharpness),
-            "keys": lambda: key.back(by_keys, sharpness),
-            "temperature": lambda: xp.where(is_anchor, anchors.scales * by_temperature, 0).sum(),
-            "bias": lambda: xp.where(is_anchor, anchors.scales * by_bias, 0).sum(),
+            "queries": lambda: query.back(by_queries, heat.of_slopes(key.unit)),
+            "keys": lambda: key.back(by_keys, heat.of_slopes(query.unit)),
+            "temperature": lambda: heat.slope(total(by_temperature)),
+            "bias": lambda: total(by_bias),
         },
         statuses=xp.where(query.is_zero | key.is_zero, int(Status.ZERO_NORM), 0),
     )

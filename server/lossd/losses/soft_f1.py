@@ -6,6 +6,7 @@ from typing import Any
 
 from lossd.losses._declare import (
     PREDICTIONS,
+    BatchContext,
     DistributionKind,
     Evaluation,
     Example,
@@ -13,17 +14,17 @@ from lossd.losses._declare import (
     Input,
     Shape,
     Status,
-    Whole,
     loss,
 )
 from lossd.losses._overlap import Index, IndexLoss, index_loss
 from lossd.losses._schema import UNIT, Array, Differentiable
 from lossd.losses._shares import Shares, answer_shares
+from lossd.losses._weighed import by_scale
 
 LOG_2 = 0.6931471805599453
 F1 = Index(hits=2, alpha=1, beta=1, smooth=0)
 # Elements that are looked at together: what is made of them fits a cache, and threads share them.
-TILE = 1 << 16
+TILE, TILE_AT_ONCE = 1 << 16, 1 << 24
 
 
 @loss(
@@ -69,7 +70,7 @@ def soft_f1(
     xp: Any,
     predictions: Array,
     targets: Array,
-    whole: Whole,
+    whole: BatchContext,
     *,
     prediction_kind: DistributionKind = DistributionKind.LOGITS,
 ) -> Evaluation:
@@ -87,7 +88,7 @@ def soft_f1(
     2013, section 3.
     """
     examples, count = predictions.shape
-    step = max(1, TILE // count)
+    step = max(1, (TILE if whole.in_cache else TILE_AT_ONCE) // count)
     pieces = [slice(start, start + step) for start in range(0, examples, step)]
     counts = xp.zeros((3, count, len(pieces)))
 
@@ -113,7 +114,7 @@ def soft_f1(
             slopes[pieces[index]] = slopes_of(part(index), scaled).T
 
         whole.for_each(len(pieces), write)
-        return slopes
+        return by_scale(xp, whole.scales, slopes)
 
     return Evaluation(
         xp.where(defined, labels.value, 0).sum() / number,

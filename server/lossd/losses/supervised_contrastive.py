@@ -6,7 +6,7 @@ from lossd.losses._contrast import contrast, without_positive
 from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
-    Anchors,
+    BatchContext,
     Evaluation,
     Example,
     Shape,
@@ -52,7 +52,7 @@ def supervised_contrastive(
     xp: Any,
     embeddings: Array,
     labels: Array,
-    anchors: Anchors,
+    anchors: BatchContext,
     *,
     temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.07,
     normalize: bool = True,
@@ -75,7 +75,7 @@ def supervised_contrastive(
     )
 
 
-def _rows(xp: Any, scores: Array, is_positive: Array, number: Array) -> Array:
+def _rows(xp: Any, scores: Array, divisor: Any, is_positive: Array, number: Array) -> Array:
     """The softmax of a row: its likeliest has 1 / total, and total less 1 is summed without that.
 
     So a row whose only positive is far ahead keeps value and slope.
@@ -83,6 +83,7 @@ def _rows(xp: Any, scores: Array, is_positive: Array, number: Array) -> Array:
     rows = xp.arange(len(scores))
     top = scores.argmax(axis=-1)
     scores -= scores[rows, top][:, None].copy()
+    scores /= divisor
     behind = xp.where(is_positive, scores, 0).sum(axis=-1)
     xp.exp(scores, out=scores)
     scores[rows, top] = 0

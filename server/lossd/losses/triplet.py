@@ -102,6 +102,32 @@ def _distance_to_kinks(
                 "negative": [[0.0, 0.0]],
             },
         ),
+        # The negative is the anchor: its distance sqrt 3 eps has the slope 1 / sqrt 3 all the same.
+        Example(
+            {
+                "anchor": [[0.0, 0.0, 0.0]],
+                "positive": [[2.0, 2.0, 2.0]],
+                "negative": [[0.0, 0.0, 0.0]],
+            },
+            parameters={"margin": 3.0, "eps": 0.5},
+            value=3 + (1.5 - 0.5) * 3**0.5,
+            gradients={
+                "anchor": [[-2 / 3**0.5] * 3],
+                "positive": [[1 / 3**0.5] * 3],
+                "negative": [[1 / 3**0.5] * 3],
+            },
+        ),
+        # Without eps the distance 0 has the slope 0.
+        Example(
+            {"anchor": [[0.0, 0.0]], "positive": [[3.0, 4.0]], "negative": [[0.0, 0.0]]},
+            parameters={"eps": 0.0},
+            value=6.0,
+            gradients={
+                "anchor": [[-0.6, -0.8]],
+                "positive": [[0.6, 0.8]],
+                "negative": [[0.0, 0.0]],
+            },
+        ),
         # One point thrice: the margin.
         Example(
             {"anchor": [[1.0, 2.0]], "positive": [[1.0, 2.0]], "negative": [[1.0, 2.0]]},
@@ -131,8 +157,10 @@ def triplet(
 
         value = max(0, margin + d(a, p) - d(a, n)),  d(u, v) = |u - v + eps| in the p-norm
         gradient = d'(a, p) - d'(a, n) where the value is positive
-        0 at the kink, and for the distance of two points that are one
+        0 at the kink, for a distance of 0, and where all three are one point
 
+    d' is the slope of d with its eps: also of a pair that is one point, where it is that of |eps|.
+    Three that are one would be pulled along a diagonal by eps alone, so there the gradient is 0.
     ``swap`` takes the smaller of d(a, n) and d(p, n); of equals the first.  SQUARED_EUCLIDEAN is
     the square of d, COSINE one less the cosine, with which a vector of zeros is at the distance 1
     of all others with gradient 0, and its example has the status ZERO_NORM.
@@ -152,7 +180,8 @@ def triplet(
         is_swapped = across.value < far.value
         reach = xp.where(is_swapped, across.value, far.value)
     value = xp.maximum(margin + near.value - reach, 0)
-    is_active = (value != 0)[:, None]  # also where it is NaN
+    are_one = ((anchor == positive) & (anchor == negative)).all(axis=-1)
+    is_active = ((value != 0) & ~are_one)[:, None]  # also where it is NaN
     by_anchor, by_positive = (xp.where(is_active, slope, 0) for slope in near.slopes())
     from_anchor, by_negative = far.slopes()
     by_anchor = by_anchor - xp.where(is_active & ~is_swapped[:, None], from_anchor, 0)

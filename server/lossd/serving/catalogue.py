@@ -4,9 +4,9 @@ import typing
 from collections.abc import Sequence
 
 from lossd import tensors, v1
-from lossd.losses import LOSSES, Differentiable, Extent, Holds, Input, Loss, Parameter, Shape
-from lossd.losses._declare import CLASS_AXIS, OPTIONAL_CLASS_AXIS
+from lossd.losses import LOSSES, Differentiable, Holds, Input, Loss, Parameter
 from lossd.losses._schema import REQUIRED
+from lossd.shapes import rules_of
 
 _FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
 _INTEGERS = tuple(kind for dtype, kind in tensors.type_of_dtype.items() if dtype.kind in "biu")
@@ -22,26 +22,6 @@ _DIFFERENTIABILITY = {
     Differentiable.NO: v1.DIFFERENTIABILITY_NONE,
     Differentiable.ON_REQUEST: v1.DIFFERENTIABILITY_ON_REQUEST,
     Differentiable.BY_DEFAULT: v1.DIFFERENTIABILITY_DEFAULT,
-}
-
-
-_PATTERNS = {
-    Shape.POINTWISE: ("(N, ...)",),
-    Shape.SETWISE: ("(N,)", "(N, labels)"),
-    Shape.FEATURES: ("(N, C, ...) each",),
-    Shape.VECTORS: ("(N, ..., D)",),
-    Shape.COUPLED: ("(N, D)",),
-    Shape.IMAGES: ("(N, C, H, W)",),
-}
-_BESIDE_VECTORS = {
-    (Shape.VECTORS, Extent.EXAMPLES): ("(N, ...)",),
-    (Shape.COUPLED, Extent.EXAMPLES): ("(N,)",),
-    (Shape.COUPLED, Extent.ROWS): ("(M, D)", "(N, M, D)"),
-}
-_SEQUENCES = {
-    Holds.FLOATS: ("(N, T, C)",),
-    Holds.INDICES: ("(N, S)",),
-    Holds.LENGTHS: ("(N,)",),
 }
 
 
@@ -75,21 +55,7 @@ def _describe_input(loss: Loss, declared: Input) -> v1.InputDescription:
 
 def shapes(loss: Loss, declared: Input) -> Sequence[str]:
     """The shapes an input may have, as patterns."""
-    if loss.shape is Shape.SEQUENCE:
-        return _SEQUENCES[declared.holds]
-    if declared.extent is not Extent.ELEMENTS:
-        return _BESIDE_VECTORS[loss.shape, declared.extent]
-    return _PATTERNS.get(loss.shape) or _shapes_by_classes(loss, declared)
-
-
-def _shapes_by_classes(loss: Loss, declared: Input) -> Sequence[str]:
-    has_classes = loss.shape is Shape.ROWWISE or CLASS_AXIS in loss.layout_parameters
-    may_have_classes = has_classes or OPTIONAL_CLASS_AXIS in loss.layout_parameters
-    if declared.holds is Holds.INDICES or not may_have_classes:
-        return ("(N, ...)",)
-    if declared.holds is Holds.CLASSES or not has_classes:
-        return ("(N, ...)", "(N, ..., C)")
-    return ("(N, ..., C)",)
+    return rules_of(loss).patterns(loss, declared)
 
 
 def _describe_parameter(parameter: Parameter) -> v1.ParameterDescription:

@@ -9,11 +9,12 @@ from lossd import tensors, v1
 from lossd.batch import Job
 from lossd.errors import InvalidParameter, InvalidRequest, UnknownLoss
 from lossd.framing import Framed
-from lossd.losses import LOSSES, Loss, Shape
+from lossd.losses import LOSSES, Loss
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.serving.loan import Loan
 from lossd.serving.messages import Limits, Reader, check_count
 from lossd.serving.parameters import members_by_number, read_parameters
+from lossd.shapes import rules_of
 from lossd.sums import MAX_TERMS, SumJob, Term
 
 WEIGHTED_SUM = "weighted_sum"  # the one member of a spec that is no loss of the catalogue
@@ -68,7 +69,7 @@ def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None
     loss = _loss(request.loss)
     given = read_parameters(loss, getattr(request.loss, loss.name))
     loan = loan or Loan(None, lambda _: None)
-    read = Reader(framed.payloads, limits, loan, _row_axis(loss, given))
+    read = Reader(framed.payloads, limits, loan, rules_of(loss).row_axis(loss, given))
     if request.HasField("reply"):
         loan.take_region(request.reply)
     return _job(request, loss, given, read.inputs(request.inputs), read, limits)
@@ -134,13 +135,6 @@ def _loss(spec: v1.LossSpec) -> Loss:
             field="loss",
         )
     return LOSSES[kind]
-
-
-def _row_axis(loss: Loss, parameters: Mapping[str, Any]) -> int | None:
-    """The axis that rows are along, where the loss takes its inputs row by row; None elsewhere."""
-    if loss.shape is Shape.ROWWISE:
-        return int(parameters.get("class_axis", -1))
-    return -1 if loss.shape is Shape.POINTWISE else None
 
 
 def _member(request: v1.ComputeLossRequest, name: str, members: type[E], default: E) -> E:

@@ -83,6 +83,8 @@ class Reader:
     def inputs(self, inputs: Sequence[v1.NamedTensors]) -> dict[str, list[tensors.Array]]:
         """Reads the inputs, by name."""
         check_count("inputs", len(inputs), self.limits.tensors)
+        for named in inputs:
+            _check_list(named, self.limits.tensors)
         check_count("inputs", sum(len(named.tensors) for named in inputs), self.limits.tensors)
         found: dict[str, list[tensors.Array]] = {}
         for position, named in enumerate(inputs):
@@ -121,6 +123,16 @@ class Reader:
             return tensors.read(tensor, self.payloads, lambda place, size: lent(place, size, path))
         except tensors.TensorError as error:
             raise InvalidTensor(f"{name[:64]}.{error}", field=f"{path}.{error.field}") from error
+
+
+def _check_list(named: v1.NamedTensors, limit: int) -> None:
+    """Rows one by one are a mistake, which no room on the server would mend."""
+    if len(named.tensors) > limit:
+        raise InvalidTensor(
+            f"{named.name[:64]} must be at most {limit} tensors, got {len(named.tensors)}: "
+            "stack the rows of one",
+            field="inputs",
+        )
 
 
 def write_timing(timing: v1.ServerTiming, seconds: Mapping[str, float]) -> None:

@@ -1,8 +1,9 @@
 """A GPU is tried out before anybody is answered from it.
 
 Kernels are compiled on the machine that they run on, by a compiler and for a device that no test
-has seen.  So the server first has the device compute the worked examples of every loss.  A loss
-that it gets wrong is computed by NumPy instead, which is slower and right.
+has seen.  So the server first has the device compute the worked examples of every loss, and long
+rows in every type for every kernel.  A loss that it gets wrong is computed by NumPy instead, which
+is slower and right.
 """
 
 import logging

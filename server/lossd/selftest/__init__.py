@@ -2,19 +2,25 @@
 
 The examples are one example each, worked on paper, so they check the arithmetic of a processor, a
 driver and a compiler that the tests never saw.  Losses that take row by row are checked with many
-rows too, of which each must come out as if it were alone.
+rows too, of which each must come out as if it were alone.  What has kernels is also checked with
+long rows in every type, against NumPy.
 """
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
-from lossd.losses import LOSSES, Example, Loss, Shape
+from lossd.losses import LOSSES, Example, Loss
+from lossd.selftest._long_rows import long_rows
+from lossd.shapes import rules_of
 
 # Relative to the value; the examples are small numbers and few steps.
 _TOLERANCES: Mapping[type, float] = {np.float32: 1e-5, np.float64: 1e-12}
@@ -24,7 +30,7 @@ _MANY_ROWS = 2003
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One example of a loss in one precision; ``fault`` is what was wrong, or empty."""
+    """One case of a loss in one precision; ``fault`` is what was wrong, or empty."""
 
     loss: str
     precision: str
@@ -32,12 +38,22 @@ class Check:
 
 
 def run(engine: Engine) -> Iterator[Check]:
-    """Checks every example of every loss in every precision."""
+    """Checks every example of every loss, and unless NumPy computes long rows too."""
     for loss in LOSSES.values():
         for precision in _TOLERANCES:
             for example in _examples(loss):
-                fault = _fault(engine, loss, example, precision)
+                fault = _fault_of(functools.partial(_fault, engine, loss, example, precision))
                 yield Check(loss.name, precision.__name__, fault)
+    if engine.backend.name != NumpyBackend.name:
+        with contextlib.closing(Engine(NumpyBackend(threads=1))) as reference:
+            yield from _run_long_rows(engine, reference)
+
+
+def _run_long_rows(engine: Engine, reference: Engine) -> Iterator[Check]:
+    for loss in LOSSES.values():
+        for rows in long_rows(loss):
+            fault = _fault_of(functools.partial(rows.fault, engine, reference))
+            yield Check(loss.name, rows.dtype.name, fault)
 
 
 def faults(engine: Engine) -> dict[str, str]:
@@ -52,7 +68,7 @@ def faults(engine: Engine) -> dict[str, str]:
 def _examples(loss: Loss) -> Iterator[Example]:
     for example in loss.examples:
         yield example
-        is_by_row = loss.shape in {Shape.POINTWISE, Shape.ROWWISE}
+        is_by_row = rules_of(loss).row_axis(loss, example.parameters) is not None
         if is_by_row and "class_axis" not in example.parameters:
             yield _repeated(example)
 
@@ -70,6 +86,14 @@ def _repeated(example: Example) -> Example:
     )
 
 
+def _fault_of(check: Callable[[], str]) -> str:
+    """What a check says, or the error that it ends in."""
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001 - a broken installation raises anything
+        return f"{type(error).__name__}: {error}"
+
+
 def _fault(engine: Engine, loss: Loss, example: Example, precision: type) -> str:
     job = Job(
         loss=loss,
@@ -77,10 +101,7 @@ def _fault(engine: Engine, loss: Loss, example: Example, precision: type) -> str
         inputs={name: [_as(value, precision)] for name, value in example.inputs.items()},
         gradients=tuple(example.gradients),
     )
-    try:
-        result = engine.run(job)
-    except Exception as error:  # noqa: BLE001 - a broken installation raises anything
-        return f"{type(error).__name__}: {error}"
+    result = engine.run(job)
     wanted = {"loss": example.value, **example.gradients}
     for name, value in wanted.items():
         found = result.loss if name == "loss" else result.gradients[name]

@@ -1,0 +1,121 @@
+"""Warns of batches that no rule refuses, and that are likely meant otherwise.
+
+It may import NumPy, the contract, the arguments and the arrays.
+"""
+
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lossd import v1
+from lossd.client import arguments
+from lossd.client.arrays import Array
+
+# How far probabilities of 16 bits may add up from 1.
+_TOLERANCE = 1e-2
+
+
+class BatchWarning(UserWarning):
+    """A batch is likely meant otherwise than it is taken; the message says what to set."""
+
+
+def look(spec: v1.LossSpec, inputs: Mapping[str, Sequence[Array]]) -> None:
+    """Warns of what a loss, or a term of a sum, would likely read wrongly."""
+    if arguments.loss_name(spec) != "weighted_sum":
+        _look(spec, {name: arrays[0] for name, arrays in inputs.items()})
+        return
+    for term in spec.weighted_sum.terms:
+        names = {given: own for own, given in term.input_names.items()}
+        _look(term.loss, {names.get(name, name): arrays[0] for name, arrays in inputs.items()})
+
+
+def _look(spec: v1.LossSpec, inputs: Mapping[str, Array]) -> None:
+    name = arguments.loss_name(spec)
+    if name in ("cross_entropy", "lovasz_softmax"):
+        if not getattr(spec, name).HasField("class_axis"):
+            _look_at_class_order(inputs)
+    elif name == "ctc":
+        _look_at_lengths(inputs)
+
+
+def _look_at_class_order(inputs: Mapping[str, Array]) -> None:
+    predictions, targets = inputs.get("predictions"), inputs.get("targets")
+    if predictions is None or targets is None or predictions.ndim < 3 or predictions.shape[1] < 2:
+        return
+    shape = predictions.shape
+    if targets.shape == shape:
+        fits = _is_distribution(targets, 1) and not _is_distribution(targets, -1)
+    else:
+        fits = targets.shape == shape[:-1] == shape[:1] + shape[2:]
+    if fits:
+        _warn(
+            f"predictions of the shape {list(shape)} are taken to have their classes on the last "
+            "axis, and the targets fit axis 1 too: set class_axis=1 if the classes are there, as "
+            "in PyTorch, and class_axis=-1 if not"
+        )
+
+
+def _is_distribution(targets: Array, axis: int) -> bool:
+    """Whether the probabilities of the first example add up to 1 along an axis."""
+    with np.errstate(all="ignore"):
+        sums = targets[:1].astype(np.float64).sum(axis=axis)
+        return bool(sums.size) and bool((np.abs(sums - 1) < _TOLERANCE).all())
+
+
+def _look_at_lengths(inputs: Mapping[str, Array]) -> None:
+    label = None if "target_lengths" in inputs else _padding(inputs.get("targets"))
+    if label is not None:
+        _warn(
+            f"targets look padded, with {label}, and count in full: "
+            "set target_lengths to how many labels each row has"
+        )
+    if "prediction_lengths" not in inputs and _has_padded_frames(inputs.get("predictions")):
+        _warn(
+            "predictions look padded, with frames of one number, and count in full: "
+            "set prediction_lengths to how many frames each row has"
+        )
+
+
+def _padding(labels: Array | None) -> int | None:
+    """The label that rows seem to be padded with: it ends some twice or more often in a row.
+
+    Either that is where it is only, or at least half of the rows end so.  A single row is not
+    padded, nor are rows of one and the same label.
+    """
+    if labels is None or labels.ndim != 2 or min(labels.shape) < 2 or labels.dtype.kind not in "iu":
+        return None
+    last = labels[:, -1]
+    runs = np.cumprod(labels[:, ::-1] == last[:, None], axis=1).sum(axis=1)
+    repeated, counts = np.unique(last[runs > 1], return_counts=True)
+    for label, count in zip(repeated.tolist(), counts.tolist(), strict=True):
+        places = int(np.count_nonzero(labels == label))
+        is_only_there = places == int(runs[last == label].sum())
+        if places < labels.size and (is_only_there or 2 * count >= len(labels)):
+            return int(label)
+    return None
+
+
+def _has_padded_frames(predictions: Array | None) -> bool:
+    """Whether a row ends in a frame that says the same of all classes, and others do not."""
+    if predictions is None or predictions.ndim != 3 or min(predictions.shape[1:]) < 2:
+        return False
+    with np.errstate(all="ignore"):
+        ends = predictions[:, -1]
+        rows = predictions[(ends == ends[:, :1]).all(axis=1)]
+        return bool((rows != rows[..., :1]).any())
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, BatchWarning, stacklevel=_distance_of_caller())
+
+
+def _distance_of_caller() -> int:
+    """How many frames away the first one outside this package is."""
+    here = str(Path(__file__).parent)
+    frame, distance = inspect.currentframe(), 0
+    while frame is not None and frame.f_code.co_filename.startswith(here):
+        frame, distance = frame.f_back, distance + 1
+    return distance

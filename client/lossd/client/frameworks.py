@@ -1,0 +1,36 @@
+"""Gives results to PyTorch, where NumPy's own way does not lead.
+
+It may import NumPy and the arrays; a framework is looked for when it is asked for.
+"""
+
+import importlib
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from lossd.client.arrays import Array
+
+
+def to_torch(array: Array | list[Array]) -> Any:
+    """Returns an array of a result as a tensor of PyTorch of the same type, bfloat16 too.
+
+        gradient = to_torch(result.gradients["predictions"])
+
+    PyTorch's own ``from_numpy`` knows no bfloat16 of NumPy's, and warns of arrays that are
+    read-only, as those of results are. These are copied; one that may be written to shares its
+    memory with the tensor.
+
+    Args:
+        array: An array, or a list of them for a list of tensors.
+
+    Raises:
+        ImportError: if PyTorch is not installed.
+    """
+    if isinstance(array, list):
+        return [to_torch(each) for each in array]
+    torch = importlib.import_module("torch")
+    own = array if array.flags.writeable and array.flags.c_contiguous else array.copy(order="C")
+    if own.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(own.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(own)

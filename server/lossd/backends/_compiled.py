@@ -1,0 +1,109 @@
+"""Kernels as CuPy runs them: compiled once, for the types that inputs are stored in.
+
+Nothing here imports CuPy; whoever calls hands it in.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.backends._tiles import Found, Tile
+from lossd.batch import Batch
+from lossd.kernels import SHARED_BYTES, Kernel, find_text, kernel_source, typed_arguments
+from lossd.losses._declare import CudaText
+
+# CuPy adds -ftz=true, so float32 numbers below 1e-38 are 0; the kernels do not rely on them.
+COMPILER_OPTIONS = ("-std=c++17",)
+
+
+class Kernels:
+    """The kernels of one device, compiled when they are first needed; for one thread at a time."""
+
+    def __init__(self, cupy: Any, stream: Any) -> None:
+        self._cupy = cupy
+        self._stream = stream
+        self._most_bytes = _shared_bytes(cupy)
+        self._compiled: dict[tuple[Any, ...], _Compiled] = {}
+
+    def run(self, batch: Batch, text: CudaText, tile: Tile) -> Found:
+        """Values, scaled gradients and flags of a tile in one launch."""
+        compiled = self._find(batch, text, tile)
+        return compiled.run(self._cupy, self._stream, batch, tile, self._most_bytes)
+
+    def clear(self) -> None:
+        """Forgets them all."""
+        self._compiled.clear()
+
+    def _find(self, batch: Batch, text: CudaText, tile: Tile) -> "_Compiled":
+        stored = {o.name: tile.operands[o.name].dtype for o in batch.operands if not o.is_classes}
+        key = (batch.loss.name, batch.loss.cuda.index(text), batch.dtype, *stored.values())
+        if key not in self._compiled:
+            self._compiled[key] = _compile(self._cupy, batch, text, stored)
+        return self._compiled[key]
+
+
+def text_of(batch: Batch) -> CudaText | None:
+    """The text of the kernel that takes the body's place; None if there is none."""
+    if any(np.ndim(batch.parameters[name]) > 1 for name in batch.loss.vectors):
+        return None  # kernels know numbers of columns only
+    classes = any(operand.is_classes for operand in batch.operands)
+    return find_text(batch.loss, batch.parameters, targets_are_classes=classes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A kernel and the module that NVRTC made of it."""
+
+    kernel: Kernel
+    module: Any
+
+    def run(self, cupy: Any, stream: Any, batch: Batch, tile: Tile, most_bytes: int) -> Found:
+        values = cupy.empty(tile.count, batch.dtype)
+        nonfinite = cupy.empty(tile.count, np.bool_)
+        first, second, *others = tile.operands
+        gradient = None
+        if first in batch.gradients:
+            gradient = cupy.empty((tile.count, batch.length), tile.operands[first].dtype)
+        launch = self.kernel.launch(tile.count, batch.length, most_bytes)
+        given = {argument.name for argument in self.kernel.signature}
+        available = {
+            "rows": tile.count,
+            "columns": batch.length,
+            "predictions": tile.operands[first],
+            "targets": tile.operands[second],
+            **{name: tile.operands[name] for name in others},
+            "scales": tile.scales,
+            "scale": tile.scale,
+            "silent": tile.silent,
+            "values": values,
+            "gradient": gradient,
+            "nonfinite": nonfinite,
+            "keeps": launch.shared_bytes > 0,
+            **tile.parameters,
+        }
+        arguments = {name: value for name, value in available.items() if name in given}
+        function = self.module.get_function(launch.name)
+        if launch.shared_bytes > SHARED_BYTES:
+            function.max_dynamic_shared_size_bytes = launch.shared_bytes
+        function(
+            (launch.blocks,),
+            (launch.threads, launch.rows),
+            typed_arguments(self.kernel.signature, arguments, batch.dtype),
+            shared_mem=launch.shared_bytes,
+            stream=stream,
+        )
+        return Found(values, {} if gradient is None else {first: gradient}, nonfinite=nonfinite)
+
+
+def _compile(
+    cupy: Any, batch: Batch, text: CudaText, stored: dict[str, np.dtype[Any]]
+) -> _Compiled:
+    kernel = kernel_source(batch.loss, text, batch.dtype, stored)
+    return _Compiled(kernel, cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS))
+
+
+def _shared_bytes(cupy: Any) -> int:
+    """What a block may have on chip, which devices give only to who asks for it."""
+    most = cupy.cuda.Device().attributes.get("MaxSharedMemoryPerBlockOptin", 0)
+    return max(SHARED_BYTES, int(most))

@@ -1,0 +1,83 @@
+"""A batch: a job that was checked and laid out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lossd.batch._layout import Operand
+from lossd.batch._parameters import parameter_error
+from lossd.batch._rows import domain_error
+from lossd.losses import Loss, Output, ParameterError
+from lossd.networks import View
+from lossd.reduction import RowPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A checked job, laid out: ``rows`` examples of ``length`` elements, in all classes."""
+
+    loss: Loss
+    parameters: Mapping[str, Any]  # what the body takes; vectors as arrays of ``dtype``
+    operands: tuple[Operand, ...]
+    example_shape: tuple[int, ...]
+    rows: int
+    length: int
+    dtype: np.dtype[Any]  # in which is computed: float32 or float64
+    plan: RowPlan
+    gradients: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    parts: tuple[slice, ...] = ()  # the place of each operand's rows, where it is not everywhere
+    view: View | None = None  # the network that images are looked at through
+
+    def operand(self, name: str) -> Operand:
+        """The operand of that name."""
+        return next(operand for operand in self.operands if operand.name == name)
+
+    def find(self, name: str) -> Operand | None:
+        """The operand of that name; None for an optional one that is absent, or a parameter."""
+        return next((operand for operand in self.operands if operand.name == name), None)
+
+
+def check_rules(batch: Batch, *beside: Any) -> None:
+    """Has the body check its rules between parameters, where nothing else would call it.
+
+    Without rows nobody does, nor where a kernel takes its place.  ``beside`` is what the body is
+    given after its inputs.
+
+    Raises:
+        InvalidParameter: if a parameter breaks one.
+    """
+    none = {o.name: replace(o, rows=o.rows[:0]).as_type(batch.dtype) for o in batch.operands}
+    rows: list[Any] = list(none.values())
+    if not batch.loss.inputs[0].is_list:
+        rows = [none.get(declared.name) for declared in batch.loss.inputs]
+    try:
+        with np.errstate(all="ignore"):
+            batch.loss.body(np, *rows, *beside, **_of_no_rows(batch))
+    except ParameterError as error:
+        raise parameter_error(batch.loss, error) from error
+
+
+def _of_no_rows(batch: Batch) -> dict[str, Any]:
+    """The parameters, of which vectors may have a number a row."""
+    by_row = (name for name in batch.loss.vectors if np.ndim(batch.parameters[name]) > 1)
+    return {**batch.parameters, **{name: batch.parameters[name][:0] for name in by_row}}
+
+
+def check_domains(batch: Batch) -> None:
+    """Looks at all inputs at once.
+
+    Raises:
+        InvalidTensor: for the first number of the first input that is outside its domain.
+    """
+    for operand in batch.operands:
+        if operand.is_classes or operand.input.domain is None:
+            continue
+        with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
+            wrong = operand.input.domain.outside(operand.rows)
+        if batch.plan.silent is not None:
+            wrong[batch.plan.silent] = False
+        if wrong.any():
+            raise domain_error(operand, batch.plan.silent)

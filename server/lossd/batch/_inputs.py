@@ -1,0 +1,103 @@
+"""The inputs of a job: which there are, of which types, and which gradients are wanted."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lossd.batch._job import Array, Job
+from lossd.batch._layout import Operand, is_empty, is_float
+from lossd.errors import InvalidRequest, InvalidTensor
+from lossd.losses import Differentiable, Holds, Input
+
+# A label may be yes or no; a length may not.
+_INTEGER_KINDS = {Holds.LENGTHS: "iu", Holds.LABELS: "iub"}
+
+
+def named_arrays(job: Job) -> dict[str, Array]:
+    """The tensors of a job, each under a name of its own: "maps[0]" is one of several.
+
+    Raises:
+        InvalidTensor: for one that is missing, is unknown or has a type that is not taken.
+    """
+    names = [i.name for i in job.loss.inputs]
+    for name in job.inputs:
+        if name not in names:
+            raise InvalidTensor(
+                f"inputs must be among {', '.join(names)}, got {name[:64]!r}", field="inputs"
+            )
+    found = {}
+    for declared in job.loss.inputs:
+        name = declared.name
+        tensors = job.inputs.get(name, ())
+        if declared.is_optional and not tensors:
+            continue
+        if not tensors or (len(tensors) > 1 and not declared.is_list):
+            number = "one tensor or more" if declared.is_list else "one tensor"
+            hint = ": stack them" if tensors else ""
+            raise InvalidTensor(
+                f"{name} must be given as {number}, got {len(tensors)}{hint}", field="inputs"
+            )
+        for position, tensor in enumerate(tensors):
+            item = list_item(declared, position) if declared.is_list else declared
+            _check_type(item, tensor)
+            found[item.name] = tensor
+    return found
+
+
+def list_item(declared: Input, position: int) -> Input:
+    """One tensor of an input of several: ``predictions[0]``."""
+    return replace(declared, name=f"{declared.name}[{position}]")
+
+
+def _check_type(declared: Input, array: Array) -> None:
+    if declared.holds is Holds.FLOATS and not is_float(array):
+        raise InvalidTensor(
+            f"{declared.name} must be floating point, got {array.dtype.name}",
+            field=f"inputs.{declared.name}.dtype",
+        )
+    kinds = _INTEGER_KINDS.get(declared.holds)
+    if kinds and not is_empty(array) and array.dtype.kind not in kinds:
+        raise InvalidTensor(
+            f"{declared.name} must be integers, got {array.dtype.name}",
+            field=f"inputs.{declared.name}.dtype",
+        )
+
+
+def compute_type(arrays: Mapping[str, Array]) -> np.dtype[Any]:
+    """float64 if a floating-point input is, float32 otherwise."""
+    doubles = any(array.dtype == np.float64 for array in arrays.values())
+    return np.dtype(np.float64 if doubles else np.float32)
+
+
+def wanted_gradients(job: Job, operands: Sequence[Operand]) -> tuple[str, ...]:
+    """The gradients that a job asks for, or else those that the loss gives by default.
+
+    Raises:
+        InvalidRequest: for one that cannot be had.
+    """
+    if job.gradients is None:
+        return tuple(
+            operand.name
+            for operand in operands
+            if operand.input.differentiable is Differentiable.BY_DEFAULT
+        )
+    possible: dict[str, list[str]] = defaultdict(list)
+    for operand in operands:
+        if operand.input.differentiable is not Differentiable.NO and is_float(operand.rows):
+            possible[operand.input.base_name].append(operand.name)
+    for parameter in job.loss.parameters:
+        if parameter.differentiable is not Differentiable.NO:
+            possible[parameter.name].append(parameter.name)
+    wanted: list[str] = []
+    for name in dict.fromkeys(job.gradients):
+        if name not in possible:
+            raise InvalidRequest(
+                f"gradients must be among {', '.join(possible)} for {job.loss.message} "
+                f"with these inputs, got {name[:64]!r}",
+                field="gradients.inputs",
+            )
+        wanted += possible[name]
+    return tuple(wanted)

@@ -1,0 +1,26 @@
+"""The shapes of losses, one module each: all that follows from how examples lie in the inputs.
+
+A shape says how inputs are laid out and checked, how a batch is cut, what the body is given, which
+contract its gradients follow, how rows become a reply, and what the catalogue prints.  Here shapes
+and backends meet: a shape asks a backend for its few abilities, and knows no more of it.
+
+To add a shape: a member of ``lossd.losses.Shape``, a module here, and its row in ``_table.py``.
+"""
+
+from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
+from lossd.shapes._lay_out import NO_NETWORKS, lay_out
+from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, ShapeRules
+from lossd.shapes._table import SHAPES, rules_of
+
+__all__ = [
+    "BLOCK_ELEMENTS",
+    "NO_NETWORKS",
+    "SHAPES",
+    "Buffers",
+    "Checkpoint",
+    "Evaluated",
+    "ShapeRules",
+    "block_rows",
+    "lay_out",
+    "rules_of",
+]

@@ -1,0 +1,242 @@
+"""Shapes whose examples are computed each by itself: piece by piece, on any backend.
+
+A piece fits the cache of the CPU, or the memory of a device.  Its inputs are read once; its values
+and gradients are scaled while they are still there and are written once, to their place in the
+reply.  What follows from them (flags, sums) is the same code for every backend.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.backends import Backend, Body, Compute, Piece, nonfinite_rows
+from lossd.batch import Array, Batch, check_domains
+from lossd.losses import Choices, Interval
+from lossd.reduction import Floats, block_sums
+from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
+from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, ShapeRules
+
+Domain = Interval | Choices
+_NO_SUMS: Floats = np.zeros(0)
+
+
+@dataclass(slots=True)
+class Cut:
+    """Some rows, and of a row that is too long for the cache some columns."""
+
+    rows: slice
+    columns: slice | None = None  # None for all
+    segment: int = 0  # which part of its row it is
+
+    @property
+    def window(self) -> Any:
+        """Where its elements lie in the rows of an operand."""
+        return self.rows if self.columns is None else (self.rows, self.columns)
+
+
+class ByExample(ShapeRules):
+    """A shape whose examples do not know of each other.
+
+    With ``is_mean_of_elements`` the value of an example, and with it the gradient, is the mean of
+    what its elements come to each by itself, so that a long row can be cut.
+    """
+
+    is_mean_of_elements = False
+
+    def block_rows(self, length: int) -> int:
+        """How many rows are summed together, and computed by one thread."""
+        return block_rows(length)
+
+    def cuts(self, batch: Batch, backend: Backend) -> Sequence[Cut]:
+        """Whole blocks of rows, as many at a time as a backend takes, or parts of a long row.
+
+        Their bounds depend on the shape alone, so that results have the same bits however many
+        threads there are.
+        """
+        if self.is_mean_of_elements and backend.in_cache and batch.length > BLOCK_ELEMENTS:
+            return list(_cuts_of_long_rows(batch))
+        block = self.block_rows(batch.length)
+        step = block * max(1, backend.piece_elements // (block * batch.length))
+        starts = range(0, batch.rows, step)
+        return [Cut(slice(start, min(start + step, batch.rows))) for start in starts]
+
+    def body(self, batch: Batch, backend: Backend) -> Body:
+        """What is run over each piece: the body of the loss."""
+        del backend
+        return batch.loss.body
+
+    def evaluate(
+        self,
+        batch: Batch,
+        buffers: Buffers,
+        backend: Backend,
+        *,
+        zero_nonfinite: bool,
+        checkpoint: Checkpoint,
+    ) -> Evaluated:
+        """See ``ShapeRules.evaluate``."""
+        cuts = self.cuts(batch, backend)
+        compute = backend.over_rows(batch, self.body(batch, backend))
+        run = _Run(self, batch, buffers, cuts, compute, zero_nonfinite=zero_nonfinite)
+
+        def work(index: int) -> None:
+            checkpoint()
+            run.piece(index)
+
+        backend.side_by_side(len(cuts), work)
+        return run.finished()
+
+
+def _cuts_of_long_rows(batch: Batch) -> Iterator[Cut]:
+    for row in range(batch.rows):
+        for segment, first in enumerate(range(0, batch.length, BLOCK_ELEMENTS)):
+            columns = slice(first, min(first + BLOCK_ELEMENTS, batch.length))
+            yield Cut(slice(row, row + 1), columns, segment)
+
+
+class _Run:
+    """One evaluation: every piece writes to places of its own, so no lock is needed."""
+
+    def __init__(
+        self,
+        shape: ByExample,
+        batch: Batch,
+        buffers: Buffers,
+        cuts: Sequence[Cut],
+        compute: Compute,
+        *,
+        zero_nonfinite: bool,
+    ) -> None:
+        self._batch = batch
+        self._buffers = buffers
+        self._cuts = cuts
+        self._compute = compute
+        self._zero_nonfinite = zero_nonfinite
+        self._elements = batch.length if shape.is_mean_of_elements else 1
+        self._scale = batch.plan.gradient_scale
+        if self._elements > 1:
+            self._scale = self._scale / self._elements
+        self._block = shape.block_rows(batch.length)
+        self._sums: list[Floats] = [_NO_SUMS] * len(cuts)
+        self._nonfinite = np.zeros(batch.rows, np.bool_)
+        self._statuses: list[tuple[slice, Array]] = []  # few losses give any
+        # Sums over the parts of long rows, which become values when all parts are there.
+        segments = 1 + cuts[-1].segment if cuts else 1
+        self._parts = np.zeros((batch.rows, segments)) if segments > 1 else None
+
+    def piece(self, index: int) -> None:
+        """Computes one piece."""
+        cut = self._cuts[index]
+        with np.errstate(all="ignore"):
+            piece = self._piece(cut)
+            found = self._compute(piece)
+            if found.statuses is not None:
+                self._statuses.append((cut.rows, found.statuses))
+            if found.nonfinite is None:
+                self._settle(cut.rows, piece)
+            else:
+                self._flag(cut.rows, found.nonfinite)
+            if self._parts is None:
+                self._sums[index] = self._settled_sums(cut.rows, found.values)
+            else:
+                self._parts[cut.rows, cut.segment] = found.values
+
+    def _piece(self, cut: Cut) -> Piece:
+        batch, plan, window = self._batch, self._batch.plan, cut.window
+        silent = None if plan.silent is None else plan.silent[cut.rows]
+        inputs = {}
+        for operand in batch.operands:
+            rows = operand.rows[window]
+            if operand.input.domain is not None and not operand.is_classes:
+                self._check_domain(operand.input.domain, rows, silent)
+            inputs[operand.name] = rows, operand.compute_type(batch.dtype)
+        scale = self._scale
+        return Piece(
+            count=cut.rows.stop - cut.rows.start,
+            inputs=inputs,
+            parameters=self._parameters(cut),
+            scale=batch.dtype.type(scale)
+            if isinstance(scale, float)
+            else scale[cut.rows].astype(batch.dtype),
+            silent=silent,
+            elements=self._elements if cut.columns is None else 1,
+            gradients={name: out[window] for name, out in self._buffers.gradients.items()},
+            outputs={name: out[cut.rows] for name, out in self._buffers.outputs.items()},
+        )
+
+    def _parameters(self, cut: Cut) -> Mapping[str, Any]:
+        """The parameters, of vectors what belongs to these columns, or to these rows."""
+        given = self._batch.parameters
+        vectors = {name: given[name] for name in self._batch.loss.vectors if len(given[name])}
+        by_row = {name: v[cut.rows] for name, v in vectors.items() if v.ndim > 1}
+        if cut.columns is None:
+            return {**given, **by_row} if by_row else given
+        by_column = {name: v[cut.columns] for name, v in vectors.items() if v.ndim == 1}
+        return {**given, **by_row, **by_column}
+
+    def _check_domain(self, domain: Domain, rows: Array, silent: Array | None) -> None:
+        """Looks at the inputs while they are in the cache anyway."""
+        wrong = domain.outside(rows)
+        if silent is not None:
+            wrong[silent] = False
+        if wrong.any():
+            # Pieces run in any order; all is looked at again for the first element.
+            check_domains(self._batch)
+
+    def _settle(self, rows: slice, piece: Piece) -> None:
+        """Takes nothing where the scale is 0, or the row is silent, also of infinity and NaN."""
+        is_scaled = piece.scale.all()
+        for gradient in piece.gradients.values():
+            if not is_scaled:
+                gradient[piece.scale == 0] = 0
+            if piece.silent is not None:
+                gradient[piece.silent] = 0
+            if not np.isfinite(gradient).all():
+                self._flag(rows, nonfinite_rows(gradient))
+        if piece.silent is not None:
+            for output in piece.outputs.values():
+                output[piece.silent] = 0
+
+    def _flag(self, rows: slice, wrong: Array) -> None:
+        """Only ever sets: the parts of one long row may flag it at the same time."""
+        self._nonfinite[rows][wrong] = True
+
+    def _settled_sums(self, rows: slice, values: Array) -> Floats:
+        """Writes values that are complete; returns their sums over blocks."""
+        plan = self._batch.plan
+        if plan.silent is not None:
+            values[plan.silent[rows]] = 0
+        finite = np.isfinite(values)
+        if not finite.all():
+            self._flag(rows, ~finite)
+        if self._zero_nonfinite:
+            values[self._nonfinite[rows]] = 0
+        if self._buffers.values is not None:
+            self._buffers.values[rows] = values
+        weights = None if plan.weights is None else plan.weights[rows]
+        return block_sums(values, weights, self._block)
+
+    def finished(self) -> Evaluated:
+        """What is left to do when every piece is done."""
+        if self._parts is not None:
+            self._sums = [self._joined_sums(self._parts)]
+        if self._zero_nonfinite and self._nonfinite.any():
+            for buffer in (*self._buffers.gradients.values(), *self._buffers.outputs.values()):
+                buffer[self._nonfinite] = 0
+        sums = self._sums[0] if len(self._sums) == 1 else np.concatenate([_NO_SUMS, *self._sums])
+        return Evaluated(sums, self._nonfinite, self._all_statuses())
+
+    def _joined_sums(self, parts: Array) -> Floats:
+        with np.errstate(all="ignore"):
+            means = np.add.reduce(parts, axis=-1) / self._batch.length
+            return self._settled_sums(slice(0, len(means)), means.astype(self._batch.dtype))
+
+    def _all_statuses(self) -> Array | None:
+        if not self._statuses:
+            return None
+        found = np.zeros(self._batch.rows, np.uint8)
+        for rows, statuses in self._statuses:
+            found[rows] = statuses
+        return found

@@ -1,0 +1,143 @@
+"""What a shape of loss decides."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.backends import Backend
+from lossd.batch import (
+    Array,
+    Batch,
+    Given,
+    Job,
+    Layout,
+    Operand,
+    check_rules,
+    plan_each,
+    safe_classes,
+)
+from lossd.losses import Input, Loss, Status
+from lossd.reduction import Flags, Floats, Reduction, RowPlan
+
+Checkpoint = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """Where the results go.
+
+    ``values`` has one number a row, of the compute type; None if nobody wants them.
+    ``gradients`` are laid out like the rows of their operands, in the type that is sent.
+    ``outputs`` have one number a row, of the compute type or int64.
+    """
+
+    values: Array | None
+    gradients: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What is left beside the buffers.
+
+    ``sums`` are the weighted sums of the values over blocks of rows, in index order.
+    ``nonfinite`` flags the rows whose value or gradient is not finite.
+    ``statuses`` are what the loss says of each row, also of silent ones; None if it says nothing.
+    ``status`` is that of a whole set, and of gradients that belong to no example.
+    """
+
+    sums: Floats
+    nonfinite: Flags
+    statuses: npt.NDArray[np.uint8] | None = None
+    status: Status | None = None
+
+
+class ShapeRules(abc.ABC):
+    """All that follows from the shape of a loss, from the layout of its inputs to its results."""
+
+    @abc.abstractmethod
+    def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
+        """The shapes that an input may have, in the words of the catalogue."""
+
+    @abc.abstractmethod
+    def lay_out(self, given: Given) -> Layout:
+        """Checks the shapes of the inputs, and says how they are laid out.
+
+        Raises:
+            InvalidRequest: or one below it, naming the thing, the rule and the value.
+            TooLarge: for more than is computed at once.
+        """
+
+    def row_axis(self, loss: Loss, parameters: Mapping[str, Any]) -> int | None:
+        """The axis that rows lie along, where inputs are taken row by row; None elsewhere."""
+        del loss, parameters
+        return None
+
+    def plan(
+        self, job: Job, layout: Layout, operands: Sequence[Operand], parameters: Mapping[str, Any]
+    ) -> RowPlan:
+        """Decides what is done to each row.
+
+        Raises:
+            InvalidRequest: or one below it, for a mask, weights, cotangent or labels that break a
+                rule.
+        """
+
+        def factors(ignored: Flags | None, weights: Floats | None) -> Floats | None:
+            return self.factors(job, layout, operands, ignored, weights)
+
+        return plan_each(job, layout, operands, parameters, factors)
+
+    def factors(
+        self,
+        job: Job,
+        layout: Layout,
+        operands: Sequence[Operand],
+        ignored: Flags | None,
+        weights: Floats | None,
+    ) -> Floats | None:
+        """What the loss multiplies each example by before it is averaged."""
+        del layout, ignored, weights
+        if job.loss.mean_factor is None or job.reduction is not Reduction.MEAN:
+            return None
+        found: Floats = job.loss.mean_factor(*(operand.rows for operand in operands))
+        return found
+
+    def checked(
+        self,
+        loss: Loss,
+        operands: tuple[Operand, ...],
+        silent: Flags | None,
+        parameters: Mapping[str, Any],
+    ) -> tuple[Operand, ...]:
+        """The operands with indices that are safe to use, whatever silent rows hold."""
+        del loss, parameters
+        return tuple([safe_classes(operand, silent) for operand in operands])
+
+    def check_rules(self, batch: Batch) -> None:
+        """Has the body check its rules between parameters, where there are no rows to compute."""
+        check_rules(batch)
+
+    @abc.abstractmethod
+    def evaluate(
+        self,
+        batch: Batch,
+        buffers: Buffers,
+        backend: Backend,
+        *,
+        zero_nonfinite: bool,
+        checkpoint: Checkpoint,
+    ) -> Evaluated:
+        """Computes values, scaled gradients and outputs of a batch.
+
+        Silent rows are exactly 0.  With ``zero_nonfinite``, rows that are not finite are made 0 and
+        stay flagged.  ``checkpoint`` is called between pieces and may raise to stop.
+
+        Raises:
+            InvalidRequest: for a target outside its domain, or a parameter that the body refuses.
+            TooLarge: if the device has not the memory.
+        """

@@ -1,0 +1,263 @@
+"""Shapes whose examples are computed all together: one contract for all bodies that see them.
+
+A body is given the examples that are present, and a ``BatchContext`` after its inputs.  It returns
+the value of each, or one of all, and the gradients of the sum of all values times their scales.
+Here its results are put to the places of the examples; what is absent, or has no part in the sum,
+is exactly 0.
+"""
+
+import abc
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.backends import Backend, put
+from lossd.batch import Array, Batch, Operand, check_domains, check_rules
+from lossd.losses import BatchContext, Evaluation, Output, Status
+from lossd.reduction import Flags, Floats, RowPlan, block_sums
+from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
+from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, ShapeRules
+
+Indices = npt.NDArray[np.intp]
+
+
+class WholeBatch(ShapeRules):
+    """A shape whose examples are set against each other, or have one value together."""
+
+    @abc.abstractmethod
+    def absent(self, plan: RowPlan) -> Flags | None:
+        """The examples that a body does not see, which have to be silent; None for none."""
+
+    def scales(self, batch: Batch, present: "Present") -> Floats:
+        """What the gradient of each value counts in all gradients; 0 for silent examples."""
+        scales = np.full(batch.rows, batch.plan.gradient_scale)
+        if batch.plan.silent is not None:
+            scales[batch.plan.silent] = 0
+        return present.of(scales)
+
+    def check_rules(self, batch: Batch) -> None:
+        """See ``ShapeRules.check_rules``."""
+        scales = self.scales(batch, Present(batch, None))
+        parts = {operand.name: slice(0, 0) for operand in batch.operands}
+        check_rules(batch, BatchContext(np.zeros(0), scales, parts=parts))
+
+    def evaluate(
+        self,
+        batch: Batch,
+        buffers: Buffers,
+        backend: Backend,
+        *,
+        zero_nonfinite: bool,
+        checkpoint: Checkpoint,
+    ) -> Evaluated:
+        """See ``ShapeRules.evaluate``."""
+        check_domains(batch)
+        present = Present(batch, self.absent(batch.plan))
+        weights = np.ones(batch.rows) if batch.plan.weights is None else batch.plan.weights
+        context = BatchContext(
+            weights=present.of(weights),
+            scales=self.scales(batch, present),
+            wanted=frozenset(batch.gradients),
+            parts={o.name: present.part(o.name) for o in batch.operands},
+            for_each=_pieces(backend, checkpoint),
+            in_cache=backend.in_cache,
+        )
+        inputs = []
+        for declared in batch.loss.inputs:
+            checkpoint()  # what is widened is as much work as a piece
+            inputs.append(present.rows(batch.find(declared.name)))
+        checkpoint()
+        found = _computed(batch, backend, inputs, context)
+        with np.errstate(all="ignore"):
+            results = _Results(batch, buffers, present, checkpoint)
+            return results.written(found, zero_nonfinite=zero_nonfinite)
+
+
+def _pieces(backend: Backend, checkpoint: Checkpoint) -> Callable[..., None]:
+    """What calls the pieces of a body's work, side by side where the backend can."""
+
+    def for_each(count: int, work: Callable[[int], None]) -> None:
+        def piece(index: int) -> None:
+            checkpoint()
+            with np.errstate(all="ignore"):  # each thread has its own
+                work(index)
+
+        backend.side_by_side(count, piece)
+
+    return for_each
+
+
+def _computed(
+    batch: Batch, backend: Backend, inputs: Sequence[Array | None], context: BatchContext
+) -> Evaluation:
+    """Runs the body, and brings all that will be read back to the host."""
+    place, fetch = backend.place, backend.fetch
+    with backend.turn(), np.errstate(all="ignore"):
+        found = batch.loss.body(
+            backend.xp,
+            *(None if array is None else place(array) for array in inputs),
+            replace(context, weights=place(context.weights), scales=place(context.scales)),
+            **batch.parameters,
+        )
+        return Evaluation(
+            value=fetch(found.value),
+            gradients={name: fetch(found.gradient(name)) for name in batch.gradients},
+            outputs={name: fetch(output) for name, output in found.outputs.items()},
+            statuses=None if found.statuses is None else fetch(found.statuses),
+            status=found.status,
+        )
+
+
+class Present:
+    """Which examples a body sees, and where their rows are in each operand."""
+
+    def __init__(self, batch: Batch, absent: Flags | None) -> None:
+        self._batch = batch
+        self._kept = None if absent is None else ~absent  # None for all
+        self._parts = dict(zip((o.name for o in batch.operands), batch.parts, strict=False))
+
+    def whole_part(self, name: str) -> slice:
+        """The examples that an operand has rows of."""
+        return self._parts.get(name, slice(0, self._batch.rows))
+
+    def part(self, name: str) -> slice:
+        """The same, counted among those that are present."""
+        part = self.whole_part(name)
+        if self._kept is None:
+            return part
+        return slice(*(int(self._kept[:end].sum()) for end in (part.start, part.stop)))
+
+    def of(self, numbers: Array) -> Array:
+        """What these examples have, of one number an example."""
+        return numbers if self._kept is None else numbers[self._kept]
+
+    def rows(self, operand: Operand | None) -> Array | None:
+        """The rows of these examples, in the type to compute in."""
+        if operand is None:
+            return None
+        rows = operand.as_type(self._batch.dtype)
+        if self._kept is None or not operand.slot.is_by_example:
+            return rows
+        return rows[self._kept[self.whole_part(operand.name)]]
+
+    def places(self, part: slice) -> Indices | None:
+        """Where the examples of a part are that are present; None where all are."""
+        return None if self._kept is None else np.flatnonzero(self._kept[part])
+
+    def spread(self, found: Array, dtype: npt.DTypeLike) -> Array:
+        """One number an example, of what was found of those that are present; 0 of others."""
+        numbers = np.zeros(self._batch.rows, dtype)
+        numbers[... if self._kept is None else self._kept] = found
+        return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """What a body has found, on its way to the places of the examples."""
+
+    batch: Batch
+    buffers: Buffers
+    present: Present
+    checkpoint: Checkpoint
+
+    def written(self, found: Evaluation, *, zero_nonfinite: bool) -> Evaluated:
+        """Fills the buffers and sums the values, of which there may be one of all examples."""
+        plan, is_each = self.batch.plan, self.batch.loss.shape.has_values
+        values = self._values(found.value) if is_each else np.array([found.value], np.float64)
+        wrong = ~np.isfinite(values)
+        nonfinite = wrong.copy() if is_each else np.zeros(self.batch.rows, np.bool_)
+        is_sound = self._spread_gradients(found, nonfinite)
+        if zero_nonfinite:
+            values[nonfinite if is_each else wrong] = 0
+            self._zero_gradients(nonfinite | wrong)  # with the value of all, those of all
+        if self.buffers.values is not None:
+            self.buffers.values[:] = values
+        for output in self.batch.outputs:
+            self._spread_output(output, found.outputs[output.name])
+            for lost in (plan.silent, nonfinite if zero_nonfinite else None):
+                if lost is not None:
+                    self.buffers.outputs[output.name][lost] = _nothing(output)
+        is_lost = not is_sound or not (is_each or not wrong.any())
+        return Evaluated(
+            sums=block_sums(
+                values, plan.weights if is_each else None, block_rows(self.batch.length)
+            ),
+            nonfinite=nonfinite,
+            statuses=None
+            if found.statuses is None
+            else self.present.spread(found.statuses, np.uint8),
+            status=Status.NONFINITE if is_lost else found.status,
+        )
+
+    def _values(self, found: Array) -> Array:
+        values = self.present.spread(found, self.batch.dtype)
+        if self.batch.plan.silent is not None:
+            values[self.batch.plan.silent] = 0
+        return values
+
+    def _is_by_example(self, name: str) -> bool:
+        """Whether a gradient is of examples, and not of a parameter or of what all share."""
+        operand = self.batch.find(name)
+        return operand is not None and operand.slot.is_by_example
+
+    def _spread_gradients(self, found: Evaluation, nonfinite: Flags) -> bool:
+        """Puts gradients to their places, and flags the examples whose own are not finite.
+
+        Returns whether those of no example are finite: they are said of the whole.
+        """
+        is_sound = True
+        for name, out in self.buffers.gradients.items():
+            if self._is_by_example(name):
+                part = self.present.whole_part(name)
+                places = self.present.places(part)
+                nonfinite[part] |= ~self._spread(found.gradient(name), places, out)
+            else:
+                is_sound &= bool(self._spread(found.gradient(name), None, out).all())
+        return is_sound
+
+    def _spread(self, found: Array, places: Indices | None, out: Array) -> Flags:
+        """Puts what was found of the examples that are present to their places, and 0 elsewhere.
+
+        Returns which rows are finite.
+        """
+        count, length = len(out) if out.ndim else 1, math.prod(out.shape[1:])
+        if places is not None:
+            out[...] = 0
+        is_finite = np.ones(count, np.bool_)
+        rows, given = out.reshape(count, length), found.reshape(-1, length)
+        height = block_rows(max(1, length))
+        for start in range(0, len(given), height):
+            for first in range(0, length, BLOCK_ELEMENTS):
+                self.checkpoint()
+                part = np.s_[start : start + height, first : first + BLOCK_ELEMENTS]
+                own = part[0] if places is None else places[part[0]]
+                sent = rows[part] if places is None else np.empty(given[part].shape, out.dtype)
+                put(given[part], sent)
+                if places is not None:
+                    rows[own, part[1]] = sent
+                is_finite[own] &= np.isfinite(sent).all(axis=1)
+        return is_finite
+
+    def _zero_gradients(self, lost: Flags) -> None:
+        for name, out in self.buffers.gradients.items():
+            if self._is_by_example(name):
+                out[lost[self.present.whole_part(name)]] = 0
+            else:
+                out[~np.isfinite(out)] = 0
+
+    def _spread_output(self, output: Output, found: Array) -> None:
+        """Puts an output to its places; one that points at examples counts as the caller does."""
+        out, places = self.buffers.outputs[output.name], self.present.places(slice(None))
+        if places is None:
+            out[...] = found
+            return
+        out[...] = _nothing(output)
+        out[places] = np.append(places, -1)[found] if output.is_index else found
+
+
+def _nothing(output: Output) -> int:
+    """What an output is of an example that has none: an index points at no example."""
+    return -1 if output.is_index else 0

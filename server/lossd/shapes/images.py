@@ -1,0 +1,204 @@
+"""IMAGES: one example an image, which is looked at through a network.
+
+The body is given what FEATURES is, with maps that a network makes of the images; a loss whose
+layout has no layers is given those that the network has linear heads for, and after the maps as
+many heads (channels,).  The gradients that it returns are with respect to the maps too.
+
+Each image goes through the network alone, and back, before the next one does: so memory is bounded,
+and no image's result depends on another.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lossd.backends import Array, Backend, Body
+from lossd.batch import Batch, Given, Layout, Slot, compute_type, shape_error
+from lossd.errors import InvalidParameter, TooLarge
+from lossd.losses import Evaluation, Input, Loss
+from lossd.networks import Network, Networks, Placed, View
+from lossd.shapes._by_example import ByExample
+from lossd.shapes._layouts import common_shape
+
+
+class ImagesShape(ByExample):
+    """See the module."""
+
+    def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
+        """See ``ShapeRules.patterns``."""
+        del loss, declared
+        return ("(N, C, H, W)",)
+
+    def block_rows(self, length: int) -> int:
+        """One: images are as much work as many rows each."""
+        del length
+        return 1
+
+    def lay_out(self, given: Given) -> Layout:
+        """Images (N, C, H, W) of one size."""
+        shape = given.shape
+        if len(shape) != 4 or 0 in shape[1:]:
+            rule = "the axes N, C, H and W of images with a pixel"
+            raise shape_error(given.first.name, rule, shape)
+        common_shape(given)
+        view = _view(given)
+        slots = tuple(Slot(declared, shape, shape) for declared in given.loss.inputs)
+        length, taps = math.prod(shape[1:]), len(view.taps)
+        return Layout(slots, shape[:1], shape[0], length, columns=taps, view=view)
+
+    def check_rules(self, batch: Batch) -> None:
+        """A network makes what its body is given, of images that are there."""
+
+    def body(self, batch: Batch, backend: Backend) -> Body:
+        """See ``ByExample.body``."""
+        if batch.view is None:
+            raise TypeError(f"{batch.loss.name} has no network to look through")
+        placed = backend.network(batch.view.network, batch.dtype)
+        return functools.partial(_look, batch, batch.view, placed)
+
+
+# ------------------------------------------------------------------ what is looked through
+
+
+def _view(given: Given) -> View:
+    """How a job looks at its images.
+
+    Raises:
+        InvalidParameter: for a network or a layer that is not there, or no range of values.
+        InvalidTensor: for images that the network does not take.
+        TooLarge: for images that would take more memory inside it than they may.
+    """
+    loss, parameters = given.loss, given.parameters
+    low, high = _value_range(loss, parameters["value_range"])
+    network = _network(loss, parameters["network"], given.networks)
+    found = View(
+        network=network,
+        taps=_taps(loss, parameters, network),
+        has_heads="layers" not in parameters,
+        low=low,
+        high=high,
+        replicates=_replicates(given, network),
+    )
+    _check_size(given, found)
+    return found
+
+
+def _refused(loss: Loss, parameter: str, rule: str) -> InvalidParameter:
+    return InvalidParameter(f"{parameter} must {rule}", field=f"loss.{loss.name}.{parameter}")
+
+
+def _value_range(loss: Loss, given: tuple[float, ...]) -> tuple[float, float]:
+    if len(given) != 2 or not given[0] < given[1]:
+        words = ", ".join(f"{number:g}" for number in given[:3])
+        raise _refused(
+            loss, "value_range", f"be what black and white are, the lower first, got [{words}]"
+        )
+    return given[0], given[1]
+
+
+def _network(loss: Loss, name: str, networks: Networks) -> Network:
+    if name not in networks.by_name:
+        known = ", ".join(networks.by_name) or "none: this server has no networks"
+        raise _refused(loss, "network", f"be one of the server's ({known}), got {name[:64]!r}")
+    return networks.by_name[name]
+
+
+def _taps(loss: Loss, parameters: Mapping[str, Any], network: Network) -> tuple[int, ...]:
+    """The places of the layers that are asked for, or of those with linear heads."""
+    if "layers" in parameters:
+        names = parameters["layers"]
+        if not names:
+            raise _refused(loss, "layers", "be at least one, got none")
+        for name in names:
+            if name not in network.layers:
+                known = ", ".join(network.layers)
+                raise _refused(
+                    loss, "layers", f"be among those of {network.name} ({known}), got {name[:64]!r}"
+                )
+    elif network.heads is None:
+        raise _refused(loss, "network", f"have linear heads, got {network.name}, which has none")
+    else:
+        names = network.heads.layers
+    return tuple(network.layers.index(name) for name in names)
+
+
+def _replicates(given: Given, network: Network) -> bool:
+    """Whether the one channel of grey images stands for all of the network's."""
+    shape = given.shape
+    if shape[1] == network.channels:
+        return False
+    if shape[1] == 1 and given.parameters["replicate_grey"]:
+        return True
+    rule = f"{network.channels} channels for {network.name}"
+    if shape[1] == 1:
+        rule += ", or one with replicate_grey"
+    raise shape_error(given.first.name, rule, shape)
+
+
+def _check_size(given: Given, found: View) -> None:
+    name, shape, limit = given.first.name, given.shape, given.networks.max_bytes
+    height, width = shape[2:]
+    for layer, size in zip(found.network.layers, found.sizes(height, width), strict=False):
+        if min(size) <= 0:
+            raise shape_error(
+                name, f"images large enough for {layer} of {found.network.name}", shape
+            )
+    needed = found.bytes_inside(height, width, compute_type(given.arrays))
+    if needed > limit:
+        raise TooLarge(
+            f"{name} must have images that take at most {limit} bytes inside {found.network.name}, "
+            f"got {height} x {width} pixels, which take about {needed}",
+            field=f"inputs.{name}.shape",
+            details={"limit": limit, "needed": needed},
+        )
+
+
+# ------------------------------------------------------------------ looking
+
+
+def _look(
+    batch: Batch, view: View, placed: Placed, xp: Any, *images: Any, **parameters: Any
+) -> Evaluation:
+    """Evaluates the loss of some pairs of images, and the gradients that the batch wants."""
+    names = [operand.name for operand in batch.operands]
+    given = dict(zip(names, images, strict=True))
+    count = len(images[0])
+    values = xp.zeros(count, batch.dtype)
+    statuses = xp.zeros(count, np.uint8)
+    gradients = {name: xp.empty_like(given[name]) for name in batch.gradients}
+    for row in range(count):
+        pair = {name: array[row] for name, array in given.items()}
+        found, slopes = _look_at_one(batch, view, placed, pair, parameters)
+        values[row] = found.value[0]
+        if found.statuses is not None:
+            statuses[row] = found.statuses[0]
+        for name, slope in slopes.items():
+            gradients[name][row] = slope
+    return Evaluation(values, gradients, statuses=statuses)
+
+
+def _look_at_one(
+    batch: Batch,
+    view: View,
+    placed: Placed,
+    pair: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+) -> tuple[Evaluation, dict[str, Array]]:
+    seen = {
+        name: view.through(placed, image, with_way=name in batch.gradients)
+        for name, image in pair.items()
+    }
+    maps = [a.reshape(1, len(a), -1) for one in seen.values() for a in one.sight.maps]
+    heads = placed.heads if view.has_heads else ()
+    found = batch.loss.body(placed.on.xp, *maps, *heads, **parameters)
+    slopes = {}
+    for name in batch.gradients:
+        by_maps = [
+            found.gradient(f"{name}[{layer}]").reshape(a.shape)
+            for layer, a in enumerate(seen[name].sight.maps)
+        ]
+        slopes[name] = seen[name].gradient(by_maps)
+    return found, slopes

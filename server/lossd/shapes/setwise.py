@@ -1,0 +1,88 @@
+"""SETWISE: one value of all examples together.
+
+All inputs have one shape: axis 0 counts examples, and axis 1, if there is one, labels.  The body is
+given both axes, of the examples that are kept and have weight, and a ``BatchContext``, with which
+it returns one number and the gradients of it times the one scale.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lossd.batch import (
+    Batch,
+    Given,
+    Job,
+    Layout,
+    Operand,
+    Slot,
+    cotangent_of,
+    ignored_examples,
+    shape_error,
+    weights_of,
+)
+from lossd.errors import InvalidRequest, InvalidTensor
+from lossd.losses import Input, Loss
+from lossd.reduction import Flags, Floats, Reduction, RowPlan, plan_set
+from lossd.shapes._layouts import common_shape
+from lossd.shapes._whole_batch import Present, WholeBatch
+
+
+class SetwiseShape(WholeBatch):
+    """See the module."""
+
+    def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
+        """See ``ShapeRules.patterns``."""
+        del loss, declared
+        return ("(N,)", "(N, labels)")
+
+    def lay_out(self, given: Given) -> Layout:
+        """See ``ShapeRules.lay_out``."""
+        shape, name = common_shape(given), given.first.name
+        if len(shape) not in (1, 2):
+            raise shape_error(name, "an axis of examples and at most one of labels", shape)
+        rows, length = shape[0], math.prod(shape[1:])
+        if length == 0:
+            raise shape_error(name, "at least one label", shape)
+        slots = tuple(Slot(i, shape, (rows, length)) for i in given.loss.inputs)
+        return Layout(slots, shape[:1], rows, length)
+
+    def plan(
+        self, job: Job, layout: Layout, operands: Sequence[Operand], parameters: Mapping[str, Any]
+    ) -> RowPlan:
+        """See ``ShapeRules.plan``."""
+        del operands
+        ignored = ignored_examples(job, layout, None, parameters)
+        weights = weights_of(job, layout, ignored)
+        _check_whole(job)
+        return plan_set(layout.rows, ignored, weights, cotangent_of(job, layout))
+
+    def absent(self, plan: RowPlan) -> Flags | None:
+        """Those of weight 0 too, which have no part in anything."""
+        return plan.silent
+
+    def scales(self, batch: Batch, present: Present) -> Floats:
+        """One, of the one value; 0 where it is 0 in the type that is computed in."""
+        del present
+        scale = batch.plan.gradient_scale
+        return np.array([scale if batch.dtype.type(scale) != 0 else 0.0])
+
+
+def _check_whole(job: Job) -> None:
+    """A loss of a set is one number already: there is nothing to reduce, divide or pick from."""
+    thing = f"{job.loss.message}, a loss of the whole set"
+    if job.reduction is not Reduction.MEAN:
+        raise InvalidRequest(
+            f"reduction must be mean for {thing}, got {job.reduction.value}", field="reduction"
+        )
+    if job.normalizer is not None:
+        raise InvalidRequest(
+            f"normalizer must be unset for {thing}, got {job.normalizer:g}", field="normalizer"
+        )
+    if job.cotangent is not None and job.cotangent.ndim:
+        raise InvalidTensor(
+            f"cotangent must be a single number for {thing}, got {list(job.cotangent.shape)}",
+            field="cotangent.shape",
+        )

@@ -1,0 +1,39 @@
+"""VECTORS: one example a few vectors side by side.
+
+The body is given axis 0 of examples and axis 1 of components; inputs of one number an example have
+axis 0 only.
+"""
+
+import math
+from collections.abc import Sequence
+
+from lossd.batch import Given, Layout, Slot, shape_error
+from lossd.losses import Extent, Input, Loss
+from lossd.shapes._by_example import ByExample
+from lossd.shapes._layouts import check_same_shape, example_slot
+
+
+class VectorsShape(ByExample):
+    """See the module."""
+
+    def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
+        """See ``ShapeRules.patterns``."""
+        del loss
+        return ("(N, ...)",) if declared.extent is Extent.EXAMPLES else ("(N, ..., D)",)
+
+    def lay_out(self, given: Given) -> Layout:
+        """Vectors along the last axis of inputs of one shape, whose other axes count examples."""
+        shape = given.shape
+        if not shape or shape[-1] == 0:
+            raise shape_error(given.first.name, "an axis of at least one component", shape)
+        examples, length = shape[:-1], shape[-1]
+        rows = math.prod(examples)
+
+        def slot(declared: Input) -> Slot:
+            if declared.extent is Extent.EXAMPLES:
+                return example_slot(given, declared, examples)
+            check_same_shape(given, declared)
+            return Slot(declared, shape, (rows, length))
+
+        present = (i for i in given.loss.inputs if i.name in given.arrays)
+        return Layout(tuple(slot(i) for i in present), examples, rows, length)

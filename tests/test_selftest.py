@@ -1,0 +1,40 @@
+"""The self-test reaches what it is there for."""
+
+import pytest
+
+from lossd import selftest
+from lossd.backends import cupy as backend
+from lossd.engine import Engine
+from lossd.kernels import _source, find_text
+from lossd.losses import LOSSES, Loss
+from lossd.selftest._long_rows import COLUMNS, TOLERANCES, long_rows
+
+
+@pytest.mark.parametrize("loss", [x for x in LOSSES.values() if x.cuda], ids=lambda x: x.name)
+def test_long_rows_are_for_every_kernel_of_a_loss_in_every_type(loss: Loss) -> None:
+    found = set()
+    for rows in long_rows(loss):
+        given = rows.job.inputs.values()
+        classes = any(array.dtype.kind == "i" for (array,) in given)
+        parameters = loss.complete(rows.job.parameters)
+        text = find_text(loss, parameters, targets_are_classes=classes)
+        assert text is not None
+        found.add((loss.cuda.index(text), rows.dtype, rows.columns))
+
+    assert len(found) == len(loss.cuda) * len(TOLERANCES) * len(COLUMNS)
+
+
+@pytest.mark.gpu
+def test_a_sum_that_forgets_warps_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (available := backend.probe()):
+        pytest.skip(available.reason)
+    right, wrong = "distance = warps / 2;", "distance = warps / 4;"
+    template = _source._template
+    assert right in template("common.cuh")
+    monkeypatch.setattr(_source, "_template", lambda name: template(name).replace(right, wrong))
+    monkeypatch.setattr(selftest, "LOSSES", {"huber": LOSSES["huber"]})
+    engine = Engine(backend.CupyBackend())
+    try:
+        assert "loss of 3 rows of 1003 must be" in selftest.faults(engine)["huber"]
+    finally:
+        engine.close()
