@@ -16,7 +16,7 @@ from lossd.backends._rounding import Array, put
 from lossd.batch import Batch
 from lossd.losses import Evaluation
 from lossd.networks import Network, Placed
-from lossd.reduction import Flags
+from lossd.reduction import Flags, Floats
 
 __all__ = [
     "Array",
@@ -41,7 +41,9 @@ class Piece:
     ``scale`` is what gradients are multiplied by, one number or one a row, of the compute type;
     where it is 0, and in ``silent`` rows, anything may be written.
     ``elements`` is what the sum of a row is divided by, where a body gives a value of each element.
-    ``gradients`` and ``outputs`` are places in the reply, in the types that are sent.
+    ``gradients`` and ``outputs`` are places in the reply, in the types that are sent.  ``values`` is
+    a place for the values, of the compute type, where anybody wants them; ``weights`` are what they
+    count in the sum over all rows, None for 1.
     """
 
     count: int
@@ -52,6 +54,8 @@ class Piece:
     elements: int
     gradients: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    values: Array | None = None
+    weights: Floats | None = None
 
 
 @dataclass(slots=True)
@@ -60,14 +64,24 @@ class Computed:
 
     ``nonfinite`` flags the rows with a number that is not, as it is sent.  Who gives it has put 0
     wherever anything might have been written; without it the host looks, and does so.
+    ``total`` is the sum of weights times values.  Who gives it has looked whether the values are
+    finite, and has left 0 in those of silent rows; without ``values`` there was no place for them.
+    ``is_outside`` tells that an input holds a number outside its domain.
     """
 
-    values: Array
+    values: Array | None
     statuses: Array | None = None
     nonfinite: Flags | None = None
+    total: float | None = None
+    is_outside: bool = False
 
 
-Compute = Callable[[Piece], Computed]
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """What computes the pieces of a batch; ``checks_domains`` tells whether it looks at inputs."""
+
+    piece: Callable[[Piece], Computed]
+    checks_domains: bool = False
 
 
 class Backend(Protocol):

@@ -10,8 +10,9 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from lossd.kernels.host._library import LIBRARY, VARIANTS
@@ -54,46 +55,58 @@ def compiler() -> list[str]:
 def build(
     library: Path = LIBRARY, *, machine: str = platform.machine(), flags: Sequence[str] = ()
 ) -> None:
-    """Compiles all kernels for all instruction sets of a machine.
+    """Compiles all kernels, for all instruction sets of a machine, into one library.
 
     Raises:
-        BuildError: if there is no compiler, or if it fails.
+        BuildError: if there is no compiler, if it fails, or if the machine is not known.
     """
-    command = compiler()
+    command = [*compiler(), *FLAGS, *flags]
+    if "clang" not in _output([*command, "--version"]):
+        command += GCC_FLAGS
     with tempfile.TemporaryDirectory(prefix="lossd-host-") as folder:
-        work = Path(folder)
-        jobs = []
-        for type_name in TYPES:
-            source = work / f"{type_name}.cpp"
-            source.write_text(library_source(type_name), "utf-8")
-            jobs += [
-                (source, work / f"{type_name}_{variant}.o", [*options, f"-DVARIANT={variant}"])
-                for variant, options in VARIANTS.get(machine, VARIANTS[""]).items()
-            ]
-        entry = work / "entry.cpp"
-        entry.write_text(template("entry.cpp"), "utf-8")
-        jobs.append((entry, work / "entry.o", [f'-DDIGEST="{digest()}"']))
+        sources = list(_sources(Path(folder), machine))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            list(
-                pool.map(
-                    lambda job: _run([*command, *FLAGS, *flags, *job[2], "-c", job[0], "-o", job[1]]),
-                    jobs,
-                )
-            )
-        objects = [job[1] for job in jobs]
-        made = work / library.name
-        _run([*command, *LINK_FLAGS, *flags, *objects, "-o", made])
-        library.parent.mkdir(parents=True, exist_ok=True)
+            list(pool.map(lambda source: _output([*command, *source.command]), sources))
         # In one step, since a process may have the old one open.
+        library.parent.mkdir(parents=True, exist_ok=True)
         beside = library.with_name(f".{library.name}.{os.getpid()}")
-        shutil.copyfile(made, beside)
+        _output([*command, *LINK_FLAGS, *(source.made for source in sources), "-o", beside])
         beside.replace(library)
 
 
-def _run(command: Sequence[str | Path]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file that is compiled by itself."""
+
+    file: Path
+    made: Path
+    options: tuple[str, ...]
+
+    @property
+    def command(self) -> Iterator[str | Path]:
+        return iter((*self.options, "-c", self.file, "-o", self.made))
+
+
+def _sources(folder: Path, machine: str) -> Iterator[_Source]:
+    """The largest first, so that no processor waits for the last."""
+    if machine not in VARIANTS:
+        raise BuildError(f"machine must be among {', '.join(VARIANTS)}, got {machine}")
+    for type_name in TYPES:
+        file = folder / f"{type_name}.cpp"
+        file.write_text(library_source(type_name), "utf-8")
+        for variant, options in VARIANTS[machine].items():
+            made = folder / f"{type_name}_{variant}.o"
+            yield _Source(file, made, (*options, f"-DVARIANT={variant}"))
+    entry = folder / "entry.cpp"
+    entry.write_text(template("entry.cpp"), "utf-8")
+    yield _Source(entry, folder / "entry.o", (f'-DDIGEST="{digest()}"',))
+
+
+def _output(command: Sequence[str | Path]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         raise BuildError(f"{command[0]} must run, got: {error}") from error
     if done.returncode:
         raise BuildError(f"{shlex.join(map(str, command))} must succeed, got:\n{done.stderr}")
+    return done.stdout

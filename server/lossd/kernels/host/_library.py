@@ -98,7 +98,7 @@ class Library:
         type_name = next(name for name, known in TYPES.items() if known == dtype)
         entry = getattr(self._handle, f"lossd_host_{self.variant}_{text.name}_{type_name}")
         entry.argtypes, entry.restype = (ctypes.c_void_p,), ctypes.c_bool
-        arguments = signature(text, type_name)[len(text.loss.inputs) - 2 :]
+        arguments = signature(text, type_name)
         return HostKernel(
             entry,
             dtype,
@@ -133,9 +133,8 @@ class HostKernel:
         self._pack_numbers = struct.Struct(f"<{len(numbers)}d").pack
         self._pack_vectors = struct.Struct(f"<{len(vectors)}Q").pack
 
-    def takes(self, gradient: npt.DTypeLike) -> bool:
-        """Whether it can round a gradient to a type."""
-        dtype = np.dtype(gradient)
+    def rounds_to(self, dtype: np.dtype[Any]) -> bool:
+        """Whether it can write a gradient of a type."""
         return dtype == self._dtype or (self._dtype == np.float32 and dtype.itemsize == 2)
 
     def __call__(
@@ -161,7 +160,7 @@ class HostKernel:
         Raises:
             MemoryError: if there is not the room for a row.
         """
-        given = [(_ready(one.rows), one.domain) for one in inputs]
+        given = [(_ready(one.rows, self._dtype), one.domain) for one in inputs]
         rows, columns = given[0][0].shape
         packed = [part for one in given for part in _input(*one, self._dtype)]
         packed += _NO_INPUT * (_MOST_INPUTS - len(given))
@@ -197,11 +196,10 @@ class HostKernel:
         return Answer(total, nonfinite_rows, bool(outside))
 
 
-def _ready(rows: Array) -> Array:
+def _ready(rows: Array, dtype: np.dtype[Any]) -> Array:
     """Rows as a kernel reads them: side by side, and of a type that it knows."""
-    if rows.ndim == 1:
-        return rows[:, None] if rows.dtype != np.int64 else rows
-    return np.ascontiguousarray(rows)
+    is_known = rows.dtype.name in _KINDS and rows.dtype.isnative
+    return np.ascontiguousarray(rows, None if is_known else dtype)
 
 
 def _input(rows: Array, domain: Domain, dtype: np.dtype[Any]) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossd.kernels._launch import SHARED_ARGUMENTS, Argument, Kind
+from lossd.kernels._launch import Argument, Kind
 from lossd.kernels._source import kernel_source
 from lossd.losses import LOSSES, Loss, Shape
 from lossd.losses._declare import CudaText
@@ -31,6 +31,11 @@ class HostText:
         return self.loss.cuda[self.number]
 
     @property
+    def has_template(self) -> bool:
+        """Whether there is a template for losses of its shape."""
+        return self.loss.shape in TEMPLATES
+
+    @property
     def name(self) -> str:
         """The name of its kernels, apart from the type that they compute in."""
         return f"{self.loss.name}_{self.number}"
@@ -39,9 +44,9 @@ class HostText:
 def host_texts() -> Iterator[HostText]:
     """Every text of the catalogue that there is a template for."""
     for loss in LOSSES.values():
-        if loss.shape in TEMPLATES:
-            for number in range(len(loss.cuda)):
-                yield HostText(loss, number)
+        for number in range(len(loss.cuda)):
+            if (text := HostText(loss, number)).has_template:
+                yield text
 
 
 def library_source(type_name: str) -> str:
@@ -63,15 +68,16 @@ def digest() -> str:
 
 
 def signature(text: HostText, type_name: str) -> tuple[Argument, ...]:
-    """The inputs beyond two and the parameters of a kernel, as its text has them."""
+    """The parameters of a kernel, as its text has them."""
+    names = {p.name for p in text.loss.parameters}
     kernel = kernel_source(text.loss, text.text, TYPES[type_name])
-    return kernel.signature[len(SHARED_ARGUMENTS) :]
+    return tuple(argument for argument in kernel.signature if argument.name in names)
 
 
 def _kernel(text: HostText, type_name: str) -> str:
     loss = text.loss
     others = [declared.name for declared in loss.inputs[2:]]
-    parameters = [a for a in signature(text, type_name) if a.name not in others]
+    parameters = signature(text, type_name)
     vectors = [a.name for a in parameters if a.kind is Kind.ARRAY]
     numbers = [a for a in parameters if a.kind is not Kind.ARRAY]
     types = {a.name: "T" if a.kind is Kind.REAL else "double" for a in numbers}
