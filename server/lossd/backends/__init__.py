@@ -28,6 +28,7 @@ __all__ = [
     "each_row",
     "nonfinite_rows",
     "put",
+    "settle",
 ]
 
 Body = Callable[..., Evaluation]
@@ -148,3 +149,24 @@ def nonfinite_rows(array: Array) -> Flags:
 def each_row(numbers: Any, array: Any) -> Any:
     """One number a row, shaped to go with all the elements of the rows of an array."""
     return numbers.reshape(-1, *(1,) * (array.ndim - 1))
+
+
+def settle(piece: Piece) -> Flags | None:
+    """Takes nothing where the scale is 0, or the row is silent, also of infinity and NaN.
+
+    Returns the flags of rows with a gradient that is not finite, None if all are.
+    """
+    nonfinite: Flags | None = None
+    is_scaled = piece.scale.all()
+    for gradient in piece.gradients.values():
+        if not is_scaled:
+            gradient[piece.scale == 0] = 0
+        if piece.silent is not None:
+            gradient[piece.silent] = 0
+        if not np.isfinite(gradient).all():
+            wrong = nonfinite_rows(gradient)
+            nonfinite = wrong if nonfinite is None else nonfinite | wrong
+    if piece.silent is not None:
+        for output in piece.outputs.values():
+            output[piece.silent] = 0
+    return nonfinite

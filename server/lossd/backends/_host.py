@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.backends import Computed, Piece, put
+from lossd.backends import Computed, Piece, put, settle
 from lossd.backends._texts import text_of
 from lossd.batch import Batch, check_rules
 from lossd.kernels.host import Given, HostKernel, HostText, Library
@@ -66,9 +66,6 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
     is_rounded = out is None or kernel.rounds_to(out.dtype)
     gradient = out if is_rounded else np.empty_like(out, batch.dtype)
     is_all = is_rounded and not others and not piece.outputs
-    values = piece.values
-    if values is None and not is_all:
-        values = np.empty(piece.count, batch.dtype)
     nonfinite = np.zeros(piece.count, np.bool_)
     answer = kernel(
         [
@@ -77,7 +74,7 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
         ],
         piece.parameters,
         nonfinite=nonfinite,
-        values=values,
+        values=piece.values,
         gradient=gradient,
         scale=piece.scale,
         elements=piece.elements,
@@ -88,6 +85,7 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
         put(gradient, out)
     if others or piece.outputs:
         beside(piece, others)
-    if not is_all:
-        return Computed(values, is_outside=answer.is_outside)
-    return Computed(values, None, nonfinite, answer.total, answer.is_outside)
+    found = None if is_all else settle(piece)
+    if found is not None:
+        nonfinite |= found
+    return Computed(piece.values, None, nonfinite, answer.total, answer.is_outside)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.backends import Backend, Body, Compute, Computed, Piece, nonfinite_rows
+from lossd.backends import Backend, Body, Compute, Computed, Piece, settle
 from lossd.batch import Array, Batch, Operand, check_domains
 from lossd.losses import Choices, Interval
 from lossd.reduction import Floats, block_sums
@@ -136,10 +136,9 @@ class _Run:
                 self._refuse_outside()
             if found.statuses is not None:
                 self._statuses.append((cut.rows, found.statuses))
-            if found.nonfinite is None:
-                self._settle(cut.rows, piece)
-            elif found.nonfinite.any():
-                self._flag(cut.rows, found.nonfinite)
+            nonfinite = settle(piece) if found.nonfinite is None else found.nonfinite
+            if nonfinite is not None and nonfinite.any():
+                self._flag(cut.rows, nonfinite)
             if self._parts is not None:
                 self._parts[cut.rows, cut.segment] = found.values
             elif self._is_settled(found):
@@ -207,20 +206,6 @@ class _Run:
     def _refuse_outside(self) -> None:
         """Pieces run in any order; all is looked at again for the first element."""
         check_domains(self._batch)
-
-    def _settle(self, rows: slice, piece: Piece) -> None:
-        """Takes nothing where the scale is 0, or the row is silent, also of infinity and NaN."""
-        is_scaled = piece.scale.all()
-        for gradient in piece.gradients.values():
-            if not is_scaled:
-                gradient[piece.scale == 0] = 0
-            if piece.silent is not None:
-                gradient[piece.silent] = 0
-            if not np.isfinite(gradient).all():
-                self._flag(rows, nonfinite_rows(gradient))
-        if piece.silent is not None:
-            for output in piece.outputs.values():
-                output[piece.silent] = 0
 
     def _flag(self, rows: slice, wrong: Array) -> None:
         """Only ever sets: the parts of one long row may flag it at the same time."""
