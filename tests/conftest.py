@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lossd.backends._host import HostKernels
-from lossd.backends.numpy import NumpyBackend
+from lossd.backends.numpy import NO_KERNELS, NumpyBackend
 from lossd.engine import Engine
 from lossd.kernels.host import Library
 from lossd.losses import LOSSES, Loss, Shape
@@ -66,7 +66,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     if name == "cupy":
         made = _cupy_engine()
     else:
-        kernels = compiled_kernels() if name == "compiled" else None
+        kernels = compiled_kernels() if name == "compiled" else NO_KERNELS
         made = Engine(NumpyBackend(int(threads), kernels), NETWORKS)
     yield made
     made.backend.close()

@@ -2,28 +2,27 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from lossd.backends import Computed, Piece, put, settle
 from lossd.backends._texts import text_of
 from lossd.batch import Batch, check_rules
-from lossd.kernels.host import Given, HostKernel, HostText, Library
+from lossd.kernels.host import Given, HostKernel, HostText, Library, Unusable
 from lossd.losses import LOSSES, Loss
 
 # Writes what the body gives beside the kernel: some gradients, and all outputs.
 Beside = Callable[[Piece, Sequence[str]], object]
 
 
-class HostKernels:
-    """The kernels of a library, found when they are first needed; for any number of threads."""
+class Kernels(Protocol):
+    """Where kernels for the CPU are looked for."""
 
-    def __init__(self, library: Library) -> None:
-        self.variant = library.variant
-        self._library = library
-        self._lock = threading.Lock()
-        self._found: dict[tuple[str, int, np.dtype[Any]], HostKernel] = {}
+    @property
+    def description(self) -> str:
+        """Which kernels there are, or why there are none."""
 
     def find(self, batch: Batch) -> HostKernel | None:
         """The kernel that takes the place of a batch's body; None if there is none.
@@ -31,6 +30,42 @@ class HostKernels:
         Raises:
             InvalidParameter: if the body refuses a parameter, which the kernel does not look at.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class NoKernels:
+    """No kernels: NumPy computes everything."""
+
+    reason: str = ""
+
+    @property
+    def description(self) -> str:
+        """See ``Kernels.description``."""
+        return f"NumPy alone: {self.reason}" if self.reason else "NumPy alone"
+
+    def find(self, batch: Batch) -> None:
+        """See ``Kernels.find``."""
+
+
+def host_kernels() -> Kernels:
+    """The kernels that were compiled when lossd was installed, if they can be used."""
+    try:
+        return HostKernels(Library())
+    except Unusable as error:
+        return NoKernels(str(error))
+
+
+class HostKernels:
+    """The kernels of a library, found when they are first needed; for any number of threads."""
+
+    def __init__(self, library: Library) -> None:
+        self.description = f"kernels compiled for {library.instructions}"
+        self._library = library
+        self._lock = threading.Lock()
+        self._found: dict[tuple[str, int, np.dtype[Any]], HostKernel] = {}
+
+    def find(self, batch: Batch) -> HostKernel | None:
+        """See ``Kernels.find``."""
         loss, text = batch.loss, text_of(batch)
         if text is None or LOSSES.get(loss.name) is not loss:
             return None

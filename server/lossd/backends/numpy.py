@@ -16,20 +16,20 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, put
-from lossd.backends._host import HostKernels, compute
+from lossd.backends._host import Kernels, NoKernels, compute
 from lossd.batch import Batch
 from lossd.losses import Evaluation
 from lossd.networks import Device, Network, Placed, Placements
 
 # The windows of a convolution that go into one product: 2 MiB of float32, about a cache.
 PRODUCT_ELEMENTS = 1 << 19
+NO_KERNELS = NoKernels()
 
 
 class NumpyBackend:
     """Computes on the CPU with a pool of ``threads`` threads, shared by all calls.
 
-    ``kernels`` take the place of the bodies that they are compiled from; without them, and where
-    there is none, NumPy computes.
+    ``kernels`` take the place of the bodies that they are compiled from; elsewhere NumPy computes.
     """
 
     name = "numpy"
@@ -37,7 +37,7 @@ class NumpyBackend:
     piece_elements = 0
     in_cache = True
 
-    def __init__(self, threads: int, kernels: HostKernels | None = None) -> None:
+    def __init__(self, threads: int, kernels: Kernels = NO_KERNELS) -> None:
         self.threads = threads
         self.kernels = kernels
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lossd-compute")
@@ -49,8 +49,7 @@ class NumpyBackend:
     @property
     def device(self) -> str:
         """The device, in words."""
-        compiled = "NumPy" if self.kernels is None else f"kernels for {self.kernels.variant}"
-        return f"{platform.machine()} CPU, {self.threads} threads, {compiled}"
+        return f"{platform.machine()} CPU, {self.threads} threads, {self.kernels.description}"
 
     def place(self, array: Array) -> Array:
         """See ``Backend.place``."""
@@ -70,7 +69,7 @@ class NumpyBackend:
 
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         """See ``Backend.over_rows``."""
-        kernel = self.kernels.find(batch) if self.kernels and body is batch.loss.body else None
+        kernel = self.kernels.find(batch) if body is batch.loss.body else None
         if kernel is None:
             return Compute(functools.partial(_compute, body))
         beside = functools.partial(_run_body, body)

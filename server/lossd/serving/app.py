@@ -150,7 +150,11 @@ def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> S
         raise
     server.start()
     state.enter(State.READY)
-    log.info("ready", extra={"backend": chosen.backend.name, "because": chosen.reason})
+    backend = chosen.backend
+    log.info(
+        "ready",
+        extra={"backend": backend.name, "device": backend.device, "because": chosen.reason},
+    )
     return Server(
         address=address,
         metrics_url=f"http://{config.metrics_host}:{pages.server_port}/metrics",

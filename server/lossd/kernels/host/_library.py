@@ -93,6 +93,12 @@ class Library:
             raise Unusable("the processor is older than x86-64-v2")
         self.variant = variant or self.variants[-1]
 
+    @property
+    def instructions(self) -> str:
+        """The instruction set that the kernels are of, in words."""
+        machine = platform.machine()
+        return machine if self.variant == "v0" else f"{machine}-{self.variant}".replace("_", "-")
+
     def kernel(self, text: HostText, dtype: np.dtype[Any]) -> "HostKernel":
         """The kernel of a text, for float32 or float64."""
         type_name = next(name for name, known in TYPES.items() if known == dtype)

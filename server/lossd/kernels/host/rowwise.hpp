@@ -5,11 +5,15 @@
 // of each other: the compiler makes vectors of it, as wide as the machine has them.  Then it is summed
 // in lanes.  rowwise_text.hpp is what each text stands in.
 
-// One number for each column of a row, in whole groups; 1 where the request gave none.
+// One number for each column of a row, in whole groups; 1 where the request gave none.  Then there are
+// items all the same, of any value: a loop reads them and selects, where it could not skip them.
 struct Weights {
     const T* items;
     bool is_given;
-    METHOD T operator[](int64_t column) const { return items[column]; }
+    METHOD T operator[](int64_t column) const {
+        const Bits kept = is_given ? ~Bits(0) : Bits(0);
+        return bits<T>((bits<Bits>(items[column]) & kept) | (bits<Bits>(T(1)) & ~kept));
+    }
 };
 
 INLINE int64_t padded(int64_t columns) { return (columns + GROUP - 1) / GROUP * GROUP; }
@@ -52,6 +56,7 @@ struct Example {
     Column columns;
     int64_t first;  // of the elements of the row, in the gradient
     T scale;
+    const T* next;           // where the predictions of the next row are, if they are
     const Weights* vectors;  // the lists among the parameters
     T* kept;                 // room for the exponentials of each softmax
     bool& is_finite;
@@ -65,6 +70,17 @@ struct Row : Example {
     METHOD void each_block(Visit visit) const {
         for (Column start = 0; start < columns; start += BLOCK)
             visit(start, columns - start < BLOCK ? int(columns - start) : BLOCK);
+    }
+
+    // Has the memory bring what comes next while there is much to compute: where the gradient of a
+    // block goes, and the same block of the next row.
+    METHOD void fetch_ahead(Column start, int count) const {
+        constexpr int LINE = 64 / sizeof(T);
+        for (int i = 0; i < count; i += LINE) __builtin_prefetch(next + start + i);
+        if (!call.gradient) return;
+        const int64_t size = size_of(call.gradient_kind);
+        const char* const to = call.gradient + (first + start) * size;
+        for (int64_t i = 0; i < count * size; i += 64) __builtin_prefetch(to + i, 1);
     }
 
     // What a term comes to at the columns of a block, in whole groups.
@@ -152,6 +168,18 @@ INLINE LogitsOf<IS_PLAIN> logits_of(const Row& row, T temperature, Weights prior
     return {temperature, priors, strength, total, is_finite(largest) ? largest : T(0)};
 }
 
+// The first place of a number; where it is not, no less than count.
+OUTLINE int place_of(const T* numbers, int count, T wanted) {
+    for (int start = 0; start < count; start += GROUP) {
+        Bits found = 0;
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i) found |= numbers[start + i] == wanted ? Bits(1) : Bits(0);
+        for (int i = 0; found && i < GROUP; ++i)
+            if (numbers[start + i] == wanted) return start + i;
+    }
+    return count;
+}
+
 // The largest of a softmax's logits.  It is looked for again in the block that has it, which is quicker
 // than to carry its place along; where there is a NaN, the sum of the exponentials shows it.
 template <typename Row, typename Logit>
@@ -170,9 +198,8 @@ INLINE Largest best_of(const Row& row, Logit logit) {
     const int count = row.columns - begin < BLOCK ? int(row.columns - begin) : BLOCK;
     T logits[BLOCK];
     row.evaluate(logit, begin, count, logits);
-    int place = 0;
-    while (place < count - 1 && logits[place] != best) ++place;
-    return Largest{best, begin + (logits[place] == best ? place : 0)};
+    const int place = place_of(logits, count, best);
+    return Largest{best, begin + (place < count ? place : 0)};
 }
 
 // The softmax of a row in the parts that keep full relative accuracy, see losses/_softmax.py.
@@ -200,6 +227,7 @@ INLINE Softmax softmax_of(const Row& row, int number, Logit logit) {
     T* const kept = row.kept + number * int64_t(padded(row.columns));
     Lanes sum;
     row.each_block([&](Column start, int count) {
+        row.fetch_ahead(start, count);
         T* const exponentials = kept + start;
         const auto exponential = [&](Column column, T prediction, T target) {
             return exp(logit(column, prediction, target) - best.value);
@@ -237,23 +265,30 @@ struct Rowwise {
     int vectors, softmaxes;
 };
 
-// A row of an input, used where it is if it can be.
-INLINE Numbers staged(const Call& call, const Input& input, int64_t row, T* room, T* last) {
-    const int64_t first = row * call.columns;
-    const char* const from = input.place + first * size_of(input.kind);
-    const int tail = int((call.columns - 1) % BLOCK + 1);
-    const int64_t before = call.columns - tail;
-    Numbers found{reinterpret_cast<const T*>(from), nullptr};
-    if (input.kind != OWN || uintptr_t(from) % sizeof(T)) {
-        for (int64_t start = 0; start < call.columns; start += BLOCK)
-            read(input.kind, from + start * size_of(input.kind), room + start,
-                 start == before ? tail : BLOCK);
-        found.items = room;
+// Rows of an input, used where they are if they can be.
+struct Rows {
+    const Input& input;
+    int64_t columns;
+    T* room;  // for a row, null if none is needed
+    T last[BLOCK];
+
+    METHOD bool is_in_place() const {
+        return input.kind == OWN && uintptr_t(input.place) % sizeof(T) == 0;
     }
-    const Input own{reinterpret_cast<const char*>(found.items), OWN, ANY, 0, 0};
-    found.last = stage(own, before, tail, last);
-    return found;
-}
+
+    METHOD Numbers at(int64_t row) {
+        const char* const from = input.place + row * columns * size_of(input.kind);
+        const int tail = int((columns - 1) % BLOCK + 1);
+        const int64_t before = columns - tail;
+        if (!is_in_place())
+            for (int64_t start = 0; start < columns; start += BLOCK)
+                read(input.kind, from + start * size_of(input.kind), room + start,
+                     start == before ? tail : BLOCK);
+        const T* const items = is_in_place() ? reinterpret_cast<const T*>(from) : room;
+        const Input own{reinterpret_cast<const char*>(items), OWN, ANY, 0, 0};
+        return Numbers{items, stage(own, before, tail, last)};
+    }
+};
 
 INLINE bool breaks_a_rule(const Call& call, const Input& input, const Numbers& numbers) {
     bool found = false;
@@ -266,45 +301,60 @@ INLINE bool breaks_a_rule(const Call& call, const Input& input, const Numbers& n
     return found;
 }
 
+// Room for rows of numbers, one after the other.
+struct Room {
+    T* free;
+    int64_t length;
+
+    METHOD T* take() {
+        T* const taken = free;
+        free += length;
+        return taken;
+    }
+};
+
 // Returns false where there is not the memory.
 OUTLINE bool compute(const Rowwise& text, Call& call) {
-    Results results{call, {}};
     const int64_t length = padded(call.columns);
-    const int64_t rooms = 2 + text.vectors + text.softmaxes;
-    T* const room = static_cast<T*>(malloc(rooms * length * sizeof(T)));
-    if (!room) return false;
-    Weights vectors[MOST_VECTORS] = {};
+    T* const all = static_cast<T*>(malloc((3 + text.vectors + text.softmaxes) * length * sizeof(T)));
+    if (!all) return false;
+    Room room{all, length};
+    T* const kept = room.take();
+    for (int i = 1; i < text.softmaxes; ++i) room.take();
+    Weights vectors[MOST_VECTORS];
     for (int v = 0; v < text.vectors; ++v) {
         const T* const given = call.vectors[v];
-        T* const copy = room + (2 + v) * length;
-        for (int64_t i = 0; i < length; ++i) copy[i] = given && i < call.columns ? given[i] : T(1);
-        vectors[v] = Weights{copy, given != nullptr};
+        T* const items = given ? room.take() : kept;
+        if (given) __builtin_memcpy(items, given, call.columns * sizeof(T));
+        vectors[v] = Weights{items, given != nullptr};
     }
-    T lasts[2][BLOCK];
+    Results results{call, {}};
+    Rows predictions{call.inputs[0], call.columns, room.take(), {}};
+    Rows shares{call.inputs[1], call.columns, room.take(), {}};
     for (int64_t number = 0; number < call.rows; ++number) {
         if (call.silent && call.silent[number]) {
             results.silence(number);
             continue;
         }
-        const Numbers predictions = staged(call, call.inputs[0], number, room, lasts[0]);
-        Numbers shares{nullptr, nullptr};
+        const Numbers prediction = predictions.at(number);
+        Numbers share{nullptr, nullptr};
         int64_t label = -1;
         if (text.targets_are_classes) {
             __builtin_memcpy(&label, call.inputs[1].place + number * 8, 8);
         } else {
-            shares = staged(call, call.inputs[1], number, room + length, lasts[1]);
-            call.outside |= breaks_a_rule(call, call.inputs[1], shares);
+            share = shares.at(number);
+            call.outside |= breaks_a_rule(call, call.inputs[1], share);
         }
-        call.outside |= breaks_a_rule(call, call.inputs[0], predictions);
+        call.outside |= breaks_a_rule(call, call.inputs[0], prediction);
         bool is_finite = true;
+        const T* const next = prediction.items + (predictions.is_in_place() ? call.columns : 0);
         const Example example{
-            call, predictions, shares, Column(label), Column(call.columns), number * call.columns,
-            call.scales ? call.scales[number] : T(call.scale), vectors,
-            room + (2 + text.vectors) * length, is_finite};
+            call, prediction, share, Column(label), Column(call.columns), number * call.columns,
+            call.scales ? call.scales[number] : T(call.scale), next, vectors, kept, is_finite};
         const T value = text.evaluate(example);
         results.add(number, value, is_finite);
     }
-    free(room);
+    free(all);
     call.sum = results.sum.total();
     return true;
 }
