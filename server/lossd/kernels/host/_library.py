@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -45,10 +46,10 @@ _ANSWER = struct.Struct("<d2q")
 _ANSWER_PLACE = _CALL.size - _ANSWER.size
 _NO_INPUT = (0, 0, 0, 0.0, 0.0)
 _KINDS = {
-    name: number
-    for number, name in enumerate(
-        ("float16", "bfloat16", "float32", "float64", "bool", "int8", "uint8", "int16", "uint16",
-         "int32", "uint32", "int64", "uint64"),
+    np.dtype(kind): number
+    for number, kind in enumerate(
+        (np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.bool_, np.int8, np.uint8,
+         np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64),
         start=1,
     )
 }  # fmt: skip
@@ -186,7 +187,7 @@ class HostKernel:
                 _address(weights),
                 _address(values),
                 _address(gradient),
-                0 if gradient is None else _KINDS[gradient.dtype.name],
+                0 if gradient is None else _KINDS[gradient.dtype],
                 _address(nonfinite),
                 _bytes_address(numbers),
                 _bytes_address(addresses),
@@ -204,12 +205,11 @@ class HostKernel:
 
 def _ready(rows: Array, dtype: np.dtype[Any]) -> Array:
     """Rows as a kernel reads them: side by side, and of a type that it knows."""
-    is_known = rows.dtype.name in _KINDS and rows.dtype.isnative
-    return np.ascontiguousarray(rows, None if is_known else dtype)
+    return np.ascontiguousarray(rows, None if rows.dtype in _KINDS else dtype)
 
 
 def _input(rows: Array, domain: Domain, dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    return (_address(rows), _KINDS[rows.dtype.name], *_rule(domain, dtype))
+    return (_address(rows), _KINDS[rows.dtype], *_rule(domain, dtype))
 
 
 @functools.lru_cache(maxsize=256)
@@ -218,6 +218,8 @@ def _rule(domain: Domain, dtype: np.dtype[Any]) -> tuple[int, float, float]:
     if domain is None:
         return _ANY, 0.0, 0.0
     if isinstance(domain, Choices):
+        if len(domain.numbers) > 2:
+            raise ValueError(f"a kernel knows two choices, got {domain}")
         first, *others = domain.numbers
         return _EITHER, first, others[0] if others else first
     low, high = dtype.type(domain.low), dtype.type(domain.high)
