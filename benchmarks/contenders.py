@@ -25,8 +25,8 @@ from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Choices, Differentiable, Extent, Holds, Input, Shape
 from lossd.losses._declare import CLASS_AXIS
-from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.config import usable_cores
+from lossd.serving.process.allocator import keep_freed_memory
 
 Array = npt.NDArray[Any]
 Run = Callable[[], float]  # computes once and returns the loss

@@ -27,8 +27,8 @@ from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.losses import LOSSES
 from lossd.networks import ARCHITECTURES, Convolution, Network, Networks
-from lossd.serving.allocator import keep_freed_memory
 from lossd.serving.config import usable_cores
+from lossd.serving.process.allocator import keep_freed_memory
 
 # PyTorch's threads spin for some milliseconds after their work, on cores that the next one needs.
 PAUSE_SECONDS = 0.1

@@ -32,6 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the tests that make environments out of the package index: gigabytes",
     )
+    parser.addoption(
+        "--whole-sweep",
+        action="store_true",
+        help="try every margin and every number, for some minutes",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

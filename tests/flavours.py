@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 
-from lossd.client import AsyncLossClient, LossClient
+from lossd.client import AsyncEvaluation, AsyncLossClient, LossClient
 
 
 class Loop:
@@ -41,11 +41,47 @@ class Waiting:
         method = getattr(self._client, name)
         return lambda *arguments, **named: self._loop.run(method(*arguments, **named))
 
+    def evaluation(self, *metrics: Any, **named: Any) -> "WaitingEvaluation":
+        """An evaluation of many batches."""
+        return WaitingEvaluation(self._client.evaluation(*metrics, **named), self._loop)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+class WaitingEvaluation:
+    """An ``AsyncEvaluation`` with methods that wait, as those of ``Evaluation`` do."""
+
+    def __init__(self, evaluation: AsyncEvaluation, loop: Loop) -> None:
+        self._evaluation = evaluation
+        self._loop = loop
+
+    def __enter__(self) -> Self:
+        self._loop.run(self._evaluation.__aenter__())
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._loop.run(self._evaluation.__aexit__(None, None, None))
+
+    def update(self, **inputs: Any) -> None:
+        """As ``Evaluation.update``."""
+        self._loop.run(self._evaluation.update(**inputs))
+
+    def merge(self, *states: bytes) -> None:
+        """As ``Evaluation.merge``."""
+        self._loop.run(self._evaluation.merge(*states))
+
+    def result(self) -> Any:
+        """As ``Evaluation.result``."""
+        return self._loop.run(self._evaluation.result())
+
+    @property
+    def state(self) -> Any:
+        """As ``Evaluation.state``."""
+        return self._loop.run(self._evaluation.state())
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from lossd.losses import (
     Sides,
 )
 from lossd.losses._declare import OPTIONAL_CLASS_AXIS
-from lossd.losses._schema import REQUIRED
+from lossd.schema import REQUIRED
 from lossd.shapes import lay_out
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case, Form
@@ -288,7 +288,7 @@ def draw(
     inputs = {}
     for declared in (i.under(complete) for i in loss.inputs if not i.is_optional):
         kind = complete.get(f"{declared.name.removesuffix('s')}_kind", DistributionKind.LOGITS)
-        if kind is not DistributionKind.LOGITS and declared.domain is None:
+        if kind is not DistributionKind.LOGITS and (declared.kind or declared.domain is None):
             inputs[declared.name] = _distribution(rng, kind, size, exclusive=exclusive)
         elif declared.holds is Holds.LABELS:
             inputs[declared.name] = rng.integers(-1, 2, rows)
@@ -397,13 +397,16 @@ def _in_domain(
     interior: bool,  # noqa: FBT001
 ) -> Array:
     """Numbers inside, and unless only the interior is wanted the closed ends too."""
-    if math.isinf(domain.high):
+    if math.isinf(domain.low):
+        drawn = domain.high - 0.1 - rng.exponential(0.5, size)
+    elif math.isinf(domain.high):
         drawn = domain.low + 0.1 + rng.exponential(0.5, size)
     else:
         drawn = domain.low + (domain.high - domain.low) * rng.uniform(0.1, 0.9, size)
     if interior:
         return drawn
-    ends = [e for e, o in ((domain.low, domain.low_open), (domain.high, domain.high_open)) if not o]
+    bounds = ((domain.low, domain.low_open), (domain.high, domain.high_open))
+    ends = [end for end, is_open in bounds if not is_open and math.isfinite(end)]
     for index, end in enumerate(ends):
         drawn.reshape(-1)[index :: len(ends) + 3] = end
     return drawn

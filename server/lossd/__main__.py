@@ -11,7 +11,7 @@ def main() -> None:
         sys.exit(
             f"the command lossd needs {error.name}: install it with pip install 'lossd[server]'"
         )
-    command()
+    command(prog_name="lossd")
 
 
 if __name__ == "__main__":

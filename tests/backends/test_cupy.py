@@ -25,8 +25,9 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import BackendUnavailable, InvalidTensor, TooLarge
-from lossd.losses import LOSSES, Holds, Loss, Shape, _similarity
-from lossd.losses._overlap import EmptyTarget
+from lossd.losses import LOSSES, Holds, Loss, Shape
+from lossd.losses._maths import pairwise_similarities as _similarity
+from lossd.losses._maths.overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import _blocks
 from tests.device import stand_in_for_sorting

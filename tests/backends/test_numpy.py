@@ -123,9 +123,7 @@ def test_the_first_bad_number_is_named_whichever_thread_saw_one(
         targets[row, column] = 1.5 + row
     for engine in engines:
         for _ in range(3):
-            with pytest.raises(
-                InvalidTensor, match=rf"targets\[{length + 3}\] must be in \[0, 1\]"
-            ):
+            with pytest.raises(InvalidTensor, match=r"targets\[1, 3\] must be in \[0, 1\]"):
                 engine.run(case.job())
 
 

@@ -1,13 +1,19 @@
 """``lossd bench``: what it counts, and that it measures every transport."""
 
+import io
 import json
 import time
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from lossd.cli import command
-from lossd.cli.bench import TRANSPORTS, at_a_rate
+from lossd.cli.bench import TRANSPORTS
+from lossd.cli.bench_report import tables
+from lossd.cli.measuring import PHASES, Row, at_a_rate
+from lossd.cli.served import served
 from lossd.client.result import LossResult, ServerTiming
 
 
@@ -48,7 +54,45 @@ def test_every_transport_is_measured_and_written(tmp_path: Path) -> None:
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_tables_fit_the_terminal(columns: int) -> None:
+    row = Row(
+        transport="shared_memory", shape=(65536, 32000), callers=64, calls=12345678,
+        calls_per_second=1234.5, gigabytes_per_second=0.000123, due_per_second=1.0,
+        milliseconds=dict.fromkeys(("p50", "p90", "p99", "max"), 0.000123),
+        phases=dict.fromkeys(PHASES, 0.000123), peak_bytes=123456 << 20,
+    )  # fmt: skip
+    console = Console(width=columns, file=io.StringIO(), record=True)
+    console.print(*tables([row]), sep="\n")
+    shown = console.export_text()
+
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= columns
+    assert "…" not in shown
+    assert shown.count("65536x32000") == 2
+
+
+def test_a_running_server_is_measured(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    arguments = ["bench", "--seconds", "0.1", "--shape", "20x10", "--callers", "1"]
+    with served("--log-level", "warning") as server:
+        done = CliRunner().invoke(
+            command, [*arguments, "--address", server.address, "--json", str(report)]
+        )
+    (row,) = json.loads(report.read_text())
+
+    assert done.exit_code == 0, done.output
+    assert (row["transport"], row["peak_bytes"]) == ("grpc", None)
+    assert row["calls"] > 0
+
+
+def test_the_report_goes_to_stdout_without_a_file() -> None:
+    arguments = ["bench", "--seconds", "0.1", "--shape", "20x10", "--callers", "1"]
+    done = CliRunner().invoke(command, [*arguments, "--transport", "tcp", "--json"])
+
+    assert [row["shape"] for row in json.loads(done.stdout)] == [[20, 10]]
+
+
 def test_a_shape_that_is_none_is_one_clear_line() -> None:
     done = CliRunner().invoke(command, ["bench", "--shape", "0x3"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "--shape must be ROWSxCLASSES" in done.output

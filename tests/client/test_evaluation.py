@@ -7,6 +7,7 @@ import pytest
 
 from lossd import tensors, v1
 from lossd.client import InvalidRequestError, LossClient, ServerError, arguments, metrics
+from lossd.framing import Framed
 
 SURROGATES = [
     (v1.F1(), "SoftF1"),
@@ -168,4 +169,4 @@ def test_a_reply_that_breaks_the_contract_is_the_servers_mistake() -> None:
     response = v1.EvaluateResponse(results=[v1.MetricResult(metric="f1")])
     response.results[0].values.dtype = v1.D_TYPE_FLOAT64
     with pytest.raises(ServerError, match="response must hold valid tensors"):
-        metrics.read_results(response)
+        metrics.read_results(Framed(response))

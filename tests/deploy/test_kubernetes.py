@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from lossd.serving import http
 from lossd.serving.config import Config, settings, unknown_variables
+from lossd.serving.process import http
 
 yaml = pytest.importorskip("yaml", reason="needs the extra 'dev'")
 kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="needs the extra 'dev'")

@@ -116,7 +116,7 @@ def test_health_is_answered_while_every_thread_is_busy_and_no_call_is_let_in() -
     assert slowest < 1  # two answers, each within 200 ms on an idle machine
 
 
-def test_open_reflection_streams_do_not_starve_health(server: Process) -> None:
+def test_open_reflection_streams_do_not_starve_health_and_reflection(server: Process) -> None:
     from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # noqa: PLC0415
 
     with grpc.insecure_channel(server.address) as channel:
@@ -124,12 +124,19 @@ def test_open_reflection_streams_do_not_starve_health(server: Process) -> None:
         never = threading.Event()
 
         def silence() -> "object":
-            never.wait(20)
-            yield reflection_pb2.ServerReflectionRequest(list_services="")
+            never.wait(60)
+            yield from ()
 
-        streams = [stub.ServerReflectionInfo(silence()) for _ in range(20)]
+        def asked() -> list[str]:
+            request = reflection_pb2.ServerReflectionRequest(list_services="")
+            (reply,) = stub.ServerReflectionInfo(iter([request]), timeout=20)
+            return [service.name for service in reply.list_services_response.service]
+
+        streams = [stub.ServerReflectionInfo(silence()) for _ in range(200)]
         check = health_pb2_grpc.HealthStub(channel).Check
-        assert check(health_pb2.HealthCheckRequest(), timeout=5).status == SERVING
+        assert check(health_pb2.HealthCheckRequest(), timeout=20).status == SERVING
+        for _ in range(3):
+            assert "lossd.v1.LossService" in asked()
         for stream in streams:
             stream.cancel()
         never.set()

@@ -249,7 +249,7 @@ def test_a_server_that_restarts_is_shared_with_again(tmp_path: Path, connect: An
             assert_same(result.gradients["predictions"], kept)
             process.end(signal.SIGKILL)
         with pytest.raises(UnavailableError):
-            client.compute(CrossEntropy(), **batch())
+            client.compute(CrossEntropy(), **batch(), timeout=1)
 
 
 def test_a_directory_without_room_means_the_message(tmp_path: Path, connect: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from lossd.evaluation import ClassificationTask, InputError
+from lossd.evaluation import METRICS, ClassificationTask, InputError
 from lossd.evaluation._averages import Average, ZeroDivision
 from lossd.evaluation.accuracy import MultilabelAccuracy
 from lossd.evaluation.confusion_matrix import Normalization
@@ -337,6 +337,36 @@ def test_the_index_in_an_error_is_the_callers() -> None:
         score("f1", predictions=[[1.0, 0.0]] * 3, targets=[0, 9, 9], mask=[True, False, True])
 
 
+OF_KINDS = [
+    name
+    for name, metric in METRICS.items()
+    if any(parameter.name == "prediction_kind" for parameter in metric.all_parameters)
+]
+
+
+@pytest.mark.parametrize("name", OF_KINDS)
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (DistributionKind.LOG_PROBABILITIES, 0.5),
+        (DistributionKind.PROBABILITIES, 1.5),
+        (DistributionKind.PROBABILITIES, -0.5),
+    ],
+)
+def test_predictions_are_probabilities_in_their_form(
+    name: str, kind: DistributionKind, wrong: float
+) -> None:
+    right = -1.0 if kind is DistributionKind.LOG_PROBABILITIES else 0.5
+    predictions = np.full((4, 2), right)
+    given = {"predictions": predictions, "targets": [0, 1, 1, 0]}
+    chosen = parameters(name, prediction_kind=kind)
+    expected = score(name, chosen, **given, mask=[True, False, True, True])
+    predictions[1, 1] = wrong
+    with pytest.raises(InputError, match=r"predictions\[1, 1\] must be in \["):
+        score(name, chosen, **given)
+    assert str(score(name, chosen, **given, mask=[True, False, True, True])) == str(expected)
+
+
 def test_parameters_that_do_not_go_together_are_refused() -> None:
     several: dict[str, Any] = {"predictions": [[1.0, 0.0]], "targets": [0]}
     labels: dict[str, Any] = {"predictions": [[1.0, 0.0]], "targets": [[0, 1]]}
@@ -353,3 +383,12 @@ def test_parameters_that_do_not_go_together_are_refused() -> None:
             score(name, given, **inputs)
     with pytest.raises(ParameterError, match=r"top_k must be in \[1, 1e\+06\], got 0"):
         score("accuracy", {"top_k": 0}, **several)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
+def test_a_threshold_may_be_beyond_the_numbers_of_the_scores(dtype: Any) -> None:
+    scores = np.array([-np.inf, -1e4, 0.0, 1e4, np.inf]).astype(dtype)
+    targets = np.array([0, 1, 1, 1, 1])
+    for threshold, above in ((1e300, [0, 0, 0, 0, 1]), (-1e300, [0, 1, 1, 1, 1])):
+        found = value("accuracy", {"threshold": threshold}, predictions=scores, targets=targets)
+        assert found == np.mean(np.array(above) == targets)

@@ -16,8 +16,8 @@ from lossd.errors import InvalidRequest, TooLarge, UnknownMetric
 from lossd.evaluation import METRICS, Score, State, StateError, Tally, merged
 from lossd.evaluation._exact import UNIT, exact_sums, product
 from lossd.evaluation._text import TextLevel
-from lossd.serving import evaluation_state
-from lossd.serving.evaluation_codec import Requested, read_spec
+from lossd.serving.evaluation_service import state as evaluation_state
+from lossd.serving.evaluation_service.codec import Requested, read_spec
 from tests.evaluation.run import score, score_of, state
 
 Data = dict[str, Any]

@@ -11,6 +11,7 @@
 #include <vector>
 
 using std::exp;
+using std::expm1;
 using std::fabs;
 using std::fma;
 using std::fmax;
@@ -36,10 +37,13 @@ struct Fiber {
     ucontext_t context;
     std::vector<char> stack = std::vector<char>(1 << 16);
     bool is_done = false;
-    double exchanged = 0;  // what this thread offers to a shuffle: 64 bits of anything
+    unsigned barriers = 0;   // that it came to
+    unsigned exchanges = 0;  // that it took part in
+    double offers[2] = {};   // to the last two: 64 bits of anything
 };
 static std::vector<Fiber> fibers;
 static ucontext_t scheduler;
+static bool has_moved;  // whether a thread came any further since all had a turn
 static void (*body)(void*);
 static void* body_arguments;
 
@@ -47,34 +51,38 @@ static unsigned thread() { return threadIdx.y * blockDim.x + threadIdx.x; }
 
 static void run_fiber() {
     body(body_arguments);
-    fibers[thread()].is_done = true;
+    fibers[thread()].is_done = has_moved = true;
 }
 
-static void wait_for_block() { swapcontext(&fibers[thread()].context, &scheduler); }
-
-// Runs every thread to its next barrier or end; false if some stand at one and others have ended.
-static bool run_to_barrier(bool& is_done) {
-    unsigned ended = 0;
-    for (unsigned i = 0; i < fibers.size(); ++i) {
-        threadIdx = {i % blockDim.x, i / blockDim.x};
-        swapcontext(&scheduler, &fibers[i].context);
-        ended += fibers[i].is_done;
-    }
-    is_done = ended == fibers.size();
-    return ended == 0 || is_done;
+// Lets the other threads run until something holds.
+template <typename Condition>
+void wait(Condition holds) {
+    while (!holds()) swapcontext(&fibers[thread()].context, &scheduler);
+    has_moved = true;
 }
 
+// Runs all threads in turns; false if none comes any further, since some wait for one that is not
+// going to come.
 static bool run_block() {
     for (Fiber& fiber : fibers) {
         fiber.is_done = false;
+        fiber.barriers = fiber.exchanges = 0;
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.data();
         fiber.context.uc_stack.ss_size = fiber.stack.size();
         fiber.context.uc_link = &scheduler;
         makecontext(&fiber.context, run_fiber, 0);
     }
-    for (bool is_done = false; !is_done;)
-        if (!run_to_barrier(is_done)) return false;
+    for (unsigned ended = 0; ended < fibers.size();) {
+        has_moved = false;
+        ended = 0;
+        for (unsigned i = 0; i < fibers.size(); ++i) {
+            threadIdx = {i % blockDim.x, i / blockDim.x};
+            if (!fibers[i].is_done) swapcontext(&scheduler, &fibers[i].context);
+            ended += fibers[i].is_done;
+        }
+        if (!has_moved) return false;
+    }
     return true;
 }
 
@@ -108,49 +116,58 @@ int launch(unsigned blocks, unsigned threads, unsigned rows, void (*kernel)(Para
     return 0;
 }
 
-}  // namespace simt
-
-inline void __syncthreads() { simt::wait_for_block(); }
-
-namespace simt {
-
-// Calls read(offer) with what each thread offers, once all threads of the block are here, which is
-// more than CUDA asks for.
-template <typename Offer, typename Read>
-void exchange(Offer own, Read read) {
+// Exchanges something with the lanes of a warp that are in a mask, each of which must come here.
+// Returns what gives the offer of a lane.  An offer stays until the next but one, for which all have
+// to have seen this one.
+template <typename Offer>
+auto exchange(unsigned mask, Offer own) {
     static_assert(sizeof own <= sizeof(double));
-    std::memcpy(&fibers[thread()].exchanged, &own, sizeof own);
-    wait_for_block();
-    read([](unsigned other) {
-        Offer offer;
-        std::memcpy(&offer, &fibers[other].exchanged, sizeof offer);
-        return offer;
+    Fiber& fiber = fibers[thread()];
+    const unsigned first = thread() / 32 * 32, turn = fiber.exchanges++;
+    std::memcpy(&fiber.offers[turn % 2], &own, sizeof own);
+    wait([=] {
+        for (unsigned lane = 0; lane < 32; ++lane)
+            if (mask >> lane & 1 && fibers[first + lane].exchanges <= turn) return false;
+        return true;
     });
-    wait_for_block();  // a slow thread may still be reading what the next one replaces
+    return [=](unsigned lane) {
+        Offer offer;
+        std::memcpy(&offer, &fibers[first + lane].offers[turn % 2], sizeof offer);
+        return offer;
+    };
 }
 
 }  // namespace simt
+
+inline void __syncthreads() {
+    const unsigned turn = simt::fibers[simt::thread()].barriers++;
+    simt::wait([=] {
+        for (const simt::Fiber& fiber : simt::fibers)
+            if (fiber.barriers <= turn) return false;
+        return true;
+    });
+}
 
 template <typename Number>
-Number __shfl_xor_sync(unsigned, Number own, int distance) {
-    Number found;
-    simt::exchange(own, [&](auto offer) { found = offer(simt::thread() ^ distance); });
-    return found;
+Number __shfl_xor_sync(unsigned mask, Number own, int distance) {
+    return simt::exchange(mask, own)(simt::thread() % 32 ^ distance);
 }
 
-inline unsigned __ballot_sync(unsigned, int own) {
+inline unsigned __ballot_sync(unsigned mask, int own) {
+    const auto offer = simt::exchange(mask, own);
     unsigned votes = 0;
-    simt::exchange(own, [&](auto offer) {
-        const unsigned first = simt::thread() / 32 * 32;
-        for (unsigned lane = 0; lane < 32; ++lane) votes |= (offer(first + lane) != 0) << lane;
-    });
+    for (unsigned lane = 0; lane < 32; ++lane)
+        if (mask >> lane & 1) votes |= (offer(lane) != 0) << lane;
     return votes;
 }
 
 inline int __syncthreads_or(int own) {
+    static thread_local std::vector<int> votes;
+    votes.resize(simt::fibers.size());
+    votes[simt::thread()] = own;
+    __syncthreads();
     int any = 0;
-    simt::exchange(own, [&](auto offer) {
-        for (unsigned other = 0; other < simt::fibers.size(); ++other) any |= offer(other) != 0;
-    });
+    for (int vote : votes) any |= vote != 0;
+    __syncthreads();  // a slow thread may still be reading what the next one replaces
     return any;
 }

@@ -78,8 +78,8 @@ def test_a_kernel_has_no_atomics(loss: Loss, text: CudaText, dtype: np.dtype[Any
 _TYPES = {
     Kind.COUNT: "const long long {}",
     Kind.REAL: "const T {}",
-    Kind.ARRAY: r"(?:(?:const )?(?:T|FIRST|TARGET|\w+|unsigned char)\* ?{}"
-    r"|const Weights {})",
+    Kind.DOUBLE: "const double {}",
+    Kind.ARRAY: r"(?:(?:const )?\w+(?: char)?\* ?{}|const Weights {})",
 }
 
 

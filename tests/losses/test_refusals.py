@@ -7,7 +7,7 @@ import pytest
 
 from lossd.engine import Engine
 from lossd.errors import InvalidRequest, InvalidTensor
-from lossd.losses import Choices, Differentiable, Holds, Input, Loss
+from lossd.losses import DOMAINS, Choices, Differentiable, DistributionKind, Holds, Input, Loss
 from lossd.losses._declare import CLASS_AXIS
 from tests.losses.case import Case, Form, class_input, values
 from tests.losses.compare import BFLOAT16, Array, assert_same_bits, place
@@ -38,9 +38,10 @@ def refused(
 def _outside(declared: Input) -> list[float]:
     """Numbers that break the domain."""
     assert declared.domain is not None
-    domain, found = declared.domain, [np.nan]
+    domain = declared.domain
     if isinstance(domain, Choices):
-        return [*found, min(domain.numbers) - 1, max(domain.numbers) - 0.5, np.inf]
+        return [np.nan, min(domain.numbers) - 1, max(domain.numbers) - 0.5, np.inf]
+    found = [] if domain.has_nan else [np.nan]
     for end, is_open, way in (
         (domain.low, domain.low_open, -1),
         (domain.high, domain.high_open, 1),
@@ -65,6 +66,43 @@ def test_numbers_outside_their_domain(engine: Engine, loss: Loss, dtype: Any) ->
                 f"{place(declared.name, index, values)} must be in {declared.domain}, got {value}",
             )
             assert error.details["index"] == str(index)
+
+
+WRONG = {
+    DistributionKind.LOG_PROBABILITIES: (1e-3, 2.0, np.inf),
+    DistributionKind.PROBABILITIES: (-1e-3, 1.01, np.inf, -np.inf),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_no_probability_in_its_form(
+    engine: Engine, loss: Loss, kind: DistributionKind
+) -> None:
+    """Of predictions as of targets; what is NaN is a mistake in a target only."""
+    described = [declared for declared in loss.inputs if declared.kind]
+    for declared in described:
+        case = draw(loss, {declared.kind: kind}, forms(loss)[0], 7, 5)
+        is_target = declared.differentiable is not Differentiable.BY_DEFAULT
+        for value in (*WRONG[kind], *([np.nan] if is_target else [])):
+            values = case.inputs[declared.name].copy()
+            values[[2, -1], 3] = value
+            rule = DOMAINS[kind]
+            refused(
+                engine,
+                case.with_inputs(**{declared.name: values}),
+                InvalidTensor,
+                f"{declared.name}[2, 3] must be in {rule}, got {value}",
+            )
+            silent = np.isin(np.arange(7), (2, 6))
+            hidden = case.with_inputs(**{declared.name: values})
+            assert engine.run(hidden.job(mask=~silent)).ignored_count == 2
+        if not is_target:
+            values = case.inputs[declared.name].copy()
+            values[2] = np.nan
+            missing = case.with_inputs(**{declared.name: values})
+            assert engine.run(missing.job()).nonfinite_examples.tolist() == [2]
+    if not described:
+        pytest.skip("it takes no distribution")
 
 
 def test_integers_outside_their_domain(engine: Engine, loss: Loss) -> None:

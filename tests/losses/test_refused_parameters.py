@@ -87,10 +87,9 @@ def test_numbers_too_large_for_the_compute_type_are_no_surprise(engine: Engine, 
 
 
 def test_a_rule_between_parameters_holds_for_an_empty_batch_too(engine: Engine, loss: Loss) -> None:
-    full = plain(loss)
     refusals = 0
     for given in _pairs(loss):
-        case = Case(loss, given, full.form, full.inputs)
+        case = draw(loss, given, forms(loss)[0], 7, 5)
         message = _refusal(engine, case)
         assert _refusal(engine, case.rows(slice(0))) == message
         refusals += message is not None

@@ -44,9 +44,13 @@ def test_inputs_are_inside_their_domain_and_touch_its_ends(loss: Loss) -> None:
             if isinstance(declared.domain, Choices):
                 assert set(np.unique(drawn)) == set(declared.domain.numbers)
                 continue
-            assert (drawn == declared.domain.low).any() == (
-                not interior and not declared.domain.low_open
+            ends = (
+                (declared.domain.low, declared.domain.low_open),
+                (declared.domain.high, declared.domain.high_open),
             )
+            for end, is_open in ends:
+                touched = not interior and not is_open and np.isfinite(end)
+                assert (drawn == end).any() == touched
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not(loss: Loss) -> None:

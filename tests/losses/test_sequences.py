@@ -9,8 +9,8 @@ import pytest
 
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, InvalidTensor
-from lossd.losses import LOSSES, Loss, Shape, Status
-from lossd.losses._alignments import FAINTEST
+from lossd.losses import DOMAINS, LOSSES, DistributionKind, Loss, Shape, Status
+from lossd.losses._maths.ctc_alignments import FAINTEST
 from lossd.reduction import Reduction
 from lossd.shapes.sequence import SEQUENCE_BLOCK_ELEMENTS
 from tests.losses.case import Case, total, values
@@ -70,6 +70,24 @@ def test_what_lies_beyond_a_length_is_not_looked_at(engine: Engine, loss: Loss) 
             assert_same_bits(values(result), values(expected), case)
             assert_same_bits(result.gradients[frames], expected.gradients[frames], case)
             assert_zero(result.gradients[frames][late], case)
+
+
+def test_frames_are_probabilities_in_their_form(engine: Engine, loss: Loss) -> None:
+    frames, _, times, _ = _names(loss)
+    for kind, wrong in (
+        (DistributionKind.LOG_PROBABILITIES, 0.5),
+        (DistributionKind.PROBABILITIES, 1.5),
+    ):
+        case = next(c for c in cases(loss) if c.parameters.get("prediction_kind") is kind)
+        given = case.inputs[frames].copy()
+        given[2, 1, 0] = wrong
+        bad = case.with_inputs(**{frames: given})
+        with pytest.raises(InvalidTensor) as caught:
+            engine.run(bad.job())
+        assert f"{frames}[2, 1, 0] must be in {DOMAINS[kind]}, got {wrong}" in str(caught.value)
+        shorter = np.minimum(case.inputs[times], 1)
+        assert engine.run(bad.with_inputs(**{times: shorter}).job()).example_count
+        assert engine.run(bad.job(mask=np.arange(case.count) != 2)).ignored_count
 
 
 def test_lengths_that_are_not_given_are_all_there_is(engine: Engine, loss: Loss) -> None:

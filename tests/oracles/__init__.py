@@ -13,7 +13,7 @@ import mpmath
 import numpy as np
 import numpy.typing as npt
 
-from lossd.losses import Shape
+from lossd.losses import LOSSES, Shape
 from tests.losses.case import Case
 from tests.oracles import (
     adversarial,
@@ -33,45 +33,12 @@ Array = npt.NDArray[Any]
 Named = tuple[tuple[str, Any], ...]
 Oracle = Callable[..., Any]
 
+FAMILIES = (
+    adversarial, classification, embeddings, images, overlap, regression, sequences, sets,
+)  # fmt: skip
+# The function of a loss's name in one of the families.
 ORACLES: Mapping[str, Oracle] = {
-    "absolute_error": regression.absolute_error,
-    "batch_triplet": embeddings.batch_triplet,
-    "binary_cross_entropy": classification.binary_cross_entropy,
-    "contrastive": embeddings.contrastive,
-    "cosine_embedding": embeddings.cosine_embedding,
-    "cross_entropy": classification.cross_entropy,
-    "ctc": sequences.ctc,
-    "dice": overlap.dice,
-    "discriminator_loss": adversarial.discriminator_loss,
-    "feature_matching": adversarial.feature_matching,
-    "generator_loss": adversarial.generator_loss,
-    "gradient_penalty": adversarial.gradient_penalty,
-    "expected_risk": classification.expected_risk,
-    "focal": classification.focal,
-    "gaussian_nll": regression.gaussian_nll,
-    "hinge": classification.hinge,
-    "huber": regression.huber,
-    "info_nce": embeddings.info_nce,
-    "jaccard": overlap.jaccard,
-    "kl_divergence": classification.kl_divergence,
-    "log_cosh": regression.log_cosh,
-    "lpips": images.lpips,
-    "lovasz_hinge": overlap.lovasz_hinge,
-    "lovasz_softmax": overlap.lovasz_softmax,
-    "multiclass_hinge": classification.multiclass_hinge,
-    "nt_xent": embeddings.nt_xent,
-    "pairwise_auc": sets.pairwise_auc,
-    "perceptual": images.perceptual,
-    "poisson_nll": regression.poisson_nll,
-    "quantile": regression.quantile,
-    "sigmoid_contrastive": embeddings.sigmoid_contrastive,
-    "smooth_l1": regression.smooth_l1,
-    "soft_f1": sets.soft_f1,
-    "softmax_focal": classification.softmax_focal,
-    "squared_error": regression.squared_error,
-    "supervised_contrastive": embeddings.supervised_contrastive,
-    "triplet": embeddings.triplet,
-    "tversky": overlap.tversky,
+    name: vars(family)[name] for family in FAMILIES for name in LOSSES if name in vars(family)
 }
 
 OUTPUT_ORACLES: Mapping[str, Mapping[str, Oracle]] = {
@@ -123,7 +90,7 @@ def coupled_slope(case: Case, name: str, scales: Array, way: Array) -> float:
         given[name] = mpmath.mpf(given.get(name, case.loss.complete({})[name]))
     ends = []
     for step in (STEP, -STEP):
-        values = oracle(**{**given, name: _along(given[name], _exact(way), step)})
+        values = oracle(**{**given, name: _along(given[name], exact(way), step)})
         pairs = zip(scales, values, strict=True)
         ends.append(sum(mpmath.mpf(float(s)) * v for s, v in pairs if v is not None))
     return float((ends[0] - ends[1]) / (2 * STEP))
@@ -136,25 +103,25 @@ def _along(given: Any, way: Any, step: Any) -> Any:
 
 
 def _whole(case: Case) -> dict[str, Any]:
-    return {name: _exact(array) for name, array in case.inputs.items()}
+    return {name: exact(array) for name, array in case.inputs.items()}
 
 
 def _examples(case: Case, weights: Array | None) -> list[tuple[str, Named, Named]]:
     parameters = tuple(case.parameters.items())
     if case.loss.shape in (Shape.SETWISE, Shape.OPPOSED):
         given = case.inputs if weights is None else {**case.inputs, "weights": weights}
-        whole = tuple((name, _exact(array)) for name, array in given.items())
+        whole = tuple((name, exact(array)) for name, array in given.items())
         return [(case.loss.name, whole, parameters)]
     return [
-        (case.loss.name, tuple((n, _exact(a[row])) for n, a in case.inputs.items()), parameters)
+        (case.loss.name, tuple((n, exact(a[row])) for n, a in case.inputs.items()), parameters)
         for row in range(case.count)
     ]
 
 
-def _exact(row: Array) -> Any:
+def exact(row: Array) -> Any:
     """The numbers of a row exactly as they are; integers, and a class index, stay integers."""
     if row.ndim:
-        return tuple(_exact(part) for part in row)
+        return tuple(exact(part) for part in row)
     return int(row) if row.dtype.kind in "iub" else mpmath.mpf(float(row))
 
 
@@ -185,27 +152,27 @@ def _has_columns(value: Any) -> bool:
 def _gradient(name: str, inputs: Named, parameters: Named, wanted: str) -> tuple[float, ...]:
     row = dict(inputs)[wanted]
     slopes = []
-    for place in range(_size(row)):
+    for place in range(size(row)):
         ends = [
-            ORACLES[name](**{**dict(inputs), wanted: _moved(row, place, step)}, **dict(parameters))
+            ORACLES[name](**{**dict(inputs), wanted: moved(row, place, step)}, **dict(parameters))
             for step in (STEP, -STEP)
         ]
         slopes.append(float((ends[0] - ends[1]) / (2 * STEP)))
     return tuple(slopes)
 
 
-def _size(row: Any) -> int:
-    return sum(map(_size, row)) if isinstance(row, tuple) else 1
+def size(row: Any) -> int:
+    return sum(map(size, row)) if isinstance(row, tuple) else 1
 
 
-def _moved(row: Any, place: int, step: Any) -> Any:
+def moved(row: Any, place: int, step: Any) -> Any:
     """The row with one of its numbers, counted through all its parts, a step further."""
     if not isinstance(row, tuple):
         return row + step
     parts = list(row)
     for index, part in enumerate(parts):
-        if place < _size(part):
-            parts[index] = _moved(part, place, step)
+        if place < size(part):
+            parts[index] = moved(part, place, step)
             break
-        place -= _size(part)
+        place -= size(part)
     return tuple(parts)

@@ -7,7 +7,8 @@ import pytest
 
 from lossd.batch import Job
 from lossd.engine import Engine, Result
-from lossd.losses import LOSSES, Differentiable, DistributionKind, MulticlassHingeVariant
+from lossd.losses import LOSSES, Differentiable, DistributionKind, MulticlassHingeVariant, Shape
+from lossd.losses._maths.gan_costs import GanObjective
 from lossd.reduction import Reduction
 from tests.losses.case import values
 from tests.losses.compare import assert_same_bits
@@ -28,9 +29,8 @@ def run(
         for i in loss.inputs
         if i.differentiable is not Differentiable.NO and given[i.name][0].dtype.kind == "f"
     )
-    job = Job(
-        loss=loss, parameters=parameters, inputs=given, reduction=Reduction.NONE, gradients=wanted
-    )
+    reduction = Reduction.MEAN if loss.shape is Shape.SETWISE else Reduction.NONE
+    job = Job(loss=loss, parameters=parameters, inputs=given, reduction=reduction, gradients=wanted)
     return engine.run(job)
 
 
@@ -245,3 +245,156 @@ def test_the_risk_of_a_candidate_of_probability_zero_does_not_matter(engine: Eng
     result = run(engine, "expected_risk", {}, [[0.0, -np.inf]], [[0.25, np.inf]])
     assert values(result).tolist() == [0.25]
     assert result.gradients["log_probabilities"].tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-50, 1e-40, 1e-38, 1e-3])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_temperature_near_zero_leaves_the_likeliest_classes(
+    engine: Engine, dtype: type, temperature: float
+) -> None:
+    """Two of three are equally likely, and no class is no number."""
+    parameters = {"temperature": temperature}
+    result = run(engine, "cross_entropy", parameters, [[1.0, 2.0, 2.0]], [1], dtype=dtype)
+    assert_equal(values(result), [np.log(2)])
+    shares = [[0.0, 0.5, 0.5]]
+    result = run(engine, "kl_divergence", parameters, [[1.0, 2.0, 2.0]], shares, dtype=dtype)
+    assert_equal(values(result), [0])
+    assert_equal(result.gradients["predictions"], [[0, 0, 0]])
+
+
+@pytest.mark.parametrize("name", ["dice", "jaccard", "tversky"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_region_that_is_surely_empty_is_all_wrong_and_flat(
+    engine: Engine, name: str, dtype: type
+) -> None:
+    for logit in (-20.0, -44.0, -88.0, -90.0, -104.0, -300.0, -720.0, -1000.0):
+        given = [[logit, logit]]
+        result = run(engine, name, {"smooth": 0.0}, given, [[0.0, 0.0]], dtype=dtype)
+        assert_equal(values(result), [1])
+        assert_equal(result.gradients["predictions"], [[0, 0]])
+        alone = run(engine, "soft_f1", {}, np.transpose(given), [[0.0], [0.0]], dtype=dtype)
+        assert alone.loss == 1
+        assert_equal(alone.gradients["predictions"], [[0], [0]])
+
+
+@pytest.mark.parametrize("margin", [20.0, 46.0, 60.0, 400.0, 1000.0])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_class_that_is_absent_poisons_no_example(
+    engine: Engine, dtype: type, margin: float
+) -> None:
+    parameters = {"smooth": 0.0, "class_axis": -1}
+    given = [[[margin, -margin], [0.0, -2 * margin]]]
+    result = run(engine, "dice", parameters, given, [[0, 0]], dtype=dtype)
+    assert np.isfinite(result.gradients["predictions"]).all()
+    assert_equal(values(result), [0.5])  # that of the absent class, over two classes
+
+
+def test_labels_that_no_share_reaches_are_still_counted(engine: Engine) -> None:
+    """Probabilities that are exactly 0 have no score; those that only round to it have."""
+    nothing = run(engine, "soft_f1", {}, [[-np.inf], [-np.inf]], [[0.0], [0.0]])
+    assert nothing.loss == 0
+    assert nothing.status is not None
+    faint = run(engine, "soft_f1", {}, [[-np.inf, -800.0]], [[0.0, 0.0]])
+    assert faint.loss == 1
+    assert faint.status is not None
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_errors_that_round_to_one_keep_their_order(engine: Engine, dtype: type) -> None:
+    """Of three elements that are wrong for certain, the most certain counts the most."""
+    for margins in ([20.0, 30.0, 25.0], [80.0, 100.0, 90.0], [400.0, 800.0, 600.0]):
+        given = [[[-m, 0.0] for m in margins] + [[5.0, 0.0]]]
+        result = run(engine, "lovasz_softmax", {}, given, [[0, 0, 0, 0]], dtype=dtype)
+        order = np.argsort(margins)
+        swapped = run(
+            engine, "lovasz_softmax", {}, [[given[0][i] for i in (*order, 3)]], [[0] * 4],
+            dtype=dtype,
+        )  # fmt: skip
+        assert_equal(
+            result.gradients["predictions"][0, [*order, 3]], swapped.gradients["predictions"][0]
+        )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_likeliest_false_positive_is_found_where_all_round_to_one(
+    engine: Engine, dtype: type
+) -> None:
+    """Without that order the first element would have the gradient."""
+    given = [[[0.0, 40.0, 0.0], [0.0, 42.0, 0.0], [0.0, 0.0, 0.0]]]
+    result = run(engine, "lovasz_softmax", {}, given, [[0, 0, 2]], dtype=dtype)
+    slopes = abs(result.gradients["predictions"][0, :2, 0])
+    steps = slopes / np.exp([-40.0, -42.0])
+    assert steps[1] >= steps[0] * 0.999
+
+
+@pytest.mark.parametrize("objective", ["MINIMAX", "NON_SATURATING"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_target_that_is_smoothed_away_keeps_its_digits(
+    engine: Engine, dtype: type, objective: str
+) -> None:
+    """log(1 + exp(-20)) and its slope."""
+    parameters = {"label_smoothing": 1.0, "objective": GanObjective[objective]}
+    result = run(engine, "discriminator_loss", parameters, [[-20.0]], [[-1000.0]], dtype=dtype)
+    assert_equal(values(result), [2.061153620314381e-09, 0])
+    assert_equal(result.gradients["real"], [[2.061153618190204e-09]])
+
+
+@pytest.mark.parametrize("kind", list(DistributionKind))
+def test_what_two_distributions_nearly_share_is_seen(
+    engine: Engine, kind: DistributionKind
+) -> None:
+    """Of (1/2 + d, 1/2 - d) from (1/2, 1/2), which is 2 d^2 and the fourth power."""
+    for way in (1e-4, 1e-6, 1e-8):
+        logits = np.array([[way, 0.0]], np.float32)
+        aims = {
+            DistributionKind.LOGITS: [[3.0, 3.0]],
+            DistributionKind.PROBABILITIES: [[0.5, 0.5]],
+        }
+        if kind not in aims:
+            continue  # log(1/2) is rounded, by more than the divergence
+        exact = float(logits[0, 0]) ** 2 / 8
+        result = run(
+            engine, "kl_divergence", {"target_kind": kind}, logits, aims[kind], dtype=np.float32
+        )
+        assert_equal(values(result), [exact])
+        slope = float(logits[0, 0]) / 4
+        assert_equal(result.gradients["predictions"], [[slope, -slope]])
+
+
+def test_a_confident_target_has_a_slope(engine: Engine) -> None:
+    """p (1 - p) times what the two logarithms differ by."""
+    parameters = {"target_kind": DistributionKind.LOGITS}
+    result = run(engine, "kl_divergence", parameters, [[0.0, 0.0]], [[20.0, 0.0]], dtype=np.float32)
+    share = np.exp(-20.0) / (1 + np.exp(-20.0)) ** 2
+    assert_equal(result.gradients["targets"], [[20 * share, -20 * share]])
+
+
+@pytest.mark.parametrize("logit", [1e-30, 1e-8, 1e-4, 0.5])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_smoothing_of_everything_pulls_to_zero(engine: Engine, dtype: type, logit: float) -> None:
+    """sigmoid(x) - 1/2, which is tanh(x / 2) / 2, and the same of two classes."""
+    logit = float(np.float32(logit))
+    slope = np.tanh(logit / 2) / 2
+    smoothed = {"label_smoothing": 1.0}
+    for target in (0.0, 1.0):
+        result = run(engine, "binary_cross_entropy", smoothed, [logit], [target], dtype=dtype)
+        assert_equal(result.gradients["predictions"], [slope])
+    for labels in ([0], [1], [[0.25, 0.75]]):
+        result = run(engine, "cross_entropy", smoothed, [[logit, 0.0]], labels, dtype=dtype)
+        assert_equal(result.gradients["predictions"], [[slope, -slope]])
+    result = run(engine, "cross_entropy", {}, [[logit, 0.0]], [[0.5, 0.5]], dtype=dtype)
+    assert_equal(result.gradients["predictions"], [[slope, -slope]])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_share_that_is_nearly_one_leaves_the_rest(engine: Engine, dtype: type) -> None:
+    rest = 2.0**-40
+    result = run(engine, "quantile", {"quantile": 1 - rest}, [3.0], [1.0], dtype=dtype)
+    assert_equal(values(result), [2 * rest])
+    result = run(
+        engine, "binary_cross_entropy", {"label_smoothing": rest}, [50.0], [1.0], dtype=dtype
+    )
+    assert_equal(values(result), [25 * rest + np.exp(-50)])
+    parameters = {"alpha": 1 - rest, "gamma": 0.0}
+    result = run(engine, "focal", parameters, [0.0], [0.0], dtype=dtype)
+    assert_equal(values(result), [rest * np.log(2)])

@@ -15,11 +15,11 @@ from google.rpc import error_details_pb2, status_pb2
 from prometheus_client import CollectorRegistry
 
 from lossd import errors
-from lossd.serving.admission import Admission
-from lossd.serving.boundary import Boundary, Handler, code_of
 from lossd.serving.call import Call, Received
+from lossd.serving.rpc.admission import Admission
+from lossd.serving.rpc.boundary import Boundary, Handler, code_of
+from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.telemetry import Telemetry
-from lossd.serving.watchdog import Watchdog
 
 M = TypeVar("M", bound=Message)
 
@@ -121,7 +121,7 @@ def served(
             {METHOD: handler},
             admission=admission,
             telemetry=Telemetry(registry, losses=()),
-            watchdog=Watchdog(3600),
+            watchdog=Watchdog(lambda: 3600, every=360),
             threads=threads,
             refusing_threads=threads,
             device_lost=device_lost,

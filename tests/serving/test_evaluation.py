@@ -5,10 +5,10 @@ import pytest
 
 from lossd import tensors, v1
 from lossd.errors import TooLarge
-from lossd.serving.admission import Turns
 from lossd.serving.call import Call
-from lossd.serving.evaluation import Evaluation
-from lossd.serving.messages import Limits
+from lossd.serving.evaluation_service.servicer import Evaluation
+from lossd.serving.rpc.admission import Turns
+from lossd.serving.wire.reader import Limits
 
 
 class Waiting:

@@ -1,18 +1,52 @@
-"""The states of a server."""
+"""The states of a server, and who is told of them."""
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from lossd.serving.health import Health, State
+from lossd.serving.process.health import Health, State
+from lossd.serving.rpc.prompt import Prompt
+from lossd.serving.rpc.threads import Threads
 from lossd.serving.telemetry import Telemetry
+
+SERVICE = "lossd.v1.LossService"
+Request, Response = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
 
 
 @pytest.fixture
-def health() -> Health:
-    telemetry = Telemetry(CollectorRegistry(), losses=())
-    return Health(("lossd.v1.LossService",), ThreadPoolExecutor(1), telemetry)
+def refusing() -> Iterator[Threads]:
+    with Threads(1, "refusing") as threads:
+        yield threads
+
+
+@pytest.fixture
+def prompt(refusing: Threads) -> Iterator[Prompt]:
+    prompt = Prompt(refusing)
+    with prompt.threads:
+        yield prompt
+
+
+@pytest.fixture
+def health(prompt: Prompt) -> Health:
+    return Health((SERVICE,), prompt, Telemetry(CollectorRegistry(), losses=()))
+
+
+@pytest.fixture
+def channel(prompt: Prompt, refusing: Threads, health: Health) -> Iterator[grpc.Channel]:
+    """Leads to a server that tells of this health."""
+    del health
+    server = grpc.server(refusing, handlers=[prompt])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    server.stop(None)
 
 
 def test_a_server_fails_once_and_for_good(health: Health) -> None:
@@ -29,3 +63,110 @@ def test_a_server_that_ends_anyway_does_not_fail(health: Health) -> None:
 
     assert not health.fail()
     assert health.state() == "draining"
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+def test_a_watcher_is_told_each_state_that_is_new_to_it(
+    health: Health, channel: grpc.Channel, service: str
+) -> None:
+    told = health_pb2_grpc.HealthStub(channel).Watch(Request(service=service), timeout=20)
+
+    assert next(told).status == Response.NOT_SERVING
+    health.enter(State.READY)
+    assert next(told).status == Response.SERVING
+    health.enter(State.READY)  # no news
+    health.enter(State.DRAINING)
+    assert next(told).status == Response.NOT_SERVING
+    health.close()
+    with pytest.raises(grpc.RpcError) as caught:
+        next(told)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_service_that_is_not_known_is_said_so(health: Health, channel: grpc.Channel) -> None:
+    del health
+    stub = health_pb2_grpc.HealthStub(channel)
+
+    told = stub.Watch(Request(service="no.such"), timeout=20)
+    assert next(told).status == Response.SERVICE_UNKNOWN
+    told.cancel()
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Check(Request(service="no.such"), timeout=20)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+class Watching:
+    """Stands for gRPC's context of a watcher that reads nothing until it is allowed to."""
+
+    def __init__(self) -> None:
+        self.reads = threading.Event()
+        self.gone: Any = None
+        self.told: list[Any] = []
+
+    def add_callback(self, callback: Any) -> bool:
+        self.gone = callback
+        return True
+
+    def send(self, response: Any) -> None:
+        self.told.append(response and response.status)
+        assert self.reads.wait(20)
+
+    def cancel(self) -> None:
+        """Changes nothing: this watcher is as slow as can be."""
+
+
+def watch(prompt: Prompt, watching: Watching) -> Future[Any]:
+    """Has a thread serve the watcher, as gRPC does."""
+    details: Any = type("Details", (), {"method": "/grpc.health.v1.Health/Watch"})
+    method: Any = prompt.service(details)
+    behaviour = method.stream_stream
+    requests = iter([Request(service="")])
+    threads: Threads = behaviour.experimental_thread_pool
+    return threads.submit(behaviour, requests, watching, watching.send)
+
+
+def test_nobody_waits_for_a_watcher_that_does_not_read(prompt: Prompt, health: Health) -> None:
+    slow, quick = Watching(), Watching()
+    quick.reads.set()
+    served = [watch(prompt, each) for each in (slow, quick)]
+    served[1].result(20)
+    with ThreadPoolExecutor(1) as grpc_thread:  # what it does must not wait for a send
+        for act in (lambda: health.enter(State.READY), quick.gone, health.state, slow.gone):
+            grpc_thread.submit(act).result(20)
+    slow.reads.set()
+    served[0].result(20)
+    assert slow.told == [Response.NOT_SERVING]  # it had gone before the news
+
+
+def test_what_changes_while_a_watcher_is_told_is_told_afterwards(
+    prompt: Prompt, health: Health
+) -> None:
+    watching = Watching()
+    served = watch(prompt, watching)
+    while not watching.told:
+        threading.Event().wait(0.001)
+    health.enter(State.READY)
+    health.enter(State.DRAINING)
+    health.enter(State.READY)
+    watching.reads.set()
+    served.result(20)
+    assert watching.told == [Response.NOT_SERVING, Response.SERVING]
+
+
+def test_callers_without_a_word_keep_nobody_from_an_answer(channel: grpc.Channel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    words = threading.Event()
+
+    def silence() -> Any:
+        words.wait(60)
+        yield from ()
+
+    silent: list[Any] = [
+        channel.stream_stream(f"/grpc.health.v1.Health/{name}")(silence())
+        for name in ("Check", "Watch")
+        for _ in range(30)
+    ]
+    assert stub.Check(Request(), timeout=20).status == Response.NOT_SERVING
+    for call in silent:
+        call.cancel()
+    words.set()

@@ -11,10 +11,10 @@ import pytest
 from lossd import tensors, v1
 from lossd.errors import Overloaded
 from lossd.framing import Framed
-from lossd.serving import loss_requests
-from lossd.serving.loan import Loan
-from lossd.serving.messages import Limits
-from lossd.serving.shared_memory import SharedMemory
+from lossd.serving.loss_service import requests as loss_requests
+from lossd.serving.shared_memory_service.lease import Loan
+from lossd.serving.shared_memory_service.segments import SharedMemory
+from lossd.serving.wire.reader import Limits
 
 SIZE = 1 << 16
 # A lock counts for others than the process that holds it.

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lossd.serving import logs
 from lossd.serving.config import LogFormat, LogLevel
+from lossd.serving.process import logs
 
 
 @pytest.fixture(autouse=True)

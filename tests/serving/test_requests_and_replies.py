@@ -13,8 +13,10 @@ from lossd.framing import Framed
 from lossd.losses import LOSSES, DistributionKind, Status
 from lossd.losses.cross_entropy import CrossEntropyOutput
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
-from lossd.serving import loss_replies, loss_requests
-from lossd.serving.messages import Limits, parse_framed
+from lossd.serving.loss_service import replies as loss_replies
+from lossd.serving.loss_service import requests as loss_requests
+from lossd.serving.rpc.messages import parse_framed
+from lossd.serving.wire.reader import Limits
 
 
 def request(**fields: object) -> Framed[v1.ComputeLossRequest]:

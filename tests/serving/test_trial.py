@@ -16,7 +16,7 @@ from lossd.errors import BackendUnavailable
 from lossd.losses import LOSSES
 from lossd.networks import Networks
 from lossd.serving.config import Config
-from lossd.serving.trial import Tried, try_out
+from lossd.serving.process.device_check import Tried, try_out
 from lossd.sums import SumJob, Term, run
 
 # The name of a loss and a piece of a batch, or nothing in a turn that is for a whole batch.

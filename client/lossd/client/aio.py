@@ -27,7 +27,7 @@ from lossd.client.call import (
     Call,
     Method,
 )
-from lossd.client.connection import AsyncConnection
+from lossd.client.connection import AsyncConnection, Connections
 from lossd.client.errors import LossdError, not_ready_error
 from lossd.client.evaluation import AsyncEvaluation
 from lossd.client.result import LossResult
@@ -42,7 +42,8 @@ class AsyncLossClient:
             result = await client.compute(Huber(), predictions=predictions, targets=targets)
 
     Its methods, results and errors are those of ``LossClient``. It may be shared by tasks. It
-    connects at first use, and belongs to the event loop of that moment. A task that is cancelled
+    connects at first use, and belongs to the event loop of that moment; a deep copy of it connects
+    anew, and so does one that was pickled. A task that is cancelled
     cancels its call, so that the server stops computing. Memory is shared with a server on this
     host as by ``LossClient``; arrays are copied there in a thread (``asyncio.to_thread``). What is
     sent is copied into requests and out of replies in the event loop: 64 MiB each way kept it busy
@@ -55,7 +56,7 @@ class AsyncLossClient:
         timeout: Seconds that a call may take, retries included, unless it says otherwise.
 
     Raises:
-        InvalidRequestError: if the timeout is not in (0, inf).
+        InvalidRequestError: if the target is none, or the timeout is not in (0, inf).
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class AsyncLossClient:
         channel: grpc.aio.Channel | None = None,
         timeout: float = 30.0,
     ) -> None:
-        self._connection = AsyncConnection(target, channel)
+        self._connections = Connections(AsyncConnection, target, channel)
         self._timeout = arguments.checked_timeout(timeout)
         self._input_names: Mapping[str, tuple[str, ...]] = {}
 
@@ -82,7 +83,7 @@ class AsyncLossClient:
 
     async def close(self) -> None:
         """Closes the connection; calls under way raise ``CancelledError``. May be repeated."""
-        await self._connection.close()
+        await self._connection().close()
 
     async def compute(
         self,
@@ -138,8 +139,9 @@ class AsyncLossClient:
         Raises:
             InvalidRequestError: if the client was closed, or is used in another event loop.
         """
-        sharing = self._connection.sharing
-        return await self._connection.in_thread(functools.partial(sharing.empty, shape, dtype))
+        connection = self._connection()
+        make = functools.partial(connection.sharing.empty, shape, dtype)
+        return await connection.in_thread(make)
 
     async def evaluate(
         self,
@@ -162,8 +164,7 @@ class AsyncLossClient:
             request = metrics_wire.build_request(
                 metrics_wire.listed(metrics), inputs, weights=weights, mask=mask, states=states
             )
-            response = await self._ask(EVALUATE, request, call)
-            results = metrics_wire.read_results(response)
+            results = metrics_wire.read_results(await self._ask(EVALUATE, request, call))
             return results if isinstance(metrics, list | tuple) else results[0]
 
     def evaluation(
@@ -187,7 +188,7 @@ class AsyncLossClient:
             first = metrics_wire.build_request(
                 metrics_wire.listed(metrics), {}, return_state=return_state
             )
-        return AsyncEvaluation(self._connection, call, first, is_one=len(metrics) == 1)
+        return AsyncEvaluation(self._connection(), call, first, is_one=len(metrics) == 1)
 
     async def list_losses(
         self, *, timeout: float | None = None, request_id: str | None = None
@@ -198,7 +199,7 @@ class AsyncLossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
+            return (await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)).message
 
     async def server_info(
         self, *, timeout: float | None = None, request_id: str | None = None
@@ -209,7 +210,7 @@ class AsyncLossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return await self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)
+            return (await self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)).message
 
     async def wait_until_ready(self, timeout: float | None = None) -> None:
         """Returns as soon as a server that calls itself healthy is connected.
@@ -223,13 +224,13 @@ class AsyncLossClient:
         seconds = arguments.checked_timeout(self._timeout if timeout is None else timeout)
         try:
             async with asyncio.timeout(seconds):
-                await self._connection.channel().channel_ready()
+                await self._connection().channel().channel_ready()
         except TimeoutError as error:
             raise not_ready_error(seconds) from error
 
     async def _computed(self, build: Build, inputs: Iterable[Any], call: Call) -> LossResult:
         """The result, as ``LossClient`` computes it; a batch that is small takes no thread."""
-        connection = self._connection
+        connection = self._connection()
         if not connection.sharing.is_worthwhile(inputs):
             return await _sent(connection, build(), call)
         with connection.sharing.lease() as lease:
@@ -244,19 +245,21 @@ class AsyncLossClient:
                     raise
         return await _sent(connection, await asyncio.to_thread(build), call)
 
+    def _connection(self) -> AsyncConnection:
+        return self._connections.here()
+
     def _begin(self, timeout: float | None, request_id: str | None) -> Call:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
-    async def _ask(self, method: Method[Answer], request: Message, call: Call) -> Answer:
-        """The answer of a method whose messages are plain ones, without bulk data of their own."""
-        framed = await self._connection.call(method, Framed(request), call)
-        return framed.message
+    async def _ask(self, method: Method[Answer], request: Message, call: Call) -> Framed[Answer]:
+        """The answer of a method whose requests are plain ones, without bulk data of their own."""
+        return await self._connection().call(method, Framed(request), call)
 
     async def _names(self, spec: v1.LossSpec, call: Call) -> tuple[str, ...]:
         """The inputs of a loss in order; tasks that start together may each ask, and agree."""
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
-            self._input_names = wire.read_input_names(response)
+            self._input_names = wire.read_input_names(response.message)
         return arguments.names_of(spec, self._input_names)
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from lossd import v1
 from lossd.client import arguments
-from lossd.client.errors import LossdError
+from lossd.client.errors import LossdError, ServerError
 from lossd.client.options import EVALUATION_SERVICE, SERVICE, SHARED_MEMORY_SERVICE
+from lossd.framing import Framed
 
 REQUEST_ID_KEY = "x-request-id"
 
@@ -27,6 +28,23 @@ class Method(Generic[Answer]):
 
     path: str
     answer: type[Answer]
+
+    def parsed(self, encoded: bytes) -> Framed[Answer]:
+        """Returns an answer as it came, whichever call brought it: the one way to parse them.
+
+        The data of its tensors may lie beside the message, so that the whole has to be passed on
+        to what reads them.
+
+        Raises:
+            ServerError: if it is none.
+        """
+        try:
+            return Framed.parse(self.answer, encoded)
+        except DecodeError as error:
+            name = self.answer.DESCRIPTOR.name
+            raise ServerError(
+                f"response must be a {name}, got {len(encoded)} other bytes"
+            ) from error
 
 
 COMPUTE_LOSS = Method(f"/{SERVICE}/ComputeLoss", v1.ComputeLossResponse)

@@ -1,20 +1,21 @@
 """The channel of a client, opened at first use, and calls on it; for threads and for asyncio.
 
-Threads have one a process: a channel does not survive a fork, its threads stay behind. A data
+A client has one a process: a channel does not survive a fork, its threads stay behind. A data
 loader that forks workers after the client was used gets a new channel in each of them.
-asyncio has one an event loop, because a channel is bound to the loop that it was made in.
+asyncio has one an event loop too, because a channel is bound to the loop that it was made in.
 """
 
 import asyncio
 import contextlib
+import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import chunked
@@ -28,13 +29,20 @@ from lossd.client.errors import (
     UnavailableError,
     closed_error,
     from_rpc_error,
+    given_up_error,
+    lost_error,
 )
 from lossd.client.options import channel_options
 from lossd.client.retry import AsyncRetrier, Retrier
 from lossd.client.sharing import Sharing
+from lossd.client.target import checked_target
 from lossd.framing import Framed
 
 Result = TypeVar("Result")
+Made = TypeVar("Made", bound="Connection | AsyncConnection")
+
+# gRPC's word for a call that ended because its channel was closed on this side.
+_CHANNEL_CLOSED = "Channel closed!"
 
 
 class Connection:
@@ -44,11 +52,16 @@ class Connection:
         self._target = target
         self._channel = channel
         self._owned = channel is None
-        self._closed = False
+        self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._retrier = Retrier()
+        self._retrier = Retrier(sleep=self._rest)
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
         self.sharing = Sharing(self._ask)
+
+    @property
+    def survives_fork(self) -> bool:
+        """Whether there can be another in a fork of this process."""
+        return True
 
     def channel(self) -> grpc.Channel:
         """Returns the channel, the same to all threads.
@@ -57,7 +70,7 @@ class Connection:
             InvalidRequestError: if the connection was closed.
         """
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 raise closed_error()
             if self._channel is None:
                 self._channel = grpc.insecure_channel(self._target, channel_options())
@@ -67,7 +80,7 @@ class Connection:
         """Closes the channel; calls under way end as cancelled."""
         self.sharing.close()
         with self._lock:
-            self._closed = True
+            self._closed.set()
             if self._owned and self._channel is not None:
                 self._channel.close()
 
@@ -87,22 +100,49 @@ class Connection:
         def attempt(left: float) -> bytes:
             return self._invoke(method, encoded, left, call.metadata)
 
+        return method.parsed(self._repeated(attempt, call, is_shared=is_shared))
+
+    def _repeated(
+        self, attempt: Callable[[float], Result], call: Call, *, is_shared: bool = False
+    ) -> Result:
         final = (UnavailableError,) if is_shared else ()
-        return _parsed(method, self._retrier.call(attempt, call.left(), final=final))
+        return self._retrier.call(attempt, call.left(), final=final, name=call.request_id)
+
+    def _rest(self, seconds: float) -> None:
+        """Waits before the next attempt; closing ends it."""
+        if self._closed.wait(seconds):
+            raise given_up_error()
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """The message that a method answers with, in one attempt."""
         answer = self._invoke(method, request.SerializeToString(), timeout, ())
-        return _parsed(method, answer).message
+        return method.parsed(answer).message
 
     def _invoke(self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any) -> bytes:
         channel = self.channel()
         invoke = self._unary.get(method.path)
         if invoke is None:
             invoke = self._unary[method.path] = channel.unary_unary(method.path)
-        with _translated():
+        with self.translated():
             answer: bytes = invoke(encoded, timeout=timeout, metadata=metadata)
         return answer
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raises our errors for gRPC's."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            found = from_rpc_error(error)
+            if isinstance(found, CancelledError) and not self._is_given_up(found):
+                found = lost_error(found)
+            raise found from error
+        except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
+            raise closed_error() from error
+
+    def _is_given_up(self, error: CancelledError) -> bool:
+        """Whether a call ended because this side closed its channel; nothing else here cancels."""
+        return self._closed.is_set() or error.message == _CHANNEL_CLOSED
 
     def stream(
         self, request: Framed[v1.ComputeLossRequest], call: Call
@@ -124,7 +164,7 @@ class Connection:
                 started.result().initial_metadata()
                 yield from question.chunks()
 
-            with _translated():
+            with self.translated():
                 replies = invoke(messages(), timeout=left, metadata=call.metadata)
                 started.set_result(replies)
                 try:
@@ -134,16 +174,18 @@ class Connection:
                     replies.cancel()  # without effect on one that has ended
             return answer.framed()
 
-        return self._retrier.call(attempt, call.left())
+        return self._repeated(attempt, call)
 
     def follow(self, method: Method[Answer], requests: Iterator[Message], call: Call) -> Any:
-        """Sends a stream of requests; returns gRPC's future of the answer. Nothing is repeated.
+        """Sends a stream of requests; returns gRPC's future of the answer, encoded.
+
+        Nothing is repeated.
 
         Raises:
             InvalidRequestError: if the connection was closed.
         """
         try:
-            stream: Any = self.channel().stream_unary(method.path, *_converters(method))
+            stream: Any = self.channel().stream_unary(method.path, _serialised)
             return stream.future(requests, timeout=call.left(), metadata=call.metadata)
         except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
             raise closed_error() from error
@@ -160,10 +202,15 @@ class AsyncConnection:
         self._target = target
         self._channel = channel
         self._owned = channel is None
-        self._closed = False
+        self._closed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._retrier = AsyncRetrier()
+        self._retrier = AsyncRetrier(sleep=self._rest)
         self.sharing = Sharing(self._ask)
+
+    @property
+    def survives_fork(self) -> bool:
+        """Whether there can be another in a fork of this process: not of gRPC's own threads."""
+        return self._loop is None
 
     def channel(self) -> grpc.aio.Channel:
         """Returns the channel.
@@ -171,7 +218,7 @@ class AsyncConnection:
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
-        if self._closed:
+        if self._closed.is_set():
             raise closed_error()
         loop = asyncio.get_running_loop()
         if self._loop not in (None, loop):
@@ -186,7 +233,7 @@ class AsyncConnection:
         try:
             await asyncio.to_thread(self.sharing.close)
         finally:
-            self._closed = True
+            self._closed.set()
             if self._owned and self._channel is not None:
                 await self._channel.close()
 
@@ -213,8 +260,20 @@ class AsyncConnection:
         async def attempt(left: float) -> bytes:
             return await self._invoke(method, encoded, left, call.metadata)
 
+        return method.parsed(await self._repeated(attempt, call, is_shared=is_shared))
+
+    async def _repeated(
+        self, attempt: Callable[[float], Awaitable[Result]], call: Call, *, is_shared: bool = False
+    ) -> Result:
         final = (UnavailableError,) if is_shared else ()
-        return _parsed(method, await self._retrier.call(attempt, call.left(), final=final))
+        return await self._retrier.call(attempt, call.left(), final=final, name=call.request_id)
+
+    async def _rest(self, seconds: float) -> None:
+        """Waits before the next attempt; closing ends it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+                raise given_up_error()
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """The message that a method answers with, in one attempt; for threads."""
@@ -226,7 +285,7 @@ class AsyncConnection:
             invoked.close()
             raise _ended_error() from error
         try:
-            return _parsed(method, asked.result(timeout)).message
+            return method.parsed(asked.result(timeout)).message
         except (TimeoutError, FutureCancelledError) as error:
             raise _ended_error() from error
 
@@ -234,9 +293,27 @@ class AsyncConnection:
         self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any
     ) -> bytes:
         invoke: Any = self.channel().unary_unary(method.path)
-        with _translated_for_task():
+        with self.translated():
             answer: bytes = await invoke(encoded, timeout=timeout, metadata=metadata)
         return answer
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raises our errors for gRPC's.
+
+        A call that this side gave up ends as asyncio's cancellation; the status is a server's.
+        """
+        try:
+            yield
+        except grpc.RpcError as error:
+            found = from_rpc_error(error)
+            raise (lost_error(found) if isinstance(found, CancelledError) else found) from error
+        except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
+            raise closed_error() from error
+        except asyncio.CancelledError as error:
+            if _is_cancelled(asyncio.current_task()):
+                raise
+            raise given_up_error() from error
 
     async def stream(
         self, request: Framed[v1.ComputeLossRequest], call: Call
@@ -264,7 +341,7 @@ class AsyncConnection:
                     yield chunk
 
             try:
-                with _translated_for_task():
+                with self.translated():
                     replies = invoke(messages(), timeout=left, metadata=call.metadata)
                     try:
                         async for encoded in replies:
@@ -275,57 +352,79 @@ class AsyncConnection:
                 raise _why_cut(error, call) from error
             return answer.framed()
 
-        return await self._retrier.call(attempt, call.left())
+        return await self._repeated(attempt, call)
 
     def follow(self, method: Method[Answer], call: Call) -> Any:
-        """Opens a stream of requests; returns gRPC's call, which takes them and is the answer.
+        """Opens a stream of requests; returns gRPC's call, which takes them.
+
+        Awaited, it is the answer, encoded. Nothing is repeated.
 
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
-        stream: Any = self.channel().stream_unary(method.path, *_converters(method))
+        stream: Any = self.channel().stream_unary(method.path, _serialised)
         return stream(timeout=call.left(), metadata=call.metadata)
+
+
+class Connections(Generic[Made]):
+    """The connections of a client, one in each process that it comes into; copies have their own.
+
+    Args:
+        make: What makes one, of the target and the channel.
+        target: Where to connect to, unless there is a channel.
+        channel: The caller's channel, for all connections.
+
+    Raises:
+        InvalidRequestError: if the target is none.
+    """
+
+    def __init__(self, make: Callable[[str, Any], Made], target: str, channel: Any) -> None:
+        self._make = make
+        self._target = checked_target(target) if channel is None else target
+        self._channel = channel
+        # By process. The parent's stays here in a child, where nothing may touch it, not even to
+        # free it.
+        self._made: dict[int, Made] = {}
+
+    def here(self) -> Made:
+        """Returns that of this process.
+
+        Raises:
+            InvalidRequestError: if it is a fork that gRPC would do nothing in but wait.
+        """
+        # setdefault is atomic, where a lock could have been copied locked into a child.
+        process = os.getpid()
+        return self._made.get(process) or self._made.setdefault(process, self._new())
+
+    def _new(self) -> Made:
+        if not all(inherited.survives_fork for inherited in self._made.values()):
+            raise InvalidRequestError(
+                "client of asyncio must be first used after a fork, got one that the parent used: "
+                "start the process with spawn or forkserver"
+            )
+        return self._make(self._target, self._channel)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a copy is made of, here or in another process.
+
+        Raises:
+            InvalidRequestError: if the channel is the caller's.
+        """
+        if self._channel is not None:
+            raise InvalidRequestError(
+                "client must connect to a target to be copied or pickled, got one with a channel "
+                "of its caller",
+                field="channel",
+            )
+        return type(self), (self._make, self._target, None)
 
 
 def _ended_error() -> UnavailableError:
     return UnavailableError("event loop must run until the server has answered, got none in time")
 
 
-def _converters(method: Method[Answer]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    return lambda request: request.SerializeToString(), method.answer.FromString
-
-
-def _parsed(method: Method[Answer], encoded: bytes) -> Framed[Answer]:
-    try:
-        return Framed.parse(method.answer, encoded)
-    except DecodeError as error:
-        name = method.answer.DESCRIPTOR.name
-        raise ServerError(f"response must be a {name}, got {len(encoded)} other bytes") from error
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Raises our errors for gRPC's."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
-    except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
-        raise closed_error() from error
-
-
-@contextlib.contextmanager
-def _translated_for_task() -> Iterator[None]:
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
-    except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
-        raise closed_error() from error
-    except asyncio.CancelledError as error:
-        if _is_cancelled(asyncio.current_task()):
-            raise
-        raise CancelledError("call must be waited for, got a closed channel") from error
+def _serialised(request: Message) -> bytes:
+    return request.SerializeToString()
 
 
 def _is_let_in(initial_metadata: Iterable[tuple[str, str | bytes]]) -> bool:

@@ -91,7 +91,7 @@ class OverloadedError(LossdError):
 
 
 class UnavailableError(LossdError):
-    """No server answers; it was tried again as far as the deadline and the budget allowed."""
+    """No server answers, or one that goes cancelled the call: tried again until the deadline."""
 
     code = "UNAVAILABLE"
 
@@ -147,6 +147,25 @@ def from_rpc_error(error: grpc.RpcError) -> LossdError:
         field=violations[0].field if violations else "",
         retry_delay=_seconds(retry.retry_delay) if retry.HasField("retry_delay") else None,
     )
+
+
+def lost_error(error: CancelledError) -> UnavailableError:
+    """Returns the exception for a call that was cancelled though its caller waits for it.
+
+    A server that ends, or gRPC inside of it, cancels what it has not yet begun, and says no more.
+    """
+    return UnavailableError(
+        f"server must stay until it has answered, got a cancelled call: {error.message}",
+        code=error.code,
+        reason=error.reason,
+        metadata=error.metadata,
+        retry_delay=error.retry_delay,
+    )
+
+
+def given_up_error() -> CancelledError:
+    """Returns the exception for a call whose client was closed before its answer came."""
+    return CancelledError("call must be waited for, got a closed client")
 
 
 def closed_error() -> InvalidRequestError:

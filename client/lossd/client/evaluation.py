@@ -15,8 +15,9 @@ from lossd import v1
 from lossd.client import metrics
 from lossd.client.call import EVALUATE_STREAM, Call
 from lossd.client.connection import AsyncConnection, Connection
-from lossd.client.errors import CancelledError, InvalidRequestError, from_rpc_error
+from lossd.client.errors import CancelledError, InvalidRequestError
 from lossd.client.result import MetricResult
+from lossd.framing import Framed
 
 Results = MetricResult | list[MetricResult]
 Part = v1.EvaluateStreamRequest
@@ -34,14 +35,15 @@ class _Answer:
     def __init__(self, *, is_one: bool, return_state: bool) -> None:
         self._is_one = is_one
         self._return_state = return_state
-        self._whole: v1.EvaluateResponse | None = None
+        self._whole: Framed[v1.EvaluateResponse] | None = None
 
     @property
     def is_there(self) -> bool:
         return self._whole is not None
 
-    def take(self, response: v1.EvaluateStreamResponse) -> None:
-        self._whole = response.whole
+    def take(self, encoded: bytes) -> None:
+        framed = EVALUATE_STREAM.parsed(encoded)
+        self._whole = Framed(framed.message.whole, framed.payloads)
 
     def results(self) -> Results:
         found = metrics.read_results(self._response())
@@ -53,10 +55,10 @@ class _Answer:
                 "state must be asked for with evaluation(..., return_state=True), got none",
                 field="return_state",
             )
-        state: bytes = self._response().state
+        state: bytes = self._response().message.state
         return state
 
-    def _response(self) -> v1.EvaluateResponse:
+    def _response(self) -> Framed[v1.EvaluateResponse]:
         if self._whole is None:
             raise _ended()
         return self._whole
@@ -172,11 +174,11 @@ class Evaluation:
 
     def _receive(self) -> None:
         try:
-            self._answer.take(self._future.result())
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+            with self._connection.translated():
+                encoded = self._future.result()
         except grpc.FutureCancelledError as error:
             raise CancelledError("call must be waited for, got a cancelled one") from error
+        self._answer.take(encoded)
 
 
 class AsyncEvaluation:
@@ -248,7 +250,6 @@ class AsyncEvaluation:
         await self._receive()
 
     async def _receive(self) -> None:
-        try:
-            self._answer.take(await self._stream)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+        with self._connection.translated():
+            encoded = await self._stream
+        self._answer.take(encoded)

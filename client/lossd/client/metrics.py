@@ -13,8 +13,9 @@ import numpy as np
 from lossd import tensors, v1
 from lossd.client import arguments, wire
 from lossd.client.arrays import to_array
-from lossd.client.errors import InvalidRequestError, ServerError
+from lossd.client.errors import InvalidRequestError
 from lossd.client.result import MetricResult
+from lossd.framing import Framed
 
 _SEQUENCES = ("hypotheses", "references")
 
@@ -168,13 +169,11 @@ def _tokens(name: str, thing: str, value: Any) -> Any:
     return array.astype(np.int64)
 
 
-def read_results(response: v1.EvaluateResponse) -> list[MetricResult]:
+def read_results(framed: Framed[v1.EvaluateResponse]) -> list[MetricResult]:
     """Returns the results that a response holds; their arrays are read-only views.
 
     Raises:
         ServerError: if a tensor in it breaks the contract.
     """
-    try:
-        return [wire.Reader(None).metric(result) for result in response.results]
-    except tensors.TensorError as error:
-        raise ServerError(f"response must hold valid tensors, got one where {error}") from error
+    with wire.reading(framed.payloads) as read:
+        return [read.metric(result) for result in framed.message.results]

@@ -32,9 +32,11 @@ def channel_options() -> list[tuple[str, int | str]]:
         ("grpc.service_config", json.dumps(_service_config)),
         # Tensors inside a cluster are not meant for the proxy of the environment's http_proxy.
         ("grpc.enable_http_proxy", 0),
-        # A server that restarts is found again within seconds; gRPC would wait up to 2 minutes.
+        # A server that restarts is found again within a second; gRPC would wait up to 2 minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        # And one that restarts with another address; gRPC would ask for it every 30 s at most.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # This one bounds a single attempt, in spite of its name.
         ("grpc.min_reconnect_backoff_ms", 5_000),
     ]

@@ -1,4 +1,4 @@
-"""Repeats calls that failed for reasons that may pass.
+"""Repeats calls that failed for reasons that may pass, for as long as their callers wait.
 
 Every call is a pure function of its request, so that repeating one is always right.
 Why not gRPC's own retry: it is silently off for messages above 256 KiB, which batches are.
@@ -6,10 +6,12 @@ Clock, sleep and chance are passed in; nothing here knows gRPC.
 """
 
 import asyncio
+import contextlib
+import logging
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,35 +20,57 @@ from lossd.client.errors import LossdError, OverloadedError, UnavailableError
 Answer = TypeVar("Answer")
 Errors = tuple[type[LossdError], ...]
 
+log = logging.getLogger("lossd.client")
+
+# With less time left than this no attempt would be answered.
+_SHORTEST_ATTEMPT = 0.01
+# A wait has long stopped to grow by then, and 2 to the power of it is still a number.
+_LAST_DOUBLING = 30
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When to repeat a call, and after how long.
 
+    No number of attempts ends a call, its deadline does: a server that restarts or is busy for ten
+    seconds is no failure to a caller who gave it thirty.  A budget of retries, as in gRFC A6, would
+    end calls too, and first where many callers fail together, which is when repeating helps most.
+    What keeps an outage from being multiplied is the pace: one call is repeated about once a second
+    at most, and all calls of a client together ``per_second`` times, however many they are.
+
     Attributes:
-        attempts: How often a call is made at most.
         first_delay: Upper end of the first wait, in seconds; it doubles from wait to wait.
-        longest_delay: Upper end that no wait exceeds, in seconds.
+        longest_delay: Upper end that it stops to double at, in seconds.
+        per_second: Retries a second of all calls together: the more of them wait, the longer.
     """
 
-    attempts: int = 4
     first_delay: float = 0.1
-    longest_delay: float = 2.0
+    longest_delay: float = 1.0
+    per_second: float = 200.0
 
-    def delay(self, error: LossdError, attempt: int, chance: float) -> float | None:
+    def delay(
+        self, error: LossdError, attempt: int, *, left: float, chance: float, waiting: int = 1
+    ) -> float | None:
         """Returns the seconds to wait before the next attempt; None if there is to be none.
 
         Args:
             error: What the attempt failed with.
             attempt: Its number, from 1.
-            chance: A number in [0, 1): waits are spread over their whole range, so that callers
-                who failed together do not come back together.
+            left: Seconds until the call has to end; the wait leaves some of them for an attempt.
+            chance: A number in [0, 1): waits are spread, so that callers who failed together do
+                not come back together.
+            waiting: How many calls wait to be repeated, this one among them.
         """
-        if attempt >= self.attempts or not repeatable(error):
-            return None
-        if error.retry_delay is not None:
-            return max(error.retry_delay, 0.0)
-        return chance * min(self.longest_delay, self.first_delay * 2.0 ** (attempt - 1))
+        told = error.retry_delay
+        least = 0.0 if told is None else max(told, 0.0)
+        room = 0.9 * left
+        if not repeatable(error) or least >= room or left < _SHORTEST_ATTEMPT:
+            return None  # the error at hand says more than a deadline that passed while waiting
+        doubled = self.first_delay * 2.0 ** min(attempt - 1, _LAST_DOUBLING)
+        spread = max(min(doubled, self.longest_delay), waiting / self.per_second)
+        if told is not None:  # the server knows best when; not before, and not all at once
+            return least + chance * min(spread, room - least)
+        return (0.5 + 0.5 * chance) * min(spread, room)
 
 
 def repeatable(error: LossdError) -> bool:
@@ -56,29 +80,24 @@ def repeatable(error: LossdError) -> bool:
     return isinstance(error, UnavailableError)
 
 
-class RetryBudget:
-    """Tokens that the retries of all calls share, so that they cannot multiply an outage.
+class Queue:
+    """Counts the calls that wait to be repeated; may be shared by threads and by tasks."""
 
-    As in gRFC A6: a failure costs a token, a success gives a tenth back, and calls are repeated
-    only while more than half of the tokens are left.
-    """
-
-    def __init__(self, tokens: float = 10.0, gain: float = 0.1) -> None:
-        self._most = tokens
-        self._tokens = tokens
-        self._gain = gain
+    def __init__(self) -> None:
+        self._waiting = 0
         self._lock = threading.Lock()
 
-    def failed(self) -> bool:
-        """Counts a failure; returns whether the call may be repeated."""
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[int]:
+        """Counts one more while it waits, and gives the number."""
         with self._lock:
-            self._tokens = max(self._tokens - 1.0, 0.0)
-            return self._tokens > self._most / 2
-
-    def succeeded(self) -> None:
-        """Counts a success."""
-        with self._lock:
-            self._tokens = min(self._tokens + self._gain, self._most)
+            self._waiting += 1
+            waiting = self._waiting
+        try:
+            yield waiting
+        finally:
+            with self._lock:
+                self._waiting -= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,23 +105,29 @@ class Retries:
     """Decides whether a call is made again, and when. May be shared by threads and by tasks."""
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
-    budget: RetryBudget = field(default_factory=RetryBudget)
+    queue: Queue = field(default_factory=Queue)
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
 
-    def delay(self, error: LossdError, attempt: int, deadline: float) -> float | None:
+    def delay(
+        self, error: LossdError, attempt: int, deadline: float, *, waiting: int, name: str
+    ) -> float | None:
         """Returns the seconds to wait before the next attempt; None if there is to be none.
 
         Args:
             error: What the attempt failed with.
             attempt: Its number, from 1.
             deadline: When the call has to end, on the clock.
+            waiting: How many calls wait to be repeated, this one among them.
+            name: What the log calls the call.
         """
-        if not repeatable(error) or not self.budget.failed():
-            return None
-        delay = self.policy.delay(error, attempt, self.chance())
-        if delay is None or self.clock() + delay >= deadline:
-            return None  # the error at hand says more than a deadline that passed while waiting
+        left = deadline - self.clock()
+        delay = self.policy.delay(error, attempt, left=left, chance=self.chance(), waiting=waiting)
+        if delay is not None:
+            log.info(
+                "call %s is repeated in %.3f s, %.1f s before its deadline: %s: %s",
+                name, delay, left, error.code, error.message,
+            )  # fmt: skip
         return delay
 
 
@@ -110,10 +135,15 @@ class Retries:
 class Retrier(Retries):
     """Makes calls again, and sleeps in between."""
 
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] = time.sleep
 
     def call(
-        self, attempt: Callable[[float], Answer], timeout: float, *, final: Errors = ()
+        self,
+        attempt: Callable[[float], Answer],
+        timeout: float,
+        *,
+        final: Errors = (),
+        name: str = "",
     ) -> Answer:
         """Returns what an attempt returns, and the last error if none succeeds.
 
@@ -121,6 +151,7 @@ class Retrier(Retries):
             attempt: Called with the seconds that are left; raises ``LossdError`` where it fails.
             timeout: Seconds for all attempts and waits together.
             final: Errors that no attempt may follow.
+            name: What the log calls the call.
 
         Raises:
             LossdError: what the last attempt failed with.
@@ -129,17 +160,15 @@ class Retrier(Retries):
         number = 1
         while True:
             try:
-                answer = attempt(deadline - self.clock())
+                return attempt(deadline - self.clock())
             except final:
                 raise
             except LossdError as error:
-                delay = self.delay(error, number, deadline)
-                if delay is None:
-                    raise
-            else:
-                self.budget.succeeded()
-                return answer
-            self.sleep(delay)
+                with self.queue.joined() as waiting:
+                    delay = self.delay(error, number, deadline, waiting=waiting, name=name)
+                    if delay is None:
+                        raise
+                    self.sleep(delay)
             number += 1
 
 
@@ -147,10 +176,15 @@ class Retrier(Retries):
 class AsyncRetrier(Retries):
     """Makes calls again, and lets other tasks run in between."""
 
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def call(
-        self, attempt: Callable[[float], Awaitable[Answer]], timeout: float, *, final: Errors = ()
+        self,
+        attempt: Callable[[float], Awaitable[Answer]],
+        timeout: float,
+        *,
+        final: Errors = (),
+        name: str = "",
     ) -> Answer:
         """Returns what an attempt returns, as ``Retrier.call`` does.
 
@@ -161,15 +195,13 @@ class AsyncRetrier(Retries):
         number = 1
         while True:
             try:
-                answer = await attempt(deadline - self.clock())
+                return await attempt(deadline - self.clock())
             except final:
                 raise
             except LossdError as error:
-                delay = self.delay(error, number, deadline)
-                if delay is None:
-                    raise
-            else:
-                self.budget.succeeded()
-                return answer
-            await self.sleep(delay)
+                with self.queue.joined() as waiting:
+                    delay = self.delay(error, number, deadline, waiting=waiting, name=name)
+                    if delay is None:
+                        raise
+                    await self.sleep(delay)
             number += 1

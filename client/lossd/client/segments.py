@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lossd.client.forks import keeper
+
 Bytes = npt.NDArray[np.uint8]
 
 ALIGNMENT = 64
@@ -26,7 +28,8 @@ _GRANULE = 1 << 20  # sizes of files are multiples of it
 class Segment:
     """A file, mapped and locked for as long as this lives.
 
-    The lock is POSIX's: it ends with this process even where a fork of it lives on.
+    The lock is POSIX's: it ends with this process even where a fork of it lives on. In the fork
+    the blocks that are taken become memory of its own.
 
     Attributes:
         name: Its name in the directory, until the server removes it.
@@ -37,6 +40,8 @@ class Segment:
     """
 
     def __init__(self, directory: Path, size: int) -> None:
+        kept = keeper()
+        self._lock = kept.lock
         self.name = f"lossd-{secrets.token_hex(16)}"
         self.token = b""
         self.size = -(-size // _GRANULE) * _GRANULE
@@ -55,6 +60,7 @@ class Segment:
         self._free = [(0, self.size)]
         # Blocks come back whenever they are collected, also in the middle of ``take``.
         self._returned: deque[tuple[int, int]] = deque()
+        kept.keep(self)
 
     def unlink(self) -> None:
         """Removes the name, where the server did not."""
@@ -64,17 +70,25 @@ class Segment:
     def take(self, size: int) -> "Block | None":
         """A block of so many bytes; None where none is free."""
         size = -(-size // ALIGNMENT) * ALIGNMENT
-        self._tidy()
-        for position, (start, end) in enumerate(self._free):
-            if end - start >= size:
-                self._free[position] = (start + size, end)
-                return Block(self, start, start + size)
+        with self._lock:
+            self._tidy()
+            for position, (start, end) in enumerate(self._free):
+                if end - start >= size:
+                    self._free[position] = (start + size, end)
+                    return Block(self, start, start + size)
         return None
 
     def is_free(self) -> bool:
         """Whether no block of it is taken."""
-        self._tidy()
-        return self._free == [(0, self.size)]
+        return not self.taken()
+
+    def taken(self) -> list[tuple[int, int]]:
+        """Returns the parts that blocks are in, as begins and ends."""
+        with self._lock:
+            self._tidy()
+            edges = [0, *(edge for part in self._free for edge in part), self.size]
+        pairs = zip(edges[::2], edges[1::2], strict=True)
+        return [(begin, end) for begin, end in pairs if begin < end]
 
     def _tidy(self) -> None:
         """Merges what came back with what is free."""

@@ -4,7 +4,6 @@ What it sends and reads is made in ``wire``, how it connects in ``connection`` a
 """
 
 import functools
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +26,7 @@ from lossd.client.call import (
     Call,
     Method,
 )
-from lossd.client.connection import Connection
+from lossd.client.connection import Connection, Connections
 from lossd.client.errors import LossdError, not_ready_error
 from lossd.client.evaluation import Evaluation
 from lossd.client.result import LossResult
@@ -41,11 +40,13 @@ class LossClient:
         with LossClient("localhost:50051") as client:
             result = client.compute(Huber(delta=2), predictions=predictions, targets=targets)
 
-    It may be shared by threads. It connects at first use, and again in a forked process.
+    It may be shared by threads. It connects at first use, and again in a forked process, where
+    results and arrays of ``empty`` stay what they were. A deep copy of it connects anew, and so
+    does one that was pickled.
     Where the server is on this host and offers it, large tensors are shared in memory instead of
     sent; ``result.transport`` says which it was.
-    Calls that found no server, or a busy one that said when to come back, are repeated within
-    their timeout.
+    Calls that found no server, one that ended meanwhile, or a busy one that said when to come back,
+    are repeated until their timeout; each time is logged as INFO by ``lossd.client``.
 
     Args:
         target: ``"host:port"``, ``"unix:/path/to/socket"``, ``"dns:///name:port"`` for all
@@ -55,7 +56,7 @@ class LossClient:
         timeout: Seconds that a call may take, retries included, unless it says otherwise.
 
     Raises:
-        InvalidRequestError: if the timeout is not in (0, inf).
+        InvalidRequestError: if the target is none, or the timeout is not in (0, inf).
     """
 
     def __init__(
@@ -65,12 +66,8 @@ class LossClient:
         channel: grpc.Channel | None = None,
         timeout: float = 30.0,
     ) -> None:
-        self._target = target
-        self._given = channel
+        self._connections = Connections(Connection, target, channel)
         self._timeout = arguments.checked_timeout(timeout)
-        # By process. The parent's stays here in a child, where nothing may touch it, not even to
-        # free it.
-        self._connections: dict[int, Connection] = {}
         self._input_names: Mapping[str, tuple[str, ...]] = {}
 
     def __enter__(self) -> Self:
@@ -180,6 +177,18 @@ class LossClient:
             )
             return wire.as_given(self._computed(build, call), named_inputs)
 
+    def input_names(self, loss: Message) -> tuple[str, ...]:
+        """Returns the names of a loss's inputs, in the order in which ``compute`` takes them.
+
+        The server is asked for them once.
+
+        Raises:
+            InvalidRequestError: if it is no loss.
+            LossdError: if the server does not answer.
+        """
+        with self._begin(None, None) as call:
+            return self._names(arguments.spec_of(loss), call)
+
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
         """Returns an array, not filled, that ``compute`` need not copy to share it with the server.
 
@@ -227,8 +236,7 @@ class LossClient:
             request = metrics_wire.build_request(
                 metrics_wire.listed(metrics), inputs, weights=weights, mask=mask, states=states
             )
-            response = self._ask(EVALUATE, request, call)
-            results = metrics_wire.read_results(response)
+            results = metrics_wire.read_results(self._ask(EVALUATE, request, call))
             return results if isinstance(metrics, list | tuple) else results[0]
 
     def evaluation(
@@ -278,7 +286,7 @@ class LossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
+            return self._ask(LIST_LOSSES, v1.ListLossesRequest(), call).message
 
     def server_info(
         self, *, timeout: float | None = None, request_id: str | None = None
@@ -293,7 +301,7 @@ class LossClient:
             LossdError: as ``compute``.
         """
         with self._begin(timeout, request_id) as call:
-            return self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), call)
+            return self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), call).message
 
     def wait_until_ready(self, timeout: float | None = None) -> None:
         """Returns as soon as a server that calls itself healthy is connected.
@@ -329,25 +337,20 @@ class LossClient:
         return _sent(connection, build(), call)
 
     def _connection(self) -> Connection:
-        # setdefault is atomic, where a lock could have been copied locked into a child.
-        process = os.getpid()
-        return self._connections.get(process) or self._connections.setdefault(
-            process, Connection(self._target, self._given)
-        )
+        return self._connections.here()
 
     def _begin(self, timeout: float | None, request_id: str | None) -> Call:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
-    def _ask(self, method: Method[Answer], request: Message, call: Call) -> Answer:
-        """The answer of a method whose messages are plain ones, without bulk data of their own."""
-        framed = self._connection().call(method, Framed(request), call)
-        return framed.message
+    def _ask(self, method: Method[Answer], request: Message, call: Call) -> Framed[Answer]:
+        """The answer of a method whose requests are plain ones, without bulk data of their own."""
+        return self._connection().call(method, Framed(request), call)
 
     def _names(self, spec: v1.LossSpec, call: Call) -> tuple[str, ...]:
         """The inputs of a loss in order; threads that start together may each ask, and agree."""
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
-            self._input_names = wire.read_input_names(response)
+            self._input_names = wire.read_input_names(response.message)
         return arguments.names_of(spec, self._input_names)
 
 

@@ -3,7 +3,8 @@
 It may import the contract, the arrays and the errors; nothing here does any input or output.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,8 +86,8 @@ def read_response(
     Raises:
         ServerError: if a tensor in it breaks the contract.
     """
-    response, read = framed.message, Reader(framed.payloads, shared)
-    try:
+    response = framed.message
+    with reading(framed.payloads, shared) as read:
         return LossResult(
             loss=response.loss if response.HasField("loss") else None,
             per_example=read.per_example(response),
@@ -105,8 +106,6 @@ def read_response(
             transport=response.transport or "grpc",
             server_timing=_read_timing(response.server_timing),
         )
-    except tensors.TensorError as error:
-        raise ServerError(f"response must hold valid tensors, got one where {error}") from error
 
 
 def read_input_names(response: v1.ListLossesResponse) -> dict[str, tuple[str, ...]]:
@@ -204,6 +203,19 @@ class Reader:
             ignored_count=result.ignored_count,
             signature=result.signature,
         )
+
+
+@contextlib.contextmanager
+def reading(payloads: Payloads | None, shared: tensors.Shared | None = None) -> Iterator[Reader]:
+    """Gives the reader of one response, whatever brought it.
+
+    Raises:
+        ServerError: if a tensor in it breaks the contract.
+    """
+    try:
+        yield Reader(payloads, shared)
+    except tensors.TensorError as error:
+        raise ServerError(f"response must hold valid tensors, got one where {error}") from error
 
 
 def _read_term(term: v1.TermResult) -> TermResult:

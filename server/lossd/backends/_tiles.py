@@ -14,7 +14,7 @@ import numpy as np
 from lossd.backends import Array, Body, Piece, each_row
 from lossd.batch import Batch
 from lossd.kernels import is_stored
-from lossd.losses._weighed import selected
+from lossd.losses._maths.masked_products import selected
 
 
 @dataclass(frozen=True, slots=True)

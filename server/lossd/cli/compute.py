@@ -1,6 +1,8 @@
 """``lossd compute``."""
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,35 +10,48 @@ import click
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import Message
-from rich.console import Console
-from rich.table import Table
 
-from lossd import errors, sums, v1
+from lossd import sums, v1
 from lossd.backends.choose import BackendChoice, choose
-from lossd.cli.arguments import load, pair, set_parameter
-from lossd.client import LossClient, LossdError
+from lossd.cli.arguments import pair
+from lossd.cli.arrays import load, save
+from lossd.cli.completing import (
+    complete_gradients,
+    complete_inputs,
+    complete_losses,
+    complete_parameters,
+)
+from lossd.cli.failures import told
+from lossd.cli.files import OutputFile, writing
+from lossd.cli.inputs import check_inputs, inputs_of_loss
+from lossd.cli.names import loss_messages, loss_named
+from lossd.cli.parameters import set_parameters
+from lossd.cli.reaching import reached
+from lossd.cli.shown import print_json, print_pairs
 from lossd.client.arguments import reductions
 from lossd.client.result import LossResult
 from lossd.client.wire import build_request, read_response
 from lossd.engine import Engine
-from lossd.losses import LOSSES
 from lossd.networks import Networks
 from lossd.networks import load as load_networks
-from lossd.serving import loss_replies, loss_requests
 from lossd.serving.config import usable_cores
-from lossd.serving.messages import Limits
+from lossd.serving.loss_service import replies as loss_replies
+from lossd.serving.loss_service import requests as loss_requests
+from lossd.serving.wire.reader import Limits
 
 Array = npt.NDArray[Any]
 
 
 @click.command()
-@click.argument("loss")
+@click.argument("loss", shell_complete=complete_losses)
 @click.option(
-    "--input", "inputs", multiple=True, metavar="NAME=FILE",
-    help="An input from a .npy file, or from FILE.npz:KEY; again for each of several tensors.",
+    "--input", "inputs", multiple=True, metavar="NAME=FILE", shell_complete=complete_inputs,
+    help="An input from a .npy file, FILE.npz:KEY or FILE.safetensors:KEY; again for each of "
+    "several tensors.",
 )  # fmt: skip
 @click.option(
     "--param", "parameters", multiple=True, metavar="NAME=VALUE",
+    shell_complete=complete_parameters,
     help="A parameter of the loss: a number, a list such as [1,2], or a name such as LOGITS.",
 )  # fmt: skip
 @click.option("--weights", metavar="FILE", help="One weight an example.")
@@ -46,12 +61,13 @@ Array = npt.NDArray[Any]
     help="How the losses of the examples become one number.",
 )  # fmt: skip
 @click.option(
-    "--gradient", "gradients", multiple=True, metavar="NAME",
+    "--gradient", "gradients", multiple=True, metavar="NAME", shell_complete=complete_gradients,
     help="An input or parameter to compute the gradient by; the loss's own default without.",
 )  # fmt: skip
 @click.option(
-    "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="An .npz file for the gradients, by input, and the loss of each example.",
+    "--output", type=OutputFile(),
+    help="An .npz or .safetensors file for the gradients, by input, the loss of each example and "
+    "the outputs.",
 )  # fmt: skip
 @click.option(
     "--networks", type=click.Path(file_okay=False, exists=True, path_type=Path),
@@ -60,6 +76,7 @@ Array = npt.NDArray[Any]
 @click.option(
     "--address", help="Of a server; without it, this process computes.", metavar="ADDRESS"
 )
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def compute(
     *,
     loss: str,
@@ -68,6 +85,7 @@ def compute(
     output: Path | None,
     networks: Path | None,
     address: str | None,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Compute LOSS, for example cross_entropy, of arrays in files.
@@ -76,22 +94,28 @@ def compute(
 
     --param 'terms=[{"weight": 0.7, "loss": {"huber": {"delta": 2}}}, ...]'
     """
-    message = _message(loss, parameters)
-    arrays = _inputs(inputs)
-    for name in ("weights", "mask"):
-        options[name] = load(name, options[name]) if options[name] else None
+    name = loss_named(loss)
+    message: Message = getattr(v1, loss_messages()[name])()
+    set_parameters(message, parameters)
+    files = _files(inputs)
+    with told():
+        check_inputs(name, files, inputs_of_loss(message))
+    arrays = _arrays(files)
+    for extra in ("weights", "mask"):
+        options[extra] = load(extra, options[extra]) if options[extra] else None
     options["gradients"] = options["gradients"] or None
-    try:
+    with told():
         result = (
-            _remote(address, message, arrays, options)
-            if address
-            else _here(message, arrays, options, networks)
+            _here(message, arrays, options, networks)
+            if address is None
+            else _remote(address, message, arrays, options)
         )
-    except (LossdError, errors.LossdError) as error:
-        raise click.ClickException(str(error)) from error
     if output is not None:
         _write(output, result)
-    Console().print(_table(result))
+    if as_json:
+        print_json(_report(result))
+    else:
+        print_pairs(_rows(result))
 
 
 def _here(
@@ -111,31 +135,24 @@ def _here(
 def _remote(
     address: str, message: Message, arrays: dict[str, Any], options: dict[str, Any]
 ) -> LossResult:
-    with LossClient(address) as client:
+    with reached(address) as client:
         return client.compute(message, **arrays, **options)
 
 
 # ------------------------------------------------------------------ what was asked for
 
 
-def _message(loss: str, parameters: tuple[str, ...]) -> Message:
-    messages = {known.name: known.message for known in LOSSES.values()}
-    messages[loss_requests.WEIGHTED_SUM] = v1.WeightedSum.DESCRIPTOR.name
-    name = loss if loss in messages.values() else messages.get(loss)
-    if name is None:
-        raise click.ClickException(f"loss must be one of {', '.join(messages)}, got {loss}")
-    message: Message = getattr(v1, name)()
-    for text in parameters:
-        name, value = pair("--param", text)
-        set_parameter(message, name, value)
-    return message
-
-
-def _inputs(texts: tuple[str, ...]) -> dict[str, Any]:
-    found: dict[str, list[Array]] = {}
+def _files(texts: tuple[str, ...]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
     for text in texts:
         name, source = pair("--input", text)
-        found.setdefault(name, []).append(load(name, source))
+        found.setdefault(name, []).append(source)
+    return found
+
+
+def _arrays(files: dict[str, list[str]]) -> dict[str, Any]:
+    """One array by input, or a list of them."""
+    found = {name: [load(name, one) for one in sources] for name, sources in files.items()}
     return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in found.items()}
 
 
@@ -156,28 +173,47 @@ def _write(path: Path, result: LossResult) -> None:
     arrays: dict[str, Any] = {
         f"gradients.{name}": gradient for name, gradient in _gradients(result)
     }
+    arrays |= {f"outputs.{name}": output for name, output in result.outputs.items()}
     if result.per_example is not None:
         arrays["per_example"] = result.per_example
-    try:
-        with path.open("wb") as file:
-            np.savez(file, **arrays)
-    except OSError as error:
-        raise click.ClickException(
-            f"output must be writable, got {path}: {error.strerror}"
-        ) from error
+    with writing(path):
+        save(path, arrays)
 
 
-def _table(result: LossResult) -> Table:
-    table = Table(show_header=False)
-    for name in ("loss", "loss_sum", "weight_sum"):
+_NUMBERS = ("loss", "loss_sum", "weight_sum")
+_COUNTS = ("example_count", "ignored_count", "nonfinite_count", "backend")
+
+
+def _rows(result: LossResult) -> Iterator[tuple[str, str]]:
+    for name in _NUMBERS:
         value = getattr(result, name)
-        table.add_row(name, "none" if value is None else f"{value:.17g}")
-    for name in ("example_count", "ignored_count", "nonfinite_count", "backend"):
-        table.add_row(name, str(getattr(result, name)))
+        yield name, "none" if value is None else f"{value:.17g}"
+    for name in _COUNTS:
+        yield name, str(getattr(result, name))
+    if result.status:
+        yield "status", result.status
+    for status, count in Counter(result.statuses.values()).items():
+        yield f"examples that are {status}", str(count)
+    if result.outputs:
+        yield "outputs", f"{', '.join(result.outputs)}: --output writes them, --json shows them"
     for place, term in enumerate(result.terms):
-        table.add_row(f"loss of terms[{place}]", f"{term.loss:.17g}")
-        table.add_row(f"norm of the gradient of terms[{place}]", f"{term.gradient_norm:.6g}")
+        yield f"loss of terms[{place}]", f"{term.loss:.17g}"
+        yield f"norm of the gradient of terms[{place}]", f"{term.gradient_norm:.6g}"
     for name, gradient in _gradients(result):
-        norm = np.linalg.norm(np.asarray(gradient, np.float64))
-        table.add_row(f"norm of the gradient of {name}", f"{norm:.6g}")
-    return table
+        yield f"norm of the gradient of {name}", f"{_norm(gradient):.6g}"
+
+
+def _report(result: LossResult) -> dict[str, Any]:
+    return {
+        **{name: getattr(result, name) for name in _NUMBERS + _COUNTS},
+        "status": result.status,
+        "statuses": {str(index): status for index, status in result.statuses.items()},
+        "terms": [asdict(term) for term in result.terms],
+        "gradient_norms": {name: _norm(gradient) for name, gradient in _gradients(result)},
+        "per_example": result.per_example,
+        "outputs": dict(result.outputs),
+    }
+
+
+def _norm(gradient: Array) -> float:
+    return float(np.linalg.norm(np.asarray(gradient, np.float64)))

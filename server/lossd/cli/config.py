@@ -1,14 +1,17 @@
 """``lossd config``."""
 
 import os
+from typing import Any
 
 import click
 from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from lossd.cli.settings import takes_settings
-from lossd.serving.config import Config, settings, unknown_variables
+from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
+from lossd.cli.shown import print_json
+from lossd.serving.config import Config, Setting, settings, unknown_variables
 
 _SOURCES = {
     ParameterSource.COMMANDLINE: "flag",
@@ -16,27 +19,42 @@ _SOURCES = {
 }
 
 
-@click.command()
+@click.command(epilog=SERVES_TOO)
 @click.option("--check", is_flag=True, help="Only check, and fail at variables that are misspelt.")
-@takes_settings
-def config(config: Config, check: bool) -> None:  # noqa: FBT001 - click calls by keyword
-    """Show the settings that ``serve`` would run with, and where each comes from."""
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@takes_hidden_settings
+def config(*, config: Config, check: bool, as_json: bool) -> None:
+    """Show the settings that lossd serve would run with, and where each comes from."""
     unknown = unknown_variables(os.environ)
     if check and unknown:
         raise click.ClickException(f"variables must be settings of lossd, got {', '.join(unknown)}")
     if check:
         click.echo("every setting is in bounds")
         return
-    context = click.get_current_context()
-    table = Table("setting", "value", "from", "variable")
-    for setting in settings():
-        source = context.get_parameter_source(setting.name)
-        table.add_row(
-            setting.flag,
-            str(getattr(config, setting.name)),
-            _SOURCES.get(source, "default") if source else "default",
-            setting.variable,
+    shown = [(setting, getattr(config, setting.name), _source(setting)) for setting in settings()]
+    if as_json:
+        print_json(
+            [
+                {"flag": s.flag, "value": value, "from": source, "variable": s.variable}
+                for s, value, source in shown
+            ]
         )
-    Console().print(table)
+    else:
+        _print(shown)
     for name in unknown:
         click.echo(f"{name} is set, and is no setting", err=True)
+
+
+def _source(setting: Setting) -> str:
+    source = click.get_current_context().get_parameter_source(setting.name)
+    return _SOURCES.get(source, "default") if source else "default"
+
+
+def _print(shown: list[tuple[Setting, Any, str]]) -> None:
+    table = Table("setting", "value", "from", "variable", padding=0, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = column.header != "value"
+    table.columns[1].overflow = "fold"
+    for setting, value, source in shown:
+        table.add_row(setting.flag, Text(str(value)), source, setting.variable)
+    Console().print(table)

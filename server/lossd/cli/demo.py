@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
+from lossd.cli.files import PlotFile, writing
 from lossd.cli.progress import counted
 from lossd.cli.served import served
 from lossd.client import LossClient
@@ -28,10 +29,13 @@ LEARNING_RATE = 3e-3
 
 
 @click.command()
-@click.option("--epochs", default=30, show_default=True, help="Passes over the training images.")
+@click.option(
+    "--epochs", type=click.IntRange(1, 100_000), default=30, show_default=True,
+    help="Passes over the training images.",
+)  # fmt: skip
 @click.option(
     "--plot",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    type=PlotFile(),
     default=Path("lossd-demo.png"),
     show_default=True,
     help="Where to draw the loss curve.",
@@ -162,4 +166,5 @@ def _draw(losses: list[float], path: Path) -> None:
     )
     axes.plot(losses, linewidth=0.8)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    with writing(path):
+        figure.savefig(path, dpi=120)

@@ -1,139 +1,60 @@
 """``lossd doctor``."""
 
-import os
-import resource
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from lossd import selftest
-from lossd.backends.choose import choose
-from lossd.backends.cupy import probe
-from lossd.cli.settings import takes_settings
-from lossd.engine import Engine
-from lossd.errors import LossdError
-from lossd.networks import Networks, worked_networks
-from lossd.serving.allocator import keep_freed_memory
-from lossd.serving.app import networks_of
-from lossd.serving.config import MEBIBYTE, Config, usable_cores
-from lossd.serving.shared_memory import SharedMemory
-from lossd.serving.versions import versions
-
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+from lossd.cli.failures import told
+from lossd.cli.machine import Finding, findings_here
+from lossd.cli.reaching import reached
+from lossd.cli.running import findings_of
+from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
+from lossd.cli.shown import print_json
+from lossd.serving.config import Config, settings
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; ``is_bad`` makes the command fail."""
+@click.command(epilog=SERVES_TOO)
+@click.option(
+    "--server", metavar="ADDRESS",
+    help="Look at the server that runs there, and test its losses, instead of this machine.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@takes_hidden_settings
+def doctor(*, config: Config, server: str | None, as_json: bool) -> None:
+    """Look at this machine and test every loss on it; fail if something is wrong.
 
-    thing: str
-    found: str
-    is_bad: bool = False
-
-
-@click.command()
-@takes_settings
-def doctor(config: Config) -> None:
-    """Look at this machine and test every loss on it; fail if something is wrong."""
-    table = Table("", "looked at", "found", show_header=False)
-    findings = [*_libraries(), *_machine(config), *_losses(config)]
-    for finding in findings:
-        mark = "[red]wrong[/]" if finding.is_bad else "[green]ok[/]"
-        table.add_row(mark, finding.thing, finding.found)
-    Console().print(table)
+    The settings are those that lossd serve would have.
+    """
+    if server is None:
+        findings = list(findings_here(config))
+    else:
+        _refuse_settings()
+        with told(), reached(server) as client:
+            findings = list(findings_of(client))
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        _print(findings)
     if any(finding.is_bad for finding in findings):
         raise click.ClickException("something is wrong, see above")
 
 
-def _libraries() -> Iterator[Finding]:
-    for name, version in versions().items():
-        yield Finding(name, version or "not installed")
+def _refuse_settings() -> None:
+    """A flag that means a server that is yet to start would do nothing."""
+    context = click.get_current_context()
+    for setting in settings():
+        if context.get_parameter_source(setting.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{setting.flag} must be left out with --server, got both")
 
 
-def _machine(config: Config) -> Iterator[Finding]:
-    available = probe()
-    yield Finding("GPU", available.device or f"none: {available.reason}")
-    kept = keep_freed_memory()
-    yield Finding("allocator", "keeps freed memory" if kept else "gives freed memory back")
-    yield Finding("cores", f"{usable_cores()} usable, {config.compute_threads} threads compute")
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield Finding("open files", f"at most {files}", is_bad=files < config.max_calls)
-    yield _memory(config)
-    yield _shared_directory(config)
-    yield _networks(config)
-
-
-def _shared_directory(config: Config) -> Finding:
-    thing = "shared directory"
-    if not config.shm_dir:
-        return Finding(thing, "none: clients of this host send their tensors over gRPC")
-    try:
-        with SharedMemory(config.shm_dir, segments=1, segment_bytes=1):
-            free = shutil.disk_usage(config.shm_dir).free
-    except LossdError as error:
-        return Finding(thing, str(error), is_bad=True)
-    return Finding(thing, f"{config.shm_dir} can be used, {_mebibytes(free)} free")
-
-
-def _networks(config: Config) -> Finding:
-    if not config.networks:
-        return Finding("networks", "none: losses of images are refused")
-    try:
-        found = networks_of(config).by_name.values()
-    except LossdError as error:
-        return Finding("networks", str(error), is_bad=True)
-    return Finding(
-        "networks", ", ".join(f"{n.name} ({n.architecture})" for n in found) or "none in there"
-    )
-
-
-def _memory(config: Config) -> Finding:
-    """A reply is about as large as its request, so twice the requests has to fit.
-
-    Where there are networks, so has an image inside one in every thread.
-    """
-    limit = _memory_limit()
-    needed = 2 * config.max_inflight_bytes
-    if config.networks:
-        needed += config.compute_threads * config.max_network_bytes
-    text = f"{_mebibytes(limit)}; calls in flight may take {_mebibytes(needed)}"
-    return Finding("memory", text, is_bad=needed > limit)
-
-
-def _memory_limit() -> int:
-    """Bytes that this process may use: the control group's limit, or all there are."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(total, int(_CGROUP_LIMIT.read_text()))
-    except (OSError, ValueError):  # no control group, or "max"
-        return total
-
-
-def _losses(config: Config) -> Iterator[Finding]:
-    try:
-        chosen = choose(config.backend, threads=config.compute_threads)
-    except LossdError as error:
-        yield Finding("backend", str(error), is_bad=True)
-        return
-    yield Finding("backend", f"{chosen.backend.name} on {chosen.backend.device} ({chosen.reason})")
-    try:
-        yield from _checks(Engine(chosen.backend, Networks(worked_networks())))
-    finally:
-        chosen.backend.close()
-
-
-def _checks(engine: Engine) -> Iterator[Finding]:
-    checks = list(selftest.run(engine))
-    wrong = [check for check in checks if check.fault]
-    for check in wrong:
-        yield Finding(f"{check.loss} in {check.precision}", check.fault, is_bad=True)
-    yield Finding("losses", f"{len(checks) - len(wrong)} of {len(checks)} checks right")
-
-
-def _mebibytes(count: int) -> str:
-    return f"{count / MEBIBYTE:,.0f} MiB"
+def _print(findings: list[Finding]) -> None:
+    table = Table("", "looked at", "found", show_header=False)
+    table.columns[1].overflow = table.columns[2].overflow = "fold"
+    for finding in findings:
+        mark = Text("wrong", style="red") if finding.is_bad else Text("ok", style="green")
+        table.add_row(mark, Text(finding.thing), Text(finding.found))
+    Console().print(table)

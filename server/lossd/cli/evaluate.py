@@ -1,72 +1,102 @@
 """``lossd evaluate``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from google.protobuf.message import Message
-from rich.console import Console
-from rich.table import Table
 
-from lossd import errors, v1
-from lossd.cli.arguments import load, pair, set_parameter
+from lossd import v1
+from lossd.cli.arguments import pair
+from lossd.cli.arrays import load, save
+from lossd.cli.completing import complete_inputs, complete_metrics, complete_parameters
+from lossd.cli.failures import told
+from lossd.cli.files import OutputFile, writing
+from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_metric
+from lossd.cli.names import metric_named
+from lossd.cli.parameters import set_parameters
 from lossd.cli.progress import counted
-from lossd.client import LossClient, LossdError, MetricResult
+from lossd.cli.reaching import reached
+from lossd.cli.shown import array_text, print_json, print_pairs
+from lossd.client import MetricResult
 from lossd.client import metrics as metrics_wire
 from lossd.evaluation import METRICS, State, merged
-from lossd.serving import evaluation_codec
-from lossd.serving.messages import Limits, Reader
+from lossd.framing import Framed
+from lossd.serving.evaluation_service import codec as evaluation_codec
+from lossd.serving.wire.reader import Limits, Reader
 
 _TEXTS = ("hypotheses", "references")
 
 
 @click.command()
-@click.argument("metric")
+@click.argument("metric", shell_complete=complete_metrics)
 @click.option(
-    "--input", "inputs", multiple=True, metavar="NAME=FILE", required=True,
-    help="An input from a .npy file, or from FILE.npz:KEY, or a text a line; again for more "
-    "batches, each with a file of every input.",
+    "--input", "inputs", multiple=True, metavar="NAME=FILE", shell_complete=complete_inputs,
+    help="An input from a .npy file, FILE.npz:KEY or FILE.safetensors:KEY, or a text a line; again "
+    "for more batches, each with a file of every input.",
 )  # fmt: skip
 @click.option(
     "--param", "parameters", multiple=True, metavar="NAME=VALUE",
+    shell_complete=complete_parameters,
     help="A parameter of the metric: a number, true or false, or a name such as MACRO.",
 )  # fmt: skip
+@click.option(
+    "--weights", multiple=True, metavar="FILE",
+    help="One weight an example; again for each batch.",
+)  # fmt: skip
+@click.option(
+    "--mask", multiple=True, metavar="FILE", help="True keeps an example; again for each batch."
+)
+@click.option(
+    "--output", type=OutputFile(),
+    help="An .npz or .safetensors file for the value, the values of each class and the outputs.",
+)  # fmt: skip
 @click.option("--address", help="Of a server; without it, this process computes.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def evaluate(
-    metric: str, inputs: tuple[str, ...], parameters: tuple[str, ...], address: str | None
+    *,
+    metric: str,
+    inputs: tuple[str, ...],
+    parameters: tuple[str, ...],
+    output: Path | None,
+    address: str | None,
+    as_json: bool,
+    **extras: tuple[str, ...],
 ) -> None:
     """Evaluate METRIC, for example roc_auc, over batches in files."""
-    message = _message(metric, parameters)
-    files = _files(inputs)
+    name = metric_named(metric)
+    message: Message = getattr(v1, METRICS[name].message)()
+    set_parameters(message, parameters)
+    files = _files(inputs, extras)
+    check_inputs(name, [n for n in files if n not in EXTRAS], inputs_of_metric(METRICS[name]))
     count = len(next(iter(files.values())))
-    try:
-        with counted(_batches(files), "evaluating", count, transient=True) as batches:
-            result = _remote(address, message, batches) if address else _here(message, batches)
-    except (LossdError, errors.LossdError) as error:
-        raise click.ClickException(str(error)) from error
-    Console().print(_table(result))
+    with told(), counted(_batches(files), "evaluating", count, transient=True) as batches:
+        result = _here(message, batches) if address is None else _remote(address, message, batches)
+    if output is not None:
+        _write(output, result)
+    if as_json:
+        print_json(_report(result))
+    else:
+        print_pairs(_rows(result))
 
 
-def _message(metric: str, parameters: tuple[str, ...]) -> Message:
-    known = {name: name for name in METRICS} | {known.message: n for n, known in METRICS.items()}
-    if metric not in known:
-        raise click.ClickException(f"metric must be one of {', '.join(METRICS)}, got {metric}")
-    message: Message = getattr(v1, METRICS[known[metric]].message)()
-    for text in parameters:
-        set_parameter(message, *pair("--param", text))
-    return message
+# ------------------------------------------------------------------ what was asked for
 
 
-def _files(inputs: tuple[str, ...]) -> dict[str, list[str]]:
+def _files(inputs: tuple[str, ...], extras: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """The files by what they hold, weights and mask among them: one a batch."""
     found: dict[str, list[str]] = {}
     for text in inputs:
         name, source = pair("--input", text)
         found.setdefault(name, []).append(source)
+    for name, sources in extras.items():
+        if sources:
+            found.setdefault(name, []).extend(sources)
     counts = {name: len(sources) for name, sources in found.items()}
     if len(set(counts.values())) > 1:
-        raise click.ClickException(f"--input must give each input as many files, got {counts}")
+        listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise click.UsageError(f"each batch must have a file of every input, got {listed}")
     return found
 
 
@@ -80,8 +110,14 @@ def _read(name: str, source: str) -> Any:
         return load(name, source)
     try:
         return Path(source).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{name} must be a readable text, got {source}") from error
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    raise click.UsageError(f"{name} must be a readable text, got {source}: {reason}")
+
+
+# ------------------------------------------------------------------ evaluating
 
 
 def _here(message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
@@ -93,11 +129,11 @@ def _here(message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
         read = evaluation_codec.batch(request.batch, [one], lambda: None, Reader(None, Limits()))
         state = merged([state, one.observe(read)])
     result = evaluation_codec.result(one, state, one.metric.score(state, one.parameters))
-    return metrics_wire.read_results(v1.EvaluateResponse(results=[result]))[0]
+    return metrics_wire.read_results(Framed(v1.EvaluateResponse(results=[result])))[0]
 
 
 def _remote(address: str, message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
-    with LossClient(address) as client, client.evaluation(message) as run:
+    with reached(address) as client, client.evaluation(message) as run:
         for batch in batches:
             run.update(**batch)
         result = run.result()
@@ -105,20 +141,40 @@ def _remote(address: str, message: Message, batches: Iterable[dict[str, Any]]) -
 
 
 def _arguments(batch: dict[str, Any]) -> dict[str, Any]:
-    extras: dict[str, Any] = {name: batch[name] for name in ("weights", "mask") if name in batch}
+    extras: dict[str, Any] = {name: batch[name] for name in EXTRAS if name in batch}
     return {"inputs": {n: v for n, v in batch.items() if n not in extras}, **extras}
 
 
-def _table(result: MetricResult) -> Table:
-    table = Table(show_header=False)
-    value = "none" if result.value is None else f"{result.value:.17g}"
-    table.add_row(result.metric, value)
+# ------------------------------------------------------------------ what came of it
+
+
+def _write(path: Path, result: MetricResult) -> None:
+    arrays: dict[str, Any] = {f"outputs.{n}": output for n, output in result.outputs.items()}
+    for name in ("value", "values"):
+        if (found := getattr(result, name)) is not None:
+            arrays[name] = found
+    with writing(path):
+        save(path, arrays)
+
+
+def _rows(result: MetricResult) -> Iterator[tuple[str, str]]:
+    if result.value is not None:
+        yield result.metric, f"{result.value:.17g}"
+    elif result.values is None:
+        yield result.metric, "none"
     if result.status:
-        table.add_row("status", f"{result.status}: {result.reason}")
+        yield "status", f"{result.status}: {result.reason}"
     if result.values is not None:
-        table.add_row("values", np.array2string(result.values, precision=6, threshold=64))
+        yield f"{result.metric} of each", array_text(result.values)
     for name, output in result.outputs.items():
-        table.add_row(name, np.array2string(np.asarray(output), precision=17))
-    for name in ("example_count", "ignored_count", "signature"):
-        table.add_row(name, str(getattr(result, name)))
-    return table
+        yield name, array_text(output)
+    yield "example_count", str(result.example_count)
+    yield "ignored_count", str(result.ignored_count)
+    if result.signature:
+        yield "signature", result.signature
+
+
+def _report(result: MetricResult) -> dict[str, Any]:
+    names = ("metric", "value", "values", "status", "reason", "example_count", "ignored_count")
+    found = {name: getattr(result, name) for name in names}
+    return {**found, "outputs": dict(result.outputs), "signature": result.signature}

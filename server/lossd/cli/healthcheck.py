@@ -4,7 +4,9 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lossd.serving.config import Config, settings
+from lossd.cli.arguments import Real
+from lossd.serving import addresses
+from lossd.serving.config import Config, ConfigError, settings
 
 _ADDRESS = next(setting for setting in settings() if setting.name == "address")
 
@@ -18,10 +20,17 @@ _ADDRESS = next(setting for setting in settings() if setting.name == "address")
     show_envvar=True,
     help="Of the server: host:port or unix:/path.",
 )
-@click.option("--timeout", default=1.0, show_default=True, help="Seconds to wait.")
+@click.option(
+    "--timeout", type=Real(0.001, 3600), default=1.0, show_default=True, help="Seconds to wait."
+)
 def healthcheck(address: str, timeout: float) -> None:
     """Succeed if a server is ready, for container runtimes; fail with the reason if not."""
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    try:
+        _ADDRESS.check(address)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    target = addresses.reachable(address)
+    with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         try:
             reply = check(health_pb2.HealthCheckRequest(), timeout=timeout)

@@ -3,60 +3,54 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from lossd.backends.numpy import NumpyBackend
 from lossd.cli import charts
+from lossd.cli.completing import complete_losses
+from lossd.cli.files import PlotFile, writing
+from lossd.cli.names import loss_named
+from lossd.cli.page_text import print_pages, terminal_width
+from lossd.cli.pages import loss_pages
+from lossd.cli.terminal_plot import plot_text
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss, Shape
-from lossd.serving import catalogue
 
 
 @click.command()
+@click.argument("name", required=False, shell_complete=complete_losses)
+@click.option("--search", metavar="WORDS", help="List those that all of these words are about.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: everything that is known.")
 @click.option(
-    "--plot",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Draw each pointwise loss and its gradient into this file instead.",
-)
-def losses(plot: Path | None) -> None:
-    """List the losses, their inputs and their parameters."""
+    "--plot", type=PlotFile(),
+    help="Draw each pointwise loss and its gradient, or NAME alone, into this file instead.",
+)  # fmt: skip
+def losses(*, name: str | None, search: str | None, as_json: bool, plot: Path | None) -> None:
+    """List the losses; with NAME, say everything about one."""
+    chosen = None if name is None else loss_named(name)
     if plot is not None:
-        _draw(plot)
+        _draw(_drawn(chosen), plot)
         return
-    table = Table("loss", "computes", "inputs", "parameters [default] in bounds", expand=True)
-    for loss in LOSSES.values():
-        table.add_row(
-            loss.message, loss.summary, _inputs(loss), _parameters(loss), end_section=True
-        )
-    Console().print(table)
+    is_drawn = chosen in LOSSES and not as_json
+    curves = plot_text(LOSSES[chosen], terminal_width()) if chosen and is_drawn else ""
+    print_pages(loss_pages(), chosen, search, as_json=as_json, plot=curves)
 
 
-def _draw(path: Path) -> None:
+def _drawn(chosen: str | None) -> list[Loss]:
     pointwise = [loss for loss in LOSSES.values() if loss.shape is Shape.POINTWISE]
+    if chosen is None:
+        return pointwise
+    found = [loss for loss in pointwise if loss.name == chosen]
+    if not found:
+        names = ", ".join(loss.name for loss in pointwise)
+        raise click.UsageError(f"--plot must be of a loss of two numbers ({names}), got {chosen}")
+    return found
+
+
+def _draw(drawn: list[Loss], path: Path) -> None:
     engine = Engine(NumpyBackend(threads=1))
     try:
-        charts.draw(engine, pointwise, path)
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"the plot needs {error.name}: install it with pip install 'lossd[demo]'"
-        ) from error
-    except ValueError as error:
-        raise click.BadParameter(f"{error}, got {path}", param_hint="--plot") from error
+        with writing(path):
+            charts.draw(engine, drawn, path)
     finally:
         engine.backend.close()
-    click.echo(f"{len(pointwise)} losses in {path}")
-
-
-def _inputs(loss: Loss) -> str:
-    return "\n".join(
-        f"{declared.name} {' or '.join(catalogue.shapes(loss, declared))}"
-        for declared in loss.inputs
-    )
-
-
-def _parameters(loss: Loss) -> str:
-    return "\n".join(
-        f"{p.name} \\[{catalogue.default_text(p) or 'unset'}] {p.bounds or ''}".rstrip()
-        for p in loss.all_parameters
-    )
+    click.echo(f"{len(drawn)} losses in {path}")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from rich.console import Console
 from rich.progress import Progress
 
 Item = TypeVar("Item")
@@ -13,12 +14,15 @@ Item = TypeVar("Item")
 def counted(
     items: Iterable[Item], description: str, total: int, *, transient: bool = False
 ) -> Iterator[Iterator[Item]]:
-    """Shows how many of the items were taken.
+    """Shows on a terminal how many of the items were taken, beside what is printed for others.
 
     Why not rich's ``track``: an error in its loop leaves a generator behind, which waits for its
     own thread wherever it is collected, in the very thread that draws another bar too: they hang.
     """
-    with Progress(transient=transient) as progress:
+    console = Console(stderr=True)
+    with Progress(
+        console=console, transient=transient, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(description, total=total)
 
         def taken() -> Iterator[Item]:

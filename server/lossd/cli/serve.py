@@ -5,30 +5,43 @@ import os
 
 import click
 
-from lossd.cli.settings import takes_settings
+from lossd.cli.settings import SectionedCommand, takes_settings
 from lossd.errors import LossdError
-from lossd.serving import app, logs
+from lossd.serving import app
 from lossd.serving.config import Config, unknown_variables
-from lossd.serving.signals import EndingSignal
+from lossd.serving.process import logs
+from lossd.serving.process.signals import EndingSignal
+from lossd.serving.rpc import threads
 
 log = logging.getLogger(__name__)
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @takes_settings
 def serve(config: Config) -> None:
     """Serve losses until SIGTERM or SIGINT."""
     logs.configure(config.log_format, config.log_level)
     for name in unknown_variables(os.environ):
         log.warning("variable is no setting", extra={"variable": name})
-    ending = EndingSignal()
+    ending = EndingSignal(config.drain_delay_seconds + config.drain_seconds + 1)
+    reasons: list[str] = []
+
+    def fail(reason: str) -> None:
+        reasons.append(reason)
+        ending.give()
+
+    threads.when_one_dies(fail)
     try:
-        server = app.start(config, on_failure=ending.give)
+        server = app.start(config, on_failure=fail)
     except LossdError as error:
         raise click.ClickException(str(error)) from error
     # One line, for people and for the programs that started us with port 0.
     click.echo(f"ready address={server.address} metrics={server.metrics_url}")
     ending.wait()
-    server.stop()
-    if server.has_failed:
-        raise click.ClickException("the device must answer, got nothing from it: start again")
+    if server.stop(in_doubt=bool(reasons)):
+        ending.status = 1 if reasons else 0
+    else:
+        reasons.append("gRPC must end its calls, got nothing from it")
+    server.close()
+    if reasons:
+        raise click.ClickException(f"{reasons[0]}: start again")

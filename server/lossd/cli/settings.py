@@ -10,26 +10,67 @@ from lossd.serving.config import Config, ConfigError, Setting, settings
 
 Command = Callable[..., Any]
 
+SERVES_TOO = "Every flag of lossd serve is taken too: lossd serve --help lists them."
+
+_SECTIONS = {
+    "Where it serves": ("address", "metrics_host", "metrics_port", "reflection"),
+    "What computes": ("backend", "check_device", "threads"),
+    "Limits": (
+        "max_calls", "max_inflight_bytes", "max_message_bytes", "max_tensors", "max_axes",
+        "max_call_seconds",
+    ),
+    "Shared memory": ("shm_dir", "max_shm_segments", "max_shm_bytes"),
+    "Networks": ("networks", "max_network_bytes"),
+    "The end": ("drain_delay_seconds", "drain_seconds"),
+    "Log": ("log_format", "log_level"),
+}  # fmt: skip
+
 
 def takes_settings(command: Command) -> Command:
     """Gives a command the flags of every setting; it is called with a ``Config``."""
+    return _with_flags(command, is_hidden=False)
 
+
+def takes_hidden_settings(command: Command) -> Command:
+    """Gives a command the same flags, which its help leaves to that of ``serve``."""
+    return _with_flags(command, is_hidden=True)
+
+
+class SectionedCommand(click.Command):
+    """A command whose help has the settings in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes a section for each kind of setting, and one for the other options."""
+        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        of_settings = {setting.name for setting in settings()}
+        named: dict[str, tuple[str, ...]] = dict(_SECTIONS)
+        placed = {name for names in named.values() for name in names}
+        named["More settings"] = tuple(name for name in of_settings if name not in placed)
+        named["Options"] = tuple(name for name in records if name not in of_settings)
+        for title, names in named.items():
+            rows = [record for name in names if (record := records.get(name)) is not None]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def _with_flags(command: Command, *, is_hidden: bool) -> Command:
     def with_config(**values: Any) -> Any:
         given = {s.name: s.type(values.pop(s.name)) for s in settings()}
         try:
             config = Config(**given)
         except ConfigError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.UsageError(str(error)) from error
         return command(config=config, **values)
 
     with_config.__doc__ = command.__doc__
     with_config.__name__ = command.__name__
     for setting in reversed(settings()):
-        with_config = _option(setting)(with_config)
+        with_config = _option(setting, is_hidden=is_hidden)(with_config)
     return with_config
 
 
-def _option(setting: Setting) -> Callable[[Command], Command]:
+def _option(setting: Setting, *, is_hidden: bool) -> Callable[[Command], Command]:
     flag = f"{setting.flag}/--no-{setting.flag[2:]}" if setting.type is bool else setting.flag
     return click.option(
         flag,
@@ -39,6 +80,7 @@ def _option(setting: Setting) -> Callable[[Command], Command]:
         envvar=setting.variable,
         show_envvar=True,
         show_default=True,
+        hidden=is_hidden,
         help=setting.description,
     )
 

@@ -16,7 +16,7 @@ from lossd.evaluation._declare import (
     Sequences,
 )
 from lossd.evaluation._state import ClassificationTask, State, StateError, Tally, merged
-from lossd.losses._schema import catalogue
+from lossd.schema import catalogue
 
 __all__ = [
     "METRICS",

@@ -17,7 +17,7 @@ from lossd.evaluation._examples import (
     widened,
 )
 from lossd.evaluation._state import ClassificationTask
-from lossd.losses import DistributionKind, Interval, Parameter, ParameterError, element
+from lossd.losses import DOMAINS, DistributionKind, Interval, Parameter, ParameterError, element
 
 BINARY = ClassificationTask.BINARY
 MULTICLASS = ClassificationTask.MULTICLASS
@@ -95,13 +95,13 @@ def lay_out_decisions(
         )
     limit = _THRESHOLDS[prediction_kind] if threshold is None else threshold
     if found.task is MULTICLASS:
-        return _class_decisions(found, classes)
+        return _class_decisions(found, prediction_kind, classes)
     if classes is not None:
         raise ParameterError("classes", f"classes must go with class indices, got {classes}")
     dtype = np.dtype(np.int64 if found.task is BINARY else np.bool_)
     targets: Array = _truths("targets", found.targets, found.selection).astype(dtype, copy=False)
     if is_float(found.predictions):
-        predicted = (widened(found.predictions) > limit).astype(dtype, copy=False)
+        predicted = _above(_scores(found, prediction_kind), limit).astype(dtype, copy=False)
     else:
         truths = _truths("predictions", found.predictions, found.selection)
         predicted = truths.astype(dtype, copy=False)
@@ -116,7 +116,16 @@ def lay_out_decisions(
     )
 
 
-def _class_decisions(found: "_Found", classes: int | None) -> Decisions:
+def _above(scores: Array, limit: float) -> Flags:
+    """Which scores are above a limit, which may be beyond the numbers of their type."""
+    largest = float(np.finfo(scores.dtype).max)
+    above: Flags = scores > (-math.inf if limit < -largest else min(limit, largest))
+    return above
+
+
+def _class_decisions(
+    found: "_Found", prediction_kind: DistributionKind, classes: int | None
+) -> Decisions:
     if not is_float(found.predictions):
         targets = _indices("targets", found.targets, classes, found.selection)
         predicted = _indices("predictions", found.predictions, classes, found.selection)
@@ -130,7 +139,7 @@ def _class_decisions(found: "_Found", classes: int | None) -> Decisions:
         raise ParameterError(
             "classes", f"classes must be the {width} of the predictions, got {classes}"
         )
-    scores = widened(found.predictions)
+    scores = _scores(found, prediction_kind)
     targets = _indices("targets", found.targets, width, found.selection)
     predicted = scores.argmax(axis=1)
     return Decisions(
@@ -152,9 +161,7 @@ def lay_out_scores(
             "inputs.predictions.dtype",
             f"predictions must be floating point, got {found.predictions.dtype.name}",
         )
-    scores = widened(found.predictions)
-    if prediction_kind is DistributionKind.PROBABILITIES:
-        _check_unit(scores, found)
+    scores = _scores(found, prediction_kind)
     if found.task is MULTICLASS:
         targets: Array = _indices("targets", found.targets, found.width, found.selection)
     else:
@@ -183,10 +190,16 @@ def lay_out_probabilities(
     return laid
 
 
-def _check_unit(scores: Array, found: "_Found") -> None:
-    if not scores.size or (scores.min() >= 0 and scores.max() <= 1):
-        return
-    _refuse("predictions", scores, (scores < 0) | (scores > 1), "[0, 1]", found.selection)
+def _scores(found: "_Found", kind: DistributionKind) -> Array:
+    """The predictions, which must be what their kind says."""
+    scores, domain = widened(found.predictions), DOMAINS[kind]
+    if domain is not None and scores.size and not _spans(domain, scores):
+        _refuse("predictions", scores, domain.outside(scores), str(domain), found.selection)
+    return scores
+
+
+def _spans(domain: Interval, scores: Array) -> bool:
+    return bool(scores.min() >= domain.low and scores.max() <= domain.high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lossd.evaluation._state import ClassificationTask, State, Tally
 from lossd.losses import Interval, Parameter
-from lossd.losses._schema import completed, documentation, message_name, parameters_of
+from lossd.schema import completed, documentation, message_name, parameters_of
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]

@@ -28,7 +28,8 @@ class Kind(enum.Enum):
 
     ARRAY = "an address, 0 for none"
     COUNT = "a 64-bit integer"
-    REAL = "a number of the compute type, NaN for unset, 1 and 0 for true and false"
+    REAL = "a number of the compute type"
+    DOUBLE = "a number of float64, NaN for unset, 1 and 0 for true and false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,9 @@ def typed_arguments(
 def _typed(argument: Argument, value: Any, dtype: np.dtype[Any]) -> Any:
     if argument.kind is Kind.COUNT:
         return np.int64(value)
+    if argument.kind is Kind.DOUBLE:
+        return np.float64(np.nan if value is None else value)
     if argument.kind is Kind.REAL:
-        value = np.nan if value is None else value  # unset
         with np.errstate(over="ignore"):  # beyond float32 it is infinite: the caller's data
             return dtype.type(value)
     if value is None:

@@ -77,7 +77,12 @@ class Kernel:
 def find_text(
     loss: Loss, parameters: Mapping[str, Any], *, targets_are_classes: bool
 ) -> CudaText | None:
-    """The first text of a loss that applies, or None."""
+    """The first text of a loss that applies, or None.
+
+    A number that float32 has not is left to the body, which then computes in float64.
+    """
+    if loss.is_beyond_float32(parameters):
+        return None
     for text in loss.cuda:
         if text.targets_are_classes not in (None, targets_are_classes):
             continue
@@ -134,7 +139,16 @@ def kernel_source(
 
 
 def _argument(parameter: Parameter) -> Argument:
-    return Argument(parameter.name, Kind.ARRAY if parameter.is_vector else Kind.REAL)
+    return Argument(parameter.name, Kind.ARRAY if parameter.is_vector else Kind.DOUBLE)
+
+
+def _is_short(text: CudaText) -> bool:
+    """Whether a text of a row is repeated for each element of a pack.
+
+    One that walks over the row for sums of its own would take a compiler seconds, and more
+    registers than there are.
+    """
+    return not any(walk in text.text for walk in ("SUM_OVER_ROW", "surplus_of"))
 
 
 def _prelude_of_types(
@@ -150,12 +164,14 @@ def _prelude_of_types(
         f"typedef {_STORED_TYPES[second]} SECOND;",
         f"typedef {'long long' if text.targets_are_classes else 'SECOND'} TARGET;",
         f"#define TARGETS_ARE_CLASSES {int(bool(text.targets_are_classes))}",
+        f"#define TAKES_PACKS {int(_is_short(text))}",
     ])  # fmt: skip
 
 
 def _prelude(loss: Loss, parameters: list[Parameter]) -> str:
     """The names and the parameters of a loss's kernel."""
-    declared = "".join(f", const {'Weights' if p.is_vector else 'T'} {p.name}" for p in parameters)
+    types = (("Weights" if p.is_vector else "double", p.name) for p in parameters)
+    declared = "".join(f", const {kind} {name}" for kind, name in types)
     passed = "".join(f", {p.name}" for p in parameters)
     return "\n".join([
         f"#define ROWS_KERNEL {loss.name}_rows",
@@ -187,7 +203,7 @@ def _template(name: str) -> str:
 
 def _located(loss: Loss, text: CudaText) -> str:
     """The text with the place it comes from, so that the compiler's errors point there."""
-    path = Path(inspect.getsourcefile(loss.body) or "")
+    path = Path(inspect.getsourcefile(inspect.unwrap(loss.body)) or "")
     before, found, _ = path.read_text("utf-8").partition(text.text) if path.is_file() else ("",) * 3
     line = before.count("\n") + 1 if found else 1
     return f'#line {line} "lossd/losses/{loss.name}.py"\n{text.text}'

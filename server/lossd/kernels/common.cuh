@@ -1,14 +1,17 @@
 // What every kernel is made of.  The generated prelude defines T (float or double), which is computed
 // in; FIRST and SECOND, the types in which the first two inputs are stored, of which FIRST is that of
-// the gradient too; the inputs beyond two, PARAMETERS and ARGUMENTS, of which an unset number is NaN.
-// NVRTC has neither <math.h> nor <stdint.h>.
+// the gradient too; the inputs beyond two, PARAMETERS and ARGUMENTS.  NVRTC has neither <math.h> nor
+// <stdint.h>.  Numbers among the parameters are doubles, of which an unset one is NaN: 1 less one that
+// is nearly 1 would be 0 in float.  A text makes a T of what it computes with for every element.
 
 // Elements that a thread takes at once: 128 bits of the first input.
 constexpr int WIDTH = 16 / sizeof(FIRST);
 
 // The smallest number that has all its digits, and the largest that is finite.
 constexpr T SMALLEST = T(sizeof(T) == 4 ? 1.1754943508222875e-38 : 2.2250738585072014e-308);
-constexpr T LARGEST = T(sizeof(T) == 4 ? 3.4028234663852886e38 : 1.7976931348623157e308);
+template <typename Number>
+constexpr Number LARGEST =
+    Number(sizeof(Number) == 4 ? 3.4028234663852886e38 : 1.7976931348623157e308);
 
 // WIDTH numbers as they are stored, which are loaded in as few instructions as can be, and widened.
 template <typename S>
@@ -60,7 +63,10 @@ struct Weights {
 };
 
 // A share of a cost: a share of 0 takes nothing of it, also of infinity and NaN.
-__device__ inline T weighed(T share, T cost) { return share == 0 ? T(0) : share * cost; }
+template <typename Share, typename Cost>
+__device__ inline auto weighed(Share share, Cost cost) {
+    return share == 0 ? decltype(share * cost)(0) : share * cost;
+}
 
 template <typename S>
 __device__ inline bool is_aligned(const S* address) {
@@ -96,22 +102,34 @@ __device__ inline void store(S* place, const Stored<S>& stored, long long left) 
 
 __device__ inline int elements_of(long long left) { return left < WIDTH ? int(left) : WIDTH; }
 
-constexpr unsigned ALL_LANES = 0xffffffffu;
+// Which elements of a pack are in the row: all but at its end, so that nothing is asked of them there.
+struct All {
+    __device__ bool has(int) const { return true; }
+};
+struct Some {
+    int count;
+    __device__ bool has(int i) const { return i < count; }
+};
+
 constexpr unsigned WARP = 32;
 constexpr int MOST_THREADS = 512;
 
 // A row has a team of threads, a power of two by the length of the row: all threads of a block, or
-// those with one threadIdx.y, where several teams share a warp.
+// those with one threadIdx.y, where several teams share a warp.  Teams go their own ways.
 //
-// Calls visit(row, is_absent) for each row of this team.  All threads of a block take the same number
-// of turns, so a team beyond the last row is given that one, and writes nothing.
+// Calls visit(row) for each row of this team.
 template <typename Visit>
 __device__ inline void each_row(long long rows, Visit visit) {
     const long long stride = (long long)gridDim.x * blockDim.y;
-    for (long long first = (long long)blockIdx.x * blockDim.y; first < rows; first += stride) {
-        const long long row = first + threadIdx.y;
-        visit(row < rows ? row : rows - 1, row >= rows);
-    }
+    for (long long row = (long long)blockIdx.x * blockDim.y + threadIdx.y; row < rows; row += stride)
+        visit(row);
+}
+
+// The lanes of a warp that are of this team.
+__device__ inline unsigned lanes_of_team() {
+    if (blockDim.x >= WARP) return 0xffffffffu;
+    const unsigned lane = (threadIdx.y * blockDim.x + threadIdx.x) % WARP;
+    return ((1u << blockDim.x) - 1) << (lane - threadIdx.x);
 }
 
 // Calls visit(first column, columns from there on) for each pack that this thread owns of a row.
@@ -122,8 +140,12 @@ __device__ inline void each_pack(long long columns, Visit visit) {
         visit(start, columns - start);
 }
 
-__device__ inline T exchanged(T own, int distance) {
-    return __shfl_xor_sync(ALL_LANES, own, distance);
+// What another thread of the team offers.
+__device__ inline float exchanged(float own, int distance, unsigned lanes) {
+    return __shfl_xor_sync(lanes, own, distance);
+}
+__device__ inline double exchanged(double own, int distance, unsigned lanes) {
+    return __shfl_xor_sync(lanes, own, distance);
 }
 
 // What all threads of a team have together, the same bits in every thread: `join` must give the same
@@ -131,9 +153,9 @@ __device__ inline T exchanged(T own, int distance) {
 template <typename Value, typename Join>
 __device__ inline Value over_team(Value own, Join join) {
     __shared__ Value parts[MOST_THREADS / WARP];
-    const int lanes = blockDim.x < WARP ? blockDim.x : WARP;
-    for (int distance = lanes / 2; distance > 0; distance /= 2)
-        own = join(own, exchanged(own, distance));
+    const unsigned lanes = lanes_of_team();
+    for (int distance = (blockDim.x < WARP ? blockDim.x : WARP) / 2; distance > 0; distance /= 2)
+        own = join(own, exchanged(own, distance, lanes));
     if (blockDim.x <= WARP) return own;
     const int warps = blockDim.x / WARP;
     __syncthreads();  // the slowest warp may still be reading the parts of the previous time
@@ -141,23 +163,25 @@ __device__ inline Value over_team(Value own, Join join) {
     __syncthreads();  // every part must be there before one is read
     own = parts[threadIdx.x % warps];
     for (int distance = warps / 2; distance > 0; distance /= 2)
-        own = join(own, exchanged(own, distance));
+        own = join(own, exchanged(own, distance, lanes));
     return own;
 }
 
 struct Sum {
-    __device__ T operator()(T left, T right) const { return left + right; }
+    template <typename Number>
+    __device__ Number operator()(Number left, Number right) const {
+        return left + right;
+    }
 };
 
-__device__ inline T sum_over_team(T own) { return over_team(own, Sum{}); }
+template <typename Number>
+__device__ inline Number sum_over_team(Number own) {
+    return over_team(own, Sum{});
+}
 
 // Whether something holds for any thread of the team.
 __device__ inline bool any_of_team(bool own) {
-    if (blockDim.x > WARP) return __syncthreads_or(own);
-    const unsigned votes = __ballot_sync(ALL_LANES, own);
-    if (blockDim.x == WARP) return votes != 0;
-    const unsigned lane = (threadIdx.y * blockDim.x + threadIdx.x) % WARP;
-    return (votes >> (lane - threadIdx.x)) & ((1u << blockDim.x) - 1);
+    return blockDim.x > WARP ? __syncthreads_or(own) : __ballot_sync(lanes_of_team(), own);
 }
 
 __device__ inline bool is_finite(T number) { return number - number == 0; }
@@ -167,18 +191,20 @@ struct Results {
     T* value;
     FIRST* gradient;
     unsigned char* nonfinite;
-    bool is_absent;  // the row is another team's: nothing is written
 
-    // All threads of a block come here together.
     __device__ void write(T found, T taint) const {
         const bool is_tainted = any_of_team(taint != 0);
-        if (threadIdx.x != 0 || is_absent) return;
+        if (threadIdx.x != 0) return;
         *value = found;
         *nonfinite = is_tainted || !is_finite(found);
     }
-    // What a silent row leaves for a gradient: exact zeros.
+    // What a silent row leaves: exact zeros, without a look at its inputs.
     __device__ void silence(long long columns) const {
-        if (!gradient || is_absent) return;
+        if (threadIdx.x == 0) {
+            *value = T(0);
+            *nonfinite = 0;
+        }
+        if (!gradient) return;
         each_pack(columns, [&](long long start, long long left) {
             store(gradient + start, Stored<FIRST>{}, left);
         });

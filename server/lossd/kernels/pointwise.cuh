@@ -17,34 +17,30 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const FIRST* predictions, const SECOND* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
     unsigned char* nonfinite OTHER_ARRAYS PARAMETERS) {
-    each_row(rows, [&](long long row, bool is_absent) {
+    each_row(rows, [&](long long row) {
         const long long offset = row * columns;
-        const Results results{values + row, gradient ? gradient + offset : nullptr,
-                              nonfinite + row, is_absent};
-        const bool is_silent = silent && silent[row];
+        const Results results{values + row, gradient ? gradient + offset : nullptr, nonfinite + row};
+        if (silent && silent[row]) return results.silence(columns);
         const T row_scale = scales ? scales[row] : scale;
         T own = 0, taint = 0;
-        if (!is_silent && !is_absent)
-            each_pack(columns, [&](long long start, long long left) {
-                const Pack prediction = load(predictions + offset + start, left);
-                const Pack target = load(targets + offset + start, left);
-                LOAD_OTHERS(offset + start)
-                Stored<FIRST> slopes{};
-                const int count = elements_of(left);
+        each_pack(columns, [&](long long start, long long left) {
+            const Pack prediction = load(predictions + offset + start, left);
+            const Pack target = load(targets + offset + start, left);
+            LOAD_OTHERS(offset + start)
+            Stored<FIRST> slopes{};
+            const int count = elements_of(left);
 #pragma unroll
-                for (int i = 0; i < WIDTH; ++i) {
-                    if (i >= count) break;
-                    T value, slope;
-                    evaluate(prediction.items[i], target.items[i], start + i, value,
-                             slope OTHER_ELEMENTS(i) ARGUMENTS);
-                    own += value;
-                    slopes.items[i] = sent(weighed(row_scale, slope), taint);
-                }
-                if (gradient) store(results.gradient + start, slopes, left);
-            });
-        const T total = sum_over_team(own);
-        if (is_silent) results.silence(columns);
-        results.write(total / T(columns), gradient ? taint : T(0));
+            for (int i = 0; i < WIDTH; ++i) {
+                if (i >= count) break;
+                T value, slope;
+                evaluate(prediction.items[i], target.items[i], start + i, value,
+                         slope OTHER_ELEMENTS(i) ARGUMENTS);
+                own += value;
+                slopes.items[i] = sent(weighed(row_scale, slope), taint);
+            }
+            if (gradient) store(results.gradient + start, slopes, left);
+        });
+        results.write(sum_over_team(own) / T(columns), gradient ? taint : T(0));
     });
 }
 

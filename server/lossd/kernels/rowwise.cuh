@@ -5,21 +5,24 @@
 //     label                  the row's class index, where targets are class indices
 //     the loss's parameters  of which a vector has one number a column
 //     PREDICTION_AT(column), TARGET_AT(column), the latter where targets are no class indices
-//     SUM_OVER_ROW(e), LARGEST_BUT(column, e), SOFTMAX_OF_ROW(e)
-//     LOGITS_OF_ROW(temperature, priors, strength)
+//     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), LARGEST_BUT(column, e), SOFTMAX_OF_ROW(e)
+//     with_logits(row, temperature, priors, strength, use), surplus_of(row, softmax, logit, share)
 //
 // where the expression e may use `column`, `prediction` and `target`, the share of this column in
-// the target (1 or 0 with class indices).  Every thread of the team runs the text and gets the same
-// numbers.  `scales`, `silent` and `gradient` may be null; class indices were checked before, but not
-// those of silent rows.  With `keeps` a row fits on chip, and is read from memory once.
+// the target (1 or 0 with class indices).  What is made of an expression is of its type, T or double.
+// Every thread of the team runs the text and gets the same numbers.  `scales`, `silent` and
+// `gradient` may be null; class indices were checked before.  With `keeps` a row fits on chip, and is
+// read from memory once.
 
 // The largest of some numbers, the lowest column of equals; a NaN is larger than any number.
+template <typename Number>
 struct Largest {
-    T value;
+    Number value;
     long long column;  // -1: of no numbers
 };
 
-__device__ inline bool is_before(const Largest& left, const Largest& right) {
+template <typename Number>
+__device__ inline bool is_before(const Largest<Number>& left, const Largest<Number>& right) {
     if (left.column < 0 || right.column < 0) return right.column < 0;
     const bool left_is_nan = left.value != left.value, right_is_nan = right.value != right.value;
     if (left_is_nan != right_is_nan) return left_is_nan;
@@ -29,57 +32,73 @@ __device__ inline bool is_before(const Largest& left, const Largest& right) {
 }
 
 // The same where the number is of a column beyond: in few instructions, for every element.
-__device__ inline bool is_beaten(const Largest& best, T number) {
+template <typename Number>
+__device__ inline bool is_beaten(const Largest<Number>& best, Number number) {
     return (!(number <= best.value) && best.value == best.value) || best.column < 0;
 }
 
-__device__ inline Largest exchanged(const Largest& own, int distance) {
-    return Largest{exchanged(own.value, distance),
-                   __shfl_xor_sync(ALL_LANES, own.column, distance)};
+template <typename Number>
+__device__ inline Largest<Number> exchanged(
+    const Largest<Number>& own, int distance, unsigned lanes) {
+    return {exchanged(own.value, distance, lanes), __shfl_xor_sync(lanes, own.column, distance)};
 }
 
 struct First {
-    __device__ Largest operator()(const Largest& left, const Largest& right) const {
-        return is_before(right, left) ? right : left;
+    template <typename Number>
+    __device__ Largest<Number> operator()(
+        const Largest<Number>& left, const Largest<Number>& right) const {
+        // Numbers are chosen, not structures: these would be put into memory for it.
+        const bool is_right = is_before(right, left);
+        return {is_right ? right.value : left.value, is_right ? right.column : left.column};
     }
 };
 
 // The largest of some numbers, and the sum of the exponentials of the others less it.
+template <typename Number>
 struct Peak {
-    Largest best;
-    T rest;
+    Largest<Number> best;
+    Number rest;
 };
 
-__device__ inline Peak exchanged(const Peak& own, int distance) {
-    return Peak{exchanged(own.best, distance), exchanged(own.rest, distance)};
+template <typename Number>
+__device__ inline Peak<Number> exchanged(const Peak<Number>& own, int distance, unsigned lanes) {
+    return {exchanged(own.best, distance, lanes), exchanged(own.rest, distance, lanes)};
 }
 
 // What a peak is to a higher one: nothing if it is -inf, whatever the higher one is.
-__device__ inline T share_of(Largest best, T rest, T higher) {
-    if (best.column < 0 || best.value < -LARGEST) return T(0);
+template <typename Number>
+__device__ inline Number share_of(Largest<Number> best, Number rest, Number higher) {
+    if (best.column < 0 || best.value < -LARGEST<Number>) return Number(0);
     return (1 + rest) * exp(best.value - higher);
 }
 
 struct Higher {
-    __device__ Peak operator()(const Peak& left, const Peak& right) const {
-        // Numbers are chosen, not structures: these would be put into memory for it.
+    template <typename Number>
+    __device__ Peak<Number> operator()(const Peak<Number>& left, const Peak<Number>& right) const {
         const bool is_right = is_before(right.best, left.best);
-        const T highest = is_right ? right.best.value : left.best.value;
+        const Number highest = is_right ? right.best.value : left.best.value;
         const long long column = is_right ? right.best.column : left.best.column;
-        const Largest lower{is_right ? left.best.value : right.best.value,
-                            is_right ? left.best.column : right.best.column};
-        const T rest = is_right ? right.rest : left.rest;
-        return Peak{{highest, column},
-                    rest + share_of(lower, is_right ? left.rest : right.rest, highest)};
+        const Largest<Number> lower{is_right ? left.best.value : right.best.value,
+                                    is_right ? left.best.column : right.best.column};
+        const Number rest = is_right ? right.rest : left.rest;
+        return {{highest, column},
+                rest + share_of(lower, is_right ? left.rest : right.rest, highest)};
     }
 };
 
-// A part of a row on chip for each thread: a slot for every pack that it owns, as it is stored.  No
-// thread reads what another wrote.
+// The type of what is computed for a column.
+template <typename Term>
+using NumberOf = decltype(((Term*)0)->operator()(0LL, T(0), T(0)));
+
+// A row on chip, if it fits, as it is stored.  No thread reads there what another one wrote.
 struct alignas(16) Chunk {
     unsigned words[4];
 };
 extern __shared__ Chunk on_chip[];
+
+// A thread owns packs of columns where the text is short enough to be repeated for each of them; else
+// every so many-th column.
+constexpr int RUN = TAKES_PACKS ? WIDTH : 1;
 
 // One example: the inputs of its row and where its gradient goes.
 struct Row {
@@ -89,69 +108,76 @@ struct Row {
     long long columns;
     FIRST* gradient;
     T scale;
-    Stored<FIRST>* kept_predictions = nullptr;  // on chip, null where a row is too long for it
-    Stored<SECOND>* kept_shares = nullptr;
+    // What a thread reads of its own columns: the row on chip, or the same as above.
+    const FIRST* own_predictions = predictions;
+    const SECOND* own_shares = shares;
     mutable T taint = 0;
 
     // Brings the row on chip, so that it is read once.
     __device__ void keep() {
         const long long packs = (columns + WIDTH - 1) / WIDTH;
-        kept_predictions = reinterpret_cast<Stored<FIRST>*>(on_chip) + threadIdx.y * packs;
-        kept_shares = reinterpret_cast<Stored<SECOND>*>(on_chip + blockDim.y * packs)
-                    + threadIdx.y * packs;
-#pragma unroll 4
-        for (long long pack = threadIdx.x; pack < packs; pack += blockDim.x) {
-            const long long start = pack * WIDTH;
-            kept_predictions[pack] = load_stored(predictions + start, columns - start);
+        FIRST* const first =
+            reinterpret_cast<FIRST*>(on_chip) + threadIdx.y * packs * WIDTH;
+        copy(first, predictions);
+        own_predictions = first;
 #if !TARGETS_ARE_CLASSES
-            kept_shares[pack] = load_stored(shares + start, columns - start);
+        SECOND* const second =
+            reinterpret_cast<SECOND*>(on_chip + blockDim.y * packs) + threadIdx.y * packs * WIDTH;
+        copy(second, shares);
+        own_shares = second;
 #endif
+    }
+
+    template <typename S>
+    __device__ void copy(S* kept, const S* source) const {
+        const long long stride = (long long)blockDim.x * RUN;
+#pragma unroll 4
+        for (long long start = (long long)threadIdx.x * RUN; start < columns; start += stride) {
+            if (TAKES_PACKS)
+                *reinterpret_cast<Stored<S>*>(kept + start) =
+                    load_stored(source + start, columns - start);
+            else
+                kept[start] = source[start];
         }
     }
 
     __device__ T prediction_at(long long column) const { return widened(predictions[column]); }
     __device__ T share_at(long long column) const { return widened(shares[column]); }
 
-    __device__ Pack prediction_pack(long long start, long long left) const {
-        if (kept_predictions) return widened(kept_predictions[start / WIDTH]);
-        return load(predictions + start, left);
-    }
-
+    // The target of a column of this thread.
+    __device__ T own_target(long long column) const {
 #if TARGETS_ARE_CLASSES
-    __device__ Pack targets(long long, long long) const { return Pack{}; }
-    __device__ T target(const Pack&, int, long long column) const {
         return column == label ? T(1) : T(0);
-    }
 #else
-    __device__ Pack targets(long long start, long long left) const {
-        if (kept_shares) return widened(kept_shares[start / WIDTH]);
-        return load(shares + start, left);
-    }
-    __device__ T target(const Pack& loaded, int i, long long) const { return loaded.items[i]; }
+        return widened(own_shares[column]);
 #endif
-
-    // Calls visit(start, count, predictions, targets) for every pack of this thread.
-    template <typename Visit>
-    __device__ void each_loaded(Visit visit) const {
-        each_pack(columns, [&](long long start, long long left) {
-            visit(start, elements_of(left), prediction_pack(start, left), targets(start, left));
-        });
     }
 
-    // Calls visit(column, prediction, target) for every column of this thread.
+    // Calls visit(column, prediction, target) for every column of this thread, one after the other.
     template <typename Visit>
     __device__ void each(Visit visit) const {
-        each_loaded([&](long long start, int count, const Pack& prediction, const Pack& loaded) {
-#pragma unroll
-            for (int i = 0; i < WIDTH; ++i)
-                if (i < count)
-                    visit(start + i, prediction.items[i], target(loaded, i, start + i));
+        const long long stride = (long long)blockDim.x * RUN;
+        for (long long start = (long long)threadIdx.x * RUN; start < columns; start += stride)
+#pragma unroll 1
+            for (long long column = start; column < start + RUN && column < columns; ++column)
+                visit(column, widened(own_predictions[column]), own_target(column));
+    }
+
+    // Calls visit(start, elements, predictions) for every pack of this thread.
+    template <typename Visit>
+    __device__ void each_of_packs(Visit visit) const {
+        each_pack(columns, [&](long long start, long long left) {
+            const Pack prediction = load(own_predictions + start, left);
+            if (left >= WIDTH)
+                visit(start, All{}, prediction);
+            else
+                visit(start, Some{int(left)}, prediction);
         });
     }
 
     template <typename Term>
-    __device__ T sum(Term term) const {
-        T own = 0;
+    __device__ NumberOf<Term> sum(Term term) const {
+        NumberOf<Term> own = 0;
         each([&](long long column, T prediction, T target) {
             own += term(column, prediction, target);
         });
@@ -160,123 +186,221 @@ struct Row {
 
     // The largest of all columns but one.
     template <typename Term>
-    __device__ Largest largest(Term term, long long excluded = -1) const {
-        Largest own{T(0), -1};
+    __device__ Largest<NumberOf<Term>> largest(Term term, long long excluded = -1) const {
+        Largest<NumberOf<Term>> own{0, -1};
         each([&](long long column, T prediction, T target) {
             if (column == excluded) return;
-            const T number = term(column, prediction, target);
-            if (is_beaten(own, number)) own = Largest{number, column};
+            const NumberOf<Term> number = term(column, prediction, target);
+            if (is_beaten(own, number)) own = {number, column};
         });
         return over_team(own, First{});
     }
 
     // The largest and what the others are to it, in one walk.
     template <typename Logit>
-    __device__ Peak peak(Logit logit) const {
-        Peak own{{T(0), -1}, T(0)};
-        each_loaded([&](long long start, int count, const Pack& prediction, const Pack& loaded) {
-            T logits[WIDTH];
-            Largest best = own.best;
+    __device__ Peak<NumberOf<Logit>> peak(Logit logit) const {
+        using Number = NumberOf<Logit>;
+        Peak<Number> own{{0, -1}, 0};
+        if constexpr (TAKES_PACKS && sizeof(Number) == sizeof(T))
+            add_packs(own, logit);
+        else
+            each([&](long long column, T prediction, T target) {
+                const Number number = logit(column, prediction, target);
+                if (is_beaten(own.best, number))
+                    own = {{number, column}, share_of(own.best, own.rest, number)};
+                else if (own.best.value >= -LARGEST<Number> || number != number)
+                    own.rest += exp(number - own.best.value);
+            });
+        return over_team(own, Higher{});
+    }
+
+    template <typename Number, typename Logit>
+    __device__ void add_packs(Peak<Number>& own, Logit logit) const {
+        each_of_packs([&](long long start, auto elements, const Pack& prediction) {
+            Number logits[WIDTH];
+            Largest<Number> best = own.best;
             int place = -1;  // of the best, if it is here
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i) {
-                if (i >= count) break;
-                logits[i] =
-                    logit(start + i, prediction.items[i], target(loaded, i, start + i));
+                if (!elements.has(i)) break;
+                logits[i] = logit(start + i, prediction.items[i], own_target(start + i));
                 if (is_beaten(best, logits[i])) {
-                    best = Largest{logits[i], start + i};
+                    best = {logits[i], start + i};
                     place = i;
                 }
             }
-            if (place >= 0) own = Peak{best, share_of(own.best, own.rest, best.value)};
+            if (place >= 0) own = {best, share_of(own.best, own.rest, best.value)};
             // Of nothing but -inf so far, the differences would be NaN.
-            const T base = best.value < -LARGEST ? T(0) : best.value;
+            const Number base = best.value < -LARGEST<Number> ? Number(0) : best.value;
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i)
-                if (i < count && i != place) own.rest += exp(logits[i] - base);
+                if (elements.has(i) && i != place) own.rest += exp(logits[i] - base);
         });
-        return over_team(own, Higher{});
     }
 
     template <typename Slope>
     __device__ void write(Slope slope) const {
         if (!gradient) return;
-        each_loaded([&](long long start, int count, const Pack& prediction, const Pack& loaded) {
+        if constexpr (TAKES_PACKS && sizeof(NumberOf<Slope>) == sizeof(T))
+            write_packs(slope);
+        else
+            each([&](long long column, T prediction, T target) {
+                const T found = slope(column, prediction, target);
+                gradient[column] = sent(weighed(scale, found), taint);
+            });
+    }
+
+    template <typename Slope>
+    __device__ void write_packs(Slope slope) const {
+        each_of_packs([&](long long start, auto elements, const Pack& prediction) {
             Stored<FIRST> slopes{};
 #pragma unroll
-            for (int i = 0; i < WIDTH; ++i)
-                if (i < count)
-                    slopes.items[i] = sent(
-                        weighed(scale, slope(start + i, prediction.items[i],
-                                             target(loaded, i, start + i))),
-                        taint);
+            for (int i = 0; i < WIDTH; ++i) {
+                if (!elements.has(i)) break;
+                const T found = slope(start + i, prediction.items[i], own_target(start + i));
+                slopes.items[i] = sent(weighed(scale, found), taint);
+            }
             store(gradient + start, slopes, columns - start);
         });
     }
 };
 
-// The logits of a row as a softmax takes them: divided by a temperature and, where there are priors
-// of the classes, with strength * log(prior / their sum) added.  Large logits would swallow that, so
-// what they have in `common` is taken off first.
-struct Logits {
-    T temperature;
-    Weights priors;
-    T strength;
-    T total;
-    T common;
-
-    __device__ T operator()(long long column, T prediction) const {
-        const T scaled = temperature == 1 ? prediction : prediction / temperature;
-        if (!priors.items) return scaled;
-        return (scaled - common) + strength * log(priors[column] / total);
+// Calls use(logit, common) with the logits of a row as a softmax takes them: divided by a
+// temperature and, where there are priors of the classes, with strength * log(prior / their sum)
+// added.  Then they are doubles: a distance of 80 that is rounded to float is off by 4e-6.  Large
+// logits would swallow the priors, so what they have in `common` is taken off first.
+template <typename Use>
+__device__ inline void with_logits(
+    const Row& row, double temperature, Weights priors, double strength, Use use) {
+    if (temperature == 1 && !priors.items) {
+        use([](long long, T prediction) { return prediction; }, T(0));
+        return;
     }
-};
-
-__device__ inline Logits logits_of(const Row& row, T temperature, Weights priors, T strength) {
-    if (!priors.items) return Logits{temperature, priors, strength, T(1), T(0)};
-    const T total = row.sum([&](long long column, T, T) { return priors[column]; });
-    const T largest =
-        row.largest([](long long, T prediction, T) { return prediction; }).value / temperature;
-    const bool is_finite = largest - largest == 0;
-    return Logits{temperature, priors, strength, total, is_finite ? largest : T(0)};
+    const double largest = row.largest([](long long, T prediction, T) { return prediction; }).value;
+    const double common = largest - largest == 0 ? largest : 0;
+    const double total = !priors.items ? 1 : row.sum([&](long long column, T, T) {
+        return double(priors[column]);
+    });
+    use(
+        [&](long long column, T prediction) {
+            const double scaled = (double(prediction) - common) / temperature;
+            return priors.items ? scaled + strength * log(priors[column] / total) : scaled;
+        },
+        common / temperature);
 }
 
-// The softmax of a row in the parts that keep full relative accuracy, see losses/_softmax.py.
+// The softmax of a row in the parts that keep full relative accuracy, see losses/_maths/softmax.py.
+template <typename Number>
 struct Softmax {
-    Largest best;
-    T rest;   // sum of the exponentials without that of the best, which is 1
-    T total;  // with it
+    Largest<Number> best;
+    Number rest;   // sum of the exponentials without that of the best, which is 1
+    Number total;  // with it
 
-    __device__ T exponential(long long column, T logit) const {
-        return column == best.column ? T(1) : exp(logit - best.value);
+    __device__ Number exponential(long long column, Number logit) const {
+        return column == best.column ? Number(1) : exp(logit - best.value);
     }
-    __device__ T log_sum_exp() const { return best.value + log1p(rest); }
+    __device__ Number log_sum_exp() const { return best.value + log1p(rest); }
     // -log p of a class.
-    __device__ T negative_log(long long column, T logit) const {
-        return (column == best.column ? T(0) : best.value - logit) + log1p(rest);
+    __device__ Number negative_log(long long column, Number logit) const {
+        return (column == best.column ? Number(0) : best.value - logit) + log1p(rest);
     }
     // (1 - p) times the total, of a class.
-    __device__ T others(long long column, T logit) const {
+    __device__ Number others(long long column, Number logit) const {
         return column == best.column ? rest : 1 + (rest - exponential(column, logit));
     }
 };
 
 template <typename Logit>
-__device__ inline Softmax softmax_of(const Row& row, Logit logit) {
-    const Peak peak = row.peak(logit);
-    const T best = peak.best.value;
+__device__ inline Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
+    using Number = NumberOf<Logit>;
+    const Peak<Number> peak = row.peak(logit);
+    const Number best = peak.best.value;
     // A NaN and a row of nothing but -inf have no softmax, also where there is but one class: their
     // difference with themselves is NaN.
-    const T sum = best > 0 ? peak.rest : peak.rest + (best - best);
-    return Softmax{peak.best, sum, 1 + sum};
+    const Number sum = best > 0 ? peak.rest : peak.rest + (best - best);
+    return Softmax<Number>{peak.best, sum, 1 + sum};
 }
 
-#define AT_COLUMN(...) [&](long long column, T prediction, T target) -> T { return __VA_ARGS__; }
+// A distribution is near another one if they differ by less than this part of it.
+constexpr double NEAR = 0.5;
+
+// sum(s) p - s of a row, the derivative of -sum(s log p) by the logits.  A row whose p and s are
+// nearly uniform is computed once more, in double: see losses/_maths/softmax.py.
+template <typename Number>
+struct Surplus {
+    Softmax<Number> softmax;
+    Number mass, others;
+    bool is_near;
+    double count, exact_mass, share_of_best, apart, lacking, at_best;
+
+    __device__ Number plain(long long column, Number logit, Number share) const {
+        return column == softmax.best.column && softmax.rest < 1
+            ? others - mass * (softmax.rest / softmax.total)
+            : mass / softmax.total * softmax.exponential(column, logit) - share;
+    }
+    __device__ double below(long long column, Number logit) const {
+        return column == softmax.best.column ? 0 : double(logit) - double(softmax.best.value);
+    }
+    __device__ double exact(long long column, Number logit, double share) const {
+        return exact_mass * (exp(below(column, logit)) / (count + lacking)) - share;
+    }
+    __device__ Number operator()(long long column, Number logit, Number share) const {
+        if (!is_near) return plain(column, logit, share);
+        const double of_best = -count * (share - share_of_best);
+        const double grown = exact_mass * expm1(below(column, logit)), lost = -share * lacking;
+        const double size = fabs(apart) + fabs(of_best) + fabs(grown) + fabs(lost);
+        if (size < share * (count + lacking))
+            return (apart + of_best + grown + lost) / (count + lacking);
+        return column == softmax.best.column ? at_best : exact(column, logit, share);
+    }
+};
+
+template <typename Number, typename Logit, typename Share>
+__device__ inline Surplus<Number> surplus_of(
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share) {
+    Surplus<Number> found{softmax, 0, 0, false, 0, 0, 0, 0, 0, 0};
+    const long long best = softmax.best.column;
+    found.mass = row.sum(share);
+    found.others = row.sum([&](long long column, T prediction, T target) {
+        return column == best ? Number(0) : Number(share(column, prediction, target));
+    });
+    const Number distance = row.sum([&](long long column, T prediction, T target) {
+        return fabs(found.plain(column, logit(column, prediction, target),
+                                share(column, prediction, target)));
+    });
+    if (!(distance < Number(NEAR) * found.mass)) return found;
+    found.count = row.columns;
+    found.exact_mass = row.sum([&](long long column, T prediction, T target) {
+        return double(share(column, prediction, target));
+    });
+    found.share_of_best = row.sum([&](long long column, T prediction, T target) {
+        return column == best ? double(share(column, prediction, target)) : 0.0;
+    });
+    found.apart = row.sum([&](long long column, T prediction, T target) {
+        return share(column, prediction, target) - found.share_of_best;
+    });
+    const double spread = row.sum([&](long long column, T prediction, T target) {
+        return fabs(share(column, prediction, target) - found.share_of_best);
+    });
+    if (!(spread < NEAR * found.exact_mass)) return found;
+    found.lacking = row.sum([&](long long column, T prediction, T target) {
+        return expm1(found.below(column, logit(column, prediction, target)));
+    });
+    found.at_best = -row.sum([&](long long column, T prediction, T target) {
+        return column == best ? 0.0
+                              : found.exact(column, logit(column, prediction, target),
+                                            share(column, prediction, target));
+    });
+    found.is_near = true;
+    return found;
+}
+
+#define AT_COLUMN(...) [&](long long column, T prediction, T target) { return __VA_ARGS__; }
 #define PREDICTION_AT(column) row.prediction_at(column)
 #define TARGET_AT(column) row.share_at(column)
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
+#define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
-#define LOGITS_OF_ROW(...) logits_of(row, __VA_ARGS__)
 #define SOFTMAX_OF_ROW(...) softmax_of(row, AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
 
@@ -287,28 +411,23 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const FIRST* predictions, const TARGET* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
     unsigned char* nonfinite, const long long keeps PARAMETERS) {
-    each_row(rows, [&](long long number, bool is_absent) {
+    each_row(rows, [&](long long number) {
         const long long offset = number * columns;
         const Results results{values + number, gradient ? gradient + offset : nullptr,
-                              nonfinite + number, is_absent};
-        const bool is_silent = silent && silent[number];
+                              nonfinite + number};
+        if (silent && silent[number]) return results.silence(columns);
 #if TARGETS_ARE_CLASSES
         const SECOND* const shares = nullptr;
-        const long long label = is_silent ? 0 : targets[number];
+        const long long label = targets[number];
 #else
         const SECOND* const shares = targets + offset;
         const long long label = -1;
 #endif
-        Row row{predictions + offset, shares, label, columns,
-                is_silent || is_absent ? nullptr : results.gradient,
+        Row row{predictions + offset, shares, label, columns, results.gradient,
                 scales ? scales[number] : scale};
-        T value = 0;
-        // Teams that share a warp go together: what they find of a silent row goes nowhere.
-        if (!is_silent || blockDim.y > 1) {
-            if (keeps) row.keep();
-            evaluate(row, columns, label, value ARGUMENTS);
-        }
-        if (is_silent) results.silence(columns);
-        results.write(is_silent ? T(0) : value, row.taint);
+        if (keeps) row.keep();
+        T value;
+        evaluate(row, columns, label, value ARGUMENTS);
+        results.write(value, row.taint);
     });
 }

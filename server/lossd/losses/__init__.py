@@ -5,6 +5,7 @@ its own name in the error.
 """
 
 from lossd.losses._declare import (
+    DOMAINS,
     BatchContext,
     Distance,
     DistributionKind,
@@ -20,7 +21,7 @@ from lossd.losses._declare import (
     Sides,
     Status,
 )
-from lossd.losses._schema import (
+from lossd.schema import (
     Choices,
     Differentiable,
     Interval,
@@ -31,6 +32,7 @@ from lossd.losses._schema import (
 )
 
 __all__ = [
+    "DOMAINS",
     "LOSSES",
     "BatchContext",
     "Choices",

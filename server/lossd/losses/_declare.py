@@ -6,12 +6,15 @@ own.  Read ``huber.py`` next, the smallest complete declaration.
 
 import enum
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from lossd.losses._schema import (
+import numpy as np
+
+from lossd.schema import (
     FINITE,
     INTEGERS,
     REQUIRED,
@@ -78,6 +81,17 @@ class DistributionKind(enum.Enum):
     PROBABILITIES = "probabilities"
 
 
+# What a number that describes a probability must be in.  There is no room for rounding: in every
+# type a log-softmax rounds to 0 at most, and a softmax to 1.
+DOMAINS: Mapping[DistributionKind, Interval | None] = MappingProxyType(
+    {
+        DistributionKind.LOGITS: None,
+        DistributionKind.LOG_PROBABILITIES: Interval(-math.inf, 0, has_nan=True),
+        DistributionKind.PROBABILITIES: Interval(0, 1, has_nan=True),
+    }
+)
+
+
 class MulticlassHingeVariant(enum.Enum):
     """Which wrong classes a multiclass hinge looks at."""
 
@@ -127,8 +141,8 @@ class Extent(enum.Enum):
 class Input:
     """One input of a loss.
 
-    Numbers outside the ``domain`` are refused; with ``domain_when``, only under those values of
-    enum parameters.
+    Numbers outside the ``domain`` are refused.  ``kind`` names the parameter that says what kind of
+    distribution it describes, from which its domain follows.
     """
 
     name: str
@@ -138,15 +152,18 @@ class Input:
     domain: Interval | Choices | None = None
     is_optional: bool = False
     is_list: bool = False  # of one tensor or several, which are named like "predictions[0]"
-    domain_when: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
     extent: Extent = Extent.ELEMENTS
 
     def under(self, parameters: Mapping[str, Any]) -> "Input":
         """The input as it is with these parameters."""
-        when = self.domain_when
-        if not when or all(parameters[name] == value for name, value in when.items()):
+        if not self.kind:
             return self
-        return replace(self, domain=None)
+        domain = DOMAINS[parameters[self.kind]]
+        # NaN in a prediction is data, and in a target a mistake.
+        if domain is not None and self.differentiable is not Differentiable.BY_DEFAULT:
+            domain = replace(domain, has_nan=False)
+        return replace(self, domain=domain)
 
     @property
     def base_name(self) -> str:
@@ -289,6 +306,10 @@ class Loss:
     def _known(self) -> Mapping[str, Parameter]:
         return {parameter.name: parameter for parameter in self.all_parameters}
 
+    def is_beyond_float32(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether a number among the parameters is one that float32 has not."""
+        return any(p.is_beyond_float32(parameters.get(p.name)) for p in self.parameters)
+
     def input(self, name: str) -> Input:
         """The input of that name; KeyError if there is none."""
         return next(i for i in self.inputs if i.name == name)
@@ -300,6 +321,45 @@ class Loss:
             ParameterError: for an unknown parameter or one out of bounds.
         """
         return completed(self.message, self._known, given)
+
+
+_BY_ELEMENT = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE)
+
+
+def _widening(
+    body: Callable[..., Evaluation], known: tuple[Parameter, ...]
+) -> Callable[..., Evaluation]:
+    """The body, which is given float64 where float32 has not the number that a parameter is.
+
+    A temperature of 1e-50 would be 0 in float32, and what is divided by it no number.
+    """
+    numbers = tuple(parameter for parameter in known if parameter.type is float)
+
+    @functools.wraps(body)
+    def widened(xp: Any, *given: Any, **parameters: Any) -> Evaluation:
+        if not any(p.is_beyond_float32(parameters.get(p.name)) for p in numbers):
+            return body(xp, *given, **parameters)
+        dtype = given[0].dtype
+        wide = (array.astype(np.float64) if array.dtype == dtype else array for array in given)
+        found = body(xp, *wide, **parameters)
+
+        def rounded(gradient: Gradient) -> Array:
+            return (gradient() if callable(gradient) else gradient).astype(dtype)
+
+        return replace(
+            found,
+            value=found.value.astype(dtype),
+            gradients={
+                name: functools.partial(rounded, gradient)
+                for name, gradient in found.gradients.items()
+            },
+            outputs={
+                name: array if array.dtype.kind == "i" else array.astype(dtype)
+                for name, array in found.outputs.items()
+            },
+        )
+
+    return widened
 
 
 def loss(
@@ -340,12 +400,13 @@ def loss(
 
     def declare(body: Callable[..., Evaluation]) -> Loss:
         summary, formula, reference = documentation(body)
+        parameters = parameters_of(body)
         return Loss(
             name=body.__name__,
             shape=shape,
-            body=body,
+            body=_widening(body, parameters) if shape in _BY_ELEMENT else body,
             inputs=inputs,
-            parameters=parameters_of(body),
+            parameters=parameters,
             layout_parameters=layout,
             examples=examples,
             cuda=cuda,
@@ -364,6 +425,7 @@ def loss(
 
 # What most losses take.
 PREDICTIONS = Input("predictions", "what the model says", differentiable=Differentiable.BY_DEFAULT)
+DISTRIBUTION = replace(PREDICTIONS, kind="prediction_kind")
 REGRESSION_TARGETS = Input(
     "targets",
     "what it should have said",

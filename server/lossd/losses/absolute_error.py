@@ -12,7 +12,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import Array
+from lossd.schema import Array
 
 
 @loss(

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._contrast import without_positive
 from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
@@ -20,9 +19,16 @@ from lossd.losses._declare import (
     Status,
     loss,
 )
-from lossd.losses._metric import Metric
-from lossd.losses._mining import Candidates, Mined, mine_all, mine_hard, mine_semi_hard
-from lossd.losses._schema import NONNEGATIVE, Array
+from lossd.losses._maths.label_contrast import without_positive
+from lossd.losses._maths.pairwise_distances import Metric
+from lossd.losses._maths.triplet_mining import (
+    Candidates,
+    Mined,
+    mine_all,
+    mine_hard,
+    mine_semi_hard,
+)
+from lossd.schema import NONNEGATIVE, Array
 
 
 class Mining(enum.Enum):

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     BATCH_DIMS,
-    PREDICTIONS,
+    DISTRIBUTION,
     CudaText,
     DistributionKind,
     Evaluation,
@@ -14,9 +14,9 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector
-from lossd.losses._sigmoid import SIGMOID_COST, sigmoid_cost
-from lossd.losses._weighed import selected
+from lossd.losses._maths.masked_products import selected, weighed
+from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
+from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector
 
 LOG_2 = 0.6931471805599453
 LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to
@@ -25,7 +25,7 @@ LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to
 @loss(
     Shape.POINTWISE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input(
             "targets",
             "the probability of yes: 0, 1 or between",
@@ -38,9 +38,9 @@ LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to
     cuda=(
         CudaText(
             """
-            const T answer = target * (1 - label_smoothing) + label_smoothing / 2;
-            const T positive = answer * positive_weights[column];
-            const T negative = 1 - answer;
+            const T kept = 1 - label_smoothing, spread = label_smoothing / 2;
+            const T positive = (target * kept + spread) * positive_weights[column];
+            const T negative = (1 - target) * kept + spread;
             """
             + SIGMOID_COST,
             when={"prediction_kind": DistributionKind.LOGITS},
@@ -92,22 +92,27 @@ def binary_cross_entropy(
 
     Reference: D. R. Cox, The regression analysis of binary sequences, 1958.
     """
-    if label_smoothing:
-        targets = targets * (1 - label_smoothing) + label_smoothing / 2
+    positive, negative = targets, 1 - targets
+    if label_smoothing:  # each by itself: one less what is nearly 1 would have no digits
+        kept, spread = 1 - label_smoothing, label_smoothing / 2
+        positive, negative = (share * kept + spread for share in (positive, negative))
     weights = positive_weights if len(positive_weights) else None
-    positive = targets if weights is None else targets * weights
+    if weights is not None:
+        positive = positive * weights
     if prediction_kind is DistributionKind.LOGITS:
-        value, gradient = _from_logits(xp, predictions, positive, 1 - targets, weights)
+        parts = sigmoid_cost(xp, predictions, positive, negative, weights)
+        value, gradient = parts.value, parts.slope(xp, out=parts.yes)
     else:
         yes, no = _COSTS[prediction_kind](xp, predictions)
-        value = selected(xp, positive, yes[0]) + selected(xp, 1 - targets, no[0])
-        gradient = selected(xp, positive, yes[1]) + selected(xp, 1 - targets, no[1])
+        value = selected(xp, positive, yes[0]) + selected(xp, negative, no[0])
+        gradient = selected(xp, positive, yes[1]) + selected(xp, negative, no[1])
 
     def by_targets() -> Array:
-        is_logits = prediction_kind is DistributionKind.LOGITS
-        if_yes, if_no = _logit_costs(xp, predictions) if is_logits else (yes[0], no[0])
-        weighed = if_yes if weights is None else if_yes * weights
-        return (weighed - if_no) * (1 - label_smoothing)
+        if prediction_kind is DistributionKind.LOGITS:
+            difference = _difference_of_costs(xp, predictions, weights)
+        else:
+            difference = (yes[0] if weights is None else yes[0] * weights) - no[0]
+        return weighed(xp, 1 - label_smoothing, difference)
 
     return Evaluation(value, {"predictions": gradient, "targets": by_targets})
 
@@ -115,22 +120,12 @@ def binary_cross_entropy(
 Cost = tuple[Array, Array]  # of an answer that turns out to be true: -log of it, and the derivative
 
 
-def _from_logits(
-    xp: Any, logits: Array, positive: Array, negative: Array, weights: Any
-) -> tuple[Array, Array]:
-    """Value and gradient in as few passes as can be: this is the loss of most detectors."""
-    parts = sigmoid_cost(xp, logits, positive, negative, weights)
-    gradient, total = parts.yes, parts.tail
-    gradient -= parts.no
-    total += 1
-    gradient /= total
-    return parts.value, gradient
-
-
-def _logit_costs(xp: Any, logits: Array) -> tuple[Array, Array]:
-    """-log p and -log(1 - p)."""
+def _difference_of_costs(xp: Any, logits: Array, weights: Any) -> Array:
+    """-w log p + log(1 - p), which is -x where w is 1."""
+    if weights is None:
+        return -logits
     common = xp.log1p(xp.exp(-abs(logits)))
-    return common - xp.clip(logits, -xp.inf, 0), common + xp.clip(logits, 0, xp.inf)
+    return (weights - 1) * common - xp.where(logits < 0, weights, 1) * logits
 
 
 def _cost_of_log_probabilities(xp: Any, logs: Array) -> tuple[Cost, Cost]:

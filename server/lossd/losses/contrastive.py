@@ -14,8 +14,9 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._embeddings import distances, each_component, zero_norms
-from lossd.losses._schema import POSITIVE, Array, Choices, Differentiable
+from lossd.losses._maths.masked_products import selected
+from lossd.losses._maths.vectors import distances, each_component, zero_norms
+from lossd.schema import POSITIVE, Array, Choices, Differentiable
 
 
 def _distance_to_kinks(
@@ -115,6 +116,7 @@ def contrastive(
     by_left, by_right = found.slopes()
     return Evaluation(
         value.astype(left.dtype),
-        {"left": factor * by_left, "right": factor * by_right},
+        # A component without slope has none, however far the pair is apart.
+        {"left": selected(xp, by_left, factor), "right": selected(xp, by_right, factor)},
         statuses=zero_norms(xp, found),
     )

@@ -14,8 +14,8 @@ from lossd.losses._declare import (
     Status,
     loss,
 )
-from lossd.losses._embeddings import cosines, each_component
-from lossd.losses._schema import Array, Choices, Differentiable, Interval
+from lossd.losses._maths.vectors import cosines, each_component
+from lossd.schema import Array, Choices, Differentiable, Interval
 
 
 def _distance_to_kinks(left: Array, right: Array, targets: Array, *, margin: float = 0) -> Array:

@@ -6,22 +6,25 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any
 
+import numpy as np
+
 from lossd.losses._declare import (
     CLASS_AXIS,
+    DISTRIBUTION,
     IGNORE_INDEX,
-    PREDICTIONS,
     CudaText,
     DistributionKind,
     Evaluation,
     Example,
-    Gradient,
     Holds,
     Input,
     Output,
     Shape,
     loss,
 )
-from lossd.losses._schema import (
+from lossd.losses._maths.masked_products import selected, weighed
+from lossd.losses._maths.softmax import Softmax, softmax
+from lossd.schema import (
     NONNEGATIVE,
     POSITIVE,
     UNIT,
@@ -31,8 +34,6 @@ from lossd.losses._schema import (
     ParameterError,
     Vector,
 )
-from lossd.losses._softmax import Softmax, softmax
-from lossd.losses._weighed import selected
 
 
 class CrossEntropyOutput(enum.Enum):
@@ -53,33 +54,31 @@ LOG_3, LOG_4, LOG_10 = 1.0986122886681098, 1.3862943611198906, 2.302585092994046
 
 # A target for each class: see _from_distributions, whose steps these are.
 _DENSE = """
-    const Logits logit = LOGITS_OF_ROW(temperature, class_priors, prior_strength);
+    const T kept = 1 - label_smoothing, spread = label_smoothing / columns;
     const auto dense = [&](long long column, T target) {
-        const T answer = target * (1 - label_smoothing) + label_smoothing / columns;
-        return class_weights[column] * answer;
+        return class_weights[column] * (target * kept + spread);
     };
-    const Softmax softmax = SOFTMAX_OF_ROW(logit(column, prediction));
-    const long long best = softmax.best.column;
-    const T mass = SUM_OVER_ROW(dense(column, target));
-    const T others = SUM_OVER_ROW(column == best ? T(0) : dense(column, target));
-    const T log_sum = logit.common + softmax.log_sum_exp();
-    const T pull = weighed(2 * z_loss, log_sum) / softmax.total;
-    value = weighed(z_loss, log_sum * log_sum) + SUM_OVER_ROW(weighed(
-        dense(column, target), softmax.negative_log(column, logit(column, prediction))));
-    const T share = mass / softmax.total + pull;
-    const bool is_likely = softmax.rest < 1;
-    GRADIENT_OF_ROW(
-        (column == best && is_likely
-             ? others - mass * (softmax.rest / softmax.total) + pull
-             : share * softmax.exponential(column, logit(column, prediction))
-                   - dense(column, target)) / temperature);
+    const auto use = [&](auto logit, auto common) {
+        const auto softmax = SOFTMAX_OF_ROW(logit(column, prediction));
+        const T log_sum = common + softmax.log_sum_exp();
+        const T pull = weighed(T(2 * z_loss), log_sum) / softmax.total;
+        value = weighed(T(z_loss), log_sum * log_sum) + SUM_OVER_ROW(weighed(
+            dense(column, target),
+            T(softmax.negative_log(column, logit(column, prediction)))));
+        const auto surplus = surplus_of(
+            row, softmax, AT_COLUMN(logit(column, prediction)), AT_COLUMN(dense(column, target)));
+        GRADIENT_OF_ROW(
+            T(surplus(column, logit(column, prediction), dense(column, target))
+              + pull * softmax.exponential(column, logit(column, prediction))) / T(temperature));
+    };
+    with_logits(row, temperature, class_priors, prior_strength, use);
 """
 
 
 @loss(
     Shape.ROWWISE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input(
             "targets",
             "the class of each example, or a probability for each of its classes",
@@ -92,22 +91,25 @@ _DENSE = """
     cuda=(
         CudaText(
             """
-            const Logits logit = LOGITS_OF_ROW(temperature, class_priors, prior_strength);
-            const Softmax softmax = SOFTMAX_OF_ROW(logit(column, prediction));
-            const T target_logit = logit(label, PREDICTION_AT(label));
-            const T weight = class_weights[label];
-            const T log_sum = logit.common + softmax.log_sum_exp();
-            const T unit = 1 / (softmax.total * temperature);
-            const T share = weight * unit;
-            const T pull = weighed(2 * z_loss, log_sum) * unit;
-            const T own = pull * softmax.exponential(label, target_logit)
-                - softmax.others(label, target_logit) * share;
-            value = weight * softmax.negative_log(label, target_logit)
-                + weighed(z_loss, log_sum * log_sum);
-            GRADIENT_OF_ROW(
-                column == label
-                    ? own
-                    : (share + pull) * softmax.exponential(column, logit(column, prediction)));
+            const auto use = [&](auto logit, auto common) {
+                const auto softmax = SOFTMAX_OF_ROW(logit(column, prediction));
+                const auto target_logit = logit(label, PREDICTION_AT(label));
+                const T weight = class_weights[label];
+                const T log_sum = common + softmax.log_sum_exp();
+                const T unit = 1 / (softmax.total * T(temperature));
+                const T share = weight * unit;
+                const T pull = weighed(T(2 * z_loss), log_sum) * unit;
+                const T own = pull * softmax.exponential(label, target_logit)
+                    - softmax.others(label, target_logit) * share;
+                value = weight * softmax.negative_log(label, target_logit)
+                    + weighed(T(z_loss), log_sum * log_sum);
+                GRADIENT_OF_ROW(
+                    column == label
+                        ? own
+                        : T((share + pull)
+                            * softmax.exponential(column, logit(column, prediction))));
+            };
+            with_logits(row, temperature, class_priors, prior_strength, use);
             """,
             when={"prediction_kind": DistributionKind.LOGITS, "label_smoothing": 0},
             targets_are_classes=True,
@@ -217,22 +219,20 @@ def cross_entropy(
         _refuse_what_needs_logits(temperature, class_priors, z_loss, outputs)
         given = _from_probabilities(xp, predictions, prediction_kind)
         dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
-        return _likelihood(xp, *given, dense, _target_factor(class_weights, label_smoothing))
-    logits = predictions if temperature == 1 else predictions / temperature
-    parts = softmax(xp, logits, _log_priors(xp, class_priors, prior_strength))
+        return _likelihood(xp, *given, dense, _target_factor(xp, class_weights, label_smoothing))
+    priors = _log_priors(xp, class_priors, prior_strength)
+    parts = softmax(xp, predictions, priors, temperature=temperature)
     penalty = _Penalty.of(xp, parts, z_loss) if z_loss else None
     # Before the gradient takes the exponentials over.
     beyond = {output.value.name: _OUTPUTS[output](xp, parts, targets) for output in outputs}
     if targets.ndim == 1 and label_smoothing == 0:
-        value, gradients = _from_classes(
-            xp, parts, targets, class_weights, temperature=temperature, penalty=penalty
-        )
+        value, gradients = _from_classes(xp, parts, targets, class_weights, penalty)
     else:
         dense = _dense_targets(xp, predictions, targets, class_weights, label_smoothing)
-        factor = _target_factor(class_weights, label_smoothing)
-        value, gradients = _from_distributions(
-            xp, parts, dense, factor, temperature=temperature, penalty=penalty
-        )
+        factor = _target_factor(xp, class_weights, label_smoothing)
+        value, gradients = _from_distributions(xp, parts, dense, factor, penalty)
+    if temperature != 1:
+        gradients["predictions"] /= temperature
     return Evaluation(value, gradients, beyond)
 
 
@@ -240,7 +240,8 @@ def _log_priors(xp: Any, class_priors: Any, strength: float) -> Array | None:
     """What the priors add to the logits."""
     if not len(class_priors):
         return None
-    return strength * xp.log(class_priors / class_priors.sum())
+    priors = class_priors.astype(np.float64)
+    return strength * xp.log(priors / priors.sum())
 
 
 def _refuse_what_needs_logits(
@@ -259,7 +260,7 @@ def _refuse_what_needs_logits(
             )
 
 
-Gradients = Mapping[str, Gradient]
+Gradients = dict[str, Any]  # an Array, or what computes one
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,17 +278,11 @@ class _Penalty:
 
 
 def _from_classes(
-    xp: Any,
-    parts: Softmax,
-    classes: Array,
-    class_weights: Any,
-    *,
-    temperature: float,
-    penalty: _Penalty | None,
+    xp: Any, parts: Softmax, classes: Array, class_weights: Any, penalty: _Penalty | None
 ) -> tuple[Array, Gradients]:
     """Logits and class indices: the common case, in as few passes as can be."""
     value = parts.negative_log(xp, classes)
-    unit = share = 1 / (parts.total * temperature)
+    unit = share = 1 / parts.total
     if len(class_weights):
         weights = class_weights[classes]
         value = value * weights
@@ -309,18 +304,18 @@ def _from_distributions(
     parts: Softmax,
     dense: Array,
     factor: Callable[[Array], Array],
-    *,
-    temperature: float,
     penalty: _Penalty | None,
 ) -> tuple[Array, Gradients]:
     """Logits and a weighted target for each class, w_c y_c."""
     negative_logs = parts.negative_logs(xp)
     value = selected(xp, dense, negative_logs).sum(axis=-1)
+    pulled = None
     if penalty is not None:
         value = value + penalty.value
-    gradient = parts.surplus(xp, dense, None if penalty is None else penalty.slope)
-    if temperature != 1:
-        gradient /= temperature
+        pulled = parts.probabilities() * penalty.slope[:, None]
+    gradient = parts.surplus(xp, dense)
+    if pulled is not None:
+        gradient += pulled
     return value, {"predictions": gradient, "targets": lambda: factor(negative_logs)}
 
 
@@ -360,12 +355,12 @@ def _dense_targets(
     return dense * class_weights if len(class_weights) else dense
 
 
-def _target_factor(class_weights: Any, smoothing: float) -> Callable[[Array], Array]:
+def _target_factor(xp: Any, class_weights: Any, smoothing: float) -> Callable[[Array], Array]:
     """What the derivative by a target has over -log p: its weight and what smoothing leaves."""
 
     def factor(negative_logs: Array) -> Array:
-        scaled = negative_logs * (1 - smoothing)
-        return scaled * class_weights if len(class_weights) else scaled
+        share = class_weights * (1 - smoothing) if len(class_weights) else 1 - smoothing
+        return weighed(xp, share, negative_logs)
 
     return factor
 

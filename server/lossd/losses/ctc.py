@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._alignments import Labels, align
 from lossd.losses._declare import (
-    PREDICTIONS,
+    DISTRIBUTION,
     DistributionKind,
     Evaluation,
     Example,
@@ -17,10 +16,11 @@ from lossd.losses._declare import (
     Status,
     loss,
 )
-from lossd.losses._misalignments import misalign
-from lossd.losses._running import running_sum
-from lossd.losses._schema import NONNEGATIVE, Array
-from lossd.losses._softmax import softmax
+from lossd.losses._maths.ctc_alignments import Labels, align
+from lossd.losses._maths.ctc_misalignments import misalign
+from lossd.losses._maths.scans import running_sum
+from lossd.losses._maths.softmax import softmax
+from lossd.schema import NONNEGATIVE, Array
 
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 # Below this cost a frame, what cancels in it and in its slopes shows in the type that was given.
@@ -31,7 +31,7 @@ LABEL = {"targets": [[1]], "prediction_lengths": [2], "target_lengths": [1]}
 @loss(
     Shape.SEQUENCE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input("targets", "the labels of each example, in order", holds=Holds.INDICES),
         Input(
             "prediction_lengths",

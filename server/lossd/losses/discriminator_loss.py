@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._adversarial import (
+from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
+from lossd.losses._maths.gan_costs import (
     FAKE,
     REAL,
     GanObjective,
@@ -17,8 +18,7 @@ from lossd.losses._adversarial import (
     towards,
     unlikely,
 )
-from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
-from lossd.losses._schema import UNIT, Array, ParameterError
+from lossd.schema import UNIT, Array, ParameterError
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 ZEROS = {"real": [0.0], "fake": [0.0]}
@@ -116,11 +116,11 @@ def discriminator_loss(
             f"got {label_smoothing:g}",
         )
     high, low = {
-        GanObjective.LEAST_SQUARES: (near(1 - label_smoothing), near(0)),
+        GanObjective.LEAST_SQUARES: (near(1, label_smoothing), near(0)),
         GanObjective.HINGE: (beyond(1), beyond(-1)),
         GanObjective.WASSERSTEIN: (towards(1), towards(-1)),
     }.get(objective, (likely(label_smoothing), unlikely))
-    given = Side("real", real, high), Side("fake", fake, low)
+    given = Side.of("real", real, high), Side.of("fake", fake, low)
     if objective is GanObjective.RELATIVISTIC:
         return paired(xp, *given, opposed)
     if objective is GanObjective.RELATIVISTIC_AVERAGE:

@@ -2,12 +2,22 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._declare import CudaText, Evaluation, Example, Holds, Input, Shape, loss
-from lossd.losses._schema import POSITIVE, Array, Differentiable
-from lossd.losses._softmax import softmax
-from lossd.losses._weighed import weighed
+from lossd.losses._declare import (
+    DOMAINS,
+    CudaText,
+    DistributionKind,
+    Evaluation,
+    Example,
+    Holds,
+    Input,
+    Shape,
+    loss,
+)
+from lossd.losses._maths.masked_products import weighed
+from lossd.losses._maths.softmax import softmax
+from lossd.schema import POSITIVE, Array, Differentiable
 
-LOG_3 = 1.0986122886681098
+LOG_3, LOG_4 = 1.0986122886681098, 1.3862943611198906
 
 
 @loss(
@@ -17,6 +27,7 @@ LOG_3 = 1.0986122886681098
             "log_probabilities",
             "the model's log-probability of each candidate; of a sentence, the sum over its words",
             differentiable=Differentiable.BY_DEFAULT,
+            domain=DOMAINS[DistributionKind.LOG_PROBABILITIES],
         ),
         Input(
             "risks",
@@ -28,15 +39,15 @@ LOG_3 = 1.0986122886681098
     cuda=(
         CudaText(
             """
-            const Softmax softmax = SOFTMAX_OF_ROW(alpha * prediction);
+            const auto softmax = SOFTMAX_OF_ROW(alpha * prediction);
             const T base = TARGET_AT(softmax.best.column);
-            const auto share = [&](long long column, T prediction) {
+            const auto share = [&](long long column, T prediction) -> T {
                 return softmax.exponential(column, alpha * prediction) / softmax.total;
             };
             const T above = SUM_OVER_ROW(weighed(share(column, prediction), target - base));
             value = base + above;
             GRADIENT_OF_ROW(
-                alpha * weighed(share(column, prediction), target - base - above));
+                T(alpha) * weighed(share(column, prediction), target - base - above));
             """,
             targets_are_classes=False,
         ),
@@ -44,7 +55,7 @@ LOG_3 = 1.0986122886681098
     examples=(
         # Candidates that are as likely as 1 to 3, with risks of 1 and 0.
         Example(
-            {"log_probabilities": [[0.0, LOG_3]], "risks": [[1.0, 0.0]]},
+            {"log_probabilities": [[-LOG_4, LOG_3 - LOG_4]], "risks": [[1.0, 0.0]]},
             value=0.25,
             gradients={"log_probabilities": [[0.1875, -0.1875]], "risks": [[0.25, 0.75]]},
         ),
@@ -65,13 +76,13 @@ def expected_risk(
         value = sum_k q_k risk_k,  q = softmax(alpha log p) over the candidates of an example
         gradient = alpha q_k (risk_k - value); by the risks q_k
 
-    The log-probabilities need not sum to 1: the candidates are a sample.  A candidate of
+    The probabilities need not sum to 1: the candidates are a sample.  A candidate of
     probability 0 counts nothing, whatever its risk.
 
     Reference: S. Shen et al., Minimum risk training for neural machine translation, 2016,
     section 3.
     """
-    parts = softmax(xp, log_probabilities if alpha == 1 else log_probabilities * alpha)
+    parts = softmax(xp, log_probabilities, sharpness=alpha)
     # Against the risk of the likeliest candidate: nothing cancels where it is nearly certain.
     base = risks[parts.rows, parts.best]
     above = risks - base[:, None]

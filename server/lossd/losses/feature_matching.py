@@ -12,8 +12,8 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._features import apart
-from lossd.losses._schema import NONNEGATIVE, Array, Vector
+from lossd.losses._maths.feature_distance import apart
+from lossd.schema import NONNEGATIVE, Array, Vector
 
 
 @loss(

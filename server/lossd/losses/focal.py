@@ -13,10 +13,10 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, UNIT, Array, Differentiable
-from lossd.losses._sigmoid import SIGMOID_COST, sigmoid_cost
-from lossd.losses._weighed import weighed
+from lossd.losses._maths.masked_products import weighed
+from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.losses.binary_cross_entropy import binary_cross_entropy
+from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable
 
 LOG_2 = 0.6931471805599453
 
@@ -47,9 +47,10 @@ LOG_2 = 0.6931471805599453
             const T doubt = negative * yes + positive * no;
             // Where doubt underflows, so does the cost that this is multiplied by.
             const T bend = (negative - positive) * yes * no / fmax(doubt, SMALLEST);
-            const T balance = is_balanced ? positive * alpha + negative * (1 - alpha) : T(1);
-            const T share = balance * pow(doubt, gamma);
-            gradient = share * (gradient + gamma * weighed(bend, value));
+            const T of_yes = alpha, of_no = 1 - alpha;
+            const T balance = is_balanced ? positive * of_yes + negative * of_no : T(1);
+            const T share = balance * pow(doubt, T(gamma));
+            gradient = share * (gradient + T(gamma) * weighed(bend, value));
             value = weighed(share, value);
             """
         ),
@@ -92,7 +93,7 @@ def focal(
 
     p (1 - p) / (1 - p_t) is computed as one number, which is at most 1, so that a gamma below 1
     stays finite where 1 - p_t is 0.  With gamma = 0 and no alpha it is binary cross-entropy to the
-    bit.
+    bit.  By a target of 0 or 1 a gamma below 1 has an infinite derivative where the answer is sure.
 
     Reference: T.-Y. Lin et al., Focal loss for dense object detection, 2017, section 3.
     """
@@ -101,7 +102,7 @@ def focal(
     negative = 1 - targets
     parts = sigmoid_cost(xp, predictions, targets, negative)
     cost, total = parts.value, parts.tail + 1
-    slope = (parts.yes - parts.no) / total
+    slope = parts.slope(xp)
     doubt = parts.yes + parts.no
     # Where doubt underflows, so does the cost that this is multiplied by.
     floored = xp.clip(doubt, xp.finfo(doubt.dtype).tiny, xp.inf)
@@ -117,8 +118,8 @@ def focal(
     slope *= share
 
     def by_targets() -> Array:
-        yes, no = xp.exp(xp.clip(predictions, -xp.inf, 0)), xp.exp(-xp.clip(predictions, 0, xp.inf))
-        bent = weighed(xp, (no - yes) / floored, cost) * gamma
+        leaning = xp.copysign(xp.expm1(-abs(predictions)), -predictions)  # no less yes
+        bent = weighed(xp, leaning / floored, cost) * gamma
         steepness = weighed(xp, share, bent - predictions)
         if alpha is None:
             return steepness

@@ -14,7 +14,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, POSITIVE, Array, Differentiable
+from lossd.schema import NONNEGATIVE, POSITIVE, Array, Differentiable
 
 LOG_OF_TWO_PI = math.log(2 * math.pi)
 
@@ -42,7 +42,7 @@ def _distance_to_floor(
     cuda=(
         CudaText("""
             const T residual = prediction - target;
-            const T floored = variance > eps ? variance : eps;
+            const T floored = variance > T(eps) ? variance : T(eps);
             gradient = residual / floored;
             value = (log(floored) + residual * gradient) / 2;
             if (full) value += T(0.9189385332046727);  // log(2 pi) / 2

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from lossd.losses._adversarial import (
+from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
+from lossd.losses._maths.gan_costs import (
     FAKE,
     REAL,
     GanObjective,
@@ -18,8 +19,7 @@ from lossd.losses._adversarial import (
     towards,
     unlikely,
 )
-from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
-from lossd.losses._schema import Array
+from lossd.schema import Array
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 
@@ -97,7 +97,7 @@ def generator_loss(
     2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.
     """
     if real is not None:
-        high, low = Side("fake", fake, likely()), Side("real", real, unlikely)
+        high, low = Side.of("fake", fake, likely()), Side.of("real", real, unlikely)
         if objective is GanObjective.RELATIVISTIC:
             return paired(xp, high, low, opposed)
         return against_mean(xp, (low, high), opposed)
@@ -107,4 +107,4 @@ def generator_loss(
         GanObjective.HINGE: towards(1),
         GanObjective.WASSERSTEIN: towards(1),
     }.get(objective, likely())
-    return apart(xp, (Side("fake", fake, cost),), opposed)
+    return apart(xp, (Side.of("fake", fake, cost),), opposed)

@@ -4,7 +4,7 @@ import enum
 from typing import Annotated, Any
 
 from lossd.losses._declare import Evaluation, Example, Input, Shape, loss
-from lossd.losses._schema import NONNEGATIVE, Array, Differentiable, ParameterError
+from lossd.schema import NONNEGATIVE, Array, Differentiable, ParameterError
 
 
 class GradientPenaltyVariant(enum.Enum):

@@ -13,8 +13,8 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._hinge import powered
-from lossd.losses._schema import AT_LEAST_1, NONNEGATIVE, Array, Choices
+from lossd.losses._maths.hinge_power import powered
+from lossd.schema import AT_LEAST_1, NONNEGATIVE, Array, Choices
 
 
 def _distance_to_margin(
@@ -33,11 +33,11 @@ def _distance_to_margin(
     layout=(BATCH_DIMS,),
     cuda=(
         CudaText("""
-            const T missed = margin - target * prediction;
+            const T missed = T(margin) - target * prediction;
             const T excess = missed > 0 ? missed : missed < 0 ? T(0) : missed;  // 0 and NaN
-            const T slope = excess > 0 ? pow(excess, power - 1) : excess;
+            const T slope = excess > 0 ? pow(excess, T(power - 1)) : excess;
             value = slope * excess;
-            gradient = -target * power * slope;
+            gradient = -target * T(power) * slope;
         """),
     ),
     examples=(

@@ -12,7 +12,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import POSITIVE, Array
+from lossd.schema import POSITIVE, Array
 
 
 @loss(
@@ -21,8 +21,8 @@ from lossd.losses._schema import POSITIVE, Array
     layout=(BATCH_DIMS,),
     cuda=(
         CudaText("""
-            const T residual = prediction - target;
-            gradient = residual > delta ? delta : residual < -delta ? -delta : residual;
+            const T residual = prediction - target, most = delta;
+            gradient = residual > most ? most : residual < -most ? -most : residual;
             value = gradient * (residual - T(0.5) * gradient);
         """),
     ),

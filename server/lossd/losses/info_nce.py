@@ -17,9 +17,7 @@ from lossd.losses._declare import (
     Status,
     loss,
 )
-from lossd.losses._embeddings import dots
-from lossd.losses._schema import POSITIVE, Array, Differentiable, ParameterError
-from lossd.losses._similarity import (
+from lossd.losses._maths.pairwise_similarities import (
     Temperature,
     Vectors,
     compare,
@@ -28,6 +26,8 @@ from lossd.losses._similarity import (
     times,
     unit_of,
 )
+from lossd.losses._maths.vectors import dots
+from lossd.schema import POSITIVE, Array, Differentiable, ParameterError
 
 UNITS = [[1.0, 0.0], [0.0, 1.0]]
 LOG_2 = 0.6931471805599453

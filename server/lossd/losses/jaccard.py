@@ -10,8 +10,8 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._overlap import INPUTS, EmptyTarget, Index, region_loss, without_target
-from lossd.losses._schema import NONNEGATIVE, Array
+from lossd.losses._maths.overlap import INPUTS, EmptyTarget, Index, region_loss, without_target
+from lossd.schema import NONNEGATIVE, Array
 
 LOG_2 = 0.6931471805599453
 PROBABILITIES = DistributionKind.PROBABILITIES

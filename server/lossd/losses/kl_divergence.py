@@ -1,10 +1,13 @@
 """Kullback-Leibler divergence of a prediction from a target distribution."""
 
-from collections.abc import Callable
+import math
+from dataclasses import dataclass
 from typing import Annotated, Any
 
+import numpy as np
+
 from lossd.losses._declare import (
-    PREDICTIONS,
+    DISTRIBUTION,
     CudaText,
     DistributionKind,
     Evaluation,
@@ -13,47 +16,99 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, POSITIVE, Array, Differentiable, ParameterError
-from lossd.losses._softmax import softmax
-from lossd.losses._weighed import weighed
+from lossd.losses._maths.masked_products import weighed
+from lossd.losses._maths.softmax import Softmax, softmax
+from lossd.schema import (
+    POSITIVE,
+    Array,
+    Differentiable,
+    Interval,
+    ParameterError,
+)
 
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 
-# What the target says: the share of a class and its logarithm.
+# The share p of a class in the target, log(p / q), and sum(p) q - p.
+_OF_SHARES = """
+    const double beyond = SUM_OVER_ROW(share(target)) - 1;
+    const auto found = surplus_of(
+        row, softmax, AT_COLUMN(logit(prediction)), AT_COLUMN(share(target)));
+    const auto surplus = [&](long long column, T prediction, T target) {
+        return found(column, logit(prediction), share(target));
+    };
+    const auto logs = [&](long long column, T prediction, T target) {
+        const double q = softmax.exponential(column, logit(prediction)) / softmax.total;
+        const double part = (surplus(column, prediction, target) - beyond * q) / share(target);
+        if (fabs(part) < 0.5) return -log1p(part);
+        return log_share(target) + softmax.negative_log(column, logit(prediction));
+    };
+    const auto p = [&](long long, T target) { return share(target); };
+"""
 _SHARES = {
     DistributionKind.PROBABILITIES: """
-    const auto share = [&](long long, T target) { return target; };
-    const auto log_share = [&](long long, T target) { return log(target); };
-""",
+    const auto share = [&](T target) { return double(target); };
+    const auto log_share = [&](T target) { return log(double(target)); };
+"""
+    + _OF_SHARES,
     DistributionKind.LOG_PROBABILITIES: """
-    const auto share = [&](long long, T target) { return exp(target); };
-    const auto log_share = [&](long long, T target) { return target; };
-""",
+    const auto share = [&](T target) { return exp(double(target)); };
+    const auto log_share = [&](T target) { return double(target); };
+"""
+    + _OF_SHARES,
     DistributionKind.LOGITS: """
-    const Softmax aim = SOFTMAX_OF_ROW(target / temperature);
-    const auto share = [&](long long column, T target) {
-        return aim.exponential(column, target / temperature) / aim.total;
+    const double beyond = 0;
+    const auto aim = SOFTMAX_OF_ROW(logit(target));
+    const long long best = softmax.best.column;
+    const double common = double(TARGET_AT(best)) - double(PREDICTION_AT(best));
+    const auto way = [&](T prediction, T target) {
+        return (double(target) - double(prediction) - common) / temperature;
     };
-    const auto log_share = [&](long long column, T target) {
-        return -aim.negative_log(column, target / temperature);
+    const auto p = [&](long long column, T target) {
+        return aim.exponential(column, logit(target)) / aim.total;
+    };
+    const bool is_direct = !(LARGEST_OF_ROW(way(prediction, target)).value < 600);
+    const double mean = log1p(SUM_OVER_ROW(
+        softmax.exponential(column, logit(prediction)) / softmax.total
+        * expm1(way(prediction, target))));
+    const auto logs = [&](long long column, T prediction, T target) {
+        if (!is_direct) return way(prediction, target) - mean;
+        return softmax.negative_log(column, logit(prediction))
+             - aim.negative_log(column, logit(target));
+    };
+    const auto each = [&](long long column, T prediction, T target) {
+        const double share = p(column, target), log = logs(column, prediction, target);
+        const double q = softmax.exponential(column, logit(prediction)) / softmax.total;
+        return fabs(log) < 0.5 && share > 0 ? share * expm1(-log) : q - share;
+    };
+    const bool is_likely = softmax.rest < 1 && p(best, TARGET_AT(best)) > 0.5;
+    const double of_others =
+        SUM_OVER_ROW(column == best ? 0.0 : each(column, prediction, target));
+    const auto surplus = [&](long long column, T prediction, T target) {
+        return column == best && is_likely ? -of_others : each(column, prediction, target);
     };
 """,
 }
-_FROM_LOGITS = """
-    const Softmax softmax = SOFTMAX_OF_ROW(prediction / temperature);
-    const T factor = scale_by_squared_temperature ? temperature * temperature : T(1);
-    const long long best = softmax.best.column;
-    const T mass = SUM_OVER_ROW(share(column, target));
-    const T others = SUM_OVER_ROW(column == best ? T(0) : share(column, target));
-    value = factor * SUM_OVER_ROW(weighed(
-        share(column, target),
-        log_share(column, target) + softmax.negative_log(column, prediction / temperature)));
-    const bool is_likely = softmax.rest < 1;
-    GRADIENT_OF_ROW(
-        factor / temperature * (column == best && is_likely
-            ? others - mass * (softmax.rest / softmax.total)
-            : mass / softmax.total * softmax.exponential(column, prediction / temperature)
-                  - share(column, target)));
+# In double, as the body computes in float64.
+_SOFTMAX = """
+    const auto logit = [&](T given) { return double(given) / temperature; };
+    const auto softmax = SOFTMAX_OF_ROW(logit(prediction));
+"""
+_DIVERGENCE = """
+    const double factor = scale_by_squared_temperature ? temperature * temperature : 1;
+    const double plain = SUM_OVER_ROW(
+        weighed(p(column, target), logs(column, prediction, target)));
+    const auto term = [&](long long column, T prediction, T target) {
+        const double share = p(column, target), log = logs(column, prediction, target);
+        const double q = softmax.exponential(column, logit(prediction)) / softmax.total;
+        if (!(fabs(log) < 0.5)) return weighed(share, log) + (q - share);
+        double series = 1;  // of (exp(-x) - 1 + x) / x^2, times 2
+        for (int n = 15; n > 2; --n) series = 1 - log / n * series;
+        return share * log * log * series / 2;
+    };
+    const bool sums_to_one = fabs(beyond) < 0.125;
+    const double terms = SUM_OVER_ROW(term(column, prediction, target));
+    value = factor * (sums_to_one ? terms + beyond : plain);
+    GRADIENT_OF_ROW(factor / temperature * surplus(column, prediction, target));
 """
 
 
@@ -73,18 +128,17 @@ def _distance_to_nothing(
 @loss(
     Shape.ROWWISE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input(
             "targets",
             "the distribution that the predictions should have",
             differentiable=Differentiable.ON_REQUEST,
-            domain=NONNEGATIVE,
-            domain_when={"target_kind": DistributionKind.PROBABILITIES},
+            kind="target_kind",
         ),
     ),
     cuda=tuple(
         CudaText(
-            shares + _FROM_LOGITS,
+            _SOFTMAX + shares + _DIVERGENCE,
             when={"prediction_kind": DistributionKind.LOGITS, "target_kind": kind},
             targets_are_classes=False,
         )
@@ -156,7 +210,8 @@ def kl_divergence(
     the derivative by a probability is -inf there.  A target of a class that the prediction holds
     impossible gives an infinite value.  A temperature goes with predictions that are logits; of the
     targets, only logits are divided by it.  scale_by_squared_temperature multiplies value and
-    gradients by its square, as in distillation.  The mean is PyTorch's "batchmean".
+    gradients by its square, as in distillation.  The mean is PyTorch's "batchmean".  It is computed
+    in float64, also of float32: at the end of a distillation little is left of what both share.
 
     Reference: S. Kullback and R. A. Leibler, On information and sufficiency, 1951; temperature:
     G. Hinton et al., Distilling the knowledge in a neural network, 2015, section 2.
@@ -166,71 +221,221 @@ def kl_divergence(
             "temperature",
             f"temperature must be 1 unless predictions are logits, got {temperature:g}",
         )
-    factor = temperature * temperature if scale_by_squared_temperature else 1.0
-    shares, log_shares = _target(xp, targets, target_kind, temperature)
-    costs, gradient = _prediction(xp, predictions, shares, prediction_kind, temperature)
-    gaps = log_shares + costs
-    value = weighed(xp, shares, gaps).sum(axis=-1)
+    dtype = predictions.dtype
+    scale = temperature if scale_by_squared_temperature else None
+
+    def compared(rows: slice) -> _Comparison:
+        # In float64: what is left of two distributions that are nearly equal is far below float32.
+        given, aims = predictions[rows].astype(np.float64), targets[rows].astype(np.float64)
+        if prediction_kind is not DistributionKind.LOGITS:
+            return _to_given(xp, given, aims, prediction_kind, target_kind)
+        compare = _to_logits if target_kind is DistributionKind.LOGITS else _to_shares
+        return compare(xp, given, aims, target_kind, temperature)
+
+    found = [compared(rows) for rows in _pieces(xp, *predictions.shape)]
 
     def by_targets() -> Array:
-        slope = _TARGET_SLOPES[target_kind](xp, shares, gaps, value, temperature)
-        return slope * factor
+        return xp.concatenate([f.by_targets(xp, target_kind, scale).astype(dtype) for f in found])
 
-    if factor == 1:
-        return Evaluation(value, {"predictions": gradient, "targets": by_targets})
-    return Evaluation(value * factor, {"predictions": gradient * factor, "targets": by_targets})
+    return Evaluation(
+        xp.concatenate([f.value(xp, scale).astype(dtype) for f in found]),
+        {
+            "predictions": xp.concatenate([f.by_predictions(scale).astype(dtype) for f in found]),
+            "targets": by_targets,
+        },
+    )
 
 
-def _target(
-    xp: Any, targets: Array, kind: DistributionKind, temperature: float
-) -> tuple[Array, Array]:
+# Elements that are looked at together: what is made of them in float64 fits a cache.
+_PIECE = 1 << 14
+
+
+def _pieces(xp: Any, rows: int, columns: int) -> list[slice]:
+    """Rows to look at together; there is at least one piece, perhaps of no rows."""
+    step = max(1, _PIECE // columns) if xp is np and columns else max(rows, 1)
+    return [slice(start, start + step) for start in range(0, max(rows, 1), step)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """A target distribution p against a prediction q, in float64."""
+
+    shares: Array  # p
+    logs: Array  # log p - log q
+    slope: Array  # of the value by what was given for q, if the temperature was 1
+    excess: Array | None = None  # q - p, where q sums to 1
+    beyond: Any = 0  # what p then sums to beyond 1
+    temperature: float = 1.0
+    # The logarithms times the temperature where that is extreme: then they may be infinite, or have
+    # squares that are 0, where this is not.
+    extreme_ways: Array | None = None
+
+    @property
+    def ways(self) -> Array:
+        """The logarithms times the temperature, in units of the logits."""
+        return self.temperature * self.logs if self.extreme_ways is None else self.extreme_ways
+
+    def value(self, xp: Any, scale: float | None) -> Array:
+        """The divergence, times the square of ``scale``.
+
+        Where q sums to 1, so does p but for its rounding, and p log(p / q) + q - p is never
+        negative: a sum of it has the digits that the sum of p log(p / q) has not.
+        """
+        products = self._products(xp, scale)
+        plain = products.sum(axis=-1)
+        if self.excess is None:
+            return plain
+        excess, beyond = self.excess, self.beyond
+        if scale is not None:
+            excess, beyond = (scale * (scale * x) for x in (excess, beyond))
+        products += excess
+        terms = xp.where(abs(self.logs) < _NEAR, self._of_near(xp, scale), products)
+        return xp.where(abs(self.beyond) < 0.125, terms.sum(axis=-1) + beyond, plain)
+
+    def _of_near(self, xp: Any, scale: float | None) -> Array:
+        """Terms p log(p / q) + q - p by their series, for small logarithms."""
+        series = self.logs * -_SERIES[0]
+        for coefficient in _SERIES[1:-1]:
+            series += coefficient
+            series *= self.logs
+            xp.negative(series, out=series)
+        series += _SERIES[-1]
+        lengths = self.logs if scale is None else self.ways
+        series *= lengths
+        series *= lengths
+        series *= self.shares
+        return series
+
+    def _products(self, xp: Any, scale: float | None) -> Array:
+        """Terms p log(p / q), also where the logarithm is infinite and a tiny p of it is not."""
+        if scale is not None:
+            return scale * weighed(xp, self.shares, self.ways)
+        if self.extreme_ways is None:
+            return weighed(xp, self.shares, self.logs)
+        of_ways = weighed(xp, self.shares, self.ways) / self.temperature
+        return xp.where(xp.isinf(self.logs), of_ways, weighed(xp, self.shares, self.logs))
+
+    def by_predictions(self, scale: float | None) -> Array:
+        """The derivative by what was given for q."""
+        if scale is not None:
+            return self.slope * scale
+        return self.slope if self.temperature == 1 else self.slope / self.temperature
+
+    def by_targets(self, xp: Any, kind: DistributionKind, scale: float | None) -> Array:
+        """The derivative by what was given for p."""
+        if kind is DistributionKind.LOGITS:
+            # Against the likeliest class, whose own difference is then exactly 0.
+            rows, best = xp.arange(len(self.logs)), self.shares.argmax(axis=-1)
+            ways = self.ways
+            apart = ways - ways[rows, best][:, None]
+            mean = weighed(xp, self.shares, apart).sum(axis=-1)
+            slope = weighed(xp, self.shares, apart - mean[:, None])
+            return slope / self.temperature / self.temperature if scale is None else slope
+        square = 1 if scale is None else scale * scale
+        if kind is DistributionKind.LOG_PROBABILITIES:
+            return self._products(xp, scale) + self.shares * square
+        more = (self.logs if scale is None else scale * self.ways) + square
+        return xp.where(self.shares == 0, 0, more)
+
+
+# Where not even the square of a logarithm times the temperature is too small or too large.
+_MODERATE = Interval(1e-100, 1e100)
+
+
+def _to_logits(
+    xp: Any, logits: Array, aims: Array, _: DistributionKind, temperature: float
+) -> _Comparison:
+    """Both are logits: log(p / q) is what they differ by, less the log of its mean under q."""
+    target = softmax(xp, aims, temperature=temperature)
+    parts = softmax(xp, logits, temperature=temperature)
+    p, q, rows = target.probabilities(), parts.probabilities(), parts.rows
+    ways = aims - logits
+    ways -= ways[rows, parts.best][:, None]
+    logs = ways / temperature if temperature != 1 else ways.copy()
+    furthest = logs.max(axis=-1)
+    grown = xp.expm1(logs)
+    grown *= q
+    mean = xp.log1p(grown.sum(axis=-1))
+    logs -= mean[:, None]
+    # An exponential of more may be infinite; then what little the logarithms lose does not matter.
+    far = ~((furthest < 600) & xp.isfinite(logs).all(axis=-1))
+    if far.any():
+        direct = parts.negative_logs(xp)[far]
+        direct -= target.negative_logs(xp)[far]
+        logs[far] = direct
+    if temperature in _MODERATE:
+        extreme_ways = None
+    else:
+        extreme_ways = ways - temperature * mean[:, None]
+        direct = _distances(logits, parts) - _distances(aims, target)
+        direct += temperature * (xp.log1p(parts.rest) - xp.log1p(target.rest))[:, None]
+        extreme_ways[far] = direct[far]
+    # q - p is p (q / p - 1), or q (1 - p / q): of the larger one, by an exponential of at most 1.
+    surplus = abs(logs)
+    xp.negative(surplus, out=surplus)
+    xp.expm1(surplus, out=surplus)
+    surplus *= xp.maximum(p, q)
+    xp.copysign(surplus, -logs, out=surplus)
+    if far.any():  # classes that both hold impossible among them
+        surplus[far] = xp.where(xp.isnan(surplus[far]), q[far] - p[far], surplus[far])
+    # All of it together is 0: what a class that is likely in both lacks, the others have.
+    own = surplus[rows, parts.best]
+    is_likely = (parts.rest < 1) & (p[rows, parts.best] > 0.5)
+    surplus[rows, parts.best] = 0
+    surplus[rows, parts.best] = xp.where(is_likely, -surplus.sum(axis=-1), own)
+    return _Comparison(p, logs, surplus, surplus, 0, temperature, extreme_ways)
+
+
+def _to_shares(
+    xp: Any, logits: Array, aims: Array, kind: DistributionKind, temperature: float
+) -> _Comparison:
+    """The prediction is logits, and the target is not."""
+    p, log_p = _distribution(xp, aims, kind)
+    parts = softmax(xp, logits, temperature=temperature)
+    q, logs = parts.probabilities(), parts.negative_logs(xp)
+    logs += log_p
+    surplus, beyond = parts.surplus(xp, p), p.sum(axis=-1) - 1
+    excess = surplus - beyond[:, None] * q
+    part = excess / p  # q / p - 1
+    near = xp.flatnonzero(abs(part).max(axis=-1) < 0.5)
+    logs[near] = -xp.log1p(part[near])
+    extreme_ways = None
+    if temperature not in _MODERATE:
+        extreme_ways = temperature * log_p + _distances(logits, parts)
+        extreme_ways += temperature * xp.log1p(parts.rest)[:, None]
+        extreme_ways[near] = temperature * logs[near]
+    return _Comparison(p, logs, surplus, excess, beyond, temperature, extreme_ways)
+
+
+def _to_given(
+    xp: Any, given: Array, aims: Array, given_kind: DistributionKind, kind: DistributionKind
+) -> _Comparison:
+    """The prediction is no logits: it need not sum to 1."""
+    p, log_p = _distribution(xp, aims, kind)
+    if given_kind is DistributionKind.LOG_PROBABILITIES:
+        return _Comparison(p, log_p - given, -p)
+    part = (given - p) / p
+    logs = xp.where(abs(part) < 0.5, -xp.log1p(part), log_p - xp.log(given))
+    return _Comparison(p, logs, weighed(xp, p, -1 / given))
+
+
+def _distances(logits: Array, parts: Softmax) -> Array:
+    """How far each logit is below the largest of its row."""
+    distances = logits[parts.rows, parts.best][:, None] - logits
+    distances[parts.rows, parts.best] = 0
+    return distances
+
+
+def _distribution(xp: Any, aims: Array, kind: DistributionKind) -> tuple[Array, Array]:
     """The share of each class, and its logarithm."""
     if kind is DistributionKind.PROBABILITIES:
-        return targets, xp.log(targets)
+        return aims, xp.log(aims)
     if kind is DistributionKind.LOG_PROBABILITIES:
-        return xp.exp(targets), targets
-    parts = softmax(xp, targets / temperature)
+        return xp.exp(aims), aims
+    parts = softmax(xp, aims)
     return parts.probabilities(), -parts.negative_logs(xp)
 
 
-def _prediction(
-    xp: Any, predictions: Array, shares: Array, kind: DistributionKind, temperature: float
-) -> tuple[Array, Array]:
-    """-log q of each class, and the derivative of the divergence by the number given for it."""
-    if kind is DistributionKind.LOG_PROBABILITIES:
-        return -predictions, -shares
-    if kind is DistributionKind.PROBABILITIES:
-        return -xp.log(predictions), weighed(xp, shares, -1 / predictions)
-    parts = softmax(xp, predictions if temperature == 1 else predictions / temperature)
-    costs = parts.negative_logs(xp)
-    gradient = parts.surplus(xp, shares)
-    if temperature != 1:
-        gradient /= temperature
-    return costs, gradient
-
-
-def _slope_of_probabilities(
-    xp: Any, shares: Array, gaps: Array, value: Array, temperature: float
-) -> Array:
-    del value, temperature
-    return xp.where(shares == 0, 0, gaps + 1)
-
-
-def _slope_of_log_probabilities(
-    xp: Any, shares: Array, gaps: Array, value: Array, temperature: float
-) -> Array:
-    del value, temperature
-    return weighed(xp, shares, gaps + 1)
-
-
-def _slope_of_logits(
-    xp: Any, shares: Array, gaps: Array, value: Array, temperature: float
-) -> Array:
-    return weighed(xp, shares, gaps - value[:, None]) / temperature
-
-
-_TARGET_SLOPES: dict[DistributionKind, Callable[..., Array]] = {
-    DistributionKind.PROBABILITIES: _slope_of_probabilities,
-    DistributionKind.LOG_PROBABILITIES: _slope_of_log_probabilities,
-    DistributionKind.LOGITS: _slope_of_logits,
-}
+# 1 / n! for n from 11 down to 2: (exp(-x) - 1 + x) / x^2 in powers of -x, for what is below 1/16.
+_NEAR = 1 / 16
+_SERIES = tuple(1 / math.factorial(n) for n in range(11, 1, -1))

@@ -12,7 +12,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import Array
+from lossd.schema import Array
 
 # Beyond it the logarithm is a straight line to more digits than float64 has: exp(-40) is 4e-18.
 STRAIGHT = 20.0

@@ -3,8 +3,8 @@
 from typing import Any
 
 from lossd.losses._declare import PREDICTIONS, Evaluation, Example, Holds, Input, Shape, loss
-from lossd.losses._lovasz import jaccard_steps
-from lossd.losses._schema import Array, Choices
+from lossd.losses._maths.lovasz import jaccard_steps
+from lossd.schema import Array, Choices
 
 
 @loss(

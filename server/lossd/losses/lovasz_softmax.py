@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from lossd.losses._declare import (
     CLASS_AXIS,
     PREDICTIONS,
@@ -13,9 +15,9 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._lovasz import jaccard_steps
-from lossd.losses._schema import Array
-from lossd.losses._shares import class_shares
+from lossd.losses._maths.lovasz import jaccard_steps
+from lossd.losses._maths.region_probabilities import class_log_odds, class_shares
+from lossd.schema import Array
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 
@@ -57,18 +59,25 @@ def lovasz_softmax(xp: Any, predictions: Array, targets: Array) -> Evaluation:
         g_ci = what i adds to the Jaccard loss of c when errors are added from the largest down
         gradient = p_ci (h_ci - sum_k p_ki h_ki),  h_ci = -+g_ci / |present|
 
-    Of equal errors the lowest index is added first.
+    Errors are compared in float64; of equal ones the lowest index is added first.
 
     Reference: M. Berman et al., The Lovász-Softmax loss, 2018, section 3.2.
     """
     examples, classes, elements = predictions.shape
-    shares = class_shares(xp, predictions, DistributionKind.LOGITS)
+    shares = class_shares(xp, predictions.astype(np.float64), DistributionKind.LOGITS)
     own = targets[:, None, :] == xp.arange(classes)[:, None]
     errors = xp.where(own, shares.outside, shares.inside)
+    # By the odds and not by the error, which is rounded: 1 - 1e-20 and 1 - 1e-30 have an order too.
+    odds = class_log_odds(xp, predictions)
+    odds = xp.where(own, -odds, odds)
     regions = (examples * classes, elements)
-    steps = jaccard_steps(xp, errors.reshape(regions), own.reshape(regions)).reshape(errors.shape)
+    steps = jaccard_steps(xp, odds.reshape(regions), own.reshape(regions)).reshape(errors.shape)
     present = own.any(axis=-1)
-    steps *= (present / present.sum(axis=-1)[:, None]).astype(steps.dtype)[..., None]
+    steps *= (present / present.sum(axis=-1)[:, None])[..., None]
     steps[~present] = 0
     value = (errors * steps).sum(axis=-1).sum(axis=-1)
-    return Evaluation(value, {"predictions": lambda: shares.back(xp.where(own, -steps, steps))})
+
+    def gradient() -> Array:
+        return shares.back(xp.where(own, -steps, steps)).astype(predictions.dtype)
+
+    return Evaluation(value.astype(predictions.dtype), {"predictions": gradient})

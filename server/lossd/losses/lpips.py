@@ -14,7 +14,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import Array
+from lossd.schema import Array
 
 # What is added to a length, as the authors do; it keeps their numbers to the last place.
 EPS = 1e-10

@@ -13,8 +13,8 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._hinge import powered
-from lossd.losses._schema import AT_LEAST_1, NONNEGATIVE, Array
+from lossd.losses._maths.hinge_power import powered
+from lossd.schema import AT_LEAST_1, NONNEGATIVE, Array
 
 
 def _distance_to_kink(
@@ -41,10 +41,10 @@ _EXCESS = """
     const T own = PREDICTION_AT(label);
     const T nothing = own == own ? T(0) : own;
     const auto excess = [&](T prediction) {
-        const T missed = margin - (own - prediction);
+        const T missed = T(margin) - (own - prediction);
         return missed > 0 ? missed : missed < 0 ? T(0) : missed;
     };
-    const auto slope = [&](T excess) { return excess > 0 ? pow(excess, power - 1) : excess; };
+    const auto slope = [&](T excess) { return excess > 0 ? pow(excess, T(power - 1)) : excess; };
 """
 
 
@@ -58,7 +58,7 @@ _EXCESS = """
         CudaText(
             _EXCESS
             + """
-            const Largest best = LARGEST_BUT(label, prediction);
+            const auto best = LARGEST_BUT(label, prediction);
             const T missed = best.column < 0 ? nothing : excess(best.value);
             const T steepness = power * slope(missed);
             value = missed * slope(missed);
@@ -74,9 +74,9 @@ _EXCESS = """
             value = SUM_OVER_ROW(
                 column == label ? nothing : excess(prediction) * slope(excess(prediction)));
             const T steepness = SUM_OVER_ROW(
-                column == label ? nothing : power * slope(excess(prediction)));
+                column == label ? nothing : T(power) * slope(excess(prediction)));
             GRADIENT_OF_ROW(
-                column == label ? -steepness : power * slope(excess(prediction)));
+                column == label ? -steepness : T(power) * slope(excess(prediction)));
             """,
             when={"variant": MulticlassHingeVariant.WESTON_WATKINS},
             targets_are_classes=True,

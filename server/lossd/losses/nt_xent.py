@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._contrast import contrast, without_positive
 from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
@@ -12,8 +11,9 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import POSITIVE, Array, Differentiable
-from lossd.losses._sigmoid import softplus
+from lossd.losses._maths.label_contrast import contrast, without_positive
+from lossd.losses._maths.sigmoid import softplus
+from lossd.schema import POSITIVE, Array, Differentiable
 
 
 @loss(

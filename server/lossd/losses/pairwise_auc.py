@@ -14,9 +14,9 @@ from lossd.losses._declare import (
     Status,
     loss,
 )
-from lossd.losses._pairs import Label, logistic, squared_hinge
-from lossd.losses._schema import NONNEGATIVE, Array, Choices, ParameterError
-from lossd.losses._weighed import by_scale
+from lossd.losses._maths.auc_pairs import Label, logistic, squared_hinge
+from lossd.losses._maths.masked_products import by_scale
+from lossd.schema import NONNEGATIVE, Array, Choices, ParameterError
 
 LOG_2 = 0.6931471805599453
 

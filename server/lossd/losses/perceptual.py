@@ -16,8 +16,8 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._features import apart
-from lossd.losses._schema import NONNEGATIVE, Array, Vector
+from lossd.losses._maths.feature_distance import apart
+from lossd.schema import NONNEGATIVE, Array, Vector
 
 # The network of the examples makes x and -x of a pixel, and rectifies both.
 _WORKED = {"network": "worked", "layers": ("linear", "rectified"), "value_range": (0.0, 1.0)}

@@ -14,7 +14,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, Array, Differentiable
+from lossd.schema import NONNEGATIVE, Array, Differentiable
 
 
 @loss(
@@ -37,7 +37,10 @@ from lossd.losses._schema import NONNEGATIVE, Array, Differentiable
             const bool is_nothing = target == 0 && rate == 0;
             const bool is_infinite = rate > 0 && rate - rate != 0;
             value = is_infinite ? rate : rate - (is_nothing ? T(0) : target * log_rate);
-            gradient = log_input ? rate - target : 1 - (is_nothing ? T(0) : target / rate);
+            const bool is_near = fabs(prediction) < T(0.5);
+            const T above = is_near ? expm1(prediction) - (target - 1) : rate - target;
+            const T apart = is_infinite ? T(1) : (rate - target) / rate;
+            gradient = log_input ? above : is_nothing ? T(1) : apart;
             if (full && target > 1)
                 value += target * log(target) - target + log(T(6.283185307179586) * target) / 2;
         """),
@@ -88,11 +91,13 @@ def poisson_nll(
     """
     if log_input:
         rates, logs = xp.exp(predictions), predictions
-        gradient = rates - targets
+        gradient = xp.where(  # near a rate of 1, without the rounding of 1
+            abs(predictions) < 0.5, xp.expm1(predictions) - (targets - 1), rates - targets
+        )
     else:
         rates, logs = predictions, xp.log(predictions)
-        ratio = targets / predictions
-        gradient = 1 - ratio
+        gradient = (predictions - targets) / predictions
+        gradient[predictions == xp.inf] = 1
     costs = targets * logs
     if not xp.isfinite(costs).all():
         impossible = (targets == 0) & (logs == -xp.inf)  # a share of 0 takes nothing of it

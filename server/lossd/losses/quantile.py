@@ -12,7 +12,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import INSIDE_UNIT, Array
+from lossd.schema import INSIDE_UNIT, Array
 
 
 def _distance(predictions: Array, targets: Array, **_parameters: float) -> Array:
@@ -26,8 +26,9 @@ def _distance(predictions: Array, targets: Array, **_parameters: float) -> Array
     cuda=(
         CudaText("""
             const T residual = prediction - target;
-            gradient = residual > 0 ? 1 - quantile : residual < 0 ? -quantile : residual;
-            value = (residual < 0 ? -quantile : 1 - quantile) * residual;
+            const T high = 1 - quantile, low = -quantile;
+            gradient = residual > 0 ? high : residual < 0 ? low : residual;
+            value = (residual < 0 ? low : high) * residual;
         """),
     ),
     examples=(
@@ -68,9 +69,8 @@ def quantile(
     """
     residuals = predictions - targets
     gradient = (residuals > 0).astype(residuals.dtype)
-    low = (residuals != 0).astype(residuals.dtype)
-    low *= quantile
-    gradient -= low
+    gradient *= 1 - quantile
+    gradient -= (residuals < 0) * residuals.dtype.type(quantile)
     value = residuals * gradient
     if not xp.isfinite(residuals).all():
         gradient[xp.isnan(residuals)] = xp.nan

@@ -14,10 +14,10 @@ from lossd.losses._declare import (
     Status,
     loss,
 )
-from lossd.losses._schema import POSITIVE, Array, Differentiable, Interval
-from lossd.losses._sigmoid import softplus
-from lossd.losses._similarity import Temperature, Vectors, compare, unit_of
-from lossd.losses._weighed import selected
+from lossd.losses._maths.masked_products import selected
+from lossd.losses._maths.pairwise_similarities import Temperature, Vectors, compare, unit_of
+from lossd.losses._maths.sigmoid import softplus
+from lossd.schema import POSITIVE, Array, Differentiable, Interval
 
 LOG_2 = 0.6931471805599453
 ANY = Interval(-math.inf, math.inf, low_open=True, high_open=True)

@@ -12,7 +12,7 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import POSITIVE, Array
+from lossd.schema import POSITIVE, Array
 
 
 @loss(
@@ -21,9 +21,9 @@ from lossd.losses._schema import POSITIVE, Array
     layout=(BATCH_DIMS,),
     cuda=(
         CudaText("""
-            const T residual = prediction - target;
-            const T clipped = residual > beta ? beta : residual < -beta ? -beta : residual;
-            gradient = clipped / beta;
+            const T residual = prediction - target, most = beta;
+            const T clipped = residual > most ? most : residual < -most ? -most : residual;
+            gradient = clipped / most;
             value = gradient * (residual - T(0.5) * clipped);
         """),
     ),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossd.losses._declare import (
-    PREDICTIONS,
+    DISTRIBUTION,
     BatchContext,
     DistributionKind,
     Evaluation,
@@ -16,10 +16,17 @@ from lossd.losses._declare import (
     Status,
     loss,
 )
-from lossd.losses._overlap import Index, IndexLoss, index_loss
-from lossd.losses._schema import UNIT, Array, Differentiable
-from lossd.losses._shares import Shares, answer_shares
-from lossd.losses._weighed import by_scale
+from lossd.losses._maths.masked_products import by_scale
+from lossd.losses._maths.overlap import (
+    FaintLoss,
+    Index,
+    IndexLoss,
+    faint_loss,
+    index_loss,
+    is_faint,
+)
+from lossd.losses._maths.region_probabilities import Shares, answer_shares, log_shares
+from lossd.schema import UNIT, Array, Differentiable
 
 LOG_2 = 0.6931471805599453
 F1 = Index(hits=2, alpha=1, beta=1, smooth=0)
@@ -30,7 +37,7 @@ TILE, TILE_AT_ONCE = 1 << 16, 1 << 24
 @loss(
     Shape.SETWISE,
     inputs=(
-        PREDICTIONS,
+        DISTRIBUTION,
         Input(
             "targets",
             "whether each label is true of each example",
@@ -103,24 +110,35 @@ def soft_f1(
     whole.for_each(len(pieces), add)
     tp, fp, fn = counts.sum(axis=-1)
     labels = index_loss(xp, F1, tp, fp, fn)
-    defined = tp + fp + fn != 0
+    faint = is_faint(labels, predictions.dtype)
+    defined, of_faint = tp + fp + fn != 0, None
+    if examples and faint.any():
+        given, truth = predictions[:, faint].T, targets[:, faint].T
+        of_faint = _Faint.of(xp, given, truth, whole.weights, prediction_kind)
+        values = labels.value.copy()
+        values[faint], defined[faint] = of_faint.loss.value, ~of_faint.loss.is_nothing
+        labels = labels.without(xp, faint, values)
     number = max(int(defined.sum()), 1)
     scaled = labels.scaled(defined / number)
 
-    def gradient(slopes_of: Callable[[_Part, IndexLoss], Array]) -> Array:
+    def gradient(
+        slopes_of: Callable[[_Part, IndexLoss], Array], slopes_of_faint: Callable[[_Faint], Array]
+    ) -> Array:
         slopes = xp.empty(predictions.shape)
 
         def write(index: int) -> None:
             slopes[pieces[index]] = slopes_of(part(index), scaled).T
 
         whole.for_each(len(pieces), write)
+        if of_faint is not None:
+            slopes[:, faint] = slopes_of_faint(of_faint).T / number
         return by_scale(xp, whole.scales, slopes)
 
     return Evaluation(
         xp.where(defined, labels.value, 0).sum() / number,
         {
-            "predictions": lambda: gradient(_Part.by_predictions),
-            "targets": lambda: gradient(_Part.by_targets),
+            "predictions": lambda: gradient(_Part.by_predictions, _Faint.by_predictions),
+            "targets": lambda: gradient(_Part.by_targets, _Faint.by_targets),
         },
         status=None if bool(defined.all()) else Status.UNDEFINED,
     )
@@ -150,3 +168,28 @@ class _Part:
 
     def by_targets(self, labels: IndexLoss) -> Array:
         return self.weights * labels.by_truth(self.shares.inside, self.shares.outside)
+
+
+@dataclass(frozen=True, slots=True)
+class _Faint:
+    """Labels, a row each, whose probabilities are too small to be counted as such."""
+
+    shares: Shares
+    weights: Array
+    loss: FaintLoss
+
+    @classmethod
+    def of(
+        cls, xp: Any, given: Array, truth: Array, weights: Array, kind: DistributionKind
+    ) -> "_Faint":
+        """Counts them, a row a label."""
+        logs = log_shares(xp, given, kind, exclusive=False)
+        true, false = weights * truth, weights * (1 - truth)
+        loss = faint_loss(xp, F1, logs, true, false)
+        return cls(answer_shares(xp, given, kind), weights, loss)
+
+    def by_predictions(self) -> Array:
+        return self.shares.spread(self.loss.by_log_inside)
+
+    def by_targets(self) -> Array:
+        return self.weights * self.loss.by_truth

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any
 
+import numpy as np
+
 from lossd.losses._declare import (
     PREDICTIONS,
     CudaText,
@@ -12,27 +14,28 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import NONNEGATIVE, Array, Differentiable, Vector
-from lossd.losses._softmax import Softmax, softmax
-from lossd.losses._weighed import weighed
+from lossd.losses._maths.masked_products import weighed
+from lossd.losses._maths.softmax import Softmax, softmax
+from lossd.schema import NONNEGATIVE, Array, Differentiable, Vector
 
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 
 # Derivatives by the logits are those of cross-entropy with shares that are `steepness` times as
 # large: (1 - p)^gamma (1 + gamma p c / (1 - p)), where c is -log p.
 _STEEPNESS = """
-    const Softmax softmax = SOFTMAX_OF_ROW(prediction);
-    const auto doubt = [&](long long column, T logit) {
+    const auto doubt = [&](long long column, NUMBER logit) {
         return softmax.others(column, logit) / softmax.total;
     };
-    const auto steepness = [&](long long column, T logit) {
-        const T probability = softmax.exponential(column, logit) / softmax.total;
+    const auto steepness = [&](long long column, NUMBER logit) {
+        const NUMBER probability = softmax.exponential(column, logit) / softmax.total;
         // Where doubt underflows, so does the cost beside it.
-        const T bend = weighed(probability, softmax.negative_log(column, logit))
-                     / fmax(doubt(column, logit), SMALLEST);
-        return pow(doubt(column, logit), gamma) * (1 + gamma * bend);
+        const NUMBER bend = weighed(probability, softmax.negative_log(column, logit))
+                          / fmax(doubt(column, logit), NUMBER(SMALLEST));
+        return pow(doubt(column, logit), NUMBER(gamma)) * (1 + NUMBER(gamma) * bend);
     };
 """
+_SHARES_OF_CLASSES = _STEEPNESS.replace("NUMBER", "T")
+_SHARES_OF_DISTRIBUTIONS = _STEEPNESS.replace("NUMBER", "double")
 
 
 @loss(
@@ -49,37 +52,35 @@ _STEEPNESS = """
     ),
     cuda=(
         CudaText(
-            _STEEPNESS
+            "const auto softmax = SOFTMAX_OF_ROW(prediction);"
+            + _SHARES_OF_CLASSES
             + """
             const T logit = PREDICTION_AT(label);
             const T weight = class_weights[label];
             const T share = weight * steepness(label, logit) / softmax.total;
             const T own = -softmax.others(label, logit) * share;
-            value = weight * pow(doubt(label, logit), gamma) * softmax.negative_log(label, logit);
+            const T factor = weight * pow(doubt(label, logit), T(gamma));
+            value = factor * softmax.negative_log(label, logit);
             GRADIENT_OF_ROW(
                 column == label ? own : share * softmax.exponential(column, prediction));
             """,
             targets_are_classes=True,
         ),
         CudaText(
-            _STEEPNESS
+            "const auto softmax = SOFTMAX_OF_ROW(double(prediction));"
+            + _SHARES_OF_DISTRIBUTIONS
             + """
-            const auto share = [&](long long column, T logit, T target) {
+            const auto share = [&](long long column, double logit, double target) {
                 return weighed(class_weights[column] * target, steepness(column, logit));
             };
-            const long long best = softmax.best.column;
-            const T mass = SUM_OVER_ROW(share(column, prediction, target));
-            const T others =
-                SUM_OVER_ROW(column == best ? T(0) : share(column, prediction, target));
             value = SUM_OVER_ROW(weighed(
                 class_weights[column] * target * pow(doubt(column, prediction), gamma),
                 softmax.negative_log(column, prediction)));
-            const bool is_likely = softmax.rest < 1;
+            const auto surplus = surplus_of(
+                row, softmax, AT_COLUMN(double(prediction)),
+                AT_COLUMN(share(column, prediction, target)));
             GRADIENT_OF_ROW(
-                column == best && is_likely
-                    ? others - mass * (softmax.rest / softmax.total)
-                    : mass / softmax.total * softmax.exponential(column, prediction)
-                          - share(column, prediction, target));
+                surplus(column, prediction, share(column, prediction, target)));
             """,
             targets_are_classes=False,
         ),
@@ -121,14 +122,14 @@ def softmax_focal(
           s_c = w_c y_c (1 - p_c)^gamma (1 - gamma p_c log p_c / (1 - p_c))
 
     With class indices the mean divides by the weights of the targets, as that of cross-entropy
-    does, which this is with gamma = 0.
+    does, which this is with gamma = 0.  Where several classes have a share and the prediction
+    nearly meets them, what is left of the gradient has fewer digits.
 
     Reference: T.-Y. Lin et al., Focal loss for dense object detection, 2017, section 3.
     """
-    parts = softmax(xp, predictions)
     if targets.ndim == 1:
-        return _from_classes(xp, parts, targets, gamma, class_weights)
-    return _from_distributions(xp, parts, targets, gamma, class_weights)
+        return _from_classes(xp, softmax(xp, predictions), targets, gamma, class_weights)
+    return _from_distributions(xp, predictions, targets, gamma, class_weights)
 
 
 def _from_classes(
@@ -149,18 +150,22 @@ def _from_classes(
 
 
 def _from_distributions(
-    xp: Any, parts: Softmax, targets: Array, gamma: float, class_weights: Any
+    xp: Any, predictions: Array, targets: Array, gamma: float, class_weights: Any
 ) -> Evaluation:
+    """In float64: where p is nearly the target, the steepness is all that a gradient is made of."""
+    parts = softmax(xp, predictions.astype(np.float64))
     costs = parts.negative_logs(xp)
     factor, steepness = _factors(xp, parts.complements(), parts.probabilities(), costs, gamma)
     if len(class_weights):
         factor *= class_weights
         steepness *= class_weights
+    value = weighed(xp, targets * factor, costs).sum(axis=-1)
+    gradient = parts.surplus(xp, weighed(xp, targets, steepness))
     return Evaluation(
-        weighed(xp, targets * factor, costs).sum(axis=-1),
+        value.astype(predictions.dtype),
         {
-            "predictions": parts.surplus(xp, weighed(xp, targets, steepness)),
-            "targets": lambda: weighed(xp, factor, costs),
+            "predictions": gradient.astype(predictions.dtype),
+            "targets": lambda: weighed(xp, factor, costs).astype(predictions.dtype),
         },
     )
 

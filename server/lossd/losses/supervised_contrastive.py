@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._contrast import contrast, without_positive
 from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
@@ -12,7 +11,8 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._schema import POSITIVE, Array, Differentiable
+from lossd.losses._maths.label_contrast import contrast, without_positive
+from lossd.schema import POSITIVE, Array, Differentiable
 
 
 @loss(

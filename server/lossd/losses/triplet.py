@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import Distance, Evaluation, Example, Input, Shape, loss
-from lossd.losses._embeddings import distances, each_component, zero_norms
-from lossd.losses._schema import NONNEGATIVE, Array, Differentiable, Interval, ParameterError
+from lossd.losses._maths.vectors import beyond, distances, each_component, zero_norms
+from lossd.schema import NONNEGATIVE, Array, Differentiable, Interval, ParameterError
 
 EPS = 1e-6
 
@@ -174,12 +174,12 @@ def triplet(
         raise ParameterError("eps", f"eps must be {EPS:g} with the distance COSINE, got {eps:g}")
     near = distances(xp, anchor, positive, distance, p=p, eps=eps)
     far = distances(xp, anchor, negative, distance, p=p, eps=eps)
-    reach, is_swapped = far.value, xp.zeros(len(anchor), bool)
+    excess, is_swapped = beyond(near, far), xp.zeros(len(anchor), bool)
     if swap:
         across = distances(xp, positive, negative, distance, p=p, eps=eps)
-        is_swapped = across.value < far.value
-        reach = xp.where(is_swapped, across.value, far.value)
-    value = xp.maximum(margin + near.value - reach, 0)
+        is_swapped = beyond(across, far) < 0
+        excess = xp.where(is_swapped, beyond(near, across), excess)
+    value = xp.maximum(margin + excess, 0)
     are_one = ((anchor == positive) & (anchor == negative)).all(axis=-1)
     is_active = ((value != 0) & ~are_one)[:, None]  # also where it is NaN
     by_anchor, by_positive = (xp.where(is_active, slope, 0) for slope in near.slopes())

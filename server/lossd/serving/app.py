@@ -1,51 +1,49 @@
 """The composition root: everything the server is made of, in reading order."""
 
+import errno
 import functools
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from wsgiref.simple_server import WSGIServer
 
 import grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
 from lossd.backends import Backend
 from lossd.backends.choose import choose
 from lossd.engine import Engine
-from lossd.errors import LossdError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.networks import Networks, load
-from lossd.serving import health, http
-from lossd.serving.admission import Admission, Turns
-from lossd.serving.allocator import keep_freed_memory
-from lossd.serving.boundary import Boundary
+from lossd.serving import addresses
+from lossd.serving.addresses import AddressError
 from lossd.serving.config import Config
-from lossd.serving.evaluation import EVALUATION_SERVICE, EvaluationServicer
-from lossd.serving.health import Health, State
-from lossd.serving.loss_requests import WEIGHTED_SUM
-from lossd.serving.servicer import (
-    SERVICE,
-    SHARED_MEMORY_SERVICE,
-    LossServicer,
-    SharedMemoryServicer,
-)
-from lossd.serving.shared_memory import SharedMemory
+from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, EvaluationServicer
+from lossd.serving.loss_service.requests import WEIGHTED_SUM
+from lossd.serving.loss_service.servicer import SERVICE, LossServicer
+from lossd.serving.process import health, http
+from lossd.serving.process.allocator import keep_freed_memory
+from lossd.serving.process.device_check import Tried, try_out
+from lossd.serving.process.health import Health, State
+from lossd.serving.process.http import PageServer
+from lossd.serving.process.pulse import Pulse
+from lossd.serving.process.versions import versions
+from lossd.serving.rpc import reflection
+from lossd.serving.rpc.admission import Admission, Turns
+from lossd.serving.rpc.boundary import Boundary
+from lossd.serving.rpc.prompt import Prompt
+from lossd.serving.rpc.threads import Threads
+from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.shared_memory_service.segments import SharedMemory
+from lossd.serving.shared_memory_service.servicer import SERVICE as SHARED_MEMORY_SERVICE
+from lossd.serving.shared_memory_service.servicer import SharedMemoryServicer
 from lossd.serving.telemetry import Telemetry
-from lossd.serving.trial import Tried, try_out
-from lossd.serving.versions import versions
-from lossd.serving.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-
-class AddressError(LossdError):
-    """The address cannot be listened on."""
-
-    reason = "ADDRESS"
+# Seconds that gRPC may take to end calls once it has been told to.
+_CUTTING_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,35 +58,51 @@ class Server:
     _config: Config
     _server: grpc.Server
     _health: Health
-    _http: WSGIServer
+    _pulse: Pulse
+    _http: PageServer
     _shared: SharedMemory | None
     _watchdog: Watchdog
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether it is of no more use, so that only a new process will do."""
-        return self._health.has_failed
+    def stop(self, *, in_doubt: bool = False) -> bool:
+        """Says that it goes, finishes what was accepted, and answers no more.
 
-    def stop(self) -> None:
-        """Says that it goes, finishes what was accepted, and ends."""
+        Returns whether gRPC did its part.  ``in_doubt`` first looks whether it hears anything: if
+        not, there is nothing to wait for.
+        """
         self._health.enter(State.DRAINING)
         log.info("draining")
-        # Whoever balances load has to notice before calls are refused.
-        time.sleep(self._config.drain_delay_seconds)
-        self._server.stop(self._config.drain_seconds).wait()
+        is_done = (not in_doubt or self._pulse.check()) and self._drain()
+        self._pulse.close()
         self._watchdog.close()
-        self._engine.close()
-        if self._shared is not None:
-            self._shared.close()
         self._http.shutdown()
         self._http.server_close()
         log.info("stopped")
+        return is_done
+
+    def close(self) -> None:
+        """Lets backend and shared memory go, as soon as nothing is computed any more."""
+        self._engine.close()
+        if self._shared is not None:
+            self._shared.close()
+
+    def _drain(self) -> bool:
+        # Whoever balances load has to notice before calls are refused.
+        time.sleep(self._config.drain_delay_seconds)
+        self._health.close()
+        patience = self._config.drain_seconds
+        try:
+            self._server.stop(patience)
+        except RuntimeError as error:  # no thread to cut calls; the process will do it by its end
+            log.error("calls cannot be cut", extra={"because": str(error)})  # noqa: TRY400 - as it says
+        is_late = self._server.wait_for_termination(patience + _CUTTING_SECONDS)
+        return not is_late
 
 
-def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> Server:
+def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None) -> Server:
     """Starts a server.
 
-    ``on_failure`` is called once if it fails for good, and only a new process will do.
+    ``on_failure`` is called once, with the reason, if it fails for good, and only a new process
+    will do.
 
     Raises:
         BackendUnavailable: if the backend cannot be used.
@@ -96,19 +110,22 @@ def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> S
         DirectoryError: if memory cannot be shared in the directory.
         UnsupportedError: or not on this machine.
         AddressError: if an address cannot be listened on.
+        ThreadsError: if the system has not enough threads.
     """
+    addresses.check_free(config.address)
     keep_freed_memory()
     networks = networks_of(config)
     telemetry = Telemetry(CollectorRegistry(), losses=(*LOSSES, WEIGHTED_SUM), evaluated=METRICS)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
     telemetry.watch_inflight(lambda: admission.calls, lambda: admission.request_bytes)
 
-    # Calls, what must be answered at once, and the rest (reflection) each have their own threads.
-    calls = ThreadPoolExecutor(config.max_calls, thread_name_prefix="lossd-call")
-    prompt = ThreadPoolExecutor(2, thread_name_prefix="lossd-prompt")
-    rest = ThreadPoolExecutor(2, thread_name_prefix="lossd-rest")
+    calls = Threads(config.max_calls, "lossd-call")
+    refusing = Threads(2, "lossd-refuse")
+    prompt = Prompt(refusing)
     state = Health((SERVICE, EVALUATION_SERVICE), prompt, telemetry)
-    pages = _serve_pages(config, telemetry, state)
+    fail = functools.partial(_fail, state, on_failure)
+    pulse = Pulse(functools.partial(fail, "gRPC must answer, got nothing from it"))
+    pages = _serve_pages(config, telemetry, state, pulse)
 
     tried = _tried(config, networks)
     chosen = tried.chosen
@@ -123,7 +140,7 @@ def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> S
     servicer = LossServicer(config, tried, turns, telemetry, shared)
     evaluation = EvaluationServicer(config, turns, telemetry)
     sharing = {} if shared is None else SharedMemoryServicer(shared).methods()
-    watchdog = Watchdog(config.max_call_seconds)
+    watchdog = Watchdog(lambda: config.max_call_seconds, every=config.max_call_seconds / 10)
     boundary = Boundary(
         {**servicer.methods(), **evaluation.methods(), **sharing},
         streams=evaluation.streams(),
@@ -132,16 +149,14 @@ def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> S
         telemetry=telemetry,
         watchdog=watchdog,
         threads=calls,
-        refusing_threads=prompt,
-        device_lost=functools.partial(_fail, state, on_failure),
+        refusing_threads=refusing,
+        device_lost=functools.partial(fail, "the device must answer, got nothing from it"),
     )
-
-    server = grpc.server(rest, handlers=[boundary, state.handler()], options=_options(config))
     if config.reflection:
-        sharing_names = () if shared is None else (SHARED_MEMORY_SERVICE,)
-        own = (SERVICE, EVALUATION_SERVICE, *sharing_names)
-        names = (*own, health.SERVICE, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        own = (SERVICE, EVALUATION_SERVICE, *(() if shared is None else (SHARED_MEMORY_SERVICE,)))
+        reflection.serve((*own, health.SERVICE), prompt)
+
+    server = grpc.server(refusing, handlers=[boundary, prompt], options=_options(config))
     try:
         address = _listen(server, config.address)
     except AddressError:
@@ -149,6 +164,7 @@ def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> S
             shared.close()
         raise
     server.start()
+    pulse.start(address)
     state.enter(State.READY)
     backend = chosen.backend
     log.info(
@@ -157,13 +173,14 @@ def start(config: Config, *, on_failure: Callable[[], None] = lambda: None) -> S
     )
     return Server(
         address=address,
-        metrics_url=f"http://{config.metrics_host}:{pages.server_port}/metrics",
+        metrics_url=f"{pages.url}/metrics",
         backend=chosen.backend,
         backend_reason=chosen.reason,
         _engine=tried.engine,
         _config=config,
         _server=server,
         _health=state,
+        _pulse=pulse,
         _http=pages,
         _shared=shared,
         _watchdog=watchdog,
@@ -179,10 +196,10 @@ def _tried(config: Config, networks: Networks) -> Tried:
     return tried
 
 
-def _fail(state: Health, on_failure: Callable[[], None]) -> None:
+def _fail(state: Health, on_failure: Callable[[str], None], reason: str) -> None:
     if state.fail():
-        log.critical("device is lost, only a new process can use it")
-        on_failure()
+        log.critical("only a new process can go on", extra={"because": reason})
+        on_failure(reason)
 
 
 def networks_of(config: Config) -> Networks:
@@ -217,20 +234,22 @@ def _options(config: Config) -> list[tuple[str, int]]:
 
 
 def _listen(server: grpc.Server, address: str) -> str:
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise AddressError(f"address must be free and valid, got {address}") from error
-    if address.startswith("unix:"):
-        return address
-    return f"{address.rpartition(':')[0]}:{port}"
+    with addresses.taking(address):
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise AddressError(f"address must be free and valid, got {address}") from error
+    return addresses.with_port(address, port)
 
 
-def _serve_pages(config: Config, telemetry: Telemetry, state: Health) -> WSGIServer:
-    pages = http.application(telemetry.application(), state.state)
+def _serve_pages(config: Config, telemetry: Telemetry, state: Health, pulse: Pulse) -> PageServer:
+    host, port = config.metrics_host, config.metrics_port
+    pages = http.application(telemetry.application(), state.state, lambda: pulse.is_felt)
     try:
-        return http.serve(config.metrics_host, config.metrics_port, pages)
+        return http.serve(host, port, pages)
     except OSError as error:
-        raise AddressError(
-            f"metrics port must be free, got {config.metrics_port}: {error.strerror}"
-        ) from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            fault = f"metrics_host must be one of this machine, got {host}"
+        else:
+            fault = f"metrics port must be free, got {port}"
+        raise AddressError(f"{fault}: {error.strerror}") from error

@@ -8,13 +8,14 @@ import dataclasses
 import enum
 import os
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lossd.backends.choose import BackendChoice
 from lossd.errors import LossdError
 from lossd.losses import Interval
+from lossd.serving import addresses
 
 MEBIBYTE = 1 << 20
 ENVIRONMENT_PREFIX = "LOSSD_"
@@ -47,9 +48,15 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _setting(default: Any, description: str, bounds: Interval | None = None) -> Any:
+def _setting(
+    default: Any,
+    description: str,
+    bounds: Interval | None = None,
+    rule: Callable[[Any], object] | None = None,
+) -> Any:
+    """A field; ``rule`` raises ValueError with what a value must be."""
     return dataclasses.field(
-        default=default, metadata={"description": description, "bounds": bounds}
+        default=default, metadata={"description": description, "bounds": bounds, "rule": rule}
     )
 
 
@@ -62,9 +69,13 @@ class Config:
     """
 
     address: str = _setting(
-        "127.0.0.1:50051", "Where to serve: host:port or unix:/path; port 0 picks a free one."
+        "127.0.0.1:50051",
+        "Where to serve: host:port or unix:/path; port 0 picks a free one.",
+        rule=addresses.parse,
     )
-    metrics_host: str = _setting("127.0.0.1", "Host of /metrics, /healthz and /readyz.")
+    metrics_host: str = _setting(
+        "127.0.0.1", "Host of /metrics, /healthz and /readyz.", rule=addresses.parse_host
+    )
     metrics_port: int = _setting(
         9464, "Port of /metrics, /healthz and /readyz; 0 picks a free one.", Interval(0, 65535)
     )
@@ -147,6 +158,7 @@ class Setting:
     default: Any
     description: str
     bounds: Interval | None
+    rule: Callable[[Any], object] | None = None
 
     @property
     def flag(self) -> str:
@@ -159,17 +171,22 @@ class Setting:
         return ENVIRONMENT_PREFIX + self.name.upper()
 
     def check(self, value: Any) -> None:
-        """Raises ConfigError if the value is out of bounds."""
+        """Raises ConfigError if the value is out of bounds or breaks its rule."""
         if self.bounds is not None and value not in self.bounds:
             raise ConfigError(f"{self.name} must be in {self.bounds}, got {value}", field=self.name)
+        try:
+            if self.rule is not None:
+                self.rule(value)
+        except ValueError as error:
+            shown = value or "none"
+            raise ConfigError(f"{self.name} {error}, got {shown}", field=self.name) from error
 
 
 def settings() -> tuple[Setting, ...]:
     """Every setting, in the order of the fields."""
     types = typing.get_type_hints(Config)
     return tuple(
-        Setting(f.name, types[f.name], f.default, f.metadata["description"], f.metadata["bounds"])
-        for f in dataclasses.fields(Config)
+        Setting(f.name, types[f.name], f.default, **f.metadata) for f in dataclasses.fields(Config)
     )
 
 

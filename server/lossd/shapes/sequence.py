@@ -93,7 +93,7 @@ class SequenceShape(ByExample):
         if blanks.any():
             rule = f"[0, {classes}) without {loss.message}'s blank"
             raise value_error(labels.name, labels.rows, blanks, rule, hint)
-        return frames, checked, times, counts
+        return _within_domain(frames, times, silent), checked, times, counts
 
 
 def _check_blank(given: Given, classes: int) -> None:
@@ -121,6 +121,22 @@ def _check_size(labels: str, time: int, count: int) -> None:
             field=f"inputs.{labels}.shape",
             details={"limit": MAX_CELLS, "frames": time, "labels": count},
         )
+
+
+def _within_domain(frames: Operand, times: Operand, silent: Flags | None) -> Operand:
+    """Checks the frames that an example has, and returns them as what need not be checked again."""
+    domain = frames.input.domain
+    if domain is None:
+        return frames
+    there = np.arange(frames.shape[1]) < times.rows[:, None]
+    if silent is not None:
+        there &= ~silent[:, None]
+    with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
+        wrong = domain.outside(frames.rows) & there[..., None]
+    if wrong.any():
+        raise value_error(frames.name, frames.rows, wrong, str(domain))
+    declared = replace(frames.input, domain=None)
+    return replace(frames, slot=replace(frames.slot, input=declared))
 
 
 def _within(operand: Operand, end: int, unchecked: Flags, hint: str = "") -> Operand:

@@ -1,0 +1,65 @@
+"""Checks where a client is to connect to, before gRPC takes it for something else.
+
+gRPC takes what it does not know for a name to look up, and a name without a port for one at
+port 443: a call would wait for its whole timeout to say so.
+"""
+
+import os
+import re
+from urllib.parse import unquote
+
+from lossd.client.errors import InvalidRequestError
+
+_RULE = (
+    "target must be host:port, [IPv6]:port, dns:///host:port, ipv4:address:port, "
+    "ipv6:[address]:port or unix:/path"
+)
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<rest>.*)", re.DOTALL)
+_AUTHORITY = re.compile(r"//[^/]*/")
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]\s/]+\]|[^\[\]\s/:,@?#]+):(?P<port>[0-9]{1,5})")
+# What these hold is between gRPC and whoever uses them.
+_LEFT_TO_GRPC = ("google-c2p", "passthrough", "vsock", "xds")
+# A path takes 108 bytes in the address of a socket, with a zero at its end.
+_LONGEST_PATH = 107
+
+
+def checked_target(target: object) -> str:
+    """Returns a target if gRPC can connect to it, as far as its form tells.
+
+    Raises:
+        InvalidRequestError: if it is none.
+    """
+    if not isinstance(target, str):
+        raise _refusal(f"{target!r:.64} of type {type(target).__name__}")
+    match = _SCHEME.fullmatch(target)
+    scheme, rest = (match["scheme"].lower(), match["rest"]) if match else ("", "")
+    if scheme in ("unix", "unix-abstract"):
+        is_right = _is_path(rest)
+    elif scheme in ("ipv4", "ipv6"):
+        is_right = all(map(_is_host_and_port, unquote(rest.removeprefix("///")).split(",")))
+    elif scheme == "dns":
+        is_right = _is_host_and_port(unquote(_AUTHORITY.sub("", rest, count=1)))
+    elif scheme in _LEFT_TO_GRPC:
+        is_right = bool(rest.strip("/"))
+    else:
+        is_right = _is_host_and_port(target)
+    if not is_right:
+        raise _refusal(repr(target))
+    return target
+
+
+def _is_path(text: str) -> bool:
+    path = text.removeprefix("//")
+    if text.startswith("//") and not path.startswith("/"):
+        return False
+    is_file = not path.endswith("/") and "\0" not in path
+    return is_file and 0 < len(os.fsencode(path)) <= _LONGEST_PATH
+
+
+def _is_host_and_port(text: str) -> bool:
+    found = _HOST_AND_PORT.fullmatch(text)
+    return found is not None and 0 < int(found["port"]) < 1 << 16
+
+
+def _refusal(got: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{_RULE}, with a port in [1, 65535], got {got}", field="target")

@@ -1,0 +1,5 @@
+"""lossd's losses as modules of PyTorch: ``pip install 'lossd[torch]'``."""
+
+from lossd.client.torch.remote_loss import RemoteLoss
+
+__all__ = ["RemoteLoss"]

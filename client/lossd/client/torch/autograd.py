@@ -1,0 +1,77 @@
+"""The step between a remote loss and PyTorch's automatic differentiation."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+Gradients = Sequence[torch.Tensor | None]
+Computed = tuple[torch.Tensor, Gradients, float]
+
+
+class Scaled(torch.autograd.Function):
+    """A value whose gradients were computed with it, and wait to be multiplied.
+
+    ``compute`` returns the value, a gradient for each tensor (None for those that nobody wants),
+    and the factor that is missing in them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, compute: Callable[[], Computed], *_: torch.Tensor) -> torch.Tensor:
+        """Computes the value and keeps the gradients."""
+        value, gradients, factor = compute()
+        ctx.factor = factor
+        ctx.kept = [gradient is not None for gradient in gradients]
+        ctx.save_for_backward(*(gradient for gradient in gradients if gradient is not None))
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> Any:
+        """Multiplies the gradients."""
+        _refuse_second_derivatives()
+        saved = iter(ctx.saved_tensors)
+        # Reading a number of a GPU would wait for it.
+        factor = upstream * ctx.factor if upstream.is_cuda else float(upstream) * ctx.factor
+        return None, *(_times(next(saved), factor) if kept else None for kept in ctx.kept)
+
+
+class Deferred(torch.autograd.Function):
+    """Values whose gradients are computed when their upstream gradient is known.
+
+    ``compute`` returns the values, ``differentiate`` the gradients for an upstream gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        compute: Callable[[], torch.Tensor],
+        differentiate: Callable[[torch.Tensor], Gradients],
+        *_: torch.Tensor,
+    ) -> torch.Tensor:
+        """Computes the values."""
+        ctx.differentiate = differentiate
+        return compute()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> Any:
+        """Computes the gradients."""
+        _refuse_second_derivatives()
+        return None, None, *ctx.differentiate(upstream)
+
+
+def _times(gradient: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:
+    if isinstance(factor, float) and factor == 1:
+        return gradient  # the usual case: no pass over the memory
+    return gradient * factor
+
+
+def _refuse_second_derivatives() -> None:
+    """Raises RuntimeError where the gradient itself is to be differentiated.
+
+    PyTorch records what a backward pass does only then.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "the gradient of a RemoteLoss must not be differentiated again (create_graph=True): "
+            "the server computes first derivatives only"
+        )

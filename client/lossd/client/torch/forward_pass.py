@@ -1,0 +1,231 @@
+"""One forward pass of a remote loss, and what its backward pass needs."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from google.protobuf.message import Message
+from torch import distributed
+
+from lossd.client.errors import InvalidRequestError
+from lossd.client.result import LossResult
+from lossd.client.sync import LossClient
+from lossd.client.torch.autograd import Deferred, Scaled
+from lossd.client.torch.tensors import to_array, to_tensor
+
+# What a mean divides by, as the result has it.
+DENOMINATORS = {"mean": "weight_sum", "batch_mean": "example_count"}
+
+
+class Settings(Protocol):
+    """What a forward pass asks its module for."""
+
+    reduction: str
+    empty: str
+    nonfinite: str
+    gradient_scale: Any
+    process_group: Any
+    timeout: float | None
+    learnable: tuple[str, ...]
+    last: LossResult | None
+
+    @property
+    def client(self) -> LossClient:
+        """The client that the module calls with."""
+
+    def get_parameter(self, name: str) -> torch.Tensor:
+        """Returns a parameter of the module."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardPass:
+    """The arguments of one call, whose ``value`` is attached to the graph of its inputs."""
+
+    module: Settings
+    loss: Message
+    inputs: Mapping[str, Any]  # tensors, lists of them, or what else NumPy can view
+    weights: Any
+    mask: Any
+    cotangent: Any
+    normalizer: float | None
+
+    def value(self) -> torch.Tensor:
+        """Computes the loss.
+
+        Raises:
+            LossdError: what ``LossClient.compute`` raises.
+        """
+        wanted = tuple(self._wanted()) if torch.is_grad_enabled() else ()
+        leaves = [leaf for leaves in self._leaves().values() for leaf in leaves]
+        if self.module.reduction == "none":
+            differentiate = functools.partial(self._differentiated, wanted)
+            value: torch.Tensor = Deferred.apply(  # type: ignore[no-untyped-call]
+                self._vector, differentiate, *leaves
+            )
+        else:
+            compute = functools.partial(self._scalar, wanted)
+            value = Scaled.apply(compute, *leaves)  # type: ignore[no-untyped-call]
+        return value
+
+    def _leaves(self) -> dict[str, list[torch.Tensor]]:
+        """Returns the tensors that may need a gradient, by the name of their input or parameter."""
+        found = {name: _tensors(given) for name, given in self.inputs.items()}
+        return found | {name: [parameter] for name, parameter in self._parameters().items()}
+
+    def _parameters(self) -> dict[str, torch.Tensor]:
+        return {name: self.module.get_parameter(name) for name in self.module.learnable}
+
+    def _wanted(self) -> Iterator[str]:
+        for name, leaves in self._leaves().items():
+            if any(leaf.requires_grad for leaf in leaves):
+                yield name
+
+    def _scalar(self, wanted: tuple[str, ...]) -> tuple[torch.Tensor, Any, float]:
+        """Returns the loss, its gradients, and the factor that they still lack."""
+        module = self.module
+        scale = _scale(module.gradient_scale) if wanted else 1.0
+        shared = module.process_group is not None
+        result = self._computed(
+            wanted,
+            cotangent=_times(self.cotangent, scale),
+            normalizer=1.0 if shared else self.normalizer,
+            # Rounding a gradient to float16 before it is scaled would leave mostly zeros.
+            widened=() if module.gradient_scale is not None else wanted,
+        )
+        factor = 1.0
+        if shared:
+            denominator = getattr(result, DENOMINATORS[module.reduction])
+            factor = _share(denominator, module.process_group, self._first().device)
+        loss = self._as_tensor(np.asarray((result.loss or 0.0) * factor))
+        return loss, self._in_order(result.gradients), factor / scale
+
+    def _vector(self) -> torch.Tensor:
+        """Returns the loss of each example."""
+        return self._as_tensor(np.asarray(self._computed(()).per_example))
+
+    def _differentiated(
+        self, wanted: tuple[str, ...], upstream: torch.Tensor
+    ) -> list[torch.Tensor | None]:
+        """Returns the gradients for an upstream gradient of each example."""
+        cotangent = to_array(upstream)
+        if self.cotangent is not None:
+            cotangent = cotangent * np.asarray(_array(self.cotangent), cotangent.dtype)
+        return self._in_order(self._computed(wanted, cotangent=cotangent).gradients)
+
+    def _computed(
+        self,
+        wanted: tuple[str, ...],
+        *,
+        cotangent: Any = None,
+        normalizer: float | None = None,
+        widened: tuple[str, ...] = (),
+    ) -> LossResult:
+        module = self.module
+        result = module.client.compute(
+            _with_numbers(self.loss, self._parameters()),
+            weights=_array(self.weights),
+            mask=_array(self.mask),
+            reduction=module.reduction,
+            gradients=wanted,
+            per_example=True,
+            cotangent=cotangent,
+            normalizer=normalizer,
+            empty=module.empty,
+            nonfinite=module.nonfinite,
+            timeout=module.timeout,
+            **{name: _arrays(given, name in widened) for name, given in self.inputs.items()},
+        )
+        module.last = result
+        return result
+
+    def _in_order(self, gradients: Mapping[str, Any]) -> list[torch.Tensor | None]:
+        """Returns a gradient for each leaf, None for those that nobody wants."""
+        found: list[torch.Tensor | None] = []
+        for name, leaves in self._leaves().items():
+            given = gradients.get(name)
+            arrays = given if isinstance(given, list | tuple) else [given] * len(leaves)
+            found += [
+                None if array is None else to_tensor(np.asarray(array), leaf.device)
+                for array, leaf in zip(arrays, leaves, strict=True)
+            ]
+        return found
+
+    def _first(self) -> torch.Tensor:
+        return next((one for given in self.inputs.values() for one in _tensors(given)), _NOWHERE)
+
+    def _as_tensor(self, values: Any) -> torch.Tensor:
+        """Returns values in the type that the loss is computed in, beside the inputs."""
+        tensors = [one for given in self.inputs.values() for one in _tensors(given)]
+        double = any(one.dtype == torch.float64 for one in tensors)
+        dtype = torch.float64 if double else torch.float32
+        return to_tensor(values, self._first().device).to(dtype)
+
+
+_NOWHERE = torch.empty(0)
+
+
+def number_of(loss: Message, name: str) -> float:
+    """Returns a parameter of a loss that is one number, and is given.
+
+    Raises:
+        InvalidRequestError: if there is no such number.
+    """
+    field = loss.DESCRIPTOR.fields_by_name.get(name)
+    if field is None or not field.has_presence or not loss.HasField(name):
+        raise InvalidRequestError(
+            f"learnable must name numbers that the loss is given, such as "
+            f"{loss.DESCRIPTOR.name}({name}=0.1), got {name!r}",
+            field="learnable",
+        )
+    return float(getattr(loss, name))
+
+
+def _with_numbers(loss: Message, parameters: Mapping[str, torch.Tensor]) -> Message:
+    if not parameters:
+        return loss
+    found = type(loss)()
+    found.CopyFrom(loss)
+    for name, parameter in parameters.items():
+        setattr(found, name, float(parameter))
+    return found
+
+
+def _scale(given: Any) -> float:
+    """Returns the number that a loss will be multiplied by before it is differentiated."""
+    if given is None:
+        return 1.0
+    return float(given.get_scale() if hasattr(given, "get_scale") else given)
+
+
+def _times(cotangent: Any, scale: float) -> Any:
+    if scale == 1:
+        return _array(cotangent)
+    return scale if cotangent is None else np.asarray(_array(cotangent)) * scale
+
+
+def _share(denominator: float, group: Any, device: torch.device) -> float:
+    """Returns the factor that makes an average over workers of sums the mean of all examples."""
+    group = None if group is True else group
+    total = torch.tensor(float(denominator), dtype=torch.float64, device=device)
+    distributed.all_reduce(total, group=group)
+    return distributed.get_world_size(group) / float(total) if total else 0.0
+
+
+def _tensors(given: Any) -> list[torch.Tensor]:
+    several: Sequence[Any] = given if isinstance(given, list | tuple) else (given,)
+    return [one for one in several if isinstance(one, torch.Tensor)]
+
+
+def _arrays(given: Any, widen: bool) -> Any:  # noqa: FBT001
+    if isinstance(given, list | tuple):
+        return [_array(one, widen=widen) for one in given]
+    return _array(given, widen=widen)
+
+
+def _array(given: Any, *, widen: bool = False) -> Any:
+    if not isinstance(given, torch.Tensor):
+        return given
+    return to_array(given, torch.float32 if widen and given.dtype == torch.float16 else None)

@@ -1,0 +1,181 @@
+"""``RemoteLoss``: a loss that a lossd server computes, as a module of PyTorch."""
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import torch
+from google.protobuf.message import Message
+from torch import nn
+
+from lossd.client import arguments
+from lossd.client.errors import InvalidRequestError
+from lossd.client.result import LossResult  # noqa: TC001 - a type hint that may be asked for
+from lossd.client.sync import LossClient
+from lossd.client.torch.forward_pass import DENOMINATORS, ForwardPass, number_of
+from lossd.client.torch.translations import Translation, translated
+
+
+class RemoteLoss(nn.Module):
+    """Computes a loss on a lossd server, differentiably.
+
+        criterion = RemoteLoss(CrossEntropy(label_smoothing=0.1), "dns:///lossd:50051")
+        loss = criterion(logits, labels)
+        loss.backward()
+
+    The server computes loss and gradients in one call of the forward pass; the backward pass only
+    multiplies them.  Under ``reduction="none"`` the value is a vector, and the backward pass makes
+    a second call, since only then it is known what each example's gradient is multiplied by.
+
+    Inputs that record gradients get them; where gradients are off (``torch.no_grad``), none are
+    computed.  Integer inputs, targets and the like pass through.  The loss is float32, or float64
+    if an input is; gradients have the type and device of their input.
+
+    *Mixed precision.*  A gradient in float16 that is rounded before it is multiplied by the scale
+    of a ``GradScaler`` is mostly 0, so float16 inputs that need a gradient are sent as float32
+    and their gradients rounded last.  To send float16 instead, half the bytes, give the scaler as
+    ``gradient_scale``: its scale then goes into the call, where gradients are still float32.
+    bfloat16 has the range of float32 and is sent as it is.
+
+    *Distributed data parallel* averages gradients over workers, which is right only if all
+    batches are equal.  With ``process_group`` the denominators of all workers are summed, so that
+    gradients are those of one process with the whole batch.
+
+    The module can be pickled, deep-copied and saved with a model; the copy connects anew.
+    ``torch.compile`` breaks the graph at the call.  Second derivatives are refused.
+
+    Args:
+        loss: The loss with its parameters, or a loss and its weights from ``weighted_sum``.
+        client: A client, or the address for one, which is made when the module is first called.
+        reduction: "mean", "batch_mean", "sum" or "none", as for ``LossClient.compute``.
+        normalizer: Divisor in place of the one that a mean would use.
+        empty: How to handle a batch without examples: "zero", "nan" or "error".
+        nonfinite: How to handle examples that are not finite: "propagate", "zero" or "error".
+        learnable: Names of numbers among the loss's parameters that are trained, such as
+            "temperature"; each becomes an ``nn.Parameter`` of that name.
+        gradient_scale: A ``GradScaler``, or the number that the loss will be multiplied by.
+        process_group: Workers to normalise over: a group of ``torch.distributed``, or True for
+            all.  The reduction has to be a mean.
+        timeout: Seconds that a call may take, retries included; None for the client's.
+
+    Attributes:
+        last: The whole result of the last call, None before the first.
+
+    Raises:
+        InvalidRequestError: if the arguments do not go together.
+    """
+
+    def __init__(
+        self,
+        loss: Message,
+        client: str | LossClient = "localhost:50051",
+        *,
+        reduction: str = "mean",
+        normalizer: float | None = None,
+        empty: str = "zero",
+        nonfinite: str = "propagate",
+        learnable: Iterable[str] = (),
+        gradient_scale: Any = None,
+        process_group: Any = None,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__()
+        if process_group is not None and (reduction not in DENOMINATORS or normalizer is not None):
+            raise InvalidRequestError(
+                "process_group must go with the reduction mean or batch_mean and no normalizer, "
+                f"got {reduction} and {normalizer}",
+                field="process_group",
+            )
+        self.loss = loss
+        self.reduction = reduction
+        self.normalizer = normalizer
+        self.empty = empty
+        self.nonfinite = nonfinite
+        self.gradient_scale = gradient_scale
+        self.process_group = process_group
+        self.timeout = timeout
+        self.learnable = tuple(learnable)
+        self.last: LossResult | None = None
+        self._address = client if isinstance(client, str) else None
+        self._client = None if isinstance(client, str) else client
+        self._translation: Translation | None = None
+        for name in self.learnable:
+            self.register_parameter(name, nn.Parameter(torch.tensor(number_of(loss, name))))
+
+    @classmethod
+    def like(
+        cls, module: nn.Module, client: str | LossClient = "localhost:50051", **options: Any
+    ) -> Self:
+        """Returns the remote counterpart of one of PyTorch's losses, with its parameters.
+
+            RemoteLoss.like(nn.CrossEntropyLoss(weight=w, ignore_index=-100), "localhost:50051")
+
+        It is called as PyTorch's is, with classes on axis 1.
+
+        Raises:
+            InvalidRequestError: if lossd has no counterpart with the same values.
+        """
+        translation = translated(module)
+        found = cls(translation.loss, client, reduction=translation.reduction, **options)
+        found._translation = translation
+        return found
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def forward(
+        self,
+        *inputs: Any,
+        weights: Any = None,
+        mask: Any = None,
+        cotangent: Any = None,
+        normalizer: float | None = None,
+        **named_inputs: Any,
+    ) -> torch.Tensor:
+        """Returns the loss of one batch.
+
+        Args:
+            *inputs: Inputs in the order that the loss declares: tensors, or lists of tensors.
+            weights: One weight for each example.
+            mask: Booleans: True keeps an example.
+            cotangent: What gradients are multiplied by besides the upstream gradient: a number, or
+                one for each example.
+            normalizer: Divisor in place of the one that a mean would use, for this batch.
+            **named_inputs: Inputs by name.
+
+        Raises:
+            LossdError: what ``LossClient.compute`` raises.
+        """
+        loss = self.loss
+        if normalizer is None:
+            normalizer = self.normalizer
+        if self._translation is not None:
+            loss, inputs, normalizer = self._translation.prepare(loss, inputs, normalizer)
+        names = self.client.input_names(loss) if inputs else ()
+        given = arguments.bind(names, inputs, named_inputs)
+        call = ForwardPass(
+            module=self,
+            loss=loss,
+            inputs={name: value for name, value in given.items() if value is not None},
+            weights=weights,
+            mask=mask,
+            cotangent=cotangent,
+            normalizer=normalizer,
+        )
+        return call.value()
+
+    @property
+    def client(self) -> LossClient:
+        """The client that the module calls with."""
+        if self._client is None:
+            self._client = LossClient(self._address or "")
+        return self._client
+
+    def extra_repr(self) -> str:
+        """Describes the loss for the representation of the module."""
+        parameters = ", ".join(f"{field.name}={value}" for field, value in self.loss.ListFields())
+        return f"{self.loss.DESCRIPTOR.name}({parameters}), reduction={self.reduction!r}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was made from an address is made again; a result belongs to this process.
+        state = {**self.__dict__, "last": None}
+        if self._address is not None:
+            state["_client"] = None
+        return state

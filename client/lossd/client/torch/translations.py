@@ -1,0 +1,204 @@
+"""Translates PyTorch's losses to lossd's.
+
+A translation gives the same values and gradients; where lossd's definition differs in a way that
+its parameters cannot express, there is none.  Known differences that remain: a batch of which every
+target is ignored is 0 for lossd and NaN for PyTorch, and lossd refuses labels and probabilities out
+of range where PyTorch computes on.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from google.protobuf.message import Message
+from torch import nn
+
+from lossd import v1
+from lossd.client.errors import InvalidRequestError
+
+Inputs = tuple[Any, ...]
+Prepared = tuple[Message, Inputs, float | None]
+Prepare = Callable[[Message, Inputs, float | None], Prepared]
+
+_REDUCTIONS = {"mean": "mean", "sum": "sum", "none": "none", "batchmean": "batch_mean"}
+
+
+def _as_given(loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
+    return loss, inputs, normalizer
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A loss, its reduction, and what is done to the inputs of each call.
+
+    ``prepare`` takes and returns the loss, the inputs and the normalizer.
+    """
+
+    loss: Message
+    reduction: str
+    prepare: Prepare = _as_given
+
+
+def translated(module: nn.Module) -> Translation:
+    """Returns lossd's counterpart of one of PyTorch's losses.
+
+    Raises:
+        InvalidRequestError: if there is none with the same values.
+    """
+    translate = _TRANSLATIONS.get(type(module))
+    if translate is None:
+        names = ", ".join(kind.__name__ for kind in _TRANSLATIONS)
+        raise _untranslatable(f"one of {names}", type(module).__name__)
+    return translate(module)
+
+
+def _reduction(module: Any) -> str:
+    found = _REDUCTIONS.get(module.reduction)
+    if found is None:
+        raise _untranslatable(f"reduced by one of {', '.join(_REDUCTIONS)}", module.reduction)
+    return found
+
+
+def _cross_entropy(module: nn.CrossEntropyLoss) -> Translation:
+    loss = v1.CrossEntropy(
+        class_axis=1,
+        class_weights=_numbers(module.weight),
+        ignore_index=module.ignore_index,
+        label_smoothing=module.label_smoothing,
+    )
+    return Translation(loss, _reduction(module), _prepare_classes)
+
+
+def _nll(module: nn.NLLLoss) -> Translation:
+    loss = v1.CrossEntropy(
+        prediction_kind=v1.DISTRIBUTION_KIND_LOG_PROBABILITIES,
+        class_axis=1,
+        class_weights=_numbers(module.weight),
+        ignore_index=module.ignore_index,
+    )
+    return Translation(loss, _reduction(module), _prepare_classes)
+
+
+def _prepare_classes(loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
+    """Lets an index be ignored only among indices, and takes the one axis there is for classes."""
+    predictions, targets = inputs
+    found = _copy(loss)
+    if predictions.ndim == 1:
+        found.class_axis = 0
+    if targets.is_floating_point():
+        found.ClearField("ignore_index")
+    return found, inputs, normalizer
+
+
+def _binary(kind: v1.DistributionKind, module: Any) -> Translation:
+    if module.weight is not None:
+        raise _untranslatable("without weight: give weights in the call", "one with it")
+    weights = getattr(module, "pos_weight", None)
+    if weights is not None and weights.ndim != 1:
+        raise _untranslatable("without a pos_weight of several axes", f"{list(weights.shape)}")
+    loss = v1.BinaryCrossEntropy(prediction_kind=kind, positive_weights=_numbers(weights))
+    return _by_element(module, loss)
+
+
+def _by_element(module: Any, loss: Message) -> Translation:
+    """Translates a loss that PyTorch reduces over elements, and lossd over examples."""
+    reduction = _reduction(module)
+    return Translation(loss, reduction, _as_given if reduction == "mean" else _each_element)
+
+
+def _each_element(loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
+    """Makes every element an example."""
+    found = _copy(loss)
+    found.batch_dims = inputs[0].ndim
+    return found, inputs, normalizer
+
+
+def _smooth_l1(module: nn.SmoothL1Loss) -> Translation:
+    loss = v1.SmoothL1(beta=module.beta) if module.beta else v1.AbsoluteError()
+    return _by_element(module, loss)
+
+
+def _kl_divergence(module: nn.KLDivLoss) -> Translation:
+    kinds = (v1.DISTRIBUTION_KIND_PROBABILITIES, v1.DISTRIBUTION_KIND_LOG_PROBABILITIES)
+    loss = v1.KlDivergence(prediction_kind=kinds[1], target_kind=kinds[bool(module.log_target)])
+    if module.reduction not in ("batchmean", "mean", "sum"):
+        raise _untranslatable("reduced by one of batchmean, mean, sum", module.reduction)
+    reduction = "sum" if module.reduction == "sum" else "batch_mean"
+    return Translation(loss, reduction, functools.partial(_divide, module.reduction))
+
+
+def _divide(reduction: str, loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
+    """Divides by what PyTorch divides by: the first axis, or all elements."""
+    sizes = {"batchmean": len(inputs[0]), "mean": inputs[0].numel(), "sum": None}
+    return loss, inputs, normalizer if normalizer is not None else sizes[reduction]
+
+
+def _poisson(module: nn.PoissonNLLLoss) -> Translation:
+    if not module.log_input and module.eps:
+        raise _untranslatable("with log_input, or eps=0", f"eps={module.eps:g} on rates")
+    return _by_element(module, v1.PoissonNll(log_input=module.log_input, full=module.full))
+
+
+def _ctc(module: nn.CTCLoss) -> Translation:
+    loss = v1.Ctc(
+        prediction_kind=v1.DISTRIBUTION_KIND_LOG_PROBABILITIES,
+        blank=module.blank,
+        zero_infinity=module.zero_infinity,
+    )
+    return Translation(loss, _reduction(module), _prepare_sequences)
+
+
+def _prepare_sequences(loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
+    """Brings frames behind examples, and pads targets that lie one after the other."""
+    predictions, targets, *lengths = inputs
+    prediction_lengths, target_lengths = (torch.as_tensor(length) for length in lengths)
+    if targets.ndim == 1:
+        rows = targets.split(target_lengths.tolist())
+        targets = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    found = (predictions.transpose(0, 1), targets, prediction_lengths, target_lengths)
+    return loss, found, normalizer
+
+
+def _copy(loss: Message) -> Any:
+    found = type(loss)()
+    found.CopyFrom(loss)
+    return found
+
+
+def _numbers(tensor: torch.Tensor | None) -> list[float] | None:
+    found: list[float] | None = None if tensor is None else tensor.tolist()
+    return found
+
+
+def _untranslatable(rule: str, got: str) -> InvalidRequestError:
+    return InvalidRequestError(f"module must be {rule}, got {got}", field="module")
+
+
+_TRANSLATIONS: Mapping[type[nn.Module], Callable[[Any], Translation]] = MappingProxyType(
+    {
+        nn.CrossEntropyLoss: _cross_entropy,
+        nn.NLLLoss: _nll,
+        nn.BCEWithLogitsLoss: functools.partial(_binary, v1.DISTRIBUTION_KIND_LOGITS),
+        nn.BCELoss: functools.partial(_binary, v1.DISTRIBUTION_KIND_PROBABILITIES),
+        nn.MSELoss: lambda module: _by_element(module, v1.SquaredError()),
+        nn.L1Loss: lambda module: _by_element(module, v1.AbsoluteError()),
+        nn.SmoothL1Loss: _smooth_l1,
+        nn.HuberLoss: lambda module: _by_element(module, v1.Huber(delta=module.delta)),
+        nn.KLDivLoss: _kl_divergence,
+        nn.PoissonNLLLoss: _poisson,
+        nn.GaussianNLLLoss: lambda module: _by_element(
+            module, v1.GaussianNll(full=module.full, eps=module.eps)
+        ),
+        nn.TripletMarginLoss: lambda module: Translation(
+            v1.Triplet(margin=module.margin, p=module.p, eps=module.eps, swap=module.swap),
+            _reduction(module),
+        ),
+        nn.CosineEmbeddingLoss: lambda module: Translation(
+            v1.CosineEmbedding(margin=module.margin), _reduction(module)
+        ),
+        nn.CTCLoss: _ctc,
+    }
+)

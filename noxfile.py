@@ -1,0 +1,121 @@
+"""Tasks of development: ``nox -l`` lists them, ``nox -s NAME -- ARGUMENTS`` runs one.
+
+Environments are kept between runs; ``nox -R`` does not even look whether they are up to date.
+With ``--no-venv`` a task uses the environment that nox itself runs in.
+"""
+
+import os
+import pathlib
+import shutil
+
+import nox
+
+nox.options.sessions = ["test"]
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = True
+
+PROTOC = "grpcio-tools==1.66.2"  # as protos/generate.py wants it
+GPULAB = pathlib.Path(os.environ.get("GPULAB", "../shared/gpulab")).resolve()
+
+
+def _install(session: nox.Session, *packages: str) -> None:
+    if session.virtualenv.is_sandboxed:
+        session.install(*packages)
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """Runs the tests: all of them, or those that the arguments select."""
+    _install(session, "-e", ".[dev]")
+    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "auto"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Checks style, types, imports between packages, and the tables of the documents."""
+    _install(session, "-e", ".[dev]")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+    session.run("lint-imports")
+    session.run("python", "docs/tables.py", "--check")
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Lints the protos, and checks that the generated code is theirs."""
+    _install(session, PROTOC, "buf-bin>=1.75")
+    with session.chdir("protos"):
+        session.run("buf", "lint")
+        session.run("buf", "format", "--diff", "--exit-code")
+    session.run("python", "protos/generate.py")
+    session.run("git", "diff", "--exit-code", "--", "protos", external=True)
+
+
+@nox.session
+def protos(session: nox.Session) -> None:
+    """Generates the code of the protos."""
+    _install(session, PROTOC)
+    session.run("python", "protos/generate.py")
+
+
+@nox.session
+def tables(session: nox.Session) -> None:
+    """Writes the tables of the documents."""
+    _install(session, "-e", ".[dev]")
+    session.run("python", "docs/tables.py")
+
+
+@nox.session(venv_backend="none")
+def regenerate(session: nox.Session) -> None:
+    """Generates everything that follows from something else: protos, then tables."""
+    session.notify("protos")
+    session.notify("tables")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Checks the documents: tables, links, names of files and tests, and programs."""
+    _install(session, "-e", ".[dev]")
+    session.run("python", "docs/tables.py", "--check")
+    session.run("python", "-m", "pytest", "-q", "tests/docs", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Runs the benchmarks: all of them, or ``-- compute.py ARGUMENTS``."""
+    _install(session, "-e", ".[dev,oracles]")
+    if session.posargs:
+        name, *arguments = session.posargs
+        session.run("python", f"benchmarks/{name}", *arguments)
+        return
+    for name in ("compute.py", "transport.py", "evaluation.py", "networks.py"):
+        session.run("python", f"benchmarks/{name}")
+
+
+@nox.session
+def device(session: nox.Session) -> None:
+    """Runs the tests that need a GPU on a fake device, where there is one ($GPULAB)."""
+    launcher = GPULAB / "on-fake-device"
+    if not launcher.exists():
+        session.skip(f"no fake device at {GPULAB}")
+    _install(session, "-e", ".[dev,cuda13]")
+    # One process: two would compile the same kernel into the same file.
+    arguments = session.posargs or ["--one-in", "96"]
+    command = (str(launcher), "python", "-m", "pytest", "-q", "-m", "gpu", *arguments)
+    session.run(*command, external=True)
+
+
+@nox.session(venv_backend="none")
+def check(session: nox.Session) -> None:
+    """Runs everything that must hold of a commit."""
+    for name in ("lint", "contract", "test", "device"):
+        session.notify(name)
+
+
+@nox.session(venv_backend="none")
+def clean(session: nox.Session) -> None:
+    """Removes the environments and caches of these tasks."""
+    for path in (".nox", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"):
+        session.log(f"removing {path}")
+        shutil.rmtree(path, ignore_errors=True)

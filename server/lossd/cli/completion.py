@@ -1,0 +1,53 @@
+"""``lossd completion``, and how bash is answered where it breaks words at ``=``."""
+
+import click
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    add_completion_class,
+    get_completion_class,
+)
+
+_SHELLS = ("bash", "fish", "zsh")
+_VARIABLE = "_LOSSD_COMPLETE"  # by which click knows that a shell asks
+_NO_SPACE = "    [[ ${COMPREPLY[0]} == *[=/] ]] && compopt -o nospace\n    return 0"
+
+
+@add_completion_class
+class Bash(BashComplete):
+    """Puts NAME, = and VALUE together, which bash takes for three words."""
+
+    source_template = BashComplete.source_template.replace("    return 0", _NO_SPACE)
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Returns the words before the one that is completed, and that one."""
+        before, last = super().get_completion_args()
+        words: list[str] = []
+        for word in (*before, last):
+            continues = bool(words) and (word == "=" or (word and words[-1].endswith("=")))
+            words[-1:] = [words[-1] + word] if continues else [*words[-1:], word]
+        return words[:-1], words[-1]
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Returns what comes after the last =, with which bash begins anew."""
+        item.value = item.value.rpartition("=")[2] or item.value
+        return super().format_completion(item)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(_SHELLS))
+def completion(shell: str) -> None:
+    r"""Print a script that teaches SHELL to complete names, parameters and values.
+
+    Installed by one command, for the next shell that is started:
+
+    \b
+    lossd completion bash > ~/.local/share/bash-completion/completions/lossd
+    lossd completion fish > ~/.config/fish/completions/lossd.fish
+    lossd completion zsh > "${fpath[1]}/_lossd"
+    """
+    root = click.get_current_context().find_root().command
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.ClickException(f"click must know the shell {shell}, got none of that name")
+    click.echo(found(root, {}, "lossd", _VARIABLE).source())

@@ -1,0 +1,60 @@
+"""The inputs that a loss or a metric takes, checked before a file is read."""
+
+from collections.abc import Collection, Mapping
+
+import click
+from google.protobuf.message import Message
+
+from lossd.cli.names import guess
+from lossd.client.arguments import loss_name, names_of, spec_of
+from lossd.evaluation import Metric
+from lossd.losses import LOSSES
+from lossd.serving.loss_service.requests import WEIGHTED_SUM
+
+# By the name of an input whether it must be given.
+Declared = Mapping[str, bool]
+
+EXTRAS = ("weights", "mask")
+
+
+def inputs_of_loss(message: Message) -> Declared:
+    """Returns the inputs of a loss; those of a sum are those of its terms, by the sum's names."""
+    spec = spec_of(message)
+    known = {name: tuple(i.name for i in loss.inputs) for name, loss in LOSSES.items()}
+    names = names_of(spec, known)  # refuses what is no loss
+    if loss_name(spec) != WEIGHTED_SUM:
+        return {i.name: not i.is_optional for i in LOSSES[loss_name(spec)].inputs}
+    needed = {
+        term.input_names.get(i.name, i.name)
+        for term in spec.weighted_sum.terms
+        for i in LOSSES[loss_name(term.loss)].inputs
+        if not i.is_optional
+    }
+    return {name: name in needed for name in names}
+
+
+def inputs_of_metric(metric: Metric) -> Declared:
+    """Returns the inputs of a metric, of which none is optional."""
+    return dict.fromkeys((i.name for i in metric.inputs), True)
+
+
+def check_inputs(name: str, given: Collection[str], declared: Declared) -> None:
+    """Checks the names that were given.
+
+    Raises:
+        click.UsageError: if one is unknown, or one is missing.
+    """
+    for one in given:
+        if one not in declared:
+            hint = f": give --{one} FILE" if one in EXTRAS else guess(one, declared)
+            raise click.UsageError(
+                f"--input must be among {', '.join(declared)} for {name}, got {one}{hint}"
+            )
+    missing = [one for one, is_needed in declared.items() if is_needed and one not in given]
+    if missing:
+        wanted = " ".join(f"--input {one}=FILE" for one in missing)
+        raise click.UsageError(f"{wanted} must be given for {name}, got {_listed(given)}")
+
+
+def _listed(given: Collection[str]) -> str:
+    return f"only {', '.join(given)}" if given else "nothing"

@@ -1,0 +1,129 @@
+"""What ``lossd doctor`` finds on this machine."""
+
+import os
+import resource
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lossd import selftest
+from lossd.backends.choose import choose
+from lossd.backends.cupy import probe
+from lossd.engine import Engine
+from lossd.errors import LossdError
+from lossd.networks import Networks, worked_networks
+from lossd.serving.app import networks_of
+from lossd.serving.config import MEBIBYTE, Config, usable_cores
+from lossd.serving.process.allocator import keep_freed_memory
+from lossd.serving.process.versions import versions
+from lossd.serving.shared_memory_service.segments import SharedMemory
+
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; ``is_bad`` makes the command fail."""
+
+    thing: str
+    found: str
+    is_bad: bool = False
+
+
+def findings_here(config: Config) -> Iterator[Finding]:
+    """Yields what there is to say of a server with this configuration on this machine."""
+    yield from _libraries()
+    yield from _machine(config)
+    yield from _losses(config)
+
+
+def checks_right(checks: Iterable[selftest.Check]) -> Iterator[Finding]:
+    """Yields each check that found a loss computed wrong, and how many found it right."""
+    found = list(checks)
+    wrong = [check for check in found if check.fault]
+    for check in wrong:
+        yield Finding(f"{check.loss} in {check.precision}", check.fault, is_bad=True)
+    yield Finding("losses", f"{len(found) - len(wrong)} of {len(found)} checks right")
+
+
+def _libraries() -> Iterator[Finding]:
+    for name, version in versions().items():
+        yield Finding(name, version or "not installed")
+
+
+def _machine(config: Config) -> Iterator[Finding]:
+    available = probe()
+    yield Finding("GPU", available.device or f"none: {available.reason}")
+    kept = keep_freed_memory()
+    yield Finding("allocator", "keeps freed memory" if kept else "gives freed memory back")
+    yield Finding("cores", f"{usable_cores()} usable, {config.compute_threads} threads compute")
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield Finding("open files", f"at most {files}", is_bad=files < config.max_calls)
+    yield _memory(config)
+    yield _shared_directory(config)
+    yield _networks(config)
+
+
+def _shared_directory(config: Config) -> Finding:
+    thing = "shared directory"
+    if not config.shm_dir:
+        return Finding(thing, "none: clients of this host send their tensors over gRPC")
+    try:
+        with SharedMemory(config.shm_dir, segments=1, segment_bytes=1):
+            free = shutil.disk_usage(config.shm_dir).free
+    except LossdError as error:
+        return Finding(thing, str(error), is_bad=True)
+    return Finding(thing, f"{config.shm_dir} can be used, {_mebibytes(free)} free")
+
+
+def _networks(config: Config) -> Finding:
+    if not config.networks:
+        return Finding("networks", "none: losses of images are refused")
+    try:
+        found = networks_of(config).by_name.values()
+    except LossdError as error:
+        return Finding("networks", str(error), is_bad=True)
+    return Finding(
+        "networks", ", ".join(f"{n.name} ({n.architecture})" for n in found) or "none in there"
+    )
+
+
+def _memory(config: Config) -> Finding:
+    """A reply is about as large as its request, so twice the requests has to fit.
+
+    Where there are networks, so has an image inside one in every thread.
+    """
+    limit = _memory_limit()
+    needed = 2 * config.max_inflight_bytes
+    if config.networks:
+        needed += config.compute_threads * config.max_network_bytes
+    text = f"{_mebibytes(limit)}; calls in flight may take {_mebibytes(needed)}"
+    return Finding("memory", text, is_bad=needed > limit)
+
+
+def _memory_limit() -> int:
+    """Bytes that this process may use: the control group's limit, or all there are."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(total, int(_CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no control group, or "max"
+        return total
+
+
+def _losses(config: Config) -> Iterator[Finding]:
+    try:
+        chosen = choose(config.backend, threads=config.compute_threads)
+    except LossdError as error:
+        yield Finding("backend", str(error), is_bad=True)
+        return
+    yield Finding("backend", f"{chosen.backend.name} on {chosen.backend.device} ({chosen.reason})")
+    try:
+        engine = Engine(chosen.backend, Networks(worked_networks()))
+        yield from checks_right(selftest.run(engine))
+    finally:
+        chosen.backend.close()
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / MEBIBYTE:,.0f} MiB"

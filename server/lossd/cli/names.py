@@ -1,0 +1,92 @@
+"""What a caller may have meant: names of losses, metrics and whatever else has names."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+import click
+
+from lossd import v1
+from lossd.cli.equivalents import EQUIVALENTS
+from lossd.client.arguments import surrogates
+from lossd.evaluation import METRICS
+from lossd.losses import LOSSES
+from lossd.serving.loss_service.requests import WEIGHTED_SUM
+
+
+def loss_messages() -> Mapping[str, str]:
+    """Returns the names of the messages of everything that ``compute`` takes, by its name."""
+    messages = {name: loss.message for name, loss in LOSSES.items()}
+    return {**messages, WEIGHTED_SUM: v1.WeightedSum.DESCRIPTOR.name}
+
+
+def metric_messages() -> Mapping[str, str]:
+    """Returns the names of the messages of the metrics, by name."""
+    return {name: metric.message for name, metric in METRICS.items()}
+
+
+def loss_named(text: str) -> str:
+    """Returns the name of a loss: ``cross_entropy`` for that, ``CrossEntropy`` or their like.
+
+    Raises:
+        click.UsageError: if there is none, with what may have been meant.
+    """
+    messages = loss_messages()
+    if (found := _named(text, messages)) is not None:
+        return found
+    metric = _named(text, metric_messages())
+    if metric is not None:
+        instead = _named(surrogates[metric], messages)
+        raise click.UsageError(
+            f"loss must be differentiable, got the metric {metric}: train with {instead}, and give "
+            f"{metric} to lossd evaluate"
+        )
+    own = _by_foreign_name().get(_letters(text.rpartition(".")[2]))
+    hint = f": did you mean {own}?" if own else guess(text, messages)
+    raise click.UsageError(f"loss must be one that lossd losses lists, got {text}{hint}")
+
+
+def metric_named(text: str) -> str:
+    """Returns the name of a metric.
+
+    Raises:
+        click.UsageError: if there is none, with what may have been meant.
+    """
+    messages = metric_messages()
+    if (found := _named(text, messages)) is not None:
+        return found
+    loss = _named(text, loss_messages())
+    if loss is not None:
+        raise click.UsageError(
+            f"metric must be one that lossd metrics lists, got the loss {loss}: lossd compute "
+            "takes it"
+        )
+    raise click.UsageError(
+        f"metric must be one that lossd metrics lists, got {text}" + guess(text, messages)
+    )
+
+
+def guess(text: str, names: Iterable[str]) -> str:
+    """Returns ``: did you mean this?``, or nothing where no name is like the text."""
+    by_letters = {_letters(name): name for name in names}
+    close = difflib.get_close_matches(_letters(text), by_letters, n=1, cutoff=0.5)
+    return f": did you mean {by_letters[close[0]]}?" if close else ""
+
+
+def _by_foreign_name() -> dict[str, str]:
+    """The losses by what other libraries call them: ``mseloss``, and ``mse`` for short."""
+    found = {
+        _letters(one.name.rpartition(".")[2]): name
+        for name, known in EQUIVALENTS.items()
+        for one in known
+    }
+    return {letters.removesuffix("loss"): name for letters, name in found.items()} | found
+
+
+def _named(text: str, messages: Mapping[str, str]) -> str | None:
+    """The name whose letters are those of a text, or of whose message they are."""
+    by_letters = {_letters(message): name for name, message in messages.items()}
+    return by_letters.get(_letters(text))
+
+
+def _letters(text: str) -> str:
+    return text.lower().replace("_", "").replace("-", "")

@@ -1,0 +1,267 @@
+"""All that there is to say of a loss or a metric, from its declaration and from the contract.
+
+A page is plain data: ``page_text`` shows it to people, ``--json`` to programs.
+"""
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lossd import tensors, v1
+from lossd.cli import snippets
+from lossd.cli.equivalents import EQUIVALENTS, Equivalent
+from lossd.cli.parameters import members_of
+from lossd.evaluation import METRICS, Metric
+from lossd.losses import LOSSES, Loss, Parameter
+from lossd.schema import INTEGERS, REQUIRED
+from lossd.serving.loss_service import catalogue
+from lossd.serving.loss_service.requests import WEIGHTED_SUM
+from lossd.serving.wire.comments import comments
+
+_DIFFERENTIABILITY = {
+    v1.DIFFERENTIABILITY_NONE: "none",
+    v1.DIFFERENTIABILITY_ON_REQUEST: "on request",
+    v1.DIFFERENTIABILITY_DEFAULT: "by default",
+}
+# The kinds of the contract by the first number of each in its spec.
+_LOSS_TASKS = {
+    1: "regression", 20: "classification", 40: "overlap and ranking", 60: "embeddings",
+    80: "sequences, adversaries and features", 100: "sums of losses",
+}  # fmt: skip
+_METRIC_TASKS = {
+    1: "classification", 20: "ranking and probabilities", 40: "regression",
+    60: "text and sequences", 80: "retrieval",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class InputEntry:
+    """One input; ``dtypes`` is empty for texts and for metrics, which take what fits."""
+
+    name: str
+    description: str
+    shapes: Sequence[str]
+    dtypes: Sequence[str]
+    gradient: str
+    is_optional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterEntry:
+    """One parameter; ``choices`` are the members of an enum and what each means."""
+
+    name: str
+    type: str
+    default: str
+    bounds: str
+    description: str
+    choices: Mapping[str, str]
+    gradient: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A loss or a metric.
+
+    ``surrogate`` is the loss to train with in place of a metric, ``stands_for`` the metrics that a
+    loss is trained with in place of; ``kinks`` are inputs by which it has no derivative everywhere.
+    """
+
+    name: str
+    message: str
+    task: str
+    summary: str
+    formula: str
+    notes: str
+    reference: str
+    inputs: Sequence[InputEntry]
+    parameters: Sequence[ParameterEntry]
+    kinks: Sequence[str]
+    surrogate: str
+    stands_for: Sequence[str]
+    equivalents: Sequence[Equivalent]
+    example: str
+    command: str
+    python: str
+
+    def has(self, words: Sequence[str]) -> bool:
+        """Whether each of the words is somewhere in it, in any case."""
+        described = [f"{one.name} {one.description}" for one in self.inputs]
+        described += [one.name for one in self.equivalents]
+        for one in self.parameters:
+            described += [one.name, one.description, *one.choices, *one.choices.values()]
+        parts = (self.name, self.message, self.task, self.summary, self.notes, self.reference)
+        text = " ".join([*parts, *described]).lower()
+        return all(word.lower() in text for word in words)
+
+
+def loss_pages() -> list[Page]:
+    """Returns the pages of all losses, by task, with the sum of losses at the end."""
+    described = {one.name: one for one in catalogue.list_losses().losses}
+    pages = [_page_of_loss(loss, described[loss.name]) for loss in LOSSES.values()]
+    return _by_task([*pages, _page_of_sum()], _LOSS_TASKS)
+
+
+def metric_pages() -> list[Page]:
+    """Returns the pages of all metrics, by task."""
+    return _by_task([_page_of_metric(metric) for metric in METRICS.values()], _METRIC_TASKS)
+
+
+def _by_task(pages: list[Page], tasks: Mapping[int, str]) -> list[Page]:
+    order = list(tasks.values())
+    return sorted(pages, key=lambda page: (order.index(page.task), page.name))
+
+
+def _task(spec: Any, name: str, tasks: Mapping[int, str]) -> str:
+    number = spec.DESCRIPTOR.fields_by_name[name].number
+    return tasks[max(first for first in tasks if first <= number)]
+
+
+# ------------------------------------------------------------------ losses
+
+
+def _page_of_loss(loss: Loss, described: v1.LossDescription) -> Page:
+    inputs = [_loss_input(one) for one in described.inputs]
+    parameters = [
+        _parameter(loss.message, parameter, one.type, _DIFFERENTIABILITY[one.differentiability])
+        for parameter, one in zip(loss.all_parameters, described.parameters, strict=True)
+    ]
+    needed, given = _needed(loss), [one.name for one in inputs if not one.is_optional]
+    return Page(
+        name=loss.name,
+        message=loss.message,
+        task=_task(v1.LossSpec, loss.name, _LOSS_TASKS),
+        summary=loss.summary,
+        formula=loss.formula,
+        notes=_notes(loss.body.__doc__, loss.formula),
+        reference=loss.reference,
+        inputs=inputs,
+        parameters=parameters,
+        kinks=list(loss.kinks),
+        surrogate="",
+        stands_for=[m.name for m in METRICS.values() if m.surrogate == loss.message],
+        equivalents=EQUIVALENTS.get(loss.name, ()),
+        example=snippets.example(loss.examples[0], loss.examples[0].value),
+        command=snippets.compute_command(loss.name, given, needed),
+        python=snippets.compute_python(loss.message, given, needed),
+    )
+
+
+def _loss_input(one: v1.InputDescription) -> InputEntry:
+    return InputEntry(
+        name=one.name,
+        description=one.description,
+        shapes=list(one.shapes),
+        dtypes=[tensors.dtype_of_type[kind].name for kind in one.dtypes],
+        gradient=_DIFFERENTIABILITY[one.differentiability],
+        is_optional=one.optional,
+    )
+
+
+def _page_of_sum() -> Page:
+    """Of the one loss that has no declaration: its terms have theirs."""
+    said = comments()
+    fields = v1.WeightedTerm.DESCRIPTOR.fields_by_name
+    terms = ParameterEntry(
+        name="terms",
+        type="repeated WeightedTerm",
+        default="required",
+        bounds="",
+        description=said["WeightedSum.terms"],
+        choices={name: said[f"WeightedTerm.{name}"] for name in fields},
+        gradient="none",
+    )
+    return Page(
+        name=WEIGHTED_SUM,
+        message=v1.WeightedSum.DESCRIPTOR.name,
+        task=_task(v1.LossSpec, WEIGHTED_SUM, _LOSS_TASKS),
+        summary=said[f"LossSpec.{WEIGHTED_SUM}"],
+        formula="value = sum_k weight_k value_k",
+        notes=said["WeightedSum"],
+        reference="",
+        inputs=[],
+        parameters=[terms],
+        kinks=[],
+        surrogate="",
+        stands_for=[],
+        equivalents=[],
+        example="",
+        command=snippets.SUM_COMMAND,
+        python=snippets.SUM_PYTHON,
+    )
+
+
+# ------------------------------------------------------------------ metrics
+
+
+def _page_of_metric(metric: Metric) -> Page:
+    inputs = [
+        InputEntry(one.name, one.description, one.shapes, (), "none", is_optional=False)
+        for one in metric.inputs
+    ]
+    surrogate = next(loss.name for loss in LOSSES.values() if loss.message == metric.surrogate)
+    parameters = [
+        _parameter(metric.message, parameter, catalogue.type_name(parameter), "none")
+        for parameter in metric.all_parameters
+    ]
+    first = metric.examples[0]
+    files = {one.name: "txt" if one.is_text else "npy" for one in metric.inputs}
+    return Page(
+        name=metric.name,
+        message=metric.message,
+        task=_task(v1.MetricSpec, metric.name, _METRIC_TASKS),
+        summary=metric.summary,
+        formula=metric.formula,
+        notes=_notes(metric.body.__doc__, metric.formula),
+        reference=metric.reference,
+        inputs=inputs,
+        parameters=parameters,
+        kinks=[],
+        surrogate=surrogate,
+        stands_for=[],
+        equivalents=[],
+        example=snippets.example(first, first.values if first.value is None else first.value),
+        command=snippets.evaluate_command(metric.name, files),
+        python=snippets.evaluate_python(metric.message, list(files)),
+    )
+
+
+# ------------------------------------------------------------------ both
+
+
+def _parameter(message: str, parameter: Parameter, kind: str, gradient: str) -> ParameterEntry:
+    field = getattr(v1, message).DESCRIPTOR.fields_by_name[parameter.name]
+    choices = {}
+    if field.enum_type is not None:
+        choices = {
+            short: comments()[f"{field.enum_type.name}.{full}"]
+            for short, full in members_of(field.enum_type).items()
+        }
+    return ParameterEntry(
+        name=parameter.name,
+        type=kind,
+        default=catalogue.default_text(parameter) or "unset",
+        bounds="" if parameter.bounds in (None, INTEGERS) else str(parameter.bounds),
+        description=comments()[f"{message}.{parameter.name}"],
+        choices=choices,
+        gradient=gradient,
+    )
+
+
+def _notes(doc: str | None, formula: str) -> str:
+    """The prose between the summary and the reference; a paragraph a line."""
+    indented = {line.strip() for line in formula.splitlines()}
+    kept = []
+    for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(doc or ""))[1:]:
+        lines = [line.strip() for line in paragraph.splitlines()]
+        if lines[0] not in indented and not lines[0].startswith("Reference:"):
+            kept.append(" ".join(lines))
+    return "\n\n".join(kept)
+
+
+def _needed(declared: Loss | Metric) -> dict[str, Any]:
+    """The parameters without a default, as the first worked example has them."""
+    given = declared.examples[0].parameters
+    return {p.name: given[p.name] for p in declared.all_parameters if p.default is REQUIRED}

@@ -1,0 +1,141 @@
+"""Parameters of losses and metrics from the texts of ``--param NAME=VALUE``."""
+
+import json
+import math
+from collections.abc import Iterable, MutableSequence
+from typing import Any
+
+import click
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from lossd.cli.arguments import pair
+from lossd.cli.names import guess
+
+Field = Any  # a FieldDescriptor: of protobuf's Python or of its C, which have no type in common
+
+_REALS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
+_TRUTHS = {"true": True, "false": False}
+_KINDS = {FieldDescriptor.CPPTYPE_BOOL: "true or false", FieldDescriptor.CPPTYPE_STRING: "a text"}
+_LISTS = {
+    FieldDescriptor.CPPTYPE_STRING: "texts such as a,b",
+    FieldDescriptor.CPPTYPE_MESSAGE: 'JSON such as [{"weight": 2, "loss": {"huber": {}}}]',
+}
+
+
+def set_parameters(message: Message, texts: Iterable[str]) -> None:
+    """Sets the parameters of a loss or a metric.
+
+    Raises:
+        click.UsageError: if one is unknown, given twice, or no value of its kind.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, value = pair("--param", text)
+        if name in found:
+            raise click.UsageError(f"--param must give {name} once, got it twice")
+        found[name] = value
+    for name, value in found.items():
+        _set(message, name, value)
+
+
+def members_of(kind: Any) -> dict[str, str]:
+    """Returns the full names of an enum's members by the short ones: ``LOGITS`` and so on.
+
+    The member 0 says that nothing was said, and is left out.
+    """
+    prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return {value.name.removeprefix(prefix): value.name for value in kind.values if value.number}
+
+
+def _set(message: Message, name: str, text: str) -> None:
+    known = message.DESCRIPTOR.fields_by_name
+    field = known.get(name)
+    if field is None:
+        names = ", ".join(sorted(known)) or "nothing"
+        raise click.UsageError(
+            f"--param must be one of {names} for {message.DESCRIPTOR.name}, got {name}"
+            + guess(name, known)
+        )
+    is_list = isinstance(getattr(message, name), MutableSequence)
+    try:
+        json_format.ParseDict({name: _value(field, text, is_list=is_list)}, message)
+    except json_format.ParseError as error:
+        raise _refusal(field, text, is_list=is_list) from error
+
+
+def _value(field: Field, text: str, *, is_list: bool) -> Any:
+    """What a text says, as JSON would have it."""
+    value = _parsed(text)
+    if is_list and not isinstance(value, list):
+        value = [_scalar(field, part.strip()) for part in text.split(",")]
+    elif not is_list and not isinstance(value, dict):
+        value = _scalar(field, text)
+    return _with_full_names(field, value)
+
+
+def _scalar(field: Field, text: str) -> Any:
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        value = _parsed(text)
+        return value if isinstance(value, str) else text
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return _TRUTHS.get(text.lower(), text)
+    value = _parsed(text)
+    # Whole numbers may be written like 1e3; JSON of other kinds is no number.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else text
+
+
+def _parsed(text: str) -> Any:
+    """The value of a text that is JSON, or the text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _with_full_names(field: Field, value: Any) -> Any:
+    """The value with the full names of enum members in place of short ones, however deep."""
+    if isinstance(value, list):
+        return [_with_full_names(field, one) for one in value]
+    if field.enum_type is not None:
+        return _member(field, value)
+    if isinstance(value, dict) and field.message_type is not None:
+        return _fields(field.message_type, value)
+    return value
+
+
+def _fields(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
+    known = kind.fields_by_name
+    if kind.GetOptions().map_entry:
+        return values
+    for name in values:
+        if name not in known and name not in kind.fields_by_camelcase_name:
+            raise click.UsageError(
+                f"--param must name fields of {kind.name} ({', '.join(known)}), got {name}"
+                + guess(name, known)
+            )
+    return {
+        name: _with_full_names(known.get(name) or kind.fields_by_camelcase_name[name], value)
+        for name, value in values.items()
+    }
+
+
+def _member(field: Field, value: Any) -> str:
+    """The full name of a member of an enum, given by its short or its full name."""
+    members = members_of(field.enum_type)
+    wanted = str(value).upper()
+    for short, full in members.items():
+        if wanted in (short, full):
+            return full
+    raise click.UsageError(
+        f"{field.name} must be one of {', '.join(members)}, got {value}" + guess(wanted, members)
+    )
+
+
+def _refusal(field: Field, text: str, *, is_list: bool) -> click.UsageError:
+    kind = _KINDS.get(field.cpp_type, "a number" if field.cpp_type in _REALS else "a whole number")
+    if is_list:
+        kind = _LISTS.get(field.cpp_type, "numbers such as 1,2 or [1,2]")
+    return click.UsageError(f"{field.name} must be {kind}, got {text}")

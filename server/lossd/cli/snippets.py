@@ -1,0 +1,108 @@
+"""Commands and lines of Python to copy, and worked examples as text."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lossd.evaluation._declare import Example as MetricExample
+from lossd.losses import Example
+
+_WIDTH = 78  # of a line, so that it fits 80 columns where it is indented
+
+SUM_COMMAND = """\
+lossd compute weighted_sum \\
+  --input predictions=predictions.npy \\
+  --input targets=targets.npy \\
+  --param terms='[{"weight": 0.7, "loss": {"huber": {"delta": 2}}},
+                  {"weight": 0.3, "loss": {"log_cosh": {}}}]' \\
+  --output gradients.npz"""
+
+SUM_PYTHON = """\
+from lossd.client import LossClient, weighted_sum
+from lossd.v1 import Huber, LogCosh
+
+loss = weighted_sum((0.7, Huber(delta=2)), (0.3, LogCosh()))
+with LossClient("localhost:50051") as client:
+    result = client.compute(loss, predictions=predictions, targets=targets)
+    print(result.loss, result.gradients["predictions"])"""
+
+
+def compute_command(name: str, inputs: Sequence[str], needed: Mapping[str, Any]) -> str:
+    """Returns a command that computes a loss; ``needed`` are parameters that it must be given."""
+    given = [f"--input {one}={one}.npy" for one in inputs]
+    given += [f"--param {parameter}={_argument(value)}" for parameter, value in needed.items()]
+    given += ["--networks networks"] if "network" in needed else []
+    return _command(f"compute {name}", [*given, "--output gradients.npz"])
+
+
+def evaluate_command(name: str, files: Mapping[str, str]) -> str:
+    """Returns a command that evaluates a metric; ``files`` has the suffix of each input's file."""
+    given = [f"--input {one}={one}.{suffix}" for one, suffix in files.items()]
+    return _command(f"evaluate {name}", given)
+
+
+def compute_python(message: str, inputs: Sequence[str], needed: Mapping[str, Any]) -> str:
+    """Returns Python that computes a loss."""
+    parameters = [f"{name}={json.dumps(value)}" for name, value in needed.items()]
+    shown = f'result.loss, result.gradients["{inputs[0]}"]'
+    return _python("compute", message, parameters, inputs, shown)
+
+
+def evaluate_python(message: str, inputs: Sequence[str]) -> str:
+    """Returns Python that evaluates a metric."""
+    return _python("evaluate", message, [], inputs, "result.value, result.values")
+
+
+def example(declared: Example | MetricExample, value: Any) -> str:
+    """Returns a case that was worked by hand, in a line."""
+    given = [f"{name} = {_number(one)}" for name, one in declared.inputs.items()]
+    given += [f"{name} = {_member(one)}" for name, one in declared.parameters.items()]
+    return f"{', '.join(given)} give {_number(value)}"
+
+
+def _command(verb: str, given: Sequence[str]) -> str:
+    return " \\\n  ".join([f"lossd {verb}", *given])
+
+
+def _python(
+    verb: str, message: str, parameters: Sequence[str], inputs: Sequence[str], shown: str
+) -> str:
+    spec = _call(message, parameters, 8)
+    call = _call(f"result = client.{verb}", [spec, *(f"{name}={name}" for name in inputs)], 4)
+    return "\n".join(
+        [
+            "from lossd.client import LossClient",
+            f"from lossd.v1 import {message}",
+            "",
+            'with LossClient("localhost:50051") as client:',
+            f"    {call}",
+            f"    print({shown})",
+        ]
+    )
+
+
+def _call(name: str, arguments: Sequence[str], indent: int) -> str:
+    """A call in one line, or an argument a line where that is too long."""
+    line = f"{name}({', '.join(arguments)})"
+    if indent + len(line) <= _WIDTH and "\n" not in line:
+        return line
+    space = " " * indent
+    lines = "".join(f"{space}    {argument},\n" for argument in arguments)
+    return f"{name}(\n{lines}{space})"
+
+
+def _argument(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return ",".join(one if isinstance(one, str) else _number(one) for one in value)
+
+
+def _member(value: Any) -> str:
+    return getattr(value, "name", None) or _number(value)
+
+
+def _number(value: Any) -> str:
+    """A number, a text, or a list of them, however deep."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_number, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)

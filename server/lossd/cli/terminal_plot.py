@@ -1,0 +1,47 @@
+"""Curves of a loss in a terminal, where the extra "plot" is installed."""
+
+import sys
+
+from lossd.backends.numpy import NumpyBackend
+from lossd.cli import charts
+from lossd.engine import Engine
+from lossd.losses import Loss, Shape
+
+_ROWS = 12
+_BESIDE = 12  # columns of the frame and of the numbers at its right
+_WIDEST = 72
+
+
+def plot_text(loss: Loss, width: int) -> str:
+    """Returns the loss over the prediction and its gradient; nothing where there is no curve."""
+    try:
+        import uniplot  # noqa: PLC0415 - only the extra "plot" has it
+    except ModuleNotFoundError:
+        return ""
+    if loss.shape is not Shape.POINTWISE:
+        return ""
+    engine = Engine(NumpyBackend(threads=1))
+    try:
+        curves = charts.curves(engine, loss)
+    finally:
+        engine.backend.close()
+    pictures = {
+        "loss over prediction": [curve.values for curve in curves],
+        "gradient over prediction": [curve.slopes for curve in curves],
+    }
+    drawn = (
+        uniplot.plot_to_string(
+            lines,
+            [curve.predictions for curve in curves],
+            lines=True,
+            title=title,
+            legend_labels=[f"target {curve.target:g}" for curve in curves],
+            width=min(width, _WIDEST) - _BESIDE,
+            height=_ROWS,
+            x_min=-charts.REACH,
+            x_max=charts.REACH,
+            color=sys.stdout.isatty(),
+        )
+        for title, lines in pictures.items()
+    )
+    return "\n".join(line.rstrip() for text in drawn for line in text.splitlines())

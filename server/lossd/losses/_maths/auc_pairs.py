@@ -1,0 +1,175 @@
+"""Sums over all pairs of a positive and a negative example.
+
+No matrix of pairs is ever held.  Everything is computed in float64, since the sums are long.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._declare import BatchContext
+from lossd.losses._maths.scans import running_sum
+from lossd.losses._maths.sigmoid import softplus
+from lossd.schema import Array
+
+# Pairs are looked at in tiles of this many examples by that many others, whatever the threads.
+_IN_CACHE, _AT_ONCE = (128, 2048), (2048, 8192)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The scores of one class, in float64, with their weights."""
+
+    scores: Array
+    weights: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """The examples of one label: ``above`` are the positives, which should score higher."""
+
+    above: Side
+    below: Side
+    positive: Array
+
+    @classmethod
+    def split(cls, scores: Array, positive: Array, whole: BatchContext) -> "Label":
+        """Parts the scores of all examples by class."""
+        scores = scores.astype(np.float64)
+        above, below = (Side(scores[s], whole.weights[s]) for s in (positive, ~positive))
+        return cls(above, below, positive)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether there are examples of both classes."""
+        return len(self.above.scores) > 0 and len(self.below.scores) > 0
+
+    @property
+    def weight(self) -> Any:
+        """The weight of all pairs; that of a pair is the product of its examples'."""
+        return self.above.weights.sum() * self.below.weights.sum()
+
+    def placed(self, xp: Any, of_above: Array, of_below: Array) -> Array:
+        """What belongs to the examples of each class, in the order of all examples."""
+        found = xp.empty(len(self.positive))
+        found[self.positive] = of_above
+        found[~self.positive] = of_below
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The mean over the pairs of a label, and what computes its derivatives by each class."""
+
+    value: Any
+    slopes: Callable[[], tuple[Array, Array]]
+
+
+def squared_hinge(xp: Any, label: Label, margin: float) -> Pairs:
+    """The mean of max(0, margin - difference)^2, from two sorted walks.
+
+    A walk goes down the scores of the negatives and of the positives less the margin, merged.  A
+    pair counts where the negative comes first, by the square of the way between the two.  With S0,
+    S1 and S2 the weighted sums over the negatives so far of the ways' powers, a step of length w
+    makes S2 + 2 w S1 + w^2 S0 and S1 + w S0 of the last two.  These are running sums of numbers
+    that are not negative, so nothing cancels, as it would in sums of scores and of their squares.
+    """
+    above, below = label.above, label.below
+    raw = xp.concatenate((below.scores, above.scores))
+    if not bool(xp.isfinite(raw).all()):
+        return _from_infinite(xp, label, margin)
+    is_above = xp.arange(len(raw)) >= len(below.scores)
+    order = xp.argsort(xp.where(is_above, margin - raw, -raw), kind="stable")
+    raw, is_above = raw[order], is_above[order]
+    weights = xp.concatenate((below.weights, above.weights))[order]
+    of_above, of_below = xp.where(is_above, weights, 0), xp.where(is_above, 0, weights)
+    # From the scores, whose difference is exact where they are near, and not from the sorted keys,
+    # which are rounded, perhaps past a neighbour.
+    turns = is_above[1:].astype(np.float64) - is_above[:-1]
+    ways = xp.maximum(raw[:-1] - raw[1:] + margin * turns, 0)
+    passed, first = _walk(xp, of_below, ways)
+    second = _running(xp, ways * (2 * first[:-1] + ways * passed[:-1]))
+
+    def slopes() -> tuple[Array, Array]:
+        _, back = _walk(xp, of_above[::-1], ways[::-1])
+        found = xp.empty_like(raw)
+        found[order] = weights * xp.where(is_above, -first, back[::-1]) * (2 / label.weight)
+        return found[len(below.scores) :], found[: len(below.scores)]
+
+    return Pairs((of_above * second).sum() / label.weight, slopes)
+
+
+def _walk(xp: Any, weights: Array, ways: Array) -> tuple[Array, Array]:
+    """S0 and S1 at each place: the weights so far, and the weights times the ways since."""
+    passed = running_sum(xp, weights)
+    return passed, _running(xp, ways * passed[:-1])
+
+
+def _running(xp: Any, steps: Array) -> Array:
+    """The sum of the steps before each place, of which there is one more."""
+    return xp.concatenate((xp.zeros(1), running_sum(xp, steps)))
+
+
+def _from_infinite(xp: Any, label: Label, margin: float) -> Pairs:
+    """Infinite scores on the right side take part in no loss; elsewhere no slope is a number."""
+    above, below = label.above, label.below
+    near = above.scores != xp.inf, below.scores != -xp.inf
+    sides = [Side(s.scores[n], s.weights[n]) for s, n in zip((above, below), near, strict=True)]
+    left = Label(sides[0], sides[1], label.positive)
+    share = left.weight / label.weight
+    if not all(bool(xp.isfinite(side.scores).all()) for side in sides):
+        missing = any(bool(xp.isnan(side.scores).any()) for side in sides)
+        unknown = [xp.full(len(side.scores), xp.nan) for side in (above, below)]
+        return Pairs(xp.nan if missing else xp.inf, lambda: (unknown[0], unknown[1]))
+    pairs = squared_hinge(xp, left, margin) if left.has_pairs else None
+
+    def slopes() -> tuple[Array, Array]:
+        placed = [xp.zeros(len(kept)) for kept in near]
+        if pairs is not None:
+            for place, kept, found in zip(placed, near, pairs.slopes(), strict=True):
+                place[kept] = found * share
+        return placed[0], placed[1]
+
+    return Pairs(0.0 if pairs is None else pairs.value * share, slopes)
+
+
+def logistic(xp: Any, label: Label, whole: BatchContext) -> Pairs:
+    """The mean of log(1 + exp(-difference)), tile by tile.
+
+    The pairs are visited once for the value and the positives and, for the gradient, once more for
+    the negatives, so that no tile waits for another and every sum has an order of its own.
+    """
+    above, below = label.above, label.below
+    values, by_above = _against(xp, above, below, whole, -1)
+
+    def slopes() -> tuple[Array, Array]:
+        _, by_below = _against(xp, below, above, whole, 1)
+        scale = 1 / label.weight
+        return -by_above * above.weights * scale, by_below * below.weights * scale
+
+    return Pairs((above.weights * values).sum() / label.weight, slopes)
+
+
+def _against(
+    xp: Any, own: Side, other: Side, whole: BatchContext, sign: int
+) -> tuple[Array, Array]:
+    """For each score the sums over the others of w log(1 + exp(d)) and w sigmoid(d).
+
+    d is ``sign`` times the score less the other one.
+    """
+    values, slopes = xp.zeros_like(own.scores), xp.zeros_like(own.scores)
+    height, width = _IN_CACHE if whole.in_cache else _AT_ONCE
+
+    def tile(index: int) -> None:
+        rows = slice(index * height, (index + 1) * height)
+        for start in range(0, len(other.scores), width):
+            columns = slice(start, start + width)
+            ways = sign * (own.scores[rows, None] - other.scores[columns])
+            terms, shares = softplus(xp, ways)
+            values[rows] += (terms * other.weights[columns]).sum(axis=-1)
+            slopes[rows] += (shares * other.weights[columns]).sum(axis=-1)
+
+    whole.for_each(-(-len(own.scores) // height), tile)
+    return values, slopes

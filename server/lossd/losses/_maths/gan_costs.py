@@ -1,0 +1,192 @@
+"""What a critic and a generator play for, in the scores that the critic gives.
+
+Each objective says what a score costs that should be high, and what one costs that should be low.
+The critic wants real examples high and generated ones low.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._declare import BatchContext, Evaluation, Input, Sides, Status
+from lossd.losses._maths.masked_products import selected
+from lossd.losses._maths.sigmoid import sigmoid_cost, softplus
+from lossd.schema import Array, Differentiable
+
+# Scores in, their cost and its slope out.
+Cost = Callable[[Any, Array], tuple[Array, Array]]
+
+REAL = Input(
+    "real", "the critic's scores of real examples", differentiable=Differentiable.BY_DEFAULT
+)
+FAKE = Input(
+    "fake", "the critic's scores of generated examples", differentiable=Differentiable.BY_DEFAULT
+)
+
+
+class GanObjective(enum.Enum):
+    """What a generator and a critic play for."""
+
+    MINIMAX = "cross-entropy, of which the generator loses what the critic wins"
+    NON_SATURATING = "cross-entropy, with the generator's own target"
+    LEAST_SQUARES = "half the squared distance to 1 or 0"
+    HINGE = "hinge of the critic's margin"
+    WASSERSTEIN = "difference of the mean scores"
+    RELATIVISTIC = "cross-entropy of the differences of pairs"
+    RELATIVISTIC_AVERAGE = "cross-entropy of the differences to the other side's mean"
+
+
+def sides(objective: GanObjective, *, alone: bool) -> Sides:
+    """Which examples there are, for the player who otherwise needs the generated ones alone."""
+    if objective is GanObjective.RELATIVISTIC:
+        return Sides.PAIRS
+    is_alone = alone and objective is not GanObjective.RELATIVISTIC_AVERAGE
+    return Sides.FAKE if is_alone else Sides.BOTH
+
+
+# ------------------------------------------------------------------ costs of a score
+
+
+def likely(smoothing: float = 0.0) -> Cost:
+    """Cross-entropy of a score whose target is 1 - smoothing."""
+
+    def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
+        shares = (xp.full_like(scores, share) for share in (1 - smoothing, smoothing))
+        parts = sigmoid_cost(xp, scores, *shares)
+        return parts.value, parts.slope(xp)
+
+    return cost
+
+
+def unlikely(xp: Any, scores: Array) -> tuple[Array, Array]:
+    """Cross-entropy of a score whose target is 0."""
+    return softplus(xp, scores)
+
+
+def caught(xp: Any, scores: Array) -> tuple[Array, Array]:
+    """What the critic wins by a generated example is what the generator loses."""
+    value, slope = softplus(xp, scores)
+    return -value, -slope
+
+
+def near(target: float, smoothing: float = 0.0) -> Cost:
+    """Half the squared distance to a target less the smoothing."""
+
+    def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
+        del xp
+        # Whichever is large goes first: of 1 less a tiny smoothing nothing would be left, nor of a
+        # tiny score less 1.
+        is_small = smoothing < 0.5
+        distance = scores - (target if is_small else target - smoothing)
+        if is_small:
+            distance += smoothing
+        return distance * distance / 2, distance
+
+    return cost
+
+
+def beyond(sign: int) -> Cost:
+    """Hinge: what is lacking to 1, of the score (1) or its opposite (-1); at 1 the slope is 0."""
+
+    def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
+        lacking = 1 - sign * scores
+        slope = xp.where(lacking > 0, -sign, 0).astype(scores.dtype)
+        return xp.maximum(lacking, 0), xp.where(xp.isnan(lacking), lacking, slope)
+
+    return cost
+
+
+def towards(sign: int) -> Cost:
+    """The score itself, to be raised (1) or lowered (-1)."""
+
+    def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
+        return -sign * scores, xp.full_like(scores, -sign) + 0 * scores
+
+    return cost
+
+
+# ------------------------------------------------------------------ examples of both sides
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The scores of one side, (examples, elements), and what its cost is.
+
+    They are compared in float64: a difference or a mean that is rounded to float32 would be off by
+    more than the cost of a confident score.
+    """
+
+    name: str
+    scores: Array
+    cost: Cost
+
+    @classmethod
+    def of(cls, name: str, scores: Array, cost: Cost) -> "Side":
+        """One side with its scores in float64."""
+        return cls(name, scores.astype(np.float64), cost)
+
+
+def _mean(xp: Any, elements: Array) -> Array:
+    return xp.add.reduce(elements, axis=-1) / elements.shape[1] if xp is np else elements.mean(-1)
+
+
+def apart(xp: Any, given: tuple[Side, ...], opposed: BatchContext) -> Evaluation:
+    """Each side's scores by themselves."""
+    values, gradients = [], {}
+    for side in given:
+        elements, slopes = side.cost(xp, side.scores)
+        values.append(_mean(xp, elements))
+        gradients[side.name] = _scaled(xp, slopes, opposed.of(side.name).scales)
+    return Evaluation(xp.concatenate(values), gradients)
+
+
+def paired(xp: Any, high: Side, low: Side, opposed: BatchContext) -> Evaluation:
+    """The difference of the two scores of each pair."""
+    elements, slopes = high.cost(xp, high.scores - low.scores)
+    gradient = _scaled(xp, slopes, opposed.of(high.name).scales)
+    return Evaluation(_mean(xp, elements), {high.name: gradient, low.name: -gradient})
+
+
+def against_mean(xp: Any, given: tuple[Side, Side], opposed: BatchContext) -> Evaluation:
+    """The difference of each score to the mean of the other side, which is not held constant."""
+    first, second = given
+    if not all(bool(opposed.of(side.name).weights.sum() > 0) for side in given):
+        return _undefined(xp, given)
+    values, gradients, pulls = [], {}, {}
+    for side, other in ((first, second), (second, first)):
+        centre = (other.scores * _shares(other, opposed)).sum().astype(other.scores.dtype)
+        elements, slopes = side.cost(xp, side.scores - centre)
+        values.append(_mean(xp, elements))
+        gradients[side.name] = _scaled(xp, slopes, opposed.of(side.name).scales)
+        pulls[other.name] = gradients[side.name].sum()
+    return Evaluation(
+        xp.concatenate(values),
+        {
+            side.name: gradients[side.name] - pulls[side.name] * _shares(side, opposed)
+            for side in given
+        },
+    )
+
+
+def _shares(side: Side, opposed: BatchContext) -> Array:
+    """What each element of each example has in the weighted mean of a side, (examples, 1)."""
+    weights = opposed.of(side.name).weights
+    return (weights / (weights.sum() * side.scores.shape[1]))[:, None]
+
+
+def _undefined(xp: Any, given: tuple[Side, Side]) -> Evaluation:
+    """Without examples on one side there is no mean to compare with."""
+    rows = sum(len(side.scores) for side in given)
+    return Evaluation(
+        xp.zeros(rows, given[0].scores.dtype),
+        {side.name: xp.zeros_like(side.scores) for side in given},
+        statuses=xp.full(rows, int(Status.UNDEFINED), np.uint8),
+    )
+
+
+def _scaled(xp: Any, slopes: Array, cotangents: Array) -> Array:
+    """Slopes by an element of an example whose value is a mean."""
+    return selected(xp, (cotangents / slopes.shape[1])[:, None], slopes)

@@ -1,0 +1,21 @@
+"""Powers of what a margin is missed by."""
+
+from typing import Any
+
+from lossd.schema import Array
+
+
+def powered(xp: Any, excess: Array, power: float) -> tuple[Array, Array]:
+    """The power of numbers that are not below 0, and its derivative, which is 0 at 0.
+
+    A NaN is NaN in both.
+    """
+    if power == 1:
+        slope = (excess > 0).astype(excess.dtype)
+        if not xp.isfinite(excess).all():
+            slope[xp.isnan(excess)] = xp.nan
+        return excess, slope
+    slope = excess.copy() if power == 2 else xp.power(excess, power - 1)
+    value = slope * excess
+    slope *= power
+    return value, slope

@@ -1,0 +1,90 @@
+"""Embeddings with labels against each other: those of the same label are positives.
+
+Losses differ in what they make of one row of similarities; the rest is here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._declare import BatchContext, Evaluation, Gradient, Status
+from lossd.losses._maths.pairwise_similarities import Temperature, Vectors, compare, unit_of
+from lossd.schema import Array
+
+# Takes ``xp``, the similarities of some rows, -inf for a row with itself, what they are divided by,
+# which are positives, and how many: returns the values and turns the similarities into slopes by
+# their quotients, in place.
+Objective = Callable[[Any, Array, Any, Array, Array], Array]
+
+
+def without_positive(embeddings: Array, labels: Array, **parameters: Any) -> Array:
+    """Which examples are the only ones of their label."""
+    del embeddings, parameters
+    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    alone: Array = counts[places] == 1
+    return alone
+
+
+def contrast(
+    xp: Any,
+    embeddings: Array,
+    labels: Array,
+    anchors: BatchContext,
+    objective: Objective,
+    *,
+    temperature: float,
+    normalize: bool,
+) -> Evaluation:
+    """Runs ``objective`` on all similarities, divided by the temperature, panel by panel."""
+    unit = 1.0 if normalize else unit_of(xp, anchors, embeddings)
+    vectors = Vectors(xp, embeddings, anchors, normalize=normalize, unit=unit)
+    dtype, count = embeddings.dtype, len(embeddings)
+    heat = Temperature(temperature, unit, unit)
+    values, by_temperature = xp.zeros(count, dtype), xp.zeros(count)
+    is_alone = xp.zeros(count, bool)
+    slopes = xp.zeros(embeddings.shape, dtype)
+
+    def turn(scores: Array, own: slice) -> None:
+        places = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
+        is_positive = labels[own, None] == labels
+        is_positive[places] = False
+        scores[places] = -xp.inf
+        given = scores.copy() if "temperature" in anchors.wanted else None
+        number = is_positive.sum(axis=-1)
+        is_alone[own] = number == 0
+        divisor, number = scores.dtype.type(heat.divisor), xp.maximum(number, 1)
+        values[own] = objective(xp, scores, divisor, is_positive, number.astype(scores.dtype))
+        if given is not None:
+            # Slopes sum to 0, so that it does not matter what the similarities are counted from.
+            given -= given.max(axis=-1, keepdims=True)
+            products = xp.where(scores == 0, 0, scores * given)
+            by_temperature[own] = products.sum(axis=-1, dtype=np.float64)
+        scales = anchors.scales[own]
+        scores *= scales[:, None].astype(scores.dtype)
+        scores[scales == 0] = 0
+
+    wanted = slopes if "embeddings" in anchors.wanted else None
+    compare(
+        xp,
+        vectors.rows,
+        vectors.rows,
+        anchors,
+        turn,
+        is_wide=heat.is_wide(dtype, vectors.reach() ** 2),
+        by_left=wanted,
+        by_right=wanted,
+    )
+
+    def slope() -> float:
+        total = xp.where(anchors.scales == 0, 0, anchors.scales * by_temperature).sum()
+        return heat.slope(float(total))
+
+    gradients: dict[str, Gradient] = {
+        "embeddings": lambda: vectors.back(slopes, heat.of_slopes(unit)),
+        "temperature": slope,
+    }
+    statuses = xp.where(vectors.is_zero, int(Status.ZERO_NORM), 0)
+    return Evaluation(
+        values, gradients, statuses=xp.where(is_alone, int(Status.NO_POSITIVE), statuses)
+    )

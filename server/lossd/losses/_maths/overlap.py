@@ -1,0 +1,255 @@
+"""Indices of overlap, counted softly: what Dice, Jaccard, Tversky and F1 have in common.
+
+With p the predicted and t the true share of each element,
+
+    tp = sum p t,   fp = sum p (1 - t),   fn = sum (1 - p) t
+    index = (hits tp + smooth) / (hits tp + alpha fp + beta fn + smooth)
+
+One less the index is (alpha fp + beta fn) over the same total.  In this form nothing cancels: a
+prediction that is nearly right keeps the digits of its loss and of its gradient.
+
+Where nothing is smoothed and all p are tiny, the total may be too small for its type, though every
+p is a fair part of it.  Such a region is faint, and is counted in logarithms.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._declare import (
+    DISTRIBUTION,
+    DistributionKind,
+    Evaluation,
+    Holds,
+    Input,
+    Status,
+)
+from lossd.losses._maths.region_probabilities import answer_shares, class_shares, log_shares
+from lossd.schema import UNIT, Array, Differentiable
+
+INPUTS = (
+    DISTRIBUTION,
+    Input(
+        "targets",
+        "the true share of each element, or its class where there is an axis of classes",
+        holds=Holds.CLASSES,
+        differentiable=Differentiable.ON_REQUEST,
+        domain=UNIT,
+    ),
+)
+
+
+class EmptyTarget(enum.Enum):
+    """What an example without a target is worth."""
+
+    SMOOTH = "what the formula says"
+    SKIP = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The kind of an index: Dice is 2, 1, 1, Jaccard 1, 1, 1 and Tversky 1, alpha, beta."""
+
+    hits: float
+    alpha: float
+    beta: float
+    smooth: float
+
+
+@dataclass(frozen=True, slots=True)
+class IndexLoss:
+    """One less an index, and its derivatives by tp, fp and fn; 0 where all counts are 0."""
+
+    value: Array
+    total: Array
+    by_tp: Array
+    by_fp: Array
+    by_fn: Array
+
+    def by_inside(self, truth: Array) -> Array:
+        """The derivative by each p; the counts have one axis less than the elements."""
+        slopes = truth * (self.by_tp - self.by_fn)[..., None]
+        slopes += (1 - truth) * self.by_fp[..., None]
+        return slopes
+
+    def by_truth(self, inside: Array, outside: Array) -> Array:
+        """The derivative by each t."""
+        slopes = inside * (self.by_tp - self.by_fp)[..., None]
+        slopes += outside * self.by_fn[..., None]
+        return slopes
+
+    def scaled(self, factor: Array) -> "IndexLoss":
+        """All derivatives times a factor for each index."""
+        by_counts = (slope * factor for slope in (self.by_tp, self.by_fp, self.by_fn))
+        return IndexLoss(self.value, self.total, *by_counts)
+
+    def without(self, xp: Any, faint: Array, values: Array) -> "IndexLoss":
+        """The same with other values of some indices, whose derivatives are 0."""
+        by_counts = (xp.where(faint, 0, s) for s in (self.by_tp, self.by_fp, self.by_fn))
+        return IndexLoss(xp.where(faint, values, self.value), self.total, *by_counts)
+
+
+@dataclass(frozen=True, slots=True)
+class FaintLoss:
+    """One less the index of faint regions, and its derivatives by each log p and each t."""
+
+    value: Array
+    is_nothing: Array  # where all counts are 0
+    by_log_inside: Array
+    by_truth: Array
+
+
+def is_faint(counted: IndexLoss, dtype: Any) -> Array:
+    """Tells whose total has too few digits in the type that p was computed in."""
+    return counted.total < np.finfo(dtype).tiny ** 0.75
+
+
+def faint_loss(
+    xp: Any, index: Index, shares: tuple[Array, Array], true: Array, false: Array
+) -> FaintLoss:
+    """The loss of regions from log p and 1 - p; ``true`` and ``false`` are t and 1 - t, weighed.
+
+    All is relative to exp of ``scale``, the largest of what the total is made of.
+    """
+    logs, outside = shares
+    missed = index.beta * (outside * true).sum(axis=-1)
+    largest = xp.where(true + false > 0, logs, -xp.inf).max(axis=-1)
+    scale = xp.maximum(largest, xp.log(xp.maximum(missed, index.smooth)))
+    scale = xp.where(scale > -xp.inf, scale, 0)
+    inside = xp.exp(logs - scale[..., None])
+    shrunk = xp.exp(-scale)
+    right = index.hits * (inside * true).sum(axis=-1) + _times(xp, shrunk, index.smooth)
+    wrong = index.alpha * (inside * false).sum(axis=-1) + _times(xp, shrunk, missed)
+    total = right + wrong
+    nothing = total == 0
+    total = xp.where(nothing, 1, total)
+    miss, hit = wrong / total, right / total
+    inside /= total[..., None]
+    return FaintLoss(
+        miss,
+        nothing,
+        inside
+        * (
+            false * (index.alpha * hit)[..., None]
+            - true * (index.hits * miss + index.beta * hit)[..., None]
+        ),
+        outside * _times(xp, shrunk / total, index.beta * hit)[..., None]
+        - inside * (index.hits * miss + index.alpha * hit)[..., None],
+    )
+
+
+def _times(xp: Any, factor: Array, share: Any) -> Array:
+    """A factor that may be infinite times a share that may be 0."""
+    return xp.where(share == 0, 0, factor * share)
+
+
+def index_loss(xp: Any, index: Index, tp: Array, fp: Array, fn: Array) -> IndexLoss:
+    """The loss of counts."""
+    right = index.hits * tp + index.smooth
+    wrong = index.alpha * fp + index.beta * fn
+    total = right + wrong
+    nothing = total == 0
+    divisor = xp.where(nothing, 1, total)
+    value = wrong / divisor
+    rest = xp.where(nothing, 0, right / divisor / divisor)
+    by_tp = -index.hits * value / divisor
+    return IndexLoss(value, total, by_tp, index.alpha * rest, index.beta * rest)
+
+
+def region_loss(
+    xp: Any,
+    predictions: Array,
+    targets: Array,
+    *,
+    prediction_kind: DistributionKind,
+    index: Index,
+    empty_target: EmptyTarget,
+    gamma: float = 1,
+) -> Evaluation:
+    """(1 - index)^gamma of each region, averaged over the classes where there are any."""
+    has_classes = predictions.ndim == 3
+    given = predictions if has_classes else predictions[:, None]
+    shares = (class_shares if has_classes else answer_shares)(xp, given, prediction_kind)
+    truth = _truth(xp, given, targets)
+    inside, outside = shares.inside, shares.outside
+    region = index_loss(
+        xp,
+        index,
+        (inside * truth).sum(axis=-1),
+        (inside * (1 - truth)).sum(axis=-1),
+        (outside * truth).sum(axis=-1),
+    )
+    faint = is_faint(region, given.dtype)
+    found = None
+    if faint.any():
+        logs = log_shares(xp, given, prediction_kind, exclusive=has_classes)
+        found = faint_loss(xp, index, logs, truth, 1 - truth)
+        region = region.without(xp, faint, found.value.astype(given.dtype))
+    values, bend = _power(xp, region.value, gamma)
+    parts, statuses = _parts(xp, truth, empty_target)
+    bend *= parts
+    slopes = region.scaled(bend)
+
+    def of_faint(by_element: Array) -> Array:
+        return xp.where(faint[..., None], by_element * bend[..., None], 0).astype(given.dtype)
+
+    def added(slopes: Array, more: Array) -> Array:
+        return xp.where(faint.any(axis=-1)[:, None, None], slopes + more, slopes)
+
+    def by_predictions() -> Array:
+        gradient = shares.back(slopes.by_inside(truth))
+        if found is not None:
+            gradient = added(gradient, shares.spread(of_faint(found.by_log_inside)))
+        return gradient.reshape(predictions.shape)
+
+    def by_targets() -> Array:
+        gradient = slopes.by_truth(inside, outside)
+        if found is not None:
+            gradient = added(gradient, of_faint(found.by_truth))
+        return gradient.reshape(predictions.shape)
+
+    return Evaluation(
+        (values * parts).sum(axis=-1),
+        {"predictions": by_predictions, "targets": by_targets},
+        statuses=statuses,
+    )
+
+
+def without_target(
+    predictions: Array, targets: Array, *, empty_target: EmptyTarget, **_: Any
+) -> Array:
+    """Tells which examples are to be skipped; one that has class indices has a target."""
+    if empty_target is not EmptyTarget.SKIP or targets.ndim < predictions.ndim:
+        return np.zeros(len(targets), np.bool_)
+    empty: Array = (targets == 0).all(axis=tuple(range(1, targets.ndim)))
+    return empty
+
+
+def _truth(xp: Any, given: Array, targets: Array) -> Array:
+    """The true share of each element in each region."""
+    if targets.dtype.kind == "f":
+        return targets.reshape(given.shape)
+    classes = xp.arange(given.shape[1])[:, None]
+    return (targets[:, None, :] == classes).astype(given.dtype)
+
+
+def _power(xp: Any, values: Array, gamma: float) -> tuple[Array, Array]:
+    """values^gamma and its derivative, which is taken as 0 at 0 unless gamma is 1."""
+    if gamma == 1:
+        return values, xp.ones_like(values)
+    powers = values**gamma
+    return powers, xp.where(values == 0, 0, gamma * powers / xp.where(values == 0, 1, values))
+
+
+def _parts(xp: Any, truth: Array, empty_target: EmptyTarget) -> tuple[Array, Array | None]:
+    """The part of each class in the example's mean, and the statuses of examples without any."""
+    examples, classes, _ = truth.shape
+    if empty_target is EmptyTarget.SMOOTH:
+        return xp.full((examples, classes), 1 / classes, truth.dtype), None
+    present = (truth != 0).any(axis=-1)
+    counts = present.sum(axis=-1)
+    parts = present / xp.maximum(counts, 1)[:, None]
+    statuses = xp.where(counts == 0, int(Status.EMPTY_TARGET), 0).astype(np.uint8)
+    return parts.astype(truth.dtype), statuses

@@ -1,0 +1,202 @@
+"""Distances of all embeddings from each other, panel by panel, in float64.
+
+The square of a distance comes from a product, |a|^2 + |b|^2 - 2 a.b, which loses digits where two
+points are near each other; there it is computed again from their difference.  So are the slopes:
+sums of H_ab (a - b) come from products too, but for the terms of points that are near.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._declare import BatchContext, Distance
+from lossd.losses._maths.pairwise_similarities import (
+    Vectors,
+    add_by_columns,
+    add_by_rows,
+    finite,
+    in_blocks,
+    largest_of,
+    panels,
+    power_of_two,
+    spoil,
+)
+from lossd.losses._maths.vectors import dots, parts, pieces, reach
+from lossd.schema import Array
+
+# Takes the distances of some rows, given as a slice, from all, and returns the slopes by them.
+Turn = Callable[[Array, slice], Array]
+
+# Squares below this share of the squared lengths are computed again: what the product loses, 1e-15
+# of the lengths, then stays below the rounding of the type that was given.
+NEAR = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-2}
+# Columns that a product is rounded alike in: at the end of a matrix libraries take other ways, and
+# two examples that are one point would not be as far from a third.
+TILE = 64
+# Components of differences that are held at a time, in the caches of a CPU or on a device.
+PAIRS, PAIRS_AT_ONCE = 1 << 20, 1 << 24
+
+
+class Metric:
+    """Embeddings with a distance between them."""
+
+    def __init__(self, xp: Any, given: Array, anchors: BatchContext, distance: Distance) -> None:
+        self._xp, self._anchors, self._distance = xp, anchors, distance
+        self._near = NEAR[given.dtype]
+        self._pairs = PAIRS if anchors.in_cache else PAIRS_AT_ONCE
+        count, length = given.shape
+        self._rows = xp.empty((count, length))
+        is_angle = distance is Distance.COSINE
+        self._vectors = Vectors(xp, given, anchors, normalize=is_angle, place=self._rows)
+        self.is_zero = self._vectors.is_zero
+        # By a power of 2, so that no square overflows or vanishes and nothing is rounded.
+        self._unit = 1.0 if is_angle else power_of_two(largest_of(xp, given, anchors))
+        self._squares = xp.empty(count)
+
+        def measure(rows: Array, own: slice) -> None:
+            if not is_angle:
+                xp.divide(given[own], self._unit, out=rows, dtype=np.float64)
+            self._squares[own] = dots(rows, rows)
+
+        in_blocks(self._rows, slice(0, count), anchors, measure)
+        self._squares[self.is_zero] = 1  # as far from all as a right angle
+
+    def run(self, turn: Turn, *, wanted: bool) -> Array:
+        """Runs ``turn`` on all distances; returns the slopes by the embeddings, 0 if not wanted.
+
+        With H the slopes by half the squares, row a has sum_b (H_ab + H_ba) (a - b).
+        """
+        xp, rows, anchors = self._xp, self._rows, self._anchors
+        count = len(rows)
+        vectors = finite(xp, rows, anchors)
+        sums, found = xp.zeros(count), xp.zeros(rows.shape)  # of H, and of H b
+
+        def slopes_of(squares: Array, own: slice) -> None:
+            distances = self._distances(squares)
+            slopes = self._by_half_squares(turn(distances, own), distances)
+            if vectors.has_broken:
+                spoil(slopes, vectors.is_broken[own, None] | vectors.is_broken)
+            squares[...] = slopes
+
+        for panel, own in panels(xp, rows, rows, anchors, tile=TILE):
+            is_near = self._to_squares(panel, own)
+            in_blocks(panel, own, anchors, slopes_of)
+            if not wanted:
+                continue
+            self._take_near(panel, is_near, own, found)
+            sums[own] += panel.sum(axis=-1)
+            sums += panel.sum(axis=0)
+            add_by_rows(panel, vectors.rows, found[own], anchors)
+            add_by_columns(panel, vectors.rows[own], found, anchors)
+
+        def join(slopes: Array, own: slice) -> None:
+            for part in parts(slopes.shape[1]):
+                slopes[:, part] = sums[own, None] * vectors.rows[own, part] - slopes[:, part]
+
+        in_blocks(found, slice(0, count), anchors, join)
+        return self._vectors.back(found)
+
+    def _distances(self, squares: Array) -> Array:
+        if self._distance is Distance.COSINE:
+            return squares / 2
+        if self._distance is Distance.SQUARED_EUCLIDEAN:
+            return squares * self._unit * self._unit
+        return self._xp.sqrt(squares) * self._unit
+
+    def _to_squares(self, products: Array, own: slice) -> Array:
+        """Turns products with all points into squares of distances; returns which are near."""
+        xp = self._xp
+        is_near = xp.empty(products.shape, bool)
+
+        def block(scores: Array, rows: slice) -> None:
+            lengths = self._squares[rows, None] + self._squares
+            scores[...] = xp.maximum(lengths - 2 * scores, 0)
+            # Nothing is near what is nowhere, and nobody asks how far a point is from itself.
+            found = (scores <= self._near * lengths) & xp.isfinite(lengths)
+            found[xp.arange(len(scores)), xp.arange(rows.start, rows.stop)] = False
+            is_near[rows.start - own.start : rows.stop - own.start] = found
+
+        in_blocks(products, own, self._anchors, block)
+        for rows in pieces(len(products), max(1, self._pairs // products.shape[1])):
+            start = own.start + rows.start
+            left, right = xp.nonzero(is_near[rows])
+            self._measure_again(products[rows], left, right, start)
+        return is_near
+
+    def _measure_again(self, squares: Array, left: Array, right: Array, start: int) -> None:
+        """Computes the squares of some pairs from differences; ``start`` is the first row's."""
+        chunks = pieces(len(left), max(1, self._pairs // self._rows.shape[1]))
+
+        def chunk(index: int) -> None:
+            one, other = left[chunks[index]], right[chunks[index]]
+            squares[one, other] = self._squares_apart(start + one, other)
+
+        self._anchors.for_each(len(chunks), chunk)
+
+    def _squares_apart(self, one: Array, other: Array) -> Array:
+        """From components over the largest of them, so that none vanishes."""
+        xp, (first, *others) = self._xp, parts(self._rows.shape[1])
+        apart = self._apart(one, other, first)
+        largest = reach(xp, apart)
+        for part in others:
+            largest = xp.maximum(largest, reach(xp, self._apart(one, other, part)))
+        largest = xp.where(largest == 0, 1, largest)
+        apart /= largest
+        sums = (apart * apart).sum(axis=-1)
+        for part in others:
+            apart = self._apart(one, other, part) / largest
+            sums += (apart * apart).sum(axis=-1)
+        lengths = largest[:, 0] * xp.sqrt(sums)
+        return lengths * lengths
+
+    def _apart(self, one: Array, other: Array, part: slice) -> Array:
+        rows = self._rows[:, part]
+        return rows[one] - rows[other]
+
+    def _take_near(self, slopes: Array, is_near: Array, own: slice, found: Array) -> None:
+        """Adds the terms of points that are near from their differences, and takes their slopes."""
+        is_near &= slopes != 0
+        if not bool(is_near.any()):
+            return
+
+        def by_row(row: int) -> tuple[Array, Array]:
+            others = self._xp.flatnonzero(is_near[row])
+            return slopes[row, others], others
+
+        def by_column(column: int) -> tuple[Array, Array]:
+            others = self._xp.flatnonzero(is_near[:, column])
+            return slopes[others, column], others + own.start
+
+        self._add_differences(is_near.any(axis=1), by_row, found[own], self._rows[own])
+        self._add_differences(is_near.any(axis=0), by_column, found, self._rows)
+        slopes[is_near] = 0
+
+    def _add_differences(
+        self,
+        has_some: Array,
+        terms: Callable[[int], tuple[Array, Array]],
+        out: Array,
+        points: Array,
+    ) -> None:
+        """Adds sum_b H_ab (b - a) for some points a, of which ``terms`` gives H and the places."""
+        some, widths = self._xp.flatnonzero(has_some).tolist(), parts(points.shape[1])
+
+        def piece(index: int) -> None:
+            point, part = some[index // len(widths)], widths[index % len(widths)]
+            slopes, others = terms(point)
+            rows, here = self._rows[:, part], points[point, part]
+            for chunk in pieces(len(others), max(1, self._pairs // rows.shape[1])):
+                out[point, part] += slopes[chunk] @ (rows[others[chunk]] - here)
+
+        self._anchors.for_each(len(some) * len(widths), piece)
+
+    def _by_half_squares(self, slopes: Array, distances: Array) -> Array:
+        """Slopes by half the squared distances of the rows, which have the unit 1 / ``unit``."""
+        xp = self._xp
+        if self._distance is Distance.COSINE:
+            return slopes
+        if self._distance is Distance.SQUARED_EUCLIDEAN:
+            return slopes * (2 * self._unit)
+        is_flat = (distances == 0) | (slopes == 0)
+        return xp.where(is_flat, 0, slopes / xp.where(is_flat, 1, distances / self._unit))

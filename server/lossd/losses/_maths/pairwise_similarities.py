@@ -1,0 +1,355 @@
+"""All rows against all rows, panel by panel, without a matrix of all pairs.
+
+A panel is a fixed number of rows against all columns.  Its similarities are computed, then replaced
+by slopes in place, and the slopes are multiplied back into gradients.  Each step is cut into pieces
+of fixed shapes that write to places of their own, and panels follow each other, so that every sum
+has one order whatever the threads.  Long vectors are multiplied a width at a time, so that neither
+memory nor the time of a piece grows with their length.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._declare import BatchContext
+from lossd.losses._maths.vectors import directions, dots, parts, pieces, reach
+from lossd.schema import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much work is done at once."""
+
+    panel_bytes: int
+    panel_bytes_a_column: int
+    columns: int  # of one product
+    width: int  # components of one product
+    back_rows: int  # rows of one product of slopes with columns
+    block_bytes: int  # of similarities that are turned into slopes
+
+
+# Pieces for the caches and threads of a CPU; a panel has 1024 rows of float32 or 512 of float64,
+# more of which gain nothing.
+_IN_CACHE = Sizes(128 << 20, 4096, 1024, 4096, 256, 1 << 20)
+# A device is given a panel at a time, since a launch takes as long as a million of its elements.
+_AT_ONCE = Sizes(256 << 20, 256 << 20, 1 << 31, 1 << 31, 1 << 31, 256 << 20)
+
+PLAIN = 256.0  # components up to this, and one over it, lose nothing of float32's range to speak of
+TINY = float(np.finfo(np.float64).tiny)
+NARROW = 32.0  # exponents up to this are right to 3e-6 in float32
+
+# Turns similarities of some rows, given as a slice, with all columns into slopes, in place.
+Turn = Callable[[Array, slice], None]
+
+
+def sizes_of(anchors: BatchContext) -> Sizes:
+    """How much is to be done at once where this is computed."""
+    return _IN_CACHE if anchors.in_cache else _AT_ONCE
+
+
+def compare(
+    xp: Any,
+    left: Array,
+    right: Array,
+    anchors: BatchContext,
+    turn: Turn,
+    *,
+    is_wide: bool,
+    by_left: Array | None,
+    by_right: Array | None,
+) -> None:
+    """Runs ``turn`` on the similarities, which are left times right transposed.
+
+    With slopes G, G right and G^T left are added to two arrays, of which one that is None is not
+    computed.  A slope of 0 makes nothing of a vector: what is left out may hold NaN or infinity.
+    ``is_wide`` gives and takes the similarities in float64, a block at a time.
+    """
+    lefts = finite(xp, left, anchors)
+    rights = lefts if right is left else finite(xp, right, anchors)
+
+    def turn_and_spoil(scores: Array, own: slice) -> None:
+        if is_wide:
+            wide = scores.astype(np.float64)
+            turn(wide, own)
+            scores[...] = wide
+        else:
+            turn(scores, own)
+        if lefts.has_broken or rights.has_broken:
+            spoil(scores, lefts.is_broken[own, None] | rights.is_broken)
+
+    for scores, rows in panels(xp, left, right, anchors):
+        in_blocks(scores, rows, anchors, turn_and_spoil)
+        if by_left is not None:
+            add_by_rows(scores, rights.rows, by_left[rows], anchors)
+        if by_right is not None:
+            add_by_columns(scores, lefts.rows[rows], by_right, anchors)
+
+
+def panels(
+    xp: Any, left: Array, right: Array, anchors: BatchContext, *, tile: int = 1
+) -> Iterator[tuple[Array, slice]]:
+    """The similarities of some rows with all columns, and which rows they are.
+
+    A panel lies in the memory of the one before it.  Products have a multiple of ``tile`` columns,
+    for which zeros stand in where there are fewer.
+    """
+    width = len(right)
+    sizes = sizes_of(anchors)
+    bytes_a_column = min(sizes.panel_bytes_a_column, sizes.panel_bytes // max(1, width))
+    height = max(1, bytes_a_column // left.dtype.itemsize)
+    panel = xp.empty((min(height, len(left)), width), left.dtype)
+    for rows in pieces(len(left), height):
+        scores = panel[: rows.stop - rows.start]
+        for part in pieces(left.shape[1], sizes.width):
+            own, given = left[rows, part], right[:, part]
+            _multiply(xp, own, given, scores, anchors, tile=tile, is_first=part.start == 0)
+        yield scores, rows
+
+
+@dataclass(frozen=True, slots=True)
+class Finite:
+    """Vectors with 0 for what is not finite in them, and which of them are broken so."""
+
+    rows: Array
+    is_broken: Array
+    has_broken: bool
+
+
+def finite(xp: Any, vectors: Array, anchors: BatchContext) -> Finite:
+    """Vectors to multiply slopes with, which are spoiled first where a vector is broken."""
+    is_broken = xp.empty(vectors.shape[:-1], bool)
+
+    def look(own: Array, rows: slice) -> None:
+        is_broken[rows] = ~xp.isfinite(own).all(axis=-1)
+
+    in_blocks(vectors, slice(0, len(vectors)), anchors, look)
+    if not bool(is_broken.any()):
+        return Finite(vectors, is_broken, has_broken=False)
+    cleaned = xp.empty_like(vectors)
+
+    def clean(own: Array, rows: slice) -> None:
+        cleaned[rows] = xp.where(xp.isfinite(own), own, 0)
+
+    in_blocks(vectors, slice(0, len(vectors)), anchors, clean)
+    return Finite(cleaned, is_broken, has_broken=True)
+
+
+def spoil(slopes: Array, is_broken: Array) -> None:
+    """Makes NaN of slopes that belong to broken vectors, but for those of 0."""
+    slopes[is_broken & (slopes != 0)] = np.nan
+
+
+def times(slopes: Array, vectors: Array) -> Array:
+    """Each vector times its slope, where a slope of 0 makes 0 of whatever a vector holds."""
+    products = slopes[..., None] * vectors
+    products[slopes == 0] = 0
+    return products
+
+
+def in_blocks(array: Array, rows: slice, anchors: BatchContext, work: Turn) -> None:
+    """Calls ``work`` with some rows that fit a block, or one, and which of ``rows`` they are."""
+    row_bytes = max(1, array[:1].nbytes)
+    blocks = pieces(len(array), max(1, sizes_of(anchors).block_bytes // row_bytes))
+
+    def block(index: int) -> None:
+        own = blocks[index]
+        work(array[own], slice(rows.start + own.start, rows.start + own.stop))
+
+    anchors.for_each(len(blocks), block)
+
+
+def _multiply(
+    xp: Any,
+    left: Array,
+    right: Array,
+    out: Array,
+    anchors: BatchContext,
+    *,
+    tile: int,
+    is_first: bool,
+) -> None:
+    """Adds left times right transposed to ``out``, which is first made of it."""
+    columns = pieces(len(right), sizes_of(anchors).columns)
+
+    def piece(index: int) -> None:
+        own, given = out[:, columns[index]], right[columns[index]]
+        lacking = -len(given) % tile
+        if lacking:
+            given = xp.concatenate((given, xp.zeros((lacking, given.shape[1]), given.dtype)))
+        elif is_first and xp is np:
+            np.matmul(left, given.T, out=own)
+            return
+        product = (left @ given.T)[:, : own.shape[1]]
+        if is_first:
+            own[...] = product
+        else:
+            own += product
+
+    anchors.for_each(len(columns), piece)
+
+
+def add_by_rows(slopes: Array, right: Array, out: Array, anchors: BatchContext) -> None:
+    """Adds slopes times right."""
+    sizes = sizes_of(anchors)
+    rows, widths = pieces(len(slopes), sizes.back_rows), pieces(out.shape[1], sizes.width)
+
+    def piece(index: int) -> None:
+        own, part = rows[index // len(widths)], widths[index % len(widths)]
+        out[own, part] += slopes[own] @ right[:, part]
+
+    anchors.for_each(len(rows) * len(widths), piece)
+
+
+def add_by_columns(slopes: Array, left: Array, out: Array, anchors: BatchContext) -> None:
+    """Adds slopes transposed times left."""
+    sizes = sizes_of(anchors)
+    columns, widths = pieces(slopes.shape[1], sizes.columns), pieces(out.shape[1], sizes.width)
+
+    def piece(index: int) -> None:
+        own, part = columns[index // len(widths)], widths[index % len(widths)]
+        out[own, part] += slopes[:, own].T @ left[:, part]
+
+    anchors.for_each(len(columns) * len(widths), piece)
+
+
+class Vectors:
+    """Embeddings as they are compared: as they are but for a unit, or normalised to length 1.
+
+    Normalised ones are put to ``place``, if it is given, in the type that it has.  The ``unit`` is
+    1 unless the product of two of them could overflow or vanish, and a power of 2.
+    """
+
+    def __init__(
+        self,
+        xp: Any,
+        given: Array,
+        anchors: BatchContext,
+        *,
+        normalize: bool,
+        place: Array | None = None,
+        unit: float = 1.0,
+    ) -> None:
+        self._xp = xp
+        self._anchors = anchors
+        self._normalize = normalize
+        self.rows = given
+        self.unit = unit
+        self.is_zero = xp.zeros(given.shape[:-1], bool)
+        self._lengths = xp.empty(given.shape[:-1] if normalize else 0)
+        if normalize:
+            self.rows = xp.empty_like(given) if place is None else place
+            in_blocks(given, slice(0, len(given)), anchors, self._normalized)
+        elif unit != 1:
+            self.rows = xp.empty_like(given)
+            in_blocks(given, slice(0, len(given)), anchors, self._measured)
+
+    def _normalized(self, given: Array, rows: slice) -> None:
+        found = directions(self._xp, given)
+        self.rows[rows] = found.rows
+        self.is_zero[rows] = found.is_zero
+        self._lengths[rows] = found.lengths
+
+    def _measured(self, given: Array, rows: slice) -> None:
+        self.rows[rows] = given / self.unit
+
+    def reach(self) -> float:
+        """What no vector that is finite is longer than, in units."""
+        if self._normalize or not self.rows.size:
+            return 1.0
+        longest: float = self.rows.shape[-1] ** 0.5
+        return largest_of(self._xp, self.rows, self._anchors) * longest
+
+    def back(self, slopes: Array, divisor: float = 1) -> Array:
+        """Turns slopes by the rows, over a divisor, into slopes by what was given, in place.
+
+        Of slopes by directions only what is across them is left; none stay none.
+        """
+
+        def turned(slopes: Array, rows: slice) -> None:
+            if self._normalize:
+                self._across(slopes, rows, divisor)
+            elif divisor != 1:
+                for part in parts(slopes.shape[-1]):
+                    slopes[..., part] = _over(slopes[..., part].astype(np.float64), divisor)
+
+        in_blocks(slopes, slice(0, len(slopes)), self._anchors, turned)
+        return slopes
+
+    def _across(self, slopes: Array, rows: slice, divisor: float) -> None:
+        own, lengths = self.rows[rows], self._lengths[rows][..., None]
+        along = dots(slopes, own)[..., None]
+        is_idle = self.is_zero[rows] | ~slopes.any(axis=-1)
+        for part in parts(slopes.shape[-1]):
+            across = (slopes[..., part] - along * own[..., part]) / lengths
+            slopes[..., part] = _over(across, divisor)
+        slopes[is_idle] = 0
+
+
+def unit_of(xp: Any, anchors: BatchContext, *given: Array) -> float:
+    """A power of two by the size of the largest component of some vectors that are finite.
+
+    1 where products of them are numbers without it.
+    """
+    found = max(largest_of(xp, vectors, anchors) for vectors in given)
+    return 1.0 if 1 / PLAIN <= found <= PLAIN or not found else power_of_two(found)
+
+
+def largest_of(xp: Any, vectors: Array, anchors: BatchContext) -> float:
+    """The size of the largest component, of vectors that are finite."""
+    found = xp.zeros(vectors.shape[:-1])
+
+    def look(rows: Array, own: slice) -> None:
+        largest = reach(xp, rows)[..., 0]
+        found[own] = xp.where(xp.isfinite(largest), largest, 0)
+
+    in_blocks(vectors, slice(0, len(vectors)), anchors, look)
+    return float(found.max()) if found.size else 0.0
+
+
+def power_of_two(number: float) -> float:
+    """The largest one that is not above a number, 1 for 0."""
+    return float(2.0 ** np.floor(np.log2(number))) if number else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    """What differences of similarities, in units of two sides, are divided by."""
+
+    given: float
+    left: float
+    right: float
+
+    @property
+    def divisor(self) -> float:
+        """That of similarities."""
+        return max(_positive(self.given / self.left / self.right), TINY)
+
+    def of_slopes(self, other: float) -> float:
+        """That of slopes by vectors, of sums of others that have this unit."""
+        return _positive(self.given / other)
+
+    def slope(self, total: float) -> float:
+        """The slope by the temperature, of the sum of slopes by quotients times differences."""
+        return -total / self.divisor / self.given
+
+    def is_wide(self, dtype: np.dtype[Any], reach: float, bias: float = 0) -> bool:
+        """Whether quotients need more digits than float32 has, or are no numbers of it.
+
+        ``reach`` is what no similarity is larger than.
+        """
+        if dtype != np.float32:
+            return False
+        is_plain = 1 / PLAIN**3 <= self.divisor <= PLAIN**3
+        return not (is_plain and 2 * reach / self.divisor + abs(bias) <= NARROW)
+
+
+def _over(numbers: Array, divisor: float) -> Array:
+    """A quotient by what a device may take for 0."""
+    return numbers / divisor if divisor >= TINY else numbers / TINY / (divisor / TINY)
+
+
+def _positive(number: float) -> float:
+    """Within what float64 has."""
+    return float(np.clip(number, np.nextafter(0.0, 1.0), np.finfo(np.float64).max))

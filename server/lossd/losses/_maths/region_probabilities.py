@@ -1,0 +1,118 @@
+"""The probability that an element belongs to a region, and that it does not.
+
+Both are computed, neither is one less the other: of a prediction that is nearly certain the small
+one keeps its digits, and with it every error count that is a sum of small ones.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.losses._declare import DistributionKind
+from lossd.losses._maths.softmax import Softmax, softmax
+from lossd.schema import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The probabilities p, ``inside``, and 1 - p, ``outside``, of each element.
+
+    ``back`` turns derivatives by p into derivatives by the numbers that were given, and ``spread``
+    derivatives by log p, which are finite where p is too small to have a reciprocal.
+    """
+
+    inside: Array
+    outside: Array
+    back: Callable[[Array], Array]
+    spread: Callable[[Array], Array]
+
+
+def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Shares:
+    """Of yes-or-no answers: p is the sigmoid of a logit."""
+    if kind is DistributionKind.PROBABILITIES:
+        return Shares(
+            predictions,
+            1 - predictions,
+            lambda slopes: slopes,
+            lambda slopes: slopes / xp.where(slopes == 0, 1, predictions),
+        )
+    if kind is DistributionKind.LOG_PROBABILITIES:
+        inside = xp.exp(predictions)
+        outside = -xp.expm1(predictions)
+        return Shares(inside, outside, lambda slopes: slopes * inside, lambda slopes: slopes)
+    # NumPy's clip takes a third of the time of its minimum and maximum with a number.
+    inside, outside = xp.clip(predictions, -xp.inf, 0), -xp.clip(predictions, 0, xp.inf)
+    xp.exp(inside, out=inside)
+    xp.exp(outside, out=outside)
+    total = inside * outside  # exp(-|x|), since one of the two is 1
+    total += 1
+    inside /= total
+    outside /= total
+    return Shares(
+        inside, outside, lambda slopes: slopes * inside * outside, lambda slopes: slopes * outside
+    )
+
+
+def class_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Shares:
+    """Of classes on axis 1 that exclude each other: p is the softmax of logits."""
+    if kind is not DistributionKind.LOGITS:
+        return answer_shares(xp, predictions, kind)
+    parts, placed = _softmax_of_classes(xp, predictions)
+    inside = parts.probabilities()
+
+    def back(slopes: Array) -> Array:
+        """p_c times the mean of g_c - g_k under p, from differences to the likeliest class's g.
+
+        That one's own difference is exactly 0, so its large p multiplies nothing that was rounded.
+        """
+        by_class = _moved(xp, slopes).reshape(inside.shape)
+        apart = by_class - by_class[parts.rows, parts.best][:, None]
+        mean = (inside * apart).sum(axis=-1)
+        return placed(inside * (apart - mean[:, None]))
+
+    def spread(slopes: Array) -> Array:
+        by_class = _moved(xp, slopes).reshape(inside.shape)
+        return placed(by_class - inside * by_class.sum(axis=-1)[:, None])
+
+    return Shares(placed(inside), placed(parts.complements()), back, spread)
+
+
+def log_shares(
+    xp: Any, predictions: Array, kind: DistributionKind, *, exclusive: bool
+) -> tuple[Array, Array]:
+    """Computes log p and 1 - p in float64; classes that exclude each other are on axis 1."""
+    given = predictions.astype(np.float64)
+    if kind is DistributionKind.PROBABILITIES:
+        return xp.log(given), 1 - given
+    if kind is DistributionKind.LOG_PROBABILITIES:
+        return given, -xp.expm1(given)
+    if not exclusive:
+        tail = xp.exp(-abs(given))
+        no = xp.where(given < 0, 1, tail) / (1 + tail)
+        return xp.clip(given, -xp.inf, 0) - xp.log1p(tail), no
+    parts, placed = _softmax_of_classes(xp, given)
+    return placed(-parts.negative_logs(xp)), placed(parts.complements())
+
+
+def class_log_odds(xp: Any, logits: Array) -> Array:
+    """Computes log(p / (1 - p)) in float64, of classes on axis 1 that exclude each other."""
+    parts, placed = _softmax_of_classes(xp, logits.astype(np.float64))
+    return placed(parts.log_odds(xp))
+
+
+def _softmax_of_classes(xp: Any, logits: Array) -> tuple[Softmax, Callable[[Array], Array]]:
+    """The softmax of classes on axis 1, and what puts an array of its rows in their place."""
+    examples, classes, elements = logits.shape
+    parts = softmax(xp, _moved(xp, logits).reshape(examples * elements, classes))
+
+    def placed(values: Array) -> Array:
+        return _moved(xp, values.reshape(examples, elements, classes))
+
+    return parts, placed
+
+
+def _moved(xp: Any, values: Array) -> Array:
+    """A C-contiguous copy with the last two of three axes exchanged."""
+    return xp.ascontiguousarray(values.transpose(0, 2, 1))

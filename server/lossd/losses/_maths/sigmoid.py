@@ -1,0 +1,99 @@
+"""Cross-entropy of a sigmoid, in the parts that keep full relative accuracy.
+
+With low = min(x, 0) and high = max(x, 0), -log p is log(1 + exp(-|x|)) - low and -log(1 - p) is
+log(1 + exp(-|x|)) + high.  Of exp(low) and exp(-high), which are in proportion to p and 1 - p, one
+is 1: their product is exp(-|x|) to the bit, and nothing overflows.  Nothing selects by sign either:
+where signs are random, NumPy's ``where`` takes longer than an exponential.
+
+Of an answer that is as much a yes as a no, the derivative by a logit near 0 is the small difference
+of two large numbers.  There 1 is taken off both, as expm1 does it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lossd.schema import Array
+
+# The same in a kernel: value and gradient from `prediction`, `positive` and `negative`.  The fma is
+# written out, else each kernel's compilation would choose which product it rounds.
+SIGMOID_COST = """
+    const T tail = exp(-fabs(prediction));
+    const T common = log1p(tail);
+    const T large = 1 / (1 + tail);
+    const T small = tail * large;
+    const T yes = prediction >= 0 ? large : small;
+    const T no = prediction >= 0 ? small : large;
+    value = weighed(positive, fmax(-prediction, T(0)) + common)
+          + weighed(negative, fmax(prediction, T(0)) + common);
+    gradient = tail > T(0.5)
+        ? large * fma(prediction < 0 ? negative : -positive, expm1(-fabs(prediction)),
+                      negative - positive)
+        : fma(negative, yes, -(positive * no));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SigmoidCost:
+    """What yes-or-no answers cost, and what derivatives are made of; all arrays are the caller's.
+
+    p is ``yes`` / (``negative`` (1 + ``tail``)), so the derivative of the cost by the logit, which
+    is negative p - positive (1 - p), is (``yes`` - ``no``) / (1 + ``tail``).
+    """
+
+    value: Array  # -positive log p - negative log(1 - p)
+    yes: Array
+    no: Array
+    tail: Array  # exp(-|x|)
+    logits: Array
+    positive: Array
+    negative: Array
+
+    def slope(self, xp: Any, out: Array | None = None) -> Array:
+        """The derivative of the cost by the logit; ``out`` may be ``yes``."""
+        slope = xp.subtract(self.yes, self.no, out=out)
+        apart = self.negative - self.positive
+        even = abs(apart) < 0.25 * self.negative
+        if even.any():
+            logits, positive, negative, apart = (
+                a[even] for a in (self.logits, self.positive, self.negative, apart)
+            )
+            shrunk = xp.expm1(-abs(logits))
+            shrunk *= xp.where(logits < 0, negative, -positive)
+            shrunk += apart
+            slope[even] = xp.where(self.tail[even] > 0.5, shrunk, slope[even])
+        slope /= 1 + self.tail
+        return slope
+
+
+def sigmoid_cost(
+    xp: Any, logits: Array, positive: Array, negative: Array, weights: Any = None
+) -> SigmoidCost:
+    """Computes the cost of logits for which yes counts ``positive`` and no ``negative``.
+
+    ``weights`` are None where both counts always add up to 1.
+    """
+    # NumPy's clip takes a third of the time of its minimum and maximum with a number.
+    low, high = xp.clip(logits, -xp.inf, 0), xp.clip(logits, 0, xp.inf)
+    yes, no = xp.exp(low), -high
+    xp.exp(no, out=no)
+    tail = yes * no
+    value = xp.log1p(tail)
+    if weights is not None:
+        value *= positive + negative
+    high *= negative
+    low *= positive
+    if not xp.isfinite(logits).all():  # a share of 0 takes nothing of an infinite cost
+        high[negative == 0] = 0
+        low[positive == 0] = 0
+    value += high
+    value -= low
+    yes *= negative
+    no *= positive
+    return SigmoidCost(value, yes, no, tail, logits, positive, negative)
+
+
+def softplus(xp: Any, numbers: Array) -> tuple[Array, Array]:
+    """log(1 + exp(x)) and its slope, which is the sigmoid."""
+    tail = xp.exp(-abs(numbers))
+    value = xp.log1p(tail) + xp.maximum(numbers, 0)
+    return value, xp.where(numbers < 0, tail, 1) / (1 + tail)

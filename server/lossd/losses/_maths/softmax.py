@@ -1,0 +1,203 @@
+"""The softmax of a tile of rows, in the parts that keep full relative accuracy.
+
+With m the largest logit of a row and e_j = exp(x_j - m), the term of the largest itself is exactly
+1 and is kept apart from the ``rest``.  Then
+
+    log sum exp(x) - x_t = (m - x_t) + log1p(rest)
+    1 - p_t = (sum of e_j over j != t) / (1 + rest)
+
+neither of which subtracts nearly equal numbers, however confident the prediction is.  The textbook
+form log(1 + rest) - log(e_t) is exactly 0 in float32 once the margin exceeds 17.
+
+A temperature divides distances to the largest logit.  Of the logits themselves it would make
+infinite ones, or round what they differ by.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.schema import Array
+
+# A distribution is near another one if they differ by less than this part of it.
+NEAR = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax:
+    """A softmax over the last axis; every array but ``exponentials`` has one number a row."""
+
+    logits: Array
+    rows: Array  # 0, 1, 2, ...
+    best: Array  # index of the largest logit, the lowest one of several
+    largest: Array
+    exponentials: Array  # exp(logits - largest); belongs to the caller from here on
+    rest: Array  # sum of the exponentials without that of ``best``
+    common: Array | None = None  # what was taken off all logits of a row before they were kept
+
+    @property
+    def total(self) -> Array:
+        """Sum of the exponentials."""
+        return 1 + self.rest
+
+    def log_sum_exp(self, xp: Any) -> Array:
+        """Log of the sum of the exponentials of the logits."""
+        log_sum = self.largest + xp.log1p(self.rest)
+        return log_sum if self.common is None else log_sum + self.common
+
+    def negative_log(self, xp: Any, classes: Array) -> Array:
+        """-log p of one class a row."""
+        margin = self.largest - self.logits[self.rows, classes]
+        # Where the class is the best the margin is 0, also for an infinite logit (inf - inf).
+        return xp.where(classes == self.best, 0, margin) + xp.log1p(self.rest)
+
+    def negative_logs(self, xp: Any) -> Array:
+        """-log p of every class."""
+        margins = self.largest[:, None] - self.logits
+        margins[self.rows, self.best] = 0
+        return margins + xp.log1p(self.rest)[:, None]
+
+    def entropy(self, xp: Any) -> Array:
+        """-sum p log p, of terms that are never negative."""
+        margins = self.largest[:, None] - self.logits
+        margins *= self.exponentials
+        # An impossible class has an infinite margin and no share: NaN, and nothing in the sum.
+        margins = xp.where(margins > 0, margins, 0)
+        return xp.log1p(self.rest) + margins.sum(axis=-1) / self.total
+
+    def probabilities(self) -> Array:
+        """The probability of every class."""
+        return self.exponentials / self.total[:, None]
+
+    def complements(self) -> Array:
+        """One less the probability of every class."""
+        rest = self.rest[:, None]
+        others = 1 + (rest - self.exponentials)
+        others[self.rows, self.best] = self.rest
+        return others / (1 + rest)
+
+    def log_odds(self, xp: Any) -> Array:
+        """The logarithm of p / (1 - p) of every class, at any distance."""
+        below = self.logits - self.largest[:, None]
+        below[self.rows, self.best] = -xp.inf
+        second = below.max(axis=-1)
+        log_rest = second + xp.log(xp.exp(below - second[:, None]).sum(axis=-1))
+        others = 1 + (self.rest[:, None] - self.exponentials)
+        others[self.rows, self.best] = 1
+        odds = below - xp.log(others)
+        # A class alone has no odds against it, and what is NaN stays so.
+        odds[self.rows, self.best] = xp.where(second == -xp.inf, xp.inf + self.rest, -log_rest)
+        return odds
+
+    def others(self, xp: Any, classes: Array) -> Array:
+        """(1 - p) times ``total`` for one class a row."""
+        own = self.exponentials[self.rows, classes]
+        # The largest one, which is 1, is among the others: nothing cancels.
+        return xp.where(classes == self.best, self.rest, 1 + (self.rest - own))
+
+    def surplus(self, xp: Any, shares: Array) -> Array:
+        """sum(s) p - s, the derivative of -sum(s log p) by the logits; uses up ``exponentials``.
+
+        At the best class it is the others' shares less sum(s) (1 - p): the form that keeps its
+        digits where p is near 1, and loses them where p is small.  Rows whose p and s are nearly
+        uniform lose them everywhere, and are computed once more.
+        """
+        others = shares.copy()
+        others[self.rows, self.best] = 0
+        mass = shares.sum(axis=-1)
+        at_best = xp.where(
+            self.rest < 1,
+            others.sum(axis=-1) - mass * (self.rest / self.total),
+            mass / self.total - shares[self.rows, self.best],
+        )
+        surplus = self.exponentials
+        surplus *= (mass / self.total)[:, None]
+        surplus -= shares
+        surplus[self.rows, self.best] = at_best
+        near = xp.flatnonzero(abs(surplus).sum(axis=-1) < NEAR * mass)
+        if len(near):
+            apart = shares[near] - shares[near, self.best[near]][:, None]
+            near = near[abs(apart).sum(axis=-1) < NEAR * mass[near]]
+            surplus[near] = self._surplus_of_uniform(xp, near, shares[near].astype(np.float64))
+        return surplus
+
+    def _surplus_of_uniform(self, xp: Any, near: Array, shares: Array) -> Array:
+        """The surplus of some rows, from float64 shares in float64."""
+        rows, best, count = xp.arange(len(shares)), self.best[near], shares.shape[1]
+        below = self.logits[near].astype(np.float64) - self.largest[near][:, None]
+        below[rows, best] = 0
+        mass = shares.sum(axis=-1)[:, None]
+        # With f = e - 1 and a = s less the s of the best, it is sum(a) - C a_c + sum(s) f_c -
+        # s_c sum(f) over the total.  Where p and s are nearly uniform, nothing of that is large.
+        grown = xp.expm1(below)
+        apart = shares - shares[rows, best][:, None]
+        more, lacking = apart.sum(axis=-1)[:, None], grown.sum(axis=-1)[:, None]
+        total = count + lacking
+        terms = more, -count * apart, mass * grown, -shares * lacking
+        of_uniform = (terms[0] + terms[1] + terms[2] + terms[3]) / total
+        size = sum(abs(term) for term in terms) / total
+        surplus = mass * (xp.exp(below) / total) - shares
+        surplus[rows, best] = 0
+        surplus[rows, best] = -surplus.sum(axis=-1)  # all of them together are 0
+        return xp.where(size < shares, of_uniform, surplus)
+
+
+def softmax(
+    xp: Any,
+    logits: Array,
+    biases: Array | None = None,
+    *,
+    temperature: float = 1.0,
+    sharpness: float = 1.0,
+) -> Softmax:
+    """Computes the softmax of each row of a C-contiguous array.
+
+    A logit of -inf is a class of probability 0.  A single +inf is a class of probability 1.  Rows
+    with NaN, with several +inf or with nothing but -inf become NaN.  Logits are divided by the
+    ``temperature`` and multiplied by the ``sharpness``; then ``biases``, one a class, are added.
+    """
+    rows = xp.arange(len(logits))
+    best = logits.argmax(axis=-1)
+    largest = logits[rows, best]
+    if biases is None and temperature == 1 and sharpness == 1:
+        exponentials = logits - largest[:, None]
+        xp.exp(exponentials, out=exponentials)
+        rest = _rest(xp, exponentials, rows, best, largest)
+        return Softmax(logits, rows, best, largest, exponentials, rest)
+    # Rounded once, since a distance of 80 that is rounded to float32 is off by 4e-6.
+    wide = logits.astype(np.float64)
+    common = xp.where(xp.isfinite(largest), largest, 0).astype(np.float64)
+    wide -= common[:, None]
+    if sharpness != 1:
+        wide *= sharpness
+    if temperature != 1:
+        wide /= temperature
+    common = common * sharpness / temperature
+    if biases is not None:
+        wide += biases
+        best = wide.argmax(axis=-1)
+    largest = wide[rows, best]
+    if biases is not None or not xp.isfinite(largest).all():
+        wide -= largest[:, None]
+    below = wide.astype(logits.dtype)
+    exponentials = xp.exp(below)
+    if below.dtype != wide.dtype:
+        # exp(a + b) = exp(a) + b exp(a) for a b as small as what rounding took off.
+        wide -= below
+        wide *= exponentials
+        if not xp.isfinite(below).all():
+            wide[below == -xp.inf] = 0
+        exponentials += wide.astype(below.dtype)
+    rest = _rest(xp, exponentials, rows, best, largest)
+    common = (common + largest).astype(logits.dtype)
+    return Softmax(below, rows, best, xp.zeros_like(common), exponentials, rest, common)
+
+
+def _rest(xp: Any, exponentials: Array, rows: Array, best: Array, largest: Array) -> Array:
+    """The sum without the best's, which is made exactly 1."""
+    exponentials[rows, best] = 0
+    rest = exponentials.sum(axis=-1)
+    rest[~(largest > -xp.inf)] = xp.nan  # with one class there is no other to show it
+    exponentials[rows, best] = 1
+    return rest

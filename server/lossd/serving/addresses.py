@@ -1,0 +1,267 @@
+"""Where a server may listen: what is an address, and whether it is free.
+
+gRPC itself reads a missing port as 443, takes ports modulo 65536, and replaces a Unix socket on
+which another server listens.  Here such an address is refused before gRPC sees it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import ipaddress
+import os
+import re
+import socket
+import stat
+import time
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lossd.errors import LossdError
+
+_PATH_BYTES = 107  # what the kernel has room for
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
+_FORMS = "must be host:port, [IPv6 address]:port, unix:/path or unix-abstract:name"
+
+
+class AddressError(LossdError):
+    """The address cannot be listened on."""
+
+    reason = "ADDRESS"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A TCP port of a host; 0 stands for any free one."""
+
+    host: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnixSocket:
+    """A Unix socket: a file, or a name of the kernel's alone."""
+
+    path: str
+    is_abstract: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place that sockets of a family can be bound to."""
+
+    family: socket.AddressFamily
+    name: Any
+
+
+def parse(address: str) -> Port | UnixSocket:
+    """What an address means.
+
+    Raises:
+        ValueError: if it is none, with the rule that it breaks.
+    """
+    scheme, colon, rest = address.partition(":")
+    if colon and scheme in {"unix", "unix-abstract"}:
+        return _unix_socket(scheme, rest)
+    host, colon, number = address.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or (":" in host and not is_bracketed):
+        raise ValueError(_FORMS)
+    try:
+        host = parse_host(host)
+    except ValueError as error:
+        raise ValueError(_FORMS) from error
+    if not re.fullmatch(r"[0-9]{1,5}", number) or int(number) > 65535:
+        raise ValueError("must have a port in [0, 65535]")
+    return Port(host, int(number))
+
+
+def parse_host(host: str) -> str:
+    """The name or the IP address of a host, without the brackets that IPv6 may have.
+
+    Raises:
+        ValueError: if it is none, with the rule.
+    """
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    rule = "must be a host name or an IP address"
+    if ":" in bare or bare != host:
+        return str(_checked(ipaddress.IPv6Address, bare, rule))
+    labels = bare.removesuffix(".").split(".")
+    if labels[-1].isdigit():  # no name ends so, and the system would complete 127.1
+        return str(_checked(ipaddress.IPv4Address, bare, rule))
+    if len(bare) > 253 or not all(len(x) < 64 and _NAME.fullmatch(x) for x in labels):
+        raise ValueError(rule)
+    return bare
+
+
+def _checked(
+    kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address], text: str, rule: str
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(rule) from error
+
+
+def _unix_socket(scheme: str, rest: str) -> UnixSocket:
+    if rest.startswith("//"):
+        if not rest.startswith("///"):
+            raise ValueError(_FORMS)
+        rest = rest.removeprefix("//")
+    path = urllib.parse.unquote(rest, errors="surrogateescape")  # as gRPC reads it
+    if not path or "\0" in path:
+        raise ValueError(_FORMS)
+    if len(os.fsencode(path)) > _PATH_BYTES:
+        raise ValueError(f"must have a path of at most {_PATH_BYTES} bytes")
+    return UnixSocket(path, is_abstract=scheme == "unix-abstract")
+
+
+def with_port(address: str, number: int) -> str:
+    """The address that was got when any free port was asked for."""
+    found = parse(address)
+    return address if isinstance(found, UnixSocket) else f"{address.rpartition(':')[0]}:{number}"
+
+
+def reachable(address: str) -> str:
+    """Where a server can be called that listens on an address: any interface is no place."""
+    for anywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
+        if address.startswith(anywhere):
+            return here + address.removeprefix(anywhere)
+    return address
+
+
+def in_url(host: str) -> str:
+    """A host as URLs want it."""
+    bare = parse_host(host)
+    return f"[{bare}]" if ":" in bare else bare
+
+
+def resolve(setting: str, host: str, port: int) -> list[Place]:
+    """The places that a host and a port stand for, IPv4 first.
+
+    Raises:
+        AddressError: if the host is not known, naming the setting.
+    """
+    try:
+        found = socket.getaddrinfo(
+            parse_host(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise AddressError(
+            f"{setting} must name a host that is known, got {host}: {error.strerror}"
+        ) from error
+    places = [Place(family, place) for family, _, _, _, place in found]
+    return sorted(places, key=lambda place: place.family != socket.AF_INET)
+
+
+def check_free(address: str) -> None:
+    """Looks whether a server could listen there.
+
+    Raises:
+        AddressError: if not, and why.
+    """
+    found = parse(address)
+    if isinstance(found, Port):
+        _check_port(address, found)
+    elif found.is_abstract:
+        _check_abstract(address, found.path)
+    else:
+        _check_path(address, found.path)
+
+
+@contextlib.contextmanager
+def taking(address: str) -> Iterator[None]:
+    """Checks that an address is free, for who listens on it inside.
+
+    No other server takes a path meanwhile: both would find it free.
+
+    Raises:
+        AddressError: as ``check_free``.
+    """
+    found = parse(address)
+    with contextlib.ExitStack() as stack:
+        if isinstance(found, UnixSocket) and not found.is_abstract:
+            stack.enter_context(_alone_in(Path(found.path).parent))
+        check_free(address)
+        yield
+
+
+def _check_port(address: str, port: Port) -> None:
+    faults: list[OSError] = []
+    places = resolve("address", port.host, port.number)
+    for place in places:
+        with socket.socket(place.family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if place.family == socket.AF_INET6:
+                trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                trial.bind(place.name)
+            except OSError as error:
+                faults.append(error)
+    for fault in faults:
+        if fault.errno == errno.EADDRINUSE or len(faults) == len(places):
+            raise _taken(address, fault)
+
+
+def _check_abstract(address: str, name: str) -> None:
+    with socket.socket(socket.AF_UNIX) as trial:
+        try:
+            trial.bind(b"\0" + os.fsencode(name))
+        except OSError as error:
+            raise _taken(address, error) from error
+
+
+def _taken(address: str, error: OSError) -> AddressError:
+    rule = "be free" if error.errno == errno.EADDRINUSE else "be one of this machine"
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        rule = "be one that this user may take"
+    return AddressError(f"address must {rule}, got {address}: {error.strerror}")
+
+
+def _check_path(address: str, path: str) -> None:
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise AddressError(f"address must be in a directory that exists, got {address}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise AddressError(f"address must be in a directory that may be written, got {address}")
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - a path of bytes that are no text is one too
+    except OSError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise AddressError(f"address must be free, got {address}: a file that is no socket")
+    if _is_answered(path):
+        raise AddressError(f"address must be free, got {address}: another server listens there")
+
+
+def _is_answered(path: str) -> bool:
+    """Whether somebody listens on a socket, or may; else it was left behind."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.setblocking(False)  # noqa: FBT003 - its only argument
+        try:
+            caller.connect(path)
+        except OSError as error:
+            return error.errno not in {errno.ECONNREFUSED, errno.ENOENT}
+        return True
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Waits for other servers that take a path in a directory; not for long, nor for its mode."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield
+        return
+    try:
+        for _ in range(50):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)

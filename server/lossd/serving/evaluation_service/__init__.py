@@ -1,0 +1,1 @@
+"""The gRPC service ``EvaluationService``: metrics over batches."""

@@ -1,0 +1,165 @@
+"""The methods of ``EvaluationService``."""
+
+import threading
+from collections.abc import Iterator, Mapping
+
+from lossd import v1
+from lossd.errors import InvalidRequest, Overloaded, TooLarge
+from lossd.evaluation import State, StateError, merged
+from lossd.serving.call import Call, Received
+from lossd.serving.config import Config
+from lossd.serving.evaluation_service import codec as evaluation_codec
+from lossd.serving.evaluation_service import state as evaluation_state
+from lossd.serving.rpc.admission import Place, Turns
+from lossd.serving.rpc.boundary import Handler, StreamHandler
+from lossd.serving.rpc.messages import parse, write_timing
+from lossd.serving.telemetry import Telemetry
+from lossd.serving.wire.reader import Limits, Reader
+from lossd.v1 import evaluation_service_pb2
+
+EVALUATION_SERVICE = evaluation_service_pb2.DESCRIPTOR.services_by_name[
+    "EvaluationService"
+].full_name
+
+
+class Evaluation:
+    """Metrics and what they have seen so far.
+
+    ``max_bytes`` bounds what is kept, which has to fit into a message to travel.
+    """
+
+    def __init__(
+        self, first: v1.EvaluateRequest, limits: Limits, turns: Turns, max_bytes: int
+    ) -> None:
+        self.metrics = evaluation_codec.requested(first.metrics)
+        self.states = [State() for _ in self.metrics]
+        self._limits = limits
+        self._turns = turns
+        self._max_bytes = max_bytes
+        self._return_state = False
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory it holds."""
+        return sum(state.nbytes for state in self.states)
+
+    def add(self, part: v1.EvaluateRequest, call: Call) -> None:
+        """Takes the states and the batch of one part.
+
+        Raises:
+            InvalidRequest: if they break a rule, or do not go with what was seen before.
+            TooLarge: if there is more to keep than fits.
+        """
+        self._return_state |= part.return_state
+        added: list[list[State]] = [[state] for state in self.states]
+        with call.phase("decode"):
+            for index, state in evaluation_state.read(part.states, self.metrics):
+                added[index].append(state)
+            batch = None
+            if part.HasField("batch"):
+                batch = evaluation_codec.batch(
+                    part.batch, self.metrics, call.checkpoint, Reader(None, self._limits)
+                )
+        with self._turns.turn(call), call.phase("compute"):
+            if batch is not None:
+                size = self.nbytes
+                for one, states in zip(self.metrics, added, strict=True):
+                    states.append(one.observe(batch))
+                    size += states[-1].nbytes
+                    self._check_size(size)
+            try:
+                self.states = [merged(states) for states in added]
+            except StateError as error:
+                raise InvalidRequest(str(error), reason="INVALID_STATE", field="states") from error
+        self._check_size(self.nbytes)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise TooLarge(
+                f"evaluation must keep at most {self._max_bytes} bytes, got {size}",
+                details={"limit": self._max_bytes, "size": size},
+            )
+
+    def reply(self, call: Call) -> v1.EvaluateResponse:
+        """The results of all that was added."""
+        reply = v1.EvaluateResponse()
+        with self._turns.turn(call), call.phase("compute"):
+            for one, state in zip(self.metrics, self.states, strict=True):
+                score = one.metric.score(state, one.parameters)
+                reply.results.append(evaluation_codec.result(one, state, score))
+        if self._return_state:
+            reply.state = evaluation_state.write(self.metrics, self.states)
+        write_timing(reply.server_timing, call.seconds)
+        return reply
+
+
+class EvaluationServicer:
+    """Serves ``EvaluationService``."""
+
+    def __init__(self, config: Config, turns: Turns, telemetry: Telemetry) -> None:
+        self._limits = Limits(tensors=config.max_tensors, axes=config.max_axes)
+        self._max_bytes = config.max_message_bytes
+        self._turns = turns
+        self._telemetry = telemetry
+        # A stream holds its thread while its caller thinks; some are left for other calls.
+        self._streams = threading.BoundedSemaphore(max(1, config.max_calls // 2))
+
+    def methods(self) -> Mapping[str, Handler]:
+        """The methods that take one message, by full name."""
+        return {f"/{EVALUATION_SERVICE}/Evaluate": self.evaluate}
+
+    def streams(self) -> Mapping[str, StreamHandler]:
+        """The methods that take a stream of them."""
+        return {f"/{EVALUATION_SERVICE}/EvaluateStream": self.evaluate_stream}
+
+    def evaluate(self, received: Received, call: Call) -> bytes:
+        """Evaluates one batch, merges states, or both."""
+        with call.phase("decode"):
+            request = parse(v1.EvaluateRequest, received.take())
+        evaluation = self._begin(request, call)
+        evaluation.add(request, call)
+        return self._finish(evaluation, call).SerializeToString()
+
+    def evaluate_stream(self, parts: Iterator[bytes], call: Call, place: Place) -> bytes:
+        """Evaluates many batches."""
+        if not self._streams.acquire(blocking=False):
+            raise Overloaded(
+                "evaluations must leave threads for other calls, got too many at once",
+                reason="TOO_MANY_STREAMS",
+            )
+        try:
+            return self._evaluate_stream(parts, call, place)
+        finally:
+            self._streams.release()
+
+    def _evaluate_stream(self, parts: Iterator[bytes], call: Call, place: Place) -> bytes:
+        evaluation, held = None, 0
+        for data in parts:
+            with place.holding(len(data)):
+                part = parse(v1.EvaluateStreamRequest, data).part
+                if evaluation is None:
+                    evaluation = self._begin(part, call)
+                elif len(part.metrics):
+                    raise InvalidRequest(
+                        f"metrics must be unset after the first part, got {len(part.metrics)}",
+                        field="part.metrics",
+                    )
+                evaluation.add(part, call)
+            if evaluation.nbytes > held:
+                place.hold(evaluation.nbytes - held)
+                held = evaluation.nbytes
+        if evaluation is None:
+            raise InvalidRequest("stream must have a part, got none", reason="NO_MESSAGE")
+        whole = self._finish(evaluation, call)
+        return v1.EvaluateStreamResponse(whole=whole).SerializeToString()
+
+    def _begin(self, request: v1.EvaluateRequest, call: Call) -> Evaluation:
+        kinds = evaluation_codec.kinds(request.metrics)
+        call.labels["metrics"] = self._telemetry.metric_labels(kinds)
+        return Evaluation(request, self._limits, self._turns, self._max_bytes)
+
+    def _finish(self, evaluation: Evaluation, call: Call) -> v1.EvaluateResponse:
+        reply = evaluation.reply(call)
+        for one, state in zip(evaluation.metrics, evaluation.states, strict=True):
+            self._telemetry.evaluated(one.metric.name, state.example_count)
+        return reply

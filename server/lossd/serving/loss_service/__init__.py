@@ -1,0 +1,1 @@
+"""The gRPC service ``LossService``: losses, the catalogue, information about the server."""

@@ -1,0 +1,142 @@
+"""Metrics of the batch that a loss is computed of, from the same arrays.
+
+What the loss was told of them holds for the metrics: which examples are ignored, where the classes
+lie, and what the predictions are.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lossd import v1
+from lossd.batch import Job
+from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
+from lossd.evaluation import Batch, ClassificationTask, InputError, Score, State
+from lossd.framing import Payloads
+from lossd.losses import ParameterError
+from lossd.serving.evaluation_service import codec as evaluation_codec
+from lossd.serving.evaluation_service.codec import Requested
+from lossd.tensors import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A metric and its result; of the state the counts are left."""
+
+    requested: Requested
+    state: State
+    score: Score
+
+    def write(self, payloads: Payloads | None) -> v1.MetricResult:
+        """The result as a message."""
+        return evaluation_codec.result(self.requested, self.state, self.score, payloads)
+
+
+def requested(specs: Sequence[v1.MetricSpec], job: Job) -> list[Requested]:
+    """Reads the metrics that were asked for beside a loss.
+
+    Raises:
+        UnknownMetric: if one is not served.
+        InvalidRequest: if a parameter breaks its rule, two are equal, or the job lacks an input.
+        TooLarge: if there are too many.
+    """
+    if not len(specs):
+        return []
+    found = evaluation_codec.requested(specs, _said(job))
+    for one in found:
+        _check_inputs(one, job)
+    return found
+
+
+def _check_inputs(one: Requested, job: Job) -> None:
+    name = one.metric.message
+    if any(declared.is_text for declared in one.metric.inputs):
+        raise InvalidRequest(
+            f"metrics beside a loss must take tensors, got {name}, which takes sequences and is "
+            "for Evaluate",
+            field=one.path,
+        )
+    for declared in one.metric.inputs:
+        count = len(job.inputs.get(declared.name, ()))
+        if count != 1:
+            raise InvalidTensor(
+                f"{declared.name} must be given as one tensor for the metric {name}, got {count} "
+                f"for {job.loss.message}",
+                field=one.path,
+            )
+
+
+def _said(job: Job) -> dict[str, Any]:
+    """What the loss says of the predictions, in the parameters of metrics."""
+    said = {}
+    if "prediction_kind" in job.parameters:
+        said["prediction_kind"] = job.parameters["prediction_kind"]
+    if _class_axis(job) is not None:
+        said["task"] = ClassificationTask.MULTICLASS
+    return said
+
+
+def _class_axis(job: Job) -> int | None:
+    defaults = {parameter.name: parameter.default for parameter in job.loss.all_parameters}
+    axis: int | None = job.parameters.get("class_axis", defaults.get("class_axis"))
+    return axis
+
+
+def evaluate(
+    metrics: Sequence[Requested], job: Job, checkpoint: Callable[[], None]
+) -> list[Evaluated]:
+    """Evaluates metrics on a job whose loss was computed, and which is therefore well formed.
+
+    Raises:
+        InvalidRequest: if a metric does not take the inputs of the loss.
+    """
+    as_given = _batch(job, checkpoint)
+    by_class = _with_classes_last(as_given, _class_axis(job))
+    found = []
+    for one in metrics:
+        checkpoint()
+        state = _observe(one, by_class if "prediction_kind" in one.parameters else as_given)
+        score = one.metric.score(state, one.parameters)
+        found.append(Evaluated(one, replace(state, tallies={}, tables=()), score))
+    return found
+
+
+def _batch(job: Job, checkpoint: Callable[[], None]) -> Batch:
+    return Batch(
+        inputs={name: arrays[0] for name, arrays in job.inputs.items() if len(arrays) == 1},
+        weights=job.weights,
+        mask=_mask(job),
+        checkpoint=checkpoint,
+    )
+
+
+def _mask(job: Job) -> Array | None:
+    ignore_index = job.parameters.get("ignore_index")
+    if ignore_index is None:
+        return job.mask
+    kept = np.asarray(job.inputs["targets"][0] != ignore_index)
+    return kept if job.mask is None else kept & job.mask
+
+
+def _with_classes_last(batch: Batch, axis: int | None) -> Batch:
+    """Metrics have the classes on the last axis, wherever the loss has them."""
+    predictions = batch.inputs.get("predictions")
+    if axis is None or predictions is None or axis in (-1, predictions.ndim - 1):
+        return batch
+    moved = np.ascontiguousarray(np.moveaxis(predictions, axis, -1))
+    return replace(batch, inputs={**batch.inputs, "predictions": moved})
+
+
+def _observe(one: Requested, batch: Batch) -> State:
+    try:
+        return one.metric.observe(batch, one.parameters)
+    except ParameterError as error:
+        raise InvalidParameter(str(error), field=f"{one.path}.{error.parameter}") from error
+    except InputError as error:
+        raise InvalidTensor(
+            f"{error}, for the metric {one.metric.message}",
+            field=error.field,
+            details=error.details,
+        ) from error

@@ -1,0 +1,157 @@
+"""Requests become jobs."""
+
+import enum
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from lossd import tensors, v1
+from lossd.batch import Job
+from lossd.errors import InvalidParameter, InvalidRequest, UnknownLoss
+from lossd.framing import Framed
+from lossd.losses import LOSSES, Loss
+from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.serving.rpc.messages import check_count
+from lossd.serving.shared_memory_service.lease import Loan
+from lossd.serving.wire.parameters import members_by_number, read_parameters
+from lossd.serving.wire.reader import Limits, Reader
+from lossd.shapes import rules_of
+from lossd.sums import MAX_TERMS, SumJob, Term
+
+WEIGHTED_SUM = "weighted_sum"  # the one member of a spec that is no loss of the catalogue
+
+E = TypeVar("E", bound=enum.Enum)
+
+
+def work(
+    framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None = None
+) -> Job | SumJob:
+    """Reads a request; what it says of shapes and values is checked by the engine.
+
+    ``loan`` gives what lies in shared memory; without one there is none.
+
+    Raises:
+        UnknownLoss: if it names no loss, or one that is not served.
+        InvalidRequest: if a field breaks its rule.
+        TooLarge: if it has too many tensors or numbers.
+    """
+    if framed.message.loss.WhichOneof("kind") != WEIGHTED_SUM:
+        return job(framed, limits, loan)
+    request = framed.message
+    if len(request.metrics):
+        raise InvalidRequest(
+            f"metrics must go with a single loss, got {len(request.metrics)} with a sum of losses",
+            field="metrics",
+        )
+    loan = loan or Loan(None, lambda _: None)
+    read = Reader(framed.payloads, limits, loan)
+    if request.HasField("reply"):
+        loan.take_region(request.reply)
+    given = request.loss.weighted_sum.terms
+    if not 1 <= len(given) <= MAX_TERMS:
+        raise InvalidParameter(
+            f"terms must be 1 to {MAX_TERMS}, got {len(given)}", field=f"loss.{WEIGHTED_SUM}.terms"
+        )
+    terms = [
+        _term(position, term, _term_job(request, term.loss, read, limits))
+        for position, term in enumerate(given)
+    ]
+    return SumJob(
+        terms=tuple(terms),
+        inputs=read.inputs(request.inputs),
+        gradients=_gradients(request, limits),
+        per_example=terms[0].job.per_example,
+    )
+
+
+def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None = None) -> Job:
+    """Reads a request for one loss; raises as ``work`` does."""
+    request = framed.message
+    loss = _loss(request.loss)
+    given = read_parameters(loss, getattr(request.loss, loss.name))
+    loan = loan or Loan(None, lambda _: None)
+    read = Reader(framed.payloads, limits, loan, rules_of(loss).row_axis(loss, given))
+    if request.HasField("reply"):
+        loan.take_region(request.reply)
+    return _job(request, loss, given, read.inputs(request.inputs), read, limits)
+
+
+def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
+    """A term of a sum; the inputs of its loss go by the request's names."""
+    path = f"terms[{position}]"
+    weight = term.weight if term.HasField("weight") else 1.0
+    if not math.isfinite(weight):
+        raise InvalidParameter(
+            f"{path}.weight must be in (-inf, inf), got {weight:g}",
+            field=f"loss.{WEIGHTED_SUM}.{path}.weight",
+        )
+    own = [declared.name for declared in found.loss.inputs]
+    for name in term.input_names:
+        if name not in own:
+            raise InvalidParameter(
+                f"{path}.input_names must be of {', '.join(own)}, got {name[:64]!r}",
+                field=f"loss.{WEIGHTED_SUM}.{path}.input_names",
+            )
+    names = {name: term.input_names.get(name, name) for name in own}
+    return Term(weight=weight, job=found, names=names)
+
+
+def _term_job(
+    request: v1.ComputeLossRequest, spec: v1.LossSpec, read: Reader, limits: Limits
+) -> Job:
+    """A job for one term, without its inputs."""
+    loss = _loss(spec)
+    return _job(request, loss, read_parameters(loss, getattr(spec, loss.name)), {}, read, limits)
+
+
+def _job(  # noqa: PLR0917 - all that a request says
+    request: v1.ComputeLossRequest,
+    loss: Loss,
+    given: Mapping[str, Any],
+    inputs: Mapping[str, list[tensors.Array]],
+    read: Reader,
+    limits: Limits,
+) -> Job:
+    return Job(
+        loss=loss,
+        parameters=given,
+        inputs=inputs,
+        weights=read.optional(request, "weights"),
+        mask=read.optional(request, "mask"),
+        cotangent=read.optional(request, "cotangent"),
+        reduction=_member(request, "reduction", Reduction, Reduction.MEAN),
+        normalizer=request.normalizer if request.HasField("normalizer") else None,
+        gradients=_gradients(request, limits),
+        per_example=request.per_example if request.HasField("per_example") else True,
+        empty=_member(request, "empty", EmptyPolicy, EmptyPolicy.ZERO),
+        nonfinite=_member(request, "nonfinite", NonfinitePolicy, NonfinitePolicy.PROPAGATE),
+    )
+
+
+def _loss(spec: v1.LossSpec) -> Loss:
+    kind = spec.WhichOneof("kind")
+    if kind is None or kind not in LOSSES:
+        raise UnknownLoss(
+            f"loss must be one of {', '.join(LOSSES)}, got {kind or 'none that is known here'}",
+            field="loss",
+        )
+    return LOSSES[kind]
+
+
+def _member(request: v1.ComputeLossRequest, name: str, members: type[E], default: E) -> E:
+    number = getattr(request, name)
+    if number == 0:
+        return default
+    kind = request.DESCRIPTOR.fields_by_name[name].enum_type
+    found: E | None = members_by_number(kind, members).get(number)
+    if found is None:
+        names = ", ".join(member.name for member in members)
+        raise InvalidRequest(f"{name} must be one of {names}, got {number}", field=name)
+    return found
+
+
+def _gradients(request: v1.ComputeLossRequest, limits: Limits) -> tuple[str, ...] | None:
+    if not request.HasField("gradients"):
+        return None
+    check_count("gradients.inputs", len(request.gradients.inputs), limits.tensors)
+    return tuple(request.gradients.inputs)

@@ -1,0 +1,68 @@
+"""The calls of a stream: a message that announces tensors, and the chunks of them."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from lossd import v1
+from lossd.chunks import Assembly, ChunkError, chunk_of, tensors_of
+from lossd.errors import InvalidRequest, TooLarge
+from lossd.serving.rpc.messages import check_count, parse
+from lossd.serving.wire.reader import Limits
+
+Opened = Assembly[v1.ComputeLossRequest]
+
+_BESIDE_INPUTS = 3  # weights, mask and cotangent
+
+
+def opened(encoded: bytes, limits: Limits, max_bytes: int) -> Opened:
+    """The call that a message begins.
+
+    Raises:
+        InvalidRequest: if it begins none, or announces what breaks a rule.
+        TooLarge: if it announces more than may be.
+    """
+    part = parse(v1.StreamLossRequest, encoded)
+    if part.WhichOneof("part") != "call":
+        got = part.WhichOneof("part") or "no part"
+        raise _broken(f"part must be a call, got {got}")
+    most = limits.tensors + _BESIDE_INPUTS
+    check_count("tensors", sum(1 for _ in islice(tensors_of(part.call), most + 1)), most)
+    try:
+        assembly = Assembly(part.call)
+    except ChunkError as error:
+        raise _broken(str(error)) from error
+    if assembly.size_bytes > max_bytes:
+        raise TooLarge(
+            f"chunks of a call must have at most {max_bytes} bytes, got {assembly.size_bytes}",
+            field="part",
+            details={"limit": max_bytes, "bytes": assembly.size_bytes},
+        )
+    return assembly
+
+
+def fill(assembly: Opened, messages: Iterator[bytes], collect: Callable[[int], None]) -> None:
+    """Reads the chunks of a call; ``collect`` counts their bytes.
+
+    Raises:
+        InvalidRequest: if something else comes, or nothing more.
+        Overloaded: if there is no room for them any more.
+    """
+    while not assembly.is_complete:
+        encoded = next(messages, None)
+        if encoded is None:
+            raise _broken("part must be a chunk, got the end of the stream")
+        chunk = chunk_of(encoded)
+        if chunk is None:  # it is no chunk, or a client wrote it in a way of its own
+            part = parse(v1.StreamLossRequest, encoded)
+            if part.WhichOneof("part") != "chunk":
+                raise _broken(f"part must be a chunk, got {part.WhichOneof('part') or 'no part'}")
+            chunk = part.chunk
+        collect(len(chunk))
+        try:
+            assembly.take(chunk)
+        except ChunkError as error:
+            raise _broken(str(error)) from error
+
+
+def _broken(message: str) -> InvalidRequest:
+    return InvalidRequest(message, reason="BROKEN_STREAM", field="part")

@@ -1,0 +1,1 @@
+"""The process around the server: signals, health, logs, pages, memory, the device check."""

@@ -1,0 +1,174 @@
+"""``/metrics``, ``/healthz`` and ``/readyz``, for Prometheus and for Kubernetes.
+
+Whoever reaches the port may open connections and keep silent.  The threads are few, a connection
+has seconds in all, and who comes next does not wait for those who say nothing.
+"""
+
+import contextlib
+import functools
+import logging
+import socket
+import socketserver
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from lossd.serving import addresses
+from lossd.serving.rpc.threads import BriefThreads
+
+log = logging.getLogger(__name__)
+
+_THREADS = 8
+_WAITING = 256  # connections
+_PAUSE = 0.05  # seconds
+
+
+class PageServer(socketserver.TCPServer):
+    """Serves pages on a few threads."""
+
+    allow_reuse_address = True
+    request_queue_size = 1024  # a burst does not delay the kubelet
+
+    def __init__(self, host: str, port: int, pages: WSGIApplication, seconds: float) -> None:
+        place = addresses.resolve("metrics_host", host, port)[0]
+        self.address_family = place.family
+        self._host = host
+        super().__init__(place.name, functools.partial(_Handler, pages))
+        self._threads = BriefThreads(_THREADS, "lossd-page", seconds=seconds)
+
+    @property
+    def url(self) -> str:
+        """Where it can be reached."""
+        return f"http://{addresses.in_url(self._host)}:{self.server_address[1]}"
+
+    def get_request(self) -> Any:
+        """Takes a connection."""
+        try:
+            return super().get_request()
+        except OSError:  # no descriptor is left, and the connection still waits
+            time.sleep(_PAUSE)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Has a thread answer a connection."""
+        if self._threads.waiting >= _WAITING:
+            self.shutdown_request(request)
+            return
+        answer = functools.partial(self._answer, request, client_address)
+        self._threads.start(answer, functools.partial(_cut, request, client_address))
+
+    def _answer(self, request: Any, client_address: Any) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except Exception:  # noqa: BLE001 - whatever it is, the next page is served
+            self.handle_error(request, client_address)
+        finally:
+            self.shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says in a line what went wrong with a connection."""
+        del request
+        error = sys.exc_info()[1]
+        if isinstance(error, ConnectionError):  # the reader went
+            return
+        log.warning("page failed", extra={"peer": client_address[0], "because": repr(error)})
+
+
+def _cut(request: socket.socket, client_address: Any) -> None:
+    """Ends a connection that takes too long; whoever reads or writes it learns of it."""
+    log.info("connection was too slow", extra={"peer": client_address[0]})
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one request of a connection from an application."""
+
+    def __init__(self, pages: WSGIApplication, *arguments: Any) -> None:
+        self._pages = pages
+        super().__init__(*arguments)
+
+    def version_string(self) -> str:
+        """Tells nothing that helps an attacker."""
+        return "lossd"
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base's name
+        """Says nothing: probes come every few seconds."""
+
+    def do_GET(self) -> None:
+        """Answers with a page."""
+        found: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
+            found.append((status, headers))
+
+        path, _, query = self.path.partition("?")
+        environment = {
+            "REQUEST_METHOD": self.command,
+            "PATH_INFO": urllib.parse.unquote(path, "iso-8859-1"),
+            "QUERY_STRING": query,
+            "HTTP_ACCEPT": self.headers.get("Accept", ""),
+            "HTTP_ACCEPT_ENCODING": self.headers.get("Accept-Encoding", ""),
+        }
+        body = b"".join(self._pages(environment, start))
+        status, headers = found[-1]
+        code, _, reason = status.partition(" ")
+        self.send_response(int(code), reason)
+        for name, value in (*headers, ("Content-Length", str(len(body)))):
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815 - the base's name
+
+
+def application(
+    metrics: WSGIApplication, state: Callable[[], str], is_alive: Callable[[], bool] = lambda: True
+) -> WSGIApplication:
+    """The three pages.
+
+    ``state`` tells "ready", or why not.  ``/healthz`` says that the server answers at all, which it
+    does while starting and draining too, and does not when ``is_alive`` tells so.
+    """
+
+    def respond(environment: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = environment["PATH_INFO"]
+        if path == "/metrics":
+            return metrics(environment, start)
+        if path == "/healthz":
+            return _told("ok" if is_alive() else "gRPC does not answer", "ok", start)
+        if path == "/readyz":
+            return _told(state(), "ready", start)
+        start("404 Not Found", _text())
+        return [b"pages: /metrics, /healthz, /readyz\n"]
+
+    return respond
+
+
+def _told(found: str, wanted: str, start: StartResponse) -> Iterable[bytes]:
+    start("200 OK" if found == wanted else "503 Service Unavailable", _text())
+    return [f"{found}\n".encode()]
+
+
+def _text() -> list[tuple[str, str]]:
+    """A list a reply, because the server may add to it."""
+    return [("Content-Type", "text/plain; charset=utf-8")]
+
+
+def serve(host: str, port: int, pages: WSGIApplication, *, seconds: float = 10) -> PageServer:
+    """Serves in threads of their own; port 0 picks one.  A connection has ``seconds`` in all.
+
+    Raises:
+        AddressError: if the host is not known.
+        OSError: if the address cannot be listened on.
+        ThreadsError: if the system has not enough threads.
+    """
+    server = PageServer(host, port, pages, seconds)
+    threading.Thread(target=server.serve_forever, name="lossd-http", daemon=True).start()
+    return server

@@ -1,0 +1,87 @@
+"""Whether gRPC still hears, found out as a caller would.
+
+The process may look well while the thread that takes gRPC's events is gone or waits for ever.  So
+the server calls itself, through its own address, and asks for a method that there is not: the
+answer comes from that very thread, however busy all others are.
+"""
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import grpc
+
+from lossd.serving import addresses
+
+log = logging.getLogger(__name__)
+
+_NO_METHOD = "/lossd.Pulse/Beat"
+_OPTIONS = [
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+# What says nothing of the thread: gRPC gives these by itself.
+_SILENCE = {
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNAVAILABLE,
+}
+# Beats without an answer until probes are told, and until the server is given up.
+_ALARMING, _DEADLY = 3, 6
+
+
+class Pulse:
+    """Asks every ``seconds``, and waits as long for an answer.
+
+    ``stopped`` is called once, when so many went unanswered that nobody will ever be.
+    """
+
+    def __init__(self, stopped: Callable[[], object], *, seconds: float = 5) -> None:
+        self._stopped = stopped
+        self._seconds = seconds
+        self._missed = 0
+        self._closed = threading.Event()
+        self._ask: Callable[[], bool] = lambda: True
+
+    def start(self, address: str) -> None:
+        """Begins to ask the server that listens on an address."""
+        channel = grpc.insecure_channel(addresses.reachable(address), options=_OPTIONS)
+        self._ask = functools.partial(_is_answered, channel.unary_unary(_NO_METHOD), self._seconds)
+        threading.Thread(target=self._run, name="lossd-pulse", daemon=True).start()
+
+    @property
+    def is_felt(self) -> bool:
+        """Whether gRPC answered lately."""
+        return self._missed < _ALARMING
+
+    def check(self) -> bool:
+        """Whether it answers now."""
+        return self._ask()
+
+    def close(self) -> None:
+        """Asks no more."""
+        self._closed.set()
+
+    def _run(self) -> None:
+        spent = self._seconds  # the first time at once: a connection may not be had later
+        while not self._closed.wait(self._seconds - spent):
+            started = time.monotonic()
+            self._missed = 0 if self._ask() else self._missed + 1
+            spent = min(time.monotonic() - started, self._seconds)
+            if self._missed:
+                log.warning("gRPC must answer itself, got nothing", extra={"times": self._missed})
+            if self._missed == _DEADLY and not self._closed.is_set():
+                self._stopped()
+
+
+def _is_answered(method: "grpc.UnaryUnaryMultiCallable[bytes, bytes]", seconds: float) -> bool:
+    try:
+        method(b"", timeout=seconds)
+    except grpc.RpcError as error:
+        return error.code() not in _SILENCE
+    return True

@@ -1,0 +1,76 @@
+"""SIGTERM and SIGINT, heard whichever thread they reach, and the end that follows in any case."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+
+log = logging.getLogger(__name__)
+
+_ENDINGS = (signal.SIGTERM, signal.SIGINT)
+
+
+class EndingSignal:
+    """Hears the first signal that asks the process to end; ``give`` stands for one.
+
+    Make it in the main thread before the server starts: whoever reads that it is ready may end it
+    at once.  The process ends at a second signal, and ``seconds`` after the first whatever it still
+    waits for: a thread that computes on, or gRPC, if that hears nothing any more.  ``status`` is
+    what it then ends with; None stands for that of the signal.
+
+    Why not a handler that sets an event: the kernel may give the signal to a thread of BLAS or
+    gRPC.  Python then runs the handler when the main thread next runs Python, which is never while
+    it waits for the event.  A byte in a pipe wakes a thread in any case.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.status: int | None = None
+        self._seconds = seconds
+        self._came = threading.Event()
+        self._heard, self._told = socket.socketpair()
+        self._told.setblocking(False)  # noqa: FBT003 - its only argument
+        signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+        for number in _ENDINGS:
+            signal.signal(number, _ignore)
+        threading.Thread(target=self._run, name="lossd-ending", daemon=True).start()
+
+    def wait(self) -> None:
+        """Waits for the signal."""
+        self._came.wait()
+
+    def give(self) -> None:
+        """Ends the process as SIGTERM would; may be called from any thread."""
+        self._told.send(bytes([signal.SIGTERM]))
+
+    def _run(self) -> None:
+        """Hears the first signal, and ends the process at the second or when it is time.
+
+        Not by the signal's default action: as the first process of a container, where there is no
+        other to act on it, the kernel would leave it out.
+        """
+        first = self._next(None)
+        self._came.set()
+        second = self._next(time.monotonic() + self._seconds)
+        if second is not None:
+            os._exit(128 + second)
+        if self.status is None:
+            log.error("ended before all was done", extra={"seconds": self._seconds})
+        os._exit(128 + (first or 0) if self.status is None else self.status)
+
+    def _next(self, deadline: float | None) -> int | None:
+        """The next signal, or None if there is none until then."""
+        while True:
+            left = None if deadline is None else max(0.001, deadline - time.monotonic())
+            self._heard.settimeout(left)
+            try:
+                number = self._heard.recv(1)[0]
+            except TimeoutError:
+                return None
+            if number in _ENDINGS:  # else somebody has a handler for it
+                return number
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Replaces the default, which would end the process; the byte is what matters."""

@@ -1,0 +1,1 @@
+"""The boundary between gRPC and the services: threads, admission, time limits, statuses."""

@@ -1,0 +1,344 @@
+"""Lets calls in, and turns errors into statuses.
+
+A caller's mistake is answered and counted; ours is logged once, with the number of the request,
+which the caller gets instead of any internals.
+
+Unary methods are served as if their requests were streams: nobody can tell on the wire, and a call
+can be refused before its message is read, which may be hundreds of megabytes.
+"""
+
+import functools
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from lossd.errors import (
+    Abandoned,
+    DeadlinePassed,
+    DeviceLost,
+    InvalidRequest,
+    LossdError,
+    Overloaded,
+    SegmentNotFound,
+    SegmentRefused,
+    TooLarge,
+    UnknownLoss,
+    UnknownMetric,
+)
+from lossd.serving.call import REQUEST_ID, Call, Received
+from lossd.serving.rpc.admission import Admission, Place
+from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+DOMAIN = "lossd"
+_LEGIBLE = re.compile(r"[!-~]{1,128}")
+_CODES = {
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    UnknownLoss: grpc.StatusCode.UNIMPLEMENTED,
+    UnknownMetric: grpc.StatusCode.UNIMPLEMENTED,
+    SegmentNotFound: grpc.StatusCode.NOT_FOUND,
+    SegmentRefused: grpc.StatusCode.PERMISSION_DENIED,
+    TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Abandoned: grpc.StatusCode.CANCELLED,
+    DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
+    DeviceLost: grpc.StatusCode.UNAVAILABLE,
+}
+
+Handler = Callable[[Received, Call], bytes]
+StreamHandler = Callable[[Iterator[bytes], Call, Place], bytes]
+ConversationHandler = Callable[[Iterator[bytes], Call, Place], Iterator[bytes]]
+Requests = Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Status(grpc.Status):
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A method and the threads that run it; gRPC reads the attribute of this very name."""
+
+    method: Callable[..., object]
+    experimental_thread_pool: ThreadPoolExecutor
+
+    def __call__(self, *arguments: object) -> object:
+        """Calls the method."""
+        return self.method(*arguments)
+
+
+class Boundary(grpc.GenericRpcHandler):
+    """The methods of lossd's services, by full name such as ``/lossd.v1.LossService/ComputeLoss``.
+
+    ``streams`` are the methods that take a stream of messages, and ``conversations`` those that
+    answer with one too; they count in the call's place what they keep.
+
+    Calls run on ``threads``, of which there are as many as calls may be in flight; refusals, which
+    take no time, on ``refusing_threads``.  ``device_lost`` is called with every call that finds the
+    device lost.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, Handler],
+        *,
+        admission: Admission,
+        telemetry: Telemetry,
+        watchdog: Watchdog,
+        threads: ThreadPoolExecutor,
+        refusing_threads: ThreadPoolExecutor,
+        streams: Mapping[str, StreamHandler] = MappingProxyType({}),
+        conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
+        device_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        one = {name: functools.partial(self._answer, each) for name, each in methods.items()}
+        many = {name: functools.partial(self._follow, each) for name, each in streams.items()}
+        self._methods: Mapping[str, _Answering] = {**one, **many}
+        self._conversations = conversations
+        self._admission = admission
+        self._telemetry = telemetry
+        self._watchdog = watchdog
+        self._threads = threads
+        self._refusing_threads = refusing_threads
+        self._device_lost = device_lost
+        telemetry.expect(methods, streams, conversations)
+
+    def service(
+        self, details: grpc.HandlerCallDetails
+    ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        """Takes a call in, or refuses it, before anything of it was read."""
+        if details.method not in self._methods and details.method not in self._conversations:
+            return None
+        self._telemetry.started(details.method)
+        entrance = _Entrance(details.method, request_id(details), time.perf_counter())
+        try:
+            place = self._admission.enter()
+        except Overloaded as error:
+            refuse = functools.partial(self._refuse, entrance, error)
+            return _unary(Pinned(refuse, self._refusing_threads))
+        if details.method in self._conversations:
+            handler = self._conversations[details.method]
+            converse = functools.partial(self._converse, entrance, place, handler)
+            return _conversation(Pinned(converse, self._threads))
+        serve = functools.partial(self._serve, entrance, place, self._methods[details.method])
+        return _unary(Pinned(serve, self._threads))
+
+    def _refuse(
+        self, entrance: "_Entrance", error: Overloaded, _: Requests, context: grpc.ServicerContext
+    ) -> None:
+        self._end(entrance, Call(context, entrance.request_id), context, error)
+
+    def _serve(
+        self,
+        entrance: "_Entrance",
+        place: Place,
+        answer: "_Answering",
+        requests: Requests,
+        context: grpc.ServicerContext,
+    ) -> bytes | None:
+        call = self._begun(entrance, place, context)
+        try:
+            reply = answer(entrance, place, requests, call)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
+            self._end(entrance, call, context, error)
+            return None
+        else:
+            self._ended(entrance, call, grpc.StatusCode.OK)
+            context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
+            return reply
+
+    def _converse(
+        self,
+        entrance: "_Entrance",
+        place: Place,
+        handler: ConversationHandler,
+        requests: Requests,
+        context: grpc.ServicerContext,
+    ) -> Iterator[bytes]:
+        call = self._begun(entrance, place, context)
+        try:
+            call.spent("queue", entrance.age())
+            for reply in handler(self._received(entrance, requests, call), call, place):
+                self._telemetry.sent(entrance.method, len(reply))
+                yield reply
+        except GeneratorExit:  # nobody takes the rest
+            self._ended(entrance, call, grpc.StatusCode.CANCELLED)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
+            self._end(entrance, call, context, error)
+        else:
+            self._ended(entrance, call, grpc.StatusCode.OK)
+            context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
+
+    def _begun(self, entrance: "_Entrance", place: Place, context: grpc.ServicerContext) -> Call:
+        """The call, which leaves its place when it is over, and is not waited for without end."""
+        release = self._watchdog.watch(context.cancel)
+
+        def over() -> None:
+            release()
+            place.leave()
+
+        if not context.add_callback(over):  # it has ended before it began
+            over()
+        return Call(context, entrance.request_id, place.hold)
+
+    def _answer(
+        self,
+        handler: Handler,
+        entrance: "_Entrance",
+        place: Place,
+        requests: Requests,
+        call: Call,
+    ) -> bytes:
+        call.spent("queue", entrance.age())
+        received = self._only(entrance, requests, call)
+        place.hold(len(received))
+        reply = handler(received, call)
+        self._telemetry.sent(entrance.method, len(reply))
+        return reply
+
+    def _follow(
+        self,
+        handler: StreamHandler,
+        entrance: "_Entrance",
+        place: Place,
+        requests: Requests,
+        call: Call,
+    ) -> bytes:
+        call.spent("queue", entrance.age())
+        reply = handler(self._received(entrance, requests, call), call, place)
+        self._telemetry.sent(entrance.method, len(reply))
+        return reply
+
+    def _only(self, entrance: "_Entrance", requests: Requests, call: Call) -> Received:
+        data = next(self._received(entrance, requests, call), None)
+        if data is None:
+            raise InvalidRequest("request must be one message, got none", reason="NO_MESSAGE")
+        return Received(data)
+
+    def _received(self, entrance: "_Entrance", requests: Requests, call: Call) -> Iterator[bytes]:
+        while True:
+            with call.phase("receive"):
+                data = next(requests, None)
+            if data is None:
+                return
+            self._telemetry.received(entrance.method, len(data))
+            yield data
+
+    def _end(
+        self,
+        entrance: "_Entrance",
+        call: Call,
+        context: grpc.ServicerContext,
+        error: Exception,
+    ) -> None:
+        """Answers with a status; ``abort_with_status`` raises."""
+        if isinstance(error, grpc.RpcError):  # gRPC's own: the caller went while it was read
+            error = Abandoned("call must be waited for, got one that ended while it was read")
+        if isinstance(error, DeviceLost):
+            self._device_lost()
+        told = _told(error, entrance.request_id)
+        code = code_of(told)
+        self._telemetry.rejected(told.reason)
+        self._ended(entrance, call, code)
+        context.abort_with_status(_status(told, code, entrance.request_id))
+
+    def _ended(self, entrance: "_Entrance", call: Call, code: grpc.StatusCode) -> None:
+        seconds = entrance.age()
+        self._telemetry.ended(entrance.method, call, code.name, seconds)
+        if log.isEnabledFor(logging.DEBUG):
+            facts = {"method": entrance.method, "request_id": call.request_id, "code": code.name}
+            log.debug("call", extra={**facts, "seconds": round(seconds, 6), **call.labels})
+
+
+_Answering = Callable[["_Entrance", Place, Requests, Call], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entrance:
+    """What is known of a call when it comes in."""
+
+    method: str
+    request_id: str
+    arrived: float
+
+    def age(self) -> float:
+        """Seconds since then."""
+        return time.perf_counter() - self.arrived
+
+
+def _unary(behaviour: Pinned) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    return grpc.stream_unary_rpc_method_handler(behaviour)
+
+
+def _conversation(behaviour: Pinned) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    return grpc.stream_stream_rpc_method_handler(behaviour)
+
+
+def request_id(details: grpc.HandlerCallDetails) -> str:
+    """The caller's number of its request if it gave a legible one, else a new one."""
+    given = str(next((v for key, v in details.invocation_metadata if key == REQUEST_ID), ""))
+    return given if _LEGIBLE.fullmatch(given) else uuid.uuid4().hex
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """The code of the nearest class in the tree; INTERNAL for everything that is not ours."""
+    for kind in type(error).__mro__:
+        if kind in _CODES:
+            return _CODES[kind]
+    return grpc.StatusCode.INTERNAL
+
+
+def _told(error: Exception, number: str) -> LossdError:
+    """What the caller is told of an error."""
+    if isinstance(error, MemoryError):
+        return TooLarge("request must fit the server's memory, got one that does not")
+    if isinstance(error, LossdError) and code_of(error) is not grpc.StatusCode.INTERNAL:
+        return error
+    log.error("internal error", exc_info=error, extra={"request_id": number})
+    return LossdError(f"request must be served, got internal error {number}")
+
+
+def _status(error: LossdError, code: grpc.StatusCode, number: str) -> _Status:
+    detail = status_pb2.Status(
+        code=code.value[0], message=str(error), details=_details(error, number)
+    )
+    metadata = (("grpc-status-details-bin", detail.SerializeToString()), (REQUEST_ID, number))
+    return _Status(code, str(error), metadata)
+
+
+def _details(error: LossdError, number: str) -> list[any_pb2.Any]:
+    metadata = {"field": error.field, "request_id": number, **error.details}
+    found: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
+    ]
+    if error.field:
+        request = error_details_pb2.BadRequest()
+        request.field_violations.add(field=error.field, description=str(error))
+        found.append(request)
+    if isinstance(error, Overloaded):
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(error.retry_seconds * 1e9))
+        found.append(retry)
+    return [_packed(message) for message in found]
+
+
+def _packed(message: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,106 @@
+"""Methods that are answered at once whatever the calls do: health and reflection.
+
+They are few and small, anyone may ask, and a load balancer or a kubelet draws conclusions from
+silence.  So they run on threads of their own, and callers that keep one without a word do not keep
+it from the next.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+from google.protobuf.message import Message
+
+from lossd.serving.rpc.boundary import Pinned
+from lossd.serving.rpc.threads import BriefThreads, Threads
+
+_THREADS = 16
+_WAITING = 1000  # callers; an idle stream takes 7 KiB
+
+Requests = Iterator[Any]
+Send = Callable[[Message | None], None]
+Answer = Callable[[Requests, grpc.ServicerContext], Message]
+Converse = Callable[[Requests, grpc.ServicerContext], Iterator[Message]]
+Subscribe = Callable[[Requests, grpc.ServicerContext, Send], None]
+_Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class Type(Protocol):
+    """The class of a message, as gRPC needs it."""
+
+    @staticmethod
+    def FromString(data: bytes) -> Any: ...  # noqa: D102, N802 - protobuf's
+    def SerializeToString(self) -> bytes: ...  # noqa: D102, N802
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription(Pinned):
+    """A method that keeps no thread once it has returned; gRPC reads the attribute's name."""
+
+    experimental_non_blocking: bool = True
+
+
+class Prompt(grpc.GenericRpcHandler):
+    """The methods that were added, on threads of their own.
+
+    All of them read their requests as a stream, whatever they are on the wire: gRPC itself would
+    wait for the only message of a unary call before the method is called, for ever.
+    ``refusing_threads`` tell callers to come again when too many wait.
+    """
+
+    def __init__(self, refusing_threads: Threads) -> None:
+        self.threads = BriefThreads(_THREADS, "lossd-prompt")
+        self._methods: dict[str, _Method] = {}
+        self._refused: grpc.RpcMethodHandler[Any, Any] = grpc.stream_unary_rpc_method_handler(
+            Pinned(_refuse, refusing_threads)
+        )
+
+    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """The method that is called, if it is one of these."""
+        method = self._methods.get(details.method)
+        return self._refused if method and self.threads.waiting >= _WAITING else method
+
+    def answer(self, name: str, request: type[Type], answer: Answer) -> None:
+        """Adds a method with one answer, by its full name."""
+
+        def run(requests: Requests, context: grpc.ServicerContext) -> Message:
+            with self.threads.limited(context.cancel):
+                return answer(requests, context)
+
+        self._methods[name] = grpc.stream_unary_rpc_method_handler(
+            Pinned(run, self.threads), request.FromString, _encoded
+        )
+
+    def converse(self, name: str, request: type[Type], converse: Converse) -> None:
+        """Adds a method with a stream of answers."""
+
+        def run(requests: Requests, context: grpc.ServicerContext) -> Iterator[Message]:
+            with self.threads.limited(context.cancel):
+                yield from converse(requests, context)
+
+        self._methods[name] = grpc.stream_stream_rpc_method_handler(
+            Pinned(run, self.threads), request.FromString, _encoded
+        )
+
+    def subscribe(self, name: str, request: type[Type], subscribe: Subscribe) -> None:
+        """Adds a method whose answers may be sent later, by whoever calls what it is given."""
+
+        def run(requests: Requests, context: grpc.ServicerContext, send: Send) -> None:
+            with self.threads.limited(context.cancel):
+                subscribe(requests, context, send)
+
+        self._methods[name] = grpc.stream_stream_rpc_method_handler(
+            _Subscription(run, self.threads), request.FromString, _encoded
+        )
+
+
+def _encoded(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _refuse(_: Requests, context: grpc.ServicerContext) -> None:
+    context.abort(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"callers that wait must be at most {_WAITING}, got one more",
+    )

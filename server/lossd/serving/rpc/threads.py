@@ -1,0 +1,149 @@
+"""Threads that are all there before the first call.
+
+One gRPC thread takes every event of a server, hands calls over with ``submit``, and runs the
+callbacks of those that end.  What raises there ends it, and what waits there makes the server
+deaf: no call is answered any more, while the process looks well.  So no thread is made when a call
+comes (the system may have none left), and ``submit`` does nothing but add to a queue.
+"""
+
+import functools
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from lossd.errors import LossdError
+from lossd.serving.rpc.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+_Task = tuple[Future[Any], Callable[[], Any]]
+
+
+class ThreadsError(LossdError):
+    """The system has not enough threads."""
+
+    reason = "THREADS"
+
+
+class Threads(ThreadPoolExecutor):
+    """An executor with ``count`` threads; gRPC takes subclasses of the library's alone.
+
+    The threads are daemons: none keeps the process alive.  ``newest_first`` is for work that is of
+    no use late, so that a crowd of those who came before is in nobody's way.
+
+    Raises:
+        ThreadsError: if the system lets it have less.
+    """
+
+    def __init__(self, count: int, name: str, *, newest_first: bool = False) -> None:
+        super().__init__(count)  # makes no thread before its own ``submit``, which is replaced
+        self._tasks: queue.SimpleQueue[_Task | None] | queue.LifoQueue[_Task | None]
+        self._tasks = queue.LifoQueue() if newest_first else queue.SimpleQueue()
+        self._workers = [
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for started, worker in enumerate(self._workers):
+            try:
+                worker.start()
+            except RuntimeError as error:
+                self._end(started)
+                raise ThreadsError(
+                    f"threads must be as many as {name} needs ({count}), got {started}"
+                ) from error
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks no thread has taken yet."""
+        return self._tasks.qsize()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Has a thread run it."""
+        future: Future[Any] = Future()
+        self._tasks.put((future, functools.partial(fn, *args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the base's
+        """Ends the threads, once they have done what was asked for before."""
+        del cancel_futures
+        self._end(len(self._workers))
+        for worker in self._workers if wait else ():
+            worker.join()
+
+    def _end(self, count: int) -> None:
+        for _ in range(count):
+            self._tasks.put(None)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            _run(*task)
+            del task  # else its arguments live until the next one comes
+
+
+def _run(future: Future[Any], function: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = function()
+    except BaseException as error:  # noqa: BLE001 - whoever asked learns of it
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+class BriefThreads(Threads):
+    """Threads for what takes a moment, unless whoever is served is slow.
+
+    That one may be slow for ``seconds``, and for ``hurried_seconds`` only when all threads are
+    taken and others wait: however many keep silent, who comes next is answered.
+    """
+
+    def __init__(
+        self, count: int, name: str, *, seconds: float = 10, hurried_seconds: float = 0.25
+    ) -> None:
+        super().__init__(count, name, newest_first=True)
+
+        def patience() -> float:
+            is_crowded = self.waiting and len(self._watchdog) >= count
+            return hurried_seconds if is_crowded else seconds
+
+        self._watchdog = Watchdog(patience, every=hurried_seconds)
+
+    @contextmanager
+    def limited(self, cancel: Callable[[], object]) -> Iterator[None]:
+        """Cancels what is done inside if it takes too long."""
+        release = self._watchdog.watch(cancel)
+        try:
+            yield
+        finally:
+            release()
+
+    def start(self, task: Callable[[], object], cancel: Callable[[], object]) -> None:
+        """Has a thread run it, and cancels it if it takes too long."""
+
+        def run() -> None:
+            with self.limited(cancel):
+                task()
+
+        self.submit(run)
+
+
+def when_one_dies(tell: Callable[[str], object]) -> None:
+    """Has it told when any thread of the process ends by an exception.
+
+    What the thread did is not done any more, be it gRPC's that takes the events.
+    """
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        name = arguments.thread.name if arguments.thread else "a thread"
+        try:
+            error = arguments.exc_value or arguments.exc_type()
+            log.critical("a thread died", extra={"which": name}, exc_info=error)
+        finally:  # there may be no memory for the line
+            tell(f"threads must live, got the end of {name}")
+
+    threading.excepthook = hook

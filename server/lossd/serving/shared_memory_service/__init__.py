@@ -1,0 +1,1 @@
+"""The gRPC service ``SharedMemoryService``, and the segments that it attaches."""

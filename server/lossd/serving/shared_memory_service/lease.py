@@ -1,0 +1,130 @@
+"""What one call uses of shared memory: places of its tensors, and a region for its reply.
+
+Its client can change the bytes at any time.  Floating-point inputs of losses that take row by row
+are used where they lie: a changed number changes the caller's own result, as any number would, and
+no index is ever taken from one.  Everything else is copied before it is looked at.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd import v1
+from lossd.errors import InvalidRequest, InvalidTensor, SegmentNotFound
+from lossd.serving.shared_memory_service.segments import Segment, SharedMemory
+from lossd.serving.shared_memory_service.sigbus import Bytes
+
+Array = npt.NDArray[Any]
+
+ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
+
+
+class Loan:
+    """The shared memory of one call; without ``shared`` there is none.
+
+    ``hold`` counts the memory of its own that the call takes besides, and may refuse it.
+    """
+
+    def __init__(self, shared: SharedMemory | None, hold: Callable[[int], None]) -> None:
+        self._shared = shared
+        self._hold = hold
+        self._segments: list[Segment] = []
+        self._token = b""
+        self._region: Bytes = np.empty(0, np.uint8)
+        self._offset = 0  # of the region in its segment
+        self._used = 0
+        self.request_bytes = 0
+        self.reply_bytes = 0
+
+    @property
+    def transport(self) -> str:
+        """How the tensors of the call travelled."""
+        return "shared_memory" if self._segments else "grpc"
+
+    def view(self, place: v1.SharedMemory, size: int, field: str) -> Bytes:
+        """The bytes of a tensor where they lie, read-only.
+
+        Raises:
+            SegmentNotFound: if there is no such segment.
+            InvalidTensor: if they do not lie in it.
+        """
+        found = self._part(place, size, field)
+        found.flags.writeable = False
+        self.request_bytes += size
+        return found
+
+    def copy(self, place: v1.SharedMemory, size: int, field: str) -> Bytes:
+        """The bytes of a tensor, out of everybody's reach.
+
+        Raises:
+            SegmentNotFound: if there is no such segment.
+            InvalidTensor: if they do not lie in it.
+            Overloaded: if the copy does not fit beside the requests in flight.
+        """
+        found = self.view(place, size, field)
+        self._hold(size)
+        return found.copy()
+
+    def take_region(self, region: v1.SharedMemoryRegion) -> None:
+        """Takes the region of a request for the reply.
+
+        Raises:
+            SegmentNotFound: if there is no such segment.
+            InvalidTensor: if it does not lie in it.
+        """
+        self._region = self._part(region.start, region.size, "reply")
+        self._token, self._offset = region.start.segment, region.start.offset
+
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """An array in the region, or in memory of its own where it does not fit.
+
+        Raises:
+            Overloaded: if it fits nowhere.
+        """
+        if not self._segments:  # a reply is about as large as its request, which is counted
+            return np.empty(shape, dtype)
+        size = np.dtype(dtype).itemsize * math.prod(shape)
+        start = self._used + -(self._offset + self._used) % ALIGNMENT
+        if not size or start + size > len(self._region):
+            self._hold(size)
+            return np.empty(shape, dtype)
+        self._used = start + size
+        self.reply_bytes += size
+        return self._region[start : self._used].view(dtype).reshape(shape)
+
+    def place_of(self, array: Array) -> v1.SharedMemory | None:
+        """Where in the region an array lies; None if it does not."""
+        if not len(self._region):
+            return None
+        offset = array.ctypes.data - self._region.ctypes.data
+        if not 0 <= offset < len(self._region):
+            return None
+        return v1.SharedMemory(segment=self._token, offset=self._offset + offset)
+
+    def check(self) -> None:
+        """Says so if a file was shrunk meanwhile.
+
+        Raises:
+            InvalidRequest: if one was; the results are of zeros then.
+        """
+        if any(segment.mapping.is_broken for segment in self._segments):
+            raise InvalidRequest(
+                "segment must keep its size, got a file that was shrunk", reason="SEGMENT_SHRUNK"
+            )
+
+    def _part(self, place: v1.SharedMemory, size: int, field: str) -> Bytes:
+        if self._shared is None:
+            raise SegmentNotFound("segment must be attached, got one of a server that has none")
+        segment = self._shared.find(place.segment)
+        end = place.offset + size
+        if end > segment.size:
+            raise InvalidTensor(
+                f"{field} must end within its segment of {segment.size} bytes, got {end}",
+                field=field,
+                reason="SEGMENT_EXCEEDED",
+            )
+        self._segments.append(segment)
+        return segment.mapping.bytes[place.offset : end]

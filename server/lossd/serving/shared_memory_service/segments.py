@@ -1,0 +1,278 @@
+"""Segments of memory that clients share with the server: files in a directory that they both have.
+
+A client makes a file, keeps a lock on it for as long as it lives, and attaches it by name.  The
+server checks it, maps it and removes the name, so that the memory goes when both have let it go.
+From then on a random token names it, which no other client knows or can guess.
+
+A segment that was let go stays mapped for the calls that use it: their arrays hold the mapping.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import secrets
+import stat
+import threading
+import time
+from dataclasses import dataclass
+from typing import Self
+
+from lossd.errors import (
+    InvalidRequest,
+    LossdError,
+    SegmentNotFound,
+    SegmentRefused,
+    TooLarge,
+)
+from lossd.serving.shared_memory_service.sigbus import Mapping, TruncationGuard
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TOKEN_BYTES = 16
+_BEACON_BYTES = 32
+_PREFIX = "lossd-"  # of the files that the server and the bundled client make
+_BEACON_PREFIX = f"{_PREFIX}beacon-"
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not be waited for
+REAP_SECONDS = 1.0
+# A file that nobody has locked by then is of a client that was killed before it attached it.
+STALE_SECONDS = 30.0
+
+
+class DirectoryError(LossdError):
+    """The directory cannot be used."""
+
+    reason = "SHM_DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A file that is shared; ``descriptor`` tells whether its client still lives."""
+
+    descriptor: int
+    mapping: Mapping
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.mapping.size
+
+
+class SharedMemory:
+    """The segments of one server; may be used from many threads.
+
+    Raises:
+        DirectoryError: if the directory cannot be written to.
+    """
+
+    def __init__(self, directory: str, *, segments: int, segment_bytes: int) -> None:
+        self.directory = os.path.abspath(directory)  # noqa: PTH100 - the path is sent as text
+        self.max_segments = segments
+        self.max_bytes = segment_bytes
+        self._segments: dict[bytes, Segment] = {}
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        try:
+            self._directory = os.open(self.directory, os.O_DIRECTORY | os.O_CLOEXEC)
+            self.beacon = f"{_BEACON_PREFIX}{secrets.token_hex(8)}"
+            self.beacon_content = secrets.token_bytes(_BEACON_BYTES)
+            self._beacon = self._light()
+        except OSError as error:
+            raise DirectoryError(
+                f"shm_dir must be a directory that can be written to, got {directory}: "
+                f"{error.strerror}"
+            ) from error
+        self._guard = TruncationGuard()
+        self._reaper = threading.Thread(
+            target=self._reap_now_and_then, name="lossd-reaper", daemon=True
+        )
+        self._reaper.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets everything go."""
+        self._ended.set()
+        self._reaper.join()
+        for token in list(self._segments):
+            self._drop(token)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.beacon, dir_fd=self._directory)
+        os.close(self._beacon)
+        os.close(self._directory)
+        self._guard.close()
+
+    @property
+    def segments(self) -> int:
+        """How many there are."""
+        return len(self._segments)
+
+    @property
+    def segment_bytes(self) -> int:
+        """Bytes of all of them."""
+        return sum(segment.size for segment in list(self._segments.values()))
+
+    # -------------------------------------------------------------- attach and detach
+
+    def attach(self, name: str, size: int) -> bytes:
+        """Takes a file as a segment, removes its name and returns the token.
+
+        Raises:
+            InvalidRequest: for a name or a size that cannot be.
+            SegmentNotFound: if there is no such file.
+            SegmentRefused: if it may not be shared.
+            TooLarge: if there are as many segments or bytes as may be.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(
+                f"name must be 1 to 64 letters, digits, _ or -, got {len(name)} characters",
+                field="name",
+            )
+        if name.startswith(_BEACON_PREFIX):
+            raise SegmentRefused("file must be the client's, got a beacon")
+        descriptor = self._opened(name)
+        try:
+            self._check(descriptor, size)
+            with self._lock:
+                self._check_room(size)
+                os.unlink(name, dir_fd=self._directory)
+                token = secrets.token_bytes(_TOKEN_BYTES)
+                self._segments[token] = Segment(descriptor, self._guard.map(descriptor, size))
+        except OSError as error:  # its name went meanwhile, or there is no address space
+            os.close(descriptor)
+            raise SegmentRefused(f"file must be mapped, got {error.strerror}") from error
+        except LossdError:
+            os.close(descriptor)
+            raise
+        return token
+
+    def detach(self, token: bytes) -> None:
+        """Lets a segment go; calls that use it go on.
+
+        Raises:
+            SegmentNotFound: if there is none.
+        """
+        if not self._drop(token):
+            raise _unknown()
+
+    def find(self, token: bytes) -> Segment:
+        """The segment of a token.
+
+        Raises:
+            SegmentNotFound: if there is none.
+        """
+        segment = self._segments.get(token)
+        if segment is not None and segment.mapping.is_broken:
+            self._drop(token)
+            segment = None
+        if segment is None:
+            raise _unknown()
+        return segment
+
+    def _drop(self, token: bytes) -> bool:
+        with self._lock:
+            segment = self._segments.pop(token, None)
+        if segment is None:
+            return False
+        os.close(segment.descriptor)
+        return True
+
+    # -------------------------------------------------------------- what a file must be
+
+    def _opened(self, name: str) -> int:
+        try:
+            return os.open(name, _OPEN, dir_fd=self._directory)
+        except FileNotFoundError as error:
+            raise SegmentNotFound("file must be in the directory, got none of that name") from error
+        except OSError as error:  # a link, a directory, a socket, or somebody else's
+            raise SegmentRefused(f"file must be a plain one, got {error.strerror}") from error
+
+    def _check(self, descriptor: int, size: int) -> None:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise SegmentRefused("file must be a plain one, got another kind")
+        if found.st_nlink != 1:
+            raise SegmentRefused(f"file must have a single name, got {found.st_nlink}")
+        if found.st_uid != os.geteuid():
+            raise SegmentRefused("file must belong to the server's user, got another's")
+        if not 0 < size <= found.st_size:
+            raise InvalidRequest(
+                f"size must be in [1, {found.st_size}], the size of the file, got {size}",
+                field="size",
+            )
+        if not _is_locked(descriptor):
+            raise InvalidRequest("file must be locked by its client, got one that is not")
+
+    def _check_room(self, size: int) -> None:
+        for thing, limit, wanted in (
+            ("segments", self.max_segments, self.segments + 1),
+            ("bytes of segments", self.max_bytes, self.segment_bytes + size),
+        ):
+            if wanted > limit:
+                raise TooLarge(
+                    f"{thing} must be at most {limit}, got {wanted}",
+                    reason="SEGMENTS_FULL",
+                    details={"limit": limit, "wanted": wanted},
+                )
+
+    # -------------------------------------------------------------- what is left behind
+
+    def _light(self) -> int:
+        """Makes the beacon; its lock says that its server lives."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(self.beacon, flags, 0o600, dir_fd=self._directory)
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(descriptor, self.beacon_content)
+        return descriptor
+
+    def _reap_now_and_then(self) -> None:
+        while True:
+            self.reap()
+            if self._ended.wait(REAP_SECONDS):
+                return
+
+    def reap(self) -> None:
+        """Lets go of what belongs to nobody any more."""
+        for token, segment in list(self._segments.items()):
+            if not _is_locked(segment.descriptor) and self._drop(token):
+                log.info("client is gone, its segment too", extra={"bytes": segment.size})
+        for name in os.listdir(self._directory):  # noqa: PTH208 - pathlib takes no descriptor
+            if name.startswith(_PREFIX) and name != self.beacon:
+                self._sweep(name)
+
+    def _sweep(self, name: str) -> None:
+        """Removes a file that was left behind before it was attached."""
+        try:
+            descriptor = os.open(name, _OPEN, dir_fd=self._directory)
+        except OSError:
+            return
+        try:
+            found = os.fstat(descriptor)
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+            is_old = time.time() - found.st_mtime > STALE_SECONDS
+            if is_ours and is_old and not _is_locked(descriptor):
+                os.unlink(name, dir_fd=self._directory)
+        except OSError:
+            log.info("file left behind could not be removed")
+        finally:
+            os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether another process holds the lock of a file."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.lockf(descriptor, fcntl.LOCK_UN)
+    return False
+
+
+def _unknown() -> SegmentNotFound:
+    return SegmentNotFound("segment must be attached, got a token of none")

@@ -1,0 +1,49 @@
+"""The methods of ``SharedMemoryService``."""
+
+from collections.abc import Mapping
+
+from lossd import v1
+from lossd.serving.call import Call, Received
+from lossd.serving.rpc.boundary import Handler
+from lossd.serving.rpc.messages import parse
+from lossd.serving.shared_memory_service.segments import SharedMemory
+from lossd.v1 import shared_memory_service_pb2
+
+_services = shared_memory_service_pb2.DESCRIPTOR.services_by_name
+SERVICE = _services["SharedMemoryService"].full_name
+
+
+class SharedMemoryServicer:
+    """Serves ``SharedMemoryService``."""
+
+    def __init__(self, shared: SharedMemory) -> None:
+        self._shared = shared
+
+    def methods(self) -> Mapping[str, Handler]:
+        """The methods by full name."""
+        handlers = {"AttachSegment": self.attach_segment, "DetachSegment": self.detach_segment}
+        return {f"/{SERVICE}/{name}": handler for name, handler in handlers.items()}
+
+    def attach_segment(self, received: Received, call: Call) -> bytes:
+        """Takes a file as a segment."""
+        del call
+        request = parse(v1.AttachSegmentRequest, received.take())
+        token = self._shared.attach(request.name, request.size)
+        return v1.AttachSegmentResponse(segment=token).SerializeToString()
+
+    def detach_segment(self, received: Received, call: Call) -> bytes:
+        """Lets a segment go."""
+        del call
+        self._shared.detach(parse(v1.DetachSegmentRequest, received.take()).segment)
+        return v1.DetachSegmentResponse().SerializeToString()
+
+
+def offer(shared: SharedMemory) -> v1.SharedMemoryOffer:
+    """Returns what clients are told of the memory that can be shared."""
+    return v1.SharedMemoryOffer(
+        directory=shared.directory,
+        beacon=shared.beacon,
+        beacon_content=shared.beacon_content,
+        segment_bytes=shared.max_bytes,
+        segments=shared.max_segments,
+    )

@@ -1,0 +1,78 @@
+"""The parameters of losses and metrics, from messages."""
+
+import enum
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from lossd.errors import InvalidParameter
+from lossd.losses import Parameter
+from lossd.serving.rpc.messages import check_count
+
+MAX_CHOICES = 64  # members of an enum in a list: none has so many
+MAX_NAMES = 256  # texts in a list: more layers than any network has
+MAX_VECTOR = 1 << 20  # numbers of one parameter: more classes than any vocabulary has
+
+E = TypeVar("E", bound=enum.Enum)
+
+
+class Declared(Protocol):
+    """A loss or a metric, as far as its parameters go."""
+
+    @property
+    def all_parameters(self) -> tuple[Parameter, ...]:
+        """What it can be told."""
+
+
+def read_parameters(declared: Declared, message: Message) -> dict[str, Any]:
+    """The parameters of a loss or a metric that were set."""
+    found: dict[str, Any] = {}
+    were_set = message.ListFields()
+    if not were_set:
+        return found
+    known = {parameter.name: parameter for parameter in declared.all_parameters}
+    for descriptor, value in were_set:
+        name, parameter = descriptor.name, known[descriptor.name]
+        if parameter.is_vector:
+            check_count(name, len(value), MAX_VECTOR)
+            found[name] = tuple(value)
+        elif parameter.choices is None and parameter.is_list:
+            check_count(name, len(value), MAX_NAMES)
+            found[name] = tuple(value)
+        elif parameter.choices is None:
+            found[name] = value
+        elif parameter.is_list:
+            found[name] = _choices(descriptor.enum_type, name, value, parameter.choices)
+        else:
+            found[name] = _choice(descriptor.enum_type, name, value, parameter.choices)
+    return found
+
+
+def _choice(kind: Any, name: str, number: int, members: type[E]) -> E:
+    found: E | None = members_by_number(kind, members).get(number)
+    if found is None:
+        names = ", ".join(member.name for member in members)
+        raise InvalidParameter(f"{name} must be one of {names}, got {number}", field=name)
+    return found
+
+
+def _choices(kind: Any, name: str, numbers: Sequence[int], members: type[E]) -> tuple[E, ...]:
+    check_count(name, len(numbers), MAX_CHOICES)
+    return tuple(
+        _choice(kind, f"{name}[{position}]", number, members)
+        for position, number in enumerate(numbers)
+    )
+
+
+@functools.cache
+def members_by_number(descriptor: Any, members: type[E]) -> Mapping[int, E]:
+    """The members by number: MEAN by that of REDUCTION_MEAN, whose name ends so."""
+    found = {}
+    for number, value in descriptor.values_by_number.items():
+        names = (name for name in members.__members__ if value.name.endswith(f"_{name}"))
+        longest = max(names, key=len, default=None)  # BATCH_MEAN, not MEAN
+        if longest is not None:
+            found[number] = members[longest]
+    return found

@@ -1,0 +1,86 @@
+"""Reads the tensors of a request within limits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from google.protobuf.message import Message
+
+from lossd import tensors, v1
+from lossd.errors import InvalidTensor
+from lossd.framing import Payloads
+from lossd.serving.rpc.messages import check_count
+from lossd.serving.shared_memory_service.lease import Loan
+
+_FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may hold."""
+
+    axes: int = tensors.MAX_AXES
+    tensors: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads the tensors of one request."""
+
+    payloads: Payloads | None
+    limits: Limits
+    loan: Loan = field(default_factory=lambda: Loan(None, lambda _: None))
+    row_axis: int | None = None
+
+    def inputs(self, inputs: Sequence[v1.NamedTensors]) -> dict[str, list[tensors.Array]]:
+        """Reads the inputs, by name."""
+        check_count("inputs", len(inputs), self.limits.tensors)
+        for named in inputs:
+            _check_list(named, self.limits.tensors)
+        check_count("inputs", sum(len(named.tensors) for named in inputs), self.limits.tensors)
+        found: dict[str, list[tensors.Array]] = {}
+        for position, named in enumerate(inputs):
+            if named.name in found:
+                raise InvalidTensor(
+                    f"inputs must each be given once, got {named.name[:64]!r} twice",
+                    field=f"inputs[{position}].name",
+                )
+            path = f"inputs[{position}].tensors"
+            found[named.name] = [
+                self.tensor(tensor, named.name, f"{path}[{i}]", may_stay=self._may_stay(tensor))
+                for i, tensor in enumerate(named.tensors)
+            ]
+        return found
+
+    def optional(self, request: Message, name: str) -> tensors.Array | None:
+        """Reads a tensor of the request; None where it is unset."""
+        return self.tensor(getattr(request, name), name, name) if request.HasField(name) else None
+
+    def _may_stay(self, tensor: v1.Tensor) -> bool:
+        """Whether an input is used where it lies: rows of floating-point numbers, one by one."""
+        return tensor.dtype in _FLOATS and self.row_axis in (-1, len(tensor.shape) - 1)
+
+    def tensor(
+        self, tensor: v1.Tensor, name: str, path: str, *, may_stay: bool = False
+    ) -> tensors.Array:
+        """Reads a tensor, whose name and path errors tell."""
+        axes = len(tensor.shape)
+        if axes > self.limits.axes:
+            raise InvalidTensor(
+                f"{name[:64]}.shape must have at most {self.limits.axes} axes, got {axes}",
+                field=f"{path}.shape",
+            )
+        lent = self.loan.view if may_stay else self.loan.copy
+        try:
+            return tensors.read(tensor, self.payloads, lambda place, size: lent(place, size, path))
+        except tensors.TensorError as error:
+            raise InvalidTensor(f"{name[:64]}.{error}", field=f"{path}.{error.field}") from error
+
+
+def _check_list(named: v1.NamedTensors, limit: int) -> None:
+    """Rows one by one are a mistake, which no room on the server would mend."""
+    if len(named.tensors) > limit:
+        raise InvalidTensor(
+            f"{named.name[:64]} must be at most {limit} tensors, got {len(named.tensors)}: "
+            "stack the rows of one",
+            field="inputs",
+        )

@@ -1,0 +1,162 @@
+"""Arrays in files: bfloat16 goes in and comes back, and a file that is none is one clear line."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.numpy import load_file, save, save_file
+
+from lossd.cli import command
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def lossd(*arguments: object, stdin: bytes = b"") -> Result:
+    return CliRunner().invoke(command, [str(argument) for argument in arguments], input=stdin)
+
+
+@pytest.fixture
+def logits() -> np.ndarray:
+    return np.random.default_rng(3).standard_normal((20, 4)).astype(BFLOAT16)
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    return np.random.default_rng(4).integers(0, 4, 20)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    shares = np.exp(logits.astype(np.float64))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("place", ["x.npy", "x.npz", "x.npz:other"])
+def test_bfloat16_goes_in_and_comes_back(
+    tmp_path: Path, logits: np.ndarray, labels: np.ndarray, place: str
+) -> None:
+    np.save(tmp_path / "x.npy", logits)
+    many: dict[str, Any] = (
+        {"other": logits, "labels": labels} if place.endswith("other") else {"x": logits}
+    )
+    np.savez(tmp_path / "x.npz", **many)
+    np.save(tmp_path / "y.npy", labels)
+    done = lossd(
+        "compute", "cross_entropy", f"--input=predictions={tmp_path}/{place}",
+        f"--input=targets={tmp_path}/y.npy", "--output", tmp_path / "out.npz",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    wanted = softmax(logits)
+    wanted[np.arange(20), labels] -= 1
+    with np.load(tmp_path / "out.npz") as out:
+        gradients = out["gradients.predictions"].view(BFLOAT16).astype(np.float64)
+    np.testing.assert_allclose(gradients, wanted / 20, rtol=2**-8, atol=1e-9)
+
+    again = lossd(
+        "compute", "huber", f"--input=predictions={tmp_path}/out.npz:gradients.predictions",
+        f"--input=targets={tmp_path}/{place}",
+    )  # fmt: skip
+    assert again.exit_code == 0, again.output
+
+
+def test_safetensors_go_in_and_come_back(
+    tmp_path: Path, logits: np.ndarray, labels: np.ndarray
+) -> None:
+    save_file({"x": logits, "y": labels}, tmp_path / "batch.safetensors")
+    done = lossd(
+        "compute", "cross_entropy", f"--input=predictions={tmp_path}/batch.safetensors:x",
+        f"--input=targets={tmp_path}/batch.safetensors:y",
+        "--output", tmp_path / "out.safetensors",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    wanted = softmax(logits)
+    wanted[np.arange(20), labels] -= 1
+    found = load_file(tmp_path / "out.safetensors")
+    assert found.keys() == {"gradients.predictions", "per_example"}
+    assert found["gradients.predictions"].dtype == BFLOAT16
+    np.testing.assert_allclose(
+        found["gradients.predictions"].astype(np.float64), wanted / 20, rtol=2**-8, atol=1e-9
+    )
+    value = lossd(
+        "evaluate", "confusion_matrix", f"--input=predictions={tmp_path}/batch.safetensors:x",
+        f"--input=targets={tmp_path}/batch.safetensors:y",
+        "--output", tmp_path / "matrix.safetensors",
+    )  # fmt: skip
+    assert value.exit_code == 0, value.output
+    counted = load_file(tmp_path / "matrix.safetensors")["values"]
+    assert np.array_equal(counted.sum(axis=1), np.bincount(labels, minlength=4))
+
+
+def test_evaluate_reads_bfloat16(tmp_path: Path, logits: np.ndarray, labels: np.ndarray) -> None:
+    np.save(tmp_path / "x.npy", logits)
+    np.save(tmp_path / "y.npy", labels)
+    done = lossd(
+        "evaluate", "log_loss", f"--input=predictions={tmp_path}/x.npy",
+        f"--input=targets={tmp_path}/y.npy",
+    )  # fmt: skip
+    wanted = -np.log(softmax(logits)[np.arange(20), labels]).mean()
+    assert f"{wanted:.10g}"[:8] in done.output
+
+
+def test_an_array_comes_in_on_stdin(tmp_path: Path) -> None:
+    held = io.BytesIO()
+    np.save(held, np.full(4, 3.0))
+    np.save(tmp_path / "y.npy", np.zeros(4))
+    done = lossd(
+        "compute", "squared_error", "--input=predictions=-",
+        f"--input=targets={tmp_path}/y.npy", "--json", stdin=held.getvalue(),
+    )  # fmt: skip
+    assert '"loss": 9.0' in done.output
+
+
+def damaged(folder: Path) -> dict[str, Path]:
+    """Files that are no arrays, each in its own way."""
+    np.savez_compressed(folder / "good.npz", x=np.arange(5000) % 77)
+    np.save(folder / "good.npy", np.arange(5000))
+    archive, array = (folder / "good.npz").read_bytes(), (folder / "good.npy").read_bytes()
+    middle = len(archive) // 2
+    contents = {
+        "empty.npy": b"",
+        "empty.npz": b"",
+        "cut.npy": array[:100],
+        "half.npy": array[: len(array) // 2],
+        "cut.npz": archive[:middle],
+        "flipped.npz": archive[:middle] + bytes(64) + archive[middle + 64 :],
+        "huge.npy": array.replace(b"(5000,)", b"(9999999999999,)"),
+        "empty.safetensors": b"",
+        "cut.safetensors": save({"x": np.arange(5000)})[:4000],
+        "head.npy": array[:20] + b"\xff" * 40 + array[60:],
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    with zipfile.ZipFile(folder / "texts.npz", "w") as file:
+        file.writestr("x.npy", "no array")
+    return {
+        name: folder / name for name in (*contents, "texts.npz", "", "none.npy", "none.safetensors")
+    }
+
+
+def test_a_file_that_is_no_array_is_one_clear_line(tmp_path: Path) -> None:
+    np.save(tmp_path / "y.npy", np.arange(5000.0))
+    for name, path in damaged(tmp_path).items():
+        done = lossd(
+            "compute", "huber", f"--input=predictions={path}",
+            f"--input=targets={tmp_path}/y.npy",
+        )  # fmt: skip
+        assert done.exit_code == 2, (name, done.output)
+        assert done.output.splitlines()[-1].startswith("Error: "), (name, done.output)
+
+
+def test_an_array_of_what_the_wire_lacks_is_one_clear_line(tmp_path: Path) -> None:
+    for array in (np.array(["a"]), np.zeros(3, complex), np.zeros(3, "V5"), np.zeros(2, "M8[s]")):
+        np.save(tmp_path / "x.npy", array)
+        np.save(tmp_path / "y.npy", np.zeros(3))
+        done = lossd(
+            "compute", "huber", f"--input=predictions={tmp_path}/x.npy",
+            f"--input=targets={tmp_path}/y.npy",
+        )  # fmt: skip
+        assert (done.exit_code, "predictions must" in done.output) == (2, True), done.output

@@ -1,0 +1,390 @@
+"""The command line: what it prints is right, and what a user gets wrong is one clear line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from scipy.special import softmax
+from sklearn.metrics import log_loss
+
+from lossd.backends.numpy import NumpyBackend
+from lossd.batch import Job
+from lossd.cli import command
+from lossd.engine import Engine
+from lossd.losses import LOSSES
+from lossd.networks import save, worked_networks
+
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.standard_normal((20, 4)).astype(np.float32)
+LABELS = RANDOM.integers(0, 4, 20)
+WEIGHTS = RANDOM.random(20).astype(np.float32)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    np.save(tmp_path / "logits.npy", LOGITS)
+    np.savez(tmp_path / "batch.npz", labels=LABELS, weights=WEIGHTS)
+    np.savez(tmp_path / "one.npz", labels=LABELS)
+    (tmp_path / "text.npy").write_text("no array")
+    (tmp_path / "pickle.npy").touch()
+    np.save(tmp_path / "pickle.npy", np.array([{}]), allow_pickle=True)
+    return tmp_path
+
+
+def lossd(*arguments: object, **variables: str) -> Result:
+    return CliRunner(env=variables).invoke(command, [str(argument) for argument in arguments])
+
+
+def inputs(files: Path) -> list[object]:
+    return [
+        "--input",
+        f"predictions={files}/logits.npy",
+        "--input",
+        f"targets={files}/batch.npz:labels",
+    ]
+
+
+def expected(**parameters: Any) -> Any:
+    job = Job(
+        loss=LOSSES["cross_entropy"],
+        parameters=parameters,
+        inputs={"predictions": [LOGITS], "targets": [LABELS]},
+        weights=WEIGHTS,
+    )
+    return Engine(NumpyBackend(1)).run(job)
+
+
+def test_compute_from_files_equals_the_library(files: Path) -> None:
+    done = lossd(
+        "compute", "CrossEntropy", *inputs(files), "--weights", f"{files}/batch.npz:weights",
+        "--param", "class_weights=[1,2,3,4]", "--param", "label_smoothing=0.1",
+        "--param", "prediction_kind=LOGITS", "--output", files / "out.npz",
+    )  # fmt: skip
+    result = expected(class_weights=(1, 2, 3, 4), label_smoothing=0.1)
+    with np.load(files / "out.npz") as out:
+        written = dict(out)
+
+    assert done.exit_code == 0, done.output
+    assert f"{result.loss:.17g}" in done.output
+    assert written.keys() == {"gradients.predictions", "per_example"}
+    assert np.array_equal(written["gradients.predictions"], result.gradients["predictions"])
+    assert np.array_equal(written["per_example"], result.per_example)
+
+
+def test_compute_takes_sums_and_lists_of_maps(files: Path) -> None:
+    names = {"predictions": "maps", "targets": "truth"}
+    terms = [
+        {"weight": 0.7, "loss": {"cross_entropy": {"label_smoothing": 0.1}}},
+        {"weight": -2, "loss": {"feature_matching": {}}, "input_names": names},
+    ]
+    first, second = np.full((20, 2), 3.0), np.full((20, 1, 2), 2.0)
+    np.savez(files / "maps.npz", first=first, second=second)
+    np.savez(files / "none.npz", first=0 * first, second=0 * second)
+    done = lossd(
+        "compute", "weighted_sum", *inputs(files), "--weights", f"{files}/batch.npz:weights",
+        "--param", f"terms={json.dumps(terms)}", "--output", files / "out.npz",
+        "--input", f"maps={files}/maps.npz:first", "--input", f"maps={files}/maps.npz:second",
+        "--input", f"truth={files}/none.npz:first", "--input", f"truth={files}/none.npz:second",
+    )  # fmt: skip
+    alone = expected(label_smoothing=0.1)
+    shares = WEIGHTS / WEIGHTS.sum(dtype=np.float64)
+
+    assert done.exit_code == 0, done.output
+    assert f"{alone.loss:.17g}" in done.output
+    assert f"{0.7 * alone.loss - 2 * 13:.12g}" in done.output
+    with np.load(files / "out.npz") as out:
+        np.testing.assert_allclose(
+            out["gradients.predictions"], 0.7 * alone.gradients["predictions"], rtol=1e-6
+        )
+        slopes = -2 * shares[:, None, None] * second
+        np.testing.assert_allclose(out["gradients.maps[1]"], slopes, rtol=1e-6)
+
+
+def test_probabilities_are_not_taken_for_their_logarithms(files: Path) -> None:
+    shares = softmax(LOGITS.astype(np.float64), axis=1)
+    np.save(files / "shares.npy", shares)
+    own = shares[np.arange(20), LABELS]
+    given = ["--input", f"predictions={files}/shares.npy", *inputs(files)[2:]]
+    kind = ["--param", "prediction_kind=PROBABILITIES", "--json"]
+    for command_and_name, key, wanted in (
+        (("compute", "cross_entropy"), "loss", -np.log(own).mean()),
+        (("evaluate", "log_loss"), "value", log_loss(LABELS, shares)),
+        (
+            ("evaluate", "brier"),
+            "value",
+            ((shares - np.eye(4)[LABELS]) ** 2).sum(axis=1).mean(),
+        ),
+    ):
+        done = lossd(*command_and_name, *given, *kind)
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)[key] == pytest.approx(wanted, rel=1e-12)
+
+
+def test_an_npz_file_with_one_array_needs_no_key(files: Path) -> None:
+    done = lossd(
+        "compute", "cross_entropy", "--input", f"predictions={files}/logits.npy",
+        "--input", f"targets={files}/one.npz", "--reduction", "sum",
+    )  # fmt: skip
+
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["CrosEntropy"], "got CrosEntropy: did you mean cross_entropy?"),
+        (["roc_auc"], "got the metric roc_auc: train with pairwise_auc"),
+        (["huber", "--param", "delta"], "--param must be NAME=VALUE, got delta"),
+        (["huber", "--param", "delt=1"], "delta for Huber, got delt: did you mean delta?"),
+        (["huber", "--param", "delta=wide"], "delta must be a number, got wide"),
+        (["huber", "--param", "delta=1", "--param", "delta=2"], "must give delta once"),
+        (["huber", "--input", "predictions"], "--input must be NAME=VALUE, got predictions"),
+        (["huber", "--input", "prediction=x.npy"], "did you mean predictions?"),
+        (["huber", "--input", "weights=x.npy"], "got weights: give --weights FILE"),
+        (["huber", "--input", "predictions={files}/none.npy", "--input", "targets=x"],
+          "No such file or directory"),
+        (["huber", "--input", "predictions={files}", "--input", "targets=x"],
+          "got {files}: Is a directory"),
+        (["huber", "--input", "predictions={files}/text.npy", "--input", "targets=x"],
+          "no array that NumPy can read"),
+        (["huber", "--input", "predictions={files}/pickle.npy", "--input", "targets=x"],
+          "no array that NumPy can read"),
+        (["huber", "--input", "predictions={files}/batch.npz", "--input", "targets=x"],
+          "(labels, weights), got none"),
+        (["huber", "--input", "predictions={files}/batch.npz:x", "--input", "targets=x"],
+          "(labels, weights), got x"),
+        (["huber", "--input", "predictions={files}/logits.npy"],
+          "--input targets=FILE must be given for huber, got only predictions"),
+        (["huber"], "--input predictions=FILE --input targets=FILE must be given for huber"),
+        (["huber", "--reduction", "most"], "'most' is not one of"),
+        (["cross_entropy", "--param", "prediction_kind=ODDS"],
+          "prediction_kind must be one of LOGITS, LOG_PROBABILITIES, PROBABILITIES, got ODDS"),
+        (["cross_entropy", "--param", "prediction_kind=probs"], "did you mean PROBABILITIES?"),
+        (["cross_entropy", "--address", "127.0.0.1:1", "--input", "targets={files}/one.npz",
+          "--input", "predictions={files}/logits.npy"], "Failed to connect"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_clear_line(files: Path, arguments: list[str], message: str) -> None:
+    done = lossd("compute", *(argument.format(files=files) for argument in arguments))
+    last = done.output.strip().splitlines()[-1]
+
+    assert done.exit_code != 0
+    assert last.startswith("Error: ")
+    assert message.format(files=files) in last
+
+
+def test_an_output_that_cannot_be_written_is_said(files: Path) -> None:
+    done = lossd("compute", "cross_entropy", *inputs(files), "--output", files / "no" / "out.npz")
+
+    assert done.exit_code == 2
+    assert "out.npz cannot be written: No such file or directory" in done.output
+
+
+def test_config_says_where_a_setting_comes_from() -> None:
+    done = lossd("config", "--threads", "3", LOSSD_MAX_CALLS="9", COLUMNS="200")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.output.splitlines()]
+    values = {row[0]: row[1:3] for row in rows if len(row) == 4}
+
+    assert values["--threads"] == ["3", "flag"]
+    assert values["--max-calls"] == ["9", "environment"]
+    assert values["--max-tensors"] == ["64", "default"]
+
+
+def test_config_check_finds_what_is_out_of_bounds_and_what_is_misspelt() -> None:
+    assert lossd("config", "--check").exit_code == 0
+    assert (
+        "max_calls must be in [1, 4096], got 0"
+        in lossd("config", "--check", LOSSD_MAX_CALLS="0").output
+    )
+    assert "LOSSD_THREAD" in lossd("config", "--check", LOSSD_THREAD="2").output
+    assert lossd("config", "--check", LOSSD_THREAD="2").exit_code == 1
+
+
+def test_doctor_is_content_with_this_machine() -> None:
+    done = lossd("doctor", "--backend", "numpy", "--max-inflight-bytes", "1000000", COLUMNS="200")
+
+    assert done.exit_code == 0, done.output
+    assert "checks right" in done.output
+
+
+def test_doctor_fails_where_requests_do_not_fit_the_memory() -> None:
+    done = lossd("doctor", "--backend", "numpy", "--max-inflight-bytes", str(1 << 50))
+
+    assert done.exit_code == 1
+    assert "wrong" in done.output
+
+
+def test_doctor_says_whether_memory_can_be_shared(tmp_path: Path) -> None:
+    small = ("--backend", "numpy", "--max-inflight-bytes", "1000000")
+    usable = lossd("doctor", *small, "--shm-dir", tmp_path, COLUMNS="300")
+    missing = lossd("doctor", *small, "--shm-dir", tmp_path / "no", COLUMNS="300")
+
+    assert usable.exit_code == 0, usable.output
+    assert f"{tmp_path} can be used" in usable.output
+    assert list(tmp_path.iterdir()) == []
+    assert missing.exit_code == 1
+    assert "shm_dir must be a directory that can be written to" in missing.output
+
+
+def test_doctor_finds_a_loss_that_computes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace  # noqa: PLC0415
+
+    from lossd import selftest  # noqa: PLC0415
+
+    huber = LOSSES["huber"]
+    wrong = replace(huber, body=LOSSES["absolute_error"].body, parameters=())
+    monkeypatch.setattr(selftest, "LOSSES", {**LOSSES, "huber": wrong})
+    done = lossd("doctor", "--backend", "numpy", COLUMNS="200")
+
+    assert done.exit_code == 1
+    assert "huber in float32" in done.output
+
+
+def test_without_arguments_it_shows_its_commands() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lossd", "--help"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+
+    for name in command.commands:
+        assert f"  {name} " in done.stdout
+
+
+def test_evaluate_over_files_equals_one_batch(tmp_path: Path) -> None:
+    for place in (0, 10):
+        np.save(tmp_path / f"logits{place}.npy", LOGITS[place : place + 10])
+        np.save(tmp_path / f"labels{place}.npy", LABELS[place : place + 10])
+    arguments = [
+        f"--input={name}={tmp_path}/{stem}{place}.npy"
+        for place in (0, 10)
+        for name, stem in (("predictions", "logits"), ("targets", "labels"))
+    ]
+    done = lossd("evaluate", "accuracy", *arguments, "--param", "top_k=2")
+    ranks = (-LOGITS).argsort(axis=1)[:, :2]
+    assert done.exit_code == 0, done.output
+    assert f"{(ranks == LABELS[:, None]).any(axis=1).mean():.17g}" in done.output
+    assert "example_count │ 20" in done.output
+
+
+def test_a_matrix_is_shown_whole(tmp_path: Path) -> None:
+    random = np.random.default_rng(6)
+    predicted, targets = random.integers(0, 30, (2, 400))
+    np.save(tmp_path / "p.npy", predicted)
+    np.save(tmp_path / "t.npy", targets)
+    wanted = np.zeros((30, 30), int)
+    np.add.at(wanted, (targets, predicted), 1)
+    files = [f"--input=predictions={tmp_path}/p.npy", f"--input=targets={tmp_path}/t.npy"]
+    classes = ["--param", "classes=30", "--output", tmp_path / "out.npz"]
+    done = lossd("evaluate", "confusion_matrix", *files, *classes, COLUMNS="120")
+    rows = [line.split("│")[2].split() for line in done.output.splitlines() if "│" in line]
+
+    assert [[int(word) for word in row] for row in rows[:30]] == wanted.tolist()
+    assert np.array_equal(np.load(tmp_path / "out.npz")["values"], wanted)
+    assert "..." not in done.output
+    shown = lossd("evaluate", "confusion_matrix", *files, "--param", "classes=30", "--json")
+    assert json.loads(shown.stdout)["values"] == wanted.tolist()
+
+
+def test_evaluate_takes_weights_and_a_mask_of_each_batch(tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    right = random.random(20) < 0.5
+    weights, mask = random.random(20), random.random(20) < 0.7
+    arrays = {"p": right.astype(int), "t": np.ones(20, int), "w": weights, "m": mask}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}0.npy", array[:12])
+        np.save(tmp_path / f"{name}1.npy", array[12:])
+    flags = {
+        "p": "--input=predictions=",
+        "t": "--input=targets=",
+        "w": "--weights=",
+        "m": "--mask=",
+    }
+    given = [
+        f"{flag}{tmp_path}/{name}{part}.npy" for part in (0, 1) for name, flag in flags.items()
+    ]
+    done = lossd("evaluate", "accuracy", *given, "--param", "task=binary", "--json")
+    found = json.loads(done.stdout)
+
+    assert found["value"] == pytest.approx((weights * right)[mask].sum() / weights[mask].sum())
+    assert (found["example_count"], found["ignored_count"]) == (mask.sum(), 20 - mask.sum())
+
+
+def test_evaluate_reads_texts_and_says_what_is_not_defined(tmp_path: Path) -> None:
+    (tmp_path / "said.txt").write_text("a b\nc\n")
+    files = [f"--input={name}={tmp_path}/said.txt" for name in ("hypotheses", "references")]
+    done = lossd("evaluate", "Bleu", *files, "--param", "tokenizer=NONE")
+    assert "UNDEFINED: hypotheses have no 3-gram" in done.output
+    assert "nrefs:1|case:mixed" in done.output
+
+
+def test_evaluate_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", LOGITS)
+    one = f"--input=predictions={tmp_path}/x.npy"
+    for arguments, message in [
+        (("cross_entropy", one), "got the loss cross_entropy: lossd compute takes it"),
+        (("rocauk", one), "got rocauk: did you mean roc_auc?"),
+        (("f1", one), "--input targets=FILE must be given for f1, got only predictions"),
+        (("f1", one, one, f"--input=targets={tmp_path}/x.npy"), "got 2 of predictions, 1 of"),
+        (("f1", one, "--param", "gamma=1"), "--param must be one of"),
+        (
+            (
+                "bleu",
+                f"--input=hypotheses={tmp_path}/none.txt",
+                f"--input=references={tmp_path}/x.npy",
+            ),
+            "must be a readable text",
+        ),
+    ]:
+        done = lossd("evaluate", *arguments)
+        assert done.exit_code == 2
+        assert message in done.output
+
+
+def test_compute_looks_through_a_network_of_a_directory(tmp_path: Path) -> None:
+    save(tmp_path, worked_networks()["worked"])
+    np.save(tmp_path / "images.npy", np.ones((2, 1, 3, 3)))
+    np.save(tmp_path / "black.npy", np.zeros((2, 1, 3, 3)))
+    arguments = [
+        "compute", "Perceptual", f"--input=predictions={tmp_path}/images.npy",
+        f"--input=targets={tmp_path}/black.npy", "--param", "network=worked",
+        "--param", 'layers=["linear"]', "--param", "value_range=[0,1]",
+    ]  # fmt: skip
+    done = lossd(*arguments, "--networks", tmp_path)
+
+    assert done.exit_code == 0, done.output
+    assert "loss │ 1 " in " ".join(done.output.split())
+    refused = lossd(*arguments)
+    assert refused.exit_code == 2
+    assert "this server has no networks" in refused.output
+
+
+def test_doctor_looks_at_the_networks(tmp_path: Path) -> None:
+    save(tmp_path, worked_networks()["worked"])
+    limits = ("--max-inflight-bytes", "1000000", "--max-network-bytes", "1000000")
+    small = ("--backend", "numpy", *limits, "--networks", tmp_path)
+    usable = lossd("doctor", *small, COLUMNS="300")
+    large = lossd("doctor", *small, "--max-network-bytes", str(1 << 50), COLUMNS="300")
+    (tmp_path / "worked.safetensors").unlink()
+    missing = lossd("doctor", *small, COLUMNS="300")
+
+    assert usable.exit_code == 0, usable.output
+    assert "worked (sequential)" in usable.output
+    assert large.exit_code == 1
+    assert missing.exit_code == 1
+    assert f"network {tmp_path}/worked.json must be usable" in missing.output
+
+
+def test_outputs_that_were_asked_for_are_given(files: Path) -> None:
+    asked = ["--param", "outputs=predicted_class", "--output", files / "out.npz"]
+    done = lossd("compute", "cross_entropy", *inputs(files), *asked, COLUMNS="120")
+    shown = lossd("compute", "cross_entropy", *inputs(files), *asked, "--json")
+
+    assert "predicted_class" in done.output
+    assert json.loads(shown.stdout)["outputs"]["predicted_class"] == LOGITS.argmax(axis=1).tolist()
+    with np.load(files / "out.npz") as out:
+        assert np.array_equal(out["outputs.predicted_class"], LOGITS.argmax(axis=1))

@@ -1,0 +1,209 @@
+"""Wrong uses of every command: refused before any work, in one line, with status 2."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from lossd.cli import command
+from lossd.cli.arguments import Real
+from lossd.cli.files import OutputFile
+from lossd.serving.config import settings
+from lossd.serving.wire.comments import comments
+
+FILES = ["--input=predictions={files}/x.npy", "--input=targets={files}/y.npy"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    random = np.random.default_rng(5)
+    np.save(tmp_path / "x.npy", random.standard_normal((8, 3)))
+    np.save(tmp_path / "y.npy", random.integers(0, 3, 8))
+    np.save(tmp_path / "short.npy", np.zeros(3))
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    (tmp_path / "file").touch()
+    return tmp_path
+
+
+def lossd(*arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def nowhere(files: Path, name: str) -> list[str]:
+    return [f"{files}/no/{name}", f"{files}/file/{name}", str(files), f"/proc/{name}"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["no_such_command"],
+        ["bench", "--shape", "10"],
+        ["bench", "--shape", "0x3"],
+        ["bench", "--shape", "-1x3"],
+        ["bench", "--shape", "999999999x999999999"],
+        ["bench", "--transport", "pigeon"],
+        ["bench", "--callers", "0"],
+        ["bench", "--seconds", "nan"],
+        ["bench", "--seconds", "inf"],
+        ["bench", "--seconds", "-1"],
+        ["bench", "--load", "0"],
+        ["bench", "--load", "nan"],
+        ["bench", "--transport", "tcp", "--address", "127.0.0.1:1"],
+        ["bench", "--plot", "chart.tuna"],
+        ["compute"],
+        ["compute", "cross_entropy"],
+        ["compute", "cross_entropy", *FILES, "--gradient", "prediction"],
+        ["compute", "cross_entropy", *FILES, "--weights", "{files}/short.npy"],
+        ["compute", "cross_entropy", *FILES, "--weights", "{files}/none.npy"],
+        ["compute", "cross_entropy", *FILES, "--mask", "{files}/x.npy"],
+        ["compute", "cross_entropy", *FILES, "--input=targets={files}/y.npy"],
+        ["compute", "cross_entropy", *FILES, "--networks", "{files}/no"],
+        ["compute", "cross_entropy", *FILES, "--param", "temperature=0"],
+        ["compute", "cross_entropy", *FILES, "--param", "temperature=nan"],
+        ["compute", "cross_entropy", *FILES, "--param", "class_weights=1,2"],
+        ["compute", "perceptual", *FILES],
+        ["compute", "huber", *FILES],
+        ["compute", "weighted_sum", *FILES],
+        ["compute", "weighted_sum", *FILES, "--param", "terms=[]"],
+        ["compute", "weighted_sum", *FILES, "--param", "terms=[{}]"],
+        ["compute", "weighted_sum", *FILES, "--param", 'terms=[{"loss": {}}]'],
+        ["config", "extra"],
+        ["config", "--threads", "many"],
+        ["config", "--threads", "-1"],
+        ["demo", "--epochs", "-3"],
+        ["demo", "--epochs", "0"],
+        ["demo", "--epochs", "2.5"],
+        ["demo", "--plot", "curve"],
+        ["demo", "--plot", "curve.tuna"],
+        ["doctor", "--max-call-seconds", "nan"],
+        ["doctor", "--backend", "abacus"],
+        ["evaluate"],
+        ["evaluate", "accuracy"],
+        ["evaluate", "accuracy", *FILES, "--input=names={files}/x.npy"],
+        ["evaluate", "accuracy", *FILES, "--weights", "{files}/short.npy"],
+        ["evaluate", "accuracy", *FILES, "--mask", "{files}/short.npy"],
+        ["evaluate", "accuracy", *FILES, *["--weights={files}/short.npy"] * 2],
+        ["evaluate", "accuracy", *FILES, "--param", "top_k=0"],
+        ["evaluate", "bleu", "--input=hypotheses={files}/latin.txt",
+         "--input=references={files}/latin.txt"],
+        ["healthcheck", "extra"],
+        ["losses", "--plot", "picture.tuna"],
+    ],
+    ids=lambda arguments: " ".join(arguments) or "nothing",
+)  # fmt: skip
+def test_it_is_refused_in_one_line(files: Path, arguments: list[str]) -> None:
+    done = lossd(*(argument.replace("{files}", str(files)) for argument in arguments))
+
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code == 2, done.output
+    if arguments:
+        assert done.output.splitlines()[-1].startswith("Error: "), done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench", "--json={path}"],
+        ["bench", "--plot={path}"],
+        ["compute", "cross_entropy", *FILES, "--output={path}"],
+        ["demo", "--plot={path}"],
+        ["evaluate", "accuracy", *FILES, "--output={path}"],
+        ["losses", "--plot={path}"],
+    ],
+    ids=lambda arguments: f"{arguments[0]} {arguments[-1]}",
+)
+def test_an_output_is_tried_before_the_work(files: Path, arguments: list[str]) -> None:
+    for path in nowhere(files, "out.png"):
+        started = time.monotonic()
+        done = lossd(*(argument.format(files=files, path=path) for argument in arguments))
+
+        assert done.exit_code == 2, done.output
+        assert path in done.output.splitlines()[-1]
+        assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:1",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "127.0.0.1:99999",
+        "unix:/no/such",
+        "",
+        "a b",
+    ],
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench", "--address"],
+        ["compute", "cross_entropy", *FILES, "--address"],
+        ["doctor", "--server"],
+        ["evaluate", "accuracy", *FILES, "--address"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_address_where_nothing_answers_is_said_soon(
+    files: Path, arguments: list[str], address: str
+) -> None:
+    started = time.monotonic()
+    done = lossd(*(argument.replace("{files}", str(files)) for argument in arguments), address)
+
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code in (1, 2), done.output
+    assert done.output.splitlines()[-1].startswith("Error: "), done.output
+    assert time.monotonic() - started < 15
+
+
+def test_trying_an_output_leaves_everything_as_it_was(files: Path) -> None:
+    (files / "kept.npz").write_bytes(b"kept")
+    for name in ("kept.npz", "new.npz"):
+        lossd("compute", "huber", "--output", files / name)
+
+    assert (files / "kept.npz").read_bytes() == b"kept"
+    assert not (files / "new.npz").exists()
+
+
+def options() -> Iterator[tuple[str, click.Option]]:
+    for name, one in command.commands.items():
+        for option in one.params:
+            if isinstance(option, click.Option):
+                yield name, option
+
+
+def test_every_number_has_bounds_and_every_file_to_write_is_tried() -> None:
+    checked = {setting.name for setting in settings()}  # by the configuration
+    for name, option in options():
+        if option.name in checked:
+            continue
+        kind = option.type
+        if isinstance(kind, click.types.IntParamType):
+            assert isinstance(kind, click.IntRange), (name, option.name)
+            assert None not in (kind.min, kind.max), (name, option.name)
+        if isinstance(kind, click.types.FloatParamType):
+            assert isinstance(kind, Real), (name, option.name)
+            assert None not in (kind.min, kind.max), (name, option.name)
+        if isinstance(kind, click.Path) and not kind.exists:
+            assert isinstance(kind, OutputFile), (name, option.name)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_a_failure_and_no_wrong_use(files: Path) -> None:
+    for arguments in (["compute", "cross_entropy"], ["evaluate", "accuracy"]):
+        given = [one.replace("{files}", str(files)) for one in FILES]
+        done = lossd(*arguments, *given, "--output", "/dev/full")
+
+        assert done.exit_code == 1
+        assert done.output.splitlines()[-1].endswith("got /dev/full: No space left on device")
+
+
+def test_the_contract_is_installed_with_its_comments() -> None:
+    # Pages read them; a packager who leaves the .proto files out would have empty pages.
+    assert comments()["Huber.delta"].startswith("Residual at which the loss turns linear")
+    assert comments()["WeightedTerm.weight"]

@@ -1,0 +1,160 @@
+"""Memory that forked processes inherit, without a server and without gRPC."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BEGIN = """
+import os, sys, threading, traceback
+from pathlib import Path
+import numpy as np
+from lossd.client.segments import Arena, Segment
+
+folder, DTYPE = Path(sys.argv[1]), np.dtype(np.int64)
+
+def forked(work):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return child
+
+def ended_well(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+AMONG_THREADS = """
+arena, held, done = Arena(), {}, threading.Event()
+for _ in range(2):
+    arena.add(Segment(folder, 1 << 20))
+
+def work(number):
+    value = number
+    while not done.is_set():
+        value += 8
+        block = arena.take(1 << 16)
+        array = block.array((8192,), DTYPE)
+        array[:] = value
+        held[number] = (value, array)
+        del block, array
+
+def look():
+    for value, array in list(held.values()):
+        assert (array == value).all()
+        array[:] = -1
+
+threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+for thread in threads:
+    thread.start()
+try:
+    while len(held) < 8:
+        pass
+    assert all([ended_well(forked(look)) for _ in range(60)])
+finally:
+    done.set()
+    for thread in threads:
+        thread.join()
+for value, array in held.values():
+    assert (array == value).all()
+"""
+
+FORKING_THREADS = """
+segment = Segment(folder, 1 << 20)
+array = segment.take(8192).array((1024,), DTYPE)
+array[:] = 5
+ended = []
+
+def look():
+    assert (array == 5).all()
+    array[:] = 7
+
+threads = [
+    threading.Thread(target=lambda: ended.extend(ended_well(forked(look)) for _ in range(10)))
+    for _ in range(4)
+]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(60)
+assert ended == [True] * 40
+assert (array == 5).all()
+"""
+
+WITHOUT_DESCRIPTORS = """
+import resource
+segment = Segment(folder, 1 << 20)
+array = segment.take(8192).array((1024,), DTYPE)
+array[:] = 5
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+
+def look():
+    assert (array == 5).all()
+    array[:] = 7
+
+def unraised(_):
+    pass
+
+sys.unraisablehook = unraised
+assert ended_well(forked(look))
+assert (array == 5).all()
+assert segment.take(64) is not None
+"""
+
+WITH_NOTHING_SHARED = """
+def look():
+    assert Segment(folder, 1 << 20).take(64) is not None
+
+segment = Segment(folder, 1 << 20)
+del segment
+assert ended_well(forked(look))
+"""
+
+OF_A_DEAD_CHILD = """
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), 9))
+segment = Segment(folder, 1 << 20)
+array = segment.take(8192).array((1024,), DTYPE)
+array[:] = 5
+assert not ended_well(forked(print))
+assert segment.take(64) is not None
+"""
+
+
+def run(script: str, folder: Path) -> None:
+    root = Path(__file__).parents[2]
+    roots = os.pathsep.join(str(root / part) for part in ("protos", "server", "client"))
+    finished = subprocess.run(
+        [sys.executable, "-c", BEGIN + script, str(folder)],
+        env={**os.environ, "PYTHONPATH": roots},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_a_fork_amid_threads_inherits_arrays_as_they_are_at_that_moment(tmp_path: Path) -> None:
+    run(AMONG_THREADS, tmp_path)
+
+
+def test_threads_may_fork_at_once(tmp_path: Path) -> None:
+    run(FORKING_THREADS, tmp_path)
+
+
+def test_a_fork_without_a_free_descriptor_keeps_its_memory_too(tmp_path: Path) -> None:
+    run(WITHOUT_DESCRIPTORS, tmp_path)
+
+
+def test_a_fork_may_share_first(tmp_path: Path) -> None:
+    run(WITH_NOTHING_SHARED, tmp_path)
+
+
+def test_a_child_that_dies_at_once_is_not_waited_for(tmp_path: Path) -> None:
+    run(OF_A_DEAD_CHILD, tmp_path)

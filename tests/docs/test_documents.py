@@ -1,0 +1,108 @@
+"""The documents name what is there: tables, links, anchors, files, tests and commands."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docs import tables
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted(
+    path.relative_to(ROOT)
+    for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md", ".github/*.md")
+    for path in ROOT.glob(pattern)
+)
+PAGES = (
+    "docs/architecture.md", "docs/semantics.md", "docs/losses.md", "docs/evaluation.md",
+    "docs/client.md", "docs/training.md", "docs/command_line.md", "docs/operating.md",
+    "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "deploy/README.md",
+)  # fmt: skip
+FOLDERS = (
+    "server/",
+    "client/",
+    "protos/",
+    "tests/",
+    "docs/",
+    "deploy/",
+    "benchmarks/",
+    "examples/",
+)
+
+documents = pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+
+
+def text_of(document: Path) -> str:
+    return (ROOT / document).read_text()
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def anchors(path: Path) -> set[str]:
+    """Returns the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", without_blocks(path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(document: Path) -> Iterator[str]:
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(text_of(document))):
+        if not re.match(r"[a-z]+:", target):
+            yield target
+
+
+def test_tables_are_those_of_the_code() -> None:
+    for path, current, right in tables.documents():
+        assert current == right, f"{path} is out of date: run nox -s tables"
+
+
+@documents
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in links(document):
+        file, _, anchor = target.partition("#")
+        found = (ROOT / document).parent / file if file else ROOT / document
+        assert found.exists(), f"{document} links to {target}, which is not there"
+        assert not anchor or anchor in anchors(found), f"{document}: {target} has no such heading"
+
+
+@documents
+def test_files_that_are_named_exist(document: Path) -> None:
+    for name in re.findall(r"`([\w./-]+/[\w./-]*)`", text_of(document)):
+        if name.startswith(FOLDERS) and "NAME" not in name:
+            assert (ROOT / name).exists(), f"{document} names {name}, which is not there"
+
+
+@documents
+def test_tests_that_are_named_exist(document: Path) -> None:
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text_of(document)):
+        functions = ast.walk(ast.parse((ROOT / file).read_text()))
+        named = {f.name for f in functions if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef)}
+        assert name in named, f"{document} names {name} of {file}, which is not there"
+
+
+@documents
+def test_programs_are_python(document: Path) -> None:
+    for program in re.findall(r"```python\n(.*?)```", text_of(document), re.DOTALL):
+        ast.parse(program)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_front_page_links_to_every_page(page: str) -> None:
+    assert page in {link.removesuffix("/") for link in links(Path("README.md"))} | {
+        f"{link.rstrip('/')}/README.md" for link in links(Path("README.md"))
+    }
+
+
+def test_the_front_page_is_short() -> None:
+    assert len(text_of(Path("README.md")).splitlines()) <= 200
+
+
+def test_every_rule_of_the_numeric_contract_names_its_tests() -> None:
+    rules = re.split(r"^### (?=N\d+ )", text_of(Path("docs/semantics.md")), flags=re.MULTILINE)[1:]
+
+    assert [rule.split()[0] for rule in rules] == [f"N{number}" for number in range(1, 19)]
+    for rule in rules:
+        assert re.search(r"^> `tests/", rule, re.MULTILINE), rule.splitlines()[0]

@@ -1,0 +1,124 @@
+"""Where a server listens, and what it says where it cannot."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lossd.client import LossClient
+from lossd.v1 import SquaredError
+from tests.end_to_end.conftest import page, serve
+
+
+def answer(address: str) -> float | None:
+    with LossClient(address) as client:
+        return client.compute(SquaredError(), [2.0], [0.0], timeout=20).loss
+
+
+def refused(*arguments: str, status: int = 1) -> str:
+    """What ``lossd serve`` says, which is one line."""
+    command = [sys.executable, "-m", "lossd", "serve", "--backend", "numpy", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (status, "")
+    *usage, line = done.stderr.splitlines()
+    assert not usage or status == 2
+    return line.removeprefix("Error: ")
+
+
+@contextlib.contextmanager
+def listener() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("127.0.0.1", "address must be host:port"),
+        ("127.0.0.1:99999", "address must have a port in [0, 65535], got 127.0.0.1:99999"),
+        ("http://127.0.0.1:50051", "address must be host:port"),
+    ],
+)
+def test_an_address_that_is_none_is_one_clear_line(address: str, line: str) -> None:
+    assert refused("--address", address, "--metrics-port", "0", status=2).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("nobody.invalid:0", "address must name a host that is known, got nobody.invalid:"),
+        ("192.0.2.1:0", "address must be one of this machine, got 192.0.2.1:0"),
+        ("unix:/nowhere/lossd.sock", "address must be in a directory that exists"),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_one_clear_line(address: str, line: str) -> None:
+    assert refused("--address", address, "--metrics-port", "0").startswith(line)
+
+
+def test_the_address_is_looked_at_before_the_metrics_port() -> None:
+    with listener() as one, listener() as two:
+        taken = f"127.0.0.1:{one}"
+        said = refused("--address", taken, "--metrics-port", str(two))
+        assert said.startswith(f"address must be free, got {taken}")
+        said = refused("--address", "127.0.0.1:0", "--metrics-port", str(two))
+        assert said.startswith(f"metrics port must be free, got {two}")
+
+
+def test_a_metrics_host_that_is_not_here_is_one_clear_line() -> None:
+    address = ("--address", "127.0.0.1:0", "--metrics-port", "0", "--metrics-host")
+
+    assert refused(*address, "nobody.invalid").startswith("metrics_host must name a host that is")
+    assert refused(*address, "192.0.2.1").startswith("metrics_host must be one of this machine")
+
+
+def test_ipv6_serves_calls_and_pages() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with serve("--backend", "numpy", "--metrics-host", "::1", address="[::1]:0") as process:
+        assert process.address.startswith("[::1]:")
+        assert page(process, "/readyz") == (200, "ready\n")
+        assert answer(process.address) == 4
+
+
+@pytest.mark.parametrize("name", ["unix:{}/lossd.sock", "unix:///{}/a%20b", "unix-abstract:{}x"])
+def test_a_live_socket_is_not_taken_over(tmp_path: Path, name: str) -> None:
+    address = name.format(tmp_path)
+    with serve("--backend", "numpy", address=address) as process:
+        said = refused("--address", address, "--metrics-port", "0")
+        assert said.startswith(f"address must be free, got {address}")
+        assert answer(address) == 4
+        process.process.kill()  # leaves the file behind
+        process.process.wait()
+    with serve("--backend", "numpy", address=address):
+        assert answer(address) == 4
+
+
+def test_of_servers_that_start_at_once_one_gets_the_socket(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/lossd.sock"
+
+    def start() -> subprocess.Popen[str]:
+        command = [
+            sys.executable, "-m", "lossd", "serve", "--backend", "numpy", "--address", address,
+            "--metrics-port", "0",
+        ]  # fmt: skip
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        started = [each.result() for each in [pool.submit(start) for _ in range(4)]]
+    try:
+        said = [process.stdout.readline() for process in started if process.stdout]
+        assert sorted(line.startswith("ready") for line in said) == [False, False, False, True]
+        assert answer(address) == 4
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()

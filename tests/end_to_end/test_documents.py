@@ -1,0 +1,42 @@
+"""The programs of the documents run as they stand there, against a server of the test."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import Process
+
+ROOT = Path(__file__).resolve().parents[2]
+ADDRESS = "localhost:50051"
+
+
+def _programs() -> dict[str, str]:
+    """Returns the blocks that connect by themselves; others go on where one left off."""
+    found = {}
+    for document in sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")]):
+        blocks = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
+        for number, block in enumerate(block for block in blocks if ADDRESS in block):
+            found[f"{document.stem}-{number}"] = block
+    return found
+
+
+PROGRAMS = _programs()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_of_a_document_runs(server: Process, name: str) -> None:
+    program = PROGRAMS[name].replace(ADDRESS, server.address)
+    for framework in re.findall(r"^import (torch|jax)$", program, re.MULTILINE):
+        pytest.importorskip(framework)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_there_are_programs_to_run() -> None:
+    assert any("weighted_sum" in program for program in PROGRAMS.values())

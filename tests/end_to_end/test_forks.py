@@ -1,0 +1,237 @@
+"""What processes inherit of a client's memory when they are forked, and what they do with it.
+
+Each test runs in a process of its own: this one has threads of gRPC's that no fork would have.
+"""
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import Process, metric, serve
+
+ROOT = Path(__file__).parents[2]
+BEGIN = """
+import contextlib, multiprocessing, os, sys, time, traceback
+import numpy as np
+from lossd.client import InvalidRequestError
+from lossd.v1 import SquaredError
+from tests.flavours import flavour
+
+SIZE = 1 << 18
+ZEROS = np.zeros(SIZE, np.float32)
+kind, address, *rest = sys.argv[1:]
+
+def filled(client, value):
+    array = client.empty(SIZE)
+    array[:] = value
+    return array
+
+def computed(client, value):
+    result = client.compute(SquaredError(), filled(client, value), ZEROS)
+    assert result.transport == "shared_memory"
+    return result
+
+def shared(compute):
+    # The first connection after a fork may fail, and memory is shared a second later.
+    deadline = time.monotonic() + 30
+    while (found := compute()).transport != "shared_memory":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+def is_of(result, value):
+    gradient = np.float32(2 * value / SIZE)
+    return (result.per_example == value**2).all() and (
+        result.gradients["predictions"] == gradient
+    ).all()
+
+def forked(work):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return child
+
+def ended_well(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+class Signal:
+    def __init__(self):
+        self.ends = os.pipe()
+    def give(self):
+        os.write(self.ends[1], b"x")
+    def wait(self):
+        assert os.read(self.ends[0], 1) == b"x"
+"""
+
+
+@pytest.fixture(scope="module")
+def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    directory = str(tmp_path_factory.mktemp("shm"))
+    with serve("--backend", "numpy", "--threads", "2", "--shm-dir", directory) as process:
+        yield process
+
+
+@pytest.fixture(params=["threads", "asyncio"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which of the two clients."""
+    found: str = request.param
+    return found
+
+
+def run(process: Process, folder: Path, script: str, kind: str, *arguments: str) -> None:
+    """Runs a script that both fork and spawn can start again."""
+    path = folder / "script.py"
+    path.write_text(BEGIN + textwrap.dedent(script))
+    roots = os.pathsep.join(str(ROOT / part) for part in (".", "protos", "server", "client"))
+    finished = subprocess.run(
+        [sys.executable, str(path), kind, process.address, *arguments],
+        env={**os.environ, "PYTHONPATH": roots},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_what_a_fork_inherits_and_what_its_parent_has_stay_what_they_were(
+    sharing: Process, tmp_path: Path, kind: str
+) -> None:
+    script = """
+    with flavour(kind) as given, given.connect(address) as client:
+        mine, result = filled(client, 3), computed(client, 4)
+        view = result.per_example[1::2]
+        with given.connect(address) as other:
+            of_closed = computed(other, 5)
+        went_on, looked = Signal(), Signal()
+
+        def look():
+            went_on.wait()
+            for _ in range(2):
+                assert (mine == 3).all() and is_of(result, 4) and is_of(of_closed, 5)
+                assert (view == 16).all()
+                assert ended_well(forked(lambda: mine.fill(9)))  # nor does a fork of the fork
+            mine[:] = 7
+            looked.give()
+
+        child = forked(look)
+        of_parent = [mine]
+        del result, view
+        mine[:] = 1
+        for value in range(30):
+            found = computed(client, value)
+            assert is_of(found, value)
+        went_on.give()
+        looked.wait()
+        assert (mine == 1).all() and is_of(found, 29) and is_of(of_closed, 5)
+        assert ended_well(child)
+        assert client.compute(SquaredError(), mine, ZEROS).transport == "shared_memory"
+    """
+    run(sharing, tmp_path, script, kind)
+    assert metric(sharing, "lossd_shared_memory_segments") == 0
+
+
+def test_a_fork_has_memory_of_its_own_to_share(sharing: Process, tmp_path: Path) -> None:
+    script = """
+    with flavour(kind) as given, given.connect(address) as client:
+        mine = filled(client, 2)
+        assert is_of(computed(client, 4), 4)
+
+        def work():
+            assert shared(lambda: client.compute(SquaredError(), mine, ZEROS)).loss == 4
+            own = filled(client, 6)
+            assert is_of(computed(client, 5), 5) and (own == 6).all()
+
+        for _ in range(3):
+            assert ended_well(forked(work))
+        assert (mine == 2).all() and is_of(computed(client, 4), 4)
+    """
+    run(sharing, tmp_path, script, "threads")
+
+
+def test_an_asyncio_client_that_was_used_is_refused_in_a_fork_and_one_that_was_not_works(
+    sharing: Process, tmp_path: Path
+) -> None:
+    script = """
+    import asyncio
+    from lossd.client import AsyncLossClient
+    unused, used = AsyncLossClient(address), AsyncLossClient(address)
+
+    async def compute(client, value=3.0):
+        return (await client.compute(SquaredError(), [value], [0.0], timeout=30)).loss
+
+    def work():
+        assert asyncio.run(compute(unused)) == 9
+
+    def refuse():
+        try:
+            asyncio.run(compute(used))
+        except InvalidRequestError as error:
+            assert "must be first used after a fork" in str(error)
+        else:
+            raise AssertionError
+
+    assert ended_well(forked(work))
+    assert asyncio.run(compute(used)) == 9
+    assert ended_well(forked(refuse))
+    """
+    run(sharing, tmp_path, script, "asyncio")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_clients_and_arrays_go_to_workers_of_every_start_method(
+    sharing: Process, tmp_path: Path, kind: str, method: str
+) -> None:
+    if (kind, method) == ("asyncio", "fork"):
+        pytest.skip("gRPC's threads of asyncio do not survive a fork")
+    script = """
+    import asyncio
+
+    def work(client, mine, result, went_on):
+        assert went_on.wait(60)
+        assert (mine == 3).all() and is_of(result, 4)
+        mine[:] = 8
+        with contextlib.ExitStack() as stack:
+            if kind == "asyncio":
+                loop = stack.enter_context(asyncio.Runner())
+                compute = lambda: loop.run(client.compute(SquaredError(), mine, ZEROS))
+            else:
+                compute = lambda: client.compute(SquaredError(), mine, ZEROS)
+            assert shared(compute).loss == 64
+
+    def main(method):
+        context = multiprocessing.get_context(method)
+        with flavour(kind) as given, given.connect(address) as client:
+            mine, result, went_on = filled(client, 3), computed(client, 4), context.Event()
+            sent = getattr(client, "_client", client)
+            workers = [
+                context.Process(target=work, args=(sent, mine, result, went_on)) for _ in range(2)
+            ]
+            for worker in workers:
+                worker.start()
+            del result, sent
+            mine[:] = 1
+            for value in range(10):
+                assert is_of(computed(client, value), value)
+            went_on.set()
+            for worker in workers:
+                worker.join(60)
+            assert [worker.exitcode for worker in workers] == [0, 0]
+            assert (mine == 1).all()
+
+    if __name__ == "__main__":
+        main(*rest)
+    """
+    run(sharing, tmp_path, script, kind, method)

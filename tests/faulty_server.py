@@ -1,0 +1,95 @@
+"""Runs ``lossd`` with a fault in it, named by the first argument."""
+
+import functools
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from lossd import sums
+from lossd.__main__ import main as lossd
+from lossd.serving import app
+from lossd.serving.rpc.boundary import Boundary
+
+# What a call to this method sets off where gRPC's thread can be hit.
+TRIGGER = "/lossd.v1.LossService/GetServerInfo"
+
+
+def at_trigger(fault: Callable[[], object]) -> None:
+    """Has gRPC's thread do something when the method is called."""
+    usual = Boundary.service
+
+    def service(self: Any, details: Any) -> Any:
+        if details.method == TRIGGER:
+            fault()
+        return usual(self, details)
+
+    Boundary.service = service  # type: ignore[method-assign]
+
+
+def dies() -> None:
+    """GRPC's thread ends by an exception, as it does without memory."""
+
+    class OutOfMemory(BaseException):
+        """Passes what gRPC catches."""
+
+    def fault() -> NoReturn:
+        raise OutOfMemory
+
+    at_trigger(fault)
+
+
+def waits() -> None:
+    """GRPC's thread waits for what never comes."""
+    at_trigger(threading.Event().wait)
+
+
+def waits_and_is_asked_often() -> None:
+    """The same, and the server asks itself ten times a second."""
+    waits()
+    own = vars(app)
+    own["Pulse"] = functools.partial(own["Pulse"], seconds=0.1)
+
+
+def makes_no_thread() -> None:
+    """The system has no thread left once the server is ready."""
+    usual = app.start
+
+    def start(*arguments: Any, **named: Any) -> Any:
+        server = usual(*arguments, **named)
+
+        def refuse(self: threading.Thread) -> NoReturn:
+            raise RuntimeError(f"can't start new thread {self.name}")
+
+        threading.Thread.start = refuse  # type: ignore[method-assign]
+        return server
+
+    app.start = start
+
+
+def computes_on() -> None:
+    """A loss is computed for a minute, whoever waits."""
+
+    def run(*_: Any, **__: Any) -> NoReturn:
+        time.sleep(60)
+        raise AssertionError("the process should be gone")
+
+    sums.run = run
+
+
+FAULTS = {
+    fault.__name__: fault
+    for fault in (dies, waits, waits_and_is_asked_often, makes_no_thread, computes_on)
+}
+
+
+def main() -> None:
+    """Takes the command of a server, as it would be run without this."""
+    FAULTS[sys.argv[1]]()
+    sys.argv = ["lossd", *sys.argv[sys.argv.index("lossd") + 1 :]]
+    lossd()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Values and gradients at margins of 0 to 1,000, with numbers over their whole range.
+
+``pytest --whole-sweep tests/oracles/test_margins.py`` tries many more of both, for some minutes.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lossd.engine import Engine
+from lossd.losses import LOSSES, Shape
+from lossd.reduction import Reduction
+from tests.losses.case import Case, total, values
+from tests.oracles.margins import SWEEPS, TOGETHER, Sweep, right
+
+Array = npt.NDArray[Any]
+
+TOLERANCES = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-11}
+
+# Where a result may be less exact, and why.  docs/precision.md says it to users.
+EXCEPTIONS = {
+    "a result below the smallest normal number, or made of a probability below it": (
+        "the type has no digits left; a derivative by a logit divides that by the temperature"
+    ),
+    "a kink, and a class whose target is 0 in a divergence": "the slope is chosen, not computed",
+    "soft targets of softmax_focal that the prediction meets to 1e-3": (
+        "the steepness of each class is rounded, and only its differences are left"
+    ),
+    "focal by targets at 0 and 1 with a gamma below 1": "there the derivative is infinite",
+    "regions and labels by targets": "all of an index that is nearly 0 or 1 cancels",
+    "a divergence times the square of a temperature beyond 1e300": (
+        "what differs by the temperature is below the smallest normal number"
+    ),
+}
+
+
+@pytest.fixture
+def whole(request: pytest.FixtureRequest) -> bool:
+    """Whether all is to be tried."""
+    return bool(request.config.getoption("--whole-sweep"))
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCES), ids=str)
+@pytest.mark.parametrize("sweep", SWEEPS, ids=str)
+def test_every_margin_is_right(
+    engine: Engine,
+    sweep: Sweep,
+    dtype: np.dtype[Any],
+    whole: bool,  # noqa: FBT001
+) -> None:
+    if sweep.is_long and not whole:
+        pytest.skip("it takes long")
+    for case, expected in right(sweep, whole=whole):
+        reduction = Reduction.MEAN if case.loss.shape in TOGETHER else Reduction.NONE
+        job = case.astype(dtype).job(gradients=sweep.slopes, reduction=reduction)
+        result = engine.run(job)
+        found = np.array([total(result)]) if reduction is Reduction.MEAN else values(result)
+        assert_right(found, expected.values, dtype, case)
+        for name, slopes in expected.gradients.items():
+            assert_right(result.gradients[name], slopes, dtype, case)
+
+
+def assert_right(found: Array, expected: Array, dtype: np.dtype[Any], case: Case) -> None:
+    """Right to the type's tolerance; infinite where the type ends."""
+    divisor = case.parameters.get("temperature", 1.0)
+    smallest = float(np.finfo(dtype).smallest_normal)
+    with np.errstate(over="ignore"):
+        ends = expected.astype(dtype)
+        absolute = min(smallest / min(divisor, 1.0), 1e-9) if divisor else smallest
+    expected = np.where(np.isinf(ends), ends, expected)
+    np.testing.assert_allclose(
+        found.astype(np.float64), expected, TOLERANCES[dtype], absolute, err_msg=str(case)
+    )
+
+
+def test_every_loss_of_elements_classes_and_scores_is_swept() -> None:
+    """Those of vectors, sequences, features and images have contracts of their own."""
+    swept = {sweep.name for sweep in SWEEPS}
+    kinds = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE, *TOGETHER)
+    assert swept == {name for name, loss in LOSSES.items() if loss.shape in kinds} - OF_NORMS
+
+
+# Its input is a vector, whose norm is all that counts.
+OF_NORMS = {"gradient_penalty"}

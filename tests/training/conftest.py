@@ -1,0 +1,18 @@
+"""A real server for the adapters of the frameworks."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.end_to_end.conftest import Process, serve
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Process]:
+    with serve("--backend", "numpy", "--threads", "2") as process:
+        yield process
+
+
+@pytest.fixture
+def address(server: Process) -> str:
+    return server.address

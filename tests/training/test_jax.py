@@ -1,0 +1,182 @@
+"""``remote_loss`` is a function of JAX like any other."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.client import InvalidRequestError, LossClient
+from lossd.v1 import CrossEntropy, FeatureMatching, InfoNce, SquaredError
+
+jax = pytest.importorskip("jax")
+import jax.numpy as jnp  # noqa: E402
+
+from lossd.client.jax import remote_loss  # noqa: E402
+
+pytestmark = pytest.mark.oracle
+
+
+def draw(*shape: int, seed: int = 0, dtype: Any = np.float32) -> Any:
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), dtype)
+
+
+def labels(count: int, *shape: int, seed: int = 0) -> Any:
+    return jnp.asarray(np.random.default_rng(seed).integers(0, count, shape))
+
+
+def cross_entropy(logits: Any, targets: Any) -> Any:
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1)
+    return -chosen.mean()
+
+
+def assert_close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance / 10),
+        actual,
+        expected,
+    )
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_value_and_gradient_are_those_of_jax(address: str, *, compiled: bool) -> None:
+    logits, targets = draw(8, 5), labels(5, 8)
+    function = jax.value_and_grad(remote_loss(CrossEntropy(), address))
+    function = jax.jit(function) if compiled else function
+
+    assert_close(function(logits, targets), jax.value_and_grad(cross_entropy)(logits, targets))
+
+
+def test_the_value_alone_asks_for_no_gradient(address: str) -> None:
+    asked = []
+    with LossClient(address) as client:
+        compute = client.compute
+
+        def spy(*arguments: Any, **options: Any) -> Any:
+            asked.append(options["gradients"])
+            return compute(*arguments, **options)
+
+        client.compute = spy  # type: ignore[method-assign]
+        loss_fn = remote_loss(SquaredError(), client)
+        loss_fn(draw(3, 2), draw(3, 2, seed=1))
+        jax.grad(loss_fn, argnums=1)(draw(3, 2), draw(3, 2, seed=1))
+    assert asked == [(), ("targets",)]
+
+
+def test_a_mapped_axis_is_computed_side_by_side(address: str) -> None:
+    logits, targets = draw(6, 8, 5), labels(5, 6, 8)
+    loss_fn = remote_loss(CrossEntropy(), address)
+
+    assert_close(jax.vmap(loss_fn)(logits, targets), jax.vmap(cross_entropy)(logits, targets))
+    assert_close(
+        jax.vmap(jax.grad(loss_fn))(logits, targets),
+        jax.vmap(jax.grad(cross_entropy))(logits, targets),
+    )
+
+
+def test_a_function_that_is_mapped_has_a_gradient(address: str) -> None:
+    logits, targets = draw(4, 8, 5), labels(5, 8)
+
+    def total(function: Any, given: Any) -> Any:
+        mapped = jax.vmap(function, in_axes=(0, None))(given, targets)
+        return (mapped * jnp.arange(1.0, 5.0)).sum()
+
+    found = jax.jit(jax.grad(functools.partial(total, remote_loss(CrossEntropy(), address))))
+    assert_close(found(logits), jax.grad(functools.partial(total, cross_entropy))(logits))
+
+
+def test_axes_may_be_mapped_twice(address: str) -> None:
+    logits, targets = draw(2, 3, 8, 5), labels(5, 3, 8)
+    twice = jax.vmap(jax.vmap(remote_loss(CrossEntropy(), address)), in_axes=(0, None))
+    expected = jax.vmap(jax.vmap(cross_entropy), in_axes=(0, None))
+
+    assert_close(twice(logits, targets), expected(logits, targets))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_gradients_have_the_type_of_their_input(address: str, dtype: Any) -> None:
+    logits, targets = draw(8, 5, dtype=dtype), labels(5, 8)
+    value, gradient = jax.value_and_grad(remote_loss(CrossEntropy(), address))(logits, targets)
+
+    assert value.dtype == jnp.float32
+    assert gradient.dtype == dtype
+    right = jax.grad(cross_entropy)(logits.astype(jnp.float32), targets)
+    np.testing.assert_allclose(gradient.astype(jnp.float32), right, atol=2e-3)
+
+
+def test_a_scaled_gradient_in_half_precision_is_rounded_last(address: str) -> None:
+    logits, targets = (draw(512, 1000) * 4).astype(jnp.float16), labels(1000, 512)
+
+    def scaled(function: Any, given: Any) -> Any:
+        return function(given, targets) * 65536.0
+
+    found = jax.grad(functools.partial(scaled, remote_loss(CrossEntropy(), address)))(logits)
+    wide = functools.partial(scaled, lambda given, to: cross_entropy(given.astype(jnp.float32), to))
+    assert (found == 0).sum() <= (jax.grad(wide)(logits) == 0).sum()
+
+
+def test_double_precision(address: str) -> None:
+    with jax.enable_x64(new_val=True):
+        logits, targets = draw(8, 5, dtype=np.float64), labels(5, 8)
+        function = jax.jit(jax.value_and_grad(remote_loss(CrossEntropy(), address)))
+        found = function(logits, targets)
+
+        assert found[0].dtype == found[1].dtype == jnp.float64
+        assert_close(found, jax.value_and_grad(cross_entropy)(logits, targets), 1e-12)
+
+
+def test_weights_and_mask(address: str) -> None:
+    logits, targets = draw(6, 5), labels(5, 6)
+    weights, mask = jnp.arange(1.0, 7.0), jnp.arange(6) != 2
+
+    def expected(given: Any) -> Any:
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(given), targets[:, None], 1)[:, 0]
+        kept = jnp.where(mask, weights, 0)
+        return -(kept * chosen).sum() / kept.sum()
+
+    loss_fn = remote_loss(CrossEntropy(), address)
+    found = jax.value_and_grad(lambda x: loss_fn(x, targets, weights=weights, mask=mask))
+    assert_close(found(logits), jax.value_and_grad(expected)(logits))
+
+
+def test_several_inputs_and_lists(address: str) -> None:
+    queries, keys = draw(6, 3), draw(6, 3, seed=1)
+
+    def info_nce(left: Any, right: Any) -> Any:
+        cosines = (left / jnp.linalg.norm(left, axis=1, keepdims=True)) @ (
+            right / jnp.linalg.norm(right, axis=1, keepdims=True)
+        ).T
+        return cross_entropy(cosines / 0.5, jnp.arange(6))
+
+    found = jax.grad(remote_loss(InfoNce(temperature=0.5), address), argnums=(0, 1))
+    assert_close(found(queries, keys), jax.grad(info_nce, argnums=(0, 1))(queries, keys))
+
+    maps, others = [draw(2, 3, 4), draw(2, 2, 5)], [draw(2, 3, 4, seed=2), draw(2, 2, 5, seed=3)]
+    gradients = jax.grad(remote_loss(FeatureMatching(), address))(maps, others)
+    expected = [(a - b) * 2 / a[0].size / 2 for a, b in zip(maps, others, strict=True)]
+    assert_close(gradients, expected)
+
+
+def test_many_calls_of_a_compiled_step_do_not_wait_for_themselves(address: str) -> None:
+    logits, targets = draw(64, 100), labels(100, 64)
+    loss_fn = remote_loss(CrossEntropy(), address)
+
+    @jax.jit
+    def step(x: Any) -> Any:
+        return x - 10 * jax.grad(loss_fn)(x, targets)
+
+    start = float(loss_fn(logits, targets))
+    for _ in range(200):
+        logits = step(logits)
+    assert float(loss_fn(logits, targets)) < start / 4
+
+
+def test_vectors_are_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="under JAX, got none"):
+        remote_loss(CrossEntropy(), reduction="none")
+
+
+def test_a_mistake_is_named(address: str) -> None:
+    loss_fn = jax.jit(remote_loss(CrossEntropy(), address))
+    with pytest.raises(Exception, match="targets"):
+        jax.block_until_ready(loss_fn(draw(4, 3), jnp.full(4, 7)))

@@ -1,0 +1,391 @@
+"""``RemoteLoss`` takes the place of PyTorch's own losses in training code."""
+
+import copy
+import io
+import multiprocessing
+import pickle
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from lossd.client import InvalidRequestError, LossClient
+from lossd.v1 import (
+    BatchTriplet,
+    CrossEntropy,
+    Ctc,
+    Dice,
+    Distance,
+    FeatureMatching,
+    GeneratorLoss,
+    InfoNce,
+    PairwiseAuc,
+    SquaredError,
+    Triplet,
+)
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+from lossd.client.torch import RemoteLoss  # noqa: E402
+
+pytestmark = pytest.mark.oracle
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def draw(*shape: int, seed: int = 0, dtype: Any = torch.float64) -> Any:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def labels(count: int, *shape: int, seed: int = 0) -> Any:
+    return torch.randint(0, count, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def with_gradients(
+    criterion: Callable[..., Any], inputs: Sequence[Any], differentiated: Sequence[int]
+) -> tuple[Any, Sequence[Any]]:
+    """The value, and the gradients of its sum with weights of 1, 2, 3 and so on."""
+    given = [each.detach().clone() for each in inputs]
+    for index in differentiated:
+        given[index].requires_grad_()
+    value = criterion(*given)
+    if not differentiated:
+        return value, ()
+    upstream = torch.arange(1, value.numel() + 1, dtype=value.dtype).reshape(value.shape)
+    return value, torch.autograd.grad(value, [given[i] for i in differentiated], upstream)
+
+
+IMAGES = draw(4, 3, 5, 6)
+PIXELS = labels(3, 4, 5, 6)
+PIXELS[0, 0, :3] = -100
+COUNTERPARTS: dict[str, tuple[Callable[..., nn.Module], Sequence[Any], Sequence[int]]] = {
+    "classes": (nn.CrossEntropyLoss, (IMAGES, PIXELS), (0,)),
+    "weighted classes": (
+        lambda **options: nn.CrossEntropyLoss(
+            weight=torch.tensor([0.5, 1, 2], dtype=torch.float64), label_smoothing=0.1, **options
+        ),
+        (IMAGES, PIXELS), (0,),
+    ),
+    "distributions": (nn.CrossEntropyLoss, (IMAGES, IMAGES.flip(0).softmax(1)), (0,)),
+    "ignored classes": (
+        lambda **options: nn.CrossEntropyLoss(ignore_index=1, **options),
+        (IMAGES, PIXELS.clamp(min=0)), (0,),
+    ),
+    "log-probabilities": (nn.NLLLoss, (IMAGES.log_softmax(1), PIXELS), (0,)),
+    "binary logits": (nn.BCEWithLogitsLoss, (IMAGES, IMAGES.flip(0).sigmoid()), (0,)),
+    "positive weights": (
+        lambda **options: nn.BCEWithLogitsLoss(
+            pos_weight=torch.arange(1, 7, dtype=torch.float64), **options
+        ),
+        (IMAGES, IMAGES.flip(0).sigmoid()), (0,),
+    ),
+    "binary": (nn.BCELoss, (IMAGES.sigmoid(), IMAGES.flip(0).sigmoid()), (0,)),
+    "squares": (nn.MSELoss, (IMAGES, IMAGES.flip(0)), (0, 1)),
+    "magnitudes": (nn.L1Loss, (IMAGES, IMAGES.flip(0)), (0, 1)),
+    "smooth magnitudes": (
+        lambda **options: nn.SmoothL1Loss(beta=0.5, **options), (IMAGES, IMAGES.flip(0)), (0,),
+    ),
+    "smooth magnitudes without width": (
+        lambda **options: nn.SmoothL1Loss(beta=0.0, **options), (IMAGES, IMAGES.flip(0)), (0,),
+    ),
+    "huber": (
+        lambda **options: nn.HuberLoss(delta=0.5, **options), (IMAGES, IMAGES.flip(0)), (0,),
+    ),
+    "counts": (nn.PoissonNLLLoss, (IMAGES, IMAGES.flip(0).abs()), (0,)),
+    "variances": (
+        nn.GaussianNLLLoss, (IMAGES, IMAGES.flip(0), IMAGES.abs() + 0.1), (0, 2),
+    ),
+    "triplets": (
+        nn.TripletMarginLoss, (draw(5, 6), draw(5, 6, seed=1), draw(5, 6, seed=2)), (0, 1, 2),
+    ),
+    "cosines": (
+        nn.CosineEmbeddingLoss,
+        (draw(4, 6), draw(4, 6, seed=1), torch.tensor([1, -1, 1, -1])), (0, 1),
+    ),
+    "sequences": (
+        nn.CTCLoss,
+        (draw(12, 3, 5).log_softmax(-1), labels(4, 3, 4) + 1, torch.tensor([12, 9, 12]),
+         torch.tensor([4, 2, 0])), (),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", COUNTERPARTS)
+def test_the_counterpart_of_a_module_has_its_values_and_gradients(
+    address: str, name: str, reduction: str
+) -> None:
+    make, inputs, differentiated = COUNTERPARTS[name]
+    module = make(reduction=reduction)
+
+    value, gradients = with_gradients(RemoteLoss.like(module, address), inputs, differentiated)
+
+    expected, expected_gradients = with_gradients(module, inputs, differentiated)
+    torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-12)
+    for gradient, right in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, right, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["batchmean", "mean", "sum"])
+def test_the_counterpart_of_a_divergence_divides_by_what_pytorch_divides_by(
+    address: str, reduction: str
+) -> None:
+    inputs = (IMAGES.log_softmax(-1), IMAGES.flip(0).softmax(-1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's advice to divide otherwise
+        module = nn.KLDivLoss(reduction=reduction)
+        expected, (right,) = with_gradients(module, inputs, (0,))
+
+    value, (gradient,) = with_gradients(RemoteLoss.like(module, address), inputs, (0,))
+
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(gradient, right)
+
+
+def test_the_gradient_of_sequences_reaches_the_logits(address: str) -> None:
+    """PyTorch's own is right behind a log-softmax only."""
+    logits, flat = draw(12, 3, 5), torch.tensor([1, 2, 2, 4, 3])
+    lengths = (torch.tensor([12, 9, 12]), torch.tensor([3, 2, 0]))
+    gradients = []
+    for criterion in (nn.CTCLoss(), RemoteLoss.like(nn.CTCLoss(), address)):
+        leaf = logits.clone().requires_grad_()
+        criterion(leaf.log_softmax(-1), flat, *lengths).backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.MultiMarginLoss(), nn.SoftMarginLoss(), nn.Linear(1, 1),
+        nn.KLDivLoss(reduction="none"), nn.BCELoss(weight=torch.ones(3)),
+        nn.PoissonNLLLoss(log_input=False), nn.BCEWithLogitsLoss(pos_weight=torch.ones(3, 1)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_module_without_a_counterpart_is_refused(module: nn.Module) -> None:
+    with pytest.raises(InvalidRequestError, match="module must be"):
+        RemoteLoss.like(module)
+
+
+SHAPES: dict[str, tuple[Any, Sequence[Any], dict[str, Any]]] = {
+    "pointwise": (SquaredError(), (draw(3, 4), draw(3, 4, seed=1)), {}),
+    "rowwise": (CrossEntropy(), (draw(3, 4), labels(4, 3)), {}),
+    "regionwise": (Dice(), (draw(2, 6), labels(2, 2, 6).double()), {}),
+    "setwise": (PairwiseAuc(), (draw(6), torch.tensor([0, 1, 1, 0, 1, 0])), {}),
+    "sequence": (Ctc(), (draw(2, 5, 4), labels(3, 2, 2) + 1), {}),
+    "opposed": (GeneratorLoss(), (draw(4),), {}),
+    "vectors": (
+        Triplet(distance=Distance.DISTANCE_COSINE),
+        (draw(3, 4), draw(3, 4, seed=1), draw(3, 4, seed=2)), {},
+    ),
+    "coupled": (InfoNce(temperature=0.5), (draw(4, 3), draw(4, 3, seed=1)), {}),
+    "mined": (BatchTriplet(margin=3), (draw(6, 3), torch.tensor([0, 1, 0, 1, 0, 1])), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradients_are_derivatives(address: str, shape: str, reduction: str) -> None:
+    loss, inputs, options = SHAPES[shape]
+    if shape == "setwise" and reduction == "none":
+        pytest.skip("a set has one value")
+    criterion = RemoteLoss(loss, address, reduction=reduction, **options)
+    first, *others = inputs
+
+    assert torch.autograd.gradcheck(
+        lambda leaf: criterion(leaf, *others), first.clone().requires_grad_(), atol=1e-6
+    )
+
+
+def test_lists_of_tensors_have_lists_of_gradients(address: str) -> None:
+    maps = [draw(2, 3, 4).requires_grad_(), draw(2, 2, 5, seed=1).requires_grad_()]
+    others = [draw(2, 3, 4, seed=2), draw(2, 2, 5, seed=3)]
+
+    RemoteLoss(FeatureMatching(), address)(maps, others).backward()
+
+    for leaf, other in zip(maps, others, strict=True):
+        expected = (leaf.detach() - other) * 2 / leaf[0].numel() / 2
+        torch.testing.assert_close(leaf.grad, expected)
+
+
+def test_weights_mask_and_normalizer_are_those_of_compute(address: str) -> None:
+    logits, targets, weights = draw(6, 4), labels(4, 6), torch.arange(1.0, 7, dtype=torch.float64)
+    mask = torch.tensor([True, True, False, True, True, True])
+    leaf = logits.clone().requires_grad_()
+    criterion = RemoteLoss(CrossEntropy(), address, normalizer=3.0)
+
+    criterion(leaf, targets, weights=weights, mask=mask, cotangent=2.0).backward()
+
+    with LossClient(address) as client:
+        expected = client.compute(
+            CrossEntropy(), logits, targets, weights=weights, mask=mask, normalizer=3.0,
+            cotangent=2.0,
+        )  # fmt: skip
+    assert criterion.last is not None
+    assert criterion.last.loss == expected.loss
+    torch.testing.assert_close(leaf.grad, torch.tensor(expected.gradients["predictions"]))
+
+
+def test_inputs_may_be_named(address: str) -> None:
+    logits, targets = draw(6, 4), labels(4, 6)
+    criterion = RemoteLoss(CrossEntropy(), address)
+
+    assert criterion(targets=targets, predictions=logits) == criterion(logits, targets)
+
+
+def test_without_gradients_none_are_asked_for(address: str) -> None:
+    criterion = RemoteLoss(CrossEntropy(), address)
+    leaf = draw(6, 4).requires_grad_()
+    for context in (torch.no_grad(), torch.inference_mode()):
+        with context:
+            value = criterion(leaf, labels(4, 6))
+        assert not value.requires_grad
+        assert criterion.last is not None
+        assert not criterion.last.gradients
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_gradients_have_the_type_of_their_input(address: str, dtype: Any) -> None:
+    leaf = draw(6, 4, dtype=torch.float32).to(dtype).requires_grad_()
+
+    value = RemoteLoss(CrossEntropy(), address)(leaf, labels(4, 6))
+    value.backward()
+
+    assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert leaf.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_gradient_scaler_loses_no_more_gradients_than_with_pytorch(
+    address: str, *, scaled: bool
+) -> None:
+    scale = 65536.0
+    logits = (draw(2048, 1000, dtype=torch.float32) * 4).half()
+    targets = labels(1000, 2048)
+    lost = []
+    for criterion in (
+        lambda leaf, targets: nn.functional.cross_entropy(leaf.float(), targets),  # as in autocast
+        RemoteLoss(CrossEntropy(), address, gradient_scale=scale if scaled else None),
+    ):
+        leaf = logits.clone().requires_grad_()
+        (criterion(leaf, targets) * scale).backward()
+        lost.append(int((leaf.grad == 0).sum()))
+    assert 0 < lost[0] < logits.numel() / 10
+    assert lost[1] <= lost[0]
+
+
+def test_a_scaler_is_asked_for_its_scale(address: str) -> None:
+    class Scaler:
+        def get_scale(self) -> float:
+            return 4.0
+
+    leaf = draw(6, 4).requires_grad_()
+    value = RemoteLoss(CrossEntropy(), address, gradient_scale=Scaler())(leaf, labels(4, 6))
+    (value * 4).backward()
+
+    expected, (right,) = with_gradients(nn.CrossEntropyLoss(), (leaf, labels(4, 6)), (0,))
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(leaf.grad, right * 4)
+
+
+def test_numbers_of_a_loss_can_be_trained(address: str) -> None:
+    queries, keys = draw(8, 3), draw(8, 3, seed=1)
+    criterion = RemoteLoss(InfoNce(temperature=0.5), address, learnable=["temperature"])
+
+    criterion(queries, keys).backward()
+
+    temperature = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    cosines = nn.functional.normalize(queries) @ nn.functional.normalize(keys).T
+    nn.functional.cross_entropy(cosines / temperature, torch.arange(8)).backward()
+    assert [name for name, _ in criterion.named_parameters()] == ["temperature"]
+    (trained,) = criterion.parameters()
+    assert trained.grad is not None
+    torch.testing.assert_close(trained.grad.double(), temperature.grad)
+
+
+@pytest.mark.parametrize("name", ["temprature", "normalize", "queries"])
+def test_what_cannot_be_trained_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequestError, match="learnable must name numbers"):
+        RemoteLoss(InfoNce(temperature=0.5), learnable=[name])
+
+
+def test_a_second_derivative_is_refused_in_words(address: str) -> None:
+    leaf = draw(6, 4).requires_grad_()
+    value = RemoteLoss(CrossEntropy(), address)(leaf, labels(4, 6))
+
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(value, leaf, create_graph=True)
+
+
+def test_a_graph_can_be_walked_twice(address: str) -> None:
+    leaf = draw(6, 4).requires_grad_()
+    value = RemoteLoss(CrossEntropy(), address)(leaf, labels(4, 6))
+
+    value.backward(retain_graph=True)
+    once = leaf.grad.clone()
+    value.backward()
+
+    torch.testing.assert_close(leaf.grad, once * 2)
+
+
+def test_copies_connect_anew(address: str) -> None:
+    criterion = RemoteLoss(CrossEntropy(label_smoothing=0.1), address)
+    logits, targets = draw(6, 4), labels(4, 6)
+    expected = criterion(logits, targets)
+    saved = io.BytesIO()
+    torch.save(criterion, saved)
+    saved.seek(0)
+
+    copies = [
+        copy.deepcopy(criterion),
+        pickle.loads(pickle.dumps(criterion)),  # noqa: S301 - ours
+        torch.load(saved, weights_only=False),
+    ]
+
+    for each in copies:
+        assert each(logits, targets) == expected
+        assert each.client is not criterion.client
+
+
+def _spawned(criterion: RemoteLoss, found: Any) -> None:
+    found.put(float(criterion(draw(6, 4), labels(4, 6))))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_other_processes_can_be_given_one(address: str, method: str) -> None:
+    criterion = RemoteLoss(CrossEntropy(), address)
+    expected = float(criterion(draw(6, 4), labels(4, 6)))
+    context: Any = multiprocessing.get_context(method)
+    found = context.Queue()
+
+    process = context.Process(target=_spawned, args=(criterion, found))
+    process.start()
+
+    assert found.get(timeout=60) == expected
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def test_a_compiled_function_may_call_it(address: str) -> None:
+    criterion = RemoteLoss(CrossEntropy(), address)
+    targets = labels(4, 6)
+    leaf = draw(6, 4).requires_grad_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler looks at gradients of inner tensors
+        compiled = torch.compile(lambda x: criterion(x * 2, targets), backend="eager")
+        value = compiled(leaf)
+    value.backward()
+
+    expected, (right,) = with_gradients(
+        lambda x: nn.functional.cross_entropy(x * 2, targets), (leaf,), (0,)
+    )
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(leaf.grad, right)
+
+
+def test_it_prints_what_it_computes() -> None:
+    text = repr(RemoteLoss(CrossEntropy(label_smoothing=0.5)))
+
+    assert text == "RemoteLoss(CrossEntropy(label_smoothing=0.5), reduction='mean')"
