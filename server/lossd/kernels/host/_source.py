@@ -4,7 +4,7 @@ import functools
 import hashlib
 import importlib.resources
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,27 +94,18 @@ def _kernel(text: HostText, type_name: str) -> str:
     ]
     unpack += [f"const Weights {name} = {vector_place}[{i}];" for i, name in enumerate(vectors)]
     unpack += [f"(void){a.name};" for a in parameters]
-    plainness, power = _plainness(text.text.text), _power(text.text.text)
+    power = _power(text.text.text)
     powers = ["0", "1", "2", "ANY_POWER"] if power else ["ANY_POWER"]
-    name = "evaluate_all" if is_pointwise else "evaluate"
-    cases = (
-        [str(number) for number in range(1 << len(switches))]
-        if is_pointwise
-        else ["false", "true"] if plainness else ["true"]
-    )
-    softmaxes = len(re.findall(r"\bSOFTMAX_OF_ROW\b", text.text.text))
+    rooms = re.findall(r"\b(?:SOFTMAX_OF_ROW|surplus_of)\b", text.text.text)
     macros = {
         "TARGETS_ARE_CLASSES": int(bool(text.text.targets_are_classes)),
         "INPUTS": len(loss.inputs),
         "LISTS": len(vectors),
-        "SOFTMAXES": softmaxes,
-        "LOGITS_ARE_PLAIN": plainness or "0",
+        "ROOMS": len(rooms),
         "POWERS": len(powers),
         "POWER_OF_TEXT": power or "0",
         "pow(x, y)": "power_of<POWER>(x, y)",
-        "VERSIONS": ", ".join(
-            "{" + ", ".join(f"{name}<{case}, {one}>" for one in powers) + "}" for case in cases
-        ),
+        "VERSIONS": _versions(powers, 1 << len(switches) if is_pointwise else None),
         "SWITCHES_OF_CALL": " | ".join(
             ["0"]
             + [
@@ -148,18 +139,21 @@ def _kernel(text: HostText, type_name: str) -> str:
     ])  # fmt: skip
 
 
-def _plainness(text: str) -> str:
-    """Whether the logits of a row are its predictions, from what its text makes them of."""
-    made = re.search(r"LOGITS_OF_ROW(\(.*?\))", text)
-    return f"is_plain{made[1]}" if made else ""
+def _versions(powers: Sequence[str], cases: int | None) -> str:
+    """The functions that a text is compiled to, for each case of its switches and power."""
+    if cases is None:
+        return ", ".join(f"evaluate<{power}>" for power in powers)
+    rows = (", ".join(f"evaluate_all<{case}, {power}>" for power in powers) for case in range(cases))
+    return ", ".join(f"{{{row}}}" for row in rows)
 
 
 def _power(text: str) -> str:
     """The exponent of a text's powers, which is the same in all of them and knows no element."""
-    found = set(re.findall(r"\bpow\((?:[^()]|\([^()]*\))*, ((?:[^(),]|\([^()]*\))*)\)", text))
-    if len(found) > 1:
-        raise ValueError(f"a text must raise to one power, got {', '.join(sorted(found))}")
-    return found.pop() if found else ""
+    found = re.findall(r"\bpow\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*, ((?:[^(),]|\([^()]*\))*)\)", text)
+    exponents = {re.sub(r"^(?:T|double)\((.*)\)$", r"\1", one) for one in found}
+    if len(exponents) > 1:
+        raise ValueError(f"a text must raise to one power, got {', '.join(sorted(exponents))}")
+    return exponents.pop() if exponents else ""
 
 
 @functools.cache

@@ -37,7 +37,10 @@ typedef Format<T>::Unsigned Bits;
 constexpr T SMALLEST = Format<T>::SMALLEST_NORMAL;
 
 // A share of a cost: a share of 0 takes nothing of it, also of infinity and NaN.
-INLINE T weighed(T share, T cost) { return share == 0 ? T(0) : share * cost; }
+template <typename Share, typename Cost>
+INLINE auto weighed(Share share, Cost cost) {
+    return share == 0 ? decltype(share * cost)(0) : share * cost;
+}
 
 // Numbers that are not finite have the largest exponent: one more reaches the sign.
 template <typename Number>
@@ -146,38 +149,49 @@ OUTLINE bool has_finite_gradient(const Call& call, int64_t row) {
 }
 
 // A group of numbers in as many vectors as the machine needs for it.
-typedef T Vector __attribute__((vector_size(VECTOR_BYTES)));
-constexpr int VECTORS = GROUP * int(sizeof(T)) / VECTOR_BYTES;
+template <typename Number>
+struct Group {
+    typedef Number Vector __attribute__((vector_size(VECTOR_BYTES)));
+    static constexpr int LENGTH = VECTOR_BYTES / int(sizeof(Number)), COUNT = GROUP / LENGTH;
 
-INLINE Vector vector_at(const T* numbers) {
-    Vector vector;
-    __builtin_memcpy(&vector, numbers, sizeof vector);
-    return vector;
-}
+    Vector vectors[COUNT];
+
+    METHOD void fill(Number number) {
+        for (int v = 0; v < COUNT; ++v) vectors[v] = Vector{} + number;
+    }
+    METHOD void read(const Number* numbers) {
+        for (int v = 0; v < COUNT; ++v)
+            __builtin_memcpy(&vectors[v], numbers + v * LENGTH, sizeof(Vector));
+    }
+};
 
 // Adds whole groups of numbers to sums in lanes.
-OUTLINE void add_to_lanes(double* lanes, const T* numbers, int count) {
-    Vector sums[VECTORS] = {};
-    for (int start = 0; start < count; start += GROUP)
-        for (int v = 0; v < VECTORS; ++v)
-            sums[v] += vector_at(numbers + start + v * (GROUP / VECTORS));
-    T own[GROUP];
-    __builtin_memcpy(own, sums, sizeof own);
+template <typename Number>
+OUTLINE void add_to_lanes(double* lanes, const Number* numbers, int count) {
+    Group<Number> sums, more;
+    sums.fill(0);
+    for (int start = 0; start < count; start += GROUP) {
+        more.read(numbers + start);
+        for (int v = 0; v < sums.COUNT; ++v) sums.vectors[v] += more.vectors[v];
+    }
+    Number own[GROUP];
+    __builtin_memcpy(own, sums.vectors, sizeof own);
     for (int lane = 0; lane < GROUP; ++lane) lanes[lane] += own[lane];
 }
 
 // The largest of whole groups of numbers, of which NaN is none.
-OUTLINE T largest_of(const T* numbers, int count) {
-    Vector most[VECTORS];
-    for (int v = 0; v < VECTORS; ++v) most[v] = Vector{} - INFINITE<T>;
-    for (int start = 0; start < count; start += GROUP)
-        for (int v = 0; v < VECTORS; ++v) {
-            const Vector x = vector_at(numbers + start + v * (GROUP / VECTORS));
-            most[v] = x > most[v] ? x : most[v];
-        }
-    T lanes[GROUP];
-    __builtin_memcpy(lanes, most, sizeof lanes);
-    T found = lanes[0];
+template <typename Number>
+OUTLINE Number largest_of(const Number* numbers, int count) {
+    Group<Number> most, more;
+    most.fill(-INFINITE<Number>);
+    for (int start = 0; start < count; start += GROUP) {
+        more.read(numbers + start);
+        for (int v = 0; v < most.COUNT; ++v)
+            most.vectors[v] = more.vectors[v] > most.vectors[v] ? more.vectors[v] : most.vectors[v];
+    }
+    Number lanes[GROUP];
+    __builtin_memcpy(lanes, most.vectors, sizeof lanes);
+    Number found = lanes[0];
     for (int lane = 1; lane < GROUP; ++lane) found = lanes[lane] > found ? lanes[lane] : found;
     return found;
 }
@@ -186,7 +200,10 @@ OUTLINE T largest_of(const T* numbers, int count) {
 struct Lanes {
     double lanes[GROUP] = {};
 
-    METHOD void add(const T* numbers, int count) { add_to_lanes(lanes, numbers, count); }
+    template <typename Number>
+    METHOD void add(const Number* numbers, int count) {
+        add_to_lanes(lanes, numbers, count);
+    }
 
     METHOD double total() const {
         double sums[GROUP];

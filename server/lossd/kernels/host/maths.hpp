@@ -215,8 +215,8 @@ INLINE Real log1p_of(Real x) {
 // and once for any other; below 0 a product is one too, and any other power is NaN.
 constexpr int ANY_POWER = 3;
 
-template <int POWER, typename Real>
-INLINE Real power_of(Real x, Real y) {
+template <int POWER, typename Real, typename Power>
+INLINE Real power_of(Real x, Power y) {
     if constexpr (POWER == 0) return 1;
     else if constexpr (POWER == 1) return x;
     else if constexpr (POWER == 2) return x * x;

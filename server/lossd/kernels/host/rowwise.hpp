@@ -19,23 +19,37 @@ struct Weights {
 INLINE int64_t padded(int64_t columns) { return (columns + GROUP - 1) / GROUP * GROUP; }
 
 // The largest of some numbers, the lowest column of equals; a NaN is larger than any number.
+template <typename Number>
 struct Largest {
-    T value;
+    Number value;
     Column column;  // -1: of no numbers
 };
 
-// Takes what is larger in a block; returns whether it is a NaN.
-OUTLINE bool take_largest(const T* terms, Column start, int count, Largest& found) {
-    Bits is_nan = 0;
-    INDEPENDENT
-    for (int i = 0; i < whole_groups(count); ++i)
-        is_nan |= terms[i] != terms[i] ? Bits(1) : Bits(0);
-    const T most = largest_of(terms, whole_groups(count));
-    if (!is_nan && !(most > found.value)) return false;
-    int place = 0;
-    while (is_nan ? terms[place] == terms[place] : terms[place] != most) ++place;
-    found = Largest{terms[place], Column(start + place)};
-    return is_nan;
+// The first place of a number in whole groups; where it is not, the end.
+template <typename Number>
+OUTLINE int place_of(const Number* numbers, int count, Number wanted) {
+    for (int start = 0; start < count; start += GROUP) {
+        Bits found = 0;
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i) found |= numbers[start + i] == wanted ? Bits(1) : Bits(0);
+        for (int i = 0; found && i < GROUP; ++i)
+            if (numbers[start + i] == wanted) return start + i;
+    }
+    return count;
+}
+
+// The first NaN in whole groups; where there is none, the end.
+template <typename Number>
+OUTLINE int place_of_nan(const Number* numbers, int count) {
+    for (int start = 0; start < count; start += GROUP) {
+        Bits found = 0;
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i)
+            found |= numbers[start + i] != numbers[start + i] ? Bits(1) : Bits(0);
+        for (int i = 0; found && i < GROUP; ++i)
+            if (numbers[start + i] != numbers[start + i]) return start + i;
+    }
+    return count;
 }
 
 // A row of numbers in blocks, of which the last is filled up to whole groups.
@@ -58,13 +72,27 @@ struct Example {
     T scale;
     const T* next;           // where the predictions of the next row are, if they are
     const Weights* vectors;  // the lists among the parameters
-    T* kept;                 // room for the exponentials of each softmax
+    double* room;            // for what is kept of a row
     bool& is_finite;
 };
+
+// The type of what is computed for a column.
+template <typename Term>
+using NumberOf = decltype(((Term*)nullptr)->operator()(Column(0), T(0), T(0)));
 
 // The same, as a text knows it: with class indices, or a share of each class.
 template <bool TARGETS_ARE_CLASSES>
 struct Row : Example {
+    mutable double* free;
+
+    // Room for a number of each column, in whole groups.
+    template <typename Number>
+    METHOD Number* take() const {
+        double* const taken = free;
+        free += padded(columns);
+        return reinterpret_cast<Number*>(taken);
+    }
+
     // Calls visit(first column, number of columns) for every block.
     template <typename Visit>
     METHOD void each_block(Visit visit) const {
@@ -84,8 +112,8 @@ struct Row : Example {
     }
 
     // What a term comes to at the columns of a block, in whole groups.
-    template <typename Term>
-    METHOD void evaluate(Term term, Column start, int count, T* __restrict terms) const {
+    template <typename Number, typename Term>
+    METHOD void evaluate(Term term, Column start, int count, Number* __restrict terms) const {
         const T* const prediction = predictions.block(start, count, columns);
         const T* const share = TARGETS_ARE_CLASSES ? nullptr : shares.block(start, count, columns);
         const auto target = [&](Column i) {
@@ -93,33 +121,51 @@ struct Row : Example {
         };
         const Column groups = whole_groups(count);
         INDEPENDENT
-        for (Column i = 0; i < groups; ++i) terms[i] = term(start + i, prediction[i], target(i));
+        for (Column i = 0; i < groups; ++i)
+            terms[i] = Number(term(start + i, prediction[i], target(i)));
+    }
+
+    // The same at all columns, in room that was taken.
+    template <typename Number, typename Term>
+    METHOD void keep(Number* kept, Term term) const {
+        each_block([&](Column start, int count) { evaluate(term, start, count, kept + start); });
     }
 
     template <typename Term>
-    METHOD T sum(Term term) const {
+    METHOD NumberOf<Term> sum(Term term) const {
+        using Number = NumberOf<Term>;
         Lanes sum;
         each_block([&](Column start, int count) {
-            T terms[BLOCK];
+            Number terms[BLOCK];
             evaluate(term, start, count, terms);
             for (int i = count; i < whole_groups(count); ++i) terms[i] = 0;
             sum.add(terms, whole_groups(count));
         });
-        return T(sum.total());
+        return Number(sum.total());
     }
 
     // The largest of all columns but one.
     template <typename Term>
-    METHOD Largest largest(Term term, Column excluded = -1) const {
-        Largest found{-INFINITE<T>, excluded == 0 && columns > 1 ? Column(1) : Column(0)};
-        if (columns == 1 && excluded == 0) return Largest{T(0), -1};
+    METHOD Largest<NumberOf<Term>> largest(Term term, Column excluded = -1) const {
+        using Number = NumberOf<Term>;
+        if (columns == 1 && excluded == 0) return {0, -1};
+        Largest<Number> found{-INFINITE<Number>, Column(excluded == 0)};
         bool is_nan = false;
         each_block([&](Column start, int count) {
-            T terms[BLOCK];
+            if (is_nan) return;
+            Number terms[BLOCK];
             evaluate(term, start, count, terms);
-            for (int i = count; i < whole_groups(count); ++i) terms[i] = -INFINITE<T>;
-            if (excluded >= start && excluded < start + count) terms[excluded - start] = -INFINITE<T>;
-            if (!is_nan) is_nan = take_largest(terms, start, count, found);
+            const int groups = whole_groups(count);
+            for (int i = count; i < groups; ++i) terms[i] = -INFINITE<Number>;
+            if (excluded >= start && excluded < start + count)
+                terms[excluded - start] = -INFINITE<Number>;
+            const int nan = place_of_nan(terms, groups);
+            is_nan = nan < groups;
+            const Number most = largest_of(terms, groups);
+            if (is_nan || most > found.value) {
+                const int place = is_nan ? nan : place_of(terms, groups, most);
+                found = {terms[place], Column(start + place)};
+            }
         });
         return found;
     }
@@ -135,124 +181,179 @@ struct Row : Example {
     }
 };
 
-// The logits of a row as a softmax takes them: divided by a temperature and, where there are priors
-// of the classes, with strength * log(prior / their sum) added.  Large logits would swallow that, so
-// what they have in `common` is taken off first.  Plain ones are the predictions as they are, which a
-// loop had better know before it begins.
-template <bool IS_PLAIN>
-struct LogitsOf {
-    T temperature;
-    Weights priors;
-    T strength;
-    T total;
-    T common;
-
-    METHOD T operator()(int64_t column, T prediction) const {
-        if (IS_PLAIN) return prediction;
-        const T scaled = prediction / temperature;
-        const T shifted = (scaled - common) + strength * log(priors[column] / total);
-        return priors.is_given ? shifted : scaled;
+// Calls use(logit, common) with the logits of a row as a softmax takes them: divided by a
+// temperature and, where there are priors of the classes, with strength * log(prior / their sum)
+// added.  Then they are doubles: a distance of 80 that is rounded to float is off by 4e-6.  Large
+// logits would swallow the priors, so what they have in `common` is taken off first.
+template <typename Row, typename Use>
+INLINE void with_logits(
+    const Row& row, double temperature, Weights priors, double strength, Use use) {
+    if (temperature == 1 && !priors.is_given) {
+        use([](int64_t, T prediction) { return prediction; }, T(0));
+        return;
     }
-};
-
-INLINE bool is_plain(T temperature, Weights priors, T) {
-    return temperature == 1 && !priors.is_given;
-}
-
-template <bool IS_PLAIN, typename Row>
-INLINE LogitsOf<IS_PLAIN> logits_of(const Row& row, T temperature, Weights priors, T strength) {
-    if (!priors.is_given) return {temperature, priors, strength, T(1), T(0)};
-    const T total = row.sum([&](Column column, T, T) { return priors[column]; });
-    const T largest =
-        row.largest([](Column, T prediction, T) { return prediction; }).value / temperature;
-    return {temperature, priors, strength, total, is_finite(largest) ? largest : T(0)};
-}
-
-// The first place of a number; where it is not, no less than count.
-OUTLINE int place_of(const T* numbers, int count, T wanted) {
-    for (int start = 0; start < count; start += GROUP) {
-        Bits found = 0;
-        INDEPENDENT
-        for (int i = 0; i < GROUP; ++i) found |= numbers[start + i] == wanted ? Bits(1) : Bits(0);
-        for (int i = 0; found && i < GROUP; ++i)
-            if (numbers[start + i] == wanted) return start + i;
-    }
-    return count;
+    const double largest = row.largest([](Column, T prediction, T) { return prediction; }).value;
+    const double common = largest - largest == 0 ? largest : 0;
+    const double total =
+        row.sum([&](Column column, T, T) { return double(priors[column]); });
+    const double own = priors.is_given ? strength : 0;  // without priors all of them are 1
+    use(
+        [&](int64_t column, T prediction) {
+            const double scaled = (double(prediction) - common) / temperature;
+            return scaled + own * log(double(priors[column]) / total);
+        },
+        common / temperature);
 }
 
 // The largest of a softmax's logits.  It is looked for again in the block that has it, which is quicker
 // than to carry its place along; where there is a NaN, the sum of the exponentials shows it.
 template <typename Row, typename Logit>
-INLINE Largest best_of(const Row& row, Logit logit) {
-    T best = -INFINITE<T>;
+INLINE Largest<NumberOf<Logit>> best_of(const Row& row, Logit logit) {
+    using Number = NumberOf<Logit>;
+    Number best = -INFINITE<Number>;
     Column begin = 0;
+    Number logits[BLOCK];
     row.each_block([&](Column start, int count) {
-        T logits[BLOCK];
         row.evaluate(logit, start, count, logits);
-        for (int i = count; i < whole_groups(count); ++i) logits[i] = -INFINITE<T>;
-        const T most = largest_of(logits, whole_groups(count));
+        for (int i = count; i < whole_groups(count); ++i) logits[i] = -INFINITE<Number>;
+        const Number most = largest_of(logits, whole_groups(count));
         if (!(most > best)) return;
         best = most;
         begin = start;
     });
     const int count = row.columns - begin < BLOCK ? int(row.columns - begin) : BLOCK;
-    T logits[BLOCK];
     row.evaluate(logit, begin, count, logits);
-    const int place = place_of(logits, count, best);
-    return Largest{best, begin + (place < count ? place : 0)};
+    const int place = place_of(logits, whole_groups(count), best);
+    return {best, begin + (place < count ? place : 0)};
 }
 
-// The softmax of a row in the parts that keep full relative accuracy, see losses/_softmax.py.
+// The softmax of a row in the parts that keep full relative accuracy, see losses/_maths/softmax.py.
+template <typename Number>
 struct Softmax {
-    Largest best;
-    T rest;   // sum of the exponentials without that of the best, which is 1
-    T total;  // with it
-    const T* kept;
+    Largest<Number> best;
+    Number rest;   // sum of the exponentials without that of the best, which is 1
+    Number total;  // with it
+    const Number* kept;
 
-    METHOD T exponential(int64_t column, T) const { return kept[column]; }
-    METHOD T log_sum_exp() const { return best.value + log1p(rest); }
+    METHOD Number exponential(int64_t column, Number) const { return kept[column]; }
+    METHOD Number log_sum_exp() const { return best.value + log1p(rest); }
     // -log p of a class.
-    METHOD T negative_log(int64_t column, T logit) const {
-        return (column == best.column ? T(0) : best.value - logit) + log1p(rest);
+    METHOD Number negative_log(int64_t column, Number logit) const {
+        return (Column(column) == best.column ? Number(0) : best.value - logit) + log1p(rest);
     }
     // (1 - p) times the total, of a class.
-    METHOD T others(int64_t column, T logit) const {
-        return column == best.column ? rest : 1 + (rest - exponential(column, logit));
+    METHOD Number others(int64_t column, Number logit) const {
+        return Column(column) == best.column ? rest : 1 + (rest - exponential(column, logit));
     }
 };
 
 template <typename Row, typename Logit>
-INLINE Softmax softmax_of(const Row& row, int number, Logit logit) {
-    const Largest best = best_of(row, logit);
-    T* const kept = row.kept + number * int64_t(padded(row.columns));
+INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
+    using Number = NumberOf<Logit>;
+    const Largest<Number> best = best_of(row, logit);
+    Number* const kept = row.template take<Number>();
     Lanes sum;
     row.each_block([&](Column start, int count) {
         row.fetch_ahead(start, count);
-        T* const exponentials = kept + start;
         const auto exponential = [&](Column column, T prediction, T target) {
             return exp(logit(column, prediction, target) - best.value);
         };
-        row.evaluate(exponential, start, count, exponentials);
-        for (int i = count; i < whole_groups(count); ++i) exponentials[i] = 0;
+        row.evaluate(exponential, start, count, kept + start);
+        for (int i = count; i < whole_groups(count); ++i) kept[start + i] = 0;
         const bool is_here = best.column >= start && best.column < start + count;
         if (is_here) kept[best.column] = 0;
-        sum.add(exponentials, whole_groups(count));
+        sum.add(kept + start, whole_groups(count));
         if (is_here) kept[best.column] = 1;
     });
-    const T rest = T(sum.total());
+    const Number rest = Number(sum.total());
     // A NaN and a row of nothing but -inf have no softmax, also where there is but one class: their
     // difference with themselves is NaN.
-    const T found = best.value > 0 ? rest : rest + (best.value - best.value);
-    return Softmax{best, found, 1 + found, kept};
+    const Number found = best.value > 0 ? rest : rest + (best.value - best.value);
+    return {best, found, 1 + found, kept};
 }
 
-#define AT_COLUMN(...) [&](Column column, T prediction, T target) -> T { return __VA_ARGS__; }
+// A distribution is near another one if they differ by less than this part of it.
+constexpr double NEAR = 0.5;
+
+// sum(s) p - s of a row, the derivative of -sum(s log p) by the logits, kept for each column.
+template <typename Number>
+struct Surplus {
+    const Number* kept;
+    METHOD Number operator()(int64_t column, Number, Number) const { return kept[column]; }
+};
+
+// A row whose p and s are nearly uniform is computed once more, in double: see
+// losses/_maths/softmax.py.
+template <typename Row, typename Number, typename Logit, typename Share>
+INLINE void make_exact(
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share, Number* kept) {
+    const Column best = softmax.best.column;
+    const double count = double(row.columns);
+    const auto exact_share = [&](Column column, T prediction, T target) {
+        return double(share(column, prediction, target));
+    };
+    const double mass = row.sum(exact_share);
+    const double of_best = row.sum([&](Column column, T prediction, T target) {
+        return column == best ? exact_share(column, prediction, target) : 0.0;
+    });
+    const double apart = row.sum([&](Column column, T prediction, T target) {
+        return exact_share(column, prediction, target) - of_best;
+    });
+    const double spread = row.sum([&](Column column, T prediction, T target) {
+        return fabs(exact_share(column, prediction, target) - of_best);
+    });
+    if (!(spread < NEAR * mass)) return;
+    const auto below = [&](Column column, T prediction, T target) {
+        const double logit_here = logit(column, prediction, target);
+        return column == best ? 0.0 : logit_here - double(softmax.best.value);
+    };
+    const double lacking = row.sum([&](Column column, T prediction, T target) {
+        return expm1(below(column, prediction, target));
+    });
+    const auto exact = [&](Column column, T prediction, T target) {
+        const double e = exp(below(column, prediction, target));
+        return mass * (e / (count + lacking)) - exact_share(column, prediction, target);
+    };
+    const double at_best = -row.sum([&](Column column, T prediction, T target) {
+        return column == best ? 0.0 : exact(column, prediction, target);
+    });
+    row.keep(kept, [&](Column column, T prediction, T target) {
+        const double here = exact_share(column, prediction, target);
+        const double away = -count * (here - of_best), lost = -here * lacking;
+        const double grown = mass * expm1(below(column, prediction, target));
+        const double size = fabs(apart) + fabs(away) + fabs(grown) + fabs(lost);
+        const double uniform = (apart + away + grown + lost) / (count + lacking);
+        const double other = column == best ? at_best : exact(column, prediction, target);
+        return size < here * (count + lacking) ? uniform : other;
+    });
+}
+
+template <typename Row, typename Number, typename Logit, typename Share>
+INLINE Surplus<Number> surplus_of(
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share) {
+    const Column best = softmax.best.column;
+    Number* const kept = row.template take<Number>();
+    const Number mass = row.sum(share);
+    const Number others = row.sum([&](Column column, T prediction, T target) {
+        return column == best ? Number(0) : Number(share(column, prediction, target));
+    });
+    const Number unit = mass / softmax.total;
+    row.keep(kept, [&](Column column, T prediction, T target) {
+        return unit * softmax.kept[column] - Number(share(column, prediction, target));
+    });
+    if (softmax.rest < 1) kept[best] = others - mass * (softmax.rest / softmax.total);
+    const Number distance = row.sum([&](Column column, T, T) { return fabs(kept[column]); });
+    if (distance < Number(NEAR) * mass) make_exact(row, softmax, logit, share, kept);
+    return {kept};
+}
+
+#define AT_COLUMN(...) [&](Column column, T prediction, T target) { return __VA_ARGS__; }
 #define PREDICTION_AT(column) (row.predictions.items[column])
 #define TARGET_AT(column) (row.shares.items[column])
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
+#define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
-#define LOGITS_OF_ROW(...) logits_of<IS_PLAIN>(row, __VA_ARGS__)
-#define SOFTMAX_OF_ROW(...) softmax_of(row, softmaxes++, AT_COLUMN(__VA_ARGS__))
+#define SOFTMAX_OF_ROW(...) softmax_of(row, AT_COLUMN(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
 
 // The value of an example, by the text of a loss; also writes its gradient.
@@ -262,7 +363,8 @@ typedef T (*EvaluateRow)(const Example& example);
 struct Rowwise {
     EvaluateRow evaluate;
     bool targets_are_classes;
-    int vectors, softmaxes;
+    int vectors;
+    int rooms;  // how often it takes room
 };
 
 // Rows of an input, used where they are if they can be.
@@ -301,36 +403,23 @@ INLINE bool breaks_a_rule(const Call& call, const Input& input, const Numbers& n
     return found;
 }
 
-// Room for rows of numbers, one after the other.
-struct Room {
-    T* free;
-    int64_t length;
-
-    METHOD T* take() {
-        T* const taken = free;
-        free += length;
-        return taken;
-    }
-};
-
 // Returns false where there is not the memory.
 OUTLINE bool compute(const Rowwise& text, Call& call) {
-    const int64_t length = padded(call.columns);
-    T* const all = static_cast<T*>(malloc((3 + text.vectors + text.softmaxes) * length * sizeof(T)));
+    const int64_t length = padded(call.columns), rooms = text.rooms > 0 ? text.rooms : 1;
+    const int64_t numbers = rooms * length * int64_t(sizeof(double) / sizeof(T));
+    T* const all = static_cast<T*>(malloc((numbers + (2 + text.vectors) * length) * sizeof(T)));
     if (!all) return false;
-    Room room{all, length};
-    T* const kept = room.take();
-    for (int i = 1; i < text.softmaxes; ++i) room.take();
+    T* const beside = all + numbers;  // rows of predictions and targets, and the lists
     Weights vectors[MOST_VECTORS];
     for (int v = 0; v < text.vectors; ++v) {
         const T* const given = call.vectors[v];
-        T* const items = given ? room.take() : kept;
+        T* const items = beside + (given ? 2 + v : 0) * length;
         if (given) __builtin_memcpy(items, given, call.columns * sizeof(T));
         vectors[v] = Weights{items, given != nullptr};
     }
     Results results{call, {}};
-    Rows predictions{call.inputs[0], call.columns, room.take(), {}};
-    Rows shares{call.inputs[1], call.columns, room.take(), {}};
+    Rows predictions{call.inputs[0], call.columns, beside, {}};
+    Rows shares{call.inputs[1], call.columns, beside + length, {}};
     for (int64_t number = 0; number < call.rows; ++number) {
         if (call.silent && call.silent[number]) {
             results.silence(number);
@@ -350,7 +439,8 @@ OUTLINE bool compute(const Rowwise& text, Call& call) {
         const T* const next = prediction.items + (predictions.is_in_place() ? call.columns : 0);
         const Example example{
             call, prediction, share, Column(label), Column(call.columns), number * call.columns,
-            call.scales ? call.scales[number] : T(call.scale), next, vectors, kept, is_finite};
+            call.scales ? call.scales[number] : T(call.scale), next, vectors,
+            reinterpret_cast<double*>(all), is_finite};
         const T value = text.evaluate(example);
         results.add(number, value, is_finite);
     }

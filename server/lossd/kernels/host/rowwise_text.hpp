@@ -1,28 +1,22 @@
-// The text of a loss whose example is a row of classes.
-//
-// There is a version for each case of what a loop had better know before it begins: whether the logits
-// of a row are its predictions, and the exponent of the text's powers.
+// The text of a loss whose example is a row of classes.  There is a version for each case of the exponent
+// of the text's powers, which a loop had better know before it begins.
 
-template <bool IS_PLAIN, int POWER>
+template <int POWER>
 OUTLINE T evaluate(const Example& example) {
-    typedef LogitsOf<IS_PLAIN> Logits;
-    const Row<TARGETS_ARE_CLASSES> row{example};
+    const Row<TARGETS_ARE_CLASSES> row{example, example.room};
     const Call& call = row.call;
     const Column columns = row.columns, label = row.label;
-    int softmaxes = 0;
     T value;
     UNPACK_PARAMETERS
     TEXT
-    (void)call, (void)columns, (void)label, (void)softmaxes;
+    (void)call, (void)columns, (void)label;
     return value;
 }
 
 OUTLINE bool run(Call& call) {
-    struct { Weights vectors[MOST_VECTORS]; } row = {};
-    for (int v = 0; v < LISTS; ++v) row.vectors[v].is_given = call.vectors[v] != nullptr;
+    const struct { Weights vectors[MOST_VECTORS]; } row = {};  // no power is of these
     UNPACK_PARAMETERS
-    static constexpr EvaluateRow versions[][POWERS] = {VERSIONS};
-    const EvaluateRow chosen =
-        versions[LOGITS_ARE_PLAIN][POWERS == 1 ? 0 : kind_of_power(POWER_OF_TEXT)];
-    return compute(Rowwise{chosen, TARGETS_ARE_CLASSES, LISTS, SOFTMAXES}, call);
+    static constexpr EvaluateRow versions[] = {VERSIONS};
+    const EvaluateRow chosen = versions[POWERS == 1 ? 0 : kind_of_power(POWER_OF_TEXT)];
+    return compute(Rowwise{chosen, TARGETS_ARE_CLASSES, LISTS, ROOMS}, call);
 }
