@@ -25,10 +25,10 @@ FLAGS = (
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
 )  # fmt: skip
 # What clang does by itself: loops become vectors, and are compiled once for each case of what they ask
-# of parameters.
+# of a parameter.
 GCC_FLAGS = (
-    "-ftree-vectorize", "-fvect-cost-model=dynamic", "-funswitch-loops",
-    "--param", "max-unswitch-insns=5000", "--param", "max-unswitch-level=10",
+    "-ftree-vectorize", "-fvect-cost-model=dynamic", "-funswitch-loops", "--param",
+    "max-unswitch-insns=5000",
 )  # fmt: skip
 LINK_FLAGS = ("-shared", "-Wl,--as-needed", "-Wl,-z,noexecstack")
 

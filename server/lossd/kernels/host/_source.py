@@ -96,12 +96,12 @@ def _kernel(text: HostText, type_name: str) -> str:
     unpack += [f"(void){a.name};" for a in parameters]
     power = _power(text.text.text)
     powers = ["0", "1", "2", "ANY_POWER"] if power else ["ANY_POWER"]
-    rooms = re.findall(r"\b(?:SOFTMAX_OF_ROW|surplus_of)\b", text.text.text)
+    rooms = {"SOFTMAX_OF_ROW": 1, "surplus_of": 3}
     macros = {
         "TARGETS_ARE_CLASSES": int(bool(text.text.targets_are_classes)),
         "INPUTS": len(loss.inputs),
         "LISTS": len(vectors),
-        "ROOMS": len(rooms),
+        "ROOMS": sum(text.text.text.count(name) * number for name, number in rooms.items()),
         "POWERS": len(powers),
         "POWER_OF_TEXT": power or "0",
         "pow(x, y)": "power_of<POWER>(x, y)",
@@ -124,8 +124,11 @@ def _kernel(text: HostText, type_name: str) -> str:
         ),
         "OTHER_ELEMENTS(i)": "".join(f", pack_of_{name}[i]" for name in others),
     }
-    # The text cannot be a macro, since it has macros in it: it takes the place of a line.
-    body = template(f"{TEMPLATES[loss.shape]}_text.hpp").replace("\n    TEXT\n", f"\n{text.text.text}\n")
+    # The text cannot be a macro, since it has macros in it: it takes the place of a line.  A function
+    # of it that was called, not inlined, would keep its loops from becoming vectors.
+    inlined = re.sub(r"(\[&\]\([^()]*\))", r"\1 INLINED", text.text.text)
+    inlined = inlined.replace("#pragma unroll", "UNROLLED")
+    body = template(f"{TEMPLATES[loss.shape]}_text.hpp").replace("\n    TEXT\n", f"\n{inlined}\n")
     return "\n".join([
         f"namespace {text.name} {{",
         *(f"#define {name} {value}" for name, value in macros.items()),

@@ -5,12 +5,15 @@
 #include <stdlib.h>
 
 #define INLINE static inline __attribute__((always_inline))
+#define INLINED __attribute__((always_inline))
 #define METHOD inline __attribute__((always_inline))
 #define OUTLINE static __attribute__((noinline))
 #ifdef __clang__
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#define UNROLLED _Pragma("clang loop unroll(full)")
 #else
 #define INDEPENDENT _Pragma("GCC ivdep")
+#define UNROLLED _Pragma("GCC unroll 64")
 #endif
 
 // Sums have this many lanes on every machine, whatever its vectors are.

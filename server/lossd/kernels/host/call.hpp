@@ -39,7 +39,8 @@ constexpr T SMALLEST = Format<T>::SMALLEST_NORMAL;
 // A share of a cost: a share of 0 takes nothing of it, also of infinity and NaN.
 template <typename Share, typename Cost>
 INLINE auto weighed(Share share, Cost cost) {
-    return share == 0 ? decltype(share * cost)(0) : share * cost;
+    const auto product = share * cost;
+    return pick(share == 0, decltype(share * cost)(0), product);
 }
 
 // Numbers that are not finite have the largest exponent: one more reaches the sign.

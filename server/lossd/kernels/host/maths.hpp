@@ -81,6 +81,15 @@ struct Format<double> {
         1 / factorial(9), 1 / factorial(7), 1 / factorial(5), 1 / factorial(3)};
 };
 
+// One of two numbers, chosen among their bits.  Chosen with ?: they could be merged with what a text
+// chooses around them, until there are more ways than a compiler makes vectors of.
+template <typename Real>
+INLINE Real pick(bool is_first, Real first, Real second) {
+    typedef typename Format<Real>::Unsigned Unsigned;
+    const Unsigned mask = Unsigned(0) - Unsigned(is_first);
+    return bits<Real>((bits<Unsigned>(first) & mask) | (bits<Unsigned>(second) & ~mask));
+}
+
 template <typename Real>
 constexpr Real INFINITE = Real(__builtin_inf());
 template <typename Real>
@@ -95,9 +104,9 @@ INLINE double copysign(double size, double sign) { return __builtin_copysign(siz
 
 // As in CUDA, a number is preferred to a NaN.
 template <typename Real>
-INLINE Real fmax(Real x, Real y) { return x >= y || y != y ? x : y; }
+INLINE Real fmax(Real x, Real y) { return pick(x >= y | y != y, x, y); }
 template <typename Real>
-INLINE Real fmin(Real x, Real y) { return x <= y || y != y ? x : y; }
+INLINE Real fmin(Real x, Real y) { return pick(x <= y | y != y, x, y); }
 
 // Rounds twice, on every machine: one that fuses would have other bits.
 template <typename Real>
@@ -141,17 +150,18 @@ INLINE Real exp_of(Real x) {
     const Unsigned power = Unsigned(e.exponent) + (is_faint ? Unsigned(64) : Unsigned(0));
     const Real large = bits<Real>(bits<Unsigned>(1 + e.excess) + (power << F::DIGITS));
     const Real y = large * (is_faint ? Real(5.421010862427522e-20) : Real(1));
-    return x <= F::MOST ? (x < F::LEAST ? Real(0) : y) : x + INFINITE<Real>;  // NaN stays NaN
+    // A NaN stays one.
+    return pick(x <= F::MOST, x < F::LEAST ? Real(0) : y, x + INFINITE<Real>);
 }
 
 template <typename Real>
 INLINE Real expm1_of(Real x) {
     typedef Format<Real> F;
-    const Real least = -Real(F::DIGITS + 5), most = Real(F::DIGITS + 5);
-    const Exponential<Real> e = exponential_of(clamped(x, least, most));
-    const Real power = power_of_two<Real>(e.exponent);
-    const Real near = power * e.excess + (power - 1);
-    return x == 0 ? x : x <= most ? near : exp_of(x);
+    const Exponential<Real> e = exponential_of(clamped(x, -Real(F::DIGITS + 5), F::MOST + Real(0.25)));
+    // Half of it, since 2^exponent may be infinite where the whole is not.
+    const Real power = power_of_two<Real>(e.exponent - 1);
+    const Real half = power * e.excess + (power - Real(0.5));
+    return pick(x == 0, x, 2 * half);
 }
 
 // log(1 + f) + exponent * log(2), for f from sqrt(1/2) - 1 to sqrt(2) - 1: twice the series of the
@@ -195,8 +205,8 @@ INLINE Real log_of(Real x) {
     const Real scale = Real(uint64_t(1) << F::DIGITS);
     const Parts<Real> parts = parts_of(is_small ? x * scale : x);
     const Real y = log_of_parts(parts.f, parts.exponent - (is_small ? Real(F::DIGITS) : Real(0)));
-    const Real beyond = x == 0 ? -INFINITE<Real> : x < 0 ? NOT_A_NUMBER<Real> : x;
-    return x > 0 && x < INFINITE<Real> ? y : beyond;
+    const Real beyond = pick(x == 0, -INFINITE<Real>, x < 0 ? NOT_A_NUMBER<Real> : x);
+    return pick(x > 0 & x < INFINITE<Real>, y, beyond);
 }
 
 template <typename Real>
@@ -207,8 +217,8 @@ INLINE Real log1p_of(Real x) {
     const Real lost = x < 1 ? x - (u - 1) : (x - u) + 1;
     const Real back = u < Real(uint64_t(1) << 62) ? lost * parts.unit : Real(0);
     const Real y = log_of_parts(parts.f + back, parts.exponent);
-    const Real beyond = x == -1 ? -INFINITE<Real> : x < -1 ? NOT_A_NUMBER<Real> : x;
-    return x > -1 && x < INFINITE<Real> && x != 0 ? y : beyond;
+    const Real beyond = pick(x == -1, -INFINITE<Real>, x < -1 ? NOT_A_NUMBER<Real> : x);
+    return pick(x > -1 & x < INFINITE<Real> & x != 0, y, beyond);
 }
 
 // x^y of x >= 0, computed wider than float.  A text is compiled once for each power that is a product,
@@ -235,14 +245,14 @@ INLINE Real sinh_near_0(Real x) {
 template <typename Real>
 INLINE Real sinh_of(Real x) {
     const Real size = fabs(x), e = exp_of(size);
-    return size <= 1 ? sinh_near_0(x) : copysign(Real(0.5) * (e - 1 / e), x);
+    return pick(size <= 1, sinh_near_0(x), copysign(Real(0.5) * (e - 1 / e), x));
 }
 
 template <typename Real>
 INLINE Real tanh_of(Real x) {
     const Real size = fabs(clamped(x, Real(-22), Real(22)));
     const Real e = exp_of(size), inverse = 1 / e;
-    const Real sine = size <= 1 ? sinh_near_0(size) : Real(0.5) * (e - inverse);
+    const Real sine = pick(size <= 1, sinh_near_0(size), Real(0.5) * (e - inverse));
     return copysign(sine / (Real(0.5) * (e + inverse)), x);
 }
 

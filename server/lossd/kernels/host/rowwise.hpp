@@ -116,7 +116,7 @@ struct Row : Example {
     METHOD void evaluate(Term term, Column start, int count, Number* __restrict terms) const {
         const T* const prediction = predictions.block(start, count, columns);
         const T* const share = TARGETS_ARE_CLASSES ? nullptr : shares.block(start, count, columns);
-        const auto target = [&](Column i) {
+        const auto target = [&](Column i) INLINED {
             return !TARGETS_ARE_CLASSES ? share[i] : start + i == label ? T(1) : T(0);
         };
         const Column groups = whole_groups(count);
@@ -128,14 +128,14 @@ struct Row : Example {
     // The same at all columns, in room that was taken.
     template <typename Number, typename Term>
     METHOD void keep(Number* kept, Term term) const {
-        each_block([&](Column start, int count) { evaluate(term, start, count, kept + start); });
+        each_block([&](Column start, int count) INLINED { evaluate(term, start, count, kept + start); });
     }
 
     template <typename Term>
     METHOD NumberOf<Term> sum(Term term) const {
         using Number = NumberOf<Term>;
         Lanes sum;
-        each_block([&](Column start, int count) {
+        each_block([&](Column start, int count) INLINED {
             Number terms[BLOCK];
             evaluate(term, start, count, terms);
             for (int i = count; i < whole_groups(count); ++i) terms[i] = 0;
@@ -151,7 +151,7 @@ struct Row : Example {
         if (columns == 1 && excluded == 0) return {0, -1};
         Largest<Number> found{-INFINITE<Number>, Column(excluded == 0)};
         bool is_nan = false;
-        each_block([&](Column start, int count) {
+        each_block([&](Column start, int count) INLINED {
             if (is_nan) return;
             Number terms[BLOCK];
             evaluate(term, start, count, terms);
@@ -173,7 +173,7 @@ struct Row : Example {
     template <typename Slope>
     METHOD void write(Slope slope) const {
         if (!call.gradient) return;
-        each_block([&](Column start, int count) {
+        each_block([&](Column start, int count) INLINED {
             T slopes[BLOCK];
             evaluate(slope, start, count, slopes);
             is_finite &= put(call, first + start, count, slopes, scale);
@@ -189,16 +189,16 @@ template <typename Row, typename Use>
 INLINE void with_logits(
     const Row& row, double temperature, Weights priors, double strength, Use use) {
     if (temperature == 1 && !priors.is_given) {
-        use([](int64_t, T prediction) { return prediction; }, T(0));
+        use([](int64_t, T prediction) INLINED { return prediction; }, T(0));
         return;
     }
-    const double largest = row.largest([](Column, T prediction, T) { return prediction; }).value;
+    const double largest = row.largest([](Column, T prediction, T) INLINED { return prediction; }).value;
     const double common = largest - largest == 0 ? largest : 0;
     const double total =
-        row.sum([&](Column column, T, T) { return double(priors[column]); });
+        row.sum([&](Column column, T, T) INLINED { return double(priors[column]); });
     const double own = priors.is_given ? strength : 0;  // without priors all of them are 1
     use(
-        [&](int64_t column, T prediction) {
+        [&](int64_t column, T prediction) INLINED {
             const double scaled = (double(prediction) - common) / temperature;
             return scaled + own * log(double(priors[column]) / total);
         },
@@ -213,7 +213,7 @@ INLINE Largest<NumberOf<Logit>> best_of(const Row& row, Logit logit) {
     Number best = -INFINITE<Number>;
     Column begin = 0;
     Number logits[BLOCK];
-    row.each_block([&](Column start, int count) {
+    row.each_block([&](Column start, int count) INLINED {
         row.evaluate(logit, start, count, logits);
         for (int i = count; i < whole_groups(count); ++i) logits[i] = -INFINITE<Number>;
         const Number most = largest_of(logits, whole_groups(count));
@@ -239,11 +239,11 @@ struct Softmax {
     METHOD Number log_sum_exp() const { return best.value + log1p(rest); }
     // -log p of a class.
     METHOD Number negative_log(int64_t column, Number logit) const {
-        return (Column(column) == best.column ? Number(0) : best.value - logit) + log1p(rest);
+        return pick(Column(column) == best.column, Number(0), best.value - logit) + log1p(rest);
     }
     // (1 - p) times the total, of a class.
     METHOD Number others(int64_t column, Number logit) const {
-        return Column(column) == best.column ? rest : 1 + (rest - exponential(column, logit));
+        return pick(Column(column) == best.column, rest, 1 + (rest - exponential(column, logit)));
     }
 };
 
@@ -253,9 +253,9 @@ INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
     const Largest<Number> best = best_of(row, logit);
     Number* const kept = row.template take<Number>();
     Lanes sum;
-    row.each_block([&](Column start, int count) {
+    row.each_block([&](Column start, int count) INLINED {
         row.fetch_ahead(start, count);
-        const auto exponential = [&](Column column, T prediction, T target) {
+        const auto exponential = [&](Column column, T prediction, T target) INLINED {
             return exp(logit(column, prediction, target) - best.value);
         };
         row.evaluate(exponential, start, count, kept + start);
@@ -282,50 +282,45 @@ struct Surplus {
     METHOD Number operator()(int64_t column, Number, Number) const { return kept[column]; }
 };
 
-// A row whose p and s are nearly uniform is computed once more, in double: see
-// losses/_maths/softmax.py.
-template <typename Row, typename Number, typename Logit, typename Share>
-INLINE void make_exact(
-    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share, Number* kept) {
-    const Column best = softmax.best.column;
-    const double count = double(row.columns);
-    const auto exact_share = [&](Column column, T prediction, T target) {
-        return double(share(column, prediction, target));
+// The same of a row whose p and s are nearly uniform, in double: see losses/_maths/softmax.py.  From the
+// logits less the largest, 0 at the best of them, and the shares, in whole groups.
+OUTLINE bool make_exact(double* below, double* shares, int64_t columns, int64_t best) {
+    const int64_t groups = padded(columns);
+    const double count = double(columns), of_best = shares[best];
+    const auto total = [&](auto term, int64_t without = -1) INLINED {
+        Lanes sum;
+        for (int64_t start = 0; start < groups; start += BLOCK) {
+            const int here = groups - start < BLOCK ? int(groups - start) : BLOCK;
+            double terms[BLOCK];
+            INDEPENDENT
+            for (int i = 0; i < here; ++i) terms[i] = term(below[start + i], shares[start + i]);
+            for (int64_t i = columns; i < start + here; ++i) terms[i - start] = 0;
+            if (without >= start && without < start + here) terms[without - start] = 0;
+            sum.add(terms, here);
+        }
+        return sum.total();
     };
-    const double mass = row.sum(exact_share);
-    const double of_best = row.sum([&](Column column, T prediction, T target) {
-        return column == best ? exact_share(column, prediction, target) : 0.0;
-    });
-    const double apart = row.sum([&](Column column, T prediction, T target) {
-        return exact_share(column, prediction, target) - of_best;
-    });
-    const double spread = row.sum([&](Column column, T prediction, T target) {
-        return fabs(exact_share(column, prediction, target) - of_best);
-    });
-    if (!(spread < NEAR * mass)) return;
-    const auto below = [&](Column column, T prediction, T target) {
-        const double logit_here = logit(column, prediction, target);
-        return column == best ? 0.0 : logit_here - double(softmax.best.value);
+    const double mass = total([](double, double share) INLINED { return share; });
+    const double spread =
+        total([=](double, double share) INLINED { return fabs(share - of_best); });
+    if (!(spread < NEAR * mass)) return false;
+    const double apart = total([=](double, double share) INLINED { return share - of_best; });
+    const double lacking = total([](double x, double) INLINED { return expm1(x); });
+    const auto exact = [=](double x, double share) INLINED {
+        return mass * (exp(x) / (count + lacking)) - share;
     };
-    const double lacking = row.sum([&](Column column, T prediction, T target) {
-        return expm1(below(column, prediction, target));
-    });
-    const auto exact = [&](Column column, T prediction, T target) {
-        const double e = exp(below(column, prediction, target));
-        return mass * (e / (count + lacking)) - exact_share(column, prediction, target);
-    };
-    const double at_best = -row.sum([&](Column column, T prediction, T target) {
-        return column == best ? 0.0 : exact(column, prediction, target);
-    });
-    row.keep(kept, [&](Column column, T prediction, T target) {
-        const double here = exact_share(column, prediction, target);
-        const double away = -count * (here - of_best), lost = -here * lacking;
-        const double grown = mass * expm1(below(column, prediction, target));
+    const double at_best = -total(exact, best);
+    INDEPENDENT
+    for (int64_t i = 0; i < groups; ++i) {
+        const double share = shares[i];
+        const double away = -count * (share - of_best), lost = -share * lacking;
+        const double grown = mass * expm1(below[i]);
         const double size = fabs(apart) + fabs(away) + fabs(grown) + fabs(lost);
         const double uniform = (apart + away + grown + lost) / (count + lacking);
-        const double other = column == best ? at_best : exact(column, prediction, target);
-        return size < here * (count + lacking) ? uniform : other;
-    });
+        below[i] = pick(size < share * (count + lacking), uniform,
+                        pick(i == best, at_best, exact(below[i], share)));
+    }
+    return true;
 }
 
 template <typename Row, typename Number, typename Logit, typename Share>
@@ -334,20 +329,30 @@ INLINE Surplus<Number> surplus_of(
     const Column best = softmax.best.column;
     Number* const kept = row.template take<Number>();
     const Number mass = row.sum(share);
-    const Number others = row.sum([&](Column column, T prediction, T target) {
-        return column == best ? Number(0) : Number(share(column, prediction, target));
+    const Number others = row.sum([&](Column column, T prediction, T target) INLINED {
+        return pick(column == best, Number(0), Number(share(column, prediction, target)));
     });
     const Number unit = mass / softmax.total;
-    row.keep(kept, [&](Column column, T prediction, T target) {
+    row.keep(kept, [&](Column column, T prediction, T target) INLINED {
         return unit * softmax.kept[column] - Number(share(column, prediction, target));
     });
     if (softmax.rest < 1) kept[best] = others - mass * (softmax.rest / softmax.total);
-    const Number distance = row.sum([&](Column column, T, T) { return fabs(kept[column]); });
-    if (distance < Number(NEAR) * mass) make_exact(row, softmax, logit, share, kept);
+    const Number distance =
+        row.sum([&](Column column, T, T) INLINED { return fabs(kept[column]); });
+    if (!(distance < Number(NEAR) * mass)) return {kept};
+    double* const below = row.template take<double>();
+    double* const shares = row.template take<double>();
+    row.keep(below, [&](Column column, T prediction, T target) INLINED {
+        return double(logit(column, prediction, target)) - double(softmax.best.value);
+    });
+    below[best] = 0;
+    row.keep(shares, share);
+    if (make_exact(below, shares, row.columns, best))
+        for (int64_t i = 0; i < row.columns; ++i) kept[i] = Number(below[i]);
     return {kept};
 }
 
-#define AT_COLUMN(...) [&](Column column, T prediction, T target) { return __VA_ARGS__; }
+#define AT_COLUMN(...) [&](Column column, T prediction, T target) INLINED { return __VA_ARGS__; }
 #define PREDICTION_AT(column) (row.predictions.items[column])
 #define TARGET_AT(column) (row.shares.items[column])
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
