@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,18 +53,26 @@ def compiler() -> list[str]:
 
 
 def build(
-    library: Path = LIBRARY, *, machine: str = platform.machine(), flags: Sequence[str] = ()
+    library: Path = LIBRARY,
+    *,
+    machine: str = platform.machine(),
+    flags: Sequence[str] = (),
+    variants: Collection[str] | None = None,
+    types: Collection[str] = tuple(TYPES),
 ) -> None:
     """Compiles all kernels, for all instruction sets of a machine, into one library.
+
+    Of ``variants`` and ``types`` some are enough for a trial.
 
     Raises:
         BuildError: if there is no compiler, if it fails, or if the machine is not known.
     """
-    command = [*compiler(), *FLAGS, *flags]
+    command = [*compiler(), *FLAGS]
     if "clang" not in _output([*command, "--version"]):
         command += GCC_FLAGS
+    command += flags
     with tempfile.TemporaryDirectory(prefix="lossd-host-") as folder:
-        sources = list(_sources(Path(folder), machine))
+        sources = list(_sources(Path(folder), machine, variants, types))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             list(pool.map(lambda source: _output([*command, *source.command]), sources))
         # In one step, since a process may have the old one open.
@@ -87,14 +95,18 @@ class _Source:
         return iter((*self.options, "-c", self.file, "-o", self.made))
 
 
-def _sources(folder: Path, machine: str) -> Iterator[_Source]:
+def _sources(
+    folder: Path, machine: str, variants: Collection[str] | None, types: Collection[str]
+) -> Iterator[_Source]:
     """The largest first, so that no processor waits for the last."""
     if machine not in VARIANTS:
         raise BuildError(f"machine must be among {', '.join(VARIANTS)}, got {machine}")
-    for type_name in TYPES:
+    for type_name in types:
         file = folder / f"{type_name}.cpp"
         file.write_text(library_source(type_name), "utf-8")
         for variant, options in VARIANTS[machine].items():
+            if variants is not None and variant not in variants:
+                continue
             made = folder / f"{type_name}_{variant}.o"
             yield _Source(file, made, (*options, f"-DVARIANT={variant}"))
     entry = folder / "entry.cpp"
