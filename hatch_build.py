@@ -17,7 +17,7 @@ LIBRARY = Path("server/lossd/kernels/host/_compiled/lossd_host.so")
 SETTING, MACHINE, TAG = "LOSSD_HOST_KERNELS", "LOSSD_HOST_MACHINE", "LOSSD_WHEEL_TAG"
 
 
-class HostKernelsHook(BuildHookInterface):
+class HostKernelsHook(BuildHookInterface[Any]):
     """See the module."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -45,7 +45,7 @@ class HostKernelsHook(BuildHookInterface):
         if not sys.platform.startswith("linux"):
             return f"they are for Linux, got {sys.platform}"
         paths = [str(Path(self.root) / "server"), os.environ.get("PYTHONPATH", "")]
-        done = subprocess.run(  # noqa: S603 - our own code, in a process of its own
+        done = subprocess.run(
             [sys.executable, "-m", "lossd.kernels.host", "--machine", machine],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
             cwd=self.root,

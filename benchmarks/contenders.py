@@ -1,9 +1,9 @@
 """Who takes part in the benchmarks: the losses of the catalogue in lossd and in PyTorch.
 
 Every contender runs in a process of its own: in one they would share an allocator's settings and
-disturb each other's threads.  The engine has the server's setting, under which freed memory is kept.
-PyTorch takes part twice: as it ships, where the C library gives large blocks back and page faults
-are most of its time, and with memory kept, as under the allocators that people preload.
+disturb each other's threads.  The engine has the server's setting, under which freed memory is
+kept.  PyTorch takes part twice: as it ships, where the C library gives large blocks back and page
+faults are most of its time, and with memory kept, as under the allocators that people preload.
 """
 
 import importlib.util

@@ -42,9 +42,9 @@ class Piece:
     ``scale`` is what gradients are multiplied by, one number or one a row, of the compute type;
     where it is 0, and in ``silent`` rows, anything may be written.
     ``elements`` is what the sum of a row is divided by, where a body gives a value of each element.
-    ``gradients`` and ``outputs`` are places in the reply, in the types that are sent.  ``values`` is
-    a place for the values, of the compute type, where anybody wants them; ``weights`` are what they
-    count in the sum over all rows, None for 1.
+    ``gradients`` and ``outputs`` are places in the reply, in the types that are sent.  ``values``
+    is a place for the values, of the compute type, where anybody wants them; ``weights`` are what
+    they count in the sum over all rows, None for 1.
     """
 
     count: int

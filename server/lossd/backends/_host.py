@@ -10,7 +10,7 @@ import numpy as np
 from lossd.backends import Computed, Piece, put, settle
 from lossd.backends._texts import text_of
 from lossd.batch import Batch, check_rules
-from lossd.kernels.host import Given, HostKernel, HostText, Library, Unusable
+from lossd.kernels.host import Given, HostKernel, HostText, Library, NoLibraryError
 from lossd.losses import LOSSES, Loss
 
 # Writes what the body gives beside the kernel: some gradients, and all outputs.
@@ -51,7 +51,7 @@ def host_kernels() -> Kernels:
     """The kernels that were compiled when lossd was installed, if they can be used."""
     try:
         return HostKernels(Library())
-    except Unusable as error:
+    except NoLibraryError as error:
         return NoKernels(str(error))
 
 
@@ -92,8 +92,8 @@ def _are_defaults(loss: Loss, parameters: Mapping[str, Any]) -> bool:
 def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> Computed:
     """Runs a kernel over a piece.
 
-    What it gives comes from it whatever else is asked for, so that no bit of it depends on that; the
-    texts know the gradient of the first input, the body all there is.
+    What it gives comes from it whatever else is asked for, so that no bit of it depends on that;
+    the texts know the gradient of the first input, the body all there is.
     """
     first = batch.loss.inputs[0].name
     others = [name for name in piece.gradients if name != first]
@@ -104,7 +104,9 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
     nonfinite = np.zeros(piece.count, np.bool_)
     answer = kernel(
         [
-            Given(piece.inputs[operand.name][0], None if operand.is_classes else operand.input.domain)
+            Given(
+                piece.inputs[operand.name][0], None if operand.is_classes else operand.input.domain
+            )
             for operand in batch.operands
         ],
         piece.parameters,

@@ -73,9 +73,7 @@ class NumpyBackend:
         if kernel is None:
             return Compute(functools.partial(_compute, body))
         beside = functools.partial(_run_body, body)
-        return Compute(
-            functools.partial(compute, kernel, batch, beside), checks_domains=True
-        )
+        return Compute(functools.partial(compute, kernel, batch, beside), checks_domains=True)
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
         """See ``Backend.side_by_side``; on the pool where that pays."""

@@ -141,7 +141,7 @@ class _Run:
                 self._flag(cut.rows, nonfinite)
             if self._parts is not None:
                 self._parts[cut.rows, cut.segment] = found.values
-            elif self._is_settled(found):
+            elif found.values is None or self._is_settled(found):
                 self._sums[index] = np.array([found.total])
             else:
                 self._sums[index] = self._settled_sums(cut.rows, found.values)

@@ -1,7 +1,7 @@
 """Compiles the kernels for the host into one shared library.
 
-Needed when lossd is installed, and by whoever changes a text; never at run time.  Nothing here needs
-more than NumPy and a C++ compiler.
+Needed when lossd is installed, and by whoever changes a text; never at run time.  Nothing here
+needs more than NumPy and a C++ compiler.
 """
 
 import os
@@ -24,8 +24,8 @@ FLAGS = (
     "-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti",
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
 )  # fmt: skip
-# What clang does by itself: loops become vectors, and are compiled once for each case of what they ask
-# of a parameter.
+# What clang does by itself: loops become vectors, and are compiled once for each case of what they
+# ask of a parameter.
 GCC_FLAGS = (
     "-ftree-vectorize", "-fvect-cost-model=dynamic", "-funswitch-loops", "--param",
     "max-unswitch-insns=5000",

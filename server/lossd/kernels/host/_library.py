@@ -35,7 +35,7 @@ VARIANTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 
 
-class Unusable(Exception):
+class NoLibraryError(Exception):
     """There are no compiled kernels, and why."""
 
 
@@ -61,8 +61,8 @@ Domain = Interval | Choices | None
 class Answer:
     """What a kernel says of some rows beside what it writes.
 
-    ``total`` is the sum of weights times values.  ``nonfinite_rows`` counts the rows that it flagged;
-    ``is_outside`` tells that an input holds a number that is not in its domain.
+    ``total`` is the sum of weights times values.  ``nonfinite_rows`` counts the rows that it
+    flagged; ``is_outside`` tells that an input holds a number that is not in its domain.
     """
 
     total: float
@@ -74,24 +74,28 @@ class Library:
     """The compiled kernels, for one of the instruction sets that this machine has.
 
     Raises:
-        Unusable: if there are none, if they were compiled from other texts than these, or if the
+        NoLibraryError: if there are none, if they were compiled from other texts, or if the
             machine has not the instructions.
     """
 
     def __init__(self, path: Path = LIBRARY, variant: str | None = None) -> None:
         if not path.is_file():
-            raise Unusable("no C++ compiler was there when lossd was installed")
+            raise NoLibraryError(
+                "none were compiled when lossd was installed, as without a C++ compiler"
+            )
         try:
             self._handle = ctypes.CDLL(str(path))
             self._handle.lossd_host_digest.restype = ctypes.c_char_p
             compiled = self._handle.lossd_host_digest().decode()
         except (OSError, AttributeError) as error:
-            raise Unusable(f"{path} cannot be opened: {error}") from error
+            raise NoLibraryError(f"{path} cannot be opened: {error}") from error
         if compiled != digest():
-            raise Unusable("they were compiled from other texts: python -m lossd.kernels.host")
+            raise NoLibraryError(
+                "they were compiled from other texts: python -m lossd.kernels.host"
+            )
         self.variants = _usable_variants(self._handle.lossd_host_level())
         if variant is None and not self.variants:
-            raise Unusable("the processor is older than x86-64-v2")
+            raise NoLibraryError("the processor is older than x86-64-v2")
         self.variant = variant or self.variants[-1]
 
     @property
@@ -159,10 +163,10 @@ class HostKernel:
     ) -> Answer:
         """Computes some rows.
 
-        ``inputs`` have one or two axes, of which the second counts columns; ``scale`` is what slopes
-        are multiplied by, one number or one a row of the compute type, and ``elements`` what the sum
-        of a row of elements is divided by.  Writes ``values``, one a row, and the ``gradient`` with
-        respect to the first input, and sets flags in ``nonfinite``.
+        ``inputs`` have one or two axes, of which the second counts columns; ``scale`` is what
+        slopes are multiplied by, one number or one a row of the compute type, and ``elements`` what
+        the sum of a row of elements is divided by.  Writes ``values``, one a row, and the
+        ``gradient`` with respect to the first input, and sets flags in ``nonfinite``.
 
         Raises:
             MemoryError: if there is not the room for a row.
@@ -244,4 +248,4 @@ def _address(array: Array | None) -> int:
 
 
 def _bytes_address(data: bytes) -> int:
-    return ctypes.cast(data, ctypes.c_void_p).value or 0
+    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
