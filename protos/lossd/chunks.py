@@ -1,8 +1,8 @@
 """Messages whose tensors follow them in chunks, for both sides of ``StreamLoss``.
 
 A batch of 64 MiB in one message is held several times over while gRPC receives or sends it.  In
-chunks it is held once: whoever receives it puts each chunk to its place and forgets it, and whoever
-sends it cuts the chunks from where the tensor lies.
+chunks it is held once: the receiver copies each chunk to its place and drops it, and the sender
+cuts the chunks from the tensor's own memory.
 
     split      message with data  ->  the same message with lengths, and the data
     Assembly   message with lengths, chunks  ->  message with data
@@ -17,14 +17,14 @@ from google.protobuf.message import Message
 from lossd import v1
 from lossd.framing import Bytes, Framed, Payloads, encoded_varint, varint
 
-# Larger ones outgrow the cache and the allocator's reuse, smaller ones cost a turn each.
+# Larger chunks outgrow the cache and the allocator's reuse; each smaller one costs a call.
 CHUNK_BYTES = 1 << 20
 
 M = TypeVar("M", bound=Message)
 
 # Field 15, delimited, of a request and of a response alike: a chunk.
 _CHUNK_TAG = encoded_varint(15 << 3 | 2)
-_LONGEST_HEAD = len(_CHUNK_TAG) + 5  # no size that protobuf takes is longer
+_LONGEST_HEAD = len(_CHUNK_TAG) + 5  # protobuf accepts no longer size
 
 
 class ChunkError(ValueError):
@@ -32,7 +32,7 @@ class ChunkError(ValueError):
 
 
 def split(framed: Framed[M]) -> tuple[M, list[Bytes]]:
-    """The message, changed to say how long its bulk data is, and that data in order."""
+    """Returns the message with lengths in place of its bulk data, and that data in order."""
     following: list[Bytes] = []
     if framed.payloads is None:
         return framed.message, following
@@ -47,7 +47,7 @@ def split(framed: Framed[M]) -> tuple[M, list[Bytes]]:
 
 
 def tensors_of(message: Message) -> Iterator[v1.Tensor]:
-    """All tensors inside a message."""
+    """Yields all tensors inside a message."""
     for field, value in message.ListFields():
         if field.message_type is None or field.message_type.GetOptions().map_entry:
             continue
@@ -59,10 +59,10 @@ def tensors_of(message: Message) -> Iterator[v1.Tensor]:
 
 
 class Assembly(Generic[M]):
-    """A message that has come, and the tensors of it that are still to come.
+    """A message that was received, and the tensors of it that are still to come.
 
     Raises:
-        ChunkError: if what is announced breaks a rule.
+        ChunkError: if an announced tensor breaks a rule.
     """
 
     def __init__(self, message: M) -> None:
@@ -75,18 +75,18 @@ class Assembly(Generic[M]):
         self.size_bytes = sum(tensor.chunks.size_bytes for tensor in self._awaited)
         self._left = self.size_bytes
         self._places: list[np.ndarray[tuple[int], np.dtype[np.uint8]]] = []
-        self._filled = 0  # of the last place
+        self._filled = 0  # bytes of the last tensor
 
     @property
     def is_complete(self) -> bool:
-        """Whether all has come."""
+        """Whether everything has come."""
         return not self._left
 
     def take(self, chunk: Bytes) -> None:
-        """Puts the next chunk to its place; it belongs to one tensor alone.
+        """Copies the next chunk to its place; a chunk belongs to a single tensor.
 
         Raises:
-            ChunkError: if it is empty, or there is more of it than of the tensor.
+            ChunkError: if it is empty, or longer than the rest of the tensor.
         """
         self._skip_full()
         wanted = 0 if self.is_complete else len(self._places[-1]) - self._filled
@@ -99,7 +99,7 @@ class Assembly(Generic[M]):
         self._left -= len(chunk)
 
     def _skip_full(self) -> None:
-        """Makes place for the next tensor that has bytes, when it is its turn."""
+        """Allocates the next tensor that has bytes, when its first chunk is due."""
         while not self._places or self._filled == len(self._places[-1]):
             if len(self._places) == len(self._awaited):
                 return
@@ -108,7 +108,7 @@ class Assembly(Generic[M]):
             self._filled = 0
 
     def framed(self) -> Framed[M]:
-        """The message with the data that came."""
+        """Returns the message with the data that came."""
         if not self._awaited:
             return Framed(self._message)
         if self.is_complete:
@@ -129,7 +129,7 @@ def _check(place: int, announced: v1.Chunks) -> None:
 
 
 def encoded_chunks(following: Iterable[Bytes]) -> Iterator[bytes]:
-    """Requests or responses that hold the chunks, each of the data copied once."""
+    """Yields requests or responses that hold the chunks; the data is copied once."""
     for data in following:
         view = memoryview(data)
         for start in range(0, len(view), CHUNK_BYTES):
@@ -138,9 +138,9 @@ def encoded_chunks(following: Iterable[Bytes]) -> Iterator[bytes]:
 
 
 def chunk_of(encoded: bytes) -> Bytes | None:
-    """The chunk that an encoded request or response holds; None if it holds something else.
+    """Returns the chunk in an encoded request or response; None if it holds something else.
 
-    It is looked at without the generated code, which would copy it.
+    It is read without the generated code, which would copy it.
     """
     if not encoded.startswith(_CHUNK_TAG):
         return None

@@ -1,8 +1,8 @@
-"""Keeps the form of what the messages of losses and metrics are given.
+"""Checks the form of arguments of the messages of losses and metrics.
 
-protobuf iterates over whatever stands for a list: of a mapping it takes the keys, of a matrix the
-rows that pass for numbers, of a text the letters.  The constructors that ``check`` has been told of
-use a form or refuse it.  It imports protobuf and the standard library only.
+protobuf iterates over anything that is given for a list: it takes the keys of a mapping, the rows
+of a matrix that pass for numbers, the letters of a text.  Constructors after ``check`` either use a
+form correctly or refuse it.  It imports protobuf and the standard library only.
 """
 
 import functools
@@ -15,15 +15,15 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-Read = Callable[[str, Any], Any]  # of a name and a value, what goes into the message
+Read = Callable[[str, Any], Any]  # from a name and a value to what goes into the message
 
 
 class FormError(ValueError):
-    """What a parameter is given has a form that it cannot have; the message says which."""
+    """The value of a parameter has an invalid form; the message says which."""
 
 
 def check(module: ModuleType) -> None:
-    """Has the constructors of a module's messages check the forms of their arguments."""
+    """Makes the constructors of a module's messages check the forms of their arguments."""
     for kind in vars(module).values():
         if isinstance(kind, type) and issubclass(kind, Message):
             _check(kind)
@@ -41,14 +41,14 @@ def _check(kind: Any) -> None:
                     given[name] = readers[name](name, value)
         construct(self, *arguments, **given)
 
-    # In place: protobuf lets nobody derive from its messages, and a function in place of the class
-    # would be no class to ask with isinstance or to pickle by.
+    # Changed in place: protobuf forbids subclasses of its messages, and a function instead of the
+    # class would not work with isinstance or pickle.
     kind.__init__ = checked
 
 
 @functools.cache
 def _readers(kind: Any) -> Mapping[str, Read]:
-    """What reads the argument of each field, by name; maps are protobuf's business."""
+    """Returns the function that reads each field's argument, by name; leaves maps to protobuf."""
     return {
         field.name: _reader(field)
         for field in kind.DESCRIPTOR.fields
@@ -71,7 +71,7 @@ def _reader(field: Any) -> Read:
 
 
 def _is_repeated(field: Any) -> bool:
-    # One of the two is there, by the version of protobuf.
+    # Which of the two exists depends on the version of protobuf.
     if hasattr(field, "is_repeated"):
         return bool(field.is_repeated)
     return bool(field.label == FieldDescriptor.LABEL_REPEATED)
@@ -81,16 +81,16 @@ def _each(read: Read, name: str, value: Any, *, is_ordered: bool) -> list[Any]:
     found = items(name, value, is_ordered=is_ordered)
     if read is number and all(
         type(item) is float for item in found
-    ):  # a vocabulary's weights, without ado
+    ):  # fast for the weights of a vocabulary
         return found
     return [read(f"{name}[{position}]", item) for position, item in enumerate(found)]
 
 
 def items(name: str, value: Any, *, is_ordered: bool = True) -> list[Any]:
-    """Returns the items of what stands for a list.
+    """Returns the items of a value that is given for a list.
 
-    Of a mapping, and of what has keys as a Series of pandas has, these are the values of the keys
-    0 to n - 1 in their order.
+    For a mapping, or something with keys such as a Series of pandas, these are the values of the
+    keys 0 to n - 1 in order.
 
     Raises:
         FormError: for a text, a single thing, more than one axis, a mapping with other keys, or a
@@ -120,13 +120,13 @@ def _of_keys(name: str, value: Any) -> list[Any]:
 
 
 def _message(kind: type[Message], _name: str, value: Any) -> Any:
-    """A mapping stands for a message with these fields."""
+    """Returns the value; a mapping becomes a message with these fields."""
     is_mapping = not isinstance(value, Message) and isinstance(value, Mapping)
     return kind(**value) if is_mapping else value
 
 
 def number(name: str, value: Any) -> float:
-    """Returns what is given for a number, which may be an array without axes.
+    """Returns a value that is given for a number, which may be an array without axes.
 
     Raises:
         FormError: for anything else.
@@ -134,7 +134,7 @@ def number(name: str, value: Any) -> float:
     value = _single(name, value, "a number")
     try:
         if not isinstance(value, str | bytes):
-            # A tensor that records its gradient says less of item() than of float().
+            # A tensor that records its gradient warns at float(), not at item().
             return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, OverflowError):
         pass
@@ -150,7 +150,7 @@ def _member(kind: Any, name: str, value: Any) -> Any:
 
 
 def _single(name: str, value: Any, rule: str = "a single value") -> Any:
-    """What stands for one thing; neither a collection nor an array with an axis does."""
+    """Returns a single value; refuses collections and arrays with an axis."""
     shape = getattr(value, "shape", ())
     is_several = isinstance(value, Collection) and not isinstance(value, str | bytes)
     if is_several and not hasattr(value, "shape"):

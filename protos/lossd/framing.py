@@ -1,4 +1,4 @@
-"""Encoded messages taken apart and put together around the data of their tensors.
+"""Parses and serialises messages around the data of their tensors, without copying it.
 
 Protobuf copies a ``bytes`` field when it is parsed, again at every access, when it is set and when
 it is serialised.  For a batch of 64 MiB those copies take longer than the loss.  Here the generated
@@ -8,9 +8,10 @@ stays where it is:
     parse        encoded message  ->  message with references, views of the data
     serialise    message with references, data  ->  encoded message
 
-Both walk the wire format along the fields that lead to ``Tensor.data`` and copy all else as it is.
-What is put together has the bytes that protobuf would have made.  What is not as protobuf would
-have made it, or has suspiciously many fields, is left to the generated code.
+Both walk the wire format along the fields that lead to ``Tensor.data`` and copy everything else
+unchanged. Serialised messages have the bytes that protobuf would have made.  Messages that protobuf
+would have encoded differently, or that have suspiciously many fields, are left to the generated
+code.
 
 Source: Protocol Buffers documentation, "Encoding".
 """
@@ -26,9 +27,9 @@ from google.protobuf.message import Message
 
 from lossd import v1
 
-# Below this the copies take less time than the walk.
+# Below this size the copies take less time than the walk.
 WORTHWHILE_BYTES = 1 << 15
-# A request of many thousand fields is nobody's batch; walking it in Python would take seconds.
+# A request with many thousand fields is no real batch; walking it in Python would take seconds.
 MAX_FIELDS = 4096
 
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
@@ -36,11 +37,11 @@ _REFERENCE = struct.Struct("<I")
 
 M = TypeVar("M", bound=Message)
 Bytes = bytes | memoryview
-_Route = Mapping[int, Any]  # numbers of fields that lead to data, and the routes of their messages
+_Route = Mapping[int, Any]  # field numbers that lead to data, and the routes of their messages
 
 
 class IrregularError(Exception):
-    """The walk is not for this message."""
+    """The walk cannot handle this message."""
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class Payloads:
 
     @classmethod
     def worthwhile(cls, size: int) -> Self | None:
-        """New ones for a message of about so many bytes; None where copies are quicker."""
+        """Returns new ones for a message of about so many bytes; None where copies are faster."""
         return cls() if size >= WORTHWHILE_BYTES else None
 
     def add(self, data: Bytes) -> bytes:
@@ -73,7 +74,7 @@ class Framed(Generic[M]):
 
     @property
     def bulk_bytes(self) -> int:
-        """Bytes of the data that references stand for."""
+        """The bytes of the data that references stand for."""
         return 0 if self.payloads is None else sum(map(len, self.payloads.views))
 
     @classmethod
@@ -88,12 +89,12 @@ class Framed(Generic[M]):
         payloads = Payloads()
         try:
             small = _Walk(payloads.add).message(memoryview(encoded), _route(kind.DESCRIPTOR))
-        except (IrregularError, IndexError):  # an index beyond the end: it is cut off
+        except (IrregularError, IndexError):  # an index beyond the end: the message is cut off
             return cls(kind.FromString(encoded))
         return cls(kind.FromString(b"".join(small)), payloads)
 
     def serialise(self) -> bytes:
-        """The encoded message."""
+        """Returns the encoded message."""
         encoded = self.message.SerializeToString()
         if self.payloads is None:
             return encoded
@@ -104,7 +105,7 @@ class Framed(Generic[M]):
 
 @functools.cache
 def _route(kind: Descriptor, outer: frozenset[Descriptor] = frozenset()) -> _Route:
-    """The fields of a message that lead to data; a message inside itself leads nowhere."""
+    """Returns the fields of a message that lead to data; a message inside itself leads nowhere."""
     if kind is v1.Tensor.DESCRIPTOR:
         return {kind.fields_by_name["data"].number: None}
     outer = outer | {kind}
@@ -113,14 +114,14 @@ def _route(kind: Descriptor, outer: frozenset[Descriptor] = frozenset()) -> _Rou
 
 
 class _Walk:
-    """One walk over a message, which puts something else in the place of data."""
+    """One walk over a message, which replaces its data."""
 
     def __init__(self, replace: Any) -> None:
         self._replace = replace
         self._fields = 0
 
     def message(self, view: memoryview, route: _Route) -> list[Bytes]:
-        """The pieces of the message after replacing."""
+        """Returns the pieces of the message after replacing."""
         pieces: list[Bytes] = []
         kept = at = 0
         while at < len(view):
@@ -153,7 +154,7 @@ class _Walk:
 
 
 def varint(view: memoryview, at: int) -> tuple[int, int]:
-    """The number at a place, and the place after it.
+    """Returns the number at a position, and the position after it.
 
     Raises:
         IrregularError: for one of more than 64 bits.
@@ -171,7 +172,7 @@ def varint(view: memoryview, at: int) -> tuple[int, int]:
 
 
 def encoded_varint(value: int) -> bytes:
-    """A number as protobuf writes it."""
+    """Returns a number as protobuf writes it."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)
@@ -181,14 +182,14 @@ def encoded_varint(value: int) -> bytes:
 
 
 def _skip(view: memoryview, at: int, kind: int) -> int:
-    """The place after a field that is copied as it is."""
+    """Returns the position after a field that is copied unchanged."""
     if kind == _VARINT:
         return varint(view, at)[1]
     if kind == _DELIMITED:
         size, at = varint(view, at)
     elif kind in (_FIXED64, _FIXED32):
         size = 8 if kind == _FIXED64 else 4
-    else:  # a group, which proto3 has not
+    else:  # a group, which proto3 does not have
         raise IrregularError
     if at + size > len(view):
         raise IrregularError

@@ -1,6 +1,7 @@
 """The one reader and writer of ``Tensor``, used by both sides of the wire.
 
-It may import NumPy and ``lossd.v1``; it raises ``TensorError`` for whatever a peer can get wrong.
+It may import NumPy and ``lossd.v1``; it raises ``TensorError`` for anything that a peer can get
+wrong.
 """
 
 import math
@@ -37,9 +38,9 @@ dtype_of_type = MappingProxyType({kind: dtype for dtype, kind in type_of_dtype.i
 Array = npt.NDArray[Any]
 
 MAX_AXES = 8
-MAX_ELEMENTS = 1 << 48  # more than memory holds, and few enough to count the bytes of
+MAX_ELEMENTS = 1 << 48  # beyond any memory, but byte counts do not overflow
 
-# Gives so many bytes of a place in shared memory.
+# Returns a number of bytes at a place in shared memory.
 Shared = Callable[[v1.SharedMemory, int], "Bytes | npt.NDArray[np.uint8]"]
 
 
@@ -47,7 +48,7 @@ class TensorError(ValueError):
     """A ``Tensor`` that breaks a rule; the message says which, without naming the tensor."""
 
     def __init__(self, field: str, message: str) -> None:
-        """``field`` is the part of the tensor at fault, for example ``"shape[1]"``."""
+        """Keeps the ``field`` of the tensor that is at fault, for example ``"shape[1]"``."""
         super().__init__(message)
         self.field = field
 
@@ -78,7 +79,7 @@ def read(
         )
     array = np.frombuffer(data, dtype).reshape(shape)
     if dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
-        # NumPy takes any other byte for a truth value that is neither True nor False.
+        # In NumPy any other byte would be a boolean that is neither True nor False.
         raise TensorError("data", f"data must hold 0 or 1, got {array.view(np.uint8).max()}")
     return array
 
@@ -91,7 +92,7 @@ def _source(
         return shared(tensor.shared_memory, size)
     if source != "data":
         raise TensorError("data", f"data must be set, got {source or 'no source'}")
-    held = tensor.data  # every access of the field copies it
+    held = tensor.data  # every access to the field copies it
     return held if payloads is None else payloads[held]
 
 
@@ -104,7 +105,7 @@ def _checked_shape(tensor: v1.Tensor) -> tuple[int, ...]:
     for axis, size in enumerate(shape):
         if size < 0:
             raise TensorError(f"shape[{axis}]", f"shape[{axis}] must be at least 0, got {size}")
-    # Also where another axis is 0: NumPy counts the bytes without that one.
+    # Even where another axis is 0: NumPy counts the bytes without it.
     if math.prod(size for size in shape if size) > MAX_ELEMENTS:
         raise TensorError(
             "shape",
@@ -116,7 +117,7 @@ def _checked_shape(tensor: v1.Tensor) -> tuple[int, ...]:
 def fill(tensor: v1.Tensor, array: Array, payloads: Payloads | None = None) -> None:
     """Writes an array into a ``Tensor`` message, in C order and little endian.
 
-    With ``payloads`` the message holds a reference and they the bytes, uncopied where they can be.
+    With ``payloads`` the message holds a reference and they the bytes, uncopied where possible.
 
     Raises:
         TensorError: if the array's type does not exist on the wire, or it has too many axes.
@@ -132,7 +133,7 @@ def fill(tensor: v1.Tensor, array: Array, payloads: Payloads | None = None) -> N
 
 
 def refer(tensor: v1.Tensor, array: Array, place: v1.SharedMemory) -> None:
-    """Writes of an array what it is, and that it lies at a place in shared memory.
+    """Writes an array's type and shape, and the place in shared memory where it lies.
 
     Raises:
         TensorError: as ``fill``.

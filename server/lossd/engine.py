@@ -1,7 +1,7 @@
-"""A job in, a result out.  The engine knows losses and backends, and no wire.
+"""Runs jobs: a job in, a result out.  The engine knows losses and backends, but not the wire.
 
 It lays the batch out, lets the backend fill the buffers that will be sent, and makes the aggregate
-from what is left.
+from what the backend returns.
 """
 
 from collections import defaultdict
@@ -21,8 +21,8 @@ from lossd.networks import Networks
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction, RowPlan
 from lossd.shapes import NO_NETWORKS, Buffers, Checkpoint, Evaluated, lay_out, rules_of
 
-# An array, or a list of them for an input of several tensors.  Any, because a union would have
-# every reader of the usual single array tell the type checker that it is no list.
+# An array, or a list of them for an input of several tensors.  Any, because with a union everyone
+# who reads the usual single array would have to tell the type checker that it is no list.
 Arrays = Any
 Allocate = Callable[[tuple[int, ...], npt.DTypeLike], Array]
 
@@ -42,9 +42,9 @@ _NOTHING_SAID = ExampleStatuses(np.zeros(0, np.int64), np.zeros(0, np.uint8))
 class Result:
     """The result of one job: numbers, and buffers that can be sent as they are.
 
-    ``loss`` is None under ``Reduction.NONE``; ``per_example`` where it was not asked for, and of
-    losses of a set.  ``nonfinite_examples`` holds flat indices, ascending; ``status`` is that of a
-    whole set, and of gradients that belong to no example.
+    ``loss`` is None under ``Reduction.NONE``; ``per_example`` is None where it was not asked for,
+    and for losses of a set.  ``nonfinite_examples`` holds flat indices, ascending; ``status`` is
+    that of a whole set, or of gradients that belong to no example.
     """
 
     loss: float | None
@@ -64,7 +64,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class TermResult:
-    """What one term of a sum came to, before its weight."""
+    """The result of one term of a sum, before its weight is applied."""
 
     loss: float
     loss_sum: float
@@ -77,9 +77,9 @@ class TermResult:
 
 
 class Engine:
-    """Runs jobs on a backend, with the networks there are; may be called from many threads.
+    """Runs jobs on a backend, with the operator's networks; may be called from many threads.
 
-    ``instead`` are the backends of the losses, by name, that another one computes.
+    ``instead`` has the backends that compute single losses in place of this one, by loss.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class Engine:
     ) -> Result:
         """Computes a job.
 
-        ``allocate(shape, dtype)`` makes the arrays of the result, wherever they are to live.
-        ``checkpoint`` is called between tiles and may raise to stop the work.
+        ``allocate(shape, dtype)`` makes the arrays of the result, wherever they are to be.
+        ``checkpoint`` is called between pieces and may raise to stop the work.
 
         Raises:
             InvalidRequest: if the caller broke a rule.
-            TooLarge: if the device has not the memory.
+            TooLarge: if the device does not have enough memory.
         """
         backend = self._instead.get(job.loss.name, self.backend)
         batch = lay_out(job, self.networks)
@@ -120,7 +120,7 @@ class Engine:
                 zero_nonfinite=job.nonfinite is NonfinitePolicy.ZERO,
                 checkpoint=checkpoint,
             )
-        except ParameterError as error:  # a rule between parameters, which the body knows
+        except ParameterError as error:  # a rule between parameters, which only the body knows
             raise parameter_error(job.loss, error) from error
         (nonfinite,) = evaluated.nonfinite.nonzero()
         if job.nonfinite is NonfinitePolicy.ERROR:
@@ -142,21 +142,21 @@ class Engine:
         )
 
     def close(self) -> None:
-        """Ends the threads of its backends, and gives back what they hold."""
+        """Ends the threads of its backends and frees what they hold."""
         for backend in {self.backend, *self._instead.values()}:
             backend.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _GradientBuffer:
-    """A gradient in the making: ``rows`` is what the backend fills, ``array`` what is returned."""
+    """A gradient that is being computed: the backend fills ``rows``, and ``array`` is returned."""
 
     array: Array
     rows: Array
     operand: Operand | None = None
 
     def finished(self) -> Array:
-        """Brings the rows back into the caller's layout, where that is another one."""
+        """Returns the gradient in the caller's layout, where the rows are laid out differently."""
         if self.operand is not None and self.operand.slot.is_moved:
             self.array[...] = self.operand.slot.as_given(self.rows)
         return self.array
@@ -164,7 +164,7 @@ class _GradientBuffer:
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """The arrays of a result, wherever they are to live."""
+    """The arrays of a result, wherever they are to be."""
 
     values: Array | None
     gradients: Mapping[str, _GradientBuffer]
@@ -183,7 +183,7 @@ class _Reply:
 
     @property
     def buffers(self) -> Buffers:
-        """The same as rows, which are to be filled."""
+        """The same arrays as rows, for the backend to fill."""
         return Buffers(
             None if self.values is None else self.values.reshape(-1),
             {name: gradient.rows for name, gradient in self.gradients.items()},
@@ -192,7 +192,7 @@ class _Reply:
 
 
 def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
-    """The finished gradients; those of an input of several tensors are a list."""
+    """Returns the finished gradients; those of an input of several tensors are a list."""
     found: dict[str, list[Array]] = defaultdict(list)
     for name, gradient in gradients.items():
         operand = gradient.operand
@@ -201,7 +201,7 @@ def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
 
 
 def _gradient_buffer(operand: Operand | None, allocate: Allocate) -> _GradientBuffer:
-    if operand is None:  # by a parameter, which is one number
+    if operand is None:  # with respect to a parameter, which is one number
         number = allocate((), np.float64)
         return _GradientBuffer(number, number)
     array = allocate(operand.shape, operand.rows.dtype)
@@ -213,7 +213,7 @@ def _gradient_buffer(operand: Operand | None, allocate: Allocate) -> _GradientBu
 def _statuses(
     batch: Batch, evaluated: Evaluated, nonfinite: npt.NDArray[np.int64]
 ) -> ExampleStatuses:
-    """What the loss says of examples that the request did not silence, and what is not finite."""
+    """Returns the statuses of examples that the request did not exclude, with NONFINITE."""
     if evaluated.statuses is None and not len(nonfinite):
         return _NOTHING_SAID
     if evaluated.statuses is None:
@@ -221,7 +221,7 @@ def _statuses(
     numbers = evaluated.statuses
     if batch.plan.unseen is not None:
         numbers[batch.plan.unseen] = 0
-    numbers[nonfinite[numbers[nonfinite] == 0]] = Status.NONFINITE  # else it has a reason
+    numbers[nonfinite[numbers[nonfinite] == 0]] = Status.NONFINITE  # else its own status stays
     found = np.flatnonzero(numbers)
     return ExampleStatuses(found, numbers[found])
 
@@ -235,7 +235,7 @@ def _aggregate(job: Job, plan: RowPlan, loss_sum: float) -> float | None:
 
 
 def _check_finite(batch: Batch, evaluated: Evaluated, nonfinite: npt.NDArray[np.int64]) -> None:
-    """Raises InvalidRequest for examples, or a whole, that is not finite."""
+    """Raises InvalidRequest if an example, or the whole, is not finite."""
     if len(nonfinite):
         index = int(nonfinite[0])
         raise InvalidRequest(

@@ -1,4 +1,4 @@
-"""What can go wrong, without a word of gRPC.
+"""Everything that can go wrong, as exceptions that know nothing of gRPC.
 
     LossdError
     ├─ InvalidRequest        the caller can fix it
@@ -11,12 +11,12 @@
     ├─ TooLarge              it exceeds a limit or the memory there is
     ├─ Overloaded            the server is busy; the same request will do later
     ├─ Abandoned             nobody waits for the answer any more
-    │  └─ DeadlinePassed     because its time is up
-    ├─ DeviceLost            the GPU answers nothing any more
-    └─ BackendUnavailable    the server cannot start with what it was told to use
+    │  └─ DeadlinePassed     because its deadline has passed
+    ├─ DeviceLost            the GPU does not answer any more
+    └─ BackendUnavailable    the server cannot start with this backend
 
 Messages read "<thing> must <rule>, got <value>".  ``field`` is the path of the request's field at
-fault and ``details`` repeats the numbers of the message, so that nobody parses prose.
+fault and ``details`` repeats the numbers of the message, so that nobody has to parse prose.
 """
 
 from collections.abc import Mapping
@@ -102,14 +102,14 @@ class DeadlinePassed(Abandoned):
 
 
 class Overloaded(LossdError):  # noqa: N818
-    """The server has as much to do as it may have; ``retry_seconds`` says when to come again."""
+    """The server has all the work that it may accept; ``retry_seconds`` says when to try again."""
 
     reason = "OVERLOADED"
     retry_seconds = 0.1
 
 
 class DeviceLost(LossdError):  # noqa: N818
-    """The GPU answers nothing any more, to this process; a new one may find it well."""
+    """The GPU does not answer this process any more; a new process may be able to use it."""
 
     reason = "DEVICE_LOST"
 

@@ -6,8 +6,8 @@ denominator and c_i the cotangent:
     loss      sum_i s_i v_i / divisor
     gradient  c_i s_i v_i' / divisor
 
-Everything but v_i is known before the loss is computed, so a tile's gradient is scaled while it is
-still in the cache and goes straight to its place in the reply.
+Everything except v_i is known before the loss is computed, so a piece's gradient is scaled while it
+is still in the cache and goes straight to its place in the reply.
 """
 
 import enum
@@ -38,7 +38,7 @@ class Reduction(enum.Enum):
 
 
 class EmptyPolicy(enum.Enum):
-    """What to answer when nothing is kept."""
+    """How to answer when no example is kept."""
 
     ZERO = "zero"
     NAN = "nan"
@@ -46,7 +46,7 @@ class EmptyPolicy(enum.Enum):
 
 
 class NonfinitePolicy(enum.Enum):
-    """What to do with examples whose loss or gradient is not finite."""
+    """How to handle examples whose loss or gradient is not finite."""
 
     PROPAGATE = "propagate"
     ZERO = "zero"
@@ -55,13 +55,13 @@ class NonfinitePolicy(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
-    """What is done to each row of a batch, whatever the loss.
+    """Everything that is done to each row of a batch, whatever the loss.
 
-    ``silent`` rows (ignored, or of weight 0) contribute exactly nothing; ``unseen`` are those of
-    them that the request made so, and not the loss: of them nothing is said either; ``absent`` are
-    those that the request ignores.  None where there is none.  ``weights`` are the sample weights,
-    times what the loss multiplies before it averages; None for 1.  ``gradient_scale`` is one number
-    or one a row.
+    ``silent`` rows (ignored, or of weight 0) contribute exactly nothing.  ``unseen`` are those of
+    them that the request excluded, rather than the loss; no status is reported for them.
+    ``absent`` are those that the request ignores.  Each is None where there are no such rows.
+    ``weights`` are the sample weights, times the factors that the loss applies before it averages;
+    None for 1.  ``gradient_scale`` is one number or one for each row.
     """
 
     silent: Flags | None
@@ -76,7 +76,7 @@ class RowPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left to average."""
+        """Whether no row is left to average."""
         return self.example_count == 0 or self.divisor == 0
 
 
@@ -95,7 +95,7 @@ def plan_rows(
     """Decides everything about the rows that does not depend on the loss's value.
 
     ``ignored`` rows are the request's choice, ``excluded`` ones the loss's.  ``factors`` multiply
-    values and gradients, and are in no divisor.
+    values and gradients, but are part of no divisor.
 
     Raises:
         InvalidRequest: for a normalizer without a mean, or one that is not in (0, inf).
@@ -125,7 +125,7 @@ def plan_rows(
 def plan_set(
     rows: int, ignored: Flags | None, weights: Floats | None, cotangent: float | Floats
 ) -> RowPlan:
-    """The same for a loss of a set, which has the weights inside and divides by nothing."""
+    """Plans the rows of a loss of a set, which applies the weights itself and has no divisor."""
     ignored_count = 0 if ignored is None else int(ignored.sum())
     silent = _union(ignored, _zero(weights))
     weight_sum = _weight_sum(rows - ignored_count, silent, weights, None)
@@ -149,7 +149,7 @@ def _gradient_scale(
         return 0.0
     if weights is None and isinstance(cotangent, float):
         return cotangent / divisor
-    with np.errstate(all="ignore"):  # the cotangent of a silent row may be anything
+    with np.errstate(all="ignore"):  # the cotangent of a silent row may be any number
         return (cotangent if weights is None else cotangent * weights) / divisor
 
 
@@ -185,7 +185,7 @@ def _union(*flags: Flags | None) -> Flags | None:
 def _weight_sum(
     example_count: int, silent: Flags | None, weights: Floats | None, denominators: Floats | None
 ) -> float:
-    """Sum of s d over the kept rows; the products of silent rows are 0 or not to be looked at."""
+    """Returns the sum of s d over the kept rows; products of silent rows are 0 or meaningless."""
     product = _product(weights, denominators)
     if product is None:
         return float(example_count)
@@ -212,7 +212,7 @@ def block_sums(values: npt.NDArray[Any], weights: Floats | None, block: int) -> 
     """Sums s v in float64 over blocks of ``block`` rows, in index order.
 
     A block starts at a multiple of ``block`` wherever the caller cuts, so the sums have the same
-    bits however the rows were split into tiles.
+    bits however the rows were split into pieces.
     """
     products = values.astype(np.float64) if weights is None else values * weights
     starts = range(0, len(products), block)

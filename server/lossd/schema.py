@@ -1,4 +1,4 @@
-"""What declarations of losses and of metrics have in common: parameters, bounds, documentation.
+"""Parts that declarations of losses and of metrics share: parameters, bounds, documentation.
 
 It imports the standard library only.
 """
@@ -30,7 +30,7 @@ class ParameterError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A range of numbers; NaN is in none, unless it is data as any other."""
+    """A range of numbers.  NaN is outside of every range, unless it counts as ordinary data."""
 
     low: float
     high: float
@@ -44,7 +44,7 @@ class Interval:
         return above and below
 
     def outside(self, values: Array) -> Array:
-        """Tells for each element of an array whether it is outside."""
+        """Returns for each element of an array whether it is outside."""
         above = values > self.low if self.low_open else values >= self.low
         below = values < self.high if self.high_open else values <= self.high
         wrong = ~(above & below)
@@ -57,7 +57,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """A few numbers, of which one is meant; NaN is none of them."""
+    """A few numbers, of which a parameter is one; NaN is none of them."""
 
     numbers: tuple[float, ...]
 
@@ -65,7 +65,7 @@ class Choices:
         return value in self.numbers
 
     def outside(self, values: Array) -> Array:
-        """Tells for each element of an array whether it is another number."""
+        """Returns for each element of an array whether it is none of the choices."""
         first, *others = self.numbers
         found = values != first
         for number in others:
@@ -77,7 +77,7 @@ class Choices:
 
 
 class Differentiable(enum.Enum):
-    """Whether the gradient with respect to an input or a parameter can be had."""
+    """Whether there is a gradient with respect to an input or a parameter, and by default."""
 
     NO = "no"
     ON_REQUEST = "on request"
@@ -89,7 +89,7 @@ NONNEGATIVE = Interval(0, math.inf, high_open=True)
 AT_LEAST_1 = Interval(1, math.inf, high_open=True)
 UNIT = Interval(0, 1)
 INSIDE_UNIT = Interval(0, 1, low_open=True, high_open=True)
-# Between these float32 has numbers of all its digits.
+# Between these bounds float32 has all of its digits.
 FLOAT32_LOW, FLOAT32_HIGH = 2.0**-126, 2.0**127
 FINITE = Interval(-math.inf, math.inf, low_open=True, high_open=True)
 INTEGERS = Interval(-(2**63), 2**63 - 1)
@@ -100,7 +100,7 @@ Members = type[enum.Enum]
 
 
 class Required(enum.Enum):
-    """What stands for the default of a parameter that has none."""
+    """The marker in place of a default, for a parameter that has none."""
 
     REQUIRED = "required"
 
@@ -110,12 +110,12 @@ REQUIRED = Required.REQUIRED
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a loss: a number, a text, an enum, or a list of numbers, texts or an enum's.
+    """One parameter of a loss: a number, a text, a member of an enum, or a list of one of these.
 
-    A default of None is unset, which is another thing than any number; one of REQUIRED is none.
+    A default of None means "unset", which differs from every number; REQUIRED means no default.
     """
 
-    # Without slots, so that what follows from the type is found out once: every call asks it.
+    # Without slots, so that what follows from the type is computed once: every call needs it.
 
     name: str
     type: type
@@ -145,7 +145,7 @@ class Parameter:
         return member if issubclass(member, enum.Enum) else None
 
     def is_beyond_float32(self, value: Any) -> bool:
-        """Whether it is a number that float32 has not, or not with all its digits."""
+        """Returns whether it is a number that float32 cannot hold with all its digits."""
         if self.type is not float or not value:
             return False
         return not FLOAT32_LOW <= abs(value) <= FLOAT32_HIGH
@@ -155,7 +155,7 @@ class Parameter:
         if self.is_vector:
             return tuple(self._in_bounds(f"{self.name}[{i}]", v) for i, v in enumerate(value))
         if self.bounds is None or value is None:
-            # What is chosen twice is chosen.
+            # A member that is given twice counts once.
             return tuple(dict.fromkeys(value)) if self.is_list else value
         return self._in_bounds(self.name, value)
 
@@ -188,7 +188,7 @@ def completed(
 
 
 def parameters_of(body: Callable[..., object]) -> tuple[Parameter, ...]:
-    """The keyword-only parameters of a body, whose annotations are their schema."""
+    """Returns the keyword-only parameters of a body, whose annotations are their schema."""
     found = []
     for item in inspect.signature(body).parameters.values():
         if item.kind is not item.KEYWORD_ONLY:
@@ -204,7 +204,7 @@ def parameters_of(body: Callable[..., object]) -> tuple[Parameter, ...]:
 
 
 def documentation(body: Callable[..., object]) -> tuple[str, str, str]:
-    """The summary line, the first indented block and the text after "Reference:"."""
+    """Returns the summary line, the first indented block and the text after "Reference:"."""
     text = inspect.cleandoc(body.__doc__ or "")
     formula = re.search(r"(?:^    .*\n?)+", text, re.MULTILINE)
     reference = re.search(r"^Reference:\s*(.*)", text, re.MULTILINE | re.DOTALL)
@@ -224,16 +224,16 @@ def element(name: str, index: int, shape: Sequence[int]) -> str:
 
 
 def message_name(name: str) -> str:
-    """The name of a protobuf message: ``CrossEntropy`` for ``cross_entropy``."""
+    """Returns the name of its protobuf message: ``CrossEntropy`` for ``cross_entropy``."""
     return "".join(word.capitalize() for word in name.split("_"))
 
 
 def catalogue(
     package: str, path: Iterable[str], kind: type[Declared], thing: str
 ) -> Mapping[str, Declared]:
-    """What the modules of a package declare, by name; a module ``huber.py`` declares ``huber``.
+    """Returns what the modules of a package declare, by name: ``huber.py`` declares ``huber``.
 
-    Modules whose names begin with an underscore are passed over.
+    Modules whose names begin with an underscore are skipped.
 
     Raises:
         TypeError: if a module declares something else.

@@ -1,7 +1,7 @@
 """Sums of losses: several terms over the same inputs, with one combined gradient.
 
-A term is a job of its own.  What the sum is asked (a reduction, weights, a mask, a cotangent) each
-term is asked, and has to be able to answer.
+A term is a job of its own.  Whatever the sum is asked for (a reduction, weights, a mask, a
+cotangent), each term is asked for, and has to support.
 """
 
 import functools
@@ -35,9 +35,9 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SumJob:
-    """A request for a sum of losses; ``gradients`` is None for those that the terms default to.
+    """A request for a sum of losses; ``gradients`` is None for the defaults of the terms.
 
-    They are named as the request names the inputs, and "terms[0].temperature" is by a parameter.
+    They are named as the request names the inputs; "terms[0].temperature" names a parameter.
     """
 
     terms: tuple[Term, ...]
@@ -53,13 +53,13 @@ def run(
     allocate: Allocate = np.empty,
     checkpoint: Checkpoint = lambda: None,
 ) -> Result:
-    """Computes a job; of a sum all terms, which are added up.
+    """Computes a job; for a sum, computes all terms and adds them up.
 
     ``allocate`` makes the arrays of the result of a single loss, as in ``Engine.run``.
 
     Raises:
         InvalidRequest: if the caller broke a rule.
-        TooLarge: if the device has not the memory.
+        TooLarge: if the device does not have enough memory.
     """
     if isinstance(job, Job):
         return engine.run(job, allocate=allocate, checkpoint=checkpoint)
@@ -75,7 +75,7 @@ def run(
 
 
 def _of_term(position: int, term: Term, error: LossdError) -> LossdError:
-    """The same error, with the term in it, and the request's names of inputs."""
+    """Returns the same error with the term in it, and with the request's names of inputs."""
     return type(error)(
         f"terms[{position}]: {_renamed(term, str(error))}",
         field=_renamed(term, error.field),
@@ -92,7 +92,7 @@ def _renamed(term: Term, text: str) -> str:
     return re.sub(rf"\b({own})\b", lambda found: names[found[0]], text)
 
 
-# ------------------------------------------------------------------ what each term is asked
+# ------------------------------------------------------------------ the job of each term
 
 
 def _check(job: SumJob) -> None:
@@ -112,7 +112,7 @@ def _check(job: SumJob) -> None:
 
 
 def _check_gradients(job: SumJob, known: Collection[str]) -> None:
-    """Refuses names that mean nothing, and ``known`` names of inputs that would mean two things."""
+    """Refuses unknown names, and ``known`` names of inputs that would be ambiguous."""
     parameters = [
         name
         for position, term in enumerate(job.terms)
@@ -135,7 +135,7 @@ def _check_gradients(job: SumJob, known: Collection[str]) -> None:
 
 
 def _differentiable(job: SumJob, term: Term) -> dict[str, str]:
-    """The request's names of the inputs that a term can be differentiated by, by its own."""
+    """Maps a term's own names of differentiable inputs to the request's names."""
     return {
         declared.name: term.names[declared.name]
         for declared in term.job.loss.inputs
@@ -146,9 +146,9 @@ def _differentiable(job: SumJob, term: Term) -> dict[str, str]:
 
 
 def _parameters(position: int, term: Term) -> dict[str, str]:
-    """The request's names of the parameters that a term can be differentiated by, by its own.
+    """Maps a term's own names of differentiable parameters to the request's names.
 
-    Terms share inputs, but no parameters: the place of the term tells whose it is.
+    Terms share inputs, but no parameters: the position of the term tells whose it is.
     """
     return {
         declared.name: f"terms[{position}].{declared.name}"
@@ -176,7 +176,7 @@ def _job(job: SumJob, position: int) -> Job:
 
 
 def _widened(array: Array) -> Array:
-    """Half precision as float32, in which it is computed anyway: a sum is rounded at the end."""
+    """Widens half precision to float32, which it is computed in anyway: sums are rounded last."""
     return array.astype(np.float32) if _is_float(array) and array.dtype.itemsize == 2 else array
 
 
@@ -184,7 +184,7 @@ def _widened(array: Array) -> Array:
 
 
 class _Total:
-    """The terms so far."""
+    """The sum of the terms so far."""
 
     def __init__(self, job: SumJob) -> None:
         self._job = job
@@ -279,7 +279,7 @@ class _Total:
 
 
 def _weighed(weight: float, value: Any) -> Any:
-    """Selected, never multiplied, where the weight is 0: 0 times infinity is not 0."""
+    """Returns weight times value, but 0 where the weight is 0, since 0 times infinity is not 0."""
     if not isinstance(value, np.ndarray):
         return value * weight if weight else 0.0
     own = value.dtype.type(weight)  # in which a small weight may be 0
@@ -287,7 +287,7 @@ def _weighed(weight: float, value: Any) -> Any:
 
 
 def _union(results: Sequence[Result]) -> npt.NDArray[np.int64]:
-    """The examples that are not finite in any term."""
+    """Returns the examples that are not finite in any term."""
     found: npt.NDArray[np.int64] = functools.reduce(
         np.union1d, [result.nonfinite_examples for result in results]
     )
@@ -295,7 +295,7 @@ def _union(results: Sequence[Result]) -> npt.NDArray[np.int64]:
 
 
 def _statuses(results: Sequence[Result]) -> ExampleStatuses:
-    """The first term that has something to say of an example says it."""
+    """Merges the statuses of the terms; the first term with a status for an example decides it."""
     found: dict[int, int] = {}
     for result in reversed(results):
         statuses = result.statuses
@@ -307,7 +307,7 @@ def _statuses(results: Sequence[Result]) -> ExampleStatuses:
 
 
 def _norm(array: Array) -> float:
-    """Euclidean length, without overflow."""
+    """Returns the Euclidean length, without overflow."""
     with np.errstate(all="ignore"):
         largest = float(np.abs(array).max(initial=0))
         if not 0 < largest < math.inf:
@@ -317,5 +317,5 @@ def _norm(array: Array) -> float:
 
 
 def _common(numbers: Sequence[float]) -> float:
-    """What all agree on; 0 where they do not."""
+    """Returns the number that all agree on; 0 where they do not."""
     return numbers[0] if all(number == numbers[0] for number in numbers) else 0

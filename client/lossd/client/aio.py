@@ -1,6 +1,6 @@
 """``AsyncLossClient``: the client that awaits its answers.
 
-What it sends and reads is made in ``wire``, how it connects in ``connection`` and ``options``.
+``wire`` makes its requests and reads its responses; ``connection`` and ``options`` connect it.
 """
 
 import asyncio
@@ -42,21 +42,21 @@ class AsyncLossClient:
             result = await client.compute(Huber(), predictions=predictions, targets=targets)
 
     Its methods, results and errors are those of ``LossClient``. It may be shared by tasks. It
-    connects at first use, and belongs to the event loop of that moment; a deep copy of it connects
-    anew, and so does one that was pickled. A task that is cancelled
-    cancels its call, so that the server stops computing. Memory is shared with a server on this
-    host as by ``LossClient``; arrays are copied there in a thread (``asyncio.to_thread``). What is
-    sent is copied into requests and out of replies in the event loop: 64 MiB each way kept it busy
-    for 0.5 s on a slow machine.
+    connects at first use, and belongs to the event loop of that moment; deep copies and pickled
+    copies connect anew. Cancelling a task cancels its call, so that the server stops computing.
+    Memory is shared with a server on this host as by ``LossClient``; arrays are copied there in a
+    thread (``asyncio.to_thread``). Without shared memory, arrays are copied into requests and out
+    of replies in the event loop: 64 MiB each way kept it busy for 0.5 s on a slow machine.
 
     Args:
         target: As for ``LossClient``.
         channel: A channel of ``grpc.aio`` to use instead of the target, for example one with TLS.
             It stays open when the client is closed.
-        timeout: Seconds that a call may take, retries included, unless it says otherwise.
+        timeout: Seconds that a call may take, retries included, unless the call has its own
+            timeout.
 
     Raises:
-        InvalidRequestError: if the target is none, or the timeout is not in (0, inf).
+        InvalidRequestError: if the target is invalid, or the timeout is not in (0, inf).
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class AsyncLossClient:
                 weights=weights,
                 mask=mask,
                 reduction=reduction,
-                # Read once, whatever it is: a request may be built twice.
+                # Read once, since it may be an iterator and a request may be built twice.
                 gradients=arguments.selection(gradients),
                 per_example=per_example,
                 cotangent=cotangent,
@@ -181,7 +181,7 @@ class AsyncLossClient:
                 auc, accuracy = await run.result()
 
         Raises:
-            InvalidRequestError: if one is no metric, or there is none.
+            InvalidRequestError: if one is no metric, or none is given.
         """
         call = self._begin(timeout, request_id)
         with call:
@@ -219,7 +219,7 @@ class AsyncLossClient:
             timeout: Seconds to wait at most; None for the client's.
 
         Raises:
-            DeadlineExceededError: if there is none in time.
+            DeadlineExceededError: if no server is ready in time.
         """
         seconds = arguments.checked_timeout(self._timeout if timeout is None else timeout)
         try:
@@ -229,7 +229,7 @@ class AsyncLossClient:
             raise not_ready_error(seconds) from error
 
     async def _computed(self, build: Build, inputs: Iterable[Any], call: Call) -> LossResult:
-        """The result, as ``LossClient`` computes it; a batch that is small takes no thread."""
+        """Returns the result, as ``LossClient`` does; a small batch takes no thread."""
         connection = self._connection()
         if not connection.sharing.is_worthwhile(inputs):
             return await _sent(connection, build(), call)
@@ -252,11 +252,11 @@ class AsyncLossClient:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
     async def _ask(self, method: Method[Answer], request: Message, call: Call) -> Framed[Answer]:
-        """The answer of a method whose requests are plain ones, without bulk data of their own."""
+        """Returns the answer of a method whose requests have no bulk data."""
         return await self._connection().call(method, Framed(request), call)
 
     async def _names(self, spec: v1.LossSpec, call: Call) -> tuple[str, ...]:
-        """The inputs of a loss in order; tasks that start together may each ask, and agree."""
+        """Returns the inputs of a loss in order; concurrent tasks may each ask the server."""
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response.message)
@@ -266,7 +266,7 @@ class AsyncLossClient:
 async def _sent(
     connection: AsyncConnection, request: Framed[v1.ComputeLossRequest], call: Call
 ) -> LossResult:
-    """The result of what goes over the network, in one message or in chunks."""
+    """Returns the result of a request that goes over the network, in one message or in chunks."""
     if chunked.is_worthwhile(request):
         return wire.read_response(await connection.stream(request, call))
     return wire.read_response(await connection.call(COMPUTE_LOSS, request, call))

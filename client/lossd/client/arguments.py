@@ -39,7 +39,7 @@ nonfinite_policies = MappingProxyType(
     }
 )
 
-# What to train with instead of a metric, which has no gradient.
+# The loss to train with instead of a metric, which has no gradient.
 surrogates = MappingProxyType(
     {
         "accuracy": "CrossEntropy",
@@ -63,7 +63,7 @@ surrogates = MappingProxyType(
     }
 )
 
-# Inputs that are one array or several; that of any other loss is one.
+# Inputs that may be several arrays; inputs of other losses are one array.
 inputs_of_several = MappingProxyType({"feature_matching": frozenset({"predictions", "targets"})})
 
 Spec = TypeVar("Spec", bound=Message)
@@ -86,7 +86,7 @@ def spec_of(loss: object) -> v1.LossSpec:
 
 
 def _refuse_metric(loss: object) -> None:
-    """A metric has no gradient: whoever gives one as a loss wants to know what to take."""
+    """Refuses a metric, which has no gradient, and names the loss to use instead."""
     member = _member_of(v1.MetricSpec, loss)
     if member is not None:
         name = type(loss).__name__
@@ -106,7 +106,7 @@ def wrapped(spec: type[Spec], message: object) -> Spec | None:
 
 
 def _member_of(spec: type[Message], message: object) -> str | None:
-    """The name of the field of a spec that holds such messages; None if there is none."""
+    """Returns the name of the field of a spec that holds such messages; None if there is none."""
     if not isinstance(message, Message):
         return None
     return _members(spec.DESCRIPTOR).get(message.DESCRIPTOR.full_name)
@@ -114,7 +114,7 @@ def _member_of(spec: type[Message], message: object) -> str | None:
 
 @functools.cache
 def _members(spec: Descriptor) -> Mapping[str, str]:
-    """The names of a spec's fields by those of the messages that they hold."""
+    """Returns the names of a spec's fields by those of the messages that they hold."""
     fields: Any = spec.oneofs_by_name["kind"].fields
     return {field.message_type.full_name: field.name for field in fields}
 
@@ -162,7 +162,7 @@ def names_of(spec: v1.LossSpec, known: Mapping[str, tuple[str, ...]]) -> tuple[s
 
 
 def may_be_several(spec: v1.LossSpec, name: str) -> bool:
-    """Whether an input may be a list of arrays; in a sum, whether it is one of such a term's."""
+    """Returns whether an input of a loss, or of a term of a sum, may be a list of arrays."""
     if loss_name(spec) != "weighted_sum":
         return name in inputs_of_several.get(loss_name(spec), ())
     return any(
@@ -195,7 +195,7 @@ def bind(
 
 
 def member(name: str, members: Mapping[str, Any], value: object) -> Any:
-    """Returns the member that a text names.
+    """Returns the member of an enum that a text names.
 
     Raises:
         InvalidRequestError: if it names none.
@@ -222,16 +222,16 @@ def number(name: str, value: float | None) -> float | None:
 def selection(
     names: Iterable[str] | v1.GradientSelection | None,
 ) -> v1.GradientSelection | None:
-    """Returns what gradients are wanted by; None for those that the loss declares.
+    """Returns the inputs whose gradients are wanted; None for those that the loss declares.
 
-    A selection stays what it is.
+    A selection is returned unchanged.
 
     Raises:
-        InvalidRequestError: for a bare text, or for what is no iterable of texts.
+        InvalidRequestError: for a bare text, or for anything but an iterable of texts.
     """
     if names is None or isinstance(names, v1.GradientSelection):
         return names
-    if isinstance(names, str):  # it is an iterable of names too, of one letter each
+    if isinstance(names, str):  # a text is an iterable of names too, of one letter each
         raise _invalid("gradients", f"gradients must be a list of names, got the text {names!r}")
     if isinstance(names, Mapping) or not isinstance(names, Iterable):
         raise _invalid("gradients", f"gradients must be a list of names, got {names!r}")

@@ -1,4 +1,4 @@
-"""Turns whatever NumPy can view into C-contiguous NumPy arrays, without importing a framework.
+"""Turns anything that NumPy can view into C-contiguous arrays, without importing a framework.
 
 It may import NumPy, ``lossd.tensors`` and the errors.
 """
@@ -20,15 +20,15 @@ def to_array(name: str, value: Any) -> Array:
     """Returns the value as a C-contiguous array of a type that the wire has.
 
     Takes arrays, numbers, nested lists, and objects with ``__array__``, ``__array_interface__`` or
-    DLPack in the memory of the CPU; tensors of PyTorch too, with a gradient tape or of bfloat16.
-    The value is copied only where its memory is not in C order, and never written to.
+    DLPack in the memory of the CPU; also tensors of PyTorch that record gradients or are of
+    bfloat16. The value is copied only where its memory is not in C order, and never written to.
 
     Args:
         name: What to call the value in an error.
         value: The array-like.
 
     Raises:
-        InvalidRequestError: if it is no such thing, or holds what the wire does not have.
+        InvalidRequestError: if it is no such thing, or has a type that the wire lacks.
     """
     if isinstance(value, np.ma.MaskedArray):  # NumPy would silently drop its mask
         raise _invalid(name, f"{name} must be without a mask of its own, got MaskedArray")
@@ -43,7 +43,7 @@ def to_array(name: str, value: Any) -> Array:
 
 
 def to_dtype(dtype: Any) -> npt.DTypeLike:
-    """Returns NumPy's name of a type, of a type of PyTorch too."""
+    """Returns NumPy's type for a type, which may be one of PyTorch's."""
     name = str(dtype)
     if not name.startswith("torch."):
         found: npt.DTypeLike = dtype
@@ -53,7 +53,7 @@ def to_dtype(dtype: Any) -> npt.DTypeLike:
 
 
 def is_several(value: Any) -> bool:
-    """Whether the value is a list or tuple of arrays, rather than of numbers or of lists.
+    """Returns whether the value is a list or tuple of arrays, rather than of numbers or of lists.
 
     A list of arrays without axes is a list of numbers.
     """
@@ -65,7 +65,7 @@ def is_several(value: Any) -> bool:
 def likely_bytes(value: Any) -> int:
     """Returns about how many bytes an array-like has, without converting it.
 
-    Of lists it looks at the first item only, and takes what does not tell for one number.
+    It checks only the first item of lists, and counts items of unknown size as one number.
     """
     count = 1
     for _ in range(tensors.MAX_AXES):
@@ -89,9 +89,9 @@ def _viewed(name: str, value: Any) -> Array:
             return _bfloat16(value)
         array = np.asarray(value)
         if array.dtype == np.object_ and hasattr(value, "__dlpack__"):
-            return np.from_dlpack(value)  # NumPy knows no other way into it
+            return np.from_dlpack(value)  # NumPy cannot read it in any other way
     except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as error:
-        # Ragged lists, and what lives on another device; each library has its own exception.
+        # Ragged lists, and arrays on another device; each library has its own exception.
         raise _invalid(
             name, f"{name} must be an array in the memory of the CPU, got {_kind(value)}: {error}"
         ) from error
@@ -99,7 +99,7 @@ def _viewed(name: str, value: Any) -> Array:
 
 
 def _detached(value: Any) -> Any:
-    """A tensor that records its gradient refuses to be viewed until it is detached."""
+    """Returns the value detached from its graph, without which PyTorch refuses a view."""
     if getattr(value, "requires_grad", False) is True and hasattr(value, "detach"):
         return value.detach()
     return value

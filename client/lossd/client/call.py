@@ -1,4 +1,4 @@
-"""What all attempts of one call share, whoever waits for them: its id and its deadline.
+"""State that all attempts of one call share, blocking or not: its id and its deadline.
 
 It may import the arguments, the errors and the options; nothing here does any input or output.
 """
@@ -24,19 +24,18 @@ Answer = TypeVar("Answer", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Answer]):
-    """A method of the service, and what it answers with."""
+    """A method of the service, and the message that it answers with."""
 
     path: str
     answer: type[Answer]
 
     def parsed(self, encoded: bytes) -> Framed[Answer]:
-        """Returns an answer as it came, whichever call brought it: the one way to parse them.
+        """Parses an answer; all answers are parsed here, whichever kind of call received them.
 
-        The data of its tensors may lie beside the message, so that the whole has to be passed on
-        to what reads them.
+        The data of its tensors may lie beside the message, so that readers need both.
 
         Raises:
-            ServerError: if it is none.
+            ServerError: if it is no such message.
         """
         try:
             return Framed.parse(self.answer, encoded)
@@ -59,7 +58,7 @@ DETACH_SEGMENT = Method(f"/{SHARED_MEMORY_SERVICE}/DetachSegment", v1.DetachSegm
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a user.  As a context, it puts its id on the errors that leave it.
+    """One call of a user.  As a context, it adds its id to errors that are raised within.
 
     Attributes:
         request_id: The same for every attempt.
@@ -85,11 +84,11 @@ class Call:
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with each attempt."""
+        """The metadata of each attempt."""
         return ((REQUEST_ID_KEY, self.request_id),)
 
     def left(self) -> float:
-        """Returns the seconds that are left; none are less than 0."""
+        """Returns the seconds that are left, at least 0."""
         return max(self.deadline - time.monotonic(), 0.0)
 
     def __enter__(self) -> Self:

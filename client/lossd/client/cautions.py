@@ -1,4 +1,4 @@
-"""Warns of batches that no rule refuses, and that are likely meant otherwise.
+"""Warns of batches that are valid but probably mean something else.
 
 It may import NumPy, the contract, the arguments and the arrays.
 """
@@ -14,16 +14,16 @@ from lossd import v1
 from lossd.client import arguments
 from lossd.client.arrays import Array
 
-# How far probabilities of 16 bits may add up from 1.
+# How much sums of 16-bit probabilities may differ from 1.
 _TOLERANCE = 1e-2
 
 
 class BatchWarning(UserWarning):
-    """A batch is likely meant otherwise than it is taken; the message says what to set."""
+    """A batch is probably not meant as it is interpreted; the message says what to set."""
 
 
 def look(spec: v1.LossSpec, inputs: Mapping[str, Sequence[Array]]) -> None:
-    """Warns of what a loss, or a term of a sum, would likely read wrongly."""
+    """Warns of inputs that a loss, or a term of a sum, would probably misinterpret."""
     if arguments.loss_name(spec) != "weighted_sum":
         _look(spec, {name: arrays[0] for name, arrays in inputs.items()})
         return
@@ -59,7 +59,7 @@ def _look_at_class_order(inputs: Mapping[str, Array]) -> None:
 
 
 def _is_distribution(targets: Array, axis: int) -> bool:
-    """Whether the probabilities of the first example add up to 1 along an axis."""
+    """Returns whether the probabilities of the first example add up to 1 along an axis."""
     with np.errstate(all="ignore"):
         sums = targets[:1].astype(np.float64).sum(axis=axis)
         return bool(sums.size) and bool((np.abs(sums - 1) < _TOLERANCE).all())
@@ -80,10 +80,10 @@ def _look_at_lengths(inputs: Mapping[str, Array]) -> None:
 
 
 def _padding(labels: Array | None) -> int | None:
-    """The label that rows seem to be padded with: it ends some twice or more often in a row.
+    """Returns the label that rows seem padded with: some rows end in it at least twice in a row.
 
-    Either that is where it is only, or at least half of the rows end so.  A single row is not
-    padded, nor are rows of one and the same label.
+    It occurs only there, or at least half of the rows end like that.  A single row is not padded,
+    nor are rows with only one label.
     """
     if labels is None or labels.ndim != 2 or min(labels.shape) < 2 or labels.dtype.kind not in "iu":
         return None
@@ -99,7 +99,7 @@ def _padding(labels: Array | None) -> int | None:
 
 
 def _has_padded_frames(predictions: Array | None) -> bool:
-    """Whether a row ends in a frame that says the same of all classes, and others do not."""
+    """Returns whether a row ends in a frame of equal numbers for all classes, and others do not."""
     if predictions is None or predictions.ndim != 3 or min(predictions.shape[1:]) < 2:
         return False
     with np.errstate(all="ignore"):
@@ -113,7 +113,7 @@ def _warn(message: str) -> None:
 
 
 def _distance_of_caller() -> int:
-    """How many frames away the first one outside this package is."""
+    """Returns how many stack frames away the first one outside this package is."""
     here = str(Path(__file__).parent)
     frame, distance = inspect.currentframe(), 0
     while frame is not None and frame.f_code.co_filename.startswith(here):

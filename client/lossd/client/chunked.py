@@ -1,4 +1,4 @@
-"""Large batches on ``StreamLoss``: what is sent in chunks, and what comes back in them.
+"""Large batches on ``StreamLoss``: sends requests in chunks, and reads responses in chunks.
 
 It may import the contract and the errors; nothing here does any input or output.
 """
@@ -13,12 +13,12 @@ from lossd.client.errors import ServerError
 from lossd.framing import Framed
 
 # From here on chunks take less time than one message: 7 ms instead of 9 for 2 MiB, 230 instead of
-# 570 for 64 MiB, of which a server then holds 2.1 times the size at most instead of 4 times.
+# 570 for 64 MiB, and a server then holds at most 2.1 times the size instead of 4 times.
 WORTHWHILE_BYTES = 2 << 20
 
 
 def is_worthwhile(request: Framed[v1.ComputeLossRequest]) -> bool:
-    """Whether a request is large enough to go in chunks."""
+    """Returns whether a request is large enough to go in chunks."""
     return request.bulk_bytes >= WORTHWHILE_BYTES
 
 
@@ -26,7 +26,7 @@ class Question:
     """A request in chunks, which may be sent more than once.
 
     Attributes:
-        first: The encoded message that comes first; chunks are worth sending when it was let in.
+        first: The encoded message that comes first; send chunks only after it was admitted.
     """
 
     def __init__(self, request: Framed[v1.ComputeLossRequest]) -> None:
@@ -34,12 +34,12 @@ class Question:
         self.first = v1.StreamLossRequest(call=header).SerializeToString()
 
     def chunks(self) -> Iterator[bytes]:
-        """What follows it, encoded."""
+        """Yields the chunks that follow it, encoded."""
         return encoded_chunks(self._following)
 
 
 class Answer:
-    """A response in the making."""
+    """A response that is being received."""
 
     def __init__(self) -> None:
         self._assembly: Assembly[v1.ComputeLossResponse] | None = None
@@ -48,7 +48,7 @@ class Answer:
         """Takes the next message.
 
         Raises:
-            ServerError: if it is not what has to come next.
+            ServerError: if another message was expected.
         """
         try:
             if self._assembly is None:
@@ -62,10 +62,10 @@ class Answer:
             raise ServerError(f"answer must come in whole chunks, got one where {error}") from error
 
     def framed(self) -> Framed[v1.ComputeLossResponse]:
-        """The response.
+        """Returns the complete response.
 
         Raises:
-            ServerError: if something of it is missing.
+            ServerError: if part of it is missing.
         """
         if self._assembly is None or not self._assembly.is_complete:
             raise ServerError("answer must be whole, got a part of it")

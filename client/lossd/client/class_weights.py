@@ -1,4 +1,4 @@
-"""Weights of classes from how often each occurs, for the ``class_weights`` of a loss.
+"""Class weights from how often each class occurs, for the ``class_weights`` of a loss.
 
 It may import NumPy, the forms, the arrays and the errors; nothing here does any input or output.
 """
@@ -16,7 +16,7 @@ Weights = npt.NDArray[np.float64]
 
 
 def balanced_weights(counts: Any) -> Weights:
-    """Returns weights that make every class weigh the same in all, however rare it is.
+    """Returns weights that give every class the same total weight, however rare it is.
 
         counts = np.bincount(labels, minlength=10)
         CrossEntropy(class_weights=balanced_weights(counts))
@@ -27,14 +27,14 @@ def balanced_weights(counts: Any) -> Weights:
     the positive answers, as ``BinaryCrossEntropy`` takes it, divide one count by the other.
 
     A class of count 0 has weight 0 and is not counted in C: an example of it, should there be one
-    after all, is silent.
+    after all, contributes nothing.
 
     Args:
-        counts: How many examples each class has, or what they weigh together: an array-like with
-            one axis, each number in [0, inf); or a mapping from each class, 0 to C - 1, to it.
+        counts: How many examples each class has, or their total weight: an array-like with one
+            axis, each number in [0, inf); or a mapping from each class, 0 to C - 1, to it.
 
     Returns:
-        One float64 a class.
+        One float64 for each class.
 
     Raises:
         InvalidRequestError: for other counts, or if no class occurs.
@@ -53,7 +53,7 @@ def effective_number_weights(counts: Any, beta: float = 0.999) -> Weights:
 
         w_c in proportion to (1 - beta) / (1 - beta^n_c),  sum_c w_c = C
 
-    The effective number grows the less with each example the more there are. beta = 0 gives equal
+    The effective number grows less with each example, the more there are. beta = 0 gives equal
     weights, and beta towards 1 the proportions of ``balanced_weights``.
 
     A class of count 0 has weight 0 and is not counted in C, as in ``balanced_weights``.
@@ -64,7 +64,7 @@ def effective_number_weights(counts: Any, beta: float = 0.999) -> Weights:
             0.9999.
 
     Returns:
-        One float64 a class.
+        One float64 for each class.
 
     Raises:
         InvalidRequestError: for other counts or another beta, or if no class occurs.
@@ -76,7 +76,7 @@ def effective_number_weights(counts: Any, beta: float = 0.999) -> Weights:
     if not 0 <= beta < 1:
         raise InvalidRequestError(f"beta must be in [0, 1), got {beta!r}", field="beta")
     occurs = checked > 0
-    with np.errstate(divide="ignore"):  # the logarithm of 0 is as it should be
+    with np.errstate(divide="ignore"):  # the logarithm of 0 is wanted here
         # 1 - beta^n, which would lose its digits where beta is near 1.
         remainders = -np.expm1(checked[occurs] * np.log(beta))
     shares = remainders.min() / remainders
@@ -97,7 +97,7 @@ def _checked(counts: Any) -> Weights:
 
 
 def _listed(counts: Any) -> Any:
-    """Counts by class, as of a Counter or of what pandas counts, in the order of the classes."""
+    """Returns counts by class, as from a Counter or from pandas, in the order of the classes."""
     if not hasattr(counts, "keys"):
         return counts
     try:
@@ -107,7 +107,7 @@ def _listed(counts: Any) -> Any:
 
 
 def _placed(weights: Weights, occurs: npt.NDArray[np.bool_]) -> Weights:
-    """The weights of the classes that occur among zeros."""
+    """Returns the weights of the classes that occur, and 0 for the others."""
     placed = np.zeros(len(occurs))
     placed[occurs] = weights
     return placed

@@ -1,8 +1,9 @@
 """The channel of a client, opened at first use, and calls on it; for threads and for asyncio.
 
-A client has one a process: a channel does not survive a fork, its threads stay behind. A data
-loader that forks workers after the client was used gets a new channel in each of them.
-asyncio has one an event loop too, because a channel is bound to the loop that it was made in.
+A client has one channel for each process: a channel does not survive a fork, because its threads
+stay behind. A data loader that forks workers after the client was used gets a new channel in each
+of them. With asyncio there is one for each event loop too, because a channel is bound to the loop
+that it was made in.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ _CHANNEL_CLOSED = "Channel closed!"
 
 
 class Connection:
-    """A channel to a target, or the one that was passed in, which is then never closed."""
+    """A channel to a target, or one that was passed in, which is never closed here."""
 
     def __init__(self, target: str, channel: grpc.Channel | None) -> None:
         self._target = target
@@ -60,11 +61,11 @@ class Connection:
 
     @property
     def survives_fork(self) -> bool:
-        """Whether there can be another in a fork of this process."""
+        """Whether a fork of this process can make another one."""
         return True
 
     def channel(self) -> grpc.Channel:
-        """Returns the channel, the same to all threads.
+        """Returns the channel, the same for all threads.
 
         Raises:
             InvalidRequestError: if the connection was closed.
@@ -90,10 +91,10 @@ class Connection:
         """Returns the answer of a method, after retries where they help.
 
         A call with shared memory (``is_shared``) that lost its server is not repeated: the first
-        attempt might still write to its place when the second is long done.
+        attempt might still write there when the second is long done.
 
         Raises:
-            LossdError: what the last attempt failed with.
+            LossdError: the error of the last attempt.
         """
         encoded = request.serialise()
 
@@ -114,7 +115,7 @@ class Connection:
             raise given_up_error()
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
-        """The message that a method answers with, in one attempt."""
+        """Returns the message that a method answers with, in one attempt."""
         answer = self._invoke(method, request.SerializeToString(), timeout, ())
         return method.parsed(answer).message
 
@@ -141,7 +142,7 @@ class Connection:
             raise closed_error() from error
 
     def _is_given_up(self, error: CancelledError) -> bool:
-        """Whether a call ended because this side closed its channel; nothing else here cancels."""
+        """Returns whether a call ended because this side closed its channel: only that cancels."""
         return self._closed.is_set() or error.message == _CHANNEL_CLOSED
 
     def stream(
@@ -150,7 +151,7 @@ class Connection:
         """Returns the answer to a large batch, which goes and comes in chunks.
 
         Raises:
-            LossdError: what the last attempt failed with.
+            LossdError: the error of the last attempt.
         """
         question = chunked.Question(request)
 
@@ -194,8 +195,8 @@ class Connection:
 class AsyncConnection:
     """A channel of asyncio, for the event loop that it is first used in.
 
-    What is shared takes long to make and waits for the server, so that it belongs into threads;
-    they ask through the loop.
+    Shared memory takes long to set up and waits for the server, so it is used in threads, which
+    make their calls through the loop.
     """
 
     def __init__(self, target: str, channel: grpc.aio.Channel | None) -> None:
@@ -238,7 +239,7 @@ class AsyncConnection:
                 await self._channel.close()
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
-        """Returns what a function returns that may use ``sharing``.
+        """Runs a function that may use ``sharing`` in a thread, and returns its result.
 
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
@@ -252,7 +253,7 @@ class AsyncConnection:
         """Returns the answer of a method, after retries where they help, as ``Connection.call``.
 
         Raises:
-            LossdError: what the last attempt failed with.
+            LossdError: the error of the last attempt.
             asyncio.CancelledError: if the task is cancelled; the server is told.
         """
         encoded = request.serialise()
@@ -276,7 +277,7 @@ class AsyncConnection:
                 raise given_up_error()
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
-        """The message that a method answers with, in one attempt; for threads."""
+        """Returns the message that a method answers with, in one attempt; for threads."""
         loop = cast("asyncio.AbstractEventLoop", self._loop)  # set before there is a thread
         invoked = self._invoke(method, request.SerializeToString(), timeout, ())
         try:
@@ -321,7 +322,7 @@ class AsyncConnection:
         """Returns the answer to a large batch, as ``Connection.stream`` does.
 
         Raises:
-            LossdError: what the last attempt failed with.
+            LossdError: the error of the last attempt.
             asyncio.CancelledError: if the task is cancelled; the server is told.
         """
         question = chunked.Question(request)
@@ -370,7 +371,7 @@ class Connections(Generic[Made]):
     """The connections of a client, one in each process that it comes into; copies have their own.
 
     Args:
-        make: What makes one, of the target and the channel.
+        make: Makes a connection from the target and the channel.
         target: Where to connect to, unless there is a channel.
         channel: The caller's channel, for all connections.
 
@@ -405,7 +406,7 @@ class Connections(Generic[Made]):
         return self._make(self._target, self._channel)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What a copy is made of, here or in another process.
+        """Returns what is needed to make a copy, here or in another process.
 
         Raises:
             InvalidRequestError: if the channel is the caller's.
@@ -432,7 +433,7 @@ def _is_let_in(initial_metadata: Iterable[tuple[str, str | bytes]]) -> bool:
 
 
 def _why_cut(error: ServerError, call: Call) -> LossdError:
-    """What ended a stream while it was written to, of which asyncio's gRPC says this alone."""
+    """Returns the likely reason why a stream was cut; asyncio's gRPC gives none."""
     if error.message != "Internal error from Core":
         return error
     if not call.left():
@@ -441,5 +442,5 @@ def _why_cut(error: ServerError, call: Call) -> LossdError:
 
 
 def _is_cancelled(task: asyncio.Task[object] | None) -> bool:
-    """Whether someone cancelled the task, rather than closed the channel that it waits for."""
+    """Returns whether the task was cancelled, rather than the channel that it waits for closed."""
     return task is None or task.cancelling() > 0

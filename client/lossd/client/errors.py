@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions, and what makes them from a failed call.
+"""Everything that can go wrong, as exceptions, and functions that make them from a failed call.
 
     LossdError
     ├─ InvalidRequestError    the caller can fix it; also a ValueError
@@ -10,9 +10,9 @@
     ├─ CancelledError         the call was given up, for example by closing the client
     └─ ServerError            the server's mistake, and whatever else there is
 
-The class follows from the status code and the reason, never from the text.
-The details come as ``google.rpc.Status`` in the trailing metadata; they are read here rather than
-by grpcio-status, which would be one more dependency for ten lines.
+The class follows from the status code and the reason, never from the text. Details come as
+``google.rpc.Status`` in the trailing metadata; they are read here rather than by grpcio-status,
+which would be one more dependency for ten lines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class LossdError(Exception):
         message: What happened, as "<thing> must <rule>, got <value>" where a rule was broken.
         code: Name of the gRPC status, for example ``"INVALID_ARGUMENT"``.
         reason: The server's reason in UPPER_SNAKE; empty where it gave none.
-        metadata: What the server says beside the reason, for example a limit.
+        metadata: Further facts from the server, for example a limit.
         field: The part of the request at fault; empty where none is named.
         retry_delay: Seconds after which the server wants to be asked again; None if it did not say.
         request_id: The id of the call, which the server's log has too; empty outside of a call.
@@ -91,7 +91,7 @@ class OverloadedError(LossdError):
 
 
 class UnavailableError(LossdError):
-    """No server answers, or one that goes cancelled the call: tried again until the deadline."""
+    """No server answers, or one that ended cancelled the call; retried until the deadline."""
 
     code = "UNAVAILABLE"
 
@@ -109,7 +109,7 @@ class CancelledError(LossdError):
 
 
 class ServerError(LossdError):
-    """The server failed, or answered what this client cannot read."""
+    """The server failed, or its answer cannot be read by this client."""
 
     code = "INTERNAL"
 
@@ -152,7 +152,7 @@ def from_rpc_error(error: grpc.RpcError) -> LossdError:
 def lost_error(error: CancelledError) -> UnavailableError:
     """Returns the exception for a call that was cancelled though its caller waits for it.
 
-    A server that ends, or gRPC inside of it, cancels what it has not yet begun, and says no more.
+    A server that ends, or gRPC inside of it, cancels calls that have not begun, without details.
     """
     return UnavailableError(
         f"server must stay until it has answered, got a cancelled call: {error.message}",
@@ -182,12 +182,12 @@ def not_ready_error(seconds: float) -> DeadlineExceededError:
 
 def _class_of(code: grpc.StatusCode, reason: str) -> type[LossdError]:
     if code is grpc.StatusCode.UNIMPLEMENTED and reason in _class_of_reason:
-        return _class_of_reason[reason]  # without the reason it is the method that is missing
+        return _class_of_reason[reason]  # without the reason, the method itself is unknown
     return _class_of_code.get(code, ServerError)
 
 
 def _details(error: grpc.RpcError) -> Sequence[AnyMessage]:
-    metadata: Any = error.trailing_metadata()  # None where the call never left
+    metadata: Any = error.trailing_metadata()  # None where the call was never sent
     for key, value in metadata or ():
         if key == DETAILS_KEY:
             with suppress(DecodeError):  # the code still tells what happened
@@ -196,7 +196,7 @@ def _details(error: grpc.RpcError) -> Sequence[AnyMessage]:
 
 
 def _first(details: Sequence[AnyMessage], kind: Any) -> Any:
-    """The first detail of a kind, or an empty message where there is none."""
+    """Returns the first detail of a kind, or an empty message where there is none."""
     for detail in details:
         with suppress(DecodeError):
             if detail.Is(kind.DESCRIPTOR):

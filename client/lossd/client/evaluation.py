@@ -1,6 +1,6 @@
 """An evaluation of many batches: one stream to one server, for threads and for asyncio.
 
-What is sent and read is made in ``metrics``.
+``metrics`` makes its requests and reads its responses.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ class Evaluation:
             self._future.cancel()
 
     def _sent(self) -> Iterator[Part]:
-        """What gRPC's thread sends; it must end with the call, or the thread never would."""
+        """Yields the requests for gRPC's thread; ends with the call, or the thread never would."""
         yield Part(part=self._first)
         while not self._is_done():
             try:
@@ -147,7 +147,7 @@ class Evaluation:
 
     @property
     def state(self) -> bytes:
-        """Ends the evaluation; what it saw, to be merged with others anywhere.
+        """Ends the evaluation and gives its state, to be merged with others anywhere.
 
         Raises:
             LossdError: as ``result``, or if the state was not asked for.
@@ -212,23 +212,23 @@ class AsyncEvaluation:
             self._stream.cancel()
 
     async def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
-        """As ``Evaluation.update``."""
+        """Does what ``Evaluation.update`` does."""
         with self._call:
             await self._write(_part((), inputs, weights=weights, mask=mask))
 
     async def merge(self, *states: bytes) -> None:
-        """As ``Evaluation.merge``."""
+        """Does what ``Evaluation.merge`` does."""
         with self._call:
             await self._write(_part((), {}, states=states))
 
     async def result(self) -> Results:
-        """As ``Evaluation.result``."""
+        """Returns what ``Evaluation.result`` does."""
         with self._call:
             await self._finish()
             return self._answer.results()
 
     async def state(self) -> bytes:
-        """As ``Evaluation.state``."""
+        """Returns what ``Evaluation.state`` does."""
         with self._call:
             await self._finish()
             return self._answer.state()
@@ -239,7 +239,7 @@ class AsyncEvaluation:
         try:
             await self._stream.write(part)
         except (grpc.RpcError, asyncio.InvalidStateError):
-            await self._receive()  # its error says what was wrong with the stream
+            await self._receive()  # its error tells what was wrong with the stream
 
     async def _finish(self) -> None:
         if self._answer.is_there:

@@ -1,11 +1,11 @@
-"""Keeps memory that is shared as it was in processes that inherit it by a fork.
+"""Protects shared memory in processes that inherit it through a fork.
 
-A fork copies a process's memory, except for what it shares with others: parent and child would
-write into each other's arrays.  So the child puts copies in the place of what it inherits, before
-anything else runs in it, and the parent waits for that.
+A fork copies a process's memory, except for shared memory: parent and child would write into each
+other's arrays.  So the child replaces inherited mappings by copies, before anything else runs in
+it, and the parent waits for that.
 
-It may import the standard library only.  A process that is forked without Python, by a library,
-goes without.
+It may import the standard library only.  A process that a library forks without Python is not
+protected.
 """
 
 import ctypes
@@ -32,16 +32,16 @@ class Memory(Protocol):
     size: int
 
     def taken(self) -> Iterable[tuple[int, int]]:
-        """Returns the parts of it that anybody may still read, as begins and ends."""
+        """Returns the parts of it that are still in use, as starts and ends."""
         ...
 
 
 class Keeper:
-    """Keeps each memory in forks of this process for as long as it lives; ``keeper`` makes one.
+    """Protects memory in forks of this process for as long as it lives; ``keeper`` makes one.
 
     Attributes:
-        lock: Held during a fork. Who takes a part of a memory holds it too: the part could be one
-            that the child still copies. A thread may take it twice, as a garbage collector does.
+        lock: Held during a fork, and by anyone who takes a part of a memory, since the child might
+            still be copying that part. A thread may take it twice, as the garbage collector does.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Keeper:
         )
 
     def keep(self, memory: Memory) -> None:
-        """Keeps a memory."""
+        """Protects a memory."""
         with self.lock:
             self._kept.add(memory)
 
@@ -79,7 +79,7 @@ class Keeper:
             for memory in self._kept:
                 self._remap(memory)
         finally:
-            self._kept.clear()  # they are this process's own now, and of its forks by themselves
+            self._kept.clear()  # private to this process now; forks copy them anyway
             for end in self._pipe or ():
                 os.close(end)
             self._pipe = None
@@ -88,10 +88,10 @@ class Keeper:
 
 @functools.cache
 def keeper() -> Keeper:
-    """Returns the one of this process, which is asked for when there is something to keep.
+    """Returns the keeper of this process, which is made when there is something to protect.
 
     Raises:
-        OSError: if memory cannot be kept on this system, and so must not be shared.
+        OSError: if memory cannot be protected on this system, and so must not be shared.
     """
     try:
         return Keeper()
@@ -109,7 +109,7 @@ def _remapping() -> "functools.partial[None]":
 
 
 def _remap(libc: ctypes.CDLL, memory: Memory) -> None:
-    """Puts memory of this process alone, with the same content, in the place of a shared one."""
+    """Replaces a shared mapping by private memory with the same content."""
     access = mmap.PROT_READ | mmap.PROT_WRITE
     kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
     copy = _checked(libc.mmap(None, memory.size, access, kind, -1, 0))

@@ -1,4 +1,4 @@
-"""Gives results to PyTorch, where NumPy's own way does not lead.
+"""Converts results to PyTorch, where NumPy's own conversion does not work.
 
 It may import NumPy and the arrays; a framework is looked for when it is asked for.
 """
@@ -13,13 +13,13 @@ from lossd.client.arrays import Array
 
 
 def to_torch(array: Array | list[Array]) -> Any:
-    """Returns an array of a result as a tensor of PyTorch of the same type, bfloat16 too.
+    """Returns an array of a result as a PyTorch tensor of the same type, bfloat16 included.
 
         gradient = to_torch(result.gradients["predictions"])
 
-    PyTorch's own ``from_numpy`` knows no bfloat16 of NumPy's, and warns of arrays that are
-    read-only, as those of results are. These are copied; one that may be written to shares its
-    memory with the tensor.
+    PyTorch's own ``from_numpy`` does not take NumPy's bfloat16, and warns of read-only arrays such
+    as those of results. Read-only arrays are copied; a writable one shares its memory with the
+    tensor.
 
     Args:
         array: An array, or a list of them for a list of tensors.

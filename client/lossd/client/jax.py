@@ -168,7 +168,7 @@ def _shape(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
 
 @dataclass(frozen=True, slots=True, eq=False)  # JAX wants it to have a hash
 class _Call:
-    """What runs outside of JAX.  ``axes`` are those that each array has before axes are mapped."""
+    """The callback outside of JAX.  ``axes`` are those of each array before axes are mapped."""
 
     compute: Callable[..., Any]
     wanted: tuple[str, ...]

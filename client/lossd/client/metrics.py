@@ -24,7 +24,7 @@ def spec_of(metric: object) -> v1.MetricSpec:
     """Returns the spec that holds a metric, or the spec itself where one is given.
 
     Raises:
-        InvalidRequestError: if it is no message that a spec can hold; a loss is none.
+        InvalidRequestError: if it is no message that a spec can hold, for example a loss.
     """
     found = arguments.wrapped(v1.MetricSpec, metric)
     if found is not None:
@@ -40,7 +40,7 @@ def listed(metrics: object) -> list[v1.MetricSpec]:
     """Returns the specs of one metric or of a list of them.
 
     Raises:
-        InvalidRequestError: if one is no metric, or there is none.
+        InvalidRequestError: if one is no metric, or none is given.
     """
     if not isinstance(metrics, list | tuple):
         return [spec_of(metrics)]
@@ -127,7 +127,7 @@ def _items(name: str, thing: str, value: Any) -> list[Any]:
 
 
 def _group(name: str, thing: str, value: Any) -> list[Any]:
-    """The sequences of one example: a text or a sequence of ids stands for one."""
+    """Returns the sequences of one example: a single text or sequence of ids counts as one."""
     if isinstance(value, str) or name == "hypotheses":
         return [value]
     items = _items(name, thing, value)
@@ -136,7 +136,7 @@ def _group(name: str, thing: str, value: Any) -> list[Any]:
 
 
 def _is_token(value: Any) -> bool:
-    """Whether it is a number, or an array without axes, of which tensors of PyTorch are made."""
+    """Returns whether it is a number, or an array without axes, such as an item of a tensor."""
     return isinstance(value, int | np.integer) or getattr(value, "ndim", 1) == 0
 
 
@@ -156,7 +156,7 @@ def _text(name: str, thing: str, value: Any) -> str:
 
 
 def _tokens(name: str, thing: str, value: Any) -> Any:
-    _items(name, thing, value)  # it is a list at all
+    _items(name, thing, value)  # it is a list, at least
     array = to_array(thing, value)
     if not array.size and array.ndim == 1:  # an empty list has no type
         return np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""How channels to lossd are set up; both clients use it.
+"""The options of channels to lossd, for both clients.
 
 It imports the standard library only.
 """
@@ -9,7 +9,7 @@ SERVICE = "lossd.v1.LossService"
 EVALUATION_SERVICE = "lossd.v1.EvaluationService"
 SHARED_MEMORY_SERVICE = "lossd.v1.SharedMemoryService"
 
-# Health checking works with round_robin only: pick_first, the default, ignores it in silence.
+# Health checking works with round_robin only: pick_first, the default, silently ignores it.
 _service_config = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "healthCheckConfig": {"serviceName": SERVICE},
@@ -28,15 +28,15 @@ def channel_options() -> list[tuple[str, int | str]]:
         # gRPC's own retry is silently off above 256 KiB, so that it would work for small batches
         # only; ``retry`` repeats calls of any size.
         ("grpc.enable_retries", 0),
-        # Every healthy address gets its share, and one that drains gets none.
+        # Every healthy address gets its share, and a draining server gets none.
         ("grpc.service_config", json.dumps(_service_config)),
         # Tensors inside a cluster are not meant for the proxy of the environment's http_proxy.
         ("grpc.enable_http_proxy", 0),
         # A server that restarts is found again within a second; gRPC would wait up to 2 minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 1_000),
-        # And one that restarts with another address; gRPC would ask for it every 30 s at most.
+        # So is one that restarts with another address; gRPC would look it up at most every 30 s.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-        # This one bounds a single attempt, in spite of its name.
+        # In spite of its name, this limits a single attempt.
         ("grpc.min_reconnect_backoff_ms", 5_000),
     ]

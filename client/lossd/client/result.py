@@ -1,4 +1,4 @@
-"""What a call returns, as plain Python and NumPy.
+"""Results of calls, as plain Python and NumPy.
 
 It imports NumPy only; ``wire.read_response`` makes it.
 """
@@ -10,8 +10,8 @@ from typing import Any
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-# An array, or a list of them. Any, because a union would have every reader of the usual single
-# array tell the type checker that it is no list.
+# An array, or a list of them. Any, because with a union everyone who reads the usual single array
+# would have to tell the type checker that it is no list.
 Arrays = Any
 
 
@@ -24,7 +24,7 @@ class ServerTiming:
         decode: Parsing the request and checking it.
         queue: Waiting for a turn.
         compute: Computing.
-        evaluate: Computing the metrics that were asked for beside a loss.
+        evaluate: Computing the metrics that were asked for along with a loss.
     """
 
     receive: float
@@ -45,12 +45,12 @@ class MetricResult:
         value: The number; None where it is not defined, or where there are ``values`` only.
         values: The number of each class, label, output or hypothesis, where there are such; NaN
             where it is not defined.
-        status: "UNDEFINED" or "NONFINITE" where there is something to say; None for nothing.
-        reason: What there is to say, for example "targets hold no negative".
-        outputs: What the metric gives beyond, by name, as float64 arrays.
+        status: "UNDEFINED" or "NONFINITE"; None for an ordinary result.
+        reason: Why the status is set, for example "targets hold no negative".
+        outputs: Auxiliary outputs of the metric, by name, as float64 arrays.
         example_count: Number of examples that were kept.
         ignored_count: Number of examples that were masked or carry the ignore index.
-        signature: What a text score was computed with, in sacrebleu's words.
+        signature: sacrebleu's signature of a text score, which tells its parameters.
     """
 
     metric: str
@@ -66,7 +66,7 @@ class MetricResult:
 
 @dataclass(frozen=True, slots=True)
 class TermResult:
-    """What one term of a sum of losses came to, before its weight.
+    """The result of one term of a sum of losses, before its weight is applied.
 
     Attributes:
         loss: The aggregate.
@@ -75,9 +75,9 @@ class TermResult:
         example_count: Number of examples that were kept.
         ignored_count: Number of examples that were masked or carry the ignore index.
         nonfinite_count: Number of kept examples whose loss or gradient is not finite.
-        status: What is to be said of the whole; None for nothing.
-        gradient_norm: Euclidean length of its gradient by all inputs together whose gradients were
-            asked for.
+        status: The status of the whole; None for an ordinary result.
+        gradient_norm: Euclidean length of its gradient with respect to all inputs together whose
+            gradients were asked for.
     """
 
     loss: float
@@ -101,27 +101,27 @@ class LossResult:
     Attributes:
         loss: The aggregate; None under the reduction "none".
         per_example: The loss of each example, shaped like the examples: float64 where an input is
-            float64, float32 otherwise. Sample weights are not inside it; an ignored example
-            shows 0. None if it was not asked for, and for losses of a set.
+            float64, float32 otherwise. Sample weights are not applied; an ignored example has 0.
+            None if it was not asked for, and for losses of a set.
         gradients: The gradients of the reduced loss by input, each with the shape and type of its
-            input; a list of arrays where the input is a list of several. By a parameter it is one
-            float64, without an axis.
+            input; a list of arrays where the input is a list of several. With respect to a
+            parameter it is one float64, without an axis.
         loss_sum: Numerator of the requested reduction; for losses of a set the loss itself.
         weight_sum: Sum over the kept examples of weight times the loss's own denominator.
         example_count: Number of examples that were kept.
         ignored_count: Number of examples that were masked, carry the ignore index or are skipped by
             the loss.
         nonfinite_count: Number of kept examples whose loss or returned gradient is not finite.
-        statuses: What is to be said of single examples, by flat index, for example
+        statuses: The statuses of examples that have one, by flat index, for example
             ``{3: "NONFINITE"}``.
-        status: What is to be said of the whole; None for nothing.
-        outputs: What the loss gives beyond where its parameters ask for it, by name, each shaped
-            like the examples; an example that is ignored or of weight 0 shows 0, or -1 where they
-            point at examples.
+        status: The status of the whole; None for an ordinary result.
+        outputs: Auxiliary outputs that the loss's parameters ask for, by name, each shaped like the
+            examples; an example that is ignored or of weight 0 has 0, or -1 in outputs that are
+            indices of examples.
         metrics: The results of the metrics that were asked for, in that order; empty without any.
-        terms: What each term of a ``WeightedSum`` came to, in their order; empty for other losses.
-            The counts and the sum of weights of a sum are what its terms agree on, 0 where they do
-            not.
+        terms: The result of each term of a ``WeightedSum``, in their order; empty for other losses.
+            The counts and the sum of weights of a sum are those that all terms agree on, 0 where
+            they differ.
         backend: The backend that computed: "numpy" or "cupy".
         transport: How the tensors travelled: "shared_memory" or "grpc".
         server_timing: Where the time went on the server.

@@ -2,7 +2,7 @@
 
 Every call is a pure function of its request, so that repeating one is always right.
 Why not gRPC's own retry: it is silently off for messages above 256 KiB, which batches are.
-Clock, sleep and chance are passed in; nothing here knows gRPC.
+Clock, sleep and chance are passed in; nothing here depends on gRPC.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ Errors = tuple[type[LossdError], ...]
 
 log = logging.getLogger("lossd.client")
 
-# With less time left than this no attempt would be answered.
+# With less time left than this, no attempt would be answered.
 _SHORTEST_ATTEMPT = 0.01
-# A wait has long stopped to grow by then, and 2 to the power of it is still a number.
+# By then a wait has long stopped growing, and 2 to this power is still a finite number.
 _LAST_DOUBLING = 30
 
 
@@ -32,16 +32,17 @@ _LAST_DOUBLING = 30
 class RetryPolicy:
     """When to repeat a call, and after how long.
 
-    No number of attempts ends a call, its deadline does: a server that restarts or is busy for ten
-    seconds is no failure to a caller who gave it thirty.  A budget of retries, as in gRFC A6, would
-    end calls too, and first where many callers fail together, which is when repeating helps most.
-    What keeps an outage from being multiplied is the pace: one call is repeated about once a second
-    at most, and all calls of a client together ``per_second`` times, however many they are.
+    Not a number of attempts ends a call but its deadline: a server that restarts or is busy for ten
+    seconds is no failure for a caller who allowed thirty.  A budget of retries, as in gRFC A6,
+    would end calls too, and first where many callers fail together, which is when repeating helps
+    most.  The pace keeps retries from making an outage worse: one call is repeated at most about
+    once a second, and all calls of a client together ``per_second`` times, however many they are.
 
     Attributes:
         first_delay: Upper end of the first wait, in seconds; it doubles from wait to wait.
-        longest_delay: Upper end that it stops to double at, in seconds.
-        per_second: Retries a second of all calls together: the more of them wait, the longer.
+        longest_delay: Upper end at which it stops doubling, in seconds.
+        per_second: Retries per second of all calls together: the more calls wait, the longer
+            each waits.
     """
 
     first_delay: float = 0.1
@@ -54,7 +55,7 @@ class RetryPolicy:
         """Returns the seconds to wait before the next attempt; None if there is to be none.
 
         Args:
-            error: What the attempt failed with.
+            error: The error of the attempt.
             attempt: Its number, from 1.
             left: Seconds until the call has to end; the wait leaves some of them for an attempt.
             chance: A number in [0, 1): waits are spread, so that callers who failed together do
@@ -65,18 +66,18 @@ class RetryPolicy:
         least = 0.0 if told is None else max(told, 0.0)
         room = 0.9 * left
         if not repeatable(error) or least >= room or left < _SHORTEST_ATTEMPT:
-            return None  # the error at hand says more than a deadline that passed while waiting
+            return None  # this error says more than a deadline that passed while waiting would
         doubled = self.first_delay * 2.0 ** min(attempt - 1, _LAST_DOUBLING)
         spread = max(min(doubled, self.longest_delay), waiting / self.per_second)
-        if told is not None:  # the server knows best when; not before, and not all at once
+        if told is not None:  # the server knows best when: not earlier, and not all callers at once
             return least + chance * min(spread, room - least)
         return (0.5 + 0.5 * chance) * min(spread, room)
 
 
 def repeatable(error: LossdError) -> bool:
-    """Whether the reason of the failure may pass: nobody there, or no room with a time given."""
+    """Returns whether the failure may pass: no server, or one without room that gave a delay."""
     if isinstance(error, OverloadedError):
-        return error.retry_delay is not None  # else the request may be too large for ever
+        return error.retry_delay is not None  # otherwise the request may be too large for good
     return isinstance(error, UnavailableError)
 
 
@@ -89,7 +90,7 @@ class Queue:
 
     @contextlib.contextmanager
     def joined(self) -> Iterator[int]:
-        """Counts one more while it waits, and gives the number."""
+        """Counts one more while it waits, and yields the number."""
         with self._lock:
             self._waiting += 1
             waiting = self._waiting
@@ -154,7 +155,7 @@ class Retrier(Retries):
             name: What the log calls the call.
 
         Raises:
-            LossdError: what the last attempt failed with.
+            LossdError: the error of the last attempt.
         """
         deadline = self.clock() + timeout
         number = 1
@@ -189,7 +190,7 @@ class AsyncRetrier(Retries):
         """Returns what an attempt returns, as ``Retrier.call`` does.
 
         Raises:
-            LossdError: what the last attempt failed with.
+            LossdError: the error of the last attempt.
         """
         deadline = self.clock() + timeout
         number = 1

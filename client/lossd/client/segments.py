@@ -1,6 +1,6 @@
-"""Files in memory, and blocks of them that are taken and come back by themselves.
+"""Files in memory, and blocks of them that are returned automatically.
 
-It may import NumPy; it knows nothing of servers.
+It may import NumPy; it knows nothing about servers.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ from lossd.client.forks import keeper
 Bytes = npt.NDArray[np.uint8]
 
 ALIGNMENT = 64
-_GRANULE = 1 << 20  # sizes of files are multiples of it
+_GRANULE = 1 << 20  # sizes of files are multiples of this
 
 
 class Segment:
     """A file, mapped and locked for as long as this lives.
 
-    The lock is POSIX's: it ends with this process even where a fork of it lives on. In the fork
-    the blocks that are taken become memory of its own.
+    The lock is a POSIX lock: it ends with this process even where a fork of it lives on. In the
+    fork, blocks in use become private memory.
 
     Attributes:
         name: Its name in the directory, until the server removes it.
-        token: What the server knows it by; empty until it does.
+        token: Its identifier on the server; empty until it is attached.
 
     Raises:
         OSError: if the directory has no room or cannot be written to.
@@ -48,27 +48,27 @@ class Segment:
         self._path = directory / self.name
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(self._path, flags, 0o600)
-        weakref.finalize(self, os.close, descriptor)  # not before: closing would unlock
+        weakref.finalize(self, os.close, descriptor)  # not earlier: closing would unlock
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(descriptor, 0, self.size)  # a full directory is found out here
+            os.posix_fallocate(descriptor, 0, self.size)  # a full directory is noticed here
             self._memory = mmap.mmap(descriptor, self.size)
         except OSError:
             self.unlink()
             raise
         self.address: int = np.frombuffer(self._memory, np.uint8).ctypes.data
         self._free = [(0, self.size)]
-        # Blocks come back whenever they are collected, also in the middle of ``take``.
+        # Blocks are returned whenever they are collected, even in the middle of ``take``.
         self._returned: deque[tuple[int, int]] = deque()
         kept.keep(self)
 
     def unlink(self) -> None:
-        """Removes the name, where the server did not."""
+        """Removes the name, unless the server did."""
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
 
     def take(self, size: int) -> "Block | None":
-        """A block of so many bytes; None where none is free."""
+        """Returns a block of so many bytes; None where none is free."""
         size = -(-size // ALIGNMENT) * ALIGNMENT
         with self._lock:
             self._tidy()
@@ -79,11 +79,11 @@ class Segment:
         return None
 
     def is_free(self) -> bool:
-        """Whether no block of it is taken."""
+        """Returns whether no block of it is in use."""
         return not self.taken()
 
     def taken(self) -> list[tuple[int, int]]:
-        """Returns the parts that blocks are in, as begins and ends."""
+        """Returns the parts that blocks use, as starts and ends."""
         with self._lock:
             self._tidy()
             edges = [0, *(edge for part in self._free for edge in part), self.size]
@@ -91,7 +91,7 @@ class Segment:
         return [(begin, end) for begin, end in pairs if begin < end]
 
     def _tidy(self) -> None:
-        """Merges what came back with what is free."""
+        """Merges returned blocks with the free ones."""
         while self._returned:
             self._free.append(self._returned.popleft())
         merged: list[tuple[int, int]] = []
@@ -104,10 +104,10 @@ class Segment:
 
 
 class Block:
-    """A part of a segment; it comes back when the last array over it is collected.
+    """A part of a segment; it is returned when the last array over it is collected.
 
-    NumPy lets a view hold the array that owns its memory and none of those in between, so that an
-    array could not tell when the last view of it goes.  It does hold this.
+    A view in NumPy holds the owner of its memory but no array in between, so that an array could
+    not tell when the last view of it is gone.  Views do hold this object.
     """
 
     def __init__(self, segment: Segment, start: int, end: int) -> None:
@@ -118,12 +118,12 @@ class Block:
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        """How NumPy sees it."""
+        """The interface for NumPy."""
         data = (self.segment.address + self.start, False)
         return {"shape": (self.size,), "typestr": "|u1", "data": data, "version": 3}
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """An array at its beginning."""
+        """Returns an array at the start of the block."""
         count = int(np.prod(shape, dtype=object)) * dtype.itemsize
         return np.asarray(self)[:count].view(dtype).reshape(shape)
 
@@ -142,7 +142,7 @@ class Arena:
         return not self._segments
 
     def take(self, size: int) -> Block | None:
-        """A block; None where no segment has room."""
+        """Returns a block; None where no segment has room."""
         with self._lock:
             blocks = (segment.take(size) for segment in self._segments)
             return next((block for block in blocks if block is not None), None)
@@ -153,21 +153,21 @@ class Arena:
             self._segments.append(segment)
 
     def retire(self, segment: Segment) -> None:
-        """Puts nothing into a segment any more; blocks of it stay what they are."""
+        """Takes no more blocks from a segment; blocks in use stay valid."""
         with self._lock:
             if segment in self._segments:
                 self._segments = [other for other in self._segments if other is not segment]
                 self._retired.append(segment)
 
     def remove_unused(self) -> list[Segment]:
-        """Removes and returns the segments that are retired, and those that nothing is in."""
+        """Removes and returns the segments that are retired or unused."""
         with self._lock:
             unused = [segment for segment in self._segments if segment.is_free()]
             self._segments = [segment for segment in self._segments if segment not in unused]
             return unused + self._taken_retired()
 
     def remove_all(self) -> list[Segment]:
-        """Removes and returns all segments; blocks of them stay what they are."""
+        """Removes and returns all segments; blocks in use stay valid."""
         with self._lock:
             removed, self._segments = self._segments, []
             return removed + self._taken_retired()
@@ -177,7 +177,7 @@ class Arena:
         return retired
 
     def locate(self, array: npt.NDArray[Any]) -> tuple[Segment, int] | None:
-        """The segment that a contiguous array lies in, and its offset there."""
+        """Returns the segment that a contiguous array lies in, and its offset there."""
         start: int = array.__array_interface__["data"][0]
         for segment in self._segments:
             offset = start - segment.address

@@ -1,8 +1,8 @@
 """Tensors in memory that the client shares with a server on its host.
 
-Whether that can be is found out at the first batch that is worth it: the server names a directory
-and a file in it, the beacon, and a client that finds the same file shares the directory.  Whatever
-goes wrong with it, the batch goes into the message instead, and nobody has to know.
+The first batch that is large enough finds out whether that is possible: the server names a
+directory and a file in it, the beacon, and a client that finds the same file shares the directory.
+Whatever goes wrong, the batch is sent in the message instead, unnoticed by the caller.
 """
 
 import contextlib
@@ -37,11 +37,11 @@ from lossd.framing import Framed
 Ask = Callable[[Method[Any], Message, float], Any]
 Build = Callable[..., Framed[v1.ComputeLossRequest]]  # takes ``place``, as ``wire.build_request``
 
-# Below this the message is about as quick.
+# Below this size the message is about as fast.
 WORTHWHILE_BYTES = 1 << 16
-# How long to leave it after something went wrong.
+# How long to do without it after something went wrong.
 REST_SECONDS = 1.0
-# How long a question beside the batch may take.
+# How long a call besides that of the batch may take.
 ASK_SECONDS = 2.0
 
 _BEACON = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -50,9 +50,9 @@ _BEACON = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class Sharing:
     """The memory that one process shares with its server; may be used from many threads.
 
-    ``ask`` calls a method once, with a message and a timeout. Who must not wait calls nothing here
-    that may ask, or wait for another thread that does: ``block`` and ``empty``, ``reset``,
-    ``close``, and a lease's ``request`` and ``is_lost``.
+    ``ask`` calls a method once, with a message and a timeout. Some methods may ask, or wait for
+    another thread that does, and must not be called where waiting is forbidden: ``block`` and
+    ``empty``, ``reset``, ``close``, and a lease's ``request`` and ``is_lost``.
     """
 
     def __init__(self, ask: Ask) -> None:
@@ -64,49 +64,49 @@ class Sharing:
         self._differentiable: dict[str, set[str]] = {}
 
     def is_worthwhile(self, inputs: Iterable[Any]) -> bool:
-        """Whether an input is large enough, and there is memory or may be; this asks nobody."""
+        """Returns whether an input is large enough to share, and memory may be available."""
         if time.monotonic() < self._rests_until and self._arena.is_empty:
             return False
         return any(likely_bytes(given) >= WORTHWHILE_BYTES for given in inputs)
 
     def lease(self) -> "Lease":
-        """What one call will use."""
+        """Returns the lease of one call."""
         return Lease(self)
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """An array, not filled, in memory that the server has too; elsewhere where none is."""
-        ordinary = np.empty(shape, to_dtype(dtype))  # it takes no memory before it is filled
+        """Returns an array, not filled, in shared memory if there is some, else in ordinary."""
+        ordinary = np.empty(shape, to_dtype(dtype))  # takes no memory before it is filled
         block = self.block(ordinary.nbytes)
         return ordinary if block is None else block.array(ordinary.shape, ordinary.dtype)
 
     def block(self, size: int) -> Block | None:
-        """A block of memory that the server has too; None where there is none."""
+        """Returns a block of shared memory; None where there is none."""
         return self._arena.take(size) or self._block_of_new_segment(size)
 
     def locate(self, array: Array) -> tuple[Segment, int] | None:
-        """Where an array lies in what is shared."""
+        """Returns the segment that an array lies in, and its offset; None for ordinary memory."""
         return self._arena.locate(array)
 
     def gradients(self, loss: str) -> set[str]:
-        """The inputs whose gradients a loss returns by default."""
+        """Returns the inputs whose gradients a loss returns by default."""
         return self._differentiable.get(loss, set())
 
     def retire(self, segment: Segment) -> None:
         """Uses a segment no more: a call that was given up may still write to it.
 
-        It is let go when the next one is made, so that giving up waits for nobody.
+        It is detached when the next one is made, so that giving up never waits.
         """
         self._arena.retire(segment)
 
     def reset(self) -> None:
-        """Begins anew, after a rest: the server has changed."""
+        """Starts over, after a rest, since the server has changed."""
         with self._lock:
             self._directory = None
             self._rests_until = time.monotonic() + REST_SECONDS
             self._arena.remove_all()
 
     def close(self) -> None:
-        """Lets everything go."""
+        """Detaches and closes everything."""
         with self._lock:
             self._rests_until = math.inf
         self._let_go(self._arena.remove_all())
@@ -131,7 +131,7 @@ class Sharing:
             return block
 
     def _discovered(self) -> Path | None:
-        """The directory that both have; without one it is not looked for again."""
+        """Returns the directory that both can reach; looks for it only once."""
         info = self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), ASK_SECONDS)
         if not info.HasField("shared_memory") or not _is_seen(info.shared_memory):
             self._rests_until = math.inf
@@ -156,13 +156,13 @@ class Sharing:
             segment.unlink()
 
     def _let_go(self, segments: list[Segment]) -> None:
-        with contextlib.suppress(LossdError):  # it finds out by itself, as it does for the killed
+        with contextlib.suppress(LossdError):  # it notices by itself, as it does for killed clients
             for segment in segments:
                 self._ask(DETACH_SEGMENT, v1.DetachSegmentRequest(segment=segment.token), 1.0)
 
 
 def _is_seen(offer: v1.SharedMemoryOffer) -> bool:
-    """Whether this process has the beacon where the server has it."""
+    """Returns whether this process finds the same beacon as the server."""
     if not _BEACON.fullmatch(offer.beacon):
         return False
     try:
@@ -182,8 +182,9 @@ def _opener(flags: int) -> Callable[[str, int], int]:
 class Lease:
     """The shared memory of one call, as a context.
 
-    Blocks of inputs come back when it ends; that of the reply when the arrays over it are gone.
-    Where a task ends it while a thread still makes the request, the thread puts nothing more there.
+    Blocks of inputs are returned when it ends, that of the reply when the arrays over it are gone.
+    Where a task ends it while a thread still makes the request, the thread writes nothing more
+    there.
     """
 
     def __init__(self, sharing: Sharing) -> None:
@@ -210,14 +211,14 @@ class Lease:
         self._reply = None
 
     def request(self, build: Build) -> Framed[v1.ComputeLossRequest]:
-        """The request for a batch, its large arrays and the reply's in shared memory."""
+        """Returns the request for a batch; large arrays and the reply go into shared memory."""
         request = build(place=self.place)
         if self.in_use and not self._has_ended:
             self._take_reply(request.message)
         return request
 
     def place(self, array: Array) -> v1.SharedMemory | None:
-        """Where an array lies in shared memory, copied there if need be; None for the message."""
+        """Returns where an array lies in shared memory, copied if need be; None for the message."""
         if array.nbytes < WORTHWHILE_BYTES or self._has_ended:
             return None
         located = self._sharing.locate(array)
@@ -233,7 +234,7 @@ class Lease:
         return v1.SharedMemory(segment=segment.token, offset=offset)
 
     def view(self, place: v1.SharedMemory, size: int) -> npt.NDArray[np.uint8]:
-        """The bytes of a tensor of the reply, read-only.
+        """Returns the bytes of a tensor of the reply, read-only.
 
         Raises:
             TensorError: if they do not lie where the reply should.
@@ -247,14 +248,14 @@ class Lease:
         return found
 
     def is_lost(self, error: LossdError) -> bool:
-        """Whether the call failed for what was shared, so that the message may still do."""
+        """Returns whether the call failed because of shared memory, and may work without."""
         if isinstance(error, UnavailableError) or error.reason.startswith("SEGMENT"):
             self._sharing.reset()
             return True
         return False
 
     def _take_reply(self, request: v1.ComputeLossRequest) -> None:
-        """Gives the server a place for its reply, about as large as needed."""
+        """Gives the server room for its reply, about as large as needed."""
         size = _reply_size(request, self._sharing.gradients)
         if size < WORTHWHILE_BYTES:
             return
@@ -268,7 +269,7 @@ class Lease:
 def _reply_size(
     request: v1.ComputeLossRequest, default_gradients: Callable[[str], set[str]]
 ) -> int:
-    """How much the arrays of the reply take, or a guess: what does not fit comes in the message."""
+    """Returns the size of the reply's arrays, or a guess; arrays that do not fit are sent."""
     kind = request.loss.WhichOneof("kind")
     wanted = default_gradients(kind)
     if request.HasField("gradients"):
@@ -282,7 +283,7 @@ def _reply_size(
 
 
 def _examples(loss: Any, shape: tuple[int, ...]) -> int:
-    """How many examples there are, of losses whose parameters tell."""
+    """Returns the number of examples, for losses whose parameters tell."""
     if "batch_dims" in loss.DESCRIPTOR.fields_by_name:
         return math.prod(shape[: loss.batch_dims if loss.HasField("batch_dims") else 1])
     axis = getattr(loss, "class_axis", -1) if _has(loss, "class_axis") else -1

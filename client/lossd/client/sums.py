@@ -12,7 +12,7 @@ from lossd import v1
 from lossd.client import arguments
 from lossd.client.errors import InvalidRequestError
 
-# A weight, a loss, and perhaps which of the call's inputs an input of the loss is.
+# A weight, a loss, and optionally the call's names of inputs by the loss's names.
 Term = tuple[float, Message] | tuple[float, Message, Mapping[str, str]]
 
 
@@ -23,14 +23,15 @@ def weighted_sum(*terms: Term) -> v1.WeightedSum:
     of a term names inputs of its own: ``(0.3, Dice(), {"predictions": "masks"})`` takes the input
     ``masks`` of the call for the predictions of Dice.
 
-    Parameters are not shared: the gradient of the total by one of them goes by the place of its
-    term, ``gradients=["queries", "terms[0].temperature"]``, and has the term's weight in it.
+    Parameters are not shared: the gradient of the total with respect to one of them is named by the
+    position of its term, ``gradients=["queries", "terms[0].temperature"]``, and includes the term's
+    weight.
 
     Args:
-        *terms: A weight, a loss, and perhaps the call's names of inputs, by the loss's names.
+        *terms: A weight, a loss, and optionally the call's names of inputs, by the loss's names.
 
     Raises:
-        InvalidRequestError: for a term that is none.
+        InvalidRequestError: for an invalid term.
     """
     found = v1.WeightedSum()
     for position, term in enumerate(terms):

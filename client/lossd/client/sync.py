@@ -1,6 +1,6 @@
 """``LossClient``: the client that waits for its answers.
 
-What it sends and reads is made in ``wire``, how it connects in ``connection`` and ``options``.
+``wire`` makes its requests and reads its responses; ``connection`` and ``options`` connect it.
 """
 
 import functools
@@ -41,22 +41,22 @@ class LossClient:
             result = client.compute(Huber(delta=2), predictions=predictions, targets=targets)
 
     It may be shared by threads. It connects at first use, and again in a forked process, where
-    results and arrays of ``empty`` stay what they were. A deep copy of it connects anew, and so
-    does one that was pickled.
-    Where the server is on this host and offers it, large tensors are shared in memory instead of
-    sent; ``result.transport`` says which it was.
-    Calls that found no server, one that ended meanwhile, or a busy one that said when to come back,
-    are repeated until their timeout; each time is logged as INFO by ``lossd.client``.
+    results and arrays of ``empty`` stay valid. Deep copies and pickled copies connect anew. Where
+    the server is on this host and offers it, large tensors are shared in memory instead of sent;
+    ``result.transport`` says which. Calls that found no server, one that ended meanwhile, or a busy
+    one that said when to try again, are repeated until their timeout; each retry is logged as INFO
+    by ``lossd.client``.
 
     Args:
         target: ``"host:port"``, ``"unix:/path/to/socket"``, ``"dns:///name:port"`` for all
             addresses of a name, or any other target of gRPC.
         channel: A channel to use instead of the target, for example one with TLS. It stays open
             when the client is closed, and is not made anew in a forked process.
-        timeout: Seconds that a call may take, retries included, unless it says otherwise.
+        timeout: Seconds that a call may take, retries included, unless the call has its own
+            timeout.
 
     Raises:
-        InvalidRequestError: if the target is none, or the timeout is not in (0, inf).
+        InvalidRequestError: if the target is invalid, or the timeout is not in (0, inf).
     """
 
     def __init__(
@@ -107,26 +107,28 @@ class LossClient:
 
         Inputs are array-likes on the CPU: arrays, nested lists, tensors. They keep their type:
         lists of Python floats are float64. A list or tuple of arrays, each with an axis or more,
-        is an input of several tensors, for the losses that have such. None stands for an input that
-        is not given. Nothing is written to.
+        is an input of several tensors, for losses that take several. None stands for an input that
+        is not given. Inputs are never written to.
 
         Args:
             loss: The loss with its parameters, for example ``CrossEntropy(label_smoothing=0.1)``;
                 a ``LossSpec`` that holds one is taken too.
-            *inputs: Inputs in the order that the loss declares; the server is asked for it once.
-            weights: One weight an example, floating point, shaped like the examples.
+            *inputs: Inputs in the order that the loss declares; the server is asked for the order
+                once.
+            weights: One weight for each example, floating point, shaped like the examples.
             mask: Booleans, shaped like the examples: True keeps an example, False ignores it.
             reduction: How the losses become one number: "mean" (divided by the sum of weights),
                 "batch_mean" (by the number of kept examples), "sum", or "none" for no aggregate.
             gradients: Names of the inputs whose gradients to return; None for those that the loss
-                declares as default, () for none. Also of parameters that the loss can be
-                differentiated by, for example "temperature"; in a sum "terms[0].temperature".
+                declares as default, () for none. Names of parameters that the loss is
+                differentiable in are taken too, for example "temperature"; in a sum
+                "terms[0].temperature".
             per_example: Whether to return the loss of each example.
-            cotangent: Upstream gradient, floating point: a single number, or one an example. It
-                scales the gradients, never the loss.
+            cotangent: Upstream gradient, floating point: a single number, or one for each example.
+                It scales the gradients, never the loss.
             normalizer: Divisor in place of the one that a mean would use, in (0, inf).
-            empty: What to answer when no example is kept: "zero", "nan" or "error".
-            nonfinite: What to do with examples whose loss or gradient is not finite: "propagate"
+            empty: How to answer when no example is kept: "zero", "nan" or "error".
+            nonfinite: How to handle examples whose loss or gradient is not finite: "propagate"
                 them, "zero" them, or raise an "error".
             metrics: Evaluation metrics of the same batch, for example ``[Accuracy(), F1()]``: the
                 tensors travel once. They take the predictions and targets of the loss, its
@@ -134,7 +136,7 @@ class LossClient:
                 its ``class_axis``, and a metric whose task or ``prediction_kind`` is not set takes
                 the loss's. Otherwise the results are those of ``evaluate``.
             timeout: Seconds that the call may take, retries included; None for the client's.
-            request_id: What the server's log and a raised error call this request, 1 to 128
+            request_id: The id of this request in the server's log and in raised errors, 1 to 128
                 visible ASCII characters; retries share it. None for a fresh one.
             **named_inputs: Inputs by name.
 
@@ -142,7 +144,7 @@ class LossClient:
             The result; its arrays are read-only.
 
         Raises:
-            InvalidRequestError: for what the caller can fix; ``field`` names what is at fault.
+            InvalidRequestError: for mistakes that the caller can fix; ``field`` names the argument.
             UnknownLossError: if the server does not know the loss.
             OverloadedError: if the server has no room for the request.
             UnavailableError: if no server answers.
@@ -166,7 +168,7 @@ class LossClient:
                 weights=weights,
                 mask=mask,
                 reduction=reduction,
-                # Read once, whatever it is: a request may be built twice.
+                # Read once, since it may be an iterator and a request may be built twice.
                 gradients=arguments.selection(gradients),
                 per_example=per_example,
                 cotangent=cotangent,
@@ -192,8 +194,8 @@ class LossClient:
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
         """Returns an array, not filled, that ``compute`` need not copy to share it with the server.
 
-        It is as any other array; keep it and fill it anew for each batch. Where no memory is shared
-        it is an ordinary one.
+        It behaves like any other array; keep it and fill it again for each batch. Where no memory
+        is shared it is an ordinary one.
 
         Args:
             shape: Its shape.
@@ -217,7 +219,7 @@ class LossClient:
         Args:
             metrics: A metric with its parameters, for example ``Accuracy(top_k=5)``, or a list of
                 metrics over the same tensors.
-            weights: One weight an example, each in [0, inf).
+            weights: One weight for each example, each in [0, inf).
             mask: Booleans, shaped like the examples: True keeps an example, False ignores it.
             states: States of evaluations of these metrics, to be merged into the result.
             timeout: Seconds that the call may take, retries included; None for the client's.
@@ -260,11 +262,11 @@ class LossClient:
             *metrics: Metrics over the same tensors.
             return_state: Whether ``state`` will be asked for.
             timeout: Seconds that all of it may take; the server has a limit of its own, 300 by
-                default. What takes longer is made of several evaluations, whose states are merged.
+                default. For longer ones, run several evaluations and merge their states.
             request_id: As for ``compute``.
 
         Raises:
-            InvalidRequestError: if one is no metric, or there is none.
+            InvalidRequestError: if one is no metric, or none is given.
         """
         call = self._begin(timeout, request_id)
         with call:
@@ -310,7 +312,7 @@ class LossClient:
             timeout: Seconds to wait at most; None for the client's.
 
         Raises:
-            DeadlineExceededError: if there is none in time.
+            DeadlineExceededError: if no server is ready in time.
         """
         seconds = arguments.checked_timeout(self._timeout if timeout is None else timeout)
         ready = grpc.channel_ready_future(self._connection().channel())
@@ -319,10 +321,10 @@ class LossClient:
         except grpc.FutureTimeoutError as error:
             raise not_ready_error(seconds) from error
         finally:
-            ready.cancel()  # else it would watch the channel for ever
+            ready.cancel()  # otherwise it would watch the channel forever
 
     def _computed(self, build: Build, call: Call) -> LossResult:
-        """The result, through shared memory where that can be."""
+        """Returns the result, through shared memory where possible."""
         connection = self._connection()
         with connection.sharing.lease() as lease:
             request = lease.request(build)
@@ -343,11 +345,11 @@ class LossClient:
         return Call.begin(self._timeout if timeout is None else timeout, request_id)
 
     def _ask(self, method: Method[Answer], request: Message, call: Call) -> Framed[Answer]:
-        """The answer of a method whose requests are plain ones, without bulk data of their own."""
+        """Returns the answer of a method whose requests have no bulk data."""
         return self._connection().call(method, Framed(request), call)
 
     def _names(self, spec: v1.LossSpec, call: Call) -> tuple[str, ...]:
-        """The inputs of a loss in order; threads that start together may each ask, and agree."""
+        """Returns the inputs of a loss in order; concurrent threads may each ask the server."""
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response.message)
@@ -355,7 +357,7 @@ class LossClient:
 
 
 def _sent(connection: Connection, request: Framed[v1.ComputeLossRequest], call: Call) -> LossResult:
-    """The result of what goes over the network, in one message or in chunks."""
+    """Returns the result of a request that goes over the network, in one message or in chunks."""
     if chunked.is_worthwhile(request):
         return wire.read_response(connection.stream(request, call))
     return wire.read_response(connection.call(COMPUTE_LOSS, request, call))

@@ -1,7 +1,7 @@
-"""Checks where a client is to connect to, before gRPC takes it for something else.
+"""Checks the target of a client, before gRPC misinterprets it.
 
-gRPC takes what it does not know for a name to look up, and a name without a port for one at
-port 443: a call would wait for its whole timeout to say so.
+gRPC takes anything unknown for a name to look up, and adds port 443 to a name without a port: a
+call would wait for its whole timeout before it failed.
 """
 
 import os
@@ -17,17 +17,17 @@ _RULE = (
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<rest>.*)", re.DOTALL)
 _AUTHORITY = re.compile(r"//[^/]*/")
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]\s/]+\]|[^\[\]\s/:,@?#]+):(?P<port>[0-9]{1,5})")
-# What these hold is between gRPC and whoever uses them.
+# gRPC checks the rest of a target with one of these schemes.
 _LEFT_TO_GRPC = ("google-c2p", "passthrough", "vsock", "xds")
-# A path takes 108 bytes in the address of a socket, with a zero at its end.
+# A socket's address has 108 bytes for a path, with a zero at its end.
 _LONGEST_PATH = 107
 
 
 def checked_target(target: object) -> str:
-    """Returns a target if gRPC can connect to it, as far as its form tells.
+    """Returns a target if its form is one that gRPC can connect to.
 
     Raises:
-        InvalidRequestError: if it is none.
+        InvalidRequestError: if it is no such target.
     """
     if not isinstance(target, str):
         raise _refusal(f"{target!r:.64} of type {type(target).__name__}")

@@ -42,7 +42,7 @@ def build_request(
 ) -> Framed[v1.ComputeLossRequest]:
     """Returns the request for one batch; the arguments are those of ``LossClient.compute``.
 
-    ``place`` says where an array lies in shared memory; what lies nowhere goes into the message.
+    ``place`` returns where an array lies in shared memory; other arrays go into the message.
 
     Raises:
         InvalidRequestError: for an argument that no server could take.
@@ -81,7 +81,7 @@ def read_response(
 ) -> LossResult:
     """Returns the result that a response holds; its arrays are read-only.
 
-    ``shared`` gives the bytes of what lies in shared memory.
+    ``shared`` gives the bytes of arrays in shared memory.
 
     Raises:
         ServerError: if a tensor in it breaks the contract.
@@ -161,7 +161,7 @@ class Reader:
     shared: tensors.Shared | None = None
 
     def tensor(self, tensor: v1.Tensor) -> Array:
-        """An aligned array: what users pass it on to may not take another."""
+        """Returns an aligned array, since other libraries may not accept unaligned ones."""
         array = tensors.read(tensor, self.payloads, self.shared)
         if array.flags.aligned:
             return array
@@ -170,16 +170,16 @@ class Reader:
         return aligned
 
     def per_example(self, response: v1.ComputeLossResponse) -> Array | None:
-        """The loss of each example, where it was asked for."""
+        """Returns the loss of each example, where it was asked for."""
         return self.tensor(response.per_example) if response.HasField("per_example") else None
 
     def named(self, fields: Iterable[v1.NamedTensors]) -> dict[str, Arrays]:
-        """Tensors by name, each an array or a list of several."""
+        """Returns tensors by name, each an array or a list of several."""
         read = {named.name: [self.tensor(tensor) for tensor in named.tensors] for named in fields}
         return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in read.items()}
 
     def statuses(self, response: v1.ComputeLossResponse) -> dict[int, str]:
-        """Statuses by the flat index of their example."""
+        """Returns statuses by the flat index of their example."""
         if not response.HasField("statuses"):
             return {}
         indices = self.tensor(response.statuses.indices).ravel().tolist()
@@ -191,7 +191,7 @@ class Reader:
         return {index: status_name(number) for index, number in zip(indices, numbers, strict=True)}
 
     def metric(self, result: v1.MetricResult) -> MetricResult:
-        """The result of one metric."""
+        """Returns the result of one metric."""
         return MetricResult(
             metric=result.metric,
             value=result.value if result.HasField("value") else None,
@@ -207,7 +207,7 @@ class Reader:
 
 @contextlib.contextmanager
 def reading(payloads: Payloads | None, shared: tensors.Shared | None = None) -> Iterator[Reader]:
-    """Gives the reader of one response, whatever brought it.
+    """Yields the reader of one response.
 
     Raises:
         ServerError: if a tensor in it breaks the contract.

@@ -1,7 +1,7 @@
 """The contract: the messages and services of ``lossd.v1``.
 
 Everything here is generated from the ``.proto`` files beside it; ``from lossd.v1 import Huber``.
-The constructors of losses and metrics check the form of what they are given, see ``lossd.forms``.
+The constructors of losses and metrics check the form of their arguments, see ``lossd.forms``.
 """
 
 from lossd import forms

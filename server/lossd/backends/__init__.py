@@ -1,8 +1,8 @@
 """Where losses are computed: on the CPU with NumPy, or on a GPU with CuPy.
 
 A backend has a few abilities: it places arrays and brings them back, runs a body or a kernel over
-some rows, and runs work side by side.  What is asked of it for a batch is said by the shape of the
-loss, in ``lossd.shapes``; a backend knows of no shape.
+some rows, and runs work side by side.  The shape of a loss, in ``lossd.shapes``, decides how they
+are used; a backend knows of no shape.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ __all__ = [
 Body = Callable[..., Evaluation]
 
 
-@dataclass(slots=True)  # not frozen, which would take twice the time, for every piece
+@dataclass(slots=True)  # not frozen: that would take twice the time, for every piece
 class Piece:
     """Some rows of a batch, on the host, and where their results go.
 
@@ -61,10 +61,10 @@ class Piece:
 
 @dataclass(slots=True)
 class Computed:
-    """What is left of a piece beside its places: a value, and perhaps a status, of each row.
+    """The results of a piece besides its gradients: a value, and perhaps a status, for each row.
 
-    ``nonfinite`` flags the rows with a number that is not, as it is sent.  Who gives it has put 0
-    wherever anything might have been written; without it the host looks, and does so.
+    ``nonfinite`` flags the rows with a number that is not finite as it is sent.  A backend that
+    returns it has written 0 wherever results do not count; otherwise the host does both.
     ``total`` is the sum of weights times values.  Who gives it has looked whether the values are
     finite, and has left 0 in those of silent rows; without ``values`` there was no place for them.
     ``is_outside`` tells that an input holds a number outside its domain.
@@ -86,11 +86,11 @@ class Compute:
 
 
 class Backend(Protocol):
-    """What a backend can do; it may be called from many threads."""
+    """The abilities of a backend, which may be called from many threads."""
 
     @property
     def name(self) -> str:
-        """What callers know it by: "numpy" or "cupy"."""
+        """Its name for callers: "numpy" or "cupy"."""
 
     @property
     def device(self) -> str:
@@ -106,26 +106,26 @@ class Backend(Protocol):
 
     @property
     def in_cache(self) -> bool:
-        """Whether work should come in pieces that fit the caches of a CPU, or in few large ones."""
+        """Whether pieces should fit the caches of a CPU, rather than be few and large."""
 
     def place(self, array: Array) -> Any:
-        """Brings an array to where it computes, within a ``turn``."""
+        """Copies an array to the device that computes, within a ``turn``."""
 
     def fetch(self, array: Any) -> Array:
-        """Brings an array or a number back to the host, within a ``turn``."""
+        """Copies an array or a number back to the host, within a ``turn``."""
 
     def turn(self) -> contextlib.AbstractContextManager[None]:
-        """A turn on the device, for all that uses ``xp``; nobody may wait for another's within it.
+        """Takes a turn on the device, for all use of ``xp``; never wait for another one within it.
 
         Raises:
-            TooLarge: if the device has not the memory.
+            TooLarge: if the device does not have enough memory.
             DeviceLost: if the device does not answer any more.
         """
 
     def over_rows(self, batch: Batch, body: Body) -> Compute:
-        """Prepares to run a body, or a kernel in its place, over pieces of a batch.
+        """Returns a function that runs a body, or a kernel in its place, over a piece of a batch.
 
-        What is returned takes turns itself, and raises as ``turn`` does.
+        The function takes turns itself, and raises as ``turn`` does.
 
         Raises:
             InvalidParameter: if a kernel takes the body's place and the body refuses a parameter.
@@ -135,19 +135,19 @@ class Backend(Protocol):
         """Calls ``work`` with 0 to ``count`` - 1, in any order and perhaps at the same time."""
 
     def network(self, network: Network, dtype: np.dtype[Any]) -> Placed:
-        """A network as it computes here, in a precision."""
+        """Returns a network as this backend computes with it, in a precision."""
 
     def close(self) -> None:
-        """Ends its threads and gives back what it holds."""
+        """Ends its threads and frees what it holds."""
 
 
 def nonfinite_rows(array: Array) -> Flags:
-    """Which rows of an array hold a number that is not finite."""
+    """Returns which rows of an array hold a number that is not finite."""
     return np.logical_not(np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
 
 
 def each_row(numbers: Any, array: Any) -> Any:
-    """One number a row, shaped to go with all the elements of the rows of an array."""
+    """Returns one number for each row, shaped to broadcast over the rows of an array."""
     return numbers.reshape(-1, *(1,) * (array.ndim - 1))
 
 

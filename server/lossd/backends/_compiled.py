@@ -1,6 +1,6 @@
 """Kernels as CuPy runs them: compiled once, for the types that inputs are stored in.
 
-Nothing here imports CuPy; whoever calls hands it in.
+Nothing here imports CuPy; the caller passes it in.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ COMPILER_OPTIONS = ("-std=c++17",)
 
 
 class Kernels:
-    """The kernels of one device, compiled when they are first needed; for one thread at a time."""
+    """The kernels of one device, compiled at first use; for one thread at a time."""
 
     def __init__(self, cupy: Any, stream: Any) -> None:
         self._cupy = cupy
@@ -27,12 +27,12 @@ class Kernels:
         self._compiled: dict[tuple[Any, ...], _Compiled] = {}
 
     def run(self, batch: Batch, text: CudaText, tile: Tile) -> Found:
-        """Values, scaled gradients and flags of a tile in one launch."""
+        """Computes values, scaled gradients and flags of a tile in one launch."""
         compiled = self._find(batch, text, tile)
         return compiled.run(self._cupy, self._stream, batch, tile, self._most_bytes)
 
     def clear(self) -> None:
-        """Forgets them all."""
+        """Forgets all kernels."""
         self._compiled.clear()
 
     def _find(self, batch: Batch, text: CudaText, tile: Tile) -> "_Compiled":
@@ -96,6 +96,6 @@ def _compile(
 
 
 def _shared_bytes(cupy: Any) -> int:
-    """What a block may have on chip, which devices give only to who asks for it."""
+    """Returns the most shared memory of a block, which a kernel has to ask for."""
     most = cupy.cuda.Device().attributes.get("MaxSharedMemoryPerBlockOptin", 0)
     return max(SHARED_BYTES, int(most))

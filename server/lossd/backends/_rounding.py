@@ -1,4 +1,4 @@
-"""Results rounded to the type that is sent."""
+"""Rounds results to the type that is sent."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 SMALLEST_NORMAL = 2.0**-14  # of float16
-# Numbers whose last place is that of float16's smallest number, 2^-24.
+# Numbers whose last digit is that of float16's smallest number, 2^-24.
 ANCHORS = {np.dtype(np.float32): np.float32(0.75), np.dtype(np.float64): np.float64(1.5 * 2.0**28)}
 
 
@@ -17,7 +17,7 @@ def put(found: Array, out: Array) -> None:
 
     Each number that loses digits because it is below float16's smallest normal one makes NumPy
     raise a flag, which takes thirty times as long as another number.  So these are first rounded to
-    what float16 has, by adding a number that has no place for more and taking it away again.
+    float16's digits, by adding a number that leaves room for no others and subtracting it again.
     """
     anchor = ANCHORS.get(found.dtype) if out.dtype == np.float16 else None
     if anchor is not None:

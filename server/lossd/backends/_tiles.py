@@ -1,6 +1,6 @@
 """A piece of a batch on the device: sent there, run through the body, and brought back.
 
-Nothing here imports CuPy; whoever calls hands it in.
+Nothing here imports CuPy; the caller passes it in.
 """
 
 import functools
@@ -19,9 +19,9 @@ from lossd.losses._maths.masked_products import selected
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Some rows on the device; ``scale`` is one number, or ``scales`` has one a row.
+    """Some rows on the device, with one ``scale``, or with ``scales`` that have one for each row.
 
-    The operands are as they came, also in 16 bits; ``types`` are those that a body takes, and
+    The operands are as they came, perhaps in 16 bits; ``types`` are those that a body takes, and
     ``sent_types`` those of the gradients.
     """
 
@@ -34,7 +34,7 @@ class Tile:
     silent: Any
     elements: int
     sent_types: Mapping[str, np.dtype[Any]]
-    sources: list[Array]  # kept until the copies are done
+    sources: list[Array]  # kept alive until the copies are done
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class Found:
     gradients: Mapping[str, Any]
     outputs: Mapping[str, Any] = field(default_factory=dict)
     statuses: Any = None
-    nonfinite: Any = None  # which rows have a number that is not, as it is sent
+    nonfinite: Any = None  # rows with a number that is not finite as it is sent
 
 
 def upload(cupy: Any, stream: Any, batch: Batch, piece: Piece) -> Tile:
-    """Starts the copies of some rows, and of all that goes with them."""
+    """Starts to copy some rows, and everything that goes with them, to the device."""
     sources: list[Array] = []
 
     def sent(array: Array, dtype: Any) -> Any:
@@ -79,14 +79,14 @@ def upload(cupy: Any, stream: Any, batch: Batch, piece: Piece) -> Tile:
 
 
 def _type_on_device(array: Array, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Floats are sent as they are, and widened on the device; it knows no integers but indices."""
+    """Returns the type to send: floats as they are, to be widened there; integers as indices."""
     return array.dtype if dtype.kind == "f" and is_stored(array.dtype) else dtype
 
 
 def download(stream: Any, source: Any, out: Array) -> Array:
     """Starts a copy into ``out``, or into a new array where ``out`` has gaps.
 
-    What is of another type than ``out`` is changed to it on the device first.
+    An array of another type than ``out`` is converted on the device first.
     """
     source = source.astype(out.dtype, copy=False)
     host = out if out.flags.c_contiguous else np.empty(source.shape, source.dtype)
@@ -95,14 +95,14 @@ def download(stream: Any, source: Any, out: Array) -> Array:
 
 
 def nonfinite_of(cupy: Any, arrays: Iterable[Any]) -> Any:
-    """Which rows of some arrays hold a number that is not finite; of at least one array."""
+    """Returns which rows of one or more arrays hold a number that is not finite."""
     looked = (cupy.isfinite(array) for array in arrays)
     rows = (x if x.ndim == 1 else x.all(axis=tuple(range(1, x.ndim))) for x in looked)
     return ~functools.reduce(operator.and_, rows)
 
 
 def run_body(cupy: Any, batch: Batch, body: Body, tile: Tile, gradients: Sequence[str]) -> Found:
-    """Values, scaled gradients and outputs of a tile, operation by operation."""
+    """Computes values, scaled gradients and outputs of a tile, operation by operation."""
     parameters = {
         name: () if value is None and name in batch.loss.vectors else value
         for name, value in tile.parameters.items()
@@ -116,19 +116,19 @@ def run_body(cupy: Any, batch: Batch, body: Body, tile: Tile, gradients: Sequenc
         values = values.sum(axis=-1) / batch.dtype.type(tile.elements)
     outputs = dict(evaluation.outputs)
     if tile.silent is not None:
-        # Selected, never multiplied: what a silent row holds may be NaN.
+        # Selected, never multiplied: a silent row may hold NaN.
         silent = tile.silent.astype(bool)
         values = cupy.where(silent, 0, values)
         slopes = {n: cupy.where(each_row(silent, s), 0, s) for n, s in slopes.items()}
         outputs = {name: cupy.where(silent, 0, output) for name, output in outputs.items()}
-    # Rounded before they are looked at: what is sent may be infinite where this is not.
+    # Rounded before they are checked: rounding may make a finite number infinite.
     sent = {name: slope.astype(tile.sent_types[name], copy=False) for name, slope in slopes.items()}
     nonfinite = nonfinite_of(cupy, (values, *sent.values()))
     return Found(values, sent, outputs, evaluation.statuses, nonfinite)
 
 
 def _scaled(cupy: Any, batch: Batch, tile: Tile, gradient: Any) -> Any:
-    """A gradient by its scale, of which 0 takes nothing, also of infinity and NaN."""
+    """Returns a gradient times its scale; where the scale is 0 so is the result, even for NaN."""
     if tile.scales is not None:
         return selected(cupy, each_row(tile.scales, gradient), gradient)
     scale = batch.dtype.type(tile.scale)

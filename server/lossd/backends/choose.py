@@ -1,4 +1,4 @@
-"""Which backend computes: what was asked for, or what there is."""
+"""Chooses the backend: the one that was asked for, or one that is available."""
 
 import enum
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from lossd.errors import BackendUnavailable
 
 
 class BackendChoice(enum.StrEnum):
-    """What the operator asks for."""
+    """The backend that the operator asks for."""
 
     AUTO = "auto"
     NUMPY = "numpy"
@@ -19,7 +19,7 @@ class BackendChoice(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A backend and why it is that one; a fallback is not what the operator would rather have."""
+    """A backend and the reason for it; a fallback is second choice for the operator."""
 
     backend: Backend
     reason: str

@@ -1,12 +1,12 @@
 """Losses on a GPU: the project's only import of CuPy.
 
-A batch goes to the device in tiles of rows, as it came.  Where the loss has kernel text, one
-launch gives values, scaled gradients in the type that is sent, and which rows are not finite;
-elsewhere the body runs with ``xp=cupy``.  Only these come back, and the aggregates are made of them
-by the same host code as for every backend.  No kernel gives outputs: where some are asked for, the
-body runs too.
+A batch goes to the device in tiles of rows, in the types that it came in.  Where the loss has
+kernel text, one launch gives values, scaled gradients in the type that is sent, and which rows are
+not finite; elsewhere the body runs with ``xp=cupy``.  Only these come back, and the same host code
+as for every backend makes the aggregates of them.  No kernel gives outputs: where some are asked
+for, the body runs too.
 
-Tiles take turns on one stream, so that memory which the pool hands on is never still in use.
+Tiles take turns on one stream, so that memory which the pool reuses is never still in use.
 
 Verified by executing the kernels and this code on the CPU; nothing here has run on hardware.
 """
@@ -117,12 +117,12 @@ class CupyBackend:
         return Compute(functools.partial(self._compute, batch, body, text))
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
-        """See ``Backend.side_by_side``; one after the other, on one stream."""
+        """See ``Backend.side_by_side``; here one after the other, on one stream."""
         for index in range(count):
             work(index)
 
     def close(self) -> None:
-        """Gives the device's memory back."""
+        """Frees the device's memory."""
         with contextlib.suppress(DeviceLost):
             with self.turn():
                 self._stream.synchronize()
@@ -147,7 +147,7 @@ class CupyBackend:
                 raise DeviceLost(f"device must answer, got: {error}") from error
 
     def _answers(self) -> bool:
-        """Whether the device works at all: some faults leave it useless to the whole process."""
+        """Returns whether the device still works: some faults make it useless to the process."""
         runtime = self._cupy.cuda.runtime
         try:
             runtime.deviceSynchronize()
@@ -156,7 +156,7 @@ class CupyBackend:
         return True
 
     def _compute(self, batch: Batch, body: Body, text: CudaText | None, piece: Piece) -> Computed:
-        """Computes some rows and waits for them: nothing of the host's is in use afterwards."""
+        """Computes some rows and waits, so that no memory of the host is in use afterwards."""
         with self.turn():
             tile = upload(self._cupy, self._stream, batch, piece)
             found = self._found(batch, body, text, tile)
@@ -173,7 +173,7 @@ class CupyBackend:
         return Computed(values, statuses, nonfinite)
 
     def _receive(self, places: list[tuple[Any, Array]]) -> None:
-        """Copies arrays from the device to where they belong, and waits."""
+        """Copies arrays from the device to their destinations, and waits."""
         arrived = [(download(self._stream, *place), place[1]) for place in places]
         self._stream.synchronize()
         for host, out in arrived:
@@ -181,10 +181,10 @@ class CupyBackend:
                 out[...] = host
 
     def _found(self, batch: Batch, body: Body, text: CudaText | None, tile: Tile) -> Found:
-        """Values, scaled gradients and outputs on the device.
+        """Computes values, scaled gradients and outputs on the device.
 
-        What a kernel gives comes from it whatever else is asked for, so that no bit of it depends
-        on that; the texts know the gradient of the first input, the body all there is.
+        What a kernel can give comes from the kernel whatever else is asked for, so that its bits do
+        not depend on that.  Texts give the gradient of the first input, the body gives everything.
         """
         if text is None:
             return run_body(self._cupy, batch, body, tile, batch.gradients)
@@ -213,10 +213,10 @@ def _import_cupy() -> Any:
 
 
 def _ensure_cache_folder() -> None:
-    """Gives CuPy a folder for compiled kernels that can be written.
+    """Gives CuPy a writable folder for compiled kernels.
 
-    It makes the folder when it is imported, and fails there or at the first launch if it cannot
-    write, as in a container with a read-only root.
+    CuPy makes its folder when it is imported, and fails then or at the first launch if it cannot
+    write there, as in a container with a read-only root.
     """
     try:
         default = Path.home() / ".cupy" / "kernel_cache"
@@ -224,7 +224,7 @@ def _ensure_cache_folder() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return
-    except (OSError, RuntimeError):  # a user by number alone has no home
+    except (OSError, RuntimeError):  # a user without an entry in the user database has no home
         os.environ["CUPY_CACHE_DIR"] = tempfile.mkdtemp(prefix="lossd-cupy-")
 
 

@@ -1,7 +1,7 @@
 """Losses on the CPU: pieces of a batch, run by a pool of threads.
 
-A piece fits the second-level cache.  NumPy lets other threads run while it computes, so threads are
-enough.
+A piece fits the second-level cache.  NumPy releases the interpreter lock while it computes, so
+threads are enough.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from lossd.batch import Batch
 from lossd.losses import Evaluation
 from lossd.networks import Device, Network, Placed, Placements
 
-# The windows of a convolution that go into one product: 2 MiB of float32, about a cache.
+# Elements of the windows that go into one product of a convolution: 2 MiB of float32, a cache.
 PRODUCT_ELEMENTS = 1 << 19
 NO_KERNELS = NoKernels()
 
@@ -41,8 +41,8 @@ class NumpyBackend:
         self.threads = threads
         self.kernels = kernels
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lossd-compute")
-        # Products run on threads of ours, and their bits may not follow how BLAS would split them.
-        # It holds for the process and stays, since another backend may still rely on it.
+        # Products run on our own threads, and their bits must not depend on how BLAS splits them.
+        # This holds for the process and is not undone, since another backend may still rely on it.
         threadpool_limits(1, user_api="blas")
         self._networks = Placements(Device(np, PRODUCT_ELEMENTS), np.asarray)
 
@@ -60,7 +60,7 @@ class NumpyBackend:
         return np.asarray(array)
 
     def turn(self) -> contextlib.AbstractContextManager[None]:
-        """See ``Backend.turn``; nobody waits."""
+        """See ``Backend.turn``; here nothing waits."""
         return contextlib.nullcontext()
 
     def network(self, network: Network, dtype: np.dtype[Any]) -> Placed:
@@ -76,7 +76,7 @@ class NumpyBackend:
         return Compute(functools.partial(compute, kernel, batch, beside), checks_domains=True)
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
-        """See ``Backend.side_by_side``; on the pool where that pays."""
+        """See ``Backend.side_by_side``; uses the pool where that pays."""
         if count <= 1 or self.threads == 1:
             for index in range(count):
                 work(index)
@@ -98,7 +98,7 @@ class NumpyBackend:
             if failures:
                 raise failures[0]
         finally:
-            failures.clear()  # an error that its own frames hold would keep their arrays too
+            failures.clear()  # an error held by its own frames would keep their arrays
 
     def close(self) -> None:
         """Ends the threads."""
@@ -107,7 +107,7 @@ class NumpyBackend:
 
 
 def _compute(body: Body, piece: Piece) -> Computed:
-    """Runs a body, and writes its gradients to their places while they are in the cache."""
+    """Runs a body, and writes its gradients to the reply while they are in the cache."""
     found = _run_body(body, piece, tuple(piece.gradients))
     return Computed(_row_values(found.value, piece.elements), found.statuses)
 
@@ -128,13 +128,13 @@ def _run_body(body: Body, piece: Piece, gradients: Sequence[str]) -> Evaluation:
 
 
 def _ready(rows: Array, dtype: np.dtype[Any]) -> Array:
-    if not rows.flags.aligned:  # as bytes lie in a message; one copy now spares many later
+    if not rows.flags.aligned:  # in the order of a message; one copy now spares many later
         rows = rows.copy()
     return np.ascontiguousarray(rows, dtype)
 
 
 def _row_values(value: Array, elements: int) -> Array:
-    """One value a row: those of elements are averaged."""
+    """Returns one value for each row: those of elements are averaged."""
     if value.ndim == 1:
         return value
     if value.shape[1] == 1:

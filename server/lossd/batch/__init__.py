@@ -1,7 +1,7 @@
-"""A request as it is asked, free of the wire, and as it is computed: checked and laid out.
+"""A request in two forms: as it is asked, and as it is computed, checked and laid out.
 
-How a batch is laid out depends on the shape of its loss, and is said in ``lossd.shapes``.  Here is
-what does not: names and types of the inputs, parameters, weights and masks.
+How a batch is laid out depends on the shape of its loss, and is defined in ``lossd.shapes``.  This
+package handles what does not: names and types of inputs, parameters, weights and masks.
 """
 
 from lossd.batch._batch import Batch, check_domains, check_rules

@@ -24,27 +24,27 @@ class Batch:
     example_shape: tuple[int, ...]
     rows: int
     length: int
-    dtype: np.dtype[Any]  # in which is computed: float32 or float64
+    dtype: np.dtype[Any]  # the type to compute in: float32 or float64
     plan: RowPlan
     gradients: tuple[str, ...]
     outputs: tuple[Output, ...]
-    parts: tuple[slice, ...] = ()  # the place of each operand's rows, where it is not everywhere
+    parts: tuple[slice, ...] = ()  # which examples an operand has rows of, where not of all
     view: View | None = None  # the network that images are looked at through
 
     def operand(self, name: str) -> Operand:
-        """The operand of that name."""
+        """Returns the operand of that name."""
         return next(operand for operand in self.operands if operand.name == name)
 
     def find(self, name: str) -> Operand | None:
-        """The operand of that name; None for an optional one that is absent, or a parameter."""
+        """Returns the operand of that name; None for an optional one not given, or a parameter."""
         return next((operand for operand in self.operands if operand.name == name), None)
 
 
 def check_rules(batch: Batch, *beside: Any) -> None:
-    """Has the body check its rules between parameters, where nothing else would call it.
+    """Lets the body check its rules between parameters, where nothing else would call it.
 
-    Without rows nobody does, nor where a kernel takes its place.  ``beside`` is what the body is
-    given after its inputs.
+    Nothing else does without rows, or where a kernel takes its place.  ``beside`` holds the
+    arguments that the body is given after its inputs.
 
     Raises:
         InvalidParameter: if a parameter breaks one.
@@ -61,13 +61,13 @@ def check_rules(batch: Batch, *beside: Any) -> None:
 
 
 def _of_no_rows(batch: Batch) -> dict[str, Any]:
-    """The parameters, of which vectors may have a number a row."""
+    """Returns the parameters for no rows, where vectors with a number for each row are empty."""
     by_row = (name for name in batch.loss.vectors if np.ndim(batch.parameters[name]) > 1)
     return {**batch.parameters, **{name: batch.parameters[name][:0] for name in by_row}}
 
 
 def check_domains(batch: Batch) -> None:
-    """Looks at all inputs at once.
+    """Checks all inputs at once against their domains.
 
     Raises:
         InvalidTensor: for the first number of the first input that is outside its domain.

@@ -1,4 +1,4 @@
-"""The inputs of a job: which there are, of which types, and which gradients are wanted."""
+"""The inputs of a job: their names and types, and which gradients are wanted."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,15 @@ from lossd.batch._layout import Operand, is_empty, is_float
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Differentiable, Holds, Input
 
-# A label may be yes or no; a length may not.
+# A label may be a boolean; a length may not.
 _INTEGER_KINDS = {Holds.LENGTHS: "iu", Holds.LABELS: "iub"}
 
 
 def named_arrays(job: Job) -> dict[str, Array]:
-    """The tensors of a job, each under a name of its own: "maps[0]" is one of several.
+    """Returns the tensors of a job, each under a name of its own: "maps[0]" is one of several.
 
     Raises:
-        InvalidTensor: for one that is missing, is unknown or has a type that is not taken.
+        InvalidTensor: for one that is missing, unknown, or of a type that is not accepted.
     """
     names = [i.name for i in job.loss.inputs]
     for name in job.inputs:
@@ -48,7 +48,7 @@ def named_arrays(job: Job) -> dict[str, Array]:
 
 
 def list_item(declared: Input, position: int) -> Input:
-    """One tensor of an input of several: ``predictions[0]``."""
+    """Returns one tensor of an input of several: ``predictions[0]``."""
     return replace(declared, name=f"{declared.name}[{position}]")
 
 
@@ -67,16 +67,16 @@ def _check_type(declared: Input, array: Array) -> None:
 
 
 def compute_type(arrays: Mapping[str, Array]) -> np.dtype[Any]:
-    """float64 if a floating-point input is, float32 otherwise."""
+    """Returns float64 if a floating-point input has that type, float32 otherwise."""
     doubles = any(array.dtype == np.float64 for array in arrays.values())
     return np.dtype(np.float64 if doubles else np.float32)
 
 
 def wanted_gradients(job: Job, operands: Sequence[Operand]) -> tuple[str, ...]:
-    """The gradients that a job asks for, or else those that the loss gives by default.
+    """Returns the gradients that a job asks for, or else those that the loss gives by default.
 
     Raises:
-        InvalidRequest: for one that cannot be had.
+        InvalidRequest: for one that does not exist.
     """
     if job.gradients is None:
         return tuple(

@@ -1,4 +1,4 @@
-"""What one request asks for, free of the wire."""
+"""One request, independent of the wire format."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One request, free of the wire.
+    """One request, independent of the wire format.
 
     ``parameters`` holds those that were given; ``gradients`` is None for the loss's default.
     """

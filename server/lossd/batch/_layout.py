@@ -14,9 +14,9 @@ from lossd.networks import Networks, View
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a layout is made from.  Of the arrays only shapes and types are looked at.
+    """The material of a layout.  Only shapes and types of the arrays are used, not their numbers.
 
-    So what a loss's layout is follows from the header of a request alone.
+    So the layout follows from the header of a request alone.
     """
 
     loss: Loss
@@ -37,11 +37,11 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The shape that an input is given in, and that of its rows, whatever numbers it holds.
+    """The shape that an input is given in and the shape of its rows, whatever numbers it holds.
 
-    In ``shape``, the caller's, the classes lie on ``class_axis``, and in ``rows_shape`` on the axis
-    that would be ``class_place`` of it.  ``default`` is every number of an input that is not given.
-    With ``is_by_example`` axis 0 of the rows counts examples; else all examples share them.
+    In the caller's ``shape`` the classes lie on ``class_axis``; in the rows they would lie on the
+    axis ``class_place``.  ``default`` fills an input that is not given. With ``is_by_example`` axis
+    0 of the rows counts examples; otherwise all examples share them.
     """
 
     input: Input
@@ -59,13 +59,13 @@ class Slot:
         return self.input.name
 
     def under(self, parameters: Mapping[str, Any]) -> "Slot":
-        """The slot with the domain that its input has with these parameters."""
+        """Returns the slot with the domain that its input has with these parameters."""
         declared = self.input.under(parameters)
         return self if declared is self.input else replace(self, input=declared)
 
     @property
     def is_moved(self) -> bool:
-        """Whether the rows lie in another order than the caller's."""
+        """Whether the rows are ordered differently from the caller's array."""
         return self.class_axis != self.class_place
 
     def filled(self, array: Array | None) -> "Operand":
@@ -78,7 +78,7 @@ class Slot:
         return Operand(self, rows.astype(np.int64) if self.input.holds is Holds.LABELS else rows)
 
     def as_given(self, rows: Array) -> Array:
-        """An array laid out like the rows, in the caller's shape."""
+        """Returns an array that is laid out like the rows in the caller's shape."""
         if not self.is_moved:
             return rows.reshape(self.shape)
         moved = list(self.shape)
@@ -95,7 +95,7 @@ class Operand:
 
     @property
     def input(self) -> Input:
-        """What the loss declares of it."""
+        """The declaration of the input."""
         return self.slot.input
 
     @property
@@ -105,7 +105,7 @@ class Operand:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The caller's."""
+        """The caller's shape."""
         return self.slot.shape
 
     @property
@@ -114,12 +114,12 @@ class Operand:
         return self.slot.is_classes
 
     def compute_type(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """The type to compute in, of which integers that are no numbers keep their own."""
+        """Returns the type to compute in; integers that are indices or lengths keep their own."""
         is_integer = self.slot.is_classes or self.slot.input.holds is Holds.LABELS
         return self.rows.dtype if is_integer else dtype
 
     def as_type(self, dtype: np.dtype[Any]) -> Array:
-        """The rows in the type to compute in, as computing wants them to lie in memory."""
+        """Returns the rows in the type to compute in, contiguous in memory."""
         return np.require(self.rows, self.compute_type(dtype), ["C", "A"])
 
 
@@ -129,7 +129,7 @@ def is_float(array: Array) -> bool:
 
 
 def is_empty(array: Array) -> bool:
-    """Whether it holds nothing: an empty list has no type."""
+    """Returns whether it has no elements, so that its type does not matter."""
     return 0 in array.shape
 
 
@@ -139,13 +139,12 @@ def is_number(array: Array) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All slots: ``rows`` examples of ``length`` elements, of ``classes`` classes if of any.
+    """All slots: ``rows`` examples of ``length`` elements, and the number of ``classes`` if any.
 
-    ``columns`` is how many numbers a parameter has that is a list, and ``repeats`` how often they
-    follow each other in a row, or with ``is_by_row`` down the rows; with ``is_spread`` one number
-    may stand for all.
-    ``parts`` has the place of each slot's rows among the examples, where it is not all of them;
-    ``view`` is the network that images are looked at through.
+    ``columns`` is the length of a parameter that is a list, and ``repeats`` how often that list is
+    repeated along a row, or down the rows with ``is_by_row``; with ``is_spread`` one number may
+    stand for all.  ``parts`` says which examples each slot has rows of, where not of all; ``view``
+    is the network that images are looked at through.
     """
 
     slots: tuple[Slot, ...]

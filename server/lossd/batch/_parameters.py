@@ -19,7 +19,7 @@ def complete(job: Job) -> dict[str, Any]:
 
 
 def parameter_error(loss: Loss, error: ParameterError) -> InvalidParameter:
-    """The error tree's word for what a declaration or a body says of a parameter."""
+    """Returns the error of the tree for a parameter that a declaration or a body refuses."""
     return InvalidParameter(str(error), field=f"loss.{loss.name}.{error.parameter}")
 
 
@@ -35,7 +35,7 @@ def body_parameters(
 def _vector(
     loss: Loss, name: str, values: Sequence[float], layout: Layout, dtype: np.dtype[Any]
 ) -> Array:
-    """One number for each element of a row, or none at all.
+    """Returns one number for each element of a row, or an empty array.
 
     Where the examples are single elements, it is one number for each of them.
     """

@@ -1,4 +1,4 @@
-"""What is done to each row: which are ignored, what they weigh, and whether labels may be used."""
+"""Decides what is done to each row: which are ignored, how they are weighted, which are checked."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import Loss, element
 from lossd.reduction import Flags, Floats, RowPlan, plan_rows
 
-# What a loss multiplies each example by before it is averaged, of what is ignored and weighs what.
+# The factor of each example that a loss applies before it averages, from masks and weights.
 Factors = Callable[[Flags | None, Floats | None], Floats | None]
 
 
@@ -22,7 +22,7 @@ def plan_each(
     parameters: Mapping[str, Any],
     factors: Factors,
 ) -> RowPlan:
-    """Decides what is done to each row, and checks all that this takes.
+    """Decides what is done to each row, and checks everything that this depends on.
 
     Raises:
         InvalidRequest: or one below it, for a mask, weights, cotangent or labels that break a rule.
@@ -54,7 +54,7 @@ def _excluded(
     parameters: Mapping[str, Any],
     ignored: Flags | None,
 ) -> Flags | None:
-    """The examples that the loss itself leaves out, of those that the request does not."""
+    """Returns the examples that the loss itself excludes, among those that the request keeps."""
     if loss.ignores is None:
         return None
     given = {parameter.name: parameters[parameter.name] for parameter in loss.parameters}
@@ -76,7 +76,7 @@ def _either(left: Flags | None, right: Flags | None) -> Flags | None:
 def ignored_examples(
     job: Job, layout: Layout, classes: Operand | None, parameters: Mapping[str, Any]
 ) -> Flags | None:
-    """Those that the mask leaves out, and those whose class is the one to ignore."""
+    """Returns those that the mask leaves out, and those whose class is the one to ignore."""
     masked = None
     if job.mask is not None:
         if job.mask.size and job.mask.dtype != np.bool_:  # an empty list has no type
@@ -114,14 +114,14 @@ def _numbers(name: str, array: Array) -> None:
 
 
 def weights_of(job: Job, layout: Layout, ignored: Flags | None) -> Floats | None:
-    """The weight of each example, 0 for those that are ignored."""
+    """Returns the weight of each example, 0 for those that are ignored."""
     weights = job.weights
     if weights is None:
         return None
     _numbers("weights", weights)
     found = _per_example("weights", weights, layout).astype(np.float64)
     if ignored is not None:
-        found[ignored] = 0  # whatever they hold, it is not looked at
+        found[ignored] = 0  # the weights of ignored examples may be anything
     wrong = ~((found >= 0) & (found < np.inf))
     if wrong.any():
         raise value_error("weights", found.reshape(weights.shape), wrong, "[0, inf)")
@@ -129,7 +129,7 @@ def weights_of(job: Job, layout: Layout, ignored: Flags | None) -> Floats | None
 
 
 def cotangent_of(job: Job, layout: Layout) -> float | Floats:
-    """One number, or one an example."""
+    """Returns one number, or one for each example."""
     cotangent = job.cotangent
     if cotangent is None:
         return 1.0
@@ -140,7 +140,7 @@ def cotangent_of(job: Job, layout: Layout) -> float | Floats:
 
 
 def value_error(name: str, values: Array, wrong: Flags, rule: str, hint: str = "") -> InvalidTensor:
-    """The error for the first wrong one of values in the caller's shape."""
+    """Returns the error for the first wrong one of values in the caller's shape."""
     index = int(np.flatnonzero(wrong)[0])
     value = values.reshape(-1)[index]
     return InvalidTensor(
@@ -151,7 +151,7 @@ def value_error(name: str, values: Array, wrong: Flags, rule: str, hint: str = "
 
 
 def domain_error(operand: Operand, silent: Flags | None) -> InvalidTensor:
-    """The error for the first element of an operand that is outside its domain."""
+    """Returns the error for the first element of an operand that is outside its domain."""
     domain = operand.input.domain
     if domain is None:
         raise TypeError(f"{operand.name} has no domain")
@@ -164,7 +164,7 @@ def domain_error(operand: Operand, silent: Flags | None) -> InvalidTensor:
 
 
 def _check_classes(classes: Operand, count: int, unchecked: Flags | None) -> None:
-    """No label is used as an index before this."""
+    """Checks that labels are valid classes; no label is used as an index before this."""
     labels = classes.rows
     wrong = (labels < 0) | (labels >= count)
     if unchecked is not None:
@@ -176,15 +176,15 @@ def _check_classes(classes: Operand, count: int, unchecked: Flags | None) -> Non
 def _class_denominators(
     classes: Operand, count: int, unchecked: Flags | None, parameters: Mapping[str, Any]
 ) -> Floats | None:
-    """The class weight of each target, where there are class weights."""
+    """Returns the class weight of each target, where there are class weights."""
     weights = parameters.get("class_weights", ())
     if len(weights) != count:
-        return None  # none, or a wrong number of them, which the vectors' check refuses
+        return None  # none, or a wrong number of them, which the check of vectors refuses
     return np.asarray(weights, np.float64)[safe_classes(classes, unchecked).rows]
 
 
 def safe_classes(operand: Operand, unchecked: Flags | None) -> Operand:
-    """Class indices as int64; what was not checked becomes class 0."""
+    """Returns class indices as int64; unchecked ones become class 0."""
     if not operand.is_classes:
         return operand
     labels = operand.rows.astype(np.int64)

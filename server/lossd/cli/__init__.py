@@ -1,4 +1,4 @@
-"""The command line: a subcommand a module."""
+"""The command line: one module for each subcommand."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""What several subcommands read from their arguments."""
+"""Arguments that several subcommands take."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ def pair(flag: str, text: str) -> tuple[str, str]:
     """Returns the name and the value of an argument NAME=VALUE.
 
     Raises:
-        click.UsageError: if it is none.
+        click.UsageError: if it has another form.
     """
     name, equals, value = text.partition("=")
     if not (name and equals and value):
@@ -19,7 +19,7 @@ def pair(flag: str, text: str) -> tuple[str, str]:
 
 
 class Real(click.FloatRange):
-    """A number within bounds, of which NaN is in none."""
+    """A number within bounds; NaN is out of all bounds."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Returns the number."""

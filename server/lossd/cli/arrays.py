@@ -1,7 +1,7 @@
 """Arrays in files: ``.npy``, ``.npz`` and ``.safetensors``, of every type that the wire has.
 
-NumPy's formats have no name for bfloat16: what NumPy saves of it is "two bytes each".  Such an
-array is read as bfloat16 here, and written as NumPy writes it, so that it can be read again.
+NumPy's formats have no name for bfloat16: NumPy saves it as "two bytes each".  Such an array is
+read as bfloat16 here, and written as NumPy writes it, so that it can be read again.
 """
 
 import errno
@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 _SAFETENSORS = ".safetensors"
 _ARCHIVES = (".npz", _SAFETENSORS)
 _SAVED_BFLOAT16 = np.dtype("V2")
-# What NumPy, zipfile and zlib raise at files that are cut, damaged, encrypted or too large.
+# Errors that NumPy, zipfile and zlib raise for files that are cut, damaged, encrypted or too large.
 _UNREADABLE = (
     OSError, ValueError, EOFError, MemoryError, RuntimeError, SafetensorError,
     zipfile.BadZipFile, zlib.error,
@@ -34,7 +34,7 @@ _UNREADABLE = (
 
 
 def load(name: str, source: str) -> Array:
-    """Returns the array of a file, or one of several; nothing in it is ever executed.
+    """Returns the array of a file, or one of several; nothing in the file is ever executed.
 
     ``source`` is a path, FILE.npz:KEY, FILE.safetensors:KEY, or - for a .npy file on stdin.
 
@@ -66,7 +66,7 @@ def _from_numpy(name: str, path: str, key: str) -> Array:
 
 
 def _why(path: str) -> str:
-    """What is wrong with a file, where its reader's words are not for people."""
+    """Returns what is wrong with a file, where the reader's message is not for people."""
     if not Path(path).exists() and path != "-":
         return os.strerror(errno.ENOENT)
     return "no array that NumPy can read"

@@ -31,7 +31,7 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - the one tmpfs that every Linux has
 _STDOUT = Path("-")
 _QUIET = ("--log-level", "warning")
 _SHAPE = re.compile(r"([1-9]\d{0,8})x([1-9]\d{0,8})")
-_MOST_NUMBERS = 1 << 26  # of the predictions: 256 MiB, half of what a message may have
+_MOST_NUMBERS = 1 << 26  # of predictions: 256 MiB, half of the limit of a message
 
 
 @click.command()
@@ -112,7 +112,7 @@ Kinds = list[tuple[tuple[int, int], int]]
 
 
 def _of_own(transport: str, kinds: Kinds, effort: Effort) -> Iterator[Row]:
-    """Measures a server that is started for it."""
+    """Measures a server that is started for the measurement."""
     with serving(transport) as server, LossClient(server.address) as client:
         memory = Memory(server, server.resident())
         for shape, callers in kinds:
@@ -121,7 +121,7 @@ def _of_own(transport: str, kinds: Kinds, effort: Effort) -> Iterator[Row]:
 
 
 def _of_running(address: str, kinds: Kinds, effort: Effort) -> Iterator[Row]:
-    """Measures a server that runs already, whose memory cannot be seen."""
+    """Measures a server that runs already, whose memory cannot be observed."""
     with reached(address) as client:
         is_shared = "shared_memory" in client.server_info().transports
         for shape, callers in kinds:
@@ -141,7 +141,7 @@ def _shape(text: str) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def serving(transport: str) -> Iterator[Served]:
-    """A server that is reached by a transport."""
+    """Runs a server that is reached by a transport."""
     if transport == "tcp":
         with served(*_QUIET) as server:
             yield server
@@ -156,7 +156,7 @@ def serving(transport: str) -> Iterator[Served]:
 def _call(
     client: LossClient, shape: tuple[int, int], *, is_shared: bool
 ) -> Callable[[], LossResult]:
-    """What is timed: with shared memory the predictions lie there already."""
+    """Returns the call to time; for shared memory its predictions lie there already."""
     random = np.random.default_rng(0)
     predictions = client.empty(shape) if is_shared else np.empty(shape, "f4")
     predictions[...] = random.standard_normal(shape, np.float32)

@@ -1,4 +1,4 @@
-"""What ``lossd bench`` shows of its measurements: two tables, and a chart."""
+"""The report of ``lossd bench``: two tables, and a chart."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -23,7 +23,7 @@ COLUMNS = 4
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A loss and its gradient for one target, all else as the declaration has it."""
+    """A loss and its gradient for one target, with default parameters."""
 
     target: float
     predictions: Floats
@@ -32,9 +32,9 @@ class Curve:
 
 
 def curves(engine: Engine, loss: Loss) -> list[Curve]:
-    """One curve for each target worth a look, with the default parameters.
+    """Returns one curve for each interesting target, with default parameters.
 
-    That is 0 where any number is a target; else those of the worked examples, which are legal.
+    The target is 0 where any number is allowed; else targets are those of the worked examples.
     """
     targets = loss.inputs[1]
     of_examples = sorted(set(_example_numbers(loss, targets)))
@@ -43,7 +43,7 @@ def curves(engine: Engine, loss: Loss) -> list[Curve]:
 
 
 def _example_numbers(loss: Loss, declared: Input) -> list[float]:
-    """The numbers that an input has in the worked examples, in their order."""
+    """Returns the numbers of an input in the worked examples, in their order."""
     arrays = [np.asarray(example.inputs[declared.name], float) for example in loss.examples]
     return [float(number) for array in arrays for number in array.reshape(-1)]
 
@@ -65,11 +65,11 @@ def _curve(engine: Engine, loss: Loss, target: float) -> Curve:
 
 
 def draw(engine: Engine, losses: Iterable[Loss], path: Path) -> None:
-    """Draws small multiples: of each loss its value above its gradient.
+    """Draws small multiples: for each loss, its value above its gradient.
 
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
-        ValueError: if the file's name ends in no format that it writes.
+        ValueError: if the file's name ends in a format that cannot be written.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - only the extra "demo" has matplotlib
 

@@ -1,4 +1,4 @@
-"""What a shell is offered where it completes names of losses, metrics, parameters and members."""
+"""Completions for shells: names of losses, metrics, parameters and members."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -51,7 +51,7 @@ def complete_inputs(context: click.Context, __: click.Parameter, incomplete: str
 
 
 def complete_gradients(context: click.Context, _: click.Parameter, incomplete: str) -> Items:
-    """Offers what a gradient can be had by."""
+    """Offers names that a gradient can be computed with respect to."""
     declared = _declared(context)
     if declared is None:
         return []
@@ -64,10 +64,10 @@ def _items(names: Iterable[str], incomplete: str) -> Items:
 
 
 def _name(context: click.Context) -> str | None:
-    """The name of the loss or metric that was typed; None for what is none."""
+    """Returns the name of the loss or metric that was typed; None for anything else."""
     is_metric = "metric" in context.params
     typed = context.params["metric" if is_metric else "loss"]
-    # click leaves arguments unparsed where an option before the cursor lacks its value.
+    # click leaves arguments unparsed where an option before the cursor has no value yet.
     text = typed or next(iter(context.args), "")
     try:
         return metric_named(text) if is_metric else loss_named(text)
@@ -97,7 +97,7 @@ def _values(field: Any) -> Iterable[str]:
 
 
 def _paths(text: str) -> Iterator[str]:
-    """Files that can be read, and directories, whose paths begin like this."""
+    """Yields readable files and directories whose paths begin with a text."""
     folder, slash, _ = text.rpartition("/")
     try:
         found = sorted(Path(folder + slash or ".").iterdir())

@@ -1,4 +1,4 @@
-"""``lossd completion``, and how bash is answered where it breaks words at ``=``."""
+"""``lossd completion``, and completion for bash, which breaks words at ``=``."""
 
 import click
 from click.shell_completion import (
@@ -9,13 +9,13 @@ from click.shell_completion import (
 )
 
 _SHELLS = ("bash", "fish", "zsh")
-_VARIABLE = "_LOSSD_COMPLETE"  # by which click knows that a shell asks
+_VARIABLE = "_LOSSD_COMPLETE"  # tells click that a shell asks for completions
 _NO_SPACE = "    [[ ${COMPREPLY[0]} == *[=/] ]] && compopt -o nospace\n    return 0"
 
 
 @add_completion_class
 class Bash(BashComplete):
-    """Puts NAME, = and VALUE together, which bash takes for three words."""
+    """Joins NAME, = and VALUE, which bash takes for three words."""
 
     source_template = BashComplete.source_template.replace("    return 0", _NO_SPACE)
 
@@ -29,7 +29,7 @@ class Bash(BashComplete):
         return words[:-1], words[-1]
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Returns what comes after the last =, with which bash begins anew."""
+        """Returns the part after the last =, where bash begins a new word."""
         item.value = item.value.rpartition("=")[2] or item.value
         return super().format_completion(item)
 

@@ -121,7 +121,7 @@ def compute(
 def _here(
     message: Message, arrays: dict[str, Any], options: dict[str, Any], networks: Path | None
 ) -> LossResult:
-    """As a server would, without one."""
+    """Computes as a server would, without one."""
     request = build_request(message, arrays, **options)
     found = Networks(load_networks(networks)) if networks else Networks()
     backend = choose(BackendChoice.AUTO, threads=usable_cores()).backend
@@ -139,7 +139,7 @@ def _remote(
         return client.compute(message, **arrays, **options)
 
 
-# ------------------------------------------------------------------ what was asked for
+# ------------------------------------------------------------------ arguments
 
 
 def _files(texts: tuple[str, ...]) -> dict[str, list[str]]:
@@ -151,16 +151,16 @@ def _files(texts: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _arrays(files: dict[str, list[str]]) -> dict[str, Any]:
-    """One array by input, or a list of them."""
+    """Returns one array for each input, or a list of arrays."""
     found = {name: [load(name, one) for one in sources] for name, sources in files.items()}
     return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in found.items()}
 
 
-# ------------------------------------------------------------------ what came of it
+# ------------------------------------------------------------------ output
 
 
 def _gradients(result: LossResult) -> Iterator[tuple[str, Array]]:
-    """Each by the name of its input, those of several tensors like ``predictions[0]``."""
+    """Yields each with the name of its input, ``predictions[0]`` for one of several tensors."""
     for name, gradient in result.gradients.items():
         if isinstance(gradient, np.ndarray):
             yield name, gradient

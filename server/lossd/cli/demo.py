@@ -69,7 +69,7 @@ def demo(epochs: int, plot: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """Handwritten digits of 8 by 8 grey values in [0, 1], and what they are."""
+    """Handwritten digits, as 8 by 8 grey values in [0, 1], with their labels."""
 
     train_images: Floats
     train_labels: Labels
@@ -91,14 +91,14 @@ def _load_digits() -> Digits:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One hidden layer: weights and biases, and Adam's running moments of each."""
+    """A network with one hidden layer: weights, biases, and Adam's running moments of each."""
 
     parameters: list[Floats]
     moments: list[tuple[Floats, Floats]]
 
     @classmethod
     def initial(cls, random: np.random.Generator, sizes: tuple[int, int, int]) -> "Network":
-        """He et al. (2015), equation 10: variance 2 / fan-in."""
+        """Draws weights with variance 2 / fan-in, as He et al. (2015), equation 10."""
         parameters: list[Floats] = []
         for inputs, outputs in itertools.pairwise(sizes):
             weights = random.standard_normal((inputs, outputs)) * np.sqrt(2 / inputs)
@@ -106,7 +106,7 @@ class Network:
         return cls(parameters, [(np.zeros_like(p), np.zeros_like(p)) for p in parameters])
 
     def predict(self, images: Floats) -> Floats:
-        """The logits of each image."""
+        """Returns the logits of each image."""
         return self._forward(images)[1]
 
     def _forward(self, images: Floats) -> tuple[Floats, Floats]:
@@ -115,7 +115,7 @@ class Network:
         return hidden, hidden @ out_weights + out_biases
 
     def step(self, images: Floats, labels: Labels, client: LossClient, count: int) -> float:
-        """One step of Adam, the ``count``-th; returns the loss before it."""
+        """Returns one step of Adam, the ``count``-th; returns the loss before it."""
         hidden, logits = self._forward(images)
         result = client.compute(CrossEntropy(), predictions=logits, targets=labels)
         by_logits = np.asarray(result.gradients["predictions"])
@@ -132,7 +132,7 @@ class Network:
 
 
 def _adam(parameter: Floats, moments: tuple[Floats, Floats], gradient: Any, count: int) -> None:
-    """Kingma and Ba (2015), algorithm 1, in place."""
+    """Updates a parameter by Adam, in place: Kingma and Ba (2015), algorithm 1."""
     first, second = moments
     first += 0.1 * (gradient - first)
     second += 0.001 * (gradient**2 - second)
@@ -141,7 +141,7 @@ def _adam(parameter: Floats, moments: tuple[Floats, Floats], gradient: Any, coun
 
 
 def train(client: LossClient, network: Network, digits: Digits, epochs: int) -> list[float]:
-    """Trains in shuffled batches; returns the loss of each."""
+    """Trains on shuffled batches; returns the loss of each."""
     random = np.random.default_rng(0)
     losses: list[float] = []
     with counted(range(epochs), "training", epochs) as shown:

@@ -44,7 +44,7 @@ def doctor(*, config: Config, server: str | None, as_json: bool) -> None:
 
 
 def _refuse_settings() -> None:
-    """A flag that means a server that is yet to start would do nothing."""
+    """Refuses flags for a server that is yet to start, which would have no effect here."""
     context = click.get_current_context()
     for setting in settings():
         if context.get_parameter_source(setting.name) is ParameterSource.COMMANDLINE:

@@ -1,6 +1,6 @@
-"""What losses are called elsewhere: for their pages, and for who types such a name.
+"""Names of losses in other libraries, for their pages and for users who type such a name.
 
-Reduced to a mean, each gives the number that lossd gives, where the remark is heeded.
+Reduced to a mean, each gives the same number as lossd if its remark is followed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Equivalent:
-    """A loss of another library, and what makes the two the same."""
+    """A loss of another library, and how to make the two equal."""
 
     name: str
     remark: str = ""

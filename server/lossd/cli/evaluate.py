@@ -81,11 +81,11 @@ def evaluate(
         print_pairs(_rows(result))
 
 
-# ------------------------------------------------------------------ what was asked for
+# ------------------------------------------------------------------ arguments
 
 
 def _files(inputs: tuple[str, ...], extras: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
-    """The files by what they hold, weights and mask among them: one a batch."""
+    """Returns the files of each input, weights and mask included: one for each batch."""
     found: dict[str, list[str]] = {}
     for text in inputs:
         name, source = pair("--input", text)
@@ -121,7 +121,7 @@ def _read(name: str, source: str) -> Any:
 
 
 def _here(message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
-    """As a server would, without one."""
+    """Evaluates as a server would, without one."""
     one = evaluation_codec.read_spec(metrics_wire.spec_of(message), "metric")
     state = State()
     for batch in batches:
@@ -145,7 +145,7 @@ def _arguments(batch: dict[str, Any]) -> dict[str, Any]:
     return {"inputs": {n: v for n, v in batch.items() if n not in extras}, **extras}
 
 
-# ------------------------------------------------------------------ what came of it
+# ------------------------------------------------------------------ output
 
 
 def _write(path: Path, result: MetricResult) -> None:

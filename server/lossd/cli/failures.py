@@ -1,7 +1,7 @@
-"""Errors of the client and of the server's own layers, as one line and an exit status.
+"""Turns errors of the client and of the server's layers into one line and an exit status.
 
-The statuses of every command: 0 where it did what it was asked, 2 where it was used wrongly (a
-name, a value, a file or an input that breaks a rule), 1 where it was used rightly and failed.
+The statuses of every command: 0 for success, 2 for wrong use (a name, a value, a file or an input
+that breaks a rule), 1 for a failure despite correct use.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ _OF_THE_CALLER = (
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """Says an error of lossd in one line.
+    """Reports errors of lossd in one line.
 
     Raises:
-        click.UsageError: for what the caller can mend.
-        click.ClickException: for the others.
+        click.UsageError: for mistakes that the caller can fix.
+        click.ClickException: for other errors.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files that commands write: checked before the work, and said in one line where they fail."""
+"""Files that commands write: checked before the work, with failures reported in one line."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ class OutputFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Returns the path; fails where its directory is missing or may not be written to."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if str(path) == "-":  # stdout, where a command takes it
+        if str(path) == "-":  # stdout, for commands that accept it
             return path
         try:
             _try(path)
@@ -30,9 +30,9 @@ class OutputFile(click.Path):
 
 
 def _try(path: Path) -> None:
-    """Opens a file for writing, and leaves everything as it was; raises OSError if it cannot."""
+    """Opens a file for writing without changing it; raises OSError if that fails."""
     existed = path.exists()
-    if existed and not path.is_file():  # a pipe would wait for its reader
+    if existed and not path.is_file():  # opening a pipe would wait for its reader
         return
     path.open("ab").close()
     if not existed:
@@ -40,10 +40,10 @@ def _try(path: Path) -> None:
 
 
 class PlotFile(OutputFile):
-    """A path of a picture, in a format that matplotlib writes."""
+    """A path of a picture in a format that matplotlib writes."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Returns the path; fails where its name ends in no such format.
+        """Returns the path; fails where its name ends in another format.
 
         Raises:
             click.ClickException: if matplotlib is not installed.
@@ -68,10 +68,10 @@ def _figure() -> Any:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Says in one line what went wrong at a file that seemed right: a full disk, for example.
+    """Reports in one line what went wrong with a file that seemed fine: a full disk, for example.
 
     Raises:
-        click.ClickException: for what the system refuses.
+        click.ClickException: for errors of the system.
     """
     try:
         yield

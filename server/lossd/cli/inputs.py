@@ -1,4 +1,4 @@
-"""The inputs that a loss or a metric takes, checked before a file is read."""
+"""Checks the inputs that a loss or a metric takes, before a file is read."""
 
 from collections.abc import Collection, Mapping
 
@@ -11,17 +11,17 @@ from lossd.evaluation import Metric
 from lossd.losses import LOSSES
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 
-# By the name of an input whether it must be given.
+# For the name of each input, whether it is required.
 Declared = Mapping[str, bool]
 
 EXTRAS = ("weights", "mask")
 
 
 def inputs_of_loss(message: Message) -> Declared:
-    """Returns the inputs of a loss; those of a sum are those of its terms, by the sum's names."""
+    """Returns the inputs of a loss; for a sum, those of its terms by the sum's names."""
     spec = spec_of(message)
     known = {name: tuple(i.name for i in loss.inputs) for name, loss in LOSSES.items()}
-    names = names_of(spec, known)  # refuses what is no loss
+    names = names_of(spec, known)  # refuses anything but a loss
     if loss_name(spec) != WEIGHTED_SUM:
         return {i.name: not i.is_optional for i in LOSSES[loss_name(spec)].inputs}
     needed = {
@@ -34,7 +34,7 @@ def inputs_of_loss(message: Message) -> Declared:
 
 
 def inputs_of_metric(metric: Metric) -> Declared:
-    """Returns the inputs of a metric, of which none is optional."""
+    """Returns the inputs of a metric, none of which is optional."""
     return dict.fromkeys((i.name for i in metric.inputs), True)
 
 

@@ -1,4 +1,4 @@
-"""What ``lossd doctor`` finds on this machine."""
+"""The findings of ``lossd doctor`` on this machine."""
 
 import os
 import resource
@@ -32,14 +32,14 @@ class Finding:
 
 
 def findings_here(config: Config) -> Iterator[Finding]:
-    """Yields what there is to say of a server with this configuration on this machine."""
+    """Yields the findings for a server with this configuration on this machine."""
     yield from _libraries()
     yield from _machine(config)
     yield from _losses(config)
 
 
 def checks_right(checks: Iterable[selftest.Check]) -> Iterator[Finding]:
-    """Yields each check that found a loss computed wrong, and how many found it right."""
+    """Yields each check with a wrong result, and the number of checks with right results."""
     found = list(checks)
     wrong = [check for check in found if check.fault]
     for check in wrong:
@@ -90,9 +90,9 @@ def _networks(config: Config) -> Finding:
 
 
 def _memory(config: Config) -> Finding:
-    """A reply is about as large as its request, so twice the requests has to fit.
+    """Returns whether memory suffices: a reply is as large as its request, so twice must fit.
 
-    Where there are networks, so has an image inside one in every thread.
+    With networks, an image inside one must fit too, for every thread.
     """
     limit = _memory_limit()
     needed = 2 * config.max_inflight_bytes
@@ -103,7 +103,7 @@ def _memory(config: Config) -> Finding:
 
 
 def _memory_limit() -> int:
-    """Bytes that this process may use: the control group's limit, or all there are."""
+    """Returns the bytes that this process may use: the control group's limit, or all memory."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         return min(total, int(_CGROUP_LIMIT.read_text()))

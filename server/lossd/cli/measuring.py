@@ -1,8 +1,8 @@
-"""How long calls take, for ``lossd bench``.
+"""Measures how long calls take, for ``lossd bench``.
 
 First as many calls as possible are made, which gives the throughput.  Then calls are due at even
 intervals, at a share of it, and each is timed from the moment when it was due: a call that waits
-because another was slow counts with its wait, which a loop of calls would leave out ("coordinated
+because another was slow includes that wait, which a loop of calls would omit ("coordinated
 omission", Tene 2013).
 """
 
@@ -26,11 +26,12 @@ PERCENTILES = (50, 90, 99)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured of one transport, shape and number of callers.
+    """The measurements of one transport, shape and number of callers.
 
     ``milliseconds`` has percentiles and the maximum, ``phases`` medians of the server's times in
-    milliseconds, ``peak_bytes`` the server's memory at most beyond what it began with; it keeps
-    what is freed, so that this is of the largest call so far.  None of a server elsewhere.
+    milliseconds, ``peak_bytes`` the server's peak memory beyond that at the start.  The server
+    keeps freed memory, so this belongs to the largest call so far.  It is None for a server
+    elsewhere.
     """
 
     transport: str
@@ -55,7 +56,7 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A server whose memory can be looked at, and the bytes that it began with."""
+    """A server whose memory can be observed, and its bytes at the start."""
 
     server: Served
     idle: int
@@ -69,7 +70,7 @@ def measure(
 ) -> Row:
     """Measures one kind of call: its transport, shape and callers."""
     transport, shape, callers = kind
-    call()  # connects, and finds out how to travel
+    call()  # connects, and finds out which transport works
     if memory is not None:
         memory.server.forget_peak()
     made, took = _as_many_as_possible(call, callers, effort.seconds)
@@ -112,7 +113,7 @@ def at_a_rate(
     """Makes calls that are due at even intervals.
 
     Returns:
-        Seconds from when each was due to its answer, and the server's phases in milliseconds.
+        Seconds from when each call was due to its answer, and the server's phases in milliseconds.
     """
     indices = itertools.count()
     latencies: list[float] = []

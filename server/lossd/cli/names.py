@@ -1,4 +1,4 @@
-"""What a caller may have meant: names of losses, metrics and whatever else has names."""
+"""Finds what a caller may have meant: names of losses, metrics and anything else with names."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from lossd.serving.loss_service.requests import WEIGHTED_SUM
 
 
 def loss_messages() -> Mapping[str, str]:
-    """Returns the names of the messages of everything that ``compute`` takes, by its name."""
+    """Returns the names of the messages of all that ``compute`` takes, by name."""
     messages = {name: loss.message for name, loss in LOSSES.items()}
     return {**messages, WEIGHTED_SUM: v1.WeightedSum.DESCRIPTOR.name}
 
@@ -28,7 +28,7 @@ def loss_named(text: str) -> str:
     """Returns the name of a loss: ``cross_entropy`` for that, ``CrossEntropy`` or their like.
 
     Raises:
-        click.UsageError: if there is none, with what may have been meant.
+        click.UsageError: if there is none, with names that may have been meant.
     """
     messages = loss_messages()
     if (found := _named(text, messages)) is not None:
@@ -49,7 +49,7 @@ def metric_named(text: str) -> str:
     """Returns the name of a metric.
 
     Raises:
-        click.UsageError: if there is none, with what may have been meant.
+        click.UsageError: if there is none, with names that may have been meant.
     """
     messages = metric_messages()
     if (found := _named(text, messages)) is not None:
@@ -73,7 +73,7 @@ def guess(text: str, names: Iterable[str]) -> str:
 
 
 def _by_foreign_name() -> dict[str, str]:
-    """The losses by what other libraries call them: ``mseloss``, and ``mse`` for short."""
+    """Returns the losses by their names in other libraries: ``mseloss``, and ``mse`` for short."""
     found = {
         _letters(one.name.rpartition(".")[2]): name
         for name, known in EQUIVALENTS.items()
@@ -83,7 +83,7 @@ def _by_foreign_name() -> dict[str, str]:
 
 
 def _named(text: str, messages: Mapping[str, str]) -> str | None:
-    """The name whose letters are those of a text, or of whose message they are."""
+    """Returns the name with the same letters as a text, or whose message has them."""
     by_letters = {_letters(message): name for name, message in messages.items()}
     return by_letters.get(_letters(text))
 

@@ -1,4 +1,4 @@
-"""Pages and lists of losses and metrics as text for a terminal."""
+"""Formats pages and lists of losses and metrics for a terminal."""
 
 import itertools
 import re
@@ -15,7 +15,7 @@ from lossd.cli.shown import print_json
 
 _WIDEST = 100  # longer lines are hard to read
 _KINDS = {"double": "number", "int64": "whole number", "bool": "true or false", "string": "text"}
-# What the contract says of bounds and defaults, which have places of their own here.
+# The contract's sentences on bounds and defaults, which are shown separately here.
 _SAID_ABOVE = re.compile(
     r"\s*(In [\[(][^\])]*[\])]\.|Default [^ ]+\.|Unset by default\.|Required\.)"
 )
@@ -55,7 +55,7 @@ def terminal_width() -> int:
 
 
 def list_text(pages: Sequence[Page]) -> str:
-    """Returns a name a line with its summary, under the names of the tasks."""
+    """Returns a line for each name and its summary, under the names of the tasks."""
     width = max(map(len, (page.name for page in pages)), default=0)
     lines = []
     for task, found in itertools.groupby(pages, key=lambda page: page.task):
@@ -114,7 +114,7 @@ def _parameter(one: ParameterEntry) -> str:
 
 
 def _kind(one: ParameterEntry) -> str:
-    """The type in plain words."""
+    """Returns the type in plain words."""
     several, _, name = one.type.rpartition(" ")
     if one.choices:
         name = "of these" if several else "one of these"
@@ -149,7 +149,7 @@ def _kinks(page: Page) -> str:
 
 
 def _formula_line(line: str) -> str:
-    """A line of a formula, whose spaces mean something."""
+    """Returns a line of a formula, keeping its spaces."""
     indent = 2 + len(line) - len(line.lstrip())
     return _wrapped(line.lstrip(), indent, indent + 4)
 

@@ -1,4 +1,4 @@
-"""All that there is to say of a loss or a metric, from its declaration and from the contract.
+"""Pages about losses and metrics, from their declarations and from the contract.
 
 A page is plain data: ``page_text`` shows it to people, ``--json`` to programs.
 """
@@ -25,7 +25,7 @@ _DIFFERENTIABILITY = {
     v1.DIFFERENTIABILITY_ON_REQUEST: "on request",
     v1.DIFFERENTIABILITY_DEFAULT: "by default",
 }
-# The kinds of the contract by the first number of each in its spec.
+# The tasks of the contract, by the first field number of each in its spec.
 _LOSS_TASKS = {
     1: "regression", 20: "classification", 40: "overlap and ranking", 60: "embeddings",
     80: "sequences, adversaries and features", 100: "sums of losses",
@@ -38,7 +38,7 @@ _METRIC_TASKS = {
 
 @dataclass(frozen=True, slots=True)
 class InputEntry:
-    """One input; ``dtypes`` is empty for texts and for metrics, which take what fits."""
+    """One input; ``dtypes`` is empty for texts, and for metrics, which take any fitting type."""
 
     name: str
     description: str
@@ -50,7 +50,7 @@ class InputEntry:
 
 @dataclass(frozen=True, slots=True)
 class ParameterEntry:
-    """One parameter; ``choices`` are the members of an enum and what each means."""
+    """One parameter; ``choices`` are the members of an enum and their meanings."""
 
     name: str
     type: str
@@ -65,8 +65,8 @@ class ParameterEntry:
 class Page:
     """A loss or a metric.
 
-    ``surrogate`` is the loss to train with in place of a metric, ``stands_for`` the metrics that a
-    loss is trained with in place of; ``kinks`` are inputs by which it has no derivative everywhere.
+    ``surrogate`` is the loss to train with instead of a metric, ``stands_for`` the metrics that a
+    loss replaces in training; ``kinks`` are inputs in which it is not differentiable everywhere.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Page:
     python: str
 
     def has(self, words: Sequence[str]) -> bool:
-        """Whether each of the words is somewhere in it, in any case."""
+        """Returns whether each of the words is somewhere in it, ignoring case."""
         described = [f"{one.name} {one.description}" for one in self.inputs]
         described += [one.name for one in self.equivalents]
         for one in self.parameters:
@@ -161,7 +161,7 @@ def _loss_input(one: v1.InputDescription) -> InputEntry:
 
 
 def _page_of_sum() -> Page:
-    """Of the one loss that has no declaration: its terms have theirs."""
+    """Returns the page of the sum, the only loss without a declaration of its own."""
     said = comments()
     fields = v1.WeightedTerm.DESCRIPTOR.fields_by_name
     terms = ParameterEntry(
@@ -251,7 +251,7 @@ def _parameter(message: str, parameter: Parameter, kind: str, gradient: str) -> 
 
 
 def _notes(doc: str | None, formula: str) -> str:
-    """The prose between the summary and the reference; a paragraph a line."""
+    """Returns the prose between the summary and the reference, one line for each paragraph."""
     indented = {line.strip() for line in formula.splitlines()}
     kept = []
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(doc or ""))[1:]:
@@ -262,6 +262,6 @@ def _notes(doc: str | None, formula: str) -> str:
 
 
 def _needed(declared: Loss | Metric) -> dict[str, Any]:
-    """The parameters without a default, as the first worked example has them."""
+    """Returns the parameters without a default, with values of the first worked example."""
     given = declared.examples[0].parameters
     return {p.name: given[p.name] for p in declared.all_parameters if p.default is REQUIRED}

@@ -1,4 +1,4 @@
-"""Parameters of losses and metrics from the texts of ``--param NAME=VALUE``."""
+"""Reads parameters of losses and metrics from the texts of ``--param NAME=VALUE``."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from lossd.cli.arguments import pair
 from lossd.cli.names import guess
 
-Field = Any  # a FieldDescriptor: of protobuf's Python or of its C, which have no type in common
+Field = Any  # a FieldDescriptor of protobuf in Python or in C, which have no common type
 
 _REALS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 _TRUTHS = {"true": True, "false": False}
@@ -28,7 +28,7 @@ def set_parameters(message: Message, texts: Iterable[str]) -> None:
     """Sets the parameters of a loss or a metric.
 
     Raises:
-        click.UsageError: if one is unknown, given twice, or no value of its kind.
+        click.UsageError: if one is unknown, given twice, or has an invalid value.
     """
     found: dict[str, str] = {}
     for text in texts:
@@ -43,7 +43,7 @@ def set_parameters(message: Message, texts: Iterable[str]) -> None:
 def members_of(kind: Any) -> dict[str, str]:
     """Returns the full names of an enum's members by the short ones: ``LOGITS`` and so on.
 
-    The member 0 says that nothing was said, and is left out.
+    The member 0 means unset, and is left out.
     """
     prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return {value.name.removeprefix(prefix): value.name for value in kind.values if value.number}
@@ -66,7 +66,7 @@ def _set(message: Message, name: str, text: str) -> None:
 
 
 def _value(field: Field, text: str, *, is_list: bool) -> Any:
-    """What a text says, as JSON would have it."""
+    """Returns the value of a text, as JSON has it."""
     value = _parsed(text)
     if is_list and not isinstance(value, list):
         value = [_scalar(field, part.strip()) for part in text.split(",")]
@@ -82,13 +82,13 @@ def _scalar(field: Field, text: str) -> Any:
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         return _TRUTHS.get(text.lower(), text)
     value = _parsed(text)
-    # Whole numbers may be written like 1e3; JSON of other kinds is no number.
+    # Whole numbers may be written like 1e3; other JSON is no number.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number and math.isfinite(value) else text
 
 
 def _parsed(text: str) -> Any:
-    """The value of a text that is JSON, or the text."""
+    """Returns the value of a text that is JSON, or else the text."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -96,7 +96,7 @@ def _parsed(text: str) -> Any:
 
 
 def _with_full_names(field: Field, value: Any) -> Any:
-    """The value with the full names of enum members in place of short ones, however deep."""
+    """Returns the value with full names of enum members for short ones, however deep."""
     if isinstance(value, list):
         return [_with_full_names(field, one) for one in value]
     if field.enum_type is not None:
@@ -123,7 +123,7 @@ def _fields(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _member(field: Field, value: Any) -> str:
-    """The full name of a member of an enum, given by its short or its full name."""
+    """Returns the full name of a member of an enum, from its short or its full name."""
     members = members_of(field.enum_type)
     wanted = str(value).upper()
     for short, full in members.items():

@@ -14,10 +14,10 @@ Item = TypeVar("Item")
 def counted(
     items: Iterable[Item], description: str, total: int, *, transient: bool = False
 ) -> Iterator[Iterator[Item]]:
-    """Shows on a terminal how many of the items were taken, beside what is printed for others.
+    """Shows on a terminal how many of the items were taken; other output goes on as usual.
 
     Why not rich's ``track``: an error in its loop leaves a generator behind, which waits for its
-    own thread wherever it is collected, in the very thread that draws another bar too: they hang.
+    own thread where it is collected.  If that is the thread that draws another bar, both hang.
     """
     console = Console(stderr=True)
     with Progress(

@@ -1,4 +1,4 @@
-"""A client of a server that answers."""
+"""Connects to a server and makes sure that it answers."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ _SECONDS = 5.0
 
 @contextlib.contextmanager
 def reached(address: str) -> Iterator[LossClient]:
-    """Connects to a server, and asks it something small first.
+    """Connects to a server, and first makes a small call.
 
-    Who mistyped an address hears of it soon, not when the patience for a large batch is over.
+    So a mistyped address fails soon, not after the long timeout of a large batch.
 
     Raises:
-        LossdError: if the address is none, or nothing there answers.
+        LossdError: if the address is invalid, or nothing answers there.
     """
     with LossClient(address) as client:
         client.server_info(timeout=_SECONDS)

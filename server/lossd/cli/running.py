@@ -1,4 +1,4 @@
-"""What ``lossd doctor --server`` finds at a server that runs."""
+"""The findings of ``lossd doctor --server`` about a running server."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,12 +15,12 @@ from lossd.losses import LOSSES, Example, Loss, Shape
 from lossd.selftest import Check
 from lossd.serving.config import MEBIBYTE
 
-_SECONDS = 5.0  # for a server that answers to be ready
+_SECONDS = 5.0  # time for a server that answers to become ready
 _TOLERANCES: Mapping[str, float] = MappingProxyType({"float32": 1e-5, "float64": 1e-12})
 
 
 def findings_of(client: LossClient) -> Iterator[Finding]:
-    """Yields what a server says of itself, and whether its losses come out right.
+    """Yields the server's information, and whether its losses are right.
 
     Raises:
         LossdError: if it cannot be reached, or is not ready in time.
@@ -45,7 +45,7 @@ def _limits(limits: v1.Limits) -> Iterator[Finding]:
 
 
 def _losses(client: LossClient) -> Iterator[Finding]:
-    """The worked examples of every loss that needs no network, over the wire."""
+    """Checks the worked examples of every loss that needs no network, over the wire."""
     known = {described.name for described in client.list_losses().losses}
     for name in LOSSES:
         if name not in known:
@@ -60,7 +60,7 @@ def _losses(client: LossClient) -> Iterator[Finding]:
 
 
 def _fault(client: LossClient, loss: Loss, example: Example, precision: str) -> str:
-    """What is wrong with the answer; nothing where it is right."""
+    """Returns what is wrong with the answer; an empty text where it is right."""
     kind = getattr(v1, loss.message)
     spec = kind(**{name: _plain(kind, name, one) for name, one in example.parameters.items()})
     inputs = {name: _as(value, precision) for name, value in example.inputs.items()}
@@ -77,13 +77,13 @@ def _fault(client: LossClient, loss: Loss, example: Example, precision: str) -> 
 
 
 def _as(value: Any, precision: str) -> Any:
-    """Numbers with a point in the precision, whole ones as they are: they are classes."""
+    """Returns floats in the precision, and integers as they are: they are classes."""
     array = np.asarray(value)
     return array.astype(precision) if array.dtype.kind == "f" else array
 
 
 def _plain(kind: Any, name: str, value: Any) -> Any:
-    """A parameter as its message takes it: the full names of members."""
+    """Returns a parameter as its message takes it, with full names of members."""
     field = kind.DESCRIPTOR.fields_by_name[name]
     if field.enum_type is None:
         return value

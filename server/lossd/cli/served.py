@@ -18,15 +18,15 @@ class Served:
     process: int
 
     def resident(self) -> int:
-        """Bytes of memory that it has now."""
+        """Returns the bytes of memory that it has now."""
         return self._status("VmRSS")
 
     def peak(self) -> int:
-        """Bytes of memory that it had at most since ``forget_peak``."""
+        """Returns the most bytes of memory that it had since ``forget_peak``."""
         return self._status("VmHWM")
 
     def forget_peak(self) -> None:
-        """Begins to look for the peak anew."""
+        """Resets the peak."""
         Path(f"/proc/{self.process}/clear_refs").write_text("5")
 
     def _status(self, name: str) -> int:

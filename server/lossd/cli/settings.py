@@ -1,4 +1,4 @@
-"""Flags and environment variables, made from the declaration of the server's settings."""
+"""Makes flags and environment variables from the declaration of the server's settings."""
 
 import enum
 from collections.abc import Callable
@@ -27,17 +27,17 @@ _SECTIONS = {
 
 
 def takes_settings(command: Command) -> Command:
-    """Gives a command the flags of every setting; it is called with a ``Config``."""
+    """Gives a command the flags of all settings; it is called with a ``Config``."""
     return _with_flags(command, is_hidden=False)
 
 
 def takes_hidden_settings(command: Command) -> Command:
-    """Gives a command the same flags, which its help leaves to that of ``serve``."""
+    """Gives a command the same flags, which only the help of ``serve`` describes."""
     return _with_flags(command, is_hidden=True)
 
 
 class SectionedCommand(click.Command):
-    """A command whose help has the settings in sections."""
+    """A command whose help lists the settings in sections."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes a section for each kind of setting, and one for the other options."""

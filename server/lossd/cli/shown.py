@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs."""
+"""The output of commands: tables for people, JSON for programs."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-_MOST_NUMBERS = 10_000  # of an array that is shown whole
+_MOST_NUMBERS = 10_000  # numbers of an array that is shown whole
 
 
 def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
@@ -24,7 +24,7 @@ def print_pairs(rows: Iterable[tuple[str, str]]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Prints a value as JSON; numbers that JSON lacks are texts, as in protobuf's JSON."""
+    """Prints a value as JSON; numbers that JSON lacks become texts, as in protobuf's JSON."""
     click.echo(json.dumps(plain(value), indent=2))
 
 
@@ -46,7 +46,7 @@ def _is_float(value: Any) -> bool:
 
 
 def array_text(array: Any) -> str:
-    """Returns all the numbers of an array, a row a line; of very many their shape only."""
+    """Returns all numbers of an array, one row on each line; for a large one, only its shape."""
     found = np.asarray(array)
     if found.size > _MOST_NUMBERS:
         shape = " x ".join(map(str, found.shape))

@@ -7,7 +7,7 @@ from typing import Any
 from lossd.evaluation._declare import Example as MetricExample
 from lossd.losses import Example
 
-_WIDTH = 78  # of a line, so that it fits 80 columns where it is indented
+_WIDTH = 78  # columns of a line, so that it fits into 80 where it is indented
 
 SUM_COMMAND = """\
 lossd compute weighted_sum \\
@@ -28,7 +28,7 @@ with LossClient("localhost:50051") as client:
 
 
 def compute_command(name: str, inputs: Sequence[str], needed: Mapping[str, Any]) -> str:
-    """Returns a command that computes a loss; ``needed`` are parameters that it must be given."""
+    """Returns a command that computes a loss; ``needed`` are its required parameters."""
     given = [f"--input {one}={one}.npy" for one in inputs]
     given += [f"--param {parameter}={_argument(value)}" for parameter, value in needed.items()]
     given += ["--networks networks"] if "network" in needed else []
@@ -54,7 +54,7 @@ def evaluate_python(message: str, inputs: Sequence[str]) -> str:
 
 
 def example(declared: Example | MetricExample, value: Any) -> str:
-    """Returns a case that was worked by hand, in a line."""
+    """Returns a worked example, in one line."""
     given = [f"{name} = {_number(one)}" for name, one in declared.inputs.items()]
     given += [f"{name} = {_member(one)}" for name, one in declared.parameters.items()]
     return f"{', '.join(given)} give {_number(value)}"
@@ -82,7 +82,7 @@ def _python(
 
 
 def _call(name: str, arguments: Sequence[str], indent: int) -> str:
-    """A call in one line, or an argument a line where that is too long."""
+    """Returns a call in one line, or with one line for each argument where that is too long."""
     line = f"{name}({', '.join(arguments)})"
     if indent + len(line) <= _WIDTH and "\n" not in line:
         return line
@@ -102,7 +102,7 @@ def _member(value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    """A number, a text, or a list of them, however deep."""
+    """Returns a number, a text, or a list of them, however deep, as Python."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_number, value))}]"
     return f"{value:.6g}" if isinstance(value, float) else repr(value)

@@ -8,12 +8,12 @@ from lossd.engine import Engine
 from lossd.losses import Loss, Shape
 
 _ROWS = 12
-_BESIDE = 12  # columns of the frame and of the numbers at its right
+_BESIDE = 12  # columns of the frame and of the numbers to its right
 _WIDEST = 72
 
 
 def plot_text(loss: Loss, width: int) -> str:
-    """Returns the loss over the prediction and its gradient; nothing where there is no curve."""
+    """Returns a plot of the loss and its gradient; an empty text where there is no curve."""
     try:
         import uniplot  # noqa: PLC0415 - only the extra "plot" has it
     except ModuleNotFoundError:

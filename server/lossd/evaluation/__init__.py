@@ -1,7 +1,8 @@
 """The catalogue of evaluation metrics, one module each: ``METRICS["roc_auc"]``.
 
 A metric has no gradient.  It is computed in two steps: what to keep of a batch, and the number that
-all that was kept stands for; what is kept adds up, so that any split of the data gives that number.
+follows from everything that was kept.  What is kept adds up, so that any split of the data gives
+the same number.
 
 A module ``roc_auc.py`` declares the metric ``roc_auc``; a file that breaks this rule fails at
 import with its own name in the error.

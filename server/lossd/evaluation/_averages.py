@@ -1,4 +1,4 @@
-"""Counts of classes, ratios of them, and how those become one number."""
+"""Counts of classes, their ratios, and how ratios are averaged to one number."""
 
 import enum
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from lossd.evaluation._state import ClassificationTask, State, Tally
 
 
 class Average(enum.Enum):
-    """How the numbers of classes or labels become one."""
+    """How the numbers of classes or labels are averaged."""
 
     MICRO = "micro"
     MACRO = "macro"
@@ -22,7 +22,7 @@ class Average(enum.Enum):
 
 
 class ZeroDivision(enum.Enum):
-    """What stands for 0 / 0."""
+    """The value of 0 / 0."""
 
     ZERO = "zero"
     ONE = "one"
@@ -33,7 +33,7 @@ COUNTS: Mapping[str, int] = {"hits": 1, "predicted": 1, "targets": 1}
 
 
 def count_classes(laid: Decisions) -> Kept:
-    """True positives, predicted and actual members of each class or label."""
+    """Counts true positives, predicted members and actual members of each class or label."""
     if laid.task is MULTILABEL:
         members = {
             "hits": laid.targets & laid.predicted,
@@ -63,7 +63,7 @@ def _label_tally(laid: Decisions, yes: Flags) -> Tally:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was counted of each class, and which classes an average is over."""
+    """The counts of each class, and which classes an average is over."""
 
     task: ClassificationTask | None
     hits: Floats
@@ -72,27 +72,27 @@ class Counts:
 
     @classmethod
     def of(cls, state: State) -> "Counts":
-        """The counts of a state."""
+        """Returns the counts of a state."""
         found = [state.tally(name).floats() for name in COUNTS]
         size = max(2 if state.task is BINARY else 1, *map(len, found))
         padded = [np.pad(values, (0, size - len(values))) for values in found]
         return cls(state.task, *padded)
 
     def pooled(self) -> "Counts":
-        """All classes as one."""
+        """Returns the counts of all classes together."""
         sums = [values.sum(keepdims=True) for values in (self.hits, self.predicted, self.targets)]
         return Counts(self.task, *sums)
 
     @property
     def averaged(self) -> Flags:
-        """Which classes an average is over: those that occur, or all labels."""
+        """The classes that an average is over: those that occur, or all labels."""
         if self.task is MULTILABEL or len(self.hits) == 1:
             return np.ones(len(self.hits), bool)
         return (self.predicted + self.targets) > 0
 
 
 def f_score(state: State, beta: float, average: Average, zero_division: ZeroDivision) -> Score:
-    """F-beta; precision at beta 0 and recall at beta infinity."""
+    """Returns F-beta: precision for a beta of 0 and recall for an infinite one."""
     counts = Counts.of(state)
     if average is Average.MICRO and counts.task is not BINARY:
         counts = counts.pooled()
@@ -135,7 +135,7 @@ def _averaged(
 
 
 def mean_of(values: Floats, weights: Floats | None) -> float:
-    """The mean of what is a number; NaN if there is nothing to average."""
+    """Returns the mean of the values that are not NaN; NaN if there is none."""
     defined = ~np.isnan(values)
     values = values[defined]
     if weights is None:

@@ -46,10 +46,10 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What was predicted and what is true, of the examples that count.
+    """The predicted and the true answers of the examples that count.
 
     Classes as (n,) indices, labels as (n, L) booleans; binary answers are the classes 0 and 1.
-    ``scores`` are there where predictions were scores of several classes.
+    ``scores`` are given where predictions were scores of several classes.
     """
 
     seen: Seen
@@ -63,7 +63,7 @@ class Decisions:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores and what is true, of the examples that count.
+    """The scores and the true answers of the examples that count.
 
     Binary: (n,) and booleans; several classes: (n, C) and (n,) indices; labels: (n, L) and
     booleans.
@@ -87,7 +87,7 @@ def lay_out_decisions(
     ignore_index: int | None,
     classes: int | None,
 ) -> Decisions:
-    """Decides what each example was predicted to be."""
+    """Lays out which class or labels each example was predicted to have."""
     found = _lay_out(batch, task, ignore_index)
     if found.task is MULTICLASS and threshold is not None:
         raise ParameterError(
@@ -117,7 +117,7 @@ def lay_out_decisions(
 
 
 def _above(scores: Array, limit: float) -> Flags:
-    """Which scores are above a limit, which may be beyond the numbers of their type."""
+    """Returns which scores are above a limit, which may be out of the range of their type."""
     largest = float(np.finfo(scores.dtype).max)
     above: Flags = scores > (-math.inf if limit < -largest else min(limit, largest))
     return above
@@ -154,7 +154,7 @@ def lay_out_scores(
     prediction_kind: DistributionKind,
     ignore_index: int | None,
 ) -> Scores:
-    """Checks scores and what is true."""
+    """Checks and lays out the scores and the true answers."""
     found = _lay_out(batch, task, ignore_index)
     if not is_float(found.predictions):
         raise InputError(
@@ -179,7 +179,7 @@ def lay_out_probabilities(
     prediction_kind: DistributionKind,
     ignore_index: int | None,
 ) -> Scores:
-    """As scores, of one answer an example."""
+    """Returns the laid-out scores, which must be one answer for each example."""
     laid = lay_out_scores(
         batch, task=task, prediction_kind=prediction_kind, ignore_index=ignore_index
     )
@@ -191,7 +191,7 @@ def lay_out_probabilities(
 
 
 def _scores(found: "_Found", kind: DistributionKind) -> Array:
-    """The predictions, which must be what their kind says."""
+    """Returns the predictions, which must be of the kind that was given."""
     scores, domain = widened(found.predictions), DOMAINS[kind]
     if domain is not None and scores.size and not _spans(domain, scores):
         _refuse("predictions", scores, domain.outside(scores), str(domain), found.selection)
@@ -204,7 +204,7 @@ def _spans(domain: Interval, scores: Array) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Both inputs, one row an example that counts, without rows whose scores are NaN."""
+    """Both inputs, with one row for each example that counts and whose scores are not NaN."""
 
     task: ClassificationTask
     width: int | None
@@ -240,7 +240,7 @@ def _lay_out(batch: Batch, task: ClassificationTask | None, ignore_index: int | 
     count = 0
     if is_float(scores):
         wide = widened(scores)
-        # A sum is NaN wherever an element is, and costs less than looking at each.
+        # A sum is NaN wherever an element is, and costs less than checking each.
         with np.errstate(all="ignore"):
             suspicious = math.isnan(float(wide.sum(dtype=wide.dtype)))
         if suspicious:
@@ -251,7 +251,7 @@ def _lay_out(batch: Batch, task: ClassificationTask | None, ignore_index: int | 
 
 
 def _task(predictions: Array, targets: Array) -> ClassificationTask:
-    """What the shapes and types say, where the caller did not."""
+    """Returns the task that follows from shapes and types, where the caller gave none."""
     if predictions.ndim == targets.ndim + 1 or predictions.dtype.kind in "iu":
         return MULTICLASS
     return MULTILABEL if predictions.ndim >= 2 else BINARY
@@ -260,7 +260,7 @@ def _task(predictions: Array, targets: Array) -> ClassificationTask:
 def _example_shape(
     task: ClassificationTask, predictions: Array, targets: Array
 ) -> tuple[tuple[int, ...], int | None]:
-    """The shape of the examples, and how many columns each has; None for one number."""
+    """Returns the shape of the examples, and how many columns each has; None for one number."""
     shape = predictions.shape
     if task is MULTICLASS and is_float(predictions):
         if not shape or shape[-1] < 2:
@@ -283,7 +283,7 @@ def _example_shape(
 
 
 def _truths(name: str, values: Array, selection: Selection) -> Flags:
-    """Numbers that must be 0 or 1, as booleans."""
+    """Returns numbers that must be 0 or 1 as booleans."""
     if values.dtype == np.bool_:
         return values
     if is_float(values):  # as losses take them
@@ -296,7 +296,7 @@ def _truths(name: str, values: Array, selection: Selection) -> Flags:
 
 
 def _indices(name: str, values: Array, classes: int | None, selection: Selection) -> Labels:
-    """Class indices that are safe to count with."""
+    """Returns class indices that are safe to count with."""
     _check_range(name, values, classes or MAX_CLASSES, selection)
     return values.astype(np.int64, copy=False)
 
@@ -327,7 +327,7 @@ def _refuse(name: str, values: Array, wrong: Flags, rule: str, selection: Select
 
 
 def tiles(laid: Scores) -> Iterator[Scores]:
-    """The examples a few at a time, so that float64 temporaries stay small."""
+    """Yields the examples a few at a time, so that float64 temporaries stay small."""
     step = max(1, _TILE * len(laid.scores) // max(1, laid.scores.size))
     for start in range(0, len(laid.scores), step):
         part = slice(start, start + step)
@@ -335,7 +335,7 @@ def tiles(laid: Scores) -> Iterator[Scores]:
 
 
 def probabilities(laid: Scores) -> Floats:
-    """The probability of each class, or of the answer yes, in float64."""
+    """Returns the probability of each class, or of the answer yes, in float64."""
     scores = laid.scores.astype(np.float64)
     if laid.kind is DistributionKind.PROBABILITIES:
         return scores

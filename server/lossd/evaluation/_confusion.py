@@ -10,7 +10,7 @@ MAX_CLASSES = 2048
 
 
 def check(state: State) -> str:
-    """What is wrong with a state from elsewhere."""
+    """Returns the fault of a state from elsewhere, or an empty text."""
     if "pairs" not in state.tallies:
         return "" if state.is_empty else "pairs must be there, got none"
     rows, columns = state.tally("pairs").shape

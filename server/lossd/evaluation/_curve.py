@@ -1,7 +1,7 @@
 """The threshold curve of binary scores, and the areas under it.
 
 Sums along the curve do not depend on the order in which the scores came: without weights they are
-integers, with weights they follow an order that the values alone decide.
+integers, with weights the order of addition depends on the values alone.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Curve:
 
     @property
     def lacks(self) -> str:
-        """What is not there, where an area needs both; empty otherwise."""
+        """Which of positives and negatives is missing, if any: an area needs both."""
         if not len(self.true_positives):
             return "there is no example"
         if self.true_positives[-1] == 0:
@@ -34,7 +34,7 @@ class Curve:
         return ""
 
     def area(self) -> float:
-        """The area under the receiver operating characteristic, ties counting half."""
+        """Returns the area under the receiver operating characteristic; ties count half."""
         positives, negatives = self.true_positives[-1], self.false_positives[-1]
         widths = np.diff(self.false_positives, prepend=self.false_positives.dtype.type(0))
         heights = self.true_positives.copy()
@@ -45,7 +45,7 @@ class Curve:
         return float(doubled / (2 * positives * negatives))
 
     def partial_area(self, max_fpr: float) -> float:
-        """The area up to a false positive rate, so scaled that chance has 0.5 and perfection 1.
+        """Returns the area up to a false positive rate, scaled to 0.5 for chance and 1 at best.
 
         Reference: D. K. McClish, Analyzing a portion of the ROC curve, 1989.
         """
@@ -60,7 +60,7 @@ class Curve:
         return 0.5 * (1 + (area - chance) / (max_fpr - chance))
 
     def average_precision(self) -> float:
-        """The mean of the precision at each step of the recall."""
+        """Returns the mean of the precision at each step of the recall."""
         found = self.true_positives
         steps = np.diff(found, prepend=found.dtype.type(0))
         risen = steps > 0

@@ -1,4 +1,4 @@
-"""What a metric says of itself: its inputs, parameters, formula, examples and state.
+"""Declarations of metrics: inputs, parameters, formula, examples and state.
 
 It imports NumPy, the declarations of the losses and the standard library only.  Read
 ``perplexity.py`` next, the smallest complete declaration.
@@ -38,7 +38,7 @@ class InputError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """Texts or sequences of tokens, those of one example together."""
+    """Texts or sequences of tokens, grouped by example."""
 
     groups: tuple[tuple[Any, ...], ...]
     are_texts: bool
@@ -46,7 +46,7 @@ class Sequences:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What a caller gives: tensors and sequences by name, weights and mask.
+    """The data of a call: tensors and sequences by name, weights and mask.
 
     ``checkpoint`` is called between pieces of long work and may raise to stop it.
     """
@@ -60,7 +60,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input of a metric; ``shapes`` are patterns of what it may be, "text" for sequences."""
+    """One input of a metric; ``shapes`` are patterns of its shape, "text" for sequences."""
 
     name: str
     description: str
@@ -68,21 +68,21 @@ class Input:
 
     @property
     def is_text(self) -> bool:
-        """Whether it is sequences instead of a tensor."""
+        """Whether it holds sequences instead of a tensor."""
         return self.shapes[0].startswith("text")
 
 
 class Laid(Protocol):
-    """A batch laid out: what the body works on, and what the state says of it."""
+    """A laid-out batch: the material of the body, and the facts for the state."""
 
     @property
     def seen(self) -> "Seen":
-        """What the state says of it."""
+        """The facts for the state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was found in a batch, whatever the metric."""
+    """Facts about a batch that every metric keeps."""
 
     task: ClassificationTask | None = None
     width: int | None = None
@@ -94,7 +94,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How inputs are checked and laid out, and the parameters that decide it.
+    """How inputs are checked and laid out, and the parameters of that.
 
     ``lay_out(batch, **parameters)`` raises InputError or ParameterError.
     """
@@ -106,9 +106,9 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What a body keeps of a batch: exact sums, and rows that cannot be summed.
+    """The part of a batch that a body keeps: exact sums, and rows that cannot be summed.
 
-    ``nonfinite_count`` is how many examples it had to leave out, beyond those of the layout.
+    ``nonfinite_count`` is how many examples it left out besides those that the layout left out.
     """
 
     tallies: Mapping[str, Tally] = field(default_factory=dict)
@@ -120,9 +120,9 @@ class Kept:
 class Score:
     """The result of a metric.
 
-    ``value`` is None where it is not defined, which ``reason`` explains; with a value, ``reason``
-    tells what part was not defined.  ``values`` has one number a class, label, output or
-    hypothesis, NaN where it is not defined.
+    ``value`` is None where it is undefined, which ``reason`` explains; with a value, ``reason``
+    says which part was undefined.  ``values`` has one number for each class, label, output or
+    hypothesis, NaN where it is undefined.
     """
 
     value: float | None = None
@@ -137,7 +137,7 @@ class Score:
 class Example:
     """A case worked by hand; texts are lists of strings, references lists of them.
 
-    A metric without a single number has ``values`` in its place.
+    For a metric without a single number, ``values`` takes its place.
     """
 
     inputs: Mapping[str, Any]
@@ -154,7 +154,7 @@ class Metric:
     from elsewhere can be checked.
     """
 
-    # Without slots, as a Loss is.
+    # Without slots, like Loss.
 
     name: str
     message: str
@@ -173,12 +173,12 @@ class Metric:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """What it takes."""
+        """The inputs that it takes."""
         return self.layout.inputs
 
     @functools.cached_property
     def all_parameters(self) -> tuple[Parameter, ...]:
-        """Those of the layout and its own."""
+        """The parameters of the layout and its own."""
         return self.layout.parameters + self.own_parameters
 
     @functools.cached_property
@@ -194,11 +194,11 @@ class Metric:
         return completed(self.message, self._known, given)
 
     def observe(self, batch: Batch, parameters: Mapping[str, Any]) -> State:
-        """The state of one batch; ``parameters`` are complete.
+        """Returns the state of one batch; ``parameters`` are complete.
 
         Raises:
             InputError: if an input breaks its rule.
-            ParameterError: if a parameter does not go with the inputs.
+            ParameterError: if a parameter does not fit the inputs.
         """
         layout = {p.name: parameters[p.name] for p in self.layout.parameters}
         laid = self.layout.lay_out(_named(self, batch), **layout)
@@ -216,7 +216,7 @@ class Metric:
         )
 
     def score(self, state: State, parameters: Mapping[str, Any]) -> Score:
-        """The number that a state stands for."""
+        """Returns the score of a state."""
         if state.nonfinite_count:
             return Score(
                 is_nonfinite=True,
@@ -225,7 +225,7 @@ class Metric:
         if state.is_empty:
             return Score(reason=_why_empty(state))
         try:
-            with np.errstate(over="ignore", invalid="ignore"):  # a value that is none is said below
+            with np.errstate(over="ignore", invalid="ignore"):  # a NaN is handled below
                 found = self.result(state, **self._own(parameters))
         except OverflowError:
             return Score(is_nonfinite=True, reason=_TOO_LARGE)
@@ -241,7 +241,7 @@ _TOO_LARGE = "it is beyond the largest number"
 
 
 def _named(metric: Metric, batch: Batch) -> Batch:
-    """The batch, if every declared input is there; what else it holds is for other metrics."""
+    """Returns the batch, if it has every declared input; others are for other metrics."""
     for declared in metric.inputs:
         given = batch.sequences if declared.is_text else batch.inputs
         if declared.name not in given:
@@ -274,14 +274,14 @@ def metric(
     """Turns a body into a declared metric.
 
     The body is ``body(laid, **parameters) -> Kept``: what to keep of one batch.
-    ``result(state, **parameters) -> Score`` makes the number of all that was kept, whatever the
-    split was; it is not asked about an empty state.  Both take the same keyword-only parameters,
-    whose annotations in the body are the schema.  The docstring holds the summary, the formula
-    (indented) and, after "Reference:", the source.
+    ``result(state, **parameters) -> Score`` computes the number from everything that was kept,
+    however it was split; it is not called for an empty state.  Both take the same keyword-only
+    parameters, whose annotations in the body are the schema.  The docstring holds the summary, the
+    formula (indented) and, after "Reference:", the source.
 
     ``surrogate`` names the differentiable loss to train with in its place.
     ``tallies`` and ``columns`` give the number of axes of each thing that the body keeps;
-    ``check(state)`` tells what else is wrong with a state that came from elsewhere, "" for nothing.
+    ``check(state)`` returns any other fault of a state that came from elsewhere, "" for none.
     """
 
     def declare(body: Callable[..., Kept]) -> Metric:

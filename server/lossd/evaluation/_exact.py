@@ -1,7 +1,7 @@
 """Sums of floating-point numbers without rounding, so that no order of adding changes a bit.
 
 Every finite float64 is a multiple of 2^-1074, so a sum is one large integer.  Python's integers add
-exactly and divide with one correct rounding; NumPy does the many small additions before: mantissas
+exactly and divide with one correct rounding; NumPy first does the many small additions: mantissas
 are split into halves of 26 and 27 bits, and 2^26 halves of one exponent add up exactly in a
 float64.
 
@@ -19,7 +19,7 @@ Integers = npt.NDArray[np.int64]
 # frexp writes the smallest number as 0.5 * 2^-1073, and 53 bits of it end at 2^-1126.
 UNIT_EXPONENT = 1127
 UNIT = 1 << UNIT_EXPONENT
-_CHUNK = 1 << 22  # of 2^26 at most; the temporaries of this many stay small
+_CHUNK = 1 << 22  # at most 2^26; the temporaries of this many stay small
 _HALF = float(1 << 27)
 
 
@@ -38,7 +38,7 @@ def exact_sums(values: Floats, groups: Integers | None = None) -> dict[int, int]
 
 def _add_chunk(totals: dict[int, int], values: Floats, groups: Integers | None) -> None:
     mantissas, exponents = np.frexp(values)
-    mantissas = np.ldexp(mantissas, 53)  # integers now
+    mantissas = np.ldexp(mantissas, 53)  # exact integers
     high = np.floor(mantissas / _HALF)
     low = mantissas - high * _HALF
     lowest = int(exponents.min())
@@ -60,7 +60,7 @@ def _add_chunk(totals: dict[int, int], values: Floats, groups: Integers | None) 
 
 
 def _compressed(keys: Integers) -> tuple[Integers, Integers]:
-    """Keys as indices of a table of keys that is no larger than it must be."""
+    """Returns a compact table of keys, and the keys as indices of it."""
     most = int(keys.max())
     if most < 4 * len(keys) + 65536:
         return np.arange(most + 1), keys
@@ -69,9 +69,9 @@ def _compressed(keys: Integers) -> tuple[Integers, Integers]:
 
 
 def product(left: Floats, right: Floats) -> tuple[Floats, Floats]:
-    """The product as two numbers that add up to it exactly: what is rounded to, and what was lost.
+    """Returns the product as two numbers that add up to it exactly: rounded, and the error.
 
-    It holds unless something over- or underflows.
+    This holds unless something overflows or underflows.
 
     Reference: T. J. Dekker, A floating-point technique for extending the available precision, 1971.
     """
@@ -92,7 +92,7 @@ def _halves(values: Floats) -> tuple[Floats, Floats]:
 
 
 def rounded(units: int) -> float:
-    """The float64 nearest to an integer of units; infinite where there is none."""
+    """Returns the float64 nearest to an integer number of units; infinite where it overflows."""
     try:
         return units / UNIT
     except OverflowError:
@@ -100,12 +100,12 @@ def rounded(units: int) -> float:
 
 
 def signed_bytes(value: int) -> bytes:
-    """An integer in two's complement, little endian."""
+    """Returns an integer in two's complement, little endian."""
     return value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
 
 
 def from_signed_bytes(data: bytes) -> int:
-    """The integer of ``signed_bytes``."""
+    """Returns the integer of ``signed_bytes``."""
     return int.from_bytes(data, "little", signed=True)
 
 

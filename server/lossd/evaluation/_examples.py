@@ -1,4 +1,4 @@
-"""Which examples of a batch count, and what they weigh."""
+"""Selects the examples of a batch that count, and their weights."""
 
 import math
 from dataclasses import dataclass, replace
@@ -16,10 +16,10 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The rows that are looked at: neither ignored nor of weight 0.
+    """The rows that count: neither ignored nor of weight 0.
 
-    ``shape`` is that of all examples; ``rows`` is None where all are; ``weights`` is None for 1,
-    else one a selected row.
+    ``shape`` is that of all examples; ``rows`` is None for all of them; ``weights`` is None for 1,
+    else one for each selected row.
     """
 
     shape: tuple[int, ...]
@@ -30,11 +30,11 @@ class Selection:
     silent_count: int
 
     def of(self, array: Array) -> Array:
-        """The selected rows of an array."""
+        """Returns the selected rows of an array."""
         return array if self.rows is None else array[self.rows]
 
     def without(self, dropped: Flags) -> "Selection":
-        """The same without some of the selected rows."""
+        """Returns the selection without some of the selected rows."""
         if self.rows is None:
             rows = ~dropped
         else:
@@ -44,7 +44,7 @@ class Selection:
         return replace(self, rows=rows, weights=weights)
 
     def index(self, position: int) -> int:
-        """Where a selected row was in the batch."""
+        """Returns the index in the batch of a selected row."""
         return position if self.rows is None else int(np.flatnonzero(self.rows)[position])
 
     def seen(
@@ -54,7 +54,7 @@ class Selection:
         width: int | None = None,
         nonfinite_count: int = 0,
     ) -> Seen:
-        """What a state says of it."""
+        """Returns the facts about the batch for a state."""
         return Seen(
             task=task,
             width=width,
@@ -69,7 +69,7 @@ def select(batch: Batch, shape: tuple[int, ...], also_ignored: Flags | None = No
     """Reads mask and weights, which must have the shape of the examples.
 
     Raises:
-        InputError: if they have not, or hold what they must not.
+        InputError: if they have another shape, or hold an invalid value.
     """
     count = math.prod(shape)
     kept = _kept(batch.mask, shape, also_ignored)
@@ -98,7 +98,7 @@ def _weights(given: Array, shape: tuple[int, ...], kept: Flags | None) -> Floats
     _check_shape("weights", given, shape)
     weights = given.reshape(-1).astype(np.float64)
     if kept is not None:
-        weights[~kept] = 0  # whatever they hold, it is not looked at
+        weights[~kept] = 0  # weights of ignored examples may be anything
     wrong = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
     if len(wrong):
         raise value_error("weights", "weights", weights.reshape(shape), int(wrong[0]), "[0, inf)")
@@ -114,7 +114,7 @@ def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
 
 
 def value_error(field: str, name: str, values: Array, index: int, rule: str) -> InputError:
-    """The error for one element that breaks a rule, by its flat index."""
+    """Returns the error for one element that breaks a rule, by its flat index."""
     value = values.reshape(-1)[index]
     return InputError(
         field, f"{element(name, index, values.shape)} must be in {rule}, got {value}",
@@ -123,22 +123,22 @@ def value_error(field: str, name: str, values: Array, index: int, rule: str) -> 
 
 
 def is_float(array: Array) -> bool:
-    """Whether it holds floating-point numbers; bfloat16 is of kind "V" to NumPy."""
+    """Returns whether it holds floating-point numbers; bfloat16 is of kind "V" to NumPy."""
     return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
 
 
 def is_number(array: Array) -> bool:
-    """Whether it holds numbers."""
+    """Returns whether it holds numbers."""
     return is_float(array) or array.dtype.kind in "iub"
 
 
 def widened(array: Array) -> npt.NDArray[Any]:
-    """Floats of 32 bits or more, in which the smaller types are exact."""
+    """Returns floats of 32 bits or more, in which smaller types are exact."""
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
 def shape_error(name: str, rule: str, array: Array, hint: str = "") -> InputError:
-    """The error for a shape."""
+    """Returns the error for a shape."""
     return InputError(
         f"inputs.{name}.shape", f"{name} must have {rule}, got {list(array.shape)}{hint}"
     )

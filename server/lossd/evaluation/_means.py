@@ -1,4 +1,4 @@
-"""Weighted means of one number an example."""
+"""Weighted means of one number for each example."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from lossd.evaluation._state import State, Tally
 
 
 def keep_mean(values: Floats, weights: Floats | None) -> Kept:
-    """The exact sums of w v and of w; what is not finite is counted and left out."""
+    """Keeps the exact sums of w v and of w; values that are not finite are counted and left out."""
     finite = np.isfinite(values)
     lost = len(values) - int(np.count_nonzero(finite))
     if lost:
@@ -22,7 +22,7 @@ def keep_mean(values: Floats, weights: Floats | None) -> Kept:
 
 
 def mean(state: State) -> Score:
-    """The quotient of the two sums, rounded once."""
+    """Returns the quotient of the two sums, rounded once."""
     weights = state.total("weights")
     if weights <= 0:
         return Score(reason="there is no weight")

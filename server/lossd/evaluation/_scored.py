@@ -1,4 +1,4 @@
-"""What the metrics of ranking keep, and how classes and labels become binary questions."""
+"""The state of ranking metrics, and how classes and labels become binary questions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ COLUMNS: Mapping[str, int] = {"scores": 2, "targets": 2, "weights": 1}
 
 
 def check(state: State) -> str:
-    """What is wrong with a state from elsewhere."""
+    """Returns the fault of a state from elsewhere, or an empty text."""
     if not state.tables:
         return "" if state.is_empty or state.nonfinite_count else "scores must be there, got none"
     table = state.table()
@@ -53,7 +53,7 @@ def _wrong_weights(table: Mapping[str, Array]) -> str:
 
 
 def keep_scores(laid: Scores) -> Kept:
-    """Every score with its target: nothing less tells how two of them compare."""
+    """Keeps every score with its target: nothing less tells how two of them compare."""
     if not len(laid.scores):
         return Kept()
     scores = laid.scores
@@ -70,7 +70,7 @@ def keep_scores(laid: Scores) -> Kept:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """All scores that a state holds, (N, C), and whether each is of a positive, as asked."""
+    """All scores of a state, (N, C), and which are of positives, for each binary question."""
 
     scores: Array
     targets: Array
@@ -79,7 +79,7 @@ class Ranked:
 
     @classmethod
     def of(cls, state: State) -> "Ranked":
-        """The scores of a state."""
+        """Returns the scores of a state."""
         table = state.table()
         return cls(
             table["scores"], table["targets"], table.get("weights"), state.task is MULTICLASS
@@ -91,28 +91,28 @@ class Ranked:
         return int(self.scores.shape[1])
 
     def positive(self, column: int) -> Flags:
-        """Whether each example is of a class or has a label."""
+        """Returns whether each example is of a class or has a label."""
         yes: Flags = self.targets[:, 0] == column if self.is_multiclass else self.targets[:, column]
         return yes
 
     def curve(self, column: int) -> Curve:
-        """The curve of one class against the rest, or of one label."""
+        """Returns the curve of one class against the rest, or of one label."""
         return curve(self.scores[:, column], self.positive(column), self.weights)
 
     def pooled(self) -> Curve:
-        """The curve of all classes or labels together."""
+        """Returns the curve of all classes or labels together."""
         truths = np.stack([self.positive(c) for c in range(self.width)], axis=1)
         weights = None if self.weights is None else np.repeat(self.weights, self.width)
         return curve(self.scores.reshape(-1), truths.reshape(-1), weights)
 
     def prevalence(self) -> Floats:
-        """The weight of the positives of each class or label."""
+        """Returns the weight of the positives of each class or label."""
         weights = 1.0 if self.weights is None else self.weights
         return np.array([(self.positive(c) * weights).sum() for c in range(self.width)])
 
 
 def averaged(state: State, average: Average, score: Callable[[Curve], float | str]) -> Score:
-    """One number of a binary question, of all classes, or of all labels.
+    """Returns one number: of a binary question, averaged over classes, or over labels.
 
     ``score`` returns a reason where there is no number.
     """
@@ -127,7 +127,7 @@ def averaged(state: State, average: Average, score: Callable[[Curve], float | st
     reason = "; ".join(reasons[:3]) + ("; ..." if len(reasons) > 3 else "")
     if average is Average.NONE:
         return Score(values=values, reason=reason)
-    if reasons:  # a mean over what is left would be another number
+    if reasons:  # a mean over the others would be another number
         return Score(values=values, reason=reason)
     weights = ranked.prevalence() if average is Average.WEIGHTED else None
     return Score(value=mean_of(values, weights), values=values)

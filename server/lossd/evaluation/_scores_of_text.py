@@ -1,4 +1,4 @@
-"""From counts of n-grams to one score of a corpus, or one of each hypothesis."""
+"""Computes one score for a corpus, or one for each hypothesis, from counts of n-grams."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ Statistics = Sequence[int]
 def keep_statistics(
     rows: list[list[int]], references: Sequence[Sequence[object]], level: TextLevel
 ) -> Kept:
-    """The counts, summed or hypothesis by hypothesis; and how many references there were."""
+    """Returns the counts, summed or for each hypothesis, and the numbers of references."""
     counts = np.bincount([len(group) for group in references] or [0])
     tallies = {"references": Tally(counts.astype(np.int64) if references else counts * 0)}
     if not rows:
@@ -27,7 +27,7 @@ def keep_statistics(
 
 
 def check(state: State) -> str:
-    """What is wrong with a state from elsewhere."""
+    """Returns the fault of a state from elsewhere, or an empty text."""
     for name, tally in state.tallies.items():
         if tally.fractions:
             return f"{name} must be counts, got fractions"
@@ -44,9 +44,9 @@ def score_of(
     score: Callable[[Statistics], tuple[float, str]],
     signature: str,
 ) -> Score:
-    """The number, or the mean of the numbers of the hypotheses.
+    """Returns the score of the corpus, or the mean of the scores of the hypotheses.
 
-    ``score`` takes ``size`` counts and returns the number and what is to be said about it.
+    ``score`` takes ``size`` counts and returns the number, and a remark or an empty text.
     """
     if level is TextLevel.CORPUS:
         value, reason = score(state.tally("statistics").scaled(size, 1)[:size])
@@ -69,6 +69,6 @@ def score_of(
 
 
 def reference_count(state: State) -> str:
-    """How many references a hypothesis has; "var" where they differ."""
+    """Returns how many references a hypothesis has; "var" where they differ."""
     used = np.flatnonzero(state.tally("references").integers)
     return str(used[0]) if len(used) == 1 else "var"

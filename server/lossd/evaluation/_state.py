@@ -1,4 +1,4 @@
-"""What a metric knows of the data that it saw: exact sums and kept rows.
+"""The state of a metric: exact sums and kept rows of the data that it was given.
 
 States add up: in any order, in any grouping, to the bit.
 """
@@ -18,15 +18,15 @@ from lossd.evaluation._exact import UNIT, Floats, Integers, exact_sums, rounded
 Array = npt.NDArray[Any]
 Table = Mapping[str, Array]
 
-MAX_SUM = 1 << 60  # of counts; two of them still add up within 64 bits
+MAX_SUM = 1 << 60  # for counts; two of them still add up within 64 bits
 
 
 class StateError(ValueError):
-    """States that do not go together, or one that no data has."""
+    """States that do not fit together, or one that no data can produce."""
 
 
 class ClassificationTask(enum.Enum):
-    """What is decided about an example."""
+    """The task: what is decided about an example."""
 
     BINARY = "binary"
     MULTICLASS = "multiclass"
@@ -47,7 +47,7 @@ class Tally:
     def counts(
         cls, groups: Integers | None, shape: tuple[int, ...], weights: Floats | None
     ) -> "Tally":
-        """Counts, or adds the weights of, the members of each group; groups are flat indices."""
+        """Returns the counts, or sums of weights, of the members of groups, as flat indices."""
         size = int(np.prod(shape, dtype=np.int64))
         if weights is not None:
             return cls(np.zeros(shape, np.int64), exact_sums(weights, groups))
@@ -57,7 +57,7 @@ class Tally:
 
     @classmethod
     def number(cls, value: int) -> "Tally":
-        """A single integer."""
+        """Returns a tally of a single integer."""
         return cls(np.array([value], np.int64))
 
     @classmethod
@@ -92,7 +92,7 @@ class Tally:
         return Tally(integers, fractions)
 
     def _grown(self, shape: tuple[int, ...]) -> "Tally":
-        """The same with zeros at the ends: more classes than this part of the data had."""
+        """Returns it extended by zeros, for more classes than this part of the data had."""
         if shape == self.shape:
             return self
         grown = np.zeros(shape, np.int64)
@@ -104,13 +104,13 @@ class Tally:
         return Tally(grown, dict(zip(map(int, places), self.fractions.values(), strict=True)))
 
     def exact(self, index: int = 0) -> Fraction:
-        """One of the sums, without rounding; 0 where there is none."""
+        """Returns one of the sums, without rounding; 0 where there is none."""
         whole = int(self.integers.flat[index]) if index < self.integers.size else 0
         units = self.fractions.get(index, 0)
         return Fraction(whole) + Fraction(units, UNIT) if units else Fraction(whole)
 
     def scaled(self, size: int, scale: int) -> list[int]:
-        """The first ``size`` sums times a scale: 1 without fractions, else UNIT."""
+        """Returns the first ``size`` sums times a scale: 1 without fractions, else UNIT."""
         found = [scale * number for number in self.integers.reshape(-1).tolist()]
         found += [0] * (size - len(found))
         for index, units in self.fractions.items():
@@ -118,7 +118,7 @@ class Tally:
         return found
 
     def floats(self) -> Floats:
-        """All sums, each rounded once."""
+        """Returns all sums, each rounded once."""
         found = self.integers.astype(np.float64)
         for index, units in self.fractions.items():
             found.flat[index] = rounded(int(self.integers.flat[index]) * UNIT + units)
@@ -130,11 +130,11 @@ NO_TALLY = Tally(np.zeros(1, np.int64))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What one metric knows.
+    """The state of one metric.
 
-    ``task`` and ``width`` (the number of classes, labels or outputs) are what the inputs stated;
-    None where they did not.  ``tables`` hold rows that cannot be summed: arrays of one length by
-    the name of the column, which a table without it has 1 in.
+    ``task`` and ``width`` (the number of classes, labels or outputs) follow from the inputs; None
+    where they do not.  ``tables`` hold rows that cannot be summed: arrays of one length by the name
+    of the column.  A column that is missing counts as all 1.
     """
 
     task: ClassificationTask | None = None
@@ -148,7 +148,7 @@ class State:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it saw nothing that has weight."""
+        """Whether it was given no example with weight."""
         return self.example_count == self.silent_count
 
     @property
@@ -158,15 +158,15 @@ class State:
         return kept + sum(t.integers.nbytes + 300 * len(t.fractions) for t in self.tallies.values())
 
     def tally(self, name: str) -> Tally:
-        """The tally of that name; a single 0 where nothing was seen."""
+        """Returns the tally of that name; a single 0 for an empty state."""
         return self.tallies.get(name, NO_TALLY)
 
     def total(self, name: str) -> Fraction:
-        """The first sum of a tally."""
+        """Returns the first sum of a tally."""
         return self.tally(name).exact()
 
     def table(self) -> Table:
-        """All rows in one table; an empty one where none were kept."""
+        """Returns all rows in one table; an empty one where none were kept."""
         return _concatenated(self.tables) if self.tables else {}
 
 
@@ -181,12 +181,12 @@ def _concatenated(tables: Sequence[Table]) -> Table:
 
 
 def rows(table: Table) -> int:
-    """How many rows a table has."""
+    """Returns how many rows a table has."""
     return len(next(iter(table.values())))
 
 
 def _compacted(tables: Iterable[Table]) -> tuple[Table, ...]:
-    """Few tables, each more than twice as long as the next, so that many batches stay cheap."""
+    """Merges tables until each is more than twice as long as the next, so that adding is cheap."""
     kept: list[Table] = []
     for table in tables:
         kept.append(table)
@@ -197,10 +197,10 @@ def _compacted(tables: Iterable[Table]) -> tuple[Table, ...]:
 
 
 def merged(states: Iterable[State]) -> State:
-    """Adds states up, by pairs and pairs of pairs: a large one is not copied for each small one.
+    """Adds states in pairs, so that a large one is not copied for each small one.
 
     Raises:
-        StateError: if they are of different tasks or numbers of classes, or add up to too much.
+        StateError: if tasks or numbers of classes differ, or sums become too large.
     """
     found = list(states)
     while len(found) > 1:
@@ -215,7 +215,7 @@ def _check_sum(thing: str, total: int) -> None:
 
 
 def _check_columns(left: State, right: State) -> None:
-    """Within a state all tables have columns of one shape."""
+    """Checks that the columns of two states have the same shape."""
     for mine, others in zip(left.tables[:1], right.tables[:1], strict=False):
         for name in mine.keys() & others.keys():
             shapes = mine[name].shape[1:], others[name].shape[1:]
@@ -226,7 +226,7 @@ def _check_columns(left: State, right: State) -> None:
 
 
 def _joined(left: State, right: State) -> State:
-    if not _spoke(right):  # whatever shapes it has, they are of nothing
+    if not _spoke(right):  # the shapes of an empty state do not matter
         return left
     if not _spoke(left):
         return right
@@ -249,7 +249,7 @@ def _joined(left: State, right: State) -> State:
 
 
 def _agreed(name: str, left: State, right: State) -> Any:
-    """What both state."""
+    """Returns what both states have; raises StateError if they differ."""
     mine, others = getattr(left, name), getattr(right, name)
     if mine == others:
         return mine

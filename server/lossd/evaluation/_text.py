@@ -16,7 +16,7 @@ Tokens = Sequence[Any]
 
 
 class TextLevel(enum.Enum):
-    """What a text score is of."""
+    """The unit of text that is scored."""
 
     CORPUS = "corpus"
     SENTENCE = "sentence"
@@ -24,7 +24,7 @@ class TextLevel(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Hypotheses with their references, of the examples that count."""
+    """The hypotheses of the examples that count, with their references."""
 
     seen: Seen
     hypotheses: tuple[Any, ...]
@@ -73,7 +73,7 @@ def lay_out_segments(batch: Batch) -> Segments:
 
 
 def lay_out_texts(batch: Batch) -> Segments:
-    """The same for texts only."""
+    """Does the same as ``lay_out_segments``, for texts only."""
     laid = lay_out_segments(batch)
     if laid.hypotheses and not laid.are_texts:
         raise InputError("sequences", "hypotheses must be texts for this metric, got token ids")
@@ -81,14 +81,14 @@ def lay_out_texts(batch: Batch) -> Segments:
 
 
 def ngrams(tokens: Tokens, order: int) -> Counter[Any]:
-    """How often each n-gram of one order occurs."""
+    """Returns how often each n-gram of one order occurs."""
     if isinstance(tokens, str):
         return Counter(tokens[i : i + order] for i in range(len(tokens) - order + 1))
     return Counter(zip(*(itertools.islice(tokens, i, None) for i in range(order)), strict=False))
 
 
 def overlap(left: Counter[Any], right: Counter[Any]) -> int:
-    """How many n-grams both have, each as often as the one that has it less often."""
+    """Returns how many n-grams both have; each counts as often as in the one with fewer of it."""
     return sum(min(count, right[gram]) for gram, count in left.items() if gram in right)
 
 

@@ -18,11 +18,11 @@ from lossd.evaluation._examples import Flags
 from lossd.evaluation._state import State, Tally
 from lossd.losses import Interval, ParameterError
 
-_BLOCK = 1 << 20  # elements of a tile of scores
+_BLOCK = 1 << 20  # elements in a tile of scores
 
 
 class MultilabelAccuracy(enum.Enum):
-    """When the answer to an example of several labels is right."""
+    """When an answer with several labels counts as right."""
 
     EXACT_MATCH = "exact match"
     ELEMENTWISE = "elementwise"
@@ -84,7 +84,7 @@ def accuracy(
 
         value = right / all,  balanced: mean over the classes c of right_c / all_c
 
-    Of equal scores the lowest class comes first.
+    Among equal scores the lowest class comes first.
 
     Reference: K. H. Brodersen et al., The balanced accuracy and its posterior distribution, 2010.
     """
@@ -118,7 +118,7 @@ def accuracy(
 def _right(
     laid: Decisions, top_k: int, multilabel: MultilabelAccuracy
 ) -> tuple[Flags, Floats | None]:
-    """Whether each answer is right, and what it weighs."""
+    """Returns whether each answer is right, and its weight."""
     if laid.task in (BINARY, MULTICLASS):
         if laid.scores is None or top_k == 1:
             return laid.predicted == laid.targets, laid.weights
@@ -131,7 +131,7 @@ def _right(
 
 
 def _in_top(scores: Array, targets: Array, top_k: int) -> Flags:
-    """Whether fewer than k classes come before the target."""
+    """Returns whether fewer than k classes come before the target."""
     columns = np.arange(scores.shape[1])
     step = max(1, _BLOCK // scores.shape[1])
     found = np.empty(len(scores), bool)

@@ -38,7 +38,7 @@ def average_precision(laid: Scores, *, average: Average = Average.MACRO) -> Kept
 
         value = sum_n (recall_n - recall_(n-1)) precision_n
 
-    No trapezoid, which would be too optimistic; equal scores are one step.
+    No trapezoids are used, which would be too optimistic; equal scores are one step.
 
     Reference: C. D. Manning, P. Raghavan, H. Schuetze, Introduction to Information Retrieval, 2008,
     section 8.4.

@@ -28,7 +28,7 @@ from lossd.losses import Interval, ParameterError
 
 
 class BleuSmoothing(enum.Enum):
-    """What is done about n-grams without a match."""
+    """How n-grams without a match are smoothed."""
 
     NONE = "none"
     FLOOR = "floor"
@@ -53,7 +53,7 @@ _CLASSES = {
     BleuTokenizer.CHINESE: "TokenizerZh",
 }
 _SMOOTHING_VALUES = {BleuSmoothing.FLOOR: 0.1, BleuSmoothing.ADD_K: 1.0}
-_NEVER = -9999999999.0  # the logarithm of 0, as sacrebleu has it
+_NEVER = -9999999999.0  # the logarithm of 0, as in sacrebleu
 
 
 def _result(
@@ -92,7 +92,7 @@ def _signature(
     effective_order: bool,
     lowercase: bool,
 ) -> str:
-    """What the score was computed with, in sacrebleu's words."""
+    """Returns sacrebleu's signature of the score's parameters."""
     parts = {
         "nrefs": references,
         "case": "lc" if lowercase else "mixed",
@@ -183,12 +183,13 @@ def bleu(
     lowercase: bool = False,
     level: TextLevel = TextLevel.CORPUS,
 ) -> Kept:
-    """N-grams of the hypotheses that a reference has, with a penalty for brevity; 0 to 100.
+    """Precision of the hypotheses' n-grams, with a penalty for brevity; 0 to 100.
 
         value = 100 min(1, exp(1 - r / h)) (prod_n matches_n / ngrams_n)^(1 / order)
 
-    with h tokens in the hypotheses and r in the closest references, the shorter of two as close.
-    The score of a corpus is made of summed counts; it is not the mean of the sentences' scores.
+    with h tokens in the hypotheses and r in the references of the closest length, the shorter one
+    of a tie. The score of a corpus is computed from summed counts; it is not the mean of the
+    sentences' scores.
 
     Reference: K. Papineni et al., BLEU: a method for automatic evaluation of machine translation,
     2002; M. Post, A call for clarity in reporting BLEU scores, 2018.
@@ -221,7 +222,7 @@ def _splitter(tokenizer: BleuTokenizer, *, lowercase: bool) -> Callable[[str], T
 def _tokenizer(kind: BleuTokenizer) -> Callable[[str], str]:
     if kind is BleuTokenizer.NONE:
         return str
-    try:  # here, because only the extra "text" has it
+    try:  # here, because it is installed with the extra "text" only
         module = importlib.import_module(f"sacrebleu.tokenizers.tokenizer_{kind.value}")
     except ModuleNotFoundError as error:
         raise ParameterError(
@@ -234,7 +235,7 @@ def _tokenizer(kind: BleuTokenizer) -> Callable[[str], str]:
 
 
 def _count(hypothesis: Tokens, references: list[Tokens], order: int) -> list[int]:
-    """Tokens of the hypothesis and of its closest reference, matches and n-grams by order."""
+    """Counts tokens of hypothesis and closest reference, then matches and n-grams by order."""
     length = len(hypothesis)
     closest = min((len(one) for one in references), key=lambda n: (abs(n - length), n))
     matches, totals = [], []

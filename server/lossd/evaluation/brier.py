@@ -34,11 +34,11 @@ def _result(state: State, *, scale_by_half: bool | None) -> Score:
     ),
 )
 def brier(laid: Scores, *, scale_by_half: bool | None = None) -> Kept:
-    """Mean squared difference of probabilities and what came true.
+    """Mean squared difference between probabilities and outcomes.
 
         value = sum_i w_i sum_c (p_ic - y_ic)^2 / sum(w), over both answers or all classes
 
-    Unless said otherwise it is halved for a binary task, which makes it the mean of (p - y)^2.
+    By default it is halved for a binary task, which makes it the mean of (p - y)^2.
 
     Reference: G. W. Brier, Verification of forecasts expressed in terms of probability, 1950.
     """

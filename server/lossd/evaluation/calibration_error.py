@@ -14,7 +14,7 @@ from lossd.losses import DistributionKind, Interval
 
 
 class CalibrationNorm(enum.Enum):
-    """How the gaps of the bins become one number."""
+    """How the gaps of the bins are combined to one number."""
 
     L1 = "l1"
     L2 = "l2"
@@ -71,12 +71,12 @@ def calibration_error(
     bins: Annotated[int, Interval(1, 65536)] = 15,
     norm: CalibrationNorm = CalibrationNorm.L1,
 ) -> Kept:
-    """How far confidence is from the share of right answers, bin by bin.
+    """Gap between confidence and the share of right answers, bin by bin.
 
         value = sum_b share_b |mean confidence_b - mean right_b|
 
     The confidence is the probability of yes, or of the likeliest class.  Bins have equal width and
-    their upper edge.  ``values`` are the gaps of the bins.
+    include their upper edge.  ``values`` are the gaps of the bins.
 
     Reference: C. Guo et al., On calibration of modern neural networks, 2017, section 2.
     """
@@ -100,7 +100,7 @@ def calibration_error(
 
 
 def _confidence(laid: Scores) -> tuple[Floats, Flags]:
-    """How sure each answer is, and whether it is right; of two answers always of yes."""
+    """Returns the confidence of each answer and whether it is right; for a binary task, of yes."""
     found = probabilities(laid)
     if laid.task is BINARY:
         return found, laid.targets

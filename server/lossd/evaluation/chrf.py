@@ -47,7 +47,7 @@ def _result(
 
 
 def _score(counts: Statistics, beta: float) -> float:
-    """F of the mean precision and the mean recall over the orders that both sides have."""
+    """Returns F of the mean precision and recall over the orders that both sides have."""
     precisions, recalls, orders = 0.0, 0.0, 0
     for place in range(0, len(counts), 3):
         mine, theirs, both = counts[place : place + 3]
@@ -97,8 +97,8 @@ def chrf(
 
         value = 100 (1 + beta^2) P R / (beta^2 P + R)
 
-    with P and R the means over the orders of precision and recall.  Of several references the one
-    with the highest score counts.
+    with P and R the means of precision and recall over the orders.  Among several references the
+    one with the highest score counts.
 
     Reference: M. Popovic, chrF: character n-gram F-score for automatic MT evaluation, 2015; and
     chrF++: words helping character n-grams, 2017.
@@ -122,7 +122,7 @@ def chrf(
 
 
 def _count(mine: list[Counter[Any]], theirs: list[Counter[Any]]) -> list[int]:
-    """For each order the n-grams of the hypothesis, of the reference, and of both."""
+    """Returns for each order the n-grams of the hypothesis, of the reference, and of both."""
     counts = []
     for left, right in zip(mine, theirs, strict=True):
         counts += [left.total() if right else 0, right.total(), overlap(left, right)]
@@ -130,7 +130,7 @@ def _count(mine: list[Counter[Any]], theirs: list[Counter[Any]]) -> list[int]:
 
 
 def _words(text: str) -> list[str]:
-    """Words, with one mark of punctuation at an end of a word made a word of its own."""
+    """Returns the words; one punctuation mark at an end of a word becomes its own word."""
     found = []
     for word in text.split():
         if len(word) > 1 and word[-1] in _PUNCTUATION:

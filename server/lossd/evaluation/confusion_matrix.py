@@ -11,7 +11,7 @@ from lossd.evaluation._state import State
 
 
 class Normalization(enum.Enum):
-    """What the counts are divided by."""
+    """The divisor of the counts."""
 
     NONE = "none"
     TARGETS = "targets"
@@ -63,7 +63,7 @@ def confusion_matrix(laid: Decisions, *, normalization: Normalization = Normaliz
 
         value[i, j] = number of examples of class i that were predicted to be j
 
-    Labels have one matrix of two by two each.
+    Each label has a matrix of two by two.
 
     Reference: S. V. Stehman, Selecting and interpreting measures of accuracy, 1997, section 2.
     """

@@ -34,7 +34,7 @@ def f1(
 
         value = 2 tp / (2 tp + fp + fn)
 
-    It is made of the summed counts, never averaged over batches.
+    It is computed from the summed counts, never averaged over batches.
 
     Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
     """

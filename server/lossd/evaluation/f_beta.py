@@ -33,7 +33,7 @@ def f_beta(
     zero_division: ZeroDivision = ZeroDivision.ZERO,
     beta: Annotated[float, FACTOR] = 1.0,
 ) -> Kept:
-    """Harmonic mean of precision and recall, recall weighing beta times as much.
+    """Harmonic mean of precision and recall, with beta times the weight on recall.
 
         value = (1 + beta^2) tp / ((1 + beta^2) tp + fp + beta^2 fn)
 

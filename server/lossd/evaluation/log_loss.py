@@ -29,7 +29,7 @@ def log_loss(laid: Scores) -> Kept:
 
         value = sum(w -log p(target)) / sum(w)
 
-    Probabilities are clipped to [e, 1 - e], e being the rounding error of their type; logits are
+    Probabilities are clipped to [e, 1 - e], with e the rounding error of their type; logits are
     not clipped.
 
     Reference: C. M. Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.108.
@@ -38,7 +38,7 @@ def log_loss(laid: Scores) -> Kept:
 
 
 def negative_logs(laid: Scores) -> Floats:
-    """-log p of each target."""
+    """Returns -log p of each target."""
     return np.concatenate([np.zeros(0), *map(_negative_logs, tiles(laid))])
 
 
@@ -70,6 +70,6 @@ def _of_classes(scores: Floats, laid: Scores) -> Floats:
     best = scores.argmax(axis=1)
     below = scores - scores[rows, best][:, None]
     shares = np.exp(below)
-    shares[rows, best] = 0  # so that a sure answer keeps its digits
+    shares[rows, best] = 0  # so that a confident answer keeps its digits
     values: Floats = np.log1p(shares.sum(axis=1)) - below[rows, laid.targets]
     return values

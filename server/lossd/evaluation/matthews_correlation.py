@@ -35,11 +35,11 @@ def _result(state: State) -> Score:
     ),
 )
 def matthews_correlation(laid: Decisions) -> Kept:
-    """Correlation of predicted and true class.
+    """Correlation of the predicted and the true class.
 
         value = (c s - sum_k p_k t_k) / sqrt((s^2 - sum_k p_k^2) (s^2 - sum_k t_k^2))
 
-    with c right answers of s, p_k predictions and t_k targets of class k.
+    with c right answers among s, p_k predictions and t_k targets of class k.
 
     Reference: J. Gorodkin, Comparing two K-category assignments by a K-category correlation
     coefficient, 2004, equation 8.

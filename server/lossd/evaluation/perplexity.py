@@ -58,7 +58,7 @@ def perplexity(laid: Scores) -> Kept:
 
         value = exp(sum(w -log p(token)) / sum(w))
 
-    All tokens count alike, in whatever sequence they are.
+    All tokens count equally, whatever sequence they are in.
 
     Reference: F. Jelinek et al., Perplexity, a measure of the difficulty of speech recognition
     tasks, 1977.

@@ -25,7 +25,7 @@ from lossd.evaluation._examples import Flags, is_number, select, shape_error
 from lossd.evaluation._state import State, Tally
 
 MAX_OUTPUTS = 65536
-_LARGEST = 1e290  # of a weight: products of it are split exactly below
+_LARGEST = 1e290  # of a weight: below this, its products are split exactly
 
 
 class RegressionError(enum.Enum):
@@ -79,7 +79,7 @@ def _numbers(batch: Batch, name: str) -> Array:
 
 
 def _fit(given: Floats, true: Floats, weights: Floats | None) -> Flags:
-    """Whether everything that is computed of a row is finite."""
+    """Returns whether everything that is computed from a row is finite."""
     factor: Floats | float = 1.0
     with np.errstate(all="ignore"):
         if weights is not None:
@@ -167,8 +167,8 @@ def regression_errors(laid: Pairs, *, error: RegressionError = RegressionError.M
         value = sum(w (p - y)^2) / sum(w),  its root,  sum(w |p - y|) / sum(w),
                 or 1 - sum(w (p - y)^2) / sum(w (y - mean y)^2)
 
-    Several outputs are averaged, roots and determination output by output.  The spread of the
-    targets is exact, so that a large mean costs no digit; where it is 0, R^2 is not defined.
+    Several outputs are averaged; roots and R^2 are computed for each output first.  The spread of
+    the targets is exact, so that a large mean costs no digit; where it is 0, R^2 is undefined.
 
     Reference: J. O. Rawlings et al., Applied Regression Analysis, 1998, section 1.5.
     """
@@ -190,7 +190,7 @@ def regression_errors(laid: Pairs, *, error: RegressionError = RegressionError.M
 
 
 def _weighted(weights: Floats | None, *terms: Floats) -> tuple[Floats, ...]:
-    """Terms that add up to the weighted sum of the terms exactly."""
+    """Returns terms that add up exactly to the weighted sum of the given terms."""
     if weights is None:
         return terms
     factors = np.broadcast_to(weights[:, None], terms[0].shape)

@@ -1,4 +1,4 @@
-"""Quality of what is retrieved first."""
+"""Quality of the documents that are retrieved first."""
 
 import enum
 import math
@@ -33,11 +33,11 @@ from lossd.evaluation._examples import (
 from lossd.evaluation._state import State, Tally
 from lossd.losses import Interval
 
-_BLOCK = 1 << 18  # documents that are ranked at once
+_BLOCK = 1 << 18  # documents ranked at once
 
 
 class RetrievalMeasure(enum.Enum):
-    """A measure of what is retrieved first."""
+    """A measure of the documents that are retrieved first."""
 
     NDCG = "ndcg"
     MRR = "mrr"
@@ -46,14 +46,14 @@ class RetrievalMeasure(enum.Enum):
 
 
 class RetrievalGain(enum.Enum):
-    """What a relevance is worth."""
+    """The gain of a relevance."""
 
     LINEAR = "linear"
     EXPONENTIAL = "exponential"
 
 
 class NoRelevant(enum.Enum):
-    """What a query without a relevant document counts."""
+    """The value of a query without a relevant document."""
 
     EXCLUDE = "exclude"
     ZERO = "zero"
@@ -62,7 +62,7 @@ class NoRelevant(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rankings:
-    """Scores and relevances, one row a query that counts; ``there`` marks the documents."""
+    """Scores and relevances, one row for each query that counts; ``there`` marks the documents."""
 
     seen: Seen
     scores: Array
@@ -191,14 +191,14 @@ def retrieval_at_k(
     gain: RetrievalGain = RetrievalGain.LINEAR,
     no_relevant: NoRelevant = NoRelevant.EXCLUDE,
 ) -> Kept:
-    """Mean over queries of how good the first k documents are.
+    """Mean quality of the first k documents over queries: NDCG, MRR, recall or MAP.
 
         value = NDCG: sum_i g_i / log2(i + 1) over its largest possible
                 MRR: 1 / rank of the first relevant;  RECALL: relevant among them / relevant
                 MAP: sum over the relevant among them of precision at their rank / relevant
 
-    Relevant is what has a relevance above 0.  Of equal scores the lowest index comes first, but in
-    NDCG, where they share their gains.
+    A document is relevant if its relevance is above 0.  Among equal scores the lowest index comes
+    first, except in NDCG, where they share their gains.
 
     Reference: K. Jaervelin, J. Kekaelaeinen, Cumulated gain-based evaluation of IR techniques,
     2002; C. D. Manning et al., Introduction to Information Retrieval, 2008, section 8.4.
@@ -230,7 +230,7 @@ def retrieval_at_k(
 
 
 def _measures(laid: Rankings, part: slice, k: int, gain: RetrievalGain) -> Floats:
-    """All measures of some queries, in the order of RetrievalMeasure."""
+    """Returns all measures of some queries, in the order of RetrievalMeasure."""
     scores, there = laid.scores[part], laid.there[part]
     order = np.lexsort((-scores, ~there))  # a stable sort: the lowest index first
     ranks = np.arange(scores.shape[1])
@@ -250,7 +250,7 @@ def _measures(laid: Rankings, part: slice, k: int, gain: RetrievalGain) -> Float
 
 
 def _ndcg(relevances: Floats, ties: Integers, first: Flags, gain: RetrievalGain) -> Floats:
-    """By rank: relevances, and numbers that are equal where scores are."""
+    """Returns NDCG, from relevances by rank, and ``ties`` that are equal where scores are."""
     with np.errstate(over="ignore"):
         gains = relevances if gain is RetrievalGain.LINEAR else np.exp2(relevances) - 1
     if not np.isfinite(gains).all():

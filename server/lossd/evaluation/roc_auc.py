@@ -16,7 +16,7 @@ from lossd.losses import ParameterError
 
 
 class Multiclass(enum.Enum):
-    """What is compared where there are several classes."""
+    """The comparisons that are averaged where there are several classes."""
 
     ONE_VS_REST = "one vs rest"
     ONE_VS_ONE = "one vs one"
@@ -37,7 +37,7 @@ def _area(found: Curve, max_fpr: float | None) -> float | str:
 
 
 def _one_vs_one(ranked: Ranked, average: Average) -> Score:
-    """Hand and Till: of two classes, the mean of the areas by the score of either."""
+    """Averages over pairs of classes, as Hand and Till: each has the mean of two areas."""
     labels = ranked.targets[:, 0]
     members = [np.flatnonzero(labels == label) for label in range(ranked.width)]
     absent = [label for label, rows in enumerate(members) if not len(rows)]
@@ -86,11 +86,11 @@ def roc_auc(
     multiclass: Multiclass = Multiclass.ONE_VS_REST,
     max_fpr: Annotated[float | None, SHARE] = None,
 ) -> Kept:
-    """Chance that a positive scores above a negative, a tie counting half.
+    """Chance that a positive scores above a negative; a tie counts half.
 
         value = (pairs in order + pairs tied / 2) / pairs
 
-    Scores are compared as they are: no sigmoid makes ties of large logits.
+    Scores are compared as they are, without a sigmoid, which would turn large logits into ties.
 
     Reference: J. A. Hanley, B. J. McNeil, The meaning and use of the area under a ROC curve, 1982.
     """

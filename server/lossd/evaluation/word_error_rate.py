@@ -10,15 +10,15 @@ from lossd.evaluation._declare import Example, InputError, Kept, Score, metric
 from lossd.evaluation._state import State, Tally
 from lossd.evaluation._text import SEGMENTS, Segments, Tokens
 
-MAX_TOKENS = 1 << 17  # of a sequence; the work is the product of two lengths
-# How many tokens of a sequence have the set of their places kept, of 16 KiB each at most.
+MAX_TOKENS = 1 << 17  # tokens of a sequence; the work is the product of two lengths
+# The number of tokens whose sets of positions are kept, of at most 16 KiB each.
 _MOST_KEPT = 256
-# How many rows of a table go by before it is asked whether to stop: some 10 ms at most.
+# Rows of a table between two checks whether to stop: at most some 10 ms.
 _TOKENS_A_CHECK = 128
 
 
 class TextUnit(enum.Enum):
-    """What is edited."""
+    """The unit of edits."""
 
     WORDS = "words"
     CHARACTERS = "characters"
@@ -90,10 +90,10 @@ def word_error_rate(
 
 
 def _distance(left: Tokens, right: Tokens, checkpoint: Callable[[], None]) -> int:
-    """The fewest edits: a table of which each row follows from the one before.
+    """Returns the fewest edits, from a table in which each row follows from the one before.
 
-    Numbers that are neighbours in it differ by 1 at most, so a row is the two sets of places where
-    it rises and where it falls, and a set is one integer of as many bits.
+    Neighbouring numbers in it differ by at most 1, so a row is two sets of positions, where it
+    rises and where it falls, and a set is an integer with a bit for each position.
 
     Reference: H. Hyyrö, Bit-parallel approximate string matching algorithms with transposition,
     2003, after G. Myers, 1999.
@@ -119,7 +119,7 @@ def _distance(left: Tokens, right: Tokens, checkpoint: Callable[[], None]) -> in
 
 
 class _Matches:
-    """By token, the set of its places in a sequence; the sets of few tokens are kept."""
+    """The set of positions of each token in a sequence; only few tokens' sets are kept."""
 
     def __init__(self, tokens: Tokens) -> None:
         numbers: dict[Any, list[int]] = {}

@@ -1,7 +1,7 @@
 """How a kernel is launched: its arguments, typed, and its threads.
 
 CuPy passes a Python float as a double and an int as 64 bits whatever the kernel declares, and does
-not count arguments.  So every launch goes through ``typed_arguments``.
+not check the number of arguments.  So every launch goes through ``typed_arguments``.
 """
 
 import enum
@@ -14,17 +14,17 @@ import numpy as np
 # A row gets more threads until each has no more than this many elements.  The number of threads
 # fixes the tree in which a row is summed, so it may depend on the row's length only.
 WARP, MOST_THREADS, ELEMENTS_A_THREAD = 32, 512, 8
-# Of a block whose rows share warps, or are elements.
+# Threads of a block whose rows share warps, or are single elements.
 SHARING_THREADS = 256
 MOST_BLOCKS = (1 << 31) - 1
-# Every device has it; more must be asked for, and how much there is differs.
+# Shared memory that every device has; a kernel must ask for more, and the limit differs.
 SHARED_BYTES = 48 << 10
-# Of these, what the sums over a block need.
+# Bytes of it that the sums over a block need.
 SHARED_BYTES_OF_SUMS = 2 << 10
 
 
 class Kind(enum.Enum):
-    """What a kernel takes for an argument."""
+    """The kinds of arguments that a kernel takes."""
 
     ARRAY = "an address, 0 for none"
     COUNT = "a 64-bit integer"
@@ -42,10 +42,10 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Which entry point to launch, and with how many threads.
+    """The entry point to launch, and the number of threads.
 
-    A block has ``threads`` for each of ``rows`` rows, and ``shared_bytes`` to keep them in, which
-    are 0 where they are too long.
+    A block has ``threads`` for each of ``rows`` rows, and ``shared_bytes`` to keep the rows in,
+    which are 0 for rows that are too long.
     """
 
     name: str
@@ -75,7 +75,7 @@ KEEPS = Argument("keeps", Kind.COUNT)
 def typed_arguments(
     signature: Sequence[Argument], values: Mapping[str, Any], dtype: np.dtype[Any]
 ) -> tuple[Any, ...]:
-    """The arguments in order, each of the width that the kernel declares; arrays may be None.
+    """Returns the arguments in order, each as wide as the kernel declares it; arrays may be None.
 
     Raises:
         TypeError: if a name is missing or unknown, or a number stands where an array must.
@@ -105,7 +105,7 @@ def _typed(argument: Argument, value: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def threads_of_row(length: int) -> int:
-    """Threads that share a row: a power of two, by the length of the row alone."""
+    """Returns how many threads share a row: a power of two that depends on its length alone."""
     threads = 1
     while threads < MOST_THREADS and threads * ELEMENTS_A_THREAD < length:
         threads *= 2
@@ -115,9 +115,9 @@ def threads_of_row(length: int) -> int:
 def launch_rows(
     name: str, rows: int, length: int, *, kept_bytes: int = 0, most_bytes: int = SHARED_BYTES
 ) -> Launch:
-    """A block a row, or for several rows that share warps.
+    """Returns a launch with a block for each row, or for several rows that share warps.
 
-    A row takes ``kept_bytes`` on chip, if all of a block fit into ``most_bytes``.
+    A row takes ``kept_bytes`` of shared memory, if a block fits into ``most_bytes``.
     """
     threads = threads_of_row(length)
     together = SHARING_THREADS // threads if threads <= WARP else 1
@@ -128,6 +128,6 @@ def launch_rows(
 
 
 def launch_elements(name: str, rows: int, width: int) -> Launch:
-    """A thread for each 128 bits of rows of one element."""
+    """Returns a launch with a thread for each 128 bits, of rows that are single elements."""
     blocks = -(-rows // (SHARING_THREADS * width))
     return Launch(name, min(blocks, MOST_BLOCKS), SHARING_THREADS)

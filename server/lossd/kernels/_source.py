@@ -24,7 +24,7 @@ from lossd.kernels._launch import (
 from lossd.losses import Loss, Parameter, Shape
 from lossd.losses._declare import CudaText
 
-# What a kernel computes in, and beyond these what it reads and writes.
+# The types that a kernel computes in, and those that it can read and write besides.
 _TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _STORED_TYPES = {
     **_TYPES,
@@ -46,7 +46,7 @@ _TEMPLATES = {Shape.POINTWISE: "pointwise.cuh", Shape.ROWWISE: "rowwise.cuh"}
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A loss's kernel: source for NVRTC, and what it wants to be launched with.
+    """A loss's kernel: source for NVRTC, and how it is launched.
 
     ``names`` are its entry points and ``dtype`` is what it computes in.  ``stored`` has the types
     of its inputs by name, of which the first is that of the gradient too.
@@ -60,9 +60,9 @@ class Kernel:
     stored: Mapping[str, np.dtype[Any]]
 
     def launch(self, rows: int, length: int, most_bytes: int = SHARED_BYTES) -> Launch:
-        """The launch for a batch, which must not be empty: a grid of 0 is a grid of 1 to CuPy.
+        """Returns the launch for a batch that is not empty: CuPy takes a grid of 0 for one of 1.
 
-        ``most_bytes`` is what a block may have on chip.
+        ``most_bytes`` is the most shared memory that a block may have.
         """
         sizes = [dtype.itemsize for dtype in self.stored.values()]
         width = 16 // sizes[0]
@@ -77,9 +77,9 @@ class Kernel:
 def find_text(
     loss: Loss, parameters: Mapping[str, Any], *, targets_are_classes: bool
 ) -> CudaText | None:
-    """The first text of a loss that applies, or None.
+    """Returns the first text of a loss that applies, or None.
 
-    A number that float32 has not is left to the body, which then computes in float64.
+    A parameter that float32 cannot hold is left to the body, which then computes in float64.
     """
     if loss.is_beyond_float32(parameters):
         return None
@@ -92,7 +92,7 @@ def find_text(
 
 
 def is_stored(dtype: np.dtype[Any]) -> bool:
-    """Whether kernels read numbers of a type as they are."""
+    """Returns whether kernels read numbers of a type without conversion."""
     return dtype in _STORED_TYPES
 
 
@@ -104,7 +104,7 @@ def kernel_source(
 ) -> Kernel:
     """Fills a text into the template of the loss's shape, to compute in float32 or float64.
 
-    ``stored`` are the types of the inputs that are not, by name.
+    ``stored`` has the types of the inputs that have another one, by name.
     """
     parameters = [p for p in loss.parameters if p.is_vector or p.type in (float, bool)]
     names = [declared.name for declared in loss.inputs]
@@ -143,9 +143,9 @@ def _argument(parameter: Parameter) -> Argument:
 
 
 def _is_short(text: CudaText) -> bool:
-    """Whether a text of a row is repeated for each element of a pack.
+    """Returns whether the text of a row may be repeated for each element of a pack.
 
-    One that walks over the row for sums of its own would take a compiler seconds, and more
+    A text with loops over the row for sums of its own would take the compiler seconds, and more
     registers than there are.
     """
     return not any(walk in text.text for walk in ("SUM_OVER_ROW", "surplus_of"))
@@ -154,9 +154,9 @@ def _is_short(text: CudaText) -> bool:
 def _prelude_of_types(
     loss: Loss, text: CudaText, dtype: np.dtype[Any], stored: Mapping[str, np.dtype[Any]]
 ) -> str:
-    """The types of what is computed and of what is read, and the headers that they need."""
+    """Returns the types to compute in and to read, and the headers that they need."""
     names = [_STORED_TYPES[of_input] for of_input in stored.values()]
-    second = stored.get(loss.inputs[1].name, dtype)  # where it is classes, of nothing
+    second = stored.get(loss.inputs[1].name, dtype)  # unused where it is class indices
     return "\n".join([
         *(_HEADERS[name] for name in dict.fromkeys(names) if name in _HEADERS),
         f"typedef {_TYPES[dtype]} T;",
@@ -169,7 +169,7 @@ def _prelude_of_types(
 
 
 def _prelude(loss: Loss, parameters: list[Parameter]) -> str:
-    """The names and the parameters of a loss's kernel."""
+    """Returns the names and the parameters of a loss's kernel."""
     types = (("Weights" if p.is_vector else "double", p.name) for p in parameters)
     declared = "".join(f", const {kind} {name}" for kind, name in types)
     passed = "".join(f", {p.name}" for p in parameters)
@@ -182,7 +182,7 @@ def _prelude(loss: Loss, parameters: list[Parameter]) -> str:
 
 
 def _prelude_of_others(types: Mapping[str, str]) -> str:
-    """The inputs beyond two: a kernel takes the array ``variances``, a text ``variance``."""
+    """Returns the inputs after the second: the kernel has ``variances``, the text ``variance``."""
     arrays = "".join(f", const {type_name}* {name}" for name, type_name in types.items())
     loads = " ".join(f"const Pack pack_of_{n} = load({n} + (place), left);" for n in types)
     elements = "".join(f", pack_of_{name}.items[i]" for name in types)
@@ -202,7 +202,7 @@ def _template(name: str) -> str:
 
 
 def _located(loss: Loss, text: CudaText) -> str:
-    """The text with the place it comes from, so that the compiler's errors point there."""
+    """Returns the text with its file and line, so that the compiler's errors point there."""
     path = Path(inspect.getsourcefile(inspect.unwrap(loss.body)) or "")
     before, found, _ = path.read_text("utf-8").partition(text.text) if path.is_file() else ("",) * 3
     line = before.count("\n") + 1 if found else 1

@@ -1,4 +1,4 @@
-"""What a loss says of itself: its inputs, parameters, formula, examples and kernel text.
+"""Declarations of losses: inputs, parameters, formula, examples and kernel text.
 
 It imports NumPy's types and the standard library only, so that the losses are a library of their
 own.  Read ``huber.py`` next, the smallest complete declaration.
@@ -35,7 +35,7 @@ Gradient = Array | Callable[[], Array]
 
 
 class Shape(enum.Enum):
-    """How the examples of a loss lie in its inputs, which decides how the engine runs it."""
+    """How the examples of a loss lie in its inputs, which decides how the loss is computed."""
 
     POINTWISE = "each pair of elements by itself, averaged within an example"
     ROWWISE = "one example a row of classes"
@@ -55,7 +55,7 @@ class Shape(enum.Enum):
 
 
 class Sides(enum.Enum):
-    """Which examples a loss of two sides has."""
+    """The examples that a loss of real and generated ones takes."""
 
     FAKE = "the generated ones alone"
     PAIRS = "pairs of a real and a generated one"
@@ -63,7 +63,7 @@ class Sides(enum.Enum):
 
 
 class Status(enum.IntEnum):
-    """What is to be said of an example, or of a whole set; 0 in an array is nothing."""
+    """Why the result of an example, or of a whole set, is special; 0 in an array means none."""
 
     NONFINITE = 1
     INFEASIBLE = 2
@@ -74,14 +74,14 @@ class Status(enum.IntEnum):
 
 
 class DistributionKind(enum.Enum):
-    """What an input that describes a distribution holds."""
+    """The numbers in which an input describes a distribution."""
 
     LOGITS = "logits"
     LOG_PROBABILITIES = "log-probabilities"
     PROBABILITIES = "probabilities"
 
 
-# What a number that describes a probability must be in.  There is no room for rounding: in every
+# The range of numbers that describe a probability.  There is no room for rounding: in every
 # type a log-softmax rounds to 0 at most, and a softmax to 1.
 DOMAINS: Mapping[DistributionKind, Interval | None] = MappingProxyType(
     {
@@ -93,21 +93,21 @@ DOMAINS: Mapping[DistributionKind, Interval | None] = MappingProxyType(
 
 
 class MulticlassHingeVariant(enum.Enum):
-    """Which wrong classes a multiclass hinge looks at."""
+    """The wrong classes that count in a multiclass hinge."""
 
     CRAMMER_SINGER = "the best of them"
     WESTON_WATKINS = "each of them"
 
 
 class Distance(enum.Enum):
-    """How far two vectors are apart."""
+    """The distance of two vectors."""
 
     EUCLIDEAN = "length of the difference"
     SQUARED_EUCLIDEAN = "squared length of the difference"
     COSINE = "one less the cosine of the angle"
 
 
-# Parameters that the engine uses to lay out the inputs; the body of a loss does not see them.
+# Parameters that lay out the inputs; the body of a loss does not see them.
 BATCH_DIMS = Parameter("batch_dims", int, 1, Interval(0, 8))
 CLASS_AXIS = Parameter("class_axis", int, -1, Interval(-8, 7))
 OPTIONAL_CLASS_AXIS = Parameter("class_axis", int, None, Interval(-8, 7))
@@ -119,7 +119,7 @@ REPLICATE_GREY = Parameter("replicate_grey", bool, default=False)
 
 
 class Holds(enum.Enum):
-    """What the elements of an input are."""
+    """The kinds of elements of an input."""
 
     FLOATS = "floating-point numbers"
     NUMBERS = "numbers, floating-point or integer"
@@ -130,7 +130,7 @@ class Holds(enum.Enum):
 
 
 class Extent(enum.Enum):
-    """How far an input reaches."""
+    """How many numbers an input has, compared with the first input."""
 
     ELEMENTS = "all elements, like the first input"
     EXAMPLES = "one number an example"
@@ -141,8 +141,8 @@ class Extent(enum.Enum):
 class Input:
     """One input of a loss.
 
-    Numbers outside the ``domain`` are refused.  ``kind`` names the parameter that says what kind of
-    distribution it describes, from which its domain follows.
+    Numbers outside the ``domain`` are refused.  ``kind`` names the parameter that says which
+    numbers describe its distribution, from which its domain follows.
     """
 
     name: str
@@ -151,16 +151,16 @@ class Input:
     differentiable: Differentiable = Differentiable.NO
     domain: Interval | Choices | None = None
     is_optional: bool = False
-    is_list: bool = False  # of one tensor or several, which are named like "predictions[0]"
+    is_list: bool = False  # one tensor, or several that are named like "predictions[0]"
     kind: str = ""
     extent: Extent = Extent.ELEMENTS
 
     def under(self, parameters: Mapping[str, Any]) -> "Input":
-        """The input as it is with these parameters."""
+        """Returns the input with the domain that follows from these parameters."""
         if not self.kind:
             return self
         domain = DOMAINS[parameters[self.kind]]
-        # NaN in a prediction is data, and in a target a mistake.
+        # NaN is data in a prediction, but a mistake in a target.
         if domain is not None and self.differentiable is not Differentiable.BY_DEFAULT:
             domain = replace(domain, has_nan=False)
         return replace(self, domain=domain)
@@ -173,11 +173,11 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One number an example that a loss can give beyond its value, of rows only.
+    """One more number for each example that a loss can return, for losses of rows only.
 
     A loss that has some takes a parameter ``outputs``, a list of members of an enum whose values
-    are these, and its body returns those that were asked for.  ``is_index`` tells an int64 from a
-    number of the type that is computed in.
+    are these, and its body returns those that were asked for.  ``is_index`` marks an int64; other
+    outputs have the type that is computed in.
     """
 
     name: str
@@ -187,10 +187,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a body returns: the value of each example or element, gradients, and outputs.
+    """The result of a body: the value of each example or element, gradients, and outputs.
 
-    A gradient that is only wanted on request is a function that computes it.
-    ``statuses`` has the number of a Status for each example, 0 for nothing; ``status`` is that of
+    A gradient that is computed on request only is given as a function.
+    ``statuses`` has the number of a Status for each example, 0 for none; ``status`` is that of
     the whole, for losses of a set.
     """
 
@@ -201,7 +201,7 @@ class Evaluation:
     status: Status | None = None
 
     def gradient(self, name: str) -> Array:
-        """The gradient with respect to an input."""
+        """Returns the gradient with respect to an input."""
         found = self.gradients[name]
         return found() if callable(found) else found
 
@@ -214,18 +214,17 @@ def in_turn(count: int, work: Callable[[int], None]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """What a body that sees the whole batch is given after its inputs.
+    """The argument after the inputs, for a body that sees the whole batch.
 
     The inputs hold the examples that are present.  The body returns the value of each, or one value
     of all, and the gradients of the sum of all values times their ``scales``.
-    ``weights`` has one number an example, of float64: what it counts for in a mean of examples.
-    ``scales`` has one number a value, of float64; one of 0 takes nothing, also of infinity and NaN.
-    ``wanted`` are the gradients that will be read.
-    ``parts`` has the examples of each input, which are all but for losses of two sides.
-    ``for_each`` calls a function with 0 to count - 1, in any order and perhaps at the same time;
-    calls write to places of their own, so that the result has the same bits at any number of
-    threads.  ``in_cache`` says that a piece should fit the caches of a CPU; a device wants few
-    large ones.
+    ``weights`` has one number for each example, of float64: its weight in a mean of examples.
+    ``scales`` has one number for each value, of float64; a scale of 0 gives 0, even for infinity
+    and NaN.  ``wanted`` are the gradients that will be read.  ``parts`` has the range of examples
+    of each input: all of them, except for losses of two sides.  ``for_each`` calls a function with
+    0 to count - 1, in any order and perhaps at the same time; each call writes to memory of its
+    own, so that the result has the same bits at any number of threads.  ``in_cache`` says that a
+    piece should fit the caches of a CPU; a device is faster with few large ones.
     """
 
     weights: Array
@@ -236,7 +235,7 @@ class BatchContext:
     in_cache: bool = True
 
     def of(self, name: str) -> "BatchContext":
-        """The same of the examples of one input alone."""
+        """Returns the context of the examples of one input alone."""
         part = self.parts[name]
         return replace(self, weights=self.weights[part], scales=self.scales[part])
 
@@ -253,10 +252,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class CudaText:
-    """Scalar CUDA of one variant of a loss, and when it applies.
+    """Scalar CUDA for one variant of a loss, and when it applies.
 
     ``when`` holds values of enum parameters; ``targets_are_classes`` tells class indices from
-    distributions, None where the loss knows no indices.
+    distributions; None where the loss takes no indices.
     """
 
     text: str
@@ -268,7 +267,8 @@ class CudaText:
 class Loss:
     """A declared loss."""
 
-    # Without slots, so that what follows from the declaration is made once: every call asks it.
+    # Without slots, so that what follows from the declaration is computed once: every call needs
+    # it.
 
     name: str
     shape: Shape
@@ -294,7 +294,7 @@ class Loss:
 
     @functools.cached_property
     def all_parameters(self) -> tuple[Parameter, ...]:
-        """Those of the body and those of the layout."""
+        """The parameters of the body and those of the layout."""
         return self.layout_parameters + self.parameters
 
     @functools.cached_property
@@ -307,11 +307,11 @@ class Loss:
         return {parameter.name: parameter for parameter in self.all_parameters}
 
     def is_beyond_float32(self, parameters: Mapping[str, Any]) -> bool:
-        """Whether a number among the parameters is one that float32 has not."""
+        """Returns whether a number among the parameters is one that float32 cannot hold."""
         return any(p.is_beyond_float32(parameters.get(p.name)) for p in self.parameters)
 
     def input(self, name: str) -> Input:
-        """The input of that name; KeyError if there is none."""
+        """Returns the input of that name; KeyError if there is none."""
         return next(i for i in self.inputs if i.name == name)
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -329,9 +329,9 @@ _BY_ELEMENT = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE)
 def _widening(
     body: Callable[..., Evaluation], known: tuple[Parameter, ...]
 ) -> Callable[..., Evaluation]:
-    """The body, which is given float64 where float32 has not the number that a parameter is.
+    """Wraps a body, so that it computes in float64 where float32 cannot hold a parameter.
 
-    A temperature of 1e-50 would be 0 in float32, and what is divided by it no number.
+    A temperature of 1e-50 would be 0 in float32, and a quotient by it NaN.
     """
     numbers = tuple(parameter for parameter in known if parameter.type is float)
 
@@ -377,25 +377,24 @@ def loss(
 ) -> Callable[[Callable[..., Evaluation]], Loss]:
     """Turns a body into a declared loss.
 
-    The body is ``body(xp, *inputs, **parameters) -> Evaluation`` over C-contiguous tiles of one
+    The body is ``body(xp, *inputs, **parameters) -> Evaluation`` over C-contiguous pieces of one
     floating-point type; ``xp`` is NumPy or CuPy.
-    What the axes of the inputs count depends on the ``shape``, and is said in ``lossd.shapes``, in
-    the module of its name.  A body of SETWISE, OPPOSED or COUPLED sees the whole batch and is given
-    a ``BatchContext`` after its inputs; of others it returns the gradients of each value by itself.
-    POINTWISE and ROWWISE have a kernel template; of the others the body runs on CuPy.
-    Unless examples are set against each other, a row of a result may depend on that row alone,
-    which holds if the last axis is all that is reduced.  Keyword-only parameters with annotations
-    are the schema: ``Annotated[type, bounds]``, and a ``Differentiable`` after the bounds where a
-    gradient can be had.  The docstring holds the summary, the formula (indented) and, after
-    "Reference:", the source.
+    The meaning of the axes depends on the ``shape``; its module in ``lossd.shapes`` defines it.  A
+    body of SETWISE, OPPOSED or COUPLED sees the whole batch and is given a ``BatchContext`` after
+    its inputs; for other shapes it returns the unscaled gradient of each value.  POINTWISE and
+    ROWWISE have a kernel template; for others the body runs on CuPy.  Unless examples are compared
+    with each other, a row of a result may depend on that row alone, which holds if only the last
+    axis is reduced.  Keyword-only parameters with annotations are the schema: ``Annotated[type,
+    bounds]``, and a ``Differentiable`` after the bounds where there is a gradient.  The docstring
+    holds the summary, the formula (indented) and, after "Reference:", the source.
 
-    ``kinks[input](*inputs, **parameters)`` tells how far each element of an input is from where the
-    value has no derivative by it.  ``is_ordered`` says that the gradient follows the order of an
-    example's elements by size; of equals the lowest index goes first.  ``ignores(*inputs,
-    **parameters)`` tells before anything is computed which examples the loss leaves out of every
-    sum and count; their status is the body's to give.  ``mean_factor(*inputs)`` is a factor
-    of each example that MEAN applies before it averages.  ``sides(**parameters)`` tells which
-    examples an OPPOSED loss has.  ``layout`` names the parameters that the engine uses.
+    ``kinks[input](*inputs, **parameters)`` returns how far each element of an input is from where
+    the value has no derivative with respect to it.  ``is_ordered`` says that the gradient depends
+    on the order of an example's elements by size; among equals the lowest index goes first.
+    ``ignores(*inputs, **parameters)`` returns, before anything is computed, which examples the loss
+    leaves out of every sum and count; the body gives their status.  ``mean_factor(*inputs)`` is a
+    factor of each example that MEAN applies before it averages.  ``sides(**parameters)`` returns
+    which examples an OPPOSED loss takes.  ``layout`` names the parameters that the engine uses.
     """
 
     def declare(body: Callable[..., Evaluation]) -> Loss:
@@ -423,7 +422,7 @@ def loss(
     return declare
 
 
-# What most losses take.
+# Inputs and parameters of most losses.
 PREDICTIONS = Input("predictions", "what the model says", differentiable=Differentiable.BY_DEFAULT)
 DISTRIBUTION = replace(PREDICTIONS, kind="prediction_kind")
 REGRESSION_TARGETS = Input(

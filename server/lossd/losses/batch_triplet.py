@@ -32,7 +32,7 @@ from lossd.schema import NONNEGATIVE, Array
 
 
 class Mining(enum.Enum):
-    """Which triplets of an anchor count."""
+    """The triplets of an anchor that count."""
 
     ALL = "the mean over all triplets"
     HARD = "the farthest positive and the nearest negative"
@@ -40,7 +40,7 @@ class Mining(enum.Enum):
 
 
 class BatchTripletOutput(enum.Enum):
-    """What mining gives beyond."""
+    """The auxiliary outputs of mining."""
 
     MINED_POSITIVE = Output(
         "mined_positive",
@@ -60,7 +60,7 @@ _MINERS: Mapping[Mining, Callable[..., Mined]] = MappingProxyType(
 
 
 def _without_triplet(embeddings: Array, labels: Array, **parameters: Any) -> Array:
-    """Which examples are the only ones of their label, or have no example of another one."""
+    """Returns which examples lack a positive, or lack a negative."""
     found: Array = without_positive(embeddings, labels, **parameters)
     return found | (labels == labels[:1]).all()
 
@@ -78,14 +78,14 @@ LINE = [[0.0], [1.0], [3.0], [2.0]]
             value=2.0,
             gradients={"embeddings": [[0.0], [-1.0], [0.0], [1.0]]},
         ),
-        # The negatives at 2 and 1 are nearer than the positive, of 2 and 1 the first is farther.
+        # The negatives at 2 and 1 are nearer than the positive; the one at 2 is the farthest.
         Example(
             {"embeddings": LINE, "labels": [0, 1, 0, 1]},
             parameters={"mining": Mining.SEMI_HARD},
             value=1.0,
             gradients={"embeddings": [[-0.25], [0.25], [0.25], [-0.25]]},
         ),
-        # Two triplets an anchor, worth 3 and 2 or 1 and 0.
+        # Two triplets for each anchor, worth 3 and 2 or 1 and 0.
         Example(
             {"embeddings": LINE, "labels": [0, 1, 0, 1]},
             parameters={"mining": Mining.ALL},
@@ -119,15 +119,15 @@ def batch_triplet(
     distance: Distance = Distance.EUCLIDEAN,
     outputs: Sequence[BatchTripletOutput] = (),
 ) -> Evaluation:
-    """How much nearer negatives are than positives, beyond a margin, in triplets of the batch.
+    """Triplet loss over the triplets of a batch that are selected by label and distance.
 
         value = mean over triplets of max(0, margin + d(a, p) - d(a, n))
         gradient = sum over triplets that count, of all anchors, of d'(a, p) - d'(a, n)
-        0 at the kink, and for the distance of two points that are one
+        0 at the kink, and for the distance of two equal points
 
     Positives have the anchor's label, negatives another.  HARD takes the farthest positive and the
     nearest negative, ALL every triplet, SEMI_HARD each positive with the nearest negative that is
-    farther than it or, if none is, with the farthest; of equals the lowest index.  An example
+    farther than it or, if none is, with the farthest; among equals the lowest index.  An example
     without a positive or a negative is no anchor and has the status NO_POSITIVE; the others are
     still compared with it.  With COSINE a vector of zeros is at the distance 1 of all others with
     gradient 0, and has the status ZERO_NORM.
@@ -149,7 +149,7 @@ def batch_triplet(
         candidates = Candidates(distances, is_same, is_negative)
         mined = mine(xp, candidates, margin)
         is_idle[own] = ~(is_same.any(axis=-1) & is_negative.any(axis=-1))
-        # What is not a distance is neither near nor far.
+        # A distance that is NaN is neither near nor far.
         is_lost = ~xp.isfinite(distances).all(axis=-1)
         values[own] = xp.where(is_lost, xp.nan, mined.values)
         positives[own], negatives[own] = mined.positives, mined.negatives

@@ -19,7 +19,7 @@ from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector
 
 LOG_2 = 0.6931471805599453
-LOWEST_LOG = -100.0  # what PyTorch clamps the logarithm of a probability to
+LOWEST_LOG = -100.0  # the lower bound to which PyTorch clamps the logarithm of a probability
 
 
 @loss(
@@ -93,7 +93,7 @@ def binary_cross_entropy(
     Reference: D. R. Cox, The regression analysis of binary sequences, 1958.
     """
     positive, negative = targets, 1 - targets
-    if label_smoothing:  # each by itself: one less what is nearly 1 would have no digits
+    if label_smoothing:  # separately: 1 minus a number near 1 would lose its digits
         kept, spread = 1 - label_smoothing, label_smoothing / 2
         positive, negative = (share * kept + spread for share in (positive, negative))
     weights = positive_weights if len(positive_weights) else None
@@ -117,11 +117,11 @@ def binary_cross_entropy(
     return Evaluation(value, {"predictions": gradient, "targets": by_targets})
 
 
-Cost = tuple[Array, Array]  # of an answer that turns out to be true: -log of it, and the derivative
+Cost = tuple[Array, Array]  # of the probability of the true answer: -log of it, and the derivative
 
 
 def _difference_of_costs(xp: Any, logits: Array, weights: Any) -> Array:
-    """-w log p + log(1 - p), which is -x where w is 1."""
+    """Returns -w log p + log(1 - p), which is -x where w is 1."""
     if weights is None:
         return -logits
     common = xp.log1p(xp.exp(-abs(logits)))
@@ -131,7 +131,7 @@ def _difference_of_costs(xp: Any, logits: Array, weights: Any) -> Array:
 def _cost_of_log_probabilities(xp: Any, logs: Array) -> tuple[Cost, Cost]:
     probability = xp.exp(logs)
     probability_of_no = -xp.expm1(logs)
-    # Each form of log(1 - p) is exact where the other one rounds 1 - p, or p, away.
+    # Each form of log(1 - p) is exact where the other one loses 1 - p, or p, to rounding.
     log_of_no = xp.where(logs < -LOG_2, xp.log1p(-probability), xp.log(probability_of_no))
     return (-logs, xp.full_like(logs, -1)), (-log_of_no, probability / probability_of_no)
 
@@ -144,7 +144,7 @@ def _cost_of_probabilities(xp: Any, probabilities: Array) -> tuple[Cost, Cost]:
 
 
 def _clamped(xp: Any, logs: Array, slope: Array) -> Cost:
-    """Where the logarithm is clamped, nothing depends on the probability any more."""
+    """Returns the clamped cost; where it is clamped, the derivative is 0."""
     below = logs < LOWEST_LOG
     return -xp.where(below, LOWEST_LOG, logs), xp.where(below, 0, slope)
 

@@ -27,7 +27,7 @@ def _distance_to_kinks(
     margin: float = 1,
     distance: Distance = Distance.EUCLIDEAN,
 ) -> Array:
-    """How far a pair that is not similar is from being one point; squares have no kink."""
+    """Returns how far a dissimilar pair is from being one point; squares have no kink."""
     del margin
     found = np.full(len(left), np.inf)
     if distance is Distance.EUCLIDEAN:
@@ -71,7 +71,7 @@ def _distance_to_kinks(
             value=4.0,
             gradients={"left": [[-8.0]], "right": [[8.0]]},
         ),
-        # One point, whose distance has no slope.
+        # Equal points, whose distance has no gradient.
         Example(
             {"left": [[1.0, 2.0]], "right": [[1.0, 2.0]], "targets": [0]},
             value=1.0,
@@ -96,14 +96,15 @@ def contrastive(
     margin: Annotated[float, POSITIVE] = 1.0,
     distance: Distance = Distance.EUCLIDEAN,
 ) -> Evaluation:
-    """Squared distance of a similar pair, squared shortfall to a margin of one that is not.
+    """Squared distance of similar pairs, squared shortfall from a margin of dissimilar pairs.
 
         value = y d^2 + (1 - y) max(0, margin - d)^2
-        gradient = 2 (y d - (1 - y) max(0, margin - d)) d', d' the slope of the distance
-        0 where a pair is one point
+        gradient = 2 (y d - (1 - y) max(0, margin - d)) d', d' the gradient of d
+        0 where the two points are equal
 
-    d is the length of the difference, its square, or one less the cosine.  With COSINE, a vector of
-    zeros is at the distance 1 of all others with gradient 0, and its pair has the status ZERO_NORM.
+    The distance d is the length of the difference, its square, or one minus the cosine.  With
+    COSINE, a vector of zeros is at the distance 1 of all others with gradient 0, and its pair has
+    the status ZERO_NORM.
 
     Reference: R. Hadsell et al., Dimensionality reduction by learning an invariant mapping, 2006,
     section 2.1, without the factor 1/2.
@@ -116,7 +117,7 @@ def contrastive(
     by_left, by_right = found.slopes()
     return Evaluation(
         value.astype(left.dtype),
-        # A component without slope has none, however far the pair is apart.
+        # A component without a gradient has none, however large the distance.
         {"left": selected(xp, by_left, factor), "right": selected(xp, by_right, factor)},
         statuses=zero_norms(xp, found),
     )

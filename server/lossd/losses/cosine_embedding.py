@@ -19,7 +19,7 @@ from lossd.schema import Array, Choices, Differentiable, Interval
 
 
 def _distance_to_kinks(left: Array, right: Array, targets: Array, *, margin: float = 0) -> Array:
-    """How far the cosine of a pair that is not alike is from the margin."""
+    """Returns how far the cosine of a dissimilar pair is from the margin."""
     found = abs(cosines(np, left, right).cosine - margin)
     return each_component(np.where(targets == 1, np.inf, found), left)
 
@@ -73,10 +73,10 @@ def cosine_embedding(
     *,
     margin: Annotated[float, Interval(-1, 1)] = 0.0,
 ) -> Evaluation:
-    """One less the cosine of a pair that is alike, the cosine beyond a margin of one that is not.
+    """One minus the cosine of similar pairs, the cosine beyond a margin of dissimilar pairs.
 
         value = 1 - cos for y = 1, max(0, cos - margin) for y = -1, cos = l . r / (|l| |r|)
-        gradient = -/+ (r / |r| - cos l / |l|) / |l| with respect to l, and the like for r
+        gradient = -/+ (r / |r| - cos l / |l|) / |l| with respect to l, and likewise for r
         0 at the kink
 
     A vector of zeros has the cosine 0 with all others and the gradient 0, and its pair the status

@@ -37,7 +37,7 @@ from lossd.schema import (
 
 
 class CrossEntropyOutput(enum.Enum):
-    """What the softmax gives beyond."""
+    """The auxiliary outputs, from the softmax."""
 
     LOG_SUM_EXP = Output("log_sum_exp", "log of the sum of the exponentials of the logits")
     TARGET_LOG_PROBABILITY = Output(
@@ -201,9 +201,9 @@ def cross_entropy(
 
     Class priors are divided by their sum, so that counts of labels serve as they are.  A model that
     is trained with them, and used without, is balanced over the classes.  The z-loss keeps the
-    logits from drifting; it is of the example, so class weights do not scale it.  The outputs are
-    of the softmax p, without weights and smoothing.  Temperature, priors, z-loss and outputs go
-    with logits only.
+    logits from drifting; it belongs to the example, so class weights do not scale it.  The outputs
+    are computed from the softmax p, without weights and smoothing.  Temperature, priors, z-loss and
+    outputs need logits.
 
     Reference: D. R. Cox, The regression analysis of binary sequences, 1958; smoothing: C. Szegedy
     et al., Rethinking the inception architecture, 2016, section 7; priors: A. K. Menon et al.,
@@ -223,7 +223,7 @@ def cross_entropy(
     priors = _log_priors(xp, class_priors, prior_strength)
     parts = softmax(xp, predictions, priors, temperature=temperature)
     penalty = _Penalty.of(xp, parts, z_loss) if z_loss else None
-    # Before the gradient takes the exponentials over.
+    # Before the gradient overwrites the exponentials.
     beyond = {output.value.name: _OUTPUTS[output](xp, parts, targets) for output in outputs}
     if targets.ndim == 1 and label_smoothing == 0:
         value, gradients = _from_classes(xp, parts, targets, class_weights, penalty)
@@ -237,7 +237,7 @@ def cross_entropy(
 
 
 def _log_priors(xp: Any, class_priors: Any, strength: float) -> Array | None:
-    """What the priors add to the logits."""
+    """Returns what the priors add to the logits."""
     if not len(class_priors):
         return None
     priors = class_priors.astype(np.float64)
@@ -260,12 +260,12 @@ def _refuse_what_needs_logits(
             )
 
 
-Gradients = dict[str, Any]  # an Array, or what computes one
+Gradients = dict[str, Any]  # an Array, or a function that computes one
 
 
 @dataclass(frozen=True, slots=True)
 class _Penalty:
-    """The z-loss of each row, z l^2 with l = log sum exp, and its derivative by l."""
+    """The z-loss of each row, z l^2 with l = log sum exp, and its derivative with respect to l."""
 
     value: Array
     slope: Array
@@ -280,7 +280,7 @@ class _Penalty:
 def _from_classes(
     xp: Any, parts: Softmax, classes: Array, class_weights: Any, penalty: _Penalty | None
 ) -> tuple[Array, Gradients]:
-    """Logits and class indices: the common case, in as few passes as can be."""
+    """Computes the common case, logits and class indices, in as few passes as possible."""
     value = parts.negative_log(xp, classes)
     unit = share = 1 / parts.total
     if len(class_weights):
@@ -306,7 +306,7 @@ def _from_distributions(
     factor: Callable[[Array], Array],
     penalty: _Penalty | None,
 ) -> tuple[Array, Gradients]:
-    """Logits and a weighted target for each class, w_c y_c."""
+    """Computes the loss from logits and a weighted target for each class, w_c y_c."""
     negative_logs = parts.negative_logs(xp)
     value = selected(xp, dense, negative_logs).sum(axis=-1)
     pulled = None
@@ -320,7 +320,7 @@ def _from_distributions(
 
 
 def _from_probabilities(xp: Any, predictions: Array, kind: DistributionKind) -> tuple[Array, Array]:
-    """-log p and its derivative by the given number."""
+    """Returns -log p and its derivative with respect to the given number."""
     if kind is DistributionKind.LOG_PROBABILITIES:
         return -predictions, xp.full_like(predictions, -1)
     return -xp.log(predictions), -1 / predictions
@@ -333,7 +333,7 @@ def _likelihood(
     dense: Array,
     factor: Callable[[Array], Array],
 ) -> Evaluation:
-    """The expectation of -log p for predictions that are given as (log-)probabilities."""
+    """Returns the expectation of -log p for predictions that are (log-)probabilities."""
     value = selected(xp, dense, negative_logs).sum(axis=-1)
     gradient = selected(xp, dense, slopes)
     return Evaluation(value, {"predictions": gradient, "targets": lambda: factor(negative_logs)})
@@ -342,9 +342,9 @@ def _likelihood(
 def _dense_targets(
     xp: Any, predictions: Array, targets: Array, class_weights: Any, smoothing: float
 ) -> Array:
-    """w_c y_c for every class, with the smoothing in it.
+    """Returns w_c y_c for every class, smoothing included.
 
-    With class indices only the smoothing share carries each class's own weight.
+    With class indices only the smoothed share has each class's own weight.
     """
     count = predictions.shape[1]
     if targets.ndim == 2:
@@ -356,7 +356,7 @@ def _dense_targets(
 
 
 def _target_factor(xp: Any, class_weights: Any, smoothing: float) -> Callable[[Array], Array]:
-    """What the derivative by a target has over -log p: its weight and what smoothing leaves."""
+    """Returns the factor of -log p in a target's derivative: its weight, less the smoothing."""
 
     def factor(negative_logs: Array) -> Array:
         share = class_weights * (1 - smoothing) if len(class_weights) else 1 - smoothing

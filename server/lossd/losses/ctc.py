@@ -23,7 +23,7 @@ from lossd.losses._maths.softmax import softmax
 from lossd.schema import NONNEGATIVE, Array
 
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
-# Below this cost a frame, what cancels in it and in its slopes shows in the type that was given.
+# Below this cost of a frame, cancellation in it and in its gradient shows in the input's type.
 SURE = {np.dtype(np.float32): 1e-8, np.dtype(np.float64): 1e-4}
 LABEL = {"targets": [[1]], "prediction_lengths": [2], "target_lengths": [1]}
 
@@ -47,7 +47,7 @@ LABEL = {"targets": [[1]], "prediction_lengths": [2], "target_lengths": [1]}
         ),
     ),
     examples=(
-        # Two frames, a blank and one label, all equally likely: three of the four ways are right,
+        # Two frames, a blank and one label, all equally likely: three of the four paths are right,
         # and the label has two of these three in each frame.
         Example(
             {"predictions": [[[0.0, 0.0], [0.0, 0.0]]], **LABEL},
@@ -66,7 +66,7 @@ LABEL = {"targets": [[1]], "prediction_lengths": [2], "target_lengths": [1]}
             value=LOG_4 - LOG_3,
             gradients={"predictions": [[[-2 / 3, -4 / 3], [-2 / 3, -4 / 3]]]},
         ),
-        # The same label twice takes a blank in between: one way of eight.
+        # The same label twice takes a blank in between: one path of eight.
         Example(
             {
                 "predictions": [[[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]],
@@ -92,10 +92,11 @@ def ctc(
     blank: Annotated[int, NONNEGATIVE] = 0,
     zero_infinity: bool = True,
 ) -> Evaluation:
-    """Negative log-likelihood of labels whose places in a longer sequence are not known.
+    """Negative log-likelihood of labels whose positions in a longer sequence are unknown.
 
         value = -log sum over alignments of prod_t p[t, alignment_t],  p = softmax(x)
-        gradient = p[t, c] - q[t, c] by a logit, -q[t, c] by a log-probability,
+        gradient = p[t, c] - q[t, c] with respect to a logit,
+                   -q[t, c] with respect to a log-probability,
                    q = share of the alignments with c at t in the sum
 
     An alignment names a class for each frame; without repetitions and then without blanks it is the
@@ -103,9 +104,10 @@ def ctc(
     the one before.  An example with fewer frames, or whose alignments are all impossible, has the
     status INFEASIBLE, gradient 0, and the value 0, or infinity without ``zero_infinity``.  MEAN
     divides the value of an example by its number of labels, if it has any, before it averages.
-    Everything is computed in float64.  An example that is nearly certain keeps value and gradient,
-    which are then made of all that is no alignment.  With predictions that are probabilities or
-    log-probabilities the gradient is the derivative by the numbers given.
+    Everything is computed in float64.  An example that is nearly certain keeps the digits of its
+    value and gradient, which are then computed from everything that is no alignment.  With
+    predictions that are probabilities or log-probabilities the gradient is the derivative with
+    respect to the numbers given.
 
     Reference: A. Graves et al., Connectionist temporal classification, 2006, section 4.
     """
@@ -129,7 +131,7 @@ def ctc(
 def _likelihood(
     xp: Any, predictions: Array, labels: Labels, kind: DistributionKind
 ) -> tuple[Array, Array]:
-    """Value and gradient of rows that have frames enough, or none and no label."""
+    """Returns value and gradient of rows with enough frames, or with neither frames nor labels."""
     frames = labels.frames
     longest = int(frames.max()) if len(frames) else 0
     if longest == 0:
@@ -144,7 +146,7 @@ def _likelihood(
     if parts is None:
         slopes = xp.negative(found.shares, out=found.shares)
     else:
-        cost = xp.maximum(cost, 0)  # but for rounding it is not below
+        cost = xp.maximum(cost, 0)  # only rounding could make it negative
         slopes = xp.subtract(parts.probabilities, found.shares, out=found.shares)
         parts.balance(xp, slopes)
     sure = xp.flatnonzero(abs(cost) < SURE[predictions.dtype] * frames)
@@ -154,7 +156,7 @@ def _likelihood(
             cost[sure] = xp.where(xp.isnan(exact), cost[sure], exact)
         else:
             cost[sure], slopes[sure] = exact, by_logits
-    # Which shares are NaN beside it, and the sign of each, would depend on the other rows.
+    # Otherwise which shares are NaN, and the sign of each, would depend on the other rows.
     unknown = xp.isnan(cost)
     cost[unknown] = slopes[unknown] = xp.nan
     slopes[xp.arange(longest) >= frames[:, None]] = 0
@@ -166,10 +168,11 @@ def _likelihood(
 def _refined(
     xp: Any, scores: Array, labels: Labels, kind: DistributionKind
 ) -> tuple[Array, Array | None]:
-    """Value and slopes by logits of rows that are nearly certain, from all that is no alignment.
+    """Computes rows that are nearly certain, from everything that is no alignment.
 
-    What is no logit may sum to more or less than 1 in a frame, and slopes by it keep their digits.
-    The value of a row that is not nearly certain after all is NaN.
+    Returns the value, and the gradient with respect to logits.  Other predictions may sum to more
+    or less than 1 in a frame, and their gradients keep their digits anyway.  The value of a row
+    that is not nearly certain after all is NaN.
     """
     parts = _Parts.of(xp, scores)
     found = misalign(xp, parts.probabilities, labels)
@@ -183,7 +186,7 @@ def _refined(
 
 
 def _sum_over_frames(xp: Any, values: Array, frames: Array) -> Array:
-    """The sum over as many frames as each row has, if it has any."""
+    """Returns the sum over the frames that each row has."""
     last = xp.maximum(frames - 1, 0)
     return running_sum(xp, values)[xp.arange(len(frames)), last]
 
@@ -192,8 +195,8 @@ def _sum_over_frames(xp: Any, values: Array, frames: Array) -> Array:
 class _Parts:
     """The softmax of each frame; all but the probabilities are (rows, frames).
 
-    ``costs`` are -log p of the ``best`` class, apart from which the logarithm of the sum of
-    exponentials is the largest logit: so it keeps its digits if it is small.
+    ``costs`` are -log p of the ``best`` class.  They are the log of the sum of exponentials without
+    the largest logit, so small ones keep their digits.
     """
 
     probabilities: Array
@@ -210,9 +213,9 @@ class _Parts:
         return cls(parts.probabilities().reshape(scores.shape), *shaped)
 
     def balance(self, xp: Any, slopes: Array) -> None:
-        """Makes the slopes of a frame sum to 0, where its best class has most of the whole.
+        """Makes the gradient of a frame sum to 0, where its best class has most of the probability.
 
-        There both numbers of which its slope is the difference are near 1.
+        There the gradient of that class is the difference of two numbers near 1.
         """
         flat, best = slopes.reshape(-1, slopes.shape[2]), self.best.reshape(-1)
         each = xp.arange(len(flat))
@@ -223,7 +226,7 @@ class _Parts:
 
 
 def _lengthened(xp: Any, slopes: Array, shape: tuple[int, ...]) -> Array:
-    """With zeros for the frames that no row has."""
+    """Returns the gradients with zeros for the frames that no row has."""
     gradient = xp.zeros(shape)
     gradient[:, : slopes.shape[1]] = slopes
     return gradient

@@ -48,7 +48,7 @@ LOG_PROBABILITIES = DistributionKind.LOG_PROBABILITIES
             value=1 / 2,
             gradients={"predictions": [[-3 / 8, 1 / 8]]},
         ),
-        # Of two classes one is present, with p = 1/2, and the other has nothing but a false half.
+        # One of two classes is present, with p = 1/2; the other has only a false positive of 1/2.
         Example(
             {"predictions": [[[0.0], [0.0]]], "targets": [[0]]},
             parameters={"class_axis": 1, "smooth": 0.0},
@@ -72,16 +72,17 @@ def dice(
     smooth: Annotated[float, NONNEGATIVE] = 1e-5,
     empty_target: EmptyTarget = EmptyTarget.SMOOTH,
 ) -> Evaluation:
-    """One less the Dice coefficient of the predicted and the true region.
+    """One minus the Dice coefficient of the predicted and the true region.
 
         value = 1 - (2 tp + s) / (2 tp + fp + fn + s),  s = smooth
         tp = sum p t,  fp = sum p (1 - t),  fn = sum (1 - p) t
-        gradient = ((1 - t) u - t (2 v + u)) p (1 - p) / (2 tp + fp + fn + s), by a logit, u = 1 - v
+        gradient = ((1 - t) u - t (2 v + u)) p (1 - p) / (2 tp + fp + fn + s)
+                   with respect to a logit, v the value, u = 1 - v
 
     p is the sigmoid of a logit; with a class axis it is the softmax, and the value is the mean over
-    the classes.  An example without a target has the value fp / (fp + s), and with SKIP none: it is
-    ignored and has the status EMPTY_TARGET; a class without one is left out of its example's mean.
-    Where all counts and s are 0, value and gradient are 0.
+    the classes.  An example without a target has the value fp / (fp + s); with SKIP it is ignored
+    and has the status EMPTY_TARGET; a class without one is left out of its example's mean.  Where
+    all counts and s are 0, value and gradient are 0.
 
     Reference: F. Milletari et al., V-Net, 2016, section 3; coefficient: L. R. Dice, Measures of the
     amount of ecologic association between species, 1945.

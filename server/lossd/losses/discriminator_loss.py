@@ -1,4 +1,4 @@
-"""What a critic loses against a generator."""
+"""Loss of a critic that plays against a generator."""
 
 from typing import Annotated, Any
 
@@ -30,7 +30,8 @@ ZEROS = {"real": [0.0], "fake": [0.0]}
     sides=lambda objective, **_: sides(objective, alone=False),
     examples=(
         Example(ZEROS, value=2 * LOG_2, gradients={"real": [-0.5], "fake": [0.5]}),
-        # log(1 + 1/3) and log(1 + 3) by softplus of -log 3 and log 3; the fake ones average.
+        # log(1 + 1/3) and log(1 + 3) by softplus of -log 3 and log 3; the generated ones are
+        # averaged.
         Example(
             {"real": [LOG_3], "fake": [LOG_3, 0.0]},
             value=2 * LOG_2 - LOG_3 + (2 * LOG_2 + LOG_2) / 2,
@@ -72,7 +73,7 @@ ZEROS = {"real": [0.0], "fake": [0.0]}
             value=2 * LOG_2 - LOG_3,
             gradients={"real": [-0.25], "fake": [0.25]},
         ),
-        # One of each: both terms are that of the pair.
+        # One example of each side: both terms equal that of the pair.
         Example(
             {"real": [LOG_3], "fake": [0.0]},
             parameters={"objective": GanObjective.RELATIVISTIC_AVERAGE},
@@ -90,7 +91,7 @@ def discriminator_loss(
     objective: GanObjective = GanObjective.NON_SATURATING,
     label_smoothing: Annotated[float, UNIT] = 0.0,
 ) -> Evaluation:
-    """What real and generated examples cost a critic that wants to tell them apart.
+    """Loss of a critic that tells real from generated examples, for the usual GAN objectives.
 
         value = softplus(-r) + e r,  softplus(f)                 MINIMAX, NON_SATURATING
                 (r - 1 + e)^2 / 2,  f^2 / 2                      LEAST_SQUARES
@@ -101,10 +102,10 @@ def discriminator_loss(
         gradient = -sigmoid(-r) + e,  sigmoid(f)                 MINIMAX, NON_SATURATING
 
     e is the label smoothing, which is one-sided.  The values are those of the real examples,
-    then those of the generated ones; both means add up the mean of either side.  Elements of an
-    example are averaged.  The means of RELATIVISTIC_AVERAGE are weighted by the examples' weights,
-    and gradients go through them; without examples on one side all others have the status
-    UNDEFINED, value and gradient 0.  At the kink of the hinge the slope is 0.
+    then those of the generated ones; both kinds of mean add the means of the two sides.  Elements
+    of an example are averaged.  The means of RELATIVISTIC_AVERAGE are weighted by the examples'
+    weights, and gradients go through them; without examples on one side all others have the status
+    UNDEFINED, value 0 and gradient 0.  At the kink of the hinge the gradient is 0.
 
     Reference: I. Goodfellow et al., Generative adversarial nets, 2014, section 3; X. Mao et al.,
     2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.

@@ -59,7 +59,7 @@ LOG_3, LOG_4 = 1.0986122886681098, 1.3862943611198906
             value=0.25,
             gradients={"log_probabilities": [[0.1875, -0.1875]], "risks": [[0.25, 0.75]]},
         ),
-        # Half as sharp: 1 to sqrt(9) of candidates that are as likely as 1 to 9.
+        # Half as sharp: 1 to sqrt(9) for candidates that are as likely as 1 to 9.
         Example(
             {"log_probabilities": [[-2 * LOG_3, 0.0]], "risks": [[5.0, 1.0]]},
             parameters={"alpha": 0.5},
@@ -74,16 +74,16 @@ def expected_risk(
     """Mean risk of candidates under the model, a smooth stand-in for metrics such as BLEU.
 
         value = sum_k q_k risk_k,  q = softmax(alpha log p) over the candidates of an example
-        gradient = alpha q_k (risk_k - value); by the risks q_k
+        gradient = alpha q_k (risk_k - value); with respect to the risks q_k
 
-    The probabilities need not sum to 1: the candidates are a sample.  A candidate of
-    probability 0 counts nothing, whatever its risk.
+    The probabilities need not sum to 1: the candidates are a sample.  A candidate of probability 0
+    contributes 0, whatever its risk.
 
     Reference: S. Shen et al., Minimum risk training for neural machine translation, 2016,
     section 3.
     """
     parts = softmax(xp, log_probabilities, sharpness=alpha)
-    # Against the risk of the likeliest candidate: nothing cancels where it is nearly certain.
+    # Relative to the risk of the likeliest candidate: nothing cancels where it is nearly certain.
     base = risks[parts.rows, parts.best]
     above = risks - base[:, None]
     probabilities = parts.probabilities()

@@ -48,7 +48,7 @@ from lossd.schema import NONNEGATIVE, Array, Vector
             value=1.0,
             gradients={"predictions": [[0.0, -1 / 3]], "targets": [[-0.25, 0.0]]},
         ),
-        # One channel of two places: Gram matrices of 2^2 / 2 and 0.
+        # One channel of two positions: Gram matrices of 2^2 / 2 and 0.
         Example(
             {"predictions": [[[2.0, 0.0]]], "targets": [[[0.0, 0.0]]]},
             parameters={"style_weight": 1.0},
@@ -64,7 +64,7 @@ def feature_matching(
     distance: Distance = Distance.SQUARED_EUCLIDEAN,
     style_weight: Annotated[float, NONNEGATIVE] = 0.0,
 ) -> Evaluation:
-    """Weighted sum over layers of how far two feature maps, and perhaps their styles, are apart.
+    """Weighted sum over layers of the distance of two feature maps, and of their styles.
 
         value = sum_l w_l (d(x_l, y_l) + s |G(x_l) - G(y_l)|^2),  s = style_weight
         d(x, y) = |x - y|^2 / n      SQUARED_EUCLIDEAN, n elements of a map
@@ -73,10 +73,10 @@ def feature_matching(
         G(x) = x x' / n, of the channels of a map (channels, places)
         gradient = w_l (2 (x - y) / n + 4 s (G(x) - G(y)) x / n)   SQUARED_EUCLIDEAN
 
-    The maps are computed by the caller, and the gradients are by the maps.  Axis 1 of a map counts
-    channels, the others behind it places.  Where two maps are equal the subgradient of the
-    Euclidean distance is 0.  A map that is 0 everywhere has the cosine 0 with all others and
-    gradient 0, and its example has the status ZERO_NORM.
+    The caller computes the maps, and the gradients are with respect to the maps.  Axis 1 of a map
+    counts channels, the axes after it positions ("places").  Where two maps are equal the
+    subgradient of the Euclidean distance is 0.  A map that is 0 everywhere has the cosine 0 with
+    all others and gradient 0, and its example has the status ZERO_NORM.
 
     Reference: L. A. Gatys et al., A neural algorithm of artistic style, 2015; J. Johnson et al.,
     Perceptual losses, 2016, section 3.2; for critics: T. Salimans et al., 2016, section 3.1.

@@ -85,7 +85,7 @@ def focal(
     gamma: Annotated[float, NONNEGATIVE] = 2.0,
     alpha: Annotated[float | None, UNIT] = None,
 ) -> Evaluation:
-    """Binary cross-entropy that cares less for answers that are nearly right already.
+    """Binary cross-entropy that gives less weight to answers that are nearly right already.
 
         value = a (1 - p_t)^gamma c,  c = -(y log p + (1 - y) log(1 - p)),  p = sigmoid(x)
         p_t = y p + (1 - y) (1 - p);  a = y alpha + (1 - y) (1 - alpha), 1 without alpha
@@ -93,7 +93,8 @@ def focal(
 
     p (1 - p) / (1 - p_t) is computed as one number, which is at most 1, so that a gamma below 1
     stays finite where 1 - p_t is 0.  With gamma = 0 and no alpha it is binary cross-entropy to the
-    bit.  By a target of 0 or 1 a gamma below 1 has an infinite derivative where the answer is sure.
+    bit.  With a gamma below 1, the derivative with respect to a target of 0 or 1 is infinite where
+    the answer is certain.
 
     Reference: T.-Y. Lin et al., Focal loss for dense object detection, 2017, section 3.
     """
@@ -104,7 +105,7 @@ def focal(
     cost, total = parts.value, parts.tail + 1
     slope = parts.slope(xp)
     doubt = parts.yes + parts.no
-    # Where doubt underflows, so does the cost that this is multiplied by.
+    # Where 1 - p_t underflows, so does the cost that this is multiplied by.
     floored = xp.clip(doubt, xp.finfo(doubt.dtype).tiny, xp.inf)
     doubt /= total
     share = _power(xp, doubt, gamma)

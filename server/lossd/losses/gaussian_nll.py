@@ -82,10 +82,11 @@ def gaussian_nll(
     """Negative log-likelihood of Gaussian noise of a given variance, up to a constant unless full.
 
         value = (log v + r^2 / v) / 2,  r = prediction - target,  v = max(variance, eps)
-        gradient = r / v; by the variance (1 - r^2 / v) / (2 v) where it is above eps, else 0
+        gradient = r / v; with respect to the variance (1 - r^2 / v) / (2 v) above eps, else 0
         full adds log(2 pi) / 2
 
-    The gradient by the variance is that of the floored function: 0 at the floor and below it.
+    The gradient with respect to the variance is that of the floored function: 0 at the floor and
+    below it.
 
     Reference: D. A. Nix and A. S. Weigend, Estimating the mean and variance of the target
     probability distribution, 1994.
@@ -101,7 +102,7 @@ def gaussian_nll(
         value += LOG_OF_TWO_PI / 2
 
     def by_variances() -> Array:
-        # Selected: the slope may overflow.
+        # Selected, not multiplied: the gradient may overflow.
         return xp.where(variances <= eps, 0, (1 - residuals) / (2 * floored))
 
     return Evaluation(

@@ -1,4 +1,4 @@
-"""What a generator loses against a critic."""
+"""Loss of a generator that plays against a critic."""
 
 from dataclasses import replace
 from typing import Any
@@ -76,7 +76,7 @@ def generator_loss(
     *,
     objective: GanObjective = GanObjective.NON_SATURATING,
 ) -> Evaluation:
-    """What generated examples cost a generator that wants a critic to take them for real.
+    """Loss of a generator whose examples a critic should take for real, for the GAN objectives.
 
         value = -softplus(f)                                     MINIMAX
                 softplus(-f)                                     NON_SATURATING
@@ -88,9 +88,9 @@ def generator_loss(
 
     The relativistic objectives are those of the critic with the roles exchanged, so they take the
     real scores too.  The values of RELATIVISTIC_AVERAGE are those of the real examples followed by
-    those of the generated ones; both means add up the mean of either side.  Its inner means are
-    weighted by the examples' weights, and gradients go through them; without examples on one side
-    all others have the status UNDEFINED, value and gradient 0.  Elements of an example are
+    those of the generated ones; both kinds of mean add the means of the two sides.  Its inner means
+    are weighted by the examples' weights, and gradients go through them; without examples on one
+    side all others have the status UNDEFINED, value 0 and gradient 0.  Elements of an example are
     averaged.
 
     Reference: I. Goodfellow et al., Generative adversarial nets, 2014, section 3; X. Mao et al.,

@@ -8,7 +8,7 @@ from lossd.schema import NONNEGATIVE, Array, Differentiable, ParameterError
 
 
 class GradientPenaltyVariant(enum.Enum):
-    """What a gradient penalty is on."""
+    """The variants of a gradient penalty."""
 
     WGAN_GP = "squared distance of the norm to a target"
     R1 = "half the squared norm"
@@ -62,7 +62,7 @@ def gradient_penalty(
     target_norm: Annotated[float, NONNEGATIVE] = 1.0,
     one_sided: bool = False,
 ) -> Evaluation:
-    """How far the norm of a critic's gradient is from what it should be.
+    """Penalty on the norm of a critic's gradient: squared, or its squared distance to a target.
 
         value = (|g| - K)^2             WGAN_GP, K = target_norm
                 max(0, |g| - K)^2       WGAN_GP, one-sided
@@ -70,10 +70,10 @@ def gradient_penalty(
         gradient = 2 (|g| - K) g / |g|  WGAN_GP
                    g                    R1
 
-    g is the gradient of the critic's score by its input, which the caller computes, and the
-    gradient given back is by g: to follow it on into the critic is the caller's second
-    differentiation.  The norm is over all axes but the first and does not overflow; where it is 0
-    the subgradient is 0.
+    g is the gradient of the critic's score with respect to the critic's input, which the caller
+    computes.  The gradient returned is with respect to g: going on from there into the critic is a
+    second differentiation, which is left to the caller.  The norm is over all axes except the first
+    and does not overflow; where it is 0 the subgradient is 0.
 
     Reference: I. Gulrajani et al., Improved training of Wasserstein GANs, 2017, section 4;
     one-sided: H. Petzka et al., 2018; R1: L. Mescheder et al., 2018, section 4.1.

@@ -20,7 +20,7 @@ from lossd.schema import AT_LEAST_1, NONNEGATIVE, Array, Choices
 def _distance_to_margin(
     predictions: Array, targets: Array, *, margin: float = 1, power: float = 1
 ) -> Array:
-    """With a power above 1 there is no kink."""
+    """Returns the distance to the margin; with a power above 1 there is no kink."""
     return abs(predictions * targets - margin) + (float("inf") if power > 1 else 0)
 
 
@@ -74,7 +74,7 @@ def hinge(
     margin: Annotated[float, NONNEGATIVE] = 1.0,
     power: Annotated[float, AT_LEAST_1] = 1.0,
 ) -> Evaluation:
-    """What the score on the right side is short of the margin, to a power.
+    """Shortfall of the score from a margin on the target's side, raised to a power.
 
         value = max(0, margin - y x)^power
         gradient = -y power max(0, margin - y x)^(power - 1)

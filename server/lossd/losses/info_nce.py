@@ -1,4 +1,4 @@
-"""InfoNCE: each query against its own key and other ones."""
+"""InfoNCE: each query against its own key and other keys."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -116,13 +116,14 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
 
         value = -s_ii + log(exp s_ii + sum_j exp s_ij),  s_ij = q_i . k_j / temperature
         gradient = (sum_j p_ij k_j - k_i) / temperature for a query, with p the softmax of s and,
-                   for each key, the like over all queries that see it
+                   for each key, the same sum over all queries that see it
 
-    j runs over the keys of the other queries, unless ``in_batch_negatives`` is false or they have
-    the same id, and over the negatives.  ``symmetric`` takes the mean with the loss of finding each
-    key's query, as CLIP does, and goes without negatives.  ``normalize`` gives all vectors the
+    j runs over the negatives, and unless ``in_batch_negatives`` is false over the keys of other
+    queries, except those with the same id.  ``symmetric`` takes the mean with the loss of finding
+    each key's query, as CLIP does, and excludes negatives.  ``normalize`` gives all vectors the
     length 1; one of zeros is similar to nothing and has the status ZERO_NORM.  There is no epsilon
-    in the logarithm.  The matrix of similarities is never held, but panels of at most 128 MiB.
+    in the logarithm.  The matrix of similarities is never held whole, only panels of at most 128
+    MiB.
 
     Reference: A. van den Oord et al., Representation learning with contrastive predictive coding,
     2018, equation 4; symmetric: A. Radford et al., Learning transferable visual models from natural
@@ -179,7 +180,7 @@ def _total(first: Array, *others: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Rivals:
-    """What queries are not to find, and how sharply they tell."""
+    """The negatives of queries, and the temperature."""
 
     negatives: Vectors | None
     ids: Array | None
@@ -188,9 +189,9 @@ class _Rivals:
 
 
 class _Way:
-    """Finding the key of each query: values, and slopes by the vectors that are compared.
+    """The loss of finding the key of each query: values, and gradients of the vectors compared.
 
-    The slopes are those by similarities that have not been divided by the temperature yet.
+    The gradients are those of similarities that have not been divided by the temperature yet.
     """
 
     def __init__(
@@ -208,11 +209,11 @@ class _Way:
             columns = xp.concatenate((columns, negatives.rows))
         dtype, rows = queries.rows.dtype, len(queries.rows)
         self.values = xp.empty(rows, dtype)
-        self._own_slopes = xp.empty(rows, dtype)  # of keys that are not among the columns
+        self._own_slopes = xp.empty(rows, dtype)  # for own keys that are not among the columns
         beside = 0 if self._paired is None else self._paired.shape[1]
         self._paired_slopes = xp.empty((rows, beside), dtype)
         self._by_difference = xp.zeros(rows)
-        self._own = xp.empty(rows, dtype)  # rounded as others are, or no two would tie
+        self._own = xp.empty(rows, dtype)  # rounded as the others are, so that equal ones tie
         self._beside = xp.empty((rows, beside), dtype)
         in_blocks(self._queries, slice(0, rows), anchors, self._compare_own)
         self._by_left, self._by_right = (
@@ -233,16 +234,16 @@ class _Way:
         )
 
     def _compare_own(self, queries: Array, rows: slice) -> None:
-        """Similarities of queries with what is theirs alone, their key and paired negatives."""
+        """Computes similarities of queries with their own key and their own negatives."""
         self._own[rows] = dots(queries, self._keys[rows])
         if self._paired is not None and self._paired.shape[1]:
             self._beside[rows] = (self._paired[rows] @ queries[..., None])[..., 0]
 
     def _turn(self, scores: Array, rows: slice) -> None:
-        """One softmax a row, of the own key and all others, which become slopes in place.
+        """Computes a softmax for each row, over the own key and all others, in place.
 
-        The own key's share less 1 is taken as the negative sum of the others', so that queries
-        that are sure of their key keep value and slope.
+        Scores become gradients.  The own key's share minus 1 is computed as the negative sum of the
+        others' shares, so that queries that are sure of their key keep value and gradient.
         """
         xp, dtype = self._xp, scores.dtype
         own = self._own[rows]
@@ -295,7 +296,7 @@ class _Way:
     def _exponentials(self, scores: Array, highest: Array) -> tuple[Array, Array]:
         """Turns scores into exponentials of their distance from the highest, in place.
 
-        Returns their sums, and if wanted those of their products with that distance.
+        Returns their sums, and if wanted the sums of their products with that distance.
         """
         xp, divisor = self._xp, scores.dtype.type(self._divisor)
         scores -= highest[:, None]
@@ -310,12 +311,12 @@ class _Way:
         return scores.sum(axis=-1), products.sum(axis=-1, dtype=np.float64)
 
     def by_queries(self) -> Array:
-        """The slopes by the queries."""
+        """Returns the gradients with respect to the queries."""
         slopes = self._by_left
         if not self._count:
             in_blocks(slopes, slice(0, len(slopes)), self._anchors, self._add_keys)
         if self._paired is not None:
-            # Of one that is not finite a softmax makes 0 or NaN, which is all that is left of it.
+            # A softmax turns scores that are not finite into 0 or NaN, so only those are left.
             negatives = finite(self._xp, self._paired, self._anchors).rows
 
             def add_negatives(slopes: Array, rows: slice) -> None:
@@ -328,13 +329,13 @@ class _Way:
         slopes += times(self._own_slopes[rows], self._keys[rows])
 
     def by_keys(self) -> Array:
-        """The slopes by the keys."""
+        """Returns the gradients with respect to the keys."""
         if self._count:
             return self._by_right[: self._count]
         return self._products(self._own_slopes, self._queries)
 
     def by_negatives(self) -> Array:
-        """The slopes by the negatives."""
+        """Returns the gradients with respect to the negatives."""
         if self._paired is None:
             return self._by_right[self._count :]
         return self._products(self._paired_slopes, self._queries[:, None])
@@ -349,5 +350,5 @@ class _Way:
         return found
 
     def by_difference(self) -> float:
-        """The sum of slopes by quotients times differences of similarities."""
+        """Returns the sum of the quotients' derivatives times differences of similarities."""
         return float(self._by_difference.sum())

@@ -42,7 +42,7 @@ LOG_PROBABILITIES = DistributionKind.LOG_PROBABILITIES
             value=2 / 3,
             gradients={"predictions": [[-1 / 3, 1 / 9]]},
         ),
-        # Of two classes one is present, with p = 1/2, and the other has nothing but a false half.
+        # One of two classes is present, with p = 1/2; the other has only a false positive of 1/2.
         Example(
             {"predictions": [[[0.0], [0.0]]], "targets": [[0]]},
             parameters={"class_axis": 1, "smooth": 0.0},
@@ -66,16 +66,16 @@ def jaccard(
     smooth: Annotated[float, NONNEGATIVE] = 1e-5,
     empty_target: EmptyTarget = EmptyTarget.SMOOTH,
 ) -> Evaluation:
-    """One less the Jaccard index, intersection over union, of the predicted and the true region.
+    """One minus the Jaccard index, intersection over union, of the predicted and the true region.
 
         value = 1 - (tp + s) / (tp + fp + fn + s),  s = smooth
         tp = sum p t,  fp = sum p (1 - t),  fn = sum (1 - p) t
-        gradient = (-t + (1 - t) (1 - v)) p (1 - p) / (tp + fp + fn + s), by a logit
+        gradient = (-t + (1 - t) (1 - v)) p (1 - p) / (tp + fp + fn + s), with respect to a logit
 
     p is the sigmoid of a logit; with a class axis it is the softmax, and the value is the mean over
-    the classes.  An example without a target has the value fp / (fp + s), and with SKIP none: it is
-    ignored and has the status EMPTY_TARGET; a class without one is left out of its example's mean.
-    Where all counts and s are 0, value and gradient are 0.
+    the classes.  An example without a target has the value fp / (fp + s); with SKIP it is ignored
+    and has the status EMPTY_TARGET; a class without one is left out of its example's mean.  Where
+    all counts and s are 0, value and gradient are 0.
 
     Reference: P. Jaccard, The distribution of the flora in the alpine zone, 1912; as a loss: M. A.
     Rahman and Y. Wang, Optimizing intersection-over-union in deep neural networks, 2016, section 3.

@@ -120,7 +120,7 @@ def _distance_to_nothing(
     target_kind: DistributionKind = DistributionKind.PROBABILITIES,
     **_others: object,
 ) -> Array:
-    """At a probability of 0 the derivative by it is -inf."""
+    """Returns how far probabilities are from 0, where the derivative is -inf."""
     del predictions
     is_smooth = target_kind is not DistributionKind.PROBABILITIES
     return abs(targets) + (float("inf") if is_smooth else 0)
@@ -198,21 +198,23 @@ def kl_divergence(
     temperature: Annotated[float, POSITIVE] = 1.0,
     scale_by_squared_temperature: bool = False,
 ) -> Evaluation:
-    """What a prediction lacks of the target distribution, in nats.
+    """Divergence of the prediction from the target distribution, in nats.
 
         value = sum_c p_c (log p_c - log q_c),  p the target, q the prediction
         logits x: q = softmax(x / temperature), and so for targets that are logits
         gradient = ((sum_c p_c) q - p) / temperature
-        by log-probabilities: -p;  by probabilities: -p / q
-        by the targets: log p - log q + 1;  p (log p - log q + 1) by log-probabilities;
-          p (log p - log q - value) / temperature by logits
+        with respect to log-probabilities: -p;  probabilities: -p / q
+        with respect to targets that are probabilities: log p - log q + 1
+          log-probabilities: p (log p - log q + 1)
+          logits: p (log p - log q - value) / temperature
 
     A class of target 0 contributes 0 to the value and to every gradient, its own included, although
-    the derivative by a probability is -inf there.  A target of a class that the prediction holds
-    impossible gives an infinite value.  A temperature goes with predictions that are logits; of the
-    targets, only logits are divided by it.  scale_by_squared_temperature multiplies value and
-    gradients by its square, as in distillation.  The mean is PyTorch's "batchmean".  It is computed
-    in float64, also of float32: at the end of a distillation little is left of what both share.
+    the derivative with respect to a probability is -inf there.  A target of a class that the
+    prediction holds impossible gives an infinite value.  A temperature needs predictions that are
+    logits; targets are divided by it only if they are logits too.  scale_by_squared_temperature
+    multiplies value and gradients by its square, as in distillation.  The mean is PyTorch's
+    "batchmean".  It is computed in float64, even for float32: at the end of a distillation the
+    difference of the two distributions is tiny.
 
     Reference: S. Kullback and R. A. Leibler, On information and sufficiency, 1951; temperature:
     G. Hinton et al., Distilling the knowledge in a neural network, 2015, section 2.
@@ -226,7 +228,8 @@ def kl_divergence(
     scale = temperature if scale_by_squared_temperature else None
 
     def compared(rows: slice) -> _Comparison:
-        # In float64: what is left of two distributions that are nearly equal is far below float32.
+        # In float64: the difference of two nearly equal distributions is far below float32's
+        # rounding.
         given, aims = predictions[rows].astype(np.float64), targets[rows].astype(np.float64)
         if prediction_kind is not DistributionKind.LOGITS:
             return _to_given(xp, given, aims, prediction_kind, target_kind)
@@ -247,12 +250,12 @@ def kl_divergence(
     )
 
 
-# Elements that are looked at together: what is made of them in float64 fits a cache.
+# Elements that are computed together: their temporaries in float64 fit a cache.
 _PIECE = 1 << 14
 
 
 def _pieces(xp: Any, rows: int, columns: int) -> list[slice]:
-    """Rows to look at together; there is at least one piece, perhaps of no rows."""
+    """Returns pieces of rows to compute together; at least one, perhaps without rows."""
     step = max(1, _PIECE // columns) if xp is np and columns else max(rows, 1)
     return [slice(start, start + step) for start in range(0, max(rows, 1), step)]
 
@@ -263,12 +266,12 @@ class _Comparison:
 
     shares: Array  # p
     logs: Array  # log p - log q
-    slope: Array  # of the value by what was given for q, if the temperature was 1
+    slope: Array  # derivative with respect to the given predictions, for a temperature of 1
     excess: Array | None = None  # q - p, where q sums to 1
-    beyond: Any = 0  # what p then sums to beyond 1
+    beyond: Any = 0  # by how much p then sums to more than 1
     temperature: float = 1.0
-    # The logarithms times the temperature where that is extreme: then they may be infinite, or have
-    # squares that are 0, where this is not.
+    # The logarithms times the temperature where that is extreme: they may then be infinite, or have
+    # squares that vanish, where this product is ordinary.
     extreme_ways: Array | None = None
 
     @property
@@ -277,10 +280,10 @@ class _Comparison:
         return self.temperature * self.logs if self.extreme_ways is None else self.extreme_ways
 
     def value(self, xp: Any, scale: float | None) -> Array:
-        """The divergence, times the square of ``scale``.
+        """Returns the divergence, times the square of ``scale``.
 
-        Where q sums to 1, so does p but for its rounding, and p log(p / q) + q - p is never
-        negative: a sum of it has the digits that the sum of p log(p / q) has not.
+        Where q sums to 1, so does p except for rounding, and p log(p / q) + q - p is never
+        negative: its sum keeps the digits that the sum of p log(p / q) loses.
         """
         products = self._products(xp, scale)
         plain = products.sum(axis=-1)
@@ -294,7 +297,7 @@ class _Comparison:
         return xp.where(abs(self.beyond) < 0.125, terms.sum(axis=-1) + beyond, plain)
 
     def _of_near(self, xp: Any, scale: float | None) -> Array:
-        """Terms p log(p / q) + q - p by their series, for small logarithms."""
+        """Returns terms p log(p / q) + q - p from their series, for small logarithms."""
         series = self.logs * -_SERIES[0]
         for coefficient in _SERIES[1:-1]:
             series += coefficient
@@ -308,7 +311,7 @@ class _Comparison:
         return series
 
     def _products(self, xp: Any, scale: float | None) -> Array:
-        """Terms p log(p / q), also where the logarithm is infinite and a tiny p of it is not."""
+        """Returns terms p log(p / q), also where the logarithm is infinite but the term is not."""
         if scale is not None:
             return scale * weighed(xp, self.shares, self.ways)
         if self.extreme_ways is None:
@@ -317,15 +320,15 @@ class _Comparison:
         return xp.where(xp.isinf(self.logs), of_ways, weighed(xp, self.shares, self.logs))
 
     def by_predictions(self, scale: float | None) -> Array:
-        """The derivative by what was given for q."""
+        """Returns the derivative with respect to the given predictions."""
         if scale is not None:
             return self.slope * scale
         return self.slope if self.temperature == 1 else self.slope / self.temperature
 
     def by_targets(self, xp: Any, kind: DistributionKind, scale: float | None) -> Array:
-        """The derivative by what was given for p."""
+        """Returns the derivative with respect to the given targets."""
         if kind is DistributionKind.LOGITS:
-            # Against the likeliest class, whose own difference is then exactly 0.
+            # Relative to the likeliest class, whose own difference is then exactly 0.
             rows, best = xp.arange(len(self.logs)), self.shares.argmax(axis=-1)
             ways = self.ways
             apart = ways - ways[rows, best][:, None]
@@ -339,14 +342,14 @@ class _Comparison:
         return xp.where(self.shares == 0, 0, more)
 
 
-# Where not even the square of a logarithm times the temperature is too small or too large.
+# Where the square of a logarithm times the temperature is neither too small nor too large.
 _MODERATE = Interval(1e-100, 1e100)
 
 
 def _to_logits(
     xp: Any, logits: Array, aims: Array, _: DistributionKind, temperature: float
 ) -> _Comparison:
-    """Both are logits: log(p / q) is what they differ by, less the log of its mean under q."""
+    """Compares logits: log(p / q) is their difference minus the log of its mean under q."""
     target = softmax(xp, aims, temperature=temperature)
     parts = softmax(xp, logits, temperature=temperature)
     p, q, rows = target.probabilities(), parts.probabilities(), parts.rows
@@ -358,7 +361,7 @@ def _to_logits(
     grown *= q
     mean = xp.log1p(grown.sum(axis=-1))
     logs -= mean[:, None]
-    # An exponential of more may be infinite; then what little the logarithms lose does not matter.
+    # A larger exponential may be infinite; then the small loss in the logarithms does not matter.
     far = ~((furthest < 600) & xp.isfinite(logs).all(axis=-1))
     if far.any():
         direct = parts.negative_logs(xp)[far]
@@ -371,15 +374,15 @@ def _to_logits(
         direct = _distances(logits, parts) - _distances(aims, target)
         direct += temperature * (xp.log1p(parts.rest) - xp.log1p(target.rest))[:, None]
         extreme_ways[far] = direct[far]
-    # q - p is p (q / p - 1), or q (1 - p / q): of the larger one, by an exponential of at most 1.
+    # q - p is p (q / p - 1), or q (1 - p / q): the one whose exponential is at most 1.
     surplus = abs(logs)
     xp.negative(surplus, out=surplus)
     xp.expm1(surplus, out=surplus)
     surplus *= xp.maximum(p, q)
     xp.copysign(surplus, -logs, out=surplus)
-    if far.any():  # classes that both hold impossible among them
+    if far.any():  # for classes that both hold impossible, too
         surplus[far] = xp.where(xp.isnan(surplus[far]), q[far] - p[far], surplus[far])
-    # All of it together is 0: what a class that is likely in both lacks, the others have.
+    # They sum to 0: a class that is likely in both has the negative sum of the others.
     own = surplus[rows, parts.best]
     is_likely = (parts.rest < 1) & (p[rows, parts.best] > 0.5)
     surplus[rows, parts.best] = 0
@@ -390,7 +393,7 @@ def _to_logits(
 def _to_shares(
     xp: Any, logits: Array, aims: Array, kind: DistributionKind, temperature: float
 ) -> _Comparison:
-    """The prediction is logits, and the target is not."""
+    """Compares a prediction of logits with a target of (log-)probabilities."""
     p, log_p = _distribution(xp, aims, kind)
     parts = softmax(xp, logits, temperature=temperature)
     q, logs = parts.probabilities(), parts.negative_logs(xp)
@@ -411,7 +414,7 @@ def _to_shares(
 def _to_given(
     xp: Any, given: Array, aims: Array, given_kind: DistributionKind, kind: DistributionKind
 ) -> _Comparison:
-    """The prediction is no logits: it need not sum to 1."""
+    """Compares a prediction of (log-)probabilities, which need not sum to 1."""
     p, log_p = _distribution(xp, aims, kind)
     if given_kind is DistributionKind.LOG_PROBABILITIES:
         return _Comparison(p, log_p - given, -p)
@@ -421,14 +424,14 @@ def _to_given(
 
 
 def _distances(logits: Array, parts: Softmax) -> Array:
-    """How far each logit is below the largest of its row."""
+    """Returns how far each logit is below the largest of its row."""
     distances = logits[parts.rows, parts.best][:, None] - logits
     distances[parts.rows, parts.best] = 0
     return distances
 
 
 def _distribution(xp: Any, aims: Array, kind: DistributionKind) -> tuple[Array, Array]:
-    """The share of each class, and its logarithm."""
+    """Returns the probability of each class, and its logarithm."""
     if kind is DistributionKind.PROBABILITIES:
         return aims, xp.log(aims)
     if kind is DistributionKind.LOG_PROBABILITIES:
@@ -437,6 +440,7 @@ def _distribution(xp: Any, aims: Array, kind: DistributionKind) -> tuple[Array, 
     return parts.probabilities(), -parts.negative_logs(xp)
 
 
-# 1 / n! for n from 11 down to 2: (exp(-x) - 1 + x) / x^2 in powers of -x, for what is below 1/16.
+# 1 / n! for n from 11 down to 2: (exp(-x) - 1 + x) / x^2 in powers of -x, for logarithms below
+# 1/16.
 _NEAR = 1 / 16
 _SERIES = tuple(1 / math.factorial(n) for n in range(11, 1, -1))

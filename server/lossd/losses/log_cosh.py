@@ -14,7 +14,7 @@ from lossd.losses._declare import (
 )
 from lossd.schema import Array
 
-# Beyond it the logarithm is a straight line to more digits than float64 has: exp(-40) is 4e-18.
+# Beyond this the function is linear to more digits than float64 has: exp(-40) is 4e-18.
 STRAIGHT = 20.0
 
 
@@ -38,7 +38,7 @@ STRAIGHT = 20.0
             value=0.22314355131420976,
             gradients={"predictions": [0.6], "targets": [-0.6]},
         ),
-        # Far away it is |r| - log 2.
+        # For large |r| it is |r| - log 2.
         Example(
             {"predictions": [-10000.0], "targets": [0.0]},
             value=9999.306852819441,
@@ -51,8 +51,8 @@ def log_cosh(xp: Any, predictions: Array, targets: Array) -> Evaluation:
 
         value = log cosh r,  gradient = tanh r,  r = prediction - target
 
-    It is computed as log(1 + sinh(r)^2) / 2, which has all digits of small residuals and, with r
-    clipped and what was cut off added, does not overflow.
+    It is computed as log(1 + sinh(r)^2) / 2, which keeps all digits of small residuals.  r is
+    clipped and the excess added, so that nothing overflows.
 
     Reference: P. J. Green, Bayesian reconstructions from emission tomography data using a modified
     EM algorithm, 1990.

@@ -32,7 +32,7 @@ from lossd.schema import Array, Choices
             value=1.5,
             gradients={"predictions": [[1.0, 0.0, 0.0]]},
         ),
-        # All beyond the margin.
+        # All scores are beyond the margin.
         Example(
             {"predictions": [[2.0, -1.5]], "targets": [[1, 0]]},
             value=0.0,
@@ -44,17 +44,17 @@ def lovasz_hinge(xp: Any, predictions: Array, targets: Array) -> Evaluation:
     """Convex surrogate of the Jaccard loss of one region, from logits.
 
         value = sum_i g_i max(0, e_i),  e_i = 1 - x_i (2 t_i - 1)
-        g_i = what i adds to the Jaccard loss when errors are added from the largest down
+        g_i = increase of the Jaccard loss by i when errors are added from the largest down
         gradient = -(2 t_i - 1) g_i where e_i > 0, else 0
 
-    Of equal errors the lowest index is added first.
+    Among equal errors the lowest index is added first.
 
     Reference: M. Berman et al., The Lovász-Softmax loss, 2018, section 3.1; J. Yu and M. Blaschko,
     Learning submodular losses with the Lovász hinge, 2015.
     """
     signs = 2 * targets - 1
     scores = predictions * signs
-    # By the score and not by the error, which is rounded: scores below 1e-16 have an order too.
+    # Sorted by score and not by error, which is rounded: scores below 1e-16 have an order too.
     steps = jaccard_steps(xp, -scores, targets == 1)
     errors = 1 - scores
     active = xp.where(xp.isnan(errors), errors, errors > 0)

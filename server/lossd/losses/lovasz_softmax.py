@@ -42,7 +42,7 @@ LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
             value=1 / 2,
             gradients={"predictions": [[[-3 / 16, 3 / 16], [1 / 16, -1 / 16]]]},
         ),
-        # Three classes, of which the last is absent: p is 1/2 for the true one, 1/4 for the others.
+        # Three classes, the last of which is absent: p is 1/2 for the true one, 1/4 for the others.
         Example(
             {"predictions": [[[LOG_2, 0.0], [0.0, LOG_2], [0.0, 0.0]]], "targets": [[0, 1]]},
             parameters={"class_axis": 1},
@@ -56,10 +56,10 @@ def lovasz_softmax(xp: Any, predictions: Array, targets: Array) -> Evaluation:
 
         value = 1 / |present| sum_c sum_i g_ci e_ci
         e_ci = 1 - p_ci where i is of class c, else p_ci,  p = softmax(x)
-        g_ci = what i adds to the Jaccard loss of c when errors are added from the largest down
+        g_ci = increase of the Jaccard loss of c by i when errors are added from the largest down
         gradient = p_ci (h_ci - sum_k p_ki h_ki),  h_ci = -+g_ci / |present|
 
-    Errors are compared in float64; of equal ones the lowest index is added first.
+    Errors are compared in float64; among equal ones the lowest index is added first.
 
     Reference: M. Berman et al., The Lovász-Softmax loss, 2018, section 3.2.
     """
@@ -67,7 +67,7 @@ def lovasz_softmax(xp: Any, predictions: Array, targets: Array) -> Evaluation:
     shares = class_shares(xp, predictions.astype(np.float64), DistributionKind.LOGITS)
     own = targets[:, None, :] == xp.arange(classes)[:, None]
     errors = xp.where(own, shares.outside, shares.inside)
-    # By the odds and not by the error, which is rounded: 1 - 1e-20 and 1 - 1e-30 have an order too.
+    # Sorted by odds and not by error, which is rounded: 1 - 1e-20 and 1 - 1e-30 have an order too.
     odds = class_log_odds(xp, predictions)
     odds = xp.where(own, -odds, odds)
     regions = (examples * classes, elements)

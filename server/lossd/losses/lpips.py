@@ -16,11 +16,12 @@ from lossd.losses._declare import (
 )
 from lossd.schema import Array
 
-# What is added to a length, as the authors do; it keeps their numbers to the last place.
+# Added to a length, as the authors do, so that the numbers agree with theirs to the last digit.
 EPS = 1e-10
 
-# The network of the examples makes (1000 x, 4000) of a pixel, and rectifies both; its heads are
-# (1, 2) for the first and (3, 1) for the second.  Its colours make (x, -x) of equal channels.
+# The network of the examples turns a pixel x into (1000 x, 4000), and rectifies both; its heads are
+# (1, 2) for the first and (3, 1) for the second.  The one with colours turns equal channels into
+# (x, -x).
 _WORKED = {"network": "worked_with_heads", "value_range": (0.0, 1.0)}
 _COLOURS = {"network": "worked_in_colour", "value_range": (0.0, 1.0), "replicate_grey": True}
 
@@ -40,7 +41,7 @@ _COLOURS = {"network": "worked_in_colour", "value_range": (0.0, 1.0), "replicate
             value=1.44 + 1.12,
             gradients={"predictions": [[[[0.3072 + 0.4992]]]], "targets": [[[[-0.3072]]]]},
         ),
-        # Another pixel that is the same in both: the mean over places halves the rest.
+        # A second pixel is the same in both: the mean over positions halves the value.
         Example(
             {"predictions": [[[[3.0, 2.0]]]], "targets": [[[[-3.0, 2.0]]]]},
             parameters=_WORKED,
@@ -66,7 +67,8 @@ def lpips(xp: Any, *arrays: Array) -> Evaluation:
 
     The network is one of the server's that has the heads h.  Pixels go from low to high, the
     value_range.  A place whose channels are all 0 has no direction: its u and its gradient are 0.
-    The subgradient of a rectifier at 0 is 0; of equals in a maximum the first one has the gradient.
+    The subgradient of a rectifier at 0 is 0; among equals in a max pool the first one has the
+    gradient.
 
     Reference: R. Zhang et al., The unreasonable effectiveness of deep features as a perceptual
     metric, 2018, section 3, equation 1.
@@ -96,7 +98,7 @@ class _Directions:
 
     @classmethod
     def of(cls, xp: Any, maps: Array) -> "_Directions":
-        """Those of maps, without overflow."""
+        """Returns the directions of maps, without overflow."""
         largest = abs(maps).max(axis=1, keepdims=True)
         scale = xp.where((largest > 0) & (largest < xp.inf), largest, 1)
         parts = maps / scale
@@ -104,15 +106,15 @@ class _Directions:
         return cls(parts / xp.where(norms == 0, 1, norms), scale * norms)
 
     def scaled(self) -> Array:
-        """Maps divided by their length and what is added to it."""
+        """Returns the maps divided by their length plus the constant."""
         return self.units * self._shrinking()
 
     def slopes(self, xp: Any, given: Array) -> Array:
-        """The gradient by maps of what has a gradient by these."""
+        """Returns the gradient with respect to the maps from that with respect to these."""
         along = (given * self.units).sum(axis=1, keepdims=True)
         across = given - self.units * (along * self._shrinking())
         return xp.where(self.lengths == 0, 0, across / (self.lengths + EPS))
 
     def _shrinking(self) -> Array:
-        """What is left of a length of 1; a length may be infinite, or 0."""
+        """Returns the length after scaling; the length before may be infinite, or 0."""
         return 1 / (1 + EPS / self.lengths)

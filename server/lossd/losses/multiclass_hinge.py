@@ -25,7 +25,7 @@ def _distance_to_kink(
     margin: float = 1,
     power: float = 1,
 ) -> Array:
-    """Of the scores of a row together: some wrong class at the margin, or two that are the best."""
+    """Returns how far a row is from a kink: a wrong class at the margin, or two best ones."""
     rows = range(len(predictions))
     missed = (predictions - predictions[rows, targets][:, None]) + margin
     missed[rows, targets] = float("-inf")
@@ -36,7 +36,7 @@ def _distance_to_kink(
     return distance[:, None].repeat(predictions.shape[1], axis=1)
 
 
-# What the target's score is short of, for a wrong class; NaN stays NaN.
+# The shortfall of the target's score for a wrong class; NaN stays NaN.
 _EXCESS = """
     const T own = PREDICTION_AT(label);
     const T nothing = own == own ? T(0) : own;
@@ -88,7 +88,7 @@ _EXCESS = """
             value=0.5,
             gradients={"predictions": [[-1.0, 1.0, 0.0]]},
         ),
-        # All wrong classes score below 0, and far enough below: nothing is missed.
+        # All wrong classes score far enough below 0: the loss is 0.
         Example(
             {"predictions": [[-3.0, -5.0]], "targets": [0]},
             value=0.0,
@@ -100,7 +100,7 @@ _EXCESS = """
             value=0.0,
             gradients={"predictions": [[0.0, 0.0]]},
         ),
-        # Of two wrong classes that are the best, the first one has the gradient.
+        # Of two wrong classes that are both best, the first one has the gradient.
         Example(
             {"predictions": [[1.0, 1.0, 0.0]], "targets": [2]},
             parameters={"power": 2.0},
@@ -136,15 +136,16 @@ def multiclass_hinge(
     margin: Annotated[float, NONNEGATIVE] = 1.0,
     power: Annotated[float, AT_LEAST_1] = 1.0,
 ) -> Evaluation:
-    """What the target's score is short of being best by the margin, to a power.
+    """Shortfall of the target's lead over the other classes from a margin, raised to a power.
 
         m_j = max(0, margin - x_t + x_j),  t the target
         Crammer-Singer: value = max of m_j^power over j != t
         Weston-Watkins: value = sum of m_j^power over j != t
-        gradient = power m_j^(power - 1) for the j of the maximum or each j of the sum, less for t
+        gradient = power m_j^(power - 1) for the j of the maximum or each j of the sum,
+                   minus their sum for t
 
     The sum is not divided by the number of classes.  With a power of 1 an m_j at the margin has the
-    gradient 0.  Of several largest m_j the first has the gradient.  A single class gives 0.
+    gradient 0.  Among several largest m_j the first has the gradient.  A single class gives 0.
 
     Reference: K. Crammer and Y. Singer, On the algorithmic implementation of multiclass
     kernel-based vector machines, 2001; J. Weston and C. Watkins, Support vector machines for

@@ -25,7 +25,7 @@ from lossd.schema import POSITIVE, Array, Differentiable
             value=0.0,
             gradients={"embeddings": [[0.0, 0.0], [0.0, 0.0]]},
         ),
-        # Two alike and one across, which has no positive and is left out.
+        # Two with the same label; the third has no positive and is left out.
         Example(
             {"embeddings": [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], "labels": [0, 0, 1]},
             parameters={"temperature": 1.0},
@@ -39,7 +39,7 @@ from lossd.schema import POSITIVE, Array, Differentiable
                 "temperature": 0.2689414213699951,
             },
         ),
-        # Three of one label and no negative: the other positive is none.
+        # Three with one label and no negative: other positives are no negatives.
         Example(
             {"embeddings": [[2.0], [1.0], [-1.0]], "labels": [0, 0, 0]},
             parameters={"normalize": False},
@@ -63,7 +63,7 @@ def nt_xent(
         value = mean over positives p of -s_ip + log(exp s_ip + sum_n exp s_in),
                 s_ij = z_i . z_j / temperature, n of other labels
         gradient = sum_j (g_ij + g_ji) z_j / temperature, with g_ip = -c_ip / P_i,
-                   g_in = sum_p c_ip / P_i softmax_n(s_i), c_ip what p lacks to probability 1
+                   g_in = sum_p c_ip / P_i softmax_n(s_i), c_ip = 1 - the probability of p
 
     Positives are the others of the same label; in the pairs of SimCLR there is one.  The
     denominator of a pair holds the pair and the negatives.  An example without a positive is left

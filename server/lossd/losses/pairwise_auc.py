@@ -45,7 +45,7 @@ class AucSurrogate(enum.Enum):
             value=0.25,
             gradients={"predictions": [-1.0, 1.0]},
         ),
-        # Two pairs, one of them a tie and the other beyond the margin.
+        # Two pairs: a tie, and one beyond the margin.
         Example(
             {"predictions": [0.0, 0.0, -2.0], "targets": [1, 0, 0]},
             value=0.5,
@@ -74,17 +74,17 @@ def pairwise_auc(
     surrogate: AucSurrogate = AucSurrogate.SQUARED_HINGE,
     margin: Annotated[float, NONNEGATIVE] = 1.0,
 ) -> Evaluation:
-    """Mean over all pairs of a positive and a negative example of how far they are from apart.
+    """Mean surrogate loss over all pairs of a positive and a negative example, for ranking (AUC).
 
         value = sum_ij s_i s_j phi(x_i - x_j) / sum_ij s_i s_j,  i positive, j negative
         phi(d) = max(0, margin - d)^2, or log(1 + exp(-d)) for LOGISTIC
-        gradient = s_i sum_j s_j phi'(x_i - x_j) / sum_ij s_i s_j for a positive, the negative of
-                   the like for a negative
+        gradient = s_i sum_j s_j phi'(x_i - x_j) / sum_ij s_i s_j for a positive, minus the
+                   same sum for a negative
 
     s are the weights of the examples.  The squared hinge takes O(N log N) time and O(N) memory, the
     logistic surrogate O(N^2) time and O(N) memory.  With several labels the value is the mean over
-    them.  A label of which there is one class only has no pair: it is left out of the mean, which
-    is 0 without any, and the whole has the status UNDEFINED.
+    them.  A label with only one class has no pair: it is left out of the mean, which is 0 without
+    any, and the whole has the status UNDEFINED.
 
     Reference: L. Yan et al., Optimizing classifier performance via an approximation to the
     Wilcoxon-Mann-Whitney statistic, 2003, section 3; T. Joachims, A support vector method for

@@ -1,4 +1,4 @@
-"""Distance between images in what a network makes of them."""
+"""Distance between images in the layers of a network."""
 
 from dataclasses import replace
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from lossd.losses._declare import (
 from lossd.losses._maths.feature_distance import apart
 from lossd.schema import NONNEGATIVE, Array, Vector
 
-# The network of the examples makes x and -x of a pixel, and rectifies both.
+# The network of the examples turns a pixel x into x and -x, and rectifies both.
 _WORKED = {"network": "worked", "layers": ("linear", "rectified"), "value_range": (0.0, 1.0)}
 
 
@@ -50,21 +50,21 @@ _WORKED = {"network": "worked", "layers": ("linear", "rectified"), "value_range"
             value=3 / 2**0.5,
             gradients={"predictions": [[[[1.5 / 2**0.5]]]]},
         ),
-        # Opposite pixels see opposite things.
+        # Opposite pixels have orthogonal maps.
         Example(
             {"predictions": [[[[3.0]]]], "targets": [[[[-1.0]]]]},
             parameters={**_WORKED, "distance": Distance.COSINE, "layer_weights": (1.0, 0.5)},
             value=2.0 + 0.5,
             gradients={"predictions": [[[[0.0]]]]},
         ),
-        # Gram matrices of 4 / 2 and 0, where there is one channel that is not 0.
+        # Gram matrices of 4 / 2 and 0 in the only channel that is not 0.
         Example(
             {"predictions": [[[[2.0]]]], "targets": [[[[0.0]]]]},
             parameters={**_WORKED, "layers": ("rectified",), "style_weight": 1.0},
             value=2.0 + 4.0,
             gradients={"predictions": [[[[2.0 + 8.0]]]]},
         ),
-        # Three equal channels are one grey one.
+        # Three equal channels are the same as one grey channel.
         Example(
             {"predictions": [[[[3.0]]]], "targets": [[[[1.0]]]]},
             parameters={**_WORKED, "network": "worked_in_colour", "replicate_grey": True},
@@ -80,7 +80,7 @@ def perceptual(
     distance: Distance = Distance.SQUARED_EUCLIDEAN,
     style_weight: Annotated[float, NONNEGATIVE] = 0.0,
 ) -> Evaluation:
-    """Weighted sum of how far two images, and perhaps their styles, are apart for a network.
+    """Weighted sum over a network's layers of the distance of two images, and of their styles.
 
         value = sum_l w_l (d(f_l(x), f_l(y)) + s |G(f_l(x)) - G(f_l(y))|^2),  s = style_weight
         d(a, b) = |a - b|^2 / n      SQUARED_EUCLIDEAN, n elements of a map
@@ -92,8 +92,8 @@ def perceptual(
 
     The network is one of the server's.  Pixels go from low to high, the value_range.  Where two
     maps are equal the subgradient of the Euclidean distance is 0, and so is that of a rectifier at
-    0; of equals in a maximum the first one has the gradient.  A map that is 0 everywhere has the
-    cosine 0 with all others and gradient 0, and its example has the status ZERO_NORM.
+    0; among equals in a max pool the first one has the gradient.  A map that is 0 everywhere has
+    the cosine 0 with all others and gradient 0, and its example has the status ZERO_NORM.
 
     Reference: J. Johnson et al., Perceptual losses, 2016, section 3.2; L. A. Gatys et al., A neural
     algorithm of artistic style, 2015.

@@ -65,7 +65,7 @@ from lossd.schema import NONNEGATIVE, Array, Differentiable
             value=1 + 3.1572631582441804,
             gradients={"predictions": [-3.0], "targets": [1.3862943611198906 + 0.125]},
         ),
-        # Nothing was expected, and nothing came.
+        # A rate of 0 and a count of 0.
         Example(
             {"predictions": [0.0], "targets": [0.0]},
             parameters={"log_input": False},
@@ -77,15 +77,15 @@ from lossd.schema import NONNEGATIVE, Array, Differentiable
 def poisson_nll(
     xp: Any, predictions: Array, targets: Array, *, log_input: bool = True, full: bool = False
 ) -> Evaluation:
-    """Negative log-likelihood of counts that come at a rate, up to log y! unless full.
+    """Negative log-likelihood of Poisson counts for a predicted rate, up to log y! unless full.
 
         value = rate - y log rate,  rate = exp(x), or x itself without log_input
         gradient = rate - y, or 1 - y / x without log_input
         full adds y log y - y + log(2 pi y) / 2, Stirling's log y!, where y > 1
 
-    There is no small number in the logarithm: a rate of 0 is fine where nothing was counted, and
-    gives an infinite value where something was.  Where exp(x) is beyond the type, beyond 88 in
-    float32, the value is infinite and never NaN.  Without log_input a negative rate gives NaN.
+    No small number is added in the logarithm: a rate of 0 is fine for a count of 0, and gives an
+    infinite value for any other count.  Where exp(x) is beyond the type, beyond 88 in float32, the
+    value is infinite and never NaN.  Without log_input a negative rate gives NaN.
 
     Reference: P. McCullagh and J. A. Nelder, Generalized linear models, 1989, chapter 6.
     """
@@ -100,7 +100,7 @@ def poisson_nll(
         gradient[predictions == xp.inf] = 1
     costs = targets * logs
     if not xp.isfinite(costs).all():
-        impossible = (targets == 0) & (logs == -xp.inf)  # a share of 0 takes nothing of it
+        impossible = (targets == 0) & (logs == -xp.inf)  # a count of 0 gives 0
         costs[impossible] = 0
         if not log_input:
             gradient[impossible] = 1
@@ -117,7 +117,7 @@ def poisson_nll(
 
 
 def _stirling(xp: Any, counts: Array) -> Array:
-    """Stirling's log y! where y > 1, else 0."""
+    """Returns Stirling's log y! where y > 1, else 0."""
     logs = xp.log(counts)
     approximate = counts * logs - counts + 0.5 * (logs + math.log(2 * math.pi))
     return xp.where(counts > 1, approximate, 0)

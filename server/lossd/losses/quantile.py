@@ -56,7 +56,7 @@ def _distance(predictions: Array, targets: Array, **_parameters: float) -> Array
 def quantile(
     xp: Any, predictions: Array, targets: Array, *, quantile: Annotated[float, INSIDE_UNIT] = 0.5
 ) -> Evaluation:
-    """Absolute error that weighs too low and too high differently; its minimum is a quantile.
+    """Absolute error with different weights for too low and too high, minimised by a quantile.
 
         value = q |r|         where r < 0, the prediction being too low
                 (1 - q) |r|   elsewhere

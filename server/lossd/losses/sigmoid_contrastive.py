@@ -30,7 +30,7 @@ ANY = Interval(-math.inf, math.inf, low_open=True, high_open=True)
         Input("keys", "the key of each query", differentiable=Differentiable.BY_DEFAULT),
     ),
     examples=(
-        # All similarities are 0, and all probabilities a half.
+        # All similarities are 0, and all probabilities 1/2.
         Example(
             {"queries": [[1.0, 0.0], [1.0, 0.0]], "keys": [[0.0, 1.0], [0.0, 2.0]]},
             parameters={"temperature": 1.0, "bias": 0.0},
@@ -71,7 +71,7 @@ def sigmoid_contrastive(
         value = sum_j log(1 + exp(-z_ij s_ij)),  s_ij = q_i . k_j / temperature + bias,
                 z_ij = 1 for i = j, -1 otherwise
         gradient = -z_ij sigmoid(-z_ij s_ij) k_j / temperature summed over j for a query and, for
-                   each key, the like over all queries
+                   each key, the same sum over all queries
 
     ``normalize`` gives all vectors the length 1; one of zeros is similar to nothing and has the
     status ZERO_NORM.

@@ -30,7 +30,7 @@ from lossd.schema import UNIT, Array, Differentiable
 
 LOG_2 = 0.6931471805599453
 F1 = Index(hits=2, alpha=1, beta=1, smooth=0)
-# Elements that are looked at together: what is made of them fits a cache, and threads share them.
+# Elements that are computed together: their temporaries fit a cache, and threads share them.
 TILE, TILE_AT_ONCE = 1 << 16, 1 << 24
 
 
@@ -81,12 +81,13 @@ def soft_f1(
     *,
     prediction_kind: DistributionKind = DistributionKind.LOGITS,
 ) -> Evaluation:
-    """One less the F1 score of soft counts over all examples, averaged over the labels.
+    """One minus the F1 score of soft counts over all examples, averaged over the labels.
 
         value = mean over labels of 1 - 2 tp / (2 tp + fp + fn)
         tp = sum_i s_i p_i t_i,  fp = sum_i s_i p_i (1 - t_i),  fn = sum_i s_i (1 - p_i) t_i
-        gradient = s_i ((1 - t_i) u - t_i (2 v + u)) p_i (1 - p_i) / (2 tp + fp + fn), by a logit,
-                   u = 1 - v, for each label, divided by their number
+        gradient = s_i ((1 - t_i) u - t_i (2 v + u)) p_i (1 - p_i) / (2 tp + fp + fn)
+                   with respect to a logit, v the value of its label, u = 1 - v,
+                   divided by the number of labels
 
     s are the weights of the examples.  A label whose counts are all 0 has no score: it is left out
     of the mean, and the whole has the status UNDEFINED.
@@ -146,14 +147,14 @@ def soft_f1(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Some examples: a row a label, since it is the last axis whose sums are fixed and accurate."""
+    """Some examples, one row for each label: sums along the last axis are fixed and accurate."""
 
     shares: Shares
     truth: Array
     weights: Array
 
     def counts(self) -> tuple[Array, Array, Array]:
-        """The weighted tp, fp and fn of each label, in float64 like the weights."""
+        """Returns the weighted tp, fp and fn of each label, in float64 like the weights."""
         true = self.weights * self.truth
         false = self.weights * (1 - self.truth)
         inside, outside = self.shares.inside, self.shares.outside
@@ -172,7 +173,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Faint:
-    """Labels, a row each, whose probabilities are too small to be counted as such."""
+    """Labels, one row each, whose probabilities are too small to be summed as numbers."""
 
     shares: Shares
     weights: Array
@@ -182,7 +183,7 @@ class _Faint:
     def of(
         cls, xp: Any, given: Array, truth: Array, weights: Array, kind: DistributionKind
     ) -> "_Faint":
-        """Counts them, a row a label."""
+        """Counts them, one row for each label."""
         logs = log_shares(xp, given, kind, exclusive=False)
         true, false = weights * truth, weights * (1 - truth)
         loss = faint_loss(xp, F1, logs, true, false)

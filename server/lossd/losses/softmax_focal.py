@@ -20,8 +20,8 @@ from lossd.schema import NONNEGATIVE, Array, Differentiable, Vector
 
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 
-# Derivatives by the logits are those of cross-entropy with shares that are `steepness` times as
-# large: (1 - p)^gamma (1 + gamma p c / (1 - p)), where c is -log p.
+# Derivatives with respect to the logits are those of cross-entropy with shares scaled by
+# `steepness`, which is (1 - p)^gamma (1 + gamma p c / (1 - p)), where c is -log p.
 _STEEPNESS = """
     const auto doubt = [&](long long column, NUMBER logit) {
         return softmax.others(column, logit) / softmax.total;
@@ -98,7 +98,7 @@ _SHARES_OF_DISTRIBUTIONS = _STEEPNESS.replace("NUMBER", "double")
             value=LOG_4,  # the mean divides by the weight of 2
             gradients={"predictions": [[-0.75, 0.75]]},
         ),
-        # p = 1/4 and 3/4 with half a share each: (9/16 log 4 + 1/16 log 4/3) / 2.
+        # p = 1/4 and 3/4 with a share of 1/2 each: (9/16 log 4 + 1/16 log 4/3) / 2.
         Example(
             {"predictions": [[0.0, LOG_3]], "targets": [[0.5, 0.5]]},
             value=LOG_4 * 10 / 32 - LOG_3 / 32,
@@ -114,16 +114,16 @@ def softmax_focal(
     gamma: Annotated[float, NONNEGATIVE] = 2.0,
     class_weights: Annotated[Vector, NONNEGATIVE] = (),
 ) -> Evaluation:
-    """Cross-entropy that cares less for classes that are nearly certain already.
+    """Cross-entropy that gives less weight to classes that are nearly certain already.
 
         value = -sum_c w_c y_c (1 - p_c)^gamma log p_c,  p = softmax(x)
         class index t: value = -w_t (1 - p_t)^gamma log p_t
         gradient = (sum_c s_c) p - s,
           s_c = w_c y_c (1 - p_c)^gamma (1 - gamma p_c log p_c / (1 - p_c))
 
-    With class indices the mean divides by the weights of the targets, as that of cross-entropy
-    does, which this is with gamma = 0.  Where several classes have a share and the prediction
-    nearly meets them, what is left of the gradient has fewer digits.
+    With class indices the mean divides by the weights of the targets, as for cross-entropy, which
+    this is with gamma = 0.  Where several classes have a share and the prediction nearly equals
+    them, the gradient cancels and has fewer digits.
 
     Reference: T.-Y. Lin et al., Focal loss for dense object detection, 2017, section 3.
     """
@@ -152,7 +152,7 @@ def _from_classes(
 def _from_distributions(
     xp: Any, predictions: Array, targets: Array, gamma: float, class_weights: Any
 ) -> Evaluation:
-    """In float64: where p is nearly the target, the steepness is all that a gradient is made of."""
+    """Computes in float64: where p is nearly the target, a gradient is only the steepness."""
     parts = softmax(xp, predictions.astype(np.float64))
     costs = parts.negative_logs(xp)
     factor, steepness = _factors(xp, parts.complements(), parts.probabilities(), costs, gamma)
@@ -173,10 +173,10 @@ def _from_distributions(
 def _factors(
     xp: Any, doubts: Array, probabilities: Array, costs: Array, gamma: float
 ) -> tuple[Array, Array]:
-    """What a cost is multiplied by, and what its derivatives are multiplied by."""
+    """Returns the factors of a cost, and the factors of its derivatives."""
     factor = doubts * doubts if gamma == 2 else xp.power(doubts, gamma)
     bend = weighed(xp, probabilities, costs)
-    # Where doubt underflows, so does the cost beside it.
+    # Where 1 - p underflows, so does the cost that it is multiplied by.
     bend /= xp.clip(doubts, xp.finfo(doubts.dtype).tiny, xp.inf)
     bend *= gamma
     bend += 1

@@ -19,13 +19,13 @@ from lossd.schema import POSITIVE, Array, Differentiable
     Shape.COUPLED,
     inputs=(EMBEDDINGS, LABELS),
     examples=(
-        # Nothing but the positive: no choice, no loss.
+        # The positive is the only other example: the loss is 0.
         Example(
             {"embeddings": [[1.0, 0.0], [0.0, 3.0]], "labels": [7, 7]},
             value=0.0,
             gradients={"embeddings": [[0.0, 0.0], [0.0, 0.0]]},
         ),
-        # Two alike and one across, which has no positive and is left out.
+        # Two with the same label; the third has no positive and is left out.
         Example(
             {"embeddings": [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], "labels": [0, 0, 1]},
             parameters={"temperature": 1.0},
@@ -76,9 +76,9 @@ def supervised_contrastive(
 
 
 def _rows(xp: Any, scores: Array, divisor: Any, is_positive: Array, number: Array) -> Array:
-    """The softmax of a row: its likeliest has 1 / total, and total less 1 is summed without that.
+    """Computes softmax rows; the likeliest has 1 / total, and total - 1 is summed without it.
 
-    So a row whose only positive is far ahead keeps value and slope.
+    So a row whose only positive is far ahead keeps the digits of value and gradient.
     """
     rows = xp.arange(len(scores))
     top = scores.argmax(axis=-1)

@@ -22,7 +22,7 @@ def _distance_to_kinks(
     swap: bool = False,
     eps: float = EPS,
 ) -> Array:
-    """How far the value is from turning 0, the two negative distances are apart, and points too."""
+    """Returns the distance to the nearest kink: value 0, equal negative distances, equal points."""
 
     def between(one: Array, other: Array) -> Array:
         return distances(np, one, other, distance, p=p, eps=eps).value
@@ -102,7 +102,7 @@ def _distance_to_kinks(
                 "negative": [[0.0, 0.0]],
             },
         ),
-        # The negative is the anchor: its distance sqrt 3 eps has the slope 1 / sqrt 3 all the same.
+        # The negative is the anchor: its distance sqrt 3 eps still has the gradient 1 / sqrt 3.
         Example(
             {
                 "anchor": [[0.0, 0.0, 0.0]],
@@ -117,7 +117,7 @@ def _distance_to_kinks(
                 "negative": [[1 / 3**0.5] * 3],
             },
         ),
-        # Without eps the distance 0 has the slope 0.
+        # Without eps the distance 0 has the gradient 0.
         Example(
             {"anchor": [[0.0, 0.0]], "positive": [[3.0, 4.0]], "negative": [[0.0, 0.0]]},
             parameters={"eps": 0.0},
@@ -128,7 +128,7 @@ def _distance_to_kinks(
                 "negative": [[0.0, 0.0]],
             },
         ),
-        # One point thrice: the margin.
+        # Three equal points: the margin.
         Example(
             {"anchor": [[1.0, 2.0]], "positive": [[1.0, 2.0]], "negative": [[1.0, 2.0]]},
             value=1.0,
@@ -153,17 +153,17 @@ def triplet(
     swap: bool = False,
     eps: Annotated[float, NONNEGATIVE] = EPS,
 ) -> Evaluation:
-    """How much nearer than the positive the negative is to the anchor, beyond a margin.
+    """Hinge that wants each anchor closer to its positive than to its negative by a margin.
 
         value = max(0, margin + d(a, p) - d(a, n)),  d(u, v) = |u - v + eps| in the p-norm
         gradient = d'(a, p) - d'(a, n) where the value is positive
-        0 at the kink, for a distance of 0, and where all three are one point
+        0 at the kink, for a distance of 0, and where all three points are equal
 
-    d' is the slope of d with its eps: also of a pair that is one point, where it is that of |eps|.
-    Three that are one would be pulled along a diagonal by eps alone, so there the gradient is 0.
-    ``swap`` takes the smaller of d(a, n) and d(p, n); of equals the first.  SQUARED_EUCLIDEAN is
-    the square of d, COSINE one less the cosine, with which a vector of zeros is at the distance 1
-    of all others with gradient 0, and its example has the status ZERO_NORM.
+    d' is the gradient of d with its eps; for two equal points it is that of |eps|.  Three equal
+    points would be moved along a diagonal by eps alone, so there the gradient is 0.  ``swap`` takes
+    the smaller of d(a, n) and d(p, n); among equals the first.  SQUARED_EUCLIDEAN is the square of
+    d, COSINE one minus the cosine, with which a vector of zeros is at the distance 1 of all others
+    with gradient 0, and its example has the status ZERO_NORM.
 
     Reference: V. Balntas et al., Learning local feature descriptors with triplets and shallow
     convolutional neural networks, 2016, section 2; F. Schroff et al., FaceNet, 2015, section 3.1.

@@ -61,7 +61,7 @@ LOG_PROBABILITIES = DistributionKind.LOG_PROBABILITIES
             value=1 / 2,
             gradients={"predictions": [[-3 / 8, 1 / 8]]},
         ),
-        # Of two classes only the one that is present, with p = 1/2.
+        # Only one of two classes is present, with p = 1/2.
         Example(
             {"predictions": [[[0.0], [0.0]]], "targets": [[0]]},
             parameters={"class_axis": 1, "smooth": 0.0, "empty_target": EmptyTarget.SKIP},
@@ -82,12 +82,12 @@ def tversky(
     beta: Annotated[float, NONNEGATIVE] = 0.5,
     gamma: Annotated[float, POSITIVE] = 1.0,
 ) -> Evaluation:
-    """One less the Tversky index, which weighs false positives and false negatives apart.
+    """One minus the Tversky index, with separate weights for false positives and false negatives.
 
         value = u^gamma,  u = 1 - (tp + s) / (tp + alpha fp + beta fn + s),  s = smooth
         tp = sum p t,  fp = sum p (1 - t),  fn = sum (1 - p) t
         gradient = gamma u^(gamma - 1) p (1 - p) / (tp + alpha fp + beta fn + s)
-                   (t (-u - beta (1 - u)) + (1 - t) alpha (1 - u)), by a logit
+                   (t (-u - beta (1 - u)) + (1 - t) alpha (1 - u)) with respect to a logit
 
     alpha = beta = 1/2 is the Dice loss with twice the smoothing, alpha = beta = 1 the Jaccard loss;
     with gamma other than 1 it is the focal Tversky loss, whose gradient at a value of 0 is taken as

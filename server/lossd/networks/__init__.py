@@ -1,7 +1,8 @@
-"""Networks that losses look at images through: the operator's, loaded once.
+"""Networks whose layers losses compare images in: the operator's, loaded once.
 
 Convolution, rectifiers and pools, forward and backward to the image, over NumPy or CuPy; there is
-no gradient by the weights.  An image goes through alone, so that its result is its own.
+no gradient with respect to the weights.  An image goes through alone, so that its result is its
+own.
 """
 
 from lossd.networks._architectures import ARCHITECTURES

@@ -1,4 +1,4 @@
-"""The architectures that have a name; their modules stand where torchvision has them.
+"""The named architectures; their modules are numbered as in torchvision.
 
 References: K. Simonyan and A. Zisserman, 2015, table 1; A. Krizhevsky, 2014 (One weird trick),
 section 5; F. Iandola et al., SqueezeNet, 2016, table 1.
@@ -13,7 +13,7 @@ Modules = tuple[Module, ...]
 
 
 def _vgg(*blocks: int) -> Modules:
-    """Blocks of so many 3x3 convolutions, a maximum behind each block."""
+    """Returns blocks of 3x3 convolutions, with a max pool after each block."""
     modules: list[Module] = []
     for block, count in enumerate(blocks, 1):
         for place in range(1, count + 1):
@@ -44,7 +44,7 @@ def _alexnet() -> Modules:
 
 
 def _squeezenet(*pools: int) -> Modules:
-    """Fires 2 to 9, with a maximum behind those of these numbers; 1 is the convolution."""
+    """Returns fire modules 2 to 9, with a max pool after some of them; 1 is the convolution."""
     modules: list[Module] = [Convolution("conv1", stride=2), Rectifier("relu1")]
     for number in range(1, 10):
         if number > 1:

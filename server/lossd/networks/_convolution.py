@@ -1,8 +1,8 @@
 """Convolution as matrix products, one image at a time, forward and backward.
 
-The windows of some rows of the output are copied side by side, which is a matrix; times the weights
-it is these rows.  How many rows go together follows from the sizes alone, so that a result has the
-same bits whatever else is computed, and the copy never takes more than a tile.
+The windows of some rows of the output are copied side by side into a matrix; its product with the
+weights is these rows.  How many rows go together depends on the sizes alone, so that a result has
+the same bits whatever else is computed, and the copy never takes more than a tile.
 """
 
 from collections.abc import Iterator
@@ -41,13 +41,13 @@ class Windows:
         return self.channels * self.kernel**2
 
     def tiles(self, elements: int) -> Iterator[slice]:
-        """Rows of the output whose windows are about so many elements, at least one row."""
+        """Yields rows of the output whose windows have about so many elements, at least one row."""
         step = max(1, elements // (self.length * self.columns))
         for start in range(0, self.rows, step):
             yield slice(start, min(start + step, self.rows))
 
     def padded(self, xp: Any, image: Array) -> Array:
-        """The image with zeros around it."""
+        """Returns the image with zeros around it."""
         if not self.padding:
             return xp.ascontiguousarray(image)
         found = self.blank(xp, image.dtype)
@@ -55,7 +55,7 @@ class Windows:
         return found
 
     def blank(self, xp: Any, dtype: np.dtype[Any]) -> Array:
-        """Zeros in the size of the padded image."""
+        """Returns zeros in the size of the padded image."""
         around = 2 * self.padding
         return xp.zeros((self.channels, self.height + around, self.width + around), dtype)
 
@@ -66,7 +66,7 @@ class Windows:
         return slice(None), slice(edge, edge + self.height), slice(edge, edge + self.width)
 
     def seen(self, xp: Any, padded: Array, rows: slice) -> Array:
-        """The windows of some rows as a view (channels, kernel, kernel, rows, columns)."""
+        """Returns the windows of some rows as a view (channels, kernel, kernel, rows, columns)."""
         plane, line, item = padded.strides
         step = self.stride
         return xp.lib.stride_tricks.as_strided(
@@ -78,14 +78,14 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where is computed: NumPy or CuPy, in matrices of about ``tile`` elements."""
+    """The array library that computes, NumPy or CuPy, in matrices of about ``tile`` elements."""
 
     xp: Any
     tile: int
 
 
 def convolve(on: Device, image: Array, weight: Array, bias: Array, at: Windows) -> Array:
-    """The convolution (outputs, rows, columns) with weights (outputs, channels, kernel, kernel)."""
+    """Returns (outputs, rows, columns), for weights (outputs, channels, kernel, kernel)."""
     xp, outputs = on.xp, len(weight)
     matrix, padded = weight.reshape(outputs, at.length), at.padded(xp, image)
     found = xp.empty((outputs, at.rows * at.columns), image.dtype)
@@ -97,7 +97,7 @@ def convolve(on: Device, image: Array, weight: Array, bias: Array, at: Windows) 
 
 
 def spread(on: Device, slopes: Array, weight: Array, at: Windows) -> Array:
-    """The gradient by the image, of gradients by the convolution."""
+    """Returns the gradient with respect to the image from that with respect to the convolution."""
     xp, outputs = on.xp, len(weight)
     matrix = weight.reshape(outputs, at.length).T
     found = at.blank(xp, slopes.dtype)
@@ -116,7 +116,7 @@ def spread(on: Device, slopes: Array, weight: Array, at: Windows) -> Array:
 
 
 def _strided(padded: Array, at: Windows, top: int, count: int, left: int) -> Array:
-    """What one place of the kernel touches of some rows of windows."""
+    """Returns the elements that one position of the kernel meets in some rows of windows."""
     bottom = top + (count - 1) * at.stride + 1
     end = left + (at.columns - 1) * at.stride + 1
     return padded[:, top : bottom : at.stride, left : end : at.stride]

@@ -8,7 +8,7 @@
       "lpips": {"file": "lpips.safetensors", "sha256": "…", "layers": ["relu1_2", …]}
     }
 
-An architecture without a name is given as the list of its modules.
+Instead of the name of an architecture, the list of its modules may be given.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from lossd.networks._architectures import ARCHITECTURES
 from lossd.networks._modules import AveragePool, Convolution, Fire, MaxPool, Module, Rectifier
 from lossd.networks._network import Heads, Host, Network, weights_of
 
-OWN = "sequential"  # the name of an architecture that has none
+OWN = "sequential"  # the name of an architecture that is given as a list
 
 _MODULES: Mapping[str, type[Module]] = MappingProxyType(
     {
@@ -49,7 +49,7 @@ class NetworkError(LossdError):
 
 
 def load(directory: str | Path) -> Mapping[str, Network]:
-    """The networks of a directory, by name: one for each ``NAME.json``.
+    """Returns the networks of a directory, by name: one for each ``NAME.json``.
 
     Raises:
         NetworkError: if a file is missing, has another digest than its description says, or breaks
@@ -89,7 +89,7 @@ def _save(path: Path, arrays: Mapping[str, Host]) -> dict[str, str]:
 
 
 def _head_key(place: int) -> str:
-    """The name that a head has in the files of LPIPS's authors."""
+    """Returns the name of a head in the files of LPIPS's authors."""
     return f"lin{place}.model.1.weight"
 
 
@@ -143,7 +143,7 @@ def _architecture(said: Any) -> tuple[str, tuple[Module, ...]]:
 
 
 def _module(said: Any) -> Module:
-    """A module; its sizes are whole numbers, at least 1 but for the padding."""
+    """Returns a module; its sizes are integers of at least 1, the padding of at least 0."""
     _check_keys(said, ("type", "name"), ("kernel", "stride", "padding", "ceil"))
     kind = _MODULES.get(said["type"])
     if kind is None:
@@ -165,7 +165,7 @@ def _written(module: Module) -> dict[str, Any]:
 def _tensors(
     description: Path, said: Any, required: tuple[str, ...]
 ) -> tuple[dict[str, Host], str]:
-    """The arrays of a file beside the description, whose digest is as the description says."""
+    """Returns the arrays of a file beside the description, and its digest, which is checked."""
     _check_keys(said, required)
     path = description.parent / str(said["file"])
     data = path.read_bytes()
@@ -179,7 +179,7 @@ def _tensors(
 
 
 def _needed(weights: Mapping[str, Host], modules: tuple[Module, ...]) -> dict[str, Host]:
-    """What the modules need; a file may hold a classifier too."""
+    """Returns the weights that the modules need; a file may hold a classifier too."""
     found: dict[str, Host] = {}
     for place, module in enumerate(modules):
         own = weights_of(weights, place, module)
@@ -188,7 +188,7 @@ def _needed(weights: Mapping[str, Host], modules: tuple[Module, ...]) -> dict[st
 
 
 def _floats(array: Host) -> Host:
-    """At least float32: half precision is widened."""
+    """Returns at least float32: half precision is widened."""
     return np.ascontiguousarray(array, np.float64 if array.dtype == np.float64 else np.float32)
 
 

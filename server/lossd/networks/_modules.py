@@ -1,7 +1,7 @@
-"""What a network is made of: each module goes forward, and knows the way back.
+"""The modules of networks: each computes forward, and returns a function for the backward pass.
 
-Modules know their sizes and no weights; weights come by the names that they have within a module,
-``weight`` and ``bias`` for a convolution.
+Modules hold sizes but no weights; weights are passed by their names within a module, ``weight`` and
+``bias`` for a convolution.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,31 +12,31 @@ from lossd.networks._convolution import Array, Device, Windows, convolve, spread
 
 Size = tuple[int, int, int]  # channels, height, width
 Weights = Mapping[str, Array]
-Way = Callable[[Array], Array]  # from gradients by the output to gradients by the input
+Way = Callable[[Array], Array]  # from the output's gradient to the input's
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A step of a network; others may ask for what it gives by its name."""
+    """A step of a network; its name also names its output."""
 
     name: str
-    parts: ClassVar[Sequence[str]] = ()  # the convolutions in it, whose weights it needs
+    parts: ClassVar[Sequence[str]] = ()  # the names of its convolutions, whose weights it needs
 
     def size(self, given: Size, weights: Weights) -> Size:
-        """The size of what it makes of an image of some size; 0 or less where there is nothing."""
+        """Returns the size of its output for that of an input; 0 or less for none."""
         raise NotImplementedError
 
     def channels(self, given: int, weights: Weights) -> int:
-        """How many channels it makes of as many.
+        """Returns the number of output channels for a number of input channels.
 
         Raises:
-            ValueError: if its weights do not take as many.
+            ValueError: if its weights do not take that many.
         """
         del weights
         return given
 
     def forward(self, on: Device, image: Array, weights: Weights) -> tuple[Array, Way]:
-        """What it makes of an image, and the way back."""
+        """Returns its output for an image, and the function for the backward pass."""
         raise NotImplementedError
 
 
@@ -49,7 +49,7 @@ class Convolution(Module):
     parts: ClassVar[Sequence[str]] = ("",)
 
     def channels(self, given: int, weights: Weights) -> int:
-        """As many as its weights have."""
+        """Returns the number of output channels of its weights."""
         return _taken(given, weights, "")
 
     def size(self, given: Size, weights: Weights) -> Size:
@@ -84,14 +84,14 @@ class Rectifier(Module):
 
 
 def rectified(xp: Any, image: Array) -> tuple[Array, Way]:
-    """max(x, 0) and the way back."""
+    """Returns max(x, 0), and the function for the backward pass."""
     found = xp.maximum(image, 0)
     return found, lambda slopes: slopes * (found > 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pool(Module):
-    """Square windows."""
+    """A pool over square windows."""
 
     kernel: int = 2
     stride: int = 2
@@ -103,11 +103,11 @@ class _Pool(Module):
         return channels, self._count(height), self._count(width)
 
     def _count(self, side: int) -> int:
-        """How many windows lie within a side."""
+        """Returns the number of windows along a side."""
         return (side - self.kernel) // self.stride + 1
 
     def _places(self, size: Size) -> list[tuple[slice, slice]]:
-        """Each place of the window over all windows, row by row: what of the image lies there."""
+        """Returns for each position in the window, row by row, its elements in all windows."""
         _, rows, columns = size
         return [
             (self._range(down, rows), self._range(right, columns))
@@ -154,7 +154,7 @@ class MaxPool(_Pool):
         return found, back
 
     def _filled(self, xp: Any, image: Array, size: Size) -> Array:
-        """The image, with -inf where windows go beyond it."""
+        """Returns the image, with -inf where windows go beyond it."""
         channels, *sides = image.shape
         needed = [(count - 1) * self.stride + self.kernel for count in size[1:]]
         if all(need <= side for need, side in zip(needed, sides, strict=True)):
@@ -189,7 +189,7 @@ class AveragePool(_Pool):
 
 @dataclass(frozen=True, slots=True)
 class Fire(Module):
-    """Few channels by a 1x1 convolution, of which a 1x1 and a 3x3 one make many, side by side.
+    """A 1x1 convolution to few channels, then a 1x1 and a 3x3 one to many, side by side.
 
     Reference: F. Iandola et al., SqueezeNet, 2016, section 3.2.
     """
@@ -197,7 +197,7 @@ class Fire(Module):
     parts: ClassVar[Sequence[str]] = ("squeeze.", "expand1x1.", "expand3x3.")
 
     def channels(self, given: int, weights: Weights) -> int:
-        """Those of both."""
+        """Returns the output channels of both convolutions."""
         few = _taken(given, weights, "squeeze.")
         return _taken(few, weights, "expand1x1.") + _taken(few, weights, "expand3x3.")
 
@@ -222,7 +222,7 @@ class Fire(Module):
 def _convolved(
     on: Device, image: Array, weights: Weights, part: str, padding: int = 0
 ) -> tuple[Array, Way]:
-    """A convolution of a part, rectified."""
+    """Returns the rectified convolution of a part, and the function for the backward pass."""
     own = {name: weights[part + name] for name in ("weight", "bias")}
     linear, back = Convolution(part, padding=padding).forward(on, image, own)
     found, back_from_rectified = rectified(on.xp, linear)
@@ -230,7 +230,7 @@ def _convolved(
 
 
 def _taken(given: int, weights: Weights, part: str) -> int:
-    """How many channels a convolution makes of as many."""
+    """Returns the number of output channels of one convolution for a number of input channels."""
     weight, bias = weights[f"{part}weight"], weights[f"{part}bias"]
     if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or weight.shape[1] != given:
         raise ValueError(

@@ -17,7 +17,7 @@ Host = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """The linear heads of LPIPS: of each of these layers one number a channel."""
+    """The linear heads of LPIPS: for each of these layers one number for each channel."""
 
     layers: tuple[str, ...]
     weights: tuple[Host, ...]
@@ -40,7 +40,7 @@ class Network:
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        """Checks that module follows on module.
+        """Checks that the modules fit together.
 
         Raises:
             ValueError: for weights that are missing, do not fit, or are not finite.
@@ -71,7 +71,7 @@ class Network:
         return tuple(module.name for module in self.modules)
 
     def sizes(self, image: Size, count: int) -> list[Size]:
-        """The sizes of what its first modules make of an image; 0 or less where nothing is left."""
+        """Returns the sizes of the outputs of its first modules; 0 or less for none."""
         found = [image]
         for place, module in enumerate(self.modules[:count]):
             found.append(module.size(found[-1], weights_of(self.weights, place, module)))
@@ -79,7 +79,7 @@ class Network:
 
 
 def weights_of(weights: Mapping[str, Array], place: int, module: Module) -> Weights:
-    """The weights of one module, by their names within it.
+    """Returns the weights of one module, by their names within it.
 
     Raises:
         ValueError: for those that are missing.
@@ -108,14 +108,14 @@ def _check_heads(heads: Heads, channels: Mapping[str, int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a network makes of an image: the maps of some layers, in the order asked for."""
+    """The forward pass of an image: the maps of some layers, in the order asked for."""
 
     maps: tuple[Array, ...]
     _taps: tuple[int, ...]
     _ways: Sequence[Way]
 
     def gradient(self, slopes: Sequence[Array]) -> Array:
-        """The gradient by the image, of gradients by the maps; there is one way back only."""
+        """Returns the gradient with respect to the image from those of the maps, once only."""
         by_place: dict[int, Array] = {}
         for place, slope in zip(self._taps, slopes, strict=True):
             by_place[place] = by_place[place] + slope if place in by_place else slope
@@ -129,7 +129,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A network in one precision, where a backend computes."""
+    """A network in one precision, in the memory of a backend."""
 
     modules: tuple[Module, ...]
     weights: Mapping[str, Array]
@@ -137,7 +137,7 @@ class Placed:
     on: Device
 
     def look(self, image: Array, taps: tuple[int, ...], *, with_way: bool) -> Sight:
-        """What it makes of a normalised image; ``taps`` are the places of the layers wanted."""
+        """Runs forward over a normalised image; ``taps`` are the positions of the layers wanted."""
         maps: dict[int, Array] = {}
         ways: list[Way] = []
         for place in range(max(taps) + 1):
@@ -151,7 +151,7 @@ class Placed:
 
 
 class Placements:
-    """The networks as one backend computes with them: placed once for each precision.
+    """The networks in the memory of one backend: copied there once for each precision.
 
     ``send`` brings an array to the device, in a type.
     """
@@ -163,7 +163,7 @@ class Placements:
         self._placed: dict[tuple[Network, np.dtype[Any]], Placed] = {}
 
     def find(self, network: Network, dtype: np.dtype[Any]) -> Placed:
-        """A network in a precision."""
+        """Returns a network in a precision."""
         with self._lock:
             key = (network, dtype)
             if key not in self._placed:
@@ -181,6 +181,6 @@ class Placements:
         )
 
     def clear(self) -> None:
-        """Lets them all go."""
+        """Frees all of them."""
         with self._lock:
             self._placed.clear()

@@ -1,4 +1,4 @@
-"""How a job looks at images: through which network, at which layers, and what its pixels mean."""
+"""How a job compares images: by which network and layers, and what its pixels mean."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The networks there are, and the bytes that one image may take inside one of them."""
+    """The operator's networks, and the bytes that one image may take inside one of them."""
 
     by_name: Mapping[str, Network] = field(default_factory=lambda: MappingProxyType({}))
     max_bytes: int = 2048 * MEBIBYTE
@@ -25,10 +25,10 @@ class Networks:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A network, the places of the layers that are looked at, and the range of pixels.
+    """A network, the positions of the layers that are compared, and the range of pixels.
 
     With ``has_heads`` they are the layers of the network's linear heads.  With ``replicates`` one
-    channel stands for all that the network takes.
+    channel is repeated for all that the network takes.
     """
 
     network: Network
@@ -44,14 +44,15 @@ class View:
         return max(self.taps) + 1
 
     def sizes(self, height: int, width: int) -> list[Size]:
-        """The sizes of what these modules make of an image."""
+        """Returns the sizes of the outputs of these modules for an image."""
         return self.network.sizes((self.network.channels, height, width), self.last)
 
     def bytes_inside(self, height: int, width: int, dtype: np.dtype[Any]) -> int:
-        """About how many bytes an image takes, with its target and the way back.
+        """Returns about how many bytes an image takes, with its target and the backward pass.
 
-        What every module makes of both images, which the maps are part of; four more of each map
-        for the loss and its gradients, and of the largest for what one module copies.
+        These are the outputs of every module for both images, the maps among them; four more of
+        each map, for the loss and its gradients, and of the largest output, for the copies of one
+        module.
         """
         own = self.network.channels * height * width
         counts = [own, *(math.prod(size) for size in self.sizes(height, width))]
@@ -59,7 +60,7 @@ class View:
         return dtype.itemsize * (2 * sum(counts) + 4 * maps + 4 * max(counts))
 
     def through(self, placed: Placed, image: Array, *, with_way: bool) -> "Seen":
-        """What the network makes of an image (channels, height, width)."""
+        """Runs the network forward over an image (channels, height, width)."""
         xp, dtype = placed.on.xp, image.dtype
         std, mean = (np.asarray(x)[:, None, None] for x in (self.network.std, self.network.mean))
         unit = np.float64(1) / (self.high - self.low)
@@ -71,13 +72,13 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a network makes of an image as it was given."""
+    """The forward pass of an image as the caller gave it."""
 
     sight: Sight
     factor: Array
     replicates: bool
 
     def gradient(self, slopes: list[Array]) -> Array:
-        """The gradient by the pixels, of gradients by the maps."""
+        """Returns the gradient with respect to the pixels from those of the maps."""
         found = self.sight.gradient(slopes) * self.factor
         return found.sum(axis=0, keepdims=True) if self.replicates else found

@@ -1,4 +1,4 @@
-"""Networks that can be worked through on paper: those of the examples that losses declare."""
+"""Networks that can be computed on paper, for the worked examples that losses declare."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -10,9 +10,10 @@ from lossd.networks._network import Heads, Network
 
 
 def worked_networks() -> Mapping[str, Network]:
-    """A 1x1 convolution and a rectifier each; by name.
+    """Returns networks of a 1x1 convolution and a rectifier each, by name.
 
-    Of a pixel x they make (x, -x), the same of three equal channels, and (1000 x, 4000).
+    Their convolutions turn a pixel x into (x, -x), three equal channels into the same, and x into
+    (1000 x, 4000).
     """
     found = (
         _network("worked", [[1], [-1]], [0, 0]),

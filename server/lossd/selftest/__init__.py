@@ -1,8 +1,8 @@
-"""Whether this machine computes right: every loss on its own hand-worked examples.
+"""Checks that this machine computes correctly: every loss on its own hand-worked examples.
 
-The examples are one example each, worked on paper, so they check the arithmetic of a processor, a
-driver and a compiler that the tests never saw.  Losses that take row by row are checked with many
-rows too, of which each must come out as if it were alone.  What has kernels is also checked with
+Each is one example, worked on paper, so they check the arithmetic of a processor, a driver and a
+compiler that the tests never saw.  Losses that are computed row by row are checked with many rows
+too, each of which must come out as if it were alone.  Losses with kernels are also checked with
 long rows in every type, against NumPy.
 """
 
@@ -22,9 +22,9 @@ from lossd.losses import LOSSES, Example, Loss
 from lossd.selftest._long_rows import long_rows
 from lossd.shapes import rules_of
 
-# Relative to the value; the examples are small numbers and few steps.
+# Relative to the value; the examples have small numbers and few steps.
 _TOLERANCES: Mapping[type, float] = {np.float32: 1e-5, np.float64: 1e-12}
-# More than any kernel takes in one block, and no multiple of what a warp takes.
+# More than any kernel takes in one block, and no multiple of the size of a warp.
 _MANY_ROWS = 2003
 
 
@@ -38,7 +38,7 @@ class Check:
 
 
 def run(engine: Engine) -> Iterator[Check]:
-    """Checks every example of every loss, and unless NumPy computes long rows too."""
+    """Checks every example of every loss, and long rows too unless NumPy computes."""
     for loss in LOSSES.values():
         for precision in _TOLERANCES:
             for example in _examples(loss):
@@ -57,7 +57,7 @@ def _run_long_rows(engine: Engine, reference: Engine) -> Iterator[Check]:
 
 
 def faults(engine: Engine) -> dict[str, str]:
-    """What is wrong with the losses that get an example wrong, by their name."""
+    """Returns the faults of the losses that get an example wrong, by their name."""
     found: dict[str, str] = {}
     for check in run(engine):
         if check.fault:
@@ -74,7 +74,7 @@ def _examples(loss: Loss) -> Iterator[Example]:
 
 
 def _repeated(example: Example) -> Example:
-    """The same example many times over, of which the mean is the same value."""
+    """Returns the same example many times over, whose mean is the same value."""
 
     def many(value: Any) -> npt.NDArray[Any]:
         return np.repeat(np.asarray(value), _MANY_ROWS, axis=0)
@@ -87,7 +87,7 @@ def _repeated(example: Example) -> Example:
 
 
 def _fault_of(check: Callable[[], str]) -> str:
-    """What a check says, or the error that it ends in."""
+    """Returns the fault that a check finds, or the error that it ends in."""
     try:
         return check()
     except Exception as error:  # noqa: BLE001 - a broken installation raises anything
@@ -111,7 +111,7 @@ def _fault(engine: Engine, loss: Loss, example: Example, precision: type) -> str
 
 
 def _as(value: Any, precision: type) -> npt.NDArray[Any]:
-    """Numbers with a point in the precision, whole ones as they are: they are classes."""
+    """Returns floats in the precision, and integers as they are: they are classes."""
     array = np.asarray(value)
     return array.astype(precision) if array.dtype.kind == "f" else array
 

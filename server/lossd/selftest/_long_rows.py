@@ -1,8 +1,8 @@
-"""Long rows of drawn numbers, for what the worked examples are too short to show of a kernel.
+"""Long rows of random numbers, for faults of kernels that short worked examples cannot show.
 
-A row of a few numbers takes one warp.  These take all that a kernel has: several warps, whose
+A row of a few numbers takes one warp.  These use every part of a kernel: several warps, whose
 results meet in shared memory, loads of 128 bits, and rows that begin at addresses unfit for them.
-What is right is what NumPy computes of them.
+The right results are those of NumPy.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,16 +19,16 @@ from lossd.losses import Choices, Holds, Input, Loss, Shape
 from lossd.losses._declare import CudaText
 from lossd.reduction import Reduction
 
-# Odd, so that rows begin at every address that a number may have.
+# Odd, so that rows begin at every alignment that a number may have.
 ROWS, COLUMNS = 3, (1003, 32003)
-# Relative to a number and to what is usual beside it: sums of many terms, rounded to the type.
+# Relative to a number and to its typical neighbours: sums of many terms, rounded to the type.
 TOLERANCES: Mapping[np.dtype[Any], float] = {
     np.dtype(np.float32): 2e-5,
     np.dtype(np.float64): 1e-11,
     np.dtype(np.float16): 2e-3,
     np.dtype(ml_dtypes.bfloat16): 2e-2,
 }
-# Below it a type has nothing.
+# The smallest positive number of a type.
 _SMALLEST = {dtype: float(np.ones(1, f"u{dtype.itemsize}").view(dtype)[0]) for dtype in TOLERANCES}
 
 Array = npt.NDArray[Any]
@@ -43,7 +43,7 @@ class LongRows:
     columns: int
 
     def fault(self, engine: Engine, reference: Engine) -> str:
-        """What is wrong of the results of an engine, or empty."""
+        """Returns the fault in the results of an engine, or an empty text."""
         found, wanted = _numbers(engine.run(self.job)), _numbers(reference.run(self.job))
         for name, right in wanted.items():
             if wrong := _first_wrong(found[name], right, self.dtype):
@@ -52,20 +52,20 @@ class LongRows:
 
 
 def long_rows(loss: Loss) -> Iterator[LongRows]:
-    """Batches for every kernel text of a loss, in every type."""
+    """Yields batches for every kernel text of a loss, in every type."""
     for text in loss.cuda:
         parameters = parameters_for(loss, text)
         for columns in COLUMNS:
             drawn = _inputs(loss, text, parameters, columns)
             for dtype in TOLERANCES:
                 inputs = {name: [_as(array, dtype)] for name, array in drawn.items()}
-                # Of a sum, so that gradients are not too small for 16 bits.
+                # Reduced to a sum, so that gradients are not too small for 16 bits.
                 job = Job(loss=loss, parameters=parameters, inputs=inputs, reduction=Reduction.SUM)
                 yield LongRows(job, dtype, columns)
 
 
 def parameters_for(loss: Loss, text: CudaText) -> dict[str, Any]:
-    """Parameters of which a text is the first that applies: no share that an earlier one is for."""
+    """Returns parameters for which a text is the first that applies."""
     earlier = loss.cuda[: loss.cuda.index(text)]
     shares = {name for other in earlier for name, value in other.when.items() if value == 0}
     return {**dict.fromkeys(shares, 0.25), **text.when}
@@ -94,7 +94,7 @@ def _floats(rng: np.random.Generator, shape: Shape, declared: Input, columns: in
         return rng.uniform(domain.low, domain.high, size)
     positive = 0.1 + rng.exponential(2, size)
     if shape is Shape.ROWWISE:
-        # Logits and logs of probabilities may be negative, what has a domain is a distribution.
+        # Logits and log-probabilities may be negative; an input with a domain is a distribution.
         unsigned = domain is None or domain.low < 0
         return -positive if unsigned else positive / positive.sum(axis=-1, keepdims=True)
     return rng.normal(0, 2, size) if domain is None else domain.low + positive
@@ -105,13 +105,13 @@ def _as(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _numbers(result: Result) -> dict[str, Array]:
-    """All that a result holds, under the name that a fault has."""
+    """Returns all arrays of a result, under the names that a fault gives them."""
     values = {"loss": np.asarray(result.loss_sum), "per_example": np.asarray(result.per_example)}
     return {**values, **result.gradients}
 
 
 def _first_wrong(found: Array, right: Array, dtype: np.dtype[Any]) -> str:
-    """Says what is wrong with the first wrong number, or nothing."""
+    """Describes the first wrong number; empty if there is none."""
     found, right = (np.atleast_1d(np.asarray(array, np.float64)) for array in (found, right))
     usual = np.median(np.abs(right))
     allowed = TOLERANCES[dtype] * (np.abs(right) + usual) + _SMALLEST[dtype]

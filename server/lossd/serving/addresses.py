@@ -1,4 +1,4 @@
-"""Where a server may listen: what is an address, and whether it is free.
+"""Addresses to listen on: parses them, and checks that they are free.
 
 gRPC itself reads a missing port as 443, takes ports modulo 65536, and replaces a Unix socket on
 which another server listens.  Here such an address is refused before gRPC sees it.
@@ -21,7 +21,7 @@ from typing import Any
 
 from lossd.errors import LossdError
 
-_PATH_BYTES = 107  # what the kernel has room for
+_PATH_BYTES = 107  # the longest path that the kernel takes
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 _FORMS = "must be host:port, [IPv6 address]:port, unix:/path or unix-abstract:name"
 
@@ -42,7 +42,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class UnixSocket:
-    """A Unix socket: a file, or a name of the kernel's alone."""
+    """A Unix socket: a file, or a name in the kernel's abstract namespace."""
 
     path: str
     is_abstract: bool = False
@@ -50,17 +50,17 @@ class UnixSocket:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place that sockets of a family can be bound to."""
+    """An address that sockets of a family can be bound to."""
 
     family: socket.AddressFamily
     name: Any
 
 
 def parse(address: str) -> Port | UnixSocket:
-    """What an address means.
+    """Returns the port or the socket that an address means.
 
     Raises:
-        ValueError: if it is none, with the rule that it breaks.
+        ValueError: if it is no address, with the rule that it breaks.
     """
     scheme, colon, rest = address.partition(":")
     if colon and scheme in {"unix", "unix-abstract"}:
@@ -79,17 +79,17 @@ def parse(address: str) -> Port | UnixSocket:
 
 
 def parse_host(host: str) -> str:
-    """The name or the IP address of a host, without the brackets that IPv6 may have.
+    """Returns the name or the IP address of a host, without the brackets of IPv6.
 
     Raises:
-        ValueError: if it is none, with the rule.
+        ValueError: if it is no host, with the rule that it breaks.
     """
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     rule = "must be a host name or an IP address"
     if ":" in bare or bare != host:
         return str(_checked(ipaddress.IPv6Address, bare, rule))
     labels = bare.removesuffix(".").split(".")
-    if labels[-1].isdigit():  # no name ends so, and the system would complete 127.1
+    if labels[-1].isdigit():  # no name ends like that, and the system would complete 127.1
         return str(_checked(ipaddress.IPv4Address, bare, rule))
     if len(bare) > 253 or not all(len(x) < 64 and _NAME.fullmatch(x) for x in labels):
         raise ValueError(rule)
@@ -110,7 +110,7 @@ def _unix_socket(scheme: str, rest: str) -> UnixSocket:
         if not rest.startswith("///"):
             raise ValueError(_FORMS)
         rest = rest.removeprefix("//")
-    path = urllib.parse.unquote(rest, errors="surrogateescape")  # as gRPC reads it
+    path = urllib.parse.unquote(rest, errors="surrogateescape")  # as gRPC would read it
     if not path or "\0" in path:
         raise ValueError(_FORMS)
     if len(os.fsencode(path)) > _PATH_BYTES:
@@ -119,13 +119,13 @@ def _unix_socket(scheme: str, rest: str) -> UnixSocket:
 
 
 def with_port(address: str, number: int) -> str:
-    """The address that was got when any free port was asked for."""
+    """Returns the address with the number of the port that was chosen."""
     found = parse(address)
     return address if isinstance(found, UnixSocket) else f"{address.rpartition(':')[0]}:{number}"
 
 
 def reachable(address: str) -> str:
-    """Where a server can be called that listens on an address: any interface is no place."""
+    """Returns an address to call a server at: the loopback for one that listens everywhere."""
     for anywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
         if address.startswith(anywhere):
             return here + address.removeprefix(anywhere)
@@ -133,16 +133,16 @@ def reachable(address: str) -> str:
 
 
 def in_url(host: str) -> str:
-    """A host as URLs want it."""
+    """Returns a host as it is written in URLs."""
     bare = parse_host(host)
     return f"[{bare}]" if ":" in bare else bare
 
 
 def resolve(setting: str, host: str, port: int) -> list[Place]:
-    """The places that a host and a port stand for, IPv4 first.
+    """Returns the addresses that a host and a port resolve to, IPv4 first.
 
     Raises:
-        AddressError: if the host is not known, naming the setting.
+        AddressError: if the host is unknown, naming the setting.
     """
     try:
         found = socket.getaddrinfo(
@@ -157,10 +157,10 @@ def resolve(setting: str, host: str, port: int) -> list[Place]:
 
 
 def check_free(address: str) -> None:
-    """Looks whether a server could listen there.
+    """Checks that a server could listen there.
 
     Raises:
-        AddressError: if not, and why.
+        AddressError: if not, with the reason.
     """
     found = parse(address)
     if isinstance(found, Port):
@@ -173,9 +173,9 @@ def check_free(address: str) -> None:
 
 @contextlib.contextmanager
 def taking(address: str) -> Iterator[None]:
-    """Checks that an address is free, for who listens on it inside.
+    """Checks that an address is free, for a caller that listens on it within the context.
 
-    No other server takes a path meanwhile: both would find it free.
+    Meanwhile no other server takes the path; otherwise both would find it free.
 
     Raises:
         AddressError: as ``check_free``.
@@ -237,7 +237,7 @@ def _check_path(address: str, path: str) -> None:
 
 
 def _is_answered(path: str) -> bool:
-    """Whether somebody listens on a socket, or may; else it was left behind."""
+    """Returns whether a server listens on a socket, or may; otherwise it was left behind."""
     with socket.socket(socket.AF_UNIX) as caller:
         caller.setblocking(False)  # noqa: FBT003 - its only argument
         try:
@@ -249,7 +249,7 @@ def _is_answered(path: str) -> bool:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Waits for other servers that take a path in a directory; not for long, nor for its mode."""
+    """Waits briefly for other servers that take a path in a directory, whatever its mode."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:

@@ -1,4 +1,4 @@
-"""The composition root: everything the server is made of, in reading order."""
+"""The composition root: makes all parts of the server, in reading order."""
 
 import errno
 import functools
@@ -64,10 +64,10 @@ class Server:
     _watchdog: Watchdog
 
     def stop(self, *, in_doubt: bool = False) -> bool:
-        """Says that it goes, finishes what was accepted, and answers no more.
+        """Announces the end, finishes the calls that were accepted, and stops.
 
-        Returns whether gRPC did its part.  ``in_doubt`` first looks whether it hears anything: if
-        not, there is nothing to wait for.
+        Returns whether gRPC stopped.  With ``in_doubt``, first checks whether gRPC still answers:
+        if not, there is nothing to wait for.
         """
         self._health.enter(State.DRAINING)
         log.info("draining")
@@ -80,19 +80,19 @@ class Server:
         return is_done
 
     def close(self) -> None:
-        """Lets backend and shared memory go, as soon as nothing is computed any more."""
+        """Closes backend and shared memory, as soon as nothing is computed any more."""
         self._engine.close()
         if self._shared is not None:
             self._shared.close()
 
     def _drain(self) -> bool:
-        # Whoever balances load has to notice before calls are refused.
+        # Load balancers have to notice before calls are refused.
         time.sleep(self._config.drain_delay_seconds)
         self._health.close()
         patience = self._config.drain_seconds
         try:
             self._server.stop(patience)
-        except RuntimeError as error:  # no thread to cut calls; the process will do it by its end
+        except RuntimeError as error:  # no thread to cut calls with; the end of the process does it
             log.error("calls cannot be cut", extra={"because": str(error)})  # noqa: TRY400 - as it says
         is_late = self._server.wait_for_termination(patience + _CUTTING_SECONDS)
         return not is_late
@@ -101,16 +101,16 @@ class Server:
 def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None) -> Server:
     """Starts a server.
 
-    ``on_failure`` is called once, with the reason, if it fails for good, and only a new process
-    will do.
+    ``on_failure`` is called once, with the reason, if the server fails for good and has to be
+    replaced.
 
     Raises:
         BackendUnavailable: if the backend cannot be used.
         NetworkError: if a network's file is missing or damaged.
         DirectoryError: if memory cannot be shared in the directory.
-        UnsupportedError: or not on this machine.
+        UnsupportedError: if memory cannot be shared on this machine.
         AddressError: if an address cannot be listened on.
-        ThreadsError: if the system has not enough threads.
+        ThreadsError: if the system does not have enough threads.
     """
     addresses.check_free(config.address)
     keep_freed_memory()
@@ -188,7 +188,7 @@ def start(config: Config, *, on_failure: Callable[[str], None] = lambda _: None)
 
 
 def _tried(config: Config, networks: Networks) -> Tried:
-    """What computes, tried out on this machine."""
+    """Returns the backends to compute with, after checking them on this machine."""
     chosen = choose(config.backend, threads=config.compute_threads)
     tried = try_out(chosen, config, networks)
     for loss, fault in tried.faults.items():
@@ -203,7 +203,7 @@ def _fail(state: Health, on_failure: Callable[[str], None], reason: str) -> None
 
 
 def networks_of(config: Config) -> Networks:
-    """The operator's networks.
+    """Loads the operator's networks.
 
     Raises:
         NetworkError: if a file is missing or damaged.
@@ -226,8 +226,8 @@ def _options(config: Config) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
-        ("grpc.so_reuseport", 0),  # else two servers share a port without a word
-        # What the bundled client's pings need; the default is one in five minutes.
+        ("grpc.so_reuseport", 0),  # otherwise two servers could silently share a port
+        # Allows the pings of the bundled client; the default is one in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]

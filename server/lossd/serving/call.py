@@ -1,4 +1,4 @@
-"""One call, as the handlers see it."""
+"""Calls, as handlers see them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,20 +11,20 @@ REQUEST_ID = "x-request-id"
 
 
 class Context(Protocol):
-    """What lossd needs of gRPC's context."""
+    """The part of gRPC's context that lossd uses."""
 
     def is_active(self) -> bool:
-        """Whether somebody still waits."""
+        """Returns whether the caller still waits."""
 
     def time_remaining(self) -> float | None:
-        """Seconds to the deadline; None without one."""
+        """Returns the seconds to the deadline; None without one."""
 
     def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
-        """Sends what comes before any answer, once."""
+        """Sends the initial metadata, once and before any answer."""
 
 
 class Received:
-    """The message of a request.  Who takes it is the only one to hold it, and can let it go."""
+    """The message of a request.  Whoever takes it holds the only reference, and can free it."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -33,7 +33,7 @@ class Received:
         return len(self._data)
 
     def take(self) -> bytes:
-        """The encoded message, once."""
+        """Returns the encoded message, once."""
         data, self._data = self._data, b""
         return data
 
@@ -42,9 +42,9 @@ class Received:
 class Call:
     """One call.
 
-    ``seconds`` is the time spent by phase, and ``labels`` what the handler learns on the way and
-    the metrics want to know.  ``hold`` counts bytes that it takes beside its message's; it raises
-    Overloaded if they do not fit.
+    ``seconds`` is the time spent in each phase, and ``labels`` are facts for the metrics that the
+    handler learns on the way.  ``hold`` counts bytes that the call takes besides its message; it
+    raises Overloaded if they do not fit.
     """
 
     context: Context
@@ -56,11 +56,11 @@ class Call:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """Time spent so far, by phase."""
+        """The time spent so far, by phase."""
         return self._seconds
 
     def phase(self, name: str) -> "_Phase":
-        """Times what is done inside, also where it fails."""
+        """Times the work done within, even if it fails."""
         return _Phase(self, name)
 
     def spent(self, phase: str, seconds: float) -> None:
@@ -74,7 +74,7 @@ class Call:
             self.context.send_initial_metadata(((REQUEST_ID, self.request_id),))
 
     def renew(self) -> None:
-        """Forgets phases and labels: on a stream a call follows the other."""
+        """Forgets phases and labels: on a stream one call follows another."""
         self._seconds.clear()
         self.labels.clear()
 
@@ -88,7 +88,7 @@ class Call:
 
 
 class _Phase:
-    """A phase of a call; a generator in its place would take several times as long."""
+    """A phase of a call; a generator would take several times as long."""
 
     __slots__ = ("_call", "_name", "_started")
 

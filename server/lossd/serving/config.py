@@ -1,7 +1,7 @@
-"""Everything the server can be told, declared once.
+"""The settings of the server, each declared once.
 
-From the fields of ``Config`` come the flags of ``lossd serve``, the names of the environment's
-variables, ``lossd config``, and the reference table in the documentation.
+The fields of ``Config`` define the flags of ``lossd serve``, the environment variables, ``lossd
+config``, and the reference table in the documentation.
 """
 
 import dataclasses
@@ -28,14 +28,14 @@ class ConfigError(LossdError):
 
 
 class LogFormat(enum.StrEnum):
-    """How a line of the log is written."""
+    """The format of a line of the log."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class LogLevel(enum.StrEnum):
-    """From which severity on lines are written; DEBUG has one for every call."""
+    """The lowest severity that is written; DEBUG has a line for every call."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -44,7 +44,7 @@ class LogLevel(enum.StrEnum):
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -54,7 +54,7 @@ def _setting(
     bounds: Interval | None = None,
     rule: Callable[[Any], object] | None = None,
 ) -> Any:
-    """A field; ``rule`` raises ValueError with what a value must be."""
+    """Returns a field; ``rule`` raises ValueError with the rule that a value breaks."""
     return dataclasses.field(
         default=default, metadata={"description": description, "bounds": bounds, "rule": rule}
     )
@@ -145,13 +145,13 @@ class Config:
 
     @property
     def compute_threads(self) -> int:
-        """How many threads compute."""
+        """The number of threads that compute."""
         return self.threads or usable_cores()
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One field of ``Config``, as flags, variables and tables want it."""
+    """One field of ``Config``, with all that flags, variables and tables need."""
 
     name: str
     type: type
@@ -183,7 +183,7 @@ class Setting:
 
 
 def settings() -> tuple[Setting, ...]:
-    """Every setting, in the order of the fields."""
+    """Returns every setting, in the order of the fields."""
     types = typing.get_type_hints(Config)
     return tuple(
         Setting(f.name, types[f.name], f.default, **f.metadata) for f in dataclasses.fields(Config)
@@ -191,7 +191,7 @@ def settings() -> tuple[Setting, ...]:
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings and are none: a misspelt limit is no limit."""
+    """Returns variables that look like settings but are none: a misspelt limit would not limit."""
     known = {setting.variable for setting in settings()}
     return sorted(
         name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in known

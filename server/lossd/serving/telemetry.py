@@ -1,4 +1,4 @@
-"""Every metric of the server: the only file that knows prometheus_client.
+"""All Prometheus metrics of the server; the only file that imports prometheus_client.
 
 The names ``grpc_server_*`` are those of the gRPC ecosystem's middleware, so that its dashboards and
 alerts work as they are.  Every label has a closed set of values, whatever a caller sends.
@@ -27,7 +27,7 @@ _OK = "OK"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Family:
-    """One metric: its name without the suffix that its type adds, and its labels."""
+    """One Prometheus metric: its name without the suffix that its type adds, and its labels."""
 
     type: type[Counter] | type[Gauge] | type[Histogram]
     name: str
@@ -36,7 +36,7 @@ class Family:
     buckets: tuple[float, ...] = ()
 
     def registered(self, registry: CollectorRegistry) -> Any:
-        """A new metric in a registry."""
+        """Returns a new metric in a registry."""
         if self.type is Histogram:
             return Histogram(
                 self.name, self.description, self.labels, registry=registry, buckets=self.buckets
@@ -45,7 +45,7 @@ class Family:
 
     @property
     def exposed_name(self) -> str:
-        """The name in a scrape: counters end in ``_total``."""
+        """The name in a scrape; counters end in ``_total``."""
         return f"{self.name}_total" if self.type is Counter else self.name
 
 
@@ -153,9 +153,9 @@ class Telemetry:
         self._registry = registry
         self._losses = frozenset(losses)
         self._evaluated = frozenset(evaluated)
-        self._labels: dict[str, tuple[str, str, str]] = {}  # of a method
+        self._labels: dict[str, tuple[str, str, str]] = {}  # series by method
         self._metrics = {family: family.registered(registry) for family in FAMILIES}
-        # The library checks labels and locks whenever it is asked for a series.
+        # Kept, since the library checks labels and locks whenever it is asked for a series.
         self._of = functools.cache(self._labelled)
         ProcessCollector(registry=registry)
 
@@ -165,7 +165,7 @@ class Telemetry:
     def _labelled(self, family: Family, *labels: str) -> Any:
         return self[family].labels(*labels)
 
-    # -------------------------------------------------------------- what the server is
+    # -------------------------------------------------------------- the server
 
     def describe(
         self,
@@ -175,23 +175,23 @@ class Telemetry:
         fallback: bool,
         losses_on_cpu: Iterable[str] = (),
     ) -> None:
-        """Says what runs."""
+        """Records versions and backend."""
         self[BUILD].labels(backend=backend, **versions).set(1)
         self[FALLBACK].set(int(fallback))
         for loss in losses_on_cpu:
             self[LOSS_FALLBACK].labels(loss=loss).set(1)
 
     def ready(self, *, ready: bool) -> None:
-        """Says whether calls are welcome."""
+        """Records whether the server accepts calls."""
         self[READY].set(int(ready))
 
     def watch_inflight(self, calls: Callable[[], int], request_bytes: Callable[[], int]) -> None:
-        """Reads calls and bytes in flight whenever it is scraped."""
+        """Registers functions that are asked for calls and bytes in flight at each scrape."""
         self[INFLIGHT_CALLS].set_function(calls)
         self[INFLIGHT_BYTES].set_function(request_bytes)
 
     def watch_shared_memory(self, segments: Callable[[], int], size: Callable[[], int]) -> None:
-        """Reads the segments and their bytes whenever it is scraped."""
+        """Registers functions that are asked for segments and their bytes at each scrape."""
         self[SEGMENTS].set_function(segments)
         self[SEGMENT_BYTES].set_function(size)
 
@@ -213,49 +213,49 @@ class Telemetry:
             self._of(HANDLED, *labels, _OK)
 
     def started(self, method: str) -> None:
-        """A call came in."""
+        """Counts a call that came in."""
         self._of(STARTED, *self._labels[method]).inc()
 
     def received(self, method: str, size: int) -> None:
-        """A message of it was read: its request, or of a conversation a part of one."""
+        """Counts a message that was read: a request, or a part of one in a conversation."""
         labels = self._labels[method]
         self._of(RECEIVED, *labels).inc()
         if labels[0] != _CONVERSATION:
             self._of(REQUEST_BYTES, "grpc").observe(size)
 
     def transferred(self, transport: str, request: int, reply: int) -> None:
-        """Tensors of a call travelled apart from its messages: bytes of each direction."""
+        """Counts bytes of tensors that travelled apart from messages, in each direction."""
         self._of(REQUEST_BYTES, transport).observe(request)
         self._of(RESPONSE_BYTES, transport).observe(reply)
 
     def computed(self, loss: str, backend: str, *, examples: int, nonfinite: int) -> None:
-        """A loss was computed."""
+        """Counts a loss that was computed."""
         self._of(EXAMPLES, loss, backend).inc(examples)
         self._of(NONFINITE, loss).inc(nonfinite)
 
     def evaluated(self, metric: str, examples: int) -> None:
-        """A metric was computed."""
+        """Counts a metric that was computed."""
         self._of(EVALUATED_EXAMPLES, metric).inc(examples)
 
     def sent(self, method: str, size: int) -> None:
-        """Its reply is ready, or of a conversation a part of one."""
+        """Counts a reply that is ready, or a part of one in a conversation."""
         labels = self._labels[method]
         self._of(SENT, *labels).inc()
         if labels[0] != _CONVERSATION:
             self._of(RESPONSE_BYTES, "grpc").observe(size)
 
     def rejected(self, reason: str) -> None:
-        """A call gets an error instead of an answer."""
+        """Counts a call that gets an error instead of an answer."""
         self._of(REJECTED, reason).inc()
 
     def ended(self, method: str, call: Call, status: str, seconds: float) -> None:
-        """A call has ended, well or not."""
+        """Counts a call that has ended, well or not."""
         self._of(HANDLED, *self._labels[method], status).inc()
         self._of(HANDLING, *self._labels[method]).observe(seconds)
         self.answered(call, status, seconds)
 
     def answered(self, call: Call, status: str, seconds: float) -> None:
-        """What was asked for has its answer; a conversation has several."""
+        """Counts an answer; a conversation has several."""
         for phase, duration in call.seconds.items():
             self._of(PHASE, phase).observe(duration)
         loss = call.labels.get("loss")
@@ -266,11 +266,11 @@ class Telemetry:
             self._of(EVALUATIONS, metric, status).inc()
 
     def loss_label(self, name: str) -> str:
-        """A label from a closed set, whatever a caller sent."""
+        """Returns a label from a closed set, whatever a caller sent."""
         return name if name in self._losses else UNKNOWN
 
     def metric_labels(self, names: Iterable[str]) -> str:
-        """The same for evaluation metrics: each once, with commas between."""
+        """Returns the label of evaluation metrics: each once, separated by commas."""
         known = (name if name in self._evaluated else UNKNOWN for name in names)
         return ",".join(dict.fromkeys(known))
 
@@ -285,6 +285,6 @@ _CONVERSATION = "bidi_stream"  # gRPC's name for it
 
 
 def _parts(method: str) -> tuple[str, str]:
-    """Service and name of a method such as ``/lossd.v1.LossService/ComputeLoss``."""
+    """Returns service and name of a method such as ``/lossd.v1.LossService/ComputeLoss``."""
     _, service, name = method.split("/")
     return service, name

@@ -1,8 +1,9 @@
-"""The shapes of losses, one module each: all that follows from how examples lie in the inputs.
+"""The shapes of losses, one module each: everything that follows from how examples are laid out.
 
-A shape says how inputs are laid out and checked, how a batch is cut, what the body is given, which
-contract its gradients follow, how rows become a reply, and what the catalogue prints.  Here shapes
-and backends meet: a shape asks a backend for its few abilities, and knows no more of it.
+A shape defines how inputs are laid out and checked, how a batch is cut, what the body is given,
+which contract its gradients follow, how rows become a reply, and what the catalogue prints.  Here
+shapes and backends meet: a shape uses the few abilities of a backend and knows nothing else about
+it.
 
 To add a shape: a member of ``lossd.losses.Shape``, a module here, and its row in ``_table.py``.
 """

@@ -1,8 +1,8 @@
-"""Shapes whose examples are computed each by itself: piece by piece, on any backend.
+"""Shapes whose examples are computed independently: piece by piece, on any backend.
 
 A piece fits the cache of the CPU, or the memory of a device.  Its inputs are read once; its values
 and gradients are scaled while they are still there and are written once, to their place in the
-reply.  What follows from them (flags, sums) is the same code for every backend.
+reply.  The rest (flags, sums) is the same code for every backend.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,33 +24,33 @@ _NO_SUMS: Floats = np.zeros(0)
 
 @dataclass(slots=True)
 class Cut:
-    """Some rows, and of a row that is too long for the cache some columns."""
+    """Some rows; of a row that is too long for the cache, some of its columns."""
 
     rows: slice
     columns: slice | None = None  # None for all
-    segment: int = 0  # which part of its row it is
+    segment: int = 0  # the index of the part within its row
 
     @property
     def window(self) -> Any:
-        """Where its elements lie in the rows of an operand."""
+        """The index of its elements in the rows of an operand."""
         return self.rows if self.columns is None else (self.rows, self.columns)
 
 
 class ByExample(ShapeRules):
-    """A shape whose examples do not know of each other.
+    """A shape whose examples do not depend on each other.
 
-    With ``is_mean_of_elements`` the value of an example, and with it the gradient, is the mean of
-    what its elements come to each by itself, so that a long row can be cut.
+    With ``is_mean_of_elements`` the value of an example, and so its gradient, is the mean over its
+    elements, each computed independently, so that a long row can be cut.
     """
 
     is_mean_of_elements = False
 
     def block_rows(self, length: int) -> int:
-        """How many rows are summed together, and computed by one thread."""
+        """Returns how many rows are summed together and computed by one thread."""
         return block_rows(length)
 
     def cuts(self, batch: Batch, backend: Backend) -> Sequence[Cut]:
-        """Whole blocks of rows, as many at a time as a backend takes, or parts of a long row.
+        """Returns whole blocks of rows, as many as a backend takes at a time, or parts of a row.
 
         Their bounds depend on the shape alone, so that results have the same bits however many
         threads there are.
@@ -63,7 +63,7 @@ class ByExample(ShapeRules):
         return [Cut(slice(start, min(start + step, batch.rows))) for start in starts]
 
     def body(self, batch: Batch, backend: Backend) -> Body:
-        """What is run over each piece: the body of the loss."""
+        """Returns the function that is run over each piece: the body of the loss."""
         del backend
         return batch.loss.body
 
@@ -121,8 +121,8 @@ class _Run:
         self._block = shape.block_rows(batch.length)
         self._sums: list[Floats] = [_NO_SUMS] * len(cuts)
         self._nonfinite = np.zeros(batch.rows, np.bool_)
-        self._statuses: list[tuple[slice, Array]] = []  # few losses give any
-        # Sums over the parts of long rows, which become values when all parts are there.
+        self._statuses: list[tuple[slice, Array]] = []  # few losses have any
+        # Sums over the parts of long rows, which become values when all parts are done.
         segments = 1 + cuts[-1].segment if cuts else 1
         self._parts = np.zeros((batch.rows, segments)) if segments > 1 else None
 
@@ -186,7 +186,7 @@ class _Run:
         return np.empty(rows.stop - rows.start, self._batch.dtype)
 
     def _parameters(self, cut: Cut) -> Mapping[str, Any]:
-        """The parameters, of vectors what belongs to these columns, or to these rows."""
+        """Returns the parameters; of vectors, the part for these columns or rows."""
         given = self._batch.parameters
         vectors = {name: given[name] for name in self._batch.loss.vectors if len(given[name])}
         by_row = {name: v[cut.rows] for name, v in vectors.items() if v.ndim > 1}
@@ -196,7 +196,7 @@ class _Run:
         return {**given, **by_row, **by_column}
 
     def _check_domain(self, domain: Domain, rows: Array, silent: Array | None) -> None:
-        """Looks at the inputs while they are in the cache anyway."""
+        """Checks the inputs against their domain while they are in the cache anyway."""
         wrong = domain.outside(rows)
         if silent is not None:
             wrong[silent] = False
@@ -208,7 +208,7 @@ class _Run:
         check_domains(self._batch)
 
     def _flag(self, rows: slice, wrong: Array) -> None:
-        """Only ever sets: the parts of one long row may flag it at the same time."""
+        """Sets flags and clears none, since the parts of a long row may do so at the same time."""
         self._nonfinite[rows][wrong] = True
 
     def _settled_sums(self, rows: slice, values: Array) -> Floats:
@@ -227,7 +227,7 @@ class _Run:
         return block_sums(values, weights, self._block)
 
     def finished(self) -> Evaluated:
-        """What is left to do when every piece is done."""
+        """Returns the result, with what is left to do when every piece is done."""
         if self._parts is not None:
             self._sums = [self._joined_sums(self._parts)]
         if self._zero_nonfinite and self._nonfinite.any():

@@ -1,7 +1,7 @@
-"""From a job to a batch: everything a caller can get wrong is found here, before any computing.
+"""Makes a batch of a job: everything a caller can get wrong is found here, before any computing.
 
 The one exception is the domain of floating-point targets (probabilities below 0, say), which may be
-checked piece by piece so that targets are read once; no index is ever taken from them.
+checked piece by piece so that targets are read once; they are never used as an index.
 """
 
 from lossd.batch import (

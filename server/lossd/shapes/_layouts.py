@@ -1,4 +1,4 @@
-"""What the layouts of several shapes share."""
+"""Functions that the layouts of several shapes share."""
 
 import math
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from lossd.losses import Holds, Input, Loss
 
 
 def common_shape(given: Given) -> tuple[int, ...]:
-    """The shape that all inputs have.
+    """Returns the shape that all inputs have.
 
     Raises:
-        InvalidTensor: for one that has another.
+        InvalidTensor: if one has another shape.
     """
     shape = given.shape
     for other in given.loss.inputs[1:]:
@@ -22,7 +22,7 @@ def common_shape(given: Given) -> tuple[int, ...]:
 
 
 def check_same_shape(given: Given, other: Input) -> None:
-    """Raises InvalidTensor for an input that has not the shape of the first."""
+    """Raises InvalidTensor for an input whose shape differs from that of the first."""
     shape = given.arrays[other.name].shape
     if shape != given.shape:
         rule = f"the shape {list(given.shape)} of {given.first.name}"
@@ -30,7 +30,7 @@ def check_same_shape(given: Given, other: Input) -> None:
 
 
 def example_slot(given: Given, declared: Input, examples: tuple[int, ...]) -> Slot:
-    """The slot of one number an example, or one label.
+    """Returns the slot of one number for each example, or one label.
 
     Raises:
         InvalidTensor: for an input that is not shaped like the examples.
@@ -42,13 +42,13 @@ def example_slot(given: Given, declared: Input, examples: tuple[int, ...]) -> Sl
 
 
 def check_elements(declared: Input, shape: tuple[int, ...], length: int) -> None:
-    """Raises InvalidTensor for examples of nothing."""
+    """Raises InvalidTensor for examples without elements."""
     if length == 0:
         raise shape_error(declared.name, "at least one element an example", shape)
 
 
 def patterns_by_classes(declared: Input, *, has_classes: bool, may_have: bool) -> Sequence[str]:
-    """The patterns of an input beside one that has an axis of classes, or may have one."""
+    """Returns the patterns of an input beside one that has an axis of classes, or may have one."""
     if declared.holds is Holds.INDICES or not may_have:
         return ("(N, ...)",)
     if declared.holds is Holds.CLASSES or not has_classes:
@@ -57,10 +57,10 @@ def patterns_by_classes(declared: Input, *, has_classes: bool, may_have: bool) -
 
 
 def class_axis(declared: Input, shape: tuple[int, ...], axis: int, *, examples: int) -> int:
-    """The axis of classes, counted from the front; the first ``examples`` axes are not it.
+    """Returns the axis of classes, counted from the front; the first ``examples`` axes are not it.
 
     Raises:
-        InvalidTensor: for an axis that is not there, or has no class.
+        InvalidTensor: for an axis that does not exist, or has no class.
     """
     found = axis + len(shape) if axis < 0 else axis
     if not examples <= found < len(shape):
@@ -73,7 +73,7 @@ def class_axis(declared: Input, shape: tuple[int, ...], axis: int, *, examples: 
 
 @dataclass(frozen=True, slots=True)
 class ClassAxes:
-    """Where the classes are and where they go, and the shapes of rows with and without them."""
+    """Where the classes are and where they go, and the shapes of rows with and without classes."""
 
     axis: int
     place: int
@@ -82,7 +82,7 @@ class ClassAxes:
 
 
 def class_slots(given: Given, axes: ClassAxes) -> tuple[Slot, ...]:
-    """Slots of inputs of the first one's shape, and of class indices, which lack the class axis.
+    """Returns slots for inputs of the first one's shape, and for class indices, without that axis.
 
     Raises:
         InvalidTensor: for an input of another shape, or indices that are no integers.
@@ -108,7 +108,7 @@ def class_slots(given: Given, axes: ClassAxes) -> tuple[Slot, ...]:
 
 
 def _class_hint(loss: Loss, shape: tuple[int, ...], indices: tuple[int, ...]) -> str:
-    """Where the classes would have to be for class indices of a shape, PyTorch's order first."""
+    """Returns where the classes would have to be for indices of a shape, PyTorch's order first."""
     axes = [axis for axis in range(len(shape)) if shape[:axis] + shape[axis + 1 :] == indices]
     if not axes:
         return ""
@@ -122,7 +122,7 @@ _MAY_BE_INDICES = (Holds.INDICES, Holds.CLASSES)
 
 
 def _rule_beside(other: Input, shape: tuple[int, ...], without: tuple[int, ...]) -> str:
-    """What an input must have beside one of classes."""
+    """Returns the rule for the shape of an input beside one with classes."""
     indices = f"the shape {list(without)} for class indices"
     if other.holds is Holds.INDICES:
         return indices

@@ -1,4 +1,4 @@
-"""What a shape of loss decides."""
+"""The interface of a shape: everything that the shape of a loss decides."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
@@ -28,11 +28,11 @@ Checkpoint = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Buffers:
-    """Where the results go.
+    """The arrays that the results are written to.
 
-    ``values`` has one number a row, of the compute type; None if nobody wants them.
+    ``values`` has one number for each row, of the compute type; None if nobody wants them.
     ``gradients`` are laid out like the rows of their operands, in the type that is sent.
-    ``outputs`` have one number a row, of the compute type or int64.
+    ``outputs`` have one number for each row, of the compute type or int64.
     """
 
     values: Array | None
@@ -42,12 +42,12 @@ class Buffers:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What is left beside the buffers.
+    """The results that are not in the buffers.
 
     ``sums`` are the weighted sums of the values over blocks of rows, in index order.
     ``nonfinite`` flags the rows whose value or gradient is not finite.
-    ``statuses`` are what the loss says of each row, also of silent ones; None if it says nothing.
-    ``status`` is that of a whole set, and of gradients that belong to no example.
+    ``statuses`` has the status that the loss gives each row, silent ones too; None without any.
+    ``status`` is that of a whole set, or of gradients that belong to no example.
     """
 
     sums: Floats
@@ -57,23 +57,23 @@ class Evaluated:
 
 
 class ShapeRules(abc.ABC):
-    """All that follows from the shape of a loss, from the layout of its inputs to its results."""
+    """Everything that follows from the shape of a loss, from layout to results."""
 
     @abc.abstractmethod
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
-        """The shapes that an input may have, in the words of the catalogue."""
+        """Returns the shapes that an input may have, in the words of the catalogue."""
 
     @abc.abstractmethod
     def lay_out(self, given: Given) -> Layout:
         """Checks the shapes of the inputs, and says how they are laid out.
 
         Raises:
-            InvalidRequest: or one below it, naming the thing, the rule and the value.
-            TooLarge: for more than is computed at once.
+            InvalidRequest: or a subclass, naming the thing, the rule and the value.
+            TooLarge: for more than can be computed at once.
         """
 
     def row_axis(self, loss: Loss, parameters: Mapping[str, Any]) -> int | None:
-        """The axis that rows lie along, where inputs are taken row by row; None elsewhere."""
+        """Returns the axis of the rows, where inputs are read row by row; None elsewhere."""
         del loss, parameters
         return None
 
@@ -83,7 +83,7 @@ class ShapeRules(abc.ABC):
         """Decides what is done to each row.
 
         Raises:
-            InvalidRequest: or one below it, for a mask, weights, cotangent or labels that break a
+            InvalidRequest: or a subclass, for a mask, weights, cotangent or labels that break a
                 rule.
         """
 
@@ -100,7 +100,7 @@ class ShapeRules(abc.ABC):
         ignored: Flags | None,
         weights: Floats | None,
     ) -> Floats | None:
-        """What the loss multiplies each example by before it is averaged."""
+        """Returns what the loss multiplies each example by before it averages."""
         del layout, ignored, weights
         if job.loss.mean_factor is None or job.reduction is not Reduction.MEAN:
             return None
@@ -114,12 +114,12 @@ class ShapeRules(abc.ABC):
         silent: Flags | None,
         parameters: Mapping[str, Any],
     ) -> tuple[Operand, ...]:
-        """The operands with indices that are safe to use, whatever silent rows hold."""
+        """Returns the operands with indices that are safe to use, whatever silent rows hold."""
         del loss, parameters
         return tuple([safe_classes(operand, silent) for operand in operands])
 
     def check_rules(self, batch: Batch) -> None:
-        """Has the body check its rules between parameters, where there are no rows to compute."""
+        """Lets the body check its rules between parameters, where there are no rows to compute."""
         check_rules(batch)
 
     @abc.abstractmethod
@@ -139,5 +139,5 @@ class ShapeRules(abc.ABC):
 
         Raises:
             InvalidRequest: for a target outside its domain, or a parameter that the body refuses.
-            TooLarge: if the device has not the memory.
+            TooLarge: if the device does not have enough memory.
         """

@@ -1,4 +1,4 @@
-"""The shapes there are."""
+"""The table of all shapes."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -33,5 +33,5 @@ SHAPES: Mapping[Shape, ShapeRules] = MappingProxyType(
 
 
 def rules_of(loss: Loss) -> ShapeRules:
-    """What follows from the shape of a loss."""
+    """Returns the rules of the shape of a loss."""
     return SHAPES[loss.shape]

@@ -1,9 +1,9 @@
-"""Shapes whose examples are computed all together: one contract for all bodies that see them.
+"""Shapes whose examples are computed together: one contract for all bodies that see a whole batch.
 
 A body is given the examples that are present, and a ``BatchContext`` after its inputs.  It returns
-the value of each, or one of all, and the gradients of the sum of all values times their scales.
-Here its results are put to the places of the examples; what is absent, or has no part in the sum,
-is exactly 0.
+the value of each, or one value of all, and the gradients of the sum of all values times their
+scales.  Here its results are written to the positions of the examples; those that are absent, or
+have no part in the sum, are exactly 0.
 """
 
 import abc
@@ -25,14 +25,14 @@ Indices = npt.NDArray[np.intp]
 
 
 class WholeBatch(ShapeRules):
-    """A shape whose examples are set against each other, or have one value together."""
+    """A shape whose examples are compared with each other, or have one value together."""
 
     @abc.abstractmethod
     def absent(self, plan: RowPlan) -> Flags | None:
-        """The examples that a body does not see, which have to be silent; None for none."""
+        """Returns the examples that a body does not see, which have to be silent; None for none."""
 
     def scales(self, batch: Batch, present: "Present") -> Floats:
-        """What the gradient of each value counts in all gradients; 0 for silent examples."""
+        """Returns the factor of each value's gradient in all gradients; 0 for silent examples."""
         scales = np.full(batch.rows, batch.plan.gradient_scale)
         if batch.plan.silent is not None:
             scales[batch.plan.silent] = 0
@@ -67,7 +67,7 @@ class WholeBatch(ShapeRules):
         )
         inputs = []
         for declared in batch.loss.inputs:
-            checkpoint()  # what is widened is as much work as a piece
+            checkpoint()  # widening is as much work as computing a piece
             inputs.append(present.rows(batch.find(declared.name)))
         checkpoint()
         found = _computed(batch, backend, inputs, context)
@@ -77,12 +77,12 @@ class WholeBatch(ShapeRules):
 
 
 def _pieces(backend: Backend, checkpoint: Checkpoint) -> Callable[..., None]:
-    """What calls the pieces of a body's work, side by side where the backend can."""
+    """Returns a function that runs pieces of a body's work, side by side where the backend can."""
 
     def for_each(count: int, work: Callable[[int], None]) -> None:
         def piece(index: int) -> None:
             checkpoint()
-            with np.errstate(all="ignore"):  # each thread has its own
+            with np.errstate(all="ignore"):  # each thread has its own NumPy settings
                 work(index)
 
         backend.side_by_side(count, piece)
@@ -93,7 +93,7 @@ def _pieces(backend: Backend, checkpoint: Checkpoint) -> Callable[..., None]:
 def _computed(
     batch: Batch, backend: Backend, inputs: Sequence[Array | None], context: BatchContext
 ) -> Evaluation:
-    """Runs the body, and brings all that will be read back to the host."""
+    """Runs the body, and brings everything that will be read back to the host."""
     place, fetch = backend.place, backend.fetch
     with backend.turn(), np.errstate(all="ignore"):
         found = batch.loss.body(
@@ -112,7 +112,7 @@ def _computed(
 
 
 class Present:
-    """Which examples a body sees, and where their rows are in each operand."""
+    """The examples that a body sees, and where their rows are in each operand."""
 
     def __init__(self, batch: Batch, absent: Flags | None) -> None:
         self._batch = batch
@@ -120,22 +120,22 @@ class Present:
         self._parts = dict(zip((o.name for o in batch.operands), batch.parts, strict=False))
 
     def whole_part(self, name: str) -> slice:
-        """The examples that an operand has rows of."""
+        """Returns the range of examples that an operand has rows of."""
         return self._parts.get(name, slice(0, self._batch.rows))
 
     def part(self, name: str) -> slice:
-        """The same, counted among those that are present."""
+        """Returns the same range, counted among the examples that are present."""
         part = self.whole_part(name)
         if self._kept is None:
             return part
         return slice(*(int(self._kept[:end].sum()) for end in (part.start, part.stop)))
 
     def of(self, numbers: Array) -> Array:
-        """What these examples have, of one number an example."""
+        """Returns the numbers of these examples, from one number for each example."""
         return numbers if self._kept is None else numbers[self._kept]
 
     def rows(self, operand: Operand | None) -> Array | None:
-        """The rows of these examples, in the type to compute in."""
+        """Returns the rows of these examples, in the type to compute in."""
         if operand is None:
             return None
         rows = operand.as_type(self._batch.dtype)
@@ -144,11 +144,11 @@ class Present:
         return rows[self._kept[self.whole_part(operand.name)]]
 
     def places(self, part: slice) -> Indices | None:
-        """Where the examples of a part are that are present; None where all are."""
+        """Returns the positions of a part's present examples; None where all are present."""
         return None if self._kept is None else np.flatnonzero(self._kept[part])
 
     def spread(self, found: Array, dtype: npt.DTypeLike) -> Array:
-        """One number an example, of what was found of those that are present; 0 of others."""
+        """Returns one number for each example from those of the present ones; 0 for the others."""
         numbers = np.zeros(self._batch.rows, dtype)
         numbers[... if self._kept is None else self._kept] = found
         return numbers
@@ -156,7 +156,7 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class _Results:
-    """What a body has found, on its way to the places of the examples."""
+    """The results of a body, which are to be written to the positions of the examples."""
 
     batch: Batch
     buffers: Buffers
@@ -164,7 +164,7 @@ class _Results:
     checkpoint: Checkpoint
 
     def written(self, found: Evaluation, *, zero_nonfinite: bool) -> Evaluated:
-        """Fills the buffers and sums the values, of which there may be one of all examples."""
+        """Fills the buffers and sums the values; there may be only one for all examples."""
         plan, is_each = self.batch.plan, self.batch.loss.shape.has_values
         values = self._values(found.value) if is_each else np.array([found.value], np.float64)
         wrong = ~np.isfinite(values)
@@ -172,7 +172,7 @@ class _Results:
         is_sound = self._spread_gradients(found, nonfinite)
         if zero_nonfinite:
             values[nonfinite if is_each else wrong] = 0
-            self._zero_gradients(nonfinite | wrong)  # with the value of all, those of all
+            self._zero_gradients(nonfinite | wrong)  # a common value flags all
         if self.buffers.values is not None:
             self.buffers.values[:] = values
         for output in self.batch.outputs:
@@ -199,14 +199,15 @@ class _Results:
         return values
 
     def _is_by_example(self, name: str) -> bool:
-        """Whether a gradient is of examples, and not of a parameter or of what all share."""
+        """Returns whether a gradient belongs to examples, not to a parameter or to shared rows."""
         operand = self.batch.find(name)
         return operand is not None and operand.slot.is_by_example
 
     def _spread_gradients(self, found: Evaluation, nonfinite: Flags) -> bool:
-        """Puts gradients to their places, and flags the examples whose own are not finite.
+        """Writes gradients to their positions, and flags the examples whose own are not finite.
 
-        Returns whether those of no example are finite: they are said of the whole.
+        Returns whether those that belong to no example are finite, which decides the status of the
+        whole.
         """
         is_sound = True
         for name, out in self.buffers.gradients.items():
@@ -219,7 +220,7 @@ class _Results:
         return is_sound
 
     def _spread(self, found: Array, places: Indices | None, out: Array) -> Flags:
-        """Puts what was found of the examples that are present to their places, and 0 elsewhere.
+        """Writes the results of present examples to their positions, and 0 elsewhere.
 
         Returns which rows are finite.
         """
@@ -249,7 +250,7 @@ class _Results:
                 out[~np.isfinite(out)] = 0
 
     def _spread_output(self, output: Output, found: Array) -> None:
-        """Puts an output to its places; one that points at examples counts as the caller does."""
+        """Writes an output to its positions; indices of examples are converted to the caller's."""
         out, places = self.buffers.outputs[output.name], self.present.places(slice(None))
         if places is None:
             out[...] = found
@@ -259,5 +260,5 @@ class _Results:
 
 
 def _nothing(output: Output) -> int:
-    """What an output is of an example that has none: an index points at no example."""
+    """Returns the output of an example that has none: -1 for an index, which is no example."""
     return -1 if output.is_index else 0

@@ -1,7 +1,7 @@
-"""COUPLED: one example a vector, which is compared with those of the others.
+"""COUPLED: an example is a vector that is compared with those of the others.
 
 The body is given axis 0 of examples and axis 1 of components, None for an input that is not given,
-and a ``BatchContext``.  Masked examples are absent: nobody is compared with them.  An example of
+and a ``BatchContext``.  Masked examples are absent: no other is compared with them.  An example of
 weight 0, or one that the loss leaves out, has a scale of 0 and no value of its own, and the others
 are still compared with it.  The gradient with respect to a parameter is one number.
 """
@@ -15,8 +15,8 @@ from lossd.reduction import Flags, RowPlan
 from lossd.shapes._layouts import check_same_shape, example_slot
 from lossd.shapes._whole_batch import WholeBatch
 
-# Of vectors that are all compared with each other: what is held for one of them is some rows of as
-# many numbers.
+# The most vectors that are all compared with each other: each of them takes some rows with a number
+# for every other one.
 MAX_COMPARED = 1 << 20
 
 _PATTERNS = {
@@ -35,7 +35,7 @@ class CoupledShape(WholeBatch):
         return _PATTERNS[declared.extent]
 
     def lay_out(self, given: Given) -> Layout:
-        """Embeddings (N, D), what belongs to each of them, and rows to compare them with."""
+        """Lays out embeddings (N, D), what belongs to each, and rows to compare them with."""
         shape, name = given.shape, given.first.name
         if len(shape) != 2 or shape[1] == 0:
             rule = "an axis of examples and one of at least one component"
@@ -45,7 +45,7 @@ class CoupledShape(WholeBatch):
         return Layout(tuple(_slot(given, i) for i in present), shape[:1], *shape)
 
     def absent(self, plan: RowPlan) -> Flags | None:
-        """Those that are masked; the others are compared with, whatever they weigh."""
+        """Returns those that are masked; the others are compared with, whatever their weight."""
         return plan.absent
 
 

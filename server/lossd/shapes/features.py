@@ -1,4 +1,4 @@
-"""FEATURES: one example what all layers hold of it, layers of any sizes.
+"""FEATURES: an example is its maps in all layers, which may have any sizes.
 
 Two lists of maps (N, C, ...), layer by layer of the same shape.  The body is given the maps of the
 first input, then as many of the second, each with axis 0 of examples, axis 1 of channels and axis 2
@@ -23,7 +23,7 @@ class FeaturesShape(ByExample):
         return ("(N, C, ...) each",)
 
     def lay_out(self, given: Given) -> Layout:
-        """Maps of predictions and of targets; layers may differ in all but N."""
+        """Lays out maps of predictions and of targets; layers may differ in everything except N."""
         first, second = (_maps(declared, given.arrays) for declared in given.loss.inputs)
         if len(first) != len(second):
             name = given.loss.inputs[1].name
@@ -47,7 +47,7 @@ class FeaturesShape(ByExample):
 
 
 def _maps(declared: Input, arrays: Mapping[str, Array]) -> list[tuple[Input, Array]]:
-    """The maps of one input, each under a name of its own."""
+    """Returns the maps of one input, each under a name of its own."""
     inputs = [list_item(declared, layer) for layer in range(len(arrays))]
     return [(item, arrays[item.name]) for item in inputs if item.name in arrays]
 

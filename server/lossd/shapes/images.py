@@ -1,11 +1,11 @@
-"""IMAGES: one example an image, which is looked at through a network.
+"""IMAGES: an example is an image, which is compared in the layers of a network.
 
-The body is given what FEATURES is, with maps that a network makes of the images; a loss whose
-layout has no layers is given those that the network has linear heads for, and after the maps as
-many heads (channels,).  The gradients that it returns are with respect to the maps too.
+The body is given the same as for FEATURES, with maps that a network computes from the images; a
+loss whose layout has no layers is given those that the network has linear heads for, and after the
+maps as many heads (channels,).  The gradients that it returns are with respect to the maps too.
 
-Each image goes through the network alone, and back, before the next one does: so memory is bounded,
-and no image's result depends on another.
+Each image goes through the network alone, forward and backward, before the next one does: so memory
+is bounded, and no image's result depends on another.
 """
 
 import functools
@@ -33,12 +33,12 @@ class ImagesShape(ByExample):
         return ("(N, C, H, W)",)
 
     def block_rows(self, length: int) -> int:
-        """One: images are as much work as many rows each."""
+        """Returns one, since an image is as much work as many rows."""
         del length
         return 1
 
     def lay_out(self, given: Given) -> Layout:
-        """Images (N, C, H, W) of one size."""
+        """Lays out images (N, C, H, W) of one size."""
         shape = given.shape
         if len(shape) != 4 or 0 in shape[1:]:
             rule = "the axes N, C, H and W of images with a pixel"
@@ -50,7 +50,7 @@ class ImagesShape(ByExample):
         return Layout(slots, shape[:1], shape[0], length, columns=taps, view=view)
 
     def check_rules(self, batch: Batch) -> None:
-        """A network makes what its body is given, of images that are there."""
+        """Does nothing: without images there are no maps that the body could be given."""
 
     def body(self, batch: Batch, backend: Backend) -> Body:
         """See ``ByExample.body``."""
@@ -60,15 +60,15 @@ class ImagesShape(ByExample):
         return functools.partial(_look, batch, batch.view, placed)
 
 
-# ------------------------------------------------------------------ what is looked through
+# ------------------------------------------------------------------ network and layers
 
 
 def _view(given: Given) -> View:
-    """How a job looks at its images.
+    """Returns the network, layers and pixel range of a job.
 
     Raises:
-        InvalidParameter: for a network or a layer that is not there, or no range of values.
-        InvalidTensor: for images that the network does not take.
+        InvalidParameter: for a network or a layer that does not exist, or an empty range of values.
+        InvalidTensor: for images that the network does not accept.
         TooLarge: for images that would take more memory inside it than they may.
     """
     loss, parameters = given.loss, given.parameters
@@ -107,7 +107,7 @@ def _network(loss: Loss, name: str, networks: Networks) -> Network:
 
 
 def _taps(loss: Loss, parameters: Mapping[str, Any], network: Network) -> tuple[int, ...]:
-    """The places of the layers that are asked for, or of those with linear heads."""
+    """Returns the positions of the layers that are asked for, or of those with linear heads."""
     if "layers" in parameters:
         names = parameters["layers"]
         if not names:
@@ -126,7 +126,7 @@ def _taps(loss: Loss, parameters: Mapping[str, Any], network: Network) -> tuple[
 
 
 def _replicates(given: Given, network: Network) -> bool:
-    """Whether the one channel of grey images stands for all of the network's."""
+    """Returns whether the one channel of grey images is repeated for all of the network's."""
     shape = given.shape
     if shape[1] == network.channels:
         return False
@@ -156,7 +156,7 @@ def _check_size(given: Given, found: View) -> None:
         )
 
 
-# ------------------------------------------------------------------ looking
+# ------------------------------------------------------------------ computing
 
 
 def _look(

@@ -1,4 +1,4 @@
-"""OPPOSED: scores of two sides, of any number of examples each.
+"""OPPOSED: scores of real and of generated examples, of any number each.
 
 The body is given axis 0 of examples and axis 1 of elements, None for an input that is not given,
 and a ``BatchContext`` whose parts are the examples of either side.  Its values are those of all
@@ -26,7 +26,7 @@ class OpposedShape(WholeBatch):
         return ("(N, ...)",)
 
     def lay_out(self, given: Given) -> Layout:
-        """Scores (N, ...) of real and of generated examples, alike but for their number."""
+        """Lays out scores (N, ...) of real and of generated examples; only N may differ."""
         loss, arrays = given.loss, given.arrays
         if loss.sides is None:
             raise TypeError(f"{loss.name} must declare its sides")
@@ -53,7 +53,7 @@ class OpposedShape(WholeBatch):
         ignored: Flags | None,
         weights: Floats | None,
     ) -> Floats | None:
-        """What makes one mean of all examples the sum of the means of the parts.
+        """Returns factors that turn one mean over all examples into the sum of the parts' means.
 
         Raises:
             InvalidRequest: for a normalizer, which cannot stand for two divisors.
@@ -79,7 +79,7 @@ class OpposedShape(WholeBatch):
         return factors
 
     def absent(self, plan: RowPlan) -> Flags | None:
-        """Those of weight 0 too, which have no part in a mean."""
+        """Returns the silent examples: those of weight 0 too, which have no part in a mean."""
         return plan.silent
 
 
@@ -113,7 +113,7 @@ def _check_shape(
 
 
 def _parts(slots: tuple[Slot, ...], sides: Sides) -> tuple[slice, ...]:
-    """Where the rows of each slot are among the examples: the real ones come first."""
+    """Returns where the rows of each slot are among the examples: the real ones come first."""
     counts = {slot.name: slot.shape[0] for slot in slots}
     start = counts["real"] if sides is Sides.BOTH else 0
     begins = {"real": 0, "fake": start}

@@ -1,4 +1,4 @@
-"""POINTWISE: each pair of elements by itself, averaged within an example.
+"""POINTWISE: each pair of elements has a value, and an example is the mean of its elements.
 
 All inputs have one shape, whose first ``batch_dims`` axes count examples.  The body is given all
 inputs with the same two axes, and so is its value; a long row may come in parts.

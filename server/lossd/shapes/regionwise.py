@@ -1,4 +1,4 @@
-"""REGIONWISE: one example all that axis 0 leaves, its elements in one region or one a class.
+"""REGIONWISE: an example is an index of axis 0, with one region, or one for each class.
 
 The body is given axis 0 of examples and the last axis of elements; with classes there is an axis of
 them in between, which class indices lack.

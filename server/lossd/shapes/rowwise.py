@@ -1,4 +1,4 @@
-"""ROWWISE: one example a row of classes.
+"""ROWWISE: an example is a row of classes.
 
 The first input has an axis of classes; the others have its shape, or are class indices without that
 axis.  The body is given axis 0 of examples and axis 1 of classes; class indices have axis 0 only.

@@ -1,8 +1,8 @@
-"""SEQUENCE: one example a row of frames, with a row of labels of another length.
+"""SEQUENCE: an example is a row of frames, with a row of labels of another length.
 
 The body is given axis 0 of examples and axis 1 of frames or labels, of which each example has as
 many as its lengths say; axis 2 counts classes.  Labels and lengths are int64 and within bounds,
-also those of silent rows; labels beyond an example's length are 0.
+those of silent rows included; labels beyond an example's length are 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ from lossd.losses import Holds, Input, Loss
 from lossd.reduction import Flags
 from lossd.shapes._by_example import ByExample
 
-# Frames times labels of one example: to align 2^24 takes about 2 GiB.
+# Frames times labels of one example: aligning 2^24 of them takes about 2 GiB.
 MAX_CELLS = 1 << 24
-# Sequences are computed frame by frame, all rows of a piece at once: a few rows would leave nothing
-# but calls of NumPy, for which threads would wait in turn.
+# Sequences are computed frame by frame, all rows of a piece at once: with only a few rows, threads
+# would mostly wait for each other to call NumPy.
 SEQUENCE_BLOCK_ELEMENTS = 1 << 22
 
 _PATTERNS = {
@@ -43,7 +43,7 @@ class SequenceShape(ByExample):
         return max(1, SEQUENCE_BLOCK_ELEMENTS // length)
 
     def lay_out(self, given: Given) -> Layout:
-        """Frames (N, T, C), labels (N, S), and for both the lengths (N,) of the rows."""
+        """Lays out frames (N, T, C), labels (N, S), and the lengths (N,) of the rows of both."""
         frames, labels, *lengths = given.loss.inputs
         shape, label_shape = given.shape, given.arrays[labels.name].shape
         if len(shape) != 3 or shape[2] == 0:
@@ -58,7 +58,7 @@ class SequenceShape(ByExample):
             for declared, extent in zip(lengths, (time, label_shape[1]), strict=True)
         ]
         of_labels = Slot(labels, label_shape, label_shape, is_classes=True)
-        # An alignment has a state for each label, and a blank before, between and behind them.
+        # An alignment has a state for each label, and a blank before, between and after them.
         length = max(1, time) * max(classes, 2 * label_shape[1] + 1)
         return Layout((Slot(frames, shape, shape), of_labels, *of_lengths), (rows,), rows, length)
 
@@ -69,7 +69,7 @@ class SequenceShape(ByExample):
         silent: Flags | None,
         parameters: Mapping[str, Any],
     ) -> tuple[Operand, ...]:
-        """Lengths and labels as int64, safe to index with.
+        """Returns lengths and labels as int64, safe to index with.
 
         Labels beyond a row's length become 0, and so do all labels and lengths of silent rows.
 
@@ -85,7 +85,7 @@ class SequenceShape(ByExample):
             for length, extent in zip(lengths, (time, count), strict=True)
         )
         outside = np.arange(count) >= counts.rows[:, None]
-        # Whoever pads rows, and does not tell where they end, pads with something that is no label.
+        # A caller who pads rows without giving their lengths pads with a number that is no label.
         hint = "" if outside.any() else f": rows that are padded go with {lengths[1].name}"
         checked = _within(labels, classes, outside, hint)
         blank = parameters["blank"]
@@ -106,7 +106,7 @@ def _check_blank(given: Given, classes: int) -> None:
 
 
 def _length_slot(given: Given, declared: Input, rows: int, extent: int) -> Slot:
-    """The lengths of rows, which are whole where none are given."""
+    """Returns the slot of the lengths of rows, which are whole where none are given."""
     array = given.arrays.get(declared.name)
     if array is not None and array.shape != (rows,):
         raise shape_error(declared.name, f"the shape [{rows}]", array.shape)
@@ -124,7 +124,7 @@ def _check_size(labels: str, time: int, count: int) -> None:
 
 
 def _within_domain(frames: Operand, times: Operand, silent: Flags | None) -> Operand:
-    """Checks the frames that an example has, and returns them as what need not be checked again."""
+    """Checks the frames that each example has; the operand returned has no domain to check."""
     domain = frames.input.domain
     if domain is None:
         return frames
@@ -140,7 +140,7 @@ def _within_domain(frames: Operand, times: Operand, silent: Flags | None) -> Ope
 
 
 def _within(operand: Operand, end: int, unchecked: Flags, hint: str = "") -> Operand:
-    """The operand with numbers in [0, end) as int64; what is not checked becomes 0."""
+    """Returns the operand with numbers in [0, end) as int64; unchecked numbers become 0."""
     wrong = ((operand.rows < 0) | (operand.rows >= end)) & ~unchecked
     if wrong.any():
         raise value_error(operand.name, operand.rows, wrong, f"[0, {end})", hint)

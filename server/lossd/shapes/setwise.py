@@ -2,7 +2,7 @@
 
 All inputs have one shape: axis 0 counts examples, and axis 1, if there is one, labels.  The body is
 given both axes, of the examples that are kept and have weight, and a ``BatchContext``, with which
-it returns one number and the gradients of it times the one scale.
+it returns one number and its gradients, times the one scale.
 """
 
 import math
@@ -60,18 +60,18 @@ class SetwiseShape(WholeBatch):
         return plan_set(layout.rows, ignored, weights, cotangent_of(job, layout))
 
     def absent(self, plan: RowPlan) -> Flags | None:
-        """Those of weight 0 too, which have no part in anything."""
+        """Returns the silent examples: those of weight 0 too, which have no part in anything."""
         return plan.silent
 
     def scales(self, batch: Batch, present: Present) -> Floats:
-        """One, of the one value; 0 where it is 0 in the type that is computed in."""
+        """Returns one scale, for the one value; 0 where it is 0 in the type that is computed in."""
         del present
         scale = batch.plan.gradient_scale
         return np.array([scale if batch.dtype.type(scale) != 0 else 0.0])
 
 
 def _check_whole(job: Job) -> None:
-    """A loss of a set is one number already: there is nothing to reduce, divide or pick from."""
+    """Refuses what needs values of examples: a set has one, with nothing to reduce or divide."""
     thing = f"{job.loss.message}, a loss of the whole set"
     if job.reduction is not Reduction.MEAN:
         raise InvalidRequest(

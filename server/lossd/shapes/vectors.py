@@ -1,7 +1,7 @@
-"""VECTORS: one example a few vectors side by side.
+"""VECTORS: an example is a few vectors, one in each input.
 
-The body is given axis 0 of examples and axis 1 of components; inputs of one number an example have
-axis 0 only.
+The body is given axis 0 of examples and axis 1 of components; inputs of one number for each example
+have axis 0 only.
 """
 
 import math
@@ -22,7 +22,7 @@ class VectorsShape(ByExample):
         return ("(N, ...)",) if declared.extent is Extent.EXAMPLES else ("(N, ..., D)",)
 
     def lay_out(self, given: Given) -> Layout:
-        """Vectors along the last axis of inputs of one shape, whose other axes count examples."""
+        """Lays out vectors along the last axis of same-shaped inputs; other axes count examples."""
         shape = given.shape
         if not shape or shape[-1] == 0:
             raise shape_error(given.first.name, "an axis of at least one component", shape)

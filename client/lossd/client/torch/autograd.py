@@ -10,10 +10,10 @@ Computed = tuple[torch.Tensor, Gradients, float]
 
 
 class Scaled(torch.autograd.Function):
-    """A value whose gradients were computed with it, and wait to be multiplied.
+    """A value whose gradients were computed with it, and are scaled in the backward pass.
 
     ``compute`` returns the value, a gradient for each tensor (None for those that nobody wants),
-    and the factor that is missing in them.
+    and the factor that they still lack.
     """
 
     @staticmethod
@@ -61,14 +61,14 @@ class Deferred(torch.autograd.Function):
 
 def _times(gradient: torch.Tensor, factor: float | torch.Tensor) -> torch.Tensor:
     if isinstance(factor, float) and factor == 1:
-        return gradient  # the usual case: no pass over the memory
+        return gradient  # the usual case: saves a pass over the memory
     return gradient * factor
 
 
 def _refuse_second_derivatives() -> None:
     """Raises RuntimeError where the gradient itself is to be differentiated.
 
-    PyTorch records what a backward pass does only then.
+    Only then does PyTorch record the operations of a backward pass.
     """
     if torch.is_grad_enabled():
         raise RuntimeError(

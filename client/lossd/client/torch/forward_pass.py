@@ -1,4 +1,4 @@
-"""One forward pass of a remote loss, and what its backward pass needs."""
+"""One forward pass of a remote loss, with the state for its backward pass."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ from lossd.client.sync import LossClient
 from lossd.client.torch.autograd import Deferred, Scaled
 from lossd.client.torch.tensors import to_array, to_tensor
 
-# What a mean divides by, as the result has it.
+# The field of a result with the divisor of each mean.
 DENOMINATORS = {"mean": "weight_sum", "batch_mean": "example_count"}
 
 
 class Settings(Protocol):
-    """What a forward pass asks its module for."""
+    """The interface of a module for its forward pass."""
 
     reduction: str
     empty: str
@@ -46,7 +46,7 @@ class ForwardPass:
 
     module: Settings
     loss: Message
-    inputs: Mapping[str, Any]  # tensors, lists of them, or what else NumPy can view
+    inputs: Mapping[str, Any]  # tensors, lists of them, or anything else that NumPy can view
     weights: Any
     mask: Any
     cotangent: Any
@@ -56,7 +56,7 @@ class ForwardPass:
         """Computes the loss.
 
         Raises:
-            LossdError: what ``LossClient.compute`` raises.
+            LossdError: as ``LossClient.compute``.
         """
         wanted = tuple(self._wanted()) if torch.is_grad_enabled() else ()
         leaves = [leaf for leaves in self._leaves().values() for leaf in leaves]

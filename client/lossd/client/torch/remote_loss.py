@@ -24,9 +24,9 @@ class RemoteLoss(nn.Module):
 
     The server computes loss and gradients in one call of the forward pass; the backward pass only
     multiplies them.  Under ``reduction="none"`` the value is a vector, and the backward pass makes
-    a second call, since only then it is known what each example's gradient is multiplied by.
+    a second call, since only then the upstream gradient of each example is known.
 
-    Inputs that record gradients get them; where gradients are off (``torch.no_grad``), none are
+    Inputs that require gradients get them; where gradients are off (``torch.no_grad``), none are
     computed.  Integer inputs, targets and the like pass through.  The loss is float32, or float64
     if an input is; gradients have the type and device of their input.
 
@@ -141,7 +141,7 @@ class RemoteLoss(nn.Module):
             **named_inputs: Inputs by name.
 
         Raises:
-            LossdError: what ``LossClient.compute`` raises.
+            LossdError: as ``LossClient.compute``.
         """
         loss = self.loss
         if normalizer is None:
@@ -174,7 +174,7 @@ class RemoteLoss(nn.Module):
         return f"{self.loss.DESCRIPTOR.name}({parameters}), reduction={self.reduction!r}"
 
     def __getstate__(self) -> dict[str, Any]:
-        # What was made from an address is made again; a result belongs to this process.
+        # A client that was made from an address is made again; a result belongs to this process.
         state = {**self.__dict__, "last": None}
         if self._address is not None:
             state["_client"] = None

@@ -1,4 +1,4 @@
-"""Carries tensors to NumPy and back without copies, where they lie in the memory of the CPU."""
+"""Converts tensors to NumPy and back, without copies where they are in the memory of the CPU."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def to_array(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> Array:
         tensor = tensor.to(dtype)
     if tensor.device.type != "cpu":
         tensor = _fetched(tensor)
-    if tensor.dtype == torch.bfloat16:  # which NumPy has not, but ml_dtypes has
+    if tensor.dtype == torch.bfloat16:  # NumPy lacks it, ml_dtypes has it
         return np.asarray(tensor.view(torch.int16).numpy()).view(ml_dtypes.bfloat16)
     return tensor.numpy()
 
@@ -38,13 +38,13 @@ def to_tensor(array: Array, device: torch.device) -> torch.Tensor:
 
 
 def _fetched(tensor: torch.Tensor) -> torch.Tensor:
-    """Copies a tensor of a device through pinned memory, which the device writes to directly."""
+    """Copies a device's tensor to pinned memory, which the device writes to directly."""
     pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
     return pinned.copy_(tensor)
 
 
 class _Memory:
-    """The memory of a read-only array, as one that may be written to."""
+    """The memory of a read-only array, as a writable one."""
 
     def __init__(self, array: Array) -> None:
         self._array = array  # keeps the memory alive

@@ -1,4 +1,4 @@
-"""Translates PyTorch's losses to lossd's.
+"""Translates PyTorch's losses to those of lossd.
 
 A translation gives the same values and gradients; where lossd's definition differs in a way that
 its parameters cannot express, there is none.  Known differences that remain: a batch of which every
@@ -32,7 +32,7 @@ def _as_given(loss: Message, inputs: Inputs, normalizer: float | None) -> Prepar
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A loss, its reduction, and what is done to the inputs of each call.
+    """A loss, its reduction, and how the inputs of each call are prepared.
 
     ``prepare`` takes and returns the loss, the inputs and the normalizer.
     """
@@ -83,7 +83,7 @@ def _nll(module: nn.NLLLoss) -> Translation:
 
 
 def _prepare_classes(loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
-    """Lets an index be ignored only among indices, and takes the one axis there is for classes."""
+    """Ignores an index only where targets are indices, and takes a single axis for the classes."""
     predictions, targets = inputs
     found = _copy(loss)
     if predictions.ndim == 1:
@@ -152,7 +152,7 @@ def _ctc(module: nn.CTCLoss) -> Translation:
 
 
 def _prepare_sequences(loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
-    """Brings frames behind examples, and pads targets that lie one after the other."""
+    """Moves frames after examples, and pads targets that are concatenated."""
     predictions, targets, *lengths = inputs
     prediction_lengths, target_lengths = (torch.as_tensor(length) for length in lengths)
     if targets.ndim == 1:

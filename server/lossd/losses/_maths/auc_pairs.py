@@ -1,6 +1,6 @@
 """Sums over all pairs of a positive and a negative example.
 
-No matrix of pairs is ever held.  Everything is computed in float64, since the sums are long.
+No matrix of all pairs is ever held.  Everything is computed in float64, since the sums are long.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from lossd.losses._maths.scans import running_sum
 from lossd.losses._maths.sigmoid import softplus
 from lossd.schema import Array
 
-# Pairs are looked at in tiles of this many examples by that many others, whatever the threads.
+# Pairs are computed in tiles of this many examples by as many others, whatever the threads.
 _IN_CACHE, _AT_ONCE = (128, 2048), (2048, 8192)
 
 
@@ -36,7 +36,7 @@ class Label:
 
     @classmethod
     def split(cls, scores: Array, positive: Array, whole: BatchContext) -> "Label":
-        """Parts the scores of all examples by class."""
+        """Splits the scores of all examples by class."""
         scores = scores.astype(np.float64)
         above, below = (Side(scores[s], whole.weights[s]) for s in (positive, ~positive))
         return cls(above, below, positive)
@@ -48,11 +48,11 @@ class Label:
 
     @property
     def weight(self) -> Any:
-        """The weight of all pairs; that of a pair is the product of its examples'."""
+        """The weight of all pairs; a pair's is the product of those of its examples."""
         return self.above.weights.sum() * self.below.weights.sum()
 
     def placed(self, xp: Any, of_above: Array, of_below: Array) -> Array:
-        """What belongs to the examples of each class, in the order of all examples."""
+        """Returns numbers for the examples of each class, in the order of all examples."""
         found = xp.empty(len(self.positive))
         found[self.positive] = of_above
         found[~self.positive] = of_below
@@ -61,20 +61,21 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The mean over the pairs of a label, and what computes its derivatives by each class."""
+    """The mean over the pairs of a label, and a function for its derivatives."""
 
     value: Any
     slopes: Callable[[], tuple[Array, Array]]
 
 
 def squared_hinge(xp: Any, label: Label, margin: float) -> Pairs:
-    """The mean of max(0, margin - difference)^2, from two sorted walks.
+    """Returns the mean of max(0, margin - difference)^2, from two sorted walks.
 
     A walk goes down the scores of the negatives and of the positives less the margin, merged.  A
-    pair counts where the negative comes first, by the square of the way between the two.  With S0,
-    S1 and S2 the weighted sums over the negatives so far of the ways' powers, a step of length w
-    makes S2 + 2 w S1 + w^2 S0 and S1 + w S0 of the last two.  These are running sums of numbers
-    that are not negative, so nothing cancels, as it would in sums of scores and of their squares.
+    pair counts where the negative comes first, by the square of the distance between the two.  With
+    S0, S1 and S2 the weighted sums over the negatives so far of powers of the distances, a step of
+    length w turns S2 into S2 + 2 w S1 + w^2 S0 and S1 into S1 + w S0.  These are running sums of
+    numbers that are not negative, so nothing cancels, as it would in sums of scores and of their
+    squares.
     """
     above, below = label.above, label.below
     raw = xp.concatenate((below.scores, above.scores))
@@ -85,7 +86,7 @@ def squared_hinge(xp: Any, label: Label, margin: float) -> Pairs:
     raw, is_above = raw[order], is_above[order]
     weights = xp.concatenate((below.weights, above.weights))[order]
     of_above, of_below = xp.where(is_above, weights, 0), xp.where(is_above, 0, weights)
-    # From the scores, whose difference is exact where they are near, and not from the sorted keys,
+    # From the scores, whose difference is exact where they are close, and not from the sorted keys,
     # which are rounded, perhaps past a neighbour.
     turns = is_above[1:].astype(np.float64) - is_above[:-1]
     ways = xp.maximum(raw[:-1] - raw[1:] + margin * turns, 0)
@@ -102,18 +103,18 @@ def squared_hinge(xp: Any, label: Label, margin: float) -> Pairs:
 
 
 def _walk(xp: Any, weights: Array, ways: Array) -> tuple[Array, Array]:
-    """S0 and S1 at each place: the weights so far, and the weights times the ways since."""
+    """Returns S0 and S1 at each step: the weights so far, and those times the distances."""
     passed = running_sum(xp, weights)
     return passed, _running(xp, ways * passed[:-1])
 
 
 def _running(xp: Any, steps: Array) -> Array:
-    """The sum of the steps before each place, of which there is one more."""
+    """Returns the sum of the steps before each position, one more than there are steps."""
     return xp.concatenate((xp.zeros(1), running_sum(xp, steps)))
 
 
 def _from_infinite(xp: Any, label: Label, margin: float) -> Pairs:
-    """Infinite scores on the right side take part in no loss; elsewhere no slope is a number."""
+    """Handles infinite scores: 0 on the right side; elsewhere the gradients are NaN."""
     above, below = label.above, label.below
     near = above.scores != xp.inf, below.scores != -xp.inf
     sides = [Side(s.scores[n], s.weights[n]) for s, n in zip((above, below), near, strict=True)]
@@ -136,10 +137,10 @@ def _from_infinite(xp: Any, label: Label, margin: float) -> Pairs:
 
 
 def logistic(xp: Any, label: Label, whole: BatchContext) -> Pairs:
-    """The mean of log(1 + exp(-difference)), tile by tile.
+    """Returns the mean of log(1 + exp(-difference)), tile by tile.
 
     The pairs are visited once for the value and the positives and, for the gradient, once more for
-    the negatives, so that no tile waits for another and every sum has an order of its own.
+    the negatives, so that no tile waits for another and every sum has a fixed order.
     """
     above, below = label.above, label.below
     values, by_above = _against(xp, above, below, whole, -1)
@@ -155,9 +156,9 @@ def logistic(xp: Any, label: Label, whole: BatchContext) -> Pairs:
 def _against(
     xp: Any, own: Side, other: Side, whole: BatchContext, sign: int
 ) -> tuple[Array, Array]:
-    """For each score the sums over the others of w log(1 + exp(d)) and w sigmoid(d).
+    """Returns for each score the sums over others of w log(1 + exp(d)) and w sigmoid(d).
 
-    d is ``sign`` times the score less the other one.
+    d is ``sign`` times the difference of the score and the other one.
     """
     values, slopes = xp.zeros_like(own.scores), xp.zeros_like(own.scores)
     height, width = _IN_CACHE if whole.in_cache else _AT_ONCE

@@ -1,24 +1,25 @@
-"""All alignments of labels with a longer row of frames, weighed and summed.
+"""All alignments of labels with a longer row of frames, weighted and summed.
 
-A row of S labels is spread over 2 S + 1 states: its labels with a blank before, between and behind
-them.  From one frame to the next an alignment stays in its state, moves on by one, or leaves out a
-blank between two labels that differ.  It begins in one of the first two states and ends in one of
-the last two.  The weight of an alignment is the product of what its states weigh in their frames.
+A row of S labels is spread over 2 S + 1 states: its labels with a blank before, between and after
+them.  From one frame to the next an alignment stays in its state, moves on by one, or skips a blank
+between two labels that differ.  It begins in one of the first two states and ends in one of the
+last two.  The weight of an alignment is the product of the weights of its states in their frames.
 
-    arrival[t, s] = sum of the weights of all ways from the begin to state s at frame t,
-                    without what s weighs there
+    arrival[t, s] = sum of the weights of all paths from the start to state s at frame t,
+                        without the weight of s there
 
-Run backwards, the same recursion gives all ways to the end, and the product of both is the share
-that a state has in the total.  The recursion runs on plain numbers, rescaled by powers of two on
-the way, which is exact.  A number that becomes too small for that is lost, so rows where a lost one
-might have counted are found, and run on logarithms instead.
+Run backwards, the same recursion gives all paths to the end, and the product of both is the share
+of a state in the total.  The recursion runs on plain numbers, rescaled by powers of two on the way,
+which is exact.  A number that becomes too small for that is lost, so rows where a lost number might
+have counted are found, and computed with logarithms instead.
 
-Blanks and labels lie in arrays of their own, of S + 1 places each: blank s is reached from label s
-and label s + 1 from blank s, so label 0 is nothing.  Rows lie along the last axis, which makes all
-states of a frame one piece of memory, and those before them too.
+Blanks and labels lie in separate arrays, of S + 1 positions each: blank s is reached from label s
+and label s + 1 from blank s, so label 0 is unused.  Rows lie along the last axis, so that all
+states of a frame are contiguous in memory, and so are those before them.
 
-What a row comes to has the same bits beside any others.  Each number is made of the row's own, in
-an order that states and frames behind do not change, and rescaled after the same frames of the row.
+The result of a row has the same bits whatever other rows are computed with it.  Each number depends
+on its row alone, in an order that later states and frames do not change, and is rescaled after the
+same frames of the row.
 """
 
 from collections import defaultdict
@@ -31,19 +32,19 @@ import numpy as np
 from lossd.losses._maths.scans import running_sum
 from lossd.schema import Array
 
-# The power of two above which what float64 loses below 2^-1022 is nothing beside it.
+# The power of two above which numbers that float64 loses, below 2^-1022, do not count.
 FAINTEST = -900
-# Frames between two rescalings, at most: meanwhile numbers may shrink by 2^-900, and grow by 3^16,
+# Frames between two rescalings, at most: in between numbers may shrink by 2^-900, and grow by 3^16,
 # which is below 2^26.
 STRETCH = 16
-# Shares are made of the arrivals in pieces that fit a cache.
+# Shares are computed from the arrivals in pieces that fit a cache.
 PIECE = 1 << 16
 LOG_2 = 0.6931471805599453
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Rows of labels: of each the first ``counts`` count, in ``frames`` frames."""
+    """Rows of labels: the first ``counts`` of each row count, in ``frames`` frames."""
 
     classes: Array
     counts: Array
@@ -51,20 +52,20 @@ class Labels:
     blank: int
 
     def places(self, xp: Any) -> Array:
-        """The class of each place, the blank first, (1 + labels, rows)."""
+        """Returns the class of each position, the blank first, (1 + labels, rows)."""
         blanks = xp.full((1, len(self.classes)), self.blank)
         return xp.concatenate([blanks, self.classes.T])
 
     def of(self, rows: Array) -> "Labels":
-        """Some of the rows."""
+        """Returns some of the rows."""
         return Labels(self.classes[rows], self.counts[rows], self.frames[rows], self.blank)
 
 
 @dataclass(frozen=True, slots=True)
 class Alignments:
-    """The logarithm of the total of each row, and what each class has of it in each frame.
+    """The logarithm of the total of each row, and the share of each class in each frame.
 
-    ``largest`` (rows, frames) are the scores that were taken off each frame before.
+    ``largest`` (rows, frames) are the scores that were subtracted from each frame before.
     """
 
     total: Array
@@ -76,9 +77,9 @@ def align(xp: Any, scores: Array, labels: Labels, *, by_weight: bool = False) ->
     """Sums over all alignments of each row.
 
     ``scores`` (rows, frames, classes) are the logarithms of the weights.  The shares, of the same
-    shape, are of the total; ``by_weight`` divides them by the weights, as a derivative by the
-    weight itself has it.  A row without any alignment has the total -inf and shares without
-    meaning.
+    shape, are of the total; ``by_weight`` divides them by the weights, as a derivative with respect
+    to the weight itself has it.  A row without any alignment has the total -inf and meaningless
+    shares.
     """
     found, trusted = _aligned(xp, scores, labels, _plain(xp), by_weight=by_weight)
     if bool(trusted.all()):
@@ -94,7 +95,7 @@ def align(xp: Any, scores: Array, labels: Labels, *, by_weight: bool = False) ->
 class _Algebra:
     """How weights, as they are represented, are added and multiplied.
 
-    ``of_logs`` and ``plain`` turn logarithms into what is computed with, and that into numbers.
+    ``of_logs`` turns logarithms into that representation, and ``plain`` that into numbers.
     """
 
     add: Callable[..., Array]
@@ -103,7 +104,7 @@ class _Algebra:
     one: float
     of_logs: Callable[[Array], Array]
     plain: Callable[[Array], Array]
-    is_scaled: bool  # whether powers of two are taken off on the way
+    is_scaled: bool  # whether powers of two are divided out on the way
 
 
 def _plain(xp: Any) -> _Algebra:
@@ -121,13 +122,13 @@ def _same(numbers: Array) -> Array:
 def _aligned(
     xp: Any, scores: Array, labels: Labels, algebra: _Algebra, *, by_weight: bool
 ) -> tuple[Alignments, Array]:
-    """The alignments, and for each row whether nothing that counts was lost."""
+    """Returns the alignments, and for each row whether nothing that counts was lost."""
     logs, largest = _states(xp, scores, labels)
     weights = algebra.of_logs(logs)
     ways = _arrivals(xp, weights, labels, algebra)
     total, factor, trusted = _totals(xp, ways, weights, labels, algebra)
     if by_weight:
-        trusted &= (largest > FAINTEST * LOG_2).all(axis=0)  # one over it is a plain number too
+        trusted &= (largest > FAINTEST * LOG_2).all(axis=0)  # its reciprocal is a plain number too
         weights = xp.broadcast_to(algebra.of_logs(-largest)[:, None], weights.shape)
     shares = _shares(
         xp, ways, weights, factor,
@@ -137,10 +138,10 @@ def _aligned(
 
 
 def _states(xp: Any, scores: Array, labels: Labels) -> tuple[Array, Array]:
-    """The logarithms of what blank and labels weigh in each frame, without its largest one.
+    """Returns the log weights of blank and labels in each frame, minus its largest one.
 
-    Returns these, (frames, 1 + labels, rows), and what was taken off, (frames, rows).  What lies
-    outside of a row is -inf.
+    They are (frames, 1 + labels, rows), and the numbers subtracted (frames, rows).  Elements
+    outside of a row are -inf.
     """
     rows, length, count = scores.shape
     places = xp.arange(rows) * (length * count) + labels.places(xp)
@@ -160,20 +161,20 @@ def _states(xp: Any, scores: Array, labels: Labels) -> tuple[Array, Array]:
 
 
 def _unchecked(xp: Any) -> dict[str, str]:
-    """Spares NumPy a copy; the places are within bounds, and CuPy knows no such word."""
+    """Returns arguments that spare NumPy a copy: indices are within bounds.  CuPy has none."""
     return {"mode": "clip"} if xp is np else {}
 
 
-# ------------------------------------------------------------------ both ways at once
+# ------------------------------------------------------------------ both directions at once
 
 
 @dataclass(frozen=True, slots=True)
 class _Ways:
     """Arrivals in blanks and labels, (2, frames, labels + 1, rows).
 
-    Of the two the second has time and states turned round.  ``powers`` (2, rows, frames) have the
-    power of two that has been taken off the arrivals of each frame; ``faintest`` (2, rows) is the
-    smallest one of all that were taken off at once.
+    The second of the two has time and states reversed.  ``powers`` (2, rows, frames) have the power
+    of two that was divided out of the arrivals of each frame; ``faintest`` (2, rows) is the
+    smallest one that was divided out at once.
     """
 
     blanks: Array
@@ -183,12 +184,12 @@ class _Ways:
 
 
 def _arrivals(xp: Any, weights: Array, labels: Labels, algebra: _Algebra) -> _Ways:
-    """Runs the recursion, forwards and backwards in the same steps."""
+    """Runs the recursion forwards and backwards, in the same steps."""
     add, times = algebra.add, algebra.times
     length, places, rows = weights.shape
     blanks, marks = xp.empty((2, 2, length, places, rows))
     marks[:, :, 0] = algebra.nothing
-    # What leaves each state for the next frame, its own weight included.
+    # The weight that leaves each state for the next frame, its own included.
     blank, mark = xp.full((2, 2, places, rows), algebra.nothing)
     blank_before, mark_before, mark_here = blank[:, :-1], mark[:, :-1], mark[:, 1:]
     skips, jump = _skips(xp, labels, algebra), xp.empty((2, places - 1, rows))
@@ -210,8 +211,8 @@ def _arrivals(xp: Any, weights: Array, labels: Labels, algebra: _Algebra) -> _Wa
         times(to_blank, at_blank, blank)
         times(to_label[0], ahead[1:], mark_here[0])
         times(to_label[1], turned, mark_here[1])
-        # At which frames follows from their numbers alone, both ways, and not from the longest row:
-        # what is lost in between shows in the last bits.
+        # The frames to rescale at depend on their own numbers alone, in both directions, not on the
+        # longest row: rescaling elsewhere would change the last bits.
         if algebra.is_scaled and (time + 1) % STRETCH == 0:
             powers[0, :, time + 1] = _rescale(xp, blank[0], mark[0], time < begins.frames)
         if algebra.is_scaled and (length - 1 - time) % STRETCH == 0:
@@ -220,7 +221,7 @@ def _arrivals(xp: Any, weights: Array, labels: Labels, algebra: _Algebra) -> _Wa
 
 
 def _skips(xp: Any, labels: Labels, algebra: _Algebra) -> Array:
-    """What it takes to come past the blank before each label."""
+    """Returns the factors for skipping the blank before each label."""
     rows, count = labels.classes.shape
     differs = xp.zeros((2, count, rows), bool)
     differs[0, 1:] = (labels.classes[:, 1:] != labels.classes[:, :-1]).T
@@ -230,15 +231,15 @@ def _skips(xp: Any, labels: Labels, algebra: _Algebra) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Begins:
-    """Where the ways of each row begin; backwards, rows of fewer frames do so later."""
+    """Where the paths of each row start; backwards, rows of fewer frames start later."""
 
     frames: Array
-    late: Array  # the step at which each row begins backwards
+    late: Array  # the step at which each row starts backwards
     rows_at: Mapping[int, list[int]]  # by that step
     blank: Array
     mark: Array
     one: float
-    one_label: Array  # nothing, for rows without any label
+    one_label: Array  # zero, for rows without any label
 
     @classmethod
     def of(cls, xp: Any, labels: Labels, length: int, algebra: _Algebra) -> "_Begins":
@@ -253,7 +254,7 @@ class _Begins:
         return cls(labels.frames, late, rows_at, blank, mark, algebra.one, one_label)
 
     def write(self, time: int, blank: Array, mark: Array) -> None:
-        """Writes what begins at a step over the arrivals, among which it is nothing so far."""
+        """Writes the starts at a step into the arrivals, which are zero there so far."""
         if time == 0:
             blank[0, 0] = self.one
             mark[0, 1:2] = self.one_label
@@ -264,7 +265,7 @@ class _Begins:
 
 
 def _rescale(xp: Any, blank: Array, mark: Array, are_under_way: Array) -> Array:
-    """Takes a power of two off what leaves a frame one way, and returns it, one a row."""
+    """Divides the weights that leave a frame by a power of two for each row, and returns those."""
     largest = xp.maximum(blank, mark).max(axis=0)
     powers = xp.where(largest == 0, 2 * FAINTEST, xp.frexp(largest)[1])
     powers = xp.where(are_under_way, powers, 0)
@@ -274,16 +275,16 @@ def _rescale(xp: Any, blank: Array, mark: Array, are_under_way: Array) -> Array:
     return powers
 
 
-# ------------------------------------------------------------------ what comes of them
+# ------------------------------------------------------------------ totals and shares
 
 
 def _totals(
     xp: Any, ways: _Ways, weights: Array, labels: Labels, algebra: _Algebra
 ) -> tuple[Array, Array, Array]:
-    """The total of each row as a logarithm, what makes shares of it, and whether none was lost.
+    """Returns the log total of each row, the factors for shares, and whether nothing was lost.
 
-    A product of both ways and what the state weighs is a share once multiplied by the second,
-    (frames, rows).  The third tells of each row whether nothing that counts was lost.
+    The product of both directions and the state's weight, times the factor (frames, rows), is its
+    share.  The third tells of each row whether nothing that counts was lost.
     """
     add, times = algebra.add, algebra.times
     length, rows = len(weights), xp.arange(weights.shape[2])
@@ -298,7 +299,7 @@ def _totals(
     at_end = ways.powers[0, rows, end]
     taken = (ways.powers[0] + ways.powers[1, :, ::-1]).T - at_end
     taken = xp.where(xp.arange(length)[:, None] < labels.frames, taken, 0)
-    # What a row's likeliest state of a frame has in the total, at least, as a power of two.
+    # A lower bound for the share of a row's likeliest state in a frame, as a power of two.
     common = taken.max(axis=0) - xp.frexp(total)[1]
     trusted = (total > 0) & (common < -FAINTEST) & (xp.frexp(total)[1] > FAINTEST)
     trusted &= ways.faintest.min(axis=0) > FAINTEST
@@ -316,7 +317,7 @@ def _shares(
     classes: Array,
     count: int,
 ) -> Array:
-    """What each class has of the total in each frame, (rows, frames, classes)."""
+    """Returns the share of each class in the total in each frame, (rows, frames, classes)."""
     times = algebra.times
     length, places, rows = weights.shape
     shares = xp.empty((rows, length, count))
@@ -335,7 +336,7 @@ def _shares(
 
 
 def folded(values: Array, add: Callable[..., Array]) -> Array:
-    """Sums along axis 1, in an order that nothings behind do not change; uses the values up."""
+    """Sums along axis 1, in an order that zeros at the end do not change; overwrites the values."""
     count = values.shape[1]
     while count > 1:
         half = 1 << (count - 1).bit_length() - 1
@@ -346,14 +347,14 @@ def folded(values: Array, add: Callable[..., Array]) -> Array:
 
 
 def _by_class(xp: Any, parts: Array, classes: Array, count: int) -> Array:
-    """The parts of all places of a class together, added in the order of the places."""
+    """Returns the sums over the positions of each class, added in their order."""
     frames, places, rows = parts.shape
     frame, row = xp.arange(frames), xp.arange(rows)
     if xp is np:
         where = (frame[:, None, None] * rows + row) * count + classes
         found = np.bincount(where.reshape(-1), parts.reshape(-1), frames * rows * count)
         return found.reshape(frames, rows, count).transpose(1, 0, 2)
-    # CuPy's own adds in whatever order its threads come to run.
+    # CuPy's own function adds in whatever order its threads run.
     found = xp.zeros((rows, frames, count))
     for place in range(places):
         found[row, frame[:, None], classes[place]] += parts[:, place]

@@ -1,17 +1,17 @@
-"""All that labels do not allow, weighed and summed: how far a row is from being certain.
+"""Everything that is no alignment, weighted and summed: how far a row is from being certain.
 
-Where the alignments of a row are nearly all there is, their total is 1 less something that plain
-sums lose.  Here that is summed instead, of terms that are never negative.
+Where the alignments of a row have nearly all the probability, their total is 1 minus something that
+plain sums lose.  Here that remainder is summed instead, from terms that are never negative.
 
-Read frame by frame, what was seen is in one state: behind blank s, behind label s, or lost, if no
-alignment begins like that.  Blank s is behind label s, and before label s + 1; nothing has been
-read in blank 0.
+Read frame by frame, a sequence is in one state: after blank s, after label s, or lost, if no
+alignment begins like that.  Blank s is after label s and before label s + 1; in blank 0 no label
+has been read.
 
-    miss[t, s] = how probable it is that frame t leads from state s to be lost
-    wrong[t, s] = how probable it is to end wrong, from state s before frame t
+    miss[t, s] = probability that frame t leads from state s to being lost
+    wrong[t, s] = probability of ending wrong, from state s before frame t
 
-All are plain numbers: one that is too small for them is nothing beside the others that count, or
-the whole is.
+All are plain numbers: one that underflows does not count beside the others, or the whole result is
+0.
 """
 
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ from lossd.schema import Array
 
 @dataclass(frozen=True, slots=True)
 class Misalignments:
-    """How probable it is that a row is read as other labels, (rows,).
+    """The probability that a row is read as other labels, (rows,).
 
     ``surplus`` (rows, frames, classes) is how much more probable that is with a class in a frame,
-    relative to the rest: (wrong with it - wrong) / (1 - wrong).
+    relative to the complement: (wrong with it - wrong) / (1 - wrong).
     """
 
     wrong: Array
@@ -37,7 +37,7 @@ class Misalignments:
 
 
 def misalign(xp: Any, probabilities: Array, labels: Labels) -> Misalignments:
-    """Sums over all that is no alignment of each row, of (rows, frames, classes) that sum to 1."""
+    """Sums over everything that is no alignment, from (rows, frames, classes) that sum to 1."""
     places = _Places.of(xp, labels)
     masses = _masses(xp, probabilities, labels, places)
     misses = _misses(xp, probabilities, masses, labels, places)
@@ -64,22 +64,22 @@ def misalign(xp: Any, probabilities: Array, labels: Labels) -> Misalignments:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A label of each row: where it is the first of its class, and which states it leads on."""
+    """A label of each row: where it is the first of its class, and the states it leads on from."""
 
     classes: Array
     is_first: Array
-    is_same: Array  # as the label of a place
-    missed_by_blank: Array  # whether it leads from that blank to be lost, (places, rows)
+    is_same: Array  # as the label at a position
+    missed_by_blank: Array  # whether it leads from that blank to being lost, (positions, rows)
     missed_by_mark: Array
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """The class of each place and of the next one, -1 where there is none, (1 + labels, rows)."""
+    """The class of each position and of the next, -1 where there is none, (1 + labels, rows)."""
 
     classes: Array
     following: Array
-    skips: Array  # 1 where a label may follow on the one before
+    skips: Array  # 1 where a label may directly follow the one before
 
     @classmethod
     def of(cls, xp: Any, labels: Labels) -> "_Places":
@@ -92,7 +92,7 @@ class _Places:
         return cls(classes, following, skips)
 
     def slots(self) -> Iterator[_Slot]:
-        """One label after the other."""
+        """Yields one label after the other."""
         for place in range(1, len(self.classes)):
             own = self.classes[place]
             is_same = self.classes == own
@@ -107,14 +107,14 @@ class _Places:
 
 
 def _before(xp: Any, values: Array) -> Array:
-    """Of each place the value of the one before, of the first one nothing."""
+    """Returns for each position the value of the one before, and 0 for the first."""
     found = xp.zeros_like(values)
     found[..., 1:, :] = values[..., :-1, :]
     return found
 
 
 def _masses(xp: Any, probabilities: Array, labels: Labels, places: _Places) -> Array:
-    """The probability of blank and of each label in each frame, (frames, 1 + labels, rows)."""
+    """Returns the probabilities of blank and labels in each frame, (frames, 1 + labels, rows)."""
     classes = places.classes.copy()
     classes[0] = labels.blank
     rows = xp.arange(len(labels.counts))
@@ -126,7 +126,7 @@ def _masses(xp: Any, probabilities: Array, labels: Labels, places: _Places) -> A
 def _misses(
     xp: Any, probabilities: Array, masses: Array, labels: Labels, places: _Places
 ) -> tuple[Array, Array]:
-    """From blanks and from labels, (frames, 1 + labels, rows)."""
+    """Returns ``miss`` of blanks and of labels, (frames, 1 + labels, rows)."""
     others, rows = probabilities.copy(), xp.arange(len(labels.counts))
     others[rows, :, labels.blank] = 0
     of_blanks, of_marks = xp.zeros((2, *masses.shape))
@@ -143,9 +143,9 @@ def _misses(
 def _read(
     xp: Any, masses: Array, misses: tuple[Array, Array], places: _Places
 ) -> tuple[Array, Array, Array]:
-    """How probable each blank and label is before each frame, and behind the last; and to be lost.
+    """Returns the probabilities of blanks, labels and being lost, before each frame.
 
-    The latter has as many as there are frames.
+    The first two have one more entry, after the last frame.
     """
     length, count, rows = masses.shape
     blanks, marks = xp.zeros((2, length + 1, count, rows))
@@ -165,7 +165,7 @@ def _read(
 def _ends(
     xp: Any, masses: Array, misses: tuple[Array, Array], labels: Labels, places: _Places
 ) -> tuple[Array, Array]:
-    """``wrong`` of blanks and of labels, (frames + 1, 1 + labels, rows)."""
+    """Returns ``wrong`` of blanks and of labels, (frames + 1, 1 + labels, rows)."""
     length, count, rows = masses.shape
     at_end = (xp.arange(count)[:, None] != labels.counts).astype(np.float64)
     blanks, marks = xp.empty((2, length + 1, count, rows))

@@ -1,4 +1,4 @@
-"""How far feature maps are apart, layer by layer, for whoever has them."""
+"""Distances of feature maps, layer by layer, whoever computed them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ def apart(
     distance: Distance,
     style_weight: float,
 ) -> Evaluation:
-    """Weighted sum over layers of the distance of maps (examples, channels, places)."""
+    """Returns the weighted sum over layers of the distance of maps (examples, channels, places)."""
     weights = layer_weights if len(layer_weights) else xp.ones(len(given), given[0].dtype)
-    style = given[0].dtype.type(style_weight)  # in which a small weight may be 0
+    style = given[0].dtype.type(style_weight)  # where a small weight may round to 0
     value = xp.zeros(len(given[0]), given[0].dtype)
     gradients: dict[str, Array] = {}
     zero_norm = xp.zeros(len(given[0]), bool)
@@ -44,7 +44,7 @@ def apart(
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """A distance of each example, and its slopes by both maps."""
+    """A distance of each example, and its gradients with respect to both maps."""
 
     value: Array
     by_given: Array
@@ -62,24 +62,24 @@ class _Term:
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    """What measures two maps; of maps that are t times as large it says t^degree times as much."""
+    """A distance of two maps, which grows by t^degree where maps are scaled by t."""
 
     degree: int
     apply: Callable[[Any, Array, Array], _Term]
 
 
 def _measured(xp: Any, measure: _Measure, given: Array, truth: Array) -> _Term:
-    """Measures, and again where numbers inside became too large: there with maps of size 1."""
+    """Computes a distance, once more with maps scaled to size 1 where numbers overflowed."""
     found = measure.apply(xp, given, truth)
     lost = xp.flatnonzero(~xp.isfinite(found.value))
     if not measure.degree or not len(lost):
         return found
     largest = xp.maximum(*(abs(maps[lost]).max(axis=(1, 2)) for maps in (given, truth)))
     is_number = (largest > 0) & (largest < xp.inf)
-    powers = xp.frexp(xp.where(is_number, largest, 1))[1] - 1  # 2^128 is no float32
+    powers = xp.frexp(xp.where(is_number, largest, 1))[1] - 1  # 2^128 is beyond float32
     scale = xp.ldexp(xp.ones_like(largest), powers)
     again = measure.apply(xp, *(maps[lost] / _each(scale) for maps in (given, truth)))
-    # One after the other: the product of the scales may be infinite, and the rest 0.
+    # One after the other: the product of the scales may be infinite where the rest is 0.
     value, slopes = again.value, (again.by_given, again.by_truth)
     for _ in range(measure.degree):
         value = value * scale
@@ -116,7 +116,7 @@ def _cosine(xp: Any, given: Array, truth: Array) -> _Term:
 
 
 def _polar(xp: Any, vectors: Array) -> tuple[Array, Array]:
-    """Norm and direction of each example, without overflow; the direction of 0 is 0."""
+    """Returns the norm and direction of each example, without overflow; 0 has direction 0."""
     largest = abs(vectors).max(axis=(1, 2))
     scale = xp.where((largest > 0) & (largest < xp.inf), largest, 1)
     parts = vectors / _each(scale)
@@ -125,10 +125,10 @@ def _polar(xp: Any, vectors: Array) -> tuple[Array, Array]:
 
 
 def _style(xp: Any, given: Array, truth: Array) -> _Term:
-    """The squared distance of the Gram matrices.
+    """Returns the squared distance of the Gram matrices.
 
     With d = x - y and s = x + y their difference is (d s' + s d') / 2, which keeps its digits where
-    maps are near each other.
+    maps are close to each other.
     """
     count = _count(given)
     product = xp.matmul(given - truth, (given + truth).transpose(0, 2, 1))
@@ -141,17 +141,17 @@ def _style(xp: Any, given: Array, truth: Array) -> _Term:
 
 
 def _count(maps: Array) -> int:
-    """Elements of one example's map."""
+    """Returns the number of elements of one example's map."""
     return int(maps.shape[1] * maps.shape[2])
 
 
 def _sums(elements: Array) -> Array:
-    """The sum of each example, along the last axis of C-contiguous memory."""
+    """Returns the sum of each example, along the last axis of C-contiguous memory."""
     return elements.reshape(len(elements), _count(elements)).sum(axis=-1)
 
 
 def _each(numbers: Array) -> Array:
-    """One number an example, to go with all elements of maps."""
+    """Returns one number for each example, to go with all elements of maps."""
     return numbers[:, None, None]
 
 

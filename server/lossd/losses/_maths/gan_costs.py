@@ -1,7 +1,7 @@
-"""What a critic and a generator play for, in the scores that the critic gives.
+"""Objectives of a critic and a generator, as costs of the critic's scores.
 
-Each objective says what a score costs that should be high, and what one costs that should be low.
-The critic wants real examples high and generated ones low.
+Each objective has a cost for a score that should be high, and one for a score that should be low.
+The critic should give real examples high scores and generated ones low scores.
 """
 
 import enum
@@ -16,7 +16,7 @@ from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.sigmoid import sigmoid_cost, softplus
 from lossd.schema import Array, Differentiable
 
-# Scores in, their cost and its slope out.
+# Scores in, their cost and its derivative out.
 Cost = Callable[[Any, Array], tuple[Array, Array]]
 
 REAL = Input(
@@ -28,7 +28,7 @@ FAKE = Input(
 
 
 class GanObjective(enum.Enum):
-    """What a generator and a critic play for."""
+    """The objectives of a generator and a critic."""
 
     MINIMAX = "cross-entropy, of which the generator loses what the critic wins"
     NON_SATURATING = "cross-entropy, with the generator's own target"
@@ -40,7 +40,7 @@ class GanObjective(enum.Enum):
 
 
 def sides(objective: GanObjective, *, alone: bool) -> Sides:
-    """Which examples there are, for the player who otherwise needs the generated ones alone."""
+    """Returns which examples an objective takes; ``alone`` for a generator, without real ones."""
     if objective is GanObjective.RELATIVISTIC:
         return Sides.PAIRS
     is_alone = alone and objective is not GanObjective.RELATIVISTIC_AVERAGE
@@ -51,7 +51,7 @@ def sides(objective: GanObjective, *, alone: bool) -> Sides:
 
 
 def likely(smoothing: float = 0.0) -> Cost:
-    """Cross-entropy of a score whose target is 1 - smoothing."""
+    """Returns cross-entropy of a score whose target is 1 - smoothing."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
         shares = (xp.full_like(scores, share) for share in (1 - smoothing, smoothing))
@@ -62,23 +62,23 @@ def likely(smoothing: float = 0.0) -> Cost:
 
 
 def unlikely(xp: Any, scores: Array) -> tuple[Array, Array]:
-    """Cross-entropy of a score whose target is 0."""
+    """Returns cross-entropy of a score whose target is 0."""
     return softplus(xp, scores)
 
 
 def caught(xp: Any, scores: Array) -> tuple[Array, Array]:
-    """What the critic wins by a generated example is what the generator loses."""
+    """Returns the negative of the critic's cost, the generator's cost in the minimax game."""
     value, slope = softplus(xp, scores)
     return -value, -slope
 
 
 def near(target: float, smoothing: float = 0.0) -> Cost:
-    """Half the squared distance to a target less the smoothing."""
+    """Returns half the squared distance to a target minus the smoothing."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
         del xp
-        # Whichever is large goes first: of 1 less a tiny smoothing nothing would be left, nor of a
-        # tiny score less 1.
+        # The larger is subtracted first: a tiny smoothing would be lost in 1 minus it, and so would
+        # a tiny score in its difference to 1.
         is_small = smoothing < 0.5
         distance = scores - (target if is_small else target - smoothing)
         if is_small:
@@ -89,7 +89,7 @@ def near(target: float, smoothing: float = 0.0) -> Cost:
 
 
 def beyond(sign: int) -> Cost:
-    """Hinge: what is lacking to 1, of the score (1) or its opposite (-1); at 1 the slope is 0."""
+    """Returns the hinge max(0, 1 - sign * score), whose derivative is 0 at the kink."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
         lacking = 1 - sign * scores
@@ -100,7 +100,7 @@ def beyond(sign: int) -> Cost:
 
 
 def towards(sign: int) -> Cost:
-    """The score itself, to be raised (1) or lowered (-1)."""
+    """Returns the score times -sign: 1 to raise it, -1 to lower it."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
         return -sign * scores, xp.full_like(scores, -sign) + 0 * scores
@@ -108,12 +108,12 @@ def towards(sign: int) -> Cost:
     return cost
 
 
-# ------------------------------------------------------------------ examples of both sides
+# ------------------------------------------------------------------ real and generated examples
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The scores of one side, (examples, elements), and what its cost is.
+    """The scores of one side, (examples, elements), and their cost.
 
     They are compared in float64: a difference or a mean that is rounded to float32 would be off by
     more than the cost of a confident score.
@@ -125,7 +125,7 @@ class Side:
 
     @classmethod
     def of(cls, name: str, scores: Array, cost: Cost) -> "Side":
-        """One side with its scores in float64."""
+        """Returns one side with its scores in float64."""
         return cls(name, scores.astype(np.float64), cost)
 
 
@@ -134,7 +134,7 @@ def _mean(xp: Any, elements: Array) -> Array:
 
 
 def apart(xp: Any, given: tuple[Side, ...], opposed: BatchContext) -> Evaluation:
-    """Each side's scores by themselves."""
+    """Returns the costs of each side's scores, independently."""
     values, gradients = [], {}
     for side in given:
         elements, slopes = side.cost(xp, side.scores)
@@ -144,14 +144,14 @@ def apart(xp: Any, given: tuple[Side, ...], opposed: BatchContext) -> Evaluation
 
 
 def paired(xp: Any, high: Side, low: Side, opposed: BatchContext) -> Evaluation:
-    """The difference of the two scores of each pair."""
+    """Returns the costs of the differences of the two scores of each pair."""
     elements, slopes = high.cost(xp, high.scores - low.scores)
     gradient = _scaled(xp, slopes, opposed.of(high.name).scales)
     return Evaluation(_mean(xp, elements), {high.name: gradient, low.name: -gradient})
 
 
 def against_mean(xp: Any, given: tuple[Side, Side], opposed: BatchContext) -> Evaluation:
-    """The difference of each score to the mean of the other side, which is not held constant."""
+    """Returns the costs of the differences to the other side's mean, which is not held constant."""
     first, second = given
     if not all(bool(opposed.of(side.name).weights.sum() > 0) for side in given):
         return _undefined(xp, given)
@@ -172,13 +172,13 @@ def against_mean(xp: Any, given: tuple[Side, Side], opposed: BatchContext) -> Ev
 
 
 def _shares(side: Side, opposed: BatchContext) -> Array:
-    """What each element of each example has in the weighted mean of a side, (examples, 1)."""
+    """Returns the share of an element of each example in the weighted mean, (examples, 1)."""
     weights = opposed.of(side.name).weights
     return (weights / (weights.sum() * side.scores.shape[1]))[:, None]
 
 
 def _undefined(xp: Any, given: tuple[Side, Side]) -> Evaluation:
-    """Without examples on one side there is no mean to compare with."""
+    """Returns the result without examples on one side, where there is no mean to compare with."""
     rows = sum(len(side.scores) for side in given)
     return Evaluation(
         xp.zeros(rows, given[0].scores.dtype),
@@ -188,5 +188,5 @@ def _undefined(xp: Any, given: tuple[Side, Side]) -> Evaluation:
 
 
 def _scaled(xp: Any, slopes: Array, cotangents: Array) -> Array:
-    """Slopes by an element of an example whose value is a mean."""
+    """Returns gradients with respect to each element of an example whose value is a mean."""
     return selected(xp, (cotangents / slopes.shape[1])[:, None], slopes)

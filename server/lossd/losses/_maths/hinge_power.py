@@ -1,4 +1,4 @@
-"""Powers of what a margin is missed by."""
+"""Powers of the shortfall from a margin."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from lossd.schema import Array
 
 
 def powered(xp: Any, excess: Array, power: float) -> tuple[Array, Array]:
-    """The power of numbers that are not below 0, and its derivative, which is 0 at 0.
+    """Returns the power of numbers of at least 0, and its derivative, which is 0 at 0.
 
     A NaN is NaN in both.
     """

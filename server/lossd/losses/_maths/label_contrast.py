@@ -1,6 +1,6 @@
-"""Embeddings with labels against each other: those of the same label are positives.
+"""Contrast of embeddings by label: those of the same label are positives.
 
-Losses differ in what they make of one row of similarities; the rest is here.
+Losses differ in how they evaluate one row of similarities; the rest is here.
 """
 
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from lossd.losses._declare import BatchContext, Evaluation, Gradient, Status
 from lossd.losses._maths.pairwise_similarities import Temperature, Vectors, compare, unit_of
 from lossd.schema import Array
 
-# Takes ``xp``, the similarities of some rows, -inf for a row with itself, what they are divided by,
-# which are positives, and how many: returns the values and turns the similarities into slopes by
+# Takes ``xp``, the similarities of some rows, -inf for a row with itself, their divisor,
+# which are positives, and how many: returns the values and turns the similarities into gradients by
 # their quotients, in place.
 Objective = Callable[[Any, Array, Any, Array, Array], Array]
 
 
 def without_positive(embeddings: Array, labels: Array, **parameters: Any) -> Array:
-    """Which examples are the only ones of their label."""
+    """Returns which examples are the only ones with their label."""
     del embeddings, parameters
     _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
     alone: Array = counts[places] == 1
@@ -56,7 +56,7 @@ def contrast(
         divisor, number = scores.dtype.type(heat.divisor), xp.maximum(number, 1)
         values[own] = objective(xp, scores, divisor, is_positive, number.astype(scores.dtype))
         if given is not None:
-            # Slopes sum to 0, so that it does not matter what the similarities are counted from.
+            # Gradients sum to 0, so that an offset of the similarities does not matter.
             given -= given.max(axis=-1, keepdims=True)
             products = xp.where(scores == 0, 0, scores * given)
             by_temperature[own] = products.sum(axis=-1, dtype=np.float64)

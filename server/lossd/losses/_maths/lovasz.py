@@ -9,13 +9,13 @@ from lossd.schema import Array
 
 
 def jaccard_steps(xp: Any, errors: Array, positive: Array) -> Array:
-    """What each element's error is multiplied with: the steps of the Jaccard loss.
+    """Returns the factor of each element's error: the steps of the Jaccard loss.
 
-    Elements of a row join the set of errors in descending order, of equals the lowest index first.
-    With G positives, of which i are not in the set yet, and u = G + the negatives in the set, the
-    loss is 1 - i / u.  A positive that joins adds 1 / u; a negative adds i / (u - 1) - i / u, which
-    is written as i / ((u - 1) u), so that nothing cancels.  Without positives the first element
-    takes all.
+    Elements of a row join the set of errors in descending order, among equals the lowest index
+    first.  With G positives, i of which are not in the set yet, and u = G + the negatives in the
+    set, the loss is 1 - i / u.  A positive that joins adds 1 / u; a negative adds i / (u - 1) - i /
+    u, which is written as i / ((u - 1) u), so that nothing cancels.  Without positives the first
+    element has the whole factor.
     """
     rows = xp.arange(len(errors))[:, None]
     order = xp.argsort(-errors, axis=-1, kind="stable")

@@ -6,19 +6,19 @@ from lossd.schema import Array
 
 
 def selected(xp: Any, shares: Array, costs: Array) -> Array:
-    """Shares times costs, where a share of 0 takes nothing, also of infinity and NaN."""
+    """Returns shares times costs, where a share of 0 gives 0, even for infinity and NaN."""
     return xp.where(shares == 0, 0, shares * costs)
 
 
 def by_scale(xp: Any, scales: Array, slopes: Array) -> Array:
-    """Slopes times the one scale of a set, which takes nothing if it is 0."""
+    """Returns gradients times the one scale of a set; a scale of 0 gives 0 in any case."""
     return slopes * scales if bool(scales[0]) else xp.zeros_like(slopes)
 
 
 def weighed(xp: Any, shares: Array, costs: Array) -> Array:
-    """The same but for the sign of a zero, which is the product's, and quicker where all is finite.
+    """Returns the same as ``selected``, with the product's sign of a zero; faster for finite ones.
 
-    What a product is does not depend on the others, not even the sign of a zero.
+    No product depends on the others, not even in the sign of a zero.
     """
     products = shares * costs
     if not xp.isfinite(products).all():

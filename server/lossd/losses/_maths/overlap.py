@@ -1,15 +1,15 @@
-"""Indices of overlap, counted softly: what Dice, Jaccard, Tversky and F1 have in common.
+"""Soft indices of overlap: the mathematics that Dice, Jaccard, Tversky and F1 share.
 
 With p the predicted and t the true share of each element,
 
     tp = sum p t,   fp = sum p (1 - t),   fn = sum (1 - p) t
     index = (hits tp + smooth) / (hits tp + alpha fp + beta fn + smooth)
 
-One less the index is (alpha fp + beta fn) over the same total.  In this form nothing cancels: a
-prediction that is nearly right keeps the digits of its loss and of its gradient.
+One minus the index is (alpha fp + beta fn) over the same total.  In this form nothing cancels: the
+loss and the gradient of a nearly right prediction keep their digits.
 
-Where nothing is smoothed and all p are tiny, the total may be too small for its type, though every
-p is a fair part of it.  Such a region is faint, and is counted in logarithms.
+Without smoothing and where all p are tiny, the total may be too small for its type, though every p
+is a fair part of it.  Such a region is called faint, and is counted in logarithms.
 """
 
 import enum
@@ -42,7 +42,7 @@ INPUTS = (
 
 
 class EmptyTarget(enum.Enum):
-    """What an example without a target is worth."""
+    """The value of an example without a target."""
 
     SMOOTH = "what the formula says"
     SKIP = "nothing"
@@ -60,7 +60,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class IndexLoss:
-    """One less an index, and its derivatives by tp, fp and fn; 0 where all counts are 0."""
+    """One minus an index, with derivatives with respect to the counts; 0 if all counts are 0."""
 
     value: Array
     total: Array
@@ -69,31 +69,31 @@ class IndexLoss:
     by_fn: Array
 
     def by_inside(self, truth: Array) -> Array:
-        """The derivative by each p; the counts have one axis less than the elements."""
+        """Returns the derivative with respect to each p; counts lack the axis of elements."""
         slopes = truth * (self.by_tp - self.by_fn)[..., None]
         slopes += (1 - truth) * self.by_fp[..., None]
         return slopes
 
     def by_truth(self, inside: Array, outside: Array) -> Array:
-        """The derivative by each t."""
+        """Returns the derivative with respect to each t."""
         slopes = inside * (self.by_tp - self.by_fp)[..., None]
         slopes += outside * self.by_fn[..., None]
         return slopes
 
     def scaled(self, factor: Array) -> "IndexLoss":
-        """All derivatives times a factor for each index."""
+        """Returns the loss with all derivatives times a factor for each index."""
         by_counts = (slope * factor for slope in (self.by_tp, self.by_fp, self.by_fn))
         return IndexLoss(self.value, self.total, *by_counts)
 
     def without(self, xp: Any, faint: Array, values: Array) -> "IndexLoss":
-        """The same with other values of some indices, whose derivatives are 0."""
+        """Returns the loss with other values for the faint indices, and derivatives of 0."""
         by_counts = (xp.where(faint, 0, s) for s in (self.by_tp, self.by_fp, self.by_fn))
         return IndexLoss(xp.where(faint, values, self.value), self.total, *by_counts)
 
 
 @dataclass(frozen=True, slots=True)
 class FaintLoss:
-    """One less the index of faint regions, and its derivatives by each log p and each t."""
+    """One minus the index of faint regions; derivatives with respect to each log p and each t."""
 
     value: Array
     is_nothing: Array  # where all counts are 0
@@ -102,16 +102,16 @@ class FaintLoss:
 
 
 def is_faint(counted: IndexLoss, dtype: Any) -> Array:
-    """Tells whose total has too few digits in the type that p was computed in."""
+    """Returns which totals have too few digits in the type that p was computed in."""
     return counted.total < np.finfo(dtype).tiny ** 0.75
 
 
 def faint_loss(
     xp: Any, index: Index, shares: tuple[Array, Array], true: Array, false: Array
 ) -> FaintLoss:
-    """The loss of regions from log p and 1 - p; ``true`` and ``false`` are t and 1 - t, weighed.
+    """Computes the loss from log p and 1 - p; ``true`` and ``false`` are weighted t and 1 - t.
 
-    All is relative to exp of ``scale``, the largest of what the total is made of.
+    Everything is relative to exp of ``scale``, the largest term of the total.
     """
     logs, outside = shares
     missed = index.beta * (outside * true).sum(axis=-1)
@@ -141,12 +141,12 @@ def faint_loss(
 
 
 def _times(xp: Any, factor: Array, share: Any) -> Array:
-    """A factor that may be infinite times a share that may be 0."""
+    """Returns a factor that may be infinite times a share that may be 0, which gives 0."""
     return xp.where(share == 0, 0, factor * share)
 
 
 def index_loss(xp: Any, index: Index, tp: Array, fp: Array, fn: Array) -> IndexLoss:
-    """The loss of counts."""
+    """Returns the loss from its counts."""
     right = index.hits * tp + index.smooth
     wrong = index.alpha * fp + index.beta * fn
     total = right + wrong
@@ -168,7 +168,7 @@ def region_loss(
     empty_target: EmptyTarget,
     gamma: float = 1,
 ) -> Evaluation:
-    """(1 - index)^gamma of each region, averaged over the classes where there are any."""
+    """Computes (1 - index)^gamma of each region, averaged over the classes if any."""
     has_classes = predictions.ndim == 3
     given = predictions if has_classes else predictions[:, None]
     shares = (class_shares if has_classes else answer_shares)(xp, given, prediction_kind)
@@ -220,7 +220,7 @@ def region_loss(
 def without_target(
     predictions: Array, targets: Array, *, empty_target: EmptyTarget, **_: Any
 ) -> Array:
-    """Tells which examples are to be skipped; one that has class indices has a target."""
+    """Returns which examples to skip; one with class indices always has a target."""
     if empty_target is not EmptyTarget.SKIP or targets.ndim < predictions.ndim:
         return np.zeros(len(targets), np.bool_)
     empty: Array = (targets == 0).all(axis=tuple(range(1, targets.ndim)))
@@ -228,7 +228,7 @@ def without_target(
 
 
 def _truth(xp: Any, given: Array, targets: Array) -> Array:
-    """The true share of each element in each region."""
+    """Returns the true share of each element in each region."""
     if targets.dtype.kind == "f":
         return targets.reshape(given.shape)
     classes = xp.arange(given.shape[1])[:, None]
@@ -236,7 +236,7 @@ def _truth(xp: Any, given: Array, targets: Array) -> Array:
 
 
 def _power(xp: Any, values: Array, gamma: float) -> tuple[Array, Array]:
-    """values^gamma and its derivative, which is taken as 0 at 0 unless gamma is 1."""
+    """Returns values^gamma and its derivative, which is taken as 0 at 0 unless gamma is 1."""
     if gamma == 1:
         return values, xp.ones_like(values)
     powers = values**gamma
@@ -244,7 +244,7 @@ def _power(xp: Any, values: Array, gamma: float) -> tuple[Array, Array]:
 
 
 def _parts(xp: Any, truth: Array, empty_target: EmptyTarget) -> tuple[Array, Array | None]:
-    """The part of each class in the example's mean, and the statuses of examples without any."""
+    """Returns each class's part in the example's mean, and the statuses of empty examples."""
     examples, classes, _ = truth.shape
     if empty_target is EmptyTarget.SMOOTH:
         return xp.full((examples, classes), 1 / classes, truth.dtype), None

@@ -1,8 +1,8 @@
 """Distances of all embeddings from each other, panel by panel, in float64.
 
 The square of a distance comes from a product, |a|^2 + |b|^2 - 2 a.b, which loses digits where two
-points are near each other; there it is computed again from their difference.  So are the slopes:
-sums of H_ab (a - b) come from products too, but for the terms of points that are near.
+points are close; there it is computed again from their difference.  So are the gradients: sums of
+H_ab (a - b) come from products too, except for the terms of close points.
 """
 
 from collections.abc import Callable
@@ -25,16 +25,17 @@ from lossd.losses._maths.pairwise_similarities import (
 from lossd.losses._maths.vectors import dots, parts, pieces, reach
 from lossd.schema import Array
 
-# Takes the distances of some rows, given as a slice, from all, and returns the slopes by them.
+# Takes the distances of some rows, given as a slice, from all, and returns the gradients with
+# respect to them.
 Turn = Callable[[Array, slice], Array]
 
-# Squares below this share of the squared lengths are computed again: what the product loses, 1e-15
-# of the lengths, then stays below the rounding of the type that was given.
+# Squares below this share of the squared lengths are computed again: the error of the product,
+# 1e-15 of the lengths, then stays below the rounding of the type that was given.
 NEAR = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-2}
-# Columns that a product is rounded alike in: at the end of a matrix libraries take other ways, and
-# two examples that are one point would not be as far from a third.
+# Columns that a product rounds alike: at the end of a matrix libraries sum in other ways, and two
+# equal examples would not have the same distance from a third.
 TILE = 64
-# Components of differences that are held at a time, in the caches of a CPU or on a device.
+# Components of differences that are held at once, in the caches of a CPU or on a device.
 PAIRS, PAIRS_AT_ONCE = 1 << 20, 1 << 24
 
 
@@ -50,7 +51,7 @@ class Metric:
         is_angle = distance is Distance.COSINE
         self._vectors = Vectors(xp, given, anchors, normalize=is_angle, place=self._rows)
         self.is_zero = self._vectors.is_zero
-        # By a power of 2, so that no square overflows or vanishes and nothing is rounded.
+        # Scaled by a power of 2, so that no square overflows or vanishes and nothing is rounded.
         self._unit = 1.0 if is_angle else power_of_two(largest_of(xp, given, anchors))
         self._squares = xp.empty(count)
 
@@ -60,17 +61,18 @@ class Metric:
             self._squares[own] = dots(rows, rows)
 
         in_blocks(self._rows, slice(0, count), anchors, measure)
-        self._squares[self.is_zero] = 1  # as far from all as a right angle
+        self._squares[self.is_zero] = 1  # at a right angle to all others
 
     def run(self, turn: Turn, *, wanted: bool) -> Array:
-        """Runs ``turn`` on all distances; returns the slopes by the embeddings, 0 if not wanted.
+        """Runs ``turn`` on all distances; returns the embeddings' gradients, 0 if not wanted.
 
-        With H the slopes by half the squares, row a has sum_b (H_ab + H_ba) (a - b).
+        With H the derivatives of half the squares, row a has the gradient
+        sum_b (H_ab + H_ba) (a - b).
         """
         xp, rows, anchors = self._xp, self._rows, self._anchors
         count = len(rows)
         vectors = finite(xp, rows, anchors)
-        sums, found = xp.zeros(count), xp.zeros(rows.shape)  # of H, and of H b
+        sums, found = xp.zeros(count), xp.zeros(rows.shape)  # sums of H, and of H b
 
         def slopes_of(squares: Array, own: slice) -> None:
             distances = self._distances(squares)
@@ -105,14 +107,14 @@ class Metric:
         return self._xp.sqrt(squares) * self._unit
 
     def _to_squares(self, products: Array, own: slice) -> Array:
-        """Turns products with all points into squares of distances; returns which are near."""
+        """Turns products with all points into squared distances; returns which points are close."""
         xp = self._xp
         is_near = xp.empty(products.shape, bool)
 
         def block(scores: Array, rows: slice) -> None:
             lengths = self._squares[rows, None] + self._squares
             scores[...] = xp.maximum(lengths - 2 * scores, 0)
-            # Nothing is near what is nowhere, and nobody asks how far a point is from itself.
+            # Points that are not finite are close to none, and a point's distance to itself is 0.
             found = (scores <= self._near * lengths) & xp.isfinite(lengths)
             found[xp.arange(len(scores)), xp.arange(rows.start, rows.stop)] = False
             is_near[rows.start - own.start : rows.stop - own.start] = found
@@ -125,7 +127,7 @@ class Metric:
         return is_near
 
     def _measure_again(self, squares: Array, left: Array, right: Array, start: int) -> None:
-        """Computes the squares of some pairs from differences; ``start`` is the first row's."""
+        """Computes squares of some pairs from differences; ``start`` is the first row's index."""
         chunks = pieces(len(left), max(1, self._pairs // self._rows.shape[1]))
 
         def chunk(index: int) -> None:
@@ -135,7 +137,7 @@ class Metric:
         self._anchors.for_each(len(chunks), chunk)
 
     def _squares_apart(self, one: Array, other: Array) -> Array:
-        """From components over the largest of them, so that none vanishes."""
+        """Returns squared distances, from components over the largest, so that none vanishes."""
         xp, (first, *others) = self._xp, parts(self._rows.shape[1])
         apart = self._apart(one, other, first)
         largest = reach(xp, apart)
@@ -155,7 +157,7 @@ class Metric:
         return rows[one] - rows[other]
 
     def _take_near(self, slopes: Array, is_near: Array, own: slice, found: Array) -> None:
-        """Adds the terms of points that are near from their differences, and takes their slopes."""
+        """Adds the terms of close points from their differences, and clears their gradients."""
         is_near &= slopes != 0
         if not bool(is_near.any()):
             return
@@ -179,7 +181,7 @@ class Metric:
         out: Array,
         points: Array,
     ) -> None:
-        """Adds sum_b H_ab (b - a) for some points a, of which ``terms`` gives H and the places."""
+        """Adds sum_b H_ab (b - a) for some points a; ``terms`` gives H and the indices."""
         some, widths = self._xp.flatnonzero(has_some).tolist(), parts(points.shape[1])
 
         def piece(index: int) -> None:
@@ -192,7 +194,7 @@ class Metric:
         self._anchors.for_each(len(some) * len(widths), piece)
 
     def _by_half_squares(self, slopes: Array, distances: Array) -> Array:
-        """Slopes by half the squared distances of the rows, which have the unit 1 / ``unit``."""
+        """Returns derivatives with respect to half the squares, in units of 1 / ``unit``."""
         xp = self._xp
         if self._distance is Distance.COSINE:
             return slopes

@@ -1,10 +1,10 @@
-"""All rows against all rows, panel by panel, without a matrix of all pairs.
+"""Compares all rows with all rows, panel by panel, without a matrix of all pairs.
 
 A panel is a fixed number of rows against all columns.  Its similarities are computed, then replaced
-by slopes in place, and the slopes are multiplied back into gradients.  Each step is cut into pieces
-of fixed shapes that write to places of their own, and panels follow each other, so that every sum
-has one order whatever the threads.  Long vectors are multiplied a width at a time, so that neither
-memory nor the time of a piece grows with their length.
+in place by derivatives with respect to them, which are multiplied back into gradients.  Each step
+is cut into pieces of fixed shapes that write to memory of their own, and panels follow each other,
+so that every sum has one order whatever the threads.  Long vectors are multiplied some components
+at a time, so that neither memory nor the time of a piece grows with their length.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,28 +24,28 @@ class Sizes:
 
     panel_bytes: int
     panel_bytes_a_column: int
-    columns: int  # of one product
+    columns: int  # rows of one product
     width: int  # components of one product
-    back_rows: int  # rows of one product of slopes with columns
-    block_bytes: int  # of similarities that are turned into slopes
+    back_rows: int  # rows of one product of derivatives with columns
+    block_bytes: int  # rows of similarities that are turned into derivatives
 
 
 # Pieces for the caches and threads of a CPU; a panel has 1024 rows of float32 or 512 of float64,
-# more of which gain nothing.
+# larger ones gain nothing.
 _IN_CACHE = Sizes(128 << 20, 4096, 1024, 4096, 256, 1 << 20)
-# A device is given a panel at a time, since a launch takes as long as a million of its elements.
+# A device computes a panel at a time, since a launch takes as long as a million elements.
 _AT_ONCE = Sizes(256 << 20, 256 << 20, 1 << 31, 1 << 31, 1 << 31, 256 << 20)
 
-PLAIN = 256.0  # components up to this, and one over it, lose nothing of float32's range to speak of
+PLAIN = 256.0  # components between its inverse and this keep nearly all of float32's range
 TINY = float(np.finfo(np.float64).tiny)
 NARROW = 32.0  # exponents up to this are right to 3e-6 in float32
 
-# Turns similarities of some rows, given as a slice, with all columns into slopes, in place.
+# Turns similarities of some rows, given as a slice, with all columns into derivatives, in place.
 Turn = Callable[[Array, slice], None]
 
 
 def sizes_of(anchors: BatchContext) -> Sizes:
-    """How much is to be done at once where this is computed."""
+    """Returns how much work to do at once on this kind of device."""
     return _IN_CACHE if anchors.in_cache else _AT_ONCE
 
 
@@ -60,11 +60,11 @@ def compare(
     by_left: Array | None,
     by_right: Array | None,
 ) -> None:
-    """Runs ``turn`` on the similarities, which are left times right transposed.
+    """Runs ``turn`` on the similarities, which are left times right transposed, and sums gradients.
 
-    With slopes G, G right and G^T left are added to two arrays, of which one that is None is not
-    computed.  A slope of 0 makes nothing of a vector: what is left out may hold NaN or infinity.
-    ``is_wide`` gives and takes the similarities in float64, a block at a time.
+    With the derivatives G of the similarities, G right and G^T left are added to two arrays; one
+    that is None is not computed.  A derivative of 0 contributes 0: excluded vectors may hold NaN or
+    infinity. ``is_wide`` passes the similarities in float64, a block at a time.
     """
     lefts = finite(xp, left, anchors)
     rights = lefts if right is left else finite(xp, right, anchors)
@@ -90,10 +90,10 @@ def compare(
 def panels(
     xp: Any, left: Array, right: Array, anchors: BatchContext, *, tile: int = 1
 ) -> Iterator[tuple[Array, slice]]:
-    """The similarities of some rows with all columns, and which rows they are.
+    """Yields the similarities of some rows with all columns, and which rows they are.
 
-    A panel lies in the memory of the one before it.  Products have a multiple of ``tile`` columns,
-    for which zeros stand in where there are fewer.
+    A panel reuses the memory of the one before it.  Products have a multiple of ``tile`` columns,
+    padded with zeros.
     """
     width = len(right)
     sizes = sizes_of(anchors)
@@ -110,7 +110,7 @@ def panels(
 
 @dataclass(frozen=True, slots=True)
 class Finite:
-    """Vectors with 0 for what is not finite in them, and which of them are broken so."""
+    """Vectors with 0 in place of what is not finite, and flags for those that were broken so."""
 
     rows: Array
     is_broken: Array
@@ -118,7 +118,7 @@ class Finite:
 
 
 def finite(xp: Any, vectors: Array, anchors: BatchContext) -> Finite:
-    """Vectors to multiply slopes with, which are spoiled first where a vector is broken."""
+    """Returns finite vectors to multiply with; ``spoil`` makes the factors of broken ones NaN."""
     is_broken = xp.empty(vectors.shape[:-1], bool)
 
     def look(own: Array, rows: slice) -> None:
@@ -137,19 +137,19 @@ def finite(xp: Any, vectors: Array, anchors: BatchContext) -> Finite:
 
 
 def spoil(slopes: Array, is_broken: Array) -> None:
-    """Makes NaN of slopes that belong to broken vectors, but for those of 0."""
+    """Makes derivatives of broken vectors NaN, except for those of 0."""
     slopes[is_broken & (slopes != 0)] = np.nan
 
 
 def times(slopes: Array, vectors: Array) -> Array:
-    """Each vector times its slope, where a slope of 0 makes 0 of whatever a vector holds."""
+    """Returns each vector times a factor, where a factor of 0 gives 0 whatever the vector holds."""
     products = slopes[..., None] * vectors
     products[slopes == 0] = 0
     return products
 
 
 def in_blocks(array: Array, rows: slice, anchors: BatchContext, work: Turn) -> None:
-    """Calls ``work`` with some rows that fit a block, or one, and which of ``rows`` they are."""
+    """Calls ``work`` with rows that fit a block, at least one, and which of ``rows`` they are."""
     row_bytes = max(1, array[:1].nbytes)
     blocks = pieces(len(array), max(1, sizes_of(anchors).block_bytes // row_bytes))
 
@@ -170,7 +170,7 @@ def _multiply(
     tile: int,
     is_first: bool,
 ) -> None:
-    """Adds left times right transposed to ``out``, which is first made of it."""
+    """Adds left times right transposed to ``out``, or writes it there the first time."""
     columns = pieces(len(right), sizes_of(anchors).columns)
 
     def piece(index: int) -> None:
@@ -191,7 +191,7 @@ def _multiply(
 
 
 def add_by_rows(slopes: Array, right: Array, out: Array, anchors: BatchContext) -> None:
-    """Adds slopes times right."""
+    """Adds derivatives times right."""
     sizes = sizes_of(anchors)
     rows, widths = pieces(len(slopes), sizes.back_rows), pieces(out.shape[1], sizes.width)
 
@@ -203,7 +203,7 @@ def add_by_rows(slopes: Array, right: Array, out: Array, anchors: BatchContext) 
 
 
 def add_by_columns(slopes: Array, left: Array, out: Array, anchors: BatchContext) -> None:
-    """Adds slopes transposed times left."""
+    """Adds derivatives transposed times left."""
     sizes = sizes_of(anchors)
     columns, widths = pieces(slopes.shape[1], sizes.columns), pieces(out.shape[1], sizes.width)
 
@@ -215,9 +215,9 @@ def add_by_columns(slopes: Array, left: Array, out: Array, anchors: BatchContext
 
 
 class Vectors:
-    """Embeddings as they are compared: as they are but for a unit, or normalised to length 1.
+    """Embeddings for comparison: divided by a unit, or normalised to length 1.
 
-    Normalised ones are put to ``place``, if it is given, in the type that it has.  The ``unit`` is
+    Normalised ones are written to ``place``, if it is given, in its type.  The ``unit`` is
     1 unless the product of two of them could overflow or vanish, and a power of 2.
     """
 
@@ -255,16 +255,16 @@ class Vectors:
         self.rows[rows] = given / self.unit
 
     def reach(self) -> float:
-        """What no vector that is finite is longer than, in units."""
+        """Returns an upper bound for the length of finite vectors, in units."""
         if self._normalize or not self.rows.size:
             return 1.0
         longest: float = self.rows.shape[-1] ** 0.5
         return largest_of(self._xp, self.rows, self._anchors) * longest
 
     def back(self, slopes: Array, divisor: float = 1) -> Array:
-        """Turns slopes by the rows, over a divisor, into slopes by what was given, in place.
+        """Turns gradients of rows, over a divisor, into those of the vectors given, in place.
 
-        Of slopes by directions only what is across them is left; none stay none.
+        Of the gradient of a direction, only the part orthogonal to it is left; 0 stays 0.
         """
 
         def turned(slopes: Array, rows: slice) -> None:
@@ -288,16 +288,16 @@ class Vectors:
 
 
 def unit_of(xp: Any, anchors: BatchContext, *given: Array) -> float:
-    """A power of two by the size of the largest component of some vectors that are finite.
+    """Returns a power of two of about the size of the largest component of finite vectors.
 
-    1 where products of them are numbers without it.
+    It is 1 where their products neither overflow nor vanish without it.
     """
     found = max(largest_of(xp, vectors, anchors) for vectors in given)
     return 1.0 if 1 / PLAIN <= found <= PLAIN or not found else power_of_two(found)
 
 
 def largest_of(xp: Any, vectors: Array, anchors: BatchContext) -> float:
-    """The size of the largest component, of vectors that are finite."""
+    """Returns the size of the largest component of the vectors that are finite."""
     found = xp.zeros(vectors.shape[:-1])
 
     def look(rows: Array, own: slice) -> None:
@@ -309,13 +309,13 @@ def largest_of(xp: Any, vectors: Array, anchors: BatchContext) -> float:
 
 
 def power_of_two(number: float) -> float:
-    """The largest one that is not above a number, 1 for 0."""
+    """Returns the largest power of two that is not above a number, 1 for 0."""
     return float(2.0 ** np.floor(np.log2(number))) if number else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
-    """What differences of similarities, in units of two sides, are divided by."""
+    """A temperature: the divisor of similarities, which are in the units of both sides."""
 
     given: float
     left: float
@@ -323,21 +323,21 @@ class Temperature:
 
     @property
     def divisor(self) -> float:
-        """That of similarities."""
+        """The divisor of similarities."""
         return max(_positive(self.given / self.left / self.right), TINY)
 
     def of_slopes(self, other: float) -> float:
-        """That of slopes by vectors, of sums of others that have this unit."""
+        """Returns the divisor of gradients that are sums of vectors with the unit ``other``."""
         return _positive(self.given / other)
 
     def slope(self, total: float) -> float:
-        """The slope by the temperature, of the sum of slopes by quotients times differences."""
+        """Returns its derivative, from the sum of the quotients' derivatives times differences."""
         return -total / self.divisor / self.given
 
     def is_wide(self, dtype: np.dtype[Any], reach: float, bias: float = 0) -> bool:
-        """Whether quotients need more digits than float32 has, or are no numbers of it.
+        """Returns whether quotients need more digits or more range than float32 has.
 
-        ``reach`` is what no similarity is larger than.
+        ``reach`` is an upper bound for similarities.
         """
         if dtype != np.float32:
             return False
@@ -346,10 +346,10 @@ class Temperature:
 
 
 def _over(numbers: Array, divisor: float) -> Array:
-    """A quotient by what a device may take for 0."""
+    """Returns a quotient, also for a divisor that a device would flush to 0."""
     return numbers / divisor if divisor >= TINY else numbers / TINY / (divisor / TINY)
 
 
 def _positive(number: float) -> float:
-    """Within what float64 has."""
+    """Returns a positive number that float64 can hold."""
     return float(np.clip(number, np.nextafter(0.0, 1.0), np.finfo(np.float64).max))

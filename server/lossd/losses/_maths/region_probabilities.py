@@ -1,7 +1,7 @@
 """The probability that an element belongs to a region, and that it does not.
 
-Both are computed, neither is one less the other: of a prediction that is nearly certain the small
-one keeps its digits, and with it every error count that is a sum of small ones.
+Both are computed, neither as one minus the other: for a nearly certain prediction the small one
+keeps its digits, and so does every error count that is a sum of small ones.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,9 @@ from lossd.schema import Array
 class Shares:
     """The probabilities p, ``inside``, and 1 - p, ``outside``, of each element.
 
-    ``back`` turns derivatives by p into derivatives by the numbers that were given, and ``spread``
-    derivatives by log p, which are finite where p is too small to have a reciprocal.
+    ``back`` turns derivatives with respect to p into derivatives with respect to the numbers that
+    were given, and ``spread`` does so for derivatives with respect to log p, which are finite where
+    p is too small to have a reciprocal.
     """
 
     inside: Array
@@ -30,7 +31,7 @@ class Shares:
 
 
 def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Shares:
-    """Of yes-or-no answers: p is the sigmoid of a logit."""
+    """Returns the probabilities of yes-or-no answers: p is the sigmoid of a logit."""
     if kind is DistributionKind.PROBABILITIES:
         return Shares(
             predictions,
@@ -46,7 +47,7 @@ def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Shares
     inside, outside = xp.clip(predictions, -xp.inf, 0), -xp.clip(predictions, 0, xp.inf)
     xp.exp(inside, out=inside)
     xp.exp(outside, out=outside)
-    total = inside * outside  # exp(-|x|), since one of the two is 1
+    total = inside * outside  # exp(-|x|), since one of the factors is 1
     total += 1
     inside /= total
     outside /= total
@@ -56,16 +57,16 @@ def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Shares
 
 
 def class_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Shares:
-    """Of classes on axis 1 that exclude each other: p is the softmax of logits."""
+    """Returns the probabilities of exclusive classes on axis 1: p is the softmax of logits."""
     if kind is not DistributionKind.LOGITS:
         return answer_shares(xp, predictions, kind)
     parts, placed = _softmax_of_classes(xp, predictions)
     inside = parts.probabilities()
 
     def back(slopes: Array) -> Array:
-        """p_c times the mean of g_c - g_k under p, from differences to the likeliest class's g.
+        """Returns p_c times the mean of g_c - g_k under p, from differences to the best class's g.
 
-        That one's own difference is exactly 0, so its large p multiplies nothing that was rounded.
+        The best class's own difference is exactly 0, so its large p multiplies no rounding error.
         """
         by_class = _moved(xp, slopes).reshape(inside.shape)
         apart = by_class - by_class[parts.rows, parts.best][:, None]
@@ -103,7 +104,7 @@ def class_log_odds(xp: Any, logits: Array) -> Array:
 
 
 def _softmax_of_classes(xp: Any, logits: Array) -> tuple[Softmax, Callable[[Array], Array]]:
-    """The softmax of classes on axis 1, and what puts an array of its rows in their place."""
+    """Returns the softmax of classes on axis 1, and a function that moves its rows back there."""
     examples, classes, elements = logits.shape
     parts = softmax(xp, _moved(xp, logits).reshape(examples * elements, classes))
 
@@ -114,5 +115,5 @@ def _softmax_of_classes(xp: Any, logits: Array) -> tuple[Softmax, Callable[[Arra
 
 
 def _moved(xp: Any, values: Array) -> Array:
-    """A C-contiguous copy with the last two of three axes exchanged."""
+    """Returns a C-contiguous copy with the last two of three axes exchanged."""
     return xp.ascontiguousarray(values.transpose(0, 2, 1))

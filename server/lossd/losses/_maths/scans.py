@@ -8,10 +8,10 @@ from lossd.schema import Array
 
 
 def running_sum(xp: Any, values: Array) -> Array:
-    """The sums of the first 1, 2, 3, ... numbers along the last axis.
+    """Returns the sums of the first 1, 2, 3, ... numbers along the last axis.
 
-    CuPy's own may hand over to a library that adds floating-point numbers in whatever order its
-    blocks come to run.  There the sums of 2, 4, 8, ... neighbours are built up instead.
+    CuPy's own function may use a library that adds floating-point numbers in whatever order its
+    blocks run.  On CuPy the sums of 2, 4, 8, ... neighbours are built up instead.
     """
     if xp is np:
         return np.cumsum(values, axis=-1)
@@ -23,7 +23,7 @@ def running_sum(xp: Any, values: Array) -> Array:
 
 
 def running_minimum(xp: Any, values: Array) -> Array:
-    """The smallest of the first 1, 2, 3, ... numbers along the last axis."""
+    """Returns the smallest of the first 1, 2, 3, ... numbers along the last axis."""
     if xp is np:
         return np.minimum.accumulate(values, axis=-1)
     found, reach = values.copy(), 1

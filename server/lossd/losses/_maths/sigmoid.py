@@ -2,11 +2,11 @@
 
 With low = min(x, 0) and high = max(x, 0), -log p is log(1 + exp(-|x|)) - low and -log(1 - p) is
 log(1 + exp(-|x|)) + high.  Of exp(low) and exp(-high), which are in proportion to p and 1 - p, one
-is 1: their product is exp(-|x|) to the bit, and nothing overflows.  Nothing selects by sign either:
+is 1: their product is exp(-|x|) to the bit, and nothing overflows.  Nothing is selected by sign:
 where signs are random, NumPy's ``where`` takes longer than an exponential.
 
-Of an answer that is as much a yes as a no, the derivative by a logit near 0 is the small difference
-of two large numbers.  There 1 is taken off both, as expm1 does it.
+For a target near 1/2, the derivative with respect to a logit near 0 is the small difference of two
+large numbers.  There 1 is subtracted from both, as expm1 does.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from typing import Any
 from lossd.schema import Array
 
 # The same in a kernel: value and gradient from `prediction`, `positive` and `negative`.  The fma is
-# written out, else each kernel's compilation would choose which product it rounds.
+# explicit: otherwise the compiler would choose for each kernel which product to round.
 SIGMOID_COST = """
     const T tail = exp(-fabs(prediction));
     const T common = log1p(tail);
@@ -34,7 +34,7 @@ SIGMOID_COST = """
 
 @dataclass(frozen=True, slots=True)
 class SigmoidCost:
-    """What yes-or-no answers cost, and what derivatives are made of; all arrays are the caller's.
+    """The cost of yes-or-no answers, and the parts of derivatives; the caller owns the arrays.
 
     p is ``yes`` / (``negative`` (1 + ``tail``)), so the derivative of the cost by the logit, which
     is negative p - positive (1 - p), is (``yes`` - ``no``) / (1 + ``tail``).
@@ -49,7 +49,7 @@ class SigmoidCost:
     negative: Array
 
     def slope(self, xp: Any, out: Array | None = None) -> Array:
-        """The derivative of the cost by the logit; ``out`` may be ``yes``."""
+        """Returns the derivative of the cost by the logit; ``out`` may be ``yes``."""
         slope = xp.subtract(self.yes, self.no, out=out)
         apart = self.negative - self.positive
         even = abs(apart) < 0.25 * self.negative
@@ -68,9 +68,9 @@ class SigmoidCost:
 def sigmoid_cost(
     xp: Any, logits: Array, positive: Array, negative: Array, weights: Any = None
 ) -> SigmoidCost:
-    """Computes the cost of logits for which yes counts ``positive`` and no ``negative``.
+    """Computes the cost of logits, with the weight ``positive`` for yes and ``negative`` for no.
 
-    ``weights`` are None where both counts always add up to 1.
+    ``weights`` are None where the two always add up to 1.
     """
     # NumPy's clip takes a third of the time of its minimum and maximum with a number.
     low, high = xp.clip(logits, -xp.inf, 0), xp.clip(logits, 0, xp.inf)
@@ -82,7 +82,7 @@ def sigmoid_cost(
         value *= positive + negative
     high *= negative
     low *= positive
-    if not xp.isfinite(logits).all():  # a share of 0 takes nothing of an infinite cost
+    if not xp.isfinite(logits).all():  # a share of 0 gives 0, even of an infinite cost
         high[negative == 0] = 0
         low[positive == 0] = 0
     value += high
@@ -93,7 +93,7 @@ def sigmoid_cost(
 
 
 def softplus(xp: Any, numbers: Array) -> tuple[Array, Array]:
-    """log(1 + exp(x)) and its slope, which is the sigmoid."""
+    """Returns log(1 + exp(x)) and its derivative, which is the sigmoid."""
     tail = xp.exp(-abs(numbers))
     value = xp.log1p(tail) + xp.maximum(numbers, 0)
     return value, xp.where(numbers < 0, tail, 1) / (1 + tail)

@@ -9,8 +9,8 @@ With m the largest logit of a row and e_j = exp(x_j - m), the term of the larges
 neither of which subtracts nearly equal numbers, however confident the prediction is.  The textbook
 form log(1 + rest) - log(e_t) is exactly 0 in float32 once the margin exceeds 17.
 
-A temperature divides distances to the largest logit.  Of the logits themselves it would make
-infinite ones, or round what they differ by.
+A temperature divides distances to the largest logit.  Dividing the logits themselves could
+overflow, or round their differences.
 """
 
 from dataclasses import dataclass
@@ -20,65 +20,65 @@ import numpy as np
 
 from lossd.schema import Array
 
-# A distribution is near another one if they differ by less than this part of it.
+# A distribution is close to another one if they differ by less than this part of it.
 NEAR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Softmax:
-    """A softmax over the last axis; every array but ``exponentials`` has one number a row."""
+    """A softmax over the last axis; arrays have one number for each row, or for each class."""
 
     logits: Array
     rows: Array  # 0, 1, 2, ...
-    best: Array  # index of the largest logit, the lowest one of several
+    best: Array  # index of the largest logit, the lowest index of several
     largest: Array
     exponentials: Array  # exp(logits - largest); belongs to the caller from here on
-    rest: Array  # sum of the exponentials without that of ``best``
-    common: Array | None = None  # what was taken off all logits of a row before they were kept
+    rest: Array  # sum of the exponentials except that of ``best``
+    common: Array | None = None  # subtracted from all logits of a row before they were stored
 
     @property
     def total(self) -> Array:
-        """Sum of the exponentials."""
+        """The sum of the exponentials."""
         return 1 + self.rest
 
     def log_sum_exp(self, xp: Any) -> Array:
-        """Log of the sum of the exponentials of the logits."""
+        """Returns the log of the sum of the exponentials of the logits."""
         log_sum = self.largest + xp.log1p(self.rest)
         return log_sum if self.common is None else log_sum + self.common
 
     def negative_log(self, xp: Any, classes: Array) -> Array:
-        """-log p of one class a row."""
+        """Returns -log p of one class for each row."""
         margin = self.largest - self.logits[self.rows, classes]
-        # Where the class is the best the margin is 0, also for an infinite logit (inf - inf).
+        # Where the class is the best one the margin is 0, even for an infinite logit (inf - inf).
         return xp.where(classes == self.best, 0, margin) + xp.log1p(self.rest)
 
     def negative_logs(self, xp: Any) -> Array:
-        """-log p of every class."""
+        """Returns -log p of every class."""
         margins = self.largest[:, None] - self.logits
         margins[self.rows, self.best] = 0
         return margins + xp.log1p(self.rest)[:, None]
 
     def entropy(self, xp: Any) -> Array:
-        """-sum p log p, of terms that are never negative."""
+        """Returns -sum p log p, from terms that are never negative."""
         margins = self.largest[:, None] - self.logits
         margins *= self.exponentials
-        # An impossible class has an infinite margin and no share: NaN, and nothing in the sum.
+        # An impossible class has an infinite margin and a share of 0: NaN, which the sum skips.
         margins = xp.where(margins > 0, margins, 0)
         return xp.log1p(self.rest) + margins.sum(axis=-1) / self.total
 
     def probabilities(self) -> Array:
-        """The probability of every class."""
+        """Returns the probability of every class."""
         return self.exponentials / self.total[:, None]
 
     def complements(self) -> Array:
-        """One less the probability of every class."""
+        """Returns one minus the probability of every class."""
         rest = self.rest[:, None]
         others = 1 + (rest - self.exponentials)
         others[self.rows, self.best] = self.rest
         return others / (1 + rest)
 
     def log_odds(self, xp: Any) -> Array:
-        """The logarithm of p / (1 - p) of every class, at any distance."""
+        """Returns log(p / (1 - p)) of every class, however far from the best it is."""
         below = self.logits - self.largest[:, None]
         below[self.rows, self.best] = -xp.inf
         second = below.max(axis=-1)
@@ -86,22 +86,23 @@ class Softmax:
         others = 1 + (self.rest[:, None] - self.exponentials)
         others[self.rows, self.best] = 1
         odds = below - xp.log(others)
-        # A class alone has no odds against it, and what is NaN stays so.
+        # A single class has no odds against it, and NaN stays NaN.
         odds[self.rows, self.best] = xp.where(second == -xp.inf, xp.inf + self.rest, -log_rest)
         return odds
 
     def others(self, xp: Any, classes: Array) -> Array:
-        """(1 - p) times ``total`` for one class a row."""
+        """Returns (1 - p) times ``total`` for one class of each row."""
         own = self.exponentials[self.rows, classes]
         # The largest one, which is 1, is among the others: nothing cancels.
         return xp.where(classes == self.best, self.rest, 1 + (self.rest - own))
 
     def surplus(self, xp: Any, shares: Array) -> Array:
-        """sum(s) p - s, the derivative of -sum(s log p) by the logits; uses up ``exponentials``.
+        """Returns sum(s) p - s, the gradient of -sum(s log p); overwrites ``exponentials``.
 
-        At the best class it is the others' shares less sum(s) (1 - p): the form that keeps its
-        digits where p is near 1, and loses them where p is small.  Rows whose p and s are nearly
-        uniform lose them everywhere, and are computed once more.
+        The gradient is with respect to the logits.  At the best class it is the others' shares
+        minus sum(s) (1 - p): the form that keeps its digits where p is near 1, and loses them where
+        p is small.  Rows whose p and s are nearly uniform lose them everywhere, and are computed
+        once more.
         """
         others = shares.copy()
         others[self.rows, self.best] = 0
@@ -123,13 +124,13 @@ class Softmax:
         return surplus
 
     def _surplus_of_uniform(self, xp: Any, near: Array, shares: Array) -> Array:
-        """The surplus of some rows, from float64 shares in float64."""
+        """Returns the surplus of some rows, from float64 shares in float64."""
         rows, best, count = xp.arange(len(shares)), self.best[near], shares.shape[1]
         below = self.logits[near].astype(np.float64) - self.largest[near][:, None]
         below[rows, best] = 0
         mass = shares.sum(axis=-1)[:, None]
-        # With f = e - 1 and a = s less the s of the best, it is sum(a) - C a_c + sum(s) f_c -
-        # s_c sum(f) over the total.  Where p and s are nearly uniform, nothing of that is large.
+        # With f = e - 1 and a = s minus the s of the best, it is sum(a) - C a_c + sum(s) f_c -
+        # s_c sum(f) over the total.  Where p and s are nearly uniform, none of these is large.
         grown = xp.expm1(below)
         apart = shares - shares[rows, best][:, None]
         more, lacking = apart.sum(axis=-1)[:, None], grown.sum(axis=-1)[:, None]
@@ -139,7 +140,7 @@ class Softmax:
         size = sum(abs(term) for term in terms) / total
         surplus = mass * (xp.exp(below) / total) - shares
         surplus[rows, best] = 0
-        surplus[rows, best] = -surplus.sum(axis=-1)  # all of them together are 0
+        surplus[rows, best] = -surplus.sum(axis=-1)  # all of them add up to 0
         return xp.where(size < shares, of_uniform, surplus)
 
 
@@ -154,8 +155,9 @@ def softmax(
     """Computes the softmax of each row of a C-contiguous array.
 
     A logit of -inf is a class of probability 0.  A single +inf is a class of probability 1.  Rows
-    with NaN, with several +inf or with nothing but -inf become NaN.  Logits are divided by the
-    ``temperature`` and multiplied by the ``sharpness``; then ``biases``, one a class, are added.
+    with NaN, with several +inf or with only -inf become NaN.  Logits are divided by the
+    ``temperature`` and multiplied by the ``sharpness``; then ``biases``, one for each class, are
+    added.
     """
     rows = xp.arange(len(logits))
     best = logits.argmax(axis=-1)
@@ -183,7 +185,7 @@ def softmax(
     below = wide.astype(logits.dtype)
     exponentials = xp.exp(below)
     if below.dtype != wide.dtype:
-        # exp(a + b) = exp(a) + b exp(a) for a b as small as what rounding took off.
+        # exp(a + b) = exp(a) + b exp(a) for a b as small as a rounding error.
         wide -= below
         wide *= exponentials
         if not xp.isfinite(below).all():
@@ -195,9 +197,9 @@ def softmax(
 
 
 def _rest(xp: Any, exponentials: Array, rows: Array, best: Array, largest: Array) -> Array:
-    """The sum without the best's, which is made exactly 1."""
+    """Returns the sum without the best class's exponential, which is made exactly 1."""
     exponentials[rows, best] = 0
     rest = exponentials.sum(axis=-1)
-    rest[~(largest > -xp.inf)] = xp.nan  # with one class there is no other to show it
+    rest[~(largest > -xp.inf)] = xp.nan  # with one class there is no other that would be NaN
     exponentials[rows, best] = 1
     return rest

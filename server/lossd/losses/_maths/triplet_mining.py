@@ -1,8 +1,9 @@
-"""Which triplets of a batch count: all of them, the hardest, or the semi-hard ones.
+"""Selects the triplets of a batch that count: all, the hardest, or the semi-hard ones.
 
 Each function takes the distances of some anchors to all examples, which of these are positives and
-negatives, and the margin.  It returns the value of each anchor, the slopes by the distances, and
-the positive and the negative of its hardest triplet.  Anchors have at least one of both.
+negatives, and the margin.  It returns the value of each anchor, the gradients with respect to the
+distances, and the positive and the negative of its hardest triplet.  Each anchor has at least one
+of both.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """What was found for each anchor."""
+    """The result for each anchor."""
 
     values: Array
     slopes: Array
@@ -41,14 +42,14 @@ class Mined:
 
 
 def hardest(xp: Any, candidates: Candidates) -> tuple[Array, Array]:
-    """The farthest positive and the nearest negative; of equals the lowest index."""
+    """Returns the farthest positive and the nearest negative; among equals the lowest index."""
     positives = xp.where(candidates.is_positive, candidates.distances, -xp.inf).argmax(axis=-1)
     negatives = xp.where(candidates.is_negative, candidates.distances, xp.inf).argmin(axis=-1)
     return positives, negatives
 
 
 def mine_hard(xp: Any, candidates: Candidates, margin: float) -> Mined:
-    """The hardest triplet alone."""
+    """Computes the hardest triplet alone."""
     each = xp.arange(len(candidates.distances))
     positives, negatives = hardest(xp, candidates)
     values = margin + candidates.distances[each, positives] - candidates.distances[each, negatives]
@@ -60,14 +61,14 @@ def mine_hard(xp: Any, candidates: Candidates, margin: float) -> Mined:
 
 
 def mine_all(xp: Any, candidates: Candidates, margin: float) -> Mined:
-    """The mean over all triplets, from a sorted walk.
+    """Computes the mean over all triplets, from a sorted walk.
 
-    A triplet counts where its negative comes before its positive and the margin, by the way between
-    the two.  Running sums of the ways, of which none is negative, do not cancel.  Who is neither
-    comes last, where no way is finite and nothing looks at the sums.
+    A triplet counts where its negative comes before its positive plus the margin, by the distance
+    between the two.  Running sums of these distances, none of which is negative, do not cancel.  An
+    example that is neither comes last, where distances are infinite and the sums are not used.
     """
     each, count = xp.arange(len(candidates.distances))[:, None], candidates.distances.shape[-1]
-    # Positives stand first, so that they are first among equals and a tie does not count.
+    # Positives come first, so that they are first among equals and a tie does not count.
     keys = xp.concatenate(
         (
             xp.where(candidates.is_positive, candidates.distances + margin, xp.inf),
@@ -99,13 +100,13 @@ def mine_all(xp: Any, candidates: Candidates, margin: float) -> Mined:
 
 
 def mine_semi_hard(xp: Any, candidates: Candidates, margin: float) -> Mined:
-    """The mean over positives, each with the nearest negative that is farther than it.
+    """Computes the mean over positives, each with the nearest negative that is farther than it.
 
     A positive that is farther than all negatives goes with the farthest.
     """
     count = candidates.distances.shape[-1]
     each = xp.arange(len(candidates.distances))
-    # Negatives stand first, so that the next one after a positive is farther and not as far.
+    # Negatives come first, so that the next one after a positive is strictly farther.
     keys = xp.concatenate(
         (
             xp.where(candidates.is_negative, candidates.distances, xp.inf),
@@ -130,7 +131,7 @@ def mine_semi_hard(xp: Any, candidates: Candidates, margin: float) -> Mined:
         margin + candidates.distances[anchor, positive] - candidates.distances[anchor, negative]
     )
     is_active = costs > 0
-    # Counted as integers, whose sums have no order.
+    # Counted as integers, whose sums do not depend on the order.
     active = is_active[anchor, positive]
     flat = (anchor * count + negative)[active]
     pushed = xp.bincount(flat, minlength=candidates.distances.size).reshape(

@@ -2,7 +2,7 @@
 
 Everything is computed in float64, and lengths from components over the largest of them, so that
 vectors of 1e30 and of 1e-30 have a length and a direction in every type.  A vector of zeros has no
-direction: it is similar to nothing, and has no slope.
+direction: it is similar to nothing, and has no gradient.
 """
 
 from collections.abc import Callable
@@ -14,23 +14,23 @@ import numpy as np
 from lossd.losses._declare import Distance, Status
 from lossd.schema import Array
 
-# Components of a long vector that are looked at at a time, so that what is held beside vectors does
-# not grow with their length.
+# Components of a long vector that are computed at once, so that temporary memory does not grow with
+# the length of vectors.
 PART = 1 << 17
 
 
 def parts(length: int) -> list[slice]:
-    """The parts that a long vector is looked at in, of fixed bounds."""
+    """Returns the parts that a long vector is computed in, with fixed bounds."""
     return pieces(length, PART)
 
 
 def pieces(count: int, step: int) -> list[slice]:
-    """Pieces of ``step``, of which the last may be smaller."""
+    """Returns pieces of ``step``, the last of which may be smaller."""
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def dots(left: Array, right: Array) -> Array:
-    """The products of vectors along the last axis, in float64."""
+    """Returns the products of vectors along the last axis, in float64."""
     first, *others = parts(left.shape[-1])
     found = _products(left[..., first], right[..., first])
     for part in others:
@@ -52,9 +52,9 @@ class Directions:
 
 
 def directions(xp: Any, vectors: Array) -> Directions:
-    """Parts vectors, which lie along the last axis, into directions and lengths."""
+    """Splits vectors, which lie along the last axis, into directions and lengths."""
     largest = _largest(xp, vectors).astype(np.float64)
-    # Of a size that can be divided by, as the length itself need not be.
+    # Scaled first, since the length itself may be too large or small to divide by.
     scaled = vectors / largest
     sizes = xp.sqrt(dots(scaled, scaled))[..., None]
     is_zero = sizes[..., 0] == 0
@@ -64,19 +64,19 @@ def directions(xp: Any, vectors: Array) -> Directions:
 
 
 def reach(xp: Any, vectors: Array) -> Array:
-    """The size of the largest component."""
+    """Returns the size of the largest component."""
     return xp.maximum(vectors.max(axis=-1, keepdims=True), -vectors.min(axis=-1, keepdims=True))
 
 
 def _largest(xp: Any, vectors: Array) -> Array:
-    """The size of the largest component, 1 where all are 0."""
+    """Returns the size of the largest component, 1 where all are 0."""
     found = reach(xp, vectors)
     return xp.where(found == 0, 1, found)
 
 
 @dataclass(frozen=True, slots=True)
 class Cosines:
-    """The cosine of each pair of rows, one less it, and what computes its slopes by both."""
+    """The cosine of each pair of rows, one minus it, and a function for its gradients."""
 
     cosine: Array
     gap: Array
@@ -85,10 +85,10 @@ class Cosines:
 
 
 def cosines(xp: Any, left: Array, right: Array) -> Cosines:
-    """Compares row by row.
+    """Compares two sets of vectors row by row.
 
-    With s the sign of the cosine, h = |v - s u|^2 / 2 is one less its size, to full accuracy
-    however near the two are; the slope by the left is (v - s u + s h u) / |left|.
+    With s the sign of the cosine, h = |v - s u|^2 / 2 is one minus its size, to full accuracy
+    however near the two are; the derivative with respect to the left is (v - s u + s h u) / |left|.
     """
     one, other = directions(xp, left), directions(xp, right)
     u, v = one.rows, other.rows
@@ -106,23 +106,23 @@ def cosines(xp: Any, left: Array, right: Array) -> Cosines:
         lost = has_zero[..., None]
         return xp.where(lost, 0, by_left), xp.where(lost, 0, by_right)
 
-    # Of two that are one, or opposite, exactly 1 or -1.
+    # Exactly 1 or -1 for two that are equal or opposite.
     cosine = xp.where(near < 0.5, sign * (1 - near), product)
     return Cosines(xp.where(has_zero, 0, cosine), gap, slopes, has_zero)
 
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """The distance of each pair of rows, and what computes its slopes by both."""
+    """The distance of each pair of rows, and a function for its gradients with respect to both."""
 
     value: Array
     slopes: Callable[[], tuple[Array, Array]]
     has_zero: Array | None = None
-    length: Array | None = None  # of a square
+    length: Array | None = None  # the root of a square
 
 
 def beyond(near: Distances, far: Distances) -> Array:
-    """How much larger one distance is; of infinite squares by what they are squares of."""
+    """Returns how much larger one distance is; infinite squares are compared by their roots."""
     found = near.value - far.value
     if near.length is None or far.length is None:
         return found
@@ -134,7 +134,7 @@ def beyond(near: Distances, far: Distances) -> Array:
 
 
 def zero_norms(xp: Any, *found: Distances) -> Array | None:
-    """The statuses of examples that have a vector without a direction, where that matters."""
+    """Returns the status of each example: ZERO_NORM for a vector without a direction."""
     flags = [each.has_zero for each in found if each.has_zero is not None]
     if not flags:
         return None
@@ -149,8 +149,8 @@ def distances(
 ) -> Distances:
     """Measures row by row; ``eps`` is added to each component of a difference.
 
-    The slope is that of the sum: 0 where it is a row of zeros, as of two that are equal without
-    ``eps``.
+    The gradient is that of the norm of the sum: 0 where the sum is a row of zeros, as for two equal
+    rows without ``eps``.
     """
     if distance is Distance.COSINE:
         found = cosines(xp, left, right)
@@ -168,7 +168,7 @@ def distances(
 
 
 def p_norms(xp: Any, vectors: Array, p: float) -> tuple[Array, Array]:
-    """The p-norm of vectors of float64, and its slope: that of the first of the largest at inf."""
+    """Returns the p-norm of float64 vectors and its gradient; at inf, of the first largest."""
     largest = _largest(xp, vectors)
     scaled = abs(vectors) / largest
     signs = xp.sign(vectors)
@@ -187,5 +187,5 @@ def p_norms(xp: Any, vectors: Array, p: float) -> tuple[Array, Array]:
 
 
 def each_component(distances: Array, vectors: Array) -> Array:
-    """What holds of each example's vectors, said of each component."""
+    """Returns numbers of each example, repeated for each component of its vectors."""
     return np.broadcast_to(distances[:, None], vectors.shape)

@@ -1,4 +1,4 @@
-"""Evaluation requests become metrics and batches; scores become replies."""
+"""Turns evaluation requests into metrics and batches, and scores into replies."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """A metric that was asked for, with all its parameters; ``path`` is where in the request."""
+    """A requested metric with all its parameters; ``path`` is its place in the request."""
 
     metric: Metric
     parameters: Mapping[str, Any]
@@ -33,11 +33,11 @@ class Requested:
     path: str
 
     def is_same_as(self, other: "Requested") -> bool:
-        """Whether the two give the same number of the same data."""
+        """Returns whether both give the same number for the same data."""
         return self.metric is other.metric and self.parameters == other.parameters
 
     def observe(self, batch: Batch) -> State:
-        """The state of one batch.
+        """Returns the state of one batch.
 
         Raises:
             InvalidRequest: if the caller broke a rule.
@@ -48,7 +48,7 @@ class Requested:
 
 @contextmanager
 def _told(path: str) -> Iterator[None]:
-    """Says errors of the evaluation in the words of the error tree."""
+    """Translates errors of the evaluation into those of the error tree."""
     try:
         yield
     except ParameterError as error:
@@ -60,7 +60,7 @@ def _told(path: str) -> Iterator[None]:
 
 
 def kinds(specs: Sequence[v1.MetricSpec]) -> list[str]:
-    """The names of the metrics of a request, of no more than it may have."""
+    """Returns the names of the metrics of a request, up to the number it may have."""
     return [spec.WhichOneof("kind") or "" for spec in specs[:MAX_METRICS]]
 
 
@@ -69,7 +69,7 @@ def requested(
 ) -> list[Requested]:
     """Reads the metrics of a request.
 
-    ``defaults`` are parameters for those metrics that have them and were not told otherwise.
+    ``defaults`` are parameters for metrics that have them and where they are not set.
 
     Raises:
         UnknownMetric: if one is not served.
@@ -206,7 +206,7 @@ def _tokens(named: v1.NamedSequences, path: str, read: Reader) -> list[tuple[int
 
 
 def _sizes(named: v1.NamedSequences, name: str, total: int, path: str, read: Reader) -> list[int]:
-    """Sizes of parts that make up a whole."""
+    """Returns the sizes of the parts that make up a whole."""
     sizes = read.tensor(getattr(named, name), name, f"{path}.{name}")
     if sizes.ndim != 1 or sizes.dtype != np.int64:
         raise InvalidTensor(
@@ -234,7 +234,7 @@ def _parts(whole: Sequence[Any], sizes: Sequence[int]) -> Iterator[Sequence[Any]
 def result(
     one: Requested, state: State, score: Score, payloads: Payloads | None = None
 ) -> v1.MetricResult:
-    """Writes the result of one metric; its tensors go where those of its message do."""
+    """Writes the result of one metric; its tensors go into ``payloads`` as those of its message."""
     reply = v1.MetricResult(
         metric=one.metric.name,
         value=score.value,

@@ -23,9 +23,9 @@ EVALUATION_SERVICE = evaluation_service_pb2.DESCRIPTOR.services_by_name[
 
 
 class Evaluation:
-    """Metrics and what they have seen so far.
+    """Metrics and their states so far.
 
-    ``max_bytes`` bounds what is kept, which has to fit into a message to travel.
+    ``max_bytes`` bounds the states, which have to fit into a message.
     """
 
     def __init__(
@@ -40,15 +40,15 @@ class Evaluation:
 
     @property
     def nbytes(self) -> int:
-        """About how much memory it holds."""
+        """Its approximate size in memory."""
         return sum(state.nbytes for state in self.states)
 
     def add(self, part: v1.EvaluateRequest, call: Call) -> None:
-        """Takes the states and the batch of one part.
+        """Adds the states and the batch of one part.
 
         Raises:
-            InvalidRequest: if they break a rule, or do not go with what was seen before.
-            TooLarge: if there is more to keep than fits.
+            InvalidRequest: if they break a rule, or do not fit those before.
+            TooLarge: if the states become too large.
         """
         self._return_state |= part.return_state
         added: list[list[State]] = [[state] for state in self.states]
@@ -81,7 +81,7 @@ class Evaluation:
             )
 
     def reply(self, call: Call) -> v1.EvaluateResponse:
-        """The results of all that was added."""
+        """Returns the results of everything that was added."""
         reply = v1.EvaluateResponse()
         with self._turns.turn(call), call.phase("compute"):
             for one, state in zip(self.metrics, self.states, strict=True):
@@ -101,15 +101,15 @@ class EvaluationServicer:
         self._max_bytes = config.max_message_bytes
         self._turns = turns
         self._telemetry = telemetry
-        # A stream holds its thread while its caller thinks; some are left for other calls.
+        # A stream keeps its thread while its caller is idle; some threads are left for other calls.
         self._streams = threading.BoundedSemaphore(max(1, config.max_calls // 2))
 
     def methods(self) -> Mapping[str, Handler]:
-        """The methods that take one message, by full name."""
+        """Returns the methods that take one message, by full name."""
         return {f"/{EVALUATION_SERVICE}/Evaluate": self.evaluate}
 
     def streams(self) -> Mapping[str, StreamHandler]:
-        """The methods that take a stream of them."""
+        """Returns the methods that take a stream of messages."""
         return {f"/{EVALUATION_SERVICE}/EvaluateStream": self.evaluate_stream}
 
     def evaluate(self, received: Received, call: Call) -> bytes:

@@ -1,6 +1,6 @@
-"""States as bytes, which come back from callers: nothing in them is believed.
+"""Writes states as bytes, and reads those that come back from callers, which are not trusted.
 
-Whatever the bytes say, reading them takes memory in proportion to their number, and computing from
+Whatever the bytes are, reading them takes memory in proportion to their number, and computing from
 what was read cannot fail.
 """
 
@@ -18,8 +18,8 @@ from lossd.serving.rpc.messages import check_count, parse
 
 VERSION = 1
 MAX_STATES = 1024
-MAX_ENTRIES = 1 << 15  # metrics of all states together
-MAX_AXIS = {1: 1 << 20, 2: 1 << 12}  # of a tally, by its number of axes
+MAX_ENTRIES = 1 << 15  # in all states together
+MAX_AXIS = {1: 1 << 20, 2: 1 << 12}  # for a tally, by its number of axes
 MAX_COUNT = 1 << 50  # so that many states add up within 64 bits
 MAX_WIDTH = 1 << 20
 MAX_FRACTION_BYTES = 300
@@ -34,7 +34,7 @@ _NUMBERS = {task: number for number, task in _TASKS.items()}
 
 
 def write(metrics: Sequence[Requested], states: Sequence[State]) -> bytes:
-    """The states of several metrics as bytes."""
+    """Returns the states of several metrics as bytes."""
     message = v1.EvaluationState()
     for one, state in zip(metrics, states, strict=True):
         _fill(message.metrics.add(metric=one.spec), state)

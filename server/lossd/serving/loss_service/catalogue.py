@@ -1,4 +1,4 @@
-"""The catalogue as data: for ``ListLosses``, the command line and the README."""
+"""The catalogue as data: for ``ListLosses``, the command line and the documents."""
 
 import typing
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def _describe_input(loss: Loss, declared: Input) -> v1.InputDescription:
 
 
 def shapes(loss: Loss, declared: Input) -> Sequence[str]:
-    """The shapes an input may have, as patterns."""
+    """Returns the shapes an input may have, as patterns."""
     return rules_of(loss).patterns(loss, declared)
 
 
@@ -69,7 +69,7 @@ def _describe_parameter(parameter: Parameter) -> v1.ParameterDescription:
 
 
 def type_name(parameter: Parameter) -> str:
-    """The type in the words of protobuf."""
+    """Returns the type as protobuf names it."""
     if parameter.is_vector:
         return "repeated double"
     if parameter.is_text:
@@ -80,7 +80,7 @@ def type_name(parameter: Parameter) -> str:
 
 
 def default_text(parameter: Parameter) -> str:
-    """The default as text; empty for unset, "required" where there is none."""
+    """Returns the default as text; empty for unset, "required" where there is none."""
     default: typing.Any = parameter.default
     if default is None:
         return ""

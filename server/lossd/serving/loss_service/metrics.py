@@ -1,7 +1,7 @@
-"""Metrics of the batch that a loss is computed of, from the same arrays.
+"""Evaluates metrics on the batch that a loss is computed from, from the same arrays.
 
-What the loss was told of them holds for the metrics: which examples are ignored, where the classes
-lie, and what the predictions are.
+The loss's parameters hold for the metrics too: which examples are ignored, where the classes lie,
+and what kind of numbers the predictions are.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,19 +23,19 @@ from lossd.tensors import Array
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """A metric and its result; of the state the counts are left."""
+    """A metric and its result, with the counts of its state."""
 
     requested: Requested
     state: State
     score: Score
 
     def write(self, payloads: Payloads | None) -> v1.MetricResult:
-        """The result as a message."""
+        """Returns the result as a message."""
         return evaluation_codec.result(self.requested, self.state, self.score, payloads)
 
 
 def requested(specs: Sequence[v1.MetricSpec], job: Job) -> list[Requested]:
-    """Reads the metrics that were asked for beside a loss.
+    """Reads the metrics that were asked for along with a loss.
 
     Raises:
         UnknownMetric: if one is not served.
@@ -69,7 +69,7 @@ def _check_inputs(one: Requested, job: Job) -> None:
 
 
 def _said(job: Job) -> dict[str, Any]:
-    """What the loss says of the predictions, in the parameters of metrics."""
+    """Returns the loss's parameters that describe the predictions, as parameters of metrics."""
     said = {}
     if "prediction_kind" in job.parameters:
         said["prediction_kind"] = job.parameters["prediction_kind"]
@@ -87,7 +87,7 @@ def _class_axis(job: Job) -> int | None:
 def evaluate(
     metrics: Sequence[Requested], job: Job, checkpoint: Callable[[], None]
 ) -> list[Evaluated]:
-    """Evaluates metrics on a job whose loss was computed, and which is therefore well formed.
+    """Evaluates metrics on a job whose loss was computed, so that it is known to be valid.
 
     Raises:
         InvalidRequest: if a metric does not take the inputs of the loss.
@@ -121,7 +121,7 @@ def _mask(job: Job) -> Array | None:
 
 
 def _with_classes_last(batch: Batch, axis: int | None) -> Batch:
-    """Metrics have the classes on the last axis, wherever the loss has them."""
+    """Moves the classes to the last axis, where metrics expect them."""
     predictions = batch.inputs.get("predictions")
     if axis is None or predictions is None or axis in (-1, predictions.ndim - 1):
         return batch

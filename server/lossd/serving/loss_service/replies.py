@@ -1,4 +1,4 @@
-"""Results become replies."""
+"""Turns results into replies."""
 
 import numpy as np
 
@@ -8,19 +8,19 @@ from lossd.framing import Framed, Payloads
 from lossd.losses import Status
 from lossd.serving.shared_memory_service.lease import Loan
 
-# By the number that a Status has here, the one that it has on the wire.
+# The number of each Status on the wire, by its number here.
 _STATUS_NUMBERS = np.array(
     [v1.STATUS_UNSPECIFIED, *(v1.Status.Value(f"STATUS_{each.name}") for each in Status)],
     np.uint8,
 )
 
 
-# What a term says in numbers.
+# The fields of a term that are numbers.
 _TERM_NUMBERS = [name for name in v1.TermResult.DESCRIPTOR.fields_by_name if name != "status"]
 
 
 def response(result: Result, loan: Loan | None = None) -> Framed[v1.ComputeLossResponse]:
-    """Writes a result, without the arrays that lie in shared memory already."""
+    """Writes a result, except for the arrays that lie in shared memory already."""
     loan = loan or Loan(None, lambda _: None)
     reply = v1.ComputeLossResponse(
         loss=result.loss,

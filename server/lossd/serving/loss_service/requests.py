@@ -1,4 +1,4 @@
-"""Requests become jobs."""
+"""Turns requests into jobs."""
 
 import enum
 import math
@@ -18,7 +18,7 @@ from lossd.serving.wire.reader import Limits, Reader
 from lossd.shapes import rules_of
 from lossd.sums import MAX_TERMS, SumJob, Term
 
-WEIGHTED_SUM = "weighted_sum"  # the one member of a spec that is no loss of the catalogue
+WEIGHTED_SUM = "weighted_sum"  # the only member of a spec that is no loss of the catalogue
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -26,9 +26,9 @@ E = TypeVar("E", bound=enum.Enum)
 def work(
     framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None = None
 ) -> Job | SumJob:
-    """Reads a request; what it says of shapes and values is checked by the engine.
+    """Reads a request; the engine checks its shapes and values.
 
-    ``loan`` gives what lies in shared memory; without one there is none.
+    ``loan`` gives access to tensors in shared memory; without one there are none.
 
     Raises:
         UnknownLoss: if it names no loss, or one that is not served.
@@ -77,7 +77,7 @@ def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None
 
 
 def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
-    """A term of a sum; the inputs of its loss go by the request's names."""
+    """Returns a term of a sum; the inputs of its loss have the request's names."""
     path = f"terms[{position}]"
     weight = term.weight if term.HasField("weight") else 1.0
     if not math.isfinite(weight):
@@ -99,7 +99,7 @@ def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
 def _term_job(
     request: v1.ComputeLossRequest, spec: v1.LossSpec, read: Reader, limits: Limits
 ) -> Job:
-    """A job for one term, without its inputs."""
+    """Returns the job of one term, without its inputs."""
     loss = _loss(spec)
     return _job(request, loss, read_parameters(loss, getattr(spec, loss.name)), {}, read, limits)
 

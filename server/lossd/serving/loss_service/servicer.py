@@ -1,4 +1,4 @@
-"""The methods of ``LossService``, which decode, run and encode."""
+"""The methods of ``LossService``: they decode, run and encode."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ class LossServicer:
         self._telemetry = telemetry
 
     def methods(self) -> Mapping[str, Handler]:
-        """The methods by full name."""
+        """Returns the methods by full name."""
         handlers = {
             "ComputeLoss": self.compute_loss,
             "ListLosses": self.list_losses,
@@ -63,7 +63,7 @@ class LossServicer:
         return {f"/{SERVICE}/{name}": handler for name, handler in handlers.items()}
 
     def conversations(self) -> Mapping[str, ConversationHandler]:
-        """The methods that take and answer with streams."""
+        """Returns the methods that take a stream and answer with one."""
         return {f"/{SERVICE}/StreamLoss": self.stream_loss}
 
     def compute_loss(self, received: Received, call: Call) -> bytes:
@@ -82,7 +82,7 @@ class LossServicer:
     def stream_loss(self, messages: Iterator[bytes], call: Call, place: Place) -> Iterator[bytes]:
         """Computes batches whose tensors come and go in chunks, one after the other."""
         for first in messages:
-            call.renew()  # the wait for it was nobody's time
+            call.renew()  # the wait for it counts for no phase
             started = time.perf_counter()
             yield from self._streamed(first, messages, call, place)
             self._telemetry.answered(call, "OK", time.perf_counter() - started)
@@ -91,13 +91,13 @@ class LossServicer:
     def _streamed(
         self, first: bytes, messages: Iterator[bytes], call: Call, place: Place
     ) -> Iterator[bytes]:
-        """The answer to one call of a stream; its request is let go before the answer is sent."""
-        # What was counted for the request stands for the answer until it has been read.
+        """Yields the answer to one call of a stream; its request is freed before that is sent."""
+        # The bytes counted for the request stand for the answer until it has been read.
         with place.collecting() as collect:
             collect(len(first))
             with call.phase("decode"):
                 assembly = stream.opened(first, self._limits, self._config.max_message_bytes)
-            place.check(assembly.size_bytes)  # to announce them takes nothing from others yet
+            place.check(assembly.size_bytes)  # announcing them takes no room from others yet
             call.let_in()
             stream.fill(assembly, messages, collect)
             request_bytes = len(first) + assembly.size_bytes
@@ -119,7 +119,7 @@ class LossServicer:
     def _computed(
         self, read: Callable[[], Request], call: Call, loan: Loan
     ) -> tuple[Result, list[loss_metrics.Evaluated]]:
-        """Result and metrics; the request is let go before the reply needs as much memory again."""
+        """Computes result and metrics; frees the request before the reply takes as much memory."""
         with call.phase("decode"):
             request = read()
             label = self._telemetry.loss_label(request.message.loss.WhichOneof("kind") or "")
@@ -146,7 +146,7 @@ class LossServicer:
     def _evaluate(
         self, metrics: Sequence[Requested], job: Job, call: Call
     ) -> list[loss_metrics.Evaluated]:
-        """The metrics of a batch; without any it takes no time."""
+        """Returns the metrics of a batch; without any it takes no time."""
         if not metrics:
             return []
         with call.phase("evaluate"):

@@ -1,4 +1,4 @@
-"""The calls of a stream: a message that announces tensors, and the chunks of them."""
+"""The calls of a stream: a message that announces tensors, followed by their chunks."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -15,11 +15,11 @@ _BESIDE_INPUTS = 3  # weights, mask and cotangent
 
 
 def opened(encoded: bytes, limits: Limits, max_bytes: int) -> Opened:
-    """The call that a message begins.
+    """Returns the call that a message begins.
 
     Raises:
-        InvalidRequest: if it begins none, or announces what breaks a rule.
-        TooLarge: if it announces more than may be.
+        InvalidRequest: if it begins no call, or announces tensors that break a rule.
+        TooLarge: if it announces more than is allowed.
     """
     part = parse(v1.StreamLossRequest, encoded)
     if part.WhichOneof("part") != "call":
@@ -44,15 +44,15 @@ def fill(assembly: Opened, messages: Iterator[bytes], collect: Callable[[int], N
     """Reads the chunks of a call; ``collect`` counts their bytes.
 
     Raises:
-        InvalidRequest: if something else comes, or nothing more.
-        Overloaded: if there is no room for them any more.
+        InvalidRequest: if another message comes, or the stream ends.
+        Overloaded: if there is no room left for them.
     """
     while not assembly.is_complete:
         encoded = next(messages, None)
         if encoded is None:
             raise _broken("part must be a chunk, got the end of the stream")
         chunk = chunk_of(encoded)
-        if chunk is None:  # it is no chunk, or a client wrote it in a way of its own
+        if chunk is None:  # it is no chunk, or a client encoded it in an unusual way
             part = parse(v1.StreamLossRequest, encoded)
             if part.WhichOneof("part") != "chunk":
                 raise _broken(f"part must be a chunk, got {part.WhichOneof('part') or 'no part'}")

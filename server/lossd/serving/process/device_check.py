@@ -1,9 +1,9 @@
-"""A GPU is tried out before anybody is answered from it.
+"""Checks a GPU before any call is answered from it.
 
-Kernels are compiled on the machine that they run on, by a compiler and for a device that no test
-has seen.  So the server first has the device compute the worked examples of every loss, and long
-rows in every type for every kernel.  A loss that it gets wrong is computed by NumPy instead, which
-is slower and right.
+Kernels are compiled on the machine that runs them, by a compiler and for a device that no test has
+seen.  So the server first has the device compute the worked examples of every loss, and long rows
+in every type for every kernel.  A loss that it gets wrong is computed by NumPy instead, which is
+slower but right.
 """
 
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What computes; ``faults`` says of the losses that NumPy computes instead what was wrong."""
+    """The backends to compute with, and the ``faults`` of losses that NumPy computes instead."""
 
     chosen: Chosen
     engine: Engine
@@ -33,7 +33,7 @@ class Tried:
 
 
 def try_out(chosen: Chosen, config: Config, networks: Networks) -> Tried:
-    """Tries a device out, unless it is the CPU or the operator trusts it.
+    """Checks a device, unless it is the CPU or the operator trusts it.
 
     Raises:
         BackendUnavailable: if the operator wants the device, and it gets every loss wrong.
@@ -54,7 +54,7 @@ def _faults(backend: Backend) -> dict[str, str]:
     log.info("trying the device out", extra={"device": backend.device})
     engine = Engine(backend, Networks(worked_networks()))
     faults = selftest.faults(engine)
-    # What goes wrong on a device may leave it useless, also for what it got right before.
+    # A fault on a device may leave it useless, even for losses that it got right before.
     return selftest.faults(engine) | faults if faults else {}
 
 

@@ -1,10 +1,10 @@
-"""Whether calls are welcome, told to gRPC's health checking, HTTP and the metrics alike.
+"""The state of the server, for gRPC's health checking, HTTP and the metrics alike.
 
-Why not the servicer of ``grpcio-health-checking``: its ``Watch`` keeps a lock while it waits until
-a status has been sent, and its callback for a watcher that goes asks for the same lock, in the one
-thread that would report the status as sent.  Clients that come and go make the two wait for each
-other, and the server is deaf for ever (grpc/grpc#43403).  Here no lock is held while anything is
-sent, and a watcher takes a thread only while it is told something.
+Why not the servicer of ``grpcio-health-checking``: its ``Watch`` holds a lock while it waits until
+a status has been sent, and its callback for a watcher that leaves waits for the same lock, in the
+only thread that would report the status as sent.  Clients that come and go make the two wait for
+each other, and the server never answers again (grpc/grpc#43403).  Here no lock is held while
+anything is sent, and a watcher takes a thread only while a status is sent to it.
 """
 
 import enum
@@ -27,7 +27,7 @@ Response: TypeAlias = health_pb2.HealthCheckResponse
 
 
 class State(enum.Enum):
-    """The life of a server."""
+    """The states in the life of a server."""
 
     STARTING = "starting"
     READY = "ready"
@@ -37,10 +37,10 @@ class State(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class _Watcher:
-    """Somebody who is told each new status of a service.
+    """A caller that is sent each new status of a service.
 
-    ``told`` is the last one, and ``is_being_told`` whether a thread is at it: one at a time keeps
-    them in order, and one that reads slowly from taking more.
+    ``told`` is the last one, and ``is_being_told`` whether a thread is sending one: only one at a
+    time does, so that statuses stay in order and a slow reader takes one thread.
     """
 
     service: str
@@ -63,7 +63,7 @@ class Health:
         self._services = frozenset((OVERALL, *services))
         self._threads = prompt.threads
         self._telemetry = telemetry
-        # Held for a moment only: gRPC's own thread waits for it when a watcher goes.
+        # Held for a moment only: gRPC's own thread waits for it when a watcher leaves.
         self._lock = threading.Lock()
         self._watchers: set[_Watcher] = set()
         self._is_closed = False
@@ -73,7 +73,7 @@ class Health:
         prompt.subscribe(f"/{SERVICE}/Watch", Request, self._watch)
 
     def state(self) -> str:
-        """The state, in a word."""
+        """Returns the state, in a word."""
         return self._state.value
 
     @property
@@ -82,7 +82,7 @@ class Health:
         return self._state is State.FAILED
 
     def enter(self, state: State) -> None:
-        """Tells everyone of a new state; none follows a failure."""
+        """Changes the state and tells everyone; no state follows a failure."""
         with self._lock:
             if self.has_failed:
                 return
@@ -90,7 +90,7 @@ class Health:
         self._tell_all()
 
     def fail(self) -> bool:
-        """Fails for good; returns whether that is news, of a server that was not ending anyway."""
+        """Fails for good; returns False for a server that was ending or had failed already."""
         with self._lock:
             if self._state in {State.DRAINING, State.FAILED}:
                 return False
@@ -99,7 +99,7 @@ class Health:
         return True
 
     def close(self) -> None:
-        """Ends the streams of those who watch, once they know the last state."""
+        """Ends the streams of all watchers, once they know the last state."""
         with self._lock:
             self._is_closed = True
         self._tell_all()
@@ -109,7 +109,7 @@ class Health:
         self._telemetry.ready(ready=state is State.READY)
 
     def _status(self, service: str) -> int | None:
-        """The status of a service; None of one that is not known."""
+        """Returns the status of a service; None for an unknown one."""
         if service not in self._services:
             return None
         ready = self._state is State.READY
@@ -132,7 +132,7 @@ class Health:
         with self._lock:
             self._watchers.add(watcher)
         forget = functools.partial(self._forget, watcher)
-        if not context.add_callback(forget):  # it has gone already
+        if not context.add_callback(forget):  # it has left already
             forget()
         self._tell(watcher)
 
@@ -149,7 +149,7 @@ class Health:
             self._threads.start(functools.partial(self._tell, watcher), watcher.context.cancel)
 
     def _tell(self, watcher: _Watcher) -> None:
-        """Sends what is new until nothing is; what changes meanwhile is sent as it is then."""
+        """Sends the latest status until nothing is new; intermediate changes may be skipped."""
         while (tell := self._news(watcher)) is not None:
             tell()
 

@@ -1,7 +1,7 @@
 """``/metrics``, ``/healthz`` and ``/readyz``, for Prometheus and for Kubernetes.
 
-Whoever reaches the port may open connections and keep silent.  The threads are few, a connection
-has seconds in all, and who comes next does not wait for those who say nothing.
+Anyone who reaches the port may open connections and send nothing.  The threads are few, a
+connection has a few seconds in all, and new connections do not wait for silent ones.
 """
 
 import contextlib
@@ -43,19 +43,19 @@ class PageServer(socketserver.TCPServer):
 
     @property
     def url(self) -> str:
-        """Where it can be reached."""
+        """The URL at which it can be reached."""
         return f"http://{addresses.in_url(self._host)}:{self.server_address[1]}"
 
     def get_request(self) -> Any:
         """Takes a connection."""
         try:
             return super().get_request()
-        except OSError:  # no descriptor is left, and the connection still waits
+        except OSError:  # no file descriptor is left, and the connection still waits
             time.sleep(_PAUSE)
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Has a thread answer a connection."""
+        """Lets a thread answer a connection."""
         if self._threads.waiting >= _WAITING:
             self.shutdown_request(request)
             return
@@ -71,16 +71,16 @@ class PageServer(socketserver.TCPServer):
             self.shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says in a line what went wrong with a connection."""
+        """Logs in one line what went wrong with a connection."""
         del request
         error = sys.exc_info()[1]
-        if isinstance(error, ConnectionError):  # the reader went
+        if isinstance(error, ConnectionError):  # the reader left
             return
         log.warning("page failed", extra={"peer": client_address[0], "because": repr(error)})
 
 
 def _cut(request: socket.socket, client_address: Any) -> None:
-    """Ends a connection that takes too long; whoever reads or writes it learns of it."""
+    """Ends a connection that takes too long, and wakes the thread that reads or writes it."""
     log.info("connection was too slow", extra={"peer": client_address[0]})
     with contextlib.suppress(OSError):
         request.shutdown(socket.SHUT_RDWR)
@@ -94,11 +94,11 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*arguments)
 
     def version_string(self) -> str:
-        """Tells nothing that helps an attacker."""
+        """Returns an empty text, which helps no attacker."""
         return "lossd"
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base's name
-        """Says nothing: probes come every few seconds."""
+        """Logs nothing, since probes come every few seconds."""
 
     def do_GET(self) -> None:
         """Answers with a page."""
@@ -131,10 +131,10 @@ class _Handler(BaseHTTPRequestHandler):
 def application(
     metrics: WSGIApplication, state: Callable[[], str], is_alive: Callable[[], bool] = lambda: True
 ) -> WSGIApplication:
-    """The three pages.
+    """Returns the application with the three pages.
 
-    ``state`` tells "ready", or why not.  ``/healthz`` says that the server answers at all, which it
-    does while starting and draining too, and does not when ``is_alive`` tells so.
+    ``state`` returns "ready", or why not.  ``/healthz`` says whether the server answers at all,
+    which it does while starting and draining too, unless ``is_alive`` returns False.
     """
 
     def respond(environment: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -157,17 +157,17 @@ def _told(found: str, wanted: str, start: StartResponse) -> Iterable[bytes]:
 
 
 def _text() -> list[tuple[str, str]]:
-    """A list a reply, because the server may add to it."""
+    """Returns a new list for each reply, because the server may add to it."""
     return [("Content-Type", "text/plain; charset=utf-8")]
 
 
 def serve(host: str, port: int, pages: WSGIApplication, *, seconds: float = 10) -> PageServer:
-    """Serves in threads of their own; port 0 picks one.  A connection has ``seconds`` in all.
+    """Serves pages on new threads; port 0 picks a free one.  A connection has ``seconds`` in all.
 
     Raises:
-        AddressError: if the host is not known.
+        AddressError: if the host is unknown.
         OSError: if the address cannot be listened on.
-        ThreadsError: if the system has not enough threads.
+        ThreadsError: if the system does not have enough threads.
     """
     server = PageServer(host, port, pages, seconds)
     threading.Thread(target=server.serve_forever, name="lossd-http", daemon=True).start()

@@ -1,7 +1,7 @@
-"""How the log is written: lines for people, or JSON for machines.
+"""Writes the log: lines for people, or JSON for machines.
 
-Nobody waits for whoever reads it.  A pipe that is full takes no more lines: they are left out and
-counted, since the thread that would wait may hold what others need, and calls would stop with it.
+No thread waits for its reader.  Lines for a full pipe are dropped and counted: a thread that waited
+might hold a lock that others need, and calls would stop.
 """
 
 import io
@@ -26,17 +26,17 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(
 )
 
 
-# What a pipe takes at once if it takes anything: 4 KiB, in characters of at most 4 bytes.
+# A pipe with room takes 4 KiB at once: this many characters of at most 4 bytes.
 _CHARACTERS = 1024
 
 
 class Lines(logging.StreamHandler[TextIO]):
-    """Writes lines for which a stream has room."""
+    """Writes lines to a stream while it has room."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._lost = 0
-        self._is_cut = False  # whether the last line has no end
+        self._is_cut = False  # whether the last line is incomplete
         self._poll = _poll(stream)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -63,7 +63,7 @@ class Lines(logging.StreamHandler[TextIO]):
 
 
 def _poll(stream: TextIO) -> "select.poll | None":
-    """Tells whether a stream has room; None of one that always has."""
+    """Returns an object that tells whether a stream has room; None if it always has."""
     poll = select.poll()
     try:
         poll.register(stream.fileno(), select.POLLOUT)

@@ -1,8 +1,8 @@
-"""Whether gRPC still hears, found out as a caller would.
+"""Checks as a caller would that gRPC still answers.
 
-The process may look well while the thread that takes gRPC's events is gone or waits for ever.  So
-the server calls itself, through its own address, and asks for a method that there is not: the
-answer comes from that very thread, however busy all others are.
+The process may look healthy while the thread that takes gRPC's events is gone or waits forever.  So
+the server calls itself, through its own address, with a method that does not exist: the answer
+comes from that very thread, however busy all others are.
 """
 
 import functools
@@ -25,20 +25,20 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
-# What says nothing of the thread: gRPC gives these by itself.
+# Statuses that say nothing about the thread: gRPC gives these by itself.
 _SILENCE = {
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.UNAVAILABLE,
 }
-# Beats without an answer until probes are told, and until the server is given up.
+# Missed answers until probes fail, and until the server is given up.
 _ALARMING, _DEADLY = 3, 6
 
 
 class Pulse:
     """Asks every ``seconds``, and waits as long for an answer.
 
-    ``stopped`` is called once, when so many went unanswered that nobody will ever be.
+    ``stopped`` is called once, when so many went unanswered that no call will be answered again.
     """
 
     def __init__(self, stopped: Callable[[], object], *, seconds: float = 5) -> None:
@@ -49,26 +49,26 @@ class Pulse:
         self._ask: Callable[[], bool] = lambda: True
 
     def start(self, address: str) -> None:
-        """Begins to ask the server that listens on an address."""
+        """Starts to ask the server that listens on an address."""
         channel = grpc.insecure_channel(addresses.reachable(address), options=_OPTIONS)
         self._ask = functools.partial(_is_answered, channel.unary_unary(_NO_METHOD), self._seconds)
         threading.Thread(target=self._run, name="lossd-pulse", daemon=True).start()
 
     @property
     def is_felt(self) -> bool:
-        """Whether gRPC answered lately."""
+        """Whether gRPC answered recently."""
         return self._missed < _ALARMING
 
     def check(self) -> bool:
-        """Whether it answers now."""
+        """Returns whether it answers now."""
         return self._ask()
 
     def close(self) -> None:
-        """Asks no more."""
+        """Stops asking."""
         self._closed.set()
 
     def _run(self) -> None:
-        spent = self._seconds  # the first time at once: a connection may not be had later
+        spent = self._seconds  # the first time at once: later there may be no connection
         while not self._closed.wait(self._seconds - spent):
             started = time.monotonic()
             self._missed = 0 if self._ask() else self._missed + 1

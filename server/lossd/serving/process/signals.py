@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, heard whichever thread they reach, and the end that follows in any case."""
+"""Receives SIGTERM and SIGINT, whichever thread they reach, and ends the process in any case."""
 
 import logging
 import os
@@ -13,12 +13,12 @@ _ENDINGS = (signal.SIGTERM, signal.SIGINT)
 
 
 class EndingSignal:
-    """Hears the first signal that asks the process to end; ``give`` stands for one.
+    """Waits for the first signal that asks the process to end; ``give`` has the same effect.
 
-    Make it in the main thread before the server starts: whoever reads that it is ready may end it
-    at once.  The process ends at a second signal, and ``seconds`` after the first whatever it still
-    waits for: a thread that computes on, or gRPC, if that hears nothing any more.  ``status`` is
-    what it then ends with; None stands for that of the signal.
+    Make it in the main thread before the server starts: a program that reads that it is ready may
+    end it at once.  The process ends at a second signal, and ``seconds`` after the first whatever
+    it still waits for: a thread that computes, or gRPC, if that does not answer any more.
+    ``status`` is its exit status then; None stands for that of the signal.
 
     Why not a handler that sets an event: the kernel may give the signal to a thread of BLAS or
     gRPC.  Python then runs the handler when the main thread next runs Python, which is never while
@@ -45,10 +45,10 @@ class EndingSignal:
         self._told.send(bytes([signal.SIGTERM]))
 
     def _run(self) -> None:
-        """Hears the first signal, and ends the process at the second or when it is time.
+        """Waits for the first signal, and ends the process at the second or when time is up.
 
-        Not by the signal's default action: as the first process of a container, where there is no
-        other to act on it, the kernel would leave it out.
+        Not by the signal's default action, which the kernel ignores for the first process of a
+        container.
         """
         first = self._next(None)
         self._came.set()
@@ -60,7 +60,7 @@ class EndingSignal:
         os._exit(128 + (first or 0) if self.status is None else self.status)
 
     def _next(self, deadline: float | None) -> int | None:
-        """The next signal, or None if there is none until then."""
+        """Returns the next signal, or None if there is none before the deadline."""
         while True:
             left = None if deadline is None else max(0.001, deadline - time.monotonic())
             self._heard.settimeout(left)
@@ -68,9 +68,9 @@ class EndingSignal:
                 number = self._heard.recv(1)[0]
             except TimeoutError:
                 return None
-            if number in _ENDINGS:  # else somebody has a handler for it
+            if number in _ENDINGS:  # otherwise there is a handler for it already
                 return number
 
 
 def _ignore(number: int, frame: object) -> None:
-    """Replaces the default, which would end the process; the byte is what matters."""
+    """Replaces the default action, which would end the process; only the byte matters."""

@@ -1,9 +1,9 @@
-"""Versions of what lossd runs on, for the build metric, ``GetServerInfo`` and ``lossd doctor``."""
+"""Versions of lossd's libraries, for the build metric, ``GetServerInfo`` and ``lossd doctor``."""
 
 import importlib.metadata
 import platform
 
-# What a library is called here, and the distributions that bring it.
+# The name of a library here, and the distributions that contain it.
 _DISTRIBUTIONS = {
     "lossd": ("lossd",),
     "grpc": ("grpcio",),
@@ -14,7 +14,7 @@ _DISTRIBUTIONS = {
 
 
 def versions() -> dict[str, str]:
-    """The version of each library, "" where it is not installed, and of Python."""
+    """Returns the versions of Python and each library, "" for one that is not installed."""
     found = {name: _installed(candidates) for name, candidates in _DISTRIBUTIONS.items()}
     return {"python": platform.python_version(), **found}
 

@@ -1,7 +1,8 @@
-"""How much is let in: calls and bytes in flight, and turns to compute.
+"""Limits the load: calls and bytes in flight, and turns to compute.
 
-A gRPC server bounds neither by itself: its queue has no end, and what waits in it holds memory.
-A call is in flight until its last byte has left, so that replies which nobody reads count too.
+A gRPC server limits neither by itself: its queue is unbounded, and calls that wait in it hold
+memory. A call is in flight until its last byte has left, so that replies that nobody reads count
+too.
 """
 
 import threading
@@ -29,7 +30,7 @@ class _Gauge:
             if wanted <= self.limit:
                 self.used = wanted
                 return
-        # What would not fit beside nobody either is not to be tried again.
+        # An amount that would not even fit alone must not be tried again.
         kind = Overloaded if amount <= self.limit else TooLarge
         raise kind(
             f"{self.thing} must be at most {self.limit}, got {wanted}",
@@ -51,19 +52,19 @@ class Admission:
 
     @property
     def calls(self) -> int:
-        """Calls in flight."""
+        """The number of calls in flight."""
         return self._calls.used
 
     @property
     def request_bytes(self) -> int:
-        """Bytes of the requests in flight."""
+        """The bytes of the requests in flight."""
         return self._bytes.used
 
     def enter(self) -> "Place":
         """Lets a call in.
 
         Raises:
-            Overloaded: if there are as many as may be.
+            Overloaded: if the limit is reached.
         """
         self._calls.take(1)
         return Place(self._calls, self._bytes)
@@ -71,7 +72,7 @@ class Admission:
 
 @dataclass(slots=True)
 class Place:
-    """What one call takes up; it may be left while it still computes."""
+    """The room that one call takes up; it may be given back while the call still computes."""
 
     _calls: _Gauge
     _bytes: _Gauge
@@ -80,7 +81,7 @@ class Place:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hold(self, amount: int) -> None:
-        """Counts bytes of its request, for as long as it has its place.
+        """Counts bytes of its request, until it gives them all back.
 
         Raises:
             Overloaded: if they do not fit beside those of the others.
@@ -93,7 +94,7 @@ class Place:
 
     @contextmanager
     def holding(self, amount: int) -> Iterator[None]:
-        """Counts the bytes of one message of several while it is looked at.
+        """Counts the bytes of one message of several while it is handled.
 
         Raises:
             Overloaded: as ``hold``.
@@ -104,9 +105,9 @@ class Place:
 
     @contextmanager
     def collecting(self) -> Iterator[Callable[[int], None]]:
-        """Counts bytes that come one after the other until all of them are done with.
+        """Counts bytes that come piece by piece, until all of them are done with.
 
-        What it yields counts some more, and raises Overloaded as ``hold`` does.
+        It yields a function that counts more, and raises Overloaded as ``hold`` does.
         """
         collected = 0
 
@@ -121,7 +122,7 @@ class Place:
             self._bytes.give_back(collected)
 
     def check(self, amount: int) -> None:
-        """Looks whether bytes would fit that are still to come.
+        """Checks that bytes that are still to come would fit.
 
         Raises:
             Overloaded: as ``hold``.
@@ -138,14 +139,14 @@ class Place:
 
 
 class Turns:
-    """Who computes now: more calls at a time than cores would only slow each other down."""
+    """Turns to compute: more calls at a time than cores would only slow each other down."""
 
     def __init__(self, count: int) -> None:
         self._free = threading.Semaphore(count)
 
     @contextmanager
     def turn(self, call: Call) -> Iterator[None]:
-        """Waits for a turn, in the order of asking; what nobody waits for any more gets none.
+        """Waits for a turn, in the order of asking; abandoned calls get none.
 
         Raises:
             Abandoned: if the call was cancelled or its deadline has passed meanwhile.

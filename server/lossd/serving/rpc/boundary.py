@@ -1,9 +1,9 @@
-"""Lets calls in, and turns errors into statuses.
+"""Admits calls, and turns errors into statuses.
 
-A caller's mistake is answered and counted; ours is logged once, with the number of the request,
-which the caller gets instead of any internals.
+A caller's mistake is answered and counted; ours is logged once, with the id of the request, which
+the caller gets instead of any internals.
 
-Unary methods are served as if their requests were streams: nobody can tell on the wire, and a call
+Unary methods are served as if their requests were streams: the wire format is the same, and a call
 can be refused before its message is read, which may be hundreds of megabytes.
 """
 
@@ -72,7 +72,7 @@ class _Status(grpc.Status):
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A method and the threads that run it; gRPC reads the attribute of this very name."""
+    """A method and the threads that run it; gRPC looks for an attribute with exactly this name."""
 
     method: Callable[..., object]
     experimental_thread_pool: ThreadPoolExecutor
@@ -86,11 +86,10 @@ class Boundary(grpc.GenericRpcHandler):
     """The methods of lossd's services, by full name such as ``/lossd.v1.LossService/ComputeLoss``.
 
     ``streams`` are the methods that take a stream of messages, and ``conversations`` those that
-    answer with one too; they count in the call's place what they keep.
+    answer with one too; they count the bytes that they keep in the call's place.
 
-    Calls run on ``threads``, of which there are as many as calls may be in flight; refusals, which
-    take no time, on ``refusing_threads``.  ``device_lost`` is called with every call that finds the
-    device lost.
+    Calls run on ``threads``, as many as calls may be in flight; refusals, which take no time, run
+    on ``refusing_threads``.  ``device_lost`` is called for every call that finds the device lost.
     """
 
     def __init__(
@@ -121,7 +120,7 @@ class Boundary(grpc.GenericRpcHandler):
     def service(
         self, details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        """Takes a call in, or refuses it, before anything of it was read."""
+        """Admits a call, or refuses it, before any of it is read."""
         if details.method not in self._methods and details.method not in self._conversations:
             return None
         self._telemetry.started(details.method)
@@ -176,7 +175,7 @@ class Boundary(grpc.GenericRpcHandler):
             for reply in handler(self._received(entrance, requests, call), call, place):
                 self._telemetry.sent(entrance.method, len(reply))
                 yield reply
-        except GeneratorExit:  # nobody takes the rest
+        except GeneratorExit:  # nobody reads the rest
             self._ended(entrance, call, grpc.StatusCode.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
@@ -186,14 +185,14 @@ class Boundary(grpc.GenericRpcHandler):
             context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
 
     def _begun(self, entrance: "_Entrance", place: Place, context: grpc.ServicerContext) -> Call:
-        """The call, which leaves its place when it is over, and is not waited for without end."""
+        """Returns the call, which leaves its place when it ends, and is cut off after a time."""
         release = self._watchdog.watch(context.cancel)
 
         def over() -> None:
             release()
             place.leave()
 
-        if not context.add_callback(over):  # it has ended before it began
+        if not context.add_callback(over):  # it ended before it began
             over()
         return Call(context, entrance.request_id, place.hold)
 
@@ -248,7 +247,7 @@ class Boundary(grpc.GenericRpcHandler):
         error: Exception,
     ) -> None:
         """Answers with a status; ``abort_with_status`` raises."""
-        if isinstance(error, grpc.RpcError):  # gRPC's own: the caller went while it was read
+        if isinstance(error, grpc.RpcError):  # gRPC's own: the caller left while it was read
             error = Abandoned("call must be waited for, got one that ended while it was read")
         if isinstance(error, DeviceLost):
             self._device_lost()
@@ -271,14 +270,14 @@ _Answering = Callable[["_Entrance", Place, Requests, Call], bytes]
 
 @dataclass(frozen=True, slots=True)
 class _Entrance:
-    """What is known of a call when it comes in."""
+    """The facts about a call when it comes in."""
 
     method: str
     request_id: str
     arrived: float
 
     def age(self) -> float:
-        """Seconds since then."""
+        """Returns the seconds since then."""
         return time.perf_counter() - self.arrived
 
 
@@ -291,13 +290,13 @@ def _conversation(behaviour: Pinned) -> "grpc.RpcMethodHandler[bytes, bytes]":
 
 
 def request_id(details: grpc.HandlerCallDetails) -> str:
-    """The caller's number of its request if it gave a legible one, else a new one."""
+    """Returns the caller's id of its request if it gave a valid one, else a new one."""
     given = str(next((v for key, v in details.invocation_metadata if key == REQUEST_ID), ""))
     return given if _LEGIBLE.fullmatch(given) else uuid.uuid4().hex
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
-    """The code of the nearest class in the tree; INTERNAL for everything that is not ours."""
+    """Returns the code of the nearest class in the tree; INTERNAL for any other error."""
     for kind in type(error).__mro__:
         if kind in _CODES:
             return _CODES[kind]
@@ -305,7 +304,7 @@ def code_of(error: BaseException) -> grpc.StatusCode:
 
 
 def _told(error: Exception, number: str) -> LossdError:
-    """What the caller is told of an error."""
+    """Returns the error that the caller is told."""
     if isinstance(error, MemoryError):
         return TooLarge("request must fit the server's memory, got one that does not")
     if isinstance(error, LossdError) and code_of(error) is not grpc.StatusCode.INTERNAL:

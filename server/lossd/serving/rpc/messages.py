@@ -1,7 +1,7 @@
-"""Messages of any service: parsed, counted, and the timing of answers written.
+"""Handles messages of any service: parses and counts them, and writes the timing of answers.
 
-Counts are looked at with ``len`` before a repeated field is iterated: a few MiB of empty
-submessages take minutes to walk.
+Counts are checked with ``len`` before a repeated field is iterated: a few MiB of empty submessages
+take minutes to iterate.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ def parse(message: type[M], data: bytes) -> M:
     """Reads a message.
 
     Raises:
-        InvalidRequest: if the bytes are not one.
+        InvalidRequest: if the bytes are no such message.
     """
     with _refusing(message, data):
         return message.FromString(data)
@@ -31,7 +31,7 @@ def parse_framed(message: type[M], data: bytes) -> Framed[M]:
     """Reads a message, and leaves the data of its tensors where it is.
 
     Raises:
-        InvalidRequest: if the bytes are not one.
+        InvalidRequest: if the bytes are no such message.
     """
     with _refusing(message, data):
         return Framed.parse(message, data)

@@ -1,7 +1,7 @@
-"""Methods that are answered at once whatever the calls do: health and reflection.
+"""Methods that are answered at once, however busy the server is: health and reflection.
 
-They are few and small, anyone may ask, and a load balancer or a kubelet draws conclusions from
-silence.  So they run on threads of their own, and callers that keep one without a word do not keep
+They are few and small, anyone may call them, and load balancers and kubelets draw conclusions from
+silence.  So they run on threads of their own, and a caller that occupies one silently does not keep
 it from the next.
 """
 
@@ -36,7 +36,7 @@ class Type(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Subscription(Pinned):
-    """A method that keeps no thread once it has returned; gRPC reads the attribute's name."""
+    """A method that keeps no thread once it has returned, marked as gRPC expects it."""
 
     experimental_non_blocking: bool = True
 
@@ -44,9 +44,9 @@ class _Subscription(Pinned):
 class Prompt(grpc.GenericRpcHandler):
     """The methods that were added, on threads of their own.
 
-    All of them read their requests as a stream, whatever they are on the wire: gRPC itself would
-    wait for the only message of a unary call before the method is called, for ever.
-    ``refusing_threads`` tell callers to come again when too many wait.
+    All of them read their requests as a stream, also those that are unary on the wire: gRPC itself
+    would wait, perhaps forever, for the only message of a unary call before it calls the method.
+    ``refusing_threads`` tell callers to try again when too many wait.
     """
 
     def __init__(self, refusing_threads: Threads) -> None:
@@ -57,7 +57,7 @@ class Prompt(grpc.GenericRpcHandler):
         )
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """The method that is called, if it is one of these."""
+        """Returns the method that is called, if it is one of these."""
         method = self._methods.get(details.method)
         return self._refused if method and self.threads.waiting >= _WAITING else method
 
@@ -84,7 +84,7 @@ class Prompt(grpc.GenericRpcHandler):
         )
 
     def subscribe(self, name: str, request: type[Type], subscribe: Subscribe) -> None:
-        """Adds a method whose answers may be sent later, by whoever calls what it is given."""
+        """Adds a method whose answers may be sent later, through a function that it is given."""
 
         def run(requests: Requests, context: grpc.ServicerContext, send: Send) -> None:
             with self.threads.limited(context.cancel):

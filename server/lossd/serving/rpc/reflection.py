@@ -1,4 +1,4 @@
-"""gRPC server reflection: what there is to call, for tools such as grpcurl."""
+"""gRPC server reflection, which describes the services to tools such as grpcurl."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ SERVICE = reflection.SERVICE_NAME
 
 
 def serve(services: Iterable[str], prompt: Prompt) -> None:
-    """Tells of services, and of itself."""
+    """Serves reflection of services, and of itself."""
     servicer = reflection.ReflectionServicer((*services, SERVICE))
     method, request = f"/{SERVICE}/ServerReflectionInfo", reflection_pb2.ServerReflectionRequest
     prompt.converse(method, request, servicer.ServerReflectionInfo)

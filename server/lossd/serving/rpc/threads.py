@@ -1,9 +1,9 @@
-"""Threads that are all there before the first call.
+"""Thread pools whose threads all exist before the first call.
 
 One gRPC thread takes every event of a server, hands calls over with ``submit``, and runs the
-callbacks of those that end.  What raises there ends it, and what waits there makes the server
-deaf: no call is answered any more, while the process looks well.  So no thread is made when a call
-comes (the system may have none left), and ``submit`` does nothing but add to a queue.
+callbacks of those that end.  An exception there ends that thread, and a wait there stops the
+server: no call is answered any more, while the process looks healthy.  So no thread is started when
+a call comes (the system may have none left), and ``submit`` only adds to a queue.
 """
 
 import functools
@@ -24,23 +24,23 @@ _Task = tuple[Future[Any], Callable[[], Any]]
 
 
 class ThreadsError(LossdError):
-    """The system has not enough threads."""
+    """The system does not have enough threads."""
 
     reason = "THREADS"
 
 
 class Threads(ThreadPoolExecutor):
-    """An executor with ``count`` threads; gRPC takes subclasses of the library's alone.
+    """An executor with ``count`` threads; gRPC accepts only subclasses of the library's class.
 
-    The threads are daemons: none keeps the process alive.  ``newest_first`` is for work that is of
-    no use late, so that a crowd of those who came before is in nobody's way.
+    The threads are daemons: none keeps the process alive.  ``newest_first`` is for work that is
+    useless when late, so that a backlog does not delay new work.
 
     Raises:
-        ThreadsError: if the system lets it have less.
+        ThreadsError: if the system allows fewer.
     """
 
     def __init__(self, count: int, name: str, *, newest_first: bool = False) -> None:
-        super().__init__(count)  # makes no thread before its own ``submit``, which is replaced
+        super().__init__(count)  # starts no thread before its own ``submit``, which is replaced
         self._tasks: queue.SimpleQueue[_Task | None] | queue.LifoQueue[_Task | None]
         self._tasks = queue.LifoQueue() if newest_first else queue.SimpleQueue()
         self._workers = [
@@ -58,17 +58,17 @@ class Threads(ThreadPoolExecutor):
 
     @property
     def waiting(self) -> int:
-        """How many tasks no thread has taken yet."""
+        """The number of tasks that no thread has taken yet."""
         return self._tasks.qsize()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Has a thread run it."""
+        """Lets a thread run a task."""
         future: Future[Any] = Future()
         self._tasks.put((future, functools.partial(fn, *args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the base's
-        """Ends the threads, once they have done what was asked for before."""
+        """Ends the threads, once they have finished the tasks before."""
         del cancel_futures
         self._end(len(self._workers))
         for worker in self._workers if wait else ():
@@ -81,7 +81,7 @@ class Threads(ThreadPoolExecutor):
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             _run(*task)
-            del task  # else its arguments live until the next one comes
+            del task  # otherwise its arguments live until the next task comes
 
 
 def _run(future: Future[Any], function: Callable[[], Any]) -> None:
@@ -96,10 +96,10 @@ def _run(future: Future[Any], function: Callable[[], Any]) -> None:
 
 
 class BriefThreads(Threads):
-    """Threads for what takes a moment, unless whoever is served is slow.
+    """Threads for tasks that take a moment, unless the caller is slow.
 
-    That one may be slow for ``seconds``, and for ``hurried_seconds`` only when all threads are
-    taken and others wait: however many keep silent, who comes next is answered.
+    A caller may be slow for ``seconds``, but only for ``hurried_seconds`` when all threads are
+    taken and others wait: however many are silent, the next one is answered.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class BriefThreads(Threads):
 
     @contextmanager
     def limited(self, cancel: Callable[[], object]) -> Iterator[None]:
-        """Cancels what is done inside if it takes too long."""
+        """Cancels the work done within if it takes too long."""
         release = self._watchdog.watch(cancel)
         try:
             yield
@@ -123,7 +123,7 @@ class BriefThreads(Threads):
             release()
 
     def start(self, task: Callable[[], object], cancel: Callable[[], object]) -> None:
-        """Has a thread run it, and cancels it if it takes too long."""
+        """Lets a thread run a task, and cancels it if it takes too long."""
 
         def run() -> None:
             with self.limited(cancel):
@@ -133,9 +133,9 @@ class BriefThreads(Threads):
 
 
 def when_one_dies(tell: Callable[[str], object]) -> None:
-    """Has it told when any thread of the process ends by an exception.
+    """Calls ``tell`` when any thread of the process ends by an exception.
 
-    What the thread did is not done any more, be it gRPC's that takes the events.
+    Its work is not done any more; it may be the thread that takes gRPC's events.
     """
 
     def hook(arguments: threading.ExceptHookArgs) -> None:

@@ -1,4 +1,4 @@
-"""Ends calls that take too long, whoever is to blame: a caller that sends or reads slowly.
+"""Ends calls that take too long, for example because the caller sends or reads slowly.
 
 A call without a deadline would otherwise keep its place for as long as its connection lives.
 """
@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 
 class Watchdog:
-    """Cancels what is not released within ``patience()`` seconds.
+    """Cancels calls that are not released within ``patience()`` seconds.
 
-    It looks ``every`` so many seconds, so that it may come later by as much.
+    It checks every ``every`` seconds, so it may be late by that much.
     """
 
     def __init__(self, patience: Callable[[], float], *, every: float) -> None:
@@ -23,11 +23,11 @@ class Watchdog:
         threading.Thread(target=self._run, name="lossd-watchdog", daemon=True).start()
 
     def __len__(self) -> int:
-        """How many it looks after."""
+        """Returns the number of calls that it watches."""
         return len(self._watched)
 
     def watch(self, cancel: Callable[[], object]) -> Callable[[], None]:
-        """Looks after a call; returns what releases it."""
+        """Watches a call; returns the function that releases it."""
         key = object()
         with self._lock:
             self._watched[key] = (time.monotonic(), cancel)
@@ -39,7 +39,7 @@ class Watchdog:
         return release
 
     def close(self) -> None:
-        """Looks after nothing any more."""
+        """Stops watching."""
         self._closed.set()
 
     def _run(self) -> None:

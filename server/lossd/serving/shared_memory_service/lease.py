@@ -1,8 +1,8 @@
-"""What one call uses of shared memory: places of its tensors, and a region for its reply.
+"""The shared memory that one call uses: its tensors, and a region for its reply.
 
-Its client can change the bytes at any time.  Floating-point inputs of losses that take row by row
-are used where they lie: a changed number changes the caller's own result, as any number would, and
-no index is ever taken from one.  Everything else is copied before it is looked at.
+Its client can change the bytes at any time.  Floating-point inputs of losses that are computed row
+by row are used where they lie: a changed number changes only the caller's own result, and is never
+used as an index.  Everything else is copied before it is checked.
 """
 
 import math
@@ -19,13 +19,13 @@ from lossd.serving.shared_memory_service.sigbus import Bytes
 
 Array = npt.NDArray[Any]
 
-ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
+ALIGNMENT = 64  # bytes of a cache line and of the widest vector register
 
 
 class Loan:
     """The shared memory of one call; without ``shared`` there is none.
 
-    ``hold`` counts the memory of its own that the call takes besides, and may refuse it.
+    ``hold`` counts private memory that the call takes besides, and may refuse it.
     """
 
     def __init__(self, shared: SharedMemory | None, hold: Callable[[int], None]) -> None:
@@ -34,7 +34,7 @@ class Loan:
         self._segments: list[Segment] = []
         self._token = b""
         self._region: Bytes = np.empty(0, np.uint8)
-        self._offset = 0  # of the region in its segment
+        self._offset = 0  # offset of the region in its segment
         self._used = 0
         self.request_bytes = 0
         self.reply_bytes = 0
@@ -45,7 +45,7 @@ class Loan:
         return "shared_memory" if self._segments else "grpc"
 
     def view(self, place: v1.SharedMemory, size: int, field: str) -> Bytes:
-        """The bytes of a tensor where they lie, read-only.
+        """Returns the bytes of a tensor where they lie, read-only.
 
         Raises:
             SegmentNotFound: if there is no such segment.
@@ -57,7 +57,7 @@ class Loan:
         return found
 
     def copy(self, place: v1.SharedMemory, size: int, field: str) -> Bytes:
-        """The bytes of a tensor, out of everybody's reach.
+        """Returns a private copy of the bytes of a tensor.
 
         Raises:
             SegmentNotFound: if there is no such segment.
@@ -79,7 +79,7 @@ class Loan:
         self._token, self._offset = region.start.segment, region.start.offset
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """An array in the region, or in memory of its own where it does not fit.
+        """Returns an array in the region, or in private memory where it does not fit.
 
         Raises:
             Overloaded: if it fits nowhere.
@@ -96,7 +96,7 @@ class Loan:
         return self._region[start : self._used].view(dtype).reshape(shape)
 
     def place_of(self, array: Array) -> v1.SharedMemory | None:
-        """Where in the region an array lies; None if it does not."""
+        """Returns where in the region an array lies; None if it lies elsewhere."""
         if not len(self._region):
             return None
         offset = array.ctypes.data - self._region.ctypes.data
@@ -105,10 +105,10 @@ class Loan:
         return v1.SharedMemory(segment=self._token, offset=self._offset + offset)
 
     def check(self) -> None:
-        """Says so if a file was shrunk meanwhile.
+        """Checks that no file was shrunk meanwhile.
 
         Raises:
-            InvalidRequest: if one was; the results are of zeros then.
+            InvalidRequest: if one was; the results were then computed from zeros.
         """
         if any(segment.mapping.is_broken for segment in self._segments):
             raise InvalidRequest(

@@ -1,10 +1,10 @@
-"""Segments of memory that clients share with the server: files in a directory that they both have.
+"""Segments of memory that clients share with the server: files in a directory that both can reach.
 
 A client makes a file, keeps a lock on it for as long as it lives, and attaches it by name.  The
-server checks it, maps it and removes the name, so that the memory goes when both have let it go.
-From then on a random token names it, which no other client knows or can guess.
+server checks it, maps it and removes the name, so that the memory is freed when both have closed
+it. From then on a random token identifies it, which no other client knows or can guess.
 
-A segment that was let go stays mapped for the calls that use it: their arrays hold the mapping.
+A segment that was detached stays mapped for the calls that use it: their arrays hold the mapping.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOKEN_BYTES = 16
 _BEACON_BYTES = 32
-_PREFIX = "lossd-"  # of the files that the server and the bundled client make
+_PREFIX = "lossd-"  # mode of the files that the server and the bundled client make
 _BEACON_PREFIX = f"{_PREFIX}beacon-"
-_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not be waited for
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # never wait for a FIFO
 REAP_SECONDS = 1.0
-# A file that nobody has locked by then is of a client that was killed before it attached it.
+# A file without a lock by then belongs to a client that was killed before it attached it.
 STALE_SECONDS = 30.0
 
 
@@ -97,7 +97,7 @@ class SharedMemory:
         self.close()
 
     def close(self) -> None:
-        """Lets everything go."""
+        """Closes everything."""
         self._ended.set()
         self._reaper.join()
         for token in list(self._segments):
@@ -110,12 +110,12 @@ class SharedMemory:
 
     @property
     def segments(self) -> int:
-        """How many there are."""
+        """The number of segments."""
         return len(self._segments)
 
     @property
     def segment_bytes(self) -> int:
-        """Bytes of all of them."""
+        """The bytes of all segments."""
         return sum(segment.size for segment in list(self._segments.values()))
 
     # -------------------------------------------------------------- attach and detach
@@ -124,10 +124,10 @@ class SharedMemory:
         """Takes a file as a segment, removes its name and returns the token.
 
         Raises:
-            InvalidRequest: for a name or a size that cannot be.
+            InvalidRequest: for an invalid name or size.
             SegmentNotFound: if there is no such file.
             SegmentRefused: if it may not be shared.
-            TooLarge: if there are as many segments or bytes as may be.
+            TooLarge: if there are too many segments or bytes.
         """
         if not _NAME.fullmatch(name):
             raise InvalidRequest(
@@ -144,7 +144,7 @@ class SharedMemory:
                 os.unlink(name, dir_fd=self._directory)
                 token = secrets.token_bytes(_TOKEN_BYTES)
                 self._segments[token] = Segment(descriptor, self._guard.map(descriptor, size))
-        except OSError as error:  # its name went meanwhile, or there is no address space
+        except OSError as error:  # its name was removed meanwhile, or there is no address space
             os.close(descriptor)
             raise SegmentRefused(f"file must be mapped, got {error.strerror}") from error
         except LossdError:
@@ -153,7 +153,7 @@ class SharedMemory:
         return token
 
     def detach(self, token: bytes) -> None:
-        """Lets a segment go; calls that use it go on.
+        """Detaches a segment; calls that use it go on.
 
         Raises:
             SegmentNotFound: if there is none.
@@ -162,7 +162,7 @@ class SharedMemory:
             raise _unknown()
 
     def find(self, token: bytes) -> Segment:
-        """The segment of a token.
+        """Returns the segment of a token.
 
         Raises:
             SegmentNotFound: if there is none.
@@ -183,7 +183,7 @@ class SharedMemory:
         os.close(segment.descriptor)
         return True
 
-    # -------------------------------------------------------------- what a file must be
+    # -------------------------------------------------------------- rules for files
 
     def _opened(self, name: str) -> int:
         try:
@@ -221,10 +221,10 @@ class SharedMemory:
                     details={"limit": limit, "wanted": wanted},
                 )
 
-    # -------------------------------------------------------------- what is left behind
+    # -------------------------------------------------------------- files that were left behind
 
     def _light(self) -> int:
-        """Makes the beacon; its lock says that its server lives."""
+        """Makes the beacon; its lock shows that its server lives."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(self.beacon, flags, 0o600, dir_fd=self._directory)
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -238,7 +238,7 @@ class SharedMemory:
                 return
 
     def reap(self) -> None:
-        """Lets go of what belongs to nobody any more."""
+        """Removes segments and files that belong to no client any more."""
         for token, segment in list(self._segments.items()):
             if not _is_locked(segment.descriptor) and self._drop(token):
                 log.info("client is gone, its segment too", extra={"bytes": segment.size})
@@ -265,7 +265,7 @@ class SharedMemory:
 
 
 def _is_locked(descriptor: int) -> bool:
-    """Whether another process holds the lock of a file."""
+    """Returns whether another process holds the lock of a file."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -20,7 +20,7 @@ class SharedMemoryServicer:
         self._shared = shared
 
     def methods(self) -> Mapping[str, Handler]:
-        """The methods by full name."""
+        """Returns the methods by full name."""
         handlers = {"AttachSegment": self.attach_segment, "DetachSegment": self.detach_segment}
         return {f"/{SERVICE}/{name}": handler for name, handler in handlers.items()}
 
@@ -32,14 +32,14 @@ class SharedMemoryServicer:
         return v1.AttachSegmentResponse(segment=token).SerializeToString()
 
     def detach_segment(self, received: Received, call: Call) -> bytes:
-        """Lets a segment go."""
+        """Detaches a segment."""
         del call
         self._shared.detach(parse(v1.DetachSegmentRequest, received.take()).segment)
         return v1.DetachSegmentResponse().SerializeToString()
 
 
 def offer(shared: SharedMemory) -> v1.SharedMemoryOffer:
-    """Returns what clients are told of the memory that can be shared."""
+    """Returns the offer of shared memory that clients are sent."""
     return v1.SharedMemoryOffer(
         directory=shared.directory,
         beacon=shared.beacon,

@@ -1,12 +1,12 @@
 """Survives files that are shrunk while they are mapped.
 
-Reading mapped memory that its file no longer has raises SIGBUS, which ends a process.  A client
-that shares a file with the server could do that at any time, on purpose or not.  Here the signal
-puts private memory of zeros in the place of the mapping and marks it, so that the call goes on over
-zeros, is found out at its end, and fails alone.
+Reading mapped memory beyond the end of its file raises SIGBUS, which ends a process.  A client
+that shares a file with the server could do that at any time, on purpose or not.  Here the handler
+replaces the mapping by private memory of zeros and marks it, so that the call goes on with zeros,
+the damage is found at its end, and only that call fails.
 
-Why not ``pread``, which has no such problem: it takes tmpfs page by page.  64 MiB took 15 ms, and 4
-ms where mapped; for a whole call that is more than the computing.
+Why not ``pread``, which has no such problem: it reads tmpfs page by page.  64 MiB took 15 ms, but 4
+ms when mapped; for a whole call that is more than the computing.
 
 Why this may be done in a handler of a signal: SIGBUS comes from the very instruction that touched
 the memory, in NumPy's loops, which hold no lock that the handler takes.  Python runs it as it runs
@@ -27,8 +27,8 @@ from lossd.errors import LossdError
 
 Bytes = npt.NDArray[np.uint8]
 
-_SA_SIGINFO = 4  # signal.h, as are the structures
-_MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000  # mman.h
+_SA_SIGINFO = 4  # from signal.h, as are the structures
+_MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000  # from mman.h
 _MAP_FAILED = ctypes.c_void_p(-1).value
 _DEFAULT_HANDLER = 0
 
@@ -60,15 +60,15 @@ _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.POINTER(_SignalInfo), cty
 
 
 class UnsupportedError(LossdError):
-    """This machine has another kind of signals."""
+    """This machine has no supported kind of signals."""
 
     reason = "UNSUPPORTED"
 
 
 class Mapping:
-    """A file in memory, shared with whoever has it; it stays mapped while arrays over it live.
+    """A file in memory, shared with other processes; it stays mapped while arrays over it live.
 
-    ``is_broken`` says that the file had less than was mapped; zeros have taken its place.
+    ``is_broken`` says that the file became shorter than the mapping; zeros have replaced it.
     """
 
     def __init__(self, descriptor: int, size: int) -> None:
@@ -79,7 +79,7 @@ class Mapping:
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        """How NumPy sees it; the array then holds the mapping."""
+        """The interface for NumPy; the array then holds the mapping."""
         data = (self.address, False)
         return {"shape": (self.size,), "typestr": "|u1", "data": data, "version": 3}
 
@@ -106,7 +106,7 @@ class TruncationGuard:
             ctypes.c_long,
         )  # fmt: skip
         self._guarded: dict[int, weakref.ref[Mapping]] = {}
-        self._handler = _Handler(self._on_fault)  # has to live as long as it may be called
+        self._handler = _Handler(self._on_fault)  # must live as long as it may be called
         self._before = _Action()
         action = _Action(ctypes.cast(self._handler, ctypes.c_void_p), flags=_SA_SIGINFO)
         self._set(action, self._before)
@@ -123,7 +123,7 @@ class TruncationGuard:
         return mapping
 
     def close(self) -> None:
-        """Gives the signal back to who had it before."""
+        """Restores the handler from before."""
         self._set(self._before, None)
 
     def _set(self, action: _Action, before: _Action | None) -> None:
@@ -132,7 +132,7 @@ class TruncationGuard:
             raise UnsupportedError("platform must let SIGBUS be handled to share memory")
 
     def _on_fault(self, number: int, info: Any, context: Any) -> None:
-        """Returns to the instruction, which then finds memory, or ends the process as usual."""
+        """Lets the instruction repeat, now with memory, or ends the process as usual."""
         del number, context
         is_mended = False
         try:

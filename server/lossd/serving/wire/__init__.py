@@ -1,1 +1,1 @@
-"""What is read from messages: tensors within limits, parameters, the comments of the protos."""
+"""Reads messages: tensors within limits, parameters, and the comments of the protos."""

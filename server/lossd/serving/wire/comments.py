@@ -1,4 +1,4 @@
-"""What the contract says of its own parts: the comments of the ``.proto`` files.
+"""The contract's own documentation: the comments of the ``.proto`` files.
 
 The generated code has no comments, so they are read from the files, which are installed beside it.
 """
@@ -18,9 +18,9 @@ _END = re.compile(r"\s*\}")
 
 @functools.cache
 def comments() -> Mapping[str, str]:
-    """Returns the comments by what they are of: ``Huber``, ``Huber.delta``, ``Mining.MINING_ALL``.
+    """Returns the comments by full name: ``Huber``, ``Huber.delta``, ``Mining.MINING_ALL``.
 
-    Lines are joined; paragraphs are set apart by an empty line.
+    Lines are joined; paragraphs are separated by an empty line.
     """
     found: dict[str, str] = {}
     for file in resources.files("lossd.v1").iterdir():

@@ -1,4 +1,4 @@
-"""The parameters of losses and metrics, from messages."""
+"""Reads the parameters of losses and metrics from messages."""
 
 import enum
 import functools
@@ -11,7 +11,7 @@ from lossd.errors import InvalidParameter
 from lossd.losses import Parameter
 from lossd.serving.rpc.messages import check_count
 
-MAX_CHOICES = 64  # members of an enum in a list: none has so many
+MAX_CHOICES = 64  # members of an enum in a list: no enum has so many
 MAX_NAMES = 256  # texts in a list: more layers than any network has
 MAX_VECTOR = 1 << 20  # numbers of one parameter: more classes than any vocabulary has
 
@@ -19,15 +19,15 @@ E = TypeVar("E", bound=enum.Enum)
 
 
 class Declared(Protocol):
-    """A loss or a metric, as far as its parameters go."""
+    """A loss or a metric, seen as its parameters."""
 
     @property
     def all_parameters(self) -> tuple[Parameter, ...]:
-        """What it can be told."""
+        """All parameters that it takes."""
 
 
 def read_parameters(declared: Declared, message: Message) -> dict[str, Any]:
-    """The parameters of a loss or a metric that were set."""
+    """Returns the parameters of a loss or a metric that were set."""
     found: dict[str, Any] = {}
     were_set = message.ListFields()
     if not were_set:
@@ -68,7 +68,7 @@ def _choices(kind: Any, name: str, numbers: Sequence[int], members: type[E]) -> 
 
 @functools.cache
 def members_by_number(descriptor: Any, members: type[E]) -> Mapping[int, E]:
-    """The members by number: MEAN by that of REDUCTION_MEAN, whose name ends so."""
+    """Returns the members by number: MEAN by that of REDUCTION_MEAN, which ends in its name."""
     found = {}
     for number, value in descriptor.values_by_number.items():
         names = (name for name in members.__members__ if value.name.endswith(f"_{name}"))

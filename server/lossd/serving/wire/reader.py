@@ -16,7 +16,7 @@ _FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_F
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may hold."""
+    """The limits of a request."""
 
     axes: int = tensors.MAX_AXES
     tensors: int = 64
@@ -56,13 +56,13 @@ class Reader:
         return self.tensor(getattr(request, name), name, name) if request.HasField(name) else None
 
     def _may_stay(self, tensor: v1.Tensor) -> bool:
-        """Whether an input is used where it lies: rows of floating-point numbers, one by one."""
+        """Returns whether an input may be used where it lies: rows of floating-point numbers."""
         return tensor.dtype in _FLOATS and self.row_axis in (-1, len(tensor.shape) - 1)
 
     def tensor(
         self, tensor: v1.Tensor, name: str, path: str, *, may_stay: bool = False
     ) -> tensors.Array:
-        """Reads a tensor, whose name and path errors tell."""
+        """Reads a tensor; errors give its name and path."""
         axes = len(tensor.shape)
         if axes > self.limits.axes:
             raise InvalidTensor(
@@ -77,7 +77,7 @@ class Reader:
 
 
 def _check_list(named: v1.NamedTensors, limit: int) -> None:
-    """Rows one by one are a mistake, which no room on the server would mend."""
+    """Refuses lists of too many tensors, such as rows one by one: a mistake, not a lack of room."""
     if len(named.tensors) > limit:
         raise InvalidTensor(
             f"{named.name[:64]} must be at most {limit} tensors, got {len(named.tensors)}: "
