@@ -1,14 +1,15 @@
 """Who takes part in the benchmarks: the losses of the catalogue in lossd and in PyTorch.
 
-Every contender runs in a process of its own, set up as it ships: the engine with the server's
-allocator setting, PyTorch with the C library's defaults.  In one process they would share a setting
-and disturb each other's threads.
+Every contender runs in a process of its own: in one they would share an allocator's settings and
+disturb each other's threads.  The engine has the server's setting, under which freed memory is
+kept.  PyTorch takes part twice: as it ships, where the C library gives large blocks back and page
+faults are most of its time, and with memory kept, as under the allocators that people preload.
 """
 
 import importlib.util
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -18,6 +19,7 @@ import in_pytorch
 import numpy as np
 import numpy.typing as npt
 
+from lossd.backends.choose import cpu_backend
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
@@ -91,8 +93,10 @@ class Case:
 def lossd_runs() -> Callable[[Case], Run]:
     """The mean and its gradient, as the server computes them."""
     keep_freed_memory()
-    engine = Engine(NumpyBackend(usable_cores()))
+    return _runs_of(Engine(cpu_backend(usable_cores())))
 
+
+def _runs_of(engine: Engine) -> Callable[[Case], Run]:
     def prepare(case: Case) -> Run:
         job = Job(
             loss=LOSSES[case.loss],
@@ -103,6 +107,12 @@ def lossd_runs() -> Callable[[Case], Run]:
         return lambda: engine.run(job).loss or 0.0
 
     return prepare
+
+
+def numpy_runs() -> Callable[[Case], Run]:
+    """The same without compiled kernels."""
+    keep_freed_memory()
+    return _runs_of(Engine(NumpyBackend(usable_cores())))
 
 
 def copy_runs() -> Callable[[Case], Run]:
@@ -159,7 +169,17 @@ def _eager_runs() -> Callable[[Case], Run | None]:
     return torch_runs(compiled=False)
 
 
+def _kept_eager_runs() -> Callable[[Case], Run | None]:
+    keep_freed_memory()
+    return torch_runs(compiled=False)
+
+
 def _compiled_runs() -> Callable[[Case], Run | None]:
+    return torch_runs(compiled=True)
+
+
+def _kept_compiled_runs() -> Callable[[Case], Run | None]:
+    keep_freed_memory()
     return torch_runs(compiled=True)
 
 
@@ -204,12 +224,17 @@ class Contender:
         self._process.join()
 
 
-def contenders() -> dict[str, Contender]:
-    """Everyone who is installed."""
-    setups: dict[str, Setup] = {"lossd": lossd_runs, "copy": copy_runs}
+def contenders(without: Collection[str] = ()) -> dict[str, Contender]:
+    """Everyone who is installed, but for some."""
+    setups: dict[str, Setup] = {"lossd": lossd_runs, "numpy": numpy_runs, "copy": copy_runs}
     if importlib.util.find_spec("torch"):
-        setups |= {"eager": _eager_runs, "compiled": _compiled_runs}
-    return {name: Contender(setup) for name, setup in setups.items()}
+        setups |= {
+            "eager": _eager_runs,
+            "eager kept": _kept_eager_runs,
+            "compiled": _compiled_runs,
+            "compiled kept": _kept_compiled_runs,
+        }
+    return {name: Contender(setup) for name, setup in setups.items() if name not in without}
 
 
 def _serve(setup: Setup, connection: Connection) -> None:

@@ -1,13 +1,16 @@
 """Fixtures that every folder shares: the backends there are, the catalogue, and the clients."""
 
+import shutil
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from lossd.backends.numpy import NumpyBackend
+from lossd.backends._host import HostKernels
+from lossd.backends.numpy import NO_KERNELS, NumpyBackend
 from lossd.engine import Engine
+from lossd.kernels.host import Library
 from lossd.losses import LOSSES, Loss, Shape
 from tests import flavours
 from tests.device import stand_in_for_sorting
@@ -58,16 +61,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 # Each example is a row of its inputs; the other shapes have modules of their own.
 OF_ROWS = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE, Shape.VECTORS)
-ENGINES = ["numpy-1", "numpy-2", pytest.param("cupy", marks=pytest.mark.gpu)]
+ENGINES = ["numpy-1", "numpy-2", "compiled-2", pytest.param("cupy", marks=pytest.mark.gpu)]
 
 
 @pytest.fixture(scope="session", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine on each backend that this machine has."""
     name, _, threads = request.param.partition("-")
-    made = Engine(NumpyBackend(int(threads)), NETWORKS) if name == "numpy" else _cupy_engine()
+    if name == "cupy":
+        made = _cupy_engine()
+    else:
+        kernels = compiled_kernels() if name == "compiled" else NO_KERNELS
+        made = Engine(NumpyBackend(int(threads), kernels), NETWORKS)
     yield made
     made.backend.close()
+
+
+def compiled_kernels() -> HostKernels:
+    """The kernels for the CPU, where there is a compiler: else NumPy computes alone."""
+    if shutil.which("c++") is None:
+        pytest.skip("there is no C++ compiler")
+    return HostKernels(Library())
 
 
 def _cupy_engine() -> Engine:

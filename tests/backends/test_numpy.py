@@ -215,7 +215,7 @@ def _count(calls: Iterator[int]) -> None:
 
 
 def test_the_device_is_described(engines: list[Engine]) -> None:
-    assert engines[1].backend.device.endswith("2 threads")
+    assert engines[1].backend.device.endswith("2 threads, NumPy alone")
     assert engines[1].backend.name == "numpy"
 
 

@@ -16,7 +16,7 @@ from lossd.backends._rounding import Array, put
 from lossd.batch import Batch
 from lossd.losses import Evaluation
 from lossd.networks import Network, Placed
-from lossd.reduction import Flags
+from lossd.reduction import Flags, Floats
 
 __all__ = [
     "Array",
@@ -28,6 +28,7 @@ __all__ = [
     "each_row",
     "nonfinite_rows",
     "put",
+    "settle",
 ]
 
 Body = Callable[..., Evaluation]
@@ -38,10 +39,12 @@ class Piece:
     """Some rows of a batch, on the host, and where their results go.
 
     ``inputs`` are the rows of each operand as they were given, with the type to compute in.
-    ``scale`` is what gradients are multiplied by, one number or one for each row, of the compute
-    type; where it is 0, and in ``silent`` rows, anything may be written.  ``elements`` is the
-    divisor of a row's sum, where a body gives a value for each element.  ``gradients`` and
-    ``outputs`` are views of the reply, in the types that are sent.
+    ``scale`` is what gradients are multiplied by, one number or one a row, of the compute type;
+    where it is 0, and in ``silent`` rows, anything may be written.
+    ``elements`` is what the sum of a row is divided by, where a body gives a value of each element.
+    ``gradients`` and ``outputs`` are places in the reply, in the types that are sent.  ``values``
+    is a place for the values, of the compute type, where anybody wants them; ``weights`` are what
+    they count in the sum over all rows, None for 1.
     """
 
     count: int
@@ -52,6 +55,8 @@ class Piece:
     elements: int
     gradients: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    values: Array | None = None
+    weights: Floats | None = None
 
 
 @dataclass(slots=True)
@@ -60,14 +65,24 @@ class Computed:
 
     ``nonfinite`` flags the rows with a number that is not finite as it is sent.  A backend that
     returns it has written 0 wherever results do not count; otherwise the host does both.
+    ``total`` is the sum of weights times values.  Who gives it has looked whether the values are
+    finite, and has left 0 in those of silent rows; without ``values`` there was no place for them.
+    ``is_outside`` tells that an input holds a number outside its domain.
     """
 
-    values: Array
+    values: Array | None
     statuses: Array | None = None
     nonfinite: Flags | None = None
+    total: float | None = None
+    is_outside: bool = False
 
 
-Compute = Callable[[Piece], Computed]
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """What computes the pieces of a batch; ``checks_domains`` tells whether it looks at inputs."""
+
+    piece: Callable[[Piece], Computed]
+    checks_domains: bool = False
 
 
 class Backend(Protocol):
@@ -138,3 +153,24 @@ def nonfinite_rows(array: Array) -> Flags:
 def each_row(numbers: Any, array: Any) -> Any:
     """Returns one number for each row, shaped to broadcast over the rows of an array."""
     return numbers.reshape(-1, *(1,) * (array.ndim - 1))
+
+
+def settle(piece: Piece) -> Flags | None:
+    """Takes nothing where the scale is 0, or the row is silent, also of infinity and NaN.
+
+    Returns the flags of rows with a gradient that is not finite, None if all are.
+    """
+    nonfinite: Flags | None = None
+    is_scaled = piece.scale.all()
+    for gradient in piece.gradients.values():
+        if not is_scaled:
+            gradient[piece.scale == 0] = 0
+        if piece.silent is not None:
+            gradient[piece.silent] = 0
+        if not np.isfinite(gradient).all():
+            wrong = nonfinite_rows(gradient)
+            nonfinite = wrong if nonfinite is None else nonfinite | wrong
+    if piece.silent is not None:
+        for output in piece.outputs.values():
+            output[piece.silent] = 0
+    return nonfinite

@@ -10,7 +10,7 @@ import numpy as np
 
 from lossd.backends._tiles import Found, Tile
 from lossd.batch import Batch
-from lossd.kernels import SHARED_BYTES, Kernel, find_text, kernel_source, typed_arguments
+from lossd.kernels import SHARED_BYTES, Kernel, kernel_source, typed_arguments
 from lossd.losses._declare import CudaText
 
 # CuPy adds -ftz=true, so float32 numbers below 1e-38 are 0; the kernels do not rely on them.
@@ -41,14 +41,6 @@ class Kernels:
         if key not in self._compiled:
             self._compiled[key] = _compile(self._cupy, batch, text, stored)
         return self._compiled[key]
-
-
-def text_of(batch: Batch) -> CudaText | None:
-    """Returns the text of the kernel that takes the body's place; None if there is none."""
-    if any(np.ndim(batch.parameters[name]) > 1 for name in batch.loss.vectors):
-        return None  # kernels take vectors with a number for each column only
-    classes = any(operand.is_classes for operand in batch.operands)
-    return find_text(batch.loss, batch.parameters, targets_are_classes=classes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass
 
 from lossd.backends import Backend, cupy
+from lossd.backends._host import host_kernels
 from lossd.backends.numpy import NumpyBackend
 from lossd.errors import BackendUnavailable
 
@@ -25,6 +26,11 @@ class Chosen:
     is_fallback: bool = False
 
 
+def cpu_backend(threads: int) -> NumpyBackend:
+    """Makes the backend for the CPU, with the compiled kernels if there are any."""
+    return NumpyBackend(threads, host_kernels())
+
+
 def choose(choice: BackendChoice, *, threads: int) -> Chosen:
     """Makes the backend: AUTO takes the GPU if it can be used, and NumPy otherwise.
 
@@ -32,10 +38,10 @@ def choose(choice: BackendChoice, *, threads: int) -> Chosen:
         BackendUnavailable: if CUPY was asked for and cannot be used.
     """
     if choice is BackendChoice.NUMPY:
-        return Chosen(NumpyBackend(threads), "asked for")
+        return Chosen(cpu_backend(threads), "asked for")
     found = cupy.probe()
     if found.device is not None:
         return Chosen(cupy.CupyBackend(), f"{choice}: a GPU can be used")
     if choice is BackendChoice.CUPY:
         raise BackendUnavailable(f"backend must be usable, got cupy without a GPU: {found.reason}")
-    return Chosen(NumpyBackend(threads), f"no usable GPU: {found.reason}", is_fallback=True)
+    return Chosen(cpu_backend(threads), f"no usable GPU: {found.reason}", is_fallback=True)

@@ -25,7 +25,8 @@ import numpy as np
 
 from lossd.backends import Array, Body, Compute, Computed, Piece
 from lossd.backends._accelerators import use_no_accelerators
-from lossd.backends._compiled import Kernels, text_of
+from lossd.backends._compiled import Kernels
+from lossd.backends._texts import text_of
 from lossd.backends._tiles import Found, Tile, download, run_body, upload
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost, TooLarge
@@ -118,7 +119,7 @@ class CupyBackend:
         text = text_of(batch)
         if text is not None:
             check_rules(batch)
-        return functools.partial(self._compute, batch, body, text)
+        return Compute(functools.partial(self._compute, batch, body, text))
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
         """See ``Backend.side_by_side``; here one after the other, on one stream."""

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import itertools
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,23 +16,30 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, put
+from lossd.backends._host import Kernels, NoKernels, compute
 from lossd.batch import Batch
+from lossd.losses import Evaluation
 from lossd.networks import Device, Network, Placed, Placements
 
 # Elements of the windows that go into one product of a convolution: 2 MiB of float32, a cache.
 PRODUCT_ELEMENTS = 1 << 19
+NO_KERNELS = NoKernels()
 
 
 class NumpyBackend:
-    """Computes on the CPU with a pool of ``threads`` threads, shared by all calls."""
+    """Computes on the CPU with a pool of ``threads`` threads, shared by all calls.
+
+    ``kernels`` take the place of the bodies that they are compiled from; elsewhere NumPy computes.
+    """
 
     name = "numpy"
     xp = np
     piece_elements = 0
     in_cache = True
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, kernels: Kernels = NO_KERNELS) -> None:
         self.threads = threads
+        self.kernels = kernels
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lossd-compute")
         # Products run on our own threads, and their bits must not depend on how BLAS splits them.
         # This holds for the process and is not undone, since another backend may still rely on it.
@@ -42,7 +49,7 @@ class NumpyBackend:
     @property
     def device(self) -> str:
         """The device, in words."""
-        return f"{platform.machine()} CPU, {self.threads} threads"
+        return f"{platform.machine()} CPU, {self.threads} threads, {self.kernels.description}"
 
     def place(self, array: Array) -> Array:
         """See ``Backend.place``."""
@@ -62,8 +69,11 @@ class NumpyBackend:
 
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         """See ``Backend.over_rows``."""
-        del batch
-        return functools.partial(_compute, body)
+        kernel = self.kernels.find(batch) if body is batch.loss.body else None
+        if kernel is None:
+            return Compute(functools.partial(_compute, body))
+        beside = functools.partial(_run_body, body)
+        return Compute(functools.partial(compute, kernel, batch, beside), checks_domains=True)
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
         """See ``Backend.side_by_side``; uses the pool where that pays."""
@@ -98,10 +108,15 @@ class NumpyBackend:
 
 def _compute(body: Body, piece: Piece) -> Computed:
     """Runs a body, and writes its gradients to the reply while they are in the cache."""
+    found = _run_body(body, piece, tuple(piece.gradients))
+    return Computed(_row_values(found.value, piece.elements), found.statuses)
+
+
+def _run_body(body: Body, piece: Piece, gradients: Sequence[str]) -> Evaluation:
     inputs = (_ready(*given) for given in piece.inputs.values())
     found = body(np, *inputs, **piece.parameters)
-    for name, out in piece.gradients.items():
-        gradient = found.gradient(name)
+    for name in gradients:
+        gradient, out = found.gradient(name), piece.gradients[name]
         factor = each_row(piece.scale, gradient) if piece.scale.ndim else piece.scale
         if out.dtype == np.float16:
             put(gradient * factor, out)
@@ -109,7 +124,7 @@ def _compute(body: Body, piece: Piece) -> Computed:
             np.multiply(gradient, factor, out=out, casting="unsafe")
     for name, out in piece.outputs.items():
         out[...] = found.outputs[name]
-    return Computed(_row_values(found.value, piece.elements), found.statuses)
+    return found
 
 
 def _ready(rows: Array, dtype: np.dtype[Any]) -> Array:

@@ -223,7 +223,11 @@ def start(
     server.start()
     pulse.start(heard_at)
     state.enter(State.READY)
-    log.info("ready", extra={"backend": chosen.backend.name, "because": chosen.reason})
+    backend = chosen.backend
+    log.info(
+        "ready",
+        extra={"backend": backend.name, "device": backend.device, "because": chosen.reason},
+    )
     return Server(
         address=address,
         metrics_url=f"{pages.url}/metrics",

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lossd.backends import Backend, Body, Compute, Piece, nonfinite_rows
-from lossd.batch import Array, Batch, Layout, check_domains
+from lossd.backends import Backend, Body, Compute, Computed, Piece, settle
+from lossd.batch import Array, Batch, Layout, Operand, check_domains
 from lossd.losses import Choices, Interval, Loss
 from lossd.reduction import Floats, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
@@ -143,17 +143,24 @@ class _Run:
         cut = self._cuts[index]
         with np.errstate(all="ignore"):
             piece = self._piece(cut)
-            found = self._compute(piece)
+            found = self._compute.piece(piece)
+            if found.is_outside:
+                self._refuse_outside()
             if found.statuses is not None:
                 self._statuses.append((cut.rows, found.statuses))
-            if found.nonfinite is None:
-                self._settle(cut.rows, piece)
-            else:
-                self._flag(cut.rows, found.nonfinite)
-            if self._parts is None:
-                self._sums[index] = self._settled_sums(cut.rows, found.values)
-            else:
+            nonfinite = settle(piece) if found.nonfinite is None else found.nonfinite
+            if nonfinite is not None and nonfinite.any():
+                self._flag(cut.rows, nonfinite)
+            if self._parts is not None:
                 self._parts[cut.rows, cut.segment] = found.values
+            elif found.values is None or self._is_settled(found):
+                self._sums[index] = np.array([found.total])
+            else:
+                self._sums[index] = self._settled_sums(cut.rows, found.values)
+
+    def _is_settled(self, found: Computed) -> bool:
+        """Whether the values are at their place, and their sum is known."""
+        return found.total is not None and not self._zero_nonfinite
 
     def _piece(self, cut: Cut) -> Piece:
         batch, plan, window = self._batch, self._batch.plan, cut.window
@@ -161,7 +168,7 @@ class _Run:
         inputs = {}
         for operand in batch.operands:
             rows = operand.rows[window]
-            if operand.input.domain is not None and not operand.is_classes:
+            if operand.input.domain is not None and self._looks_at(operand):
                 self._check_domain(operand.input.domain, rows, silent)
             inputs[operand.name] = rows, operand.compute_type(batch.dtype)
         scale = self._scale
@@ -176,7 +183,19 @@ class _Run:
             elements=self._elements if cut.columns is None else 1,
             gradients={name: out[window] for name, out in self._buffers.gradients.items()},
             outputs={name: out[cut.rows] for name, out in self._buffers.outputs.items()},
+            values=self._value_place(cut.rows),
+            weights=None if plan.weights is None else plan.weights[cut.rows],
         )
+
+    def _looks_at(self, operand: Operand) -> bool:
+        return not (operand.is_classes or self._compute.checks_domains)
+
+    def _value_place(self, rows: slice) -> Array | None:
+        if self._parts is None and self._buffers.values is not None:
+            return self._buffers.values[rows]
+        if self._parts is None and not self._zero_nonfinite:
+            return None
+        return np.empty(rows.stop - rows.start, self._batch.dtype)
 
     def _parameters(self, cut: Cut) -> Mapping[str, Any]:
         """Returns the parameters; of vectors, the part for these columns or rows."""
@@ -194,22 +213,11 @@ class _Run:
         if silent is not None:
             wrong[silent] = False
         if wrong.any():
-            # Pieces run in any order; another pass finds the first wrong element.
-            check_domains(self._batch)
+            self._refuse_outside()
 
-    def _settle(self, rows: slice, piece: Piece) -> None:
-        """Writes 0 where the scale is 0 or the row is silent, even over infinity or NaN."""
-        is_scaled = piece.scale.all()
-        for gradient in piece.gradients.values():
-            if not is_scaled:
-                gradient[piece.scale == 0] = 0
-            if piece.silent is not None:
-                gradient[piece.silent] = 0
-            if not np.isfinite(gradient).all():
-                self._flag(rows, nonfinite_rows(gradient))
-        if piece.silent is not None:
-            for output in piece.outputs.values():
-                output[piece.silent] = 0
+    def _refuse_outside(self) -> None:
+        """Pieces run in any order; all is looked at again for the first element."""
+        check_domains(self._batch)
 
     def _flag(self, rows: slice, wrong: Array) -> None:
         """Sets flags and clears none, since the parts of a long row may do so at the same time."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lossd import selftest
 from lossd.backends import Backend
-from lossd.backends.choose import BackendChoice, Chosen
+from lossd.backends.choose import BackendChoice, Chosen, cpu_backend
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.errors import BackendUnavailable
@@ -44,7 +44,7 @@ def try_out(chosen: Chosen, config: Config, networks: Networks) -> Tried:
     if len(faults) == len(LOSSES):
         chosen = _given_up(chosen, config, next(iter(faults.values())))
         return Tried(chosen, Engine(chosen.backend, networks), {})
-    instead = dict.fromkeys(faults, NumpyBackend(config.compute_threads))
+    instead = dict.fromkeys(faults, cpu_backend(config.compute_threads))
     return Tried(chosen, Engine(chosen.backend, networks, instead=instead), faults)
 
 
@@ -64,4 +64,4 @@ def _given_up(chosen: Chosen, config: Config, fault: str) -> Chosen:
     if config.backend is not BackendChoice.AUTO:
         raise BackendUnavailable(f"backend must compute right, got {name} on {device}: {fault}")
     reason = f"{device} gets every loss wrong: {fault}"
-    return Chosen(NumpyBackend(config.compute_threads), reason, is_fallback=True)
+    return Chosen(cpu_backend(config.compute_threads), reason, is_fallback=True)

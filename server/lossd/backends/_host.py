@@ -1,0 +1,128 @@
+"""Kernels compiled for the CPU, in the place of bodies."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from lossd.backends import Computed, Piece, put, settle
+from lossd.backends._texts import text_of
+from lossd.batch import Batch, check_rules
+from lossd.kernels.host import Given, HostKernel, HostText, Library, NoLibraryError
+from lossd.losses import LOSSES, Loss
+
+# Writes what the body gives beside the kernel: some gradients, and all outputs.
+Beside = Callable[[Piece, Sequence[str]], object]
+
+
+class Kernels(Protocol):
+    """Where kernels for the CPU are looked for."""
+
+    @property
+    def description(self) -> str:
+        """Which kernels there are, or why there are none."""
+
+    def find(self, batch: Batch) -> HostKernel | None:
+        """The kernel that takes the place of a batch's body; None if there is none.
+
+        Raises:
+            InvalidParameter: if the body refuses a parameter, which the kernel does not look at.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class NoKernels:
+    """No kernels: NumPy computes everything."""
+
+    reason: str = ""
+
+    @property
+    def description(self) -> str:
+        """See ``Kernels.description``."""
+        return f"NumPy alone: {self.reason}" if self.reason else "NumPy alone"
+
+    def find(self, batch: Batch) -> None:
+        """See ``Kernels.find``."""
+
+
+def host_kernels() -> Kernels:
+    """The kernels that were compiled when lossd was installed, if they can be used."""
+    try:
+        return HostKernels(Library())
+    except NoLibraryError as error:
+        return NoKernels(str(error))
+
+
+class HostKernels:
+    """The kernels of a library, found when they are first needed; for any number of threads."""
+
+    def __init__(self, library: Library) -> None:
+        self.description = f"kernels compiled for {library.instructions}"
+        self._library = library
+        self._lock = threading.Lock()
+        self._found: dict[tuple[str, int, np.dtype[Any]], HostKernel] = {}
+
+    def find(self, batch: Batch) -> HostKernel | None:
+        """See ``Kernels.find``."""
+        loss, text = batch.loss, text_of(batch)
+        if text is None or LOSSES.get(loss.name) is not loss:
+            return None
+        named = HostText(loss, loss.cuda.index(text))
+        if not named.has_template:
+            return None
+        if not _are_defaults(loss, batch.parameters):
+            check_rules(batch)
+        key = loss.name, named.number, batch.dtype
+        with self._lock:
+            if key not in self._found:
+                self._found[key] = self._library.kernel(named, batch.dtype)
+            return self._found[key]
+
+
+def _are_defaults(loss: Loss, parameters: Mapping[str, Any]) -> bool:
+    """Whether all parameters are: then no rule between them is broken."""
+    return all(
+        not len(parameters[p.name]) if p.is_vector else parameters[p.name] == p.default
+        for p in loss.parameters
+    )
+
+
+def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> Computed:
+    """Runs a kernel over a piece.
+
+    What it gives comes from it whatever else is asked for, so that no bit of it depends on that;
+    the texts know the gradient of the first input, the body all there is.
+    """
+    first = batch.loss.inputs[0].name
+    others = [name for name in piece.gradients if name != first]
+    out = piece.gradients.get(first)
+    is_rounded = out is None or kernel.rounds_to(out.dtype)
+    gradient = out if is_rounded else np.empty_like(out, batch.dtype)
+    is_all = is_rounded and not others and not piece.outputs
+    nonfinite = np.zeros(piece.count, np.bool_)
+    answer = kernel(
+        [
+            Given(
+                piece.inputs[operand.name][0], None if operand.is_classes else operand.input.domain
+            )
+            for operand in batch.operands
+        ],
+        piece.parameters,
+        nonfinite=nonfinite,
+        values=piece.values,
+        gradient=gradient,
+        scale=piece.scale,
+        elements=piece.elements,
+        silent=piece.silent,
+        weights=piece.weights,
+    )
+    if out is not None and gradient is not None and gradient is not out:
+        put(gradient, out)
+    if others or piece.outputs:
+        beside(piece, others)
+    found = None if is_all else settle(piece)
+    if found is not None:
+        nonfinite |= found
+    return Computed(piece.values, None, nonfinite, answer.total, answer.is_outside)

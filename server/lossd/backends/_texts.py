@@ -1,0 +1,15 @@
+"""Which text of a loss computes a batch."""
+
+import numpy as np
+
+from lossd.batch import Batch
+from lossd.kernels import find_text
+from lossd.losses._declare import CudaText
+
+
+def text_of(batch: Batch) -> CudaText | None:
+    """The text of the kernel that takes the body's place; None if there is none."""
+    if any(np.ndim(batch.parameters[name]) > 1 for name in batch.loss.vectors):
+        return None  # kernels know numbers of columns only
+    classes = any(operand.is_classes for operand in batch.operands)
+    return find_text(batch.loss, batch.parameters, targets_are_classes=classes)

@@ -1,0 +1,251 @@
+"""The compiled kernels: which there are, and how they are called.
+
+The library is opened with ctypes, which lets other threads run while a kernel does.
+"""
+
+import ctypes
+import functools
+import platform
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from lossd.kernels._launch import Kind
+from lossd.kernels.host._source import TYPES, HostText, digest, signature
+from lossd.losses import Choices, Interval
+
+Array = npt.NDArray[Any]
+
+LIBRARY = Path(__file__).parent / "_compiled" / "lossd_host.so"
+
+# The options of the compiler for each instruction set of a machine, from the plainest on.
+VARIANTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "x86_64": {
+        "v2": ("-march=x86-64-v2",),
+        "v3": ("-march=x86-64-v3",),
+        "v4": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
+    },
+    "aarch64": {"v0": ()},
+}
+
+
+class NoLibraryError(Exception):
+    """There are no compiled kernels, and why."""
+
+
+# What call.hpp calls an Input and a Call, and where the answer is in it.
+_MOST_INPUTS = 4
+_CALL = struct.Struct("<2q" + "Qiidd" * _MOST_INPUTS + "2d5Qi4x3Qd2q")
+_ANSWER = struct.Struct("<d2q")
+_ANSWER_PLACE = _CALL.size - _ANSWER.size
+_NO_INPUT = (0, 0, 0, 0.0, 0.0)
+_KINDS = {
+    np.dtype(kind): number
+    for number, kind in enumerate(
+        (np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.bool_, np.int8, np.uint8,
+         np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64),
+        start=1,
+    )
+}  # fmt: skip
+_ANY, _BETWEEN, _EITHER = range(3)
+Domain = Interval | Choices | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a kernel says of some rows beside what it writes.
+
+    ``total`` is the sum of weights times values.  ``nonfinite_rows`` counts the rows that it
+    flagged; ``is_outside`` tells that an input holds a number that is not in its domain.
+    """
+
+    total: float
+    nonfinite_rows: int
+    is_outside: bool
+
+
+class Library:
+    """The compiled kernels, for one of the instruction sets that this machine has.
+
+    Raises:
+        NoLibraryError: if there are none, if they were compiled from other texts, or if the
+            machine has not the instructions.
+    """
+
+    def __init__(self, path: Path = LIBRARY, variant: str | None = None) -> None:
+        if not path.is_file():
+            raise NoLibraryError(
+                "none were compiled when lossd was installed, as without a C++ compiler"
+            )
+        try:
+            self._handle = ctypes.CDLL(str(path))
+            self._handle.lossd_host_digest.restype = ctypes.c_char_p
+            compiled = self._handle.lossd_host_digest().decode()
+        except (OSError, AttributeError) as error:
+            raise NoLibraryError(f"{path} cannot be opened: {error}") from error
+        if compiled != digest():
+            raise NoLibraryError(
+                "they were compiled from other texts: python -m lossd.kernels.host"
+            )
+        self.variants = _usable_variants(self._handle.lossd_host_level())
+        if variant is None and not self.variants:
+            raise NoLibraryError("the processor is older than x86-64-v2")
+        self.variant = variant or self.variants[-1]
+
+    @property
+    def instructions(self) -> str:
+        """The instruction set that the kernels are of, in words."""
+        machine = platform.machine()
+        return machine if self.variant == "v0" else f"{machine}-{self.variant}".replace("_", "-")
+
+    def kernel(self, text: HostText, dtype: np.dtype[Any]) -> "HostKernel":
+        """The kernel of a text, for float32 or float64."""
+        type_name = next(name for name, known in TYPES.items() if known == dtype)
+        entry = getattr(self._handle, f"lossd_host_{self.variant}_{text.name}_{type_name}")
+        entry.argtypes, entry.restype = (ctypes.c_void_p,), ctypes.c_bool
+        arguments = signature(text, type_name)
+        return HostKernel(
+            entry,
+            dtype,
+            tuple(a.name for a in arguments if a.kind is not Kind.ARRAY),
+            tuple(a.name for a in arguments if a.kind is Kind.ARRAY),
+        )
+
+
+def _usable_variants(level: int) -> tuple[str, ...]:
+    """The instruction sets of this machine, from the plainest on."""
+    known = VARIANTS.get(platform.machine(), {})
+    return tuple(name for name in known if int(name[1:]) <= level)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An input of a kernel: rows as they were given, or class indices, and where they must be."""
+
+    rows: Array
+    domain: Domain = None
+
+
+class HostKernel:
+    """A compiled text; may be called from many threads."""
+
+    def __init__(
+        self, entry: Any, dtype: np.dtype[Any], numbers: Sequence[str], vectors: Sequence[str]
+    ) -> None:
+        self._entry = entry
+        self._dtype = dtype
+        self._numbers, self._vectors = numbers, vectors
+        self._pack_numbers = struct.Struct(f"<{len(numbers)}d").pack
+        self._pack_vectors = struct.Struct(f"<{len(vectors)}Q").pack
+
+    def rounds_to(self, dtype: np.dtype[Any]) -> bool:
+        """Whether it can write a gradient of a type."""
+        return dtype == self._dtype or (self._dtype == np.float32 and dtype.itemsize == 2)
+
+    def __call__(
+        self,
+        inputs: Sequence[Given],
+        parameters: Mapping[str, Any],
+        *,
+        nonfinite: npt.NDArray[np.bool_],
+        values: Array | None = None,
+        gradient: Array | None = None,
+        scale: Any = 1.0,
+        elements: int = 1,
+        silent: npt.NDArray[np.bool_] | None = None,
+        weights: npt.NDArray[np.float64] | None = None,
+    ) -> Answer:
+        """Computes some rows.
+
+        ``inputs`` have one or two axes, of which the second counts columns; ``scale`` is what
+        slopes are multiplied by, one number or one a row of the compute type, and ``elements`` what
+        the sum of a row of elements is divided by.  Writes ``values``, one a row, and the
+        ``gradient`` with respect to the first input, and sets flags in ``nonfinite``.
+
+        Raises:
+            MemoryError: if there is not the room for a row.
+        """
+        given = [(_ready(one.rows, self._dtype), one.domain) for one in inputs]
+        rows, columns = given[0][0].shape
+        packed = [part for one in given for part in _input(*one, self._dtype)]
+        packed += _NO_INPUT * (_MOST_INPUTS - len(given))
+        numbers = self._pack_numbers(*[_number(parameters[name]) for name in self._numbers])
+        vectors = [_vector(parameters[name], self._dtype) for name in self._vectors]
+        addresses = self._pack_vectors(*[_address(vector) for vector in vectors])
+        scales = scale if getattr(scale, "ndim", 0) else None
+        call = ctypes.create_string_buffer(
+            _CALL.pack(
+                rows,
+                columns,
+                *packed,
+                elements,
+                0.0 if scales is not None else float(scale),
+                _address(scales),
+                _address(silent),
+                _address(weights),
+                _address(values),
+                _address(gradient),
+                0 if gradient is None else _KINDS[gradient.dtype],
+                _address(nonfinite),
+                _bytes_address(numbers),
+                _bytes_address(addresses),
+                0.0,
+                0,
+                0,
+            ),
+            _CALL.size,
+        )
+        if not self._entry(call):
+            raise MemoryError(f"a row of {columns} columns needs more memory than there is")
+        total, nonfinite_rows, outside = _ANSWER.unpack_from(call, _ANSWER_PLACE)
+        return Answer(total, nonfinite_rows, bool(outside))
+
+
+def _ready(rows: Array, dtype: np.dtype[Any]) -> Array:
+    """Rows as a kernel reads them: side by side, and of a type that it knows."""
+    return np.ascontiguousarray(rows, None if rows.dtype in _KINDS else dtype)
+
+
+def _input(rows: Array, domain: Domain, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    return (_address(rows), _KINDS[rows.dtype], *_rule(domain, dtype))
+
+
+@functools.lru_cache(maxsize=256)
+def _rule(domain: Domain, dtype: np.dtype[Any]) -> tuple[int, float, float]:
+    """A domain as the first and last number within it, or the two numbers that it is."""
+    if domain is None:
+        return _ANY, 0.0, 0.0
+    if isinstance(domain, Choices):
+        if len(domain.numbers) > 2:
+            raise ValueError(f"a kernel knows two choices, got {domain}")
+        first, *others = domain.numbers
+        return _EITHER, first, others[0] if others else first
+    low, high = dtype.type(domain.low), dtype.type(domain.high)
+    if domain.low_open:
+        low = np.nextafter(low, dtype.type(np.inf))
+    if domain.high_open:
+        high = np.nextafter(high, dtype.type(-np.inf))
+    return _BETWEEN, float(low), float(high)
+
+
+def _number(value: Any) -> float:
+    """Unset is NaN, true and false are 1 and 0."""
+    return np.nan if value is None else float(value)
+
+
+def _vector(value: Any, dtype: np.dtype[Any]) -> Array | None:
+    return np.ascontiguousarray(value, dtype) if len(value) else None
+
+
+def _address(array: Array | None) -> int:
+    return 0 if array is None else array.__array_interface__["data"][0]
+
+
+def _bytes_address(data: bytes) -> int:
+    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0

@@ -1,0 +1,171 @@
+"""Makes the C++ of all kernels for the host from the texts of the losses."""
+
+import functools
+import hashlib
+import importlib.resources
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.kernels._launch import Argument, Kind
+from lossd.kernels._source import kernel_source
+from lossd.losses import LOSSES, Loss, Shape
+from lossd.losses._declare import CudaText
+
+TYPES: Mapping[str, np.dtype[Any]] = {"float": np.dtype(np.float32), "double": np.dtype(np.float64)}
+TEMPLATES = {Shape.POINTWISE: "pointwise", Shape.ROWWISE: "rowwise"}
+
+
+@dataclass(frozen=True, slots=True)
+class HostText:
+    """A text of a loss, and what its kernel on the host is called."""
+
+    loss: Loss
+    number: int
+
+    @property
+    def text(self) -> CudaText:
+        """The text."""
+        return self.loss.cuda[self.number]
+
+    @property
+    def has_template(self) -> bool:
+        """Whether there is a template for losses of its shape."""
+        return self.loss.shape in TEMPLATES
+
+    @property
+    def name(self) -> str:
+        """The name of its kernels, apart from the type that they compute in."""
+        return f"{self.loss.name}_{self.number}"
+
+
+def host_texts() -> Iterator[HostText]:
+    """Every text of the catalogue that there is a template for."""
+    for loss in LOSSES.values():
+        for number in range(len(loss.cuda)):
+            if (text := HostText(loss, number)).has_template:
+                yield text
+
+
+def library_source(type_name: str) -> str:
+    """All kernels that compute in ``float`` or ``double``."""
+    parts = [template("base.hpp"), f"typedef {type_name} T;"]
+    parts += [template(name) for name in ("maths.hpp", "numbers.hpp", "call.hpp")]
+    for shape, name in TEMPLATES.items():
+        kernels = [_kernel(t, type_name) for t in host_texts() if t.loss.shape is shape]
+        # The names of one template are none of the other's.
+        parts += [f"namespace {name} {{", template(f"{name}.hpp"), *kernels, "}  // namespace"]
+    return "\n".join(parts)
+
+
+@functools.cache
+def digest() -> str:
+    """Tells one state of texts and templates from another."""
+    source = "".join(library_source(name) for name in TYPES) + template("entry.cpp")
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def signature(text: HostText, type_name: str) -> tuple[Argument, ...]:
+    """The parameters of a kernel, as its text has them."""
+    names = {p.name for p in text.loss.parameters}
+    kernel = kernel_source(text.loss, text.text, TYPES[type_name])
+    return tuple(argument for argument in kernel.signature if argument.name in names)
+
+
+def _kernel(text: HostText, type_name: str) -> str:
+    """A text in its template, and its entry point."""
+    macros = {**_macros_of_inputs(text), **_macros_of_parameters(text, type_name)}
+    # A function of the text that was called, not inlined, would keep loops from becoming vectors.
+    inlined = re.sub(r"(\[&\]\([^()]*\))", r"\1 INLINED", text.text.text)
+    inlined = inlined.replace("#pragma unroll", "UNROLLED")
+    # It cannot be a macro, since it has macros in it: it takes the place of a line.
+    body = template(f"{TEMPLATES[text.loss.shape]}_text.hpp")
+    return "\n".join([
+        f"namespace {text.name} {{",
+        *(f"#define {name} {value}" for name, value in macros.items()),
+        body.replace("\n    TEXT\n", f"\n{inlined}\n"),
+        *(f"#undef {name.partition('(')[0]}" for name in macros),
+        "}  // namespace",
+        f"EXPORT bool ENTRY({text.name}_{type_name})(Call* call) {{",
+        f"    return {text.name}::run(*call);",
+        "}",
+        "",
+    ])  # fmt: skip
+
+
+def _macros_of_inputs(text: HostText) -> dict[str, Any]:
+    """The inputs beyond two, and how often a text takes room for a row."""
+    others = [declared.name for declared in text.loss.inputs[2:]]
+    packs = (f"const T* const pack_of_{n} = given.inputs[{i}];" for i, n in enumerate(others, 2))
+    rooms = {"SOFTMAX_OF_ROW": 1, "surplus_of": 3}
+    return {
+        "TARGETS_ARE_CLASSES": int(bool(text.text.targets_are_classes)),
+        "INPUTS": len(text.loss.inputs),
+        "OTHERS": "".join(f", const T {name.removesuffix('s')}" for name in others),
+        "UNPACK_OTHERS": " ".join(packs),
+        "OTHER_ELEMENTS(i)": "".join(f", pack_of_{name}[i]" for name in others),
+        "ROOMS": sum(text.text.text.count(name) * number for name, number in rooms.items()),
+    }
+
+
+def _macros_of_parameters(text: HostText, type_name: str) -> dict[str, Any]:
+    """The parameters, and the versions of a text for some of them."""
+    is_pointwise = text.loss.shape is Shape.POINTWISE
+    parameters = signature(text, type_name)
+    lists = [a.name for a in parameters if a.kind is Kind.ARRAY]
+    numbers = [a for a in parameters if a.kind is not Kind.ARRAY]
+    types = {a.name: "T" if a.kind is Kind.REAL else "double" for a in numbers}
+    types |= dict.fromkeys(lists, "Weights")
+    flags = {p.name for p in text.loss.parameters if p.type is bool and is_pointwise}
+    switches = [a.name for a in numbers if a.name in flags]
+    place = {argument.name: i for i, argument in enumerate(numbers)}
+    values = {name: f"{types[name]}(call.numbers[{i}])" for name, i in place.items()}
+    values |= {name: f"SWITCHES >> {i} & 1" for i, name in enumerate(switches)}
+    source = "laid" if is_pointwise else "row.vectors"
+    values |= {name: f"{source}[{i}]" for i, name in enumerate(lists)}
+    chosen = (f"(call.numbers[{place[name]}] != 0) << {i}" for i, name in enumerate(switches))
+    power = _power(text.text.text)
+    powers = ["0", "1", "2", "ANY_POWER"] if power else ["ANY_POWER"]
+    return {
+        "LISTS": len(lists),
+        "PARAMETERS": "".join(f", const {types[a.name]} {a.name}" for a in parameters),
+        "ARGUMENTS": "".join(f", {a.name}" for a in parameters),
+        "UNPACK_PARAMETERS": " ".join(
+            f"const {types[name]} {name} = {value}; (void){name};" for name, value in values.items()
+        ),
+        "SWITCHES_OF_CALL": " | ".join(["0", *chosen]),
+        "pow(x, y)": "power_of<POWER>(x, y)",
+        "POWERS": len(powers),
+        "POWER_OF_TEXT": power or "0",
+        "VERSIONS": _versions(powers, 1 << len(switches) if is_pointwise else None),
+    }
+
+
+def _versions(powers: Sequence[str], cases: int | None) -> str:
+    """The functions that a text is compiled to, for each case of its switches and power."""
+    if cases is None:
+        return ", ".join(f"evaluate<{power}>" for power in powers)
+    rows = (
+        ", ".join(f"evaluate_all<{case}, {power}>" for power in powers) for case in range(cases)
+    )
+    return ", ".join(f"{{{row}}}" for row in rows)
+
+
+def _power(text: str) -> str:
+    """The exponent of a text's powers, which is the same in all of them and knows no element."""
+    found = re.findall(
+        r"\bpow\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*, ((?:[^(),]|\([^()]*\))*)\)", text
+    )
+    exponents = {re.sub(r"^(?:T|double)\((.*)\)$", r"\1", one) for one in found}
+    if len(exponents) > 1:
+        raise ValueError(f"a text must raise to one power, got {', '.join(sorted(exponents))}")
+    return exponents.pop() if exponents else ""
+
+
+@functools.cache
+def template(name: str) -> str:
+    text = importlib.resources.files(__package__).joinpath(name).read_text("utf-8")
+    return f'#line 1 "lossd/kernels/host/{name}"\n{text}'

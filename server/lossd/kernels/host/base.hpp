@@ -1,0 +1,41 @@
+// The ground that every kernel stands on.  Everything is static: objects compiled for several instruction
+// sets are linked into one library, and none may run code of another.
+
+#include <stdint.h>
+#include <stdlib.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define INLINED __attribute__((always_inline))
+#define METHOD inline __attribute__((always_inline))
+#define OUTLINE static __attribute__((noinline))
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#define UNROLLED _Pragma("GCC unroll 64")
+#endif
+
+// Sums have this many lanes on every machine, whatever its vectors are.
+constexpr int GROUP = 16;
+// Elements that are computed between two looks at where they come from and go to.
+constexpr int BLOCK = 512;
+
+constexpr int MOST_INPUTS = 4, MOST_VECTORS = 4;
+
+INLINE int whole_groups(int count) { return (count + GROUP - 1) / GROUP * GROUP; }
+
+// The name of a kernel for one instruction set.
+#define JOINED(left, right) left##right
+#define JOINED_VALUES(left, right) JOINED(left, right)
+#define ENTRY(name) JOINED_VALUES(lossd_host_, JOINED_VALUES(VARIANT, _##name))
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+// The widest vectors that the machine has.
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64;
+#elif defined(__AVX__)
+constexpr int VECTOR_BYTES = 32;
+#else
+constexpr int VECTOR_BYTES = 16;
+#endif

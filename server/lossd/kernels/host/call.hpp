@@ -1,0 +1,256 @@
+// What a kernel is called with, and how blocks of numbers are read and written.  _library.py describes
+// the same structures to ctypes.
+
+// What the numbers of an input may be.
+enum Rule : int32_t { ANY, BETWEEN, EITHER };  // from low to high; one of the two
+
+struct Input {
+    const char* place;
+    Kind kind;
+    Rule rule;
+    double low, high;
+};
+
+struct Call {
+    int64_t rows, columns;
+    Input inputs[MOST_INPUTS];
+    double elements;             // what the sum of a row of elements is divided by
+    double scale;                // of every row, where there are no
+    const T* scales;             // one a row
+    const uint8_t* silent;       // one a row, or null
+    const double* weights;       // one a row, or null for 1
+    T* values;                   // one a row, or null
+    char* gradient;              // or null
+    Kind gradient_kind;          // that of T; where T is float, also FLOAT16 and BFLOAT16
+    uint8_t* nonfinite;          // one a row: set where the value or the gradient is not finite
+    const double* numbers;       // the parameters that are numbers
+    const T* const* vectors;     // those that are lists: one number a column, or null for 1
+    // What the kernel answers:
+    double sum;                  // of weights times values
+    int64_t nonfinite_rows;
+    int64_t outside;             // whether a number of a row that is not silent breaks its rule
+};
+
+constexpr Kind OWN = sizeof(T) == 4 ? FLOAT32 : FLOAT64;
+typedef Format<T>::Signed Column;  // as wide as T, so that columns are compared as fast as T are
+typedef Format<T>::Unsigned Bits;
+constexpr T SMALLEST = Format<T>::SMALLEST_NORMAL;
+
+// A share of a cost: a share of 0 takes nothing of it, also of infinity and NaN.
+template <typename Share, typename Cost>
+INLINE auto weighed(Share share, Cost cost) {
+    const auto product = share * cost;
+    return pick(share == 0, decltype(share * cost)(0), product);
+}
+
+// Numbers that are not finite have the largest exponent: one more reaches the sign.
+template <typename Number>
+INLINE Number overflow_of(Number all, int digits) {
+    const Number sign = Number(Number(1) << (sizeof(Number) * 8 - 1));
+    return Number((all & Number(~sign)) + Number(Number(1) << digits)) & sign;
+}
+INLINE Bits overflow_of(T x) { return overflow_of(bits<Bits>(x), Format<T>::DIGITS); }
+
+INLINE bool is_finite(T x) { return x - x == 0; }
+
+INLINE bool all_finite(const T* numbers, int count) {
+    Bits found = 0;
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) found |= overflow_of(numbers[i]);
+    return found == 0;
+}
+
+// Whether any of whole groups of numbers breaks a rule.
+OUTLINE bool any_outside(const Input& input, const T* numbers, int count) {
+    const T low = T(input.low), high = T(input.high);
+    Bits found = 0;
+    if (input.rule == BETWEEN) {
+        INDEPENDENT
+        for (int i = 0; i < count; ++i)
+            found |= numbers[i] >= low && numbers[i] <= high ? Bits(0) : Bits(1);
+    } else {
+        INDEPENDENT
+        for (int i = 0; i < count; ++i)
+            found |= numbers[i] != low && numbers[i] != high ? Bits(1) : Bits(0);
+    }
+    return found != 0;
+}
+
+// Elements of an input from one place on, in whole groups, of which the last is filled up with the last
+// element.  They are used where they are if they can be, and else copied to `room`.
+INLINE const T* stage(const Input& input, int64_t first, int count, T* room) {
+    const char* from = input.place + first * size_of(input.kind);
+    const bool fits = input.kind == OWN && uintptr_t(from) % sizeof(T) == 0;
+    if (fits && count % GROUP == 0) return reinterpret_cast<const T*>(from);
+    read(input.kind, from, room, count);
+    for (int i = count; i < whole_groups(count); ++i) room[i] = room[count - 1];
+    return room;
+}
+
+template <typename Half, typename Convert>
+INLINE bool put_half(char* to, const T* numbers, int count, int digits, Convert half) {
+    Half found = 0;
+    for (int start = 0; start < count; start += GROUP) {
+        Half rounded[GROUP];
+        const int here = count - start < GROUP ? count - start : GROUP;
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i) rounded[i] = half(float(numbers[start + i]));
+        __builtin_memcpy(to + start * 2, rounded, here * 2);
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i) found |= overflow_of(rounded[i], digits);
+    }
+    return found == 0;
+}
+
+// Writes whole groups of slopes, times what scale(i) says, and returns whether all of that is finite.
+template <typename Scale>
+INLINE bool scale_all(const T* slopes, int count, T* out, Scale scale) {
+    Bits found = 0;
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) {
+        const T scaled = weighed(scale(i), slopes[i]);
+        out[i] = scaled;
+        found |= overflow_of(scaled);
+    }
+    return found == 0;
+}
+
+// Multiplies whole groups of slopes, by one number each if there are `scales`, and writes `count` of
+// them from element `first` on, rounded once.  Returns whether all of what is rounded is finite.
+OUTLINE bool put(
+    const Call& call, int64_t first, int count, T* slopes, T scale, const T* scales = nullptr) {
+    const int groups = whole_groups(count);
+    char* const to = call.gradient + first * size_of(call.gradient_kind);
+    const bool is_direct =
+        call.gradient_kind == OWN && groups == count && uintptr_t(to) % sizeof(T) == 0;
+    T* const out = is_direct ? reinterpret_cast<T*>(to) : slopes;
+    for (int i = count; i < groups; ++i) slopes[i] = 0;
+    const bool is_finite =
+        scales ? scale_all(slopes, groups, out, [=](int i) { return scales[i]; })
+               : scale_all(slopes, groups, out, [=](int) { return scale; });
+    if (call.gradient_kind == FLOAT16) return put_half<uint16_t>(to, out, count, 10, to_float16);
+    if (call.gradient_kind == BFLOAT16) return put_half<uint16_t>(to, out, count, 7, to_bfloat16);
+    if (!is_direct) __builtin_memcpy(to, out, count * sizeof(T));
+    return is_finite;
+}
+
+// Whether what was written of the gradient of a row is finite.
+OUTLINE bool has_finite_gradient(const Call& call, int64_t row) {
+    if (!call.gradient) return true;
+    T numbers[GROUP];
+    for (int64_t start = 0; start < call.columns; start += GROUP) {
+        const int count = call.columns - start < GROUP ? int(call.columns - start) : GROUP;
+        const int64_t first = row * call.columns + start;
+        const char* const from = call.gradient + first * size_of(call.gradient_kind);
+        read(call.gradient_kind, from, numbers, count);
+        for (int i = 0; i < count; ++i)
+            if (!is_finite(numbers[i])) return false;
+    }
+    return true;
+}
+
+// A group of numbers in as many vectors as the machine needs for it.
+template <typename Number>
+struct Group {
+    typedef Number Vector __attribute__((vector_size(VECTOR_BYTES)));
+    static constexpr int LENGTH = VECTOR_BYTES / int(sizeof(Number)), COUNT = GROUP / LENGTH;
+
+    Vector vectors[COUNT];
+
+    METHOD void fill(Number number) {
+        for (int v = 0; v < COUNT; ++v) vectors[v] = Vector{} + number;
+    }
+    METHOD void read(const Number* numbers) {
+        for (int v = 0; v < COUNT; ++v)
+            __builtin_memcpy(&vectors[v], numbers + v * LENGTH, sizeof(Vector));
+    }
+};
+
+// Adds whole groups of numbers to sums in lanes.
+template <typename Number>
+OUTLINE void add_to_lanes(double* lanes, const Number* numbers, int count) {
+    Group<Number> sums, more;
+    sums.fill(0);
+    for (int start = 0; start < count; start += GROUP) {
+        more.read(numbers + start);
+        for (int v = 0; v < sums.COUNT; ++v) sums.vectors[v] += more.vectors[v];
+    }
+    Number own[GROUP];
+    __builtin_memcpy(own, sums.vectors, sizeof own);
+    for (int lane = 0; lane < GROUP; ++lane) lanes[lane] += own[lane];
+}
+
+// The largest of whole groups of numbers, of which NaN is none.
+template <typename Number>
+OUTLINE Number largest_of(const Number* numbers, int count) {
+    Group<Number> most, more;
+    most.fill(-INFINITE<Number>);
+    for (int start = 0; start < count; start += GROUP) {
+        more.read(numbers + start);
+        for (int v = 0; v < most.COUNT; ++v)
+            most.vectors[v] = more.vectors[v] > most.vectors[v] ? more.vectors[v] : most.vectors[v];
+    }
+    Number lanes[GROUP];
+    __builtin_memcpy(lanes, most.vectors, sizeof lanes);
+    Number found = lanes[0];
+    for (int lane = 1; lane < GROUP; ++lane) found = lanes[lane] > found ? lanes[lane] : found;
+    return found;
+}
+
+// Sums in lanes, which are added in a fixed order.
+struct Lanes {
+    double lanes[GROUP] = {};
+
+    template <typename Number>
+    METHOD void add(const Number* numbers, int count) {
+        add_to_lanes(lanes, numbers, count);
+    }
+
+    METHOD double total() const {
+        double sums[GROUP];
+        __builtin_memcpy(sums, lanes, sizeof sums);
+        for (int half = GROUP / 2; half > 0; half /= 2)
+            for (int lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+        return sums[0];
+    }
+};
+
+// What becomes of the values of rows: written, looked at, and summed.
+struct Results {
+    Call& call;
+    Lanes sum;
+
+    METHOD void add(int64_t row, T value, bool gradient_is_finite) {
+        if (call.values) call.values[row] = value;
+        sum.lanes[row % GROUP] += call.weights ? call.weights[row] * value : double(value);
+        if (!gradient_is_finite || !is_finite(value)) flag(row);
+    }
+
+    // The same for some rows of one element each, from a row that begins a group.  Returns false, and
+    // does nothing, if a value is not finite.
+    METHOD bool add_all(int64_t row, int count, T* values) {
+        for (int i = count; i < whole_groups(count); ++i) values[i] = 0;
+        if (!all_finite(values, whole_groups(count))) return false;
+        if (call.values) __builtin_memcpy(call.values + row, values, count * sizeof(T));
+        double terms[BLOCK];
+        INDEPENDENT
+        for (int i = 0; i < whole_groups(count); ++i) terms[i] = values[i];
+        for (int i = 0; call.weights && i < count; ++i) terms[i] *= call.weights[row + i];
+        for (int start = 0; start < count; start += GROUP)
+            for (int lane = 0; lane < GROUP; ++lane) sum.lanes[lane] += terms[start + lane];
+        return true;
+    }
+
+    METHOD void flag(int64_t row) {
+        call.nonfinite_rows += !call.nonfinite[row];
+        call.nonfinite[row] = 1;
+    }
+
+    // A silent row leaves exact zeros, without a look at its inputs.
+    METHOD void silence(int64_t row) {
+        if (call.values) call.values[row] = 0;
+        if (!call.gradient) return;
+        const int64_t bytes = call.columns * size_of(call.gradient_kind);
+        __builtin_memset(call.gradient + row * bytes, 0, bytes);
+    }
+};

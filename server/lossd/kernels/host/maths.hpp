@@ -1,0 +1,268 @@
+// Elementary functions without branches, calls or tables, which a compiler vectorises in whatever loop
+// they are inlined.  Every operation is rounded by itself (-ffp-contract=off), so the bits of a result
+// depend neither on the instruction set nor on the place of a number in a vector.
+//
+// Accuracy, in units of the last place: see tests/kernels/host/test_maths.py, which measures it.
+
+template <typename To, typename From>
+INLINE To bits(From from) {
+    static_assert(sizeof(To) == sizeof(From), "bits are read as bits of the same number");
+    To to;
+    __builtin_memcpy(&to, &from, sizeof to);
+    return to;
+}
+
+// A polynomial, its highest coefficient first.
+template <typename Real, int N>
+struct Polynomial {
+    Real coefficients[N];
+};
+
+template <int I, typename Real, int N>
+METHOD constexpr Real rest_at(const Polynomial<Real, N>& p, Real x, Real sum) {
+    if constexpr (I == N) return sum;
+    else return rest_at<I + 1>(p, x, sum * x + p.coefficients[I]);
+}
+template <typename Real, int N>
+METHOD constexpr Real at(const Polynomial<Real, N>& p, Real x) {
+    return rest_at<1>(p, x, p.coefficients[0]);
+}
+
+// How numbers of a type are made of bits, and what their functions are made of.  Those of float are
+// the closest polynomials of their degree, found by Remez' exchange; those of double are series.
+template <typename Real>
+struct Format;
+
+template <>
+struct Format<float> {
+    typedef int32_t Signed;
+    typedef uint32_t Unsigned;
+    static constexpr int DIGITS = 23, BIAS = 127;
+    static constexpr float ROUNDER = 12582912.0f;  // 1.5 * 2^23: adding it leaves whole numbers
+    static constexpr float SMALLEST_NORMAL = 1.1754943508222875e-38f;
+    static constexpr float LN2_HIGH = 0.693145751953125f;  // 16 digits: times an exponent it is exact
+    static constexpr float LN2_LOW = 1.4286068203094172e-06f;
+    // exp of what is below is 0, of what is above infinite; from `FAINT` down it is not normal.
+    static constexpr float LEAST = -103.97208f, MOST = 88.72283f, FAINT = -80.0f;
+    // (exp(r) - 1 - r) / r^2 at |r| <= log(2) / 2.
+    static constexpr Polynomial<float, 5> EXP = {
+        0.001381459864666633f, 0.008368716879728068f, 0.04166838804531395f, 0.16666520631709497f,
+        0.49999993447796487f};
+    // (log((1 + s) / (1 - s)) / s - 2) / s^2 in powers of s^2, at |s| <= 0.1716.
+    static constexpr Polynomial<float, 3> LOG = {
+        0.2996130216533722f, 0.399736020903671f, 0.6666681671476601f};
+    // (sinh(x) / x - 1) / x^2 in powers of x^2, at |x| <= 1.
+    static constexpr Polynomial<float, 4> SINH = {
+        2.8174394971752612e-06f, 0.00019836066277108833f, 0.008333350597877646f,
+        0.1666666648872161f};
+};
+
+constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
+
+template <>
+struct Format<double> {
+    typedef int64_t Signed;
+    typedef uint64_t Unsigned;
+    static constexpr int DIGITS = 52, BIAS = 1023;
+    static constexpr double ROUNDER = 6755399441055744.0;
+    static constexpr double SMALLEST_NORMAL = 2.2250738585072014e-308;
+    static constexpr double LN2_HIGH = 0.6931471803691238164;  // 32 digits
+    static constexpr double LN2_LOW = 1.9082149292705877e-10;
+    static constexpr double LEAST = -745.1332191019412, MOST = 709.782712893384, FAINT = -700.0;
+    static constexpr Polynomial<double, 12> EXP = {
+        1 / factorial(13), 1 / factorial(12), 1 / factorial(11), 1 / factorial(10),
+        1 / factorial(9), 1 / factorial(8), 1 / factorial(7), 1 / factorial(6),
+        1 / factorial(5), 1 / factorial(4), 1 / factorial(3), 1 / factorial(2)};
+    static constexpr Polynomial<double, 11> LOG = {
+        2.0 / 23, 2.0 / 21, 2.0 / 19, 2.0 / 17, 2.0 / 15, 2.0 / 13,
+        2.0 / 11, 2.0 / 9, 2.0 / 7, 2.0 / 5, 2.0 / 3};
+    static constexpr Polynomial<double, 9> SINH = {
+        1 / factorial(19), 1 / factorial(17), 1 / factorial(15), 1 / factorial(13), 1 / factorial(11),
+        1 / factorial(9), 1 / factorial(7), 1 / factorial(5), 1 / factorial(3)};
+};
+
+// One of two numbers, chosen among their bits.  Chosen with ?: they could be merged with what a text
+// chooses around them, until there are more ways than a compiler makes vectors of.
+template <typename Real>
+INLINE Real pick(bool is_first, Real first, Real second) {
+    typedef typename Format<Real>::Unsigned Unsigned;
+    const Unsigned mask = Unsigned(0) - Unsigned(is_first);
+    return bits<Real>((bits<Unsigned>(first) & mask) | (bits<Unsigned>(second) & ~mask));
+}
+
+template <typename Real>
+constexpr Real INFINITE = Real(__builtin_inf());
+template <typename Real>
+constexpr Real NOT_A_NUMBER = Real(__builtin_nan(""));
+
+INLINE float fabs(float x) { return __builtin_fabsf(x); }
+INLINE double fabs(double x) { return __builtin_fabs(x); }
+INLINE float sqrt(float x) { return __builtin_sqrtf(x); }
+INLINE double sqrt(double x) { return __builtin_sqrt(x); }
+INLINE float copysign(float size, float sign) { return __builtin_copysignf(size, sign); }
+INLINE double copysign(double size, double sign) { return __builtin_copysign(size, sign); }
+
+// As in CUDA, a number is preferred to a NaN.
+template <typename Real>
+INLINE Real fmax(Real x, Real y) { return pick(x >= y | y != y, x, y); }
+template <typename Real>
+INLINE Real fmin(Real x, Real y) { return pick(x <= y | y != y, x, y); }
+
+// Rounds twice, on every machine: one that fuses would have other bits.
+template <typename Real>
+INLINE Real fma(Real x, Real y, Real z) { return x * y + z; }
+
+template <typename Real>
+INLINE Real clamped(Real x, Real low, Real high) { return x < low ? low : x > high ? high : x; }
+
+// 2^exponent, within the range of normal numbers.
+template <typename Real>
+INLINE Real power_of_two(typename Format<Real>::Signed exponent) {
+    typedef typename Format<Real>::Unsigned Unsigned;
+    return bits<Real>(Unsigned(exponent + Format<Real>::BIAS) << Format<Real>::DIGITS);
+}
+
+// exp(x) as 2^exponent (1 + excess), with an excess of at most 0.42.
+template <typename Real>
+struct Exponential {
+    typename Format<Real>::Signed exponent;
+    Real excess;
+};
+
+template <typename Real>
+INLINE Exponential<Real> exponential_of(Real x) {
+    typedef Format<Real> F;
+    typedef typename F::Signed Signed;
+    const Real shifted = x * Real(1.4426950408889634) + F::ROUNDER;
+    const Real whole = shifted - F::ROUNDER;
+    const Real r = (x - whole * F::LN2_HIGH) - whole * F::LN2_LOW;
+    return Exponential<Real>{
+        bits<Signed>(shifted) - bits<Signed>(F::ROUNDER), r + r * r * at(F::EXP, r)};
+}
+
+template <typename Real>
+INLINE Real exp_of(Real x) {
+    typedef Format<Real> F;
+    typedef typename F::Unsigned Unsigned;
+    const Exponential<Real> e = exponential_of(x);
+    // Numbers that are not normal are made 2^64 times as large, and rounded once when they are not.
+    const bool is_faint = x < F::FAINT;
+    const Unsigned power = Unsigned(e.exponent) + (is_faint ? Unsigned(64) : Unsigned(0));
+    const Real large = bits<Real>(bits<Unsigned>(1 + e.excess) + (power << F::DIGITS));
+    const Real y = large * (is_faint ? Real(5.421010862427522e-20) : Real(1));
+    // A NaN stays one.
+    return pick(x <= F::MOST, x < F::LEAST ? Real(0) : y, x + INFINITE<Real>);
+}
+
+template <typename Real>
+INLINE Real expm1_of(Real x) {
+    typedef Format<Real> F;
+    const Exponential<Real> e = exponential_of(clamped(x, -Real(F::DIGITS + 5), F::MOST + Real(0.25)));
+    // Half of it, since 2^exponent may be infinite where the whole is not.
+    const Real power = power_of_two<Real>(e.exponent - 1);
+    const Real half = power * e.excess + (power - Real(0.5));
+    return pick(x == 0, x, 2 * half);
+}
+
+// log(1 + f) + exponent * log(2), for f from sqrt(1/2) - 1 to sqrt(2) - 1: twice the series of the
+// inverse hyperbolic tangent of s = f / (2 + f), with f itself apart, so that nothing is lost of it.
+template <typename Real>
+INLINE Real log_of_parts(Real f, Real exponent) {
+    typedef Format<Real> F;
+    const Real s = f / (2 + f), z = s * s, half = Real(0.5) * f * f;
+    const Real bent = s * (half + z * at(F::LOG, z)) + exponent * F::LN2_LOW;
+    return exponent * F::LN2_HIGH - ((half - bent) - f);
+}
+
+// A positive normal number as 2^exponent (1 + f).
+template <typename Real>
+struct Parts {
+    Real f, exponent, unit;  // unit: 2^-exponent
+};
+
+template <typename Real>
+INLINE Parts<Real> parts_of(Real x) {
+    typedef Format<Real> F;
+    typedef typename F::Unsigned Unsigned;
+    // Exponents change at sqrt(1/2), so that f is small on both sides.
+    const Unsigned root = bits<Unsigned>(Real(0.7071067811865476));
+    const Unsigned shifted = bits<Unsigned>(x) - root;
+    const Unsigned above = shifted & ~((Unsigned(1) << F::DIGITS) - 1);
+    const Real m = bits<Real>(bits<Unsigned>(x) - above);
+    // To a number without a conversion of 64 bits, which few machines have: the exponent, made
+    // positive, becomes the last digits of a large number.
+    const Unsigned biased = (above + (Unsigned(F::BIAS + 1) << F::DIGITS)) >> F::DIGITS;
+    const Real large = bits<Real>(bits<Unsigned>(F::ROUNDER) + biased);
+    const Real exponent = large - (F::ROUNDER + (F::BIAS + 1));
+    const Real unit = bits<Real>((Unsigned(2 * F::BIAS + 1) - biased) << F::DIGITS);
+    return Parts<Real>{m - 1, exponent, unit};
+}
+
+template <typename Real>
+INLINE Real log_of(Real x) {
+    typedef Format<Real> F;
+    const bool is_small = x < F::SMALLEST_NORMAL;
+    const Real scale = Real(uint64_t(1) << F::DIGITS);
+    const Parts<Real> parts = parts_of(is_small ? x * scale : x);
+    const Real y = log_of_parts(parts.f, parts.exponent - (is_small ? Real(F::DIGITS) : Real(0)));
+    const Real beyond = pick(x == 0, -INFINITE<Real>, x < 0 ? NOT_A_NUMBER<Real> : x);
+    return pick(x > 0 & x < INFINITE<Real>, y, beyond);
+}
+
+template <typename Real>
+INLINE Real log1p_of(Real x) {
+    const Real u = 1 + x;
+    const Parts<Real> parts = parts_of(u);
+    // What rounding 1 + x took away is given back where it matters.
+    const Real lost = x < 1 ? x - (u - 1) : (x - u) + 1;
+    const Real back = u < Real(uint64_t(1) << 62) ? lost * parts.unit : Real(0);
+    const Real y = log_of_parts(parts.f + back, parts.exponent);
+    const Real beyond = pick(x == -1, -INFINITE<Real>, x < -1 ? NOT_A_NUMBER<Real> : x);
+    return pick(x > -1 & x < INFINITE<Real> & x != 0, y, beyond);
+}
+
+// x^y of x >= 0, computed wider than float.  A text is compiled once for each power that is a product,
+// and once for any other; below 0 a product is one too, and any other power is NaN.
+constexpr int ANY_POWER = 3;
+
+template <int POWER, typename Real, typename Power>
+INLINE Real power_of(Real x, Power y) {
+    if constexpr (POWER == 0) return 1;
+    else if constexpr (POWER == 1) return x;
+    else if constexpr (POWER == 2) return x * x;
+    else return Real(exp_of(double(y) * log_of(double(x))));
+}
+
+INLINE int kind_of_power(double y) { return y == 0 ? 0 : y == 1 ? 1 : y == 2 ? 2 : ANY_POWER; }
+
+template <typename Real>
+INLINE Real sinh_near_0(Real x) {
+    const Real z = x * x;
+    return x + x * (z * at(Format<Real>::SINH, z));
+}
+
+// Infinite as soon as exp(x) is.
+template <typename Real>
+INLINE Real sinh_of(Real x) {
+    const Real size = fabs(x), e = exp_of(size);
+    return pick(size <= 1, sinh_near_0(x), copysign(Real(0.5) * (e - 1 / e), x));
+}
+
+template <typename Real>
+INLINE Real tanh_of(Real x) {
+    const Real size = fabs(clamped(x, Real(-22), Real(22)));
+    const Real e = exp_of(size), inverse = 1 / e;
+    const Real sine = pick(size <= 1, sinh_near_0(size), Real(0.5) * (e - inverse));
+    return copysign(sine / (Real(0.5) * (e + inverse)), x);
+}
+
+#define FUNCTION(name)                                    \
+    INLINE float name(float x) { return name##_of(x); }   \
+    INLINE double name(double x) { return name##_of(x); }
+FUNCTION(exp)
+FUNCTION(expm1)
+FUNCTION(log)
+FUNCTION(log1p)
+FUNCTION(sinh)
+FUNCTION(tanh)
+#undef FUNCTION

@@ -1,0 +1,82 @@
+// Numbers of other types, read as the type that is computed in and written from it.
+
+// The types of an array; the numbers are those of _run.py.
+enum Kind : int32_t {
+    NONE, FLOAT16, BFLOAT16, FLOAT32, FLOAT64,
+    BOOL, INT8, UINT8, INT16, UINT16, INT32, UINT32, INT64, UINT64,
+};
+
+INLINE int64_t size_of(Kind kind) {
+    switch (kind) {
+        case NONE: return 0;
+        case BOOL: case INT8: case UINT8: return 1;
+        case FLOAT16: case BFLOAT16: case INT16: case UINT16: return 2;
+        case FLOAT32: case INT32: case UINT32: return 4;
+        case FLOAT64: case INT64: case UINT64: return 8;
+    }
+    return 0;
+}
+
+INLINE float from_float16(uint16_t half) {
+    const uint32_t sign = uint32_t(half & 0x8000) << 16, size = half & 0x7fff;
+    const float normal = bits<float>((size << 13) + (112u << 23));
+    const float small = float(int32_t(size)) * 5.9604644775390625e-08f;  // 2^-24
+    const float special = bits<float>((size << 13) | 0x7f800000u);
+    const float found = size < 0x400 ? small : size < 0x7c00 ? normal : special;
+    return bits<float>(bits<uint32_t>(found) | sign);
+}
+
+INLINE float from_bfloat16(uint16_t half) { return bits<float>(uint32_t(half) << 16); }
+
+// To the nearest, of two equally near ones to the even one.
+INLINE uint16_t to_float16(float x) {
+    const uint32_t all = bits<uint32_t>(x), sign = (all >> 16) & 0x8000, size = all & 0x7fffffff;
+    const uint32_t normal = (size + 0xfff + ((size >> 13) & 1) - (112u << 23)) >> 13;
+    // 1/2 has no place for more than float16's smallest number, 2^-24.
+    const float small_size = bits<float>(size < 0x38800000u ? size : 0u);
+    const uint32_t small = bits<uint32_t>(small_size + 0.5f) - 0x3f000000u;
+    const uint32_t special = size > 0x7f800000u ? 0x7e00u : 0x7c00u;
+    return uint16_t(
+        sign | (size < 0x38800000u ? small : size < 0x477ff000u ? normal : special));
+}
+
+INLINE uint16_t to_bfloat16(float x) {
+    const uint32_t all = bits<uint32_t>(x), size = all & 0x7fffffff;
+    const uint32_t rounded = (all + 0x7fff + ((all >> 16) & 1)) >> 16;
+    return uint16_t(size > 0x7f800000u ? (all >> 16) | 0x40 : rounded);
+}
+
+// Converts `count` numbers; the addresses may be unfit for the type.
+template <typename From, typename Convert>
+INLINE void convert(const char* from, T* to, int count, Convert number) {
+    // By way of memory of our own, so that a loop never sees an address that is unfit.
+    for (int start = 0; start < count; start += GROUP) {
+        From given[GROUP] = {};
+        const int here = count - start < GROUP ? count - start : GROUP;
+        __builtin_memcpy(given, from + start * int64_t(sizeof(From)), here * sizeof(From));
+        T found[GROUP];
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i) found[i] = number(given[i]);
+        __builtin_memcpy(to + start, found, here * sizeof(T));
+    }
+}
+
+OUTLINE void read(Kind kind, const char* from, T* to, int count) {
+    const auto cast = [](auto x) { return T(x); };
+    switch (kind) {
+        case FLOAT16: return convert<uint16_t>(from, to, count, [](uint16_t x) { return T(from_float16(x)); });
+        case BFLOAT16: return convert<uint16_t>(from, to, count, [](uint16_t x) { return T(from_bfloat16(x)); });
+        case FLOAT32: return convert<float>(from, to, count, cast);
+        case FLOAT64: return convert<double>(from, to, count, cast);
+        case BOOL: return convert<uint8_t>(from, to, count, [](uint8_t x) { return T(x != 0); });
+        case INT8: return convert<int8_t>(from, to, count, cast);
+        case UINT8: return convert<uint8_t>(from, to, count, cast);
+        case INT16: return convert<int16_t>(from, to, count, cast);
+        case UINT16: return convert<uint16_t>(from, to, count, cast);
+        case INT32: return convert<int32_t>(from, to, count, cast);
+        case UINT32: return convert<uint32_t>(from, to, count, cast);
+        case INT64: return convert<int64_t>(from, to, count, cast);
+        case UINT64: return convert<uint64_t>(from, to, count, cast);
+        case NONE: return;
+    }
+}

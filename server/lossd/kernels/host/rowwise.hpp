@@ -1,0 +1,455 @@
+// The kernel of the losses whose example is a row of classes; what a text may say is told in
+// ../rowwise.cuh.  A row is read several times while it is in the cache.
+//
+// What an expression comes to is computed for a block of columns in one loop, whose rounds do not know
+// of each other: the compiler makes vectors of it, as wide as the machine has them.  Then it is summed
+// in lanes.  rowwise_text.hpp is what each text stands in.
+
+// One number for each column of a row, in whole groups; 1 where the request gave none.  Then there are
+// items all the same, of any value: a loop reads them and selects, where it could not skip them.
+struct Weights {
+    const T* items;
+    bool is_given;
+    METHOD T operator[](int64_t column) const {
+        const Bits kept = is_given ? ~Bits(0) : Bits(0);
+        return bits<T>((bits<Bits>(items[column]) & kept) | (bits<Bits>(T(1)) & ~kept));
+    }
+};
+
+INLINE int64_t padded(int64_t columns) { return (columns + GROUP - 1) / GROUP * GROUP; }
+
+// The largest of some numbers, the lowest column of equals; a NaN is larger than any number.
+template <typename Number>
+struct Largest {
+    Number value;
+    Column column;  // -1: of no numbers
+};
+
+// The first place of a number in whole groups; where it is not, the end.
+template <typename Number>
+OUTLINE int place_of(const Number* numbers, int count, Number wanted) {
+    for (int start = 0; start < count; start += GROUP) {
+        Bits found = 0;
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i) found |= numbers[start + i] == wanted ? Bits(1) : Bits(0);
+        for (int i = 0; found && i < GROUP; ++i)
+            if (numbers[start + i] == wanted) return start + i;
+    }
+    return count;
+}
+
+// The first NaN in whole groups; where there is none, the end.
+template <typename Number>
+OUTLINE int place_of_nan(const Number* numbers, int count) {
+    for (int start = 0; start < count; start += GROUP) {
+        Bits found = 0;
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i)
+            found |= numbers[start + i] != numbers[start + i] ? Bits(1) : Bits(0);
+        for (int i = 0; found && i < GROUP; ++i)
+            if (numbers[start + i] != numbers[start + i]) return start + i;
+    }
+    return count;
+}
+
+// A row of numbers in blocks, of which the last is filled up to whole groups.
+struct Numbers {
+    const T* items;
+    const T* last;  // the last block
+    METHOD const T* block(int64_t start, int count, int64_t columns) const {
+        return start + count == columns ? last : items + start;
+    }
+};
+
+// One example: the inputs of its row and where its gradient goes.
+struct Example {
+    Call& call;
+    Numbers predictions;
+    Numbers shares;  // the target distribution, where the target is not a class
+    Column label;
+    Column columns;
+    int64_t first;  // of the elements of the row, in the gradient
+    T scale;
+    const T* next;           // where the predictions of the next row are, if they are
+    const Weights* vectors;  // the lists among the parameters
+    double* room;            // for what is kept of a row
+    bool& is_finite;
+};
+
+// The type of what is computed for a column.
+template <typename Term>
+using NumberOf = decltype(((Term*)nullptr)->operator()(Column(0), T(0), T(0)));
+
+// The same, as a text knows it: with class indices, or a share of each class.
+template <bool TARGETS_ARE_CLASSES>
+struct Row : Example {
+    mutable double* free;
+
+    // Room for a number of each column, in whole groups.
+    template <typename Number>
+    METHOD Number* take() const {
+        double* const taken = free;
+        free += padded(columns);
+        return reinterpret_cast<Number*>(taken);
+    }
+
+    // Calls visit(first column, number of columns) for every block.
+    template <typename Visit>
+    METHOD void each_block(Visit visit) const {
+        for (Column start = 0; start < columns; start += BLOCK)
+            visit(start, columns - start < BLOCK ? int(columns - start) : BLOCK);
+    }
+
+    // Has the memory bring what comes next while there is much to compute: where the gradient of a
+    // block goes, and the same block of the next row.
+    METHOD void fetch_ahead(Column start, int count) const {
+        constexpr int LINE = 64 / sizeof(T);
+        for (int i = 0; i < count; i += LINE) __builtin_prefetch(next + start + i);
+        if (!call.gradient) return;
+        const int64_t size = size_of(call.gradient_kind);
+        const char* const to = call.gradient + (first + start) * size;
+        for (int64_t i = 0; i < count * size; i += 64) __builtin_prefetch(to + i, 1);
+    }
+
+    // What a term comes to at the columns of a block, in whole groups.
+    template <typename Number, typename Term>
+    METHOD void evaluate(Term term, Column start, int count, Number* __restrict terms) const {
+        const T* const prediction = predictions.block(start, count, columns);
+        const T* const share = TARGETS_ARE_CLASSES ? nullptr : shares.block(start, count, columns);
+        const auto target = [&](Column i) INLINED {
+            return !TARGETS_ARE_CLASSES ? share[i] : start + i == label ? T(1) : T(0);
+        };
+        const Column groups = whole_groups(count);
+        INDEPENDENT
+        for (Column i = 0; i < groups; ++i)
+            terms[i] = Number(term(start + i, prediction[i], target(i)));
+    }
+
+    // The same at all columns, in room that was taken.
+    template <typename Number, typename Term>
+    METHOD void keep(Number* kept, Term term) const {
+        each_block([&](Column start, int count) INLINED { evaluate(term, start, count, kept + start); });
+    }
+
+    template <typename Term>
+    METHOD NumberOf<Term> sum(Term term) const {
+        using Number = NumberOf<Term>;
+        Lanes sum;
+        each_block([&](Column start, int count) INLINED {
+            Number terms[BLOCK];
+            evaluate(term, start, count, terms);
+            for (int i = count; i < whole_groups(count); ++i) terms[i] = 0;
+            sum.add(terms, whole_groups(count));
+        });
+        return Number(sum.total());
+    }
+
+    // The largest of all columns but one.
+    template <typename Term>
+    METHOD Largest<NumberOf<Term>> largest(Term term, Column excluded = -1) const {
+        using Number = NumberOf<Term>;
+        if (columns == 1 && excluded == 0) return {0, -1};
+        Largest<Number> found{-INFINITE<Number>, Column(excluded == 0)};
+        bool is_nan = false;
+        each_block([&](Column start, int count) INLINED {
+            if (is_nan) return;
+            Number terms[BLOCK];
+            evaluate(term, start, count, terms);
+            const int groups = whole_groups(count);
+            for (int i = count; i < groups; ++i) terms[i] = -INFINITE<Number>;
+            if (excluded >= start && excluded < start + count)
+                terms[excluded - start] = -INFINITE<Number>;
+            const int nan = place_of_nan(terms, groups);
+            is_nan = nan < groups;
+            const Number most = largest_of(terms, groups);
+            if (is_nan || most > found.value) {
+                const int place = is_nan ? nan : place_of(terms, groups, most);
+                found = {terms[place], Column(start + place)};
+            }
+        });
+        return found;
+    }
+
+    template <typename Slope>
+    METHOD void write(Slope slope) const {
+        if (!call.gradient) return;
+        each_block([&](Column start, int count) INLINED {
+            T slopes[BLOCK];
+            evaluate(slope, start, count, slopes);
+            is_finite &= put(call, first + start, count, slopes, scale);
+        });
+    }
+};
+
+// Calls use(logit, common) with the logits of a row as a softmax takes them: divided by a
+// temperature and, where there are priors of the classes, with strength * log(prior / their sum)
+// added.  Then they are doubles: a distance of 80 that is rounded to float is off by 4e-6.  Large
+// logits would swallow the priors, so what they have in `common` is taken off first.
+template <typename Row, typename Use>
+INLINE void with_logits(
+    const Row& row, double temperature, Weights priors, double strength, Use use) {
+    if (temperature == 1 && !priors.is_given) {
+        use([](int64_t, T prediction) INLINED { return prediction; }, T(0));
+        return;
+    }
+    const double largest = row.largest([](Column, T prediction, T) INLINED { return prediction; }).value;
+    const double common = largest - largest == 0 ? largest : 0;
+    const double total =
+        row.sum([&](Column column, T, T) INLINED { return double(priors[column]); });
+    const double own = priors.is_given ? strength : 0;  // without priors all of them are 1
+    use(
+        [&](int64_t column, T prediction) INLINED {
+            const double scaled = (double(prediction) - common) / temperature;
+            return scaled + own * log(double(priors[column]) / total);
+        },
+        common / temperature);
+}
+
+// The largest of a softmax's logits.  It is looked for again in the block that has it, which is quicker
+// than to carry its place along; where there is a NaN, the sum of the exponentials shows it.
+template <typename Row, typename Logit>
+INLINE Largest<NumberOf<Logit>> best_of(const Row& row, Logit logit) {
+    using Number = NumberOf<Logit>;
+    Number best = -INFINITE<Number>;
+    Column begin = 0;
+    Number logits[BLOCK];
+    row.each_block([&](Column start, int count) INLINED {
+        row.evaluate(logit, start, count, logits);
+        for (int i = count; i < whole_groups(count); ++i) logits[i] = -INFINITE<Number>;
+        const Number most = largest_of(logits, whole_groups(count));
+        if (!(most > best)) return;
+        best = most;
+        begin = start;
+    });
+    const int count = row.columns - begin < BLOCK ? int(row.columns - begin) : BLOCK;
+    row.evaluate(logit, begin, count, logits);
+    const int place = place_of(logits, whole_groups(count), best);
+    return {best, begin + (place < count ? place : 0)};
+}
+
+// The softmax of a row in the parts that keep full relative accuracy, see losses/_maths/softmax.py.
+template <typename Number>
+struct Softmax {
+    Largest<Number> best;
+    Number rest;   // sum of the exponentials without that of the best, which is 1
+    Number total;  // with it
+    const Number* kept;
+
+    METHOD Number exponential(int64_t column, Number) const { return kept[column]; }
+    METHOD Number log_sum_exp() const { return best.value + log1p(rest); }
+    // -log p of a class.
+    METHOD Number negative_log(int64_t column, Number logit) const {
+        return pick(Column(column) == best.column, Number(0), best.value - logit) + log1p(rest);
+    }
+    // (1 - p) times the total, of a class.
+    METHOD Number others(int64_t column, Number logit) const {
+        return pick(Column(column) == best.column, rest, 1 + (rest - exponential(column, logit)));
+    }
+};
+
+template <typename Row, typename Logit>
+INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
+    using Number = NumberOf<Logit>;
+    const Largest<Number> best = best_of(row, logit);
+    Number* const kept = row.template take<Number>();
+    Lanes sum;
+    row.each_block([&](Column start, int count) INLINED {
+        row.fetch_ahead(start, count);
+        const auto exponential = [&](Column column, T prediction, T target) INLINED {
+            return exp(logit(column, prediction, target) - best.value);
+        };
+        row.evaluate(exponential, start, count, kept + start);
+        for (int i = count; i < whole_groups(count); ++i) kept[start + i] = 0;
+        const bool is_here = best.column >= start && best.column < start + count;
+        if (is_here) kept[best.column] = 0;
+        sum.add(kept + start, whole_groups(count));
+        if (is_here) kept[best.column] = 1;
+    });
+    const Number rest = Number(sum.total());
+    // A NaN and a row of nothing but -inf have no softmax, also where there is but one class: their
+    // difference with themselves is NaN.
+    const Number found = best.value > 0 ? rest : rest + (best.value - best.value);
+    return {best, found, 1 + found, kept};
+}
+
+// A distribution is near another one if they differ by less than this part of it.
+constexpr double NEAR = 0.5;
+
+// sum(s) p - s of a row, the derivative of -sum(s log p) by the logits, kept for each column.
+template <typename Number>
+struct Surplus {
+    const Number* kept;
+    METHOD Number operator()(int64_t column, Number, Number) const { return kept[column]; }
+};
+
+// The same of a row whose p and s are nearly uniform, in double: see losses/_maths/softmax.py.  From the
+// logits less the largest, 0 at the best of them, and the shares, in whole groups.
+OUTLINE bool make_exact(double* below, double* shares, int64_t columns, int64_t best) {
+    const int64_t groups = padded(columns);
+    const double count = double(columns), of_best = shares[best];
+    const auto total = [&](auto term, int64_t without = -1) INLINED {
+        Lanes sum;
+        for (int64_t start = 0; start < groups; start += BLOCK) {
+            const int here = groups - start < BLOCK ? int(groups - start) : BLOCK;
+            double terms[BLOCK];
+            INDEPENDENT
+            for (int i = 0; i < here; ++i) terms[i] = term(below[start + i], shares[start + i]);
+            for (int64_t i = columns; i < start + here; ++i) terms[i - start] = 0;
+            if (without >= start && without < start + here) terms[without - start] = 0;
+            sum.add(terms, here);
+        }
+        return sum.total();
+    };
+    const double mass = total([](double, double share) INLINED { return share; });
+    const double spread =
+        total([=](double, double share) INLINED { return fabs(share - of_best); });
+    if (!(spread < NEAR * mass)) return false;
+    const double apart = total([=](double, double share) INLINED { return share - of_best; });
+    const double lacking = total([](double x, double) INLINED { return expm1(x); });
+    const auto exact = [=](double x, double share) INLINED {
+        return mass * (exp(x) / (count + lacking)) - share;
+    };
+    const double at_best = -total(exact, best);
+    INDEPENDENT
+    for (int64_t i = 0; i < groups; ++i) {
+        const double share = shares[i];
+        const double away = -count * (share - of_best), lost = -share * lacking;
+        const double grown = mass * expm1(below[i]);
+        const double size = fabs(apart) + fabs(away) + fabs(grown) + fabs(lost);
+        const double uniform = (apart + away + grown + lost) / (count + lacking);
+        below[i] = pick(size < share * (count + lacking), uniform,
+                        pick(i == best, at_best, exact(below[i], share)));
+    }
+    return true;
+}
+
+template <typename Row, typename Number, typename Logit, typename Share>
+INLINE Surplus<Number> surplus_of(
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share) {
+    const Column best = softmax.best.column;
+    Number* const kept = row.template take<Number>();
+    const Number mass = row.sum(share);
+    const Number others = row.sum([&](Column column, T prediction, T target) INLINED {
+        return pick(column == best, Number(0), Number(share(column, prediction, target)));
+    });
+    const Number unit = mass / softmax.total;
+    row.keep(kept, [&](Column column, T prediction, T target) INLINED {
+        return unit * softmax.kept[column] - Number(share(column, prediction, target));
+    });
+    if (softmax.rest < 1) kept[best] = others - mass * (softmax.rest / softmax.total);
+    const Number distance =
+        row.sum([&](Column column, T, T) INLINED { return fabs(kept[column]); });
+    if (!(distance < Number(NEAR) * mass)) return {kept};
+    double* const below = row.template take<double>();
+    double* const shares = row.template take<double>();
+    row.keep(below, [&](Column column, T prediction, T target) INLINED {
+        return double(logit(column, prediction, target)) - double(softmax.best.value);
+    });
+    below[best] = 0;
+    row.keep(shares, share);
+    if (make_exact(below, shares, row.columns, best))
+        for (int64_t i = 0; i < row.columns; ++i) kept[i] = Number(below[i]);
+    return {kept};
+}
+
+#define AT_COLUMN(...) [&](Column column, T prediction, T target) INLINED { return __VA_ARGS__; }
+#define PREDICTION_AT(column) (row.predictions.items[column])
+#define TARGET_AT(column) (row.shares.items[column])
+#define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
+#define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
+#define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
+#define SOFTMAX_OF_ROW(...) softmax_of(row, AT_COLUMN(__VA_ARGS__))
+#define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
+
+// The value of an example, by the text of a loss; also writes its gradient.
+typedef T (*EvaluateRow)(const Example& example);
+
+// A text, and how much it is given.
+struct Rowwise {
+    EvaluateRow evaluate;
+    bool targets_are_classes;
+    int vectors;
+    int rooms;  // how often it takes room
+};
+
+// Rows of an input, used where they are if they can be.
+struct Rows {
+    const Input& input;
+    int64_t columns;
+    T* room;  // for a row, null if none is needed
+    T last[BLOCK];
+
+    METHOD bool is_in_place() const {
+        return input.kind == OWN && uintptr_t(input.place) % sizeof(T) == 0;
+    }
+
+    METHOD Numbers at(int64_t row) {
+        const char* const from = input.place + row * columns * size_of(input.kind);
+        const int tail = int((columns - 1) % BLOCK + 1);
+        const int64_t before = columns - tail;
+        if (!is_in_place())
+            for (int64_t start = 0; start < columns; start += BLOCK)
+                read(input.kind, from + start * size_of(input.kind), room + start,
+                     start == before ? tail : BLOCK);
+        const T* const items = is_in_place() ? reinterpret_cast<const T*>(from) : room;
+        const Input own{reinterpret_cast<const char*>(items), OWN, ANY, 0, 0};
+        return Numbers{items, stage(own, before, tail, last)};
+    }
+};
+
+INLINE bool breaks_a_rule(const Call& call, const Input& input, const Numbers& numbers) {
+    bool found = false;
+    for (int64_t start = 0; start < call.columns && input.rule != ANY; start += BLOCK) {
+        const int64_t left = call.columns - start;
+        const int count = left < BLOCK ? int(left) : BLOCK;
+        const T* const block = numbers.block(start, count, call.columns);
+        found |= any_outside(input, block, whole_groups(count));
+    }
+    return found;
+}
+
+// Returns false where there is not the memory.
+OUTLINE bool compute(const Rowwise& text, Call& call) {
+    const int64_t length = padded(call.columns), rooms = text.rooms > 0 ? text.rooms : 1;
+    const int64_t numbers = rooms * length * int64_t(sizeof(double) / sizeof(T));
+    T* const all = static_cast<T*>(malloc((numbers + (2 + text.vectors) * length) * sizeof(T)));
+    if (!all) return false;
+    T* const beside = all + numbers;  // rows of predictions and targets, and the lists
+    Weights vectors[MOST_VECTORS];
+    for (int v = 0; v < text.vectors; ++v) {
+        const T* const given = call.vectors[v];
+        T* const items = beside + (given ? 2 + v : 0) * length;
+        if (given) __builtin_memcpy(items, given, call.columns * sizeof(T));
+        vectors[v] = Weights{items, given != nullptr};
+    }
+    Results results{call, {}};
+    Rows predictions{call.inputs[0], call.columns, beside, {}};
+    Rows shares{call.inputs[1], call.columns, beside + length, {}};
+    for (int64_t number = 0; number < call.rows; ++number) {
+        if (call.silent && call.silent[number]) {
+            results.silence(number);
+            continue;
+        }
+        const Numbers prediction = predictions.at(number);
+        Numbers share{nullptr, nullptr};
+        int64_t label = -1;
+        if (text.targets_are_classes) {
+            __builtin_memcpy(&label, call.inputs[1].place + number * 8, 8);
+        } else {
+            share = shares.at(number);
+            call.outside |= breaks_a_rule(call, call.inputs[1], share);
+        }
+        call.outside |= breaks_a_rule(call, call.inputs[0], prediction);
+        bool is_finite = true;
+        const T* const next = prediction.items + (predictions.is_in_place() ? call.columns : 0);
+        const Example example{
+            call, prediction, share, Column(label), Column(call.columns), number * call.columns,
+            call.scales ? call.scales[number] : T(call.scale), next, vectors,
+            reinterpret_cast<double*>(all), is_finite};
+        const T value = text.evaluate(example);
+        results.add(number, value, is_finite);
+    }
+    free(all);
+    call.sum = results.sum.total();
+    return true;
+}

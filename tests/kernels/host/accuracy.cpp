@@ -1,0 +1,46 @@
+// How far the functions of maths.hpp are from the C library's double ones, in units of the last place of
+// float, over every float32 or one in so many.  Prints "name worst at" for each.
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+namespace host {
+#include "base.hpp"
+#include "maths.hpp"
+}  // namespace host
+
+static double units_between(float found, double wanted) {
+    const float rounded = static_cast<float>(wanted);
+    if (isnan(found) || isnan(wanted)) return isnan(found) && isnan(wanted) ? 0 : INFINITY;
+    if (isinf(found) || isinf(rounded)) return found == rounded ? 0 : INFINITY;
+    int exponent;
+    frexp(wanted, &exponent);
+    const double unit = ldexp(1.0, exponent - 24 < -149 ? -149 : exponent - 24);
+    return fabs(found - wanted) / unit;
+}
+
+template <typename Function>
+static void measure(const char* name, Function function, double (*wanted)(double), uint32_t step) {
+    double worst = 0;
+    float place = 0;
+    for (uint64_t all = 0; all <= UINT32_MAX; all += step) {
+        const uint32_t bits = static_cast<uint32_t>(all);
+        float x;
+        memcpy(&x, &bits, sizeof x);
+        const double units = units_between(function(x), wanted(x));
+        if (units > worst) worst = units, place = x;
+    }
+    printf("%s %.3f %.9g\n", name, worst, place);
+}
+
+int main(int, char** arguments) {
+    const uint32_t step = static_cast<uint32_t>(strtoul(arguments[1], nullptr, 10));
+    measure("exp", [](float x) { return host::exp(x); }, exp, step);
+    measure("expm1", [](float x) { return host::expm1(x); }, expm1, step);
+    measure("log", [](float x) { return host::log(x); }, log, step);
+    measure("log1p", [](float x) { return host::log1p(x); }, log1p, step);
+    measure("tanh", [](float x) { return host::tanh(x); }, tanh, step);
+}

@@ -1,0 +1,32 @@
+"""The compiled kernels, for each instruction set that this machine has."""
+
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from lossd.kernels.host import Library
+
+
+@pytest.fixture(scope="session")
+def library() -> Library:
+    """The kernels that were built when this environment was made, which are those of the texts."""
+    if shutil.which("c++") is None:
+        pytest.skip("there is no C++ compiler")
+    return Library()
+
+
+@pytest.fixture(scope="session", params=["v2", "v3", "v4", "v0"])
+def variant(request: pytest.FixtureRequest, library: Library) -> Library:
+    """The same for each instruction set that this machine has."""
+    if request.param not in library.variants:
+        pytest.skip("this machine has not these instructions")
+    return Library(variant=request.param)
+
+
+@pytest.fixture
+def ignoring_float_errors() -> Iterator[None]:
+    """Bodies meet NaN and infinity here."""
+    with np.errstate(all="ignore"):
+        yield

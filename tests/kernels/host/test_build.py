@@ -1,0 +1,132 @@
+"""How the kernels for the CPU are built and found, and what happens without them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lossd.backends._host import NoKernels, host_kernels
+from lossd.backends.numpy import NumpyBackend
+from lossd.kernels.host import Library, NoLibraryError
+from lossd.kernels.host._build import BuildError, build, compiler
+from lossd.kernels.host._library import LIBRARY
+
+ROOT = Path(__file__).resolve().parents[3]
+# Sizes around groups and blocks, in memory that ends where the numbers do.
+DRIVER = """
+import sys
+import numpy as np
+from pathlib import Path
+from lossd.kernels.host import Library
+from tests.kernels import cases
+from tests.kernels.host.test_kernels import run
+library = Library(Path(sys.argv[1]), sys.argv[2])
+with np.errstate(all="ignore"):
+    for variant in cases.VARIANTS:
+        for length in (1, 3, 16, 17, 511, 513, 1030):
+            for misaligned in (False, True):
+                case = cases.make_case(variant, cases.FLOAT32, length, misaligned=misaligned)
+                run(library, case)
+                run(library, case, stored=np.float16)
+"""
+
+
+def needs_a_compiler() -> None:
+    try:
+        compiler()
+    except BuildError as error:
+        pytest.skip(str(error))
+
+
+def test_the_kernels_of_this_environment_are_those_of_the_texts() -> None:
+    needs_a_compiler()
+    assert Library().variants
+
+
+def test_a_library_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(NoLibraryError, match="none were compiled when lossd was installed"):
+        Library(tmp_path / "none.so")
+
+
+def test_a_file_that_is_no_library_is_not_opened(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.so"
+    broken.write_bytes(b"no library")
+    with pytest.raises(NoLibraryError, match="cannot be opened"):
+        Library(broken)
+
+
+def test_kernels_of_other_texts_are_not_used(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del library
+    monkeypatch.setattr("lossd.kernels.host._library.digest", lambda: "another")
+    with pytest.raises(NoLibraryError, match="compiled from other texts"):
+        Library()
+
+
+def test_without_kernels_numpy_computes_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Library:
+        raise NoLibraryError("for some reason")
+
+    monkeypatch.setattr("lossd.backends._host.Library", missing)
+    kernels = host_kernels()
+    assert kernels == NoKernels("for some reason")
+    backend = NumpyBackend(2, kernels)
+    assert backend.device.endswith("2 threads, NumPy alone: for some reason")
+    backend.close()
+
+
+def test_a_machine_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    needs_a_compiler()
+    with pytest.raises(BuildError, match="machine must be among x86_64, aarch64, got riscv64"):
+        build(tmp_path / "x.so", machine="riscv64")
+
+
+def test_a_build_without_a_compiler_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(BuildError, match=r"a C\+\+ compiler must be there"):
+        build(tmp_path / "x.so")
+
+
+def test_the_library_needs_no_more_than_the_c_library(library: Library) -> None:
+    del library
+    if shutil.which("objdump") is None:
+        pytest.skip("there is no objdump")
+    command = ["objdump", "-p", str(LIBRARY)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    needed = {line.split()[1] for line in done.stdout.splitlines() if "NEEDED" in line}
+    assert needed <= {"libc.so.6"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kernels are for Linux")
+def test_sanitizers_find_nothing(tmp_path: Path) -> None:
+    needs_a_compiler()
+    command = [*compiler(), "-print-file-name=libasan.so"]
+    asan = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    if not Path(asan).is_absolute():
+        pytest.skip("the compiler has no address sanitizer")
+    made = tmp_path / "sanitized.so"
+    flags = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    build(made, flags=flags, variants=("v3", "v0"), types=("float",))
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": asan,
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
+        "PYTHONMALLOC": "malloc",  # so that arrays end where their numbers do
+        "PYTHONPATH": str(ROOT),
+    }
+    variant = "v3" if os.uname().machine == "x86_64" else "v0"
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, str(made), variant],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]

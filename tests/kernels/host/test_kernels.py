@@ -1,0 +1,189 @@
+"""Every text, compiled for the CPU, against the NumPy body that it stands for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lossd.kernels.host import Answer, Given, HostText, Library, host_texts
+from lossd.losses import LOSSES, Choices, Shape
+from tests.kernels import cases
+from tests.kernels.cases import Case, Variant, make_case
+
+pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
+
+Array = npt.NDArray[Any]
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+every_text = pytest.mark.parametrize(
+    ("text", "dtype"), [(v, dtype) for v in cases.VARIANTS for dtype in cases.DTYPES], ids=str
+)
+# Less and more than a group of lanes; several rows a block; more than a block, its last one full.
+LENGTHS = (1, 2, 15, 17, 250, 513, 1003, 1024)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a kernel wrote and said."""
+
+    values: Array
+    gradient: Array
+    nonfinite: Array
+    answer: Answer
+
+
+def run(library: Library, case: Case, *, stored: Any = None, by_row: bool = True) -> Ran:
+    """A case through the kernel of its text, with inputs stored in another type perhaps."""
+    loss = case.variant.loss
+    kernel = library.kernel(HostText(loss, loss.cuda.index(case.variant.text)), case.dtype)
+    targets = np.where(case.silent, 0, case.targets) if case.targets.ndim == 1 else case.targets
+    inputs = [case.predictions, targets, *case.others.values()]
+    if stored is not None:
+        inputs = [a if a.dtype == np.int64 else a.astype(stored) for a in inputs]
+    rows = len(targets)
+    values, nonfinite = np.full(rows, np.nan, case.dtype), np.zeros(rows, np.bool_)
+    gradient = np.full_like(inputs[0], np.nan)
+    answer = kernel(
+        [Given(array) for array in inputs],
+        case.parameters,
+        nonfinite=nonfinite,
+        values=values,
+        gradient=gradient,
+        scale=case.scales if by_row else case.scales[0],
+        elements=case.length if loss.shape is Shape.POINTWISE else 1,
+        silent=case.silent if by_row else None,
+    )
+    return Ran(values, gradient, nonfinite, answer)
+
+
+def bits(array: Array) -> bytes:
+    """All NaN are one: which of two a sum keeps is the processor's choice."""
+    return np.where(np.isnan(array), np.nan, array).astype(array.dtype).tobytes()
+
+
+def test_every_text_has_a_template() -> None:
+    named = {text.name for text in host_texts()}
+    assert named == {f"{x.name}_{n}" for x in LOSSES.values() for n in range(len(x.cuda))}
+
+
+@every_text
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_kernel_equals_the_body(
+    variant: Library, text: Variant, dtype: np.dtype[Any], length: int
+) -> None:
+    case = make_case(text, dtype, length)
+    found = run(variant, case)
+    values, gradient = case.expected()
+    tolerance = cases.TOLERANCE[dtype]
+    np.testing.assert_allclose(found.values, values, tolerance, tolerance)
+    np.testing.assert_allclose(found.gradient, gradient, tolerance, tolerance)
+
+
+@every_text
+def test_bits_do_not_depend_on_the_instruction_set(
+    library: Library, text: Variant, dtype: np.dtype[Any]
+) -> None:
+    case = make_case(text, dtype, 1003)
+    found = {v: run(Library(variant=v), case) for v in library.variants}
+    assert len({bits(one.values) for one in found.values()}) == 1
+    assert len({bits(one.gradient) for one in found.values()}) == 1
+
+
+@every_text
+@pytest.mark.parametrize("length", [1, 10, 600])
+def test_a_row_has_the_same_bits_alone_and_in_a_batch(
+    library: Library, text: Variant, dtype: np.dtype[Any], length: int
+) -> None:
+    case = make_case(text, dtype, length)
+    together = run(library, case)
+    for row in range(cases.ROWS):
+        alone = run(library, case.rows(slice(row, row + 1)))
+        assert bits(alone.values) == bits(together.values[row : row + 1])
+        assert bits(alone.gradient) == bits(together.gradient[row : row + 1])
+
+
+@every_text
+def test_arrays_need_not_be_aligned(library: Library, text: Variant, dtype: np.dtype[Any]) -> None:
+    aligned, shifted = (make_case(text, dtype, 260, misaligned=m) for m in (False, True))
+    assert bits(run(library, aligned).gradient) == bits(run(library, shifted).gradient)
+
+
+@every_text
+def test_a_silent_row_is_exactly_zero(
+    library: Library, text: Variant, dtype: np.dtype[Any]
+) -> None:
+    found = run(library, make_case(text, dtype, 33))
+    assert found.values[cases.SILENT] == 0
+    assert (found.gradient[cases.SILENT] == 0).all()
+    assert not found.nonfinite[cases.SILENT]
+
+
+@every_text
+@pytest.mark.parametrize("length", [1, 33, 700])
+def test_rows_that_are_not_finite_are_flagged(
+    library: Library, text: Variant, dtype: np.dtype[Any], length: int
+) -> None:
+    found = run(library, make_case(text, dtype, length))
+    is_finite = np.isfinite(found.values) & np.isfinite(found.gradient).all(axis=-1)
+    np.testing.assert_array_equal(found.nonfinite, ~is_finite)
+    assert found.answer.nonfinite_rows == found.nonfinite.sum()
+
+
+@every_text
+def test_the_sum_is_that_of_the_values(
+    library: Library, text: Variant, dtype: np.dtype[Any]
+) -> None:
+    case = make_case(text, dtype, 40).rows(slice(cases.INFINITE_ROW + 1, None))
+    found = run(library, case, by_row=False)
+    np.testing.assert_allclose(found.answer.total, found.values.astype(np.float64).sum(), 1e-14)
+
+
+@pytest.mark.parametrize("text", cases.VARIANTS, ids=str)
+@pytest.mark.parametrize("stored", [np.dtype(np.float16), BFLOAT16], ids=str)
+@pytest.mark.parametrize("length", [1, 40, 600])
+def test_half_types_are_read_and_rounded_once(
+    library: Library, text: Variant, stored: np.dtype[Any], length: int
+) -> None:
+    case = make_case(text, cases.FLOAT32, length)
+    halves = run(library, case, stored=stored)
+    rounded = Case(
+        case.variant, case.dtype, case.length, _through(case.predictions, stored),
+        _through(case.targets, stored), case.scales, case.silent,
+        {name: _through(array, stored) for name, array in case.others.items()}, case.parameters,
+    )  # fmt: skip
+    wide = run(library, rounded)
+    assert bits(halves.values) == bits(wide.values)
+    np.testing.assert_array_equal(halves.gradient, wide.gradient.astype(stored))
+
+
+def _through(array: Array, stored: np.dtype[Any]) -> Array:
+    return array if array.dtype == np.int64 else array.astype(stored).astype(array.dtype)
+
+
+@pytest.mark.parametrize(
+    ("loss", "wrong", "right"),
+    [("binary_cross_entropy", 1.0000001, 1.0), ("hinge", 0.0, -1.0), ("cross_entropy", -1e-45, 0)],
+)
+@pytest.mark.parametrize("length", [1, 30, 2000])
+def test_a_number_outside_its_domain_is_seen_but_in_a_silent_row(
+    library: Library, loss: str, wrong: float, right: float, length: int
+) -> None:
+    declared = LOSSES[loss]
+    number = next(n for n, t in enumerate(declared.cuda) if t.targets_are_classes is not True)
+    kernel = library.kernel(HostText(declared, number), cases.FLOAT32)
+    parameters = {p.name: p.default for p in declared.parameters}
+    domain = declared.inputs[1].domain
+    good = domain.numbers[0] if isinstance(domain, Choices) else right
+    targets = np.full((3, length), good, np.float32)
+    targets[1, length // 2] = wrong
+    predictions, silent = np.zeros_like(targets), np.arange(3) == 1
+    for given, expected in ((None, True), (silent, False)):
+        answer = kernel(
+            [Given(predictions), Given(targets, domain)],
+            parameters,
+            nonfinite=np.zeros(3, np.bool_),
+            silent=given,
+        )
+        assert answer.is_outside is expected
