@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ from lossd import tensors, v1
 from lossd.framing import encoded_varint
 from lossd.v1 import Bleu, LossSpec, MetricSpec
 from tests.end_to_end.conftest import Process, metric, serve
-from tests.end_to_end.raw import CHANNEL, request, unary
+from tests.end_to_end.raw import CHANNEL, METHOD, request, unary
 from tests.end_to_end.test_load import wait_for
 
 EVALUATE = "/lossd.v1.EvaluationService/Evaluate"
@@ -26,14 +27,13 @@ MIB = 1 << 20
 
 def resident(process: Process) -> int:
     """The memory that a server has."""
-    with open(f"/proc/{process.process.pid}/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096
+    return int(Path(f"/proc/{process.process.pid}/statm").read_text().split()[1]) * 4096
 
 
 def most_resident(process: Process) -> int:
     """The most memory that it ever had."""
-    with open(f"/proc/{process.process.pid}/status", encoding="ascii") as file:
-        (line,) = (line for line in file if line.startswith("VmHWM"))
+    lines = Path(f"/proc/{process.process.pid}/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
@@ -53,7 +53,17 @@ def in_call(body: bytes) -> bytes:
     return field(v1.StreamLossRequest, "call", body)
 
 
-CROWDED = {
+def sent(channel: grpc.Channel, method: str, message: bytes) -> None:
+    """Sends one message, to a stream or not."""
+    if method == STREAM:
+        streamed: Any = channel.stream_stream(method)
+        list(streamed(iter([message]), timeout=60))
+        return
+    called: Any = channel.unary_unary(METHOD if method == "unary" else method)
+    called(message, timeout=60)
+
+
+CROWDED: dict[str, tuple[str, Callable[[int], bytes]]] = {
     "metrics": (EVALUATE, lambda n: empty(v1.EvaluateRequest, "metrics", n)),
     "states": (EVALUATE, lambda n: empty(v1.EvaluateRequest, "states", n)),
     "texts": (
@@ -84,13 +94,7 @@ def test_fields_are_counted_before_they_are_parsed(what: str) -> None:
     ):
         before = resident(process)
         with pytest.raises(grpc.RpcError) as caught:
-            if method == STREAM:
-                streamed: Any = channel.stream_stream(method)
-                list(streamed(iter([message]), timeout=60))
-            else:
-                name = "/lossd.v1.LossService/ComputeLoss" if method == "unary" else method
-                called: Any = channel.unary_unary(name)
-                called(message, timeout=60)
+            sent(channel, method, message)
         code: Any = caught.value
         assert code.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert most_resident(process) - before < 100 * MIB
@@ -168,10 +172,9 @@ def test_the_end_waits_for_nothing_that_computes(what: str) -> None:
 def many_classes() -> bytes:
     """Half a million pairs of classes."""
     random = np.random.default_rng(0)
-    kind = v1.RocAuc.DESCRIPTOR.fields_by_name["multiclass"].enum_type
-    (number,) = (v.number for v in kind.values if v.name.endswith("ONE_VS_ONE"))
-    made = v1.EvaluateRequest(metrics=[MetricSpec(roc_auc=v1.RocAuc(multiclass=number))])
-    arrays = {
+    spec = MetricSpec(roc_auc=v1.RocAuc(multiclass="MULTICLASS_ONE_VS_ONE"))
+    made = v1.EvaluateRequest(metrics=[spec])
+    arrays: dict[str, Any] = {
         "predictions": random.standard_normal((1000, 1000), np.float32),
         "targets": np.arange(1000),
     }
@@ -254,7 +257,7 @@ def test_what_can_never_fit_is_too_large_and_tells_the_limit() -> None:
     """A loss of the whole set that takes many times its bytes, within the limit of messages."""
     made = v1.ComputeLossRequest(loss=LossSpec(pairwise_auc=v1.PairwiseAuc()))
     random = np.random.default_rng(0)
-    arrays = {
+    arrays: dict[str, Any] = {
         "predictions": random.standard_normal(MIB, np.float32),
         "targets": random.integers(0, 2, MIB).astype(np.int8),
     }
