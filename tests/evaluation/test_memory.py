@@ -101,8 +101,8 @@ def test_every_metric_is_looked_at() -> None:
 @pytest.mark.parametrize("count", [COUNT // 4, COUNT])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("name", "parameters", "make"), CASES)
-def test_a_metric_takes_no_more_than_it_says(  # noqa: PLR0917 - pytest's
-    name: str, parameters: Data, make: Callable[..., Data], weighted: bool, count: int
+def test_a_metric_takes_no_more_than_it_says(
+    name: str, parameters: Data, make: Callable[..., Data], *, weighted: bool, count: int
 ) -> None:
     random = np.random.default_rng(count)
     data, metric = make(random, count), METRICS[name]
@@ -195,7 +195,7 @@ def test_a_text_that_is_too_long_is_refused(name: str) -> None:
 def test_each_curve_of_many_classes_is_a_place_to_stop(parameters: Data) -> None:
     random = np.random.default_rng(0)
     metric = METRICS["roc_auc"]
-    kind = {p.name: p.type for p in metric.all_parameters}["multiclass"]
+    kind: Any = next(p.type for p in metric.all_parameters if p.name == "multiclass")
     complete = metric.complete({name: kind[value] for name, value in parameters.items()})
     data = {
         "predictions": random.standard_normal((600, 200)).astype(np.float32),
@@ -215,7 +215,7 @@ def test_each_curve_of_many_classes_is_a_place_to_stop(parameters: Data) -> None
 
 
 @pytest.mark.parametrize("words", [False, True])
-def test_long_sequences_are_counted_as_short_ones_are(words: bool) -> None:
+def test_long_sequences_are_counted_as_short_ones_are(*, words: bool) -> None:
     """Sorted numbers and a dictionary count the same n-grams."""
     from lossd.evaluation import _ngrams  # noqa: PLC0415 - what is compared is inside
 

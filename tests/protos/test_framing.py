@@ -134,4 +134,4 @@ def test_messages_that_hold_themselves_are_not_walked_for_ever() -> None:
         return [field.message_type for field in message.DESCRIPTOR.fields]
 
     assert kinds(v1.ComputeLossRequest)
-    assert framing._route(v1.LossSpec.DESCRIPTOR) == {}
+    assert framing.route(v1.LossSpec.DESCRIPTOR) == {}

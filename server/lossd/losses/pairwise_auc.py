@@ -30,6 +30,7 @@ class AucSurrogate(enum.Enum):
 
 @loss(
     Shape.SETWISE,
+    working_bytes=132,
     inputs=(
         PREDICTIONS,
         Input(

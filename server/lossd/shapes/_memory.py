@@ -18,7 +18,7 @@ from lossd.shapes._blocks import BLOCK_ELEMENTS
 # Fewer elements are not worth the look: whatever the loss, they take some MiB.
 FEW_ELEMENTS = 1 << 13
 # A row has its value and its flags; weights, a mask and a cotangent become float64, and scales.
-_ROW_BYTES, _GIVEN_BYTES = 24, 24
+_ROW_BYTES, _GIVEN_BYTES = 12, 24
 # An input of integers becomes one of int64, and is compared with its bounds.
 _INTEGER_BYTES = 16
 
