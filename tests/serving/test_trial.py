@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
@@ -44,11 +45,11 @@ class Device(NumpyBackend):
         compute = super().over_rows(batch, body)
 
         def spoilt(piece: Piece) -> Computed:
-            found = compute(piece)
+            found = compute.piece(piece)
             self._fault(batch.loss.name, piece)
             return found
 
-        return spoilt
+        return replace(compute, piece=spoilt)
 
 
 def tried(fault: Faulty, **settings: object) -> Tried:

@@ -400,12 +400,12 @@ def loss(
 
     ``kinks[input](*inputs, **parameters)`` tells how far each element of an input is from where the
     value has no derivative with respect to it.  ``is_ordered`` says that the gradient follows the
-    order of an example's elements by size; of equals the lowest index goes first.  ``ignores(*inputs,
-    **parameters)`` tells before anything is computed which examples the loss leaves out of every
-    sum and count; their status is the body's to give.  ``mean_factor(*inputs)`` is a factor
-    of each example that MEAN applies before it averages.  ``sides(**parameters)`` tells which
-    examples an OPPOSED loss has.  ``working_bytes`` is what the body makes of each element on its
-    way, in float32, where that is another number than its shape has.  ``layout`` names the
+    order of an example's elements by size; of equals the lowest index goes first.
+    ``ignores(*inputs, **parameters)`` tells before anything is computed which examples the loss
+    leaves out of every sum and count; their status is the body's to give.  ``mean_factor(*inputs)``
+    is a factor of each example that MEAN applies before it averages.  ``sides(**parameters)`` tells
+    which examples an OPPOSED loss has.  ``working_bytes`` is what the body makes of each element on
+    its way, in float32, where that is another number than its shape has.  ``layout`` names the
     parameters that the engine uses.
     """
 

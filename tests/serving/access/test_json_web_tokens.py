@@ -15,7 +15,7 @@ from lossd.serving.access.tokens import AccessError
 
 jwt = pytest.importorskip("jwt")
 EC = ec.generate_private_key(ec.SECP256R1())
-KEYS = {
+KEYS: dict[str, Any] = {
     "RS256": rsa.generate_private_key(65537, 2048),
     "ES256": EC,
     "EdDSA": ed25519.Ed25519PrivateKey.generate(),

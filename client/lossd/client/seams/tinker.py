@@ -90,7 +90,7 @@ def _attached(value: float, tensors: Sequence[Any], gradients: Sequence[Array]) 
     """Returns a tensor with the given value and gradients with respect to some tensors."""
     torch: Any = importlib.import_module("torch")
 
-    class Known(torch.autograd.Function):  # type: ignore[misc,name-defined]
+    class Known(torch.autograd.Function):  # type: ignore[misc]
         """A value and gradients that were computed elsewhere."""
 
         @staticmethod
