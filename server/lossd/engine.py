@@ -84,6 +84,9 @@ class TermResult:
     gradient_norm: float
 
 
+HOST = "numpy"  # the name of the backend that computes on the host
+
+
 class Engine:
     """Runs jobs on a backend, with the operator's networks; may be called from many threads.
 
@@ -152,7 +155,7 @@ class Engine:
             per_example=reply.values,
             gradients=_by_input(reply.gradients),
             outputs=reply.outputs,
-            backend=backend.name,
+            backend=HOST if rules_of(job.loss).on_host else backend.name,
         )
 
     def close(self) -> None:

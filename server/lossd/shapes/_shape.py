@@ -60,6 +60,8 @@ class Evaluated:
 class ShapeRules(abc.ABC):
     """Everything that follows from the shape of a loss, from layout to results."""
 
+    on_host = False  # whether it is computed on the host, whatever the backend
+
     @abc.abstractmethod
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """Returns the shapes that an input may have, in the words of the catalogue."""

@@ -57,6 +57,7 @@ _OF_TOKENS = (Extent.TOKENS, Extent.EITHER, Extent.CLASSES)
 class TokensShape(ShapeRules):
     """See the module."""
 
+    on_host = True
     working_bytes = 128  # a dozen numbers in double precision for each token
 
     def working(

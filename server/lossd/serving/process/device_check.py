@@ -19,6 +19,7 @@ from lossd.errors import BackendUnavailable
 from lossd.losses import LOSSES
 from lossd.networks import Networks, worked_networks
 from lossd.serving.config import Config
+from lossd.shapes import rules_of
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def try_out(chosen: Chosen, config: Config, networks: Networks) -> Tried:
     faults = _faults(chosen.backend) if config.check_device else {}
     if not faults:
         return Tried(chosen, Engine(chosen.backend, networks), {})
-    if len(faults) == len(LOSSES):
+    if faults.keys() >= {loss.name for loss in LOSSES.values() if not rules_of(loss).on_host}:
         chosen = _given_up(chosen, config, next(iter(faults.values())))
         return Tried(chosen, Engine(chosen.backend, networks), {})
     instead = dict.fromkeys(faults, cpu_backend(config.compute_threads))
