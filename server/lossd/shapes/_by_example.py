@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lossd.backends import Backend, Body, Compute, Piece, nonfinite_rows
-from lossd.batch import Array, Batch, check_domains
+from lossd.batch import Array, Batch, check_domains, check_rules
 from lossd.losses import Choices, Interval
 from lossd.reduction import Floats, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
@@ -182,6 +182,8 @@ class _Run:
         if silent is not None:
             wrong[silent] = False
         if wrong.any():
+            # What is wrong may be the kind of the numbers, which the body's rules tell first.
+            check_rules(self._batch)
             # Pieces run in any order; all is looked at again for the first element.
             check_domains(self._batch)
 
