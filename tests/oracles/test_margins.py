@@ -31,7 +31,7 @@ EXCEPTIONS = {
     ),
     "focal by targets at 0 and 1 with a gamma below 1": "there the derivative is infinite",
     "regions and labels by targets": "all of an index that is nearly 0 or 1 cancels",
-    "a divergence times the square of a temperature beyond 1e300": (
+    "a divergence times the square of a temperature beyond 1e250": (
         "what differs by the temperature is below the smallest normal number"
     ),
 }
