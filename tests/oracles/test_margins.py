@@ -3,6 +3,7 @@
 ``pytest --whole-sweep tests/oracles/test_margins.py`` tries many more of both, for some minutes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ TOLERANCES = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-11}
 # Where a result may be less exact, and why.  docs/precision.md says it to users.
 EXCEPTIONS = {
     "a result below the smallest normal number, or made of a probability below it": (
-        "the type has no digits left; a derivative by a logit divides that by the temperature"
+        "the type has no digits left; what is divided by a temperature or smoothing has fewer"
     ),
     "a kink, and a class whose target is 0 in a divergence": "the slope is chosen, not computed",
     "soft targets of softmax_focal that the prediction meets to 1e-3": (
@@ -30,7 +31,7 @@ EXCEPTIONS = {
     ),
     "focal by targets at 0 and 1 with a gamma below 1": "there the derivative is infinite",
     "regions and labels by targets": "all of an index that is nearly 0 or 1 cancels",
-    "a divergence times the square of a temperature beyond 1e300": (
+    "a divergence times the square of a temperature beyond 1e250": (
         "what differs by the temperature is below the smallest normal number"
     ),
 }
@@ -57,18 +58,25 @@ def test_every_margin_is_right(
         job = case.astype(dtype).job(gradients=sweep.slopes, reduction=reduction)
         result = engine.run(job)
         found = np.array([total(result)]) if reduction is Reduction.MEAN else values(result)
-        assert_right(found, expected.values, dtype, case)
+        assert_right(found, expected.values, dtype, case, ("smooth",))
         for name, slopes in expected.gradients.items():
             assert_right(result.gradients[name], slopes, dtype, case)
 
 
-def assert_right(found: Array, expected: Array, dtype: np.dtype[Any], case: Case) -> None:
-    """Right to the type's tolerance; infinite where the type ends."""
-    divisor = case.parameters.get("temperature", 1.0)
+def assert_right(
+    found: Array,
+    expected: Array,
+    dtype: np.dtype[Any],
+    case: Case,
+    divided_by: Sequence[str] = ("temperature", "smooth"),
+) -> None:
+    """Right to the type's tolerance, infinite where the type ends, and exact where it begins."""
+    divisors = (case.parameters.get(name, 1.0) for name in divided_by)
+    divisor = min(divisor for divisor in (1.0, *divisors) if divisor)
     smallest = float(np.finfo(dtype).smallest_normal)
     with np.errstate(over="ignore"):
         ends = expected.astype(dtype)
-        absolute = min(smallest / min(divisor, 1.0), 1e-9) if divisor else smallest
+        absolute = min(smallest / divisor, 1e-9)
     expected = np.where(np.isinf(ends), ends, expected)
     np.testing.assert_allclose(
         found.astype(np.float64), expected, TOLERANCES[dtype], absolute, err_msg=str(case)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lossd.backends import Backend, Body, Compute, Computed, Piece, settle
-from lossd.batch import Array, Batch, Layout, Operand, check_domains
+from lossd.batch import Array, Batch, Layout, Operand, check_domains, check_rules
 from lossd.losses import Choices, Interval, Loss
 from lossd.reduction import Floats, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
@@ -216,7 +216,8 @@ class _Run:
             self._refuse_outside()
 
     def _refuse_outside(self) -> None:
-        """Pieces run in any order; all is looked at again for the first element."""
+        """Raises for the first element outside its domain; pieces run in any order."""
+        check_rules(self._batch)  # what is wrong may be the kind of the numbers, told by a rule
         check_domains(self._batch)
 
     def _flag(self, rows: slice, wrong: Array) -> None:
