@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from lossd.backends.numpy import NumpyBackend
+from lossd.backends.choose import cpu_backend
 from lossd.batch import Job
 from lossd.cli import command
 from lossd.engine import Engine
@@ -56,7 +56,7 @@ def expected(**parameters: Any) -> Any:
         inputs={"predictions": [LOGITS], "targets": [LABELS]},
         weights=WEIGHTS,
     )
-    return Engine(NumpyBackend(1)).run(job)
+    return Engine(cpu_backend(1)).run(job)
 
 
 def test_compute_from_files_equals_the_library(files: Path) -> None:

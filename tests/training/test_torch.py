@@ -4,6 +4,8 @@ import copy
 import io
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -353,7 +355,34 @@ def _spawned(criterion: RemoteLoss, found: Any) -> None:
     found.put(float(criterion(draw(6, 4), labels(4, 6))))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+FORKING = """
+import multiprocessing, sys
+import torch
+from lossd.client.torch import RemoteLoss
+from lossd.v1 import CrossEntropy
+
+criterion = RemoteLoss(CrossEntropy(), sys.argv[1])
+logits, targets = torch.arange(12.0).reshape(3, 4), torch.tensor([0, 1, 2])
+expected = float(criterion(logits, targets))
+
+def child():
+    sys.exit(float(criterion(logits, targets)) != expected)
+
+process = multiprocessing.get_context("fork").Process(target=child)
+process.start()
+process.join(50)
+sys.exit(process.exitcode)
+"""
+
+
+def test_a_forked_process_goes_on_with_it(address: str) -> None:
+    """In a process of its own: threads of other tests would not survive a fork."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_other_processes_can_be_given_one(address: str, method: str) -> None:
     criterion = RemoteLoss(CrossEntropy(), address)
     expected = float(criterion(draw(6, 4), labels(4, 6)))
