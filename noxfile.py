@@ -100,9 +100,16 @@ def device(session: nox.Session) -> None:
     if not launcher.exists():
         session.skip(f"no fake device at {GPULAB}")
     _install(session, "-e", ".[dev,cuda13]")
-    arguments = session.posargs or ["--one-in", "48", "-n", "2"]
+    arguments = session.posargs or ["--one-in", "96", "-n", "2"]
     command = (str(launcher), "python", "-m", "pytest", "-q", "-m", "gpu", *arguments)
     session.run(*command, external=True)
+
+
+@nox.session
+def environments(session: nox.Session) -> None:
+    """Installs exactly each GPU extra, and has CuPy find its libraries there: gigabytes."""
+    _install(session, "-e", ".[dev]")
+    session.run("python", "-m", "pytest", "-q", "-m", "environments", "--environments")
 
 
 @nox.session(venv_backend="none")
