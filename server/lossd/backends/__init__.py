@@ -79,7 +79,7 @@ class Computed:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """What computes the pieces of a batch; ``checks_domains`` tells whether it looks at inputs."""
+    """A function that computes the pieces of a batch, and whether it checks their domains."""
 
     piece: Callable[[Piece], Computed]
     checks_domains: bool = False

@@ -82,7 +82,7 @@ class HostKernels:
 
 
 def _are_defaults(loss: Loss, parameters: Mapping[str, Any]) -> bool:
-    """Whether all parameters are: then no rule between them is broken."""
+    """Returns whether all parameters are: then no rule between them is broken."""
     return all(
         not len(parameters[p.name]) if p.is_vector else parameters[p.name] == p.default
         for p in loss.parameters

@@ -159,7 +159,7 @@ class _Run:
                 self._sums[index] = self._settled_sums(cut.rows, found.values)
 
     def _is_settled(self, found: Computed) -> bool:
-        """Whether the values are at their place, and their sum is known."""
+        """Returns whether the values are at their place, and their sum is known."""
         return found.total is not None and not self._zero_nonfinite
 
     def _piece(self, cut: Cut) -> Piece:

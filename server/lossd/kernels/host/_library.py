@@ -59,7 +59,7 @@ Domain = Interval | Choices | None
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a kernel says of some rows beside what it writes.
+    """The results of a kernel for some rows, besides what it writes.
 
     ``total`` is the sum of weights times values.  ``nonfinite_rows`` counts the rows that it
     flagged; ``is_outside`` tells that an input holds a number that is not in its domain.
@@ -145,7 +145,7 @@ class HostKernel:
         self._pack_vectors = struct.Struct(f"<{len(vectors)}Q").pack
 
     def rounds_to(self, dtype: np.dtype[Any]) -> bool:
-        """Whether it can write a gradient of a type."""
+        """Returns whether it can write a gradient of a type."""
         return dtype == self._dtype or (self._dtype == np.float32 and dtype.itemsize == 2)
 
     def __call__(

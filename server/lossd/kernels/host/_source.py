@@ -33,7 +33,7 @@ class HostText:
 
     @property
     def has_template(self) -> bool:
-        """Whether there is a template for losses of its shape."""
+        """Returns whether there is a template for losses of its shape."""
         return self.loss.shape in TEMPLATES
 
     @property
