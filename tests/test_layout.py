@@ -64,7 +64,8 @@ def test_shapes_have_one_home_and_backends_are_asked_nothing_about_them() -> Non
             outside[package] += len(question.findall(path.read_text()))
 
     assert not outside["backends"]
-    assert sum(outside.values()) <= 12, outside
+    assert sum(outside.values()) - outside["kernels"] <= 5, outside
+    assert outside["kernels"] <= 10, outside  # two templates a device, each by its shape
 
 
 def test_floors_are_those_of_the_generated_code() -> None:

@@ -6,10 +6,16 @@ from lossd.errors import Overloaded, TooLarge
 from lossd.serving.access.gate import host_of
 from lossd.serving.caller import HERE, Caller, Quotas
 from lossd.serving.config import Config
-from lossd.serving.rpc.admission import Admission
+from lossd.serving.rpc.admission import Admission, Place
 from lossd.serving.rpc.shares import Rate, Shares, three_quarters
 
 ONE, OTHER = Caller(name="one"), Caller(host="192.0.2.7")
+
+
+def end(place: Place) -> None:
+    """Its caller has the answer, and nothing is computed for it any more."""
+    place.finish()
+    place.leave()
 
 
 def test_a_share_is_given_back_with_the_place() -> None:
@@ -23,7 +29,7 @@ def test_a_share_is_given_back_with_the_place() -> None:
             shares.take(ONE, fourth)
         shares.take(OTHER, fourth)
         for place in (*places, fourth):
-            place.leave()
+            end(place)
     assert admission.calls == 0
 
 
@@ -42,7 +48,7 @@ def test_bytes_are_counted_by_caller_and_all_together() -> None:
     with pytest.raises(Overloaded, match="bytes in flight must be at most 100"):
         again.hold(1)
     for place in (one, again, other):
-        place.leave()
+        end(place)
     assert admission.request_bytes == 0
     fresh = admission.enter()
     shares.take(ONE, fresh)
@@ -53,7 +59,7 @@ def test_who_has_left_takes_no_share() -> None:
     admission, shares = Admission(calls=4, request_bytes=100), Shares(Config(caller_calls=1))
     for _ in range(3):
         place = admission.enter()
-        place.leave()
+        end(place)
         shares.take(ONE, place)
     shares.take(ONE, admission.enter())
 
@@ -96,7 +102,7 @@ def test_a_crowd_of_callers_takes_no_memory_for_ever() -> None:
     for number in range(5000):
         place = admission.enter()
         shares.take(Caller(host=f"host {number}"), place)
-        place.leave()
+        end(place)
     assert len(shares._shares) <= 1024
 
 
