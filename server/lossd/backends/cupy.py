@@ -138,9 +138,10 @@ class CupyBackend:
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
         """See ``Backend.turn``; one thread at a time, on our stream."""
-        with self._lock, self._stream:
+        with self._lock:
             try:
-                yield
+                with self._stream:  # which asks a lost device when a thread first enters it
+                    yield
             except self._cupy.cuda.memory.OutOfMemoryError as error:
                 raise TooLarge(
                     f"batch must fit into the device's memory, got: {error}",
