@@ -280,7 +280,8 @@ def test_examples_of_different_shapes_have_no_losses_in_common(engine: Engine) -
 
 
 def test_a_loss_of_a_set_and_lists_of_maps_may_be_terms(engine: Engine) -> None:
-    maps = [RNG.normal(size=(6, 3)), RNG.normal(size=(6, 2, 2))]
+    random = np.random.default_rng(1)
+    maps = [random.normal(size=(6, 3)), random.normal(size=(6, 2, 2))]
     arrays: dict[str, Any] = {
         "predictions": [INPUTS["predictions"]],
         "targets": [INPUTS["other"]],

@@ -36,26 +36,29 @@ from lossd.v1 import (
 )
 from tests.end_to_end.conftest import Process, metric
 
-RANDOM = np.random.default_rng(7)
-
 
 def yes_or_no(count: int) -> tuple[Message, dict[str, Any]]:
     """Floating-point targets, which the loss wants."""
-    predictions = RANDOM.standard_normal(count).astype(np.float32)
+    random = np.random.default_rng(count)
+    predictions = random.standard_normal(count).astype(np.float32)
     return BinaryCrossEntropy(), {
         "predictions": predictions,
-        "targets": RANDOM.integers(0, 2, count).astype(np.float32),
+        "targets": random.integers(0, 2, count).astype(np.float32),
     }
 
 
 def of_classes(count: int) -> tuple[Message, dict[str, Any]]:
-    predictions = RANDOM.standard_normal((count, 5)).astype(np.float32)
-    return CrossEntropy(), {"predictions": predictions, "targets": RANDOM.integers(0, 5, count)}
+    """Every class is a target and is predicted, so that no score is undefined."""
+    random = np.random.default_rng(count)
+    targets = random.permutation(np.arange(count) % 5)
+    predictions = random.standard_normal((count, 5)) + 2 * np.eye(5)[targets]
+    return CrossEntropy(), {"predictions": predictions.astype(np.float32), "targets": targets}
 
 
 def of_numbers(count: int) -> tuple[Message, dict[str, Any]]:
     """Numbers for a regression; non-negative ones, which are relevances too."""
-    predictions, targets = RANDOM.uniform(0, 3, (2, count, 4))
+    random = np.random.default_rng(count)
+    predictions, targets = random.uniform(0, 3, (2, count, 4))
     return SquaredError(), {"predictions": predictions, "targets": targets}
 
 
@@ -80,9 +83,10 @@ def test_every_metric_of_tensors_has_the_bits_of_evaluate(
     makers = [MAKERS[name]] if name in MAKERS else [of_classes, yes_or_no]
     for make in makers[: 1 if name == "perplexity" else 2]:
         loss, inputs = make(count)
-        beside: dict[str, Any] = {"weights": RANDOM.uniform(0, 2, count)}
+        random = np.random.default_rng(count + 1)
+        beside: dict[str, Any] = {"weights": random.uniform(0, 2, count)}
         if name != "retrieval_at_k":  # whose mask is of documents
-            beside["mask"] = RANDOM.random(count) < 0.8
+            beside["mask"] = random.random(count) < 0.8
         result = client.compute(loss, **inputs, **beside, metrics=[asked])
         (found,) = result.metrics
         expected = client.evaluate(asked, **inputs, **beside)
@@ -139,8 +143,9 @@ def test_one_example_without_axes_may_be_ignored(client: LossClient) -> None:
 
 
 def test_classes_lie_where_the_loss_has_them(client: LossClient) -> None:
-    predictions = RANDOM.standard_normal((3, 4, 5, 6)).astype(np.float32)
-    targets = RANDOM.integers(0, 4, (3, 5, 6))
+    random = np.random.default_rng(7)
+    predictions = random.standard_normal((3, 4, 5, 6)).astype(np.float32)
+    targets = random.integers(0, 4, (3, 5, 6))
     last: dict[str, Any] = {"predictions": np.moveaxis(predictions, 1, -1), "targets": targets}
     expected = client.evaluate([Accuracy(), RocAuc()], **last)
     for loss in (CrossEntropy(class_axis=1), CrossEntropy(class_axis=-3), Dice(class_axis=1)):

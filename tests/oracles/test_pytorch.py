@@ -1,6 +1,6 @@
 """PyTorch in float64, where it is right: an answer by other people.
 
-Not asked: half precision, margins beyond 37, -inf (all wrong there, see research/losses.md, 5).
+Not asked: half precision, margins beyond 37, -inf (all wrong there).
 """
 
 from typing import Any
