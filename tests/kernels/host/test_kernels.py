@@ -60,7 +60,7 @@ def run(library: Library, case: Case, *, stored: Any = None, by_row: bool = True
 
 def bits(array: Array) -> bytes:
     """All NaN are one: which of two a sum keeps is the processor's choice."""
-    return np.where(np.isnan(array), np.nan, array).astype(array.dtype).tobytes()
+    return np.where(np.isnan(array), array.dtype.type(np.nan), array).tobytes()
 
 
 def test_every_text_has_a_template() -> None:
@@ -155,7 +155,7 @@ def test_half_types_are_read_and_rounded_once(
     )  # fmt: skip
     wide = run(library, rounded)
     assert bits(halves.values) == bits(wide.values)
-    np.testing.assert_array_equal(halves.gradient, wide.gradient.astype(stored))
+    assert bits(halves.gradient) == bits(wide.gradient.astype(stored))
 
 
 def _through(array: Array, stored: np.dtype[Any]) -> Array:
