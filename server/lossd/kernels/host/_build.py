@@ -30,7 +30,7 @@ GCC_FLAGS = (
     "-ftree-vectorize", "-fvect-cost-model=dynamic", "-funswitch-loops", "--param",
     "max-unswitch-insns=5000",
 )  # fmt: skip
-LINK_FLAGS = ("-shared", "-Wl,--as-needed", "-Wl,-z,noexecstack")
+LINK_FLAGS = ("-shared", "-s", "-Wl,--as-needed", "-Wl,-z,noexecstack")
 
 
 class BuildError(Exception):
