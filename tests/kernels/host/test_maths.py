@@ -1,6 +1,7 @@
 """The functions that texts call, over every float32: python -m tests.kernels.host.test_maths.
 
 The suite looks at one in 1009; the command at all of them.
+"""
 
 import subprocess
 import sys
