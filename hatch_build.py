@@ -14,6 +14,14 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARY = Path("server/lossd/kernels/host/_compiled/lossd_host.so")
+# python -m lossd.kernels.host with the folder of the package before all else.  PYTHONPATH would not
+# do: pip takes from it, in the environment of a build, whatever the environment that it installs
+# into knows, so the folder would be gone wherever lossd is installed in place already.
+COMMAND = """
+import runpy, sys
+sys.path.insert(0, sys.argv.pop(1))
+runpy.run_module("lossd.kernels.host", run_name="__main__", alter_sys=True)
+"""
 SETTING, MACHINE, TAG = "LOSSD_HOST_KERNELS", "LOSSD_HOST_MACHINE", "LOSSD_WHEEL_TAG"
 
 
@@ -44,10 +52,8 @@ class HostKernelsHook(BuildHookInterface[Any]):
         library.unlink(missing_ok=True)  # it would be that of other texts
         if not sys.platform.startswith("linux"):
             return f"they are for Linux, got {sys.platform}"
-        paths = [str(Path(self.root) / "server"), os.environ.get("PYTHONPATH", "")]
         done = subprocess.run(
-            [sys.executable, "-m", "lossd.kernels.host", "--machine", machine],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            [sys.executable, "-c", COMMAND, str(Path(self.root) / "server"), "--machine", machine],
             cwd=self.root,
             capture_output=True,
             text=True,
