@@ -113,7 +113,7 @@ def forgets_that_calls_end() -> None:
         if next(numbers) % 10:
             usual(self, *arguments)
 
-    Telemetry.ended = ended  # type: ignore[method-assign]
+    Telemetry.ended = ended  # type: ignore[assignment, method-assign]
 
 
 def keeps_places() -> None:

@@ -94,22 +94,22 @@ def _evaluated(_: str, __: grpc.Channel, client: LossClient) -> None:
 
 
 def _late(_: str, channel: grpc.Channel, __: LossClient) -> None:
-    _end(channel.unary_unary(METHOD).future(_LARGE, timeout=0.001))
+    _begun(channel, _LARGE, timeout=0.001).exception()
 
 
 def _cancelled(_: str, channel: grpc.Channel, __: LossClient) -> None:
-    future = channel.unary_unary(METHOD).future(_LARGE, timeout=_PATIENCE)
-    future.cancel()
+    _begun(channel, _LARGE, timeout=_PATIENCE).cancel()
 
 
 def _left(address: str, _: grpc.Channel, __: LossClient) -> None:
     with grpc.insecure_channel(address, options=CHANNEL) as own:
-        own.unary_unary(METHOD).future(_SMALL, timeout=_PATIENCE)
+        _begun(own, _SMALL, timeout=_PATIENCE)
 
 
-def _end(future: Any) -> None:
-    """Waits for a call, however it ends."""
-    future.exception()
+def _begun(channel: grpc.Channel, message: bytes, *, timeout: float) -> Any:
+    """Begins a call that the bundled client would not make."""
+    method: Any = channel.unary_unary(METHOD)
+    return method.future(message, timeout=timeout)
 
 
 _WAYS: tuple[Callable[[str, grpc.Channel, LossClient], None], ...] = (
@@ -140,8 +140,9 @@ def main() -> None:
         for part in range(10):
             soak(process.address, calls // 10, seed=1 + part)
             last = count(process)
-            print(json.dumps(dataclasses.asdict(last)), flush=True)
-    print("leaks:", ", ".join(leaks(first, last)) or "none")
+            sys.stdout.write(json.dumps(dataclasses.asdict(last)) + "\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"leaks: {', '.join(leaks(first, last)) or 'none'}\n")
 
 
 if __name__ == "__main__":

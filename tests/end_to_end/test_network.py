@@ -87,8 +87,8 @@ def attempt(client: Any) -> float | None:
 def test_a_peer_that_is_gone_without_a_word_is_let_go_within_a_minute(
     cable: Network, connect: Any, request: pytest.FixtureRequest
 ) -> None:
-    if not request.config.getoption("--whole-sweep"):
-        pytest.skip("takes a minute: run with --whole-sweep")
+    if not request.config.getoption("--whole"):
+        pytest.skip("takes a minute: run with --whole")
     address = f"{cable.server_address}:0"
     with (
         serve("--backend", "numpy", address=address, inside=cable.inside) as process,
