@@ -39,7 +39,9 @@ def test_any_client_finds_it_while_it_runs() -> None:
 
     async def compute(address: str) -> float:
         async with AsyncLossClient(address) as client:
-            return float((await client.compute(CrossEntropy(), logits, labels)).loss)
+            found = (await client.compute(CrossEntropy(), logits, labels)).loss
+            assert found is not None
+            return found
 
     with local_server(backend="numpy") as address:
         assert asyncio.run(compute(address)) > 0

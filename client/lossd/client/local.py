@@ -31,7 +31,7 @@ def local(*, timeout: float | None = None, **settings: Any) -> Iterator[LossClie
         InvalidRequestError: if the server is not installed (``pip install 'lossd[server]'``), or
             if there is no setting of a name.
     """
-    options = {} if timeout is None else {"timeout": timeout}
+    options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
     with local_server(**settings) as address, LossClient(address, **options) as client:
         yield client
 
