@@ -9,6 +9,7 @@ sample on a GPU.
 """
 
 import argparse
+import enum
 import hashlib
 import json
 import tempfile
@@ -159,11 +160,24 @@ def _sent(client: LossClient) -> Answers:
                 continue
             job = case.job()
             inputs = {n: a[0] if len(a) == 1 else a for n, a in job.inputs.items()}
-            message = getattr(v1, loss.message)(**job.parameters)
+            message = getattr(v1, loss.message)()
+            for parameter, value in job.parameters.items():
+                _set(message, parameter, value)
             yield (
                 f"sent {loss.name}",
                 lambda m=message, i=inputs: client.compute(m, **i),  # type: ignore[misc]
             )
+
+
+def _set(message: Any, parameter: str, value: Any) -> None:
+    """Sets a parameter of a message; the members of an enum have other names there."""
+    if isinstance(value, enum.Enum):
+        kind = message.DESCRIPTOR.fields_by_name[parameter].enum_type
+        value = next(n.number for n in kind.values if n.name.endswith(f"_{value.name}"))
+    if isinstance(value, tuple):
+        getattr(message, parameter).extend(value)
+    else:
+        setattr(message, parameter, value)
 
 
 def _servable(loss: Loss, rows: int) -> Case | None:
