@@ -237,10 +237,8 @@ class _Reply:
 def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
     """Returns the finished gradients; those of an input of several tensors are a list."""
     found: dict[str, list[Array]] = {}
-    for name, gradient in gradients.items():
-        slot = gradient.answered.slot
-        whole = name if slot is None else slot.input.base_name
-        found.setdefault(whole, []).append(gradient.finished())
+    for gradient in gradients.values():
+        found.setdefault(gradient.answered.input, []).append(gradient.finished())
     return {name: arrays if len(arrays) > 1 else arrays[0] for name, arrays in found.items()}
 
 

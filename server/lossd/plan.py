@@ -30,6 +30,11 @@ class Answered:
     dtype: np.dtype[Any]
     slot: Slot | None = None
 
+    @property
+    def input(self) -> str:
+        """The name of the whole input, or of the parameter, that a gradient is with respect to."""
+        return self.name if self.slot is None else self.slot.input.base_name
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
