@@ -9,7 +9,6 @@ sample on a GPU.
 """
 
 import argparse
-import enum
 import hashlib
 import json
 import tempfile
@@ -21,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from lossd import v1
 from lossd.backends import Backend
 from lossd.backends.choose import BackendChoice, choose
 from lossd.backends.cupy import _import_cupy
@@ -40,6 +38,7 @@ from tests.end_to_end.conftest import serve
 from tests.evaluation.run import score
 from tests.losses.case import Array, Case, Form
 from tests.losses.compare import DTYPES
+from tests.messages import message_of
 from tests.sampling import cases, coupled_cases, draw, forms, plain
 
 DRAWS = 20  # of options, for every case
@@ -160,24 +159,11 @@ def _sent(client: LossClient) -> Answers:
                 continue
             job = case.job()
             inputs = {n: a[0] if len(a) == 1 else a for n, a in job.inputs.items()}
-            message = getattr(v1, loss.message)()
-            for parameter, value in job.parameters.items():
-                _set(message, parameter, value)
+            message = message_of(case)
             yield (
                 f"sent {loss.name}",
                 lambda m=message, i=inputs: client.compute(m, **i),  # type: ignore[misc]
             )
-
-
-def _set(message: Any, parameter: str, value: Any) -> None:
-    """Sets a parameter of a message; the members of an enum have other names there."""
-    if isinstance(value, enum.Enum):
-        kind = message.DESCRIPTOR.fields_by_name[parameter].enum_type
-        value = next(n.number for n in kind.values if n.name.endswith(f"_{value.name}"))
-    if isinstance(value, tuple):
-        getattr(message, parameter).extend(value)
-    else:
-        setattr(message, parameter, value)
 
 
 def _servable(loss: Loss, rows: int) -> Case | None:
