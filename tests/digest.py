@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from lossd import v1
 from lossd.backends import Backend
 from lossd.backends.choose import BackendChoice, choose
 from lossd.backends.cupy import _import_cupy
@@ -39,6 +38,7 @@ from tests.end_to_end.conftest import serve
 from tests.evaluation.run import score
 from tests.losses.case import Array, Case, Form
 from tests.losses.compare import DTYPES
+from tests.messages import message_of
 from tests.sampling import cases, coupled_cases, draw, forms, plain
 
 DRAWS = 20  # of options, for every case
@@ -159,7 +159,7 @@ def _sent(client: LossClient) -> Answers:
                 continue
             job = case.job()
             inputs = {n: a[0] if len(a) == 1 else a for n, a in job.inputs.items()}
-            message = getattr(v1, loss.message)(**job.parameters)
+            message = message_of(case)
             yield (
                 f"sent {loss.name}",
                 lambda m=message, i=inputs: client.compute(m, **i),  # type: ignore[misc]

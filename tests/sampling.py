@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lossd.batch import Batch, Job
 from lossd.errors import InvalidParameter
 from lossd.losses import (
     Choices,
@@ -28,8 +29,9 @@ from lossd.losses import (
     Sides,
 )
 from lossd.losses._declare import OPTIONAL_CLASS_AXIS
+from lossd.networks import Networks
 from lossd.schema import REQUIRED
-from lossd.shapes import lay_out
+from lossd.shapes import NO_NETWORKS, lay_out
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case, Form
 
@@ -213,10 +215,16 @@ def _optional(
         yield found
 
 
+def laid_out(job: Job, networks: Networks = NO_NETWORKS) -> Batch:
+    """A job checked and laid out, with its data."""
+    laid = lay_out(job, networks)
+    return laid.batch(job, laid.arrays(job))
+
+
 def _is_accepted(case: Case) -> bool:
     """Whether no rule between parameters and inputs refuses it."""
     try:
-        lay_out(case.rows(slice(0)).job())
+        laid_out(case.rows(slice(0)).job())
     except InvalidParameter:
         return False
     return True
@@ -310,7 +318,7 @@ def accepted(loss: Loss, parameters: Mapping[str, Any], length: int = LENGTH) ->
     """Whether no rule between parameters, which only the body knows, refuses them."""
     case = draw(loss, parameters, forms(loss, parameters)[0], 0, length)
     try:
-        lay_out(case.job(), NETWORKS)
+        laid_out(case.job(), NETWORKS)
     except InvalidParameter:
         return False
     return True

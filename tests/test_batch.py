@@ -9,13 +9,13 @@ import pytest
 from lossd.batch import Batch, Job
 from lossd.errors import InvalidTensor
 from lossd.losses import LOSSES
-from lossd.shapes import lay_out
+from tests.sampling import laid_out
 
 
 def _lay_out(loss: str, predictions: Any, targets: Any, **options: Any) -> Batch:
     parameters = options.pop("parameters", {})
     inputs = {"predictions": [np.asarray(predictions)], "targets": [np.asarray(targets)]}
-    return lay_out(Job(loss=LOSSES[loss], parameters=parameters, inputs=inputs, **options))
+    return laid_out(Job(loss=LOSSES[loss], parameters=parameters, inputs=inputs, **options))
 
 
 @pytest.mark.parametrize(

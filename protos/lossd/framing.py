@@ -46,9 +46,13 @@ class IrregularError(Exception):
 
 @dataclass(slots=True)
 class Payloads:
-    """The data of tensors, by the reference that stands for it in a message."""
+    """The data of tensors, by the reference that stands for it in a message.
+
+    ``places`` say where in the encoded message it lies, if it was parsed: from where to where.
+    """
 
     views: list[Bytes] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
     def worthwhile(cls, size: int) -> Self | None:
@@ -61,8 +65,13 @@ class Payloads:
         return _REFERENCE.pack(len(self.views) - 1)
 
     def __getitem__(self, reference: bytes) -> Bytes:
+        return self.views[self.index(reference)]
+
+    @staticmethod
+    def index(reference: bytes) -> int:
+        """Returns which of the views a reference stands for."""
         (index,) = _REFERENCE.unpack(reference)
-        return self.views[int(index)]
+        return int(index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +87,20 @@ class Framed(Generic[M]):
         return 0 if self.payloads is None else sum(map(len, self.payloads.views))
 
     @classmethod
-    def parse(cls, kind: type[M], encoded: bytes) -> "Framed[M]":
+    def parse(cls, kind: type[M], encoded: bytes, least: int = WORTHWHILE_BYTES) -> "Framed[M]":
         """Parses a message, and leaves the data of its tensors where it is if that pays.
+
+        It pays from ``least`` bytes on.
 
         Raises:
             DecodeError: if it is no such message.
         """
-        if len(encoded) < WORTHWHILE_BYTES:
+        if len(encoded) < least:
             return cls(kind.FromString(encoded))
         payloads = Payloads()
+        walk = _Walk(payloads.add, payloads.places)
         try:
-            small = _Walk(payloads.add).message(memoryview(encoded), route(kind.DESCRIPTOR))
+            small = walk.message(memoryview(encoded), route(kind.DESCRIPTOR))
         except (IrregularError, IndexError):  # an index beyond the end: the message is cut off
             return cls(kind.FromString(encoded))
         return cls(kind.FromString(b"".join(small)), payloads)
@@ -98,9 +110,26 @@ class Framed(Generic[M]):
         encoded = self.message.SerializeToString()
         if self.payloads is None:
             return encoded
-        payloads = self.payloads
-        walk = _Walk(lambda reference: payloads[bytes(reference)])
-        return b"".join(walk.message(memoryview(encoded), route(self.message.DESCRIPTOR)))
+        return b"".join(self._pieces(encoded, self.payloads.views))
+
+    def frames(self, sizes: Sequence[int]) -> list[bytes]:
+        """Returns what the encoded message has before each of its data, and behind the last.
+
+        ``sizes`` are the bytes of the data that references stand for, which need not be there yet.
+        """
+        frames, frame = [], bytearray()
+        for piece in self._pieces(self.message.SerializeToString(), list(map(range, sizes))):
+            if isinstance(piece, range):  # it stands for so many bytes
+                frames.append(bytes(frame))
+                frame.clear()
+            else:
+                frame += piece
+        return [*frames, bytes(frame)]
+
+    def _pieces(self, encoded: bytes, data: Sequence[Any]) -> list[Any]:
+        """Returns the pieces of the encoded message, with data in the place of references."""
+        walk = _Walk(lambda reference: data[Payloads.index(bytes(reference))])
+        return walk.message(memoryview(encoded), route(self.message.DESCRIPTOR))
 
 
 @functools.cache
@@ -114,14 +143,15 @@ def route(kind: Descriptor, outer: frozenset[Descriptor] = frozenset()) -> Route
 
 
 class _Walk:
-    """One walk over a message, which replaces its data."""
+    """One walk over a message, which replaces its data and notes where it was."""
 
-    def __init__(self, replace: Any) -> None:
+    def __init__(self, replace: Any, places: list[tuple[int, int]] | None = None) -> None:
         self._replace = replace
+        self._places = [] if places is None else places
         self._fields = 0
 
-    def message(self, view: memoryview, route: Route) -> list[Bytes]:
-        """Returns the pieces of the message after replacing."""
+    def message(self, view: memoryview, route: Route, base: int = 0) -> list[Bytes]:
+        """Returns the pieces of the message after replacing; it begins at ``base`` of the whole."""
         pieces: list[Bytes] = []
         kept = at = 0
         while at < len(view):
@@ -137,13 +167,17 @@ class _Walk:
             if len(body) != size:
                 raise IrregularError
             pieces.append(view[kept:start])
-            pieces += self._field(tag, body, route[number])
+            pieces += self._field(tag, body, route[number], base + at)
             kept = at = at + size
         pieces.append(view[kept:at])
         return pieces
 
-    def _field(self, tag: int, body: memoryview, route: Route | None) -> Sequence[Bytes]:
-        inner = [self._replace(body)] if route is None else self.message(body, route)
+    def _field(self, tag: int, body: memoryview, route: Route | None, base: int) -> Sequence[Bytes]:
+        if route is None:
+            self._places.append((base, base + len(body)))
+            inner = [self._replace(body)]
+        else:
+            inner = self.message(body, route, base)
         size = sum(map(len, inner))
         return [encoded_varint(tag), encoded_varint(size), *inner]
 

@@ -122,7 +122,7 @@ def fill(tensor: v1.Tensor, array: Array, payloads: Payloads | None = None) -> N
     Raises:
         TensorError: if the array's type does not exist on the wire, or it has too many axes.
     """
-    _describe(tensor, array)
+    describe(tensor, array.dtype, array.shape)
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     if payloads is None:
@@ -138,16 +138,21 @@ def refer(tensor: v1.Tensor, array: Array, place: v1.SharedMemory) -> None:
     Raises:
         TensorError: as ``fill``.
     """
-    _describe(tensor, array)
+    describe(tensor, array.dtype, array.shape)
     tensor.shared_memory.CopyFrom(place)
 
 
-def _describe(tensor: v1.Tensor, array: Array) -> None:
-    kind = type_of_dtype.get(array.dtype.newbyteorder("="))
+def describe(tensor: v1.Tensor, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Writes the type and shape of an array.
+
+    Raises:
+        TensorError: as ``fill``.
+    """
+    kind = type_of_dtype.get(dtype.newbyteorder("="))
     if kind is None:
-        names = ", ".join(dtype.name for dtype in type_of_dtype)
-        raise TensorError("dtype", f"dtype must be one of {names}, got {array.dtype}")
-    if array.ndim > MAX_AXES:
-        raise TensorError("shape", f"shape must have at most {MAX_AXES} axes, got {array.ndim}")
+        names = ", ".join(known.name for known in type_of_dtype)
+        raise TensorError("dtype", f"dtype must be one of {names}, got {dtype}")
+    if len(shape) > MAX_AXES:
+        raise TensorError("shape", f"shape must have at most {MAX_AXES} axes, got {len(shape)}")
     tensor.dtype = kind
-    tensor.shape[:] = array.shape
+    tensor.shape[:] = shape

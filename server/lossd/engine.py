@@ -4,8 +4,7 @@ It lays the batch out, lets the backend fill the buffers that will be sent, and 
 from what the backend returns.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -14,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.backends import Array, Backend
-from lossd.batch import Batch, Job, Operand, parameter_error
+from lossd.batch import Batch, Job, parameter_error
 from lossd.errors import InvalidRequest
 from lossd.losses import ParameterError, Status
 from lossd.networks import Networks
+from lossd.plan import Answered, Plan
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction, RowPlan
 from lossd.shapes import (
     NO_NETWORKS,
@@ -25,8 +25,6 @@ from lossd.shapes import (
     Checkpoint,
     Evaluated,
     hold_nothing,
-    lay_out,
-    rules_of,
 )
 
 # An array, or a list of them for an input of several tensors.  Any, because with a union everyone
@@ -84,9 +82,6 @@ class TermResult:
     gradient_norm: float
 
 
-HOST = "numpy"  # the name of the backend that computes on the host
-
-
 class Engine:
     """Runs jobs on a backend, with the operator's networks; may be called from many threads.
 
@@ -122,22 +117,47 @@ class Engine:
             InvalidRequest: if the caller broke a rule.
             TooLarge: if the device does not have enough memory.
         """
+        plan = self.plan(job)
+        return self.compute(
+            plan, job, plan.laid.arrays(job), allocate=allocate, checkpoint=checkpoint, hold=hold
+        )
+
+    def plan(self, job: Job) -> Plan:
+        """Decides everything about a job that does not depend on its data.
+
+        Raises:
+            InvalidRequest: if the caller broke a rule.
+            TooLarge: for more than can be computed at once.
+        """
         backend = self._instead.get(job.loss.name, self.backend)
-        batch = lay_out(job, self.networks, hold=hold, workers=backend.threads)
+        try:
+            return Plan.of(job, backend, self.networks)
+        except ParameterError as error:  # a rule between parameters, which only the body knows
+            raise parameter_error(job.loss, error) from error
+
+    def compute(
+        self,
+        plan: Plan,
+        job: Job,
+        arrays: Sequence[Array | None],
+        *,
+        allocate: Allocate = np.empty,
+        checkpoint: Checkpoint = lambda: None,
+        hold: Callable[[int], None] = hold_nothing,
+    ) -> Result:
+        """Computes a job by its plan, as ``run`` does.
+
+        ``arrays`` are its inputs as ``plan.laid.arrays`` has them; those of the job are not read.
+        """
+        batch = plan.laid.batch(job, arrays, hold)
         if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
             raise InvalidRequest(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
             )
-        reply = _Reply.allocated(job, batch, allocate)
+        reply = _Reply.allocated(plan, allocate)
         try:
-            evaluated = rules_of(job.loss).evaluate(
-                batch,
-                reply.buffers,
-                backend,
-                zero_nonfinite=job.nonfinite is NonfinitePolicy.ZERO,
-                checkpoint=checkpoint,
-            )
-        except ParameterError as error:  # a rule between parameters, which only the body knows
+            evaluated = plan.evaluate(batch, reply.buffers, checkpoint)
+        except ParameterError as error:
             raise parameter_error(job.loss, error) from error
         (nonfinite,) = evaluated.nonfinite.nonzero()
         if job.nonfinite is NonfinitePolicy.ERROR:
@@ -155,7 +175,7 @@ class Engine:
             per_example=reply.values,
             gradients=_by_input(reply.gradients),
             outputs=reply.outputs,
-            backend=HOST if rules_of(job.loss).on_host else backend.name,
+            backend=plan.backend,
         )
 
     def close(self) -> None:
@@ -168,14 +188,24 @@ class Engine:
 class _GradientBuffer:
     """A gradient that is being computed: the backend fills ``rows``, and ``array`` is returned."""
 
+    answered: Answered
     array: Array
     rows: Array
-    operand: Operand | None = None
+
+    @classmethod
+    def allocated(cls, answered: Answered, allocate: Allocate) -> "_GradientBuffer":
+        array, slot = allocate(answered.shape, answered.dtype), answered.slot
+        if slot is None:  # with respect to a parameter, which is one number
+            return cls(answered, array, array)
+        if slot.is_moved:
+            return cls(answered, array, np.empty(slot.rows_shape, answered.dtype))
+        return cls(answered, array, array.reshape(slot.rows_shape))
 
     def finished(self) -> Array:
         """Returns the gradient in the caller's layout, where the rows are laid out differently."""
-        if self.operand is not None and self.operand.slot.is_moved:
-            self.array[...] = self.operand.slot.as_given(self.rows)
+        slot = self.answered.slot
+        if slot is not None and slot.is_moved:
+            self.array[...] = slot.as_given(self.rows)
         return self.array
 
 
@@ -188,14 +218,10 @@ class _Reply:
     outputs: Mapping[str, Array]
 
     @classmethod
-    def allocated(cls, job: Job, batch: Batch, allocate: Allocate) -> "_Reply":
-        wanted = job.per_example and job.loss.shape.has_values
-        values = allocate(batch.example_shape, batch.dtype) if wanted else None
-        gradients = {name: _gradient_buffer(batch.find(name), allocate) for name in batch.gradients}
-        outputs = {
-            output.name: allocate(batch.example_shape, np.int64 if output.is_index else batch.dtype)
-            for output in batch.outputs
-        }
+    def allocated(cls, plan: Plan, allocate: Allocate) -> "_Reply":
+        values = None if plan.values is None else allocate(plan.values.shape, plan.values.dtype)
+        gradients = {a.name: _GradientBuffer.allocated(a, allocate) for a in plan.gradients}
+        outputs = {a.name: allocate(a.shape, a.dtype) for a in plan.outputs}
         return cls(values, gradients, outputs)
 
     @property
@@ -210,21 +236,10 @@ class _Reply:
 
 def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
     """Returns the finished gradients; those of an input of several tensors are a list."""
-    found: dict[str, list[Array]] = defaultdict(list)
-    for name, gradient in gradients.items():
-        operand = gradient.operand
-        found[name if operand is None else operand.input.base_name].append(gradient.finished())
+    found: dict[str, list[Array]] = {}
+    for gradient in gradients.values():
+        found.setdefault(gradient.answered.input, []).append(gradient.finished())
     return {name: arrays if len(arrays) > 1 else arrays[0] for name, arrays in found.items()}
-
-
-def _gradient_buffer(operand: Operand | None, allocate: Allocate) -> _GradientBuffer:
-    if operand is None:  # with respect to a parameter, which is one number
-        number = allocate((), np.float64)
-        return _GradientBuffer(number, number)
-    array = allocate(operand.shape, operand.rows.dtype)
-    if operand.slot.is_moved:
-        return _GradientBuffer(array, np.empty(operand.rows.shape, operand.rows.dtype), operand)
-    return _GradientBuffer(array, array.reshape(operand.rows.shape), operand)
 
 
 def _statuses(

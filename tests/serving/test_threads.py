@@ -96,3 +96,17 @@ def test_a_thread_that_dies_is_told_of_and_logged(
         thread.join()
     assert told == ["threads must live, got the end of worker-7"]
     assert caplog.records[0].exc_info is not None
+
+
+def test_a_task_goes_to_the_thread_that_rests_since_the_shortest_time() -> None:
+    with Threads(8, "worker") as threads:
+        together = threading.Barrier(8)
+        for _ in range(8):  # all have had a task, and rest
+            threads.submit(together.wait, timeout=20)
+        names = set()
+        for _ in range(50):
+            done = threads.submit(threading.current_thread)
+            names.add(done.result(20).name)
+            while len(threads._resting) < 8:
+                threading.Event().wait(0.0001)
+        assert len(names) == 1

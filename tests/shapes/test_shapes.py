@@ -12,14 +12,14 @@ from lossd.batch import Batch, Given, Layout
 from lossd.engine import Engine, Result
 from lossd.losses import LOSSES, Loss, Shape
 from lossd.reduction import NonfinitePolicy, Reduction
-from lossd.shapes import SHAPES, ShapeRules, lay_out, rules_of
+from lossd.shapes import SHAPES, ShapeRules, rules_of
 from lossd.shapes._by_example import ByExample
 from lossd.shapes._whole_batch import WholeBatch
 from lossd.shapes.tokens import TokensShape
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Array, Case
 from tests.losses.compare import DTYPES, assert_same_bits
-from tests.sampling import cases, coupled_cases, plain
+from tests.sampling import cases, coupled_cases, laid_out, plain
 
 LARGE = {Shape.IMAGES: (9, 4), Shape.SEQUENCE: (40, 30), Shape.FEATURES: (3000, 50)}
 
@@ -68,7 +68,7 @@ def test_a_layout_follows_from_the_header_of_a_request(any_loss: Loss) -> None:
 
 def test_what_was_laid_out_goes_back_to_where_it_came_from(any_loss: Loss) -> None:
     for case in _cases(any_loss):
-        batch = lay_out(case.job(), NETWORKS)
+        batch = laid_out(case.job(), NETWORKS)
         for operand in batch.operands:
             given = case.inputs.get(operand.name)
             if given is not None and not operand.is_classes:
@@ -153,7 +153,7 @@ def test_a_masked_example_of_a_whole_batch_is_as_if_it_had_never_been_sent(
 
 def _parts(case: Case) -> dict[str, slice]:
     """The examples of each input; those that all examples share have none."""
-    batch: Batch = lay_out(case.job())
+    batch: Batch = laid_out(case.job())
     of_all = tuple(slice(0, batch.rows) for _ in batch.operands)
     parts = zip(batch.operands, batch.parts or of_all, strict=True)
     return {o.name: part for o, part in parts if o.slot.is_by_example}

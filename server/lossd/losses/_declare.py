@@ -176,7 +176,13 @@ class Input:
     @property
     def base_name(self) -> str:
         """The name of the whole input, where this is one tensor of it."""
-        return self.name.partition("[")[0]
+        return self.source[0]
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """The name of the whole input, and which tensor of it this is."""
+        name, _, place = self.name.partition("[")
+        return name, int(place[:-1] or 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ To add a shape: a member of ``lossd.losses.Shape``, a module here, and its row i
 """
 
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
-from lossd.shapes._lay_out import NO_NETWORKS, hold_nothing, lay_out
-from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, ShapeRules
+from lossd.shapes._lay_out import NO_NETWORKS, Laid, hold_nothing, lay_out
+from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
 from lossd.shapes._table import SHAPES, rules_of
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "Buffers",
     "Checkpoint",
     "Evaluated",
+    "Evaluator",
+    "Laid",
     "ShapeRules",
     "block_rows",
     "hold_nothing",

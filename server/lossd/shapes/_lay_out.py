@@ -1,42 +1,102 @@
-"""Makes a batch of a job: everything a caller can get wrong is found here, before any computing.
+"""Checks a job and lays it out, first without its data: everything that a caller can get wrong.
 
 The one exception is the domain of floating-point targets (probabilities below 0, say), which may be
 checked piece by piece so that targets are read once; they are never used as an index.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from lossd.batch import (
+    Array,
     Batch,
     Given,
     Job,
+    Layout,
+    Operand,
+    Slot,
     body_parameters,
     complete,
     compute_type,
     named_arrays,
     wanted_gradients,
 )
+from lossd.losses import Holds
 from lossd.networks import Networks
+from lossd.reduction import Reduction, plan_rows
+from lossd.shapes._shape import ShapeRules
 from lossd.shapes._table import rules_of
 
 NO_NETWORKS = Networks()
+_NO_ROWS = plan_rows(
+    0,
+    ignored=None,
+    weights=None,
+    denominators=None,
+    cotangent=1.0,
+    reduction=Reduction.SUM,
+    normalizer=None,
+)
 
 
 def hold_nothing(_: int) -> None:
     """Stands for whoever counts bytes, where nobody does."""
 
 
-def lay_out(
-    job: Job,
-    networks: Networks = NO_NETWORKS,
-    *,
-    hold: Callable[[int], None] = hold_nothing,
-    workers: int = 1,
-) -> Batch:
-    """Checks a job and lays it out.
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A job without its data, checked and laid out.
 
-    ``hold`` is told the bytes that it takes beside its inputs when ``workers`` compute it, before
-    any of them is taken, and may raise.
+    ``slots`` are those of the layout, with the domains that follow from the parameters.
+    ``template`` is a batch like those that are made of it, without rows.  ``needed`` are the bytes
+    that one takes beside its inputs.  ``sources`` say which tensor each slot is filled with: the
+    name of the input, and the place in its list; None for one that is not given.
+    """
+
+    rules: ShapeRules
+    parameters: Mapping[str, Any]  # all of them, with the defaults
+    layout: Layout
+    slots: tuple[Slot, ...]
+    template: Batch
+    needed: int
+    sources: tuple[tuple[str, int] | None, ...]
+
+    def arrays(self, job: Job) -> list[Array | None]:
+        """Returns the tensors of a job in the order of the slots; None for those not given."""
+        return [None if s is None else job.inputs[s[0]][s[1]] for s in self.sources]
+
+    def batch(
+        self,
+        job: Job,
+        arrays: Sequence[Array | None],
+        hold: Callable[[int], None] = hold_nothing,
+    ) -> Batch:
+        """Checks the data of a job, and lays it out.
+
+        ``arrays`` are its tensors in the order of the slots; those of the job are not read.
+        ``hold`` is told the bytes that it takes beside its inputs before any of them is taken, and
+        may raise.
+
+        Raises:
+            InvalidRequest: or one below it, naming the thing, the rule and the value.
+        """
+        if self.needed:
+            hold(self.needed)
+        rules, parameters = self.rules, self.parameters
+        operands = tuple(map(Slot.filled, self.slots, arrays))
+        plan = rules.plan(job, self.layout, operands, parameters)
+        operands = rules.checked(job.loss, operands, plan.silent, parameters)
+        batch = self.template.filled(operands, plan)
+        if not batch.rows:
+            rules.check_rules(batch)
+        return batch
+
+
+def lay_out(job: Job, networks: Networks = NO_NETWORKS, *, workers: int = 1) -> Laid:
+    """Checks a job and lays it out, except for its data; ``workers`` will compute it.
 
     Raises:
         InvalidRequest: or one below it, naming the thing, the rule and the value.
@@ -47,28 +107,35 @@ def lay_out(
     arrays = named_arrays(job)
     layout = rules.lay_out(Given(job.loss, arrays, parameters, networks))
     dtype = compute_type(arrays)
-    needed = rules.needed(job, layout, arrays, parameters, dtype, workers)
-    if needed:
-        hold(needed)
-    operands = tuple([
-        slot.under(parameters).filled(arrays.get(slot.name)) for slot in layout.slots
-    ])  # fmt: skip
-    plan = rules.plan(job, layout, operands, parameters)
-    batch = Batch(
-        loss=job.loss,
-        parameters=body_parameters(job.loss, parameters, layout, dtype),
-        operands=rules.checked(job.loss, operands, plan.silent, parameters),
-        example_shape=layout.example_shape,
-        rows=layout.rows,
-        length=layout.length,
-        dtype=dtype,
-        plan=plan,
-        gradients=wanted_gradients(job, operands),
-        outputs=tuple(member.value for member in parameters.get("outputs", ())),
-        parts=layout.parts,
-        view=layout.view,
-        layout_parameters={p.name: parameters[p.name] for p in job.loss.layout_parameters},
+    slots = tuple([slot.under(parameters) for slot in layout.slots])
+    operands = tuple([_without_rows(slot, arrays.get(slot.name)) for slot in slots])
+    return Laid(
+        rules,
+        parameters,
+        layout,
+        slots,
+        template=Batch(
+            loss=job.loss,
+            parameters=body_parameters(job.loss, parameters, layout, dtype),
+            operands=operands,
+            example_shape=layout.example_shape,
+            rows=layout.rows,
+            length=layout.length,
+            dtype=dtype,
+            plan=_NO_ROWS,
+            gradients=wanted_gradients(job, operands),
+            outputs=tuple(member.value for member in parameters.get("outputs", ())),
+            parts=layout.parts,
+            view=layout.view,
+            layout_parameters={p.name: parameters[p.name] for p in job.loss.layout_parameters},
+        ),
+        needed=rules.needed(job, layout, arrays, parameters, dtype, workers),
+        sources=tuple([slot.input.source if slot.name in arrays else None for slot in slots]),
     )
-    if not batch.rows:
-        rules.check_rules(batch)
-    return batch
+
+
+def _without_rows(slot: Slot, array: Array | None) -> Operand:
+    """Returns the operand of a slot, of the type that it will have but of no rows."""
+    is_index = array is None or slot.is_classes or slot.input.holds is Holds.LABELS
+    dtype = np.dtype(np.int64) if is_index or array is None else array.dtype
+    return Operand(slot, np.empty((0, *slot.rows_shape[1:]), dtype))

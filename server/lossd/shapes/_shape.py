@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +96,11 @@ class ShapeRules(abc.ABC):
         working = self.working(job.loss, layout, parameters, workers)
         return beside + row_bytes(job, layout.rows) + widened(dtype, working)
 
+    def is_brief(self, layout: Layout) -> bool:
+        """Returns whether computing takes no longer than waiting for a turn would."""
+        del layout
+        return False
+
     @abc.abstractmethod
     def working(
         self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
@@ -148,19 +153,22 @@ class ShapeRules(abc.ABC):
         check_rules(batch)
 
     @abc.abstractmethod
-    def evaluate(
-        self,
-        batch: Batch,
-        buffers: Buffers,
-        backend: Backend,
-        *,
-        zero_nonfinite: bool,
-        checkpoint: Checkpoint,
-    ) -> Evaluated:
-        """Computes values, scaled gradients and outputs of a batch.
+    def evaluator(self, template: Batch, backend: Backend, *, zero_nonfinite: bool) -> "Evaluator":
+        """Returns the function that computes batches like ``template``, which has no rows itself.
 
         Silent rows are exactly 0.  With ``zero_nonfinite``, rows that are not finite are made 0 and
-        stay flagged.  ``checkpoint`` is called between pieces and may raise to stop.
+        stay flagged.
+
+        Raises:
+            InvalidParameter: for a parameter that the body refuses.
+        """
+
+
+class Evaluator(Protocol):
+    """Computes values, scaled gradients and outputs of batches that differ in their data alone."""
+
+    def __call__(self, batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
+        """Computes a batch; ``checkpoint`` is called between pieces and may raise to stop.
 
         Raises:
             InvalidRequest: for a target outside its domain, or a parameter that the body refuses.

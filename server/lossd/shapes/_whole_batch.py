@@ -21,7 +21,7 @@ from lossd.losses import BatchContext, Evaluation, Loss, Output, Status
 from lossd.reduction import Flags, Floats, RowPlan, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
 from lossd.shapes._memory import largest
-from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, ShapeRules
+from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
 
 Indices = npt.NDArray[np.intp]
 
@@ -56,36 +56,33 @@ class WholeBatch(ShapeRules):
         parts = {operand.name: slice(0, 0) for operand in batch.operands}
         check_rules(batch, BatchContext(np.zeros(0), scales, parts=parts))
 
-    def evaluate(
-        self,
-        batch: Batch,
-        buffers: Buffers,
-        backend: Backend,
-        *,
-        zero_nonfinite: bool,
-        checkpoint: Checkpoint,
-    ) -> Evaluated:
-        """See ``ShapeRules.evaluate``."""
-        check_domains(batch)
-        present = Present(batch, self.absent(batch.plan))
-        weights = np.ones(batch.rows) if batch.plan.weights is None else batch.plan.weights
-        context = BatchContext(
-            weights=present.of(weights),
-            scales=self.scales(batch, present),
-            wanted=frozenset(batch.gradients),
-            parts={o.name: present.part(o.name) for o in batch.operands},
-            for_each=_pieces(backend, checkpoint),
-            in_cache=backend.in_cache,
-        )
-        inputs = []
-        for declared in batch.loss.inputs:
-            checkpoint()  # widening is as much work as computing a piece
-            inputs.append(present.rows(batch.find(declared.name)))
-        checkpoint()
-        found = _computed(batch, backend, inputs, context)
-        with np.errstate(all="ignore"):
-            results = _Results(batch, buffers, present, checkpoint)
-            return results.written(found, zero_nonfinite=zero_nonfinite)
+    def evaluator(self, template: Batch, backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
+        """See ``ShapeRules.evaluator``."""
+        del template
+
+        def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
+            check_domains(batch)
+            present = Present(batch, self.absent(batch.plan))
+            weights = np.ones(batch.rows) if batch.plan.weights is None else batch.plan.weights
+            context = BatchContext(
+                weights=present.of(weights),
+                scales=self.scales(batch, present),
+                wanted=frozenset(batch.gradients),
+                parts={o.name: present.part(o.name) for o in batch.operands},
+                for_each=_pieces(backend, checkpoint),
+                in_cache=backend.in_cache,
+            )
+            inputs = []
+            for declared in batch.loss.inputs:
+                checkpoint()  # widening is as much work as computing a piece
+                inputs.append(present.rows(batch.find(declared.name)))
+            checkpoint()
+            found = _computed(batch, backend, inputs, context)
+            with np.errstate(all="ignore"):
+                results = _Results(batch, buffers, present, checkpoint)
+                return results.written(found, zero_nonfinite=zero_nonfinite)
+
+        return evaluate
 
 
 def _pieces(backend: Backend, checkpoint: Checkpoint) -> Callable[..., None]:

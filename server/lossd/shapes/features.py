@@ -21,6 +21,8 @@ MAX_PRODUCTS = 1 << 36
 class FeaturesShape(ByExample):
     """See the module."""
 
+    is_quick = False
+
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
         del loss, declared

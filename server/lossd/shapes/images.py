@@ -27,6 +27,8 @@ from lossd.shapes._layouts import common_shape
 class ImagesShape(ByExample):
     """See the module."""
 
+    is_quick = False
+
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
         del loss, declared

@@ -33,6 +33,8 @@ _PATTERNS = {
 class SequenceShape(ByExample):
     """See the module."""
 
+    is_quick = False
+
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
         del loss

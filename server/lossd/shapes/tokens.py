@@ -42,7 +42,7 @@ from lossd.losses import Evaluation, Extent, Holds, Input, Loss, Status
 from lossd.losses._maths.tokens import AGGREGATION, TokenAggregation, Tokens
 from lossd.reduction import Flags, Floats, RowPlan, block_sums, plan_rows
 from lossd.shapes._memory import largest
-from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, ShapeRules
+from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
 
 Indices = npt.NDArray[np.intp]
 
@@ -131,25 +131,22 @@ class TokensShape(ShapeRules):
     def check_rules(self, batch: Batch) -> None:
         """See ``ShapeRules.check_rules``; a batch of no rows is evaluated like any other."""
 
-    def evaluate(
-        self,
-        batch: Batch,
-        buffers: Buffers,
-        backend: Backend,
-        *,
-        zero_nonfinite: bool,
-        checkpoint: Checkpoint,
-    ) -> Evaluated:
-        """See ``ShapeRules.evaluate``."""
-        run = _Run(batch, buffers, zero_nonfinite=zero_nonfinite)
+    def evaluator(self, template: Batch, backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
+        """See ``ShapeRules.evaluator``."""
+        del template
 
-        def work(index: int) -> None:
-            checkpoint()
-            with np.errstate(all="ignore"):
-                run.piece(run.cuts[index])
+        def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
+            run = _Run(batch, buffers, zero_nonfinite=zero_nonfinite)
 
-        backend.side_by_side(len(run.cuts), work)
-        return run.finished()
+            def work(index: int) -> None:
+                checkpoint()
+                with np.errstate(all="ignore"):
+                    run.piece(run.cuts[index])
+
+            backend.side_by_side(len(run.cuts), work)
+            return run.finished()
+
+        return evaluate
 
 
 def _aggregates(loss: Loss) -> bool:

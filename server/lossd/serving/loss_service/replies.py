@@ -1,5 +1,7 @@
 """Turns results into replies."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lossd import tensors, v1
@@ -15,14 +17,15 @@ _STATUS_NUMBERS = np.array(
 )
 
 
+Fill = Callable[[v1.Tensor, tensors.Array], None]
+
 # The fields of a term that are numbers.
 _TERM_NUMBERS = [name for name in v1.TermResult.DESCRIPTOR.fields_by_name if name != "status"]
 
 
-def response(result: Result, loan: Loan | None = None) -> Framed[v1.ComputeLossResponse]:
-    """Writes a result, except for the arrays that lie in shared memory already."""
-    loan = loan or Loan(None, lambda _: None)
-    reply = v1.ComputeLossResponse(
+def head(result: Result, transport: str) -> v1.ComputeLossResponse:
+    """Writes a result, except for its arrays."""
+    return v1.ComputeLossResponse(
         loss=result.loss,
         loss_sum=result.loss_sum,
         weight_sum=result.weight_sum,
@@ -31,8 +34,21 @@ def response(result: Result, loan: Loan | None = None) -> Framed[v1.ComputeLossR
         nonfinite_count=len(result.nonfinite_examples),
         status=None if result.status is None else f"STATUS_{result.status.name}",
         backend=result.backend,
-        transport=loan.transport,
+        transport=transport,
     )
+
+
+def fill_statuses(reply: v1.ComputeLossResponse, result: Result, fill: Fill = tensors.fill) -> None:
+    """Writes the statuses of examples, where there are any."""
+    if len(result.statuses.indices):
+        fill(reply.statuses.indices, result.statuses.indices.astype(np.int64))
+        fill(reply.statuses.statuses, _STATUS_NUMBERS[result.statuses.numbers])
+
+
+def response(result: Result, loan: Loan | None = None) -> Framed[v1.ComputeLossResponse]:
+    """Writes a result, except for the arrays that lie in shared memory already."""
+    loan = loan or Loan(None, lambda _: None)
+    reply = head(result, loan.transport)
     payloads = Payloads.worthwhile(_size(result) - loan.reply_bytes)
 
     def fill(tensor: v1.Tensor, array: tensors.Array) -> None:
@@ -42,9 +58,7 @@ def response(result: Result, loan: Loan | None = None) -> Framed[v1.ComputeLossR
         else:
             tensors.refer(tensor, array, place)
 
-    if len(result.statuses.indices):
-        fill(reply.statuses.indices, result.statuses.indices.astype(np.int64))
-        fill(reply.statuses.statuses, _STATUS_NUMBERS[result.statuses.numbers])
+    fill_statuses(reply, result, fill)
     if result.per_example is not None:
         fill(reply.per_example, result.per_example)
     for name, gradient in result.gradients.items():
@@ -59,12 +73,16 @@ def response(result: Result, loan: Loan | None = None) -> Framed[v1.ComputeLossR
     return Framed(reply, payloads)
 
 
+def arrays_of(result: Result) -> list[tensors.Array]:
+    """Returns the arrays of a result in the order of a reply, without those of statuses."""
+    gradients = [array for g in result.gradients.values() for array in _listed(g)]
+    values = [] if result.per_example is None else [result.per_example]
+    return [*values, *gradients, *result.outputs.values()]
+
+
 def _listed(gradient: Arrays) -> list[tensors.Array]:
     return gradient if isinstance(gradient, list) else [gradient]
 
 
 def _size(result: Result) -> int:
-    gradients = [array for g in result.gradients.values() for array in _listed(g)]
-    arrays = [*gradients, *result.outputs.values(), result.statuses.indices]
-    per_example = 0 if result.per_example is None else result.per_example.nbytes
-    return per_example + sum(array.nbytes for array in arrays)
+    return sum(array.nbytes for array in (*arrays_of(result), result.statuses.indices))

@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lossd import chunks, sums, v1
-from lossd.batch import Job
+from lossd.batch import Array, Job
 from lossd.engine import Result
 from lossd.framing import Framed
 from lossd.networks import Network
+from lossd.plan import Plan
 from lossd.serving.call import Call, Received
 from lossd.serving.caller import Group
 from lossd.serving.config import Config, job_names
@@ -18,6 +19,7 @@ from lossd.serving.loss_service import metrics as loss_metrics
 from lossd.serving.loss_service import replies as loss_replies
 from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.loss_service.curves import Curves
+from lossd.serving.loss_service.planned import Planned, Plans, may_be_planned
 from lossd.serving.process.device_check import Tried
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import Place, Turns
@@ -32,6 +34,7 @@ from lossd.v1 import loss_service_pb2
 
 Request = Framed[v1.ComputeLossRequest]
 Reply = Framed[v1.ComputeLossResponse]
+Asked = tuple[Planned, Job, Sequence[Array | None]]  # a plan, and the data to compute by it
 
 SERVICE = loss_service_pb2.DESCRIPTOR.services_by_name["LossService"].full_name
 
@@ -55,6 +58,7 @@ class LossServicer:
         self._turns = turns
         self._telemetry = telemetry
         self._curves = Curves(telemetry, job_names(config.jobs))
+        self._plans = Plans()
 
     def methods(self) -> Mapping[str, Handler]:
         """Returns the methods by full name."""
@@ -70,17 +74,77 @@ class LossServicer:
         return {f"/{SERVICE}/StreamLoss": self.stream_loss}
 
     def compute_loss(self, received: Received, call: Call) -> bytes:
-        """Computes one batch."""
-        loan = Loan(self._offered(call), call.hold)
-
-        def request() -> Request:
-            return parse_framed(v1.ComputeLossRequest, received.take(), call.hold)
-
-        reply = self._reply(request, call, loan)
-        if loan.transport == "shared_memory":
-            self._telemetry.transferred(loan.transport, loan.request_bytes, loan.reply_bytes)
+        """Computes one batch: by a plan, unless its tensors are elsewhere or it asks for more."""
+        with call.phase("decode"):
+            asked = self._asked(received.take(), call)
+        if isinstance(asked, Framed):
+            loan, given = Loan(self._offered(call), call.hold), [asked]
+            del asked
+            reply = self._reply(given.pop, call, loan)
+            if loan.transport == Loan.SHARED:
+                self._telemetry.transferred(loan.transport, loan.request_bytes, loan.reply_bytes)
+            with call.phase("encode"):
+                return reply.serialise()
+        planned, job, arrays = asked
+        result = self._by_plan(planned.plan, job, arrays, call)
+        del asked, job, arrays  # the request is freed before the reply takes as much memory
         with call.phase("encode"):
-            return reply.serialise()
+            head = loss_replies.head(result, Loan.NOT_SHARED)
+            loss_replies.fill_statuses(head, result)
+            write_timing(head.server_timing, call.seconds)
+            return planned.reply(head, result)
+
+    def _asked(self, message: bytes, call: Call) -> Asked | Request:
+        """Returns the plan of a request with its data, or the request where nothing is planned."""
+        planned = self._plans.find(message)
+        data = None if planned is None else planned.read(message)
+        if planned is None or data is None:
+            request = parse_framed(v1.ComputeLossRequest, message, call.hold)
+            planned = self._planned(request, message, call)
+            data = None if planned is None else planned.read(message)
+            if planned is None or data is None:
+                return request
+        call.labels["loss"] = planned.plan.asked.loss.name
+        return planned, *data
+
+    def _planned(self, request: Request, message: bytes, call: Call) -> Planned | None:
+        """Plans a request and keeps the plan, if all that it has beside one loss is tensors."""
+        if not may_be_planned(request.message):
+            return None
+        if request.payloads is None:
+            request = Framed.parse(v1.ComputeLossRequest, message, least=0)
+        call.labels["loss"] = request.message.loss.WhichOneof("kind") or ""
+        job = loss_requests.job(request, self._limits)
+        planned = Planned.of(request, self._engine.plan(job))
+        if planned is not None and request.payloads is not None:
+            self._plans.keep(message, request.payloads.places, planned)
+        return planned
+
+    def _by_plan(self, plan: Plan, job: Job, arrays: Sequence[Array | None], call: Call) -> Result:
+        """Returns the result of a job; a brief one is computed at once."""
+        if plan.is_brief:
+            with call.phase("compute"):
+                result = self._engine.compute(plan, job, arrays, checkpoint=call.checkpoint)
+        else:
+            with (
+                self._turns.turn(call),
+                call.collecting() as hold,
+                call.phase("compute"),
+            ):
+                result = self._engine.compute(
+                    plan, job, arrays, checkpoint=call.checkpoint, hold=hold
+                )
+        self._count(job.loss.name, result, call)
+        return result
+
+    def _count(self, loss: str, result: Result, call: Call) -> None:
+        self._telemetry.computed(
+            loss,
+            result.backend,
+            examples=result.example_count,
+            nonfinite=len(result.nonfinite_examples),
+        )
+        self._curves.draw(loss, call, result)
 
     def stream_loss(self, messages: Iterator[bytes], call: Call, place: Place) -> Iterator[bytes]:
         """Computes batches whose tensors come and go in chunks, one after the other."""
@@ -148,13 +212,7 @@ class LossServicer:
                 )
             evaluated = self._evaluate(metrics, job, call, hold) if isinstance(job, Job) else []
         loan.check()
-        self._telemetry.computed(
-            label,
-            result.backend,
-            examples=result.example_count,
-            nonfinite=len(result.nonfinite_examples),
-        )
-        self._curves.draw(label, call, result)
+        self._count(label, result, call)
         return result, evaluated
 
     def _evaluate(

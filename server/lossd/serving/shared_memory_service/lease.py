@@ -28,6 +28,8 @@ class Loan:
     ``hold`` counts private memory that the call takes besides, and may refuse it.
     """
 
+    SHARED, NOT_SHARED = "shared_memory", "grpc"  # how the tensors of a call travel
+
     def __init__(self, shared: SharedMemory | None, hold: Callable[[int], None]) -> None:
         self._shared = shared
         self._hold = hold
@@ -42,7 +44,7 @@ class Loan:
     @property
     def transport(self) -> str:
         """How the tensors of the call travelled."""
-        return "shared_memory" if self._segments else "grpc"
+        return self.SHARED if self._segments else self.NOT_SHARED
 
     def view(self, place: v1.SharedMemory, size: int, field: str) -> Bytes:
         """Returns the bytes of a tensor where they lie, read-only.

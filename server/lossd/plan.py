@@ -1,0 +1,93 @@
+"""A plan: everything about a job that does not depend on its data, decided once.
+
+A training loop asks for the same with other numbers at every step.  What follows from the loss, its
+parameters, the names, shapes and types of the tensors and the options is the same for all steps:
+whether it is right, how inputs are laid out, what computes them in which pieces, and which arrays
+are answered.  Every job is computed by a plan.  Whoever can tell that two jobs are alike keeps it;
+of the second one only what lies in its data is checked.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lossd.backends import Backend
+from lossd.batch import Job, Operand, Slot
+from lossd.networks import Networks
+from lossd.reduction import NonfinitePolicy
+from lossd.shapes import Evaluator, Laid, lay_out
+
+HOST = "numpy"  # the name of the backend that computes on the host
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An array of the result; a gradient with respect to an input has that input's ``slot``."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    slot: Slot | None = None
+
+    @property
+    def input(self) -> str:
+        """The name of the whole input, or of the parameter, that a gradient is with respect to."""
+        return self.name if self.slot is None else self.slot.input.base_name
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How jobs are computed that differ in their data alone, of which it holds nothing.
+
+    ``asked`` is such a job without its tensors.  ``values``, ``gradients`` and ``outputs`` are the
+    arrays of the result.  ``is_brief`` says that computing takes less time than waiting for a turn.
+    """
+
+    asked: Job
+    laid: Laid
+    evaluate: Evaluator
+    values: Answered | None
+    gradients: tuple[Answered, ...]
+    outputs: tuple[Answered, ...]
+    backend: str
+    is_brief: bool
+
+    @classmethod
+    def of(cls, job: Job, backend: Backend, networks: Networks) -> "Plan":
+        """Returns the plan of a job.
+
+        Raises:
+            InvalidRequest: or one below it, for whatever is wrong with the job beside its data.
+            TooLarge: for images that would take too much memory inside a network.
+        """
+        laid = lay_out(job, networks, workers=backend.threads)
+        rules, template = laid.rules, laid.template
+        wants_values = job.per_example and job.loss.shape.has_values
+        by_name = {operand.name: operand for operand in template.operands}
+        return cls(
+            asked=replace(job, inputs={}, weights=None, mask=None, cotangent=None),
+            laid=laid,
+            evaluate=rules.evaluator(
+                template, backend, zero_nonfinite=job.nonfinite is NonfinitePolicy.ZERO
+            ),
+            values=Answered("", template.example_shape, template.dtype) if wants_values else None,
+            gradients=tuple(_gradient(name, by_name.get(name)) for name in template.gradients),
+            outputs=tuple(
+                Answered(
+                    output.name,
+                    template.example_shape,
+                    np.dtype(np.int64) if output.is_index else template.dtype,
+                )
+                for output in template.outputs
+            ),
+            backend=HOST if rules.on_host else backend.name,
+            is_brief=backend.in_cache and rules.is_brief(laid.layout),
+        )
+
+
+def _gradient(name: str, operand: Operand | None) -> Answered:
+    """Returns what a gradient is like: its input, or one number for a parameter."""
+    if operand is None:
+        return Answered(name, (), np.dtype(np.float64))
+    return Answered(name, operand.shape, operand.rows.dtype, operand.slot)
