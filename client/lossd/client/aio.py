@@ -1,6 +1,6 @@
 """``AsyncLossClient``: the client that awaits its answers.
 
-``wire`` makes its requests and reads its responses; ``connection`` and ``options`` connect it.
+``wire`` makes its requests and reads its responses; ``aio_connection`` and ``options`` connect it.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from lossd import v1
 from lossd.client import arguments, chunked, wire
 from lossd.client import metrics as metrics_wire
+from lossd.client.aio_connection import AsyncConnection
 from lossd.client.arrays import Array
 from lossd.client.call import (
     COMPUTE_LOSS,
@@ -27,7 +28,7 @@ from lossd.client.call import (
     Call,
     Method,
 )
-from lossd.client.connection import AsyncConnection, Connections
+from lossd.client.connections import Connections
 from lossd.client.errors import LossdError, not_ready_error
 from lossd.client.evaluation import AsyncEvaluation
 from lossd.client.result import LossResult

@@ -13,8 +13,9 @@ import grpc
 
 from lossd import v1
 from lossd.client import metrics
+from lossd.client.aio_connection import AsyncConnection
 from lossd.client.call import EVALUATE_STREAM, Call
-from lossd.client.connection import AsyncConnection, Connection
+from lossd.client.connection import Connection
 from lossd.client.errors import CancelledError, InvalidRequestError
 from lossd.client.result import MetricResult
 from lossd.framing import Framed

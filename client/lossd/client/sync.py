@@ -26,7 +26,8 @@ from lossd.client.call import (
     Call,
     Method,
 )
-from lossd.client.connection import Connection, Connections
+from lossd.client.connection import Connection
+from lossd.client.connections import Connections
 from lossd.client.errors import LossdError, not_ready_error
 from lossd.client.evaluation import Evaluation
 from lossd.client.result import LossResult
