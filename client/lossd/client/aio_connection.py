@@ -26,6 +26,7 @@ from lossd.client.errors import (
     from_rpc_error,
     given_up_error,
     lost_error,
+    not_ready_error,
 )
 from lossd.client.retry import AsyncRetrier
 from lossd.client.security import PLAIN, Security, explained
@@ -92,6 +93,18 @@ class AsyncConnection:
         """
         self.channel()  # binds the loop that the thread will ask through
         return await asyncio.to_thread(work)
+
+    async def wait(self, seconds: float) -> None:
+        """Returns as soon as a server that calls itself healthy is connected.
+
+        Raises:
+            DeadlineExceededError: if none is in time.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self.channel().channel_ready()
+        except TimeoutError as error:
+            raise not_ready_error(seconds) from error
 
     async def call(
         self, method: Method[Answer], request: Framed[Any], call: Call, *, is_shared: bool = False

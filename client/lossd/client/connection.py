@@ -22,6 +22,7 @@ from lossd.client.errors import (
     from_rpc_error,
     given_up_error,
     lost_error,
+    not_ready_error,
 )
 from lossd.client.retry import Retrier
 from lossd.client.security import PLAIN, Security, explained
@@ -75,6 +76,20 @@ class Connection:
             self._closed.set()
             if self._owned and self._channel is not None:
                 self._channel.close()
+
+    def wait(self, seconds: float) -> None:
+        """Returns as soon as a server that calls itself healthy is connected.
+
+        Raises:
+            DeadlineExceededError: if none is in time.
+        """
+        ready = grpc.channel_ready_future(self.channel())
+        try:
+            ready.result(seconds)
+        except grpc.FutureTimeoutError as error:
+            raise not_ready_error(seconds) from error
+        finally:
+            ready.cancel()  # otherwise it would watch the channel forever
 
     def call(
         self, method: Method[Answer], request: Framed[Any], call: Call, *, is_shared: bool = False

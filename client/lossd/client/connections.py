@@ -63,6 +63,13 @@ class Connections(Generic[Made]):
             )
         return self._make(self._target, self._channel, self._security)
 
+    def __str__(self) -> str:
+        """Returns the arguments that made them, without the token."""
+        if self._channel is not None:
+            return f"channel={self._channel!r}"
+        tls = "" if self._security.tls is None else f", tls={self._security.tls}"
+        return f"{self._target!r}{tls}{', token=...' if self._security.token else ''}"
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Returns what is needed to make a copy, here or in another process.
 

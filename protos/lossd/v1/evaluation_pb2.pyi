@@ -21,6 +21,8 @@ _RetrievalMeasureName: _TypeAlias = _Literal['NDCG', 'MRR', 'MAP', 'RECALL', 'RE
 _RetrievalGainName: _TypeAlias = _Literal['LINEAR', 'EXPONENTIAL', 'RETRIEVAL_GAIN_LINEAR', 'RETRIEVAL_GAIN_EXPONENTIAL']
 _NoRelevantName: _TypeAlias = _Literal['EXCLUDE', 'ZERO', 'ONE', 'NO_RELEVANT_EXCLUDE', 'NO_RELEVANT_ZERO', 'NO_RELEVANT_ONE']
 
+class _AnyMetric(_message.Message): ...
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClassificationTask(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -364,7 +366,7 @@ class MetricSpec(_message.Message):
     retrieval_at_k: RetrievalAtK
     def __init__(self, accuracy: _Optional[_Union[Accuracy, _Mapping]] = ..., precision: _Optional[_Union[Precision, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., f1: _Optional[_Union[F1, _Mapping]] = ..., f_beta: _Optional[_Union[FBeta, _Mapping]] = ..., matthews_correlation: _Optional[_Union[MatthewsCorrelation, _Mapping]] = ..., confusion_matrix: _Optional[_Union[ConfusionMatrix, _Mapping]] = ..., roc_auc: _Optional[_Union[RocAuc, _Mapping]] = ..., average_precision: _Optional[_Union[AveragePrecision, _Mapping]] = ..., log_loss: _Optional[_Union[LogLoss, _Mapping]] = ..., brier: _Optional[_Union[Brier, _Mapping]] = ..., calibration_error: _Optional[_Union[CalibrationError, _Mapping]] = ..., regression_errors: _Optional[_Union[RegressionErrors, _Mapping]] = ..., bleu: _Optional[_Union[Bleu, _Mapping]] = ..., chrf: _Optional[_Union[Chrf, _Mapping]] = ..., word_error_rate: _Optional[_Union[WordErrorRate, _Mapping]] = ..., perplexity: _Optional[_Union[Perplexity, _Mapping]] = ..., retrieval_at_k: _Optional[_Union[RetrievalAtK, _Mapping]] = ...) -> None: ...
 
-class Accuracy(_message.Message):
+class Accuracy(_AnyMetric):
     """Parameters of accuracy.
 
     Predictions are scores, floating point, or classes, integer or boolean; see ClassificationTask.
@@ -406,7 +408,7 @@ class Accuracy(_message.Message):
     multilabel: MultilabelAccuracy
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., top_k: _Optional[_SupportsIndex] = ..., balanced: bool = ..., multilabel: _Optional[_Union[MultilabelAccuracy, _MultilabelAccuracyName]] = ...) -> None: ...
 
-class Precision(_message.Message):
+class Precision(_AnyMetric):
     """Parameters of precision, tp / (tp + fp).
 
     Args:
@@ -441,7 +443,7 @@ class Precision(_message.Message):
     zero_division: ZeroDivision
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ..., zero_division: _Optional[_Union[ZeroDivision, _ZeroDivisionName]] = ...) -> None: ...
 
-class Recall(_message.Message):
+class Recall(_AnyMetric):
     """Parameters of recall, tp / (tp + fn).
 
     Args:
@@ -476,7 +478,7 @@ class Recall(_message.Message):
     zero_division: ZeroDivision
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ..., zero_division: _Optional[_Union[ZeroDivision, _ZeroDivisionName]] = ...) -> None: ...
 
-class F1(_message.Message):
+class F1(_AnyMetric):
     """Parameters of F1, 2 tp / (2 tp + fp + fn).
 
     Args:
@@ -511,7 +513,7 @@ class F1(_message.Message):
     zero_division: ZeroDivision
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ..., zero_division: _Optional[_Union[ZeroDivision, _ZeroDivisionName]] = ...) -> None: ...
 
-class FBeta(_message.Message):
+class FBeta(_AnyMetric):
     """Parameters of F-beta, (1 + beta^2) tp / ((1 + beta^2) tp + fp + beta^2 fn).
 
     Args:
@@ -549,7 +551,7 @@ class FBeta(_message.Message):
     beta: float
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ..., zero_division: _Optional[_Union[ZeroDivision, _ZeroDivisionName]] = ..., beta: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class MatthewsCorrelation(_message.Message):
+class MatthewsCorrelation(_AnyMetric):
     """Parameters of the Matthews correlation coefficient.
 
     Args:
@@ -576,7 +578,7 @@ class MatthewsCorrelation(_message.Message):
     classes: int
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class ConfusionMatrix(_message.Message):
+class ConfusionMatrix(_AnyMetric):
     """Parameters of the confusion matrix: targets by row, predictions by column. At most 2048 classes.
 
     Args:
@@ -608,7 +610,7 @@ class ConfusionMatrix(_message.Message):
     normalization: Normalization
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., normalization: _Optional[_Union[Normalization, _NormalizationName]] = ...) -> None: ...
 
-class RocAuc(_message.Message):
+class RocAuc(_AnyMetric):
     """Parameters of the area under the receiver operating characteristic.
 
     Args:
@@ -640,7 +642,7 @@ class RocAuc(_message.Message):
     max_fpr: float
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ..., multiclass: _Optional[_Union[Multiclass, _MulticlassName]] = ..., max_fpr: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class AveragePrecision(_message.Message):
+class AveragePrecision(_AnyMetric):
     """Parameters of the average precision.
 
     Args:
@@ -664,7 +666,7 @@ class AveragePrecision(_message.Message):
     average: Average
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ...) -> None: ...
 
-class LogLoss(_message.Message):
+class LogLoss(_AnyMetric):
     """Parameters of the log loss. Probabilities are kept one rounding error of their type from 0 and
     1.
 
@@ -684,7 +686,7 @@ class LogLoss(_message.Message):
     ignore_index: int
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class Brier(_message.Message):
+class Brier(_AnyMetric):
     """Parameters of the Brier score.
 
     Args:
@@ -707,7 +709,7 @@ class Brier(_message.Message):
     scale_by_half: bool
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., scale_by_half: bool = ...) -> None: ...
 
-class CalibrationError(_message.Message):
+class CalibrationError(_AnyMetric):
     """Parameters of the calibration error.
 
     Args:
@@ -733,7 +735,7 @@ class CalibrationError(_message.Message):
     norm: CalibrationNorm
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., bins: _Optional[_SupportsIndex] = ..., norm: _Optional[_Union[CalibrationNorm, _CalibrationNormName]] = ...) -> None: ...
 
-class RegressionErrors(_message.Message):
+class RegressionErrors(_AnyMetric):
     """Parameters of the errors of a regression. All of them are answered; the value is one.
 
     Args:
@@ -744,7 +746,7 @@ class RegressionErrors(_message.Message):
     error: RegressionError
     def __init__(self, error: _Optional[_Union[RegressionError, _RegressionErrorName]] = ...) -> None: ...
 
-class Bleu(_message.Message):
+class Bleu(_AnyMetric):
     """Parameters of BLEU. Text is tokenised; token ids are taken as they are.
 
     Args:
@@ -776,7 +778,7 @@ class Bleu(_message.Message):
     level: TextLevel
     def __init__(self, order: _Optional[_SupportsIndex] = ..., smoothing: _Optional[_Union[BleuSmoothing, _BleuSmoothingName]] = ..., smoothing_value: _Optional[_SupportsFloat] = ..., effective_order: bool = ..., tokenizer: _Optional[_Union[BleuTokenizer, _BleuTokenizerName]] = ..., lowercase: bool = ..., level: _Optional[_Union[TextLevel, _TextLevelName]] = ...) -> None: ...
 
-class Chrf(_message.Message):
+class Chrf(_AnyMetric):
     """Parameters of chrF; with word_order 2 it is chrF++.
 
     Args:
@@ -803,7 +805,7 @@ class Chrf(_message.Message):
     level: TextLevel
     def __init__(self, char_order: _Optional[_SupportsIndex] = ..., word_order: _Optional[_SupportsIndex] = ..., beta: _Optional[_SupportsFloat] = ..., lowercase: bool = ..., whitespace: bool = ..., level: _Optional[_Union[TextLevel, _TextLevelName]] = ...) -> None: ...
 
-class WordErrorRate(_message.Message):
+class WordErrorRate(_AnyMetric):
     """Parameters of the word error rate: edits per word of the references. A hypothesis or a reference
     has at most 131,072 words, characters or token ids.
 
@@ -819,7 +821,7 @@ class WordErrorRate(_message.Message):
     lowercase: bool
     def __init__(self, unit: _Optional[_Union[TextUnit, _TextUnitName]] = ..., lowercase: bool = ...) -> None: ...
 
-class Perplexity(_message.Message):
+class Perplexity(_AnyMetric):
     """Parameters of the perplexity, exp of the mean negative log-likelihood of a token.
 
     Args:
@@ -834,7 +836,7 @@ class Perplexity(_message.Message):
     ignore_index: int
     def __init__(self, prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class RetrievalAtK(_message.Message):
+class RetrievalAtK(_AnyMetric):
     """Parameters of the quality of what is retrieved first. Every measure is answered; the value is
     one. The mask tells which documents of a query exist.
 

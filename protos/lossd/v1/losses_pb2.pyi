@@ -31,6 +31,8 @@ _AucSurrogateName: _TypeAlias = _Literal['SQUARED_HINGE', 'LOGISTIC', 'AUC_SURRO
 _MulticlassHingeVariantName: _TypeAlias = _Literal['CRAMMER_SINGER', 'WESTON_WATKINS', 'MULTICLASS_HINGE_VARIANT_CRAMMER_SINGER', 'MULTICLASS_HINGE_VARIANT_WESTON_WATKINS']
 _DistributionKindName: _TypeAlias = _Literal['LOGITS', 'LOG_PROBABILITIES', 'PROBABILITIES', 'DISTRIBUTION_KIND_LOGITS', 'DISTRIBUTION_KIND_LOG_PROBABILITIES', 'DISTRIBUTION_KIND_PROBABILITIES']
 
+class _SingleLoss(_message.Message): ...
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CrossEntropyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -708,7 +710,7 @@ class LossSpec(_message.Message):
     distillation: Distillation
     def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., log_cosh: _Optional[_Union[LogCosh, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., smooth_l1: _Optional[_Union[SmoothL1, _Mapping]] = ..., quantile: _Optional[_Union[Quantile, _Mapping]] = ..., poisson_nll: _Optional[_Union[PoissonNll, _Mapping]] = ..., gaussian_nll: _Optional[_Union[GaussianNll, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., kl_divergence: _Optional[_Union[KlDivergence, _Mapping]] = ..., hinge: _Optional[_Union[Hinge, _Mapping]] = ..., multiclass_hinge: _Optional[_Union[MulticlassHinge, _Mapping]] = ..., focal: _Optional[_Union[Focal, _Mapping]] = ..., softmax_focal: _Optional[_Union[SoftmaxFocal, _Mapping]] = ..., expected_risk: _Optional[_Union[ExpectedRisk, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ..., triplet: _Optional[_Union[Triplet, _Mapping]] = ..., batch_triplet: _Optional[_Union[BatchTriplet, _Mapping]] = ..., contrastive: _Optional[_Union[Contrastive, _Mapping]] = ..., cosine_embedding: _Optional[_Union[CosineEmbedding, _Mapping]] = ..., info_nce: _Optional[_Union[InfoNce, _Mapping]] = ..., nt_xent: _Optional[_Union[NtXent, _Mapping]] = ..., supervised_contrastive: _Optional[_Union[SupervisedContrastive, _Mapping]] = ..., sigmoid_contrastive: _Optional[_Union[SigmoidContrastive, _Mapping]] = ..., ctc: _Optional[_Union[Ctc, _Mapping]] = ..., generator_loss: _Optional[_Union[GeneratorLoss, _Mapping]] = ..., discriminator_loss: _Optional[_Union[DiscriminatorLoss, _Mapping]] = ..., gradient_penalty: _Optional[_Union[GradientPenalty, _Mapping]] = ..., feature_matching: _Optional[_Union[FeatureMatching, _Mapping]] = ..., perceptual: _Optional[_Union[Perceptual, _Mapping]] = ..., lpips: _Optional[_Union[Lpips, _Mapping]] = ..., weighted_sum: _Optional[_Union[WeightedSum, _Mapping]] = ..., policy_gradient: _Optional[_Union[PolicyGradient, _Mapping]] = ..., preference: _Optional[_Union[Preference, _Mapping]] = ..., kahneman_tversky: _Optional[_Union[KahnemanTversky, _Mapping]] = ..., binary_classifier_optimization: _Optional[_Union[BinaryClassifierOptimization, _Mapping]] = ..., bradley_terry: _Optional[_Union[BradleyTerry, _Mapping]] = ..., clipped_value: _Optional[_Union[ClippedValue, _Mapping]] = ..., distillation: _Optional[_Union[Distillation, _Mapping]] = ...) -> None: ...
 
-class SquaredError(_message.Message):
+class SquaredError(_SingleLoss):
     """Parameters of the squared error, (prediction - target)^2.
 
     Args:
@@ -720,7 +722,7 @@ class SquaredError(_message.Message):
     batch_dims: int
     def __init__(self, batch_dims: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class AbsoluteError(_message.Message):
+class AbsoluteError(_SingleLoss):
     """Parameters of the absolute error, |prediction - target|.
 
     Args:
@@ -732,7 +734,7 @@ class AbsoluteError(_message.Message):
     batch_dims: int
     def __init__(self, batch_dims: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class LogCosh(_message.Message):
+class LogCosh(_SingleLoss):
     """Parameters of the logarithm of the hyperbolic cosine, log cosh(prediction - target).
 
     Args:
@@ -744,7 +746,7 @@ class LogCosh(_message.Message):
     batch_dims: int
     def __init__(self, batch_dims: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class Huber(_message.Message):
+class Huber(_SingleLoss):
     """Parameters of the Huber loss: half the squared error near zero, linear far from it.
 
     Args:
@@ -760,7 +762,7 @@ class Huber(_message.Message):
     delta: float
     def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., delta: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class SmoothL1(_message.Message):
+class SmoothL1(_SingleLoss):
     """Parameters of the smooth L1 loss: the Huber loss divided by its delta.
 
     Args:
@@ -776,7 +778,7 @@ class SmoothL1(_message.Message):
     beta: float
     def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., beta: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class Quantile(_message.Message):
+class Quantile(_SingleLoss):
     """Parameters of the quantile loss, q |r| where the prediction is too low and (1 - q) |r| where it
     is too high.
 
@@ -792,7 +794,7 @@ class Quantile(_message.Message):
     quantile: float
     def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., quantile: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class PoissonNll(_message.Message):
+class PoissonNll(_SingleLoss):
     """Parameters of the negative log-likelihood of counts, rate - y log rate.
 
     Targets are numbers in [0, inf), floating-point or integer.
@@ -813,7 +815,7 @@ class PoissonNll(_message.Message):
     full: bool
     def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., log_input: bool = ..., full: bool = ...) -> None: ...
 
-class GaussianNll(_message.Message):
+class GaussianNll(_SingleLoss):
     """Parameters of the negative log-likelihood of Gaussian noise, (log v + r^2 / v) / 2.
 
     The third input, variances, holds numbers in [0, inf), shaped like the predictions.
@@ -834,7 +836,7 @@ class GaussianNll(_message.Message):
     eps: float
     def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., full: bool = ..., eps: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class CrossEntropy(_message.Message):
+class CrossEntropy(_SingleLoss):
     """Parameters of cross-entropy over classes, -sum_c w_c y_c log softmax(x)_c.
 
     Targets are class indices of any integer type, shaped like the predictions without the class
@@ -887,7 +889,7 @@ class CrossEntropy(_message.Message):
     outputs: _containers.RepeatedScalarFieldContainer[CrossEntropyOutput]
     def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., class_weights: _Optional[_Iterable[_SupportsFloat]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., label_smoothing: _Optional[_SupportsFloat] = ..., class_axis: _Optional[_SupportsIndex] = ..., temperature: _Optional[_SupportsFloat] = ..., class_priors: _Optional[_Iterable[_SupportsFloat]] = ..., prior_strength: _Optional[_SupportsFloat] = ..., z_loss: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[CrossEntropyOutput, _CrossEntropyOutputName]]] = ...) -> None: ...
 
-class BinaryCrossEntropy(_message.Message):
+class BinaryCrossEntropy(_SingleLoss):
     """Parameters of binary cross-entropy, -(w y log p + (1 - y) log(1 - p)) with p = sigmoid(x).
 
     Targets are numbers in [0, 1], floating-point or integer.
@@ -913,7 +915,7 @@ class BinaryCrossEntropy(_message.Message):
     label_smoothing: float
     def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., positive_weights: _Optional[_Iterable[_SupportsFloat]] = ..., label_smoothing: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class KlDivergence(_message.Message):
+class KlDivergence(_SingleLoss):
     """Parameters of the Kullback-Leibler divergence, sum_c p_c (log p_c - log q_c) with the targets p
     and the predictions q, whose classes are the last axis.
 
@@ -940,7 +942,7 @@ class KlDivergence(_message.Message):
     scale_by_squared_temperature: bool
     def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., target_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., temperature: _Optional[_SupportsFloat] = ..., scale_by_squared_temperature: bool = ...) -> None: ...
 
-class Hinge(_message.Message):
+class Hinge(_SingleLoss):
     """Parameters of the hinge loss, max(0, margin - y x)^power.
 
     Targets are -1 or 1, floating-point or integer.
@@ -960,7 +962,7 @@ class Hinge(_message.Message):
     power: float
     def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., margin: _Optional[_SupportsFloat] = ..., power: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class MulticlassHinge(_message.Message):
+class MulticlassHinge(_SingleLoss):
     """Parameters of the hinge loss over classes, which are the last axis.
 
     Targets are class indices of any integer type.
@@ -980,7 +982,7 @@ class MulticlassHinge(_message.Message):
     power: float
     def __init__(self, variant: _Optional[_Union[MulticlassHingeVariant, _MulticlassHingeVariantName]] = ..., margin: _Optional[_SupportsFloat] = ..., power: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class Focal(_message.Message):
+class Focal(_SingleLoss):
     """Parameters of the focal loss of yes-or-no answers, a (1 - p_t)^gamma times binary cross-entropy
     of logits.
 
@@ -1002,7 +1004,7 @@ class Focal(_message.Message):
     alpha: float
     def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., gamma: _Optional[_SupportsFloat] = ..., alpha: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class SoftmaxFocal(_message.Message):
+class SoftmaxFocal(_SingleLoss):
     """Parameters of the focal loss over classes, (1 - p)^gamma times cross-entropy of logits. The
     classes are the last axis.
 
@@ -1022,7 +1024,7 @@ class SoftmaxFocal(_message.Message):
     class_weights: _containers.RepeatedScalarFieldContainer[float]
     def __init__(self, gamma: _Optional[_SupportsFloat] = ..., class_weights: _Optional[_Iterable[_SupportsFloat]] = ...) -> None: ...
 
-class ExpectedRisk(_message.Message):
+class ExpectedRisk(_SingleLoss):
     """Parameters of the expected risk, sum_k q_k risk_k with q = softmax(alpha log p).
 
     The inputs, log_probabilities and risks, have one row of candidates an example.
@@ -1035,7 +1037,7 @@ class ExpectedRisk(_message.Message):
     alpha: float
     def __init__(self, alpha: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class Dice(_message.Message):
+class Dice(_SingleLoss):
     """Parameters of the Dice loss, 1 - (2 tp + smooth) / (2 tp + fp + fn + smooth), of each example.
 
     Axis 0 counts examples; the others are elements of the region. Targets are numbers in [0, 1]
@@ -1062,7 +1064,7 @@ class Dice(_message.Message):
     empty_target: EmptyTarget
     def __init__(self, class_axis: _Optional[_SupportsIndex] = ..., prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., smooth: _Optional[_SupportsFloat] = ..., empty_target: _Optional[_Union[EmptyTarget, _EmptyTargetName]] = ...) -> None: ...
 
-class Jaccard(_message.Message):
+class Jaccard(_SingleLoss):
     """Parameters of the Jaccard loss, 1 - (tp + smooth) / (tp + fp + fn + smooth), of each example.
 
     Axis 0 counts examples; the others are elements of the region. Targets are numbers in [0, 1]
@@ -1089,7 +1091,7 @@ class Jaccard(_message.Message):
     empty_target: EmptyTarget
     def __init__(self, class_axis: _Optional[_SupportsIndex] = ..., prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., smooth: _Optional[_SupportsFloat] = ..., empty_target: _Optional[_Union[EmptyTarget, _EmptyTargetName]] = ...) -> None: ...
 
-class Tversky(_message.Message):
+class Tversky(_SingleLoss):
     """Parameters of the Tversky loss, (1 - (tp + smooth) / (tp + alpha fp + beta fn + smooth))^gamma,
     of each example.
 
@@ -1126,7 +1128,7 @@ class Tversky(_message.Message):
     gamma: float
     def __init__(self, class_axis: _Optional[_SupportsIndex] = ..., prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., smooth: _Optional[_SupportsFloat] = ..., empty_target: _Optional[_Union[EmptyTarget, _EmptyTargetName]] = ..., alpha: _Optional[_SupportsFloat] = ..., beta: _Optional[_SupportsFloat] = ..., gamma: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class LovaszHinge(_message.Message):
+class LovaszHinge(_SingleLoss):
     """The Lovász hinge, a convex surrogate of the Jaccard loss of each example. It has no parameters.
 
     Predictions are logits. Axis 0 counts examples; the others are elements of the region. Targets
@@ -1135,7 +1137,7 @@ class LovaszHinge(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class LovaszSoftmax(_message.Message):
+class LovaszSoftmax(_SingleLoss):
     """Parameters of the Lovász softmax, the Lovász extension of the Jaccard loss of each class,
     averaged over the classes that are present in the example.
 
@@ -1151,7 +1153,7 @@ class LovaszSoftmax(_message.Message):
     class_axis: int
     def __init__(self, class_axis: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class SoftF1(_message.Message):
+class SoftF1(_SingleLoss):
     """Parameters of the soft F1 loss of a set, 1 - 2 tp / (2 tp + fp + fn), averaged over the labels.
 
     Axis 0 counts examples; axis 1, if there is one, labels. Targets are numbers in [0, 1], shaped
@@ -1166,7 +1168,7 @@ class SoftF1(_message.Message):
     prediction_kind: DistributionKind
     def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ...) -> None: ...
 
-class PairwiseAuc(_message.Message):
+class PairwiseAuc(_SingleLoss):
     """Parameters of the pairwise surrogate of one less the area under the ROC curve: the mean of
     phi(positive - negative) over all pairs of a positive and a negative example of a set.
 
@@ -1186,7 +1188,7 @@ class PairwiseAuc(_message.Message):
     margin: float
     def __init__(self, surrogate: _Optional[_Union[AucSurrogate, _AucSurrogateName]] = ..., margin: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class Triplet(_message.Message):
+class Triplet(_SingleLoss):
     """Parameters of the triplet loss, max(0, margin + d(anchor, positive) - d(anchor, negative)).
 
     All three have one shape; the last axis counts components.
@@ -1214,7 +1216,7 @@ class Triplet(_message.Message):
     eps: float
     def __init__(self, margin: _Optional[_SupportsFloat] = ..., distance: _Optional[_Union[Distance, _DistanceName]] = ..., p: _Optional[_SupportsFloat] = ..., swap: bool = ..., eps: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class BatchTriplet(_message.Message):
+class BatchTriplet(_SingleLoss):
     """Parameters of the triplet loss with triplets from the batch.
 
     Embeddings are (N, D), labels integers (N,). An example without a positive or a negative is
@@ -1240,7 +1242,7 @@ class BatchTriplet(_message.Message):
     outputs: _containers.RepeatedScalarFieldContainer[BatchTripletOutput]
     def __init__(self, mining: _Optional[_Union[Mining, _MiningName]] = ..., margin: _Optional[_SupportsFloat] = ..., distance: _Optional[_Union[Distance, _DistanceName]] = ..., outputs: _Optional[_Iterable[_Union[BatchTripletOutput, _BatchTripletOutputName]]] = ...) -> None: ...
 
-class Contrastive(_message.Message):
+class Contrastive(_SingleLoss):
     """Parameters of the contrastive loss of pairs, y d^2 + (1 - y) max(0, margin - d)^2.
 
     Left and right have one shape, whose last axis counts components; targets are one number a pair,
@@ -1259,7 +1261,7 @@ class Contrastive(_message.Message):
     distance: Distance
     def __init__(self, margin: _Optional[_SupportsFloat] = ..., distance: _Optional[_Union[Distance, _DistanceName]] = ...) -> None: ...
 
-class CosineEmbedding(_message.Message):
+class CosineEmbedding(_SingleLoss):
     """Parameters of the cosine embedding loss of pairs: 1 - cos where they are alike, max(0, cos -
     margin) where not.
 
@@ -1274,7 +1276,7 @@ class CosineEmbedding(_message.Message):
     margin: float
     def __init__(self, margin: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class InfoNce(_message.Message):
+class InfoNce(_SingleLoss):
     """Parameters of InfoNCE, the cross-entropy of finding each query's key among others.
 
     Queries and keys are (N, D). Optional negatives are (M, D) for all queries or (N, M, D), M for
@@ -1300,7 +1302,7 @@ class InfoNce(_message.Message):
     in_batch_negatives: bool
     def __init__(self, temperature: _Optional[_SupportsFloat] = ..., symmetric: bool = ..., normalize: bool = ..., in_batch_negatives: bool = ...) -> None: ...
 
-class NtXent(_message.Message):
+class NtXent(_SingleLoss):
     """Parameters of NT-Xent, the cross-entropy of finding an example's positive among its negatives.
 
     Embeddings are (N, D), labels integers (N,); positives have the same label. An example without
@@ -1318,7 +1320,7 @@ class NtXent(_message.Message):
     normalize: bool
     def __init__(self, temperature: _Optional[_SupportsFloat] = ..., normalize: bool = ...) -> None: ...
 
-class SupervisedContrastive(_message.Message):
+class SupervisedContrastive(_SingleLoss):
     """Parameters of the supervised contrastive loss, the cross-entropy of finding each of an example's
     positives among all others.
 
@@ -1337,7 +1339,7 @@ class SupervisedContrastive(_message.Message):
     normalize: bool
     def __init__(self, temperature: _Optional[_SupportsFloat] = ..., normalize: bool = ...) -> None: ...
 
-class SigmoidContrastive(_message.Message):
+class SigmoidContrastive(_SingleLoss):
     """Parameters of the sigmoid contrastive loss: the binary cross-entropy of whether each key belongs
     to a query, summed over the keys.
 
@@ -1359,7 +1361,7 @@ class SigmoidContrastive(_message.Message):
     normalize: bool
     def __init__(self, temperature: _Optional[_SupportsFloat] = ..., bias: _Optional[_SupportsFloat] = ..., normalize: bool = ...) -> None: ...
 
-class Ctc(_message.Message):
+class Ctc(_SingleLoss):
     """Parameters of connectionist temporal classification, -log of the sum of the probabilities of all
     alignments of the targets with the predictions.
 
@@ -1383,7 +1385,7 @@ class Ctc(_message.Message):
     zero_infinity: bool
     def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., blank: _Optional[_SupportsIndex] = ..., zero_infinity: bool = ...) -> None: ...
 
-class GeneratorLoss(_message.Message):
+class GeneratorLoss(_SingleLoss):
     """Parameters of what a generator loses against a critic that scores generated examples.
 
     fake are the scores of generated examples, (N, ...), averaged within an example. real are those
@@ -1402,7 +1404,7 @@ class GeneratorLoss(_message.Message):
     objective: GanObjective
     def __init__(self, objective: _Optional[_Union[GanObjective, _GanObjectiveName]] = ...) -> None: ...
 
-class DiscriminatorLoss(_message.Message):
+class DiscriminatorLoss(_SingleLoss):
     """Parameters of what a critic loses that scores real and generated examples.
 
     real and fake are the scores of real and of generated examples, (N, ...), averaged within an
@@ -1424,7 +1426,7 @@ class DiscriminatorLoss(_message.Message):
     label_smoothing: float
     def __init__(self, objective: _Optional[_Union[GanObjective, _GanObjectiveName]] = ..., label_smoothing: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class GradientPenalty(_message.Message):
+class GradientPenalty(_SingleLoss):
     """Parameters of a penalty on the norm of a critic's gradient by its input.
 
     input_gradients are the critic's gradients, (N, ...), which the caller computes; the norm is
@@ -1445,7 +1447,7 @@ class GradientPenalty(_message.Message):
     one_sided: bool
     def __init__(self, variant: _Optional[_Union[GradientPenaltyVariant, _GradientPenaltyVariantName]] = ..., target_norm: _Optional[_SupportsFloat] = ..., one_sided: bool = ...) -> None: ...
 
-class FeatureMatching(_message.Message):
+class FeatureMatching(_SingleLoss):
     """Parameters of the distance between feature maps, which the caller computes: a weighted sum over
     layers of how far two maps, and perhaps their styles, are apart.
 
@@ -1469,7 +1471,7 @@ class FeatureMatching(_message.Message):
     style_weight: float
     def __init__(self, layer_weights: _Optional[_Iterable[_SupportsFloat]] = ..., distance: _Optional[_Union[Distance, _DistanceName]] = ..., style_weight: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class Perceptual(_message.Message):
+class Perceptual(_SingleLoss):
     """Parameters of the distance between images in what a network of the server makes of them: a
     weighted sum over its layers of how far two maps, and perhaps their styles, are apart.
 
@@ -1508,7 +1510,7 @@ class Perceptual(_message.Message):
     replicate_grey: bool
     def __init__(self, network: _Optional[str] = ..., layers: _Optional[_Iterable[str]] = ..., layer_weights: _Optional[_Iterable[_SupportsFloat]] = ..., distance: _Optional[_Union[Distance, _DistanceName]] = ..., style_weight: _Optional[_SupportsFloat] = ..., value_range: _Optional[_Iterable[_SupportsFloat]] = ..., replicate_grey: bool = ...) -> None: ...
 
-class Lpips(_message.Message):
+class Lpips(_SingleLoss):
     """Parameters of the learned perceptual image patch similarity (LPIPS).
 
     Predictions and targets are images (N, C, H, W) of one size, with as many channels as the
@@ -1575,7 +1577,7 @@ class WeightedTerm(_message.Message):
     input_names: _containers.ScalarMap[str, str]
     def __init__(self, weight: _Optional[_SupportsFloat] = ..., loss: _Optional[_Union[LossSpec, _Mapping]] = ..., input_names: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
-class PolicyGradient(_message.Message):
+class PolicyGradient(_SingleLoss):
     """Parameters of policy gradients of language models, from log-probabilities of tokens.
 
     Log-probabilities are (N, T) with lengths (N,) where rows are padded, or flat (tokens,) with
@@ -1656,7 +1658,7 @@ class PolicyGradient(_message.Message):
     outputs: _containers.RepeatedScalarFieldContainer[PolicyGradientOutput]
     def __init__(self, objective: _Optional[_Union[PolicyObjective, _PolicyObjectiveName]] = ..., ratio: _Optional[_Union[PolicyRatio, _PolicyRatioName]] = ..., aggregation: _Optional[_Union[TokenAggregation, _TokenAggregationName]] = ..., sequence_length: _Optional[_SupportsFloat] = ..., clip_low: _Optional[_SupportsFloat] = ..., clip_high: _Optional[_SupportsFloat] = ..., dual_clip: _Optional[_SupportsFloat] = ..., positive_temperature: _Optional[_SupportsFloat] = ..., negative_temperature: _Optional[_SupportsFloat] = ..., quadratic_coefficient: _Optional[_SupportsFloat] = ..., divergence_threshold: _Optional[_SupportsFloat] = ..., kl_estimator: _Optional[_Union[KlEstimator, _KlEstimatorName]] = ..., kl_coefficient: _Optional[_SupportsFloat] = ..., rollout_correction: _Optional[_Union[RolloutCorrection, _RolloutCorrectionName]] = ..., rollout_low: _Optional[_SupportsFloat] = ..., rollout_high: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[PolicyGradientOutput, _PolicyGradientOutputName]]] = ...) -> None: ...
 
-class Preference(_message.Message):
+class Preference(_SingleLoss):
     """Parameters of direct preference optimization and its relatives, of pairs of answers.
 
     Log-probabilities are the sums (N,) over the tokens of each answer, with lengths (N,) where
@@ -1703,7 +1705,7 @@ class Preference(_message.Message):
     outputs: _containers.RepeatedScalarFieldContainer[PreferenceOutput]
     def __init__(self, objective: _Optional[_Union[PreferenceObjective, _PreferenceObjectiveName]] = ..., beta: _Optional[_SupportsFloat] = ..., label_smoothing: _Optional[_SupportsFloat] = ..., margin: _Optional[_SupportsFloat] = ..., likelihood_weight: _Optional[_SupportsFloat] = ..., temperature: _Optional[_SupportsFloat] = ..., average: bool = ..., outputs: _Optional[_Iterable[_Union[PreferenceOutput, _PreferenceOutputName]]] = ...) -> None: ...
 
-class KahnemanTversky(_message.Message):
+class KahnemanTversky(_SingleLoss):
     """Parameters of Kahneman-Tversky optimization, of answers that are desirable or not.
 
     Log-probabilities are as in Preference; desirable is (N,) of 0 and 1. The mismatched ones are
@@ -1732,7 +1734,7 @@ class KahnemanTversky(_message.Message):
     outputs: _containers.RepeatedScalarFieldContainer[KahnemanTverskyOutput]
     def __init__(self, beta: _Optional[_SupportsFloat] = ..., desirable_weight: _Optional[_SupportsFloat] = ..., undesirable_weight: _Optional[_SupportsFloat] = ..., baseline: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[KahnemanTverskyOutput, _KahnemanTverskyOutputName]]] = ...) -> None: ...
 
-class BinaryClassifierOptimization(_message.Message):
+class BinaryClassifierOptimization(_SingleLoss):
     """Parameters of binary classifier optimization, of answers that are desirable or not.
 
     Log-probabilities are as in Preference; desirable is (N,) of 0 and 1.
@@ -1753,7 +1755,7 @@ class BinaryClassifierOptimization(_message.Message):
     outputs: _containers.RepeatedScalarFieldContainer[BinaryClassifierOptimizationOutput]
     def __init__(self, beta: _Optional[_SupportsFloat] = ..., shift: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[BinaryClassifierOptimizationOutput, _BinaryClassifierOptimizationOutputName]]] = ...) -> None: ...
 
-class BradleyTerry(_message.Message):
+class BradleyTerry(_SingleLoss):
     """Parameters of the Bradley-Terry loss of reward models, -log sigmoid(c - r - margin).
 
     Rewards and margins are (N,), one of each pair.
@@ -1771,7 +1773,7 @@ class BradleyTerry(_message.Message):
     outputs: _containers.RepeatedScalarFieldContainer[BradleyTerryOutput]
     def __init__(self, centering: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[BradleyTerryOutput, _BradleyTerryOutputName]]] = ...) -> None: ...
 
-class ClippedValue(_message.Message):
+class ClippedValue(_SingleLoss):
     """Parameters of the clipped loss of a value function, half the larger of two squared errors.
 
     Values, old values and returns are (N, T) with lengths (N,), or flat (tokens,) with offsets (N +
@@ -1796,7 +1798,7 @@ class ClippedValue(_message.Message):
     outputs: _containers.RepeatedScalarFieldContainer[ClippedValueOutput]
     def __init__(self, clip_range: _Optional[_SupportsFloat] = ..., aggregation: _Optional[_Union[TokenAggregation, _TokenAggregationName]] = ..., sequence_length: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[ClippedValueOutput, _ClippedValueOutputName]]] = ...) -> None: ...
 
-class Distillation(_message.Message):
+class Distillation(_SingleLoss):
     """Parameters of distillation, the divergence of a student's distribution of each token from a
     teacher's.
 
