@@ -22,7 +22,7 @@ from rich.table import Table
 
 from lossd.cli.served import served
 from lossd.client import LossClient
-from lossd.v1 import DISTRIBUTION_KIND_PROBABILITIES, Ctc
+from lossd.v1 import Ctc
 
 TEXTS = ("lossd computes losses", "balloon 2718", "Hello, world")
 HEIGHT = 48  # of the images that the network was trained on
@@ -84,7 +84,7 @@ def costs(client: LossClient, recogniser: Recogniser, text: str) -> dict[str, fl
         target[: len(row)] = row
     frames = recogniser.frames(drawn(text))
     result = client.compute(
-        Ctc(prediction_kind=DISTRIBUTION_KIND_PROBABILITIES),
+        Ctc(prediction_kind="PROBABILITIES"),
         predictions=np.repeat(frames[None], len(rows), axis=0),
         targets=targets,
         target_lengths=[len(row) for row in rows],

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
@@ -27,6 +26,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from lossd.cli.served import served
 from lossd.client import LossClient
 from lossd.v1 import MINING_SEMI_HARD, BatchTriplet, SupervisedContrastive
+from lossd.v1.losses import Loss
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -35,7 +35,7 @@ BATCH = 256
 HIDDEN = 128
 RATE = 3e-3
 
-LOSSES: dict[str, Message] = {
+LOSSES: dict[str, Loss] = {
     "BatchTriplet": BatchTriplet(mining=MINING_SEMI_HARD),
     "SupervisedContrastive": SupervisedContrastive(temperature=0.2),
 }
@@ -95,9 +95,7 @@ def split() -> tuple[Images, Images]:
     return training, test
 
 
-def train(
-    client: LossClient, loss: Message, images: Images, dimensions: int, steps: int
-) -> Network:
+def train(client: LossClient, loss: Loss, images: Images, dimensions: int, steps: int) -> Network:
     """A network trained with a loss of the server's."""
     network, random = Network(dimensions), np.random.default_rng(1)
     for _ in range(steps):

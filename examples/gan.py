@@ -98,7 +98,7 @@ def train(client: LossClient, objective: str, steps: int) -> Callable[[int], Flo
     rng = np.random.default_rng(0)
     generator = Network.drawn(rng, (NOISE, WIDTH, WIDTH, 2), 1e-3)
     critic = Network.drawn(rng, (2, WIDTH, WIDTH, 1), 1e-3)
-    kind = f"GAN_OBJECTIVE_{objective}"
+    kind: Any = objective  # a member of GanObjective by its short name
     is_relativistic = objective.startswith("RELATIVISTIC")
     for _ in range(steps):
         for _ in range(CRITIC_STEPS if objective == "WASSERSTEIN" else 1):

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 from scipy.optimize import minimize
@@ -42,6 +41,7 @@ from lossd.v1 import (
     SoftF1,
     SoftmaxFocal,
 )
+from lossd.v1.losses import Loss
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -62,7 +62,7 @@ class Method:
     """A loss, made from how many negatives and positives there are, and the metric it is for."""
 
     name: str
-    loss: Callable[[Labels], Message]
+    loss: Callable[[Labels], Loss]
     meant_for: str = ""
 
 
@@ -151,7 +151,7 @@ def cut(
     return training, test
 
 
-def train(client: LossClient, loss: Message, images: Images, steps: int) -> Floats:
+def train(client: LossClient, loss: Loss, images: Images, steps: int) -> Floats:
     """The weights of a linear model, by L-BFGS from 0."""
 
     def objective(weights: Floats) -> tuple[float, Floats]:
@@ -165,7 +165,7 @@ def train(client: LossClient, loss: Message, images: Images, steps: int) -> Floa
 
 
 def loss_of_scores(
-    client: LossClient, loss: Message, scores: Floats, labels: Labels
+    client: LossClient, loss: Loss, scores: Floats, labels: Labels
 ) -> tuple[float, Floats]:
     """The loss and its gradient; a loss of classes sees each score as the logits [0, score]."""
     of_classes = isinstance(loss, (CrossEntropy, SoftmaxFocal))

@@ -71,10 +71,7 @@ def train(client: LossClient, data: Data, positive_weight: float) -> Floats:
 
 def judge(client: LossClient, logits: Floats, targets: Labels) -> list[MetricResult]:
     """Every metric of the same predictions, in one call."""
-    found: list[MetricResult] = client.evaluate(
-        list(METRICS.values()), predictions=logits, targets=targets
-    )
-    return found
+    return client.evaluate(list(METRICS.values()), predictions=logits, targets=targets)
 
 
 def compare(client: LossClient) -> dict[str, list[MetricResult]]:

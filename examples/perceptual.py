@@ -24,7 +24,6 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import Message
 from numpy.lib.stride_tricks import sliding_window_view
 from rich.console import Console
 from rich.table import Table
@@ -36,6 +35,7 @@ from lossd.cli.served import served
 from lossd.client import LossClient
 from lossd.networks import Convolution, MaxPool, Network, Rectifier, save
 from lossd.v1 import CrossEntropy, Perceptual, SquaredError
+from lossd.v1.losses import Loss
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -198,7 +198,7 @@ def network(model: Classifier) -> Network:
 # ------------------------------------------------------------------ pictures
 
 
-def reconstruct(client: LossClient, loss: Message, copies: Floats, steps: int) -> Floats:
+def reconstruct(client: LossClient, loss: Loss, copies: Floats, steps: int) -> Floats:
     """Of each digit the picture that is nearest to its copies (digits, copies, 1, H, W)."""
     found: Floats = copies.mean(axis=1)
     optimiser = Adam(0.02)
@@ -242,7 +242,7 @@ def main() -> None:
     judge = SVC().fit(images.reshape(len(images), -1), labels)
     chosen = np.arange(arguments.digits)
     copies = np.stack([shifted(rng, images[chosen]) for _ in range(COPIES)], axis=1)
-    losses: dict[str, Message] = {
+    losses: dict[str, Loss] = {
         "squared error": SquaredError(),
         "perceptual loss": Perceptual(
             network="digits",

@@ -11,13 +11,18 @@ grpcio in pyproject.toml are theirs.
 import importlib.metadata
 import pathlib
 import sys
+import tempfile
+from types import ModuleType
+
+from derive import derive
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 TOOLS = "1.66.2"
 ROOT = pathlib.Path(__file__).resolve().parent
 
 
 def generate() -> None:
-    """Writes the ``_pb2`` modules and their stubs beside the ``.proto`` files."""
+    """Writes the modules and their stubs beside the ``.proto`` files."""
     found = importlib.metadata.version("grpcio-tools")
     if found != TOOLS:
         sys.exit(f"grpcio-tools must be {TOOLS}, got {found}")
@@ -31,6 +36,17 @@ def generate() -> None:
     code = code or protoc.main([*common, f"--grpc_python_out={ROOT}", *services])
     if code:
         sys.exit(code)
+    derive(_described(protoc, [*common, *files]), ROOT / "lossd/v1")
+
+
+def _described(protoc: ModuleType, command: list[str]) -> FileDescriptorSet:
+    """Returns the descriptors of the files that a command names, with their comments."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "described")
+        told = ["--include_source_info", f"--descriptor_set_out={path}"]
+        if code := protoc.main([*command, *told]):
+            sys.exit(code)
+        return FileDescriptorSet.FromString(path.read_bytes())
 
 
 if __name__ == "__main__":

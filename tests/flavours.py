@@ -55,7 +55,7 @@ class Waiting:
 class WaitingEvaluation:
     """An ``AsyncEvaluation`` with methods that wait, as those of ``Evaluation`` do."""
 
-    def __init__(self, evaluation: AsyncEvaluation, loop: Loop) -> None:
+    def __init__(self, evaluation: AsyncEvaluation[Any], loop: Loop) -> None:
         self._evaluation = evaluation
         self._loop = loop
 

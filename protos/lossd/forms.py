@@ -2,7 +2,8 @@
 
 protobuf iterates over anything that is given for a list: it takes the keys of a mapping, the rows
 of a matrix that pass for numbers, the letters of a text.  Constructors after ``check`` either use a
-form correctly or refuse it.  It imports protobuf and the standard library only.
+form correctly or refuse it.  Members of enums go by their short names too.  It imports protobuf and
+the standard library only.
 """
 
 import functools
@@ -14,6 +15,8 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+
+from lossd.naming import guess, members_of
 
 Read = Callable[[str, Any], Any]  # from a name and a value to what goes into the message
 
@@ -37,13 +40,25 @@ def _check(kind: Any) -> None:
         if given:
             readers = _readers(kind)
             for name, value in given.items():
-                if value is not None and name in readers:
-                    given[name] = readers[name](name, value)
+                if name in readers:
+                    if value is not None:
+                        given[name] = readers[name](name, value)
+                elif name not in kind.DESCRIPTOR.fields_by_name:
+                    raise _unknown(kind, name)
         construct(self, *arguments, **given)
 
     # Changed in place: protobuf forbids subclasses of its messages, and a function instead of the
     # class would not work with isinstance or pickle.
     kind.__init__ = checked
+
+
+def _unknown(kind: type[Message], name: str) -> FormError:
+    known = kind.DESCRIPTOR.fields_by_name
+    names = ", ".join(known) or "none"
+    return FormError(
+        f"parameters of {kind.DESCRIPTOR.name} must be among {names}, got {name!r:.64}"
+        + guess(name, known)
+    )
 
 
 @functools.cache
@@ -142,11 +157,15 @@ def number(name: str, value: Any) -> float:
 
 
 def _member(kind: Any, name: str, value: Any) -> Any:
+    """Returns a member by its number or full name; its exact short name becomes the full one."""
     value = _single(name, value)
-    if isinstance(value, str) and value not in kind.values_by_name:
-        names = ", ".join(kind.values_by_name)
-        raise FormError(f"{name} must be one of {names}, got {value!r:.64}")
-    return value
+    if not isinstance(value, str) or value in kind.values_by_name:
+        return value
+    members = members_of(kind)
+    if value not in members:
+        names = ", ".join(members)
+        raise FormError(f"{name} must be one of {names}, got {value!r:.64}" + guess(value, members))
+    return members[value]
 
 
 def _single(name: str, value: Any, rule: str = "a single value") -> Any:

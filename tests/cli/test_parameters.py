@@ -7,9 +7,10 @@ import pytest
 
 from lossd import v1
 from lossd.cli.names import loss_messages, loss_named, metric_messages, metric_named
-from lossd.cli.parameters import members_of, set_parameters
+from lossd.cli.parameters import set_parameters
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
+from lossd.naming import members_of
 
 DECLARED: dict[str, Any] = {**LOSSES, **METRICS}
 

@@ -31,7 +31,7 @@ def test_a_metric_given_as_a_loss_is_told_what_to_train_with(metric: Any, surrog
 
 
 def test_a_loss_given_as_a_metric_is_refused() -> None:
-    for wrong in (v1.Huber(), v1.F1, "f1", None):
+    for wrong in (v1.Huber(), v1.F1, 1, None):
         with pytest.raises(InvalidRequestError, match=r"metric must be a message"):
             metrics.listed(wrong)
     with pytest.raises(InvalidRequestError, match="metrics must be at least one"):

@@ -39,4 +39,4 @@ def test_what_is_no_weight_or_loss_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match=r"terms\[0\].weight must be a number"):
         weighted_sum((bad, v1.Huber()))
     with pytest.raises(InvalidRequestError, match="loss must be a message of LossSpec"):
-        weighted_sum((1.0, v1.Tensor()))
+        weighted_sum((1.0, v1.Tensor()))  # type: ignore[arg-type]

@@ -108,6 +108,7 @@ def test_texts_and_token_ids(client: LossClient) -> None:
         "references": [["The dog bit the man.", "The dog had bit the man."], ["It was not."]],
     }
     bleu = client.evaluate(Bleu(), **texts)
+    assert bleu.value is not None
     assert 0 < bleu.value < 100
     assert bleu.signature.startswith("nrefs:var|case:mixed|eff:no|tok:13a|smooth:exp|version:")
     ids = client.evaluate(
@@ -156,7 +157,7 @@ def test_errors_name_the_field(client: LossClient) -> None:
         client.evaluate([F1(), Accuracy(top_k=0)], predictions=[1.0], targets=[1])
     assert caught.value.field == "metrics[1].accuracy.top_k"
     with pytest.raises(InvalidRequestError, match="inputs must be among") as caught:
-        client.evaluate(F1(), prediction=[1.0], targets=[1])
+        client.evaluate(F1(), prediction=[1.0], targets=[1])  # type: ignore[call-overload]
     assert caught.value.field == "batch.inputs"
     with pytest.raises(InvalidRequestError, match="predictions must be given as a tensor for F1"):
         client.evaluate(F1(), targets=[1])

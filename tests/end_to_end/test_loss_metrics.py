@@ -6,7 +6,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import (
@@ -34,10 +33,11 @@ from lossd.v1 import (
     RocAuc,
     SquaredError,
 )
+from lossd.v1.losses import Loss
 from tests.end_to_end.conftest import Process, metric
 
 
-def yes_or_no(count: int) -> tuple[Message, dict[str, Any]]:
+def yes_or_no(count: int) -> tuple[Loss, dict[str, Any]]:
     """Floating-point targets, which the loss wants."""
     random = np.random.default_rng(count)
     predictions = random.standard_normal(count).astype(np.float32)
@@ -47,7 +47,7 @@ def yes_or_no(count: int) -> tuple[Message, dict[str, Any]]:
     }
 
 
-def of_classes(count: int) -> tuple[Message, dict[str, Any]]:
+def of_classes(count: int) -> tuple[Loss, dict[str, Any]]:
     """Every class is a target and is predicted, so that no score is undefined."""
     random = np.random.default_rng(count)
     targets = random.permutation(np.arange(count) % 5)
@@ -55,7 +55,7 @@ def of_classes(count: int) -> tuple[Message, dict[str, Any]]:
     return CrossEntropy(), {"predictions": predictions.astype(np.float32), "targets": targets}
 
 
-def of_numbers(count: int) -> tuple[Message, dict[str, Any]]:
+def of_numbers(count: int) -> tuple[Loss, dict[str, Any]]:
     """Numbers for a regression; non-negative ones, which are relevances too."""
     random = np.random.default_rng(count)
     predictions, targets = random.uniform(0, 3, (2, count, 4))
@@ -191,7 +191,7 @@ def test_what_is_not_defined_says_why_beside_a_loss(client: LossClient) -> None:
 
 
 ONE: dict[str, Any] = {"predictions": [1.0, 2.0], "targets": [0.5, 1.0]}
-REFUSED: list[tuple[Message, dict[str, Any], Any, str, str]] = [
+REFUSED: list[tuple[Loss, dict[str, Any], Any, str, str]] = [
     (Huber(), ONE, [F1(), Bleu()], "must take tensors, got Bleu", "metrics[1].bleu"),
     (Huber(), ONE, [Accuracy(top_k=0)], "top_k must be in", "metrics[0].accuracy.top_k"),
     (Huber(), ONE, [F1(), F1()], "metrics must be different, got F1 twice", "metrics[1]"),
@@ -219,7 +219,7 @@ REFUSED: list[tuple[Message, dict[str, Any], Any, str, str]] = [
 
 @pytest.mark.parametrize(("loss", "inputs", "metrics", "message", "field"), REFUSED)
 def test_errors_name_the_metric_and_the_field(  # noqa: PLR0917 - pytest's
-    client: LossClient, loss: Message, inputs: Any, metrics: Any, message: str, field: str
+    client: LossClient, loss: Loss, inputs: Any, metrics: Any, message: str, field: str
 ) -> None:
     with pytest.raises(InvalidRequestError, match=message) as caught:
         client.compute(loss, **inputs, metrics=metrics)
@@ -242,7 +242,7 @@ def test_metrics_are_counted_and_known(client: LossClient) -> None:
     with pytest.raises(UnknownMetricError):
         client.compute(loss, **inputs, metrics=[v1.MetricSpec()])
     with pytest.raises(InvalidRequestError, match="must be a message of MetricSpec"):
-        client.compute(loss, **inputs, metrics=[Huber()])
+        client.compute(loss, **inputs, metrics=[Huber()])  # type: ignore[arg-type]
 
 
 def test_the_telemetry_counts_metrics_beside_a_loss(server: Process, client: LossClient) -> None:

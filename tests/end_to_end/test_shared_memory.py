@@ -358,7 +358,8 @@ def test_a_large_batch_leaves_the_loop_to_other_tasks(sharing: Process) -> None:
             for _ in range(5):
                 await asyncio.sleep(0.01)
             ticked.set()
-            return (await task).transport
+            transport: str = (await task).transport
+            return transport
 
     assert asyncio.run(main()) == "shared_memory"
 

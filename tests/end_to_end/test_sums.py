@@ -49,7 +49,7 @@ def test_each_term_has_a_temperature_of_its_own(client: LossClient) -> None:
 
 def test_sums_that_are_none_are_refused(client: LossClient) -> None:
     numbers = np.ones(3)
-    nested = weighted_sum((1, weighted_sum((1, v1.Huber()))))
+    nested = weighted_sum((1, weighted_sum((1, v1.Huber()))))  # type: ignore[arg-type]
     with pytest.raises(UnknownLossError):
         client.compute(nested, predictions=numbers, targets=numbers)
     many = weighted_sum(*[(1, v1.Huber())] * 17)

@@ -113,8 +113,20 @@ def test_other_forms_are_refused_in_every_loss(kind: Any, name: str, value: Any,
         (lambda: v1.Accuracy(top_k=np.ones(1, int)), "top_k must be a single value, got the"),
         (lambda: CrossEntropy(outputs=1), "outputs must be a list, got 1"),
         (
-            lambda: CrossEntropy(prediction_kind="PROBABILITIES"),
-            "prediction_kind must be one of .*, DISTRIBUTION_KIND_PROBABILITIES, got 'PROB",
+            lambda: CrossEntropy(prediction_kind="probabilities"),
+            "prediction_kind must be one of LOGITS, .*, got 'probabilities': did you mean PROBA",
+        ),
+        (
+            lambda: CrossEntropy(prediction_kind="UNSPECIFIED"),
+            "prediction_kind must be one of LOGITS, .*, got 'UNSPECIFIED'",
+        ),
+        (
+            lambda: LossSpec(cross_entropy={"outputs": ["ENTROPIE"]}),
+            r"outputs\[0\] must be one of .*: did you mean ENTROPY",
+        ),
+        (
+            lambda: CrossEntropy(label_smothing=0.1),
+            "parameters of CrossEntropy must be among .*'label_smothing': did you mean label_smo",
         ),
         (lambda: Perceptual(layers="relu1"), "layers must be a list, got 'relu1'"),
         (lambda: Perceptual(layers={"relu1": 0.5}), "layers must have the keys .*got 'relu1'"),
@@ -130,6 +142,25 @@ def test_other_forms_are_refused_in_every_loss(kind: Any, name: str, value: Any,
 def test_single_things_and_nested_messages_keep_their_form_too(make: Any, message: str) -> None:
     with pytest.raises(FormError, match=f"^{message}"):
         make()
+
+
+@pytest.mark.parametrize("spec", [v1.LossSpec, v1.MetricSpec])
+def test_members_of_every_enum_go_by_their_short_names(spec: Any) -> None:
+    tried = 0
+    for kind in (member.message_type for member in spec.DESCRIPTOR.fields):
+        make = getattr(v1, kind.name)
+        for field in kind.fields:
+            for value in field.enum_type.values if field.enum_type else ():
+                prefix = field.enum_type.values[0].name.removesuffix("UNSPECIFIED")
+                if not value.number:
+                    continue
+                # A list of members is a list of their names too.
+                is_list = hasattr(getattr(make(), field.name), "append")
+                each = (value.name.removeprefix(prefix), value.name, value.number)
+                one, *others = (make(**{field.name: [v] if is_list else v}) for v in each)
+                assert others == [one, one]
+                tried += 1
+    assert tried > 20
 
 
 def test_what_is_right_is_left_to_protobuf() -> None:

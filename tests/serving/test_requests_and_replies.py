@@ -74,8 +74,7 @@ def test_an_enum_number_that_does_not_exist_is_refused() -> None:
 
 
 def test_a_list_of_choices_is_read_in_order() -> None:
-    names = ["CROSS_ENTROPY_OUTPUT_ENTROPY", "CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP"]
-    spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=names))
+    spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=["ENTROPY", "LOG_SUM_EXP"]))
 
     chosen = loss_requests.job(request(loss=spec), LIMITS).parameters["outputs"]
     assert chosen == (CrossEntropyOutput.ENTROPY, CrossEntropyOutput.LOG_SUM_EXP)
@@ -100,8 +99,7 @@ def test_a_choice_is_not_made_a_million_times() -> None:
 
 
 def test_outputs_are_named_tensors() -> None:
-    names = ["CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS", "CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP"]
-    spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=names))
+    spec = v1.LossSpec(cross_entropy=v1.CrossEntropy(outputs=["PREDICTED_CLASS", "LOG_SUM_EXP"]))
     reply = loss_replies.response(ENGINE.run(loss_requests.job(request(loss=spec), LIMITS))).message
 
     found = {named.name: tensors.read(named.tensors[0]) for named in reply.outputs}

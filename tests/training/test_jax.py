@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.client import InvalidRequestError, LossClient
+from lossd.client import BatchWarning, InvalidRequestError, LossClient
 from lossd.v1 import CrossEntropy, FeatureMatching, InfoNce, SquaredError
 
 jax = pytest.importorskip("jax")
@@ -173,10 +173,20 @@ def test_many_calls_of_a_compiled_step_do_not_wait_for_themselves(address: str) 
 
 def test_vectors_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="under JAX, got none"):
-        remote_loss(CrossEntropy(), reduction="none")
+        remote_loss(CrossEntropy(), reduction="none")  # type: ignore[arg-type]
 
 
 def test_a_mistake_is_named(address: str) -> None:
     loss_fn = jax.jit(remote_loss(CrossEntropy(), address))
     with pytest.raises(Exception, match="targets"):
         jax.block_until_ready(loss_fn(draw(4, 3), jnp.full(4, 7)))
+
+
+def test_names_and_lints_reach_the_server(address: str) -> None:
+    loss_fn = remote_loss("cross_entropy", address, lint=True)
+    probabilities = jax.nn.softmax(draw(16, 4))
+    with pytest.warns(BatchWarning, match="set prediction_kind="):
+        found = loss_fn(probabilities, labels(4, 16))
+    assert_close(found, cross_entropy(probabilities, labels(4, 16)))
+    with pytest.raises(InvalidRequestError, match="did you mean cross_entropy"):
+        remote_loss("crossentropy", address)  # type: ignore[arg-type]

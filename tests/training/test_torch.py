@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lossd.client import InvalidRequestError, LossClient
+from lossd.client import BatchWarning, InvalidRequestError, LossClient
 from lossd.v1 import (
     BatchTriplet,
     CrossEntropy,
@@ -189,7 +189,7 @@ SHAPES: dict[str, tuple[Any, Sequence[Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_gradients_are_derivatives(address: str, shape: str, reduction: str) -> None:
+def test_gradients_are_derivatives(address: str, shape: str, reduction: Any) -> None:
     loss, inputs, options = SHAPES[shape]
     if shape == "setwise" and reduction == "none":
         pytest.skip("a set has one value")
@@ -418,3 +418,16 @@ def test_it_prints_what_it_computes() -> None:
     text = repr(RemoteLoss(CrossEntropy(label_smoothing=0.5)))
 
     assert text == "RemoteLoss(CrossEntropy(label_smoothing=0.5), reduction='mean')"
+
+
+def test_names_and_lints_reach_the_server(address: str) -> None:
+    criterion = RemoteLoss("cross_entropy", address, lint=True)
+    probabilities = draw(16, 4).softmax(-1).requires_grad_()
+    with pytest.warns(BatchWarning, match="set prediction_kind=") as told:
+        value = criterion(probabilities, labels(4, 16))
+    assert [one.filename for one in told] == [__file__]  # where it is called, not PyTorch's
+    expected = nn.functional.cross_entropy(probabilities, labels(4, 16))
+    assert value.item() == pytest.approx(expected.item())
+    assert str(criterion) == "RemoteLoss(CrossEntropy(), reduction='mean')"
+    with pytest.raises(InvalidRequestError, match="did you mean cross_entropy"):
+        RemoteLoss("crossentropy")  # type: ignore[arg-type]

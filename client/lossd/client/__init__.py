@@ -24,6 +24,7 @@ from lossd.client.errors import (
 from lossd.client.evaluation import AsyncEvaluation, Evaluation
 from lossd.client.frameworks import to_torch
 from lossd.client.local import local, local_server
+from lossd.client.making import make_loss, make_metric
 from lossd.client.result import LossResult, MetricResult, ServerTiming, TermResult
 from lossd.client.security import TLS
 from lossd.client.sums import weighted_sum
@@ -55,6 +56,8 @@ __all__ = [
     "effective_number_weights",
     "local",
     "local_server",
+    "make_loss",
+    "make_metric",
     "to_torch",
     "weighted_sum",
 ]

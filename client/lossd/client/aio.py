@@ -1,13 +1,12 @@
 """``AsyncLossClient``: the client that awaits its answers.
 
-``wire`` makes its requests and reads its responses; ``connection`` and ``options`` connect it.
+``wire`` makes its requests and reads its responses; ``aio_connection`` and ``options`` connect it.
 """
 
-import asyncio
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, Unpack, overload
 
 import grpc
 import numpy as np
@@ -15,24 +14,16 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client import arguments, chunked, wire
+from lossd.client import arguments, hints, wire
 from lossd.client import metrics as metrics_wire
+from lossd.client.aio_connection import AsyncConnection
 from lossd.client.arrays import Array
-from lossd.client.call import (
-    COMPUTE_LOSS,
-    EVALUATE,
-    GET_SERVER_INFO,
-    LIST_LOSSES,
-    Answer,
-    Call,
-    Method,
-)
-from lossd.client.connection import AsyncConnection, Connections
-from lossd.client.errors import LossdError, not_ready_error
+from lossd.client.call import EVALUATE, GET_SERVER_INFO, LIST_LOSSES, Answer, Call, Method
+from lossd.client.connections import Connections
+from lossd.client.delivery import computed_soon
 from lossd.client.evaluation import AsyncEvaluation
-from lossd.client.result import LossResult
+from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
-from lossd.client.sharing import Build
 from lossd.framing import Framed
 
 
@@ -77,6 +68,9 @@ class AsyncLossClient:
         self._timeout = arguments.checked_timeout(timeout)
         self._input_names: Mapping[str, tuple[str, ...]] = {}
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._connections}, timeout={self._timeout:g})"
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -92,24 +86,53 @@ class AsyncLossClient:
         """Closes the connection; calls under way raise ``CancelledError``. May be repeated."""
         await self._connection().close()
 
+    @overload
     async def compute(
         self,
-        loss: Message,
+        loss: hints.NamedLoss,
+        *inputs: Any,
+        reduction: hints.Aggregate = "mean",
+        **rest: Unpack[hints.ComputeArguments],
+    ) -> LossResult: ...
+
+    @overload
+    async def compute(
+        self,
+        loss: hints.NamedLoss,
+        *inputs: Any,
+        reduction: Literal["none"],
+        **rest: Unpack[hints.ComputeArguments],
+    ) -> LossResult[None]: ...
+
+    @overload
+    async def compute(
+        self, loss: hints.Combined, *inputs: Any, reduction: hints.Aggregate = "mean", **rest: Any
+    ) -> LossResult: ...
+
+    @overload
+    async def compute(
+        self, loss: hints.Combined, *inputs: Any, reduction: Literal["none"], **rest: Any
+    ) -> LossResult[None]: ...
+
+    async def compute(
+        self,
+        loss: hints.AnyLoss,
         *inputs: Any,
         weights: Any = None,
         mask: Any = None,
-        reduction: str = "mean",
-        gradients: Iterable[str] | None = None,
+        reduction: hints.Reduction = "mean",
+        gradients: Iterable[str] | v1.GradientSelection | None = None,
         per_example: bool = True,
         cotangent: Any = None,
         normalizer: float | None = None,
-        empty: str = "zero",
-        nonfinite: str = "propagate",
-        metrics: Sequence[Message] = (),
+        empty: hints.EmptyPolicy = "zero",
+        nonfinite: hints.NonfinitePolicy = "propagate",
+        metrics: Sequence[hints.AnyMetric] = (),
+        lint: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
         **named_inputs: Any,
-    ) -> LossResult:
+    ) -> LossResult[Any]:
         """Computes what ``LossClient.compute`` does, from the same arguments.
 
         Raises:
@@ -136,11 +159,12 @@ class AsyncLossClient:
                 empty=empty,
                 nonfinite=nonfinite,
                 metrics=metrics_wire.listed(metrics) if metrics else (),
+                lint=lint,
             )
-            found = await self._computed(build, named_inputs.values(), call)
+            found = await computed_soon(self._connection(), build, named_inputs.values(), call)
             return wire.as_given(found, named_inputs)
 
-    async def input_names(self, loss: Message) -> tuple[str, ...]:
+    async def input_names(self, loss: hints.AnyLoss) -> tuple[str, ...]:
         """Returns the names of a loss's inputs, as ``LossClient.input_names`` does.
 
         Raises:
@@ -160,9 +184,19 @@ class AsyncLossClient:
         make = functools.partial(connection.sharing.empty, shape, dtype)
         return await connection.in_thread(make)
 
+    @overload
+    async def evaluate(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
+        self, metrics: hints.AnyMetric, **rest: Unpack[hints.EvaluateArguments]
+    ) -> MetricResult: ...
+
+    @overload
+    async def evaluate(
+        self, metrics: Sequence[hints.AnyMetric], **rest: Unpack[hints.EvaluateArguments]
+    ) -> list[MetricResult]: ...
+
     async def evaluate(
         self,
-        metrics: Any,
+        metrics: hints.AnyMetric | Sequence[hints.AnyMetric],
         *,
         weights: Any = None,
         mask: Any = None,
@@ -170,7 +204,7 @@ class AsyncLossClient:
         timeout: float | None = None,
         request_id: str | None = None,
         **inputs: Any,
-    ) -> Any:
+    ) -> MetricResult | list[MetricResult]:
         """Evaluates what ``LossClient.evaluate`` does, from the same arguments.
 
         Raises:
@@ -184,13 +218,28 @@ class AsyncLossClient:
             results = metrics_wire.read_results(await self._ask(EVALUATE, request, call))
             return results if isinstance(metrics, list | tuple) else results[0]
 
+    @overload
+    def evaluation(
+        self, metric: hints.AnyMetric, /, **rest: Unpack[hints.EvaluationArguments]
+    ) -> AsyncEvaluation[MetricResult]: ...
+
+    @overload
     def evaluation(
         self,
-        *metrics: Message,
+        metric: hints.AnyMetric,
+        another: hints.AnyMetric,
+        /,
+        *metrics: hints.AnyMetric,
+        **rest: Unpack[hints.EvaluationArguments],
+    ) -> AsyncEvaluation[list[MetricResult]]: ...
+
+    def evaluation(
+        self,
+        *metrics: hints.AnyMetric,
         return_state: bool = False,
         timeout: float = 300.0,
         request_id: str | None = None,
-    ) -> AsyncEvaluation:
+    ) -> AsyncEvaluation[Any]:
         """Evaluates metrics over many batches, as ``LossClient.evaluation``.
 
             async with client.evaluation(RocAuc(), Accuracy()) as run:
@@ -239,28 +288,7 @@ class AsyncLossClient:
             DeadlineExceededError: if no server is ready in time.
         """
         seconds = arguments.checked_timeout(self._timeout if timeout is None else timeout)
-        try:
-            async with asyncio.timeout(seconds):
-                await self._connection().channel().channel_ready()
-        except TimeoutError as error:
-            raise not_ready_error(seconds) from error
-
-    async def _computed(self, build: Build, inputs: Iterable[Any], call: Call) -> LossResult:
-        """Returns the result, as ``LossClient`` does; a small batch takes no thread."""
-        connection = self._connection()
-        if not connection.sharing.is_worthwhile(inputs):
-            return await _sent(connection, build(), call)
-        with connection.sharing.lease() as lease:
-            request = await connection.in_thread(functools.partial(lease.request, build))
-            if not lease.in_use:
-                return await _sent(connection, request, call)
-            try:
-                framed = await connection.call(COMPUTE_LOSS, request, call, is_shared=True)
-                return wire.read_response(framed, lease.view)
-            except LossdError as error:
-                if not await asyncio.to_thread(lease.is_lost, error):
-                    raise
-        return await _sent(connection, await asyncio.to_thread(build), call)
+        await self._connection().wait(seconds)
 
     def _connection(self) -> AsyncConnection:
         return self._connections.here()
@@ -278,12 +306,3 @@ class AsyncLossClient:
             response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response.message)
         return arguments.names_of(spec, self._input_names)
-
-
-async def _sent(
-    connection: AsyncConnection, request: Framed[v1.ComputeLossRequest], call: Call
-) -> LossResult:
-    """Returns the result of a request that goes over the network, in one message or in chunks."""
-    if chunked.is_worthwhile(request):
-        return wire.read_response(await connection.stream(request, call))
-    return wire.read_response(await connection.call(COMPUTE_LOSS, request, call))

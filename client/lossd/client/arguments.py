@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from lossd import forms, v1
 from lossd.client.errors import InvalidRequestError, UnknownLossError
+from lossd.naming import guess
 
 reductions = MappingProxyType(
     {
@@ -66,35 +67,116 @@ surrogates = MappingProxyType(
 # Inputs that may be several arrays; inputs of other losses are one array.
 inputs_of_several = MappingProxyType({"feature_matching": frozenset({"predictions", "targets"})})
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
 Spec = TypeVar("Spec", bound=Message)
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
 def spec_of(loss: object) -> v1.LossSpec:
-    """Returns the spec that holds a loss, or the spec itself where one is given.
+    """Returns the spec that holds a loss, which a name gives too, or the spec itself.
 
     Raises:
-        InvalidRequestError: if it is no message that a spec can hold.
+        InvalidRequestError: if it is no message that a spec can hold, and no name of one.
     """
+    loss = message_of(loss)
     found = wrapped(v1.LossSpec, loss)
     if found is not None:
         return found
-    _refuse_metric(loss)
+    _refuse_metric(_member_of(v1.MetricSpec, loss))
     got = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
-    raise _invalid("loss", f"loss must be a message of LossSpec, for example Huber(), got {got}")
+    raise _invalid(
+        "loss",
+        f"loss must be a message of LossSpec or its name, as Huber() or 'huber', got {got}",
+    )
 
 
-def _refuse_metric(loss: object) -> None:
+def message_of(loss: Any) -> Any:
+    """Returns a loss as a message: the one of a name, or what is given.
+
+    Raises:
+        InvalidRequestError: if there is no loss of that name.
+    """
+    return loss_named(loss) if isinstance(loss, str) else loss
+
+
+def loss_named(name: object, parameters: Mapping[str, Any] = NOTHING) -> Message:
+    """Returns the loss of a name, for example ``"huber"``, with parameters.
+
+    Raises:
+        InvalidRequestError: if there is none, or a parameter breaks its form.
+    """
+    if isinstance(name, str):
+        _refuse_metric(name if name in _kinds(v1.MetricSpec.DESCRIPTOR) else None)
+    return _named("loss", v1.LossSpec, name, parameters)
+
+
+def metric_named(name: object, parameters: Mapping[str, Any] = NOTHING) -> Message:
+    """Returns the metric of a name, for example ``"roc_auc"``, with parameters.
+
+    Raises:
+        InvalidRequestError: if there is none, or a parameter breaks its form.
+    """
+    if isinstance(name, str) and name in _kinds(v1.LossSpec.DESCRIPTOR):
+        raise _invalid("metrics", f"metric must be no loss, got {name}: give it to compute")
+    return _named("metrics", v1.MetricSpec, name, parameters)
+
+
+def _named(field: str, spec: type[Message], name: object, parameters: Mapping[str, Any]) -> Message:
+    kinds = _kinds(spec.DESCRIPTOR)
+    if not isinstance(name, str) or name not in kinds:
+        hint = guess(name, kinds) if isinstance(name, str) else ""
+        example = next(iter(kinds))
+        raise _invalid(
+            field,
+            f"name must be that of a message of {spec.DESCRIPTOR.name}, for example {example!r}, "
+            f"got {name!r:.64}{hint}",
+        )
+    try:
+        return kinds[name](**parameters)
+    except (TypeError, ValueError) as error:
+        raise _invalid(field, f"{name}: {error}") from error
+
+
+@functools.cache
+def _kinds(spec: Descriptor) -> Mapping[str, type[Message]]:
+    """Returns the messages that a spec can hold by the names of its fields."""
+    return {name: getattr(v1, kind) for kind, name in _members(spec).items()}
+
+
+def _refuse_metric(member: str | None) -> None:
     """Refuses a metric, which has no gradient, and names the loss to use instead."""
-    member = _member_of(v1.MetricSpec, loss)
     if member is not None:
-        name = type(loss).__name__
+        name = _kinds(v1.MetricSpec.DESCRIPTOR)[member].__name__
         raise _invalid(
             "loss",
             f"loss must be differentiable, got the metric {name}: train with "
             f"{surrogates[member]}, and give {name} to evaluate",
         )
+
+
+def refuse_parameters(spec: v1.LossSpec, names: Iterable[str]) -> None:
+    """Refuses parameters of a loss among the inputs of a call.
+
+    Raises:
+        InvalidRequestError: if there are any.
+    """
+    loss = loss_name(spec)
+    known = _parameters(loss)
+    for name in names:
+        if name in known:
+            kind = _kinds(v1.LossSpec.DESCRIPTOR)[loss].__name__
+            raise _invalid(
+                name,
+                f"inputs must be tensors, got {name}, a parameter: give it to the loss, as in "
+                f"{kind}({name}=...) or make_loss({loss!r}, {name}=...)",
+            )
+
+
+@functools.cache
+def _parameters(loss: str) -> frozenset[str]:
+    return frozenset(_kinds(v1.LossSpec.DESCRIPTOR)[loss].DESCRIPTOR.fields_by_name)
 
 
 def wrapped(spec: type[Spec], message: object) -> Spec | None:
@@ -109,14 +191,14 @@ def _member_of(spec: type[Message], message: object) -> str | None:
     """Returns the name of the field of a spec that holds such messages; None if there is none."""
     if not isinstance(message, Message):
         return None
-    return _members(spec.DESCRIPTOR).get(message.DESCRIPTOR.full_name)
+    return _members(spec.DESCRIPTOR).get(message.DESCRIPTOR.name)
 
 
 @functools.cache
 def _members(spec: Descriptor) -> Mapping[str, str]:
     """Returns the names of a spec's fields by those of the messages that they hold."""
     fields: Any = spec.oneofs_by_name["kind"].fields
-    return {field.message_type.full_name: field.name for field in fields}
+    return {field.message_type.name: field.name for field in fields}
 
 
 def loss_names(spec: v1.LossSpec) -> tuple[str, ...]:
@@ -202,7 +284,8 @@ def member(name: str, members: Mapping[str, Any], value: object) -> Any:
     """
     if isinstance(value, str) and value in members:
         return members[value]
-    raise _invalid(name, f"{name} must be one of {', '.join(members)}, got {value!r}")
+    hint = guess(value, members) if isinstance(value, str) else ""
+    raise _invalid(name, f"{name} must be one of {', '.join(members)}, got {value!r}{hint}")
 
 
 def number(name: str, value: float | None) -> float | None:

@@ -102,3 +102,8 @@ class Call:
     ) -> None:
         if isinstance(error, LossdError):
             error.request_id = self.request_id
+
+
+def serialised(message: Message) -> bytes:
+    """Returns a message as gRPC sends it."""
+    return message.SerializeToString()

@@ -4,9 +4,9 @@ It may import NumPy, the contract, the arguments and the arrays.
 """
 
 import inspect
+import re
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from lossd.client.arrays import Array
 
 # How much sums of 16-bit probabilities may differ from 1.
 _TOLERANCE = 1e-2
+_PASSED = re.compile(r"(lossd\.client|torch|jax)(\.|$)")
 
 
 class BatchWarning(UserWarning):
@@ -24,12 +25,26 @@ class BatchWarning(UserWarning):
 
 def look(spec: v1.LossSpec, inputs: Mapping[str, Sequence[Array]]) -> None:
     """Warns of inputs that a loss, or a term of a sum, would probably misinterpret."""
+    for loss, given in losses_of(spec, inputs):
+        _look(loss, given)
+
+
+def losses_of(
+    spec: v1.LossSpec, inputs: Mapping[str, Sequence[Array]]
+) -> Iterator[tuple[v1.LossSpec, Mapping[str, Array]]]:
+    """Yields a loss, or those of a sum, each with its inputs by its own names."""
     if arguments.loss_name(spec) != "weighted_sum":
-        _look(spec, {name: arrays[0] for name, arrays in inputs.items()})
+        yield spec, _firsts(inputs)
         return
     for term in spec.weighted_sum.terms:
-        names = {given: own for own, given in term.input_names.items()}
-        _look(term.loss, {names.get(name, name): arrays[0] for name, arrays in inputs.items()})
+        renamed = term.input_names
+        found = {name: arrays for name, arrays in inputs.items() if name not in renamed}
+        found |= {own: inputs[given] for own, given in renamed.items() if given in inputs}
+        yield term.loss, _firsts(found)
+
+
+def _firsts(inputs: Mapping[str, Sequence[Array]]) -> Mapping[str, Array]:
+    return {name: arrays[0] for name, arrays in inputs.items() if arrays}
 
 
 def _look(spec: v1.LossSpec, inputs: Mapping[str, Array]) -> None:
@@ -51,7 +66,7 @@ def _look_at_class_order(inputs: Mapping[str, Array]) -> None:
     else:
         fits = targets.shape == shape[:-1] == shape[:1] + shape[2:]
     if fits:
-        _warn(
+        warn(
             f"predictions of the shape {list(shape)} are taken to have their classes on the last "
             "axis, and the targets fit axis 1 too: set class_axis=1 if the classes are there, as "
             "in PyTorch, and class_axis=-1 if not"
@@ -68,12 +83,12 @@ def _is_distribution(targets: Array, axis: int) -> bool:
 def _look_at_lengths(inputs: Mapping[str, Array]) -> None:
     label = None if "target_lengths" in inputs else _padding(inputs.get("targets"))
     if label is not None:
-        _warn(
+        warn(
             f"targets look padded, with {label}, and count in full: "
             "set target_lengths to how many labels each row has"
         )
     if "prediction_lengths" not in inputs and _has_padded_frames(inputs.get("predictions")):
-        _warn(
+        warn(
             "predictions look padded, with frames of one number, and count in full: "
             "set prediction_lengths to how many frames each row has"
         )
@@ -108,14 +123,17 @@ def _has_padded_frames(predictions: Array | None) -> bool:
         return bool((rows != rows[..., :1]).any())
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """Warns where the code outside of this package called it."""
     warnings.warn(message, BatchWarning, stacklevel=_distance_of_caller())
 
 
 def _distance_of_caller() -> int:
-    """Returns how many stack frames away the first one outside this package is."""
-    here = str(Path(__file__).parent)
+    """Returns how many stack frames away the first one outside this package is.
+
+    PyTorch's modules stand between a ``RemoteLoss`` and whoever calls it.
+    """
     frame, distance = inspect.currentframe(), 0
-    while frame is not None and frame.f_code.co_filename.startswith(here):
+    while frame is not None and _PASSED.match(frame.f_globals.get("__name__", "")):
         frame, distance = frame.f_back, distance + 1
     return distance

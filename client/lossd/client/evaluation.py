@@ -7,19 +7,20 @@ import asyncio
 import queue
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import grpc
 
 from lossd import v1
 from lossd.client import metrics
+from lossd.client.aio_connection import AsyncConnection
 from lossd.client.call import EVALUATE_STREAM, Call
-from lossd.client.connection import AsyncConnection, Connection
+from lossd.client.connection import Connection
 from lossd.client.errors import CancelledError, InvalidRequestError
-from lossd.client.result import MetricResult
 from lossd.framing import Framed
 
-Results = MetricResult | list[MetricResult]
+# One result, or a list of them.
+Results = TypeVar("Results")
 Part = v1.EvaluateStreamRequest
 
 _AHEAD = 2  # batches that wait to be sent
@@ -29,7 +30,7 @@ def _part(*arguments: Any, **named: Any) -> Part:
     return Part(part=metrics.build_request(*arguments, **named))
 
 
-class _Answer:
+class _Answer(Generic[Results]):
     """The answer to an evaluation: results, and the state if it was asked for."""
 
     def __init__(self, *, is_one: bool, return_state: bool) -> None:
@@ -46,8 +47,9 @@ class _Answer:
         self._whole = Framed(framed.message.whole, framed.payloads)
 
     def results(self) -> Results:
-        found = metrics.read_results(self._response())
-        return found[0] if self._is_one else found
+        found: Any = metrics.read_results(self._response())
+        results: Results = found[0] if self._is_one else found
+        return results
 
     def state(self) -> bytes:
         if not self._return_state:
@@ -68,7 +70,7 @@ def _ended() -> InvalidRequestError:
     return InvalidRequestError("evaluation must be open, got one that has ended")
 
 
-class Evaluation:
+class Evaluation(Generic[Results]):
     """Metrics over many batches.  ``LossClient.evaluation`` makes one; it is a context.
 
     Batches go to one server as they come, at most two ahead of it.  A batch that the server
@@ -81,7 +83,7 @@ class Evaluation:
         self._connection = connection
         self._call = call
         self._first = first
-        self._answer = _Answer(is_one=is_one, return_state=first.return_state)
+        self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
         self._parts: queue.Queue[Part | None] = queue.Queue(_AHEAD)
         self._future: Any = None
 
@@ -181,7 +183,7 @@ class Evaluation:
         self._answer.take(encoded)
 
 
-class AsyncEvaluation:
+class AsyncEvaluation(Generic[Results]):
     """The same for asyncio: ``AsyncLossClient.evaluation`` makes one.
 
     ``update``, ``merge``, ``result`` and ``state`` are awaited.
@@ -193,7 +195,7 @@ class AsyncEvaluation:
         self._connection = connection
         self._call = call
         self._first = first
-        self._answer = _Answer(is_one=is_one, return_state=first.return_state)
+        self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
         self._stream: Any = None
 
     async def __aenter__(self) -> Self:

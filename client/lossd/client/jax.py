@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import Message
 from jax.custom_derivatives import SymbolicZero
 
 from lossd.client import arguments
 from lossd.client.errors import InvalidRequestError
+from lossd.client.hints import Aggregate, AnyLoss, EmptyPolicy, NonfinitePolicy
 from lossd.client.sync import LossClient
 
 Array = npt.NDArray[Any]
@@ -27,13 +27,14 @@ _CALLS = 8
 
 
 def remote_loss(
-    loss: Message,
+    loss: AnyLoss,
     client: str | LossClient = "localhost:50051",
     *,
-    reduction: str = "mean",
+    reduction: Aggregate = "mean",
     normalizer: float | None = None,
-    empty: str = "zero",
-    nonfinite: str = "propagate",
+    empty: EmptyPolicy = "zero",
+    nonfinite: NonfinitePolicy = "propagate",
+    lint: bool = False,
     timeout: float | None = None,
 ) -> Callable[..., jax.Array]:
     """Returns a function that computes a loss on a lossd server, differentiably.
@@ -50,25 +51,29 @@ def remote_loss(
     JAX refuses second derivatives and forward mode.
 
     Args:
-        loss: The loss with its parameters.
+        loss: The loss with its parameters, or the name of one with its defaults.
         client: A client, or the address for one.
         reduction: "mean", "batch_mean" or "sum", as for ``LossClient.compute``.
         normalizer: Divisor in place of the one that a mean would use.
         empty: How to handle a batch without examples: "zero", "nan" or "error".
         nonfinite: How to handle examples that are not finite: "propagate", "zero" or "error".
+        lint: Whether to look for common mistakes in each batch, as for ``LossClient.compute``.
         timeout: Seconds that a call may take, retries included; None for the client's.
 
     Raises:
-        InvalidRequestError: for the reduction "none", whose shape JAX would have to know.
+        InvalidRequestError: for the reduction "none", whose shape JAX would have to know, or if no
+            loss has the name.
     """
-    if reduction == "none":
+    if reduction not in ("mean", "batch_mean", "sum"):
         raise InvalidRequestError(
-            "reduction must be mean, batch_mean or sum under JAX, got none", field="reduction"
+            f"reduction must be mean, batch_mean or sum under JAX, got {reduction}",
+            field="reduction",
         )
+    loss = arguments.message_of(loss)
     remote = LossClient(client) if isinstance(client, str) else client
     options: dict[str, Any] = {
         "reduction": reduction, "normalizer": normalizer, "empty": empty, "nonfinite": nonfinite,
-        "timeout": timeout,
+        "lint": lint, "timeout": timeout,
     }  # fmt: skip
     compute = functools.partial(remote.compute, loss, per_example=False, **options)
     value = _differentiable(compute)

@@ -21,17 +21,19 @@ _SEQUENCES = ("hypotheses", "references")
 
 
 def spec_of(metric: object) -> v1.MetricSpec:
-    """Returns the spec that holds a metric, or the spec itself where one is given.
+    """Returns the spec that holds a metric, which a name gives too, or the spec itself.
 
     Raises:
         InvalidRequestError: if it is no message that a spec can hold, for example a loss.
     """
+    if isinstance(metric, str):
+        metric = arguments.metric_named(metric)
     found = arguments.wrapped(v1.MetricSpec, metric)
     if found is not None:
         return found
     got = f"the class {metric.__name__}" if isinstance(metric, type) else type(metric).__name__
     raise InvalidRequestError(
-        f"metric must be a message of MetricSpec, for example Accuracy(), got {got}",
+        f"metric must be a message of MetricSpec or its name, as F1() or 'f1', got {got}",
         field="metrics",
     )
 

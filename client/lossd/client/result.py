@@ -1,18 +1,31 @@
 """Results of calls, as plain Python and NumPy.
 
-It imports NumPy only; ``wire.read_response`` makes it.
+It imports NumPy and ``shown`` only; ``wire.read_response`` makes it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy.typing as npt
 
+from lossd.client import shown
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # Under the reduction "none" it is None. A bare ``LossResult`` has a number.
+    Loss_co = TypeVar("Loss_co", bound=float | None, default=float, covariant=True)
+else:
+    from typing import TypeVar
+
+    Loss_co = TypeVar("Loss_co", covariant=True)
+
 Array = npt.NDArray[Any]
-# An array, or a list of them. Any, because with a union everyone who reads the usual single array
-# would have to tell the type checker that it is no list.
-Arrays = Any
+# An array, or a list of them; or an array, or None. Any, because otherwise everyone who reads the
+# usual array would have to tell the type checker that it is no list, or there.
+Arrays = Array | Any
+MaybeArray = Array | Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +47,8 @@ class ServerTiming:
     evaluate: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MetricResult:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MetricResult(shown.Shown):
     """The result of one evaluation metric.
 
     The arrays are read-only views of the received bytes. Results are compared by identity.
@@ -55,7 +68,7 @@ class MetricResult:
 
     metric: str
     value: float | None
-    values: Array | None
+    values: MaybeArray
     status: str | None
     reason: str
     outputs: Mapping[str, Arrays]
@@ -90,8 +103,8 @@ class TermResult:
     gradient_norm: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LossResult:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LossResult(shown.Shown, Generic[Loss_co]):
     """The result of one batch.
 
     The arrays are read-only, most of them views of the received bytes or of memory shared with the
@@ -127,8 +140,8 @@ class LossResult:
         server_timing: Where the time went on the server.
     """
 
-    loss: float | None
-    per_example: Array | None
+    loss: Loss_co
+    per_example: MaybeArray
     gradients: Mapping[str, Arrays]
     loss_sum: float
     weight_sum: float

@@ -6,14 +6,13 @@ It may import the contract, the arguments and the errors; nothing here does any 
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.message import Message
-
 from lossd import v1
 from lossd.client import arguments
 from lossd.client.errors import InvalidRequestError
+from lossd.client.hints import NamedLoss
 
 # A weight, a loss, and optionally the call's names of inputs by the loss's names.
-Term = tuple[float, Message] | tuple[float, Message, Mapping[str, str]]
+Term = tuple[float, NamedLoss] | tuple[float, NamedLoss, Mapping[str, str]]
 
 
 def weighted_sum(*terms: Term) -> v1.WeightedSum:

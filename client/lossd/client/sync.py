@@ -6,7 +6,7 @@
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, Unpack, overload
 
 import grpc
 import numpy as np
@@ -14,24 +14,16 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client import arguments, chunked, wire
+from lossd.client import arguments, hints, wire
 from lossd.client import metrics as metrics_wire
 from lossd.client.arrays import Array
-from lossd.client.call import (
-    COMPUTE_LOSS,
-    EVALUATE,
-    GET_SERVER_INFO,
-    LIST_LOSSES,
-    Answer,
-    Call,
-    Method,
-)
-from lossd.client.connection import Connection, Connections
-from lossd.client.errors import LossdError, not_ready_error
+from lossd.client.call import EVALUATE, GET_SERVER_INFO, LIST_LOSSES, Answer, Call, Method
+from lossd.client.connection import Connection
+from lossd.client.connections import Connections
+from lossd.client.delivery import computed
 from lossd.client.evaluation import Evaluation
-from lossd.client.result import LossResult
+from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
-from lossd.client.sharing import Build
 from lossd.framing import Framed
 
 
@@ -81,6 +73,9 @@ class LossClient:
         self._timeout = arguments.checked_timeout(timeout)
         self._input_names: Mapping[str, tuple[str, ...]] = {}
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._connections}, timeout={self._timeout:g})"
+
     def __enter__(self) -> Self:
         return self
 
@@ -96,24 +91,53 @@ class LossClient:
         """Closes the connection; calls under way raise ``CancelledError``. May be repeated."""
         self._connection().close()
 
+    @overload
     def compute(
         self,
-        loss: Message,
+        loss: hints.NamedLoss,
+        *inputs: Any,
+        reduction: hints.Aggregate = "mean",
+        **rest: Unpack[hints.ComputeArguments],
+    ) -> LossResult: ...
+
+    @overload
+    def compute(
+        self,
+        loss: hints.NamedLoss,
+        *inputs: Any,
+        reduction: Literal["none"],
+        **rest: Unpack[hints.ComputeArguments],
+    ) -> LossResult[None]: ...
+
+    @overload
+    def compute(
+        self, loss: hints.Combined, *inputs: Any, reduction: hints.Aggregate = "mean", **rest: Any
+    ) -> LossResult: ...
+
+    @overload
+    def compute(
+        self, loss: hints.Combined, *inputs: Any, reduction: Literal["none"], **rest: Any
+    ) -> LossResult[None]: ...
+
+    def compute(
+        self,
+        loss: hints.AnyLoss,
         *inputs: Any,
         weights: Any = None,
         mask: Any = None,
-        reduction: str = "mean",
-        gradients: Iterable[str] | None = None,
+        reduction: hints.Reduction = "mean",
+        gradients: Iterable[str] | v1.GradientSelection | None = None,
         per_example: bool = True,
         cotangent: Any = None,
         normalizer: float | None = None,
-        empty: str = "zero",
-        nonfinite: str = "propagate",
-        metrics: Sequence[Message] = (),
+        empty: hints.EmptyPolicy = "zero",
+        nonfinite: hints.NonfinitePolicy = "propagate",
+        metrics: Sequence[hints.AnyMetric] = (),
+        lint: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
         **named_inputs: Any,
-    ) -> LossResult:
+    ) -> LossResult[Any]:
         """Computes the loss of one batch, the loss of each example, and the gradients.
 
         Inputs are array-likes on the CPU: arrays, nested lists, tensors. They keep their type:
@@ -123,7 +147,7 @@ class LossClient:
 
         Args:
             loss: The loss with its parameters, for example ``CrossEntropy(label_smoothing=0.1)``;
-                a ``LossSpec`` that holds one is taken too.
+                or the name of one with its defaults, "cross_entropy".
             *inputs: Inputs in the order that the loss declares; the server is asked for the order
                 once.
             weights: One weight for each example, floating point, shaped like the examples.
@@ -146,6 +170,8 @@ class LossClient:
                 weights and mask; examples with its ``ignore_index`` are ignored, classes lie on
                 its ``class_axis``, and a metric whose task or ``prediction_kind`` is not set takes
                 the loss's. Otherwise the results are those of ``evaluate``.
+            lint: Whether to look for common mistakes in the batch, such as probabilities given as
+                logits, and warn of them; it takes a pass over the inputs.
             timeout: Seconds that the call may take, retries included; None for the client's.
             request_id: The id of this request in the server's log and in raised errors, 1 to 128
                 visible ASCII characters; retries share it. None for a fresh one.
@@ -165,7 +191,7 @@ class LossClient:
 
         Warns:
             BatchWarning: if the classes may lie on axis 1 as well as on the last, or if rows look
-                padded and their lengths are not given.
+                padded and their lengths are not given; under ``lint``, of more such mistakes.
         """
         with self._begin(timeout, request_id) as call:
             spec = arguments.spec_of(loss)
@@ -187,10 +213,11 @@ class LossClient:
                 empty=empty,
                 nonfinite=nonfinite,
                 metrics=metrics_wire.listed(metrics) if metrics else (),
+                lint=lint,
             )
-            return wire.as_given(self._computed(build, call), named_inputs)
+            return wire.as_given(computed(self._connection(), build, call), named_inputs)
 
-    def input_names(self, loss: Message) -> tuple[str, ...]:
+    def input_names(self, loss: hints.AnyLoss) -> tuple[str, ...]:
         """Returns the names of a loss's inputs, in the order in which ``compute`` takes them.
 
         The server is asked for them once.
@@ -214,9 +241,19 @@ class LossClient:
         """
         return self._connection().sharing.empty(shape, dtype)
 
+    @overload
+    def evaluate(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
+        self, metrics: hints.AnyMetric, **rest: Unpack[hints.EvaluateArguments]
+    ) -> MetricResult: ...
+
+    @overload
+    def evaluate(
+        self, metrics: Sequence[hints.AnyMetric], **rest: Unpack[hints.EvaluateArguments]
+    ) -> list[MetricResult]: ...
+
     def evaluate(
         self,
-        metrics: Any,
+        metrics: hints.AnyMetric | Sequence[hints.AnyMetric],
         *,
         weights: Any = None,
         mask: Any = None,
@@ -224,12 +261,12 @@ class LossClient:
         timeout: float | None = None,
         request_id: str | None = None,
         **inputs: Any,
-    ) -> Any:
+    ) -> MetricResult | list[MetricResult]:
         """Evaluates one metric or several on one batch: numbers without gradients.
 
         Args:
-            metrics: A metric with its parameters, for example ``Accuracy(top_k=5)``, or a list of
-                metrics over the same tensors.
+            metrics: A metric with its parameters, for example ``Accuracy(top_k=5)``, or its name,
+                or a list of metrics over the same tensors.
             weights: One weight for each example, each in [0, inf).
             mask: Booleans, shaped like the examples: True keeps an example, False ignores it.
             states: States of evaluations of these metrics, to be merged into the result.
@@ -252,13 +289,28 @@ class LossClient:
             results = metrics_wire.read_results(self._ask(EVALUATE, request, call))
             return results if isinstance(metrics, list | tuple) else results[0]
 
+    @overload
+    def evaluation(
+        self, metric: hints.AnyMetric, /, **rest: Unpack[hints.EvaluationArguments]
+    ) -> Evaluation[MetricResult]: ...
+
+    @overload
     def evaluation(
         self,
-        *metrics: Message,
+        metric: hints.AnyMetric,
+        another: hints.AnyMetric,
+        /,
+        *metrics: hints.AnyMetric,
+        **rest: Unpack[hints.EvaluationArguments],
+    ) -> Evaluation[list[MetricResult]]: ...
+
+    def evaluation(
+        self,
+        *metrics: hints.AnyMetric,
         return_state: bool = False,
         timeout: float = 300.0,
         request_id: str | None = None,
-    ) -> Evaluation:
+    ) -> Evaluation[Any]:
         """Evaluates metrics over many batches, which need not be in memory at once.
 
             with client.evaluation(RocAuc(), Accuracy()) as run:
@@ -326,28 +378,7 @@ class LossClient:
             DeadlineExceededError: if no server is ready in time.
         """
         seconds = arguments.checked_timeout(self._timeout if timeout is None else timeout)
-        ready = grpc.channel_ready_future(self._connection().channel())
-        try:
-            ready.result(seconds)
-        except grpc.FutureTimeoutError as error:
-            raise not_ready_error(seconds) from error
-        finally:
-            ready.cancel()  # otherwise it would watch the channel forever
-
-    def _computed(self, build: Build, call: Call) -> LossResult:
-        """Returns the result, through shared memory where possible."""
-        connection = self._connection()
-        with connection.sharing.lease() as lease:
-            request = lease.request(build)
-            if not lease.in_use:
-                return _sent(connection, request, call)
-            try:
-                framed = connection.call(COMPUTE_LOSS, request, call, is_shared=True)
-                return wire.read_response(framed, lease.view)
-            except LossdError as error:
-                if not lease.is_lost(error):
-                    raise
-        return _sent(connection, build(), call)
+        self._connection().wait(seconds)
 
     def _connection(self) -> Connection:
         return self._connections.here()
@@ -365,10 +396,3 @@ class LossClient:
             response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response.message)
         return arguments.names_of(spec, self._input_names)
-
-
-def _sent(connection: Connection, request: Framed[v1.ComputeLossRequest], call: Call) -> LossResult:
-    """Returns the result of a request that goes over the network, in one message or in chunks."""
-    if chunked.is_worthwhile(request):
-        return wire.read_response(connection.stream(request, call))
-    return wire.read_response(connection.call(COMPUTE_LOSS, request, call))

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
 
 from lossd import tensors, v1
-from lossd.client import arguments, cautions
+from lossd.client import arguments, cautions, lints
 from lossd.client.arrays import Array, is_several, to_array
 from lossd.client.errors import InvalidRequestError, ServerError
+from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.result import Arrays, LossResult, MetricResult, ServerTiming, TermResult
 from lossd.framing import Framed, Payloads
 
@@ -25,20 +25,21 @@ MAX_BYTES = 2**31 - 2**20
 
 
 def build_request(
-    loss: Message,
+    loss: object,
     inputs: Mapping[str, Any],
     *,
     weights: Any = None,
     mask: Any = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     gradients: Iterable[str] | v1.GradientSelection | None = None,
     per_example: bool = True,
     cotangent: Any = None,
     normalizer: float | None = None,
-    empty: str = "zero",
-    nonfinite: str = "propagate",
+    empty: EmptyPolicy = "zero",
+    nonfinite: NonfinitePolicy = "propagate",
     place: Place = lambda _: None,
     metrics: Sequence[v1.MetricSpec] = (),
+    lint: bool = False,
 ) -> Framed[v1.ComputeLossRequest]:
     """Returns the request for one batch; the arguments are those of ``LossClient.compute``.
 
@@ -48,6 +49,7 @@ def build_request(
         InvalidRequestError: for an argument that no server could take.
     """
     spec = arguments.spec_of(loss)
+    arguments.refuse_parameters(spec, inputs)
     request = v1.ComputeLossRequest(
         loss=spec,
         reduction=arguments.member("reduction", arguments.reductions, reduction),
@@ -62,6 +64,8 @@ def build_request(
     single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
     several = {n: _arrays(spec, n, value) for n, value in inputs.items() if value is not None}
     cautions.look(spec, several)
+    if lint:
+        lints.look(spec, several, single)
     fields = [(getattr(request, name), array) for name, array in single.items()]
     for name, arrays in several.items():
         named = request.inputs.add(name=name)
@@ -78,7 +82,7 @@ def build_request(
 
 def read_response(
     framed: Framed[v1.ComputeLossResponse], shared: tensors.Shared | None = None
-) -> LossResult:
+) -> LossResult[Any]:
     """Returns the result that a response holds; its arrays are read-only.
 
     ``shared`` gives the bytes of arrays in shared memory.
@@ -121,7 +125,7 @@ def status_name(number: int) -> str:
     return str(number) if value is None else value.name.removeprefix("STATUS_")
 
 
-def as_given(result: LossResult, inputs: Mapping[str, Any]) -> LossResult:
+def as_given(result: LossResult[Any], inputs: Mapping[str, Any]) -> LossResult[Any]:
     """Returns the result with a list of gradients for each input that was a list, even of one."""
     bare = {
         name: [gradient]

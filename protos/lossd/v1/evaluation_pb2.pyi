@@ -3,10 +3,37 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import Literal as _Literal, SupportsFloat as _SupportsFloat, SupportsIndex as _SupportsIndex, TypeAlias as _TypeAlias
+
+_ClassificationTaskName: _TypeAlias = _Literal['BINARY', 'MULTICLASS', 'MULTILABEL', 'CLASSIFICATION_TASK_BINARY', 'CLASSIFICATION_TASK_MULTICLASS', 'CLASSIFICATION_TASK_MULTILABEL']
+_AverageName: _TypeAlias = _Literal['MICRO', 'MACRO', 'WEIGHTED', 'NONE', 'AVERAGE_MICRO', 'AVERAGE_MACRO', 'AVERAGE_WEIGHTED', 'AVERAGE_NONE']
+_ZeroDivisionName: _TypeAlias = _Literal['ZERO', 'ONE', 'EXCLUDE', 'ZERO_DIVISION_ZERO', 'ZERO_DIVISION_ONE', 'ZERO_DIVISION_EXCLUDE']
+_MultilabelAccuracyName: _TypeAlias = _Literal['EXACT_MATCH', 'ELEMENTWISE', 'MULTILABEL_ACCURACY_EXACT_MATCH', 'MULTILABEL_ACCURACY_ELEMENTWISE']
+_NormalizationName: _TypeAlias = _Literal['NONE', 'TARGETS', 'PREDICTIONS', 'ALL', 'NORMALIZATION_NONE', 'NORMALIZATION_TARGETS', 'NORMALIZATION_PREDICTIONS', 'NORMALIZATION_ALL']
+_MulticlassName: _TypeAlias = _Literal['ONE_VS_REST', 'ONE_VS_ONE', 'MULTICLASS_ONE_VS_REST', 'MULTICLASS_ONE_VS_ONE']
+_CalibrationNormName: _TypeAlias = _Literal['L1', 'L2', 'MAX', 'CALIBRATION_NORM_L1', 'CALIBRATION_NORM_L2', 'CALIBRATION_NORM_MAX']
+_RegressionErrorName: _TypeAlias = _Literal['MSE', 'RMSE', 'MAE', 'R2', 'REGRESSION_ERROR_MSE', 'REGRESSION_ERROR_RMSE', 'REGRESSION_ERROR_MAE', 'REGRESSION_ERROR_R2']
+_BleuSmoothingName: _TypeAlias = _Literal['NONE', 'FLOOR', 'ADD_K', 'EXPONENTIAL', 'BLEU_SMOOTHING_NONE', 'BLEU_SMOOTHING_FLOOR', 'BLEU_SMOOTHING_ADD_K', 'BLEU_SMOOTHING_EXPONENTIAL']
+_BleuTokenizerName: _TypeAlias = _Literal['NONE', 'MTEVAL_13A', 'INTERNATIONAL', 'CHARACTER', 'CHINESE', 'BLEU_TOKENIZER_NONE', 'BLEU_TOKENIZER_MTEVAL_13A', 'BLEU_TOKENIZER_INTERNATIONAL', 'BLEU_TOKENIZER_CHARACTER', 'BLEU_TOKENIZER_CHINESE']
+_TextLevelName: _TypeAlias = _Literal['CORPUS', 'SENTENCE', 'TEXT_LEVEL_CORPUS', 'TEXT_LEVEL_SENTENCE']
+_TextUnitName: _TypeAlias = _Literal['WORDS', 'CHARACTERS', 'TEXT_UNIT_WORDS', 'TEXT_UNIT_CHARACTERS']
+_RetrievalMeasureName: _TypeAlias = _Literal['NDCG', 'MRR', 'MAP', 'RECALL', 'RETRIEVAL_MEASURE_NDCG', 'RETRIEVAL_MEASURE_MRR', 'RETRIEVAL_MEASURE_MAP', 'RETRIEVAL_MEASURE_RECALL']
+_RetrievalGainName: _TypeAlias = _Literal['LINEAR', 'EXPONENTIAL', 'RETRIEVAL_GAIN_LINEAR', 'RETRIEVAL_GAIN_EXPONENTIAL']
+_NoRelevantName: _TypeAlias = _Literal['EXCLUDE', 'ZERO', 'ONE', 'NO_RELEVANT_EXCLUDE', 'NO_RELEVANT_ZERO', 'NO_RELEVANT_ONE']
+
+class _AnyMetric(_message.Message): ...
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClassificationTask(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What is decided about an example.
+
+    Members:
+        BINARY: Yes or no: predictions and targets of one shape, one element an example.
+        MULTICLASS: One of several classes: scores (N, ..., C) or class indices (N, ...); targets
+            (N, ...).
+        MULTILABEL: Yes or no for each of several labels: predictions and targets (N, ..., L).
+    """
     __slots__ = ()
     CLASSIFICATION_TASK_UNSPECIFIED: _ClassVar[ClassificationTask]
     CLASSIFICATION_TASK_BINARY: _ClassVar[ClassificationTask]
@@ -14,6 +41,15 @@ class ClassificationTask(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CLASSIFICATION_TASK_MULTILABEL: _ClassVar[ClassificationTask]
 
 class Average(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """How the numbers of classes or labels become one.
+
+    Members:
+        MICRO: From the counts of all together.
+        MACRO: Their mean; over the classes that occur in targets or predictions, or over all
+            labels.
+        WEIGHTED: Their mean, weighted by how often they occur in the targets.
+        NONE: Not at all: there are values and no value.
+    """
     __slots__ = ()
     AVERAGE_UNSPECIFIED: _ClassVar[Average]
     AVERAGE_MICRO: _ClassVar[Average]
@@ -22,6 +58,13 @@ class Average(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AVERAGE_NONE: _ClassVar[Average]
 
 class ZeroDivision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What stands for 0 / 0. Where it happened the result has STATUS_UNDEFINED and a reason.
+
+    Members:
+        ZERO: 0.
+        ONE: 1.
+        EXCLUDE: Nothing: such a class is left out of the average.
+    """
     __slots__ = ()
     ZERO_DIVISION_UNSPECIFIED: _ClassVar[ZeroDivision]
     ZERO_DIVISION_ZERO: _ClassVar[ZeroDivision]
@@ -29,12 +72,26 @@ class ZeroDivision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ZERO_DIVISION_EXCLUDE: _ClassVar[ZeroDivision]
 
 class MultilabelAccuracy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """When the answer to an example of several labels is right.
+
+    Members:
+        EXACT_MATCH: All labels are right, or the example is wrong.
+        ELEMENTWISE: Each label counts by itself.
+    """
     __slots__ = ()
     MULTILABEL_ACCURACY_UNSPECIFIED: _ClassVar[MultilabelAccuracy]
     MULTILABEL_ACCURACY_EXACT_MATCH: _ClassVar[MultilabelAccuracy]
     MULTILABEL_ACCURACY_ELEMENTWISE: _ClassVar[MultilabelAccuracy]
 
 class Normalization(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What counts are divided by.
+
+    Members:
+        NONE: Nothing.
+        TARGETS: The sum of each row, of the targets.
+        PREDICTIONS: The sum of each column, of the predictions.
+        ALL: The sum of all.
+    """
     __slots__ = ()
     NORMALIZATION_UNSPECIFIED: _ClassVar[Normalization]
     NORMALIZATION_NONE: _ClassVar[Normalization]
@@ -43,12 +100,25 @@ class Normalization(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NORMALIZATION_ALL: _ClassVar[Normalization]
 
 class Multiclass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What is compared where there are several classes.
+
+    Members:
+        ONE_VS_REST: Each class with all others.
+        ONE_VS_ONE: Each pair of classes (Hand and Till, 2001). Without weights.
+    """
     __slots__ = ()
     MULTICLASS_UNSPECIFIED: _ClassVar[Multiclass]
     MULTICLASS_ONE_VS_REST: _ClassVar[Multiclass]
     MULTICLASS_ONE_VS_ONE: _ClassVar[Multiclass]
 
 class CalibrationNorm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """How the gaps of the bins become one number.
+
+    Members:
+        L1: Their mean, weighted by the bins' weight.
+        L2: The root of the mean of their squares.
+        MAX: The largest.
+    """
     __slots__ = ()
     CALIBRATION_NORM_UNSPECIFIED: _ClassVar[CalibrationNorm]
     CALIBRATION_NORM_L1: _ClassVar[CalibrationNorm]
@@ -56,6 +126,14 @@ class CalibrationNorm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CALIBRATION_NORM_MAX: _ClassVar[CalibrationNorm]
 
 class RegressionError(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """An error of a regression.
+
+    Members:
+        MSE: Mean squared error.
+        RMSE: Its root.
+        MAE: Mean absolute error.
+        R2: Coefficient of determination.
+    """
     __slots__ = ()
     REGRESSION_ERROR_UNSPECIFIED: _ClassVar[RegressionError]
     REGRESSION_ERROR_MSE: _ClassVar[RegressionError]
@@ -64,6 +142,14 @@ class RegressionError(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REGRESSION_ERROR_R2: _ClassVar[RegressionError]
 
 class BleuSmoothing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What is done about n-grams without a match (Chen and Cherry, 2014).
+
+    Members:
+        NONE: Nothing.
+        FLOOR: A small number of matches instead of none.
+        ADD_K: A number added to matches and n-grams of order 2 and above.
+        EXPONENTIAL: Half a match, then a quarter, and so on.
+    """
     __slots__ = ()
     BLEU_SMOOTHING_UNSPECIFIED: _ClassVar[BleuSmoothing]
     BLEU_SMOOTHING_NONE: _ClassVar[BleuSmoothing]
@@ -72,6 +158,15 @@ class BleuSmoothing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BLEU_SMOOTHING_EXPONENTIAL: _ClassVar[BleuSmoothing]
 
 class BleuTokenizer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """How text becomes tokens, as sacrebleu does it.
+
+    Members:
+        NONE: At white space.
+        MTEVAL_13A: As WMT's script mteval-v13a.
+        INTERNATIONAL: As mteval-v14, for all scripts.
+        CHARACTER: Each character.
+        CHINESE: Each Chinese character; the rest as mteval-v13a.
+    """
     __slots__ = ()
     BLEU_TOKENIZER_UNSPECIFIED: _ClassVar[BleuTokenizer]
     BLEU_TOKENIZER_NONE: _ClassVar[BleuTokenizer]
@@ -81,18 +176,38 @@ class BleuTokenizer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BLEU_TOKENIZER_CHINESE: _ClassVar[BleuTokenizer]
 
 class TextLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What a text score is of.
+
+    Members:
+        CORPUS: The corpus, from summed counts.
+        SENTENCE: Each hypothesis; the value is their mean.
+    """
     __slots__ = ()
     TEXT_LEVEL_UNSPECIFIED: _ClassVar[TextLevel]
     TEXT_LEVEL_CORPUS: _ClassVar[TextLevel]
     TEXT_LEVEL_SENTENCE: _ClassVar[TextLevel]
 
 class TextUnit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What is edited.
+
+    Members:
+        WORDS: Words, between white space.
+        CHARACTERS: Characters, white space included.
+    """
     __slots__ = ()
     TEXT_UNIT_UNSPECIFIED: _ClassVar[TextUnit]
     TEXT_UNIT_WORDS: _ClassVar[TextUnit]
     TEXT_UNIT_CHARACTERS: _ClassVar[TextUnit]
 
 class RetrievalMeasure(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """A measure of what is retrieved first.
+
+    Members:
+        NDCG: Normalised discounted cumulative gain.
+        MRR: Mean reciprocal rank of the first relevant.
+        MAP: Mean average precision.
+        RECALL: Share of the relevant that is found.
+    """
     __slots__ = ()
     RETRIEVAL_MEASURE_UNSPECIFIED: _ClassVar[RetrievalMeasure]
     RETRIEVAL_MEASURE_NDCG: _ClassVar[RetrievalMeasure]
@@ -101,12 +216,25 @@ class RetrievalMeasure(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RETRIEVAL_MEASURE_RECALL: _ClassVar[RetrievalMeasure]
 
 class RetrievalGain(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What a relevance is worth.
+
+    Members:
+        LINEAR: The relevance.
+        EXPONENTIAL: 2^relevance - 1.
+    """
     __slots__ = ()
     RETRIEVAL_GAIN_UNSPECIFIED: _ClassVar[RetrievalGain]
     RETRIEVAL_GAIN_LINEAR: _ClassVar[RetrievalGain]
     RETRIEVAL_GAIN_EXPONENTIAL: _ClassVar[RetrievalGain]
 
 class NoRelevant(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What a query without a relevant document counts.
+
+    Members:
+        EXCLUDE: Nothing.
+        ZERO: 0.
+        ONE: 1.
+    """
     __slots__ = ()
     NO_RELEVANT_UNSPECIFIED: _ClassVar[NoRelevant]
     NO_RELEVANT_EXCLUDE: _ClassVar[NoRelevant]
@@ -176,6 +304,29 @@ NO_RELEVANT_ZERO: NoRelevant
 NO_RELEVANT_ONE: NoRelevant
 
 class MetricSpec(_message.Message):
+    """A metric and its parameters. A request with an unset one, or with one that the server does not
+    know, is UNIMPLEMENTED; there is no default metric.
+
+    Args:
+        accuracy: Share of right answers.
+        precision: Share of the predicted that is right.
+        recall: Share of the true that is found.
+        f1: Harmonic mean of precision and recall.
+        f_beta: Weighted harmonic mean of precision and recall.
+        matthews_correlation: Matthews correlation coefficient.
+        confusion_matrix: Counts of each pair of target and prediction.
+        roc_auc: Area under the receiver operating characteristic.
+        average_precision: Average precision.
+        log_loss: Mean negative log-likelihood.
+        brier: Brier score.
+        calibration_error: Expected calibration error.
+        regression_errors: Errors of a regression.
+        bleu: BLEU.
+        chrf: chrF.
+        word_error_rate: Word error rate.
+        perplexity: Perplexity.
+        retrieval_at_k: Quality of the first k retrieved.
+    """
     __slots__ = ("accuracy", "precision", "recall", "f1", "f_beta", "matthews_correlation", "confusion_matrix", "roc_auc", "average_precision", "log_loss", "brier", "calibration_error", "regression_errors", "bleu", "chrf", "word_error_rate", "perplexity", "retrieval_at_k")
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
@@ -215,7 +366,29 @@ class MetricSpec(_message.Message):
     retrieval_at_k: RetrievalAtK
     def __init__(self, accuracy: _Optional[_Union[Accuracy, _Mapping]] = ..., precision: _Optional[_Union[Precision, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., f1: _Optional[_Union[F1, _Mapping]] = ..., f_beta: _Optional[_Union[FBeta, _Mapping]] = ..., matthews_correlation: _Optional[_Union[MatthewsCorrelation, _Mapping]] = ..., confusion_matrix: _Optional[_Union[ConfusionMatrix, _Mapping]] = ..., roc_auc: _Optional[_Union[RocAuc, _Mapping]] = ..., average_precision: _Optional[_Union[AveragePrecision, _Mapping]] = ..., log_loss: _Optional[_Union[LogLoss, _Mapping]] = ..., brier: _Optional[_Union[Brier, _Mapping]] = ..., calibration_error: _Optional[_Union[CalibrationError, _Mapping]] = ..., regression_errors: _Optional[_Union[RegressionErrors, _Mapping]] = ..., bleu: _Optional[_Union[Bleu, _Mapping]] = ..., chrf: _Optional[_Union[Chrf, _Mapping]] = ..., word_error_rate: _Optional[_Union[WordErrorRate, _Mapping]] = ..., perplexity: _Optional[_Union[Perplexity, _Mapping]] = ..., retrieval_at_k: _Optional[_Union[RetrievalAtK, _Mapping]] = ...) -> None: ...
 
-class Accuracy(_message.Message):
+class Accuracy(_AnyMetric):
+    """Parameters of accuracy.
+
+    Predictions are scores, floating point, or classes, integer or boolean; see ClassificationTask.
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
+            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
+            Unset by default.
+        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
+            default: one more than the largest index.
+        top_k: The target counts as found among so many largest scores; of equal scores the lowest
+            class comes first. In [1, 1e+06]. Default 1.
+        balanced: Whether to average over the classes of the targets instead of the examples.
+            Default false.
+        multilabel: When the answer to an example of several labels is right. Default "EXACT_MATCH".
+            One of "EXACT_MATCH", "ELEMENTWISE".
+    """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "top_k", "balanced", "multilabel")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -233,9 +406,26 @@ class Accuracy(_message.Message):
     top_k: int
     balanced: bool
     multilabel: MultilabelAccuracy
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., threshold: _Optional[float] = ..., ignore_index: _Optional[int] = ..., classes: _Optional[int] = ..., top_k: _Optional[int] = ..., balanced: bool = ..., multilabel: _Optional[_Union[MultilabelAccuracy, str]] = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., top_k: _Optional[_SupportsIndex] = ..., balanced: bool = ..., multilabel: _Optional[_Union[MultilabelAccuracy, _MultilabelAccuracyName]] = ...) -> None: ...
 
-class Precision(_message.Message):
+class Precision(_AnyMetric):
+    """Parameters of precision, tp / (tp + fp).
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
+            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
+            Unset by default.
+        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
+            default: one more than the largest index.
+        average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
+            One of "MICRO", "MACRO", "WEIGHTED", "NONE".
+        zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+    """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -251,9 +441,26 @@ class Precision(_message.Message):
     classes: int
     average: Average
     zero_division: ZeroDivision
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., threshold: _Optional[float] = ..., ignore_index: _Optional[int] = ..., classes: _Optional[int] = ..., average: _Optional[_Union[Average, str]] = ..., zero_division: _Optional[_Union[ZeroDivision, str]] = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ..., zero_division: _Optional[_Union[ZeroDivision, _ZeroDivisionName]] = ...) -> None: ...
 
-class Recall(_message.Message):
+class Recall(_AnyMetric):
+    """Parameters of recall, tp / (tp + fn).
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
+            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
+            Unset by default.
+        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
+            default: one more than the largest index.
+        average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
+            One of "MICRO", "MACRO", "WEIGHTED", "NONE".
+        zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+    """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -269,9 +476,26 @@ class Recall(_message.Message):
     classes: int
     average: Average
     zero_division: ZeroDivision
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., threshold: _Optional[float] = ..., ignore_index: _Optional[int] = ..., classes: _Optional[int] = ..., average: _Optional[_Union[Average, str]] = ..., zero_division: _Optional[_Union[ZeroDivision, str]] = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ..., zero_division: _Optional[_Union[ZeroDivision, _ZeroDivisionName]] = ...) -> None: ...
 
-class F1(_message.Message):
+class F1(_AnyMetric):
+    """Parameters of F1, 2 tp / (2 tp + fp + fn).
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
+            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
+            Unset by default.
+        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
+            default: one more than the largest index.
+        average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
+            One of "MICRO", "MACRO", "WEIGHTED", "NONE".
+        zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+    """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -287,9 +511,27 @@ class F1(_message.Message):
     classes: int
     average: Average
     zero_division: ZeroDivision
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., threshold: _Optional[float] = ..., ignore_index: _Optional[int] = ..., classes: _Optional[int] = ..., average: _Optional[_Union[Average, str]] = ..., zero_division: _Optional[_Union[ZeroDivision, str]] = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ..., zero_division: _Optional[_Union[ZeroDivision, _ZeroDivisionName]] = ...) -> None: ...
 
-class FBeta(_message.Message):
+class FBeta(_AnyMetric):
+    """Parameters of F-beta, (1 + beta^2) tp / ((1 + beta^2) tp + fp + beta^2 fn).
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
+            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
+            Unset by default.
+        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
+            default: one more than the largest index.
+        average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
+            One of "MICRO", "MACRO", "WEIGHTED", "NONE".
+        zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+        beta: How many times recall counts as much as precision. In [0, 1e+06]. Default 1.
+    """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division", "beta")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -307,9 +549,22 @@ class FBeta(_message.Message):
     average: Average
     zero_division: ZeroDivision
     beta: float
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., threshold: _Optional[float] = ..., ignore_index: _Optional[int] = ..., classes: _Optional[int] = ..., average: _Optional[_Union[Average, str]] = ..., zero_division: _Optional[_Union[ZeroDivision, str]] = ..., beta: _Optional[float] = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ..., zero_division: _Optional[_Union[ZeroDivision, _ZeroDivisionName]] = ..., beta: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class MatthewsCorrelation(_message.Message):
+class MatthewsCorrelation(_AnyMetric):
+    """Parameters of the Matthews correlation coefficient.
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        threshold: Score above which an answer is yes; binary. In (-inf, inf). Unset by default: 0
+            for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        ignore_index: Class index that marks an example as ignored. Unset by default.
+        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
+            default: one more than the largest index.
+    """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -321,9 +576,25 @@ class MatthewsCorrelation(_message.Message):
     threshold: float
     ignore_index: int
     classes: int
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., threshold: _Optional[float] = ..., ignore_index: _Optional[int] = ..., classes: _Optional[int] = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class ConfusionMatrix(_message.Message):
+class ConfusionMatrix(_AnyMetric):
+    """Parameters of the confusion matrix: targets by row, predictions by column. At most 2048 classes.
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
+            by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
+        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
+            Unset by default.
+        classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
+            default: one more than the largest index.
+        normalization: What the counts are divided by. Default "NONE". One of "NONE", "TARGETS",
+            "PREDICTIONS", "ALL".
+    """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "normalization")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -337,9 +608,25 @@ class ConfusionMatrix(_message.Message):
     ignore_index: int
     classes: int
     normalization: Normalization
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., threshold: _Optional[float] = ..., ignore_index: _Optional[int] = ..., classes: _Optional[int] = ..., normalization: _Optional[_Union[Normalization, str]] = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., threshold: _Optional[_SupportsFloat] = ..., ignore_index: _Optional[_SupportsIndex] = ..., classes: _Optional[_SupportsIndex] = ..., normalization: _Optional[_Union[Normalization, _NormalizationName]] = ...) -> None: ...
 
-class RocAuc(_message.Message):
+class RocAuc(_AnyMetric):
+    """Parameters of the area under the receiver operating characteristic.
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are; matters for several classes only, where logits become
+            probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES", "PROBABILITIES".
+        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
+            Unset by default.
+        average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
+            "WEIGHTED", "NONE".
+        multiclass: What is compared where there are several classes. Default "ONE_VS_REST". One of
+            "ONE_VS_REST", "ONE_VS_ONE".
+        max_fpr: Largest false positive rate; the area up to there, standardised after McClish.
+            Binary only. In (0, 1]. Unset by default.
+    """
     __slots__ = ("task", "prediction_kind", "ignore_index", "average", "multiclass", "max_fpr")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -353,9 +640,21 @@ class RocAuc(_message.Message):
     average: Average
     multiclass: Multiclass
     max_fpr: float
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., ignore_index: _Optional[int] = ..., average: _Optional[_Union[Average, str]] = ..., multiclass: _Optional[_Union[Multiclass, str]] = ..., max_fpr: _Optional[float] = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ..., multiclass: _Optional[_Union[Multiclass, _MulticlassName]] = ..., max_fpr: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class AveragePrecision(_message.Message):
+class AveragePrecision(_AnyMetric):
+    """Parameters of the average precision.
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are; matters for several classes only, where logits become
+            probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES", "PROBABILITIES".
+        ignore_index: Class index that marks an example as ignored; not with multilabel targets.
+            Unset by default.
+        average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
+            "WEIGHTED", "NONE".
+    """
     __slots__ = ("task", "prediction_kind", "ignore_index", "average")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -365,9 +664,19 @@ class AveragePrecision(_message.Message):
     prediction_kind: _losses_pb2.DistributionKind
     ignore_index: int
     average: Average
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., ignore_index: _Optional[int] = ..., average: _Optional[_Union[Average, str]] = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ...) -> None: ...
 
-class LogLoss(_message.Message):
+class LogLoss(_AnyMetric):
+    """Parameters of the log loss. Probabilities are kept one rounding error of their type from 0 and
+    1.
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        ignore_index: Class index that marks an example as ignored. Unset by default.
+    """
     __slots__ = ("task", "prediction_kind", "ignore_index")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -375,9 +684,20 @@ class LogLoss(_message.Message):
     task: ClassificationTask
     prediction_kind: _losses_pb2.DistributionKind
     ignore_index: int
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., ignore_index: _Optional[int] = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class Brier(_message.Message):
+class Brier(_AnyMetric):
+    """Parameters of the Brier score.
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        ignore_index: Class index that marks an example as ignored. Unset by default.
+        scale_by_half: Whether to halve the sum over classes, so that the score is in [0, 1]. Unset
+            by default: true for a binary task, false for several classes.
+    """
     __slots__ = ("task", "prediction_kind", "ignore_index", "scale_by_half")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -387,9 +707,21 @@ class Brier(_message.Message):
     prediction_kind: _losses_pb2.DistributionKind
     ignore_index: int
     scale_by_half: bool
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., ignore_index: _Optional[int] = ..., scale_by_half: bool = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., scale_by_half: bool = ...) -> None: ...
 
-class CalibrationError(_message.Message):
+class CalibrationError(_AnyMetric):
+    """Parameters of the calibration error.
+
+    Args:
+        task: What is decided about an example. Default: by the shapes and types, see
+            ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
+        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        ignore_index: Class index that marks an example as ignored. Unset by default.
+        bins: Number of bins of equal width over [0, 1], each with its upper edge. In [1, 65536].
+            Default 15.
+        norm: How the gaps of the bins become one number. Default "L1". One of "L1", "L2", "MAX".
+    """
     __slots__ = ("task", "prediction_kind", "ignore_index", "bins", "norm")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -401,15 +733,34 @@ class CalibrationError(_message.Message):
     ignore_index: int
     bins: int
     norm: CalibrationNorm
-    def __init__(self, task: _Optional[_Union[ClassificationTask, str]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., ignore_index: _Optional[int] = ..., bins: _Optional[int] = ..., norm: _Optional[_Union[CalibrationNorm, str]] = ...) -> None: ...
+    def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., bins: _Optional[_SupportsIndex] = ..., norm: _Optional[_Union[CalibrationNorm, _CalibrationNormName]] = ...) -> None: ...
 
-class RegressionErrors(_message.Message):
+class RegressionErrors(_AnyMetric):
+    """Parameters of the errors of a regression. All of them are answered; the value is one.
+
+    Args:
+        error: The one that is the value. Default "MSE". One of "MSE", "RMSE", "MAE", "R2".
+    """
     __slots__ = ("error",)
     ERROR_FIELD_NUMBER: _ClassVar[int]
     error: RegressionError
-    def __init__(self, error: _Optional[_Union[RegressionError, str]] = ...) -> None: ...
+    def __init__(self, error: _Optional[_Union[RegressionError, _RegressionErrorName]] = ...) -> None: ...
 
-class Bleu(_message.Message):
+class Bleu(_AnyMetric):
+    """Parameters of BLEU. Text is tokenised; token ids are taken as they are.
+
+    Args:
+        order: Longest n-gram that counts. In [1, 16]. Default 4.
+        smoothing: What is done about n-grams without a match. Default "EXPONENTIAL". One of "NONE",
+            "FLOOR", "ADD_K", "EXPONENTIAL".
+        smoothing_value: What FLOOR and ADD_K add. In (0, 1e+06]. Unset by default: 0.1 and 1.
+        effective_order: Whether to stop at the longest n-gram that a hypothesis has. Default false.
+        tokenizer: How text becomes tokens. Default "MTEVAL_13A". One of "NONE", "MTEVAL_13A",
+            "INTERNATIONAL", "CHARACTER", "CHINESE".
+        lowercase: Whether case is ignored. Default false.
+        level: Whether one score is made of the whole corpus, or one of each hypothesis. Default
+            "CORPUS". One of "CORPUS", "SENTENCE".
+    """
     __slots__ = ("order", "smoothing", "smoothing_value", "effective_order", "tokenizer", "lowercase", "level")
     ORDER_FIELD_NUMBER: _ClassVar[int]
     SMOOTHING_FIELD_NUMBER: _ClassVar[int]
@@ -425,9 +776,20 @@ class Bleu(_message.Message):
     tokenizer: BleuTokenizer
     lowercase: bool
     level: TextLevel
-    def __init__(self, order: _Optional[int] = ..., smoothing: _Optional[_Union[BleuSmoothing, str]] = ..., smoothing_value: _Optional[float] = ..., effective_order: bool = ..., tokenizer: _Optional[_Union[BleuTokenizer, str]] = ..., lowercase: bool = ..., level: _Optional[_Union[TextLevel, str]] = ...) -> None: ...
+    def __init__(self, order: _Optional[_SupportsIndex] = ..., smoothing: _Optional[_Union[BleuSmoothing, _BleuSmoothingName]] = ..., smoothing_value: _Optional[_SupportsFloat] = ..., effective_order: bool = ..., tokenizer: _Optional[_Union[BleuTokenizer, _BleuTokenizerName]] = ..., lowercase: bool = ..., level: _Optional[_Union[TextLevel, _TextLevelName]] = ...) -> None: ...
 
-class Chrf(_message.Message):
+class Chrf(_AnyMetric):
+    """Parameters of chrF; with word_order 2 it is chrF++.
+
+    Args:
+        char_order: Longest character n-gram. In [1, 16]. Default 6.
+        word_order: Longest word n-gram; 0 for none. In [0, 16]. Default 0.
+        beta: How many times recall counts as much as precision. In [0, 1e+06]. Default 2.
+        lowercase: Whether case is ignored. Default false.
+        whitespace: Whether white space counts as characters. Default false.
+        level: Whether one score is made of the whole corpus, or one of each hypothesis. Default
+            "CORPUS". One of "CORPUS", "SENTENCE".
+    """
     __slots__ = ("char_order", "word_order", "beta", "lowercase", "whitespace", "level")
     CHAR_ORDER_FIELD_NUMBER: _ClassVar[int]
     WORD_ORDER_FIELD_NUMBER: _ClassVar[int]
@@ -441,25 +803,50 @@ class Chrf(_message.Message):
     lowercase: bool
     whitespace: bool
     level: TextLevel
-    def __init__(self, char_order: _Optional[int] = ..., word_order: _Optional[int] = ..., beta: _Optional[float] = ..., lowercase: bool = ..., whitespace: bool = ..., level: _Optional[_Union[TextLevel, str]] = ...) -> None: ...
+    def __init__(self, char_order: _Optional[_SupportsIndex] = ..., word_order: _Optional[_SupportsIndex] = ..., beta: _Optional[_SupportsFloat] = ..., lowercase: bool = ..., whitespace: bool = ..., level: _Optional[_Union[TextLevel, _TextLevelName]] = ...) -> None: ...
 
-class WordErrorRate(_message.Message):
+class WordErrorRate(_AnyMetric):
+    """Parameters of the word error rate: edits per word of the references. A hypothesis or a reference
+    has at most 131,072 words, characters or token ids.
+
+    Args:
+        unit: What is edited in text; token ids are edited one by one. Default "WORDS". One of
+            "WORDS", "CHARACTERS".
+        lowercase: Whether case is ignored. Default false.
+    """
     __slots__ = ("unit", "lowercase")
     UNIT_FIELD_NUMBER: _ClassVar[int]
     LOWERCASE_FIELD_NUMBER: _ClassVar[int]
     unit: TextUnit
     lowercase: bool
-    def __init__(self, unit: _Optional[_Union[TextUnit, str]] = ..., lowercase: bool = ...) -> None: ...
+    def __init__(self, unit: _Optional[_Union[TextUnit, _TextUnitName]] = ..., lowercase: bool = ...) -> None: ...
 
-class Perplexity(_message.Message):
+class Perplexity(_AnyMetric):
+    """Parameters of the perplexity, exp of the mean negative log-likelihood of a token.
+
+    Args:
+        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        ignore_index: Class index that marks a token as ignored. Unset by default.
+    """
     __slots__ = ("prediction_kind", "ignore_index")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
     IGNORE_INDEX_FIELD_NUMBER: _ClassVar[int]
     prediction_kind: _losses_pb2.DistributionKind
     ignore_index: int
-    def __init__(self, prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, str]] = ..., ignore_index: _Optional[int] = ...) -> None: ...
+    def __init__(self, prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class RetrievalAtK(_message.Message):
+class RetrievalAtK(_AnyMetric):
+    """Parameters of the quality of what is retrieved first. Every measure is answered; the value is
+    one. The mask tells which documents of a query exist.
+
+    Args:
+        k: How many documents of a query count. In [1, 1e+06]. Default 10.
+        measure: The one that is the value. Default "NDCG". One of "NDCG", "MRR", "MAP", "RECALL".
+        gain: What a relevance is worth to NDCG. Default "LINEAR". One of "LINEAR", "EXPONENTIAL".
+        no_relevant: What a query without a relevant document counts. Default "EXCLUDE". One of
+            "EXCLUDE", "ZERO", "ONE".
+    """
     __slots__ = ("k", "measure", "gain", "no_relevant")
     K_FIELD_NUMBER: _ClassVar[int]
     MEASURE_FIELD_NUMBER: _ClassVar[int]
@@ -469,4 +856,4 @@ class RetrievalAtK(_message.Message):
     measure: RetrievalMeasure
     gain: RetrievalGain
     no_relevant: NoRelevant
-    def __init__(self, k: _Optional[int] = ..., measure: _Optional[_Union[RetrievalMeasure, str]] = ..., gain: _Optional[_Union[RetrievalGain, str]] = ..., no_relevant: _Optional[_Union[NoRelevant, str]] = ...) -> None: ...
+    def __init__(self, k: _Optional[_SupportsIndex] = ..., measure: _Optional[_Union[RetrievalMeasure, _RetrievalMeasureName]] = ..., gain: _Optional[_Union[RetrievalGain, _RetrievalGainName]] = ..., no_relevant: _Optional[_Union[NoRelevant, _NoRelevantName]] = ...) -> None: ...

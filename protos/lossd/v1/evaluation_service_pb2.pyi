@@ -9,6 +9,14 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EvaluateRequest(_message.Message):
+    """What to evaluate.
+
+    Args:
+        metrics: The metrics, in the order of the results. From 1 to 32, no two equal.
+        states: States of earlier evaluations of these metrics. At most 1024.
+        return_state: Whether to return the state. Default false.
+        batch: The data; unset where only states are merged.
+    """
     __slots__ = ("metrics", "states", "return_state", "batch")
     METRICS_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +29,14 @@ class EvaluateRequest(_message.Message):
     def __init__(self, metrics: _Optional[_Iterable[_Union[_evaluation_pb2.MetricSpec, _Mapping]]] = ..., states: _Optional[_Iterable[bytes]] = ..., return_state: bool = ..., batch: _Optional[_Union[EvaluationBatch, _Mapping]] = ...) -> None: ...
 
 class EvaluationBatch(_message.Message):
+    """Predictions, what they should have been, and which examples count.
+
+    Args:
+        weights: One weight an example, each in [0, inf); unset for 1.
+        mask: BOOL, one an example: true keeps it, false ignores it; unset keeps all.
+        inputs: The tensors that the metrics take, each name once. At most 64 tensors in all.
+        sequences: The sequences that the metrics take, each name once. At most 64.
+    """
     __slots__ = ("weights", "mask", "inputs", "sequences")
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +49,16 @@ class EvaluationBatch(_message.Message):
     def __init__(self, weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ..., sequences: _Optional[_Iterable[_Union[NamedSequences, _Mapping]]] = ...) -> None: ...
 
 class NamedSequences(_message.Message):
+    """Texts, or sequences of token ids, one after another.
+
+    Args:
+        name: Name of the input, for example "hypotheses".
+        texts: The texts. At most 1048576.
+        tokens: Instead of texts: the token ids of all sequences, one after another, integers of any
+            type.
+        lengths: Number of tokens of each sequence, INT64; with tokens only. At most 1048576.
+        counts: Number of sequences of each example, INT64; unset for one. For references.
+    """
     __slots__ = ("name", "texts", "tokens", "lengths", "counts")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TEXTS_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +73,14 @@ class NamedSequences(_message.Message):
     def __init__(self, name: _Optional[str] = ..., texts: _Optional[_Iterable[str]] = ..., tokens: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., lengths: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., counts: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class EvaluateResponse(_message.Message):
+    """The results, in the order of the metrics.
+
+    Args:
+        results: One result a metric.
+        state: What was evaluated, to be merged with others; empty unless asked for. It is for any
+            server of the same version, and says nothing to others.
+        server_timing: Where the time went on the server.
+    """
     __slots__ = ("results", "state", "server_timing")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -57,12 +91,23 @@ class EvaluateResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[_loss_service_pb2.MetricResult, _Mapping]]] = ..., state: _Optional[bytes] = ..., server_timing: _Optional[_Union[_loss_service_pb2.ServerTiming, _Mapping]] = ...) -> None: ...
 
 class EvaluateStreamRequest(_message.Message):
+    """One part of an evaluation. The first names the metrics; in the others they are unset. Any part
+    may hold states, a batch, and ask for the state.
+
+    Args:
+        part: The part.
+    """
     __slots__ = ("part",)
     PART_FIELD_NUMBER: _ClassVar[int]
     part: EvaluateRequest
     def __init__(self, part: _Optional[_Union[EvaluateRequest, _Mapping]] = ...) -> None: ...
 
 class EvaluateStreamResponse(_message.Message):
+    """The results of all parts.
+
+    Args:
+        whole: The results.
+    """
     __slots__ = ("whole",)
     WHOLE_FIELD_NUMBER: _ClassVar[int]
     whole: EvaluateResponse

@@ -8,12 +8,33 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EvaluationState(_message.Message):
+    """The states of several metrics. Encoded states that are joined end to end are a state, too.
+
+    Args:
+        metrics: One entry a metric and part.
+    """
     __slots__ = ("metrics",)
     METRICS_FIELD_NUMBER: _ClassVar[int]
     metrics: _containers.RepeatedCompositeFieldContainer[MetricState]
     def __init__(self, metrics: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ...) -> None: ...
 
 class MetricState(_message.Message):
+    """What one metric knows of the data that it saw.
+
+    Args:
+        version: Version of this format: 1.
+        metric: The metric, with its parameters.
+        task: The task that the inputs stated; unset where there was none. One of "BINARY",
+            "MULTICLASS", "MULTILABEL".
+        width: Number of classes, labels or outputs that the inputs stated; unset where they did
+            not.
+        example_count: Number of examples that were kept.
+        ignored_count: Number of examples that were ignored.
+        silent_count: Number of kept examples of weight 0.
+        nonfinite_count: Number of kept examples whose predictions are not numbers.
+        tallies: Exact sums, by name.
+        columns: Rows that are kept as they came, by name of the column.
+    """
     __slots__ = ("version", "metric", "task", "width", "example_count", "ignored_count", "silent_count", "nonfinite_count", "tallies", "columns")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +59,15 @@ class MetricState(_message.Message):
     def __init__(self, version: _Optional[int] = ..., metric: _Optional[_Union[_evaluation_pb2.MetricSpec, _Mapping]] = ..., task: _Optional[_Union[_evaluation_pb2.ClassificationTask, str]] = ..., width: _Optional[int] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., silent_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., tallies: _Optional[_Iterable[_Union[TallyState, _Mapping]]] = ..., columns: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class TallyState(_message.Message):
+    """An array of exact sums: integers plus multiples of 2^-1127.
+
+    Args:
+        name: Its name.
+        integers: INT64: the integers.
+        indices: INT64: flat indices of the elements that have a fraction, ascending.
+        fractions: Their fractions, as signed integers in two's complement, little endian. At most
+            300 bytes each.
+    """
     __slots__ = ("name", "integers", "indices", "fractions")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INTEGERS_FIELD_NUMBER: _ClassVar[int]

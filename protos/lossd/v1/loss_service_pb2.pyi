@@ -11,6 +11,15 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Reduction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """How the losses of the examples become one number. With v the loss of an example, s its weight
+    and d the loss's own denominator (the target's class weight, else 1):
+
+    Members:
+        MEAN: sum(s v) / sum(s d) over the kept examples.
+        BATCH_MEAN: sum(s v) / number of kept examples.
+        SUM: sum(s v).
+        NONE: No aggregate; gradients as of the sum.
+    """
     __slots__ = ()
     REDUCTION_UNSPECIFIED: _ClassVar[Reduction]
     REDUCTION_MEAN: _ClassVar[Reduction]
@@ -19,6 +28,13 @@ class Reduction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REDUCTION_NONE: _ClassVar[Reduction]
 
 class EmptyPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What to answer when no example is kept, or all kept weights are 0.
+
+    Members:
+        ZERO: A loss of 0.
+        NAN: A loss of NaN.
+        ERROR: INVALID_ARGUMENT.
+    """
     __slots__ = ()
     EMPTY_POLICY_UNSPECIFIED: _ClassVar[EmptyPolicy]
     EMPTY_POLICY_ZERO: _ClassVar[EmptyPolicy]
@@ -26,6 +42,13 @@ class EmptyPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EMPTY_POLICY_ERROR: _ClassVar[EmptyPolicy]
 
 class NonfinitePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What to do with kept examples whose loss or gradient is not finite.
+
+    Members:
+        PROPAGATE: Return them as they are.
+        ZERO: Return 0 for their loss and gradients; they still count as examples.
+        ERROR: INVALID_ARGUMENT.
+    """
     __slots__ = ()
     NONFINITE_POLICY_UNSPECIFIED: _ClassVar[NonfinitePolicy]
     NONFINITE_POLICY_PROPAGATE: _ClassVar[NonfinitePolicy]
@@ -33,6 +56,16 @@ class NonfinitePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NONFINITE_POLICY_ERROR: _ClassVar[NonfinitePolicy]
 
 class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What is to be said of an example, or of a whole set.
+
+    Members:
+        NONFINITE: Its loss or a returned gradient is NaN or infinite.
+        INFEASIBLE: No alignment exists.
+        ZERO_NORM: An embedding is the zero vector.
+        NO_POSITIVE: There is nothing similar to compare it with.
+        EMPTY_TARGET: Its target is empty.
+        UNDEFINED: The quantity is not defined for this input.
+    """
     __slots__ = ()
     STATUS_UNSPECIFIED: _ClassVar[Status]
     STATUS_NONFINITE: _ClassVar[Status]
@@ -43,6 +76,13 @@ class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STATUS_UNDEFINED: _ClassVar[Status]
 
 class Differentiability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """Whether the gradient with respect to an input can be had.
+
+    Members:
+        NONE: It cannot.
+        ON_REQUEST: Where it is asked for.
+        DEFAULT: Unless another selection is made.
+    """
     __slots__ = ()
     DIFFERENTIABILITY_UNSPECIFIED: _ClassVar[Differentiability]
     DIFFERENTIABILITY_NONE: _ClassVar[Differentiability]
@@ -74,6 +114,35 @@ DIFFERENTIABILITY_ON_REQUEST: Differentiability
 DIFFERENTIABILITY_DEFAULT: Differentiability
 
 class ComputeLossRequest(_message.Message):
+    """One batch and what to compute from it.
+
+    Args:
+        loss: The loss and its parameters.
+        reduction: How the losses of the examples become one number. Default REDUCTION_MEAN. One of
+            "MEAN", "BATCH_MEAN", "SUM", "NONE".
+        normalizer: Divisor in place of the one that a mean would use. In (0, inf). Only with the
+            two means. The same normalizer for all parts of a batch makes their losses and gradients
+            add up.
+        gradients: Which gradients to return; unset for those that the loss declares as default.
+        per_example: Whether to return the loss of each example. Default true.
+        empty: What to answer when no example is kept. Default EMPTY_POLICY_ZERO. One of "ZERO",
+            "NAN", "ERROR".
+        nonfinite: What to do with examples whose loss or gradient is not finite. Default
+            NONFINITE_POLICY_PROPAGATE. One of "PROPAGATE", "ZERO", "ERROR".
+        reply: Where the server may place the arrays of the reply, each at a multiple of 64 bytes;
+            what does not fit comes in the message. Unset for all in the message. Until the reply is
+            there, or the segment is detached and its calls have ended, the server may write to all
+            of it.
+        metrics: Metrics of the same batch, each different, at most 32. They are given the request's
+            own predictions, targets, weights and mask, and what the loss was told of them holds for
+            them too: examples with the loss's ignore index are ignored, classes lie on its class
+            axis, and a metric whose task or prediction kind is unset takes the loss's.
+        weights: One weight an example, floating point, each in [0, inf); unset for 1.
+        mask: BOOL, one an example: true keeps it, false ignores it; unset keeps all.
+        cotangent: Upstream gradient: floating point, a single number or one an example; unset for
+            1. It scales the gradients, never the loss.
+        inputs: The inputs that the loss declares, each once. At most 64 tensors in all.
+    """
     __slots__ = ("loss", "reduction", "normalizer", "gradients", "per_example", "empty", "nonfinite", "reply", "metrics", "weights", "mask", "cotangent", "inputs")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     REDUCTION_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +173,13 @@ class ComputeLossRequest(_message.Message):
     def __init__(self, loss: _Optional[_Union[_losses_pb2.LossSpec, _Mapping]] = ..., reduction: _Optional[_Union[Reduction, str]] = ..., normalizer: _Optional[float] = ..., gradients: _Optional[_Union[GradientSelection, _Mapping]] = ..., per_example: bool = ..., empty: _Optional[_Union[EmptyPolicy, str]] = ..., nonfinite: _Optional[_Union[NonfinitePolicy, str]] = ..., reply: _Optional[_Union[SharedMemoryRegion, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_evaluation_pb2.MetricSpec, _Mapping]]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., cotangent: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class StreamLossRequest(_message.Message):
+    """A call, or what follows it.
+
+    Args:
+        call: A call. Tensors may be announced as Chunks; shared memory goes with ComputeLoss.
+        chunk: The next bytes of the tensors that were announced, of one of them and at least one
+            byte. 1 MiB is quick; at most as long as a message may be.
+    """
     __slots__ = ("call", "chunk")
     CALL_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +188,13 @@ class StreamLossRequest(_message.Message):
     def __init__(self, call: _Optional[_Union[ComputeLossRequest, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class StreamLossResponse(_message.Message):
+    """A result, or what follows it.
+
+    Args:
+        result: The result of the next call. Tensors may be announced as Chunks.
+        chunk: The next bytes of the tensors that were announced, of one of them and at least one
+            byte.
+    """
     __slots__ = ("result", "chunk")
     RESULT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +203,12 @@ class StreamLossResponse(_message.Message):
     def __init__(self, result: _Optional[_Union[ComputeLossResponse, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class SharedMemoryRegion(_message.Message):
+    """A part of a segment of shared memory.
+
+    Args:
+        start: Where it begins.
+        size: Its size in bytes.
+    """
     __slots__ = ("start", "size")
     START_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -128,12 +217,50 @@ class SharedMemoryRegion(_message.Message):
     def __init__(self, start: _Optional[_Union[_tensor_pb2.SharedMemory, _Mapping]] = ..., size: _Optional[int] = ...) -> None: ...
 
 class GradientSelection(_message.Message):
+    """The inputs and parameters whose gradients are wanted.
+
+    Args:
+        inputs: Names of differentiable inputs and parameters, for example "queries" and
+            "temperature"; empty for no gradient at all. A parameter of a term of a WeightedSum goes
+            by the term's place, counted from 0, for example "terms[0].temperature".
+    """
     __slots__ = ("inputs",)
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     inputs: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, inputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ComputeLossResponse(_message.Message):
+    """The result of one batch.
+
+    Args:
+        loss: The aggregate; unset under REDUCTION_NONE.
+        loss_sum: Numerator of the requested reduction: the weighted sum over the kept examples. For
+            a loss of a set, which is no sum, the loss itself.
+        weight_sum: Sum over the kept examples of weight times the loss's own denominator, whatever
+            the reduction.
+        example_count: Number of examples that were kept.
+        ignored_count: Number of examples that were masked, carry the ignore index or are skipped by
+            the loss.
+        nonfinite_count: Number of kept examples whose loss or returned gradient is not finite.
+        status: Status of the whole: of losses of a set, and of gradients that belong to no example.
+            One of "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET",
+            "UNDEFINED".
+        backend: The backend that computed: "numpy" or "cupy".
+        server_timing: Where the time went on the server.
+        transport: How tensors travelled: "shared_memory" if one did so in either direction, "grpc"
+            otherwise.
+        metrics: One result a metric that was asked for, in the order of the request.
+        terms: What each term of a WeightedSum came to, in their order.
+        statuses: Statuses of single examples; unset where no example has one.
+        per_example: The loss of each example, shaped like the examples: FLOAT64 where an input is
+            FLOAT64, FLOAT32 otherwise. Sample weights are not inside it; an ignored example shows
+            0. Unset for losses of a set.
+        gradients: The gradients of the reduced loss, each with the shape and type of its input; one
+            FLOAT64 where it is by a parameter.
+        outputs: What the loss gives beyond, where its parameters ask for it, each shaped like the
+            examples. An example that is ignored or of weight 0 shows 0, or -1 where they point at
+            examples.
+    """
     __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "backend", "server_timing", "transport", "metrics", "terms", "statuses", "per_example", "gradients", "outputs")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +297,23 @@ class ComputeLossResponse(_message.Message):
     def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., backend: _Optional[str] = ..., server_timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., transport: _Optional[str] = ..., metrics: _Optional[_Iterable[_Union[MetricResult, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[TermResult, _Mapping]]] = ..., statuses: _Optional[_Union[ExampleStatuses, _Mapping]] = ..., per_example: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., gradients: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class MetricResult(_message.Message):
+    """The result of one metric.
+
+    Args:
+        metric: Name of the member of MetricSpec, for example "roc_auc".
+        value: The number; unset where it is not defined, or where there are values only.
+        status: STATUS_UNDEFINED or STATUS_NONFINITE where there is something to say about it. One
+            of "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET", "UNDEFINED".
+        reason: What there is to say, for example "targets hold one class only"; empty without a
+            status.
+        example_count: Number of examples that were kept.
+        ignored_count: Number of examples that were masked or carry the ignore index.
+        signature: What a text score was computed with, in sacrebleu's words; empty for other
+            metrics.
+        values: FLOAT64: the number of each class, label, output or hypothesis; NaN where it is not
+            defined.
+        outputs: FLOAT64: what the metric gives beyond, each one tensor.
+    """
     __slots__ = ("metric", "value", "status", "reason", "example_count", "ignored_count", "signature", "values", "outputs")
     METRIC_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -192,6 +336,21 @@ class MetricResult(_message.Message):
     def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., status: _Optional[_Union[Status, str]] = ..., reason: _Optional[str] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., signature: _Optional[str] = ..., values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class TermResult(_message.Message):
+    """What one term of a sum came to, before its weight.
+
+    Args:
+        loss: The aggregate.
+        loss_sum: As in ComputeLossResponse, of this term.
+        weight_sum: As in ComputeLossResponse, of this term.
+        example_count: As in ComputeLossResponse, of this term.
+        ignored_count: As in ComputeLossResponse, of this term.
+        nonfinite_count: As in ComputeLossResponse, of this term.
+        status: Status of the whole: of losses of a set, and of gradients that belong to no example.
+            One of "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET",
+            "UNDEFINED".
+        gradient_norm: Euclidean length of its gradient by all inputs together whose gradients were
+            asked for.
+    """
     __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "gradient_norm")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     LOSS_SUM_FIELD_NUMBER: _ClassVar[int]
@@ -212,6 +371,12 @@ class TermResult(_message.Message):
     def __init__(self, loss: _Optional[float] = ..., loss_sum: _Optional[float] = ..., weight_sum: _Optional[float] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., gradient_norm: _Optional[float] = ...) -> None: ...
 
 class ExampleStatuses(_message.Message):
+    """Statuses of single examples, as two tensors of one length.
+
+    Args:
+        indices: INT64: flat indices of the examples, ascending.
+        statuses: UINT8: the number of the Status of each.
+    """
     __slots__ = ("indices", "statuses")
     INDICES_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
@@ -220,6 +385,15 @@ class ExampleStatuses(_message.Message):
     def __init__(self, indices: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., statuses: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ServerTiming(_message.Message):
+    """Time spent on the server, phase by phase.
+
+    Args:
+        decode: Parsing the request and checking it.
+        queue: Waiting for a turn.
+        compute: Computing.
+        receive: Waiting for the bytes of the request.
+        evaluate: Computing the metrics that were asked for beside a loss; unset without any.
+    """
     __slots__ = ("decode", "queue", "compute", "receive", "evaluate")
     DECODE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
@@ -234,16 +408,33 @@ class ServerTiming(_message.Message):
     def __init__(self, decode: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., queue: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., compute: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., receive: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., evaluate: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ListLossesRequest(_message.Message):
+    """Asks for the catalogue."""
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ListLossesResponse(_message.Message):
+    """The catalogue.
+
+    Args:
+        losses: One entry a loss, by name.
+    """
     __slots__ = ("losses",)
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     losses: _containers.RepeatedCompositeFieldContainer[LossDescription]
     def __init__(self, losses: _Optional[_Iterable[_Union[LossDescription, _Mapping]]] = ...) -> None: ...
 
 class LossDescription(_message.Message):
+    """What a caller has to know of one loss.
+
+    Args:
+        name: Name of the member of LossSpec, for example "cross_entropy".
+        message: Name of the message, for example "CrossEntropy".
+        summary: What it computes, in one line.
+        formula: The formula, as plain text.
+        reference: Where it comes from: author, year, section.
+        inputs: The inputs, in positional order.
+        parameters: The parameters.
+    """
     __slots__ = ("name", "message", "summary", "formula", "reference", "inputs", "parameters")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -262,6 +453,17 @@ class LossDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., message: _Optional[str] = ..., summary: _Optional[str] = ..., formula: _Optional[str] = ..., reference: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[InputDescription, _Mapping]]] = ..., parameters: _Optional[_Iterable[_Union[ParameterDescription, _Mapping]]] = ...) -> None: ...
 
 class InputDescription(_message.Message):
+    """One input of a loss.
+
+    Args:
+        name: Its name.
+        description: What it holds.
+        shapes: The shapes it may have, for example "(N, ..., C)".
+        dtypes: The element types it may have. Any of "BOOL", "UINT8", "UINT16", "UINT32", "UINT64",
+            "INT8", "INT16", "INT32", "INT64", "FLOAT16", "BFLOAT16", "FLOAT32", "FLOAT64".
+        differentiability: Whether its gradient can be had. One of "NONE", "ON_REQUEST", "DEFAULT".
+        optional: Whether it may be left out.
+    """
     __slots__ = ("name", "description", "shapes", "dtypes", "differentiability", "optional")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -278,6 +480,17 @@ class InputDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., shapes: _Optional[_Iterable[str]] = ..., dtypes: _Optional[_Iterable[_Union[_tensor_pb2.DType, str]]] = ..., differentiability: _Optional[_Union[Differentiability, str]] = ..., optional: bool = ...) -> None: ...
 
 class ParameterDescription(_message.Message):
+    """One parameter of a loss.
+
+    Args:
+        name: Its name, as in the loss's message.
+        type: Its type: "double", "int64", "bool", "string" or the name of an enum; "repeated" and
+            one of these for a list.
+        default: The default, as text; empty for unset, "required" where there is none.
+        bounds: The legal values, as text, for example "(0, inf)".
+        differentiability: Whether the gradient with respect to it can be had, under its name, as
+            one FLOAT64. One of "NONE", "ON_REQUEST", "DEFAULT".
+    """
     __slots__ = ("name", "type", "default", "bounds", "differentiability")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -292,10 +505,25 @@ class ParameterDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., default: _Optional[str] = ..., bounds: _Optional[str] = ..., differentiability: _Optional[_Union[Differentiability, str]] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
+    """Asks what the server is."""
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
+    """What the server is.
+
+    Args:
+        version: Version of lossd.
+        backend: The backend that computes: "numpy" or "cupy".
+        backend_reason: Why it is that one, for example why there is no GPU.
+        device: The device that computes, in words.
+        libraries: Versions of the libraries in use.
+        limits: What a request may not exceed.
+        transports: The ways that tensors can travel: "grpc", and "shared_memory" where it is
+            offered.
+        shared_memory: Where memory can be shared; unset where it is not offered.
+        networks: The networks that losses of images can look through, by name.
+    """
     __slots__ = ("version", "backend", "backend_reason", "device", "libraries", "limits", "transports", "shared_memory", "networks")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
@@ -318,6 +546,17 @@ class GetServerInfoResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., device: _Optional[str] = ..., libraries: _Optional[_Iterable[_Union[LibraryVersion, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., transports: _Optional[_Iterable[str]] = ..., shared_memory: _Optional[_Union[SharedMemoryOffer, _Mapping]] = ..., networks: _Optional[_Iterable[_Union[NetworkDescription, _Mapping]]] = ...) -> None: ...
 
 class NetworkDescription(_message.Message):
+    """A network of the operator's.
+
+    Args:
+        name: What requests call it.
+        architecture: Its architecture, for example "vgg16"; "sequential" for one without a name.
+        channels: Channels of the images that it takes.
+        layers: Names of its layers, in order.
+        lpips_layers: Names of the layers that it has linear heads for; empty where Lpips cannot use
+            it.
+        sha256: SHA-256 of the file of its weights, in hexadecimal.
+    """
     __slots__ = ("name", "architecture", "channels", "layers", "lpips_layers", "sha256")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
@@ -334,6 +573,15 @@ class NetworkDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., architecture: _Optional[str] = ..., channels: _Optional[int] = ..., layers: _Optional[_Iterable[str]] = ..., lpips_layers: _Optional[_Iterable[str]] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class SharedMemoryOffer(_message.Message):
+    """A directory whose files a client on the same host can share with the server.
+
+    Args:
+        directory: Absolute path of the directory, as the server sees it.
+        beacon: Name of a file in it.
+        beacon_content: What the file holds: a client that finds the same sees the same directory.
+        segment_bytes: Bytes of all segments that the server takes at the same time.
+        segments: Segments that the server takes at the same time.
+    """
     __slots__ = ("directory", "beacon", "beacon_content", "segment_bytes", "segments")
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     BEACON_FIELD_NUMBER: _ClassVar[int]
@@ -348,6 +596,12 @@ class SharedMemoryOffer(_message.Message):
     def __init__(self, directory: _Optional[str] = ..., beacon: _Optional[str] = ..., beacon_content: _Optional[bytes] = ..., segment_bytes: _Optional[int] = ..., segments: _Optional[int] = ...) -> None: ...
 
 class LibraryVersion(_message.Message):
+    """A library and its version.
+
+    Args:
+        name: Name of the distribution.
+        version: Its version.
+    """
     __slots__ = ("name", "version")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -356,6 +610,16 @@ class LibraryVersion(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
+    """What a request may not exceed.
+
+    Args:
+        message_size_bytes: Bytes of one message, in either direction.
+        tensors: Tensors of one request.
+        axes: Axes of one tensor.
+        concurrent_calls: Calls that are served at the same time.
+        inflight_bytes: Bytes of all requests that are served at the same time.
+        network_bytes: Bytes that one image may take inside a network.
+    """
     __slots__ = ("message_size_bytes", "tensors", "axes", "concurrent_calls", "inflight_bytes", "network_bytes")
     MESSAGE_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]

@@ -3,10 +3,50 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import Literal as _Literal, SupportsFloat as _SupportsFloat, SupportsIndex as _SupportsIndex, TypeAlias as _TypeAlias
+
+_CrossEntropyOutputName: _TypeAlias = _Literal['LOG_SUM_EXP', 'TARGET_LOG_PROBABILITY', 'ENTROPY', 'PREDICTED_CLASS', 'CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP', 'CROSS_ENTROPY_OUTPUT_TARGET_LOG_PROBABILITY', 'CROSS_ENTROPY_OUTPUT_ENTROPY', 'CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS']
+_DistanceName: _TypeAlias = _Literal['EUCLIDEAN', 'SQUARED_EUCLIDEAN', 'COSINE', 'DISTANCE_EUCLIDEAN', 'DISTANCE_SQUARED_EUCLIDEAN', 'DISTANCE_COSINE']
+_MiningName: _TypeAlias = _Literal['ALL', 'HARD', 'SEMI_HARD', 'MINING_ALL', 'MINING_HARD', 'MINING_SEMI_HARD']
+_BatchTripletOutputName: _TypeAlias = _Literal['MINED_POSITIVE', 'MINED_NEGATIVE', 'BATCH_TRIPLET_OUTPUT_MINED_POSITIVE', 'BATCH_TRIPLET_OUTPUT_MINED_NEGATIVE']
+_PolicyObjectiveName: _TypeAlias = _Literal['REINFORCE', 'IMPORTANCE_SAMPLING', 'PPO_CLIP', 'DUAL_CLIP', 'CISPO', 'SAPO', 'DRO', 'DPPO_TV', 'DPPO_KL', 'POLICY_OBJECTIVE_REINFORCE', 'POLICY_OBJECTIVE_IMPORTANCE_SAMPLING', 'POLICY_OBJECTIVE_PPO_CLIP', 'POLICY_OBJECTIVE_DUAL_CLIP', 'POLICY_OBJECTIVE_CISPO', 'POLICY_OBJECTIVE_SAPO', 'POLICY_OBJECTIVE_DRO', 'POLICY_OBJECTIVE_DPPO_TV', 'POLICY_OBJECTIVE_DPPO_KL']
+_PolicyRatioName: _TypeAlias = _Literal['NONE', 'TOKEN', 'SEQUENCE', 'SEQUENCE_TOKEN', 'POLICY_RATIO_NONE', 'POLICY_RATIO_TOKEN', 'POLICY_RATIO_SEQUENCE', 'POLICY_RATIO_SEQUENCE_TOKEN']
+_TokenAggregationName: _TypeAlias = _Literal['SUM', 'TOKEN_MEAN', 'SEQUENCE_MEAN', 'CONSTANT_LENGTH', 'GROUP_MEAN', 'TOKEN_AGGREGATION_SUM', 'TOKEN_AGGREGATION_TOKEN_MEAN', 'TOKEN_AGGREGATION_SEQUENCE_MEAN', 'TOKEN_AGGREGATION_CONSTANT_LENGTH', 'TOKEN_AGGREGATION_GROUP_MEAN']
+_KlEstimatorName: _TypeAlias = _Literal['NONE', 'K1', 'K2', 'K3', 'KL_ESTIMATOR_NONE', 'KL_ESTIMATOR_K1', 'KL_ESTIMATOR_K2', 'KL_ESTIMATOR_K3']
+_RolloutCorrectionName: _TypeAlias = _Literal['NONE', 'TOKEN_TRUNCATE', 'TOKEN_MASK', 'SEQUENCE_TRUNCATE', 'SEQUENCE_MASK', 'ROLLOUT_CORRECTION_NONE', 'ROLLOUT_CORRECTION_TOKEN_TRUNCATE', 'ROLLOUT_CORRECTION_TOKEN_MASK', 'ROLLOUT_CORRECTION_SEQUENCE_TRUNCATE', 'ROLLOUT_CORRECTION_SEQUENCE_MASK']
+_PolicyGradientOutputName: _TypeAlias = _Literal['CLIP_FRACTION', 'RATIO', 'LARGEST_RATIO', 'KL', 'ROLLOUT_GAP', 'TOKEN_COUNT', 'POLICY_GRADIENT_OUTPUT_CLIP_FRACTION', 'POLICY_GRADIENT_OUTPUT_RATIO', 'POLICY_GRADIENT_OUTPUT_LARGEST_RATIO', 'POLICY_GRADIENT_OUTPUT_KL', 'POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP', 'POLICY_GRADIENT_OUTPUT_TOKEN_COUNT']
+_PreferenceObjectiveName: _TypeAlias = _Literal['SIGMOID', 'IPO', 'HINGE', 'ROBUST', 'APO_ZERO', 'APO_DOWN', 'EXO', 'NCA', 'DISCOPOP', 'SIMPO', 'ORPO', 'CPO', 'PREFERENCE_OBJECTIVE_SIGMOID', 'PREFERENCE_OBJECTIVE_IPO', 'PREFERENCE_OBJECTIVE_HINGE', 'PREFERENCE_OBJECTIVE_ROBUST', 'PREFERENCE_OBJECTIVE_APO_ZERO', 'PREFERENCE_OBJECTIVE_APO_DOWN', 'PREFERENCE_OBJECTIVE_EXO', 'PREFERENCE_OBJECTIVE_NCA', 'PREFERENCE_OBJECTIVE_DISCOPOP', 'PREFERENCE_OBJECTIVE_SIMPO', 'PREFERENCE_OBJECTIVE_ORPO', 'PREFERENCE_OBJECTIVE_CPO']
+_PreferenceOutputName: _TypeAlias = _Literal['CHOSEN_REWARD', 'REJECTED_REWARD', 'REWARD_MARGIN', 'ACCURACY', 'PREFERENCE_OUTPUT_CHOSEN_REWARD', 'PREFERENCE_OUTPUT_REJECTED_REWARD', 'PREFERENCE_OUTPUT_REWARD_MARGIN', 'PREFERENCE_OUTPUT_ACCURACY']
+_KahnemanTverskyOutputName: _TypeAlias = _Literal['REWARD', 'BASELINE', 'KAHNEMAN_TVERSKY_OUTPUT_REWARD', 'KAHNEMAN_TVERSKY_OUTPUT_BASELINE']
+_BinaryClassifierOptimizationOutputName: _TypeAlias = _Literal['REWARD', 'SHIFT', 'BINARY_CLASSIFIER_OPTIMIZATION_OUTPUT_REWARD', 'BINARY_CLASSIFIER_OPTIMIZATION_OUTPUT_SHIFT']
+_BradleyTerryOutputName: _TypeAlias = _Literal['REWARD_MARGIN', 'ACCURACY', 'BRADLEY_TERRY_OUTPUT_REWARD_MARGIN', 'BRADLEY_TERRY_OUTPUT_ACCURACY']
+_ClippedValueOutputName: _TypeAlias = _Literal['CLIP_FRACTION', 'CLIPPED_VALUE_OUTPUT_CLIP_FRACTION']
+_DistillationDivergenceName: _TypeAlias = _Literal['FORWARD_KL', 'REVERSE_KL', 'JENSEN_SHANNON', 'INTERPOLATED_JENSEN_SHANNON', 'DISTILLATION_DIVERGENCE_FORWARD_KL', 'DISTILLATION_DIVERGENCE_REVERSE_KL', 'DISTILLATION_DIVERGENCE_JENSEN_SHANNON', 'DISTILLATION_DIVERGENCE_INTERPOLATED_JENSEN_SHANNON']
+_DistillationSupportName: _TypeAlias = _Literal['WHOLE', 'TAIL_BUCKET', 'TRUNCATED', 'DISTILLATION_SUPPORT_WHOLE', 'DISTILLATION_SUPPORT_TAIL_BUCKET', 'DISTILLATION_SUPPORT_TRUNCATED']
+_DistillationOutputName: _TypeAlias = _Literal['STUDENT_MASS', 'TEACHER_MASS', 'DISTILLATION_OUTPUT_STUDENT_MASS', 'DISTILLATION_OUTPUT_TEACHER_MASS']
+_GanObjectiveName: _TypeAlias = _Literal['MINIMAX', 'NON_SATURATING', 'LEAST_SQUARES', 'HINGE', 'WASSERSTEIN', 'RELATIVISTIC', 'RELATIVISTIC_AVERAGE', 'GAN_OBJECTIVE_MINIMAX', 'GAN_OBJECTIVE_NON_SATURATING', 'GAN_OBJECTIVE_LEAST_SQUARES', 'GAN_OBJECTIVE_HINGE', 'GAN_OBJECTIVE_WASSERSTEIN', 'GAN_OBJECTIVE_RELATIVISTIC', 'GAN_OBJECTIVE_RELATIVISTIC_AVERAGE']
+_GradientPenaltyVariantName: _TypeAlias = _Literal['WGAN_GP', 'R1', 'GRADIENT_PENALTY_VARIANT_WGAN_GP', 'GRADIENT_PENALTY_VARIANT_R1']
+_EmptyTargetName: _TypeAlias = _Literal['SMOOTH', 'SKIP', 'EMPTY_TARGET_SMOOTH', 'EMPTY_TARGET_SKIP']
+_AucSurrogateName: _TypeAlias = _Literal['SQUARED_HINGE', 'LOGISTIC', 'AUC_SURROGATE_SQUARED_HINGE', 'AUC_SURROGATE_LOGISTIC']
+_MulticlassHingeVariantName: _TypeAlias = _Literal['CRAMMER_SINGER', 'WESTON_WATKINS', 'MULTICLASS_HINGE_VARIANT_CRAMMER_SINGER', 'MULTICLASS_HINGE_VARIANT_WESTON_WATKINS']
+_DistributionKindName: _TypeAlias = _Literal['LOGITS', 'LOG_PROBABILITIES', 'PROBABILITIES', 'DISTRIBUTION_KIND_LOGITS', 'DISTRIBUTION_KIND_LOG_PROBABILITIES', 'DISTRIBUTION_KIND_PROBABILITIES']
+
+class _SingleLoss(_message.Message): ...
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CrossEntropyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What the softmax of cross-entropy gives beyond: one number an example, of the type of the losses
+    unless said otherwise. Temperature and class priors are in it, weights and smoothing are not.
+
+    Members:
+        LOG_SUM_EXP: "log_sum_exp": natural logarithm of the sum of the exponentials of the logits.
+        TARGET_LOG_PROBABILITY: "target_log_probability": natural logarithm of the probability of
+            the target class; with a target for each class, the sum of target times log-probability.
+        ENTROPY: "entropy": of the predicted distribution, in nats.
+        PREDICTED_CLASS: "predicted_class": index of the largest logit, the lowest one of several.
+            INT64. Without meaning where a logit is NaN.
+    """
     __slots__ = ()
     CROSS_ENTROPY_OUTPUT_UNSPECIFIED: _ClassVar[CrossEntropyOutput]
     CROSS_ENTROPY_OUTPUT_LOG_SUM_EXP: _ClassVar[CrossEntropyOutput]
@@ -15,6 +55,13 @@ class CrossEntropyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS: _ClassVar[CrossEntropyOutput]
 
 class Distance(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """How far two vectors are apart.
+
+    Members:
+        EUCLIDEAN: Length of the difference.
+        SQUARED_EUCLIDEAN: Squared length of the difference.
+        COSINE: One less the cosine of the angle.
+    """
     __slots__ = ()
     DISTANCE_UNSPECIFIED: _ClassVar[Distance]
     DISTANCE_EUCLIDEAN: _ClassVar[Distance]
@@ -22,6 +69,14 @@ class Distance(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISTANCE_COSINE: _ClassVar[Distance]
 
 class Mining(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """Which triplets of an anchor count.
+
+    Members:
+        ALL: The mean over all triplets.
+        HARD: The farthest positive and the nearest negative.
+        SEMI_HARD: The mean over positives, each with the nearest negative that is farther or,
+            without one, with the farthest.
+    """
     __slots__ = ()
     MINING_UNSPECIFIED: _ClassVar[Mining]
     MINING_ALL: _ClassVar[Mining]
@@ -29,12 +84,33 @@ class Mining(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MINING_SEMI_HARD: _ClassVar[Mining]
 
 class BatchTripletOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What the triplet loss of a batch can give beyond its value, one int64 an example: the place of
+    another example, -1 for one that is no anchor.
+
+    Members:
+        MINED_POSITIVE: "mined_positive": the positive of the anchor's hardest triplet.
+        MINED_NEGATIVE: "mined_negative": the negative of the anchor's hardest triplet.
+    """
     __slots__ = ()
     BATCH_TRIPLET_OUTPUT_UNSPECIFIED: _ClassVar[BatchTripletOutput]
     BATCH_TRIPLET_OUTPUT_MINED_POSITIVE: _ClassVar[BatchTripletOutput]
     BATCH_TRIPLET_OUTPUT_MINED_NEGATIVE: _ClassVar[BatchTripletOutput]
 
 class PolicyObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What is made of an advantage A and a ratio r, with l the log-probability and q the sampling one.
+
+    Members:
+        REINFORCE: -A l.
+        IMPORTANCE_SAMPLING: -r A.
+        PPO_CLIP: -min(r A, clip(r, clip_low, clip_high) A).
+        DUAL_CLIP: The same, and at most -dual_clip A where A is negative.
+        CISPO: -clip(r, clip_low, clip_high) A l, with the clipped ratio held constant.
+        SAPO: -(4 / t) sigmoid(t (r - 1)) A, t the temperature of A's sign.
+        DRO: -A l + quadratic_coefficient (l - q)^2 / 2.
+        DPPO_TV: -r A, 0 where r went the way of A and |exp(l) - exp(q)| is above
+            divergence_threshold.
+        DPPO_KL: The same with the divergence of the token from all others, of q from l.
+    """
     __slots__ = ()
     POLICY_OBJECTIVE_UNSPECIFIED: _ClassVar[PolicyObjective]
     POLICY_OBJECTIVE_REINFORCE: _ClassVar[PolicyObjective]
@@ -48,6 +124,14 @@ class PolicyObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POLICY_OBJECTIVE_DPPO_KL: _ClassVar[PolicyObjective]
 
 class PolicyRatio(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """Of what the ratio to the sampling policy is taken.
+
+    Members:
+        NONE: Of nothing: there is no ratio.
+        TOKEN: Of each token.
+        SEQUENCE: Of the sequence, the geometric mean over its tokens, with its own derivative.
+        SEQUENCE_TOKEN: The same number, whose derivative goes to each token by itself.
+    """
     __slots__ = ()
     POLICY_RATIO_UNSPECIFIED: _ClassVar[PolicyRatio]
     POLICY_RATIO_NONE: _ClassVar[PolicyRatio]
@@ -56,6 +140,18 @@ class PolicyRatio(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POLICY_RATIO_SEQUENCE_TOKEN: _ClassVar[PolicyRatio]
 
 class TokenAggregation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """How the losses of tokens become one of a sequence, and what a mean divides by. The reductions
+    sum and none divide by nothing more.
+
+    Members:
+        SUM: The sum over the sequence; a mean divides by the number of sequences.
+        TOKEN_MEAN: The sum over the sequence; a mean divides by the number of tokens that count.
+        SEQUENCE_MEAN: The mean over the sequence; a mean divides by the number of sequences.
+        CONSTANT_LENGTH: The sum over the sequence by sequence_length; a mean divides by the number
+            of sequences.
+        GROUP_MEAN: The sum over the sequence by the number of tokens of its group; a mean divides
+            by the number of groups.
+    """
     __slots__ = ()
     TOKEN_AGGREGATION_UNSPECIFIED: _ClassVar[TokenAggregation]
     TOKEN_AGGREGATION_SUM: _ClassVar[TokenAggregation]
@@ -65,6 +161,15 @@ class TokenAggregation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TOKEN_AGGREGATION_GROUP_MEAN: _ClassVar[TokenAggregation]
 
 class KlEstimator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """How the divergence from the reference is estimated from one token, with d the log-probability
+    less that of the reference.
+
+    Members:
+        NONE: Not at all.
+        K1: d.
+        K2: d^2 / 2.
+        K3: exp(-d) - 1 + d.
+    """
     __slots__ = ()
     KL_ESTIMATOR_UNSPECIFIED: _ClassVar[KlEstimator]
     KL_ESTIMATOR_NONE: _ClassVar[KlEstimator]
@@ -73,6 +178,16 @@ class KlEstimator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KL_ESTIMATOR_K3: _ClassVar[KlEstimator]
 
 class RolloutCorrection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What is done about a sampler whose log-probabilities b differ from the trainer's q. The weight
+    of a token is exp(q - b), that of a sequence exp(sum of q - b).
+
+    Members:
+        NONE: Nothing.
+        TOKEN_TRUNCATE: Each token has its weight, at most rollout_high.
+        TOKEN_MASK: Each token has its weight, or none outside rollout_low to rollout_high.
+        SEQUENCE_TRUNCATE: Each sequence has its weight, at most rollout_high.
+        SEQUENCE_MASK: Each sequence has its weight, or none outside rollout_low to rollout_high.
+    """
     __slots__ = ()
     ROLLOUT_CORRECTION_UNSPECIFIED: _ClassVar[RolloutCorrection]
     ROLLOUT_CORRECTION_NONE: _ClassVar[RolloutCorrection]
@@ -82,6 +197,17 @@ class RolloutCorrection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROLLOUT_CORRECTION_SEQUENCE_MASK: _ClassVar[RolloutCorrection]
 
 class PolicyGradientOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What can be had of each sequence beside its value, one number of the type of the losses.
+
+    Members:
+        CLIP_FRACTION: "clip_fraction": share of the tokens that are clipped or masked.
+        RATIO: "ratio": mean of the ratios of its tokens.
+        LARGEST_RATIO: "largest_ratio": largest ratio of its tokens.
+        KL: "kl": mean of the estimates of the divergence from the reference; 0 without one.
+        ROLLOUT_GAP: "rollout_gap": mean over its tokens of how far the log-probabilities of trainer
+            and sampler are apart; 0 without either.
+        TOKEN_COUNT: "token_count": how many of its tokens count.
+    """
     __slots__ = ()
     POLICY_GRADIENT_OUTPUT_UNSPECIFIED: _ClassVar[PolicyGradientOutput]
     POLICY_GRADIENT_OUTPUT_CLIP_FRACTION: _ClassVar[PolicyGradientOutput]
@@ -92,6 +218,23 @@ class PolicyGradientOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POLICY_GRADIENT_OUTPUT_TOKEN_COUNT: _ClassVar[PolicyGradientOutput]
 
 class PreferenceObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What is made of the scores c and r of a chosen and a rejected answer, their log-probabilities
+    less those of the reference; h is beta (c - r).
+
+    Members:
+        SIGMOID: -log sigmoid(h), with label smoothing: DPO.
+        IPO: (c - r - 1 / (2 beta))^2.
+        HINGE: max(0, 1 - h).
+        ROBUST: -log sigmoid(h), freed of the bias of flipped labels.
+        APO_ZERO: 1 - sigmoid(beta c) + sigmoid(beta r).
+        APO_DOWN: sigmoid(beta c) + 1 - sigmoid(h).
+        EXO: Divergence of sigmoid(h) from the smoothed label.
+        NCA: -log sigmoid(beta c) - (log sigmoid(-beta c) + log sigmoid(-beta r)) / 2.
+        DISCOPOP: -log sigmoid(h) and exp(-h), mixed by sigmoid(h / temperature).
+        SIMPO: -log sigmoid(h - margin), without a reference.
+        ORPO: -c, and beta times -log sigmoid of the log-odds ratio, without a reference.
+        CPO: -log sigmoid(h) - likelihood_weight c, without a reference.
+    """
     __slots__ = ()
     PREFERENCE_OBJECTIVE_UNSPECIFIED: _ClassVar[PreferenceObjective]
     PREFERENCE_OBJECTIVE_SIGMOID: _ClassVar[PreferenceObjective]
@@ -108,6 +251,14 @@ class PreferenceObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PREFERENCE_OBJECTIVE_CPO: _ClassVar[PreferenceObjective]
 
 class PreferenceOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What can be had of each pair beside its value, one number of the type of the losses.
+
+    Members:
+        CHOSEN_REWARD: "chosen_reward": beta times the score of the chosen answer.
+        REJECTED_REWARD: "rejected_reward": beta times the score of the rejected answer.
+        REWARD_MARGIN: "reward_margin": the difference of the two.
+        ACCURACY: "accuracy": 1 where the chosen answer has the higher score, else 0.
+    """
     __slots__ = ()
     PREFERENCE_OUTPUT_UNSPECIFIED: _ClassVar[PreferenceOutput]
     PREFERENCE_OUTPUT_CHOSEN_REWARD: _ClassVar[PreferenceOutput]
@@ -116,29 +267,62 @@ class PreferenceOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PREFERENCE_OUTPUT_ACCURACY: _ClassVar[PreferenceOutput]
 
 class KahnemanTverskyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What can be had of each answer beside its value, one number of the type of the losses.
+
+    Members:
+        REWARD: "reward": beta times its log-ratio to the reference.
+        BASELINE: "baseline": what its log-ratio is compared with, the same for all.
+    """
     __slots__ = ()
     KAHNEMAN_TVERSKY_OUTPUT_UNSPECIFIED: _ClassVar[KahnemanTverskyOutput]
     KAHNEMAN_TVERSKY_OUTPUT_REWARD: _ClassVar[KahnemanTverskyOutput]
     KAHNEMAN_TVERSKY_OUTPUT_BASELINE: _ClassVar[KahnemanTverskyOutput]
 
 class BinaryClassifierOptimizationOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What can be had of each answer beside its value, one number of the type of the losses.
+
+    Members:
+        REWARD: "reward": beta times its log-ratio to the reference.
+        SHIFT: "shift": what its reward is compared with, the same for all.
+    """
     __slots__ = ()
     BINARY_CLASSIFIER_OPTIMIZATION_OUTPUT_UNSPECIFIED: _ClassVar[BinaryClassifierOptimizationOutput]
     BINARY_CLASSIFIER_OPTIMIZATION_OUTPUT_REWARD: _ClassVar[BinaryClassifierOptimizationOutput]
     BINARY_CLASSIFIER_OPTIMIZATION_OUTPUT_SHIFT: _ClassVar[BinaryClassifierOptimizationOutput]
 
 class BradleyTerryOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What can be had of each pair beside its value, one number of the type of the losses.
+
+    Members:
+        REWARD_MARGIN: "reward_margin": the reward of the chosen answer less the other's.
+        ACCURACY: "accuracy": 1 where the chosen answer has the higher reward, else 0.
+    """
     __slots__ = ()
     BRADLEY_TERRY_OUTPUT_UNSPECIFIED: _ClassVar[BradleyTerryOutput]
     BRADLEY_TERRY_OUTPUT_REWARD_MARGIN: _ClassVar[BradleyTerryOutput]
     BRADLEY_TERRY_OUTPUT_ACCURACY: _ClassVar[BradleyTerryOutput]
 
 class ClippedValueOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What can be had of each sequence beside its value, one number of the type of the losses.
+
+    Members:
+        CLIP_FRACTION: "clip_fraction": share of the tokens whose slope is clipped away.
+    """
     __slots__ = ()
     CLIPPED_VALUE_OUTPUT_UNSPECIFIED: _ClassVar[ClippedValueOutput]
     CLIPPED_VALUE_OUTPUT_CLIP_FRACTION: _ClassVar[ClippedValueOutput]
 
 class DistillationDivergence(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """How far a student's distribution S is from a teacher's T, with the mixture M = beta T + (1 -
+    beta) S.
+
+    Members:
+        FORWARD_KL: KL(T || S): the mean is under the teacher.
+        REVERSE_KL: KL(S || T): the mean is under the student.
+        JENSEN_SHANNON: beta KL(T || M) + (1 - beta) KL(S || M); 0 at both ends.
+        INTERPOLATED_JENSEN_SHANNON: (1 - beta) KL(T || M) + beta KL(S || M); forward KL at 0,
+            reverse KL at 1.
+    """
     __slots__ = ()
     DISTILLATION_DIVERGENCE_UNSPECIFIED: _ClassVar[DistillationDivergence]
     DISTILLATION_DIVERGENCE_FORWARD_KL: _ClassVar[DistillationDivergence]
@@ -147,6 +331,13 @@ class DistillationDivergence(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISTILLATION_DIVERGENCE_INTERPOLATED_JENSEN_SHANNON: _ClassVar[DistillationDivergence]
 
 class DistillationSupport(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What the numbers of a token stand for.
+
+    Members:
+        WHOLE: Logits or log-probabilities of all classes there are, made to sum to 1.
+        TAIL_BUCKET: Log-probabilities of some classes, with all others as one more.
+        TRUNCATED: Log-probabilities of some classes, without the others.
+    """
     __slots__ = ()
     DISTILLATION_SUPPORT_UNSPECIFIED: _ClassVar[DistillationSupport]
     DISTILLATION_SUPPORT_WHOLE: _ClassVar[DistillationSupport]
@@ -154,12 +345,31 @@ class DistillationSupport(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISTILLATION_SUPPORT_TRUNCATED: _ClassVar[DistillationSupport]
 
 class DistillationOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What can be had of each sequence beside its value, one number of the type of the losses.
+
+    Members:
+        STUDENT_MASS: "student_mass": mean of what the student gives to the classes there are.
+        TEACHER_MASS: "teacher_mass": mean of what the teacher gives to the classes there are.
+    """
     __slots__ = ()
     DISTILLATION_OUTPUT_UNSPECIFIED: _ClassVar[DistillationOutput]
     DISTILLATION_OUTPUT_STUDENT_MASS: _ClassVar[DistillationOutput]
     DISTILLATION_OUTPUT_TEACHER_MASS: _ClassVar[DistillationOutput]
 
 class GanObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What a generator and a critic play for. With r and f the critic's scores of a real and of a
+    generated example, what the critic and what the generator loses:
+
+    Members:
+        MINIMAX: softplus(-r) + softplus(f), and -softplus(f).
+        NON_SATURATING: softplus(-r) + softplus(f), and softplus(-f).
+        LEAST_SQUARES: (r - 1)^2 / 2 + f^2 / 2, and (f - 1)^2 / 2.
+        HINGE: max(0, 1 - r) + max(0, 1 + f), and -f.
+        WASSERSTEIN: f - r, and -f.
+        RELATIVISTIC: softplus(f - r), and softplus(r - f), of pairs.
+        RELATIVISTIC_AVERAGE: softplus(mean f - r) + softplus(f - mean r), and softplus(r - mean f)
+            + softplus(mean r - f).
+    """
     __slots__ = ()
     GAN_OBJECTIVE_UNSPECIFIED: _ClassVar[GanObjective]
     GAN_OBJECTIVE_MINIMAX: _ClassVar[GanObjective]
@@ -171,30 +381,62 @@ class GanObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GAN_OBJECTIVE_RELATIVISTIC_AVERAGE: _ClassVar[GanObjective]
 
 class GradientPenaltyVariant(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What a gradient penalty is on.
+
+    Members:
+        WGAN_GP: (norm - target_norm)^2.
+        R1: norm^2 / 2.
+    """
     __slots__ = ()
     GRADIENT_PENALTY_VARIANT_UNSPECIFIED: _ClassVar[GradientPenaltyVariant]
     GRADIENT_PENALTY_VARIANT_WGAN_GP: _ClassVar[GradientPenaltyVariant]
     GRADIENT_PENALTY_VARIANT_R1: _ClassVar[GradientPenaltyVariant]
 
 class EmptyTarget(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What an example without a target is worth.
+
+    Members:
+        SMOOTH: What the formula says with its smoothing.
+        SKIP: Nothing: the example is ignored and has a status; a class is left out of the example's
+            mean.
+    """
     __slots__ = ()
     EMPTY_TARGET_UNSPECIFIED: _ClassVar[EmptyTarget]
     EMPTY_TARGET_SMOOTH: _ClassVar[EmptyTarget]
     EMPTY_TARGET_SKIP: _ClassVar[EmptyTarget]
 
 class AucSurrogate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """A function of the difference between the scores of a positive and a negative example.
+
+    Members:
+        SQUARED_HINGE: max(0, margin - difference)^2.
+        LOGISTIC: log(1 + exp(-difference)).
+    """
     __slots__ = ()
     AUC_SURROGATE_UNSPECIFIED: _ClassVar[AucSurrogate]
     AUC_SURROGATE_SQUARED_HINGE: _ClassVar[AucSurrogate]
     AUC_SURROGATE_LOGISTIC: _ClassVar[AucSurrogate]
 
 class MulticlassHingeVariant(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """Which wrong classes a multiclass hinge looks at.
+
+    Members:
+        CRAMMER_SINGER: The best of them.
+        WESTON_WATKINS: Each of them, added up.
+    """
     __slots__ = ()
     MULTICLASS_HINGE_VARIANT_UNSPECIFIED: _ClassVar[MulticlassHingeVariant]
     MULTICLASS_HINGE_VARIANT_CRAMMER_SINGER: _ClassVar[MulticlassHingeVariant]
     MULTICLASS_HINGE_VARIANT_WESTON_WATKINS: _ClassVar[MulticlassHingeVariant]
 
 class DistributionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What an input that describes a distribution holds.
+
+    Members:
+        LOGITS: Real numbers; their softmax or sigmoid is the distribution.
+        LOG_PROBABILITIES: Natural logarithms of probabilities.
+        PROBABILITIES: Probabilities.
+    """
     __slots__ = ()
     DISTRIBUTION_KIND_UNSPECIFIED: _ClassVar[DistributionKind]
     DISTRIBUTION_KIND_LOGITS: _ClassVar[DistributionKind]
@@ -322,6 +564,57 @@ DISTRIBUTION_KIND_LOG_PROBABILITIES: DistributionKind
 DISTRIBUTION_KIND_PROBABILITIES: DistributionKind
 
 class LossSpec(_message.Message):
+    """A loss and its parameters. A request without one, or with one that the server does not know, is
+    UNIMPLEMENTED; there is no default loss.
+
+    Args:
+        squared_error: Squared error.
+        absolute_error: Absolute error.
+        log_cosh: Logarithm of the hyperbolic cosine of the error.
+        huber: Huber loss.
+        smooth_l1: Smooth L1 loss.
+        quantile: Quantile loss.
+        poisson_nll: Negative log-likelihood of counts.
+        gaussian_nll: Negative log-likelihood of Gaussian noise.
+        cross_entropy: Cross-entropy over classes.
+        binary_cross_entropy: Cross-entropy of independent yes-or-no questions.
+        kl_divergence: Kullback-Leibler divergence from a target distribution.
+        hinge: Hinge loss of yes-or-no answers.
+        multiclass_hinge: Hinge loss over classes.
+        focal: Focal loss of yes-or-no answers.
+        softmax_focal: Focal loss over classes.
+        expected_risk: Expected risk over candidates.
+        dice: Dice loss.
+        jaccard: Jaccard loss.
+        tversky: Tversky loss.
+        lovasz_hinge: Lovász hinge.
+        lovasz_softmax: Lovász softmax.
+        soft_f1: F1 score of soft counts over the batch.
+        pairwise_auc: Surrogate of the area under the ROC curve.
+        triplet: Triplet loss of given triplets.
+        batch_triplet: Triplet loss with triplets from the batch.
+        contrastive: Contrastive loss of pairs.
+        cosine_embedding: Cosine embedding loss of pairs.
+        info_nce: Finding each query's key among others.
+        nt_xent: Finding each positive among negatives.
+        supervised_contrastive: Finding the positives among all others.
+        sigmoid_contrastive: Telling which keys belong to a query.
+        ctc: Connectionist temporal classification.
+        generator_loss: What a generator loses against a critic.
+        discriminator_loss: What a critic loses against a generator.
+        gradient_penalty: Penalty on a critic's gradients.
+        feature_matching: Distance between feature maps.
+        perceptual: Distance between images in what a network makes of them.
+        lpips: Learned perceptual image patch similarity.
+        weighted_sum: Weighted sum of losses.
+        policy_gradient: Policy gradient of tokens.
+        preference: Direct preference optimization and its relatives.
+        kahneman_tversky: Kahneman-Tversky optimization.
+        binary_classifier_optimization: Binary classifier optimization.
+        bradley_terry: Likelihood of a reward model that chosen answers win.
+        clipped_value: Clipped loss of a value function.
+        distillation: Divergence of a student's distributions from a teacher's.
+    """
     __slots__ = ("squared_error", "absolute_error", "log_cosh", "huber", "smooth_l1", "quantile", "poisson_nll", "gaussian_nll", "cross_entropy", "binary_cross_entropy", "kl_divergence", "hinge", "multiclass_hinge", "focal", "softmax_focal", "expected_risk", "dice", "jaccard", "tversky", "lovasz_hinge", "lovasz_softmax", "soft_f1", "pairwise_auc", "triplet", "batch_triplet", "contrastive", "cosine_embedding", "info_nce", "nt_xent", "supervised_contrastive", "sigmoid_contrastive", "ctc", "generator_loss", "discriminator_loss", "gradient_penalty", "feature_matching", "perceptual", "lpips", "weighted_sum", "policy_gradient", "preference", "kahneman_tversky", "binary_classifier_optimization", "bradley_terry", "clipped_value", "distillation")
     SQUARED_ERROR_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -417,49 +710,102 @@ class LossSpec(_message.Message):
     distillation: Distillation
     def __init__(self, squared_error: _Optional[_Union[SquaredError, _Mapping]] = ..., absolute_error: _Optional[_Union[AbsoluteError, _Mapping]] = ..., log_cosh: _Optional[_Union[LogCosh, _Mapping]] = ..., huber: _Optional[_Union[Huber, _Mapping]] = ..., smooth_l1: _Optional[_Union[SmoothL1, _Mapping]] = ..., quantile: _Optional[_Union[Quantile, _Mapping]] = ..., poisson_nll: _Optional[_Union[PoissonNll, _Mapping]] = ..., gaussian_nll: _Optional[_Union[GaussianNll, _Mapping]] = ..., cross_entropy: _Optional[_Union[CrossEntropy, _Mapping]] = ..., binary_cross_entropy: _Optional[_Union[BinaryCrossEntropy, _Mapping]] = ..., kl_divergence: _Optional[_Union[KlDivergence, _Mapping]] = ..., hinge: _Optional[_Union[Hinge, _Mapping]] = ..., multiclass_hinge: _Optional[_Union[MulticlassHinge, _Mapping]] = ..., focal: _Optional[_Union[Focal, _Mapping]] = ..., softmax_focal: _Optional[_Union[SoftmaxFocal, _Mapping]] = ..., expected_risk: _Optional[_Union[ExpectedRisk, _Mapping]] = ..., dice: _Optional[_Union[Dice, _Mapping]] = ..., jaccard: _Optional[_Union[Jaccard, _Mapping]] = ..., tversky: _Optional[_Union[Tversky, _Mapping]] = ..., lovasz_hinge: _Optional[_Union[LovaszHinge, _Mapping]] = ..., lovasz_softmax: _Optional[_Union[LovaszSoftmax, _Mapping]] = ..., soft_f1: _Optional[_Union[SoftF1, _Mapping]] = ..., pairwise_auc: _Optional[_Union[PairwiseAuc, _Mapping]] = ..., triplet: _Optional[_Union[Triplet, _Mapping]] = ..., batch_triplet: _Optional[_Union[BatchTriplet, _Mapping]] = ..., contrastive: _Optional[_Union[Contrastive, _Mapping]] = ..., cosine_embedding: _Optional[_Union[CosineEmbedding, _Mapping]] = ..., info_nce: _Optional[_Union[InfoNce, _Mapping]] = ..., nt_xent: _Optional[_Union[NtXent, _Mapping]] = ..., supervised_contrastive: _Optional[_Union[SupervisedContrastive, _Mapping]] = ..., sigmoid_contrastive: _Optional[_Union[SigmoidContrastive, _Mapping]] = ..., ctc: _Optional[_Union[Ctc, _Mapping]] = ..., generator_loss: _Optional[_Union[GeneratorLoss, _Mapping]] = ..., discriminator_loss: _Optional[_Union[DiscriminatorLoss, _Mapping]] = ..., gradient_penalty: _Optional[_Union[GradientPenalty, _Mapping]] = ..., feature_matching: _Optional[_Union[FeatureMatching, _Mapping]] = ..., perceptual: _Optional[_Union[Perceptual, _Mapping]] = ..., lpips: _Optional[_Union[Lpips, _Mapping]] = ..., weighted_sum: _Optional[_Union[WeightedSum, _Mapping]] = ..., policy_gradient: _Optional[_Union[PolicyGradient, _Mapping]] = ..., preference: _Optional[_Union[Preference, _Mapping]] = ..., kahneman_tversky: _Optional[_Union[KahnemanTversky, _Mapping]] = ..., binary_classifier_optimization: _Optional[_Union[BinaryClassifierOptimization, _Mapping]] = ..., bradley_terry: _Optional[_Union[BradleyTerry, _Mapping]] = ..., clipped_value: _Optional[_Union[ClippedValue, _Mapping]] = ..., distillation: _Optional[_Union[Distillation, _Mapping]] = ...) -> None: ...
 
-class SquaredError(_message.Message):
+class SquaredError(_SingleLoss):
+    """Parameters of the squared error, (prediction - target)^2.
+
+    Args:
+        batch_dims: Leading axes that count examples; the others are averaged within the example. In
+            [0, 8], at most the number of axes. Default 1.
+    """
     __slots__ = ("batch_dims",)
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
     batch_dims: int
-    def __init__(self, batch_dims: _Optional[int] = ...) -> None: ...
+    def __init__(self, batch_dims: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class AbsoluteError(_message.Message):
+class AbsoluteError(_SingleLoss):
+    """Parameters of the absolute error, |prediction - target|.
+
+    Args:
+        batch_dims: Leading axes that count examples; the others are averaged within the example. In
+            [0, 8], at most the number of axes. Default 1.
+    """
     __slots__ = ("batch_dims",)
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
     batch_dims: int
-    def __init__(self, batch_dims: _Optional[int] = ...) -> None: ...
+    def __init__(self, batch_dims: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class LogCosh(_message.Message):
+class LogCosh(_SingleLoss):
+    """Parameters of the logarithm of the hyperbolic cosine, log cosh(prediction - target).
+
+    Args:
+        batch_dims: Leading axes that count examples; the others are averaged within the example. In
+            [0, 8], at most the number of axes. Default 1.
+    """
     __slots__ = ("batch_dims",)
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
     batch_dims: int
-    def __init__(self, batch_dims: _Optional[int] = ...) -> None: ...
+    def __init__(self, batch_dims: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class Huber(_message.Message):
+class Huber(_SingleLoss):
+    """Parameters of the Huber loss: half the squared error near zero, linear far from it.
+
+    Args:
+        batch_dims: Leading axes that count examples; the others are averaged within the example. In
+            [0, 8], at most the number of axes. Default 1.
+        delta: Residual at which the loss turns linear, in the unit of the targets. In (0, inf).
+            Default 1.
+    """
     __slots__ = ("batch_dims", "delta")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     batch_dims: int
     delta: float
-    def __init__(self, batch_dims: _Optional[int] = ..., delta: _Optional[float] = ...) -> None: ...
+    def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., delta: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class SmoothL1(_message.Message):
+class SmoothL1(_SingleLoss):
+    """Parameters of the smooth L1 loss: the Huber loss divided by its delta.
+
+    Args:
+        batch_dims: Leading axes that count examples; the others are averaged within the example. In
+            [0, 8], at most the number of axes. Default 1.
+        beta: Residual at which the loss turns linear, in the unit of the targets. In (0, inf).
+            Default 1.
+    """
     __slots__ = ("batch_dims", "beta")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
     BETA_FIELD_NUMBER: _ClassVar[int]
     batch_dims: int
     beta: float
-    def __init__(self, batch_dims: _Optional[int] = ..., beta: _Optional[float] = ...) -> None: ...
+    def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., beta: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class Quantile(_message.Message):
+class Quantile(_SingleLoss):
+    """Parameters of the quantile loss, q |r| where the prediction is too low and (1 - q) |r| where it
+    is too high.
+
+    Args:
+        batch_dims: Leading axes that count examples; the others are averaged within the example. In
+            [0, 8], at most the number of axes. Default 1.
+        quantile: The quantile that predictions are to be. In (0, 1). Default 0.5.
+    """
     __slots__ = ("batch_dims", "quantile")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
     QUANTILE_FIELD_NUMBER: _ClassVar[int]
     batch_dims: int
     quantile: float
-    def __init__(self, batch_dims: _Optional[int] = ..., quantile: _Optional[float] = ...) -> None: ...
+    def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., quantile: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class PoissonNll(_message.Message):
+class PoissonNll(_SingleLoss):
+    """Parameters of the negative log-likelihood of counts, rate - y log rate.
+
+    Targets are numbers in [0, inf), floating-point or integer.
+
+    Args:
+        batch_dims: Leading axes that count examples; the others are averaged within the example. In
+            [0, 8], at most the number of axes. Default 1.
+        log_input: Whether predictions are logarithms of rates; otherwise they are rates. Default
+            true.
+        full: Whether to add log y! by Stirling's formula, for y > 1. Default false.
+    """
     __slots__ = ("batch_dims", "log_input", "full")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
     LOG_INPUT_FIELD_NUMBER: _ClassVar[int]
@@ -467,9 +813,20 @@ class PoissonNll(_message.Message):
     batch_dims: int
     log_input: bool
     full: bool
-    def __init__(self, batch_dims: _Optional[int] = ..., log_input: bool = ..., full: bool = ...) -> None: ...
+    def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., log_input: bool = ..., full: bool = ...) -> None: ...
 
-class GaussianNll(_message.Message):
+class GaussianNll(_SingleLoss):
+    """Parameters of the negative log-likelihood of Gaussian noise, (log v + r^2 / v) / 2.
+
+    The third input, variances, holds numbers in [0, inf), shaped like the predictions.
+
+    Args:
+        batch_dims: Leading axes that count examples; the others are averaged within the example. In
+            [0, 8], at most the number of axes. Default 1.
+        full: Whether to add the constant log(2 pi) / 2. Default false.
+        eps: Least variance, in the unit of the variances; smaller ones count as this. In (0, inf).
+            Default 1e-06.
+    """
     __slots__ = ("batch_dims", "full", "eps")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
     FULL_FIELD_NUMBER: _ClassVar[int]
@@ -477,9 +834,38 @@ class GaussianNll(_message.Message):
     batch_dims: int
     full: bool
     eps: float
-    def __init__(self, batch_dims: _Optional[int] = ..., full: bool = ..., eps: _Optional[float] = ...) -> None: ...
+    def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., full: bool = ..., eps: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class CrossEntropy(_message.Message):
+class CrossEntropy(_SingleLoss):
+    """Parameters of cross-entropy over classes, -sum_c w_c y_c log softmax(x)_c.
+
+    Targets are class indices of any integer type, shaped like the predictions without the class
+    axis; or probabilities (one-hot integers too), shaped like the predictions.
+
+    Args:
+        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        class_weights: One weight a class, each in [0, inf); empty for none. With class indices the
+            mean divides by the sum of the targets' weights.
+        ignore_index: Class index that marks an example as ignored; any integer, in the range of
+            classes or not. Only with class indices. Unset by default.
+        label_smoothing: Share of the target that is spread evenly over all classes. In [0, 1].
+            Default 0.
+        class_axis: Axis of the predictions that holds the classes, negative from the end. In [-8,
+            7]. Default -1.
+        temperature: Divisor of the logits. In (0, inf). Only 1 unless the predictions are logits.
+            Default 1.
+        class_priors: How often each class occurs, each in (0, inf); empty for none. Divided by
+            their sum, so that counts of labels serve as they are. prior_strength times their
+            logarithm is added to the logits, after the temperature. Only with logits.
+        prior_strength: Factor of the logarithm of the priors. In [0, inf). Only 1 without
+            class_priors. Default 1.
+        z_loss: Factor of the squared log-sum-exp of the logits that is added to the loss of an
+            example, whatever its class weight. In [0, inf). Only 0 unless the predictions are
+            logits. Default 0.
+        outputs: What to return beyond, in the response's outputs; empty for none. Only with logits.
+            Any of "LOG_SUM_EXP", "TARGET_LOG_PROBABILITY", "ENTROPY", "PREDICTED_CLASS".
+    """
     __slots__ = ("prediction_kind", "class_weights", "ignore_index", "label_smoothing", "class_axis", "temperature", "class_priors", "prior_strength", "z_loss", "outputs")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
     CLASS_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
@@ -501,9 +887,23 @@ class CrossEntropy(_message.Message):
     prior_strength: float
     z_loss: float
     outputs: _containers.RepeatedScalarFieldContainer[CrossEntropyOutput]
-    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., class_weights: _Optional[_Iterable[float]] = ..., ignore_index: _Optional[int] = ..., label_smoothing: _Optional[float] = ..., class_axis: _Optional[int] = ..., temperature: _Optional[float] = ..., class_priors: _Optional[_Iterable[float]] = ..., prior_strength: _Optional[float] = ..., z_loss: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[CrossEntropyOutput, str]]] = ...) -> None: ...
+    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., class_weights: _Optional[_Iterable[_SupportsFloat]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., label_smoothing: _Optional[_SupportsFloat] = ..., class_axis: _Optional[_SupportsIndex] = ..., temperature: _Optional[_SupportsFloat] = ..., class_priors: _Optional[_Iterable[_SupportsFloat]] = ..., prior_strength: _Optional[_SupportsFloat] = ..., z_loss: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[CrossEntropyOutput, _CrossEntropyOutputName]]] = ...) -> None: ...
 
-class BinaryCrossEntropy(_message.Message):
+class BinaryCrossEntropy(_SingleLoss):
+    """Parameters of binary cross-entropy, -(w y log p + (1 - y) log(1 - p)) with p = sigmoid(x).
+
+    Targets are numbers in [0, 1], floating-point or integer.
+
+    Args:
+        batch_dims: Leading axes that count examples; the others are averaged within the example. In
+            [0, 8], at most the number of axes. Default 1.
+        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        positive_weights: Weight of the positive answers, each in [0, inf): one for all or one for
+            each column of the last axis, which may be one of the examples; empty for none.
+        label_smoothing: Targets become y (1 - label_smoothing) + label_smoothing / 2. In [0, 1].
+            Default 0.
+    """
     __slots__ = ("batch_dims", "prediction_kind", "positive_weights", "label_smoothing")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -513,9 +913,24 @@ class BinaryCrossEntropy(_message.Message):
     prediction_kind: DistributionKind
     positive_weights: _containers.RepeatedScalarFieldContainer[float]
     label_smoothing: float
-    def __init__(self, batch_dims: _Optional[int] = ..., prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., positive_weights: _Optional[_Iterable[float]] = ..., label_smoothing: _Optional[float] = ...) -> None: ...
+    def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., positive_weights: _Optional[_Iterable[_SupportsFloat]] = ..., label_smoothing: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class KlDivergence(_message.Message):
+class KlDivergence(_SingleLoss):
+    """Parameters of the Kullback-Leibler divergence, sum_c p_c (log p_c - log q_c) with the targets p
+    and the predictions q, whose classes are the last axis.
+
+    Targets are floating-point numbers shaped like the predictions; probabilities are in [0, inf).
+
+    Args:
+        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        target_kind: What the targets hold. Default "PROBABILITIES". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        temperature: Divisor of the predictions, and of the targets if they are logits too. In (0,
+            inf). Only 1 unless the predictions are logits. Default 1.
+        scale_by_squared_temperature: Whether value and gradients are multiplied by the square of
+            the temperature. Default false.
+    """
     __slots__ = ("prediction_kind", "target_kind", "temperature", "scale_by_squared_temperature")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
     TARGET_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -525,9 +940,19 @@ class KlDivergence(_message.Message):
     target_kind: DistributionKind
     temperature: float
     scale_by_squared_temperature: bool
-    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., target_kind: _Optional[_Union[DistributionKind, str]] = ..., temperature: _Optional[float] = ..., scale_by_squared_temperature: bool = ...) -> None: ...
+    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., target_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., temperature: _Optional[_SupportsFloat] = ..., scale_by_squared_temperature: bool = ...) -> None: ...
 
-class Hinge(_message.Message):
+class Hinge(_SingleLoss):
+    """Parameters of the hinge loss, max(0, margin - y x)^power.
+
+    Targets are -1 or 1, floating-point or integer.
+
+    Args:
+        batch_dims: Leading axes that count examples; the others are averaged within the example. In
+            [0, 8], at most the number of axes. Default 1.
+        margin: Score on the right side from which nothing is lost. In [0, inf). Default 1.
+        power: Exponent: 1 for the hinge, 2 for the squared hinge. In [1, inf). Default 1.
+    """
     __slots__ = ("batch_dims", "margin", "power")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
     MARGIN_FIELD_NUMBER: _ClassVar[int]
@@ -535,9 +960,19 @@ class Hinge(_message.Message):
     batch_dims: int
     margin: float
     power: float
-    def __init__(self, batch_dims: _Optional[int] = ..., margin: _Optional[float] = ..., power: _Optional[float] = ...) -> None: ...
+    def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., margin: _Optional[_SupportsFloat] = ..., power: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class MulticlassHinge(_message.Message):
+class MulticlassHinge(_SingleLoss):
+    """Parameters of the hinge loss over classes, which are the last axis.
+
+    Targets are class indices of any integer type.
+
+    Args:
+        variant: Which wrong classes count. Default "CRAMMER_SINGER". One of "CRAMMER_SINGER",
+            "WESTON_WATKINS".
+        margin: Lead over a wrong class from which nothing is lost. In [0, inf). Default 1.
+        power: Exponent of what is missed. In [1, inf). Default 1.
+    """
     __slots__ = ("variant", "margin", "power")
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     MARGIN_FIELD_NUMBER: _ClassVar[int]
@@ -545,9 +980,21 @@ class MulticlassHinge(_message.Message):
     variant: MulticlassHingeVariant
     margin: float
     power: float
-    def __init__(self, variant: _Optional[_Union[MulticlassHingeVariant, str]] = ..., margin: _Optional[float] = ..., power: _Optional[float] = ...) -> None: ...
+    def __init__(self, variant: _Optional[_Union[MulticlassHingeVariant, _MulticlassHingeVariantName]] = ..., margin: _Optional[_SupportsFloat] = ..., power: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class Focal(_message.Message):
+class Focal(_SingleLoss):
+    """Parameters of the focal loss of yes-or-no answers, a (1 - p_t)^gamma times binary cross-entropy
+    of logits.
+
+    Targets are numbers in [0, 1], floating-point or integer.
+
+    Args:
+        batch_dims: Leading axes that count examples; the others are averaged within the example. In
+            [0, 8], at most the number of axes. Default 1.
+        gamma: How much less answers count that are nearly right; 0 for not. In [0, inf). Default 2.
+        alpha: Weight of the positive answers, the negative ones having 1 - alpha; unset for
+            neither. In [0, 1]. Unset by default.
+    """
     __slots__ = ("batch_dims", "gamma", "alpha")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
     GAMMA_FIELD_NUMBER: _ClassVar[int]
@@ -555,23 +1002,57 @@ class Focal(_message.Message):
     batch_dims: int
     gamma: float
     alpha: float
-    def __init__(self, batch_dims: _Optional[int] = ..., gamma: _Optional[float] = ..., alpha: _Optional[float] = ...) -> None: ...
+    def __init__(self, batch_dims: _Optional[_SupportsIndex] = ..., gamma: _Optional[_SupportsFloat] = ..., alpha: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class SoftmaxFocal(_message.Message):
+class SoftmaxFocal(_SingleLoss):
+    """Parameters of the focal loss over classes, (1 - p)^gamma times cross-entropy of logits. The
+    classes are the last axis.
+
+    Targets are class indices of any integer type, shaped like the predictions without the last
+    axis; or probabilities (one-hot integers too), shaped like the predictions.
+
+    Args:
+        gamma: How much less classes count that are nearly certain; 0 for not. In [0, inf). Default
+            2.
+        class_weights: One weight a class, each in [0, inf); empty for none. With class indices the
+            mean divides by the sum of the targets' weights.
+    """
     __slots__ = ("gamma", "class_weights")
     GAMMA_FIELD_NUMBER: _ClassVar[int]
     CLASS_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     gamma: float
     class_weights: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, gamma: _Optional[float] = ..., class_weights: _Optional[_Iterable[float]] = ...) -> None: ...
+    def __init__(self, gamma: _Optional[_SupportsFloat] = ..., class_weights: _Optional[_Iterable[_SupportsFloat]] = ...) -> None: ...
 
-class ExpectedRisk(_message.Message):
+class ExpectedRisk(_SingleLoss):
+    """Parameters of the expected risk, sum_k q_k risk_k with q = softmax(alpha log p).
+
+    The inputs, log_probabilities and risks, have one row of candidates an example.
+
+    Args:
+        alpha: Sharpness of the distribution over the candidates. In (0, inf). Default 1.
+    """
     __slots__ = ("alpha",)
     ALPHA_FIELD_NUMBER: _ClassVar[int]
     alpha: float
-    def __init__(self, alpha: _Optional[float] = ...) -> None: ...
+    def __init__(self, alpha: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class Dice(_message.Message):
+class Dice(_SingleLoss):
+    """Parameters of the Dice loss, 1 - (2 tp + smooth) / (2 tp + fp + fn + smooth), of each example.
+
+    Axis 0 counts examples; the others are elements of the region. Targets are numbers in [0, 1]
+    shaped like the predictions; with class_axis also class indices without that axis.
+
+    Args:
+        class_axis: Axis of the predictions that holds the classes, negative from the end; not the
+            first axis. In [-8, 7]. With it, predictions are of classes that exclude each other and
+            the loss is the mean over them. Unset by default.
+        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
+        empty_target: What an example without a target is worth. Default "SMOOTH". One of "SMOOTH",
+            "SKIP".
+    """
     __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target")
     CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -581,9 +1062,24 @@ class Dice(_message.Message):
     prediction_kind: DistributionKind
     smooth: float
     empty_target: EmptyTarget
-    def __init__(self, class_axis: _Optional[int] = ..., prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., smooth: _Optional[float] = ..., empty_target: _Optional[_Union[EmptyTarget, str]] = ...) -> None: ...
+    def __init__(self, class_axis: _Optional[_SupportsIndex] = ..., prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., smooth: _Optional[_SupportsFloat] = ..., empty_target: _Optional[_Union[EmptyTarget, _EmptyTargetName]] = ...) -> None: ...
 
-class Jaccard(_message.Message):
+class Jaccard(_SingleLoss):
+    """Parameters of the Jaccard loss, 1 - (tp + smooth) / (tp + fp + fn + smooth), of each example.
+
+    Axis 0 counts examples; the others are elements of the region. Targets are numbers in [0, 1]
+    shaped like the predictions; with class_axis also class indices without that axis.
+
+    Args:
+        class_axis: Axis of the predictions that holds the classes, negative from the end; not the
+            first axis. In [-8, 7]. With it, predictions are of classes that exclude each other and
+            the loss is the mean over them. Unset by default.
+        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
+        empty_target: What an example without a target is worth. Default "SMOOTH". One of "SMOOTH",
+            "SKIP".
+    """
     __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target")
     CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -593,9 +1089,28 @@ class Jaccard(_message.Message):
     prediction_kind: DistributionKind
     smooth: float
     empty_target: EmptyTarget
-    def __init__(self, class_axis: _Optional[int] = ..., prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., smooth: _Optional[float] = ..., empty_target: _Optional[_Union[EmptyTarget, str]] = ...) -> None: ...
+    def __init__(self, class_axis: _Optional[_SupportsIndex] = ..., prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., smooth: _Optional[_SupportsFloat] = ..., empty_target: _Optional[_Union[EmptyTarget, _EmptyTargetName]] = ...) -> None: ...
 
-class Tversky(_message.Message):
+class Tversky(_SingleLoss):
+    """Parameters of the Tversky loss, (1 - (tp + smooth) / (tp + alpha fp + beta fn + smooth))^gamma,
+    of each example.
+
+    Axis 0 counts examples; the others are elements of the region. Targets are numbers in [0, 1]
+    shaped like the predictions; with class_axis also class indices without that axis.
+
+    Args:
+        class_axis: Axis of the predictions that holds the classes, negative from the end; not the
+            first axis. In [-8, 7]. With it, predictions are of classes that exclude each other and
+            the loss is the mean over them. Unset by default.
+        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
+        empty_target: What an example without a target is worth. Default "SMOOTH". One of "SMOOTH",
+            "SKIP".
+        alpha: Weight of the false positives. In [0, inf). Default 0.5.
+        beta: Weight of the false negatives. In [0, inf). Default 0.5.
+        gamma: Exponent of one less the index. In (0, inf). Default 1.
+    """
     __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target", "alpha", "beta", "gamma")
     CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -611,33 +1126,83 @@ class Tversky(_message.Message):
     alpha: float
     beta: float
     gamma: float
-    def __init__(self, class_axis: _Optional[int] = ..., prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., smooth: _Optional[float] = ..., empty_target: _Optional[_Union[EmptyTarget, str]] = ..., alpha: _Optional[float] = ..., beta: _Optional[float] = ..., gamma: _Optional[float] = ...) -> None: ...
+    def __init__(self, class_axis: _Optional[_SupportsIndex] = ..., prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., smooth: _Optional[_SupportsFloat] = ..., empty_target: _Optional[_Union[EmptyTarget, _EmptyTargetName]] = ..., alpha: _Optional[_SupportsFloat] = ..., beta: _Optional[_SupportsFloat] = ..., gamma: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class LovaszHinge(_message.Message):
+class LovaszHinge(_SingleLoss):
+    """The Lovász hinge, a convex surrogate of the Jaccard loss of each example. It has no parameters.
+
+    Predictions are logits. Axis 0 counts examples; the others are elements of the region. Targets
+    are 0 or 1, shaped like the predictions.
+    """
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class LovaszSoftmax(_message.Message):
+class LovaszSoftmax(_SingleLoss):
+    """Parameters of the Lovász softmax, the Lovász extension of the Jaccard loss of each class,
+    averaged over the classes that are present in the example.
+
+    Predictions are logits. Axis 0 counts examples; the others but the class axis are elements of
+    the region. Targets are class indices of any integer type, without the class axis.
+
+    Args:
+        class_axis: Axis of the predictions that holds the classes, negative from the end; not the
+            first axis. In [-8, 7]. Default -1.
+    """
     __slots__ = ("class_axis",)
     CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
     class_axis: int
-    def __init__(self, class_axis: _Optional[int] = ...) -> None: ...
+    def __init__(self, class_axis: _Optional[_SupportsIndex] = ...) -> None: ...
 
-class SoftF1(_message.Message):
+class SoftF1(_SingleLoss):
+    """Parameters of the soft F1 loss of a set, 1 - 2 tp / (2 tp + fp + fn), averaged over the labels.
+
+    Axis 0 counts examples; axis 1, if there is one, labels. Targets are numbers in [0, 1], shaped
+    like the predictions. Only REDUCTION_MEAN exists.
+
+    Args:
+        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+    """
     __slots__ = ("prediction_kind",)
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
     prediction_kind: DistributionKind
-    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, str]] = ...) -> None: ...
+    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ...) -> None: ...
 
-class PairwiseAuc(_message.Message):
+class PairwiseAuc(_SingleLoss):
+    """Parameters of the pairwise surrogate of one less the area under the ROC curve: the mean of
+    phi(positive - negative) over all pairs of a positive and a negative example of a set.
+
+    Axis 0 counts examples; axis 1, if there is one, labels. Predictions are scores of any size.
+    Targets are 0 or 1, shaped like the predictions. Only REDUCTION_MEAN exists.
+
+    Args:
+        surrogate: The function phi of the difference. Default "SQUARED_HINGE". One of
+            "SQUARED_HINGE", "LOGISTIC".
+        margin: Difference from which on the squared hinge is 0. In [0, inf). Only 1 with the
+            logistic one. Default 1.
+    """
     __slots__ = ("surrogate", "margin")
     SURROGATE_FIELD_NUMBER: _ClassVar[int]
     MARGIN_FIELD_NUMBER: _ClassVar[int]
     surrogate: AucSurrogate
     margin: float
-    def __init__(self, surrogate: _Optional[_Union[AucSurrogate, str]] = ..., margin: _Optional[float] = ...) -> None: ...
+    def __init__(self, surrogate: _Optional[_Union[AucSurrogate, _AucSurrogateName]] = ..., margin: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class Triplet(_message.Message):
+class Triplet(_SingleLoss):
+    """Parameters of the triplet loss, max(0, margin + d(anchor, positive) - d(anchor, negative)).
+
+    All three have one shape; the last axis counts components.
+
+    Args:
+        margin: How much nearer the positive has to be. In [0, inf). Default 1.
+        distance: The distance d. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
+            "COSINE".
+        p: Degree of the norm. In [1, inf]. Only 2 unless the distance is EUCLIDEAN. Default 2.
+        swap: Whether the distance of positive and negative counts where it is smaller. Default
+            false.
+        eps: Added to each component of a difference. In [0, inf). Only the default with COSINE.
+            Default 1e-06.
+    """
     __slots__ = ("margin", "distance", "p", "swap", "eps")
     MARGIN_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
@@ -649,9 +1214,23 @@ class Triplet(_message.Message):
     p: float
     swap: bool
     eps: float
-    def __init__(self, margin: _Optional[float] = ..., distance: _Optional[_Union[Distance, str]] = ..., p: _Optional[float] = ..., swap: bool = ..., eps: _Optional[float] = ...) -> None: ...
+    def __init__(self, margin: _Optional[_SupportsFloat] = ..., distance: _Optional[_Union[Distance, _DistanceName]] = ..., p: _Optional[_SupportsFloat] = ..., swap: bool = ..., eps: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class BatchTriplet(_message.Message):
+class BatchTriplet(_SingleLoss):
+    """Parameters of the triplet loss with triplets from the batch.
+
+    Embeddings are (N, D), labels integers (N,). An example without a positive or a negative is
+    ignored, and others are still compared with it.
+
+    Args:
+        mining: Which triplets of an anchor count. Default "HARD". One of "ALL", "HARD",
+            "SEMI_HARD".
+        margin: How much nearer the positive has to be. In [0, inf). Default 1.
+        distance: The distance. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
+            "COSINE".
+        outputs: What to return beyond, in the response's outputs; empty for none. Any of
+            "MINED_POSITIVE", "MINED_NEGATIVE".
+    """
     __slots__ = ("mining", "margin", "distance", "outputs")
     MINING_FIELD_NUMBER: _ClassVar[int]
     MARGIN_FIELD_NUMBER: _ClassVar[int]
@@ -661,23 +1240,57 @@ class BatchTriplet(_message.Message):
     margin: float
     distance: Distance
     outputs: _containers.RepeatedScalarFieldContainer[BatchTripletOutput]
-    def __init__(self, mining: _Optional[_Union[Mining, str]] = ..., margin: _Optional[float] = ..., distance: _Optional[_Union[Distance, str]] = ..., outputs: _Optional[_Iterable[_Union[BatchTripletOutput, str]]] = ...) -> None: ...
+    def __init__(self, mining: _Optional[_Union[Mining, _MiningName]] = ..., margin: _Optional[_SupportsFloat] = ..., distance: _Optional[_Union[Distance, _DistanceName]] = ..., outputs: _Optional[_Iterable[_Union[BatchTripletOutput, _BatchTripletOutputName]]] = ...) -> None: ...
 
-class Contrastive(_message.Message):
+class Contrastive(_SingleLoss):
+    """Parameters of the contrastive loss of pairs, y d^2 + (1 - y) max(0, margin - d)^2.
+
+    Left and right have one shape, whose last axis counts components; targets are one number a pair,
+    1 where it is similar and 0 where not.
+
+    Args:
+        margin: Distance from which on a pair that is not similar costs nothing. In (0, inf).
+            Default 1.
+        distance: The distance d. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
+            "COSINE".
+    """
     __slots__ = ("margin", "distance")
     MARGIN_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
     margin: float
     distance: Distance
-    def __init__(self, margin: _Optional[float] = ..., distance: _Optional[_Union[Distance, str]] = ...) -> None: ...
+    def __init__(self, margin: _Optional[_SupportsFloat] = ..., distance: _Optional[_Union[Distance, _DistanceName]] = ...) -> None: ...
 
-class CosineEmbedding(_message.Message):
+class CosineEmbedding(_SingleLoss):
+    """Parameters of the cosine embedding loss of pairs: 1 - cos where they are alike, max(0, cos -
+    margin) where not.
+
+    Left and right have one shape, whose last axis counts components; targets are one number a pair,
+    1 where it is alike and -1 where not.
+
+    Args:
+        margin: Cosine below which a pair that is not alike costs nothing. In [-1, 1]. Default 0.
+    """
     __slots__ = ("margin",)
     MARGIN_FIELD_NUMBER: _ClassVar[int]
     margin: float
-    def __init__(self, margin: _Optional[float] = ...) -> None: ...
+    def __init__(self, margin: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class InfoNce(_message.Message):
+class InfoNce(_SingleLoss):
+    """Parameters of InfoNCE, the cross-entropy of finding each query's key among others.
+
+    Queries and keys are (N, D). Optional negatives are (M, D) for all queries or (N, M, D), M for
+    each. Optional ids are integers (N,): keys of one id are not negatives of each other's queries.
+
+    Args:
+        temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
+            Default 0.07.
+        symmetric: Whether to take the mean with finding each key's query. Only false with
+            negatives. Default false.
+        normalize: Whether vectors are given the length 1. Default true.
+        in_batch_negatives: Whether the keys of other queries are negatives. Only true without
+            negatives. Default true.
+    """
     __slots__ = ("temperature", "symmetric", "normalize", "in_batch_negatives")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     SYMMETRIC_FIELD_NUMBER: _ClassVar[int]
@@ -687,25 +1300,58 @@ class InfoNce(_message.Message):
     symmetric: bool
     normalize: bool
     in_batch_negatives: bool
-    def __init__(self, temperature: _Optional[float] = ..., symmetric: bool = ..., normalize: bool = ..., in_batch_negatives: bool = ...) -> None: ...
+    def __init__(self, temperature: _Optional[_SupportsFloat] = ..., symmetric: bool = ..., normalize: bool = ..., in_batch_negatives: bool = ...) -> None: ...
 
-class NtXent(_message.Message):
+class NtXent(_SingleLoss):
+    """Parameters of NT-Xent, the cross-entropy of finding an example's positive among its negatives.
+
+    Embeddings are (N, D), labels integers (N,); positives have the same label. An example without
+    one is ignored, and others are still compared with it.
+
+    Args:
+        temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
+            Default 0.07.
+        normalize: Whether embeddings are given the length 1. Default true.
+    """
     __slots__ = ("temperature", "normalize")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     NORMALIZE_FIELD_NUMBER: _ClassVar[int]
     temperature: float
     normalize: bool
-    def __init__(self, temperature: _Optional[float] = ..., normalize: bool = ...) -> None: ...
+    def __init__(self, temperature: _Optional[_SupportsFloat] = ..., normalize: bool = ...) -> None: ...
 
-class SupervisedContrastive(_message.Message):
+class SupervisedContrastive(_SingleLoss):
+    """Parameters of the supervised contrastive loss, the cross-entropy of finding each of an example's
+    positives among all others.
+
+    Embeddings are (N, D), labels integers (N,); positives have the same label. An example without
+    one is ignored, and others are still compared with it.
+
+    Args:
+        temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
+            Default 0.07.
+        normalize: Whether embeddings are given the length 1. Default true.
+    """
     __slots__ = ("temperature", "normalize")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     NORMALIZE_FIELD_NUMBER: _ClassVar[int]
     temperature: float
     normalize: bool
-    def __init__(self, temperature: _Optional[float] = ..., normalize: bool = ...) -> None: ...
+    def __init__(self, temperature: _Optional[_SupportsFloat] = ..., normalize: bool = ...) -> None: ...
 
-class SigmoidContrastive(_message.Message):
+class SigmoidContrastive(_SingleLoss):
+    """Parameters of the sigmoid contrastive loss: the binary cross-entropy of whether each key belongs
+    to a query, summed over the keys.
+
+    Queries and keys are (N, D).
+
+    Args:
+        temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
+            Default 0.1.
+        bias: Added to the divided similarities. In (-inf, inf). Its gradient can be asked for.
+            Default -10.
+        normalize: Whether vectors are given the length 1. Default true.
+    """
     __slots__ = ("temperature", "bias", "normalize")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     BIAS_FIELD_NUMBER: _ClassVar[int]
@@ -713,9 +1359,23 @@ class SigmoidContrastive(_message.Message):
     temperature: float
     bias: float
     normalize: bool
-    def __init__(self, temperature: _Optional[float] = ..., bias: _Optional[float] = ..., normalize: bool = ...) -> None: ...
+    def __init__(self, temperature: _Optional[_SupportsFloat] = ..., bias: _Optional[_SupportsFloat] = ..., normalize: bool = ...) -> None: ...
 
-class Ctc(_message.Message):
+class Ctc(_SingleLoss):
+    """Parameters of connectionist temporal classification, -log of the sum of the probabilities of all
+    alignments of the targets with the predictions.
+
+    Predictions are (N, T, C), targets class indices (N, S) of any integer type. prediction_lengths
+    and target_lengths are integers (N,) in [0, T] and [0, S]; without them all frames or all
+    targets are there. What lies beyond a length is not looked at. T times S is at most 2^24.
+
+    Args:
+        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+            "LOG_PROBABILITIES", "PROBABILITIES".
+        blank: Class that stands for no label. In [0, inf), and one of the classes. Default 0.
+        zero_infinity: Whether an example that has no alignment is worth 0 instead of infinity.
+            Default true.
+    """
     __slots__ = ("prediction_kind", "blank", "zero_infinity")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
     BLANK_FIELD_NUMBER: _ClassVar[int]
@@ -723,23 +1383,61 @@ class Ctc(_message.Message):
     prediction_kind: DistributionKind
     blank: int
     zero_infinity: bool
-    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, str]] = ..., blank: _Optional[int] = ..., zero_infinity: bool = ...) -> None: ...
+    def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., blank: _Optional[_SupportsIndex] = ..., zero_infinity: bool = ...) -> None: ...
 
-class GeneratorLoss(_message.Message):
+class GeneratorLoss(_SingleLoss):
+    """Parameters of what a generator loses against a critic that scores generated examples.
+
+    fake are the scores of generated examples, (N, ...), averaged within an example. real are those
+    of real ones, of the same axes but for the first; only with the relativistic objectives, and
+    with "RELATIVISTIC" as many as there are generated ones. The examples are the generated ones;
+    with "RELATIVISTIC" pairs of both, and with "RELATIVISTIC_AVERAGE" the real ones followed by the
+    generated ones.
+
+    Args:
+        objective: What the two play for. Default "NON_SATURATING". One of "MINIMAX",
+            "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
+            "RELATIVISTIC_AVERAGE".
+    """
     __slots__ = ("objective",)
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     objective: GanObjective
-    def __init__(self, objective: _Optional[_Union[GanObjective, str]] = ...) -> None: ...
+    def __init__(self, objective: _Optional[_Union[GanObjective, _GanObjectiveName]] = ...) -> None: ...
 
-class DiscriminatorLoss(_message.Message):
+class DiscriminatorLoss(_SingleLoss):
+    """Parameters of what a critic loses that scores real and generated examples.
+
+    real and fake are the scores of real and of generated examples, (N, ...), averaged within an
+    example; all axes but the first are the same. The examples are the real ones followed by the
+    generated ones; with "RELATIVISTIC" pairs of both. A mean is the mean of the real plus the mean
+    of the generated ones; a normalizer is refused where there are two of them.
+
+    Args:
+        objective: What the two play for. Default "NON_SATURATING". One of "MINIMAX",
+            "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
+            "RELATIVISTIC_AVERAGE".
+        label_smoothing: What real examples lack to 1 as targets. In [0, 1]. Default 0. Only 0 with
+            the objectives "HINGE" and "WASSERSTEIN", which know no targets.
+    """
     __slots__ = ("objective", "label_smoothing")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     LABEL_SMOOTHING_FIELD_NUMBER: _ClassVar[int]
     objective: GanObjective
     label_smoothing: float
-    def __init__(self, objective: _Optional[_Union[GanObjective, str]] = ..., label_smoothing: _Optional[float] = ...) -> None: ...
+    def __init__(self, objective: _Optional[_Union[GanObjective, _GanObjectiveName]] = ..., label_smoothing: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class GradientPenalty(_message.Message):
+class GradientPenalty(_SingleLoss):
+    """Parameters of a penalty on the norm of a critic's gradient by its input.
+
+    input_gradients are the critic's gradients, (N, ...), which the caller computes; the norm is
+    over all axes but the first.
+
+    Args:
+        variant: What is penalised. Default "WGAN_GP". One of "WGAN_GP", "R1".
+        target_norm: Norm without a penalty. In [0, inf). Only 1 with "R1". Default 1.
+        one_sided: Whether norms below target_norm go without a penalty. Only false with "R1".
+            Default false.
+    """
     __slots__ = ("variant", "target_norm", "one_sided")
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     TARGET_NORM_FIELD_NUMBER: _ClassVar[int]
@@ -747,9 +1445,23 @@ class GradientPenalty(_message.Message):
     variant: GradientPenaltyVariant
     target_norm: float
     one_sided: bool
-    def __init__(self, variant: _Optional[_Union[GradientPenaltyVariant, str]] = ..., target_norm: _Optional[float] = ..., one_sided: bool = ...) -> None: ...
+    def __init__(self, variant: _Optional[_Union[GradientPenaltyVariant, _GradientPenaltyVariantName]] = ..., target_norm: _Optional[_SupportsFloat] = ..., one_sided: bool = ...) -> None: ...
 
-class FeatureMatching(_message.Message):
+class FeatureMatching(_SingleLoss):
+    """Parameters of the distance between feature maps, which the caller computes: a weighted sum over
+    layers of how far two maps, and perhaps their styles, are apart.
+
+    Predictions and targets are as many tensors (N, C, ...) as there are layers, alike layer by
+    layer and of one N. Axis 1 counts channels, the others behind it places.
+
+    Args:
+        layer_weights: One weight a layer, each in [0, inf); empty for none.
+        distance: How far two maps are apart: the mean of the squared differences, its root, or one
+            less the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
+            "SQUARED_EUCLIDEAN", "COSINE".
+        style_weight: Weight of the squared distance of the Gram matrices of the channels, each
+            divided by the number of elements of a map. In [0, inf). Default 0.
+    """
     __slots__ = ("layer_weights", "distance", "style_weight")
     LAYER_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
@@ -757,9 +1469,30 @@ class FeatureMatching(_message.Message):
     layer_weights: _containers.RepeatedScalarFieldContainer[float]
     distance: Distance
     style_weight: float
-    def __init__(self, layer_weights: _Optional[_Iterable[float]] = ..., distance: _Optional[_Union[Distance, str]] = ..., style_weight: _Optional[float] = ...) -> None: ...
+    def __init__(self, layer_weights: _Optional[_Iterable[_SupportsFloat]] = ..., distance: _Optional[_Union[Distance, _DistanceName]] = ..., style_weight: _Optional[_SupportsFloat] = ...) -> None: ...
 
-class Perceptual(_message.Message):
+class Perceptual(_SingleLoss):
+    """Parameters of the distance between images in what a network of the server makes of them: a
+    weighted sum over its layers of how far two maps, and perhaps their styles, are apart.
+
+    Predictions and targets are images (N, C, H, W) of one size, with as many channels as the
+    network takes. Images that would take too much memory inside the network are RESOURCE_EXHAUSTED.
+
+    Args:
+        network: Name of one of the server's networks, see GetServerInfo. Required.
+        layers: Names of the layers that are looked at, see GetServerInfo. Required, at least one.
+        layer_weights: One weight a layer, each in [0, inf); empty for none.
+        distance: How far two maps are apart: the mean of the squared differences, its root, or one
+            less the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
+            "SQUARED_EUCLIDEAN", "COSINE".
+        style_weight: Weight of the squared distance of the Gram matrices of the channels, each
+            divided by the number of elements of a map. In [0, inf). Default 0.
+        value_range: What black and white are in the images, two numbers in (-inf, inf), the lower
+            first: 0 and 1, -1 and 1, 0 and 255. Required; a wrong one gives plausible numbers that
+            mean nothing.
+        replicate_grey: Whether images of one channel are taken, which then stands for all that the
+            network takes. Default false.
+    """
     __slots__ = ("network", "layers", "layer_weights", "distance", "style_weight", "value_range", "replicate_grey")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
@@ -775,9 +1508,23 @@ class Perceptual(_message.Message):
     style_weight: float
     value_range: _containers.RepeatedScalarFieldContainer[float]
     replicate_grey: bool
-    def __init__(self, network: _Optional[str] = ..., layers: _Optional[_Iterable[str]] = ..., layer_weights: _Optional[_Iterable[float]] = ..., distance: _Optional[_Union[Distance, str]] = ..., style_weight: _Optional[float] = ..., value_range: _Optional[_Iterable[float]] = ..., replicate_grey: bool = ...) -> None: ...
+    def __init__(self, network: _Optional[str] = ..., layers: _Optional[_Iterable[str]] = ..., layer_weights: _Optional[_Iterable[_SupportsFloat]] = ..., distance: _Optional[_Union[Distance, _DistanceName]] = ..., style_weight: _Optional[_SupportsFloat] = ..., value_range: _Optional[_Iterable[_SupportsFloat]] = ..., replicate_grey: bool = ...) -> None: ...
 
-class Lpips(_message.Message):
+class Lpips(_SingleLoss):
+    """Parameters of the learned perceptual image patch similarity (LPIPS).
+
+    Predictions and targets are images (N, C, H, W) of one size, with as many channels as the
+    network takes. Images that would take too much memory inside the network are RESOURCE_EXHAUSTED.
+
+    Args:
+        network: Name of one of the server's networks that has linear heads, see GetServerInfo.
+            Required.
+        value_range: What black and white are in the images, two numbers in (-inf, inf), the lower
+            first: 0 and 1, -1 and 1, 0 and 255. Required; a wrong one gives plausible numbers that
+            mean nothing.
+        replicate_grey: Whether images of one channel are taken, which then stands for all that the
+            network takes. Default false.
+    """
     __slots__ = ("network", "value_range", "replicate_grey")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     VALUE_RANGE_FIELD_NUMBER: _ClassVar[int]
@@ -785,15 +1532,35 @@ class Lpips(_message.Message):
     network: str
     value_range: _containers.RepeatedScalarFieldContainer[float]
     replicate_grey: bool
-    def __init__(self, network: _Optional[str] = ..., value_range: _Optional[_Iterable[float]] = ..., replicate_grey: bool = ...) -> None: ...
+    def __init__(self, network: _Optional[str] = ..., value_range: _Optional[_Iterable[_SupportsFloat]] = ..., replicate_grey: bool = ...) -> None: ...
 
 class WeightedSum(_message.Message):
+    """A weighted sum of losses over named inputs.
+
+    Its inputs are those of all its terms; a name that several terms share is one input, whose
+    gradient is the weighted sum of the terms' gradients. The reductions mean, batch_mean and sum, a
+    normalizer, weights, mask and cotangent apply to every term, which has to take them. The total
+    has losses of single examples where all terms have, of the same shape. Parameters are not
+    shared: the gradient of the total by one has the name "terms[0].temperature", with the place of
+    its term, and the term's weight in it. No input may have such a name.
+
+    Args:
+        terms: At least 1 and at most 16.
+    """
     __slots__ = ("terms",)
     TERMS_FIELD_NUMBER: _ClassVar[int]
     terms: _containers.RepeatedCompositeFieldContainer[WeightedTerm]
     def __init__(self, terms: _Optional[_Iterable[_Union[WeightedTerm, _Mapping]]] = ...) -> None: ...
 
 class WeightedTerm(_message.Message):
+    """A term of a sum of losses.
+
+    Args:
+        weight: What the term is multiplied by. In (-inf, inf). Default 1.
+        loss: The loss; not a sum itself.
+        input_names: Which of the request's inputs an input of the loss is, by the name that the
+            loss has for it; those that are not here go by the loss's own names.
+    """
     __slots__ = ("weight", "loss", "input_names")
     class InputNamesEntry(_message.Message):
         __slots__ = ("key", "value")
@@ -808,9 +1575,52 @@ class WeightedTerm(_message.Message):
     weight: float
     loss: LossSpec
     input_names: _containers.ScalarMap[str, str]
-    def __init__(self, weight: _Optional[float] = ..., loss: _Optional[_Union[LossSpec, _Mapping]] = ..., input_names: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, weight: _Optional[_SupportsFloat] = ..., loss: _Optional[_Union[LossSpec, _Mapping]] = ..., input_names: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
-class PolicyGradient(_message.Message):
+class PolicyGradient(_SingleLoss):
+    """Parameters of policy gradients of language models, from log-probabilities of tokens.
+
+    Log-probabilities are (N, T) with lengths (N,) where rows are padded, or flat (tokens,) with
+    offsets (N + 1,), from 0 to the number of tokens; a token_mask, shaped like them, leaves tokens
+    out. Advantages are shaped like them, or (N,) or (N, 1) for one of each sequence. token_weights
+    multiply the loss of each token and are in no divisor. An example is a sequence: weights, mask
+    and cotangent are (N,). No number of an objective has a default, since the same name stands for
+    different ones elsewhere.
+
+    Args:
+        objective: What is made of an advantage and a ratio. Required. One of "REINFORCE",
+            "IMPORTANCE_SAMPLING", "PPO_CLIP", "DUAL_CLIP", "CISPO", "SAPO", "DRO", "DPPO_TV",
+            "DPPO_KL".
+        ratio: Of what the ratio to the sampling policy is taken; NONE with REINFORCE and DRO.
+            Required. One of "NONE", "TOKEN", "SEQUENCE", "SEQUENCE_TOKEN".
+        aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
+            Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
+        sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
+        clip_low: Lowest ratio that is not clipped, itself and not its distance from 1, with
+            PPO_CLIP, DUAL_CLIP and CISPO. In [0, 1]. Unset by default.
+        clip_high: Highest ratio that is not clipped, with the same. In [1, inf). Unset by default.
+        dual_clip: Highest ratio of a negative advantage, with DUAL_CLIP. In [1, inf). Unset by
+            default.
+        positive_temperature: Temperature of SAPO's gate where the advantage is positive. In (0,
+            inf). Unset by default.
+        negative_temperature: The same where it is not. In (0, inf). Unset by default.
+        quadratic_coefficient: Factor of DRO's square. In [0, inf). Unset by default.
+        divergence_threshold: Most that a token's probability may have diverged, with DPPO_TV as a
+            difference, with DPPO_KL in nats. In (0, inf). Unset by default.
+        kl_estimator: How the divergence from the reference is estimated; with a reference only.
+            Default "NONE". One of "NONE", "K1", "K2", "K3".
+        kl_coefficient: What the estimate is multiplied by before it is added to the loss of the
+            token. In [0, inf). Default 0.
+        rollout_correction: What is done about a sampler whose log-probabilities differ from the
+            trainer's. Default "NONE". One of "NONE", "TOKEN_TRUNCATE", "TOKEN_MASK",
+            "SEQUENCE_TRUNCATE", "SEQUENCE_MASK".
+        rollout_low: Lowest weight that is not dropped, with the two MASK. In [0, 1]. Unset by
+            default.
+        rollout_high: Highest weight, that is kept or dropped, with every correction. In [1, inf).
+            Unset by default.
+        outputs: What to return of each sequence beside its value, each once; empty for none. Any of
+            "CLIP_FRACTION", "RATIO", "LARGEST_RATIO", "KL", "ROLLOUT_GAP", "TOKEN_COUNT".
+    """
     __slots__ = ("objective", "ratio", "aggregation", "sequence_length", "clip_low", "clip_high", "dual_clip", "positive_temperature", "negative_temperature", "quadratic_coefficient", "divergence_threshold", "kl_estimator", "kl_coefficient", "rollout_correction", "rollout_low", "rollout_high", "outputs")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     RATIO_FIELD_NUMBER: _ClassVar[int]
@@ -846,9 +1656,36 @@ class PolicyGradient(_message.Message):
     rollout_low: float
     rollout_high: float
     outputs: _containers.RepeatedScalarFieldContainer[PolicyGradientOutput]
-    def __init__(self, objective: _Optional[_Union[PolicyObjective, str]] = ..., ratio: _Optional[_Union[PolicyRatio, str]] = ..., aggregation: _Optional[_Union[TokenAggregation, str]] = ..., sequence_length: _Optional[float] = ..., clip_low: _Optional[float] = ..., clip_high: _Optional[float] = ..., dual_clip: _Optional[float] = ..., positive_temperature: _Optional[float] = ..., negative_temperature: _Optional[float] = ..., quadratic_coefficient: _Optional[float] = ..., divergence_threshold: _Optional[float] = ..., kl_estimator: _Optional[_Union[KlEstimator, str]] = ..., kl_coefficient: _Optional[float] = ..., rollout_correction: _Optional[_Union[RolloutCorrection, str]] = ..., rollout_low: _Optional[float] = ..., rollout_high: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[PolicyGradientOutput, str]]] = ...) -> None: ...
+    def __init__(self, objective: _Optional[_Union[PolicyObjective, _PolicyObjectiveName]] = ..., ratio: _Optional[_Union[PolicyRatio, _PolicyRatioName]] = ..., aggregation: _Optional[_Union[TokenAggregation, _TokenAggregationName]] = ..., sequence_length: _Optional[_SupportsFloat] = ..., clip_low: _Optional[_SupportsFloat] = ..., clip_high: _Optional[_SupportsFloat] = ..., dual_clip: _Optional[_SupportsFloat] = ..., positive_temperature: _Optional[_SupportsFloat] = ..., negative_temperature: _Optional[_SupportsFloat] = ..., quadratic_coefficient: _Optional[_SupportsFloat] = ..., divergence_threshold: _Optional[_SupportsFloat] = ..., kl_estimator: _Optional[_Union[KlEstimator, _KlEstimatorName]] = ..., kl_coefficient: _Optional[_SupportsFloat] = ..., rollout_correction: _Optional[_Union[RolloutCorrection, _RolloutCorrectionName]] = ..., rollout_low: _Optional[_SupportsFloat] = ..., rollout_high: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[PolicyGradientOutput, _PolicyGradientOutputName]]] = ...) -> None: ...
 
-class Preference(_message.Message):
+class Preference(_SingleLoss):
+    """Parameters of direct preference optimization and its relatives, of pairs of answers.
+
+    Log-probabilities are the sums (N,) over the tokens of each answer, with lengths (N,) where
+    scores are means; or of tokens: (N, T) with lengths (N,), or flat (tokens,) with offsets (N +
+    1,). Those of the chosen and of the rejected answers may be of other sizes, and each has a
+    token_mask, lengths and offsets of its own. An example is a pair: weights, mask and cotangent
+    are (N,).
+
+    Args:
+        objective: What is made of the scores of both answers. Required. One of "SIGMOID", "IPO",
+            "HINGE", "ROBUST", "APO_ZERO", "APO_DOWN", "EXO", "NCA", "DISCOPOP", "SIMPO", "ORPO",
+            "CPO".
+        beta: Factor of the scores; of IPO what the paper calls tau, of ORPO the weight of the odds
+            ratio. In (0, inf). Required.
+        label_smoothing: Share of labels that are thought to be flipped, with SIGMOID, CPO, ROBUST
+            (below 1/2) and EXO (above 0). In [0, 1]. Default 0.
+        margin: What is taken off the difference, after beta, with SIMPO, where the paper calls it
+            gamma. In (-inf, inf). Unset by default.
+        likelihood_weight: Weight of the chosen answer's log-likelihood, with CPO. In [0, inf).
+            Unset by default.
+        temperature: Divisor of the difference that mixes, with DISCOPOP, where the paper calls it
+            tau. In (0, inf). Unset by default.
+        average: Whether scores are means over tokens, not sums; unset, it is so with SIMPO and ORPO
+            only, as in the papers. Unset by default.
+        outputs: What to return of each pair beside its value, each once; empty for none. Any of
+            "CHOSEN_REWARD", "REJECTED_REWARD", "REWARD_MARGIN", "ACCURACY".
+    """
     __slots__ = ("objective", "beta", "label_smoothing", "margin", "likelihood_weight", "temperature", "average", "outputs")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     BETA_FIELD_NUMBER: _ClassVar[int]
@@ -866,9 +1703,24 @@ class Preference(_message.Message):
     temperature: float
     average: bool
     outputs: _containers.RepeatedScalarFieldContainer[PreferenceOutput]
-    def __init__(self, objective: _Optional[_Union[PreferenceObjective, str]] = ..., beta: _Optional[float] = ..., label_smoothing: _Optional[float] = ..., margin: _Optional[float] = ..., likelihood_weight: _Optional[float] = ..., temperature: _Optional[float] = ..., average: bool = ..., outputs: _Optional[_Iterable[_Union[PreferenceOutput, str]]] = ...) -> None: ...
+    def __init__(self, objective: _Optional[_Union[PreferenceObjective, _PreferenceObjectiveName]] = ..., beta: _Optional[_SupportsFloat] = ..., label_smoothing: _Optional[_SupportsFloat] = ..., margin: _Optional[_SupportsFloat] = ..., likelihood_weight: _Optional[_SupportsFloat] = ..., temperature: _Optional[_SupportsFloat] = ..., average: bool = ..., outputs: _Optional[_Iterable[_Union[PreferenceOutput, _PreferenceOutputName]]] = ...) -> None: ...
 
-class KahnemanTversky(_message.Message):
+class KahnemanTversky(_SingleLoss):
+    """Parameters of Kahneman-Tversky optimization, of answers that are desirable or not.
+
+    Log-probabilities are as in Preference; desirable is (N,) of 0 and 1. The mismatched ones are
+    those of answers to other prompts, as many as there are examples, with a token_mask, lengths and
+    offsets of their own.
+
+    Args:
+        beta: Factor of the log-ratios. In (0, inf). Default 0.1.
+        desirable_weight: Weight of desirable answers. In [0, inf). Default 1.
+        undesirable_weight: Weight of undesirable answers. In [0, inf). Default 1.
+        baseline: What log-ratios are compared with, in place of the mean of the mismatched ones. In
+            [0, inf). Unset by default.
+        outputs: What to return of each answer beside its value, each once; empty for none. Any of
+            "REWARD", "BASELINE".
+    """
     __slots__ = ("beta", "desirable_weight", "undesirable_weight", "baseline", "outputs")
     BETA_FIELD_NUMBER: _ClassVar[int]
     DESIRABLE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -880,9 +1732,20 @@ class KahnemanTversky(_message.Message):
     undesirable_weight: float
     baseline: float
     outputs: _containers.RepeatedScalarFieldContainer[KahnemanTverskyOutput]
-    def __init__(self, beta: _Optional[float] = ..., desirable_weight: _Optional[float] = ..., undesirable_weight: _Optional[float] = ..., baseline: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[KahnemanTverskyOutput, str]]] = ...) -> None: ...
+    def __init__(self, beta: _Optional[_SupportsFloat] = ..., desirable_weight: _Optional[_SupportsFloat] = ..., undesirable_weight: _Optional[_SupportsFloat] = ..., baseline: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[KahnemanTverskyOutput, _KahnemanTverskyOutputName]]] = ...) -> None: ...
 
-class BinaryClassifierOptimization(_message.Message):
+class BinaryClassifierOptimization(_SingleLoss):
+    """Parameters of binary classifier optimization, of answers that are desirable or not.
+
+    Log-probabilities are as in Preference; desirable is (N,) of 0 and 1.
+
+    Args:
+        beta: Factor of the log-ratios. In (0, inf). Default 0.1.
+        shift: What rewards are compared with, in place of what is halfway between the mean rewards
+            of both kinds in the batch. In (-inf, inf). Unset by default.
+        outputs: What to return of each answer beside its value, each once; empty for none. Any of
+            "REWARD", "SHIFT".
+    """
     __slots__ = ("beta", "shift", "outputs")
     BETA_FIELD_NUMBER: _ClassVar[int]
     SHIFT_FIELD_NUMBER: _ClassVar[int]
@@ -890,17 +1753,40 @@ class BinaryClassifierOptimization(_message.Message):
     beta: float
     shift: float
     outputs: _containers.RepeatedScalarFieldContainer[BinaryClassifierOptimizationOutput]
-    def __init__(self, beta: _Optional[float] = ..., shift: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[BinaryClassifierOptimizationOutput, str]]] = ...) -> None: ...
+    def __init__(self, beta: _Optional[_SupportsFloat] = ..., shift: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[BinaryClassifierOptimizationOutput, _BinaryClassifierOptimizationOutputName]]] = ...) -> None: ...
 
-class BradleyTerry(_message.Message):
+class BradleyTerry(_SingleLoss):
+    """Parameters of the Bradley-Terry loss of reward models, -log sigmoid(c - r - margin).
+
+    Rewards and margins are (N,), one of each pair.
+
+    Args:
+        centering: Weight of the square of the sum of both rewards, which holds them near 0. In [0,
+            inf). Default 0.
+        outputs: What to return of each pair beside its value, each once; empty for none. Any of
+            "REWARD_MARGIN", "ACCURACY".
+    """
     __slots__ = ("centering", "outputs")
     CENTERING_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     centering: float
     outputs: _containers.RepeatedScalarFieldContainer[BradleyTerryOutput]
-    def __init__(self, centering: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[BradleyTerryOutput, str]]] = ...) -> None: ...
+    def __init__(self, centering: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[BradleyTerryOutput, _BradleyTerryOutputName]]] = ...) -> None: ...
 
-class ClippedValue(_message.Message):
+class ClippedValue(_SingleLoss):
+    """Parameters of the clipped loss of a value function, half the larger of two squared errors.
+
+    Values, old values and returns are (N, T) with lengths (N,), or flat (tokens,) with offsets (N +
+    1,); a token_mask, shaped like them, leaves tokens out.
+
+    Args:
+        clip_range: How far a value may be from the old one. In (0, inf). Required.
+        aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
+            Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
+        sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
+        outputs: What to return of each sequence beside its value, each once; empty for none. Any of
+            "CLIP_FRACTION".
+    """
     __slots__ = ("clip_range", "aggregation", "sequence_length", "outputs")
     CLIP_RANGE_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_FIELD_NUMBER: _ClassVar[int]
@@ -910,9 +1796,30 @@ class ClippedValue(_message.Message):
     aggregation: TokenAggregation
     sequence_length: float
     outputs: _containers.RepeatedScalarFieldContainer[ClippedValueOutput]
-    def __init__(self, clip_range: _Optional[float] = ..., aggregation: _Optional[_Union[TokenAggregation, str]] = ..., sequence_length: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[ClippedValueOutput, str]]] = ...) -> None: ...
+    def __init__(self, clip_range: _Optional[_SupportsFloat] = ..., aggregation: _Optional[_Union[TokenAggregation, _TokenAggregationName]] = ..., sequence_length: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[ClippedValueOutput, _ClippedValueOutputName]]] = ...) -> None: ...
 
-class Distillation(_message.Message):
+class Distillation(_SingleLoss):
+    """Parameters of distillation, the divergence of a student's distribution of each token from a
+    teacher's.
+
+    Predictions and targets are the student's and the teacher's numbers of the same classes: (N, T,
+    K) with lengths (N,), or flat (tokens, K) with offsets (N + 1,); a token_mask, without the axis
+    of classes, leaves tokens out.
+
+    Args:
+        divergence: Which divergence. Required. One of "FORWARD_KL", "REVERSE_KL", "JENSEN_SHANNON",
+            "INTERPOLATED_JENSEN_SHANNON".
+        support: What the numbers of a token stand for. Required. One of "WHOLE", "TAIL_BUCKET",
+            "TRUNCATED".
+        aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
+            Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
+        sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
+        beta: Share of the teacher in the mixture, with the two JENSEN_SHANNON. In [0, 1]. Unset by
+            default.
+        temperature: Divisor of both distributions' logits, with WHOLE. In (0, inf). Default 1.
+        outputs: What to return of each sequence beside its value, each once; empty for none. Any of
+            "STUDENT_MASS", "TEACHER_MASS".
+    """
     __slots__ = ("divergence", "support", "aggregation", "sequence_length", "beta", "temperature", "outputs")
     DIVERGENCE_FIELD_NUMBER: _ClassVar[int]
     SUPPORT_FIELD_NUMBER: _ClassVar[int]
@@ -928,4 +1835,4 @@ class Distillation(_message.Message):
     beta: float
     temperature: float
     outputs: _containers.RepeatedScalarFieldContainer[DistillationOutput]
-    def __init__(self, divergence: _Optional[_Union[DistillationDivergence, str]] = ..., support: _Optional[_Union[DistillationSupport, str]] = ..., aggregation: _Optional[_Union[TokenAggregation, str]] = ..., sequence_length: _Optional[float] = ..., beta: _Optional[float] = ..., temperature: _Optional[float] = ..., outputs: _Optional[_Iterable[_Union[DistillationOutput, str]]] = ...) -> None: ...
+    def __init__(self, divergence: _Optional[_Union[DistillationDivergence, _DistillationDivergenceName]] = ..., support: _Optional[_Union[DistillationSupport, _DistillationSupportName]] = ..., aggregation: _Optional[_Union[TokenAggregation, _TokenAggregationName]] = ..., sequence_length: _Optional[_SupportsFloat] = ..., beta: _Optional[_SupportsFloat] = ..., temperature: _Optional[_SupportsFloat] = ..., outputs: _Optional[_Iterable[_Union[DistillationOutput, _DistillationOutputName]]] = ...) -> None: ...

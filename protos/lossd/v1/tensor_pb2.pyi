@@ -7,6 +7,23 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """Type of the elements of a tensor.
+
+    Members:
+        BOOL: One byte an element, 0 or 1.
+        UINT8: Unsigned integer of 8 bits.
+        UINT16: Unsigned integer of 16 bits.
+        UINT32: Unsigned integer of 32 bits.
+        UINT64: Unsigned integer of 64 bits.
+        INT8: Signed integer of 8 bits.
+        INT16: Signed integer of 16 bits.
+        INT32: Signed integer of 32 bits.
+        INT64: Signed integer of 64 bits.
+        FLOAT16: IEEE 754 binary16.
+        BFLOAT16: The upper half of an IEEE 754 binary32.
+        FLOAT32: IEEE 754 binary32.
+        FLOAT64: IEEE 754 binary64.
+    """
     __slots__ = ()
     D_TYPE_UNSPECIFIED: _ClassVar[DType]
     D_TYPE_BOOL: _ClassVar[DType]
@@ -38,6 +55,19 @@ D_TYPE_FLOAT32: DType
 D_TYPE_FLOAT64: DType
 
 class Tensor(_message.Message):
+    """A dense array of numbers, little endian, in C order, without padding.
+
+    The number of bytes of the data must be the product of the shape times the size of one element.
+
+    Args:
+        dtype: Type of the elements. One of "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8",
+            "INT16", "INT32", "INT64", "FLOAT16", "BFLOAT16", "FLOAT32", "FLOAT64".
+        shape: Size along each axis, each in [0, 2^63); empty for a single number. At most 8 axes.
+        shared_memory: A place in memory that both sides have, see SharedMemoryService.
+        chunks: Chunks that follow the message, in StreamLoss only.
+        data: The elements themselves. It has the highest number, so that all else is a prefix of
+            the encoded message.
+    """
     __slots__ = ("dtype", "shape", "shared_memory", "chunks", "data")
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +82,13 @@ class Tensor(_message.Message):
     def __init__(self, dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., shared_memory: _Optional[_Union[SharedMemory, _Mapping]] = ..., chunks: _Optional[_Union[Chunks, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class SharedMemory(_message.Message):
+    """A place in a segment of shared memory.
+
+    Args:
+        segment: Token of the segment, as AttachSegment gave it.
+        offset: Bytes from the start of the segment, in [0, 2^63). Data at a multiple of 64 is read
+            quickest.
+    """
     __slots__ = ("segment", "offset")
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +97,13 @@ class SharedMemory(_message.Message):
     def __init__(self, segment: _Optional[bytes] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class Chunks(_message.Message):
+    """The elements of a tensor that follow its message in chunks.
+
+    Args:
+        position: Which of the message's tensors with chunks it is, in the order of their fields,
+            from 0. Their chunks come in that order.
+        size_bytes: Bytes of all its chunks, in [0, 2^63).
+    """
     __slots__ = ("position", "size_bytes")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +112,12 @@ class Chunks(_message.Message):
     def __init__(self, position: _Optional[int] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class NamedTensors(_message.Message):
+    """The tensors of one name: a single one, or several where the loss takes a list.
+
+    Args:
+        name: Name of the input, as the loss declares it, for example "predictions".
+        tensors: The tensors, in order; exactly one unless the loss takes a list.
+    """
     __slots__ = ("name", "tensors")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]

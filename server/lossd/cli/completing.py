@@ -9,9 +9,9 @@ from click.shell_completion import CompletionItem
 
 from lossd import v1
 from lossd.cli.names import loss_messages, loss_named, metric_messages, metric_named
-from lossd.cli.parameters import members_of
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
+from lossd.naming import members_of
 
 _SUFFIXES = (".npy", ".npz", ".safetensors", ".txt")
 

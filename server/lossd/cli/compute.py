@@ -9,7 +9,6 @@ from typing import Any
 import click
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import Message
 
 from lossd import sums, v1
 from lossd.backends.choose import BackendChoice, choose
@@ -38,6 +37,7 @@ from lossd.serving.config import usable_cores
 from lossd.serving.loss_service import replies as loss_replies
 from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.wire.reader import Limits
+from lossd.v1.losses import Loss
 
 Array = npt.NDArray[Any]
 
@@ -97,7 +97,7 @@ def compute(
     --param 'terms=[{"weight": 0.7, "loss": {"huber": {"delta": 2}}}, ...]'
     """
     name = loss_named(loss)
-    message: Message = getattr(v1, loss_messages()[name])()
+    message: Loss = getattr(v1, loss_messages()[name])()
     set_parameters(message, parameters)
     files = _files(inputs)
     with told():
@@ -121,8 +121,8 @@ def compute(
 
 
 def _here(
-    message: Message, arrays: dict[str, Any], options: dict[str, Any], networks: Path | None
-) -> LossResult:
+    message: Loss, arrays: dict[str, Any], options: dict[str, Any], networks: Path | None
+) -> LossResult[Any]:
     """Computes as a server would, without one."""
     request = build_request(message, arrays, **options)
     found = Networks(load_networks(networks)) if networks else Networks()
@@ -136,10 +136,10 @@ def _here(
 
 def _remote(
     server: tuple[str, Credentials],
-    message: Message,
+    message: Loss,
     arrays: dict[str, Any],
     options: dict[str, Any],
-) -> LossResult:
+) -> LossResult[Any]:
     with reached(*server) as client:
         return client.compute(message, **arrays, **options)
 
@@ -164,7 +164,7 @@ def _arrays(files: dict[str, list[str]]) -> dict[str, Any]:
 # ------------------------------------------------------------------ output
 
 
-def _gradients(result: LossResult) -> Iterator[tuple[str, Array]]:
+def _gradients(result: LossResult[Any]) -> Iterator[tuple[str, Array]]:
     """Yields each with the name of its input, ``predictions[0]`` for one of several tensors."""
     for name, gradient in result.gradients.items():
         if isinstance(gradient, np.ndarray):
@@ -174,7 +174,7 @@ def _gradients(result: LossResult) -> Iterator[tuple[str, Array]]:
             yield f"{name}[{place}]", one
 
 
-def _write(path: Path, result: LossResult) -> None:
+def _write(path: Path, result: LossResult[Any]) -> None:
     arrays: dict[str, Any] = {
         f"gradients.{name}": gradient for name, gradient in _gradients(result)
     }
@@ -189,7 +189,7 @@ _NUMBERS = ("loss", "loss_sum", "weight_sum")
 _COUNTS = ("example_count", "ignored_count", "nonfinite_count", "backend")
 
 
-def _rows(result: LossResult) -> Iterator[tuple[str, str]]:
+def _rows(result: LossResult[Any]) -> Iterator[tuple[str, str]]:
     for name in _NUMBERS:
         value = getattr(result, name)
         yield name, "none" if value is None else f"{value:.17g}"
@@ -208,7 +208,7 @@ def _rows(result: LossResult) -> Iterator[tuple[str, str]]:
         yield f"norm of the gradient of {name}", f"{_norm(gradient):.6g}"
 
 
-def _report(result: LossResult) -> dict[str, Any]:
+def _report(result: LossResult[Any]) -> dict[str, Any]:
     return {
         **{name: getattr(result, name) for name in _NUMBERS + _COUNTS},
         "status": result.status,

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.cli.arguments import pair
@@ -25,6 +24,7 @@ from lossd.evaluation import METRICS, State, merged
 from lossd.framing import Framed
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.wire.reader import Limits, Reader
+from lossd.v1.metrics import Metric
 
 _TEXTS = ("hypotheses", "references")
 
@@ -68,7 +68,7 @@ def evaluate(
 ) -> None:
     """Evaluate METRIC, for example roc_auc, over batches in files."""
     name = metric_named(metric)
-    message: Message = getattr(v1, METRICS[name].message)()
+    message: Metric = getattr(v1, METRICS[name].message)()
     set_parameters(message, parameters)
     files = _files(inputs, extras)
     check_inputs(name, [n for n in files if n not in EXTRAS], inputs_of_metric(METRICS[name]))
@@ -126,7 +126,7 @@ def _read(name: str, source: str) -> Any:
 # ------------------------------------------------------------------ evaluating
 
 
-def _here(message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
+def _here(message: Metric, batches: Iterable[dict[str, Any]]) -> MetricResult:
     """Evaluates as a server would, without one."""
     one = evaluation_codec.read_spec(metrics_wire.spec_of(message), "metric")
     state = State()
@@ -139,13 +139,12 @@ def _here(message: Message, batches: Iterable[dict[str, Any]]) -> MetricResult:
 
 
 def _remote(
-    server: tuple[str, Credentials], message: Message, batches: Iterable[dict[str, Any]]
+    server: tuple[str, Credentials], message: Metric, batches: Iterable[dict[str, Any]]
 ) -> MetricResult:
     with reached(*server) as client, client.evaluation(message) as run:
         for batch in batches:
             run.update(**batch)
-        result = run.result()
-        return result if isinstance(result, MetricResult) else result[0]
+        return run.result()
 
 
 def _arguments(batch: dict[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 import click
 from google.protobuf.message import Message
 
-from lossd.cli.names import guess
 from lossd.client.arguments import loss_name, names_of, spec_of
 from lossd.evaluation import Metric
 from lossd.losses import LOSSES
+from lossd.naming import guess
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 
 # For the name of each input, whether it is required.

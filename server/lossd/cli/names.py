@@ -1,7 +1,6 @@
 """Finds what a caller may have meant: names of losses, metrics and anything else with names."""
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import click
 
@@ -10,6 +9,7 @@ from lossd.cli.equivalents import EQUIVALENTS
 from lossd.client.arguments import surrogates
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
+from lossd.naming import guess, letters
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 
 
@@ -40,7 +40,7 @@ def loss_named(text: str) -> str:
             f"loss must be differentiable, got the metric {metric}: train with {instead}, and give "
             f"{metric} to lossd evaluate"
         )
-    own = _by_foreign_name().get(_letters(text.rpartition(".")[2]))
+    own = _by_foreign_name().get(letters(text.rpartition(".")[2]))
     hint = f": did you mean {own}?" if own else guess(text, messages)
     raise click.UsageError(f"loss must be one that lossd losses lists, got {text}{hint}")
 
@@ -65,28 +65,17 @@ def metric_named(text: str) -> str:
     )
 
 
-def guess(text: str, names: Iterable[str]) -> str:
-    """Returns ``: did you mean this?``, or nothing where no name is like the text."""
-    by_letters = {_letters(name): name for name in names}
-    close = difflib.get_close_matches(_letters(text), by_letters, n=1, cutoff=0.5)
-    return f": did you mean {by_letters[close[0]]}?" if close else ""
-
-
 def _by_foreign_name() -> dict[str, str]:
     """Returns the losses by their names in other libraries: ``mseloss``, and ``mse`` for short."""
     found = {
-        _letters(one.name.rpartition(".")[2]): name
+        letters(one.name.rpartition(".")[2]): name
         for name, known in EQUIVALENTS.items()
         for one in known
     }
-    return {letters.removesuffix("loss"): name for letters, name in found.items()} | found
+    return {short.removesuffix("loss"): name for short, name in found.items()} | found
 
 
 def _named(text: str, messages: Mapping[str, str]) -> str | None:
     """Returns the name with the same letters as a text, or whose message has them."""
-    by_letters = {_letters(message): name for name, message in messages.items()}
-    return by_letters.get(_letters(text))
-
-
-def _letters(text: str) -> str:
-    return text.lower().replace("_", "").replace("-", "")
+    by_letters = {letters(message): name for name, message in messages.items()}
+    return by_letters.get(letters(text))

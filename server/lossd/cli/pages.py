@@ -12,9 +12,9 @@ from typing import Any
 from lossd import tensors, v1
 from lossd.cli import snippets
 from lossd.cli.equivalents import EQUIVALENTS, Equivalent
-from lossd.cli.parameters import members_of
 from lossd.evaluation import METRICS, Metric
 from lossd.losses import LOSSES, Loss, Parameter
+from lossd.naming import members_of
 from lossd.schema import INTEGERS, REQUIRED
 from lossd.serving.loss_service import catalogue
 from lossd.serving.loss_service.requests import WEIGHTED_SUM

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from lossd.cli.arguments import pair
-from lossd.cli.names import guess
+from lossd.naming import guess, members_of
 
 Field = Any  # a FieldDescriptor of protobuf in Python or in C, which have no common type
 
@@ -38,15 +38,6 @@ def set_parameters(message: Message, texts: Iterable[str]) -> None:
         found[name] = value
     for name, value in found.items():
         _set(message, name, value)
-
-
-def members_of(kind: Any) -> dict[str, str]:
-    """Returns the full names of an enum's members by the short ones: ``LOGITS`` and so on.
-
-    The member 0 means unset, and is left out.
-    """
-    prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    return {value.name.removeprefix(prefix): value.name for value in kind.values if value.number}
 
 
 def _set(message: Message, name: str, text: str) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from lossd import v1
 from lossd.cli.machine import Finding, checks_right
-from lossd.cli.parameters import members_of
 from lossd.client import BatchWarning, InvalidRequestError, LossClient
 from lossd.losses import LOSSES, Example, Loss, Shape
+from lossd.naming import members_of
 from lossd.selftest import Check
 from lossd.serving.config import MEBIBYTE
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lossd import v1
-from lossd.cli.parameters import members_of
 from lossd.evaluation._declare import Example as MetricExample
 from lossd.losses import Example
+from lossd.naming import members_of
 
 _WIDTH = 78  # columns of a line, so that it fits into 80 where it is indented
 

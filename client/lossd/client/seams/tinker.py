@@ -10,11 +10,11 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import Message
 
 from lossd.client.arrays import Array
 from lossd.client.seams._flat import offsets_of, split
 from lossd.client.sync import LossClient
+from lossd.v1.losses import SingleLoss
 
 CustomLoss = Callable[[Sequence[Any], Sequence[Any]], tuple[Any, dict[str, float]]]
 
@@ -25,7 +25,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
 
 
 def custom_loss(
-    client: LossClient, loss: Message, *, names: Mapping[str, str] = NAMES, **options: Any
+    client: LossClient, loss: SingleLoss, *, names: Mapping[str, str] = NAMES, **options: Any
 ) -> CustomLoss:
     """Returns a loss function for ``forward_backward_custom``.
 

@@ -11,10 +11,13 @@ from google.protobuf.message import Message
 from torch import distributed
 
 from lossd.client.errors import InvalidRequestError
+from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.result import LossResult
 from lossd.client.sync import LossClient
 from lossd.client.torch.autograd import Deferred, Scaled
 from lossd.client.torch.tensors import to_array, to_tensor
+from lossd.v1 import LossSpec
+from lossd.v1.losses import Loss
 
 # The field of a result with the divisor of each mean.
 DENOMINATORS = {"mean": "weight_sum", "batch_mean": "example_count"}
@@ -23,14 +26,15 @@ DENOMINATORS = {"mean": "weight_sum", "batch_mean": "example_count"}
 class Settings(Protocol):
     """The interface of a module for its forward pass."""
 
-    reduction: str
-    empty: str
-    nonfinite: str
+    reduction: Reduction
+    empty: EmptyPolicy
+    nonfinite: NonfinitePolicy
+    lint: bool
     gradient_scale: Any
     process_group: Any
     timeout: float | None
     learnable: tuple[str, ...]
-    last: LossResult | None
+    last: LossResult[float | None] | None
 
     @property
     def client(self) -> LossClient:
@@ -45,7 +49,7 @@ class ForwardPass:
     """The arguments of one call, whose ``value`` is attached to the graph of its inputs."""
 
     module: Settings
-    loss: Message
+    loss: Loss | LossSpec
     inputs: Mapping[str, Any]  # tensors, lists of them, or anything else that NumPy can view
     weights: Any
     mask: Any
@@ -122,9 +126,9 @@ class ForwardPass:
         cotangent: Any = None,
         normalizer: float | None = None,
         widened: tuple[str, ...] = (),
-    ) -> LossResult:
+    ) -> LossResult[float | None]:
         module = self.module
-        result = module.client.compute(
+        result: LossResult[float | None] = module.client.compute(
             _with_numbers(self.loss, self._parameters()),
             weights=_array(self.weights),
             mask=_array(self.mask),
@@ -135,6 +139,7 @@ class ForwardPass:
             normalizer=normalizer,
             empty=module.empty,
             nonfinite=module.nonfinite,
+            lint=module.lint,
             timeout=module.timeout,
             **{name: _arrays(given, name in widened) for name, given in self.inputs.items()},
         )
@@ -183,7 +188,7 @@ def number_of(loss: Message, name: str) -> float:
     return float(getattr(loss, name))
 
 
-def _with_numbers(loss: Message, parameters: Mapping[str, torch.Tensor]) -> Message:
+def _with_numbers(loss: Message, parameters: Mapping[str, torch.Tensor]) -> Any:
     if not parameters:
         return loss
     found = type(loss)()

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
-from google.protobuf.message import Message
 from torch import nn
 
 from lossd.client import arguments
 from lossd.client.errors import InvalidRequestError
+from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.result import LossResult  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.sync import LossClient
 from lossd.client.torch.forward_pass import DENOMINATORS, ForwardPass, number_of
@@ -44,12 +44,14 @@ class RemoteLoss(nn.Module):
     ``torch.compile`` breaks the graph at the call.  Second derivatives are refused.
 
     Args:
-        loss: The loss with its parameters, or a loss and its weights from ``weighted_sum``.
+        loss: The loss with its parameters, the name of one with its defaults, or losses and their
+            weights from ``weighted_sum``.
         client: A client, or the address for one, which is made when the module is first called.
         reduction: "mean", "batch_mean", "sum" or "none", as for ``LossClient.compute``.
         normalizer: Divisor in place of the one that a mean would use.
         empty: How to handle a batch without examples: "zero", "nan" or "error".
         nonfinite: How to handle examples that are not finite: "propagate", "zero" or "error".
+        lint: Whether to look for common mistakes in each batch, as for ``LossClient.compute``.
         learnable: Names of numbers among the loss's parameters that are trained, such as
             "temperature"; each becomes an ``nn.Parameter`` of that name.
         gradient_scale: A ``GradScaler``, or the number that the loss will be multiplied by.
@@ -66,13 +68,14 @@ class RemoteLoss(nn.Module):
 
     def __init__(
         self,
-        loss: Message,
+        loss: AnyLoss,
         client: str | LossClient = "localhost:50051",
         *,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         normalizer: float | None = None,
-        empty: str = "zero",
-        nonfinite: str = "propagate",
+        empty: EmptyPolicy = "zero",
+        nonfinite: NonfinitePolicy = "propagate",
+        lint: bool = False,
         learnable: Iterable[str] = (),
         gradient_scale: Any = None,
         process_group: Any = None,
@@ -85,21 +88,22 @@ class RemoteLoss(nn.Module):
                 f"got {reduction} and {normalizer}",
                 field="process_group",
             )
-        self.loss = loss
+        self.loss = arguments.message_of(loss)
         self.reduction = reduction
         self.normalizer = normalizer
         self.empty = empty
         self.nonfinite = nonfinite
+        self.lint = lint
         self.gradient_scale = gradient_scale
         self.process_group = process_group
         self.timeout = timeout
         self.learnable = tuple(learnable)
-        self.last: LossResult | None = None
+        self.last: LossResult[float | None] | None = None
         self._address = client if isinstance(client, str) else None
         self._client = None if isinstance(client, str) else client
         self._translation: Translation | None = None
         for name in self.learnable:
-            self.register_parameter(name, nn.Parameter(torch.tensor(number_of(loss, name))))
+            self.register_parameter(name, nn.Parameter(torch.tensor(number_of(self.loss, name))))
 
     @classmethod
     def like(
@@ -170,8 +174,7 @@ class RemoteLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Describes the loss for the representation of the module."""
-        parameters = ", ".join(f"{field.name}={value}" for field, value in self.loss.ListFields())
-        return f"{self.loss.DESCRIPTOR.name}({parameters}), reduction={self.reduction!r}"
+        return f"{self.loss!r}, reduction={self.reduction!r}"
 
     def __getstate__(self) -> dict[str, Any]:
         # A client that was made from an address is made again; a result belongs to this process.

@@ -18,15 +18,22 @@ from torch import nn
 
 from lossd import v1
 from lossd.client.errors import InvalidRequestError
+from lossd.client.hints import Reduction
+from lossd.v1.losses import Loss
 
 Inputs = tuple[Any, ...]
-Prepared = tuple[Message, Inputs, float | None]
-Prepare = Callable[[Message, Inputs, float | None], Prepared]
+Prepared = tuple[Loss, Inputs, float | None]
+Prepare = Callable[[Loss, Inputs, float | None], Prepared]
 
-_REDUCTIONS = {"mean": "mean", "sum": "sum", "none": "none", "batchmean": "batch_mean"}
+_REDUCTIONS: Mapping[str, Reduction] = {
+    "mean": "mean",
+    "sum": "sum",
+    "none": "none",
+    "batchmean": "batch_mean",
+}
 
 
-def _as_given(loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
+def _as_given(loss: Loss, inputs: Inputs, normalizer: float | None) -> Prepared:
     return loss, inputs, normalizer
 
 
@@ -37,8 +44,8 @@ class Translation:
     ``prepare`` takes and returns the loss, the inputs and the normalizer.
     """
 
-    loss: Message
-    reduction: str
+    loss: Loss
+    reduction: Reduction
     prepare: Prepare = _as_given
 
 
@@ -55,7 +62,7 @@ def translated(module: nn.Module) -> Translation:
     return translate(module)
 
 
-def _reduction(module: Any) -> str:
+def _reduction(module: Any) -> Reduction:
     found = _REDUCTIONS.get(module.reduction)
     if found is None:
         raise _untranslatable(f"reduced by one of {', '.join(_REDUCTIONS)}", module.reduction)
@@ -82,7 +89,7 @@ def _nll(module: nn.NLLLoss) -> Translation:
     return Translation(loss, _reduction(module), _prepare_classes)
 
 
-def _prepare_classes(loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
+def _prepare_classes(loss: Loss, inputs: Inputs, normalizer: float | None) -> Prepared:
     """Ignores an index only where targets are indices, and takes a single axis for the classes."""
     predictions, targets = inputs
     found = _copy(loss)
@@ -103,13 +110,13 @@ def _binary(kind: v1.DistributionKind, module: Any) -> Translation:
     return _by_element(module, loss)
 
 
-def _by_element(module: Any, loss: Message) -> Translation:
+def _by_element(module: Any, loss: Loss) -> Translation:
     """Translates a loss that PyTorch reduces over elements, and lossd over examples."""
     reduction = _reduction(module)
     return Translation(loss, reduction, _as_given if reduction == "mean" else _each_element)
 
 
-def _each_element(loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
+def _each_element(loss: Loss, inputs: Inputs, normalizer: float | None) -> Prepared:
     """Makes every element an example."""
     found = _copy(loss)
     found.batch_dims = inputs[0].ndim
@@ -126,11 +133,11 @@ def _kl_divergence(module: nn.KLDivLoss) -> Translation:
     loss = v1.KlDivergence(prediction_kind=kinds[1], target_kind=kinds[bool(module.log_target)])
     if module.reduction not in ("batchmean", "mean", "sum"):
         raise _untranslatable("reduced by one of batchmean, mean, sum", module.reduction)
-    reduction = "sum" if module.reduction == "sum" else "batch_mean"
+    reduction: Reduction = "sum" if module.reduction == "sum" else "batch_mean"
     return Translation(loss, reduction, functools.partial(_divide, module.reduction))
 
 
-def _divide(reduction: str, loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
+def _divide(reduction: str, loss: Loss, inputs: Inputs, normalizer: float | None) -> Prepared:
     """Divides by what PyTorch divides by: the first axis, or all elements."""
     sizes = {"batchmean": len(inputs[0]), "mean": inputs[0].numel(), "sum": None}
     return loss, inputs, normalizer if normalizer is not None else sizes[reduction]
@@ -151,7 +158,7 @@ def _ctc(module: nn.CTCLoss) -> Translation:
     return Translation(loss, _reduction(module), _prepare_sequences)
 
 
-def _prepare_sequences(loss: Message, inputs: Inputs, normalizer: float | None) -> Prepared:
+def _prepare_sequences(loss: Loss, inputs: Inputs, normalizer: float | None) -> Prepared:
     """Moves frames after examples, and pads targets that are concatenated."""
     predictions, targets, *lengths = inputs
     prediction_lengths, target_lengths = (torch.as_tensor(length) for length in lengths)

@@ -1,0 +1,250 @@
+"""The channel of an ``AsyncLossClient``, opened at first use, and calls on it.
+
+It belongs to one event loop, because a channel is bound to the loop that it was made in.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import CancelledError as FutureCancelledError
+from typing import Any, TypeVar, cast
+
+import grpc
+from google.protobuf.message import Message
+
+from lossd import v1
+from lossd.client import chunked
+from lossd.client.call import REQUEST_ID_KEY, STREAM_LOSS, Answer, Call, Method, serialised
+from lossd.client.errors import (
+    CancelledError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    LossdError,
+    ServerError,
+    UnavailableError,
+    closed_error,
+    from_rpc_error,
+    given_up_error,
+    lost_error,
+    not_ready_error,
+)
+from lossd.client.retry import AsyncRetrier
+from lossd.client.security import PLAIN, Security, explained
+from lossd.client.sharing import Sharing
+from lossd.framing import Framed
+
+Result = TypeVar("Result")
+
+
+class AsyncConnection:
+    """A channel of asyncio, for the event loop that it is first used in.
+
+    Shared memory takes long to set up and waits for the server, so it is used in threads, which
+    make their calls through the loop.
+    """
+
+    def __init__(
+        self, target: str, channel: grpc.aio.Channel | None, security: Security = PLAIN
+    ) -> None:
+        self._target = target
+        self._security = security
+        self._channel = channel
+        self._owned = channel is None
+        self._closed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._retrier = AsyncRetrier(sleep=self._rest)
+        self.sharing = Sharing(self._ask)
+
+    @property
+    def survives_fork(self) -> bool:
+        """Whether there can be another in a fork of this process: not of gRPC's own threads."""
+        return self._loop is None
+
+    def channel(self) -> grpc.aio.Channel:
+        """Returns the channel.
+
+        Raises:
+            InvalidRequestError: if the connection was closed, or is used in another event loop.
+        """
+        if self._closed.is_set():
+            raise closed_error()
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise InvalidRequestError("client must stay in one event loop, got a second one")
+        self._loop = loop
+        if self._channel is None:
+            self._channel = self._security.opened(grpc.aio, self._target)
+        return self._channel
+
+    async def close(self) -> None:
+        """Closes the channel; calls under way end as cancelled."""
+        try:
+            await asyncio.to_thread(self.sharing.close)
+        finally:
+            self._closed.set()
+            if self._owned and self._channel is not None:
+                await self._channel.close()
+
+    async def in_thread(self, work: Callable[[], Result]) -> Result:
+        """Runs a function that may use ``sharing`` in a thread, and returns its result.
+
+        Raises:
+            InvalidRequestError: if the connection was closed, or is used in another event loop.
+        """
+        self.channel()  # binds the loop that the thread will ask through
+        return await asyncio.to_thread(work)
+
+    async def wait(self, seconds: float) -> None:
+        """Returns as soon as a server that calls itself healthy is connected.
+
+        Raises:
+            DeadlineExceededError: if none is in time.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self.channel().channel_ready()
+        except TimeoutError as error:
+            raise not_ready_error(seconds) from error
+
+    async def call(
+        self, method: Method[Answer], request: Framed[Any], call: Call, *, is_shared: bool = False
+    ) -> Framed[Answer]:
+        """Returns the answer of a method, after retries where they help, as ``Connection.call``.
+
+        Raises:
+            LossdError: the error of the last attempt.
+            asyncio.CancelledError: if the task is cancelled; the server is told.
+        """
+        encoded = request.serialise()
+
+        async def attempt(left: float) -> bytes:
+            return await self._invoke(method, encoded, left, call.metadata)
+
+        return method.parsed(await self._repeated(attempt, call, is_shared=is_shared))
+
+    async def _repeated(
+        self, attempt: Callable[[float], Awaitable[Result]], call: Call, *, is_shared: bool = False
+    ) -> Result:
+        final = (UnavailableError,) if is_shared else ()
+        return await self._retrier.call(attempt, call.left(), final=final, name=call.request_id)
+
+    async def _rest(self, seconds: float) -> None:
+        """Waits before the next attempt; closing ends it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+                raise given_up_error()
+
+    def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
+        """Returns the message that a method answers with, in one attempt; for threads."""
+        loop = cast("asyncio.AbstractEventLoop", self._loop)  # set before there is a thread
+        invoked = self._invoke(method, request.SerializeToString(), timeout, ())
+        try:
+            asked = asyncio.run_coroutine_threadsafe(invoked, loop)
+        except RuntimeError as error:
+            invoked.close()
+            raise _ended_error() from error
+        try:
+            return method.parsed(asked.result(timeout)).message
+        except (TimeoutError, FutureCancelledError) as error:
+            raise _ended_error() from error
+
+    async def _invoke(
+        self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any
+    ) -> bytes:
+        invoke: Any = self.channel().unary_unary(method.path)
+        proven = self._security.metadata(metadata)
+        with self.translated():
+            answer: bytes = await invoke(encoded, timeout=timeout, metadata=proven)
+        return answer
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raises our errors for gRPC's.
+
+        A call that this side gave up ends as asyncio's cancellation; the status is a server's.
+        """
+        try:
+            yield
+        except grpc.RpcError as error:
+            found = explained(from_rpc_error(error))
+            raise (lost_error(found) if isinstance(found, CancelledError) else found) from error
+        except grpc.aio.UsageError as error:  # gRPC's word for a channel that was closed
+            raise closed_error() from error
+        except asyncio.CancelledError as error:
+            if _is_cancelled(asyncio.current_task()):
+                raise
+            raise given_up_error() from error
+
+    async def stream(
+        self, request: Framed[v1.ComputeLossRequest], call: Call
+    ) -> Framed[v1.ComputeLossResponse]:
+        """Returns the answer to a large batch, as ``Connection.stream`` does.
+
+        Raises:
+            LossdError: the error of the last attempt.
+            asyncio.CancelledError: if the task is cancelled; the server is told.
+        """
+        question = chunked.Question(request)
+        invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
+
+        async def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
+            metadata = self._security.metadata(call.metadata)
+            answer = chunked.Answer()
+
+            async def messages() -> AsyncIterator[bytes]:
+                yield question.first
+                if not _is_let_in(await replies.initial_metadata()):
+                    # To write to a refused call would hide why it was; its status is on the way.
+                    await asyncio.wait([asyncio.create_task(replies.code())], timeout=1)
+                for chunk in question.chunks():
+                    if replies.done():
+                        return
+                    yield chunk
+
+            try:
+                with self.translated():
+                    replies = invoke(messages(), timeout=left, metadata=metadata)
+                    try:
+                        async for encoded in replies:
+                            answer.take(encoded)
+                    finally:
+                        replies.cancel()
+            except ServerError as error:
+                raise _why_cut(error, call) from error
+            return answer.framed()
+
+        return await self._repeated(attempt, call)
+
+    def follow(self, method: Method[Answer], call: Call) -> Any:
+        """Opens a stream of requests; returns gRPC's call, which takes them.
+
+        Awaited, it is the answer, encoded. Nothing is repeated.
+
+        Raises:
+            InvalidRequestError: if the connection was closed, or is used in another event loop.
+        """
+        stream: Any = self.channel().stream_unary(method.path, serialised)
+        return stream(timeout=call.left(), metadata=self._security.metadata(call.metadata))
+
+
+def _ended_error() -> UnavailableError:
+    return UnavailableError("event loop must run until the server has answered, got none in time")
+
+
+def _is_let_in(initial_metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+    return any(key == REQUEST_ID_KEY for key, _ in initial_metadata)
+
+
+def _why_cut(error: ServerError, call: Call) -> LossdError:
+    """Returns the likely reason why a stream was cut; asyncio's gRPC gives none."""
+    if error.message != "Internal error from Core":
+        return error
+    if not call.left():
+        return DeadlineExceededError("call must be answered within its timeout, got a cut stream")
+    return UnavailableError("server must stay until it has answered, got a cut stream")
+
+
+def _is_cancelled(task: asyncio.Task[object] | None) -> bool:
+    """Returns whether the task was cancelled, rather than the channel that it waits for closed."""
+    return task is None or task.cancelling() > 0

@@ -1,0 +1,78 @@
+"""Takes a batch to the server and back on the shortest way: shared memory, chunks or one message.
+
+It connects ``wire``, ``chunked``, the connections and what they share; a function for each client.
+"""
+
+import asyncio
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+from lossd import v1
+from lossd.client import chunked, wire
+from lossd.client.aio_connection import AsyncConnection
+from lossd.client.call import COMPUTE_LOSS, Call
+from lossd.client.connection import Connection
+from lossd.client.errors import LossdError
+from lossd.client.result import LossResult
+from lossd.client.sharing import Build
+from lossd.framing import Framed
+
+Request = Framed[v1.ComputeLossRequest]
+
+
+def computed(connection: Connection, build: Build, call: Call) -> LossResult[Any]:
+    """Returns the result, through shared memory where possible.
+
+    Raises:
+        LossdError: as ``LossClient.compute``.
+    """
+    with connection.sharing.lease() as lease:
+        request = lease.request(build)
+        if not lease.in_use:
+            return _sent(connection, request, call)
+        try:
+            framed = connection.call(COMPUTE_LOSS, request, call, is_shared=True)
+            return wire.read_response(framed, lease.view)
+        except LossdError as error:
+            if not lease.is_lost(error):
+                raise
+    return _sent(connection, build(), call)
+
+
+def _sent(connection: Connection, request: Request, call: Call) -> LossResult[Any]:
+    """Returns the result of a request that goes over the network, in one message or in chunks."""
+    if chunked.is_worthwhile(request):
+        return wire.read_response(connection.stream(request, call))
+    return wire.read_response(connection.call(COMPUTE_LOSS, request, call))
+
+
+async def computed_soon(
+    connection: AsyncConnection, build: Build, inputs: Iterable[Any], call: Call
+) -> LossResult[Any]:
+    """Returns the result, as ``computed`` does; a small batch takes no thread.
+
+    Raises:
+        LossdError: as ``LossClient.compute``.
+        asyncio.CancelledError: if the task is cancelled meanwhile.
+    """
+    if not connection.sharing.is_worthwhile(inputs):
+        return await _sent_soon(connection, build(), call)
+    with connection.sharing.lease() as lease:
+        request = await connection.in_thread(functools.partial(lease.request, build))
+        if not lease.in_use:
+            return await _sent_soon(connection, request, call)
+        try:
+            framed = await connection.call(COMPUTE_LOSS, request, call, is_shared=True)
+            return wire.read_response(framed, lease.view)
+        except LossdError as error:
+            if not await asyncio.to_thread(lease.is_lost, error):
+                raise
+    return await _sent_soon(connection, await asyncio.to_thread(build), call)
+
+
+async def _sent_soon(connection: AsyncConnection, request: Request, call: Call) -> LossResult[Any]:
+    """Returns what ``_sent`` does."""
+    if chunked.is_worthwhile(request):
+        return wire.read_response(await connection.stream(request, call))
+    return wire.read_response(await connection.call(COMPUTE_LOSS, request, call))

@@ -1,0 +1,44 @@
+"""Losses and metrics by their names, for names and parameters that come from a configuration.
+
+It may import the contract and the arguments; nothing here does any input or output.
+"""
+
+from typing import Any, cast
+
+from lossd.client import arguments
+from lossd.v1.losses import Loss, LossName
+from lossd.v1.metrics import Metric, MetricName
+
+
+def make_loss(name: LossName, /, **parameters: Any) -> Loss:
+    """Returns the loss of a name with parameters, where the message is not known before.
+
+        make_loss("cross_entropy", prediction_kind="PROBABILITIES", label_smoothing=0.1)
+        make_loss(config.loss, **config.parameters)
+
+    All that takes a loss takes its name too, for the loss with its defaults.
+
+    Args:
+        name: Its name, as ``list_losses`` gives it.
+        **parameters: Its parameters.
+
+    Raises:
+        InvalidRequestError: if there is no such loss, or a parameter is unknown or breaks its form.
+    """
+    return cast("Loss", arguments.loss_named(name, parameters))
+
+
+def make_metric(name: MetricName, /, **parameters: Any) -> Metric:
+    """Returns the metric of a name with parameters, where the message is not known before.
+
+        client.evaluate([make_metric("f1", average="MACRO"), "accuracy"], ...)
+
+    Args:
+        name: Its name, for example "roc_auc".
+        **parameters: Its parameters.
+
+    Raises:
+        InvalidRequestError: if there is no such metric, or a parameter is unknown or breaks its
+            form.
+    """
+    return cast("Metric", arguments.metric_named(name, parameters))

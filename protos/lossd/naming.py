@@ -1,0 +1,29 @@
+"""Names that people write: members of enums by their short names, and what a wrong one may mean.
+
+It imports the standard library only.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+def members_of(kind: Any) -> dict[str, str]:
+    """Returns the full names of an enum's members by the short ones: ``LOGITS`` and so on.
+
+    The member 0 means unset, and is left out.
+    """
+    prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return {value.name.removeprefix(prefix): value.name for value in kind.values if value.number}
+
+
+def guess(text: str, names: Iterable[str]) -> str:
+    """Returns ``: did you mean this?``, or nothing where no name is like the text."""
+    by_letters = {letters(name): name for name in names}
+    close = difflib.get_close_matches(letters(text), by_letters, n=1, cutoff=0.5)
+    return f": did you mean {by_letters[close[0]]}?" if close else ""
+
+
+def letters(text: str) -> str:
+    """Returns a name without case, underscores and dashes."""
+    return text.lower().replace("_", "").replace("-", "")

@@ -1,0 +1,127 @@
+"""Losses and metrics go by their names, with exact names only and a guess at what was meant."""
+
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from lossd import v1
+from lossd.client import InvalidRequestError, arguments, hints, make_loss, make_metric, weighted_sum
+from lossd.evaluation import METRICS
+from lossd.losses import LOSSES
+from lossd.v1.losses import LossName
+from lossd.v1.metrics import MetricName
+
+INPUTS: dict[str, Any] = {"predictions": np.ones(2), "targets": np.zeros(2)}
+make: Any = make_loss  # what is wrong on purpose is wrong for the type checker too
+
+
+def refused(message: str) -> Any:
+    return pytest.raises(InvalidRequestError, match=message)
+
+
+def test_a_name_stands_for_the_loss_with_its_defaults(serve: Any, connect: Any) -> None:
+    server = serve()
+    with connect(server.address) as client:
+        client.compute("huber", **INPUTS)
+        client.compute("huber", *INPUTS.values())
+        client.compute(weighted_sum((2.0, "huber"), (1.0, v1.Dice())), **INPUTS)
+        client.compute(make_loss("huber", delta=2), **INPUTS, metrics=["accuracy"])
+        assert client.input_names("huber") == ("predictions", "targets")
+    by_name, by_place, summed, made = (request for request in server.seen["ComputeLoss"])
+    assert by_name.loss == by_place.loss == v1.LossSpec(huber=v1.Huber())
+    assert summed.loss.weighted_sum.terms[0].loss == by_name.loss
+    assert made.loss.huber.delta == 2
+    assert made.metrics[0] == v1.MetricSpec(accuracy=v1.Accuracy())
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("hubr", "got 'hubr': did you mean huber"),
+        ("Huber", "got 'Huber': did you mean huber"),
+        ("cross-entropy", "did you mean cross_entropy"),
+        ("no such thing at all", "got 'no such thing at all'$"),
+        ("", "got ''$"),
+        ("roc_auc", "got the metric RocAuc: train with PairwiseAuc"),
+    ],
+)
+def test_a_name_of_no_loss_is_refused_before_anything_is_sent(
+    serve: Any, connect: Any, loss: str, message: str
+) -> None:
+    server = serve()
+    with connect(server.address) as client:
+        for call in (
+            lambda: client.compute(loss, **INPUTS),
+            lambda: client.input_names(loss),
+            lambda: weighted_sum((1.0, loss)),  # type: ignore[arg-type]
+            lambda: make(loss),
+        ):
+            with refused(message):
+                call()
+    assert not server.seen
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("huber", {"dleta": 1}, "huber: parameters of Huber .*did you mean delta"),
+        ("huber", {"delta": "1"}, "huber: delta must be a number, got '1'"),
+        ("cross_entropy", {"ignore_index": 1.5}, "cross_entropy: .*float"),
+        ("cross_entropy", {"prediction_kind": "probs"}, "did you mean PROBABILITIES"),
+    ],
+)
+def test_parameters_of_a_name_are_checked_as_those_of_a_message(
+    name: Any, parameters: Any, message: str
+) -> None:
+    with refused(message) as caught:
+        make(name, **parameters)
+    assert caught.value.field == "loss"
+
+
+def test_metrics_go_by_name_too(serve: Any, connect: Any) -> None:
+    made = make_metric("f1", average="MACRO")
+    assert made == v1.F1(average="MACRO")
+    with connect(serve().address) as client:
+        for metrics in ("f2", ["accuracy", "f2"]):
+            with refused("got 'f2': did you mean f1") as caught:
+                client.evaluate(metrics, **INPUTS)
+            assert caught.value.field == "metrics"
+        with refused("metric must be no loss, got huber"):
+            client.evaluation("huber")
+        with refused("did you mean f1"):
+            client.compute("huber", **INPUTS, metrics=["F1"])
+
+
+def test_a_parameter_among_the_inputs_is_told_where_it_belongs(serve: Any, connect: Any) -> None:
+    server = serve()
+    with connect(server.address) as client:
+        for loss in ("huber", v1.Huber(), v1.LossSpec(huber=v1.Huber())):
+            with refused(r"give it to the loss, as in Huber\(delta=...\)") as caught:
+                client.compute(loss, **INPUTS, delta=2.0)
+            assert caught.value.field == "delta"
+    assert not server.seen
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_no_loss_has_an_input_and_a_parameter_of_one_name(loss: Any) -> None:
+    message = make(loss.name)
+    inputs = {declared.name for declared in loss.inputs}
+    assert not inputs & {field.name for field in message.DESCRIPTOR.fields}
+    assert inputs <= hints.LossInputs.__annotations__.keys()
+
+
+def test_the_types_of_arguments_are_those_that_are_taken() -> None:
+    assert set(get_args(LossName)) == LOSSES.keys()
+    assert set(get_args(MetricName)) == METRICS.keys()
+    inputs = {declared.name for loss in LOSSES.values() for declared in loss.inputs}
+    assert hints.LossInputs.__annotations__.keys() == inputs
+    of_metrics = {one.name for metric in METRICS.values() for one in metric.layout.inputs}
+    assert hints.EvaluateArguments.__annotations__.keys() > of_metrics
+    words = {
+        hints.Reduction: arguments.reductions,
+        hints.EmptyPolicy: arguments.empty_policies,
+        hints.NonfinitePolicy: arguments.nonfinite_policies,
+    }
+    assert all(set(get_args(kind)) == table.keys() for kind, table in words.items())
+    assert {*get_args(hints.Aggregate), "none"} == {*get_args(hints.Reduction)}
