@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import Message
 from scipy.optimize import minimize
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits
@@ -19,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from lossd.cli.served import served
 from lossd.client import LossClient
 from lossd.v1 import CrossEntropy
+from lossd.v1.losses import SingleLoss
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +33,7 @@ class RemoteLinearClassifier(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self, loss: Message | None = None, address: str = "localhost:50051", decay: float = 1e-3
+        self, loss: SingleLoss | None = None, address: str = "localhost:50051", decay: float = 1e-3
     ) -> None:
         self.loss = loss
         self.address = address

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf.message import Message
 
 from lossd.client import InvalidRequestError, LossClient
 from lossd.client.boosting import objective
 from lossd.v1 import AbsoluteError, BinaryCrossEntropy, LogCosh, PoissonNll, SquaredError
+from lossd.v1.losses import SingleLoss
 from tests.end_to_end.conftest import serve
 
 
@@ -30,7 +30,7 @@ def logistic(scores: Any) -> Any:
 
 
 # By name, the gradient and the diagonal of the Hessian from the definition.
-DEFINED: dict[str, tuple[Message, Callable[..., Any], Callable[..., Any]]] = {
+DEFINED: dict[str, tuple[SingleLoss, Callable[..., Any], Callable[..., Any]]] = {
     "binary cross-entropy": (
         BinaryCrossEntropy(),
         lambda y, s: logistic(s) - y,

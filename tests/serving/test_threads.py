@@ -105,8 +105,8 @@ def test_a_task_goes_to_the_thread_that_rests_since_the_shortest_time() -> None:
             threads.submit(together.wait, timeout=20)
         names = set()
         for _ in range(50):
-            done = threads.submit(threading.current_thread)
-            names.add(done.result(20).name)
             while len(threads._resting) < 8:
                 threading.Event().wait(0.0001)
+            done = threads.submit(threading.current_thread)
+            names.add(done.result(20).name)
         assert len(names) == 1

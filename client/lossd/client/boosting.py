@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import Message
 
 from lossd.client.errors import InvalidRequestError
+from lossd.client.hints import NamedLoss
 from lossd.client.sync import LossClient
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ _STEP = 2.0**-17
 
 
 def objective(
-    loss: Message,
+    loss: NamedLoss,
     client: str | LossClient = "localhost:50051",
     *,
     least_curvature: float = 1e-6,
