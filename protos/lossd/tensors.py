@@ -102,11 +102,11 @@ def _checked_shape(tensor: v1.Tensor) -> tuple[int, ...]:
             "shape", f"shape must have at most {MAX_AXES} axes, got {len(tensor.shape)}"
         )
     shape = tuple(tensor.shape)
-    for axis, size in enumerate(shape):
-        if size < 0:
-            raise TensorError(f"shape[{axis}]", f"shape[{axis}] must be at least 0, got {size}")
+    if min(shape, default=0) < 0:
+        axis = next(axis for axis, size in enumerate(shape) if size < 0)
+        raise TensorError(f"shape[{axis}]", f"shape[{axis}] must be at least 0, got {shape[axis]}")
     # Even where another axis is 0: NumPy counts the bytes without it.
-    if math.prod(size for size in shape if size) > MAX_ELEMENTS:
+    if math.prod(filter(None, shape)) > MAX_ELEMENTS:
         raise TensorError(
             "shape",
             f"shape must multiply to at most {MAX_ELEMENTS}, axes of 0 aside, got {list(shape)}",

@@ -268,7 +268,7 @@ def test_calls_whose_deadline_passed_in_the_queue_are_never_computed() -> None:
         # Many products of few numbers: it is there at once, and computes for long.
         vectors = np.random.default_rng(0).standard_normal((6000, 256), np.float32)
         slow = build_request(InfoNce(), {"queries": vectors, "keys": vectors}).serialise()
-        small = request(rows=10)
+        small = request(rows=4000)  # a smaller one would not wait
         with unary(process.address) as compute:
             busy = [compute.future(slow, timeout=60) for _ in range(2)]  # type: ignore[attr-defined]
             wait_for_bytes(process, 2 * len(slow))
@@ -279,6 +279,19 @@ def test_calls_whose_deadline_passed_in_the_queue_are_never_computed() -> None:
         wait_for(process, "lossd_inflight_requests", 0)
         assert metric(process, "lossd_examples_total", loss="info_nce", backend="numpy") == 12_000
         assert metric(process, "lossd_examples_total", loss="cross_entropy", backend="numpy") == 0
+
+
+def test_a_brief_call_waits_for_nobody() -> None:
+    with serve("--backend", "numpy", "--threads", "1") as process:
+        vectors = np.random.default_rng(0).standard_normal((6000, 256), np.float32)
+        slow = build_request(InfoNce(), {"queries": vectors, "keys": vectors}).serialise()
+        with unary(process.address) as compute:
+            busy = [compute.future(slow, timeout=60) for _ in range(2)]  # type: ignore[attr-defined]
+            wait_for_bytes(process, 2 * len(slow))
+            compute(request(rows=10), timeout=20)
+            assert not busy[1].done()
+            for call in busy:
+                call.result()
 
 
 def test_a_cancelled_call_stops_within_a_tile() -> None:

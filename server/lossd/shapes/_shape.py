@@ -27,7 +27,7 @@ from lossd.shapes._memory import FEW_ELEMENTS, laid_bytes, reply_bytes, row_byte
 Checkpoint = Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Buffers:
     """The arrays that the results are written to.
 
@@ -41,7 +41,7 @@ class Buffers:
     outputs: Mapping[str, Array]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would take four times as long, for every call
 class Evaluated:
     """The results that are not in the buffers.
 

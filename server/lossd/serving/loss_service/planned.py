@@ -106,9 +106,15 @@ class Planned:
         return b"".join((*pieces, self.frames[-1]))
 
 
-def may_be_planned(request: v1.ComputeLossRequest) -> bool:
-    """Returns whether a request asks for one loss alone, with all tensors in the message."""
+def may_be_planned(request: v1.ComputeLossRequest, most: int) -> bool:
+    """Returns whether a request asks for one loss alone, with its tensors in the message.
+
+    Of more than ``most`` inputs or tensors none is looked at.
+    """
     if request.loss.WhichOneof("kind") not in LOSSES or len(request.metrics):
+        return False
+    inputs = request.inputs
+    if len(inputs) > most or sum(len(named.tensors) for named in inputs) > most:
         return False
     return not request.HasField("reply") and all(
         tensor.WhichOneof("source") == "data" for tensor in tensors_of(request)

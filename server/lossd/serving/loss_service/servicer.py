@@ -109,7 +109,7 @@ class LossServicer:
 
     def _planned(self, request: Request, message: bytes, call: Call) -> Planned | None:
         """Plans a request and keeps the plan, if all that it has beside one loss is tensors."""
-        if not may_be_planned(request.message):
+        if not may_be_planned(request.message, self._limits.tensors):
             return None
         if request.payloads is None:
             request = Framed.parse(v1.ComputeLossRequest, message, least=0)

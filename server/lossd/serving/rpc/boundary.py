@@ -312,7 +312,7 @@ class Boundary(grpc.GenericRpcHandler):
 _Answering = Callable[["_Entrance", Place, Requests, Call], bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entrance:
     """The facts about a call when it comes in."""
 
