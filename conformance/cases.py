@@ -192,7 +192,7 @@ def _refused() -> Iterator[Vector]:
     unknown.ClearField("loss")
     yield _refusal(
         "no_loss", "No loss, for which there is no default.", COMPUTE, [unknown],
-        Refused("UNIMPLEMENTED", "UNKNOWN_LOSS"),
+        Refused("UNIMPLEMENTED", "UNKNOWN_LOSS", ["loss"]),
     )  # fmt: skip
 
 

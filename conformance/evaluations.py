@@ -27,7 +27,7 @@ def vectors() -> Iterator[Vector]:
     yield Vector(
         "evaluation_of_an_unknown_metric", "A metric that is unset.", EVALUATE,
         [v1.EvaluateRequest(metrics=[v1.MetricSpec()])],
-        refused=Refused("UNIMPLEMENTED", "UNKNOWN_METRIC"),
+        refused=Refused("UNIMPLEMENTED", "UNKNOWN_METRIC", ["metrics[0]"]),
     )  # fmt: skip
 
 

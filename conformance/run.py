@@ -149,7 +149,7 @@ def _end_fault(refused: Mapping[str, Any] | None, ended: Any) -> str:
         "fields": [violation.field for violation in request.field_violations],
         "metadata": {k: v for k, v in information.metadata.items() if k in refused["metadata"]},
     }
-    wanted = {"domain": "lossd", **refused, "fields": refused["fields"] or found["fields"]}
+    wanted = {"domain": "lossd", **refused}
     wrong = [name for name, value in wanted.items() if found[name] != value]
     return "; ".join(f"{name} must be {wanted[name]}, got {found[name]}" for name in wrong)
 

@@ -50,7 +50,7 @@ class Refused:
 
     code: str
     reason: str
-    fields: Sequence[str] = ()
+    fields: Sequence[str]
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
