@@ -58,6 +58,9 @@ def scrape(url: str, authority: Path | None = None) -> Scrape:
         with opener.open(url, timeout=_SECONDS) as reply:
             text, now = reply.read().decode(), time.monotonic()
         series = {(name, frozenset(has.items())): value for name, has, value in read_scrape(text)}
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise ScrapeError(f"{url}: {error}") from error
     except OSError as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ScrapeError(f"{url}: {reason}") from error
