@@ -71,7 +71,7 @@ def scrape(url: str, authority: Path | None = None) -> Scrape:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """What counters grew by from one scrape to a later one, by the rules of Prometheus."""
+    """The growth of counters from one scrape to a later one, by the rules of Prometheus."""
 
     first: Scrape
     last: Scrape

@@ -87,15 +87,15 @@ def _timed(title: str, timed: Sequence[Timed]) -> Table:
 
 
 def _losses(losses: Sequence[LossRow], most: int) -> Table:
-    has_values = any(one.values for one in losses)
-    last = ("value",) if has_values else ()
+    shows_values = any(one.values for one in losses)
+    last = ("value",) if shows_values else ()
     table = _table("loss", "batches/s", "examples/s", "failed/s", "p50", "p99", *last)
     for one in losses[:most]:
         rates = (one.batches_per_second, one.examples_per_second, one.failed_per_second)
         times = (one.p50_seconds, one.p99_seconds)
         values = " ".join(f"{value:.4g}" for value in one.values.values())
         cells = [one.loss, *map(_rate, rates), *map(_time, times)]
-        table.add_row(*cells, *((values,) if has_values else ()))
+        table.add_row(*cells, *((values,) if shows_values else ()))
     if len(losses) > most:
         table.add_row(f"and {len(losses) - most} others")
     return table

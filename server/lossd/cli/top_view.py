@@ -1,4 +1,4 @@
-"""What ``lossd top`` shows, as plain data, from two scrapes."""
+"""The view of ``lossd top`` as plain data, from two scrapes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
