@@ -8,12 +8,13 @@ import click
 from click.shell_completion import CompletionItem
 
 from lossd import v1
+from lossd.cli import columns
 from lossd.cli.names import loss_messages, loss_named, metric_messages, metric_named
 from lossd.cli.parameters import members_of
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 
-_SUFFIXES = (".npy", ".npz", ".safetensors", ".txt")
+_SUFFIXES = (".npy", ".npz", ".safetensors", ".txt", *columns.SUFFIXES)
 
 Items = list[CompletionItem]
 
