@@ -81,6 +81,13 @@ def regenerate(session: nox.Session) -> None:
 
 
 @nox.session
+def man(session: nox.Session) -> None:
+    """Writes manual pages of the command line into build/man, or another directory."""
+    _install(session, "-e", ".[server]")
+    session.run("python", "docs/man.py", *(session.posargs or ["build/man/man1"]))
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Checks the documents: tables, links, names of files and tests, and programs."""
     _install(session, "-e", ".[dev]")

@@ -42,5 +42,6 @@ def test_a_command_of_the_documents_works(folder: Path, line: str) -> None:
     assert program == "lossd"
     assert done.exit_code == 0, done.output
     assert done.stdout.strip()
+    assert "--json" in arguments or max(map(len, done.stdout.splitlines())) <= 80
     if "--output" in arguments:
         assert (folder / arguments[-1]).exists()

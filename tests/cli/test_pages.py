@@ -4,17 +4,22 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from lossd import v1
 from lossd.cli import command
+from lossd.cli.listed import page_named, served_metrics
+from lossd.cli.page_text import page_text
 from lossd.cli.pages import Page, loss_pages, metric_pages
 from lossd.cli.served import Served, served
+from lossd.cli.shown import plain
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.networks import save, worked_networks
@@ -205,3 +210,32 @@ def test_the_python_runs(page: Page, server: Served, capsys: pytest.CaptureFixtu
     exec(compile(lines, page.name, "exec"), given)  # noqa: S102 - what the page shows
 
     assert capsys.readouterr().out
+
+
+# ------------------------------------------------------------------ of a server
+
+
+@pytest.mark.parametrize("pages", [loss_pages(), metric_pages()], ids=["losses", "metrics"])
+def test_a_server_of_this_version_has_the_same_pages(server: Served, pages: list[Page]) -> None:
+    listed = lossd(verb(pages[0]), "--json", "--address", server.address)
+    own = [asdict(page) for page in pages if page.name != "weighted_sum"]  # it is no entry
+
+    assert listed.exit_code == 0, listed.output
+    assert json.loads(listed.stdout) == json.loads(json.dumps(plain(own)))
+
+
+def test_what_a_newer_server_adds_is_shown_as_it_describes_it() -> None:
+    parameter = v1.ParameterDescription(name="depth", type="int64", default="2", bounds="[1, 9]")
+    metric = v1.MetricDescription(
+        name="novelty", message="Novelty", summary="Share of the new.", parameters=[parameter]
+    )
+
+    class Newer:
+        def list_metrics(self) -> v1.ListMetricsResponse:
+            return v1.ListMetricsResponse(metrics=[metric])
+
+    (page,) = served_metrics(cast("Any", Newer()))
+    assert page_named("Novelty", [page]) == "novelty"
+    assert "depth: whole number in [1, 9]; default 2" in page_text(page)
+    with pytest.raises(click.UsageError, match="did you mean novelty"):
+        page_named("noveltee", [page])

@@ -12,13 +12,17 @@ from docs import tables
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     path.relative_to(ROOT)
-    for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md", ".github/*.md")
+    for pattern in (
+        "*.md", "docs/**/*.md", "deploy/**/*.md", ".github/*.md", "conformance/*.md",
+        "examples/clients/*.md",
+    )
     for path in ROOT.glob(pattern)
-)
+)  # fmt: skip
 PAGES = (
     "docs/architecture.md", "docs/semantics.md", "docs/losses.md", "docs/evaluation.md",
     "docs/client.md", "docs/training.md", "docs/command_line.md", "docs/operating.md",
     "docs/operations.md", "docs/runbook.md", "docs/releasing.md", "docs/precision.md",
+    "docs/wire.md",
     "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "deploy/README.md",
 )  # fmt: skip
 FOLDERS = (
@@ -30,6 +34,7 @@ FOLDERS = (
     "deploy/",
     "benchmarks/",
     "examples/",
+    "conformance/",
 )
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=str)

@@ -154,6 +154,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     ),
     "evaluation": (evaluation, 1),
     "losses": (lambda made: len(made.list_losses().losses) > 10, True),
+    "metrics": (lambda made: len(made.list_metrics().metrics) > 10, True),
     "information": (lambda made: made.server_info().backend, "numpy"),
 }
 
@@ -530,4 +531,5 @@ def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]"
 def test_every_method_has_its_group() -> None:
     assert set(GROUPS.values()) == set(Group)
     assert GROUPS["/lossd.v1.LossService/GetServerInfo"] is Group.INFORMATION
+    assert GROUPS["/lossd.v1.EvaluationService/ListMetrics"] is Group.INFORMATION
     assert GROUPS["/lossd.v1.LossService/StreamLoss"] is Group.COMPUTE

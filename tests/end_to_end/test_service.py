@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 
 from lossd import v1
 from lossd.client import DeadlineExceededError, InvalidRequestError, LossClient
+from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.v1 import BinaryCrossEntropy, CrossEntropy, Dice, Huber, PairwiseAuc, SquaredError
 from tests.end_to_end.conftest import Process, serve
@@ -167,6 +168,20 @@ def _on_the_wire(value: Any) -> Any:
 
 def test_the_catalogue_lists_every_loss(client: LossClient) -> None:
     assert [entry.name for entry in client.list_losses().losses] == list(LOSSES)
+
+
+def test_the_catalogue_lists_every_metric_with_a_loss_to_train_with(client: LossClient) -> None:
+    listed = client.list_metrics().metrics
+
+    assert [entry.name for entry in listed] == list(METRICS)
+    for entry in listed:
+        fields = getattr(v1, entry.message).DESCRIPTOR.fields_by_name
+        assert {parameter.name for parameter in entry.parameters} == set(fields)
+        assert entry.surrogate in LOSSES
+        assert all(one.shapes for one in entry.inputs)
+    sequences = {entry.name: [one.sequences for one in entry.inputs] for entry in listed}
+    assert sequences["bleu"] == [True, True]
+    assert sequences["roc_auc"] == [False, False]
 
 
 def test_server_info_says_what_computes_and_why(client: LossClient) -> None:

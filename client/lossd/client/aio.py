@@ -18,7 +18,15 @@ from lossd.client import arguments, hints, wire
 from lossd.client import metrics as metrics_wire
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.arrays import Array
-from lossd.client.call import EVALUATE, GET_SERVER_INFO, LIST_LOSSES, Answer, Call, Method
+from lossd.client.call import (
+    EVALUATE,
+    GET_SERVER_INFO,
+    LIST_LOSSES,
+    LIST_METRICS,
+    Answer,
+    Call,
+    Method,
+)
 from lossd.client.connections import Connections
 from lossd.client.delivery import computed_soon
 from lossd.client.evaluation import AsyncEvaluation
@@ -266,6 +274,17 @@ class AsyncLossClient:
         """
         with self._begin(timeout, request_id) as call:
             return (await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)).message
+
+    async def list_metrics(
+        self, *, timeout: float | None = None, request_id: str | None = None
+    ) -> v1.ListMetricsResponse:
+        """Returns the metrics that the server knows, with their inputs and parameters.
+
+        Raises:
+            LossdError: as ``compute``.
+        """
+        with self._begin(timeout, request_id) as call:
+            return (await self._ask(LIST_METRICS, v1.ListMetricsRequest(), call)).message
 
     async def server_info(
         self, *, timeout: float | None = None, request_id: str | None = None

@@ -49,6 +49,7 @@ class Method(Generic[Answer]):
 COMPUTE_LOSS = Method(f"/{SERVICE}/ComputeLoss", v1.ComputeLossResponse)
 STREAM_LOSS = Method(f"/{SERVICE}/StreamLoss", v1.StreamLossResponse)
 LIST_LOSSES = Method(f"/{SERVICE}/ListLosses", v1.ListLossesResponse)
+LIST_METRICS = Method(f"/{EVALUATION_SERVICE}/ListMetrics", v1.ListMetricsResponse)
 GET_SERVER_INFO = Method(f"/{SERVICE}/GetServerInfo", v1.GetServerInfoResponse)
 EVALUATE = Method(f"/{EVALUATION_SERVICE}/Evaluate", v1.EvaluateResponse)
 EVALUATE_STREAM = Method(f"/{EVALUATION_SERVICE}/EvaluateStream", v1.EvaluateStreamResponse)

@@ -17,7 +17,15 @@ from lossd import v1
 from lossd.client import arguments, hints, wire
 from lossd.client import metrics as metrics_wire
 from lossd.client.arrays import Array
-from lossd.client.call import EVALUATE, GET_SERVER_INFO, LIST_LOSSES, Answer, Call, Method
+from lossd.client.call import (
+    EVALUATE,
+    GET_SERVER_INFO,
+    LIST_LOSSES,
+    LIST_METRICS,
+    Answer,
+    Call,
+    Method,
+)
 from lossd.client.connection import Connection
 from lossd.client.connections import Connections
 from lossd.client.delivery import computed
@@ -352,6 +360,21 @@ class LossClient:
         """
         with self._begin(timeout, request_id) as call:
             return self._ask(LIST_LOSSES, v1.ListLossesRequest(), call).message
+
+    def list_metrics(
+        self, *, timeout: float | None = None, request_id: str | None = None
+    ) -> v1.ListMetricsResponse:
+        """Returns the metrics that the server knows, with their inputs and parameters.
+
+        Args:
+            timeout: Seconds that the call may take; None for the client's.
+            request_id: As for ``compute``.
+
+        Raises:
+            LossdError: as ``compute``.
+        """
+        with self._begin(timeout, request_id) as call:
+            return self._ask(LIST_METRICS, v1.ListMetricsRequest(), call).message
 
     def server_info(
         self, *, timeout: float | None = None, request_id: str | None = None

@@ -27,13 +27,14 @@ from lossd.v1 import loss_service_pb2 as lossd_dot_v1_dot_loss__service__pb2
 from lossd.v1 import tensor_pb2 as lossd_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lossd/v1/evaluation_service.proto\x12\x08lossd.v1\x1a\x19lossd/v1/evaluation.proto\x1a\x1blossd/v1/loss_service.proto\x1a\x15lossd/v1/tensor.proto\"\x88\x01\n\x0f\x45valuateRequest\x12%\n\x07metrics\x18\x01 \x03(\x0b\x32\x14.lossd.v1.MetricSpec\x12\x0e\n\x06states\x18\x02 \x03(\x0c\x12\x14\n\x0creturn_state\x18\x03 \x01(\x08\x12(\n\x05\x62\x61tch\x18\x10 \x01(\x0b\x32\x19.lossd.v1.EvaluationBatch\"\xa9\x01\n\x0f\x45valuationBatch\x12!\n\x07weights\x18\x01 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12\x1e\n\x04mask\x18\x02 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12&\n\x06inputs\x18\x10 \x03(\x0b\x32\x16.lossd.v1.NamedTensors\x12+\n\tsequences\x18\x11 \x03(\x0b\x32\x18.lossd.v1.NamedSequences\"\x94\x01\n\x0eNamedSequences\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12 \n\x06tokens\x18\x03 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12!\n\x07lengths\x18\x04 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12 \n\x06\x63ounts\x18\x05 \x01(\x0b\x32\x10.lossd.v1.Tensor\"y\n\x10\x45valuateResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.lossd.v1.MetricResult\x12\r\n\x05state\x18\x02 \x01(\x0c\x12-\n\rserver_timing\x18\x03 \x01(\x0b\x32\x16.lossd.v1.ServerTiming\"@\n\x15\x45valuateStreamRequest\x12\'\n\x04part\x18\x01 \x01(\x0b\x32\x19.lossd.v1.EvaluateRequest\"C\n\x16\x45valuateStreamResponse\x12)\n\x05whole\x18\x01 \x01(\x0b\x32\x1a.lossd.v1.EvaluateResponse2\xad\x01\n\x11\x45valuationService\x12\x41\n\x08\x45valuate\x12\x19.lossd.v1.EvaluateRequest\x1a\x1a.lossd.v1.EvaluateResponse\x12U\n\x0e\x45valuateStream\x12\x1f.lossd.v1.EvaluateStreamRequest\x1a .lossd.v1.EvaluateStreamResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!lossd/v1/evaluation_service.proto\x12\x08lossd.v1\x1a\x19lossd/v1/evaluation.proto\x1a\x1blossd/v1/loss_service.proto\x1a\x15lossd/v1/tensor.proto\"\x88\x01\n\x0f\x45valuateRequest\x12%\n\x07metrics\x18\x01 \x03(\x0b\x32\x14.lossd.v1.MetricSpec\x12\x0e\n\x06states\x18\x02 \x03(\x0c\x12\x14\n\x0creturn_state\x18\x03 \x01(\x08\x12(\n\x05\x62\x61tch\x18\x10 \x01(\x0b\x32\x19.lossd.v1.EvaluationBatch\"\xa9\x01\n\x0f\x45valuationBatch\x12!\n\x07weights\x18\x01 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12\x1e\n\x04mask\x18\x02 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12&\n\x06inputs\x18\x10 \x03(\x0b\x32\x16.lossd.v1.NamedTensors\x12+\n\tsequences\x18\x11 \x03(\x0b\x32\x18.lossd.v1.NamedSequences\"\x94\x01\n\x0eNamedSequences\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12 \n\x06tokens\x18\x03 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12!\n\x07lengths\x18\x04 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12 \n\x06\x63ounts\x18\x05 \x01(\x0b\x32\x10.lossd.v1.Tensor\"y\n\x10\x45valuateResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.lossd.v1.MetricResult\x12\r\n\x05state\x18\x02 \x01(\x0c\x12-\n\rserver_timing\x18\x03 \x01(\x0b\x32\x16.lossd.v1.ServerTiming\"@\n\x15\x45valuateStreamRequest\x12\'\n\x04part\x18\x01 \x01(\x0b\x32\x19.lossd.v1.EvaluateRequest\"C\n\x16\x45valuateStreamResponse\x12)\n\x05whole\x18\x01 \x01(\x0b\x32\x1a.lossd.v1.EvaluateResponse\"\x14\n\x12ListMetricsRequest\"C\n\x13ListMetricsResponse\x12,\n\x07metrics\x18\x01 \x03(\x0b\x32\x1b.lossd.v1.MetricDescription\"\xe0\x01\n\x11MetricDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x0f\n\x07\x66ormula\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12\x30\n\x06inputs\x18\x06 \x03(\x0b\x32 .lossd.v1.MetricInputDescription\x12\x32\n\nparameters\x18\x07 \x03(\x0b\x32\x1e.lossd.v1.ParameterDescription\x12\x11\n\tsurrogate\x18\x08 \x01(\t\"^\n\x16MetricInputDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06shapes\x18\x03 \x03(\t\x12\x11\n\tsequences\x18\x04 \x01(\x08\x32\xf9\x01\n\x11\x45valuationService\x12\x41\n\x08\x45valuate\x12\x19.lossd.v1.EvaluateRequest\x1a\x1a.lossd.v1.EvaluateResponse\x12U\n\x0e\x45valuateStream\x12\x1f.lossd.v1.EvaluateStreamRequest\x1a .lossd.v1.EvaluateStreamResponse(\x01\x12J\n\x0bListMetrics\x12\x1c.lossd.v1.ListMetricsRequest\x1a\x1d.lossd.v1.ListMetricsResponseBb\n\x0c\x63om.lossd.v1P\x01Z.github.com/lossd/lossd/gen/go/lossd/v1;lossdv1\xaa\x02\x08Lossd.V1\xca\x02\x08Lossd\\V1\xea\x02\tLossd::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lossd.v1.evaluation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\014com.lossd.v1P\001Z.github.com/lossd/lossd/gen/go/lossd/v1;lossdv1\252\002\010Lossd.V1\312\002\010Lossd\\V1\352\002\tLossd::V1'
   _globals['_EVALUATEREQUEST']._serialized_start=127
   _globals['_EVALUATEREQUEST']._serialized_end=263
   _globals['_EVALUATIONBATCH']._serialized_start=266
@@ -46,6 +47,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVALUATESTREAMREQUEST']._serialized_end=775
   _globals['_EVALUATESTREAMRESPONSE']._serialized_start=777
   _globals['_EVALUATESTREAMRESPONSE']._serialized_end=844
-  _globals['_EVALUATIONSERVICE']._serialized_start=847
-  _globals['_EVALUATIONSERVICE']._serialized_end=1020
+  _globals['_LISTMETRICSREQUEST']._serialized_start=846
+  _globals['_LISTMETRICSREQUEST']._serialized_end=866
+  _globals['_LISTMETRICSRESPONSE']._serialized_start=868
+  _globals['_LISTMETRICSRESPONSE']._serialized_end=935
+  _globals['_METRICDESCRIPTION']._serialized_start=938
+  _globals['_METRICDESCRIPTION']._serialized_end=1162
+  _globals['_METRICINPUTDESCRIPTION']._serialized_start=1164
+  _globals['_METRICINPUTDESCRIPTION']._serialized_end=1258
+  _globals['_EVALUATIONSERVICE']._serialized_start=1261
+  _globals['_EVALUATIONSERVICE']._serialized_end=1510
 # @@protoc_insertion_point(module_scope)

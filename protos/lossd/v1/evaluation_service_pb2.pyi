@@ -112,3 +112,45 @@ class EvaluateStreamResponse(_message.Message):
     WHOLE_FIELD_NUMBER: _ClassVar[int]
     whole: EvaluateResponse
     def __init__(self, whole: _Optional[_Union[EvaluateResponse, _Mapping]] = ...) -> None: ...
+
+class ListMetricsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListMetricsResponse(_message.Message):
+    __slots__ = ("metrics",)
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    metrics: _containers.RepeatedCompositeFieldContainer[MetricDescription]
+    def __init__(self, metrics: _Optional[_Iterable[_Union[MetricDescription, _Mapping]]] = ...) -> None: ...
+
+class MetricDescription(_message.Message):
+    __slots__ = ("name", "message", "summary", "formula", "reference", "inputs", "parameters", "surrogate")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    FORMULA_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    SURROGATE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    message: str
+    summary: str
+    formula: str
+    reference: str
+    inputs: _containers.RepeatedCompositeFieldContainer[MetricInputDescription]
+    parameters: _containers.RepeatedCompositeFieldContainer[_loss_service_pb2.ParameterDescription]
+    surrogate: str
+    def __init__(self, name: _Optional[str] = ..., message: _Optional[str] = ..., summary: _Optional[str] = ..., formula: _Optional[str] = ..., reference: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[MetricInputDescription, _Mapping]]] = ..., parameters: _Optional[_Iterable[_Union[_loss_service_pb2.ParameterDescription, _Mapping]]] = ..., surrogate: _Optional[str] = ...) -> None: ...
+
+class MetricInputDescription(_message.Message):
+    __slots__ = ("name", "description", "shapes", "sequences")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    SHAPES_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    shapes: _containers.RepeatedScalarFieldContainer[str]
+    sequences: bool
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., shapes: _Optional[_Iterable[str]] = ..., sequences: bool = ...) -> None: ...

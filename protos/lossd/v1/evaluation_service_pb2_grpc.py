@@ -49,6 +49,11 @@ class EvaluationServiceStub(object):
                 request_serializer=lossd_dot_v1_dot_evaluation__service__pb2.EvaluateStreamRequest.SerializeToString,
                 response_deserializer=lossd_dot_v1_dot_evaluation__service__pb2.EvaluateStreamResponse.FromString,
                 _registered_method=True)
+        self.ListMetrics = channel.unary_unary(
+                '/lossd.v1.EvaluationService/ListMetrics',
+                request_serializer=lossd_dot_v1_dot_evaluation__service__pb2.ListMetricsRequest.SerializeToString,
+                response_deserializer=lossd_dot_v1_dot_evaluation__service__pb2.ListMetricsResponse.FromString,
+                _registered_method=True)
 
 
 class EvaluationServiceServicer(object):
@@ -73,6 +78,13 @@ class EvaluationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMetrics(self, request, context):
+        """Lists the metrics that this server knows, with their inputs and parameters.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EvaluationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -85,6 +97,11 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
                     servicer.EvaluateStream,
                     request_deserializer=lossd_dot_v1_dot_evaluation__service__pb2.EvaluateStreamRequest.FromString,
                     response_serializer=lossd_dot_v1_dot_evaluation__service__pb2.EvaluateStreamResponse.SerializeToString,
+            ),
+            'ListMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMetrics,
+                    request_deserializer=lossd_dot_v1_dot_evaluation__service__pb2.ListMetricsRequest.FromString,
+                    response_serializer=lossd_dot_v1_dot_evaluation__service__pb2.ListMetricsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -146,6 +163,33 @@ class EvaluationService(object):
             '/lossd.v1.EvaluationService/EvaluateStream',
             lossd_dot_v1_dot_evaluation__service__pb2.EvaluateStreamRequest.SerializeToString,
             lossd_dot_v1_dot_evaluation__service__pb2.EvaluateStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lossd.v1.EvaluationService/ListMetrics',
+            lossd_dot_v1_dot_evaluation__service__pb2.ListMetricsRequest.SerializeToString,
+            lossd_dot_v1_dot_evaluation__service__pb2.ListMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

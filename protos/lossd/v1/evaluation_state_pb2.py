@@ -26,13 +26,14 @@ from lossd.v1 import evaluation_pb2 as lossd_dot_v1_dot_evaluation__pb2
 from lossd.v1 import tensor_pb2 as lossd_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flossd/v1/evaluation_state.proto\x12\x08lossd.v1\x1a\x19lossd/v1/evaluation.proto\x1a\x15lossd/v1/tensor.proto\"9\n\x0f\x45valuationState\x12&\n\x07metrics\x18\x01 \x03(\x0b\x32\x15.lossd.v1.MetricState\"\xbb\x02\n\x0bMetricState\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12$\n\x06metric\x18\x02 \x01(\x0b\x32\x14.lossd.v1.MetricSpec\x12*\n\x04task\x18\x03 \x01(\x0e\x32\x1c.lossd.v1.ClassificationTask\x12\x12\n\x05width\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rexample_count\x18\x05 \x01(\x03\x12\x15\n\rignored_count\x18\x06 \x01(\x03\x12\x14\n\x0csilent_count\x18\x07 \x01(\x03\x12\x17\n\x0fnonfinite_count\x18\x08 \x01(\x03\x12%\n\x07tallies\x18\x10 \x03(\x0b\x32\x14.lossd.v1.TallyState\x12\'\n\x07\x63olumns\x18\x11 \x03(\x0b\x32\x16.lossd.v1.NamedTensorsB\x08\n\x06_width\"t\n\nTallyState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x08integers\x18\x02 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12!\n\x07indices\x18\x03 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12\x11\n\tfractions\x18\x04 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flossd/v1/evaluation_state.proto\x12\x08lossd.v1\x1a\x19lossd/v1/evaluation.proto\x1a\x15lossd/v1/tensor.proto\"9\n\x0f\x45valuationState\x12&\n\x07metrics\x18\x01 \x03(\x0b\x32\x15.lossd.v1.MetricState\"\xbb\x02\n\x0bMetricState\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12$\n\x06metric\x18\x02 \x01(\x0b\x32\x14.lossd.v1.MetricSpec\x12*\n\x04task\x18\x03 \x01(\x0e\x32\x1c.lossd.v1.ClassificationTask\x12\x12\n\x05width\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rexample_count\x18\x05 \x01(\x03\x12\x15\n\rignored_count\x18\x06 \x01(\x03\x12\x14\n\x0csilent_count\x18\x07 \x01(\x03\x12\x17\n\x0fnonfinite_count\x18\x08 \x01(\x03\x12%\n\x07tallies\x18\x10 \x03(\x0b\x32\x14.lossd.v1.TallyState\x12\'\n\x07\x63olumns\x18\x11 \x03(\x0b\x32\x16.lossd.v1.NamedTensorsB\x08\n\x06_width\"t\n\nTallyState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x08integers\x18\x02 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12!\n\x07indices\x18\x03 \x01(\x0b\x32\x10.lossd.v1.Tensor\x12\x11\n\tfractions\x18\x04 \x03(\x0c\x42\x62\n\x0c\x63om.lossd.v1P\x01Z.github.com/lossd/lossd/gen/go/lossd/v1;lossdv1\xaa\x02\x08Lossd.V1\xca\x02\x08Lossd\\V1\xea\x02\tLossd::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lossd.v1.evaluation_state_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\014com.lossd.v1P\001Z.github.com/lossd/lossd/gen/go/lossd/v1;lossdv1\252\002\010Lossd.V1\312\002\010Lossd\\V1\352\002\tLossd::V1'
   _globals['_EVALUATIONSTATE']._serialized_start=95
   _globals['_EVALUATIONSTATE']._serialized_end=152
   _globals['_METRICSTATE']._serialized_start=155

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lossd/v1/shared_memory_service.proto\x12\x08lossd.v1\"2\n\x14\x41ttachSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"(\n\x15\x41ttachSegmentResponse\x12\x0f\n\x07segment\x18\x01 \x01(\x0c\"\'\n\x14\x44\x65tachSegmentRequest\x12\x0f\n\x07segment\x18\x01 \x01(\x0c\"\x17\n\x15\x44\x65tachSegmentResponse2\xb9\x01\n\x13SharedMemoryService\x12P\n\rAttachSegment\x12\x1e.lossd.v1.AttachSegmentRequest\x1a\x1f.lossd.v1.AttachSegmentResponse\x12P\n\rDetachSegment\x12\x1e.lossd.v1.DetachSegmentRequest\x1a\x1f.lossd.v1.DetachSegmentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$lossd/v1/shared_memory_service.proto\x12\x08lossd.v1\"2\n\x14\x41ttachSegmentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"(\n\x15\x41ttachSegmentResponse\x12\x0f\n\x07segment\x18\x01 \x01(\x0c\"\'\n\x14\x44\x65tachSegmentRequest\x12\x0f\n\x07segment\x18\x01 \x01(\x0c\"\x17\n\x15\x44\x65tachSegmentResponse2\xb9\x01\n\x13SharedMemoryService\x12P\n\rAttachSegment\x12\x1e.lossd.v1.AttachSegmentRequest\x1a\x1f.lossd.v1.AttachSegmentResponse\x12P\n\rDetachSegment\x12\x1e.lossd.v1.DetachSegmentRequest\x1a\x1f.lossd.v1.DetachSegmentResponseBb\n\x0c\x63om.lossd.v1P\x01Z.github.com/lossd/lossd/gen/go/lossd/v1;lossdv1\xaa\x02\x08Lossd.V1\xca\x02\x08Lossd\\V1\xea\x02\tLossd::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lossd.v1.shared_memory_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\014com.lossd.v1P\001Z.github.com/lossd/lossd/gen/go/lossd/v1;lossdv1\252\002\010Lossd.V1\312\002\010Lossd\\V1\352\002\tLossd::V1'
   _globals['_ATTACHSEGMENTREQUEST']._serialized_start=50
   _globals['_ATTACHSEGMENTREQUEST']._serialized_end=100
   _globals['_ATTACHSEGMENTRESPONSE']._serialized_start=102

@@ -13,12 +13,14 @@ from lossd.cli.healthcheck import healthcheck
 from lossd.cli.losses import losses
 from lossd.cli.metrics import metrics
 from lossd.cli.serve import serve
+from lossd.cli.top import top
 
 __all__ = ["command"]
 
 
 _SUBCOMMANDS = (
     bench, completion, compute, config, demo, doctor, evaluate, healthcheck, losses, metrics, serve,
+    top,
 )  # fmt: skip
 
 

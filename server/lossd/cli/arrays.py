@@ -1,4 +1,4 @@
-"""Arrays in files: ``.npy``, ``.npz`` and ``.safetensors``, of every type that the wire has.
+"""Arrays in files: ``.npy``, ``.npz``, ``.safetensors``, and columns of Parquet and Arrow files.
 
 NumPy's formats have no name for bfloat16: NumPy saves it as "two bytes each".  Such an array is
 read as bfloat16 here, and written as NumPy writes it, so that it can be read again.
@@ -21,10 +21,12 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as packed
 
+from lossd.cli import columns
+
 Array = npt.NDArray[Any]
 
 _SAFETENSORS = ".safetensors"
-_ARCHIVES = (".npz", _SAFETENSORS)
+_ARCHIVES = (".npz", _SAFETENSORS, *columns.SUFFIXES)
 _SAVED_BFLOAT16 = np.dtype("V2")
 # Errors that NumPy, zipfile and zlib raise for files that are cut, damaged, encrypted or too large.
 _UNREADABLE = (
@@ -36,19 +38,23 @@ _UNREADABLE = (
 def load(name: str, source: str) -> Array:
     """Returns the array of a file, or one of several; nothing in the file is ever executed.
 
-    ``source`` is a path, FILE.npz:KEY, FILE.safetensors:KEY, or - for a .npy file on stdin.
+    ``source`` is a path, FILE.npz:KEY, FILE.safetensors:KEY, FILE.parquet:COLUMN,
+    FILE.arrow:COLUMN, or - for a .npy file on stdin.
 
     Raises:
         click.UsageError: if there is no such array.
+        click.ClickException: if what reads such a file is not installed.
     """
     path, colon, key = source.rpartition(":")
     if not colon or not path.endswith(_ARCHIVES):
         path, key = source, ""
     read = _from_safetensors if path.endswith(_SAFETENSORS) else _from_numpy
+    if path.endswith(columns.SUFFIXES):
+        read = _from_columns
     try:
         return read(name, path, key)
     except _UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or _why(path)
+        reason = getattr(error, "strerror", None) or _why(path, error)
         raise click.UsageError(f"{name} must be a readable array, got {path}: {reason}") from error
 
 
@@ -65,10 +71,18 @@ def _from_numpy(name: str, path: str, key: str) -> Array:
         return _typed(np.asarray(loaded[_key(name, path, key, list(loaded))]))
 
 
-def _why(path: str) -> str:
+def _from_columns(name: str, path: str, key: str) -> Array:
+    return columns.column(path, lambda names: _key(name, path, key, list(names)))
+
+
+def _why(path: str, error: Exception) -> str:
     """Returns what is wrong with a file, where the reader's message is not for people."""
     if not Path(path).exists() and path != "-":
         return os.strerror(errno.ENOENT)
+    if isinstance(error, columns.ColumnError):
+        return str(error)
+    if path.endswith(columns.SUFFIXES):
+        return "no column that Arrow can read"
     return "no array that NumPy can read"
 
 

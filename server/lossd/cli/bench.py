@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,8 +13,10 @@ import click
 import numpy as np
 from click.core import ParameterSource
 from rich.console import Console
+from rich.table import Table
 
 from lossd.cli.arguments import Real
+from lossd.cli.bench_compare import Change, compared, table
 from lossd.cli.bench_report import draw, tables
 from lossd.cli.failures import told
 from lossd.cli.files import OutputFile, PlotFile, writing
@@ -66,6 +68,10 @@ _MOST_NUMBERS = 1 << 26  # of predictions: 256 MiB, half of the limit of a messa
 @click.option(
     "--plot", type=PlotFile(), help="Draw latencies into this file, for example bench.png."
 )
+@click.option(
+    "--compare", "compare", type=click.Path(dir_okay=False, exists=True, path_type=Path), nargs=2,
+    metavar="BEFORE AFTER", help="Measure nothing; compare two files that --json wrote.",
+)  # fmt: skip
 @takes_credentials
 def bench(
     *,
@@ -77,12 +83,16 @@ def bench(
     address: str | None,
     report: Path | None,
     plot: Path | None,
+    compare: tuple[Path, Path] | None,
     credentials: Credentials,
 ) -> None:
     """Time CrossEntropy and its gradient, on a server in a second process or at --address.
 
     --load tells how busy the server is while latencies are measured.
     """
+    if compare:
+        _compare(compare, report)
+        return
     sizes = [_shape(text) for text in shapes]
     effort = Effort(seconds, load)
     kinds = list(itertools.product(sizes, callers))
@@ -92,16 +102,37 @@ def bench(
             rows = list(_of_running(address, credentials, kinds, effort))
         else:
             rows = [row for name in transports for row in _of_own(name, kinds, effort)]
-    found = json.dumps(plain([asdict(row) for row in rows]), indent=2)
-    if report == _STDOUT:
-        click.echo(found)
-    else:
-        Console().print(*tables(rows), sep="\n")
-    if report is not None and report != _STDOUT:
-        with writing(report):
-            report.write_text(found)
+    _report(rows, tables(rows), report)
     if plot is not None:
         draw(rows, plot)
+
+
+def _compare(files: tuple[Path, Path], report: Path | None) -> None:
+    """Reports how the second file differs from the first.
+
+    Raises:
+        click.UsageError: if a flag of a measurement is given too.
+    """
+    context = click.get_current_context()
+    for name in ("transports", "shapes", "callers", "seconds", "load", "address", "plot"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                "--compare must come alone or with --json, got a flag of a measurement"
+            )
+    changes = compared(*files)
+    _report(changes, [table(changes)], report)
+
+
+def _report(found: Sequence[Row | Change], shown: Iterable[Table], report: Path | None) -> None:
+    """Prints tables, or JSON in their place, or writes it beside them."""
+    text = json.dumps(plain([asdict(one) for one in found]), indent=2)
+    if report == _STDOUT:
+        click.echo(text)
+        return
+    Console().print(*shown, sep="\n")
+    if report is not None:
+        with writing(report):
+            report.write_text(text)
 
 
 def _refuse_transports() -> None:

@@ -8,12 +8,13 @@ import click
 from click.shell_completion import CompletionItem
 
 from lossd import v1
+from lossd.cli import columns
 from lossd.cli.names import loss_messages, loss_named, metric_messages, metric_named
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.naming import members_of
 
-_SUFFIXES = (".npy", ".npz", ".safetensors", ".txt")
+_SUFFIXES = (".npy", ".npz", ".safetensors", ".txt", *columns.SUFFIXES)
 
 Items = list[CompletionItem]
 

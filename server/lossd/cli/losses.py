@@ -7,10 +7,13 @@ import click
 from lossd.backends.numpy import NumpyBackend
 from lossd.cli import charts
 from lossd.cli.completing import complete_losses
+from lossd.cli.failures import told
 from lossd.cli.files import PlotFile, writing
+from lossd.cli.listed import page_named, served_losses
 from lossd.cli.names import loss_named
 from lossd.cli.page_text import print_pages, terminal_width
 from lossd.cli.pages import loss_pages
+from lossd.cli.reaching import Credentials, reached, takes_credentials
 from lossd.cli.terminal_plot import plot_text
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Loss, Shape
@@ -24,8 +27,26 @@ from lossd.losses import LOSSES, Loss, Shape
     "--plot", type=PlotFile(),
     help="Draw each pointwise loss and its gradient, or NAME alone, into this file instead.",
 )  # fmt: skip
-def losses(*, name: str | None, search: str | None, as_json: bool, plot: Path | None) -> None:
+@click.option("--address", help="Of a server, to list its losses instead of one's own.")
+@takes_credentials
+def losses(
+    *,
+    name: str | None,
+    search: str | None,
+    as_json: bool,
+    plot: Path | None,
+    address: str | None,
+    credentials: Credentials,
+) -> None:
     """List the losses; with NAME, say everything about one."""
+    if address is not None:
+        if plot is not None:
+            raise click.UsageError("--plot must be left out with --address, got both")
+        with told(), reached(address, credentials) as client:
+            pages = served_losses(client)
+        served = None if name is None else page_named(name, pages)
+        print_pages(pages, served, search, as_json=as_json)
+        return
     chosen = None if name is None else loss_named(name)
     if plot is not None:
         _draw(_drawn(chosen), plot)

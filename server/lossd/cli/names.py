@@ -31,11 +31,11 @@ def loss_named(text: str) -> str:
         click.UsageError: if there is none, with names that may have been meant.
     """
     messages = loss_messages()
-    if (found := _named(text, messages)) is not None:
+    if (found := same_name(text, messages)) is not None:
         return found
-    metric = _named(text, metric_messages())
+    metric = same_name(text, metric_messages())
     if metric is not None:
-        instead = _named(surrogates[metric], messages)
+        instead = same_name(surrogates[metric], messages)
         raise click.UsageError(
             f"loss must be differentiable, got the metric {metric}: train with {instead}, and give "
             f"{metric} to lossd evaluate"
@@ -52,9 +52,9 @@ def metric_named(text: str) -> str:
         click.UsageError: if there is none, with names that may have been meant.
     """
     messages = metric_messages()
-    if (found := _named(text, messages)) is not None:
+    if (found := same_name(text, messages)) is not None:
         return found
-    loss = _named(text, loss_messages())
+    loss = same_name(text, loss_messages())
     if loss is not None:
         raise click.UsageError(
             f"metric must be one that lossd metrics lists, got the loss {loss}: lossd compute "
@@ -75,7 +75,7 @@ def _by_foreign_name() -> dict[str, str]:
     return {short.removesuffix("loss"): name for short, name in found.items()} | found
 
 
-def _named(text: str, messages: Mapping[str, str]) -> str | None:
+def same_name(text: str, messages: Mapping[str, str]) -> str | None:
     """Returns the name with the same letters as a text, or whose message has them."""
     by_letters = {letters(message): name for name, message in messages.items()}
     return by_letters.get(letters(text))

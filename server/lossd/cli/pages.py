@@ -5,8 +5,9 @@ A page is plain data: ``page_text`` shows it to people, ``--json`` to programs.
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from lossd import tensors, v1
@@ -18,23 +19,25 @@ from lossd.naming import members_of
 from lossd.schema import INTEGERS, REQUIRED
 from lossd.serving.loss_service import catalogue
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
+from lossd.serving.wire import descriptions
 from lossd.serving.wire.comments import comments
 
-_DIFFERENTIABILITY = {
+DIFFERENTIABILITY: Mapping[v1.Differentiability, str] = MappingProxyType({
     v1.DIFFERENTIABILITY_NONE: "none",
     v1.DIFFERENTIABILITY_ON_REQUEST: "on request",
     v1.DIFFERENTIABILITY_DEFAULT: "by default",
-}
+})  # fmt: skip
 # The tasks of the contract, by the first field number of each in its spec.
-_LOSS_TASKS = {
+LOSS_TASKS = {
     1: "regression", 20: "classification", 40: "overlap and ranking", 60: "embeddings",
     80: "sequences, adversaries and features", 100: "sums of losses",
     120: "policies, preferences and distillation",
 }  # fmt: skip
-_METRIC_TASKS = {
+METRIC_TASKS = {
     1: "classification", 20: "ranking and probabilities", 40: "regression",
     60: "text and sequences", 80: "retrieval",
 }  # fmt: skip
+_UNKNOWN_TASK = "unknown to this version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +105,39 @@ def loss_pages() -> list[Page]:
     """Returns the pages of all losses, by task, with the sum of losses at the end."""
     described = {one.name: one for one in catalogue.list_losses().losses}
     pages = [_page_of_loss(loss, described[loss.name]) for loss in LOSSES.values()]
-    return _by_task([*pages, _page_of_sum()], _LOSS_TASKS)
+    return by_task([*pages, _page_of_sum()], LOSS_TASKS)
 
 
 def metric_pages() -> list[Page]:
     """Returns the pages of all metrics, by task."""
-    return _by_task([_page_of_metric(metric) for metric in METRICS.values()], _METRIC_TASKS)
+    return by_task(map(_page_of_metric, METRICS.values()), METRIC_TASKS)
 
 
-def _by_task(pages: list[Page], tasks: Mapping[int, str]) -> list[Page]:
-    order = list(tasks.values())
+def blank_page(name: str, message: str) -> Page:
+    """Returns the page of a loss or a metric that this version does not know."""
+    return Page(
+        name=name,
+        message=message,
+        task=_UNKNOWN_TASK,
+        summary="",
+        formula="",
+        notes="",
+        reference="",
+        inputs=(),
+        parameters=(),
+        kinks=(),
+        surrogate="",
+        stands_for=(),
+        equivalents=(),
+        example="",
+        command="",
+        python="",
+    )
+
+
+def by_task(pages: Iterable[Page], tasks: Mapping[int, str]) -> list[Page]:
+    """Returns pages in the order of their tasks, those of tasks unknown here at the end."""
+    order = [*tasks.values(), _UNKNOWN_TASK]
     return sorted(pages, key=lambda page: (order.index(page.task), page.name))
 
 
@@ -124,9 +150,9 @@ def _task(spec: Any, name: str, tasks: Mapping[int, str]) -> str:
 
 
 def _page_of_loss(loss: Loss, described: v1.LossDescription) -> Page:
-    inputs = [_loss_input(one) for one in described.inputs]
+    inputs = [loss_input(one) for one in described.inputs]
     parameters = [
-        _parameter(loss.message, parameter, one.type, _DIFFERENTIABILITY[one.differentiability])
+        _parameter(loss.message, parameter, one.type, DIFFERENTIABILITY[one.differentiability])
         for parameter, one in zip(loss.all_parameters, described.parameters, strict=True)
     ]
     needed, first = _needed(loss), loss.examples[0]
@@ -137,7 +163,7 @@ def _page_of_loss(loss: Loss, described: v1.LossDescription) -> Page:
     return Page(
         name=loss.name,
         message=loss.message,
-        task=_task(v1.LossSpec, loss.name, _LOSS_TASKS),
+        task=_task(v1.LossSpec, loss.name, LOSS_TASKS),
         summary=loss.summary,
         formula=loss.formula,
         notes=_notes(loss.body.__doc__, loss.formula),
@@ -154,13 +180,14 @@ def _page_of_loss(loss: Loss, described: v1.LossDescription) -> Page:
     )
 
 
-def _loss_input(one: v1.InputDescription) -> InputEntry:
+def loss_input(one: v1.InputDescription) -> InputEntry:
+    """Returns an input as the catalogue describes it."""
     return InputEntry(
         name=one.name,
         description=one.description,
         shapes=list(one.shapes),
         dtypes=[tensors.dtype_of_type[kind].name for kind in one.dtypes],
-        gradient=_DIFFERENTIABILITY[one.differentiability],
+        gradient=DIFFERENTIABILITY[one.differentiability],
         is_optional=one.optional,
     )
 
@@ -181,7 +208,7 @@ def _page_of_sum() -> Page:
     return Page(
         name=WEIGHTED_SUM,
         message=v1.WeightedSum.DESCRIPTOR.name,
-        task=_task(v1.LossSpec, WEIGHTED_SUM, _LOSS_TASKS),
+        task=_task(v1.LossSpec, WEIGHTED_SUM, LOSS_TASKS),
         summary=said[f"LossSpec.{WEIGHTED_SUM}"],
         formula="value = sum_k weight_k value_k",
         notes=said["WeightedSum"],
@@ -208,7 +235,7 @@ def _page_of_metric(metric: Metric) -> Page:
     ]
     surrogate = next(loss.name for loss in LOSSES.values() if loss.message == metric.surrogate)
     parameters = [
-        _parameter(metric.message, parameter, catalogue.type_name(parameter), "none")
+        _parameter(metric.message, parameter, descriptions.type_name(parameter), "none")
         for parameter in metric.all_parameters
     ]
     first = metric.examples[0]
@@ -216,7 +243,7 @@ def _page_of_metric(metric: Metric) -> Page:
     return Page(
         name=metric.name,
         message=metric.message,
-        task=_task(v1.MetricSpec, metric.name, _METRIC_TASKS),
+        task=_task(v1.MetricSpec, metric.name, METRIC_TASKS),
         summary=metric.summary,
         formula=metric.formula,
         notes=_notes(metric.body.__doc__, metric.formula),
@@ -247,12 +274,17 @@ def _parameter(message: str, parameter: Parameter, kind: str, gradient: str) -> 
     return ParameterEntry(
         name=parameter.name,
         type=kind,
-        default=catalogue.default_text(parameter) or "unset",
-        bounds="" if parameter.bounds in (None, INTEGERS) else str(parameter.bounds),
+        default=descriptions.default_text(parameter) or "unset",
+        bounds=shown_bounds(str(parameter.bounds or "")),
         description=comments()[f"{message}.{parameter.name}"],
         choices=choices,
         gradient=gradient,
     )
+
+
+def shown_bounds(text: str) -> str:
+    """Returns the bounds of a parameter; nothing for those of every whole number."""
+    return "" if text == str(INTEGERS) else text
 
 
 def _notes(doc: str | None, formula: str) -> str:

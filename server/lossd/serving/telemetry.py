@@ -13,6 +13,7 @@ from wsgiref.types import WSGIApplication
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 from lossd.serving.call import Call
 
@@ -192,6 +193,17 @@ FAMILIES = (
     MAX_INFLIGHT_BYTES, COMPUTE_THREADS, SEGMENTS, MAX_SEGMENTS, SEGMENT_BYTES,
     MAX_SEGMENT_BYTES, READY, FALLBACK, LOSS_FALLBACK, BUILD,
 )  # fmt: skip
+
+
+def read_scrape(text: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
+    """Yields name, labels and value of each series in a page of metrics.
+
+    Raises:
+        ValueError: if it is no such page.
+    """
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value
 
 
 class Telemetry:

@@ -9,7 +9,7 @@ from lossd.serving.caller import Group
 from lossd.v1 import evaluation_service_pb2, loss_service_pb2, shared_memory_service_pb2
 
 REFLECTION = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
-_INFORMATION = {"ListLosses", "GetServerInfo"}
+_INFORMATION = {"ListLosses", "ListMetrics", "GetServerInfo"}
 
 
 def _methods() -> dict[str, Group]:

@@ -8,6 +8,7 @@ from lossd.errors import InvalidRequest, Overloaded, TooLarge
 from lossd.evaluation import State, StateError, merged
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
+from lossd.serving.evaluation_service import catalogue
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service import state as evaluation_state
 from lossd.serving.rpc.admission import Place, Turns
@@ -115,7 +116,8 @@ class EvaluationServicer:
 
     def methods(self) -> Mapping[str, Handler]:
         """Returns the methods that take one message, by full name."""
-        return {f"/{EVALUATION_SERVICE}/Evaluate": self.evaluate}
+        handlers = {"Evaluate": self.evaluate, "ListMetrics": self.list_metrics}
+        return {f"/{EVALUATION_SERVICE}/{name}": handler for name, handler in handlers.items()}
 
     def streams(self) -> Mapping[str, StreamHandler]:
         """Returns the methods that take a stream of messages."""
@@ -162,6 +164,12 @@ class EvaluationServicer:
             raise InvalidRequest("stream must have a part, got none", reason="NO_MESSAGE")
         whole = self._finish(evaluation, call)
         return v1.EvaluateStreamResponse(whole=whole).SerializeToString()
+
+    def list_metrics(self, received: Received, call: Call) -> bytes:
+        """Answers with the catalogue of metrics."""
+        del call
+        parse(v1.ListMetricsRequest, received.take())
+        return catalogue.list_metrics().SerializeToString()
 
     def _begin(self, request: v1.EvaluateRequest, call: Call) -> Evaluation:
         kinds = evaluation_codec.kinds(request.metrics)

@@ -1,0 +1,1 @@
+"""Vectors that a client in any language proves itself with, see ``README.md``."""

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Builds each client whose tools are installed: bash examples/clients/build.sh
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+has() {
+    for name in "$@"; do
+        command -v "$name" >/dev/null || { echo "$client: skipped, no $name"; return 1; }
+    done
+}
+
+client=node
+if has node npm; then
+    (cd node && npm ci --silent && npm run --silent build 2>/dev/null)
+    echo "$client: built"
+fi
+client=go
+if has go protoc protoc-gen-go && [ -d /usr/share/gocode/src/google.golang.org/grpc ]; then
+    bash go/build.sh
+    echo "$client: built"
+fi

@@ -1,0 +1,108 @@
+"""Pages about the losses and metrics of a server, whose version may be another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import click
+
+from lossd import v1
+from lossd.cli.names import guess, same_name
+from lossd.cli.pages import (
+    DIFFERENTIABILITY,
+    LOSS_TASKS,
+    METRIC_TASKS,
+    InputEntry,
+    Page,
+    ParameterEntry,
+    blank_page,
+    by_task,
+    loss_input,
+    loss_pages,
+    metric_pages,
+    shown_bounds,
+)
+from lossd.client import LossClient
+
+
+def served_losses(client: LossClient) -> list[Page]:
+    """Returns the pages of the losses that a server lists.
+
+    Raises:
+        LossdError: if it does not answer.
+    """
+    known = _by_name(loss_pages())
+    listed = client.list_losses().losses
+    pages = (_page(one, [loss_input(each) for each in one.inputs], known) for one in listed)
+    return by_task(pages, LOSS_TASKS)
+
+
+def served_metrics(client: LossClient) -> list[Page]:
+    """Returns the pages of the metrics that a server lists.
+
+    Raises:
+        LossdError: if it does not answer.
+    """
+    known = _by_name(metric_pages())
+    listed = client.list_metrics().metrics
+    pages = (_page(one, [_input(each) for each in one.inputs], known) for one in listed)
+    surrogates = [one.surrogate for one in listed]
+    return by_task(map(_trained_with, pages, surrogates), METRIC_TASKS)
+
+
+def page_named(text: str, pages: Sequence[Page]) -> str:
+    """Returns the name of one of the pages.
+
+    Raises:
+        click.UsageError: if there is none, with a name that may have been meant.
+    """
+    messages = {page.name: page.message for page in pages}
+    found = same_name(text, messages)
+    if found is None:
+        raise click.UsageError(
+            f"name must be one that the server lists, got {text}{guess(text, messages)}"
+        )
+    return found
+
+
+def _by_name(pages: Sequence[Page]) -> dict[str, Page]:
+    return {page.name: page for page in pages}
+
+
+def _page(
+    said: v1.LossDescription | v1.MetricDescription,
+    inputs: Sequence[InputEntry],
+    known: Mapping[str, Page],
+) -> Page:
+    """Returns what the server says, with what this version knows beside it."""
+    own = known.get(said.name) or blank_page(said.name, said.message)
+    meanings = {one.name: one for one in own.parameters}
+    return replace(
+        own,
+        message=said.message,
+        summary=said.summary,
+        formula=said.formula,
+        reference=said.reference,
+        inputs=list(inputs),
+        parameters=[_parameter(one, meanings.get(one.name)) for one in said.parameters],
+    )
+
+
+def _trained_with(page: Page, surrogate: str) -> Page:
+    return replace(page, surrogate=surrogate)
+
+
+def _parameter(said: v1.ParameterDescription, own: ParameterEntry | None) -> ParameterEntry:
+    return ParameterEntry(
+        name=said.name,
+        type=said.type,
+        default=said.default or "unset",
+        bounds=shown_bounds(said.bounds),
+        description=own.description if own else "",
+        choices=own.choices if own else {},
+        gradient=DIFFERENTIABILITY.get(said.differentiability, "none"),
+    )
+
+
+def _input(said: v1.MetricInputDescription) -> InputEntry:
+    shapes = list(said.shapes)
+    return InputEntry(said.name, said.description, shapes, (), "none", is_optional=False)

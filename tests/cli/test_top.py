@@ -1,0 +1,182 @@
+"""``lossd top``: a view of a server, which shows what Prometheus computes from the same scrapes."""
+
+import io
+import json
+import math
+import re
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from lossd.cli import command
+from lossd.cli.scrapes import Between, Scrape
+from lossd.cli.top_text import view_text
+from lossd.cli.top_view import LossRow, Rejection, Timed, View, view_of
+from lossd.client import InvalidRequestError, LossClient
+from lossd.v1 import CrossEntropy, Huber, RocAuc
+from tests.end_to_end.conftest import Process, serve
+from tests.end_to_end.test_prometheus import ask, prometheus, tool
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Process]:
+    with serve("--backend", "numpy", "--threads", "1", "--jobs", "run7") as process:
+        yield process
+
+
+def lossd(*arguments: str, columns: int = 80) -> Result:
+    return CliRunner(env={"COLUMNS": str(columns)}).invoke(command, ["top", *arguments])
+
+
+def load(address: str, times: int) -> None:
+    """Batches of two losses, a metric, and calls that are refused."""
+    logits, labels = np.zeros((50, 4), np.float32), np.arange(50) % 4
+    with LossClient(address) as client:
+        for _ in range(times):
+            client.compute(CrossEntropy(), predictions=logits, targets=labels)
+            client.compute(Huber(), predictions=[2.0, 0.5], targets=[0.0, 0.0])
+            client.evaluate(RocAuc(), predictions=[0.0, 1.0], targets=[0, 1])
+            with pytest.raises(InvalidRequestError):
+                client.compute(Huber(delta=-1), predictions=[0.0], targets=[0.0])
+
+
+def raw(address: str, seconds: int, now: float) -> list[Scrape]:
+    """The first and the last of the scrapes of Prometheus within some seconds."""
+    query = urllib.parse.urlencode({"query": f'{{job="lossd"}}[{seconds}s]', "time": now})
+    with urllib.request.urlopen(f"{address}/api/v1/query?{query}", timeout=10) as reply:  # noqa: S310 - ours
+        found = json.load(reply)["data"]["result"]
+    ends: list[dict[Any, float]] = [{}, {}]
+    times = [float(t) for one in found if len(one["values"]) > 1 for t, _ in one["values"]]
+    for one in found:
+        labels = {n: v for n, v in one["metric"].items() if n not in {"job", "instance"}}
+        key = (labels.pop("__name__"), frozenset(labels.items()))
+        for end, (_, value) in zip(ends, (one["values"][0], one["values"][-1]), strict=True):
+            end[key] = float(value)
+    return [Scrape(at, end) for at, end in zip((min(times), max(times)), ends, strict=True)]
+
+
+def test_it_shows_what_prometheus_computes_from_the_same_scrapes(
+    server: Process, tmp_path: Path
+) -> None:
+    tool("prometheus")
+    load(server.address, 1)  # so that every series is there from the first scrape
+    with prometheus(tmp_path, server.metrics_url.split("/")[2]) as address:
+        deadline = time.monotonic() + 20
+        while not ask(address, "lossd_ready == 1"):
+            assert time.monotonic() < deadline, "Prometheus must have scraped"
+            time.sleep(0.1)
+        began = time.time()
+        while time.time() < began + 2.8:
+            load(server.address, 3)
+        now = time.time() - 0.7  # what was scraped until then is stored by now
+        window = "[2s]"
+        view = view_of("", Between(*raw(address, 2, now)))
+
+        def answers(query: str) -> dict[str, float]:
+            given = query.replace("WINDOW", window)
+            text = urllib.parse.urlencode({"query": given, "time": now})
+            with urllib.request.urlopen(f"{address}/api/v1/query?{text}", timeout=10) as reply:  # noqa: S310 - ours
+                found = json.load(reply)["data"]["result"]
+            return {"".join(one["metric"].values()): float(one["value"][1]) for one in found}
+
+        quantile = "histogram_quantile(0.99, sum by ({0}, le) (rate({1}_bucketWINDOW)))"
+        expected = {
+            "calls": answers("sum(rate(grpc_server_started_totalWINDOW))"),
+            "losses": answers("sum by (loss) (rate(lossd_requests_totalWINDOW)) > 0"),
+            "examples": answers("sum by (loss) (rate(lossd_examples_totalWINDOW)) > 0"),
+            "failed": answers('sum by (loss) (rate(lossd_requests_total{status!="OK"}WINDOW)) > 0'),
+            "p99": answers(quantile.format("loss", "lossd_request_duration_seconds")),
+            "phases": answers(quantile.format("phase", "lossd_phase_duration_seconds")),
+            "rejected": answers("sum by (reason) (rate(lossd_rejected_totalWINDOW)) > 0"),
+            "metrics": answers("sum by (metric) (rate(lossd_evaluations_totalWINDOW)) > 0"),
+            "bytes": answers("sum by (transport) (rate(lossd_request_bytes_sumWINDOW)) > 0"),
+            "cores": answers("rate(process_cpu_seconds_totalWINDOW)"),
+        }
+    shown: dict[str, dict[str, Any]] = {
+        "calls": {"": view.calls_per_second},
+        "losses": {one.loss: one.batches_per_second for one in view.losses},
+        "examples": {one.loss: one.examples_per_second for one in view.losses},
+        "failed": {o.loss: o.failed_per_second for o in view.losses if o.failed_per_second},
+        "p99": {one.loss: one.p99_seconds for one in view.losses},
+        "phases": {one.name: one.p99_seconds for one in view.phases},
+        "rejected": {one.reason: one.per_second for one in view.rejections},
+        "metrics": {one.name: one.per_second for one in view.metrics},
+        "bytes": {one.transport: one.request_bytes_per_second for one in view.moved},
+        "cores": {"": view.processor_cores},
+    }
+    for thing, wanted in expected.items():
+        defined = {key: value for key, value in wanted.items() if not math.isnan(value)}
+        numbers = list(defined.values())
+        keys = {key.replace(server.metrics_url.split("/")[2] + "lossd", ""): key for key in defined}
+        found = [shown[thing][key if thing != "cores" else ""] for key in keys]
+        assert numbers, thing
+        assert found == pytest.approx(numbers, rel=0.05), thing
+
+
+def test_one_view_for_people_and_one_for_programs(server: Process) -> None:
+    load(server.address, 2)
+    shown = lossd(server.metrics_url, "--once", "--interval", "0.1")
+    told = json.loads(lossd(server.metrics_url, "--once", "--interval", "0.1", "--json").stdout)
+
+    assert shown.exit_code == 0, shown.output
+    assert "on numpy, ready, over 0." in shown.output
+    assert max(map(len, shown.output.splitlines())) <= 80
+    for text in ("cross_entropy", "INVALID_PARAMETER", "roc_auc", "compute", "calls in flight"):
+        assert text in shown.output
+    assert told["is_ready"] is True
+    assert {one["loss"] for one in told["losses"]} == {"cross_entropy", "huber"}
+    assert {one["thing"] for one in told["used"]} >= {"memory", "bytes in flight"}
+
+
+def test_a_host_and_a_port_are_enough(server: Process) -> None:
+    place = server.metrics_url.split("/")[2]
+
+    assert lossd(place, "--once", "--interval", "0.1").exit_code == 0
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_large_numbers_fit_the_terminal(columns: int) -> None:
+    long = "binary_classifier_optimization"
+    row = LossRow(long, 123456.7, 12345.6, 98765432.1, 1.0, 12.34, 29.9, {"run7": -1.2345e-5})
+    timed = Timed("evaluate", 123456.7, 12.345, 0.000123, 29.9)
+    view = View(
+        url="http://losses.example.com:9464/metrics", seconds=2, version="1.22.333",
+        backend="cupy", is_ready=False, is_fallback=True, losses_off_the_gpu=[long],
+        calls_per_second=123456.7, failed_per_second=12345.6, processor_cores=15.99,
+        methods=[], phases=[timed], losses=[row] * 40, metrics=[timed],
+        rejections=[Rejection("CERTIFICATE_UNKNOWN", 12345.6, 9876543210)], moved=[], used=[],
+    )  # fmt: skip
+    console = Console(width=columns, record=True, file=io.StringIO())
+    console.print(view_text(view, columns))
+    lines = console.export_text().splitlines()
+
+    assert max(map(len, lines)) <= columns
+    assert any("and 28 others" in line for line in lines)
+    assert any(re.search(r"12345[67]", line.replace(",", "")) for line in lines)
+
+
+def test_a_server_that_was_started_again_has_no_rate_below_zero() -> None:
+    key = ("lossd_requests_total", frozenset({("loss", "huber"), ("status", "OK")}))
+    view = view_of("", Between(Scrape(0, {key: 100.0}), Scrape(2, {key: 10.0})))
+
+    assert view.losses[0].batches_per_second == 5
+
+
+def test_what_cannot_be_had_is_told_in_a_line(server: Process) -> None:
+    for arguments, status, said in (
+        (("127.0.0.1:1", "--once"), 1, "http://127.0.0.1:1/metrics: "),
+        (("127.0.0.1:1",), 1, "http://127.0.0.1:1/metrics: "),
+        ((server.metrics_url.removesuffix("metrics") + "nothing", "--once"), 1, "Not Found"),
+        ((server.metrics_url, "--json"), 2, "--json must come with --once"),
+        ((server.metrics_url, "--once", "--interval", "0"), 2, "--interval"),
+    ):
+        done = lossd(*arguments)
+        assert (done.exit_code, said in done.output) == (status, True), done.output

@@ -1,0 +1,46 @@
+"""The manual pages: one a command, with every flag, and readable by man."""
+
+import re
+import shutil
+import subprocess
+
+import click
+import pytest
+
+from docs import man
+from lossd.cli import command
+
+PAGES = man.pages()
+NAMES = sorted(PAGES)
+
+
+def test_every_command_has_a_page() -> None:
+    assert set(PAGES) == {"lossd.1", *(f"lossd-{name}.1" for name in command.commands)}
+
+
+@pytest.mark.parametrize("name", sorted(command.commands))
+def test_a_page_has_every_flag_that_the_help_shows(name: str) -> None:
+    one = command.commands[name]
+    text = PAGES[f"lossd-{name}.1"].replace("\\-", "-")
+
+    shown = [p for p in one.params if isinstance(p, click.Option) and not p.hidden]
+    for option in shown:
+        assert option.opts[0] in text
+        assert option.help
+        assert option.help.split("\n")[0][:40].replace("'", "\\(aq") in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_formatted_without_a_warning(name: str) -> None:
+    roff = shutil.which("groff")
+    if roff is None:
+        pytest.skip("groff is not installed")
+    done = subprocess.run(
+        [roff, "-man", "-Tutf8", "-ww", "-rLL=78n"],
+        input=PAGES[name], capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    plain = re.sub(r".\x08|\x1b\[[\d;]*m", "", done.stdout)  # bold, in either way
+
+    assert done.stderr == ""
+    assert "EXIT STATUS" in plain
+    assert max(map(len, plain.splitlines())) <= 80
