@@ -36,6 +36,7 @@ from lossd.sums import SumJob, Term, run
 from tests.device import stand_in_for_sorting
 from tests.drawn_networks import NETWORKS
 from tests.end_to_end.conftest import serve
+from tests.end_to_end.test_service import on_the_wire
 from tests.evaluation.run import score
 from tests.losses.case import Array, Case, Form
 from tests.losses.compare import DTYPES
@@ -159,7 +160,8 @@ def _sent(client: LossClient) -> Answers:
                 continue
             job = case.job()
             inputs = {n: a[0] if len(a) == 1 else a for n, a in job.inputs.items()}
-            message = getattr(v1, loss.message)(**job.parameters)
+            given = {name: on_the_wire(value) for name, value in job.parameters.items()}
+            message = getattr(v1, loss.message)(**given)
             yield (
                 f"sent {loss.name}",
                 lambda m=message, i=inputs: client.compute(m, **i),  # type: ignore[misc]

@@ -61,16 +61,17 @@ class ByExample(ShapeRules):
         """Returns how many rows are summed together and computed by one thread."""
         return block_rows(length)
 
-    def cuts(self, batch: Batch, backend: Backend) -> Sequence[Cut]:
-        """Returns whole blocks of rows, as many as a backend takes at a time, or parts of a row.
+    def cuts(self, batch: Batch, backend: Backend, compute: Compute) -> Sequence[Cut]:
+        """Returns whole blocks of rows, as many as are taken at a time, or parts of a row.
 
-        Their bounds depend on the shape alone, so that results have the same bits however many
-        threads there are.
+        Sums are those of blocks and parts, whose bounds depend on the shape alone, so that results
+        have the same bits however many threads there are.
         """
         if self.is_mean_of_elements and backend.in_cache and batch.length > BLOCK_ELEMENTS:
             return list(_cuts_of_long_rows(batch))
         block = self.block_rows(batch.length)
-        step = block * max(1, backend.piece_elements // (block * batch.length))
+        most = max(backend.piece_elements, compute.piece_elements)
+        step = block * max(1, most // (block * batch.length))
         starts = range(0, batch.rows, step)
         return [Cut(slice(start, min(start + step, batch.rows))) for start in starts]
 
@@ -89,8 +90,8 @@ class ByExample(ShapeRules):
         checkpoint: Checkpoint,
     ) -> Evaluated:
         """See ``ShapeRules.evaluate``."""
-        cuts = self.cuts(batch, backend)
         compute = backend.over_rows(batch, self.body(batch, backend))
+        cuts = self.cuts(batch, backend, compute)
         run = _Run(self, batch, buffers, cuts, compute, zero_nonfinite=zero_nonfinite)
 
         def work(index: int) -> None:
@@ -153,14 +154,10 @@ class _Run:
                 self._flag(cut.rows, nonfinite)
             if self._parts is not None:
                 self._parts[cut.rows, cut.segment] = found.values
-            elif found.values is None or self._is_settled(found):
-                self._sums[index] = np.array([found.total])
+            elif found.sums is not None and not self._zero_nonfinite:
+                self._sums[index] = found.sums
             else:
                 self._sums[index] = self._settled_sums(cut.rows, found.values)
-
-    def _is_settled(self, found: Computed) -> bool:
-        """Returns whether the values are at their place, and their sum is known."""
-        return found.total is not None and not self._zero_nonfinite
 
     def _piece(self, cut: Cut) -> Piece:
         batch, plan, window = self._batch, self._batch.plan, cut.window
@@ -183,6 +180,7 @@ class _Run:
             elements=self._elements if cut.columns is None else 1,
             gradients={name: out[window] for name, out in self._buffers.gradients.items()},
             outputs={name: out[cut.rows] for name, out in self._buffers.outputs.items()},
+            block=self._block,
             values=self._value_place(cut.rows),
             weights=None if plan.weights is None else plan.weights[cut.rows],
         )
