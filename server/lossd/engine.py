@@ -18,7 +18,7 @@ from lossd.batch import Batch, Job, Operand, parameter_error
 from lossd.errors import InvalidRequest
 from lossd.losses import ParameterError, Status
 from lossd.networks import Networks
-from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction, RowPlan
+from lossd.reduction import EmptyPolicy, Flags, NonfinitePolicy, Reduction, RowPlan
 from lossd.shapes import (
     NO_NETWORKS,
     Buffers,
@@ -139,7 +139,7 @@ class Engine:
             )
         except ParameterError as error:  # a rule between parameters, which only the body knows
             raise parameter_error(job.loss, error) from error
-        (nonfinite,) = evaluated.nonfinite.nonzero()
+        nonfinite = _flagged(evaluated.nonfinite)
         if job.nonfinite is NonfinitePolicy.ERROR:
             _check_finite(batch, evaluated, nonfinite)
         loss_sum = float(evaluated.sums.sum())
@@ -225,6 +225,11 @@ def _gradient_buffer(operand: Operand | None, allocate: Allocate) -> _GradientBu
     if operand.slot.is_moved:
         return _GradientBuffer(array, np.empty(operand.rows.shape, operand.rows.dtype), operand)
     return _GradientBuffer(array, array.reshape(operand.rows.shape), operand)
+
+
+def _flagged(flags: Flags | None) -> npt.NDArray[np.int64]:
+    """Returns the rows that are flagged; where none is, there may be millions that are not."""
+    return np.zeros(0, np.int64) if flags is None else flags.nonzero()[0]
 
 
 def _statuses(

@@ -44,7 +44,8 @@ class Piece:
     ``elements`` is what the sum of a row is divided by, where a body gives a value of each element.
     ``gradients`` and ``outputs`` are places in the reply, in the types that are sent.  ``values``
     is a place for the values, of the compute type, where anybody wants them; ``weights`` are what
-    they count in the sum over ``block`` rows each, None for 1.
+    they count in the sum over ``block`` rows each, None for 1.  ``nonfinite`` is a place for the
+    flags of rows, in which those of other parts of a row may be set.
     """
 
     count: int
@@ -56,6 +57,7 @@ class Piece:
     gradients: Mapping[str, Array]
     outputs: Mapping[str, Array]
     block: int
+    nonfinite: Flags
     values: Array | None = None
     weights: Floats | None = None
 
@@ -64,8 +66,9 @@ class Piece:
 class Computed:
     """The results of a piece besides its gradients: a value, and perhaps a status, for each row.
 
-    ``nonfinite`` flags the rows with a number that is not finite as it is sent.  A backend that
-    returns it has written 0 wherever results do not count; otherwise the host does both.
+    ``nonfinite`` flags the rows with a number that is not finite as it is sent; or such flags were
+    set in their place, and ``is_flagged`` tells whether there are any.  A backend that returns
+    either has written 0 wherever results do not count; otherwise the host does both.
     ``sums`` are those of weights times values, one a block.  Who gives them has looked whether the
     values are finite, and has left 0 in those of silent rows; without ``values`` there was no place
     for them.
@@ -77,6 +80,7 @@ class Computed:
     nonfinite: Flags | None = None
     sums: Floats | None = None
     is_outside: bool = False
+    is_flagged: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from lossd.batch import Batch, check_rules
 from lossd.kernels.host import Given, HostKernel, HostText, Library, NoLibraryError
 from lossd.losses import LOSSES, Loss
 
-# A thread that takes the next piece waits for the interpreter's lock, so pieces are few, however large
-# a cache is: a kernel goes through it block by block.  But with one for each thread, all would wait
-# for the slowest; and the caller is looked after between pieces, some milliseconds each.
-PIECES_A_THREAD, MOST_ELEMENTS = 4, 1 << 22
-# A gradient that is larger goes to memory past the caches, which spares reading it from there first.
+# A thread that takes the next piece waits for the interpreter's lock, so pieces are few, however
+# large a cache is: a kernel goes through one block by block.  But with one for each thread, all
+# would wait for the slowest; and between pieces a caller that has gone is noticed.
+PIECES_A_THREAD, LEAST_ELEMENTS, MOST_ELEMENTS = 4, 1 << 20, 1 << 22
+# A gradient that is larger goes to memory past the caches, which spares reading it there first.
 STREAMED_BYTES = 32 << 20
 
 # Writes what the body gives beside the kernel: some gradients, and all outputs.
@@ -103,7 +103,9 @@ def piece_elements(batch: Batch, threads: int) -> int:
     """
     if batch.outputs or any(name != batch.loss.inputs[0].name for name in batch.gradients):
         return 0
-    return min(batch.rows * batch.length // (threads * PIECES_A_THREAD), MOST_ELEMENTS)
+    elements = batch.rows * batch.length
+    wanted = max(elements // (threads * PIECES_A_THREAD), LEAST_ELEMENTS)
+    return min(wanted, elements // threads, MOST_ELEMENTS)
 
 
 def is_large(batch: Batch, gradient: Array | None) -> bool:
@@ -125,7 +127,6 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
     is_rounded = out is None or kernel.rounds_to(out.dtype)
     gradient = out if is_rounded else np.empty_like(out, batch.dtype)
     is_all = is_rounded and not others and not piece.outputs
-    nonfinite = np.zeros(piece.count, np.bool_)
     answer = kernel(
         [
             Given(
@@ -134,7 +135,7 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
             for operand in batch.operands
         ],
         piece.parameters,
-        nonfinite=nonfinite,
+        nonfinite=piece.nonfinite,
         values=piece.values,
         gradient=gradient,
         scale=piece.scale,
@@ -150,5 +151,10 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
         beside(piece, others)
     found = None if is_all else settle(piece)
     if found is not None:
-        nonfinite |= found
-    return Computed(piece.values, None, nonfinite, answer.sums, answer.is_outside)
+        piece.nonfinite[found] = True
+    return Computed(
+        piece.values,
+        sums=answer.sums,
+        is_outside=answer.is_outside,
+        is_flagged=found is not None or answer.nonfinite_rows > 0,
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.backends import Backend, Body, Compute, Computed, Piece, settle
+from lossd.backends import Backend, Body, Compute, Piece, settle
 from lossd.batch import Array, Batch, Layout, Operand, check_domains, check_rules
 from lossd.losses import Choices, Interval, Loss
 from lossd.reduction import Floats, block_sums
@@ -134,6 +134,7 @@ class _Run:
         self._block = shape.block_rows(batch.length)
         self._sums: list[Floats] = [_NO_SUMS] * len(cuts)
         self._nonfinite = np.zeros(batch.rows, np.bool_)
+        self._is_flagged = False
         self._statuses: list[tuple[slice, Array]] = []  # few losses have any
         # Sums over the parts of long rows, which become values when all parts are done.
         segments = 1 + cuts[-1].segment if cuts else 1
@@ -149,15 +150,18 @@ class _Run:
                 self._refuse_outside()
             if found.statuses is not None:
                 self._statuses.append((cut.rows, found.statuses))
-            nonfinite = settle(piece) if found.nonfinite is None else found.nonfinite
-            if nonfinite is not None and nonfinite.any():
-                self._flag(cut.rows, nonfinite)
+            if found.is_flagged is None:
+                nonfinite = settle(piece) if found.nonfinite is None else found.nonfinite
+                if nonfinite is not None and nonfinite.any():
+                    self._flag(cut.rows, nonfinite)
+            elif found.is_flagged:
+                self._is_flagged = True
             if self._parts is not None:
                 self._parts[cut.rows, cut.segment] = found.values
-            elif found.sums is not None and not self._zero_nonfinite:
-                self._sums[index] = found.sums
-            else:
+            elif found.values is not None and (found.sums is None or self._zero_nonfinite):
                 self._sums[index] = self._settled_sums(cut.rows, found.values)
+            elif found.sums is not None:
+                self._sums[index] = found.sums
 
     def _piece(self, cut: Cut) -> Piece:
         batch, plan, window = self._batch, self._batch.plan, cut.window
@@ -181,6 +185,7 @@ class _Run:
             gradients={name: out[window] for name, out in self._buffers.gradients.items()},
             outputs={name: out[cut.rows] for name, out in self._buffers.outputs.items()},
             block=self._block,
+            nonfinite=self._nonfinite[cut.rows],
             values=self._value_place(cut.rows),
             weights=None if plan.weights is None else plan.weights[cut.rows],
         )
@@ -221,6 +226,7 @@ class _Run:
     def _flag(self, rows: slice, wrong: Array) -> None:
         """Sets flags and clears none, since the parts of a long row may do so at the same time."""
         self._nonfinite[rows][wrong] = True
+        self._is_flagged = True
 
     def _settled_sums(self, rows: slice, values: Array) -> Floats:
         """Writes values that are complete; returns their sums over blocks."""
@@ -241,11 +247,12 @@ class _Run:
         """Returns the result, with what is left to do when every piece is done."""
         if self._parts is not None:
             self._sums = [self._joined_sums(self._parts)]
-        if self._zero_nonfinite and self._nonfinite.any():
+        if self._zero_nonfinite and self._is_flagged:
             for buffer in (*self._buffers.gradients.values(), *self._buffers.outputs.values()):
                 buffer[self._nonfinite] = 0
         sums = self._sums[0] if len(self._sums) == 1 else np.concatenate([_NO_SUMS, *self._sums])
-        return Evaluated(sums, self._nonfinite, self._all_statuses())
+        nonfinite = self._nonfinite if self._is_flagged else None
+        return Evaluated(sums, nonfinite, self._all_statuses())
 
     def _joined_sums(self, parts: Array) -> Floats:
         with np.errstate(all="ignore"):

@@ -61,8 +61,9 @@ Domain = Interval | Choices | None
 class Answer:
     """The results of a kernel for some rows, besides what it writes.
 
-    ``sums`` are those of weights times values, one a block of rows.  ``nonfinite_rows`` counts the rows that it
-    flagged; ``is_outside`` tells that an input holds a number that is not in its domain.
+    ``sums`` are those of weights times values, one a block of rows.  ``nonfinite_rows`` counts the
+    rows that it flagged; ``is_outside`` tells that an input holds a number that is not in its
+    domain.
     """
 
     sums: npt.NDArray[np.float64]
@@ -167,9 +168,9 @@ class HostKernel:
 
         ``inputs`` have one or two axes, of which the second counts columns; ``scale`` is what
         slopes are multiplied by, one number or one a row of the compute type, and ``elements`` what
-        the sum of a row of elements is divided by.  ``block`` rows are summed together, all if it is
-        None; with ``streams`` the gradient is not left in the caches.  Writes ``values``, one a row, and the
-        ``gradient`` with respect to the first input, and sets flags in ``nonfinite``.
+        the sum of a row of elements is divided by.  ``block`` rows are summed together, all if it
+        is None; with ``streams`` the gradient is not left in the caches.  Writes ``values``, one a
+        row, and the ``gradient`` with respect to the first input, and sets flags in ``nonfinite``.
 
         Raises:
             MemoryError: if there is not the room for a row.

@@ -257,7 +257,16 @@ INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
         const auto exponential = [&](Column column, T prediction, T target) INLINED {
             return exp(logit(column, prediction, target) - best.value);
         };
-        row.evaluate(exponential, start, count, kept + start);
+        // Of a block whose numbers are all near the best, as they mostly are, in fewer steps.
+        typedef typename Format<Number>::Unsigned Far;
+        Far far = 0;
+        const auto near = [&](Column column, T prediction, T target) INLINED {
+            const Number below = logit(column, prediction, target) - best.value;
+            far |= below >= Format<Number>::FAINT ? Far(0) : Far(1);
+            return exp_within(below);
+        };
+        row.evaluate(near, start, count, kept + start);
+        if (far) row.evaluate(exponential, start, count, kept + start);
         for (int i = count; i < whole_groups(count); ++i) kept[start + i] = 0;
         const bool is_here = best.column >= start && best.column < start + count;
         if (is_here) kept[best.column] = 0;
