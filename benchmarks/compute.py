@@ -4,9 +4,9 @@
 
 The contenders take turns within every round, and medians are compared, so that a machine that slows
 down slows all of them.  Each makes its gradient in fresh memory, as a caller would see it.  "copy"
-is a plain read of the inputs and write of the gradient.  A loss marked with + is not PyTorch's own,
-but put together from its operations (in_pytorch.py); "MiB" is the most memory that lossd takes
-beside the inputs, the gradient included.
+is a plain read of the inputs and write of the gradient, on all cores.  A loss marked with + is not
+PyTorch's own, but put together from its operations (in_pytorch.py); "MiB" is the most memory that
+lossd takes beside the inputs, the gradient included.
 
 Soft F1 is slower than what is put together from PyTorch's operations in float32.  Its counts are
 sums over all examples, so lossd makes them in float64, and it computes the probabilities twice, for

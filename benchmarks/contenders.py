@@ -10,6 +10,7 @@ import importlib.util
 import time
 import tracemalloc
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -116,18 +117,27 @@ def numpy_runs() -> Callable[[Case], Run]:
 
 
 def copy_runs() -> Callable[[Case], Run]:
-    """Reads the inputs and writes as many bytes as the gradient has, without computing."""
+    """Reads the inputs and writes as many bytes as the gradient has, on all cores."""
     keep_freed_memory()
+    cores = usable_cores()
+    pool = ThreadPoolExecutor(cores)
 
     def prepare(case: Case) -> Run:
         inputs, wanted = case.inputs(), case.differentiable()
+        given = [(array.reshape(-1), name in wanted) for name, array in inputs.items()]
 
         def run() -> float:
-            for name, array in inputs.items():
-                if name in wanted:
-                    np.copyto(np.empty_like(array), array)
-                else:
-                    array.max()
+            places = [np.empty_like(array) if is_wanted else None for array, is_wanted in given]
+
+            def share(core: int) -> None:
+                for (array, _), place in zip(given, places, strict=True):
+                    part = slice(len(array) * core // cores, len(array) * (core + 1) // cores)
+                    if place is not None:
+                        np.copyto(place[part], array[part])
+                    elif len(array[part]):
+                        array[part].max()
+
+            list(pool.map(share, range(cores)))
             return np.nan
 
         return run

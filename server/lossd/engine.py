@@ -18,7 +18,7 @@ from lossd.errors import InvalidRequest
 from lossd.losses import ParameterError, Status
 from lossd.networks import Networks
 from lossd.plan import Answered, Plan
-from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction, RowPlan
+from lossd.reduction import EmptyPolicy, Flags, NonfinitePolicy, Reduction, RowPlan
 from lossd.shapes import (
     NO_NETWORKS,
     Buffers,
@@ -159,7 +159,7 @@ class Engine:
             evaluated = plan.evaluate(batch, reply.buffers, checkpoint)
         except ParameterError as error:
             raise parameter_error(job.loss, error) from error
-        (nonfinite,) = evaluated.nonfinite.nonzero()
+        nonfinite = _flagged(evaluated.nonfinite)
         if job.nonfinite is NonfinitePolicy.ERROR:
             _check_finite(batch, evaluated, nonfinite)
         loss_sum = float(evaluated.sums.sum())
@@ -240,6 +240,11 @@ def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
     for gradient in gradients.values():
         found.setdefault(gradient.answered.input, []).append(gradient.finished())
     return {name: arrays if len(arrays) > 1 else arrays[0] for name, arrays in found.items()}
+
+
+def _flagged(flags: Flags | None) -> npt.NDArray[np.int64]:
+    """Returns the rows that are flagged; where none is, there may be millions that are not."""
+    return np.zeros(0, np.int64) if flags is None else flags.nonzero()[0]
 
 
 def _statuses(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossd.backends.choose import cpu_backend
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
@@ -52,6 +53,39 @@ def test_the_number_of_threads_changes_no_bit(
             assert_same_bits(values(other), values(first))
             for name, gradient in first.gradients.items():
                 assert_same_bits(other.gradients[name], gradient)
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Iterator[list[Engine]]:
+    made = [Engine(cpu_backend(threads)) for threads in (1, 3)]
+    yield made
+    for engine in made:
+        engine.close()
+
+
+# Several pieces, of several blocks each where there are few threads; a row in parts.
+@pytest.mark.parametrize(
+    ("name", "rows", "length"),
+    [
+        ("squared_error", 900_001, 1),
+        ("squared_error", 2, BLOCK_ELEMENTS + 1),
+        ("cross_entropy", 1800, 1000),
+    ],
+)
+@pytest.mark.parametrize("policy", [NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO])
+def test_the_number_of_threads_changes_no_bit_of_a_kernel(
+    compiled: list[Engine], name: str, rows: int, length: int, policy: NonfinitePolicy
+) -> None:
+    loss, rng = LOSSES[name], np.random.default_rng(rows)
+    case = draw(loss, {}, forms(loss)[0], rows, length).astype(np.float32)
+    case.inputs[case.first][rows // 2, 0] = np.nan
+    job = case.job(weights=rng.uniform(0, 2, rows), mask=rng.random(rows) < 0.9, nonfinite=policy)
+    first, *others = (engine.run(job) for engine in compiled)
+    for other in others:
+        assert_same_bits(np.array(other.loss_sum), np.array(first.loss_sum))
+        assert_same_bits(values(other), values(first))
+        assert_same_bits(other.gradients[case.first], first.gradients[case.first])
+        np.testing.assert_array_equal(other.nonfinite_examples, first.nonfinite_examples)
 
 
 def test_the_number_of_threads_changes_no_bit_of_a_set(

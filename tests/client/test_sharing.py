@@ -17,7 +17,7 @@ from lossd.client.errors import (
     ServerError,
     UnavailableError,
 )
-from lossd.client.sharing import Lease, Sharing
+from lossd.client.sharing import HALVED_BYTES, Lease, Sharing, _copy
 from lossd.client.wire import build_request
 from tests.sharing_server import SharingServer
 
@@ -140,3 +140,11 @@ def test_a_reply_is_read_from_its_own_region_only(sharing: Sharing) -> None:
         assert not lease.view(start, size).flags.writeable
         with pytest.raises(ValueError, match="must lie in the reply's region"):
             lease.view(v1.SharedMemory(segment=b"x", offset=start.offset), size)
+
+
+@pytest.mark.parametrize("size", [0, 1, HALVED_BYTES - 1, HALVED_BYTES, HALVED_BYTES + 3])
+def test_what_is_copied_in_halves_is_copied_whole(size: int) -> None:
+    array = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    place = np.zeros_like(array)
+    _copy(array, place)
+    np.testing.assert_array_equal(place, array)

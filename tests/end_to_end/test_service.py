@@ -150,16 +150,16 @@ def test_what_a_caller_can_fix_is_said_with_its_field(client: LossClient) -> Non
 def test_every_loss_answers_its_own_hand_worked_examples(client: LossClient) -> None:
     for loss in LOSSES.values():
         for example in loss.examples:
-            given = {name: _on_the_wire(value) for name, value in example.parameters.items()}
+            given = {name: on_the_wire(value) for name, value in example.parameters.items()}
             message = getattr(v1, loss.message)(**given)
             result = client.compute(message, gradients=tuple(example.gradients), **example.inputs)
             assert result.loss == pytest.approx(example.value, rel=1e-12)
 
 
-def _on_the_wire(value: Any) -> Any:
+def on_the_wire(value: Any) -> Any:
     """A parameter; of an enum the name of its value: DISTRIBUTION_KIND_LOGITS."""
     if isinstance(value, tuple):
-        return [_on_the_wire(one) for one in value]
+        return [on_the_wire(one) for one in value]
     if not isinstance(value, enum.Enum):
         return value
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(value).__name__).upper()

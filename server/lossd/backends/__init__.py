@@ -44,7 +44,8 @@ class Piece:
     ``elements`` is what the sum of a row is divided by, where a body gives a value of each element.
     ``gradients`` and ``outputs`` are places in the reply, in the types that are sent.  ``values``
     is a place for the values, of the compute type, where anybody wants them; ``weights`` are what
-    they count in the sum over all rows, None for 1.
+    they count in the sum over ``block`` rows each, None for 1.  ``nonfinite`` is a place for the
+    flags of rows, in which those of other parts of a row may be set.
     """
 
     count: int
@@ -55,6 +56,8 @@ class Piece:
     elements: int
     gradients: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    block: int
+    nonfinite: Flags
     values: Array | None = None
     weights: Floats | None = None
 
@@ -63,26 +66,34 @@ class Piece:
 class Computed:
     """The results of a piece besides its gradients: a value, and perhaps a status, for each row.
 
-    ``nonfinite`` flags the rows with a number that is not finite as it is sent.  A backend that
-    returns it has written 0 wherever results do not count; otherwise the host does both.
-    ``total`` is the sum of weights times values.  Who gives it has looked whether the values are
-    finite, and has left 0 in those of silent rows; without ``values`` there was no place for them.
+    ``nonfinite`` flags the rows with a number that is not finite as it is sent; or such flags were
+    set in their place, and ``is_flagged`` tells whether there are any.  A backend that returns
+    either has written 0 wherever results do not count; otherwise the host does both.
+    ``sums`` are those of weights times values, one a block.  Who gives them has looked whether the
+    values are finite, and has left 0 in those of silent rows; without ``values`` there was no place
+    for them.
     ``is_outside`` tells that an input holds a number outside its domain.
     """
 
     values: Array | None
     statuses: Array | None = None
     nonfinite: Flags | None = None
-    total: float | None = None
+    sums: Floats | None = None
     is_outside: bool = False
+    is_flagged: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """A function that computes the pieces of a batch, and whether it checks their domains."""
+    """A function that computes the pieces of a batch, and whether it checks their domains.
+
+    ``piece_elements`` is how many elements a piece of rows may have, where that is more than what
+    the backend says; such a piece may have several blocks.
+    """
 
     piece: Callable[[Piece], Computed]
     checks_domains: bool = False
+    piece_elements: int = 0
 
 
 class Backend(Protocol):

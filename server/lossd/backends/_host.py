@@ -7,11 +7,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lossd.backends import Computed, Piece, put, settle
+from lossd.backends import Array, Computed, Piece, put, settle
 from lossd.backends._texts import text_of
 from lossd.batch import Batch, check_rules
 from lossd.kernels.host import Given, HostKernel, HostText, Library, NoLibraryError
 from lossd.losses import LOSSES, Loss
+
+# A thread that takes the next piece waits for the interpreter's lock, so pieces are few, however
+# large a cache is: a kernel goes through one block by block.  But with one for each thread, all
+# would wait for the slowest; and between pieces a caller that has gone is noticed.
+PIECES_A_THREAD, LEAST_ELEMENTS, MOST_ELEMENTS = 4, 1 << 20, 1 << 22
+# A gradient that is larger goes to memory past the caches, which spares reading it there first.
+STREAMED_BYTES = 32 << 20
 
 # Writes what the body gives beside the kernel: some gradients, and all outputs.
 Beside = Callable[[Piece, Sequence[str]], object]
@@ -89,6 +96,25 @@ def _are_defaults(loss: Loss, parameters: Mapping[str, Any]) -> bool:
     )
 
 
+def piece_elements(batch: Batch, threads: int) -> int:
+    """How many elements a piece may have: there are a few pieces for each thread.
+
+    0 is for one block, which fits a cache, where the body makes arrays of it beside the kernel.
+    """
+    if batch.outputs or any(name != batch.loss.inputs[0].name for name in batch.gradients):
+        return 0
+    elements = batch.rows * batch.length
+    wanted = max(elements // (threads * PIECES_A_THREAD), LEAST_ELEMENTS)
+    return min(wanted, elements // threads, MOST_ELEMENTS)
+
+
+def is_large(batch: Batch, gradient: Array | None) -> bool:
+    """Returns whether caches would not keep what a piece of a batch is written to."""
+    if gradient is None:
+        return False
+    return batch.rows * batch.length * gradient.itemsize >= STREAMED_BYTES
+
+
 def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> Computed:
     """Runs a kernel over a piece.
 
@@ -101,7 +127,6 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
     is_rounded = out is None or kernel.rounds_to(out.dtype)
     gradient = out if is_rounded else np.empty_like(out, batch.dtype)
     is_all = is_rounded and not others and not piece.outputs
-    nonfinite = np.zeros(piece.count, np.bool_)
     answer = kernel(
         [
             Given(
@@ -110,13 +135,15 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
             for operand in batch.operands
         ],
         piece.parameters,
-        nonfinite=nonfinite,
+        nonfinite=piece.nonfinite,
         values=piece.values,
         gradient=gradient,
         scale=piece.scale,
         elements=piece.elements,
         silent=piece.silent,
         weights=piece.weights,
+        block=piece.block,
+        streams=is_large(batch, out),
     )
     if out is not None and gradient is not None and gradient is not out:
         put(gradient, out)
@@ -124,5 +151,10 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
         beside(piece, others)
     found = None if is_all else settle(piece)
     if found is not None:
-        nonfinite |= found
-    return Computed(piece.values, None, nonfinite, answer.total, answer.is_outside)
+        piece.nonfinite[found] = True
+    return Computed(
+        piece.values,
+        sums=answer.sums,
+        is_outside=answer.is_outside,
+        is_flagged=found is not None or answer.nonfinite_rows > 0,
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, put
-from lossd.backends._host import Kernels, NoKernels, compute
+from lossd.backends._host import Kernels, NoKernels, compute, piece_elements
 from lossd.batch import Batch
 from lossd.losses import Evaluation
 from lossd.networks import Device, Network, Placed, Placements
@@ -73,7 +73,11 @@ class NumpyBackend:
         if kernel is None:
             return Compute(functools.partial(_compute, body))
         beside = functools.partial(_run_body, body)
-        return Compute(functools.partial(compute, kernel, batch, beside), checks_domains=True)
+        return Compute(
+            functools.partial(compute, kernel, batch, beside),
+            checks_domains=True,
+            piece_elements=piece_elements(batch, self.threads),
+        )
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
         """See ``Backend.side_by_side``; uses the pool where that pays."""

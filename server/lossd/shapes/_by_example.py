@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.backends import Backend, Body, Compute, Computed, Piece, settle
+from lossd.backends import Backend, Body, Compute, Piece, settle
 from lossd.batch import Array, Batch, Layout, Operand, check_domains, check_rules
 from lossd.losses import Loss
 from lossd.reduction import Floats, block_sums
@@ -65,16 +65,17 @@ class ByExample(ShapeRules):
         """Returns how many rows are summed together and computed by one thread."""
         return block_rows(length)
 
-    def cuts(self, batch: Batch, backend: Backend) -> Sequence[Cut]:
-        """Returns whole blocks of rows, as many as a backend takes at a time, or parts of a row.
+    def cuts(self, batch: Batch, backend: Backend, compute: Compute) -> Sequence[Cut]:
+        """Returns whole blocks of rows, as many as are taken at a time, or parts of a row.
 
-        Their bounds depend on the shape alone, so that results have the same bits however many
-        threads there are.
+        Sums are those of blocks and parts, whose bounds depend on the shape alone, so that results
+        have the same bits however many threads there are.
         """
         if self.is_mean_of_elements and backend.in_cache and batch.length > BLOCK_ELEMENTS:
             return list(_cuts_of_long_rows(batch))
         block = self.block_rows(batch.length)
-        step = block * max(1, backend.piece_elements // (block * batch.length))
+        most = max(backend.piece_elements, compute.piece_elements)
+        step = block * max(1, most // (block * batch.length))
         starts = range(0, batch.rows, step)
         return [Cut(slice(start, min(start + step, batch.rows))) for start in starts]
 
@@ -85,8 +86,8 @@ class ByExample(ShapeRules):
 
     def evaluator(self, template: Batch, backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
         """See ``ShapeRules.evaluator``."""
-        cuts = self.cuts(template, backend)
         compute = backend.over_rows(template, self.body(template, backend))
+        cuts = self.cuts(template, backend, compute)
         pieces = _Pieces(
             cuts,
             compute,
@@ -152,6 +153,7 @@ class _Run:
             self._scale = self._scale / pieces.elements
         self._sums: list[Floats] = [_NO_SUMS] * len(pieces.cuts)
         self._nonfinite = np.zeros(batch.rows, np.bool_)
+        self._is_flagged = False
         self._statuses: list[tuple[slice, Array]] = []  # few losses have any
         # Sums over the parts of long rows, which become values when all parts are done.
         self._parts = np.zeros((batch.rows, pieces.segments)) if pieces.segments > 1 else None
@@ -166,19 +168,18 @@ class _Run:
                 self._refuse_outside()
             if found.statuses is not None:
                 self._statuses.append((cut.rows, found.statuses))
-            nonfinite = settle(piece) if found.nonfinite is None else found.nonfinite
-            if nonfinite is not None and np.count_nonzero(nonfinite):  # a sixth of any()
-                self._flag(cut.rows, nonfinite)
+            if found.is_flagged is None:
+                nonfinite = settle(piece) if found.nonfinite is None else found.nonfinite
+                if nonfinite is not None and np.count_nonzero(nonfinite):  # a sixth of any()
+                    self._flag(cut.rows, nonfinite)
+            elif found.is_flagged:
+                self._is_flagged = True
             if self._parts is not None:
                 self._parts[cut.rows, cut.segment] = found.values
-            elif found.values is None or self._is_settled(found):
-                self._sums[index] = np.array([found.total])
-            else:
+            elif found.values is not None and (found.sums is None or self._pieces.zero_nonfinite):
                 self._sums[index] = self._settled_sums(cut.rows, found.values)
-
-    def _is_settled(self, found: Computed) -> bool:
-        """Returns whether the values are at their place, and their sum is known."""
-        return found.total is not None and not self._pieces.zero_nonfinite
+            elif found.sums is not None:
+                self._sums[index] = found.sums
 
     def _piece(self, cut: Cut) -> Piece:
         batch, plan, window = self._batch, self._batch.plan, cut.window
@@ -201,6 +202,8 @@ class _Run:
             elements=self._pieces.elements if cut.columns is None else 1,
             gradients={name: out[window] for name, out in self._buffers.gradients.items()},
             outputs={name: out[cut.rows] for name, out in self._buffers.outputs.items()},
+            block=self._pieces.block,
+            nonfinite=self._nonfinite[cut.rows],
             values=self._value_place(cut.rows),
             weights=None if plan.weights is None else plan.weights[cut.rows],
         )
@@ -240,6 +243,7 @@ class _Run:
     def _flag(self, rows: slice, wrong: Array) -> None:
         """Sets flags and clears none, since the parts of a long row may do so at the same time."""
         self._nonfinite[rows][wrong] = True
+        self._is_flagged = True
 
     def _settled_sums(self, rows: slice, values: Array) -> Floats:
         """Writes values that are complete; returns their sums over blocks."""
@@ -260,11 +264,12 @@ class _Run:
         """Returns the result, with what is left to do when every piece is done."""
         if self._parts is not None:
             self._sums = [self._joined_sums(self._parts)]
-        if self._pieces.zero_nonfinite and self._nonfinite.any():
+        if self._pieces.zero_nonfinite and self._is_flagged:
             for buffer in (*self._buffers.gradients.values(), *self._buffers.outputs.values()):
                 buffer[self._nonfinite] = 0
         sums = self._sums[0] if len(self._sums) == 1 else np.concatenate([_NO_SUMS, *self._sums])
-        return Evaluated(sums, self._nonfinite, self._all_statuses())
+        nonfinite = self._nonfinite if self._is_flagged else None
+        return Evaluated(sums, nonfinite, self._all_statuses())
 
     def _joined_sums(self, parts: Array) -> Floats:
         with np.errstate(all="ignore"):

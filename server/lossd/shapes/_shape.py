@@ -46,13 +46,13 @@ class Evaluated:
     """The results that are not in the buffers.
 
     ``sums`` are the weighted sums of the values over blocks of rows, in index order.
-    ``nonfinite`` flags the rows whose value or gradient is not finite.
+    ``nonfinite`` flags the rows whose value or gradient is not finite; None where all are.
     ``statuses`` has the status that the loss gives each row, silent ones too; None without any.
     ``status`` is that of a whole set, or of gradients that belong to no example.
     """
 
     sums: Floats
-    nonfinite: Flags
+    nonfinite: Flags | None
     statuses: npt.NDArray[np.uint8] | None = None
     status: Status | None = None
 

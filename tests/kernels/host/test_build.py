@@ -31,6 +31,7 @@ with np.errstate(all="ignore"):
                 case = cases.make_case(variant, cases.FLOAT32, length, misaligned=misaligned)
                 run(library, case)
                 run(library, case, stored=np.float16)
+                run(library, case, block=2, streams=True)
 """
 
 

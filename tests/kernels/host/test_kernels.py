@@ -33,7 +33,9 @@ class Ran:
     answer: Answer
 
 
-def run(library: Library, case: Case, *, stored: Any = None, by_row: bool = True) -> Ran:
+def run(
+    library: Library, case: Case, *, stored: Any = None, by_row: bool = True, **options: Any
+) -> Ran:
     """A case through the kernel of its text, with inputs stored in another type perhaps."""
     loss = case.variant.loss
     kernel = library.kernel(HostText(loss, loss.cuda.index(case.variant.text)), case.dtype)
@@ -53,6 +55,7 @@ def run(library: Library, case: Case, *, stored: Any = None, by_row: bool = True
         scale=case.scales if by_row else case.scales[0],
         elements=case.length if loss.shape is Shape.POINTWISE else 1,
         silent=case.silent if by_row else None,
+        **options,
     )
     return Ran(values, gradient, nonfinite, answer)
 
@@ -138,7 +141,32 @@ def test_the_sum_is_that_of_the_values(
 ) -> None:
     case = make_case(text, dtype, 40).rows(slice(cases.INFINITE_ROW + 1, None))
     found = run(library, case, by_row=False)
-    np.testing.assert_allclose(found.answer.total, found.values.astype(np.float64).sum(), 1e-14)
+    total = found.values.astype(np.float64).sum()
+    np.testing.assert_allclose(found.answer.sums, [total], 1e-14)
+
+
+@every_text
+@pytest.mark.parametrize("length", [1, 40, 600])
+def test_a_block_has_the_same_sum_alone_and_among_others(
+    library: Library, text: Variant, dtype: np.dtype[Any], length: int
+) -> None:
+    case = make_case(text, dtype, length)
+    together = run(library, case, block=3).answer.sums
+    starts = range(0, cases.ROWS, 3)
+    alone = [run(library, case.rows(slice(s, s + 3))).answer.sums for s in starts]
+    assert bits(together) == bits(np.concatenate(alone))
+
+
+@every_text
+@pytest.mark.parametrize("length", [1, 17, 250, 1003])
+def test_a_gradient_that_goes_past_the_caches_has_the_same_bits(
+    variant: Library, text: Variant, dtype: np.dtype[Any], length: int
+) -> None:
+    case = make_case(text, dtype, length)
+    for stored in (None, np.float16) if dtype == cases.FLOAT32 else (None,):
+        kept, streamed = (run(variant, case, stored=stored, streams=s) for s in (False, True))
+        assert bits(kept.gradient) == bits(streamed.gradient)
+        assert bits(kept.values) == bits(streamed.values)
 
 
 @pytest.mark.parametrize("text", cases.VARIANTS, ids=str)

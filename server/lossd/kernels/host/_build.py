@@ -25,10 +25,10 @@ FLAGS = (
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
 )  # fmt: skip
 # What clang does by itself: loops become vectors, and are compiled once for each case of what they
-# ask of a parameter.
+# ask of a parameter.  No loop of a block becomes a copy instruction, which is slow to begin.
 GCC_FLAGS = (
     "-ftree-vectorize", "-fvect-cost-model=dynamic", "-funswitch-loops", "--param",
-    "max-unswitch-insns=5000",
+    "max-unswitch-insns=5000", "-fno-tree-loop-distribute-patterns",
 )  # fmt: skip
 LINK_FLAGS = ("-shared", "-s", "-Wl,--as-needed", "-Wl,-z,noexecstack")
 

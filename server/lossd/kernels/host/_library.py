@@ -41,8 +41,8 @@ class NoLibraryError(Exception):
 
 # What call.hpp calls an Input and a Call, and where the answer is in it.
 _MOST_INPUTS = 4
-_CALL = struct.Struct("<2q" + "Qiidd" * _MOST_INPUTS + "2d5Qi4x3Qd2q")
-_ANSWER = struct.Struct("<d2q")
+_CALL = struct.Struct("<3q" + "Qiidd" * _MOST_INPUTS + "2d5Q2i4Q2q")
+_ANSWER = struct.Struct("<2q")
 _ANSWER_PLACE = _CALL.size - _ANSWER.size
 _NO_INPUT = (0, 0, 0, 0.0, 0.0)
 _KINDS = {
@@ -61,11 +61,12 @@ Domain = Interval | Choices | None
 class Answer:
     """The results of a kernel for some rows, besides what it writes.
 
-    ``total`` is the sum of weights times values.  ``nonfinite_rows`` counts the rows that it
-    flagged; ``is_outside`` tells that an input holds a number that is not in its domain.
+    ``sums`` are those of weights times values, one a block of rows.  ``nonfinite_rows`` counts the
+    rows that it flagged; ``is_outside`` tells that an input holds a number that is not in its
+    domain.
     """
 
-    total: float
+    sums: npt.NDArray[np.float64]
     nonfinite_rows: int
     is_outside: bool
 
@@ -160,13 +161,16 @@ class HostKernel:
         elements: int = 1,
         silent: npt.NDArray[np.bool_] | None = None,
         weights: npt.NDArray[np.float64] | None = None,
+        block: int | None = None,
+        streams: bool = False,
     ) -> Answer:
         """Computes some rows.
 
         ``inputs`` have one or two axes, of which the second counts columns; ``scale`` is what
         slopes are multiplied by, one number or one a row of the compute type, and ``elements`` what
-        the sum of a row of elements is divided by.  Writes ``values``, one a row, and the
-        ``gradient`` with respect to the first input, and sets flags in ``nonfinite``.
+        the sum of a row of elements is divided by.  ``block`` rows are summed together, all if it
+        is None; with ``streams`` the gradient is not left in the caches.  Writes ``values``, one a
+        row, and the ``gradient`` with respect to the first input, and sets flags in ``nonfinite``.
 
         Raises:
             MemoryError: if there is not the room for a row.
@@ -179,10 +183,13 @@ class HostKernel:
         vectors = [_vector(parameters[name], self._dtype) for name in self._vectors]
         addresses = self._pack_vectors(*[_address(vector) for vector in vectors])
         scales = scale if getattr(scale, "ndim", 0) else None
+        block = block or max(rows, 1)
+        sums = np.empty(-(-rows // block))
         call = ctypes.create_string_buffer(
             _CALL.pack(
                 rows,
                 columns,
+                block,
                 *packed,
                 elements,
                 0.0 if scales is not None else float(scale),
@@ -192,10 +199,11 @@ class HostKernel:
                 _address(values),
                 _address(gradient),
                 0 if gradient is None else _KINDS[gradient.dtype],
+                streams,
                 _address(nonfinite),
                 _bytes_address(numbers),
                 _bytes_address(addresses),
-                0.0,
+                _address(sums),
                 0,
                 0,
             ),
@@ -203,8 +211,8 @@ class HostKernel:
         )
         if not self._entry(call):
             raise MemoryError(f"a row of {columns} columns needs more memory than there is")
-        total, nonfinite_rows, outside = _ANSWER.unpack_from(call, _ANSWER_PLACE)
-        return Answer(total, nonfinite_rows, bool(outside))
+        nonfinite_rows, outside = _ANSWER.unpack_from(call, _ANSWER_PLACE)
+        return Answer(sums, nonfinite_rows, bool(outside))
 
 
 def _ready(rows: Array, dtype: np.dtype[Any]) -> Array:

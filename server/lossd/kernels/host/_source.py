@@ -90,7 +90,7 @@ def _kernel(text: HostText, type_name: str) -> str:
         *(f"#undef {name.partition('(')[0]}" for name in macros),
         "}  // namespace",
         f"EXPORT bool ENTRY({text.name}_{type_name})(Call* call) {{",
-        f"    return {text.name}::run(*call);",
+        f"    return answered(*call, {text.name}::run);",
         "}",
         "",
     ])  # fmt: skip

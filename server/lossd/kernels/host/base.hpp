@@ -3,6 +3,9 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 #define INLINED __attribute__((always_inline))
@@ -18,6 +21,9 @@
 
 // Sums have this many lanes on every machine, whatever its vectors are.
 constexpr int GROUP = 16;
+// Lines of a cache; a vector that lies in two of them is read and written twice.
+constexpr int LINE_BYTES = 64;
+#define ON_LINES alignas(LINE_BYTES)
 // Elements that are computed between two looks at where they come from and go to.
 constexpr int BLOCK = 512;
 

@@ -13,6 +13,7 @@ struct Input {
 
 struct Call {
     int64_t rows, columns;
+    int64_t block;               // rows that are summed together
     Input inputs[MOST_INPUTS];
     double elements;             // what the sum of a row of elements is divided by
     double scale;                // of every row, where there are no
@@ -22,11 +23,12 @@ struct Call {
     T* values;                   // one a row, or null
     char* gradient;              // or null
     Kind gradient_kind;          // that of T; where T is float, also FLOAT16 and BFLOAT16
+    int32_t streams;             // whether the gradient goes past the caches, to memory
     uint8_t* nonfinite;          // one a row: set where the value or the gradient is not finite
     const double* numbers;       // the parameters that are numbers
     const T* const* vectors;     // those that are lists: one number a column, or null for 1
+    double* sums;                // of weights times values, one for each block of rows
     // What the kernel answers:
-    double sum;                  // of weights times values
     int64_t nonfinite_rows;
     int64_t outside;             // whether a number of a row that is not silent breaks its rule
 };
@@ -82,22 +84,57 @@ INLINE const T* stage(const Input& input, int64_t first, int count, T* room) {
     const char* from = input.place + first * size_of(input.kind);
     const bool fits = input.kind == OWN && uintptr_t(from) % sizeof(T) == 0;
     if (fits && count % GROUP == 0) return reinterpret_cast<const T*>(from);
-    read(input.kind, from, room, count);
+    if (input.kind == OWN) __builtin_memcpy(room, from, count * sizeof(T));
+    else read(input.kind, from, room, count);
     for (int i = count; i < whole_groups(count); ++i) room[i] = room[count - 1];
     return room;
 }
 
+// Lines that are written whole go to memory without being read from there before; whoever writes so
+// fences at the end.
+#ifdef __x86_64__
+INLINE void fence() { _mm_sfence(); }
+
+INLINE void stream_line(char* to, const char* from) {
+    for (int i = 0; i < LINE_BYTES; i += VECTOR_BYTES) {
+#if defined(__AVX512F__)
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), _mm512_loadu_si512(from + i));
+#elif defined(__AVX__)
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i),
+                            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
+#else
+        _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
+                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+#endif
+    }
+}
+#else
+INLINE void fence() {}
+INLINE void stream_line(char* to, const char* from) { __builtin_memcpy(to, from, LINE_BYTES); }
+#endif
+
+OUTLINE void stream(char* to, const char* from, int bytes) {
+    const int before = int(-uintptr_t(to) % LINE_BYTES), head = before < bytes ? before : bytes;
+    __builtin_memcpy(to, from, head);
+    int done = head;
+    for (; done + LINE_BYTES <= bytes; done += LINE_BYTES) stream_line(to + done, from + done);
+    __builtin_memcpy(to + done, from + done, bytes - done);
+}
+
+// Writes finished numbers to their place in the gradient.
+INLINE void send(const Call& call, char* to, const void* from, int bytes) {
+    if (call.streams) stream(to, static_cast<const char*>(from), bytes);
+    else __builtin_memcpy(to, from, bytes);
+}
+
+// Rounds whole groups, and returns whether all of that is finite.
 template <typename Half, typename Convert>
-INLINE bool put_half(char* to, const T* numbers, int count, int digits, Convert half) {
+INLINE bool round_all(const T* numbers, int count, Half* rounded, int digits, Convert half) {
     Half found = 0;
-    for (int start = 0; start < count; start += GROUP) {
-        Half rounded[GROUP];
-        const int here = count - start < GROUP ? count - start : GROUP;
-        INDEPENDENT
-        for (int i = 0; i < GROUP; ++i) rounded[i] = half(float(numbers[start + i]));
-        __builtin_memcpy(to + start * 2, rounded, here * 2);
-        INDEPENDENT
-        for (int i = 0; i < GROUP; ++i) found |= overflow_of(rounded[i], digits);
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) {
+        rounded[i] = half(float(numbers[i]));
+        found |= overflow_of(rounded[i], digits);
     }
     return found == 0;
 }
@@ -121,16 +158,23 @@ OUTLINE bool put(
     const Call& call, int64_t first, int count, T* slopes, T scale, const T* scales = nullptr) {
     const int groups = whole_groups(count);
     char* const to = call.gradient + first * size_of(call.gradient_kind);
+    const bool is_half = call.gradient_kind != OWN;
     const bool is_direct =
-        call.gradient_kind == OWN && groups == count && uintptr_t(to) % sizeof(T) == 0;
+        !is_half && !call.streams && groups == count && uintptr_t(to) % sizeof(T) == 0;
     T* const out = is_direct ? reinterpret_cast<T*>(to) : slopes;
     for (int i = count; i < groups; ++i) slopes[i] = 0;
     const bool is_finite =
         scales ? scale_all(slopes, groups, out, [=](int i) { return scales[i]; })
                : scale_all(slopes, groups, out, [=](int) { return scale; });
-    if (call.gradient_kind == FLOAT16) return put_half<uint16_t>(to, out, count, 10, to_float16);
-    if (call.gradient_kind == BFLOAT16) return put_half<uint16_t>(to, out, count, 7, to_bfloat16);
-    if (!is_direct) __builtin_memcpy(to, out, count * sizeof(T));
+    if (is_half) {
+        ON_LINES uint16_t rounded[BLOCK];
+        const bool is_still_finite =
+            call.gradient_kind == FLOAT16 ? round_all(out, groups, rounded, 10, to_float16)
+                                          : round_all(out, groups, rounded, 7, to_bfloat16);
+        send(call, to, rounded, count * int(sizeof *rounded));
+        return is_still_finite;
+    }
+    if (!is_direct) send(call, to, out, count * int(sizeof(T)));
     return is_finite;
 }
 
@@ -164,6 +208,13 @@ struct Group {
         for (int v = 0; v < COUNT; ++v)
             __builtin_memcpy(&vectors[v], numbers + v * LENGTH, sizeof(Vector));
     }
+    METHOD void add(const Group& more) {
+        for (int v = 0; v < COUNT; ++v) vectors[v] += more.vectors[v];
+    }
+    METHOD void take_larger(const Group& more) {
+        for (int v = 0; v < COUNT; ++v)
+            vectors[v] = more.vectors[v] > vectors[v] ? more.vectors[v] : vectors[v];
+    }
 };
 
 // Adds whole groups of numbers to sums in lanes.
@@ -173,7 +224,7 @@ OUTLINE void add_to_lanes(double* lanes, const Number* numbers, int count) {
     sums.fill(0);
     for (int start = 0; start < count; start += GROUP) {
         more.read(numbers + start);
-        for (int v = 0; v < sums.COUNT; ++v) sums.vectors[v] += more.vectors[v];
+        sums.add(more);
     }
     Number own[GROUP];
     __builtin_memcpy(own, sums.vectors, sizeof own);
@@ -183,15 +234,24 @@ OUTLINE void add_to_lanes(double* lanes, const Number* numbers, int count) {
 // The largest of whole groups of numbers, of which NaN is none.
 template <typename Number>
 OUTLINE Number largest_of(const Number* numbers, int count) {
-    Group<Number> most, more;
-    most.fill(-INFINITE<Number>);
-    for (int start = 0; start < count; start += GROUP) {
+    // Of several groups at a time, since each step waits for the one before.
+    constexpr int AHEAD = 4;
+    Group<Number> most[AHEAD], more;
+    for (int a = 0; a < AHEAD; ++a) most[a].fill(-INFINITE<Number>);
+    int start = 0;
+    for (; start + AHEAD * GROUP <= count; start += AHEAD * GROUP)
+        UNROLLED
+        for (int a = 0; a < AHEAD; ++a) {
+            more.read(numbers + start + a * GROUP);
+            most[a].take_larger(more);
+        }
+    for (; start < count; start += GROUP) {
         more.read(numbers + start);
-        for (int v = 0; v < most.COUNT; ++v)
-            most.vectors[v] = more.vectors[v] > most.vectors[v] ? more.vectors[v] : most.vectors[v];
+        most[0].take_larger(more);
     }
+    for (int a = 1; a < AHEAD; ++a) most[0].take_larger(most[a]);
     Number lanes[GROUP];
-    __builtin_memcpy(lanes, most.vectors, sizeof lanes);
+    __builtin_memcpy(lanes, most[0].vectors, sizeof lanes);
     Number found = lanes[0];
     for (int lane = 1; lane < GROUP; ++lane) found = lanes[lane] > found ? lanes[lane] : found;
     return found;
@@ -206,6 +266,17 @@ struct Lanes {
         add_to_lanes(lanes, numbers, count);
     }
 
+    // Adds each number to its lane, with no sum in between.
+    METHOD void add_each(const double* numbers, int count) {
+        Group<double> sums, more;
+        sums.read(lanes);
+        for (int start = 0; start < count; start += GROUP) {
+            more.read(numbers + start);
+            sums.add(more);
+        }
+        __builtin_memcpy(lanes, sums.vectors, sizeof lanes);
+    }
+
     METHOD double total() const {
         double sums[GROUP];
         __builtin_memcpy(sums, lanes, sizeof sums);
@@ -215,29 +286,35 @@ struct Lanes {
     }
 };
 
+// Some rows that are summed together.
+struct Block {
+    int64_t first, end;
+};
+
 // What becomes of the values of rows: written, looked at, and summed.
 struct Results {
     Call& call;
     Lanes sum;
+    int64_t first;  // row of the block
 
     METHOD void add(int64_t row, T value, bool gradient_is_finite) {
         if (call.values) call.values[row] = value;
-        sum.lanes[row % GROUP] += call.weights ? call.weights[row] * value : double(value);
+        sum.lanes[(row - first) % GROUP] +=
+            call.weights ? call.weights[row] * value : double(value);
         if (!gradient_is_finite || !is_finite(value)) flag(row);
     }
 
-    // The same for some rows of one element each, from a row that begins a group.  Returns false, and
-    // does nothing, if a value is not finite.
+    // The same for some rows of one element each, from a row that begins a group of its block.  Returns
+    // false, and does nothing, if a value is not finite.
     METHOD bool add_all(int64_t row, int count, T* values) {
         for (int i = count; i < whole_groups(count); ++i) values[i] = 0;
         if (!all_finite(values, whole_groups(count))) return false;
         if (call.values) __builtin_memcpy(call.values + row, values, count * sizeof(T));
-        double terms[BLOCK];
+        ON_LINES double terms[BLOCK];
         INDEPENDENT
         for (int i = 0; i < whole_groups(count); ++i) terms[i] = values[i];
         for (int i = 0; call.weights && i < count; ++i) terms[i] *= call.weights[row + i];
-        for (int start = 0; start < count; start += GROUP)
-            for (int lane = 0; lane < GROUP; ++lane) sum.lanes[lane] += terms[start + lane];
+        sum.add_each(terms, whole_groups(count));
         return true;
     }
 
@@ -254,3 +331,24 @@ struct Results {
         __builtin_memset(call.gradient + row * bytes, 0, bytes);
     }
 };
+
+// Computes rows block by block, each with a sum of its own: rows(results, block) computes those of one.
+template <typename Rows>
+INLINE void each_block_of_rows(Call& call, Rows rows) {
+    for (int64_t first = 0; first < call.rows; first += call.block) {
+        const int64_t end = call.rows - first < call.block ? call.rows : first + call.block;
+        Results results{call, {}, first};
+        rows(results, Block{first, end});
+        call.sums[first / call.block] = results.sum.total();
+    }
+    if (call.streams) fence();
+}
+
+// Runs a kernel on a call of its own: that of another thread may lie in the same line of the cache.
+INLINE bool answered(Call& given, bool (*run)(Call&)) {
+    ON_LINES Call call = given;
+    const bool has_run = run(call);
+    given.nonfinite_rows = call.nonfinite_rows;
+    given.outside = call.outside;
+    return has_run;
+}

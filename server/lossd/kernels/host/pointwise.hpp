@@ -26,9 +26,9 @@ struct Pointwise {
 
 // Where blocks are computed.
 struct Room {
-    T inputs[MOST_INPUTS][BLOCK];
-    T vectors[MOST_VECTORS][BLOCK];
-    T values[BLOCK], slopes[BLOCK];
+    ON_LINES T inputs[MOST_INPUTS][BLOCK];
+    ON_LINES T vectors[MOST_VECTORS][BLOCK];
+    ON_LINES T values[BLOCK], slopes[BLOCK];
 };
 
 INLINE Elements staged(
@@ -68,9 +68,9 @@ INLINE void lay_vectors(
 }
 
 // Rows of several blocks each.
-OUTLINE void compute_long(const Pointwise& text, Call& call, Results& results) {
+OUTLINE void compute_long(const Pointwise& text, Call& call, Results& results, Block block) {
     Room room;
-    for (int64_t row = 0; row < call.rows; ++row) {
+    for (int64_t row = block.first; row < block.end; ++row) {
         if (call.silent && call.silent[row]) {
             results.silence(row);
             continue;
@@ -98,7 +98,7 @@ OUTLINE void compute_long(const Pointwise& text, Call& call, Results& results) {
 INLINE T mean_of(const Call& call, const T* numbers) {
     const int count = int(call.columns);
     if (count == 1) return T(numbers[0] / call.elements);
-    T padded[BLOCK] = {};
+    ON_LINES T padded[BLOCK] = {};
     __builtin_memcpy(padded, numbers, count * sizeof(T));
     Lanes sum;
     sum.add(padded, whole_groups(count));
@@ -113,7 +113,7 @@ INLINE bool put_rows(const Call& call, int64_t row, int rows, Room& room) {
         const T scale = T(call.scale);
         return put(call, first, rows * columns, room.slopes, scale);
     }
-    T scales[BLOCK] = {};
+    ON_LINES T scales[BLOCK] = {};
     for (int r = 0; r < rows; ++r) {
         const bool is_silent = call.silent && call.silent[row + r];
         const T scale = call.scales ? call.scales[row + r] : T(call.scale);
@@ -135,12 +135,12 @@ INLINE void look_for_outside(
 }
 
 // Rows of one block or less: several rows a block.
-OUTLINE void compute_short(const Pointwise& text, Call& call, Results& results) {
+OUTLINE void compute_short(const Pointwise& text, Call& call, Results& results, Block block) {
     Room room;
     const int columns = int(call.columns), most = BLOCK / columns;
     lay_vectors(text, call, 0, most * columns, room);
-    for (int64_t row = 0; row < call.rows; row += most) {
-        const int rows = call.rows - row < most ? int(call.rows - row) : most;
+    for (int64_t row = block.first; row < block.end; row += most) {
+        const int rows = block.end - row < most ? int(block.end - row) : most;
         const int count = rows * columns, groups = whole_groups(count);
         const Elements given = staged(text, call, row * columns, count, room);
         if (breaks_a_rule(text, call, given, groups)) look_for_outside(text, call, given, row, rows);
@@ -157,11 +157,11 @@ OUTLINE void compute_short(const Pointwise& text, Call& call, Results& results) 
 }
 
 OUTLINE bool compute(const Pointwise& text, Call& call) {
-    Results results{call, {}};
-    if (call.columns > BLOCK)
-        compute_long(text, call, results);
-    else
-        compute_short(text, call, results);
-    call.sum = results.sum.total();
+    each_block_of_rows(call, [&](Results& results, Block block) {
+        if (call.columns > BLOCK)
+            compute_long(text, call, results, block);
+        else
+            compute_short(text, call, results, block);
+    });
     return true;
 }

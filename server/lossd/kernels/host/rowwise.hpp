@@ -28,14 +28,13 @@ struct Largest {
 // The first place of a number in whole groups; where it is not, the end.
 template <typename Number>
 OUTLINE int place_of(const Number* numbers, int count, Number wanted) {
-    for (int start = 0; start < count; start += GROUP) {
-        Bits found = 0;
-        INDEPENDENT
-        for (int i = 0; i < GROUP; ++i) found |= numbers[start + i] == wanted ? Bits(1) : Bits(0);
-        for (int i = 0; found && i < GROUP; ++i)
-            if (numbers[start + i] == wanted) return start + i;
+    typedef typename Format<Number>::Signed Place;  // as wide as a number
+    Place first = count;
+    for (int i = 0; i < count; ++i) {
+        const Place place = numbers[i] == wanted ? Place(i) : Place(count);
+        first = place < first ? place : first;
     }
-    return count;
+    return int(first);
 }
 
 // The first NaN in whole groups; where there is none, the end.
@@ -105,7 +104,7 @@ struct Row : Example {
     METHOD void fetch_ahead(Column start, int count) const {
         constexpr int LINE = 64 / sizeof(T);
         for (int i = 0; i < count; i += LINE) __builtin_prefetch(next + start + i);
-        if (!call.gradient) return;
+        if (!call.gradient || call.streams) return;
         const int64_t size = size_of(call.gradient_kind);
         const char* const to = call.gradient + (first + start) * size;
         for (int64_t i = 0; i < count * size; i += 64) __builtin_prefetch(to + i, 1);
@@ -136,7 +135,7 @@ struct Row : Example {
         using Number = NumberOf<Term>;
         Lanes sum;
         each_block([&](Column start, int count) INLINED {
-            Number terms[BLOCK];
+            ON_LINES Number terms[BLOCK];
             evaluate(term, start, count, terms);
             for (int i = count; i < whole_groups(count); ++i) terms[i] = 0;
             sum.add(terms, whole_groups(count));
@@ -153,7 +152,7 @@ struct Row : Example {
         bool is_nan = false;
         each_block([&](Column start, int count) INLINED {
             if (is_nan) return;
-            Number terms[BLOCK];
+            ON_LINES Number terms[BLOCK];
             evaluate(term, start, count, terms);
             const int groups = whole_groups(count);
             for (int i = count; i < groups; ++i) terms[i] = -INFINITE<Number>;
@@ -174,7 +173,7 @@ struct Row : Example {
     METHOD void write(Slope slope) const {
         if (!call.gradient) return;
         each_block([&](Column start, int count) INLINED {
-            T slopes[BLOCK];
+            ON_LINES T slopes[BLOCK];
             evaluate(slope, start, count, slopes);
             is_finite &= put(call, first + start, count, slopes, scale);
         });
@@ -212,7 +211,7 @@ INLINE Largest<NumberOf<Logit>> best_of(const Row& row, Logit logit) {
     using Number = NumberOf<Logit>;
     Number best = -INFINITE<Number>;
     Column begin = 0;
-    Number logits[BLOCK];
+    ON_LINES Number logits[BLOCK];
     row.each_block([&](Column start, int count) INLINED {
         row.evaluate(logit, start, count, logits);
         for (int i = count; i < whole_groups(count); ++i) logits[i] = -INFINITE<Number>;
@@ -258,7 +257,16 @@ INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
         const auto exponential = [&](Column column, T prediction, T target) INLINED {
             return exp(logit(column, prediction, target) - best.value);
         };
-        row.evaluate(exponential, start, count, kept + start);
+        // Of a block whose numbers are all near the best, as they mostly are, in fewer steps.
+        typedef typename Format<Number>::Unsigned Far;
+        Far far = 0;
+        const auto near = [&](Column column, T prediction, T target) INLINED {
+            const Number below = logit(column, prediction, target) - best.value;
+            far |= below >= Format<Number>::FAINT ? Far(0) : Far(1);
+            return exp_within(below);
+        };
+        row.evaluate(near, start, count, kept + start);
+        if (far) row.evaluate(exponential, start, count, kept + start);
         for (int i = count; i < whole_groups(count); ++i) kept[start + i] = 0;
         const bool is_here = best.column >= start && best.column < start + count;
         if (is_here) kept[best.column] = 0;
@@ -291,7 +299,7 @@ OUTLINE bool make_exact(double* below, double* shares, int64_t columns, int64_t 
         Lanes sum;
         for (int64_t start = 0; start < groups; start += BLOCK) {
             const int here = groups - start < BLOCK ? int(groups - start) : BLOCK;
-            double terms[BLOCK];
+            ON_LINES double terms[BLOCK];
             INDEPENDENT
             for (int i = 0; i < here; ++i) terms[i] = term(below[start + i], shares[start + i]);
             for (int64_t i = columns; i < start + here; ++i) terms[i - start] = 0;
@@ -377,7 +385,7 @@ struct Rows {
     const Input& input;
     int64_t columns;
     T* room;  // for a row, null if none is needed
-    T last[BLOCK];
+    ON_LINES T last[BLOCK];
 
     METHOD bool is_in_place() const {
         return input.kind == OWN && uintptr_t(input.place) % sizeof(T) == 0;
@@ -412,7 +420,8 @@ INLINE bool breaks_a_rule(const Call& call, const Input& input, const Numbers& n
 OUTLINE bool compute(const Rowwise& text, Call& call) {
     const int64_t length = padded(call.columns), rooms = text.rooms > 0 ? text.rooms : 1;
     const int64_t numbers = rooms * length * int64_t(sizeof(double) / sizeof(T));
-    T* const all = static_cast<T*>(malloc((numbers + (2 + text.vectors) * length) * sizeof(T)));
+    const int64_t bytes = (numbers + (2 + text.vectors) * length) * int64_t(sizeof(T));
+    T* const all = static_cast<T*>(aligned_alloc(LINE_BYTES, bytes));  // whole groups: whole lines
     if (!all) return false;
     T* const beside = all + numbers;  // rows of predictions and targets, and the lists
     Weights vectors[MOST_VECTORS];
@@ -422,34 +431,34 @@ OUTLINE bool compute(const Rowwise& text, Call& call) {
         if (given) __builtin_memcpy(items, given, call.columns * sizeof(T));
         vectors[v] = Weights{items, given != nullptr};
     }
-    Results results{call, {}};
     Rows predictions{call.inputs[0], call.columns, beside, {}};
     Rows shares{call.inputs[1], call.columns, beside + length, {}};
-    for (int64_t number = 0; number < call.rows; ++number) {
-        if (call.silent && call.silent[number]) {
-            results.silence(number);
-            continue;
+    each_block_of_rows(call, [&](Results& results, Block block) {
+        for (int64_t number = block.first; number < block.end; ++number) {
+            if (call.silent && call.silent[number]) {
+                results.silence(number);
+                continue;
+            }
+            const Numbers prediction = predictions.at(number);
+            Numbers share{nullptr, nullptr};
+            int64_t label = -1;
+            if (text.targets_are_classes) {
+                __builtin_memcpy(&label, call.inputs[1].place + number * 8, 8);
+            } else {
+                share = shares.at(number);
+                call.outside |= breaks_a_rule(call, call.inputs[1], share);
+            }
+            call.outside |= breaks_a_rule(call, call.inputs[0], prediction);
+            bool is_finite = true;
+            const T* const next = prediction.items + (predictions.is_in_place() ? call.columns : 0);
+            const Example example{
+                call, prediction, share, Column(label), Column(call.columns), number * call.columns,
+                call.scales ? call.scales[number] : T(call.scale), next, vectors,
+                reinterpret_cast<double*>(all), is_finite};
+            const T value = text.evaluate(example);
+            results.add(number, value, is_finite);
         }
-        const Numbers prediction = predictions.at(number);
-        Numbers share{nullptr, nullptr};
-        int64_t label = -1;
-        if (text.targets_are_classes) {
-            __builtin_memcpy(&label, call.inputs[1].place + number * 8, 8);
-        } else {
-            share = shares.at(number);
-            call.outside |= breaks_a_rule(call, call.inputs[1], share);
-        }
-        call.outside |= breaks_a_rule(call, call.inputs[0], prediction);
-        bool is_finite = true;
-        const T* const next = prediction.items + (predictions.is_in_place() ? call.columns : 0);
-        const Example example{
-            call, prediction, share, Column(label), Column(call.columns), number * call.columns,
-            call.scales ? call.scales[number] : T(call.scale), next, vectors,
-            reinterpret_cast<double*>(all), is_finite};
-        const T value = text.evaluate(example);
-        results.add(number, value, is_finite);
-    }
+    });
     free(all);
-    call.sum = results.sum.total();
     return true;
 }
