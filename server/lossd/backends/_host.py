@@ -96,12 +96,15 @@ def _are_defaults(loss: Loss, parameters: Mapping[str, Any]) -> bool:
     )
 
 
-def piece_elements(batch: Batch, threads: int) -> int:
+def piece_elements(kernel: HostKernel, batch: Batch, threads: int) -> int:
     """How many elements a piece may have: there are a few pieces for each thread.
 
-    0 is for one block, which fits a cache, where the body makes arrays of it beside the kernel.
+    0 is for one block, which fits a cache, where arrays of it are made beside the kernel: by the
+    body, or for a gradient that the kernel cannot round.
     """
-    if batch.outputs or any(name != batch.loss.inputs[0].name for name in batch.gradients):
+    first = batch.operands[0]
+    is_alone = not batch.outputs and all(name == first.name for name in batch.gradients)
+    if not is_alone or not kernel.rounds_to(first.rows.dtype):
         return 0
     elements = batch.rows * batch.length
     wanted = max(elements // (threads * PIECES_A_THREAD), LEAST_ELEMENTS)

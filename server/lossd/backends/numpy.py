@@ -76,7 +76,7 @@ class NumpyBackend:
         return Compute(
             functools.partial(compute, kernel, batch, beside),
             checks_domains=True,
-            piece_elements=piece_elements(batch, self.threads),
+            piece_elements=piece_elements(kernel, batch, self.threads),
         )
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import click
 
 from lossd import v1
-from lossd.cli.names import guess, same_name
+from lossd.cli.names import same_name
 from lossd.cli.pages import (
     DIFFERENTIABILITY,
     LOSS_TASKS,
@@ -22,6 +22,7 @@ from lossd.cli.pages import (
     shown_bounds,
 )
 from lossd.client import LossClient
+from lossd.naming import guess
 
 
 def served_losses(client: LossClient) -> list[Page]:
