@@ -37,6 +37,7 @@ from lossd.client.retry import AsyncRetrier, Retrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
 from lossd.client.target import checked_target
+from lossd.client.tracing import Metadata, Trace, tracer, untraced
 from lossd.framing import Framed
 
 Result = TypeVar("Result")
@@ -50,10 +51,15 @@ class Connection:
     """A channel to a target, or one that was passed in, which is never closed here."""
 
     def __init__(
-        self, target: str, channel: grpc.Channel | None, security: Security = PLAIN
+        self,
+        target: str,
+        channel: grpc.Channel | None,
+        security: Security = PLAIN,
+        trace: Trace = untraced,
     ) -> None:
         self._target = target
         self._security = security
+        self.trace = trace
         self._channel = channel
         self._owned = channel is None
         self._closed = threading.Event()
@@ -101,10 +107,13 @@ class Connection:
         """
         encoded = request.serialise()
 
-        def attempt(left: float) -> bytes:
-            return self._invoke(method, encoded, left, call.metadata)
+        with self.trace(method.path, call.request_id) as traced:
+            metadata = call.metadata + traced
 
-        return method.parsed(self._repeated(attempt, call, is_shared=is_shared))
+            def attempt(left: float) -> bytes:
+                return self._invoke(method, encoded, left, metadata)
+
+            return method.parsed(self._repeated(attempt, call, is_shared=is_shared))
 
     def _repeated(
         self, attempt: Callable[[float], Result], call: Call, *, is_shared: bool = False
@@ -158,39 +167,45 @@ class Connection:
             LossdError: the error of the last attempt.
         """
         question = chunked.Question(request)
+        with self.trace(STREAM_LOSS.path, call.request_id) as traced:
+            metadata = call.metadata + traced
+            return self._repeated(lambda left: self._converse(question, left, metadata), call)
 
-        def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
-            invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
-            metadata = self._security.metadata(call.metadata)
-            answer = chunked.Answer()
-            started: Future[Any] = Future()
+    def _converse(
+        self, question: chunked.Question, left: float, metadata: Any
+    ) -> Framed[v1.ComputeLossResponse]:
+        """Returns the answer to a large batch, in one attempt."""
+        invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
+        proven = self._security.metadata(metadata)
+        answer = chunked.Answer()
+        started: Future[Any] = Future()
 
-            def messages() -> Iterator[bytes]:
-                yield question.first
-                started.result().initial_metadata()
-                yield from question.chunks()
+        def messages() -> Iterator[bytes]:
+            yield question.first
+            started.result().initial_metadata()
+            yield from question.chunks()
 
-            with self.translated():
-                replies = invoke(messages(), timeout=left, metadata=metadata)
-                started.set_result(replies)
-                try:
-                    for encoded in replies:
-                        answer.take(encoded)
-                finally:
-                    replies.cancel()  # without effect on one that has ended
-            return answer.framed()
+        with self.translated():
+            replies = invoke(messages(), timeout=left, metadata=proven)
+            started.set_result(replies)
+            try:
+                for encoded in replies:
+                    answer.take(encoded)
+            finally:
+                replies.cancel()  # without effect on one that has ended
+        return answer.framed()
 
-        return self._repeated(attempt, call)
-
-    def follow(self, method: Method[Answer], requests: Iterator[Message], call: Call) -> Any:
+    def follow(
+        self, method: Method[Answer], requests: Iterator[Message], call: Call, traced: Metadata
+    ) -> Any:
         """Sends a stream of requests; returns gRPC's future of the answer, encoded.
 
-        Nothing is repeated.
+        Nothing is repeated; ``traced`` is what the span tells the server.
 
         Raises:
             InvalidRequestError: if the connection was closed.
         """
-        metadata = self._security.metadata(call.metadata)
+        metadata = self._security.metadata(call.metadata + traced)
         try:
             stream: Any = self.channel().stream_unary(method.path, _serialised)
             return stream.future(requests, timeout=call.left(), metadata=metadata)
@@ -206,10 +221,15 @@ class AsyncConnection:
     """
 
     def __init__(
-        self, target: str, channel: grpc.aio.Channel | None, security: Security = PLAIN
+        self,
+        target: str,
+        channel: grpc.aio.Channel | None,
+        security: Security = PLAIN,
+        trace: Trace = untraced,
     ) -> None:
         self._target = target
         self._security = security
+        self.trace = trace
         self._channel = channel
         self._owned = channel is None
         self._closed = asyncio.Event()
@@ -267,10 +287,13 @@ class AsyncConnection:
         """
         encoded = request.serialise()
 
-        async def attempt(left: float) -> bytes:
-            return await self._invoke(method, encoded, left, call.metadata)
+        with self.trace(method.path, call.request_id) as traced:
+            metadata = call.metadata + traced
 
-        return method.parsed(await self._repeated(attempt, call, is_shared=is_shared))
+            async def attempt(left: float) -> bytes:
+                return await self._invoke(method, encoded, left, metadata)
+
+            return method.parsed(await self._repeated(attempt, call, is_shared=is_shared))
 
     async def _repeated(
         self, attempt: Callable[[float], Awaitable[Result]], call: Call, *, is_shared: bool = False
@@ -336,46 +359,55 @@ class AsyncConnection:
             asyncio.CancelledError: if the task is cancelled; the server is told.
         """
         question = chunked.Question(request)
+        with self.trace(STREAM_LOSS.path, call.request_id) as traced:
+            metadata = call.metadata + traced
+
+            async def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
+                try:
+                    return await self._converse(question, left, metadata)
+                except ServerError as error:
+                    raise _why_cut(error, call) from error
+
+            return await self._repeated(attempt, call)
+
+    async def _converse(
+        self, question: chunked.Question, left: float, metadata: Any
+    ) -> Framed[v1.ComputeLossResponse]:
+        """Returns the answer to a large batch, in one attempt."""
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
+        proven = self._security.metadata(metadata)
+        answer = chunked.Answer()
 
-        async def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
-            metadata = self._security.metadata(call.metadata)
-            answer = chunked.Answer()
+        async def messages() -> AsyncIterator[bytes]:
+            yield question.first
+            if not _is_let_in(await replies.initial_metadata()):
+                # To write to a refused call would hide why it was; its status is on the way.
+                await asyncio.wait([asyncio.create_task(replies.code())], timeout=1)
+            for chunk in question.chunks():
+                if replies.done():
+                    return
+                yield chunk
 
-            async def messages() -> AsyncIterator[bytes]:
-                yield question.first
-                if not _is_let_in(await replies.initial_metadata()):
-                    # To write to a refused call would hide why it was; its status is on the way.
-                    await asyncio.wait([asyncio.create_task(replies.code())], timeout=1)
-                for chunk in question.chunks():
-                    if replies.done():
-                        return
-                    yield chunk
-
+        with self.translated():
+            replies = invoke(messages(), timeout=left, metadata=proven)
             try:
-                with self.translated():
-                    replies = invoke(messages(), timeout=left, metadata=metadata)
-                    try:
-                        async for encoded in replies:
-                            answer.take(encoded)
-                    finally:
-                        replies.cancel()
-            except ServerError as error:
-                raise _why_cut(error, call) from error
-            return answer.framed()
+                async for encoded in replies:
+                    answer.take(encoded)
+            finally:
+                replies.cancel()
+        return answer.framed()
 
-        return await self._repeated(attempt, call)
-
-    def follow(self, method: Method[Answer], call: Call) -> Any:
+    def follow(self, method: Method[Answer], call: Call, traced: Metadata) -> Any:
         """Opens a stream of requests; returns gRPC's call, which takes them.
 
-        Awaited, it is the answer, encoded. Nothing is repeated.
+        Awaited, it is the answer, encoded. Nothing is repeated; ``traced`` is as for threads.
 
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
         stream: Any = self.channel().stream_unary(method.path, _serialised)
-        return stream(timeout=call.left(), metadata=self._security.metadata(call.metadata))
+        metadata = self._security.metadata(call.metadata + traced)
+        return stream(timeout=call.left(), metadata=metadata)
 
 
 class Connections(Generic[Made]):
@@ -386,20 +418,25 @@ class Connections(Generic[Made]):
         target: Where to connect to, unless there is a channel.
         channel: The caller's channel, for all connections.
         security: How they are secured, and what proves who calls.
+        tracing: Where spans go: True for the program's own provider, or a ``TracerProvider``; a
+            pickled copy has that of the program that it comes into.
 
     Raises:
-        InvalidRequestError: if the target is none.
+        InvalidRequestError: if the target is none, or spans can go nowhere.
     """
 
     def __init__(
         self,
-        make: Callable[[str, Any, Security], Made],
+        make: Callable[[str, Any, Security, Trace], Made],
         target: str,
         channel: Any,
         security: Security = PLAIN,
+        tracing: Any = False,  # noqa: FBT002 - or a provider
     ) -> None:
         self._make = make
         self._security = security
+        self._is_traced = tracing is not False
+        self._trace = tracer(tracing)
         self._target = checked_target(target) if channel is None else target
         self._channel = channel
         # By process. The parent's stays here in a child, where nothing may touch it, not even to
@@ -422,7 +459,7 @@ class Connections(Generic[Made]):
                 "client of asyncio must be first used after a fork, got one that the parent used: "
                 "start the process with spawn or forkserver"
             )
-        return self._make(self._target, self._channel, self._security)
+        return self._make(self._target, self._channel, self._security, self._trace)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Returns what is needed to make a copy, here or in another process.
@@ -436,7 +473,7 @@ class Connections(Generic[Made]):
                 "of its caller",
                 field="channel",
             )
-        return type(self), (self._make, self._target, None, self._security)
+        return type(self), (self._make, self._target, None, self._security, self._is_traced)
 
 
 def _ended_error() -> UnavailableError:

@@ -84,10 +84,14 @@ class Evaluation:
         self._answer = _Answer(is_one=is_one, return_state=first.return_state)
         self._parts: queue.Queue[Part | None] = queue.Queue(_AHEAD)
         self._future: Any = None
+        self._span = connection.trace(EVALUATE_STREAM.path, call.request_id)
 
     def __enter__(self) -> Self:
         with self._call:
-            self._future = self._connection.follow(EVALUATE_STREAM, self._sent(), self._call)
+            traced = self._span.__enter__()
+            self._future = self._connection.follow(
+                EVALUATE_STREAM, self._sent(), self._call, traced
+            )
         return self
 
     def __exit__(
@@ -98,6 +102,7 @@ class Evaluation:
     ) -> None:
         if not self._answer.is_there:
             self._future.cancel()
+        self._span.__exit__(kind, error, traceback)
 
     def _sent(self) -> Iterator[Part]:
         """Yields the requests for gRPC's thread; ends with the call, or the thread never would."""
@@ -195,10 +200,12 @@ class AsyncEvaluation:
         self._first = first
         self._answer = _Answer(is_one=is_one, return_state=first.return_state)
         self._stream: Any = None
+        self._span = connection.trace(EVALUATE_STREAM.path, call.request_id)
 
     async def __aenter__(self) -> Self:
         with self._call:
-            self._stream = self._connection.follow(EVALUATE_STREAM, self._call)
+            traced = self._span.__enter__()
+            self._stream = self._connection.follow(EVALUATE_STREAM, self._call, traced)
             await self._write(Part(part=self._first))
         return self
 
@@ -210,6 +217,7 @@ class AsyncEvaluation:
     ) -> None:
         if not self._answer.is_there:
             self._stream.cancel()
+        self._span.__exit__(kind, error, traceback)
 
     async def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Does what ``Evaluation.update`` does."""
