@@ -65,7 +65,11 @@ def values_schema() -> Schema:
             replicas=whole(1),
             cores=whole(1),
             memory={"type": "string", "pattern": "^[1-9][0-9]*(Mi|Gi)$"},
-            gpu=record(enabled=FLAG, count=whole(1)),
+            gpu=record(
+                enabled=FLAG,
+                count=whole(1),
+                claim={"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"},
+            ),
             settings=record(**free),
             podDisruptionBudget=record(enabled=FLAG, maxUnavailable=whole(1)),
             autoscaling=record(

@@ -96,6 +96,7 @@ REFUSED = [
     ("deployment.yaml", {"settings": {"address": "0.0.0.0:1"}}, "address"),
     ("deployment.yaml", {"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
     ("deployment.yaml", {"gpu": {"enabled": True, "count": 0}}, "count"),
+    ("deployment.yaml", {"gpu": {"enabled": True, "claim": "no name"}}, "claim"),
     ("deployment.yaml", {"replica": 3}, "replica"),
     ("service.yaml", {"service": {"type": "LoadBalancer"}}, "service"),
     ("serviceaccount.yaml", {"serviceAccount": {"create": "no"}}, "create"),
