@@ -71,6 +71,15 @@ def values_schema() -> Schema:
                 claim={"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"},
             ),
             settings=record(**free),
+            env={
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["name"],
+                    # Those of the server are settings, and have bounds there.
+                    "properties": {"name": {"type": "string", "not": {"pattern": "^LOSSD_"}}},
+                },
+            },
             podDisruptionBudget=record(enabled=FLAG, maxUnavailable=whole(1)),
             autoscaling=record(
                 enabled=FLAG,

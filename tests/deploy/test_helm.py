@@ -97,6 +97,7 @@ REFUSED = [
     ("deployment.yaml", {"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
     ("deployment.yaml", {"gpu": {"enabled": True, "count": 0}}, "count"),
     ("deployment.yaml", {"gpu": {"enabled": True, "claim": "no name"}}, "claim"),
+    ("deployment.yaml", {"env": [{"name": "LOSSD_MAX_CALLS", "value": "1"}]}, "env"),
     ("deployment.yaml", {"replica": 3}, "replica"),
     ("service.yaml", {"service": {"type": "LoadBalancer"}}, "service"),
     ("serviceaccount.yaml", {"serviceAccount": {"create": "no"}}, "create"),
