@@ -65,8 +65,21 @@ def values_schema() -> Schema:
             replicas=whole(1),
             cores=whole(1),
             memory={"type": "string", "pattern": "^[1-9][0-9]*(Mi|Gi)$"},
-            gpu=record(enabled=FLAG, count=whole(1)),
+            gpu=record(
+                enabled=FLAG,
+                count=whole(1),
+                claim={"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"},
+            ),
             settings=record(**free),
+            env={
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["name"],
+                    # Those of the server are settings, and have bounds there.
+                    "properties": {"name": {"type": "string", "not": {"pattern": "^LOSSD_"}}},
+                },
+            },
             podDisruptionBudget=record(enabled=FLAG, maxUnavailable=whole(1)),
             autoscaling=record(
                 enabled=FLAG,

@@ -20,7 +20,8 @@ from lossd.serving.config import Config, unknown_variables
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
 LOCKS = ROOT / "deploy/docker/locks"
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,17 @@ def locked(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("extra", ["server", "cuda12", "cuda13"])
 def test_a_lock_has_what_its_extra_asks_for(extra: str) -> None:
     wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["server"]]
-    wanted += PROJECT["optional-dependencies"][extra]
-    found = locked(extra)
+    for name in (extra, "jwt", "otel"):  # of what settings ask for, nothing is missing
+        wanted += PROJECT["optional-dependencies"][name]
+    holds(locked(extra), wanted)
 
+
+def test_the_lock_of_the_build_has_what_the_wheel_is_built_with() -> None:
+    # The hook imports the declarations of losses, without isolation and from the lock alone.
+    holds(locked("build"), SETTINGS["build-system"]["requires"])
+
+
+def holds(found: dict[str, str], wanted: list[str]) -> None:
     for requirement in map(Requirement, wanted):
         if requirement.name != "lossd":
             version = found[requirement.name.lower().replace("_", "-")]

@@ -96,6 +96,8 @@ REFUSED = [
     ("deployment.yaml", {"settings": {"address": "0.0.0.0:1"}}, "address"),
     ("deployment.yaml", {"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
     ("deployment.yaml", {"gpu": {"enabled": True, "count": 0}}, "count"),
+    ("deployment.yaml", {"gpu": {"enabled": True, "claim": "no name"}}, "claim"),
+    ("deployment.yaml", {"env": [{"name": "LOSSD_MAX_CALLS", "value": "1"}]}, "env"),
     ("deployment.yaml", {"replica": 3}, "replica"),
     ("service.yaml", {"service": {"type": "LoadBalancer"}}, "service"),
     ("serviceaccount.yaml", {"serviceAccount": {"create": "no"}}, "create"),

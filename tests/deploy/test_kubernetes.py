@@ -19,7 +19,7 @@ kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="needs t
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-DIRECTORIES = ("base", "gpu", "sidecar")
+DIRECTORIES = ("base", "gpu", "sidecar", "shared-gpu")
 # Values of the chart that are rendered beside them, and held to the same.
 CHART = ROOT / "deploy/helm/lossd"
 PROFILES: dict[str, dict[str, Any]] = {
@@ -40,14 +40,23 @@ PROFILES: dict[str, dict[str, Any]] = {
         "tolerations": [{"key": "i", "operator": "Exists"}],
         "priorityClassName": "high",
         "image": {"pullSecrets": [{"name": "j"}]},
-        "settings": {"drain_seconds": 0.5, "max_calls": 1, "jobs": "vision,speech"},
+        "settings": {
+            "drain_seconds": 0.5,
+            "max_calls": 1,
+            "jobs": "vision,speech",
+            "tracing": True,
+        },
+        "env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4317"}],
     },
     "chart with KEDA": {"keda": {"enabled": True}},
+    "chart with a shared GPU": {"gpu": {"enabled": True, "claim": "training-gpu"}, "replicas": 2},
 }
 # The oldest with native sidecars, one between, and the newest that the schemas know.
 VERSIONS = ("1.29", "1.33", kubernetes_validate.latest_version())
 # Of others than Kubernetes, whose schemas are not at hand.
 CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject", "GRPCRoute"}
+# Claims of devices are of a newer Kubernetes; what has one is held to the schemas from then on.
+WITH_CLAIMS = (1, 34)
 UNITS = {"Mi": 1 << 20, "Gi": 1 << 30}
 MIB = 1 << 20
 
@@ -149,6 +158,8 @@ def size(text: str) -> int:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_objects_keep_their_schemas(objects: Any, version: str) -> None:
+    if "resourceClaims" in str(objects) and tuple(map(int, version.split("."))) < WITH_CLAIMS:
+        pytest.skip(f"Kubernetes {version} has no claims of devices")
     for item in objects:
         if item["kind"] not in CUSTOM:
             kubernetes_validate.validate(item, version, strict=True)
@@ -357,3 +368,31 @@ def test_the_sidecar_and_its_trainer_share_a_directory_in_memory() -> None:
     assert volume["emptyDir"]["medium"] == "Memory"
     assert size(volume["emptyDir"]["sizeLimit"]) == int(given["LOSSD_MAX_SHM_BYTES"])
     assert size(trainer["resources"]["limits"]["memory"]) > int(given["LOSSD_MAX_SHM_BYTES"])
+
+
+def test_the_sidecar_and_its_trainer_share_one_gpu_and_see_each_other() -> None:
+    objects = render("shared-gpu")
+    pod = of_kind(objects, "Job")["spec"]["template"]["spec"]
+    (claim,) = pod["resourceClaims"]
+    template = of_kind(objects, "ResourceClaimTemplate")
+    (request,) = template["spec"]["spec"]["devices"]["requests"]
+
+    assert pod["shareProcessNamespace"] is True
+    assert claim["resourceClaimTemplateName"] == template["metadata"]["name"]
+    assert request["exactly"].get("count", 1) == 1
+    for container in containers(pod):
+        assert container["resources"]["claims"] == [{"name": claim["name"]}]
+        assert "nvidia.com/gpu" not in container["resources"]["limits"]  # which would be another
+    (lossd,) = pod["initContainers"]
+    assert variables(lossd)["LOSSD_BACKEND"] == "cupy"
+    assert lossd["image"].endswith("-gpu")
+
+
+def test_the_chart_takes_a_claim_in_place_of_a_gpu_of_its_own() -> None:
+    pod = of_kind(render("chart with a shared GPU"), "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert pod["resourceClaims"] == [{"name": "gpu", "resourceClaimName": "training-gpu"}]
+    assert container["resources"]["claims"] == [{"name": "gpu"}]
+    assert "nvidia.com/gpu" not in container["resources"]["limits"]
+    assert variables(container)["LOSSD_BACKEND"] == "cupy"

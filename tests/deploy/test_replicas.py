@@ -1,7 +1,9 @@
 """Callers notice nothing of servers that come, go, are replaced and are killed."""
 
 import contextlib
+import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +14,9 @@ import numpy as np
 import pytest
 
 from lossd.client import LossClient
-from lossd.v1 import Accuracy, Huber
+from lossd.v1 import Accuracy, CrossEntropy, Huber
 from tests.deploy.fleet import Fleet, Load, fleet, load
-from tests.deploy.proxies import PROXIES, proxy
+from tests.deploy.proxies import PROXIES, binary, proxy
 from tests.end_to_end.conftest import serve
 from tests.end_to_end.test_stream import METHOD, answers, call_of, messages_of
 
@@ -182,3 +184,28 @@ def test_a_call_that_takes_longer_than_the_age_is_not_cut() -> None:
         result: Any = run.result()
 
     assert result.value == 1
+
+
+def haproxy_version() -> tuple[int, ...]:
+    said = subprocess.run([binary("haproxy"), "-v"], capture_output=True, text=True, check=True)
+    found = re.search(r"version (\d+)\.(\d+)", said.stdout)
+    assert found is not None
+    return tuple(map(int, found.groups()))
+
+
+def test_large_batches_do_not_wait_for_each_other_in_haproxy(tmp_path: Path) -> None:
+    if haproxy_version() < (2, 8):
+        pytest.skip("HAProxy 2.8 is the first that can have one call on a connection to a server")
+    zeros, labels = np.zeros((4096, 1000), np.float32), np.zeros(4096, np.int64)
+    with (
+        fleet(1, *DRAIN) as servers,
+        proxy("haproxy", servers, tmp_path) as target,
+        load(
+            target,
+            lambda client: client.compute(CrossEntropy(), predictions=zeros, targets=labels),
+            is_right=lambda result: abs(result.loss - np.log(1000)) < 1e-6,
+            threads=12,
+        ) as seen,
+    ):
+        answered(seen, 100)
+    assert (seen.errors, seen.wrong) == ([], 0)

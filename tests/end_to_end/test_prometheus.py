@@ -35,9 +35,9 @@ def tool(name: str) -> str:
 
 
 @contextlib.contextmanager
-def prometheus(directory: Path, target: str) -> Iterator[str]:
-    """Runs Prometheus on a target; gives its address."""
-    (directory / "prometheus.yml").write_text(CONFIG.format(target=target))
+def prometheus(directory: Path, target: str, beside: str = "") -> Iterator[str]:
+    """Runs Prometheus on a target, with what else is to be in its file; gives its address."""
+    (directory / "prometheus.yml").write_text(CONFIG.format(target=target) + beside)
     command = [
         tool("prometheus"), f"--config.file={directory}/prometheus.yml",
         f"--storage.tsdb.path={directory}/data", "--web.listen-address=127.0.0.1:0",

@@ -56,10 +56,11 @@ class AsyncLossClient:
             timeout.
         tls: As for ``LossClient``.
         token: As for ``LossClient``; a function is called in the event loop.
+        tracing: As for ``LossClient``.
 
     Raises:
-        InvalidRequestError: if the target is none, the timeout is not in (0, inf), or a file of
-            ``tls`` or ``token`` cannot be read.
+        InvalidRequestError: if the target is none, the timeout is not in (0, inf), a file of
+            ``tls`` or ``token`` cannot be read, or ``tracing`` lacks OpenTelemetry.
     """
 
     def __init__(
@@ -70,9 +71,10 @@ class AsyncLossClient:
         timeout: float = 30.0,
         tls: TLS | bool = False,
         token: Token | None = None,
+        tracing: Any = False,
     ) -> None:
         security = Security.checked(tls, token, channel)
-        self._connections = Connections(AsyncConnection, target, channel, security)
+        self._connections = Connections(AsyncConnection, target, channel, security, tracing)
         self._timeout = arguments.checked_timeout(timeout)
         self._input_names: Mapping[str, tuple[str, ...]] = {}
 

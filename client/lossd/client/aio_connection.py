@@ -31,6 +31,7 @@ from lossd.client.errors import (
 from lossd.client.retry import AsyncRetrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
+from lossd.client.tracing import Metadata, Trace, untraced
 from lossd.framing import Framed
 
 Result = TypeVar("Result")
@@ -44,10 +45,15 @@ class AsyncConnection:
     """
 
     def __init__(
-        self, target: str, channel: grpc.aio.Channel | None, security: Security = PLAIN
+        self,
+        target: str,
+        channel: grpc.aio.Channel | None,
+        security: Security = PLAIN,
+        trace: Trace = untraced,
     ) -> None:
         self._target = target
         self._security = security
+        self.trace = trace
         self._channel = channel
         self._owned = channel is None
         self._closed = asyncio.Event()
@@ -117,10 +123,13 @@ class AsyncConnection:
         """
         encoded = request.serialise()
 
-        async def attempt(left: float) -> bytes:
-            return await self._invoke(method, encoded, left, call.metadata)
+        with self.trace(method.path, call.request_id) as traced:
+            metadata = call.metadata + traced
 
-        return method.parsed(await self._repeated(attempt, call, is_shared=is_shared))
+            async def attempt(left: float) -> bytes:
+                return await self._invoke(method, encoded, left, metadata)
+
+            return method.parsed(await self._repeated(attempt, call, is_shared=is_shared))
 
     async def _repeated(
         self, attempt: Callable[[float], Awaitable[Result]], call: Call, *, is_shared: bool = False
@@ -186,46 +195,55 @@ class AsyncConnection:
             asyncio.CancelledError: if the task is cancelled; the server is told.
         """
         question = chunked.Question(request)
+        with self.trace(STREAM_LOSS.path, call.request_id) as traced:
+            metadata = call.metadata + traced
+
+            async def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
+                try:
+                    return await self._converse(question, left, metadata)
+                except ServerError as error:
+                    raise _why_cut(error, call) from error
+
+            return await self._repeated(attempt, call)
+
+    async def _converse(
+        self, question: chunked.Question, left: float, metadata: Any
+    ) -> Framed[v1.ComputeLossResponse]:
+        """Returns the answer to a large batch, in one attempt."""
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
+        proven = self._security.metadata(metadata)
+        answer = chunked.Answer()
 
-        async def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
-            metadata = self._security.metadata(call.metadata)
-            answer = chunked.Answer()
+        async def messages() -> AsyncIterator[bytes]:
+            yield question.first
+            if not _is_let_in(await replies.initial_metadata()):
+                # To write to a refused call would hide why it was; its status is on the way.
+                await asyncio.wait([asyncio.create_task(replies.code())], timeout=1)
+            for chunk in question.chunks():
+                if replies.done():
+                    return
+                yield chunk
 
-            async def messages() -> AsyncIterator[bytes]:
-                yield question.first
-                if not _is_let_in(await replies.initial_metadata()):
-                    # To write to a refused call would hide why it was; its status is on the way.
-                    await asyncio.wait([asyncio.create_task(replies.code())], timeout=1)
-                for chunk in question.chunks():
-                    if replies.done():
-                        return
-                    yield chunk
-
+        with self.translated():
+            replies = invoke(messages(), timeout=left, metadata=proven)
             try:
-                with self.translated():
-                    replies = invoke(messages(), timeout=left, metadata=metadata)
-                    try:
-                        async for encoded in replies:
-                            answer.take(encoded)
-                    finally:
-                        replies.cancel()
-            except ServerError as error:
-                raise _why_cut(error, call) from error
-            return answer.framed()
+                async for encoded in replies:
+                    answer.take(encoded)
+            finally:
+                replies.cancel()
+        return answer.framed()
 
-        return await self._repeated(attempt, call)
-
-    def follow(self, method: Method[Answer], call: Call) -> Any:
+    def follow(self, method: Method[Answer], call: Call, traced: Metadata) -> Any:
         """Opens a stream of requests; returns gRPC's call, which takes them.
 
-        Awaited, it is the answer, encoded. Nothing is repeated.
+        Awaited, it is the answer, encoded. Nothing is repeated; ``traced`` is as for threads.
 
         Raises:
             InvalidRequestError: if the connection was closed, or is used in another event loop.
         """
         stream: Any = self.channel().stream_unary(method.path, serialised)
-        return stream(timeout=call.left(), metadata=self._security.metadata(call.metadata))
+        metadata = self._security.metadata(call.metadata + traced)
+        return stream(timeout=call.left(), metadata=metadata)
 
 
 def _ended_error() -> UnavailableError:

@@ -27,6 +27,7 @@ from lossd.client.errors import (
 from lossd.client.retry import Retrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
+from lossd.client.tracing import Metadata, Trace, untraced
 from lossd.framing import Framed
 
 Result = TypeVar("Result")
@@ -39,10 +40,15 @@ class Connection:
     """A channel to a target, or one that was passed in, which is never closed here."""
 
     def __init__(
-        self, target: str, channel: grpc.Channel | None, security: Security = PLAIN
+        self,
+        target: str,
+        channel: grpc.Channel | None,
+        security: Security = PLAIN,
+        trace: Trace = untraced,
     ) -> None:
         self._target = target
         self._security = security
+        self.trace = trace
         self._channel = channel
         self._owned = channel is None
         self._closed = threading.Event()
@@ -104,10 +110,13 @@ class Connection:
         """
         encoded = request.serialise()
 
-        def attempt(left: float) -> bytes:
-            return self._invoke(method, encoded, left, call.metadata)
+        with self.trace(method.path, call.request_id) as traced:
+            metadata = call.metadata + traced
 
-        return method.parsed(self._repeated(attempt, call, is_shared=is_shared))
+            def attempt(left: float) -> bytes:
+                return self._invoke(method, encoded, left, metadata)
+
+            return method.parsed(self._repeated(attempt, call, is_shared=is_shared))
 
     def _repeated(
         self, attempt: Callable[[float], Result], call: Call, *, is_shared: bool = False
@@ -161,39 +170,45 @@ class Connection:
             LossdError: the error of the last attempt.
         """
         question = chunked.Question(request)
+        with self.trace(STREAM_LOSS.path, call.request_id) as traced:
+            metadata = call.metadata + traced
+            return self._repeated(lambda left: self._converse(question, left, metadata), call)
 
-        def attempt(left: float) -> Framed[v1.ComputeLossResponse]:
-            invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
-            metadata = self._security.metadata(call.metadata)
-            answer = chunked.Answer()
-            started: Future[Any] = Future()
+    def _converse(
+        self, question: chunked.Question, left: float, metadata: Any
+    ) -> Framed[v1.ComputeLossResponse]:
+        """Returns the answer to a large batch, in one attempt."""
+        invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
+        proven = self._security.metadata(metadata)
+        answer = chunked.Answer()
+        started: Future[Any] = Future()
 
-            def messages() -> Iterator[bytes]:
-                yield question.first
-                started.result().initial_metadata()
-                yield from question.chunks()
+        def messages() -> Iterator[bytes]:
+            yield question.first
+            started.result().initial_metadata()
+            yield from question.chunks()
 
-            with self.translated():
-                replies = invoke(messages(), timeout=left, metadata=metadata)
-                started.set_result(replies)
-                try:
-                    for encoded in replies:
-                        answer.take(encoded)
-                finally:
-                    replies.cancel()  # without effect on one that has ended
-            return answer.framed()
+        with self.translated():
+            replies = invoke(messages(), timeout=left, metadata=proven)
+            started.set_result(replies)
+            try:
+                for encoded in replies:
+                    answer.take(encoded)
+            finally:
+                replies.cancel()  # without effect on one that has ended
+        return answer.framed()
 
-        return self._repeated(attempt, call)
-
-    def follow(self, method: Method[Answer], requests: Iterator[Message], call: Call) -> Any:
+    def follow(
+        self, method: Method[Answer], requests: Iterator[Message], call: Call, traced: Metadata
+    ) -> Any:
         """Sends a stream of requests; returns gRPC's future of the answer, encoded.
 
-        Nothing is repeated.
+        Nothing is repeated; ``traced`` is what the span tells the server.
 
         Raises:
             InvalidRequestError: if the connection was closed.
         """
-        metadata = self._security.metadata(call.metadata)
+        metadata = self._security.metadata(call.metadata + traced)
         try:
             stream: Any = self.channel().stream_unary(method.path, serialised)
             return stream.future(requests, timeout=call.left(), metadata=metadata)

@@ -13,6 +13,7 @@ from lossd.client.connection import Connection
 from lossd.client.errors import InvalidRequestError
 from lossd.client.security import PLAIN, Security
 from lossd.client.target import checked_target
+from lossd.client.tracing import Trace, tracer
 
 Made = TypeVar("Made", bound=Connection | AsyncConnection)
 
@@ -25,20 +26,25 @@ class Connections(Generic[Made]):
         target: Where to connect to, unless there is a channel.
         channel: The caller's channel, for all connections.
         security: How they are secured, and what proves who calls.
+        tracing: Where spans go: True for the program's own provider, or a ``TracerProvider``; a
+            pickled copy has that of the program that it comes into.
 
     Raises:
-        InvalidRequestError: if the target is none.
+        InvalidRequestError: if the target is none, or spans can go nowhere.
     """
 
     def __init__(
         self,
-        make: Callable[[str, Any, Security], Made],
+        make: Callable[[str, Any, Security, Trace], Made],
         target: str,
         channel: Any,
         security: Security = PLAIN,
+        tracing: Any = False,  # noqa: FBT002 - or a provider
     ) -> None:
         self._make = make
         self._security = security
+        self._is_traced = tracing is not False
+        self._trace = tracer(tracing)
         self._target = checked_target(target) if channel is None else target
         self._channel = channel
         # By process. The parent's stays here in a child, where nothing may touch it, not even to
@@ -61,7 +67,7 @@ class Connections(Generic[Made]):
                 "client of asyncio must be first used after a fork, got one that the parent used: "
                 "start the process with spawn or forkserver"
             )
-        return self._make(self._target, self._channel, self._security)
+        return self._make(self._target, self._channel, self._security, self._trace)
 
     def __str__(self) -> str:
         """Returns the arguments that made them, without the token."""
@@ -82,4 +88,4 @@ class Connections(Generic[Made]):
                 "of its caller",
                 field="channel",
             )
-        return type(self), (self._make, self._target, None, self._security)
+        return type(self), (self._make, self._target, None, self._security, self._is_traced)

@@ -86,10 +86,14 @@ class Evaluation(Generic[Results]):
         self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
         self._parts: queue.Queue[Part | None] = queue.Queue(_AHEAD)
         self._future: Any = None
+        self._span = connection.trace(EVALUATE_STREAM.path, call.request_id)
 
     def __enter__(self) -> Self:
         with self._call:
-            self._future = self._connection.follow(EVALUATE_STREAM, self._sent(), self._call)
+            traced = self._span.__enter__()
+            self._future = self._connection.follow(
+                EVALUATE_STREAM, self._sent(), self._call, traced
+            )
         return self
 
     def __exit__(
@@ -100,6 +104,7 @@ class Evaluation(Generic[Results]):
     ) -> None:
         if not self._answer.is_there:
             self._future.cancel()
+        self._span.__exit__(kind, error, traceback)
 
     def _sent(self) -> Iterator[Part]:
         """Yields the requests for gRPC's thread; ends with the call, or the thread never would."""
@@ -197,10 +202,12 @@ class AsyncEvaluation(Generic[Results]):
         self._first = first
         self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
         self._stream: Any = None
+        self._span = connection.trace(EVALUATE_STREAM.path, call.request_id)
 
     async def __aenter__(self) -> Self:
         with self._call:
-            self._stream = self._connection.follow(EVALUATE_STREAM, self._call)
+            traced = self._span.__enter__()
+            self._stream = self._connection.follow(EVALUATE_STREAM, self._call, traced)
             await self._write(Part(part=self._first))
         return self
 
@@ -212,6 +219,7 @@ class AsyncEvaluation(Generic[Results]):
     ) -> None:
         if not self._answer.is_there:
             self._stream.cancel()
+        self._span.__exit__(kind, error, traceback)
 
     async def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Does what ``Evaluation.update`` does."""

@@ -61,10 +61,12 @@ class LossClient:
         token: What proves who calls: a bearer token, the ``Path`` of a file that holds it and may
             change, or a function that returns it, which is asked for each call. A pickled client
             has it in itself; ``repr`` never shows it.
+        tracing: Whether calls are spans of OpenTelemetry (``lossd[otel]``), which the server's are
+            children of: True for the program's own tracer provider, or a ``TracerProvider``.
 
     Raises:
-        InvalidRequestError: if the target is none, the timeout is not in (0, inf), or a file of
-            ``tls`` or ``token`` cannot be read.
+        InvalidRequestError: if the target is none, the timeout is not in (0, inf), a file of
+            ``tls`` or ``token`` cannot be read, or ``tracing`` lacks OpenTelemetry.
     """
 
     def __init__(
@@ -75,9 +77,10 @@ class LossClient:
         timeout: float = 30.0,
         tls: TLS | bool = False,
         token: Token | None = None,
+        tracing: Any = False,
     ) -> None:
         security = Security.checked(tls, token, channel)
-        self._connections = Connections(Connection, target, channel, security)
+        self._connections = Connections(Connection, target, channel, security, tracing)
         self._timeout = arguments.checked_timeout(timeout)
         self._input_names: Mapping[str, tuple[str, ...]] = {}
 

@@ -32,7 +32,7 @@ _SECTIONS = {
     "Shared memory": ("shm_dir", "max_shm_segments", "max_shm_bytes"),
     "Networks": ("networks", "max_network_bytes"),
     "The end": ("drain_delay_seconds", "drain_seconds"),
-    "Log": ("log_format", "log_level"),
+    "Log and traces": ("log_format", "log_level", "tracing"),
 }  # fmt: skip
 
 

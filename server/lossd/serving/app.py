@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -26,7 +27,7 @@ from lossd.serving.access.gate import Gate, everybody
 from lossd.serving.access.reloading import Reloaded, Reloader
 from lossd.serving.addresses import AddressError
 from lossd.serving.caller import HERE, Caller
-from lossd.serving.config import Config
+from lossd.serving.config import Config, ConfigError
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, EvaluationServicer
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from lossd.serving.loss_service.servicer import SERVICE, LossServicer
@@ -48,6 +49,9 @@ from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.shared_memory_service.servicer import SERVICE as SHARED_MEMORY_SERVICE
 from lossd.serving.shared_memory_service.servicer import SharedMemoryServicer
 from lossd.serving.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from lossd.serving.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +84,7 @@ class Server:
     _shared: SharedMemory | None
     _watchdogs: tuple[Watchdog, ...]
     _reloader: Reloader
+    _tracing: "Tracing | None"
 
     def stop(self, *, in_doubt: bool = False) -> bool:
         """Announces the end, finishes the calls that were accepted, and stops.
@@ -95,6 +100,8 @@ class Server:
         for watchdog in self._watchdogs:
             watchdog.close()
         self._reloader.close()
+        if self._tracing is not None:
+            self._tracing.close()
         self._http.shutdown()
         self._http.server_close()
         log.info("stopped")
@@ -150,6 +157,7 @@ def start(
         AccessError: if a certificate, or a file that says who may come in, cannot be used.
         AddressError: if an address cannot be listened on.
         ThreadsError: if the system does not have enough threads.
+        ConfigError: if there is to be tracing, and what it takes is not installed.
     """
     addresses.check_free(config.address)
     keep_freed_memory()
@@ -164,6 +172,7 @@ def start(
         segment_bytes=config.max_shm_bytes if config.shm_dir else 0,
     )
     telemetry.watch_log(log_lines_lost)
+    tracing = _tracing(config)
     entered = _entered(config, telemetry)
     if config.is_open:
         log.warning("anybody may call: the address is open, and nobody has to prove who he is")
@@ -207,6 +216,7 @@ def start(
         let_in=(lambda *_: HERE) if gate is None else let_in_by(gate, Shares(config)),
         first_message=first_message,
         idle=idle,
+        trace=None if tracing is None else tracing.begin,
     )
     if config.reflection:
         own = (SERVICE, EVALUATION_SERVICE, *(() if shared is None else (SHARED_MEMORY_SERVICE,)))
@@ -244,7 +254,20 @@ def start(
         _shared=shared,
         _watchdogs=(watchdog, first_message, idle),
         _reloader=Reloader(entered.reloaded.values()),
+        _tracing=tracing,
     )
+
+
+def _tracing(config: Config) -> "Tracing | None":
+    if not config.tracing:
+        return None
+    try:
+        from lossd.serving.tracing import Tracing  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigError(
+            "tracing must have OpenTelemetry, got none: pip install 'lossd[otel]'", field="tracing"
+        ) from error
+    return Tracing()
 
 
 def _tried(config: Config, networks: Networks) -> Tried:

@@ -31,6 +31,24 @@ class Context(Protocol):
         """Sends the initial metadata, once and before any answer."""
 
 
+class Trace(Protocol):
+    """A record of a call whose course somebody wants to see.
+
+    ``exemplar`` are the labels that lead from a measured time to the call.
+    """
+
+    exemplar: dict[str, str] | None
+
+    def spent(self, phase: str, seconds: float) -> None:
+        """Notes a phase that has ended."""
+
+    def batch(self, labels: Mapping[str, str]) -> None:
+        """Notes that a batch was answered: a conversation has several."""
+
+    def end(self, code: str, number: int, labels: Mapping[str, str]) -> None:
+        """Ends with gRPC's code, by name and number."""
+
+
 class Received:
     """The message of a request.  Whoever takes it holds the only reference, and can free it."""
 
@@ -66,6 +84,7 @@ class Call:
     collecting: Callable[[], AbstractContextManager[Callable[[int], None]]] = _counted_by_nobody
     labels: dict[str, str] = field(default_factory=dict)
     caller: Caller = HERE
+    trace: Trace | None = None
     _wake: Callable[[], None] | None = None
     _seconds: dict[str, float] = field(default_factory=dict)
     _is_let_in: bool = False
@@ -82,6 +101,13 @@ class Call:
     def spent(self, phase: str, seconds: float) -> None:
         """Adds to the time of a phase."""
         self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds
+        if self.trace is not None:
+            self.trace.spent(phase, seconds)
+
+    @property
+    def exemplar(self) -> dict[str, str] | None:
+        """The labels that lead from a measured time to the trace; None if there is none."""
+        return None if self.trace is None else self.trace.exemplar
 
     def let_in(self) -> None:
         """Tells the caller that there is room for what it announced; on a stream only once."""
@@ -108,6 +134,8 @@ class Call:
 
     def renew(self) -> None:
         """Forgets phases and labels: on a stream one call follows another."""
+        if self.trace is not None and self.labels:
+            self.trace.batch(self.labels)
         self._seconds.clear()
         self.labels.clear()
 

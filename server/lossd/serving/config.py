@@ -238,6 +238,10 @@ class Config:
         25.0, "After that, how long accepted calls may take to finish.", Interval(0, 3600)
     )
     reflection: bool = _setting(True, "Whether to answer gRPC server reflection.")  # noqa: FBT003 - a default
+    tracing: bool = _setting(
+        False,  # noqa: FBT003 - a default
+        "Whether to send a trace of each call to where the variables OTEL_* say.",
+    )
     log_format: LogFormat = _setting(LogFormat.TEXT, "Lines for people, or JSON for machines.")
     log_level: LogLevel = _setting(
         LogLevel.INFO, "The least severity that is logged; debug has a line for every call."

@@ -350,19 +350,19 @@ class Telemetry:
     def ended(self, method: str, call: Call, status: str, seconds: float) -> None:
         """Counts a call that has ended, well or not."""
         self._of(HANDLED, *self._labels[method], status).inc()
-        self._of(HANDLING, *self._labels[method]).observe(seconds)
+        self._of(HANDLING, *self._labels[method]).observe(seconds, call.exemplar)
         self.answered(call, status, seconds)
 
     def answered(self, call: Call, status: str, seconds: float) -> None:
         """Counts an answer; a conversation has several."""
-        loss = call.labels.get("loss")
+        loss, exemplar = call.labels.get("loss"), call.exemplar
         for phase, duration in call.seconds.items():
-            self._of(PHASE, phase).observe(duration)
+            self._of(PHASE, phase).observe(duration, exemplar)
             if loss is not None:
                 self._of(LOSS_PHASE, loss, phase).inc(duration)
         if loss is not None:
             self._of(REQUESTS, loss, status).inc()
-            self._of(DURATION, loss).observe(seconds)
+            self._of(DURATION, loss).observe(seconds, exemplar)
         for metric in filter(None, call.labels.get("metrics", "").split(",")):
             self._of(EVALUATIONS, metric, status).inc()
 

@@ -12,7 +12,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -38,7 +38,7 @@ from lossd.errors import (
     UnknownLoss,
     UnknownMetric,
 )
-from lossd.serving.call import REQUEST_ID, Call, Received
+from lossd.serving.call import REQUEST_ID, Call, Received, Trace
 from lossd.serving.caller import HERE, Caller
 from lossd.serving.rpc.admission import Admission, Place
 from lossd.serving.rpc.watchdog import Watchdog
@@ -69,6 +69,9 @@ StreamHandler = Callable[[Iterator[bytes], Call, Place], bytes]
 ConversationHandler = Callable[[Iterator[bytes], Call, Place], Iterator[bytes]]
 Requests = Iterator[bytes]
 LetIn = Callable[[str, grpc.ServicerContext, Place], Caller]
+Metadata = Iterable[tuple[str, str | bytes]]
+# Begins to trace a call from its method, id, metadata, and when it came.
+BeginTrace = Callable[[str, str, Metadata, float], Trace | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Boundary(grpc.GenericRpcHandler):
 
     ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
     ``first_message`` and ``idle`` end calls that wait too long for a message: the first one, and
-    any other.
+    any other.  ``trace`` begins to trace a call.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class Boundary(grpc.GenericRpcHandler):
         let_in: LetIn = lambda *_: HERE,
         first_message: Watchdog | None = None,
         idle: Watchdog | None = None,
+        trace: BeginTrace | None = None,
     ) -> None:
         one = {name: functools.partial(self._answer, each) for name, each in methods.items()}
         many = {name: functools.partial(self._follow, each) for name, each in streams.items()}
@@ -133,6 +137,7 @@ class Boundary(grpc.GenericRpcHandler):
         self._let_in = let_in
         self._first_message = watchdog if first_message is None else first_message
         self._idle = watchdog if idle is None else idle
+        self._trace = trace
         self._is_closed = False
         self.refused = 0  # calls that came since it was closed
         telemetry.expect(methods, streams, conversations)
@@ -170,7 +175,8 @@ class Boundary(grpc.GenericRpcHandler):
     def _refuse(
         self, entrance: "_Entrance", error: Overloaded, _: Requests, context: grpc.ServicerContext
     ) -> None:
-        self._end(entrance, Call(context, entrance.request_id), context, error)
+        call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
+        self._end(entrance, call, context, error)
 
     def _serve(
         self,
@@ -223,6 +229,7 @@ class Boundary(grpc.GenericRpcHandler):
     def _begun(self, entrance: "_Entrance", place: Place, context: grpc.ServicerContext) -> Call:
         """Returns the call, which leaves its place when it ends, and is cut off after a time."""
         call = Call(context, entrance.request_id, place.hold, place.collecting)
+        call.trace = self._traced(entrance, context)
         release = self._watchdog.watch(context.cancel)
 
         def over() -> None:
@@ -233,6 +240,12 @@ class Boundary(grpc.GenericRpcHandler):
         if not context.add_callback(over):  # it ended before it began
             over()
         return call
+
+    def _traced(self, entrance: "_Entrance", context: grpc.ServicerContext) -> Trace | None:
+        if self._trace is None:
+            return None
+        metadata: Metadata = context.invocation_metadata()
+        return self._trace(entrance.method, entrance.request_id, metadata, entrance.arrived)
 
     def _answer(
         self,
@@ -304,6 +317,8 @@ class Boundary(grpc.GenericRpcHandler):
     def _ended(self, entrance: "_Entrance", call: Call, code: grpc.StatusCode) -> None:
         seconds = entrance.age()
         self._telemetry.ended(entrance.method, call, code.name, seconds)
+        if call.trace is not None:
+            call.trace.end(code.name, code.value[0], call.labels)
         if log.isEnabledFor(logging.DEBUG):
             facts = {"method": entrance.method, "request_id": call.request_id, "code": code.name}
             log.debug("call", extra={**facts, "seconds": round(seconds, 6), **call.labels})

@@ -1,0 +1,19 @@
+"""What computes."""
+
+from deploy.grafana.panels import LOSS, Panel, Query, each, total
+
+PANELS = (
+    Panel(
+        "Examples by backend", "What computed them.", "ops",
+        (Query(total("lossd_examples_total", LOSS, by="backend"), "{{backend}}"),), stacked=True,
+    ),
+    Panel(
+        "Servers without a usable GPU", "Those that fell back to the CPU.", "none",
+        (Query(f"sum({each('lossd_backend_fallback')})"),), kind="stat", red_from=1,
+    ),
+    Panel(
+        "Losses that a GPU got wrong", "The CPU computes them, by the self-test at the start.",
+        "none",
+        (Query(f"sum({each('lossd_loss_fallback')}) or vector(0)"),), kind="stat", red_from=1,
+    ),
+)  # fmt: skip

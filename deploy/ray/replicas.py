@@ -1,0 +1,72 @@
+"""Servers of lossd as actors of Ray, for trainings that Ray runs.
+
+    import ray
+    from replicas import start, target
+    from lossd.client import LossClient
+
+    ray.init()
+    replicas = start(2, port=50051)
+    with LossClient(target(replicas)) as client: ...
+
+Trainers call the servers themselves.  Ray Serve would put its proxy between, which parses every
+message and knows neither the health of gRPC nor shared memory.
+"""
+
+from typing import Any
+
+import ray
+
+from lossd.serving import app
+from lossd.serving.config import Config
+
+
+class Replica:
+    """One server, in the process of its actor: it ends with it, and Ray starts it again."""
+
+    def __init__(self, port: int, settings: dict[str, Any]) -> None:
+        host = ray.util.get_node_ip_address()
+        config = Config(**{"metrics_port": 0, **settings, "address": f"{host}:{port}"})
+        self._server = app.start(config)
+
+    def address(self) -> str:
+        """Returns where it serves."""
+        return self._server.address
+
+    def metrics_url(self) -> str:
+        """Returns where Prometheus finds its metrics."""
+        return self._server.metrics_url
+
+    def drain(self) -> None:
+        """Takes no more calls, and returns when those under way have ended."""
+        self._server.stop()
+        self._server.close()
+
+
+def start(
+    count: int, *, port: int = 50051, cpus: float = 1, gpus: float = 0, **settings: Any
+) -> list[Any]:
+    """Starts servers on consecutive ports, so that each is found again where it was.
+
+    Args:
+        count: How many.
+        port: That of the first.
+        cpus: Cores of each; it has as many threads that compute.
+        gpus: Devices of each; a fraction shares one with trainers.
+        **settings: Settings of ``lossd serve`` by name.
+    """
+    threads = {"threads": max(1, round(cpus))}
+    for_ever = {"max_restarts": -1, "max_task_retries": -1}  # whoever asks one meanwhile waits
+    kind = ray.remote(num_cpus=cpus, num_gpus=gpus, **for_ever)(Replica)
+    return [kind.remote(port + place, threads | settings) for place in range(count)]
+
+
+def target(replicas: list[Any]) -> str:
+    """Returns what a client connects to: all of them, once they are ready."""
+    return "ipv4:" + ",".join(ray.get([replica.address.remote() for replica in replicas]))
+
+
+def replace(replica: Any) -> None:
+    """Has a server drain, and starts it again where it was; others answer meanwhile."""
+    ray.get(replica.drain.remote())
+    ray.kill(replica, no_restart=False)
+    ray.get(replica.address.remote())  # it is there again
