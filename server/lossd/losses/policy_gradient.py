@@ -363,10 +363,10 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
     sequences unless it is masked.
 
     Reference: R. J. Williams, 1992; J. Schulman et al., Proximal policy optimization algorithms,
-    2017, eq. 7; D. Ye et al., Mastering complex control in MOBA games, 2020, eq. 5 (dual clip);
+    2017, eq. 7; D. Ye et al., Mastering complex control in MOBA games, 2020 (dual clip);
     Z. Shao et al., DeepSeekMath, 2024, eq. 3 and 4; Q. Yu et al., DAPO, 2025; Z. Liu et al.,
     Understanding R1-Zero-like training, 2025 (constant length); C. Zheng et al., Group sequence
-    policy optimization, 2025; MiniMax, MiniMax-M1, 2025, eq. 4 (CISPO); C. Gao et al., Soft
+    policy optimization, 2025; MiniMax, MiniMax-M1, 2025 (CISPO); C. Gao et al., Soft
     adaptive policy optimization, 2025; P. H. Richemond et al., Offline regularised reinforcement
     learning, 2024 (DRO); P. Qi et al., Rethinking the trust region in LLM reinforcement learning,
     2026 (DPPO); J. Schulman, Approximating KL divergence, 2020.
