@@ -90,6 +90,11 @@ class PolicyGradientOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POLICY_GRADIENT_OUTPUT_KL: _ClassVar[PolicyGradientOutput]
     POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP: _ClassVar[PolicyGradientOutput]
     POLICY_GRADIENT_OUTPUT_TOKEN_COUNT: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_RATIO_P05: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_RATIO_P50: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_RATIO_P95: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_SAMPLING_KL: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_ENTROPY: _ClassVar[PolicyGradientOutput]
 
 class PreferenceObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -255,6 +260,11 @@ POLICY_GRADIENT_OUTPUT_LARGEST_RATIO: PolicyGradientOutput
 POLICY_GRADIENT_OUTPUT_KL: PolicyGradientOutput
 POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP: PolicyGradientOutput
 POLICY_GRADIENT_OUTPUT_TOKEN_COUNT: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_RATIO_P05: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_RATIO_P50: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_RATIO_P95: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_SAMPLING_KL: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_ENTROPY: PolicyGradientOutput
 PREFERENCE_OBJECTIVE_UNSPECIFIED: PreferenceObjective
 PREFERENCE_OBJECTIVE_SIGMOID: PreferenceObjective
 PREFERENCE_OBJECTIVE_IPO: PreferenceObjective
