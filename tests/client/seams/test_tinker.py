@@ -1,6 +1,6 @@
-"""The seams of training services, each with what goes wrong when a sign or a frame is turned."""
+"""Tinker's custom loss, and the gradients that Together takes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,16 +10,9 @@ import torch
 
 from lossd.client import LossClient, presets
 from lossd.client.seams import tinker, together
-from tests.end_to_end.conftest import serve
 from tests.losses.case import Array
 
 LENGTHS = (3, 1, 4)
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[LossClient]:
-    with serve() as server, LossClient(server.address) as made:
-        yield made
 
 
 class Numbers:
