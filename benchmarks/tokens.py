@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contenders import keep_freed_memory
 from transport import Row, medians, milliseconds, show
 
 from lossd.cli.bench import serving
 from lossd.client import LossClient, presets
+from lossd.serving.process.allocator import keep_freed_memory
 
 Arrays = dict[str, Any]
 BARS = {"eager": 0.5, "flight": 1.3}

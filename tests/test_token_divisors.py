@@ -83,7 +83,8 @@ def test_random_splits_with_the_divisor_of_the_whole_have_its_gradients(
 def halves(given: dict[str, Any]) -> Array:
     """The longer half of the sequences for one worker, the shorter for another."""
     lengths = given["token_mask"].sum(axis=1)
-    return (lengths > np.median(lengths)).astype(int)
+    found: Array = (lengths > np.median(lengths)).astype(int)
+    return found
 
 
 def chosen(given: dict[str, Any]) -> Array:
