@@ -57,24 +57,26 @@ def in_parts(
 
 @pytest.mark.parametrize("aggregation", TokenAggregation, ids=lambda one: one.name)
 def test_random_splits_with_the_divisor_of_the_whole_have_its_gradients(
-    engine: Engine, aggregation: TokenAggregation, request: pytest.FixtureRequest
+    engine: Engine, aggregation: TokenAggregation, *, whole: bool
 ) -> None:
     """Over 1 to 64 workers, each with some micro-batches, of which some get nothing.
 
-    Groups stay together.  ``--whole-sweep`` tries a thousand splits of each aggregation.
+    Groups stay together.  ``--whole`` tries a thousand splits of each aggregation.
     """
     given, loss = batch(3, aggregation), message(aggregation)
-    whole = run(engine, loss, given)
+    together = run(engine, loss, given)
     rng = np.random.default_rng(4)
-    for _ in range(1000 if request.config.getoption("--whole-sweep") else 50):
+    for _ in range(1000 if whole else 50):
         parts = rng.integers(1, 65) * rng.integers(1, 5)
         owner = rng.integers(0, parts, ROWS)
         if aggregation is TokenAggregation.GROUP_MEAN:
             owner = np.repeat(rng.integers(0, parts, ROWS // GROUP), GROUP)
-        total, gradient, counted = in_parts(engine, loss, given, owner, normalizer=whole.weight_sum)
-        assert total == pytest.approx(whole.loss, rel=1e-13)
-        assert counted == pytest.approx(whole.weight_sum, rel=1e-15)
-        np.testing.assert_allclose(gradient, whole.gradients[LOGS], rtol=1e-13, atol=0)
+        total, gradient, counted = in_parts(
+            engine, loss, given, owner, normalizer=together.weight_sum
+        )
+        assert total == pytest.approx(together.loss, rel=1e-13)
+        assert counted == pytest.approx(together.weight_sum, rel=1e-15)
+        np.testing.assert_allclose(gradient, together.gradients[LOGS], rtol=1e-13, atol=0)
 
 
 # ------------------------------------------------------------------ where others went wrong

@@ -65,11 +65,19 @@ def test_what_is_asked_of_the_loss_is_logged(client: LossClient) -> None:
     seam = pytest.importorskip("lossd.client.seams.trl")
     message = presets.dapo()
     message.outputs.extend(
-        [v1.POLICY_GRADIENT_OUTPUT_RATIO_P95, v1.POLICY_GRADIENT_OUTPUT_TOKEN_COUNT]
+        [
+            v1.POLICY_GRADIENT_OUTPUT_RATIO_P95,
+            v1.POLICY_GRADIENT_OUTPUT_ENTROPY,
+            v1.POLICY_GRADIENT_OUTPUT_TOKEN_COUNT,
+        ]
     )
-    trainer = trainer_of(torch.tensor(drawn(3)[LOGS]))
+    now = torch.tensor(drawn(3)[LOGS])
+    trainer = trainer_of(now)
+    trainer._get_per_token_logps_and_entropies = lambda *_, **__: (now, torch.full_like(now, 2.0))
     seam.grpo_loss(client, message)(trainer, None, grpo_batch(drawn(3)))
-    assert set(trainer._metrics["train"]) == {"ratio_p95"}
+    logged = trainer._metrics["train"]
+    assert set(logged) == {"ratio_p95", "entropy"}
+    assert logged["entropy"] == [2.0]
 
 
 def test_groups_are_refused_since_trl_does_not_tell_them() -> None:

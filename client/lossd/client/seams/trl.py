@@ -40,12 +40,13 @@ def grpo_loss(
     if loss.aggregation == v1.TOKEN_AGGREGATION_GROUP_MEAN:  # type: ignore[attr-defined]
         raise ValueError("aggregation must be another than GROUP_MEAN, got GROUP_MEAN")
     criterion = RemoteLoss(loss, client, **options)
+    has_entropies = v1.POLICY_GRADIENT_OUTPUT_ENTROPY in loss.outputs  # type: ignore[attr-defined]
 
     def computed(trainer: Any, model: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
         mask = inputs["completion_mask"]
         if "tool_mask" in inputs:
             mask = mask * inputs["tool_mask"]
-        logs = _log_probabilities(trainer, model, inputs)
+        logs, entropies = _of_model(trainer, model, inputs, has_entropies=has_entropies)
         before = inputs.get("old_per_token_logps")
         given = {
             "log_probabilities": logs,
@@ -53,6 +54,8 @@ def grpo_loss(
             "advantages": inputs["advantages"],
             "token_mask": mask.bool(),
         }
+        if has_entropies:
+            given["entropies"] = entropies
         if loss.kl_estimator:  # type: ignore[attr-defined]
             given["reference_log_probabilities"] = inputs["ref_per_token_logps"]
         if loss.rollout_correction:  # type: ignore[attr-defined]
@@ -66,17 +69,19 @@ def grpo_loss(
     return computed
 
 
-def _log_probabilities(trainer: Any, model: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
+def _of_model(
+    trainer: Any, model: Any, inputs: Mapping[str, Any], *, has_entropies: bool
+) -> tuple[torch.Tensor, Any]:
+    """Returns log-probabilities and entropies of tokens, these without a graph."""
     completion = inputs["completion_ids"]
     found = trainer._get_per_token_logps_and_entropies(  # noqa: SLF001 - as its own loss does
         model,
         torch.cat([inputs["prompt_ids"], completion], dim=1),
         torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1),
         completion.size(1),
-        compute_entropy=False,
+        compute_entropy=has_entropies,
     )
-    logs: torch.Tensor = found[0]
-    return logs
+    return found[0], found[1].detach() if has_entropies else None
 
 
 def _divisor(trainer: Any, loss: Any, inputs: Mapping[str, Any]) -> float:
