@@ -236,12 +236,12 @@ POLICY_GRADIENT_OUTPUTS = {
     "largest_ratio": _by_sequence(
         lambda given, row, places: max(_ratios(given, row, places, given["ratio"].name), default=0)
     ),
+    "kl": _by_sequence(_mean_kl),
+    "rollout_gap": _by_sequence(_gap),
+    "token_count": _by_sequence(lambda _given, _row, places: len(places)),
     "ratio_p05": _percentile(5),
     "ratio_p50": _percentile(50),
     "ratio_p95": _percentile(95),
     "sampling_kl": _by_sequence(_went),
     "entropy": _by_sequence(_entropy),
-    "kl": _by_sequence(_mean_kl),
-    "rollout_gap": _by_sequence(_gap),
-    "token_count": _by_sequence(lambda _given, _row, places: len(places)),
 }

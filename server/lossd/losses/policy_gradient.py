@@ -47,14 +47,14 @@ class PolicyGradientOutput(enum.Enum):
     CLIP_FRACTION = Output("clip_fraction", "share of the tokens that are clipped or masked")
     RATIO = Output("ratio", "mean of the ratios of its tokens")
     LARGEST_RATIO = Output("largest_ratio", "largest ratio of its tokens")
-    RATIO_P05 = Output("ratio_p05", "ratio that 5 of 100 of its tokens are at most")
-    RATIO_P50 = Output("ratio_p50", "ratio that half of its tokens are at most")
-    RATIO_P95 = Output("ratio_p95", "ratio that 95 of 100 of its tokens are at most")
     KL = Output("kl", "mean of the estimates of the divergence from the reference")
     ROLLOUT_GAP = Output(
         "rollout_gap", "mean of |sampling - rollout log-probability| of its tokens"
     )
     TOKEN_COUNT = Output("token_count", "how many of its tokens count")
+    RATIO_P05 = Output("ratio_p05", "ratio that 5 of 100 of its tokens are at most")
+    RATIO_P50 = Output("ratio_p50", "ratio that half of its tokens are at most")
+    RATIO_P95 = Output("ratio_p95", "ratio that 95 of 100 of its tokens are at most")
     SAMPLING_KL = Output(
         "sampling_kl",
         "mean of sampling less trained log-probability, an estimate of how far it went",
