@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import torch
+import pytest
 from google.protobuf.message import Message
 
 from lossd.batch import Job
@@ -39,8 +39,9 @@ def drawn(seed: int, rows: int = 6, length: int = 8) -> dict[str, Array]:
     }
 
 
-def grpo_trainer(now: torch.Tensor, **given: Any) -> SimpleNamespace:
+def grpo_trainer(now: Any, **given: Any) -> SimpleNamespace:
     """What TRL's ``GRPOTrainer._compute_loss`` asks of a trainer, whose model gives ``now``."""
+    torch = pytest.importorskip("torch")
     same = SimpleNamespace(
         num_processes=1, sync_gradients=False, gather=lambda x: x, reduce=lambda x, **_: x
     )
@@ -73,6 +74,7 @@ def grpo_trainer(now: torch.Tensor, **given: Any) -> SimpleNamespace:
 
 def grpo_batch(inputs: dict[str, Array]) -> dict[str, Any]:
     """The same batch under TRL's names."""
+    torch = pytest.importorskip("torch")
     mask = torch.tensor(inputs["token_mask"]).long()
     return {
         "prompt_ids": mask[:, :0],

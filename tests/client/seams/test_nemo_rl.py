@@ -6,18 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from lossd.client import LossClient, presets
 from tests.losses.case import Array
 from tests.tokens import LOGS, drawn
+
+torch = pytest.importorskip("torch")
 
 
 def data(seed: int) -> tuple[dict[str, Any], Array]:
     """A batch in which every sequence has one token more, which nothing predicts."""
     inputs = drawn(seed)
 
-    def shifted(array: Array) -> torch.Tensor:
+    def shifted(array: Array) -> Any:
         return torch.tensor(np.concatenate([np.full((len(array), 1), np.nan), array], axis=1))
 
     mask = inputs["token_mask"].astype(float)

@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-import typing_extensions
 
 from lossd import v1
 from lossd.client import LossClient, presets
 from tests.losses.case import Array
 from tests.tokens import LOGS, drawn
 
+torch = pytest.importorskip("torch")
+
 
 @pytest.fixture
 def losses(monkeypatch: pytest.MonkeyPatch) -> Any:
     """SkyRL's module of losses; on Python 3.11 its settings need another TypedDict."""
-    monkeypatch.setattr(typing, "TypedDict", typing_extensions.TypedDict)
+    extensions = pytest.importorskip("typing_extensions")
+    monkeypatch.setattr(typing, "TypedDict", extensions.TypedDict)
     name = "skyrl.backends.skyrl_train.utils.ppo_utils"
     return pytest.importorskip(name, reason="SkyRL is not installed", exc_type=ImportError)
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from lossd import v1
 from lossd.client import LossClient, presets
 from tests.losses.case import Array
 from tests.tokens import LOGS, drawn, grpo_batch, grpo_trainer
+
+torch = pytest.importorskip("torch")
 
 LOSSES: dict[str, tuple[Any, dict[str, Any]]] = {
     "grpo": (presets.grpo(), {"loss_type": "grpo", "beta": 0.04}),
@@ -21,7 +22,7 @@ LOSSES: dict[str, tuple[Any, dict[str, Any]]] = {
 STEPS = {"current_gradient_accumulation_steps": 2}
 
 
-def trainer_of(now: torch.Tensor, **settings: Any) -> Any:
+def trainer_of(now: Any, **settings: Any) -> Any:
     made = grpo_trainer(now, **STEPS, **settings)
     made.args.steps_per_generation = 2
     return made
@@ -91,9 +92,9 @@ def test_a_hook_on_log_probabilities_is_given_the_gradient(client: LossClient) -
     seam = pytest.importorskip("lossd.client.seams.trl")
     inputs = drawn(4)
     now = torch.tensor(inputs[LOGS], requires_grad=True)
-    sent: list[torch.Tensor] = []
+    sent: list[Any] = []
     given = now * 1.0  # what a remote model returned
-    given.register_hook(sent.append)  # type: ignore[no-untyped-call]
+    given.register_hook(sent.append)
     seam.grpo_loss(client, presets.dapo())(trainer_of(given), None, grpo_batch(inputs)).backward()
     assert now.grad is not None
     assert torch.equal(sent[0], now.grad)

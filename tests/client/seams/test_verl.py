@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from lossd import v1
 from lossd.client import LossClient, presets
 from tests.losses.case import Array
 from tests.tokens import LOGS, drawn
+
+torch = pytest.importorskip("torch")
 
 MODES = (
     "token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean",

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from lossd import v1
 from lossd.client import presets
 from lossd.engine import Engine
 from tests.losses.case import Array
 from tests.tokens import LOGS, drawn, grpo_batch, grpo_trainer, run
+
+torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.oracle
 SEQUENCE = {"importance_sampling_level": "sequence", "epsilon_low": 0.1, "epsilon_high": 0.1}

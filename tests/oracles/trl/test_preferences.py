@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from lossd import v1
 from lossd.client import presets
 from lossd.engine import Engine, Result
 from tests.losses.case import Array
 from tests.tokens import run
+
+torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.oracle
 ROWS, LENGTH = 5, 7
