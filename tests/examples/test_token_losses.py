@@ -30,11 +30,11 @@ def rewards(tmp_path: Path, *arguments: str) -> dict[str, tuple[float, float]]:
 
 
 def test_rewards_rise_by_grpo_and_as_by_trls_formula(tmp_path: Path) -> None:
-    found = rewards(tmp_path, "grpo", "--loss", "both", "--steps", "25")
+    found = rewards(tmp_path, "grpo", "--loss", "both", "--steps", "15")
     assert found["lossd"][1] > found["lossd"][0] + 0.03
     assert found["trl"] == pytest.approx(found["lossd"], abs=0.03)
 
 
 def test_rewards_rise_by_dpo(tmp_path: Path) -> None:
-    found = rewards(tmp_path, "dpo", "--steps", "20")
+    found = rewards(tmp_path, "dpo", "--steps", "12")
     assert found["lossd"][1] > found["lossd"][0] + 0.03
