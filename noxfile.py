@@ -103,7 +103,14 @@ def bench(session: nox.Session) -> None:
         name, *arguments = session.posargs
         session.run("python", f"benchmarks/{name}", *arguments)
         return
-    for name in ("compute.py", "small.py", "transport.py", "evaluation.py", "networks.py"):
+    for name in (
+        "compute.py",
+        "small.py",
+        "transport.py",
+        "tokens.py",
+        "evaluation.py",
+        "networks.py",
+    ):
         session.run("python", f"benchmarks/{name}")
 
 

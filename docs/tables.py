@@ -61,17 +61,35 @@ GIVEN = {"length": 1024, "threshold": 0.1, "label_smoothing": 0.1, "high": 5}
 
 def presets_table() -> str:
     """Returns the table of what presets compute."""
-    rows = [_preset_row(*found) for name, made in _presets() for found in _calls(name, made)]
+    rows = [_preset_row(*found) for found in _all_calls()]
     return _table(("call", "message", "source"), rows)
 
 
+def presets_formulas() -> str:
+    """Returns what the messages of presets compute."""
+    messages = {made(**given).DESCRIPTOR.name for _, made, given in _all_calls()}
+    found = [loss for loss in LOSSES.values() if loss.message in messages]
+    return "\n".join(f"`{x.message}`:\n\n```\n{x.formula.strip()}\n```\n" for x in found)
+
+
+def _all_calls() -> Iterator[tuple[str, Callable[..., Message], dict[str, Any]]]:
+    for name, made in _presets():
+        yield from _calls(name, made)
+
+
+# In the order of the page.
+FAMILIES_OF_PRESETS = ("_policies", "_preferences", "_distillation")
+
+
 def _presets() -> list[tuple[str, Callable[..., Message]]]:
-    """The functions of the module, in its order."""
-    return [
-        (name, made)
-        for name, made in vars(presets).items()
-        if inspect.isfunction(made) and not name.startswith("_")
-    ]
+    """The functions of the module, each family in its order."""
+
+    def place(made: Callable[..., Message]) -> tuple[int, int]:
+        family = made.__module__.rpartition(".")[2]
+        return FAMILIES_OF_PRESETS.index(family), made.__code__.co_firstlineno
+
+    found = [made for made in vars(presets).values() if inspect.isfunction(made)]
+    return [(made.__name__, made) for made in sorted(found, key=place)]
 
 
 def _calls(
@@ -173,6 +191,7 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/operating.md", "metrics"): metrics_table,
     ("docs/operating.md", "settings"): settings_table,
     ("docs/presets.md", "presets"): presets_table,
+    ("docs/presets.md", "formulas"): presets_formulas,
 }
 
 

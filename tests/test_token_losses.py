@@ -7,11 +7,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
-import torch
 
+from lossd import v1
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.client import presets
+from lossd.client.wire import build_request
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import LOSSES, Status
@@ -22,6 +23,7 @@ from lossd.losses._maths.preferences import PreferenceObjective
 from lossd.losses._maths.tokens import TokenAggregation
 from lossd.reduction import Reduction
 from lossd.serving.wire.parameters import read_parameters
+from lossd.tensors import fill
 from tests.losses.case import Array, values
 
 LOSS = "log_probabilities"
@@ -169,149 +171,7 @@ def test_sequences_and_groups_without_tokens_are_worth_nothing(
     assert set(result.statuses.numbers) == {Status.EMPTY_TARGET}
 
 
-# ------------------------------------------------------------------ what a mean divides by
-
-
-@pytest.mark.parametrize("aggregation", TokenAggregation, ids=lambda one: one.name)
-def test_a_thousand_splits_with_the_divisor_of_the_whole_have_its_gradients(
-    engine: Engine, aggregation: TokenAggregation
-) -> None:
-    """Over 1 to 64 workers or micro-batches, of which some get nothing; groups stay together."""
-    given = batch(3)
-    parameters: dict[str, Any] = {
-        **TOKEN, **CLIP, "objective": PolicyObjective.PPO_CLIP, "aggregation": aggregation,
-    }  # fmt: skip
-    if aggregation is TokenAggregation.GROUP_MEAN:
-        given["groups"] = np.arange(24) // 4
-    if aggregation is TokenAggregation.CONSTANT_LENGTH:
-        parameters["sequence_length"] = 9.0
-    whole = run(engine, "policy_gradient", parameters, given)
-    rng = np.random.default_rng(4)
-    for _ in range(1000 // len(TokenAggregation)):
-        workers = rng.integers(1, 65)
-        owner = rng.integers(0, workers, 24)
-        if aggregation is TokenAggregation.GROUP_MEAN:
-            owner = np.repeat(rng.integers(0, workers, 6), 4)
-        total, gradient = 0.0, np.zeros((24, 9))
-        for worker in set(owner.tolist()):
-            part = {name: array[owner == worker] for name, array in given.items()}
-            found = run(engine, "policy_gradient", parameters, part, normalizer=whole.weight_sum)
-            total += found.loss or 0.0
-            gradient[owner == worker] = found.gradients[LOSS]
-        assert total == pytest.approx(whole.loss, rel=1e-13)
-        np.testing.assert_allclose(gradient, whole.gradients[LOSS], rtol=1e-13, atol=0)
-
-
-def test_a_rejected_token_stays_in_the_divisor_and_a_masked_one_does_not(engine: Engine) -> None:
-    given = {LOSS: [[-1.0, -2.0]], "advantages": [1.0]}
-    plain: dict[str, Any] = {
-        "objective": PolicyObjective.REINFORCE,
-        "ratio": PolicyRatio.NONE,
-        "aggregation": TokenAggregation.TOKEN_MEAN,
-    }
-    rejected = policy(engine, {**given, "token_weights": [[1.0, 0.0]]}, **plain)
-    masked = policy(engine, {**given, "token_mask": [[True, False]]}, **plain)
-    assert (rejected.loss, masked.loss) == (0.5, 1.0)
-    assert rejected.gradients[LOSS].tolist() == [[-0.5, 0.0]]
-    assert masked.gradients[LOSS].tolist() == [[-1.0, 0.0]]
-
-
-def test_fractions_of_weights_are_not_cut_off(engine: Engine) -> None:
-    found = policy(
-        engine,
-        {LOSS: [[-1.0, -2.0]], "advantages": [1.0], "token_weights": [[0.25, 0.5]]},
-        objective=PolicyObjective.REINFORCE,
-        ratio=PolicyRatio.NONE,
-    )
-    assert found.loss == 1.25
-
-
-# ------------------------------------------------------------------ against PyTorch's autograd
-
-
-def by_autograd(given: dict[str, Array], loss: Any) -> tuple[float, Array]:
-    """The loss of tensors, and its gradient by the log-probabilities."""
-    tensors = {name: torch.tensor(array) for name, array in given.items()}
-    tensors[LOSS].requires_grad_()
-    found = loss(
-        tensors[LOSS],
-        tensors["sampling_log_probabilities"],
-        tensors["advantages"][:, None],
-        tensors["token_mask"].double(),
-    )
-    found.backward()
-    gradient = tensors[LOSS].grad
-    assert gradient is not None
-    return found.item(), gradient.numpy()
-
-
-def _surrogate(ratio: Any, advantages: Any, low: float, high: float) -> Any:
-    return -torch.min(ratio * advantages, torch.clamp(ratio, low, high) * advantages)
-
-
-def _sequence_mean(costs: Any, mask: Any) -> Any:
-    return ((costs * mask).sum(-1) / mask.sum(-1).clamp(min=1)).mean()
-
-
-def _grpo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
-    return _sequence_mean(_surrogate(torch.exp(now - then), advantages, 0.8, 1.2), mask)
-
-
-def _dapo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
-    costs = _surrogate(torch.exp(now - then), advantages, 0.8, 1.28)
-    return (costs * mask).sum() / mask.sum()
-
-
-def _dr_grpo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
-    costs = _surrogate(torch.exp(now - then), advantages, 0.8, 1.2)
-    return (costs * mask).sum() / (len(now) * 64)
-
-
-def _gspo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
-    means = ((now - then) * mask).sum(-1) / mask.sum(-1).clamp(min=1)
-    costs = _surrogate(torch.exp(means)[:, None], advantages, 0.9, 1.1)
-    return _sequence_mean(costs.expand_as(mask), mask)
-
-
-def _gspo_token(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
-    means = (((now - then) * mask).sum(-1) / mask.sum(-1).clamp(min=1)).detach()
-    costs = _surrogate(torch.exp(means[:, None] + now - now.detach()), advantages, 0.9, 1.1)
-    return _sequence_mean(costs, mask)
-
-
-def _cispo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
-    ratio = torch.clamp(torch.exp(now - then), max=5.0).detach()
-    return (-ratio * advantages * now * mask).sum() / mask.sum()
-
-
-def _sapo(now: Any, then: Any, advantages: Any, mask: Any) -> Any:
-    heat = 1 + 0.05 * (advantages <= 0).double()
-    gate = torch.sigmoid(heat * (torch.exp(now - then) - 1)) * 4 / heat
-    return _sequence_mean(-gate * advantages, mask)
-
-
-AUTOGRAD: dict[str, tuple[Any, Any]] = {
-    "grpo": (presets.grpo(kl_coefficient=0), _grpo),
-    "dapo": (presets.dapo(), _dapo),
-    "dr_grpo": (presets.dr_grpo(length=64), _dr_grpo),
-    "gspo": (presets.gspo(low=0.1, high=0.1), _gspo),
-    "gspo_token": (presets.gspo_token(low=0.1, high=0.1), _gspo_token),
-    "cispo of trl": (presets.cispo("trl"), _cispo),
-    "sapo": (presets.sapo(), _sapo),
-}
-
-
-@pytest.mark.parametrize("name", AUTOGRAD)
-def test_presets_are_what_autograd_makes_of_the_library_s_formula(
-    engine: Engine, name: str
-) -> None:
-    message, formula = AUTOGRAD[name]
-    given = batch(6)
-    loss = LOSSES["policy_gradient"]
-    found = run(engine, loss.name, read_parameters(loss, message), given)
-    value, gradient = by_autograd(given, formula)
-    assert found.loss == pytest.approx(value, rel=1e-12)
-    np.testing.assert_allclose(found.gradients[LOSS], gradient, rtol=1e-11, atol=1e-15)
+# ------------------------------------------------------------------ one name, many gradients
 
 
 def test_the_derivative_of_gspo_and_of_gspo_token_are_one_where_advantages_are(
@@ -425,25 +285,62 @@ def test_both_conventions_at_the_ends_and_near_them(engine: Engine) -> None:
     assert of(between, 0.5) == pytest.approx(of(paper, 0.5), rel=1e-14)
 
 
-def test_a_tail_bucket_is_nearer_to_the_whole_than_truncation(engine: Engine) -> None:
-    """By the cosine of the gradients of the classes that are given, of peaked distributions."""
+@pytest.mark.parametrize(
+    ("divergence", "whose"),
+    [
+        (Divergence.FORWARD_KL, "teacher"),
+        (Divergence.FORWARD_KL, "student"),
+        (Divergence.REVERSE_KL, "teacher"),
+        (Divergence.REVERSE_KL, "student"),
+        (Divergence.JENSEN_SHANNON, "teacher"),
+    ],
+)
+def test_the_gradient_of_a_tail_bucket_is_nearer_to_the_whole_than_that_of_truncation(
+    engine: Engine, divergence: Divergence, whose: str
+) -> None:
+    """By the cosine over the student's 2,000 logits, from 64 classes of peaked distributions.
+
+    Of Jensen-Shannon over the student's own classes the two are equally near.
+    """
     rng = np.random.default_rng(9)
-    student, teacher = 4 * rng.normal(0, 1, (2, 40, 1, 500))
-    student += 0.7 * teacher
+    teacher = 4 * rng.normal(0, 1, (40, 1, 2000))
+    student = teacher + rng.normal(0, 1, teacher.shape)
     logs = [x - np.log(np.exp(x).sum(-1, keepdims=True)) for x in (student, teacher)]
-    top = np.argsort(-teacher, axis=-1)[..., :16]
+    top = np.argsort(-(teacher if whose == "teacher" else student), axis=-1)[..., :64]
     some = [np.take_along_axis(x, top, -1) for x in logs]
-    wanted = _distil(engine, *logs, divergence=Divergence.REVERSE_KL).gradients["predictions"]
-    wanted = np.take_along_axis(wanted, top, -1)
+    numbers: dict[str, Any] = {"divergence": divergence}
+    if divergence is Divergence.JENSEN_SHANNON:
+        numbers["beta"] = 0.5
+    wanted = _distil(engine, *logs, **numbers).gradients["predictions"]
 
     def cosines(support: Support) -> Array:
-        found = _distil(engine, *some, divergence=Divergence.REVERSE_KL, support=support)
-        gradient = found.gradients["predictions"]
-        norms = np.linalg.norm(gradient, axis=-1) * np.linalg.norm(wanted, axis=-1)
-        found_of: Array = (gradient * wanted).sum(-1) / norms
-        return found_of
+        found = np.zeros_like(wanted)
+        gradient = _distil(engine, *some, support=support, **numbers).gradients["predictions"]
+        np.put_along_axis(found, top, gradient, -1)
+        found -= np.exp(logs[0]) * found.sum(-1, keepdims=True)  # back through the softmax
+        norms = np.linalg.norm(found, axis=-1) * np.linalg.norm(wanted, axis=-1)
+        near: Array = (found * wanted).sum(-1) / norms
+        return near
 
-    assert cosines(Support.TAIL_BUCKET).mean() > cosines(Support.TRUNCATED).mean() + 0.01
+    tail, truncated = cosines(Support.TAIL_BUCKET), cosines(Support.TRUNCATED)
+    assert tail.mean() > 0.99
+    assert 1 - tail.mean() < 0.6 * (1 - truncated.mean())
+    assert (tail > truncated).mean() > 0.5
+
+
+def test_sixty_four_classes_take_at_most_twelve_bytes_each_on_the_wire() -> None:
+    """Eight for student and teacher there, four for the gradient back, and what frames them."""
+    tokens, classes = 4096, 64
+    logs = np.full((64, tokens // 64, classes), -5, np.float32)
+    message = presets.gkd("paper")
+    message.support = v1.DISTILLATION_SUPPORT_TAIL_BUCKET
+    there = build_request(message, {"predictions": logs, "targets": logs}).serialise()
+    back = v1.ComputeLossResponse(loss=1.0)
+    fill(back.gradients.add(name="predictions").tensors.add(), logs)
+    fill(back.per_example, logs[:, 0, 0])
+    entries = tokens * classes
+    assert len(there) <= 8 * entries + 512
+    assert len(there) + back.ByteSize() <= 12 * entries + 1024
 
 
 def test_a_student_without_a_tail_is_finite(engine: Engine) -> None:

@@ -208,6 +208,26 @@ def _gap(given: Mapping[str, Any], row: int, places: Sequence[int]) -> Any:
     return mean([abs(ours[t] - theirs[t]) for t in places])
 
 
+def _entropy(given: Mapping[str, Any], row: int, places: Sequence[int]) -> Any:
+    return mean([given["entropies"][row][t] for t in places]) if "entropies" in given else 0
+
+
+def _went(given: Mapping[str, Any], row: int, places: Sequence[int]) -> Any:
+    if "sampling_log_probabilities" not in given:
+        return 0
+    then, now = given["sampling_log_probabilities"][row], given["log_probabilities"][row]
+    return mean([then[t] - now[t] for t in places])
+
+
+def _percentile(percent: int) -> Any:
+    def of_places(given: Mapping[str, Any], row: int, places: Sequence[int]) -> Any:
+        ratios = sorted(_ratios(given, row, places, given["ratio"].name))
+        enough = (r for n, r in enumerate(ratios, 1) if 100 * n >= percent * len(ratios))
+        return next(enough, 0)
+
+    return _by_sequence(of_places)
+
+
 POLICY_GRADIENT_OUTPUTS = {
     "clip_fraction": _by_sequence(_is_clipped),
     "ratio": _by_sequence(
@@ -219,4 +239,9 @@ POLICY_GRADIENT_OUTPUTS = {
     "kl": _by_sequence(_mean_kl),
     "rollout_gap": _by_sequence(_gap),
     "token_count": _by_sequence(lambda _given, _row, places: len(places)),
+    "ratio_p05": _percentile(5),
+    "ratio_p50": _percentile(50),
+    "ratio_p95": _percentile(95),
+    "sampling_kl": _by_sequence(_went),
+    "entropy": _by_sequence(_entropy),
 }

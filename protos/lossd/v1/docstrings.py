@@ -655,6 +655,12 @@ Args:
 Args:
     losses: One entry a loss, by name.
 """,
+        "ListMetricsRequest": """Asks for the catalogue of metrics.""",
+        "ListMetricsResponse": """The catalogue of metrics.
+
+Args:
+    metrics: One entry a metric, by name.
+""",
         "LogCosh": """Parameters of the logarithm of the hyperbolic cosine, log cosh(prediction - target).
 
 Args:
@@ -775,6 +781,27 @@ Args:
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
 """,
+        "MetricDescription": """What a caller has to know of one metric.
+
+Args:
+    name: Name of the member of MetricSpec, for example "roc_auc".
+    message: Name of the message, for example "RocAuc".
+    summary: What it measures, in one line.
+    formula: The formula, as plain text.
+    reference: Where it comes from: author, year, section.
+    inputs: The inputs, in positional order; none may be left out.
+    parameters: The parameters. None has a gradient.
+    surrogate: Name of the member of LossSpec to train with in its place, for example
+        "pairwise_auc".
+""",
+        "MetricInputDescription": """One input of a metric.
+
+Args:
+    name: Its name.
+    description: What it holds.
+    shapes: The shapes it may have, for example "(N, ..., C)", or what its sequences are.
+    sequences: Whether it is given as sequences, in NamedSequences, and not as a tensor.
+""",
         "MetricResult": """The result of one metric.
 
 Args:
@@ -890,10 +917,10 @@ Args:
     margin: Difference from which on the squared hinge is 0. In [0, inf). Only 1 with the
         logistic one. Default 1.
 """,
-        "ParameterDescription": """One parameter of a loss.
+        "ParameterDescription": """One parameter of a loss or of a metric.
 
 Args:
-    name: Its name, as in the loss's message.
+    name: Its name, as in the message of the loss or the metric.
     type: Its type: "double", "int64", "bool", "string" or the name of an enum; "repeated" and
         one of these for a list.
     default: The default, as text; empty for unset, "required" where there is none.
@@ -945,9 +972,9 @@ Args:
 Log-probabilities are (N, T) with lengths (N,) where rows are padded, or flat (tokens,) with
 offsets (N + 1,), from 0 to the number of tokens; a token_mask, shaped like them, leaves tokens
 out. Advantages are shaped like them, or (N,) or (N, 1) for one of each sequence. token_weights
-multiply the loss of each token and are in no divisor. An example is a sequence: weights, mask
-and cotangent are (N,). No number of an objective has a default, since the same name stands for
-different ones elsewhere.
+multiply the loss of each token and are in no divisor; entropies are for the output alone. An
+example is a sequence: weights, mask and cotangent are (N,). No number of an objective has a
+default, since the same name stands for different ones elsewhere.
 
 Args:
     objective: What is made of an advantage and a ratio. Required. One of "REINFORCE",
@@ -981,7 +1008,8 @@ Args:
     rollout_high: Highest weight, that is kept or dropped, with every correction. In [1, inf).
         Unset by default.
     outputs: What to return of each sequence beside its value, each once; empty for none. Any of
-        "CLIP_FRACTION", "RATIO", "LARGEST_RATIO", "KL", "ROLLOUT_GAP", "TOKEN_COUNT".
+        "CLIP_FRACTION", "RATIO", "LARGEST_RATIO", "KL", "ROLLOUT_GAP", "TOKEN_COUNT",
+        "RATIO_P05", "RATIO_P50", "RATIO_P95", "SAMPLING_KL", "ENTROPY".
 """,
         "Precision": """Parameters of precision, tp / (tp + fp).
 

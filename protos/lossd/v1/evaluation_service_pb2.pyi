@@ -114,16 +114,35 @@ class EvaluateStreamResponse(_message.Message):
     def __init__(self, whole: _Optional[_Union[EvaluateResponse, _Mapping]] = ...) -> None: ...
 
 class ListMetricsRequest(_message.Message):
+    """Asks for the catalogue of metrics."""
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ListMetricsResponse(_message.Message):
+    """The catalogue of metrics.
+
+    Args:
+        metrics: One entry a metric, by name.
+    """
     __slots__ = ("metrics",)
     METRICS_FIELD_NUMBER: _ClassVar[int]
     metrics: _containers.RepeatedCompositeFieldContainer[MetricDescription]
     def __init__(self, metrics: _Optional[_Iterable[_Union[MetricDescription, _Mapping]]] = ...) -> None: ...
 
 class MetricDescription(_message.Message):
+    """What a caller has to know of one metric.
+
+    Args:
+        name: Name of the member of MetricSpec, for example "roc_auc".
+        message: Name of the message, for example "RocAuc".
+        summary: What it measures, in one line.
+        formula: The formula, as plain text.
+        reference: Where it comes from: author, year, section.
+        inputs: The inputs, in positional order; none may be left out.
+        parameters: The parameters. None has a gradient.
+        surrogate: Name of the member of LossSpec to train with in its place, for example
+            "pairwise_auc".
+    """
     __slots__ = ("name", "message", "summary", "formula", "reference", "inputs", "parameters", "surrogate")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +163,14 @@ class MetricDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., message: _Optional[str] = ..., summary: _Optional[str] = ..., formula: _Optional[str] = ..., reference: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[MetricInputDescription, _Mapping]]] = ..., parameters: _Optional[_Iterable[_Union[_loss_service_pb2.ParameterDescription, _Mapping]]] = ..., surrogate: _Optional[str] = ...) -> None: ...
 
 class MetricInputDescription(_message.Message):
+    """One input of a metric.
+
+    Args:
+        name: Its name.
+        description: What it holds.
+        shapes: The shapes it may have, for example "(N, ..., C)", or what its sequences are.
+        sequences: Whether it is given as sequences, in NamedSequences, and not as a tensor.
+    """
     __slots__ = ("name", "description", "shapes", "sequences")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]

@@ -480,10 +480,10 @@ class InputDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., shapes: _Optional[_Iterable[str]] = ..., dtypes: _Optional[_Iterable[_Union[_tensor_pb2.DType, str]]] = ..., differentiability: _Optional[_Union[Differentiability, str]] = ..., optional: bool = ...) -> None: ...
 
 class ParameterDescription(_message.Message):
-    """One parameter of a loss.
+    """One parameter of a loss or of a metric.
 
     Args:
-        name: Its name, as in the loss's message.
+        name: Its name, as in the message of the loss or the metric.
         type: Its type: "double", "int64", "bool", "string" or the name of an enum; "repeated" and
             one of these for a list.
         default: The default, as text; empty for unset, "required" where there is none.

@@ -14,7 +14,7 @@ _PolicyRatioName: _TypeAlias = _Literal['NONE', 'TOKEN', 'SEQUENCE', 'SEQUENCE_T
 _TokenAggregationName: _TypeAlias = _Literal['SUM', 'TOKEN_MEAN', 'SEQUENCE_MEAN', 'CONSTANT_LENGTH', 'GROUP_MEAN', 'TOKEN_AGGREGATION_SUM', 'TOKEN_AGGREGATION_TOKEN_MEAN', 'TOKEN_AGGREGATION_SEQUENCE_MEAN', 'TOKEN_AGGREGATION_CONSTANT_LENGTH', 'TOKEN_AGGREGATION_GROUP_MEAN']
 _KlEstimatorName: _TypeAlias = _Literal['NONE', 'K1', 'K2', 'K3', 'KL_ESTIMATOR_NONE', 'KL_ESTIMATOR_K1', 'KL_ESTIMATOR_K2', 'KL_ESTIMATOR_K3']
 _RolloutCorrectionName: _TypeAlias = _Literal['NONE', 'TOKEN_TRUNCATE', 'TOKEN_MASK', 'SEQUENCE_TRUNCATE', 'SEQUENCE_MASK', 'ROLLOUT_CORRECTION_NONE', 'ROLLOUT_CORRECTION_TOKEN_TRUNCATE', 'ROLLOUT_CORRECTION_TOKEN_MASK', 'ROLLOUT_CORRECTION_SEQUENCE_TRUNCATE', 'ROLLOUT_CORRECTION_SEQUENCE_MASK']
-_PolicyGradientOutputName: _TypeAlias = _Literal['CLIP_FRACTION', 'RATIO', 'LARGEST_RATIO', 'KL', 'ROLLOUT_GAP', 'TOKEN_COUNT', 'POLICY_GRADIENT_OUTPUT_CLIP_FRACTION', 'POLICY_GRADIENT_OUTPUT_RATIO', 'POLICY_GRADIENT_OUTPUT_LARGEST_RATIO', 'POLICY_GRADIENT_OUTPUT_KL', 'POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP', 'POLICY_GRADIENT_OUTPUT_TOKEN_COUNT']
+_PolicyGradientOutputName: _TypeAlias = _Literal['CLIP_FRACTION', 'RATIO', 'LARGEST_RATIO', 'KL', 'ROLLOUT_GAP', 'TOKEN_COUNT', 'RATIO_P05', 'RATIO_P50', 'RATIO_P95', 'SAMPLING_KL', 'ENTROPY', 'POLICY_GRADIENT_OUTPUT_CLIP_FRACTION', 'POLICY_GRADIENT_OUTPUT_RATIO', 'POLICY_GRADIENT_OUTPUT_LARGEST_RATIO', 'POLICY_GRADIENT_OUTPUT_KL', 'POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP', 'POLICY_GRADIENT_OUTPUT_TOKEN_COUNT', 'POLICY_GRADIENT_OUTPUT_RATIO_P05', 'POLICY_GRADIENT_OUTPUT_RATIO_P50', 'POLICY_GRADIENT_OUTPUT_RATIO_P95', 'POLICY_GRADIENT_OUTPUT_SAMPLING_KL', 'POLICY_GRADIENT_OUTPUT_ENTROPY']
 _PreferenceObjectiveName: _TypeAlias = _Literal['SIGMOID', 'IPO', 'HINGE', 'ROBUST', 'APO_ZERO', 'APO_DOWN', 'EXO', 'NCA', 'DISCOPOP', 'SIMPO', 'ORPO', 'CPO', 'PREFERENCE_OBJECTIVE_SIGMOID', 'PREFERENCE_OBJECTIVE_IPO', 'PREFERENCE_OBJECTIVE_HINGE', 'PREFERENCE_OBJECTIVE_ROBUST', 'PREFERENCE_OBJECTIVE_APO_ZERO', 'PREFERENCE_OBJECTIVE_APO_DOWN', 'PREFERENCE_OBJECTIVE_EXO', 'PREFERENCE_OBJECTIVE_NCA', 'PREFERENCE_OBJECTIVE_DISCOPOP', 'PREFERENCE_OBJECTIVE_SIMPO', 'PREFERENCE_OBJECTIVE_ORPO', 'PREFERENCE_OBJECTIVE_CPO']
 _PreferenceOutputName: _TypeAlias = _Literal['CHOSEN_REWARD', 'REJECTED_REWARD', 'REWARD_MARGIN', 'ACCURACY', 'PREFERENCE_OUTPUT_CHOSEN_REWARD', 'PREFERENCE_OUTPUT_REJECTED_REWARD', 'PREFERENCE_OUTPUT_REWARD_MARGIN', 'PREFERENCE_OUTPUT_ACCURACY']
 _KahnemanTverskyOutputName: _TypeAlias = _Literal['REWARD', 'BASELINE', 'KAHNEMAN_TVERSKY_OUTPUT_REWARD', 'KAHNEMAN_TVERSKY_OUTPUT_BASELINE']
@@ -207,6 +207,12 @@ class PolicyGradientOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         ROLLOUT_GAP: "rollout_gap": mean over its tokens of how far the log-probabilities of trainer
             and sampler are apart; 0 without either.
         TOKEN_COUNT: "token_count": how many of its tokens count.
+        RATIO_P05: "ratio_p05": ratio that 5 of 100 of its tokens are at most, one of theirs.
+        RATIO_P50: "ratio_p50": ratio that half of its tokens are at most.
+        RATIO_P95: "ratio_p95": ratio that 95 of 100 of its tokens are at most.
+        SAMPLING_KL: "sampling_kl": mean over its tokens of the sampling less the trained log-
+            probability, an estimate of how far the policy went; 0 without a sampling policy.
+        ENTROPY: "entropy": mean of the entropies of its tokens; 0 without them.
     """
     __slots__ = ()
     POLICY_GRADIENT_OUTPUT_UNSPECIFIED: _ClassVar[PolicyGradientOutput]
@@ -216,6 +222,11 @@ class PolicyGradientOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POLICY_GRADIENT_OUTPUT_KL: _ClassVar[PolicyGradientOutput]
     POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP: _ClassVar[PolicyGradientOutput]
     POLICY_GRADIENT_OUTPUT_TOKEN_COUNT: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_RATIO_P05: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_RATIO_P50: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_RATIO_P95: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_SAMPLING_KL: _ClassVar[PolicyGradientOutput]
+    POLICY_GRADIENT_OUTPUT_ENTROPY: _ClassVar[PolicyGradientOutput]
 
 class PreferenceObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     """What is made of the scores c and r of a chosen and a rejected answer, their log-probabilities
@@ -497,6 +508,11 @@ POLICY_GRADIENT_OUTPUT_LARGEST_RATIO: PolicyGradientOutput
 POLICY_GRADIENT_OUTPUT_KL: PolicyGradientOutput
 POLICY_GRADIENT_OUTPUT_ROLLOUT_GAP: PolicyGradientOutput
 POLICY_GRADIENT_OUTPUT_TOKEN_COUNT: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_RATIO_P05: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_RATIO_P50: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_RATIO_P95: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_SAMPLING_KL: PolicyGradientOutput
+POLICY_GRADIENT_OUTPUT_ENTROPY: PolicyGradientOutput
 PREFERENCE_OBJECTIVE_UNSPECIFIED: PreferenceObjective
 PREFERENCE_OBJECTIVE_SIGMOID: PreferenceObjective
 PREFERENCE_OBJECTIVE_IPO: PreferenceObjective
@@ -1583,9 +1599,9 @@ class PolicyGradient(_SingleLoss):
     Log-probabilities are (N, T) with lengths (N,) where rows are padded, or flat (tokens,) with
     offsets (N + 1,), from 0 to the number of tokens; a token_mask, shaped like them, leaves tokens
     out. Advantages are shaped like them, or (N,) or (N, 1) for one of each sequence. token_weights
-    multiply the loss of each token and are in no divisor. An example is a sequence: weights, mask
-    and cotangent are (N,). No number of an objective has a default, since the same name stands for
-    different ones elsewhere.
+    multiply the loss of each token and are in no divisor; entropies are for the output alone. An
+    example is a sequence: weights, mask and cotangent are (N,). No number of an objective has a
+    default, since the same name stands for different ones elsewhere.
 
     Args:
         objective: What is made of an advantage and a ratio. Required. One of "REINFORCE",
@@ -1619,7 +1635,8 @@ class PolicyGradient(_SingleLoss):
         rollout_high: Highest weight, that is kept or dropped, with every correction. In [1, inf).
             Unset by default.
         outputs: What to return of each sequence beside its value, each once; empty for none. Any of
-            "CLIP_FRACTION", "RATIO", "LARGEST_RATIO", "KL", "ROLLOUT_GAP", "TOKEN_COUNT".
+            "CLIP_FRACTION", "RATIO", "LARGEST_RATIO", "KL", "ROLLOUT_GAP", "TOKEN_COUNT",
+            "RATIO_P05", "RATIO_P50", "RATIO_P95", "SAMPLING_KL", "ENTROPY".
     """
     __slots__ = ("objective", "ratio", "aggregation", "sequence_length", "clip_low", "clip_high", "dual_clip", "positive_temperature", "negative_temperature", "quadratic_coefficient", "divergence_threshold", "kl_estimator", "kl_coefficient", "rollout_correction", "rollout_low", "rollout_high", "outputs")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]

@@ -91,7 +91,7 @@ def binary_classifier_optimization(
     mean, gives the shift.  Everything is computed in float64.
 
     Reference: S. Jung et al., Binary classifier optimization for large language model alignment,
-    2024, eq. 8 and theorem 3.
+    2024.
     """
     tokens = sides[""]
     apart = scores(log_probabilities, reference_log_probabilities, tokens, average=False)

@@ -119,7 +119,7 @@ def kahneman_tversky(  # noqa: PLR0917 - an argument an input
     Everything is computed in float64.
 
     Reference: K. Ethayarajh et al., KTO: Model alignment as prospect theoretic optimization, 2024,
-    eq. 7 and 8.
+    eq. 7.
     """
     del xp
     tokens = sides[""]

@@ -52,6 +52,21 @@ class PolicyGradientOutput(enum.Enum):
         "rollout_gap", "mean of |sampling - rollout log-probability| of its tokens"
     )
     TOKEN_COUNT = Output("token_count", "how many of its tokens count")
+    RATIO_P05 = Output("ratio_p05", "ratio that 5 of 100 of its tokens are at most")
+    RATIO_P50 = Output("ratio_p50", "ratio that half of its tokens are at most")
+    RATIO_P95 = Output("ratio_p95", "ratio that 95 of 100 of its tokens are at most")
+    SAMPLING_KL = Output(
+        "sampling_kl",
+        "mean of sampling less trained log-probability, an estimate of how far it went",
+    )
+    ENTROPY = Output("entropy", "mean of the entropies of its tokens, where they are given")
+
+
+PERCENTILES = {
+    PolicyGradientOutput.RATIO_P05: 5,
+    PolicyGradientOutput.RATIO_P50: 50,
+    PolicyGradientOutput.RATIO_P95: 95,
+}
 
 
 def _of_tokens(name: str, description: str, *, is_optional: bool = True) -> Input:
@@ -96,6 +111,7 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
         TOKEN_WEIGHTS,
         *layout_inputs(),
         GROUPS,
+        _of_tokens("entropies", "entropy of each token's distribution, for the output alone"),
     ),
     layout=AGGREGATION,
     examples=(
@@ -107,7 +123,12 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
         ),
         # A token of weight 0 is rejected: it still is one of two.
         Example(
-            {**PAIR, "advantages": [1.0], "token_weights": [[0.5, 0.0]]},
+            {
+                **PAIR,
+                "advantages": [1.0],
+                "token_weights": [[0.5, 0.0]],
+                "entropies": [[1.0, 2.0]],
+            },
             parameters={**PLAIN, **MEAN, "outputs": tuple(PolicyGradientOutput)},
             value=-0.5,
             gradients={"log_probabilities": [[-0.5, 0.0]]},
@@ -314,6 +335,7 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
     reference_log_probabilities: Array | None,
     rollout_log_probabilities: Array | None,
     token_weights: Array | None,
+    entropies: Array | None,
     sides: Mapping[str, Tokens],
     *,
     objective: PolicyObjective = REQUIRED,  # type: ignore[assignment]
@@ -363,10 +385,10 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
     sequences unless it is masked.
 
     Reference: R. J. Williams, 1992; J. Schulman et al., Proximal policy optimization algorithms,
-    2017, eq. 7; D. Ye et al., Mastering complex control in MOBA games, 2020, eq. 5 (dual clip);
+    2017, eq. 7; D. Ye et al., Mastering complex control in MOBA games, 2020 (dual clip);
     Z. Shao et al., DeepSeekMath, 2024, eq. 3 and 4; Q. Yu et al., DAPO, 2025; Z. Liu et al.,
     Understanding R1-Zero-like training, 2025 (constant length); C. Zheng et al., Group sequence
-    policy optimization, 2025; MiniMax, MiniMax-M1, 2025, eq. 4 (CISPO); C. Gao et al., Soft
+    policy optimization, 2025; MiniMax, MiniMax-M1, 2025 (CISPO); C. Gao et al., Soft
     adaptive policy optimization, 2025; P. H. Richemond et al., Offline regularised reinforcement
     learning, 2024 (DRO); P. Qi et al., Rethinking the trust region in LLM reinforcement learning,
     2026 (DPPO); J. Schulman, Approximating KL divergence, 2020.
@@ -409,19 +431,26 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
             cost, by_log = (selected(np, token_weights, part) for part in (cost, by_log))
         value, slope = value + cost, slope + by_log
 
-    gap = None
-    if sampling is not None and rollout_log_probabilities is not None:
-        gap = abs(sampling - rollout_log_probabilities)
+    gap, went = None, None
+    if sampling is not None:
+        went = sampling - log_probabilities
+        if rollout_log_probabilities is not None:
+            gap = abs(sampling - rollout_log_probabilities)
     each = {
         PolicyGradientOutput.CLIP_FRACTION: found.clipped.astype(np.float64),
         PolicyGradientOutput.RATIO: ratios,
         PolicyGradientOutput.KL: None if divergence is None else divergence[0],
         PolicyGradientOutput.ROLLOUT_GAP: gap,
+        PolicyGradientOutput.SAMPLING_KL: went,
+        PolicyGradientOutput.ENTROPY: entropies,
     }
+    ordered = tokens.ordered(ratios) if PERCENTILES.keys() & set(outputs) else ratios
 
     def output(member: PolicyGradientOutput) -> Array:
         if member is PolicyGradientOutput.LARGEST_RATIO:
             return tokens.largest(ratios)
+        if member in PERCENTILES:
+            return tokens.percentile(ordered, PERCENTILES[member])
         if member is PolicyGradientOutput.TOKEN_COUNT:
             return tokens.sums(np.ones(len(ratios)))
         numbers = each[member]

@@ -220,12 +220,12 @@ def preference(  # noqa: PLR0917 - an argument an input
     no odds of it, the value and the gradients of the pair are 0.
 
     Reference: R. Rafailov et al., Direct preference optimization, 2023, eq. 7; M. G. Azar et al.,
-    2023, eq. 17 (IPO); Y. Zhao et al., SLiC-HF, 2023, with the scores of T. Liu et al., 2023, eq.
-    9; S. R. Chowdhury et al., Provably robust DPO, 2024, eq. 12; K. D'Oosterlinck et al., Anchored
+    2023, eq. 17 (IPO); Y. Zhao et al., SLiC-HF, 2023, with the scores of T. Liu et al., 2023;
+    S. R. Chowdhury et al., Provably robust DPO, 2024; K. D'Oosterlinck et al., Anchored
     preference optimization, 2024, eq. 7 and 8; H. Ji et al., Towards efficient exact optimization,
     2024, eq. 16; H. Chen et al., Noise contrastive alignment, 2024; C. Lu et al., Discovering
     preference optimization algorithms, 2024, eq. 5; Y. Meng et al., SimPO, 2024, eq. 6; J. Hong et
-    al., ORPO, 2024, eq. 6; H. Xu et al., Contrastive preference optimization, 2024, eq. 5.
+    al., ORPO, 2024, eq. 6; H. Xu et al., Contrastive preference optimization, 2024.
     """
     del xp
     given = {

@@ -43,6 +43,22 @@ class Tokens:
             found[self.sequence[starts]] = np.maximum.reduceat(values, starts)
         return found
 
+    def ordered(self, values: Array) -> Array:
+        """The values of each sequence in ascending order."""
+        return values[np.lexsort((values, self.sequence))]
+
+    def percentile(self, ordered: Array, percent: int) -> Array:
+        """The least value of each sequence that so many of a hundred are at most; 0 of no token.
+
+        It is one of the values, so that what lies between a finite and an infinite one is not made
+        up.
+        """
+        counts = np.bincount(self.sequence, minlength=self.number)
+        places = np.cumsum(counts) - counts + np.maximum(-(-percent * counts // 100), 1) - 1
+        found = np.zeros(self.number)
+        found[counts > 0] = ordered[places[counts > 0]]
+        return found
+
     def spread(self, numbers: Array) -> Array:
         """For each token what its sequence has."""
         return numbers[self.sequence]

@@ -1,0 +1,41 @@
+"""Distillation of papers and libraries."""
+
+from typing import Literal
+
+from lossd import v1
+
+
+def distillation(*, temperature: float = 1.0) -> v1.Distillation:
+    """Returns the divergence of the student from the teacher, the mean over tokens.
+
+    Source: G. Hinton et al., Distilling the knowledge in a neural network, 2015, without the factor
+    of the squared temperature.
+    """
+    return v1.Distillation(
+        divergence=v1.DISTILLATION_DIVERGENCE_FORWARD_KL,
+        support=v1.DISTILLATION_SUPPORT_WHOLE,
+        aggregation=v1.TOKEN_AGGREGATION_TOKEN_MEAN,
+        temperature=temperature,
+    )
+
+
+def gkd(dialect: Literal["paper", "trl", "interpolated"], *, beta: float = 0.5) -> v1.Distillation:
+    """Returns generalized knowledge distillation, in one of its living conventions.
+
+    Source: R. Agarwal et al., On-policy distillation of language models, 2024, eq. 1 ("paper": 0 at
+    both ends of beta); TRL 1.16.0 ("trl": the same, but forward KL at 0 and reverse KL at 1, where
+    it jumps); ms-swift from 2026-09 ("interpolated": goes steadily from one to the other).
+    """
+    message = v1.Distillation(
+        divergence=v1.DISTILLATION_DIVERGENCE_JENSEN_SHANNON,
+        support=v1.DISTILLATION_SUPPORT_WHOLE,
+        aggregation=v1.TOKEN_AGGREGATION_TOKEN_MEAN,
+        beta=beta,
+    )
+    if dialect == "interpolated":
+        message.divergence = v1.DISTILLATION_DIVERGENCE_INTERPOLATED_JENSEN_SHANNON
+    elif dialect == "trl" and beta in {0, 1}:
+        ends = v1.DISTILLATION_DIVERGENCE_FORWARD_KL, v1.DISTILLATION_DIVERGENCE_REVERSE_KL
+        message.divergence = ends[int(beta)]
+        message.ClearField("beta")
+    return message

@@ -1,0 +1,62 @@
+"""SkyRL: a function for its registry of policy losses."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from lossd import v1
+from lossd.client.seams._torch import means_of
+from lossd.client.sync import LossClient
+from lossd.client.torch import RemoteLoss
+
+PolicyLoss = Callable[..., tuple[torch.Tensor, dict[str, float]]]
+
+# What SkyRL calls the numbers that its own losses return.
+NAMES = {"clip_fraction": "clip_ratio"}
+
+
+def policy_loss(client: str | LossClient, loss: v1.PolicyGradient, **options: Any) -> PolicyLoss:
+    """Returns a policy loss of SkyRL 0.3, which has divided the advantages already.
+
+        PolicyLossRegistry.register("lossd", policy_loss("localhost:50051", presets.dapo()))
+
+    So the loss is a sum over tokens here: how they are aggregated is SkyRL's to say.
+
+    Args:
+        client: The client that computes, or the address for one.
+        loss: A policy gradient, for example of ``presets``.
+        options: What else ``RemoteLoss`` takes, as ``nonfinite``.
+
+    Raises:
+        ValueError: for a loss that is not proportional to the advantage, and would not be divided.
+    """
+    if loss.objective == v1.POLICY_OBJECTIVE_DRO or loss.kl_coefficient:
+        term = "kl_coefficient" if loss.kl_coefficient else "objective DRO"
+        raise ValueError(f"loss must be proportional to the advantage, got {term}")
+    made = v1.PolicyGradient()
+    made.CopyFrom(loss)
+    made.aggregation = v1.TOKEN_AGGREGATION_SUM
+    made.ClearField("sequence_length")
+    criterion = RemoteLoss(made, client, reduction="sum", **options)
+
+    def computed(  # noqa: PLR0917 - as SkyRL calls it
+        log_probs: torch.Tensor,
+        old_log_probs: torch.Tensor,
+        advantages: torch.Tensor,
+        config: Any = None,
+        loss_mask: torch.Tensor | None = None,
+        rollout_logprobs: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        del config
+        found = criterion(
+            log_probabilities=log_probs,
+            sampling_log_probabilities=old_log_probs,
+            advantages=advantages,
+            token_mask=None if loss_mask is None else loss_mask.bool(),
+            rollout_log_probabilities=rollout_logprobs if made.rollout_correction else None,
+        )
+        means = means_of(criterion.last)
+        return found, {NAMES.get(name, name): one for name, one in means.items()}
+
+    return computed

@@ -1,0 +1,87 @@
+"""NeMo-RL's loss function, against its own where its source is installed."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.client import LossClient, presets
+from tests.losses.case import Array
+from tests.tokens import LOGS, drawn
+
+torch = pytest.importorskip("torch")
+
+
+def data(seed: int) -> tuple[dict[str, Any], Array]:
+    """A batch in which every sequence has one token more, which nothing predicts."""
+    inputs = drawn(seed)
+
+    def shifted(array: Array) -> Any:
+        return torch.tensor(np.concatenate([np.full((len(array), 1), np.nan), array], axis=1))
+
+    mask = inputs["token_mask"].astype(float)
+    advantages = np.broadcast_to(inputs["advantages"][:, None], mask.shape)
+    return {
+        "token_mask": torch.tensor(np.concatenate([np.ones((6, 1)), mask], axis=1)),
+        "sample_mask": torch.tensor([1.0, 1, 0, 1, 1, 1], dtype=torch.float64),
+        "advantages": shifted(advantages),
+        "prev_logprobs": shifted(inputs["sampling_log_probabilities"]),
+        "generation_logprobs": shifted(inputs["sampling_log_probabilities"]),
+        "reference_policy_logprobs": shifted(inputs["reference_log_probabilities"]),
+    }, inputs[LOGS]
+
+
+def computed(loss_fn: Any, batch: dict[str, Any], logs: Array) -> tuple[float, Array]:
+    now = torch.tensor(logs, requires_grad=True)
+    loss, _ = loss_fn(batch, torch.tensor(11.0), torch.tensor(55.0), next_token_logprobs=now)
+    loss.backward()
+    assert now.grad is not None
+    return loss.item(), now.grad.numpy()
+
+
+@pytest.mark.parametrize(("name", "divisor"), [("dapo", 55.0), ("grpo", 11.0)])
+def test_the_frame_and_the_divisor_are_nemo_rls(
+    client: LossClient, monkeypatch: pytest.MonkeyPatch, name: str, divisor: float
+) -> None:
+    """Without the package, whose release on the index is empty: its enums are stood in for."""
+    seam = pytest.importorskip("lossd.client.seams.nemo_rl")
+    stand_in: Any = ModuleType("nemo_rl.algorithms.loss.interfaces")
+    stand_in.LossType = SimpleNamespace(TOKEN_LEVEL="token", SEQUENCE_LEVEL="sequence")  # noqa: S106
+    stand_in.LossInputType = SimpleNamespace(LOGPROB="logprob")
+    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+    message = presets.dapo() if name == "dapo" else presets.grpo()
+    batch, logs = data(1)
+    loss_fn = seam.PolicyLoss(client, message)
+    loss, gradient = computed(loss_fn, batch, logs)
+    keep = batch["sample_mask"].numpy() > 0
+    given = {
+        LOGS: logs,
+        "sampling_log_probabilities": batch["prev_logprobs"].numpy()[:, 1:],
+        "advantages": batch["advantages"].numpy()[:, 1:],
+        "token_mask": batch["token_mask"].numpy()[:, 1:] > 0,
+    }
+    if message.kl_estimator:
+        given["reference_log_probabilities"] = batch["reference_policy_logprobs"].numpy()[:, 1:]
+    whole = client.compute(message, **given, mask=keep, normalizer=divisor)
+    assert loss == pytest.approx(whole.loss, rel=1e-12)
+    np.testing.assert_allclose(gradient, whole.gradients[LOGS], rtol=1e-12, atol=0)
+    assert loss_fn.loss_type == ("token" if name == "dapo" else "sequence")
+
+
+def test_the_loss_is_nemo_rls_own(client: LossClient) -> None:
+    theirs = pytest.importorskip(
+        "nemo_rl.algorithms.loss.loss_functions", reason="NeMo-RL is not installed"
+    )
+    seam = pytest.importorskip("lossd.client.seams.nemo_rl")
+    own = theirs.ClippedPGLossFn(
+        theirs.ClippedPGLossConfig(
+            reference_policy_kl_penalty=0.0, ratio_clip_min=0.2, ratio_clip_max=0.28
+        )
+    )
+    batch, logs = data(2)
+    value, expected = computed(own, batch, logs)
+    loss, found = computed(seam.PolicyLoss(client, presets.dapo()), batch, logs)
+    assert loss == pytest.approx(value, rel=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12)
