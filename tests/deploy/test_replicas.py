@@ -53,7 +53,7 @@ def share(servers: Fleet, host: str) -> bool:
 
 @contextlib.contextmanager
 def front(name: str, servers: Fleet, folder: Path) -> Iterator[str]:
-    """What clients connect to."""
+    """Yields the target that clients connect to."""
     if name == "client":
         yield servers.target
         return

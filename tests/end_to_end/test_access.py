@@ -138,7 +138,7 @@ LARGE = np.zeros((1 << 20, 2), np.float32)  # it goes in chunks
 
 
 def evaluation(made: Any) -> float:
-    """What an evaluation over a stream comes to."""
+    """Returns the result of an evaluation over a stream."""
     with made.evaluation(v1.RocAuc()) as run:
         run.update(predictions=[1.0, 0.0], targets=[1, 0])
         return number(run.result())

@@ -56,7 +56,7 @@ def drawn(seed: int, rows: int = 6, length: int = 8) -> dict[str, Array]:
 
 
 def _trainer(now: Any, **given: Any) -> Any:
-    """What ``_compute_loss`` asks of a trainer."""
+    """The parts of a trainer that ``_compute_loss`` asks for."""
     same = SimpleNamespace(
         num_processes=1,
         sync_gradients=False,
