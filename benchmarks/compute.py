@@ -97,7 +97,7 @@ def measure(present: dict[str, Contender], case: Case, rounds: int) -> Row:
 
 
 def check(case: Case, losses: dict[str, float]) -> None:
-    """What is fast has to be right first."""
+    """Checks first that what is fast is right."""
     for name, loss in losses.items():
         if name != "copy" and not np.isclose(loss, losses["lossd"], rtol=1e-4):
             raise SystemExit(f"{case.label}: lossd {losses['lossd']}, {name} {loss}")

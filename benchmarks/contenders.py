@@ -49,7 +49,7 @@ class Case:
         return " ".join((self.loss, *(value.name for _, value in self.parameters)))
 
     def inputs(self) -> dict[str, Array]:
-        """What the loss declares: numbers in their domain, indices of classes."""
+        """Draws what the loss declares: numbers in their domain, indices of classes."""
         random = np.random.default_rng(0)
         if LOSSES[self.loss].shape is Shape.SEQUENCE:  # examples, frames, classes and labels
             *frames, labels = self.shape

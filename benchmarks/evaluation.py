@@ -64,7 +64,7 @@ def cases(count: int) -> list[Case]:
 
 
 def observe(case: Case) -> State:
-    """What lossd keeps of the inputs."""
+    """Returns the state that lossd keeps of the inputs."""
     metric = METRICS[case.name]
     return metric.observe(Batch(inputs=case.inputs), metric.complete({}))
 

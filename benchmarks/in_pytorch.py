@@ -15,7 +15,7 @@ def function(label: str) -> Function | None:
 
 
 def own() -> dict[str, Function]:
-    """What PyTorch has."""
+    """Returns PyTorch's counterpart."""
     from torch.nn import functional  # noqa: PLC0415 - an oracle, not a requirement
 
     return {

@@ -49,7 +49,7 @@ def weights() -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
 
 
 def network() -> Network:
-    """What lossd looks through."""
+    """Returns the network that lossd looks through."""
     modules = ARCHITECTURES["vgg16"]()
     modules = modules[: 1 + [module.name for module in modules].index(LAYER)]
     places = [place for place, m in enumerate(modules) if isinstance(m, Convolution)]

@@ -48,7 +48,7 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """What is to be at most the bar."""
+        """Returns the number that is to be at most the bar."""
         return self.found / self.base
 
 

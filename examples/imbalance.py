@@ -184,7 +184,7 @@ def judge(client: LossClient, method: Method, parts: Parts, steps: int) -> Float
 
 
 def compared(client: LossClient, digits: list[int], steps: int) -> Table:
-    """What each method comes to, on average over the digits."""
+    """Returns the averages of each method over the digits."""
     cuts = [cut(digit, 0, pixels) for digit in digits]
     table = Table("trained with", *METRICS)
     for method in METHODS:

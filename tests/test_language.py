@@ -47,6 +47,19 @@ def test_no_docstring_opens_with_what(docstrings: Docstrings) -> None:
     assert not opening
 
 
+def test_no_function_beside_the_library_opens_with_what() -> None:
+    """Nor does a class of the tests, examples and benchmarks."""
+    opening = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for folder in ("tests", "examples", "benchmarks", "docs", "deploy")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.ClassDef, *FUNCTIONS))
+        and (ast.get_docstring(node) or "").startswith("What ")
+    ]
+    assert not opening
+
+
 def test_functions_do_not_open_with_whether(docstrings: Docstrings) -> None:
     """They return whether; a property may be described as "Whether ..."."""
     opening = [

@@ -321,7 +321,7 @@ def test_a_full_device_is_news_for_the_caller(cupy_engine: Engine, loss: Loss) -
 
 
 def _probe_in_a_process(code: str, **environment: str) -> str:
-    """What ``probe`` says in a process of its own, which has not imported CuPy yet."""
+    """Returns what ``probe`` says in a process of its own, which has not imported CuPy yet."""
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; print(backend.probe())"],
         env=os.environ | environment,

@@ -14,7 +14,7 @@ from lossd.losses import LOSSES
 
 
 def answered(tmp_path: Path, *words: str) -> list[str]:
-    """What bash would offer for the last word."""
+    """Returns what bash would offer for the last word."""
     script = tmp_path / "lossd.bash"
     script.write_text(CliRunner().invoke(command, ["completion", "bash"]).stdout)
     (tmp_path / "lossd").write_text(f'#!/bin/sh\nexec {sys.executable} -m lossd "$@"\n')

@@ -82,7 +82,7 @@ class Fleet:
 
     @property
     def target(self) -> str:
-        """What a client is given."""
+        """The target that a client is given."""
         return f"dns://{self.names.address}/{NAME}:{self.port}"
 
     def add(self) -> str:
@@ -148,7 +148,7 @@ def fleet(size: int, *arguments: str) -> Iterator[Fleet]:
 
 @dataclass
 class Load:
-    """What callers saw: how many calls were answered, and what the others ended with."""
+    """The view of callers: how many calls were answered, and what the others ended with."""
 
     answered: int = 0
     errors: list[str] = field(default_factory=list)

@@ -23,7 +23,7 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 
 
 def mounts() -> dict[str, Path]:
-    """What is mounted, by service and place."""
+    """Returns what is mounted, by service and place."""
     return {
         f"{name}:{place}": (FOLDER / source).resolve()
         for name, service in SERVICES.items()

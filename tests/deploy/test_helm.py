@@ -206,7 +206,7 @@ def test_everything_is_about_the_pods_of_the_deployment(values: Any) -> None:
 
 
 def wrong(kind: str, *path: Any, value: Any) -> Any:
-    """What the chart renders, with one thing changed."""
+    """Renders the chart with one thing changed."""
     objects = copy.deepcopy(rendered(KEDA if kind == "ScaledObject" else EVERYTHING))
     place = of_kind(objects, kind)["spec"]
     for step in path[:-1]:

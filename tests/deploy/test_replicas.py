@@ -55,7 +55,7 @@ def share(servers: Fleet, host: str) -> bool:
 
 @contextlib.contextmanager
 def front(name: str, servers: Fleet, folder: Path) -> Iterator[str]:
-    """What clients connect to."""
+    """Yields the target that clients connect to."""
     if name == "client":
         yield servers.target
         return
@@ -67,12 +67,19 @@ def front(name: str, servers: Fleet, folder: Path) -> Iterator[str]:
 FRONTS = [("client", way) for way in SIZES] + [
     (p, w) for p in PROXIES for w in ("memory", "chunks")
 ]
+FEW = (("client", "memory"), *((p, "chunks") for p in PROXIES))
 
 
 @pytest.fixture(params=FRONTS, ids="-".join)
-def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Fleet, Load]]:
+def loaded(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    whole: bool,  # noqa: FBT001
+) -> Iterator[tuple[Fleet, Load]]:
     """One server behind a front, and callers whose results are looked at."""
     name, way = request.param
+    if not whole and (name, way) not in FEW:
+        pytest.skip("it takes half a minute: run with --whole")
     size = SIZES[way]
     shared = ("--shm-dir", str(tmp_path)) if way == "memory" else ()
     age = AGE if name == "client" else ()  # a proxy looks for servers by itself

@@ -31,7 +31,7 @@ _ENDLESS = 1 << 30
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the clients; ``faults`` are what those were told that got no answer."""
+    """The fates of the clients; ``faults`` are what those were told that got no answer."""
 
     answered: int = 0
     killed: int = 0
@@ -121,7 +121,7 @@ def _visit_awaiting(address: str) -> float | None:
 
 
 def taken(process: Process) -> str:
-    """What the server's process takes of the system."""
+    """Returns what the server's process takes of the system."""
     folder = Path(f"/proc/{process.process.pid}")
     lines = (folder / "status").read_text().splitlines()
     found = dict(line.split(":", 1) for line in lines)

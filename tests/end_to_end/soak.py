@@ -34,7 +34,7 @@ _SMALL, _LARGE = request(), request(rows=512, classes=256)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Count:
-    """What a server holds while nobody calls; ``open_calls`` were started and never ended."""
+    """The holdings of a server while nobody calls; ``open_calls`` were started and never ended."""
 
     memory: int
     descriptors: int

@@ -21,7 +21,7 @@ def answer(address: str) -> float | None:
 
 
 def refused(*arguments: str, status: int = 1) -> str:
-    """What ``lossd serve`` says, which is one line."""
+    """Returns what ``lossd serve`` says, which is one line."""
     command = [sys.executable, "-m", "lossd", "serve", "--backend", "numpy", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (status, "")

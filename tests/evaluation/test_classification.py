@@ -278,7 +278,7 @@ def test_axes_beside_the_classes_hold_examples() -> None:
 
 
 class Wrong(enum.Enum):
-    """What a caller may get wrong, and what it is told."""
+    """A caller may get much wrong, and is told what."""
 
     RANGE = ({"predictions": [[0.0, 1.0]], "targets": [2]}, r"targets\[0\] must be in \[0, 2\)")
     NEGATIVE = (

@@ -83,7 +83,7 @@ CASES: list[tuple[str, Data, Callable[..., Data]]] = [
 
 
 def taken(work: Callable[[], Any]) -> tuple[Any, int]:
-    """What it returns, and the bytes that it took at the most."""
+    """Returns its result, and the bytes that it took at the most."""
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()

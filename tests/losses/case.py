@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 class Form(enum.Enum):
-    """What the elements of a target are."""
+    """The kinds of elements of a target."""
 
     FLOATS = "floats"
     INTEGERS = "integers"

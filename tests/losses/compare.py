@@ -58,7 +58,7 @@ def assert_each_close(actual: Array, expected: Array, about: Any = "") -> None:
 
 
 def compute_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What an input of a type is computed in."""
+    """Returns the type that an input of a type is computed in."""
     return dtype if dtype == np.float64 else np.dtype(np.float32)
 
 

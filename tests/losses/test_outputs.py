@@ -27,7 +27,7 @@ BAD = 2
 
 
 def declared(loss: Loss) -> list[Output]:
-    """What it can give beyond."""
+    """Returns the outputs that it can give beyond its value."""
     parameter = next((p for p in loss.parameters if p.name == "outputs"), None)
     choices = None if parameter is None else parameter.choices
     if choices is None:

@@ -206,7 +206,7 @@ IMPOSSIBLE = {
 
 
 def kinds(loss: Loss) -> list[DistributionKind]:
-    """What its predictions may hold; none if they are no distributions."""
+    """Returns the kinds of its predictions; none if they are no distributions."""
     return (
         list(DistributionKind) if any(p.type is DistributionKind for p in loss.parameters) else []
     )

@@ -92,7 +92,7 @@ def network(name: str, trunk: Any, heads: Heads | None = None) -> Network:
 
 
 def features(trunk: Any, images: Any, places: list[int]) -> list[Any]:
-    """What PyTorch makes of images of 0 to 1 at some places."""
+    """Returns PyTorch's maps of images of 0 to 1 at some places."""
     mean, std = (
         torch.tensor(numbers, dtype=torch.float64)[:, None, None]
         for numbers in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -59,7 +59,7 @@ OUTPUT_ORACLES: Mapping[str, Mapping[str, Oracle]] = {
 
 
 def oracle_outputs(case: Case) -> dict[str, Array]:
-    """What a case gives beyond, of each example."""
+    """Returns the outputs of each example of a case."""
     return {
         output: np.array(
             [float(oracle(**dict(row), **dict(given))) for _, row, given in _examples(case, None)]
@@ -88,7 +88,7 @@ def coupled_values(case: Case) -> Array:
 
 
 def coupled_outputs(case: Case) -> dict[str, Array]:
-    """What a loss that compares examples gives beyond, of each example."""
+    """Returns the outputs of each example of a loss that compares examples."""
     given = {**_whole(case), **case.parameters}
     oracles = OUTPUT_ORACLES[case.loss.name]
     return {name: np.array(oracle(**given)) for name, oracle in oracles.items()}

@@ -19,7 +19,7 @@ def _mean(rows: Rows, weights: Sequence[Any], term: Callable[[Any], Any]) -> Any
 
 
 def _critic(objective: str, smoothing: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """What a score costs that should be high, and one that should be low."""
+    """Returns the costs of a score that should be high, and of one that should be low."""
     target = 1 - mpmath.mpf(smoothing)
     entropy = (
         lambda x: target * _softplus(-x) + (1 - target) * _softplus(x),

@@ -75,7 +75,7 @@ def _coloured(image: Maps, network: str, replicate: bool) -> Maps:  # noqa: FBT0
 def _seen(
     name: str, layers: Sequence[str], value_range: Sequence[float], image: Maps
 ) -> list[Maps]:
-    """What a network makes of an image, layer by layer."""
+    """Returns the maps of an image, layer by layer."""
     network = NETWORKS.by_name[name]
     low, high = (mpmath.mpf(float(end)) for end in value_range)
     maps: Maps = [

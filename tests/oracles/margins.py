@@ -48,7 +48,7 @@ Rows = Callable[[float], Sequence[Row]]  # of a margin
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """What is swept: a loss with parameters, the examples of a margin, and a number."""
+    """A loss to sweep, with parameters, the examples of a margin, and a number."""
 
     name: str
     rows: Rows

@@ -136,7 +136,7 @@ def aggregated(given: Mapping[str, Any], first: str, cost: Any) -> list[Any]:
 
 
 def _shares(given: Mapping[str, Any], counts: Sequence[int]) -> list[Any]:
-    """What the sum over each sequence is divided by."""
+    """Returns the divisor of the sum over each sequence."""
     kind = given["aggregation"].name
     if kind == "SEQUENCE_MEAN":
         return [mpmath.mpf(max(n, 1)) for n in counts]
@@ -152,7 +152,7 @@ def _shares(given: Mapping[str, Any], counts: Sequence[int]) -> list[Any]:
 
 
 def denominators(given: Mapping[str, Any]) -> list[float]:
-    """What each sequence adds to the divisor of a mean."""
+    """Returns what each sequence adds to the divisor of a mean."""
     known = ("values", "predictions", "log_probabilities")
     first = next(name for name in known if name in given)
     rows = range(len(given[first]))

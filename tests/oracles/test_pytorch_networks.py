@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 
 def _critic_costs(objective: str, target: float) -> tuple[Callable[[Any], Any], ...]:
-    """What a score costs that should be high, and one that should be low."""
+    """Returns the costs of a score that should be high, and of one that should be low."""
     functional = torch.nn.functional
     if objective == "LEAST_SQUARES":
         return lambda x: (x - target) ** 2 / 2, lambda x: x**2 / 2

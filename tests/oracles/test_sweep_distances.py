@@ -35,7 +35,7 @@ def _is_angle(case: Case) -> bool:
 
 
 def _assert_within(found: Any, expected: Any, allowed: Any, about: Any) -> None:
-    """What is beyond the type has to be infinite, with the right sign."""
+    """Checks that what is beyond the type is infinite, with the right sign."""
     found = np.asarray(found)
     with np.errstate(over="ignore"):
         wanted = np.asarray(expected).astype(found.dtype)
@@ -66,7 +66,7 @@ def _points(name: str, dtype: np.dtype[Any]) -> Iterator[Case]:
 
 
 def _sizes(case: Case) -> tuple[float, float]:
-    """What values and gradients are differences of, at most."""
+    """Returns the size of what values and gradients are differences of, at most."""
     given = {**case.loss.complete({}), **case.parameters}
     vectors = [a.astype(np.float64) for a in case.inputs.values() if a.ndim == 2]
     lengths = [np.sqrt((v * v).sum(axis=-1)).min() for v in vectors]

@@ -193,7 +193,7 @@ def _rounded(numbers: Any, dtype: Any) -> Array:
 
 
 def _assert_within(found: Any, numbers: Any, allowed: Any, dtype: Any, about: Any) -> None:
-    """What is beyond the type has to be infinite, with the right sign."""
+    """Checks that what is beyond the type is infinite, with the right sign."""
     found, expected = np.asarray(found, np.float64), _rounded(numbers, dtype)
     bounds, largest = _rounded(allowed, np.float64), float(np.finfo(dtype).max)
     is_large = abs(expected) > largest / 2

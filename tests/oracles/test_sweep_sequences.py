@@ -142,7 +142,7 @@ def _assert_right(engine: Engine, row: Row, frames: Array, kind: DistributionKin
 
 
 def _besides(frames: Array) -> Array:
-    """What each frame has for all but its best class, of logits or of their like."""
+    """Returns the rest of each frame beside its best class, of logits or of their like."""
     others = np.sort(frames.astype(np.float64), axis=1)
     others -= others[:, -1:]
     found: Array = np.exp(others[:, :-1]).sum(axis=1, keepdims=True)

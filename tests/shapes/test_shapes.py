@@ -49,7 +49,7 @@ def test_every_shape_has_its_rules() -> None:
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a tensor says: no number is in it."""
+    """Returns what the header of a tensor says: no number is in it."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

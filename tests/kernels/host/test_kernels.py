@@ -26,7 +26,7 @@ LENGTHS = (1, 2, 15, 17, 250, 513, 1003, 1024)
 
 @dataclass(frozen=True)
 class Ran:
-    """What a kernel wrote and said."""
+    """The results of a kernel, and its answer."""
 
     values: Array
     gradient: Array

@@ -56,10 +56,7 @@ def contrast(
         divisor, number = scores.dtype.type(heat.divisor), xp.maximum(number, 1)
         values[own] = objective(xp, scores, divisor, is_positive, number.astype(scores.dtype))
         if given is not None:
-            # Gradients sum to 0, so that an offset of the similarities does not matter.
-            given -= given.max(axis=-1, keepdims=True)
-            products = xp.where(scores == 0, 0, scores * given)
-            by_temperature[own] = products.sum(axis=-1, dtype=np.float64)
+            by_temperature[own] = _along(xp, scores, given)
         scales = anchors.scales[own]
         scores *= scales[:, None].astype(scores.dtype)
         scores[scales == 0] = 0
@@ -88,3 +85,13 @@ def contrast(
     return Evaluation(
         values, gradients, statuses=xp.where(is_alone, int(Status.NO_POSITIVE), statuses)
     )
+
+
+def _along(xp: Any, slopes: Array, scores: Array) -> Array:
+    """Returns the sum of derivatives times similarities of each row; overwrites the latter.
+
+    Derivatives of a row sum to 0, so that an offset of its similarities does not matter.
+    """
+    scores -= scores.max(axis=-1, keepdims=True)
+    products: Array = xp.where(slopes == 0, 0, slopes * scores)
+    return products.sum(axis=-1, dtype=np.float64)
