@@ -1,11 +1,13 @@
 """Statistics of a loss as the numbers that a trainer logs."""
 
+from typing import Any
+
 import numpy as np
 
 from lossd.client.result import LossResult
 
 
-def means_of(result: LossResult | None) -> dict[str, float]:
+def means_of(result: LossResult[Any] | None) -> dict[str, float]:
     """Returns the mean over sequences of each number that a loss was asked for.
 
     Where it was asked for the tokens of each sequence too, these are the weights.

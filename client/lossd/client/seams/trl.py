@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client.seams._torch import means_of
@@ -19,7 +18,7 @@ from lossd.client.torch import RemoteLoss
 
 
 def grpo_loss(
-    client: str | LossClient, loss: Message, **options: Any
+    client: str | LossClient, loss: v1.PolicyGradient, **options: Any
 ) -> Callable[[Any, Any, Mapping[str, Any]], torch.Tensor]:
     """Returns a ``_compute_loss`` for a subclass of ``GRPOTrainer``.
 
@@ -37,10 +36,10 @@ def grpo_loss(
     Raises:
         ValueError: for the aggregation by groups, which TRL does not tell.
     """
-    if loss.aggregation == v1.TOKEN_AGGREGATION_GROUP_MEAN:  # type: ignore[attr-defined]
+    if loss.aggregation == v1.TOKEN_AGGREGATION_GROUP_MEAN:
         raise ValueError("aggregation must be another than GROUP_MEAN, got GROUP_MEAN")
     criterion = RemoteLoss(loss, client, **options)
-    has_entropies = v1.POLICY_GRADIENT_OUTPUT_ENTROPY in loss.outputs  # type: ignore[attr-defined]
+    has_entropies = v1.POLICY_GRADIENT_OUTPUT_ENTROPY in loss.outputs
 
     def computed(trainer: Any, model: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
         mask = inputs["completion_mask"]
@@ -56,9 +55,9 @@ def grpo_loss(
         }
         if has_entropies:
             given["entropies"] = entropies
-        if loss.kl_estimator:  # type: ignore[attr-defined]
+        if loss.kl_estimator:
             given["reference_log_probabilities"] = inputs["ref_per_token_logps"]
-        if loss.rollout_correction:  # type: ignore[attr-defined]
+        if loss.rollout_correction:
             given["rollout_log_probabilities"] = inputs["sampling_per_token_logps"]
         found: torch.Tensor = criterion(**given, normalizer=_divisor(trainer, loss, inputs))
         mode = "train" if trainer.model.training else "eval"
