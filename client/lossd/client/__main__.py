@@ -45,9 +45,7 @@ def _lines(info: v1.GetServerInfoResponse, seconds: float) -> dict[str, str]:
         "status": f"ready, answered in {1000 * seconds:.0f} ms",
         "server": info.version,
         "client": client.__version__,
-        "backend": f"{info.backend}, {info.backend_reason}"
-        if info.backend_reason
-        else info.backend,
+        "backend": ", ".join(filter(None, (info.backend, info.backend_reason))),
         "device": info.device,
         "transports": ", ".join(info.transports),
         "calls at a time": str(info.limits.concurrent_calls),
