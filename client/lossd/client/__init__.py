@@ -27,6 +27,7 @@ from lossd.client.errors import (
 )
 from lossd.client.evaluation import AsyncEvaluation, Evaluation
 from lossd.client.frameworks import to_torch
+from lossd.client.local import local, local_server
 from lossd.client.making import make_loss, make_metric
 from lossd.client.result import LossResult, MetricResult, ServerTiming, TermResult
 from lossd.client.security import TLS
@@ -68,6 +69,8 @@ __all__ = [
     "UnknownMetricError",
     "balanced_weights",
     "effective_number_weights",
+    "local",
+    "local_server",
     "make_loss",
     "make_metric",
     "to_torch",
