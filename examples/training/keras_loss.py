@@ -12,11 +12,10 @@ import keras
 from sklearn.datasets import load_digits
 
 from lossd.cli.served import served
-from lossd.v1 import CrossEntropy
-from lossd.v1.losses import SingleLoss
+from lossd.v1.losses import CrossEntropy, Loss
 
 
-def remote(loss: SingleLoss, address: str) -> Callable[..., Any]:
+def remote(loss: Loss, address: str) -> Callable[..., Any]:
     """Returns a differentiable function of predictions and targets for the backend of Keras."""
     if keras.backend.backend() == "torch":
         from lossd.client.torch import RemoteLoss  # noqa: PLC0415 - one backend is installed
@@ -27,7 +26,7 @@ def remote(loss: SingleLoss, address: str) -> Callable[..., Any]:
     return remote_loss(loss, address)
 
 
-def keras_loss(loss: SingleLoss, address: str) -> Callable[[Any, Any], Any]:
+def keras_loss(loss: Loss, address: str) -> Callable[[Any, Any], Any]:
     """Returns a loss over class indices for ``Model.compile(loss=...)``.
 
     Keras gives targets first, and has made floating-point numbers of them.

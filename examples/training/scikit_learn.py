@@ -17,8 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from lossd.cli.served import served
 from lossd.client import LossClient
-from lossd.v1 import CrossEntropy
-from lossd.v1.losses import SingleLoss
+from lossd.v1.losses import CrossEntropy, Loss
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +32,7 @@ class RemoteLinearClassifier(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self, loss: SingleLoss | None = None, address: str = "localhost:50051", decay: float = 1e-3
+        self, loss: Loss | None = None, address: str = "localhost:50051", decay: float = 1e-3
     ) -> None:
         self.loss = loss
         self.address = address

@@ -9,7 +9,7 @@ import pytest
 from lossd.client import InvalidRequestError, LossClient
 from lossd.client.boosting import objective
 from lossd.v1 import AbsoluteError, BinaryCrossEntropy, LogCosh, PoissonNll, SquaredError
-from lossd.v1.losses import SingleLoss
+from lossd.v1.losses import Loss
 from tests.end_to_end.conftest import serve
 
 
@@ -30,7 +30,7 @@ def logistic(scores: Any) -> Any:
 
 
 # By name, the gradient and the diagonal of the Hessian from the definition.
-DEFINED: dict[str, tuple[SingleLoss, Callable[..., Any], Callable[..., Any]]] = {
+DEFINED: dict[str, tuple[Loss, Callable[..., Any], Callable[..., Any]]] = {
     "binary cross-entropy": (
         BinaryCrossEntropy(),
         lambda y, s: logistic(s) - y,

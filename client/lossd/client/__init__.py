@@ -1,9 +1,13 @@
 """The Python client of lossd: two clients, their results and errors, and weights of classes.
 
 It imports the contract (``lossd.v1``, ``lossd.tensors``) and nothing of the server.
+``__version__`` is here, because ``lossd`` itself is a namespace over contract, server and client.
 Read ``sync`` next, then ``wire``, which turns arguments into messages; ``aio`` awaits what ``sync``
 waits for.
 """
+
+import importlib
+from typing import TYPE_CHECKING
 
 from lossd.client.aio import AsyncLossClient
 from lossd.client.cautions import BatchWarning
@@ -29,6 +33,17 @@ from lossd.client.result import LossResult, MetricResult, ServerTiming, TermResu
 from lossd.client.security import TLS
 from lossd.client.sums import weighted_sum
 from lossd.client.sync import LossClient
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        """Returns the version of the installed package, which is looked up when it is asked for."""
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version("lossd")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "TLS",

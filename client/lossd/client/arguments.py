@@ -163,15 +163,14 @@ def refuse_parameters(spec: v1.LossSpec, names: Iterable[str]) -> None:
         InvalidRequestError: if there are any.
     """
     loss = loss_name(spec)
-    known = _parameters(loss)
-    for name in names:
-        if name in known:
-            kind = _kinds(v1.LossSpec.DESCRIPTOR)[loss].__name__
-            raise _invalid(
-                name,
-                f"inputs must be tensors, got {name}, a parameter: give it to the loss, as in "
-                f"{kind}({name}=...) or make_loss({loss!r}, {name}=...)",
-            )
+    given = _parameters(loss).intersection(names)
+    if given:
+        name, kind = min(given), _kinds(v1.LossSpec.DESCRIPTOR)[loss].__name__
+        raise _invalid(
+            name,
+            f"inputs must be tensors, got {name}, a parameter: give it to the loss, as in "
+            f"{kind}({name}=...) or make_loss({loss!r}, {name}=...)",
+        )
 
 
 @functools.cache

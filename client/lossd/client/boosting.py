@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.client.errors import InvalidRequestError
-from lossd.client.hints import NamedLoss
+from lossd.client.hints import AnyLoss
 from lossd.client.sync import LossClient
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ _STEP = 2.0**-17
 
 
 def objective(
-    loss: NamedLoss,
+    loss: AnyLoss,
     client: str | LossClient = "localhost:50051",
     *,
     least_curvature: float = 1e-6,
@@ -46,7 +46,7 @@ def objective(
 
     Args:
         loss: A loss with one score and one target an example: BinaryCrossEntropy, SquaredError,
-            PoissonNll, Huber, LogCosh, Focal, Quantile and the like.
+            PoissonNll, Huber, LogCosh, Focal, Quantile and the like; or its name.
         client: A client, or the address for one.
         least_curvature: Number that curvatures are at least.
         timeout: Seconds that a call may take, retries included; None for the client's.
