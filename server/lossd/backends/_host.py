@@ -70,7 +70,7 @@ class HostKernels:
         if text is None or LOSSES.get(loss.name) is not loss:
             return None
         named = HostText(loss, loss.cuda.index(text))
-        if not named.has_template:
+        if named.template is None:
             return None
         if not _are_defaults(loss, batch.parameters):
             check_rules(batch)
@@ -102,6 +102,7 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
     gradient = out if is_rounded else np.empty_like(out, batch.dtype)
     is_all = is_rounded and not others and not piece.outputs
     nonfinite = np.zeros(piece.count, np.bool_)
+    statuses = np.empty(piece.count, np.uint8) if kernel.gives_statuses else None
     answer = kernel(
         [
             Given(
@@ -117,6 +118,7 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
         elements=piece.elements,
         silent=piece.silent,
         weights=piece.weights,
+        statuses=statuses,
     )
     if out is not None and gradient is not None and gradient is not out:
         put(gradient, out)
@@ -125,4 +127,4 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
     found = None if is_all else settle(piece)
     if found is not None:
         nonfinite |= found
-    return Computed(piece.values, None, nonfinite, answer.total, answer.is_outside)
+    return Computed(piece.values, statuses, nonfinite, answer.total, answer.is_outside)

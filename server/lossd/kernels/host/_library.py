@@ -5,6 +5,7 @@ The library is opened with ctypes, which lets other threads run while a kernel d
 
 import ctypes
 import functools
+import math
 import platform
 import struct
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ class NoLibraryError(Exception):
 
 # What call.hpp calls an Input and a Call, and where the answer is in it.
 _MOST_INPUTS = 4
-_CALL = struct.Struct("<2q" + "Qiidd" * _MOST_INPUTS + "2d5Qi4x3Qd2q")
+_CALL = struct.Struct("<4q" + "Qiidd" * _MOST_INPUTS + "2d5Qi4x4Qd2q")
 _ANSWER = struct.Struct("<d2q")
 _ANSWER_PLACE = _CALL.size - _ANSWER.size
 _NO_INPUT = (0, 0, 0, 0.0, 0.0)
@@ -110,11 +111,13 @@ class Library:
         entry = getattr(self._handle, f"lossd_host_{self.variant}_{text.name}_{type_name}")
         entry.argtypes, entry.restype = (ctypes.c_void_p,), ctypes.c_bool
         arguments = signature(text, type_name)
+        template = text.template
         return HostKernel(
             entry,
             dtype,
             tuple(a.name for a in arguments if a.kind is not Kind.ARRAY),
             tuple(a.name for a in arguments if a.kind is Kind.ARRAY),
+            gives_statuses=template is not None and template.gives_statuses,
         )
 
 
@@ -136,8 +139,15 @@ class HostKernel:
     """A compiled text; may be called from many threads."""
 
     def __init__(
-        self, entry: Any, dtype: np.dtype[Any], numbers: Sequence[str], vectors: Sequence[str]
+        self,
+        entry: Any,
+        dtype: np.dtype[Any],
+        numbers: Sequence[str],
+        vectors: Sequence[str],
+        *,
+        gives_statuses: bool = False,
     ) -> None:
+        self.gives_statuses = gives_statuses
         self._entry = entry
         self._dtype = dtype
         self._numbers, self._vectors = numbers, vectors
@@ -160,10 +170,12 @@ class HostKernel:
         elements: int = 1,
         silent: npt.NDArray[np.bool_] | None = None,
         weights: npt.NDArray[np.float64] | None = None,
+        statuses: npt.NDArray[np.uint8] | None = None,
     ) -> Answer:
         """Computes some rows.
 
-        ``inputs`` have one or two axes, of which the second counts columns; ``scale`` is what
+        ``inputs`` have an axis of rows and perhaps one of columns, or two of parts and what they
+        hold; a kernel that ``gives_statuses`` writes one a row.  ``scale`` is what
         slopes are multiplied by, one number or one a row of the compute type, and ``elements`` what
         the sum of a row of elements is divided by.  Writes ``values``, one a row, and the
         ``gradient`` with respect to the first input, and sets flags in ``nonfinite``.
@@ -172,7 +184,9 @@ class HostKernel:
             MemoryError: if there is not the room for a row.
         """
         given = [(_ready(one.rows, self._dtype), one.domain) for one in inputs]
-        rows, columns = given[0][0].shape
+        rows, *inner = given[0][0].shape
+        columns, parts = math.prod(inner), inner[0] if len(inner) > 1 else 1
+        second = given[1][0].shape[1:]
         packed = [part for one in given for part in _input(*one, self._dtype)]
         packed += _NO_INPUT * (_MOST_INPUTS - len(given))
         numbers = self._pack_numbers(*[_number(parameters[name]) for name in self._numbers])
@@ -183,6 +197,8 @@ class HostKernel:
             _CALL.pack(
                 rows,
                 columns,
+                parts,
+                second[0] if second else 0,
                 *packed,
                 elements,
                 0.0 if scales is not None else float(scale),
@@ -195,6 +211,7 @@ class HostKernel:
                 _address(nonfinite),
                 _bytes_address(numbers),
                 _bytes_address(addresses),
+                _address(statuses),
                 0.0,
                 0,
                 0,

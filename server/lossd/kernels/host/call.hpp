@@ -13,6 +13,7 @@ struct Input {
 
 struct Call {
     int64_t rows, columns;
+    int64_t parts, labels;       // of a row: parts of equal lengths, and numbers of the second input
     Input inputs[MOST_INPUTS];
     double elements;             // what the sum of a row of elements is divided by
     double scale;                // of every row, where there are no
@@ -25,6 +26,7 @@ struct Call {
     uint8_t* nonfinite;          // one a row: set where the value or the gradient is not finite
     const double* numbers;       // the parameters that are numbers
     const T* const* vectors;     // those that are lists: one number a column, or null for 1
+    uint8_t* statuses;           // one a row, for losses that have any
     // What the kernel answers:
     double sum;                  // of weights times values
     int64_t nonfinite_rows;
