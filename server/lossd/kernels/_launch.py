@@ -14,6 +14,8 @@ import numpy as np
 # A row gets more threads until each has no more than this many elements.  The number of threads
 # fixes the tree in which a row is summed, so it may depend on the row's length only.
 WARP, MOST_THREADS, ELEMENTS_A_THREAD = 32, 512, 8
+# The most threads of a sequence: with more of them each would have too few registers.
+MOST_OF_SEQUENCE = 256
 # Threads of a block whose rows share warps, or are single elements.
 SHARING_THREADS = 256
 MOST_BLOCKS = (1 << 31) - 1
@@ -139,7 +141,7 @@ def launch_elements(name: str, rows: int, width: int) -> Launch:
 def launch_sequences(name: str, rows: int, frames: int, classes: int, labels: int) -> Launch:
     """Returns a launch with a block a sequence, a few at a time where they need much memory."""
     threads = WARP
-    while threads < MOST_THREADS and threads < labels + 1:
+    while threads < MOST_OF_SEQUENCE and threads < labels + 1:
         threads *= 2
     room = 8 * _room(frames, classes, labels)
     blocks = max(1, min(rows, WORKSPACE_BYTES // room))

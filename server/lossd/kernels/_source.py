@@ -121,7 +121,7 @@ def kernel_source(
         read_template("common.cuh"),
         *((_SHARED, read_template(template.shared)) if template.shared else ()),
         read_template(f"{template.name}.cuh"),
-        f"__device__ inline void evaluate({template.evaluate} OTHERS PARAMETERS) {{",
+        f"__device__ inline void evaluate({template.evaluate} PARAMETERS) {{",
         _located(loss, text),
         "}\n",
     ]

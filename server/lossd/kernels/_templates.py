@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from lossd.kernels._launch import (
     KEEPS,
+    MOST_OF_SEQUENCE,
+    MOST_THREADS,
     SHARED_BYTES,
     Argument,
     Kind,
@@ -53,6 +55,7 @@ class Template:
     arguments: tuple[Argument, ...] = ()
     shared: str = ""
     gives_statuses: bool = False
+    most_threads: int = MOST_THREADS
 
 
 def _launch_elements_or_rows(names: tuple[str, ...], size: Size) -> Launch:
@@ -76,7 +79,7 @@ def _launch_sequences(names: tuple[str, ...], size: Size) -> Launch:
 TEMPLATES: Mapping[Shape, Template] = {
     Shape.POINTWISE: Template(
         "pointwise",
-        "const T prediction, const T target, const long long column, T& value, T& gradient",
+        "const T prediction, const T target, const long long column, T& value, T& gradient OTHERS",
         _launch_elements_or_rows,
         entry_points=("rows", "elements"),
     ),
@@ -98,6 +101,7 @@ TEMPLATES: Mapping[Shape, Template] = {
         ),
         shared="alignments.hpp",
         gives_statuses=True,
+        most_threads=MOST_OF_SEQUENCE,
     ),
 }
 

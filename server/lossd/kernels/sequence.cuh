@@ -7,6 +7,8 @@
 // and lengths were checked before.  `statuses` tells which sequences have no alignment.
 
 constexpr unsigned char INFEASIBLE = 2;
+// With more of them each would have too few registers.
+constexpr int MOST_OF_SEQUENCE = 256;
 
 // Some threads of the block: the lanes of a warp, which is all of what decides the order of a sum, so that
 // no result depends on the number of threads.
@@ -135,7 +137,7 @@ __device__ T likelihood(Kind, const Example& example, double blank, double zero_
 
 __device__ void evaluate(const Example& sequence, T& value PARAMETERS);
 
-extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
+extern "C" __global__ void __launch_bounds__(MOST_OF_SEQUENCE, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const FIRST* predictions, const long long* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
     unsigned char* nonfinite, const long long parts, const long long labels, unsigned char* statuses,
