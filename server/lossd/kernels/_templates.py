@@ -1,4 +1,4 @@
-"""The templates that texts stand in: one for each shape that has any, on the GPU and on the host."""
+"""The templates that texts stand in, on the GPU and on the host: one a shape that has texts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

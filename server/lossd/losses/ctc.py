@@ -88,7 +88,10 @@ LABEL = {"targets": [[1]], "prediction_lengths": [2], "target_lengths": [1]}
             gradients={"predictions": [[[-0.25, 0.25], [0.25, -0.25], [-0.25, 0.25]]]},
         ),
     ),
-    cuda=tuple(CudaText(text, {"prediction_kind": kind}, True) for kind, text in TEXTS.items()),
+    cuda=tuple(
+        CudaText(text, {"prediction_kind": kind}, targets_are_classes=True)
+        for kind, text in TEXTS.items()
+    ),
     mean_factor=lambda _predictions, _targets, _frames, counts: 1 / np.maximum(counts, 1),
 )
 def ctc(
