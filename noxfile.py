@@ -25,9 +25,16 @@ def _install(session: nox.Session, *packages: str) -> None:
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """Runs the tests: all of them, or those that the arguments select."""
+    """Runs the tests in minutes, on a sample of their parameters, or what the arguments select."""
     _install(session, "-e", ".[dev]")
     session.run("python", "-m", "pytest", *(session.posargs or ["-n", "auto"]))
+
+
+@nox.session
+def whole(session: nox.Session) -> None:
+    """Runs the tests on every combination of their parameters, and every sweep at full length."""
+    _install(session, "-e", ".[dev]")
+    session.run("python", "-m", "pytest", "--whole", *(session.posargs or ["-n", "auto"]))
 
 
 @nox.session
@@ -100,7 +107,7 @@ def device(session: nox.Session) -> None:
     if not launcher.exists():
         session.skip(f"no fake device at {GPULAB}")
     _install(session, "-e", ".[dev,cuda13]")
-    arguments = session.posargs or ["--one-in", "96", "-n", "2"]
+    arguments = session.posargs or ["--one-in", "64", "-n", "2"]
     command = (str(launcher), "python", "-m", "pytest", "-q", "-m", "gpu", *arguments)
     session.run(*command, external=True)
 

@@ -1,7 +1,6 @@
 """Fixtures that every folder shares: the backends there are, the catalogue, and the clients."""
 
 import shutil
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,13 +11,19 @@ from lossd.backends.numpy import NO_KERNELS, NumpyBackend
 from lossd.engine import Engine
 from lossd.kernels.host import Library
 from lossd.losses import LOSSES, Loss, Shape
-from tests import flavours
+from tests import flavours, selection
 from tests.device import stand_in_for_sorting
 from tests.drawn_networks import NETWORKS
 from tests.flavours import Flavour
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--whole",
+        action="store_true",
+        help="run every combination of parameters, and sweeps and soaks at full length: "
+        "else a sample, always the same, in which each value of each parameter occurs",
+    )
     parser.addoption(
         "--one-in",
         type=int,
@@ -32,31 +37,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the tests that make environments out of the package index: gigabytes",
     )
-    parser.addoption(
-        "--whole-sweep",
-        action="store_true",
-        help="try every margin and every number, for some minutes",
-    )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A fake device takes a minute for what a real one does in a second, and a download longer."""
+    """Leaves out what takes minutes, unless it is asked for."""
     if not config.getoption("--environments"):
         reason = "makes an environment out of the package index: run with --environments"
         for item in items:
             if item.get_closest_marker("environments"):
                 item.add_marker(pytest.mark.skip(reason=reason))
+    kept = set(items) if config.getoption("--whole") else selection.covering(items)
     share = config.getoption("--one-in")
-    left_out = [
-        item
-        for item in items
-        if item.get_closest_marker("gpu")
-        and "fake" not in getattr(item, "fixturenames", ())
-        and zlib.crc32(item.nodeid.encode()) % share
-    ]
-    if left_out:
+    kept -= {item for item in kept if _is_slow(item) and selection.number(item) % share}
+    if left_out := [item for item in items if item not in kept]:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+        items[:] = [item for item in items if item in kept]
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    """Returns whether a fake device takes a minute for what a real one does in a second."""
+    return selection.is_of_a_device(item) and "fake" not in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session")
+def whole(pytestconfig: pytest.Config) -> bool:
+    """Whether all is to be tried, for some minutes."""
+    return bool(pytestconfig.getoption("--whole"))
 
 
 # Each example is a row of its inputs; the other shapes have modules of their own.

@@ -1,6 +1,8 @@
 """Runs ``lossd`` with a fault in it, named by the first argument."""
 
 import functools
+import itertools
+import os
 import sys
 import threading
 import time
@@ -10,7 +12,9 @@ from typing import Any, NoReturn
 from lossd import sums
 from lossd.__main__ import main as lossd
 from lossd.serving import app
+from lossd.serving.rpc.admission import Place
 from lossd.serving.rpc.boundary import Boundary
+from lossd.serving.telemetry import Telemetry
 
 # What a call to this method sets off where gRPC's thread can be hit.
 TRIGGER = "/lossd.v1.LossService/GetServerInfo"
@@ -78,10 +82,59 @@ def computes_on() -> None:
     sums.run = run
 
 
+def at_every_call(leak: Callable[[], object]) -> None:
+    """Has something kept of each call that comes in."""
+    usual = Boundary.service
+
+    def service(self: Any, details: Any) -> Any:
+        leak()
+        return usual(self, details)
+
+    Boundary.service = service  # type: ignore[method-assign]
+
+
+def keeps_memory() -> None:
+    """Half a MiB of each call is never freed."""
+    kept: list[bytes] = []
+    at_every_call(lambda: kept.append(b"x" * (1 << 19)))
+
+
+def keeps_descriptors() -> None:
+    """A file of each call is never closed."""
+    at_every_call(lambda: os.open(os.devnull, os.O_RDONLY))
+
+
+def forgets_that_calls_end() -> None:
+    """Every tenth call is counted as started, and not as ended."""
+    usual = Telemetry.ended
+    numbers = itertools.count()
+
+    def ended(self: Any, *arguments: Any) -> None:
+        if next(numbers) % 10:
+            usual(self, *arguments)
+
+    Telemetry.ended = ended  # type: ignore[assignment, method-assign]
+
+
+def keeps_places() -> None:
+    """Every tenth call stays among those that were let in."""
+    usual = Place.finish
+    numbers = itertools.count()
+
+    def finish(self: Any) -> None:
+        if next(numbers) % 10:
+            usual(self)
+
+    Place.finish = finish  # type: ignore[method-assign]
+
+
 FAULTS = {
     fault.__name__: fault
-    for fault in (dies, waits, waits_and_is_asked_often, makes_no_thread, computes_on)
-}
+    for fault in (
+        dies, waits, waits_and_is_asked_often, makes_no_thread, computes_on, keeps_memory,
+        keeps_descriptors, forgets_that_calls_end, keeps_places,
+    )
+}  # fmt: skip
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from lossd import sums
@@ -15,13 +16,21 @@ from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.sums import SumJob, Term
 from tests.losses.compare import assert_same_bits, assert_zero
 
-RNG = np.random.default_rng(0)
-INPUTS = {
-    "predictions": RNG.normal(size=(6, 4)),
-    "targets": RNG.integers(0, 4, 6),
-    "other": RNG.uniform(size=(6, 4)),
-}
 SAME = {"targets": "other"}
+
+
+def _classes() -> dict[str, npt.NDArray[Any]]:
+    rng = np.random.default_rng(0)
+    return {
+        "predictions": rng.normal(size=(6, 4)),
+        "targets": rng.integers(0, 4, 6),
+        "other": rng.uniform(size=(6, 4)),
+    }
+
+
+def _vectors() -> dict[str, npt.NDArray[Any]]:
+    rng = np.random.default_rng(1)
+    return {"queries": rng.normal(size=(6, 4)), "keys": rng.normal(size=(6, 4))}
 
 
 def _term(weight: float, loss: str, names: dict[str, str] | None = None, **options: Any) -> Term:
@@ -32,7 +41,7 @@ def _term(weight: float, loss: str, names: dict[str, str] | None = None, **optio
 
 
 def _run(engine: Engine, *terms: Term, inputs: dict[str, Any] | None = None, **more: Any) -> Result:
-    arrays = {name: [array] for name, array in (inputs or INPUTS).items()}
+    arrays = {name: [array] for name, array in (inputs or _classes()).items()}
     return sums.run(engine, SumJob(terms=terms, inputs=arrays, **more))
 
 
@@ -65,8 +74,8 @@ def test_the_total_and_its_gradients_are_the_weighted_sums(
     terms = _two(**options)
     wanted = ("predictions", "other")
     result = _run(engine, *terms, gradients=wanted)
-    first = _alone(engine, terms[0], INPUTS, gradients=("predictions",), **options)
-    second = _alone(engine, terms[1], INPUTS, gradients=("predictions", "targets"), **options)
+    first = _alone(engine, terms[0], _classes(), gradients=("predictions",), **options)
+    second = _alone(engine, terms[1], _classes(), gradients=("predictions", "targets"), **options)
     assert first.loss is not None
     assert second.loss is not None
     assert result.loss == pytest.approx(0.7 * first.loss - 0.3 * second.loss, rel=1e-14)
@@ -96,14 +105,13 @@ def test_the_total_and_its_gradients_are_the_weighted_sums(
 def test_by_default_the_gradients_are_those_of_the_terms(engine: Engine) -> None:
     assert list(_run(engine, *_two()).gradients) == ["predictions"]
     renamed = _term(1, "squared_error", {"predictions": "other", "targets": "third"})
-    inputs = {**INPUTS, "third": np.zeros((6, 4))}
+    inputs = {**_classes(), "third": np.zeros((6, 4))}
     result = _run(engine, _two()[0], renamed, inputs=inputs)
     assert sorted(result.gradients) == ["other", "predictions"]
     assert not _run(engine, *_two(), gradients=()).gradients
     assert all(term.gradient_norm == 0 for term in _run(engine, *_two(), gradients=()).terms)
 
 
-VECTORS = {"queries": RNG.normal(size=(6, 4)), "keys": RNG.normal(size=(6, 4))}
 OF_PARAMETERS = {
     "terms[0].temperature": 0.3,
     "terms[1].temperature": 0.7,
@@ -136,17 +144,17 @@ def test_gradients_by_parameters_are_those_of_the_terms(
     engine: Engine, options: dict[str, Any]
 ) -> None:
     terms = _three(**options)
-    result = _run(engine, *terms, inputs=VECTORS, gradients=("queries", *OF_PARAMETERS))
+    result = _run(engine, *terms, inputs=_vectors(), gradients=("queries", *OF_PARAMETERS))
     assert sorted(result.gradients) == sorted(["queries", *OF_PARAMETERS])
     for name in OF_PARAMETERS:
         place, own = _split(name)
         term = terms[place]
-        alone = _alone(engine, term, VECTORS, gradients=(own,), **options)
+        alone = _alone(engine, term, _vectors(), gradients=(own,), **options)
         assert result.gradients[name].dtype == np.float64
         assert result.gradients[name].shape == ()
         assert result.gradients[name] == term.weight * alone.gradients[own]
         assert alone.gradients[own] != 0
-    bare = _run(engine, *terms, inputs=VECTORS, gradients=("queries",))
+    bare = _run(engine, *terms, inputs=_vectors(), gradients=("queries",))
     assert_same_bits(result.gradients["queries"], bare.gradients["queries"])
     assert result.terms == bare.terms, "the norm is of the gradient by the inputs"
 
@@ -157,17 +165,17 @@ def test_the_gradient_by_a_parameter_is_the_derivative_of_the_total(
 ) -> None:
     def moved(way: float) -> float:
         numbers = {**OF_PARAMETERS, name: OF_PARAMETERS[name] + way}
-        return _run(engine, *_three(numbers), inputs=VECTORS).loss or 0
+        return _run(engine, *_three(numbers), inputs=_vectors()).loss or 0
 
     step = 1e-5
-    found = _run(engine, *_three(), inputs=VECTORS, gradients=(name,)).gradients
+    found = _run(engine, *_three(), inputs=_vectors(), gradients=(name,)).gradients
     assert list(found) == [name]
     assert found[name] == pytest.approx((moved(step) - moved(-step)) / (2 * step), rel=1e-7)
 
 
 def test_a_parameter_of_a_weightless_term_has_no_gradient(engine: Engine) -> None:
     """Also where it would not be finite."""
-    spoilt = {**VECTORS, "queries": np.full((6, 4), np.nan)}
+    spoilt = {**_vectors(), "queries": np.full((6, 4), np.nan)}
     name = "terms[0].temperature"
     result = _run(engine, _term(0, "info_nce"), inputs=spoilt, gradients=(name,))
     assert_same_bits(result.gradients[name], np.zeros(()))
@@ -187,12 +195,12 @@ def test_a_parameter_goes_by_the_place_of_its_term(engine: Engine) -> None:
         "negatives", "terms[0].queries", "",
     ):  # fmt: skip
         with pytest.raises(InvalidRequest, match=f"gradients must be among {possible}") as caught:
-            _run(engine, *_three(), inputs=VECTORS, gradients=("queries", wrong))
+            _run(engine, *_three(), inputs=_vectors(), gradients=("queries", wrong))
         assert caught.value.field == "gradients.inputs"
         assert str(caught.value).endswith(f"got {wrong!r}")
     name = "terms[1].bias"
     taken = _term(1, "squared_error", {"predictions": name, "targets": "keys"})
-    inputs = {**VECTORS, name: np.zeros((6, 4))}
+    inputs = {**_vectors(), name: np.zeros((6, 4))}
     with pytest.raises(InvalidTensor, match=r"inputs must be named unlike .*, got 'terms\[1\].b"):
         _run(engine, *_three(), taken, inputs=inputs)
     del inputs["queries"]
@@ -203,13 +211,13 @@ def test_the_gradient_by_an_input_that_is_not_given_is_refused(engine: Engine) -
     with pytest.raises(
         InvalidRequest, match=r"gradients must be among queries, keys.* 'negatives'"
     ):
-        _run(engine, _term(1, "info_nce"), inputs=VECTORS, gradients=("negatives",))
+        _run(engine, _term(1, "info_nce"), inputs=_vectors(), gradients=("negatives",))
 
 
 def test_one_input_may_be_two_inputs_of_a_term(engine: Engine) -> None:
     """Then its gradient is the sum of both."""
     both = _term(1, "squared_error", {"targets": "predictions"})
-    inputs = {"predictions": INPUTS["predictions"]}
+    inputs = {"predictions": _classes()["predictions"]}
     result = _run(engine, both, inputs=inputs, gradients=("predictions",))
     assert result.loss == 0
     assert_zero(result.gradients["predictions"])
@@ -219,7 +227,7 @@ def test_sixteen_terms_give_one_gradient(engine: Engine) -> None:
     """Each by itself, and together what one of all their weight gives."""
     deltas = np.linspace(0.25, 4, 16)
     terms = [_term(1 / 16, "huber", SAME, parameters={"delta": float(delta)}) for delta in deltas]
-    inputs = {name: INPUTS[name] for name in ("predictions", "other")}
+    inputs = {name: _classes()[name] for name in ("predictions", "other")}
     result = _run(engine, *terms, inputs=inputs)
     alone = [_alone(engine, term, inputs) for term in terms]
     assert len(result.terms) == 16
@@ -231,7 +239,7 @@ def test_sixteen_terms_give_one_gradient(engine: Engine) -> None:
 
 
 def test_a_term_of_weight_zero_adds_nothing(engine: Engine) -> None:
-    inputs = {**INPUTS, "other": np.full((6, 4), np.nan)}
+    inputs = {**_classes(), "other": np.full((6, 4), np.nan)}
     terms = _two()[0], _term(0, "squared_error", SAME)
     result = _run(engine, *terms, inputs=inputs)
     alone = _alone(engine, terms[0], inputs)
@@ -258,7 +266,7 @@ def test_a_gradient_that_overflows_is_not_taken_by_a_weight_or_cotangent_of_zero
 
 def test_half_precision_is_rounded_once(engine: Engine) -> None:
     """Two terms that nearly cancel: rounded before, little would be left."""
-    narrow = {n: a.astype(np.float16) if a.dtype.kind == "f" else a for n, a in INPUTS.items()}
+    narrow = {n: a.astype(np.float16) if a.dtype.kind == "f" else a for n, a in _classes().items()}
     wide = {n: a.astype(np.float64) if a.dtype.kind == "f" else a for n, a in narrow.items()}
     del narrow["targets"], wide["targets"]
     terms = _term(1, "squared_error", SAME), _term(-0.999, "huber", SAME)
@@ -270,7 +278,7 @@ def test_half_precision_is_rounded_once(engine: Engine) -> None:
 
 def test_examples_of_different_shapes_have_no_losses_in_common(engine: Engine) -> None:
     maps = {"maps": np.zeros((3, 2)), "truth": np.ones((3, 2))}
-    inputs = {"predictions": INPUTS["predictions"], "targets": INPUTS["targets"], **maps}
+    inputs = {"predictions": _classes()["predictions"], "targets": _classes()["targets"], **maps}
     dice = _term(1, "dice", {"predictions": "maps", "targets": "truth"})
     result = _run(engine, _two()[0], dice, inputs=inputs)
     assert result.per_example is None
@@ -283,8 +291,8 @@ def test_a_loss_of_a_set_and_lists_of_maps_may_be_terms(engine: Engine) -> None:
     random = np.random.default_rng(1)
     maps = [random.normal(size=(6, 3)), random.normal(size=(6, 2, 2))]
     arrays: dict[str, Any] = {
-        "predictions": [INPUTS["predictions"]],
-        "targets": [INPUTS["other"]],
+        "predictions": [_classes()["predictions"]],
+        "targets": [_classes()["other"]],
         "maps": maps,
         "truth": [np.zeros_like(layer) for layer in maps],
     }
@@ -300,7 +308,7 @@ def test_a_loss_of_a_set_and_lists_of_maps_may_be_terms(engine: Engine) -> None:
 
 
 def test_what_is_not_finite_is_of_the_first_term_that_says_so(engine: Engine) -> None:
-    spoilt = {**INPUTS, "predictions": INPUTS["predictions"].copy()}
+    spoilt = {**_classes(), "predictions": _classes()["predictions"].copy()}
     spoilt["predictions"][2, 1] = np.nan
     result = _run(engine, *_two(), inputs=spoilt)
     assert result.nonfinite_examples.tolist() == [2]
@@ -318,25 +326,26 @@ def test_what_has_no_meaning_is_refused(engine: Engine) -> None:
     with pytest.raises(InvalidRequest, match="reduction must be mean, batch_mean or sum"):
         _run(engine, *_two(reduction=Reduction.NONE))
     with pytest.raises(InvalidTensor, match="inputs must be among predictions, targets, other, g"):
-        _run(engine, *_two(), inputs={**INPUTS, "more": np.zeros(3)})
+        _run(engine, *_two(), inputs={**_classes(), "more": np.zeros(3)})
     with pytest.raises(InvalidRequest, match="gradients must be among predictions, other for"):
         _run(engine, *_two(), gradients=("targets",))
     with pytest.raises(InvalidTensor, match=r"terms\[1\]: other must be given as one tensor"):
-        _run(engine, *_two(), inputs={n: INPUTS[n] for n in ("predictions", "targets")})
+        _run(engine, *_two(), inputs={n: _classes()[n] for n in ("predictions", "targets")})
     mixed = _two(normalizer=2.0)[0], _term(1, "soft_f1", SAME, normalizer=2.0)
     with pytest.raises(InvalidRequest, match=r"terms\[1\]: normalizer must be unset"):
         _run(engine, *mixed)
     dice = _term(1, "dice", {"predictions": "m", "targets": "m"}, weights=np.ones(6))
-    inputs = {n: a for n, a in INPUTS.items() if n != "other"} | {"m": np.ones((3, 2))}
+    inputs = {n: a for n, a in _classes().items() if n != "other"} | {"m": np.ones((3, 2))}
     with pytest.raises(InvalidTensor, match=r"terms\[1\]: weights must have the shape \[3\]"):
         _run(engine, _two(weights=np.ones(6))[0], dice, inputs=inputs)
 
 
 def test_inputs_stay_and_the_same_request_has_the_same_bits(engine: Engine) -> None:
-    before = {name: array.copy() for name, array in INPUTS.items()}
-    first, second = (_run(engine, *_two()) for _ in range(2))
+    inputs = _classes()
+    before = {name: array.copy() for name, array in inputs.items()}
+    first, second = (_run(engine, *_two(), inputs=inputs) for _ in range(2))
     assert first.loss == second.loss
     assert_same_bits(first.gradients["predictions"], second.gradients["predictions"])
-    for name, array in INPUTS.items():
+    for name, array in inputs.items():
         assert_same_bits(array, before[name])
         assert not np.shares_memory(first.gradients["predictions"], array)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from click.testing import CliRunner, Result
 from scipy.special import softmax
@@ -19,17 +20,24 @@ from lossd.engine import Engine
 from lossd.losses import LOSSES
 from lossd.networks import save, worked_networks
 
-RANDOM = np.random.default_rng(0)
-LOGITS = RANDOM.standard_normal((20, 4)).astype(np.float32)
-LABELS = RANDOM.integers(0, 4, 20)
-WEIGHTS = RANDOM.random(20).astype(np.float32)
+
+def logits() -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+
+
+def labels() -> npt.NDArray[np.int64]:
+    return np.random.default_rng(1).integers(0, 4, 20)
+
+
+def weights() -> npt.NDArray[np.float32]:
+    return np.random.default_rng(2).random(20).astype(np.float32)
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    np.save(tmp_path / "logits.npy", LOGITS)
-    np.savez(tmp_path / "batch.npz", labels=LABELS, weights=WEIGHTS)
-    np.savez(tmp_path / "one.npz", labels=LABELS)
+    np.save(tmp_path / "logits.npy", logits())
+    np.savez(tmp_path / "batch.npz", labels=labels(), weights=weights())
+    np.savez(tmp_path / "one.npz", labels=labels())
     (tmp_path / "text.npy").write_text("no array")
     (tmp_path / "pickle.npy").touch()
     np.save(tmp_path / "pickle.npy", np.array([{}]), allow_pickle=True)
@@ -53,8 +61,8 @@ def expected(**parameters: Any) -> Any:
     job = Job(
         loss=LOSSES["cross_entropy"],
         parameters=parameters,
-        inputs={"predictions": [LOGITS], "targets": [LABELS]},
-        weights=WEIGHTS,
+        inputs={"predictions": [logits()], "targets": [labels()]},
+        weights=weights(),
     )
     return Engine(cpu_backend(1)).run(job)
 
@@ -92,7 +100,7 @@ def test_compute_takes_sums_and_lists_of_maps(files: Path) -> None:
         "--input", f"truth={files}/none.npz:first", "--input", f"truth={files}/none.npz:second",
     )  # fmt: skip
     alone = expected(label_smoothing=0.1)
-    shares = WEIGHTS / WEIGHTS.sum(dtype=np.float64)
+    shares = weights() / weights().sum(dtype=np.float64)
 
     assert done.exit_code == 0, done.output
     assert f"{alone.loss:.17g}" in done.output
@@ -106,18 +114,18 @@ def test_compute_takes_sums_and_lists_of_maps(files: Path) -> None:
 
 
 def test_probabilities_are_not_taken_for_their_logarithms(files: Path) -> None:
-    shares = softmax(LOGITS.astype(np.float64), axis=1)
+    shares = softmax(logits().astype(np.float64), axis=1)
     np.save(files / "shares.npy", shares)
-    own = shares[np.arange(20), LABELS]
+    own = shares[np.arange(20), labels()]
     given = ["--input", f"predictions={files}/shares.npy", *inputs(files)[2:]]
     kind = ["--param", "prediction_kind=PROBABILITIES", "--json"]
     for command_and_name, key, wanted in (
         (("compute", "cross_entropy"), "loss", -np.log(own).mean()),
-        (("evaluate", "log_loss"), "value", log_loss(LABELS, shares)),
+        (("evaluate", "log_loss"), "value", log_loss(labels(), shares)),
         (
             ("evaluate", "brier"),
             "value",
-            ((shares - np.eye(4)[LABELS]) ** 2).sum(axis=1).mean(),
+            ((shares - np.eye(4)[labels()]) ** 2).sum(axis=1).mean(),
         ),
     ):
         done = lossd(*command_and_name, *given, *kind)
@@ -257,17 +265,17 @@ def test_without_arguments_it_shows_its_commands() -> None:
 
 def test_evaluate_over_files_equals_one_batch(tmp_path: Path) -> None:
     for place in (0, 10):
-        np.save(tmp_path / f"logits{place}.npy", LOGITS[place : place + 10])
-        np.save(tmp_path / f"labels{place}.npy", LABELS[place : place + 10])
+        np.save(tmp_path / f"logits{place}.npy", logits()[place : place + 10])
+        np.save(tmp_path / f"labels{place}.npy", labels()[place : place + 10])
     arguments = [
         f"--input={name}={tmp_path}/{stem}{place}.npy"
         for place in (0, 10)
         for name, stem in (("predictions", "logits"), ("targets", "labels"))
     ]
     done = lossd("evaluate", "accuracy", *arguments, "--param", "top_k=2")
-    ranks = (-LOGITS).argsort(axis=1)[:, :2]
+    ranks = (-logits()).argsort(axis=1)[:, :2]
     assert done.exit_code == 0, done.output
-    assert f"{(ranks == LABELS[:, None]).any(axis=1).mean():.17g}" in done.output
+    assert f"{(ranks == labels()[:, None]).any(axis=1).mean():.17g}" in done.output
     assert "example_count │ 20" in done.output
 
 
@@ -323,7 +331,7 @@ def test_evaluate_reads_texts_and_says_what_is_not_defined(tmp_path: Path) -> No
 
 
 def test_evaluate_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", LOGITS)
+    np.save(tmp_path / "x.npy", logits())
     one = f"--input=predictions={tmp_path}/x.npy"
     for arguments, message in [
         (("cross_entropy", one), "got the loss cross_entropy: lossd compute takes it"),
@@ -385,6 +393,8 @@ def test_outputs_that_were_asked_for_are_given(files: Path) -> None:
     shown = lossd("compute", "cross_entropy", *inputs(files), *asked, "--json")
 
     assert "predicted_class" in done.output
-    assert json.loads(shown.stdout)["outputs"]["predicted_class"] == LOGITS.argmax(axis=1).tolist()
+    assert (
+        json.loads(shown.stdout)["outputs"]["predicted_class"] == logits().argmax(axis=1).tolist()
+    )
     with np.load(files / "out.npz") as out:
-        assert np.array_equal(out["outputs.predicted_class"], LOGITS.argmax(axis=1))
+        assert np.array_equal(out["outputs.predicted_class"], logits().argmax(axis=1))

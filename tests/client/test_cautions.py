@@ -24,7 +24,9 @@ def logits(*shape: int) -> Any:
     return np.random.default_rng(0).standard_normal(shape)
 
 
-ONE_HOT = np.eye(4)[np.random.default_rng(0).integers(0, 4, (8, 6))]  # (8, 6, 4), by the last axis
+def one_hot() -> Any:
+    """Labels in one-hot form, (8, 6, 4), by the last axis."""
+    return np.eye(4)[np.random.default_rng(0).integers(0, 4, (8, 6))]
 
 
 @pytest.mark.parametrize("loss", [v1.CrossEntropy(), v1.LovaszSoftmax()])
@@ -38,9 +40,9 @@ ONE_HOT = np.eye(4)[np.random.default_rng(0).integers(0, 4, (8, 6))]  # (8, 6, 4
         (logits(8, 4, 5, 4), np.zeros((8, 4, 5), int), False),
         (logits(4, 4), np.zeros(4, int), False),
         (logits(8, 1, 1), np.zeros((8, 1), int), False),
-        (logits(8, 4, 6), np.moveaxis(ONE_HOT, -1, 1), True),
-        (logits(8, 4, 6), np.moveaxis(ONE_HOT, -1, 1).astype(int), True),
-        (logits(8, 6, 4), ONE_HOT, False),
+        (logits(8, 4, 6), np.moveaxis(one_hot(), -1, 1), True),
+        (logits(8, 4, 6), np.moveaxis(one_hot(), -1, 1).astype(int), True),
+        (logits(8, 6, 4), one_hot(), False),
         (logits(8, 4, 4), np.full((8, 4, 4), 0.25), False),  # both ways
         (logits(8, 4, 6), np.full((8, 4, 6), 0.5), False),  # neither way
         (logits(0, 4, 6), np.zeros((0, 4, 6)), False),

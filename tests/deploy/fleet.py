@@ -157,6 +157,9 @@ class Load:
     slowest: float = 0.0
 
 
+PAUSE = 0.005  # seconds
+
+
 @contextlib.contextmanager
 def load(
     target: str,
@@ -165,11 +168,14 @@ def load(
     is_right: Callable[[Any], bool],
     threads: int = 4,
 ) -> Iterator[Load]:
-    """Calls from so many threads with one client, one call after the other, until it is left."""
+    """Calls from so many threads with one client, one call after the other, until it is left.
+
+    They pause between calls, so that servers have time to start beside them.
+    """
     seen, lock, done = Load(), threading.Lock(), threading.Event()
 
     def caller(client: LossClient) -> None:
-        while not done.is_set():
+        while not done.wait(PAUSE):
             begin = time.monotonic()
             try:
                 result = call(client)

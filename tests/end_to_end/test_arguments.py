@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from lossd.client import BatchWarning, InvalidRequestError, LossClient, to_torch, weighted_sum
@@ -27,13 +28,17 @@ from lossd.v1 import (
 )
 from tests.end_to_end.conftest import Process
 
-LOGITS = np.random.default_rng(0).standard_normal((6, 3))
+
+def logits() -> npt.NDArray[np.float64]:
+    return np.random.default_rng(0).standard_normal((6, 3))
+
+
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 
 
 def test_weights_by_class_weigh_by_class(server: Process, connect: Any) -> None:
     weights = np.array([1.0, 5.0, 2.0])
-    chances = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+    chances = np.exp(logits()) / np.exp(logits()).sum(axis=1, keepdims=True)
     own = -np.log(chances[np.arange(6), LABELS])
     expected = (weights[LABELS] * own).sum() / weights[LABELS].sum()
     with connect(server.address) as client:
@@ -43,20 +48,20 @@ def test_weights_by_class_weigh_by_class(server: Process, connect: Any) -> None:
             collections.Counter([1, 2, 0, 1, 2] + 3 * [1]),
         ):
             loss = CrossEntropy(class_weights=given)
-            assert client.compute(loss, LOGITS, LABELS).loss == pytest.approx(expected, rel=1e-14)
+            assert client.compute(loss, logits(), LABELS).loss == pytest.approx(expected, rel=1e-14)
             total = weighted_sum((2.0, loss))
-            found = client.compute(total, predictions=LOGITS, targets=LABELS)
+            found = client.compute(total, predictions=logits(), targets=LABELS)
             assert found.loss == pytest.approx(2 * expected, rel=1e-14)
 
 
 @pytest.mark.parametrize(
     ("loss", "inputs"),
     [
-        (CrossEntropy(), {"predictions": list(LOGITS), "targets": LABELS}),
-        (Huber(), {"predictions": LOGITS, "targets": list(LOGITS)}),
-        (Huber(), {"predictions": [LOGITS[0]], "targets": [LOGITS[0]]}),
+        (CrossEntropy(), {"predictions": list(logits()), "targets": LABELS}),
+        (Huber(), {"predictions": logits(), "targets": list(logits())}),
+        (Huber(), {"predictions": [logits()[0]], "targets": [logits()[0]]}),
         (Huber(), {"predictions": tuple(np.zeros((1001, 3))), "targets": np.zeros((1001, 3))}),
-        (weighted_sum((1, Huber())), {"predictions": list(LOGITS), "targets": LOGITS}),
+        (weighted_sum((1, Huber())), {"predictions": list(logits()), "targets": logits()}),
     ],
 )
 def test_rows_one_by_one_are_to_be_stacked(
@@ -88,12 +93,12 @@ def test_none_stands_for_an_input_that_is_not_given(server: Process, connect: An
         bare = client.compute(Ctc(), frames, labels)
         assert client.compute(Ctc(), frames, labels, None, None).loss == bare.loss
         assert client.compute(Ctc(), frames, labels, target_lengths=None).loss == bare.loss
-        alone = client.compute(InfoNce(), LOGITS, LOGITS)
-        assert client.compute(InfoNce(), LOGITS, LOGITS, negatives=None).loss == alone.loss
+        alone = client.compute(InfoNce(), logits(), logits())
+        assert client.compute(InfoNce(), logits(), logits(), negatives=None).loss == alone.loss
         with pytest.raises(InvalidRequestError, match="targets must be given as one tensor, got 0"):
-            client.compute(CrossEntropy(), predictions=LOGITS, targets=None)
+            client.compute(CrossEntropy(), predictions=logits(), targets=None)
         with pytest.raises(InvalidRequestError, match="targets must be given as a tensor"):
-            client.evaluate(Accuracy(), predictions=LOGITS, targets=None)
+            client.evaluate(Accuracy(), predictions=logits(), targets=None)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +190,7 @@ def test_errors_of_a_sum_name_inputs_as_the_caller_does(server: Process, connect
         connect(server.address) as client,
         pytest.raises(InvalidRequestError, match=r"^terms\[1\]: kinds\[4\] must be in") as caught,
     ):
-        client.compute(total, predictions=LOGITS, targets=LOGITS, kinds=[0, 1, 2, 0, 3, 0])
+        client.compute(total, predictions=logits(), targets=logits(), kinds=[0, 1, 2, 0, 3, 0])
     assert caught.value.field == "inputs.kinds"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 import pytest
 from sklearn import metrics
 
@@ -25,16 +26,23 @@ from lossd.evaluation import METRICS
 from lossd.v1 import F1, Accuracy, Bleu, ConfusionMatrix, RocAuc
 from tests.end_to_end.conftest import Process, serve
 
-RANDOM = np.random.default_rng(0)
-LOGITS = RANDOM.standard_normal(500).astype(np.float32)
-TARGETS = RANDOM.integers(0, 2, 500)
-WEIGHTS = RANDOM.uniform(0, 2, 500)
+
+def logits() -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal(500).astype(np.float32)
+
+
+def targets() -> npt.NDArray[np.int64]:
+    return np.random.default_rng(1).integers(0, 2, 500)
+
+
+def weights() -> npt.NDArray[np.float64]:
+    return np.random.default_rng(2).uniform(0, 2, 500)
 
 
 def test_one_metric_gives_one_result(client: LossClient) -> None:
-    result = client.evaluate(RocAuc(), predictions=LOGITS, targets=TARGETS)
+    result = client.evaluate(RocAuc(), predictions=logits(), targets=targets())
 
-    assert result.value == pytest.approx(metrics.roc_auc_score(TARGETS, LOGITS), rel=1e-12)
+    assert result.value == pytest.approx(metrics.roc_auc_score(targets(), logits()), rel=1e-12)
     assert (result.metric, result.status, result.reason) == ("roc_auc", None, "")
     assert (result.example_count, result.ignored_count) == (500, 0)
 
@@ -42,12 +50,12 @@ def test_one_metric_gives_one_result(client: LossClient) -> None:
 def test_several_metrics_share_their_tensors(client: LossClient) -> None:
     auc, accuracy, matrix = client.evaluate(
         [RocAuc(), Accuracy(), ConfusionMatrix()],
-        predictions=LOGITS,
-        targets=TARGETS,
+        predictions=logits(),
+        targets=targets(),
         mask=np.arange(500) < 400,
     )
-    assert auc.value == pytest.approx(metrics.roc_auc_score(TARGETS[:400], LOGITS[:400]))
-    assert accuracy.value == (TARGETS[:400] == (LOGITS[:400] > 0)).mean()
+    assert auc.value == pytest.approx(metrics.roc_auc_score(targets()[:400], logits()[:400]))
+    assert accuracy.value == (targets()[:400] == (logits()[:400] > 0)).mean()
     assert matrix.value is None
     assert matrix.status is None
     assert matrix.values.sum() == 400
@@ -55,10 +63,12 @@ def test_several_metrics_share_their_tensors(client: LossClient) -> None:
 
 
 def test_a_stream_of_batches_gives_the_result_of_one_call(client: LossClient) -> None:
-    whole = client.evaluate([RocAuc(), F1()], predictions=LOGITS, targets=TARGETS, weights=WEIGHTS)
+    whole = client.evaluate(
+        [RocAuc(), F1()], predictions=logits(), targets=targets(), weights=weights()
+    )
     with client.evaluation(RocAuc(), F1()) as run:
         for part in np.array_split(np.arange(500), 7):
-            run.update(predictions=LOGITS[part], targets=TARGETS[part], weights=WEIGHTS[part])
+            run.update(predictions=logits()[part], targets=targets()[part], weights=weights()[part])
         results = run.result()
         assert isinstance(results, list)
         assert run.result() is not results  # it may be asked for again
@@ -67,23 +77,25 @@ def test_a_stream_of_batches_gives_the_result_of_one_call(client: LossClient) ->
 
 
 def test_states_of_workers_give_the_result_of_one_call(client: LossClient) -> None:
-    whole = client.evaluate([RocAuc(), F1()], predictions=LOGITS, targets=TARGETS, weights=WEIGHTS)
+    whole = client.evaluate(
+        [RocAuc(), F1()], predictions=logits(), targets=targets(), weights=weights()
+    )
     states = []
     for part in (slice(0, 10), slice(10, 10), slice(10, 300)):
         with client.evaluation(RocAuc(), F1(), return_state=True) as run:
-            run.update(predictions=LOGITS[part], targets=TARGETS[part], weights=WEIGHTS[part])
+            run.update(predictions=logits()[part], targets=targets()[part], weights=weights()[part])
             states.append(run.state)
     rest = slice(300, 500)
     merged = client.evaluate(
         [F1(), RocAuc()],  # the order does not matter, a state names its metric
         states=states,
-        predictions=LOGITS[rest],
-        targets=TARGETS[rest],
-        weights=WEIGHTS[rest],
+        predictions=logits()[rest],
+        targets=targets()[rest],
+        weights=weights()[rest],
     )
     assert [r.value for r in merged] == [r.value for r in reversed(whole)]
     with client.evaluation(RocAuc(), F1()) as run:
-        run.update(predictions=LOGITS[rest], targets=TARGETS[rest], weights=WEIGHTS[rest])
+        run.update(predictions=logits()[rest], targets=targets()[rest], weights=weights()[rest])
         run.merge(b"".join(states))  # joined end to end they are a state, too
         results = run.result()
     assert isinstance(results, list)
@@ -213,7 +225,7 @@ def test_streams_leave_threads_for_other_calls() -> None:
 def test_a_stream_that_is_broken_off_leaves_nothing_behind() -> None:
     with serve("--backend", "numpy") as process, LossClient(process.address) as other:
         with other.evaluation(RocAuc()) as run:
-            run.update(predictions=LOGITS, targets=TARGETS)
+            run.update(predictions=logits(), targets=targets())
             wait_for(lambda: scraped(process, "lossd_inflight_bytes") > 0)
         wait_for(lambda: scraped(process, "lossd_inflight_bytes") == 0)
         assert scraped(process, "lossd_inflight_requests") == 0
@@ -235,14 +247,14 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_asyncio_evaluates_alike(server: Process, client: LossClient) -> None:
-    whole = client.evaluate([RocAuc(), F1()], predictions=LOGITS, targets=TARGETS)
+    whole = client.evaluate([RocAuc(), F1()], predictions=logits(), targets=targets())
 
     async def run_all() -> tuple[Any, Any, bytes]:
         async with AsyncLossClient(server.address) as other:
-            once = await other.evaluate([RocAuc(), F1()], predictions=LOGITS, targets=TARGETS)
+            once = await other.evaluate([RocAuc(), F1()], predictions=logits(), targets=targets())
             async with other.evaluation(RocAuc(), F1(), return_state=True) as run:
                 for part in np.array_split(np.arange(500), 3):
-                    await run.update(predictions=LOGITS[part], targets=TARGETS[part])
+                    await run.update(predictions=logits()[part], targets=targets()[part])
                 streamed = await run.result()
                 state = await run.state()
             async with other.evaluation(F1()) as wrong:

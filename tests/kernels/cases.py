@@ -1,13 +1,14 @@
 """Cases for every kernel text of the catalogue: inputs, what the NumPy body says, and a launch."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from lossd.backends import nonfinite_rows
 from lossd.kernels import SHARED_BYTES, Kernel, Launch, kernel_source, typed_arguments
@@ -15,6 +16,7 @@ from lossd.losses import LOSSES, Choices, Loss, Shape
 from lossd.losses._declare import CudaText
 
 Array = npt.NDArray[Any]
+F = TypeVar("F", bound=Callable[..., Any])
 Execute = Callable[[Kernel, Launch, tuple[Any, ...]], None]
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -60,6 +62,17 @@ class Variant:
                 is_share = parameter.bounds is not None and parameter.bounds.high == 1
                 found[parameter.name] = 0.25 if is_share else 1.75
         return found
+
+
+def every(**lists: Iterable[Any]) -> Callable[[F], F]:
+    """Gives a test each value of each list, as parameters of their own."""
+
+    def give(test: F) -> F:
+        for name, values in lists.items():
+            test = pytest.mark.parametrize(name, list(values), ids=str)(test)
+        return test
+
+    return give
 
 
 def texts() -> Iterator[tuple[Loss, CudaText]]:

@@ -20,10 +20,11 @@ CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
 REPORT = "--ptxas-options=-v"
 REGISTERS_A_MULTIPROCESSOR = 65536
 
+every_type = pytest.mark.parametrize("dtype", cases.STORED, ids=str)
 every_text = pytest.mark.parametrize(
-    ("loss", "text", "dtype"),
-    [(loss, text, dtype) for loss, text in cases.texts() for dtype in cases.STORED],
-    ids=lambda value: value.name if isinstance(value, Loss | np.dtype) else "",
+    ("loss", "text"),
+    list(cases.texts()),
+    ids=lambda value: value.name if isinstance(value, Loss) else "",
 )
 
 
@@ -57,6 +58,7 @@ def _log(nvrtc: Any, kernel: Kernel, architecture: int) -> str:
 
 
 @every_text
+@every_type
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_kernel_compiles_without_warnings_or_spills(
     nvrtc: Any, loss: Loss, text: CudaText, dtype: np.dtype[Any], architecture: int
@@ -71,6 +73,7 @@ def test_a_kernel_compiles_without_warnings_or_spills(
 
 
 @every_text
+@every_type
 def test_a_kernel_has_no_atomics(loss: Loss, text: CudaText, dtype: np.dtype[Any]) -> None:
     assert "atomic" not in cases.kernel_of(loss, text, dtype).source
 
@@ -84,6 +87,7 @@ _TYPES = {
 
 
 @every_text
+@every_type
 def test_the_typed_signature_is_that_of_the_source(
     loss: Loss, text: CudaText, dtype: np.dtype[Any]
 ) -> None:
@@ -100,6 +104,7 @@ def test_the_typed_signature_is_that_of_the_source(
 
 
 @every_text
+@every_type
 def test_the_compiler_points_into_the_file_of_the_loss(
     nvrtc: Any, loss: Loss, text: CudaText, dtype: np.dtype[Any]
 ) -> None:

@@ -14,11 +14,7 @@ from tests.kernels.cases import Case, Execute, Variant, make_case
 
 pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
 
-every_kernel = pytest.mark.parametrize(
-    ("variant", "dtype"),
-    [(variant, dtype) for variant in cases.VARIANTS for dtype in cases.DTYPES],
-    ids=str,
-)
+every_kernel = cases.every(variant=cases.VARIANTS, dtype=cases.DTYPES)
 
 
 def _check(case: Case, execute: Execute) -> None:

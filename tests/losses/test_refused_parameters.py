@@ -1,5 +1,6 @@
 """Refusals of parameters, normalizers and axes."""
 
+import itertools
 import math
 from typing import Any
 
@@ -120,13 +121,14 @@ def _pairs(loss: Loss) -> list[dict[str, Any]]:
 LOGITS_ONLY = {"temperature": "1", "class_priors": "empty", "z_loss": "0", "outputs": "empty"}
 
 
-@pytest.mark.parametrize("name", LOGITS_ONLY)
-def test_what_belongs_to_logits_goes_with_logits(engine: Engine, loss: Loss, name: str) -> None:
+def test_what_belongs_to_logits_goes_with_logits(engine: Engine, loss: Loss) -> None:
     parameters = {p.name: p for p in loss.parameters}
-    if not {name, "prediction_kind"} <= parameters.keys():
-        pytest.skip(f"it has no {name}, or one kind of predictions")
-    value = interesting(parameters[name], 5)[0]
-    for kind in (DistributionKind.PROBABILITIES, DistributionKind.LOG_PROBABILITIES):
+    names = LOGITS_ONLY.keys() & parameters.keys()
+    if not names or "prediction_kind" not in parameters:
+        pytest.skip("it has nothing that belongs to logits, or one kind of predictions")
+    kinds = (DistributionKind.PROBABILITIES, DistributionKind.LOG_PROBABILITIES)
+    for name, kind in itertools.product(sorted(names), kinds):
+        value = interesting(parameters[name], 5)[0]
         bad = draw(loss, {"prediction_kind": kind, name: value}, Form.CLASSES, 7, 5)
         words = f"{name} must be {LOGITS_ONLY[name]} unless predictions are logits, got "
         assert refused(engine, bad, InvalidParameter, words).field == f"loss.{loss.name}.{name}"

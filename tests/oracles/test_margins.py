@@ -1,6 +1,6 @@
 """Values and gradients at margins of 0 to 1,000, with numbers over their whole range.
 
-``pytest --whole-sweep tests/oracles/test_margins.py`` tries many more of both, for some minutes.
+``pytest --whole tests/oracles/test_margins.py`` tries many more of both, for some minutes.
 """
 
 from collections.abc import Sequence
@@ -35,12 +35,6 @@ EXCEPTIONS = {
         "what differs by the temperature is below the smallest normal number"
     ),
 }
-
-
-@pytest.fixture
-def whole(request: pytest.FixtureRequest) -> bool:
-    """Whether all is to be tried."""
-    return bool(request.config.getoption("--whole-sweep"))
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCES), ids=str)

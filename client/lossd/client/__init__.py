@@ -23,6 +23,7 @@ from lossd.client.errors import (
 )
 from lossd.client.evaluation import AsyncEvaluation, Evaluation
 from lossd.client.frameworks import to_torch
+from lossd.client.local import local, local_server
 from lossd.client.result import LossResult, MetricResult, ServerTiming, TermResult
 from lossd.client.security import TLS
 from lossd.client.sums import weighted_sum
@@ -52,6 +53,8 @@ __all__ = [
     "UnknownMetricError",
     "balanced_weights",
     "effective_number_weights",
+    "local",
+    "local_server",
     "to_torch",
     "weighted_sum",
 ]

@@ -17,9 +17,8 @@ pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
 
 Array = npt.NDArray[Any]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-every_text = pytest.mark.parametrize(
-    ("text", "dtype"), [(v, dtype) for v in cases.VARIANTS for dtype in cases.DTYPES], ids=str
-)
+
+every_text = cases.every(text=cases.VARIANTS, dtype=cases.DTYPES)
 # Less and more than a group of lanes; several rows a block; more than a block, its last one full.
 LENGTHS = (1, 2, 15, 17, 250, 513, 1003, 1024)
 
@@ -71,24 +70,26 @@ def test_every_text_has_a_template() -> None:
 @every_text
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_kernel_equals_the_body(
-    variant: Library, text: Variant, dtype: np.dtype[Any], length: int
+    variants: list[Library], text: Variant, dtype: np.dtype[Any], length: int
 ) -> None:
     case = make_case(text, dtype, length)
-    found = run(variant, case)
     values, gradient = case.expected()
     tolerance = cases.TOLERANCE[dtype]
-    np.testing.assert_allclose(found.values, values, tolerance, tolerance)
-    np.testing.assert_allclose(found.gradient, gradient, tolerance, tolerance)
+    for variant in variants:
+        found = run(variant, case)
+        by = variant.instructions
+        np.testing.assert_allclose(found.values, values, tolerance, tolerance, err_msg=by)
+        np.testing.assert_allclose(found.gradient, gradient, tolerance, tolerance, err_msg=by)
 
 
 @every_text
 def test_bits_do_not_depend_on_the_instruction_set(
-    library: Library, text: Variant, dtype: np.dtype[Any]
+    variants: list[Library], text: Variant, dtype: np.dtype[Any]
 ) -> None:
     case = make_case(text, dtype, 1003)
-    found = {v: run(Library(variant=v), case) for v in library.variants}
-    assert len({bits(one.values) for one in found.values()}) == 1
-    assert len({bits(one.gradient) for one in found.values()}) == 1
+    found = [run(variant, case) for variant in variants]
+    assert len({bits(one.values) for one in found}) == 1
+    assert len({bits(one.gradient) for one in found}) == 1
 
 
 @every_text

@@ -1,0 +1,70 @@
+"""A server in this process, for tests and notebooks: the same code answers as anywhere else."""
+
+import contextlib
+import importlib
+import tempfile
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from lossd.client.errors import InvalidRequestError
+from lossd.client.sync import LossClient
+
+
+@contextlib.contextmanager
+def local(*, timeout: float | None = None, **settings: Any) -> Iterator[LossClient]:
+    """Yields a client of a server that runs in this process until the client is left.
+
+        with local() as client:
+            client.compute(CrossEntropy(), logits, labels)
+
+    Replies have the bits of a server in a process of its own.  The server listens on a socket in a
+    directory that only this user can enter, and keeps the memory that calls have freed for the
+    next ones; nothing here suits production, where ``lossd serve`` runs.
+
+    Args:
+        timeout: Seconds that a call may take; None for the client's default.
+        settings: Settings of the server by name, as in ``lossd serve --help`` with underscores,
+            such as ``backend="numpy"`` and ``threads=2``.
+
+    Raises:
+        InvalidRequestError: if the server is not installed (``pip install 'lossd[server]'``), or
+            if there is no setting of a name.
+    """
+    options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+    with local_server(**settings) as address, LossClient(address, **options) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def local_server(**settings: Any) -> Iterator[str]:
+    """Yields the address of a server that runs in this process, as ``local`` does.
+
+    It is for clients that are made elsewhere: ``AsyncLossClient(address)``, ``RemoteLoss(loss,
+    address)``, ``remote_loss(loss, address)``.
+
+    Raises:
+        InvalidRequestError: as ``local``.
+    """
+    app, config = _module("lossd.serving.app"), _module("lossd.serving.config")
+    with tempfile.TemporaryDirectory(prefix="lossd-") as folder:
+        given = {"address": f"unix:{folder}/lossd.sock", "metrics_port": 0, **settings}
+        unknown = sorted(given.keys() - config.Config.__dataclass_fields__.keys())
+        if unknown:
+            raise InvalidRequestError(f"settings must be those of the server, got {unknown[0]}")
+        server = app.start(config.Config(**given))
+        try:
+            yield server.address
+        finally:
+            server.stop()
+            server.close()
+
+
+def _module(name: str) -> ModuleType:
+    """Imports a module of the server, which a client alone does not have."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InvalidRequestError(
+            f"a local server must be installed (pip install 'lossd[server]'), got: {error}"
+        ) from error

@@ -1,0 +1,88 @@
+"""Objectives for gradient boosting: gradients and curvatures are those of the loss."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf.message import Message
+
+from lossd.client import InvalidRequestError, LossClient
+from lossd.client.boosting import objective
+from lossd.v1 import AbsoluteError, BinaryCrossEntropy, LogCosh, PoissonNll, SquaredError
+from tests.end_to_end.conftest import serve
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serve("--backend", "numpy") as process:
+        yield process.address
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[LossClient]:
+    with LossClient(address) as client:
+        yield client
+
+
+def logistic(scores: Any) -> Any:
+    return 1 / (1 + np.exp(-scores))
+
+
+# By name, the gradient and the diagonal of the Hessian from the definition.
+DEFINED: dict[str, tuple[Message, Callable[..., Any], Callable[..., Any]]] = {
+    "binary cross-entropy": (
+        BinaryCrossEntropy(),
+        lambda y, s: logistic(s) - y,
+        lambda y, s: logistic(s) * logistic(-s) + 0 * y,
+    ),
+    "squared error": (
+        SquaredError(),
+        lambda y, s: 2 * (s - y),
+        lambda y, s: 2 + 0 * s * y,
+    ),
+    "Poisson": (
+        PoissonNll(),
+        lambda y, s: np.exp(s) - y,
+        lambda y, s: np.exp(s) + 0 * y,
+    ),
+    "log-cosh": (
+        LogCosh(),
+        lambda y, s: np.tanh(s - y),
+        lambda y, s: np.cosh(s - y) ** -2.0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEFINED)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_derivatives_are_those_of_the_definition(
+    client: LossClient, name: str, dtype: type[Any]
+) -> None:
+    loss, gradient, curvature = DEFINED[name]
+    scores = np.linspace(-8, 8, 101).astype(dtype)
+    targets = np.arange(101) % 2
+    weights = 1 + np.arange(101) / 50
+    wide = scores.astype(np.float64)
+    first, second = objective(loss, client)(targets.astype(dtype), scores, weights)
+    np.testing.assert_allclose(first, weights * gradient(targets, wide), rtol=1e-12, atol=1e-12)
+    expected = np.maximum(weights * curvature(targets, wide), 1e-6)
+    np.testing.assert_allclose(second, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_a_loss_that_is_linear_in_pieces_takes_the_least_curvature(client: LossClient) -> None:
+    asked = objective(AbsoluteError(), client, least_curvature=1)
+    first, second = asked(np.zeros(3), np.array([-2.0, 1.0, 3.0]))
+    assert first.tolist() == [-1, 1, 1]
+    assert second.tolist() == [1, 1, 1]
+
+
+def test_scores_are_one_an_example(client: LossClient) -> None:
+    with pytest.raises(InvalidRequestError, match=r"one an example, got the shape \(2, 3\)"):
+        objective(SquaredError(), client)(np.zeros(2), np.zeros((2, 3)))
+
+
+def test_an_address_is_enough(address: str) -> None:
+    first, second = objective(BinaryCrossEntropy(), address)([1.0], [0.0])
+    assert first.tolist() == [-0.5]
+    assert second == pytest.approx([0.25], rel=1e-9)

@@ -1,0 +1,60 @@
+"""A server in the process of its client answers as one in a process of its own does."""
+
+import asyncio
+import sys
+
+import numpy as np
+import pytest
+
+from lossd.client import (
+    AsyncLossClient,
+    InvalidRequestError,
+    LossClient,
+    UnavailableError,
+    local,
+    local_server,
+)
+from lossd.v1 import Accuracy, CrossEntropy
+from tests.end_to_end.conftest import serve
+
+
+def batch() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.standard_normal((64, 10), np.float32), random.integers(0, 10, 64)
+
+
+def test_replies_have_the_bits_of_another_process() -> None:
+    logits, labels = batch()
+    with serve("--backend", "numpy") as process, LossClient(process.address) as client:
+        expected = client.compute(CrossEntropy(), logits, labels)
+    with local(backend="numpy") as client:
+        found = client.compute(CrossEntropy(), logits, labels)
+        assert client.evaluate(Accuracy(), predictions=logits, targets=labels).value <= 1
+    assert found.loss == expected.loss
+    assert found.gradients["predictions"].tobytes() == expected.gradients["predictions"].tobytes()
+
+
+def test_any_client_finds_it_while_it_runs() -> None:
+    logits, labels = batch()
+
+    async def compute(address: str) -> float:
+        async with AsyncLossClient(address) as client:
+            found = (await client.compute(CrossEntropy(), logits, labels)).loss
+            assert found is not None
+            return found
+
+    with local_server(backend="numpy") as address:
+        assert asyncio.run(compute(address)) > 0
+    with LossClient(address, timeout=0.2) as client, pytest.raises(UnavailableError):
+        client.compute(CrossEntropy(), logits, labels)
+
+
+def test_settings_are_those_of_the_server() -> None:
+    with pytest.raises(InvalidRequestError, match="must be those of the server, got bakend"):
+        local(bakend="numpy").__enter__()
+
+
+def test_without_the_server_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lossd.serving.app", None)
+    with pytest.raises(InvalidRequestError, match=r"pip install 'lossd\[server\]'"):
+        local().__enter__()
