@@ -78,7 +78,7 @@ def _inputs(
 ) -> dict[str, Array]:
     rng = np.random.default_rng(columns)
     given = loss.complete(parameters)
-    if loss.shape is Shape.SEQUENCE:
+    if any(declared.holds is Holds.LENGTHS for declared in loss.inputs):
         return _sequences(rng, loss.inputs[0].under(given), columns)
     drawn = {}
     for declared in loss.inputs:
