@@ -20,7 +20,7 @@ from lossd.losses import Loss, Shape
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a launch depends on: how many rows, and what one is made of.
+    """The size of a batch, on which its launch depends.
 
     A row of ``length`` numbers has ``parts`` of equal lengths, and perhaps ``labels``.
     ``stored_bytes`` are those of an element of each input, and ``most_bytes`` are the most shared
