@@ -29,9 +29,9 @@ def test_a_sum_that_forgets_warps_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     if not (available := backend.probe()):
         pytest.skip(available.reason)
     right, wrong = "distance = warps / 2;", "distance = warps / 4;"
-    template = _source._template
+    template = _source.read_template
     assert right in template("common.cuh")
-    monkeypatch.setattr(_source, "_template", lambda name: template(name).replace(right, wrong))
+    monkeypatch.setattr(_source, "read_template", lambda name: template(name).replace(right, wrong))
     monkeypatch.setattr(selftest, "LOSSES", {"huber": LOSSES["huber"]})
     engine = Engine(backend.CupyBackend())
     try:

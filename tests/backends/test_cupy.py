@@ -266,6 +266,21 @@ def test_coupled_losses_take_few_launches(
 
 
 @gpu
+def test_sequences_take_few_launches(fake: Any, cupy_engine: Engine) -> None:
+    """However many frames and labels they have."""
+    rng = np.random.default_rng(3)
+    inputs: dict[str, Any] = {
+        "predictions": [rng.normal(size=(4, 40, 5)).astype(np.float32)],
+        "targets": [rng.integers(1, 5, (4, 9))],
+    }
+    job = Job(loss=LOSSES["ctc"], parameters={}, inputs=inputs)
+    cupy_engine.run(job)
+    with fake.recorded() as lines:
+        cupy_engine.run(job)
+    assert Counter(line.split()[0] for line in lines)["launch"] <= 10
+
+
+@gpu
 def test_examples_without_a_target_have_their_status(
     cupy_engine: Engine, numpy_engine: Engine
 ) -> None:

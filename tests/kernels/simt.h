@@ -15,6 +15,8 @@ using std::expm1;
 using std::fabs;
 using std::fma;
 using std::fmax;
+using std::frexp;
+using std::ldexp;
 using std::log;
 using std::log1p;
 using std::pow;

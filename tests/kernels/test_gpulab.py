@@ -80,9 +80,9 @@ def test_bits_do_not_depend_on_the_order_of_threads(
 
 def test_a_missing_barrier_is_found(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     barrier = "__syncthreads();  // every part must be there before one is read"
-    template = _source._template
+    template = _source.read_template
     assert barrier in template("common.cuh")
-    monkeypatch.setattr(_source, "_template", lambda name: template(name).replace(barrier, ""))
+    monkeypatch.setattr(_source, "read_template", lambda name: template(name).replace(barrier, ""))
     variant = next(v for v in cases.VARIANTS if v.loss.name == "squared_error")
     case = make_case(variant, cases.FLOAT32, 1003).rows(slice(0, 1))
     right = case.expected()[0]

@@ -137,6 +137,13 @@ class Backend(Protocol):
             DeviceLost: if the device does not answer any more.
         """
 
+    def has_kernel(self, batch: Batch) -> bool:
+        """Returns whether a kernel computes a batch in place of the body.
+
+        Raises:
+            InvalidParameter: if the body refuses a parameter, which a kernel does not look at.
+        """
+
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         """Returns a function that runs a body, or a kernel in its place, over a piece of a batch.
 

@@ -3,6 +3,7 @@
 Nothing here imports CuPy; the caller passes it in.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,15 +55,21 @@ class _Compiled:
         values = cupy.empty(tile.count, batch.dtype)
         nonfinite = cupy.empty(tile.count, np.bool_)
         first, second, *others = tile.operands
-        gradient = None
-        if first in batch.gradients:
-            gradient = cupy.empty((tile.count, batch.length), tile.operands[first].dtype)
-        launch = self.kernel.launch(tile.count, batch.length, most_bytes)
-        given = {argument.name for argument in self.kernel.signature}
+        given = tile.operands[first]
+        gradient = cupy.empty_like(given) if first in batch.gradients else None
+        parts = given.shape[1] if given.ndim > 2 else 1
+        labels = math.prod(tile.operands[second].shape[1:])
+        launch = self.kernel.launch(
+            tile.count, math.prod(given.shape[1:]), most_bytes, parts=parts, labels=labels
+        )
+        statuses = cupy.empty(tile.count, np.uint8) if self.kernel.template.gives_statuses else None
+        room = cupy.empty(launch.workspace_bytes, np.uint8) if launch.workspace_bytes else None
         available = {
             "rows": tile.count,
-            "columns": batch.length,
-            "predictions": tile.operands[first],
+            "columns": math.prod(given.shape[1:]),
+            "parts": parts,
+            "labels": labels,
+            "predictions": given,
             "targets": tile.operands[second],
             **{name: tile.operands[name] for name in others},
             "scales": tile.scales,
@@ -71,10 +78,13 @@ class _Compiled:
             "values": values,
             "gradient": gradient,
             "nonfinite": nonfinite,
+            "statuses": statuses,
+            "workspace": room,
             "keeps": launch.shared_bytes > 0,
             **tile.parameters,
         }
-        arguments = {name: value for name, value in available.items() if name in given}
+        taken = {argument.name for argument in self.kernel.signature}
+        arguments = {name: value for name, value in available.items() if name in taken}
         function = self.module.get_function(launch.name)
         if launch.shared_bytes > SHARED_BYTES:
             function.max_dynamic_shared_size_bytes = launch.shared_bytes
@@ -85,7 +95,8 @@ class _Compiled:
             shared_mem=launch.shared_bytes,
             stream=stream,
         )
-        return Found(values, {} if gradient is None else {first: gradient}, nonfinite=nonfinite)
+        gradients = {} if gradient is None else {first: gradient}
+        return Found(values, gradients, statuses=statuses, nonfinite=nonfinite)
 
 
 def _compile(

@@ -77,7 +77,7 @@ class HostKernels:
         if text is None or LOSSES.get(loss.name) is not loss:
             return None
         named = HostText(loss, loss.cuda.index(text))
-        if not named.has_template:
+        if named.template is None:
             return None
         if not _are_defaults(loss, batch.parameters):
             check_rules(batch)
@@ -130,6 +130,7 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
     is_rounded = out is None or kernel.rounds_to(out.dtype)
     gradient = out if is_rounded else np.empty_like(out, batch.dtype)
     is_all = is_rounded and not others and not piece.outputs
+    statuses = np.empty(piece.count, np.uint8) if kernel.gives_statuses else None
     answer = kernel(
         [
             Given(
@@ -147,6 +148,7 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
         weights=piece.weights,
         block=piece.block,
         streams=is_large(batch, out),
+        statuses=statuses,
     )
     if out is not None and gradient is not None and gradient is not out:
         put(gradient, out)
@@ -157,6 +159,7 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
         piece.nonfinite[found] = True
     return Computed(
         piece.values,
+        statuses,
         sums=answer.sums,
         is_outside=answer.is_outside,
         is_flagged=found is not None or answer.nonfinite_rows > 0,

@@ -114,6 +114,10 @@ class CupyBackend:
         with self.turn():
             return self._networks.find(network, dtype)
 
+    def has_kernel(self, batch: Batch) -> bool:
+        """See ``Backend.has_kernel``."""
+        return text_of(batch) is not None
+
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         """See ``Backend.over_rows``."""
         text = text_of(batch)

@@ -67,6 +67,10 @@ class NumpyBackend:
         """See ``Backend.network``."""
         return self._networks.find(network, dtype)
 
+    def has_kernel(self, batch: Batch) -> bool:
+        """See ``Backend.has_kernel``."""
+        return self.kernels.find(batch) is not None
+
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         """See ``Backend.over_rows``."""
         kernel = self.kernels.find(batch) if body is batch.loss.body else None

@@ -14,9 +14,13 @@ import numpy as np
 # A row gets more threads until each has no more than this many elements.  The number of threads
 # fixes the tree in which a row is summed, so it may depend on the row's length only.
 WARP, MOST_THREADS, ELEMENTS_A_THREAD = 32, 512, 8
+# The most threads of a sequence: with more of them each would have too few registers.
+MOST_OF_SEQUENCE = 256
 # Threads of a block whose rows share warps, or are single elements.
 SHARING_THREADS = 256
 MOST_BLOCKS = (1 << 31) - 1
+# The most memory for blocks to work in, unless one alone needs more.
+WORKSPACE_BYTES = 256 << 20
 # Shared memory that every device has; a kernel must ask for more, and the limit differs.
 SHARED_BYTES = 48 << 10
 # Bytes of it that the sums over a block need.
@@ -45,7 +49,7 @@ class Launch:
     """The entry point to launch, and the number of threads.
 
     A block has ``threads`` for each of ``rows`` rows, and ``shared_bytes`` to keep the rows in,
-    which are 0 for rows that are too long.
+    which are 0 for rows that are too long.  All blocks together have ``workspace_bytes``.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Launch:
     threads: int
     rows: int = 1
     shared_bytes: int = 0
+    workspace_bytes: int = 0
 
 
 # The signature that all templates share, whatever the loss calls its first two inputs; its further
@@ -131,3 +136,19 @@ def launch_elements(name: str, rows: int, width: int) -> Launch:
     """Returns a launch with a thread for each 128 bits, of rows that are single elements."""
     blocks = -(-rows // (SHARING_THREADS * width))
     return Launch(name, min(blocks, MOST_BLOCKS), SHARING_THREADS)
+
+
+def launch_sequences(name: str, rows: int, frames: int, classes: int, labels: int) -> Launch:
+    """Returns a launch with a block a sequence, a few at a time where they need much memory."""
+    threads = WARP
+    while threads < MOST_OF_SEQUENCE and threads < labels + 1:
+        threads *= 2
+    room = 8 * _room(frames, classes, labels)
+    blocks = max(1, min(rows, WORKSPACE_BYTES // room))
+    return Launch(name, blocks, threads, workspace_bytes=blocks * room)
+
+
+def _room(frames: int, classes: int, labels: int) -> int:
+    """The numbers of float64 that a sequence is aligned in: room_for in alignments.hpp."""
+    slots = 1 + min(labels, classes)
+    return (2 * frames + 12) * (labels + 3) + frames * (slots + 7) + classes

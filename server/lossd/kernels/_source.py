@@ -11,17 +11,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from lossd.kernels._launch import (
-    KEEPS,
-    SHARED_ARGUMENTS,
-    SHARED_BYTES,
-    Argument,
-    Kind,
-    Launch,
-    launch_elements,
-    launch_rows,
-)
-from lossd.losses import Loss, Parameter, Shape
+from lossd.kernels._launch import SHARED_ARGUMENTS, SHARED_BYTES, Argument, Kind, Launch
+from lossd.kernels._templates import TEMPLATES, Size, Template
+from lossd.losses import Holds, Input, Loss, Parameter
 from lossd.losses._declare import CudaText
 
 # The types that a kernel computes in, and those that it can read and write besides.
@@ -35,13 +27,14 @@ _HEADERS = {
     "__half": "#include <cuda_fp16.h>\n#define HAS_HALF",
     "__nv_bfloat16": "#include <cuda_bf16.h>\n#define HAS_BFLOAT16",
 }
-_EVALUATE = {
-    Shape.POINTWISE: (
-        "const T prediction, const T target, const long long column, T& value, T& gradient"
-    ),
-    Shape.ROWWISE: "const Row& row, const long long columns, const long long label, T& value",
-}
-_TEMPLATES = {Shape.POINTWISE: "pointwise.cuh", Shape.ROWWISE: "rowwise.cuh"}
+# Inputs of whole numbers, which kernels read as they are.
+_INDICES = (Holds.INDICES, Holds.LENGTHS)
+# How functions that both devices compile are declared in CUDA.
+_SHARED = """\
+#define SHARED __device__ inline
+#define SHARED_METHOD __device__
+#define SHARED_STEP_METHOD __device__
+#define INLINED"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +48,27 @@ class Kernel:
     source: str
     names: tuple[str, ...]
     signature: tuple[Argument, ...]
-    shape: Shape
+    template: Template
     dtype: np.dtype[Any]
     stored: Mapping[str, np.dtype[Any]]
 
-    def launch(self, rows: int, length: int, most_bytes: int = SHARED_BYTES) -> Launch:
+    def launch(
+        self,
+        rows: int,
+        length: int,
+        most_bytes: int = SHARED_BYTES,
+        *,
+        parts: int = 1,
+        labels: int = 0,
+    ) -> Launch:
         """Returns the launch for a batch that is not empty: CuPy takes a grid of 0 for one of 1.
 
-        ``most_bytes`` is the most shared memory that a block may have.
+        See ``Size`` for the arguments.
         """
-        sizes = [dtype.itemsize for dtype in self.stored.values()]
-        width = 16 // sizes[0]
-        if self.shape is not Shape.POINTWISE:
-            kept = -(-length // width) * width * sum(sizes)
-            return launch_rows(self.names[0], rows, length, kept_bytes=kept, most_bytes=most_bytes)
-        if length == 1:
-            return launch_elements(self.names[1], rows, width)
-        return launch_rows(self.names[0], rows, length)
+        stored = tuple(dtype.itemsize for dtype in self.stored.values())
+        return self.template.launch(
+            self.names, Size(rows, length, parts, labels, stored, most_bytes)
+        )
 
 
 def find_text(
@@ -106,36 +103,47 @@ def kernel_source(
 
     ``stored`` has the types of the inputs that have another one, by name.
     """
-    parameters = [p for p in loss.parameters if p.is_vector or p.type in (float, bool)]
-    names = [declared.name for declared in loss.inputs]
-    if text.targets_are_classes:
-        del names[1]
-    types = {name: (stored or {}).get(name, dtype) for name in names}
+    parameters = [p for p in loss.parameters if p.is_vector or p.type in (float, bool, int)]
+    types = {
+        declared.name: (stored or {}).get(declared.name, dtype)
+        for declared in loss.inputs
+        if not holds_indices(loss, text, declared)
+    }
+    template = TEMPLATES[loss.shape]
     others = [declared.name for declared in loss.inputs[2:]]
+    other_types = {
+        name: _STORED_TYPES[types[name]] if name in types else "long long" for name in others
+    }
     parts = [
         _prelude_of_types(loss, text, dtype, types),
         _prelude(loss, parameters),
-        _prelude_of_others({name: _STORED_TYPES[types[name]] for name in others}),
-        _template("common.cuh"),
-        _template(_TEMPLATES[loss.shape]),
-        f"__device__ inline void evaluate({_EVALUATE[loss.shape]} OTHERS PARAMETERS) {{",
+        _prelude_of_others(other_types),
+        read_template("common.cuh"),
+        *((_SHARED, read_template(template.shared)) if template.shared else ()),
+        read_template(f"{template.name}.cuh"),
+        f"__device__ inline void evaluate({template.evaluate} PARAMETERS) {{",
         _located(loss, text),
         "}\n",
     ]
-    entry_points = ("rows", "elements") if loss.shape is Shape.POINTWISE else ("rows",)
     return Kernel(
         source="\n".join(parts),
-        names=tuple(f"{loss.name}_{entry_point}" for entry_point in entry_points),
+        names=tuple(f"{loss.name}_{entry_point}" for entry_point in template.entry_points),
         signature=(
             *SHARED_ARGUMENTS,
-            *((KEEPS,) if loss.shape is Shape.ROWWISE else ()),
+            *template.arguments,
             *(Argument(name, Kind.ARRAY) for name in others),
             *(_argument(p) for p in parameters),
         ),
-        shape=loss.shape,
+        template=template,
         dtype=dtype,
         stored=types,
     )
+
+
+def holds_indices(loss: Loss, text: CudaText, declared: Input) -> bool:
+    """Returns whether an input is of whole numbers, where a text applies."""
+    is_target = declared is loss.inputs[1]
+    return declared.holds in _INDICES or (is_target and bool(text.targets_are_classes))
 
 
 def _argument(parameter: Parameter) -> Argument:
@@ -196,7 +204,8 @@ def _prelude_of_others(types: Mapping[str, str]) -> str:
 
 
 @functools.cache
-def _template(name: str) -> str:
+def read_template(name: str) -> str:
+    """Returns a file of this package, with its name for the compiler."""
     text = importlib.resources.files(__package__ or __name__).joinpath(name).read_text("utf-8")
     return f'#line 1 "lossd/kernels/{name}"\n{text}'
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from lossd.losses._declare import (
     DISTRIBUTION,
+    CudaText,
     DistributionKind,
     Evaluation,
     Example,
@@ -25,6 +26,14 @@ from lossd.schema import NONNEGATIVE, Array
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 # Below this cost of a frame, cancellation in it and in its gradient shows in the input's type.
 SURE = {np.dtype(np.float32): 1e-8, np.dtype(np.float64): 1e-4}
+# The first argument says what numbers describe the frames; see kernels/alignments.hpp.
+TEXTS = {
+    DistributionKind.LOGITS: "value = likelihood(Logits{}, sequence, blank, zero_infinity);",
+    DistributionKind.LOG_PROBABILITIES: """
+    value = likelihood(LogProbabilities{}, sequence, blank, zero_infinity);""",
+    DistributionKind.PROBABILITIES: """
+    value = likelihood(Probabilities{}, sequence, blank, zero_infinity);""",
+}
 LABEL = {"targets": [[1]], "prediction_lengths": [2], "target_lengths": [1]}
 
 
@@ -78,6 +87,10 @@ LABEL = {"targets": [[1]], "prediction_lengths": [2], "target_lengths": [1]}
             value=3 * LOG_2 / 2,
             gradients={"predictions": [[[-0.25, 0.25], [0.25, -0.25], [-0.25, 0.25]]]},
         ),
+    ),
+    cuda=tuple(
+        CudaText(text, {"prediction_kind": kind}, targets_are_classes=True)
+        for kind, text in TEXTS.items()
     ),
     mean_factor=lambda _predictions, _targets, _frames, counts: 1 / np.maximum(counts, 1),
 )

@@ -21,6 +21,8 @@ from lossd.reduction import Reduction
 
 # Odd, so that rows begin at every alignment that a number may have.
 ROWS, COLUMNS = 3, (1003, 32003)
+# A sequence has its numbers in so many frames, and a label for every fourth.
+FRAMES = {1003: 59, 32003: 200}
 # Relative to a number and to its typical neighbours: sums of many terms, rounded to the type.
 TOLERANCES: Mapping[np.dtype[Any], float] = {
     np.dtype(np.float32): 2e-5,
@@ -76,6 +78,8 @@ def _inputs(
 ) -> dict[str, Array]:
     rng = np.random.default_rng(columns)
     given = loss.complete(parameters)
+    if any(declared.holds is Holds.LENGTHS for declared in loss.inputs):
+        return _sequences(rng, loss.inputs[0].under(given), columns)
     drawn = {}
     for declared in loss.inputs:
         if declared.holds in (Holds.CLASSES, Holds.INDICES) and text.targets_are_classes:
@@ -83,6 +87,20 @@ def _inputs(
         else:
             drawn[declared.name] = _floats(rng, loss.shape, declared.under(given), columns)
     return drawn
+
+
+def _sequences(rng: np.random.Generator, frames: Input, columns: int) -> dict[str, Array]:
+    time = FRAMES[columns]
+    classes = columns // time
+    shares = rng.exponential(2, (ROWS, time, classes))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    is_share = frames.domain is not None and frames.domain.high == 1
+    return {
+        frames.name: shares if is_share else np.log(shares),
+        "targets": rng.integers(1, classes, (ROWS, time // 4)),
+        "prediction_lengths": time - np.arange(ROWS),
+        "target_lengths": time // 4 - np.arange(ROWS),
+    }
 
 
 def _floats(rng: np.random.Generator, shape: Shape, declared: Input, columns: int) -> Array:

@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from lossd.batch import Given, Layout, Operand, Slot, shape_error, value_error
+from lossd.backends import Backend, Compute
+from lossd.batch import Batch, Given, Layout, Operand, Slot, shape_error, value_error
 from lossd.errors import InvalidParameter, TooLarge
 from lossd.losses import Holds, Input, Loss
 from lossd.reduction import Flags
-from lossd.shapes._by_example import ByExample
+from lossd.shapes._by_example import ByExample, Cut
 
 # Frames times labels of one example: aligning 2^24 of them takes about 2 GiB.
 MAX_CELLS = 1 << 24
 # Sequences are computed frame by frame, all rows of a piece at once: with only a few rows, threads
 # would mostly wait for each other to call NumPy.
 SEQUENCE_BLOCK_ELEMENTS = 1 << 22
+# A kernel computes one row after the other, as fast with one as with many.
+KERNEL_BLOCK_ELEMENTS = 1 << 16
 
 _PATTERNS = {
     Holds.FLOATS: ("(N, T, C)",),
@@ -43,6 +46,14 @@ class SequenceShape(ByExample):
     def block_rows(self, length: int) -> int:
         """See ``ByExample.block_rows``."""
         return max(1, SEQUENCE_BLOCK_ELEMENTS // length)
+
+    def cuts(self, batch: Batch, backend: Backend, compute: Compute) -> Sequence[Cut]:
+        """See ``ByExample.cuts``."""
+        if not backend.in_cache or not backend.has_kernel(batch):
+            return super().cuts(batch, backend, compute)
+        step = max(1, KERNEL_BLOCK_ELEMENTS // batch.length)
+        starts = range(0, batch.rows, step)
+        return [Cut(slice(start, min(start + step, batch.rows))) for start in starts]
 
     def lay_out(self, given: Given) -> Layout:
         """Lays out frames (N, T, C), labels (N, S), and the lengths (N,) of the rows of both."""

@@ -5,6 +5,7 @@ The library is opened with ctypes, which lets other threads run while a kernel d
 
 import ctypes
 import functools
+import math
 import platform
 import struct
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ class NoLibraryError(Exception):
 
 # What call.hpp calls an Input and a Call, and where the answer is in it.
 _MOST_INPUTS = 4
-_CALL = struct.Struct("<3q" + "Qiidd" * _MOST_INPUTS + "2d5Q2i4Q2q")
+_CALL = struct.Struct("<5q" + "Qiidd" * _MOST_INPUTS + "2d5Q2i5Q2q")
 _ANSWER = struct.Struct("<2q")
 _ANSWER_PLACE = _CALL.size - _ANSWER.size
 _NO_INPUT = (0, 0, 0, 0.0, 0.0)
@@ -111,11 +112,13 @@ class Library:
         entry = getattr(self._handle, f"lossd_host_{self.variant}_{text.name}_{type_name}")
         entry.argtypes, entry.restype = (ctypes.c_void_p,), ctypes.c_bool
         arguments = signature(text, type_name)
+        template = text.template
         return HostKernel(
             entry,
             dtype,
             tuple(a.name for a in arguments if a.kind is not Kind.ARRAY),
             tuple(a.name for a in arguments if a.kind is Kind.ARRAY),
+            gives_statuses=template is not None and template.gives_statuses,
         )
 
 
@@ -137,8 +140,15 @@ class HostKernel:
     """A compiled text; may be called from many threads."""
 
     def __init__(
-        self, entry: Any, dtype: np.dtype[Any], numbers: Sequence[str], vectors: Sequence[str]
+        self,
+        entry: Any,
+        dtype: np.dtype[Any],
+        numbers: Sequence[str],
+        vectors: Sequence[str],
+        *,
+        gives_statuses: bool = False,
     ) -> None:
+        self.gives_statuses = gives_statuses
         self._entry = entry
         self._dtype = dtype
         self._numbers, self._vectors = numbers, vectors
@@ -163,10 +173,12 @@ class HostKernel:
         weights: npt.NDArray[np.float64] | None = None,
         block: int | None = None,
         streams: bool = False,
+        statuses: npt.NDArray[np.uint8] | None = None,
     ) -> Answer:
         """Computes some rows.
 
-        ``inputs`` have one or two axes, of which the second counts columns; ``scale`` is what
+        ``inputs`` have an axis of rows and perhaps one of columns, or two of parts and what they
+        hold; a kernel that ``gives_statuses`` writes one a row.  ``scale`` is what
         slopes are multiplied by, one number or one a row of the compute type, and ``elements`` what
         the sum of a row of elements is divided by.  ``block`` rows are summed together, all if it
         is None; with ``streams`` the gradient is not left in the caches.  Writes ``values``, one a
@@ -176,7 +188,9 @@ class HostKernel:
             MemoryError: if there is not the room for a row.
         """
         given = [(_ready(one.rows, self._dtype), one.domain) for one in inputs]
-        rows, columns = given[0][0].shape
+        rows, *inner = given[0][0].shape
+        columns, parts = math.prod(inner), inner[0] if len(inner) > 1 else 1
+        second = given[1][0].shape[1:]
         packed = [part for one in given for part in _input(*one, self._dtype)]
         packed += _NO_INPUT * (_MOST_INPUTS - len(given))
         numbers = self._pack_numbers(*[_number(parameters[name]) for name in self._numbers])
@@ -190,6 +204,8 @@ class HostKernel:
                 rows,
                 columns,
                 block,
+                parts,
+                second[0] if second else 0,
                 *packed,
                 elements,
                 0.0 if scales is not None else float(scale),
@@ -204,6 +220,7 @@ class HostKernel:
                 _bytes_address(numbers),
                 _bytes_address(addresses),
                 _address(sums),
+                _address(statuses),
                 0,
                 0,
             ),

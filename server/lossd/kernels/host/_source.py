@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 
 from lossd.kernels._launch import Argument, Kind
-from lossd.kernels._source import kernel_source
-from lossd.losses import LOSSES, Loss, Shape
+from lossd.kernels._source import kernel_source, read_template
+from lossd.kernels._templates import TEMPLATES, Template, template_of
+from lossd.losses import LOSSES, Loss
 from lossd.losses._declare import CudaText
 
 TYPES: Mapping[str, np.dtype[Any]] = {"float": np.dtype(np.float32), "double": np.dtype(np.float64)}
-TEMPLATES = {Shape.POINTWISE: "pointwise", Shape.ROWWISE: "rowwise"}
+# How functions that both devices compile are declared here.
+_SHARED = """\
+#define SHARED INLINE
+#define SHARED_METHOD METHOD
+#define SHARED_STEP_METHOD __attribute__((noinline))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +37,9 @@ class HostText:
         return self.loss.cuda[self.number]
 
     @property
-    def has_template(self) -> bool:
-        """Returns whether there is a template for losses of its shape."""
-        return self.loss.shape in TEMPLATES
+    def template(self) -> Template | None:
+        """The template for losses of its shape, if there is one."""
+        return template_of(self.loss)
 
     @property
     def name(self) -> str:
@@ -46,7 +51,7 @@ def host_texts() -> Iterator[HostText]:
     """Every text of the catalogue that there is a template for."""
     for loss in LOSSES.values():
         for number in range(len(loss.cuda)):
-            if (text := HostText(loss, number)).has_template:
+            if (text := HostText(loss, number)).template:
                 yield text
 
 
@@ -54,11 +59,22 @@ def library_source(type_name: str) -> str:
     """All kernels that compute in ``float`` or ``double``."""
     parts = [template("base.hpp"), f"typedef {type_name} T;"]
     parts += [template(name) for name in ("maths.hpp", "numbers.hpp", "call.hpp")]
-    for shape, name in TEMPLATES.items():
-        kernels = [_kernel(t, type_name) for t in host_texts() if t.loss.shape is shape]
+    for one in TEMPLATES.values():
+        kernels = [_kernel(t, type_name) for t in host_texts() if t.template is one]
         # The names of one template are none of the other's.
-        parts += [f"namespace {name} {{", template(f"{name}.hpp"), *kernels, "}  // namespace"]
+        parts += [
+            f"namespace {one.name} {{",
+            *(_shared(one.shared) if one.shared else ()),
+            template(f"{one.name}.hpp"),
+            *kernels,
+            "}  // namespace",
+        ]
     return "\n".join(parts)
+
+
+def _shared(name: str) -> tuple[str, ...]:
+    """A file for both devices, whose functions are no other object's."""
+    return _SHARED, "namespace {", read_template(name), "}  // namespace"
 
 
 @functools.cache
@@ -82,7 +98,7 @@ def _kernel(text: HostText, type_name: str) -> str:
     inlined = re.sub(r"(\[&\]\([^()]*\))", r"\1 INLINED", text.text.text)
     inlined = inlined.replace("#pragma unroll", "UNROLLED")
     # It cannot be a macro, since it has macros in it: it takes the place of a line.
-    body = template(f"{TEMPLATES[text.loss.shape]}_text.hpp")
+    body = template(f"{TEMPLATES[text.loss.shape].name}_text.hpp")
     return "\n".join([
         f"namespace {text.name} {{",
         *(f"#define {name} {value}" for name, value in macros.items()),
@@ -113,7 +129,7 @@ def _macros_of_inputs(text: HostText) -> dict[str, Any]:
 
 def _macros_of_parameters(text: HostText, type_name: str) -> dict[str, Any]:
     """The parameters, and the versions of a text for some of them."""
-    is_pointwise = text.loss.shape is Shape.POINTWISE
+    is_pointwise = TEMPLATES[text.loss.shape].name == "pointwise"
     parameters = signature(text, type_name)
     lists = [a.name for a in parameters if a.kind is Kind.ARRAY]
     numbers = [a for a in parameters if a.kind is not Kind.ARRAY]

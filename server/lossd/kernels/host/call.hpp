@@ -14,6 +14,7 @@ struct Input {
 struct Call {
     int64_t rows, columns;
     int64_t block;               // rows that are summed together
+    int64_t parts, labels;       // of a row: parts of equal lengths, and numbers of the second input
     Input inputs[MOST_INPUTS];
     double elements;             // what the sum of a row of elements is divided by
     double scale;                // of every row, where there are no
@@ -28,6 +29,7 @@ struct Call {
     const double* numbers;       // the parameters that are numbers
     const T* const* vectors;     // those that are lists: one number a column, or null for 1
     double* sums;                // of weights times values, one for each block of rows
+    uint8_t* statuses;           // one a row, for losses that have any
     // What the kernel answers:
     int64_t nonfinite_rows;
     int64_t outside;             // whether a number of a row that is not silent breaks its rule

@@ -102,6 +102,9 @@ INLINE double sqrt(double x) { return __builtin_sqrt(x); }
 INLINE float copysign(float size, float sign) { return __builtin_copysignf(size, sign); }
 INLINE double copysign(double size, double sign) { return __builtin_copysign(size, sign); }
 
+INLINE double frexp(double x, int* exponent) { return __builtin_frexp(x, exponent); }
+INLINE double ldexp(double x, int exponent) { return __builtin_ldexp(x, exponent); }
+
 // As in CUDA, a number is preferred to a NaN.
 template <typename Real>
 INLINE Real fmax(Real x, Real y) { return pick(x >= y | y != y, x, y); }

@@ -1,0 +1,111 @@
+"""The templates that texts stand in, on the GPU and on the host: one a shape that has texts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lossd.kernels._launch import (
+    KEEPS,
+    MOST_OF_SEQUENCE,
+    MOST_THREADS,
+    SHARED_BYTES,
+    Argument,
+    Kind,
+    Launch,
+    launch_elements,
+    launch_rows,
+    launch_sequences,
+)
+from lossd.losses import Loss, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The size of a batch, on which its launch depends.
+
+    A row of ``length`` numbers has ``parts`` of equal lengths, and perhaps ``labels``.
+    ``stored_bytes`` are those of an element of each input, and ``most_bytes`` are the most shared
+    memory that a block may have.
+    """
+
+    rows: int
+    length: int
+    parts: int
+    labels: int
+    stored_bytes: tuple[int, ...]
+    most_bytes: int = SHARED_BYTES
+
+    @property
+    def width(self) -> int:
+        """Elements of the first input in 128 bits."""
+        return 16 // self.stored_bytes[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The files NAME.cuh, host/NAME.hpp and host/NAME_text.hpp, and what a text is in them.
+
+    ``evaluate`` has the parameters of the CUDA function whose body a text is, ``arguments`` what
+    the kernel takes after those that all have, and ``shared`` a file that both devices compile.
+    """
+
+    name: str
+    evaluate: str
+    launch: Callable[[tuple[str, ...], Size], Launch]
+    entry_points: tuple[str, ...] = ("rows",)
+    arguments: tuple[Argument, ...] = ()
+    shared: str = ""
+    gives_statuses: bool = False
+    most_threads: int = MOST_THREADS
+
+
+def _launch_elements_or_rows(names: tuple[str, ...], size: Size) -> Launch:
+    if size.length == 1:
+        return launch_elements(names[1], size.rows, size.width)
+    return launch_rows(names[0], size.rows, size.length)
+
+
+def _launch_kept_rows(names: tuple[str, ...], size: Size) -> Launch:
+    kept = -(-size.length // size.width) * size.width * sum(size.stored_bytes)
+    return launch_rows(
+        names[0], size.rows, size.length, kept_bytes=kept, most_bytes=size.most_bytes
+    )
+
+
+def _launch_sequences(names: tuple[str, ...], size: Size) -> Launch:
+    classes = size.length // size.parts if size.parts else 0
+    return launch_sequences(names[0], size.rows, size.parts, classes, size.labels)
+
+
+TEMPLATES: Mapping[Shape, Template] = {
+    Shape.POINTWISE: Template(
+        "pointwise",
+        "const T prediction, const T target, const long long column, T& value, T& gradient OTHERS",
+        _launch_elements_or_rows,
+        entry_points=("rows", "elements"),
+    ),
+    Shape.ROWWISE: Template(
+        "rowwise",
+        "const Row& row, const long long columns, const long long label, T& value",
+        _launch_kept_rows,
+        arguments=(KEEPS,),
+    ),
+    Shape.SEQUENCE: Template(
+        "sequence",
+        "const Example& sequence, T& value",
+        _launch_sequences,
+        arguments=(
+            Argument("parts", Kind.COUNT),
+            Argument("labels", Kind.COUNT),
+            Argument("statuses", Kind.ARRAY),
+            Argument("workspace", Kind.ARRAY),
+        ),
+        shared="alignments.hpp",
+        gives_statuses=True,
+        most_threads=MOST_OF_SEQUENCE,
+    ),
+}
+
+
+def template_of(loss: Loss) -> Template | None:
+    """Returns the template for texts of a loss; None if there is none for its shape."""
+    return TEMPLATES.get(loss.shape)
