@@ -18,7 +18,7 @@ LOGS = "log_probabilities"
 
 
 def run(engine: Engine, message: Message, inputs: dict[str, Any], **options: Any) -> Result:
-    """What an engine makes of a message, without a wire."""
+    """Computes a message with an engine, without a wire."""
     loss = next(x for x in LOSSES.values() if x.message == message.DESCRIPTOR.name)
     arrays = {name: [np.asarray(array)] for name, array in inputs.items()}
     parameters = read_parameters(loss, message)
@@ -40,7 +40,7 @@ def drawn(seed: int, rows: int = 6, length: int = 8) -> dict[str, Array]:
 
 
 def grpo_trainer(now: Any, **given: Any) -> SimpleNamespace:
-    """What TRL's ``GRPOTrainer._compute_loss`` asks of a trainer, whose model gives ``now``."""
+    """Makes a trainer for TRL's ``GRPOTrainer._compute_loss``, whose model gives ``now``."""
     torch = pytest.importorskip("torch")
     same = SimpleNamespace(
         num_processes=1, sync_gradients=False, gather=lambda x: x, reduce=lambda x, **_: x

@@ -186,7 +186,7 @@ def off(number: Any, relative: float) -> Any:
 def fault(
     channel: grpc.Channel, folder: Path, vector: dict[str, Any], replies: list[Message]
 ) -> str:
-    """What is found with other replies than those that were recorded."""
+    """Returns the fault that is found with replies other than the recorded ones."""
     (folder / "messages").mkdir(exist_ok=True)
     shutil.copy(FOLDER / vector["requests"], folder / vector["requests"])
     encoded = [reply.SerializeToString() for reply in replies]

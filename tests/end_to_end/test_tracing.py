@@ -99,7 +99,7 @@ def traced(collector: tuple[Collector, str]) -> Iterator[Process]:
 
 @pytest.fixture(scope="module")
 def provider(collector: tuple[Collector, str]) -> Iterator[TracerProvider]:
-    """What a program that trains has."""
+    """The tracer provider of a program that trains."""
     made = TracerProvider(resource=Resource({"service.name": "trainer"}), shutdown_on_exit=False)
     exporter = OTLPSpanExporter(endpoint=collector[1], insecure=True)
     made.add_span_processor(SimpleSpanProcessor(exporter))

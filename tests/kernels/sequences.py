@@ -37,7 +37,8 @@ class Found:
         """Returns those of a row, of the frames that it has in any batch."""
         gradient = np.where(np.isnan(self.gradient), np.nan, self.gradient)[row, :frames]
         value = np.where(np.isnan(self.values[row]), np.nan, self.values[row])
-        return value.tobytes() + gradient.tobytes() + self.statuses[row].tobytes()
+        parts = value, gradient, self.statuses[row]
+        return b"".join(np.asarray(part).tobytes() for part in parts)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class LossInputs(TypedDict, total=False):
     sampling_log_probabilities: Any
     reference_log_probabilities: Any
     rollout_log_probabilities: Any
+    entropies: Any
     desirable: Any
     mismatched_log_probabilities: Any
     mismatched_reference_log_probabilities: Any

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lossd.batch import Job
 from lossd.engine import Engine, Result
-from lossd.losses import Choices, Holds, Input, Loss, Shape
+from lossd.losses import Choices, Holds, Input, Interval, Loss, Shape
 from lossd.losses._declare import CudaText
 from lossd.reduction import Reduction
 
@@ -94,7 +94,7 @@ def _sequences(rng: np.random.Generator, frames: Input, columns: int) -> dict[st
     classes = columns // time
     shares = rng.exponential(2, (ROWS, time, classes))
     shares /= shares.sum(axis=-1, keepdims=True)
-    is_share = frames.domain is not None and frames.domain.high == 1
+    is_share = isinstance(frames.domain, Interval) and frames.domain.high == 1
     return {
         frames.name: shares if is_share else np.log(shares),
         "targets": rng.integers(1, classes, (ROWS, time // 4)),
