@@ -24,7 +24,7 @@ from lossd.backends.choose import cpu_backend
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
-from lossd.losses import LOSSES, Choices, Differentiable, Extent, Holds, Input, Shape
+from lossd.losses import LOSSES, Axes, Choices, Content, Differentiable, Input, Shape
 from lossd.losses._declare import CLASS_AXIS
 from lossd.serving.config import usable_cores
 from lossd.serving.process.allocator import keep_freed_memory
@@ -75,11 +75,11 @@ class Case:
         return loss.shape in in_regions and CLASS_AXIS not in loss.layout_parameters
 
     def _drawn(self, random: np.random.Generator, declared: Input) -> Array:
-        if declared.holds is Holds.LABELS:
+        if declared.content is Content.LABELS:
             return random.integers(0, LABELS, self.shape[0])
-        if declared.extent is Extent.EXAMPLES and isinstance(declared.domain, Choices):
+        if declared.axes is Axes.EXAMPLES and isinstance(declared.domain, Choices):
             return random.choice(np.array(declared.domain.numbers, np.float32), self.shape[:-1])
-        if declared.holds in (Holds.CLASSES, Holds.INDICES):
+        if declared.content in (Content.CLASSES, Content.INDICES):
             return random.integers(0, self.shape[-1], self.shape[:-1])
         if isinstance(declared.domain, Choices):
             return random.choice(np.array(declared.domain.numbers, np.float32), self.shape)

@@ -20,7 +20,7 @@ import sklearn.metrics
 from rich.console import Console
 from rich.table import Table
 
-from lossd.evaluation import METRICS, Batch, State
+from lossd.evaluation import METRICS, MetricBatch, State
 
 Inputs = dict[str, Any]
 
@@ -66,7 +66,7 @@ def cases(count: int) -> list[Case]:
 def observe(case: Case) -> State:
     """Returns the state that lossd keeps of the inputs."""
     metric = METRICS[case.name]
-    return metric.observe(Batch(inputs=case.inputs), metric.complete({}))
+    return metric.observe(MetricBatch(inputs=case.inputs), metric.complete({}))
 
 
 def ours(case: Case) -> float:

@@ -33,8 +33,8 @@ from lossd.losses import LOSSES
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
 from lossd.serving.loss_service.servicer import LossServicer
-from lossd.serving.process.device_check import Tried
-from lossd.serving.rpc.admission import Turns
+from lossd.serving.process.device_check import CheckedDevice
+from lossd.serving.rpc.admission import ComputeSlots
 from lossd.serving.telemetry import Telemetry
 from lossd.tensors import Array
 
@@ -67,13 +67,13 @@ def bare(predictions: Array, targets: Array) -> tuple[Array, Array, Array]:
     """Computes mean cross-entropy, the values of all rows, and the gradient."""
     rows = np.arange(len(predictions))
     logits = predictions - predictions.max(axis=1, keepdims=True)
-    slopes = np.exp(logits)
-    sums = slopes.sum(axis=1, keepdims=True)
+    derivatives = np.exp(logits)
+    sums = derivatives.sum(axis=1, keepdims=True)
     values = np.log(sums[:, 0]) - logits[rows, targets]
-    slopes /= sums
-    slopes[rows, targets] -= 1
-    slopes /= np.float32(len(predictions))
-    return values.mean(), values, slopes
+    derivatives /= sums
+    derivatives[rows, targets] -= 1
+    derivatives /= np.float32(len(predictions))
+    return values.mean(), values, derivatives
 
 
 def main() -> None:
@@ -88,8 +88,8 @@ def main() -> None:
     backend = cpu_backend(2)
     engine = Engine(backend)
     telemetry = Telemetry(CollectorRegistry(), losses=LOSSES)
-    tried = Tried(Chosen(backend, "it is there"), engine, {})
-    servicer = LossServicer(Config(), tried, Turns(2), telemetry)
+    tried = CheckedDevice(Chosen(backend, "it is there"), engine, {})
+    servicer = LossServicer(Config(), tried, ComputeSlots(2), telemetry)
     message = build_request(v1.CrossEntropy(), inputs).serialise()
     given = {name: [array] for name, array in inputs.items()}
     job = Job(loss=LOSSES["cross_entropy"], parameters={}, inputs=given)

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from lossd import tensors, v1
 from lossd.cli.bench import serving
-from lossd.cli.served import Served
+from lossd.cli.served import RunningServer
 from lossd.client import LossClient
 from lossd.client.wire import build_request
 
@@ -234,7 +234,7 @@ def growth(calls: int) -> Row:
     return Row(work, "MiB", found / MEBIBYTE, 5, 1)
 
 
-def _resident(server: Served) -> int:
+def _resident(server: RunningServer) -> int:
     time.sleep(0.5)
     return server.resident()
 

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.table import Table
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client import LossClient
 from lossd.v1 import Ctc
 
@@ -97,7 +97,7 @@ def main() -> None:
     """Prints a row a text."""
     recogniser = Recogniser()
     table = Table("text", *variants("text"))
-    with served() as server, LossClient(server.address) as client:
+    with running_server() as server, LossClient(server.address) as client:
         for text in sys.argv[1:] or TEXTS:
             found = costs(client, recogniser, text)
             table.add_row(text, *(f"{cost:.3f}" for cost in found.values()))

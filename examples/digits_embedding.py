@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client import LossClient
 from lossd.v1 import MINING_SEMI_HARD, BatchTriplet, SupervisedContrastive
 from lossd.v1.losses import Loss
@@ -70,12 +70,12 @@ class Network:
     def learn(self, pixels: Floats, hidden: Floats, gradient: Floats) -> None:
         """One step against the gradient with respect to the embeddings."""
         back = (gradient @ self._layers[1][:-1].T) * (hidden > 0)
-        slopes = [with_ones(pixels).T @ back, with_ones(hidden).T @ gradient]
+        derivatives = [with_ones(pixels).T @ back, with_ones(hidden).T @ gradient]
         self._step += 1
-        for layer, slope in enumerate(slopes):
+        for layer, derivative in enumerate(derivatives):
             mean, square = self._moments[layer]
-            mean = 0.9 * mean + 0.1 * slope
-            square = 0.999 * square + 0.001 * slope * slope
+            mean = 0.9 * mean + 0.1 * derivative
+            square = 0.999 * square + 0.001 * derivative * derivative
             self._moments[layer] = mean, square
             size = np.sqrt(square / (1 - 0.999**self._step)) + 1e-8
             self._layers[layer] -= RATE * mean / (1 - 0.9**self._step) / size
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="where to draw, for example digits.png")
     arguments = parser.parse_args()
     parts = split()
-    with served() as server, LossClient(server.address) as client:
+    with running_server() as server, LossClient(server.address) as client:
         found = embeddings_of_all(client, parts, arguments.dimensions, arguments.steps)
     table = Table("embedding", "nearest neighbour is right")
     for name, (training, test) in found.items():

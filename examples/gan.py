@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.spatial.distance import cdist
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client import LossClient
 from lossd.v1 import DiscriminatorLoss, GanObjective, GeneratorLoss
 
@@ -154,7 +154,7 @@ def main() -> None:
     real = clusters(np.random.default_rng(1), 1000)
     table = Table("objective", "energy distance before", "after")
     drawn = {}
-    with served() as server, LossClient(server.address) as client:
+    with running_server() as server, LossClient(server.address) as client:
         for objective in arguments.objectives:
             before = train(client, objective, 0)(1000)
             drawn[objective] = train(client, objective, arguments.steps)(1000)

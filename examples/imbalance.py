@@ -30,7 +30,7 @@ from scipy.optimize import minimize
 from sklearn.datasets import load_digits
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client import LossClient, balanced_weights, effective_number_weights
 from lossd.v1 import (
     AUC_SURROGATE_LOGISTIC,
@@ -224,7 +224,7 @@ def main() -> None:
     arguments = parser.parse_args()
     digits = [int(digit) for digit in arguments.digits]
     console = Console(width=100)
-    with served() as server, LossClient(server.address) as client:
+    with running_server() as server, LossClient(server.address) as client:
         console.print(compared(client, digits, arguments.steps))
         console.print(ranked(client, digits, arguments.splits, arguments.steps))
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client import LossClient, MetricResult
 from lossd.v1 import F1, Accuracy, BinaryCrossEntropy, LogLoss, Recall, RocAuc
 
@@ -103,7 +103,9 @@ def _cell(result: MetricResult) -> str:
 def connected(address: str | None) -> Iterator[LossClient]:
     """A client of a server that runs, or of one of its own."""
     with contextlib.ExitStack() as stack:
-        yield stack.enter_context(LossClient(address or stack.enter_context(served()).address))
+        yield stack.enter_context(
+            LossClient(address or stack.enter_context(running_server()).address)
+        )
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from scipy.ndimage import zoom
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client import LossClient
 from lossd.networks import Convolution, MaxPool, Network, Rectifier, save
 from lossd.v1 import CrossEntropy, Perceptual, SquaredError
@@ -145,21 +145,23 @@ class Classifier:
         features = seen[-2]
         by_last = features.mean((2, 3)).T @ gradient
         by_mean = (gradient @ self.last.T)[:, :, None, None] / math.prod(features.shape[2:])
-        slopes: Floats = np.broadcast_to(by_mean, features.shape)
+        derivatives: Floats = np.broadcast_to(by_mean, features.shape)
         by_weights: list[Floats] = []
         by_biases: list[Floats] = []
         for place in reversed(range(len(self.weights))):
-            slopes = slopes * (seen[place + 1] > 0)
+            derivatives = derivatives * (seen[place + 1] > 0)
             given = pooled(seen[place]) if place == 2 else seen[place]
-            by_weight = np.tensordot(slopes, windows(given), axes=((0, 2, 3), (0, 1, 2)))
+            by_weight = np.tensordot(derivatives, windows(given), axes=((0, 2, 3), (0, 1, 2)))
             by_weights.insert(0, by_weight.reshape(self.weights[place].shape))
-            by_biases.insert(0, slopes.sum((0, 2, 3)))
+            by_biases.insert(0, derivatives.sum((0, 2, 3)))
             if place == 0:
                 break
             # Back through a convolution is one with the kernel turned round.
-            slopes = convolved(slopes, self.weights[place].swapaxes(0, 1)[:, :, ::-1, ::-1])
+            derivatives = convolved(
+                derivatives, self.weights[place].swapaxes(0, 1)[:, :, ::-1, ::-1]
+            )
             if place == 2:
-                slopes = enlarged(slopes) * (seen[place] == enlarged(given))
+                derivatives = enlarged(derivatives) * (seen[place] == enlarged(given))
         return [*by_weights, *by_biases, by_last]
 
 
@@ -206,8 +208,8 @@ def reconstruct(client: LossClient, loss: Loss, copies: Floats, steps: int) -> F
     for _ in range(steps):
         given = np.repeat(found, copies.shape[1], axis=0)
         result = client.compute(loss, given, every, reduction="sum", per_example=False)
-        slopes = result.gradients["predictions"].reshape(copies.shape).sum(axis=1)
-        optimiser.descend([found], [slopes])
+        derivatives = result.gradients["predictions"].reshape(copies.shape).sum(axis=1)
+        optimiser.descend([found], [derivatives])
         np.clip(found, 0, 1, out=found)
     return found
 
@@ -251,12 +253,12 @@ def main() -> None:
             style_weight=STYLE,
         ),
     }
-    with served() as server, LossClient(server.address) as client:
+    with running_server() as server, LossClient(server.address) as client:
         model = train(client, arguments.steps)
     rows = {"digits": images[chosen], "one copy": copies[:, 0]}
     with tempfile.TemporaryDirectory() as folder:
         save(folder, network(model))
-        with served("--networks", folder) as server, LossClient(server.address) as client:
+        with running_server("--networks", folder) as server, LossClient(server.address) as client:
             for name, loss in losses.items():
                 rows[name] = reconstruct(client, loss, copies, arguments.steps)
     table = Table("picture", "sharpness", "recognised")

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from lossd import v1
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client import LossClient, presets
 from lossd.client.torch import RemoteLoss
 
@@ -249,7 +249,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     runs: dict[str, Curves] = {}
-    with served() as server, LossClient(server.address) as client:
+    with running_server() as server, LossClient(server.address) as client:
         wanted = ["lossd", "trl"] if arguments.loss == "both" else [arguments.loss]
         for name in wanted:
             torch.manual_seed(arguments.seed)

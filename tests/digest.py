@@ -26,7 +26,7 @@ from lossd.backends.cupy import _import_cupy
 from lossd.client import LossClient
 from lossd.client import LossdError as ClientError
 from lossd.engine import Engine
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES, Loss, Shape
 from lossd.networks import save, worked_networks
@@ -79,7 +79,7 @@ def other_layouts(engine: Engine) -> Answers:
             if "ignore_index" in known and form.form is Form.CLASSES:
                 form = replace(form, parameters={**form.parameters, "ignore_index": 1})
             weights = rng.uniform(0, 2, 12) if form.parameters.get("batch_dims", 1) == 1 else None
-            asked = form.job(gradients=form.slopes, weights=weights)
+            asked = form.job(gradients=form.derivatives, weights=weights)
             yield loss.name, lambda job=asked: engine.run(job)  # type: ignore[misc]
 
 
@@ -223,7 +223,7 @@ def _asked(rng: np.random.Generator, case: Case) -> Any:
         cotangents = rng.normal(0, 2, examples)
         options["cotangent"] = cotangents if rng.random() < 0.7 else np.asarray(1.5)
     if rng.random() < 0.5:
-        options["gradients"] = case.slopes if rng.random() < 0.8 else ()
+        options["gradients"] = case.derivatives if rng.random() < 0.8 else ()
     if rng.random() < 0.1:
         options["normalizer"] = 3.5
     return case.job(
@@ -257,7 +257,7 @@ def digest_of(compute: Callable[[], Any]) -> str:
     """A digest of an answer; of a refusal its kind, words and field."""
     try:
         found = compute()
-    except (LossdError, ClientError) as error:
+    except (ServiceError, ClientError) as error:
         found = (type(error).__name__, str(error), getattr(error, "field", None))
     made = hashlib.sha256()
     for part in _parts(found):

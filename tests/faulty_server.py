@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from lossd.__main__ import main as lossd
 from lossd.engine import Engine
 from lossd.serving import app
-from lossd.serving.rpc.admission import Place
+from lossd.serving.rpc.admission import AdmissionTicket
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.telemetry import Telemetry
 
@@ -118,14 +118,14 @@ def forgets_that_calls_end() -> None:
 
 def keeps_places() -> None:
     """Every tenth call stays among those that were let in."""
-    usual = Place.finish
+    usual = AdmissionTicket.finish
     numbers = itertools.count()
 
     def finish(self: Any) -> None:
         if next(numbers) % 10:
             usual(self)
 
-    Place.finish = finish  # type: ignore[method-assign]
+    AdmissionTicket.finish = finish  # type: ignore[method-assign]
 
 
 FAULTS = {

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from lossd.batch import Batch, Job
 from lossd.errors import InvalidParameter
 from lossd.losses import (
+    Axes,
     Choices,
+    Content,
     DistributionKind,
-    Extent,
-    Holds,
     Input,
     Interval,
     Loss,
@@ -51,14 +51,14 @@ def has_classes(loss: Loss, parameters: Mapping[str, Any]) -> bool:
 
 def forms(loss: Loss, parameters: Mapping[str, Any] = MappingProxyType({})) -> list[Form]:
     """The forms its targets may have."""
-    held = {i.holds for i in loss.inputs}
-    if Holds.INDICES in held:
+    held = {i.content for i in loss.inputs}
+    if Content.INDICES in held:
         return [Form.CLASSES]
-    if Holds.CLASSES in held and not has_classes(loss, parameters):
+    if Content.CLASSES in held and not has_classes(loss, parameters):
         return [Form.FLOATS, Form.INTEGERS]
-    if Holds.CLASSES in held:
+    if Content.CLASSES in held:
         return [Form.CLASSES, Form.FLOATS, Form.INTEGERS]
-    return [Form.FLOATS, Form.INTEGERS] if Holds.NUMBERS in held else [Form.FLOATS]
+    return [Form.FLOATS, Form.INTEGERS] if Content.NUMBERS in held else [Form.FLOATS]
 
 
 def cases(
@@ -84,7 +84,7 @@ def token_cases(
         inputs = {
             i.name: _of_tokens(rng, loss, i, rows, length)
             for i in loss.inputs
-            if i.name in names or (i.holds in (Holds.FLAGS, Holds.LENGTHS) and _has(names, i))
+            if i.name in names or (i.content in (Content.FLAGS, Content.LENGTHS) and _has(names, i))
         }
         inputs.pop("offsets", None)
         yield Case(loss, example.parameters, Form.FLOATS, inputs)
@@ -105,19 +105,19 @@ def _of_tokens(  # noqa: PLR0911 - a line a kind
     rng: np.random.Generator, loss: Loss, declared: Input, rows: int, length: int
 ) -> Array:
     size = (rows, length) if f"{declared.side}lengths" in {i.name for i in loss.inputs} else (rows,)
-    if declared.holds is Holds.FLAGS:
+    if declared.content is Content.FLAGS:
         return rng.random(size) < 0.8
-    if declared.holds is Holds.LENGTHS:
+    if declared.content is Content.LENGTHS:
         return rng.integers(0, length + 1, rows)
-    if declared.holds is Holds.LABELS:
+    if declared.content is Content.LABELS:
         return rng.integers(0, 3, rows)
-    if declared.extent is Extent.EXAMPLES:
+    if declared.axes is Axes.EXAMPLES:
         size = (rows,)
     if isinstance(declared.domain, Choices):
         return _choose(rng, declared.domain, size)
     if declared.domain is not None:
         return _in_domain(rng, declared.domain, size, False)  # noqa: FBT003
-    if declared.extent is Extent.CLASSES:  # log-probabilities of all classes but some
+    if declared.axes is Axes.CLASSES:  # log-probabilities of all classes but some
         numbers: Array = rng.normal(0, 1.5, (*size, CLASSES + 1))
         numbers -= np.log(np.exp(numbers).sum(axis=-1, keepdims=True))
         return numbers[..., :CLASSES]
@@ -145,11 +145,11 @@ def extreme(loss: Loss) -> Iterator[Case]:
         if case.form is Form.INTEGERS:
             continue  # what is free is the same as with floats
         taken = loss.inputs if loss.shape is Shape.POINTWISE else loss.inputs[:1]
-        free = [i.name for i in taken if i.domain is None and i.holds is not Holds.INDICES]
+        free = [i.name for i in taken if i.domain is None and i.content is not Content.INDICES]
         if loss.shape is Shape.VECTORS:
             # The sizes of vectors; equal ones are at a kink.
             sizes = rng.choice(either_sign[abs(either_sign) >= 1e-8], (12, 1))
-            vectors = [i.name for i in loss.inputs if i.holds is Holds.FLOATS]
+            vectors = [i.name for i in loss.inputs if i.content is Content.FLOATS]
             yield case.with_inputs(**{n: sizes * rng.normal(0, 1, (12, LENGTH)) for n in vectors})
             continue
         drawn = {name: rng.choice(either_sign, case.inputs[name].shape) for name in free}
@@ -204,7 +204,7 @@ def _optional(
         if not declared.is_optional:
             continue
         forms_of: list[Array]
-        if declared.extent is Extent.EXAMPLES:
+        if declared.axes is Axes.EXAMPLES:
             forms_of = [rng.integers(0, 4, rows)]
         else:
             forms_of = [rng.normal(0, 2, size) for size in ((rows, 2, length), (3, length))]
@@ -360,7 +360,7 @@ def draw(
         kind = complete.get(f"{declared.name.removesuffix('s')}_kind", DistributionKind.LOGITS)
         if kind is not DistributionKind.LOGITS and (declared.kind or declared.domain is None):
             inputs[declared.name] = _distribution(rng, kind, size, exclusive=exclusive)
-        elif declared.holds is Holds.LABELS:
+        elif declared.content is Content.LABELS:
             inputs[declared.name] = rng.integers(-1, 2, rows)
         else:
             inputs[declared.name] = _elements(rng, declared, form, size, interior)
@@ -429,12 +429,12 @@ def _elements(
     size: tuple[int, ...],
     interior: bool,  # noqa: FBT001
 ) -> Array:
-    if declared.extent is Extent.EXAMPLES:
+    if declared.axes is Axes.EXAMPLES:
         size = size[:-1]
-    if declared.holds in (Holds.CLASSES, Holds.INDICES) and form is Form.CLASSES:
+    if declared.content in (Content.CLASSES, Content.INDICES) and form is Form.CLASSES:
         return rng.integers(0, size[-1], size[:-1])
-    if declared.holds is not Holds.FLOATS and form is Form.INTEGERS:
-        if declared.holds is Holds.CLASSES:
+    if declared.content is not Content.FLOATS and form is Form.INTEGERS:
+        if declared.content is Content.CLASSES:
             one_hot: Array = np.arange(size[-1]) == rng.integers(0, size[-1], (*size[:-1], 1))
             return one_hot.astype(np.int64)
         return _integers(rng, declared, size)
@@ -446,7 +446,7 @@ def _elements(
 
 
 def _integers(rng: np.random.Generator, declared: Input, size: tuple[int, ...]) -> Array:
-    if declared.holds is Holds.CLASSES:
+    if declared.content is Content.CLASSES:
         one_hot: Array = np.arange(size[-1]) == rng.integers(0, size[-1], (*size[:-1], 1))
         return one_hot.astype(np.int64)
     if isinstance(declared.domain, Choices):

@@ -54,7 +54,7 @@ def test_a_true_loss_of_200_is_200(engine: Engine, dtype: type) -> None:
         negatives=negatives.astype(dtype),
     )
     assert result.loss == pytest.approx(200, rel=1e-6)
-    slopes = _run(
+    derivatives = _run(
         engine,
         "info_nce",
         {"temperature": 0.01, "normalize": False},
@@ -62,7 +62,7 @@ def test_a_true_loss_of_200_is_200(engine: Engine, dtype: type) -> None:
         keys=keys[:1].astype(dtype),
         negatives=negatives.astype(dtype),
     ).gradients
-    assert slopes["keys"][0, 0] == pytest.approx(-100, rel=1e-3)
+    assert derivatives["keys"][0, 0] == pytest.approx(-100, rel=1e-3)
 
 
 def test_a_sure_query_keeps_value_and_gradient(engine: Engine) -> None:
@@ -102,8 +102,10 @@ def test_vectors_of_any_length_have_a_cosine(engine: Engine, size: float) -> Non
     right = np.array([[4.0, 3.0]], np.float32) / np.float32(size)
     result = _run(engine, "cosine_embedding", left=left, right=right, targets=[1])
     assert result.loss == pytest.approx(0.04, rel=1e-5)
-    slope = np.array([-28, 21]) / 625
-    np.testing.assert_allclose(result.gradients["left"][0] * np.float64(size), slope, rtol=1e-5)
+    derivative = np.array([-28, 21]) / 625
+    np.testing.assert_allclose(
+        result.gradients["left"][0] * np.float64(size), derivative, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("size", [1.7e308, 5e-324])
@@ -114,8 +116,8 @@ def test_the_largest_and_the_smallest_numbers_have_a_cosine(engine: Engine, size
     left, right = np.array([[size, size]]), np.array([[1.0, 0.0]])
     result = _run(engine, "cosine_embedding", left=left, right=right, targets=[1])
     assert result.loss == pytest.approx(1 - 0.5**0.5, rel=1e-15)
-    slope = [0.0, -(0.5**0.5)]
-    np.testing.assert_allclose(result.gradients["right"][0], slope, rtol=1e-15, atol=1e-15)
+    derivative = [0.0, -(0.5**0.5)]
+    np.testing.assert_allclose(result.gradients["right"][0], derivative, rtol=1e-15, atol=1e-15)
 
 
 @pytest.mark.parametrize("margin", [1.0, -1.0])
@@ -256,8 +258,8 @@ def test_a_large_bias_leaves_the_slope_by_the_temperature(engine: Engine) -> Non
     )
     # All pairs but those that belong together are as wrong as can be.
     similarities = queries.astype(float) @ keys.T.astype(float)
-    slope = -(similarities.sum() - similarities.trace()) / 0.5**2
-    assert engine.run(job).gradients["temperature"] == pytest.approx(slope, rel=1e-4)
+    derivative = -(similarities.sum() - similarities.trace()) / 0.5**2
+    assert engine.run(job).gradients["temperature"] == pytest.approx(derivative, rel=1e-4)
 
 
 def test_near_points_keep_their_distance(engine: Engine) -> None:
@@ -301,8 +303,8 @@ def test_points_that_are_near_keep_the_digits_of_their_slopes(
     )
     gradient = engine.run(case.job(reduction=Reduction.SUM)).gradients["embeddings"]
     ways = np.eye(gradient.size).reshape(-1, *gradient.shape)
-    slopes = [coupled_slope(case, "embeddings", np.ones(8), way) for way in ways]
-    expected = np.reshape(slopes, gradient.shape)
+    derivatives = [coupled_slope(case, "embeddings", np.ones(8), way) for way in ways]
+    expected = np.reshape(derivatives, gradient.shape)
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-13 * abs(expected).max())
 
 

@@ -66,9 +66,9 @@ def test_logistic_pairs_are_summed_over_many_tiles(engine: Engine) -> None:
     result = _run(engine, scores, positive, surrogate=AucSurrogate.LOGISTIC)
     gaps = scores[positive, None] - scores[None, ~positive]
     assert result.loss == pytest.approx(np.logaddexp(0, -gaps).mean(), rel=1e-13)
-    slopes = -1 / (1 + np.exp(gaps)) / gaps.size
+    derivatives = -1 / (1 + np.exp(gaps)) / gaps.size
     expected = np.empty(count)
-    expected[positive], expected[~positive] = slopes.sum(axis=1), -slopes.sum(axis=0)
+    expected[positive], expected[~positive] = derivatives.sum(axis=1), -derivatives.sum(axis=0)
     np.testing.assert_allclose(result.gradients["predictions"], expected, rtol=1e-11)
 
 

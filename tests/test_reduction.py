@@ -23,25 +23,25 @@ def _plan(rows: int = 4, **given: Any) -> RowPlan:
 
 def test_without_anything_every_row_counts_once() -> None:
     plan = _plan()
-    assert plan.silent is None
+    assert plan.excluded is None
     assert (plan.example_count, plan.ignored_count, plan.weight_sum) == (4, 0, 4.0)
     assert (plan.divisor, plan.gradient_scale) == (4.0, 0.25)
     assert not plan.is_empty
 
 
-def test_a_row_is_silent_if_ignored_or_without_weight_or_class_weight() -> None:
+def test_a_row_is_excluded_if_ignored_or_without_weight_or_class_weight() -> None:
     plan = _plan(
         ignored=np.array([True, False, False, False]),
         weights=np.array([0.0, 0.0, 2.0, 3.0]),
         denominators=np.array([5.0, 5.0, 0.0, 5.0]),
     )
-    assert plan.silent is not None
-    assert plan.silent.tolist() == [True, True, True, False]
+    assert plan.excluded is not None
+    assert plan.excluded.tolist() == [True, True, True, False]
     assert (plan.example_count, plan.ignored_count, plan.weight_sum) == (3, 1, 15.0)
 
 
 def test_silence_is_not_spent_on_rows_that_all_speak() -> None:
-    assert _plan(weights=np.ones(4), denominators=np.ones(4)).silent is None
+    assert _plan(weights=np.ones(4), denominators=np.ones(4)).excluded is None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_cotangent_multiplies_the_weights() -> None:
     np.testing.assert_array_equal(plan.gradient_scale, [1.0, -2.0, 0.0, 2.0])
 
 
-def test_the_cotangent_of_a_silent_row_raises_no_warning() -> None:
+def test_the_cotangent_of_an_excluded_row_raises_no_warning() -> None:
     plan = _plan(
         weights=np.array([0.0, 1.0, 1.0, 1.0]), cotangent=np.array([np.inf, 1.0, 1.0, 1.0])
     )

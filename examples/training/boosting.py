@@ -15,7 +15,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client.boosting import objective
 from lossd.v1 import BinaryCrossEntropy, Focal
 
@@ -41,7 +41,7 @@ def main() -> None:
     """Starts a server, trains and prints a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--trees", type=int, default=50)
-    with served() as server:
+    with running_server() as server:
         for name, area in scores(server.address, parser.parse_args().trees).items():
             print(f"{name}: {area:.4f}")
 

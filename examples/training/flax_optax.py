@@ -13,7 +13,7 @@ import optax
 from flax import linen
 from sklearn.datasets import load_digits
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client.jax import remote_loss
 from lossd.v1 import CrossEntropy
 
@@ -47,7 +47,7 @@ def main() -> None:
     """Starts a server, trains and prints the first and the last loss."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=100)
-    with served() as server:
+    with running_server() as server:
         losses = train(server.address, parser.parse_args().steps)
     print(f"loss: {losses[0]:.3f} at first, {losses[-1]:.3f} at last")
 

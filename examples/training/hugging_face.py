@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client.torch import RemoteLoss
 from lossd.v1 import CrossEntropy
 
@@ -70,7 +70,7 @@ def main() -> None:
     """Starts a server, trains and prints the first and the last loss."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=60)
-    with served() as server:
+    with running_server() as server:
         losses = train(server.address, parser.parse_args().steps)
     print(f"loss: {losses[0]:.3f} at first, {losses[-1]:.3f} at last")
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from sklearn.datasets import load_digits
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.v1.losses import CrossEntropy, Loss
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     """Starts a server, trains and prints what was reached."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=5)
-    with served() as server:
+    with running_server() as server:
         history = train(server.address, parser.parse_args().epochs)
     print(f"recognised: {history['recognised'][-1]:.3f}")
 

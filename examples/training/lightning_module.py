@@ -12,7 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client.torch import RemoteLoss
 from lossd.v1 import CrossEntropy
 
@@ -58,7 +58,7 @@ def main() -> None:
     """Starts a server, trains and prints what was reached."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=5)
-    with served() as server:
+    with running_server() as server:
         print(f"recognised: {train(server.address, parser.parse_args().epochs):.3f}")
 
 

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client import LossClient
 from lossd.v1.losses import CrossEntropy, Loss
 
@@ -73,7 +73,7 @@ def search(address: str) -> GridSearchCV:
 
 def main() -> None:
     """Starts a server, searches and prints what was found."""
-    with served() as server:
+    with running_server() as server:
         found = search(server.address)
     smoothing = found.best_params_["remotelinearclassifier__loss"].label_smoothing
     print(f"label smoothing {smoothing:g}: recognised {found.best_score_:.3f}")

@@ -45,7 +45,7 @@ def weigh(kind: Descriptor, encoded: bytes, most: int) -> Weight:
     Raises:
         TooManyFieldsError: if it has more than ``most`` fields.
     """
-    walk = _Walk(most)
+    walk = _SizeWalk(most)
     with contextlib.suppress(IrregularError, IndexError):  # protobuf will say so
         walk.message(memoryview(encoded), _kind(kind), 0)
     return Weight(walk.fields, walk.nbytes)
@@ -82,7 +82,7 @@ def _kind(kind: Descriptor) -> _Kind:
     )
 
 
-class _Walk:
+class _SizeWalk:
     """One walk over a message."""
 
     def __init__(self, most: int) -> None:

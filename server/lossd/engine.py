@@ -65,11 +65,11 @@ class Result:
     gradients: Mapping[str, Arrays]
     outputs: Mapping[str, Array]
     backend: str
-    terms: tuple["TermResult", ...] = ()
+    terms: tuple["ComputedTerm", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class TermResult:
+class ComputedTerm:
     """The result of one term of a sum, before its weight is applied."""
 
     loss: float
@@ -85,7 +85,7 @@ class TermResult:
 class Engine:
     """Runs jobs on a backend, with the operator's networks; may be called from many threads.
 
-    ``instead`` has the backends that compute single losses in place of this one, by loss.
+    ``overrides`` has the backends that compute single losses in place of this one, by loss.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class Engine:
         backend: Backend,
         networks: Networks = NO_NETWORKS,
         *,
-        instead: Mapping[str, Backend] = MappingProxyType({}),
+        overrides: Mapping[str, Backend] = MappingProxyType({}),
     ) -> None:
         self.backend = backend
         self.networks = networks
-        self._instead = instead
+        self._overrides = overrides
 
     def run(
         self,
@@ -129,7 +129,7 @@ class Engine:
             InvalidRequest: if the caller broke a rule.
             TooLarge: for more than can be computed at once.
         """
-        backend = self._instead.get(job.loss.name, self.backend)
+        backend = self._overrides.get(job.loss.name, self.backend)
         try:
             return Plan.of(job, backend, self.networks)
         except ParameterError as error:  # a rule between parameters, which only the body knows
@@ -180,7 +180,7 @@ class Engine:
 
     def close(self) -> None:
         """Ends the threads of its backends and frees what they hold."""
-        for backend in {self.backend, *self._instead.values()}:
+        for backend in {self.backend, *self._overrides.values()}:
             backend.close()
 
 
@@ -256,8 +256,8 @@ def _statuses(
     if evaluated.statuses is None:
         return ExampleStatuses(nonfinite, np.full(len(nonfinite), Status.NONFINITE, np.uint8))
     numbers = evaluated.statuses
-    if batch.plan.unseen is not None:
-        numbers[batch.plan.unseen] = 0
+    if batch.plan.excluded_by_request is not None:
+        numbers[batch.plan.excluded_by_request] = 0
     numbers[nonfinite[numbers[nonfinite] == 0]] = Status.NONFINITE  # else its own status stays
     found = np.flatnonzero(numbers)
     return ExampleStatuses(found, numbers[found])

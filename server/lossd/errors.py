@@ -24,7 +24,7 @@ fault and ``details`` repeats the numbers of the message, so that nobody has to 
 from collections.abc import Mapping
 
 
-class LossdError(Exception):
+class ServiceError(Exception):
     """The root of the tree; ``reason`` is its UPPER_SNAKE name."""
 
     reason = "INTERNAL"
@@ -43,7 +43,7 @@ class LossdError(Exception):
         self.details = {name: str(value) for name, value in (details or {}).items()}
 
 
-class InvalidRequest(LossdError):  # noqa: N818 - the tree reads better without "Error"
+class InvalidRequest(ServiceError):  # noqa: N818 - the tree reads better without "Error"
     """The request breaks a rule that the caller can keep."""
 
     reason = "INVALID_REQUEST"
@@ -61,49 +61,49 @@ class InvalidTensor(InvalidRequest):
     reason = "INVALID_TENSOR"
 
 
-class UnknownLoss(LossdError):  # noqa: N818
+class UnknownLoss(ServiceError):  # noqa: N818
     """The request names no loss that this server knows."""
 
     reason = "UNKNOWN_LOSS"
 
 
-class UnknownMetric(LossdError):  # noqa: N818
+class UnknownMetric(ServiceError):  # noqa: N818
     """The request names no metric that this server knows."""
 
     reason = "UNKNOWN_METRIC"
 
 
-class Unauthenticated(LossdError):  # noqa: N818
+class Unauthenticated(ServiceError):  # noqa: N818
     """The caller does not prove that it may come in."""
 
     reason = "UNAUTHENTICATED"
 
 
-class Forbidden(LossdError):  # noqa: N818
+class Forbidden(ServiceError):  # noqa: N818
     """The caller is known, and was not granted this."""
 
     reason = "NOT_GRANTED"
 
 
-class SegmentNotFound(LossdError):  # noqa: N818
+class SegmentNotFound(ServiceError):  # noqa: N818
     """No file or segment of shared memory has this name or token."""
 
     reason = "SEGMENT_NOT_FOUND"
 
 
-class SegmentRefused(LossdError):  # noqa: N818
+class SegmentRefused(ServiceError):  # noqa: N818
     """A file is not one that may be shared."""
 
     reason = "SEGMENT_REFUSED"
 
 
-class TooLarge(LossdError):  # noqa: N818
+class TooLarge(ServiceError):  # noqa: N818
     """The request exceeds a limit, or the memory there is."""
 
     reason = "TOO_LARGE"
 
 
-class Abandoned(LossdError):  # noqa: N818
+class Abandoned(ServiceError):  # noqa: N818
     """The call was cancelled or its deadline has passed."""
 
     reason = "ABANDONED"
@@ -115,7 +115,7 @@ class DeadlinePassed(Abandoned):
     reason = "DEADLINE_PASSED"
 
 
-class Overloaded(LossdError):  # noqa: N818
+class Overloaded(ServiceError):  # noqa: N818
     """The server has all the work that it may accept; ``retry_seconds`` says when to try again."""
 
     reason = "OVERLOADED"
@@ -128,13 +128,13 @@ class Draining(Overloaded):
     reason = "DRAINING"
 
 
-class DeviceLost(LossdError):  # noqa: N818
+class DeviceLost(ServiceError):  # noqa: N818
     """The GPU does not answer this process any more; a new process may be able to use it."""
 
     reason = "DEVICE_LOST"
 
 
-class BackendUnavailable(LossdError):  # noqa: N818
+class BackendUnavailable(ServiceError):  # noqa: N818
     """The backend that was asked for cannot be used here."""
 
     reason = "BACKEND_UNAVAILABLE"

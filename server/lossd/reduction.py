@@ -57,16 +57,16 @@ class NonfinitePolicy(enum.Enum):
 class RowPlan:
     """Everything that is done to each row of a batch, whatever the loss.
 
-    ``silent`` rows (ignored, or of weight 0) contribute exactly nothing.  ``unseen`` are those of
-    them that the request excluded, rather than the loss; no status is reported for them.
-    ``absent`` are those that the request ignores.  Each is None where there are no such rows.
+    ``excluded`` rows (ignored, or of weight 0) contribute exactly nothing.  ``excluded_by_request``
+    are those of them that the request excluded, rather than the loss; no status is reported for
+    them. ``masked`` are those that the request ignores.  Each is None where there are no such rows.
     ``weights`` are the sample weights, times the factors that the loss applies before it averages;
     None for 1.  ``gradient_scale`` is one number or one for each row.
     """
 
-    silent: Flags | None
-    unseen: Flags | None
-    absent: Flags | None
+    excluded: Flags | None
+    excluded_by_request: Flags | None
+    masked: Flags | None
     weights: Floats | None
     gradient_scale: float | Floats
     divisor: float
@@ -84,7 +84,7 @@ def plan_rows(
     rows: int,
     *,
     ignored: Flags | None,
-    excluded: Flags | None = None,
+    excluded_by_loss: Flags | None = None,
     weights: Floats | None,
     denominators: Floats | None,
     factors: Floats | None = None,
@@ -94,25 +94,25 @@ def plan_rows(
 ) -> RowPlan:
     """Decides everything about the rows that does not depend on the loss's value.
 
-    ``ignored`` rows are the request's choice, ``excluded`` ones the loss's.  ``factors`` multiply
-    values and gradients, but are part of no divisor.
+    ``ignored`` rows are the request's choice, ``excluded_by_loss`` ones the loss's.  ``factors``
+    multiply values and gradients, but are part of no divisor.
 
     Raises:
         InvalidRequest: for a normalizer without a mean, or one that is not in (0, inf).
     """
     _check_normalizer(normalizer, reduction)
-    unseen = _union(ignored, _zero(weights), _zero(denominators))
-    silent = _union(unseen, excluded)
-    absent, ignored = ignored, _union(ignored, excluded)
+    excluded_by_request = _union(ignored, _zero(weights), _zero(denominators))
+    excluded = _union(excluded_by_request, excluded_by_loss)
+    masked, ignored = ignored, _union(ignored, excluded_by_loss)
     ignored_count = 0 if ignored is None else int(ignored.sum())
     example_count = rows - ignored_count
-    weight_sum = _weight_sum(example_count, silent, weights, denominators)
+    weight_sum = _weight_sum(example_count, excluded, weights, denominators)
     divisor = _divisor(reduction, normalizer, weight_sum, example_count)
     weights = _product(weights, factors)
     return RowPlan(
-        silent=silent,
-        unseen=unseen,
-        absent=absent,
+        excluded=excluded,
+        excluded_by_request=excluded_by_request,
+        masked=masked,
         weights=weights,
         gradient_scale=_gradient_scale(cotangent, weights, divisor),
         divisor=divisor,
@@ -127,12 +127,12 @@ def plan_set(
 ) -> RowPlan:
     """Plans the rows of a loss of a set, which applies the weights itself and has no divisor."""
     ignored_count = 0 if ignored is None else int(ignored.sum())
-    silent = _union(ignored, _zero(weights))
-    weight_sum = _weight_sum(rows - ignored_count, silent, weights, None)
+    excluded = _union(ignored, _zero(weights))
+    weight_sum = _weight_sum(rows - ignored_count, excluded, weights, None)
     return RowPlan(
-        silent=silent,
-        unseen=silent,
-        absent=ignored,
+        excluded=excluded,
+        excluded_by_request=excluded,
+        masked=ignored,
         weights=weights,
         gradient_scale=cotangent,
         divisor=1.0 if weight_sum else 0.0,
@@ -149,7 +149,7 @@ def _gradient_scale(
         return 0.0
     if weights is None and isinstance(cotangent, float):
         return cotangent / divisor
-    with np.errstate(all="ignore"):  # the cotangent of a silent row may be any number
+    with np.errstate(all="ignore"):  # the cotangent of an excluded row may be any number
         return (cotangent if weights is None else cotangent * weights) / divisor
 
 
@@ -185,13 +185,13 @@ def _union(*flags: Flags | None) -> Flags | None:
 
 
 def _weight_sum(
-    example_count: int, silent: Flags | None, weights: Floats | None, denominators: Floats | None
+    example_count: int, excluded: Flags | None, weights: Floats | None, denominators: Floats | None
 ) -> float:
-    """Returns the sum of s d over the kept rows; products of silent rows are 0 or meaningless."""
+    """Returns the sum of s d over the kept rows; products of excluded rows are 0 or meaningless."""
     product = _product(weights, denominators)
     if product is None:
         return float(example_count)
-    return float(product.sum() if silent is None else product[~silent].sum())
+    return float(product.sum() if excluded is None else product[~excluded].sum())
 
 
 def _product(weights: Floats | None, others: Floats | None) -> Floats | None:

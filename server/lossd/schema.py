@@ -194,12 +194,12 @@ def parameters_of(body: Callable[..., object]) -> tuple[Parameter, ...]:
         if item.kind is not item.KEYWORD_ONLY:
             continue
         if get_origin(item.annotation) is Annotated:
-            annotated, bounds, *slope = get_args(item.annotation)
+            annotated, bounds, *differentiable = get_args(item.annotation)
         else:
-            annotated, bounds, slope = item.annotation, None, []
+            annotated, bounds, differentiable = item.annotation, None, []
         if isinstance(annotated, UnionType):  # a number or None, for unset
             annotated = next(kind for kind in get_args(annotated) if kind is not NoneType)
-        found.append(Parameter(item.name, annotated, item.default, bounds, *slope))
+        found.append(Parameter(item.name, annotated, item.default, bounds, *differentiable))
     return tuple(found)
 
 

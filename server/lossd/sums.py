@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.batch import Array, Job
-from lossd.engine import Allocate, Engine, ExampleStatuses, Result, TermResult
-from lossd.errors import InvalidRequest, InvalidTensor, LossdError
+from lossd.engine import Allocate, ComputedTerm, Engine, ExampleStatuses, Result
+from lossd.errors import InvalidRequest, InvalidTensor, ServiceError
 from lossd.losses import Differentiable
 from lossd.reduction import Reduction
 from lossd.shapes import Checkpoint, hold_nothing
@@ -71,7 +71,7 @@ def run(
     for position in range(len(job.terms)):
         try:
             found = engine.run(_job(job, position), checkpoint=checkpoint, hold=most.hold)
-        except LossdError as error:
+        except ServiceError as error:
             raise _of_term(position, job.terms[position], error) from error
         total.add(position, found)
     return total.finished(engine.backend.name)
@@ -92,7 +92,7 @@ class _Most:
             self._held += beyond
 
 
-def _of_term(position: int, term: Term, error: LossdError) -> LossdError:
+def _of_term(position: int, term: Term, error: ServiceError) -> ServiceError:
     """Returns the same error with the term in it, and with the request's names of inputs."""
     return type(error)(
         f"terms[{position}]: {_renamed(term, str(error))}",
@@ -208,9 +208,9 @@ class _Total:
         self._job = job
         self._loss = self._loss_sum = 0.0
         self._results: list[Result] = []
-        self._terms: list[TermResult] = []
+        self._terms: list[ComputedTerm] = []
         self._gradients: dict[str, list[Array]] = {}
-        self._slopes: dict[str, Array] = {}
+        self._derivatives: dict[str, Array] = {}
         self._per_example: Array | None = None
 
     def add(self, position: int, found: Result) -> None:
@@ -230,7 +230,7 @@ class _Total:
         self._add_values(term.weight, found.per_example)
         self._results.append(found)
         self._terms.append(
-            TermResult(
+            ComputedTerm(
                 loss=loss,
                 loss_sum=found.loss_sum,
                 weight_sum=found.weight_sum,
@@ -251,7 +251,7 @@ class _Total:
 
     def _add_slope(self, name: str, number: Array, weight: float) -> None:
         with np.errstate(all="ignore"):
-            self._slopes[name] = np.asarray(_weighed(weight, number))
+            self._derivatives[name] = np.asarray(_weighed(weight, number))
 
     def _add_values(self, weight: float, values: Array | None) -> None:
         if values is None:
@@ -281,7 +281,7 @@ class _Total:
             else ExampleStatuses(none, none.astype(np.uint8)),
             status=next((r.status for r in found if r.status is not None), None),
             per_example=self._per_example if is_one_batch and self._job.per_example else None,
-            gradients={name: self._rounded(name) for name in self._gradients} | self._slopes,
+            gradients={name: self._rounded(name) for name in self._gradients} | self._derivatives,
             outputs={},
             backend=backends.pop() if len(backends) == 1 else backend,
             terms=tuple(self._terms),

@@ -25,7 +25,7 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import BackendUnavailable, InvalidTensor, TooLarge
-from lossd.losses import LOSSES, Holds, Loss, Shape
+from lossd.losses import LOSSES, Content, Loss, Shape
 from lossd.losses._maths import pairwise_similarities as _similarity
 from lossd.losses._maths.overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy, Reduction
@@ -248,7 +248,7 @@ def test_coupled_losses_take_few_launches(
     inputs: dict[str, Any] = {
         declared.name: [
             rng.integers(0, 32, count)
-            if declared.holds is Holds.LABELS
+            if declared.content is Content.LABELS
             else rng.normal(size=(count, 8)).astype(np.float32)
         ]
         for declared in coupled_loss.inputs

@@ -137,11 +137,11 @@ def test_the_seams_between_tiles_do_not_show(engines: list[Engine], extra: int) 
     case = plain(loss, rows=rows, length=length)
     result = engines[1].run(case.job(reduction=Reduction.SUM))
     residuals = case.inputs["predictions"] - case.inputs["targets"]
-    slopes = np.clip(residuals, -1, 1)
+    derivatives = np.clip(residuals, -1, 1)
     np.testing.assert_allclose(
-        values(result), (slopes * (residuals - slopes / 2)).mean(axis=1), rtol=1e-13
+        values(result), (derivatives * (residuals - derivatives / 2)).mean(axis=1), rtol=1e-13
     )
-    np.testing.assert_allclose(result.gradients["predictions"], slopes / length, rtol=1e-13)
+    np.testing.assert_allclose(result.gradients["predictions"], derivatives / length, rtol=1e-13)
     assert result.loss == pytest.approx(values(result).sum(), rel=1e-13)
 
 
@@ -182,7 +182,7 @@ def test_rows_that_are_not_finite_are_found_in_every_tile(
         assert not zeroed.gradients["predictions"][bad].any()
 
 
-def test_a_masked_long_row_is_silent_in_every_part(engines: list[Engine]) -> None:
+def test_a_masked_long_row_is_excluded_in_every_part(engines: list[Engine]) -> None:
     length = 2 * BLOCK_ELEMENTS + 5
     for case in cases(LOSSES["binary_cross_entropy"], rows=2, length=length):
         if case.form is not Form.FLOATS or case.parameters:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lossd.backends._rounding import put
+from lossd.backends._rounding import round_into
 from tests.losses.compare import assert_same_bits
 
 
@@ -20,5 +20,5 @@ def test_every_number_is_rounded_as_numpy_rounds_it(dtype: type) -> None:
     given = np.concatenate([ties, *around, np.array([np.inf, -np.inf, np.nan], dtype)])
     out = np.empty(given.shape, np.float16)
     with np.errstate(all="ignore"):
-        put(given, out)
+        round_into(given, out)
         assert_same_bits(out, given.astype(np.float16))

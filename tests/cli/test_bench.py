@@ -13,7 +13,7 @@ from lossd.cli import command
 from lossd.cli.bench import TRANSPORTS
 from lossd.cli.bench_report import tables
 from lossd.cli.measuring import PHASES, Row, at_a_rate
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client.result import LossResult, ServerTiming
 
 
@@ -74,7 +74,7 @@ def test_the_tables_fit_the_terminal(columns: int) -> None:
 def test_a_running_server_is_measured(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     arguments = ["bench", "--seconds", "0.1", "--shape", "20x10", "--callers", "1"]
-    with served("--log-level", "warning") as server:
+    with running_server("--log-level", "warning") as server:
         done = CliRunner().invoke(
             command, [*arguments, "--address", server.address, "--json", str(report)]
         )

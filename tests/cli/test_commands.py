@@ -109,8 +109,8 @@ def test_compute_takes_sums_and_lists_of_maps(files: Path) -> None:
         np.testing.assert_allclose(
             out["gradients.predictions"], 0.7 * alone.gradients["predictions"], rtol=1e-6
         )
-        slopes = -2 * shares[:, None, None] * second
-        np.testing.assert_allclose(out["gradients.maps[1]"], slopes, rtol=1e-6)
+        derivatives = -2 * shares[:, None, None] * second
+        np.testing.assert_allclose(out["gradients.maps[1]"], derivatives, rtol=1e-6)
 
 
 def test_probabilities_are_not_taken_for_their_logarithms(files: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lossd.cli import command
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client import LossClient
 from lossd.client.result import LossResult
 from lossd.losses import LOSSES, Shape
@@ -28,7 +28,7 @@ def found(done: Result) -> Mapping[str, dict[str, Any]]:
 def test_it_says_what_a_server_is_and_tests_its_losses(tmp_path: Path) -> None:
     save(tmp_path, worked_networks()["worked"])
     flags = ("--log-level", "warning", "--max-calls", "7", "--networks", str(tmp_path))
-    with served(*flags) as server:
+    with running_server(*flags) as server:
         done = lossd("doctor", "--server", server.address, "--json")
         table = lossd("doctor", "--server", server.address, COLUMNS="80")
 
@@ -51,7 +51,7 @@ def test_a_loss_that_a_server_computes_wrong_fails_it(monkeypatch: pytest.Monkey
         return right(client, loss, *inputs, **given)
 
     monkeypatch.setattr(LossClient, "compute", wrong)
-    with served("--log-level", "warning") as server:
+    with running_server("--log-level", "warning") as server:
         done = lossd("doctor", "--server", server.address, COLUMNS="200")
 
     assert done.exit_code == 1

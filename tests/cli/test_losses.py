@@ -41,7 +41,7 @@ def test_what_is_drawn_as_gradient_is_the_slope_of_the_curve(loss: Loss) -> None
 
     assert len({curve.target for curve in drawn}) == len(drawn) > 0
     for curve in drawn:
-        areas = np.diff(curve.predictions) * (curve.slopes[1:] + curve.slopes[:-1]) / 2
+        areas = np.diff(curve.predictions) * (curve.derivatives[1:] + curve.derivatives[:-1]) / 2
         climbed = curve.values[0] + np.concatenate([[0], np.cumsum(areas)])
         np.testing.assert_allclose(curve.values, climbed, rtol=0.01, atol=0.02)
 

@@ -18,7 +18,7 @@ from lossd.cli import command
 from lossd.cli.listed import page_named, served_metrics
 from lossd.cli.page_text import page_text
 from lossd.cli.pages import Page, loss_pages, metric_pages
-from lossd.cli.served import Served, served
+from lossd.cli.served import RunningServer, running_server
 from lossd.cli.shown import plain
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
@@ -144,8 +144,8 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(networks: Path) -> Iterator[Served]:
-    with served("--log-level", "warning", "--networks", str(networks)) as running:
+def server(networks: Path) -> Iterator[RunningServer]:
+    with running_server("--log-level", "warning", "--networks", str(networks)) as running:
         yield running
 
 
@@ -201,7 +201,9 @@ def test_the_command_gives_the_worked_example(
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=named)
-def test_the_python_runs(page: Page, server: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_runs(
+    page: Page, server: RunningServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = {
         name: value if isinstance(np.ravel(value)[0], str) else np.asarray(value)
         for name, value in inputs_of(page).items()
@@ -216,7 +218,9 @@ def test_the_python_runs(page: Page, server: Served, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("pages", [loss_pages(), metric_pages()], ids=["losses", "metrics"])
-def test_a_server_of_this_version_has_the_same_pages(server: Served, pages: list[Page]) -> None:
+def test_a_server_of_this_version_has_the_same_pages(
+    server: RunningServer, pages: list[Page]
+) -> None:
     listed = lossd(verb(pages[0]), "--json", "--address", server.address)
     own = [asdict(page) for page in pages if page.name != "weighted_sum"]  # it is no entry
 

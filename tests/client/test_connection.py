@@ -9,14 +9,14 @@ import grpc
 import pytest
 
 from lossd import client, v1
-from lossd.client.call import GET_SERVER_INFO, Call
+from lossd.client.call import GET_SERVER_INFO, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.options import channel_options
 from lossd.framing import Framed
 
 
 def version(connection: Connection) -> str:
-    call = Call.begin(5, None)
+    call = ClientCall.begin(5, None)
     return connection.call(GET_SERVER_INFO, Framed(v1.GetServerInfoRequest()), call).message.version
 
 

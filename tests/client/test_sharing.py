@@ -17,7 +17,7 @@ from lossd.client.errors import (
     ServerError,
     UnavailableError,
 )
-from lossd.client.sharing import HALVED_BYTES, Lease, Sharing, _copy
+from lossd.client.sharing import HALVED_BYTES, ClientLease, Sharing, _copy
 from lossd.client.wire import build_request
 from tests.sharing_server import SharingServer
 
@@ -34,7 +34,7 @@ def sharing(server: SharingServer) -> Sharing:
     return Sharing(server.ask)
 
 
-def filled(lease: Lease) -> v1.ComputeLossRequest:
+def filled(lease: ClientLease) -> v1.ComputeLossRequest:
     inputs = {"predictions": LOGITS, "targets": np.zeros(200, int)}
     return lease.request(functools.partial(build_request, v1.CrossEntropy(), inputs)).message
 

@@ -99,7 +99,7 @@ def test_every_reason_has_its_code_and_says_whether_to_ask_again() -> None:
             assert issubclass(kind, errors.Overloaded) == is_repeated, reason
 
 
-def _raised() -> Iterator[tuple[str, type[errors.LossdError]]]:
+def _raised() -> Iterator[tuple[str, type[errors.ServiceError]]]:
     """The reasons that the server gives, with the errors that bring them."""
     kinds = {kind.__name__: kind for kind in _kinds()}
     for path in (ROOT / "server/lossd").rglob("*.py"):
@@ -111,7 +111,7 @@ def _raised() -> Iterator[tuple[str, type[errors.LossdError]]]:
             else:
                 continue
             for value in filter(REASON.fullmatch, values):
-                yield value, kinds.get(name, errors.LossdError)
+                yield value, kinds.get(name, errors.ServiceError)
 
 
 def _assigned(line: ast.stmt) -> str:
@@ -143,9 +143,9 @@ def test_every_code_is_explained() -> None:
     assert {code_of(kind("")).name for kind in _kinds()} <= explained
 
 
-def _kinds() -> list[type[errors.LossdError]]:
+def _kinds() -> list[type[errors.ServiceError]]:
     known = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    return [kind for kind in known if issubclass(kind, errors.LossdError)]
+    return [kind for kind in known if issubclass(kind, errors.ServiceError)]
 
 
 def test_the_service_config_is_that_of_the_python_client() -> None:

@@ -225,7 +225,7 @@ def test_positive_weights_go_by_the_last_axis_however_many_axes_are_examples(
     weights = np.arange(1.0, columns + 1)
     each = np.logaddexp(0, -scores) * answers * weights + np.logaddexp(0, scores) * (1 - answers)
     chances = 1 / (1 + np.exp(-scores))
-    slopes = (1 - answers) * chances - weights * answers * (1 - chances)
+    derivatives = (1 - answers) * chances - weights * answers * (1 - chances)
     with connect(server.address) as client:
         for dims in range(4):
             loss = BinaryCrossEntropy(positive_weights=weights, batch_dims=dims)
@@ -233,7 +233,7 @@ def test_positive_weights_go_by_the_last_axis_however_many_axes_are_examples(
             expected = each.mean(axis=tuple(range(dims, 3)))
             np.testing.assert_allclose(found.per_example, expected, rtol=1e-12)
             np.testing.assert_allclose(
-                found.gradients["predictions"], slopes / slopes.size, rtol=1e-12
+                found.gradients["predictions"], derivatives / derivatives.size, rtol=1e-12
             )
         with pytest.raises(InvalidRequestError, match="must have 1 number, got 2"):
             client.compute(

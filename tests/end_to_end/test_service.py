@@ -58,9 +58,9 @@ def softmax_regression(images: Any, labels: Any, weights: Any) -> tuple[float, A
     shifted = logits - logits.max(axis=1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     rows = np.arange(len(labels))
-    slopes = np.exp(logs)
-    slopes[rows, labels] -= 1
-    return -logs[rows, labels].mean(), images.T @ slopes / len(labels)
+    derivatives = np.exp(logs)
+    derivatives[rows, labels] -= 1
+    return -logs[rows, labels].mean(), images.T @ derivatives / len(labels)
 
 
 def test_the_demo_learns_to_read_digits(tmp_path: Path) -> None:

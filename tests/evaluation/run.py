@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.evaluation import METRICS, Batch, Score, Sequences, State, merged
+from lossd.evaluation import METRICS, MetricBatch, Score, Sequences, State, merged
 
 Array = npt.NDArray[Any]
 
 
-def batch(*, weights: Any = None, mask: Any = None, **inputs: Any) -> Batch:
+def batch(*, weights: Any = None, mask: Any = None, **inputs: Any) -> MetricBatch:
     """A batch of array-likes; hypotheses and references are sequences."""
     texts = {name: sequences(name, inputs.pop(name)) for name in _TEXTS if name in inputs}
-    return Batch(
+    return MetricBatch(
         inputs={name: np.asarray(value) for name, value in inputs.items()},
         sequences=texts,
         weights=None if weights is None else np.asarray(weights),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.evaluation import METRICS, Batch, InputError
+from lossd.evaluation import METRICS, InputError, MetricBatch
 from lossd.evaluation._ngrams import MAX_TOKENS
 from tests.evaluation.run import batch
 
@@ -157,7 +157,7 @@ def test_tokens_stay_as_they_lie_until_they_are_looked_at() -> None:
 
     def observe() -> str:
         with pytest.raises(InputError, match="at most 131072 tokens") as caught:
-            metric.observe(Batch(sequences=sequences), metric.complete({}))
+            metric.observe(MetricBatch(sequences=sequences), metric.complete({}))
         return str(caught.value)
 
     _, peak = taken(observe)
@@ -178,7 +178,7 @@ def test_one_long_text_stops_when_it_is_asked_to(name: str, parameters: Data) ->
             raise Stopped
 
     given = batch(**data)
-    stoppable = Batch(sequences=given.sequences, checkpoint=checkpoint)
+    stoppable = MetricBatch(sequences=given.sequences, checkpoint=checkpoint)
     with pytest.raises(Stopped):
         metric.observe(stoppable, metric.complete(parameters))
 

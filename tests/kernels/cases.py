@@ -30,7 +30,7 @@ TOLERANCE = {FLOAT32: 2e-6, FLOAT64: 1e-12, FLOAT16: 1e-3, BFLOAT16: 8e-3}
 # with rows that start at addresses unfit for vector loads.
 LENGTHS = (1, 31, 33, 257, 1003)
 ROWS = 9
-SILENT, NAN_ROW, INFINITE_ROW, CONFIDENT_ROW = 1, 3, 5, 7
+EXCLUDED, NAN_ROW, INFINITE_ROW, CONFIDENT_ROW = 1, 3, 5, 7
 FAR_CLASS = 1 << 40  # as an index it ends the process
 
 
@@ -107,14 +107,14 @@ class Case:
     predictions: Array
     targets: Array
     scales: Array
-    silent: Array
+    excluded: Array
     others: Mapping[str, Array] = field(default_factory=dict)  # the inputs beyond two
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def expected(self) -> tuple[Array, Array]:
         """Values and scaled gradients by the NumPy body."""
         loss = self.variant.loss
-        targets = np.where(_along(self.silent, self.targets), 0, self.targets)
+        targets = np.where(_along(self.excluded, self.targets), 0, self.targets)
         given = (self.predictions, targets, *self.others.values())
         inputs = [x if x.dtype == np.int64 else x.astype(self.dtype) for x in given]
         with np.errstate(all="ignore"):
@@ -123,14 +123,14 @@ class Case:
             gradient = found.gradient(loss.inputs[0].name) * self.scales[:, None]
             if values.ndim == 2:
                 values = values.mean(axis=-1)
-            values[self.silent], gradient[self.silent] = 0, 0
+            values[self.excluded], gradient[self.excluded] = 0, 0
             return values, gradient.astype(self.predictions.dtype)
 
     def rows(self, rows: slice) -> "Case":
         """Some of the rows, in memory of their own."""
         return Case(
             self.variant, self.dtype, self.length, self.predictions[rows].copy(),
-            self.targets[rows].copy(), self.scales[rows].copy(), self.silent[rows].copy(),
+            self.targets[rows].copy(), self.scales[rows].copy(), self.excluded[rows].copy(),
             {name: array[rows].copy() for name, array in self.others.items()}, self.parameters,
         )  # fmt: skip
 
@@ -169,7 +169,7 @@ class Case:
             **self.others,
             "scales": self.scales if by_row else None,
             "scale": self.scales[0],
-            "silent": self.silent.astype(np.uint8) if by_row else None,
+            "silent": self.excluded.astype(np.uint8) if by_row else None,
             "values": values,
             "gradient": gradient,
             "nonfinite": nonfinite,
@@ -199,7 +199,7 @@ def make_case(
     stored: np.dtype[Any] | None = None,
     targets_stored: np.dtype[Any] | None = None,
 ) -> Case:
-    """A batch with a silent row full of NaN, a NaN row, an infinite one and a confident one.
+    """A batch with an excluded row full of NaN, a NaN row, an infinite one and a confident one.
 
     Inputs are ``stored`` in the type that is computed in or another; targets may be in a third.
     """
@@ -213,20 +213,20 @@ def make_case(
     targets = _placed(_targets(rng, variant, length), None, misaligned=misaligned)
     if targets.dtype != np.int64:
         targets = _placed(targets, targets_stored or stored, misaligned=misaligned)
-    predictions[[SILENT, NAN_ROW], length // 2] = np.nan
-    silent = np.arange(ROWS) == SILENT
+    predictions[[EXCLUDED, NAN_ROW], length // 2] = np.nan
+    excluded = np.arange(ROWS) == EXCLUDED
     _make_infinite(variant.loss, predictions, targets)
     if targets.ndim == 1:
-        targets[SILENT] = FAR_CLASS
+        targets[EXCLUDED] = FAR_CLASS
     else:
-        targets[SILENT] = np.nan
+        targets[EXCLUDED] = np.nan
     scales = rng.uniform(-2, 2, ROWS).astype(dtype)
     others = {}
     for declared in variant.loss.inputs[2:]:
         drawn = rng.uniform(0, 3, (ROWS, length))
-        drawn[SILENT] = np.nan
+        drawn[EXCLUDED] = np.nan
         others[declared.name] = _placed(drawn, stored, misaligned=misaligned)
-    return Case(variant, dtype, length, predictions, targets, scales, silent, others, parameters)
+    return Case(variant, dtype, length, predictions, targets, scales, excluded, others, parameters)
 
 
 def _placed(values: Array, dtype: np.dtype[Any] | None, *, misaligned: bool) -> Array:

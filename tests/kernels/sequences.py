@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.kernels import Kernel, kernel_source, typed_arguments
-from lossd.kernels.host import Given, HostText, Library
+from lossd.kernels.host import HostText, KernelInput, Library
 from lossd.losses import LOSSES, DistributionKind, Loss, Shape
 from lossd.losses._declare import CudaText
 from tests.kernels.cases import FLOAT32, FLOAT64, Execute
@@ -19,7 +19,7 @@ TEXTS = [
     (loss, text) for loss in LOSSES.values() if loss.shape is Shape.SEQUENCE for text in loss.cuda
 ]
 ROWS, CLASSES, BLANK, SCALE = 7, 5, 2, -1.5
-SILENT, NAN_ROW, EMPTY, HOPELESS, CERTAIN, FAINT = range(1, 7)
+EXCLUDED, NAN_ROW, EMPTY, HOPELESS, CERTAIN, FAINT = range(1, 7)
 # Frames and labels, at most: one warp and several, less and more than two rescalings.
 SIZES = ((1, 1), (7, 3), (40, 0), (33, 12), (50, 40))
 GUARD = 1234.5
@@ -48,7 +48,7 @@ class Sequences:
     loss: Loss
     text: CudaText
     inputs: Mapping[str, Array]
-    silent: Array
+    excluded: Array
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Sequences:
             name: array[row : row + 1, cut].copy() if array.ndim > 1 else array[row : row + 1]
             for (name, array), cut in zip(self.inputs.items(), cuts, strict=True)
         }
-        return Sequences(self.loss, self.text, found, self.silent[row : row + 1])
+        return Sequences(self.loss, self.text, found, self.excluded[row : row + 1])
 
     def expected(self) -> Found:
         """Returns what the body says."""
@@ -72,7 +72,7 @@ class Sequences:
         values, gradient = found.value.copy(), found.gradient(self.loss.inputs[0].name) * SCALE
         statuses = found.statuses
         assert statuses is not None
-        values[self.silent], gradient[self.silent], statuses[self.silent] = 0, 0, 0
+        values[self.excluded], gradient[self.excluded], statuses[self.excluded] = 0, 0, 0
         return Found(values, gradient.astype(first.dtype), statuses)
 
     def kernel(self, dtype: np.dtype[Any]) -> Kernel:
@@ -96,7 +96,7 @@ class Sequences:
         arguments = {
             "rows": rows, "columns": frames * classes, "parts": frames, "labels": labels.shape[1],
             "predictions": given, "targets": labels, **{name: self.inputs[name] for name in others},
-            "scales": None, "scale": SCALE, "silent": self.silent.astype(np.uint8),
+            "scales": None, "scale": SCALE, "silent": self.excluded.astype(np.uint8),
             "values": found.values, "gradient": found.gradient, "nonfinite": nonfinite,
             "statuses": found.statuses, "workspace": room,
             **{p.name: self.parameters[p.name] for p in self.loss.parameters
@@ -118,8 +118,9 @@ class Sequences:
         )
         nonfinite = np.zeros(rows, np.bool_)
         kernel(
-            [Given(array) for array in self.inputs.values()], self.parameters, nonfinite=nonfinite,
-            values=found.values, gradient=found.gradient, scale=SCALE, silent=self.silent,
+            [KernelInput(array) for array in self.inputs.values()], self.parameters,
+            nonfinite=nonfinite,
+            values=found.values, gradient=found.gradient, scale=SCALE, excluded=self.excluded,
             statuses=found.statuses,
         )  # fmt: skip
         _check_flags(found, nonfinite)
@@ -147,7 +148,7 @@ def draw(loss: Loss, text: CudaText, frames: int, labels: int, dtype: np.dtype[A
     lengths[FAINT] = frames
     scores[FAINT] *= 400
     classes[np.arange(labels) >= counts[:, None]] = 0
-    scores[SILENT] = np.nan
+    scores[EXCLUDED] = np.nan
     kind = text.when["prediction_kind"]
     if kind is not DistributionKind.LOGITS:
         scores -= scores.max(axis=-1, keepdims=True)
@@ -159,5 +160,5 @@ def draw(loss: Loss, text: CudaText, frames: int, labels: int, dtype: np.dtype[A
     lengths[NAN_ROW] = frames
     inputs = (scores.astype(dtype), classes, lengths, counts)
     names = (declared.name for declared in loss.inputs)
-    silent = np.arange(ROWS) == SILENT
-    return Sequences(loss, text, dict(zip(names, inputs, strict=True)), silent)
+    excluded = np.arange(ROWS) == EXCLUDED
+    return Sequences(loss, text, dict(zip(names, inputs, strict=True)), excluded)

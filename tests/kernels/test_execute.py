@@ -39,7 +39,7 @@ def test_a_kernel_equals_the_body(
 @pytest.mark.parametrize("variant", [v for v in cases.VARIANTS if not v.plain], ids=str)
 def test_the_longest_tree_is_right_too(simt: Execute, variant: Variant) -> None:
     case = make_case(variant, cases.FLOAT32, 5003)
-    _check(case.rows(slice(cases.SILENT, cases.SILENT + 2)), simt)
+    _check(case.rows(slice(cases.EXCLUDED, cases.EXCLUDED + 2)), simt)
 
 
 @every_kernel
@@ -92,13 +92,13 @@ def test_a_row_on_chip_has_the_bits_of_one_beyond(
 
 
 @every_kernel
-def test_a_silent_row_is_exactly_zero(
+def test_an_excluded_row_is_exactly_zero(
     simt: Execute, variant: Variant, dtype: np.dtype[Any]
 ) -> None:
     values, gradient = make_case(variant, dtype, 33).run(simt)
     assert gradient is not None
-    assert values[cases.SILENT] == 0
-    assert (gradient[cases.SILENT] == 0).all()
+    assert values[cases.EXCLUDED] == 0
+    assert (gradient[cases.EXCLUDED] == 0).all()
 
 
 @every_kernel
@@ -139,7 +139,7 @@ def test_the_gradient_may_be_left_out(
 def test_one_scale_for_all_rows_is_as_good_as_one_a_row(
     simt: Execute, variant: Variant, dtype: np.dtype[Any]
 ) -> None:
-    case = make_case(variant, dtype, 33).rows(slice(cases.SILENT + 1, None))
+    case = make_case(variant, dtype, 33).rows(slice(cases.EXCLUDED + 1, None))
     case.scales[:] = case.scales[0]
     _, by_row = case.run(simt)
     _, uniform = case.run(simt, by_row=False)

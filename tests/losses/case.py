@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lossd.batch import Job
 from lossd.engine import Result
-from lossd.losses import Differentiable, Holds, Loss
+from lossd.losses import Content, Differentiable, Loss
 
 Array = npt.NDArray[Any]
 
@@ -76,7 +76,7 @@ class Case:
         )
 
     @property
-    def slopes(self) -> tuple[str, ...]:
+    def derivatives(self) -> tuple[str, ...]:
         """All gradients that can be had: of inputs, and of numbers among the parameters."""
         numbers = (
             p.name for p in self.loss.parameters if p.differentiable is not Differentiable.NO
@@ -98,7 +98,7 @@ def _is_float(array: Array) -> bool:
 
 def class_input(loss: Loss) -> str:
     """The input that may hold class indices."""
-    return next(i.name for i in loss.inputs if i.holds in (Holds.CLASSES, Holds.INDICES))
+    return next(i.name for i in loss.inputs if i.content in (Content.CLASSES, Content.INDICES))
 
 
 def by_row(numbers: Array, array: Array) -> Array:

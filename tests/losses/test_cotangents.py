@@ -57,7 +57,7 @@ def test_nothing_is_taken_of_any_gradient(engine: Engine, any_loss: Loss) -> Non
                     is_wide = dtype == np.float64 or any_loss.shape in (Shape.COUPLED, Shape.TOKENS)
                     if cotangent.any() and is_wide:
                         continue  # in float64 it is not 0
-                    result = engine.run(case.job(gradients=case.slopes, cotangent=cotangent))
+                    result = engine.run(case.job(gradients=case.derivatives, cotangent=cotangent))
                     assert result.loss_sum == plain.loss_sum or np.isnan(plain.loss_sum)
                     about = case, dtype, poison, cotangent
                     for name, gradient in result.gradients.items():
@@ -125,7 +125,7 @@ def test_an_anchor_of_cotangent_zero_gives_nobody_a_gradient(
         if case.first != "queries" or case.parameters.get("symmetric"):
             continue
         cotangent = np.where(np.arange(case.count) == BAD, 0.0, 1.5)
-        wanted: dict[str, Any] = {"gradients": case.slopes, "reduction": Reduction.SUM}
+        wanted: dict[str, Any] = {"gradients": case.derivatives, "reduction": Reduction.SUM}
         clean = engine.run(case.job(cotangent=cotangent, **wanted))
         for poison in (np.nan, np.inf):
             queries = case.inputs["queries"].copy()

@@ -13,7 +13,7 @@ import pytest
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidRequest, InvalidTensor
-from lossd.losses import Extent, Holds, Loss, Parameter, Status
+from lossd.losses import Axes, Content, Loss, Parameter, Status
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from tests.losses.case import Case, total, values
 from tests.losses.compare import (
@@ -42,7 +42,7 @@ def loss(coupled_loss: Loss) -> Loss:
 
 
 def _run(engine: Engine, case: Case, **options: Any) -> Result:
-    return engine.run(case.job(gradients=case.slopes, **options))
+    return engine.run(case.job(gradients=case.derivatives, **options))
 
 
 def _examples(case: Case) -> list[str]:
@@ -50,7 +50,7 @@ def _examples(case: Case) -> list[str]:
     return [
         i.name
         for i in case.loss.inputs
-        if i.name in case.inputs and (i.extent is not Extent.ROWS or case.inputs[i.name].ndim == 3)
+        if i.name in case.inputs and (i.axes is not Axes.ROWS or case.inputs[i.name].ndim == 3)
     ]
 
 
@@ -85,11 +85,11 @@ def _assert_right(engine: Engine, case: Case, computed: np.dtype[Any]) -> None:
         given = case.inputs.get(name, np.zeros(()))
         assert (gradient.shape, gradient.dtype) == (given.shape, given.dtype), (case, name)
         way = np.random.default_rng(1).uniform(0.5, 1, gradient.shape)
-        slope = coupled_slope(case, name, WEIGHTS * COTANGENT, way)
+        derivative = coupled_slope(case, name, WEIGHTS * COTANGENT, way)
         products = gradient.astype(np.float64) * way
         rounding = ROUNDED[gradient.dtype][0] + 4 * COMPUTED[computed]
-        wrong = abs(products.sum() - slope)
-        assert wrong <= rounding * max(abs(products).sum(), 1e-3), (case, name, slope)
+        wrong = abs(products.sum() - derivative)
+        assert wrong <= rounding * max(abs(products).sum(), 1e-3), (case, name, derivative)
 
 
 def test_the_gradient_is_the_derivative_of_the_mean(engine: Engine, loss: Loss) -> None:
@@ -169,13 +169,13 @@ def test_outputs_point_at_examples_as_the_caller_counts_them(engine: Engine, los
     for case in _cases_with_outputs(loss):
         there = _run(engine, _rows(case, KEPT))
         masked = _run(engine, case, mask=KEPT)
-        silent = _run(engine, case, weights=KEPT.astype(float))
+        excluded = _run(engine, case, weights=KEPT.astype(float))
         everyone = _run(engine, case)
         for name, output in masked.outputs.items():
             assert output[KEPT].tolist() == places[there.outputs[name]].tolist(), (case, name)
             assert (output[~KEPT] == -1).all()
-            assert (silent.outputs[name][~KEPT] == -1).all()
-            assert_same_bits(silent.outputs[name][KEPT], everyone.outputs[name][KEPT], case)
+            assert (excluded.outputs[name][~KEPT] == -1).all()
+            assert_same_bits(excluded.outputs[name][KEPT], everyone.outputs[name][KEPT], case)
 
 
 def test_a_weight_of_zero_silences_the_anchor_alone(engine: Engine, loss: Loss) -> None:
@@ -252,7 +252,7 @@ def test_the_order_of_the_examples_means_nothing(engine: Engine, loss: Loss) -> 
 
 
 def _labelled(loss: Loss) -> bool:
-    return any(i.holds is Holds.LABELS and not i.is_optional for i in loss.inputs)
+    return any(i.content is Content.LABELS and not i.is_optional for i in loss.inputs)
 
 
 def test_an_anchor_without_a_positive_is_ignored_with_a_status(engine: Engine, loss: Loss) -> None:
@@ -371,7 +371,7 @@ def test_no_example_or_a_single_one(engine: Engine, loss: Loss, rows: int) -> No
 def test_labels_of_any_integer_type_are_the_same(engine: Engine, loss: Loss) -> None:
     for case in coupled_cases(loss):
         for declared in loss.inputs:
-            if declared.holds is not Holds.LABELS or declared.name not in case.inputs:
+            if declared.content is not Content.LABELS or declared.name not in case.inputs:
                 continue
             labels = case.inputs[declared.name] % 2
             expected = _run(engine, case.with_inputs(**{declared.name: labels}))
@@ -399,7 +399,7 @@ def test_a_gradient_is_the_same_whatever_else_is_asked(engine: Engine, loss: Los
         everything = _run(engine, case)
         nothing = engine.run(case.job(gradients=(), per_example=False))
         assert (nothing.loss, nothing.per_example) == (everything.loss, None)
-        for name in case.slopes:
+        for name in case.derivatives:
             alone = engine.run(case.job(gradients=(name,)))
             assert list(alone.gradients) == [name]
             assert_same_bits(alone.gradients[name], everything.gradients[name], (case, name))
@@ -438,7 +438,7 @@ def test_numbers_too_large_for_the_compute_type_are_no_surprise(engine: Engine, 
 def _try_extremes(engine: Engine, case: Case, parameter: Parameter) -> None:
     for number in (1e300, 1e-300):
         extreme = replace(case.astype(np.float32), parameters={parameter.name: number})
-        assert engine.run(extreme.job(gradients=extreme.slopes)).per_example is not None
+        assert engine.run(extreme.job(gradients=extreme.derivatives)).per_example is not None
 
 
 LONG = 1 << 17

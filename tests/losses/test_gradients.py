@@ -31,17 +31,17 @@ def test_gradient_is_the_derivative_of_the_value(engine: Engine, loss: Loss) -> 
 
 def _central_differences(engine: Engine, case: Case, name: str) -> Array:
     """Rows are independent, so an element is moved in all of them at once."""
-    slopes = np.empty_like(case.inputs[name])
-    for element in np.ndindex(slopes.shape[1:]):
+    derivatives = np.empty_like(case.inputs[name])
+    for element in np.ndindex(derivatives.shape[1:]):
         column = (slice(None), *element)
-        step = np.zeros_like(slopes)
+        step = np.zeros_like(derivatives)
         step[column] = STEP
         ends = [
             _values(engine, case.with_inputs(**{name: case.inputs[name] + way * step}))
             for way in (1, -1)
         ]
-        slopes[column] = (ends[0] - ends[1]) / (2 * STEP)
-    return slopes
+        derivatives[column] = (ends[0] - ends[1]) / (2 * STEP)
+    return derivatives
 
 
 def _values(engine: Engine, case: Case) -> Array:

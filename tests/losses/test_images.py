@@ -13,7 +13,7 @@ import pytest
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
-from lossd.errors import InvalidParameter, InvalidTensor, LossdError, TooLarge
+from lossd.errors import InvalidParameter, InvalidTensor, ServiceError, TooLarge
 from lossd.losses import LOSSES, Distance, Loss, Shape, Status
 from lossd.losses._declare import LAYERS
 from lossd.networks import (
@@ -303,8 +303,8 @@ def test_no_examples_have_no_loss(kinked: Engine, loss: Loss) -> None:
         assert result.gradients[loss.inputs[0].name].shape == (0, 3, 8, 8)
 
 
-def _refusal(engine: Engine, job: Job) -> LossdError:
-    with pytest.raises(LossdError) as caught:
+def _refusal(engine: Engine, job: Job) -> ServiceError:
+    with pytest.raises(ServiceError) as caught:
         engine.run(job)
     return caught.value
 

@@ -7,7 +7,7 @@ import pytest
 
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor
-from lossd.losses import Choices, Holds, Loss
+from lossd.losses import Choices, Content, Loss
 from lossd.losses._declare import IGNORE_INDEX
 from tests.losses.case import Case, Form, class_input, values
 from tests.losses.compare import place
@@ -82,7 +82,7 @@ LABEL_TYPES = ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
 def test_labels_of_any_integer_type_are_the_same(engine: Engine, loss: Loss) -> None:
     for form in (f for f in forms(loss) if f is not Form.FLOATS):
         case = draw(loss, {}, form, 7, 2)
-        targets = next(i for i in loss.inputs if i.holds is not Holds.FLOATS)
+        targets = next(i for i in loss.inputs if i.content is not Content.FLOATS)
         if isinstance(targets.domain, Choices) and -1 in targets.domain.numbers:
             pytest.skip("not every integer type has its labels")
         name = targets.name

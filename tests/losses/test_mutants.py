@@ -12,7 +12,7 @@ import pytest
 
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
-from lossd.losses import Evaluation, Loss, Shape
+from lossd.losses import BodyResult, Loss, Shape
 from lossd.reduction import Reduction
 from tests.drawn_networks import NETWORKS
 from tests.losses import (
@@ -34,7 +34,7 @@ from tests.losses import (
 from tests.losses.case import Case, values
 from tests.sampling import cases, extreme
 
-Body = Callable[..., Evaluation]
+Body = Callable[..., BodyResult]
 Mutation = Callable[[Loss], Body]
 
 MODULES = (
@@ -90,7 +90,7 @@ def _first_failure(engine: Engine, broken: Loss) -> str | None:
 
 def _with_value(change: Callable[[Any], Any]) -> Mutation:
     def mutate(loss: Loss) -> Body:
-        def body(xp: Any, *inputs: Any, **parameters: Any) -> Evaluation:
+        def body(xp: Any, *inputs: Any, **parameters: Any) -> BodyResult:
             sound = loss.body(xp, *inputs, **parameters)
             return replace(sound, value=change(sound.value))
 
@@ -101,7 +101,7 @@ def _with_value(change: Callable[[Any], Any]) -> Mutation:
 
 def _with_gradients(change: Callable[[Any], Any]) -> Mutation:
     def mutate(loss: Loss) -> Body:
-        def body(xp: Any, *inputs: Any, **parameters: Any) -> Evaluation:
+        def body(xp: Any, *inputs: Any, **parameters: Any) -> BodyResult:
             sound = loss.body(xp, *inputs, **parameters)
             vectors = {declared.name for declared in loss.inputs}
             changed: Mapping[str, Any] = {
@@ -121,7 +121,7 @@ def _with_gradients(change: Callable[[Any], Any]) -> Mutation:
 
 def _with_outputs(change: Callable[[Any], Any]) -> Mutation:
     def mutate(loss: Loss) -> Body:
-        def body(xp: Any, *inputs: Any, **parameters: Any) -> Evaluation:
+        def body(xp: Any, *inputs: Any, **parameters: Any) -> BodyResult:
             sound = loss.body(xp, *inputs, **parameters)
             return replace(sound, outputs={n: change(o) for n, o in sound.outputs.items()})
 
@@ -131,7 +131,7 @@ def _with_outputs(change: Callable[[Any], Any]) -> Mutation:
 
 
 def _writes_to_an_input(loss: Loss) -> Body:
-    def body(xp: Any, *inputs: Any, **parameters: Any) -> Evaluation:
+    def body(xp: Any, *inputs: Any, **parameters: Any) -> BodyResult:
         sound = loss.body(xp, *inputs, **parameters)
         if inputs[0].flags.writeable:
             inputs[0][...] = 0
@@ -228,7 +228,7 @@ def test_a_loss_that_forgets_a_parameter_breaks_a_contract(
 
         def body(
             xp: Any, *inputs: Any, _name: str = forgotten.name, **parameters: Any
-        ) -> Evaluation:
+        ) -> BodyResult:
             parameters.pop(_name)
             return loss.body(xp, *inputs, **parameters)
 

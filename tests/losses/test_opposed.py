@@ -65,8 +65,8 @@ def test_values_and_gradients_equal_the_formula(engine: Engine, loss: Loss) -> N
                 assert_close(np.array([total(result)]), expected, computed, case)
                 for name, gradient in result.gradients.items():
                     assert gradient.dtype == dtype
-                    slopes = oracle_gradients(case, name, weights)
-                    assert_close(gradient, slopes, computed, (case, name))
+                    derivatives = oracle_gradients(case, name, weights)
+                    assert_close(gradient, derivatives, computed, (case, name))
 
 
 def test_scores_of_every_size_are_right(engine: Engine, loss: Loss) -> None:
@@ -144,16 +144,16 @@ def test_a_cotangent_scales_the_terms_and_not_the_loss(engine: Engine, loss: Los
 
 
 def _central_differences(engine: Engine, case: Case, name: str, cotangent: Array) -> Array:
-    slopes = np.empty_like(case.inputs[name])
-    for place in np.ndindex(slopes.shape):
+    derivatives = np.empty_like(case.inputs[name])
+    for place in np.ndindex(derivatives.shape):
         ends = []
         for way in (1e-5, -1e-5):
             moved = case.inputs[name].copy()
             moved[place] += way
             result = _run(engine, case.with_inputs(**{name: moved}), reduction=Reduction.NONE)
             ends.append((cotangent * values(result)).sum())
-        slopes[place] = (ends[0] - ends[1]) / 2e-5
-    return slopes
+        derivatives[place] = (ends[0] - ends[1]) / 2e-5
+    return derivatives
 
 
 def test_no_mean_is_held_constant(engine: Engine, loss: Loss) -> None:
@@ -162,9 +162,9 @@ def test_no_mean_is_held_constant(engine: Engine, loss: Loss) -> None:
     assert averaged
     for case in averaged:
         result = _run(engine, case, weights=_weighted(case))
-        slopes = [gradient.sum() for gradient in result.gradients.values()]
-        assert abs(slopes[0]) > 1e-3
-        assert sum(slopes) == pytest.approx(0, abs=1e-15)
+        derivatives = [gradient.sum() for gradient in result.gradients.values()]
+        assert abs(derivatives[0]) > 1e-3
+        assert sum(derivatives) == pytest.approx(0, abs=1e-15)
 
 
 def test_a_side_without_examples(engine: Engine, loss: Loss) -> None:

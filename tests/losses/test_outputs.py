@@ -140,7 +140,7 @@ def test_no_rows_have_no_outputs(engine: Engine, loss: Loss) -> None:
             assert output.shape == (0,)
 
 
-def test_a_silent_row_shows_zeros_whatever_it_holds(engine: Engine, loss: Loss) -> None:
+def test_an_excluded_row_shows_zeros_whatever_it_holds(engine: Engine, loss: Loss) -> None:
     declared(loss)
     keep = np.arange(7) != BAD
     for case in asking(cases(loss)):

@@ -7,7 +7,7 @@ import pytest
 
 from lossd.engine import Engine
 from lossd.errors import InvalidRequest, InvalidTensor
-from lossd.losses import DOMAINS, Choices, Differentiable, DistributionKind, Holds, Input, Loss
+from lossd.losses import DOMAINS, Choices, Content, Differentiable, DistributionKind, Input, Loss
 from lossd.losses._declare import CLASS_AXIS
 from tests.losses.case import Case, Form, class_input, values
 from tests.losses.compare import BFLOAT16, Array, assert_same_bits, place
@@ -93,9 +93,9 @@ def test_what_is_no_probability_in_its_form(
                 InvalidTensor,
                 f"{declared.name}[2, 3] must be in {rule}, got {value}",
             )
-            silent = np.isin(np.arange(7), (2, 6))
+            excluded = np.isin(np.arange(7), (2, 6))
             hidden = case.with_inputs(**{declared.name: values})
-            assert engine.run(hidden.job(mask=~silent)).ignored_count == 2
+            assert engine.run(hidden.job(mask=~excluded)).ignored_count == 2
         if not is_target:
             values = case.inputs[declared.name].copy()
             values[2] = np.nan
@@ -107,7 +107,7 @@ def test_what_is_no_probability_in_its_form(
 
 def test_integers_outside_their_domain(engine: Engine, loss: Loss) -> None:
     for declared in (
-        i for i in loss.inputs if i.domain is not None and i.holds is not Holds.FLOATS
+        i for i in loss.inputs if i.domain is not None and i.content is not Content.FLOATS
     ):
         case = draw(loss, {}, Form.INTEGERS, 7, 5)
         values = case.inputs[declared.name].copy()
@@ -186,7 +186,7 @@ def test_a_mask_is_boolean(engine: Engine, loss: Loss, dtype: type) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint64, np.bool_])
 def test_predictions_are_floating_point(engine: Engine, loss: Loss, dtype: type) -> None:
-    for declared in (i for i in loss.inputs if i.holds is Holds.FLOATS):
+    for declared in (i for i in loss.inputs if i.content is Content.FLOATS):
         case = plain(loss)
         whole: Array = np.ones((7, 5), dtype)
         refused(

@@ -213,8 +213,8 @@ def _assert_policies(engine: Engine, clean_case: Case, case: Case) -> None:
 def test_an_infinite_gradient_is_seen_too(engine: Engine, loss: Loss) -> None:
     """The loss is finite; the cotangent takes the gradient beyond float16."""
     case = draw(loss, {}, forms(loss)[0], 7, 5, interior=True).astype(np.float16)
-    slopes = engine.run(case.job()).gradients[case.first]
-    row = int(np.flatnonzero(slopes.reshape(case.count, -1).any(axis=1))[0])
+    derivatives = engine.run(case.job()).gradients[case.first]
+    row = int(np.flatnonzero(derivatives.reshape(case.count, -1).any(axis=1))[0])
     cotangent = np.ones(case.count)
     cotangent[row] = 1e30
     result = engine.run(case.job(reduction=Reduction.SUM, cotangent=cotangent))

@@ -8,7 +8,7 @@ import pytest
 
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor
-from lossd.losses import LOSSES, Extent, Holds, Input, Loss, Shape, Status
+from lossd.losses import LOSSES, Axes, Content, Input, Loss, Shape, Status
 from lossd.reduction import NonfinitePolicy, Reduction
 from tests.losses.case import Array, Case, values
 from tests.losses.compare import DTYPES, assert_close, assert_same_bits, assert_zero
@@ -17,7 +17,7 @@ from tests.sampling import knows_others, token_cases
 
 TOKENS = [loss for loss in LOSSES.values() if loss.shape is Shape.TOKENS]
 BAD = 2
-LAYS_OUT = (Holds.FLAGS, Holds.LENGTHS, Holds.OFFSETS)
+LAYS_OUT = (Content.FLAGS, Content.LENGTHS, Content.OFFSETS)
 
 
 @pytest.fixture(params=TOKENS, ids=lambda loss: loss.name)
@@ -42,8 +42,8 @@ def declared(case: Case, name: str) -> Input:
 
 def is_of_tokens(case: Case, name: str) -> bool:
     """Whether an input has a number a token here."""
-    axes = {Extent.TOKENS: 2, Extent.EITHER: 2, Extent.CLASSES: 3}
-    return case.inputs[name].ndim == axes.get(declared(case, name).extent)
+    axes = {Axes.TOKENS: 2, Axes.EITHER: 2, Axes.CLASSES: 3}
+    return case.inputs[name].ndim == axes.get(declared(case, name).axes)
 
 
 def counting(case: Case, side: str) -> Array:
@@ -76,8 +76,8 @@ def flat(case: Case) -> Case:
             found[name] = array[within(case, side)]
             sizes = within(case, side).sum(axis=1)
             found[f"{side}offsets"] = np.concatenate([[0], np.cumsum(sizes)])
-        elif declared(case, name).holds is not Holds.LENGTHS:
-            is_each = declared(case, name).extent is Extent.EITHER
+        elif declared(case, name).content is not Content.LENGTHS:
+            is_each = declared(case, name).axes is Axes.EITHER
             found[name] = array[:, None] if is_each else array
     return Case(case.loss, case.parameters, case.form, found)
 
@@ -157,12 +157,12 @@ def test_a_token_that_does_not_count_may_hold_anything(engine: Engine, loss: Los
                     assert_zero(gradient[~counting(case, declared(case, name).side)], case)
 
 
-def test_a_silent_sequence_may_hold_anything(engine: Engine, loss: Loss) -> None:
+def test_an_excluded_sequence_may_hold_anything(engine: Engine, loss: Loss) -> None:
     for case in token_cases(loss):
         keep = np.arange(7) != BAD
         spoilt = {n: a.copy() for n, a in case.inputs.items()}
         for name, array in spoilt.items():
-            if declared(case, name).holds is not Holds.LABELS:
+            if declared(case, name).content is not Content.LABELS:
                 array[BAD] = np.nan if array.dtype.kind == "f" else -5
         for silence in ({"mask": keep}, {"weights": keep.astype(float)}):
             clean = engine.run(case.job(**silence))
@@ -313,7 +313,7 @@ def test_offsets_are_checked(engine: Engine, loss: Loss, offsets: list[int], rul
         inputs = {
             name: array[0] if is_of_tokens(case, name) else array[: len(offsets) - 1]
             for name, array in case.inputs.items()
-            if declared(case, name).side == side and declared(case, name).holds not in LAYS_OUT
+            if declared(case, name).side == side and declared(case, name).content not in LAYS_OUT
         }
         others = {n: a for n, a in case.inputs.items() if declared(case, n).side != side}
         given = {**inputs, **others, f"{side}offsets": np.array(offsets, np.int64)}

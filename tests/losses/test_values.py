@@ -96,12 +96,12 @@ def _assert_right_for_their_size(
     actual: Mapping[str, Array], expected: Mapping[str, Array], about: Case
 ) -> None:
     """Slopes of an example cancel each other where its vectors are near."""
-    sizes = [abs(slopes).max(axis=-1) for slopes in expected.values()]
+    sizes = [abs(derivatives).max(axis=-1) for derivatives in expected.values()]
     unit = np.maximum.reduce(sizes)[:, None]
     unit[unit == 0] = 1
-    for name, slopes in actual.items():
+    for name, derivatives in actual.items():
         np.testing.assert_allclose(
-            slopes / unit, expected[name] / unit, rtol=1e-11, atol=1e-11, err_msg=str(about)
+            derivatives / unit, expected[name] / unit, rtol=1e-11, atol=1e-11, err_msg=str(about)
         )
 
 

@@ -132,12 +132,12 @@ def test_pools_are_pytorchs_at_every_size_and_among_equals(kind: Any) -> None:
             continue
         image = rng.integers(0, 3, (2, side, 8)).astype(np.float64)
         found, back = pool.forward(on, image, {})
-        slopes = rng.normal(0, 1, size)
+        derivatives = rng.normal(0, 1, size)
 
         leaf = torch.tensor(image, requires_grad=True)
         name = "max_pool2d" if kind is MaxPool else "avg_pool2d"
         pooled = getattr(torch.nn.functional, name)(leaf, kernel, stride, ceil_mode=ceil)
-        (pooled * torch.from_numpy(slopes)).sum().backward()
+        (pooled * torch.from_numpy(derivatives)).sum().backward()
         assert found.shape == size
         np.testing.assert_allclose(found, pooled.detach().numpy(), rtol=1e-15)
-        np.testing.assert_allclose(back(slopes), leaf.grad, rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(back(derivatives), leaf.grad, rtol=1e-13, atol=1e-15)

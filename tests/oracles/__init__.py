@@ -76,8 +76,8 @@ def oracle_values(case: Case, weights: Array | None = None) -> Array:
 def oracle_gradients(case: Case, name: str, weights: Array | None = None) -> Array:
     """The derivative of each example's value, or of the set's, by each element of an input."""
     pointwise = case.loss.shape is Shape.POINTWISE
-    slopes = _gradient_of_elements if pointwise else _gradient
-    rows = [slopes(*arguments, name) for arguments in _examples(case, weights)]
+    derivatives = _gradient_of_elements if pointwise else _gradient
+    rows = [derivatives(*arguments, name) for arguments in _examples(case, weights)]
     return np.array(rows).reshape(case.inputs[name].shape)
 
 
@@ -110,14 +110,14 @@ def coupled_slope(case: Case, name: str, scales: Array, way: Array) -> float:
 def token_slopes(case: Case, name: str, scales: Array) -> Array:
     """The derivative of the sum of scales times values by each number of an input."""
     oracle, given = ORACLES[case.loss.name], {**_whole(case), **case.parameters}
-    slopes = []
+    derivatives = []
     for place in range(case.inputs[name].size):
         ends = []
         for step in (STEP, -STEP):
             values = oracle(held=given, **{**given, name: moved(given[name], place, step)})
             ends.append(sum(mpmath.mpf(float(s)) * v for s, v in zip(scales, values, strict=True)))
-        slopes.append(float((ends[0] - ends[1]) / (2 * STEP)))
-    return np.array(slopes).reshape(case.inputs[name].shape)
+        derivatives.append(float((ends[0] - ends[1]) / (2 * STEP)))
+    return np.array(derivatives).reshape(case.inputs[name].shape)
 
 
 def _along(given: Any, way: Any, step: Any) -> Any:
@@ -157,15 +157,17 @@ def _value(name: str, inputs: Named, parameters: Named) -> float:
 def _gradient_of_elements(name: str, inputs: Named, parameters: Named, wanted: str) -> list[float]:
     """Of a mean over elements: each by itself, so that a huge one does not hide the others."""
     count = len(dict(inputs)[wanted])
-    slopes = []
+    derivatives = []
     for column in range(count):
         element = tuple((key, (row[column],)) for key, row in inputs)
         chosen = tuple(
             (key, value[column : column + 1] if _has_columns(value) else value)
             for key, value in parameters
         )
-        slopes += [slope / count for slope in _gradient(name, element, chosen, wanted)]
-    return slopes
+        derivatives += [
+            derivative / count for derivative in _gradient(name, element, chosen, wanted)
+        ]
+    return derivatives
 
 
 def _has_columns(value: Any) -> bool:
@@ -175,14 +177,14 @@ def _has_columns(value: Any) -> bool:
 @functools.cache
 def _gradient(name: str, inputs: Named, parameters: Named, wanted: str) -> tuple[float, ...]:
     row = dict(inputs)[wanted]
-    slopes = []
+    derivatives = []
     for place in range(size(row)):
         ends = [
             ORACLES[name](**{**dict(inputs), wanted: moved(row, place, step)}, **dict(parameters))
             for step in (STEP, -STEP)
         ]
-        slopes.append(float((ends[0] - ends[1]) / (2 * STEP)))
-    return tuple(slopes)
+        derivatives.append(float((ends[0] - ends[1]) / (2 * STEP)))
+    return tuple(derivatives)
 
 
 def size(row: Any) -> int:

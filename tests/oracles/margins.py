@@ -94,7 +94,7 @@ class Sweep:
         return LOSSES[self.name]
 
     @property
-    def slopes(self) -> tuple[str, ...]:
+    def derivatives(self) -> tuple[str, ...]:
         """The derivatives that are compared."""
         return self.only or next(self.cases(whole=False)).differentiable
 
@@ -427,7 +427,7 @@ class Right:
 @functools.cache
 def right(sweep: Sweep, *, whole: bool = False) -> list[tuple[Case, Right]]:
     """The cases of a sweep and what is right of them."""
-    return [(case, _right(case, sweep.slopes)) for case in sweep.cases(whole=whole)]
+    return [(case, _right(case, sweep.derivatives)) for case in sweep.cases(whole=whole)]
 
 
 def _right(case: Case, names: Sequence[str]) -> Right:
@@ -447,13 +447,13 @@ def _right(case: Case, names: Sequence[str]) -> Right:
         examples = [{name: exact(a[row]) for name, a in case.inputs.items()} for row in rows]
         values = np.array([float(oracle(**example)) for example in examples])
         gradients = {
-            name: np.array([_slopes(oracle, example, name, step) for example in examples])
+            name: np.array([_derivatives(oracle, example, name, step) for example in examples])
             for name in names
         }
     return Right(values, {n: g.reshape(case.inputs[n].shape) for n, g in gradients.items()})
 
 
-def _slopes(oracle: Any, example: Mapping[str, Any], name: str, step: Any) -> list[float]:
+def _derivatives(oracle: Any, example: Mapping[str, Any], name: str, step: Any) -> list[float]:
     """Central differences by each number of an input."""
     found = []
     for place in range(size(example[name])):

@@ -145,8 +145,8 @@ def test_a_variance_at_its_floor_is_a_constant(engine: Engine, dtype: type) -> N
     floored = np.maximum(variances, 1e-6)
     assert_equal(values(result), (np.log(floored) + residual**2 / floored) / 2)
     assert_equal(result.gradients["predictions"], residual / floored)
-    slope = (1 - residual**2 / 4e-6) / 8e-6
-    assert_equal(result.gradients["variances"], [0, 0, 0, slope])
+    derivative = (1 - residual**2 / 4e-6) / 8e-6
+    assert_equal(result.gradients["variances"], [0, 0, 0, derivative])
 
 
 def test_classes_that_neither_side_expects_add_nothing_to_a_divergence(engine: Engine) -> None:
@@ -322,8 +322,8 @@ def test_the_likeliest_false_positive_is_found_where_all_round_to_one(
     """Without that order the first element would have the gradient."""
     given = [[[0.0, 40.0, 0.0], [0.0, 42.0, 0.0], [0.0, 0.0, 0.0]]]
     result = run(engine, "lovasz_softmax", {}, given, [[0, 0, 2]], dtype=dtype)
-    slopes = abs(result.gradients["predictions"][0, :2, 0])
-    steps = slopes / np.exp([-40.0, -42.0])
+    derivatives = abs(result.gradients["predictions"][0, :2, 0])
+    steps = derivatives / np.exp([-40.0, -42.0])
     assert steps[1] >= steps[0] * 0.999
 
 
@@ -357,8 +357,8 @@ def test_what_two_distributions_nearly_share_is_seen(
             engine, "kl_divergence", {"target_kind": kind}, logits, aims[kind], dtype=np.float32
         )
         assert_equal(values(result), [exact])
-        slope = float(logits[0, 0]) / 4
-        assert_equal(result.gradients["predictions"], [[slope, -slope]])
+        derivative = float(logits[0, 0]) / 4
+        assert_equal(result.gradients["predictions"], [[derivative, -derivative]])
 
 
 def test_a_confident_target_has_a_slope(engine: Engine) -> None:
@@ -374,16 +374,16 @@ def test_a_confident_target_has_a_slope(engine: Engine) -> None:
 def test_smoothing_of_everything_pulls_to_zero(engine: Engine, dtype: type, logit: float) -> None:
     """sigmoid(x) - 1/2, which is tanh(x / 2) / 2, and the same of two classes."""
     logit = float(np.float32(logit))
-    slope = np.tanh(logit / 2) / 2
+    derivative = np.tanh(logit / 2) / 2
     smoothed = {"label_smoothing": 1.0}
     for target in (0.0, 1.0):
         result = run(engine, "binary_cross_entropy", smoothed, [logit], [target], dtype=dtype)
-        assert_equal(result.gradients["predictions"], [slope])
+        assert_equal(result.gradients["predictions"], [derivative])
     for labels in ([0], [1], [[0.25, 0.75]]):
         result = run(engine, "cross_entropy", smoothed, [[logit, 0.0]], labels, dtype=dtype)
-        assert_equal(result.gradients["predictions"], [[slope, -slope]])
+        assert_equal(result.gradients["predictions"], [[derivative, -derivative]])
     result = run(engine, "cross_entropy", {}, [[logit, 0.0]], [[0.5, 0.5]], dtype=dtype)
-    assert_equal(result.gradients["predictions"], [[slope, -slope]])
+    assert_equal(result.gradients["predictions"], [[derivative, -derivative]])
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -49,12 +49,12 @@ def test_every_margin_is_right(
         pytest.skip("it takes long")
     for case, expected in right(sweep, whole=whole):
         reduction = Reduction.MEAN if case.loss.shape in TOGETHER else Reduction.NONE
-        job = case.astype(dtype).job(gradients=sweep.slopes, reduction=reduction)
+        job = case.astype(dtype).job(gradients=sweep.derivatives, reduction=reduction)
         result = engine.run(job)
         found = np.array([total(result)]) if reduction is Reduction.MEAN else values(result)
         assert_right(found, expected.values, dtype, case, ("smooth",))
-        for name, slopes in expected.gradients.items():
-            assert_right(result.gradients[name], slopes, dtype, case)
+        for name, derivatives in expected.gradients.items():
+            assert_right(result.gradients[name], derivatives, dtype, case)
 
 
 def assert_right(

@@ -79,18 +79,18 @@ def test_a_penalty_goes_on_into_the_critic(engine: Engine, parameters: dict[str,
     first, last = (torch.tensor(rng.normal(size=shape)) for shape in ((4, 8), (8, 1)))
     first.requires_grad_()
     scores = torch.tanh(points @ first) @ last
-    (slopes,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
-    excess = slopes.norm(dim=1) - parameters.get("target_norm", 1)
+    (derivatives,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
+    excess = derivatives.norm(dim=1) - parameters.get("target_norm", 1)
     excess = excess.clamp(min=0) if parameters.get("one_sided") else excess
     expected = torch.autograd.grad((excess**2).mean(), first, retain_graph=True)[0]
     assert (excess > 0).any()
     assert expected.abs().max() > 1e-3
-    given = {"input_gradients": [slopes.detach().numpy()]}
+    given = {"input_gradients": [derivatives.detach().numpy()]}
     job = Job(loss=LOSSES["gradient_penalty"], parameters=parameters, inputs=given)
     result = engine.run(job)
     assert total(result) == pytest.approx((excess**2).mean().item(), rel=1e-13)
     by_slopes = torch.tensor(np.asarray(result.gradients["input_gradients"]))
-    (found,) = torch.autograd.grad(slopes, first, grad_outputs=by_slopes)
+    (found,) = torch.autograd.grad(derivatives, first, grad_outputs=by_slopes)
     np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-11, atol=1e-15)
 
 

@@ -76,12 +76,12 @@ def _sizes(case: Case) -> tuple[float, float]:
         for x, y in itertools.combinations(vectors, 2)
     )  # fmt: skip
     squared = given.get("distance") is Distance.SQUARED_EUCLIDEAN
-    distance, slope = (reach**2, 2 * reach) if squared else (2 * reach, 1.0)
+    distance, derivative = (reach**2, 2 * reach) if squared else (2 * reach, 1.0)
     if case.loss.name == "cosine_embedding" or _is_angle(case):
-        distance, slope = 2.0, 1 / float(min(lengths))
+        distance, derivative = 2.0, 1 / float(min(lengths))
     if case.loss.name == "contrastive":
-        return (distance + margin) ** 2, 2 * (distance + margin) * slope
-    return distance + margin, 2 * slope
+        return (distance + margin) ** 2, 2 * (distance + margin) * derivative
+    return distance + margin, 2 * derivative
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.name)
@@ -90,15 +90,15 @@ def test_points_of_every_size_are_right(engine: Engine, name: str, dtype: np.dty
     step = 4 if engine.backend.name == "numpy" else 20  # no divisor of sizes times distances
     for case in itertools.islice(_points(name, dtype), 0, None, step):
         result = engine.run(case.job(reduction=Reduction.SUM))
-        value, slope = _sizes(case)
+        value, derivative = _sizes(case)
         expected = oracle_values(case)
         # A distance of points of float64 is right to the last digit, and squares of it are.
         allowed = TOLERANCE[dtype] * np.maximum(abs(expected), 1e-3 * value)
         _assert_within(values(result), expected, allowed, (case, case.inputs))
         for key, gradient in result.gradients.items():
-            slopes = oracle_gradients(case, key)
-            bound = TOLERANCE[dtype] * np.maximum(abs(slopes), 1e-2 * slope)
-            _assert_within(gradient, slopes, bound, (case, case.inputs, key))
+            derivatives = oracle_gradients(case, key)
+            bound = TOLERANCE[dtype] * np.maximum(abs(derivatives), 1e-2 * derivative)
+            _assert_within(gradient, derivatives, bound, (case, case.inputs, key))
 
 
 @pytest.mark.parametrize("p", [1.0, 1.001, 1.5, 2.0, 3.0, 50.0, 1e4, 1e8, np.inf])
@@ -146,15 +146,15 @@ def test_triplets_of_a_batch_of_every_size_are_right(engine: Engine, dtype: np.d
         _assert_within(values(result), expected, allowed, case)
         way = rng.uniform(0.5, 1, points.shape)
         gradient = result.gradients["embeddings"].astype(np.float64)
-        slope = coupled_slope(case, "embeddings", np.ones(6), way)
+        derivative = coupled_slope(case, "embeddings", np.ones(6), way)
         bound = TOLERANCE[dtype] * abs(gradient * way).sum()
-        assert abs((gradient * way).sum() - slope) <= bound + 1e-30, case
+        assert abs((gradient * way).sum() - derivative) <= bound + 1e-30, case
 
 
 # ------------------------------------------------------------------ feature maps, and gradients
 
 
-def _slopes(oracle: Any, arrays: Mapping[str, Array], name: str) -> Array:
+def _derivatives(oracle: Any, arrays: Mapping[str, Array], name: str) -> Array:
     """Central differences of a function of maps (channels, places), with a step of their size."""
     exact = {key: _exact(array) for key, array in arrays.items()}
     step = mpmath.mpf(float(abs(arrays[name]).max() or 1)) * mpmath.mpf("1e-40")
@@ -225,12 +225,12 @@ def test_maps_of_every_size_are_right(
             if not share:
                 assert not gradient.any()
                 continue
-            slopes = _slopes(oracle, maps, name)
-            largest = abs(slopes).max()
+            derivatives = _derivatives(oracle, maps, name)
+            largest = abs(derivatives).max()
             bound = tolerance * min(largest, 1e300)
             if distance is Distance.COSINE:
                 bound += tolerance * share / float(abs(one).max())
-            _assert_within(gradient[0], slopes, bound, (parameters, maps, name))
+            _assert_within(gradient[0], derivatives, bound, (parameters, maps, name))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.name)
@@ -248,7 +248,7 @@ def test_gradients_of_every_size_have_the_right_penalty(
         )
         result = engine.run(case.job(reduction=Reduction.SUM))
         found = values(result), result.gradients["input_gradients"]
-        for row, value, slopes in zip(case.inputs["input_gradients"], *found, strict=True):
+        for row, value, derivatives in zip(case.inputs["input_gradients"], *found, strict=True):
             exact = _exact(row)
             norm = mpmath.sqrt(sum(exact**2))
             excess, near = norm - 1, abs(norm / (norm - 1))
@@ -260,7 +260,7 @@ def test_gradients_of_every_size_have_the_right_penalty(
             tolerance = TOLERANCE[dtype] + 4 * float(np.finfo(dtype).eps) * near
             _assert_within(value, float(expected), float(tolerance * expected), (case, row))
             allowed = (tolerance * abs(wanted)).astype(np.float64)
-            _assert_within(slopes, wanted.astype(np.float64), allowed, (case, row))
+            _assert_within(derivatives, wanted.astype(np.float64), allowed, (case, row))
 
 
 # ------------------------------------------------------------------ images, and sums
@@ -274,8 +274,8 @@ def test_pixels_of_every_size_are_right(engine: Engine, name: str) -> None:
         for size, dtype in itertools.product((0.1, 1.0, 1000.0), TOLERANCE):
             case = drawn.with_inputs(**{n: size * a for n, a in drawn.inputs.items()}).astype(dtype)
             result = engine.run(case.job())
-            expected, slopes = oracle_values(case), oracle_gradients(case, "predictions")
+            expected, derivatives = oracle_values(case), oracle_gradients(case, "predictions")
             tolerance = TOLERANCE[dtype] * max(1, 1 / size) * 4
             _assert_within(values(result), expected, tolerance * abs(expected), (case, size))
-            bound = tolerance * abs(slopes).max()
-            _assert_within(result.gradients["predictions"], slopes, bound, (case, size))
+            bound = tolerance * abs(derivatives).max()
+            _assert_within(result.gradients["predictions"], derivatives, bound, (case, size))

@@ -41,30 +41,30 @@ class Row:
     """The value of an anchor, its slopes by quotients, and what these are differences of."""
 
     value: Number
-    slopes: list[Number]
+    derivatives: list[Number]
     sizes: list[Number]
 
 
 def _info_nce(row: Sequence[Number], own: int, _: float) -> Row:
     others = [0 if j == own else mpmath.exp(x - row[own]) for j, x in enumerate(row)]
     rest = mpmath.fsum(others)
-    slopes = [x / (1 + rest) for x in others]
-    slopes[own] = -rest / (1 + rest)
-    return Row(mpmath.log1p(rest), slopes, [abs(x) for x in slopes])
+    derivatives = [x / (1 + rest) for x in others]
+    derivatives[own] = -rest / (1 + rest)
+    return Row(mpmath.log1p(rest), derivatives, [abs(x) for x in derivatives])
 
 
 def _nt_xent(row: Sequence[Number], own: int, _: float) -> Row:
     positives = [j for j in range(COUNT) if j != own and LABELS[j] == LABELS[own]]
     negatives = [j for j in range(COUNT) if LABELS[j] != LABELS[own]]
-    value, slopes = mpmath.mpf(0), [mpmath.mpf(0)] * COUNT
+    value, derivatives = mpmath.mpf(0), [mpmath.mpf(0)] * COUNT
     for p in positives:
         others = {n: mpmath.exp(row[n] - row[p]) for n in negatives}
         rest = mpmath.fsum(others.values())
         value += mpmath.log1p(rest) / len(positives)
-        slopes[p] -= rest / (1 + rest) / len(positives)
+        derivatives[p] -= rest / (1 + rest) / len(positives)
         for n in negatives:
-            slopes[n] += others[n] / (1 + rest) / len(positives)
-    return Row(value, slopes, [abs(x) for x in slopes])
+            derivatives[n] += others[n] / (1 + rest) / len(positives)
+    return Row(value, derivatives, [abs(x) for x in derivatives])
 
 
 def _supervised(row: Sequence[Number], own: int, _: float) -> Row:
@@ -74,19 +74,19 @@ def _supervised(row: Sequence[Number], own: int, _: float) -> Row:
         0 if j in (own, positive) else mpmath.exp(row[j] - row[positive]) for j in range(COUNT)
     ]
     rest = mpmath.fsum(others)
-    slopes = [x / (1 + rest) for x in others]
-    slopes[positive] = -rest / (1 + rest)
-    return Row(mpmath.log1p(rest), slopes, [abs(x) for x in slopes])
+    derivatives = [x / (1 + rest) for x in others]
+    derivatives[positive] = -rest / (1 + rest)
+    return Row(mpmath.log1p(rest), derivatives, [abs(x) for x in derivatives])
 
 
 def _sigmoid(row: Sequence[Number], own: int, bias: float) -> Row:
-    value, slopes = mpmath.mpf(0), []
+    value, derivatives = mpmath.mpf(0), []
     for j, x in enumerate(row):
         sign = -1 if j == own else 1
         power = mpmath.exp(sign * (x + mpmath.mpf(bias)))
         value += mpmath.log1p(power)
-        slopes.append(sign * power / (1 + power))
-    return Row(value, slopes, [abs(x) for x in slopes])
+        derivatives.append(sign * power / (1 + power))
+    return Row(value, derivatives, [abs(x) for x in derivatives])
 
 
 ROWS: Mapping[str, Callable[[Sequence[Number], int, float], Row]] = {
@@ -117,17 +117,20 @@ def _expected(name: str, left: Array, right: Array, temperature: float, bias: fl
     is_one = left is right
     scores = one @ other.T
     rows = [ROWS[name]([x / heat for x in row], i, bias) for i, row in enumerate(scores)]
-    slopes, sizes = (np.array([r.slopes for r in rows]), np.array([r.sizes for r in rows]))
+    derivatives, sizes = (
+        np.array([r.derivatives for r in rows]),
+        np.array([r.sizes for r in rows]),
+    )
     centred = scores if name == "sigmoid_contrastive" else _from_the_best(scores, is_one=is_one)
-    by_temperature = np.sum(slopes * centred) / heat**2
+    by_temperature = np.sum(derivatives * centred) / heat**2
     size = np.sum(sizes * abs(centred)) / heat**2
-    given = {"temperature": (-by_temperature, size), "bias": (np.sum(slopes), np.sum(sizes))}
+    given = {"temperature": (-by_temperature, size), "bias": (np.sum(derivatives), np.sum(sizes))}
     if is_one:
-        both = slopes + slopes.T, sizes + sizes.T
+        both = derivatives + derivatives.T, sizes + sizes.T
         given["embeddings"] = both[0] @ other / heat, both[1] @ abs(other) / heat
     else:
-        given["queries"] = slopes @ other / heat, sizes @ abs(other) / heat
-        given["keys"] = slopes.T @ one / heat, sizes.T @ abs(one) / heat
+        given["queries"] = derivatives @ other / heat, sizes @ abs(other) / heat
+        given["keys"] = derivatives.T @ one / heat, sizes.T @ abs(one) / heat
     return Expected(
         [row.value for row in rows],
         {key: np.asarray(pair[0]) for key, pair in given.items()},
@@ -176,7 +179,7 @@ def _scores(margin: float, temperature: float, dtype: np.dtype[Any], seed: int) 
 
 
 def _run(engine: Engine, case: Case) -> Result:
-    return engine.run(case.job(gradients=case.slopes, reduction=Reduction.SUM))
+    return engine.run(case.job(gradients=case.derivatives, reduction=Reduction.SUM))
 
 
 def _case(loss: Loss, left: Array, right: Array, parameters: Mapping[str, Any]) -> Case:

@@ -95,16 +95,16 @@ def _expected(frames: Array, row: Row, kind: DistributionKind) -> tuple[float, A
             for time, label in enumerate(path):
                 shares[time, label] += product
         total = mpmath.fsum(shares[0, label] for label in range(row.classes))
-        slopes = np.zeros(frames.shape)
+        derivatives = np.zeros(frames.shape)
         for time, label in np.ndindex(frames.shape):
             share = shares[time, label] / total
             if kind is DistributionKind.LOGITS:
-                slopes[time, label] = weights[time][label] - share
+                derivatives[time, label] = weights[time][label] - share
             elif kind is DistributionKind.PROBABILITIES:
-                slopes[time, label] = -share / weights[time][label]
+                derivatives[time, label] = -share / weights[time][label]
             else:
-                slopes[time, label] = -share
-        return float(-mpmath.log(total)), slopes
+                derivatives[time, label] = -share
+        return float(-mpmath.log(total)), derivatives
 
 
 def _case(rows: Sequence[tuple[Row, Array]], kind: DistributionKind) -> Case:
@@ -127,7 +127,7 @@ def _case(rows: Sequence[tuple[Row, Array]], kind: DistributionKind) -> Case:
 
 def _assert_right(engine: Engine, row: Row, frames: Array, kind: DistributionKind) -> None:
     result = engine.run(_case([(row, frames)], kind).job(reduction=Reduction.NONE))
-    value, slopes = _expected(frames, row, kind)
+    value, derivatives = _expected(frames, row, kind)
     # Of probabilities that are given in a few digits, a loss near 0 has what these leave of it.
     noise = 0.0 if kind is DistributionKind.LOGITS else 1e-16 * frames.size
     tolerance, smallest = TOLERANCE[frames.dtype], float(np.finfo(frames.dtype).tiny)
@@ -135,10 +135,10 @@ def _assert_right(engine: Engine, row: Row, frames: Array, kind: DistributionKin
     np.testing.assert_allclose(
         values(result)[0], value, rtol=tolerance, atol=smallest + noise, err_msg=str(about)
     )
-    wrong = abs(result.gradients["predictions"][0].astype(np.float64) - slopes)
-    allowed = np.maximum(abs(slopes), BESIDE * _besides(frames))
+    wrong = abs(result.gradients["predictions"][0].astype(np.float64) - derivatives)
+    allowed = np.maximum(abs(derivatives), BESIDE * _besides(frames))
     smallest += FAINT * (value > 1e-4)
-    assert (wrong <= tolerance * allowed + smallest).all(), (*about, wrong, slopes)
+    assert (wrong <= tolerance * allowed + smallest).all(), (*about, wrong, derivatives)
 
 
 def _besides(frames: Array) -> Array:

@@ -6,37 +6,37 @@ import pytest
 
 from lossd.errors import Abandoned
 from lossd.serving.call import Call
-from lossd.serving.rpc.admission import Admission, Turns
+from lossd.serving.rpc.admission import Admission, ComputeSlots
 from tests.serving.test_boundary import Context
 
 
 def test_a_wait_for_a_turn_ends_with_its_call() -> None:
-    turns, context, ended = Turns(1), Context(), threading.Event()
+    compute_slots, context, ended = ComputeSlots(1), Context(), threading.Event()
     waiting = Call(context, "")
 
     def wait() -> None:
-        with pytest.raises(Abandoned), turns.turn(waiting):
+        with pytest.raises(Abandoned), compute_slots.slot(waiting):
             pass
         ended.set()
 
-    with turns.turn(Call(Context(), "")):
+    with compute_slots.slot(Call(Context(), "")):
         thread = threading.Thread(target=wait)
         thread.start()
         context.cancel()
         waiting.over()
         assert ended.wait(10)
         thread.join()
-    with turns.turn(Call(Context(), "")):  # nobody else has it
+    with compute_slots.slot(Call(Context(), "")):  # nobody else has it
         pass
 
 
 def test_a_place_is_given_back_when_caller_and_work_are_done() -> None:
     admission = Admission(calls=1, request_bytes=10)
-    place = admission.enter()
-    place.hold(7)
-    place.leave()
+    ticket = admission.enter()
+    ticket.hold(7)
+    ticket.leave()
     assert (admission.calls, admission.request_bytes) == (1, 7)
-    place.finish()
+    ticket.finish()
     assert (admission.calls, admission.request_bytes) == (0, 0)
     assert admission.take_most() == 7
     assert admission.take_most() == 0

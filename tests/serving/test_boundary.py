@@ -26,7 +26,7 @@ M = TypeVar("M", bound=Message)
 ALL_ERRORS = [
     error
     for error in vars(errors).values()
-    if isinstance(error, type) and issubclass(error, errors.LossdError)
+    if isinstance(error, type) and issubclass(error, errors.ServiceError)
 ]
 
 
@@ -152,8 +152,8 @@ def unpacked(detail: Any, message: M) -> M:
 
 
 @pytest.mark.parametrize("error", ALL_ERRORS)
-def test_every_error_has_a_code(error: type[errors.LossdError]) -> None:
-    internal = error in (errors.LossdError, errors.BackendUnavailable)  # not a caller's business
+def test_every_error_has_a_code(error: type[errors.ServiceError]) -> None:
+    internal = error in (errors.ServiceError, errors.BackendUnavailable)  # not a caller's business
 
     assert (code_of(error("x")) is grpc.StatusCode.INTERNAL) == internal
 

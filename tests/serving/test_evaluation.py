@@ -6,8 +6,8 @@ import pytest
 from lossd import tensors, v1
 from lossd.errors import TooLarge
 from lossd.serving.call import Call
-from lossd.serving.evaluation_service.servicer import Evaluation
-from lossd.serving.rpc.admission import Turns
+from lossd.serving.evaluation_service.servicer import RunningEvaluation
+from lossd.serving.rpc.admission import ComputeSlots
 from lossd.serving.wire.reader import Limits
 
 
@@ -37,6 +37,6 @@ def test_it_stops_at_the_first_metric_that_keeps_too_much() -> None:
     )
     for name, array in (("predictions", np.zeros(1000)), ("targets", np.zeros(1000, np.int64))):
         tensors.fill(request.batch.inputs.add(name=name).tensors.add(), array)
-    evaluation = Evaluation(request, Limits(), Turns(1), max_bytes=2000)
+    evaluation = RunningEvaluation(request, Limits(), ComputeSlots(1), max_bytes=2000)
     with pytest.raises(TooLarge, match="must keep at most 2000 bytes, got 9000"):
         evaluation.add(request, Call(Waiting(), "id"))

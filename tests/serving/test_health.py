@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from lossd.serving.process.health import Health, State
+from lossd.serving.process.health import Health, ServerState
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.threads import Threads
 from lossd.serving.telemetry import Telemetry
@@ -50,16 +50,16 @@ def channel(prompt: Prompt, refusing: Threads, health: Health) -> Iterator[grpc.
 
 
 def test_a_server_fails_once_and_for_good(health: Health) -> None:
-    health.enter(State.READY)
+    health.enter(ServerState.READY)
 
     assert [health.fail(), health.fail()] == [True, False]
-    health.enter(State.DRAINING)
+    health.enter(ServerState.DRAINING)
     assert health.has_failed
     assert health.state() == "failed"
 
 
 def test_a_server_that_ends_anyway_does_not_fail(health: Health) -> None:
-    health.enter(State.DRAINING)
+    health.enter(ServerState.DRAINING)
 
     assert not health.fail()
     assert health.state() == "draining"
@@ -72,10 +72,10 @@ def test_a_watcher_is_told_each_state_that_is_new_to_it(
     told = health_pb2_grpc.HealthStub(channel).Watch(Request(service=service), timeout=20)
 
     assert next(told).status == Response.NOT_SERVING
-    health.enter(State.READY)
+    health.enter(ServerState.READY)
     assert next(told).status == Response.SERVING
-    health.enter(State.READY)  # no news
-    health.enter(State.DRAINING)
+    health.enter(ServerState.READY)  # no news
+    health.enter(ServerState.DRAINING)
     assert next(told).status == Response.NOT_SERVING
     health.close()
     with pytest.raises(grpc.RpcError) as caught:
@@ -131,7 +131,7 @@ def test_nobody_waits_for_a_watcher_that_does_not_read(prompt: Prompt, health: H
     served = [watch(prompt, each) for each in (slow, quick)]
     served[1].result(20)
     with ThreadPoolExecutor(1) as grpc_thread:  # what it does must not wait for a send
-        for act in (lambda: health.enter(State.READY), quick.gone, health.state, slow.gone):
+        for act in (lambda: health.enter(ServerState.READY), quick.gone, health.state, slow.gone):
             grpc_thread.submit(act).result(20)
     slow.reads.set()
     served[0].result(20)
@@ -145,9 +145,9 @@ def test_what_changes_while_a_watcher_is_told_is_told_afterwards(
     served = watch(prompt, watching)
     while not watching.told:
         threading.Event().wait(0.001)
-    health.enter(State.READY)
-    health.enter(State.DRAINING)
-    health.enter(State.READY)
+    health.enter(ServerState.READY)
+    health.enter(ServerState.DRAINING)
+    health.enter(ServerState.READY)
     watching.reads.set()
     served.result(20)
     assert watching.told == [Response.NOT_SERVING, Response.SERVING]

@@ -15,14 +15,14 @@ from prometheus_client import CollectorRegistry
 from lossd import tensors, v1
 from lossd.backends.choose import Chosen, cpu_backend
 from lossd.engine import Engine
-from lossd.errors import InvalidTensor, LossdError
+from lossd.errors import InvalidTensor, ServiceError
 from lossd.losses import LOSSES, Loss
 from lossd.serving.call import Call, Received
 from lossd.serving.config import Config
 from lossd.serving.loss_service.planned import Plans
 from lossd.serving.loss_service.servicer import LossServicer
-from lossd.serving.process.device_check import Tried
-from lossd.serving.rpc.admission import Turns
+from lossd.serving.process.device_check import CheckedDevice
+from lossd.serving.rpc.admission import ComputeSlots
 from lossd.serving.telemetry import Telemetry
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case
@@ -55,11 +55,11 @@ class Context:
 def serve() -> Iterator[Serve]:
     """Makes servicers that nobody has asked anything yet; they compute with one engine."""
     backend = cpu_backend(2)
-    tried = Tried(Chosen(backend, "it is there"), Engine(backend, NETWORKS), {})
+    tried = CheckedDevice(Chosen(backend, "it is there"), Engine(backend, NETWORKS), {})
     telemetry = Telemetry(CollectorRegistry(), losses=LOSSES)
 
     def made() -> LossServicer:
-        return LossServicer(Config(), tried, Turns(2), telemetry)
+        return LossServicer(Config(), tried, ComputeSlots(2), telemetry)
 
     yield made
     tried.engine.close()
@@ -69,7 +69,7 @@ def answer(servicer: LossServicer, message: bytes) -> Any:
     """The reply but for its timing; of a refusal all that a caller is told."""
     try:
         encoded = servicer.compute_loss(Received(message), Call(Context(), "id"))
-    except LossdError as error:
+    except ServiceError as error:
         return type(error), str(error), error.field, error.reason, error.details
     reply = v1.ComputeLossResponse.FromString(encoded)
     assert reply.SerializeToString() == encoded  # as protobuf would have written it

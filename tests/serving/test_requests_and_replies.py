@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lossd import tensors, v1
 from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
-from lossd.errors import InvalidParameter, LossdError, TooLarge
+from lossd.errors import InvalidParameter, ServiceError, TooLarge
 from lossd.framing import Framed
 from lossd.losses import LOSSES, DistributionKind, Status
 from lossd.losses.cross_entropy import CrossEntropyOutput
@@ -170,13 +170,13 @@ def test_damaged_requests_are_answered_or_refused_in_our_words(data: st.DataObje
     assert refusal is None or " must " in str(refusal)
 
 
-def refused(encoded: bytes) -> LossdError | None:
+def refused(encoded: bytes) -> ServiceError | None:
     """The error that the bytes are answered with, if they are not served."""
     try:
         loss_replies.response(
             ENGINE.run(loss_requests.job(parse_framed(v1.ComputeLossRequest, encoded), LIMITS))
         )
-    except LossdError as error:
+    except ServiceError as error:
         return error
     return None
 

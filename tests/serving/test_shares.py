@@ -6,30 +6,30 @@ from lossd.errors import Overloaded, TooLarge
 from lossd.serving.access.gate import host_of
 from lossd.serving.caller import HERE, Caller, Quotas
 from lossd.serving.config import Config
-from lossd.serving.rpc.admission import Admission, Place
+from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.shares import Rate, Shares, three_quarters
 
 ONE, OTHER = Caller(name="one"), Caller(host="192.0.2.7")
 
 
-def end(place: Place) -> None:
+def end(ticket: AdmissionTicket) -> None:
     """Its caller has the answer, and nothing is computed for it any more."""
-    place.finish()
-    place.leave()
+    ticket.finish()
+    ticket.leave()
 
 
 def test_a_share_is_given_back_with_the_place() -> None:
     admission, shares = Admission(calls=4, request_bytes=100), Shares(Config(max_calls=4))
     for _ in range(20):
         places = [admission.enter() for _ in range(3)]
-        for place in places:
-            shares.take(ONE, place)
+        for ticket in places:
+            shares.take(ONE, ticket)
         fourth = admission.enter()
         with pytest.raises(Overloaded, match="calls in flight of one caller must be at most 3"):
             shares.take(ONE, fourth)
         shares.take(OTHER, fourth)
-        for place in (*places, fourth):
-            end(place)
+        for ticket in (*places, fourth):
+            end(ticket)
     assert admission.calls == 0
 
 
@@ -37,8 +37,8 @@ def test_bytes_are_counted_by_caller_and_all_together() -> None:
     admission = Admission(calls=4, request_bytes=100)
     shares = Shares(Config(caller_inflight_bytes=60))
     one, again, other = (admission.enter() for _ in range(3))
-    for caller, place in ((ONE, one), (ONE, again), (OTHER, other)):
-        shares.take(caller, place)
+    for caller, ticket in ((ONE, one), (ONE, again), (OTHER, other)):
+        shares.take(caller, ticket)
     one.hold(50)
     with pytest.raises(Overloaded, match="bytes in flight of one caller must be at most 60"):
         again.hold(11)
@@ -47,8 +47,8 @@ def test_bytes_are_counted_by_caller_and_all_together() -> None:
     other.hold(50)
     with pytest.raises(Overloaded, match="bytes in flight must be at most 100"):
         again.hold(1)
-    for place in (one, again, other):
-        end(place)
+    for ticket in (one, again, other):
+        end(ticket)
     assert admission.request_bytes == 0
     fresh = admission.enter()
     shares.take(ONE, fresh)
@@ -58,9 +58,9 @@ def test_bytes_are_counted_by_caller_and_all_together() -> None:
 def test_who_has_left_takes_no_share() -> None:
     admission, shares = Admission(calls=4, request_bytes=100), Shares(Config(caller_calls=1))
     for _ in range(3):
-        place = admission.enter()
-        end(place)
-        shares.take(ONE, place)
+        ticket = admission.enter()
+        end(ticket)
+        shares.take(ONE, ticket)
     shares.take(ONE, admission.enter())
 
 
@@ -100,9 +100,9 @@ def test_a_rate_says_when_there_is_room_again() -> None:
 def test_a_crowd_of_callers_takes_no_memory_for_ever() -> None:
     admission, shares = Admission(calls=2, request_bytes=100), Shares(Config())
     for number in range(5000):
-        place = admission.enter()
-        shares.take(Caller(host=f"host {number}"), place)
-        end(place)
+        ticket = admission.enter()
+        shares.take(Caller(host=f"host {number}"), ticket)
+        end(ticket)
     assert len(shares._shares) <= 1024
 
 

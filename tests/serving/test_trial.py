@@ -17,7 +17,7 @@ from lossd.errors import BackendUnavailable
 from lossd.losses import LOSSES
 from lossd.networks import Networks
 from lossd.serving.config import Config
-from lossd.serving.process.device_check import Tried, try_out
+from lossd.serving.process.device_check import CheckedDevice, check_device
 from lossd.sums import SumJob, Term, run
 
 # The name of a loss and a piece of a batch, or nothing in a turn that is for a whole batch.
@@ -37,9 +37,9 @@ class Device(NumpyBackend):
     def device(self) -> str:
         return "a device with a fault"
 
-    def turn(self) -> contextlib.AbstractContextManager[None]:
+    def session(self) -> contextlib.AbstractContextManager[None]:
         self._fault("", None)
-        return super().turn()
+        return super().session()
 
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         compute = super().over_rows(batch, body)
@@ -52,10 +52,10 @@ class Device(NumpyBackend):
         return replace(compute, piece=spoilt)
 
 
-def tried(fault: Faulty, **settings: object) -> Tried:
+def checked(fault: Faulty, **settings: object) -> CheckedDevice:
     given: dict[str, Any] = {"backend": BackendChoice.AUTO, "threads": 1, **settings}
     device: Backend = Device(fault)
-    return try_out(Chosen(device, "it is there"), Config(**given), Networks())
+    return check_device(Chosen(device, "it is there"), Config(**given), Networks())
 
 
 def sound(_: str, __: Piece | None) -> None:
@@ -107,7 +107,7 @@ def job(loss: str) -> Job:
 
 
 def test_a_sound_device_computes_everything() -> None:
-    found = tried(sound)
+    found = checked(sound)
 
     assert not found.faults
     assert found.engine.run(job("huber")).backend == "cupy"
@@ -115,7 +115,7 @@ def test_a_sound_device_computes_everything() -> None:
 
 @pytest.mark.parametrize("fault", [wrong_slope_of_huber, wrong_last_row])
 def test_the_cpu_computes_what_the_device_gets_wrong(fault: Faulty) -> None:
-    found = tried(fault)
+    found = checked(fault)
     huber, squared = (found.engine.run(job(name)) for name in ("huber", "squared_error"))
 
     assert list(found.faults) == ["huber"]
@@ -130,7 +130,7 @@ def test_the_cpu_computes_what_the_device_gets_wrong(fault: Faulty) -> None:
     [(wrong_end_of_a_long_row, "float32", 1003), (wrong_in_16_bits, "bfloat16", 1003)],
 )
 def test_long_rows_and_every_type_are_tried(fault: Faulty, type_name: str, columns: int) -> None:
-    found = tried(fault)
+    found = checked(fault)
 
     assert list(found.faults) == ["huber"]
     told = f"in {type_name}: predictions of 3 rows of {columns} must be "
@@ -138,7 +138,7 @@ def test_long_rows_and_every_type_are_tried(fault: Faulty, type_name: str, colum
 
 
 def test_a_sum_over_both_names_the_device() -> None:
-    engine = tried(wrong_slope_of_huber).engine
+    engine = checked(wrong_slope_of_huber).engine
 
     def backend(*losses: str) -> str:
         names = {"predictions": "predictions", "targets": "targets"}
@@ -150,7 +150,7 @@ def test_a_sum_over_both_names_the_device() -> None:
 
 
 def test_a_device_that_gets_nothing_right_is_not_used() -> None:
-    found = tried(no_compiler)
+    found = checked(no_compiler)
 
     assert found.chosen.is_fallback
     assert found.chosen.backend.name == "numpy"
@@ -161,16 +161,16 @@ def test_a_device_that_gets_nothing_right_is_not_used() -> None:
 
 def test_an_operator_who_wants_such_a_device_is_told() -> None:
     with pytest.raises(BackendUnavailable, match=r"must compute right, got cupy on a device.*head"):
-        tried(no_compiler, backend=BackendChoice.CUPY)
+        checked(no_compiler, backend=BackendChoice.CUPY)
 
 
 def test_a_device_that_a_fault_takes_down_is_not_used() -> None:
     assert list(LOSSES).index("huber") > 0  # others were right before
 
-    assert tried(Fragile("huber")).chosen.backend.name == "numpy"
+    assert checked(Fragile("huber")).chosen.backend.name == "numpy"
 
 
 def test_an_operator_may_trust_a_device() -> None:
-    found = tried(wrong_slope_of_huber, check_device=False)
+    found = checked(wrong_slope_of_huber, check_device=False)
 
     assert found.engine.run(job("huber")).gradients["predictions"].tolist() == [2.0]

@@ -64,7 +64,7 @@ def variants(loss: Loss, rows: int, length: int) -> list[Case]:
 def test_a_loss_takes_no_more_than_it_says(engine: Engine, any_loss: Loss, size: int) -> None:
     rows, length = SIZES.get(any_loss.shape, USUAL)[size]
     for case in variants(any_loss, rows, length):
-        peak, held = peak_and_held(engine, case.job(gradients=case.slopes))
+        peak, held = peak_and_held(engine, case.job(gradients=case.derivatives))
         assert peak <= held + SMALL, f"{case} takes {peak} and says {held}"
 
 
@@ -132,8 +132,8 @@ def test_a_style_is_that_of_the_gram_matrices(engine: Engine, channels: int, pla
     assert found.per_example is not None
     np.testing.assert_allclose(found.per_example, values.astype(float), rtol=1e-13)
     for name, maps, sign in (("predictions", exact[0], 1), ("targets", exact[1], -1)):
-        slopes = sign * (2 * plain + 4 * apart @ maps) / count / 3
-        np.testing.assert_allclose(found.gradients[name], slopes.astype(float), rtol=1e-11)
+        derivatives = sign * (2 * plain + 4 * apart @ maps) / count / 3
+        np.testing.assert_allclose(found.gradients[name], derivatives.astype(float), rtol=1e-11)
 
 
 def test_a_style_that_takes_too_long_is_refused(engine: Engine) -> None:

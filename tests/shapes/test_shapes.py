@@ -166,7 +166,7 @@ def test_the_gradients_of_a_whole_batch_have_its_scales_in_them(
 ) -> None:
     """By a power of 2, so that nothing is rounded."""
     for case in _cases(loss):
-        wanted: dict[str, Any] = {"gradients": case.slopes, "reduction": Reduction.MEAN}
+        wanted: dict[str, Any] = {"gradients": case.derivatives, "reduction": Reduction.MEAN}
         plainly = engine.run(case.job(**wanted))
         scaled = engine.run(case.job(cotangent=np.asarray(factor), **wanted))
         for name, gradient in plainly.gradients.items():

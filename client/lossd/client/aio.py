@@ -24,7 +24,7 @@ from lossd.client.call import (
     LIST_LOSSES,
     LIST_METRICS,
     Answer,
-    Call,
+    ClientCall,
     Method,
 )
 from lossd.client.connections import Connections
@@ -314,14 +314,16 @@ class AsyncLossClient:
     def _connection(self) -> AsyncConnection:
         return self._connections.here()
 
-    def _begin(self, timeout: float | None, request_id: str | None) -> Call:
-        return Call.begin(self._timeout if timeout is None else timeout, request_id)
+    def _begin(self, timeout: float | None, request_id: str | None) -> ClientCall:
+        return ClientCall.begin(self._timeout if timeout is None else timeout, request_id)
 
-    async def _ask(self, method: Method[Answer], request: Message, call: Call) -> Framed[Answer]:
+    async def _ask(
+        self, method: Method[Answer], request: Message, call: ClientCall
+    ) -> Framed[Answer]:
         """Returns the answer of a method whose requests have no bulk data."""
         return await self._connection().call(method, Framed(request), call)
 
-    async def _names(self, spec: v1.LossSpec, call: Call) -> tuple[str, ...]:
+    async def _names(self, spec: v1.LossSpec, call: ClientCall) -> tuple[str, ...]:
         """Returns the inputs of a loss in order; concurrent tasks may each ask the server."""
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import chunked
-from lossd.client.call import REQUEST_ID_KEY, STREAM_LOSS, Answer, Call, Method, serialised
+from lossd.client.call import REQUEST_ID_KEY, STREAM_LOSS, Answer, ClientCall, Method, serialised
 from lossd.client.errors import (
     CancelledError,
     DeadlineExceededError,
@@ -113,7 +113,12 @@ class AsyncConnection:
             raise not_ready_error(seconds) from error
 
     async def call(
-        self, method: Method[Answer], request: Framed[Any], call: Call, *, is_shared: bool = False
+        self,
+        method: Method[Answer],
+        request: Framed[Any],
+        call: ClientCall,
+        *,
+        is_shared: bool = False,
     ) -> Framed[Answer]:
         """Returns the answer of a method, after retries where they help, as ``Connection.call``.
 
@@ -132,7 +137,11 @@ class AsyncConnection:
             return method.parsed(await self._repeated(attempt, call, is_shared=is_shared))
 
     async def _repeated(
-        self, attempt: Callable[[float], Awaitable[Result]], call: Call, *, is_shared: bool = False
+        self,
+        attempt: Callable[[float], Awaitable[Result]],
+        call: ClientCall,
+        *,
+        is_shared: bool = False,
     ) -> Result:
         final = (UnavailableError,) if is_shared else ()
         return await self._retrier.call(attempt, call.left(), final=final, name=call.request_id)
@@ -186,7 +195,7 @@ class AsyncConnection:
             raise given_up_error() from error
 
     async def stream(
-        self, request: Framed[v1.ComputeLossRequest], call: Call
+        self, request: Framed[v1.ComputeLossRequest], call: ClientCall
     ) -> Framed[v1.ComputeLossResponse]:
         """Returns the answer to a large batch, as ``Connection.stream`` does.
 
@@ -233,7 +242,7 @@ class AsyncConnection:
                 replies.cancel()
         return answer.framed()
 
-    def follow(self, method: Method[Answer], call: Call, traced: Metadata) -> Any:
+    def follow(self, method: Method[Answer], call: ClientCall, traced: Metadata) -> Any:
         """Opens a stream of requests; returns gRPC's call, which takes them.
 
         Awaited, it is the answer, encoded. Nothing is repeated; ``traced`` is as for threads.
@@ -254,7 +263,7 @@ def _is_let_in(initial_metadata: Iterable[tuple[str, str | bytes]]) -> bool:
     return any(key == REQUEST_ID_KEY for key, _ in initial_metadata)
 
 
-def _why_cut(error: ServerError, call: Call) -> LossdError:
+def _why_cut(error: ServerError, call: ClientCall) -> LossdError:
     """Returns the likely reason why a stream was cut; asyncio's gRPC gives none."""
     if error.message != "Internal error from Core":
         return error

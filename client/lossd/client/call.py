@@ -58,7 +58,7 @@ DETACH_SEGMENT = Method(f"/{SHARED_MEMORY_SERVICE}/DetachSegment", v1.DetachSegm
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ClientCall:
     """One call of a user.  As a context, it adds its id to errors that are raised within.
 
     Attributes:

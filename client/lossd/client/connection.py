@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import chunked
-from lossd.client.call import STREAM_LOSS, Answer, Call, Method, serialised
+from lossd.client.call import STREAM_LOSS, Answer, ClientCall, Method, serialised
 from lossd.client.errors import (
     CancelledError,
     UnavailableError,
@@ -98,7 +98,12 @@ class Connection:
             ready.cancel()  # otherwise it would watch the channel forever
 
     def call(
-        self, method: Method[Answer], request: Framed[Any], call: Call, *, is_shared: bool = False
+        self,
+        method: Method[Answer],
+        request: Framed[Any],
+        call: ClientCall,
+        *,
+        is_shared: bool = False,
     ) -> Framed[Answer]:
         """Returns the answer of a method, after retries where they help.
 
@@ -119,7 +124,7 @@ class Connection:
             return method.parsed(self._repeated(attempt, call, is_shared=is_shared))
 
     def _repeated(
-        self, attempt: Callable[[float], Result], call: Call, *, is_shared: bool = False
+        self, attempt: Callable[[float], Result], call: ClientCall, *, is_shared: bool = False
     ) -> Result:
         final = (UnavailableError,) if is_shared else ()
         return self._retrier.call(attempt, call.left(), final=final, name=call.request_id)
@@ -162,7 +167,7 @@ class Connection:
         return self._closed.is_set() or error.message == _CHANNEL_CLOSED
 
     def stream(
-        self, request: Framed[v1.ComputeLossRequest], call: Call
+        self, request: Framed[v1.ComputeLossRequest], call: ClientCall
     ) -> Framed[v1.ComputeLossResponse]:
         """Returns the answer to a large batch, which goes and comes in chunks.
 
@@ -199,7 +204,11 @@ class Connection:
         return answer.framed()
 
     def follow(
-        self, method: Method[Answer], requests: Iterator[Message], call: Call, traced: Metadata
+        self,
+        method: Method[Answer],
+        requests: Iterator[Message],
+        call: ClientCall,
+        traced: Metadata,
     ) -> Any:
         """Sends a stream of requests; returns gRPC's future of the answer, encoded.
 

@@ -11,7 +11,7 @@ from typing import Any
 from lossd import v1
 from lossd.client import chunked, wire
 from lossd.client.aio_connection import AsyncConnection
-from lossd.client.call import COMPUTE_LOSS, Call
+from lossd.client.call import COMPUTE_LOSS, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.errors import LossdError
 from lossd.client.result import LossResult
@@ -21,7 +21,7 @@ from lossd.framing import Framed
 Request = Framed[v1.ComputeLossRequest]
 
 
-def computed(connection: Connection, build: Build, call: Call) -> LossResult[Any]:
+def computed(connection: Connection, build: Build, call: ClientCall) -> LossResult[Any]:
     """Returns the result, through shared memory where possible.
 
     Raises:
@@ -40,7 +40,7 @@ def computed(connection: Connection, build: Build, call: Call) -> LossResult[Any
     return _sent(connection, build(), call)
 
 
-def _sent(connection: Connection, request: Request, call: Call) -> LossResult[Any]:
+def _sent(connection: Connection, request: Request, call: ClientCall) -> LossResult[Any]:
     """Returns the result of a request that goes over the network, in one message or in chunks."""
     if chunked.is_worthwhile(request):
         return wire.read_response(connection.stream(request, call))
@@ -48,7 +48,7 @@ def _sent(connection: Connection, request: Request, call: Call) -> LossResult[An
 
 
 async def computed_soon(
-    connection: AsyncConnection, build: Build, inputs: Iterable[Any], call: Call
+    connection: AsyncConnection, build: Build, inputs: Iterable[Any], call: ClientCall
 ) -> LossResult[Any]:
     """Returns the result, as ``computed`` does; a small batch takes no thread.
 
@@ -71,7 +71,9 @@ async def computed_soon(
     return await _sent_soon(connection, await asyncio.to_thread(build), call)
 
 
-async def _sent_soon(connection: AsyncConnection, request: Request, call: Call) -> LossResult[Any]:
+async def _sent_soon(
+    connection: AsyncConnection, request: Request, call: ClientCall
+) -> LossResult[Any]:
     """Returns what ``_sent`` does."""
     if chunked.is_worthwhile(request):
         return wire.read_response(await connection.stream(request, call))

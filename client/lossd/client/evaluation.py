@@ -14,7 +14,7 @@ import grpc
 from lossd import v1
 from lossd.client import metrics
 from lossd.client.aio_connection import AsyncConnection
-from lossd.client.call import EVALUATE_STREAM, Call
+from lossd.client.call import EVALUATE_STREAM, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.errors import CancelledError, InvalidRequestError
 from lossd.framing import Framed
@@ -78,7 +78,7 @@ class Evaluation(Generic[Results]):
     """
 
     def __init__(
-        self, connection: Connection, call: Call, first: v1.EvaluateRequest, *, is_one: bool
+        self, connection: Connection, call: ClientCall, first: v1.EvaluateRequest, *, is_one: bool
     ) -> None:
         self._connection = connection
         self._call = call
@@ -195,7 +195,12 @@ class AsyncEvaluation(Generic[Results]):
     """
 
     def __init__(
-        self, connection: AsyncConnection, call: Call, first: v1.EvaluateRequest, *, is_one: bool
+        self,
+        connection: AsyncConnection,
+        call: ClientCall,
+        first: v1.EvaluateRequest,
+        *,
+        is_one: bool,
     ) -> None:
         self._connection = connection
         self._call = call

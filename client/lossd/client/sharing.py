@@ -71,9 +71,9 @@ class Sharing:
             return False
         return any(likely_bytes(given) >= WORTHWHILE_BYTES for given in inputs)
 
-    def lease(self) -> "Lease":
+    def lease(self) -> "ClientLease":
         """Returns the lease of one call."""
-        return Lease(self)
+        return ClientLease(self)
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Returns an array, not filled, in shared memory if there is some, else in ordinary."""
@@ -184,7 +184,7 @@ def _opener(flags: int) -> Callable[[str, int], int]:
     return lambda path, _: os.open(path, flags)
 
 
-class Lease:
+class ClientLease:
     """The shared memory of one call, as a context.
 
     Blocks of inputs are returned when it ends, that of the reply when the arrays over it are gone.

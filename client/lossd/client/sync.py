@@ -23,7 +23,7 @@ from lossd.client.call import (
     LIST_LOSSES,
     LIST_METRICS,
     Answer,
-    Call,
+    ClientCall,
     Method,
 )
 from lossd.client.connection import Connection
@@ -409,14 +409,14 @@ class LossClient:
     def _connection(self) -> Connection:
         return self._connections.here()
 
-    def _begin(self, timeout: float | None, request_id: str | None) -> Call:
-        return Call.begin(self._timeout if timeout is None else timeout, request_id)
+    def _begin(self, timeout: float | None, request_id: str | None) -> ClientCall:
+        return ClientCall.begin(self._timeout if timeout is None else timeout, request_id)
 
-    def _ask(self, method: Method[Answer], request: Message, call: Call) -> Framed[Answer]:
+    def _ask(self, method: Method[Answer], request: Message, call: ClientCall) -> Framed[Answer]:
         """Returns the answer of a method whose requests have no bulk data."""
         return self._connection().call(method, Framed(request), call)
 
-    def _names(self, spec: v1.LossSpec, call: Call) -> tuple[str, ...]:
+    def _names(self, spec: v1.LossSpec, call: ClientCall) -> tuple[str, ...]:
         """Returns the inputs of a loss in order; concurrent threads may each ask the server."""
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)

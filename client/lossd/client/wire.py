@@ -158,7 +158,7 @@ def checked_size(arrays: Iterable[Array]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ResponseReader:
     """Reads the tensors of one response."""
 
     payloads: Payloads | None
@@ -210,14 +210,16 @@ class Reader:
 
 
 @contextlib.contextmanager
-def reading(payloads: Payloads | None, shared: tensors.Shared | None = None) -> Iterator[Reader]:
+def reading(
+    payloads: Payloads | None, shared: tensors.Shared | None = None
+) -> Iterator[ResponseReader]:
     """Yields the reader of one response.
 
     Raises:
         ServerError: if a tensor in it breaks the contract.
     """
     try:
-        yield Reader(payloads, shared)
+        yield ResponseReader(payloads, shared)
     except tensors.TensorError as error:
         raise ServerError(f"response must hold valid tensors, got one where {error}") from error
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lossd.backends._rounding import Array, put
+from lossd.backends._rounding import Array, round_into
 from lossd.batch import Batch
-from lossd.losses import Evaluation
-from lossd.networks import Network, Placed
+from lossd.losses import BodyResult
+from lossd.networks import DeviceNetwork, Network
 from lossd.reduction import Flags, Floats
 
 __all__ = [
@@ -27,11 +27,11 @@ __all__ = [
     "Piece",
     "each_row",
     "nonfinite_rows",
-    "put",
+    "round_into",
     "settle",
 ]
 
-Body = Callable[..., Evaluation]
+Body = Callable[..., BodyResult]
 
 
 @dataclass(slots=True)  # not frozen: that would take twice the time, for every piece
@@ -40,7 +40,7 @@ class Piece:
 
     ``inputs`` are the rows of each operand as they were given, with the type to compute in.
     ``scale`` is what gradients are multiplied by, one number or one a row, of the compute type;
-    where it is 0, and in ``silent`` rows, anything may be written.
+    where it is 0, and in ``excluded`` rows, anything may be written.
     ``elements`` is what the sum of a row is divided by, where a body gives a value of each element.
     ``gradients`` and ``outputs`` are places in the reply, in the types that are sent.  ``values``
     is a place for the values, of the compute type, where anybody wants them; ``weights`` are what
@@ -52,7 +52,7 @@ class Piece:
     inputs: Mapping[str, tuple[Array, np.dtype[Any]]]
     parameters: Mapping[str, Any]
     scale: Any
-    silent: Flags | None
+    excluded: Flags | None
     elements: int
     gradients: Mapping[str, Array]
     outputs: Mapping[str, Array]
@@ -70,8 +70,8 @@ class Computed:
     set in their place, and ``is_flagged`` tells whether there are any.  A backend that returns
     either has written 0 wherever results do not count; otherwise the host does both.
     ``sums`` are those of weights times values, one a block.  Who gives them has looked whether the
-    values are finite, and has left 0 in those of silent rows; without ``values`` there was no place
-    for them.
+    values are finite, and has left 0 in those of excluded rows; without ``values`` there was no
+    place for them.
     ``is_outside`` tells that an input holds a number outside its domain.
     """
 
@@ -124,13 +124,13 @@ class Backend(Protocol):
         """Whether pieces should fit the caches of a CPU, rather than be few and large."""
 
     def place(self, array: Array) -> Any:
-        """Copies an array to the device that computes, within a ``turn``."""
+        """Copies an array to the device that computes, within a ``session``."""
 
     def fetch(self, array: Any) -> Array:
-        """Copies an array or a number back to the host, within a ``turn``."""
+        """Copies an array or a number back to the host, within a ``session``."""
 
-    def turn(self) -> contextlib.AbstractContextManager[None]:
-        """Takes a turn on the device, for all use of ``xp``; never wait for another one within it.
+    def session(self) -> contextlib.AbstractContextManager[None]:
+        """Begins a session on the device, for all use of ``xp``; never wait for another within it.
 
         Raises:
             TooLarge: if the device does not have enough memory.
@@ -147,7 +147,7 @@ class Backend(Protocol):
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         """Returns a function that runs a body, or a kernel in its place, over a piece of a batch.
 
-        The function takes turns itself, and raises as ``turn`` does.
+        The function takes sessions itself, and raises as ``session`` does.
 
         Raises:
             InvalidParameter: if a kernel takes the body's place and the body refuses a parameter.
@@ -156,7 +156,7 @@ class Backend(Protocol):
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
         """Calls ``work`` with 0 to ``count`` - 1, in any order and perhaps at the same time."""
 
-    def network(self, network: Network, dtype: np.dtype[Any]) -> Placed:
+    def network(self, network: Network, dtype: np.dtype[Any]) -> DeviceNetwork:
         """Returns a network as this backend computes with it, in a precision."""
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ def each_row(numbers: Any, array: Any) -> Any:
 
 
 def settle(piece: Piece) -> Flags | None:
-    """Takes nothing where the scale is 0, or the row is silent, also of infinity and NaN.
+    """Takes nothing where the scale is 0, or the row is excluded, also of infinity and NaN.
 
     Returns the flags of rows with a gradient that is not finite, None if all are.
     """
@@ -183,12 +183,12 @@ def settle(piece: Piece) -> Flags | None:
     for gradient in piece.gradients.values():
         if not is_scaled:
             gradient[piece.scale == 0] = 0
-        if piece.silent is not None:
-            gradient[piece.silent] = 0
+        if piece.excluded is not None:
+            gradient[piece.excluded] = 0
         if not np.isfinite(gradient).all():
             wrong = nonfinite_rows(gradient)
             nonfinite = wrong if nonfinite is None else nonfinite | wrong
-    if piece.silent is not None:
+    if piece.excluded is not None:
         for output in piece.outputs.values():
-            output[piece.silent] = 0
+            output[piece.excluded] = 0
     return nonfinite

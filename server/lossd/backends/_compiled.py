@@ -18,7 +18,7 @@ from lossd.losses._declare import CudaText
 COMPILER_OPTIONS = ("-std=c++17",)
 
 
-class Kernels:
+class DeviceKernels:
     """The kernels of one device, compiled at first use; for one thread at a time."""
 
     def __init__(self, cupy: Any, stream: Any) -> None:
@@ -74,7 +74,7 @@ class _Compiled:
             **{name: tile.operands[name] for name in others},
             "scales": tile.scales,
             "scale": tile.scale,
-            "silent": tile.silent,
+            "silent": tile.excluded,
             "values": values,
             "gradient": gradient,
             "nonfinite": nonfinite,

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lossd.backends import Array, Computed, Piece, put, settle
+from lossd.backends import Array, Computed, Piece, round_into, settle
 from lossd.backends._texts import text_of
 from lossd.batch import Batch, check_rules
-from lossd.kernels.host import Given, HostKernel, HostText, Library, NoLibraryError
+from lossd.kernels.host import HostKernel, HostText, KernelInput, Library, NoLibraryError
 from lossd.losses import LOSSES, Loss
 
 # A thread that takes the next piece waits for the interpreter's lock, so pieces are few, however
@@ -24,7 +24,7 @@ STREAMED_BYTES = 32 << 20
 Beside = Callable[[Piece, Sequence[str]], object]
 
 
-class Kernels(Protocol):
+class KernelSource(Protocol):
     """Where kernels for the CPU are looked for."""
 
     @property
@@ -47,14 +47,14 @@ class NoKernels:
 
     @property
     def description(self) -> str:
-        """See ``Kernels.description``."""
+        """See ``KernelSource.description``."""
         return f"NumPy alone: {self.reason}" if self.reason else "NumPy alone"
 
     def find(self, batch: Batch) -> None:
-        """See ``Kernels.find``."""
+        """See ``KernelSource.find``."""
 
 
-def host_kernels() -> Kernels:
+def host_kernels() -> KernelSource:
     """The kernels that were compiled when lossd was installed, if they can be used."""
     try:
         return HostKernels(Library())
@@ -72,7 +72,7 @@ class HostKernels:
         self._found: dict[tuple[str, int, np.dtype[Any]], HostKernel] = {}
 
     def find(self, batch: Batch) -> HostKernel | None:
-        """See ``Kernels.find``."""
+        """See ``KernelSource.find``."""
         loss, text = batch.loss, text_of(batch)
         if text is None or LOSSES.get(loss.name) is not loss:
             return None
@@ -133,7 +133,7 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
     statuses = np.empty(piece.count, np.uint8) if kernel.gives_statuses else None
     answer = kernel(
         [
-            Given(
+            KernelInput(
                 piece.inputs[operand.name][0], None if operand.is_classes else operand.input.domain
             )
             for operand in batch.operands
@@ -144,14 +144,14 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
         gradient=gradient,
         scale=piece.scale,
         elements=piece.elements,
-        silent=piece.silent,
+        excluded=piece.excluded,
         weights=piece.weights,
         block=piece.block,
         streams=is_large(batch, out),
         statuses=statuses,
     )
     if out is not None and gradient is not None and gradient is not out:
-        put(gradient, out)
+        round_into(gradient, out)
     if others or piece.outputs:
         beside(piece, others)
     found = None if is_all else settle(piece)

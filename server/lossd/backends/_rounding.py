@@ -12,7 +12,7 @@ SMALLEST_NORMAL = 2.0**-14  # of float16
 ANCHORS = {np.dtype(np.float32): np.float32(0.75), np.dtype(np.float64): np.float64(1.5 * 2.0**28)}
 
 
-def put(found: Array, out: Array) -> None:
+def round_into(found: Array, out: Array) -> None:
     """Writes ``found`` to ``out``, rounded to its type.
 
     Each number that loses digits because it is below float16's smallest normal one makes NumPy

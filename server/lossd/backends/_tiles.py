@@ -31,7 +31,7 @@ class Tile:
     parameters: dict[str, Any]
     scale: float
     scales: Any
-    silent: Any
+    excluded: Any
     elements: int
     sent_types: Mapping[str, np.dtype[Any]]
     sources: list[Array]  # kept alive until the copies are done
@@ -71,7 +71,7 @@ def upload(cupy: Any, stream: Any, batch: Batch, piece: Piece) -> Tile:
         },
         scale=0.0 if by_row else float(piece.scale),
         scales=sent(piece.scale, batch.dtype) if by_row else None,
-        silent=None if piece.silent is None else sent(piece.silent, np.uint8),
+        excluded=None if piece.excluded is None else sent(piece.excluded, np.uint8),
         elements=piece.elements,
         sent_types={name: out.dtype for name, out in piece.gradients.items()},
         sources=sources,
@@ -110,19 +110,24 @@ def run_body(cupy: Any, batch: Batch, body: Body, tile: Tile, gradients: Sequenc
     with np.errstate(all="ignore"):  # a parameter may be beyond the compute type
         inputs = [array.astype(tile.types[n], copy=False) for n, array in tile.operands.items()]
         evaluation = body(cupy, *inputs, **parameters)
-        slopes = {name: _scaled(cupy, batch, tile, evaluation.gradient(name)) for name in gradients}
+        derivatives = {
+            name: _scaled(cupy, batch, tile, evaluation.gradient(name)) for name in gradients
+        }
     values = evaluation.value
     if values.ndim == 2:
         values = values.sum(axis=-1) / batch.dtype.type(tile.elements)
     outputs = dict(evaluation.outputs)
-    if tile.silent is not None:
-        # Selected, never multiplied: a silent row may hold NaN.
-        silent = tile.silent.astype(bool)
-        values = cupy.where(silent, 0, values)
-        slopes = {n: cupy.where(each_row(silent, s), 0, s) for n, s in slopes.items()}
-        outputs = {name: cupy.where(silent, 0, output) for name, output in outputs.items()}
+    if tile.excluded is not None:
+        # Selected, never multiplied: an excluded row may hold NaN.
+        excluded = tile.excluded.astype(bool)
+        values = cupy.where(excluded, 0, values)
+        derivatives = {n: cupy.where(each_row(excluded, s), 0, s) for n, s in derivatives.items()}
+        outputs = {name: cupy.where(excluded, 0, output) for name, output in outputs.items()}
     # Rounded before they are checked: rounding may make a finite number infinite.
-    sent = {name: slope.astype(tile.sent_types[name], copy=False) for name, slope in slopes.items()}
+    sent = {
+        name: derivative.astype(tile.sent_types[name], copy=False)
+        for name, derivative in derivatives.items()
+    }
     nonfinite = nonfinite_of(cupy, (values, *sent.values()))
     return Found(values, sent, outputs, evaluation.statuses, nonfinite)
 

@@ -25,13 +25,13 @@ import numpy as np
 
 from lossd.backends import Array, Body, Compute, Computed, Piece
 from lossd.backends._accelerators import use_no_accelerators
-from lossd.backends._compiled import Kernels
+from lossd.backends._compiled import DeviceKernels
 from lossd.backends._texts import text_of
 from lossd.backends._tiles import Found, Tile, download, run_body, upload
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost, TooLarge
 from lossd.losses._declare import CudaText
-from lossd.networks import Device, Network, Placed, Placements
+from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
 
 # A piece bounds the memory on the device and the time between two checkpoints: 64 MiB of float32.
 TILE_ELEMENTS = 1 << 24
@@ -80,8 +80,8 @@ class CupyBackend:
         self._cupy = _import_cupy()
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._lock = threading.Lock()
-        self._kernels = Kernels(self._cupy, self._stream)
-        self._networks = Placements(Device(self._cupy, TILE_ELEMENTS), self._cupy.asarray)
+        self._kernels = DeviceKernels(self._cupy, self._stream)
+        self._networks = DeviceNetworks(Device(self._cupy, TILE_ELEMENTS), self._cupy.asarray)
 
     @property
     def xp(self) -> Any:
@@ -109,9 +109,9 @@ class CupyBackend:
         host: Array = self._cupy.asnumpy(array)
         return host
 
-    def network(self, network: Network, dtype: np.dtype[Any]) -> Placed:
+    def network(self, network: Network, dtype: np.dtype[Any]) -> DeviceNetwork:
         """See ``Backend.network``."""
-        with self.turn():
+        with self.session():
             return self._networks.find(network, dtype)
 
     def has_kernel(self, batch: Batch) -> bool:
@@ -133,15 +133,15 @@ class CupyBackend:
     def close(self) -> None:
         """Frees the device's memory."""
         with contextlib.suppress(DeviceLost):
-            with self.turn():
+            with self.session():
                 self._stream.synchronize()
                 self._kernels.clear()
                 self._networks.clear()
             self._cupy.get_default_memory_pool().free_all_blocks()
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """See ``Backend.turn``; one thread at a time, on our stream."""
+    def session(self) -> Iterator[None]:
+        """See ``Backend.session``; one thread at a time, on our stream."""
         with self._lock:
             try:
                 with self._stream:  # which asks a lost device when a thread first enters it
@@ -167,7 +167,7 @@ class CupyBackend:
 
     def _compute(self, batch: Batch, body: Body, text: CudaText | None, piece: Piece) -> Computed:
         """Computes some rows and waits, so that no memory of the host is in use afterwards."""
-        with self.turn():
+        with self.session():
             tile = upload(self._cupy, self._stream, batch, piece)
             found = self._found(batch, body, text, tile)
             values = np.empty(piece.count, batch.dtype)

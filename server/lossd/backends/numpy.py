@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, put
-from lossd.backends._host import Kernels, NoKernels, compute, piece_elements
+from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, round_into
+from lossd.backends._host import KernelSource, NoKernels, compute, piece_elements
 from lossd.batch import Batch
-from lossd.losses import Evaluation
-from lossd.networks import Device, Network, Placed, Placements
+from lossd.losses import BodyResult
+from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
 
 # Elements of the windows that go into one product of a convolution: 2 MiB of float32, a cache.
 PRODUCT_ELEMENTS = 1 << 19
@@ -37,14 +37,14 @@ class NumpyBackend:
     piece_elements = 0
     in_cache = True
 
-    def __init__(self, threads: int, kernels: Kernels = NO_KERNELS) -> None:
+    def __init__(self, threads: int, kernels: KernelSource = NO_KERNELS) -> None:
         self.threads = threads
         self.kernels = kernels
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lossd-compute")
         # Products run on our own threads, and their bits must not depend on how BLAS splits them.
         # This holds for the process and is not undone, since another backend may still rely on it.
         threadpool_limits(1, user_api="blas")
-        self._networks = Placements(Device(np, PRODUCT_ELEMENTS), np.asarray)
+        self._networks = DeviceNetworks(Device(np, PRODUCT_ELEMENTS), np.asarray)
 
     @property
     def device(self) -> str:
@@ -59,11 +59,11 @@ class NumpyBackend:
         """See ``Backend.fetch``."""
         return np.asarray(array)
 
-    def turn(self) -> contextlib.AbstractContextManager[None]:
-        """See ``Backend.turn``; here nothing waits."""
+    def session(self) -> contextlib.AbstractContextManager[None]:
+        """See ``Backend.session``; here nothing waits."""
         return contextlib.nullcontext()
 
-    def network(self, network: Network, dtype: np.dtype[Any]) -> Placed:
+    def network(self, network: Network, dtype: np.dtype[Any]) -> DeviceNetwork:
         """See ``Backend.network``."""
         return self._networks.find(network, dtype)
 
@@ -120,14 +120,14 @@ def _compute(body: Body, piece: Piece) -> Computed:
     return Computed(_row_values(found.value, piece.elements), found.statuses)
 
 
-def _run_body(body: Body, piece: Piece, gradients: Sequence[str]) -> Evaluation:
+def _run_body(body: Body, piece: Piece, gradients: Sequence[str]) -> BodyResult:
     inputs = (_ready(*given) for given in piece.inputs.values())
     found = body(np, *inputs, **piece.parameters)
     for name in gradients:
         gradient, out = found.gradient(name), piece.gradients[name]
         factor = each_row(piece.scale, gradient) if piece.scale.ndim else piece.scale
         if out.dtype == np.float16:
-            put(gradient * factor, out)
+            round_into(gradient * factor, out)
         else:
             np.multiply(gradient, factor, out=out, casting="unsafe")
     for name, out in piece.outputs.items():

@@ -10,7 +10,7 @@ from lossd.batch._layout import Operand
 from lossd.batch._parameters import parameter_error
 from lossd.batch._rows import domain_error
 from lossd.losses import Loss, Output, ParameterError
-from lossd.networks import View
+from lossd.networks import ImagePipeline
 from lossd.reduction import RowPlan
 
 
@@ -29,7 +29,7 @@ class Batch:
     gradients: tuple[str, ...]
     outputs: tuple[Output, ...]
     parts: tuple[slice, ...] = ()  # which examples an operand has rows of, where not of all
-    view: View | None = None  # the network that images are looked at through
+    pipeline: ImagePipeline | None = None  # the network that images are looked at through
     layout_parameters: Mapping[str, Any] = field(default_factory=dict)  # what no body takes
 
     def filled(self, operands: tuple[Operand, ...], plan: RowPlan) -> "Batch":
@@ -46,7 +46,7 @@ class Batch:
             self.gradients,
             self.outputs,
             self.parts,
-            self.view,
+            self.pipeline,
             self.layout_parameters,
         )
 
@@ -96,7 +96,7 @@ def check_domains(batch: Batch) -> None:
             continue
         with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
             wrong = operand.input.domain.outside(operand.rows)
-        if batch.plan.silent is not None:
-            wrong[batch.plan.silent] = False
+        if batch.plan.excluded is not None:
+            wrong[batch.plan.excluded] = False
         if wrong.any():
-            raise domain_error(operand, batch.plan.silent)
+            raise domain_error(operand, batch.plan.excluded)

@@ -10,11 +10,11 @@ import numpy as np
 from lossd.batch._job import Array, Job
 from lossd.batch._layout import Operand, is_empty, is_float
 from lossd.errors import InvalidRequest, InvalidTensor
-from lossd.losses import Differentiable, Holds, Input
+from lossd.losses import Content, Differentiable, Input
 
 # A label or a flag may be a boolean; a length or an offset may not.
 _INTEGER_KINDS = {
-    Holds.LENGTHS: "iu", Holds.OFFSETS: "iu", Holds.LABELS: "iub", Holds.FLAGS: "iub",
+    Content.LENGTHS: "iu", Content.OFFSETS: "iu", Content.LABELS: "iub", Content.FLAGS: "iub",
 }  # fmt: skip
 
 
@@ -55,12 +55,12 @@ def list_item(declared: Input, position: int) -> Input:
 
 
 def _check_type(declared: Input, array: Array) -> None:
-    if declared.holds is Holds.FLOATS and not is_float(array):
+    if declared.content is Content.FLOATS and not is_float(array):
         raise InvalidTensor(
             f"{declared.name} must be floating point, got {array.dtype.name}",
             field=f"inputs.{declared.name}.dtype",
         )
-    kinds = _INTEGER_KINDS.get(declared.holds)
+    kinds = _INTEGER_KINDS.get(declared.content)
     if kinds and not is_empty(array) and array.dtype.kind not in kinds:
         raise InvalidTensor(
             f"{declared.name} must be integers, got {array.dtype.name}",

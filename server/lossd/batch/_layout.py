@@ -8,8 +8,8 @@ import numpy as np
 
 from lossd.batch._job import Array
 from lossd.errors import InvalidTensor
-from lossd.losses import Holds, Input, Loss
-from lossd.networks import Networks, View
+from lossd.losses import Content, Input, Loss
+from lossd.networks import ImagePipeline, Networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,9 @@ class Slot:
         if self.is_moved:
             array = np.moveaxis(array, self.class_axis, self.class_place)
         rows = array.reshape(self.rows_shape)
-        return Operand(self, rows.astype(np.int64) if self.input.holds is Holds.LABELS else rows)
+        return Operand(
+            self, rows.astype(np.int64) if self.input.content is Content.LABELS else rows
+        )
 
     def as_given(self, rows: Array) -> Array:
         """Returns an array that is laid out like the rows in the caller's shape."""
@@ -115,7 +117,7 @@ class Operand:
 
     def compute_type(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Returns the type to compute in; integers that are indices or lengths keep their own."""
-        is_integer = self.slot.is_classes or self.slot.input.holds is Holds.LABELS
+        is_integer = self.slot.is_classes or self.slot.input.content is Content.LABELS
         return self.rows.dtype if is_integer else dtype
 
     def as_type(self, dtype: np.dtype[Any]) -> Array:
@@ -143,8 +145,8 @@ class Layout:
 
     ``columns`` is the length of a parameter that is a list, and ``repeats`` how often that list is
     repeated along a row, or down the rows with ``is_by_row``; with ``is_spread`` one number may
-    stand for all.  ``parts`` says which examples each slot has rows of, where not of all; ``view``
-    is the network that images are looked at through.
+    stand for all.  ``parts`` says which examples each slot has rows of, where not of all;
+    ``pipeline`` is the network that images are looked at through.
     """
 
     slots: tuple[Slot, ...]
@@ -157,7 +159,7 @@ class Layout:
     is_by_row: bool = False
     is_spread: bool = False
     parts: tuple[slice, ...] = ()
-    view: View | None = None
+    pipeline: ImagePipeline | None = None
 
 
 def shape_error(name: str, rule: str, shape: tuple[int, ...], hint: str = "") -> InvalidTensor:

@@ -38,7 +38,7 @@ def plan_each(
     return plan_rows(
         layout.rows,
         ignored=ignored,
-        excluded=_excluded(job.loss, operands, parameters, ignored),
+        excluded_by_loss=_excluded(job.loss, operands, parameters, ignored),
         weights=weights,
         denominators=denominators,
         factors=factors(ignored, weights),
@@ -150,15 +150,15 @@ def value_error(name: str, values: Array, wrong: Flags, rule: str, hint: str = "
     )
 
 
-def domain_error(operand: Operand, silent: Flags | None) -> InvalidTensor:
+def domain_error(operand: Operand, excluded: Flags | None) -> InvalidTensor:
     """Returns the error for the first element of an operand that is outside its domain."""
     domain = operand.input.domain
     if domain is None:
         raise TypeError(f"{operand.name} has no domain")
     with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
         wrong = domain.outside(operand.rows)
-    if silent is not None:
-        wrong[silent] = False
+    if excluded is not None:
+        wrong[excluded] = False
     given = operand.slot.as_given
     return value_error(operand.name, given(operand.rows), given(wrong), str(domain))
 

@@ -20,9 +20,9 @@ from lossd.cli.bench_compare import Change, compared, table
 from lossd.cli.bench_report import draw, tables
 from lossd.cli.failures import told
 from lossd.cli.files import OutputFile, PlotFile, writing
-from lossd.cli.measuring import Effort, Memory, Row, measure
-from lossd.cli.reaching import Credentials, reached, takes_credentials
-from lossd.cli.served import Served, served
+from lossd.cli.measuring import Effort, Row, ServerMemory, measure
+from lossd.cli.reaching import Credentials, connected_client, takes_credentials
+from lossd.cli.served import RunningServer, running_server
 from lossd.cli.shown import plain
 from lossd.client import LossClient
 from lossd.client.result import LossResult
@@ -147,7 +147,7 @@ Kinds = list[tuple[tuple[int, int], int]]
 def _of_own(transport: str, kinds: Kinds, effort: Effort) -> Iterator[Row]:
     """Measures a server that is started for the measurement."""
     with serving(transport) as server, LossClient(server.address) as client:
-        memory = Memory(server, server.resident())
+        memory = ServerMemory(server, server.resident())
         for shape, callers in kinds:
             call = _call(client, shape, is_shared=transport == "shared_memory")
             yield measure((transport, shape, callers), call, effort, memory)
@@ -157,7 +157,7 @@ def _of_running(
     address: str, credentials: Credentials, kinds: Kinds, effort: Effort
 ) -> Iterator[Row]:
     """Measures a server that runs already, whose memory cannot be observed."""
-    with reached(address, credentials) as client:
+    with connected_client(address, credentials) as client:
         is_shared = "shared_memory" in client.server_info().transports
         for shape, callers in kinds:
             call = _call(client, shape, is_shared=is_shared)
@@ -175,16 +175,16 @@ def _shape(text: str) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def serving(transport: str) -> Iterator[Served]:
+def serving(transport: str) -> Iterator[RunningServer]:
     """Runs a server that is reached by a transport."""
     if transport == "tcp":
-        with served(*_QUIET) as server:
+        with running_server(*_QUIET) as server:
             yield server
         return
     memory = _MEMORY if _MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="lossd-bench-", dir=memory) as folder:
         sharing = ("--shm-dir", folder) if transport == "shared_memory" else ()
-        with served(*_QUIET, *sharing, address=f"unix:{folder}/socket") as server:
+        with running_server(*_QUIET, *sharing, address=f"unix:{folder}/socket") as server:
             yield server
 
 

@@ -22,16 +22,16 @@ COLUMNS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class LossCurve:
     """A loss and its gradient for one target, with default parameters."""
 
     target: float
     predictions: Floats
     values: Floats
-    slopes: Floats
+    derivatives: Floats
 
 
-def curves(engine: Engine, loss: Loss) -> list[Curve]:
+def curves(engine: Engine, loss: Loss) -> list[LossCurve]:
     """Returns one curve for each interesting target, with default parameters.
 
     The target is 0 where any number is allowed; else targets are those of the worked examples.
@@ -48,7 +48,7 @@ def _example_numbers(loss: Loss, declared: Input) -> list[float]:
     return [float(number) for array in arrays for number in array.reshape(-1)]
 
 
-def _curve(engine: Engine, loss: Loss, target: float) -> Curve:
+def _curve(engine: Engine, loss: Loss, target: float) -> LossCurve:
     first, targets, *others = loss.inputs
     predictions = np.linspace(-REACH, REACH, POINTS)
     held = {targets.name: target} | {o.name: _example_numbers(loss, o)[0] for o in others}
@@ -61,7 +61,9 @@ def _curve(engine: Engine, loss: Loss, target: float) -> Curve:
         reduction=Reduction.NONE,
     )
     result = engine.run(job)
-    return Curve(target, predictions, np.asarray(result.per_example), result.gradients[first.name])
+    return LossCurve(
+        target, predictions, np.asarray(result.per_example), result.gradients[first.name]
+    )
 
 
 def draw(engine: Engine, losses: Iterable[Loss], path: Path) -> None:
@@ -83,7 +85,7 @@ def draw(engine: Engine, losses: Iterable[Loss], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _draw_loss(cell: Any, loss: Loss, found: list[Curve]) -> None:
+def _draw_loss(cell: Any, loss: Loss, found: list[LossCurve]) -> None:
     above, below = cell.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     above.set_title(loss.message, fontsize="large", fontweight="bold")
     above.set_ylabel("loss")
@@ -91,7 +93,7 @@ def _draw_loss(cell: Any, loss: Loss, found: list[Curve]) -> None:
     below.set_xlabel("prediction")
     for curve in found:
         above.plot(curve.predictions, curve.values, label=f"{curve.target:g}")
-        below.plot(curve.predictions, curve.slopes)
+        below.plot(curve.predictions, curve.derivatives)
     for axes in (above, below):
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)

@@ -25,7 +25,7 @@ from lossd.cli.files import OutputFile, writing
 from lossd.cli.inputs import check_inputs, inputs_of_loss
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
-from lossd.cli.reaching import Credentials, reached, takes_credentials
+from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 from lossd.cli.shown import print_json, print_pairs
 from lossd.client.arguments import reductions
 from lossd.client.result import LossResult
@@ -128,7 +128,7 @@ def _here(
     found = Networks(load_networks(networks)) if networks else Networks()
     backend = choose(BackendChoice.AUTO, threads=usable_cores()).backend
     try:
-        work = loss_requests.work(request, Limits())
+        work = loss_requests.read_request(request, Limits())
         return read_response(loss_replies.response(sums.run(Engine(backend, found), work)))
     finally:
         backend.close()
@@ -140,7 +140,7 @@ def _remote(
     arrays: dict[str, Any],
     options: dict[str, Any],
 ) -> LossResult[Any]:
-    with reached(*server) as client:
+    with connected_client(*server) as client:
         return client.compute(message, **arrays, **options)
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from lossd.cli.files import PlotFile, writing
 from lossd.cli.progress import counted
-from lossd.cli.served import served
+from lossd.cli.served import running_server
 from lossd.client import LossClient
 from lossd.v1 import CrossEntropy
 
@@ -49,10 +49,10 @@ def demo(epochs: int, plot: Path) -> None:
         raise click.ClickException(
             f"the demo needs {error.name}: install it with pip install 'lossd[demo]'"
         ) from error
-    with served() as server, LossClient(server.address) as client:
+    with running_server() as server, LossClient(server.address) as client:
         info = client.server_info()
         console.print(f"server in another process at {server.address}, backend {info.backend}")
-        network = Network.initial(np.random.default_rng(0), (64, 128, 10))
+        network = DigitNetwork.initial(np.random.default_rng(0), (64, 128, 10))
         started = time.perf_counter()
         losses = train(client, network, digits, epochs)
         seconds = time.perf_counter() - started
@@ -90,14 +90,14 @@ def _load_digits() -> Digits:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class DigitNetwork:
     """A network with one hidden layer: weights, biases, and Adam's running moments of each."""
 
     parameters: list[Floats]
     moments: list[tuple[Floats, Floats]]
 
     @classmethod
-    def initial(cls, random: np.random.Generator, sizes: tuple[int, int, int]) -> "Network":
+    def initial(cls, random: np.random.Generator, sizes: tuple[int, int, int]) -> "DigitNetwork":
         """Draws weights with variance 2 / fan-in, as He et al. (2015), equation 10."""
         parameters: list[Floats] = []
         for inputs, outputs in itertools.pairwise(sizes):
@@ -140,7 +140,7 @@ def _adam(parameter: Floats, moments: tuple[Floats, Floats], gradient: Any, coun
     parameter -= LEARNING_RATE * unbiased_first / (np.sqrt(unbiased_second) + 1e-8)
 
 
-def train(client: LossClient, network: Network, digits: Digits, epochs: int) -> list[float]:
+def train(client: LossClient, network: DigitNetwork, digits: Digits, epochs: int) -> list[float]:
     """Trains on shuffled batches; returns the loss of each."""
     random = np.random.default_rng(0)
     losses: list[float] = []

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lossd.cli.failures import told
 from lossd.cli.machine import Finding, findings_here
-from lossd.cli.reaching import Credentials, reached, takes_tls
+from lossd.cli.reaching import Credentials, connected_client, takes_tls
 from lossd.cli.running import findings_of
 from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
 from lossd.cli.shown import print_json
@@ -37,7 +37,7 @@ def doctor(*, config: Config, server: str | None, as_json: bool, credentials: Cr
     else:
         _refuse_settings()
         token = Path(config.token_file) if config.token_file else None
-        with told(), reached(server, Credentials(credentials.tls, token)) as client:
+        with told(), connected_client(server, Credentials(credentials.tls, token)) as client:
             findings = list(findings_of(client))
     if as_json:
         print_json([asdict(finding) for finding in findings])

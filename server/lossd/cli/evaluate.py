@@ -16,14 +16,14 @@ from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_metric
 from lossd.cli.names import metric_named
 from lossd.cli.parameters import set_parameters
 from lossd.cli.progress import counted
-from lossd.cli.reaching import Credentials, reached, takes_credentials
+from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 from lossd.cli.shown import array_text, print_json, print_pairs
 from lossd.client import MetricResult
 from lossd.client import metrics as metrics_wire
 from lossd.evaluation import METRICS, State, merged
 from lossd.framing import Framed
 from lossd.serving.evaluation_service import codec as evaluation_codec
-from lossd.serving.wire.reader import Limits, Reader
+from lossd.serving.wire.reader import Limits, RequestReader
 from lossd.v1.metrics import Metric
 
 _TEXTS = ("hypotheses", "references")
@@ -132,7 +132,9 @@ def _here(message: Metric, batches: Iterable[dict[str, Any]]) -> MetricResult:
     state = State()
     for batch in batches:
         request = metrics_wire.build_request((), **_arguments(batch))
-        read = evaluation_codec.batch(request.batch, [one], lambda: None, Reader(None, Limits()))
+        read = evaluation_codec.batch(
+            request.batch, [one], lambda: None, RequestReader(None, Limits())
+        )
         state = merged([state, one.observe(read)])
     result = evaluation_codec.result(one, state, one.metric.score(state, one.parameters))
     return metrics_wire.read_results(Framed(v1.EvaluateResponse(results=[result])))[0]
@@ -141,7 +143,7 @@ def _here(message: Metric, batches: Iterable[dict[str, Any]]) -> MetricResult:
 def _remote(
     server: tuple[str, Credentials], message: Metric, batches: Iterable[dict[str, Any]]
 ) -> MetricResult:
-    with reached(*server) as client, client.evaluation(message) as run:
+    with connected_client(*server) as client, client.evaluation(message) as run:
         for batch in batches:
             run.update(**batch)
         return run.result()

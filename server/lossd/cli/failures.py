@@ -33,7 +33,7 @@ def told() -> Iterator[None]:
         yield
     except _OF_THE_CALLER as error:
         raise click.UsageError(_line(error)) from error
-    except (LossdError, errors.LossdError) as error:
+    except (LossdError, errors.ServiceError) as error:
         raise click.ClickException(_line(error)) from error
 
 

@@ -12,7 +12,7 @@ from lossd import selftest
 from lossd.backends.choose import choose
 from lossd.backends.cupy import probe
 from lossd.engine import Engine
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 from lossd.networks import Networks, worked_networks
 from lossd.serving import addresses
 from lossd.serving.access import entrance
@@ -78,7 +78,7 @@ def _entrance(config: Config) -> Iterator[Finding]:
     """Who may come in, and for how long the certificates are good."""
     try:
         entered = entrance.build(config)
-    except LossdError as error:
+    except ServiceError as error:
         yield Finding("who may call", str(error), is_bad=True)
         return
     if config.is_open:
@@ -99,7 +99,7 @@ def _shared_directory(config: Config) -> Finding:
     try:
         with SharedMemory(config.shm_dir, segments=1, segment_bytes=1):
             free = shutil.disk_usage(config.shm_dir).free
-    except LossdError as error:
+    except ServiceError as error:
         return Finding(thing, str(error), is_bad=True)
     return Finding(thing, f"{config.shm_dir} can be used, {_mebibytes(free)} free")
 
@@ -109,7 +109,7 @@ def _networks(config: Config) -> Finding:
         return Finding("networks", "none: losses of images are refused")
     try:
         found = networks_of(config).by_name.values()
-    except LossdError as error:
+    except ServiceError as error:
         return Finding("networks", str(error), is_bad=True)
     return Finding(
         "networks", ", ".join(f"{n.name} ({n.architecture})" for n in found) or "none in there"
@@ -141,7 +141,7 @@ def _memory_limit() -> int:
 def _losses(config: Config) -> Iterator[Finding]:
     try:
         chosen = choose(config.backend, threads=config.compute_threads)
-    except LossdError as error:
+    except ServiceError as error:
         yield Finding("backend", str(error), is_bad=True)
         return
     yield Finding("backend", f"{chosen.backend.name} on {chosen.backend.device} ({chosen.reason})")

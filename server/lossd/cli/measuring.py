@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.cli.served import Served
+from lossd.cli.served import RunningServer
 from lossd.client.result import LossResult
 
 PHASES = ("receive", "decode", "queue", "compute")
@@ -55,10 +55,10 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ServerMemory:
     """A server whose memory can be observed, and its bytes at the start."""
 
-    server: Served
+    server: RunningServer
     idle: int
 
 
@@ -66,7 +66,7 @@ def measure(
     kind: tuple[str, tuple[int, int], int],
     call: Callable[[], LossResult],
     effort: Effort,
-    memory: Memory | None,
+    memory: ServerMemory | None,
 ) -> Row:
     """Measures one kind of call: its transport, shape and callers."""
     transport, shape, callers = kind

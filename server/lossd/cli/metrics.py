@@ -8,7 +8,7 @@ from lossd.cli.listed import page_named, served_metrics
 from lossd.cli.names import metric_named
 from lossd.cli.page_text import print_pages
 from lossd.cli.pages import metric_pages
-from lossd.cli.reaching import Credentials, reached, takes_credentials
+from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 
 
 @click.command()
@@ -30,7 +30,7 @@ def metrics(
         chosen = None if name is None else metric_named(name)
         print_pages(metric_pages(), chosen, search, as_json=as_json)
         return
-    with told(), reached(address, credentials) as client:
+    with told(), connected_client(address, credentials) as client:
         pages = served_metrics(client)
     chosen = None if name is None else page_named(name, pages)
     print_pages(pages, chosen, search, as_json=as_json)

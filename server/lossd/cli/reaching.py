@@ -26,7 +26,7 @@ class Credentials:
 
 
 @contextlib.contextmanager
-def reached(address: str, credentials: Credentials) -> Iterator[LossClient]:
+def connected_client(address: str, credentials: Credentials) -> Iterator[LossClient]:
     """Connects to a server, and first makes a small call.
 
     So a mistyped address fails soon, not after the long timeout of a large batch.

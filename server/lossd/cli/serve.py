@@ -6,7 +6,7 @@ import os
 import click
 
 from lossd.cli.settings import SectionedCommand, takes_settings
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 from lossd.serving import app
 from lossd.serving.config import Config, unknown_variables
 from lossd.serving.process import logs
@@ -33,7 +33,7 @@ def serve(config: Config) -> None:
     threads.when_one_dies(fail)
     try:
         server = app.start(config, on_failure=fail, log_lines_lost=lambda: lines.lost)
-    except LossdError as error:
+    except ServiceError as error:
         raise click.ClickException(str(error)) from error
     # One line, for people and for the programs that started us with port 0.
     click.echo(f"ready address={server.address} metrics={server.metrics_url}")

@@ -11,7 +11,7 @@ import click
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class RunningServer:
     """The server's address and process id."""
 
     address: str
@@ -35,7 +35,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(*arguments: str, address: str = "127.0.0.1:0") -> Iterator[Served]:
+def running_server(*arguments: str, address: str = "127.0.0.1:0") -> Iterator[RunningServer]:
     """Runs ``lossd serve`` with flags, and ends it afterwards."""
     command = [
         sys.executable, "-m", "lossd", "serve", "--address", address, "--metrics-port", "0",
@@ -47,6 +47,6 @@ def served(*arguments: str, address: str = "127.0.0.1:0") -> Iterator[Served]:
             if not words:
                 raise click.ClickException("the server did not start; its own message is above")
             found = dict(word.split("=", 1) for word in words[1:])
-            yield Served(found["address"], process.pid)
+            yield RunningServer(found["address"], process.pid)
         finally:
             process.terminate()

@@ -27,7 +27,7 @@ def plot_text(loss: Loss, width: int) -> str:
         engine.backend.close()
     pictures = {
         "loss over prediction": [curve.values for curve in curves],
-        "gradient over prediction": [curve.slopes for curve in curves],
+        "gradient over prediction": [curve.derivatives for curve in curves],
     }
     drawn = (
         uniplot.plot_to_string(

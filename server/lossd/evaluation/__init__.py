@@ -9,10 +9,10 @@ import with its own name in the error.
 """
 
 from lossd.evaluation._declare import (
-    Batch,
-    Input,
     InputError,
     Metric,
+    MetricBatch,
+    MetricInput,
     Score,
     Sequences,
 )
@@ -21,11 +21,11 @@ from lossd.schema import catalogue
 
 __all__ = [
     "METRICS",
-    "Batch",
     "ClassificationTask",
-    "Input",
     "InputError",
     "Metric",
+    "MetricBatch",
+    "MetricInput",
     "Score",
     "Sequences",
     "State",

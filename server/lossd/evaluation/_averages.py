@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lossd.evaluation._classification import BINARY, MULTILABEL, Decisions
-from lossd.evaluation._declare import Floats, Kept, Score
+from lossd.evaluation._declare import BatchState, Floats, Score
 from lossd.evaluation._examples import Flags
 from lossd.evaluation._state import ClassificationTask, State, Tally
 
@@ -32,33 +32,37 @@ class ZeroDivision(enum.Enum):
 COUNTS: Mapping[str, int] = {"hits": 1, "predicted": 1, "targets": 1}
 
 
-def count_classes(laid: Decisions) -> Kept:
+def count_classes(prepared: Decisions) -> BatchState:
     """Counts true positives, predicted members and actual members of each class or label."""
-    if laid.task is MULTILABEL:
+    if prepared.task is MULTILABEL:
         members = {
-            "hits": laid.targets & laid.predicted,
-            "predicted": laid.predicted,
-            "targets": laid.targets,
+            "hits": prepared.targets & prepared.predicted,
+            "predicted": prepared.predicted,
+            "targets": prepared.targets,
         }
-        return Kept(tallies={name: _label_tally(laid, yes) for name, yes in members.items()})
-    right = laid.targets == laid.predicted
-    weights = laid.weights
-    return Kept(
+        return BatchState(
+            tallies={name: _label_tally(prepared, yes) for name, yes in members.items()}
+        )
+    right = prepared.targets == prepared.predicted
+    weights = prepared.weights
+    return BatchState(
         tallies={
             "hits": Tally.counts(
-                laid.targets[right], (laid.width,), None if weights is None else weights[right]
+                prepared.targets[right],
+                (prepared.width,),
+                None if weights is None else weights[right],
             ),
-            "predicted": Tally.counts(laid.predicted, (laid.width,), weights),
-            "targets": Tally.counts(laid.targets, (laid.width,), weights),
+            "predicted": Tally.counts(prepared.predicted, (prepared.width,), weights),
+            "targets": Tally.counts(prepared.targets, (prepared.width,), weights),
         }
     )
 
 
-def _label_tally(laid: Decisions, yes: Flags) -> Tally:
-    if laid.weights is None:
+def _label_tally(prepared: Decisions, yes: Flags) -> Tally:
+    if prepared.weights is None:
         return Tally(np.count_nonzero(yes, axis=0).astype(np.int64))
     rows, labels = np.nonzero(yes)
-    return Tally.counts(labels, (laid.width,), laid.weights[rows])
+    return Tally.counts(labels, (prepared.width,), prepared.weights[rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from lossd.evaluation._declare import FINITE, Array, Batch, Floats, Input, InputError, Layout, Seen
+from lossd.evaluation._declare import (
+    FINITE,
+    Array,
+    BatchFacts,
+    Floats,
+    InputError,
+    MetricBatch,
+    MetricInput,
+    MetricLayout,
+)
 from lossd.evaluation._examples import (
     Flags,
     Selection,
@@ -52,7 +61,7 @@ class Decisions:
     ``scores`` are given where predictions were scores of several classes.
     """
 
-    seen: Seen
+    facts: BatchFacts
     task: ClassificationTask
     width: int
     targets: Array
@@ -69,7 +78,7 @@ class Scores:
     booleans.
     """
 
-    seen: Seen
+    facts: BatchFacts
     task: ClassificationTask
     width: int
     targets: Array
@@ -79,7 +88,7 @@ class Scores:
 
 
 def lay_out_decisions(
-    batch: Batch,
+    batch: MetricBatch,
     *,
     task: ClassificationTask | None,
     prediction_kind: DistributionKind,
@@ -106,7 +115,7 @@ def lay_out_decisions(
         truths = _truths("predictions", found.predictions, found.selection)
         predicted = truths.astype(dtype, copy=False)
     return Decisions(
-        found.seen(),
+        found.facts(),
         found.task,
         found.width or 2,
         targets,
@@ -131,7 +140,7 @@ def _class_decisions(
         predicted = _indices("predictions", found.predictions, classes, found.selection)
         width = classes or 1 + max(int(targets.max(initial=1)), int(predicted.max(initial=1)))
         return Decisions(
-            found.seen(width=classes), MULTICLASS, width, targets, predicted,
+            found.facts(width=classes), MULTICLASS, width, targets, predicted,
             found.selection.weights, None,
         )  # fmt: skip
     width = found.width or 0
@@ -143,12 +152,12 @@ def _class_decisions(
     targets = _indices("targets", found.targets, width, found.selection)
     predicted = scores.argmax(axis=1)
     return Decisions(
-        found.seen(), MULTICLASS, width, targets, predicted, found.selection.weights, scores
+        found.facts(), MULTICLASS, width, targets, predicted, found.selection.weights, scores
     )
 
 
 def lay_out_scores(
-    batch: Batch,
+    batch: MetricBatch,
     *,
     task: ClassificationTask | None,
     prediction_kind: DistributionKind,
@@ -167,27 +176,27 @@ def lay_out_scores(
     else:
         targets = _truths("targets", found.targets, found.selection)
     return Scores(
-        found.seen(), found.task, found.width or 2, targets, scores, found.selection.weights,
+        found.facts(), found.task, found.width or 2, targets, scores, found.selection.weights,
         prediction_kind,
     )  # fmt: skip
 
 
 def lay_out_probabilities(
-    batch: Batch,
+    batch: MetricBatch,
     *,
     task: ClassificationTask | None,
     prediction_kind: DistributionKind,
     ignore_index: int | None,
 ) -> Scores:
     """Returns the laid-out scores, which must be one answer for each example."""
-    laid = lay_out_scores(
+    prepared = lay_out_scores(
         batch, task=task, prediction_kind=prediction_kind, ignore_index=ignore_index
     )
-    if laid.task is MULTILABEL:
+    if prepared.task is MULTILABEL:
         raise ParameterError(
             "task", "task must be binary or multiclass for this metric, got multilabel"
         )
-    return laid
+    return prepared
 
 
 def _scores(found: "_Found", kind: DistributionKind) -> Array:
@@ -213,13 +222,15 @@ class _Found:
     selection: Selection
     nonfinite_count: int
 
-    def seen(self, width: int | None = None) -> Seen:
-        return self.selection.seen(
+    def facts(self, width: int | None = None) -> BatchFacts:
+        return self.selection.facts(
             task=self.task, width=self.width or width, nonfinite_count=self.nonfinite_count
         )
 
 
-def _lay_out(batch: Batch, task: ClassificationTask | None, ignore_index: int | None) -> _Found:
+def _lay_out(
+    batch: MetricBatch, task: ClassificationTask | None, ignore_index: int | None
+) -> _Found:
     predictions, targets = batch.inputs["predictions"], batch.inputs["targets"]
     task = task or _task(predictions, targets)
     may_be_float = task is not MULTICLASS or not targets.size  # an empty list has no type
@@ -326,23 +337,23 @@ def _refuse(name: str, values: Array, wrong: Flags, rule: str, selection: Select
     )  # fmt: skip
 
 
-def tiles(laid: Scores) -> Iterator[Scores]:
+def tiles(prepared: Scores) -> Iterator[Scores]:
     """Yields the examples a few at a time, so that float64 temporaries stay small."""
-    step = max(1, _TILE * len(laid.scores) // max(1, laid.scores.size))
-    for start in range(0, len(laid.scores), step):
+    step = max(1, _TILE * len(prepared.scores) // max(1, prepared.scores.size))
+    for start in range(0, len(prepared.scores), step):
         part = slice(start, start + step)
-        yield replace(laid, scores=laid.scores[part], targets=laid.targets[part])
+        yield replace(prepared, scores=prepared.scores[part], targets=prepared.targets[part])
 
 
-def probabilities(laid: Scores) -> Floats:
+def probabilities(prepared: Scores) -> Floats:
     """Returns the probability of each class, or of the answer yes, in float64."""
-    scores = laid.scores.astype(np.float64)
-    if laid.kind is DistributionKind.PROBABILITIES:
+    scores = prepared.scores.astype(np.float64)
+    if prepared.kind is DistributionKind.PROBABILITIES:
         return scores
     with np.errstate(over="ignore", invalid="ignore"):
-        if laid.kind is DistributionKind.LOG_PROBABILITIES:
+        if prepared.kind is DistributionKind.LOG_PROBABILITIES:
             return np.exp(scores)
-        if laid.task is MULTICLASS:
+        if prepared.task is MULTICLASS:
             shares: Floats = np.exp(scores - scores.max(axis=1, keepdims=True))
             total: Floats = shares.sum(axis=1, keepdims=True)
             return shares / total
@@ -350,15 +361,17 @@ def probabilities(laid: Scores) -> Floats:
         return chances
 
 
-PREDICTIONS = Input("predictions", "scores, or what was decided", _SHAPES)
-TARGETS = Input("targets", "class indices, or 0 and 1 of any type", ("(N, ...)", "(N, ..., L)"))
+PREDICTIONS = MetricInput("predictions", "scores, or what was decided", _SHAPES)
+TARGETS = MetricInput(
+    "targets", "class indices, or 0 and 1 of any type", ("(N, ...)", "(N, ..., L)")
+)
 
-DECISIONS = Layout(
+DECISIONS = MetricLayout(
     (PREDICTIONS, TARGETS),
     lay_out_decisions,
     (TASK, PREDICTION_KIND, THRESHOLD, IGNORE_INDEX, CLASSES),
 )
-SCORES = Layout((PREDICTIONS, TARGETS), lay_out_scores, (TASK, PREDICTION_KIND, IGNORE_INDEX))
-PROBABILITIES = Layout(
+SCORES = MetricLayout((PREDICTIONS, TARGETS), lay_out_scores, (TASK, PREDICTION_KIND, IGNORE_INDEX))
+PROBABILITIES = MetricLayout(
     (PREDICTIONS, TARGETS), lay_out_probabilities, (TASK, PREDICTION_KIND, IGNORE_INDEX)
 )

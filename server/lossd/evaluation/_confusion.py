@@ -3,7 +3,7 @@
 import numpy as np
 
 from lossd.evaluation._classification import MULTILABEL, Decisions
-from lossd.evaluation._declare import InputError, Kept
+from lossd.evaluation._declare import BatchState, InputError
 from lossd.evaluation._state import State, Tally
 
 MAX_CLASSES = 2048
@@ -19,19 +19,19 @@ def check(state: State) -> str:
     return f"pairs must be square, got {rows} by {columns}"
 
 
-def count_pairs(laid: Decisions) -> Kept:
+def count_pairs(prepared: Decisions) -> BatchState:
     """Counts by target and prediction; by label, target and prediction for labels."""
-    if laid.width > MAX_CLASSES:
+    if prepared.width > MAX_CLASSES:
         raise InputError(
             "inputs.predictions",
-            f"classes must be at most {MAX_CLASSES} for a matrix, got {laid.width}",
+            f"classes must be at most {MAX_CLASSES} for a matrix, got {prepared.width}",
         )
-    if laid.task is not MULTILABEL:
-        pairs = laid.targets * laid.width + laid.predicted
-        counts = Tally.counts(pairs, (laid.width, laid.width), laid.weights)
-        return Kept(tallies={"pairs": counts})
-    labels = 4 * np.arange(laid.width)
-    pairs = labels + 2 * laid.targets.astype(np.int64) + laid.predicted
-    weights = None if laid.weights is None else np.repeat(laid.weights, laid.width)
-    counts = Tally.counts(pairs.reshape(-1), (2 * laid.width, 2), weights)
-    return Kept(tallies={"pairs": counts})
+    if prepared.task is not MULTILABEL:
+        pairs = prepared.targets * prepared.width + prepared.predicted
+        counts = Tally.counts(pairs, (prepared.width, prepared.width), prepared.weights)
+        return BatchState(tallies={"pairs": counts})
+    labels = 4 * np.arange(prepared.width)
+    pairs = labels + 2 * prepared.targets.astype(np.int64) + prepared.predicted
+    weights = None if prepared.weights is None else np.repeat(prepared.weights, prepared.width)
+    counts = Tally.counts(pairs.reshape(-1), (2 * prepared.width, 2), weights)
+    return BatchState(tallies={"pairs": counts})

@@ -45,7 +45,7 @@ class Sequences:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class MetricBatch:
     """The data of a call: tensors and sequences by name, weights and mask.
 
     ``checkpoint`` is called between pieces of long work and may raise to stop it.
@@ -59,7 +59,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class MetricInput:
     """One input of a metric; ``shapes`` are patterns of its shape, "text" for sequences."""
 
     name: str
@@ -72,16 +72,16 @@ class Input:
         return self.shapes[0].startswith("text")
 
 
-class Laid(Protocol):
+class Prepared(Protocol):
     """A laid-out batch: the material of the body, and the facts for the state."""
 
     @property
-    def seen(self) -> "Seen":
+    def facts(self) -> "BatchFacts":
         """The facts for the state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class BatchFacts:
     """Facts about a batch that every metric keeps."""
 
     task: ClassificationTask | None = None
@@ -93,19 +93,19 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class MetricLayout:
     """How inputs are checked and laid out, and the parameters of that.
 
     ``lay_out(batch, **parameters)`` raises InputError or ParameterError.
     """
 
-    inputs: tuple[Input, ...]
-    lay_out: Callable[..., Laid]
+    inputs: tuple[MetricInput, ...]
+    lay_out: Callable[..., Prepared]
     parameters: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class BatchState:
     """The part of a batch that a body keeps: exact sums, and rows that cannot be summed.
 
     ``nonfinite_count`` is how many examples it left out besides those that the layout left out.
@@ -134,7 +134,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class MetricExample:
     """A case worked by hand; texts are lists of strings, references lists of them.
 
     For a metric without a single number, ``values`` takes its place.
@@ -158,24 +158,24 @@ class Metric:
 
     name: str
     message: str
-    layout: Layout
-    body: Callable[..., Kept]
+    layout: MetricLayout
+    body: Callable[..., BatchState]
     result: Callable[..., Score]
     own_parameters: tuple[Parameter, ...]
     tallies: Mapping[str, int]
     columns: Mapping[str, int]
     surrogate: str
-    examples: tuple[Example, ...]
+    examples: tuple[MetricExample, ...]
     check: Callable[[State], str]
     is_result_long: bool
-    observing: Callable[[Batch, Mapping[str, Any]], int]
+    observing: Callable[[MetricBatch, Mapping[str, Any]], int]
     scoring: Callable[[State, Mapping[str, Any]], int]
     summary: str
     formula: str
     reference: str
 
     @property
-    def inputs(self) -> tuple[Input, ...]:
+    def inputs(self) -> tuple[MetricInput, ...]:
         """The inputs that it takes."""
         return self.layout.inputs
 
@@ -196,7 +196,7 @@ class Metric:
         """
         return completed(self.message, self._known, given)
 
-    def observe(self, batch: Batch, parameters: Mapping[str, Any]) -> State:
+    def observe(self, batch: MetricBatch, parameters: Mapping[str, Any]) -> State:
         """Returns the state of one batch; ``parameters`` are complete.
 
         Raises:
@@ -204,18 +204,18 @@ class Metric:
             ParameterError: if a parameter does not fit the inputs.
         """
         layout = {p.name: parameters[p.name] for p in self.layout.parameters}
-        laid = self.layout.lay_out(_named(self, batch), **layout)
-        kept = self.body(laid, **self._own(parameters))
-        seen = laid.seen
+        prepared = self.layout.lay_out(_named(self, batch), **layout)
+        batch_state = self.body(prepared, **self._own(parameters))
+        facts = prepared.facts
         return State(
-            task=seen.task,
-            width=seen.width,
-            example_count=seen.example_count,
-            ignored_count=seen.ignored_count,
-            silent_count=seen.silent_count,
-            nonfinite_count=seen.nonfinite_count + kept.nonfinite_count,
-            tallies=kept.tallies,
-            tables=() if not kept.table else (kept.table,),
+            task=facts.task,
+            width=facts.width,
+            example_count=facts.example_count,
+            ignored_count=facts.ignored_count,
+            silent_count=facts.silent_count,
+            nonfinite_count=facts.nonfinite_count + batch_state.nonfinite_count,
+            tallies=batch_state.tallies,
+            tables=() if not batch_state.table else (batch_state.table,),
         )
 
     def score(
@@ -249,7 +249,7 @@ class Metric:
 _TOO_LARGE = "it is beyond the largest number"
 
 
-def _named(metric: Metric, batch: Batch) -> Batch:
+def _named(metric: Metric, batch: MetricBatch) -> MetricBatch:
     """Returns the batch, if it has every declared input; others are for other metrics."""
     for declared in metric.inputs:
         given = batch.sequences if declared.is_text else batch.inputs
@@ -277,7 +277,7 @@ CLASS_BYTES = 128
 _FRACTION_BYTES = 640  # an integer of 2,000 bits, and its like while it is added to
 
 
-def observing_bytes(batch: Batch, parameters: Mapping[str, Any]) -> int:
+def observing_bytes(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
     """Returns the bytes of the tensors of a batch."""
     arrays = [*batch.inputs.values(), *(a for a in (batch.weights, batch.mask) if a is not None)]
     elements = sum(a.size for a in arrays)
@@ -285,12 +285,12 @@ def observing_bytes(batch: Batch, parameters: Mapping[str, Any]) -> int:
     return ELEMENT_BYTES * elements + CLASS_BYTES * classes + fraction_bytes(batch, classes)
 
 
-def fraction_bytes(batch: Batch, sums: int) -> int:
+def fraction_bytes(batch: MetricBatch, sums: int) -> int:
     """Returns the bytes of exact sums of weights, at most one for each weight."""
     return 0 if batch.weights is None else _FRACTION_BYTES * min(sums, batch.weights.size)
 
 
-def classes_of(batch: Batch, parameters: Mapping[str, Any]) -> int:
+def classes_of(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
     """How many classes there are: as said, as many as scores, or as the largest index tells."""
     predictions = batch.inputs.get("predictions")
     if predictions is None or "task" not in parameters:
@@ -310,21 +310,21 @@ def scoring_bytes(state: State, parameters: Mapping[str, Any]) -> int:
 
 
 def metric(
-    layout: Layout,
+    layout: MetricLayout,
     *,
     result: Callable[..., Score],
     surrogate: str,
-    examples: tuple[Example, ...],
+    examples: tuple[MetricExample, ...],
     tallies: Mapping[str, int] | None = None,
     columns: Mapping[str, int] | None = None,
     check: Callable[[State], str] = lambda _: "",
     is_result_long: bool = False,
-    observing: Callable[[Batch, Mapping[str, Any]], int] = observing_bytes,
+    observing: Callable[[MetricBatch, Mapping[str, Any]], int] = observing_bytes,
     scoring: Callable[[State, Mapping[str, Any]], int] = scoring_bytes,
-) -> Callable[[Callable[..., Kept]], Metric]:
+) -> Callable[[Callable[..., BatchState]], Metric]:
     """Turns a body into a declared metric.
 
-    The body is ``body(laid, **parameters) -> Kept``: what to keep of one batch.
+    The body is ``body(prepared, **parameters) -> BatchState``: what to keep of one batch.
     ``result(state, **parameters) -> Score`` computes the number from everything that was kept,
     however it was split; it is not called for an empty state.  Both take the same keyword-only
     parameters, whose annotations in the body are the schema.  The docstring holds the summary, the
@@ -338,7 +338,7 @@ def metric(
     A result that takes long (``is_result_long``) is given a ``checkpoint`` to call on the way.
     """
 
-    def declare(body: Callable[..., Kept]) -> Metric:
+    def declare(body: Callable[..., BatchState]) -> Metric:
         summary, formula, reference = documentation(body)
         return Metric(
             name=body.__name__,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.evaluation._declare import Array, Batch, Floats, InputError, Seen
+from lossd.evaluation._declare import Array, BatchFacts, Floats, InputError, MetricBatch
 from lossd.evaluation._state import ClassificationTask
 from lossd.losses import element
 
@@ -47,15 +47,15 @@ class Selection:
         """Returns the index in the batch of a selected row."""
         return position if self.rows is None else int(np.flatnonzero(self.rows)[position])
 
-    def seen(
+    def facts(
         self,
         *,
         task: ClassificationTask | None = None,
         width: int | None = None,
         nonfinite_count: int = 0,
-    ) -> Seen:
+    ) -> BatchFacts:
         """Returns the facts about the batch for a state."""
-        return Seen(
+        return BatchFacts(
             task=task,
             width=width,
             example_count=self.example_count,
@@ -65,7 +65,9 @@ class Selection:
         )
 
 
-def select(batch: Batch, shape: tuple[int, ...], also_ignored: Flags | None = None) -> Selection:
+def select(
+    batch: MetricBatch, shape: tuple[int, ...], also_ignored: Flags | None = None
+) -> Selection:
     """Reads mask and weights, which must have the shape of the examples.
 
     Raises:

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from lossd.evaluation._declare import Floats, Kept, Score
+from lossd.evaluation._declare import BatchState, Floats, Score
 from lossd.evaluation._exact import product
 from lossd.evaluation._state import State, Tally
 
 
-def keep_mean(values: Floats, weights: Floats | None) -> Kept:
+def keep_mean(values: Floats, weights: Floats | None) -> BatchState:
     """Keeps the exact sums of w v and of w; values that are not finite are counted and left out."""
     finite = np.isfinite(values)
     lost = len(values) - int(np.count_nonzero(finite))
@@ -18,7 +18,7 @@ def keep_mean(values: Floats, weights: Floats | None) -> Kept:
         tallies = {"values": Tally.sums(values), "weights": Tally.number(len(values))}
     else:
         tallies = {"values": Tally.sums(*product(values, weights)), "weights": Tally.sums(weights)}
-    return Kept(tallies=tallies, nonfinite_count=lost)
+    return BatchState(tallies=tallies, nonfinite_count=lost)
 
 
 def mean(state: State) -> Score:

@@ -9,7 +9,7 @@ import numpy as np
 from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores, probabilities
 from lossd.evaluation._curve import Curve, curve
-from lossd.evaluation._declare import Array, Floats, Kept, Score, scoring_bytes
+from lossd.evaluation._declare import Array, BatchState, Floats, Score, scoring_bytes
 from lossd.evaluation._examples import Flags
 from lossd.evaluation._state import ClassificationTask, State, rows
 
@@ -65,20 +65,20 @@ def scoring(state: State, parameters: Mapping[str, Any]) -> int:
     return _CURVE_BYTES * examples * columns + scoring_bytes(state, parameters)
 
 
-def keep_scores(laid: Scores) -> Kept:
+def keep_scores(prepared: Scores) -> BatchState:
     """Keeps every score with its target: nothing less tells how two of them compare."""
-    if not len(laid.scores):
-        return Kept()
-    scores = laid.scores
-    if laid.task is MULTICLASS:
-        scores = probabilities(laid)
-    targets = laid.targets.reshape(len(laid.targets), -1)
+    if not len(prepared.scores):
+        return BatchState()
+    scores = prepared.scores
+    if prepared.task is MULTICLASS:
+        scores = probabilities(prepared)
+    targets = prepared.targets.reshape(len(prepared.targets), -1)
     table = {"scores": scores.reshape(len(scores), -1), "targets": targets}
-    if laid.task is MULTICLASS:
+    if prepared.task is MULTICLASS:
         table["targets"] = targets.astype(np.int32)
-    if laid.weights is not None:
-        table["weights"] = laid.weights
-    return Kept(table=table)
+    if prepared.weights is not None:
+        table["weights"] = prepared.weights
+    return BatchState(table=table)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lossd.evaluation._declare import Kept, Score
+from lossd.evaluation._declare import BatchState, Score
 from lossd.evaluation._state import State, Tally
 from lossd.evaluation._text import TextLevel
 
@@ -14,16 +14,16 @@ Statistics = Sequence[int]
 
 def keep_statistics(
     rows: list[list[int]], references: Sequence[Sequence[object]], level: TextLevel
-) -> Kept:
+) -> BatchState:
     """Returns the counts, summed or for each hypothesis, and the numbers of references."""
     counts = np.bincount([len(group) for group in references] or [0])
     tallies = {"references": Tally(counts.astype(np.int64) if references else counts * 0)}
     if not rows:
-        return Kept(tallies=tallies)
+        return BatchState(tallies=tallies)
     table = np.array(rows, np.int64)
     if level is TextLevel.SENTENCE:
-        return Kept(tallies=tallies, table={"statistics": table})
-    return Kept(tallies={**tallies, "statistics": Tally(table.sum(axis=0))})
+        return BatchState(tallies=tallies, table={"statistics": table})
+    return BatchState(tallies={**tallies, "statistics": Tally(table.sum(axis=0))})
 
 
 def check(state: State) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.evaluation._declare import Batch, Input, InputError, Layout, Seen
+from lossd.evaluation._declare import BatchFacts, InputError, MetricBatch, MetricInput, MetricLayout
 from lossd.evaluation._examples import select
 
 MAX_REFERENCES = 64
@@ -26,14 +26,14 @@ class TextLevel(enum.Enum):
 class Segments:
     """The hypotheses of the examples that count, with their references."""
 
-    seen: Seen
+    facts: BatchFacts
     hypotheses: tuple[Any, ...]
     references: tuple[tuple[Any, ...], ...]
     are_texts: bool
     checkpoint: Callable[[], None]
 
 
-def lay_out_segments(batch: Batch) -> Segments:
+def lay_out_segments(batch: MetricBatch) -> Segments:
     """Checks that each hypothesis has references of its kind."""
     hypotheses, references = batch.sequences["hypotheses"], batch.sequences["references"]
     if batch.weights is not None:
@@ -64,7 +64,7 @@ def lay_out_segments(batch: Batch) -> Segments:
     selection = select(batch, (len(hypotheses.groups),))
     rows = range(len(hypotheses.groups)) if selection.rows is None else selection.rows.nonzero()[0]
     return Segments(
-        seen=selection.seen(),
+        facts=selection.facts(),
         hypotheses=tuple(hypotheses.groups[row][0] for row in rows),
         references=tuple(references.groups[row] for row in rows),
         are_texts=hypotheses.are_texts,
@@ -78,7 +78,7 @@ _TOKEN_BYTES = 288
 _SEQUENCE_BYTES, _COUNT_BYTES = 512, 40
 
 
-def observing(batch: Batch, parameters: Mapping[str, Any]) -> int:
+def observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
     """Returns the bytes of sequences, and of the counts of each example."""
     lengths = [
         [sum(map(len, group)) for group in named.groups] for named in batch.sequences.values()
@@ -95,21 +95,23 @@ def listed(sequence: Tokens) -> Tokens:
     return sequence.tolist() if isinstance(sequence, np.ndarray) else sequence
 
 
-def lay_out_texts(batch: Batch) -> Segments:
+def lay_out_texts(batch: MetricBatch) -> Segments:
     """Does the same as ``lay_out_segments``, for texts only."""
-    laid = lay_out_segments(batch)
-    if laid.hypotheses and not laid.are_texts:
+    prepared = lay_out_segments(batch)
+    if prepared.hypotheses and not prepared.are_texts:
         raise InputError("sequences", "hypotheses must be texts for this metric, got token ids")
-    return laid
+    return prepared
 
 
-HYPOTHESES = Input("hypotheses", "what the model wrote", ("texts or token ids (N)",))
-REFERENCES = Input("references", "what it may have written", ("texts or token ids (N, 1 to 64)",))
-SEGMENTS = Layout((HYPOTHESES, REFERENCES), lay_out_segments)
-TEXTS = Layout(
+HYPOTHESES = MetricInput("hypotheses", "what the model wrote", ("texts or token ids (N)",))
+REFERENCES = MetricInput(
+    "references", "what it may have written", ("texts or token ids (N, 1 to 64)",)
+)
+SEGMENTS = MetricLayout((HYPOTHESES, REFERENCES), lay_out_segments)
+TEXTS = MetricLayout(
     (
-        Input("hypotheses", "what the model wrote", ("texts (N)",)),
-        Input("references", "what it may have written", ("texts (N, 1 to 64)",)),
+        MetricInput("hypotheses", "what the model wrote", ("texts (N)",)),
+        MetricInput("references", "what it may have written", ("texts (N, 1 to 64)",)),
     ),
     lay_out_texts,
 )

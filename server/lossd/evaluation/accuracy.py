@@ -13,7 +13,7 @@ from lossd.evaluation._classification import (
     MULTILABEL,
     Decisions,
 )
-from lossd.evaluation._declare import Array, Example, Floats, Kept, Score, metric
+from lossd.evaluation._declare import Array, BatchState, Floats, MetricExample, Score, metric
 from lossd.evaluation._examples import Flags
 from lossd.evaluation._state import State, Tally
 from lossd.losses import Interval, ParameterError
@@ -52,21 +52,21 @@ _NOTHING = "there is no target"
     surrogate="CrossEntropy",
     tallies={"hits": 1, "targets": 1},
     examples=(
-        Example(
+        MetricExample(
             {"predictions": [[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]], "targets": [0, 1]},
             value=0.5,
         ),
-        Example(
+        MetricExample(
             {"predictions": [[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]], "targets": [0, 1]},
             parameters={"top_k": 2},
             value=1.0,
         ),
-        Example(
+        MetricExample(
             {"predictions": [1.0, 1.0, 1.0, -1.0], "targets": [1, 1, 1, 0]},
             parameters={"balanced": True},
             value=1.0,
         ),
-        Example(
+        MetricExample(
             {"predictions": [[1.0, -1.0], [1.0, 1.0]], "targets": [[1, 0], [1, 0]]},
             parameters={"multilabel": MultilabelAccuracy.ELEMENTWISE},
             value=0.75,
@@ -74,12 +74,12 @@ _NOTHING = "there is no target"
     ),
 )
 def accuracy(
-    laid: Decisions,
+    prepared: Decisions,
     *,
     top_k: Annotated[int, Interval(1, MAX_CLASSES)] = 1,
     balanced: bool = False,
     multilabel: MultilabelAccuracy = MultilabelAccuracy.EXACT_MATCH,
-) -> Kept:
+) -> BatchState:
     """Share of the examples whose target is among the top predictions.
 
         value = right / all,  balanced: mean over the classes c of right_c / all_c
@@ -88,16 +88,16 @@ def accuracy(
 
     Reference: K. H. Brodersen et al., The balanced accuracy and its posterior distribution, 2010.
     """
-    if balanced and laid.task is MULTILABEL:
+    if balanced and prepared.task is MULTILABEL:
         raise ParameterError("balanced", "balanced must go with classes, got labels")
-    if top_k > 1 and laid.scores is None:
+    if top_k > 1 and prepared.scores is None:
         raise ParameterError(
             "top_k", f"top_k must be 1 unless predictions are scores of classes, got {top_k}"
         )
-    right, weights = _right(laid, top_k, multilabel)
+    right, weights = _right(prepared, top_k, multilabel)
     if balanced:
-        shape, groups = (laid.width,), laid.targets
-        return Kept(
+        shape, groups = (prepared.width,), prepared.targets
+        return BatchState(
             tallies={
                 "hits": Tally.counts(
                     groups[right], shape, None if weights is None else weights[right]
@@ -106,27 +106,27 @@ def accuracy(
             }
         )
     if weights is None:
-        return Kept(
+        return BatchState(
             tallies={
                 "hits": Tally.number(int(np.count_nonzero(right))),
                 "targets": Tally.number(right.size),
             }
         )
-    return Kept(tallies={"hits": Tally.sums(weights[right]), "targets": Tally.sums(weights)})
+    return BatchState(tallies={"hits": Tally.sums(weights[right]), "targets": Tally.sums(weights)})
 
 
 def _right(
-    laid: Decisions, top_k: int, multilabel: MultilabelAccuracy
+    prepared: Decisions, top_k: int, multilabel: MultilabelAccuracy
 ) -> tuple[Flags, Floats | None]:
     """Returns whether each answer is right, and its weight."""
-    if laid.task in (BINARY, MULTICLASS):
-        if laid.scores is None or top_k == 1:
-            return laid.predicted == laid.targets, laid.weights
-        return _in_top(laid.scores, laid.targets, top_k), laid.weights
-    right: Flags = laid.predicted == laid.targets
+    if prepared.task in (BINARY, MULTICLASS):
+        if prepared.scores is None or top_k == 1:
+            return prepared.predicted == prepared.targets, prepared.weights
+        return _in_top(prepared.scores, prepared.targets, top_k), prepared.weights
+    right: Flags = prepared.predicted == prepared.targets
     if multilabel is MultilabelAccuracy.EXACT_MATCH:
-        return np.asarray(right.all(axis=1)), laid.weights
-    weights = None if laid.weights is None else np.repeat(laid.weights, laid.width)
+        return np.asarray(right.all(axis=1)), prepared.weights
+    weights = None if prepared.weights is None else np.repeat(prepared.weights, prepared.width)
     return right.reshape(-1), weights
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from lossd.evaluation._averages import Average
 from lossd.evaluation._classification import SCORES, Scores
 from lossd.evaluation._curve import Curve
-from lossd.evaluation._declare import Example, Kept, Score, metric
+from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
 from lossd.evaluation._scored import COLUMNS, averaged, check, keep_scores, scoring
 from lossd.evaluation._state import State
 
@@ -29,15 +29,15 @@ def _precision(found: Curve) -> float | str:
     is_result_long=True,
     scoring=scoring,
     examples=(
-        Example({"predictions": [0.1, 0.4, 0.35, 0.8], "targets": [0, 0, 1, 1]}, value=5 / 6),
-        Example(
+        MetricExample({"predictions": [0.1, 0.4, 0.35, 0.8], "targets": [0, 0, 1, 1]}, value=5 / 6),
+        MetricExample(
             {"predictions": [[1.0, 1.0], [0.0, 2.0]], "targets": [[1, 1], [0, 0]]},
             parameters={"average": Average.MACRO},
             value=0.75,
         ),
     ),
 )
-def average_precision(laid: Scores, *, average: Average = Average.MACRO) -> Kept:
+def average_precision(prepared: Scores, *, average: Average = Average.MACRO) -> BatchState:
     """Precision at each score, weighted by the rise of the recall there.
 
         value = sum_n (recall_n - recall_(n-1)) precision_n
@@ -48,4 +48,4 @@ def average_precision(laid: Scores, *, average: Average = Average.MACRO) -> Kept
     section 8.4.
     """
     del average
-    return keep_scores(laid)
+    return keep_scores(prepared)

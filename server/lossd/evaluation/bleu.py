@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from lossd.evaluation._declare import (
     POSITIVE_FACTOR,
-    Example,
-    Kept,
+    BatchState,
+    MetricExample,
     Score,
     metric,
 )
@@ -151,18 +151,20 @@ def _score(
     columns={"statistics": 2},
     check=check,
     examples=(
-        Example({"hypotheses": [[1, 2, 3, 4, 5]], "references": [[[1, 2, 3, 4, 5]]]}, value=100.0),
-        Example(
+        MetricExample(
+            {"hypotheses": [[1, 2, 3, 4, 5]], "references": [[[1, 2, 3, 4, 5]]]}, value=100.0
+        ),
+        MetricExample(
             {"hypotheses": [[1, 2, 3, 4]], "references": [[[1, 2, 3, 9], [9, 9, 9, 9]]]},
             parameters={"order": 2, "smoothing": BleuSmoothing.NONE},
             value=100 * math.sqrt(0.75 * 2 / 3),
         ),
-        Example(
+        MetricExample(
             {"hypotheses": [[1, 2]], "references": [[[1, 3]]]},
             parameters={"order": 2, "smoothing": BleuSmoothing.FLOOR, "smoothing_value": 0.5},
             value=50.0,
         ),
-        Example(
+        MetricExample(
             {"hypotheses": ["a b"], "references": [["a b c d"]]},
             parameters={
                 "tokenizer": BleuTokenizer.NONE,
@@ -175,7 +177,7 @@ def _score(
     ),
 )
 def bleu(
-    laid: Segments,
+    prepared: Segments,
     *,
     order: Annotated[int, Interval(1, 16)] = 4,
     smoothing: BleuSmoothing = BleuSmoothing.EXPONENTIAL,
@@ -184,7 +186,7 @@ def bleu(
     tokenizer: BleuTokenizer = BleuTokenizer.MTEVAL_13A,
     lowercase: bool = False,
     level: TextLevel = TextLevel.CORPUS,
-) -> Kept:
+) -> BatchState:
     """Precision of the hypotheses' n-grams, with a penalty for brevity; 0 to 100.
 
         value = 100 min(1, exp(1 - r / h)) (prod_n matches_n / ngrams_n)^(1 / order)
@@ -202,17 +204,17 @@ def bleu(
             "smoothing_value",
             f"smoothing_value must go with FLOOR or ADD_K, got {smoothing_value:g}",
         )
-    split = _splitter(tokenizer, lowercase=lowercase) if laid.are_texts else _unsplit
+    split = _splitter(tokenizer, lowercase=lowercase) if prepared.are_texts else _unsplit
     rows = []
-    pairs = zip(laid.hypotheses, laid.references, strict=True)
+    pairs = zip(prepared.hypotheses, prepared.references, strict=True)
     for position, (hypothesis, references) in enumerate(pairs):
-        laid.checkpoint()
+        prepared.checkpoint()
         check_length(hypothesis, references, position)
         each = [split(one) for one in (hypothesis, *references)]
-        rows.append(_count(each, order, laid.checkpoint))
-    kept = keep_statistics(rows, laid.references, level)
-    texts = Tally.number(len(rows) if laid.are_texts else 0)
-    return Kept(tallies={**kept.tallies, "texts": texts}, table=kept.table)
+        rows.append(_count(each, order, prepared.checkpoint))
+    kept = keep_statistics(rows, prepared.references, level)
+    texts = Tally.number(len(rows) if prepared.are_texts else 0)
+    return BatchState(tallies={**kept.tallies, "texts": texts}, table=kept.table)
 
 
 def _unsplit(sequence: Any) -> Tokens:

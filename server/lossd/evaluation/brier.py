@@ -3,7 +3,7 @@
 import numpy as np
 
 from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, probabilities, tiles
-from lossd.evaluation._declare import Example, Floats, Kept, Score, metric
+from lossd.evaluation._declare import BatchState, Floats, MetricExample, Score, metric
 from lossd.evaluation._means import keep_mean, mean
 from lossd.evaluation._state import State
 from lossd.losses import DistributionKind
@@ -20,20 +20,20 @@ def _result(state: State, *, scale_by_half: bool | None) -> Score:
     surrogate="SquaredError",
     tallies={"values": 1, "weights": 1},
     examples=(
-        Example(
+        MetricExample(
             {"predictions": [0.1, 0.9, 0.8, 0.3], "targets": [0, 1, 1, 0]},
             parameters={"prediction_kind": DistributionKind.PROBABILITIES},
             value=0.0375,
         ),
-        Example({"predictions": [[0.0, 0.0], [1.0, 1.0]], "targets": [0, 1]}, value=0.5),
-        Example(
+        MetricExample({"predictions": [[0.0, 0.0], [1.0, 1.0]], "targets": [0, 1]}, value=0.5),
+        MetricExample(
             {"predictions": [[0.0, 0.0], [1.0, 1.0]], "targets": [0, 1]},
             parameters={"scale_by_half": True},
             value=0.25,
         ),
     ),
 )
-def brier(laid: Scores, *, scale_by_half: bool | None = None) -> Kept:
+def brier(prepared: Scores, *, scale_by_half: bool | None = None) -> BatchState:
     """Mean squared difference between probabilities and outcomes.
 
         value = sum_i w_i sum_c (p_ic - y_ic)^2 / sum(w), over both answers or all classes
@@ -42,15 +42,15 @@ def brier(laid: Scores, *, scale_by_half: bool | None = None) -> Kept:
 
     Reference: G. W. Brier, Verification of forecasts expressed in terms of probability, 1950.
     """
-    halved = laid.task is BINARY if scale_by_half is None else scale_by_half
-    distances = np.concatenate([np.zeros(0), *map(_distances, tiles(laid))])
-    return keep_mean(distances * (0.5 if halved else 1.0), laid.weights)
+    halved = prepared.task is BINARY if scale_by_half is None else scale_by_half
+    distances = np.concatenate([np.zeros(0), *map(_distances, tiles(prepared))])
+    return keep_mean(distances * (0.5 if halved else 1.0), prepared.weights)
 
 
-def _distances(laid: Scores) -> Floats:
-    found = probabilities(laid)
-    if laid.task is BINARY:
-        return 2 * (found - laid.targets) ** 2
-    found[np.arange(len(found)), laid.targets] -= 1
+def _distances(prepared: Scores) -> Floats:
+    found = probabilities(prepared)
+    if prepared.task is BINARY:
+        return 2 * (found - prepared.targets) ** 2
+    found[np.arange(len(found)), prepared.targets] -= 1
     distances: Floats = (found**2).sum(axis=1)
     return distances

@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 
 from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, probabilities, tiles
-from lossd.evaluation._declare import Example, Floats, Kept, Score, metric
+from lossd.evaluation._declare import BatchState, Floats, MetricExample, Score, metric
 from lossd.evaluation._exact import Integers, exact_sums, product
 from lossd.evaluation._examples import Flags
 from lossd.evaluation._state import State, Tally
@@ -50,12 +50,12 @@ def _norm(gaps: Floats, shares: Floats, norm: CalibrationNorm) -> float:
     surrogate="CrossEntropy",
     tallies={"confidences": 1, "hits": 1, "weights": 1},
     examples=(
-        Example(
+        MetricExample(
             {"predictions": [0.25, 0.25, 0.75, 0.75], "targets": [0, 1, 1, 1]},
             parameters={"prediction_kind": DistributionKind.PROBABILITIES, "bins": 2},
             value=0.25,
         ),
-        Example(
+        MetricExample(
             {"predictions": [[0.75, 0.25], [0.25, 0.75]], "targets": [0, 0]},
             parameters={
                 "prediction_kind": DistributionKind.PROBABILITIES,
@@ -66,11 +66,11 @@ def _norm(gaps: Floats, shares: Floats, norm: CalibrationNorm) -> float:
     ),
 )
 def calibration_error(
-    laid: Scores,
+    prepared: Scores,
     *,
     bins: Annotated[int, Interval(1, 65536)] = 15,
     norm: CalibrationNorm = CalibrationNorm.L1,
-) -> Kept:
+) -> BatchState:
     """Gap between confidence and the share of right answers, bin by bin.
 
         value = sum_b share_b |mean confidence_b - mean right_b|
@@ -81,15 +81,15 @@ def calibration_error(
     Reference: C. Guo et al., On calibration of modern neural networks, 2017, section 2.
     """
     del norm
-    both = [_confidence(tile) for tile in tiles(laid)]
+    both = [_confidence(tile) for tile in tiles(prepared)]
     confidences = np.concatenate([np.zeros(0), *(one for one, _ in both)])
     hits = np.concatenate([np.zeros(0, bool), *(two for _, two in both)])
     finite = np.isfinite(confidences)
     confidences, hits = confidences[finite], hits[finite]
-    weights = None if laid.weights is None else laid.weights[finite]
+    weights = None if prepared.weights is None else prepared.weights[finite]
     inner = np.linspace(0, 1, bins + 1)[1:-1]
     places = np.searchsorted(inner, confidences)
-    return Kept(
+    return BatchState(
         tallies={
             "confidences": _sums(confidences, weights, places, bins),
             "hits": Tally.counts(places[hits], (bins,), None if weights is None else weights[hits]),
@@ -99,12 +99,12 @@ def calibration_error(
     )
 
 
-def _confidence(laid: Scores) -> tuple[Floats, Flags]:
+def _confidence(prepared: Scores) -> tuple[Floats, Flags]:
     """Returns the confidence of each answer and whether it is right; for a binary task, of yes."""
-    found = probabilities(laid)
-    if laid.task is BINARY:
-        return found, laid.targets
-    return found.max(axis=1), found.argmax(axis=1) == laid.targets
+    found = probabilities(prepared)
+    if prepared.task is BINARY:
+        return found, prepared.targets
+    return found.max(axis=1), found.argmax(axis=1) == prepared.targets
 
 
 def _sums(values: Floats, weights: Floats | None, places: Integers, bins: int) -> Tally:

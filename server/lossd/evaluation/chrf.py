@@ -4,7 +4,7 @@ import string
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
-from lossd.evaluation._declare import FACTOR, Example, Kept, Score, metric
+from lossd.evaluation._declare import FACTOR, BatchState, MetricExample, Score, metric
 from lossd.evaluation._ngrams import check_length, count_grams, grams, overlap
 from lossd.evaluation._scores_of_text import (
     Statistics,
@@ -72,13 +72,13 @@ def _score(counts: Statistics, beta: float) -> float:
     check=check,
     columns={"statistics": 2},
     examples=(
-        Example({"hypotheses": ["a cat"], "references": [["a cat"]]}, value=100.0),
-        Example(
+        MetricExample({"hypotheses": ["a cat"], "references": [["a cat"]]}, value=100.0),
+        MetricExample(
             {"hypotheses": ["Ab"], "references": [["ac"]]},
             parameters={"char_order": 1, "lowercase": True, "word_order": 1, "beta": 1.0},
             value=25.0,
         ),
-        Example(
+        MetricExample(
             {"hypotheses": ["a b"], "references": [["ab", "a c"]]},
             parameters={"char_order": 1, "whitespace": True, "level": TextLevel.SENTENCE},
             value=100 * 5 * (2 / 3) / (4 * (2 / 3) + 1),
@@ -86,7 +86,7 @@ def _score(counts: Statistics, beta: float) -> float:
     ),
 )
 def chrf(
-    laid: Segments,
+    prepared: Segments,
     *,
     char_order: Annotated[int, Interval(1, 16)] = 6,
     word_order: Annotated[int, Interval(0, 16)] = 0,
@@ -94,7 +94,7 @@ def chrf(
     lowercase: bool = False,
     whitespace: bool = False,
     level: TextLevel = TextLevel.CORPUS,
-) -> Kept:
+) -> BatchState:
     """Character n-grams that hypothesis and reference share, as an F-score; 0 to 100.
 
         value = 100 (1 + beta^2) P R / (beta^2 P + R)
@@ -112,16 +112,16 @@ def chrf(
         return text if whitespace else "".join(text.split()), words
 
     rows = []
-    pairs = zip(laid.hypotheses, laid.references, strict=True)
+    pairs = zip(prepared.hypotheses, prepared.references, strict=True)
     for position, (hypothesis, references) in enumerate(pairs):
-        laid.checkpoint()
+        prepared.checkpoint()
         check_length(hypothesis, references, position)
         characters, words = zip(*map(prepare, (hypothesis, *references)), strict=True)
-        of_characters = _counts(characters, char_order, laid.checkpoint)
-        of_words = _counts(words, word_order, laid.checkpoint)
+        of_characters = _counts(characters, char_order, prepared.checkpoint)
+        of_words = _counts(words, word_order, prepared.checkpoint)
         candidates = [a + b for a, b in zip(of_characters, of_words, strict=True)]
         rows.append(max(candidates, key=lambda counts: _score(counts, beta)))
-    return keep_statistics(rows, laid.references, level)
+    return keep_statistics(rows, prepared.references, level)
 
 
 def _counts(each: Sequence[Tokens], orders: int, checkpoint: Callable[[], None]) -> list[list[int]]:

@@ -9,9 +9,9 @@ import numpy as np
 from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
 from lossd.evaluation._confusion import MAX_CLASSES, check, count_pairs
 from lossd.evaluation._declare import (
-    Batch,
-    Example,
-    Kept,
+    BatchState,
+    MetricBatch,
+    MetricExample,
     Score,
     classes_of,
     fraction_bytes,
@@ -53,7 +53,7 @@ def _result(state: State, *, normalization: Normalization) -> Score:
     return Score(values=values, reason=f"0 / 0 in {empty} of the {word}" if empty else "")
 
 
-def _observing(batch: Batch, parameters: Mapping[str, Any]) -> int:
+def _observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
     pairs = min(classes_of(batch, parameters), MAX_CLASSES) ** 2
     of_pairs = _PAIR_BYTES * pairs + fraction_bytes(batch, pairs)
     return observing_bytes(batch, parameters) + of_pairs
@@ -67,18 +67,20 @@ def _observing(batch: Batch, parameters: Mapping[str, Any]) -> int:
     tallies={"pairs": 2},
     check=check,
     examples=(
-        Example(
+        MetricExample(
             {"predictions": [0, 1, 1, 1], "targets": [0, 0, 1, 1]},
             values=[[1.0, 1.0], [0.0, 2.0]],
         ),
-        Example(
+        MetricExample(
             {"predictions": [0, 1, 1, 1], "targets": [0, 0, 1, 1]},
             parameters={"normalization": Normalization.TARGETS},
             values=[[0.5, 0.5], [0.0, 1.0]],
         ),
     ),
 )
-def confusion_matrix(laid: Decisions, *, normalization: Normalization = Normalization.NONE) -> Kept:
+def confusion_matrix(
+    prepared: Decisions, *, normalization: Normalization = Normalization.NONE
+) -> BatchState:
     """Counts of each pair of target and prediction.
 
         value[i, j] = number of examples of class i that were predicted to be j
@@ -88,4 +90,4 @@ def confusion_matrix(laid: Decisions, *, normalization: Normalization = Normaliz
     Reference: S. V. Stehman, Selecting and interpreting measures of accuracy, 1997, section 2.
     """
     del normalization
-    return count_pairs(laid)
+    return count_pairs(prepared)

@@ -2,7 +2,7 @@
 
 from lossd.evaluation._averages import COUNTS, Average, ZeroDivision, count_classes, f_score
 from lossd.evaluation._classification import DECISIONS, Decisions
-from lossd.evaluation._declare import Example, Kept, Score, metric
+from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
 from lossd.evaluation._state import State
 
 
@@ -16,8 +16,8 @@ def _result(state: State, *, average: Average, zero_division: ZeroDivision) -> S
     surrogate="SoftF1",
     tallies=COUNTS,
     examples=(
-        Example({"predictions": [1.0, 2.0, -1.0, -3.0], "targets": [1, 0, 1, 0]}, value=0.5),
-        Example(
+        MetricExample({"predictions": [1.0, 2.0, -1.0, -3.0], "targets": [1, 0, 1, 0]}, value=0.5),
+        MetricExample(
             {"predictions": [0, 1, 1, 2], "targets": [0, 1, 2, 2]},
             parameters={"average": Average.MICRO},
             value=0.75,
@@ -25,11 +25,11 @@ def _result(state: State, *, average: Average, zero_division: ZeroDivision) -> S
     ),
 )
 def f1(
-    laid: Decisions,
+    prepared: Decisions,
     *,
     average: Average = Average.MACRO,
     zero_division: ZeroDivision = ZeroDivision.ZERO,
-) -> Kept:
+) -> BatchState:
     """Harmonic mean of precision and recall.
 
         value = 2 tp / (2 tp + fp + fn)
@@ -39,4 +39,4 @@ def f1(
     Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
     """
     del average, zero_division
-    return count_classes(laid)
+    return count_classes(prepared)

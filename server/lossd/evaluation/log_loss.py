@@ -3,7 +3,7 @@
 import numpy as np
 
 from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, tiles
-from lossd.evaluation._declare import Example, Floats, Kept, metric
+from lossd.evaluation._declare import BatchState, Floats, MetricExample, metric
 from lossd.evaluation._means import keep_mean, mean
 from lossd.losses import DistributionKind
 
@@ -16,15 +16,15 @@ _HALF = 0.6931471805599453
     surrogate="CrossEntropy",
     tallies={"values": 1, "weights": 1},
     examples=(
-        Example({"predictions": [0.0, 0.0], "targets": [0, 1]}, value=_HALF),
-        Example(
+        MetricExample({"predictions": [0.0, 0.0], "targets": [0, 1]}, value=_HALF),
+        MetricExample(
             {"predictions": [[0.25, 0.75], [0.5, 0.5]], "targets": [0, 1]},
             parameters={"prediction_kind": DistributionKind.PROBABILITIES},
             value=1.5 * _HALF,
         ),
     ),
 )
-def log_loss(laid: Scores) -> Kept:
+def log_loss(prepared: Scores) -> BatchState:
     """Mean negative log-likelihood of the targets, in nats.
 
         value = sum(w -log p(target)) / sum(w)
@@ -34,42 +34,42 @@ def log_loss(laid: Scores) -> Kept:
 
     Reference: C. M. Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.108.
     """
-    return keep_mean(negative_logs(laid), laid.weights)
+    return keep_mean(negative_logs(prepared), prepared.weights)
 
 
-def negative_logs(laid: Scores) -> Floats:
+def negative_logs(prepared: Scores) -> Floats:
     """Returns -log p of each target."""
-    return np.concatenate([np.zeros(0), *map(_negative_logs, tiles(laid))])
+    return np.concatenate([np.zeros(0), *map(_negative_logs, tiles(prepared))])
 
 
-def _negative_logs(laid: Scores) -> Floats:
-    scores = laid.scores.astype(np.float64)
+def _negative_logs(prepared: Scores) -> Floats:
+    scores = prepared.scores.astype(np.float64)
     with np.errstate(all="ignore"):
-        if laid.kind is DistributionKind.PROBABILITIES:
-            rounding = float(np.finfo(laid.scores.dtype).eps)
+        if prepared.kind is DistributionKind.PROBABILITIES:
+            rounding = float(np.finfo(prepared.scores.dtype).eps)
             scores = np.clip(scores, rounding, 1 - rounding)
-        if laid.task is BINARY:
-            return _of_answers(scores, laid)
-        return _of_classes(scores, laid)
+        if prepared.task is BINARY:
+            return _of_answers(scores, prepared)
+        return _of_classes(scores, prepared)
 
 
-def _of_answers(scores: Floats, laid: Scores) -> Floats:
-    if laid.kind is DistributionKind.LOGITS:
-        return np.logaddexp(0, np.where(laid.targets, -scores, scores))
-    if laid.kind is DistributionKind.LOG_PROBABILITIES:
-        return -np.where(laid.targets, scores, np.log(-np.expm1(scores)))
-    return -np.where(laid.targets, np.log(scores), np.log1p(-scores))
+def _of_answers(scores: Floats, prepared: Scores) -> Floats:
+    if prepared.kind is DistributionKind.LOGITS:
+        return np.logaddexp(0, np.where(prepared.targets, -scores, scores))
+    if prepared.kind is DistributionKind.LOG_PROBABILITIES:
+        return -np.where(prepared.targets, scores, np.log(-np.expm1(scores)))
+    return -np.where(prepared.targets, np.log(scores), np.log1p(-scores))
 
 
-def _of_classes(scores: Floats, laid: Scores) -> Floats:
+def _of_classes(scores: Floats, prepared: Scores) -> Floats:
     rows = np.arange(len(scores))
-    if laid.kind is DistributionKind.LOG_PROBABILITIES:
-        return np.negative(scores[rows, laid.targets])
-    if laid.kind is DistributionKind.PROBABILITIES:
-        return -np.log(scores[rows, laid.targets])
+    if prepared.kind is DistributionKind.LOG_PROBABILITIES:
+        return np.negative(scores[rows, prepared.targets])
+    if prepared.kind is DistributionKind.PROBABILITIES:
+        return -np.log(scores[rows, prepared.targets])
     best = scores.argmax(axis=1)
     below = scores - scores[rows, best][:, None]
     shares = np.exp(below)
     shares[rows, best] = 0  # so that a confident answer keeps its digits
-    values: Floats = np.log1p(shares.sum(axis=1)) - below[rows, laid.targets]
+    values: Floats = np.log1p(shares.sum(axis=1)) - below[rows, prepared.targets]
     return values

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from lossd.evaluation._averages import COUNTS, count_classes
 from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
-from lossd.evaluation._declare import Example, Kept, Score, metric
+from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
 from lossd.evaluation._exact import UNIT
 from lossd.evaluation._state import State
 from lossd.losses import ParameterError
@@ -30,11 +30,13 @@ def _result(state: State) -> Score:
     surrogate="SoftF1",
     tallies=COUNTS,
     examples=(
-        Example({"predictions": [1.0, 1.0, -1.0, -1.0], "targets": [1, 0, 0, 0]}, value=3**-0.5),
-        Example({"predictions": [0, 1, 2], "targets": [0, 1, 2]}, value=1.0),
+        MetricExample(
+            {"predictions": [1.0, 1.0, -1.0, -1.0], "targets": [1, 0, 0, 0]}, value=3**-0.5
+        ),
+        MetricExample({"predictions": [0, 1, 2], "targets": [0, 1, 2]}, value=1.0),
     ),
 )
-def matthews_correlation(laid: Decisions) -> Kept:
+def matthews_correlation(prepared: Decisions) -> BatchState:
     """Correlation of the predicted and the true class.
 
         value = (c s - sum_k p_k t_k) / sqrt((s^2 - sum_k p_k^2) (s^2 - sum_k t_k^2))
@@ -44,6 +46,6 @@ def matthews_correlation(laid: Decisions) -> Kept:
     Reference: J. Gorodkin, Comparing two K-category assignments by a K-category correlation
     coefficient, 2004, equation 8.
     """
-    if laid.task is MULTILABEL:
+    if prepared.task is MULTILABEL:
         raise ParameterError("task", "task must be binary or multiclass, got multilabel")
-    return count_classes(laid)
+    return count_classes(prepared)

@@ -9,7 +9,15 @@ from lossd.evaluation._classification import (
     Scores,
     lay_out_scores,
 )
-from lossd.evaluation._declare import Batch, Example, Input, Kept, Layout, Score, metric
+from lossd.evaluation._declare import (
+    BatchState,
+    MetricBatch,
+    MetricExample,
+    MetricInput,
+    MetricLayout,
+    Score,
+    metric,
+)
 from lossd.evaluation._means import keep_mean, mean
 from lossd.evaluation._state import State
 from lossd.evaluation.log_loss import negative_logs
@@ -17,17 +25,17 @@ from lossd.losses import DistributionKind
 
 
 def _lay_out(
-    batch: Batch, *, prediction_kind: DistributionKind, ignore_index: int | None
+    batch: MetricBatch, *, prediction_kind: DistributionKind, ignore_index: int | None
 ) -> Scores:
     return lay_out_scores(
         batch, task=MULTICLASS, prediction_kind=prediction_kind, ignore_index=ignore_index
     )
 
 
-TOKENS = Layout(
+TOKENS = MetricLayout(
     (
-        Input("predictions", "a score of each token of the vocabulary", ("(N, ..., C)",)),
-        Input("targets", "the tokens that came", ("(N, ...)",)),
+        MetricInput("predictions", "a score of each token of the vocabulary", ("(N, ..., C)",)),
+        MetricInput("targets", "the tokens that came", ("(N, ...)",)),
     ),
     _lay_out,
     (PREDICTION_KIND, IGNORE_INDEX),
@@ -45,15 +53,15 @@ def _result(state: State) -> Score:
     surrogate="CrossEntropy",
     tallies={"values": 1, "weights": 1},
     examples=(
-        Example({"predictions": [[0.0, 0.0, 0.0, 0.0]], "targets": [2]}, value=4.0),
-        Example(
+        MetricExample({"predictions": [[0.0, 0.0, 0.0, 0.0]], "targets": [2]}, value=4.0),
+        MetricExample(
             {"predictions": [[[0.5, 0.5], [0.125, 0.875]]], "targets": [[0, 0]]},
             parameters={"prediction_kind": DistributionKind.PROBABILITIES},
             value=4.0,
         ),
     ),
 )
-def perplexity(laid: Scores) -> Kept:
+def perplexity(prepared: Scores) -> BatchState:
     """How many equally likely tokens a model hesitates between, on average.
 
         value = exp(sum(w -log p(token)) / sum(w))
@@ -63,4 +71,4 @@ def perplexity(laid: Scores) -> Kept:
     Reference: F. Jelinek et al., Perplexity, a measure of the difficulty of speech recognition
     tasks, 1977.
     """
-    return keep_mean(negative_logs(laid), laid.weights)
+    return keep_mean(negative_logs(prepared), prepared.weights)

@@ -4,7 +4,7 @@ import math
 
 from lossd.evaluation._averages import COUNTS, Average, ZeroDivision, count_classes, f_score
 from lossd.evaluation._classification import DECISIONS, Decisions
-from lossd.evaluation._declare import Example, Kept, Score, metric
+from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
 from lossd.evaluation._state import State
 
 
@@ -18,8 +18,8 @@ def _result(state: State, *, average: Average, zero_division: ZeroDivision) -> S
     surrogate="Tversky",
     tallies=COUNTS,
     examples=(
-        Example({"predictions": [1.0, 2.0, -1.0, 3.0], "targets": [1, 0, 1, 1]}, value=2 / 3),
-        Example(
+        MetricExample({"predictions": [1.0, 2.0, -1.0, 3.0], "targets": [1, 0, 1, 1]}, value=2 / 3),
+        MetricExample(
             {"predictions": [0, 1, 1, 2], "targets": [0, 1, 2, 2]},
             parameters={"average": Average.MACRO},
             value=2.5 / 3,
@@ -27,11 +27,11 @@ def _result(state: State, *, average: Average, zero_division: ZeroDivision) -> S
     ),
 )
 def recall(
-    laid: Decisions,
+    prepared: Decisions,
     *,
     average: Average = Average.MACRO,
     zero_division: ZeroDivision = ZeroDivision.ZERO,
-) -> Kept:
+) -> BatchState:
     """Share of the members of a class that were predicted to be.
 
         value = tp / (tp + fn)
@@ -39,4 +39,4 @@ def recall(
     Reference: C. J. van Rijsbergen, Information Retrieval, 1979, chapter 7.
     """
     del average, zero_division
-    return count_classes(laid)
+    return count_classes(prepared)

@@ -9,15 +9,15 @@ import numpy as np
 
 from lossd.evaluation._declare import (
     Array,
-    Batch,
-    Example,
+    BatchFacts,
+    BatchState,
     Floats,
-    Input,
     InputError,
-    Kept,
-    Layout,
+    MetricBatch,
+    MetricExample,
+    MetricInput,
+    MetricLayout,
     Score,
-    Seen,
     metric,
 )
 from lossd.evaluation._exact import product
@@ -38,16 +38,16 @@ class RegressionError(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class RegressionBatch:
     """Predictions and targets, (n, outputs), of the examples that count."""
 
-    seen: Seen
+    facts: BatchFacts
     predictions: Floats
     targets: Floats
     weights: Floats | None
 
 
-def _lay_out(batch: Batch) -> Pairs:
+def _lay_out(batch: MetricBatch) -> RegressionBatch:
     predictions, targets = (_numbers(batch, name) for name in ("predictions", "targets"))
     if targets.shape != predictions.shape:
         raise shape_error(
@@ -67,11 +67,11 @@ def _lay_out(batch: Batch) -> Pairs:
     lost = len(fit) - int(np.count_nonzero(fit))
     if lost:
         selection, given, true = selection.without(~fit), given[fit], true[fit]
-    seen = selection.seen(width=width, nonfinite_count=lost)
-    return Pairs(seen, given, true, selection.weights)
+    facts = selection.facts(width=width, nonfinite_count=lost)
+    return RegressionBatch(facts, given, true, selection.weights)
 
 
-def _numbers(batch: Batch, name: str) -> Array:
+def _numbers(batch: MetricBatch, name: str) -> Array:
     array = batch.inputs[name]
     if not is_number(array):
         raise InputError(f"inputs.{name}.dtype", f"{name} must be numbers, got {array.dtype.name}")
@@ -89,10 +89,10 @@ def _fit(given: Floats, true: Floats, weights: Floats | None) -> Flags:
     return np.asarray(finite.all(axis=1))
 
 
-PAIRS = Layout(
+PAIRS = MetricLayout(
     (
-        Input("predictions", "what the model says", ("(N, ...)",)),
-        Input("targets", "what it should have said", ("(N, ...)",)),
+        MetricInput("predictions", "what the model says", ("(N, ...)",)),
+        MetricInput("targets", "what it should have said", ("(N, ...)",)),
     ),
     _lay_out,
 )
@@ -143,25 +143,27 @@ def _determination(squares: Fraction, spread: Fraction) -> float:
     surrogate="SquaredError",
     tallies={"squares": 1, "magnitudes": 1, "targets": 1, "target_squares": 1, "weights": 1},
     examples=(
-        Example({"predictions": [1.0, 2.0, 5.0], "targets": [1.0, 3.0, 3.0]}, value=5 / 3),
-        Example(
+        MetricExample({"predictions": [1.0, 2.0, 5.0], "targets": [1.0, 3.0, 3.0]}, value=5 / 3),
+        MetricExample(
             {"predictions": [1.0, 2.0, 5.0], "targets": [1.0, 3.0, 3.0]},
             parameters={"error": RegressionError.MAE},
             value=1.0,
         ),
-        Example(
+        MetricExample(
             {"predictions": [1.0, 2.0, 5.0], "targets": [1.0, 3.0, 5.0]},
             parameters={"error": RegressionError.R2},
             value=0.875,
         ),
-        Example(
+        MetricExample(
             {"predictions": [[3.0, 0.0], [3.0, 0.0]], "targets": [[0.0, 0.0], [0.0, 0.0]]},
             parameters={"error": RegressionError.RMSE},
             value=1.5,
         ),
     ),
 )
-def regression_errors(laid: Pairs, *, error: RegressionError = RegressionError.MSE) -> Kept:
+def regression_errors(
+    prepared: RegressionBatch, *, error: RegressionError = RegressionError.MSE
+) -> BatchState:
     """Mean squared error, its root, mean absolute error and coefficient of determination.
 
         value = sum(w (p - y)^2) / sum(w),  its root,  sum(w |p - y|) / sum(w),
@@ -173,16 +175,16 @@ def regression_errors(laid: Pairs, *, error: RegressionError = RegressionError.M
     Reference: J. O. Rawlings et al., Applied Regression Analysis, 1998, section 1.5.
     """
     del error
-    residuals = laid.predictions - laid.targets
-    shape = (laid.targets.shape[1],)
-    weights = laid.weights
-    return Kept(
+    residuals = prepared.predictions - prepared.targets
+    shape = (prepared.targets.shape[1],)
+    weights = prepared.weights
+    return BatchState(
         tallies={
             "squares": Tally.sums(*_weighted(weights, *product(residuals, residuals)), shape=shape),
             "magnitudes": Tally.sums(*_weighted(weights, np.abs(residuals)), shape=shape),
-            "targets": Tally.sums(*_weighted(weights, laid.targets), shape=shape),
+            "targets": Tally.sums(*_weighted(weights, prepared.targets), shape=shape),
             "target_squares": Tally.sums(
-                *_weighted(weights, *product(laid.targets, laid.targets)), shape=shape
+                *_weighted(weights, *product(prepared.targets, prepared.targets)), shape=shape
             ),
             "weights": Tally.number(len(residuals)) if weights is None else Tally.sums(weights),
         }

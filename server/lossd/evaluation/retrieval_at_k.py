@@ -9,15 +9,15 @@ import numpy as np
 
 from lossd.evaluation._declare import (
     Array,
-    Batch,
-    Example,
+    BatchFacts,
+    BatchState,
     Floats,
-    Input,
     InputError,
-    Kept,
-    Layout,
+    MetricBatch,
+    MetricExample,
+    MetricInput,
+    MetricLayout,
     Score,
-    Seen,
     metric,
 )
 from lossd.evaluation._exact import Integers, product
@@ -64,14 +64,14 @@ class NoRelevant(enum.Enum):
 class Rankings:
     """Scores and relevances, one row for each query that counts; ``there`` marks the documents."""
 
-    seen: Seen
+    facts: BatchFacts
     scores: Array
     relevances: Floats
     there: Flags
     weights: Floats | None
 
 
-def _lay_out(batch: Batch) -> Rankings:
+def _lay_out(batch: MetricBatch) -> Rankings:
     predictions, targets = batch.inputs["predictions"], batch.inputs["targets"]
     if not is_float(predictions):
         raise InputError(
@@ -107,7 +107,7 @@ def _lay_out(batch: Batch) -> Rankings:
     lost = int(np.count_nonzero(bad))
     kept = selection.without(bad)
     return Rankings(
-        kept.seen(nonfinite_count=lost), scores[~bad], relevances[~bad], there[~bad], kept.weights
+        kept.facts(nonfinite_count=lost), scores[~bad], relevances[~bad], there[~bad], kept.weights
     )
 
 
@@ -123,10 +123,10 @@ def _there(mask: Array | None, predictions: Array) -> Flags:
     return mask
 
 
-RANKINGS = Layout(
+RANKINGS = MetricLayout(
     (
-        Input("predictions", "the score of each document", ("(Q, ..., D)",)),
-        Input("targets", "its relevance, 0 or above", ("(Q, ..., D)",)),
+        MetricInput("predictions", "the score of each document", ("(Q, ..., D)",)),
+        MetricInput("targets", "its relevance, 0 or above", ("(Q, ..., D)",)),
     ),
     _lay_out,
 )
@@ -165,18 +165,20 @@ def _result(
     surrogate="InfoNce",
     tallies={"sums": 1, "weights": 1, "lacking": 1},
     examples=(
-        Example({"predictions": [[3.0, 2.0, 1.0]], "targets": [[0, 1, 0]]}, value=1 / math.log2(3)),
-        Example(
+        MetricExample(
+            {"predictions": [[3.0, 2.0, 1.0]], "targets": [[0, 1, 0]]}, value=1 / math.log2(3)
+        ),
+        MetricExample(
             {"predictions": [[3.0, 2.0, 1.0]], "targets": [[0, 1, 1]]},
             parameters={"measure": RetrievalMeasure.MAP},
             value=(1 / 2 + 2 / 3) / 2,
         ),
-        Example(
+        MetricExample(
             {"predictions": [[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]], "targets": [[1, 1, 1], [0, 0, 0]]},
             parameters={"k": 1, "measure": RetrievalMeasure.RECALL, "no_relevant": NoRelevant.ONE},
             value=(1 / 3 + 1) / 2,
         ),
-        Example(
+        MetricExample(
             {"predictions": [[2.0, 1.0]], "targets": [[1, 2]]},
             parameters={"gain": RetrievalGain.EXPONENTIAL},
             value=(1 + 3 / math.log2(3)) / (3 + 1 / math.log2(3)),
@@ -184,13 +186,13 @@ def _result(
     ),
 )
 def retrieval_at_k(
-    laid: Rankings,
+    prepared: Rankings,
     *,
     k: Annotated[int, Interval(1, 1e6)] = 10,
     measure: RetrievalMeasure = RetrievalMeasure.NDCG,
     gain: RetrievalGain = RetrievalGain.LINEAR,
     no_relevant: NoRelevant = NoRelevant.EXCLUDE,
-) -> Kept:
+) -> BatchState:
     """Mean quality of the first k documents over queries: NDCG, MRR, recall or MAP.
 
         value = NDCG: sum_i g_i / log2(i + 1) over its largest possible
@@ -204,14 +206,14 @@ def retrieval_at_k(
     2002; C. D. Manning et al., Introduction to Information Retrieval, 2008, section 8.4.
     """
     del measure
-    step = max(1, _BLOCK // laid.scores.shape[1])
+    step = max(1, _BLOCK // prepared.scores.shape[1])
     parts = [
-        _measures(laid, slice(start, start + step), k, gain)
-        for start in range(0, len(laid.scores), step)
+        _measures(prepared, slice(start, start + step), k, gain)
+        for start in range(0, len(prepared.scores), step)
     ]
     values = np.concatenate([np.zeros((0, len(RetrievalMeasure))), *parts])
-    lacking = ~(laid.relevances > 0).any(axis=1)
-    weights = laid.weights
+    lacking = ~(prepared.relevances > 0).any(axis=1)
+    weights = prepared.weights
     if no_relevant is NoRelevant.EXCLUDE:
         values = values[~lacking]
         weights = None if weights is None else weights[~lacking]
@@ -220,7 +222,7 @@ def retrieval_at_k(
     terms: tuple[Floats, ...] = (values,)
     if weights is not None:
         terms = product(values, np.broadcast_to(weights[:, None], values.shape))
-    return Kept(
+    return BatchState(
         tallies={
             "sums": Tally.sums(*terms, shape=(len(RetrievalMeasure),)),
             "weights": Tally.number(len(values)) if weights is None else Tally.sums(weights),
@@ -229,13 +231,13 @@ def retrieval_at_k(
     )
 
 
-def _measures(laid: Rankings, part: slice, k: int, gain: RetrievalGain) -> Floats:
+def _measures(prepared: Rankings, part: slice, k: int, gain: RetrievalGain) -> Floats:
     """Returns all measures of some queries, in the order of RetrievalMeasure."""
-    scores, there = laid.scores[part], laid.there[part]
+    scores, there = prepared.scores[part], prepared.there[part]
     order = np.lexsort((-scores, ~there))  # a stable sort: the lowest index first
     ranks = np.arange(scores.shape[1])
     first = ranks < k
-    relevances = np.take_along_axis(laid.relevances[part], order, axis=1)
+    relevances = np.take_along_axis(prepared.relevances[part], order, axis=1)
     relevant = relevances > 0
     count = np.maximum(relevant.sum(axis=1), 1)
     found = relevant & first

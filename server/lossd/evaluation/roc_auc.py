@@ -10,7 +10,7 @@ import numpy as np
 from lossd.evaluation._averages import Average, mean_of
 from lossd.evaluation._classification import BINARY, MULTICLASS, SCORES, Scores
 from lossd.evaluation._curve import Curve, curve
-from lossd.evaluation._declare import SHARE, Example, Kept, Score, metric
+from lossd.evaluation._declare import SHARE, BatchState, MetricExample, Score, metric
 from lossd.evaluation._scored import COLUMNS, Ranked, averaged, check, keep_scores, scoring
 from lossd.evaluation._state import State
 from lossd.losses import ParameterError
@@ -74,14 +74,14 @@ def _one_vs_one(ranked: Ranked, average: Average, checkpoint: Callable[[], None]
     is_result_long=True,
     scoring=scoring,
     examples=(
-        Example({"predictions": [0.1, 0.4, 0.35, 0.8], "targets": [0, 0, 1, 1]}, value=0.75),
-        Example({"predictions": [2.0, 2.0, 2.0], "targets": [0, 1, 1]}, value=0.5),
-        Example(
+        MetricExample({"predictions": [0.1, 0.4, 0.35, 0.8], "targets": [0, 0, 1, 1]}, value=0.75),
+        MetricExample({"predictions": [2.0, 2.0, 2.0], "targets": [0, 1, 1]}, value=0.5),
+        MetricExample(
             {"predictions": [0.1, 0.4, 0.35, 0.8], "targets": [0, 0, 1, 1]},
             parameters={"max_fpr": 0.5},
             value=2 / 3,
         ),
-        Example(
+        MetricExample(
             {
                 "predictions": [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]],
                 "targets": [0, 1, 2],
@@ -92,12 +92,12 @@ def _one_vs_one(ranked: Ranked, average: Average, checkpoint: Callable[[], None]
     ),
 )
 def roc_auc(
-    laid: Scores,
+    prepared: Scores,
     *,
     average: Average = Average.MACRO,
     multiclass: Multiclass = Multiclass.ONE_VS_REST,
     max_fpr: Annotated[float | None, SHARE] = None,
-) -> Kept:
+) -> BatchState:
     """Chance that a positive scores above a negative; a tie counts half.
 
         value = (pairs in order + pairs tied / 2) / pairs
@@ -106,13 +106,13 @@ def roc_auc(
 
     Reference: J. A. Hanley, B. J. McNeil, The meaning and use of the area under a ROC curve, 1982.
     """
-    if max_fpr is not None and laid.task is not BINARY:
+    if max_fpr is not None and prepared.task is not BINARY:
         raise ParameterError("max_fpr", f"max_fpr must go with a binary task, got {max_fpr:g}")
-    if laid.task is MULTICLASS and multiclass is Multiclass.ONE_VS_ONE:
-        if laid.weights is not None:
+    if prepared.task is MULTICLASS and multiclass is Multiclass.ONE_VS_ONE:
+        if prepared.weights is not None:
             raise ParameterError("multiclass", "multiclass must be ONE_VS_REST with weights")
         if average not in (Average.MACRO, Average.WEIGHTED):
             raise ParameterError(
                 "average", f"average must be MACRO or WEIGHTED for ONE_VS_ONE, got {average.name}"
             )
-    return keep_scores(laid)
+    return keep_scores(prepared)

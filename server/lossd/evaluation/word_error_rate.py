@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.evaluation._declare import Example, InputError, Kept, Score, metric
+from lossd.evaluation._declare import BatchState, InputError, MetricExample, Score, metric
 from lossd.evaluation._state import State, Tally
 from lossd.evaluation._text import SEGMENTS, Segments, Tokens, listed, observing
 
@@ -40,18 +40,20 @@ def _result(state: State, *, unit: TextUnit, lowercase: bool) -> Score:
     surrogate="ExpectedRisk",
     tallies={"edits": 1, "length": 1},
     examples=(
-        Example({"hypotheses": ["the cat sat"], "references": [["the cat sat down"]]}, value=0.25),
-        Example(
+        MetricExample(
+            {"hypotheses": ["the cat sat"], "references": [["the cat sat down"]]}, value=0.25
+        ),
+        MetricExample(
             {"hypotheses": ["ABd"], "references": [["abc"]]},
             parameters={"unit": TextUnit.CHARACTERS, "lowercase": True},
             value=1 / 3,
         ),
-        Example({"hypotheses": [[1, 2, 3]], "references": [[[2, 4]]]}, value=1.0),
+        MetricExample({"hypotheses": [[1, 2, 3]], "references": [[[2, 4]]]}, value=1.0),
     ),
 )
 def word_error_rate(
-    laid: Segments, *, unit: TextUnit = TextUnit.WORDS, lowercase: bool = False
-) -> Kept:
+    prepared: Segments, *, unit: TextUnit = TextUnit.WORDS, lowercase: bool = False
+) -> BatchState:
     """Insertions, deletions and substitutions for each word of the references.
 
         value = edits / words of the references, both summed over the corpus
@@ -71,9 +73,9 @@ def word_error_rate(
         return [word.lower() for word in words] if lowercase else words
 
     edits = length = 0
-    pairs = zip(laid.hypotheses, laid.references, strict=True)
+    pairs = zip(prepared.hypotheses, prepared.references, strict=True)
     for position, (hypothesis, references) in enumerate(pairs):
-        laid.checkpoint()
+        prepared.checkpoint()
         if len(references) != 1:
             raise InputError(
                 "sequences.references.counts",
@@ -87,9 +89,9 @@ def word_error_rate(
                     f"sequences must have at most {MAX_TOKENS} tokens for WordErrorRate, "
                     f"got {len(side)} at {position}",
                 )
-        edits += _distance(listed(sides[0]), listed(sides[1]), laid.checkpoint)
+        edits += _distance(listed(sides[0]), listed(sides[1]), prepared.checkpoint)
         length += len(sides[1])
-    return Kept(tallies={"edits": Tally.number(edits), "length": Tally.number(length)})
+    return BatchState(tallies={"edits": Tally.number(edits), "length": Tally.number(length)})
 
 
 def _distance(left: Tokens, right: Tokens, checkpoint: Callable[[], None]) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lossd.kernels._launch import SHARED_ARGUMENTS, SHARED_BYTES, Argument, Kind, Launch
 from lossd.kernels._templates import TEMPLATES, Size, Template
-from lossd.losses import Holds, Input, Loss, Parameter
+from lossd.losses import Content, Input, Loss, Parameter
 from lossd.losses._declare import CudaText
 
 # The types that a kernel computes in, and those that it can read and write besides.
@@ -28,7 +28,7 @@ _HEADERS = {
     "__nv_bfloat16": "#include <cuda_bf16.h>\n#define HAS_BFLOAT16",
 }
 # Inputs of whole numbers, which kernels read as they are.
-_INDICES = (Holds.INDICES, Holds.LENGTHS)
+_INDICES = (Content.INDICES, Content.LENGTHS)
 # How functions that both devices compile are declared in CUDA.
 _SHARED = """\
 #define SHARED __device__ inline
@@ -143,7 +143,7 @@ def kernel_source(
 def holds_indices(loss: Loss, text: CudaText, declared: Input) -> bool:
     """Returns whether an input is of whole numbers, where a text applies."""
     is_target = declared is loss.inputs[1]
-    return declared.holds in _INDICES or (is_target and bool(text.targets_are_classes))
+    return declared.content in _INDICES or (is_target and bool(text.targets_are_classes))
 
 
 def _argument(parameter: Parameter) -> Argument:

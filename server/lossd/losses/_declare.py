@@ -119,7 +119,7 @@ VALUE_RANGE = Parameter("value_range", Vector, REQUIRED, FINITE)
 REPLICATE_GREY = Parameter("replicate_grey", bool, default=False)
 
 
-class Holds(enum.Enum):
+class Content(enum.Enum):
     """The kinds of elements of an input."""
 
     FLOATS = "floating-point numbers"
@@ -132,7 +132,7 @@ class Holds(enum.Enum):
     FLAGS = "whether each element counts"
 
 
-class Extent(enum.Enum):
+class Axes(enum.Enum):
     """How many numbers an input has, compared with the first input."""
 
     ELEMENTS = "all elements, like the first input"
@@ -154,13 +154,13 @@ class Input:
 
     name: str
     description: str
-    holds: Holds = Holds.FLOATS
+    content: Content = Content.FLOATS
     differentiable: Differentiable = Differentiable.NO
     domain: Interval | Choices | None = None
     is_optional: bool = False
     is_list: bool = False  # one tensor, or several that are named like "predictions[0]"
     kind: str = ""
-    extent: Extent = Extent.ELEMENTS
+    axes: Axes = Axes.ELEMENTS
     side: str = ""
 
     def under(self, parameters: Mapping[str, Any]) -> "Input":
@@ -200,7 +200,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class BodyResult:
     """The result of a body: the value of each example or element, gradients, and outputs.
 
     A gradient that is computed on request only is given as a function.
@@ -286,7 +286,7 @@ class Loss:
 
     name: str
     shape: Shape
-    body: Callable[..., Evaluation]
+    body: Callable[..., BodyResult]
     inputs: tuple[Input, ...]
     parameters: tuple[Parameter, ...]
     layout_parameters: tuple[Parameter, ...]
@@ -342,8 +342,8 @@ _BY_ELEMENT = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE)
 
 
 def _widening(
-    body: Callable[..., Evaluation], known: tuple[Parameter, ...]
-) -> Callable[..., Evaluation]:
+    body: Callable[..., BodyResult], known: tuple[Parameter, ...]
+) -> Callable[..., BodyResult]:
     """Wraps a body, so that it computes in float64 where float32 cannot hold a parameter.
 
     A temperature of 1e-50 would be 0 in float32, and a quotient by it NaN.
@@ -351,7 +351,7 @@ def _widening(
     numbers = tuple(parameter for parameter in known if parameter.type is float)
 
     @functools.wraps(body)
-    def widened(xp: Any, *given: Any, **parameters: Any) -> Evaluation:
+    def widened(xp: Any, *given: Any, **parameters: Any) -> BodyResult:
         if not any(p.is_beyond_float32(parameters.get(p.name)) for p in numbers):
             return body(xp, *given, **parameters)
         dtype = given[0].dtype
@@ -390,10 +390,10 @@ def loss(
     mean_factor: Callable[..., Array] | None = None,
     sides: Callable[..., Sides] | None = None,
     working_bytes: int | None = None,
-) -> Callable[[Callable[..., Evaluation]], Loss]:
+) -> Callable[[Callable[..., BodyResult]], Loss]:
     """Turns a body into a declared loss.
 
-    The body is ``body(xp, *inputs, **parameters) -> Evaluation`` over C-contiguous pieces of one
+    The body is ``body(xp, *inputs, **parameters) -> BodyResult`` over C-contiguous pieces of one
     floating-point type; ``xp`` is NumPy or CuPy.
     The meaning of the axes depends on the ``shape``; its module in ``lossd.shapes`` defines it.  A
     body of SETWISE, OPPOSED or COUPLED sees the whole batch and is given a ``BatchContext`` after
@@ -416,7 +416,7 @@ def loss(
     parameters that the engine uses.
     """
 
-    def declare(body: Callable[..., Evaluation]) -> Loss:
+    def declare(body: Callable[..., BodyResult]) -> Loss:
         summary, formula, reference = documentation(body)
         parameters = parameters_of(body)
         return Loss(
@@ -448,7 +448,7 @@ DISTRIBUTION = replace(PREDICTIONS, kind="prediction_kind")
 REGRESSION_TARGETS = Input(
     "targets",
     "what it should have said",
-    holds=Holds.NUMBERS,
+    content=Content.NUMBERS,
     differentiable=Differentiable.ON_REQUEST,
 )
 EMBEDDINGS = Input(
@@ -457,7 +457,7 @@ EMBEDDINGS = Input(
 LABELS = Input(
     "labels",
     "what each is an embedding of; equal labels belong together",
-    holds=Holds.LABELS,
-    extent=Extent.EXAMPLES,
+    content=Content.LABELS,
+    axes=Axes.EXAMPLES,
 )
 NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})

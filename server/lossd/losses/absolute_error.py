@@ -6,8 +6,8 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     REGRESSION_TARGETS,
+    BodyResult,
     CudaText,
-    Evaluation,
     Example,
     Shape,
     loss,
@@ -43,7 +43,7 @@ from lossd.schema import Array
         ("predictions", "targets"), lambda predictions, targets: abs(predictions - targets)
     ),
 )
-def absolute_error(xp: Any, predictions: Array, targets: Array) -> Evaluation:
+def absolute_error(xp: Any, predictions: Array, targets: Array) -> BodyResult:
     """Magnitude of the residual, the negative log-likelihood of Laplace noise up to constants.
 
         value = |r|,  gradient = sign(r),  r = prediction - target
@@ -54,4 +54,4 @@ def absolute_error(xp: Any, predictions: Array, targets: Array) -> Evaluation:
     """
     residuals = predictions - targets
     gradient = xp.sign(residuals)
-    return Evaluation(abs(residuals), {"predictions": gradient, "targets": lambda: -gradient})
+    return BodyResult(abs(residuals), {"predictions": gradient, "targets": lambda: -gradient})

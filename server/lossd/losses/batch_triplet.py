@@ -11,8 +11,8 @@ from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
     BatchContext,
+    BodyResult,
     Distance,
-    Evaluation,
     Example,
     Output,
     Shape,
@@ -20,7 +20,7 @@ from lossd.losses._declare import (
     loss,
 )
 from lossd.losses._maths.label_contrast import without_positive
-from lossd.losses._maths.pairwise_distances import Metric
+from lossd.losses._maths.pairwise_distances import EmbeddingSpace
 from lossd.losses._maths.triplet_mining import (
     Candidates,
     Mined,
@@ -112,13 +112,13 @@ def batch_triplet(
     xp: Any,
     embeddings: Array,
     labels: Array,
-    anchors: BatchContext,
+    batch: BatchContext,
     *,
     mining: Mining = Mining.HARD,
     margin: Annotated[float, NONNEGATIVE] = 1.0,
     distance: Distance = Distance.EUCLIDEAN,
     outputs: Sequence[BatchTripletOutput] = (),
-) -> Evaluation:
+) -> BodyResult:
     """Triplet loss over the triplets of a batch that are selected by label and distance.
 
         value = mean over triplets of max(0, margin + d(a, p) - d(a, n))
@@ -135,14 +135,14 @@ def batch_triplet(
     Reference: A. Hermans et al., In defense of the triplet loss for person re-identification, 2017,
     section 2; semi-hard: F. Schroff et al., FaceNet, 2015, section 3.2.
     """
-    metric = Metric(xp, embeddings, anchors, distance)
+    metric = EmbeddingSpace(xp, embeddings, batch, distance)
     count = len(embeddings)
     mine = _MINERS[mining]
     values = xp.zeros(count, embeddings.dtype)
     is_idle = xp.zeros(count, bool)
     positives, negatives = xp.zeros(count, np.int64), xp.zeros(count, np.int64)
 
-    def turn(distances: Array, own: slice) -> Array:
+    def to_derivatives(distances: Array, own: slice) -> Array:
         is_same = labels[own, None] == labels
         is_negative = ~is_same
         is_same[xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)] = False
@@ -153,19 +153,19 @@ def batch_triplet(
         is_lost = ~xp.isfinite(distances).all(axis=-1)
         values[own] = xp.where(is_lost, xp.nan, mined.values)
         positives[own], negatives[own] = mined.positives, mined.negatives
-        scales = anchors.scales[own, None]
-        slopes = xp.where(is_lost[:, None], xp.nan, mined.slopes)
-        return xp.where(scales == 0, 0, slopes * scales)
+        scales = batch.scales[own, None]
+        derivatives = xp.where(is_lost[:, None], xp.nan, mined.derivatives)
+        return xp.where(scales == 0, 0, derivatives * scales)
 
-    slopes = metric.run(turn, wanted="embeddings" in anchors.wanted)
+    derivatives = metric.run(to_derivatives, wanted="embeddings" in batch.wanted)
     statuses = xp.where(metric.is_zero, int(Status.ZERO_NORM), 0)
     found = {
         BatchTripletOutput.MINED_POSITIVE: positives,
         BatchTripletOutput.MINED_NEGATIVE: negatives,
     }
-    return Evaluation(
+    return BodyResult(
         values,
-        {"embeddings": slopes},
+        {"embeddings": derivatives},
         {output.value.name: found[output] for output in outputs},
         statuses=xp.where(is_idle, int(Status.NO_POSITIVE), statuses),
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Evaluation, Example, Extent, Holds, Input, Output, Shape, loss
+from lossd.losses._declare import Axes, BodyResult, Content, Example, Input, Output, Shape, loss
 from lossd.losses._maths.preferences import of_log_probabilities, score_slope, scores
 from lossd.losses._maths.sigmoid import softplus
 from lossd.losses._maths.tokens import Tokens, layout_inputs
@@ -28,13 +28,13 @@ class BinaryClassifierOptimizationOutput(enum.Enum):
         of_log_probabilities(
             "log_probabilities", "log-probability of each token of an answer, or their sum", ""
         ),
-        Input("reference_log_probabilities", "the same under the reference", extent=Extent.TOKENS),
+        Input("reference_log_probabilities", "the same under the reference", axes=Axes.TOKENS),
         Input(
             "desirable",
             "whether each answer is desirable",
-            holds=Holds.NUMBERS,
+            content=Content.NUMBERS,
             domain=Choices((0, 1)),
-            extent=Extent.EXAMPLES,
+            axes=Axes.EXAMPLES,
         ),
         *layout_inputs(may_be_sums=True),
     ),
@@ -76,7 +76,7 @@ def binary_classifier_optimization(
     beta: Annotated[float, POSITIVE] = 0.1,
     shift: Annotated[float | None, FINITE] = None,
     outputs: Sequence[BinaryClassifierOptimizationOutput] = (),
-) -> Evaluation:
+) -> BodyResult:
     """Cross-entropy of telling desirable answers from undesirable ones by their rewards.
 
         value = -log sigmoid(beta s - d)       of a desirable answer
@@ -98,14 +98,14 @@ def binary_classifier_optimization(
     rewards = beta * apart
     point = _halfway(rewards, desirable) if shift is None else shift
     sign = np.where(desirable == 1, 1.0, -1.0)
-    value, slope = softplus(xp, -sign * (rewards - point))
+    value, derivative = softplus(xp, -sign * (rewards - point))
     found: dict[BinaryClassifierOptimizationOutput, Any] = {
         BinaryClassifierOptimizationOutput.REWARD: rewards,
         BinaryClassifierOptimizationOutput.SHIFT: np.full(tokens.number, point),
     }
-    return Evaluation(
+    return BodyResult(
         value,
-        {"log_probabilities": score_slope(-sign * beta * slope, tokens, average=False)},
+        {"log_probabilities": score_slope(-sign * beta * derivative, tokens, average=False)},
         outputs={member.value.name: found[member] for member in outputs},
     )
 

@@ -5,16 +5,16 @@ from typing import Annotated, Any
 from lossd.losses._declare import (
     BATCH_DIMS,
     DISTRIBUTION,
+    BodyResult,
+    Content,
     CudaText,
     DistributionKind,
-    Evaluation,
     Example,
-    Holds,
     Input,
     Shape,
     loss,
 )
-from lossd.losses._maths.masked_products import selected, weighed
+from lossd.losses._maths.masked_products import selected, weighted
 from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector
 
@@ -29,7 +29,7 @@ LOWEST_LOG = -100.0  # the lower bound to which PyTorch clamps the logarithm of 
         Input(
             "targets",
             "the probability of yes: 0, 1 or between",
-            holds=Holds.NUMBERS,
+            content=Content.NUMBERS,
             differentiable=Differentiable.ON_REQUEST,
             domain=UNIT,
         ),
@@ -80,7 +80,7 @@ def binary_cross_entropy(
     prediction_kind: DistributionKind = DistributionKind.LOGITS,
     positive_weights: Annotated[Vector, NONNEGATIVE] = (),
     label_smoothing: Annotated[float, UNIT] = 0.0,
-) -> Evaluation:
+) -> BodyResult:
     """Negative log-likelihood of independent yes-or-no answers.
 
         value = -(w y log p + (1 - y) log(1 - p)),  p = sigmoid(x),  w = positive weight
@@ -101,7 +101,7 @@ def binary_cross_entropy(
         positive = positive * weights
     if prediction_kind is DistributionKind.LOGITS:
         parts = sigmoid_cost(xp, predictions, positive, negative, weights)
-        value, gradient = parts.value, parts.slope(xp, out=parts.yes)
+        value, gradient = parts.value, parts.derivative(xp, out=parts.yes)
     else:
         yes, no = _COSTS[prediction_kind](xp, predictions)
         value = selected(xp, positive, yes[0]) + selected(xp, negative, no[0])
@@ -112,9 +112,9 @@ def binary_cross_entropy(
             difference = _difference_of_costs(xp, predictions, weights)
         else:
             difference = (yes[0] if weights is None else yes[0] * weights) - no[0]
-        return weighed(xp, 1 - label_smoothing, difference)
+        return weighted(xp, 1 - label_smoothing, difference)
 
-    return Evaluation(value, {"predictions": gradient, "targets": by_targets})
+    return BodyResult(value, {"predictions": gradient, "targets": by_targets})
 
 
 Cost = tuple[Array, Array]  # of the probability of the true answer: -log of it, and the derivative
@@ -143,10 +143,10 @@ def _cost_of_probabilities(xp: Any, probabilities: Array) -> tuple[Cost, Cost]:
     )
 
 
-def _clamped(xp: Any, logs: Array, slope: Array) -> Cost:
+def _clamped(xp: Any, logs: Array, derivative: Array) -> Cost:
     """Returns the clamped cost; where it is clamped, the derivative is 0."""
     below = logs < LOWEST_LOG
-    return -xp.where(below, LOWEST_LOG, logs), xp.where(below, 0, slope)
+    return -xp.where(below, LOWEST_LOG, logs), xp.where(below, 0, derivative)
 
 
 _COSTS = {

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Evaluation, Example, Extent, Input, Output, Shape, loss
+from lossd.losses._declare import Axes, BodyResult, Example, Input, Output, Shape, loss
 from lossd.losses._maths.sigmoid import softplus
 from lossd.losses._maths.tokens import Tokens
 from lossd.schema import NONNEGATIVE, Array, Differentiable
@@ -26,7 +26,7 @@ def _rewards(side: str) -> Input:
         f"{side}rewards",
         f"what the {side.removesuffix('_')} answer of each pair is worth",
         differentiable=Differentiable.BY_DEFAULT,
-        extent=Extent.TOKENS,
+        axes=Axes.TOKENS,
         side=side,
     )
 
@@ -40,7 +40,7 @@ def _rewards(side: str) -> Input:
             "margins",
             "by how much each chosen answer has to be better; 0 if not given",
             is_optional=True,
-            extent=Extent.EXAMPLES,
+            axes=Axes.EXAMPLES,
         ),
     ),
     examples=(
@@ -66,7 +66,7 @@ def bradley_terry(
     *,
     centering: Annotated[float, NONNEGATIVE] = 0.0,
     outputs: Sequence[BradleyTerryOutput] = (),
-) -> Evaluation:
+) -> BodyResult:
     """Negative log-likelihood that chosen answers win, of the rewards of a model.
 
         value = -log sigmoid(c - r - margin) + centering (c + r)^2
@@ -81,15 +81,18 @@ def bradley_terry(
     """
     del sides
     apart = chosen_rewards - rejected_rewards
-    value, slope = softplus(xp, -(apart if margins is None else apart - margins))
+    value, derivative = softplus(xp, -(apart if margins is None else apart - margins))
     both = chosen_rewards + rejected_rewards
-    pull = 2 * centering * both if centering else 0.0
+    centering_gradient = 2 * centering * both if centering else 0.0
     found: dict[BradleyTerryOutput, Any] = {
         BradleyTerryOutput.REWARD_MARGIN: apart,
         BradleyTerryOutput.ACCURACY: np.where(apart > 0, 1.0, 0.0),
     }
-    return Evaluation(
+    return BodyResult(
         value + centering * both * both if centering else value,
-        {"chosen_rewards": pull - slope, "rejected_rewards": pull + slope},
+        {
+            "chosen_rewards": centering_gradient - derivative,
+            "rejected_rewards": centering_gradient + derivative,
+        },
         outputs={member.value.name: found[member] for member in outputs},
     )

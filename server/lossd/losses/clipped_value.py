@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Evaluation, Example, Extent, Input, Output, Shape, loss
+from lossd.losses._declare import Axes, BodyResult, Example, Input, Output, Shape, loss
 from lossd.losses._maths.tokens import (
     AGGREGATION,
     GROUPS,
@@ -24,7 +24,7 @@ class ClippedValueOutput(enum.Enum):
 
 
 def _case(
-    inputs: Any, value: float, slope: Any, aggregation: TokenAggregation, **others: Any
+    inputs: Any, value: float, derivative: Any, aggregation: TokenAggregation, **others: Any
 ) -> Example:
     names = ("values", "old_values", "returns")
     groups = {"groups": [1]} if aggregation is TokenAggregation.GROUP_MEAN else {}
@@ -32,7 +32,7 @@ def _case(
         {**dict(zip(names, inputs, strict=True)), **groups},
         parameters={"clip_range": 0.5, "aggregation": aggregation, **others},
         value=value,
-        gradients={"values": slope},
+        gradients={"values": derivative},
     )
 
 
@@ -43,10 +43,10 @@ def _case(
             "values",
             "what the value function says of each token",
             differentiable=Differentiable.BY_DEFAULT,
-            extent=Extent.TOKENS,
+            axes=Axes.TOKENS,
         ),
-        Input("old_values", "what it said when the tokens were sampled", extent=Extent.TOKENS),
-        Input("returns", "what it should have said", extent=Extent.TOKENS),
+        Input("old_values", "what it said when the tokens were sampled", axes=Axes.TOKENS),
+        Input("returns", "what it should have said", axes=Axes.TOKENS),
         *layout_inputs(),
         GROUPS,
     ),
@@ -86,13 +86,13 @@ def clipped_value(
     *,
     clip_range: Annotated[float, POSITIVE] = REQUIRED,  # type: ignore[assignment]
     outputs: Sequence[ClippedValueOutput] = (),
-) -> Evaluation:
+) -> BodyResult:
     """Squared error of a value function that may not move far from what it was.
 
         value = max((v - y)^2, (clip(v, old - clip_range, old + clip_range) - y)^2) / 2
         gradient = v - y, 0 where the clipped error is larger and v beyond the range
 
-    v is the value of a token, y its return.  Where both errors are equal the slope is v - y.
+    v is the value of a token, y its return.  Where both errors are equal the derivative is v - y.
     Everything is computed in float64.
 
     Reference: J. Schulman et al., Proximal policy optimization algorithms, 2017, as clipped by
@@ -106,7 +106,7 @@ def clipped_value(
         ClippedValueOutput.CLIP_FRACTION: lambda: tokens.means(is_held.astype(np.float64))
     }
     worse = xp.where(is_held, held, error)
-    return Evaluation(
+    return BodyResult(
         worse * worse / 2,
         {"values": xp.where(is_held, 0, error)},
         outputs={member.value.name: outputs_of[member]() for member in outputs},

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import (
+    Axes,
+    BodyResult,
+    Content,
     Distance,
-    Evaluation,
     Example,
-    Extent,
-    Holds,
     Input,
     Shape,
     loss,
@@ -43,9 +43,9 @@ def _distance_to_kinks(
         Input(
             "targets",
             "1 where the two are similar, 0 where not",
-            holds=Holds.NUMBERS,
+            content=Content.NUMBERS,
             domain=Choices((0, 1)),
-            extent=Extent.EXAMPLES,
+            axes=Axes.EXAMPLES,
         ),
     ),
     examples=(
@@ -95,7 +95,7 @@ def contrastive(
     *,
     margin: Annotated[float, POSITIVE] = 1.0,
     distance: Distance = Distance.EUCLIDEAN,
-) -> Evaluation:
+) -> BodyResult:
     """Squared distance of similar pairs, squared shortfall from a margin of dissimilar pairs.
 
         value = y d^2 + (1 - y) max(0, margin - d)^2
@@ -114,8 +114,8 @@ def contrastive(
     is_similar = targets == 1
     value = xp.where(is_similar, found.value, short) ** 2
     factor = (2 * xp.where(is_similar, found.value, -short))[:, None]
-    by_left, by_right = found.slopes()
-    return Evaluation(
+    by_left, by_right = found.derivatives()
+    return BodyResult(
         value.astype(left.dtype),
         # A component without a gradient has none, however large the distance.
         {"left": selected(xp, by_left, factor), "right": selected(xp, by_right, factor)},

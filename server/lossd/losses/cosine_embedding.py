@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import (
-    Evaluation,
+    Axes,
+    BodyResult,
+    Content,
     Example,
-    Extent,
-    Holds,
     Input,
     Shape,
     Status,
@@ -32,9 +32,9 @@ def _distance_to_kinks(left: Array, right: Array, targets: Array, *, margin: flo
         Input(
             "targets",
             "1 where the two are alike, -1 where not",
-            holds=Holds.NUMBERS,
+            content=Content.NUMBERS,
             domain=Choices((-1, 1)),
-            extent=Extent.EXAMPLES,
+            axes=Axes.EXAMPLES,
         ),
     ),
     examples=(
@@ -72,7 +72,7 @@ def cosine_embedding(
     targets: Array,
     *,
     margin: Annotated[float, Interval(-1, 1)] = 0.0,
-) -> Evaluation:
+) -> BodyResult:
     """One minus the cosine of similar pairs, the cosine beyond a margin of dissimilar pairs.
 
         value = 1 - cos for y = 1, max(0, cos - margin) for y = -1, cos = l . r / (|l| |r|)
@@ -90,8 +90,8 @@ def cosine_embedding(
     beyond = found.cosine - margin
     value = xp.where(is_alike, found.gap, xp.maximum(beyond, 0))
     factor = xp.where(is_alike, -1.0, beyond > 0)[:, None]
-    by_left, by_right = found.slopes()
-    return Evaluation(
+    by_left, by_right = found.derivatives()
+    return BodyResult(
         value.astype(left.dtype),
         {"left": factor * by_left, "right": factor * by_right},
         statuses=xp.where(found.has_zero, int(Status.ZERO_NORM), 0),

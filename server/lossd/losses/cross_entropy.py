@@ -12,17 +12,17 @@ from lossd.losses._declare import (
     CLASS_AXIS,
     DISTRIBUTION,
     IGNORE_INDEX,
+    BodyResult,
+    Content,
     CudaText,
     DistributionKind,
-    Evaluation,
     Example,
-    Holds,
     Input,
     Output,
     Shape,
     loss,
 )
-from lossd.losses._maths.masked_products import selected, weighed
+from lossd.losses._maths.masked_products import selected, weighted
 from lossd.losses._maths.softmax import Softmax, softmax
 from lossd.schema import (
     NONNEGATIVE,
@@ -82,7 +82,7 @@ _DENSE = """
         Input(
             "targets",
             "the class of each example, or a probability for each of its classes",
-            holds=Holds.CLASSES,
+            content=Content.CLASSES,
             differentiable=Differentiable.ON_REQUEST,
             domain=Interval(0, float("inf"), high_open=True),
         ),
@@ -186,7 +186,7 @@ def cross_entropy(
     prior_strength: Annotated[float, NONNEGATIVE] = 1.0,
     z_loss: Annotated[float, NONNEGATIVE] = 0.0,
     outputs: Sequence[CrossEntropyOutput] = (),
-) -> Evaluation:
+) -> BodyResult:
     """Negative log-likelihood of the target class, or of a target distribution.
 
         value = -sum_c w_c y_c log p_c + z l^2
@@ -233,7 +233,7 @@ def cross_entropy(
         value, gradients = _from_distributions(xp, parts, dense, factor, penalty)
     if temperature != 1:
         gradients["predictions"] /= temperature
-    return Evaluation(value, gradients, beyond)
+    return BodyResult(value, gradients, beyond)
 
 
 def _log_priors(xp: Any, class_priors: Any, strength: float) -> Array | None:
@@ -253,8 +253,8 @@ def _refuse_what_needs_logits(
         ("z_loss", z_loss == 0, "0", f"{z_loss:g}"),
         ("outputs", not outputs, "empty", ", ".join(output.name for output in outputs)),
     )
-    for name, holds, rule, got in rules:
-        if not holds:
+    for name, content, rule, got in rules:
+        if not content:
             raise ParameterError(
                 name, f"{name} must be {rule} unless predictions are logits, got {got}"
             )
@@ -268,13 +268,13 @@ class _Penalty:
     """The z-loss of each row, z l^2 with l = log sum exp, and its derivative with respect to l."""
 
     value: Array
-    slope: Array
+    derivative: Array
 
     @classmethod
     def of(cls, xp: Any, parts: Softmax, z_loss: float) -> "_Penalty":
         log_sum = parts.log_sum_exp(xp)
-        slope = 2 * z_loss * log_sum
-        return cls(slope * log_sum / 2, slope)
+        derivative = 2 * z_loss * log_sum
+        return cls(derivative * log_sum / 2, derivative)
 
 
 def _from_classes(
@@ -291,9 +291,9 @@ def _from_classes(
     gradient = parts.exponentials
     if penalty is not None:
         value = value + penalty.value
-        pull = penalty.slope * unit
-        own += pull * gradient[parts.rows, classes]
-        share = share + pull
+        z_loss_gradient = penalty.derivative * unit
+        own += z_loss_gradient * gradient[parts.rows, classes]
+        share = share + z_loss_gradient
     gradient *= share[:, None]
     gradient[parts.rows, classes] = own
     return value, {"predictions": gradient}
@@ -312,8 +312,8 @@ def _from_distributions(
     pulled = None
     if penalty is not None:
         value = value + penalty.value
-        pulled = parts.probabilities() * penalty.slope[:, None]
-    gradient = parts.surplus(xp, dense)
+        pulled = parts.probabilities() * penalty.derivative[:, None]
+    gradient = parts.logit_gradient(xp, dense)
     if pulled is not None:
         gradient += pulled
     return value, {"predictions": gradient, "targets": lambda: factor(negative_logs)}
@@ -329,14 +329,14 @@ def _from_probabilities(xp: Any, predictions: Array, kind: DistributionKind) -> 
 def _likelihood(
     xp: Any,
     negative_logs: Array,
-    slopes: Array,
+    derivatives: Array,
     dense: Array,
     factor: Callable[[Array], Array],
-) -> Evaluation:
+) -> BodyResult:
     """Returns the expectation of -log p for predictions that are (log-)probabilities."""
     value = selected(xp, dense, negative_logs).sum(axis=-1)
-    gradient = selected(xp, dense, slopes)
-    return Evaluation(value, {"predictions": gradient, "targets": lambda: factor(negative_logs)})
+    gradient = selected(xp, dense, derivatives)
+    return BodyResult(value, {"predictions": gradient, "targets": lambda: factor(negative_logs)})
 
 
 def _dense_targets(
@@ -360,7 +360,7 @@ def _target_factor(xp: Any, class_weights: Any, smoothing: float) -> Callable[[A
 
     def factor(negative_logs: Array) -> Array:
         share = class_weights * (1 - smoothing) if len(class_weights) else 1 - smoothing
-        return weighed(xp, share, negative_logs)
+        return weighted(xp, share, negative_logs)
 
     return factor
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from lossd.losses._declare import (
     DISTRIBUTION,
+    BodyResult,
+    Content,
     CudaText,
     DistributionKind,
-    Evaluation,
     Example,
-    Holds,
     Input,
     Shape,
     Status,
@@ -41,17 +41,17 @@ LABEL = {"targets": [[1]], "prediction_lengths": [2], "target_lengths": [1]}
     Shape.SEQUENCE,
     inputs=(
         DISTRIBUTION,
-        Input("targets", "the labels of each example, in order", holds=Holds.INDICES),
+        Input("targets", "the labels of each example, in order", content=Content.INDICES),
         Input(
             "prediction_lengths",
             "how many frames of each example there are; all if not given",
-            holds=Holds.LENGTHS,
+            content=Content.LENGTHS,
             is_optional=True,
         ),
         Input(
             "target_lengths",
             "how many labels of each example there are; all if not given",
-            holds=Holds.LENGTHS,
+            content=Content.LENGTHS,
             is_optional=True,
         ),
     ),
@@ -104,7 +104,7 @@ def ctc(
     prediction_kind: DistributionKind = DistributionKind.LOGITS,
     blank: Annotated[int, NONNEGATIVE] = 0,
     zero_infinity: bool = True,
-) -> Evaluation:
+) -> BodyResult:
     """Negative log-likelihood of labels whose positions in a longer sequence are unknown.
 
         value = -log sum over alignments of prod_t p[t, alignment_t],  p = softmax(x)
@@ -134,7 +134,7 @@ def ctc(
     value, gradient = _likelihood(xp, predictions, labels, prediction_kind)
     possible &= value != xp.inf
     gradient[~possible] = 0
-    return Evaluation(
+    return BodyResult(
         xp.where(possible, value, 0.0 if zero_infinity else xp.inf),
         {"predictions": gradient},
         statuses=xp.where(possible, 0, int(Status.INFEASIBLE)).astype(np.uint8),
@@ -157,25 +157,25 @@ def _likelihood(
     costs = -found.largest if parts is None else parts.costs + (parts.largest - found.largest)
     cost = xp.where(frames == 0, 0, _sum_over_frames(xp, costs, frames) - found.total)
     if parts is None:
-        slopes = xp.negative(found.shares, out=found.shares)
+        derivatives = xp.negative(found.shares, out=found.shares)
     else:
         cost = xp.maximum(cost, 0)  # only rounding could make it negative
-        slopes = xp.subtract(parts.probabilities, found.shares, out=found.shares)
-        parts.balance(xp, slopes)
+        derivatives = xp.subtract(parts.probabilities, found.shares, out=found.shares)
+        parts.balance(xp, derivatives)
     sure = xp.flatnonzero(abs(cost) < SURE[predictions.dtype] * frames)
     if len(sure):
         exact, by_logits = _refined(xp, scores[sure], labels.of(sure), kind)
         if by_logits is None:
             cost[sure] = xp.where(xp.isnan(exact), cost[sure], exact)
         else:
-            cost[sure], slopes[sure] = exact, by_logits
+            cost[sure], derivatives[sure] = exact, by_logits
     # Otherwise which shares are NaN, and the sign of each, would depend on the other rows.
     unknown = xp.isnan(cost)
-    cost[unknown] = slopes[unknown] = xp.nan
-    slopes[xp.arange(longest) >= frames[:, None]] = 0
+    cost[unknown] = derivatives[unknown] = xp.nan
+    derivatives[xp.arange(longest) >= frames[:, None]] = 0
     if longest < predictions.shape[1]:
-        slopes = _lengthened(xp, slopes, predictions.shape)
-    return cost, slopes
+        derivatives = _lengthened(xp, derivatives, predictions.shape)
+    return cost, derivatives
 
 
 def _refined(
@@ -193,9 +193,9 @@ def _refined(
     if kind is not DistributionKind.LOGITS:
         cost -= _sum_over_frames(xp, parts.largest + parts.costs, labels.frames)
         return xp.where(found.wrong < 0.5, cost, xp.nan), None
-    slopes = parts.probabilities * found.surplus
-    parts.balance(xp, slopes)
-    return cost, slopes
+    derivatives = parts.probabilities * found.surplus
+    parts.balance(xp, derivatives)
+    return cost, derivatives
 
 
 def _sum_over_frames(xp: Any, values: Array, frames: Array) -> Array:
@@ -225,12 +225,12 @@ class _Parts:
         shaped = (array.reshape(rows, frames) for array in by_frame)
         return cls(parts.probabilities().reshape(scores.shape), *shaped)
 
-    def balance(self, xp: Any, slopes: Array) -> None:
+    def balance(self, xp: Any, derivatives: Array) -> None:
         """Makes the gradient of a frame sum to 0, where its best class has most of the probability.
 
         There the gradient of that class is the difference of two numbers near 1.
         """
-        flat, best = slopes.reshape(-1, slopes.shape[2]), self.best.reshape(-1)
+        flat, best = derivatives.reshape(-1, derivatives.shape[2]), self.best.reshape(-1)
         each = xp.arange(len(flat))
         own = flat[each, best]
         flat[each, best] = 0
@@ -238,8 +238,8 @@ class _Parts:
         flat[each, best] = xp.where(self.costs.reshape(-1) < LOG_2, -others, own)
 
 
-def _lengthened(xp: Any, slopes: Array, shape: tuple[int, ...]) -> Array:
+def _lengthened(xp: Any, derivatives: Array, shape: tuple[int, ...]) -> Array:
     """Returns the gradients with zeros for the frames that no row has."""
     gradient = xp.zeros(shape)
-    gradient[:, : slopes.shape[1]] = slopes
+    gradient[:, : derivatives.shape[1]] = derivatives
     return gradient

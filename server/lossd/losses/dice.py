@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     OPTIONAL_CLASS_AXIS,
+    BodyResult,
     DistributionKind,
-    Evaluation,
     Example,
     Shape,
     loss,
@@ -71,7 +71,7 @@ def dice(
     prediction_kind: DistributionKind = DistributionKind.LOGITS,
     smooth: Annotated[float, NONNEGATIVE] = 1e-5,
     empty_target: EmptyTarget = EmptyTarget.SMOOTH,
-) -> Evaluation:
+) -> BodyResult:
     """One minus the Dice coefficient of the predicted and the true region.
 
         value = 1 - (2 tp + s) / (2 tp + fp + fn + s),  s = smooth

@@ -2,21 +2,21 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
+from lossd.losses._declare import BatchContext, BodyResult, Example, Shape, loss
 from lossd.losses._maths.gan_costs import (
     FAKE,
     REAL,
     GanObjective,
-    Side,
-    against_mean,
-    apart,
-    beyond,
-    likely,
-    near,
-    paired,
+    ScoredSide,
+    fake_cost,
+    hinge,
+    least_squares,
+    per_side,
+    real_cost,
+    relativistic,
+    relativistic_average,
     sides,
-    towards,
-    unlikely,
+    wasserstein,
 )
 from lossd.schema import UNIT, Array, ParameterError
 
@@ -86,11 +86,11 @@ def discriminator_loss(
     xp: Any,
     real: Array,
     fake: Array,
-    opposed: BatchContext,
+    batch: BatchContext,
     *,
     objective: GanObjective = GanObjective.NON_SATURATING,
     label_smoothing: Annotated[float, UNIT] = 0.0,
-) -> Evaluation:
+) -> BodyResult:
     """Loss of a critic that tells real from generated examples, for the usual GAN objectives.
 
         value = softplus(-r) + e r,  softplus(f)                 MINIMAX, NON_SATURATING
@@ -117,13 +117,13 @@ def discriminator_loss(
             f"got {label_smoothing:g}",
         )
     high, low = {
-        GanObjective.LEAST_SQUARES: (near(1, label_smoothing), near(0)),
-        GanObjective.HINGE: (beyond(1), beyond(-1)),
-        GanObjective.WASSERSTEIN: (towards(1), towards(-1)),
-    }.get(objective, (likely(label_smoothing), unlikely))
-    given = Side.of("real", real, high), Side.of("fake", fake, low)
+        GanObjective.LEAST_SQUARES: (least_squares(1, label_smoothing), least_squares(0)),
+        GanObjective.HINGE: (hinge(1), hinge(-1)),
+        GanObjective.WASSERSTEIN: (wasserstein(1), wasserstein(-1)),
+    }.get(objective, (real_cost(label_smoothing), fake_cost))
+    given = ScoredSide.of("real", real, high), ScoredSide.of("fake", fake, low)
     if objective is GanObjective.RELATIVISTIC:
-        return paired(xp, *given, opposed)
+        return relativistic(xp, *given, batch)
     if objective is GanObjective.RELATIVISTIC_AVERAGE:
-        return against_mean(xp, given, opposed)
-    return apart(xp, given, opposed)
+        return relativistic_average(xp, given, batch)
+    return per_side(xp, given, batch)

@@ -4,7 +4,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from lossd.losses._declare import Evaluation, Example, Extent, Input, Output, Shape, loss
+from lossd.losses._declare import Axes, BodyResult, Example, Input, Output, Shape, loss
 from lossd.losses._maths.divergences import (
     DistillationDivergence,
     DistillationSupport,
@@ -37,7 +37,7 @@ class DistillationOutput(enum.Enum):
 
 
 def _case(  # noqa: PLR0917 - most of an example
-    student: Any, teacher: Any, value: float, slope: Any, divergence: DistillationDivergence,
+    student: Any, teacher: Any, value: float, derivative: Any, divergence: DistillationDivergence,
     support: DistillationSupport = DistillationSupport.WHOLE,
     aggregation: TokenAggregation = TokenAggregation.TOKEN_MEAN, **others: Any,
 ) -> Example:  # fmt: skip
@@ -48,7 +48,7 @@ def _case(  # noqa: PLR0917 - most of an example
             "divergence": divergence, "support": support, "aggregation": aggregation, **others,
         },
         value=value,
-        gradients={"predictions": [[slope]]},
+        gradients={"predictions": [[derivative]]},
     )  # fmt: skip
 
 
@@ -63,9 +63,9 @@ EVEN, APART = [0.0, 0.0], [0.0, LOG_3]  # a half each, and quarters
             "predictions",
             "what the student says of each class of each token",
             differentiable=Differentiable.BY_DEFAULT,
-            extent=Extent.CLASSES,
+            axes=Axes.CLASSES,
         ),
-        Input("targets", "what the teacher says of the same classes", extent=Extent.CLASSES),
+        Input("targets", "what the teacher says of the same classes", axes=Axes.CLASSES),
         *layout_inputs(),
         GROUPS,
     ),
@@ -128,7 +128,7 @@ def distillation(
     beta: Annotated[float | None, UNIT] = None,
     temperature: Annotated[float, POSITIVE] = 1.0,
     outputs: Sequence[DistillationOutput] = (),
-) -> Evaluation:
+) -> BodyResult:
     """How far a student's distribution of each token is from a teacher's.
 
         value = sum_k t log(t / s)                                 FORWARD_KL
@@ -165,7 +165,7 @@ def distillation(
         raise ParameterError(
             "temperature", f"temperature must be 1 with {support.name}, got {temperature:g}"
         )
-    value, slope, masses = _computed(
+    value, derivative, masses = _computed(
         xp, divergence, support, (predictions / temperature, targets / temperature), beta or 0.0
     )
     tokens = sides[""]
@@ -173,9 +173,9 @@ def distillation(
         DistillationOutput.STUDENT_MASS: masses[0],
         DistillationOutput.TEACHER_MASS: masses[1],
     }
-    return Evaluation(
+    return BodyResult(
         value,
-        {"predictions": slope / temperature},
+        {"predictions": derivative / temperature},
         outputs={member.value.name: tokens.means(found[member]) for member in outputs},
     )
 
@@ -187,23 +187,23 @@ def _computed(
     logits: tuple[Array, Array],
     beta: float,
 ) -> tuple[Array, Array, tuple[Array, Array]]:
-    """The value of each token, its slopes, and what student and teacher give to the classes."""
+    """The value of each token, its derivatives, and what both sides give to the classes."""
     if support is DistillationSupport.WHOLE:
         student, teacher = (normalized(xp, given) for given in logits)
     elif support is DistillationSupport.TAIL_BUCKET:
         student, teacher = (with_rest(xp, given, LEAST_REST) for given in logits)
     else:
         student, teacher = (Distribution(xp.exp(given), given) for given in logits)
-    terms, slope = divergence_of(xp, kind, student, teacher, beta)
+    terms, derivative = divergence_of(xp, kind, student, teacher, beta)
     classes = logits[0].shape[-1]
     given_to = (
         student.shares[..., :classes].sum(axis=-1),
         teacher.shares[..., :classes].sum(axis=-1),
     )
     if support is DistillationSupport.WHOLE:
-        slope = slope - student.shares * slope.sum(axis=-1, keepdims=True)
+        derivative = derivative - student.shares * derivative.sum(axis=-1, keepdims=True)
     elif support is DistillationSupport.TAIL_BUCKET:
         shares, rest = student.shares[..., :-1], student.shares[..., -1:]
-        of_rest = xp.where(rest > LEAST_REST, slope[..., -1:] / rest, 0)
-        slope = slope[..., :-1] - shares * of_rest
-    return terms.sum(axis=-1), slope, given_to
+        of_rest = xp.where(rest > LEAST_REST, derivative[..., -1:] / rest, 0)
+        derivative = derivative[..., :-1] - shares * of_rest
+    return terms.sum(axis=-1), derivative, given_to

@@ -4,16 +4,16 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     DOMAINS,
+    BodyResult,
+    Content,
     CudaText,
     DistributionKind,
-    Evaluation,
     Example,
-    Holds,
     Input,
     Shape,
     loss,
 )
-from lossd.losses._maths.masked_products import weighed
+from lossd.losses._maths.masked_products import weighted
 from lossd.losses._maths.softmax import softmax
 from lossd.schema import POSITIVE, Array, Differentiable
 
@@ -32,7 +32,7 @@ LOG_3, LOG_4 = 1.0986122886681098, 1.3862943611198906
         Input(
             "risks",
             "what each candidate costs, for example 1 less its BLEU score",
-            holds=Holds.NUMBERS,
+            content=Content.NUMBERS,
             differentiable=Differentiable.ON_REQUEST,
         ),
     ),
@@ -70,7 +70,7 @@ LOG_3, LOG_4 = 1.0986122886681098, 1.3862943611198906
 )
 def expected_risk(
     xp: Any, log_probabilities: Array, risks: Array, *, alpha: Annotated[float, POSITIVE] = 1.0
-) -> Evaluation:
+) -> BodyResult:
     """Mean risk of candidates under the model, a smooth stand-in for metrics such as BLEU.
 
         value = sum_k q_k risk_k,  q = softmax(alpha log p) over the candidates of an example
@@ -87,9 +87,9 @@ def expected_risk(
     base = risks[parts.rows, parts.best]
     above = risks - base[:, None]
     probabilities = parts.probabilities()
-    mean = weighed(xp, probabilities, above).sum(axis=-1)
+    mean = weighted(xp, probabilities, above).sum(axis=-1)
     above -= mean[:, None]
-    gradient = weighed(xp, probabilities, above)
+    gradient = weighted(xp, probabilities, above)
     if alpha != 1:
         gradient *= alpha
-    return Evaluation(base + mean, {"log_probabilities": gradient, "risks": lambda: probabilities})
+    return BodyResult(base + mean, {"log_probabilities": gradient, "risks": lambda: probabilities})

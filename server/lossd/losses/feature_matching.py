@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from lossd.losses._declare import (
     PREDICTIONS,
     REGRESSION_TARGETS,
+    BodyResult,
     Distance,
-    Evaluation,
     Example,
     Shape,
     loss,
 )
-from lossd.losses._maths.feature_distance import apart
+from lossd.losses._maths.feature_distance import feature_distance
 from lossd.schema import NONNEGATIVE, Array, Vector
 
 
@@ -63,7 +63,7 @@ def feature_matching(
     layer_weights: Annotated[Vector, NONNEGATIVE] = (),
     distance: Distance = Distance.SQUARED_EUCLIDEAN,
     style_weight: Annotated[float, NONNEGATIVE] = 0.0,
-) -> Evaluation:
+) -> BodyResult:
     """Weighted sum over layers of the distance of two feature maps, and of their styles.
 
         value = sum_l w_l (d(x_l, y_l) + s |G(x_l) - G(y_l)|^2),  s = style_weight
@@ -82,7 +82,7 @@ def feature_matching(
     Perceptual losses, 2016, section 3.2; for critics: T. Salimans et al., 2016, section 3.1.
     """
     layers = len(maps) // 2
-    return apart(
+    return feature_distance(
         xp,
         maps[:layers],
         maps[layers:],

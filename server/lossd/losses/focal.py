@@ -5,15 +5,15 @@ from typing import Annotated, Any
 from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
+    BodyResult,
+    Content,
     CudaText,
-    Evaluation,
     Example,
-    Holds,
     Input,
     Shape,
     loss,
 )
-from lossd.losses._maths.masked_products import weighed
+from lossd.losses._maths.masked_products import weighted
 from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.losses.binary_cross_entropy import binary_cross_entropy
 from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable
@@ -28,7 +28,7 @@ LOG_2 = 0.6931471805599453
         Input(
             "targets",
             "the probability of yes: 0, 1 or between",
-            holds=Holds.NUMBERS,
+            content=Content.NUMBERS,
             differentiable=Differentiable.ON_REQUEST,
             domain=UNIT,
         ),
@@ -84,7 +84,7 @@ def focal(
     *,
     gamma: Annotated[float, NONNEGATIVE] = 2.0,
     alpha: Annotated[float | None, UNIT] = None,
-) -> Evaluation:
+) -> BodyResult:
     """Binary cross-entropy that gives less weight to answers that are nearly right already.
 
         value = a (1 - p_t)^gamma c,  c = -(y log p + (1 - y) log(1 - p)),  p = sigmoid(x)
@@ -103,7 +103,7 @@ def focal(
     negative = 1 - targets
     parts = sigmoid_cost(xp, predictions, targets, negative)
     cost, total = parts.value, parts.tail + 1
-    slope = parts.slope(xp)
+    derivative = parts.derivative(xp)
     doubt = parts.yes + parts.no
     # Where 1 - p_t underflows, so does the cost that this is multiplied by.
     floored = xp.clip(doubt, xp.finfo(doubt.dtype).tiny, xp.inf)
@@ -115,18 +115,18 @@ def focal(
         bend = negative - targets
         bend *= parts.tail
         bend /= floored * total
-        slope += weighed(xp, bend, cost) * gamma
-    slope *= share
+        derivative += weighted(xp, bend, cost) * gamma
+    derivative *= share
 
     def by_targets() -> Array:
         leaning = xp.copysign(xp.expm1(-abs(predictions)), -predictions)  # no less yes
-        bent = weighed(xp, leaning / floored, cost) * gamma
-        steepness = weighed(xp, share, bent - predictions)
+        bent = weighted(xp, leaning / floored, cost) * gamma
+        steepness = weighted(xp, share, bent - predictions)
         if alpha is None:
             return steepness
-        return steepness + weighed(xp, _power(xp, doubt, gamma), cost) * (2 * alpha - 1)
+        return steepness + weighted(xp, _power(xp, doubt, gamma), cost) * (2 * alpha - 1)
 
-    return Evaluation(weighed(xp, share, cost), {"predictions": slope, "targets": by_targets})
+    return BodyResult(weighted(xp, share, cost), {"predictions": derivative, "targets": by_targets})
 
 
 def _power(xp: Any, base: Array, exponent: float) -> Array:

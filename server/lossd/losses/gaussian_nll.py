@@ -7,8 +7,8 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     REGRESSION_TARGETS,
+    BodyResult,
     CudaText,
-    Evaluation,
     Example,
     Input,
     Shape,
@@ -78,7 +78,7 @@ def gaussian_nll(
     *,
     full: bool = False,
     eps: Annotated[float, POSITIVE] = 1e-6,
-) -> Evaluation:
+) -> BodyResult:
     """Negative log-likelihood of Gaussian noise of a given variance, up to a constant unless full.
 
         value = (log v + r^2 / v) / 2,  r = prediction - target,  v = max(variance, eps)
@@ -105,7 +105,7 @@ def gaussian_nll(
         # Selected, not multiplied: the gradient may overflow.
         return xp.where(variances <= eps, 0, (1 - residuals) / (2 * floored))
 
-    return Evaluation(
+    return BodyResult(
         value,
         {
             "predictions": gradient,

@@ -3,21 +3,21 @@
 from dataclasses import replace
 from typing import Any
 
-from lossd.losses._declare import BatchContext, Evaluation, Example, Shape, loss
+from lossd.losses._declare import BatchContext, BodyResult, Example, Shape, loss
 from lossd.losses._maths.gan_costs import (
     FAKE,
     REAL,
     GanObjective,
-    Side,
-    against_mean,
-    apart,
-    caught,
-    likely,
-    near,
-    paired,
+    ScoredSide,
+    fake_cost,
+    least_squares,
+    minimax,
+    per_side,
+    real_cost,
+    relativistic,
+    relativistic_average,
     sides,
-    towards,
-    unlikely,
+    wasserstein,
 )
 from lossd.schema import Array
 
@@ -72,10 +72,10 @@ def generator_loss(
     xp: Any,
     fake: Array,
     real: Array | None,
-    opposed: BatchContext,
+    batch: BatchContext,
     *,
     objective: GanObjective = GanObjective.NON_SATURATING,
-) -> Evaluation:
+) -> BodyResult:
     """Loss of a generator whose examples a critic should take for real, for the GAN objectives.
 
         value = -softplus(f)                                     MINIMAX
@@ -97,14 +97,14 @@ def generator_loss(
     2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.
     """
     if real is not None:
-        high, low = Side.of("fake", fake, likely()), Side.of("real", real, unlikely)
+        high, low = ScoredSide.of("fake", fake, real_cost()), ScoredSide.of("real", real, fake_cost)
         if objective is GanObjective.RELATIVISTIC:
-            return paired(xp, high, low, opposed)
-        return against_mean(xp, (low, high), opposed)
+            return relativistic(xp, high, low, batch)
+        return relativistic_average(xp, (low, high), batch)
     cost = {
-        GanObjective.MINIMAX: caught,
-        GanObjective.LEAST_SQUARES: near(1),
-        GanObjective.HINGE: towards(1),
-        GanObjective.WASSERSTEIN: towards(1),
-    }.get(objective, likely())
-    return apart(xp, (Side.of("fake", fake, cost),), opposed)
+        GanObjective.MINIMAX: minimax,
+        GanObjective.LEAST_SQUARES: least_squares(1),
+        GanObjective.HINGE: wasserstein(1),
+        GanObjective.WASSERSTEIN: wasserstein(1),
+    }.get(objective, real_cost())
+    return per_side(xp, (ScoredSide.of("fake", fake, cost),), batch)

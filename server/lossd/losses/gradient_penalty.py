@@ -3,7 +3,7 @@
 import enum
 from typing import Annotated, Any
 
-from lossd.losses._declare import Evaluation, Example, Input, Shape, loss
+from lossd.losses._declare import BodyResult, Example, Input, Shape, loss
 from lossd.schema import NONNEGATIVE, Array, Differentiable, ParameterError
 
 
@@ -61,7 +61,7 @@ def gradient_penalty(
     variant: GradientPenaltyVariant = GradientPenaltyVariant.WGAN_GP,
     target_norm: Annotated[float, NONNEGATIVE] = 1.0,
     one_sided: bool = False,
-) -> Evaluation:
+) -> BodyResult:
     """Penalty on the norm of a critic's gradient: squared, or its squared distance to a target.
 
         value = (|g| - K)^2             WGAN_GP, K = target_norm
@@ -80,7 +80,7 @@ def gradient_penalty(
     """
     if variant is GradientPenaltyVariant.R1:
         _check_r1(target_norm, one_sided=one_sided)
-        return Evaluation(
+        return BodyResult(
             (input_gradients * (input_gradients / 2)).sum(axis=-1),
             {"input_gradients": input_gradients},
         )
@@ -92,8 +92,8 @@ def gradient_penalty(
     excess = scale * relative - target_norm
     if one_sided:
         excess = xp.maximum(excess, 0)
-    slope = xp.where(relative == 0, 0, 2 * excess / relative)
-    return Evaluation(excess * excess, {"input_gradients": parts * slope[:, None]})
+    derivative = xp.where(relative == 0, 0, 2 * excess / relative)
+    return BodyResult(excess * excess, {"input_gradients": parts * derivative[:, None]})
 
 
 def _check_r1(target_norm: float, *, one_sided: bool) -> None:

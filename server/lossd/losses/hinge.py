@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
+    BodyResult,
+    Content,
     CudaText,
-    Evaluation,
     Example,
-    Holds,
     Input,
     Shape,
     loss,
@@ -28,7 +28,7 @@ def _distance_to_margin(
     Shape.POINTWISE,
     inputs=(
         PREDICTIONS,
-        Input("targets", "the answers: -1 or 1", holds=Holds.NUMBERS, domain=Choices((-1, 1))),
+        Input("targets", "the answers: -1 or 1", content=Content.NUMBERS, domain=Choices((-1, 1))),
     ),
     layout=(BATCH_DIMS,),
     cuda=(
@@ -73,7 +73,7 @@ def hinge(
     *,
     margin: Annotated[float, NONNEGATIVE] = 1.0,
     power: Annotated[float, AT_LEAST_1] = 1.0,
-) -> Evaluation:
+) -> BodyResult:
     """Shortfall of the score from a margin on the target's side, raised to a power.
 
         value = max(0, margin - y x)^power
@@ -88,4 +88,4 @@ def hinge(
     value, gradient = powered(xp, xp.clip(missed, 0, xp.inf), power)
     gradient *= targets
     xp.negative(gradient, out=gradient)
-    return Evaluation(value, {"predictions": gradient})
+    return BodyResult(value, {"predictions": gradient})

@@ -6,8 +6,8 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     REGRESSION_TARGETS,
+    BodyResult,
     CudaText,
-    Evaluation,
     Example,
     Shape,
     loss,
@@ -47,7 +47,7 @@ from lossd.schema import POSITIVE, Array
 )
 def huber(
     xp: Any, predictions: Array, targets: Array, *, delta: Annotated[float, POSITIVE] = 1.0
-) -> Evaluation:
+) -> BodyResult:
     """Quadratic for small residuals, linear for large ones.
 
         value = r^2 / 2                   where |r| <= delta
@@ -63,4 +63,4 @@ def huber(
     # With c = clip(r): c (r - c / 2) is both branches at once.
     residuals -= gradient * 0.5
     residuals *= gradient
-    return Evaluation(residuals, {"predictions": gradient, "targets": lambda: -gradient})
+    return BodyResult(residuals, {"predictions": gradient, "targets": lambda: -gradient})

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._declare import (
+    Axes,
     BatchContext,
-    Evaluation,
+    BodyResult,
+    Content,
     Example,
-    Extent,
     Gradient,
-    Holds,
     Input,
     Shape,
     Status,
@@ -22,7 +22,7 @@ from lossd.losses._maths.pairwise_similarities import (
     Vectors,
     compare,
     finite,
-    in_blocks,
+    for_each_block,
     times,
     unit_of,
 )
@@ -46,14 +46,14 @@ EACH = 3  # axes of negatives that are not shared
             "negatives",
             "keys of nobody, for all queries or for each",
             differentiable=Differentiable.BY_DEFAULT,
-            extent=Extent.ROWS,
+            axes=Axes.ROWS,
             is_optional=True,
         ),
         Input(
             "ids",
             "keys of the same id are not negatives of each other's queries",
-            holds=Holds.LABELS,
-            extent=Extent.EXAMPLES,
+            content=Content.LABELS,
+            axes=Axes.EXAMPLES,
             is_optional=True,
         ),
     ),
@@ -105,13 +105,13 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
     keys: Array,
     negatives: Array | None,
     ids: Array | None,
-    anchors: BatchContext,
+    batch: BatchContext,
     *,
     temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.07,
     symmetric: bool = False,
     normalize: bool = True,
     in_batch_negatives: bool = True,
-) -> Evaluation:
+) -> BodyResult:
     """Cross-entropy of finding each query's own key among other keys by similarity.
 
         value = -s_ii + log(exp s_ii + sum_j exp s_ij),  s_ij = q_i . k_j / temperature
@@ -136,40 +136,42 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
             "in_batch_negatives", "in_batch_negatives must be true without negatives, got false"
         )
     sides = [queries], [keys] if negatives is None else [keys, negatives]
-    left, right = (1.0 if normalize else unit_of(xp, anchors, *side) for side in sides)
-    query = Vectors(xp, queries, anchors, normalize=normalize, unit=left)
+    left, right = (1.0 if normalize else unit_of(xp, batch, *side) for side in sides)
+    query = Vectors(xp, queries, batch, normalize=normalize, unit=left)
     key, *others = (
-        Vectors(xp, given, anchors, normalize=normalize, unit=right) for given in sides[1]
+        Vectors(xp, given, batch, normalize=normalize, unit=right) for given in sides[1]
     )
     other = others[0] if others else None
     heat = Temperature(temperature, left, right)
     rivals = _Rivals(other, ids, in_batch_negatives, heat)
     if symmetric:
-        halves = replace(anchors, scales=anchors.scales / 2)
+        halves = replace(batch, scales=batch.scales / 2)
         ways = [
             _Way(xp, query, key, rivals, halves),
             _Way(xp, key, query, rivals, halves),
         ]
         values = (ways[0].values + ways[1].values) / 2
     else:
-        ways = [_Way(xp, query, key, rivals, anchors)]
+        ways = [_Way(xp, query, key, rivals, batch)]
         values = ways[0].values
     back = ways[1:]
     gradients: dict[str, Gradient] = {
         "queries": lambda: query.back(
-            _total(ways[0].by_queries(), *(w.by_keys() for w in back)), heat.of_slopes(right)
+            _total(ways[0].by_queries(), *(w.by_keys() for w in back)), heat.of_derivatives(right)
         ),
         "keys": lambda: key.back(
-            _total(ways[0].by_keys(), *(w.by_queries() for w in back)), heat.of_slopes(left)
+            _total(ways[0].by_keys(), *(w.by_queries() for w in back)), heat.of_derivatives(left)
         ),
-        "temperature": lambda: heat.slope(sum(way.by_difference() for way in ways)),
+        "temperature": lambda: heat.derivative(sum(way.by_difference() for way in ways)),
     }
     if other is not None:
-        gradients["negatives"] = lambda: other.back(ways[0].by_negatives(), heat.of_slopes(left))
+        gradients["negatives"] = lambda: other.back(
+            ways[0].by_negatives(), heat.of_derivatives(left)
+        )
     is_zero = query.is_zero | key.is_zero
     if other is not None and other.rows.ndim == EACH:
         is_zero = is_zero | other.is_zero.any(axis=-1)
-    return Evaluation(values, gradients, statuses=xp.where(is_zero, int(Status.ZERO_NORM), 0))
+    return BodyResult(values, gradients, statuses=xp.where(is_zero, int(Status.ZERO_NORM), 0))
 
 
 def _total(first: Array, *others: Array) -> Array:
@@ -195,9 +197,9 @@ class _Way:
     """
 
     def __init__(
-        self, xp: Any, queries: Vectors, keys: Vectors, rivals: _Rivals, anchors: BatchContext
+        self, xp: Any, queries: Vectors, keys: Vectors, rivals: _Rivals, batch: BatchContext
     ) -> None:
-        self._xp, self._ids, self._anchors = xp, rivals.ids, anchors
+        self._xp, self._ids, self._batch = xp, rivals.ids, batch
         self._divisor = rivals.heat.divisor
         self._count = len(queries.rows) if rivals.are_in_batch else 0
         self._queries, self._keys = queries.rows, keys.rows
@@ -215,7 +217,7 @@ class _Way:
         self._by_difference = xp.zeros(rows)
         self._own = xp.empty(rows, dtype)  # rounded as the others are, so that equal ones tie
         self._beside = xp.empty((rows, beside), dtype)
-        in_blocks(self._queries, slice(0, rows), anchors, self._compare_own)
+        for_each_block(self._queries, slice(0, rows), batch, self._compare_own)
         self._by_left, self._by_right = (
             xp.zeros(queries.rows.shape, dtype),
             xp.zeros(columns.shape, dtype),
@@ -226,11 +228,11 @@ class _Way:
             xp,
             self._queries,
             columns,
-            anchors,
+            batch,
             self._turn,
             is_wide=rivals.heat.is_wide(dtype, reach),
-            by_left=self._by_left if anchors.wanted & {"queries", "keys"} else None,
-            by_right=self._by_right if anchors.wanted & VECTORS else None,
+            by_left=self._by_left if batch.wanted & {"queries", "keys"} else None,
+            by_right=self._by_right if batch.wanted & VECTORS else None,
         )
 
     def _compare_own(self, queries: Array, rows: slice) -> None:
@@ -257,17 +259,17 @@ class _Way:
             highest = xp.maximum(highest, paired.max(axis=-1))
         gap = own - highest
         behind = gap / dtype.type(self._divisor)
-        rest, weighed = self._exponentials(scores, highest)
+        rest, weighted = self._exponentials(scores, highest)
         if paired is not None:
             more, more_weighed = self._exponentials(paired, highest)
-            rest, weighed = rest + more, weighed + more_weighed
+            rest, weighted = rest + more, weighted + more_weighed
         total = xp.exp(behind) + rest
         self.values[rows] = xp.where(behind == 0, xp.log1p(rest), xp.log(total) - behind)
-        scales = self._anchors.scales[rows]
+        scales = self._batch.scales[rows]
         is_anchor = scales != 0
         share = (scales / total).astype(dtype)
         own_slopes = xp.where(is_anchor, -rest * share, 0)
-        self._by_difference[rows] = xp.where(is_anchor, (weighed - gap * rest) / total * scales, 0)
+        self._by_difference[rows] = xp.where(is_anchor, (weighted - gap * rest) / total * scales, 0)
         scores *= share[:, None]
         scores[~is_anchor] = 0
         if self._count:  # the own key is among the columns
@@ -300,7 +302,7 @@ class _Way:
         """
         xp, divisor = self._xp, scores.dtype.type(self._divisor)
         scores -= highest[:, None]
-        if "temperature" not in self._anchors.wanted:
+        if "temperature" not in self._batch.wanted:
             scores /= divisor
             xp.exp(scores, out=scores)
             return scores.sum(axis=-1), xp.zeros(len(scores))
@@ -312,21 +314,21 @@ class _Way:
 
     def by_queries(self) -> Array:
         """Returns the gradients with respect to the queries."""
-        slopes = self._by_left
+        derivatives = self._by_left
         if not self._count:
-            in_blocks(slopes, slice(0, len(slopes)), self._anchors, self._add_keys)
+            for_each_block(derivatives, slice(0, len(derivatives)), self._batch, self._add_keys)
         if self._paired is not None:
             # A softmax turns scores that are not finite into 0 or NaN, so only those are left.
-            negatives = finite(self._xp, self._paired, self._anchors).rows
+            negatives = finite(self._xp, self._paired, self._batch).rows
 
-            def add_negatives(slopes: Array, rows: slice) -> None:
-                slopes += (self._paired_slopes[rows, None, :] @ negatives[rows])[:, 0]
+            def add_negatives(derivatives: Array, rows: slice) -> None:
+                derivatives += (self._paired_slopes[rows, None, :] @ negatives[rows])[:, 0]
 
-            in_blocks(slopes, slice(0, len(slopes)), self._anchors, add_negatives)
-        return slopes
+            for_each_block(derivatives, slice(0, len(derivatives)), self._batch, add_negatives)
+        return derivatives
 
-    def _add_keys(self, slopes: Array, rows: slice) -> None:
-        slopes += times(self._own_slopes[rows], self._keys[rows])
+    def _add_keys(self, derivatives: Array, rows: slice) -> None:
+        derivatives += times(self._own_slopes[rows], self._keys[rows])
 
     def by_keys(self) -> Array:
         """Returns the gradients with respect to the keys."""
@@ -340,13 +342,13 @@ class _Way:
             return self._by_right[self._count :]
         return self._products(self._paired_slopes, self._queries[:, None])
 
-    def _products(self, slopes: Array, queries: Array) -> Array:
-        found = self._xp.empty(slopes.shape + queries.shape[-1:], queries.dtype)
+    def _products(self, derivatives: Array, queries: Array) -> Array:
+        found = self._xp.empty(derivatives.shape + queries.shape[-1:], queries.dtype)
 
         def multiply(out: Array, rows: slice) -> None:
-            out[...] = times(slopes[rows], queries[rows])
+            out[...] = times(derivatives[rows], queries[rows])
 
-        in_blocks(found, slice(0, len(found)), self._anchors, multiply)
+        for_each_block(found, slice(0, len(found)), self._batch, multiply)
         return found
 
     def by_difference(self) -> float:

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     OPTIONAL_CLASS_AXIS,
+    BodyResult,
     DistributionKind,
-    Evaluation,
     Example,
     Shape,
     loss,
@@ -65,7 +65,7 @@ def jaccard(
     prediction_kind: DistributionKind = DistributionKind.LOGITS,
     smooth: Annotated[float, NONNEGATIVE] = 1e-5,
     empty_target: EmptyTarget = EmptyTarget.SMOOTH,
-) -> Evaluation:
+) -> BodyResult:
     """One minus the Jaccard index, intersection over union, of the predicted and the true region.
 
         value = 1 - (tp + s) / (tp + fp + fn + s),  s = smooth

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Evaluation, Example, Extent, Holds, Input, Output, Shape, loss
+from lossd.losses._declare import Axes, BodyResult, Content, Example, Input, Output, Shape, loss
 from lossd.losses._maths.preferences import bell, of_log_probabilities, score_slope, scores, sigmoid
 from lossd.losses._maths.tokens import Tokens, layout_inputs
 from lossd.schema import NONNEGATIVE, POSITIVE, Array, Choices, ParameterError
@@ -24,9 +24,9 @@ class KahnemanTverskyOutput(enum.Enum):
 DESIRABLE = Input(
     "desirable",
     "whether each answer is desirable",
-    holds=Holds.NUMBERS,
+    content=Content.NUMBERS,
     domain=Choices((0, 1)),
-    extent=Extent.EXAMPLES,
+    axes=Axes.EXAMPLES,
 )
 PLAIN = {
     "log_probabilities": [-1.0, -1.0],
@@ -41,7 +41,7 @@ PLAIN = {
         of_log_probabilities(
             "log_probabilities", "log-probability of each token of an answer, or their sum", ""
         ),
-        Input("reference_log_probabilities", "the same under the reference", extent=Extent.TOKENS),
+        Input("reference_log_probabilities", "the same under the reference", axes=Axes.TOKENS),
         DESIRABLE,
         *layout_inputs(may_be_sums=True),
         of_log_probabilities(
@@ -104,7 +104,7 @@ def kahneman_tversky(  # noqa: PLR0917 - an argument an input
     undesirable_weight: Annotated[float, NONNEGATIVE] = 1.0,
     baseline: Annotated[float | None, NONNEGATIVE] = None,
     outputs: Sequence[KahnemanTverskyOutput] = (),
-) -> Evaluation:
+) -> BodyResult:
     """How far desirable answers are from a gain, and undesirable ones from a loss.
 
         value = desirable_weight (1 - sigmoid(beta (s - z)))       of a desirable answer
@@ -137,7 +137,7 @@ def kahneman_tversky(  # noqa: PLR0917 - an argument an input
         KahnemanTverskyOutput.REWARD: beta * apart,
         KahnemanTverskyOutput.BASELINE: np.full(tokens.number, point),
     }
-    return Evaluation(
+    return BodyResult(
         weight * sigmoid(-sign * ahead),
         {
             "log_probabilities": score_slope(

@@ -8,15 +8,15 @@ import numpy as np
 
 from lossd.losses._declare import (
     DISTRIBUTION,
+    BodyResult,
     CudaText,
     DistributionKind,
-    Evaluation,
     Example,
     Input,
     Shape,
     loss,
 )
-from lossd.losses._maths.masked_products import weighed
+from lossd.losses._maths.masked_products import weighted
 from lossd.losses._maths.softmax import Softmax, softmax
 from lossd.schema import (
     POSITIVE,
@@ -197,7 +197,7 @@ def kl_divergence(
     target_kind: DistributionKind = DistributionKind.PROBABILITIES,
     temperature: Annotated[float, POSITIVE] = 1.0,
     scale_by_squared_temperature: bool = False,
-) -> Evaluation:
+) -> BodyResult:
     """Divergence of the prediction from the target distribution, in nats.
 
         value = sum_c p_c (log p_c - log q_c),  p the target, q the prediction
@@ -241,7 +241,7 @@ def kl_divergence(
     def by_targets() -> Array:
         return xp.concatenate([f.by_targets(xp, target_kind, scale).astype(dtype) for f in found])
 
-    return Evaluation(
+    return BodyResult(
         xp.concatenate([f.value(xp, scale).astype(dtype) for f in found]),
         {
             "predictions": xp.concatenate([f.by_predictions(scale).astype(dtype) for f in found]),
@@ -266,7 +266,7 @@ class _Comparison:
 
     shares: Array  # p
     logs: Array  # log p - log q
-    slope: Array  # derivative with respect to the given predictions, for a temperature of 1
+    derivative: Array  # derivative with respect to the given predictions, for a temperature of 1
     excess: Array | None = None  # q - p, where q sums to 1
     beyond: Any = 0  # by how much p then sums to more than 1
     temperature: float = 1.0
@@ -313,17 +313,17 @@ class _Comparison:
     def _products(self, xp: Any, scale: float | None) -> Array:
         """Returns terms p log(p / q), also where the logarithm is infinite but the term is not."""
         if scale is not None:
-            return scale * weighed(xp, self.shares, self.ways)
+            return scale * weighted(xp, self.shares, self.ways)
         if self.extreme_ways is None:
-            return weighed(xp, self.shares, self.logs)
-        of_ways = weighed(xp, self.shares, self.ways) / self.temperature
-        return xp.where(xp.isinf(self.logs), of_ways, weighed(xp, self.shares, self.logs))
+            return weighted(xp, self.shares, self.logs)
+        of_ways = weighted(xp, self.shares, self.ways) / self.temperature
+        return xp.where(xp.isinf(self.logs), of_ways, weighted(xp, self.shares, self.logs))
 
     def by_predictions(self, scale: float | None) -> Array:
         """Returns the derivative with respect to the given predictions."""
         if scale is not None:
-            return self.slope * scale
-        return self.slope if self.temperature == 1 else self.slope / self.temperature
+            return self.derivative * scale
+        return self.derivative if self.temperature == 1 else self.derivative / self.temperature
 
     def by_targets(self, xp: Any, kind: DistributionKind, scale: float | None) -> Array:
         """Returns the derivative with respect to the given targets."""
@@ -332,9 +332,9 @@ class _Comparison:
             rows, best = xp.arange(len(self.logs)), self.shares.argmax(axis=-1)
             ways = self.ways
             apart = ways - ways[rows, best][:, None]
-            mean = weighed(xp, self.shares, apart).sum(axis=-1)
-            slope = weighed(xp, self.shares, apart - mean[:, None])
-            return slope / self.temperature / self.temperature if scale is None else slope
+            mean = weighted(xp, self.shares, apart).sum(axis=-1)
+            derivative = weighted(xp, self.shares, apart - mean[:, None])
+            return derivative / self.temperature / self.temperature if scale is None else derivative
         square = 1 if scale is None else scale * scale
         if kind is DistributionKind.LOG_PROBABILITIES:
             return self._products(xp, scale) + self.shares * square
@@ -375,19 +375,21 @@ def _to_logits(
         direct += temperature * (xp.log1p(parts.rest) - xp.log1p(target.rest))[:, None]
         extreme_ways[far] = direct[far]
     # q - p is p (q / p - 1), or q (1 - p / q): the one whose exponential is at most 1.
-    surplus = abs(logs)
-    xp.negative(surplus, out=surplus)
-    xp.expm1(surplus, out=surplus)
-    surplus *= xp.maximum(p, q)
-    xp.copysign(surplus, -logs, out=surplus)
+    logit_gradient = abs(logs)
+    xp.negative(logit_gradient, out=logit_gradient)
+    xp.expm1(logit_gradient, out=logit_gradient)
+    logit_gradient *= xp.maximum(p, q)
+    xp.copysign(logit_gradient, -logs, out=logit_gradient)
     if far.any():  # for classes that both hold impossible, too
-        surplus[far] = xp.where(xp.isnan(surplus[far]), q[far] - p[far], surplus[far])
+        logit_gradient[far] = xp.where(
+            xp.isnan(logit_gradient[far]), q[far] - p[far], logit_gradient[far]
+        )
     # They sum to 0: a class that is likely in both has the negative sum of the others.
-    own = surplus[rows, parts.best]
+    own = logit_gradient[rows, parts.best]
     is_likely = (parts.rest < 1) & (p[rows, parts.best] > 0.5)
-    surplus[rows, parts.best] = 0
-    surplus[rows, parts.best] = xp.where(is_likely, -surplus.sum(axis=-1), own)
-    return _Comparison(p, logs, surplus, surplus, 0, temperature, extreme_ways)
+    logit_gradient[rows, parts.best] = 0
+    logit_gradient[rows, parts.best] = xp.where(is_likely, -logit_gradient.sum(axis=-1), own)
+    return _Comparison(p, logs, logit_gradient, logit_gradient, 0, temperature, extreme_ways)
 
 
 def _to_shares(
@@ -398,8 +400,8 @@ def _to_shares(
     parts = softmax(xp, logits, temperature=temperature)
     q, logs = parts.probabilities(), parts.negative_logs(xp)
     logs += log_p
-    surplus, beyond = parts.surplus(xp, p), p.sum(axis=-1) - 1
-    excess = surplus - beyond[:, None] * q
+    logit_gradient, beyond = parts.logit_gradient(xp, p), p.sum(axis=-1) - 1
+    excess = logit_gradient - beyond[:, None] * q
     part = excess / p  # q / p - 1
     near = xp.flatnonzero(abs(part).max(axis=-1) < 0.5)
     logs[near] = -xp.log1p(part[near])
@@ -408,7 +410,7 @@ def _to_shares(
         extreme_ways = temperature * log_p + _distances(logits, parts)
         extreme_ways += temperature * xp.log1p(parts.rest)[:, None]
         extreme_ways[near] = temperature * logs[near]
-    return _Comparison(p, logs, surplus, excess, beyond, temperature, extreme_ways)
+    return _Comparison(p, logs, logit_gradient, excess, beyond, temperature, extreme_ways)
 
 
 def _to_given(
@@ -420,7 +422,7 @@ def _to_given(
         return _Comparison(p, log_p - given, -p)
     part = (given - p) / p
     logs = xp.where(abs(part) < 0.5, -xp.log1p(part), log_p - xp.log(given))
-    return _Comparison(p, logs, weighed(xp, p, -1 / given))
+    return _Comparison(p, logs, weighted(xp, p, -1 / given))
 
 
 def _distances(logits: Array, parts: Softmax) -> Array:

@@ -6,8 +6,8 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     REGRESSION_TARGETS,
+    BodyResult,
     CudaText,
-    Evaluation,
     Example,
     Shape,
     loss,
@@ -46,7 +46,7 @@ STRAIGHT = 20.0
         ),
     ),
 )
-def log_cosh(xp: Any, predictions: Array, targets: Array) -> Evaluation:
+def log_cosh(xp: Any, predictions: Array, targets: Array) -> BodyResult:
     """Quadratic near zero and linear far from it, with derivatives of every order.
 
         value = log cosh r,  gradient = tanh r,  r = prediction - target
@@ -66,4 +66,4 @@ def log_cosh(xp: Any, predictions: Array, targets: Array) -> Evaluation:
     xp.log1p(bent, out=bent)
     bent *= 0.5
     bent += abs(residuals)
-    return Evaluation(bent, {"predictions": gradient, "targets": lambda: -gradient})
+    return BodyResult(bent, {"predictions": gradient, "targets": lambda: -gradient})

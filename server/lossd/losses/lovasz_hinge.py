@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lossd.losses._declare import PREDICTIONS, Evaluation, Example, Holds, Input, Shape, loss
+from lossd.losses._declare import PREDICTIONS, BodyResult, Content, Example, Input, Shape, loss
 from lossd.losses._maths.lovasz import jaccard_steps
 from lossd.schema import Array, Choices
 
@@ -14,7 +14,7 @@ from lossd.schema import Array, Choices
         Input(
             "targets",
             "whether each element is in the region",
-            holds=Holds.NUMBERS,
+            content=Content.NUMBERS,
             domain=Choices((0, 1)),
         ),
     ),
@@ -40,7 +40,7 @@ from lossd.schema import Array, Choices
         ),
     ),
 )
-def lovasz_hinge(xp: Any, predictions: Array, targets: Array) -> Evaluation:
+def lovasz_hinge(xp: Any, predictions: Array, targets: Array) -> BodyResult:
     """Convex surrogate of the Jaccard loss of one region, from logits.
 
         value = sum_i g_i max(0, e_i),  e_i = 1 - x_i (2 t_i - 1)
@@ -60,8 +60,8 @@ def lovasz_hinge(xp: Any, predictions: Array, targets: Array) -> Evaluation:
     active = xp.where(xp.isnan(errors), errors, errors > 0)
 
     def gradient() -> Array:
-        slopes = active * steps
-        slopes *= -signs
-        return slopes
+        derivatives = active * steps
+        derivatives *= -signs
+        return derivatives
 
-    return Evaluation((xp.maximum(errors, 0) * steps).sum(axis=-1), {"predictions": gradient})
+    return BodyResult((xp.maximum(errors, 0) * steps).sum(axis=-1), {"predictions": gradient})

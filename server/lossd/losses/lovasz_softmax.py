@@ -7,10 +7,10 @@ import numpy as np
 from lossd.losses._declare import (
     CLASS_AXIS,
     PREDICTIONS,
+    BodyResult,
+    Content,
     DistributionKind,
-    Evaluation,
     Example,
-    Holds,
     Input,
     Shape,
     loss,
@@ -26,7 +26,7 @@ LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
     Shape.REGIONWISE,
     inputs=(
         PREDICTIONS,
-        Input("targets", "the class of each element", holds=Holds.INDICES),
+        Input("targets", "the class of each element", content=Content.INDICES),
     ),
     layout=(CLASS_AXIS,),
     is_ordered=True,
@@ -52,7 +52,7 @@ LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
         ),
     ),
 )
-def lovasz_softmax(xp: Any, predictions: Array, targets: Array) -> Evaluation:
+def lovasz_softmax(xp: Any, predictions: Array, targets: Array) -> BodyResult:
     """Lovász extension of the Jaccard loss of each class, averaged over the classes present.
 
         value = 1 / |present| sum_c sum_i g_ci e_ci
@@ -81,4 +81,4 @@ def lovasz_softmax(xp: Any, predictions: Array, targets: Array) -> Evaluation:
     def gradient() -> Array:
         return shares.back(xp.where(own, -steps, steps)).astype(predictions.dtype)
 
-    return Evaluation(value.astype(predictions.dtype), {"predictions": gradient})
+    return BodyResult(value.astype(predictions.dtype), {"predictions": gradient})

@@ -9,7 +9,7 @@ from lossd.losses._declare import (
     REGRESSION_TARGETS,
     REPLICATE_GREY,
     VALUE_RANGE,
-    Evaluation,
+    BodyResult,
     Example,
     Shape,
     loss,
@@ -57,7 +57,7 @@ _COLOURS = {"network": "worked_in_colour", "value_range": (0.0, 1.0), "replicate
         ),
     ),
 )
-def lpips(xp: Any, *arrays: Array) -> Evaluation:
+def lpips(xp: Any, *arrays: Array) -> BodyResult:
     """Learned perceptual image patch similarity (LPIPS), with linear heads on a network's layers.
 
         value = sum_l mean_p sum_c h_lc (u_lcp(x) - u_lcp(y))^2,  over places p and channels c
@@ -80,13 +80,13 @@ def lpips(xp: Any, *arrays: Array) -> Evaluation:
         head = arrays[2 * layers + layer][None, :, None]
         sides = [_Directions.of(xp, arrays[layer + side * layers]) for side in (0, 1)]
         apart = sides[0].scaled() - sides[1].scaled()
-        weighed = head * apart
+        weighted = head * apart
         places = apart.shape[2]
-        value += (weighed * apart).reshape(len(apart), -1).sum(axis=-1) / places
-        weighed *= 2 / places
-        gradients[f"predictions[{layer}]"] = sides[0].slopes(xp, weighed)
-        gradients[f"targets[{layer}]"] = -sides[1].slopes(xp, weighed)
-    return Evaluation(value, gradients)
+        value += (weighted * apart).reshape(len(apart), -1).sum(axis=-1) / places
+        weighted *= 2 / places
+        gradients[f"predictions[{layer}]"] = sides[0].derivatives(xp, weighted)
+        gradients[f"targets[{layer}]"] = -sides[1].derivatives(xp, weighted)
+    return BodyResult(value, gradients)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class _Directions:
         """Returns the maps divided by their length plus the constant."""
         return self.units * self._shrinking()
 
-    def slopes(self, xp: Any, given: Array) -> Array:
+    def derivatives(self, xp: Any, given: Array) -> Array:
         """Returns the gradient with respect to the maps from that with respect to these."""
         along = (given * self.units).sum(axis=1, keepdims=True)
         across = given - self.units * (along * self._shrinking())

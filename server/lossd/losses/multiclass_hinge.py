@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     PREDICTIONS,
+    BodyResult,
+    Content,
     CudaText,
-    Evaluation,
     Example,
-    Holds,
     Input,
     MulticlassHingeVariant,
     Shape,
@@ -52,7 +52,7 @@ _EXCESS = """
     Shape.ROWWISE,
     inputs=(
         PREDICTIONS,
-        Input("targets", "the class of each example", holds=Holds.INDICES),
+        Input("targets", "the class of each example", content=Content.INDICES),
     ),
     cuda=(
         CudaText(
@@ -135,7 +135,7 @@ def multiclass_hinge(
     variant: MulticlassHingeVariant = MulticlassHingeVariant.CRAMMER_SINGER,
     margin: Annotated[float, NONNEGATIVE] = 1.0,
     power: Annotated[float, AT_LEAST_1] = 1.0,
-) -> Evaluation:
+) -> BodyResult:
     """Shortfall of the target's lead over the other classes from a margin, raised to a power.
 
         m_j = max(0, margin - x_t + x_j),  t the target
@@ -156,21 +156,23 @@ def multiclass_hinge(
     return _of_each(xp, predictions, targets, margin, power)
 
 
-def _of_the_best(xp: Any, scores: Array, targets: Array, margin: float, power: float) -> Evaluation:
+def _of_the_best(xp: Any, scores: Array, targets: Array, margin: float, power: float) -> BodyResult:
     rows = xp.arange(len(scores))
     own = scores[rows, targets]
     wrong = scores.copy()
     wrong[rows, targets] = -xp.inf
     best = wrong.argmax(axis=-1)
     missed = margin - (own - wrong[rows, best])
-    value, slope = powered(xp, xp.clip(missed, 0, xp.inf), power)
+    value, derivative = powered(xp, xp.clip(missed, 0, xp.inf), power)
     gradient = xp.zeros_like(scores)
-    gradient[rows, best] = slope
-    gradient[rows, targets] = -slope  # after the best, which is the target if it is the only class
-    return Evaluation(value, {"predictions": gradient})
+    gradient[rows, best] = derivative
+    gradient[
+        rows, targets
+    ] = -derivative  # after the best, which is the target if it is the only class
+    return BodyResult(value, {"predictions": gradient})
 
 
-def _of_each(xp: Any, scores: Array, targets: Array, margin: float, power: float) -> Evaluation:
+def _of_each(xp: Any, scores: Array, targets: Array, margin: float, power: float) -> BodyResult:
     rows = xp.arange(len(scores))
     own = scores[rows, targets]
     missed = scores - own[:, None]
@@ -180,4 +182,4 @@ def _of_each(xp: Any, scores: Array, targets: Array, margin: float, power: float
     values, gradient = powered(xp, excess, power)
     gradient[rows, targets] *= 0  # a NaN stays
     gradient[rows, targets] = -gradient.sum(axis=-1)
-    return Evaluation(values.sum(axis=-1), {"predictions": gradient})
+    return BodyResult(values.sum(axis=-1), {"predictions": gradient})

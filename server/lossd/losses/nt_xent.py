@@ -6,7 +6,7 @@ from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
     BatchContext,
-    Evaluation,
+    BodyResult,
     Example,
     Shape,
     loss,
@@ -53,11 +53,11 @@ def nt_xent(
     xp: Any,
     embeddings: Array,
     labels: Array,
-    anchors: BatchContext,
+    batch: BatchContext,
     *,
     temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.07,
     normalize: bool = True,
-) -> Evaluation:
+) -> BodyResult:
     """Cross-entropy of finding an example's positive among its negatives, averaged over positives.
 
         value = mean over positives p of -s_ip + log(exp s_ip + sum_n exp s_in),
@@ -75,7 +75,7 @@ def nt_xent(
     N-pair loss objective, 2016.
     """
     return contrast(
-        xp, embeddings, labels, anchors, _rows, temperature=temperature, normalize=normalize
+        xp, embeddings, labels, batch, _rows, temperature=temperature, normalize=normalize
     )
 
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from lossd.losses._declare import (
     PREDICTIONS,
     BatchContext,
-    Evaluation,
+    BodyResult,
+    Content,
     Example,
-    Holds,
     Input,
     Shape,
     Status,
@@ -36,7 +36,7 @@ class AucSurrogate(enum.Enum):
         Input(
             "targets",
             "whether each example is positive",
-            holds=Holds.NUMBERS,
+            content=Content.NUMBERS,
             domain=Choices((0, 1)),
         ),
     ),
@@ -70,11 +70,11 @@ def pairwise_auc(
     xp: Any,
     predictions: Array,
     targets: Array,
-    whole: BatchContext,
+    batch: BatchContext,
     *,
     surrogate: AucSurrogate = AucSurrogate.SQUARED_HINGE,
     margin: Annotated[float, NONNEGATIVE] = 1.0,
-) -> Evaluation:
+) -> BodyResult:
     """Mean surrogate loss over all pairs of a positive and a negative example, for ranking (AUC).
 
         value = sum_ij s_i s_j phi(x_i - x_j) / sum_ij s_i s_j,  i positive, j negative
@@ -97,22 +97,22 @@ def pairwise_auc(
             "margin", f"margin must be 1 unless the surrogate is SQUARED_HINGE, got {margin:g}"
         )
     columns = zip(predictions.T, targets.T, strict=True)
-    labels = [Label.split(scores, truth == 1, whole) for scores, truth in columns]
+    labels = [Label.split(scores, truth == 1, batch) for scores, truth in columns]
     if surrogate is AucSurrogate.LOGISTIC:
-        found = [logistic(xp, label, whole) if label.has_pairs else None for label in labels]
+        found = [logistic(xp, label, batch) if label.has_pairs else None for label in labels]
     else:
         found = [squared_hinge(xp, label, margin) if label.has_pairs else None for label in labels]
     defined = [pairs for pairs in found if pairs is not None]
     number = max(len(defined), 1)
 
     def gradient() -> Array:
-        slopes = xp.zeros(predictions.shape)
+        derivatives = xp.zeros(predictions.shape)
         for column, (label, pairs) in enumerate(zip(labels, found, strict=True)):
             if pairs is not None:
-                slopes[:, column] = label.placed(xp, *pairs.slopes()) / number
-        return by_scale(xp, whole.scales, slopes)
+                derivatives[:, column] = label.placed(xp, *pairs.derivatives()) / number
+        return by_scale(xp, batch.scales, derivatives)
 
-    return Evaluation(
+    return BodyResult(
         sum(pairs.value for pairs in defined) / number,
         {"predictions": gradient},
         status=None if len(defined) == len(found) else Status.UNDEFINED,

@@ -10,13 +10,13 @@ from lossd.losses._declare import (
     REGRESSION_TARGETS,
     REPLICATE_GREY,
     VALUE_RANGE,
+    BodyResult,
     Distance,
-    Evaluation,
     Example,
     Shape,
     loss,
 )
-from lossd.losses._maths.feature_distance import apart
+from lossd.losses._maths.feature_distance import feature_distance
 from lossd.schema import NONNEGATIVE, Array, Vector
 
 # The network of the examples turns a pixel x into x and -x, and rectifies both.
@@ -79,7 +79,7 @@ def perceptual(
     layer_weights: Annotated[Vector, NONNEGATIVE] = (),
     distance: Distance = Distance.SQUARED_EUCLIDEAN,
     style_weight: Annotated[float, NONNEGATIVE] = 0.0,
-) -> Evaluation:
+) -> BodyResult:
     """Weighted sum over a network's layers of the distance of two images, and of their styles.
 
         value = sum_l w_l (d(f_l(x), f_l(y)) + s |G(f_l(x)) - G(f_l(y))|^2),  s = style_weight
@@ -99,7 +99,7 @@ def perceptual(
     algorithm of artistic style, 2015.
     """
     layers = len(maps) // 2
-    return apart(
+    return feature_distance(
         xp,
         maps[:layers],
         maps[layers:],

@@ -6,10 +6,10 @@ from typing import Any
 from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
+    BodyResult,
+    Content,
     CudaText,
-    Evaluation,
     Example,
-    Holds,
     Input,
     Shape,
     loss,
@@ -24,7 +24,7 @@ from lossd.schema import NONNEGATIVE, Array, Differentiable
         Input(
             "targets",
             "what was counted",
-            holds=Holds.NUMBERS,
+            content=Content.NUMBERS,
             differentiable=Differentiable.ON_REQUEST,
             domain=NONNEGATIVE,
         ),
@@ -76,7 +76,7 @@ from lossd.schema import NONNEGATIVE, Array, Differentiable
 )
 def poisson_nll(
     xp: Any, predictions: Array, targets: Array, *, log_input: bool = True, full: bool = False
-) -> Evaluation:
+) -> BodyResult:
     """Negative log-likelihood of Poisson counts for a predicted rate, up to log y! unless full.
 
         value = rate - y log rate,  rate = exp(x), or x itself without log_input
@@ -113,7 +113,7 @@ def poisson_nll(
     def by_targets() -> Array:
         return _stirling_slope(xp, targets) - logs if full else -logs
 
-    return Evaluation(value, {"predictions": gradient, "targets": by_targets})
+    return BodyResult(value, {"predictions": gradient, "targets": by_targets})
 
 
 def _stirling(xp: Any, counts: Array) -> Array:

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Evaluation, Example, Extent, Input, Output, Shape, loss
+from lossd.losses._declare import Axes, BodyResult, Example, Input, Output, Shape, loss
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.policy import (
     OBJECTIVES,
-    Given,
     KlEstimator,
     PolicyObjective,
     PolicyRatio,
+    PolicyTokens,
     RolloutCorrection,
     check_objective,
     kl_of,
@@ -70,7 +70,7 @@ PERCENTILES = {
 
 
 def _of_tokens(name: str, description: str, *, is_optional: bool = True) -> Input:
-    return Input(name, description, is_optional=is_optional, extent=Extent.TOKENS)
+    return Input(name, description, is_optional=is_optional, axes=Axes.TOKENS)
 
 
 # One sequence of two tokens whose ratios are 2 and 1, and one of one token.
@@ -91,7 +91,7 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
             "log_probabilities",
             "log-probability of each token under the policy that is trained",
             differentiable=Differentiable.BY_DEFAULT,
-            extent=Extent.TOKENS,
+            axes=Axes.TOKENS,
         ),
         _of_tokens(
             "sampling_log_probabilities",
@@ -101,7 +101,7 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
         Input(
             "advantages",
             "what each token is worth, or each sequence",
-            extent=Extent.EITHER,
+            axes=Axes.EITHER,
         ),
         _of_tokens("reference_log_probabilities", "the same under the reference of the KL term"),
         _of_tokens(
@@ -173,7 +173,8 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
             value=2.25,
             gradients={"log_probabilities": [[-1.25, -1.0]]},
         ),
-        # At a ratio of 1 the gate is 2 / temperature and the slope that of importance sampling.
+        # At a ratio of 1 the gate is 2 / temperature and the derivative that of importance
+        # sampling.
         Example(
             {
                 "log_probabilities": [[-1.0]],
@@ -353,7 +354,7 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
     rollout_low: Annotated[float | None, UNIT] = None,
     rollout_high: Annotated[float | None, AT_LEAST_1] = None,
     outputs: Sequence[PolicyGradientOutput] = (),
-) -> Evaluation:
+) -> BodyResult:
     """Policy gradient of tokens with an advantage, clipped, gated, or neither.
 
         value = w p + kl_coefficient k, of each token, then aggregated
@@ -408,7 +409,7 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
     check_objective(objective, ratio, bounds, has_sampling=sampling is not None)
     logs = log_ratio(ratio, log_probabilities, sampling, tokens)
     ratios = np.exp(logs)
-    given = Given(log_probabilities, sampling, advantages, ratios)
+    given = PolicyTokens(log_probabilities, sampling, advantages, ratios)
     found = OBJECTIVES[objective](given, bounds)
     weights = rollout_weights(
         rollout_correction,
@@ -417,19 +418,22 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
         rollout_log_probabilities,
         tokens,
     )
-    value, slope = found.value, found.slope
+    value, derivative = found.value, found.derivative
     if weights is not None:
-        value, slope = selected(np, weights, value), selected(np, weights, slope)
+        value, derivative = selected(np, weights, value), selected(np, weights, derivative)
     if token_weights is not None:
-        value, slope = selected(np, token_weights, value), selected(np, token_weights, slope)
+        value, derivative = (
+            selected(np, token_weights, value),
+            selected(np, token_weights, derivative),
+        )
     if found.is_by_ratio and ratio is PolicyRatio.SEQUENCE:
-        slope = tokens.spread(tokens.means(slope))
+        derivative = tokens.spread(tokens.means(derivative))
     divergence = kl_of(kl_estimator, kl_coefficient, log_probabilities, reference_log_probabilities)
     if divergence is not None and kl_coefficient:
         cost, by_log = (kl_coefficient * part for part in divergence)
         if token_weights is not None:
             cost, by_log = (selected(np, token_weights, part) for part in (cost, by_log))
-        value, slope = value + cost, slope + by_log
+        value, derivative = value + cost, derivative + by_log
 
     gap, went = None, None
     if sampling is not None:
@@ -456,8 +460,8 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
         numbers = each[member]
         return np.zeros(tokens.number) if numbers is None else tokens.means(numbers)
 
-    return Evaluation(
+    return BodyResult(
         value,
-        {"log_probabilities": slope},
+        {"log_probabilities": derivative},
         outputs={member.value.name: output(member) for member in outputs},
     )

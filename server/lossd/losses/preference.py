@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Evaluation, Example, Output, Shape, loss
+from lossd.losses._declare import BodyResult, Example, Output, Shape, loss
 from lossd.losses._maths.preferences import (
     AVERAGES,
     COSTS,
@@ -53,9 +53,9 @@ def _pair(chosen: Any, rejected: Any) -> dict[str, Any]:
 
 
 def _case(
-    objective: PreferenceObjective, inputs: Any, value: float, slopes: Any, **numbers: Any
+    objective: PreferenceObjective, inputs: Any, value: float, derivatives: Any, **numbers: Any
 ) -> Example:
-    chosen, rejected = slopes
+    chosen, rejected = derivatives
     return Example(
         inputs,
         parameters={"objective": objective, "beta": 1.0, **numbers},
@@ -111,7 +111,7 @@ _EXO_SHARE = 3 / 4
             label_smoothing=0.25,
             outputs=tuple(PreferenceOutput),
         ),
-        # Of tokens, each of which has the slope of the sum.
+        # Of tokens, each of which has the derivative of the sum.
         _case(
             _O.SIGMOID,
             {
@@ -159,7 +159,7 @@ _EXO_SHARE = 3 / 4
             ([-0.125], [0.0625]),
             margin=-LOG_3,
         ),
-        # Probabilities of a half: the odds ratio is 1, and each slope by it 2.
+        # Probabilities of a half: the odds ratio is 1, and each derivative by it 2.
         _case(
             _O.ORPO,
             _free([[-LOG_2, -LOG_2]], [[-LOG_2]]),
@@ -191,7 +191,7 @@ def preference(  # noqa: PLR0917 - an argument an input
     temperature: Annotated[float | None, POSITIVE] = None,
     average: bool | None = None,
     outputs: Sequence[PreferenceOutput] = (),
-) -> Evaluation:
+) -> BodyResult:
     """How far a policy is from preferring chosen answers to rejected ones.
 
         value = -(1 - e) log sigmoid(h) - e log sigmoid(-h)                   SIGMOID
@@ -215,9 +215,9 @@ def preference(  # noqa: PLR0917 - an argument an input
     ``average`` they are means over the tokens, as in the papers of SIMPO and ORPO, where it is so
     unless it is said to be false; sums go with their lengths then.  e is the label smoothing, the
     share of labels that are thought to be flipped: below 1/2 for ROBUST, above 0 for EXO.  At the
-    kink of the hinge the slope is 0.  Everything is computed in float64.  A pair with an answer of
-    no tokens has the status EMPTY_TARGET, and the score of that answer is 0; with ORPO, which has
-    no odds of it, the value and the gradients of the pair are 0.
+    kink of the hinge the derivative is 0.  Everything is computed in float64.  A pair with an
+    answer of no tokens has the status EMPTY_TARGET, and the score of that answer is 0; with ORPO,
+    which has no odds of it, the value and the gradients of the pair are 0.
 
     Reference: R. Rafailov et al., Direct preference optimization, 2023, eq. 7; M. G. Azar et al.,
     2023, eq. 17 (IPO); Y. Zhao et al., SLiC-HF, 2023, with the scores of T. Liu et al., 2023;
@@ -258,7 +258,7 @@ def preference(  # noqa: PLR0917 - an argument an input
         PreferenceOutput.REWARD_MARGIN: beta * (c - r),
         PreferenceOutput.ACCURACY: np.where(c > r, 1.0, 0.0),
     }
-    return Evaluation(
+    return BodyResult(
         cost.value,
         {
             "chosen_log_probabilities": score_slope(cost.by_chosen, chosen, average=averages),

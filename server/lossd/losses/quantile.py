@@ -6,8 +6,8 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     REGRESSION_TARGETS,
+    BodyResult,
     CudaText,
-    Evaluation,
     Example,
     Shape,
     loss,
@@ -55,7 +55,7 @@ def _distance(predictions: Array, targets: Array, **_parameters: float) -> Array
 )
 def quantile(
     xp: Any, predictions: Array, targets: Array, *, quantile: Annotated[float, INSIDE_UNIT] = 0.5
-) -> Evaluation:
+) -> BodyResult:
     """Absolute error with different weights for too low and too high, minimised by a quantile.
 
         value = q |r|         where r < 0, the prediction being too low
@@ -74,4 +74,4 @@ def quantile(
     value = residuals * gradient
     if not xp.isfinite(residuals).all():
         gradient[xp.isnan(residuals)] = xp.nan
-    return Evaluation(value, {"predictions": gradient, "targets": lambda: -gradient})
+    return BodyResult(value, {"predictions": gradient, "targets": lambda: -gradient})

@@ -7,7 +7,7 @@ import numpy as np
 
 from lossd.losses._declare import (
     BatchContext,
-    Evaluation,
+    BodyResult,
     Example,
     Input,
     Shape,
@@ -60,12 +60,12 @@ def sigmoid_contrastive(
     xp: Any,
     queries: Array,
     keys: Array,
-    anchors: BatchContext,
+    batch: BatchContext,
     *,
     temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.1,
     bias: Annotated[float, ANY, Differentiable.ON_REQUEST] = -10.0,
     normalize: bool = True,
-) -> Evaluation:
+) -> BodyResult:
     """Binary cross-entropy of whether each key belongs to a query, summed over all keys.
 
         value = sum_j log(1 + exp(-z_ij s_ij)),  s_ij = q_i . k_j / temperature + bias,
@@ -79,9 +79,9 @@ def sigmoid_contrastive(
     Reference: X. Zhai et al., Sigmoid loss for language image pre-training, 2023, section 3.2;
     temperature is the inverse of the paper's t.
     """
-    units = [1.0 if normalize else unit_of(xp, anchors, given) for given in (queries, keys)]
+    units = [1.0 if normalize else unit_of(xp, batch, given) for given in (queries, keys)]
     query, key = (
-        Vectors(xp, given, anchors, normalize=normalize, unit=unit)
+        Vectors(xp, given, batch, normalize=normalize, unit=unit)
         for given, unit in zip((queries, keys), units, strict=True)
     )
     dtype, count = queries.dtype, len(queries)
@@ -89,9 +89,9 @@ def sigmoid_contrastive(
     values, by_temperature, by_bias = xp.zeros(count, dtype), xp.zeros(count), xp.zeros(count)
     by_queries, by_keys = (xp.zeros(queries.shape, dtype) for _ in range(2))
 
-    def turn(scores: Array, own: slice) -> None:
+    def to_derivatives(scores: Array, own: slice) -> None:
         places = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
-        given = scores.copy() if "temperature" in anchors.wanted else None
+        given = scores.copy() if "temperature" in batch.wanted else None
         scores /= scores.dtype.type(heat.divisor)
         scores += scores.dtype.type(bias)
         scores[places] *= -1
@@ -101,7 +101,7 @@ def sigmoid_contrastive(
         by_bias[own] = scores.sum(axis=-1, dtype=np.float64)
         if given is not None:
             by_temperature[own] = selected(xp, scores, given).sum(axis=-1, dtype=np.float64)
-        scales = anchors.scales[own]
+        scales = batch.scales[own]
         scores *= scales[:, None].astype(scores.dtype)
         scores[scales == 0] = 0
 
@@ -109,22 +109,22 @@ def sigmoid_contrastive(
         xp,
         query.rows,
         key.rows,
-        anchors,
-        turn,
+        batch,
+        to_derivatives,
         is_wide=heat.is_wide(dtype, query.reach() * key.reach(), bias),
-        by_left=by_queries if "queries" in anchors.wanted else None,
-        by_right=by_keys if "keys" in anchors.wanted else None,
+        by_left=by_queries if "queries" in batch.wanted else None,
+        by_right=by_keys if "keys" in batch.wanted else None,
     )
 
-    def total(slopes: Array) -> float:
-        return float(xp.where(anchors.scales == 0, 0, anchors.scales * slopes).sum())
+    def total(derivatives: Array) -> float:
+        return float(xp.where(batch.scales == 0, 0, batch.scales * derivatives).sum())
 
-    return Evaluation(
+    return BodyResult(
         values,
         {
-            "queries": lambda: query.back(by_queries, heat.of_slopes(key.unit)),
-            "keys": lambda: key.back(by_keys, heat.of_slopes(query.unit)),
-            "temperature": lambda: heat.slope(total(by_temperature)),
+            "queries": lambda: query.back(by_queries, heat.of_derivatives(key.unit)),
+            "keys": lambda: key.back(by_keys, heat.of_derivatives(query.unit)),
+            "temperature": lambda: heat.derivative(total(by_temperature)),
             "bias": lambda: total(by_bias),
         },
         statuses=xp.where(query.is_zero | key.is_zero, int(Status.ZERO_NORM), 0),

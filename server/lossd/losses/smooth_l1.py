@@ -6,8 +6,8 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     REGRESSION_TARGETS,
+    BodyResult,
     CudaText,
-    Evaluation,
     Example,
     Shape,
     loss,
@@ -49,7 +49,7 @@ from lossd.schema import POSITIVE, Array
 )
 def smooth_l1(
     xp: Any, predictions: Array, targets: Array, *, beta: Annotated[float, POSITIVE] = 1.0
-) -> Evaluation:
+) -> BodyResult:
     """Absolute error whose tip is rounded off by a parabola.
 
         value = r^2 / (2 beta)   where |r| <= beta
@@ -66,4 +66,4 @@ def smooth_l1(
     residuals -= gradient * 0.5
     gradient /= beta
     residuals *= gradient
-    return Evaluation(residuals, {"predictions": gradient, "targets": lambda: -gradient})
+    return BodyResult(residuals, {"predictions": gradient, "targets": lambda: -gradient})

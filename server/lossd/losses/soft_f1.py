@@ -7,10 +7,10 @@ from typing import Any
 from lossd.losses._declare import (
     DISTRIBUTION,
     BatchContext,
+    BodyResult,
+    Content,
     DistributionKind,
-    Evaluation,
     Example,
-    Holds,
     Input,
     Shape,
     Status,
@@ -25,7 +25,7 @@ from lossd.losses._maths.overlap import (
     index_loss,
     is_faint,
 )
-from lossd.losses._maths.region_probabilities import Shares, answer_shares, log_shares
+from lossd.losses._maths.region_probabilities import RegionProbabilities, answer_shares, log_shares
 from lossd.schema import UNIT, Array, Differentiable
 
 LOG_2 = 0.6931471805599453
@@ -41,7 +41,7 @@ TILE, TILE_AT_ONCE = 1 << 16, 1 << 24
         Input(
             "targets",
             "whether each label is true of each example",
-            holds=Holds.NUMBERS,
+            content=Content.NUMBERS,
             differentiable=Differentiable.ON_REQUEST,
             domain=UNIT,
         ),
@@ -77,10 +77,10 @@ def soft_f1(
     xp: Any,
     predictions: Array,
     targets: Array,
-    whole: BatchContext,
+    batch: BatchContext,
     *,
     prediction_kind: DistributionKind = DistributionKind.LOGITS,
-) -> Evaluation:
+) -> BodyResult:
     """One minus the F1 score of soft counts over all examples, averaged over the labels.
 
         value = mean over labels of 1 - 2 tp / (2 tp + fp + fn)
@@ -96,26 +96,26 @@ def soft_f1(
     2013, section 3.
     """
     examples, count = predictions.shape
-    step = max(1, (TILE if whole.in_cache else TILE_AT_ONCE) // count)
+    step = max(1, (TILE if batch.in_cache else TILE_AT_ONCE) // count)
     pieces = [slice(start, start + step) for start in range(0, examples, step)]
     counts = xp.zeros((3, count, len(pieces)))
 
     def part(index: int) -> _Part:
         piece = pieces[index]
         given, truth = (xp.ascontiguousarray(a[piece].T) for a in (predictions, targets))
-        return _Part(answer_shares(xp, given, prediction_kind), truth, whole.weights[piece])
+        return _Part(answer_shares(xp, given, prediction_kind), truth, batch.weights[piece])
 
     def add(index: int) -> None:
         counts[:, :, index] = xp.stack(part(index).counts())
 
-    whole.for_each(len(pieces), add)
+    batch.for_each(len(pieces), add)
     tp, fp, fn = counts.sum(axis=-1)
     labels = index_loss(xp, F1, tp, fp, fn)
     faint = is_faint(labels, predictions.dtype)
     defined, of_faint = tp + fp + fn != 0, None
     if examples and faint.any():
         given, truth = predictions[:, faint].T, targets[:, faint].T
-        of_faint = _Faint.of(xp, given, truth, whole.weights, prediction_kind)
+        of_faint = _Faint.of(xp, given, truth, batch.weights, prediction_kind)
         values = labels.value.copy()
         values[faint], defined[faint] = of_faint.loss.value, ~of_faint.loss.is_nothing
         labels = labels.without(xp, faint, values)
@@ -125,17 +125,17 @@ def soft_f1(
     def gradient(
         slopes_of: Callable[[_Part, IndexLoss], Array], slopes_of_faint: Callable[[_Faint], Array]
     ) -> Array:
-        slopes = xp.empty(predictions.shape)
+        derivatives = xp.empty(predictions.shape)
 
         def write(index: int) -> None:
-            slopes[pieces[index]] = slopes_of(part(index), scaled).T
+            derivatives[pieces[index]] = slopes_of(part(index), scaled).T
 
-        whole.for_each(len(pieces), write)
+        batch.for_each(len(pieces), write)
         if of_faint is not None:
-            slopes[:, faint] = slopes_of_faint(of_faint).T / number
-        return by_scale(xp, whole.scales, slopes)
+            derivatives[:, faint] = slopes_of_faint(of_faint).T / number
+        return by_scale(xp, batch.scales, derivatives)
 
-    return Evaluation(
+    return BodyResult(
         xp.where(defined, labels.value, 0).sum() / number,
         {
             "predictions": lambda: gradient(_Part.by_predictions, _Faint.by_predictions),
@@ -149,7 +149,7 @@ def soft_f1(
 class _Part:
     """Some examples, one row for each label: sums along the last axis are fixed and accurate."""
 
-    shares: Shares
+    shares: RegionProbabilities
     truth: Array
     weights: Array
 
@@ -175,7 +175,7 @@ class _Part:
 class _Faint:
     """Labels, one row each, whose probabilities are too small to be summed as numbers."""
 
-    shares: Shares
+    shares: RegionProbabilities
     weights: Array
     loss: FaintLoss
 

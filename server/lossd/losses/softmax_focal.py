@@ -6,15 +6,15 @@ import numpy as np
 
 from lossd.losses._declare import (
     PREDICTIONS,
+    BodyResult,
+    Content,
     CudaText,
-    Evaluation,
     Example,
-    Holds,
     Input,
     Shape,
     loss,
 )
-from lossd.losses._maths.masked_products import weighed
+from lossd.losses._maths.masked_products import weighted
 from lossd.losses._maths.softmax import Softmax, softmax
 from lossd.schema import NONNEGATIVE, Array, Differentiable, Vector
 
@@ -45,7 +45,7 @@ _SHARES_OF_DISTRIBUTIONS = _STEEPNESS.replace("NUMBER", "double")
         Input(
             "targets",
             "the class of each example, or a probability for each of its classes",
-            holds=Holds.CLASSES,
+            content=Content.CLASSES,
             differentiable=Differentiable.ON_REQUEST,
             domain=NONNEGATIVE,
         ),
@@ -113,7 +113,7 @@ def softmax_focal(
     *,
     gamma: Annotated[float, NONNEGATIVE] = 2.0,
     class_weights: Annotated[Vector, NONNEGATIVE] = (),
-) -> Evaluation:
+) -> BodyResult:
     """Cross-entropy that gives less weight to classes that are nearly certain already.
 
         value = -sum_c w_c y_c (1 - p_c)^gamma log p_c,  p = softmax(x)
@@ -134,7 +134,7 @@ def softmax_focal(
 
 def _from_classes(
     xp: Any, parts: Softmax, classes: Array, gamma: float, class_weights: Any
-) -> Evaluation:
+) -> BodyResult:
     others = parts.others(xp, classes)
     probabilities = parts.exponentials[parts.rows, classes] / parts.total
     costs = parts.negative_log(xp, classes)
@@ -146,12 +146,12 @@ def _from_classes(
     gradient = parts.exponentials
     gradient *= share[:, None]
     gradient[parts.rows, classes] = -others * share
-    return Evaluation(factor * costs, {"predictions": gradient})
+    return BodyResult(factor * costs, {"predictions": gradient})
 
 
 def _from_distributions(
     xp: Any, predictions: Array, targets: Array, gamma: float, class_weights: Any
-) -> Evaluation:
+) -> BodyResult:
     """Computes in float64: where p is nearly the target, a gradient is only the steepness."""
     parts = softmax(xp, predictions.astype(np.float64))
     costs = parts.negative_logs(xp)
@@ -159,13 +159,13 @@ def _from_distributions(
     if len(class_weights):
         factor *= class_weights
         steepness *= class_weights
-    value = weighed(xp, targets * factor, costs).sum(axis=-1)
-    gradient = parts.surplus(xp, weighed(xp, targets, steepness))
-    return Evaluation(
+    value = weighted(xp, targets * factor, costs).sum(axis=-1)
+    gradient = parts.logit_gradient(xp, weighted(xp, targets, steepness))
+    return BodyResult(
         value.astype(predictions.dtype),
         {
             "predictions": gradient.astype(predictions.dtype),
-            "targets": lambda: weighed(xp, factor, costs).astype(predictions.dtype),
+            "targets": lambda: weighted(xp, factor, costs).astype(predictions.dtype),
         },
     )
 
@@ -175,7 +175,7 @@ def _factors(
 ) -> tuple[Array, Array]:
     """Returns the factors of a cost, and the factors of its derivatives."""
     factor = doubts * doubts if gamma == 2 else xp.power(doubts, gamma)
-    bend = weighed(xp, probabilities, costs)
+    bend = weighted(xp, probabilities, costs)
     # Where 1 - p underflows, so does the cost that it is multiplied by.
     bend /= xp.clip(doubts, xp.finfo(doubts.dtype).tiny, xp.inf)
     bend *= gamma

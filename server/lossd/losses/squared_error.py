@@ -6,8 +6,8 @@ from lossd.losses._declare import (
     BATCH_DIMS,
     PREDICTIONS,
     REGRESSION_TARGETS,
+    BodyResult,
     CudaText,
-    Evaluation,
     Example,
     Shape,
     loss,
@@ -39,7 +39,7 @@ from lossd.schema import Array
         ),
     ),
 )
-def squared_error(xp: Any, predictions: Array, targets: Array) -> Evaluation:
+def squared_error(xp: Any, predictions: Array, targets: Array) -> BodyResult:
     """Square of the residual, the negative log-likelihood of Gaussian noise up to constants.
 
         value = r^2,  gradient = 2 r,  r = prediction - target
@@ -51,4 +51,4 @@ def squared_error(xp: Any, predictions: Array, targets: Array) -> Evaluation:
     residuals = predictions - targets
     gradient = residuals + residuals
     residuals *= residuals
-    return Evaluation(residuals, {"predictions": gradient, "targets": lambda: -gradient})
+    return BodyResult(residuals, {"predictions": gradient, "targets": lambda: -gradient})

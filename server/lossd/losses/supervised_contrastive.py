@@ -6,7 +6,7 @@ from lossd.losses._declare import (
     EMBEDDINGS,
     LABELS,
     BatchContext,
-    Evaluation,
+    BodyResult,
     Example,
     Shape,
     loss,
@@ -52,11 +52,11 @@ def supervised_contrastive(
     xp: Any,
     embeddings: Array,
     labels: Array,
-    anchors: BatchContext,
+    batch: BatchContext,
     *,
     temperature: Annotated[float, POSITIVE, Differentiable.ON_REQUEST] = 0.07,
     normalize: bool = True,
-) -> Evaluation:
+) -> BodyResult:
     """Cross-entropy of finding each positive of an example among all others, averaged over them.
 
         value = mean over positives p of -s_ip + log sum_a exp s_ia,  a all others but i,
@@ -71,7 +71,7 @@ def supervised_contrastive(
     factor of temperatures in the authors' code.
     """
     return contrast(
-        xp, embeddings, labels, anchors, _rows, temperature=temperature, normalize=normalize
+        xp, embeddings, labels, batch, _rows, temperature=temperature, normalize=normalize
     )
 
 

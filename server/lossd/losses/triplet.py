@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Distance, Evaluation, Example, Input, Shape, loss
+from lossd.losses._declare import BodyResult, Distance, Example, Input, Shape, loss
 from lossd.losses._maths.vectors import beyond, distances, each_component, zero_norms
 from lossd.schema import NONNEGATIVE, Array, Differentiable, Interval, ParameterError
 
@@ -152,7 +152,7 @@ def triplet(
     p: Annotated[float, Interval(1, np.inf)] = 2.0,
     swap: bool = False,
     eps: Annotated[float, NONNEGATIVE] = EPS,
-) -> Evaluation:
+) -> BodyResult:
     """Hinge that wants each anchor closer to its positive than to its negative by a margin.
 
         value = max(0, margin + d(a, p) - d(a, n)),  d(u, v) = |u - v + eps| in the p-norm
@@ -182,14 +182,16 @@ def triplet(
     value = xp.maximum(margin + excess, 0)
     are_one = ((anchor == positive) & (anchor == negative)).all(axis=-1)
     is_active = ((value != 0) & ~are_one)[:, None]  # also where it is NaN
-    by_anchor, by_positive = (xp.where(is_active, slope, 0) for slope in near.slopes())
-    from_anchor, by_negative = far.slopes()
+    by_anchor, by_positive = (
+        xp.where(is_active, derivative, 0) for derivative in near.derivatives()
+    )
+    from_anchor, by_negative = far.derivatives()
     by_anchor = by_anchor - xp.where(is_active & ~is_swapped[:, None], from_anchor, 0)
     if swap:
-        from_positive, instead = across.slopes()
+        from_positive, instead = across.derivatives()
         by_positive = by_positive - xp.where(is_active & is_swapped[:, None], from_positive, 0)
         by_negative = xp.where(is_swapped[:, None], instead, by_negative)
-    return Evaluation(
+    return BodyResult(
         value.astype(anchor.dtype),
         {
             "anchor": by_anchor,

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from lossd.losses._declare import (
     OPTIONAL_CLASS_AXIS,
+    BodyResult,
     DistributionKind,
-    Evaluation,
     Example,
     Shape,
     loss,
@@ -81,7 +81,7 @@ def tversky(
     alpha: Annotated[float, NONNEGATIVE] = 0.5,
     beta: Annotated[float, NONNEGATIVE] = 0.5,
     gamma: Annotated[float, POSITIVE] = 1.0,
-) -> Evaluation:
+) -> BodyResult:
     """One minus the Tversky index, with separate weights for false positives and false negatives.
 
         value = u^gamma,  u = 1 - (tp + s) / (tp + alpha fp + beta fn + s),  s = smooth

@@ -16,27 +16,27 @@ from lossd.networks._modules import (
     Module,
     Rectifier,
 )
-from lossd.networks._network import Heads, Network, Placed, Placements, Sight
-from lossd.networks._view import Networks, View
+from lossd.networks._network import Activations, DeviceNetwork, DeviceNetworks, Heads, Network
+from lossd.networks._view import ImagePipeline, Networks
 from lossd.networks._worked import worked_networks
 
 __all__ = [
     "ARCHITECTURES",
+    "Activations",
     "AveragePool",
     "Convolution",
     "Device",
+    "DeviceNetwork",
+    "DeviceNetworks",
     "Fire",
     "Heads",
+    "ImagePipeline",
     "MaxPool",
     "Module",
     "Network",
     "NetworkError",
     "Networks",
-    "Placed",
-    "Placements",
     "Rectifier",
-    "Sight",
-    "View",
     "load",
     "save",
     "worked_networks",

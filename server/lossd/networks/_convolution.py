@@ -96,12 +96,12 @@ def convolve(on: Device, image: Array, weight: Array, bias: Array, at: Windows) 
     return found.reshape(outputs, at.rows, at.columns)
 
 
-def spread(on: Device, slopes: Array, weight: Array, at: Windows) -> Array:
+def spread(on: Device, derivatives: Array, weight: Array, at: Windows) -> Array:
     """Returns the gradient with respect to the image from that with respect to the convolution."""
     xp, outputs = on.xp, len(weight)
     matrix = weight.reshape(outputs, at.length).T
-    found = at.blank(xp, slopes.dtype)
-    given = slopes.reshape(outputs, at.rows * at.columns)
+    found = at.blank(xp, derivatives.dtype)
+    given = derivatives.reshape(outputs, at.rows * at.columns)
     for rows in at.tiles(on.tile):
         count = rows.stop - rows.start
         part = given[:, rows.start * at.columns : rows.stop * at.columns]

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 from safetensors.numpy import save_file
 
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 from lossd.networks._architectures import ARCHITECTURES
 from lossd.networks._modules import AveragePool, Convolution, Fire, MaxPool, Module, Rectifier
 from lossd.networks._network import Heads, Host, Network, weights_of
@@ -42,7 +42,7 @@ _MODULES: Mapping[str, type[Module]] = MappingProxyType(
 )
 
 
-class NetworkError(LossdError):
+class NetworkError(ServiceError):
     """A network's file is missing, damaged, or breaks a rule; the message names it."""
 
     reason = "NETWORK"

@@ -65,7 +65,7 @@ class Convolution(Module):
         """See ``Module.forward``."""
         weight, at = weights["weight"], self._windows(image.shape, weights)
         found = convolve(on, image, weight, weights["bias"], at)
-        return found, lambda slopes: spread(on, slopes, weight, at)
+        return found, lambda derivatives: spread(on, derivatives, weight, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Rectifier(Module):
 def rectified(xp: Any, image: Array) -> tuple[Array, Way]:
     """Returns max(x, 0), and the function for the backward pass."""
     found = xp.maximum(image, 0)
-    return found, lambda slopes: slopes * (found > 0)
+    return found, lambda derivatives: derivatives * (found > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +142,13 @@ class MaxPool(_Pool):
         for place in places[1:]:
             xp.maximum(found, whole[:, *place], out=found)
 
-        def back(slopes: Array) -> Array:
-            gradient = xp.zeros(whole.shape, slopes.dtype)
+        def back(derivatives: Array) -> Array:
+            gradient = xp.zeros(whole.shape, derivatives.dtype)
             is_free = xp.ones(found.shape, bool)
             for place in places:
                 is_first = is_free & (whole[:, *place] == found)
                 is_free &= ~is_first
-                gradient[:, *place] += slopes * is_first
+                gradient[:, *place] += derivatives * is_first
             return gradient[:, : image.shape[1], : image.shape[2]]
 
         return found, back
@@ -178,10 +178,10 @@ class AveragePool(_Pool):
             found += image[:, *place]
         found /= count
 
-        def back(slopes: Array) -> Array:
-            gradient = xp.zeros(shape, slopes.dtype)
+        def back(derivatives: Array) -> Array:
+            gradient = xp.zeros(shape, derivatives.dtype)
             for place in places:
-                gradient[:, *place] += slopes / count
+                gradient[:, *place] += derivatives / count
             return gradient
 
         return found, back
@@ -213,8 +213,10 @@ class Fire(Module):
         right, back_from_right = _convolved(on, few, weights, "expand3x3.", padding=1)
         edge = len(left)
 
-        def back(slopes: Array) -> Array:
-            return back_from_few(back_from_left(slopes[:edge]) + back_from_right(slopes[edge:]))
+        def back(derivatives: Array) -> Array:
+            return back_from_few(
+                back_from_left(derivatives[:edge]) + back_from_right(derivatives[edge:])
+            )
 
         return on.xp.concatenate([left, right]), back
 
@@ -226,7 +228,7 @@ def _convolved(
     own = {name: weights[part + name] for name in ("weight", "bias")}
     linear, back = Convolution(part, padding=padding).forward(on, image, own)
     found, back_from_rectified = rectified(on.xp, linear)
-    return found, lambda slopes: back(back_from_rectified(slopes))
+    return found, lambda derivatives: back(back_from_rectified(derivatives))
 
 
 def _taken(given: int, weights: Weights, part: str) -> int:

@@ -107,18 +107,18 @@ def _check_heads(heads: Heads, channels: Mapping[str, int]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Activations:
     """The forward pass of an image: the maps of some layers, in the order asked for."""
 
     maps: tuple[Array, ...]
     _taps: tuple[int, ...]
     _ways: Sequence[Way]
 
-    def gradient(self, slopes: Sequence[Array]) -> Array:
+    def gradient(self, derivatives: Sequence[Array]) -> Array:
         """Returns the gradient with respect to the image from those of the maps, once only."""
         by_place: dict[int, Array] = {}
-        for place, slope in zip(self._taps, slopes, strict=True):
-            by_place[place] = by_place[place] + slope if place in by_place else slope
+        for place, derivative in zip(self._taps, derivatives, strict=True):
+            by_place[place] = by_place[place] + derivative if place in by_place else derivative
         found: Any = None
         for place in reversed(range(len(self._ways))):
             if place in by_place:
@@ -128,7 +128,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class DeviceNetwork:
     """A network in one precision, in the memory of a backend."""
 
     modules: tuple[Module, ...]
@@ -136,7 +136,7 @@ class Placed:
     heads: tuple[Array, ...]
     on: Device
 
-    def look(self, image: Array, taps: tuple[int, ...], *, with_way: bool) -> Sight:
+    def forward(self, image: Array, taps: tuple[int, ...], *, with_way: bool) -> Activations:
         """Runs forward over a normalised image; ``taps`` are the positions of the layers wanted."""
         maps: dict[int, Array] = {}
         ways: list[Way] = []
@@ -147,10 +147,10 @@ class Placed:
                 maps[place] = image
             if with_way:
                 ways.append(way)
-        return Sight(tuple(maps[place] for place in taps), taps, ways)
+        return Activations(tuple(maps[place] for place in taps), taps, ways)
 
 
-class Placements:
+class DeviceNetworks:
     """The networks in the memory of one backend: copied there once for each precision.
 
     ``send`` brings an array to the device, in a type.
@@ -160,20 +160,20 @@ class Placements:
         self._on = on
         self._send = send
         self._lock = threading.Lock()
-        self._placed: dict[tuple[Network, np.dtype[Any]], Placed] = {}
+        self._on_device: dict[tuple[Network, np.dtype[Any]], DeviceNetwork] = {}
 
-    def find(self, network: Network, dtype: np.dtype[Any]) -> Placed:
+    def find(self, network: Network, dtype: np.dtype[Any]) -> DeviceNetwork:
         """Returns a network in a precision."""
         with self._lock:
             key = (network, dtype)
-            if key not in self._placed:
-                self._placed[key] = self._place(network, dtype)
-            return self._placed[key]
+            if key not in self._on_device:
+                self._on_device[key] = self._place(network, dtype)
+            return self._on_device[key]
 
-    def _place(self, network: Network, dtype: np.dtype[Any]) -> Placed:
+    def _place(self, network: Network, dtype: np.dtype[Any]) -> DeviceNetwork:
         heads = network.heads.weights if network.heads else ()
         sent = {key: self._send(array, dtype) for key, array in network.weights.items()}
-        return Placed(
+        return DeviceNetwork(
             network.modules,
             MappingProxyType(sent),
             tuple(self._send(array, dtype) for array in heads),
@@ -183,4 +183,4 @@ class Placements:
     def clear(self) -> None:
         """Frees all of them."""
         with self._lock:
-            self._placed.clear()
+            self._on_device.clear()

@@ -10,7 +10,7 @@ import numpy as np
 
 from lossd.networks._convolution import Array
 from lossd.networks._modules import Size
-from lossd.networks._network import Network, Placed, Sight
+from lossd.networks._network import Activations, DeviceNetwork, Network
 
 MEBIBYTE = 1 << 20
 
@@ -24,7 +24,7 @@ class Networks:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ImagePipeline:
     """A network, the positions of the layers that are compared, and the range of pixels.
 
     With ``has_heads`` they are the layers of the network's linear heads.  With ``replicates`` one
@@ -59,26 +59,28 @@ class View:
         maps = sum(counts[place + 1] for place in self.taps)
         return dtype.itemsize * (2 * sum(counts) + 4 * maps + 4 * max(counts))
 
-    def through(self, placed: Placed, image: Array, *, with_way: bool) -> "Seen":
+    def forward(
+        self, on_device: DeviceNetwork, image: Array, *, with_way: bool
+    ) -> "PixelActivations":
         """Runs the network forward over an image (channels, height, width)."""
-        xp, dtype = placed.on.xp, image.dtype
+        xp, dtype = on_device.on.xp, image.dtype
         std, mean = (np.asarray(x)[:, None, None] for x in (self.network.std, self.network.mean))
         unit = np.float64(1) / (self.high - self.low)
         factor = xp.asarray((unit / std).astype(dtype))
         offset = xp.asarray(((-self.low * unit - mean) / std).astype(dtype))
-        sight = placed.look(image * factor + offset, self.taps, with_way=with_way)
-        return Seen(sight, factor, self.replicates)
+        activations = on_device.forward(image * factor + offset, self.taps, with_way=with_way)
+        return PixelActivations(activations, factor, self.replicates)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PixelActivations:
     """The forward pass of an image as the caller gave it."""
 
-    sight: Sight
+    activations: Activations
     factor: Array
     replicates: bool
 
-    def gradient(self, slopes: list[Array]) -> Array:
+    def gradient(self, derivatives: list[Array]) -> Array:
         """Returns the gradient with respect to the pixels from those of the maps."""
-        found = self.sight.gradient(slopes) * self.factor
+        found = self.activations.gradient(derivatives) * self.factor
         return found.sum(axis=0, keepdims=True) if self.replicates else found

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lossd.batch import Job
 from lossd.engine import Engine, Result
-from lossd.losses import Choices, Holds, Input, Interval, Loss, Shape
+from lossd.losses import Choices, Content, Input, Interval, Loss, Shape
 from lossd.losses._declare import CudaText
 from lossd.reduction import Reduction
 
@@ -78,11 +78,11 @@ def _inputs(
 ) -> dict[str, Array]:
     rng = np.random.default_rng(columns)
     given = loss.complete(parameters)
-    if any(declared.holds is Holds.LENGTHS for declared in loss.inputs):
+    if any(declared.content is Content.LENGTHS for declared in loss.inputs):
         return _sequences(rng, loss.inputs[0].under(given), columns)
     drawn = {}
     for declared in loss.inputs:
-        if declared.holds in (Holds.CLASSES, Holds.INDICES) and text.targets_are_classes:
+        if declared.content in (Content.CLASSES, Content.INDICES) and text.targets_are_classes:
             drawn[declared.name] = rng.integers(0, columns, ROWS)
         else:
             drawn[declared.name] = _floats(rng, loss.shape, declared.under(given), columns)

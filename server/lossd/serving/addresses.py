@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 
 _PATH_BYTES = 107  # the longest path that the kernel takes
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
 _FORMS = "must be host:port, [IPv6 address]:port, unix:/path or unix-abstract:name"
 
 
-class AddressError(LossdError):
+class AddressError(ServiceError):
     """The address cannot be listened on."""
 
     reason = "ADDRESS"
@@ -49,7 +49,7 @@ class UnixSocket:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SocketAddress:
     """An address that sockets of a family can be bound to."""
 
     family: socket.AddressFamily
@@ -162,7 +162,7 @@ def in_url(host: str) -> str:
     return f"[{bare}]" if ":" in bare else bare
 
 
-def resolve(setting: str, host: str, port: int) -> list[Place]:
+def resolve(setting: str, host: str, port: int) -> list[SocketAddress]:
     """Returns the addresses that a host and a port resolve to, IPv4 first.
 
     Raises:
@@ -176,7 +176,7 @@ def resolve(setting: str, host: str, port: int) -> list[Place]:
         raise AddressError(
             f"{setting} must name a host that is known, got {host}: {error.strerror}"
         ) from error
-    places = [Place(family, place) for family, _, _, _, place in found]
+    places = [SocketAddress(family, place) for family, _, _, _, place in found]
     return sorted(places, key=lambda place: place.family != socket.AF_INET)
 
 

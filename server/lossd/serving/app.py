@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from lossd.backends import Backend
 from lossd.backends.choose import choose
 from lossd.engine import Engine
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.networks import Networks, load
@@ -33,13 +33,13 @@ from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.process import health, http
 from lossd.serving.process.allocator import Relief, keep_freed_memory
-from lossd.serving.process.device_check import Tried, try_out
-from lossd.serving.process.health import Health, State
+from lossd.serving.process.device_check import CheckedDevice, check_device
+from lossd.serving.process.health import Health, ServerState
 from lossd.serving.process.http import PageServer
 from lossd.serving.process.pulse import Pulse
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc import reflection
-from lossd.serving.rpc.admission import Admission, Turns
+from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.shares import Shares, let_in_by, three_quarters
@@ -92,7 +92,7 @@ class Server:
         Returns whether gRPC stopped.  With ``in_doubt``, first checks whether gRPC still answers:
         if not, there is nothing to wait for.
         """
-        self._health.enter(State.DRAINING)
+        self._health.enter(ServerState.DRAINING)
         log.info("draining")
         is_done = (not in_doubt or self._pulse.check()) and self._drain()
         self._pulse.close()
@@ -186,18 +186,18 @@ def start(
     pulse = Pulse(functools.partial(fail, "gRPC must answer, got nothing from it"))
     pages = _serve_pages(config, telemetry, state, pulse, entered)
 
-    tried = _tried(config, networks)
-    chosen = tried.chosen
+    checked = _checked(config, networks)
+    chosen = checked.chosen
     telemetry.describe(
         versions(),
         chosen.backend.name,
         fallback=chosen.is_fallback,
-        losses_on_cpu=tried.faults,
+        losses_on_cpu=checked.faults,
     )
-    turns = Turns(config.compute_threads)
+    compute_slots = ComputeSlots(config.compute_threads)
     shared = _shared_memory(config, telemetry)
-    servicer = LossServicer(config, tried, turns, telemetry, shared)
-    evaluation = EvaluationServicer(config, turns, telemetry)
+    servicer = LossServicer(config, checked, compute_slots, telemetry, shared)
+    evaluation = EvaluationServicer(config, compute_slots, telemetry)
     sharing = {} if shared is None else SharedMemoryServicer(shared).methods()
     watchdog = _ending_after(config.max_call_seconds)
     first_message = _ending_after(config.first_message_seconds)
@@ -232,7 +232,7 @@ def start(
         raise
     server.start()
     pulse.start(heard_at)
-    state.enter(State.READY)
+    state.enter(ServerState.READY)
     backend = chosen.backend
     log.info(
         "ready",
@@ -243,7 +243,7 @@ def start(
         metrics_url=f"{pages.url}/metrics",
         backend=chosen.backend,
         backend_reason=chosen.reason,
-        _engine=tried.engine,
+        _engine=checked.engine,
         _config=config,
         _server=server,
         _health=state,
@@ -270,13 +270,13 @@ def _tracing(config: Config) -> "Tracing | None":
     return Tracing()
 
 
-def _tried(config: Config, networks: Networks) -> Tried:
+def _checked(config: Config, networks: Networks) -> CheckedDevice:
     """Returns the backends to compute with, after checking them on this machine."""
     chosen = choose(config.backend, threads=config.compute_threads)
-    tried = try_out(chosen, config, networks)
-    for loss, fault in tried.faults.items():
+    checked = check_device(chosen, config, networks)
+    for loss, fault in checked.faults.items():
         log.warning("loss is computed by the CPU", extra={"loss": loss, "because": fault})
-    return tried
+    return checked
 
 
 def _fail(state: Health, on_failure: Callable[[str], None], reason: str) -> None:
@@ -356,7 +356,7 @@ def _counted(
     """Who makes a call that the boundary does not see."""
     try:
         return gate.admit(method, context)
-    except LossdError as error:
+    except ServiceError as error:
         telemetry.rejected(error.reason)
         raise
 

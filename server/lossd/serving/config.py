@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossd.backends.choose import BackendChoice
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 from lossd.losses import Interval
 from lossd.serving import addresses
 
@@ -22,7 +22,7 @@ MEBIBYTE = 1 << 20
 ENVIRONMENT_PREFIX = "LOSSD_"
 
 
-class ConfigError(LossdError):
+class ConfigError(ServiceError):
     """A setting breaks its rule; the message names it, the rule and the value."""
 
     reason = "CONFIG"

@@ -183,12 +183,12 @@ class _Run:
 
     def _piece(self, cut: Cut) -> Piece:
         batch, plan, window = self._batch, self._batch.plan, cut.window
-        silent = None if plan.silent is None else plan.silent[cut.rows]
+        excluded = None if plan.excluded is None else plan.excluded[cut.rows]
         inputs = {}
         for operand in batch.operands:
             rows = operand.rows[window]
             if operand.name in self._pieces.looked_at:
-                self._check_domain(operand, rows, silent)
+                self._check_domain(operand, rows, excluded)
             inputs[operand.name] = rows, operand.compute_type(batch.dtype)
         scale = self._scale
         return Piece(
@@ -198,7 +198,7 @@ class _Run:
             scale=batch.dtype.type(scale)
             if isinstance(scale, float)
             else scale[cut.rows].astype(batch.dtype),
-            silent=silent,
+            excluded=excluded,
             elements=self._pieces.elements if cut.columns is None else 1,
             gradients={name: out[window] for name, out in self._buffers.gradients.items()},
             outputs={name: out[cut.rows] for name, out in self._buffers.outputs.items()},
@@ -225,13 +225,13 @@ class _Run:
         by_column = {name: v[cut.columns] for name, v in vectors.items() if v.ndim == 1}
         return {**given, **by_row, **by_column}
 
-    def _check_domain(self, operand: Operand, rows: Array, silent: Array | None) -> None:
+    def _check_domain(self, operand: Operand, rows: Array, excluded: Array | None) -> None:
         """Checks an input against its domain while it is in the cache anyway."""
         if operand.input.domain is None:
             return
         wrong = operand.input.domain.outside(rows)
-        if silent is not None:
-            wrong[silent] = False
+        if excluded is not None:
+            wrong[excluded] = False
         if wrong.any():
             self._refuse_outside()
 
@@ -248,8 +248,8 @@ class _Run:
     def _settled_sums(self, rows: slice, values: Array) -> Floats:
         """Writes values that are complete; returns their sums over blocks."""
         plan = self._batch.plan
-        if plan.silent is not None:
-            values[plan.silent[rows]] = 0
+        if plan.excluded is not None:
+            values[plan.excluded[rows]] = 0
         finite = np.isfinite(values)
         if not finite.all():
             self._flag(rows, ~finite)

@@ -24,7 +24,7 @@ from lossd.batch import (
     named_arrays,
     wanted_gradients,
 )
-from lossd.losses import Holds
+from lossd.losses import Content
 from lossd.networks import Networks
 from lossd.reduction import Reduction, plan_rows
 from lossd.shapes._shape import ShapeRules
@@ -88,7 +88,7 @@ class Laid:
         rules, parameters = self.rules, self.parameters
         operands = tuple(map(Slot.filled, self.slots, arrays))
         plan = rules.plan(job, self.layout, operands, parameters)
-        operands = rules.checked(job.loss, operands, plan.silent, parameters)
+        operands = rules.checked(job.loss, operands, plan.excluded, parameters)
         batch = self.template.filled(operands, plan)
         if not batch.rows:
             rules.check_rules(batch)
@@ -126,7 +126,7 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS, *, workers: int = 1) -> 
             gradients=wanted_gradients(job, operands),
             outputs=tuple(member.value for member in parameters.get("outputs", ())),
             parts=layout.parts,
-            view=layout.view,
+            pipeline=layout.pipeline,
             layout_parameters={p.name: parameters[p.name] for p in job.loss.layout_parameters},
         ),
         needed=rules.needed(job, layout, arrays, parameters, dtype, workers),
@@ -136,6 +136,6 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS, *, workers: int = 1) -> 
 
 def _without_rows(slot: Slot, array: Array | None) -> Operand:
     """Returns the operand of a slot, of the type that it will have but of no rows."""
-    is_index = array is None or slot.is_classes or slot.input.holds is Holds.LABELS
+    is_index = array is None or slot.is_classes or slot.input.content is Content.LABELS
     dtype = np.dtype(np.int64) if is_index or array is None else array.dtype
     return Operand(slot, np.empty((0, *slot.rows_shape[1:]), dtype))

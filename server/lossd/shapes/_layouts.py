@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lossd.batch import Array, Given, Slot, is_empty, shape_error
 from lossd.errors import InvalidTensor
-from lossd.losses import Holds, Input, Loss
+from lossd.losses import Content, Input, Loss
 
 
 def common_shape(given: Given) -> tuple[int, ...]:
@@ -49,9 +49,9 @@ def check_elements(declared: Input, shape: tuple[int, ...], length: int) -> None
 
 def patterns_by_classes(declared: Input, *, has_classes: bool, may_have: bool) -> Sequence[str]:
     """Returns the patterns of an input beside one that has an axis of classes, or may have one."""
-    if declared.holds is Holds.INDICES or not may_have:
+    if declared.content is Content.INDICES or not may_have:
         return ("(N, ...)",)
-    if declared.holds is Holds.CLASSES or not has_classes:
+    if declared.content is Content.CLASSES or not has_classes:
         return ("(N, ...)", "(N, ..., C)")
     return ("(N, ..., C)",)
 
@@ -97,9 +97,9 @@ def class_slots(given: Given, axes: ClassAxes) -> tuple[Slot, ...]:
     slots = [moved(first)]
     for other in others:
         array = given.arrays[other.name]
-        if array.shape == without and other.holds in _MAY_BE_INDICES:
+        if array.shape == without and other.content in _MAY_BE_INDICES:
             slots.append(_index_slot(other, array, axes.indices))
-        elif array.shape == shape and other.holds is not Holds.INDICES:
+        elif array.shape == shape and other.content is not Content.INDICES:
             slots.append(moved(other))
         else:
             hint = _class_hint(given.loss, shape, array.shape)
@@ -118,16 +118,16 @@ def _class_hint(loss: Loss, shape: tuple[int, ...], indices: tuple[int, ...]) ->
     return f": they would fit classes on axis {axis}, which must be the last"
 
 
-_MAY_BE_INDICES = (Holds.INDICES, Holds.CLASSES)
+_MAY_BE_INDICES = (Content.INDICES, Content.CLASSES)
 
 
 def _rule_beside(other: Input, shape: tuple[int, ...], without: tuple[int, ...]) -> str:
     """Returns the rule for the shape of an input beside one with classes."""
     indices = f"the shape {list(without)} for class indices"
-    if other.holds is Holds.INDICES:
+    if other.content is Content.INDICES:
         return indices
     own = f"the shape {list(shape)}"
-    return f"{indices} or {own}" if other.holds is Holds.CLASSES else own
+    return f"{indices} or {own}" if other.content is Content.CLASSES else own
 
 
 def _index_slot(declared: Input, array: Array, rows_shape: tuple[int, ...]) -> Slot:

@@ -47,7 +47,7 @@ class Evaluated:
 
     ``sums`` are the weighted sums of the values over blocks of rows, in index order.
     ``nonfinite`` flags the rows whose value or gradient is not finite; None where all are.
-    ``statuses`` has the status that the loss gives each row, silent ones too; None without any.
+    ``statuses`` has the status that the loss gives each row, excluded ones too; None without any.
     ``status`` is that of a whole set, or of gradients that belong to no example.
     """
 
@@ -141,12 +141,12 @@ class ShapeRules(abc.ABC):
         self,
         loss: Loss,
         operands: tuple[Operand, ...],
-        silent: Flags | None,
+        excluded: Flags | None,
         parameters: Mapping[str, Any],
     ) -> tuple[Operand, ...]:
-        """Returns the operands with indices that are safe to use, whatever silent rows hold."""
+        """Returns the operands with indices that are safe to use, whatever excluded rows hold."""
         del loss, parameters
-        return tuple([safe_classes(operand, silent) for operand in operands])
+        return tuple([safe_classes(operand, excluded) for operand in operands])
 
     def check_rules(self, batch: Batch) -> None:
         """Lets the body check its rules between parameters, where there are no rows to compute."""
@@ -156,8 +156,8 @@ class ShapeRules(abc.ABC):
     def evaluator(self, template: Batch, backend: Backend, *, zero_nonfinite: bool) -> "Evaluator":
         """Returns the function that computes batches like ``template``, which has no rows itself.
 
-        Silent rows are exactly 0.  With ``zero_nonfinite``, rows that are not finite are made 0 and
-        stay flagged.
+        Excluded rows are exactly 0.  With ``zero_nonfinite``, rows that are not finite are made 0
+        and stay flagged.
 
         Raises:
             InvalidParameter: for a parameter that the body refuses.

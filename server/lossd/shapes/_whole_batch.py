@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import Backend, put
+from lossd.backends import Backend, round_into
 from lossd.batch import Array, Batch, Layout, Operand, check_domains, check_rules
-from lossd.losses import BatchContext, Evaluation, Loss, Output, Status
+from lossd.losses import BatchContext, BodyResult, Loss, Output, Status
 from lossd.reduction import Flags, Floats, RowPlan, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
 from lossd.shapes._memory import largest
@@ -40,14 +40,14 @@ class WholeBatch(ShapeRules):
         return elements * (loss.working_bytes or self.working_bytes)
 
     @abc.abstractmethod
-    def absent(self, plan: RowPlan) -> Flags | None:
-        """Returns the examples that a body does not see, which have to be silent; None for none."""
+    def hidden(self, plan: RowPlan) -> Flags | None:
+        """Returns the examples that a body does not see, all excluded; None for none."""
 
     def scales(self, batch: Batch, present: "Present") -> Floats:
-        """Returns the factor of each value's gradient in all gradients; 0 for silent examples."""
+        """Returns the factor of each value's gradient in all gradients; 0 for excluded examples."""
         scales = np.full(batch.rows, batch.plan.gradient_scale)
-        if batch.plan.silent is not None:
-            scales[batch.plan.silent] = 0
+        if batch.plan.excluded is not None:
+            scales[batch.plan.excluded] = 0
         return present.of(scales)
 
     def check_rules(self, batch: Batch) -> None:
@@ -62,7 +62,7 @@ class WholeBatch(ShapeRules):
 
         def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
             check_domains(batch)
-            present = Present(batch, self.absent(batch.plan))
+            present = Present(batch, self.hidden(batch.plan))
             weights = np.ones(batch.rows) if batch.plan.weights is None else batch.plan.weights
             context = BatchContext(
                 weights=present.of(weights),
@@ -101,17 +101,17 @@ def _pieces(backend: Backend, checkpoint: Checkpoint) -> Callable[..., None]:
 
 def _computed(
     batch: Batch, backend: Backend, inputs: Sequence[Array | None], context: BatchContext
-) -> Evaluation:
+) -> BodyResult:
     """Runs the body, and brings everything that will be read back to the host."""
     place, fetch = backend.place, backend.fetch
-    with backend.turn(), np.errstate(all="ignore"):
+    with backend.session(), np.errstate(all="ignore"):
         found = batch.loss.body(
             backend.xp,
             *(None if array is None else place(array) for array in inputs),
             replace(context, weights=place(context.weights), scales=place(context.scales)),
             **batch.parameters,
         )
-        return Evaluation(
+        return BodyResult(
             value=fetch(found.value),
             gradients={name: fetch(found.gradient(name)) for name in batch.gradients},
             outputs={name: fetch(output) for name, output in found.outputs.items()},
@@ -123,9 +123,9 @@ def _computed(
 class Present:
     """The examples that a body sees, and where their rows are in each operand."""
 
-    def __init__(self, batch: Batch, absent: Flags | None) -> None:
+    def __init__(self, batch: Batch, hidden: Flags | None) -> None:
         self._batch = batch
-        self._kept = None if absent is None else ~absent  # None for all
+        self._kept = None if hidden is None else ~hidden  # None for all
         self._parts = dict(zip((o.name for o in batch.operands), batch.parts, strict=False))
 
     def whole_part(self, name: str) -> slice:
@@ -172,7 +172,7 @@ class _Results:
     present: Present
     checkpoint: Checkpoint
 
-    def written(self, found: Evaluation, *, zero_nonfinite: bool) -> Evaluated:
+    def written(self, found: BodyResult, *, zero_nonfinite: bool) -> Evaluated:
         """Fills the buffers and sums the values; there may be only one for all examples."""
         plan, is_each = self.batch.plan, self.batch.loss.shape.has_values
         values = self._values(found.value) if is_each else np.array([found.value], np.float64)
@@ -186,7 +186,7 @@ class _Results:
             self.buffers.values[:] = values
         for output in self.batch.outputs:
             self._spread_output(output, found.outputs[output.name])
-            for lost in (plan.silent, nonfinite if zero_nonfinite else None):
+            for lost in (plan.excluded, nonfinite if zero_nonfinite else None):
                 if lost is not None:
                     self.buffers.outputs[output.name][lost] = _nothing(output)
         is_lost = not is_sound or not (is_each or not wrong.any())
@@ -203,8 +203,8 @@ class _Results:
 
     def _values(self, found: Array) -> Array:
         values = self.present.spread(found, self.batch.dtype)
-        if self.batch.plan.silent is not None:
-            values[self.batch.plan.silent] = 0
+        if self.batch.plan.excluded is not None:
+            values[self.batch.plan.excluded] = 0
         return values
 
     def _is_by_example(self, name: str) -> bool:
@@ -212,7 +212,7 @@ class _Results:
         operand = self.batch.find(name)
         return operand is not None and operand.slot.is_by_example
 
-    def _spread_gradients(self, found: Evaluation, nonfinite: Flags) -> bool:
+    def _spread_gradients(self, found: BodyResult, nonfinite: Flags) -> bool:
         """Writes gradients to their positions, and flags the examples whose own are not finite.
 
         Returns whether those that belong to no example are finite, which decides the status of the
@@ -245,7 +245,7 @@ class _Results:
                 part = np.s_[start : start + height, first : first + BLOCK_ELEMENTS]
                 own = part[0] if places is None else places[part[0]]
                 sent = rows[part] if places is None else np.empty(given[part].shape, out.dtype)
-                put(given[part], sent)
+                round_into(given[part], sent)
                 if places is not None:
                     rows[own, part[1]] = sent
                 is_finite[own] &= np.isfinite(sent).all(axis=1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lossd.batch import Given, Layout, Slot, shape_error
 from lossd.errors import TooLarge
-from lossd.losses import Extent, Input, Loss
+from lossd.losses import Axes, Input, Loss
 from lossd.reduction import Flags, RowPlan
 from lossd.shapes._layouts import check_same_shape, example_slot
 from lossd.shapes._whole_batch import WholeBatch
@@ -24,9 +24,9 @@ MAX_COMPARED = 1 << 20
 _COMPARED_BYTES, _TILE_BYTES = 4800, 24 << 20
 
 _PATTERNS = {
-    Extent.ELEMENTS: ("(N, D)",),
-    Extent.EXAMPLES: ("(N,)",),
-    Extent.ROWS: ("(M, D)", "(N, M, D)"),
+    Axes.ELEMENTS: ("(N, D)",),
+    Axes.EXAMPLES: ("(N,)",),
+    Axes.ROWS: ("(M, D)", "(N, M, D)"),
 }
 
 
@@ -36,7 +36,7 @@ class CoupledShape(WholeBatch):
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
         del loss
-        return _PATTERNS[declared.extent]
+        return _PATTERNS[declared.axes]
 
     def lay_out(self, given: Given) -> Layout:
         """Lays out embeddings (N, D), what belongs to each, and rows to compare them with."""
@@ -56,9 +56,9 @@ class CoupledShape(WholeBatch):
         compared = max(math.prod(slot.rows_shape[:-1]) for slot in layout.slots)
         return of_elements + _COMPARED_BYTES * max(layout.rows, compared) + _TILE_BYTES
 
-    def absent(self, plan: RowPlan) -> Flags | None:
+    def hidden(self, plan: RowPlan) -> Flags | None:
         """Returns those that are masked; the others are compared with, whatever their weight."""
-        return plan.absent
+        return plan.masked
 
 
 def _check_count(name: str, shape: tuple[int, ...]) -> None:
@@ -71,9 +71,9 @@ def _check_count(name: str, shape: tuple[int, ...]) -> None:
 
 
 def _slot(given: Given, declared: Input) -> Slot:
-    if declared.extent is Extent.EXAMPLES:
+    if declared.axes is Axes.EXAMPLES:
         return example_slot(given, declared, given.shape[:1])
-    if declared.extent is Extent.ELEMENTS:
+    if declared.axes is Axes.ELEMENTS:
         check_same_shape(given, declared)
         return Slot(declared, given.shape, given.shape)
     shape = given.arrays[declared.name].shape

@@ -18,8 +18,8 @@ import numpy as np
 from lossd.backends import Array, Backend, Body
 from lossd.batch import Batch, Given, Layout, Slot, compute_type, shape_error
 from lossd.errors import InvalidParameter, TooLarge
-from lossd.losses import Evaluation, Input, Loss
-from lossd.networks import Network, Networks, Placed, View
+from lossd.losses import BodyResult, Input, Loss
+from lossd.networks import DeviceNetwork, ImagePipeline, Network, Networks
 from lossd.shapes._by_example import ByExample
 from lossd.shapes._layouts import common_shape
 
@@ -44,10 +44,10 @@ class ImagesShape(ByExample):
     ) -> int:
         """See ``ShapeRules.working``: what images take inside the network, one a thread."""
         del loss, parameters
-        if layout.view is None:
+        if layout.pipeline is None:
             return 0
         height, width = layout.slots[0].shape[2:]
-        inside = layout.view.bytes_inside(height, width, np.dtype(np.float32))
+        inside = layout.pipeline.bytes_inside(height, width, np.dtype(np.float32))
         return min(layout.rows, workers) * inside
 
     def lay_out(self, given: Given) -> Layout:
@@ -57,26 +57,26 @@ class ImagesShape(ByExample):
             rule = "the axes N, C, H and W of images with a pixel"
             raise shape_error(given.first.name, rule, shape)
         common_shape(given)
-        view = _view(given)
+        pipeline = _pipeline(given)
         slots = tuple(Slot(declared, shape, shape) for declared in given.loss.inputs)
-        length, taps = math.prod(shape[1:]), len(view.taps)
-        return Layout(slots, shape[:1], shape[0], length, columns=taps, view=view)
+        length, taps = math.prod(shape[1:]), len(pipeline.taps)
+        return Layout(slots, shape[:1], shape[0], length, columns=taps, pipeline=pipeline)
 
     def check_rules(self, batch: Batch) -> None:
         """Does nothing: without images there are no maps that the body could be given."""
 
     def body(self, batch: Batch, backend: Backend) -> Body:
         """See ``ByExample.body``."""
-        if batch.view is None:
+        if batch.pipeline is None:
             raise TypeError(f"{batch.loss.name} has no network to look through")
-        placed = backend.network(batch.view.network, batch.dtype)
-        return functools.partial(_look, batch, batch.view, placed)
+        on_device = backend.network(batch.pipeline.network, batch.dtype)
+        return functools.partial(_forward, batch, batch.pipeline, on_device)
 
 
 # ------------------------------------------------------------------ network and layers
 
 
-def _view(given: Given) -> View:
+def _pipeline(given: Given) -> ImagePipeline:
     """Returns the network, layers and pixel range of a job.
 
     Raises:
@@ -87,7 +87,7 @@ def _view(given: Given) -> View:
     loss, parameters = given.loss, given.parameters
     low, high = _value_range(loss, parameters["value_range"])
     network = _network(loss, parameters["network"], given.networks)
-    found = View(
+    found = ImagePipeline(
         network=network,
         taps=_taps(loss, parameters, network),
         has_heads="layers" not in parameters,
@@ -151,7 +151,7 @@ def _replicates(given: Given, network: Network) -> bool:
     raise shape_error(given.first.name, rule, shape)
 
 
-def _check_size(given: Given, found: View) -> None:
+def _check_size(given: Given, found: ImagePipeline) -> None:
     name, shape, limit = given.first.name, given.shape, given.networks.max_bytes
     height, width = shape[2:]
     for layer, size in zip(found.network.layers, found.sizes(height, width), strict=False):
@@ -172,9 +172,14 @@ def _check_size(given: Given, found: View) -> None:
 # ------------------------------------------------------------------ computing
 
 
-def _look(
-    batch: Batch, view: View, placed: Placed, xp: Any, *images: Any, **parameters: Any
-) -> Evaluation:
+def _forward(
+    batch: Batch,
+    pipeline: ImagePipeline,
+    on_device: DeviceNetwork,
+    xp: Any,
+    *images: Any,
+    **parameters: Any,
+) -> BodyResult:
     """Evaluates the loss of some pairs of images, and the gradients that the batch wants."""
     names = [operand.name for operand in batch.operands]
     given = dict(zip(names, images, strict=True))
@@ -184,34 +189,34 @@ def _look(
     gradients = {name: xp.empty_like(given[name]) for name in batch.gradients}
     for row in range(count):
         pair = {name: array[row] for name, array in given.items()}
-        found, slopes = _look_at_one(batch, view, placed, pair, parameters)
+        found, derivatives = _forward_of_one(batch, pipeline, on_device, pair, parameters)
         values[row] = found.value[0]
         if found.statuses is not None:
             statuses[row] = found.statuses[0]
-        for name, slope in slopes.items():
-            gradients[name][row] = slope
-    return Evaluation(values, gradients, statuses=statuses)
+        for name, derivative in derivatives.items():
+            gradients[name][row] = derivative
+    return BodyResult(values, gradients, statuses=statuses)
 
 
-def _look_at_one(
+def _forward_of_one(
     batch: Batch,
-    view: View,
-    placed: Placed,
+    pipeline: ImagePipeline,
+    on_device: DeviceNetwork,
     pair: Mapping[str, Any],
     parameters: Mapping[str, Any],
-) -> tuple[Evaluation, dict[str, Array]]:
+) -> tuple[BodyResult, dict[str, Array]]:
     seen = {
-        name: view.through(placed, image, with_way=name in batch.gradients)
+        name: pipeline.forward(on_device, image, with_way=name in batch.gradients)
         for name, image in pair.items()
     }
-    maps = [a.reshape(1, len(a), -1) for one in seen.values() for a in one.sight.maps]
-    heads = placed.heads if view.has_heads else ()
-    found = batch.loss.body(placed.on.xp, *maps, *heads, **parameters)
-    slopes = {}
+    maps = [a.reshape(1, len(a), -1) for one in seen.values() for a in one.activations.maps]
+    heads = on_device.heads if pipeline.has_heads else ()
+    found = batch.loss.body(on_device.on.xp, *maps, *heads, **parameters)
+    derivatives = {}
     for name in batch.gradients:
         by_maps = [
             found.gradient(f"{name}[{layer}]").reshape(a.shape)
-            for layer, a in enumerate(seen[name].sight.maps)
+            for layer, a in enumerate(seen[name].activations.maps)
         ]
-        slopes[name] = seen[name].gradient(by_maps)
-    return found, slopes
+        derivatives[name] = seen[name].gradient(by_maps)
+    return found, derivatives

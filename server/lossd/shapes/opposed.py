@@ -83,9 +83,9 @@ class OpposedShape(WholeBatch):
         with np.errstate(all="ignore"):  # what the type has not becomes 0 or infinite
             return super().scales(batch, present).astype(batch.dtype).astype(np.float64)
 
-    def absent(self, plan: RowPlan) -> Flags | None:
-        """Returns the silent examples: those of weight 0 too, which have no part in a mean."""
-        return plan.silent
+    def hidden(self, plan: RowPlan) -> Flags | None:
+        """Returns the excluded examples: those of weight 0 too, which have no part in a mean."""
+        return plan.excluded
 
 
 def _slot(declared: Input, shape: tuple[int, ...], length: int) -> Slot:

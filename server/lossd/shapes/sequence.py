@@ -2,7 +2,7 @@
 
 The body is given axis 0 of examples and axis 1 of frames or labels, of which each example has as
 many as its lengths say; axis 2 counts classes.  Labels and lengths are int64 and within bounds,
-those of silent rows included; labels beyond an example's length are 0.
+those of excluded rows included; labels beyond an example's length are 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from lossd.backends import Backend, Compute
 from lossd.batch import Batch, Given, Layout, Operand, Slot, shape_error, value_error
 from lossd.errors import InvalidParameter, TooLarge
-from lossd.losses import Holds, Input, Loss
+from lossd.losses import Content, Input, Loss
 from lossd.reduction import Flags
 from lossd.shapes._by_example import ByExample, Cut
 
@@ -27,9 +27,9 @@ SEQUENCE_BLOCK_ELEMENTS = 1 << 22
 KERNEL_BLOCK_ELEMENTS = 1 << 16
 
 _PATTERNS = {
-    Holds.FLOATS: ("(N, T, C)",),
-    Holds.INDICES: ("(N, S)",),
-    Holds.LENGTHS: ("(N,)",),
+    Content.FLOATS: ("(N, T, C)",),
+    Content.INDICES: ("(N, S)",),
+    Content.LENGTHS: ("(N,)",),
 }
 
 
@@ -41,7 +41,7 @@ class SequenceShape(ByExample):
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
         del loss
-        return _PATTERNS[declared.holds]
+        return _PATTERNS[declared.content]
 
     def block_rows(self, length: int) -> int:
         """See ``ByExample.block_rows``."""
@@ -67,8 +67,8 @@ class SequenceShape(ByExample):
         _check_size(labels.name, time, label_shape[1])
         _check_blank(given, classes)
         of_lengths = [
-            _length_slot(given, declared, rows, extent)
-            for declared, extent in zip(lengths, (time, label_shape[1]), strict=True)
+            _length_slot(given, declared, rows, most)
+            for declared, most in zip(lengths, (time, label_shape[1]), strict=True)
         ]
         of_labels = Slot(labels, label_shape, label_shape, is_classes=True)
         # An alignment has a state for each label, and a blank before, between and after them.
@@ -79,12 +79,12 @@ class SequenceShape(ByExample):
         self,
         loss: Loss,
         operands: tuple[Operand, ...],
-        silent: Flags | None,
+        excluded: Flags | None,
         parameters: Mapping[str, Any],
     ) -> tuple[Operand, ...]:
         """Returns lengths and labels as int64, safe to index with.
 
-        Labels beyond a row's length become 0, and so do all labels and lengths of silent rows.
+        Labels beyond a row's length become 0, and so do all labels and lengths of excluded rows.
 
         Raises:
             InvalidTensor: for a length or a label out of bounds, or a blank among the labels.
@@ -92,10 +92,10 @@ class SequenceShape(ByExample):
         frames, labels, *lengths = operands
         _, time, classes = frames.shape
         count = labels.shape[1]
-        unchecked = np.zeros(len(labels.rows), np.bool_) if silent is None else silent
+        unchecked = np.zeros(len(labels.rows), np.bool_) if excluded is None else excluded
         times, counts = (
-            _within(length, extent + 1, unchecked)
-            for length, extent in zip(lengths, (time, count), strict=True)
+            _within(length, most + 1, unchecked)
+            for length, most in zip(lengths, (time, count), strict=True)
         )
         outside = np.arange(count) >= counts.rows[:, None]
         # A caller who pads rows without giving their lengths pads with a number that is no label.
@@ -106,7 +106,7 @@ class SequenceShape(ByExample):
         if blanks.any():
             rule = f"[0, {classes}) without {loss.message}'s blank"
             raise value_error(labels.name, labels.rows, blanks, rule, hint)
-        return _within_domain(frames, times, silent), checked, times, counts
+        return _within_domain(frames, times, excluded), checked, times, counts
 
 
 def _check_blank(given: Given, classes: int) -> None:
@@ -118,12 +118,12 @@ def _check_blank(given: Given, classes: int) -> None:
         )
 
 
-def _length_slot(given: Given, declared: Input, rows: int, extent: int) -> Slot:
+def _length_slot(given: Given, declared: Input, rows: int, most: int) -> Slot:
     """Returns the slot of the lengths of rows, which are whole where none are given."""
     array = given.arrays.get(declared.name)
     if array is not None and array.shape != (rows,):
         raise shape_error(declared.name, f"the shape [{rows}]", array.shape)
-    return Slot(declared, (rows,), (rows,), is_classes=True, default=extent)
+    return Slot(declared, (rows,), (rows,), is_classes=True, default=most)
 
 
 def _check_size(labels: str, time: int, count: int) -> None:
@@ -136,14 +136,14 @@ def _check_size(labels: str, time: int, count: int) -> None:
         )
 
 
-def _within_domain(frames: Operand, times: Operand, silent: Flags | None) -> Operand:
+def _within_domain(frames: Operand, times: Operand, excluded: Flags | None) -> Operand:
     """Checks the frames that each example has; the operand returned has no domain to check."""
     domain = frames.input.domain
     if domain is None:
         return frames
     there = np.arange(frames.shape[1]) < times.rows[:, None]
-    if silent is not None:
-        there &= ~silent[:, None]
+    if excluded is not None:
+        there &= ~excluded[:, None]
     with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
         wrong = domain.outside(frames.rows) & there[..., None]
     if wrong.any():

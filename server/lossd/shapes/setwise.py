@@ -59,9 +59,9 @@ class SetwiseShape(WholeBatch):
         _check_whole(job)
         return plan_set(layout.rows, ignored, weights, cotangent_of(job, layout))
 
-    def absent(self, plan: RowPlan) -> Flags | None:
-        """Returns the silent examples: those of weight 0 too, which have no part in anything."""
-        return plan.silent
+    def hidden(self, plan: RowPlan) -> Flags | None:
+        """Returns the excluded examples: those of weight 0 too, which have no part in anything."""
+        return plan.excluded
 
     def scales(self, batch: Batch, present: Present) -> Floats:
         """Returns one scale, for the one value; 0 where it is 0 in the type that is computed in."""

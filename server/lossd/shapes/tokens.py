@@ -8,7 +8,7 @@ tokens.  Where tokens have a number for each class, these lie along one more axi
 The body is given the tokens that count of all sequences, flat and in float64, None for an input
 that is not given, and for each side its ``Tokens``; of examples that have no part in anything it
 sees nothing.  It returns the value of each example, or where the shape aggregates, of each token,
-and the slopes of the sum of all values by each token.
+and the derivatives of the sum of all values with respect to each token.
 
 It computes on the host, whatever the backend: to bring the few numbers of a token to a device and
 back takes longer than to compute with them.
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import Backend, each_row, nonfinite_rows, put
+from lossd.backends import Backend, each_row, nonfinite_rows, round_into
 from lossd.batch import (
     Array,
     Batch,
@@ -38,7 +38,7 @@ from lossd.batch import (
     weights_of,
 )
 from lossd.errors import InvalidParameter, InvalidTensor
-from lossd.losses import Evaluation, Extent, Holds, Input, Loss, Status
+from lossd.losses import Axes, BodyResult, Content, Input, Loss, Status
 from lossd.losses._maths.tokens import AGGREGATION, TokenAggregation, Tokens
 from lossd.reduction import Flags, Floats, RowPlan, block_sums, plan_rows
 from lossd.shapes._memory import largest
@@ -50,8 +50,8 @@ Indices = npt.NDArray[np.intp]
 PIECE_TOKENS = 1 << 15
 BLOCK_ROWS = 1 << 12
 
-_LAYS_OUT = (Holds.FLAGS, Holds.LENGTHS, Holds.OFFSETS, Holds.LABELS)
-_OF_TOKENS = (Extent.TOKENS, Extent.EITHER, Extent.CLASSES)
+_LAYS_OUT = (Content.FLAGS, Content.LENGTHS, Content.OFFSETS, Content.LABELS)
+_OF_TOKENS = (Axes.TOKENS, Axes.EITHER, Axes.CLASSES)
 
 
 class TokensShape(ShapeRules):
@@ -70,15 +70,15 @@ class TokensShape(ShapeRules):
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
-        if declared.holds is Holds.OFFSETS:
+        if declared.content is Content.OFFSETS:
             return ("(N + 1,)",)
-        if declared.extent not in _OF_TOKENS:
+        if declared.axes not in _OF_TOKENS:
             return ("(N,)",)
         of_tokens = ("(N, T)", "(tokens,)") if _is_ragged(loss, declared.side) else ()
-        if declared.extent is Extent.CLASSES:
+        if declared.axes is Axes.CLASSES:
             return ("(N, T, K)", "(tokens, K)")
-        of_sums = not _aggregates(loss) and declared.holds is not Holds.FLAGS
-        may_be_one = of_sums or declared.extent is Extent.EITHER
+        of_sums = not _aggregates(loss) and declared.content is not Content.FLAGS
+        may_be_one = of_sums or declared.axes is Axes.EITHER
         return (*of_tokens, "(N,)") if may_be_one else of_tokens
 
     def lay_out(self, given: Given) -> Layout:
@@ -101,8 +101,8 @@ class TokensShape(ShapeRules):
         """See ``ShapeRules.plan``; the tokens that count are what a mean of tokens divides by."""
         ignored = ignored_examples(job, layout, None, parameters)
         weights = weights_of(job, layout, ignored)
-        unseen = _union(ignored, None if weights is None else weights == 0)
-        sides = _sides(operands, layout.rows, unseen)
+        excluded_by_request = _union(ignored, None if weights is None else weights == 0)
+        sides = _sides(operands, layout.rows, excluded_by_request)
         denominators = None
         if _aggregates(job.loss):
             denominators = _denominators(job.loss, operands, parameters, sides, ignored)
@@ -115,17 +115,17 @@ class TokensShape(ShapeRules):
             reduction=job.reduction,
             normalizer=job.normalizer,
         )
-        return replace(found, unseen=unseen)
+        return replace(found, excluded_by_request=excluded_by_request)
 
     def checked(
         self,
         loss: Loss,
         operands: tuple[Operand, ...],
-        silent: Flags | None,
+        excluded: Flags | None,
         parameters: Mapping[str, Any],
     ) -> tuple[Operand, ...]:
         """The operands as they are: what lays tokens out was checked for the plan."""
-        del loss, silent, parameters
+        del loss, excluded, parameters
         return operands
 
     def check_rules(self, batch: Batch) -> None:
@@ -136,7 +136,7 @@ class TokensShape(ShapeRules):
         del template
 
         def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
-            run = _Run(batch, buffers, zero_nonfinite=zero_nonfinite)
+            run = _TokenRun(batch, buffers, zero_nonfinite=zero_nonfinite)
 
             def work(index: int) -> None:
                 checkpoint()
@@ -174,7 +174,7 @@ def _first_of(given: Given, side: str) -> Input:
     Raises:
         InvalidTensor: if it is not there, and others of its side are.
     """
-    first = next(i for i in given.loss.inputs if i.side == side and i.holds is Holds.FLOATS)
+    first = next(i for i in given.loss.inputs if i.side == side and i.content is Content.FLOATS)
     if first.name not in given.arrays:
         others = [i.name for i in given.loss.inputs if i.side == side and i.name in given.arrays]
         raise InvalidTensor(
@@ -198,7 +198,7 @@ class _Form:
     def of(cls, given: Given, side: str) -> "_Form":
         first = _first_of(given, side)
         shape, classes = given.arrays[first.name].shape, ()
-        if first.extent is Extent.CLASSES:
+        if first.axes is Axes.CLASSES:
             if not shape or shape[-1] == 0:
                 raise shape_error(first.name, "a last axis of at least one class", shape)
             shape, classes = shape[:-1], shape[-1:]
@@ -231,24 +231,24 @@ class _Form:
             InvalidTensor: for a shape that does not go with the others.
         """
         name, by_row = declared.name, (self.rows,)
-        if declared.extent is Extent.CLASSES:
+        if declared.axes is Axes.CLASSES:
             wanted = (*self.shape, *self.classes)
             if shape != wanted:
                 raise shape_error(name, f"the shape {list(wanted)} of {self.first}", shape)
             return Slot(declared, shape, (self.cells, *self.classes), is_by_example=False)
-        if declared.extent in _OF_TOKENS and shape == self.shape:
-            is_sums = self.shape == by_row and declared.extent is Extent.EITHER
+        if declared.axes in _OF_TOKENS and shape == self.shape:
+            is_sums = self.shape == by_row and declared.axes is Axes.EITHER
             return Slot(declared, shape, (self.cells,), is_by_example=is_sums)
-        if declared.holds is Holds.OFFSETS:
+        if declared.content is Content.OFFSETS:
             return Slot(declared, shape, shape, is_classes=True, is_by_example=False)
-        if declared.extent is Extent.EITHER and shape in (by_row, (self.rows, 1)):
+        if declared.axes is Axes.EITHER and shape in (by_row, (self.rows, 1)):
             return Slot(declared, shape, by_row)
-        if declared.extent in _OF_TOKENS:
-            either = f" or {list(by_row)}" if declared.extent is Extent.EITHER else ""
+        if declared.axes in _OF_TOKENS:
+            either = f" or {list(by_row)}" if declared.axes is Axes.EITHER else ""
             raise shape_error(name, f"the shape {list(self.shape)} of {self.first}{either}", shape)
         if shape != by_row:
             raise shape_error(name, f"the shape {list(by_row)} of the sequences", shape)
-        return Slot(declared, shape, by_row, is_classes=declared.holds in _LAYS_OUT)
+        return Slot(declared, shape, by_row, is_classes=declared.content in _LAYS_OUT)
 
 
 # ------------------------------------------------------------------ which tokens count
@@ -302,7 +302,9 @@ class _Side:
         return found
 
 
-def _sides(operands: Sequence[Operand], rows: int, unseen: Flags | None) -> dict[str, _Side]:
+def _sides(
+    operands: Sequence[Operand], rows: int, excluded_by_request: Flags | None
+) -> dict[str, _Side]:
     """The tokens of each side, of which rows that are not to be looked at have none.
 
     Raises:
@@ -310,14 +312,16 @@ def _sides(operands: Sequence[Operand], rows: int, unseen: Flags | None) -> dict
     """
     by_name = {operand.name: operand for operand in operands}
     return {
-        side: _side(by_name, side, rows, unseen)
+        side: _side(by_name, side, rows, excluded_by_request)
         for side in dict.fromkeys(operand.input.side for operand in operands)
     }
 
 
-def _side(operands: Mapping[str, Operand], side: str, rows: int, unseen: Flags | None) -> _Side:
+def _side(
+    operands: Mapping[str, Operand], side: str, rows: int, excluded_by_request: Flags | None
+) -> _Side:
     first = next(
-        o for o in operands.values() if o.input.side == side and o.input.holds is Holds.FLOATS
+        o for o in operands.values() if o.input.side == side and o.input.content is Content.FLOATS
     )
     offsets, lengths = operands.get(f"{side}offsets"), operands.get(f"{side}lengths")
     mask = operands.get(f"{side}token_mask")
@@ -328,15 +332,19 @@ def _side(operands: Mapping[str, Operand], side: str, rows: int, unseen: Flags |
     elif len(first.shape) - len(first.rows.shape[1:]) == 2:
         width = first.shape[1]
         starts, sizes = np.arange(rows) * width, np.full(rows, width)
-        used = None if lengths is None else _lengths(lengths, width, unseen)
+        used = None if lengths is None else _lengths(lengths, width, excluded_by_request)
     else:
         is_sums = True
         starts, sizes = np.arange(rows), np.ones(rows, np.intp)
-        summed = None if lengths is None else _lengths(lengths, None, unseen).astype(np.float64)
-    if unseen is not None and not is_sums:
-        used = np.where(unseen, 0, sizes if used is None else used)
+        summed = (
+            None
+            if lengths is None
+            else _lengths(lengths, None, excluded_by_request).astype(np.float64)
+        )
+    if excluded_by_request is not None and not is_sums:
+        used = np.where(excluded_by_request, 0, sizes if used is None else used)
     for operand in operands.values():
-        if operand.input.extent is Extent.EITHER and operand.input.side == side:
+        if operand.input.axes is Axes.EITHER and operand.input.side == side:
             _check_unambiguous(operand, cells, sizes)
     return _Side(starts, sizes, used, None if mask is None else _flags(mask), summed, is_sums)
 
@@ -354,17 +362,17 @@ def _from_offsets(offsets: Operand, cells: int) -> tuple[Indices, Indices]:
     return found[:-1], np.diff(found)
 
 
-def _lengths(lengths: Operand, width: int | None, unseen: Flags | None) -> Indices:
+def _lengths(lengths: Operand, width: int | None, excluded_by_request: Flags | None) -> Indices:
     given = lengths.rows
     wrong = given < 0 if width is None else (given < 0) | (given > width)
-    if unseen is not None:
-        wrong &= ~unseen
+    if excluded_by_request is not None:
+        wrong &= ~excluded_by_request
     if wrong.any():
         rule = "[0, inf)" if width is None else f"[0, {width + 1})"
         raise value_error(lengths.name, given, wrong, rule)
     found = given.astype(np.intp)
-    if unseen is not None:
-        found[unseen] = 0
+    if excluded_by_request is not None:
+        found[excluded_by_request] = 0
     return found
 
 
@@ -432,14 +440,14 @@ def _groups(groups: Operand, ignored: Flags | None) -> tuple[Floats, Indices]:
 # ------------------------------------------------------------------ evaluation
 
 
-class _Run:
+class _TokenRun:
     """One evaluation: every piece writes to places of its own, so no lock is needed."""
 
     def __init__(self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool) -> None:
         self._batch = batch
         self._buffers = buffers
         self._zero_nonfinite = zero_nonfinite
-        self._sides = _sides(batch.operands, batch.rows, batch.plan.unseen)
+        self._sides = _sides(batch.operands, batch.rows, batch.plan.excluded_by_request)
         self._aggregates = _aggregates(batch.loss)
         self._shares = self._row_shares() if self._aggregates else None
         self._values = np.zeros(batch.rows)
@@ -456,7 +464,7 @@ class _Run:
         if aggregation is TokenAggregation.SEQUENCE_MEAN:
             return 1 / np.maximum(self._sides[""].counts(), 1)
         if aggregation is TokenAggregation.GROUP_MEAN:
-            members, group_of = _groups(self._batch.operand("groups"), self._batch.plan.absent)
+            members, group_of = _groups(self._batch.operand("groups"), self._batch.plan.masked)
             counts = np.bincount(group_of, members * self._sides[""].counts())
             return 1 / np.maximum(counts, 1)[group_of]
         return None
@@ -479,14 +487,14 @@ class _Run:
         batch = self._batch
         present: Any = rows
         number = rows.stop - rows.start
-        if batch.plan.unseen is not None:
-            present = rows.start + np.flatnonzero(~batch.plan.unseen[rows])
+        if batch.plan.excluded_by_request is not None:
+            present = rows.start + np.flatnonzero(~batch.plan.excluded_by_request[rows])
             number = len(present)
         found_of = {name: side.tokens(present, number) for name, side in self._sides.items()}
         tokens = {name: found for name, (found, _) in found_of.items()}
         inputs = [self._input(i, present, found_of) for i in batch.loss.inputs]
         given = [
-            a for i, a in zip(batch.loss.inputs, inputs, strict=True) if i.holds not in _LAYS_OUT
+            a for i, a in zip(batch.loss.inputs, inputs, strict=True) if i.content not in _LAYS_OUT
         ]
         found = batch.loss.body(np, *given, tokens, **batch.parameters)
         values = found.value
@@ -507,15 +515,15 @@ class _Run:
     def _input(self, declared: Input, present: Any, found_of: Mapping[str, Any]) -> Array | None:
         """Returns the part of an input that the body sees; None if it is absent or only layout."""
         operand = self._batch.find(declared.name)
-        if operand is None or declared.holds in _LAYS_OUT:
+        if operand is None or declared.content in _LAYS_OUT:
             return None
         tokens, cells = found_of[declared.side]
-        by_row = operand.slot.is_by_example and declared.extent is not Extent.TOKENS
+        by_row = operand.slot.is_by_example and declared.axes is not Axes.TOKENS
         picked = operand.rows[present if by_row else cells]
         if declared.domain is not None:
             self._check_domain(operand, picked, present if by_row else cells)
         numbers = np.asarray(picked, np.float64)
-        return tokens.spread(numbers) if by_row and declared.extent is Extent.EITHER else numbers
+        return tokens.spread(numbers) if by_row and declared.axes is Axes.EITHER else numbers
 
     @staticmethod
     def _check_domain(operand: Operand, picked: Array, places: Any) -> None:
@@ -527,7 +535,7 @@ class _Run:
         given = operand.slot.as_given
         raise value_error(operand.name, given(operand.rows), given(wrong), str(domain))
 
-    def _said(self, found: Evaluation, tokens: Mapping[str, Tokens], number: int) -> Array:
+    def _said(self, found: BodyResult, tokens: Mapping[str, Tokens], number: int) -> Array:
         """Returns the status of each row: that it has no token, or what the body says."""
         said = np.zeros(number, np.uint8) if found.statuses is None else found.statuses
         for one in tokens.values():
@@ -536,23 +544,23 @@ class _Run:
         return said
 
     def _write(
-        self, name: str, rows: slice, present: Any, slopes: Array, found_of: Mapping[str, Any]
+        self, name: str, rows: slice, present: Any, derivatives: Array, found_of: Mapping[str, Any]
     ) -> None:
-        """Scales the slopes of an input and puts them to their places; 0 goes elsewhere."""
+        """Scales the derivatives of an input and writes them to their places; 0 goes elsewhere."""
         batch, out = self._batch, self._buffers.gradients[name]
         operand = batch.operand(name)
         tokens, cells = found_of[operand.input.side]
         side = self._sides[operand.input.side]
-        by_row = operand.input.extent is Extent.EXAMPLES
+        by_row = operand.input.axes is Axes.EXAMPLES
         scale = np.broadcast_to(np.asarray(batch.plan.gradient_scale, np.float64), batch.rows)
         scales = scale[present]
         if self._shares is not None:
             scales = scales * self._shares[present]
         if not by_row:
             scales = tokens.spread(scales)
-        scales = each_row(scales, slopes)
-        sent = np.empty(slopes.shape, out.dtype)
-        put(np.where(scales == 0, 0, slopes * scales), sent)
+        scales = each_row(scales, derivatives)
+        sent = np.empty(derivatives.shape, out.dtype)
+        round_into(np.where(scales == 0, 0, derivatives * scales), sent)
         if by_row:
             out[rows], places = 0, present
         else:
@@ -576,7 +584,7 @@ class _Run:
                 output[lost] = 0
             for name, out in self._buffers.gradients.items():
                 operand = batch.operand(name)
-                if operand.input.extent is Extent.EXAMPLES:
+                if operand.input.axes is Axes.EXAMPLES:
                     out[lost] = 0
                     continue
                 side = self._sides[operand.input.side]

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from lossd.batch import Given, Layout, Slot, shape_error
-from lossd.losses import Extent, Input, Loss
+from lossd.losses import Axes, Input, Loss
 from lossd.shapes._by_example import ByExample
 from lossd.shapes._layouts import check_same_shape, example_slot
 
@@ -19,7 +19,7 @@ class VectorsShape(ByExample):
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
         del loss
-        return ("(N, ...)",) if declared.extent is Extent.EXAMPLES else ("(N, ..., D)",)
+        return ("(N, ...)",) if declared.axes is Axes.EXAMPLES else ("(N, ..., D)",)
 
     def lay_out(self, given: Given) -> Layout:
         """Lays out vectors along the last axis of same-shaped inputs; other axes count examples."""
@@ -30,7 +30,7 @@ class VectorsShape(ByExample):
         rows = math.prod(examples)
 
         def slot(declared: Input) -> Slot:
-            if declared.extent is Extent.EXAMPLES:
+            if declared.axes is Axes.EXAMPLES:
                 return example_slot(given, declared, examples)
             check_same_shape(given, declared)
             return Slot(declared, shape, (rows, length))

@@ -50,7 +50,7 @@ def by_hand(data: Sequence[Any], tensors: Sequence[Any]) -> Any:
     return torch.stack(terms).sum()
 
 
-def slopes(loss: Any, tensors: Sequence[Any]) -> list[Array]:
+def derivatives(loss: Any, tensors: Sequence[Any]) -> list[Array]:
     loss.backward()
     return [one.grad.numpy() for one in tensors if one.grad is not None]
 
@@ -66,7 +66,7 @@ def test_tinkers_function_has_the_value_and_the_gradient_of_the_loss(client: Los
     assert metrics == {}
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
     for mine, theirs in zip(
-        slopes(found, tensors), slopes(expected, expected_tensors), strict=True
+        derivatives(found, tensors), derivatives(expected, expected_tensors), strict=True
     ):
         np.testing.assert_allclose(mine, theirs, rtol=1e-6)
 
@@ -78,11 +78,11 @@ def test_a_step_along_the_gradient_lowers_the_loss_and_one_against_it_does_not(
     loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
     data, tensors = drawn()
     before, _ = loss_fn(data, tensors)
-    gradients = slopes(before, tensors)
+    gradients = derivatives(before, tensors)
     for sign, is_lower in ((-1, True), (1, False)):
         moved = [
-            torch.tensor(one.detach().numpy() + sign * 1e-3 * slope, requires_grad=True)
-            for one, slope in zip(tensors, gradients, strict=True)
+            torch.tensor(one.detach().numpy() + sign * 1e-3 * derivative, requires_grad=True)
+            for one, derivative in zip(tensors, gradients, strict=True)
         ]
         after, _ = loss_fn(data, moved)
         assert (after.item() < before.item()) == is_lower
@@ -115,7 +115,7 @@ def test_an_impossible_token_without_advantage_has_no_gradient(client: LossClien
     loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
     found, _ = loss_fn([SimpleNamespace(loss_fn_inputs=given)], [now])
     assert found.item() == -1
-    assert slopes(found, [now])[0].tolist() == [0.0, -1.0]
+    assert derivatives(found, [now])[0].tolist() == [0.0, -1.0]
 
 
 def test_tinkers_weights_are_minus_the_gradient_and_together_s_are_the_gradient() -> None:
@@ -153,7 +153,7 @@ def test_the_real_package_sends_the_weights_that_stand_for_the_loss(client: Loss
     loss_fn = tinker.custom_loss(client, presets.importance_sampling(), reduction="sum")
     sent = clients.TrainingClient._compute_custom_loss(data, loss_fn, forward)
     again, copies = drawn()
-    expected = slopes(by_hand(again, copies), copies)
-    for datum, slope in zip(sent.data, expected, strict=True):
+    expected = derivatives(by_hand(again, copies), copies)
+    for datum, derivative in zip(sent.data, expected, strict=True):
         weights = datum.loss_fn_inputs["weights"].to_numpy()
-        np.testing.assert_allclose(weights, -slope, rtol=1e-6)
+        np.testing.assert_allclose(weights, -derivative, rtol=1e-6)

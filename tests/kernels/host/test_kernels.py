@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lossd.kernels.host import Answer, Given, HostText, Library, host_texts
+from lossd.kernels.host import HostText, KernelInput, KernelSummary, Library, host_texts
 from lossd.losses import LOSSES, Choices, Shape
 from tests.kernels import cases
 from tests.kernels.cases import Case, Variant, make_case
@@ -31,7 +31,7 @@ class Ran:
     values: Array
     gradient: Array
     nonfinite: Array
-    answer: Answer
+    answer: KernelSummary
 
 
 def run(
@@ -40,7 +40,7 @@ def run(
     """A case through the kernel of its text, with inputs stored in another type perhaps."""
     loss = case.variant.loss
     kernel = library.kernel(HostText(loss, loss.cuda.index(case.variant.text)), case.dtype)
-    targets = np.where(case.silent, 0, case.targets) if case.targets.ndim == 1 else case.targets
+    targets = np.where(case.excluded, 0, case.targets) if case.targets.ndim == 1 else case.targets
     inputs = [case.predictions, targets, *case.others.values()]
     if stored is not None:
         inputs = [a if a.dtype == np.int64 else a.astype(stored) for a in inputs]
@@ -48,14 +48,14 @@ def run(
     values, nonfinite = np.full(rows, np.nan, case.dtype), np.zeros(rows, np.bool_)
     gradient = np.full_like(inputs[0], np.nan)
     answer = kernel(
-        [Given(array) for array in inputs],
+        [KernelInput(array) for array in inputs],
         case.parameters,
         nonfinite=nonfinite,
         values=values,
         gradient=gradient,
         scale=case.scales if by_row else case.scales[0],
         elements=case.length if loss.shape is Shape.POINTWISE else 1,
-        silent=case.silent if by_row else None,
+        excluded=case.excluded if by_row else None,
         **options,
     )
     return Ran(values, gradient, nonfinite, answer)
@@ -116,13 +116,13 @@ def test_arrays_need_not_be_aligned(library: Library, text: Variant, dtype: np.d
 
 
 @every_text
-def test_a_silent_row_is_exactly_zero(
+def test_an_excluded_row_is_exactly_zero(
     library: Library, text: Variant, dtype: np.dtype[Any]
 ) -> None:
     found = run(library, make_case(text, dtype, 33))
-    assert found.values[cases.SILENT] == 0
-    assert (found.gradient[cases.SILENT] == 0).all()
-    assert not found.nonfinite[cases.SILENT]
+    assert found.values[cases.EXCLUDED] == 0
+    assert (found.gradient[cases.EXCLUDED] == 0).all()
+    assert not found.nonfinite[cases.EXCLUDED]
 
 
 @every_text
@@ -181,7 +181,7 @@ def test_half_types_are_read_and_rounded_once(
     halves = run(library, case, stored=stored)
     rounded = Case(
         case.variant, case.dtype, case.length, _through(case.predictions, stored),
-        _through(case.targets, stored), case.scales, case.silent,
+        _through(case.targets, stored), case.scales, case.excluded,
         {name: _through(array, stored) for name, array in case.others.items()}, case.parameters,
     )  # fmt: skip
     wide = run(library, rounded)
@@ -198,7 +198,7 @@ def _through(array: Array, stored: np.dtype[Any]) -> Array:
     [("binary_cross_entropy", 1.0000001, 1.0), ("hinge", 0.0, -1.0), ("cross_entropy", -1e-45, 0)],
 )
 @pytest.mark.parametrize("length", [1, 30, 2000])
-def test_a_number_outside_its_domain_is_seen_but_in_a_silent_row(
+def test_a_number_outside_its_domain_is_seen_but_in_an_excluded_row(
     library: Library, loss: str, wrong: float, right: float, length: int
 ) -> None:
     declared = LOSSES[loss]
@@ -209,12 +209,12 @@ def test_a_number_outside_its_domain_is_seen_but_in_a_silent_row(
     good = domain.numbers[0] if isinstance(domain, Choices) else right
     targets = np.full((3, length), good, np.float32)
     targets[1, length // 2] = wrong
-    predictions, silent = np.zeros_like(targets), np.arange(3) == 1
-    for given, expected in ((None, True), (silent, False)):
+    predictions, excluded = np.zeros_like(targets), np.arange(3) == 1
+    for given, expected in ((None, True), (excluded, False)):
         answer = kernel(
-            [Given(predictions), Given(targets, domain)],
+            [KernelInput(predictions), KernelInput(targets, domain)],
             parameters,
             nonfinite=np.zeros(3, np.bool_),
-            silent=given,
+            excluded=given,
         )
         assert answer.is_outside is expected

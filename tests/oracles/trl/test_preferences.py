@@ -87,14 +87,14 @@ def by_dpo_trainer(given: dict[str, Array], kind: str, **settings: Any) -> tuple
         trainer, lambda **_: outputs, inputs, return_outputs=False
     )
     loss.backward()
-    slopes = [one.grad.numpy() for one in leaves if one.grad is not None]
-    return loss.item(), slopes, trainer._metrics["train"]
+    derivatives = [one.grad.numpy() for one in leaves if one.grad is not None]
+    return loss.item(), derivatives, trainer._metrics["train"]
 
 
-def assert_same(found: Result, value: float, slopes: Any) -> None:
+def assert_same(found: Result, value: float, derivatives: Any) -> None:
     assert found.loss == pytest.approx(value, rel=1e-12)
-    for name, slope in zip((CHOSEN, REJECTED), slopes, strict=True):
-        np.testing.assert_allclose(found.gradients[name], slope, rtol=1e-9, atol=1e-15)
+    for name, derivative in zip((CHOSEN, REJECTED), derivatives, strict=True):
+        np.testing.assert_allclose(found.gradients[name], derivative, rtol=1e-9, atol=1e-15)
 
 
 PREFERENCES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -115,14 +115,14 @@ PREFERENCES: dict[str, tuple[Any, dict[str, Any]]] = {
 def test_preferences_are_trls(engine: Engine, kind: str) -> None:
     message, settings = PREFERENCES[kind]
     given = pairs(1)
-    value, slopes, _ = by_dpo_trainer(given, kind, **settings)
+    value, derivatives, _ = by_dpo_trainer(given, kind, **settings)
     if kind == "exo_pair":  # it has the smoothing in float32
         found = run(engine, message, given)
         assert found.loss == pytest.approx(value, rel=1e-6)
-        for name, slope in zip((CHOSEN, REJECTED), slopes, strict=True):
-            np.testing.assert_allclose(found.gradients[name], slope, rtol=1e-6, atol=1e-12)
+        for name, derivative in zip((CHOSEN, REJECTED), derivatives, strict=True):
+            np.testing.assert_allclose(found.gradients[name], derivative, rtol=1e-6, atol=1e-12)
         return
-    assert_same(run(engine, message, given), value, slopes)
+    assert_same(run(engine, message, given), value, derivatives)
 
 
 def test_what_trl_logs_of_rewards_lossd_returns(engine: Engine) -> None:
@@ -151,8 +151,8 @@ def test_trls_sigmoid_has_no_label_smoothing_and_lossds_has(engine: Engine) -> N
     """TRL takes the setting and leaves it out, as https://github.com/huggingface/trl/pull/7062
     says of its fused path; cDPO smooths."""
     given = pairs(3)
-    smoothed, slopes, _ = by_dpo_trainer(given, "sigmoid", label_smoothing=0.2)
-    assert_same(run(engine, presets.dpo(), given), smoothed, slopes)
+    smoothed, derivatives, _ = by_dpo_trainer(given, "sigmoid", label_smoothing=0.2)
+    assert_same(run(engine, presets.dpo(), given), smoothed, derivatives)
     c, r = (
         ((given[f"{side}_log_probabilities"] - given[f"{side}_reference_log_probabilities"])
          * (np.arange(LENGTH) < given[f"{side}_lengths"][:, None])).sum(axis=1)
@@ -172,14 +172,14 @@ def test_trls_ipo_divides_by_lengths_and_the_papers_does_not(engine: Engine) -> 
     assert abs(paper - value) > 0.1
     ones = {name: np.ones(ROWS, np.int64) for name in ("chosen_lengths", "rejected_lengths")}
     single = {**given, **ones}
-    value, slopes, _ = by_dpo_trainer(single, "ipo")
-    assert_same(run(engine, presets.ipo(), single), value, slopes)
+    value, derivatives, _ = by_dpo_trainer(single, "ipo")
+    assert_same(run(engine, presets.ipo(), single), value, derivatives)
 
 
 def test_trls_bco_pair_has_no_shift_and_the_papers_has(engine: Engine) -> None:
     """Its sum over both answers of pairs is lossd's of all answers with a shift of 0."""
     given = pairs(5)
-    value, slopes, _ = by_dpo_trainer(given, "bco_pair", beta=1.0)
+    value, derivatives, _ = by_dpo_trainer(given, "bco_pair", beta=1.0)
     answers = {
         name: np.concatenate([given[f"{side}_{name}"] for side in ("chosen", "rejected")])
         for name in ("log_probabilities", "reference_log_probabilities", "lengths")
@@ -188,7 +188,10 @@ def test_trls_bco_pair_has_no_shift_and_the_papers_has(engine: Engine) -> None:
     unshifted = run(engine, presets.bco(beta=1.0, shift=0.0), answers)
     assert (unshifted.loss or 0) * 2 == pytest.approx(value, rel=1e-12)
     np.testing.assert_allclose(
-        unshifted.gradients["log_probabilities"] * 2, np.concatenate(slopes), rtol=1e-9, atol=1e-15
+        unshifted.gradients["log_probabilities"] * 2,
+        np.concatenate(derivatives),
+        rtol=1e-9,
+        atol=1e-15,
     )
     assert abs((run(engine, presets.bco(beta=1.0), answers).loss or 0) * 2 - value) > 1e-4
 
@@ -308,21 +311,25 @@ def answers(seed: int, ahead: float) -> dict[str, Array]:
 def test_kahneman_tversky_optimization_is_trls(engine: Engine, ahead: float) -> None:
     given = answers(6, ahead)
     weights = {"desirable_weight": 1.5, "undesirable_weight": 0.5}
-    value, slope = by_kto_trainer(given, **weights)
+    value, derivative = by_kto_trainer(given, **weights)
     found = run(engine, presets.kto(**weights), given)
     assert found.loss == pytest.approx(value, rel=1e-12)
-    np.testing.assert_allclose(found.gradients["log_probabilities"], slope, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(
+        found.gradients["log_probabilities"], derivative, rtol=1e-9, atol=1e-15
+    )
 
 
 def test_trls_unpaired_apo_zero_is_kto_without_a_baseline(engine: Engine) -> None:
     given = answers(7, 2.0)
-    value, slope = by_kto_trainer(given, loss_type="apo_zero_unpaired")
+    value, derivative = by_kto_trainer(given, loss_type="apo_zero_unpaired")
     left = {name: array for name, array in given.items() if not name.startswith("mismatched")}
     message = presets.kto()
     message.baseline = 0.0
     found = run(engine, message, left)
     assert found.loss == pytest.approx(value, rel=1e-12)
-    np.testing.assert_allclose(found.gradients["log_probabilities"], slope, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(
+        found.gradients["log_probabilities"], derivative, rtol=1e-9, atol=1e-15
+    )
 
 
 @pytest.mark.parametrize("centering", [None, 0.01])
@@ -352,5 +359,7 @@ def test_the_loss_of_rewards_is_trls(engine: Engine, centering: float | None) ->
     )
     assert found.loss == pytest.approx(loss.item(), rel=1e-12)
     assert rewards.grad is not None
-    slopes = np.concatenate([found.gradients[f"{side}_rewards"] for side in ("chosen", "rejected")])
-    np.testing.assert_allclose(slopes, rewards.grad.numpy()[:, 0], rtol=1e-10)
+    derivatives = np.concatenate(
+        [found.gradients[f"{side}_rewards"] for side in ("chosen", "rejected")]
+    )
+    np.testing.assert_allclose(derivatives, rewards.grad.numpy()[:, 0], rtol=1e-10)

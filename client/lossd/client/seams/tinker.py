@@ -99,10 +99,10 @@ def _attached(value: float, tensors: Sequence[Any], gradients: Sequence[Array]) 
 
         @staticmethod
         def backward(_ctx: Any, upstream: Any) -> Any:
-            slopes = (
+            derivatives = (
                 torch.tensor(gradient.reshape(tuple(one.shape))).to(one)
                 for one, gradient in zip(tensors, gradients, strict=True)
             )
-            return tuple(slope * upstream.to(slope) for slope in slopes)
+            return tuple(derivative * upstream.to(derivative) for derivative in derivatives)
 
     return Known.apply(*tensors)

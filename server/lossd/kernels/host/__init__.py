@@ -8,7 +8,21 @@ result depend on the row alone: not on the instruction set, the number of thread
 it.
 """
 
-from lossd.kernels.host._library import Answer, Given, HostKernel, Library, NoLibraryError
+from lossd.kernels.host._library import (
+    HostKernel,
+    KernelInput,
+    KernelSummary,
+    Library,
+    NoLibraryError,
+)
 from lossd.kernels.host._source import HostText, host_texts
 
-__all__ = ["Answer", "Given", "HostKernel", "HostText", "Library", "NoLibraryError", "host_texts"]
+__all__ = [
+    "HostKernel",
+    "HostText",
+    "KernelInput",
+    "KernelSummary",
+    "Library",
+    "NoLibraryError",
+    "host_texts",
+]

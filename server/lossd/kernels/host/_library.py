@@ -59,7 +59,7 @@ Domain = Interval | Choices | None
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class KernelSummary:
     """The results of a kernel for some rows, besides what it writes.
 
     ``sums`` are those of weights times values, one a block of rows.  ``nonfinite_rows`` counts the
@@ -129,7 +129,7 @@ def _usable_variants(level: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class KernelInput:
     """An input of a kernel: rows as they were given, or class indices, and where they must be."""
 
     rows: Array
@@ -161,7 +161,7 @@ class HostKernel:
 
     def __call__(
         self,
-        inputs: Sequence[Given],
+        inputs: Sequence[KernelInput],
         parameters: Mapping[str, Any],
         *,
         nonfinite: npt.NDArray[np.bool_],
@@ -169,20 +169,21 @@ class HostKernel:
         gradient: Array | None = None,
         scale: Any = 1.0,
         elements: int = 1,
-        silent: npt.NDArray[np.bool_] | None = None,
+        excluded: npt.NDArray[np.bool_] | None = None,
         weights: npt.NDArray[np.float64] | None = None,
         block: int | None = None,
         streams: bool = False,
         statuses: npt.NDArray[np.uint8] | None = None,
-    ) -> Answer:
+    ) -> KernelSummary:
         """Computes some rows.
 
         ``inputs`` have an axis of rows and perhaps one of columns, or two of parts and what they
         hold; a kernel that ``gives_statuses`` writes one a row.  ``scale`` is what
-        slopes are multiplied by, one number or one a row of the compute type, and ``elements`` what
-        the sum of a row of elements is divided by.  ``block`` rows are summed together, all if it
-        is None; with ``streams`` the gradient is not left in the caches.  Writes ``values``, one a
-        row, and the ``gradient`` with respect to the first input, and sets flags in ``nonfinite``.
+        derivatives are multiplied by, one number or one a row of the compute type, and ``elements``
+        what the sum of a row of elements is divided by.  ``block`` rows are summed together, all if
+        it is None; with ``streams`` the gradient is not left in the caches.  Writes ``values``, one
+        a row, and the ``gradient`` with respect to the first input, and sets flags in
+        ``nonfinite``.
 
         Raises:
             MemoryError: if there is not the room for a row.
@@ -210,7 +211,7 @@ class HostKernel:
                 elements,
                 0.0 if scales is not None else float(scale),
                 _address(scales),
-                _address(silent),
+                _address(excluded),
                 _address(weights),
                 _address(values),
                 _address(gradient),
@@ -229,7 +230,7 @@ class HostKernel:
         if not self._entry(call):
             raise MemoryError(f"a row of {columns} columns needs more memory than there is")
         nonfinite_rows, outside = _ANSWER.unpack_from(call, _ANSWER_PLACE)
-        return Answer(sums, nonfinite_rows, bool(outside))
+        return KernelSummary(sums, nonfinite_rows, bool(outside))
 
 
 def _ready(rows: Array, dtype: np.dtype[Any]) -> Array:

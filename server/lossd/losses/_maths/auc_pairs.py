@@ -19,7 +19,7 @@ _IN_CACHE, _AT_ONCE = (128, 2048), (2048, 8192)
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ClassScores:
     """The scores of one class, in float64, with their weights."""
 
     scores: Array
@@ -30,15 +30,15 @@ class Side:
 class Label:
     """The examples of one label: ``above`` are the positives, which should score higher."""
 
-    above: Side
-    below: Side
+    above: ClassScores
+    below: ClassScores
     positive: Array
 
     @classmethod
-    def split(cls, scores: Array, positive: Array, whole: BatchContext) -> "Label":
+    def split(cls, scores: Array, positive: Array, batch: BatchContext) -> "Label":
         """Splits the scores of all examples by class."""
         scores = scores.astype(np.float64)
-        above, below = (Side(scores[s], whole.weights[s]) for s in (positive, ~positive))
+        above, below = (ClassScores(scores[s], batch.weights[s]) for s in (positive, ~positive))
         return cls(above, below, positive)
 
     @property
@@ -64,7 +64,7 @@ class Pairs:
     """The mean over the pairs of a label, and a function for its derivatives."""
 
     value: Any
-    slopes: Callable[[], tuple[Array, Array]]
+    derivatives: Callable[[], tuple[Array, Array]]
 
 
 def squared_hinge(xp: Any, label: Label, margin: float) -> Pairs:
@@ -93,13 +93,13 @@ def squared_hinge(xp: Any, label: Label, margin: float) -> Pairs:
     passed, first = _walk(xp, of_below, ways)
     second = _running(xp, ways * (2 * first[:-1] + ways * passed[:-1]))
 
-    def slopes() -> tuple[Array, Array]:
+    def derivatives() -> tuple[Array, Array]:
         _, back = _walk(xp, of_above[::-1], ways[::-1])
         found = xp.empty_like(raw)
         found[order] = weights * xp.where(is_above, -first, back[::-1]) * (2 / label.weight)
         return found[len(below.scores) :], found[: len(below.scores)]
 
-    return Pairs((of_above * second).sum() / label.weight, slopes)
+    return Pairs((of_above * second).sum() / label.weight, derivatives)
 
 
 def _walk(xp: Any, weights: Array, ways: Array) -> tuple[Array, Array]:
@@ -117,7 +117,9 @@ def _from_infinite(xp: Any, label: Label, margin: float) -> Pairs:
     """Handles infinite scores: 0 on the right side; elsewhere the gradients are NaN."""
     above, below = label.above, label.below
     near = above.scores != xp.inf, below.scores != -xp.inf
-    sides = [Side(s.scores[n], s.weights[n]) for s, n in zip((above, below), near, strict=True)]
+    sides = [
+        ClassScores(s.scores[n], s.weights[n]) for s, n in zip((above, below), near, strict=True)
+    ]
     left = Label(sides[0], sides[1], label.positive)
     share = left.weight / label.weight
     if not all(bool(xp.isfinite(side.scores).all()) for side in sides):
@@ -126,42 +128,42 @@ def _from_infinite(xp: Any, label: Label, margin: float) -> Pairs:
         return Pairs(xp.nan if missing else xp.inf, lambda: (unknown[0], unknown[1]))
     pairs = squared_hinge(xp, left, margin) if left.has_pairs else None
 
-    def slopes() -> tuple[Array, Array]:
+    def derivatives() -> tuple[Array, Array]:
         placed = [xp.zeros(len(kept)) for kept in near]
         if pairs is not None:
-            for place, kept, found in zip(placed, near, pairs.slopes(), strict=True):
+            for place, kept, found in zip(placed, near, pairs.derivatives(), strict=True):
                 place[kept] = found * share
         return placed[0], placed[1]
 
-    return Pairs(0.0 if pairs is None else pairs.value * share, slopes)
+    return Pairs(0.0 if pairs is None else pairs.value * share, derivatives)
 
 
-def logistic(xp: Any, label: Label, whole: BatchContext) -> Pairs:
+def logistic(xp: Any, label: Label, batch: BatchContext) -> Pairs:
     """Returns the mean of log(1 + exp(-difference)), tile by tile.
 
     The pairs are visited once for the value and the positives and, for the gradient, once more for
     the negatives, so that no tile waits for another and every sum has a fixed order.
     """
     above, below = label.above, label.below
-    values, by_above = _against(xp, above, below, whole, -1)
+    values, by_above = _against(xp, above, below, batch, -1)
 
-    def slopes() -> tuple[Array, Array]:
-        _, by_below = _against(xp, below, above, whole, 1)
+    def derivatives() -> tuple[Array, Array]:
+        _, by_below = _against(xp, below, above, batch, 1)
         scale = 1 / label.weight
         return -by_above * above.weights * scale, by_below * below.weights * scale
 
-    return Pairs((above.weights * values).sum() / label.weight, slopes)
+    return Pairs((above.weights * values).sum() / label.weight, derivatives)
 
 
 def _against(
-    xp: Any, own: Side, other: Side, whole: BatchContext, sign: int
+    xp: Any, own: ClassScores, other: ClassScores, batch: BatchContext, sign: int
 ) -> tuple[Array, Array]:
     """Returns for each score the sums over others of w log(1 + exp(d)) and w sigmoid(d).
 
     d is ``sign`` times the difference of the score and the other one.
     """
-    values, slopes = xp.zeros_like(own.scores), xp.zeros_like(own.scores)
-    height, width = _IN_CACHE if whole.in_cache else _AT_ONCE
+    values, derivatives = xp.zeros_like(own.scores), xp.zeros_like(own.scores)
+    height, width = _IN_CACHE if batch.in_cache else _AT_ONCE
 
     def tile(index: int) -> None:
         rows = slice(index * height, (index + 1) * height)
@@ -170,7 +172,7 @@ def _against(
             ways = sign * (own.scores[rows, None] - other.scores[columns])
             terms, shares = softplus(xp, ways)
             values[rows] += (terms * other.weights[columns]).sum(axis=-1)
-            slopes[rows] += (shares * other.weights[columns]).sum(axis=-1)
+            derivatives[rows] += (shares * other.weights[columns]).sum(axis=-1)
 
-    whole.for_each(-(-len(own.scores) // height), tile)
-    return values, slopes
+    batch.for_each(-(-len(own.scores) // height), tile)
+    return values, derivatives

@@ -104,8 +104,8 @@ def _to_mixture(
     by_teacher, by_student = weights
     terms = by_teacher * of_teacher + by_student * of_student
     part = selected(xp, s * own, xp.where(mixture > 0, 1 / mixture, 0))
-    slope = by_student * (of_student + s) - part * (by_teacher * t + by_student * s)
-    return terms, slope
+    derivative = by_student * (of_student + s) - part * (by_teacher * t + by_student * s)
+    return terms, derivative
 
 
 def _scaled(xp: Any, logs: Array, factor: float) -> Array:

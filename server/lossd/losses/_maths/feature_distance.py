@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Distance, Evaluation, Status
+from lossd.losses._declare import BodyResult, Distance, Status
 from lossd.losses._maths.vectors import cosines
 from lossd.schema import Array
 
 
-def apart(
+def feature_distance(
     xp: Any,
     given: Sequence[Array],
     truth: Sequence[Array],
@@ -20,7 +20,7 @@ def apart(
     layer_weights: Array,
     distance: Distance,
     style_weight: float,
-) -> Evaluation:
+) -> BodyResult:
     """Returns the weighted sum over layers of the distance of maps (examples, channels, places)."""
     weights = layer_weights if len(layer_weights) else xp.ones(len(given), given[0].dtype)
     style = given[0].dtype.type(style_weight)  # where a small weight may round to 0
@@ -32,14 +32,14 @@ def apart(
         if style:
             found = found.plus(style, _measured(xp, STYLE, *pair))
         # Selected, never multiplied: a layer of weight 0 may hold anything.
-        is_silent = weights[layer] == 0
-        value += xp.where(is_silent, 0, weights[layer] * found.value)
-        for name, slopes in (("predictions", found.by_given), ("targets", found.by_truth)):
-            gradients[f"{name}[{layer}]"] = xp.where(is_silent, 0, weights[layer] * slopes)
+        is_excluded = weights[layer] == 0
+        value += xp.where(is_excluded, 0, weights[layer] * found.value)
+        for name, derivatives in (("predictions", found.by_given), ("targets", found.by_truth)):
+            gradients[f"{name}[{layer}]"] = xp.where(is_excluded, 0, weights[layer] * derivatives)
         if found.zero_norm is not None:
-            zero_norm |= found.zero_norm & ~is_silent
+            zero_norm |= found.zero_norm & ~is_excluded
     statuses = xp.where(zero_norm, int(Status.ZERO_NORM), 0).astype(np.uint8)
-    return Evaluation(value, gradients, statuses=statuses)
+    return BodyResult(value, gradients, statuses=statuses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,37 +80,37 @@ def _measured(xp: Any, measure: _Measure, given: Array, truth: Array) -> _Term:
     scale = xp.ldexp(xp.ones_like(largest), powers)
     again = measure.apply(xp, *(maps[lost] / _each(scale) for maps in (given, truth)))
     # One after the other: the product of the scales may be infinite where the rest is 0.
-    value, slopes = again.value, (again.by_given, again.by_truth)
+    value, derivatives = again.value, (again.by_given, again.by_truth)
     for _ in range(measure.degree):
         value = value * scale
     for _ in range(measure.degree - 1):
-        slopes = (slopes[0] * _each(scale), slopes[1] * _each(scale))
-    found.value[lost], found.by_given[lost], found.by_truth[lost] = value, *slopes
+        derivatives = (derivatives[0] * _each(scale), derivatives[1] * _each(scale))
+    found.value[lost], found.by_given[lost], found.by_truth[lost] = value, *derivatives
     return found
 
 
 def _squared(xp: Any, given: Array, truth: Array) -> _Term:
     del xp
-    apart = given - truth
-    count = _count(apart)
-    slopes = apart * (2 / count)
-    value = _sums(apart * apart) / count
-    return _Term(value, slopes, -slopes)
+    difference = given - truth
+    count = _count(difference)
+    derivatives = difference * (2 / count)
+    value = _sums(difference * difference) / count
+    return _Term(value, derivatives, -derivatives)
 
 
 def _euclidean(xp: Any, given: Array, truth: Array) -> _Term:
-    apart = given - truth
-    count = _count(apart)
-    norm, direction = _polar(xp, apart)
-    slopes = direction / count**0.5
-    return _Term(norm / count**0.5, slopes, -slopes)
+    difference = given - truth
+    count = _count(difference)
+    norm, direction = _polar(xp, difference)
+    derivatives = direction / count**0.5
+    return _Term(norm / count**0.5, derivatives, -derivatives)
 
 
 def _cosine(xp: Any, given: Array, truth: Array) -> _Term:
     left, right = (maps.reshape(len(maps), _count(maps)) for maps in (given, truth))
     found, dtype = cosines(xp, left, right), given.dtype
     by_left, by_right = (
-        -slope.astype(dtype).reshape(given.shape) for slope in found.slopes()
+        -derivative.astype(dtype).reshape(given.shape) for derivative in found.derivatives()
     )  # fmt: skip
     return _Term(found.gap.astype(dtype), by_left, by_right, found.has_zero)
 
@@ -136,11 +136,11 @@ def _style(xp: Any, given: Array, truth: Array) -> _Term:
         return _style_by_places(xp, given, truth)
     count = _count(given)
     product = xp.matmul(given - truth, _turned(given + truth))
-    apart = (product + _turned(product)) / (2 * count)
+    difference = (product + _turned(product)) / (2 * count)
     return _Term(
-        _sums(apart * apart),
-        xp.matmul(apart, given) * (4 / count),
-        xp.matmul(apart, truth) * (-4 / count),
+        _sums(difference * difference),
+        xp.matmul(difference, given) * (4 / count),
+        xp.matmul(difference, truth) * (-4 / count),
     )
 
 
@@ -151,19 +151,19 @@ def _style_by_places(xp: Any, given: Array, truth: Array) -> _Term:
     """
     dtype, count = given.dtype, _count(given)
     given, truth = given.astype(np.float64), truth.astype(np.float64)
-    apart, both = given - truth, given + truth
-    crossed = xp.matmul(_turned(both), apart)
-    product = xp.matmul(_turned(apart), apart) * xp.matmul(_turned(both), both)
+    difference, both = given - truth, given + truth
+    crossed = xp.matmul(_turned(both), difference)
+    product = xp.matmul(_turned(difference), difference) * xp.matmul(_turned(both), both)
     product += crossed * _turned(crossed)
 
-    def slopes(maps: Array, sign: int) -> Array:
-        found = xp.matmul(apart, xp.matmul(_turned(both), maps))
-        found += xp.matmul(both, xp.matmul(_turned(apart), maps))
+    def derivatives(maps: Array, sign: int) -> Array:
+        found = xp.matmul(difference, xp.matmul(_turned(both), maps))
+        found += xp.matmul(both, xp.matmul(_turned(difference), maps))
         found *= sign * 2 / count / count
         return found.astype(dtype)
 
     value = xp.maximum(_sums(product), 0) / (2 * count) / count
-    return _Term(value.astype(dtype), slopes(given, 1), slopes(truth, -1))
+    return _Term(value.astype(dtype), derivatives(given, 1), derivatives(truth, -1))
 
 
 def _turned(matrices: Array) -> Array:

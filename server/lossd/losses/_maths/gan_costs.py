@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import BatchContext, Evaluation, Input, Sides, Status
+from lossd.losses._declare import BatchContext, BodyResult, Input, Sides, Status
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.sigmoid import sigmoid_cost, softplus
 from lossd.schema import Array, Differentiable
@@ -50,29 +50,29 @@ def sides(objective: GanObjective, *, alone: bool) -> Sides:
 # ------------------------------------------------------------------ costs of a score
 
 
-def likely(smoothing: float = 0.0) -> Cost:
+def real_cost(smoothing: float = 0.0) -> Cost:
     """Returns cross-entropy of a score whose target is 1 - smoothing."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
         shares = (xp.full_like(scores, share) for share in (1 - smoothing, smoothing))
         parts = sigmoid_cost(xp, scores, *shares)
-        return parts.value, parts.slope(xp)
+        return parts.value, parts.derivative(xp)
 
     return cost
 
 
-def unlikely(xp: Any, scores: Array) -> tuple[Array, Array]:
+def fake_cost(xp: Any, scores: Array) -> tuple[Array, Array]:
     """Returns cross-entropy of a score whose target is 0."""
     return softplus(xp, scores)
 
 
-def caught(xp: Any, scores: Array) -> tuple[Array, Array]:
+def minimax(xp: Any, scores: Array) -> tuple[Array, Array]:
     """Returns the negative of the critic's cost, the generator's cost in the minimax game."""
-    value, slope = softplus(xp, scores)
-    return -value, -slope
+    value, derivative = softplus(xp, scores)
+    return -value, -derivative
 
 
-def near(target: float, smoothing: float = 0.0) -> Cost:
+def least_squares(target: float, smoothing: float = 0.0) -> Cost:
     """Returns half the squared distance to a target minus the smoothing."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
@@ -88,18 +88,18 @@ def near(target: float, smoothing: float = 0.0) -> Cost:
     return cost
 
 
-def beyond(sign: int) -> Cost:
+def hinge(sign: int) -> Cost:
     """Returns the hinge max(0, 1 - sign * score), whose derivative is 0 at the kink."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
         lacking = 1 - sign * scores
-        slope = xp.where(lacking > 0, -sign, 0).astype(scores.dtype)
-        return xp.maximum(lacking, 0), xp.where(xp.isnan(lacking), lacking, slope)
+        derivative = xp.where(lacking > 0, -sign, 0).astype(scores.dtype)
+        return xp.maximum(lacking, 0), xp.where(xp.isnan(lacking), lacking, derivative)
 
     return cost
 
 
-def towards(sign: int) -> Cost:
+def wasserstein(sign: int) -> Cost:
     """Returns the score times -sign: 1 to raise it, -1 to lower it."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
@@ -112,7 +112,7 @@ def towards(sign: int) -> Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ScoredSide:
     """The scores of one side, (examples, elements), and their cost.
 
     They are compared in float64: a difference or a mean that is rounded to float32 would be off by
@@ -124,7 +124,7 @@ class Side:
     cost: Cost
 
     @classmethod
-    def of(cls, name: str, scores: Array, cost: Cost) -> "Side":
+    def of(cls, name: str, scores: Array, cost: Cost) -> "ScoredSide":
         """Returns one side with its scores in float64."""
         return cls(name, scores.astype(np.float64), cost)
 
@@ -133,60 +133,62 @@ def _mean(xp: Any, elements: Array) -> Array:
     return xp.add.reduce(elements, axis=-1) / elements.shape[1] if xp is np else elements.mean(-1)
 
 
-def apart(xp: Any, given: tuple[Side, ...], opposed: BatchContext) -> Evaluation:
+def per_side(xp: Any, given: tuple[ScoredSide, ...], batch: BatchContext) -> BodyResult:
     """Returns the costs of each side's scores, independently."""
     values, gradients = [], {}
     for side in given:
-        elements, slopes = side.cost(xp, side.scores)
+        elements, derivatives = side.cost(xp, side.scores)
         values.append(_mean(xp, elements))
-        gradients[side.name] = _scaled(xp, slopes, opposed.of(side.name).scales)
-    return Evaluation(xp.concatenate(values), gradients)
+        gradients[side.name] = _scaled(xp, derivatives, batch.of(side.name).scales)
+    return BodyResult(xp.concatenate(values), gradients)
 
 
-def paired(xp: Any, high: Side, low: Side, opposed: BatchContext) -> Evaluation:
+def relativistic(xp: Any, high: ScoredSide, low: ScoredSide, batch: BatchContext) -> BodyResult:
     """Returns the costs of the differences of the two scores of each pair."""
-    elements, slopes = high.cost(xp, high.scores - low.scores)
-    gradient = _scaled(xp, slopes, opposed.of(high.name).scales)
-    return Evaluation(_mean(xp, elements), {high.name: gradient, low.name: -gradient})
+    elements, derivatives = high.cost(xp, high.scores - low.scores)
+    gradient = _scaled(xp, derivatives, batch.of(high.name).scales)
+    return BodyResult(_mean(xp, elements), {high.name: gradient, low.name: -gradient})
 
 
-def against_mean(xp: Any, given: tuple[Side, Side], opposed: BatchContext) -> Evaluation:
+def relativistic_average(
+    xp: Any, given: tuple[ScoredSide, ScoredSide], batch: BatchContext
+) -> BodyResult:
     """Returns the costs of the differences to the other side's mean, which is not held constant."""
     first, second = given
-    if not all(bool(opposed.of(side.name).weights.sum() > 0) for side in given):
+    if not all(bool(batch.of(side.name).weights.sum() > 0) for side in given):
         return _undefined(xp, given)
-    values, gradients, pulls = [], {}, {}
+    values, gradients, mean_gradients = [], {}, {}
     for side, other in ((first, second), (second, first)):
-        centre = (other.scores * _shares(other, opposed)).sum().astype(other.scores.dtype)
-        elements, slopes = side.cost(xp, side.scores - centre)
+        centre = (other.scores * _shares(other, batch)).sum().astype(other.scores.dtype)
+        elements, derivatives = side.cost(xp, side.scores - centre)
         values.append(_mean(xp, elements))
-        gradients[side.name] = _scaled(xp, slopes, opposed.of(side.name).scales)
-        pulls[other.name] = gradients[side.name].sum()
-    return Evaluation(
+        gradients[side.name] = _scaled(xp, derivatives, batch.of(side.name).scales)
+        mean_gradients[other.name] = gradients[side.name].sum()
+    return BodyResult(
         xp.concatenate(values),
         {
-            side.name: gradients[side.name] - pulls[side.name] * _shares(side, opposed)
+            side.name: gradients[side.name] - mean_gradients[side.name] * _shares(side, batch)
             for side in given
         },
     )
 
 
-def _shares(side: Side, opposed: BatchContext) -> Array:
+def _shares(side: ScoredSide, batch: BatchContext) -> Array:
     """Returns the share of an element of each example in the weighted mean, (examples, 1)."""
-    weights = opposed.of(side.name).weights
+    weights = batch.of(side.name).weights
     return (weights / (weights.sum() * side.scores.shape[1]))[:, None]
 
 
-def _undefined(xp: Any, given: tuple[Side, Side]) -> Evaluation:
+def _undefined(xp: Any, given: tuple[ScoredSide, ScoredSide]) -> BodyResult:
     """Returns the result without examples on one side, where there is no mean to compare with."""
     rows = sum(len(side.scores) for side in given)
-    return Evaluation(
+    return BodyResult(
         xp.zeros(rows, given[0].scores.dtype),
         {side.name: xp.zeros_like(side.scores) for side in given},
         statuses=xp.full(rows, int(Status.UNDEFINED), np.uint8),
     )
 
 
-def _scaled(xp: Any, slopes: Array, cotangents: Array) -> Array:
+def _scaled(xp: Any, derivatives: Array, cotangents: Array) -> Array:
     """Returns gradients with respect to each element of an example whose value is a mean."""
-    return selected(xp, (cotangents / slopes.shape[1])[:, None], slopes)
+    return selected(xp, (cotangents / derivatives.shape[1])[:, None], derivatives)

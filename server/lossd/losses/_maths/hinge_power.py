@@ -11,11 +11,11 @@ def powered(xp: Any, excess: Array, power: float) -> tuple[Array, Array]:
     A NaN is NaN in both.
     """
     if power == 1:
-        slope = (excess > 0).astype(excess.dtype)
+        derivative = (excess > 0).astype(excess.dtype)
         if not xp.isfinite(excess).all():
-            slope[xp.isnan(excess)] = xp.nan
-        return excess, slope
-    slope = excess.copy() if power == 2 else xp.power(excess, power - 1)
-    value = slope * excess
-    slope *= power
-    return value, slope
+            derivative[xp.isnan(excess)] = xp.nan
+        return excess, derivative
+    derivative = excess.copy() if power == 2 else xp.power(excess, power - 1)
+    value = derivative * excess
+    derivative *= power
+    return value, derivative

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import BatchContext, Evaluation, Gradient, Status
+from lossd.losses._declare import BatchContext, BodyResult, Gradient, Status
 from lossd.losses._maths.pairwise_similarities import Temperature, Vectors, compare, unit_of
 from lossd.schema import Array
 
@@ -30,68 +30,68 @@ def contrast(
     xp: Any,
     embeddings: Array,
     labels: Array,
-    anchors: BatchContext,
+    batch: BatchContext,
     objective: Objective,
     *,
     temperature: float,
     normalize: bool,
-) -> Evaluation:
+) -> BodyResult:
     """Runs ``objective`` on all similarities, divided by the temperature, panel by panel."""
-    unit = 1.0 if normalize else unit_of(xp, anchors, embeddings)
-    vectors = Vectors(xp, embeddings, anchors, normalize=normalize, unit=unit)
+    unit = 1.0 if normalize else unit_of(xp, batch, embeddings)
+    vectors = Vectors(xp, embeddings, batch, normalize=normalize, unit=unit)
     dtype, count = embeddings.dtype, len(embeddings)
     heat = Temperature(temperature, unit, unit)
     values, by_temperature = xp.zeros(count, dtype), xp.zeros(count)
     is_alone = xp.zeros(count, bool)
-    slopes = xp.zeros(embeddings.shape, dtype)
+    derivatives = xp.zeros(embeddings.shape, dtype)
 
-    def turn(scores: Array, own: slice) -> None:
+    def to_derivatives(scores: Array, own: slice) -> None:
         places = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
         is_positive = labels[own, None] == labels
         is_positive[places] = False
         scores[places] = -xp.inf
-        given = scores.copy() if "temperature" in anchors.wanted else None
+        given = scores.copy() if "temperature" in batch.wanted else None
         number = is_positive.sum(axis=-1)
         is_alone[own] = number == 0
         divisor, number = scores.dtype.type(heat.divisor), xp.maximum(number, 1)
         values[own] = objective(xp, scores, divisor, is_positive, number.astype(scores.dtype))
         if given is not None:
             by_temperature[own] = _along(xp, scores, given)
-        scales = anchors.scales[own]
+        scales = batch.scales[own]
         scores *= scales[:, None].astype(scores.dtype)
         scores[scales == 0] = 0
 
-    wanted = slopes if "embeddings" in anchors.wanted else None
+    wanted = derivatives if "embeddings" in batch.wanted else None
     compare(
         xp,
         vectors.rows,
         vectors.rows,
-        anchors,
-        turn,
+        batch,
+        to_derivatives,
         is_wide=heat.is_wide(dtype, vectors.reach() ** 2),
         by_left=wanted,
         by_right=wanted,
     )
 
-    def slope() -> float:
-        total = xp.where(anchors.scales == 0, 0, anchors.scales * by_temperature).sum()
-        return heat.slope(float(total))
+    def derivative() -> float:
+        total = xp.where(batch.scales == 0, 0, batch.scales * by_temperature).sum()
+        return heat.derivative(float(total))
 
     gradients: dict[str, Gradient] = {
-        "embeddings": lambda: vectors.back(slopes, heat.of_slopes(unit)),
-        "temperature": slope,
+        "embeddings": lambda: vectors.back(derivatives, heat.of_derivatives(unit)),
+        "temperature": derivative,
     }
     statuses = xp.where(vectors.is_zero, int(Status.ZERO_NORM), 0)
-    return Evaluation(
+    return BodyResult(
         values, gradients, statuses=xp.where(is_alone, int(Status.NO_POSITIVE), statuses)
     )
 
 
-def _along(xp: Any, slopes: Array, scores: Array) -> Array:
+def _along(xp: Any, derivatives: Array, scores: Array) -> Array:
     """Returns the sum of derivatives times similarities of each row; overwrites the latter.
 
     Derivatives of a row sum to 0, so that an offset of its similarities does not matter.
     """
     scores -= scores.max(axis=-1, keepdims=True)
-    products: Array = xp.where(slopes == 0, 0, slopes * scores)
+    products: Array = xp.where(derivatives == 0, 0, derivatives * scores)
     return products.sum(axis=-1, dtype=np.float64)

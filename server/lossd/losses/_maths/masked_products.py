@@ -10,12 +10,12 @@ def selected(xp: Any, shares: Array, costs: Array) -> Array:
     return xp.where(shares == 0, 0, shares * costs)
 
 
-def by_scale(xp: Any, scales: Array, slopes: Array) -> Array:
+def by_scale(xp: Any, scales: Array, derivatives: Array) -> Array:
     """Returns gradients times the one scale of a set; a scale of 0 gives 0 in any case."""
-    return slopes * scales if bool(scales[0]) else xp.zeros_like(slopes)
+    return derivatives * scales if bool(scales[0]) else xp.zeros_like(derivatives)
 
 
-def weighed(xp: Any, shares: Array, costs: Array) -> Array:
+def weighted(xp: Any, shares: Array, costs: Array) -> Array:
     """Returns the same as ``selected``, with the product's sign of a zero; faster for finite ones.
 
     No product depends on the others, not even in the sign of a zero.

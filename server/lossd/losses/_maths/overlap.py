@@ -20,9 +20,9 @@ import numpy as np
 
 from lossd.losses._declare import (
     DISTRIBUTION,
+    BodyResult,
+    Content,
     DistributionKind,
-    Evaluation,
-    Holds,
     Input,
     Status,
 )
@@ -34,7 +34,7 @@ INPUTS = (
     Input(
         "targets",
         "the true share of each element, or its class where there is an axis of classes",
-        holds=Holds.CLASSES,
+        content=Content.CLASSES,
         differentiable=Differentiable.ON_REQUEST,
         domain=UNIT,
     ),
@@ -70,19 +70,19 @@ class IndexLoss:
 
     def by_inside(self, truth: Array) -> Array:
         """Returns the derivative with respect to each p; counts lack the axis of elements."""
-        slopes = truth * (self.by_tp - self.by_fn)[..., None]
-        slopes += (1 - truth) * self.by_fp[..., None]
-        return slopes
+        derivatives = truth * (self.by_tp - self.by_fn)[..., None]
+        derivatives += (1 - truth) * self.by_fp[..., None]
+        return derivatives
 
     def by_truth(self, inside: Array, outside: Array) -> Array:
         """Returns the derivative with respect to each t."""
-        slopes = inside * (self.by_tp - self.by_fp)[..., None]
-        slopes += outside * self.by_fn[..., None]
-        return slopes
+        derivatives = inside * (self.by_tp - self.by_fp)[..., None]
+        derivatives += outside * self.by_fn[..., None]
+        return derivatives
 
     def scaled(self, factor: Array) -> "IndexLoss":
         """Returns the loss with all derivatives times a factor for each index."""
-        by_counts = (slope * factor for slope in (self.by_tp, self.by_fp, self.by_fn))
+        by_counts = (derivative * factor for derivative in (self.by_tp, self.by_fp, self.by_fn))
         return IndexLoss(self.value, self.total, *by_counts)
 
     def without(self, xp: Any, faint: Array, values: Array) -> "IndexLoss":
@@ -167,7 +167,7 @@ def region_loss(
     index: Index,
     empty_target: EmptyTarget,
     gamma: float = 1,
-) -> Evaluation:
+) -> BodyResult:
     """Computes (1 - index)^gamma of each region, averaged over the classes if any."""
     has_classes = predictions.ndim == 3
     given = predictions if has_classes else predictions[:, None]
@@ -190,27 +190,27 @@ def region_loss(
     values, bend = _power(xp, region.value, gamma)
     parts, statuses = _parts(xp, truth, empty_target)
     bend *= parts
-    slopes = region.scaled(bend)
+    derivatives = region.scaled(bend)
 
     def of_faint(by_element: Array) -> Array:
         return xp.where(faint[..., None], by_element * bend[..., None], 0).astype(given.dtype)
 
-    def added(slopes: Array, more: Array) -> Array:
-        return xp.where(faint.any(axis=-1)[:, None, None], slopes + more, slopes)
+    def added(derivatives: Array, more: Array) -> Array:
+        return xp.where(faint.any(axis=-1)[:, None, None], derivatives + more, derivatives)
 
     def by_predictions() -> Array:
-        gradient = shares.back(slopes.by_inside(truth))
+        gradient = shares.back(derivatives.by_inside(truth))
         if found is not None:
             gradient = added(gradient, shares.spread(of_faint(found.by_log_inside)))
         return gradient.reshape(predictions.shape)
 
     def by_targets() -> Array:
-        gradient = slopes.by_truth(inside, outside)
+        gradient = derivatives.by_truth(inside, outside)
         if found is not None:
             gradient = added(gradient, of_faint(found.by_truth))
         return gradient.reshape(predictions.shape)
 
-    return Evaluation(
+    return BodyResult(
         (values * parts).sum(axis=-1),
         {"predictions": by_predictions, "targets": by_targets},
         statuses=statuses,

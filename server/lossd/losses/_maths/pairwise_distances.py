@@ -16,18 +16,18 @@ from lossd.losses._maths.pairwise_similarities import (
     add_by_columns,
     add_by_rows,
     finite,
-    in_blocks,
+    for_each_block,
     largest_of,
+    mark_nan,
     panels,
     power_of_two,
-    spoil,
 )
 from lossd.losses._maths.vectors import dots, parts, pieces, reach
 from lossd.schema import Array
 
 # Takes the distances of some rows, given as a slice, from all, and returns the gradients with
 # respect to them.
-Turn = Callable[[Array, slice], Array]
+ToDerivatives = Callable[[Array, slice], Array]
 
 # Squares below this share of the squared lengths are computed again: the error of the product,
 # 1e-15 of the lengths, then stays below the rounding of the type that was given.
@@ -39,20 +39,20 @@ TILE = 64
 PAIRS, PAIRS_AT_ONCE = 1 << 20, 1 << 24
 
 
-class Metric:
+class EmbeddingSpace:
     """Embeddings with a distance between them."""
 
-    def __init__(self, xp: Any, given: Array, anchors: BatchContext, distance: Distance) -> None:
-        self._xp, self._anchors, self._distance = xp, anchors, distance
+    def __init__(self, xp: Any, given: Array, batch: BatchContext, distance: Distance) -> None:
+        self._xp, self._batch, self._distance = xp, batch, distance
         self._near = NEAR[given.dtype]
-        self._pairs = PAIRS if anchors.in_cache else PAIRS_AT_ONCE
+        self._pairs = PAIRS if batch.in_cache else PAIRS_AT_ONCE
         count, length = given.shape
         self._rows = xp.empty((count, length))
         is_angle = distance is Distance.COSINE
-        self._vectors = Vectors(xp, given, anchors, normalize=is_angle, place=self._rows)
+        self._vectors = Vectors(xp, given, batch, normalize=is_angle, place=self._rows)
         self.is_zero = self._vectors.is_zero
         # Scaled by a power of 2, so that no square overflows or vanishes and nothing is rounded.
-        self._unit = 1.0 if is_angle else power_of_two(largest_of(xp, given, anchors))
+        self._unit = 1.0 if is_angle else power_of_two(largest_of(xp, given, batch))
         self._squares = xp.empty(count)
 
         def measure(rows: Array, own: slice) -> None:
@@ -60,43 +60,45 @@ class Metric:
                 xp.divide(given[own], self._unit, out=rows, dtype=np.float64)
             self._squares[own] = dots(rows, rows)
 
-        in_blocks(self._rows, slice(0, count), anchors, measure)
+        for_each_block(self._rows, slice(0, count), batch, measure)
         self._squares[self.is_zero] = 1  # at a right angle to all others
 
-    def run(self, turn: Turn, *, wanted: bool) -> Array:
-        """Runs ``turn`` on all distances; returns the embeddings' gradients, 0 if not wanted.
+    def run(self, to_derivatives: ToDerivatives, *, wanted: bool) -> Array:
+        """Runs ``to_derivatives`` on all distances; returns gradients, 0 if not wanted.
 
         With H the derivatives of half the squares, row a has the gradient
         sum_b (H_ab + H_ba) (a - b).
         """
-        xp, rows, anchors = self._xp, self._rows, self._anchors
+        xp, rows, batch = self._xp, self._rows, self._batch
         count = len(rows)
-        vectors = finite(xp, rows, anchors)
+        vectors = finite(xp, rows, batch)
         sums, found = xp.zeros(count), xp.zeros(rows.shape)  # sums of H, and of H b
 
         def slopes_of(squares: Array, own: slice) -> None:
             distances = self._distances(squares)
-            slopes = self._by_half_squares(turn(distances, own), distances)
+            derivatives = self._by_half_squares(to_derivatives(distances, own), distances)
             if vectors.has_broken:
-                spoil(slopes, vectors.is_broken[own, None] | vectors.is_broken)
-            squares[...] = slopes
+                mark_nan(derivatives, vectors.is_broken[own, None] | vectors.is_broken)
+            squares[...] = derivatives
 
-        for panel, own in panels(xp, rows, rows, anchors, tile=TILE):
+        for panel, own in panels(xp, rows, rows, batch, tile=TILE):
             is_near = self._to_squares(panel, own)
-            in_blocks(panel, own, anchors, slopes_of)
+            for_each_block(panel, own, batch, slopes_of)
             if not wanted:
                 continue
             self._take_near(panel, is_near, own, found)
             sums[own] += panel.sum(axis=-1)
             sums += panel.sum(axis=0)
-            add_by_rows(panel, vectors.rows, found[own], anchors)
-            add_by_columns(panel, vectors.rows[own], found, anchors)
+            add_by_rows(panel, vectors.rows, found[own], batch)
+            add_by_columns(panel, vectors.rows[own], found, batch)
 
-        def join(slopes: Array, own: slice) -> None:
-            for part in parts(slopes.shape[1]):
-                slopes[:, part] = sums[own, None] * vectors.rows[own, part] - slopes[:, part]
+        def join(derivatives: Array, own: slice) -> None:
+            for part in parts(derivatives.shape[1]):
+                derivatives[:, part] = (
+                    sums[own, None] * vectors.rows[own, part] - derivatives[:, part]
+                )
 
-        in_blocks(found, slice(0, count), anchors, join)
+        for_each_block(found, slice(0, count), batch, join)
         return self._vectors.back(found)
 
     def _distances(self, squares: Array) -> Array:
@@ -119,7 +121,7 @@ class Metric:
             found[xp.arange(len(scores)), xp.arange(rows.start, rows.stop)] = False
             is_near[rows.start - own.start : rows.stop - own.start] = found
 
-        in_blocks(products, own, self._anchors, block)
+        for_each_block(products, own, self._batch, block)
         for rows in pieces(len(products), max(1, self._pairs // products.shape[1])):
             start = own.start + rows.start
             left, right = xp.nonzero(is_near[rows])
@@ -134,7 +136,7 @@ class Metric:
             one, other = left[chunks[index]], right[chunks[index]]
             squares[one, other] = self._squares_apart(start + one, other)
 
-        self._anchors.for_each(len(chunks), chunk)
+        self._batch.for_each(len(chunks), chunk)
 
     def _squares_apart(self, one: Array, other: Array) -> Array:
         """Returns squared distances, from components over the largest, so that none vanishes."""
@@ -156,23 +158,23 @@ class Metric:
         rows = self._rows[:, part]
         return rows[one] - rows[other]
 
-    def _take_near(self, slopes: Array, is_near: Array, own: slice, found: Array) -> None:
+    def _take_near(self, derivatives: Array, is_near: Array, own: slice, found: Array) -> None:
         """Adds the terms of close points from their differences, and clears their gradients."""
-        is_near &= slopes != 0
+        is_near &= derivatives != 0
         if not bool(is_near.any()):
             return
 
         def by_row(row: int) -> tuple[Array, Array]:
             others = self._xp.flatnonzero(is_near[row])
-            return slopes[row, others], others
+            return derivatives[row, others], others
 
         def by_column(column: int) -> tuple[Array, Array]:
             others = self._xp.flatnonzero(is_near[:, column])
-            return slopes[others, column], others + own.start
+            return derivatives[others, column], others + own.start
 
         self._add_differences(is_near.any(axis=1), by_row, found[own], self._rows[own])
         self._add_differences(is_near.any(axis=0), by_column, found, self._rows)
-        slopes[is_near] = 0
+        derivatives[is_near] = 0
 
     def _add_differences(
         self,
@@ -186,19 +188,19 @@ class Metric:
 
         def piece(index: int) -> None:
             point, part = some[index // len(widths)], widths[index % len(widths)]
-            slopes, others = terms(point)
+            derivatives, others = terms(point)
             rows, here = self._rows[:, part], points[point, part]
             for chunk in pieces(len(others), max(1, self._pairs // rows.shape[1])):
-                out[point, part] += slopes[chunk] @ (rows[others[chunk]] - here)
+                out[point, part] += derivatives[chunk] @ (rows[others[chunk]] - here)
 
-        self._anchors.for_each(len(some) * len(widths), piece)
+        self._batch.for_each(len(some) * len(widths), piece)
 
-    def _by_half_squares(self, slopes: Array, distances: Array) -> Array:
+    def _by_half_squares(self, derivatives: Array, distances: Array) -> Array:
         """Returns derivatives with respect to half the squares, in units of 1 / ``unit``."""
         xp = self._xp
         if self._distance is Distance.COSINE:
-            return slopes
+            return derivatives
         if self._distance is Distance.SQUARED_EUCLIDEAN:
-            return slopes * (2 * self._unit)
-        is_flat = (distances == 0) | (slopes == 0)
-        return xp.where(is_flat, 0, slopes / xp.where(is_flat, 1, distances / self._unit))
+            return derivatives * (2 * self._unit)
+        is_flat = (distances == 0) | (derivatives == 0)
+        return xp.where(is_flat, 0, derivatives / xp.where(is_flat, 1, distances / self._unit))

@@ -41,54 +41,54 @@ TINY = float(np.finfo(np.float64).tiny)
 NARROW = 32.0  # exponents up to this are right to 3e-6 in float32
 
 # Turns similarities of some rows, given as a slice, with all columns into derivatives, in place.
-Turn = Callable[[Array, slice], None]
+ToDerivatives = Callable[[Array, slice], None]
 
 
-def sizes_of(anchors: BatchContext) -> Sizes:
+def sizes_of(batch: BatchContext) -> Sizes:
     """Returns how much work to do at once on this kind of device."""
-    return _IN_CACHE if anchors.in_cache else _AT_ONCE
+    return _IN_CACHE if batch.in_cache else _AT_ONCE
 
 
 def compare(
     xp: Any,
     left: Array,
     right: Array,
-    anchors: BatchContext,
-    turn: Turn,
+    batch: BatchContext,
+    to_derivatives: ToDerivatives,
     *,
     is_wide: bool,
     by_left: Array | None,
     by_right: Array | None,
 ) -> None:
-    """Runs ``turn`` on the similarities, which are left times right transposed, and sums gradients.
+    """Sums gradients with ``to_derivatives`` of the similarities, left times right transposed.
 
     With the derivatives G of the similarities, G right and G^T left are added to two arrays; one
     that is None is not computed.  A derivative of 0 contributes 0: excluded vectors may hold NaN or
     infinity. ``is_wide`` passes the similarities in float64, a block at a time.
     """
-    lefts = finite(xp, left, anchors)
-    rights = lefts if right is left else finite(xp, right, anchors)
+    lefts = finite(xp, left, batch)
+    rights = lefts if right is left else finite(xp, right, batch)
 
-    def turn_and_spoil(scores: Array, own: slice) -> None:
+    def to_marked_derivatives(scores: Array, own: slice) -> None:
         if is_wide:
             wide = scores.astype(np.float64)
-            turn(wide, own)
+            to_derivatives(wide, own)
             scores[...] = wide
         else:
-            turn(scores, own)
+            to_derivatives(scores, own)
         if lefts.has_broken or rights.has_broken:
-            spoil(scores, lefts.is_broken[own, None] | rights.is_broken)
+            mark_nan(scores, lefts.is_broken[own, None] | rights.is_broken)
 
-    for scores, rows in panels(xp, left, right, anchors):
-        in_blocks(scores, rows, anchors, turn_and_spoil)
+    for scores, rows in panels(xp, left, right, batch):
+        for_each_block(scores, rows, batch, to_marked_derivatives)
         if by_left is not None:
-            add_by_rows(scores, rights.rows, by_left[rows], anchors)
+            add_by_rows(scores, rights.rows, by_left[rows], batch)
         if by_right is not None:
-            add_by_columns(scores, lefts.rows[rows], by_right, anchors)
+            add_by_columns(scores, lefts.rows[rows], by_right, batch)
 
 
 def panels(
-    xp: Any, left: Array, right: Array, anchors: BatchContext, *, tile: int = 1
+    xp: Any, left: Array, right: Array, batch: BatchContext, *, tile: int = 1
 ) -> Iterator[tuple[Array, slice]]:
     """Yields the similarities of some rows with all columns, and which rows they are.
 
@@ -96,7 +96,7 @@ def panels(
     padded with zeros.
     """
     width = len(right)
-    sizes = sizes_of(anchors)
+    sizes = sizes_of(batch)
     bytes_a_column = min(sizes.panel_bytes_a_column, sizes.panel_bytes // max(1, width))
     height = max(1, bytes_a_column // left.dtype.itemsize)
     panel = xp.empty((min(height, len(left)), width), left.dtype)
@@ -104,7 +104,7 @@ def panels(
         scores = panel[: rows.stop - rows.start]
         for part in pieces(left.shape[1], sizes.width):
             own, given = left[rows, part], right[:, part]
-            _multiply(xp, own, given, scores, anchors, tile=tile, is_first=part.start == 0)
+            _multiply(xp, own, given, scores, batch, tile=tile, is_first=part.start == 0)
         yield scores, rows
 
 
@@ -117,14 +117,14 @@ class Finite:
     has_broken: bool
 
 
-def finite(xp: Any, vectors: Array, anchors: BatchContext) -> Finite:
-    """Returns finite vectors to multiply with; ``spoil`` makes the factors of broken ones NaN."""
+def finite(xp: Any, vectors: Array, batch: BatchContext) -> Finite:
+    """Returns finite vectors to multiply with; ``mark_nan`` makes factors of broken ones NaN."""
     is_broken = xp.empty(vectors.shape[:-1], bool)
 
     def look(own: Array, rows: slice) -> None:
         is_broken[rows] = ~xp.isfinite(own).all(axis=-1)
 
-    in_blocks(vectors, slice(0, len(vectors)), anchors, look)
+    for_each_block(vectors, slice(0, len(vectors)), batch, look)
     if not bool(is_broken.any()):
         return Finite(vectors, is_broken, has_broken=False)
     cleaned = xp.empty_like(vectors)
@@ -132,32 +132,32 @@ def finite(xp: Any, vectors: Array, anchors: BatchContext) -> Finite:
     def clean(own: Array, rows: slice) -> None:
         cleaned[rows] = xp.where(xp.isfinite(own), own, 0)
 
-    in_blocks(vectors, slice(0, len(vectors)), anchors, clean)
+    for_each_block(vectors, slice(0, len(vectors)), batch, clean)
     return Finite(cleaned, is_broken, has_broken=True)
 
 
-def spoil(slopes: Array, is_broken: Array) -> None:
+def mark_nan(derivatives: Array, is_broken: Array) -> None:
     """Makes derivatives of broken vectors NaN, except for those of 0."""
-    slopes[is_broken & (slopes != 0)] = np.nan
+    derivatives[is_broken & (derivatives != 0)] = np.nan
 
 
-def times(slopes: Array, vectors: Array) -> Array:
+def times(derivatives: Array, vectors: Array) -> Array:
     """Returns each vector times a factor, where a factor of 0 gives 0 whatever the vector holds."""
-    products = slopes[..., None] * vectors
-    products[slopes == 0] = 0
+    products = derivatives[..., None] * vectors
+    products[derivatives == 0] = 0
     return products
 
 
-def in_blocks(array: Array, rows: slice, anchors: BatchContext, work: Turn) -> None:
+def for_each_block(array: Array, rows: slice, batch: BatchContext, work: ToDerivatives) -> None:
     """Calls ``work`` with rows that fit a block, at least one, and which of ``rows`` they are."""
     row_bytes = max(1, array[:1].nbytes)
-    blocks = pieces(len(array), max(1, sizes_of(anchors).block_bytes // row_bytes))
+    blocks = pieces(len(array), max(1, sizes_of(batch).block_bytes // row_bytes))
 
     def block(index: int) -> None:
         own = blocks[index]
         work(array[own], slice(rows.start + own.start, rows.start + own.stop))
 
-    anchors.for_each(len(blocks), block)
+    batch.for_each(len(blocks), block)
 
 
 def _multiply(
@@ -165,13 +165,13 @@ def _multiply(
     left: Array,
     right: Array,
     out: Array,
-    anchors: BatchContext,
+    batch: BatchContext,
     *,
     tile: int,
     is_first: bool,
 ) -> None:
     """Adds left times right transposed to ``out``, or writes it there the first time."""
-    columns = pieces(len(right), sizes_of(anchors).columns)
+    columns = pieces(len(right), sizes_of(batch).columns)
 
     def piece(index: int) -> None:
         own, given = out[:, columns[index]], right[columns[index]]
@@ -187,31 +187,31 @@ def _multiply(
         else:
             own += product
 
-    anchors.for_each(len(columns), piece)
+    batch.for_each(len(columns), piece)
 
 
-def add_by_rows(slopes: Array, right: Array, out: Array, anchors: BatchContext) -> None:
+def add_by_rows(derivatives: Array, right: Array, out: Array, batch: BatchContext) -> None:
     """Adds derivatives times right."""
-    sizes = sizes_of(anchors)
-    rows, widths = pieces(len(slopes), sizes.back_rows), pieces(out.shape[1], sizes.width)
+    sizes = sizes_of(batch)
+    rows, widths = pieces(len(derivatives), sizes.back_rows), pieces(out.shape[1], sizes.width)
 
     def piece(index: int) -> None:
         own, part = rows[index // len(widths)], widths[index % len(widths)]
-        out[own, part] += slopes[own] @ right[:, part]
+        out[own, part] += derivatives[own] @ right[:, part]
 
-    anchors.for_each(len(rows) * len(widths), piece)
+    batch.for_each(len(rows) * len(widths), piece)
 
 
-def add_by_columns(slopes: Array, left: Array, out: Array, anchors: BatchContext) -> None:
+def add_by_columns(derivatives: Array, left: Array, out: Array, batch: BatchContext) -> None:
     """Adds derivatives transposed times left."""
-    sizes = sizes_of(anchors)
-    columns, widths = pieces(slopes.shape[1], sizes.columns), pieces(out.shape[1], sizes.width)
+    sizes = sizes_of(batch)
+    columns, widths = pieces(derivatives.shape[1], sizes.columns), pieces(out.shape[1], sizes.width)
 
     def piece(index: int) -> None:
         own, part = columns[index // len(widths)], widths[index % len(widths)]
-        out[own, part] += slopes[:, own].T @ left[:, part]
+        out[own, part] += derivatives[:, own].T @ left[:, part]
 
-    anchors.for_each(len(columns) * len(widths), piece)
+    batch.for_each(len(columns) * len(widths), piece)
 
 
 class Vectors:
@@ -225,14 +225,14 @@ class Vectors:
         self,
         xp: Any,
         given: Array,
-        anchors: BatchContext,
+        batch: BatchContext,
         *,
         normalize: bool,
         place: Array | None = None,
         unit: float = 1.0,
     ) -> None:
         self._xp = xp
-        self._anchors = anchors
+        self._batch = batch
         self._normalize = normalize
         self.rows = given
         self.unit = unit
@@ -240,10 +240,10 @@ class Vectors:
         self._lengths = xp.empty(given.shape[:-1] if normalize else 0)
         if normalize:
             self.rows = xp.empty_like(given) if place is None else place
-            in_blocks(given, slice(0, len(given)), anchors, self._normalized)
+            for_each_block(given, slice(0, len(given)), batch, self._normalized)
         elif unit != 1:
             self.rows = xp.empty_like(given)
-            in_blocks(given, slice(0, len(given)), anchors, self._measured)
+            for_each_block(given, slice(0, len(given)), batch, self._measured)
 
     def _normalized(self, given: Array, rows: slice) -> None:
         found = directions(self._xp, given)
@@ -259,44 +259,46 @@ class Vectors:
         if self._normalize or not self.rows.size:
             return 1.0
         longest: float = self.rows.shape[-1] ** 0.5
-        return largest_of(self._xp, self.rows, self._anchors) * longest
+        return largest_of(self._xp, self.rows, self._batch) * longest
 
-    def back(self, slopes: Array, divisor: float = 1) -> Array:
+    def back(self, derivatives: Array, divisor: float = 1) -> Array:
         """Turns gradients of rows, over a divisor, into those of the vectors given, in place.
 
         Of the gradient of a direction, only the part orthogonal to it is left; 0 stays 0.
         """
 
-        def turned(slopes: Array, rows: slice) -> None:
+        def turned(derivatives: Array, rows: slice) -> None:
             if self._normalize:
-                self._across(slopes, rows, divisor)
+                self._across(derivatives, rows, divisor)
             elif divisor != 1:
-                for part in parts(slopes.shape[-1]):
-                    slopes[..., part] = _over(slopes[..., part].astype(np.float64), divisor)
+                for part in parts(derivatives.shape[-1]):
+                    derivatives[..., part] = _over(
+                        derivatives[..., part].astype(np.float64), divisor
+                    )
 
-        in_blocks(slopes, slice(0, len(slopes)), self._anchors, turned)
-        return slopes
+        for_each_block(derivatives, slice(0, len(derivatives)), self._batch, turned)
+        return derivatives
 
-    def _across(self, slopes: Array, rows: slice, divisor: float) -> None:
+    def _across(self, derivatives: Array, rows: slice, divisor: float) -> None:
         own, lengths = self.rows[rows], self._lengths[rows][..., None]
-        along = dots(slopes, own)[..., None]
-        is_idle = self.is_zero[rows] | ~slopes.any(axis=-1)
-        for part in parts(slopes.shape[-1]):
-            across = (slopes[..., part] - along * own[..., part]) / lengths
-            slopes[..., part] = _over(across, divisor)
-        slopes[is_idle] = 0
+        along = dots(derivatives, own)[..., None]
+        is_idle = self.is_zero[rows] | ~derivatives.any(axis=-1)
+        for part in parts(derivatives.shape[-1]):
+            across = (derivatives[..., part] - along * own[..., part]) / lengths
+            derivatives[..., part] = _over(across, divisor)
+        derivatives[is_idle] = 0
 
 
-def unit_of(xp: Any, anchors: BatchContext, *given: Array) -> float:
+def unit_of(xp: Any, batch: BatchContext, *given: Array) -> float:
     """Returns a power of two of about the size of the largest component of finite vectors.
 
     It is 1 where their products neither overflow nor vanish without it.
     """
-    found = max(largest_of(xp, vectors, anchors) for vectors in given)
+    found = max(largest_of(xp, vectors, batch) for vectors in given)
     return 1.0 if 1 / PLAIN <= found <= PLAIN or not found else power_of_two(found)
 
 
-def largest_of(xp: Any, vectors: Array, anchors: BatchContext) -> float:
+def largest_of(xp: Any, vectors: Array, batch: BatchContext) -> float:
     """Returns the size of the largest component of the vectors that are finite."""
     found = xp.zeros(vectors.shape[:-1])
 
@@ -304,7 +306,7 @@ def largest_of(xp: Any, vectors: Array, anchors: BatchContext) -> float:
         largest = reach(xp, rows)[..., 0]
         found[own] = xp.where(xp.isfinite(largest), largest, 0)
 
-    in_blocks(vectors, slice(0, len(vectors)), anchors, look)
+    for_each_block(vectors, slice(0, len(vectors)), batch, look)
     return float(found.max()) if found.size else 0.0
 
 
@@ -326,11 +328,11 @@ class Temperature:
         """The divisor of similarities."""
         return max(_positive(self.given / self.left / self.right), TINY)
 
-    def of_slopes(self, other: float) -> float:
+    def of_derivatives(self, other: float) -> float:
         """Returns the divisor of gradients that are sums of vectors with the unit ``other``."""
         return _positive(self.given / other)
 
-    def slope(self, total: float) -> float:
+    def derivative(self, total: float) -> float:
         """Returns its derivative, from the sum of the quotients' derivatives times differences."""
         return -total / self.divisor / self.given
 

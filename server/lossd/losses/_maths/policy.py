@@ -1,7 +1,7 @@
 """Parts of policy gradients: ratios, objectives of a token, divergences, corrections.
 
-Each objective is a value of a token and its slope, by the log-probability or by the logarithm of
-the ratio; nothing here knows how tokens are aggregated.
+Each objective is a value of a token and its derivative with respect to the log-probability or by
+the logarithm of the ratio; nothing here knows how tokens are aggregated.
 """
 
 import enum
@@ -120,7 +120,7 @@ def log_ratio(ratio: PolicyRatio, given: Array, sampling: Array | None, tokens: 
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class PolicyTokens:
     """Log-probabilities, those of the sampling policy, advantages and ratios of tokens."""
 
     logs: Array
@@ -138,13 +138,13 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Surrogate:
-    """An objective of tokens: its value, its slope, and which tokens are clipped.
+    """An objective of tokens: its value, its derivative, and which tokens are clipped.
 
-    The slope is by the logarithm of the ratio, or by the log-probability.
+    The derivative is with respect to the logarithm of the ratio, or by the log-probability.
     """
 
     value: Array
-    slope: Array
+    derivative: Array
     clipped: Array
     is_by_ratio: bool = True
 
@@ -153,32 +153,32 @@ def _numbers(bounds: Bounds, *names: str) -> list[float]:
     return [float(number) for name in names if (number := bounds[name]) is not None]
 
 
-def _none(given: Given) -> Array:
+def _none(given: PolicyTokens) -> Array:
     return np.zeros(len(given.logs), np.bool_)
 
 
-def _reinforce(given: Given, bounds: Bounds) -> Surrogate:
+def _reinforce(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     del bounds
     value = -selected(np, given.advantages, given.logs)
     return Surrogate(value, -given.advantages, _none(given), is_by_ratio=False)
 
 
-def _importance_sampling(given: Given, bounds: Bounds) -> Surrogate:
+def _importance_sampling(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     del bounds
     value = -selected(np, given.advantages, given.ratios)
     return Surrogate(value, value, _none(given))
 
 
-def _ppo_clip(given: Given, bounds: Bounds) -> Surrogate:
+def _ppo_clip(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     low, high = _numbers(bounds, "clip_low", "clip_high")
     return _clipped(given, low, high, np.inf)
 
 
-def _dual_clip(given: Given, bounds: Bounds) -> Surrogate:
+def _dual_clip(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     return _clipped(given, *_numbers(bounds, "clip_low", "clip_high", "dual_clip"))
 
 
-def _clipped(given: Given, low: float, high: float, most: float) -> Surrogate:
+def _clipped(given: PolicyTokens, low: float, high: float, most: float) -> Surrogate:
     """The worse of r A and clip(r) A: of a gain the smaller ratio counts, of a cost the larger."""
     ratios, advantages = given.ratios, given.advantages
     is_gain = advantages > 0
@@ -186,11 +186,11 @@ def _clipped(given: Given, low: float, high: float, most: float) -> Surrogate:
     floor = np.where(is_gain, -np.inf, low)
     outside = ((ratios > ceiling) | (ratios < floor)) & (advantages != 0)
     value = -selected(np, advantages, np.minimum(np.maximum(ratios, floor), ceiling))
-    slope = np.where(outside, 0, -selected(np, advantages, ratios))
-    return Surrogate(value, slope, outside)
+    derivative = np.where(outside, 0, -selected(np, advantages, ratios))
+    return Surrogate(value, derivative, outside)
 
 
-def _cispo(given: Given, bounds: Bounds) -> Surrogate:
+def _cispo(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     low, high = _numbers(bounds, "clip_low", "clip_high")
     shares = np.clip(given.ratios, low, high) * given.advantages
     value = -selected(np, shares, given.logs)
@@ -198,7 +198,7 @@ def _cispo(given: Given, bounds: Bounds) -> Surrogate:
     return Surrogate(value, -shares, outside, is_by_ratio=False)
 
 
-def _sapo(given: Given, bounds: Bounds) -> Surrogate:
+def _sapo(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     positive, negative = _numbers(bounds, "positive_temperature", "negative_temperature")
     heat = np.where(given.advantages > 0, positive, negative)
     tail = np.exp(-abs(heat * (given.ratios - 1)))
@@ -206,21 +206,21 @@ def _sapo(given: Given, bounds: Bounds) -> Surrogate:
     value = -selected(np, given.advantages, gate * (4 / heat))
     bell = 4 * tail / (1 + tail) ** 2
     # Where the ratio overflows, the bell is 0 long before.
-    slope = -selected(np, given.advantages, selected(np, bell, given.ratios))
-    return Surrogate(value, slope, _none(given))
+    derivative = -selected(np, given.advantages, selected(np, bell, given.ratios))
+    return Surrogate(value, derivative, _none(given))
 
 
-def _dro(given: Given, bounds: Bounds) -> Surrogate:
+def _dro(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     (coefficient,) = _numbers(bounds, "quadratic_coefficient")
     apart = given.logs - given.sampled
     value = -selected(np, given.advantages, given.logs)
     if coefficient:
         value = value + coefficient * apart * apart / 2
-    slope = -given.advantages + (coefficient * apart if coefficient else 0)
-    return Surrogate(value, slope, _none(given), is_by_ratio=False)
+    derivative = -given.advantages + (coefficient * apart if coefficient else 0)
+    return Surrogate(value, derivative, _none(given), is_by_ratio=False)
 
 
-def _within(given: Given, divergence: Array, bounds: Bounds) -> Surrogate:
+def _within(given: PolicyTokens, divergence: Array, bounds: Bounds) -> Surrogate:
     """The ratio, of tokens that did not go too far in the direction of their advantage."""
     (most,) = _numbers(bounds, "divergence_threshold")
     apart = given.logs - given.sampled
@@ -230,11 +230,11 @@ def _within(given: Given, divergence: Array, bounds: Bounds) -> Surrogate:
     return Surrogate(value, value, outside)
 
 
-def _dppo_tv(given: Given, bounds: Bounds) -> Surrogate:
+def _dppo_tv(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     return _within(given, abs(np.exp(given.logs) - np.exp(given.sampled)), bounds)
 
 
-def _dppo_kl(given: Given, bounds: Bounds) -> Surrogate:
+def _dppo_kl(given: PolicyTokens, bounds: Bounds) -> Surrogate:
     logs, sampled = given.logs, given.sampled
     of_token = selected(np, np.exp(sampled), sampled - logs)
     of_others = selected(np, -np.expm1(sampled), log_rest(sampled) - log_rest(logs))
@@ -246,18 +246,20 @@ def log_rest(logs: Array) -> Array:
     return np.where(logs > -0.6931471805599453, np.log(-np.expm1(logs)), np.log1p(-np.exp(logs)))
 
 
-OBJECTIVES: Mapping[PolicyObjective, Callable[[Given, Bounds], Surrogate]] = MappingProxyType(
-    {
-        PolicyObjective.REINFORCE: _reinforce,
-        PolicyObjective.IMPORTANCE_SAMPLING: _importance_sampling,
-        PolicyObjective.PPO_CLIP: _ppo_clip,
-        PolicyObjective.DUAL_CLIP: _dual_clip,
-        PolicyObjective.CISPO: _cispo,
-        PolicyObjective.SAPO: _sapo,
-        PolicyObjective.DRO: _dro,
-        PolicyObjective.DPPO_TV: _dppo_tv,
-        PolicyObjective.DPPO_KL: _dppo_kl,
-    }
+OBJECTIVES: Mapping[PolicyObjective, Callable[[PolicyTokens, Bounds], Surrogate]] = (
+    MappingProxyType(
+        {
+            PolicyObjective.REINFORCE: _reinforce,
+            PolicyObjective.IMPORTANCE_SAMPLING: _importance_sampling,
+            PolicyObjective.PPO_CLIP: _ppo_clip,
+            PolicyObjective.DUAL_CLIP: _dual_clip,
+            PolicyObjective.CISPO: _cispo,
+            PolicyObjective.SAPO: _sapo,
+            PolicyObjective.DRO: _dro,
+            PolicyObjective.DPPO_TV: _dppo_tv,
+            PolicyObjective.DPPO_KL: _dppo_kl,
+        }
+    )
 )
 
 
@@ -267,7 +269,7 @@ OBJECTIVES: Mapping[PolicyObjective, Callable[[Given, Bounds], Surrogate]] = Map
 def kl_of(
     estimator: KlEstimator, coefficient: float, given: Array, reference: Array | None
 ) -> tuple[Array, Array] | None:
-    """An estimate of the divergence of each token, and its slope; None for no estimator.
+    """An estimate of the divergence of each token, and its derivative; None for no estimator.
 
     Raises:
         ParameterError: for an estimator without a reference, or the other way round.
@@ -289,8 +291,8 @@ def kl_of(
         return apart, np.ones(len(apart))
     if estimator is KlEstimator.K2:
         return apart * apart / 2, apart
-    slope = -np.expm1(-apart)
-    return apart - slope, slope
+    derivative = -np.expm1(-apart)
+    return apart - derivative, derivative
 
 
 def rollout_weights(

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lossd.losses._declare import Extent, Input
+from lossd.losses._declare import Axes, Input
 from lossd.losses._maths.policy import log_rest
 from lossd.losses._maths.sigmoid import softplus
 from lossd.losses._maths.tokens import Tokens
@@ -69,13 +69,13 @@ class Cost:
 
 def of_log_probabilities(name: str, description: str, side: str, *, is_free: bool = False) -> Input:
     """An input of log-probabilities of tokens, or of their sums."""
-    slope = Differentiable.NO if is_free else Differentiable.BY_DEFAULT
+    derivative = Differentiable.NO if is_free else Differentiable.BY_DEFAULT
     return Input(
         f"{side}{name}",
         description,
-        differentiable=slope,
+        differentiable=derivative,
         is_optional=is_free,
-        extent=Extent.TOKENS,
+        axes=Axes.TOKENS,
         side=side,
     )
 
@@ -87,11 +87,11 @@ def scores(given: Array, reference: Array | None, tokens: Tokens, *, average: bo
     return found / np.maximum(tokens.counts, 1) if average and tokens.counts is not None else found
 
 
-def score_slope(slope: Array, tokens: Tokens, *, average: bool) -> Array:
+def score_slope(derivative: Array, tokens: Tokens, *, average: bool) -> Array:
     """Returns the derivatives with respect to tokens from those with respect to scores."""
     if average and tokens.counts is not None:
-        slope = slope / np.maximum(tokens.counts, 1)
-    return tokens.spread(slope)
+        derivative = derivative / np.maximum(tokens.counts, 1)
+    return tokens.spread(derivative)
 
 
 def bell(numbers: Array) -> Array:
@@ -104,12 +104,12 @@ def sigmoid(numbers: Array) -> Array:
     return softplus(np, numbers)[1]
 
 
-def _by_difference(value: Array, slope: Array) -> Cost:
-    return Cost(value, slope, -slope)
+def _by_difference(value: Array, derivative: Array) -> Cost:
+    return Cost(value, derivative, -derivative)
 
 
 def _log_sigmoid(difference: Array, yes: float, no: float) -> tuple[Array, Array]:
-    """-yes log sigmoid(x) - no log sigmoid(-x), and its slope."""
+    """-yes log sigmoid(x) - no log sigmoid(-x), and its derivative."""
     for_yes, against = softplus(np, -difference)
     if not no:
         return yes * for_yes, -yes * against
@@ -118,8 +118,8 @@ def _log_sigmoid(difference: Array, yes: float, no: float) -> tuple[Array, Array
 
 
 def _sigmoid(c: Array, r: Array, n: Numbers) -> Cost:
-    value, slope = _log_sigmoid(n.beta * (c - r) - n.margin, 1 - n.smoothing, n.smoothing)
-    return _by_difference(value, n.beta * slope)
+    value, derivative = _log_sigmoid(n.beta * (c - r) - n.margin, 1 - n.smoothing, n.smoothing)
+    return _by_difference(value, n.beta * derivative)
 
 
 def _robust(c: Array, r: Array, n: Numbers) -> Cost:
@@ -130,8 +130,8 @@ def _robust(c: Array, r: Array, n: Numbers) -> Cost:
         )
     clean = 1 - 2 * n.smoothing
     yes, no = (1 - n.smoothing) / clean, -n.smoothing / clean
-    value, slope = _log_sigmoid(n.beta * (c - r), yes, no)
-    return _by_difference(value, n.beta * slope)
+    value, derivative = _log_sigmoid(n.beta * (c - r), yes, no)
+    return _by_difference(value, n.beta * derivative)
 
 
 def _ipo(c: Array, r: Array, n: Numbers) -> Cost:
@@ -152,8 +152,8 @@ def _apo_zero(c: Array, r: Array, n: Numbers) -> Cost:
 def _apo_down(c: Array, r: Array, n: Numbers) -> Cost:
     difference = n.beta * (c - r)
     value = sigmoid(n.beta * c) + sigmoid(-difference)
-    slope = n.beta * bell(difference)
-    return Cost(value, n.beta * bell(n.beta * c) - slope, slope)
+    derivative = n.beta * bell(difference)
+    return Cost(value, n.beta * bell(n.beta * c) - derivative, derivative)
 
 
 def _exo(c: Array, r: Array, n: Numbers) -> Cost:
@@ -166,8 +166,8 @@ def _exo(c: Array, r: Array, n: Numbers) -> Cost:
     lost, share_of_rejected = softplus(np, -difference)
     won, share_of_chosen = softplus(np, difference)
     value = share_of_chosen * (-lost - wins) + share_of_rejected * (-won - loses)
-    slope = bell(difference) * (difference - (wins - loses))
-    return _by_difference(value, n.beta * slope)
+    derivative = bell(difference) * (difference - (wins - loses))
+    return _by_difference(value, n.beta * derivative)
 
 
 def _nca(c: Array, r: Array, n: Numbers) -> Cost:
@@ -186,8 +186,8 @@ def _discopop(c: Array, r: Array, n: Numbers) -> Cost:
     # exp(-x) times the mix, of which one may overflow where the other vanishes.
     mixed = np.exp(-x - softplus(np, -x / n.temperature)[0])
     value = cost * rest + mixed
-    slope = -fall * rest - mixed + (mixed - cost * mix) * rest / n.temperature
-    return _by_difference(value, n.beta * slope)
+    derivative = -fall * rest - mixed + (mixed - cost * mix) * rest / n.temperature
+    return _by_difference(value, n.beta * derivative)
 
 
 def _orpo(c: Array, r: Array, n: Numbers) -> Cost:

@@ -16,7 +16,7 @@ from lossd.schema import Array
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class RegionProbabilities:
     """The probabilities p, ``inside``, and 1 - p, ``outside``, of each element.
 
     ``back`` turns derivatives with respect to p into derivatives with respect to the numbers that
@@ -30,19 +30,24 @@ class Shares:
     spread: Callable[[Array], Array]
 
 
-def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Shares:
+def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> RegionProbabilities:
     """Returns the probabilities of yes-or-no answers: p is the sigmoid of a logit."""
     if kind is DistributionKind.PROBABILITIES:
-        return Shares(
+        return RegionProbabilities(
             predictions,
             1 - predictions,
-            lambda slopes: slopes,
-            lambda slopes: slopes / xp.where(slopes == 0, 1, predictions),
+            lambda derivatives: derivatives,
+            lambda derivatives: derivatives / xp.where(derivatives == 0, 1, predictions),
         )
     if kind is DistributionKind.LOG_PROBABILITIES:
         inside = xp.exp(predictions)
         outside = -xp.expm1(predictions)
-        return Shares(inside, outside, lambda slopes: slopes * inside, lambda slopes: slopes)
+        return RegionProbabilities(
+            inside,
+            outside,
+            lambda derivatives: derivatives * inside,
+            lambda derivatives: derivatives,
+        )
     # NumPy's clip takes a third of the time of its minimum and maximum with a number.
     inside, outside = xp.clip(predictions, -xp.inf, 0), -xp.clip(predictions, 0, xp.inf)
     xp.exp(inside, out=inside)
@@ -51,33 +56,36 @@ def answer_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Shares
     total += 1
     inside /= total
     outside /= total
-    return Shares(
-        inside, outside, lambda slopes: slopes * inside * outside, lambda slopes: slopes * outside
+    return RegionProbabilities(
+        inside,
+        outside,
+        lambda derivatives: derivatives * inside * outside,
+        lambda derivatives: derivatives * outside,
     )
 
 
-def class_shares(xp: Any, predictions: Array, kind: DistributionKind) -> Shares:
+def class_shares(xp: Any, predictions: Array, kind: DistributionKind) -> RegionProbabilities:
     """Returns the probabilities of exclusive classes on axis 1: p is the softmax of logits."""
     if kind is not DistributionKind.LOGITS:
         return answer_shares(xp, predictions, kind)
     parts, placed = _softmax_of_classes(xp, predictions)
     inside = parts.probabilities()
 
-    def back(slopes: Array) -> Array:
+    def back(derivatives: Array) -> Array:
         """Returns p_c times the mean of g_c - g_k under p, from differences to the best class's g.
 
         The best class's own difference is exactly 0, so its large p multiplies no rounding error.
         """
-        by_class = _moved(xp, slopes).reshape(inside.shape)
+        by_class = _moved(xp, derivatives).reshape(inside.shape)
         apart = by_class - by_class[parts.rows, parts.best][:, None]
         mean = (inside * apart).sum(axis=-1)
         return placed(inside * (apart - mean[:, None]))
 
-    def spread(slopes: Array) -> Array:
-        by_class = _moved(xp, slopes).reshape(inside.shape)
+    def spread(derivatives: Array) -> Array:
+        by_class = _moved(xp, derivatives).reshape(inside.shape)
         return placed(by_class - inside * by_class.sum(axis=-1)[:, None])
 
-    return Shares(placed(inside), placed(parts.complements()), back, spread)
+    return RegionProbabilities(placed(inside), placed(parts.complements()), back, spread)
 
 
 def log_shares(

@@ -48,9 +48,9 @@ class SigmoidCost:
     positive: Array
     negative: Array
 
-    def slope(self, xp: Any, out: Array | None = None) -> Array:
+    def derivative(self, xp: Any, out: Array | None = None) -> Array:
         """Returns the derivative of the cost by the logit; ``out`` may be ``yes``."""
-        slope = xp.subtract(self.yes, self.no, out=out)
+        derivative = xp.subtract(self.yes, self.no, out=out)
         apart = self.negative - self.positive
         even = abs(apart) < 0.25 * self.negative
         if even.any():
@@ -60,9 +60,9 @@ class SigmoidCost:
             shrunk = xp.expm1(-abs(logits))
             shrunk *= xp.where(logits < 0, negative, -positive)
             shrunk += apart
-            slope[even] = xp.where(self.tail[even] > 0.5, shrunk, slope[even])
-        slope /= 1 + self.tail
-        return slope
+            derivative[even] = xp.where(self.tail[even] > 0.5, shrunk, derivative[even])
+        derivative /= 1 + self.tail
+        return derivative
 
 
 def sigmoid_cost(

@@ -96,7 +96,7 @@ class Softmax:
         # The largest one, which is 1, is among the others: nothing cancels.
         return xp.where(classes == self.best, self.rest, 1 + (self.rest - own))
 
-    def surplus(self, xp: Any, shares: Array) -> Array:
+    def logit_gradient(self, xp: Any, shares: Array) -> Array:
         """Returns sum(s) p - s, the gradient of -sum(s log p); overwrites ``exponentials``.
 
         The gradient is with respect to the logits.  At the best class it is the others' shares
@@ -112,19 +112,21 @@ class Softmax:
             others.sum(axis=-1) - mass * (self.rest / self.total),
             mass / self.total - shares[self.rows, self.best],
         )
-        surplus = self.exponentials
-        surplus *= (mass / self.total)[:, None]
-        surplus -= shares
-        surplus[self.rows, self.best] = at_best
-        near = xp.flatnonzero(abs(surplus).sum(axis=-1) < NEAR * mass)
+        logit_gradient = self.exponentials
+        logit_gradient *= (mass / self.total)[:, None]
+        logit_gradient -= shares
+        logit_gradient[self.rows, self.best] = at_best
+        near = xp.flatnonzero(abs(logit_gradient).sum(axis=-1) < NEAR * mass)
         if len(near):
             apart = shares[near] - shares[near, self.best[near]][:, None]
             near = near[abs(apart).sum(axis=-1) < NEAR * mass[near]]
-            surplus[near] = self._surplus_of_uniform(xp, near, shares[near].astype(np.float64))
-        return surplus
+            logit_gradient[near] = self._logit_gradient_of_uniform(
+                xp, near, shares[near].astype(np.float64)
+            )
+        return logit_gradient
 
-    def _surplus_of_uniform(self, xp: Any, near: Array, shares: Array) -> Array:
-        """Returns the surplus of some rows, from float64 shares in float64."""
+    def _logit_gradient_of_uniform(self, xp: Any, near: Array, shares: Array) -> Array:
+        """Returns the gradients of some rows, from float64 shares in float64."""
         rows, best, count = xp.arange(len(shares)), self.best[near], shares.shape[1]
         below = self.logits[near].astype(np.float64) - self.largest[near][:, None]
         below[rows, best] = 0
@@ -138,10 +140,10 @@ class Softmax:
         terms = more, -count * apart, mass * grown, -shares * lacking
         of_uniform = (terms[0] + terms[1] + terms[2] + terms[3]) / total
         size = sum(abs(term) for term in terms) / total
-        surplus = mass * (xp.exp(below) / total) - shares
-        surplus[rows, best] = 0
-        surplus[rows, best] = -surplus.sum(axis=-1)  # all of them add up to 0
-        return xp.where(size < shares, of_uniform, surplus)
+        logit_gradient = mass * (xp.exp(below) / total) - shares
+        logit_gradient[rows, best] = 0
+        logit_gradient[rows, best] = -logit_gradient.sum(axis=-1)  # all of them add up to 0
+        return xp.where(size < shares, of_uniform, logit_gradient)
 
 
 def softmax(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossd.losses._declare import Extent, Holds, Input
+from lossd.losses._declare import Axes, Content, Input
 from lossd.schema import POSITIVE, REQUIRED, Array, Interval, Parameter
 
 
@@ -91,29 +91,29 @@ def layout_inputs(side: str = "", of: str = "", *, may_be_sums: bool = False) ->
     """The inputs that say which tokens there are and which of them count."""
     sums = ", or how many each sum is of" if may_be_sums else ""
 
-    def declared(name: str, description: str, holds: Holds, extent: Extent) -> Input:
+    def declared(name: str, description: str, content: Content, axes: Axes) -> Input:
         return Input(
-            f"{side}{name}", description, holds=holds, is_optional=True, extent=extent, side=side
+            f"{side}{name}", description, content=content, is_optional=True, axes=axes, side=side
         )
 
     return (
         declared(
             "token_mask",
             f"which {of}tokens count; all if not given",
-            Holds.FLAGS,
-            Extent.TOKENS,
+            Content.FLAGS,
+            Axes.TOKENS,
         ),
         declared(
             "lengths",
             f"how many {of}tokens of each padded row there are{sums}; all if not given",
-            Holds.LENGTHS,
-            Extent.EXAMPLES,
+            Content.LENGTHS,
+            Axes.EXAMPLES,
         ),
         declared(
             "offsets",
             f"where each sequence of flat {of}tokens begins, and where the last one ends",
-            Holds.OFFSETS,
-            Extent.EXAMPLES,
+            Content.OFFSETS,
+            Axes.EXAMPLES,
         ),
     )
 
@@ -121,14 +121,14 @@ def layout_inputs(side: str = "", of: str = "", *, may_be_sums: bool = False) ->
 GROUPS = Input(
     "groups",
     "which sequences have a prompt in common, for GROUP_MEAN; equal numbers belong together",
-    holds=Holds.LABELS,
+    content=Content.LABELS,
     is_optional=True,
-    extent=Extent.EXAMPLES,
+    axes=Axes.EXAMPLES,
 )
 TOKEN_WEIGHTS = Input(
     "token_weights",
     "what the loss of each token is multiplied by, and nothing else; 1 if not given",
     is_optional=True,
     domain=COUNTED,
-    extent=Extent.TOKENS,
+    axes=Axes.TOKENS,
 )

@@ -36,7 +36,7 @@ class Mined:
     """The result for each anchor."""
 
     values: Array
-    slopes: Array
+    derivatives: Array
     positives: Array
     negatives: Array
 
@@ -54,10 +54,10 @@ def mine_hard(xp: Any, candidates: Candidates, margin: float) -> Mined:
     positives, negatives = hardest(xp, candidates)
     values = margin + candidates.distances[each, positives] - candidates.distances[each, negatives]
     is_active = values > 0
-    slopes = xp.zeros_like(candidates.distances)
-    slopes[each, positives] = is_active
-    slopes[each, negatives] = -1.0 * is_active
-    return Mined(xp.maximum(values, 0), slopes, positives, negatives)
+    derivatives = xp.zeros_like(candidates.distances)
+    derivatives[each, positives] = is_active
+    derivatives[each, negatives] = -1.0 * is_active
+    return Mined(xp.maximum(values, 0), derivatives, positives, negatives)
 
 
 def mine_all(xp: Any, candidates: Candidates, margin: float) -> Mined:
@@ -90,11 +90,11 @@ def mine_all(xp: Any, candidates: Candidates, margin: float) -> Mined:
     positives, negatives = candidates.numbers
     triplets = positives * negatives
     sorted_slopes = xp.where(is_positive, before, 0) - xp.where(is_negative, after, 0)
-    slopes = xp.empty_like(keys)
-    slopes[each, order] = sorted_slopes / triplets[:, None]
+    derivatives = xp.empty_like(keys)
+    derivatives[each, order] = sorted_slopes / triplets[:, None]
     return Mined(
         costs.sum(axis=-1) / triplets,
-        slopes[:, :count] + slopes[:, count:],
+        derivatives[:, :count] + derivatives[:, count:],
         *hardest(xp, candidates),
     )
 

@@ -80,7 +80,7 @@ class Cosines:
 
     cosine: Array
     gap: Array
-    slopes: Callable[[], tuple[Array, Array]]
+    derivatives: Callable[[], tuple[Array, Array]]
     has_zero: Array
 
 
@@ -99,7 +99,7 @@ def cosines(xp: Any, left: Array, right: Array) -> Cosines:
     has_zero = one.is_zero | other.is_zero
     gap = xp.where(has_zero, 1, xp.where(product < 0, 2 - near, near))
 
-    def slopes() -> tuple[Array, Array]:
+    def derivatives() -> tuple[Array, Array]:
         signs, turn = sign[..., None], (sign * near)[..., None]
         by_left = (apart + turn * u) / one.lengths[..., None]
         by_right = (turn * v - signs * apart) / other.lengths[..., None]
@@ -108,7 +108,7 @@ def cosines(xp: Any, left: Array, right: Array) -> Cosines:
 
     # Exactly 1 or -1 for two that are equal or opposite.
     cosine = xp.where(near < 0.5, sign * (1 - near), product)
-    return Cosines(xp.where(has_zero, 0, cosine), gap, slopes, has_zero)
+    return Cosines(xp.where(has_zero, 0, cosine), gap, derivatives, has_zero)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Distances:
     """The distance of each pair of rows, and a function for its gradients with respect to both."""
 
     value: Array
-    slopes: Callable[[], tuple[Array, Array]]
+    derivatives: Callable[[], tuple[Array, Array]]
     has_zero: Array | None = None
     length: Array | None = None  # the root of a square
 
@@ -156,15 +156,15 @@ def distances(
         found = cosines(xp, left, right)
 
         def away() -> tuple[Array, Array]:
-            by_left, by_right = found.slopes()
+            by_left, by_right = found.derivatives()
             return -by_left, -by_right
 
         return Distances(found.gap, away, found.has_zero)
     apart = left.astype(np.float64) - right.astype(np.float64) + eps
-    length, slope = p_norms(xp, apart, p)
+    length, derivative = p_norms(xp, apart, p)
     if distance is Distance.SQUARED_EUCLIDEAN:
         return Distances(length * length, lambda: (2 * apart, -2 * apart), length=length)
-    return Distances(length, lambda: (slope, -slope))
+    return Distances(length, lambda: (derivative, -derivative))
 
 
 def p_norms(xp: Any, vectors: Array, p: float) -> tuple[Array, Array]:
@@ -182,8 +182,8 @@ def p_norms(xp: Any, vectors: Array, p: float) -> tuple[Array, Array]:
     powers = (scaled**p).sum(axis=-1)
     length = powers ** (1 / p)
     safe = xp.where(powers == 0, 1, powers)
-    slope = signs * scaled ** (p - 1) * (length / safe)[..., None]
-    return length * largest[..., 0], xp.where(vectors == 0, 0, slope)
+    derivative = signs * scaled ** (p - 1) * (length / safe)[..., None]
+    return length * largest[..., 0], xp.where(vectors == 0, 0, derivative)
 
 
 def each_component(distances: Array, vectors: Array) -> Array:

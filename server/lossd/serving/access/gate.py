@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import grpc
 
-from lossd.errors import Forbidden, LossdError, Unauthenticated
+from lossd.errors import Forbidden, ServiceError, Unauthenticated
 from lossd.serving.access.audit import Audit
 from lossd.serving.access.groups import GROUPS
 from lossd.serving.access.policy import Policy
@@ -57,7 +57,7 @@ class Gate:
             raise refusal
         return caller
 
-    def note(self, error: LossdError, **facts: str) -> None:
+    def note(self, error: ServiceError, **facts: str) -> None:
         """Writes the line of a refusal."""
         shown = {name: fact[:_LONGEST] for name, fact in facts.items()}
         self._audit.refused(reason=error.reason, because=str(error)[:_LONGEST], **shown)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 from lossd.serving.access.tokens import AccessError
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Reloaded(Generic[T]):
                 return
             self._seen = seen
             self._value = self._make(*contents)
-        except LossdError as error:
+        except ServiceError as error:
             self._report(str(error))
         else:
             log.info("reloaded", extra={"file": self._what})

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 
 Named = TypeVar("Named")
 
@@ -15,7 +15,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
 _SCHEME = "bearer "
 
 
-class AccessError(LossdError):
+class AccessError(ServiceError):
     """A file that says who may come in cannot be used."""
 
     reason = "ACCESS"

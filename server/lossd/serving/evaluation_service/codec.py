@@ -11,12 +11,12 @@ import numpy as np
 
 from lossd import tensors, v1
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor, UnknownMetric
-from lossd.evaluation import METRICS, Batch, InputError, Metric, Score, Sequences, State
+from lossd.evaluation import METRICS, InputError, Metric, MetricBatch, Score, Sequences, State
 from lossd.framing import Payloads
 from lossd.losses import ParameterError
 from lossd.serving.rpc.messages import Hold, check_count, hold_nothing
 from lossd.serving.wire.parameters import read_parameters
-from lossd.serving.wire.reader import Reader
+from lossd.serving.wire.reader import RequestReader
 
 MAX_METRICS = 32
 MAX_SEQUENCES = 1 << 20
@@ -46,7 +46,7 @@ class Requested:
         """Returns whether both give the same number for the same data."""
         return self.metric is other.metric and self.parameters == other.parameters
 
-    def observe(self, batch: Batch, hold: Hold = hold_nothing) -> State:
+    def observe(self, batch: MetricBatch, hold: Hold = hold_nothing) -> State:
         """The state of one batch; ``hold`` is told first what it takes.
 
         Raises:
@@ -129,8 +129,8 @@ def batch(
     message: v1.EvaluationBatch,
     metrics: Sequence[Requested],
     checkpoint: Callable[[], None],
-    read: Reader,
-) -> Batch:
+    read: RequestReader,
+) -> MetricBatch:
     """Reads a batch.
 
     Raises:
@@ -138,7 +138,7 @@ def batch(
         TooLarge: if there are too many of something.
     """
     try:
-        return Batch(
+        return MetricBatch(
             inputs=_inputs(message, _taken(metrics, texts=False), read),
             sequences=_sequences(message, _taken(metrics, texts=True), read),
             weights=read.optional(message, "weights"),
@@ -175,7 +175,7 @@ def _check_names(given: Mapping[str, Any], taken: Sequence[str], field: str) -> 
 
 
 def _inputs(
-    message: v1.EvaluationBatch, taken: Sequence[str], read: Reader
+    message: v1.EvaluationBatch, taken: Sequence[str], read: RequestReader
 ) -> dict[str, tensors.Array]:
     several = read.inputs(message.inputs)
     _check_names(several, taken, "inputs")
@@ -188,7 +188,7 @@ def _inputs(
 
 
 def _sequences(
-    message: v1.EvaluationBatch, taken: Sequence[str], read: Reader
+    message: v1.EvaluationBatch, taken: Sequence[str], read: RequestReader
 ) -> dict[str, Sequences]:
     check_count("sequences", len(message.sequences), read.limits.tensors)
     found: dict[str, Sequences] = {}
@@ -203,7 +203,7 @@ def _sequences(
     return found
 
 
-def _grouped(named: v1.NamedSequences, path: str, read: Reader) -> Sequences:
+def _grouped(named: v1.NamedSequences, path: str, read: RequestReader) -> Sequences:
     are_texts = not named.HasField("tokens")
     check_count("texts", len(named.texts), MAX_SEQUENCES)
     each: Sequence[Any] = tuple(named.texts) if are_texts else _tokens(named, path, read)
@@ -213,7 +213,7 @@ def _grouped(named: v1.NamedSequences, path: str, read: Reader) -> Sequences:
     return Sequences(tuple(tuple(part) for part in _parts(each, counts)), are_texts)
 
 
-def _tokens(named: v1.NamedSequences, path: str, read: Reader) -> list[tensors.Array]:
+def _tokens(named: v1.NamedSequences, path: str, read: RequestReader) -> list[tensors.Array]:
     """The tokens of each sequence, where they lie: a number of Python's takes 40 bytes."""
     if len(named.texts):
         raise InvalidTensor("tokens must be unset beside texts, got both", field=f"{path}.tokens")
@@ -227,7 +227,9 @@ def _tokens(named: v1.NamedSequences, path: str, read: Reader) -> list[tensors.A
     return list(_parts(tokens, lengths))
 
 
-def _sizes(named: v1.NamedSequences, name: str, total: int, path: str, read: Reader) -> list[int]:
+def _sizes(
+    named: v1.NamedSequences, name: str, total: int, path: str, read: RequestReader
+) -> list[int]:
     """Returns the sizes of the parts that make up a whole."""
     sizes = read.tensor(getattr(named, name), name, f"{path}.{name}")
     if sizes.ndim != 1 or sizes.dtype != np.int64:

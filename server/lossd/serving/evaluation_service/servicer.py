@@ -11,11 +11,11 @@ from lossd.serving.config import Config
 from lossd.serving.evaluation_service import catalogue
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service import state as evaluation_state
-from lossd.serving.rpc.admission import Place, Turns
+from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
 from lossd.serving.rpc.boundary import Handler, StreamHandler
 from lossd.serving.rpc.messages import Hold, parse, write_timing
 from lossd.serving.telemetry import Telemetry
-from lossd.serving.wire.reader import Limits, Reader
+from lossd.serving.wire.reader import Limits, RequestReader
 from lossd.v1 import evaluation_service_pb2
 
 EVALUATION_SERVICE = evaluation_service_pb2.DESCRIPTOR.services_by_name[
@@ -23,19 +23,19 @@ EVALUATION_SERVICE = evaluation_service_pb2.DESCRIPTOR.services_by_name[
 ].full_name
 
 
-class Evaluation:
+class RunningEvaluation:
     """Metrics and their states so far.
 
     ``max_bytes`` bounds the states, which have to fit into a message.
     """
 
     def __init__(
-        self, first: v1.EvaluateRequest, limits: Limits, turns: Turns, max_bytes: int
+        self, first: v1.EvaluateRequest, limits: Limits, compute_slots: ComputeSlots, max_bytes: int
     ) -> None:
         self.metrics = evaluation_codec.requested(first.metrics)
         self.states = [State() for _ in self.metrics]
         self._limits = limits
-        self._turns = turns
+        self._compute_slots = compute_slots
         self._max_bytes = max_bytes
         self._return_state = False
 
@@ -67,9 +67,9 @@ class Evaluation:
             batch = None
             if part.HasField("batch"):
                 batch = evaluation_codec.batch(
-                    part.batch, self.metrics, call.checkpoint, Reader(None, self._limits)
+                    part.batch, self.metrics, call.checkpoint, RequestReader(None, self._limits)
                 )
-        with self._turns.turn(call), call.phase("compute"):
+        with self._compute_slots.slot(call), call.phase("compute"):
             if batch is not None:
                 size = self.nbytes
                 for one, states in zip(self.metrics, added, strict=True):
@@ -92,7 +92,7 @@ class Evaluation:
     def reply(self, call: Call) -> v1.EvaluateResponse:
         """Returns the results of everything that was added."""
         reply = v1.EvaluateResponse()
-        with self._turns.turn(call), call.phase("compute"):
+        with self._compute_slots.slot(call), call.phase("compute"):
             for one, state in zip(self.metrics, self.states, strict=True):
                 with call.collecting() as hold:
                     score = one.score(state, call.checkpoint, hold)
@@ -106,10 +106,10 @@ class Evaluation:
 class EvaluationServicer:
     """Serves ``EvaluationService``."""
 
-    def __init__(self, config: Config, turns: Turns, telemetry: Telemetry) -> None:
+    def __init__(self, config: Config, compute_slots: ComputeSlots, telemetry: Telemetry) -> None:
         self._limits = Limits(tensors=config.max_tensors, axes=config.max_axes)
         self._max_bytes = config.max_message_bytes
-        self._turns = turns
+        self._compute_slots = compute_slots
         self._telemetry = telemetry
         # A stream keeps its thread while its caller is idle; some threads are left for other calls.
         self._streams = threading.BoundedSemaphore(max(1, config.max_calls // 2))
@@ -131,7 +131,7 @@ class EvaluationServicer:
         evaluation.add(request, call)
         return self._finish(evaluation, call).SerializeToString()
 
-    def evaluate_stream(self, parts: Iterator[bytes], call: Call, place: Place) -> bytes:
+    def evaluate_stream(self, parts: Iterator[bytes], call: Call, ticket: AdmissionTicket) -> bytes:
         """Evaluates many batches."""
         if not self._streams.acquire(blocking=False):
             raise Overloaded(
@@ -139,14 +139,16 @@ class EvaluationServicer:
                 reason="TOO_MANY_STREAMS",
             )
         try:
-            return self._evaluate_stream(parts, call, place)
+            return self._evaluate_stream(parts, call, ticket)
         finally:
             self._streams.release()
 
-    def _evaluate_stream(self, parts: Iterator[bytes], call: Call, place: Place) -> bytes:
+    def _evaluate_stream(
+        self, parts: Iterator[bytes], call: Call, ticket: AdmissionTicket
+    ) -> bytes:
         evaluation, held = None, 0
         for data in parts:
-            with place.collecting() as collect:
+            with ticket.collecting() as collect:
                 collect(len(data))
                 part = parse(v1.EvaluateStreamRequest, data, collect).part
                 if evaluation is None:
@@ -158,7 +160,7 @@ class EvaluationServicer:
                     )
                 evaluation.add(part, call)
             if evaluation.nbytes > held:
-                place.hold(evaluation.nbytes - held)
+                ticket.hold(evaluation.nbytes - held)
                 held = evaluation.nbytes
         if evaluation is None:
             raise InvalidRequest("stream must have a part, got none", reason="NO_MESSAGE")
@@ -171,12 +173,12 @@ class EvaluationServicer:
         parse(v1.ListMetricsRequest, received.take())
         return catalogue.list_metrics().SerializeToString()
 
-    def _begin(self, request: v1.EvaluateRequest, call: Call) -> Evaluation:
+    def _begin(self, request: v1.EvaluateRequest, call: Call) -> RunningEvaluation:
         kinds = evaluation_codec.kinds(request.metrics)
         call.labels["metrics"] = self._telemetry.metric_labels(kinds)
-        return Evaluation(request, self._limits, self._turns, self._max_bytes)
+        return RunningEvaluation(request, self._limits, self._compute_slots, self._max_bytes)
 
-    def _finish(self, evaluation: Evaluation, call: Call) -> v1.EvaluateResponse:
+    def _finish(self, evaluation: RunningEvaluation, call: Call) -> v1.EvaluateResponse:
         reply = evaluation.reply(call)
         for one, state in zip(evaluation.metrics, evaluation.states, strict=True):
             self._telemetry.evaluated(one.metric.name, state.example_count)

@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 
 from lossd import tensors, v1
-from lossd.losses import LOSSES, Holds, Input, Loss
+from lossd.losses import LOSSES, Content, Input, Loss
 from lossd.serving.wire.descriptions import describe_parameter, differentiability
 from lossd.shapes import rules_of
 
 _FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
 _INTEGERS = tuple(kind for dtype, kind in tensors.type_of_dtype.items() if dtype.kind in "biu")
 _DTYPES = {
-    Holds.FLOATS: _FLOATS,
-    Holds.NUMBERS: _INTEGERS + _FLOATS,
-    Holds.CLASSES: _INTEGERS + _FLOATS,
-    Holds.INDICES: _INTEGERS,
-    Holds.LENGTHS: _INTEGERS,
-    Holds.LABELS: _INTEGERS,
-    Holds.OFFSETS: _INTEGERS,
-    Holds.FLAGS: _INTEGERS,
+    Content.FLOATS: _FLOATS,
+    Content.NUMBERS: _INTEGERS + _FLOATS,
+    Content.CLASSES: _INTEGERS + _FLOATS,
+    Content.INDICES: _INTEGERS,
+    Content.LENGTHS: _INTEGERS,
+    Content.LABELS: _INTEGERS,
+    Content.OFFSETS: _INTEGERS,
+    Content.FLAGS: _INTEGERS,
 }
 
 
@@ -43,7 +43,7 @@ def _describe_input(loss: Loss, declared: Input) -> v1.InputDescription:
         name=declared.name,
         description=declared.description,
         shapes=shapes(loss, declared),
-        dtypes=_DTYPES[declared.holds],
+        dtypes=_DTYPES[declared.content],
         differentiability=differentiability[declared.differentiable],
         optional=declared.is_optional,
     )

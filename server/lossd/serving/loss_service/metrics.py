@@ -13,7 +13,7 @@ import numpy as np
 from lossd import v1
 from lossd.batch import Job
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
-from lossd.evaluation import Batch, ClassificationTask, InputError, Score, State
+from lossd.evaluation import ClassificationTask, InputError, MetricBatch, Score, State
 from lossd.framing import Payloads
 from lossd.losses import ParameterError
 from lossd.serving.evaluation_service import codec as evaluation_codec
@@ -23,7 +23,7 @@ from lossd.tensors import Array
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class MetricOutcome:
     """A metric and its result, with the counts of its state."""
 
     requested: Requested
@@ -87,7 +87,7 @@ def _class_axis(job: Job) -> int | None:
 
 def evaluate(
     metrics: Sequence[Requested], job: Job, checkpoint: Callable[[], None], hold: Hold
-) -> list[Evaluated]:
+) -> list[MetricOutcome]:
     """Evaluates metrics on a job whose loss was computed, so that it is known to be valid.
 
     ``hold`` is told what each of them takes, before it is taken.
@@ -102,12 +102,12 @@ def evaluate(
         checkpoint()
         state = _observe(one, by_class if "prediction_kind" in one.parameters else as_given, hold)
         score = one.score(state, checkpoint, hold)
-        found.append(Evaluated(one, replace(state, tallies={}, tables=()), score))
+        found.append(MetricOutcome(one, replace(state, tallies={}, tables=()), score))
     return found
 
 
-def _batch(job: Job, checkpoint: Callable[[], None]) -> Batch:
-    return Batch(
+def _batch(job: Job, checkpoint: Callable[[], None]) -> MetricBatch:
+    return MetricBatch(
         inputs={name: arrays[0] for name, arrays in job.inputs.items() if len(arrays) == 1},
         weights=job.weights,
         mask=_mask(job),
@@ -123,7 +123,7 @@ def _mask(job: Job) -> Array | None:
     return kept if job.mask is None else kept & job.mask
 
 
-def _with_classes_last(batch: Batch, axis: int | None) -> Batch:
+def _with_classes_last(batch: MetricBatch, axis: int | None) -> MetricBatch:
     """Moves the classes to the last axis, where metrics expect them."""
     predictions = batch.inputs.get("predictions")
     if axis is None or predictions is None or axis in (-1, predictions.ndim - 1):
@@ -132,7 +132,7 @@ def _with_classes_last(batch: Batch, axis: int | None) -> Batch:
     return replace(batch, inputs={**batch.inputs, "predictions": moved})
 
 
-def _observe(one: Requested, batch: Batch, hold: Hold) -> State:
+def _observe(one: Requested, batch: MetricBatch, hold: Hold) -> State:
     hold(one.metric.observing(batch, one.parameters))
     try:
         return one.metric.observe(batch, one.parameters)

@@ -8,7 +8,7 @@ from lossd import tensors, v1
 from lossd.engine import Arrays, Result
 from lossd.framing import Framed, Payloads
 from lossd.losses import Status
-from lossd.serving.shared_memory_service.lease import Loan
+from lossd.serving.shared_memory_service.lease import Lease
 
 # The number of each Status on the wire, by its number here.
 _STATUS_NUMBERS = np.array(
@@ -45,14 +45,14 @@ def fill_statuses(reply: v1.ComputeLossResponse, result: Result, fill: Fill = te
         fill(reply.statuses.statuses, _STATUS_NUMBERS[result.statuses.numbers])
 
 
-def response(result: Result, loan: Loan | None = None) -> Framed[v1.ComputeLossResponse]:
+def response(result: Result, lease: Lease | None = None) -> Framed[v1.ComputeLossResponse]:
     """Writes a result, except for the arrays that lie in shared memory already."""
-    loan = loan or Loan(None, lambda _: None)
-    reply = head(result, loan.transport)
-    payloads = Payloads.worthwhile(_size(result) - loan.reply_bytes)
+    lease = lease or Lease(None, lambda _: None)
+    reply = head(result, lease.transport)
+    payloads = Payloads.worthwhile(_size(result) - lease.reply_bytes)
 
     def fill(tensor: v1.Tensor, array: tensors.Array) -> None:
-        place = loan.place_of(array)
+        place = lease.place_of(array)
         if place is None:
             tensors.fill(tensor, array, payloads)
         else:

@@ -12,9 +12,9 @@ from lossd.framing import Framed
 from lossd.losses import LOSSES, Loss
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.serving.rpc.messages import check_count
-from lossd.serving.shared_memory_service.lease import Loan
+from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.wire.parameters import members_by_number, read_parameters
-from lossd.serving.wire.reader import Limits, Reader
+from lossd.serving.wire.reader import Limits, RequestReader
 from lossd.shapes import rules_of
 from lossd.sums import MAX_TERMS, SumJob, Term
 
@@ -23,12 +23,12 @@ WEIGHTED_SUM = "weighted_sum"  # the only member of a spec that is no loss of th
 E = TypeVar("E", bound=enum.Enum)
 
 
-def work(
-    framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None = None
+def read_request(
+    framed: Framed[v1.ComputeLossRequest], limits: Limits, lease: Lease | None = None
 ) -> Job | SumJob:
     """Reads a request; the engine checks its shapes and values.
 
-    ``loan`` gives access to tensors in shared memory; without one there are none.
+    ``lease`` gives access to tensors in shared memory; without one there are none.
 
     Raises:
         UnknownLoss: if it names no loss, or one that is not served.
@@ -36,17 +36,17 @@ def work(
         TooLarge: if it has too many tensors or numbers.
     """
     if framed.message.loss.WhichOneof("kind") != WEIGHTED_SUM:
-        return job(framed, limits, loan)
+        return job(framed, limits, lease)
     request = framed.message
     if len(request.metrics):
         raise InvalidRequest(
             f"metrics must go with a single loss, got {len(request.metrics)} with a sum of losses",
             field="metrics",
         )
-    loan = loan or Loan(None, lambda _: None)
-    read = Reader(framed.payloads, limits, loan)
+    lease = lease or Lease(None, lambda _: None)
+    read = RequestReader(framed.payloads, limits, lease)
     if request.HasField("reply"):
-        loan.take_region(request.reply)
+        lease.take_region(request.reply)
     given = request.loss.weighted_sum.terms
     if not 1 <= len(given) <= MAX_TERMS:
         raise InvalidParameter(
@@ -64,15 +64,15 @@ def work(
     )
 
 
-def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, loan: Loan | None = None) -> Job:
-    """Reads a request for one loss; raises as ``work`` does."""
+def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, lease: Lease | None = None) -> Job:
+    """Reads a request for one loss; raises as ``read_request`` does."""
     request = framed.message
     loss = _loss(request.loss)
     given = read_parameters(loss, getattr(request.loss, loss.name))
-    loan = loan or Loan(None, lambda _: None)
-    read = Reader(framed.payloads, limits, loan, rules_of(loss).row_axis(loss, given))
+    lease = lease or Lease(None, lambda _: None)
+    read = RequestReader(framed.payloads, limits, lease, rules_of(loss).row_axis(loss, given))
     if request.HasField("reply"):
-        loan.take_region(request.reply)
+        lease.take_region(request.reply)
     return _job(request, loss, given, read.inputs(request.inputs), read, limits)
 
 
@@ -97,7 +97,7 @@ def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:
 
 
 def _term_job(
-    request: v1.ComputeLossRequest, spec: v1.LossSpec, read: Reader, limits: Limits
+    request: v1.ComputeLossRequest, spec: v1.LossSpec, read: RequestReader, limits: Limits
 ) -> Job:
     """Returns the job of one term, without its inputs."""
     loss = _loss(spec)
@@ -109,7 +109,7 @@ def _job(  # noqa: PLR0917 - all that a request says
     loss: Loss,
     given: Mapping[str, Any],
     inputs: Mapping[str, list[tensors.Array]],
-    read: Reader,
+    read: RequestReader,
     limits: Limits,
 ) -> Job:
     return Job(

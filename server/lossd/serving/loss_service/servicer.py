@@ -20,12 +20,12 @@ from lossd.serving.loss_service import replies as loss_replies
 from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.loss_service.curves import Curves
 from lossd.serving.loss_service.planned import Planned, Plans, may_be_planned
-from lossd.serving.process.device_check import Tried
+from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.process.versions import versions
-from lossd.serving.rpc.admission import Place, Turns
+from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
 from lossd.serving.rpc.boundary import ConversationHandler, Handler
 from lossd.serving.rpc.messages import Hold, parse, parse_framed, write_timing
-from lossd.serving.shared_memory_service.lease import Loan
+from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.shared_memory_service.servicer import offer
 from lossd.serving.telemetry import Telemetry
@@ -45,17 +45,17 @@ class LossServicer:
     def __init__(
         self,
         config: Config,
-        tried: Tried,
-        turns: Turns,
+        checked: CheckedDevice,
+        compute_slots: ComputeSlots,
         telemetry: Telemetry,
         shared: SharedMemory | None = None,
     ) -> None:
         self._config = config
         self._shared = shared
         self._limits = Limits(tensors=config.max_tensors, axes=config.max_axes)
-        self._chosen = tried.chosen
-        self._engine = tried.engine
-        self._turns = turns
+        self._chosen = checked.chosen
+        self._engine = checked.engine
+        self._compute_slots = compute_slots
         self._telemetry = telemetry
         self._curves = Curves(telemetry, job_names(config.jobs))
         self._plans = Plans()
@@ -78,18 +78,18 @@ class LossServicer:
         with call.phase("decode"):
             asked = self._asked(received.take(), call)
         if isinstance(asked, Framed):
-            loan, given = Loan(self._offered(call), call.hold), [asked]
+            lease, given = Lease(self._offered(call), call.hold), [asked]
             del asked
-            reply = self._reply(given.pop, call, loan)
-            if loan.transport == Loan.SHARED:
-                self._telemetry.transferred(loan.transport, loan.request_bytes, loan.reply_bytes)
+            reply = self._reply(given.pop, call, lease)
+            if lease.transport == Lease.SHARED:
+                self._telemetry.transferred(lease.transport, lease.request_bytes, lease.reply_bytes)
             with call.phase("encode"):
                 return reply.serialise()
         planned, job, arrays = asked
         result = self._by_plan(planned.plan, job, arrays, call)
         del asked, job, arrays  # the request is freed before the reply takes as much memory
         with call.phase("encode"):
-            head = loss_replies.head(result, Loan.NOT_SHARED)
+            head = loss_replies.head(result, Lease.NOT_SHARED)
             loss_replies.fill_statuses(head, result)
             write_timing(head.server_timing, call.seconds)
             return planned.reply(head, result)
@@ -127,7 +127,7 @@ class LossServicer:
                 result = self._engine.compute(plan, job, arrays, checkpoint=call.checkpoint)
         else:
             with (
-                self._turns.turn(call),
+                self._compute_slots.slot(call),
                 call.collecting() as hold,
                 call.phase("compute"),
             ):
@@ -146,31 +146,33 @@ class LossServicer:
         )
         self._curves.draw(loss, call, result)
 
-    def stream_loss(self, messages: Iterator[bytes], call: Call, place: Place) -> Iterator[bytes]:
+    def stream_loss(
+        self, messages: Iterator[bytes], call: Call, ticket: AdmissionTicket
+    ) -> Iterator[bytes]:
         """Computes batches whose tensors come and go in chunks, one after the other."""
         for first in messages:
             call.renew()  # the wait for it counts for no phase
             started = time.perf_counter()
-            yield from self._streamed(first, messages, call, place)
+            yield from self._streamed(first, messages, call, ticket)
             self._telemetry.answered(call, "OK", time.perf_counter() - started)
             call.renew()
 
     def _streamed(
-        self, first: bytes, messages: Iterator[bytes], call: Call, place: Place
+        self, first: bytes, messages: Iterator[bytes], call: Call, ticket: AdmissionTicket
     ) -> Iterator[bytes]:
         """Yields the answer to one call of a stream; its request is freed before that is sent."""
         # The bytes counted for the request stand for the answer until it has been read.
-        with place.collecting() as collect:
+        with ticket.collecting() as collect:
             collect(len(first))
             with call.phase("decode"):
-                assembly = stream.opened(
+                assembly = stream.open_call(
                     first, self._limits, self._config.max_message_bytes, collect
                 )
-            place.check(assembly.size_bytes)  # announcing them takes no room from others yet
+            ticket.check(assembly.size_bytes)  # announcing them takes no room from others yet
             call.let_in()
             stream.fill(assembly, messages, collect)
             request_bytes = len(first) + assembly.size_bytes
-            reply = self._reply(assembly.framed, call, Loan(None, call.hold))
+            reply = self._reply(assembly.framed, call, Lease(None, call.hold))
             del assembly
             header, following = chunks.split(reply)
             self._telemetry.transferred("grpc", request_bytes, sum(map(len, following)))
@@ -181,43 +183,43 @@ class LossServicer:
         """The memory that a caller may share."""
         return self._shared if call.caller.may(Group.SHARED_MEMORY) else None
 
-    def _reply(self, read: Callable[[], Request], call: Call, loan: Loan) -> Reply:
-        result, evaluated = self._computed(read, call, loan)
+    def _reply(self, read: Callable[[], Request], call: Call, lease: Lease) -> Reply:
+        result, evaluated = self._computed(read, call, lease)
         with call.phase("encode"):
-            reply = loss_replies.response(result, loan)
+            reply = loss_replies.response(result, lease)
             reply.message.metrics.extend(one.write(reply.payloads) for one in evaluated)
             write_timing(reply.message.server_timing, call.seconds)
         return reply
 
     def _computed(
-        self, read: Callable[[], Request], call: Call, loan: Loan
-    ) -> tuple[Result, list[loss_metrics.Evaluated]]:
+        self, read: Callable[[], Request], call: Call, lease: Lease
+    ) -> tuple[Result, list[loss_metrics.MetricOutcome]]:
         """Computes result and metrics; frees the request before the reply takes as much memory."""
         with call.phase("decode"):
             request = read()
             label = self._telemetry.loss_label(request.message.loss.WhichOneof("kind") or "")
             call.labels["loss"] = label
-            job = loss_requests.work(request, self._limits, loan)
+            job = loss_requests.read_request(request, self._limits, lease)
             specs = request.message.metrics
             call.labels["metrics"] = self._telemetry.metric_labels(evaluation_codec.kinds(specs))
             metrics = loss_metrics.requested(specs, job) if isinstance(job, Job) else []
-        with self._turns.turn(call), call.collecting() as hold:
+        with self._compute_slots.slot(call), call.collecting() as hold:
             with call.phase("compute"):
                 result = sums.run(
                     self._engine,
                     job,
-                    allocate=loan.allocate,
+                    allocate=lease.allocate,
                     checkpoint=call.checkpoint,
                     hold=hold,
                 )
             evaluated = self._evaluate(metrics, job, call, hold) if isinstance(job, Job) else []
-        loan.check()
+        lease.check()
         self._count(label, result, call)
         return result, evaluated
 
     def _evaluate(
         self, metrics: Sequence[Requested], job: Job, call: Call, hold: Hold
-    ) -> list[loss_metrics.Evaluated]:
+    ) -> list[loss_metrics.MetricOutcome]:
         """Returns the metrics of a batch; without any it takes no time."""
         if not metrics:
             return []

@@ -9,12 +9,12 @@ from lossd.errors import InvalidRequest, TooLarge
 from lossd.serving.rpc.messages import Hold, check_count, parse
 from lossd.serving.wire.reader import Limits
 
-Opened = Assembly[v1.ComputeLossRequest]
+OpenedCall = Assembly[v1.ComputeLossRequest]
 
 _BESIDE_INPUTS = 3  # weights, mask and cotangent
 
 
-def opened(encoded: bytes, limits: Limits, max_bytes: int, collect: Hold) -> Opened:
+def open_call(encoded: bytes, limits: Limits, max_bytes: int, collect: Hold) -> OpenedCall:
     """The call that a message begins; ``collect`` counts what it takes beyond its bytes.
 
     Raises:
@@ -42,7 +42,7 @@ def opened(encoded: bytes, limits: Limits, max_bytes: int, collect: Hold) -> Ope
     return assembly
 
 
-def fill(assembly: Opened, messages: Iterator[bytes], collect: Callable[[int], None]) -> None:
+def fill(assembly: OpenedCall, messages: Iterator[bytes], collect: Callable[[int], None]) -> None:
     """Reads the chunks of a call; ``collect`` counts their bytes.
 
     Raises:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class CheckedDevice:
     """The backends to compute with, and the ``faults`` of losses that NumPy computes instead."""
 
     chosen: Chosen
@@ -33,7 +33,7 @@ class Tried:
     faults: Mapping[str, str]
 
 
-def try_out(chosen: Chosen, config: Config, networks: Networks) -> Tried:
+def check_device(chosen: Chosen, config: Config, networks: Networks) -> CheckedDevice:
     """Checks a device, unless it is the CPU or the operator trusts it.
 
     Raises:
@@ -41,12 +41,12 @@ def try_out(chosen: Chosen, config: Config, networks: Networks) -> Tried:
     """
     faults = _faults(chosen.backend) if config.check_device else {}
     if not faults:
-        return Tried(chosen, Engine(chosen.backend, networks), {})
+        return CheckedDevice(chosen, Engine(chosen.backend, networks), {})
     if faults.keys() >= {loss.name for loss in LOSSES.values() if not rules_of(loss).on_host}:
         chosen = _given_up(chosen, config, next(iter(faults.values())))
-        return Tried(chosen, Engine(chosen.backend, networks), {})
-    instead = dict.fromkeys(faults, cpu_backend(config.compute_threads))
-    return Tried(chosen, Engine(chosen.backend, networks, instead=instead), faults)
+        return CheckedDevice(chosen, Engine(chosen.backend, networks), {})
+    overrides = dict.fromkeys(faults, cpu_backend(config.compute_threads))
+    return CheckedDevice(chosen, Engine(chosen.backend, networks, overrides=overrides), faults)
 
 
 def _faults(backend: Backend) -> dict[str, str]:

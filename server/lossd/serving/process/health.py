@@ -26,7 +26,7 @@ Request: TypeAlias = health_pb2.HealthCheckRequest
 Response: TypeAlias = health_pb2.HealthCheckResponse
 
 
-class State(enum.Enum):
+class ServerState(enum.Enum):
     """The states in the life of a server."""
 
     STARTING = "starting"
@@ -67,8 +67,8 @@ class Health:
         self._lock = threading.Lock()
         self._watchers: set[_Watcher] = set()
         self._is_closed = False
-        self._state = State.STARTING
-        self.enter(State.STARTING)
+        self._state = ServerState.STARTING
+        self.enter(ServerState.STARTING)
         prompt.answer(f"/{SERVICE}/Check", Request, self._check)
         prompt.subscribe(f"/{SERVICE}/Watch", Request, self._watch)
 
@@ -79,9 +79,9 @@ class Health:
     @property
     def has_failed(self) -> bool:
         """Whether the server failed for good."""
-        return self._state is State.FAILED
+        return self._state is ServerState.FAILED
 
-    def enter(self, state: State) -> None:
+    def enter(self, state: ServerState) -> None:
         """Changes the state and tells everyone; no state follows a failure."""
         with self._lock:
             if self.has_failed:
@@ -92,9 +92,9 @@ class Health:
     def fail(self) -> bool:
         """Fails for good; returns False for a server that was ending or had failed already."""
         with self._lock:
-            if self._state in {State.DRAINING, State.FAILED}:
+            if self._state in {ServerState.DRAINING, ServerState.FAILED}:
                 return False
-            self._set(State.FAILED)
+            self._set(ServerState.FAILED)
         self._tell_all()
         return True
 
@@ -104,15 +104,15 @@ class Health:
             self._is_closed = True
         self._tell_all()
 
-    def _set(self, state: State) -> None:
+    def _set(self, state: ServerState) -> None:
         self._state = state
-        self._telemetry.ready(ready=state is State.READY)
+        self._telemetry.ready(ready=state is ServerState.READY)
 
     def _status(self, service: str) -> int | None:
         """Returns the status of a service; None for an unknown one."""
         if service not in self._services:
             return None
-        ready = self._state is State.READY
+        ready = self._state is ServerState.READY
         return int(Response.SERVING if ready else Response.NOT_SERVING)
 
     def _check(self, requests: Iterator[Request], context: grpc.ServicerContext) -> Response:

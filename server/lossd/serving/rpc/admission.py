@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from lossd.errors import DeadlinePassed, LossdError, Overloaded, TooLarge
+from lossd.errors import DeadlinePassed, Overloaded, ServiceError, TooLarge
 from lossd.serving.call import Call
 
 
@@ -68,22 +68,22 @@ class Admission:
         most, self._bytes.most = self._bytes.most, self._bytes.used
         return most
 
-    def enter(self) -> "Place":
+    def enter(self) -> "AdmissionTicket":
         """Lets a call in.
 
         Raises:
             Overloaded: if the limit is reached.
         """
         self._calls.take(1)
-        return Place(self._calls, self._bytes)
+        return AdmissionTicket(self._calls, self._bytes)
 
-    def narrow(self, place: "Place") -> None:
-        """Counts what a place takes up here too.
+    def narrow(self, ticket: "AdmissionTicket") -> None:
+        """Counts what a ticket takes up here too.
 
         Raises:
             Overloaded: if there is no room for it.
         """
-        place.count_in(self._calls, self._bytes)
+        ticket.count_in(self._calls, self._bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class _Both:
         self.other.take(amount)
         try:
             self.one.take(amount)
-        except LossdError:
+        except ServiceError:
             self.other.give_back(amount)
             raise
 
@@ -107,7 +107,7 @@ class _Both:
 
 
 @dataclass(slots=True)
-class Place:
+class AdmissionTicket:
     """The room that one call takes, until its caller and its computation are done with it.
 
     A caller that goes is gone at once, while what computes lets go at its next checkpoint; until
@@ -200,8 +200,8 @@ class Place:
             self._calls.give_back(1)
 
 
-class Turns:
-    """Turns to compute: more calls at a time than cores would only slow each other down."""
+class ComputeSlots:
+    """Slots to compute: more calls at a time than cores would only slow each other down."""
 
     def __init__(self, count: int) -> None:
         self._free = count
@@ -209,8 +209,8 @@ class Turns:
         self._lock = threading.Lock()
 
     @contextmanager
-    def turn(self, call: Call) -> Iterator[None]:
-        """Waits for a turn, in the order of asking; abandoned calls get none.
+    def slot(self, call: Call) -> Iterator[None]:
+        """Waits for a slot, in the order of asking; abandoned calls get none.
 
         Raises:
             Abandoned: if the call was cancelled or its deadline has passed meanwhile.
@@ -226,7 +226,7 @@ class Turns:
             self._pass_on()
 
     def _asked(self) -> threading.Event | None:
-        """Takes a turn; where none is free, returns what is set when one is given."""
+        """Takes a slot; where none is free, returns what is set when one is given."""
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -236,7 +236,7 @@ class Turns:
             return given
 
     def _wait(self, given: threading.Event, call: Call) -> None:
-        """Waits until the turn is given, or the call is over, which wakes it too."""
+        """Waits until a slot is given, or the call is over, which wakes it too."""
         remaining = call.context.time_remaining()
         with call.waking(given.set):
             given.wait(None if remaining is None else min(remaining, threading.TIMEOUT_MAX))

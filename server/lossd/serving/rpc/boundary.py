@@ -29,10 +29,10 @@ from lossd.errors import (
     Draining,
     Forbidden,
     InvalidRequest,
-    LossdError,
     Overloaded,
     SegmentNotFound,
     SegmentRefused,
+    ServiceError,
     TooLarge,
     Unauthenticated,
     UnknownLoss,
@@ -40,7 +40,7 @@ from lossd.errors import (
 )
 from lossd.serving.call import REQUEST_ID, Call, Received, Trace
 from lossd.serving.caller import HERE, Caller
-from lossd.serving.rpc.admission import Admission, Place
+from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.telemetry import Telemetry
 
@@ -65,10 +65,10 @@ _CODES = {
 }
 
 Handler = Callable[[Received, Call], bytes]
-StreamHandler = Callable[[Iterator[bytes], Call, Place], bytes]
-ConversationHandler = Callable[[Iterator[bytes], Call, Place], Iterator[bytes]]
+StreamHandler = Callable[[Iterator[bytes], Call, AdmissionTicket], bytes]
+ConversationHandler = Callable[[Iterator[bytes], Call, AdmissionTicket], Iterator[bytes]]
 Requests = Iterator[bytes]
-LetIn = Callable[[str, grpc.ServicerContext, Place], Caller]
+LetIn = Callable[[str, grpc.ServicerContext, AdmissionTicket], Caller]
 Metadata = Iterable[tuple[str, str | bytes]]
 # Begins to trace a call from its method, id, metadata, and when it came.
 BeginTrace = Callable[[str, str, Metadata, float], Trace | None]
@@ -152,15 +152,15 @@ class Boundary(grpc.GenericRpcHandler):
         entrance = _Entrance(details.method, request_id(details), time.perf_counter())
         try:
             self._check_open()
-            place = self._admission.enter()
+            ticket = self._admission.enter()
         except Overloaded as error:
             refuse = functools.partial(self._refuse, entrance, error)
             return _unary(Pinned(refuse, self._refusing_threads))
         if details.method in self._conversations:
             handler = self._conversations[details.method]
-            converse = functools.partial(self._converse, entrance, place, handler)
+            converse = functools.partial(self._converse, entrance, ticket, handler)
             return _conversation(Pinned(converse, self._threads))
-        serve = functools.partial(self._serve, entrance, place, self._methods[details.method])
+        serve = functools.partial(self._serve, entrance, ticket, self._methods[details.method])
         return _unary(Pinned(serve, self._threads))
 
     def close(self) -> None:
@@ -181,15 +181,15 @@ class Boundary(grpc.GenericRpcHandler):
     def _serve(
         self,
         entrance: "_Entrance",
-        place: Place,
+        ticket: AdmissionTicket,
         answer: "_Answering",
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> bytes | None:
-        call = self._begun(entrance, place, context)
+        call = self._begun(entrance, ticket, context)
         try:
-            call.caller = self._let_in(entrance.method, context, place)
-            reply = answer(entrance, place, requests, call)
+            call.caller = self._let_in(entrance.method, context, ticket)
+            reply = answer(entrance, ticket, requests, call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
             self._end(entrance, call, context, error)
             return None
@@ -198,21 +198,21 @@ class Boundary(grpc.GenericRpcHandler):
             context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
             return reply
         finally:
-            place.finish()
+            ticket.finish()
 
     def _converse(
         self,
         entrance: "_Entrance",
-        place: Place,
+        ticket: AdmissionTicket,
         handler: ConversationHandler,
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> Iterator[bytes]:
-        call = self._begun(entrance, place, context)
+        call = self._begun(entrance, ticket, context)
         try:
-            call.caller = self._let_in(entrance.method, context, place)
+            call.caller = self._let_in(entrance.method, context, ticket)
             call.spent("queue", entrance.age())
-            for reply in handler(self._received(entrance, requests, call), call, place):
+            for reply in handler(self._received(entrance, requests, call), call, ticket):
                 self._telemetry.sent(entrance.method, len(reply))
                 yield reply
         except GeneratorExit:  # nobody reads the rest
@@ -224,18 +224,20 @@ class Boundary(grpc.GenericRpcHandler):
             self._ended(entrance, call, grpc.StatusCode.OK)
             context.set_trailing_metadata(((REQUEST_ID, entrance.request_id),))
         finally:
-            place.finish()
+            ticket.finish()
 
-    def _begun(self, entrance: "_Entrance", place: Place, context: grpc.ServicerContext) -> Call:
+    def _begun(
+        self, entrance: "_Entrance", ticket: AdmissionTicket, context: grpc.ServicerContext
+    ) -> Call:
         """Returns the call, which leaves its place when it ends, and is cut off after a time."""
-        call = Call(context, entrance.request_id, place.hold, place.collecting)
+        call = Call(context, entrance.request_id, ticket.hold, ticket.collecting)
         call.trace = self._traced(entrance, context)
         release = self._watchdog.watch(context.cancel)
 
         def over() -> None:
             release()
             call.over()
-            place.leave()
+            ticket.leave()
 
         if not context.add_callback(over):  # it ended before it began
             over()
@@ -251,13 +253,13 @@ class Boundary(grpc.GenericRpcHandler):
         self,
         handler: Handler,
         entrance: "_Entrance",
-        place: Place,
+        ticket: AdmissionTicket,
         requests: Requests,
         call: Call,
     ) -> bytes:
         call.spent("queue", entrance.age())
         received = self._only(entrance, requests, call)
-        place.hold(len(received))
+        ticket.hold(len(received))
         reply = handler(received, call)
         self._telemetry.sent(entrance.method, len(reply))
         return reply
@@ -266,12 +268,12 @@ class Boundary(grpc.GenericRpcHandler):
         self,
         handler: StreamHandler,
         entrance: "_Entrance",
-        place: Place,
+        ticket: AdmissionTicket,
         requests: Requests,
         call: Call,
     ) -> bytes:
         call.spent("queue", entrance.age())
-        reply = handler(self._received(entrance, requests, call), call, place)
+        reply = handler(self._received(entrance, requests, call), call, ticket)
         self._telemetry.sent(entrance.method, len(reply))
         return reply
 
@@ -324,7 +326,7 @@ class Boundary(grpc.GenericRpcHandler):
             log.debug("call", extra={**facts, "seconds": round(seconds, 6), **call.labels})
 
 
-_Answering = Callable[["_Entrance", Place, Requests, Call], bytes]
+_Answering = Callable[["_Entrance", AdmissionTicket, Requests, Call], bytes]
 
 
 @dataclass(slots=True)
@@ -362,17 +364,17 @@ def code_of(error: BaseException) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
-def _told(error: Exception, number: str) -> LossdError:
+def _told(error: Exception, number: str) -> ServiceError:
     """Returns the error that the caller is told."""
     if isinstance(error, MemoryError):
         return TooLarge("request must fit the server's memory, got one that does not")
-    if isinstance(error, LossdError) and code_of(error) is not grpc.StatusCode.INTERNAL:
+    if isinstance(error, ServiceError) and code_of(error) is not grpc.StatusCode.INTERNAL:
         return error
     log.error("internal error", exc_info=error, extra={"request_id": number})
-    return LossdError(f"request must be served, got internal error {number}")
+    return ServiceError(f"request must be served, got internal error {number}")
 
 
-def _status(error: LossdError, code: grpc.StatusCode, number: str) -> _Status:
+def _status(error: ServiceError, code: grpc.StatusCode, number: str) -> _Status:
     detail = status_pb2.Status(
         code=code.value[0], message=str(error), details=_details(error, number)
     )
@@ -380,7 +382,7 @@ def _status(error: LossdError, code: grpc.StatusCode, number: str) -> _Status:
     return _Status(code, str(error), metadata)
 
 
-def _details(error: LossdError, number: str) -> list[any_pb2.Any]:
+def _details(error: ServiceError, number: str) -> list[any_pb2.Any]:
     metadata = {"field": error.field, "request_id": number, **error.details}
     found: list[Message] = [
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 from google.protobuf.message import Message
 
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 from lossd.serving.rpc.boundary import Pinned, code_of
 from lossd.serving.rpc.threads import BriefThreads, Threads
 
@@ -82,7 +82,7 @@ class Prompt(grpc.GenericRpcHandler):
         def run(requests: Requests, context: grpc.ServicerContext) -> Iterator[Message]:
             try:
                 check(context)
-            except LossdError as error:
+            except ServiceError as error:
                 context.abort(code_of(error), str(error))
             with self.threads.limited(context.cancel):
                 yield from converse(requests, context)

@@ -14,7 +14,7 @@ from lossd.errors import Overloaded
 from lossd.serving.access.gate import Gate
 from lossd.serving.caller import Caller, Quotas
 from lossd.serving.config import Config
-from lossd.serving.rpc.admission import Admission, Place
+from lossd.serving.rpc.admission import Admission, AdmissionTicket
 
 _KEPT = 1024  # callers; more are kept only while they call
 
@@ -67,7 +67,7 @@ class Shares:
         self._shares: dict[tuple[str, Quotas], _Share] = {}
         self._lock = threading.Lock()
 
-    def take(self, caller: Caller, place: Place) -> None:
+    def take(self, caller: Caller, ticket: AdmissionTicket) -> None:
         """Counts a call against the share of its caller.
 
         Raises:
@@ -79,7 +79,7 @@ class Shares:
             share = self._shares.get((caller.key, caller.quotas)) or self._new(caller)
             if share.rate is not None:
                 share.rate.take()
-            share.admission.narrow(place)
+            share.admission.narrow(ticket)
 
     def _new(self, caller: Caller) -> _Share:
         if len(self._shares) >= _KEPT:
@@ -97,13 +97,15 @@ class Shares:
         return share
 
 
-def let_in_by(gate: Gate, shares: Shares) -> Callable[[str, grpc.ServicerContext, Place], Caller]:
+def let_in_by(
+    gate: Gate, shares: Shares
+) -> Callable[[str, grpc.ServicerContext, AdmissionTicket], Caller]:
     """Returns what lets calls in that the gate admits, within the share of their caller."""
 
-    def let_in(method: str, context: grpc.ServicerContext, place: Place) -> Caller:
+    def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:
         caller = gate.admit(method, context)
         try:
-            shares.take(caller, place)
+            shares.take(caller, ticket)
         except Overloaded as error:
             gate.note(error, method=method, peer=context.peer(), caller=caller.name)
             raise

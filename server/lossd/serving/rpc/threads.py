@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 from lossd.serving.rpc.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _Task = tuple[Future[Any], Callable[[], Any]]
 _Rest = queue.SimpleQueue[_Task | None]  # where a thread waits to be given one
 
 
-class ThreadsError(LossdError):
+class ThreadsError(ServiceError):
     """The system does not have enough threads."""
 
     reason = "THREADS"

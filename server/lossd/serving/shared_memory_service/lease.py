@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lossd import v1
 from lossd.errors import InvalidRequest, InvalidTensor, SegmentNotFound
-from lossd.serving.shared_memory_service.segments import Segment, SharedMemory
+from lossd.serving.shared_memory_service.segments import AttachedSegment, SharedMemory
 from lossd.serving.shared_memory_service.sigbus import Bytes
 
 Array = npt.NDArray[Any]
@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 ALIGNMENT = 64  # bytes of a cache line and of the widest vector register
 
 
-class Loan:
+class Lease:
     """The shared memory of one call; without ``shared`` there is none.
 
     ``hold`` counts private memory that the call takes besides, and may refuse it.
@@ -33,7 +33,7 @@ class Loan:
     def __init__(self, shared: SharedMemory | None, hold: Callable[[int], None]) -> None:
         self._shared = shared
         self._hold = hold
-        self._segments: list[Segment] = []
+        self._segments: list[AttachedSegment] = []
         self._token = b""
         self._region: Bytes = np.empty(0, np.uint8)
         self._offset = 0  # offset of the region in its segment

@@ -22,9 +22,9 @@ from typing import Self
 
 from lossd.errors import (
     InvalidRequest,
-    LossdError,
     SegmentNotFound,
     SegmentRefused,
+    ServiceError,
     TooLarge,
 )
 from lossd.serving.shared_memory_service.sigbus import Mapping, TruncationGuard
@@ -43,14 +43,14 @@ REAP_SECONDS = 1.0
 STALE_SECONDS = 30.0
 
 
-class DirectoryError(LossdError):
+class DirectoryError(ServiceError):
     """The directory cannot be used."""
 
     reason = "SHM_DIR"
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class AttachedSegment:
     """A file that is shared; ``descriptor`` tells whether its client, the owner, still lives."""
 
     descriptor: int
@@ -82,7 +82,7 @@ class SharedMemory:
         self.max_segments = segments
         self.max_bytes = segment_bytes
         self._max_owned = owned_segments or segments
-        self._segments: dict[bytes, Segment] = {}
+        self._segments: dict[bytes, AttachedSegment] = {}
         self._lock = threading.Lock()
         self._ended = threading.Event()
         try:
@@ -161,13 +161,13 @@ class SharedMemory:
                 self._check_share(owner, owned_segments or self._max_owned)
                 os.unlink(name, dir_fd=self._directory)
                 token = secrets.token_bytes(_TOKEN_BYTES)
-                self._segments[token] = Segment(
+                self._segments[token] = AttachedSegment(
                     descriptor, self._guard.map(descriptor, size), owner
                 )
         except OSError as error:  # its name was removed meanwhile, or there is no address space
             os.close(descriptor)
             raise SegmentRefused(f"file must be mapped, got {error.strerror}") from error
-        except LossdError:
+        except ServiceError:
             os.close(descriptor)
             raise
         return token
@@ -181,7 +181,7 @@ class SharedMemory:
         if not self._drop(token):
             raise _unknown()
 
-    def find(self, token: bytes) -> Segment:
+    def find(self, token: bytes) -> AttachedSegment:
         """Returns the segment of a token.
 
         Raises:

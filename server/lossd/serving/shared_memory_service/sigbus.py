@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.errors import LossdError
+from lossd.errors import ServiceError
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -59,7 +59,7 @@ class _Action(ctypes.Structure):
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.POINTER(_SignalInfo), ctypes.c_void_p)
 
 
-class UnsupportedError(LossdError):
+class UnsupportedError(ServiceError):
     """This machine has no supported kind of signals."""
 
     reason = "UNSUPPORTED"

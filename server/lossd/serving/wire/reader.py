@@ -9,7 +9,7 @@ from lossd import tensors, v1
 from lossd.errors import InvalidTensor
 from lossd.framing import Payloads
 from lossd.serving.rpc.messages import check_count
-from lossd.serving.shared_memory_service.lease import Loan
+from lossd.serving.shared_memory_service.lease import Lease
 
 _FLOATS = (v1.D_TYPE_FLOAT16, v1.D_TYPE_BFLOAT16, v1.D_TYPE_FLOAT32, v1.D_TYPE_FLOAT64)
 
@@ -23,12 +23,12 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class RequestReader:
     """Reads the tensors of one request."""
 
     payloads: Payloads | None
     limits: Limits
-    loan: Loan = field(default_factory=lambda: Loan(None, lambda _: None))
+    lease: Lease = field(default_factory=lambda: Lease(None, lambda _: None))
     row_axis: int | None = None
 
     def inputs(self, inputs: Sequence[v1.NamedTensors]) -> dict[str, list[tensors.Array]]:
@@ -69,7 +69,7 @@ class Reader:
                 f"{name[:64]}.shape must have at most {self.limits.axes} axes, got {axes}",
                 field=f"{path}.shape",
             )
-        lent = self.loan.view if may_stay else self.loan.copy
+        lent = self.lease.view if may_stay else self.lease.copy
         try:
             return tensors.read(tensor, self.payloads, lambda place, size: lent(place, size, path))
         except tensors.TensorError as error:

@@ -12,7 +12,7 @@ from lossd import tensors, v1
 from lossd.errors import Overloaded
 from lossd.framing import Framed
 from lossd.serving.loss_service import requests as loss_requests
-from lossd.serving.shared_memory_service.lease import Loan
+from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.wire.reader import Limits
 
@@ -61,7 +61,7 @@ def test_only_rows_of_floats_stay_where_a_client_can_change_them(
     shared: SharedMemory, token: bytes
 ) -> None:
     held: list[int] = []
-    job = loss_requests.job(Framed(request(token)), Limits(), Loan(shared, held.append))
+    job = loss_requests.job(Framed(request(token)), Limits(), Lease(shared, held.append))
     shared.find(token).mapping.bytes[:] = 1
 
     assert (job.inputs["predictions"][0] != 0).all()
@@ -76,7 +76,7 @@ def test_only_rows_of_floats_stay_where_a_client_can_change_them(
 def test_rows_along_another_axis_are_copied(shared: SharedMemory, token: bytes) -> None:
     made = request(token)
     made.loss.cross_entropy.class_axis = 0
-    job = loss_requests.job(Framed(made), Limits(), Loan(shared, lambda _: None))
+    job = loss_requests.job(Framed(made), Limits(), Lease(shared, lambda _: None))
     shared.find(token).mapping.bytes[:] = 1
     assert (job.inputs["predictions"][0] == 0).all()
 
@@ -87,7 +87,7 @@ def test_what_sorts_its_inputs_gets_a_copy(shared: SharedMemory, token: bytes) -
         place = v1.SharedMemory(segment=token, offset=0)
         array = np.zeros((2, 3), np.float32)
         tensors.refer(made.inputs.add(name=name).tensors.add(), array, place)
-    job = loss_requests.job(Framed(made), Limits(), Loan(shared, lambda _: None))
+    job = loss_requests.job(Framed(made), Limits(), Lease(shared, lambda _: None))
     shared.find(token).mapping.bytes[:] = 1
     assert all((arrays[0] == 0).all() for arrays in job.inputs.values())
 
@@ -97,9 +97,9 @@ def test_copies_count_as_memory_of_the_call(shared: SharedMemory, token: bytes) 
         raise Overloaded(f"bytes must be none, got {amount}")
 
     with pytest.raises(Overloaded):
-        loss_requests.job(Framed(request(token)), Limits(), Loan(shared, refuse))
+        loss_requests.job(Framed(request(token)), Limits(), Lease(shared, refuse))
 
 
 def test_inputs_are_never_written_to(shared: SharedMemory, token: bytes) -> None:
-    job = loss_requests.job(Framed(request(token)), Limits(), Loan(shared, lambda _: None))
+    job = loss_requests.job(Framed(request(token)), Limits(), Lease(shared, lambda _: None))
     assert not job.inputs["predictions"][0].flags.writeable
