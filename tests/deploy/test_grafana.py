@@ -144,4 +144,7 @@ def test_a_variable_has_values(address: str, variable: Any) -> None:
     if label in ("namespace", "training_job"):  # of Kubernetes, and of operators who name jobs
         selected, label = "lossd_build_info", "lossd"
 
-    assert ask(address, f"count by ({label}) ({concrete(selected, 5)})")
+    deadline = time.monotonic() + 60  # it may be asked before the first scrape
+    while not ask(address, f"count by ({label}) ({concrete(selected, 5)})"):
+        assert time.monotonic() < deadline, variable["name"]
+        time.sleep(0.2)

@@ -157,7 +157,8 @@ def test_old_connections_end_though_health_is_watched_on_them() -> None:
             client.compute(Huber(), predictions=[0.0], targets=[0.0])
             counts.append(connections(server.address))
 
-    assert max(counts) <= 2  # the old one and the new one
+    assert max(counts) <= 3  # the old one, the new one, and on a busy machine one that is going
+    assert counts[-1] <= 2
     assert counts[-1] >= 1
 
 
