@@ -79,7 +79,8 @@ class Collector:
 @pytest.fixture(scope="module")
 def collector() -> Iterator[tuple[Collector, str]]:
     made, server = Collector(), grpc.server(ThreadPoolExecutor(2))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(made, server)
+    add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server  # without types
+    add(made, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield made, f"http://127.0.0.1:{port}"
