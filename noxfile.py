@@ -76,11 +76,18 @@ def tables(session: nox.Session) -> None:
     session.run("python", "docs/tables.py")
 
 
+@nox.session
+def kernels(session: nox.Session) -> None:
+    """Compiles the texts of kernels for this machine's CPU."""
+    _install(session, "-e", ".[dev]")
+    session.run("python", "-m", "lossd.kernels.host")
+
+
 @nox.session(venv_backend="none")
 def regenerate(session: nox.Session) -> None:
-    """Generates everything that follows from something else: protos, then tables."""
-    session.notify("protos")
-    session.notify("tables")
+    """Generates everything that follows from something else: protos, tables, kernels."""
+    for name in ("protos", "tables", "kernels"):
+        session.notify(name)
 
 
 @nox.session

@@ -392,10 +392,6 @@ def _of_sets() -> Iterator[Sweep]:
 
 
 def _of_residuals() -> Iterator[Sweep]:
-    for name in ("log_cosh", "squared_error", "absolute_error"):
-        yield Sweep(name, residuals, {})
-    yield Sweep("huber", residuals, {}, "delta")
-    yield Sweep("smooth_l1", residuals, {}, "beta")
     yield Sweep("quantile", residuals, {}, "quantile", 1e-320, 0.5)
     yield Sweep("quantile", residuals, {"quantile": 1 - 2.0**-40})
     yield Sweep("poisson_nll", counts, {})
@@ -405,10 +401,20 @@ def _of_residuals() -> Iterator[Sweep]:
     yield Sweep("gaussian_nll", noise, {"full": True}, "eps")
 
 
-SWEEPS = [
+def _of_any_residuals(swept: set[str]) -> Iterator[Sweep]:
+    """Each other loss of single elements, over its numbers if it has some."""
+    for loss in LOSSES.values():
+        if loss.shape is Shape.POINTWISE and loss.name not in swept:
+            numbers = [p.name for p in loss.parameters if p.type is float and not p.is_vector]
+            for number in numbers or [""]:
+                yield Sweep(loss.name, residuals, {}, number)
+
+
+_CHOSEN = [
     *_of_classes(), *_of_divergence(), *_of_answers(), *_of_regions(), *_of_sets(),
     *_of_residuals(),
 ]  # fmt: skip
+SWEEPS = [*_CHOSEN, *_of_any_residuals({sweep.name for sweep in _CHOSEN})]
 
 
 # ------------------------------------------------------------------ the right answers
