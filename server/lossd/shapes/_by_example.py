@@ -75,9 +75,7 @@ class ByExample(ShapeRules):
             return list(_cuts_of_long_rows(batch))
         block = self.block_rows(batch.length)
         most = max(backend.piece_elements, compute.piece_elements)
-        step = block * max(1, most // (block * batch.length))
-        starts = range(0, batch.rows, step)
-        return [Cut(slice(start, min(start + step, batch.rows))) for start in starts]
+        return cuts_of_rows(batch.rows, block * max(1, most // (block * batch.length)))
 
     def body(self, batch: Batch, backend: Backend) -> Body:
         """Returns the function that is run over each piece: the body of the loss."""
@@ -109,6 +107,11 @@ class ByExample(ShapeRules):
             return run.finished()
 
         return evaluate
+
+
+def cuts_of_rows(rows: int, step: int) -> Sequence[Cut]:
+    """Returns whole rows, so many at a time."""
+    return [Cut(slice(start, min(start + step, rows))) for start in range(0, rows, step)]
 
 
 def _cuts_of_long_rows(batch: Batch) -> Iterator[Cut]:

@@ -16,7 +16,7 @@ from lossd.batch import Batch, Given, Layout, Operand, Slot, shape_error, value_
 from lossd.errors import InvalidParameter, TooLarge
 from lossd.losses import Content, Input, Loss
 from lossd.reduction import Flags
-from lossd.shapes._by_example import ByExample, Cut
+from lossd.shapes._by_example import ByExample, Cut, cuts_of_rows
 
 # Frames times labels of one example: aligning 2^24 of them takes about 2 GiB.
 MAX_CELLS = 1 << 24
@@ -51,9 +51,7 @@ class SequenceShape(ByExample):
         """See ``ByExample.cuts``."""
         if not backend.in_cache or not backend.has_kernel(batch):
             return super().cuts(batch, backend, compute)
-        step = max(1, KERNEL_BLOCK_ELEMENTS // batch.length)
-        starts = range(0, batch.rows, step)
-        return [Cut(slice(start, min(start + step, batch.rows))) for start in starts]
+        return cuts_of_rows(batch.rows, max(1, KERNEL_BLOCK_ELEMENTS // batch.length))
 
     def lay_out(self, given: Given) -> Layout:
         """Lays out frames (N, T, C), labels (N, S), and the lengths (N,) of the rows of both."""
