@@ -16,7 +16,7 @@ from lossd.client import metrics
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.call import EVALUATE_STREAM, ClientCall
 from lossd.client.connection import Connection
-from lossd.client.errors import CancelledError, InvalidRequestError
+from lossd.client.errors import InvalidRequestError
 from lossd.framing import Framed
 
 # One result, or a list of them.
@@ -180,11 +180,8 @@ class Evaluation(Generic[Results]):
             self._receive()
 
     def _receive(self) -> None:
-        try:
-            with self._connection.translated():
-                encoded = self._future.result()
-        except grpc.FutureCancelledError as error:
-            raise CancelledError("call must be waited for, got a cancelled one") from error
+        with self._connection.translated():
+            encoded = self._future.result()
         self._answer.take(encoded)
 
 

@@ -32,10 +32,11 @@ from lossd.client.delivery import computed
 from lossd.client.evaluation import Evaluation
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
+from lossd.client.submitting import Background, Submitting
 from lossd.framing import Framed
 
 
-class LossClient:
+class LossClient(Submitting):
     """Computes losses on a lossd server.
 
         with LossClient("localhost:50051") as client:
@@ -408,6 +409,9 @@ class LossClient:
 
     def _connection(self) -> Connection:
         return self._connections.here()
+
+    def _background(self) -> Background:
+        return self._connection().background
 
     def _begin(self, timeout: float | None, request_id: str | None) -> ClientCall:
         return ClientCall.begin(self._timeout if timeout is None else timeout, request_id)
