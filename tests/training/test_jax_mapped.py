@@ -38,7 +38,7 @@ class Counting(LossClient):
 
     batches = 0
 
-    def compute(self, *arguments: Any, **options: Any) -> Any:  # type: ignore[override]
+    def compute(self, *arguments: Any, **options: Any) -> Any:
         self.batches += 1
         return super().compute(*arguments, **options)
 
@@ -135,7 +135,7 @@ def test_a_vector_is_differentiable(client: Counting, name: str) -> None:
 
     found = jax.jit(jax.grad(functools.partial(total, ours)))(one[0])
     assert_close(found, jax.grad(functools.partial(total, vector))(one[0]))
-    assert client.batches == 3  # forwards and backwards
+    assert client.batches == 2  # JAX leaves out the forward pass, whose value nobody asked for
 
 
 def test_a_mapped_vector_is_one_call_forwards_and_one_backwards(client: Counting) -> None:
@@ -241,7 +241,11 @@ UNEVEN: dict[str, tuple[Any, tuple[Any, ...], Any, Any, int]] = {
         CrossEntropy(class_weights=[1, 2, 3, 4, 5]), (draw(4, 8, 5), labels(5, 4, 8)), None, None,
         4,
     ),
-    "ctc": (Ctc(), (draw(4, 2, 6, 3), labels(2, 4, 2, 2) + 1), None, None, 1),
+    "ctc": (
+        Ctc(),
+        (draw(4, 2, 6, 3), labels(2, 4, 2, 2) + 1, labels(2, 4, 2) + 5, labels(2, 4, 2) + 1),
+        None, None, 1,
+    ),
     "regions": (Dice(), (draw(4, 3, 6), labels(2, 4, 3, 6).astype(jnp.float32)), None, None, 1),
     "vectors": (
         Triplet(), (draw(4, 6, 3), draw(4, 6, 3, seed=1), draw(4, 6, 3, seed=2)), None, None, 1,
@@ -271,7 +275,7 @@ def test_mapped_batches_have_the_results_that_they_have_alone(
         found = jax.vmap(with_gradient)(inputs, extras)
         passes = 2 if reduction == "none" else 1
         if not (reduction != "mean" and name == "classes of weights"):
-            assert client.batches == calls * passes + (name == "ctc" and reduction == "mean")
+            assert client.batches == calls * passes
     with LossClient(address) as alone:
         for index in range(4):
             options = {key: value[index] for key, value in extras.items()}

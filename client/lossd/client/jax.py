@@ -189,10 +189,10 @@ class _Call:
         arrays = zip(jax.tree.leaves(given), jax.tree.leaves(self.axes), strict=True)
         mapped = np.broadcast_shapes(*(_mapped(array, axes) for array, axes in arrays))
         if not mapped:
-            value, gradients = self.question.one(*given, self.wanted)
+            value, gradients = self.question.one(given[0], given[1], self.wanted)
             return value.astype(self.dtype), gradients
         flat: Any = jax.tree.map(functools.partial(_flat, mapped), given, self.axes)
-        values, gradients = self.question.each(*flat, self.wanted)
+        values, gradients = self.question.each(flat[0], flat[1], self.wanted)
         unflat = functools.partial(_unflat, mapped)
         found = values.astype(self.dtype).reshape(*mapped, *self.shape)
         return found, jax.tree.map(unflat, gradients)

@@ -113,7 +113,7 @@ class Question:
         given = {"nonfinite": self.nonfinite, **options, **extras, **inputs}
         return self.compute(self.loss, gradients=wanted, **given)
 
-    def _vector(self, result: LossResult[Any], inputs: Inputs, extras: Inputs) -> Array:
+    def _vector(self, result: LossResult[Any], inputs: Inputs, extras: Inputs) -> Any:
         """Returns the weighted loss of each example, whose gradients are those of the result."""
         expected = examples_of(self.loss, inputs)
         found = None if result.per_example is None else result.per_example.shape
@@ -123,7 +123,7 @@ class Question:
                 f"not the shape {list(expected)}, got none",
                 field="reduction",
             )
-        return np.asarray(result.per_example) * extras.get("weights", 1)
+        return np.multiply(result.per_example, extras.get("weights", 1))
 
     def _side_by_side(self, inputs: Inputs, extras: Inputs, wanted: tuple[str, ...]) -> Found:
         """Returns what a call for each batch gives, some at a time."""
