@@ -322,6 +322,7 @@ class LossClient(Submitting):
         return_state: bool = False,
         timeout: float = 300.0,
         request_id: str | None = None,
+        progress: bool | int = False,
     ) -> Evaluation[Any]:
         """Evaluates metrics over many batches, which need not be in memory at once.
 
@@ -339,16 +340,20 @@ class LossClient(Submitting):
             timeout: Seconds that all of it may take; the server has a limit of its own, 300 by
                 default. For longer ones, run several evaluations and merge their states.
             request_id: As for ``compute``.
+            progress: Whether to show on a terminal how many batches were sent; or how many will be.
 
         Raises:
-            InvalidRequestError: if one is no metric, or none is given.
+            InvalidRequestError: if one is no metric, or none is given; if there is no ``rich`` for
+                the progress.
         """
         call = self._begin(timeout, request_id)
         with call:
             first = metrics_wire.build_request(
                 metrics_wire.listed(metrics), {}, return_state=return_state
             )
-        return Evaluation(self._connection(), call, first, is_one=len(metrics) == 1)
+        return Evaluation(
+            self._connection(), call, first, is_one=len(metrics) == 1, progress=progress
+        )
 
     def list_losses(
         self, *, timeout: float | None = None, request_id: str | None = None
