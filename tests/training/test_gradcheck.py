@@ -91,7 +91,10 @@ CASES: dict[Shape, list[Case]] = {
         ),
     ],
     Shape.TOKENS: [
-        (Preference(objective="SIGMOID", beta=0.5), tuple(-draw(3, 4, seed=seed).abs() for seed in range(4)), single),
+        (
+            Preference(objective="SIGMOID", beta=0.5),
+            tuple(-draw(3, 4, seed=seed).abs() for seed in range(4)), single,
+        ),
     ],
 }  # fmt: skip
 ALL = [(shape, case) for shape, cases in CASES.items() for case in cases]
