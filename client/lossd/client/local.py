@@ -20,7 +20,8 @@ def local(*, timeout: float | None = None, **settings: Any) -> Iterator[LossClie
 
     Replies have the bits of a server in a process of its own.  The server listens on a socket in a
     directory that only this user can enter, and keeps the memory that calls have freed for the
-    next ones; nothing here suits production, where ``lossd serve`` runs.
+    next ones; nothing here suits production, where ``lossd serve`` runs.  Workers must be started
+    with spawn or forkserver meanwhile: a fork of a process with a server of gRPC in it may crash.
 
     Args:
         timeout: Seconds that a call may take; None for the client's default.
