@@ -128,7 +128,7 @@ def start(
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    """What a process has whatever it serves: threads, health, a pulse and pages."""
+    """The parts of a process whatever it serves: threads, health, a pulse and pages."""
 
     calls: Threads
     refusing: Threads
