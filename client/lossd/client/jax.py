@@ -19,6 +19,7 @@ from jax.custom_derivatives import SymbolicZero
 from lossd.client import arguments
 from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.mapped import Question, examples_of
+from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
 Array = npt.NDArray[Any]
@@ -66,7 +67,7 @@ def remote_loss(
     """
     arguments.member("reduction", arguments.reductions, reduction)
     loss = arguments.message_of(loss)
-    remote = LossClient(client) if isinstance(client, str) else client
+    remote = client_of(client, timeout)
     question = Question(
         compute=functools.partial(remote.compute, lint=lint, timeout=timeout),
         loss=loss,

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from lossd.client.errors import InvalidRequestError
+from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
 
@@ -32,8 +33,7 @@ def local(*, timeout: float | None = None, **settings: Any) -> Iterator[LossClie
         InvalidRequestError: if the server is not installed (``pip install 'lossd[server]'``), or
             if there is no setting of a name.
     """
-    options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
-    with local_server(**settings) as address, LossClient(address, **options) as client:
+    with local_server(**settings) as address, client_of(address, timeout) as client:
         yield client
 
 
