@@ -19,7 +19,7 @@ from rich.console import Console
 from lossd.cli import command
 from lossd.cli.scrapes import Between, Scrape
 from lossd.cli.top_text import view_text
-from lossd.cli.top_view import LossRow, Rejection, Timed, View, view_of
+from lossd.cli.top_view import Gpu, LossRow, Rejection, Timed, View, view_of
 from lossd.client import InvalidRequestError, LossClient
 from lossd.v1 import CrossEntropy, Huber, RocAuc
 from tests.end_to_end.conftest import Process, serve
@@ -153,6 +153,7 @@ def test_large_numbers_fit_the_terminal(columns: int) -> None:
         calls_per_second=123456.7, failed_per_second=12345.6, processor_cores=15.99,
         methods=[], phases=[timed], losses=[row] * 40, metrics=[timed],
         rejections=[Rejection("CERTIFICATE_UNKNOWN", 12345.6, 9876543210)], moved=[], used=[],
+        gpus=[Gpu("NVIDIA H100 80GB HBM3 MIG 1g.10gb of a long name", 9e10, 1e11, 0.37)],
     )  # fmt: skip
     console = Console(width=columns, record=True, file=io.StringIO())
     console.print(view_text(view, columns))
@@ -160,6 +161,8 @@ def test_large_numbers_fit_the_terminal(columns: int) -> None:
 
     assert max(map(len, lines)) <= columns
     assert any("and 28 others" in line for line in lines)
+    assert any("GPU computes" in line and "37% of the time" in line for line in lines)
+    assert any("memory of NVIDIA" in line and "83.8 GiB of 93.1 GiB" in line for line in lines)
     assert any(re.search(r"12345[67]", line.replace(",", "")) for line in lines)
 
 
@@ -168,6 +171,22 @@ def test_a_server_that_was_started_again_has_no_rate_below_zero() -> None:
     view = view_of("", Between(Scrape(0, {key: 100.0}), Scrape(2, {key: 10.0})))
 
     assert view.losses[0].batches_per_second == 5
+
+
+def test_a_gpu_is_what_the_metrics_of_the_server_say_of_it() -> None:
+    device = frozenset({("device", "a GPU")})
+    values = {
+        ("lossd_gpu_memory_used_bytes", device): 10.0,
+        ("lossd_gpu_memory_bytes", device): 40.0,
+    }
+    busy = ("lossd_gpu_utilization_ratio", device)
+
+    def seen(more: dict[Any, float]) -> Any:
+        return view_of("", Between(Scrape(0, {}), Scrape(1, values | more))).gpus
+
+    assert seen({busy: 0.5}) == [Gpu("a GPU", 10, 40, 0.5)]
+    assert seen({busy: math.nan}) == seen({}) == [Gpu("a GPU", 10, 40, None)]
+    assert view_of("", Between(Scrape(0, {}), Scrape(1, {}))).gpus == []
 
 
 def test_what_cannot_be_had_is_told_in_a_line(server: Process) -> None:

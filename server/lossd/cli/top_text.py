@@ -1,6 +1,6 @@
 """Views of a server as text, for terminals from 80 columns on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -16,7 +16,10 @@ _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 def view_text(view: View, width: int, height: int | None = None) -> RenderableType:
     """Returns a view; tables are cut to a height in lines."""
     rows = _MOST_ROWS if height is None else max(3, (height - 24) // 2)
-    parts: list[RenderableType] = [_head(view, width), "", _used(view.used), _moved(view)]
+    parts: list[RenderableType] = [
+        _head(view, width), "", _used(view), _moved(view),
+    ]  # fmt: skip
+    parts = [one for one in parts if not isinstance(one, Table) or one.row_count]
     for title, table in (
         ("phase", _timed("phase", view.phases)),
         ("loss", _losses(view.losses, rows)),
@@ -51,9 +54,18 @@ def _head(view: View, width: int) -> Text:
     return text
 
 
-def _used(used: Iterable[Used]) -> Table:
+def _used(view: View) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for one in used:
+    table.add_column(overflow="ellipsis", no_wrap=True, max_width=30)
+    for gpu in view.gpus:
+        if gpu.utilization is not None:
+            busy = f"{gpu.utilization:.0%} of the time"
+            table.add_row("GPU computes", _bar(gpu.utilization), busy)
+    memories = [
+        Used(f"memory of {gpu.device}", gpu.memory_used, gpu.memory, is_bytes=True)
+        for gpu in view.gpus
+    ]
+    for one in (*memories, *view.used):
         share = one.used / one.limit if one.limit else None
         amount = _bytes(one.used) if one.is_bytes else f"{one.used:,.0f}"
         if one.limit is not None:

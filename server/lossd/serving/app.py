@@ -34,6 +34,7 @@ from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.process import health, http
 from lossd.serving.process.allocator import Relief, keep_freed_memory
 from lossd.serving.process.device_check import CheckedDevice, check_device
+from lossd.serving.process.gpu import gpu_at
 from lossd.serving.process.health import Health, ServerState
 from lossd.serving.process.http import PageServer
 from lossd.serving.process.pulse import Pulse
@@ -194,6 +195,7 @@ def start(
         fallback=chosen.is_fallback,
         losses_on_cpu=checked.faults,
     )
+    _watch_gpu(chosen.backend, telemetry)
     compute_slots = ComputeSlots(config.compute_threads)
     shared = _shared_memory(config, telemetry)
     servicer = LossServicer(config, checked, compute_slots, telemetry, shared)
@@ -277,6 +279,12 @@ def _checked(config: Config, networks: Networks) -> CheckedDevice:
     for loss, fault in checked.faults.items():
         log.warning("loss is computed by the CPU", extra={"loss": loss, "because": fault})
     return checked
+
+
+def _watch_gpu(backend: Backend, telemetry: Telemetry) -> None:
+    gpu = gpu_at(backend.bus_id)
+    if gpu is not None:
+        telemetry.watch_gpu(backend.device, gpu.memory_used, gpu.memory, gpu.utilization)
 
 
 def _fail(state: Health, on_failure: Callable[[str], None], reason: str) -> None:
