@@ -90,7 +90,8 @@ def test_replicas_are_added_and_taken_away_and_clients_that_are_made_anew_share_
     cluster: None,
 ) -> None:
     del cluster
-    port, settings = free_ports(3), {"cpus": 0.2, "backend": "numpy", "drain_seconds": 5}
+    port = free_ports(3)
+    settings: dict[str, Any] = {"cpus": 0.2, "backend": "numpy", "drain_seconds": 5}
     first = replicas.start(1, port=port, **settings)
     with load(replicas.target(first), call, is_right=is_right) as alone:
         answered(alone, 30)
