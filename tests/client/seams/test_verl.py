@@ -110,7 +110,8 @@ def test_a_mean_of_sequence_means_leaves_empty_ones_out_in_verl_and_counts_them_
     )
     message = presets.dual_clip_ppo()
     message.aggregation = v1.TOKEN_AGGREGATION_SEQUENCE_MEAN
-    result = client.compute(message, **inputs)
+    sent: dict[str, Any] = dict(inputs)
+    result = client.compute(message, **sent)
     rows = len(inputs[LOGS])
     assert result.loss * rows / (rows - 1) == pytest.approx(value, rel=1e-6)
     np.testing.assert_allclose(
@@ -118,7 +119,7 @@ def test_a_mean_of_sequence_means_leaves_empty_ones_out_in_verl_and_counts_them_
     )
     # Masked, it is left out here too.
     mask = inputs["token_mask"].any(axis=1)
-    left_out = client.compute(message, **inputs, mask=mask)
+    left_out = client.compute(message, **sent, mask=mask)
     assert left_out.loss == pytest.approx(value, rel=1e-6)
 
 
