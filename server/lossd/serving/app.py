@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 from prometheus_client import CollectorRegistry
 
+from lossd.backends import Backend
 from lossd.backends.choose import choose
 from lossd.errors import ServiceError
 from lossd.evaluation import METRICS
