@@ -8,6 +8,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,30 @@ def test_a_server_that_was_started_again_has_no_rate_below_zero() -> None:
     view = view_of("", Between(Scrape(0, {key: 100.0}), Scrape(2, {key: 10.0})))
 
     assert view.losses[0].batches_per_second == 5
+
+
+def test_of_a_loss_the_name_is_cut_and_never_a_number() -> None:
+    long = "binary_classifier_optimization"
+    row = LossRow(long, 1234.5, 123456.7, 0.1, 0, 0.0123, 0.0299, {"run7": -1.2345e-5})
+    key = ("lossd_ready", frozenset[tuple[str, str]]())
+    empty = view_of("", Between(Scrape(0, {}), Scrape(1, {key: 1.0})))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(view_text(replace(empty, losses=[row]), 80))
+    (head,) = (line for line in console.export_text().splitlines() if line.startswith("loss "))
+    console.print(view_text(replace(empty, losses=[row]), 80))
+    (line,) = (one for one in console.export_text().splitlines() if one.startswith("binary_"))
+
+    assert head.split() == ["loss", "batches/s", "examples/s", "failed/s", "p50", "p99", "value"]
+    assert line.split()[1:] == [
+        "1,234.5",
+        "123,457",
+        "0.1",
+        "12.3",
+        "ms",
+        "29.9",
+        "ms",
+        "-1.234e-05",
+    ]
 
 
 def test_a_gpu_is_what_the_metrics_of_the_server_say_of_it() -> None:

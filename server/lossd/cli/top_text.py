@@ -10,6 +10,7 @@ from lossd.cli.top_view import LossRow, Timed, Used, View
 
 _MOST_ROWS = 12  # of a table, where the height is not known
 _BAR = 24
+_NUMBERS_WIDTH = 63  # of the columns of a loss behind its name
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -22,7 +23,7 @@ def view_text(view: View, width: int, height: int | None = None) -> RenderableTy
     parts = [one for one in parts if not isinstance(one, Table) or one.row_count]
     for title, table in (
         ("phase", _timed("phase", view.phases)),
-        ("loss", _losses(view.losses, rows)),
+        ("loss", _losses(view.losses, rows, width)),
         ("metric", _counted("metric", [(m.name, m.per_second, None) for m in view.metrics][:rows])),
         ("rejected", _counted(
             "rejected because", [(r.reason, r.per_second, r.total) for r in view.rejections][:rows]
@@ -98,10 +99,11 @@ def _timed(title: str, timed: Sequence[Timed]) -> Table:
     return table
 
 
-def _losses(losses: Sequence[LossRow], most: int) -> Table:
+def _losses(losses: Sequence[LossRow], most: int, width: int) -> Table:
     shows_values = any(one.values for one in losses)
     last = ("value",) if shows_values else ()
     table = _table("loss", "batches/s", "examples/s", "failed/s", "p50", "p99", *last)
+    table.columns[0].max_width = max(16, width - _NUMBERS_WIDTH)  # rather cut names than numbers
     for one in losses[:most]:
         rates = (one.batches_per_second, one.examples_per_second, one.failed_per_second)
         times = (one.p50_seconds, one.p99_seconds)
@@ -122,7 +124,7 @@ def _counted(title: str, rows: Sequence[tuple[str, float, float | None]]) -> Tab
 
 
 def _table(title: str, *heads: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     table.add_column(title, overflow="ellipsis", no_wrap=True, min_width=16)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
