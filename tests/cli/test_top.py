@@ -176,7 +176,7 @@ def test_a_server_that_was_started_again_has_no_rate_below_zero() -> None:
 
 def test_of_a_loss_the_name_is_cut_and_never_a_number() -> None:
     long = "binary_classifier_optimization"
-    row = LossRow(long, 1234.5, 123456.7, 0.1, 0, 0.0123, 0.0299, {"run7": -1.2345e-5})
+    row = LossRow(long, 1234.5, 0.1, 123456.7, 0, 0.0123, 0.0299, {"run7": -1.2345e-5})
     key = ("lossd_ready", frozenset[tuple[str, str]]())
     empty = view_of("", Between(Scrape(0, {}), Scrape(1, {key: 1.0})))
     console = Console(width=80, record=True, file=io.StringIO())
