@@ -70,7 +70,9 @@ def typed(folder: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]
     while "=" in words[0]:
         monkeypatch.setenv(*words.pop(0).split("=", 1))
     assert Path(words.pop(0)).name == "lossd"
-    return [word.replace("$TMPDIR", str(folder)) for word in words]
+    for name in ("$TMPDIR", "/tmp/lossd", "/dev/shm/lossd"):  # noqa: S108 - as the page has it
+        words = [word.replace(name, str(folder)) for word in words]
+    return words
 
 
 def shown(*arguments: str) -> str:
@@ -97,6 +99,10 @@ def test_a_command_of_the_documents_works(folder: Path, typed: list[str]) -> Non
         return
     if name == "bench":
         arguments += ["--seconds", "0.1", "--transport", "tcp"]
+    if name == "top":
+        with serve("--backend", "numpy") as server:
+            assert "ready" in shown(name, server.metrics_url, *arguments)
+        return
     if "--address" not in arguments:
         assert shown(name, *arguments).strip()
         if "--output" in arguments:
@@ -104,7 +110,7 @@ def test_a_command_of_the_documents_works(folder: Path, typed: list[str]) -> Non
         return
     place = arguments.index("--address") + 1
     secured = ("--tls-cert", "tls.crt", "--tls-key", "tls.key")
-    with serve("--backend", "numpy", *secured) as server:
+    with serve("--backend", "numpy", *(secured if "--tls-ca" in arguments else ())) as server:
         arguments[place] = f"localhost:{server.address.rpartition(':')[2]}"
         shown(name, *arguments)
 
