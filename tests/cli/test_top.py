@@ -20,7 +20,7 @@ from rich.console import Console
 from lossd.cli import command
 from lossd.cli.scrapes import Between, Scrape
 from lossd.cli.top_text import view_text
-from lossd.cli.top_view import Gpu, LossRow, Rejection, Timed, View, view_of
+from lossd.cli.top_view import GpuRow, LossRow, Rejection, Timed, View, view_of
 from lossd.client import InvalidRequestError, LossClient
 from lossd.v1 import CrossEntropy, Huber, RocAuc
 from tests.end_to_end.conftest import Process, serve
@@ -154,7 +154,7 @@ def test_large_numbers_fit_the_terminal(columns: int) -> None:
         calls_per_second=123456.7, failed_per_second=12345.6, processor_cores=15.99,
         methods=[], phases=[timed], losses=[row] * 40, metrics=[timed],
         rejections=[Rejection("CERTIFICATE_UNKNOWN", 12345.6, 9876543210)], moved=[], used=[],
-        gpus=[Gpu("NVIDIA H100 80GB HBM3 MIG 1g.10gb of a long name", 9e10, 1e11, 0.37)],
+        gpus=[GpuRow("NVIDIA H100 80GB HBM3 MIG 1g.10gb of a long name", 9e10, 1e11, 0.37)],
     )  # fmt: skip
     console = Console(width=columns, record=True, file=io.StringIO())
     console.print(view_text(view, columns))
@@ -209,8 +209,8 @@ def test_a_gpu_is_what_the_metrics_of_the_server_say_of_it() -> None:
     def seen(more: dict[Any, float]) -> Any:
         return view_of("", Between(Scrape(0, {}), Scrape(1, values | more))).gpus
 
-    assert seen({busy: 0.5}) == [Gpu("a GPU", 10, 40, 0.5)]
-    assert seen({busy: math.nan}) == seen({}) == [Gpu("a GPU", 10, 40, None)]
+    assert seen({busy: 0.5}) == [GpuRow("a GPU", 10, 40, 0.5)]
+    assert seen({busy: math.nan}) == seen({}) == [GpuRow("a GPU", 10, 40, None)]
     assert view_of("", Between(Scrape(0, {}), Scrape(1, {}))).gpus == []
 
 

@@ -91,7 +91,7 @@ def merged(
             first = zip(range(batch.piece_count), steps, strict=False)
             parts = (_computed(compute, batch, place, plain, arrays) for place, arrays in first)
             normalizer = sum(float(getattr(part, divisor)) for part in parts) or None
-        total = _Total(Path(folder), frozenset(keeps), batch.count)
+        total = _Merging(Path(folder), frozenset(keeps), batch.count)
         wanted = {**options, "normalizer": normalizer}
         for place, arrays in enumerate(steps):
             total.add(_computed(compute, batch, place, wanted, arrays))
@@ -111,7 +111,7 @@ def _computed(
 
 
 @dataclass(slots=True)
-class _Total:
+class _Merging:
     """The sum of what was added."""
 
     folder: Path

@@ -55,7 +55,7 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class GpuRow:
     """A GPU; ``utilization`` is the share of time in which it computed, None if nobody says."""
 
     device: str
@@ -94,7 +94,7 @@ class View:
     rejections: Sequence[Rejection]
     moved: Sequence[Moved]
     used: Sequence[Used]
-    gpus: Sequence[Gpu] = ()
+    gpus: Sequence[GpuRow] = ()
 
 
 def view_of(url: str, between: Between) -> View:
@@ -215,14 +215,14 @@ def _used(between: Between) -> list[Used]:
     return [*found, memory]
 
 
-def _gpus(between: Between) -> list[Gpu]:
+def _gpus(between: Between) -> list[GpuRow]:
     """Returns the GPUs that a server has, which are none where the CPU computes."""
     used, there, busy = (
         between.last.by("device", f"lossd_gpu_{name}")
         for name in ("memory_used_bytes", "memory_bytes", "utilization_ratio")
     )
     return [
-        Gpu(device, used.get(device, math.nan), memory, _known(busy.get(device, math.nan)))
+        GpuRow(device, used.get(device, math.nan), memory, _known(busy.get(device, math.nan)))
         for device, memory in sorted(there.items())
     ]
 
