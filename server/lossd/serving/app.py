@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 from prometheus_client import CollectorRegistry
 
+from lossd.backends import Backend
 from lossd.backends.choose import choose
 from lossd.errors import ServiceError
 from lossd.evaluation import METRICS
@@ -30,6 +31,7 @@ from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.process import health, http
 from lossd.serving.process.allocator import Relief, keep_freed_memory
 from lossd.serving.process.device_check import CheckedDevice, check_device
+from lossd.serving.process.gpu import gpu_at
 from lossd.serving.process.health import Health, ServerState
 from lossd.serving.process.http import PageServer
 from lossd.serving.process.pulse import Pulse
@@ -287,7 +289,14 @@ def _checked(config: Config, networks: Networks, telemetry: Telemetry) -> Checke
         fallback=chosen.is_fallback,
         losses_on_cpu=checked.faults,
     )
+    _watch_gpu(checked.chosen.backend, telemetry)
     return checked
+
+
+def _watch_gpu(backend: Backend, telemetry: Telemetry) -> None:
+    gpu = gpu_at(backend.bus_id)
+    if gpu is not None:
+        telemetry.watch_gpu(backend.device, gpu.memory_used, gpu.memory, gpu.utilization)
 
 
 def _fail(state: Health, on_failure: Callable[[str], None], reason: str) -> None:
