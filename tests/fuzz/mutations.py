@@ -50,7 +50,8 @@ def _fields(drawn: random.Random, message: bytes, others: Sequence[bytes], depth
     return _put_together(fields)
 
 
-def _drop(_: random.Random, fields: list[Field], at: int, __: Sequence[bytes]) -> None:
+def _drop(drawn: random.Random, fields: list[Field], at: int, _: Sequence[bytes]) -> None:
+    del drawn
     del fields[at]
 
 
@@ -59,12 +60,12 @@ def _repeat(drawn: random.Random, fields: list[Field], at: int, _: Sequence[byte
 
 
 def _swap(drawn: random.Random, fields: list[Field], at: int, _: Sequence[bytes]) -> None:
-    other = drawn.randrange(len(fields))
-    fields[at], fields[other] = fields[other], fields[at]
+    beside = drawn.randrange(len(fields))
+    fields[at], fields[beside] = fields[beside], fields[at]
 
 
 def _renumber(drawn: random.Random, fields: list[Field], at: int, _: Sequence[bytes]) -> None:
-    _, kind, value = fields[at]
+    kind, value = fields[at][1:]
     fields[at] = (drawn.choice((1, 2, 3, 4, 5, 15, 16, 17, 18, 20, 99, 1000)), kind, value)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from lossd import chunks, v1
 from lossd.client.wire import build_request
 from lossd.evaluation import METRICS, Metric
+from lossd.framing import Framed
 from lossd.losses import LOSSES, Loss, Shape
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE
 from lossd.serving.loss_service.servicer import SERVICE
@@ -88,8 +89,8 @@ def _evaluations(metric: Metric) -> Iterator[v1.EvaluateRequest]:
     for example in metric.examples:
         message = getattr(v1, metric.message)(**_parameters(metric, example.parameters))
         spec = v1.MetricSpec(**{metric.name: message})
-        for given in ({}, {"return_state": True}):
-            yield client.build_request([spec], dict(example.inputs), **given)
+        for is_kept in (False, True):
+            yield client.build_request([spec], dict(example.inputs), return_state=is_kept)
 
 
 def _parameters(metric: Metric, given: Any) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def _parameters(metric: Metric, given: Any) -> dict[str, Any]:
 
 
 def _in_chunks(request: v1.ComputeLossRequest) -> tuple[bytes, ...]:
-    framed = chunks.Framed.parse(v1.ComputeLossRequest, request.SerializeToString(), least=0)
+    framed = Framed.parse(v1.ComputeLossRequest, request.SerializeToString(), least=0)
     head, following = chunks.split(framed)
     first = v1.StreamLossRequest(call=head).SerializeToString()
     return (first, *chunks.encoded_chunks(following))
