@@ -72,7 +72,13 @@ class Peer:
 
         It returns early if the server ends the call.
         """
-        left = memoryview(b"\0" + struct.pack("!I", size) + bytes(part))
+        self._data(stream, memoryview(b"\0" + struct.pack("!I", size) + bytes(part)))
+
+    def message(self, stream: int, message: bytes) -> None:
+        """Sends a whole message."""
+        self._data(stream, memoryview(b"\0" + struct.pack("!I", len(message)) + message))
+
+    def _data(self, stream: int, left: memoryview) -> None:
         while left:
             with self._changed:
                 self._changed.wait_for(lambda: self._room(stream) or self._is_over(stream))
@@ -130,7 +136,12 @@ class Peer:
             while True:
                 head = self._exactly(9)
                 kind, flags, stream = struct.unpack("!BBI", head[3:])
-                yield kind, flags, stream & 0x7FFFFFFF, self._exactly(int.from_bytes(head[:3], "big"))
+                yield (
+                    kind,
+                    flags,
+                    stream & 0x7FFFFFFF,
+                    self._exactly(int.from_bytes(head[:3], "big")),
+                )
 
     def _exactly(self, size: int) -> bytes:
         found = bytearray()

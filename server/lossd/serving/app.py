@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 from prometheus_client import CollectorRegistry
 
+from lossd import chunks
 from lossd.backends import Backend
 from lossd.backends.choose import choose
 from lossd.engine import Engine
@@ -32,7 +33,7 @@ from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, Evalua
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.process import health, http
-from lossd.serving.process.allocator import Relief, keep_freed_memory
+from lossd.serving.process.allocator import Relief, beyond, keep_freed_memory
 from lossd.serving.process.device_check import CheckedDevice, check_device
 from lossd.serving.process.health import Health, ServerState
 from lossd.serving.process.http import PageServer
@@ -40,6 +41,7 @@ from lossd.serving.process.pulse import Pulse
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc import reflection
 from lossd.serving.rpc.admission import Admission, ComputeSlots
+from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.shares import Shares, let_in_by, three_quarters
@@ -79,6 +81,7 @@ class Server:
     _health: Health
     _pulse: Pulse
     _boundary: Boundary
+    _arrivals: Arrivals
     _relief: Relief
     _http: PageServer
     _shared: SharedMemory | None
@@ -96,6 +99,7 @@ class Server:
         log.info("draining")
         is_done = (not in_doubt or self._pulse.check()) and self._drain()
         self._pulse.close()
+        self._arrivals.close()
         self._relief.close()
         for watchdog in self._watchdogs:
             watchdog.close()
@@ -249,13 +253,28 @@ def start(
         _health=state,
         _pulse=pulse,
         _boundary=boundary,
-        _relief=Relief(admission),
+        _arrivals=_arrivals(config, admission, telemetry, first_message, idle),
+        _relief=Relief(admission, config.max_inflight_bytes),
         _http=pages,
         _shared=shared,
         _watchdogs=(watchdog, first_message, idle),
         _reloader=Reloader(entered.reloaded.values()),
         _tracing=tracing,
     )
+
+
+def _arrivals(
+    config: Config, admission: Admission, telemetry: Telemetry, first: Watchdog, later: Watchdog
+) -> Arrivals:
+    """What is on its way may take a quarter of what may be there."""
+    limit = config.max_inflight_bytes // 4
+
+    def ended(count: int) -> None:
+        for _ in range(count):
+            telemetry.rejected("TOO_MANY_BYTES")
+
+    uncounted = beyond(lambda: admission.request_bytes, limit)
+    return Arrivals(uncounted, limit, first=first, later=later, ended=ended)
 
 
 def _tracing(config: Config) -> "Tracing | None":
@@ -318,6 +337,10 @@ def _options(config: Config) -> list[tuple[str, int]]:
         *((name, limit) for name, limit in limits.items() if limit),
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
+        # What nobody has asked for yet may be as much as a chunk; gRPC would let it grow with what
+        # the network carries, to hundreds of megabytes a call.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", chunks.CHUNK_BYTES),
         ("grpc.so_reuseport", 0),  # otherwise two servers could silently share a port
         # Allows the pings of the bundled client; the default is one in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
