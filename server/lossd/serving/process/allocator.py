@@ -54,8 +54,8 @@ class Relief:
     """Gives freed memory back to the system, on a thread of its own.
 
     While there is much to do it is kept, for the sake of the next batch, and goes when a burst is
-    over.  But if the process has grown by more than ``ceiling``, it goes at once, and again when it
-    has grown by another part of that: what is freed in one place is no room for what is large.
+    over.  But if the process has grown by more than ``ceiling``, it goes at once: what is freed in
+    many places is no room for what is large.
     """
 
     def __init__(
@@ -70,8 +70,9 @@ class Relief:
         self._ceiling = ceiling
         self._every = every
         self._glance = min(glance, every)
+        self._kept = kept_bytes()
         self._idle = resident_bytes()
-        self._left = 0  # beyond that, after it was given back
+        self._grown_left = self._kept_left = 0  # what was left of them when it was given back
         self._closed = threading.Event()
         threading.Thread(target=self._run, name="lossd-relief", daemon=True).start()
 
@@ -80,8 +81,7 @@ class Relief:
         self._closed.set()
 
     def _run(self) -> None:
-        kept = kept_bytes()
-        burst, settled = 0, kept()
+        burst, settled = 0, self._kept()
         looked = time.monotonic()
         while not self._closed.wait(self._glance):
             self._stay_below()
@@ -90,17 +90,21 @@ class Relief:
             looked = time.monotonic()
             most = self._admission.take_most()
             # Messages that were never complete were counted by nobody.
-            burst = max(burst, most, kept() - settled)
+            burst = max(burst, most, self._kept() - settled)
             if burst >= _BURST_BYTES and most <= burst // _LEFT:
                 give_back_freed_memory()
-                burst, settled = 0, kept()
+                burst, settled = 0, self._kept()
 
     def _stay_below(self) -> None:
+        """Gives back what would be worth it; of the kept some is never given back."""
         grown = resident_bytes() - self._idle
-        self._left = min(self._left, grown)
-        if grown > max(self._ceiling, self._left + self._ceiling // _LEFT):
+        self._grown_left = min(self._grown_left, grown)
+        if grown <= self._ceiling:
+            return
+        worth = self._ceiling // _LEFT
+        if grown > self._grown_left + worth or self._kept() > self._kept_left + worth:
             give_back_freed_memory()
-            self._left = resident_bytes() - self._idle
+            self._grown_left, self._kept_left = resident_bytes() - self._idle, self._kept()
 
 
 def give_back_freed_memory() -> bool:
