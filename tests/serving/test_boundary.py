@@ -291,7 +291,7 @@ def test_nothing_of_a_call_that_ended_while_it_was_read_stays() -> None:
     """gRPC keeps its errors in a cycle, and a traceback keeps what lies on the stack."""
 
     class Batch:
-        """What a handler holds."""
+        """Something that a handler holds."""
 
     kept: list[Exception] = []
     held: list[weakref.ref[Batch]] = []

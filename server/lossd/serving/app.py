@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# A message that is worth refusing before it has come.
+_LARGE_BYTES = 64 << 20
 # Seconds that gRPC may take to end calls once it has been told to.
 _CUTTING_SECONDS = 0.5
 # Seconds that an old connection lives on after the last of its calls must have ended.
@@ -266,7 +268,7 @@ def start(
 def _arrivals(
     config: Config, admission: Admission, telemetry: Telemetry, first: Watchdog, later: Watchdog
 ) -> Arrivals:
-    """What is on its way may take a quarter of what may be there."""
+    """Bounds what is on its way to a quarter of what may be there."""
     limit = config.max_inflight_bytes // 4
 
     def ended(count: int) -> None:
@@ -335,7 +337,7 @@ def _options(config: Config) -> list[tuple[str, int]]:
     return [
         *_age_options(config),
         *((name, limit) for name, limit in limits.items() if limit),
-        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_receive_message_length", _longest_message(config)),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
         # What nobody has asked for yet may be as much as a chunk; gRPC would let it grow with what
         # the network carries, to hundreds of megabytes a call.
@@ -351,6 +353,14 @@ def _options(config: Config) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", 25_000),  # a minute by default, and the longer one counts
         ("grpc.http2.max_pings_without_data", 0),
     ]
+
+
+def _longest_message(config: Config) -> int:
+    """As long as may be; but one that can never fit is refused before it comes, if it is large.
+
+    Of others we can tell the caller what gRPC cannot: the limit and the number.
+    """
+    return min(config.max_message_bytes, max(config.max_inflight_bytes, _LARGE_BYTES))
 
 
 def _age_options(config: Config) -> list[tuple[str, int]]:
