@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -157,34 +158,25 @@ def largest(process: Process, method: str, make: Callable[[int], bytes]) -> dict
 
 def everything() -> dict[str, tuple[str, Callable[[], Callable[[int], bytes]]]]:
     """Returns each loss and metric: its method, and what makes its requests."""
-    losses = {
-        name: (COMPUTE, lambda loss=loss: of_loss(loss))  # type: ignore[misc]
-        for name, loss in LOSSES.items()
-    }
-    metrics = {name: (EVALUATE, lambda name=name: of_metric(name)) for name in METRICS}  # type: ignore[misc]
+    losses = {name: (COMPUTE, lambda loss=loss: of_loss(loss)) for name, loss in LOSSES.items()}
+    metrics = {name: (EVALUATE, lambda name=name: of_metric(name)) for name in METRICS}
     return {**losses, **metrics}
 
 
-@contextlib.contextmanager
-def served_in_a_group(folder: Path) -> Iterator[tuple[Process, Group]]:
-    """Runs a server in a group of its own, with networks in a folder."""
+def save_networks(folder: Path) -> None:
+    """Writes the networks that losses of images look through."""
     for network in worked_networks().values():
         save(folder, network)
-    with (
-        group(GROUP_BYTES) as made,
-        serve(*SETTINGS, "--networks", str(folder), inside=inside(made)) as process,
-    ):
-        yield process, made
 
 
 def main() -> None:
     """Tries everything, or what is named, and prints what came of it."""
-    import tempfile  # noqa: PLC0415 - here alone
-
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        served_in_a_group(Path(folder)) as (process, made),
-    ):
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        save_networks(Path(folder))
+        made = stack.enter_context(group(GROUP_BYTES))
+        given = (*SETTINGS, "--networks", folder)
+        process = stack.enter_context(serve(*given, inside=inside(made)))
         for name, (method, maker) in everything().items():
             if len(sys.argv) > 1 and name not in sys.argv[1:]:
                 continue
