@@ -27,7 +27,8 @@ from lossd.client import metrics as client
 from lossd.client.wire import build_request
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES, Loss
-from lossd.networks import save, worked_networks
+from lossd.networks import save
+from tests.drawn_networks import NETWORKS
 from tests.end_to_end.conftest import Process, serve
 from tests.end_to_end.raw import CHANNEL
 from tests.evaluation.test_memory import CASES
@@ -125,7 +126,7 @@ def of_loss(loss: Loss) -> Callable[[int], bytes]:
 
 def of_metric(name: str) -> Callable[[int], bytes]:
     """Returns what makes a request of about so many bytes."""
-    parameters, draw = next((p, make) for n, p, make in CASES if n == name)
+    parameters, draw = [(p, make) for n, p, make in CASES if n == name][-1]
     spec = v1.MetricSpec(**{name: getattr(v1, METRICS[name].message)(**parameters)})
 
     def drawn(count: int) -> bytes:
@@ -164,8 +165,8 @@ def everything() -> dict[str, tuple[str, Callable[[], Callable[[int], bytes]]]]:
 
 
 def save_networks(folder: Path) -> None:
-    """Writes the networks that losses of images look through."""
-    for network in worked_networks().values():
+    """Writes the networks that losses of images look through in tests."""
+    for network in NETWORKS.by_name.values():
         save(folder, network)
 
 
