@@ -27,6 +27,7 @@ from lossd.client.errors import (
 from lossd.client.retry import Retrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
+from lossd.client.submitting import Background
 from lossd.client.tracing import Metadata, Trace, untraced
 from lossd.framing import Framed
 
@@ -56,6 +57,7 @@ class Connection:
         self._retrier = Retrier(sleep=self._rest)
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
         self.sharing = Sharing(self._ask)
+        self.background = Background()
 
     @property
     def survives_fork(self) -> bool:
@@ -77,6 +79,7 @@ class Connection:
 
     def close(self) -> None:
         """Closes the channel; calls under way end as cancelled."""
+        self.background.close()
         self.sharing.close()
         with self._lock:
             self._closed.set()
@@ -131,7 +134,7 @@ class Connection:
 
     def _rest(self, seconds: float) -> None:
         """Waits before the next attempt; closing ends it."""
-        if self._closed.wait(seconds):
+        if self._closed.wait(seconds) or self.background.is_cancelled:
             raise given_up_error()
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
@@ -145,8 +148,15 @@ class Connection:
         if invoke is None:
             invoke = self._unary[method.path] = channel.unary_unary(method.path)
         proven = self._security.metadata(metadata)
+        submission = self.background.current
+        answer: bytes
         with self.translated():
-            answer: bytes = invoke(encoded, timeout=timeout, metadata=proven)
+            if submission is None:
+                answer = invoke(encoded, timeout=timeout, metadata=proven)
+            else:
+                future = invoke.future(encoded, timeout, metadata=proven)
+                submission.watch(future)
+                answer = future.result()
         return answer
 
     @contextlib.contextmanager
@@ -154,6 +164,8 @@ class Connection:
         """Raises our errors for gRPC's."""
         try:
             yield
+        except grpc.FutureCancelledError as error:
+            raise CancelledError("call must be waited for, got a cancelled one") from error
         except grpc.RpcError as error:
             found = explained(from_rpc_error(error))
             if isinstance(found, CancelledError) and not self._is_given_up(found):
@@ -163,8 +175,9 @@ class Connection:
             raise closed_error() from error
 
     def _is_given_up(self, error: CancelledError) -> bool:
-        """Returns whether a call ended because this side closed its channel: only that cancels."""
-        return self._closed.is_set() or error.message == _CHANNEL_CLOSED
+        """Returns whether a call ended because this side closed its channel, or cancelled it."""
+        is_closed = self._closed.is_set() or error.message == _CHANNEL_CLOSED
+        return is_closed or self.background.is_cancelled
 
     def stream(
         self, request: Framed[v1.ComputeLossRequest], call: ClientCall
@@ -195,6 +208,8 @@ class Connection:
 
         with self.translated():
             replies = invoke(messages(), timeout=left, metadata=proven)
+            if self.background.current is not None:
+                self.background.current.watch(replies)
             started.set_result(replies)
             try:
                 for encoded in replies:

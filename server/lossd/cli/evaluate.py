@@ -15,11 +15,11 @@ from lossd.cli.files import OutputFile, writing
 from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_metric
 from lossd.cli.names import metric_named
 from lossd.cli.parameters import set_parameters
-from lossd.cli.progress import counted
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 from lossd.cli.shown import array_text, print_json, print_pairs
 from lossd.client import MetricResult
 from lossd.client import metrics as metrics_wire
+from lossd.client.progress import counted
 from lossd.evaluation import METRICS, State, merged
 from lossd.framing import Framed
 from lossd.serving.evaluation_service import codec as evaluation_codec
