@@ -29,7 +29,7 @@ from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, Evalua
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.process import health, http
-from lossd.serving.process.allocator import Relief, keep_freed_memory
+from lossd.serving.process.allocator import Relief, beyond, keep_freed_memory
 from lossd.serving.process.device_check import CheckedDevice, check_device
 from lossd.serving.process.gpu import gpu_at
 from lossd.serving.process.health import Health, ServerState
@@ -38,6 +38,7 @@ from lossd.serving.process.pulse import Pulse
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc import listening, reflection
 from lossd.serving.rpc.admission import Admission, ComputeSlots
+from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary, LetIn
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.shares import Shares, let_in_by, three_quarters
@@ -119,7 +120,8 @@ def start(
         _health=process.health,
         _pulse=process.pulse,
         _boundary=boundary,
-        _relief=Relief(admission),
+        _arrivals=_arrivals(config, admission, telemetry, watchdogs),
+        _relief=Relief(admission, config.max_inflight_bytes),
         _http=process.pages,
         _shared=services.shared,
         _watchdogs=(watchdogs.call, watchdogs.first_message, watchdogs.idle),
@@ -263,6 +265,21 @@ def _reflect(
         gate = entered.gate
         admit = everybody if gate is None else functools.partial(_counted, gate, telemetry)
         reflection.serve((*services.names, health.SERVICE), process.prompt, admit)
+
+
+def _arrivals(
+    config: Config, admission: Admission, telemetry: Telemetry, watchdogs: _Watchdogs
+) -> Arrivals:
+    """Bounds what is on its way to a quarter of what may be there."""
+    limit = config.max_inflight_bytes // 4
+
+    def ended(count: int) -> None:
+        for _ in range(count):
+            telemetry.rejected("TOO_MANY_BYTES")
+
+    uncounted = beyond(lambda: admission.request_bytes, limit)
+    first, later = watchdogs.first_message, watchdogs.idle
+    return Arrivals(uncounted, limit, first=first, later=later, ended=ended)
 
 
 def _tracing(config: Config) -> "Tracing | None":

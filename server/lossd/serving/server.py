@@ -15,6 +15,7 @@ from lossd.serving.process.allocator import Relief
 from lossd.serving.process.health import Health, ServerState
 from lossd.serving.process.http import PageServer
 from lossd.serving.process.pulse import Pulse
+from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.shared_memory_service.segments import SharedMemory
@@ -44,6 +45,7 @@ class Server:
     _health: Health
     _pulse: Pulse
     _boundary: Boundary
+    _arrivals: Arrivals
     _relief: Relief
     _http: PageServer
     _shared: SharedMemory | None
@@ -61,6 +63,7 @@ class Server:
         log.info("draining")
         is_done = (not in_doubt or self._pulse.check()) and self._drain()
         self._pulse.close()
+        self._arrivals.close()
         self._relief.close()
         for watchdog in self._watchdogs:
             watchdog.close()

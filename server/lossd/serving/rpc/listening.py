@@ -4,6 +4,7 @@ import secrets
 
 import grpc
 
+from lossd import chunks
 from lossd.serving import addresses
 from lossd.serving.access.entrance import Entrance
 from lossd.serving.addresses import AddressError
@@ -11,6 +12,8 @@ from lossd.serving.config import Config
 
 # Seconds that an old connection lives on after the last of its calls must have ended.
 _AFTER_CALLS_SECONDS = 10.0
+# A message that is worth refusing before it has come.
+_LARGE_BYTES = 64 << 20
 
 
 def options(config: Config) -> list[tuple[str, int]]:
@@ -22,8 +25,12 @@ def options(config: Config) -> list[tuple[str, int]]:
     return [
         *_age_options(config),
         *((name, limit) for name, limit in limits.items() if limit),
-        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_receive_message_length", _longest_message(config)),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
+        # What nobody has asked for yet may be as much as a chunk; gRPC would let it grow with what
+        # the network carries, to hundreds of megabytes a call.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", chunks.CHUNK_BYTES),
         ("grpc.so_reuseport", 0),  # otherwise two servers could silently share a port
         # Allows the pings of the bundled client; the default is one in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -34,6 +41,14 @@ def options(config: Config) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", 25_000),  # a minute by default, and the longer one counts
         ("grpc.http2.max_pings_without_data", 0),
     ]
+
+
+def _longest_message(config: Config) -> int:
+    """As long as may be; but one that can never fit is refused before it comes, if it is large.
+
+    Of others we can tell the caller what gRPC cannot: the limit and the number.
+    """
+    return min(config.max_message_bytes, max(config.max_inflight_bytes, _LARGE_BYTES))
 
 
 def _age_options(config: Config) -> list[tuple[str, int]]:
