@@ -25,7 +25,7 @@ class Waiting:
             (self.later if later else self.first).watch(lambda name=name: self.ended.append(name))  # type: ignore[misc]
 
     def arrivals(self, beyond: Callable[[], int]) -> Arrivals:
-        made = Arrivals(beyond, LIMIT, first=self.first, later=self.later, every=3600)
+        made = Arrivals(beyond, lambda: LIMIT, first=self.first, later=self.later, every=3600)
         made.close()
         return made
 

@@ -29,10 +29,10 @@ from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_loss
 from lossd.cli.merging import Compute, Merged, can_be_cut, merged, norm
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
-from lossd.cli.progress import counted
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 from lossd.cli.shown import print_json, print_pairs
 from lossd.client.arguments import reductions
+from lossd.client.progress import counted
 from lossd.client.result import LossResult
 from lossd.client.wire import build_request, read_response
 from lossd.engine import Engine

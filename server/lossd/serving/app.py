@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Messages on their way may always take this part of what may be in flight, and so many bytes: less
+# could be what the process itself takes now and then.
+_RESERVED_PART, _RESERVED_BYTES = 4, 128 << 20
 # How often those are looked for, at least, who take too long.
 _LOOKING_SECONDS = 5.0
 
@@ -270,16 +273,22 @@ def _reflect(
 def _arrivals(
     config: Config, admission: Admission, telemetry: Telemetry, watchdogs: _Watchdogs
 ) -> Arrivals:
-    """Bounds what is on its way to a quarter of what may be there."""
-    limit = config.max_inflight_bytes // 4
+    """Bounds what is on its way to half of what is free: gRPC has it twice while it hands it over.
+
+    Some room it always has, whatever is computed.
+    """
+    reserved = max(config.max_inflight_bytes // _RESERVED_PART, _RESERVED_BYTES)
+
+    def room() -> int:
+        return max((config.max_inflight_bytes - admission.request_bytes) // 2, reserved)
 
     def ended(count: int) -> None:
         for _ in range(count):
             telemetry.rejected("TOO_MANY_BYTES")
 
-    uncounted = beyond(lambda: admission.request_bytes, limit)
+    uncounted = beyond(lambda: admission.request_bytes, reserved)
     first, later = watchdogs.first_message, watchdogs.idle
-    return Arrivals(uncounted, limit, first=first, later=later, ended=ended)
+    return Arrivals(uncounted, room, first=first, later=later, ended=ended)
 
 
 def _tracing(config: Config) -> "Tracing | None":

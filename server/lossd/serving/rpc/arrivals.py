@@ -22,15 +22,15 @@ _FIRST_SECONDS, _LATER_SECONDS = 5.0, 0.25
 class Arrivals:
     """Looks at the memory that nobody counted, on a thread of its own, while calls wait.
 
-    ``beyond`` tells its bytes, which must be at most ``limit``.  ``first`` and ``later`` watch the
-    calls that wait for their first message, and for another one of a stream.  ``ended`` is told how
-    many were.
+    ``beyond`` tells its bytes, which must be at most those that ``room`` tells.  ``first`` and
+    ``later`` watch the calls that wait for their first message, and for another one of a stream.
+    ``ended`` is told how many were.
     """
 
     def __init__(
         self,
         beyond: Callable[[], int],
-        limit: int,
+        room: Callable[[], int],
         *,
         first: Watchdog,
         later: Watchdog,
@@ -38,7 +38,7 @@ class Arrivals:
         every: float = LOOK_SECONDS,
     ) -> None:
         self._beyond = beyond
-        self._limit = limit
+        self._room = room
         self._first = first
         self._later = later
         self._ended = ended
@@ -55,11 +55,11 @@ class Arrivals:
         waiting = len(self._first) + len(self._later)
         if not waiting:
             return 0
-        beyond = self._beyond()
-        if beyond <= self._limit:
+        beyond, room = self._beyond(), self._room()
+        if beyond <= room:
             return 0
         # As if all had come equally far, so many are half of what may be.
-        count = math.ceil(waiting * (1 - self._limit / 2 / beyond))
+        count = math.ceil(waiting * (1 - room / 2 / beyond))
         found = self._later.end_late(count, _LATER_SECONDS)
         found += self._first.end_late(count - found, _FIRST_SECONDS)
         found += self._first.end_newest(min(count - found, len(self._first) - 1))
