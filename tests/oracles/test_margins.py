@@ -60,7 +60,7 @@ def test_every_margin_is_right(
             result = engine.run(job)
         found = np.array([total(result)]) if reduction is Reduction.MEAN else values(result)
         lost = LOST_TO_FLUSHING if engine.backend.name == "cupy" else 1
-        assert_right(found, expected.values, dtype, case, ("smooth",), lost)
+        assert_right(found, expected.values, dtype, case, ("smooth",), lost=lost)
         for name, derivatives in expected.gradients.items():
             assert_right(result.gradients[name], derivatives, dtype, case, lost=lost)
 
@@ -71,6 +71,7 @@ def assert_right(
     dtype: np.dtype[Any],
     case: Case,
     divided_by: Sequence[str] = ("temperature", "smooth"),
+    *,
     lost: float = 1,
 ) -> None:
     """Right to the type's tolerance, infinite where the type ends, and exact where it begins.
