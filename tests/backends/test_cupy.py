@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from lossd.backends import _tasks
 from lossd.backends import cupy as backend
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
-from lossd.errors import BackendUnavailable, InvalidTensor, TooLarge
+from lossd.errors import BackendUnavailable, DeviceFull, InvalidTensor
 from lossd.losses import LOSSES, Content, Loss, Shape
 from lossd.losses._maths import pairwise_similarities as _similarity
 from lossd.losses._maths.overlap import EmptyTarget
@@ -160,7 +161,7 @@ def test_rows_have_the_same_bits_in_any_tile(
 ) -> None:
     job = plain(loss).job(reduction=Reduction.SUM)
     whole = cupy_engine.run(job)
-    monkeypatch.setattr(backend, "TILE_ELEMENTS", 1)
+    monkeypatch.setattr(_tasks, "TILE_BYTES", 1)
     monkeypatch.setattr(_blocks, "BLOCK_ELEMENTS", 1)  # of which a piece is one at least
     tiled = cupy_engine.run(job)
     assert whole.per_example is not None
@@ -189,7 +190,9 @@ def test_a_warm_call_is_copies_and_one_launch(fake: Any, cupy_engine: Engine) ->
         cupy_engine.run(job)
     calls = [line.split()[0] for line in lines]
     # Back come values, the gradient, and which rows are not finite.
-    assert calls == [*["memcpyAsync"] * 2, "launch", *["memcpyAsync"] * 3, "streamSynchronize"]
+    there = [*["memcpyAsync"] * 2, "eventRecord", "streamWaitEvent"]
+    back = ["eventRecord", "streamWaitEvent", *["memcpyAsync"] * 3, "eventRecord"]
+    assert calls == [*there, "launch", *back, "eventSynchronize"]
     assert not fake.violations()
 
 
@@ -317,7 +320,7 @@ def test_checkpoints_can_stop_a_call(cupy_engine: Engine, any_loss: Loss) -> Non
 @gpu
 def test_targets_outside_their_domain_are_refused(cupy_engine: Engine) -> None:
     inputs = {"predictions": [np.zeros((1, 2))], "targets": [np.array([[0.5, 2.0]])]}
-    with pytest.raises(InvalidTensor, match=r"targets\[1\] must be in \[0, 1\], got 2"):
+    with pytest.raises(InvalidTensor, match=r"targets\[0, 1\] must be in \[0, 1\], got 2"):
         cupy_engine.run(Job(loss=LOSSES["binary_cross_entropy"], parameters={}, inputs=inputs))
 
 
@@ -328,7 +331,7 @@ def test_a_full_device_is_news_for_the_caller(cupy_engine: Engine, loss: Loss) -
     pool = backend._import_cupy().get_default_memory_pool()
     pool.set_limit(size=1)
     try:
-        with pytest.raises(TooLarge, match="must fit into the device's memory"):
+        with pytest.raises(DeviceFull, match="must fit into the device's memory"):
             cupy_engine.run(job)
     finally:
         pool.set_limit(size=0)

@@ -59,6 +59,11 @@ class NumpyBackend:
         """See ``Backend.fetch``."""
         return np.asarray(array)
 
+    def pin(self, memory: Array) -> Callable[[], None]:
+        """See ``Backend.pin``; here nothing is copied."""
+        del memory
+        return _nothing
+
     def session(self) -> contextlib.AbstractContextManager[None]:
         """See ``Backend.session``; here nothing waits."""
         return contextlib.nullcontext()
@@ -112,6 +117,10 @@ class NumpyBackend:
         """Ends the threads."""
         self._pool.shutdown()
         self._networks.clear()
+
+
+def _nothing() -> None:
+    """Does nothing."""
 
 
 def _compute(body: Body, piece: Piece) -> Computed:
