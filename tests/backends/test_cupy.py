@@ -171,12 +171,20 @@ def test_rows_have_the_same_bits_in_any_tile(
         assert gradient.tobytes() == tiled.gradients[name].tobytes()
 
 
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """A few threads for all tests: the fake device keeps stacks for every one that ever was."""
+    with ThreadPoolExecutor(4) as made:
+        yield made
+
+
 @gpu
-def test_calls_from_many_threads_do_not_mix(cupy_engine: Engine, loss: Loss) -> None:
+def test_calls_from_many_threads_do_not_mix(
+    cupy_engine: Engine, pool: ThreadPoolExecutor, loss: Loss
+) -> None:
     jobs = [case.job() for case in cases(loss, interior=True)]
     alone = [cupy_engine.run(job) for job in jobs]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(cupy_engine.run, jobs))
+    together = list(pool.map(cupy_engine.run, jobs))
     for left, right in zip(alone, together, strict=True):
         assert left.loss_sum == right.loss_sum
 
