@@ -74,20 +74,33 @@ class Tasks:
         try:
             for index in range(count):
                 piece = make(index)
-                try:
-                    waiting.append((index, self._begin(work, piece, waiting, finish)))
-                except DeviceFull:
-                    while waiting:  # which gives memory back
+                begun = self._tried(work, piece, waiting, finish)
+                if begun is not None:
+                    waiting.append((index, begun))
+                    if len(waiting) >= most:
                         finish()
-                    take(index, piece, self.piece(work, piece))
-                if len(waiting) >= most:
+                    continue
+                while waiting:  # which gives memory back
                     finish()
+                take(index, piece, self.piece(work, piece))
             while waiting:
                 finish()
         finally:
             for _, begun in waiting:
                 begun.abandon()
                 self._leave(begun.worker)
+
+    def _tried(
+        self, work: Work, piece: Piece, waiting: Sized, finish: Callable[[], None]
+    ) -> Begun | None:
+        """Begins a tile; returns None where the device is full.
+
+        The error is gone then, which would hold what was on the device already.
+        """
+        try:
+            return self._begin(work, piece, waiting, finish)
+        except DeviceFull:
+            return None
 
     def _begin(self, work: Work, piece: Piece, waiting: Sized, finish: Callable[[], None]) -> Begun:
         """Begins a tile; where no slot is free, what waits is finished first."""
@@ -108,12 +121,13 @@ class Tasks:
         Raises:
             DeviceFull: if not even a single row fits.
         """
-        try:
+        if piece.count == 1:
             begun = self._begin(work, piece, (), _nothing)
-        except DeviceFull:
-            if piece.count == 1:
-                raise
-            return joined([self.piece(work, half) for half in halves(piece)])
+        else:
+            tried = self._tried(work, piece, (), _nothing)
+            if tried is None:
+                return joined([self.piece(work, half) for half in halves(piece)])
+            begun = tried
         try:
             return begun.finish()
         finally:

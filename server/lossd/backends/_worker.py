@@ -39,7 +39,7 @@ PRODUCT_ELEMENTS = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is computed of each tile of a batch: a text of a kernel, or the body.
+    """The work of each tile of a batch: a text of a kernel, or the body.
 
     ``vectors`` are the parameters that all tiles share, on the devices where they were sent.
     """
