@@ -234,7 +234,7 @@ def test_results_are_rounded_on_the_device(
     """By a loss whose body runs on the device, of which no number of float32 comes back."""
     count, length = 5, 24
     case = {name: [np.ones((count, length), dtype)] for name in ("predictions", "targets")}
-    job = Job(loss=LOSSES["dice"], parameters={}, inputs=case)
+    job = Job(loss=LOSSES["lovasz_hinge"], parameters={}, inputs=case)
     cupy_engine.run(job)
     with fake.recorded():
         cupy_engine.run(job)
@@ -289,6 +289,21 @@ def test_sequences_take_few_launches(fake: Any, cupy_engine: Engine) -> None:
     with fake.recorded() as lines:
         cupy_engine.run(job)
     assert Counter(line.split()[0] for line in lines)["launch"] <= 10
+
+
+@gpu
+@pytest.mark.parametrize("name", ["dice", "jaccard", "tversky"])
+def test_single_regions_take_one_launch(fake: Any, cupy_engine: Engine, name: str) -> None:
+    rng = np.random.default_rng(3)
+    inputs: dict[str, Any] = {
+        "predictions": [rng.normal(size=(4, 30, 20)).astype(np.float32)],
+        "targets": [rng.integers(0, 2, (4, 30, 20)).astype(np.float32)],
+    }
+    job = Job(loss=LOSSES[name], parameters={}, inputs=inputs)
+    cupy_engine.run(job)
+    with fake.recorded() as lines:
+        cupy_engine.run(job)
+    assert Counter(line.split()[0] for line in lines)["launch"] == 1
 
 
 @gpu
