@@ -228,6 +228,26 @@ def test_16_bits_go_there_and_back_as_they_are(
 
 @gpu
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=lambda d: d.__name__)
+def test_16_bits_of_whole_batches_stay_16_bits(
+    fake: Any, cupy_engine: Engine, dtype: npt.DTypeLike
+) -> None:
+    rng = np.random.default_rng(3)
+    inputs: dict[str, Any] = {
+        name: [rng.normal(size=(6, 40)).astype(dtype)] for name in ("queries", "keys")
+    }
+    job = Job(loss=LOSSES["info_nce"], parameters={}, inputs=inputs)
+    cupy_engine.run(job)
+    with fake.recorded():
+        cupy_engine.run(job)
+        up, down = (
+            [copy.bytes for copy in fake.copies(way) if copy.bytes >= 6 * 40]
+            for way in ("H2D", "D2H")
+        )
+    assert up == down == [2 * 6 * 40] * 2
+
+
+@gpu
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=lambda d: d.__name__)
 def test_results_are_rounded_on_the_device(
     fake: Any, cupy_engine: Engine, dtype: npt.DTypeLike
 ) -> None:

@@ -133,11 +133,14 @@ class Backend(Protocol):
     def in_cache(self) -> bool:
         """Whether pieces should fit the caches of a CPU, rather than be few and large."""
 
-    def place(self, array: Array) -> Any:
-        """Copies an array to the device that computes, within a ``session``."""
+    def place(self, array: Array, dtype: np.dtype[Any] | None = None) -> Any:
+        """Copies an array to the device that computes, into a type, within a ``session``."""
 
-    def fetch(self, array: Any) -> Array:
-        """Copies an array or a number back to the host, within a ``session``."""
+    def fetch(self, array: Any, dtype: np.dtype[Any] | None = None) -> Array:
+        """Copies an array or a number back to the host, within a ``session``.
+
+        ``dtype`` is the type that it will be sent in, which a device rounds it to.
+        """
 
     def pin(self, memory: Array) -> Callable[[], None]:
         """Prepares memory that many calls will use for fast copies; returns what undoes that."""

@@ -93,12 +93,15 @@ class CupyBackend:
         """See ``Backend.threads``; pieces are computed on a device, not on the host."""
         return 1
 
-    def place(self, array: Array) -> Any:
+    def place(self, array: Array, dtype: np.dtype[Any] | None = None) -> Any:
         """See ``Backend.place``."""
-        return self._cupy.asarray(array)
+        placed = self._cupy.asarray(array)
+        return placed if dtype is None else placed.astype(dtype, copy=False)
 
-    def fetch(self, array: Any) -> Array:
+    def fetch(self, array: Any, dtype: np.dtype[Any] | None = None) -> Array:
         """See ``Backend.fetch``."""
+        if dtype is not None:
+            array = array.astype(dtype, copy=False)
         host: Array = self._cupy.asnumpy(array)
         return host
 

@@ -51,12 +51,13 @@ class NumpyBackend:
         """The device, in words."""
         return f"{platform.machine()} CPU, {self.threads} threads, {self.kernels.description}"
 
-    def place(self, array: Array) -> Array:
+    def place(self, array: Array, dtype: np.dtype[Any] | None = None) -> Array:
         """See ``Backend.place``."""
-        return array
+        return np.asarray(array, dtype)
 
-    def fetch(self, array: Any) -> Array:
-        """See ``Backend.fetch``."""
+    def fetch(self, array: Any, dtype: np.dtype[Any] | None = None) -> Array:
+        """See ``Backend.fetch``; what is here already is rounded where it is written."""
+        del dtype
         return np.asarray(array)
 
     def pin(self, memory: Array) -> Callable[[], None]:
