@@ -16,7 +16,7 @@ nox.options.error_on_missing_interpreters = True
 
 PROTOC = "grpcio-tools==1.66.2"  # as protos/generate.py wants it
 BENCHMARKS = (
-    "compute.py", "small.py", "transport.py", "tokens.py", "evaluation.py", "networks.py",
+    "compute.py", "small.py", "transport.py", "tokens.py", "evaluation.py", "networks.py", "gpu.py",
 )  # fmt: skip
 GPULAB = pathlib.Path(os.environ.get("GPULAB", "../shared/gpulab")).resolve()
 
@@ -113,14 +113,7 @@ def bench(session: nox.Session) -> None:
         name, *arguments = session.posargs
         session.run("python", f"benchmarks/{name}", *arguments)
         return
-    for name in (
-        "compute.py",
-        "small.py",
-        "transport.py",
-        "tokens.py",
-        "evaluation.py",
-        "networks.py",
-    ):
+    for name in BENCHMARKS:
         session.run("python", f"benchmarks/{name}")
 
 

@@ -1,17 +1,42 @@
 """What the tests need of a device."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 
-def stand_in_for_sorting(cupy: Any) -> None:
-    """Lets the host sort where the device is gpulab's fake one, which has no Thrust."""
+def is_fake() -> bool:
+    """Returns whether the device is gpulab's fake one."""
     try:
         from gpulab import fake  # noqa: PLC0415 - only there on the fake device
     except ImportError:
+        return False
+    return bool(fake.is_active())
+
+
+@contextlib.contextmanager
+def keeping_small_doubles() -> Iterator[None]:
+    """Has the fake device keep doubles below the smallest normal number, as every GPU does.
+
+    It flushes them to 0 wherever it flushes floats, which CuPy asks for, so then it keeps both.
+    """
+    if not is_fake():
+        yield
         return
-    if not fake.is_active():
+    from gpulab import host  # noqa: PLC0415
+
+    host.set_flush_denormals(False)
+    try:
+        yield
+    finally:
+        host.set_flush_denormals(True)
+
+
+def stand_in_for_sorting(cupy: Any) -> None:
+    """Lets the host sort where the device is gpulab's fake one, which has no Thrust."""
+    if not is_fake():
         return
 
     def argsort(array: Any, axis: int = -1, kind: None = None) -> Any:

@@ -115,7 +115,7 @@ class Engine:
 
         Raises:
             InvalidRequest: if the caller broke a rule.
-            TooLarge: if the device does not have enough memory.
+            DeviceFull: if the device does not have enough memory.
         """
         plan = self.plan(job)
         return self.compute(

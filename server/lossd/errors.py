@@ -12,6 +12,8 @@
     ├─ SegmentRefused        a file may not be shared
     ├─ TooLarge              it exceeds a limit or the memory there is
     ├─ Overloaded            the server is busy; the same request will do later
+    │  ├─ Draining           because it ends
+    │  └─ DeviceFull         because a GPU's memory is taken
     ├─ Abandoned             nobody waits for the answer any more
     │  └─ DeadlinePassed     because its deadline has passed
     ├─ DeviceLost            the GPU does not answer any more
@@ -126,6 +128,13 @@ class Draining(Overloaded):
     """The server ends; another one, or the one that follows, will answer."""
 
     reason = "DRAINING"
+
+
+class DeviceFull(Overloaded):
+    """The GPU's memory is taken, by this batch or by others, which give theirs back."""
+
+    reason = "DEVICE_OUT_OF_MEMORY"
+    retry_seconds = 1.0
 
 
 class DeviceLost(ServiceError):  # noqa: N818

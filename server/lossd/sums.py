@@ -61,7 +61,7 @@ def run(
 
     Raises:
         InvalidRequest: if the caller broke a rule.
-        TooLarge: if the device does not have enough memory.
+        DeviceFull: if the device does not have enough memory.
     """
     if isinstance(job, Job):
         return engine.run(job, allocate=allocate, checkpoint=checkpoint, hold=hold)

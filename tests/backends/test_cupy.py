@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from lossd.backends import _tasks
 from lossd.backends import cupy as backend
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine, Result
-from lossd.errors import BackendUnavailable, InvalidTensor, TooLarge
+from lossd.errors import BackendUnavailable, DeviceFull, InvalidTensor
 from lossd.losses import LOSSES, Content, Loss, Shape
 from lossd.losses._maths import pairwise_similarities as _similarity
 from lossd.losses._maths.overlap import EmptyTarget
@@ -160,7 +161,7 @@ def test_rows_have_the_same_bits_in_any_tile(
 ) -> None:
     job = plain(loss).job(reduction=Reduction.SUM)
     whole = cupy_engine.run(job)
-    monkeypatch.setattr(backend, "TILE_ELEMENTS", 1)
+    monkeypatch.setattr(_tasks, "TILE_BYTES", 1)
     monkeypatch.setattr(_blocks, "BLOCK_ELEMENTS", 1)  # of which a piece is one at least
     tiled = cupy_engine.run(job)
     assert whole.per_example is not None
@@ -170,12 +171,20 @@ def test_rows_have_the_same_bits_in_any_tile(
         assert gradient.tobytes() == tiled.gradients[name].tobytes()
 
 
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """A few threads for all tests: the fake device keeps stacks for every one that ever was."""
+    with ThreadPoolExecutor(4) as made:
+        yield made
+
+
 @gpu
-def test_calls_from_many_threads_do_not_mix(cupy_engine: Engine, loss: Loss) -> None:
+def test_calls_from_many_threads_do_not_mix(
+    cupy_engine: Engine, pool: ThreadPoolExecutor, loss: Loss
+) -> None:
     jobs = [case.job() for case in cases(loss, interior=True)]
     alone = [cupy_engine.run(job) for job in jobs]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(cupy_engine.run, jobs))
+    together = list(pool.map(cupy_engine.run, jobs))
     for left, right in zip(alone, together, strict=True):
         assert left.loss_sum == right.loss_sum
 
@@ -189,7 +198,9 @@ def test_a_warm_call_is_copies_and_one_launch(fake: Any, cupy_engine: Engine) ->
         cupy_engine.run(job)
     calls = [line.split()[0] for line in lines]
     # Back come values, the gradient, and which rows are not finite.
-    assert calls == [*["memcpyAsync"] * 2, "launch", *["memcpyAsync"] * 3, "streamSynchronize"]
+    there = [*["memcpyAsync"] * 2, "eventRecord", "streamWaitEvent"]
+    back = ["eventRecord", "streamWaitEvent", *["memcpyAsync"] * 3, "eventRecord"]
+    assert calls == [*there, "launch", *back, "eventSynchronize"]
     assert not fake.violations()
 
 
@@ -217,13 +228,33 @@ def test_16_bits_go_there_and_back_as_they_are(
 
 @gpu
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=lambda d: d.__name__)
+def test_16_bits_of_whole_batches_stay_16_bits(
+    fake: Any, cupy_engine: Engine, dtype: npt.DTypeLike
+) -> None:
+    rng = np.random.default_rng(3)
+    inputs: dict[str, Any] = {
+        name: [rng.normal(size=(6, 40)).astype(dtype)] for name in ("queries", "keys")
+    }
+    job = Job(loss=LOSSES["info_nce"], parameters={}, inputs=inputs)
+    cupy_engine.run(job)
+    with fake.recorded():
+        cupy_engine.run(job)
+        up, down = (
+            [copy.bytes for copy in fake.copies(way) if copy.bytes >= 6 * 40]
+            for way in ("H2D", "D2H")
+        )
+    assert up == down == [2 * 6 * 40] * 2
+
+
+@gpu
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=lambda d: d.__name__)
 def test_results_are_rounded_on_the_device(
     fake: Any, cupy_engine: Engine, dtype: npt.DTypeLike
 ) -> None:
     """By a loss whose body runs on the device, of which no number of float32 comes back."""
     count, length = 5, 24
     case = {name: [np.ones((count, length), dtype)] for name in ("predictions", "targets")}
-    job = Job(loss=LOSSES["dice"], parameters={}, inputs=case)
+    job = Job(loss=LOSSES["lovasz_hinge"], parameters={}, inputs=case)
     cupy_engine.run(job)
     with fake.recorded():
         cupy_engine.run(job)
@@ -281,6 +312,21 @@ def test_sequences_take_few_launches(fake: Any, cupy_engine: Engine) -> None:
 
 
 @gpu
+@pytest.mark.parametrize("name", ["dice", "jaccard", "tversky"])
+def test_single_regions_take_one_launch(fake: Any, cupy_engine: Engine, name: str) -> None:
+    rng = np.random.default_rng(3)
+    inputs: dict[str, Any] = {
+        "predictions": [rng.normal(size=(4, 30, 20)).astype(np.float32)],
+        "targets": [rng.integers(0, 2, (4, 30, 20)).astype(np.float32)],
+    }
+    job = Job(loss=LOSSES[name], parameters={}, inputs=inputs)
+    cupy_engine.run(job)
+    with fake.recorded() as lines:
+        cupy_engine.run(job)
+    assert Counter(line.split()[0] for line in lines)["launch"] == 1
+
+
+@gpu
 def test_examples_without_a_target_have_their_status(
     cupy_engine: Engine, numpy_engine: Engine
 ) -> None:
@@ -317,7 +363,7 @@ def test_checkpoints_can_stop_a_call(cupy_engine: Engine, any_loss: Loss) -> Non
 @gpu
 def test_targets_outside_their_domain_are_refused(cupy_engine: Engine) -> None:
     inputs = {"predictions": [np.zeros((1, 2))], "targets": [np.array([[0.5, 2.0]])]}
-    with pytest.raises(InvalidTensor, match=r"targets\[1\] must be in \[0, 1\], got 2"):
+    with pytest.raises(InvalidTensor, match=r"targets\[0, 1\] must be in \[0, 1\], got 2"):
         cupy_engine.run(Job(loss=LOSSES["binary_cross_entropy"], parameters={}, inputs=inputs))
 
 
@@ -328,7 +374,7 @@ def test_a_full_device_is_news_for_the_caller(cupy_engine: Engine, loss: Loss) -
     pool = backend._import_cupy().get_default_memory_pool()
     pool.set_limit(size=1)
     try:
-        with pytest.raises(TooLarge, match="must fit into the device's memory"):
+        with pytest.raises(DeviceFull, match="must fit into the device's memory"):
             cupy_engine.run(job)
     finally:
         pool.set_limit(size=0)

@@ -12,7 +12,7 @@ import pytest
 
 from lossd.backends import nonfinite_rows
 from lossd.kernels import SHARED_BYTES, Kernel, Launch, kernel_source, typed_arguments
-from lossd.losses import LOSSES, Choices, Loss, Shape
+from lossd.losses import LOSSES, Choices, DistributionKind, Loss, Shape
 from lossd.losses._declare import CudaText
 
 Array = npt.NDArray[Any]
@@ -49,7 +49,7 @@ class Variant:
     def parameters(self, length: int, dtype: np.dtype[Any]) -> dict[str, Any]:
         """Defaults, or something else for each parameter that the text does not fix."""
         found: dict[str, Any] = {p.name: p.default for p in self.loss.parameters}
-        found |= self.text.when
+        found |= {name: value for name, value in self.text.when.items() if name in found}
         for parameter in self.loss.parameters:
             if parameter.is_vector:
                 vector = np.linspace(0.5, 2, length).astype(dtype)
@@ -84,11 +84,14 @@ def texts() -> Iterator[tuple[Loss, CudaText]]:
 
 # The shapes that the cases here are of.
 SHAPES = (Shape.POINTWISE, Shape.ROWWISE)
-VARIANTS = [
+# Those that only the GPU has a template for, too.
+DEVICE_SHAPES = (*SHAPES, Shape.REGIONWISE)
+DEVICE_VARIANTS = [
     Variant(loss, text, plain)
     for (loss, text), plain in itertools.product(texts(), (True, False))
-    if loss.shape in SHAPES
+    if loss.shape in DEVICE_SHAPES
 ]
+VARIANTS = [variant for variant in DEVICE_VARIANTS if variant.loss.shape in SHAPES]
 
 
 def kernel_of(loss: Loss, text: CudaText, stored: np.dtype[Any]) -> Kernel:
@@ -209,6 +212,8 @@ def make_case(
     drawn = rng.normal(0, 3, (ROWS, length))
     if parameters.get("log_input") is False:
         np.abs(drawn, out=drawn)
+    if variant.loss.shape is Shape.REGIONWISE:
+        drawn = _as_given(drawn, parameters["prediction_kind"])
     predictions = _placed(drawn, stored, misaligned=misaligned)
     targets = _placed(_targets(rng, variant, length), None, misaligned=misaligned)
     if targets.dtype != np.int64:
@@ -227,6 +232,14 @@ def make_case(
         drawn[EXCLUDED] = np.nan
         others[declared.name] = _placed(drawn, stored, misaligned=misaligned)
     return Case(variant, dtype, length, predictions, targets, scales, excluded, others, parameters)
+
+
+def _as_given(logits: Array, kind: DistributionKind) -> Array:
+    """The shares that logits stand for, as numbers of a kind."""
+    if kind is DistributionKind.LOGITS:
+        return logits
+    shares: Array = 1 / (1 + np.exp(-logits))
+    return shares if kind is DistributionKind.PROBABILITIES else np.log(shares)
 
 
 def _placed(values: Array, dtype: np.dtype[Any] | None, *, misaligned: bool) -> Array:
@@ -258,6 +271,8 @@ def _targets(rng: np.random.Generator, variant: Variant, length: int) -> Array:
 def _make_infinite(loss: Loss, predictions: Array, targets: Array) -> None:
     """Impossible classes that are not the target, and a logit of 20 that is."""
     length = predictions.shape[1]
+    if loss.shape is Shape.REGIONWISE:
+        return  # no share is infinite
     if loss.shape is Shape.POINTWISE:
         predictions[INFINITE_ROW, 0] = np.inf
         targets[INFINITE_ROW, 0] = 1

@@ -10,6 +10,7 @@ from lossd.engine import Engine, Result
 from lossd.losses import LOSSES, Differentiable, DistributionKind, MulticlassHingeVariant, Shape
 from lossd.losses._maths.gan_costs import GanObjective
 from lossd.reduction import Reduction
+from tests.device import keeping_small_doubles
 from tests.losses.case import values
 from tests.losses.compare import assert_same_bits
 
@@ -254,10 +255,11 @@ def test_a_temperature_near_zero_leaves_the_likeliest_classes(
 ) -> None:
     """Two of three are equally likely, and no class is no number."""
     parameters = {"temperature": temperature}
-    result = run(engine, "cross_entropy", parameters, [[1.0, 2.0, 2.0]], [1], dtype=dtype)
-    assert_equal(values(result), [np.log(2)])
     shares = [[0.0, 0.5, 0.5]]
-    result = run(engine, "kl_divergence", parameters, [[1.0, 2.0, 2.0]], shares, dtype=dtype)
+    with keeping_small_doubles():
+        result = run(engine, "cross_entropy", parameters, [[1.0, 2.0, 2.0]], [1], dtype=dtype)
+        assert_equal(values(result), [np.log(2)])
+        result = run(engine, "kl_divergence", parameters, [[1.0, 2.0, 2.0]], shares, dtype=dtype)
     assert_equal(values(result), [0])
     assert_equal(result.gradients["predictions"], [[0, 0, 0]])
 

@@ -245,6 +245,22 @@ def test_one_call_too_many_is_told_the_limit_and_when_to_come_again() -> None:
     assert service.count("lossd_rejected_total", reason="TOO_MANY_CALLS") == 1
 
 
+def test_a_device_that_is_full_will_have_room_again() -> None:
+    def full(received: Received, _: Call) -> bytes:
+        received.take()
+        raise errors.DeviceFull(
+            "batch must fit into the device's memory that is free, got one too many"
+        )
+
+    _, context = served(full).call(b"")
+
+    assert context.status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    info = unpacked(told(context).details[0], error_details_pb2.ErrorInfo())
+    retry = unpacked(told(context).details[1], error_details_pb2.RetryInfo())
+    assert info.reason == "DEVICE_OUT_OF_MEMORY"
+    assert retry.retry_delay.ToMilliseconds() == 1000
+
+
 def test_bytes_that_do_not_fit_beside_the_others_are_refused() -> None:
     service = served(lambda received, _call: received.take(), request_bytes=10)
     other = service.admission.enter()

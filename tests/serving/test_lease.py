@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from lossd.framing import Framed
 from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.shared_memory_service.segments import SharedMemory
+from lossd.serving.shared_memory_service.sigbus import Bytes
 from lossd.serving.wire.reader import Limits
 
 SIZE = 1 << 16
@@ -41,6 +42,27 @@ def token(shared: SharedMemory, tmp_path: Path) -> Iterator[bytes]:
         assert client.stdout is not None
         client.stdout.readline()
         yield shared.attach("file", SIZE)
+
+
+def test_a_segment_is_pinned_until_nobody_uses_it(tmp_path: Path) -> None:
+    pinned: list[int] = []
+
+    def pin(memory: Bytes) -> Callable[[], None]:
+        pinned.append(memory.nbytes)
+        return pinned.clear
+
+    with SharedMemory(str(tmp_path), segments=2, segment_bytes=SIZE, pin=pin) as shared:
+        command = [sys.executable, "-c", CLIENT, str(tmp_path / "file"), str(SIZE)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+            assert client.stdout is not None
+            client.stdout.readline()
+            token = shared.attach("file", SIZE)
+        lease = Lease(shared, lambda _: None)
+        used = lease.view(v1.SharedMemory(segment=token, offset=0), SIZE, "weights")
+        shared.detach(token)
+        assert pinned == [SIZE]
+        del used, lease
+        assert not pinned
 
 
 def request(token: bytes) -> v1.ComputeLossRequest:

@@ -24,7 +24,9 @@ __all__ = [
     "Body",
     "Compute",
     "Computed",
+    "Make",
     "Piece",
+    "Take",
     "each_row",
     "nonfinite_rows",
     "round_into",
@@ -83,17 +85,25 @@ class Computed:
     is_flagged: bool | None = None
 
 
+# Makes the piece of an index, and takes its result.
+Make = Callable[[int], Piece]
+Take = Callable[[int, Piece, Computed], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Compute:
     """A function that computes the pieces of a batch, and whether it checks their domains.
 
     ``piece_elements`` is how many elements a piece of rows may have, where that is more than what
     the backend says; such a piece may have several blocks.
+    ``each`` computes as many pieces as it is told, where the backend begins one before another has
+    ended; without it they are computed side by side.
     """
 
     piece: Callable[[Piece], Computed]
     checks_domains: bool = False
     piece_elements: int = 0
+    each: Callable[[int, Make, Take], None] | None = None
 
 
 class Backend(Protocol):
@@ -127,17 +137,23 @@ class Backend(Protocol):
     def in_cache(self) -> bool:
         """Whether pieces should fit the caches of a CPU, rather than be few and large."""
 
-    def place(self, array: Array) -> Any:
-        """Copies an array to the device that computes, within a ``session``."""
+    def place(self, array: Array, dtype: np.dtype[Any] | None = None) -> Any:
+        """Copies an array to the device that computes, into a type, within a ``session``."""
 
-    def fetch(self, array: Any) -> Array:
-        """Copies an array or a number back to the host, within a ``session``."""
+    def fetch(self, array: Any, dtype: np.dtype[Any] | None = None) -> Array:
+        """Copies an array or a number back to the host, within a ``session``.
+
+        ``dtype`` is the type that it will be sent in, which a device rounds it to.
+        """
+
+    def pin(self, memory: Array) -> Callable[[], None]:
+        """Prepares memory that many calls will use for fast copies; returns what undoes that."""
 
     def session(self) -> contextlib.AbstractContextManager[None]:
-        """Begins a session on the device, for all use of ``xp``; never wait for another within it.
+        """Begins a session on a device, for all use of ``xp``; never wait for another within it.
 
         Raises:
-            TooLarge: if the device does not have enough memory.
+            DeviceFull: if the device does not have enough memory.
             DeviceLost: if the device does not answer any more.
         """
 
@@ -161,7 +177,7 @@ class Backend(Protocol):
         """Calls ``work`` with 0 to ``count`` - 1, in any order and perhaps at the same time."""
 
     def network(self, network: Network, dtype: np.dtype[Any]) -> DeviceNetwork:
-        """Returns a network as this backend computes with it, in a precision."""
+        """Returns a network on the device of a ``session``, within it, in a precision."""
 
     def close(self) -> None:
         """Ends its threads and frees what it holds."""

@@ -12,4 +12,5 @@ def text_of(batch: Batch) -> CudaText | None:
     if any(np.ndim(batch.parameters[name]) > 1 for name in batch.loss.vectors):
         return None  # kernels know numbers of columns only
     classes = any(operand.is_classes for operand in batch.operands)
-    return find_text(batch.loss, batch.parameters, targets_are_classes=classes)
+    parameters = {**batch.parameters, **batch.layout_parameters}
+    return find_text(batch.loss, parameters, targets_are_classes=classes)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lossd.backends import Array, Body, Piece, each_row
+from lossd.backends._pinned import PinnedMemory, Staging
 from lossd.batch import Batch
 from lossd.kernels import is_stored
 from lossd.losses._maths.masked_products import selected
@@ -34,7 +35,6 @@ class Tile:
     excluded: Any
     elements: int
     sent_types: Mapping[str, np.dtype[Any]]
-    sources: list[Array]  # kept alive until the copies are done
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +48,82 @@ class Found:
     nonfinite: Any = None  # rows with a number that is not finite as it is sent
 
 
-def upload(cupy: Any, stream: Any, batch: Batch, piece: Piece) -> Tile:
-    """Starts to copy some rows, and everything that goes with them, to the device."""
-    sources: list[Array] = []
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """The arrays of a piece on the host, ready to be copied to a device.
 
-    def sent(array: Array, dtype: Any) -> Any:
-        source = np.ascontiguousarray(array, dtype)
-        sources.append(source)
-        place = cupy.empty(source.shape, source.dtype)
-        place.set(source, stream=stream)
-        return place
+    ``vectors`` are those parameters that have a number for each row, or for each of some columns.
+    They stay alive until the copies are done.
+    """
+
+    operands: dict[str, Array]
+    vectors: dict[str, Array]
+    scales: Array | None
+    excluded: Array | None
+
+
+def stage(batch: Batch, piece: Piece, staging: Staging, pinned: PinnedMemory) -> Staged:
+    """Brings the arrays of a piece to where a device can copy them from."""
+
+    def ready(array: Array, dtype: Any) -> Array:
+        return _source(array, np.dtype(dtype), staging, pinned)
+
+    return Staged(
+        operands={
+            name: ready(array, _type_on_device(array, dtype))
+            for name, (array, dtype) in piece.inputs.items()
+        },
+        vectors={
+            name: ready(value, batch.dtype)
+            for name, value in piece.parameters.items()
+            if name in batch.loss.vectors and len(value) and value is not batch.parameters[name]
+        },
+        scales=ready(piece.scale, batch.dtype) if piece.scale.ndim else None,
+        excluded=None if piece.excluded is None else ready(piece.excluded, np.uint8),
+    )
+
+
+def _source(array: Array, dtype: np.dtype[Any], staging: Staging, pinned: PinnedMemory) -> Array:
+    """Returns an array itself if it is pinned, else a copy that is, if there is room for one."""
+    if array.dtype == dtype and array.flags.c_contiguous and pinned.holds(array):
+        return array
+    place = staging.take(array.shape, dtype)
+    if place is None:
+        return np.ascontiguousarray(array, dtype)
+    place[...] = array
+    return place
+
+
+def send(cupy: Any, stream: Any, source: Array) -> Any:
+    """Starts to copy an array to the device, into memory that belongs to the current stream."""
+    place = cupy.empty(source.shape, source.dtype)
+    place.set(source, stream=stream)
+    return place
+
+
+def upload(
+    cupy: Any, stream: Any, piece: Piece, staged: Staged, vectors: Mapping[str, Any]
+) -> Tile:
+    """Starts to copy some rows to the device; ``vectors`` are the parameters that are there."""
+
+    def sent(array: Array) -> Any:
+        return send(cupy, stream, array)
 
     by_row = piece.scale.ndim > 0
-    vectors = batch.loss.vectors
     return Tile(
         count=piece.count,
-        operands={n: sent(a, _type_on_device(a, dtype)) for n, (a, dtype) in piece.inputs.items()},
+        operands={name: sent(array) for name, array in staged.operands.items()},
         types={name: dtype for name, (_, dtype) in piece.inputs.items()},
         parameters={
-            name: (sent(value, batch.dtype) if len(value) else None) if name in vectors else value
-            for name, value in piece.parameters.items()
+            **piece.parameters,
+            **vectors,
+            **{name: sent(array) for name, array in staged.vectors.items()},
         },
         scale=0.0 if by_row else float(piece.scale),
-        scales=sent(piece.scale, batch.dtype) if by_row else None,
-        excluded=None if piece.excluded is None else sent(piece.excluded, np.uint8),
+        scales=None if staged.scales is None else sent(staged.scales),
+        excluded=None if staged.excluded is None else sent(staged.excluded),
         elements=piece.elements,
         sent_types={name: out.dtype for name, out in piece.gradients.items()},
-        sources=sources,
     )
 
 
@@ -83,13 +132,13 @@ def _type_on_device(array: Array, dtype: np.dtype[Any]) -> np.dtype[Any]:
     return array.dtype if dtype.kind == "f" and is_stored(array.dtype) else dtype
 
 
-def download(stream: Any, source: Any, out: Array) -> Array:
-    """Starts a copy into ``out``, or into a new array where ``out`` has gaps.
-
-    An array of another type than ``out`` is converted on the device first.
-    """
-    source = source.astype(out.dtype, copy=False)
-    host = out if out.flags.c_contiguous else np.empty(source.shape, source.dtype)
+def download(stream: Any, source: Any, out: Array, staging: Staging, pinned: PinnedMemory) -> Array:
+    """Starts a copy towards ``out``; returns where it arrives, perhaps in ``out`` itself."""
+    host = out if out.flags.c_contiguous and pinned.holds(out) else None
+    if host is None:
+        host = staging.take(source.shape, source.dtype)
+    if host is None:
+        host = out if out.flags.c_contiguous else np.empty(source.shape, source.dtype)
     source.get(out=host, stream=stream, blocking=False)
     return host
 

@@ -6,7 +6,7 @@ not finite; elsewhere the body runs with ``xp=cupy``.  Only these come back, and
 as for every backend makes the aggregates of them.  No kernel gives outputs: where some are asked
 for, the body runs too.
 
-Tiles take turns on one stream, so that memory which the pool reuses is never still in use.
+Several tiles are under way at a time: ``_tasks`` chooses where, ``_worker`` says how.
 
 Verified by executing the kernels and this code on the CPU; nothing here has run on hardware.
 """
@@ -15,26 +15,22 @@ import contextlib
 import functools
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lossd.backends import Array, Body, Compute, Computed, Piece
+from lossd.backends import Array, Body, Compute
 from lossd.backends._accelerators import use_no_accelerators
-from lossd.backends._compiled import DeviceKernels
+from lossd.backends._pinned import PinnedMemory
+from lossd.backends._tasks import Tasks, tile_elements
 from lossd.backends._texts import text_of
-from lossd.backends._tiles import Found, Tile, download, run_body, upload
+from lossd.backends._worker import Work, Worker
 from lossd.batch import Batch, check_rules
-from lossd.errors import BackendUnavailable, DeviceLost, TooLarge
-from lossd.losses._declare import CudaText
-from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
-
-# A piece bounds the memory on the device and the time between two checkpoints: 64 MiB of float32.
-TILE_ELEMENTS = 1 << 24
+from lossd.errors import BackendUnavailable, DeviceLost
+from lossd.networks import DeviceNetwork, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +60,28 @@ def probe() -> Availability:
 
 
 class CupyBackend:
-    """Computes on the first CUDA device; may be called from many threads.
+    """Computes on the CUDA devices that are like the first; may be called from many threads.
+
+    Each device has a worker, and a tile goes to the one that has the least to do.
 
     Raises:
         BackendUnavailable: if there is no usable device.
     """
 
     name = "cupy"
+    in_cache = False
+    piece_elements = 0  # each batch says how many
 
     def __init__(self) -> None:
         available = probe()
         if available.device is None:
             raise BackendUnavailable(f"backend must be usable, got cupy: {available.reason}")
-        self.device = available.device
         self._cupy = _import_cupy()
-        self._stream = self._cupy.cuda.Stream(non_blocking=True)
-        self._lock = threading.Lock()
-        self._kernels = DeviceKernels(self._cupy, self._stream)
-        self._networks = DeviceNetworks(Device(self._cupy, TILE_ELEMENTS), self._cupy.asarray)
+        self._pinned = PinnedMemory(self._cupy)
+        self._workers = [Worker(self._cupy, i, self._pinned) for i in _like_the_first(self._cupy)]
+        self._tasks = Tasks(self._workers)
+        count = len(self._workers)
+        self.device = available.device if count == 1 else f"{count} x {available.device}"
 
     @property
     def bus_id(self) -> str:
@@ -97,29 +97,36 @@ class CupyBackend:
 
     @property
     def threads(self) -> int:
-        """See ``Backend.threads``; pieces are computed on the device, one at a time."""
+        """See ``Backend.threads``; pieces are computed on a device, not on the host."""
         return 1
 
-    @property
-    def piece_elements(self) -> int:
-        """See ``Backend.piece_elements``."""
-        return TILE_ELEMENTS
-
-    in_cache = False
-
-    def place(self, array: Array) -> Any:
+    def place(self, array: Array, dtype: np.dtype[Any] | None = None) -> Any:
         """See ``Backend.place``."""
-        return self._cupy.asarray(array)
+        placed = self._cupy.asarray(array)
+        return placed if dtype is None else placed.astype(dtype, copy=False)
 
-    def fetch(self, array: Any) -> Array:
+    def fetch(self, array: Any, dtype: np.dtype[Any] | None = None) -> Array:
         """See ``Backend.fetch``."""
+        if dtype is not None:
+            array = array.astype(dtype, copy=False)
         host: Array = self._cupy.asnumpy(array)
         return host
 
+    def pin(self, memory: Array) -> Callable[[], None]:
+        """See ``Backend.pin``."""
+        return self._pinned.pin(memory)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """See ``Backend.session``; on the device that has the least to do."""
+        with self._tasks.one() as worker, worker.session():
+            yield
+
     def network(self, network: Network, dtype: np.dtype[Any]) -> DeviceNetwork:
         """See ``Backend.network``."""
-        with self.session():
-            return self._networks.find(network, dtype)
+        here = self._cupy.cuda.Device().id
+        worker = next(worker for worker in self._workers if worker.index == here)
+        return worker.networks.find(network, dtype)
 
     def has_kernel(self, batch: Batch) -> bool:
         """See ``Backend.has_kernel``."""
@@ -130,7 +137,12 @@ class CupyBackend:
         text = text_of(batch)
         if text is not None:
             check_rules(batch)
-        return Compute(functools.partial(self._compute, batch, body, text))
+        work = Work(batch, body, text, {})
+        return Compute(
+            functools.partial(self._tasks.piece, work),
+            piece_elements=tile_elements(batch),
+            each=functools.partial(self._tasks.each, work),
+        )
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
         """See ``Backend.side_by_side``; here one after the other, on one stream."""
@@ -138,84 +150,10 @@ class CupyBackend:
             work(index)
 
     def close(self) -> None:
-        """Frees the device's memory."""
-        with contextlib.suppress(DeviceLost):
-            with self.session():
-                self._stream.synchronize()
-                self._kernels.clear()
-                self._networks.clear()
-            self._cupy.get_default_memory_pool().free_all_blocks()
-
-    @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
-        """See ``Backend.session``; one thread at a time, on our stream."""
-        with self._lock:
-            try:
-                with self._stream:  # which asks a lost device when a thread first enters it
-                    yield
-            except self._cupy.cuda.memory.OutOfMemoryError as error:
-                raise TooLarge(
-                    f"batch must fit into the device's memory, got: {error}",
-                    reason="DEVICE_OUT_OF_MEMORY",
-                ) from error
-            except Exception as error:
-                if self._answers():
-                    raise
-                raise DeviceLost(f"device must answer, got: {error}") from error
-
-    def _answers(self) -> bool:
-        """Returns whether the device still works: some faults make it useless to the process."""
-        runtime = self._cupy.cuda.runtime
-        try:
-            runtime.deviceSynchronize()
-        except runtime.CUDARuntimeError:
-            return False
-        return True
-
-    def _compute(self, batch: Batch, body: Body, text: CudaText | None, piece: Piece) -> Computed:
-        """Computes some rows and waits, so that no memory of the host is in use afterwards."""
-        with self.session():
-            tile = upload(self._cupy, self._stream, batch, piece)
-            found = self._found(batch, body, text, tile)
-            values = np.empty(piece.count, batch.dtype)
-            nonfinite = np.empty(piece.count, np.bool_)
-            pairs = [(found.values, values), (found.nonfinite, nonfinite)]
-            pairs += [(found.gradients[name], out) for name, out in piece.gradients.items()]
-            pairs += [(found.outputs[name], out) for name, out in piece.outputs.items()]
-            statuses = None
-            if found.statuses is not None:
-                statuses = np.empty(piece.count, np.uint8)
-                pairs.append((found.statuses, statuses))
-            self._receive(pairs)
-        return Computed(values, statuses, nonfinite)
-
-    def _receive(self, places: list[tuple[Any, Array]]) -> None:
-        """Copies arrays from the device to their destinations, and waits."""
-        arrived = [(download(self._stream, *place), place[1]) for place in places]
-        self._stream.synchronize()
-        for host, out in arrived:
-            if host is not out:
-                out[...] = host
-
-    def _found(self, batch: Batch, body: Body, text: CudaText | None, tile: Tile) -> Found:
-        """Computes values, scaled gradients and outputs on the device.
-
-        What a kernel can give comes from the kernel whatever else is asked for, so that its bits do
-        not depend on that.  Texts give the gradient of the first input, the body gives everything.
-        """
-        if text is None:
-            return run_body(self._cupy, batch, body, tile, batch.gradients)
-        found = self._kernels.run(batch, text, tile)
-        others = [name for name in batch.gradients if name not in found.gradients]
-        if not others and not batch.outputs:
-            return found
-        more = run_body(self._cupy, batch, body, tile, others)
-        return replace(
-            found,
-            gradients={**found.gradients, **more.gradients},
-            outputs=more.outputs,
-            nonfinite=found.nonfinite | more.nonfinite,
-        )
+        """Frees the devices' memory."""
+        for worker in self._workers:
+            with contextlib.suppress(DeviceLost):
+                worker.close()
 
 
 # ------------------------------------------------------------------ CuPy itself
@@ -248,3 +186,13 @@ def _ensure_cache_folder() -> None:
 def _device_name(cupy: Any) -> str:
     name = cupy.cuda.runtime.getDeviceProperties(0)["name"]
     return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _like_the_first(cupy: Any) -> list[int]:
+    """Returns the devices on which a tile has the same bits as on the first."""
+    runtime = cupy.cuda.runtime
+    kinds = []
+    for index in range(runtime.getDeviceCount()):
+        found = runtime.getDeviceProperties(index)
+        kinds.append((found["name"], found["major"], found["minor"]))
+    return [index for index, kind in enumerate(kinds) if kind == kinds[0]]

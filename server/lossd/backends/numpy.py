@@ -52,13 +52,19 @@ class NumpyBackend:
         """The device, in words."""
         return f"{platform.machine()} CPU, {self.threads} threads, {self.kernels.description}"
 
-    def place(self, array: Array) -> Array:
+    def place(self, array: Array, dtype: np.dtype[Any] | None = None) -> Array:
         """See ``Backend.place``."""
-        return array
+        return np.asarray(array, dtype)
 
-    def fetch(self, array: Any) -> Array:
-        """See ``Backend.fetch``."""
+    def fetch(self, array: Any, dtype: np.dtype[Any] | None = None) -> Array:
+        """See ``Backend.fetch``; what is here already is rounded where it is written."""
+        del dtype
         return np.asarray(array)
+
+    def pin(self, memory: Array) -> Callable[[], None]:
+        """See ``Backend.pin``; here nothing is copied."""
+        del memory
+        return _nothing
 
     def session(self) -> contextlib.AbstractContextManager[None]:
         """See ``Backend.session``; here nothing waits."""
@@ -113,6 +119,10 @@ class NumpyBackend:
         """Ends the threads."""
         self._pool.shutdown()
         self._networks.clear()
+
+
+def _nothing() -> None:
+    """Does nothing."""
 
 
 def _compute(body: Body, piece: Piece) -> Computed:

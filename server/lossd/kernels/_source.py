@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from lossd.kernels._launch import SHARED_ARGUMENTS, SHARED_BYTES, Argument, Kind, Launch
-from lossd.kernels._templates import TEMPLATES, Size, Template
+from lossd.kernels._templates import DEVICE_TEMPLATES, Size, Template
 from lossd.losses import Content, Input, Loss, Parameter
 from lossd.losses._declare import CudaText
 
@@ -109,7 +109,7 @@ def kernel_source(
         for declared in loss.inputs
         if not holds_indices(loss, text, declared)
     }
-    template = TEMPLATES[loss.shape]
+    template = DEVICE_TEMPLATES[loss.shape]
     others = [declared.name for declared in loss.inputs[2:]]
     other_types = {
         name: _STORED_TYPES[types[name]] if name in types else "long long" for name in others

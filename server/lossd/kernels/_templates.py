@@ -64,6 +64,10 @@ def _launch_elements_or_rows(names: tuple[str, ...], size: Size) -> Launch:
     return launch_rows(names[0], size.rows, size.length)
 
 
+def _launch_rows(names: tuple[str, ...], size: Size) -> Launch:
+    return launch_rows(names[0], size.rows, size.length)
+
+
 def _launch_kept_rows(names: tuple[str, ...], size: Size) -> Launch:
     kept = -(-size.length // size.width) * size.width * sum(size.stored_bytes)
     return launch_rows(
@@ -106,6 +110,13 @@ TEMPLATES: Mapping[Shape, Template] = {
 }
 
 
+# Those that the GPU has and the host does not.
+DEVICE_TEMPLATES: Mapping[Shape, Template] = {
+    **TEMPLATES,
+    Shape.REGIONWISE: Template("regionwise", "const Region& region, T& value", _launch_rows),
+}
+
+
 def template_of(loss: Loss) -> Template | None:
-    """Returns the template for texts of a loss; None if there is none for its shape."""
+    """Returns the template for texts of a loss on both; None if there is none for its shape."""
     return TEMPLATES.get(loss.shape)

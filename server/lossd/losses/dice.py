@@ -10,7 +10,14 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._maths.overlap import INPUTS, EmptyTarget, Index, region_loss, without_target
+from lossd.losses._maths.overlap import (
+    INPUTS,
+    EmptyTarget,
+    Index,
+    overlap_texts,
+    region_loss,
+    without_target,
+)
 from lossd.schema import NONNEGATIVE, Array
 
 LOG_2 = 0.6931471805599453
@@ -22,6 +29,7 @@ LOG_PROBABILITIES = DistributionKind.LOG_PROBABILITIES
     Shape.REGIONWISE,
     inputs=INPUTS,
     layout=(OPTIONAL_CLASS_AXIS,),
+    cuda=overlap_texts(2, "1", "1"),
     ignores=without_target,
     examples=(
         Example(

@@ -10,7 +10,14 @@ from lossd.losses._declare import (
     Shape,
     loss,
 )
-from lossd.losses._maths.overlap import INPUTS, EmptyTarget, Index, region_loss, without_target
+from lossd.losses._maths.overlap import (
+    INPUTS,
+    EmptyTarget,
+    Index,
+    overlap_texts,
+    region_loss,
+    without_target,
+)
 from lossd.schema import NONNEGATIVE, POSITIVE, Array
 
 LOG_2 = 0.6931471805599453
@@ -22,6 +29,7 @@ LOG_PROBABILITIES = DistributionKind.LOG_PROBABILITIES
     Shape.REGIONWISE,
     inputs=INPUTS,
     layout=(OPTIONAL_CLASS_AXIS,),
+    cuda=overlap_texts(1, "alpha", "beta", "gamma"),
     ignores=without_target,
     examples=(
         # tp = 1/2, fp = 1/4, fn = 1/2: with alpha alone a third, with beta alone a half.

@@ -202,7 +202,7 @@ def _process(
 
 def _services(config: Config, checked: CheckedDevice, telemetry: Telemetry) -> _Services:
     compute_slots = ComputeSlots(config.compute_threads)
-    shared = _shared_memory(config, telemetry)
+    shared = _shared_memory(config, telemetry, checked.chosen.backend)
     return _Services(
         LossServicer(config, checked, compute_slots, telemetry, shared),
         EvaluationServicer(config, compute_slots, telemetry),
@@ -341,7 +341,7 @@ def networks_of(config: Config) -> Networks:
     return Networks(by_name, config.max_network_bytes)
 
 
-def _shared_memory(config: Config, telemetry: Telemetry) -> SharedMemory | None:
+def _shared_memory(config: Config, telemetry: Telemetry, backend: Backend) -> SharedMemory | None:
     if not config.shm_dir:
         return None
     shared = SharedMemory(
@@ -349,6 +349,7 @@ def _shared_memory(config: Config, telemetry: Telemetry) -> SharedMemory | None:
         segments=config.max_shm_segments,
         segment_bytes=config.max_shm_bytes,
         owned_segments=config.caller_shm_segments or three_quarters(config.max_shm_segments),
+        pin=backend.pin,
     )
     telemetry.watch_shared_memory(lambda: shared.segments, lambda: shared.segment_bytes)
     return shared

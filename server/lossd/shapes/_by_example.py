@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.backends import Backend, Body, Compute, Piece, settle
+from lossd.backends import Backend, Body, Compute, Computed, Piece, settle
 from lossd.batch import Array, Batch, Layout, Operand, check_domains, check_rules
 from lossd.losses import Loss
 from lossd.reduction import Floats, block_sums
@@ -97,13 +97,11 @@ class ByExample(ShapeRules):
         )
 
         def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
-            run = _Run(pieces, batch, buffers)
-
-            def work(index: int) -> None:
-                checkpoint()
-                run.piece(index)
-
-            backend.side_by_side(len(cuts), work)
+            run = _Run(pieces, batch, buffers, checkpoint)
+            if compute.each is not None:
+                compute.each(len(cuts), run.piece, run.take)
+            else:
+                backend.side_by_side(len(cuts), run.compute)
             return run.finished()
 
         return evaluate
@@ -147,10 +145,13 @@ class _Pieces:
 class _Run:
     """One evaluation: every piece writes to places of its own, so no lock is needed."""
 
-    def __init__(self, pieces: _Pieces, batch: Batch, buffers: Buffers) -> None:
+    def __init__(
+        self, pieces: _Pieces, batch: Batch, buffers: Buffers, checkpoint: Checkpoint
+    ) -> None:
         self._pieces = pieces
         self._batch = batch
         self._buffers = buffers
+        self._checkpoint = checkpoint
         self._scale = batch.plan.gradient_scale
         if pieces.elements > 1:
             self._scale = self._scale / pieces.elements
@@ -161,28 +162,42 @@ class _Run:
         # Sums over the parts of long rows, which become values when all parts are done.
         self._parts = np.zeros((batch.rows, pieces.segments)) if pieces.segments > 1 else None
 
-    def piece(self, index: int) -> None:
+    def compute(self, index: int) -> None:
         """Computes one piece."""
-        cut = self._pieces.cuts[index]
+        piece = self.piece(index)
         with np.errstate(all="ignore"):
-            piece = self._piece(cut)
             found = self._pieces.compute.piece(piece)
-            if found.is_outside:
-                self._refuse_outside()
-            if found.statuses is not None:
-                self._statuses.append((cut.rows, found.statuses))
-            if found.is_flagged is None:
-                nonfinite = settle(piece) if found.nonfinite is None else found.nonfinite
-                if nonfinite is not None and np.count_nonzero(nonfinite):  # a sixth of any()
-                    self._flag(cut.rows, nonfinite)
-            elif found.is_flagged:
-                self._is_flagged = True
-            if self._parts is not None:
-                self._parts[cut.rows, cut.segment] = found.values
-            elif found.values is not None and (found.sums is None or self._pieces.zero_nonfinite):
-                self._sums[index] = self._settled_sums(cut.rows, found.values)
-            elif found.sums is not None:
-                self._sums[index] = found.sums
+        self.take(index, piece, found)
+
+    def piece(self, index: int) -> Piece:
+        """Returns one piece."""
+        self._checkpoint()
+        with np.errstate(all="ignore"):
+            return self._piece(self._pieces.cuts[index])
+
+    def take(self, index: int, piece: Piece, found: Computed) -> None:
+        """Takes what was computed of a piece."""
+        with np.errstate(all="ignore"):
+            self._take(index, piece, found)
+
+    def _take(self, index: int, piece: Piece, found: Computed) -> None:
+        cut = self._pieces.cuts[index]
+        if found.is_outside:
+            self._refuse_outside()
+        if found.statuses is not None:
+            self._statuses.append((cut.rows, found.statuses))
+        if found.is_flagged is None:
+            nonfinite = settle(piece) if found.nonfinite is None else found.nonfinite
+            if nonfinite is not None and np.count_nonzero(nonfinite):  # a sixth of any()
+                self._flag(cut.rows, nonfinite)
+        elif found.is_flagged:
+            self._is_flagged = True
+        if self._parts is not None:
+            self._parts[cut.rows, cut.segment] = found.values
+        elif found.values is not None and (found.sums is None or self._pieces.zero_nonfinite):
+            self._sums[index] = self._settled_sums(cut.rows, found.values)
+        elif found.sums is not None:
+            self._sums[index] = found.sums
 
     def _piece(self, cut: Cut) -> Piece:
         batch, plan, window = self._batch, self._batch.plan, cut.window

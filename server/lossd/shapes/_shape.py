@@ -172,5 +172,5 @@ class Evaluator(Protocol):
 
         Raises:
             InvalidRequest: for a target outside its domain, or a parameter that the body refuses.
-            TooLarge: if the device does not have enough memory.
+            DeviceFull: if the device does not have enough memory.
         """

@@ -75,7 +75,7 @@ class WholeBatch(ShapeRules):
             inputs = []
             for declared in batch.loss.inputs:
                 checkpoint()  # widening is as much work as computing a piece
-                inputs.append(present.rows(batch.find(declared.name)))
+                inputs.append(present.rows(batch.find(declared.name), widen=backend.in_cache))
             checkpoint()
             found = _computed(batch, backend, inputs, context)
             with np.errstate(all="ignore"):
@@ -102,18 +102,29 @@ def _pieces(backend: Backend, checkpoint: Checkpoint) -> Callable[..., None]:
 def _computed(
     batch: Batch, backend: Backend, inputs: Sequence[Array | None], context: BatchContext
 ) -> BodyResult:
-    """Runs the body, and brings everything that will be read back to the host."""
+    """Runs the body, and brings everything that will be read back to the host.
+
+    What is stored in 16 bits goes to a device and comes back like that.
+    """
     place, fetch = backend.place, backend.fetch
+    operands = [batch.find(declared.name) for declared in batch.loss.inputs]
+    types = [None if o is None else o.compute_type(batch.dtype) for o in operands]
+    sent = {o.name: o.rows.dtype for o in batch.operands}
     with backend.session(), np.errstate(all="ignore"):
         found = batch.loss.body(
             backend.xp,
-            *(None if array is None else place(array) for array in inputs),
+            *(
+                None if array is None else place(array, dtype)
+                for array, dtype in zip(inputs, types, strict=True)
+            ),
             replace(context, weights=place(context.weights), scales=place(context.scales)),
             **batch.parameters,
         )
         return BodyResult(
             value=fetch(found.value),
-            gradients={name: fetch(found.gradient(name)) for name in batch.gradients},
+            gradients={
+                name: fetch(found.gradient(name), sent.get(name)) for name in batch.gradients
+            },
             outputs={name: fetch(output) for name, output in found.outputs.items()},
             statuses=None if found.statuses is None else fetch(found.statuses),
             status=found.status,
@@ -143,11 +154,11 @@ class Present:
         """Returns the numbers of these examples, from one number for each example."""
         return numbers if self._kept is None else numbers[self._kept]
 
-    def rows(self, operand: Operand | None) -> Array | None:
-        """Returns the rows of these examples, in the type to compute in."""
+    def rows(self, operand: Operand | None, *, widen: bool) -> Array | None:
+        """Returns the rows of these examples, in the type to compute in, or as they were sent."""
         if operand is None:
             return None
-        rows = operand.as_type(self._batch.dtype)
+        rows = operand.as_type(self._batch.dtype if widen else operand.rows.dtype)
         if self._kept is None or not operand.slot.is_by_example:
             return rows
         return rows[self._kept[self.whole_part(operand.name)]]

@@ -10,7 +10,7 @@ is bounded, and no image's result depends on another.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,8 +69,8 @@ class ImagesShape(ByExample):
         """See ``ByExample.body``."""
         if batch.pipeline is None:
             raise TypeError(f"{batch.loss.name} has no network to look through")
-        on_device = backend.network(batch.pipeline.network, batch.dtype)
-        return functools.partial(_forward, batch, batch.pipeline, on_device)
+        place = functools.partial(backend.network, batch.pipeline.network, batch.dtype)
+        return functools.partial(_forward, batch, batch.pipeline, place)
 
 
 # ------------------------------------------------------------------ network and layers
@@ -175,12 +175,13 @@ def _check_size(given: Given, found: ImagePipeline) -> None:
 def _forward(
     batch: Batch,
     pipeline: ImagePipeline,
-    on_device: DeviceNetwork,
+    place: Callable[[], DeviceNetwork],
     xp: Any,
     *images: Any,
     **parameters: Any,
 ) -> BodyResult:
     """Evaluates the loss of some pairs of images, and the gradients that the batch wants."""
+    on_device = place()
     names = [operand.name for operand in batch.operands]
     given = dict(zip(names, images, strict=True))
     count = len(images[0])

@@ -22,6 +22,7 @@ from lossd.losses._declare import (
     DISTRIBUTION,
     BodyResult,
     Content,
+    CudaText,
     DistributionKind,
     Input,
     Status,
@@ -46,6 +47,30 @@ class EmptyTarget(enum.Enum):
 
     SMOOTH = "what the formula says"
     SKIP = "nothing"
+
+
+# What predictions are, in the kernel of regions.
+_KINDS = {
+    DistributionKind.LOGITS: "OfLogits",
+    DistributionKind.PROBABILITIES: "OfProbabilities",
+    DistributionKind.LOG_PROBABILITIES: "OfLogs",
+}
+
+
+def overlap_texts(hits: int, alpha: str, beta: str, gamma: str = "1") -> tuple[CudaText, ...]:
+    """Returns the texts of a loss of single regions, from the numbers of its ``Index``."""
+    return tuple(
+        CudaText(
+            f"value = region.overlap({name}(), {hits}, {alpha}, {beta}, smooth, {gamma});",
+            when={
+                "prediction_kind": kind,
+                "class_axis": None,
+                "empty_target": EmptyTarget.SMOOTH,
+            },
+            targets_are_classes=False,
+        )
+        for kind, name in _KINDS.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)

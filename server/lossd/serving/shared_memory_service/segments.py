@@ -17,6 +17,8 @@ import stat
 import struct
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -27,7 +29,7 @@ from lossd.errors import (
     ServiceError,
     TooLarge,
 )
-from lossd.serving.shared_memory_service.sigbus import Mapping, TruncationGuard
+from lossd.serving.shared_memory_service.sigbus import Bytes, Mapping, TruncationGuard
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,9 @@ _FLOCK = "hhqqi4x"  # the kernel's, on 64-bit Linux: type, whence, start, length
 REAP_SECONDS = 1.0
 # A file without a lock by then belongs to a client that was killed before it attached it.
 STALE_SECONDS = 30.0
+
+
+Pin = Callable[[Bytes], Callable[[], None]]
 
 
 class DirectoryError(ServiceError):
@@ -66,6 +71,9 @@ class AttachedSegment:
 class SharedMemory:
     """The segments of one server, of which a client may have some; may be used from many threads.
 
+    ``pin`` prepares the memory of a segment for fast copies, and returns what undoes that; it is
+    undone when nothing uses the memory any more.
+
     Raises:
         DirectoryError: if the directory cannot be written to.
     """
@@ -77,7 +85,9 @@ class SharedMemory:
         segments: int,
         segment_bytes: int,
         owned_segments: int | None = None,
+        pin: Pin = lambda _: lambda: None,
     ) -> None:
+        self._pin = pin
         self.directory = os.path.abspath(directory)  # noqa: PTH100 - the path is sent as text
         self.max_segments = segments
         self.max_bytes = segment_bytes
@@ -161,15 +171,16 @@ class SharedMemory:
                 self._check_share(owner, owned_segments or self._max_owned)
                 os.unlink(name, dir_fd=self._directory)
                 token = secrets.token_bytes(_TOKEN_BYTES)
-                self._segments[token] = AttachedSegment(
-                    descriptor, self._guard.map(descriptor, size), owner
-                )
+                mapping = self._guard.map(descriptor, size)
+                self._segments[token] = AttachedSegment(descriptor, mapping, owner)
         except OSError as error:  # its name was removed meanwhile, or there is no address space
             os.close(descriptor)
             raise SegmentRefused(f"file must be mapped, got {error.strerror}") from error
         except ServiceError:
             os.close(descriptor)
             raise
+        # Without the lock: it touches every page.
+        weakref.finalize(mapping, self._pin(mapping.bytes)).atexit = False
         return token
 
     def detach(self, token: bytes) -> None:

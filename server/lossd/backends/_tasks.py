@@ -1,0 +1,138 @@
+"""Shares tiles out among the workers, several of each batch under way at a time."""
+
+import contextlib
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import Any
+
+import numpy as np
+
+from lossd.backends import Computed, Make, Piece, Take
+from lossd.backends._halves import halves, joined
+from lossd.backends._worker import TILE_BYTES, Begun, Work, Worker
+from lossd.batch import Batch
+from lossd.errors import DeviceFull
+from lossd.kernels import is_stored
+
+# Tiles of one batch that are under way on each device: while one is computed, the next is sent.
+AHEAD = 2
+
+
+def tile_elements(batch: Batch) -> int:
+    """Returns how many elements of a batch make a tile, with all that goes with its rows."""
+    row = sum(math.prod(o.slot.rows_shape[1:]) * _sent_bytes(o.rows.dtype) for o in batch.operands)
+    row += 2 * batch.dtype.itemsize + 2 + 8 * len(batch.outputs)  # scale and value, flags
+    return max(1, TILE_BYTES // row * batch.length)
+
+
+def _sent_bytes(dtype: np.dtype[Any]) -> int:
+    """Returns the bytes of a number as it is sent: floats as they came, others as indices."""
+    return dtype.itemsize if is_stored(dtype) else 8
+
+
+class Tasks:
+    """The work of all devices; for any number of threads."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._busy = dict.fromkeys(workers, 0)
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[Worker]:
+        """Takes the worker that has the least to do."""
+        worker = self._enter()
+        try:
+            yield worker
+        finally:
+            self._leave(worker)
+
+    def _enter(self) -> Worker:
+        with self._lock:
+            worker = min(self._busy, key=lambda one: self._busy[one])
+            self._busy[worker] += 1
+            return worker
+
+    def _leave(self, worker: Worker) -> None:
+        with self._lock:
+            self._busy[worker] -= 1
+
+    def each(self, work: Work, count: int, make: Make, take: Take) -> None:
+        """See ``Compute.each``: begins tiles before it waits for the ones before them."""
+        most = AHEAD * len(self._busy)
+        waiting: deque[tuple[int, Begun]] = deque()
+
+        def finish() -> None:
+            index, begun = waiting.popleft()
+            try:
+                found = begun.finish()
+            finally:
+                self._leave(begun.worker)
+            take(index, begun.piece, found)
+
+        try:
+            for index in range(count):
+                piece = make(index)
+                begun = self._tried(work, piece, waiting, finish)
+                if begun is not None:
+                    waiting.append((index, begun))
+                    if len(waiting) >= most:
+                        finish()
+                    continue
+                while waiting:  # which gives memory back
+                    finish()
+                take(index, piece, self.piece(work, piece))
+            while waiting:
+                finish()
+        finally:
+            for _, begun in waiting:
+                begun.abandon()
+                self._leave(begun.worker)
+
+    def _tried(
+        self, work: Work, piece: Piece, waiting: Sized, finish: Callable[[], None]
+    ) -> Begun | None:
+        """Begins a tile; returns None where the device is full.
+
+        The error is gone then, which would hold what was on the device already.
+        """
+        try:
+            return self._begin(work, piece, waiting, finish)
+        except DeviceFull:
+            return None
+
+    def _begin(self, work: Work, piece: Piece, waiting: Sized, finish: Callable[[], None]) -> Begun:
+        """Begins a tile; where no slot is free, what waits is finished first."""
+        worker = self._enter()
+        try:
+            slot = worker.slots.take(wait=not waiting)
+            while slot is None:
+                finish()
+                slot = worker.slots.take(wait=not waiting)
+            return worker.begin(work, piece, slot)
+        except BaseException:
+            self._leave(worker)
+            raise
+
+    def piece(self, work: Work, piece: Piece) -> Computed:
+        """Computes one piece, or its halves one after the other if it does not fit a device.
+
+        Raises:
+            DeviceFull: if not even a single row fits.
+        """
+        if piece.count == 1:
+            begun = self._begin(work, piece, (), _nothing)
+        else:
+            tried = self._tried(work, piece, (), _nothing)
+            if tried is None:
+                return joined([self.piece(work, half) for half in halves(piece)])
+            begun = tried
+        try:
+            return begun.finish()
+        finally:
+            self._leave(begun.worker)
+
+
+def _nothing() -> None:
+    """Does nothing."""

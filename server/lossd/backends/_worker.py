@@ -1,0 +1,233 @@
+"""A worker: one GPU with its streams, and the way of a tile to it and back.
+
+A tile is brought into pinned memory, copied to the device on one stream, computed on another and
+copied back on a third, so that copies both ways and computing go on at the same time, each for a
+tile of its own.  Who begins a tile waits for it later.
+
+Memory belongs to the stream that it was taken on, and is free again when Python drops it.  So
+inputs are taken on the stream that copies them, and all of a tile is held until it has come back.
+
+Nothing here imports CuPy; the caller passes it in.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lossd.backends import Array, Body, Computed, Piece
+from lossd.backends._compiled import DeviceKernels
+from lossd.backends._pinned import PinnedMemory
+from lossd.backends._slots import Ring, Slot
+from lossd.backends._tiles import Found, Staged, Tile, download, run_body, send, stage, upload
+from lossd.batch import Batch
+from lossd.errors import DeviceFull, DeviceLost
+from lossd.losses._declare import CudaText
+from lossd.networks import Device, DeviceNetworks
+
+# A tile is large enough that a copy of it is at its fastest, and the launch does not count.
+TILE_BYTES = 16 << 20
+# So much more than a tile is pinned, for flags and the gaps between arrays.
+SPARE_BYTES = 64 << 10
+SLOTS = 4
+# Elements of the windows that go into one product of a convolution: 64 MiB of float32.
+PRODUCT_ELEMENTS = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The work of each tile of a batch: a text of a kernel, or the body.
+
+    ``vectors`` are the parameters that all tiles share, on the devices where they were sent.
+    """
+
+    batch: Batch
+    body: Body
+    text: CudaText | None
+    vectors: dict[int, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A tile under way; everything in it is in use until it has come back."""
+
+    worker: "Worker"
+    slot: Slot
+    piece: Piece
+    arrivals: Sequence[tuple[Array, Array]]  # where each array arrives, and where it is to be
+    computed: Computed
+    held: tuple[Tile, Found, Staged]
+
+    def finish(self) -> Computed:
+        """Waits for the results, and writes them to their places.
+
+        Raises:
+            DeviceLost: if the device does not answer any more.
+        """
+        try:
+            with self.worker.faults():
+                self.slot.received.synchronize()
+            for host, out in self.arrivals:
+                if host is not out:
+                    out[...] = host
+        finally:
+            self.worker.slots.give_back(self.slot)
+        return self.computed
+
+    def abandon(self) -> None:
+        """Waits until nothing is in use any more, and forgets the results."""
+        with contextlib.suppress(DeviceLost), self.worker.faults():
+            self.slot.received.synchronize()
+        self.worker.slots.give_back(self.slot)
+
+
+class Worker:
+    """One GPU; may be used from many threads, which begin tiles one at a time."""
+
+    def __init__(self, cupy: Any, index: int, pinned: PinnedMemory) -> None:
+        self._cupy = cupy
+        self._pinned = pinned
+        self._lock = threading.Lock()
+        self.index = index
+        self.device = cupy.cuda.Device(index)
+        with self.device:
+            self._up, self._stream, self._down = (
+                cupy.cuda.Stream(non_blocking=True) for _ in range(3)
+            )
+            size = TILE_BYTES + SPARE_BYTES
+            self.slots = Ring([Slot(cupy, size) for _ in range(SLOTS)])
+            self.kernels = DeviceKernels(cupy, self._stream)
+        self.networks = DeviceNetworks(Device(cupy, PRODUCT_ELEMENTS), cupy.asarray)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """See ``Backend.session``; one thread at a time, on the stream that computes."""
+        # A stream asks a lost device when a thread first enters it.
+        with self._lock, self.faults(), self.device, self._stream:
+            yield
+
+    @contextlib.contextmanager
+    def faults(self) -> Iterator[None]:
+        """Raises what the device does in the words of lossd."""
+        try:
+            yield
+        except self._cupy.cuda.memory.OutOfMemoryError as error:
+            raise DeviceFull(
+                f"batch must fit into the device's memory that is free, got: {error}"
+            ) from error
+        except Exception as error:
+            if self._answers():
+                raise
+            raise DeviceLost(f"device must answer, got: {error}") from error
+
+    def _answers(self) -> bool:
+        """Returns whether the device still works: some faults make it useless to the process."""
+        runtime = self._cupy.cuda.runtime
+        try:
+            with self.device:
+                runtime.deviceSynchronize()
+        except runtime.CUDARuntimeError:
+            return False
+        return True
+
+    def begin(self, work: Work, piece: Piece, slot: Slot) -> Begun:
+        """Queues all that is to be done with a piece, and returns without waiting for it.
+
+        Raises:
+            DeviceFull: if the device does not have enough memory; the slot is then free again.
+            DeviceLost: if the device does not answer any more.
+        """
+        try:
+            staged = stage(work.batch, piece, slot.up, self._pinned)
+            with self.session():
+                return self._queued(work, piece, slot, staged)
+        except BaseException:
+            self.slots.give_back(slot)
+            raise
+
+    def _queued(self, work: Work, piece: Piece, slot: Slot, staged: Staged) -> Begun:
+        cupy, batch = self._cupy, work.batch
+        try:
+            with self._up:
+                if self.index not in work.vectors:
+                    work.vectors[self.index] = self._vectors(batch)
+                vectors = work.vectors[self.index]
+                tile = upload(cupy, self._up, piece, staged, vectors)
+            slot.sent.record(self._up)
+            self._stream.wait_event(slot.sent)
+            found = self._found(work, tile)
+            slot.computed.record(self._stream)
+            self._down.wait_event(slot.computed)
+            computed, arrivals = self._received(batch, piece, found, slot)
+            slot.received.record(self._down)
+        except BaseException:
+            self._settle()  # what was queued reads and writes memory that is about to be free
+            raise
+        return Begun(self, slot, piece, arrivals, computed, (tile, found, staged))
+
+    def _vectors(self, batch: Batch) -> dict[str, Any]:
+        """Sends the parameters that all tiles share; None stands for one that was not given."""
+        given = {name: batch.parameters[name] for name in batch.loss.vectors}
+        return {
+            name: send(self._cupy, self._up, np.ascontiguousarray(value, batch.dtype))
+            if len(value)
+            else None
+            for name, value in given.items()
+            if np.ndim(value) < 2
+        }
+
+    def _found(self, work: Work, tile: Tile) -> Found:
+        """Computes values, scaled gradients and outputs on the device.
+
+        What a kernel can give comes from the kernel whatever else is asked for, so that its bits do
+        not depend on that.  Texts give the gradient of the first input, the body gives everything.
+        """
+        batch = work.batch
+        if work.text is None:
+            return run_body(self._cupy, batch, work.body, tile, batch.gradients)
+        found = self.kernels.run(batch, work.text, tile)
+        others = [name for name in batch.gradients if name not in found.gradients]
+        if not others and not batch.outputs:
+            return found
+        more = run_body(self._cupy, batch, work.body, tile, others)
+        return replace(
+            found,
+            gradients={**found.gradients, **more.gradients},
+            outputs=more.outputs,
+            nonfinite=found.nonfinite | more.nonfinite,
+        )
+
+    def _received(
+        self, batch: Batch, piece: Piece, found: Found, slot: Slot
+    ) -> tuple[Computed, list[tuple[Array, Array]]]:
+        """Starts to copy results back; returns where they will be."""
+        statuses = None if found.statuses is None else np.empty(piece.count, np.uint8)
+        values, nonfinite = np.empty(piece.count, batch.dtype), np.empty(piece.count, np.bool_)
+        pairs = [(found.values, values), (found.nonfinite, nonfinite)]
+        pairs += [(found.gradients[name], out) for name, out in piece.gradients.items()]
+        pairs += [(found.outputs[name], out) for name, out in piece.outputs.items()]
+        if statuses is not None:
+            pairs.append((found.statuses, statuses))
+        arrivals = [
+            (download(self._down, source, out, slot.down, self._pinned), out)
+            for source, out in pairs
+        ]
+        return Computed(values, statuses, nonfinite), arrivals
+
+    def _settle(self) -> None:
+        """Waits for all streams, whatever comes of it."""
+        with contextlib.suppress(self._cupy.cuda.runtime.CUDARuntimeError):
+            for stream in (self._up, self._stream, self._down):
+                stream.synchronize()
+
+    def close(self) -> None:
+        """Waits for the device and forgets what is on it."""
+        with self.session():
+            for stream in (self._up, self._stream, self._down):
+                stream.synchronize()
+            self.kernels.clear()
+            self.networks.clear()
+            self._cupy.get_default_memory_pool().free_all_blocks()

@@ -1,0 +1,196 @@
+"""How tiles go to a device and back, from the fake device's log of calls."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lossd.backends import _tasks, _worker
+from lossd.backends import cupy as backend
+from lossd.batch import Job
+from lossd.engine import Engine, Result
+from lossd.errors import DeviceFull
+from lossd.losses import LOSSES
+from lossd.reduction import Reduction
+from lossd.shapes import _blocks
+
+pytestmark = pytest.mark.gpu
+
+ROWS, COLUMNS = 700, 100
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    if not (available := backend.probe()):
+        pytest.skip(available.reason)
+    made = Engine(backend.CupyBackend())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of about 100 rows, as if a row had a thousand times the columns."""
+    monkeypatch.setattr(_tasks, "TILE_BYTES", 100 * (4 * COLUMNS + 18))
+    monkeypatch.setattr(_blocks, "BLOCK_ELEMENTS", 10 * COLUMNS)
+
+
+def cross_entropy(dtype: npt.DTypeLike = np.float32, **options: Any) -> Job:
+    rng = np.random.default_rng(0)
+    return Job(
+        loss=LOSSES["cross_entropy"],
+        parameters={"class_weights": list(np.linspace(0.5, 2, COLUMNS))},
+        inputs={
+            "predictions": [rng.normal(size=(ROWS, COLUMNS)).astype(dtype)],
+            "targets": [rng.integers(0, COLUMNS, ROWS)],
+        },
+        per_example=True,
+        **options,
+    )
+
+
+def bits(result: Result) -> list[bytes]:
+    assert result.per_example is not None
+    return [result.per_example.tobytes(), *(g.tobytes() for g in result.gradients.values())]
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_the_next_tile_is_sent_before_the_last_is_waited_for(fake: Any, engine: Engine) -> None:
+    job = cross_entropy()
+    engine.run(job)
+    with fake.recorded() as lines:
+        engine.run(job)
+        up = [c for c in fake.copies("H2D") if c.bytes > 4 * COLUMNS * 50]
+        down = [c for c in fake.copies("D2H") if c.bytes > 4 * COLUMNS * 50]
+        pinned = [c.pinned for c in fake.copies() if c.bytes != 4 * COLUMNS]
+    tiles = len(up)
+    assert tiles == len(down) == 7
+    assert all(pinned)
+    for one, following in zip(down, up[1:], strict=False):
+        assert following.number < one.done_by
+    assert {c.stream for c in up}.isdisjoint(c.stream for c in down)
+    calls = Counter(line.split()[0] for line in lines)
+    assert calls["launch"] == calls["eventSynchronize"] == tiles
+    assert not {name for name in calls if "alloc" in name.lower() or "free" in name.lower()}
+    assert not fake.violations()
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_parameters_are_sent_once_a_request(fake: Any, engine: Engine) -> None:
+    job = cross_entropy()
+    engine.run(job)
+    with fake.recorded():
+        engine.run(job)
+        sizes = Counter(copy.bytes for copy in fake.copies("H2D"))
+    assert sizes[4 * COLUMNS] == 1
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("reduction", [Reduction.MEAN, Reduction.NONE])
+def test_bits_do_not_depend_on_who_else_computes(engine: Engine, reduction: Reduction) -> None:
+    rng = np.random.default_rng(1)
+    job = cross_entropy(
+        reduction=reduction,
+        weights=rng.uniform(0, 2, ROWS),
+        mask=rng.random(ROWS) < 0.9,
+        cotangent=rng.normal(size=ROWS) if reduction is Reduction.NONE else None,
+    )
+    alone = bits(engine.run(job))
+    # More calls than slots, so that some wait for each other.
+    with ThreadPoolExecutor(2 * _worker.SLOTS) as pool:
+        together = list(pool.map(engine.run, [job] * 4 * _worker.SLOTS))
+    assert all(bits(result) == alone for result in together)
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_a_call_that_is_stopped_leaves_nothing_behind(fake: Any, engine: Engine) -> None:
+    job = cross_entropy()
+    whole = bits(engine.run(job))
+    for last in range(6):
+        left = iter(range(last))
+
+        def stop(left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise TimeoutError
+
+        with pytest.raises(TimeoutError):
+            engine.run(job, checkpoint=stop)
+    assert bits(engine.run(job)) == whole
+    assert not fake.violations()
+
+
+def test_memory_that_is_pinned_is_copied_where_it_lies(fake: Any, engine: Engine) -> None:
+    """A row beyond a slot shows it: there is no other pinned memory that it would fit into."""
+    columns = (_worker.TILE_BYTES + _worker.SPARE_BYTES) // 4 + 1000
+    memory = np.zeros(8 * columns, np.uint8)
+    given = memory[: 4 * columns].view(np.float32).reshape(1, columns)
+    reply = memory[4 * columns :].view(np.float32).reshape(1, columns)
+    job = Job(
+        loss=LOSSES["cross_entropy"],
+        parameters={},
+        inputs={"predictions": [given], "targets": [np.array([3])]},
+    )
+
+    def allocate(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
+        return reply if shape == reply.shape else np.empty(shape, dtype)
+
+    def large() -> list[bool]:
+        with fake.recorded():
+            engine.run(job, allocate=allocate)
+            return [copy.pinned for copy in fake.copies() if copy.bytes == 4 * columns]
+
+    assert large() == [False, False]
+    unpin = engine.backend.pin(memory)
+    assert large() == [True, True]
+    unpin()
+    assert large() == [False, False]
+    assert not fake.violations()
+
+
+def test_memory_that_cannot_be_pinned_is_copied_all_the_same(fake: Any, engine: Engine) -> None:
+    fake.fault("cudaHostRegister", error=2)
+    memory = np.zeros(8192, np.uint8)
+    engine.backend.pin(memory)()
+    engine.backend.pin(memory)()
+    assert not fake.violations()
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_a_tile_that_does_not_fit_is_halved(engine: Engine) -> None:
+    job = cross_entropy(weights=np.linspace(0, 2, ROWS))
+    whole = bits(engine.run(job))
+    pool = backend._import_cupy().get_default_memory_pool()
+    pool.free_all_blocks()
+    pool.set_limit(size=pool.used_bytes() + 60_000)  # a tile takes 80,000
+    try:
+        assert bits(engine.run(job)) == whole
+        pool.free_all_blocks()
+        pool.set_limit(size=1)
+        with pytest.raises(DeviceFull, match="must fit into the device's memory"):
+            engine.run(job)
+    finally:
+        pool.set_limit(size=0)
+    assert bits(engine.run(job)) == whole
+
+
+def test_two_devices_serve_calls_at_the_same_time(fake: Any) -> None:
+    del fake  # skips without it
+    for scenario in ("tiles of one call", "whole batches"):
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("two_devices.py")), scenario],
+            env={**os.environ, "GPULAB_DEVICES": "2"},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
