@@ -24,7 +24,7 @@ from lossd.shapes import (
     Buffers,
     Checkpoint,
     Evaluated,
-    Prepared,
+    PreparedBatch,
     hold_nothing,
 )
 
@@ -194,7 +194,7 @@ class Engine:
             backend.close()
 
 
-def _at_once(plan: Plan, prepared: Prepared, arrays: Sequence[Array | None]) -> Result | None:
+def _at_once(plan: Plan, prepared: PreparedBatch, arrays: Sequence[Array | None]) -> Result | None:
     """Computes a job in one call; None where that does not tell all."""
     inputs = [array for array in arrays if array is not None and array.flags.c_contiguous]
     if len(inputs) < len(arrays):

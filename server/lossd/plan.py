@@ -16,7 +16,7 @@ from lossd.backends import Backend
 from lossd.batch import Job, Operand, Slot
 from lossd.networks import Networks
 from lossd.reduction import NonfinitePolicy
-from lossd.shapes import Evaluator, Laid, Prepared, lay_out, prepare
+from lossd.shapes import Evaluator, Laid, PreparedBatch, lay_out, prepare
 
 HOST = "numpy"  # the name of the backend that computes on the host
 
@@ -53,7 +53,7 @@ class Plan:
     outputs: tuple[Answered, ...]
     backend: str
     is_brief: bool
-    prepared: Prepared | None = None
+    prepared: PreparedBatch | None = None
 
     @classmethod
     def of(cls, job: Job, backend: Backend, networks: Networks, *, is_kept: bool = False) -> "Plan":

@@ -17,14 +17,14 @@ from lossd.shapes._lay_out import Laid
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedBatch:
     """The call for all batches of a plan, and what is done to the rows of each."""
 
     call: PreparedCall
     rows: RowPlan
 
 
-def prepare(job: Job, laid: Laid, backend: Backend) -> Prepared | None:
+def prepare(job: Job, laid: Laid, backend: Backend) -> PreparedBatch | None:
     """Prepares the call for jobs like one; None where their data decides more than results."""
     rules, template = laid.rules, laid.template
     if not isinstance(rules, ByExample) or not (template.rows and backend.in_cache):
@@ -38,7 +38,7 @@ def prepare(job: Job, laid: Laid, backend: Backend) -> Prepared | None:
     elements = template.length if rules.is_mean_of_elements else 1
     dtypes = [array.dtype for array in laid.arrays(job) if array is not None]
     call = made(dtypes, float(rows.gradient_scale) / elements, elements)
-    return None if call is None else Prepared(call, rows)
+    return None if call is None else PreparedBatch(call, rows)
 
 
 def _looks_at_data(job: Job, laid: Laid) -> bool:
