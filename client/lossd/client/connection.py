@@ -24,6 +24,7 @@ from lossd.client.errors import (
     lost_error,
     not_ready_error,
 )
+from lossd.client.headers import Encoded
 from lossd.client.retry import Retrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
@@ -100,7 +101,7 @@ class Connection:
     def call(
         self,
         method: Method[Answer],
-        request: Framed[Any],
+        request: Framed[Any] | Encoded,
         call: ClientCall,
         *,
         is_shared: bool = False,
