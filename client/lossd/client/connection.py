@@ -17,6 +17,7 @@ from lossd.client import chunked
 from lossd.client.call import STREAM_LOSS, Answer, ClientCall, Method, serialised
 from lossd.client.errors import (
     CancelledError,
+    LossdError,
     UnavailableError,
     closed_error,
     from_rpc_error,
@@ -146,8 +147,10 @@ class Connection:
         if invoke is None:
             invoke = self._unary[method.path] = channel.unary_unary(method.path)
         proven = self._security.metadata(metadata)
-        with self.translated():
+        try:  # as ``translated`` does, which takes longer to enter
             answer: bytes = invoke(encoded, timeout=timeout, metadata=proven)
+        except (grpc.RpcError, ValueError) as error:
+            raise self._translated(error) from error
         return answer
 
     @contextlib.contextmanager
@@ -155,13 +158,16 @@ class Connection:
         """Raises our errors for gRPC's."""
         try:
             yield
-        except grpc.RpcError as error:
-            found = explained(from_rpc_error(error))
-            if isinstance(found, CancelledError) and not self._is_given_up(found):
-                found = lost_error(found)
-            raise found from error
-        except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
-            raise closed_error() from error
+        except (grpc.RpcError, ValueError) as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: grpc.RpcError | ValueError) -> LossdError:
+        if not isinstance(error, grpc.RpcError):  # its word for a channel that was closed meanwhile
+            return closed_error()
+        found = explained(from_rpc_error(error))
+        if isinstance(found, CancelledError) and not self._is_given_up(found):
+            return lost_error(found)
+        return found
 
     def _is_given_up(self, error: CancelledError) -> bool:
         """Returns whether a call ended because this side closed its channel: only that cancels."""

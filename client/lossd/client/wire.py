@@ -4,7 +4,7 @@ It may import the contract, the arrays and the errors; nothing here does any inp
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, cast
@@ -230,8 +230,10 @@ class ResponseReader:
         """Returns the loss of each example, where it was asked for."""
         return self.tensor(response.per_example) if response.HasField("per_example") else None
 
-    def named(self, fields: Iterable[v1.NamedTensors]) -> dict[str, Arrays]:
+    def named(self, fields: Collection[v1.NamedTensors]) -> dict[str, Arrays]:
         """Returns tensors by name, each an array or a list of several."""
+        if not fields:
+            return {}
         read = {named.name: [self.tensor(tensor) for tensor in named.tensors] for named in fields}
         return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in read.items()}
 
