@@ -4,6 +4,7 @@ It may import NumPy and ``lossd.v1``; it raises ``TensorError`` for anything tha
 wrong.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from types import MappingProxyType
@@ -68,8 +69,12 @@ def read(
     dtype = dtype_of_type.get(tensor.dtype)
     if dtype is None:
         raise TensorError("dtype", f"dtype must be one of DType, got {tensor.dtype}")
-    shape = _checked_shape(tensor)
-    expected = math.prod(shape) * dtype.itemsize
+    if len(tensor.shape) > MAX_AXES:  # before anything is iterated
+        raise TensorError(
+            "shape", f"shape must have at most {MAX_AXES} axes, got {len(tensor.shape)}"
+        )
+    shape = tuple(tensor.shape)
+    expected = _elements(shape) * dtype.itemsize
     data = _source(tensor, expected, payloads, shared)
     if len(data) != expected:
         raise TensorError(
@@ -77,7 +82,7 @@ def read(
             f"data must have {expected} bytes for shape {list(shape)} of {dtype.name}, "
             f"got {len(data)}",
         )
-    array = np.frombuffer(data, dtype).reshape(shape)
+    array: Array = np.ndarray(shape, dtype, data)
     if dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
         # In NumPy any other byte would be a boolean that is neither True nor False.
         raise TensorError("data", f"data must hold 0 or 1, got {array.view(np.uint8).max()}")
@@ -96,12 +101,13 @@ def _source(
     return held if payloads is None else payloads[held]
 
 
-def _checked_shape(tensor: v1.Tensor) -> tuple[int, ...]:
-    if len(tensor.shape) > MAX_AXES:  # before anything is iterated
-        raise TensorError(
-            "shape", f"shape must have at most {MAX_AXES} axes, got {len(tensor.shape)}"
-        )
-    shape = tuple(tensor.shape)
+@functools.lru_cache(maxsize=256)
+def _elements(shape: tuple[int, ...]) -> int:
+    """Returns how many elements a shape has.
+
+    Raises:
+        TensorError: for one that no tensor has.
+    """
     if min(shape, default=0) < 0:
         axis = next(axis for axis, size in enumerate(shape) if size < 0)
         raise TensorError(f"shape[{axis}]", f"shape[{axis}] must be at least 0, got {shape[axis]}")
@@ -111,7 +117,7 @@ def _checked_shape(tensor: v1.Tensor) -> tuple[int, ...]:
             "shape",
             f"shape must multiply to at most {MAX_ELEMENTS}, axes of 0 aside, got {list(shape)}",
         )
-    return shape
+    return math.prod(shape)
 
 
 def fill(tensor: v1.Tensor, array: Array, payloads: Payloads | None = None) -> None:

@@ -24,6 +24,7 @@ from lossd.shapes import (
     Buffers,
     Checkpoint,
     Evaluated,
+    PreparedBatch,
     hold_nothing,
 )
 
@@ -41,7 +42,8 @@ class ExampleStatuses:
     numbers: npt.NDArray[np.uint8]
 
 
-_NOTHING_SAID = ExampleStatuses(np.zeros(0, np.int64), np.zeros(0, np.uint8))
+_NO_EXAMPLES = np.zeros(0, np.int64)
+_NOTHING_SAID = ExampleStatuses(_NO_EXAMPLES, np.zeros(0, np.uint8))
 
 
 @dataclass(slots=True)  # not frozen: that would take four times as long, for every call
@@ -117,21 +119,24 @@ class Engine:
             InvalidRequest: if the caller broke a rule.
             DeviceFull: if the device does not have enough memory.
         """
-        plan = self.plan(job)
+        plan = self._plan(job, is_kept=False)
         return self.compute(
             plan, job, plan.laid.arrays(job), allocate=allocate, checkpoint=checkpoint, hold=hold
         )
 
     def plan(self, job: Job) -> Plan:
-        """Decides everything about a job that does not depend on its data.
+        """Decides everything about a job that does not depend on its data, for more jobs like it.
 
         Raises:
             InvalidRequest: if the caller broke a rule.
             TooLarge: for more than can be computed at once.
         """
+        return self._plan(job, is_kept=True)
+
+    def _plan(self, job: Job, *, is_kept: bool) -> Plan:
         backend = self._overrides.get(job.loss.name, self.backend)
         try:
-            return Plan.of(job, backend, self.networks)
+            return Plan.of(job, backend, self.networks, is_kept=is_kept)
         except ParameterError as error:  # a rule between parameters, which only the body knows
             raise parameter_error(job.loss, error) from error
 
@@ -149,6 +154,11 @@ class Engine:
 
         ``arrays`` are its inputs as ``plan.laid.arrays`` has them; those of the job are not read.
         """
+        if plan.prepared is not None and allocate is np.empty:
+            checkpoint()
+            result = _at_once(plan, plan.prepared, arrays)
+            if result is not None:
+                return result
         batch = plan.laid.batch(job, arrays, hold)
         if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
             raise InvalidRequest(
@@ -182,6 +192,34 @@ class Engine:
         """Ends the threads of its backends and frees what they hold."""
         for backend in {self.backend, *self._overrides.values()}:
             backend.close()
+
+
+def _at_once(plan: Plan, prepared: PreparedBatch, arrays: Sequence[Array | None]) -> Result | None:
+    """Computes a job in one call; None where that does not tell all."""
+    inputs = [array for array in arrays if array is not None and array.flags.c_contiguous]
+    if len(inputs) < len(arrays):
+        return None
+    values = None if plan.values is None else np.empty(plan.values.shape, plan.values.dtype)
+    gradients = {a.input: np.empty(a.shape, a.dtype) for a in plan.gradients}
+    rows = prepared.rows
+    # All gradients that there are: the first input has one, or none.
+    loss_sum = prepared.call(inputs, values, next(iter(gradients.values()), None))
+    if loss_sum is None:
+        return None
+    return Result(
+        loss=_aggregate(plan.asked, rows, loss_sum),
+        loss_sum=loss_sum,
+        weight_sum=rows.weight_sum,
+        example_count=rows.example_count,
+        ignored_count=rows.ignored_count,
+        nonfinite_examples=_NO_EXAMPLES,
+        statuses=_NOTHING_SAID,
+        status=None,
+        per_example=values,
+        gradients=gradients,
+        outputs={},
+        backend=plan.backend,
+    )
 
 
 @dataclass(slots=True)
@@ -244,7 +282,7 @@ def _by_input(gradients: Mapping[str, _GradientBuffer]) -> dict[str, Arrays]:
 
 def _flagged(flags: Flags | None) -> npt.NDArray[np.int64]:
     """Returns the rows that are flagged; where none is, there may be millions that are not."""
-    return np.zeros(0, np.int64) if flags is None else flags.nonzero()[0]
+    return _NO_EXAMPLES if flags is None else flags.nonzero()[0]
 
 
 def _statuses(

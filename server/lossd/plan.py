@@ -16,7 +16,7 @@ from lossd.backends import Backend
 from lossd.batch import Job, Operand, Slot
 from lossd.networks import Networks
 from lossd.reduction import NonfinitePolicy
-from lossd.shapes import Evaluator, Laid, lay_out
+from lossd.shapes import Evaluator, Laid, PreparedBatch, lay_out, prepare
 
 HOST = "numpy"  # the name of the backend that computes on the host
 
@@ -42,6 +42,7 @@ class Plan:
 
     ``asked`` is such a job without its tensors.  ``values``, ``gradients`` and ``outputs`` are the
     arrays of the result.  ``is_brief`` says that computing takes less time than waiting for a turn.
+    ``prepared`` computes such jobs in one call, unless something is unusual about their data.
     """
 
     asked: Job
@@ -52,10 +53,11 @@ class Plan:
     outputs: tuple[Answered, ...]
     backend: str
     is_brief: bool
+    prepared: PreparedBatch | None = None
 
     @classmethod
-    def of(cls, job: Job, backend: Backend, networks: Networks) -> "Plan":
-        """Returns the plan of a job.
+    def of(cls, job: Job, backend: Backend, networks: Networks, *, is_kept: bool = False) -> "Plan":
+        """Returns the plan of a job; one that ``is_kept`` is worth more preparation.
 
         Raises:
             InvalidRequest: or one below it, for whatever is wrong with the job beside its data.
@@ -83,6 +85,7 @@ class Plan:
             ),
             backend=HOST if rules.on_host else backend.name,
             is_brief=backend.in_cache and rules.is_brief(laid.layout),
+            prepared=prepare(job, laid, backend) if is_kept else None,
         )
 
 

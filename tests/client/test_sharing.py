@@ -19,6 +19,7 @@ from lossd.client.errors import (
 )
 from lossd.client.sharing import HALVED_BYTES, ClientLease, Sharing, _copy
 from lossd.client.wire import build_request
+from lossd.framing import Framed
 from tests.sharing_server import SharingServer
 
 LOGITS = np.zeros((200, 300), np.float32)
@@ -36,7 +37,9 @@ def sharing(server: SharingServer) -> Sharing:
 
 def filled(lease: ClientLease) -> v1.ComputeLossRequest:
     inputs = {"predictions": LOGITS, "targets": np.zeros(200, int)}
-    return lease.request(functools.partial(build_request, v1.CrossEntropy(), inputs)).message
+    request = lease.request(functools.partial(build_request, v1.CrossEntropy(), inputs))
+    assert isinstance(request, Framed)
+    return request.message
 
 
 def failed(sharing: Sharing, error: BaseException) -> v1.ComputeLossRequest:

@@ -1,11 +1,16 @@
 """The metrics that are declared are the ones that are scraped."""
 
 import inspect
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from lossd.serving import telemetry
+from lossd.serving.tallies import Spread
 from lossd.serving.telemetry import FAMILIES, Family, Telemetry
 
 FOREIGN = ("process_",)
@@ -68,3 +73,67 @@ def test_limits_are_beside_what_they_limit() -> None:
     assert registry.get_sample_value("lossd_max_inflight_requests") == 64
     assert registry.get_sample_value("lossd_max_inflight_bytes") == 1 << 31
     assert registry.get_sample_value("lossd_compute_threads") == 2
+
+
+def _samples(registry: CollectorRegistry, name: str) -> set[tuple[str, Any, float]]:
+    """The series of a metric, without when they began."""
+    found = (s for m in registry.collect() if m.name == name for s in m.samples)
+    return {
+        (s.name, tuple(sorted(s.labels.items())), s.value)
+        for s in found
+        if not s.name.endswith("_created")
+    }
+
+
+def test_calls_are_counted_as_the_library_would() -> None:
+    """The same numbers, those on a bound and beyond all among them, added to its own metrics."""
+    rng = np.random.default_rng(0)
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    served = Telemetry(ours, losses=["huber"])
+    size, count = telemetry.REQUEST_BYTES, telemetry.EXAMPLES
+    sizes = Histogram(
+        size.name, size.description, size.labels, registry=theirs, buckets=size.buckets
+    )
+    counts = Counter(count.name, count.description, count.labels, registry=theirs)
+    for number in [0, *size.buckets, 1 << 40, *rng.integers(0, 1 << 20, 100).tolist()]:
+        served.transferred("shared_memory", number, 1)
+        sizes.labels("shared_memory").observe(number)
+        served.computed("huber", "numpy", examples=number, nonfinite=0)
+        counts.labels("huber", "numpy").inc(number)
+
+    for family in (size, count):
+        assert _samples(ours, family.name) == _samples(theirs, family.name)
+
+
+def test_no_call_is_lost_among_threads_and_scrapes() -> None:
+    registry = CollectorRegistry()
+    served = Telemetry(registry, losses=["huber"])
+
+    def count(_: int) -> None:
+        for number in range(200):
+            served.computed("huber", "numpy", examples=1, nonfinite=2)
+            served.transferred("grpc", 1, 1)
+            if number % 50 == 0:
+                list(registry.collect())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(count, range(8)))
+
+    labels = {"loss": "huber", "backend": "numpy"}
+    assert registry.get_sample_value("lossd_examples_total", labels) == 1600
+    assert registry.get_sample_value("lossd_nonfinite_total", {"loss": "huber"}) == 3200
+    assert registry.get_sample_value("lossd_request_bytes_count", {"transport": "grpc"}) == 1600
+
+
+def test_a_measured_time_leads_to_its_trace() -> None:
+    served = Telemetry(CollectorRegistry(), losses=["huber"])
+    spread = Spread((0.1, 1.0))
+    for value, trace in ((0.05, "a"), (0.5, "b"), (0.6, "c"), (7.0, None)):
+        spread.add(value, None if trace is None else {"trace_id": trace})
+    found = [
+        (bound, count, one and one.labels["trace_id"]) for bound, count, one in spread.buckets()
+    ]
+
+    assert found == [(0.1, 1, "a"), (1.0, 3, "c"), (math.inf, 4, None)]
+    served._of(telemetry.DURATION, "huber").add(0.5, {"trace_id": "b"})
+    assert '# {trace_id="b"} 0.5' in scrape(served, "application/openmetrics-text; version=1.0.0")

@@ -30,6 +30,7 @@ from lossd.client.call import (
 from lossd.client.connections import Connections
 from lossd.client.delivery import computed_soon
 from lossd.client.evaluation import AsyncEvaluation
+from lossd.client.headers import Headers
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
 from lossd.framing import Framed
@@ -77,6 +78,7 @@ class AsyncLossClient:
         self._connections = Connections(AsyncConnection, target, channel, security, tracing)
         self._timeout = arguments.checked_timeout(timeout)
         self._input_names: Mapping[str, tuple[str, ...]] = {}
+        self._headers = Headers()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._connections}, timeout={self._timeout:g})"
@@ -155,7 +157,8 @@ class AsyncLossClient:
                 names = await self._names(spec, call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
             build = functools.partial(
-                wire.build_request,
+                wire.request_for,
+                self._headers,
                 spec,
                 named_inputs,
                 weights=weights,

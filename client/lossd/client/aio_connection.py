@@ -28,6 +28,7 @@ from lossd.client.errors import (
     lost_error,
     not_ready_error,
 )
+from lossd.client.headers import Encoded
 from lossd.client.retry import AsyncRetrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
@@ -115,7 +116,7 @@ class AsyncConnection:
     async def call(
         self,
         method: Method[Answer],
-        request: Framed[Any],
+        request: Framed[Any] | Encoded,
         call: ClientCall,
         *,
         is_shared: bool = False,

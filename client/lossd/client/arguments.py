@@ -331,6 +331,8 @@ def checked_timeout(timeout: float) -> float:
     Raises:
         InvalidRequestError: unless it is in (0, inf).
     """
+    if type(timeout) is float and 0 < timeout < math.inf:  # as that of every call without its own
+        return timeout
     seconds = number("timeout", timeout)
     if seconds is None or not 0 < seconds < math.inf:
         raise _invalid("timeout", f"timeout must be in (0, inf), got {timeout!r}")

@@ -34,7 +34,8 @@ def to_array(name: str, value: Any) -> Array:
         raise _invalid(name, f"{name} must be without a mask of its own, got MaskedArray")
     viewed = value if type(value) is np.ndarray else _viewed(name, value)
     array = np.asarray(viewed, order="C")
-    if array.dtype.newbyteorder("=") not in tensors.type_of_dtype:
+    known = tensors.type_of_dtype
+    if array.dtype not in known and array.dtype.newbyteorder("=") not in known:
         types = ", ".join(dtype.name for dtype in tensors.type_of_dtype)
         raise _invalid(name, f"{name} must hold one of {types}, got {_content(array, value)}")
     if array.ndim > tensors.MAX_AXES:

@@ -17,6 +17,7 @@ from lossd.client import chunked
 from lossd.client.call import STREAM_LOSS, Answer, ClientCall, Method, serialised
 from lossd.client.errors import (
     CancelledError,
+    LossdError,
     UnavailableError,
     closed_error,
     from_rpc_error,
@@ -24,6 +25,7 @@ from lossd.client.errors import (
     lost_error,
     not_ready_error,
 )
+from lossd.client.headers import Encoded
 from lossd.client.retry import Retrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
@@ -33,6 +35,8 @@ from lossd.framing import Framed
 
 Result = TypeVar("Result")
 
+# What gRPC raises for a call that is not answered: ValueError for a channel that was closed before.
+_FAILURES = (grpc.RpcError, grpc.FutureCancelledError, ValueError)
 # gRPC's word for a call that ended because its channel was closed on this side.
 _CHANNEL_CLOSED = "Channel closed!"
 
@@ -103,7 +107,7 @@ class Connection:
     def call(
         self,
         method: Method[Answer],
-        request: Framed[Any],
+        request: Framed[Any] | Encoded,
         call: ClientCall,
         *,
         is_shared: bool = False,
@@ -149,14 +153,16 @@ class Connection:
             invoke = self._unary[method.path] = channel.unary_unary(method.path)
         proven = self._security.metadata(metadata)
         submission = self.background.current
-        answer: bytes
-        with self.translated():
+        try:  # as ``translated`` does, which takes longer to enter
+            answer: bytes
             if submission is None:
                 answer = invoke(encoded, timeout=timeout, metadata=proven)
             else:
                 future = invoke.future(encoded, timeout, metadata=proven)
                 submission.watch(future)
                 answer = future.result()
+        except _FAILURES as error:
+            raise self._translated(error) from error
         return answer
 
     @contextlib.contextmanager
@@ -164,15 +170,18 @@ class Connection:
         """Raises our errors for gRPC's."""
         try:
             yield
-        except grpc.FutureCancelledError as error:
-            raise CancelledError("call must be waited for, got a cancelled one") from error
-        except grpc.RpcError as error:
-            found = explained(from_rpc_error(error))
-            if isinstance(found, CancelledError) and not self._is_given_up(found):
-                found = lost_error(found)
-            raise found from error
-        except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
-            raise closed_error() from error
+        except _FAILURES as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> LossdError:
+        if isinstance(error, grpc.FutureCancelledError):
+            return CancelledError("call must be waited for, got a cancelled one")
+        if not isinstance(error, grpc.RpcError):  # its word for a channel that was closed meanwhile
+            return closed_error()
+        found = explained(from_rpc_error(error))
+        if isinstance(found, CancelledError) and not self._is_given_up(found):
+            return lost_error(found)
+        return found
 
     def _is_given_up(self, error: CancelledError) -> bool:
         """Returns whether a call ended because this side closed its channel, or cancelled it."""

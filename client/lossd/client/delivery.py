@@ -8,7 +8,6 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from lossd import v1
 from lossd.client import chunked, wire
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.call import COMPUTE_LOSS, ClientCall
@@ -16,9 +15,6 @@ from lossd.client.connection import Connection
 from lossd.client.errors import LossdError
 from lossd.client.result import LossResult
 from lossd.client.sharing import Build
-from lossd.framing import Framed
-
-Request = Framed[v1.ComputeLossRequest]
 
 
 def computed(connection: Connection, build: Build, call: ClientCall) -> LossResult[Any]:
@@ -40,7 +36,7 @@ def computed(connection: Connection, build: Build, call: ClientCall) -> LossResu
     return _sent(connection, build(), call)
 
 
-def _sent(connection: Connection, request: Request, call: ClientCall) -> LossResult[Any]:
+def _sent(connection: Connection, request: wire.Request, call: ClientCall) -> LossResult[Any]:
     """Returns the result of a request that goes over the network, in one message or in chunks."""
     if chunked.is_worthwhile(request):
         return wire.read_response(connection.stream(request, call))
@@ -72,7 +68,7 @@ async def computed_soon(
 
 
 async def _sent_soon(
-    connection: AsyncConnection, request: Request, call: ClientCall
+    connection: AsyncConnection, request: wire.Request, call: ClientCall
 ) -> LossResult[Any]:
     """Returns what ``_sent`` does."""
     if chunked.is_worthwhile(request):

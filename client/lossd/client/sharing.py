@@ -31,11 +31,13 @@ from lossd.client.call import (
     Method,
 )
 from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
+from lossd.client.headers import Encoded
 from lossd.client.segments import ALIGNMENT, Arena, Block, Segment
 from lossd.framing import Framed
 
 Ask = Callable[[Method[Any], Message, float], Any]
-Build = Callable[..., Framed[v1.ComputeLossRequest]]  # takes ``place``, as ``wire.build_request``
+Request = Framed[v1.ComputeLossRequest] | Encoded
+Build = Callable[..., Request]  # takes ``place``, as ``wire.request_for``
 
 # Below this size the message is about as fast.
 WORTHWHILE_BYTES = 1 << 16
@@ -215,10 +217,10 @@ class ClientLease:
         self._blocks.clear()
         self._reply = None
 
-    def request(self, build: Build) -> Framed[v1.ComputeLossRequest]:
+    def request(self, build: Build) -> Request:
         """Returns the request for a batch; large arrays and the reply go into shared memory."""
         request = build(place=self.place)
-        if self.in_use and not self._has_ended:
+        if self.in_use and not self._has_ended and isinstance(request, Framed):
             self._take_reply(request.message)
         return request
 

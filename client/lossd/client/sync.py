@@ -30,6 +30,7 @@ from lossd.client.connection import Connection
 from lossd.client.connections import Connections
 from lossd.client.delivery import computed
 from lossd.client.evaluation import Evaluation
+from lossd.client.headers import Headers
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
 from lossd.client.submitting import Background, Submitting
@@ -84,6 +85,7 @@ class LossClient(Submitting):
         self._connections = Connections(Connection, target, channel, security, tracing)
         self._timeout = arguments.checked_timeout(timeout)
         self._input_names: Mapping[str, tuple[str, ...]] = {}
+        self._headers = Headers()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._connections}, timeout={self._timeout:g})"
@@ -211,7 +213,8 @@ class LossClient(Submitting):
                 names = self._names(spec, call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
             build = functools.partial(
-                wire.build_request,
+                wire.request_for,
+                self._headers,
                 spec,
                 named_inputs,
                 weights=weights,

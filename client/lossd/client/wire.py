@@ -4,9 +4,10 @@ It may import the contract, the arrays and the errors; nothing here does any inp
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -14,17 +15,31 @@ from lossd import tensors, v1
 from lossd.client import arguments, cautions, lints
 from lossd.client.arrays import Array, is_several, to_array
 from lossd.client.errors import InvalidRequestError, ServerError
+from lossd.client.headers import Encoded, Headers, Kind
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.result import Arrays, LossResult, MetricResult, ServerTiming, TermResult
-from lossd.framing import Framed, Payloads
+from lossd.framing import WORTHWHILE_BYTES, Framed, Payloads
 
 Place = Callable[[Array], "v1.SharedMemory | None"]
+Request = Framed[v1.ComputeLossRequest] | Encoded
 
 # A protobuf message cannot be longer; the rest of a request is small.
 MAX_BYTES = 2**31 - 2**20
 
 
 def build_request(
+    loss: object, inputs: Mapping[str, Any], **options: Any
+) -> Framed[v1.ComputeLossRequest]:
+    """Returns the request for one batch as a message; the arguments are those of ``request_for``.
+
+    Raises:
+        InvalidRequestError: as ``request_for``.
+    """
+    return cast("Framed[v1.ComputeLossRequest]", request_for(None, loss, inputs, **options))
+
+
+def request_for(
+    headers: Headers | None,
     loss: object,
     inputs: Mapping[str, Any],
     *,
@@ -40,44 +55,80 @@ def build_request(
     place: Place = lambda _: None,
     metrics: Sequence[v1.MetricSpec] = (),
     lint: bool = False,
-) -> Framed[v1.ComputeLossRequest]:
+) -> Request:
     """Returns the request for one batch; the arguments are those of ``LossClient.compute``.
 
     ``place`` returns where an array lies in shared memory; other arrays go into the message.
+    ``headers`` are those of the requests before; without any it is a message.
 
     Raises:
         InvalidRequestError: for an argument that no server could take.
     """
     spec = arguments.spec_of(loss)
     arguments.refuse_parameters(spec, inputs)
-    request = v1.ComputeLossRequest(
-        loss=spec,
-        reduction=arguments.member("reduction", arguments.reductions, reduction),
-        empty=arguments.member("empty", arguments.empty_policies, empty),
-        nonfinite=arguments.member("nonfinite", arguments.nonfinite_policies, nonfinite),
-        per_example=bool(per_example),
-        normalizer=arguments.number("normalizer", normalizer),
-        gradients=arguments.selection(gradients),
-        metrics=metrics,
-    )
+    options = {
+        "reduction": arguments.member("reduction", arguments.reductions, reduction),
+        "empty": arguments.member("empty", arguments.empty_policies, empty),
+        "nonfinite": arguments.member("nonfinite", arguments.nonfinite_policies, nonfinite),
+        "per_example": bool(per_example),
+        "normalizer": arguments.number("normalizer", normalizer),
+        "gradients": arguments.selection(gradients),
+    }
     extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
     single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
     several = {n: _arrays(spec, n, value) for n, value in inputs.items() if value is not None}
     cautions.look(spec, several)
     if lint:
         lints.look(spec, several, single)
-    fields = [(getattr(request, name), array) for name, array in single.items()]
-    for name, arrays in several.items():
+    arrays = [*single.values(), *chain.from_iterable(several.values())]
+    kind = None
+    if headers is not None and not metrics and _is_small(arrays):
+        kind = _kind(spec, options, single, several)
+        known = headers.find(kind, arrays)
+        if known is not None:
+            return known
+    request = v1.ComputeLossRequest(loss=spec, metrics=metrics, **options)
+    fields = [getattr(request, name) for name in single]
+    for name, given in several.items():
         named = request.inputs.add(name=name)
-        fields += [(named.tensors.add(), array) for array in arrays]
-    placed = [(tensor, array, place(array)) for tensor, array in fields]
+        fields += [named.tensors.add() for _ in given]
+    placed = [(tensor, array, place(array)) for tensor, array in zip(fields, arrays, strict=True)]
     payloads = Payloads.worthwhile(checked_size(a for _, a, where in placed if where is None))
     for tensor, array, where in placed:
         if where is None:
             tensors.fill(tensor, array, payloads)
         else:
             tensors.refer(tensor, array, where)
-    return Framed(request, payloads)
+    framed = Framed(request, payloads)
+    if headers is not None and kind is not None:
+        headers.keep(kind, framed.serialise(), arrays)
+    return framed
+
+
+def _is_small(arrays: Iterable[Array]) -> bool:
+    """Returns whether arrays go into one message, with nothing to gain by leaving any out."""
+    return sum(array.nbytes for array in arrays) < WORTHWHILE_BYTES
+
+
+def _kind(
+    spec: v1.LossSpec,
+    options: Mapping[str, Any],
+    single: Mapping[str, Array],
+    several: Mapping[str, Sequence[Array]],
+) -> Kind:
+    """Returns all that a request follows from but the numbers of its arrays."""
+    selection = options["gradients"]
+    return (
+        spec.SerializeToString(),
+        options["reduction"],
+        options["empty"],
+        options["nonfinite"],
+        options["per_example"],
+        repr(options["normalizer"]),  # 0 and -0 are equal
+        None if selection is None else selection.SerializeToString(),
+        *[(name, array.dtype, array.shape) for name, array in single.items()],
+        *[(name, *[(a.dtype, a.shape) for a in arrays]) for name, arrays in several.items()],
+    )
 
 
 def read_response(
@@ -90,8 +141,8 @@ def read_response(
     Raises:
         ServerError: if a tensor in it breaks the contract.
     """
-    response = framed.message
-    with reading(framed.payloads, shared) as read:
+    response, read = framed.message, ResponseReader(framed.payloads, shared)
+    try:
         return LossResult(
             loss=response.loss if response.HasField("loss") else None,
             per_example=read.per_example(response),
@@ -110,6 +161,8 @@ def read_response(
             transport=response.transport or "grpc",
             server_timing=_read_timing(response.server_timing),
         )
+    except tensors.TensorError as error:
+        raise _broken(error) from error
 
 
 def read_input_names(response: v1.ListLossesResponse) -> dict[str, tuple[str, ...]]:
@@ -177,8 +230,10 @@ class ResponseReader:
         """Returns the loss of each example, where it was asked for."""
         return self.tensor(response.per_example) if response.HasField("per_example") else None
 
-    def named(self, fields: Iterable[v1.NamedTensors]) -> dict[str, Arrays]:
+    def named(self, fields: Collection[v1.NamedTensors]) -> dict[str, Arrays]:
         """Returns tensors by name, each an array or a list of several."""
+        if not fields:
+            return {}
         read = {named.name: [self.tensor(tensor) for tensor in named.tensors] for named in fields}
         return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in read.items()}
 
@@ -221,7 +276,11 @@ def reading(
     try:
         yield ResponseReader(payloads, shared)
     except tensors.TensorError as error:
-        raise ServerError(f"response must hold valid tensors, got one where {error}") from error
+        raise _broken(error) from error
+
+
+def _broken(error: tensors.TensorError) -> ServerError:
+    return ServerError(f"response must hold valid tensors, got one where {error}")
 
 
 def _read_term(term: v1.TermResult) -> TermResult:

@@ -6,7 +6,7 @@ are used; a backend knows of no shape.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ __all__ = [
     "Computed",
     "Make",
     "Piece",
+    "PreparedCall",
     "Take",
     "each_row",
     "nonfinite_rows",
@@ -95,15 +96,25 @@ class Compute:
     """A function that computes the pieces of a batch, and whether it checks their domains.
 
     ``piece_elements`` is how many elements a piece of rows may have, where that is more than what
-    the backend says; such a piece may have several blocks.
-    ``each`` computes as many pieces as it is told, where the backend begins one before another has
-    ended; without it they are computed side by side.
+    the backend says; such a piece may have several blocks.  ``each`` computes as many pieces as it
+    is told, where the backend begins one before another has ended; without it they are computed
+    side by side.  ``prepare`` prepares calls for batches of a few rows.
     """
 
     piece: Callable[[Piece], Computed]
     checks_domains: bool = False
     piece_elements: int = 0
     each: Callable[[int, Make, Take], None] | None = None
+    prepare: "Prepare | None" = None
+
+
+# Prepares calls for a whole batch of a few rows, from the dtypes of its inputs as they are given,
+# what gradients are multiplied by, and what the sum of a row is divided by; None where that cannot
+# be done.  Such a call takes inputs, a place for the values and one for the gradient with respect
+# to the first input; it returns the sum of the values, or None where something is not as usual,
+# and what is in the places counts for nothing.
+PreparedCall = Callable[[Sequence[Array], Array | None, Array | None], float | None]
+Prepare = Callable[[Sequence[np.dtype[Any]], float, int], PreparedCall | None]
 
 
 class Backend(Protocol):

@@ -10,7 +10,15 @@ import numpy as np
 from lossd.backends import Array, Computed, Piece, round_into, settle
 from lossd.backends._texts import text_of
 from lossd.batch import Batch, check_rules
-from lossd.kernels.host import HostKernel, HostText, KernelInput, Library, NoLibraryError
+from lossd.kernels.host import (
+    HostKernel,
+    HostText,
+    KernelInput,
+    Library,
+    NoLibraryError,
+    PreparedCall,
+    PreparedInput,
+)
 from lossd.losses import LOSSES, Loss
 
 # A thread that takes the next piece waits for the interpreter's lock, so pieces are few, however
@@ -109,6 +117,38 @@ def piece_elements(kernel: HostKernel, batch: Batch, threads: int) -> int:
     elements = batch.rows * batch.length
     wanted = max(elements // (threads * PIECES_A_THREAD), LEAST_ELEMENTS)
     return min(wanted, elements // threads, MOST_ELEMENTS)
+
+
+def prepared(
+    kernel: HostKernel,
+    batch: Batch,
+    dtypes: Sequence[np.dtype[Any]],
+    scale: float,
+    elements: int,
+) -> PreparedCall | None:
+    """Prepares calls for batches like one, which has no rows itself, where the kernel gives all."""
+    first = batch.operands[0]
+    if batch.outputs or any(name != first.name for name in batch.gradients):
+        return None
+    wanted = dtypes[0] if batch.gradients else None
+    if wanted is not None and not kernel.rounds_to(wanted):
+        return None
+    inputs = [
+        PreparedInput(
+            operand.slot.rows_shape,
+            dtype,
+            None if operand.is_classes else operand.input.domain,
+            first.slot.rows_shape[-1] if operand.is_classes else None,
+        )
+        for operand, dtype in zip(batch.operands, dtypes, strict=True)
+    ]
+    return kernel.prepared(
+        inputs,
+        batch.parameters,
+        gradient=wanted,
+        scale=float(batch.dtype.type(scale)),
+        elements=elements,
+    )
 
 
 def is_large(batch: Batch, gradient: Array | None) -> bool:

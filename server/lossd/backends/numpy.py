@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, round_into
-from lossd.backends._host import KernelSource, NoKernels, compute, piece_elements
+from lossd.backends._host import KernelSource, NoKernels, compute, piece_elements, prepared
 from lossd.batch import Batch
 from lossd.losses import BodyResult
 from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
@@ -88,6 +88,7 @@ class NumpyBackend:
             functools.partial(compute, kernel, batch, beside),
             checks_domains=True,
             piece_elements=piece_elements(kernel, batch, self.threads),
+            prepare=functools.partial(prepared, kernel, batch),
         )
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:

@@ -14,6 +14,8 @@ from lossd.kernels.host._library import (
     KernelSummary,
     Library,
     NoLibraryError,
+    PreparedCall,
+    PreparedInput,
 )
 from lossd.kernels.host._source import HostText, host_texts
 
@@ -24,5 +26,7 @@ __all__ = [
     "KernelSummary",
     "Library",
     "NoLibraryError",
+    "PreparedCall",
+    "PreparedInput",
     "host_texts",
 ]

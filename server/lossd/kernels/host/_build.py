@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lossd.kernels.host._library import LIBRARY, VARIANTS
-from lossd.kernels.host._source import TYPES, digest, library_source, template
+from lossd.kernels.host._source import TYPES, digest, entry_source, library_source
 
 COMPILERS = ("c++", "g++", "clang++")
 # Rounding is the same everywhere: no operation is fused with another, or done in another order.
@@ -110,7 +110,7 @@ def _sources(
             made = folder / f"{type_name}_{variant}.o"
             yield _Source(file, made, (*options, f"-DVARIANT={variant}"))
     entry = folder / "entry.cpp"
-    entry.write_text(template("entry.cpp"), "utf-8")
+    entry.write_text(entry_source(), "utf-8")
     yield _Source(entry, folder / "entry.o", (f'-DDIGEST="{digest()}"',))
 
 

@@ -40,11 +40,14 @@ class NoLibraryError(Exception):
     """There are no compiled kernels, and why."""
 
 
-# What call.hpp calls an Input and a Call, and where the answer is in it.
+# What structures.hpp calls an Input and a Call, and where the answer is in it.
 _MOST_INPUTS = 4
 _CALL = struct.Struct("<5q" + "Qiidd" * _MOST_INPUTS + "2d5Q2i5Q2q")
 _ANSWER = struct.Struct("<2q")
 _ANSWER_PLACE = _CALL.size - _ANSWER.size
+# What entry.cpp calls a Prepared: this before and behind its Call, and the most rows of one.
+_PREPARED_HEAD, _PREPARED_TAIL = struct.Struct("<Q"), struct.Struct("<4q")
+_MOST_PREPARED_ROWS = 1 << 13
 _NO_INPUT = (0, 0, 0, 0.0, 0.0)
 _KINDS = {
     np.dtype(kind): number
@@ -87,6 +90,7 @@ class Library:
             )
         try:
             self._handle = ctypes.CDLL(str(path))
+            self._call_prepared = _call_prepared(path)
             self._handle.lossd_host_digest.restype = ctypes.c_char_p
             compiled = self._handle.lossd_host_digest().decode()
         except (OSError, AttributeError) as error:
@@ -118,8 +122,21 @@ class Library:
             dtype,
             tuple(a.name for a in arguments if a.kind is not Kind.ARRAY),
             tuple(a.name for a in arguments if a.kind is Kind.ARRAY),
+            self._call_prepared,
             gives_statuses=template is not None and template.gives_statuses,
         )
+
+
+def _call_prepared(path: Path) -> Any:
+    """The function that makes prepared calls.
+
+    They take less time than another thread would to take the interpreter's lock and give it back,
+    so it keeps the lock.
+    """
+    function = ctypes.PyDLL(str(path)).lossd_host_call_prepared
+    function.argtypes = (ctypes.c_void_p,) * (_MOST_INPUTS + 3)
+    function.restype = ctypes.c_double
+    return function
 
 
 def _usable_variants(level: int) -> tuple[str, ...]:
@@ -136,6 +153,50 @@ class KernelInput:
     domain: Domain = None
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedInput:
+    """An input of a prepared call, but for its numbers; ``classes`` are how many its labels name.
+
+    Without ``classes`` it holds rows as a ``KernelInput`` does.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    domain: Domain = None
+    classes: int | None = None
+
+
+class PreparedCall:
+    """A call of a kernel for a few rows, of which all is known but where its arrays lie.
+
+    May be called from many threads.  ``kept`` is what it has addresses of.
+    """
+
+    def __init__(self, function: Any, encoded: bytes, kept: tuple[object, ...]) -> None:
+        self._call = functools.partial(function, ctypes.create_string_buffer(encoded, len(encoded)))
+        self._kept = kept
+
+    def __call__(
+        self, inputs: Sequence[Array], values: Array | None, gradient: Array | None
+    ) -> float | None:
+        """Writes values and gradient, and returns the sum of the values.
+
+        The inputs must be in C order, and those for which it was prepared but for their numbers.
+        Returns None where a number is not finite, a label no class or an input outside its domain:
+        what was written then counts for nothing.
+        """
+        first, second, third, fourth, *_ = (*map(id, inputs), 0, 0, 0)
+        found: float = self._call(
+            first,
+            second,
+            third,
+            fourth,
+            0 if values is None else id(values),
+            0 if gradient is None else id(gradient),
+        )
+        return found if math.isfinite(found) else None
+
+
 class HostKernel:
     """A compiled text; may be called from many threads."""
 
@@ -145,10 +206,12 @@ class HostKernel:
         dtype: np.dtype[Any],
         numbers: Sequence[str],
         vectors: Sequence[str],
+        call_prepared: Any,
         *,
         gives_statuses: bool = False,
     ) -> None:
         self.gives_statuses = gives_statuses
+        self._call_prepared = call_prepared
         self._entry = entry
         self._dtype = dtype
         self._numbers, self._vectors = numbers, vectors
@@ -158,6 +221,55 @@ class HostKernel:
     def rounds_to(self, dtype: np.dtype[Any]) -> bool:
         """Returns whether it can write a gradient of a type."""
         return dtype == self._dtype or (self._dtype == np.float32 and dtype.itemsize == 2)
+
+    def prepared(
+        self,
+        inputs: Sequence[PreparedInput],
+        parameters: Mapping[str, Any],
+        *,
+        gradient: np.dtype[Any] | None,
+        scale: float,
+        elements: int,
+    ) -> PreparedCall | None:
+        """Prepares calls for a few rows, all of which are summed together; the rest is as there.
+
+        Returns None where a call would have to do more than that.
+        """
+        rows, *inner = inputs[0].shape
+        labels = [number for number, one in enumerate(inputs) if one.classes is not None]
+        is_known = all(one.dtype in _KINDS for one in inputs)
+        is_few = 0 < rows <= _MOST_PREPARED_ROWS and len(inner) == 1
+        if not (is_known and is_few) or self.gives_statuses or len(labels) > 1:
+            return None
+        numbers = self._pack_numbers(*[_number(parameters[name]) for name in self._numbers])
+        vectors = [_vector(parameters[name], self._dtype) for name in self._vectors]
+        addresses = self._pack_vectors(*[_address(vector) for vector in vectors])
+        packed = [
+            part
+            for one in inputs
+            for part in (0, _KINDS[one.dtype], *_rule(one.domain, self._dtype))
+        ]
+        packed += _NO_INPUT * (_MOST_INPUTS - len(inputs))
+        second = inputs[1].shape[1:]
+        call = _CALL.pack(
+            *(rows, inner[0], rows, 1, second[0] if second else 0),
+            *packed,
+            *(elements, scale, 0, 0, 0, 0, 0),
+            *(0 if gradient is None else _KINDS[gradient], 0, 0),
+            *(_bytes_address(numbers), _bytes_address(addresses), 0, 0, 0, 0),
+        )
+        labelled = inputs[labels[0]] if labels else None
+        encoded = b"".join((
+            _PREPARED_HEAD.pack(ctypes.cast(self._entry, ctypes.c_void_p).value),
+            call,
+            _PREPARED_TAIL.pack(
+                labels[0] if labels else -1,
+                0 if labelled is None else _KINDS[labelled.dtype],
+                0 if labelled is None else labelled.classes,
+                object.__basicsize__,
+            ),
+        ))  # fmt: skip
+        return PreparedCall(self._call_prepared, encoded, (numbers, addresses, *vectors))
 
     def __call__(
         self,

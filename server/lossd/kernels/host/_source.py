@@ -57,7 +57,7 @@ def host_texts() -> Iterator[HostText]:
 
 def library_source(type_name: str) -> str:
     """All kernels that compute in ``float`` or ``double``."""
-    parts = [template("base.hpp"), f"typedef {type_name} T;"]
+    parts = [_ground(type_name)]
     parts += [template(name) for name in ("maths.hpp", "numbers.hpp", "call.hpp")]
     for one in TEMPLATES.values():
         kernels = [_kernel(t, type_name) for t in host_texts() if t.template is one]
@@ -72,6 +72,18 @@ def library_source(type_name: str) -> str:
     return "\n".join(parts)
 
 
+def entry_source() -> str:
+    """The functions that serve all kernels, whatever type they compute in."""
+    return "\n".join([_ground("void"), template("entry.cpp")])
+
+
+def _ground(type_name: str) -> str:
+    """The structures that a kernel is called with, of numbers of a type."""
+    return "\n".join([
+        template("base.hpp"), f"typedef {type_name} T;", template("structures.hpp"),
+    ])  # fmt: skip
+
+
 def _shared(name: str) -> tuple[str, ...]:
     """A file for both devices, whose functions are no other object's."""
     return _SHARED, "namespace {", read_template(name), "}  // namespace"
@@ -80,7 +92,7 @@ def _shared(name: str) -> tuple[str, ...]:
 @functools.cache
 def digest() -> str:
     """Tells one state of texts and templates from another."""
-    source = "".join(library_source(name) for name in TYPES) + template("entry.cpp")
+    source = "".join(library_source(name) for name in TYPES) + entry_source()
     return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 

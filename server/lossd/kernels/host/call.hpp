@@ -1,39 +1,4 @@
-// What a kernel is called with, and how blocks of numbers are read and written.  _library.py describes
-// the same structures to ctypes.
-
-// What the numbers of an input may be.
-enum Rule : int32_t { ANY, BETWEEN, EITHER };  // from low to high; one of the two
-
-struct Input {
-    const char* place;
-    Kind kind;
-    Rule rule;
-    double low, high;
-};
-
-struct Call {
-    int64_t rows, columns;
-    int64_t block;               // rows that are summed together
-    int64_t parts, labels;       // of a row: parts of equal lengths, and numbers of the second input
-    Input inputs[MOST_INPUTS];
-    double elements;             // what the sum of a row of elements is divided by
-    double scale;                // of every row, where there are no
-    const T* scales;             // one a row
-    const uint8_t* silent;       // one a row, or null
-    const double* weights;       // one a row, or null for 1
-    T* values;                   // one a row, or null
-    char* gradient;              // or null
-    Kind gradient_kind;          // that of T; where T is float, also FLOAT16 and BFLOAT16
-    int32_t streams;             // whether the gradient goes past the caches, to memory
-    uint8_t* nonfinite;          // one a row: set where the value or the gradient is not finite
-    const double* numbers;       // the parameters that are numbers
-    const T* const* vectors;     // those that are lists: one number a column, or null for 1
-    double* sums;                // of weights times values, one for each block of rows
-    uint8_t* statuses;           // one a row, for losses that have any
-    // What the kernel answers:
-    int64_t nonfinite_rows;
-    int64_t outside;             // whether a number of a row that is not silent breaks its rule
-};
+// How blocks of numbers are read and written.
 
 constexpr Kind OWN = sizeof(T) == 4 ? FLOAT32 : FLOAT64;
 typedef Format<T>::Signed Column;  // as wide as T, so that columns are compared as fast as T are

@@ -1,22 +1,5 @@
 // Numbers of other types, read as the type that is computed in and written from it.
 
-// The types of an array; the numbers are those of _run.py.
-enum Kind : int32_t {
-    NONE, FLOAT16, BFLOAT16, FLOAT32, FLOAT64,
-    BOOL, INT8, UINT8, INT16, UINT16, INT32, UINT32, INT64, UINT64,
-};
-
-INLINE int64_t size_of(Kind kind) {
-    switch (kind) {
-        case NONE: return 0;
-        case BOOL: case INT8: case UINT8: return 1;
-        case FLOAT16: case BFLOAT16: case INT16: case UINT16: return 2;
-        case FLOAT32: case INT32: case UINT32: return 4;
-        case FLOAT64: case INT64: case UINT64: return 8;
-    }
-    return 0;
-}
-
 INLINE float from_float16(uint16_t half) {
     const uint32_t sign = uint32_t(half & 0x8000) << 16, size = half & 0x7fff;
     const float normal = bits<float>((size << 13) + (112u << 23));

@@ -10,8 +10,8 @@ can be refused before its message is read, which may be hundreds of megabytes.
 import functools
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -278,25 +278,30 @@ class Boundary(grpc.GenericRpcHandler):
         return reply
 
     def _only(self, entrance: "_Entrance", requests: Requests, call: Call) -> Received:
-        data = next(self._received(entrance, requests, call), None)
+        data = self._next(entrance, requests, call, self._first_message)
         if data is None:
             raise InvalidRequest("request must be one message, got none", reason="NO_MESSAGE")
         return Received(data)
 
     def _received(self, entrance: "_Entrance", requests: Requests, call: Call) -> Iterator[bytes]:
         watchdog = self._first_message
-        while True:
-            release = watchdog.watch(call.context.cancel)
-            try:
-                with call.phase("receive"):
-                    data = next(requests, None)
-            finally:
-                release()
-            if data is None:
-                return
-            watchdog = self._idle
-            self._telemetry.received(entrance.method, len(data))
+        while (data := self._next(entrance, requests, call, watchdog)) is not None:
             yield data
+            watchdog = self._idle
+
+    def _next(
+        self, entrance: "_Entrance", requests: Requests, call: Call, watchdog: Watchdog
+    ) -> bytes | None:
+        """Waits for the next message, as long as a watchdog lets it; None for the end."""
+        release = watchdog.watch(call.context.cancel)
+        try:
+            with call.phase("receive"):
+                data = next(requests, None)
+        finally:
+            release()
+        if data is not None:
+            self._telemetry.received(entrance.method, len(data))
+        return data
 
     def _end(
         self,
@@ -356,7 +361,7 @@ def _conversation(behaviour: Pinned) -> "grpc.RpcMethodHandler[bytes, bytes]":
 def request_id(details: grpc.HandlerCallDetails) -> str:
     """Returns the caller's id of its request if it gave a valid one, else a new one."""
     given = str(next((v for key, v in details.invocation_metadata if key == REQUEST_ID), ""))
-    return given if _LEGIBLE.fullmatch(given) else uuid.uuid4().hex
+    return given if _LEGIBLE.fullmatch(given) else secrets.token_hex(16)
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:

@@ -21,6 +21,8 @@ M = TypeVar("M", bound=Message)
 
 Hold = Callable[[int], None]
 
+_TIMED = tuple(v1.ServerTiming.DESCRIPTOR.fields_by_name)  # the phases that a caller is told of
+
 # Fields of one message, at all depths: as many as the texts of a batch may be, hypotheses and
 # references, and some more.  To count them takes a few seconds.
 MAX_FIELDS = (1 << 21) + (1 << 16)
@@ -91,7 +93,10 @@ def check_count(thing: str, count: int, limit: int) -> None:
 
 def write_timing(timing: v1.ServerTiming, seconds: Mapping[str, float]) -> None:
     """Writes the phases that are over."""
-    for name in timing.DESCRIPTOR.fields_by_name:
+    for name in _TIMED:
         if name in seconds:
             duration = getattr(timing, name)
-            duration.seconds, duration.nanos = divmod(round(seconds[name] * 1e9), 10**9)
+            whole, nanos = divmod(round(seconds[name] * 1e9), 10**9)
+            duration.nanos = nanos
+            if whole:
+                duration.seconds = whole
