@@ -363,6 +363,37 @@ def test_what_two_distributions_nearly_share_is_seen(
         assert_equal(result.gradients["predictions"], [[derivative, -derivative]])
 
 
+@pytest.mark.parametrize("distance", [1e-3, 0.1, 0.3, 0.5, 0.7, 1.0, 3.0, 20.0])
+@pytest.mark.parametrize(
+    "kind", [DistributionKind.PROBABILITIES, DistributionKind.LOG_PROBABILITIES]
+)
+def test_a_divergence_keeps_its_digits_at_any_distance(
+    engine: Engine, kind: DistributionKind, distance: float
+) -> None:
+    """Rows on both sides of where float32 is enough, against the definition in long double."""
+    rng = np.random.default_rng(9)
+    logits = rng.normal(0, 2, (40, 300)).astype(np.float32)
+    logs = logits + distance * rng.normal(0, 1, logits.shape)
+    logs -= np.log(np.exp(logs).sum(axis=-1, keepdims=True))
+    is_log = kind is DistributionKind.LOG_PROBABILITIES
+    targets = np.minimum(logs if is_log else np.exp(logs), 0 if is_log else 1).astype(np.float32)
+    result = run(engine, "kl_divergence", {"target_kind": kind}, logits, targets, dtype=np.float32)
+    x, p = logits.astype(np.longdouble), targets.astype(np.longdouble)
+    log_p, p = (p, np.exp(p)) if is_log else (np.log(p), p)
+    log_q = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+    q, mass = np.exp(log_q), p.sum(axis=-1, keepdims=True)
+    excess = (q - p).sum(axis=-1)
+    terms = np.where(p > 0, p * (log_p - log_q), 0) + q - p
+    wanted = np.asarray(terms.sum(axis=-1) - excess, np.float64)
+    # Rounding the logarithm of a share changes the share, and the sum of all by as much.
+    lost = 1e-7 * float((p * abs(log_p)).sum(axis=-1).max()) * (np.sqrt(wanted) if is_log else 0)
+    assert (abs(values(result) - wanted) <= 3e-6 * wanted + lost).all()
+    slopes = np.asarray(mass * q - p, np.float64)
+    # Each is the difference of two that are rounded to float32.
+    error = abs(result.gradients["predictions"] - slopes)
+    assert (error <= 3e-6 * abs(slopes) + 3e-7 * np.asarray(p + q, np.float64) + 1e-38).all()
+
+
 def test_a_confident_target_has_a_slope(engine: Engine) -> None:
     """p (1 - p) times what the two logarithms differ by."""
     parameters = {"target_kind": DistributionKind.LOGITS}

@@ -14,7 +14,7 @@ import numpy as np
 
 from lossd.backends._rounding import Array, round_into
 from lossd.batch import Batch
-from lossd.losses import BodyResult
+from lossd.losses import BodyResult, SoftCounts
 from lossd.networks import DeviceNetwork, Network
 from lossd.reduction import Flags, Floats
 
@@ -174,6 +174,9 @@ class Backend(Protocol):
         Raises:
             InvalidParameter: if the body refuses a parameter, which a kernel does not look at.
         """
+
+    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
+        """Returns what counts for the body of a set, None if there is nothing but the body."""
 
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         """Returns a function that runs a body, or a kernel in its place, over a piece of a batch.

@@ -19,7 +19,7 @@ from lossd.kernels.host import (
     PreparedCall,
     PreparedInput,
 )
-from lossd.losses import LOSSES, Loss
+from lossd.losses import LOSSES, Loss, SoftCounts
 
 # A thread that takes the next piece waits for the interpreter's lock, so pieces are few, however
 # large a cache is: a kernel goes through one block by block.  But with one for each thread, all
@@ -46,6 +46,9 @@ class KernelSource(Protocol):
             InvalidParameter: if the body refuses a parameter, which the kernel does not look at.
         """
 
+    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
+        """What counts for the body of a set; None if nothing was compiled."""
+
 
 @dataclass(frozen=True, slots=True)
 class NoKernels:
@@ -60,6 +63,9 @@ class NoKernels:
 
     def find(self, batch: Batch) -> None:
         """See ``KernelSource.find``."""
+
+    def soft_counts(self, dtype: np.dtype[Any]) -> None:
+        """See ``KernelSource.soft_counts``."""
 
 
 def host_kernels() -> KernelSource:
@@ -94,6 +100,10 @@ class HostKernels:
             if key not in self._found:
                 self._found[key] = self._library.kernel(named, batch.dtype)
             return self._found[key]
+
+    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts:
+        """See ``KernelSource.soft_counts``."""
+        return self._library.soft_counts(dtype)
 
 
 def _are_defaults(loss: Loss, parameters: Mapping[str, Any]) -> bool:

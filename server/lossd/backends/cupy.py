@@ -132,6 +132,9 @@ class CupyBackend:
         """See ``Backend.has_kernel``."""
         return text_of(batch) is not None
 
+    def soft_counts(self, dtype: np.dtype[Any]) -> None:
+        """See ``Backend.soft_counts``."""
+
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         """See ``Backend.over_rows``."""
         text = text_of(batch)

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, round_into
 from lossd.backends._host import KernelSource, NoKernels, compute, piece_elements, prepared
 from lossd.batch import Batch
-from lossd.losses import BodyResult
+from lossd.losses import BodyResult, SoftCounts
 from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
 
 # Elements of the windows that go into one product of a convolution: 2 MiB of float32, a cache.
@@ -77,6 +77,10 @@ class NumpyBackend:
     def has_kernel(self, batch: Batch) -> bool:
         """See ``Backend.has_kernel``."""
         return self.kernels.find(batch) is not None
+
+    def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
+        """See ``Backend.soft_counts``."""
+        return self.kernels.soft_counts(dtype)
 
     def over_rows(self, batch: Batch, body: Body) -> Compute:
         """See ``Backend.over_rows``."""

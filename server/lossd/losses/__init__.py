@@ -19,6 +19,7 @@ from lossd.losses._declare import (
     Output,
     Shape,
     Sides,
+    SoftCounts,
     Status,
 )
 from lossd.schema import (
@@ -52,6 +53,7 @@ __all__ = [
     "ParameterError",
     "Shape",
     "Sides",
+    "SoftCounts",
     "Status",
     "element",
 ]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -232,6 +232,34 @@ def in_turn(count: int, work: Callable[[int], None]) -> None:
         work(index)
 
 
+class SoftCounts(Protocol):
+    """What counts the examples of labels, with p the sigmoid of a logit and t its true share.
+
+    Inputs have axes of examples and labels and lie in that order; ``weights`` has one number for
+    each example, None for 1.
+    """
+
+    def count(
+        self, predictions: Array, targets: Array, weights: Array | None, products: Array | None
+    ) -> Array:
+        """Returns the sums of p t, p (1 - t) and (1 - p) t for each label, in float64.
+
+        Writes p (1 - p) to ``products``, if given, which has the type that is computed in.
+        """
+
+    def slope(
+        self,
+        targets: Array,
+        weights: Array | None,
+        by_share: tuple[Array, Array],
+        products: Array,
+    ) -> None:
+        """Multiplies ``products`` by the weights and by derivatives with respect to p.
+
+        ``by_share`` has those of each label for a share t and for 1 - t, of the products' type.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class BatchContext:
     """The argument after the inputs, for a body that sees the whole batch.
@@ -245,6 +273,8 @@ class BatchContext:
     0 to count - 1, in any order and perhaps at the same time; each call writes to memory of its
     own, so that the result has the same bits at any number of threads.  ``in_cache`` says that a
     piece should fit the caches of a CPU; a device is faster with few large ones.
+    ``is_weighted`` is False where all weights are 1.  ``soft_counts`` counts, where something was
+    compiled for it.
     """
 
     weights: Array
@@ -253,6 +283,8 @@ class BatchContext:
     parts: Mapping[str, slice] = field(default_factory=dict)
     for_each: Callable[[int, Callable[[int], None]], None] = in_turn
     in_cache: bool = True
+    is_weighted: bool = True
+    soft_counts: SoftCounts | None = None
 
     def of(self, name: str) -> "BatchContext":
         """Returns the context of the examples of one input alone."""

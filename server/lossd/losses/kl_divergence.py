@@ -28,30 +28,77 @@ from lossd.schema import (
 
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 
+# A row whose distributions are apart keeps its digits in T: its value is no small difference.
+# Terms are p log(p / q) + q - p, in which an error of q counts only as far as q is from p.  Where q
+# has hardly any digits left, its logarithm has.
+_APART = """
+    const auto is_apart = [&]() {
+        const auto softmax = SOFTMAX_OF_ROW(prediction);
+        const long long best = softmax.best.column;
+        const double mass = SUM_OVER_ROW(double(share(target)));
+        const bool is_sure = softmax.rest < 1, sums_to_one = fabs(mass - 1) < 0.125;
+        const T others = !is_sure ? T(0) : SUM_OVER_ROW(pick(column == best, T(0), share(target)));
+        const T unit = T(mass) / softmax.total;
+        const T at_best = others - T(mass) * (softmax.rest / softmax.total);
+        const auto surplus = [&](long long column, T prediction, T target) {
+            const T plain = unit * softmax.exponential(column, prediction) - share(target);
+            return pick(is_sure && column == best, at_best, plain);
+        };
+        const T distance = SUM_OVER_ROW(fabs(surplus(column, prediction, target)));
+        if (!(distance >= T(0.5) * T(mass))) return false;
+        const T largest = softmax.best.value, log_total = log1p(softmax.rest);
+        const auto term = [&](long long column, T prediction, T target) {
+            const T p = share(target), e = softmax.exponential(column, prediction);
+            const bool is_faint = e < T(1e-20);
+            const T known = pick(is_faint, (largest - prediction) + log_total, T(0));
+            const T log = log_ratio(target, is_faint, p * softmax.total / e) + known;
+            return weighed(p, log) + pick(sums_to_one, e / softmax.total - p, T(0));
+        };
+        const T terms = SUM_OVER_ROW(term(column, prediction, target));
+        value = sums_to_one ? T(terms + (mass - 1)) : terms;
+        GRADIENT_OF_ROW(surplus(column, prediction, target));
+        return true;
+    };
+"""
+# The share p of a class in the target, and the logarithm of it or of what it is to q.
+_APART_OF = {
+    DistributionKind.PROBABILITIES: """
+    const auto share = [&](T target) { return target; };
+    const auto log_ratio = [&](T target, bool is_faint, T ratio) {
+        return T(log(pick(is_faint, target, ratio)));
+    };
+""",
+    DistributionKind.LOG_PROBABILITIES: """
+    const auto share = [&](T target) { return T(exp(target)); };
+    const auto log_ratio = [&](T target, bool is_faint, T ratio) {
+        return pick(is_faint, target, T(log(ratio)));
+    };
+""",
+}
 # The share p of a class in the target, log(p / q), and sum(p) q - p.
 _OF_SHARES = """
-    const double beyond = SUM_OVER_ROW(share(target)) - 1;
-    const auto found = surplus_of(
-        row, softmax, AT_COLUMN(logit(prediction)), AT_COLUMN(share(target)));
+    const double beyond = SUM_OVER_ROW(p(column, prediction, target)) - 1;
+    const auto surplus_at = surplus_of(
+        row, softmax, AT_COLUMN(logit(prediction)), AT_COLUMN(p(column, prediction, target)));
     const auto surplus = [&](long long column, T prediction, T target) {
-        return found(column, logit(prediction), share(target));
+        return surplus_at(column, logit(prediction), p(column, prediction, target));
     };
-    const auto logs = [&](long long column, T prediction, T target) {
+    const auto log_at = [&](long long column, T prediction, T target) {
         const double q = softmax.exponential(column, logit(prediction)) / softmax.total;
-        const double part = (surplus(column, prediction, target) - beyond * q) / share(target);
-        if (fabs(part) < 0.5) return -log1p(part);
-        return log_share(target) + softmax.negative_log(column, logit(prediction));
+        const double share = p(column, prediction, target);
+        const double part = (surplus(column, prediction, target) - beyond * q) / share;
+        const double log = log_share(target) + softmax.negative_log(column, logit(prediction));
+        return pick(fabs(part) < 0.5, -log1p(part), log);
     };
-    const auto p = [&](long long, T target) { return share(target); };
 """
 _SHARES = {
     DistributionKind.PROBABILITIES: """
-    const auto share = [&](T target) { return double(target); };
+    const auto p = AT_COLUMN(double(target));
     const auto log_share = [&](T target) { return log(double(target)); };
 """
     + _OF_SHARES,
     DistributionKind.LOG_PROBABILITIES: """
-    const auto share = [&](T target) { return exp(double(target)); };
+    const auto p = KEPT_OF_ROW(exp(double(target)));
     const auto log_share = [&](T target) { return double(target); };
 """
     + _OF_SHARES,
@@ -63,28 +110,28 @@ _SHARES = {
     const auto way = [&](T prediction, T target) {
         return (double(target) - double(prediction) - common) / temperature;
     };
-    const auto p = [&](long long column, T target) {
-        return aim.exponential(column, logit(target)) / aim.total;
-    };
+    const auto p = KEPT_OF_ROW(aim.exponential(column, logit(target)) / aim.total);
     const bool is_direct = !(LARGEST_OF_ROW(way(prediction, target)).value < 600);
     const double mean = log1p(SUM_OVER_ROW(
         softmax.exponential(column, logit(prediction)) / softmax.total
         * expm1(way(prediction, target))));
-    const auto logs = [&](long long column, T prediction, T target) {
+    const auto log_at = [&](long long column, T prediction, T target) {
         if (!is_direct) return way(prediction, target) - mean;
         return softmax.negative_log(column, logit(prediction))
              - aim.negative_log(column, logit(target));
     };
-    const auto each = [&](long long column, T prediction, T target) {
-        const double share = p(column, target), log = logs(column, prediction, target);
-        const double q = softmax.exponential(column, logit(prediction)) / softmax.total;
-        return fabs(log) < 0.5 && share > 0 ? share * expm1(-log) : q - share;
+    const auto difference = [&](double share, double log, double q) {
+        return pick(fabs(log) < 0.5 && share > 0, share * expm1(-log), q - share);
     };
-    const bool is_likely = softmax.rest < 1 && p(best, TARGET_AT(best)) > 0.5;
+    const auto each = KEPT_OF_ROW(difference(
+        p(column, prediction, target), log_at(column, prediction, target),
+        softmax.exponential(column, logit(prediction)) / softmax.total));
+    const bool is_likely =
+        softmax.rest < 1 && p(best, PREDICTION_AT(best), TARGET_AT(best)) > 0.5;
     const double of_others =
-        SUM_OVER_ROW(column == best ? 0.0 : each(column, prediction, target));
+        SUM_OVER_ROW(pick(column == best, 0.0, each(column, prediction, target)));
     const auto surplus = [&](long long column, T prediction, T target) {
-        return column == best && is_likely ? -of_others : each(column, prediction, target);
+        return pick(column == best && is_likely, -of_others, each(column, prediction, target));
     };
 """,
 }
@@ -95,22 +142,38 @@ _SOFTMAX = """
 """
 _DIVERGENCE = """
     const double factor = scale_by_squared_temperature ? temperature * temperature : 1;
-    const double plain = SUM_OVER_ROW(
-        weighed(p(column, target), logs(column, prediction, target)));
+    const auto logs = KEPT_OF_ROW(log_at(column, prediction, target));
     const auto term = [&](long long column, T prediction, T target) {
-        const double share = p(column, target), log = logs(column, prediction, target);
+        const double share = p(column, prediction, target);
+        const double log = logs(column, prediction, target);
         const double q = softmax.exponential(column, logit(prediction)) / softmax.total;
-        if (!(fabs(log) < 0.5)) return weighed(share, log) + (q - share);
         double series = 1;  // of (exp(-x) - 1 + x) / x^2, times 2
         #pragma unroll
         for (int n = 15; n > 2; --n) series = 1 - log * (1.0 / n) * series;
-        return share * log * log * series / 2;
+        const double whole = weighed(share, log) + (q - share);
+        return pick(fabs(log) < 0.5, share * log * log * series / 2, whole);
     };
-    const bool sums_to_one = fabs(beyond) < 0.125;
-    const double terms = SUM_OVER_ROW(term(column, prediction, target));
-    value = factor * (sums_to_one ? terms + beyond : plain);
+    value = factor * (fabs(beyond) < 0.125
+        ? SUM_OVER_ROW(term(column, prediction, target)) + beyond
+        : SUM_OVER_ROW(weighed(
+            p(column, prediction, target), logs(column, prediction, target))));
     GRADIENT_OF_ROW(factor / temperature * surplus(column, prediction, target));
 """
+
+
+def _kernel_text(kind: DistributionKind) -> str:
+    """Returns the text for targets of a kind: rows that are apart, and all others in double."""
+    exact = _SOFTMAX + _SHARES[kind] + _DIVERGENCE
+    if kind not in _APART_OF:
+        return exact
+    apart = f"""
+    bool is_done = temperature == 1;
+    if (is_done) {{
+        {_APART_OF[kind]}{_APART}
+        is_done = is_apart();
+    }}
+"""
+    return f"{apart}    if (!is_done) {{{exact}    }}\n"
 
 
 def _distance_to_nothing(
@@ -139,11 +202,11 @@ def _distance_to_nothing(
     ),
     cuda=tuple(
         CudaText(
-            _SOFTMAX + shares + _DIVERGENCE,
+            _kernel_text(kind),
             when={"prediction_kind": DistributionKind.LOGITS, "target_kind": kind},
             targets_are_classes=False,
         )
-        for kind, shares in _SHARES.items()
+        for kind in _SHARES
     ),
     examples=(
         # Of (1/4, 3/4) from (1/2, 1/2): log 2 / 2 + log (2/3) / 2.

@@ -1,8 +1,10 @@
 """Soft F1 loss of a set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from lossd.losses._declare import (
     DISTRIBUTION,
@@ -13,6 +15,7 @@ from lossd.losses._declare import (
     Example,
     Input,
     Shape,
+    SoftCounts,
     Status,
     loss,
 )
@@ -100,13 +103,17 @@ def soft_f1(
     pieces = [slice(start, start + step) for start in range(0, examples, step)]
     counts = xp.zeros((3, count, len(pieces)))
 
+    fused = _Fused.of(xp, predictions, targets, batch, prediction_kind)
+
     def part(index: int) -> _Part:
         piece = pieces[index]
         given, truth = (xp.ascontiguousarray(a[piece].T) for a in (predictions, targets))
         return _Part(answer_shares(xp, given, prediction_kind), truth, batch.weights[piece])
 
     def add(index: int) -> None:
-        counts[:, :, index] = xp.stack(part(index).counts())
+        counts[:, :, index] = (
+            fused.counts(pieces[index]) if fused else xp.stack(part(index).counts())
+        )
 
     batch.for_each(len(pieces), add)
     tp, fp, fn = counts.sum(axis=-1)
@@ -135,10 +142,16 @@ def soft_f1(
             derivatives[:, faint] = slopes_of_faint(of_faint).T / number
         return by_scale(xp, batch.scales, derivatives)
 
+    def by_predictions() -> Array:
+        found = fused and fused.by_predictions(scaled, pieces)
+        if found is None or of_faint is not None:
+            return gradient(_Part.by_predictions, _Faint.by_predictions)
+        return found
+
     return BodyResult(
         xp.where(defined, labels.value, 0).sum() / number,
         {
-            "predictions": lambda: gradient(_Part.by_predictions, _Faint.by_predictions),
+            "predictions": by_predictions,
             "targets": lambda: gradient(_Part.by_targets, _Faint.by_targets),
         },
         status=None if bool(defined.all()) else Status.UNDEFINED,
@@ -169,6 +182,73 @@ class _Part:
 
     def by_targets(self, labels: IndexLoss) -> Array:
         return self.weights * labels.by_truth(self.shares.inside, self.shares.outside)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fused:
+    """The examples of logits, counted by what was compiled for it.
+
+    Each p (1 - p) is kept in ``products``, where derivatives take its place.
+    """
+
+    soft_counts: SoftCounts
+    predictions: Array
+    targets: Array
+    products: Array | None
+    batch: BatchContext
+
+    @classmethod
+    def of(
+        cls,
+        xp: Any,
+        predictions: Array,
+        targets: Array,
+        batch: BatchContext,
+        kind: DistributionKind,
+    ) -> "_Fused | None":
+        """Counts logits, if there is something for it."""
+        if batch.soft_counts is None or kind is not DistributionKind.LOGITS:
+            return None
+        given, truth = xp.ascontiguousarray(predictions), xp.ascontiguousarray(targets)
+        products = xp.empty_like(given) if "predictions" in batch.wanted else None
+        return cls(batch.soft_counts, given, truth, products, batch)
+
+    def counts(self, piece: slice) -> Array:
+        """Returns the weighted tp, fp and fn of each label."""
+        products = None if self.products is None else self.products[piece]
+        return self.soft_counts.count(
+            self.predictions[piece], self.targets[piece], self._weights(piece), products
+        )
+
+    def by_predictions(self, labels: IndexLoss, pieces: Sequence[slice]) -> Array | None:
+        """Returns the derivative; None where a factor of it is extreme for its type."""
+        scale, products = float(self.batch.scales[0]), self.products
+        factors = scale * (labels.by_tp - labels.by_fn), scale * labels.by_fp
+        looked_at = list(factors)
+        if self.batch.is_weighted:
+            weights = self.batch.weights
+            looked_at += [weights.min(initial=1), weights.max(initial=1)]
+        if products is None or not scale or not all(map(self._is_moderate, looked_at)):
+            return None
+        by_true, by_false = (np.ascontiguousarray(f, products.dtype) for f in factors)
+
+        def write(index: int) -> None:
+            piece = pieces[index]
+            self.soft_counts.slope(
+                self.targets[piece], self._weights(piece), (by_true, by_false), products[piece]
+            )
+
+        self.batch.for_each(len(pieces), write)
+        return products
+
+    def _weights(self, piece: slice) -> Array | None:
+        return self.batch.weights[piece] if self.batch.is_weighted else None
+
+    def _is_moderate(self, factors: Array) -> bool:
+        """Returns whether products of factors and shares neither vanish nor become infinite."""
+        sizes, limits = abs(factors), np.finfo(self.predictions.dtype)
+        low, high = limits.tiny**0.4, limits.max**0.4
+        return bool(((sizes == 0) | ((sizes > low) & (sizes < high))).all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,8 @@ class WholeBatch(ShapeRules):
                 parts={o.name: present.part(o.name) for o in batch.operands},
                 for_each=_pieces(backend, checkpoint),
                 in_cache=backend.in_cache,
+                is_weighted=batch.plan.weights is not None,
+                soft_counts=backend.soft_counts(batch.dtype),
             )
             inputs = []
             for declared in batch.loss.inputs:
@@ -259,7 +261,9 @@ class _Results:
                 round_into(given[part], sent)
                 if places is not None:
                     rows[own, part[1]] = sent
-                is_finite[own] &= np.isfinite(sent).all(axis=1)
+                finite = np.isfinite(sent)
+                if not finite.all():  # by row it takes longer
+                    is_finite[own] &= finite.all(axis=1)
         return is_finite
 
     def _zero_gradients(self, lost: Flags) -> None:

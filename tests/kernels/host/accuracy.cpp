@@ -42,5 +42,8 @@ int main(int, char** arguments) {
     measure("expm1", [](float x) { return host::expm1(x); }, expm1, step);
     measure("log", [](float x) { return host::log(x); }, log, step);
     measure("log1p", [](float x) { return host::log1p(x); }, log1p, step);
+    measure("log1p_of_share", [](float x) {
+        return x >= 0 && x <= 1 ? host::log1p_of_share(x) : host::log1p(x);
+    }, log1p, step);
     measure("tanh", [](float x) { return host::tanh(x); }, tanh, step);
 }

@@ -14,7 +14,9 @@ from lossd.kernels.host._build import FLAGS, BuildError, compiler
 
 HERE = Path(__file__).parent
 TEMPLATES = Path(next(iter(lossd.kernels.host.__path__)))
-MOST_UNITS = {"exp": 1.0, "expm1": 1.5, "log": 1.0, "log1p": 1.5, "tanh": 3.0}
+MOST_UNITS = {
+    "exp": 1.0, "expm1": 1.5, "log": 1.0, "log1p": 1.5, "log1p_of_share": 1.5, "tanh": 3.0,
+}  # fmt: skip
 
 
 def units(folder: Path, step: int) -> dict[str, float]:

@@ -48,6 +48,7 @@ _ANSWER_PLACE = _CALL.size - _ANSWER.size
 # What entry.cpp calls a Prepared: this before and behind its Call, and the most rows of one.
 _PREPARED_HEAD, _PREPARED_TAIL = struct.Struct("<Q"), struct.Struct("<4q")
 _MOST_PREPARED_ROWS = 1 << 13
+_SIZES = 5  # numbers before the inputs
 _NO_INPUT = (0, 0, 0, 0.0, 0.0)
 _KINDS = {
     np.dtype(kind): number
@@ -112,9 +113,8 @@ class Library:
 
     def kernel(self, text: HostText, dtype: np.dtype[Any]) -> "HostKernel":
         """The kernel of a text, for float32 or float64."""
-        type_name = next(name for name, known in TYPES.items() if known == dtype)
-        entry = getattr(self._handle, f"lossd_host_{self.variant}_{text.name}_{type_name}")
-        entry.argtypes, entry.restype = (ctypes.c_void_p,), ctypes.c_bool
+        type_name = _type_name(dtype)
+        entry = self._entry(text.name, dtype)
         arguments = signature(text, type_name)
         template = text.template
         return HostKernel(
@@ -125,6 +125,19 @@ class Library:
             self._call_prepared,
             gives_statuses=template is not None and template.gives_statuses,
         )
+
+    def soft_counts(self, dtype: np.dtype[Any]) -> "SoftCountsKernel":
+        """Returns the kernel that counts over all examples, in float32 or float64."""
+        return SoftCountsKernel(self._entry("count", dtype), self._entry("slope", dtype), dtype)
+
+    def _entry(self, name: str, dtype: np.dtype[Any]) -> Any:
+        entry = getattr(self._handle, f"lossd_host_{self.variant}_{name}_{_type_name(dtype)}")
+        entry.argtypes, entry.restype = (ctypes.c_void_p,), ctypes.c_bool
+        return entry
+
+
+def _type_name(dtype: np.dtype[Any]) -> str:
+    return next(name for name, known in TYPES.items() if known == dtype)
 
 
 def _call_prepared(path: Path) -> Any:
@@ -305,44 +318,98 @@ class HostKernel:
         columns, parts = math.prod(inner), inner[0] if len(inner) > 1 else 1
         second = given[1][0].shape[1:]
         packed = [part for one in given for part in _input(*one, self._dtype)]
-        packed += _NO_INPUT * (_MOST_INPUTS - len(given))
         numbers = self._pack_numbers(*[_number(parameters[name]) for name in self._numbers])
         vectors = [_vector(parameters[name], self._dtype) for name in self._vectors]
         addresses = self._pack_vectors(*[_address(vector) for vector in vectors])
         scales = scale if getattr(scale, "ndim", 0) else None
         block = block or max(rows, 1)
         sums = np.empty(-(-rows // block))
-        call = ctypes.create_string_buffer(
-            _CALL.pack(
-                rows,
-                columns,
-                block,
-                parts,
-                second[0] if second else 0,
-                *packed,
-                elements,
-                0.0 if scales is not None else float(scale),
-                _address(scales),
-                _address(excluded),
-                _address(weights),
-                _address(values),
-                _address(gradient),
-                0 if gradient is None else _KINDS[gradient.dtype],
-                streams,
-                _address(nonfinite),
-                _bytes_address(numbers),
-                _bytes_address(addresses),
-                _address(sums),
-                _address(statuses),
-                0,
-                0,
-            ),
-            _CALL.size,
+        call = _packed(
+            packed,
+            rows,
+            columns,
+            block,
+            parts,
+            second[0] if second else 0,
+            elements,
+            0.0 if scales is not None else float(scale),
+            _address(scales),
+            _address(excluded),
+            _address(weights),
+            _address(values),
+            _address(gradient),
+            0 if gradient is None else _KINDS[gradient.dtype],
+            streams,
+            _address(nonfinite),
+            _bytes_address(numbers),
+            _bytes_address(addresses),
+            _address(sums),
+            _address(statuses),
         )
         if not self._entry(call):
             raise MemoryError(f"a row of {columns} columns needs more memory than there is")
         nonfinite_rows, outside = _ANSWER.unpack_from(call, _ANSWER_PLACE)
         return KernelSummary(sums, nonfinite_rows, bool(outside))
+
+
+class SoftCountsKernel:
+    """Counts of logits against true shares; may be called from many threads.
+
+    See ``lossd.losses.SoftCounts``.
+    """
+
+    def __init__(self, count: Any, slope: Any, dtype: np.dtype[Any]) -> None:
+        self._count, self._slope = count, slope
+        self._dtype = dtype
+
+    def count(
+        self, predictions: Array, targets: Array, weights: Array | None, products: Array | None
+    ) -> npt.NDArray[np.float64]:
+        """See ``SoftCounts.count``."""
+        counts = np.empty((3, predictions.shape[1]))
+        self._call(self._count, (predictions, targets), weights, products, sums=_address(counts))
+        return counts
+
+    def slope(
+        self,
+        targets: Array,
+        weights: Array | None,
+        by_share: tuple[Array, Array],
+        products: Array,
+    ) -> None:
+        """See ``SoftCounts.slope``."""
+        addresses = struct.pack("<2Q", *map(_address, by_share))
+        vectors = _bytes_address(addresses)
+        self._call(self._slope, (targets, targets), weights, products, vectors=vectors)
+
+    def _call(
+        self,
+        entry: Any,
+        inputs: Sequence[Array],
+        weights: Array | None,
+        products: Array | None,
+        *,
+        sums: int = 0,
+        vectors: int = 0,
+    ) -> None:
+        rows, labels = inputs[0].shape
+        packed = [part for one in inputs for part in _input(one, None, self._dtype)]
+        places = (0, 0, _address(weights), 0, _address(products))
+        kind = 0 if products is None else _KINDS[products.dtype]
+        call = _packed(
+            packed, rows, labels, 0, 1, 0, 1.0, 1.0, *places, kind, 0, 0, 0, vectors, sums, 0
+        )
+        if not entry(call):
+            raise MemoryError(f"sums of {labels} labels need more memory than there is")
+
+
+def _packed(inputs: Sequence[Any], *numbers: Any) -> Any:
+    """A call as the library reads it, from what is in it before and after the inputs."""
+    sizes, rest = numbers[:_SIZES], numbers[_SIZES:]
+    unused = _NO_INPUT * (_MOST_INPUTS - len(inputs) // len(_NO_INPUT))
+    return ctypes.create_string_buffer(
+        _CALL.pack(*sizes, *inputs, *unused, *rest, 0, 0), _CALL.size
+    )
 
 
 def _ready(rows: Array, dtype: np.dtype[Any]) -> Array:

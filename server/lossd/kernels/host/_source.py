@@ -59,6 +59,8 @@ def library_source(type_name: str) -> str:
     """All kernels that compute in ``float`` or ``double``."""
     parts = [_ground(type_name)]
     parts += [template(name) for name in ("maths.hpp", "numbers.hpp", "call.hpp")]
+    parts += ("namespace counts {", template("counts.hpp"), "}  // namespace")
+    parts += (_entry(name, type_name, f"counts::{name}") for name in ("count", "slope"))
     for one in TEMPLATES.values():
         kernels = [_kernel(t, type_name) for t in host_texts() if t.template is one]
         # The names of one template are none of the other's.
@@ -117,18 +119,24 @@ def _kernel(text: HostText, type_name: str) -> str:
         body.replace("\n    TEXT\n", f"\n{inlined}\n"),
         *(f"#undef {name.partition('(')[0]}" for name in macros),
         "}  // namespace",
-        f"EXPORT bool ENTRY({text.name}_{type_name})(Call* call) {{",
-        f"    return answered(*call, {text.name}::run);",
-        "}",
-        "",
+        _entry(text.name, type_name, f"{text.name}::run"),
     ])  # fmt: skip
+
+
+def _entry(name: str, type_name: str, function: str) -> str:
+    """The place where a kernel is entered."""
+    return (
+        f"EXPORT bool ENTRY({name}_{type_name})(Call* call) {{\n"
+        f"    return answered(*call, {function});\n"
+        "}\n"
+    )
 
 
 def _macros_of_inputs(text: HostText) -> dict[str, Any]:
     """The inputs beyond two, and how often a text takes room for a row."""
     others = [declared.name for declared in text.loss.inputs[2:]]
     packs = (f"const T* const pack_of_{n} = given.inputs[{i}];" for i, n in enumerate(others, 2))
-    rooms = {"SOFTMAX_OF_ROW": 1, "surplus_of": 3}
+    rooms = {"SOFTMAX_OF_ROW": 1, "KEPT_OF_ROW": 1, "surplus_of": 3}
     return {
         "TARGETS_ARE_CLASSES": int(bool(text.text.targets_are_classes)),
         "INPUTS": len(text.loss.inputs),

@@ -22,13 +22,6 @@ INLINE Bits overflow_of(T x) { return overflow_of(bits<Bits>(x), Format<T>::DIGI
 
 INLINE bool is_finite(T x) { return x - x == 0; }
 
-INLINE bool all_finite(const T* numbers, int count) {
-    Bits found = 0;
-    INDEPENDENT
-    for (int i = 0; i < count; ++i) found |= overflow_of(numbers[i]);
-    return found == 0;
-}
-
 // Whether any of whole groups of numbers breaks a rule.
 OUTLINE bool any_outside(const Input& input, const T* numbers, int count) {
     const T low = T(input.low), high = T(input.high);
@@ -178,6 +171,16 @@ struct Group {
     METHOD void add(const Group& more) {
         for (int v = 0; v < COUNT; ++v) vectors[v] += more.vectors[v];
     }
+    // Adds numbers of another type.
+    template <typename Other>
+    METHOD void add_widened(const Other* numbers) {
+        typedef Other Narrow __attribute__((vector_size(LENGTH * sizeof(Other))));
+        for (int v = 0; v < COUNT; ++v) {
+            Narrow more;
+            __builtin_memcpy(&more, numbers + v * LENGTH, sizeof more);
+            vectors[v] += __builtin_convertvector(more, Vector);
+        }
+    }
     METHOD void take_larger(const Group& more) {
         for (int v = 0; v < COUNT; ++v)
             vectors[v] = more.vectors[v] > vectors[v] ? more.vectors[v] : vectors[v];
@@ -233,15 +236,19 @@ struct Lanes {
         add_to_lanes(lanes, numbers, count);
     }
 
-    // Adds each number to its lane, with no sum in between.
-    METHOD void add_each(const double* numbers, int count) {
-        Group<double> sums, more;
+    // Adds each number to its lane, with no sum in between.  Returns false, and does nothing, if one is
+    // not finite: then neither is the sum of its lane, which is wide enough for all that are.
+    template <typename Number>
+    METHOD bool add_each(const Number* numbers, int count) {
+        Group<double> sums;
         sums.read(lanes);
-        for (int start = 0; start < count; start += GROUP) {
-            more.read(numbers + start);
-            sums.add(more);
-        }
-        __builtin_memcpy(lanes, sums.vectors, sizeof lanes);
+        for (int start = 0; start < count; start += GROUP) sums.add_widened(numbers + start);
+        double found[GROUP];
+        __builtin_memcpy(found, sums.vectors, sizeof found);
+        bool is_sound = true;
+        for (int lane = 0; lane < GROUP; ++lane) is_sound &= found[lane] - found[lane] == 0;
+        if (is_sound) __builtin_memcpy(lanes, found, sizeof lanes);
+        return is_sound;
     }
 
     METHOD double total() const {
@@ -275,14 +282,18 @@ struct Results {
     // false, and does nothing, if a value is not finite.
     METHOD bool add_all(int64_t row, int count, T* values) {
         for (int i = count; i < whole_groups(count); ++i) values[i] = 0;
-        if (!all_finite(values, whole_groups(count))) return false;
+        if (!(call.weights ? add_weighted(row, count, values) : sum.add_each(values, whole_groups(count))))
+            return false;
         if (call.values) __builtin_memcpy(call.values + row, values, count * sizeof(T));
+        return true;
+    }
+
+    METHOD bool add_weighted(int64_t row, int count, const T* values) {
         ON_LINES double terms[BLOCK];
         INDEPENDENT
         for (int i = 0; i < whole_groups(count); ++i) terms[i] = values[i];
-        for (int i = 0; call.weights && i < count; ++i) terms[i] *= call.weights[row + i];
-        sum.add_each(terms, whole_groups(count));
-        return true;
+        for (int i = 0; i < count; ++i) terms[i] *= call.weights[row + i];
+        return sum.add_each(terms, whole_groups(count));
     }
 
     METHOD void flag(int64_t row) {

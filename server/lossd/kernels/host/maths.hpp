@@ -51,6 +51,9 @@ struct Format<float> {
     // (log((1 + s) / (1 - s)) / s - 2) / s^2 in powers of s^2, at |s| <= 0.1716.
     static constexpr Polynomial<float, 3> LOG = {
         0.2996130216533722f, 0.399736020903671f, 0.6666681671476601f};
+    // The same at 0 <= s <= 1/3.
+    static constexpr Polynomial<float, 4> LOG_FAR = {
+        0.2802445888519287f, 0.27999141812324524f, 0.4002169966697693f, 0.6666641235351562f};
     // (sinh(x) / x - 1) / x^2 in powers of x^2, at |x| <= 1.
     static constexpr Polynomial<float, 4> SINH = {
         2.8174394971752612e-06f, 0.00019836066277108833f, 0.008333350597877646f,
@@ -169,11 +172,13 @@ INLINE Real exp_within(Real x) {
 template <typename Real>
 INLINE Real expm1_of(Real x) {
     typedef Format<Real> F;
-    const Exponential<Real> e = exponential_of(clamped(x, -Real(F::DIGITS + 5), F::MOST + Real(0.25)));
+    // Not of a number that was brought within bounds: exp of the same has the same steps.
+    const Exponential<Real> e = exponential_of(x);
     // Half of it, since 2^exponent may be infinite where the whole is not.
     const Real power = power_of_two<Real>(e.exponent - 1);
     const Real half = power * e.excess + (power - Real(0.5));
-    return pick(x == 0, x, 2 * half);
+    const Real least = pick(x < -Real(F::DIGITS + 5), Real(-1), 2 * half);
+    return pick(x == 0, x, pick(x <= F::MOST + Real(0.25), least, x + INFINITE<Real>));
 }
 
 // log(1 + f) + exponent * log(2), for f from sqrt(1/2) - 1 to sqrt(2) - 1: twice the series of the
@@ -231,6 +236,13 @@ INLINE Real log1p_of(Real x) {
     const Real y = log_of_parts(parts.f + back, parts.exponent);
     const Real beyond = pick(x == -1, -INFINITE<Real>, x < -1 ? NOT_A_NUMBER<Real> : x);
     return pick(x > -1 & x < INFINITE<Real> & x != 0, y, beyond);
+}
+
+// The same from 0 to 1, where float takes fewer steps: none for an exponent.
+INLINE double log1p_of_share(double x) { return log1p_of(x); }
+INLINE float log1p_of_share(float x) {
+    const float s = x / (2 + x), z = s * s, half = 0.5f * x * x;
+    return x - (half - s * (half + z * at(Format<float>::LOG_FAR, z)));
 }
 
 // x^y of x >= 0, computed wider than float.  A text is compiled once for each power that is a product,

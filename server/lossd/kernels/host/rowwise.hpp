@@ -283,15 +283,16 @@ INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
 // A distribution is near another one if they differ by less than this part of it.
 constexpr double NEAR = 0.5;
 
-// sum(s) p - s of a row, the derivative of -sum(s log p) by the logits, kept for each column.
+// Numbers that are kept for each column of a row.
 template <typename Number>
-struct Surplus {
+struct Kept {
     const Number* kept;
     METHOD Number operator()(int64_t column, Number, Number) const { return kept[column]; }
 };
 
-// The same of a row whose p and s are nearly uniform, in double: see losses/_maths/softmax.py.  From the
-// logits less the largest, 0 at the best of them, and the shares, in whole groups.
+// sum(s) p - s of a row, the derivative of -sum(s log p) by the logits, where p and s are nearly uniform,
+// in double: see losses/_maths/softmax.py.  From the logits less the largest, 0 at the best of them, and
+// the shares, in whole groups.
 OUTLINE bool make_exact(double* below, double* shares, int64_t columns, int64_t best) {
     const int64_t groups = padded(columns);
     const double count = double(columns), of_best = shares[best];
@@ -331,8 +332,16 @@ OUTLINE bool make_exact(double* below, double* shares, int64_t columns, int64_t 
     return true;
 }
 
+template <typename Row, typename Term>
+INLINE Kept<NumberOf<Term>> kept_of(const Row& row, Term term) {
+    NumberOf<Term>* const kept = row.template take<NumberOf<Term>>();
+    row.keep(kept, term);
+    return {kept};
+}
+
+// The derivative of any row.
 template <typename Row, typename Number, typename Logit, typename Share>
-INLINE Surplus<Number> surplus_of(
+INLINE Kept<Number> surplus_of(
     const Row& row, const Softmax<Number>& softmax, Logit logit, Share share) {
     const Column best = softmax.best.column;
     Number* const kept = row.template take<Number>();
@@ -363,6 +372,7 @@ INLINE Surplus<Number> surplus_of(
 #define AT_COLUMN(...) [&](Column column, T prediction, T target) INLINED { return __VA_ARGS__; }
 #define PREDICTION_AT(column) (row.predictions.items[column])
 #define TARGET_AT(column) (row.shares.items[column])
+#define KEPT_OF_ROW(...) kept_of(row, AT_COLUMN(__VA_ARGS__))
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)

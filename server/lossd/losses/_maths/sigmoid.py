@@ -18,7 +18,7 @@ from lossd.schema import Array
 # explicit: otherwise the compiler would choose for each kernel which product to round.
 SIGMOID_COST = """
     const T tail = exp(-fabs(prediction));
-    const T common = log1p(tail);
+    const T common = log1p_of_share(tail);
     const T large = 1 / (1 + tail);
     const T small = tail * large;
     const T yes = prediction >= 0 ? large : small;

@@ -1,0 +1,77 @@
+"""Soft counts over all examples, by what is compiled for the host."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lossd.kernels.host import Library
+
+Array = npt.NDArray[Any]
+# Labels of which a group of lanes holds many, a whole number, none, and more than a block.
+LABELS = [1, 2, 3, 16, 17, 100, 1001]
+
+
+def drawn(labels: int, dtype: Any) -> tuple[Array, Array, Array]:
+    rng = np.random.default_rng(labels)
+    rows = 1 + 5000 // labels
+    logits = rng.normal(0, 4, (rows, labels)).astype(dtype)
+    logits[0, 0], logits[-1, -1] = 95, -95  # whose exponentials are hardly numbers
+    return logits, rng.random((rows, labels)).astype(dtype), rng.uniform(0.1, 2, rows)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("labels", LABELS)
+def test_counts_and_derivatives_are_those_of_the_definition(
+    variants: list[Library], *, labels: int, is_weighted: bool, dtype: Any
+) -> None:
+    logits, truth, drawn_weights = drawn(labels, dtype)
+    weights = drawn_weights if is_weighted else None
+    own = drawn_weights[:, None] if is_weighted else 1
+    wide, true = logits.astype(np.longdouble), truth.astype(np.longdouble)
+    inside, outside = 1 / (1 + np.exp(-wide)), 1 / (1 + np.exp(wide))
+    wanted = [(own * part).sum(axis=0) for part in
+              (inside * true, inside * (1 - true), outside * true)]  # fmt: skip
+    by_true, by_false = np.linspace(-2, 1, labels, dtype=dtype), np.ones(labels, dtype)
+    slopes = own * inside * outside * (true * by_true + (1 - true) * by_false)
+    size = own * inside * outside * (true * abs(by_true) + (1 - true))
+    tolerance = 3e-6 if dtype is np.float32 else 1e-13
+    for library in variants:
+        kernel = library.soft_counts(np.dtype(dtype))
+        products = np.empty_like(logits)
+        counts = kernel.count(logits, truth, weights, products)
+        np.testing.assert_allclose(counts, np.array(wanted, np.float64), rtol=tolerance)
+        kernel.slope(truth, weights, (by_true, by_false), products)
+        assert (abs(products - slopes) <= tolerance * size + np.finfo(dtype).tiny).all()
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_bits_are_those_of_any_instruction_set_and_any_address(
+    variants: list[Library], labels: int
+) -> None:
+    logits, truth, weights = drawn(labels, np.float32)
+    found = set()
+    for library in variants:
+        kernel = library.soft_counts(np.dtype(np.float32))
+        for given in (logits, misaligned(logits)):
+            products = np.empty_like(logits)
+            counts = kernel.count(given, truth, weights, products)
+            kernel.slope(truth, weights, (truth[0], truth[0]), products)
+            found.add(counts.tobytes() + products.tobytes())
+    assert len(found) == 1
+
+
+def test_an_example_that_is_no_number_shows(variants: list[Library]) -> None:
+    logits, truth, _ = drawn(3, np.float32)
+    logits[7, 1] = np.nan
+    for library in variants:
+        counts = library.soft_counts(np.dtype(np.float32)).count(logits, truth, None, None)
+        assert np.isnan(counts).all(axis=0).tolist() == [False, True, False]
+
+
+def misaligned(array: Array) -> Array:
+    raw = np.zeros(array.nbytes + 1, np.uint8)
+    raw[1:] = np.frombuffer(array.tobytes(), np.uint8)
+    return raw[1:].view(array.dtype).reshape(array.shape)
