@@ -37,6 +37,7 @@ TYPED = [
     pytest.param(line, id=f"{page.name}: {line}")
     for pattern in ("*.md", "docs/*.md", "deploy/**/*.md", "examples/**/*.md")
     for page in sorted(ROOT.glob(pattern))
+    if "node_modules" not in page.parts
     for line in commands(page)
 ]
 

@@ -226,6 +226,7 @@ def test_a_mistake_in_a_later_piece_is_told(folder: Path, cut: Callable[[], None
 LIMITED = """
 import resource, sys
 from lossd.cli import command
+sys.modules["cupy"] = None  # to look for a GPU takes memory where its libraries are installed
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))  # what the system cannot take back
 command()

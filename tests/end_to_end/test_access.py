@@ -1,5 +1,6 @@
 """Who may come in: certificates, tokens and groups, at real servers."""
 
+import asyncio
 import functools
 import os
 import pickle
@@ -182,6 +183,30 @@ def test_every_call_of_the_clients_says_why_it_was_refused(
     assert type(caught.value) in (client.UnauthenticatedError, client.PermissionDeniedError)
     assert (caught.value.code, caught.value.reason) == (code.name, reason)
     assert token is None or token not in str(caught.value)
+
+
+def test_a_stream_of_asyncio_says_why_it_was_refused_whenever_it_learns_it(
+    ruled: Process, files: Files
+) -> None:
+    """The status comes before, while or after the first message is written."""
+
+    async def ask(made: client.AsyncLossClient, seconds: float) -> None:
+        async with made.evaluation(v1.RocAuc()) as run:
+            await asyncio.sleep(seconds)
+            await run.update(predictions=[1.0, 0.0], targets=[1, 0])
+            await run.result()
+
+    async def refusals() -> set[str]:
+        found = set()
+        tls = TLS(files.ca)
+        async with client.AsyncLossClient(ruled.address, tls=tls, token=SOME) as made:
+            for call in range(200):
+                with pytest.raises(client.LossdError) as caught:
+                    await ask(made, call % 20 * 1e-4)
+                found.add(caught.value.code)
+        return found
+
+    assert asyncio.run(refusals()) == {"PERMISSION_DENIED"}
 
 
 def test_health_is_open_to_everybody_who_can_connect(ruled: Process, files: Files) -> None:

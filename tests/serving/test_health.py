@@ -130,6 +130,8 @@ def test_nobody_waits_for_a_watcher_that_does_not_read(prompt: Prompt, health: H
     quick.reads.set()
     served = [watch(prompt, each) for each in (slow, quick)]
     served[1].result(20)
+    while not slow.told:
+        threading.Event().wait(0.001)
     with ThreadPoolExecutor(1) as grpc_thread:  # what it does must not wait for a send
         for act in (lambda: health.enter(ServerState.READY), quick.gone, health.state, slow.gone):
             grpc_thread.submit(act).result(20)

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import chunked
+from lossd.client.aio_status import UNEXPLAINED, ServerStatus
 from lossd.client.call import REQUEST_ID_KEY, STREAM_LOSS, Answer, ClientCall, Method, serialised
 from lossd.client.errors import (
     CancelledError,
@@ -236,9 +237,12 @@ class AsyncConnection:
 
         with self.translated():
             replies = invoke(messages(), timeout=left, metadata=proven)
+            status = ServerStatus(replies)
             try:
                 async for encoded in replies:
                     answer.take(encoded)
+            except grpc.RpcError as error:
+                raise await status.explain(error) from error
             finally:
                 replies.cancel()
         return answer.framed()
@@ -266,7 +270,7 @@ def _is_let_in(initial_metadata: Iterable[tuple[str, str | bytes]]) -> bool:
 
 def _why_cut(error: ServerError, call: ClientCall) -> LossdError:
     """Returns the likely reason why a stream was cut; asyncio's gRPC gives none."""
-    if error.message != "Internal error from Core":
+    if error.message != UNEXPLAINED:
         return error
     if not call.left():
         return DeadlineExceededError("call must be answered within its timeout, got a cut stream")

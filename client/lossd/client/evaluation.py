@@ -14,6 +14,7 @@ import grpc
 from lossd import v1
 from lossd.client import metrics
 from lossd.client.aio_connection import AsyncConnection
+from lossd.client.aio_status import ServerStatus
 from lossd.client.call import EVALUATE_STREAM, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.errors import InvalidRequestError
@@ -223,12 +224,14 @@ class AsyncEvaluation(Generic[Results]):
         self._first = first
         self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
         self._stream: Any = None
+        self._status: ServerStatus
         self._span = connection.trace(EVALUATE_STREAM.path, call.request_id)
 
     async def __aenter__(self) -> Self:
         with self._call:
             traced = self._span.__enter__()
             self._stream = self._connection.follow(EVALUATE_STREAM, self._call, traced)
+            self._status = ServerStatus(self._stream)
             await self._write(Part(part=self._first))
         self._advance = self._bar.__enter__()
         return self
@@ -285,5 +288,8 @@ class AsyncEvaluation(Generic[Results]):
 
     async def _receive(self) -> None:
         with self._connection.translated():
-            encoded = await self._stream
+            try:
+                encoded = await self._stream
+            except grpc.RpcError as error:
+                raise await self._status.explain(error) from error
         self._answer.take(encoded)

@@ -18,7 +18,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from lossd.client import arguments
 from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
-from lossd.client.mapped import Question, examples_of
+from lossd.client.mapped import Problem, examples_of
 from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
@@ -68,7 +68,7 @@ def remote_loss(
     arguments.member("reduction", arguments.reductions, reduction)
     loss = arguments.message_of(loss)
     remote = client_of(client, timeout)
-    question = Question(
+    problem = Problem(
         compute=functools.partial(remote.compute, lint=lint, timeout=timeout),
         loss=loss,
         reduction=reduction,
@@ -76,7 +76,7 @@ def remote_loss(
         empty=empty,
         nonfinite=nonfinite,
     )
-    value = _differentiable(question)
+    value = _differentiable(problem)
 
     def computed(
         *inputs: Any, weights: Any = None, mask: Any = None, **named_inputs: Any
@@ -100,13 +100,13 @@ def _arrays(value: Any) -> Any:
     return [jnp.asarray(one) for one in value] if several and value else jnp.asarray(value)
 
 
-def _differentiable(question: Question) -> Callable[..., Any]:
+def _differentiable(problem: Problem) -> Callable[..., Any]:
     """Returns the function from inputs and extras to the loss, with its derivative."""
-    is_vector = question.reduction == "none"
+    is_vector = problem.reduction == "none"
 
     @jax.custom_vjp
     def value(inputs: Any, extras: Any) -> Any:
-        return _outside(question, inputs, extras, ())[0]
+        return _outside(problem, inputs, extras, ())[0]
 
     def forward(inputs: Any, extras: Any) -> Any:
         wanted = tuple(name for name, given in inputs.items() if _is_perturbed(given))
@@ -114,7 +114,7 @@ def _differentiable(question: Question) -> Callable[..., Any]:
         if is_vector:  # its gradients need the upstream ones
             found, gradients = value(inputs, extras), dict.fromkeys(wanted)
         else:
-            found, gradients = _outside(question, inputs, extras, wanted)
+            found, gradients = _outside(problem, inputs, extras, wanted)
         return found, (inputs, extras, gradients)
 
     def backward(kept: Any, upstream: Any) -> Any:
@@ -123,7 +123,7 @@ def _differentiable(question: Question) -> Callable[..., Any]:
             gradients = {}
         elif is_vector and gradients:
             scaled = {**extras, "cotangent": upstream}
-            gradients, upstream = _outside(question, inputs, scaled, tuple(gradients))[1], 1
+            gradients, upstream = _outside(problem, inputs, scaled, tuple(gradients))[1], 1
         rounded = {
             name: jax.tree.map(lambda g, x: (upstream * g).astype(x.dtype), found, inputs[name])
             for name, found in gradients.items()
@@ -148,16 +148,16 @@ def _is_primal(leaf: Any) -> bool:
 
 
 def _outside(
-    question: Question, inputs: Any, extras: Any, wanted: tuple[str, ...]
+    problem: Problem, inputs: Any, extras: Any, wanted: tuple[str, ...]
 ) -> tuple[Any, Any]:
     """Returns the loss and the gradients with respect to some inputs, from outside of JAX."""
     leaves = jax.tree.leaves(inputs)
     dtype = jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
-    shape = examples_of(question.loss, inputs) if question.reduction == "none" else ()
+    shape = examples_of(problem.loss, inputs) if problem.reduction == "none" else ()
     gradients = {name: jax.tree.map(_widened, inputs[name]) for name in wanted}
     axes = jax.tree.map(lambda leaf: leaf.ndim, (inputs, extras))
     found: tuple[Any, Any] = jax.pure_callback(
-        _Call(question, wanted, np.dtype(dtype), shape, axes),
+        _Call(problem, wanted, np.dtype(dtype), shape, axes),
         (_shape(shape, dtype), gradients),
         inputs,
         extras,
@@ -178,7 +178,7 @@ def _shape(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
 class _Call:
     """The callback outside of JAX.  ``axes`` are those of each array before axes are mapped."""
 
-    question: Question
+    problem: Problem
     wanted: tuple[str, ...]
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -190,10 +190,10 @@ class _Call:
         arrays = zip(jax.tree.leaves(given), jax.tree.leaves(self.axes), strict=True)
         mapped = np.broadcast_shapes(*(_mapped(array, axes) for array, axes in arrays))
         if not mapped:
-            value, gradients = self.question.one(given[0], given[1], self.wanted)
+            value, gradients = self.problem.one(given[0], given[1], self.wanted)
             return value.astype(self.dtype), gradients
         flat: Any = jax.tree.map(functools.partial(_flat, mapped), given, self.axes)
-        values, gradients = self.question.each(flat[0], flat[1], self.wanted)
+        values, gradients = self.problem.each(flat[0], flat[1], self.wanted)
         unflat = functools.partial(_unflat, mapped)
         found = values.astype(self.dtype).reshape(*mapped, *self.shape)
         return found, jax.tree.map(unflat, gradients)

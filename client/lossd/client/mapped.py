@@ -60,7 +60,7 @@ def examples_of(loss: Any, inputs: Inputs) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Question:
+class Problem:
     """A loss and how to compute it, for one batch or for several.
 
     Attributes:
@@ -181,7 +181,7 @@ class _Divisor:
     """By what each of several batches is divided, and how the server is told.
 
     Args:
-        question: The loss and how to compute it.
+        problem: The loss and how to compute it.
         inputs: All examples of all batches.
         extras: Their weights, mask and cotangent.
         count: The number of batches.
@@ -190,18 +190,18 @@ class _Divisor:
 
     def __init__(
         self,
-        question: Question,
+        problem: Problem,
         inputs: Mapping[str, Array],
         extras: Mapping[str, Array],
         count: int,
         shape: tuple[int, ...],
     ) -> None:
-        self._question = question
+        self._problem = problem
         self._extras = extras
         self._count = count
         self._shape = shape
         self._kept = np.broadcast_to(extras.get("mask", np.True_), shape)
-        loss: Any = question.loss
+        loss: Any = problem.loss
         targets = inputs.get("targets")
         if "ignore_index" in loss.DESCRIPTOR.fields_by_name and loss.HasField("ignore_index"):
             is_index = targets is not None and targets.shape == shape
@@ -213,28 +213,28 @@ class _Divisor:
     @property
     def is_known(self) -> bool:
         """Whether it can be told before the server has seen the batches."""
-        loss: Any = self._question.loss
+        loss: Any = self._problem.loss
         if (
             self._is_mean
             and "class_weights" in loss.DESCRIPTOR.fields_by_name
             and loss.class_weights
         ):
             return False
-        return self._question.empty == "zero" or bool(self._each.all())
+        return self._problem.empty == "zero" or bool(self._each.all())
 
     @property
     def _is_mean(self) -> bool:
-        return self._question.reduction == "mean" and self._question.normalizer is None
+        return self._problem.reduction == "mean" and self._problem.normalizer is None
 
     @property
     def _each(self) -> Array:
         """By what each batch is divided; 0 if it is empty."""
-        question = self._question
-        if question.reduction in ("sum", "none"):
+        problem = self._problem
+        if problem.reduction in ("sum", "none"):
             return np.ones(self._count)
-        if question.normalizer is not None:
-            return np.full(self._count, question.normalizer)
-        counted = self._weights if question.reduction == "mean" else self._kept
+        if problem.normalizer is not None:
+            return np.full(self._count, problem.normalizer)
+        counted = self._weights if problem.reduction == "mean" else self._kept
         return np.asarray(self._by_batch(counted).sum(axis=1, dtype=np.float64))
 
     def extras(self) -> dict[str, Array]:
@@ -251,9 +251,9 @@ class _Divisor:
         """Returns whether the server divided by the same, as far as it tells."""
         if result.per_example is None or result.per_example.shape != self._shape:
             return False
-        if result.nonfinite_count and self._question.nonfinite != "propagate":
+        if result.nonfinite_count and self._problem.nonfinite != "propagate":
             return False
-        if self._question.reduction == "batch_mean":
+        if self._problem.reduction == "batch_mean":
             return result.example_count == np.count_nonzero(self._kept)
         return not self._is_mean or math.isclose(
             result.weight_sum, self._weights.sum(), rel_tol=1e-6
@@ -265,7 +265,7 @@ class _Divisor:
             self._weights, result.per_example,
             out=np.zeros(self._shape), where=self._weights != 0,
         )  # fmt: skip
-        if self._question.reduction == "none":
+        if self._problem.reduction == "none":
             return self._by_batch(weighed)
         totals = self._by_batch(weighed).sum(axis=1)
         each = self._each
