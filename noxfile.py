@@ -137,6 +137,22 @@ def device(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Sends changed messages to a server for a minute, or as many as the arguments say."""
+    _install(session, "-e", ".[dev]")
+    session.run("python", "-m", "tests.fuzz.run", *(session.posargs or ["200000"]))
+
+
+@nox.session
+def strain(session: nox.Session) -> None:
+    """Soaks a server, and has crowds and the largest batches come to it: half an hour."""
+    _install(session, "-e", ".[dev]")
+    session.run("python", "-m", "tests.end_to_end.soak", "100000")
+    session.run("python", "-m", "tests.end_to_end.large", "512", "32", "64")
+    session.run("python", "-m", "tests.end_to_end.largest")
+
+
+@nox.session
 def environments(session: nox.Session) -> None:
     """Installs exactly each GPU extra, and has CuPy find its libraries there: gigabytes."""
     _install(session, "-e", ".[dev]")

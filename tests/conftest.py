@@ -1,5 +1,6 @@
 """Fixtures that every folder shares: the backends there are, the catalogue, and the clients."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -37,6 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the tests that make environments out of the package index: gigabytes",
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Has ``-n auto`` use one worker more than there are cores: many tests wait for a server."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(trylast=True)

@@ -146,7 +146,10 @@ def test_a_constant_length_does_not_scale_with_micro_batches(engine: Engine) -> 
 
 
 def test_rejected_tokens_stay_in_the_divisor_and_masked_ones_do_not(engine: Engine) -> None:
-    """https://github.com/THUDM/slime/pull/657: rejection must not make the rest count more."""
+    """https://github.com/THUDM/slime/pull/657: a weight of 0 left rejected tokens in the divisor.
+
+    That fix masks them.  Here the caller says which of the two it shall be.
+    """
     given, loss = batch(7), message(TokenAggregation.TOKEN_MEAN)
     kept = chosen(given)
     costs = _costs(given)

@@ -22,6 +22,15 @@ FLAG: Schema = {"type": "boolean"}
 TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
 ANYTHING: Schema = {"type": "object"}
 OBJECTS: Schema = {"type": "array", "items": ANYTHING}
+VARIABLES: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["name"],
+        # Those of the server are settings, and have bounds there.
+        "properties": {"name": {"type": "string", "not": {"pattern": "^LOSSD_"}}},
+    },
+}
 
 
 def whole(least: int, most: int | None = None) -> Schema:
@@ -33,6 +42,20 @@ def whole(least: int, most: int | None = None) -> Schema:
 def record(**members: Schema) -> Schema:
     """Returns the schema of an object with these members and no others."""
     return {"type": "object", "additionalProperties": False, "properties": members}
+
+
+GPU = record(
+    enabled=FLAG,
+    count=whole(1),
+    claim={"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"},
+)
+KEDA = record(
+    enabled=FLAG,
+    minReplicas=whole(1),
+    maxReplicas=whole(1),
+    prometheusAddress={"type": "string", "pattern": "^https?://"},
+    queueSeconds={"type": "number", "exclusiveMinimum": 0},
+)
 
 
 def setting_schema(setting: Setting) -> Schema:
@@ -65,21 +88,9 @@ def values_schema() -> Schema:
             replicas=whole(1),
             cores=whole(1),
             memory={"type": "string", "pattern": "^[1-9][0-9]*(Mi|Gi)$"},
-            gpu=record(
-                enabled=FLAG,
-                count=whole(1),
-                claim={"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"},
-            ),
+            gpu=GPU,
             settings=record(**free),
-            env={
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["name"],
-                    # Those of the server are settings, and have bounds there.
-                    "properties": {"name": {"type": "string", "not": {"pattern": "^LOSSD_"}}},
-                },
-            },
+            env=VARIABLES,
             podDisruptionBudget=record(enabled=FLAG, maxUnavailable=whole(1)),
             autoscaling=record(
                 enabled=FLAG,
@@ -87,13 +98,7 @@ def values_schema() -> Schema:
                 maxReplicas=whole(1),
                 targetCPUUtilizationPercentage=whole(1, 100),
             ),
-            keda=record(
-                enabled=FLAG,
-                minReplicas=whole(1),
-                maxReplicas=whole(1),
-                prometheusAddress={"type": "string", "pattern": "^https?://"},
-                queueSeconds={"type": "number", "exclusiveMinimum": 0},
-            ),
+            keda=KEDA,
             networkPolicy=record(enabled=FLAG, trainers=OBJECTS, monitoring=OBJECTS),
             podMonitor=record(
                 enabled=FLAG,

@@ -48,7 +48,7 @@ def start(
     """Starts servers on consecutive ports, so that each is found again where it was.
 
     Args:
-        count: How many.
+        count: How many; to add some to others, call it again with the next port.
         port: That of the first.
         cpus: Cores of each; it has as many threads that compute.
         gpus: Devices of each; a fraction shares one with trainers.
@@ -70,3 +70,9 @@ def replace(replica: Any) -> None:
     ray.get(replica.drain.remote())
     ray.kill(replica, no_restart=False)
     ray.get(replica.address.remote())  # it is there again
+
+
+def stop(replica: Any) -> None:
+    """Has a server drain, and ends it for good; clients that know others do not notice."""
+    ray.get(replica.drain.remote())
+    ray.kill(replica)

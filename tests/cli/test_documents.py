@@ -2,6 +2,8 @@
 
 import re
 import shlex
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,33 @@ import pytest
 from click.testing import CliRunner
 
 from lossd.cli import command
+from tests.certificates import Authority
+from tests.end_to_end.conftest import serve
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+ENDS = {"&&", "&", ";", "|"}  # of a command in a line
+# What is not typed here.
+SKIPPED = {"demo": "tests/end_to_end/test_service.py runs it"}
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Yields the commands of lossd in the blocks of a page, with the variables before them."""
+    for block in BLOCK.findall(page.read_text()):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            parts = [list(ws) for is_end, ws in groupby(words, ENDS.__contains__) if not is_end]
+            for part in parts:
+                program = next((word for word in part if "=" not in word), "")
+                if Path(program).name == "lossd":
+                    yield shlex.join(part)
+
+
 TYPED = [
-    line
-    for block in BLOCK.findall((ROOT / "docs/command_line.md").read_text())
-    for line in block.splitlines()
+    pytest.param(line, id=f"{page.name}: {line}")
+    for pattern in ("*.md", "docs/*.md", "deploy/**/*.md", "examples/**/*.md")
+    for page in sorted(ROOT.glob(pattern))
+    for line in commands(page)
 ]
 
 
@@ -34,14 +56,71 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("line", TYPED)
-def test_a_command_of_the_documents_works(folder: Path, line: str) -> None:
-    program, *arguments = shlex.split(line)
-    done = CliRunner(env={"COLUMNS": "80"}).invoke(command, arguments)
+@pytest.fixture
+def typed(folder: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A command's arguments, with its variables set and its files there."""
+    authority = Authority()
+    (folder / "ca.crt").write_bytes(authority.certificate)
+    (folder / "token").write_text("nobody-knows-this\n")
+    for found, name in zip(
+        authority.issue("lossd").write(folder, "tls"), ("crt", "key"), strict=True
+    ):
+        found.rename(folder / f"tls.{name}")
+    words = shlex.split(line)
+    while "=" in words[0]:
+        monkeypatch.setenv(*words.pop(0).split("=", 1))
+    assert Path(words.pop(0)).name == "lossd"
+    for name in ("$TMPDIR", "/tmp/lossd", "/dev/shm/lossd"):  # noqa: S108 - as the page has it
+        words = [word.replace(name, str(folder)) for word in words]
+    return words
 
-    assert program == "lossd"
+
+def shown(*arguments: str) -> str:
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(command, arguments)
     assert done.exit_code == 0, done.output
-    assert done.stdout.strip()
-    assert "--json" in arguments or max(map(len, done.stdout.splitlines())) <= 80
-    if "--output" in arguments:
-        assert (folder / arguments[-1]).exists()
+    assert "--json" in arguments or max(map(len, done.stdout.splitlines()), default=0) <= 80
+    return done.stdout
+
+
+@pytest.fixture(params=TYPED)
+def line(request: pytest.FixtureRequest) -> str:
+    """A command of the documents."""
+    return str(request.param)
+
+
+def test_a_command_of_the_documents_works(folder: Path, typed: list[str]) -> None:
+    name, *arguments = typed
+    if name in SKIPPED:
+        pytest.skip(SKIPPED[name])
+    if name == "serve":
+        if "--tracing" in arguments:
+            pytest.importorskip("opentelemetry.sdk", reason="needs the extra 'otel'")
+        starts(arguments)
+        return
+    if name == "bench":
+        arguments += ["--seconds", "0.1", "--transport", "tcp"]
+    if name == "top":
+        with serve("--backend", "numpy") as server:
+            assert "ready" in shown(name, server.metrics_url, *arguments)
+        return
+    if "--address" not in arguments:
+        assert shown(name, *arguments).strip()
+        if "--output" in arguments:
+            assert (folder / arguments[-1]).exists()
+        return
+    place = arguments.index("--address") + 1
+    secured = ("--tls-cert", "tls.crt", "--tls-key", "tls.key")
+    with serve("--backend", "numpy", *(secured if "--tls-ca" in arguments else ())) as server:
+        arguments[place] = f"localhost:{server.address.rpartition(':')[2]}"
+        shown(name, *arguments)
+
+
+def starts(arguments: list[str]) -> None:
+    """Runs a server with these arguments, on ports that are free."""
+    rest, address = list(arguments), "127.0.0.1:0"
+    if "--address" in rest:
+        place = rest.index("--address")
+        address = rest[place + 1].replace(":50051", ":0")
+        del rest[place : place + 2]
+    with serve(*rest, address=address) as server:
+        assert server.end() == 0

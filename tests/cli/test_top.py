@@ -8,6 +8,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rich.console import Console
 from lossd.cli import command
 from lossd.cli.scrapes import Between, Scrape
 from lossd.cli.top_text import view_text
-from lossd.cli.top_view import LossRow, Rejection, Timed, View, view_of
+from lossd.cli.top_view import GpuRow, LossRow, Rejection, Timed, View, view_of
 from lossd.client import InvalidRequestError, LossClient
 from lossd.v1 import CrossEntropy, Huber, RocAuc
 from tests.end_to_end.conftest import Process, serve
@@ -153,6 +154,7 @@ def test_large_numbers_fit_the_terminal(columns: int) -> None:
         calls_per_second=123456.7, failed_per_second=12345.6, processor_cores=15.99,
         methods=[], phases=[timed], losses=[row] * 40, metrics=[timed],
         rejections=[Rejection("CERTIFICATE_UNKNOWN", 12345.6, 9876543210)], moved=[], used=[],
+        gpus=[GpuRow("NVIDIA H100 80GB HBM3 MIG 1g.10gb of a long name", 9e10, 1e11, 0.37)],
     )  # fmt: skip
     console = Console(width=columns, record=True, file=io.StringIO())
     console.print(view_text(view, columns))
@@ -160,6 +162,8 @@ def test_large_numbers_fit_the_terminal(columns: int) -> None:
 
     assert max(map(len, lines)) <= columns
     assert any("and 28 others" in line for line in lines)
+    assert any("GPU computes" in line and "37% of the time" in line for line in lines)
+    assert any("memory of NVIDIA" in line and "83.8 GiB of 93.1 GiB" in line for line in lines)
     assert any(re.search(r"12345[67]", line.replace(",", "")) for line in lines)
 
 
@@ -168,6 +172,46 @@ def test_a_server_that_was_started_again_has_no_rate_below_zero() -> None:
     view = view_of("", Between(Scrape(0, {key: 100.0}), Scrape(2, {key: 10.0})))
 
     assert view.losses[0].batches_per_second == 5
+
+
+def test_of_a_loss_the_name_is_cut_and_never_a_number() -> None:
+    long = "binary_classifier_optimization"
+    row = LossRow(long, 1234.5, 0.1, 123456.7, 0, 0.0123, 0.0299, {"run7": -1.2345e-5})
+    key = ("lossd_ready", frozenset[tuple[str, str]]())
+    empty = view_of("", Between(Scrape(0, {}), Scrape(1, {key: 1.0})))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(view_text(replace(empty, losses=[row]), 80))
+    (head,) = (line for line in console.export_text().splitlines() if line.startswith("loss "))
+    console.print(view_text(replace(empty, losses=[row]), 80))
+    (line,) = (one for one in console.export_text().splitlines() if one.startswith("binary_"))
+
+    assert head.split() == ["loss", "batches/s", "examples/s", "failed/s", "p50", "p99", "value"]
+    assert line.split()[1:] == [
+        "1,234.5",
+        "123,457",
+        "0.1",
+        "12.3",
+        "ms",
+        "29.9",
+        "ms",
+        "-1.234e-05",
+    ]
+
+
+def test_a_gpu_is_what_the_metrics_of_the_server_say_of_it() -> None:
+    device = frozenset({("device", "a GPU")})
+    values = {
+        ("lossd_gpu_memory_used_bytes", device): 10.0,
+        ("lossd_gpu_memory_bytes", device): 40.0,
+    }
+    busy = ("lossd_gpu_utilization_ratio", device)
+
+    def seen(more: dict[Any, float]) -> Any:
+        return view_of("", Between(Scrape(0, {}), Scrape(1, values | more))).gpus
+
+    assert seen({busy: 0.5}) == [GpuRow("a GPU", 10, 40, 0.5)]
+    assert seen({busy: math.nan}) == seen({}) == [GpuRow("a GPU", 10, 40, None)]
+    assert view_of("", Between(Scrape(0, {}), Scrape(1, {}))).gpus == []
 
 
 def test_what_cannot_be_had_is_told_in_a_line(server: Process) -> None:

@@ -93,6 +93,16 @@ def test_promtool_finds_nothing_to_say() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_prometheus_takes_its_file_and_finds_the_rules_beside_it() -> None:
+    done = subprocess.run(
+        [tool("promtool"), "check", "config", str(FOLDER / "prometheus.yml")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"SUCCESS: \d+ rules found", done.stdout)) == 2
+
+
 def test_alerts_fire_and_stay_silent_as_their_tests_say() -> None:
     done = subprocess.run(
         [tool("promtool"), "test", "rules", "tests.yml"],

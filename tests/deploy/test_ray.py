@@ -1,6 +1,8 @@
 """Servers that Ray runs: callers notice nothing of those that are replaced and killed."""
 
+import contextlib
 import socket
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from lossd.client import LossClient
+from lossd.serving.telemetry import read_scrape
 from lossd.v1 import Huber
 from tests.deploy.fleet import load
 from tests.deploy.test_replicas import answered
@@ -31,29 +34,46 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def two_free_ports() -> int:
-    """The first of two ports in a row that nobody listens on."""
+def free_ports(count: int) -> int:
+    """The first of some ports in a row that nobody listens on."""
     while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("0.0.0.0", 0))  # noqa: S104 - the addresses of this machine, to see if free
-            port: int = one.getsockname()[1]
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+            sockets[0].bind(("0.0.0.0", 0))  # noqa: S104 - the addresses of this machine, to see if free
+            port: int = sockets[0].getsockname()[1]
             try:
-                other.bind(("0.0.0.0", port + 1))  # noqa: S104
+                for place, each in enumerate(sockets[1:], 1):
+                    each.bind(("0.0.0.0", port + place))  # noqa: S104
             except (OSError, OverflowError):
                 continue
             return port
 
 
+VALUES, ZEROS = np.full(320, 3, np.float32), np.zeros(320, np.float32)
+
+
+def call(client: LossClient) -> Any:
+    return client.compute(Huber(), predictions=VALUES, targets=ZEROS)
+
+
+def is_right(result: Any) -> bool:
+    return bool(result.loss == 2.5)
+
+
+def calls_of(replica: Any) -> float:
+    """The batches that a server has answered."""
+    url = ray.get(replica.metrics_url.remote())
+    with urllib.request.urlopen(url, timeout=10) as page:  # noqa: S310 - ours
+        series = read_scrape(page.read().decode())
+        return sum(value for name, _, value in series if name == "lossd_requests_total")
+
+
 def test_two_replicas_share_calls_and_are_replaced_and_killed_unnoticed(cluster: None) -> None:
     del cluster
-    started = replicas.start(2, port=two_free_ports(), cpus=0.5, backend="numpy", drain_seconds=5)
+    started = replicas.start(2, port=free_ports(2), cpus=0.5, backend="numpy", drain_seconds=5)
     target = replicas.target(started)
-    values, zeros = np.full(320, 3, np.float32), np.zeros(320, np.float32)
 
-    def call(client: LossClient) -> Any:
-        return client.compute(Huber(), predictions=values, targets=zeros)
-
-    with load(target, call, is_right=lambda result: result.loss == 2.5) as seen:
+    with load(target, call, is_right=is_right) as seen:
         answered(seen, 50)
         for replica in started:
             replicas.replace(replica)
@@ -64,3 +84,33 @@ def test_two_replicas_share_calls_and_are_replaced_and_killed_unnoticed(cluster:
         answered(seen, 50)
 
     assert (seen.errors, seen.wrong) == ([], 0)
+
+
+def test_replicas_are_added_and_taken_away_and_clients_that_are_made_anew_share_them(
+    cluster: None,
+) -> None:
+    del cluster
+    port = free_ports(3)
+    settings: dict[str, Any] = {"cpus": 0.2, "backend": "numpy", "drain_seconds": 5}
+    first = replicas.start(1, port=port, **settings)
+    with load(replicas.target(first), call, is_right=is_right) as alone:
+        answered(alone, 30)
+        added = replicas.start(2, port=port + 1, **settings)
+        everywhere = replicas.target(first + added)
+        answered(alone, 30)
+        with load(everywhere, call, is_right=is_right) as shared:
+            answered(shared, 30)
+            begun = [calls_of(each) for each in first + added]
+            answered(shared, 300)
+            got = [
+                calls_of(each) - before for each, before in zip(first + added, begun, strict=True)
+            ]
+            with load(replicas.target(first), call, is_right=is_right) as last:
+                for each in added:  # while clients still call them
+                    replicas.stop(each)
+                answered(shared, 30)
+                answered(last, 30)
+
+    for seen in (alone, shared, last):
+        assert (seen.errors, seen.wrong) == ([], 0)
+    assert all(of_added > 0.5 * sum(got) / len(got) for of_added in got[1:])

@@ -78,3 +78,13 @@ def test_boosting(address: str) -> None:
 def test_scikit_learn(address: str) -> None:
     found = example("scikit_learn", "sklearn").search(address)
     assert found.best_score_ > 0.9
+
+
+def test_the_curve_is_that_of_pytorchs_own_loss(address: str) -> None:
+    module = example("same_curve", "torch", "sklearn", "matplotlib")
+    theirs, ours = module.both(address, steps=60, dtype=module.torch.float32)
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-6)
+
+    theirs, ours = module.both(address, steps=150, dtype=module.torch.float64)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    assert ours[-10:].mean() < 0.2 * ours[0]  # it is training that is compared

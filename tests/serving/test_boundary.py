@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -284,6 +285,27 @@ def test_whatever_becomes_of_a_call_nothing_stays_in_flight(handler: Handler) ->
         )
         == 5
     )
+
+
+def test_nothing_of_a_call_that_ended_while_it_was_read_stays() -> None:
+    """gRPC keeps its errors in a cycle, and a traceback keeps what lies on the stack."""
+
+    class Batch:
+        """Something that a handler holds."""
+
+    kept: list[Exception] = []
+    held: list[weakref.ref[Batch]] = []
+
+    def handler(_received: Received, _call: Call) -> bytes:
+        batch = Batch()
+        held.append(weakref.ref(batch))
+        error = grpc.RpcError()
+        kept.append(error)
+        raise error
+
+    served(handler).call(b"x")
+    assert kept
+    assert held[0]() is None
 
 
 def test_the_number_of_a_request_comes_back() -> None:

@@ -138,6 +138,9 @@ def test_a_norm_is_right_in_every_type_and_over_many_blocks(dtype: Any) -> None:
 def test_a_norm_does_not_overflow_with_its_type() -> None:
     assert norm([np.full(4, 60_000, np.float16)]) == 120_000
     assert norm([np.full(4, 3e38, np.float32)]) == pytest.approx(6e38)
+    assert norm([np.full(4, 3e300), np.full(12, -3e300)]) == pytest.approx(12e300)
+    assert norm([np.array([3e300, np.inf])]) == math.inf
+    assert norm([np.full(4, 1e308)]) == math.inf  # larger than any number itself
     assert math.isnan(norm([np.array([np.nan], np.float32)]))
     assert norm([]) == 0
 

@@ -1,5 +1,6 @@
 """What losses say that they take is what they take."""
 
+import contextlib
 import tracemalloc
 from collections.abc import Iterator
 
@@ -47,6 +48,47 @@ def peak_and_held(engine: Engine, job: Job) -> tuple[int, int]:
     finally:
         tracemalloc.stop()
     return peak - before, sum(held)
+
+
+# Losses that take more than four times their batch, if it is large and of short rows: how often.
+# docs/operations.md says why.
+MANIFOLD = {
+    "generator_loss": 42, "discriminator_loss": 22, "soft_f1": 22, "pairwise_auc": 18,
+    "distillation": 17, "binary_classifier_optimization": 16, "kahneman_tversky": 16,
+    "policy_gradient": 12, "clipped_value": 12, "preference": 10,
+    "bradley_terry": 19,
+}  # fmt: skip
+# What compares each example with each takes the square of their number.
+SQUARED = {Shape.COUPLED}
+
+
+class NeededError(Exception):
+    """Ends a job before it takes anything."""
+
+
+def needed(engine: Engine, loss: Loss, rows: int) -> tuple[int, int]:
+    """The bytes that a batch is said to take, and its own."""
+    case = next(cases(loss, rows=rows, length=32)).astype(np.float32)
+    job = case.job(gradients=case.derivatives)
+    held: list[int] = []
+
+    def hold(nbytes: int) -> None:
+        held.append(nbytes)
+        raise NeededError
+
+    with contextlib.suppress(NeededError):
+        engine.run(job, hold=hold)
+    return sum(held), sum(array.nbytes for several in job.inputs.values() for array in several)
+
+
+def test_a_large_batch_takes_four_times_its_bytes_unless_it_is_said(
+    engine: Engine, any_loss: Loss
+) -> None:
+    if any_loss.shape in SQUARED:
+        pytest.skip("takes what the square of its examples takes")
+    rows = 64 if any_loss.shape is Shape.IMAGES else 30_000
+    (one, size), (two, twice) = (needed(engine, any_loss, n) for n in (rows, 2 * rows))
+    assert (two - one) / (twice - size) <= MANIFOLD.get(any_loss.name, 4)
 
 
 def variants(loss: Loss, rows: int, length: int) -> list[Case]:

@@ -1,5 +1,6 @@
 """Workers with uneven batches train as one process with the whole batch does."""
 
+import gc
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -49,16 +50,24 @@ def work(rank: int, address: str, rendezvous: str, dtype: Any, found: Any) -> No
     distributed.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=len(SIZES)
     )
-    features, labels = data(dtype)
-    own = slice(sum(SIZES[:rank]), sum(SIZES[: rank + 1]))
-    criterion = RemoteLoss(loss(), address, process_group=True)
-    parallel = DistributedDataParallel(model(dtype))
-    batches = zip(features[:, own], labels[:, own], strict=True)
-    parameters = trained(parallel, criterion, batches)
+    parameters = trained_in_parallel(rank, address, dtype)
+    # The parallel module, which a cycle keeps, must end before the process group does: if it were
+    # the last to hold the group, PyTorch would wait for the group's thread with the interpreter's
+    # lock held, and that thread may be waiting for the lock.
+    gc.collect()
     if rank == 0:
         found.put([parameter.numpy() for parameter in parameters])
     distributed.barrier()
     distributed.destroy_process_group()
+
+
+def trained_in_parallel(rank: int, address: str, dtype: Any) -> list[Any]:
+    """Trains with this worker's share of each batch."""
+    features, labels = data(dtype)
+    own = slice(sum(SIZES[:rank]), sum(SIZES[: rank + 1]))
+    criterion = RemoteLoss(loss(), address, process_group=True)
+    parallel = DistributedDataParallel(model(dtype))
+    return trained(parallel, criterion, zip(features[:, own], labels[:, own], strict=True))
 
 
 @pytest.mark.parametrize(

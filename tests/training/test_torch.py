@@ -14,17 +14,9 @@ import pytest
 
 from lossd.client import BatchWarning, InvalidRequestError, LossClient
 from lossd.v1 import (
-    BatchTriplet,
     CrossEntropy,
-    Ctc,
-    Dice,
-    Distance,
     FeatureMatching,
-    GeneratorLoss,
     InfoNce,
-    PairwiseAuc,
-    SquaredError,
-    Triplet,
 )
 
 torch = pytest.importorskip("torch")
@@ -169,36 +161,6 @@ def test_the_gradient_of_sequences_reaches_the_logits(address: str) -> None:
 def test_a_module_without_a_counterpart_is_refused(module: nn.Module) -> None:
     with pytest.raises(InvalidRequestError, match="module must be"):
         RemoteLoss.like(module)
-
-
-SHAPES: dict[str, tuple[Any, Sequence[Any], dict[str, Any]]] = {
-    "pointwise": (SquaredError(), (draw(3, 4), draw(3, 4, seed=1)), {}),
-    "rowwise": (CrossEntropy(), (draw(3, 4), labels(4, 3)), {}),
-    "regionwise": (Dice(), (draw(2, 6), labels(2, 2, 6).double()), {}),
-    "setwise": (PairwiseAuc(), (draw(6), torch.tensor([0, 1, 1, 0, 1, 0])), {}),
-    "sequence": (Ctc(), (draw(2, 5, 4), labels(3, 2, 2) + 1), {}),
-    "opposed": (GeneratorLoss(), (draw(4),), {}),
-    "vectors": (
-        Triplet(distance=Distance.DISTANCE_COSINE),
-        (draw(3, 4), draw(3, 4, seed=1), draw(3, 4, seed=2)), {},
-    ),
-    "coupled": (InfoNce(temperature=0.5), (draw(4, 3), draw(4, 3, seed=1)), {}),
-    "mined": (BatchTriplet(margin=3), (draw(6, 3), torch.tensor([0, 1, 0, 1, 0, 1])), {}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("reduction", ["mean", "none"])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_gradients_are_derivatives(address: str, shape: str, reduction: Any) -> None:
-    loss, inputs, options = SHAPES[shape]
-    if shape == "setwise" and reduction == "none":
-        pytest.skip("a set has one value")
-    criterion = RemoteLoss(loss, address, reduction=reduction, **options)
-    first, *others = inputs
-
-    assert torch.autograd.gradcheck(
-        lambda leaf: criterion(leaf, *others), first.clone().requires_grad_(), atol=1e-6
-    )
 
 
 def test_lists_of_tensors_have_lists_of_gradients(address: str) -> None:

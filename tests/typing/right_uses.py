@@ -1,6 +1,7 @@
 """Thirty right uses of the client, in which type checkers are to find nothing."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -88,10 +89,16 @@ with client.evaluation(RocAuc(), Accuracy(), return_state=True) as both:
     both.merge(both.state)
     area, accuracy = both.result()  # right: a list for several
 
+# Futures.
+numbers(client.submit(CrossEntropy(), x, y, timeout=1).result())  # right
+later: None = client.submit("huber", x, x, reduction="none").result().loss  # right
+scores: list[MetricResult] = client.submit([Accuracy(), "f1"], **batch).result()  # right
+one: Future[MetricResult] = client.submit(RocAuc(), predictions=x, targets=y)  # right
+
 # Frameworks and asyncio.
 criterion = RemoteLoss(CrossEntropy(label_smoothing=0.1), client, reduction="sum")  # right
 last = criterion.last.per_example if criterion.last is not None else None  # right
-remote_loss("cross_entropy", client, reduction="batch_mean")  # right
+remote_loss("cross_entropy", client, reduction="none")  # right
 
 
 async def asynchronous(other: AsyncLossClient) -> float:

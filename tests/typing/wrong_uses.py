@@ -45,12 +45,12 @@ client.compute(Huber(), x, x, empty="skip")  # wrong: no such policy
 client.compute(Huber(), x, x, nonfinite="ignore")  # wrong: no such policy
 client.compute(Huber(), preds=x, targets=x)  # wrong: no loss has such an input
 client.compute(Huber(), x, x, weight=y)  # wrong: a misspelt option
-client.compute(CrossEntropy(), x, y, timeout="5s")  # wrong: a text for seconds
+client.submit(CrossEntropy(), x, y, timeout="5s")  # wrong: a text for seconds
 client.evaluate(Accuracy(), preds=x, targets=y)  # wrong: no metric has such an input
-remote_loss(Huber(), reduction="none")  # wrong: JAX would have to know the shape
+remote_loss(Huber(), reduction="total")  # wrong: no such reduction
 
 # Results.
-misspelt = client.compute(Huber(), x, x).los  # wrong: a misspelt field
+misspelt = client.submit(Huber(), x, x).result().los  # wrong: a misspelt field
 client.compute(Huber(), x, x).loss.backward()  # wrong: a float is no tensor
 client.compute(Huber(), x, x, reduction="none").loss * 2  # wrong: none gives no aggregate
 attribute = client.compute(Huber(), x, x).gradients.predictions  # wrong: gradients are a mapping

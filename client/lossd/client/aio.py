@@ -252,6 +252,7 @@ class AsyncLossClient:
         return_state: bool = False,
         timeout: float = 300.0,
         request_id: str | None = None,
+        progress: bool | int = False,
     ) -> AsyncEvaluation[Any]:
         """Evaluates metrics over many batches, as ``LossClient.evaluation``.
 
@@ -267,7 +268,9 @@ class AsyncLossClient:
             first = metrics_wire.build_request(
                 metrics_wire.listed(metrics), {}, return_state=return_state
             )
-        return AsyncEvaluation(self._connection(), call, first, is_one=len(metrics) == 1)
+        return AsyncEvaluation(
+            self._connection(), call, first, is_one=len(metrics) == 1, progress=progress
+        )
 
     async def list_losses(
         self, *, timeout: float | None = None, request_id: str | None = None

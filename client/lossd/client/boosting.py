@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss
+from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
 Floats = npt.NDArray[np.float64]
@@ -55,7 +56,7 @@ def objective(
         InvalidRequestError: from the objective, if scores are not one an example; LossdError, as
             ``LossClient.compute`` raises it.
     """
-    remote = LossClient(client) if isinstance(client, str) else client
+    remote = client_of(client, timeout)
 
     def derivatives(
         targets: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike | None = None

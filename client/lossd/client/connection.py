@@ -17,7 +17,6 @@ from lossd.client import chunked
 from lossd.client.call import STREAM_LOSS, Answer, ClientCall, Method, serialised
 from lossd.client.errors import (
     CancelledError,
-    LossdError,
     UnavailableError,
     closed_error,
     from_rpc_error,
@@ -29,6 +28,7 @@ from lossd.client.headers import Encoded
 from lossd.client.retry import Retrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
+from lossd.client.submitting import Background
 from lossd.client.tracing import Metadata, Trace, untraced
 from lossd.framing import Framed
 
@@ -58,6 +58,7 @@ class Connection:
         self._retrier = Retrier(sleep=self._rest)
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
         self.sharing = Sharing(self._ask)
+        self.background = Background()
 
     @property
     def survives_fork(self) -> bool:
@@ -79,6 +80,7 @@ class Connection:
 
     def close(self) -> None:
         """Closes the channel; calls under way end as cancelled."""
+        self.background.close()
         self.sharing.close()
         with self._lock:
             self._closed.set()
@@ -133,7 +135,7 @@ class Connection:
 
     def _rest(self, seconds: float) -> None:
         """Waits before the next attempt; closing ends it."""
-        if self._closed.wait(seconds):
+        if self._closed.wait(seconds) or self.background.is_cancelled:
             raise given_up_error()
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
@@ -147,10 +149,15 @@ class Connection:
         if invoke is None:
             invoke = self._unary[method.path] = channel.unary_unary(method.path)
         proven = self._security.metadata(metadata)
-        try:  # as ``translated`` does, which takes longer to enter
-            answer: bytes = invoke(encoded, timeout=timeout, metadata=proven)
-        except (grpc.RpcError, ValueError) as error:
-            raise self._translated(error) from error
+        submission = self.background.current
+        answer: bytes
+        with self.translated():
+            if submission is None:
+                answer = invoke(encoded, timeout=timeout, metadata=proven)
+            else:
+                future = invoke.future(encoded, timeout, metadata=proven)
+                submission.watch(future)
+                answer = future.result()
         return answer
 
     @contextlib.contextmanager
@@ -158,20 +165,20 @@ class Connection:
         """Raises our errors for gRPC's."""
         try:
             yield
-        except (grpc.RpcError, ValueError) as error:
-            raise self._translated(error) from error
-
-    def _translated(self, error: grpc.RpcError | ValueError) -> LossdError:
-        if not isinstance(error, grpc.RpcError):  # its word for a channel that was closed meanwhile
-            return closed_error()
-        found = explained(from_rpc_error(error))
-        if isinstance(found, CancelledError) and not self._is_given_up(found):
-            return lost_error(found)
-        return found
+        except grpc.FutureCancelledError as error:
+            raise CancelledError("call must be waited for, got a cancelled one") from error
+        except grpc.RpcError as error:
+            found = explained(from_rpc_error(error))
+            if isinstance(found, CancelledError) and not self._is_given_up(found):
+                found = lost_error(found)
+            raise found from error
+        except ValueError as error:  # gRPC's word for a channel that was closed meanwhile
+            raise closed_error() from error
 
     def _is_given_up(self, error: CancelledError) -> bool:
-        """Returns whether a call ended because this side closed its channel: only that cancels."""
-        return self._closed.is_set() or error.message == _CHANNEL_CLOSED
+        """Returns whether a call ended because this side closed its channel, or cancelled it."""
+        is_closed = self._closed.is_set() or error.message == _CHANNEL_CLOSED
+        return is_closed or self.background.is_cancelled
 
     def stream(
         self, request: Framed[v1.ComputeLossRequest], call: ClientCall
@@ -202,6 +209,8 @@ class Connection:
 
         with self.translated():
             replies = invoke(messages(), timeout=left, metadata=proven)
+            if self.background.current is not None:
+                self.background.current.watch(replies)
             started.set_result(replies)
             try:
                 for encoded in replies:

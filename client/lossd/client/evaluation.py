@@ -16,7 +16,8 @@ from lossd.client import metrics
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.call import EVALUATE_STREAM, ClientCall
 from lossd.client.connection import Connection
-from lossd.client.errors import CancelledError, InvalidRequestError
+from lossd.client.errors import InvalidRequestError
+from lossd.client.progress import Advance, bar_of
 from lossd.framing import Framed
 
 # One result, or a list of them.
@@ -66,6 +67,10 @@ class _Answer(Generic[Results]):
         return self._whole
 
 
+def _nothing() -> None:
+    """Moves no bar on, before there is one."""
+
+
 def _ended() -> InvalidRequestError:
     return InvalidRequestError("evaluation must be open, got one that has ended")
 
@@ -78,8 +83,16 @@ class Evaluation(Generic[Results]):
     """
 
     def __init__(
-        self, connection: Connection, call: ClientCall, first: v1.EvaluateRequest, *, is_one: bool
+        self,
+        connection: Connection,
+        call: ClientCall,
+        first: v1.EvaluateRequest,
+        *,
+        is_one: bool,
+        progress: bool | int = False,
     ) -> None:
+        self._bar = bar_of(progress)
+        self._advance: Advance = _nothing
         self._connection = connection
         self._call = call
         self._first = first
@@ -94,6 +107,7 @@ class Evaluation(Generic[Results]):
             self._future = self._connection.follow(
                 EVALUATE_STREAM, self._sent(), self._call, traced
             )
+        self._advance = self._bar.__enter__()
         return self
 
     def __exit__(
@@ -102,6 +116,7 @@ class Evaluation(Generic[Results]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._bar.__exit__(kind, error, traceback)
         if not self._answer.is_there:
             self._future.cancel()
         self._span.__exit__(kind, error, traceback)
@@ -129,6 +144,7 @@ class Evaluation(Generic[Results]):
         """
         with self._call:
             self._put(_part((), inputs, weights=weights, mask=mask))
+        self._advance()
 
     def merge(self, *states: bytes) -> None:
         """Adds states of other evaluations of the same metrics.
@@ -180,11 +196,8 @@ class Evaluation(Generic[Results]):
             self._receive()
 
     def _receive(self) -> None:
-        try:
-            with self._connection.translated():
-                encoded = self._future.result()
-        except grpc.FutureCancelledError as error:
-            raise CancelledError("call must be waited for, got a cancelled one") from error
+        with self._connection.translated():
+            encoded = self._future.result()
         self._answer.take(encoded)
 
 
@@ -201,7 +214,10 @@ class AsyncEvaluation(Generic[Results]):
         first: v1.EvaluateRequest,
         *,
         is_one: bool,
+        progress: bool | int = False,
     ) -> None:
+        self._bar = bar_of(progress)
+        self._advance: Advance = _nothing
         self._connection = connection
         self._call = call
         self._first = first
@@ -214,6 +230,7 @@ class AsyncEvaluation(Generic[Results]):
             traced = self._span.__enter__()
             self._stream = self._connection.follow(EVALUATE_STREAM, self._call, traced)
             await self._write(Part(part=self._first))
+        self._advance = self._bar.__enter__()
         return self
 
     async def __aexit__(
@@ -222,6 +239,7 @@ class AsyncEvaluation(Generic[Results]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._bar.__exit__(kind, error, traceback)
         if not self._answer.is_there:
             self._stream.cancel()
         self._span.__exit__(kind, error, traceback)
@@ -230,6 +248,7 @@ class AsyncEvaluation(Generic[Results]):
         """Does what ``Evaluation.update`` does."""
         with self._call:
             await self._write(_part((), inputs, weights=weights, mask=mask))
+        self._advance()
 
     async def merge(self, *states: bytes) -> None:
         """Does what ``Evaluation.merge`` does."""

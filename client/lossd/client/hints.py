@@ -120,3 +120,4 @@ class EvaluationArguments(TypedDict, total=False):
     return_state: bool
     timeout: float
     request_id: str | None
+    progress: bool | int

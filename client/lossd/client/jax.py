@@ -5,8 +5,8 @@ callback that asks JAX for anything can wait for itself.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,20 +17,19 @@ import numpy.typing as npt
 from jax.custom_derivatives import SymbolicZero
 
 from lossd.client import arguments
-from lossd.client.errors import InvalidRequestError
-from lossd.client.hints import Aggregate, AnyLoss, EmptyPolicy, NonfinitePolicy
+from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.client.mapped import Question, examples_of
+from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
 Array = npt.NDArray[Any]
-# Elements of a mapped axis that are computed at the same time.
-_CALLS = 8
 
 
 def remote_loss(
     loss: AnyLoss,
     client: str | LossClient = "localhost:50051",
     *,
-    reduction: Aggregate = "mean",
+    reduction: Reduction = "mean",
     normalizer: float | None = None,
     empty: EmptyPolicy = "zero",
     nonfinite: NonfinitePolicy = "propagate",
@@ -44,8 +43,10 @@ def remote_loss(
 
     The function takes the inputs of the loss in order or by name, and ``weights`` and ``mask``.
     It works under ``jit``, ``grad``, ``value_and_grad`` and ``vmap``; the elements of a mapped axis
-    leave JAX together and are computed side by side, a call each.
-    One call gives the loss and the gradients with respect to those inputs that are differentiated.
+    leave JAX together, in one call where the examples of the loss know nothing of each other, and
+    otherwise side by side, a call each.
+    One call gives the loss and the gradients with respect to those inputs that are differentiated;
+    under "none" the backward pass makes a second one, with the upstream gradient of each example.
     The loss is float32, or float64 if an input is; gradients have the type of their input, and
     float16 is sent as float32, so that a gradient is rounded after it was multiplied.
     JAX refuses second derivatives and forward mode.
@@ -53,7 +54,8 @@ def remote_loss(
     Args:
         loss: The loss with its parameters, or the name of one with its defaults.
         client: A client, or the address for one.
-        reduction: "mean", "batch_mean" or "sum", as for ``LossClient.compute``.
+        reduction: "mean", "batch_mean" or "sum", or "none" for a vector of the losses of the
+            examples, as for ``LossClient.compute``.
         normalizer: Divisor in place of the one that a mean would use.
         empty: How to handle a batch without examples: "zero", "nan" or "error".
         nonfinite: How to handle examples that are not finite: "propagate", "zero" or "error".
@@ -61,22 +63,20 @@ def remote_loss(
         timeout: Seconds that a call may take, retries included; None for the client's.
 
     Raises:
-        InvalidRequestError: for the reduction "none", whose shape JAX would have to know, or if no
-            loss has the name.
+        InvalidRequestError: if there is no such reduction, or no loss has the name.
     """
-    if reduction not in ("mean", "batch_mean", "sum"):
-        raise InvalidRequestError(
-            f"reduction must be mean, batch_mean or sum under JAX, got {reduction}",
-            field="reduction",
-        )
+    arguments.member("reduction", arguments.reductions, reduction)
     loss = arguments.message_of(loss)
-    remote = LossClient(client) if isinstance(client, str) else client
-    options: dict[str, Any] = {
-        "reduction": reduction, "normalizer": normalizer, "empty": empty, "nonfinite": nonfinite,
-        "lint": lint, "timeout": timeout,
-    }  # fmt: skip
-    compute = functools.partial(remote.compute, loss, per_example=False, **options)
-    value = _differentiable(compute)
+    remote = client_of(client, timeout)
+    question = Question(
+        compute=functools.partial(remote.compute, lint=lint, timeout=timeout),
+        loss=loss,
+        reduction=reduction,
+        normalizer=normalizer,
+        empty=empty,
+        nonfinite=nonfinite,
+    )
+    value = _differentiable(question)
 
     def computed(
         *inputs: Any, weights: Any = None, mask: Any = None, **named_inputs: Any
@@ -100,29 +100,36 @@ def _arrays(value: Any) -> Any:
     return [jnp.asarray(one) for one in value] if several and value else jnp.asarray(value)
 
 
-def _differentiable(compute: Callable[..., Any]) -> Callable[..., Any]:
+def _differentiable(question: Question) -> Callable[..., Any]:
     """Returns the function from inputs and extras to the loss, with its derivative."""
+    is_vector = question.reduction == "none"
 
     @jax.custom_vjp
     def value(inputs: Any, extras: Any) -> Any:
-        return _outside(compute, inputs, extras, ())[0]
+        return _outside(question, inputs, extras, ())[0]
 
     def forward(inputs: Any, extras: Any) -> Any:
         wanted = tuple(name for name, given in inputs.items() if _is_perturbed(given))
         inputs, extras = _primals(inputs), _primals(extras)
-        found, gradients = _outside(compute, inputs, extras, wanted)
+        if is_vector:  # its gradients need the upstream ones
+            found, gradients = value(inputs, extras), dict.fromkeys(wanted)
+        else:
+            found, gradients = _outside(question, inputs, extras, wanted)
         return found, (inputs, extras, gradients)
 
     def backward(kept: Any, upstream: Any) -> Any:
         inputs, extras, gradients = kept
         if isinstance(upstream, SymbolicZero):
             gradients = {}
-        scaled = {
+        elif is_vector and gradients:
+            scaled = {**extras, "cotangent": upstream}
+            gradients, upstream = _outside(question, inputs, scaled, tuple(gradients))[1], 1
+        rounded = {
             name: jax.tree.map(lambda g, x: (upstream * g).astype(x.dtype), found, inputs[name])
             for name, found in gradients.items()
         }
         nothing = jax.tree.map(lambda _: None, (inputs, extras))
-        return {**nothing[0], **scaled}, nothing[1]
+        return {**nothing[0], **rounded}, nothing[1]
 
     value.defvjp(forward, backward, symbolic_zeros=True)
     return value
@@ -141,21 +148,17 @@ def _is_primal(leaf: Any) -> bool:
 
 
 def _outside(
-    compute: Callable[..., Any], inputs: Any, extras: Any, wanted: tuple[str, ...]
+    question: Question, inputs: Any, extras: Any, wanted: tuple[str, ...]
 ) -> tuple[Any, Any]:
     """Returns the loss and the gradients with respect to some inputs, from outside of JAX."""
     leaves = jax.tree.leaves(inputs)
     dtype = jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
+    shape = examples_of(question.loss, inputs) if question.reduction == "none" else ()
     gradients = {name: jax.tree.map(_widened, inputs[name]) for name in wanted}
-    call = _Call(
-        compute,
-        wanted,
-        np.dtype(dtype),
-        jax.tree.map(lambda leaf: leaf.ndim, (inputs, extras)),
-    )
+    axes = jax.tree.map(lambda leaf: leaf.ndim, (inputs, extras))
     found: tuple[Any, Any] = jax.pure_callback(
-        call,
-        (_shape((), dtype), gradients),
+        _Call(question, wanted, np.dtype(dtype), shape, axes),
+        (_shape(shape, dtype), gradients),
         inputs,
         extras,
         vmap_method="expand_dims",
@@ -175,42 +178,40 @@ def _shape(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
 class _Call:
     """The callback outside of JAX.  ``axes`` are those of each array before axes are mapped."""
 
-    compute: Callable[..., Any]
+    question: Question
     wanted: tuple[str, ...]
     dtype: np.dtype[Any]
+    shape: tuple[int, ...]
     axes: Any
 
     def __call__(self, inputs: Any, extras: Any) -> Any:
         """Computes the batch, or each of those along mapped axes."""
-        given = jax.tree.map(_on_host, (inputs, extras))
+        given: Any = jax.tree.map(_on_host, (inputs, extras))
         arrays = zip(jax.tree.leaves(given), jax.tree.leaves(self.axes), strict=True)
-        shape = np.broadcast_shapes(*(_mapped(array, axes) for array, axes in arrays))
-        if not shape:
-            return self._computed(*given)
-        batches = [self._element(given, index) for index in np.ndindex(*shape)]
-        with ThreadPoolExecutor(min(_CALLS, max(len(batches), 1))) as pool:
-            found = list(pool.map(lambda batch: self._computed(*batch), batches))
-        return jax.tree.map(lambda *each: np.stack(each).reshape(*shape, *each[0].shape), *found)
-
-    def _element(self, given: Any, index: tuple[int, ...]) -> Any:
-        """Returns the arrays of one element of the mapped axes; some have one for all."""
-
-        def at(array: Array, axes: int) -> Array:
-            sizes = _mapped(array, axes)
-            found: Array = array[tuple(i % n for i, n in zip(index, sizes, strict=True))]
-            return found
-
-        return jax.tree.map(at, given, self.axes)
-
-    def _computed(self, inputs: Any, extras: Any) -> Any:
-        result = self.compute(gradients=self.wanted, **extras, **inputs)
-        gradients = {name: result.gradients[name] for name in self.wanted}
-        return np.asarray(result.loss, self.dtype), gradients
+        mapped = np.broadcast_shapes(*(_mapped(array, axes) for array, axes in arrays))
+        if not mapped:
+            value, gradients = self.question.one(given[0], given[1], self.wanted)
+            return value.astype(self.dtype), gradients
+        flat: Any = jax.tree.map(functools.partial(_flat, mapped), given, self.axes)
+        values, gradients = self.question.each(flat[0], flat[1], self.wanted)
+        unflat = functools.partial(_unflat, mapped)
+        found = values.astype(self.dtype).reshape(*mapped, *self.shape)
+        return found, jax.tree.map(unflat, gradients)
 
 
 def _mapped(array: Array, axes: int) -> tuple[int, ...]:
     """Returns the sizes of the mapped axes, which come before the others."""
     return array.shape[: array.ndim - axes]
+
+
+def _flat(mapped: tuple[int, ...], array: Array, axes: int) -> Array:
+    """Returns an array with one axis in place of the mapped ones."""
+    rest = array.shape[array.ndim - axes :]
+    return np.broadcast_to(array, mapped + rest).reshape(math.prod(mapped), *rest)
+
+
+def _unflat(mapped: tuple[int, ...], array: Array) -> Array:
+    return array.reshape(*mapped, *array.shape[1:])
 
 
 def _on_host(array: Any) -> Array:

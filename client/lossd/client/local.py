@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from lossd.client.errors import InvalidRequestError
+from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
 
@@ -20,7 +21,8 @@ def local(*, timeout: float | None = None, **settings: Any) -> Iterator[LossClie
 
     Replies have the bits of a server in a process of its own.  The server listens on a socket in a
     directory that only this user can enter, and keeps the memory that calls have freed for the
-    next ones; nothing here suits production, where ``lossd serve`` runs.
+    next ones; nothing here suits production, where ``lossd serve`` runs.  Workers must be started
+    with spawn or forkserver meanwhile: a fork of a process with a server of gRPC in it may crash.
 
     Args:
         timeout: Seconds that a call may take; None for the client's default.
@@ -31,8 +33,7 @@ def local(*, timeout: float | None = None, **settings: Any) -> Iterator[LossClie
         InvalidRequestError: if the server is not installed (``pip install 'lossd[server]'``), or
             if there is no setting of a name.
     """
-    options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
-    with local_server(**settings) as address, LossClient(address, **options) as client:
+    with local_server(**settings) as address, client_of(address, timeout) as client:
         yield client
 
 

@@ -33,10 +33,11 @@ from lossd.client.evaluation import Evaluation
 from lossd.client.headers import Headers
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
+from lossd.client.submitting import Background, Submitting
 from lossd.framing import Framed
 
 
-class LossClient:
+class LossClient(Submitting):
     """Computes losses on a lossd server.
 
         with LossClient("localhost:50051") as client:
@@ -324,6 +325,7 @@ class LossClient:
         return_state: bool = False,
         timeout: float = 300.0,
         request_id: str | None = None,
+        progress: bool | int = False,
     ) -> Evaluation[Any]:
         """Evaluates metrics over many batches, which need not be in memory at once.
 
@@ -341,16 +343,20 @@ class LossClient:
             timeout: Seconds that all of it may take; the server has a limit of its own, 300 by
                 default. For longer ones, run several evaluations and merge their states.
             request_id: As for ``compute``.
+            progress: Whether to show on a terminal how many batches were sent; or how many will be.
 
         Raises:
-            InvalidRequestError: if one is no metric, or none is given.
+            InvalidRequestError: if one is no metric, or none is given; if there is no ``rich`` for
+                the progress.
         """
         call = self._begin(timeout, request_id)
         with call:
             first = metrics_wire.build_request(
                 metrics_wire.listed(metrics), {}, return_state=return_state
             )
-        return Evaluation(self._connection(), call, first, is_one=len(metrics) == 1)
+        return Evaluation(
+            self._connection(), call, first, is_one=len(metrics) == 1, progress=progress
+        )
 
     def list_losses(
         self, *, timeout: float | None = None, request_id: str | None = None
@@ -411,6 +417,9 @@ class LossClient:
 
     def _connection(self) -> Connection:
         return self._connections.here()
+
+    def _background(self) -> Background:
+        return self._connection().background
 
     def _begin(self, timeout: float | None, request_id: str | None) -> ClientCall:
         return ClientCall.begin(self._timeout if timeout is None else timeout, request_id)

@@ -8,6 +8,18 @@ PANELS = (
         (Query(total("lossd_examples_total", LOSS, by="backend"), "{{backend}}"),), stacked=True,
     ),
     Panel(
+        "Memory of the GPU", "Taken by all processes, and all that there is.", "bytes",
+        (
+            Query(f"{each('lossd_gpu_memory_used_bytes')} or vector(0)", "{{instance}} taken"),
+            Query(f"{each('lossd_gpu_memory_bytes')} or vector(0)", "{{instance}} there is"),
+        ),
+    ),
+    Panel(
+        "Utilisation of the GPU", "The share of time in which it computed, for all.",
+        "percentunit",
+        (Query(f"{each('lossd_gpu_utilization_ratio')} or vector(0)", "{{instance}}"),),
+    ),
+    Panel(
         "Servers without a usable GPU", "Those that fell back to the CPU.", "none",
         (Query(f"sum({each('lossd_backend_fallback')})"),), kind="stat", red_from=1,
     ),

@@ -120,6 +120,10 @@ class Backend(Protocol):
         """The device, in words."""
 
     @property
+    def bus_id(self) -> str:
+        """The place of the device on the PCI bus; "" of a CPU."""
+
+    @property
     def threads(self) -> int:
         """How many pieces of a batch it computes at the same time, on the host's memory."""
 

@@ -84,6 +84,13 @@ class CupyBackend:
         self._networks = DeviceNetworks(Device(self._cupy, TILE_ELEMENTS), self._cupy.asarray)
 
     @property
+    def bus_id(self) -> str:
+        """See ``Backend.bus_id``; what it is good for is not worth an error."""
+        with contextlib.suppress(Exception):
+            return str(self._cupy.cuda.runtime.deviceGetPCIBusId(0))
+        return ""
+
+    @property
     def xp(self) -> Any:
         """See ``Backend.xp``."""
         return self._cupy

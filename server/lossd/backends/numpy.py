@@ -33,6 +33,7 @@ class NumpyBackend:
     """
 
     name = "numpy"
+    bus_id = ""
     xp = np
     piece_elements = 0
     in_cache = True

@@ -4,12 +4,14 @@ NumPy's formats have no name for bfloat16: NumPy saves it as "two bytes each".  
 read as bfloat16 here, and written as NumPy writes it, so that it can be read again.
 """
 
+import contextlib
 import errno
+import json
 import os
 import sys
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -19,14 +21,20 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as packed
 
 from lossd.cli import columns
+from lossd.cli.rows import Rows, opener_of_member, rows_of_numpy, rows_of_slices
 
 Array = npt.NDArray[Any]
 
 _SAFETENSORS = ".safetensors"
 _ARCHIVES = (".npz", _SAFETENSORS, *columns.SUFFIXES)
+_SAFETENSORS_TYPES = {
+    "bool": "BOOL", "bfloat16": "BF16",
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+}  # fmt: skip
 _SAVED_BFLOAT16 = np.dtype("V2")
 # Errors that NumPy, zipfile and zlib raise for files that are cut, damaged, encrypted or too large.
 _UNREADABLE = (
@@ -45,14 +53,75 @@ def load(name: str, source: str) -> Array:
         click.UsageError: if there is no such array.
         click.ClickException: if what reads such a file is not installed.
     """
-    path, colon, key = source.rpartition(":")
-    if not colon or not path.endswith(_ARCHIVES):
-        path, key = source, ""
+    path, key = _parted(source)
     read = _from_safetensors if path.endswith(_SAFETENSORS) else _from_numpy
     if path.endswith(columns.SUFFIXES):
         read = _from_columns
-    try:
+    with _readable(name, path):
         return read(name, path, key)
+
+
+def load_rows(name: str, source: str) -> Rows | None:
+    """Returns an array whose rows can be read a few at a time; None where they cannot.
+
+    Raises:
+        click.UsageError: if there is no such array, here or where a row is read.
+        click.ClickException: if what reads such a file is not installed.
+    """
+    path, key = _parted(source)
+    if path == "-":
+        return None
+    with _readable(name, path):
+        found = _rows(name, path, key)
+    return None if found is None else Rows(found.shape, found.itemsize, _told(found, name, path))
+
+
+def _told(rows: Rows, name: str, path: str) -> Any:
+    def read(count: int) -> Iterator[Array]:
+        with _readable(name, path):
+            yield from map(_typed, rows.read(count))
+
+    return read
+
+
+def _rows(name: str, path: str, key: str) -> Rows | None:
+    if path.endswith(_SAFETENSORS):
+        return _rows_of_safetensors(name, path, key)
+    if path.endswith(columns.SUFFIXES):
+        return columns.rows(path, lambda names: _key(name, path, key, list(names)))
+    if not zipfile.is_zipfile(path):
+        return rows_of_numpy(lambda: Path(path).open("rb"))
+    with zipfile.ZipFile(path) as archive:
+        keys = [one.removesuffix(".npy") for one in archive.namelist()]
+    return rows_of_numpy(opener_of_member(path, _key(name, path, key, keys)))
+
+
+def _rows_of_safetensors(name: str, path: str, key: str) -> Rows | None:
+    with safe_open(path, framework="np") as archive:
+        chosen = _key(name, path, key, list(archive.keys()))
+        shape = tuple(archive.get_slice(chosen).get_shape())
+        if not shape:
+            return None
+        itemsize = np.asarray(archive.get_slice(chosen)[:0]).dtype.itemsize
+
+    def taken(rows: slice) -> Array:
+        with safe_open(path, framework="np") as again:  # what was read before need not be kept
+            return np.asarray(again.get_slice(chosen)[rows])
+
+    return rows_of_slices(shape, itemsize, taken)
+
+
+def _parted(source: str) -> tuple[str, str]:
+    """Returns path and key of FILE:KEY; the key is empty where none is given."""
+    path, colon, key = source.rpartition(":")
+    return (path, key) if colon and path.endswith(_ARCHIVES) else (source, "")
+
+
+@contextlib.contextmanager
+def _readable(name: str, path: str) -> Iterator[None]:
+    """Says in one line what is wrong with a file."""
+    try:
+        yield
     except _UNREADABLE as error:
         reason = getattr(error, "strerror", None) or _why(path, error)
         raise click.UsageError(f"{name} must be a readable array, got {path}: {reason}") from error
@@ -87,13 +156,40 @@ def _why(path: str, error: Exception) -> str:
 
 
 def save(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays by name into a .safetensors file, or into an .npz file of any other name."""
-    if path.suffix == _SAFETENSORS:
-        whole = {name: np.array(array, order="C") for name, array in arrays.items()}
-        path.write_bytes(packed(whole))
-        return
+    """Writes arrays by name into a .safetensors file, or into an .npz file of any other name.
+
+    Arrays that lie in files are read a part at a time.
+    """
     with path.open("wb") as file:
-        np.savez(file, **arrays)
+        if path.suffix == _SAFETENSORS:
+            _save_safetensors(file, {n: np.asanyarray(array) for n, array in arrays.items()})
+        else:
+            np.savez(file, **arrays)
+
+
+def _save_safetensors(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
+    """Writes what the library's ``save_file`` does, which would make a copy of all of it first."""
+    described, end = {}, 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        kind = _SAFETENSORS_TYPES[array.dtype.name]
+        described[name] = {"dtype": kind, "shape": array.shape, "data_offsets": (begin, end)}
+    header = json.dumps(described).encode()
+    header += b" " * (-len(header) % 8)  # so that the data is aligned
+    file.write(len(header).to_bytes(8, "little") + header)
+    for array in arrays.values():
+        for part in _parts(array):
+            file.write(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+
+
+def _parts(array: Array) -> Iterator[Array]:
+    """Yields an array in parts of rows, of a MiB or one row each."""
+    if array.ndim == 0 or not array.size:
+        yield array
+        return
+    rows = max(1, (1 << 20) * len(array) // array.nbytes)
+    for start in range(0, len(array), rows):
+        yield array[start : start + rows]
 
 
 def _opened(path: str) -> IO[bytes]:

@@ -1,11 +1,13 @@
 """Columns of Parquet and Arrow files as arrays; the extra "arrow" brings what reads them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 import numpy as np
 import numpy.typing as npt
+
+from lossd.cli.rows import Rows, regrouped
 
 Array = npt.NDArray[Any]
 
@@ -28,6 +30,73 @@ def column(path: str, chosen: Callable[[Sequence[str]], str]) -> Array:
         ColumnError: if the column is no array of numbers.
         ValueError, OSError: if the file cannot be read.
     """
+    _, ipc, parquet = _arrow(path)
+    if path.endswith(PARQUET):
+        with parquet.ParquetFile(path) as file:
+            name = chosen(file.schema_arrow.names)
+            return _array(name, file.read([name]).column(name))
+    with _mapped(path) as source:
+        table = ipc.open_file(source).read_all()
+        name = chosen(table.column_names)
+        return np.array(_array(name, table.column(name)))  # the file is closed below it
+
+
+def rows(path: str, chosen: Callable[[Sequence[str]], str]) -> Rows | None:
+    """Returns a column whose rows are read a few at a time; None if it has none.
+
+    It raises what ``column`` does, here and where a row is read.
+    """
+    _, ipc, parquet = _arrow(path)
+    if path.endswith(PARQUET):
+        with parquet.ParquetFile(path) as file:
+            name, count = chosen(file.schema_arrow.names), file.metadata.num_rows
+        parts = _parts_of_parquet
+    else:
+        with _mapped(path) as source:
+            batches = ipc.open_file(source)
+            name = chosen(batches.schema.names)
+            count = sum(batches.get_batch(i).num_rows for i in range(batches.num_record_batches))
+        parts = _parts_of_arrow
+    if not count:
+        return None
+    first = next(parts(path, name, 1))
+
+    def same(part: Array) -> Array:
+        if part.shape[1:] != first.shape[1:]:
+            raise ColumnError(f"column {name} must have lists of one length in every row")
+        return part
+
+    def read(size: int) -> Iterator[Array]:
+        return regrouped(map(same, parts(path, name, size)), size)
+
+    return Rows((count, *first.shape[1:]), first.dtype.itemsize, read)
+
+
+def _parts_of_parquet(path: str, name: str, count: int) -> Iterator[Array]:
+    pa, _, parquet = _arrow(path)
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(count, columns=[name]):
+            yield _array(name, pa.chunked_array([batch.column(0)]))
+
+
+def _parts_of_arrow(path: str, name: str, count: int) -> Iterator[Array]:
+    """Yields copies, since the file is closed below them at the end."""
+    pa, ipc, _ = _arrow(path)
+    with _mapped(path) as source:
+        batches = ipc.open_file(source)
+        for place in range(batches.num_record_batches):
+            values = batches.get_batch(place).column(name)
+            for start in range(0, len(values), count):
+                part = pa.chunked_array([values.slice(start, count)])
+                yield np.array(_array(name, part))
+
+
+def _mapped(path: str) -> Any:
+    return _arrow(path)[0].memory_map(path)
+
+
+def _arrow(path: str) -> tuple[Any, Any, Any]:
+    """Returns Arrow's modules."""
     try:
         import pyarrow as pa  # noqa: PLC0415 - the extra "arrow" brings it
         from pyarrow import ipc, parquet  # noqa: PLC0415
@@ -35,14 +104,7 @@ def column(path: str, chosen: Callable[[Sequence[str]], str]) -> Array:
         raise click.ClickException(
             f"{path} needs {error.name}: install it with pip install 'lossd[arrow]'"
         ) from error
-    if path.endswith(PARQUET):
-        with parquet.ParquetFile(path) as file:
-            name = chosen(file.schema_arrow.names)
-            return _array(name, file.read([name]).column(name))
-    with pa.memory_map(path) as source:
-        table = ipc.open_file(source).read_all()
-        name = chosen(table.column_names)
-        return np.array(_array(name, table.column(name)))  # the file is closed below it
+    return pa, ipc, parquet
 
 
 def _array(name: str, chunked: Any) -> Array:

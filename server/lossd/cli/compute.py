@@ -1,7 +1,9 @@
 """``lossd compute``."""
 
+import contextlib
+import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import numpy.typing as npt
 from lossd import sums, v1
 from lossd.backends.choose import BackendChoice, choose
 from lossd.cli.arguments import pair
-from lossd.cli.arrays import load, save
+from lossd.cli.arrays import load, load_rows, save
+from lossd.cli.batches import LargeBatch, large_batch
 from lossd.cli.completing import (
     complete_gradients,
     complete_inputs,
@@ -22,12 +25,14 @@ from lossd.cli.completing import (
 )
 from lossd.cli.failures import told
 from lossd.cli.files import OutputFile, writing
-from lossd.cli.inputs import check_inputs, inputs_of_loss
+from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_loss
+from lossd.cli.merging import Compute, Merged, can_be_cut, merged, norm
 from lossd.cli.names import loss_messages, loss_named
 from lossd.cli.parameters import set_parameters
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 from lossd.cli.shown import print_json, print_pairs
 from lossd.client.arguments import reductions
+from lossd.client.progress import counted
 from lossd.client.result import LossResult
 from lossd.client.wire import build_request, read_response
 from lossd.engine import Engine
@@ -102,46 +107,86 @@ def compute(
     files = _files(inputs)
     with told():
         check_inputs(name, files, inputs_of_loss(message))
-    arrays = _arrays(files)
-    for extra in ("weights", "mask"):
-        options[extra] = load(extra, options[extra]) if options[extra] else None
+    extras = {name: options.pop(name) for name in EXTRAS}
+    files |= {name: [source] for name, source in extras.items() if source}
     options["gradients"] = options["gradients"] or None
-    with told():
-        result = (
-            _here(message, arrays, options, networks)
-            if address is None
-            else _remote((address, credentials), message, arrays, options)
-        )
-    if output is not None:
-        _write(output, result)
-    if as_json:
-        print_json(_report(result))
-    else:
-        print_pairs(_rows(result))
+    server = None if address is None else (address, credentials)
+    with (
+        told(),
+        _computing(message, server, networks) as computed,
+        _answered(computed, message, files, options, output=output, as_json=as_json) as answer,
+    ):
+        if output is not None:
+            _write(output, answer.result)
+        if as_json:
+            print_json(_report(answer))
+        else:
+            print_pairs(_rows(answer))
 
 
-def _here(
-    message: Loss, arrays: dict[str, Any], options: dict[str, Any], networks: Path | None
-) -> LossResult[Any]:
-    """Computes as a server would, without one."""
-    request = build_request(message, arrays, **options)
+@contextlib.contextmanager
+def _computing(
+    message: Loss, server: tuple[str, Credentials] | None, networks: Path | None
+) -> Iterator[Compute]:
+    """Yields what computes one batch: a server, or this process as a server would."""
+    if server is not None:
+        with connected_client(*server) as client:
+            yield functools.partial(client.compute, message)
+        return
     found = Networks(load_networks(networks)) if networks else Networks()
     backend = choose(BackendChoice.AUTO, threads=usable_cores()).backend
-    try:
+    engine = Engine(backend, found)
+
+    def compute(
+        *, reduction: str, gradients: Any, weights: Any = None, mask: Any = None, **rest: Any
+    ) -> LossResult[Any]:
+        named = {"reduction": reduction, "gradients": gradients, "weights": weights, "mask": mask}
+        others = {name: rest.pop(name) for name in ("per_example", "normalizer") if name in rest}
+        request = build_request(message, rest, **named, **others)
         work = loss_requests.read_request(request, Limits())
-        return read_response(loss_replies.response(sums.run(Engine(backend, found), work)))
+        return read_response(loss_replies.response(sums.run(engine, work)))
+
+    try:
+        yield compute
     finally:
         backend.close()
 
 
-def _remote(
-    server: tuple[str, Credentials],
+@contextlib.contextmanager
+def _answered(
+    compute: Compute,
     message: Loss,
-    arrays: dict[str, Any],
-    options: dict[str, Any],
-) -> LossResult[Any]:
-    with connected_client(*server) as client:
-        return client.compute(message, **arrays, **options)
+    files: Mapping[str, Sequence[str]],
+    options: Mapping[str, Any],
+    *,
+    output: Path | None,
+    as_json: bool,
+) -> Iterator[Merged]:
+    """Yields the result of a batch, which is read in pieces where it is large."""
+    large = _large(message, files)
+    if large is None:
+        result = compute(**_arrays(files), **options)
+        yield Merged(result, {name: norm(gradient) for name, gradient in _gradients(result)})
+        return
+    shown = ("per_example", "outputs") if as_json or output is not None else ()
+    with merged(
+        compute, large, options,
+        beside=None if output is None else output.absolute().parent,
+        keeps=(*shown, "gradients") if output is not None else shown,
+        watched=lambda pieces, count: counted(pieces, "computing", count, transient=True),
+    ) as answer:  # fmt: skip
+        yield answer
+
+
+def _large(message: Loss, files: Mapping[str, Sequence[str]]) -> LargeBatch | None:
+    """Returns a batch that is too large to be read at once, and that may be cut."""
+    if any(len(sources) > 1 for sources in files.values()):
+        return None
+    found = {name: load_rows(name, source) for name, (source,) in files.items()}
+    first = found[next(iter(found))]
+    if first is None or not can_be_cut(message, len(first.shape)):
+        return None
+    return large_batch(found)
 
 
 # ------------------------------------------------------------------ arguments
@@ -155,7 +200,7 @@ def _files(texts: tuple[str, ...]) -> dict[str, list[str]]:
     return found
 
 
-def _arrays(files: dict[str, list[str]]) -> dict[str, Any]:
+def _arrays(files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Returns one array for each input, or a list of arrays."""
     found = {name: [load(name, one) for one in sources] for name, sources in files.items()}
     return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in found.items()}
@@ -189,7 +234,8 @@ _NUMBERS = ("loss", "loss_sum", "weight_sum")
 _COUNTS = ("example_count", "ignored_count", "nonfinite_count", "backend")
 
 
-def _rows(result: LossResult[Any]) -> Iterator[tuple[str, str]]:
+def _rows(answer: Merged) -> Iterator[tuple[str, str]]:
+    result = answer.result
     for name in _NUMBERS:
         value = getattr(result, name)
         yield name, "none" if value is None else f"{value:.17g}"
@@ -204,21 +250,18 @@ def _rows(result: LossResult[Any]) -> Iterator[tuple[str, str]]:
     for place, term in enumerate(result.terms):
         yield f"loss of terms[{place}]", f"{term.loss:.17g}"
         yield f"norm of the gradient of terms[{place}]", f"{term.gradient_norm:.6g}"
-    for name, gradient in _gradients(result):
-        yield f"norm of the gradient of {name}", f"{_norm(gradient):.6g}"
+    for name, length in answer.norms.items():
+        yield f"norm of the gradient of {name}", f"{length:.6g}"
 
 
-def _report(result: LossResult[Any]) -> dict[str, Any]:
+def _report(answer: Merged) -> dict[str, Any]:
+    result = answer.result
     return {
         **{name: getattr(result, name) for name in _NUMBERS + _COUNTS},
         "status": result.status,
         "statuses": {str(index): status for index, status in result.statuses.items()},
         "terms": [asdict(term) for term in result.terms],
-        "gradient_norms": {name: _norm(gradient) for name, gradient in _gradients(result)},
+        "gradient_norms": dict(answer.norms),
         "per_example": result.per_example,
         "outputs": dict(result.outputs),
     }
-
-
-def _norm(gradient: Array) -> float:
-    return float(np.linalg.norm(np.asarray(gradient, np.float64)))

@@ -59,7 +59,9 @@ def _source(setting: Setting) -> str:
 
 
 def _print(shown: list[tuple[Setting, Any, str]]) -> None:
-    table = Table("setting", "value", "from", "variable", padding=0, pad_edge=False)
+    table = Table(
+        "setting", "value", "from", "variable", box=None, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for column in table.columns:
         column.no_wrap = column.header != "value"
     table.columns[1].overflow = "fold"

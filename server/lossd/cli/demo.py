@@ -16,9 +16,9 @@ import numpy.typing as npt
 from rich.console import Console
 
 from lossd.cli.files import PlotFile, writing
-from lossd.cli.progress import counted
 from lossd.cli.served import running_server
 from lossd.client import LossClient
+from lossd.client.progress import counted
 from lossd.v1 import CrossEntropy
 
 Floats = npt.NDArray[np.float32]

@@ -1,6 +1,8 @@
 """``lossd evaluate``."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +10,19 @@ import click
 
 from lossd import v1
 from lossd.cli.arguments import pair
-from lossd.cli.arrays import load, save
+from lossd.cli.arrays import load, load_rows, save
+from lossd.cli.batches import PIECE_BYTES, LargeBatch, large_batch
 from lossd.cli.completing import complete_inputs, complete_metrics, complete_parameters
 from lossd.cli.failures import told
 from lossd.cli.files import OutputFile, writing
 from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_metric
 from lossd.cli.names import metric_named
 from lossd.cli.parameters import set_parameters
-from lossd.cli.progress import counted
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 from lossd.cli.shown import array_text, print_json, print_pairs
 from lossd.client import MetricResult
 from lossd.client import metrics as metrics_wire
+from lossd.client.progress import counted
 from lossd.evaluation import METRICS, State, merged
 from lossd.framing import Framed
 from lossd.serving.evaluation_service import codec as evaluation_codec
@@ -27,6 +30,7 @@ from lossd.serving.wire.reader import Limits, RequestReader
 from lossd.v1.metrics import Metric
 
 _TEXTS = ("hypotheses", "references")
+_LINES = 1 << 16  # of texts, in one piece
 
 
 @click.command()
@@ -72,12 +76,14 @@ def evaluate(
     set_parameters(message, parameters)
     files = _files(inputs, extras)
     check_inputs(name, [n for n in files if n not in EXTRAS], inputs_of_metric(METRICS[name]))
-    count = len(next(iter(files.values())))
-    with told(), counted(_batches(files), "evaluating", count, transient=True) as batches:
+    batches = list(_batches(files))
+    count = sum(batch.piece_count for batch in batches)
+    pieces = (piece for batch in batches for piece in batch.pieces())
+    with told(), counted(pieces, "evaluating", count, transient=True) as taken:
         result = (
-            _here(message, batches)
+            _here(message, taken)
             if address is None
-            else _remote((address, credentials), message, batches)
+            else _remote((address, credentials), message, taken)
         )
     if output is not None:
         _write(output, result)
@@ -106,21 +112,67 @@ def _files(inputs: tuple[str, ...], extras: dict[str, tuple[str, ...]]) -> dict[
     return found
 
 
-def _batches(files: dict[str, list[str]]) -> Iterable[dict[str, Any]]:
-    for sources in zip(*files.values(), strict=True):
-        yield {name: _read(name, one) for name, one in zip(files, sources, strict=True)}
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A batch that is read at once."""
+
+    sources: Mapping[str, str]
+    piece_count: int = 1
+
+    def pieces(self) -> Iterator[dict[str, Any]]:
+        """Yields it."""
+        yield {name: load(name, source) for name, source in self.sources.items()}
 
 
-def _read(name: str, source: str) -> Any:
-    if name not in _TEXTS:
-        return load(name, source)
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Texts, a line each, with weights and masks beside them."""
+
+    sources: Mapping[str, str]
+    piece_count: int
+
+    def pieces(self) -> Iterator[dict[str, Any]]:
+        """Yields some lines at a time."""
+        read = [
+            _lines(n, one) if n in _TEXTS else _rows_of(n, one) for n, one in self.sources.items()
+        ]
+        for found in zip_longest(*read, fillvalue=()):
+            yield dict(zip(self.sources, found, strict=True))
+
+
+def _batches(files: dict[str, list[str]]) -> Iterator[_Whole | _Lines | LargeBatch]:
+    for chosen in zip(*files.values(), strict=True):
+        sources = dict(zip(files, chosen, strict=True))
+        if any(name in _TEXTS for name in sources):
+            yield _texts(sources)
+            continue
+        large = large_batch({name: load_rows(name, source) for name, source in sources.items()})
+        yield _Whole(sources) if large is None else large
+
+
+def _texts(sources: Mapping[str, str]) -> _Lines:
+    sizes = [Path(one).stat().st_size for one in sources.values() if Path(one).exists()]
+    return _Lines(sources, 1 + max(sizes, default=0) // PIECE_BYTES)
+
+
+def _lines(name: str, source: str) -> Iterator[Sequence[str]]:
     try:
-        return Path(source).read_text("utf-8").splitlines()
+        with Path(source).open(encoding="utf-8") as file:
+            lines = chain.from_iterable(map(str.splitlines, file))
+            yield list(islice(lines, _LINES))  # of an empty file none
+            while found := list(islice(lines, _LINES)):
+                yield found
+            return
     except OSError as error:
         reason = error.strerror or "it cannot be read"
     except UnicodeDecodeError:
         reason = "it is not UTF-8"
     raise click.UsageError(f"{name} must be a readable text, got {source}: {reason}")
+
+
+def _rows_of(name: str, source: str) -> Iterator[Any]:
+    found = load_rows(name, source)
+    return iter([load(name, source)]) if found is None else found.read(_LINES)
 
 
 # ------------------------------------------------------------------ evaluating

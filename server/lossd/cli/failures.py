@@ -22,8 +22,8 @@ _OF_THE_CALLER = (
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Reports errors of lossd in one line.
+def told(where: str = "") -> Iterator[None]:
+    """Reports errors of lossd in one line, which ends with where it happened.
 
     Raises:
         click.UsageError: for mistakes that the caller can fix.
@@ -32,9 +32,9 @@ def told() -> Iterator[None]:
     try:
         yield
     except _OF_THE_CALLER as error:
-        raise click.UsageError(_line(error)) from error
+        raise click.UsageError(_line(error) + where) from error
     except (LossdError, errors.ServiceError) as error:
-        raise click.ClickException(_line(error)) from error
+        raise click.ClickException(_line(error) + where) from error
 
 
 def _line(error: Exception) -> str:

@@ -39,6 +39,9 @@ class Finding:
     is_warning: bool = False
 
 
+_THREAD_BYTES, _OWN_BYTES = 40 << 20, 512 << 20
+
+
 def findings_here(config: Config) -> Iterator[Finding]:
     """Yields the findings for a server with this configuration on this machine."""
     yield from _libraries()
@@ -117,15 +120,20 @@ def _networks(config: Config) -> Finding:
 
 
 def _memory(config: Config) -> Finding:
-    """Returns whether memory suffices: a reply is as large as its request, so twice must fit.
+    """Returns whether memory suffices for what docs/operating.md says that a process takes.
 
     With networks, an image inside one must fit too, for every thread.
     """
     limit = _memory_limit()
-    needed = 2 * config.max_inflight_bytes
+    needed = (
+        config.max_inflight_bytes * 3 // 2
+        + min(config.max_message_bytes, config.max_inflight_bytes) * 3
+        + config.compute_threads * _THREAD_BYTES
+        + _OWN_BYTES
+    )
     if config.networks:
         needed += config.compute_threads * config.max_network_bytes
-    text = f"{_mebibytes(limit)}; calls in flight may take {_mebibytes(needed)}"
+    text = f"{_mebibytes(limit)}; with calls in flight it may take {_mebibytes(needed)}"
     return Finding("memory", text, is_bad=needed > limit)
 
 

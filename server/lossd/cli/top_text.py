@@ -1,6 +1,6 @@
 """Views of a server as text, for terminals from 80 columns on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -10,16 +10,20 @@ from lossd.cli.top_view import LossRow, Timed, Used, View
 
 _MOST_ROWS = 12  # of a table, where the height is not known
 _BAR = 24
+_NUMBERS_WIDTH = 63  # of the columns of a loss behind its name
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def view_text(view: View, width: int, height: int | None = None) -> RenderableType:
     """Returns a view; tables are cut to a height in lines."""
     rows = _MOST_ROWS if height is None else max(3, (height - 24) // 2)
-    parts: list[RenderableType] = [_head(view, width), "", _used(view.used), _moved(view)]
+    parts: list[RenderableType] = [
+        _head(view, width), "", _used(view), _moved(view),
+    ]  # fmt: skip
+    parts = [one for one in parts if not isinstance(one, Table) or one.row_count]
     for title, table in (
         ("phase", _timed("phase", view.phases)),
-        ("loss", _losses(view.losses, rows)),
+        ("loss", _losses(view.losses, rows, width)),
         ("metric", _counted("metric", [(m.name, m.per_second, None) for m in view.metrics][:rows])),
         ("rejected", _counted(
             "rejected because", [(r.reason, r.per_second, r.total) for r in view.rejections][:rows]
@@ -51,9 +55,18 @@ def _head(view: View, width: int) -> Text:
     return text
 
 
-def _used(used: Iterable[Used]) -> Table:
+def _used(view: View) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for one in used:
+    table.add_column(overflow="ellipsis", no_wrap=True, max_width=30)
+    for gpu in view.gpus:
+        if gpu.utilization is not None:
+            busy = f"{gpu.utilization:.0%} of the time"
+            table.add_row("GPU computes", _bar(gpu.utilization), busy)
+    memories = [
+        Used(f"memory of {gpu.device}", gpu.memory_used, gpu.memory, is_bytes=True)
+        for gpu in view.gpus
+    ]
+    for one in (*memories, *view.used):
         share = one.used / one.limit if one.limit else None
         amount = _bytes(one.used) if one.is_bytes else f"{one.used:,.0f}"
         if one.limit is not None:
@@ -86,10 +99,11 @@ def _timed(title: str, timed: Sequence[Timed]) -> Table:
     return table
 
 
-def _losses(losses: Sequence[LossRow], most: int) -> Table:
+def _losses(losses: Sequence[LossRow], most: int, width: int) -> Table:
     shows_values = any(one.values for one in losses)
     last = ("value",) if shows_values else ()
     table = _table("loss", "batches/s", "examples/s", "failed/s", "p50", "p99", *last)
+    table.columns[0].max_width = max(16, width - _NUMBERS_WIDTH)  # rather cut names than numbers
     for one in losses[:most]:
         rates = (one.batches_per_second, one.examples_per_second, one.failed_per_second)
         times = (one.p50_seconds, one.p99_seconds)
@@ -110,7 +124,7 @@ def _counted(title: str, rows: Sequence[tuple[str, float, float | None]]) -> Tab
 
 
 def _table(title: str, *heads: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     table.add_column(title, overflow="ellipsis", no_wrap=True, min_width=16)
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)

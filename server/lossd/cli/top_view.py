@@ -1,5 +1,6 @@
 """The view of ``lossd top`` as plain data, from two scrapes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,16 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuRow:
+    """A GPU; ``utilization`` is the share of time in which it computed, None if nobody says."""
+
+    device: str
+    memory_used: float
+    memory: float
+    utilization: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """Bytes a second by the way that they travelled."""
 
@@ -83,6 +94,7 @@ class View:
     rejections: Sequence[Rejection]
     moved: Sequence[Moved]
     used: Sequence[Used]
+    gpus: Sequence[GpuRow] = ()
 
 
 def view_of(url: str, between: Between) -> View:
@@ -113,6 +125,7 @@ def view_of(url: str, between: Between) -> View:
         rejections=_rejections(between),
         moved=_moved(between),
         used=_used(between),
+        gpus=_gpus(between),
     )
 
 
@@ -200,3 +213,19 @@ def _used(between: Between) -> list[Used]:
                  total("lossd_max_shared_memory_bytes"), is_bytes=True),
         ]  # fmt: skip
     return [*found, memory]
+
+
+def _gpus(between: Between) -> list[GpuRow]:
+    """Returns the GPUs that a server has, which are none where the CPU computes."""
+    used, there, busy = (
+        between.last.by("device", f"lossd_gpu_{name}")
+        for name in ("memory_used_bytes", "memory_bytes", "utilization_ratio")
+    )
+    return [
+        GpuRow(device, used.get(device, math.nan), memory, _known(busy.get(device, math.nan)))
+        for device, memory in sorted(there.items())
+    ]
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -54,6 +54,12 @@ class Shape(enum.Enum):
         """Whether each example has a value of its own."""
         return self is not Shape.SETWISE
 
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether examples lie along axis 0 of every input, each computed by itself."""
+        cut = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE, Shape.SEQUENCE, Shape.VECTORS)
+        return self in cut
+
 
 class Sides(enum.Enum):
     """The examples that a loss of real and generated ones takes."""

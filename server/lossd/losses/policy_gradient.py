@@ -1,12 +1,11 @@
 """Policy gradients of language models, from log-probabilities of tokens."""
 
-import enum
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Axes, BodyResult, Example, Input, Output, Shape, loss
+from lossd.losses._declare import Axes, BodyResult, Example, Input, Shape, loss
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.policy import (
     OBJECTIVES,
@@ -20,6 +19,7 @@ from lossd.losses._maths.policy import (
     log_ratio,
     rollout_weights,
 )
+from lossd.losses._maths.policy_outputs import PolicyGradientOutput, outputs_of
 from lossd.losses._maths.tokens import (
     AGGREGATION,
     GROUPS,
@@ -39,34 +39,6 @@ from lossd.schema import (
 )
 
 LOG_2 = 0.6931471805599453
-
-
-class PolicyGradientOutput(enum.Enum):
-    """Auxiliary outputs of each sequence."""
-
-    CLIP_FRACTION = Output("clip_fraction", "share of the tokens that are clipped or masked")
-    RATIO = Output("ratio", "mean of the ratios of its tokens")
-    LARGEST_RATIO = Output("largest_ratio", "largest ratio of its tokens")
-    KL = Output("kl", "mean of the estimates of the divergence from the reference")
-    ROLLOUT_GAP = Output(
-        "rollout_gap", "mean of |sampling - rollout log-probability| of its tokens"
-    )
-    TOKEN_COUNT = Output("token_count", "how many of its tokens count")
-    RATIO_P05 = Output("ratio_p05", "ratio that 5 of 100 of its tokens are at most")
-    RATIO_P50 = Output("ratio_p50", "ratio that half of its tokens are at most")
-    RATIO_P95 = Output("ratio_p95", "ratio that 95 of 100 of its tokens are at most")
-    SAMPLING_KL = Output(
-        "sampling_kl",
-        "mean of sampling less trained log-probability, an estimate of how far it went",
-    )
-    ENTROPY = Output("entropy", "mean of the entropies of its tokens, where they are given")
-
-
-PERCENTILES = {
-    PolicyGradientOutput.RATIO_P05: 5,
-    PolicyGradientOutput.RATIO_P50: 50,
-    PolicyGradientOutput.RATIO_P95: 95,
-}
 
 
 def _of_tokens(name: str, description: str, *, is_optional: bool = True) -> Input:
@@ -419,49 +391,37 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
         tokens,
     )
     value, derivative = found.value, found.derivative
-    if weights is not None:
-        value, derivative = selected(np, weights, value), selected(np, weights, derivative)
-    if token_weights is not None:
-        value, derivative = (
-            selected(np, token_weights, value),
-            selected(np, token_weights, derivative),
-        )
+    for factors in (weights, token_weights):
+        value, derivative = (_weighted(factors, part) for part in (value, derivative))
     if found.is_by_ratio and ratio is PolicyRatio.SEQUENCE:
         derivative = tokens.spread(tokens.means(derivative))
     divergence = kl_of(kl_estimator, kl_coefficient, log_probabilities, reference_log_probabilities)
     if divergence is not None and kl_coefficient:
-        cost, by_log = (kl_coefficient * part for part in divergence)
-        if token_weights is not None:
-            cost, by_log = (selected(np, token_weights, part) for part in (cost, by_log))
+        cost, by_log = (_weighted(token_weights, kl_coefficient * part) for part in divergence)
         value, derivative = value + cost, derivative + by_log
-
-    gap, went = None, None
-    if sampling is not None:
-        went = sampling - log_probabilities
-        if rollout_log_probabilities is not None:
-            gap = abs(sampling - rollout_log_probabilities)
-    each = {
+    means = {
         PolicyGradientOutput.CLIP_FRACTION: found.clipped.astype(np.float64),
-        PolicyGradientOutput.RATIO: ratios,
         PolicyGradientOutput.KL: None if divergence is None else divergence[0],
-        PolicyGradientOutput.ROLLOUT_GAP: gap,
-        PolicyGradientOutput.SAMPLING_KL: went,
+        PolicyGradientOutput.ROLLOUT_GAP: _gap(sampling, rollout_log_probabilities),
+        PolicyGradientOutput.SAMPLING_KL: None
+        if sampling is None
+        else sampling - log_probabilities,
         PolicyGradientOutput.ENTROPY: entropies,
     }
-    ordered = tokens.ordered(ratios) if PERCENTILES.keys() & set(outputs) else ratios
-
-    def output(member: PolicyGradientOutput) -> Array:
-        if member is PolicyGradientOutput.LARGEST_RATIO:
-            return tokens.largest(ratios)
-        if member in PERCENTILES:
-            return tokens.percentile(ordered, PERCENTILES[member])
-        if member is PolicyGradientOutput.TOKEN_COUNT:
-            return tokens.sums(np.ones(len(ratios)))
-        numbers = each[member]
-        return np.zeros(tokens.number) if numbers is None else tokens.means(numbers)
-
     return BodyResult(
         value,
         {"log_probabilities": derivative},
-        outputs={member.value.name: output(member) for member in outputs},
+        outputs=outputs_of(outputs, tokens, ratios, means),
     )
+
+
+def _weighted(factors: Array | None, part: Array) -> Array:
+    return part if factors is None else selected(np, factors, part)
+
+
+def _moved(sampling: Array | None, trained: Array) -> Array | None:
+    return None if sampling is None else sampling - trained
+
+
+def _gap(sampling: Array | None, rollout: Array | None) -> Array | None:
+    return None if sampling is None or rollout is None else abs(sampling - rollout)

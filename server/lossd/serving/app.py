@@ -3,8 +3,6 @@
 import errno
 import functools
 import logging
-import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +12,6 @@ from prometheus_client import CollectorRegistry
 
 from lossd.backends import Backend
 from lossd.backends.choose import choose
-from lossd.engine import Engine
 from lossd.errors import ServiceError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
@@ -32,19 +29,22 @@ from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, Evalua
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.process import health, http
-from lossd.serving.process.allocator import Relief, keep_freed_memory
+from lossd.serving.process.allocator import Relief, beyond, keep_freed_memory
 from lossd.serving.process.device_check import CheckedDevice, check_device
+from lossd.serving.process.gpu import gpu_at
 from lossd.serving.process.health import Health, ServerState
 from lossd.serving.process.http import PageServer
 from lossd.serving.process.pulse import Pulse
 from lossd.serving.process.versions import versions
-from lossd.serving.rpc import reflection
+from lossd.serving.rpc import listening, reflection
 from lossd.serving.rpc.admission import Admission, ComputeSlots
-from lossd.serving.rpc.boundary import Boundary
+from lossd.serving.rpc.arrivals import Arrivals
+from lossd.serving.rpc.boundary import Boundary, LetIn
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.shares import Shares, let_in_by, three_quarters
 from lossd.serving.rpc.threads import Threads
 from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.server import Server
 from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.shared_memory_service.servicer import SERVICE as SHARED_MEMORY_SERVICE
 from lossd.serving.shared_memory_service.servicer import SharedMemoryServicer
@@ -55,87 +55,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Seconds that gRPC may take to end calls once it has been told to.
-_CUTTING_SECONDS = 0.5
-# Seconds that an old connection lives on after the last of its calls must have ended.
-_AFTER_CALLS_SECONDS = 10.0
+# Messages on their way may always take this part of what may be in flight, and so many bytes: less
+# could be what the process itself takes now and then.
+_RESERVED_PART, _RESERVED_BYTES = 4, 128 << 20
 # How often those are looked for, at least, who take too long.
 _LOOKING_SECONDS = 5.0
-# Seconds for which calls that come while it ends are refused, until none comes.
-_REFUSING_SECONDS = 0.4
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server that runs.  ``address`` and ``metrics_url`` are where it can be reached."""
-
-    address: str
-    metrics_url: str
-    backend: Backend
-    backend_reason: str
-    _engine: Engine
-    _config: Config
-    _server: grpc.Server
-    _health: Health
-    _pulse: Pulse
-    _boundary: Boundary
-    _relief: Relief
-    _http: PageServer
-    _shared: SharedMemory | None
-    _watchdogs: tuple[Watchdog, ...]
-    _reloader: Reloader
-    _tracing: "Tracing | None"
-
-    def stop(self, *, in_doubt: bool = False) -> bool:
-        """Announces the end, finishes the calls that were accepted, and stops.
-
-        Returns whether gRPC stopped.  With ``in_doubt``, first checks whether gRPC still answers:
-        if not, there is nothing to wait for.
-        """
-        self._health.enter(ServerState.DRAINING)
-        log.info("draining")
-        is_done = (not in_doubt or self._pulse.check()) and self._drain()
-        self._pulse.close()
-        self._relief.close()
-        for watchdog in self._watchdogs:
-            watchdog.close()
-        self._reloader.close()
-        if self._tracing is not None:
-            self._tracing.close()
-        self._http.shutdown()
-        self._http.server_close()
-        log.info("stopped")
-        return is_done
-
-    def close(self) -> None:
-        """Closes backend and shared memory, as soon as nothing is computed any more."""
-        self._engine.close()
-        if self._shared is not None:
-            self._shared.close()
-
-    def _drain(self) -> bool:
-        # Load balancers have to notice before calls are refused.
-        time.sleep(self._config.drain_delay_seconds)
-        self._health.close()
-        self._refuse_what_waits()
-        patience = self._config.drain_seconds
-        try:
-            self._server.stop(patience)
-        except RuntimeError as error:  # no thread to cut calls with; the end of the process does it
-            log.error("calls cannot be cut", extra={"because": str(error)})  # noqa: TRY400 - as it says
-        is_late = self._server.wait_for_termination(patience + _CUTTING_SECONDS)
-        return not is_late
-
-    def _refuse_what_waits(self) -> None:
-        """Answers what came in and was not taken in: once told to stop, gRPC would cancel it.
-
-        Its own call goes behind those that wait, so when it is answered all of them are.
-        """
-        self._boundary.close()
-        deadline, seen = time.monotonic() + _REFUSING_SECONDS, -1
-        while self._boundary.refused != seen and time.monotonic() < deadline:
-            seen = self._boundary.refused
-            self._pulse.check()
 
 
 def start(
@@ -162,8 +86,94 @@ def start(
     addresses.check_free(config.address)
     keep_freed_memory()
     networks = networks_of(config)
-    telemetry = Telemetry(CollectorRegistry(), losses=(*LOSSES, WEIGHTED_SUM), evaluated=METRICS)
     admission = Admission(calls=config.max_calls, request_bytes=config.max_inflight_bytes)
+    telemetry = _telemetry(config, admission, log_lines_lost)
+    tracing = _tracing(config)
+    entered = _entered(config, telemetry)
+    process = _process(config, telemetry, entered, on_failure)
+    checked = _checked(config, networks, telemetry)
+    services = _services(config, checked, telemetry)
+    watchdogs = _Watchdogs(
+        _ending_after(config.max_call_seconds),
+        _ending_after(config.first_message_seconds),
+        _ending_after(config.idle_seconds),
+    )
+    boundary = _boundary(
+        services,
+        process,
+        watchdogs,
+        admission=admission,
+        telemetry=telemetry,
+        let_in=_let_in(config, entered),
+        tracing=tracing,
+    )
+    _reflect(config, services, process, telemetry, entered)
+    server, address = _serve(config, services, process, boundary, entered)
+    process.health.enter(ServerState.READY)
+    backend, reason = checked.chosen.backend, checked.chosen.reason
+    log.info("ready", extra={"backend": backend.name, "device": backend.device, "because": reason})
+    return Server(
+        address=address,
+        metrics_url=f"{process.pages.url}/metrics",
+        backend=backend,
+        backend_reason=reason,
+        _engine=checked.engine,
+        _config=config,
+        _server=server,
+        _health=process.health,
+        _pulse=process.pulse,
+        _boundary=boundary,
+        _arrivals=_arrivals(config, admission, telemetry, watchdogs),
+        _relief=Relief(admission, config.max_inflight_bytes),
+        _http=process.pages,
+        _shared=services.shared,
+        _watchdogs=(watchdogs.call, watchdogs.first_message, watchdogs.idle),
+        _reloader=Reloader(entered.reloaded.values()),
+        _tracing=tracing,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """The parts of a process whatever it serves: threads, health, a pulse and pages."""
+
+    calls: Threads
+    refusing: Threads
+    prompt: Prompt
+    health: Health
+    pulse: Pulse
+    pages: PageServer
+    fail: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Services:
+    """The gRPC services, and the memory that they share with callers."""
+
+    losses: LossServicer
+    evaluation: EvaluationServicer
+    sharing: SharedMemoryServicer | None
+    shared: SharedMemory | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        named = (SERVICE, EVALUATION_SERVICE)
+        return named if self.sharing is None else (*named, SHARED_MEMORY_SERVICE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watchdogs:
+    """Those that end calls which take, begin or are silent too long."""
+
+    call: Watchdog
+    first_message: Watchdog
+    idle: Watchdog
+
+
+def _telemetry(
+    config: Config, admission: Admission, log_lines_lost: Callable[[], int]
+) -> Telemetry:
+    telemetry = Telemetry(CollectorRegistry(), losses=(*LOSSES, WEIGHTED_SUM), evaluated=METRICS)
     telemetry.limit(
         calls=config.max_calls,
         request_bytes=config.max_inflight_bytes,
@@ -172,12 +182,14 @@ def start(
         segment_bytes=config.max_shm_bytes if config.shm_dir else 0,
     )
     telemetry.watch_log(log_lines_lost)
-    tracing = _tracing(config)
-    entered = _entered(config, telemetry)
-    if config.is_open:
-        log.warning("anybody may call: the address is open, and nobody has to prove who he is")
     telemetry.watch_inflight(lambda: admission.calls, lambda: admission.request_bytes)
+    return telemetry
 
+
+def _process(
+    config: Config, telemetry: Telemetry, entered: Entrance, on_failure: Callable[[str], None]
+) -> _Process:
+    """Makes all threads before anything is served, and serves the pages from now on."""
     calls = Threads(config.max_calls, "lossd-call")
     refusing = Threads(2, "lossd-refuse")
     prompt = Prompt(refusing)
@@ -185,77 +197,98 @@ def start(
     fail = functools.partial(_fail, state, on_failure)
     pulse = Pulse(functools.partial(fail, "gRPC must answer, got nothing from it"))
     pages = _serve_pages(config, telemetry, state, pulse, entered)
+    return _Process(calls, refusing, prompt, state, pulse, pages, fail)
 
-    checked = _checked(config, networks)
-    chosen = checked.chosen
-    telemetry.describe(
-        versions(),
-        chosen.backend.name,
-        fallback=chosen.is_fallback,
-        losses_on_cpu=checked.faults,
-    )
+
+def _services(config: Config, checked: CheckedDevice, telemetry: Telemetry) -> _Services:
     compute_slots = ComputeSlots(config.compute_threads)
     shared = _shared_memory(config, telemetry)
-    servicer = LossServicer(config, checked, compute_slots, telemetry, shared)
-    evaluation = EvaluationServicer(config, compute_slots, telemetry)
-    sharing = {} if shared is None else SharedMemoryServicer(shared).methods()
-    watchdog = _ending_after(config.max_call_seconds)
-    first_message = _ending_after(config.first_message_seconds)
-    idle = _ending_after(config.idle_seconds)
-    gate = entered.gate
-    boundary = Boundary(
-        {**servicer.methods(), **evaluation.methods(), **sharing},
-        streams=evaluation.streams(),
-        conversations=servicer.conversations(),
+    return _Services(
+        LossServicer(config, checked, compute_slots, telemetry, shared),
+        EvaluationServicer(config, compute_slots, telemetry),
+        None if shared is None else SharedMemoryServicer(shared),
+        shared,
+    )
+
+
+def _let_in(config: Config, entered: Entrance) -> LetIn:
+    return (lambda *_: HERE) if entered.gate is None else let_in_by(entered.gate, Shares(config))
+
+
+def _boundary(
+    services: _Services,
+    process: _Process,
+    watchdogs: _Watchdogs,
+    *,
+    admission: Admission,
+    telemetry: Telemetry,
+    let_in: LetIn,
+    tracing: "Tracing | None",
+) -> Boundary:
+    sharing = {} if services.sharing is None else services.sharing.methods()
+    return Boundary(
+        {**services.losses.methods(), **services.evaluation.methods(), **sharing},
+        streams=services.evaluation.streams(),
+        conversations=services.losses.conversations(),
         admission=admission,
         telemetry=telemetry,
-        watchdog=watchdog,
-        threads=calls,
-        refusing_threads=refusing,
-        device_lost=functools.partial(fail, "the device must answer, got nothing from it"),
-        let_in=(lambda *_: HERE) if gate is None else let_in_by(gate, Shares(config)),
-        first_message=first_message,
-        idle=idle,
+        watchdog=watchdogs.call,
+        threads=process.calls,
+        refusing_threads=process.refusing,
+        device_lost=functools.partial(process.fail, "the device must answer, got nothing from it"),
+        let_in=let_in,
+        first_message=watchdogs.first_message,
+        idle=watchdogs.idle,
         trace=None if tracing is None else tracing.begin,
     )
-    if config.reflection:
-        own = (SERVICE, EVALUATION_SERVICE, *(() if shared is None else (SHARED_MEMORY_SERVICE,)))
-        admit = everybody if gate is None else functools.partial(_counted, gate, telemetry)
-        reflection.serve((*own, health.SERVICE), prompt, admit)
 
-    server = grpc.server(refusing, handlers=[boundary, prompt], options=_options(config))
+
+def _serve(
+    config: Config, services: _Services, process: _Process, boundary: Boundary, entered: Entrance
+) -> tuple[grpc.Server, str]:
+    """Returns a server of gRPC that serves, and its address."""
+    server = grpc.server(
+        process.refusing, handlers=[boundary, process.prompt], options=listening.options(config)
+    )
     try:
-        address, heard_at = _listen(server, config, entered)
+        address, heard_at = listening.listen(server, config, entered)
     except AddressError:
-        if shared is not None:
-            shared.close()
+        if services.shared is not None:
+            services.shared.close()
         raise
     server.start()
-    pulse.start(heard_at)
-    state.enter(ServerState.READY)
-    backend = chosen.backend
-    log.info(
-        "ready",
-        extra={"backend": backend.name, "device": backend.device, "because": chosen.reason},
-    )
-    return Server(
-        address=address,
-        metrics_url=f"{pages.url}/metrics",
-        backend=chosen.backend,
-        backend_reason=chosen.reason,
-        _engine=checked.engine,
-        _config=config,
-        _server=server,
-        _health=state,
-        _pulse=pulse,
-        _boundary=boundary,
-        _relief=Relief(admission),
-        _http=pages,
-        _shared=shared,
-        _watchdogs=(watchdog, first_message, idle),
-        _reloader=Reloader(entered.reloaded.values()),
-        _tracing=tracing,
-    )
+    process.pulse.start(heard_at)
+    return server, address
+
+
+def _reflect(
+    config: Config, services: _Services, process: _Process, telemetry: Telemetry, entered: Entrance
+) -> None:
+    if config.reflection:
+        gate = entered.gate
+        admit = everybody if gate is None else functools.partial(_counted, gate, telemetry)
+        reflection.serve((*services.names, health.SERVICE), process.prompt, admit)
+
+
+def _arrivals(
+    config: Config, admission: Admission, telemetry: Telemetry, watchdogs: _Watchdogs
+) -> Arrivals:
+    """Bounds what is on its way to half of what is free: gRPC has it twice while it hands it over.
+
+    Some room it always has, whatever is computed.
+    """
+    reserved = max(config.max_inflight_bytes // _RESERVED_PART, _RESERVED_BYTES)
+
+    def room() -> int:
+        return max((config.max_inflight_bytes - admission.request_bytes) // 2, reserved)
+
+    def ended(count: int) -> None:
+        for _ in range(count):
+            telemetry.rejected("TOO_MANY_BYTES")
+
+    uncounted = beyond(lambda: admission.request_bytes, reserved)
+    first, later = watchdogs.first_message, watchdogs.idle
+    return Arrivals(uncounted, room, first=first, later=later, ended=ended)
 
 
 def _tracing(config: Config) -> "Tracing | None":
@@ -270,13 +303,26 @@ def _tracing(config: Config) -> "Tracing | None":
     return Tracing()
 
 
-def _checked(config: Config, networks: Networks) -> CheckedDevice:
+def _checked(config: Config, networks: Networks, telemetry: Telemetry) -> CheckedDevice:
     """Returns the backends to compute with, after checking them on this machine."""
     chosen = choose(config.backend, threads=config.compute_threads)
     checked = check_device(chosen, config, networks)
     for loss, fault in checked.faults.items():
         log.warning("loss is computed by the CPU", extra={"loss": loss, "because": fault})
+    telemetry.describe(
+        versions(),
+        chosen.backend.name,
+        fallback=chosen.is_fallback,
+        losses_on_cpu=checked.faults,
+    )
+    _watch_gpu(checked.chosen.backend, telemetry)
     return checked
+
+
+def _watch_gpu(backend: Backend, telemetry: Telemetry) -> None:
+    gpu = gpu_at(backend.bus_id)
+    if gpu is not None:
+        telemetry.watch_gpu(backend.device, gpu.memory_used, gpu.memory, gpu.utilization)
 
 
 def _fail(state: Health, on_failure: Callable[[str], None], reason: str) -> None:
@@ -308,45 +354,14 @@ def _shared_memory(config: Config, telemetry: Telemetry) -> SharedMemory | None:
     return shared
 
 
-def _options(config: Config) -> list[tuple[str, int]]:
-    limits = {
-        "grpc.max_allowed_incoming_connections": config.max_connections,
-        "grpc.max_concurrent_streams": config.max_connection_calls,
-    }
-    return [
-        *_age_options(config),
-        *((name, limit) for name, limit in limits.items() if limit),
-        ("grpc.max_receive_message_length", config.max_message_bytes),
-        ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
-        ("grpc.so_reuseport", 0),  # otherwise two servers could silently share a port
-        # Allows the pings of the bundled client; the default is one in five minutes.
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        # A peer that is gone without a word is let go within a minute, idle or not.
-        ("grpc.keepalive_time_ms", 20_000),
-        ("grpc.keepalive_timeout_ms", 25_000),
-        ("grpc.http2.ping_timeout_ms", 25_000),  # a minute by default, and the longer one counts
-        ("grpc.http2.max_pings_without_data", 0),
-    ]
-
-
-def _age_options(config: Config) -> list[tuple[str, int]]:
-    """A connection that is old takes no new calls, and ends when those under way have."""
-    if not config.max_connection_age_seconds:
-        return []
-    grace = config.max_call_seconds + _AFTER_CALLS_SECONDS
-    return [
-        ("grpc.max_connection_age_ms", round(config.max_connection_age_seconds * 1000)),
-        ("grpc.max_connection_age_grace_ms", round(grace * 1000)),
-    ]
-
-
 def _entered(config: Config, telemetry: Telemetry) -> Entrance:
-    """How it is entered, with what the metrics say of its files."""
+    """Returns how the server is entered, and has the metrics tell of the files that say so."""
     entered = entrance.build(config, telemetry.reload_failed)
     telemetry.watch_files(entered.reloaded)
     for setting, pair in entered.certificates().items():
         telemetry.watch_certificate(setting, functools.partial(_expiry, pair))
+    if config.is_open:
+        log.warning("anybody may call: the address is open, and nobody has to prove who he is")
     return entered
 
 
@@ -367,27 +382,6 @@ def _expiry(pair: Reloaded[Pair]) -> float:
 
 def _ending_after(seconds: float) -> Watchdog:
     return Watchdog(lambda: seconds, every=min(seconds / 10, _LOOKING_SECONDS))
-
-
-def _listen(server: grpc.Server, config: Config, entered: Entrance) -> tuple[str, str]:
-    """Where it can be reached, and where it hears itself in plain text."""
-    address, credentials = config.address, entered.credentials()
-    with addresses.taking(address):
-        try:
-            if credentials is None:
-                port = server.add_insecure_port(address)
-            else:
-                port = server.add_secure_port(address, credentials)
-            addresses.set_mode(address, addresses.parse_mode(config.socket_mode))
-        except (RuntimeError, OSError) as error:
-            raise AddressError(f"address must be free and valid, got {address}") from error
-    reached = addresses.with_port(address, port)
-    if credentials is None:
-        return reached, reached
-    # The gate lets nobody in who comes this way: it is not TLS.
-    own = f"unix-abstract:lossd-pulse-{secrets.token_hex(16)}"
-    server.add_insecure_port(own)
-    return reached, own
 
 
 def _serve_pages(

@@ -184,6 +184,16 @@ LOSS_FALLBACK = Family(
     "1 for a loss that the CPU computes because the GPU got a worked example of it wrong.",
     ("loss",),
 )
+GPU_MEMORY_USED = Family(
+    Gauge, "lossd_gpu_memory_used_bytes", "Memory of the GPU that is taken, by all.", ("device",)
+)
+GPU_MEMORY = Family(Gauge, "lossd_gpu_memory_bytes", "Memory of the GPU.", ("device",))
+GPU_UTILIZATION = Family(
+    Gauge,
+    "lossd_gpu_utilization_ratio",
+    "Share of the last moments in which the GPU computed, for all.",
+    ("device",),
+)
 BUILD = Family(
     Gauge,
     "lossd_build_info",
@@ -197,7 +207,8 @@ FAMILIES = (
     TRAINING_BATCHES, REQUEST_BYTES, RESPONSE_BYTES, REJECTED, RELOAD_FAILURES,
     CERTIFICATE_EXPIRY, LOG_LINES_LOST, INFLIGHT_CALLS, MAX_INFLIGHT_CALLS, INFLIGHT_BYTES,
     MAX_INFLIGHT_BYTES, COMPUTE_THREADS, SEGMENTS, MAX_SEGMENTS, SEGMENT_BYTES,
-    MAX_SEGMENT_BYTES, READY, FALLBACK, LOSS_FALLBACK, BUILD,
+    MAX_SEGMENT_BYTES, READY, FALLBACK, LOSS_FALLBACK, GPU_MEMORY_USED, GPU_MEMORY,
+    GPU_UTILIZATION, BUILD,
 )  # fmt: skip
 
 
@@ -318,6 +329,18 @@ class Telemetry:
     def watch_log(self, lines_lost: Callable[[], int]) -> None:
         """Reads how many lines were lost whenever it is scraped."""
         self[LOG_LINES_LOST].set_function(lines_lost)
+
+    def watch_gpu(
+        self,
+        device: str,
+        used: Callable[[], float],
+        memory: Callable[[], float],
+        utilization: Callable[[], float],
+    ) -> None:
+        """Registers functions that are asked for the GPU's bytes and its load at each scrape."""
+        self[GPU_MEMORY_USED].labels(device).set_function(used)
+        self[GPU_MEMORY].labels(device).set_function(memory)
+        self[GPU_UTILIZATION].labels(device).set_function(utilization)
 
     def watch_certificate(self, name: str, expiry: Callable[[], float]) -> None:
         """Reads when a certificate expires whenever it is scraped."""

@@ -98,6 +98,32 @@ def test_a_registered_loss_is_verls_own(
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_mean_of_sequence_means_leaves_empty_ones_out_in_verl_and_counts_them_here(
+    client: LossClient,
+) -> None:
+    verl = registry()
+    inputs = given(3)
+    inputs["token_weights"] = np.ones(inputs[LOGS].shape)
+    inputs.pop("reference_log_probabilities", None)
+    value, expected, _ = computed(
+        verl.get_policy_loss_fn("vanilla"), inputs, "seq-mean-token-mean", ALONE
+    )
+    message = presets.dual_clip_ppo()
+    message.aggregation = v1.TOKEN_AGGREGATION_SEQUENCE_MEAN
+    sent: dict[str, Any] = dict(inputs)
+    result = client.compute(message, **sent)
+    rows = len(inputs[LOGS])
+    assert result.loss * rows / (rows - 1) == pytest.approx(value, rel=1e-6)
+    np.testing.assert_allclose(
+        result.gradients[LOGS] * rows / (rows - 1), expected, rtol=1e-6, atol=1e-12
+    )
+    # Masked, it is left out here too.
+    mask = inputs["token_mask"].any(axis=1)
+    left_out = client.compute(message, **sent, mask=mask)
+    assert left_out.loss == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_verl_holds_log_ratios_within_20_and_lossd_does_not(client: LossClient) -> None:
     """Beyond, verl's gradient is 0 and its value exp(20)."""
     verl = registry()
@@ -133,6 +159,9 @@ def test_micro_batches_add_up_to_the_whole(client: LossClient) -> None:
     compute = seam().policy_loss(client, presets.dual_clip_ppo())
     inputs = given(3)
     inputs["token_weights"] = np.ones(inputs[LOGS].shape)
+    inputs.pop("reference_log_probabilities", None)
+    inputs["token_weights"] = np.ones(inputs[LOGS].shape)
+    inputs.pop("reference_log_probabilities", None)
     tokens, rows = inputs["token_mask"].sum(), inputs["token_mask"].any(axis=1).sum()
     batch = {"batch_num_tokens": tokens, "global_batch_size": rows, "loss_scale_factor": 64}
     for mode in MODES:

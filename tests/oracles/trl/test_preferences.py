@@ -1,7 +1,7 @@
 """Preferences, desirable answers and rewards: TRL's DPO, CPO, ORPO, KTO and reward trainers."""
 
 from collections import defaultdict
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -244,6 +244,76 @@ def test_the_odds_ratio_of_orpo_is_trls_and_its_likelihood_is_not(engine: Engine
     found = run(engine, presets.orpo(), _of_sums(chosen, rejected))
     assert found.per_example is not None
     np.testing.assert_allclose(found.per_example, -chosen - ratios, rtol=1e-5)
+
+
+def by_trainer_without_reference(kind: str, lengths: Array, seed: int) -> tuple[float, Any]:
+    """The whole loss of TRL from the logits of a model, and the tokens' log-probabilities."""
+    module = pytest.importorskip(f"trl.experimental.{kind}.{kind}_trainer", reason="no TRL")
+    trainer: Any = getattr(module, f"{kind.upper()}Trainer")
+    rng = np.random.default_rng(seed)
+    logits = torch.tensor(rng.normal(size=(2 * ROWS, LENGTH + 1, 5)))  # behind a prompt of 1 token
+    ids = torch.tensor(rng.integers(0, 5, (2 * ROWS, LENGTH + 1)))
+    counts = torch.arange(LENGTH + 1) <= torch.tensor(np.tile(lengths, 2))[:, None]
+    labels = torch.where(counts, ids, -100)
+    labels[:, 0] = -100
+    batch = {
+        f"{side}_{name}": part
+        for name, one in (("input_ids", ids), ("attention_mask", counts), ("labels", labels))
+        for side, part in zip(("chosen", "rejected"), one.split(ROWS), strict=True)
+    }
+    own = SimpleNamespace(
+        is_encoder_decoder=False, pad_token_id=0, padding_value=0, aux_loss_enabled=False, beta=0.1,
+        loss_type="sigmoid", label_smoothing=0.0, cpo_alpha=1.0, alpha=0.0,
+        accelerator=SimpleNamespace(device="cpu", gather_for_metrics=lambda x: x),
+        concatenated_inputs=trainer.concatenated_inputs,
+        get_batch_logps=trainer.get_batch_logps,
+    )  # fmt: skip
+    for name in ("concatenated_forward", "odds_ratio_loss", "cpo_loss"):
+        if hasattr(trainer, name):
+            setattr(own, name, MethodType(getattr(trainer, name), own))
+    model = lambda *_, **__: SimpleNamespace(logits=logits)  # noqa: E731 - a stand-in
+    loss, _ = trainer.get_batch_loss_metrics(own, model, batch)
+    logs = logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0].numpy()
+    given = {CHOSEN: logs[:ROWS], REJECTED: logs[ROWS:]}
+    return loss.item(), given | {"chosen_lengths": lengths, "rejected_lengths": lengths}
+
+
+LENGTHS = np.array([1, 7, 3, 5, 2])
+
+
+def _mean_of_tokens(given: dict[str, Array]) -> float:
+    """The likelihood of the chosen answers, as TRL takes it."""
+    counts = np.arange(LENGTH) < given["chosen_lengths"][:, None]
+    return float(-given[CHOSEN][counts].mean())
+
+
+def test_the_likelihood_of_orpo_is_a_mean_of_the_batchs_tokens_in_trl_and_of_a_pairs_here(
+    engine: Engine,
+) -> None:
+    value, given = by_trainer_without_reference("orpo", LENGTHS, 5)
+    loss = run(engine, presets.orpo(), given).loss or 0
+    counts = np.arange(LENGTH) < LENGTHS[:, None]
+    of_pairs = float(-((given[CHOSEN] * counts).sum(axis=1) / LENGTHS).mean())
+
+    assert value - _mean_of_tokens(given) == pytest.approx(loss - of_pairs, rel=1e-6)
+    assert abs(value - loss) > 1e-2
+    same, given = by_trainer_without_reference("orpo", np.full(ROWS, 4), 6)
+    assert same == pytest.approx(run(engine, presets.orpo(), given).loss, rel=1e-6)
+
+
+def test_the_likelihood_of_cpo_is_a_mean_of_the_batchs_tokens_in_trl_and_a_sum_of_a_pairs_here(
+    engine: Engine,
+) -> None:
+    value, given = by_trainer_without_reference("cpo", LENGTHS, 7)
+    loss, without = (
+        run(engine, presets.cpo(beta=0.1, likelihood_weight=weight), given).loss or 0
+        for weight in (1, 0)
+    )
+    counts = np.arange(LENGTH) < LENGTHS[:, None]
+
+    assert value == pytest.approx(without + _mean_of_tokens(given), rel=1e-6)
+    assert loss == pytest.approx(without - (given[CHOSEN] * counts).sum(axis=1).mean(), rel=1e-6)
+    assert abs(value - loss) > 1e-2
 
 
 # ------------------------------------------------------------------ answers by themselves

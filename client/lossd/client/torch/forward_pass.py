@@ -107,8 +107,9 @@ class ForwardPass:
         return loss, self._in_order(result.gradients), factor / scale
 
     def _vector(self) -> torch.Tensor:
-        """Returns the loss of each example."""
-        return self._as_tensor(np.asarray(self._computed(()).per_example))
+        """Returns the weighted loss of each example, as its gradients have the weights in them."""
+        weights = 1 if self.weights is None else np.asarray(_array(self.weights))
+        return self._as_tensor(np.asarray(self._computed(()).per_example) * weights)
 
     def _differentiated(
         self, wanted: tuple[str, ...], upstream: torch.Tensor

@@ -9,6 +9,7 @@ from torch import nn
 from lossd.client import arguments
 from lossd.client.errors import InvalidRequestError
 from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.client.reaching import client_of
 from lossd.client.result import LossResult  # noqa: TC001 - a type hint that may be asked for
 from lossd.client.sync import LossClient
 from lossd.client.torch.forward_pass import DENOMINATORS, ForwardPass, number_of
@@ -169,7 +170,7 @@ class RemoteLoss(nn.Module):
     def client(self) -> LossClient:
         """The client that the module calls with."""
         if self._client is None:
-            self._client = LossClient(self._address or "")
+            self._client = client_of(self._address or "", self.timeout)
         return self._client
 
     def extra_repr(self) -> str:

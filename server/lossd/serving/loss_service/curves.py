@@ -67,10 +67,22 @@ def _arrays(result: Result) -> Iterable[Array]:
 
 def norm(arrays: Iterable[Array]) -> float:
     """Returns the Euclidean norm of all numbers together, added up in float64."""
-    total = 0.0
+    found = 0.0
     for array in arrays:
         flat = array.reshape(-1)
         for start in range(0, flat.size, _BLOCK):
-            block = flat[start : start + _BLOCK].astype(np.float64)
-            total += float(block @ block)
-    return math.sqrt(total)
+            found = math.hypot(found, _norm(flat[start : start + _BLOCK].astype(np.float64)))
+    return found
+
+
+def _norm(block: Array) -> float:
+    """The norm of some numbers, whose squares may be larger than any number."""
+    with np.errstate(over="ignore"):
+        square = float(block @ block)
+    if not math.isinf(square):
+        return math.sqrt(square)
+    largest = float(np.abs(block).max())
+    if math.isinf(largest):
+        return largest
+    scaled = block / largest
+    return largest * math.sqrt(float(scaled @ scaled))

@@ -1,8 +1,12 @@
-"""A setting of the C library's allocator, made once for the process."""
+"""The C library's allocator: a setting, made once for the process, and what it has given out."""
 
 import ctypes
+import mmap
 import sys
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
@@ -10,6 +14,7 @@ _KEPT_BYTES = 1 << 30
 # A burst is what is so large, and over when an eighth is left for so many seconds.
 _BURST_BYTES, _LEFT = 64 << 20, 8
 _LOOK_SECONDS = 2.0
+_GLANCE_SECONDS = 0.025
 
 
 def keep_freed_memory() -> bool:
@@ -46,14 +51,28 @@ class InFlight(Protocol):
 
 
 class Relief:
-    """Gives freed memory back to the system when a burst is over, on a thread of its own.
+    """Gives freed memory back to the system, on a thread of its own.
 
-    While there is much to do it is kept, for the sake of the next batch.
+    While there is much to do it is kept, for the sake of the next batch, and goes when a burst is
+    over.  But if the process has grown by more than ``ceiling``, it goes at once: what is freed in
+    many places is no room for what is large.
     """
 
-    def __init__(self, admission: InFlight, *, every: float = _LOOK_SECONDS) -> None:
+    def __init__(
+        self,
+        admission: InFlight,
+        ceiling: int,
+        *,
+        every: float = _LOOK_SECONDS,
+        glance: float = _GLANCE_SECONDS,
+    ) -> None:
         self._admission = admission
+        self._ceiling = ceiling
         self._every = every
+        self._glance = min(glance, every)
+        self._kept = kept_bytes()
+        self._idle = resident_bytes()
+        self._grown_left = self._kept_left = 0  # what was left of them when it was given back
         self._closed = threading.Event()
         threading.Thread(target=self._run, name="lossd-relief", daemon=True).start()
 
@@ -62,16 +81,92 @@ class Relief:
         self._closed.set()
 
     def _run(self) -> None:
-        burst = 0
-        while not self._closed.wait(self._every):
+        burst, settled = 0, self._kept()
+        looked = time.monotonic()
+        while not self._closed.wait(self._glance):
+            self._stay_below()
+            if time.monotonic() - looked < self._every:
+                continue
+            looked = time.monotonic()
             most = self._admission.take_most()
-            burst = max(burst, most)
+            # Messages that were never complete were counted by nobody.
+            burst = max(burst, most, self._kept() - settled)
             if burst >= _BURST_BYTES and most <= burst // _LEFT:
                 give_back_freed_memory()
-                burst = 0
+                burst, settled = 0, self._kept()
+
+    def _stay_below(self) -> None:
+        """Gives back what would be worth it; of the kept some is never given back."""
+        grown = resident_bytes() - self._idle
+        self._grown_left = min(self._grown_left, grown)
+        if grown <= self._ceiling:
+            return
+        worth = self._ceiling // _LEFT
+        if grown > self._grown_left + worth or self._kept() > self._kept_left + worth:
+            give_back_freed_memory()
+            self._grown_left, self._kept_left = resident_bytes() - self._idle, self._kept()
 
 
 def give_back_freed_memory() -> bool:
     """Gives it back; tells whether there was some."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     return trim is not None and bool(trim(0))
+
+
+class _Mallinfo(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+            "fordblks", "keepcost",
+        )
+    ]  # fmt: skip
+
+
+def resident_bytes() -> int:
+    """Returns the memory of the process that no other shares; 0 where nobody knows."""
+    try:
+        _, resident, shared, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return 0
+    return (int(resident) - int(shared)) * mmap.PAGESIZE
+
+
+def allocated_bytes() -> Callable[[], int]:
+    """Returns a function that tells the bytes that are given out now, without what was freed.
+
+    The allocator walks all that is free to tell it.  Where it cannot tell, as in musl, all that the
+    process has counts.
+    """
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None) if sys.platform == "linux" else None
+    if mallinfo is None:
+        return resident_bytes
+    mallinfo.restype = _Mallinfo
+
+    def told() -> int:
+        found = mallinfo()
+        return int(found.uordblks + found.hblkhd)
+
+    return told
+
+
+def kept_bytes() -> Callable[[], int]:
+    """Returns a function that tells the bytes that the process has and that are not given out."""
+    allocated = allocated_bytes()
+    return lambda: resident_bytes() - allocated()
+
+
+def beyond(counted: Callable[[], int], worth: int) -> Callable[[], int]:
+    """Returns a function that tells the bytes that are given out beyond those of now and counted.
+
+    It tells 0 while the process has grown by less than ``worth``, which takes no time to see.
+    """
+    allocated = allocated_bytes()
+    settled, had = resident_bytes(), allocated()
+
+    def told() -> int:
+        if resident_bytes() - settled < worth:
+            return 0
+        return allocated() - had - counted()
+
+    return told

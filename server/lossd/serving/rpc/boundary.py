@@ -312,6 +312,9 @@ class Boundary(grpc.GenericRpcHandler):
     ) -> None:
         """Answers with a status; ``abort_with_status`` raises."""
         if isinstance(error, grpc.RpcError):  # gRPC's own: the caller left while it was read
+            # gRPC keeps it in a cycle, and with its traceback all that these frames hold, such as
+            # half a batch, until the garbage is collected some day.
+            error.with_traceback(None)
             error = Abandoned("call must be waited for, got one that ended while it was read")
         if isinstance(error, DeviceLost):
             self._device_lost()

@@ -5,7 +5,7 @@ A call without a deadline would otherwise keep its place for as long as its conn
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 
 class Watchdog:
@@ -38,6 +38,26 @@ class Watchdog:
 
         return release
 
+    def end_late(self, count: int, patience: float) -> int:
+        """Cancels those that took longer than ``patience`` seconds, the latest first.
+
+        At most ``count`` of them; it returns how many.
+        """
+        latest = time.monotonic() - patience
+        with self._lock:
+            late = [key for key, (began, _) in self._watched.items() if began <= latest]
+            cancels = self._taken(late[: max(count, 0)])
+        return _done(cancels)
+
+    def end_newest(self, count: int) -> int:
+        """Cancels the ``count`` that began last; returns how many there were."""
+        with self._lock:
+            cancels = self._taken([*reversed(self._watched)][: max(count, 0)])
+        return _done(cancels)
+
+    def _taken(self, keys: Iterable[object]) -> list[Callable[[], object]]:
+        return [self._watched.pop(key)[1] for key in keys]
+
     def close(self) -> None:
         """Stops watching."""
         self._closed.set()
@@ -51,4 +71,10 @@ class Watchdog:
         latest = time.monotonic() - self._patience()
         with self._lock:
             keys = [key for key, (began, _) in self._watched.items() if began <= latest]
-            return [self._watched.pop(key)[1] for key in keys]
+            return self._taken(keys)
+
+
+def _done(cancels: Sequence[Callable[[], object]]) -> int:
+    for cancel in cancels:
+        cancel()
+    return len(cancels)

@@ -1,0 +1,14 @@
+"""The client of an adapter, which is given an address or a client."""
+
+from lossd.client.sync import LossClient
+
+
+def client_of(given: str | LossClient, timeout: float | None) -> LossClient:
+    """Returns a client that was given, or one for an address, all of whose calls have the timeout.
+
+    Raises:
+        InvalidRequestError: if the address is none, or the timeout is not in (0, inf).
+    """
+    if not isinstance(given, str):
+        return given
+    return LossClient(given) if timeout is None else LossClient(given, timeout=timeout)

@@ -1,0 +1,224 @@
+"""Calls of ``LossClient`` in the background, each a future.
+
+``Submitting`` is the part of the client that makes them; ``Background`` has the threads that wait
+for their answers, and belongs to a connection.
+"""
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, Literal, TypeVar, Unpack, overload
+
+from lossd import v1
+from lossd.client import arguments, hints
+from lossd.client.errors import InvalidRequestError, closed_error, given_up_error
+from lossd.client.result import LossResult, MetricResult
+
+Result = TypeVar("Result")
+
+# Calls that are under way at a time; others wait for one of them to end.
+CALLS = 16
+# With no time left a call is still made, to fail as any other that is too late.
+_LEAST_TIMEOUT = 1e-3
+
+
+class Submission(Future[Result], Generic[Result]):
+    """The future of a call.  Other than that of a thread it may be cancelled until it is done.
+
+    It is ``pending`` until then, because a future of ``concurrent.futures`` that is ``running``
+    cannot be cancelled.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rpc: Any = None
+
+    def cancel(self) -> bool:
+        """Ends the call, so that the server stops computing; returns False if it is done."""
+        cancelled = super().cancel()
+        rpc = self._rpc
+        if cancelled and rpc is not None:
+            rpc.cancel()
+        return cancelled
+
+    def watch(self, rpc: Any) -> None:
+        """Cancels gRPC's call when this one is cancelled, or at once if it was."""
+        self._rpc = rpc
+        if self.cancelled():
+            rpc.cancel()
+
+    def fill(self, work: Callable[[], Result]) -> None:
+        """Does the work, unless cancelled, and keeps what it returns or raises."""
+        keep: Callable[[], None] = _nothing
+        try:
+            if not self.cancelled():
+                keep = functools.partial(self.set_result, work())
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            keep = functools.partial(self.set_exception, error)
+        if self.set_running_or_notify_cancel():
+            keep()
+
+
+def _nothing() -> None:
+    """Keeps nothing of a submission that was cancelled."""
+
+
+class Background:
+    """The threads of a connection that wait for the answers of submitted calls."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._is_closed = False
+        self._here = threading.local()
+
+    @property
+    def current(self) -> Submission[Any] | None:
+        """The submission that this thread works for; None for a call that is waited for."""
+        return getattr(self._here, "submission", None)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether this thread works for a submission that was cancelled."""
+        return self.current is not None and self.current.cancelled()
+
+    def start(self, submission: Submission[Result], work: Callable[[], Result]) -> None:
+        """Fills a submission in a thread.
+
+        Raises:
+            InvalidRequestError: if it was closed.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise closed_error()
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(CALLS, thread_name_prefix="lossd-submitted")
+            self._pool.submit(self._fill, submission, work)
+
+    def close(self) -> None:
+        """Gives up what waits for a turn; the connection ends what is under way."""
+        with self._lock:
+            self._is_closed = True
+            if self._pool is not None:
+                self._pool.shutdown(wait=False)
+
+    def _fill(self, submission: Submission[Result], work: Callable[[], Result]) -> None:
+        self._here.submission = submission
+        try:
+            submission.fill(functools.partial(self._unless_closed, work))
+        finally:
+            del self._here.submission
+
+    def _unless_closed(self, work: Callable[[], Result]) -> Result:
+        if self._is_closed:
+            raise given_up_error()
+        try:
+            return work()
+        except InvalidRequestError as error:
+            if self._is_closed:  # between two steps of the call
+                raise given_up_error() from error
+            raise
+
+
+class Submitting:
+    """The part of ``LossClient`` that makes calls in the background, out of its other methods."""
+
+    @overload
+    def submit(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
+        self,
+        message: hints.NamedLoss,
+        *inputs: Any,
+        reduction: hints.Aggregate = "mean",
+        **rest: Unpack[hints.ComputeArguments],
+    ) -> Future[LossResult]: ...
+
+    @overload
+    def submit(
+        self,
+        message: hints.NamedLoss,
+        *inputs: Any,
+        reduction: Literal["none"],
+        **rest: Unpack[hints.ComputeArguments],
+    ) -> Future[LossResult[None]]: ...
+
+    @overload
+    def submit(
+        self,
+        message: hints.Combined,
+        *inputs: Any,
+        reduction: hints.Aggregate = "mean",
+        **rest: Any,
+    ) -> Future[LossResult]: ...
+
+    @overload
+    def submit(
+        self, message: hints.Combined, *inputs: Any, reduction: Literal["none"], **rest: Any
+    ) -> Future[LossResult[None]]: ...
+
+    @overload
+    def submit(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
+        self, message: hints.AnyMetric, **rest: Unpack[hints.EvaluateArguments]
+    ) -> Future[MetricResult]: ...
+
+    @overload
+    def submit(
+        self, message: Sequence[hints.AnyMetric], **rest: Unpack[hints.EvaluateArguments]
+    ) -> Future[list[MetricResult]]: ...
+
+    def submit(
+        self,
+        message: Any,
+        *inputs: Any,
+        timeout: float | None = None,
+        request_id: str | None = None,
+        **rest: Any,
+    ) -> Future[Any]:
+        """Starts a call and returns its future, while this thread goes on.
+
+            futures = [client.submit(loss, logits, labels) for logits, labels in batches]
+            losses = [future.result().loss for future in futures]
+
+        A loss is computed as by ``compute``, a metric or a list of metrics evaluated as by
+        ``evaluate``; sixteen calls are under way at a time, and others wait for their turn. Inputs
+        must not be changed before the future is done. Cancelling it ends its call, also one that
+        is under way, so that the server stops computing. Closing the client ends those that are
+        not done with ``lossd.client.CancelledError``. In a forked process a future of its
+        parent is never done; new ones are as anywhere else.
+
+        Args:
+            message: The loss, or the metric or metrics, as for ``compute`` and ``evaluate``.
+            *inputs: Inputs of a loss in the order that it declares.
+            timeout: Seconds from now that the call may take, its wait for a turn and retries
+                included; None for the client's.
+            request_id: As for ``compute``.
+            **rest: The other arguments of ``compute`` or ``evaluate``.
+
+        Returns:
+            The future of what ``compute`` or ``evaluate`` returns; its ``result`` raises what they
+            raise.
+
+        Raises:
+            InvalidRequestError: if the timeout or the id breaks its rule, or the client is closed.
+        """
+        client: Any = self
+        call = client._begin(timeout, request_id)  # noqa: SLF001 - its own
+        method = client.evaluate if _is_evaluated(message) else client.compute
+
+        def work() -> Any:
+            left = max(call.deadline - time.monotonic(), _LEAST_TIMEOUT)
+            return method(message, *inputs, timeout=left, request_id=call.request_id, **rest)
+
+        submission: Submission[Any] = Submission()
+        client._background().start(submission, work)  # noqa: SLF001
+        return submission
+
+
+def _is_evaluated(message: object) -> bool:
+    """Returns whether it is a metric or several; what is neither is left to ``compute``."""
+    if isinstance(message, str):
+        return message in v1.MetricSpec.DESCRIPTOR.fields_by_name
+    return (
+        isinstance(message, list | tuple) or arguments.wrapped(v1.MetricSpec, message) is not None
+    )

@@ -1,0 +1,64 @@
+"""Numbers of each sequence that people plot while a policy is trained."""
+
+import enum
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from lossd.losses._declare import Output
+from lossd.losses._maths.tokens import Tokens
+from lossd.schema import Array
+
+
+class PolicyGradientOutput(enum.Enum):
+    """Auxiliary outputs of each sequence."""
+
+    CLIP_FRACTION = Output("clip_fraction", "share of the tokens that are clipped or masked")
+    RATIO = Output("ratio", "mean of the ratios of its tokens")
+    LARGEST_RATIO = Output("largest_ratio", "largest ratio of its tokens")
+    KL = Output("kl", "mean of the estimates of the divergence from the reference")
+    ROLLOUT_GAP = Output(
+        "rollout_gap", "mean of |sampling - rollout log-probability| of its tokens"
+    )
+    TOKEN_COUNT = Output("token_count", "how many of its tokens count")
+    RATIO_P05 = Output("ratio_p05", "ratio that 5 of 100 of its tokens are at most")
+    RATIO_P50 = Output("ratio_p50", "ratio that half of its tokens are at most")
+    RATIO_P95 = Output("ratio_p95", "ratio that 95 of 100 of its tokens are at most")
+    SAMPLING_KL = Output(
+        "sampling_kl",
+        "mean of sampling less trained log-probability, an estimate of how far it went",
+    )
+    ENTROPY = Output("entropy", "mean of the entropies of its tokens, where they are given")
+
+
+_PERCENTILES = {
+    PolicyGradientOutput.RATIO_P05: 5,
+    PolicyGradientOutput.RATIO_P50: 50,
+    PolicyGradientOutput.RATIO_P95: 95,
+}
+
+
+def outputs_of(
+    wanted: Iterable[PolicyGradientOutput],
+    tokens: Tokens,
+    ratios: Array,
+    means: Mapping[PolicyGradientOutput, Array | None],
+) -> dict[str, Array]:
+    """Returns the wanted outputs by name.
+
+    ``means`` are the numbers of tokens of which an output is the mean of a sequence, and None where
+    what they are made of is not given: then the output is 0.
+    """
+    ordered = tokens.ordered(ratios) if _PERCENTILES.keys() & set(wanted) else ratios
+
+    def output(member: PolicyGradientOutput) -> Array:
+        if member is PolicyGradientOutput.LARGEST_RATIO:
+            return tokens.largest(ratios)
+        if member in _PERCENTILES:
+            return tokens.percentile(ordered, _PERCENTILES[member])
+        if member is PolicyGradientOutput.TOKEN_COUNT:
+            return tokens.sums(np.ones(len(ratios)))
+        numbers = ratios if member is PolicyGradientOutput.RATIO else means[member]
+        return np.zeros(tokens.number) if numbers is None else tokens.means(numbers)
+
+    return {member.value.name: output(member) for member in wanted}

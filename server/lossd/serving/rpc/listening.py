@@ -1,0 +1,87 @@
+"""How gRPC listens: its options, and the addresses it is given."""
+
+import secrets
+
+import grpc
+
+from lossd import chunks
+from lossd.serving import addresses
+from lossd.serving.access.entrance import Entrance
+from lossd.serving.addresses import AddressError
+from lossd.serving.config import Config
+
+# Seconds that an old connection lives on after the last of its calls must have ended.
+_AFTER_CALLS_SECONDS = 10.0
+# A message that is worth refusing before it has come.
+_LARGE_BYTES = 64 << 20
+
+
+def options(config: Config) -> list[tuple[str, int]]:
+    """Returns the options of a gRPC server: its limits, and how long connections live."""
+    limits = {
+        "grpc.max_allowed_incoming_connections": config.max_connections,
+        "grpc.max_concurrent_streams": config.max_connection_calls,
+    }
+    return [
+        *_age_options(config),
+        *((name, limit) for name, limit in limits.items() if limit),
+        ("grpc.max_receive_message_length", _longest_message(config)),
+        ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
+        # What nobody has asked for yet may be as much as a chunk; gRPC would let it grow with what
+        # the network carries, to hundreds of megabytes a call.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", chunks.CHUNK_BYTES),
+        ("grpc.so_reuseport", 0),  # otherwise two servers could silently share a port
+        # Allows the pings of the bundled client; the default is one in five minutes.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A peer that is gone without a word is let go within a minute, idle or not.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 25_000),
+        ("grpc.http2.ping_timeout_ms", 25_000),  # a minute by default, and the longer one counts
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+
+
+def _longest_message(config: Config) -> int:
+    """As long as may be; but one that can never fit is refused before it comes, if it is large.
+
+    Of others we can tell the caller what gRPC cannot: the limit and the number.
+    """
+    return min(config.max_message_bytes, max(config.max_inflight_bytes, _LARGE_BYTES))
+
+
+def _age_options(config: Config) -> list[tuple[str, int]]:
+    """A connection that is old takes no new calls, and ends when those under way have."""
+    if not config.max_connection_age_seconds:
+        return []
+    grace = config.max_call_seconds + _AFTER_CALLS_SECONDS
+    return [
+        ("grpc.max_connection_age_ms", round(config.max_connection_age_seconds * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(grace * 1000)),
+    ]
+
+
+def listen(server: grpc.Server, config: Config, entered: Entrance) -> tuple[str, str]:
+    """Listens; returns where the server is reached, and where it hears itself in plain text.
+
+    Raises:
+        AddressError: if the address cannot be listened on.
+    """
+    address, credentials = config.address, entered.credentials()
+    with addresses.taking(address):
+        try:
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
+            addresses.set_mode(address, addresses.parse_mode(config.socket_mode))
+        except (RuntimeError, OSError) as error:
+            raise AddressError(f"address must be free and valid, got {address}") from error
+    reached = addresses.with_port(address, port)
+    if credentials is None:
+        return reached, reached
+    # The gate lets nobody in who comes this way: it is not TLS.
+    own = f"unix-abstract:lossd-pulse-{secrets.token_hex(16)}"
+    server.add_insecure_port(own)
+    return reached, own

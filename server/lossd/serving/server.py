@@ -1,0 +1,106 @@
+"""A server that runs, and how it ends."""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+
+from lossd.backends import Backend
+from lossd.engine import Engine
+from lossd.serving.access.reloading import Reloader
+from lossd.serving.config import Config
+from lossd.serving.process.allocator import Relief
+from lossd.serving.process.health import Health, ServerState
+from lossd.serving.process.http import PageServer
+from lossd.serving.process.pulse import Pulse
+from lossd.serving.rpc.arrivals import Arrivals
+from lossd.serving.rpc.boundary import Boundary
+from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.shared_memory_service.segments import SharedMemory
+
+if TYPE_CHECKING:
+    from lossd.serving.tracing import Tracing
+
+log = logging.getLogger(__name__)
+
+# Seconds that gRPC may take to end calls once it has been told to.
+_CUTTING_SECONDS = 0.5
+# Seconds for which calls that come while it ends are refused, until none comes.
+_REFUSING_SECONDS = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs.  ``address`` and ``metrics_url`` are where it can be reached."""
+
+    address: str
+    metrics_url: str
+    backend: Backend
+    backend_reason: str
+    _engine: Engine
+    _config: Config
+    _server: grpc.Server
+    _health: Health
+    _pulse: Pulse
+    _boundary: Boundary
+    _arrivals: Arrivals
+    _relief: Relief
+    _http: PageServer
+    _shared: SharedMemory | None
+    _watchdogs: tuple[Watchdog, ...]
+    _reloader: Reloader
+    _tracing: "Tracing | None"
+
+    def stop(self, *, in_doubt: bool = False) -> bool:
+        """Announces the end, finishes the calls that were accepted, and stops.
+
+        Returns whether gRPC stopped.  With ``in_doubt``, first checks whether gRPC still answers:
+        if not, there is nothing to wait for.
+        """
+        self._health.enter(ServerState.DRAINING)
+        log.info("draining")
+        is_done = (not in_doubt or self._pulse.check()) and self._drain()
+        self._pulse.close()
+        self._arrivals.close()
+        self._relief.close()
+        for watchdog in self._watchdogs:
+            watchdog.close()
+        self._reloader.close()
+        if self._tracing is not None:
+            self._tracing.close()
+        self._http.shutdown()
+        self._http.server_close()
+        log.info("stopped")
+        return is_done
+
+    def close(self) -> None:
+        """Closes backend and shared memory, as soon as nothing is computed any more."""
+        self._engine.close()
+        if self._shared is not None:
+            self._shared.close()
+
+    def _drain(self) -> bool:
+        # Load balancers have to notice before calls are refused.
+        time.sleep(self._config.drain_delay_seconds)
+        self._health.close()
+        self._refuse_what_waits()
+        patience = self._config.drain_seconds
+        try:
+            self._server.stop(patience)
+        except RuntimeError as error:  # no thread to cut calls with; the end of the process does it
+            log.error("calls cannot be cut", extra={"because": str(error)})  # noqa: TRY400 - as it says
+        is_late = self._server.wait_for_termination(patience + _CUTTING_SECONDS)
+        return not is_late
+
+    def _refuse_what_waits(self) -> None:
+        """Answers what came in and was not taken in: once told to stop, gRPC would cancel it.
+
+        Its own call goes behind those that wait, so when it is answered all of them are.
+        """
+        self._boundary.close()
+        deadline, seen = time.monotonic() + _REFUSING_SECONDS, -1
+        while self._boundary.refused != seen and time.monotonic() < deadline:
+            seen = self._boundary.refused
+            self._pulse.check()

@@ -1,0 +1,203 @@
+"""Which tokens of a side count, whose they are, and what a mean of them divides by."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.batch import (
+    Operand,
+    shape_error,
+    value_error,
+)
+from lossd.errors import InvalidParameter, InvalidTensor
+from lossd.losses import Axes, Content, Loss
+from lossd.losses._maths.tokens import TokenAggregation, Tokens
+from lossd.reduction import Flags, Floats
+
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSide:
+    """Where the tokens of a side are: row i has the cells from ``starts[i]`` on.
+
+    ``sizes`` are the cells that belong to a row, ``used`` those of them that lie within its
+    length.  ``summed`` are the numbers of tokens where each row has one cell, their sum.
+    """
+
+    starts: Indices
+    sizes: Indices
+    used: Indices | None
+    mask: Flags | None
+    summed: Floats | None
+    is_sums: bool
+
+    def tokens(self, rows: Indices | slice, number: int) -> tuple[Tokens, Any]:
+        """Returns the tokens of some rows, in order, and their cells."""
+        starts, sizes = self.starts[rows], self.sizes[rows]
+        if self.is_sums:
+            counts = None if self.summed is None else self.summed[rows]
+            return Tokens(np.arange(number), counts, number), starts
+        used = sizes if self.used is None else self.used[rows]
+        sequence = np.repeat(np.arange(number), used)
+        before = np.cumsum(used) - used
+        cells: Any = np.arange(len(sequence)) + np.repeat(starts - before, used)
+        if len(cells) and len(cells) == cells[-1] - cells[0] + 1:
+            cells = slice(int(cells[0]), int(cells[-1]) + 1)  # to copy is quicker than to pick
+        counts = used.astype(np.float64)
+        if self.mask is not None:
+            kept = self.mask[cells]
+            if not kept.all():
+                cells = np.arange(cells.start, cells.stop) if isinstance(cells, slice) else cells
+                sequence, cells = sequence[kept], cells[kept]
+                counts = np.bincount(sequence, minlength=number).astype(np.float64)
+        return Tokens(sequence, counts, number), cells
+
+    def counts(self) -> Floats:
+        """Returns how many tokens of each row count."""
+        if self.is_sums:
+            return np.ones(len(self.starts)) if self.summed is None else self.summed
+        used = self.sizes if self.used is None else self.used
+        if self.mask is None:
+            return used.astype(np.float64)
+        before: Floats = np.concatenate([[0.0], np.cumsum(self.mask)])
+        found: Floats = before[self.starts + used] - before[self.starts]
+        return found
+
+
+def sides_of(
+    operands: Sequence[Operand], rows: int, excluded_by_request: Flags | None
+) -> dict[str, TokenSide]:
+    """Returns the tokens of each side, of which rows that are not to be looked at have none.
+
+    Raises:
+        InvalidTensor: for lengths, offsets or flags that are out of bounds.
+    """
+    by_name = {operand.name: operand for operand in operands}
+    return {
+        side: _side(by_name, side, rows, excluded_by_request)
+        for side in dict.fromkeys(operand.input.side for operand in operands)
+    }
+
+
+def _side(
+    operands: Mapping[str, Operand], side: str, rows: int, excluded_by_request: Flags | None
+) -> TokenSide:
+    first = next(
+        o for o in operands.values() if o.input.side == side and o.input.content is Content.FLOATS
+    )
+    offsets, lengths = operands.get(f"{side}offsets"), operands.get(f"{side}lengths")
+    mask = operands.get(f"{side}token_mask")
+    cells, used, summed = len(first.rows), None, None
+    is_sums = False
+    if offsets is not None:
+        starts, sizes = _from_offsets(offsets, cells)
+    elif len(first.shape) - len(first.rows.shape[1:]) == 2:
+        width = first.shape[1]
+        starts, sizes = np.arange(rows) * width, np.full(rows, width)
+        used = None if lengths is None else _lengths(lengths, width, excluded_by_request)
+    else:
+        is_sums = True
+        starts, sizes = np.arange(rows), np.ones(rows, np.intp)
+        summed = (
+            None
+            if lengths is None
+            else _lengths(lengths, None, excluded_by_request).astype(np.float64)
+        )
+    if excluded_by_request is not None and not is_sums:
+        used = np.where(excluded_by_request, 0, sizes if used is None else used)
+    for operand in operands.values():
+        if operand.input.axes is Axes.EITHER and operand.input.side == side:
+            _check_unambiguous(operand, cells, sizes)
+    return TokenSide(starts, sizes, used, None if mask is None else _flags(mask), summed, is_sums)
+
+
+def _from_offsets(offsets: Operand, cells: int) -> tuple[Indices, Indices]:
+    given = offsets.rows
+    wrong = (given < 0) | (given > cells)
+    wrong[1:] |= given[1:] < given[:-1]
+    wrong[0] |= given[0] != 0
+    wrong[-1] |= given[-1] != cells
+    if wrong.any():
+        rule = f"ascending order from 0 to the number of tokens, {cells}"
+        raise value_error(offsets.name, given, wrong, rule)
+    found = given.astype(np.intp)
+    return found[:-1], np.diff(found)
+
+
+def _lengths(lengths: Operand, width: int | None, excluded_by_request: Flags | None) -> Indices:
+    given = lengths.rows
+    wrong = given < 0 if width is None else (given < 0) | (given > width)
+    if excluded_by_request is not None:
+        wrong &= ~excluded_by_request
+    if wrong.any():
+        rule = "[0, inf)" if width is None else f"[0, {width + 1})"
+        raise value_error(lengths.name, given, wrong, rule)
+    found = given.astype(np.intp)
+    if excluded_by_request is not None:
+        found[excluded_by_request] = 0
+    return found
+
+
+def _flags(mask: Operand) -> Flags:
+    if mask.rows.dtype != np.bool_:
+        wrong = (mask.rows != 0) & (mask.rows != 1)
+        if wrong.any():
+            raise value_error(mask.name, mask.rows.reshape(mask.shape), wrong, "{0, 1}")
+    return mask.rows.astype(np.bool_)
+
+
+def _check_unambiguous(operand: Operand, cells: int, sizes: Indices) -> None:
+    """As many numbers as tokens and as sequences: which they are of shows in no shape."""
+    is_both = operand.slot.shape == (cells,) and len(sizes) == cells
+    if is_both and (sizes != 1).any():
+        rule = f"the shape [{cells}, 1] where it is of sequences, of which there are as many as"
+        raise shape_error(operand.name, f"{rule} tokens", operand.slot.shape)
+
+
+def denominators_of(
+    loss: Loss,
+    operands: Sequence[Operand],
+    parameters: Mapping[str, Any],
+    sides: Mapping[str, TokenSide],
+    ignored: Flags | None,
+) -> Floats | None:
+    """Returns what each sequence adds to the divisor of a mean, None for 1.
+
+    Raises:
+        InvalidParameter: for a length without its aggregation, or the other way round.
+        InvalidTensor: for groups without theirs, or the other way round.
+    """
+    aggregation = parameters["aggregation"]
+    is_constant = aggregation is TokenAggregation.CONSTANT_LENGTH
+    if is_constant != (parameters["sequence_length"] is not None):
+        given = parameters["sequence_length"]
+        raise InvalidParameter(
+            f"sequence_length must be {'given' if is_constant else 'unset'} with "
+            f"{aggregation.name}, got {'nothing' if given is None else f'{given:g}'}",
+            field=f"loss.{loss.name}.sequence_length",
+        )
+    groups = next((o for o in operands if o.name == "groups"), None)
+    by_group = aggregation is TokenAggregation.GROUP_MEAN
+    if by_group != (groups is not None):
+        raise InvalidTensor(
+            f"groups must be {'given' if by_group else 'left out'} with {aggregation.name}, "
+            f"got {int(groups is not None)}",
+            field="inputs",
+        )
+    if aggregation is TokenAggregation.TOKEN_MEAN:
+        return sides[""].counts()
+    if groups is None:
+        return None
+    members, group_of = groups_of(groups, ignored)
+    return 1 / np.maximum(np.bincount(group_of, members), 1)[group_of]
+
+
+def groups_of(groups: Operand, ignored: Flags | None) -> tuple[Floats, Indices]:
+    """Which rows are there, as 1 and 0, and the number of the group of each."""
+    _, group_of = np.unique(groups.rows, return_inverse=True)
+    members = np.ones(len(group_of)) if ignored is None else (~ignored).astype(np.float64)
+    return members, group_of.reshape(-1)

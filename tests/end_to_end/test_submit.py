@@ -1,0 +1,227 @@
+"""Calls in the background, each a future, and calls gathered by asyncio."""
+
+import asyncio
+import concurrent.futures
+import os
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd import v1
+from lossd.client import (
+    AsyncLossClient,
+    CancelledError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    LossClient,
+)
+from lossd.client.submitting import CALLS
+from lossd.v1 import F1, Accuracy, CrossEntropy, PairwiseAuc, SquaredError
+from tests.end_to_end.conftest import Process, metric, serve
+
+# Ten thousand million pairs take minutes; one of these goes in one message, the other in chunks.
+PAIRS = PairwiseAuc(surrogate="LOGISTIC")
+EXAMPLES = {"message": 200_000, "chunks": 800_000}
+
+
+def pairs(count: int = EXAMPLES["message"]) -> dict[str, Any]:
+    return {
+        "predictions": np.zeros(count, np.float32),
+        "targets": np.arange(count, dtype=np.int8) % 2,
+    }
+
+
+def draw(rows: int, seed: int) -> tuple[Any, Any]:
+    random = np.random.default_rng(seed)
+    return random.standard_normal((rows, 5), np.float32), random.integers(0, 5, rows)
+
+
+def wait_until(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def in_flight(server: Process) -> float:
+    return metric(server, "lossd_inflight_requests")
+
+
+def test_futures_have_what_the_calls_return(client: LossClient) -> None:
+    batches = [draw(8, seed) for seed in range(3 * CALLS)]
+    futures = [client.submit(CrossEntropy(), *batch) for batch in batches]
+    done = concurrent.futures.wait(futures, 30).done
+
+    assert done == set(futures)
+    for future, batch in zip(futures, batches, strict=True):
+        expected = client.compute(CrossEntropy(), *batch)
+        assert future.result().loss == expected.loss
+        np.testing.assert_array_equal(
+            future.result().gradients["predictions"], expected.gradients["predictions"]
+        )
+
+
+def test_metrics_are_evaluated_and_losses_computed(client: LossClient) -> None:
+    logits, labels = draw(16, 0)
+    given: dict[str, Any] = {"predictions": logits, "targets": labels}
+    metrics = [Accuracy(), F1(average="MACRO")]
+
+    one = client.evaluate(Accuracy(), **given).value
+    for metric_or_name in (Accuracy(), "accuracy", v1.MetricSpec(accuracy=Accuracy())):
+        assert client.submit(metric_or_name, **given).result().value == one
+    both = [result.value for result in client.evaluate(metrics, **given)]
+    assert [result.value for result in client.submit(metrics, **given).result()] == both
+    assert client.submit("cross_entropy", logits, labels, reduction="none").result().loss is None
+
+
+def test_no_loss_has_the_name_of_a_metric() -> None:
+    losses, metrics = (set(spec.DESCRIPTOR.fields_by_name) for spec in (v1.LossSpec, v1.MetricSpec))
+    assert not losses & metrics
+
+
+def test_a_mistake_is_raised_where_the_result_is_asked_for(client: LossClient) -> None:
+    logits, labels = draw(4, 0)
+    future = client.submit(CrossEntropy(), logits, labels + 9, request_id="epoch-3")
+    with pytest.raises(InvalidRequestError, match="targets") as caught:
+        future.result(30)
+    assert caught.value.request_id == "epoch-3"
+    assert future.exception() is caught.value
+    with pytest.raises(InvalidRequestError, match="loss must be"):
+        client.submit(7, logits, labels).result(30)  # type: ignore[call-overload]
+    with pytest.raises(InvalidRequestError, match="timeout must be"):
+        client.submit(CrossEntropy(), logits, labels, timeout=-1)
+
+
+@pytest.mark.parametrize("way", EXAMPLES)
+def test_a_future_that_is_cancelled_ends_its_call(way: str) -> None:
+    with serve("--backend", "numpy") as process, LossClient(process.address) as client:
+        future = client.submit(PAIRS, **pairs(EXAMPLES[way]), timeout=60)
+        wait_until(lambda: in_flight(process) == 1)
+        assert not future.done()
+
+        assert future.cancel()
+
+        assert future.cancelled()
+        wait_until(lambda: in_flight(process) == 0)
+        with pytest.raises(concurrent.futures.CancelledError):
+            future.result(0)
+        assert concurrent.futures.wait([future], 30).done == {future}
+        assert client.submit(SquaredError(), [2.0], [0.0]).result(30).loss == 4
+        assert metric(process, "lossd_examples_total", loss="pairwise_auc", backend="numpy") == 0
+
+
+def test_a_future_that_is_done_is_not_cancelled(client: LossClient) -> None:
+    future = client.submit(SquaredError(), [2.0], [0.0])
+    assert future.result(30).loss == 4
+    assert not future.cancel()
+    assert future.result().loss == 4
+
+
+def test_what_waits_for_a_turn_is_cancelled_before_it_is_sent() -> None:
+    with serve("--backend", "numpy", "--threads", "1") as process:
+        with LossClient(process.address, timeout=60) as client:
+            busy = [client.submit(PAIRS, **pairs()) for _ in range(CALLS)]
+            late = [client.submit(SquaredError(), [2.0], [0.0]) for _ in range(4)]
+            assert all(future.cancel() for future in late)
+            assert all(future.cancel() for future in busy)
+            assert concurrent.futures.wait([*busy, *late], 30).not_done == set()
+        wait_until(lambda: in_flight(process) == 0)
+        assert metric(process, "lossd_examples_total", loss="squared_error", backend="numpy") == 0
+
+
+def test_the_timeout_counts_from_the_call(client: LossClient) -> None:
+    held, begun = threading.Event(), threading.Barrier(CALLS + 1)
+
+    def late_token() -> Any:
+        begun.wait(30)
+        held.wait(30)
+        return [0.0]
+
+    class Late:
+        """An input that is there when the test says so."""
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return np.asarray(late_token(), dtype)
+
+    client.input_names(SquaredError())
+    busy = [client.submit(SquaredError(), Late(), [0.0]) for _ in range(CALLS)]
+    begun.wait(30)
+    late = client.submit(SquaredError(), [2.0], [0.0], timeout=0.05)
+    time.sleep(0.1)  # its time passes while it waits for a turn
+    held.set()
+    with pytest.raises(DeadlineExceededError):
+        late.result(30)
+    assert [future.result(30).loss for future in busy] == [0.0] * CALLS
+
+
+def test_closing_gives_up_what_is_not_done() -> None:
+    with serve("--backend", "numpy") as process:
+        client = LossClient(process.address, timeout=60)
+        futures = [client.submit(PAIRS, **pairs()) for _ in range(CALLS + 4)]
+        wait_until(lambda: in_flight(process) > 0)
+        client.close()
+        for future in futures:
+            assert isinstance(future.exception(30), CancelledError)
+        wait_until(lambda: in_flight(process) == 0)
+        with pytest.raises(InvalidRequestError, match="client must be open"):
+            client.submit(SquaredError(), [2.0], [0.0])
+
+
+def test_a_client_that_submitted_can_be_pickled_and_forked(client: LossClient) -> None:
+    assert client.submit(SquaredError(), [2.0], [0.0]).result(30).loss == 4
+    with pickle.loads(pickle.dumps(client)) as copy:  # noqa: S301 - ours
+        assert copy.submit(SquaredError(), [3.0], [0.0]).result(30).loss == 9
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = int(client.submit(SquaredError(), [3.0], [0.0]).result(30).loss != 9)
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert client.submit(SquaredError(), [2.0], [0.0]).result(30).loss == 4
+
+
+def test_asyncio_gathers_calls_of_both_clients(server: Process, client: LossClient) -> None:
+    batches = [draw(8, seed) for seed in range(40)]
+    expected = [client.compute(CrossEntropy(), *batch).loss for batch in batches]
+
+    async def main() -> None:
+        async with AsyncLossClient(server.address) as other:
+            found = await asyncio.gather(*(other.compute(CrossEntropy(), *b) for b in batches))
+            assert [result.loss for result in found] == expected
+            mixed = await asyncio.gather(
+                other.compute(CrossEntropy(), *batches[0]),
+                other.evaluate(Accuracy(), predictions=batches[0][0], targets=batches[0][1]),
+                other.compute(CrossEntropy(), batches[0][0], [9] * 8),
+                return_exceptions=True,
+            )
+            assert isinstance(mixed[2], InvalidRequestError)
+            assert mixed[0].loss == expected[0]  # type: ignore[union-attr]
+        futures = (client.submit(CrossEntropy(), *batch) for batch in batches)
+        gathered = await asyncio.gather(*map(asyncio.wrap_future, futures))
+        assert [result.loss for result in gathered] == expected
+
+    asyncio.run(main())
+
+
+def test_a_group_of_tasks_cancels_the_others_when_one_fails(server: Process) -> None:
+    async def main() -> None:
+        async with AsyncLossClient(server.address, timeout=60) as client:
+            is_refused = False
+            try:
+                async with asyncio.TaskGroup() as group:
+                    computing = group.create_task(client.compute(PAIRS, **pairs()))
+                    group.create_task(client.compute(SquaredError(), [1.0], ["one"]))
+            except* InvalidRequestError:
+                is_refused = True
+            assert is_refused
+            assert computing.cancelled()
+
+    asyncio.run(main())
+    wait_until(lambda: in_flight(server) == 0)

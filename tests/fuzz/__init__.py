@@ -1,0 +1,1 @@
+"""Messages with something wrong in them, and servers that have to say so."""

@@ -1,0 +1,92 @@
+"""What is on its way and does not fit is ended: who is late first, then who came last."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lossd.serving.rpc import arrivals
+from lossd.serving.rpc.arrivals import Arrivals
+from lossd.serving.rpc.watchdog import Watchdog
+
+LIMIT = 1000
+
+
+class Waiting:
+    """Calls that wait for a message, by name, and which of them were ended."""
+
+    def __init__(self) -> None:
+        self.first = Watchdog(lambda: 3600, every=3600)
+        self.later = Watchdog(lambda: 3600, every=3600)
+        self.ended: list[str] = []
+
+    def wait(self, *names: str, later: bool = False) -> None:
+        for name in names:
+            (self.later if later else self.first).watch(lambda name=name: self.ended.append(name))  # type: ignore[misc]
+
+    def arrivals(self, beyond: Callable[[], int]) -> Arrivals:
+        made = Arrivals(beyond, lambda: LIMIT, first=self.first, later=self.later, every=3600)
+        made.close()
+        return made
+
+
+@pytest.fixture
+def waiting() -> Waiting:
+    return Waiting()
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the time."""
+    clock = [0.0]
+    monkeypatch.setattr("lossd.serving.rpc.watchdog.time.monotonic", lambda: clock[0])
+
+    def set_to(seconds: float) -> None:
+        clock[0] = seconds
+
+    return set_to
+
+
+def test_nobody_is_ended_while_there_is_room(waiting: Waiting) -> None:
+    waiting.wait("a", "b")
+    assert waiting.arrivals(lambda: LIMIT).look() == 0
+
+
+def test_memory_is_not_looked_at_while_nobody_waits(waiting: Waiting) -> None:
+    def fail() -> int:
+        raise AssertionError
+
+    assert waiting.arrivals(fail).look() == 0
+
+
+def test_who_came_last_goes_first_and_half_of_the_room_is_left(waiting: Waiting) -> None:
+    waiting.wait("a", "b", "c", "d")
+    assert waiting.arrivals(lambda: 2 * LIMIT).look() == 3  # of 2000 bytes 500 stay
+    assert waiting.ended == ["d", "c", "b"]
+
+
+def test_one_message_is_taken_however_large_it_is(waiting: Waiting) -> None:
+    waiting.wait("a")
+    assert waiting.arrivals(lambda: 100 * LIMIT).look() == 0
+
+
+def test_who_is_late_goes_before_the_others(waiting: Waiting, now: Callable[[float], None]) -> None:
+    waiting.wait("stalled")
+    now(arrivals._FIRST_SECONDS)
+    waiting.wait("a", "b", "c")
+    waiting.arrivals(lambda: LIMIT + 1).look()
+    assert waiting.ended == ["stalled", "c", "b"]
+
+
+def test_even_the_only_one_if_it_is_late(waiting: Waiting, now: Any) -> None:
+    waiting.wait("stalled")
+    now(arrivals._FIRST_SECONDS)
+    assert waiting.arrivals(lambda: LIMIT + 1).look() == 1
+
+
+def test_a_stream_that_goes_on_is_left_alone(waiting: Waiting, now: Any) -> None:
+    waiting.wait("stalled", later=True)
+    now(arrivals._LATER_SECONDS)
+    waiting.wait("goes on", later=True)
+    waiting.arrivals(lambda: 100 * LIMIT).look()
+    assert waiting.ended == ["stalled"]

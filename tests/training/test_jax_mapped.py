@@ -1,0 +1,318 @@
+"""``remote_loss`` under ``vmap`` and with ``reduction="none"``: values, gradients and calls."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.client import LossClient
+from lossd.client.mapped import ELEMENTS, INDEPENDENT, ROWS
+from lossd.losses import LOSSES, Shape
+from lossd.v1 import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Ctc,
+    Dice,
+    Huber,
+    InfoNce,
+    KlDivergence,
+    PairwiseAuc,
+    SoftmaxFocal,
+    SquaredError,
+    Triplet,
+)
+
+jax = pytest.importorskip("jax")
+optax = pytest.importorskip("optax")
+import jax.numpy as jnp  # noqa: E402
+
+from lossd.client.jax import remote_loss  # noqa: E402
+
+pytestmark = pytest.mark.oracle
+
+
+class Counting(LossClient):
+    """A client that counts the batches that it sends."""
+
+    batches = 0
+
+    def compute(self, *arguments: Any, **options: Any) -> Any:
+        self.batches += 1
+        return super().compute(*arguments, **options)
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[Counting]:
+    with Counting(address) as counting:
+        yield counting
+
+
+def draw(*shape: int, seed: int = 0) -> Any:
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def labels(count: int, *shape: int, seed: int = 0) -> Any:
+    return jnp.asarray(np.random.default_rng(seed).integers(0, count, shape))
+
+
+def assert_close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
+    close = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance / 10)
+    jax.tree.map(close, actual, expected)
+
+
+def cross_entropy(logits: Any, targets: Any) -> Any:
+    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, targets)
+
+
+def squared_error(predictions: Any, targets: Any) -> Any:
+    return optax.losses.squared_error(predictions, targets).mean(-1)
+
+
+def huber(predictions: Any, targets: Any) -> Any:
+    return optax.losses.huber_loss(predictions, targets, delta=0.5).mean(-1)
+
+
+def binary(logits: Any, targets: Any) -> Any:
+    return optax.losses.sigmoid_binary_cross_entropy(logits, targets).mean(-1)
+
+
+def divergence(logits: Any, targets: Any) -> Any:
+    return optax.losses.kl_divergence(jax.nn.log_softmax(logits), targets)
+
+
+# A loss, what optax has for each example, and inputs of four batches of eight examples.
+TWINS: dict[str, tuple[Any, Callable[..., Any], tuple[Any, ...]]] = {
+    "cross_entropy": (CrossEntropy(), cross_entropy, (draw(4, 8, 5), labels(5, 4, 8))),
+    "squared_error": (SquaredError(), squared_error, (draw(4, 8, 3), draw(4, 8, 3, seed=1))),
+    "huber": (Huber(delta=0.5), huber, (draw(4, 8, 3), draw(4, 8, 3, seed=1))),
+    "binary_cross_entropy": (
+        BinaryCrossEntropy(), binary, (draw(4, 8, 3), labels(2, 4, 8, 3).astype(jnp.float32)),
+    ),
+    "kl_divergence": (
+        KlDivergence(), divergence, (draw(4, 8, 5), jax.nn.softmax(draw(4, 8, 5, seed=1))),
+    ),
+}  # fmt: skip
+
+
+def mean_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *given: function(*given).mean()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", TWINS)
+def test_mapped_losses_are_one_call(client: Counting, name: str, *, compiled: bool) -> None:
+    loss, vector, inputs = TWINS[name]
+    ours, theirs = remote_loss(loss, client), mean_of(vector)
+    wrap = jax.jit if compiled else lambda function: function
+
+    assert_close(wrap(jax.vmap(ours))(*inputs), jax.vmap(theirs)(*inputs))
+    assert client.batches == 1
+    found = wrap(jax.vmap(jax.value_and_grad(ours)))(*inputs)
+    assert_close(found, jax.vmap(jax.value_and_grad(theirs))(*inputs))
+    assert client.batches == 2
+
+    def total(function: Any, given: Any) -> Any:
+        return (jax.vmap(function)(given, *inputs[1:]) * jnp.arange(1.0, 5.0)).sum()
+
+    found = wrap(jax.grad(functools.partial(total, ours)))(inputs[0])
+    assert_close(found, jax.grad(functools.partial(total, theirs))(inputs[0]))
+    assert client.batches == 3
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_vector_is_differentiable(client: Counting, name: str) -> None:
+    loss, vector, inputs = TWINS[name]
+    one = tuple(given[0] for given in inputs)
+    ours = remote_loss(loss, client, reduction="none")
+
+    assert_close(jax.jit(ours)(*one), vector(*one))
+    assert client.batches == 1
+
+    def total(function: Any, given: Any) -> Any:
+        return (function(given, *one[1:]) * jnp.arange(8.0)).sum()
+
+    found = jax.jit(jax.grad(functools.partial(total, ours)))(one[0])
+    assert_close(found, jax.grad(functools.partial(total, vector))(one[0]))
+    assert client.batches == 2  # JAX leaves out the forward pass, whose value nobody asked for
+
+
+def test_a_mapped_vector_is_one_call_forwards_and_one_backwards(client: Counting) -> None:
+    logits, targets = TWINS["cross_entropy"][2]
+    upstream = draw(4, 8, seed=3)
+    ours = remote_loss(CrossEntropy(), client, reduction="none")
+
+    def total(function: Any, given: Any) -> Any:
+        return (jax.vmap(function)(given, targets) * upstream).sum()
+
+    found = jax.jit(jax.value_and_grad(functools.partial(total, ours)))(logits)
+    assert_close(found, jax.value_and_grad(functools.partial(total, cross_entropy))(logits))
+    assert client.batches == 2
+    jacobian = jax.jacrev(ours)(logits[0], targets[0])
+    assert_close(jacobian, jax.jacrev(cross_entropy)(logits[0], targets[0]))
+    assert client.batches == 4
+
+
+def test_weights_are_in_the_values_of_a_vector_as_they_are_in_its_gradients(
+    client: Counting,
+) -> None:
+    logits, targets = (given[0] for given in TWINS["cross_entropy"][2])
+    weights, mask = jnp.arange(8.0), jnp.arange(8) != 3
+    ours = remote_loss(CrossEntropy(), client, reduction="none")
+
+    def theirs(given: Any) -> Any:
+        return jnp.where(mask, weights * cross_entropy(given, targets), 0)
+
+    found = jax.value_and_grad(lambda x: ours(x, targets, weights=weights, mask=mask).sum())
+    assert_close(found(logits), jax.value_and_grad(lambda x: theirs(x).sum())(logits))
+
+
+def test_single_examples_may_be_mapped(client: Counting) -> None:
+    logits, targets = draw(16, 5), labels(5, 16)
+    found = jax.vmap(jax.value_and_grad(remote_loss(CrossEntropy(), client)))(logits, targets)
+    assert_close(found, jax.vmap(jax.value_and_grad(cross_entropy))(logits, targets))
+    assert client.batches == 1
+
+
+def test_axes_may_be_mapped_twice_and_shared(client: Counting) -> None:
+    logits, targets = draw(2, 3, 8, 5), labels(5, 3, 8)
+    loss_fn, theirs = remote_loss(CrossEntropy(), client), mean_of(cross_entropy)
+
+    def twice(function: Any) -> Any:
+        return jax.vmap(jax.vmap(jax.value_and_grad(function)), in_axes=(0, None))
+
+    assert_close(twice(loss_fn)(logits, targets), twice(theirs)(logits, targets))
+    assert client.batches == 1
+    shared = jax.vmap(jax.grad(loss_fn), in_axes=(None, 0))
+    assert_close(
+        shared(logits[0, 0], targets), jax.vmap(jax.grad(theirs), (None, 0))(logits[0, 0], targets)
+    )
+    assert client.batches == 2
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision(client: Counting, dtype: Any) -> None:
+    logits, targets = draw(4, 8, 5).astype(dtype), labels(5, 4, 8)
+    ours = jax.vmap(jax.value_and_grad(remote_loss(CrossEntropy(), client)))
+    value, gradient = jax.jit(ours)(logits, targets)
+    theirs = jax.vmap(jax.value_and_grad(mean_of(cross_entropy)))
+    expected = theirs(logits.astype(jnp.float32), targets)
+    assert value.dtype == jnp.float32
+    assert gradient.dtype == dtype
+    assert_close(value, expected[0])
+    np.testing.assert_allclose(gradient.astype(jnp.float32), expected[1], rtol=8e-3, atol=1e-5)
+    assert client.batches == 1
+
+
+def test_double_precision(client: Counting) -> None:
+    with jax.enable_x64(new_val=True):
+        random = np.random.default_rng(0)
+        logits, targets = jnp.asarray(random.standard_normal((4, 8, 5))), labels(5, 4, 8)
+        found = jax.jit(jax.vmap(jax.value_and_grad(remote_loss(CrossEntropy(), client))))(
+            logits, targets
+        )
+        assert found[0].dtype == found[1].dtype == jnp.float64
+        expected = jax.vmap(jax.value_and_grad(mean_of(cross_entropy)))(logits, targets)
+        assert_close(found, expected, 1e-12)
+    assert client.batches == 1
+
+
+# Batches that are not alike, in which an example is ignored, masked or of weight 0: a loss, inputs,
+# weights and a mask, and how many calls they need.
+UNEVEN: dict[str, tuple[Any, tuple[Any, ...], Any, Any, int]] = {
+    "ignored": (CrossEntropy(ignore_index=2), (draw(4, 8, 5), labels(5, 4, 8)), None, None, 1),
+    "weights": (CrossEntropy(), (draw(4, 8, 5), labels(5, 4, 8)), draw(4, 8) ** 2, None, 1),
+    "mask": (
+        SquaredError(batch_dims=2), (draw(4, 8, 5), draw(4, 8, 5, seed=1)), None,
+        draw(4, 8, 5, seed=2) > 0, 1,
+    ),
+    "an empty batch": (
+        CrossEntropy(), (draw(4, 8, 5), labels(5, 4, 8)), draw(4, 8) ** 2,
+        jnp.arange(4)[:, None] != jnp.ones(8), 1,
+    ),
+    "classes on axis 1": (
+        CrossEntropy(class_axis=1), (draw(4, 8, 5, 3), labels(5, 4, 8, 3)), None, None, 1,
+    ),
+    "classes on axis 0": (
+        CrossEntropy(class_axis=0), (draw(4, 5, 8), labels(5, 4, 8)), None, None, 4,
+    ),
+    "classes of weights": (
+        CrossEntropy(class_weights=[1, 2, 3, 4, 5]), (draw(4, 8, 5), labels(5, 4, 8)), None, None,
+        4,
+    ),
+    "ctc": (
+        Ctc(),
+        (draw(4, 2, 6, 3), labels(2, 4, 2, 2) + 1, labels(2, 4, 2) + 5, labels(2, 4, 2) + 1),
+        None, None, 1,
+    ),
+    "regions": (Dice(), (draw(4, 3, 6), labels(2, 4, 3, 6).astype(jnp.float32)), None, None, 1),
+    "vectors": (
+        Triplet(), (draw(4, 6, 3), draw(4, 6, 3, seed=1), draw(4, 6, 3, seed=2)), None, None, 1,
+    ),
+    "focal": (SoftmaxFocal(), (draw(4, 8, 5), labels(5, 4, 8)), None, None, 1),
+    "coupled": (InfoNce(temperature=0.5), (draw(4, 6, 3), draw(4, 6, 3, seed=1)), None, None, 4),
+    "set": (PairwiseAuc(), (draw(4, 16), labels(2, 4, 16)), None, None, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reduction", ["mean", "batch_mean", "sum", "none"])
+@pytest.mark.parametrize("name", UNEVEN)
+def test_mapped_batches_have_the_results_that_they_have_alone(
+    address: str, name: str, reduction: Any
+) -> None:
+    loss, inputs, weights, mask, calls = UNEVEN[name]
+    if name == "set" and reduction != "mean":
+        pytest.skip("a set has a mean alone")
+    extras = {k: v for k, v in {"weights": weights, "mask": mask}.items() if v is not None}
+    with Counting(address) as client:
+        loss_fn = remote_loss(loss, client, reduction=reduction)
+
+        def with_gradient(given: Any, extra: Any) -> Any:
+            value, pull = jax.vjp(lambda x: loss_fn(x, *given[1:], **extra), given[0])
+            return value, pull(jnp.ones_like(value))[0]
+
+        found = jax.vmap(with_gradient)(inputs, extras)
+        passes = 2 if reduction == "none" else 1
+        if not (reduction != "mean" and name == "classes of weights"):
+            assert client.batches == calls * passes
+    with LossClient(address) as alone:
+        for index in range(4):
+            options = {key: value[index] for key, value in extras.items()}
+            result = alone.compute(
+                loss, *(np.asarray(given[index]) for given in inputs), reduction=reduction,
+                **{key: np.asarray(value) for key, value in options.items()},
+            )  # fmt: skip
+            value = result.loss
+            if reduction == "none":
+                value = result.per_example * np.asarray(options.get("weights", 1))
+            first = next(iter(result.gradients.values()))
+            assert_close((found[0][index], found[1][index]), (value, first))
+
+
+def test_a_normalizer_divides_each_mapped_batch(client: Counting) -> None:
+    logits, targets = draw(4, 8, 5), labels(5, 4, 8)
+    loss_fn = remote_loss(CrossEntropy(), client, normalizer=16.0)
+    found = jax.vmap(jax.value_and_grad(loss_fn))(logits, targets)
+    assert_close(
+        found,
+        jax.vmap(jax.value_and_grad(lambda *x: cross_entropy(*x).sum() / 16))(logits, targets),
+    )
+    assert client.batches == 1
+
+
+def test_a_vector_without_values_of_examples_is_refused_in_words(client: Counting) -> None:
+    loss_fn = remote_loss(PairwiseAuc(), client, reduction="none")
+    with pytest.raises(Exception, match="reduction must be"):
+        jax.block_until_ready(loss_fn(draw(16), labels(2, 16)))
+
+
+def test_losses_that_can_share_a_call_are_those_whose_shapes_say_so() -> None:
+    shapes = {
+        Shape.POINTWISE: ELEMENTS, Shape.ROWWISE: ROWS,
+        Shape.VECTORS: INDEPENDENT, Shape.SEQUENCE: INDEPENDENT, Shape.REGIONWISE: INDEPENDENT,
+    }  # fmt: skip
+    for name, loss in LOSSES.items():
+        assert (name in INDEPENDENT) == (loss.shape in shapes), name
+        assert name in shapes.get(loss.shape, {name}), name
+    assert frozenset(LOSSES) >= INDEPENDENT
