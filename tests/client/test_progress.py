@@ -55,7 +55,7 @@ def test_an_evaluation_shows_how_many_batches_were_sent(
 def test_without_rich_it_is_said_what_to_install(
     connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "rich"]:
+    for name in {"rich", *(name for name in sys.modules if name.startswith("rich."))}:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InvalidRequestError, match="pip install rich"), counted([1]) as shown:
         list(shown)
