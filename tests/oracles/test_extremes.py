@@ -379,7 +379,7 @@ def test_a_divergence_keeps_its_digits_at_any_distance(
     targets = np.minimum(logs if is_log else np.exp(logs), 0 if is_log else 1).astype(np.float32)
     result = run(engine, "kl_divergence", {"target_kind": kind}, logits, targets, dtype=np.float32)
     x, p = logits.astype(np.longdouble), targets.astype(np.longdouble)
-    log_p, p = (p, np.exp(p)) if is_log else (np.log(p), p)
+    log_p, p = (p, np.exp(p)) if is_log else (np.log(np.where(p > 0, p, 1)), p)
     log_q = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
     q, mass = np.exp(log_q), p.sum(axis=-1, keepdims=True)
     excess = (q - p).sum(axis=-1)
