@@ -307,7 +307,7 @@ def test_what_would_not_fit_is_refused_before_it_comes() -> None:
 
 
 def test_an_answer_that_nobody_reads_counts_in_bytes() -> None:
-    window = (*CHANNEL, ("grpc.http2.lookahead_bytes", 1024))
+    window = (*CHANNEL, ("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0))
     with (
         serve("--backend", "numpy") as process,
         grpc.insecure_channel(process.address, options=window) as channel,
