@@ -9,8 +9,8 @@ PyTorch's own, but put together from its operations (in_pytorch.py); "MiB" is th
 lossd takes beside the inputs, the gradient included.
 
 Soft F1 is slower than what is put together from PyTorch's operations: its compiled part takes less
-time, but inputs are checked and gradients written by NumPy before and after it.  Of the Lovász losses and of pairwise AUC,
-which PyTorch has not got, most of the time is that of sorting.
+time, but inputs are checked and gradients written by NumPy before and after it.  Of the Lovász
+losses and of pairwise AUC, which PyTorch has not got, most of the time is that of sorting.
 """
 
 import argparse
