@@ -62,7 +62,7 @@ SANITIZED = "test_every_variant_equals_numpy and float32 and (cross_entropy or h
 
 @dataclass(frozen=True)
 class Bench:
-    """What the sections share: CuPy, the card's own copy rate once it is known, and the sizes."""
+    """The GPU with the sizes for it, and the results of all sections until now."""
 
     cupy: Any
     smoke: bool
@@ -400,7 +400,7 @@ def cold(bench: Bench) -> Iterator[Row]:
 
 
 def sanitizers(bench: Bench) -> Iterator[Row]:
-    """What compute-sanitizer finds in a few kernels, where it is installed."""
+    """Faults that compute-sanitizer finds in a few kernels, where it is installed."""
     if bench.smoke or shutil.which("compute-sanitizer") is None:
         return
     root = Path(__file__).resolve().parents[1]

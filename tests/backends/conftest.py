@@ -1,4 +1,4 @@
-"""What tests of backends share."""
+"""Fixtures that tests of backends share."""
 
 from typing import Any
 

@@ -47,7 +47,7 @@ class KernelSource(Protocol):
         """
 
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
-        """Returns what counts for the body of a set; None if nothing was compiled."""
+        """The counter for the body of a set; None if nothing was compiled."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from lossd.backends._pinned import Staging
 
 
-class Slot:
+class TileSlot:
     """Pinned memory for one tile each way, and events on its way; made once and used again."""
 
     def __init__(self, cupy: Any, size: int) -> None:
@@ -23,12 +23,12 @@ class Slot:
 class Ring:
     """A fixed number of slots, for any number of threads."""
 
-    def __init__(self, slots: list[Slot]) -> None:
-        self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+    def __init__(self, slots: list[TileSlot]) -> None:
+        self._free: queue.SimpleQueue[TileSlot] = queue.SimpleQueue()
         for slot in slots:
             self._free.put(slot)
 
-    def take(self, *, wait: bool) -> Slot | None:
+    def take(self, *, wait: bool) -> TileSlot | None:
         """Returns a free slot; without waiting for one, None where there is none.
 
         Nobody may wait for a slot who has one: all might.
@@ -41,6 +41,6 @@ class Ring:
         slot.down.clear()
         return slot
 
-    def give_back(self, slot: Slot) -> None:
+    def give_back(self, slot: TileSlot) -> None:
         """Makes a slot free."""
         self._free.put(slot)

@@ -21,7 +21,7 @@ import numpy as np
 from lossd.backends import Array, Body, Computed, Piece
 from lossd.backends._compiled import DeviceKernels
 from lossd.backends._pinned import PinnedMemory
-from lossd.backends._slots import Ring, Slot
+from lossd.backends._slots import Ring, TileSlot
 from lossd.backends._tiles import Found, Staged, Tile, download, run_body, send, stage, upload
 from lossd.batch import Batch
 from lossd.errors import DeviceFull, DeviceLost
@@ -55,7 +55,7 @@ class Begun:
     """A tile under way; everything in it is in use until it has come back."""
 
     worker: "Worker"
-    slot: Slot
+    slot: TileSlot
     piece: Piece
     arrivals: Sequence[tuple[Array, Array]]  # where each array arrives, and where it is to be
     computed: Computed
@@ -98,7 +98,7 @@ class Worker:
                 cupy.cuda.Stream(non_blocking=True) for _ in range(3)
             )
             size = TILE_BYTES + SPARE_BYTES
-            self.slots = Ring([Slot(cupy, size) for _ in range(SLOTS)])
+            self.slots = Ring([TileSlot(cupy, size) for _ in range(SLOTS)])
             self.kernels = DeviceKernels(cupy, self._stream)
         self.networks = DeviceNetworks(Device(cupy, PRODUCT_ELEMENTS), cupy.asarray)
 
@@ -133,7 +133,7 @@ class Worker:
             return False
         return True
 
-    def begin(self, work: Work, piece: Piece, slot: Slot) -> Begun:
+    def begin(self, work: Work, piece: Piece, slot: TileSlot) -> Begun:
         """Queues all that is to be done with a piece, and returns without waiting for it.
 
         Raises:
@@ -148,7 +148,7 @@ class Worker:
             self.slots.give_back(slot)
             raise
 
-    def _queued(self, work: Work, piece: Piece, slot: Slot, staged: Staged) -> Begun:
+    def _queued(self, work: Work, piece: Piece, slot: TileSlot, staged: Staged) -> Begun:
         cupy, batch = self._cupy, work.batch
         try:
             with self._up:
@@ -201,7 +201,7 @@ class Worker:
         )
 
     def _received(
-        self, batch: Batch, piece: Piece, found: Found, slot: Slot
+        self, batch: Batch, piece: Piece, found: Found, slot: TileSlot
     ) -> tuple[Computed, list[tuple[Array, Array]]]:
         """Starts to copy results back; returns where they will be."""
         statuses = None if found.statuses is None else np.empty(piece.count, np.uint8)

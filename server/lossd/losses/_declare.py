@@ -233,7 +233,7 @@ def in_turn(count: int, work: Callable[[int], None]) -> None:
 
 
 class SoftCounts(Protocol):
-    """Counts the examples of labels, with p the sigmoid of a logit and t its true share.
+    """A counter of the examples of labels, with p the sigmoid of a logit and t its true share.
 
     Inputs have axes of examples and labels and lie in that order; ``weights`` has one number for
     each example, None for 1.
