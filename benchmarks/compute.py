@@ -8,10 +8,9 @@ is a plain read of the inputs and write of the gradient, on all cores.  A loss m
 PyTorch's own, but put together from its operations (in_pytorch.py); "MiB" is the most memory that
 lossd takes beside the inputs, the gradient included.
 
-Soft F1 is slower than what is put together from PyTorch's operations in float32.  Its counts are
-sums over all examples, so lossd makes them in float64, and it computes the probabilities twice, for
-the counts and for the gradient, instead of keeping them.  Of the Lovász losses and of pairwise AUC,
-which PyTorch has not got, most of the time is that of sorting.
+Soft F1 is slower than what is put together from PyTorch's operations: its compiled part takes less
+time, but inputs are checked and gradients written by NumPy before and after it.  Of the Lovász
+losses and of pairwise AUC, which PyTorch has not got, most of the time is that of sorting.
 """
 
 import argparse
