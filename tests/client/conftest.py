@@ -1,6 +1,7 @@
 """A real server on this machine that answers what a test tells it to."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ import grpc
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lossd import v1
 from lossd.chunks import Assembly
@@ -24,6 +25,39 @@ REQUESTS: dict[str, Any] = {
 }
 
 Handler = Callable[[Any, grpc.ServicerContext], Any]
+Health = health_pb2.HealthCheckResponse
+
+
+class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # without types
+    """Tells whoever asks or watches how the server is.
+
+    The library's own holds its lock while it tells a watcher, and gRPC's thread waits for that lock
+    when a watcher leaves, so that a server could hang for ever (grpc/grpc#43403).
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._status = Health.SERVING
+
+    def set(self, status: Any) -> None:
+        with self._changed:
+            self._status = status
+            self._changed.notify_all()
+
+    def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        del request, context
+        return Health(status=self._status)
+
+    def Watch(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802 - gRPC's name
+        del request
+        told = None
+        while context.is_active():
+            with self._changed:
+                self._changed.wait_for(lambda: self._status != told, 0.05)  # noqa: B023 - at once
+                status = self._status
+            if status != told:
+                yield Health(status=status)
+                told = status
 
 
 @dataclass(frozen=True)
@@ -32,7 +66,7 @@ class ScriptedServer:
 
     address: str
     port: int
-    health: health.HealthServicer
+    health: HealthServicer
     seen: dict[str, list[Any]] = field(default_factory=dict)
     ids: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -40,8 +74,7 @@ class ScriptedServer:
         return len(self.seen.get(method, ()))
 
     def set_serving(self, *, serving: bool) -> None:
-        state = health_pb2.HealthCheckResponse
-        self.health.set(SERVICE, state.SERVING if serving else state.NOT_SERVING)
+        self.health.set(Health.SERVING if serving else Health.NOT_SERVING)
 
 
 def answer_huber(_request: Any, _context: Any) -> Any:
@@ -66,13 +99,13 @@ def serve() -> Any:
     running = []
 
     def start(address: str = "127.0.0.1:0", **handlers: Handler) -> ScriptedServer:
-        pool = ThreadPoolExecutor(8)
+        pool = ThreadPoolExecutor(32)  # a watcher takes a thread
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
         server = grpc.server(pool, options=options)
         running.append((server, pool))
         port = server.add_insecure_port(address)
         target = address if address.startswith("unix:") else f"127.0.0.1:{port}"
-        scripted = ScriptedServer(target, port, health.HealthServicer())
+        scripted = ScriptedServer(target, port, HealthServicer())
         scripted.set_serving(serving=True)
         health_pb2_grpc.add_HealthServicer_to_server(scripted.health, server)
         methods = {
