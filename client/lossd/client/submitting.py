@@ -6,22 +6,24 @@ for their answers, and belongs to a connection.
 
 import functools
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, Literal, TypeVar, Unpack, overload
 
 from lossd import v1
 from lossd.client import arguments, hints
-from lossd.client.errors import InvalidRequestError, closed_error, given_up_error
+from lossd.client.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    closed_error,
+    given_up_error,
+)
 from lossd.client.result import LossResult, MetricResult
 
 Result = TypeVar("Result")
 
 # Calls that are under way at a time; others wait for one of them to end.
 CALLS = 16
-# With no time left a call is still made, to fail as any other that is too late.
-_LEAST_TIMEOUT = 1e-3
 
 
 class Submission(Future[Result], Generic[Result]):
@@ -207,7 +209,12 @@ class Submitting:
         method = client.evaluate if _is_evaluated(message) else client.compute
 
         def work() -> Any:
-            left = max(call.deadline - time.monotonic(), _LEAST_TIMEOUT)
+            with call:
+                left = call.left()
+                if not left:
+                    raise DeadlineExceededError(
+                        "call must begin within its timeout, got none of it left in the queue"
+                    )
             return method(message, *inputs, timeout=left, request_id=call.request_id, **rest)
 
         submission: Submission[Any] = Submission()
