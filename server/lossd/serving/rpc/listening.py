@@ -4,7 +4,6 @@ import secrets
 
 import grpc
 
-from lossd import chunks
 from lossd.serving import addresses
 from lossd.serving.access.entrance import Entrance
 from lossd.serving.addresses import AddressError
@@ -27,10 +26,6 @@ def options(config: Config) -> list[tuple[str, int]]:
         *((name, limit) for name, limit in limits.items() if limit),
         ("grpc.max_receive_message_length", _longest_message(config)),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
-        # What nobody has asked for yet may be as much as a chunk; gRPC would let it grow with what
-        # the network carries, to hundreds of megabytes a call.
-        ("grpc.http2.bdp_probe", 0),
-        ("grpc.http2.lookahead_bytes", chunks.CHUNK_BYTES),
         ("grpc.so_reuseport", 0),  # otherwise two servers could silently share a port
         # Allows the pings of the bundled client; the default is one in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
