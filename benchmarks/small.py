@@ -45,6 +45,10 @@ class Waiting:
         """See ``Context``."""
         return True
 
+    def peer(self) -> str:
+        """Returns a connection."""
+        return "ipv4:127.0.0.1:1"
+
     def time_remaining(self) -> float:
         """See ``Context``."""
         return 30.0

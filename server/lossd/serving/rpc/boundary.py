@@ -103,6 +103,7 @@ class Boundary(grpc.GenericRpcHandler):
     on ``refusing_threads``.  ``device_lost`` is called for every call that finds the device lost.
 
     ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
+    ``turned_away`` is told the connection of a call that found no place.
     ``first_message`` and ``idle`` end calls that wait too long for a message: the first one, and
     any other.  ``trace`` begins to trace a call.
     """
@@ -120,6 +121,7 @@ class Boundary(grpc.GenericRpcHandler):
         conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
         device_lost: Callable[[], None] = lambda: None,
         let_in: LetIn = lambda *_: HERE,
+        turned_away: Callable[[str], object] = lambda _: None,
         first_message: Watchdog | None = None,
         idle: Watchdog | None = None,
         trace: BeginTrace | None = None,
@@ -135,17 +137,20 @@ class Boundary(grpc.GenericRpcHandler):
         self._refusing_threads = refusing_threads
         self._device_lost = device_lost
         self._let_in = let_in
+        self._turned_away = turned_away
         self._first_message = watchdog if first_message is None else first_message
         self._idle = watchdog if idle is None else idle
         self._trace = trace
         self._is_closed = False
         self.refused = 0  # calls that came since it was closed
+        self.looked_at = 0  # calls that came at all
         telemetry.expect(methods, streams, conversations)
 
     def service(
         self, details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         """Admits a call, or refuses it, before any of it is read."""
+        self.looked_at += 1
         if details.method not in self._methods and details.method not in self._conversations:
             return None
         self._telemetry.started(details.method)
@@ -176,6 +181,8 @@ class Boundary(grpc.GenericRpcHandler):
         self, entrance: "_Entrance", error: Overloaded, _: Requests, context: grpc.ServicerContext
     ) -> None:
         call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
+        if not isinstance(error, Draining):
+            self._turned_away(call.context.peer())
         self._end(entrance, call, context, error)
 
     def _serve(
@@ -293,7 +300,7 @@ class Boundary(grpc.GenericRpcHandler):
         self, entrance: "_Entrance", requests: Requests, call: Call, watchdog: Watchdog
     ) -> bytes | None:
         """Waits for the next message, as long as a watchdog lets it; None for the end."""
-        release = watchdog.watch(call.context.cancel)
+        release = watchdog.watch(call.context.cancel, call.context.peer())
         try:
             with call.phase("receive"):
                 data = next(requests, None)
