@@ -116,9 +116,10 @@ def bench(
     compare: tuple[Path, Path] | None,
     **options: Any,
 ) -> None:
-    """Time LOSS and its gradients, on a server in a second process or at --address.
+    """Time LOSS and its gradients.
 
-    Latencies count from the moment when a call was due, at a steady rate.
+    They are computed by servers that are started for it, or by one at --address. Latencies count
+    from the moment when a call was due, at a steady rate.
     """
     if compare:
         _compare(compare, report)

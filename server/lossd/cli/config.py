@@ -25,7 +25,7 @@ _SOURCES = {
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @takes_hidden_settings
 def config(*, config: Config, check: bool, as_json: bool) -> None:
-    """Show the settings that lossd serve would run with, and where each comes from."""
+    """Show the settings of lossd serve, and where each comes from."""
     unknown = unknown_variables(os.environ)
     if check and unknown:
         raise click.ClickException(f"variables must be settings of lossd, got {', '.join(unknown)}")

@@ -25,7 +25,7 @@ def metrics(
     address: str | None,
     credentials: Credentials,
 ) -> None:
-    """List the evaluation metrics; with NAME, say everything about one."""
+    """List the metrics; with NAME, say everything about one."""
     if address is None:
         chosen = None if name is None else metric_named(name)
         print_pages(metric_pages(), chosen, search, as_json=as_json)
