@@ -22,7 +22,7 @@ from lossd.cli.bench_report import draw, tables
 from lossd.cli.completing import complete_losses, complete_parameters
 from lossd.cli.failures import told
 from lossd.cli.files import OutputFile, PlotFile, writing
-from lossd.cli.measuring import Effort, Kind, Row, ServerMemory, measure
+from lossd.cli.measuring import Effort, KindOfCall, Row, ServerMemory, measure
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 from lossd.cli.served import RunningServer, running_server
 from lossd.cli.shown import plain
@@ -227,8 +227,8 @@ def _of_running(
             yield measure(_kind(work, transport, shape, callers), subject, effort, None)
 
 
-def _kind(work: Workload, transport: str, shape: tuple[int, ...], callers: int) -> Kind:
-    return Kind(work.loss.name, work.parameters, work.dtype, transport, shape, callers)
+def _kind(work: Workload, transport: str, shape: tuple[int, ...], callers: int) -> KindOfCall:
+    return KindOfCall(work.loss.name, work.parameters, work.dtype, transport, shape, callers)
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class KindOfCall:
     """The loss, its parameters and the type of its inputs, and how it is called."""
 
     loss: str
@@ -47,7 +47,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Row(Kind):
+class Row(KindOfCall):
     """The measurements of one kind of call.
 
     ``gigabytes_per_second`` counts the arrays of requests and replies.  ``due_per_second`` is the
@@ -90,7 +90,7 @@ class ServerMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class TimedCalls:
     """The seconds of each call and the server's timings, and the seconds of all together."""
 
     latencies: list[float]
@@ -115,7 +115,7 @@ class Timed:
         }
 
 
-def measure(kind: Kind, subject: Subject, effort: Effort, memory: ServerMemory | None) -> Row:
+def measure(kind: KindOfCall, subject: Subject, effort: Effort, memory: ServerMemory | None) -> Row:
     """Measures one kind of call."""
     call = subject.call
     size = subject.sent + _received(call())  # this connects, and finds out which transport works
@@ -150,9 +150,9 @@ def _received(result: LossResult[Any]) -> int:
     return sum(np.asarray(array).nbytes for array in found)
 
 
-def as_many_as_possible(call: Call, callers: int, seconds: float) -> Timed:
+def as_many_as_possible(call: Call, callers: int, seconds: float) -> TimedCalls:
     """Has each caller call again when it has its answer."""
-    timed = Timed([], [], 0)
+    timed = TimedCalls([], [], 0)
     started = time.perf_counter()
 
     def work(_: int) -> None:
@@ -165,10 +165,10 @@ def as_many_as_possible(call: Call, callers: int, seconds: float) -> Timed:
     return replace(timed, took=time.perf_counter() - started)
 
 
-def at_a_rate(call: Call, callers: int, rate: float, count: int) -> Timed:
+def at_a_rate(call: Call, callers: int, rate: float, count: int) -> TimedCalls:
     """Makes calls that are due at even intervals, and times each from when it was due."""
     indices = itertools.count()
-    timed = Timed([], [], 0)
+    timed = TimedCalls([], [], 0)
     started = time.perf_counter()
 
     def work(_: int) -> None:
