@@ -94,6 +94,22 @@ def test_optional_inputs_are_sent_when_asked_for(engine: Engine, any_loss: Loss)
         assert set(computed(engine, work, shape).gradients) == {"queries", "keys", "negatives"}
 
 
+@pytest.mark.parametrize(
+    ("parameter", "said"),
+    [
+        ("label_smoothing=7", r"label_smoothing must be in \[0, 1\], got 7"),
+        ("class_axis=9", r"class_axis must be in \[-8, 7\], got 9"),
+        ("class_axis=5", "--shape must have the axis 5, got 32x10"),
+        ("prediction_kind=probs", "did you mean PROBABILITIES"),
+    ],
+)
+def test_a_parameter_out_of_bounds_is_refused_before_a_server_is_started(
+    parameter: str, said: str
+) -> None:
+    with pytest.raises(click.UsageError, match=said):
+        workload("cross_entropy", (parameter,), (), "float32").usual_shapes()
+
+
 def test_parameters_come_from_the_most_similar_example() -> None:
     work = workload("policy_gradient", ("objective=REINFORCE",), (), "float32")
 
@@ -122,6 +138,7 @@ def test_what_nobody_can_measure_is_one_clear_line(
 @pytest.mark.parametrize(
     ("loss", "shape", "said"),
     [
+        ("huber", (), r"--shape must be like \(N, ...\)"),
         ("cross_entropy", (3,), r"--shape must be like \(N, ..., C\)"),
         ("ctc", (3, 4), r"--shape must be like \(N, T, C\)"),
         ("ctc", (3, 4, 1), "must have a class beside the blank"),

@@ -62,6 +62,8 @@ def nowhere(files: Path, name: str) -> list[str]:
         ["bench", "huber", "--input", "predictoins"],
         ["bench", "huber", "--param", "delta=much"],
         ["bench", "huber", "--dtype", "int8"],
+        ["bench", "huber", "--param", "delta=-1"],
+        ["bench", "cross_entropy", "--param", "class_axis=5"],
         ["bench", "--transport", "tcp", "--address", "127.0.0.1:1"],
         ["bench", "--plot", "chart.tuna"],
         ["compute"],

@@ -21,7 +21,7 @@ from lossd.cli.snippets import argument
 from lossd.client import LossClient
 from lossd.engine import Engine
 from lossd.errors import InvalidRequest
-from lossd.losses import LOSSES, Content, Example, Loss
+from lossd.losses import LOSSES, Content, Example, Loss, ParameterError
 from lossd.losses._declare import LAYERS, NETWORK
 from lossd.naming import guess
 from lossd.schema import REQUIRED
@@ -83,7 +83,11 @@ class Workload:
     def _values(self) -> Mapping[str, Any]:
         """Returns all parameters, with the defaults."""
         with told():
-            return self.loss.complete(self._given())
+            given = self._given()
+        try:
+            return self.loss.complete(given)
+        except ParameterError as error:
+            raise click.UsageError(str(error)) from error
 
 
 def workload(text: str, given: Sequence[str], also: Sequence[str], dtype: str) -> Workload:
