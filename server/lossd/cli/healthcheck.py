@@ -23,6 +23,7 @@ _ADDRESS = _SETTINGS["address"]
 @click.command()
 @click.option(
     "--address",
+    metavar="ADDRESS",
     default=Config().address,
     envvar=_ADDRESS.variable,
     show_default=True,
