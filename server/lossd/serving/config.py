@@ -227,7 +227,7 @@ class Config:
     jobs: str = _setting(
         "",
         "Training jobs whose losses and gradients have metrics of their own, with commas between; "
-        "callers name theirs in the metadata x-lossd-job.",
+        "callers name theirs in x-lossd-job, among the metadata.",
         rule=job_names,
     )
     drain_delay_seconds: float = _setting(
