@@ -37,24 +37,25 @@ Domain = Interval | Choices | None
 
 
 def packed_call(inputs: Sequence[Any], *numbers: Any) -> Any:
-    """A call as the library reads it, from what is in it before and after the inputs."""
+    """Returns a call as the library reads it, from what is in it before and after the inputs."""
     sizes, rest = numbers[:_SIZES], numbers[_SIZES:]
     unused = NO_INPUT * (MOST_INPUTS - len(inputs) // len(NO_INPUT))
     return ctypes.create_string_buffer(CALL.pack(*sizes, *inputs, *unused, *rest, 0, 0), CALL.size)
 
 
 def ready(rows: Array, dtype: np.dtype[Any]) -> Array:
-    """Rows as a kernel reads them: side by side, and of a type that it knows."""
+    """Returns rows as a kernel reads them: side by side, and of a type that it knows."""
     return np.ascontiguousarray(rows, None if rows.dtype in KINDS else dtype)
 
 
 def packed_input(rows: Array, domain: Domain, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """Returns an input as the library reads it."""
     return (address(rows), KINDS[rows.dtype], *rule(domain, dtype))
 
 
 @functools.lru_cache(maxsize=256)
 def rule(domain: Domain, dtype: np.dtype[Any]) -> tuple[int, float, float]:
-    """A domain as the first and last number within it, or the two numbers that it is."""
+    """Returns a domain as the first and last number within it, or as the two that it allows."""
     if domain is None:
         return _ANY, 0.0, 0.0
     if isinstance(domain, Choices):
@@ -71,16 +72,17 @@ def rule(domain: Domain, dtype: np.dtype[Any]) -> tuple[int, float, float]:
 
 
 def as_number(value: Any) -> float:
-    """Unset is NaN, true and false are 1 and 0."""
+    """Returns a parameter as a number: unset is NaN, true and false are 1 and 0."""
     return np.nan if value is None else float(value)
 
 
 def as_vector(value: Any, dtype: np.dtype[Any]) -> Array | None:
+    """Returns a parameter that is a list in the type that is computed in; None for an empty one."""
     return np.ascontiguousarray(value, dtype) if len(value) else None
 
 
 def address(array: Array | None) -> int:
-    """Where the data of an array begins: the first field of one, as NumPy's C interface has it.
+    """Returns where the data of an array begins: its first field in NumPy's C interface.
 
     NumPy's own attributes make a dictionary or an object of it, which takes ten times as long.
     """
@@ -90,4 +92,5 @@ def address(array: Array | None) -> int:
 
 
 def bytes_address(data: bytes) -> int:
+    """Returns where bytes begin."""
     return ctypes.c_void_p.from_buffer(ctypes.c_char_p(data)).value or 0
