@@ -30,7 +30,8 @@ def test_one_home_each_for_cupy_prometheus_opentelemetry_and_status_codes() -> N
             "server/lossd/serving/telemetry.py",
         },
         "StatusCode": {
-            "server/lossd/serving/rpc/boundary.py",  # where errors of lossd become statuses
+            "server/lossd/serving/rpc/boundary.py",
+            "server/lossd/serving/rpc/statuses.py",  # where errors of lossd become statuses
             # These speak protocols of gRPC's own, beside the boundary.
             "server/lossd/serving/process/health.py",
             "server/lossd/serving/process/pulse.py",
