@@ -47,15 +47,14 @@ def test_no_docstring_opens_with_what(docstrings: Docstrings) -> None:
     assert not opening
 
 
-def test_no_function_beside_the_library_opens_with_what() -> None:
-    """Nor does a class of the tests, examples and benchmarks."""
+def test_no_docstring_beside_the_library_opens_with_what() -> None:
+    """Nor does one of a module, class, fixture or function that is not installed."""
     opening = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
-        for folder in ("tests", "examples", "benchmarks", "docs", "deploy")
+        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+        for folder in ("tests", "examples", "benchmarks", "conformance", "docs", "deploy")
         for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, (ast.ClassDef, *FUNCTIONS))
-        and (ast.get_docstring(node) or "").startswith("What ")
+        if isinstance(node, DOCUMENTED) and (ast.get_docstring(node) or "").startswith("What ")
     ]
     assert not opening
 

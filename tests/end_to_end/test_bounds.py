@@ -1,4 +1,4 @@
-"""What is sent is bounded from its first byte on, and what is computed until it is let go."""
+"""Requests are bounded from their first byte on, and computations until they are let go."""
 
 import signal
 import threading
