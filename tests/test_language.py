@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lossd.serving.wire.comments import comments
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
     path
@@ -59,6 +61,11 @@ def test_no_docstring_beside_the_library_opens_with_what() -> None:
     assert not opening
 
 
+def test_no_comment_of_the_contract_opens_with_what() -> None:
+    """They are the docstrings of messages in every language."""
+    assert not [name for name, text in comments().items() if text.startswith("What ")]
+
+
 def test_functions_do_not_open_with_whether(docstrings: Docstrings) -> None:
     """They return whether; a property may be described as "Whether ..."."""
     opening = [
@@ -70,9 +77,10 @@ def test_functions_do_not_open_with_whether(docstrings: Docstrings) -> None:
 
 
 def test_docstrings_use_the_words_of_the_field(docstrings: Docstrings) -> None:
+    texts = [*comments().items(), *((place, text) for place, _, text in docstrings)]
     foreign = [
         f"{place}: {found[0]!r}: {advice}"
-        for place, _, text in docstrings
+        for place, text in texts
         for pattern, advice in FOREIGN.items()
         if (found := re.search(pattern, " ".join(text.split()), re.IGNORECASE))
     ]
