@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the tests that make environments out of the package index: gigabytes",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps bytecode in pytest's cache where none may be written beside the sources.
+
+    Else each of some hundred servers would compile all of lossd, and each worker all tests.
+    """
+    if sys.dont_write_bytecode and hasattr(config, "cache"):
+        folder = str(config.cache.mkdir("bytecode"))
+        sys.dont_write_bytecode, sys.pycache_prefix = False, folder
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
 
 
 @pytest.hookimpl(optionalhook=True)
