@@ -55,8 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Has ``-n auto`` use one worker more than there are cores: many tests wait for a server."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Has ``-n auto`` use two workers more than there are cores: many tests wait for a server."""
+    return len(os.sched_getaffinity(0)) + 2
 
 
 @pytest.hookimpl(trylast=True)
