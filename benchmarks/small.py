@@ -1,4 +1,4 @@
-"""What a small batch (32x10) costs beside its arithmetic: processor time in one thread.
+"""The cost of a small batch (32x10) beside its arithmetic: processor time in one thread.
 
     python benchmarks/small.py [--rounds N]
 

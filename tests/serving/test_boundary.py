@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 from lossd import errors
 from lossd.serving.call import Call, Received
 from lossd.serving.rpc.admission import Admission
-from lossd.serving.rpc.boundary import Boundary, Handler, code_of
+from lossd.serving.rpc.boundary import Boundary, Handler
+from lossd.serving.rpc.statuses import code_of
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.telemetry import Telemetry
 

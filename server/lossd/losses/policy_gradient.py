@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Axes, BodyResult, Example, Input, Shape, loss
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import Axes, Input
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.policy import (
     OBJECTIVES,
