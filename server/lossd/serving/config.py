@@ -196,7 +196,7 @@ class Config:
     max_connection_calls: int = _setting(
         0,
         "Calls that one connection has open at a time, more wait in the client; "
-        "0 for twice max-calls, and at least 256.",
+        "0 for twice as many as may be in flight, and at least 256.",
         Interval(0, 1 << 20),
     )
     shm_dir: str = _setting(
