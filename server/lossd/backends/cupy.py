@@ -132,6 +132,9 @@ class CupyBackend:
         """See ``Backend.has_kernel``."""
         return text_of(batch) is not None
 
+    def token_kernel(self, batch: Batch) -> None:
+        """See ``Backend.token_kernel``."""
+
     def soft_counts(self, dtype: np.dtype[Any]) -> None:
         """See ``Backend.soft_counts``."""
 

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Axes, BodyResult, Example, Input, Output, Shape, loss
+from lossd.losses._declare import (
+    Axes,
+    BodyResult,
+    CudaText,
+    Example,
+    Input,
+    Output,
+    Shape,
+    loss,
+)
 from lossd.losses._maths.tokens import (
     AGGREGATION,
     GROUPS,
@@ -15,6 +24,11 @@ from lossd.losses._maths.tokens import (
     layout_inputs,
 )
 from lossd.schema import POSITIVE, REQUIRED, Array, Differentiable
+
+TEXT = """
+    const Policy policy{CLIPPED_VALUE, NO_RATIO, NO_ESTIMATOR, NO_CORRECTION, {clip_range}};
+    value = T(cost_of_sequence(tokens, policy));
+"""
 
 
 class ClippedValueOutput(enum.Enum):
@@ -38,6 +52,7 @@ def _case(
 
 @loss(
     Shape.TOKENS,
+    cuda=(CudaText(TEXT),),
     inputs=(
         Input(
             "values",
