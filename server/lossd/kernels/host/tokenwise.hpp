@@ -47,6 +47,7 @@ enum Role { LOGS, SAMPLING, ADVANTAGES, REFERENCE, ROLLOUT, WEIGHTS, ENTROPIES }
 struct Room {
     ON_LINES double given[MOST_TOKEN_INPUTS][TOKENS];
     ON_LINES double kept[TOKENS];  // 1 for tokens that count, else 0
+    bool are_all_kept;             // but for those that fill up the last group
     ON_LINES double ratios[TOKENS], values[TOKENS], slopes[TOKENS], clipped[TOKENS];
     ON_LINES double estimates[TOKENS], terms[TOKENS];
 };
@@ -66,6 +67,12 @@ struct Example {
 
 INLINE bool has(const TokenCall& call, Role role) { return call.inputs[role].place != nullptr; }
 
+// Makes the numbers of tokens that do not count 0.
+INLINE void leave_out(double* __restrict numbers, const double* __restrict kept, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) numbers[i] = pick(kept[i] != 0, numbers[i], 0.0);
+}
+
 // Reads an input of some tokens; 0 for those that do not count.
 INLINE void read_tokens(const Example& example, Role role, int64_t first, int count) {
     TokenCall& call = example.call;
@@ -76,21 +83,26 @@ INLINE void read_tokens(const Example& example, Role role, int64_t first, int co
     if (call.by_sequence >> role & 1) {
         double number[1];
         read(input.kind, input.place + example.row * size_of(input.kind), number, 1);
-        for (int i = 0; i < groups; ++i) to[i] = number[0];
+        for (int i = 0; i < count; ++i) to[i] = number[0];
     } else {
         read(input.kind, input.place + first * size_of(input.kind), to, count);
-        for (int i = count; i < groups; ++i) to[i] = 0;
     }
-    INDEPENDENT
-    for (int i = 0; i < groups; ++i) to[i] = pick(kept[i] != 0, to[i], 0.0);
+    for (int i = count; i < groups; ++i) to[i] = 0;
+    if (!example.room.are_all_kept) leave_out(to, kept, groups);
     if (input.rule != ANY) call.outside |= any_outside(input, to, groups);
 }
 
 INLINE void look_which_count(const Example& example, int64_t first, int count) {
     double* const kept = example.room.kept;
     const uint8_t* const mask = example.call.mask;
-    for (int i = 0; i < count; ++i) kept[i] = !mask || mask[first + i] ? 1 : 0;
+    uint8_t all = 1;
+    for (int i = 0; i < count; ++i) {
+        const uint8_t is_kept = mask ? mask[first + i] : 1;
+        kept[i] = is_kept ? 1 : 0;
+        all &= is_kept;
+    }
     for (int i = count; i < whole_groups(count); ++i) kept[i] = 0;
+    example.room.are_all_kept = all;
 }
 
 // Calls visit(first token, count) for each block of a sequence.
@@ -218,12 +230,6 @@ INLINE void weigh_costs(const Policy& policy, const Totals& totals, const Exampl
     weigh(room.slopes, room.given[WEIGHTS], count);
 }
 
-// Makes the numbers of tokens that do not count 0.
-INLINE void leave_out(double* __restrict numbers, const double* __restrict kept, int count) {
-    INDEPENDENT
-    for (int i = 0; i < count; ++i) numbers[i] = pick(kept[i] != 0, numbers[i], 0.0);
-}
-
 // Costs of a block of tokens, with all that is beside the objective.
 INLINE void compute_block(
     const Policy& policy, const Totals& totals, const Example& example, int64_t first, int count,
@@ -241,6 +247,7 @@ INLINE void compute_block(
         for (int i = 0; i < groups; ++i) room.slopes[i] = totals.slope;
     if (policy.estimator != NO_ESTIMATOR)
         divergences_of(policy.estimator, Numbers<0, 1, 2, 3>())(policy, room, groups);
+    if (room.are_all_kept && groups == count) return;
     leave_out(room.values, room.kept, groups);
     leave_out(room.slopes, room.kept, groups);
 }
