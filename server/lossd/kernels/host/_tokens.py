@@ -25,7 +25,7 @@ _MOST_INPUTS = 7
 
 
 class _Input(ctypes.Structure):
-    """What structures.hpp calls an Input."""
+    """An ``Input`` of structures.hpp."""
 
     _fields_ = (
         ("place", ctypes.c_void_p),
@@ -37,7 +37,7 @@ class _Input(ctypes.Structure):
 
 
 class _Call(ctypes.Structure):
-    """What tokenwise.hpp calls a TokenCall."""
+    """A ``TokenCall`` of tokenwise.hpp."""
 
     _fields_ = (
         ("first", ctypes.c_int64),
@@ -63,7 +63,7 @@ class _Call(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class TokenInput:
-    """An input of a kernel of tokens: one number a token, or one a sequence."""
+    """An input of a kernel of tokens: a number for each token, or for each sequence."""
 
     numbers: Array
     domain: Domain = None
