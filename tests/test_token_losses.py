@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lossd import v1
-from lossd.backends.numpy import NumpyBackend
+from lossd.backends.numpy import NO_KERNELS, NumpyBackend
 from lossd.batch import Job
 from lossd.client import presets
 from lossd.client.wire import build_request
@@ -24,6 +24,7 @@ from lossd.losses._maths.tokens import TokenAggregation
 from lossd.reduction import Reduction
 from lossd.serving.wire.parameters import read_parameters
 from lossd.tensors import fill
+from tests.conftest import compiled_kernels
 from tests.losses.case import Array, values
 
 LOSS = "log_probabilities"
@@ -43,9 +44,10 @@ OBJECTIVES: dict[PolicyObjective, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    made = Engine(NumpyBackend(2))
+@pytest.fixture(scope="module", params=["numpy", "compiled"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    kernels = compiled_kernels() if request.param == "compiled" else NO_KERNELS
+    made = Engine(NumpyBackend(2, kernels))
     yield made
     made.close()
 
