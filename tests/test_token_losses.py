@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lossd import v1
-from lossd.backends.numpy import NO_KERNELS, NumpyBackend
+from lossd.backends._host import NO_KERNELS
+from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.client import presets
 from lossd.client.wire import build_request

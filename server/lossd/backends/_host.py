@@ -75,6 +75,9 @@ class NoKernels:
         """See ``KernelSource.soft_counts``."""
 
 
+NO_KERNELS = NoKernels()
+
+
 def host_kernels() -> KernelSource:
     """The kernels that were compiled when lossd was installed, if they can be used."""
     try:

@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, round_into
-from lossd.backends._host import KernelSource, NoKernels, compute, piece_elements, prepared
+from lossd.backends._host import NO_KERNELS, KernelSource, compute, piece_elements, prepared
 from lossd.batch import Batch
 from lossd.kernels.host import TokenKernel
 from lossd.losses import BodyResult, SoftCounts
@@ -24,7 +24,6 @@ from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
 
 # Elements of the windows that go into one product of a convolution: 2 MiB of float32, a cache.
 PRODUCT_ELEMENTS = 1 << 19
-NO_KERNELS = NoKernels()
 
 
 class NumpyBackend:
