@@ -1,6 +1,7 @@
 """Kernels of tokens, from one text, executed on the CPU: CUDA's source, and compiled for it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
@@ -40,7 +41,7 @@ def check(found: Found, batch: TokenBatch) -> None:
     np.testing.assert_allclose(given, right, tolerance, tolerance)
     flagged, wrong = (x.nonfinite | ~np.isfinite(x.values) for x in (found, wanted))
     np.testing.assert_array_equal(flagged, wrong)
-    if found.said is not None:
+    if found.said.size:
         np.testing.assert_allclose(found.said, wanted.said, 1e-12, 1e-12)
 
 
@@ -87,11 +88,9 @@ def test_the_loss_of_a_value_function_equals_the_body(
     batch = tokens.draw_values(dtype)
     wanted, found = batch.expected(), batch.on_host(library)
     check(batch.on_device(simt), batch)
-    assert found.said is not None
-    assert wanted.said is not None
     place = SAID.index("clip_fraction")
     np.testing.assert_allclose(found.said[:, place], wanted.said[:, place], 1e-12)
-    check(Found(found.values, found.gradient, found.nonfinite), batch)
+    check(replace(found, said=np.zeros(0)), batch)
 
 
 def test_numbers_of_sixteen_bits_are_rounded_once_on_the_device(simt: Execute) -> None:

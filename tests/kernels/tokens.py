@@ -44,12 +44,12 @@ OUTPUTS = next(p for p in LOSSES["policy_gradient"].parameters if p.name == "out
 
 @dataclass(frozen=True)
 class Found:
-    """The results of a kernel or a body; ``said`` has what is told of each sequence."""
+    """The results of a kernel or a body; ``said`` is empty where nothing is told of sequences."""
 
     values: Array
     gradient: Array
     nonfinite: Array
-    said: Array | None = None
+    said: Array
 
     def bits(self, row: int, cells: slice) -> bytes:
         """Returns those of a sequence; all NaN are one."""
@@ -171,7 +171,7 @@ class TokenBatch:
         }  # fmt: skip
         launch = kernel.launch(number, int(self.sizes.max()))
         execute(kernel, launch, typed_arguments(kernel.signature, arguments, dtype))
-        return Found(values, gradient, nonfinite != 0)
+        return Found(values, gradient, nonfinite != 0, np.zeros(0))
 
 
 def draw(parameters: Mapping[str, Any], dtype: np.dtype[Any], *, by_sequence: bool) -> TokenBatch:
@@ -243,6 +243,6 @@ def draw_values(dtype: np.dtype[Any]) -> TokenBatch:
         "returns": rng.normal(-1, 1, values.shape).astype(dtype),
     }
     loss = LOSSES["clipped_value"]
-    (output,) = next(p for p in loss.parameters if p.name == "outputs").choices or ()
-    parameters = {"clip_range": 0.3, "outputs": (output,)}
+    outputs = next(p for p in loss.parameters if p.name == "outputs").choices or ()
+    parameters = {"clip_range": 0.3, "outputs": tuple(outputs)}
     return replace(drawn, loss=loss, parameters=parameters, inputs=inputs)

@@ -18,7 +18,7 @@ struct TokenCall {
     const int64_t* starts;     // of each sequence: its first token,
     const int64_t* sizes;      // the places that it has,
     const int64_t* used;       // and how many of them have a token
-    const uint8_t* mask;       // one a token: whether it counts; or null
+    const uint8_t* mask;       // one a token: 1 for those that count, else 0; or null
     const uint8_t* silent;     // one a sequence, or null
     const double* scales;      // of derivatives, one a sequence
     const double* shares;      // of the sum of a sequence, one each
@@ -47,7 +47,7 @@ enum Role { LOGS, SAMPLING, ADVANTAGES, REFERENCE, ROLLOUT, WEIGHTS, ENTROPIES }
 struct Room {
     ON_LINES double given[MOST_TOKEN_INPUTS][TOKENS];
     ON_LINES double kept[TOKENS];  // 1 for tokens that count, else 0
-    bool are_all_kept;             // but for those that fill up the last group
+    bool are_all_kept;             // because there is no mask
     ON_LINES double ratios[TOKENS], values[TOKENS], slopes[TOKENS], clipped[TOKENS];
     ON_LINES double estimates[TOKENS], terms[TOKENS];
 };
@@ -95,14 +95,14 @@ INLINE void read_tokens(const Example& example, Role role, int64_t first, int co
 INLINE void look_which_count(const Example& example, int64_t first, int count) {
     double* const kept = example.room.kept;
     const uint8_t* const mask = example.call.mask;
-    uint8_t all = 1;
-    for (int i = 0; i < count; ++i) {
-        const uint8_t is_kept = mask ? mask[first + i] : 1;
-        kept[i] = is_kept ? 1 : 0;
-        all &= is_kept;
+    const int groups = whole_groups(count);
+    example.room.are_all_kept = !mask;
+    for (int i = 0; i < groups; ++i) kept[i] = 1;
+    if (mask) {
+        INDEPENDENT
+        for (int i = 0; i < count; ++i) kept[i] = double(mask[first + i]);
     }
-    for (int i = count; i < whole_groups(count); ++i) kept[i] = 0;
-    example.room.are_all_kept = all;
+    for (int i = count; i < groups; ++i) kept[i] = 0;
 }
 
 // Calls visit(first token, count) for each block of a sequence.
@@ -280,8 +280,7 @@ OUTLINE void write_slopes(const Example& example, int64_t first, int count) {
 // Sums of what is told of a sequence.
 struct Telling {
     Lanes sums[SAID];
-    double largest = -INFINITE<double>;
-    bool is_number = true;
+    double largest = 0;  // of ratios, none of which is less
 
     template <typename Term>
     METHOD void add(Said said, Room& room, int count, Term term) {
@@ -299,15 +298,12 @@ struct Telling {
         const double* const entropies = room.given[ENTROPIES];
         add(CLIPPED, room, count, [&](int i) INLINED { return room.clipped[i]; });
         add(RATIO, room, count, [&](int i) INLINED { return room.ratios[i]; });
+        const double most = largest_of(room.terms, count);
+        largest = most > largest ? most : largest;
         add(DIVERGENCE, room, count, [&](int i) INLINED { return room.estimates[i]; });
         add(SAMPLING_DIVERGENCE, room, count, [&](int i) INLINED { return sampling[i] - logs[i]; });
         add(ROLLOUT_GAP, room, count, [&](int i) INLINED { return fabs(sampling[i] - rollout[i]); });
         add(ENTROPY, room, count, [&](int i) INLINED { return entropies[i]; });
-        for (int i = 0; i < count; ++i) {
-            if (room.kept[i] == 0) continue;
-            largest = room.ratios[i] > largest ? room.ratios[i] : largest;
-            is_number &= room.ratios[i] == room.ratios[i];
-        }
     }
 
     METHOD void write(const Example& example) const {
@@ -315,7 +311,7 @@ struct Telling {
         double* const said = call.said + example.row * SAID;
         const double count = example.count > 0 ? example.count : 1;
         for (int i = 0; i < SAID; ++i) said[i] = sums[i].total() / count;
-        said[LARGEST_RATIO] = example.count == 0 ? 0 : is_number ? largest : NOT_A_NUMBER<double>;
+        said[LARGEST_RATIO] = said[RATIO] == said[RATIO] ? largest : said[RATIO];  // NaN is larger
         // 0 where what it is made of is not given.
         if (!has(call, REFERENCE)) said[DIVERGENCE] = 0;
         if (!has(call, SAMPLING)) said[SAMPLING_DIVERGENCE] = 0;
@@ -361,7 +357,7 @@ INLINE double count_of(const TokenCall& call, int64_t row) {
     if (!call.mask) return double(call.used[row]);
     const uint8_t* const mask = call.mask + call.starts[row];
     int64_t count = 0;
-    for (int64_t i = 0; i < call.used[row]; ++i) count += mask[i] != 0;
+    for (int64_t i = 0; i < call.used[row]; ++i) count += mask[i];
     return double(count);
 }
 
