@@ -94,6 +94,7 @@ class HostKernels:
         self._library = library
         self._lock = threading.Lock()
         self._found: dict[tuple[str, int, np.dtype[Any]], HostKernel] = {}
+        self._tokens: dict[str, TokenKernel] = {}
 
     def find(self, batch: Batch) -> HostKernel | None:
         """See ``KernelSource.find``."""
@@ -117,7 +118,10 @@ class HostKernels:
         if text is None or LOSSES.get(batch.loss.name) is not batch.loss:
             return None
         named = HostText(batch.loss, batch.loss.cuda.index(text))
-        return TokenKernel(*self._library.token_entry(named))
+        with self._lock:
+            if named.name not in self._tokens:
+                self._tokens[named.name] = TokenKernel(*self._library.token_entry(named))
+            return self._tokens[named.name]
 
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts:
         """See ``KernelSource.soft_counts``."""
