@@ -24,7 +24,7 @@ SAID = (
 _MOST_INPUTS = 7
 
 
-class _Input(ctypes.Structure):
+class _CallInput(ctypes.Structure):
     """An ``Input`` of structures.hpp."""
 
     _fields_ = (
@@ -36,7 +36,7 @@ class _Input(ctypes.Structure):
     )
 
 
-class _Call(ctypes.Structure):
+class _TokenCall(ctypes.Structure):
     """A ``TokenCall`` of tokenwise.hpp."""
 
     _fields_ = (
@@ -49,7 +49,7 @@ class _Call(ctypes.Structure):
         ("silent", ctypes.c_void_p),
         ("scales", ctypes.c_void_p),
         ("shares", ctypes.c_void_p),
-        ("inputs", _Input * _MOST_INPUTS),
+        ("inputs", _CallInput * _MOST_INPUTS),
         ("by_sequence", ctypes.c_int64),
         ("values", ctypes.c_void_p),
         ("gradient", ctypes.c_void_p),
@@ -121,14 +121,14 @@ class TokenKernel:
         Returns False where a number of a token that counts is outside its domain.
         """
         numbers = np.array([number_of(parameters[name]) for name in self._numbers])
-        packed = [_Input() if one is None else _packed(one) for one in inputs]
+        packed = [_CallInput() if one is None else _packed(one) for one in inputs]
         gradient = rows.gradient
-        call = _Call(
+        call = _TokenCall(
             part.start,
             part.stop,
             *map(_address, (rows.starts, rows.sizes, rows.used, rows.mask, rows.silent)),
             *map(_address, (rows.scales, rows.shares)),
-            (_Input * _MOST_INPUTS)(*packed),
+            (_CallInput * _MOST_INPUTS)(*packed),
             sum(one.is_by_sequence << i for i, one in enumerate(inputs) if one is not None),
             _address(rows.values),
             _address(gradient),
@@ -140,9 +140,9 @@ class TokenKernel:
         return not call.outside
 
 
-def _packed(given: TokenInput) -> _Input:
+def _packed(given: TokenInput) -> _CallInput:
     rule = _rule(given.domain, np.dtype(np.float64))
-    return _Input(given.numbers.ctypes.data, KINDS[given.numbers.dtype], *rule)
+    return _CallInput(given.numbers.ctypes.data, KINDS[given.numbers.dtype], *rule)
 
 
 def _address(array: Array | None) -> int | None:
