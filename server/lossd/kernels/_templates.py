@@ -15,7 +15,7 @@ from lossd.kernels._launch import (
     launch_rows,
     launch_sequences,
 )
-from lossd.losses import Loss, Shape
+from lossd.losses import Axes, Loss, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,19 @@ def _launch_sequences(names: tuple[str, ...], size: Size) -> Launch:
     return launch_sequences(names[0], size.rows, size.parts, classes, size.labels)
 
 
+VECTORWISE = Template(
+    "vectorwise",
+    "const Row& row, const T target, T& value",
+    _launch_rows,
+    arguments=(
+        Argument("statuses", Kind.ARRAY),
+        Argument("second_gradient", Kind.ARRAY),
+        Argument("third_gradient", Kind.ARRAY),
+    ),
+    shared="vectors.hpp",
+    gives_statuses=True,
+)
+
 TEMPLATES: Mapping[Shape, Template] = {
     Shape.POINTWISE: Template(
         "pointwise",
@@ -107,6 +120,7 @@ TEMPLATES: Mapping[Shape, Template] = {
         gives_statuses=True,
         most_threads=MOST_OF_SEQUENCE,
     ),
+    Shape.VECTORS: VECTORWISE,
 }
 
 
@@ -117,6 +131,23 @@ DEVICE_TEMPLATES: Mapping[Shape, Template] = {
 }
 
 
-def template_of(loss: Loss) -> Template | None:
-    """Returns the template for texts of a loss on both; None if there is none for its shape."""
-    return TEMPLATES.get(loss.shape)
+def template_of(loss: Loss, templates: Mapping[Shape, Template] = TEMPLATES) -> Template | None:
+    """Returns the template for texts of a loss; None if there is none for its shape.
+
+    One tensor of regions, with nothing to compare it with, is a vector an example.
+    """
+    if loss.shape is Shape.REGIONWISE and len(loss.inputs) == 1:
+        return VECTORWISE
+    return templates.get(loss.shape)
+
+
+def gradients_of(loss: Loss) -> tuple[str, ...]:
+    """Returns the inputs with respect to which the texts of a loss write gradients."""
+    if template_of(loss) is VECTORWISE:
+        return vectors_of(loss)
+    return (loss.inputs[0].name,)
+
+
+def vectors_of(loss: Loss) -> tuple[str, ...]:
+    """Returns the inputs of a loss that hold vectors."""
+    return tuple(i.name for i in loss.inputs if i.axes is Axes.ELEMENTS)

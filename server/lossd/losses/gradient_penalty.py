@@ -3,7 +3,7 @@
 import enum
 from typing import Annotated, Any
 
-from lossd.losses._declare import BodyResult, Example, Input, Shape, loss
+from lossd.losses._declare import BodyResult, CudaText, Example, Input, Shape, loss
 from lossd.schema import NONNEGATIVE, Array, Differentiable, ParameterError
 
 
@@ -14,8 +14,31 @@ class GradientPenaltyVariant(enum.Enum):
     R1 = "half the squared norm"
 
 
+TEXTS = (
+    CudaText(
+        """
+        const double squares = row.sums(AT_PLACE(x.first * x.first)).items[0];
+        const Length length = length_of(row, squares, First{});
+        const double beyond = length.value - target_norm;
+        const double excess = one_sided != 0 && beyond < 0 ? 0 : beyond;
+        value = T(excess * excess);
+        row.write(AT_PLACE(2 * excess * length.direction(x.first)));
+        """,
+        when={"variant": GradientPenaltyVariant.WGAN_GP},
+    ),
+    CudaText(
+        """
+        value = T(row.sums(AT_PLACE(x.first * (x.first / 2))).items[0]);
+        row.write(First{});
+        """,
+        when={"variant": GradientPenaltyVariant.R1},
+    ),
+)
+
+
 @loss(
     Shape.REGIONWISE,
+    cuda=TEXTS,
     inputs=(
         Input(
             "input_gradients",

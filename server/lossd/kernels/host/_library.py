@@ -42,7 +42,9 @@ class NoLibraryError(Exception):
 
 # What structures.hpp calls an Input and a Call, and where the answer is in it.
 _MOST_INPUTS = 4
-_CALL = struct.Struct("<5q" + "Qiidd" * _MOST_INPUTS + "2d5Q2i5Q2q")
+_CALL = struct.Struct(
+    "<5q" + "Qiidd" * _MOST_INPUTS + "2d5Q2i5Q" + "Qi4x" * (_MOST_INPUTS - 1) + "2q"
+)
 _ANSWER = struct.Struct("<2q")
 _ANSWER_PLACE = _CALL.size - _ANSWER.size
 # What entry.cpp calls a Prepared: this before and behind its Call, and the most rows of one.
@@ -50,6 +52,7 @@ _PREPARED_HEAD, _PREPARED_TAIL = struct.Struct("<Q"), struct.Struct("<4q")
 _MOST_PREPARED_ROWS = 1 << 13
 _SIZES = 5  # numbers before the inputs
 _NO_INPUT = (0, 0, 0, 0.0, 0.0)
+_NO_GRADIENT = (0, 0)
 _KINDS = {
     np.dtype(kind): number
     for number, kind in enumerate(
@@ -124,6 +127,7 @@ class Library:
             tuple(a.name for a in arguments if a.kind is Kind.ARRAY),
             self._call_prepared,
             gives_statuses=template is not None and template.gives_statuses,
+            gradients=text.gradients,
         )
 
     def soft_counts(self, dtype: np.dtype[Any]) -> "SoftCountsKernel":
@@ -222,8 +226,10 @@ class HostKernel:
         call_prepared: Any,
         *,
         gives_statuses: bool = False,
+        gradients: tuple[str, ...] = (),
     ) -> None:
         self.gives_statuses = gives_statuses
+        self.gradients = gradients  # the inputs with respect to which it writes them
         self._call_prepared = call_prepared
         self._entry = entry
         self._dtype = dtype
@@ -269,7 +275,9 @@ class HostKernel:
             *packed,
             *(elements, scale, 0, 0, 0, 0, 0),
             *(0 if gradient is None else _KINDS[gradient], 0, 0),
-            *(_bytes_address(numbers), _bytes_address(addresses), 0, 0, 0, 0),
+            *(_bytes_address(numbers), _bytes_address(addresses), 0, 0),
+            *(_NO_GRADIENT * (_MOST_INPUTS - 1)),
+            *(0, 0),
         )
         labelled = inputs[labels[0]] if labels else None
         encoded = b"".join((
@@ -299,6 +307,7 @@ class HostKernel:
         block: int | None = None,
         streams: bool = False,
         statuses: npt.NDArray[np.uint8] | None = None,
+        others: Sequence[Array | None] = (),
     ) -> KernelSummary:
         """Computes some rows.
 
@@ -307,8 +316,8 @@ class HostKernel:
         derivatives are multiplied by, one number or one a row of the compute type, and ``elements``
         what the sum of a row of elements is divided by.  ``block`` rows are summed together, all if
         it is None; with ``streams`` the gradient is not left in the caches.  Writes ``values``, one
-        a row, and the ``gradient`` with respect to the first input, and sets flags in
-        ``nonfinite``.
+        a row, the ``gradient`` with respect to the first input, and ``others`` with respect to the
+        next of ``gradients``, and sets flags in ``nonfinite``.
 
         Raises:
             MemoryError: if there is not the room for a row.
@@ -316,7 +325,7 @@ class HostKernel:
         given = [(_ready(one.rows, self._dtype), one.domain) for one in inputs]
         rows, *inner = given[0][0].shape
         columns, parts = math.prod(inner), inner[0] if len(inner) > 1 else 1
-        second = given[1][0].shape[1:]
+        second = [size for array, _ in given[1:2] for size in array.shape[1:]]
         packed = [part for one in given for part in _input(*one, self._dtype)]
         numbers = self._pack_numbers(*[_number(parameters[name]) for name in self._numbers])
         vectors = [_vector(parameters[name], self._dtype) for name in self._vectors]
@@ -345,6 +354,7 @@ class HostKernel:
             _bytes_address(addresses),
             _address(sums),
             _address(statuses),
+            others=others,
         )
         if not self._entry(call):
             raise MemoryError(f"a row of {columns} columns needs more memory than there is")
@@ -403,13 +413,19 @@ class SoftCountsKernel:
             raise MemoryError(f"sums of {labels} labels need more memory than there is")
 
 
-def _packed(inputs: Sequence[Any], *numbers: Any) -> Any:
+def _packed(inputs: Sequence[Any], *numbers: Any, others: Sequence[Array | None] = ()) -> Any:
     """A call as the library reads it, from what is in it before and after the inputs."""
+    gradients = [part for one in others for part in _gradient(one)]
+    gradients += _NO_GRADIENT * (_MOST_INPUTS - 1 - len(others))
     sizes, rest = numbers[:_SIZES], numbers[_SIZES:]
     unused = _NO_INPUT * (_MOST_INPUTS - len(inputs) // len(_NO_INPUT))
     return ctypes.create_string_buffer(
-        _CALL.pack(*sizes, *inputs, *unused, *rest, 0, 0), _CALL.size
+        _CALL.pack(*sizes, *inputs, *unused, *rest, *gradients, 0, 0), _CALL.size
     )
+
+
+def _gradient(place: Array | None) -> tuple[int, int]:
+    return _NO_GRADIENT if place is None else (_address(place), _KINDS[place.dtype])
 
 
 def _ready(rows: Array, dtype: np.dtype[Any]) -> Array:

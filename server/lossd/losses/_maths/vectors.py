@@ -5,8 +5,9 @@ vectors of 1e30 and of 1e-30 have a length and a direction in every type.  A vec
 direction: it is similar to nothing, and has no gradient.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,15 @@ from lossd.schema import Array
 # Components of a long vector that are computed at once, so that temporary memory does not grow with
 # the length of vectors.
 PART = 1 << 17
+
+# What kernels/vectors.hpp calls the distances.
+KERNEL_DISTANCES: Mapping[Distance, str] = MappingProxyType(
+    {
+        Distance.EUCLIDEAN: "Euclidean",
+        Distance.SQUARED_EUCLIDEAN: "SquaredEuclidean",
+        Distance.COSINE: "Cosine",
+    }
+)
 
 
 def parts(length: int) -> list[slice]:
