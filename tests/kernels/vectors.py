@@ -40,7 +40,9 @@ class Found:
     def bits(self, row: int) -> bytes:
         """Returns those of a row; all NaN are one."""
         parts = (self.values[row], self.statuses[row], *(g[row] for g in self.gradients.values()))
-        return b"".join(np.where(part != part, np.nan, part).tobytes() for part in parts)
+        return b"".join(
+            np.where(np.isnan(part), part.dtype.type(np.nan), part).tobytes() for part in parts
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import numpy as np
 
 from lossd.kernels._launch import SHARED_ARGUMENTS, SHARED_BYTES, Argument, Kind, Launch
 from lossd.kernels._templates import (
-    DEVICE_TEMPLATES,
     VECTORWISE,
     Size,
     Template,
@@ -41,6 +40,7 @@ _SHARED = """\
 #define SHARED __device__ inline
 #define SHARED_METHOD __device__
 #define SHARED_STEP_METHOD __device__
+#define SHARED_STEP __device__ inline
 #define INLINED"""
 
 
@@ -116,7 +116,7 @@ def kernel_source(
         for declared in loss.inputs
         if not holds_indices(loss, text, declared)
     }
-    template = template_of(loss, DEVICE_TEMPLATES)
+    template = template_of(loss)
     if template is None:
         raise ValueError(f"{loss.name} must have a shape that there is a template for")
     others = [declared.name for declared in loss.inputs[2:]]

@@ -121,24 +121,20 @@ TEMPLATES: Mapping[Shape, Template] = {
         most_threads=MOST_OF_SEQUENCE,
     ),
     Shape.VECTORS: VECTORWISE,
+    Shape.REGIONWISE: Template(
+        "regionwise", "const Region& region, T& value", _launch_rows, shared="overlaps.hpp"
+    ),
 }
 
 
-# Those that the GPU has and the host does not.
-DEVICE_TEMPLATES: Mapping[Shape, Template] = {
-    **TEMPLATES,
-    Shape.REGIONWISE: Template("regionwise", "const Region& region, T& value", _launch_rows),
-}
-
-
-def template_of(loss: Loss, templates: Mapping[Shape, Template] = TEMPLATES) -> Template | None:
+def template_of(loss: Loss) -> Template | None:
     """Returns the template for texts of a loss; None if there is none for its shape.
 
     One tensor of regions, with nothing to compare it with, is a vector an example.
     """
     if loss.shape is Shape.REGIONWISE and len(loss.inputs) == 1:
         return VECTORWISE
-    return templates.get(loss.shape)
+    return TEMPLATES.get(loss.shape)
 
 
 def gradients_of(loss: Loss) -> tuple[str, ...]:

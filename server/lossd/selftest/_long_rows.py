@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lossd.batch import Job
 from lossd.engine import Engine, Result
-from lossd.losses import Choices, Content, Input, Interval, Loss, Shape
+from lossd.losses import Axes, Choices, Content, Input, Interval, Loss, Shape
 from lossd.losses._declare import CudaText
 from lossd.reduction import Reduction
 
@@ -107,7 +107,7 @@ def _sequences(rng: np.random.Generator, frames: Input, columns: int) -> dict[st
 
 
 def _floats(rng: np.random.Generator, shape: Shape, declared: Input, columns: int) -> Array:
-    size = (ROWS, columns)
+    size = (ROWS, columns) if declared.axes is Axes.ELEMENTS else (ROWS,)
     domain = declared.domain
     if isinstance(domain, Choices):
         return rng.choice(np.array(domain.numbers, np.float64), size)

@@ -26,7 +26,8 @@ TYPES: Mapping[str, np.dtype[Any]] = {"float": np.dtype(np.float32), "double": n
 _SHARED = """\
 #define SHARED INLINE
 #define SHARED_METHOD METHOD
-#define SHARED_STEP_METHOD __attribute__((noinline))"""
+#define SHARED_STEP_METHOD __attribute__((noinline))
+#define SHARED_STEP OUTLINE"""
 
 
 @dataclass(frozen=True, slots=True)
