@@ -39,10 +39,9 @@ class Found:
 
     def bits(self, row: int) -> bytes:
         """Returns those of a row; all NaN are one."""
-        parts = (self.values[row], self.statuses[row], *(g[row] for g in self.gradients.values()))
-        return b"".join(
-            np.where(np.isnan(part), part.dtype.type(np.nan), part).tobytes() for part in parts
-        )
+        numbers = [self.values[row], *(gradient[row] for gradient in self.gradients.values())]
+        settled = [np.where(np.isnan(n), n.dtype.type(np.nan), n) for n in numbers]
+        return b"".join(part.tobytes() for part in (*settled, self.statuses[row]))
 
 
 @dataclass(frozen=True)
