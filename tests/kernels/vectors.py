@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -160,7 +159,7 @@ def draw(
         else:
             inputs[declared.name] = rng.normal(0, 1, (ROWS, length)).astype(dtype)
     vectors = [array for array in inputs.values() if array.ndim > 1]
-    limits = ml_dtypes.finfo(dtype)
+    limits = np.finfo(FLOAT32 if dtype.kind != "f" else dtype)  # bfloat16 reaches as far
     largest, smallest = float(limits.max), float(limits.tiny)
     for array in vectors:
         array[[EXCLUDED, NAN_ROW], length // 2] = np.nan

@@ -80,6 +80,9 @@ def _launch_sequences(names: tuple[str, ...], size: Size) -> Launch:
     return launch_sequences(names[0], size.rows, size.parts, classes, size.labels)
 
 
+REGIONWISE = Template(
+    "regionwise", "const Region& region, T& value", _launch_rows, shared="overlaps.hpp"
+)
 VECTORWISE = Template(
     "vectorwise",
     "const Row& row, const T target, T& value",
@@ -121,9 +124,7 @@ TEMPLATES: Mapping[Shape, Template] = {
         most_threads=MOST_OF_SEQUENCE,
     ),
     Shape.VECTORS: VECTORWISE,
-    Shape.REGIONWISE: Template(
-        "regionwise", "const Region& region, T& value", _launch_rows, shared="overlaps.hpp"
-    ),
+    Shape.REGIONWISE: REGIONWISE,
 }
 
 
@@ -132,9 +133,8 @@ def template_of(loss: Loss) -> Template | None:
 
     One tensor of regions, with nothing to compare it with, is a vector an example.
     """
-    if loss.shape is Shape.REGIONWISE and len(loss.inputs) == 1:
-        return VECTORWISE
-    return TEMPLATES.get(loss.shape)
+    found = TEMPLATES.get(loss.shape)
+    return VECTORWISE if found is REGIONWISE and len(loss.inputs) == 1 else found
 
 
 def gradients_of(loss: Loss) -> tuple[str, ...]:

@@ -436,10 +436,9 @@ def loss(
     The meaning of the axes depends on the ``shape``; its module in ``lossd.shapes`` defines it.  A
     body of SETWISE, OPPOSED or COUPLED sees the whole batch and is given a ``BatchContext`` after
     its inputs; for other shapes it returns the unscaled gradient of each value.  POINTWISE,
-    ROWWISE, REGIONWISE, SEQUENCE and VECTORS have a kernel template; for others the body runs
-    on CuPy. Unless examples
-    are compared with each other, a row of a result may depend on that row alone, which holds if
-    only the last axis is reduced. Keyword-only parameters with annotations are the schema:
+    ROWWISE, REGIONWISE, SEQUENCE and VECTORS have a kernel template; for others the body runs on
+    CuPy. Unless examples are compared with each other, a row of a result may depend on that row
+    alone, which holds if only the last axis is reduced. Keyword-only parameters with annotations are the schema:
     ``Annotated[type, bounds]``, and a ``Differentiable`` after the bounds where there is a
     gradient. The docstring holds the summary, the formula (indented) and, after "Reference:", the
     source.

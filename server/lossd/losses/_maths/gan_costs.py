@@ -5,6 +5,7 @@ The critic should give real examples high scores and generated ones low scores.
 """
 
 import enum
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -190,9 +191,8 @@ def relativistic_average(
     for side, other in ((first, second), (second, first)):
         centre = _mean_of_side(xp, other, batch)
         costs, gradients[side.name] = _compared(
-            xp, side, batch, lambda tile, side=side, centre=centre: side.wide(tile) - centre,
-            np.float64,
-        )  # fmt: skip
+            xp, side, batch, functools.partial(_wide_less, side, centre), np.float64
+        )
         values.append(costs)
         mean_gradients[other.name] = gradients[side.name].sum()
     return BodyResult(
@@ -202,6 +202,10 @@ def relativistic_average(
             for side in given
         },
     )
+
+
+def _wide_less(side: ScoredSide, centre: Any, tile: slice) -> Array:
+    return side.wide(tile) - centre
 
 
 def _mean_of_side(xp: Any, side: ScoredSide, batch: BatchContext) -> Any:
