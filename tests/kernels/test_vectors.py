@@ -43,7 +43,9 @@ def assert_equal(found: Found, batch: Vectors) -> None:
     np.testing.assert_array_equal(found.nonfinite, wanted.nonfinite)
     np.testing.assert_array_equal(found.statuses, wanted.statuses)
     is_finite = ~wanted.nonfinite
-    smallest = 1e-40 if dtype == BFLOAT16 else float(np.finfo(dtype).smallest_subnormal)
+    # Numbers below the normal ones have fewer digits, or none where a length is infinite.
+    limits = np.finfo(FLOAT32 if dtype == BFLOAT16 else dtype)
+    smallest = float(limits.smallest_subnormal if dtype == FLOAT16 else limits.tiny)
     np.testing.assert_allclose(found.values[is_finite], wanted.values[is_finite], tolerance, 1e-30)
     for name, gradient in wanted.gradients.items():
         given, right = (g[is_finite].astype(np.float64) for g in (found.gradients[name], gradient))
