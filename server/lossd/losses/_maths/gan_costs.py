@@ -20,7 +20,7 @@ from lossd.schema import Array, Differentiable
 
 # Scores that are compared at once: what is made of them in float64 fits a cache, and threads share
 # them.
-TILE, TILE_AT_ONCE = 1 << 14, 1 << 24
+TILE, TILE_AT_ONCE = 1 << 16, 1 << 24
 
 # Scores in, their cost and its derivative out.
 Cost = Callable[[Any, Array], tuple[Array, Array]]
@@ -60,6 +60,9 @@ def real_cost(smoothing: float = 0.0) -> Cost:
     """Returns cross-entropy of a score whose target is 1 - smoothing."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
+        if not smoothing:
+            value, derivative = softplus(xp, -scores)
+            return value, -derivative
         shares = (xp.full_like(scores, share) for share in (1 - smoothing, smoothing))
         parts = sigmoid_cost(xp, scores, *shares)
         return parts.value, parts.derivative(xp)
@@ -99,8 +102,11 @@ def hinge(sign: int) -> Cost:
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
         lacking = 1 - sign * scores
-        derivative = xp.where(lacking > 0, -sign, 0).astype(scores.dtype)
-        return xp.maximum(lacking, 0), xp.where(xp.isnan(lacking), lacking, derivative)
+        derivative = (lacking > 0) * scores.dtype.type(-sign)
+        is_nan = xp.isnan(lacking)
+        if bool(is_nan.any()):
+            derivative[is_nan] = np.nan
+        return xp.clip(lacking, 0, np.inf), derivative
 
     return cost
 
