@@ -4,9 +4,12 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import BodyResult, CudaText, Distance, Example, Input, Shape, loss
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import Input
 from lossd.losses._maths.vectors import (
     KERNEL_DISTANCES,
+    Distance,
     beyond,
     distances,
     each_component,
