@@ -71,8 +71,8 @@ class Case:
     def _has_regions(self) -> bool:
         """Whether each element is in or out; else the last axis counts classes, or vectors."""
         loss = LOSSES[self.loss]
-        in_regions = (Shape.REGIONWISE, Shape.SETWISE)
-        return loss.shape in in_regions and CLASS_AXIS not in loss.layout_parameters
+        is_compared = loss.shape in (Shape.REGIONWISE, Shape.SETWISE) and len(loss.inputs) > 1
+        return is_compared and CLASS_AXIS not in loss.layout_parameters
 
     def _drawn(self, random: np.random.Generator, declared: Input) -> Array:
         if declared.content is Content.LABELS:

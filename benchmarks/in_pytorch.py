@@ -93,7 +93,20 @@ def _soft_f1(logits: Any, truth: Any) -> Any:
     return (1 - 2 * hits / (2 * hits + extra + missed)).mean()
 
 
+def _contrastive(left: Any, right: Any, alike: Any) -> Any:
+    import torch  # noqa: PLC0415 - an oracle, not a requirement
+
+    distance = torch.nn.functional.pairwise_distance(left, right, eps=0)
+    return (alike * distance**2 + (1 - alike) * (1 - distance).clamp(min=0) ** 2).mean()
+
+
+def _gradient_penalty(gradients: Any) -> Any:
+    return ((gradients.flatten(1).norm(dim=1) - 1) ** 2).mean()
+
+
 COMPOSED: dict[str, Function] = {
+    "contrastive": _contrastive,
+    "gradient_penalty": _gradient_penalty,
     "info_nce": _info_nce,
     "hinge": _hinge,
     "focal": _focal,

@@ -4,6 +4,7 @@ import pytest
 
 from lossd import selftest
 from lossd.backends import cupy as backend
+from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.kernels import _source, find_text
 from lossd.losses import LOSSES, Loss
@@ -25,6 +26,15 @@ def test_long_rows_are_for_every_kernel_of_a_loss_in_every_type(loss: Loss) -> N
         found.add((loss.cuda.index(text), rows.dtype, rows.columns))
 
     assert len(found) == len(loss.cuda) * len(TOLERANCES) * len(COLUMNS)
+
+
+@pytest.mark.parametrize("loss", [x for x in LOSSES.values() if x.cuda], ids=lambda x: x.name)
+def test_right_results_of_long_rows_are_finite_in_every_type(loss: Loss) -> None:
+    """Infinities cannot be compared."""
+    engine = Engine(NumpyBackend(1))
+    faults = [r.fault(engine, engine) for r in long_rows(loss) if r.columns == min(COLUMNS)]
+    engine.close()
+    assert not any(faults)
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ from on_gpu.bench import TYPES, Array, Bench, Row
 from lossd.backends._compiled import DeviceKernels
 from lossd.backends._tiles import Tile
 from lossd.batch import Batch, Job
-from lossd.losses import LOSSES, Choices, Input, Loss, Shape
+from lossd.losses import LOSSES, Axes, Choices, Input, Loss, Shape
 from lossd.losses._declare import CudaText
 from lossd.selftest._long_rows import parameters_for
 from lossd.shapes import lay_out
@@ -25,13 +25,14 @@ def drawn(loss: Loss, text: CudaText, rows: int, columns: int) -> dict[str, Arra
         if text.targets_are_classes and declared is loss.inputs[1]:
             found[declared.name] = rng.integers(0, columns, rows)
             continue
-        numbers = _numbers(rng, loss, declared.under(given), (block, columns))
-        repeats = -(-rows // block)
-        found[declared.name] = np.tile(numbers, (repeats, 1))[:rows] if repeats > 1 else numbers
+        size = (block, columns) if declared.axes is Axes.ELEMENTS else (block,)
+        numbers = _numbers(rng, loss, declared.under(given), size)
+        repeats = (-(-rows // block), *[1] * (len(size) - 1))
+        found[declared.name] = np.tile(numbers, repeats)[:rows] if repeats[0] > 1 else numbers
     return found
 
 
-def _numbers(rng: np.random.Generator, loss: Loss, declared: Input, size: tuple[int, int]) -> Array:
+def _numbers(rng: np.random.Generator, loss: Loss, declared: Input, size: tuple[int, ...]) -> Array:
     domain = declared.domain
     if isinstance(domain, Choices):
         return rng.choice(np.array(domain.numbers, np.float32), size)
@@ -49,6 +50,7 @@ SIZES = {
     Shape.POINTWISE: ((4096, 16384), (1 << 25, 1)),
     Shape.ROWWISE: ((8192, 32000), (65536, 1000), (1 << 20, 10)),
     Shape.REGIONWISE: ((1024, 65536),),
+    Shape.VECTORS: ((65536, 256),),
 }
 
 
@@ -80,7 +82,8 @@ def _kernel(bench: Bench, compiled: DeviceKernels, job: Job, text: CudaText) -> 
     found = [compiled.run(batch, text, tile) for _ in range(2)]
     results = [(one.values.tobytes(), one.gradients[first].tobytes()) for one in found]
     moved = sum(array.nbytes for array in tile.operands.values())
-    moved += found[0].gradients[first].nbytes + found[0].values.nbytes + found[0].nonfinite.nbytes
+    moved += sum(array.nbytes for array in found[0].gradients.values())
+    moved += found[0].values.nbytes + found[0].nonfinite.nbytes
     del found
     took = bench.device_ms(lambda: compiled.run(batch, text, tile))
     return {

@@ -83,15 +83,12 @@ def texts() -> Iterator[tuple[Loss, CudaText]]:
 
 
 # The shapes that the cases here are of.
-SHAPES = (Shape.POINTWISE, Shape.ROWWISE)
-# Those that only the GPU has a template for, too.
-DEVICE_SHAPES = (*SHAPES, Shape.REGIONWISE)
-DEVICE_VARIANTS = [
+SHAPES = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE)
+VARIANTS = [
     Variant(loss, text, plain)
     for (loss, text), plain in itertools.product(texts(), (True, False))
-    if loss.shape in DEVICE_SHAPES
+    if loss.shape in SHAPES and len(loss.inputs) > 1  # those of one input are in vectors.py
 ]
-VARIANTS = [variant for variant in DEVICE_VARIANTS if variant.loss.shape in SHAPES]
 
 
 def kernel_of(loss: Loss, text: CudaText, stored: np.dtype[Any]) -> Kernel:

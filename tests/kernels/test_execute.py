@@ -14,7 +14,7 @@ from tests.kernels.cases import Case, Execute, Variant, make_case
 
 pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
 
-every_kernel = cases.every(variant=cases.DEVICE_VARIANTS, dtype=cases.DTYPES)
+every_kernel = cases.every(variant=cases.VARIANTS, dtype=cases.DTYPES)
 
 
 def _check(case: Case, execute: Execute) -> None:
@@ -36,7 +36,7 @@ def test_a_kernel_equals_the_body(
     _check(make_case(variant, dtype, length), simt)
 
 
-@pytest.mark.parametrize("variant", [v for v in cases.DEVICE_VARIANTS if not v.plain], ids=str)
+@pytest.mark.parametrize("variant", [v for v in cases.VARIANTS if not v.plain], ids=str)
 def test_the_longest_tree_is_right_too(simt: Execute, variant: Variant) -> None:
     case = make_case(variant, cases.FLOAT32, 5003)
     _check(case.rows(slice(cases.EXCLUDED, cases.EXCLUDED + 2)), simt)
@@ -59,7 +59,7 @@ TYPES = [
 
 
 @pytest.mark.parametrize("types", TYPES, ids=lambda types: "-".join(map(str, types)))
-@pytest.mark.parametrize("variant", [v for v in cases.DEVICE_VARIANTS if not v.plain], ids=str)
+@pytest.mark.parametrize("variant", [v for v in cases.VARIANTS if not v.plain], ids=str)
 def test_inputs_may_be_stored_in_other_types(
     simt: Execute, variant: Variant, types: tuple[np.dtype[Any], ...]
 ) -> None:
@@ -73,7 +73,7 @@ def test_inputs_may_be_stored_in_other_types(
 
 @pytest.mark.parametrize("stored", cases.STORED, ids=str)
 @pytest.mark.parametrize(
-    "variant", [v for v in cases.DEVICE_VARIANTS if v.loss.shape is Shape.ROWWISE], ids=str
+    "variant", [v for v in cases.VARIANTS if v.loss.shape is Shape.ROWWISE], ids=str
 )
 def test_a_row_on_chip_has_the_bits_of_one_beyond(
     simt: Execute, variant: Variant, stored: np.dtype[Any]
@@ -151,7 +151,7 @@ def test_one_scale_for_all_rows_is_as_good_as_one_a_row(
 @pytest.mark.parametrize("margin", [20, 60])
 @pytest.mark.parametrize(
     "variant",
-    [v for v in cases.DEVICE_VARIANTS if v.plain and v.text.targets_are_classes],
+    [v for v in cases.VARIANTS if v.plain and v.text.targets_are_classes],
     ids=str,
 )
 def test_a_confident_prediction_keeps_its_gradient(
@@ -174,7 +174,7 @@ def test_a_confident_prediction_keeps_its_gradient(
 
 @pytest.mark.parametrize(
     "variant",
-    [v for v in cases.DEVICE_VARIANTS if v.plain and v.text.targets_are_classes is False],
+    [v for v in cases.VARIANTS if v.plain and v.text.targets_are_classes is False],
     ids=str,
 )
 def test_an_unlikely_best_class_keeps_its_digits(simt: Execute, variant: Variant) -> None:

@@ -56,7 +56,7 @@ class _Scheduled:
     ("variant", "dtype"),
     [
         (variant, dtype)
-        for variant in cases.DEVICE_VARIANTS
+        for variant in cases.VARIANTS
         for dtype in cases.DTYPES
         if not variant.plain and dtype == cases.FLOAT32
     ],
@@ -102,7 +102,7 @@ def test_a_missing_barrier_is_found(host: Any, monkeypatch: pytest.MonkeyPatch) 
     template = _source.read_template
     assert barrier in template("common.cuh")
     monkeypatch.setattr(_source, "read_template", lambda name: template(name).replace(barrier, ""))
-    variant = next(v for v in cases.DEVICE_VARIANTS if v.loss.name == "squared_error")
+    variant = next(v for v in cases.VARIANTS if v.loss.name == "squared_error")
     case = make_case(variant, cases.FLOAT32, 1003).rows(slice(0, 1))
     right = case.expected()[0]
     found = [case.run(_Scheduled(host, s))[0] for s in ("forward", "reverse", "random")]

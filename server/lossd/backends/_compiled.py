@@ -11,7 +11,14 @@ import numpy as np
 
 from lossd.backends._tiles import Found, Tile
 from lossd.batch import Batch
-from lossd.kernels import SHARED_BYTES, Kernel, kernel_source, typed_arguments
+from lossd.kernels import (
+    SHARED_BYTES,
+    Kernel,
+    argument_of,
+    gradients_of,
+    kernel_source,
+    typed_arguments,
+)
 from lossd.losses._declare import CudaText
 
 # CuPy adds -ftz=true, so float32 numbers below 1e-38 are 0; the kernels do not rely on them.
@@ -54,11 +61,16 @@ class _Compiled:
     def run(self, cupy: Any, stream: Any, batch: Batch, tile: Tile, most_bytes: int) -> Found:
         values = cupy.empty(tile.count, batch.dtype)
         nonfinite = cupy.empty(tile.count, np.bool_)
-        first, second, *others = tile.operands
+        first, *rest = tile.operands
+        second, others = rest[:1], rest[1:]
         given = tile.operands[first]
-        gradient = cupy.empty_like(given) if first in batch.gradients else None
+        wanted = gradients_of(batch.loss)
+        gradients = {
+            name: cupy.empty_like(tile.operands[name]) for name in wanted if name in batch.gradients
+        }
+        by_second, by_third = (gradients.get(name) for name in (*wanted[1:], "", "")[:2])
         parts = given.shape[1] if given.ndim > 2 else 1
-        labels = math.prod(tile.operands[second].shape[1:])
+        labels = math.prod(size for name in second for size in tile.operands[name].shape[1:])
         launch = self.kernel.launch(
             tile.count, math.prod(given.shape[1:]), most_bytes, parts=parts, labels=labels
         )
@@ -70,13 +82,15 @@ class _Compiled:
             "parts": parts,
             "labels": labels,
             "predictions": given,
-            "targets": tile.operands[second],
-            **{name: tile.operands[name] for name in others},
+            "targets": next((tile.operands[name] for name in second), None),
+            **{argument_of(name): tile.operands[name] for name in others},
             "scales": tile.scales,
             "scale": tile.scale,
             "silent": tile.excluded,
             "values": values,
-            "gradient": gradient,
+            "gradient": gradients.get(first),
+            "second_gradient": by_second,
+            "third_gradient": by_third,
             "nonfinite": nonfinite,
             "statuses": statuses,
             "workspace": room,
@@ -95,7 +109,6 @@ class _Compiled:
             shared_mem=launch.shared_bytes,
             stream=stream,
         )
-        gradients = {} if gradient is None else {first: gradient}
         return Found(values, gradients, statuses=statuses, nonfinite=nonfinite)
 
 

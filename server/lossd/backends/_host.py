@@ -142,9 +142,9 @@ def piece_elements(kernel: HostKernel, batch: Batch, threads: int) -> int:
     0 is for one block, which fits a cache, where arrays of it are made beside the kernel: by the
     body, or for a gradient that the kernel cannot round.
     """
-    first = batch.operands[0]
-    is_alone = not batch.outputs and all(name == first.name for name in batch.gradients)
-    if not is_alone or not kernel.rounds_to(first.rows.dtype):
+    is_alone = not batch.outputs and all(name in kernel.gradients for name in batch.gradients)
+    written = [operand for operand in batch.operands if operand.name in kernel.gradients]
+    if not is_alone or not all(kernel.rounds_to(operand.rows.dtype) for operand in written):
         return 0
     elements = batch.rows * batch.length
     wanted = max(elements // (threads * PIECES_A_THREAD), LEAST_ELEMENTS)
@@ -183,24 +183,27 @@ def prepared(
     )
 
 
-def is_large(batch: Batch, gradient: Array | None) -> bool:
+def is_large(batch: Batch, gradients: Sequence[Array | None]) -> bool:
     """Returns whether caches would not keep what a piece of a batch is written to."""
-    if gradient is None:
-        return False
-    return batch.rows * batch.length * gradient.itemsize >= STREAMED_BYTES
+    sizes = [0 if gradient is None else gradient.itemsize for gradient in gradients]
+    return batch.rows * batch.length * max(sizes) >= STREAMED_BYTES
+
+
+def _place(kernel: HostKernel, out: Array | None, dtype: np.dtype[Any]) -> Array | None:
+    """Returns where a kernel writes a gradient: to the reply, if it can round to its type."""
+    return out if out is None or kernel.rounds_to(out.dtype) else np.empty_like(out, dtype)
 
 
 def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> Computed:
     """Runs a kernel over a piece.
 
     What it gives comes from it whatever else is asked for, so that no bit of it depends on that;
-    the texts know the gradient of the first input, the body all there is.
+    the texts know some gradients, the body all there is.
     """
-    first = batch.loss.inputs[0].name
-    others = [name for name in piece.gradients if name != first]
-    out = piece.gradients.get(first)
-    is_rounded = out is None or kernel.rounds_to(out.dtype)
-    gradient = out if is_rounded else np.empty_like(out, batch.dtype)
+    others = [name for name in piece.gradients if name not in kernel.gradients]
+    outs = [piece.gradients.get(name) for name in kernel.gradients]
+    places = [_place(kernel, out, batch.dtype) for out in outs]
+    is_rounded = all(place is out for place, out in zip(places, outs, strict=True))
     is_all = is_rounded and not others and not piece.outputs
     statuses = np.empty(piece.count, np.uint8) if kernel.gives_statuses else None
     answer = kernel(
@@ -213,17 +216,19 @@ def compute(kernel: HostKernel, batch: Batch, beside: Beside, piece: Piece) -> C
         piece.parameters,
         nonfinite=piece.nonfinite,
         values=piece.values,
-        gradient=gradient,
+        gradient=places[0],
+        others=places[1:],
         scale=piece.scale,
         elements=piece.elements,
         excluded=piece.excluded,
         weights=piece.weights,
         block=piece.block,
-        streams=is_large(batch, out),
+        streams=is_large(batch, outs),
         statuses=statuses,
     )
-    if out is not None and gradient is not None and gradient is not out:
-        round_into(gradient, out)
+    for place, out in zip(places, outs, strict=True):
+        if place is not None and out is not None and place is not out:
+            round_into(place, out)
     if others or piece.outputs:
         beside(piece, others)
     found = None if is_all else settle(piece)

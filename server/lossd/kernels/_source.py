@@ -13,7 +13,13 @@ import ml_dtypes
 import numpy as np
 
 from lossd.kernels._launch import SHARED_ARGUMENTS, SHARED_BYTES, Argument, Kind, Launch
-from lossd.kernels._templates import DEVICE_TEMPLATES, Size, Template
+from lossd.kernels._templates import (
+    VECTORWISE,
+    Size,
+    Template,
+    template_of,
+    vectors_of,
+)
 from lossd.losses import Content, Input, Loss, Parameter
 from lossd.losses._declare import CudaText
 
@@ -35,6 +41,7 @@ _SHARED = """\
 #define SHARED __device__ inline
 #define SHARED_METHOD __device__
 #define SHARED_STEP_METHOD __device__
+#define SHARED_STEP __device__ inline
 #define INLINED"""
 
 
@@ -104,7 +111,9 @@ def kernel_source(
 
     ``stored`` has the types of the inputs that have another one, by name.
     """
-    template = DEVICE_TEMPLATES[loss.shape]
+    template = template_of(loss)
+    if template is None:
+        raise ValueError(f"{loss.name} must have a shape that there is a template for")
     parameters = known_parameters(loss, template)
     inputs = known_inputs(loss, template)
     types = {
@@ -114,12 +123,14 @@ def kernel_source(
     }
     others = [declared.name for declared in inputs[2:]]
     other_types = {
-        name: _STORED_TYPES[types[name]] if name in types else "long long" for name in others
+        argument_of(name): _STORED_TYPES[types[name]] if name in types else "long long"
+        for name in others
     }
     parts = [
         _prelude_of_types(loss, text, dtype, types),
         _prelude(loss, parameters),
         _prelude_of_others(other_types),
+        *((_prelude_of_vectors(loss, other_types),) if template is VECTORWISE else ()),
         read_template("common.cuh"),
         *((_SHARED, read_template(template.shared)) if template.shared else ()),
         read_template(f"{template.name}.cuh"),
@@ -133,7 +144,7 @@ def kernel_source(
         signature=(
             *SHARED_ARGUMENTS,
             *template.arguments,
-            *(Argument(name, Kind.ARRAY) for name in others),
+            *(Argument(argument_of(name), Kind.ARRAY) for name in others),
             *(_argument(p) for p in parameters),
         ),
         template=template,
@@ -167,8 +178,13 @@ def number_of(value: Any) -> float:
 
 def holds_indices(loss: Loss, text: CudaText, declared: Input) -> bool:
     """Returns whether an input is of whole numbers, where a text applies."""
-    is_target = declared is loss.inputs[1]
+    is_target = declared in loss.inputs[1:2]
     return declared.content in _INDICES or (is_target and bool(text.targets_are_classes))
+
+
+def argument_of(name: str) -> str:
+    """Returns what a kernel calls an input after the second: "targets" is its second."""
+    return f"other_{name}" if any(name == a.name for a in SHARED_ARGUMENTS) else name
 
 
 def _argument(parameter: Parameter) -> Argument:
@@ -189,7 +205,8 @@ def _prelude_of_types(
 ) -> str:
     """Returns the types to compute in and to read, and the headers that they need."""
     names = [_STORED_TYPES[of_input] for of_input in stored.values()]
-    second = stored.get(loss.inputs[1].name, dtype)  # unused where it is class indices
+    # Unused where it is class indices, or where there is none.
+    second = next((stored.get(declared.name, dtype) for declared in loss.inputs[1:2]), dtype)
     return "\n".join([
         *(_HEADERS[name] for name in dict.fromkeys(names) if name in _HEADERS),
         f"typedef {_TYPES[dtype]} T;",
@@ -229,6 +246,16 @@ def _prelude_of_others(types: Mapping[str, str]) -> str:
         f"#define OTHERS {numbers}",
         f"#define OTHER_FIELDS {fields}",
         f"#define OTHER_NAMES {names}",
+    ])  # fmt: skip
+
+
+def _prelude_of_vectors(loss: Loss, others: Mapping[str, str]) -> str:
+    """Returns how many vectors an example has, and what there is beside two of them."""
+    third, type_name = next(iter(others.items()), ("nullptr", "T"))
+    return "\n".join([
+        f"#define VECTORS {len(vectors_of(loss))}",
+        f"#define THIRD_ARRAY {third}",
+        f"typedef {type_name} THIRD;",
     ])  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from lossd.kernels._launch import (
     launch_sequences,
     launch_tokens,
 )
-from lossd.losses import Content, Loss, Shape
+from lossd.losses import Axes, Content, Loss, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,22 @@ def _launch_tokens(names: tuple[str, ...], size: Size) -> Launch:
     return launch_tokens(names[0], size.rows)
 
 
+REGIONWISE = Template(
+    "regionwise", "const Region& region, T& value", _launch_rows, shared="overlaps.hpp"
+)
+VECTORWISE = Template(
+    "vectorwise",
+    "const Row& row, const T target, T& value",
+    _launch_rows,
+    arguments=(
+        Argument("statuses", Kind.ARRAY),
+        Argument("second_gradient", Kind.ARRAY),
+        Argument("third_gradient", Kind.ARRAY),
+    ),
+    shared="vectors.hpp",
+    gives_statuses=True,
+)
+
 TEMPLATES: Mapping[Shape, Template] = {
     Shape.POINTWISE: Template(
         "pointwise",
@@ -136,16 +152,27 @@ TEMPLATES: Mapping[Shape, Template] = {
         unknown=(Content.FLAGS, Content.LENGTHS, Content.OFFSETS, Content.LABELS),
         most_threads=MOST_OF_TOKENS,
     ),
-}
-
-
-# Those that the GPU has and the host does not.
-DEVICE_TEMPLATES: Mapping[Shape, Template] = {
-    **TEMPLATES,
-    Shape.REGIONWISE: Template("regionwise", "const Region& region, T& value", _launch_rows),
+    Shape.VECTORS: VECTORWISE,
+    Shape.REGIONWISE: REGIONWISE,
 }
 
 
 def template_of(loss: Loss) -> Template | None:
-    """Returns the template for texts of a loss on both; None if there is none for its shape."""
-    return TEMPLATES.get(loss.shape)
+    """Returns the template for texts of a loss; None if there is none for its shape.
+
+    One tensor of regions, with nothing to compare it with, is a vector an example.
+    """
+    found = TEMPLATES.get(loss.shape)
+    return VECTORWISE if found is REGIONWISE and len(loss.inputs) == 1 else found
+
+
+def gradients_of(loss: Loss) -> tuple[str, ...]:
+    """Returns the inputs with respect to which the texts of a loss write gradients."""
+    if template_of(loss) is VECTORWISE:
+        return vectors_of(loss)
+    return (loss.inputs[0].name,)
+
+
+def vectors_of(loss: Loss) -> tuple[str, ...]:
+    """Returns the inputs of a loss that hold vectors."""
+    return tuple(i.name for i in loss.inputs if i.axes is Axes.ELEMENTS)

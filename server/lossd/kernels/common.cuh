@@ -71,7 +71,8 @@ __device__ inline Number pick(bool is_first, Number one, Number other) {
     return is_first ? one : other;
 }
 
-// log(1 + x) from 0 to 1, which takes fewer steps on the host.
+// exp(x) where the result is a normal number, and log(1 + x) from 0 to 1, which take fewer steps on the host.
+__device__ inline T exp_within(T x) { return exp(x); }
 __device__ inline T log1p_of_share(T x) { return T(log1p(x)); }
 
 // A share of a cost: a share of 0 gives 0, even of infinity and NaN.

@@ -1,63 +1,10 @@
-// The kernel of the losses of a region, a team of threads a region.  The text of a loss is the body of
-// evaluate(): it sets `value` and writes the gradient, from `region` and the loss's parameters, by
-//
-//     region.overlap(kind, hits, alpha, beta, smooth, gamma)
-//
-// which is the loss of losses/_maths/overlap.py, step by step; the kind is OfLogits, OfProbabilities or
-// OfLogs, which is what predictions are.  `scales`, `silent` and `gradient` may be null.
-
-// The shares of an element: that it belongs to the region, and that it does not.  Neither is one minus
-// the other, so that both keep their digits.
-template <typename Number>
-struct Shares {
-    Number inside, outside;
-};
-
-struct OfLogits {
-    __device__ Shares<T> shares(T x) const {
-        const T inside = exp(x > 0 ? T(0) : x), outside = exp(x < 0 ? T(0) : -x);
-        const T total = 1 + inside * outside;
-        return {inside / total, outside / total};
-    }
-    // The log of the share in the region, and the share outside.
-    __device__ Shares<double> log_shares(double x) const {
-        const double tail = exp(-fabs(x));
-        return {(x > 0 ? 0.0 : x) - log1p(tail), (x < 0 ? 1.0 : tail) / (1 + tail)};
-    }
-    // The derivative by what was given, from that by the share and from that by its logarithm.
-    __device__ T back(T slope, T, Shares<T> shares) const {
-        return slope * shares.inside * shares.outside;
-    }
-    __device__ T spread(T slope, T, Shares<T> shares) const { return slope * shares.outside; }
-};
-
-struct OfProbabilities {
-    __device__ Shares<T> shares(T x) const { return {x, 1 - x}; }
-    __device__ Shares<double> log_shares(double x) const { return {log(x), 1 - x}; }
-    __device__ T back(T slope, T, Shares<T>) const { return slope; }
-    __device__ T spread(T slope, T x, Shares<T>) const { return slope == 0 ? T(0) : slope / x; }
-};
-
-struct OfLogs {
-    __device__ Shares<T> shares(T x) const { return {exp(x), -expm1(x)}; }
-    __device__ Shares<double> log_shares(double x) const { return {x, -expm1(x)}; }
-    __device__ T back(T slope, T, Shares<T> shares) const { return slope * shares.inside; }
-    __device__ T spread(T slope, T, Shares<T>) const { return slope; }
-};
-
-// Totals below have too few digits: the smallest normal number to the power of 3/4.
-constexpr double FAINT = sizeof(T) == 4 ? 3.5699769311663094e-29 : 1.821831989445408e-231;
+// The kernel of the losses of a region, a team of threads a region; what a text may say is told in
+// overlaps.hpp.  The text of a loss is the body of evaluate(): it sets `value` and writes the gradient,
+// from `region` and the loss's parameters.  `scales`, `silent` and `gradient` may be null.
 
 struct Larger {
-    __device__ double operator()(double left, double right) const {
-        return left > right ? left : right;
-    }
+    __device__ double operator()(double left, double right) const { return larger(left, right); }
 };
-
-// A factor that may be infinite times a share that may be 0, which gives 0.
-__device__ inline double share_times(double factor, double share) {
-    return share == 0 ? 0 : factor * share;
-}
 
 // One example: its elements, and where its gradient goes.
 struct Region {
@@ -92,8 +39,15 @@ struct Region {
         });
     }
 
+    template <typename Kind, typename Slope>
+    __device__ void write(Kind kind, Slope slope) const {
+        write_each([&](T prediction, T share) {
+            return slope(kind.bend(kind.shares(prediction)), share);
+        });
+    }
+
     template <typename Slope>
-    __device__ void write(Slope slope) const {
+    __device__ void write_each(Slope slope) const {
         if (!gradient) return;
         each_pack(columns, [&](long long start, long long left) {
             const Pack prediction = load(predictions + start, left);
@@ -109,77 +63,32 @@ struct Region {
         });
     }
 
-    // (1 - index)^gamma, and how its derivative by the index's loss bends every other one.
-    __device__ T powered(T value, double gamma, T& bend) const {
-        bend = 1;
-        if (gamma == 1) return value;
-        const T power = pow(value, T(gamma));
-        bend = value == 0 ? T(0) : T(gamma) * power / value;
-        return power;
-    }
-
-    template <typename Kind>
-    __device__ T overlap(Kind kind, double hits, double alpha, double beta, double smooth,
-                         double gamma) const {
-        T own_both = 0, own_false = 0, own_missed = 0;
+    template <typename Kind, typename Term>
+    __device__ Counts<double> counts(Kind kind, Term term) const {
+        Counts<T> own{0, 0, 0};
         each([&](T prediction, T share) {
-            const Shares<T> shares = kind.shares(prediction);
-            own_both += shares.inside * share;
-            own_false += shares.inside * (1 - share);
-            own_missed += shares.outside * share;
+            const Counts<T> more = term(kind.shares(prediction), share);
+            own.both += more.both;
+            own.falsely += more.falsely;
+            own.missed += more.missed;
         });
-        const double both = sum_over_team(own_both), falsely = sum_over_team(own_false);
-        const double missed = sum_over_team(own_missed);
-        const double right = hits * both + smooth, wrong = alpha * falsely + beta * missed;
-        const double total = right + wrong;
-        if (total < FAINT) return faint(kind, hits, alpha, beta, smooth, gamma);
-        T bend;
-        const double miss = wrong / total, rest = right / total / total;
-        const T value = powered(T(miss), gamma, bend);
-        const T by_hit = T(-hits * miss / total - beta * rest) * bend;
-        const T by_false = T(alpha * rest) * bend;
-        write([&](T prediction, T share) {
-            return kind.back(share * by_hit + (1 - share) * by_false, prediction,
-                             kind.shares(prediction));
-        });
-        return value;
+        return {double(sum_over_team(own.both)), double(sum_over_team(own.falsely)),
+                double(sum_over_team(own.missed))};
     }
 
-    // The same where all shares are tiny: relative to exp of `top`, the largest term of the total.
-    template <typename Kind>
-    __device__ T faint(Kind kind, double hits, double alpha, double beta, double smooth,
-                       double gamma) const {
-        double own_missed = 0, own_largest = -LARGEST<double>;  // of no shares at all
-        each_briefly([&](T prediction, T share) {
-            const Shares<double> logs = kind.log_shares(prediction);
-            own_missed += logs.outside * share;
-            own_largest = Larger{}(own_largest, logs.inside);
-        });
-        const double missed = beta * sum_over_team(own_missed);
-        const double largest = over_team(own_largest, Larger{});
-        const double found = Larger{}(largest, log(Larger{}(missed, smooth)));
-        const double top = found > -LARGEST<double> ? found : 0;
-        double own_right = 0, own_wrong = 0;
-        each_briefly([&](T prediction, T share) {
-            const double inside = exp(kind.log_shares(prediction).inside - top);
-            own_right += inside * share;
-            own_wrong += inside * (1 - share);
-        });
-        const double shrunk = exp(-top);
-        const double right = hits * sum_over_team(own_right) + share_times(shrunk, smooth);
-        const double wrong = alpha * sum_over_team(own_wrong) + share_times(shrunk, missed);
-        const double sum = right + wrong, total = sum == 0 ? 1 : sum;
-        const double miss = wrong / total, hit = right / total;
-        T bend;
-        const T value = powered(T(miss), gamma, bend);
-        write([&](T prediction, T share) {
-            const double inside = exp(kind.log_shares(prediction).inside - top) / total;
-            const double slope = inside * ((1 - share) * (alpha * hit)
-                                           - share * (hits * miss + beta * hit));
-            return kind.spread(T(slope * bend), prediction, kind.shares(prediction));
-        });
-        return value;
+    template <typename Term>
+    __device__ double sum(Term term) const {
+        double own = 0;
+        each_briefly([&](T prediction, T share) { own += term(prediction, share); });
+        return sum_over_team(own);
     }
+    template <typename Term>
+    __device__ double largest(Term term) const {
+        double own = LOWEST;
+        each_briefly([&](T prediction, T share) { own = larger(own, term(prediction, share)); });
+        return over_team(own, Larger{});
+    }
+    __device__ T raised(T x, T y) const { return pow(x, y); }
 };
 
 __device__ void evaluate(const Region& region, T& value PARAMETERS);

@@ -204,12 +204,12 @@ def loss(
     The meaning of the axes depends on the ``shape``; its module in ``lossd.shapes`` defines it.  A
     body of SETWISE, OPPOSED or COUPLED sees the whole batch and is given a ``BatchContext`` after
     its inputs; for other shapes it returns the unscaled gradient of each value.  POINTWISE,
-    ROWWISE and SEQUENCE have a kernel template; for others the body runs on CuPy. Unless examples
-    are compared with each other, a row of a result may depend on that row alone, which holds if
-    only the last axis is reduced. Keyword-only parameters with annotations are the schema:
-    ``Annotated[type, bounds]``, and a ``Differentiable`` after the bounds where there is a
-    gradient. The docstring holds the summary, the formula (indented) and, after "Reference:", the
-    source.
+    ROWWISE, REGIONWISE, SEQUENCE and VECTORS have a kernel template; for others the body runs on
+    CuPy. Unless examples are compared with each other, a row of a result may depend on that row
+    alone, which holds if only the last axis is reduced. Keyword-only parameters with annotations
+    are the schema: ``Annotated[type, bounds]``, and a ``Differentiable`` after the bounds where
+    there is a gradient. The docstring holds the summary, the formula (indented) and, after
+    "Reference:", the source.
 
     ``kinks[input](*inputs, **parameters)`` tells how far each element of an input is from where the
     value has no derivative with respect to it.  ``is_ordered`` says that the gradient follows the

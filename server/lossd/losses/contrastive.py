@@ -5,10 +5,16 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._body import BodyResult
-from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Axes, Content, Input
 from lossd.losses._maths.masked_products import selected
-from lossd.losses._maths.vectors import Distance, distances, each_component, zero_norms
+from lossd.losses._maths.vectors import (
+    KERNEL_DISTANCES,
+    Distance,
+    distances,
+    each_component,
+    zero_norms,
+)
 from lossd.schema import POSITIVE, Array, Choices, Differentiable
 
 
@@ -30,6 +36,22 @@ def _distance_to_kinks(
 
 @loss(
     Shape.VECTORS,
+    cuda=tuple(
+        CudaText(
+            f"""
+            const auto line = {name}::between(row, First{{}}, Second{{}}, 0);
+            const double lacking = margin - line.value();
+            const double amount = target == 1 ? line.value() : lacking <= 0 ? 0 : -lacking;
+            value = T(amount * amount);
+            // A component without a gradient has none, however large the distance.
+            row.write(AT_PLACE(weighed(line.by_left(x), 2 * amount)),
+                      AT_PLACE(weighed(line.by_right(x), 2 * amount)));
+            if (line.has_zero()) row.note(ZERO_NORM);
+            """,
+            when={"distance": distance},
+        )
+        for distance, name in KERNEL_DISTANCES.items()
+    ),
     inputs=(
         Input("left", "an embedding", differentiable=Differentiable.BY_DEFAULT),
         Input("right", "the embedding beside it", differentiable=Differentiable.BY_DEFAULT),

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._body import BodyResult, Status
-from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Axes, Content, Input
 from lossd.losses._maths.vectors import cosines, each_component
 from lossd.schema import Array, Choices, Differentiable, Interval
@@ -19,6 +19,19 @@ def _distance_to_kinks(left: Array, right: Array, targets: Array, *, margin: flo
 
 @loss(
     Shape.VECTORS,
+    cuda=(
+        CudaText(
+            """
+            const auto angle = angle_of(row, First{}, Second{});
+            const double beyond = angle.cosine() - margin;
+            const double found = target == 1 ? angle.value() : beyond <= 0 ? 0 : beyond;
+            const double factor = target == 1 ? 1 : beyond <= 0 ? 0 : -1;
+            value = T(found);
+            row.write(AT_PLACE(factor * angle.by_left(x)), AT_PLACE(factor * angle.by_right(x)));
+            if (angle.has_zero()) row.note(ZERO_NORM);
+            """
+        ),
+    ),
     inputs=(
         Input("left", "an embedding", differentiable=Differentiable.BY_DEFAULT),
         Input("right", "the embedding beside it", differentiable=Differentiable.BY_DEFAULT),

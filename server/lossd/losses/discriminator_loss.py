@@ -122,7 +122,7 @@ def discriminator_loss(
         GanObjective.HINGE: (hinge(1), hinge(-1)),
         GanObjective.WASSERSTEIN: (wasserstein(1), wasserstein(-1)),
     }.get(objective, (real_cost(label_smoothing), fake_cost))
-    given = ScoredSide.of("real", real, high), ScoredSide.of("fake", fake, low)
+    given = ScoredSide("real", real, high), ScoredSide("fake", fake, low)
     if objective is GanObjective.RELATIVISTIC:
         return relativistic(xp, *given, batch)
     if objective is GanObjective.RELATIVISTIC_AVERAGE:

@@ -98,7 +98,7 @@ def generator_loss(
     2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.
     """
     if real is not None:
-        high, low = ScoredSide.of("fake", fake, real_cost()), ScoredSide.of("real", real, fake_cost)
+        high, low = ScoredSide("fake", fake, real_cost()), ScoredSide("real", real, fake_cost)
         if objective is GanObjective.RELATIVISTIC:
             return relativistic(xp, high, low, batch)
         return relativistic_average(xp, (low, high), batch)
@@ -108,4 +108,4 @@ def generator_loss(
         GanObjective.HINGE: wasserstein(1),
         GanObjective.WASSERSTEIN: wasserstein(1),
     }.get(objective, real_cost())
-    return per_side(xp, (ScoredSide.of("fake", fake, cost),), batch)
+    return per_side(xp, (ScoredSide("fake", fake, cost),), batch)

@@ -4,7 +4,7 @@ import enum
 from typing import Annotated, Any
 
 from lossd.losses._body import BodyResult
-from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Input
 from lossd.schema import NONNEGATIVE, Array, Differentiable, ParameterError
 
@@ -16,8 +16,31 @@ class GradientPenaltyVariant(enum.Enum):
     R1 = "half the squared norm"
 
 
+TEXTS = (
+    CudaText(
+        """
+        const double squares = row.sums(AT_PLACE(x.first * x.first)).items[0];
+        const Length length = length_of(row, squares, First{});
+        const double beyond = length.value - target_norm;
+        const double excess = one_sided != 0 && beyond < 0 ? 0 : beyond;
+        value = T(excess * excess);
+        row.write(AT_PLACE(2 * excess * length.direction(x.first)));
+        """,
+        when={"variant": GradientPenaltyVariant.WGAN_GP},
+    ),
+    CudaText(
+        """
+        value = T(row.sums(AT_PLACE(x.first * (x.first / 2))).items[0]);
+        row.write(First{});
+        """,
+        when={"variant": GradientPenaltyVariant.R1},
+    ),
+)
+
+
 @loss(
     Shape.REGIONWISE,
+    cuda=TEXTS,
     inputs=(
         Input(
             "input_gradients",

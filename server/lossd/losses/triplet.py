@@ -5,9 +5,16 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._body import BodyResult
-from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Input
-from lossd.losses._maths.vectors import Distance, beyond, distances, each_component, zero_norms
+from lossd.losses._maths.vectors import (
+    KERNEL_DISTANCES,
+    Distance,
+    beyond,
+    distances,
+    each_component,
+    zero_norms,
+)
 from lossd.schema import NONNEGATIVE, Array, Differentiable, Interval, ParameterError
 
 EPS = 1e-6
@@ -40,8 +47,47 @@ def _distance_to_kinks(
     return each_component(found, anchor)
 
 
+def _text(distance: Distance, name: str) -> CudaText:
+    return CudaText(
+        f"""
+        const auto near = {name}::between(row, First{{}}, Second{{}}, eps);
+        const auto far = {name}::between(row, First{{}}, Third{{}}, eps);
+        const auto lost = [&](double excess) {{
+            const double found = margin + excess;
+            return found <= 0 ? 0.0 : found;
+        }};
+        double found = lost(beyond(near, far));
+        const bool may_be_one = near.value() == far.value();
+        const double apart = !may_be_one ? 1 : row.sums(
+            AT_PLACE(x.first == x.second && x.first == x.third ? 0.0 : 1.0)).items[0];
+        bool is_swapped = false;
+        if (swap != 0) {{
+            const auto across = {name}::between(row, Second{{}}, Third{{}}, eps);
+            is_swapped = beyond(across, far) < 0;
+            if (is_swapped) {{
+                found = lost(beyond(near, across));
+                const double on = found != 0 && apart != 0 ? 1 : 0;
+                row.write(AT_PLACE(weighed(on, near.by_left(x))),
+                          AT_PLACE(weighed(on, near.by_right(x) - across.by_left(x))),
+                          AT_PLACE(weighed(on, -across.by_right(x))));
+            }}
+        }}
+        value = T(found);
+        if (near.has_zero() || far.has_zero()) row.note(ZERO_NORM);
+        if (!is_swapped) {{
+            const double on = found != 0 && apart != 0 ? 1 : 0;
+            row.write(AT_PLACE(weighed(on, near.by_left(x) - far.by_left(x))),
+                      AT_PLACE(weighed(on, near.by_right(x))),
+                      AT_PLACE(weighed(on, -far.by_right(x))));
+        }}
+        """,
+        when={"distance": distance, "p": 2.0},
+    )
+
+
 @loss(
     Shape.VECTORS,
+    cuda=tuple(_text(distance, name) for distance, name in KERNEL_DISTANCES.items()),
     inputs=(
         Input("anchor", "an embedding", differentiable=Differentiable.BY_DEFAULT),
         Input("positive", "one to be near it", differentiable=Differentiable.BY_DEFAULT),

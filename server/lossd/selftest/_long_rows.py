@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from lossd.batch import Job
 from lossd.engine import Engine, Result
-from lossd.losses import Choices, Content, Input, Interval, Loss, Shape
+from lossd.kernels import gradients_of
+from lossd.losses import Axes, Choices, Content, Input, Interval, Loss, Shape
 from lossd.losses._declare import CudaText
 from lossd.reduction import Reduction
 from lossd.shapes import rules_of
@@ -86,12 +87,14 @@ def _inputs(
     given = loss.complete(parameters)
     if any(declared.content is Content.LENGTHS for declared in loss.inputs):
         return _sequences(rng, loss.inputs[0].under(given), columns)
+    # Vectors of any number of components are about as long, so that squares fit 16 bits.
+    spread = 0.5 / columns**0.5 if len(gradients_of(loss)) > 1 else 2
     drawn = {}
     for declared in loss.inputs:
         if declared.content in (Content.CLASSES, Content.INDICES) and text.targets_are_classes:
             drawn[declared.name] = rng.integers(0, columns, ROWS)
         else:
-            drawn[declared.name] = _floats(rng, loss.shape, declared.under(given), columns)
+            drawn[declared.name] = _floats(rng, loss.shape, declared.under(given), columns, spread)
     return drawn
 
 
@@ -109,8 +112,10 @@ def _sequences(rng: np.random.Generator, frames: Input, columns: int) -> dict[st
     }
 
 
-def _floats(rng: np.random.Generator, shape: Shape, declared: Input, columns: int) -> Array:
-    size = (ROWS, columns)
+def _floats(
+    rng: np.random.Generator, shape: Shape, declared: Input, columns: int, spread: float
+) -> Array:
+    size = (ROWS, columns) if declared.axes is Axes.ELEMENTS else (ROWS,)
     domain = declared.domain
     if isinstance(domain, Choices):
         return rng.choice(np.array(domain.numbers, np.float64), size)
@@ -121,7 +126,7 @@ def _floats(rng: np.random.Generator, shape: Shape, declared: Input, columns: in
         # Logits and log-probabilities may be negative; an input with a domain is a distribution.
         unsigned = domain is None or domain.low < 0
         return -positive if unsigned else positive / positive.sum(axis=-1, keepdims=True)
-    return rng.normal(0, 2, size) if domain is None else domain.low + positive
+    return rng.normal(0, spread, size) if domain is None else domain.low + positive
 
 
 def _as(array: Array, dtype: np.dtype[Any]) -> Array:

@@ -21,7 +21,7 @@ import sys
 import numpy as np
 from pathlib import Path
 from lossd.kernels.host import Library
-from tests.kernels import cases
+from tests.kernels import cases, vectors
 from tests.kernels.host.test_kernels import run
 library = Library(Path(sys.argv[1]), sys.argv[2])
 with np.errstate(all="ignore"):
@@ -32,6 +32,12 @@ with np.errstate(all="ignore"):
                 run(library, case)
                 run(library, case, stored=np.float16)
                 run(library, case, block=2, streams=True)
+    for loss, text in vectors.TEXTS:
+        for length in (1, 3, 16, 17, 511, 513, 1030):
+            for dtype in (np.float32, np.float16):
+                batch = vectors.draw(loss, text, length, np.dtype(dtype))
+                batch.on_host(library)
+                batch.shifted().on_host(library, block=2, streams=True)
 """
 
 

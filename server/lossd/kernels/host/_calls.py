@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 # What structures.hpp calls an Input and a Call, and where the answer is in it.
 MOST_INPUTS = 4
-CALL = struct.Struct("<5q" + "Qiidd" * MOST_INPUTS + "2d5Q2i5Q2q")
+CALL = struct.Struct("<5q" + "Qiidd" * MOST_INPUTS + "2d5Q2i5Q" + "Qi4x" * (MOST_INPUTS - 1) + "2q")
 ANSWER = struct.Struct("<2q")
 ANSWER_OFFSET = CALL.size - ANSWER.size
 # What entry.cpp calls a Prepared: this before and behind its Call, and the most rows of one.
@@ -24,6 +24,7 @@ PREPARED_HEAD, PREPARED_TAIL = struct.Struct("<Q"), struct.Struct("<4q")
 MOST_PREPARED_ROWS = 1 << 13
 _SIZES = 5  # numbers before the inputs
 NO_INPUT = (0, 0, 0, 0.0, 0.0)
+NO_GRADIENT = (0, 0)
 KINDS = {
     np.dtype(kind): number
     for number, kind in enumerate(
@@ -36,11 +37,21 @@ _ANY, _BETWEEN, _EITHER = range(3)
 Domain = Interval | Choices | None
 
 
-def packed_call(inputs: Sequence[Any], *numbers: Any) -> Any:
-    """Returns a call as the library reads it, from what is in it before and after the inputs."""
+def packed_call(inputs: Sequence[Any], *numbers: Any, others: Sequence[Array | None] = ()) -> Any:
+    """Returns a call as the library reads it, from what is in it before and after the inputs.
+
+    ``others`` are the gradients with respect to the inputs after the first.
+    """
+    gradients = [part for one in others for part in _packed_gradient(one)]
+    gradients += NO_GRADIENT * (MOST_INPUTS - 1 - len(others))
     sizes, rest = numbers[:_SIZES], numbers[_SIZES:]
     unused = NO_INPUT * (MOST_INPUTS - len(inputs) // len(NO_INPUT))
-    return ctypes.create_string_buffer(CALL.pack(*sizes, *inputs, *unused, *rest, 0, 0), CALL.size)
+    packed = CALL.pack(*sizes, *inputs, *unused, *rest, *gradients, 0, 0)
+    return ctypes.create_string_buffer(packed, CALL.size)
+
+
+def _packed_gradient(place: Array | None) -> tuple[int, int]:
+    return NO_GRADIENT if place is None else (address(place), KINDS[place.dtype])
 
 
 def ready(rows: Array, dtype: np.dtype[Any]) -> Array:

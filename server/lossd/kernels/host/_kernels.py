@@ -18,6 +18,7 @@ from lossd.kernels.host._calls import (
     KINDS,
     MOST_INPUTS,
     MOST_PREPARED_ROWS,
+    NO_GRADIENT,
     NO_INPUT,
     PREPARED_HEAD,
     PREPARED_TAIL,
@@ -112,8 +113,10 @@ class HostKernel:
         call_prepared: Any,
         *,
         gives_statuses: bool = False,
+        gradients: tuple[str, ...] = (),
     ) -> None:
         self.gives_statuses = gives_statuses
+        self.gradients = gradients  # the inputs with respect to which it writes them
         self._call_prepared = call_prepared
         self._entry = entry
         self._dtype = dtype
@@ -157,7 +160,9 @@ class HostKernel:
             *packed,
             *(elements, scale, 0, 0, 0, 0, 0),
             *(0 if gradient is None else KINDS[gradient], 0, 0),
-            *(bytes_address(numbers), bytes_address(addresses), 0, 0, 0, 0),
+            *(bytes_address(numbers), bytes_address(addresses), 0, 0),
+            *(NO_GRADIENT * (MOST_INPUTS - 1)),
+            *(0, 0),
         )
         labelled = inputs[labels[0]] if labels else None
         encoded = b"".join((
@@ -187,6 +192,7 @@ class HostKernel:
         block: int | None = None,
         streams: bool = False,
         statuses: npt.NDArray[np.uint8] | None = None,
+        others: Sequence[Array | None] = (),
     ) -> KernelSummary:
         """Computes some rows.
 
@@ -195,8 +201,8 @@ class HostKernel:
         derivatives are multiplied by, one number or one a row of the compute type, and ``elements``
         what the sum of a row of elements is divided by.  ``block`` rows are summed together, all if
         it is None; with ``streams`` the gradient is not left in the caches.  Writes ``values``, one
-        a row, and the ``gradient`` with respect to the first input, and sets flags in
-        ``nonfinite``.
+        a row, the ``gradient`` with respect to the first input, and ``others`` with respect to the
+        next of ``gradients``, and sets flags in ``nonfinite``.
 
         Raises:
             MemoryError: if there is not the room for a row.
@@ -204,7 +210,7 @@ class HostKernel:
         given = [(ready(one.rows, self._dtype), one.domain) for one in inputs]
         rows, *inner = given[0][0].shape
         columns, parts = math.prod(inner), inner[0] if len(inner) > 1 else 1
-        second = given[1][0].shape[1:]
+        second = [size for array, _ in given[1:2] for size in array.shape[1:]]
         packed = [part for one in given for part in packed_input(*one, self._dtype)]
         numbers = self._pack_numbers(*[as_number(parameters[name]) for name in self._numbers])
         vectors = [as_vector(parameters[name], self._dtype) for name in self._vectors]
@@ -233,6 +239,7 @@ class HostKernel:
             bytes_address(addresses),
             address(sums),
             address(statuses),
+            others=others,
         )
         if not self._entry(call):
             raise MemoryError(f"a row of {columns} columns needs more memory than there is")

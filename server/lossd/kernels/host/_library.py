@@ -81,6 +81,7 @@ class Library:
             tuple(a.name for a in arguments if a.kind is Kind.ARRAY),
             self._call_prepared,
             gives_statuses=template is not None and template.gives_statuses,
+            gradients=text.gradients,
         )
 
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCountsKernel:

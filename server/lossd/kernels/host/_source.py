@@ -12,7 +12,12 @@ import numpy as np
 
 from lossd.kernels._launch import Argument, Kind
 from lossd.kernels._source import kernel_source, read_template
-from lossd.kernels._templates import TEMPLATES, Template, template_of
+from lossd.kernels._templates import (
+    Template,
+    gradients_of,
+    template_of,
+    vectors_of,
+)
 from lossd.losses import LOSSES, Loss
 from lossd.losses._declare import CudaText
 
@@ -21,7 +26,8 @@ TYPES: Mapping[str, np.dtype[Any]] = {"float": np.dtype(np.float32), "double": n
 _SHARED = """\
 #define SHARED INLINE
 #define SHARED_METHOD METHOD
-#define SHARED_STEP_METHOD __attribute__((noinline))"""
+#define SHARED_STEP_METHOD __attribute__((noinline))
+#define SHARED_STEP OUTLINE"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,11 @@ class HostText:
     def template(self) -> Template | None:
         """The template for losses of its shape, if there is one."""
         return template_of(self.loss)
+
+    @property
+    def gradients(self) -> tuple[str, ...]:
+        """The inputs with respect to which it writes gradients."""
+        return gradients_of(self.loss)
 
     @property
     def name(self) -> str:
@@ -61,7 +72,7 @@ def library_source(type_name: str) -> str:
     parts += [template(name) for name in ("maths.hpp", "numbers.hpp", "call.hpp")]
     parts += ("namespace counts {", template("counts.hpp"), "}  // namespace")
     parts += (_entry(name, type_name, f"counts::{name}") for name in ("count", "slope"))
-    for one in TEMPLATES.values():
+    for one in dict.fromkeys(map(_template, host_texts())):
         if type_name not in one.types:
             continue
         kernels = [_kernel(t, type_name) for t in host_texts() if t.template is one]
@@ -114,15 +125,21 @@ def _kernel(text: HostText, type_name: str) -> str:
     inlined = re.sub(r"(\[&\]\([^()]*\))", r"\1 INLINED", text.text.text)
     inlined = inlined.replace("#pragma unroll", "UNROLLED")
     # It cannot be a macro, since it has macros in it: it takes the place of a line.
-    body = template(f"{TEMPLATES[text.loss.shape].name}_text.hpp")
+    body = template(f"{_template(text).name}_text.hpp")
     return "\n".join([
         f"namespace {text.name} {{",
         *(f"#define {name} {value}" for name, value in macros.items()),
         body.replace("\n    TEXT\n", f"\n{inlined}\n"),
         *(f"#undef {name.partition('(')[0]}" for name in macros),
         "}  // namespace",
-        _entry(text.name, type_name, f"{text.name}::run", TEMPLATES[text.loss.shape].call),
+        _entry(text.name, type_name, f"{text.name}::run", _template(text).call),
     ])  # fmt: skip
+
+
+def _template(text: HostText) -> Template:
+    if text.template is None:
+        raise ValueError(f"{text.name} must have a template")
+    return text.template
 
 
 def _entry(name: str, type_name: str, function: str, call: str = "Call") -> str:
@@ -142,6 +159,7 @@ def _macros_of_inputs(text: HostText) -> dict[str, Any]:
     return {
         "TARGETS_ARE_CLASSES": int(bool(text.text.targets_are_classes)),
         "INPUTS": len(text.loss.inputs),
+        "VECTORS": len(vectors_of(text.loss)),
         "OTHERS": "".join(f", const T {name.removesuffix('s')}" for name in others),
         "UNPACK_OTHERS": " ".join(packs),
         "OTHER_ELEMENTS(i)": "".join(f", pack_of_{name}[i]" for name in others),
@@ -151,7 +169,7 @@ def _macros_of_inputs(text: HostText) -> dict[str, Any]:
 
 def _macros_of_parameters(text: HostText, type_name: str) -> dict[str, Any]:
     """The parameters, and the versions of a text for some of them."""
-    is_pointwise = TEMPLATES[text.loss.shape].name == "pointwise"
+    is_pointwise = _template(text).name == "pointwise"
     parameters = signature(text, type_name)
     lists = [a.name for a in parameters if a.kind is Kind.ARRAY]
     numbers = [a for a in parameters if a.kind is not Kind.ARRAY]

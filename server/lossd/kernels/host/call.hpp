@@ -112,30 +112,54 @@ INLINE bool scale_all(const T* slopes, int count, T* out, Scale scale) {
     return found == 0;
 }
 
+INLINE Gradient gradient_of(const Call& call, int input) {
+    return input ? call.others[input - 1] : Gradient{call.gradient, call.gradient_kind};
+}
+
+// Where finished numbers of a block of a gradient are made: in their place, or else in `room`.
+struct Place {
+    char* to;
+    T* out;
+    bool is_direct;
+};
+
+INLINE Place place_in(
+    const Call& call, const Gradient& gradient, int64_t first, int count, T* room) {
+    char* const to = gradient.place + first * size_of(gradient.kind);
+    const bool is_direct = gradient.kind == OWN && !call.streams && count % GROUP == 0 &&
+                           uintptr_t(to) % sizeof(T) == 0;
+    return {to, is_direct ? reinterpret_cast<T*>(to) : room, is_direct};
+}
+
+// Writes `count` finished numbers to their place, rounded once.  Returns whether those of whole groups
+// are finite when they are rounded.
+INLINE bool send_finished(
+    const Call& call, const Gradient& gradient, const Place& place, int count, bool are_finite) {
+    if (gradient.kind != OWN) {
+        ON_LINES uint16_t rounded[BLOCK];
+        const int groups = whole_groups(count);
+        const bool are_still_finite =
+            gradient.kind == FLOAT16 ? round_all(place.out, groups, rounded, 10, to_float16)
+                                     : round_all(place.out, groups, rounded, 7, to_bfloat16);
+        send(call, place.to, rounded, count * int(sizeof *rounded));
+        return are_still_finite;
+    }
+    if (!place.is_direct) send(call, place.to, place.out, count * int(sizeof(T)));
+    return are_finite;
+}
+
 // Multiplies whole groups of slopes, by one number each if there are `scales`, and writes `count` of
 // them from element `first` on, rounded once.  Returns whether all of what is rounded is finite.
 OUTLINE bool put(
     const Call& call, int64_t first, int count, T* slopes, T scale, const T* scales = nullptr) {
     const int groups = whole_groups(count);
-    char* const to = call.gradient + first * size_of(call.gradient_kind);
-    const bool is_half = call.gradient_kind != OWN;
-    const bool is_direct =
-        !is_half && !call.streams && groups == count && uintptr_t(to) % sizeof(T) == 0;
-    T* const out = is_direct ? reinterpret_cast<T*>(to) : slopes;
+    const Gradient gradient = gradient_of(call, 0);
+    const Place place = place_in(call, gradient, first, count, slopes);
     for (int i = count; i < groups; ++i) slopes[i] = 0;
-    const bool is_finite =
-        scales ? scale_all(slopes, groups, out, [=](int i) { return scales[i]; })
-               : scale_all(slopes, groups, out, [=](int) { return scale; });
-    if (is_half) {
-        ON_LINES uint16_t rounded[BLOCK];
-        const bool is_still_finite =
-            call.gradient_kind == FLOAT16 ? round_all(out, groups, rounded, 10, to_float16)
-                                          : round_all(out, groups, rounded, 7, to_bfloat16);
-        send(call, to, rounded, count * int(sizeof *rounded));
-        return is_still_finite;
-    }
-    if (!is_direct) send(call, to, out, count * int(sizeof(T)));
-    return is_finite;
+    const bool are_finite =
+        scales ? scale_all(slopes, groups, place.out, [=](int i) { return scales[i]; })
+               : scale_all(slopes, groups, place.out, [=](int) { return scale; });
+    return send_finished(call, gradient, place, count, are_finite);
 }
 
 // Whether what was written of the gradient of a row is finite.
@@ -304,9 +328,11 @@ struct Results {
     // A silent row leaves exact zeros, without a look at its inputs.
     METHOD void silence(int64_t row) {
         if (call.values) call.values[row] = 0;
-        if (!call.gradient) return;
-        const int64_t bytes = call.columns * size_of(call.gradient_kind);
-        __builtin_memset(call.gradient + row * bytes, 0, bytes);
+        for (int input = 0; input < MOST_INPUTS; ++input) {
+            const Gradient gradient = gradient_of(call, input);
+            const int64_t bytes = call.columns * size_of(gradient.kind);
+            if (gradient.place) __builtin_memset(gradient.place + row * bytes, 0, bytes);
+        }
     }
 };
 

@@ -27,6 +27,12 @@ struct Input {
     double low, high;
 };
 
+// Where a gradient goes, or null.
+struct Gradient {
+    char* place;
+    Kind kind;
+};
+
 struct Call {
     int64_t rows, columns;
     int64_t block;               // rows that are summed together
@@ -46,6 +52,7 @@ struct Call {
     const T* const* vectors;     // those that are lists: one number a column, or null for 1
     double* sums;                // of weights times values, one for each block of rows
     uint8_t* statuses;           // one a row, for losses that have any
+    Gradient others[MOST_INPUTS - 1];  // with respect to the inputs after the first
     // What the kernel answers:
     int64_t nonfinite_rows;
     int64_t outside;             // whether a number of a row that is not silent breaks its rule

@@ -5,6 +5,7 @@ The critic should give real examples high scores and generated ones low scores.
 """
 
 import enum
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,12 @@ from lossd.losses._declare import Sides
 from lossd.losses._inputs import Input
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.sigmoid import sigmoid_cost, softplus
+from lossd.losses._maths.vectors import pieces
 from lossd.schema import Array, Differentiable
+
+# Scores that are compared at once: what is made of them in float64 fits a cache, and threads share
+# them.
+TILE, TILE_AT_ONCE = 1 << 16, 1 << 24
 
 # Scores in, their cost and its derivative out.
 Cost = Callable[[Any, Array], tuple[Array, Array]]
@@ -56,6 +62,9 @@ def real_cost(smoothing: float = 0.0) -> Cost:
     """Returns cross-entropy of a score whose target is 1 - smoothing."""
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
+        if not smoothing:
+            value, derivative = softplus(xp, -scores)
+            return value, -derivative
         shares = (xp.full_like(scores, share) for share in (1 - smoothing, smoothing))
         parts = sigmoid_cost(xp, scores, *shares)
         return parts.value, parts.derivative(xp)
@@ -95,8 +104,11 @@ def hinge(sign: int) -> Cost:
 
     def cost(xp: Any, scores: Array) -> tuple[Array, Array]:
         lacking = 1 - sign * scores
-        derivative = xp.where(lacking > 0, -sign, 0).astype(scores.dtype)
-        return xp.maximum(lacking, 0), xp.where(xp.isnan(lacking), lacking, derivative)
+        derivative = (lacking > 0) * scores.dtype.type(-sign)
+        is_nan = xp.isnan(lacking)
+        if bool(is_nan.any()):
+            derivative[is_nan] = np.nan
+        return xp.clip(lacking, 0, np.inf), derivative
 
     return cost
 
@@ -125,31 +137,55 @@ class ScoredSide:
     scores: Array
     cost: Cost
 
-    @classmethod
-    def of(cls, name: str, scores: Array, cost: Cost) -> "ScoredSide":
-        """Returns one side with its scores in float64."""
-        return cls(name, scores.astype(np.float64), cost)
+    def wide(self, tile: slice) -> Array:
+        """Returns the scores of some examples, in float64."""
+        return self.scores[tile].astype(np.float64)
 
 
 def _mean(xp: Any, elements: Array) -> Array:
     return xp.add.reduce(elements, axis=-1) / elements.shape[1] if xp is np else elements.mean(-1)
 
 
+def _tiles(side: ScoredSide, batch: BatchContext) -> list[slice]:
+    rows, length = side.scores.shape
+    return pieces(rows, max(1, (TILE if batch.in_cache else TILE_AT_ONCE) // length))
+
+
+def _compared(
+    xp: Any, side: ScoredSide, batch: BatchContext, compare: Callable[[slice], Array], dtype: Any
+) -> tuple[Array, Array]:
+    """Returns the cost of each example of a side, and the gradient with respect to its scores.
+
+    ``compare`` returns what the cost is of, for some examples.
+    """
+    tiles, scales = _tiles(side, batch), batch.of(side.name).scales
+    values, gradient = xp.empty(len(side.scores)), xp.empty(side.scores.shape, dtype)
+
+    def compute(index: int) -> None:
+        tile = tiles[index]
+        elements, derivatives = side.cost(xp, compare(tile))
+        values[tile] = _mean(xp, elements)
+        gradient[tile] = _scaled(xp, derivatives, scales[tile])
+
+    batch.for_each(len(tiles), compute)
+    return values, gradient
+
+
 def per_side(xp: Any, given: tuple[ScoredSide, ...], batch: BatchContext) -> BodyResult:
     """Returns the costs of each side's scores, independently."""
-    values, gradients = [], {}
-    for side in given:
-        elements, derivatives = side.cost(xp, side.scores)
-        values.append(_mean(xp, elements))
-        gradients[side.name] = _scaled(xp, derivatives, batch.of(side.name).scales)
-    return BodyResult(xp.concatenate(values), gradients)
+    found = [_compared(xp, side, batch, side.wide, side.scores.dtype) for side in given]
+    return BodyResult(
+        xp.concatenate([values for values, _ in found]),
+        {side.name: gradient for side, (_, gradient) in zip(given, found, strict=True)},
+    )
 
 
 def relativistic(xp: Any, high: ScoredSide, low: ScoredSide, batch: BatchContext) -> BodyResult:
     """Returns the costs of the differences of the two scores of each pair."""
-    elements, derivatives = high.cost(xp, high.scores - low.scores)
-    gradient = _scaled(xp, derivatives, batch.of(high.name).scales)
-    return BodyResult(_mean(xp, elements), {high.name: gradient, low.name: -gradient})
+    values, gradient = _compared(
+        xp, high, batch, lambda tile: high.wide(tile) - low.wide(tile), high.scores.dtype
+    )
+    return BodyResult(values, {high.name: gradient, low.name: -gradient})
 
 
 def relativistic_average(
@@ -161,10 +197,11 @@ def relativistic_average(
         return _undefined(xp, given)
     values, gradients, mean_gradients = [], {}, {}
     for side, other in ((first, second), (second, first)):
-        centre = (other.scores * _shares(other, batch)).sum().astype(other.scores.dtype)
-        elements, derivatives = side.cost(xp, side.scores - centre)
-        values.append(_mean(xp, elements))
-        gradients[side.name] = _scaled(xp, derivatives, batch.of(side.name).scales)
+        centre = _mean_of_side(xp, other, batch)
+        costs, gradients[side.name] = _compared(
+            xp, side, batch, functools.partial(_wide_less, side, centre), np.float64
+        )
+        values.append(costs)
         mean_gradients[other.name] = gradients[side.name].sum()
     return BodyResult(
         xp.concatenate(values),
@@ -173,6 +210,22 @@ def relativistic_average(
             for side in given
         },
     )
+
+
+def _wide_less(side: ScoredSide, centre: Any, tile: slice) -> Array:
+    return side.wide(tile) - centre
+
+
+def _mean_of_side(xp: Any, side: ScoredSide, batch: BatchContext) -> Any:
+    """Returns the weighted mean of all scores of a side, summed tile by tile."""
+    tiles, shares = _tiles(side, batch), _shares(side, batch)
+    sums = xp.zeros(len(tiles))
+
+    def add(index: int) -> None:
+        sums[index] = (side.wide(tiles[index]) * shares[tiles[index]]).sum()
+
+    batch.for_each(len(tiles), add)
+    return sums.sum()
 
 
 def _shares(side: ScoredSide, batch: BatchContext) -> Array:

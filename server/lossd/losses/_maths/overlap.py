@@ -55,7 +55,8 @@ def overlap_texts(hits: int, alpha: str, beta: str, gamma: str = "1") -> tuple[C
     """Returns the texts of a loss of single regions, from the numbers of its ``Index``."""
     return tuple(
         CudaText(
-            f"value = region.overlap({name}(), {hits}, {alpha}, {beta}, smooth, {gamma});",
+            f"value = overlap(region, {name}{{}}, "
+            f"Index{{{hits}, {alpha}, {beta}, smooth, {gamma}}});",
             when={
                 "prediction_kind": kind,
                 "class_axis": None,

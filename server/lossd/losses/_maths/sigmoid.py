@@ -95,5 +95,9 @@ def sigmoid_cost(
 def softplus(xp: Any, numbers: Array) -> tuple[Array, Array]:
     """Returns log(1 + exp(x)) and its derivative, which is the sigmoid."""
     tail = xp.exp(-abs(numbers))
-    value = xp.log1p(tail) + xp.maximum(numbers, 0)
-    return value, xp.where(numbers < 0, tail, 1) / (1 + tail)
+    derivative = xp.exp(xp.clip(numbers, -xp.inf, 0))  # the tail below 0, else 1
+    value = xp.log1p(tail)
+    value += xp.clip(numbers, 0, xp.inf)
+    tail += 1
+    derivative /= tail
+    return value, derivative

@@ -6,8 +6,9 @@ direction: it is similar to nothing, and has no gradient.
 """
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,15 @@ class Distance(enum.Enum):
 # Components of a long vector that are computed at once, so that temporary memory does not grow with
 # the length of vectors.
 PART = 1 << 17
+
+# What kernels/vectors.hpp calls the distances.
+KERNEL_DISTANCES: Mapping[Distance, str] = MappingProxyType(
+    {
+        Distance.EUCLIDEAN: "Euclidean",
+        Distance.SQUARED_EUCLIDEAN: "SquaredEuclidean",
+        Distance.COSINE: "Cosine",
+    }
+)
 
 
 def parts(length: int) -> list[slice]:
