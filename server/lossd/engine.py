@@ -32,6 +32,8 @@ from lossd.shapes import (
 # who reads the usual single array would have to tell the type checker that it is no list.
 Arrays = Any
 Allocate = Callable[[tuple[int, ...], npt.DTypeLike], Array]
+# The same for the gradient with respect to an input, by its name; None to leave it to ``Allocate``.
+Place = Callable[[str, tuple[int, ...], npt.DTypeLike], Array | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,14 @@ class Engine:
         job: Job,
         *,
         allocate: Allocate = np.empty,
+        place: Place = lambda *_: None,
         checkpoint: Checkpoint = lambda: None,
         hold: Callable[[int], None] = hold_nothing,
     ) -> Result:
         """Computes a job.
 
-        ``allocate(shape, dtype)`` makes the arrays of the result, wherever they are to live.
+        ``allocate(shape, dtype)`` makes the arrays of the result, wherever they are to live, except
+        for the gradients that ``place(input, shape, dtype)`` has a place for.
         ``checkpoint`` is called between tiles and may raise to stop the work.  ``hold`` is told the
         bytes that it takes beside its inputs before any is taken, and may raise.
 
@@ -121,8 +125,26 @@ class Engine:
         """
         plan = self._plan(job, is_kept=False)
         return self.compute(
-            plan, job, plan.laid.arrays(job), allocate=allocate, checkpoint=checkpoint, hold=hold
+            plan,
+            job,
+            plan.laid.arrays(job),
+            allocate=allocate,
+            place=place,
+            checkpoint=checkpoint,
+            hold=hold,
         )
+
+    def resident(self, job: Job) -> frozenset[str]:
+        """Returns the inputs that may stay on a device, where they are read and nowhere else.
+
+        Raises:
+            InvalidRequest: if the caller broke a rule.
+        """
+        plan = self._plan(job, is_kept=False)
+        on_device = self._overrides.get(job.loss.name, self.backend).exports is not None
+        if not on_device or job.nonfinite is NonfinitePolicy.ZERO:
+            return frozenset()
+        return plan.laid.resident()
 
     def plan(self, job: Job) -> Plan:
         """Decides everything about a job that does not depend on its data, for more jobs like it.
@@ -147,6 +169,7 @@ class Engine:
         arrays: Sequence[Array | None],
         *,
         allocate: Allocate = np.empty,
+        place: Place = lambda *_: None,
         checkpoint: Checkpoint = lambda: None,
         hold: Callable[[int], None] = hold_nothing,
     ) -> Result:
@@ -164,7 +187,7 @@ class Engine:
             raise InvalidRequest(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
             )
-        reply = _Reply.allocated(plan, allocate)
+        reply = _Reply.allocated(plan, allocate, place)
         try:
             evaluated = plan.evaluate(batch, reply.buffers, checkpoint)
         except ParameterError as error:
@@ -231,8 +254,10 @@ class _GradientBuffer:
     rows: Array
 
     @classmethod
-    def allocated(cls, answered: Answered, allocate: Allocate) -> "_GradientBuffer":
-        array, slot = allocate(answered.shape, answered.dtype), answered.slot
+    def allocated(cls, answered: Answered, allocate: Allocate, place: Place) -> "_GradientBuffer":
+        array, slot = place(answered.input, answered.shape, answered.dtype), answered.slot
+        if array is None:
+            array = allocate(answered.shape, answered.dtype)
         if slot is None:  # with respect to a parameter, which is one number
             return cls(answered, array, array)
         if slot.is_moved:
@@ -256,9 +281,9 @@ class _Reply:
     outputs: Mapping[str, Array]
 
     @classmethod
-    def allocated(cls, plan: Plan, allocate: Allocate) -> "_Reply":
+    def allocated(cls, plan: Plan, allocate: Allocate, place: Place) -> "_Reply":
         values = None if plan.values is None else allocate(plan.values.shape, plan.values.dtype)
-        gradients = {a.name: _GradientBuffer.allocated(a, allocate) for a in plan.gradients}
+        gradients = {a.name: _GradientBuffer.allocated(a, allocate, place) for a in plan.gradients}
         outputs = {a.name: allocate(a.shape, a.dtype) for a in plan.outputs}
         return cls(values, gradients, outputs)
 

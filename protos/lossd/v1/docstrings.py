@@ -37,6 +37,23 @@ Args:
     multilabel: When the answer to an example of several labels is right. Default "EXACT_MATCH".
         One of "EXACT_MATCH", "ELEMENTWISE".
 """,
+        "AllocateDeviceRequest": """Asks for memory of a device.
+
+Args:
+    size: Bytes, at least 1; rounded up to whole pages of the device.
+    device_uuid: The device that the memory is to be on: 16 bytes, as CUDA tells them.
+    lease: Token of the client's segment of shared memory that the memory lives as long as.
+""",
+        "AllocateDeviceResponse": """The memory.
+
+Args:
+    segment: What names the memory from now on. Nobody can guess it, and nobody else is told it.
+    size: Bytes that there are.
+    cuda_ipc: For cudaIpcOpenMemHandle: 64 bytes.
+    offset: Where in what the handle opens the memory begins.
+    done_event: For cudaIpcOpenEventHandle: 64 bytes. The event is recorded when the results of
+        a call have been written to the memory, before the call is answered.
+""",
         "AttachSegmentRequest": """Asks the server to take a file as a segment.
 
 Args:
@@ -198,6 +215,7 @@ Args:
         what does not fit comes in the message. Unset for all in the message. Until the reply is
         there, or the segment is detached and its calls have ended, the server may write to all
         of it.
+    device: How the call uses the memory of a device; unset where it does not.
     metrics: Metrics of the same batch, each different, at most 32. They are given the request's
         own predictions, targets, weights and mask, and what the loss was told of them holds for
         them too: examples with the loss's ignore index are ignored, classes lie on its class
@@ -225,8 +243,8 @@ Args:
         "UNDEFINED".
     backend: The backend that computed: "numpy" or "cupy".
     server_timing: Where the time went on the server.
-    transport: How tensors travelled: "shared_memory" if one did so in either direction, "grpc"
-        otherwise.
+    transport: How tensors travelled: "device_memory" if one did so in either direction, else
+        "shared_memory" if one did so, "grpc" otherwise.
     metrics: One result a metric that was asked for, in the order of the request.
     terms: What each term of a WeightedSum came to, in their order.
     statuses: Statuses of single examples; unset where no example has one.
@@ -324,6 +342,29 @@ Args:
     segment: Token of the segment.
 """,
         "DetachSegmentResponse": """The segment is gone.""",
+        "DeviceMemory": """A place in memory of a device.
+
+Args:
+    segment: Token of the memory, as AllocateDevice gave it.
+    offset: Bytes from its start, in [0, 2^63). Data at a multiple of 256 is read quickest.
+""",
+        "DeviceMemoryOffer": """Devices whose memory a client that uses the same one can share with the server.
+
+Args:
+    device_uuids: What identifies each of them: 16 bytes, as CUDA tells them.
+    bytes: Bytes that the server allocates at the same time, for all clients.
+""",
+        "DeviceUse": """How a call uses the memory of a device.
+
+Args:
+    reply: Where the server may place gradients with respect to inputs that are in device
+        memory, each at a multiple of 256 bytes; others go where they would go without. Unset
+        for none.
+    reply_size: Bytes there.
+    ready_event: For cudaIpcOpenEventHandle: 64 bytes. The server reads no device memory before
+        the event, as it was recorded last before the call, is complete. Unset for memory that
+        is ready.
+""",
         "Dice": """Parameters of the Dice loss, 1 - (2 tp + smooth) / (2 tp + fp + fn + smooth), of each example.
 
 Axis 0 counts examples; the others are elements of the region. Targets are numbers in [0, 1]
@@ -522,10 +563,13 @@ Args:
     device: The device that computes, in words.
     libraries: Versions of the libraries in use.
     limits: What a request may not exceed.
-    transports: The ways that tensors can travel: "grpc", and "shared_memory" where it is
-        offered.
+    transports: The ways that tensors can travel: "grpc", and "shared_memory" and
+        "device_memory" where they are offered.
     shared_memory: Where memory can be shared; unset where it is not offered.
     networks: The networks that losses of images can look through, by name.
+    device_memory: Where device memory can be shared; unset where it is not offered.
+    routes: What computes the losses, where not all are computed by the same: one entry a kind
+        of losses.
 """,
         "GradientPenalty": """Parameters of a penalty on the norm of a critic's gradient by its input.
 
@@ -1085,6 +1129,12 @@ Args:
 Args:
     error: The one that is the value. Default "MSE". One of "MSE", "RMSE", "MAE", "R2".
 """,
+        "ReleaseDeviceRequest": """Asks the server to free memory.
+
+Args:
+    segment: Token of the memory.
+""",
+        "ReleaseDeviceResponse": """The memory is freed.""",
         "RetrievalAtK": """Parameters of the quality of what is retrieved first. Every measure is answered; the value is
 one. The mask tells which documents of a query exist.
 
@@ -1110,6 +1160,15 @@ Args:
         "ONE_VS_REST", "ONE_VS_ONE".
     max_fpr: Largest false positive rate; the area up to there, standardised after McClish.
         Binary only. In (0, 1]. Unset by default.
+""",
+        "Route": """What computes losses of one kind, and why.
+
+Args:
+    losses: Names of the losses, as in LossDescription.
+    backend: The backend: "numpy" or "cupy".
+    reason: The reason, in words.
+    backend_on_device: The backend for tensors that are in device memory already; empty where
+        none is shared.
 """,
         "ServerTiming": """Time spent on the server, phase by phase.
 
@@ -1233,6 +1292,7 @@ Args:
     shape: Size along each axis, each in [0, 2^63); empty for a single number. At most 8 axes.
     shared_memory: A place in memory that both sides have, see SharedMemoryService.
     chunks: Chunks that follow the message, in StreamLoss only.
+    device_memory: A place in the memory of a GPU that both sides use, see DeviceMemoryService.
     data: The elements themselves. It has the highest number, so that all else is a prefix of
         the encoded message.
 """,

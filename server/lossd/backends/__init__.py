@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lossd.backends._exports import ALIGNMENT, Exported, Exports, Resident
 from lossd.backends._rounding import Array, round_into
 from lossd.batch import Batch
 from lossd.losses import BodyResult, SoftCounts
@@ -19,14 +20,18 @@ from lossd.networks import DeviceNetwork, Network
 from lossd.reduction import Flags, Floats
 
 __all__ = [
+    "ALIGNMENT",
     "Array",
     "Backend",
     "Body",
     "Compute",
     "Computed",
+    "Exported",
+    "Exports",
     "Make",
     "Piece",
     "PreparedCall",
+    "Resident",
     "Take",
     "each_row",
     "nonfinite_rows",
@@ -131,6 +136,10 @@ class Backend(Protocol):
     @property
     def bus_id(self) -> str:
         """The place of the device on the PCI bus; "" of a CPU."""
+
+    @property
+    def exports(self) -> Exports | None:
+        """The memory of its devices that other processes use too; None where there are none."""
 
     @property
     def threads(self) -> int:

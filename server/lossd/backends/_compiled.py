@@ -56,7 +56,10 @@ class _Compiled:
         nonfinite = cupy.empty(tile.count, np.bool_)
         first, second, *others = tile.operands
         given = tile.operands[first]
-        gradient = cupy.empty_like(given) if first in batch.gradients else None
+        gradient = None
+        if first in batch.gradients:
+            place = tile.places.get(first)
+            gradient = cupy.empty_like(given) if place is None else place
         parts = given.shape[1] if given.ndim > 2 else 1
         labels = math.prod(tile.operands[second].shape[1:])
         launch = self.kernel.launch(

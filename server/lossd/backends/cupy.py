@@ -24,6 +24,7 @@ import numpy as np
 
 from lossd.backends import Array, Body, Compute
 from lossd.backends._accelerators import use_no_accelerators
+from lossd.backends._exports import Exports
 from lossd.backends._pinned import PinnedMemory
 from lossd.backends._tasks import Tasks, tile_elements
 from lossd.backends._texts import text_of
@@ -78,8 +79,11 @@ class CupyBackend:
             raise BackendUnavailable(f"backend must be usable, got cupy: {available.reason}")
         self._cupy = _import_cupy()
         self._pinned = PinnedMemory(self._cupy)
-        self._workers = [Worker(self._cupy, i, self._pinned) for i in _like_the_first(self._cupy)]
-        self._tasks = Tasks(self._workers)
+        self.exports = Exports(self._cupy)
+        self._workers = [
+            Worker(self._cupy, i, self._pinned, self.exports) for i in _like_the_first(self._cupy)
+        ]
+        self._tasks = Tasks(self._workers, self.exports)
         count = len(self._workers)
         self.device = available.device if count == 1 else f"{count} x {available.device}"
 

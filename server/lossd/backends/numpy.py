@@ -34,6 +34,7 @@ class NumpyBackend:
 
     name = "numpy"
     bus_id = ""
+    exports = None
     xp = np
     piece_elements = 0
     in_cache = True

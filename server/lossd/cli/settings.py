@@ -29,7 +29,9 @@ _SECTIONS = {
     "Limits of one caller": (
         "caller_calls", "caller_inflight_bytes", "caller_calls_per_second", "caller_shm_segments",
     ),
-    "Shared memory": ("shm_dir", "max_shm_segments", "max_shm_bytes"),
+    "Shared memory": (
+        "shm_dir", "max_shm_segments", "max_shm_bytes", "max_device_bytes", "caller_device_bytes",
+    ),
     "Networks": ("networks", "max_network_bytes"),
     "The end": ("drain_delay_seconds", "drain_seconds"),
     "Log and traces": ("log_format", "log_level", "tracing"),

@@ -209,6 +209,18 @@ class Config:
     max_shm_bytes: int = _setting(
         4096 * MEBIBYTE, "Bytes of all segments of shared memory.", Interval(1, 1 << 50)
     )
+    max_device_bytes: int = _setting(
+        0,
+        "Bytes of device memory that clients on this host may have together, which takes a GPU and "
+        "shm_dir; 0 for none.",
+        Interval(0, 1 << 50),
+    )
+    caller_device_bytes: int = _setting(
+        0,
+        "Bytes of it of one caller, or of one process that has no name; 0 for three quarters of "
+        "all.",
+        Interval(0, 1 << 50),
+    )
     networks: str = _setting(
         "", "Directory of the networks that losses of images look through; empty for none."
     )
