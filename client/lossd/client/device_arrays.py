@@ -94,10 +94,20 @@ def on_device(name: str, value: Any) -> OnDevice:
     return OnDevice(value, dtype, shape, told["data"][0], _stream(told, value))
 
 
+def foreign_error(name: str, array: OnDevice) -> InvalidRequestError:
+    """Returns the error for an array on a device whose memory is not shared."""
+    return _invalid(
+        name,
+        f"{name} must be an array in the memory of the CPU, or of LossClient.device_empty, "
+        f"got {type(array.value).__name__} on a device",
+    )
+
+
 def _dtype(typestr: str, value: Any) -> np.dtype[Any]:
     if typestr.endswith("V2") and "bfloat16" in str(getattr(value, "dtype", "")):
         return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(typestr)
+    found: np.dtype[Any] = np.dtype(typestr)
+    return found
 
 
 def _stream(told: Any, value: Any) -> int:
@@ -105,7 +115,8 @@ def _stream(told: Any, value: Any) -> int:
     if hasattr(value, "is_cuda"):
         return int(_torch(value).cuda.current_stream(value.device).cuda_stream)
     stream = told.get("stream")
-    return _DEFAULT_STREAMS.get(stream, stream)
+    found: int = _DEFAULT_STREAMS.get(stream, stream)
+    return found
 
 
 def _torch(value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Parts of a range of bytes that are taken and returned; it may import the standard library only."""
+"""Parts of a range of bytes that are taken and returned.
+
+It may import the standard library only.
+"""
 
 from collections import deque
 

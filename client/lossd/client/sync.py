@@ -256,6 +256,20 @@ class LossClient(Submitting):
         """
         return self._connection().sharing.empty(shape, dtype)
 
+    def device_empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Any:
+        """Returns an array, not filled, in memory of the GPU that the server shares.
+
+        It is one of CuPy, which PyTorch and JAX take without a copy, for example by
+        ``torch.from_dlpack``; ``compute`` uses it where it lies, and returns the gradients with
+        respect to it in the same memory. Keep it and fill it again for each batch. Where no device
+        memory is shared it is an array as ``empty`` returns it.
+
+        Args:
+            shape: Its shape.
+            dtype: The type of its elements.
+        """
+        return self._connection().sharing.device_empty(shape, dtype)
+
     @overload
     def evaluate(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
         self, metrics: hints.AnyMetric, **rest: Unpack[hints.EvaluateArguments]
