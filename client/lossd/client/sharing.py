@@ -341,7 +341,14 @@ def _wanted(
     """Returns the inputs whose gradients a request asks for."""
     if request.HasField("gradients"):
         return set(request.gradients.inputs)
-    return default_gradients(request.loss.WhichOneof("kind") or "")
+    kind = request.loss.WhichOneof("kind") or ""
+    if kind != "weighted_sum":
+        return default_gradients(kind)
+    return {
+        term.input_names.get(name, name)
+        for term in request.loss.weighted_sum.terms
+        for name in default_gradients(term.loss.WhichOneof("kind") or "")
+    }
 
 
 def _reply_size(request: v1.ComputeLossRequest, wanted: set[str]) -> int:

@@ -62,7 +62,9 @@ class Exported:
                 raise BackendUnavailable(
                     f"allocation must hold one client's memory, got {whole} bytes for {size}"
                 )
-            runtime.memset(start, 0, size)  # what was there before may be somebody else's
+            stream = cupy.cuda.Stream(non_blocking=True)
+            runtime.memsetAsync(start, 0, size, stream.ptr)  # it may have been somebody else's
+            stream.synchronize()
             self.handle: bytes = runtime.ipcGetMemHandle(start)
             self.done = cupy.cuda.Event(disable_timing=True, interprocess=True)
             self.done_handle: bytes = runtime.ipcGetEventHandle(self.done.ptr)
