@@ -47,7 +47,7 @@ INVALID, EXHAUSTED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_
 CUPY = ("--backend", "cupy", "--no-check-device")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def fake() -> Iterator[Any]:
     """The fake device of this process, without faults and violations before and after."""
     found = pytest.importorskip("gpulab.fake", reason="needs gpulab's fake device")
@@ -69,8 +69,7 @@ def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 @pytest.fixture
-def cupy(fake: Any) -> Any:
-    del fake
+def cupy() -> Any:
     return importlib.import_module("cupy")
 
 
@@ -161,8 +160,8 @@ LOSSES: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_every_kind_of_loss_takes_device_memory(sharing: Process, fake: Any, name: str) -> None:
-    """What needs a look at the numbers first, or another shape, is copied by the server."""
+def test_every_kind_of_loss_takes_device_memory(sharing: Process, name: str) -> None:
+    """The server copies those that it has to look at first, and those of other shapes."""
     loss, given = LOSSES[name]
     with LossClient(sharing.address) as near, LossClient(sharing.address) as far:
         found = near.compute(loss, **{n: filled(near, array) for n, array in given.items()})
@@ -176,7 +175,7 @@ def test_every_kind_of_loss_takes_device_memory(sharing: Process, fake: Any, nam
 
 
 @pytest.mark.parametrize("nonfinite", ["zero", "propagate"])
-def test_options_are_as_elsewhere(sharing: Process, fake: Any, nonfinite: Any) -> None:
+def test_options_are_as_elsewhere(sharing: Process, nonfinite: Any) -> None:
     given = logits()
     given[3, 5] = np.nan
     options: dict[str, Any] = {
@@ -193,7 +192,7 @@ def test_options_are_as_elsewhere(sharing: Process, fake: Any, nonfinite: Any) -
     assert_same(found.gradients["predictions"], sent.gradients["predictions"])
 
 
-def test_metrics_weights_and_labels_may_be_on_the_device(sharing: Process, fake: Any) -> None:
+def test_metrics_weights_and_labels_may_be_on_the_device(sharing: Process) -> None:
     weights = np.linspace(0, 2, ROWS).astype(np.float32)
     options: dict[str, Any] = {"metrics": [v1.MetricSpec(accuracy=v1.Accuracy())]}
     with LossClient(sharing.address) as near, LossClient(sharing.address) as far:
@@ -243,7 +242,7 @@ def test_other_libraries_take_the_array(sharing: Process, cupy: Any) -> None:
         assert_same(viewed, 2 * logits())
 
 
-def test_memory_is_used_again(sharing: Process, fake: Any) -> None:
+def test_memory_is_used_again(sharing: Process) -> None:
     idle(sharing)
     given = logits(1000, 1000)
     with LossClient(sharing.address) as client:
@@ -253,8 +252,9 @@ def test_memory_is_used_again(sharing: Process, fake: Any) -> None:
         assert in_use(sharing) <= 16 * MEBIBYTE
 
 
-def test_threads_do_not_get_in_each_others_way(sharing: Process, fake: Any) -> None:
-    wanted, found = {}, {}
+def test_threads_do_not_get_in_each_others_way(sharing: Process, cupy: Any) -> None:
+    wanted: dict[int, bytes] = {}
+    found: dict[int, list[bytes]] = {}
     with LossClient(sharing.address) as near, LossClient(sharing.address) as far:
         for factor in range(4):
             sent = far.compute(CrossEntropy(), factor * logits(), classes())
@@ -264,7 +264,7 @@ def test_threads_do_not_get_in_each_others_way(sharing: Process, fake: Any) -> N
             array = filled(near, factor * logits())
             for _ in range(5):
                 gradient = near.compute(CrossEntropy(), array, classes()).gradients["predictions"]
-                found.setdefault(factor, []).append(gradient.get().tobytes())
+                found.setdefault(factor, []).append(cupy.asnumpy(gradient).tobytes())
 
         threads = [threading.Thread(target=work, args=(factor,)) for factor in range(4)]
         for thread in threads:
@@ -297,7 +297,7 @@ def holder(process: Process, **environment: str) -> "subprocess.Popen[str]":
     )
 
 
-def test_a_killed_clients_memory_is_freed(sharing: Process, fake: Any) -> None:
+def test_a_killed_clients_memory_is_freed(sharing: Process) -> None:
     idle(sharing)
     with holder(sharing) as client:
         assert client.stdout is not None
@@ -308,7 +308,7 @@ def test_a_killed_clients_memory_is_freed(sharing: Process, fake: Any) -> None:
         idle(sharing)
 
 
-def test_a_closed_client_gives_memory_back_with_its_last_array(sharing: Process, fake: Any) -> None:
+def test_a_closed_client_gives_memory_back_with_its_last_array(sharing: Process) -> None:
     with LossClient(sharing.address) as client:
         array = filled(client, logits())
     assert in_use(sharing)
@@ -346,8 +346,7 @@ def test_a_handle_that_cannot_be_opened(sharing: Process, fake: Any, call: str) 
     assert not in_use(sharing)
 
 
-def test_another_device(tmp_path: Path, fake: Any) -> None:
-    del fake
+def test_another_device(tmp_path: Path) -> None:
     flags = ("--shm-dir", str(tmp_path), "--max-device-bytes", str(64 * MEBIBYTE))
     both = {**os.environ, "GPULAB_DEVICES": "2", "CUDA_VISIBLE_DEVICES": "1"}
     with pytest.MonkeyPatch.context() as patch:
@@ -360,7 +359,7 @@ def test_another_device(tmp_path: Path, fake: Any) -> None:
 
 
 @pytest.mark.parametrize("flags", [("--backend", "numpy"), CUPY])
-def test_a_server_that_shares_none(tmp_path: Path, fake: Any, flags: tuple[str, ...]) -> None:
+def test_a_server_that_shares_none(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """One is on the CPU, which the log tells; the other has no directory for the lease."""
     asked = ("--max-device-bytes", str(64 * MEBIBYTE))
     shm = ("--shm-dir", str(tmp_path)) if flags != CUPY else ()
@@ -374,7 +373,7 @@ def test_a_server_that_shares_none(tmp_path: Path, fake: Any, flags: tuple[str, 
         assert any("no device memory is shared" in line for line in process.log())
 
 
-def test_no_room(tmp_path: Path, fake: Any) -> None:
+def test_no_room(tmp_path: Path) -> None:
     flags = ("--shm-dir", str(tmp_path), "--max-device-bytes", str(4 * MEBIBYTE))
     with serve(*CUPY, *flags) as process, LossClient(process.address) as client:
         array = filled(client, logits())
@@ -383,7 +382,7 @@ def test_no_room(tmp_path: Path, fake: Any) -> None:
         assert found.transport == "device_memory"
 
 
-def test_a_device_without_memory(sharing: Process, fake: Any) -> None:
+def test_a_device_without_memory(sharing: Process) -> None:
     """Memory that is there stays in use; what is new goes elsewhere."""
     with LossClient(sharing.address) as client:
         array = filled(client, logits())
@@ -418,11 +417,11 @@ def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         yield process
 
 
-def test_a_caller_who_may_not_share(ruled: Process, fake: Any) -> None:
+def test_a_caller_who_may_not_share(ruled: Process) -> None:
     falls_back(ruled, token="0123456789-one-without")  # noqa: S106 - of this test
 
 
-def test_what_belongs_to_another_caller_cannot_be_used(ruled: Process, fake: Any) -> None:
+def test_what_belongs_to_another_caller_cannot_be_used(ruled: Process) -> None:
     with (
         LossClient(ruled.address, token="0123456789-the-first-one") as one,  # noqa: S106
         LossClient(ruled.address, token="0123456789-the-other-one") as other,  # noqa: S106
@@ -438,7 +437,7 @@ def test_what_belongs_to_another_caller_cannot_be_used(ruled: Process, fake: Any
             (RELEASE_DEVICE, v1.ReleaseDeviceRequest(segment=token)),
             (ALLOCATE_DEVICE, allocation(kept, lease=lease.token)),
         ):
-            with pytest.raises(Exception) as raised:  # noqa: PT011 - its reason is looked at
+            with pytest.raises(Exception) as raised:
                 ask(method, request, 5.0)
             assert getattr(raised.value, "reason", "") == "SEGMENT_NOT_FOUND"
 
@@ -462,7 +461,7 @@ def allocation(kept: Any, **changes: Any) -> v1.AllocateDeviceRequest:
 
 
 @pytest.fixture
-def raw(sharing: Process, fake: Any) -> Iterator[tuple[Any, Any, v1.DeviceMemory]]:
+def raw(sharing: Process) -> Iterator[tuple[Any, Any, v1.DeviceMemory]]:
     """A function that asks, a client's device memory, and a place in it."""
     with LossClient(sharing.address) as client:
         client.device_empty((ROWS, CLASSES))
@@ -472,7 +471,7 @@ def raw(sharing: Process, fake: Any) -> Iterator[tuple[Any, Any, v1.DeviceMemory
 
 
 def refused(ask: Any, method: Any, request: Any) -> tuple[str, str]:
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - its reason is looked at
+    with pytest.raises(Exception) as raised:
         ask(method, request, 5.0)
     return getattr(raised.value, "reason", ""), str(raised.value)
 
@@ -543,7 +542,7 @@ def test_new_memory_holds_nothing_of_others(raw: Any, cupy: Any) -> None:
     assert refused(ask, RELEASE_DEVICE, released)[0] == "SEGMENT_NOT_FOUND"
 
 
-def test_arrays_with_gaps_or_unknown_types_are_refused(sharing: Process, cupy: Any) -> None:
+def test_arrays_with_gaps_or_unknown_types_are_refused(sharing: Process) -> None:
     with LossClient(sharing.address) as client:
         array = filled(client, logits())
         for wrong, says in ((array[:, ::2], "C order"), (array.T, "C order"),

@@ -13,7 +13,6 @@ import importlib
 import math
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -25,77 +24,17 @@ from lossd import tensors, v1
 from lossd.client.arrays import Array
 from lossd.client.call import ALLOCATE_DEVICE, GET_SERVER_INFO, RELEASE_DEVICE, Method
 from lossd.client.device_arrays import OnDevice, foreign_error
+from lossd.client.device_segments import DeviceBlock, OpenedSegment
 from lossd.client.errors import LossdError, PermissionDeniedError
 from lossd.client.segments import Segment
-from lossd.client.spaces import Space
 
 Ask = Callable[[Method[Any], Message, float], Any]
 
-ALIGNMENT = 256
 # How long to do without it after something went wrong.
 REST_SECONDS = 1.0
 ASK_SECONDS = 2.0
 _ON_DEVICE = 3  # cudaMemcpyDeviceToDevice
 _GRANULE = 8 << 20  # bytes that are asked for at least: an allocation takes about a millisecond
-
-
-class OpenedSegment:
-    """Memory that the server allocated, opened here; closed when no block of it is left.
-
-    Attributes:
-        token: Its identifier on the server.
-        device: The index of its device in this process.
-        address: Where it begins.
-        size: How many bytes it has.
-        done: The server's event, opened: results are complete.
-    """
-
-    def __init__(
-        self, cupy: Any, device: int, found: v1.AllocateDeviceResponse, lease: Segment
-    ) -> None:
-        runtime = cupy.cuda.runtime
-        with cupy.cuda.Device(device):
-            base = runtime.ipcOpenMemHandle(found.cuda_ipc)
-            weakref.finalize(self, _close, runtime, device, base).atexit = False
-            self.done: int = runtime.ipcOpenEventHandle(found.done_event)
-        self._lease = lease  # whose lock ends with the last of these
-        self._lock = threading.RLock()  # collecting garbage may return a block meanwhile
-        self._space = Space(found.size, ALIGNMENT)
-        self.token, self.device, self.size = found.segment, device, found.size
-        self.address: int = base + found.offset
-
-    def take(self, size: int) -> "DeviceBlock | None":
-        """Returns a block of so many bytes; None where none is free."""
-        with self._lock:
-            part = self._space.take(size)
-            return None if part is None else DeviceBlock(self, *part)
-
-    def is_free(self) -> bool:
-        """Returns whether no block of it is in use."""
-        with self._lock:
-            return not self._space.taken()
-
-    def give_back(self, part: tuple[int, int]) -> None:
-        """Returns a block."""
-        self._space.give_back(part)
-
-
-class DeviceBlock:
-    """A part of a segment; it is returned when the last array over it is collected."""
-
-    def __init__(self, segment: OpenedSegment, start: int, end: int) -> None:
-        self.segment = segment
-        self.start = start
-        self.size = end - start
-        weakref.finalize(self, segment.give_back, (start, end)).atexit = False
-
-    def array(
-        self, cupy: Any, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int = 0
-    ) -> Any:
-        """Returns an array of CuPy in the block."""
-        address = self.segment.address + self.start + offset
-        memory = cupy.cuda.UnownedMemory(address, self.size - offset, self, self.segment.device)
-        return cupy.ndarray(shape, dtype, cupy.cuda.MemoryPointer(memory, 0))
 
 
 class DeviceSharing:
@@ -157,10 +96,6 @@ class DeviceSharing:
             host: Array = cupy.asnumpy(self._over(array, segment.device))
         host.flags.writeable = False
         return host
-
-    def lease(self) -> "DeviceCall":
-        """Returns what one call uses."""
-        return DeviceCall(self)
 
     def retire(self, segment: OpenedSegment) -> None:
         """Uses a segment no more: a call that was given up may still write to it."""
@@ -346,90 +281,3 @@ class DeviceSharing:
         with self._cupy.cuda.Device(segment.device):
             for stream in streams:
                 self._cupy.cuda.runtime.streamWaitEvent(stream, segment.done)
-
-
-class DeviceCall:
-    """The device memory of one call: its inputs, the region for its gradients, and their order."""
-
-    def __init__(self, sharing: DeviceSharing) -> None:
-        self._sharing = sharing
-        self._blocks: list[DeviceBlock] = []
-        self._streams: dict[int, None] = {}
-        self._reply: DeviceBlock | None = None
-        self._device: int | None = None
-        self._stack = contextlib.ExitStack()
-
-    def place(self, array: OnDevice) -> v1.DeviceMemory | None:
-        """Returns where an array lies in memory of the server; None for what has to go another way.
-
-        One that lies elsewhere on the device is copied there.
-        """
-        found = self._sharing.place(array) or self._sharing.copied(array)
-        if found is None:
-            return None
-        place, block = found
-        if block is not None:
-            self._blocks.append(block)
-        self._streams[array.stream] = None
-        return place
-
-    def prepare(self, request: v1.ComputeLossRequest, gradients: set[str]) -> None:
-        """Writes how a request with tensors in device memory uses it."""
-        given = [
-            (named.name, tensor)
-            for named in request.inputs
-            for tensor in named.tensors
-            if tensor.WhichOneof("source") == "device_memory"
-        ]
-        beside = [getattr(request, name) for name in ("weights", "mask", "cotangent")]
-        places = [tensor.device_memory for _, tensor in given]
-        places += [t.device_memory for t in beside if t.WhichOneof("source") == "device_memory"]
-        if not places:
-            return
-        device = self._sharing.device_of(places[0])
-        wanted = [tensor for name, tensor in given if name in gradients]
-        size = sum(-(-_bytes(tensor) // ALIGNMENT) * ALIGNMENT for tensor in wanted)
-        reply = self._reply = self._sharing.block(size, device) if size else None
-        if reply is not None:
-            request.device.reply.segment = reply.segment.token
-            request.device.reply.offset = reply.start
-            request.device.reply_size = reply.size
-        recorded = self._sharing.recorded(device, self._streams)
-        request.device.ready_event = self._stack.enter_context(recorded)
-
-    def array(self, tensor: v1.Tensor) -> Any:
-        """Returns an array of the reply.
-
-        Raises:
-            TensorError: if it does not lie where the reply should.
-        """
-        if self._reply is None:
-            raise tensors.TensorError("device_memory", "it must lie in the reply's region")
-        return self._sharing.array(self._reply, tensor)
-
-    def end(self, *, was_answered: bool) -> None:
-        """Ends it; blocks of inputs are returned, that of the reply when no array is over it."""
-        if self._reply is not None and was_answered:
-            self._sharing.follow(self._reply.segment, self._streams)
-        if self._reply is not None and not was_answered:
-            self._sharing.retire(self._reply.segment)
-        self._stack.close()
-        self._blocks.clear()
-        self._reply = None
-
-
-def _bytes(tensor: v1.Tensor) -> int:
-    size: int = math.prod(tensor.shape) * tensors.dtype_of_type[tensor.dtype].itemsize
-    return size
-
-
-def _close(runtime: Any, device: int, base: int) -> None:
-    """Closes memory when the device has done with it."""
-    with contextlib.suppress(runtime.CUDARuntimeError):
-        before = runtime.getDevice()
-        runtime.setDevice(device)
-        try:
-            runtime.deviceSynchronize()
-            runtime.ipcCloseMemHandle(base)
-        finally:
-            runtime.setDevice(before)

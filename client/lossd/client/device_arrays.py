@@ -104,10 +104,8 @@ def foreign_error(name: str, array: OnDevice) -> InvalidRequestError:
 
 
 def _dtype(typestr: str, value: Any) -> np.dtype[Any]:
-    if typestr.endswith("V2") and "bfloat16" in str(getattr(value, "dtype", "")):
-        return np.dtype(ml_dtypes.bfloat16)
-    found: np.dtype[Any] = np.dtype(typestr)
-    return found
+    is_bfloat16 = typestr.endswith("V2") and "bfloat16" in str(getattr(value, "dtype", ""))
+    return np.dtype(ml_dtypes.bfloat16 if is_bfloat16 else typestr)
 
 
 def _stream(told: Any, value: Any) -> int:

@@ -30,8 +30,9 @@ from lossd.client.call import (
     LIST_LOSSES,
     Method,
 )
-from lossd.client.device import DeviceCall, DeviceSharing
+from lossd.client.device import DeviceSharing
 from lossd.client.device_arrays import OnDevice, is_on_device
+from lossd.client.device_call import DeviceCall
 from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
 from lossd.client.headers import Encoded
 from lossd.client.segments import ALIGNMENT, Arena, Block, Segment
@@ -287,7 +288,7 @@ class ClientLease:
     def _place_on_device(self, array: OnDevice) -> v1.DeviceMemory | None:
         if self._has_ended:
             return None
-        self._device = self._device or self._sharing.device.lease()
+        self._device = self._device or DeviceCall(self._sharing.device)
         found = self._device.place(array)
         self.in_use = self.in_use or found is not None
         return found
