@@ -11,6 +11,8 @@ from lossd.serving.config import Config
 
 # Seconds that an old connection lives on after the last of its calls must have ended.
 _AFTER_CALLS_SECONDS = 10.0
+# Enough for 400 MB/s to a caller 10 ms away, and little enough for a crowd of them.
+_WINDOW_BYTES = 4 << 20
 # A message that is worth refusing before it has come.
 _LARGE_BYTES = 64 << 20
 
@@ -26,6 +28,10 @@ def options(config: Config) -> list[tuple[str, int]]:
         *((name, limit) for name, limit in limits.items() if limit),
         ("grpc.max_receive_message_length", _longest_message(config)),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
+        # What a caller may send before anybody asks for it.  gRPC by itself would let it grow with
+        # what the network carries, and hold hundreds of megabytes when calls are cancelled.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
         ("grpc.so_reuseport", 0),  # otherwise two servers could silently share a port
         # Allows the pings of the bundled client; the default is one in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
