@@ -421,6 +421,13 @@ def test_a_caller_who_may_not_share(ruled: Process) -> None:
     falls_back(ruled, token="0123456789-one-without")  # noqa: S106 - of this test
 
 
+@pytest.mark.parametrize("method", [ALLOCATE_DEVICE, RELEASE_DEVICE], ids=lambda m: m.path)
+def test_methods_are_granted_with_shared_memory(ruled: Process, method: Any) -> None:
+    with LossClient(ruled.address, token="0123456789-one-without") as client:  # noqa: S106
+        reason, _ = refused(client._connection()._ask, method, v1.ReleaseDeviceRequest())
+    assert reason == "NOT_GRANTED"
+
+
 def test_what_belongs_to_another_caller_cannot_be_used(ruled: Process) -> None:
     with (
         LossClient(ruled.address, token="0123456789-the-first-one") as one,  # noqa: S106
