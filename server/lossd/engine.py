@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import Array, Backend
+from lossd.backends import Array, Backend, Resident
 from lossd.batch import Batch, Job, parameter_error
 from lossd.errors import InvalidRequest
 from lossd.losses import ParameterError, Status
@@ -89,7 +89,8 @@ class ComputedTerm:
 class Engine:
     """Runs jobs on a backend, with the operator's networks; may be called from many threads.
 
-    ``overrides`` has the backends that compute single losses in place of this one, by loss.
+    ``overrides`` has the backends that compute single losses in place of this one, by loss, and
+    ``routes`` those that do where no tensor is on a device.
     """
 
     def __init__(
@@ -98,10 +99,12 @@ class Engine:
         networks: Networks = NO_NETWORKS,
         *,
         overrides: Mapping[str, Backend] = MappingProxyType({}),
+        routes: Mapping[str, Backend] = MappingProxyType({}),
     ) -> None:
         self.backend = backend
         self.networks = networks
         self._overrides = overrides
+        self._routes = routes
 
     def run(
         self,
@@ -141,8 +144,8 @@ class Engine:
             InvalidRequest: if the caller broke a rule.
         """
         plan = self._plan(job, is_kept=False)
-        on_device = self._overrides.get(job.loss.name, self.backend).exports is not None
-        if not on_device or job.nonfinite is NonfinitePolicy.ZERO:
+        has_device = self._backend_of(job).exports is not None
+        if not has_device or job.nonfinite is NonfinitePolicy.ZERO:
             return frozenset()
         return plan.laid.resident()
 
@@ -156,11 +159,17 @@ class Engine:
         return self._plan(job, is_kept=True)
 
     def _plan(self, job: Job, *, is_kept: bool) -> Plan:
-        backend = self._overrides.get(job.loss.name, self.backend)
         try:
-            return Plan.of(job, backend, self.networks, is_kept=is_kept)
+            return Plan.of(job, self._backend_of(job), self.networks, is_kept=is_kept)
         except ParameterError as error:  # a rule between parameters, which only the body knows
             raise parameter_error(job.loss, error) from error
+
+    def _backend_of(self, job: Job) -> Backend:
+        name = job.loss.name
+        found = self._overrides.get(name) or self._routes.get(name)
+        if found is None or (name not in self._overrides and _is_on_device(job)):
+            return self.backend
+        return found
 
     def compute(
         self,
@@ -213,8 +222,12 @@ class Engine:
 
     def close(self) -> None:
         """Ends the threads of its backends and frees what they hold."""
-        for backend in {self.backend, *self._overrides.values()}:
+        for backend in {self.backend, *self._overrides.values(), *self._routes.values()}:
             backend.close()
+
+
+def _is_on_device(job: Job) -> bool:
+    return any(isinstance(one, Resident) for arrays in job.inputs.values() for one in arrays)
 
 
 def _at_once(plan: Plan, prepared: PreparedBatch, arrays: Sequence[Array | None]) -> Result | None:

@@ -568,8 +568,8 @@ Args:
     shared_memory: Where memory can be shared; unset where it is not offered.
     networks: The networks that losses of images can look through, by name.
     device_memory: Where device memory can be shared; unset where it is not offered.
-    routes: What computes the losses, where not all are computed by the same: one entry a kind
-        of losses.
+    routes: Where the losses of each shape are computed, where the server chose; empty where the
+        operator wants one backend for all.
 """,
         "GradientPenalty": """Parameters of a penalty on the norm of a critic's gradient by its input.
 
@@ -1161,14 +1161,14 @@ Args:
     max_fpr: Largest false positive rate; the area up to there, standardised after McClish.
         Binary only. In (0, 1]. Unset by default.
 """,
-        "Route": """What computes losses of one kind, and why.
+        "Route": """Where the losses of one shape are computed, and why.
 
 Args:
+    shape: The shape, for example "rowwise".
     losses: Names of the losses, as in LossDescription.
-    backend: The backend: "numpy" or "cupy".
+    backend: The backend for tensors of the host: "numpy" or "cupy".
+    device_backend: The backend for tensors that are in device memory.
     reason: The reason, in words.
-    backend_on_device: The backend for tensors that are in device memory already; empty where
-        none is shared.
 """,
         "ServerTiming": """Time spent on the server, phase by phase.
 

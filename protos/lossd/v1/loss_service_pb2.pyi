@@ -548,8 +548,8 @@ class GetServerInfoResponse(_message.Message):
         shared_memory: Where memory can be shared; unset where it is not offered.
         networks: The networks that losses of images can look through, by name.
         device_memory: Where device memory can be shared; unset where it is not offered.
-        routes: What computes the losses, where not all are computed by the same: one entry a kind
-            of losses.
+        routes: Where the losses of each shape are computed, where the server chose; empty where the
+            operator wants one backend for all.
     """
     __slots__ = ("version", "backend", "backend_reason", "device", "libraries", "limits", "transports", "shared_memory", "networks", "device_memory", "routes")
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -577,25 +577,27 @@ class GetServerInfoResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., device: _Optional[str] = ..., libraries: _Optional[_Iterable[_Union[LibraryVersion, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., transports: _Optional[_Iterable[str]] = ..., shared_memory: _Optional[_Union[SharedMemoryOffer, _Mapping]] = ..., networks: _Optional[_Iterable[_Union[NetworkDescription, _Mapping]]] = ..., device_memory: _Optional[_Union[DeviceMemoryOffer, _Mapping]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
 
 class Route(_message.Message):
-    """What computes losses of one kind, and why.
+    """Where the losses of one shape are computed, and why.
 
     Args:
+        shape: The shape, for example "rowwise".
         losses: Names of the losses, as in LossDescription.
-        backend: The backend: "numpy" or "cupy".
+        backend: The backend for tensors of the host: "numpy" or "cupy".
+        device_backend: The backend for tensors that are in device memory.
         reason: The reason, in words.
-        backend_on_device: The backend for tensors that are in device memory already; empty where
-            none is shared.
     """
-    __slots__ = ("losses", "backend", "reason", "backend_on_device")
+    __slots__ = ("shape", "losses", "backend", "device_backend", "reason")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_BACKEND_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
-    BACKEND_ON_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    shape: str
     losses: _containers.RepeatedScalarFieldContainer[str]
     backend: str
+    device_backend: str
     reason: str
-    backend_on_device: str
-    def __init__(self, losses: _Optional[_Iterable[str]] = ..., backend: _Optional[str] = ..., reason: _Optional[str] = ..., backend_on_device: _Optional[str] = ...) -> None: ...
+    def __init__(self, shape: _Optional[str] = ..., losses: _Optional[_Iterable[str]] = ..., backend: _Optional[str] = ..., device_backend: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class DeviceMemoryOffer(_message.Message):
     """Devices whose memory a client that uses the same one can share with the server.

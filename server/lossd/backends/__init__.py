@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lossd.backends._exports import ALIGNMENT, Exported, Exports, Resident
+from lossd.backends._rates import Rates
 from lossd.backends._rounding import Array, round_into
 from lossd.batch import Batch
 from lossd.losses import BodyResult, SoftCounts
@@ -31,6 +32,7 @@ __all__ = [
     "Make",
     "Piece",
     "PreparedCall",
+    "Rates",
     "Resident",
     "Take",
     "each_row",
@@ -201,6 +203,9 @@ class Backend(Protocol):
 
     def network(self, network: Network, dtype: np.dtype[Any]) -> DeviceNetwork:
         """Returns a network on the device of a ``session``, within it, in a precision."""
+
+    def rates(self) -> Rates | None:
+        """Measures how fast it copies; None where nothing is copied."""
 
     def close(self) -> None:
         """Ends its threads and frees what it holds."""

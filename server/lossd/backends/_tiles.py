@@ -36,7 +36,7 @@ class Tile:
     excluded: Any
     elements: int
     sent_types: Mapping[str, np.dtype[Any]]
-    places: Mapping[str, Any]
+    places: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

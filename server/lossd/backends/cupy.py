@@ -26,6 +26,7 @@ from lossd.backends import Array, Body, Compute
 from lossd.backends._accelerators import use_no_accelerators
 from lossd.backends._exports import Exports
 from lossd.backends._pinned import PinnedMemory
+from lossd.backends._rates import Rates, measured
 from lossd.backends._tasks import Tasks, tile_elements
 from lossd.backends._texts import text_of
 from lossd.backends._worker import Work, Worker
@@ -155,6 +156,10 @@ class CupyBackend:
         """See ``Backend.side_by_side``; here one after the other, on one stream."""
         for index in range(count):
             work(index)
+
+    def rates(self) -> Rates:
+        """See ``Backend.rates``; those of the first device, which the others are like."""
+        return measured(self._cupy)
 
     def close(self) -> None:
         """Frees the devices' memory."""

@@ -121,6 +121,9 @@ class NumpyBackend:
         finally:
             failures.clear()  # an error held by its own frames would keep their arrays
 
+    def rates(self) -> None:
+        """See ``Backend.rates``."""
+
     def close(self) -> None:
         """Ends the threads."""
         self._pool.shutdown()

@@ -20,7 +20,7 @@ _SECTIONS = {
         "tls_cert", "tls_key", "tls_client_ca", "metrics_tls_cert", "metrics_tls_key", "token_file",
         "access", "jwks", "jwt_issuer", "jwt_audience",
     ),
-    "What computes": ("backend", "check_device", "threads"),
+    "What computes": ("backend", "routes", "check_device", "threads"),
     "Limits": (
         "max_calls", "max_inflight_bytes", "max_message_bytes", "max_tensors", "max_axes",
         "max_call_seconds", "first_message_seconds", "idle_seconds", "max_connections",

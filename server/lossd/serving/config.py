@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lossd import routing
 from lossd.backends.choose import BackendChoice
 from lossd.errors import ServiceError
 from lossd.losses import Interval
@@ -142,6 +143,12 @@ class Config:
         True,  # noqa: FBT003 - a default
         "Whether a GPU is first tried on the worked examples of every loss; "
         "NumPy computes those that it gets wrong.",
+    )
+    routes: str = _setting(
+        "",
+        "Where backend auto computes losses of a shape, as rowwise=cupy,pointwise=numpy; those "
+        "not named go where they are done sooner, by rates that are measured at the start.",
+        rule=routing.parsed,
     )
     threads: int = _setting(0, "Threads that compute; 0 for one a core.", Interval(0, 1024))
     max_calls: int = _setting(

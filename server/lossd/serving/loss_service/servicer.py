@@ -13,6 +13,7 @@ from lossd.engine import Result
 from lossd.framing import Framed
 from lossd.networks import Network
 from lossd.plan import Plan
+from lossd.routing import Route
 from lossd.serving.call import Call, Received
 from lossd.serving.caller import Group
 from lossd.serving.config import Config, job_names
@@ -65,6 +66,7 @@ class LossServicer:
         self._device = device
         self._limits = Limits(tensors=config.max_tensors, axes=config.max_axes)
         self._chosen = checked.chosen
+        self._routes = checked.routes
         self._engine = checked.engine
         self._compute_slots = compute_slots
         self._telemetry = telemetry
@@ -312,9 +314,20 @@ class LossServicer:
             device_memory=None
             if shared is None or self._device is None
             else device_offer(self._device),
+            routes=[_route(route) for route in self._routes],
             networks=[_described(found) for found in self._engine.networks.by_name.values()],
         )
         return reply.SerializeToString()
+
+
+def _route(route: Route) -> v1.Route:
+    return v1.Route(
+        shape=route.shape,
+        losses=route.losses,
+        backend=route.backend,
+        device_backend=route.on_device,
+        reason=route.reason,
+    )
 
 
 def _placed(
