@@ -274,6 +274,20 @@ def test_threads_do_not_get_in_each_others_way(sharing: Process, cupy: Any) -> N
     assert found == {factor: [bits] * 5 for factor, bits in wanted.items()}
 
 
+def test_tensors_on_the_device_are_computed_there_whatever_others_are(tmp_path: Path) -> None:
+    flags = ("--shm-dir", str(tmp_path), "--max-device-bytes", str(64 * MEBIBYTE))
+    auto = ("--backend", "auto", "--no-check-device", "--routes", "rowwise=numpy")
+    with serve(*auto, *flags) as process, LossClient(process.address) as client:
+        (route,) = (one for one in client.server_info().routes if one.shape == "rowwise")
+        assert (route.backend, route.device_backend) == ("numpy", "cupy")
+        assert (route.reason, "cross_entropy" in route.losses) == ("asked for", True)
+        backends = [
+            client.compute(CrossEntropy(), predictions, classes()).backend
+            for predictions in (logits(), filled(client, logits()))
+        ]
+    assert backends == ["numpy", "cupy"]
+
+
 # ------------------------------------------------------------------ clients that go
 
 HOLDER = """
