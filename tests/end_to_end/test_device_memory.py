@@ -23,7 +23,12 @@ import numpy as np
 import pytest
 
 from lossd import tensors, v1
-from lossd.client import InvalidRequestError, LossClient
+from lossd.client import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    LossClient,
+    UnavailableError,
+)
 from lossd.client.call import ALLOCATE_DEVICE, COMPUTE_LOSS, RELEASE_DEVICE
 from lossd.v1 import (
     BinaryCrossEntropy,
@@ -329,6 +334,48 @@ def test_a_closed_client_gives_memory_back_with_its_last_array(sharing: Process)
     assert_same(array, logits())
     del array
     idle(sharing)
+
+
+def test_a_server_that_restarts_shares_memory_again(tmp_path: Path) -> None:
+    """What lay in memory of the one that ended is lost, and is never touched again."""
+    flags = ("--shm-dir", str(tmp_path / "shm"), "--max-device-bytes", str(64 * MEBIBYTE))
+    (tmp_path / "shm").mkdir()
+    address = f"unix:{tmp_path}/socket"
+    with LossClient(address) as client:
+        with serve(*CUPY, *flags, address=address) as process:
+            array = filled(client, logits())
+            before = client.compute(CrossEntropy(), array, classes())
+            process.end()
+        with serve(*CUPY, *flags, address=address):
+            client.wait_until_ready(20)
+            with pytest.raises(UnavailableError, match="make it anew with device_empty"):
+                client.compute(CrossEntropy(), array, classes())
+            wait_until(lambda: hasattr(client.device_empty((2, 2)), "get"))
+            again = client.compute(CrossEntropy(), filled(client, logits()), classes())
+    assert (again.transport, before.transport) == ("device_memory", "device_memory")
+    assert again.loss == before.loss
+
+
+def test_a_call_that_is_given_up_never_writes_to_a_later_result(
+    sharing: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LossClient(sharing.address) as client:
+        array = filled(client, logits())
+        kept = client._connection().sharing.device
+        client.compute(CrossEntropy(), array, classes())
+        (segment,) = kept._segments
+
+        def give_up(*_: Any, **__: Any) -> None:
+            raise DeadlineExceededError("call must be answered in time, got nothing")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(client._connection(), "call", give_up)
+            with pytest.raises(DeadlineExceededError):
+                client.compute(CrossEntropy(), array, classes())
+        assert segment not in kept._segments
+        found = client.compute(CrossEntropy(), filled(client, logits()), classes())
+        assert found.transport == "device_memory"
+        assert kept._segments != [segment]
 
 
 # ------------------------------------------------------------------ refusals

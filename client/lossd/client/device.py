@@ -25,7 +25,7 @@ from lossd.client.arrays import Array
 from lossd.client.call import ALLOCATE_DEVICE, GET_SERVER_INFO, RELEASE_DEVICE, Method
 from lossd.client.device_arrays import OnDevice, foreign_error
 from lossd.client.device_segments import DeviceBlock, OpenedSegment
-from lossd.client.errors import LossdError, PermissionDeniedError
+from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
 from lossd.client.segments import Segment
 
 Ask = Callable[[Method[Any], Message, float], Any]
@@ -52,6 +52,7 @@ class DeviceSharing:
         self._lease: Segment | None = None
         self._segments: list[OpenedSegment] = []
         self._retired: list[OpenedSegment] = []
+        self._lost: list[OpenedSegment] = []  # of a server that has ended, perhaps
         self._events: deque[tuple[int, Any, bytes]] = deque()  # of a device, to record again
         self._lock = threading.RLock()
         self._rests_until = 0.0
@@ -77,17 +78,19 @@ class DeviceSharing:
                 self._rests_until = math.inf
             return None
 
-    def is_ours(self, array: OnDevice) -> bool:
-        """Returns whether an array lies in memory of this client."""
-        return self._segment_of(array) is not None
-
     def on_host(self, name: str, array: OnDevice) -> Array:
         """Returns a copy on the host of an array in memory of this client.
 
         Raises:
             InvalidRequestError: if it lies elsewhere.
+            UnavailableError: if its numbers may be gone, with the server that had the memory.
         """
-        segment = self._segment_of(array)
+        if _found(array, self._lost) is not None:
+            raise UnavailableError(
+                f"{name} must be in memory of a server that is there, got that of one that was "
+                "lost: make it anew with device_empty"
+            )
+        segment = _found(array, (*self._segments, *self._retired))
         if segment is None:
             raise foreign_error(name, array)
         cupy = self._cupy
@@ -108,15 +111,16 @@ class DeviceSharing:
         """Starts over, after a rest, since the server has changed."""
         with self._lock:
             self._rests_until = time.monotonic() + REST_SECONDS
-            self._retired += self._segments
-            self._segments, self._lease, self._uuids = [], None, {}
+            self._lost = [s for s in self._lost if not s.is_free()]
+            self._lost += self._segments + self._retired
+            self._segments, self._retired, self._lease, self._uuids = [], [], None, {}
 
     def close(self) -> None:
         """Gives everything back that no array is over; the rest goes with its last array."""
         with self._lock:
             self._rests_until = math.inf
             self._release_unused()
-            self._segments, self._retired, self._lease = [], [], None
+            self._segments, self._retired, self._lost, self._lease = [], [], [], None
             self._events.clear()
 
     # -------------------------------------------------------------- segments
@@ -184,12 +188,6 @@ class DeviceSharing:
         with contextlib.suppress(LossdError):  # it is freed with its lease at the latest
             self._ask(RELEASE_DEVICE, v1.ReleaseDeviceRequest(segment=token), 1.0)
 
-    def _segment_of(self, array: OnDevice) -> OpenedSegment | None:
-        for segment in (*self._segments, *self._retired):
-            if 0 <= array.address - segment.address <= segment.size - array.nbytes:
-                return segment
-        return None
-
     def device_of(self, place: v1.DeviceMemory) -> int:
         """Returns the device that a place is on."""
         segments = (*self._segments, *self._retired)
@@ -202,15 +200,15 @@ class DeviceSharing:
 
         The block is that of the copy.
         """
-        for segment in self._segments:
-            start = array.address - segment.address
-            if 0 <= start <= segment.size - array.nbytes:
-                return v1.DeviceMemory(segment=segment.token, offset=start), None
-        return None
+        segment = _found(array, self._segments)
+        if segment is None:
+            return None
+        start = array.address - segment.address
+        return v1.DeviceMemory(segment=segment.token, offset=start), None
 
     def copied(self, array: OnDevice) -> tuple[v1.DeviceMemory, DeviceBlock] | None:
         """Returns where a copy of an array lies, and its block; None where there is no room."""
-        if self._cupy is None and not self._is_known():
+        if _found(array, self._lost) is not None or (self._cupy is None and not self._is_known()):
             return None
         device = self._cupy.cuda.runtime.pointerGetAttributes(array.address).device
         block = self.block(array.nbytes, device)
@@ -281,3 +279,11 @@ class DeviceSharing:
         with self._cupy.cuda.Device(segment.device):
             for stream in streams:
                 self._cupy.cuda.runtime.streamWaitEvent(stream, segment.done)
+
+
+def _found(array: OnDevice, segments: Iterable[OpenedSegment]) -> OpenedSegment | None:
+    """Returns the segment that an array lies in."""
+    for segment in segments:
+        if 0 <= array.address - segment.address <= segment.size - array.nbytes:
+            return segment
+    return None

@@ -93,15 +93,15 @@ class Exports:
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
-        self._streams: dict[int, Any] = {}
+        self._idle: dict[int, Any] = {}  # streams that have nothing else to do, by device
         self.uuids: dict[bytes, int] = {}
         self._ranges: dict[int, weakref.ref[Exported]] = {}
         self._lock = threading.Lock()
         self._events: OrderedDict[bytes, int] = OrderedDict()  # by handle, opened here
 
-    def add(self, device: int, stream: Any) -> None:
-        """Adds a device, and the stream that computes there."""
-        self._streams[device] = stream
+    def add(self, device: int) -> None:
+        """Adds the current device."""
+        self._idle[device] = self._cupy.cuda.Stream(non_blocking=True)
         self.uuids[_uuid(self._cupy, device)] = device
 
     def check(self) -> None:
@@ -206,7 +206,8 @@ class Exports:
     def signal(self, exported: Exported) -> None:
         """Says that the results of a call are complete, which were waited for."""
         with self._cupy.cuda.Device(exported.device):
-            exported.done.record(self._streams[exported.device])
+            exported.done.record(self._idle[exported.device])
+            exported.done.synchronize()
 
     @contextlib.contextmanager
     def _stream(self, device: int) -> Iterator[Any]:

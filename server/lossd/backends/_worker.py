@@ -102,7 +102,7 @@ class Worker:
             size = TILE_BYTES + SPARE_BYTES
             self.slots = Ring([TileSlot(cupy, size) for _ in range(SLOTS)])
             self.kernels = DeviceKernels(cupy, self._stream)
-            exports.add(index, self._stream)
+            exports.add(index)
         self.networks = DeviceNetworks(Device(cupy, PRODUCT_ELEMENTS), cupy.asarray)
 
     @contextlib.contextmanager
