@@ -22,11 +22,11 @@ from lossd.shapes import rules_of
 
 HOST, DEVICE = "numpy", "cupy"
 # One loss stands for each shape whose losses look at each number once.
-STREAMING: Mapping[Shape, str] = {
-    Shape.POINTWISE: "squared_error",
-    Shape.ROWWISE: "cross_entropy",
-    Shape.REGIONWISE: "dice",
-    Shape.VECTORS: "cosine_embedding",
+STREAMING: Mapping[str, str] = {
+    "pointwise": "squared_error",
+    "rowwise": "cross_entropy",
+    "regionwise": "dice",
+    "vectors": "cosine_embedding",
 }
 _ROWS, _COLUMNS = 2048, 1024  # 8 MiB of float32: beyond the caches of most CPUs
 _TIMES = 3
@@ -62,36 +62,36 @@ def routes(
 
     ``measure`` runs a loss on the CPU.
     """
-    by_shape: dict[Shape, list[Loss]] = {}
+    by_shape: dict[str, list[Loss]] = {}
     for loss in LOSSES.values():
-        by_shape.setdefault(loss.shape, []).append(loss)
+        by_shape.setdefault(loss.shape.name.lower(), []).append(loss)
     return tuple(
-        _route(shape, losses, rates, measure, asked.get(shape.name.lower()))
+        _route(shape, losses, rates, measure, asked.get(shape))
         for shape, losses in by_shape.items()
     )
 
 
 def _route(
-    shape: Shape,
+    shape: str,
     losses: list[Loss],
     rates: Rates,
     measure: Callable[[Loss], HostRun],
     asked: str | None,
 ) -> Route:
-    kind, names = shape.name.lower(), tuple(loss.name for loss in losses)
+    names = tuple(loss.name for loss in losses)
     if all(rules_of(loss).on_host for loss in losses):
-        return Route(kind, names, HOST, "a few numbers, which are computed on the host", HOST)
+        return Route(shape, names, HOST, "a few numbers, which are computed on the host", HOST)
     if asked is not None:
-        return Route(kind, names, asked, "asked for")
+        return Route(shape, names, asked, "asked for")
     if shape not in STREAMING:
-        return Route(kind, names, DEVICE, "much is computed for each number")
+        return Route(shape, names, DEVICE, "much is computed for each number")
     run = measure(LOSSES[STREAMING[shape]])
     device = rates.seconds(run.sent, run.returned, resident=False)
     rate = (run.sent + run.returned) / run.seconds / 1e9
     by_copies = (run.sent + run.returned) / device / 1e9
     backend = HOST if run.seconds <= device else DEVICE
     reason = f"the CPU takes {rate:.3g} GB/s, the GPU {by_copies:.3g} with its copies: {rates}"
-    return Route(kind, names, backend, reason)
+    return Route(shape, names, backend, reason)
 
 
 def measured_on(engine: Engine) -> Callable[[Loss], HostRun]:
@@ -117,19 +117,16 @@ def _job(loss: Loss) -> Job:
     """Returns a batch of a loss that stands for others."""
     random = np.random.default_rng(0)
     first = random.random((_ROWS, _COLUMNS), np.float32)
-    inputs: dict[str, list[Any]] = {loss.inputs[0].name: [first]}
-    if loss.shape is Shape.ROWWISE:
-        inputs[loss.inputs[1].name] = [random.integers(0, _COLUMNS, _ROWS)]
-    elif loss.shape is Shape.VECTORS:
-        inputs[loss.inputs[1].name] = [first[::-1].copy()]
-        inputs[loss.inputs[2].name] = [np.where(random.random(_ROWS) < 0.5, 1, -1)]
-    else:
-        inputs[loss.inputs[1].name] = [np.rint(first)]
+    names = [declared.name for declared in loss.inputs]
+    is_rowwise = loss.name == STREAMING["rowwise"]
+    second = random.integers(0, _COLUMNS, _ROWS) if is_rowwise else np.rint(first)
+    signs = np.where(random.random(_ROWS) < 0.5, 1, -1)
+    given: list[Any] = [first, second, signs]
     return Job(
         loss=loss,
         parameters={},
-        inputs=inputs,
-        gradients=(loss.inputs[0].name,),
+        inputs={name: [array] for name, array in zip(names, given, strict=False)},
+        gradients=tuple(names[:1]),
         per_example=True,
     )
 

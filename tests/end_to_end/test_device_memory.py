@@ -337,7 +337,7 @@ def test_a_closed_client_gives_memory_back_with_its_last_array(sharing: Process)
 
 
 def test_a_server_that_restarts_shares_memory_again(tmp_path: Path) -> None:
-    """What lay in memory of the one that ended is lost, and is never touched again."""
+    """Memory of the one that ended is lost, and is never touched again."""
     flags = ("--shm-dir", str(tmp_path / "shm"), "--max-device-bytes", str(64 * MEBIBYTE))
     (tmp_path / "shm").mkdir()
     address = f"unix:{tmp_path}/socket"
