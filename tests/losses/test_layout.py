@@ -196,8 +196,9 @@ def _by_short_rows(engine: Engine, case: Case) -> tuple[Array, dict[str, Array]]
                 reduction=Reduction.NONE, gradients=case.differentiable
             )
         )
-        gradients = {n: g.reshape(3, LONG) / LONG for n, g in short.gradients.items()}
-        return values(short).reshape(3, LONG).mean(axis=1), gradients
+        length = case.inputs[case.first].shape[1]
+        gradients = {n: g.reshape(3, length) / length for n, g in short.gradients.items()}
+        return values(short).reshape(3, length).mean(axis=1), gradients
     inputs = {
         name: array[:, ENDS].astype(np.float64) if array.ndim == 2 else np.searchsorted(ENDS, array)
         for name, array in case.inputs.items()
