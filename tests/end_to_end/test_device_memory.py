@@ -441,6 +441,7 @@ def test_no_room(tmp_path: Path) -> None:
         assert type(client.device_empty((2000, 2000))) is np.ndarray
         found = client.compute(CrossEntropy(), array, classes())
         assert found.transport == "device_memory"
+        assert hasattr(found.gradients["predictions"], "__cuda_array_interface__")
 
 
 def test_a_device_without_memory(sharing: Process) -> None:

@@ -34,7 +34,7 @@ Ask = Callable[[Method[Any], Message, float], Any]
 REST_SECONDS = 1.0
 ASK_SECONDS = 2.0
 _ON_DEVICE = 3  # cudaMemcpyDeviceToDevice
-_GRANULE = 8 << 20  # bytes that are asked for at least: an allocation takes about a millisecond
+_GRANULE = 8 << 20  # bytes that are asked for at least
 
 
 class DeviceSharing:
@@ -65,11 +65,12 @@ class DeviceSharing:
 
     def block(self, size: int, device: int | None = None) -> DeviceBlock | None:
         """Returns a block on a device, or on the current one; None where there is none."""
-        if time.monotonic() < self._rests_until:
-            return None
         with self._lock:
             try:
-                return self._block(size, device)
+                block = self._block_of_segments(size, device) if self._segments else None
+                if block is not None or time.monotonic() < self._rests_until:
+                    return block
+                return self._block_of_new_segment(size, device)
             except PermissionDeniedError:  # nor will there be a moment later
                 self._rests_until = math.inf
             except (LossdError, OSError):  # no server, no room
@@ -125,17 +126,18 @@ class DeviceSharing:
 
     # -------------------------------------------------------------- segments
 
-    def _block(self, size: int, device: int | None) -> DeviceBlock | None:
+    def _block_of_segments(self, size: int, device: int | None) -> DeviceBlock | None:
+        where = self._cupy.cuda.Device().id if device is None else device
+        taken = (segment.take(size) for segment in self._segments if segment.device == where)
+        return next((block for block in taken if block is not None), None)
+
+    def _block_of_new_segment(self, size: int, device: int | None) -> DeviceBlock | None:
         if not self._uuids and not self._is_offered():
             self._rests_until = math.inf
             return None
         where = self._cupy.cuda.Device().id if device is None else device
         if where not in self._uuids:
             return None
-        for segment in self._segments:
-            block = segment.take(size) if segment.device == where else None
-            if block is not None:
-                return block
         self._release_unused()
         segment = self._opened(size, where)
         self._segments.append(segment)

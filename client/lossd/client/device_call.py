@@ -18,7 +18,6 @@ class DeviceCall:
         self._blocks: list[DeviceBlock] = []
         self._streams: dict[int, None] = {}
         self._reply: DeviceBlock | None = None
-        self._device: int | None = None
         self._stack = contextlib.ExitStack()
 
     def place(self, array: OnDevice) -> v1.DeviceMemory | None:

@@ -56,11 +56,6 @@ class DeviceMemory:
         """The bytes of all clients."""
         return sum(segment.exported.size for segment in list(self._segments.values()))
 
-    @property
-    def segments(self) -> int:
-        """How many parts clients have."""
-        return len(self._segments)
-
     def allocate(
         self, size: int, device_uuid: bytes, lease: bytes, caller: str = ""
     ) -> tuple[bytes, Exported]:
