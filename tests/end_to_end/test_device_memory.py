@@ -247,6 +247,13 @@ def test_other_libraries_take_the_array(sharing: Process, cupy: Any) -> None:
         assert_same(viewed, 2 * logits())
 
 
+def test_the_device_may_be_named(sharing: Process, connect: Any, cupy: Any) -> None:
+    with connect(sharing.address) as client:
+        assert client.device_empty((2, 3), "float16", device=0).device.id == 0
+        assert type(client.device_empty((2, 3), device=7)) is np.ndarray  # there is none
+        assert isinstance(client.device_empty((2, 3)), cupy.ndarray)
+
+
 def test_memory_is_used_again(sharing: Process) -> None:
     idle(sharing)
     given = logits(1000, 1000)

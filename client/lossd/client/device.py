@@ -57,10 +57,10 @@ class DeviceSharing:
         self._lock = threading.RLock()
         self._rests_until = 0.0
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any], device: int | None = None) -> Any:
         """Returns an array of CuPy, not filled, in device memory; None where there is none."""
         size = math.prod(shape) * dtype.itemsize
-        block = self.block(max(size, 1))
+        block = self.block(max(size, 1), device)
         return None if block is None else block.array(self._cupy, shape, dtype)
 
     def block(self, size: int, device: int | None = None) -> DeviceBlock | None:

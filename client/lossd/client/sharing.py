@@ -96,10 +96,12 @@ class Sharing:
         block = self.block(ordinary.nbytes)
         return ordinary if block is None else block.array(ordinary.shape, ordinary.dtype)
 
-    def device_empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Any:
+    def device_empty(
+        self, shape: int | tuple[int, ...], dtype: npt.DTypeLike, device: int | None = None
+    ) -> Any:
         """Returns an array, not filled, in device memory if there is some, else as ``empty``."""
         ordinary = np.empty(shape, to_dtype(dtype))
-        found = self.device.empty(ordinary.shape, ordinary.dtype)
+        found = self.device.empty(ordinary.shape, ordinary.dtype, device)
         return self.empty(shape, dtype) if found is None else found
 
     def block(self, size: int) -> Block | None:
