@@ -254,6 +254,37 @@ def test_the_device_may_be_named(sharing: Process, connect: Any, cupy: Any) -> N
         assert isinstance(client.device_empty((2, 3)), cupy.ndarray)
 
 
+SECOND = """
+import sys
+import numpy as np
+from gpulab import fake
+from lossd.client import LossClient
+from lossd.v1 import CrossEntropy
+given = np.random.default_rng(2).normal(size=(200, 300)).astype(np.float32)
+labels = np.arange(200)
+with LossClient(sys.argv[1]) as client:
+    array = client.device_empty(given.shape, device=1)
+    with array.device:
+        array.set(given)
+        found = client.compute(CrossEntropy(), array, labels)
+        gradient = found.gradients["predictions"]
+        same = client.compute(CrossEntropy(), given, labels).gradients["predictions"]
+        assert gradient.get().tobytes() == same.tobytes()
+    print(found.transport, gradient.device.id, fake.violations())
+"""
+
+
+def test_memory_is_computed_on_the_device_that_it_is_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPULAB_DEVICES", "2")
+    flags = ("--shm-dir", str(tmp_path), "--max-device-bytes", str(64 * MEBIBYTE))
+    with serve(*CUPY, *flags) as process:
+        command = [sys.executable, "-c", SECOND, process.address]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "device_memory 1 []\n", done.stderr
+
+
 def test_memory_is_used_again(sharing: Process) -> None:
     idle(sharing)
     given = logits(1000, 1000)
