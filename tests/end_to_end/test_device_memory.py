@@ -88,9 +88,21 @@ def classes(rows: int = ROWS, columns: int = CLASSES) -> Any:
 
 def filled(client: Any, array: Any) -> Any:
     """An array in device memory with the numbers of one on the host."""
-    found = client.device_empty(array.shape, array.dtype)
+    found = held(client, array.shape, array.dtype)
     found.set(array)
     return found
+
+
+def held(client: Any, shape: tuple[int, ...] = (ROWS, CLASSES), dtype: Any = np.float32) -> Any:
+    """An array in device memory; on a machine that is busy a question may take too long once."""
+    made: list[Any] = []
+
+    def is_made() -> bool:
+        made.append(client.device_empty(shape, dtype))
+        return hasattr(made[-1], "set")
+
+    wait_until(is_made)
+    return made[-1]
 
 
 def in_use(process: Process) -> float:
@@ -533,7 +545,7 @@ def test_what_belongs_to_another_caller_cannot_be_used(ruled: Process) -> None:
         LossClient(ruled.address, token="0123456789-the-first-one") as one,  # noqa: S106
         LossClient(ruled.address, token="0123456789-the-other-one") as other,  # noqa: S106
     ):
-        one.device_empty((ROWS, CLASSES))
+        array = held(one)
         kept = one._connection().sharing.device
         token, lease = kept._segments[0].token, kept._lease
         assert lease is not None
@@ -547,6 +559,7 @@ def test_what_belongs_to_another_caller_cannot_be_used(ruled: Process) -> None:
             with pytest.raises(Exception) as raised:
                 ask(method, request, 5.0)
             assert getattr(raised.value, "reason", "") == "SEGMENT_NOT_FOUND"
+        del array
 
 
 # ------------------------------------------------------------------ raw requests
@@ -571,10 +584,11 @@ def allocation(kept: Any, **changes: Any) -> v1.AllocateDeviceRequest:
 def raw(sharing: Process) -> Iterator[tuple[Any, Any, v1.DeviceMemory]]:
     """A function that asks, a client's device memory, and a place in it."""
     with LossClient(sharing.address) as client:
-        client.device_empty((ROWS, CLASSES))
+        array = held(client)
         kept = client._connection().sharing.device
         place = v1.DeviceMemory(segment=kept._segments[0].token)
         yield client._connection()._ask, kept, place
+        del array
 
 
 def refused(ask: Any, method: Any, request: Any) -> tuple[str, str]:
