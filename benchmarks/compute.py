@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lossd.losses import LOSSES, Loss, MulticlassHingeVariant, Shape
-from lossd.losses._declare import CLASS_AXIS
+from lossd.losses._inputs import CLASS_AXIS
 
 # The last shape is the one of a quick run.
 SHAPES: dict[Shape, list[tuple[int, ...]]] = {

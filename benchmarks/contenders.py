@@ -25,7 +25,7 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Axes, Choices, Content, Differentiable, Input, Shape
-from lossd.losses._declare import CLASS_AXIS
+from lossd.losses._inputs import CLASS_AXIS
 from lossd.serving.config import usable_cores
 from lossd.serving.process.allocator import keep_freed_memory
 

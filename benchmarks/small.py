@@ -1,4 +1,4 @@
-"""What a small batch (32x10) costs beside its arithmetic: processor time in one thread.
+"""The cost of a small batch (32x10) beside its arithmetic: processor time in one thread.
 
     python benchmarks/small.py [--rounds N]
 
@@ -44,6 +44,10 @@ class Waiting:
     def is_active(self) -> bool:
         """See ``Context``."""
         return True
+
+    def peer(self) -> str:
+        """Returns a connection."""
+        return "ipv4:127.0.0.1:1"
 
     def time_remaining(self) -> float:
         """See ``Context``."""

@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a request asks besides the loss."""
+    """The options of a request besides its loss."""
 
     reduction: str = "mean"
     weights: Array | None = None

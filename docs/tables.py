@@ -18,8 +18,8 @@ from lossd.client import presets
 from lossd.evaluation import METRICS, Metric
 from lossd.losses import LOSSES, Differentiable, Input, Loss, Parameter
 from lossd.serving.config import Setting, settings
+from lossd.serving.families import FAMILIES, Family
 from lossd.serving.loss_service import catalogue
-from lossd.serving.telemetry import FAMILIES, Family
 from lossd.serving.wire import descriptions
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lossd.backends._host import HostKernels
 from lossd.backends.numpy import NO_KERNELS, NumpyBackend
@@ -47,10 +49,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps bytecode in pytest's cache where none may be written beside the sources.
+
+    Else each of some hundred servers would compile all of lossd, and each worker all tests.
+    """
+    if sys.dont_write_bytecode and hasattr(config, "cache"):
+        folder = str(config.cache.mkdir("bytecode"))
+        sys.dont_write_bytecode, sys.pycache_prefix = False, folder
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
+
+
+# A busy machine is no failure.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Has ``-n auto`` use one worker more than there are cores: many tests wait for a server."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Has ``-n auto`` use two workers more than there are cores: many tests wait for a server."""
+    return len(os.sched_getaffinity(0)) + 2
 
 
 @pytest.hookimpl(trylast=True)

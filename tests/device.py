@@ -1,4 +1,4 @@
-"""What the tests need of a device."""
+"""Help with the device that tests run on, real or fake."""
 
 import contextlib
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ from lossd.losses import (
     Shape,
     Sides,
 )
-from lossd.losses._declare import OPTIONAL_CLASS_AXIS
+from lossd.losses._inputs import OPTIONAL_CLASS_AXIS
 from lossd.networks import Networks
 from lossd.schema import REQUIRED
 from lossd.shapes import NO_NETWORKS, lay_out

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lossd.serving.wire.comments import comments
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
     path
@@ -47,17 +49,21 @@ def test_no_docstring_opens_with_what(docstrings: Docstrings) -> None:
     assert not opening
 
 
-def test_no_function_beside_the_library_opens_with_what() -> None:
-    """Nor does a class of the tests, examples and benchmarks."""
+def test_no_docstring_beside_the_library_opens_with_what() -> None:
+    """Nor does one of a module, class, fixture or function that is not installed."""
     opening = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
-        for folder in ("tests", "examples", "benchmarks", "docs", "deploy")
+        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+        for folder in ("tests", "examples", "benchmarks", "conformance", "docs", "deploy")
         for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, (ast.ClassDef, *FUNCTIONS))
-        and (ast.get_docstring(node) or "").startswith("What ")
+        if isinstance(node, DOCUMENTED) and (ast.get_docstring(node) or "").startswith("What ")
     ]
     assert not opening
+
+
+def test_no_comment_of_the_contract_opens_with_what() -> None:
+    """They are the docstrings of messages in every language."""
+    assert not [name for name, text in comments().items() if text.startswith("What ")]
 
 
 def test_functions_do_not_open_with_whether(docstrings: Docstrings) -> None:
@@ -71,9 +77,10 @@ def test_functions_do_not_open_with_whether(docstrings: Docstrings) -> None:
 
 
 def test_docstrings_use_the_words_of_the_field(docstrings: Docstrings) -> None:
+    texts = [*comments().items(), *((place, text) for place, _, text in docstrings)]
     foreign = [
         f"{place}: {found[0]!r}: {advice}"
-        for place, _, text in docstrings
+        for place, text in texts
         for pattern, advice in FOREIGN.items()
         if (found := re.search(pattern, " ".join(text.split()), re.IGNORECASE))
     ]

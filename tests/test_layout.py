@@ -27,10 +27,12 @@ def test_one_home_each_for_cupy_prometheus_opentelemetry_and_status_codes() -> N
         "import cupy": {"server/lossd/backends/cupy.py"},
         "prometheus_client": {
             "server/lossd/serving/app.py",  # makes the registry that is injected
+            "server/lossd/serving/families.py",
             "server/lossd/serving/telemetry.py",
         },
         "StatusCode": {
-            "server/lossd/serving/rpc/boundary.py",  # where errors of lossd become statuses
+            "server/lossd/serving/rpc/boundary.py",
+            "server/lossd/serving/rpc/statuses.py",  # where errors of lossd become statuses
             # These speak protocols of gRPC's own, beside the boundary.
             "server/lossd/serving/process/health.py",
             "server/lossd/serving/process/pulse.py",

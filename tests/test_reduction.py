@@ -1,4 +1,4 @@
-"""What is done to rows, decided before a loss is computed."""
+"""The plan of what is done to each row, which is made before a loss is computed."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a mean of tokens divides by: any split of a batch has the gradients of the whole."""
+"""The divisors of means over tokens: any split of a batch has the gradients of the whole."""
 
 from collections.abc import Iterator
 from typing import Any

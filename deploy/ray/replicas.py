@@ -6,7 +6,8 @@
 
     ray.init()
     replicas = start(2, port=50051)
-    with LossClient(target(replicas)) as client: ...
+    with LossClient(target(replicas, more=6)) as client: ...
+    replicas += start(2, port=50053)  # that client finds them, in a second or two
 
 Trainers call the servers themselves.  Ray Serve would put its proxy between, which parses every
 message and knows neither the health of gRPC nor shared memory.
@@ -48,7 +49,7 @@ def start(
     """Starts servers on consecutive ports, so that each is found again where it was.
 
     Args:
-        count: How many; to add some to others, call it again with the next port.
+        count: How many; to add some to others, call it again with the port after theirs.
         port: That of the first.
         cpus: Cores of each; it has as many threads that compute.
         gpus: Devices of each; a fraction shares one with trainers.
@@ -60,9 +61,19 @@ def start(
     return [kind.remote(port + place, threads | settings) for place in range(count)]
 
 
-def target(replicas: list[Any]) -> str:
-    """Returns what a client connects to: all of them, once they are ready."""
-    return "ipv4:" + ",".join(ray.get([replica.address.remote() for replica in replicas]))
+def target(replicas: list[Any], *, more: int = 0) -> str:
+    """Returns what a client connects to: all of them, once they are ready.
+
+    Args:
+        replicas: The servers that there are.
+        more: How many may be added on the ports that follow.  A client tries every address, on
+            each node that Ray has now, once a second, and calls those where a server is ready.
+    """
+    found = ray.get([replica.address.remote() for replica in replicas])
+    last = max(int(address.rpartition(":")[2]) for address in found)
+    nodes = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]] if more else []
+    later = [f"{node}:{last + place}" for place in range(1, more + 1) for node in nodes]
+    return "ipv4:" + ",".join([*found, *later])
 
 
 def replace(replica: Any) -> None:

@@ -19,3 +19,8 @@ if has go protoc protoc-gen-go && [ -d /usr/share/gocode/src/google.golang.org/g
     bash go/build.sh
     echo "$client: built"
 fi
+client=java
+if has javac protoc grpc_java_plugin && [ -e /usr/share/java/grpc-netty.jar ]; then
+    bash java/build.sh
+    echo "$client: built"
+fi

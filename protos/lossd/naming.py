@@ -7,6 +7,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+_BEGINNING = 3  # letters; with fewer, too many names begin
+
 
 def members_of(kind: Any) -> dict[str, str]:
     """Returns the full names of an enum's members by the short ones: ``LOGITS`` and so on.
@@ -18,9 +20,13 @@ def members_of(kind: Any) -> dict[str, str]:
 
 
 def guess(text: str, names: Iterable[str]) -> str:
-    """Returns ``: did you mean this?``, or nothing where no name is like the text."""
-    by_letters = {letters(name): name for name in names}
-    close = difflib.get_close_matches(letters(text), by_letters, n=1, cutoff=0.5)
+    """Returns ``: did you mean this?``, or nothing where no name is like the text.
+
+    A text of three letters or more that a name begins with is taken for its beginning.
+    """
+    by_letters, typed = {letters(name): name for name in names}, letters(text)
+    begun = [name for name in by_letters if name.startswith(typed) and len(typed) >= _BEGINNING]
+    close = difflib.get_close_matches(typed, begun or by_letters, n=1, cutoff=0 if begun else 0.5)
     return f": did you mean {by_letters[close[0]]}?" if close else ""
 
 

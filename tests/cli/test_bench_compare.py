@@ -11,6 +11,7 @@ from lossd.cli import command
 from lossd.cli.measuring import Row
 
 ROW = Row(
+    loss="cross_entropy", parameters=(), dtype="float32",
     transport="shared_memory", shape=(65536, 1000), callers=4, calls=100, calls_per_second=2000.0,
     gigabytes_per_second=1.5, due_per_second=1400.0, peak_bytes=None,
     milliseconds={"p50": 0.5, "p90": 0.7, "p99": 1.0, "max": 2.0},
@@ -32,7 +33,9 @@ def files(tmp_path: Path) -> tuple[str, str]:
     """Twice as quick; and each has a kind that the other has not."""
     quick = replace(ROW, calls_per_second=4000.0, milliseconds={"p50": 0.25, "p99": 1.1})
     before = written(tmp_path / "before.json", ROW, replace(ROW, callers=1))
-    return before, written(tmp_path / "after.json", quick, replace(ROW, transport="tcp"))
+    return before, written(
+        tmp_path / "after.json", quick, replace(ROW, transport="tcp"), replace(ROW, loss="huber")
+    )
 
 
 def test_it_says_by_how_much_each_number_changed(files: tuple[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What pages say of other libraries, against the one that is installed for the tests."""
+"""Claims of the pages about other libraries, against the versions installed for the tests."""
 
 from collections.abc import Callable
 from typing import Any

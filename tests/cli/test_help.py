@@ -23,6 +23,14 @@ def test_it_fits_80_columns_and_explains_every_option(name: str) -> None:
             assert getattr(option, "help", None), option.name
 
 
+@pytest.mark.parametrize("name", ["", *command.commands])
+def test_no_sentence_and_no_name_is_cut(name: str) -> None:
+    usage, *lines = help_of(*name.split()).splitlines()
+
+    assert not [line for line in lines if line.endswith(("...", "-"))], usage
+    assert "\\b" not in "".join(lines)  # a mark of click's that it did not understand
+
+
 def test_the_settings_of_serve_are_in_sections() -> None:
     shown = help_of("serve")
     sections = [line for line in shown.splitlines() if line.endswith(":") and line[0] != " "]

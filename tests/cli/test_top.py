@@ -64,6 +64,47 @@ def raw(address: str, seconds: int, now: float) -> list[Scrape]:
     return [Scrape(at, end) for at, end in zip((min(times), max(times)), ends, strict=True)]
 
 
+WINDOW = "[2s]"
+QUANTILE = "histogram_quantile(0.99, sum by ({0}, le) (rate({1}_bucket" + WINDOW + ")))"
+EXPRESSIONS = {
+    "calls": f"sum(rate(grpc_server_started_total{WINDOW}))",
+    "losses": f"sum by (loss) (rate(lossd_requests_total{WINDOW})) > 0",
+    "examples": f"sum by (loss) (rate(lossd_examples_total{WINDOW})) > 0",
+    "failed": f'sum by (loss) (rate(lossd_requests_total{{status!="OK"}}{WINDOW})) > 0',
+    "p99": QUANTILE.format("loss", "lossd_request_duration_seconds"),
+    "phases": QUANTILE.format("phase", "lossd_phase_duration_seconds"),
+    "rejected": f"sum by (reason) (rate(lossd_rejected_total{WINDOW})) > 0",
+    "metrics": f"sum by (metric) (rate(lossd_evaluations_total{WINDOW})) > 0",
+    "bytes": f"sum by (transport) (rate(lossd_request_bytes_sum{WINDOW})) > 0",
+    "cores": f"sum(rate(process_cpu_seconds_total{WINDOW}))",
+}
+
+
+def answers(address: str, expression: str, now: float) -> dict[str, float]:
+    """Returns what Prometheus answers, by the value of the label."""
+    query = urllib.parse.urlencode({"query": expression, "time": now})
+    with urllib.request.urlopen(f"{address}/api/v1/query?{query}", timeout=10) as reply:  # noqa: S310 - ours
+        found = json.load(reply)["data"]["result"]
+    numbers = {"".join(one["metric"].values()): float(one["value"][1]) for one in found}
+    return {label: number for label, number in numbers.items() if not math.isnan(number)}
+
+
+def shown(view: View) -> dict[str, dict[str, Any]]:
+    """Returns what a view has for each of the expressions."""
+    return {
+        "calls": {"": view.calls_per_second},
+        "losses": {one.loss: one.batches_per_second for one in view.losses},
+        "examples": {one.loss: one.examples_per_second for one in view.losses},
+        "failed": {one.loss: one.failed_per_second for one in view.losses},
+        "p99": {one.loss: one.p99_seconds for one in view.losses},
+        "phases": {one.name: one.p99_seconds for one in view.phases},
+        "rejected": {one.reason: one.per_second for one in view.rejections},
+        "metrics": {one.name: one.per_second for one in view.metrics},
+        "bytes": {one.transport: one.request_bytes_per_second for one in view.moved},
+        "cores": {"": view.processor_cores},
+    }
+
+
 def test_it_shows_what_prometheus_computes_from_the_same_scrapes(
     server: Process, tmp_path: Path
 ) -> None:
@@ -78,48 +119,13 @@ def test_it_shows_what_prometheus_computes_from_the_same_scrapes(
         while time.time() < began + 2.8:
             load(server.address, 3)
         now = time.time() - 0.7  # what was scraped until then is stored by now
-        window = "[2s]"
-        view = view_of("", Between(*raw(address, 2, now)))
+        found = shown(view_of("", Between(*raw(address, 2, now))))
+        expected = {name: answers(address, query, now) for name, query in EXPRESSIONS.items()}
 
-        def answers(query: str) -> dict[str, float]:
-            given = query.replace("WINDOW", window)
-            text = urllib.parse.urlencode({"query": given, "time": now})
-            with urllib.request.urlopen(f"{address}/api/v1/query?{text}", timeout=10) as reply:  # noqa: S310 - ours
-                found = json.load(reply)["data"]["result"]
-            return {"".join(one["metric"].values()): float(one["value"][1]) for one in found}
-
-        quantile = "histogram_quantile(0.99, sum by ({0}, le) (rate({1}_bucketWINDOW)))"
-        expected = {
-            "calls": answers("sum(rate(grpc_server_started_totalWINDOW))"),
-            "losses": answers("sum by (loss) (rate(lossd_requests_totalWINDOW)) > 0"),
-            "examples": answers("sum by (loss) (rate(lossd_examples_totalWINDOW)) > 0"),
-            "failed": answers('sum by (loss) (rate(lossd_requests_total{status!="OK"}WINDOW)) > 0'),
-            "p99": answers(quantile.format("loss", "lossd_request_duration_seconds")),
-            "phases": answers(quantile.format("phase", "lossd_phase_duration_seconds")),
-            "rejected": answers("sum by (reason) (rate(lossd_rejected_totalWINDOW)) > 0"),
-            "metrics": answers("sum by (metric) (rate(lossd_evaluations_totalWINDOW)) > 0"),
-            "bytes": answers("sum by (transport) (rate(lossd_request_bytes_sumWINDOW)) > 0"),
-            "cores": answers("rate(process_cpu_seconds_totalWINDOW)"),
-        }
-    shown: dict[str, dict[str, Any]] = {
-        "calls": {"": view.calls_per_second},
-        "losses": {one.loss: one.batches_per_second for one in view.losses},
-        "examples": {one.loss: one.examples_per_second for one in view.losses},
-        "failed": {o.loss: o.failed_per_second for o in view.losses if o.failed_per_second},
-        "p99": {one.loss: one.p99_seconds for one in view.losses},
-        "phases": {one.name: one.p99_seconds for one in view.phases},
-        "rejected": {one.reason: one.per_second for one in view.rejections},
-        "metrics": {one.name: one.per_second for one in view.metrics},
-        "bytes": {one.transport: one.request_bytes_per_second for one in view.moved},
-        "cores": {"": view.processor_cores},
-    }
-    for thing, wanted in expected.items():
-        defined = {key: value for key, value in wanted.items() if not math.isnan(value)}
-        numbers = list(defined.values())
-        keys = {key.replace(server.metrics_url.split("/")[2] + "lossd", ""): key for key in defined}
-        found = [shown[thing][key if thing != "cores" else ""] for key in keys]
-        assert numbers, thing
-        assert found == pytest.approx(numbers, rel=0.05), thing
+    for name, numbers in expected.items():
+        assert numbers, name
+        of_labels = {label: found[name][label] for label in numbers}
+        assert of_labels == pytest.approx(numbers, rel=0.05), name
 
 
 def test_one_view_for_people_and_one_for_programs(server: Process) -> None:

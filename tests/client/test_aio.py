@@ -1,4 +1,4 @@
-"""What only asyncio has: tasks that are cancelled, and event loops."""
+"""The parts that only asyncio has: tasks that are cancelled, and event loops."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""What is likely meant otherwise is warned of, and what is not is not."""
+"""Likely mistakes are warned of, and nothing else is."""
 
 import re
 import warnings

@@ -1,4 +1,4 @@
-"""What both clients say and send of metrics, without a server."""
+"""Metrics as both clients say and send them, without a server."""
 
 from typing import Any
 

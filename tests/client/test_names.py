@@ -41,6 +41,8 @@ def test_a_name_stands_for_the_loss_with_its_defaults(serve: Any, connect: Any) 
         ("hubr", "got 'hubr': did you mean huber"),
         ("Huber", "got 'Huber': did you mean huber"),
         ("cross-entropy", "did you mean cross_entropy"),
+        ("cros", "did you mean cross_entropy"),
+        ("Multi", "did you mean multiclass_hinge"),
         ("no such thing at all", "got 'no such thing at all'$"),
         ("", "got ''$"),
         ("roc_auc", "got the metric RocAuc: train with PairwiseAuc"),

@@ -1,4 +1,4 @@
-"""What becomes of shared memory when calls fail; the server's answers are made up here."""
+"""Shared memory after calls that fail; the server's answers are made up here."""
 
 import asyncio
 import contextlib

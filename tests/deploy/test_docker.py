@@ -1,4 +1,4 @@
-"""What can be said of the image without a container engine."""
+"""The image, as far as it can be checked without a container engine."""
 
 import json
 import re

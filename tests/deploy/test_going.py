@@ -79,7 +79,7 @@ def test_callers_of_the_only_server_are_told_that_there_is_none(connect: Any) ->
         assert process.process.wait(20) == 0
         callers.is_over.set()
 
-    callers = under_load(connect, 1, end_all, timeout=10)
+    callers = under_load(connect, 1, end_all, timeout=5)
     failures = [error for end in callers.ends() if (error := end.exception())]
     # An attempt that a busy machine still connects when the time is over can say no more than that.
     assert {type(error) for error in failures} <= {UnavailableError, DeadlineExceededError}

@@ -1,4 +1,4 @@
-"""What the GPU extras bring is what CuPy loads, without the libraries that a fake device has."""
+"""The GPU extras bring every library that CuPy loads."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What can be said of the manifests without a cluster: their schemas, and what schemas miss."""
+"""The manifests, as far as they can be checked without a cluster: schemas, and what they miss."""
 
 import functools
 import re

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import Counter, Histogram
 
-from lossd.serving.telemetry import FAMILIES, Family
+from lossd.serving.families import FAMILIES, Family
 from tests.end_to_end.test_prometheus import tool
 
 yaml = pytest.importorskip("yaml", reason="needs the extra 'dev'")

@@ -14,7 +14,7 @@ from lossd.client.options import channel_options
 from lossd.client.retry import RetryPolicy
 from lossd.serving.config import Config, settings
 from lossd.serving.loss_service.curves import JOB
-from lossd.serving.rpc.boundary import code_of
+from lossd.serving.rpc.statuses import code_of
 from lossd.v1 import (
     device_memory_service_pb2,
     evaluation_service_pb2,

@@ -1,4 +1,4 @@
-"""What users hand over in forms of their own, through both clients and a real server."""
+"""Arguments in forms of the users' own, through both clients and a real server."""
 
 import collections
 import warnings

@@ -1,10 +1,10 @@
-"""What is sent is bounded from its first byte on, and what is computed until it is let go."""
+"""Requests are bounded from their first byte on, and computations until they are let go."""
 
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +83,28 @@ CROWDED: dict[str, tuple[str, Callable[[int], bytes]]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def crowded() -> Iterator[Process]:
+    """A server that is sent nothing else, so that the most that it took is what this took."""
+    with serve("--backend", "numpy", "--threads", "1") as process:
+        yield process
+
+
 @pytest.mark.parametrize("what", CROWDED)
-def test_fields_are_counted_before_they_are_parsed(what: str) -> None:
+def test_fields_are_counted_before_they_are_parsed(crowded: Process, what: str) -> None:
     method, make = CROWDED[what]
     message = make(16 * MIB)
+    before = resident(crowded)
     with (
-        serve("--backend", "numpy", "--threads", "1") as process,
-        grpc.insecure_channel(process.address, options=CHANNEL) as channel,
+        grpc.insecure_channel(crowded.address, options=CHANNEL) as channel,
+        pytest.raises(grpc.RpcError) as caught,
     ):
-        before = resident(process)
-        with pytest.raises(grpc.RpcError) as caught:
-            sent(channel, method, message)
-        code: Any = caught.value
-        assert code.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert most_resident(process) - before < 100 * MIB
-        with unary(process.address) as compute:
-            compute(request(), timeout=30)
+        sent(channel, method, message)
+    code: Any = caught.value
+    assert code.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert most_resident(crowded) - before < 100 * MIB
+    with unary(crowded.address) as compute:
+        compute(request(), timeout=30)
 
 
 @pytest.mark.parametrize("name", ["inputs", "metrics"])

@@ -1,4 +1,4 @@
-"""What processes inherit of a client's memory when they are forked, and what they do with it.
+"""Forked processes inherit a client's memory, and neither they nor their parents harm it.
 
 Each test runs in a process of its own: this one has threads of gRPC's that no fork would have.
 """

@@ -1,4 +1,4 @@
-"""What is accepted is answered, what is not is refused at once, and health says so throughout."""
+"""Accepted calls are answered, the others refused at once, and health says so throughout."""
 
 import ctypes
 import json

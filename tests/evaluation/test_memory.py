@@ -1,4 +1,4 @@
-"""What metrics say that they take is what they take; and everything in them can be stopped."""
+"""Metrics take the memory that they say they take, and everything in them can be stopped."""
 
 import time
 import tracemalloc

@@ -24,6 +24,11 @@ BUILT = {
         "go/build/lossd-client", "go/*.go",
         ["go/build/lossd-client"], ["go/build/lossd-client"],
     ),
+    "java": (
+        "java/build/lossd-client.jar", "java/src/example/*.java",
+        ["java", "-jar", "java/build/lossd-client.jar"],
+        ["java", "-jar", "java/build/lossd-client.jar"],
+    ),
 }  # fmt: skip
 COUNT = len(json.loads(INDEX.read_text())["vectors"]) + 13
 
@@ -39,8 +44,8 @@ def language(request: pytest.FixtureRequest) -> str:
     program, sources, command, _ = BUILT[request.param]
     if not (CLIENTS / program).exists():
         pytest.skip(f"{program} is not built: bash examples/clients/build.sh builds it")
-    if command[0] == "node" and shutil.which("node") is None:
-        pytest.skip("node is not installed")
+    if command[0] in ("node", "java") and shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
     newest = max(path.stat().st_mtime for path in CLIENTS.glob(sources))
     assert newest <= (CLIENTS / program).stat().st_mtime, "build it again: its sources are newer"
     return str(request.param)

@@ -50,6 +50,9 @@ class Caller:
     def is_active(self) -> bool:
         return True
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
     def time_remaining(self) -> float:
         return self._ends - time.monotonic()
 

@@ -15,7 +15,7 @@ from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidParameter, InvalidTensor, ServiceError, TooLarge
 from lossd.losses import LOSSES, Distance, Loss, Shape, Status
-from lossd.losses._declare import LAYERS
+from lossd.losses._inputs import LAYERS
 from lossd.networks import (
     ARCHITECTURES,
     AveragePool,

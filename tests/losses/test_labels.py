@@ -8,7 +8,7 @@ import pytest
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor
 from lossd.losses import Choices, Content, Loss
-from lossd.losses._declare import IGNORE_INDEX
+from lossd.losses._inputs import IGNORE_INDEX
 from tests.losses.case import Case, Form, class_input, values
 from tests.losses.compare import place
 from tests.losses.test_refusals import refused

@@ -7,7 +7,7 @@ import pytest
 
 from lossd.engine import Engine, Result
 from lossd.losses import Loss, Shape
-from lossd.losses._declare import BATCH_DIMS, CLASS_AXIS
+from lossd.losses._inputs import BATCH_DIMS, CLASS_AXIS
 from lossd.reduction import Reduction
 from lossd.shapes import BLOCK_ELEMENTS
 from tests.losses.case import Case, Form, values

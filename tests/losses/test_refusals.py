@@ -8,7 +8,7 @@ import pytest
 from lossd.engine import Engine
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import DOMAINS, Choices, Content, Differentiable, DistributionKind, Input, Loss
-from lossd.losses._declare import CLASS_AXIS
+from lossd.losses._inputs import CLASS_AXIS
 from tests.losses.case import Case, Form, class_input, values
 from tests.losses.compare import BFLOAT16, Array, assert_same_bits, place
 from tests.sampling import draw, forms, plain

@@ -10,7 +10,7 @@ import pytest
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter, InvalidRequest, InvalidTensor
 from lossd.losses import DistributionKind, Interval, Loss, Parameter, Shape
-from lossd.losses._declare import BATCH_DIMS, CLASS_AXIS, IGNORE_INDEX, OPTIONAL_CLASS_AXIS
+from lossd.losses._inputs import BATCH_DIMS, CLASS_AXIS, IGNORE_INDEX, OPTIONAL_CLASS_AXIS
 from lossd.reduction import Reduction
 from tests.losses.case import Case, Form
 from tests.losses.test_refusals import refused

@@ -9,7 +9,7 @@ import pytest
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidRequest
 from lossd.losses import Loss
-from lossd.losses._declare import IGNORE_INDEX
+from lossd.losses._inputs import IGNORE_INDEX
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import block_rows
 from tests.losses.case import Case, Form, class_input, total, values

@@ -1,4 +1,4 @@
-"""What stands for a list or a number in a message is used in its form, or refused."""
+"""Values that stand for a list or a number in a message are used in their form, or refused."""
 
 import array
 import collections

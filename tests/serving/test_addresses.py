@@ -1,4 +1,4 @@
-"""What is an address, and whether it is free, is found out before gRPC sees it."""
+"""Wrong and occupied addresses are found out before gRPC sees them."""
 
 import os
 import socket

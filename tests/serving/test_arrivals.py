@@ -1,4 +1,4 @@
-"""What is on its way and does not fit is ended: who is late first, then who came last."""
+"""Messages on their way that do not fit are ended: the late first, then those that came last."""
 
 from collections.abc import Callable
 from typing import Any

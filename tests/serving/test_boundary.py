@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 from lossd import errors
 from lossd.serving.call import Call, Received
 from lossd.serving.rpc.admission import Admission
-from lossd.serving.rpc.boundary import Boundary, Handler, code_of
+from lossd.serving.rpc.boundary import Boundary, Handler
+from lossd.serving.rpc.statuses import code_of
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.telemetry import Telemetry
 
@@ -56,6 +57,9 @@ class Context:
 
     def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
         assert metadata
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
 
     def time_remaining(self) -> float | None:
         return self.remaining

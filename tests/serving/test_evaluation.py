@@ -23,6 +23,9 @@ class Waiting:
     def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
         assert metadata
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
     def time_remaining(self) -> float | None:
         return None
 

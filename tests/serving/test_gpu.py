@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from lossd.serving.families import GPU_MEMORY, GPU_MEMORY_USED, GPU_UTILIZATION
 from lossd.serving.process.gpu import gpu_at
-from lossd.serving.telemetry import GPU_MEMORY, GPU_MEMORY_USED, GPU_UTILIZATION, Telemetry
+from lossd.serving.telemetry import Telemetry
 
 PLACE = "0000:17:00.0"
 # Two GPUs; the second is a part of one, of which no utilisation is known.

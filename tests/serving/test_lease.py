@@ -1,4 +1,4 @@
-"""What a call takes out of shared memory, and what a client can still change afterwards."""
+"""The lease of a call on shared memory, and how far a client can change its data afterwards."""
 
 import subprocess
 import sys

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lossd import tensors, v1
@@ -153,7 +153,6 @@ def test_a_set_has_a_status_and_no_single_losses() -> None:
     assert not reply.HasField("statuses")
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.data())
 def test_damaged_requests_are_answered_or_refused_in_our_words(data: st.DataObject) -> None:
     loss = data.draw(st.sampled_from(list(LOSSES.values())))

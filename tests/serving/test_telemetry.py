@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from lossd.serving import telemetry
+from lossd.serving import families
+from lossd.serving.families import FAMILIES, Family
 from lossd.serving.tallies import Spread
-from lossd.serving.telemetry import FAMILIES, Family, Telemetry
+from lossd.serving.telemetry import Telemetry
 
 FOREIGN = ("process_",)
 
@@ -25,9 +26,7 @@ def test_every_family_is_registered_and_nothing_else() -> None:
 
 
 def test_every_family_in_the_module_is_in_the_list() -> None:
-    declared = [
-        f for _, f in inspect.getmembers(telemetry, lambda value: isinstance(value, Family))
-    ]
+    declared = [f for _, f in inspect.getmembers(families, lambda value: isinstance(value, Family))]
 
     assert sorted(f.name for f in declared) == sorted(f.name for f in FAMILIES)
 
@@ -90,7 +89,7 @@ def test_calls_are_counted_as_the_library_would() -> None:
     rng = np.random.default_rng(0)
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     served = Telemetry(ours, losses=["huber"])
-    size, count = telemetry.REQUEST_BYTES, telemetry.EXAMPLES
+    size, count = families.REQUEST_BYTES, families.EXAMPLES
     sizes = Histogram(
         size.name, size.description, size.labels, registry=theirs, buckets=size.buckets
     )
@@ -135,5 +134,5 @@ def test_a_measured_time_leads_to_its_trace() -> None:
     ]
 
     assert found == [(0.1, 1, "a"), (1.0, 3, "c"), (math.inf, 4, None)]
-    served._of(telemetry.DURATION, "huber").add(0.5, {"trace_id": "b"})
+    served._of(families.DURATION, "huber").add(0.5, {"trace_id": "b"})
     assert '# {trace_id="b"} 0.5' in scrape(served, "application/openmetrics-text; version=1.0.0")

@@ -1,4 +1,4 @@
-"""What losses say that they take is what they take."""
+"""Losses take the memory that they say they take."""
 
 import contextlib
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What every shape of loss promises to whoever asks, and to every backend."""
+"""Every shape of loss keeps its promises to whoever asks, and to every backend."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

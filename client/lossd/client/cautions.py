@@ -110,9 +110,9 @@ def _padding(labels: Array | None) -> int | None:
     runs = np.cumprod(labels[:, ::-1] == last[:, None], axis=1).sum(axis=1)
     repeated, counts = np.unique(last[runs > 1], return_counts=True)
     for label, count in zip(repeated.tolist(), counts.tolist(), strict=True):
-        places = int(np.count_nonzero(labels == label))
-        is_only_there = places == int(runs[last == label].sum())
-        if places < labels.size and (is_only_there or 2 * count >= len(labels)):
+        occurrences = int(np.count_nonzero(labels == label))
+        is_only_there = occurrences == int(runs[last == label].sum())
+        if occurrences < labels.size and (is_only_there or 2 * count >= len(labels)):
             return int(label)
     return None
 

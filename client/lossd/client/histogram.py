@@ -23,9 +23,9 @@ def histogram(values: npt.NDArray[Any]) -> str:
     counts, edges = _counted(finite)
     wide, tall = _WIDTH / _BARS, _HEIGHT / counts.max()
     bars = "".join(
-        f'<rect x="{place * wide:.1f}" y="{_HEIGHT - count * tall:.1f}" width="{wide - 1:.1f}" '
+        f'<rect x="{number * wide:.1f}" y="{_HEIGHT - count * tall:.1f}" width="{wide - 1:.1f}" '
         f'height="{count * tall:.1f}"><title>{low:.4g} to {high:.4g}: {count}</title></rect>'
-        for place, (count, low, high) in enumerate(zip(counts, edges, edges[1:], strict=False))
+        for number, (count, low, high) in enumerate(zip(counts, edges, edges[1:], strict=False))
     )
     left_out = numbers.size - finite.size
     caption = f"{finite.size} losses" + (f", {left_out} not finite" if left_out else "")
@@ -53,6 +53,6 @@ def _counted(finite: Numbers) -> tuple[npt.NDArray[np.intp], Numbers]:
     low, high = finite.min(), finite.max()
     half_width = high / 2 - low / 2
     shares = (finite / 2 - low / 2) / half_width if half_width else np.zeros_like(finite)
-    places = np.minimum((shares * _BARS).astype(np.intp), _BARS - 1)
+    bins = np.minimum((shares * _BARS).astype(np.intp), _BARS - 1)
     steps = np.linspace(0, 1, _BARS + 1)
-    return np.bincount(places, minlength=_BARS), low * (1 - steps) + high * steps
+    return np.bincount(bins, minlength=_BARS), low * (1 - steps) + high * steps

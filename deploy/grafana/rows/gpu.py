@@ -1,4 +1,4 @@
-"""What computes."""
+"""The backend that computes, and the GPU."""
 
 from deploy.grafana.panels import LOSS, Panel, Query, each, total
 

@@ -1,4 +1,4 @@
-"""What there is of everything that is limited, beside its limit."""
+"""Everything that is limited, beside its limit."""
 
 from deploy.grafana.panels import Panel, Query, each, rate, total
 

@@ -12,17 +12,17 @@ DOCSTRINGS = MappingProxyType(
         "AbsoluteError": """Parameters of the absolute error, |prediction - target|.
 
 Args:
-    batch_dims: Leading axes that count examples; the others are averaged within the example. In
-        [0, 8], at most the number of axes. Default 1.
+    batch_dims: Number of leading axes that count examples; the other axes are averaged within
+        each example. In [0, 8], at most the number of axes. Default 1.
 """,
         "Accuracy": """Parameters of accuracy.
 
 Predictions are scores, floating point, or classes, integer or boolean; see ClassificationTask.
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -30,12 +30,12 @@ Args:
         Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
-    top_k: The target counts as found among so many largest scores; of equal scores the lowest
+    top_k: The target counts as found among this many largest scores; of equal scores the lowest
         class comes first. In [1, 1e+06]. Default 1.
     balanced: Whether to average over the classes of the targets instead of the examples.
         Default false.
-    multilabel: When the answer to an example of several labels is right. Default "EXACT_MATCH".
-        One of "EXACT_MATCH", "ELEMENTWISE".
+    multilabel: When the answer to an example with several labels is right. Default
+        "EXACT_MATCH". One of "EXACT_MATCH", "ELEMENTWISE".
 """,
         "AllocateDeviceRequest": """Asks for memory of a device.
 
@@ -54,26 +54,27 @@ Args:
     done_event: For cudaIpcOpenEventHandle: 64 bytes. The event is recorded when the results of
         a call have been written to the memory, before the call is answered.
 """,
-        "AttachSegmentRequest": """Asks the server to take a file as a segment.
+        "AttachSegmentRequest": """Asks the server to attach a file as a segment.
 
 Args:
     name: Name of the file in the directory: 1 to 64 of the characters A-Z, a-z, 0-9, "_" and
         "-".
     size: Bytes to share, at least 1 and at most the size of the file.
 """,
-        "AttachSegmentResponse": """The segment.
+        "AttachSegmentResponse": """The attached segment.
 
 Args:
-    segment: What names the segment from now on. Nobody can guess it, and nobody else is told
-        it.
+    segment: Token of the segment, which names it from now on. It cannot be guessed, and nobody
+        else is told it.
 """,
         "AveragePrecision": """Parameters of the average precision.
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are; matters for several classes only, where logits become
-        probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES", "PROBABILITIES".
+    prediction_kind: The kind of the scores; it matters for several classes only, where logits
+        become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
+        "PROBABILITIES".
     ignore_index: Class index that marks an example as ignored; not with multilabel targets.
         Unset by default.
     average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
@@ -90,7 +91,7 @@ Args:
     margin: How much nearer the positive has to be. In [0, inf). Default 1.
     distance: The distance. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
         "COSINE".
-    outputs: What to return beyond, in the response's outputs; empty for none. Any of
+    outputs: Further outputs to return, in the response's outputs; empty for none. Any of
         "MINED_POSITIVE", "MINED_NEGATIVE".
 """,
         "BinaryClassifierOptimization": """Parameters of binary classifier optimization, of answers that are desirable or not.
@@ -99,9 +100,9 @@ Log-probabilities are as in Preference; desirable is (N,) of 0 and 1.
 
 Args:
     beta: Factor of the log-ratios. In (0, inf). Default 0.1.
-    shift: What rewards are compared with, in place of what is halfway between the mean rewards
-        of both kinds in the batch. In (-inf, inf). Unset by default.
-    outputs: What to return of each answer beside its value, each once; empty for none. Any of
+    shift: The number that rewards are compared with, in place of the midpoint between the mean
+        rewards of both kinds in the batch. In (-inf, inf). Unset by default.
+    outputs: Further outputs to return for each answer, each once; empty for none. Any of
         "REWARD", "SHIFT".
 """,
         "BinaryCrossEntropy": """Parameters of binary cross-entropy, -(w y log p + (1 - y) log(1 - p)) with p = sigmoid(x).
@@ -109,12 +110,12 @@ Args:
 Targets are numbers in [0, 1], floating-point or integer.
 
 Args:
-    batch_dims: Leading axes that count examples; the others are averaged within the example. In
-        [0, 8], at most the number of axes. Default 1.
-    prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+    batch_dims: Number of leading axes that count examples; the other axes are averaged within
+        each example. In [0, 8], at most the number of axes. Default 1.
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     positive_weights: Weight of the positive answers, each in [0, inf): one for all or one for
-        each column of the last axis, which may be one of the examples; empty for none.
+        each column of the last axis, which may be an axis of examples; empty for none.
     label_smoothing: Targets become y (1 - label_smoothing) + label_smoothing / 2. In [0, 1].
         Default 0.
 """,
@@ -122,32 +123,34 @@ Args:
 
 Args:
     order: Longest n-gram that counts. In [1, 16]. Default 4.
-    smoothing: What is done about n-grams without a match. Default "EXPONENTIAL". One of "NONE",
+    smoothing: How n-grams without a match are treated. Default "EXPONENTIAL". One of "NONE",
         "FLOOR", "ADD_K", "EXPONENTIAL".
-    smoothing_value: What FLOOR and ADD_K add. In (0, 1e+06]. Unset by default: 0.1 and 1.
-    effective_order: Whether to stop at the longest n-gram that a hypothesis has. Default false.
+    smoothing_value: The number that FLOOR and ADD_K add. In (0, 1e+06]. Unset by default: 0.1
+        and 1.
+    effective_order: Whether to stop at the longest n-grams that a hypothesis has. Default
+        false.
     tokenizer: How text becomes tokens. Default "MTEVAL_13A". One of "NONE", "MTEVAL_13A",
         "INTERNATIONAL", "CHARACTER", "CHINESE".
     lowercase: Whether case is ignored. Default false.
-    level: Whether one score is made of the whole corpus, or one of each hypothesis. Default
-        "CORPUS". One of "CORPUS", "SENTENCE".
+    level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of
+        "CORPUS", "SENTENCE".
 """,
         "BradleyTerry": """Parameters of the Bradley-Terry loss of reward models, -log sigmoid(c - r - margin).
 
-Rewards and margins are (N,), one of each pair.
+Rewards and margins are (N,), one for each pair.
 
 Args:
     centering: Weight of the square of the sum of both rewards, which holds them near 0. In [0,
         inf). Default 0.
-    outputs: What to return of each pair beside its value, each once; empty for none. Any of
+    outputs: Further outputs to return for each pair, each once; empty for none. Any of
         "REWARD_MARGIN", "ACCURACY".
 """,
         "Brier": """Parameters of the Brier score.
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     ignore_index: Class index that marks an example as ignored. Unset by default.
     scale_by_half: Whether to halve the sum over classes, so that the score is in [0, 1]. Unset
@@ -156,13 +159,13 @@ Args:
         "CalibrationError": """Parameters of the calibration error.
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     ignore_index: Class index that marks an example as ignored. Unset by default.
-    bins: Number of bins of equal width over [0, 1], each with its upper edge. In [1, 65536].
-        Default 15.
+    bins: Number of bins of equal width over [0, 1], each including its upper edge. In [1,
+        65536]. Default 15.
     norm: How the gaps of the bins become one number. Default "L1". One of "L1", "L2", "MAX".
 """,
         "Chrf": """Parameters of chrF; with word_order 2 it is chrF++.
@@ -173,15 +176,15 @@ Args:
     beta: How many times recall counts as much as precision. In [0, 1e+06]. Default 2.
     lowercase: Whether case is ignored. Default false.
     whitespace: Whether white space counts as characters. Default false.
-    level: Whether one score is made of the whole corpus, or one of each hypothesis. Default
-        "CORPUS". One of "CORPUS", "SENTENCE".
+    level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of
+        "CORPUS", "SENTENCE".
 """,
         "Chunks": """The elements of a tensor that follow its message in chunks.
 
 Args:
-    position: Which of the message's tensors with chunks it is, in the order of their fields,
-        from 0. Their chunks come in that order.
-    size_bytes: Bytes of all its chunks, in [0, 2^63).
+    position: Index of the tensor among the message's tensors with chunks, in the order of their
+        fields, from 0. Their chunks come in that order.
+    size_bytes: Total size of its chunks in bytes, in [0, 2^63).
 """,
         "ClippedValue": """Parameters of the clipped loss of a value function, half the larger of two squared errors.
 
@@ -193,7 +196,7 @@ Args:
     aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
         Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
     sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
-    outputs: What to return of each sequence beside its value, each once; empty for none. Any of
+    outputs: Further outputs to return for each sequence, each once; empty for none. Any of
         "CLIP_FRACTION".
 """,
         "ComputeLossRequest": """One batch and what to compute from it.
@@ -207,23 +210,23 @@ Args:
         add up.
     gradients: Which gradients to return; unset for those that the loss declares as default.
     per_example: Whether to return the loss of each example. Default true.
-    empty: What to answer when no example is kept. Default EMPTY_POLICY_ZERO. One of "ZERO",
+    empty: How to answer when no example is kept. Default EMPTY_POLICY_ZERO. One of "ZERO",
         "NAN", "ERROR".
-    nonfinite: What to do with examples whose loss or gradient is not finite. Default
+    nonfinite: How to treat examples whose loss or gradient is not finite. Default
         NONFINITE_POLICY_PROPAGATE. One of "PROPAGATE", "ZERO", "ERROR".
-    reply: Where the server may place the arrays of the reply, each at a multiple of 64 bytes;
-        what does not fit comes in the message. Unset for all in the message. Until the reply is
-        there, or the segment is detached and its calls have ended, the server may write to all
-        of it.
+    reply: Where the server may put the arrays of the reply, each at a multiple of 64 bytes;
+        arrays that do not fit come in the message. If unset, all come in the message. Until the
+        reply has arrived, or the segment is detached and its calls have ended, the server may
+        write anywhere in the region.
     device: How the call uses the memory of a device; unset where it does not.
-    metrics: Metrics of the same batch, each different, at most 32. They are given the request's
-        own predictions, targets, weights and mask, and what the loss was told of them holds for
-        them too: examples with the loss's ignore index are ignored, classes lie on its class
-        axis, and a metric whose task or prediction kind is unset takes the loss's.
-    weights: One weight an example, floating point, each in [0, inf); unset for 1.
-    mask: BOOL, one an example: true keeps it, false ignores it; unset keeps all.
-    cotangent: Upstream gradient: floating point, a single number or one an example; unset for
-        1. It scales the gradients, never the loss.
+    metrics: Metrics of the same batch, each different, at most 32. They take the request's own
+        predictions, targets, weights and mask, and the loss's parameters hold for them too:
+        examples with its ignore index are ignored, classes lie on its class axis, and a metric
+        whose task or prediction kind is unset takes the loss's.
+    weights: One weight for each example, floating point, each in [0, inf); unset for 1.
+    mask: BOOL, one for each example: true keeps it, false ignores it; unset keeps all.
+    cotangent: Upstream gradient: floating point, a single number or one for each example; unset
+        for 1. It scales the gradients, never the loss.
     inputs: The inputs that the loss declares, each once. At most 64 tensors in all.
 """,
         "ComputeLossResponse": """The result of one batch.
@@ -235,7 +238,7 @@ Args:
     weight_sum: Sum over the kept examples of weight times the loss's own denominator, whatever
         the reduction.
     example_count: Number of examples that were kept.
-    ignored_count: Number of examples that were masked, carry the ignore index or are skipped by
+    ignored_count: Number of examples that were masked, have the ignore index or are skipped by
         the loss.
     nonfinite_count: Number of kept examples whose loss or returned gradient is not finite.
     status: Status of the whole: of losses of a set, and of gradients that belong to no example.
@@ -245,24 +248,24 @@ Args:
     server_timing: Where the time went on the server.
     transport: How tensors travelled: "device_memory" if one did so in either direction, else
         "shared_memory" if one did so, "grpc" otherwise.
-    metrics: One result a metric that was asked for, in the order of the request.
-    terms: What each term of a WeightedSum came to, in their order.
+    metrics: One result for each metric of the request, in the order of the request.
+    terms: The result of each term of a WeightedSum, in their order.
     statuses: Statuses of single examples; unset where no example has one.
     per_example: The loss of each example, shaped like the examples: FLOAT64 where an input is
-        FLOAT64, FLOAT32 otherwise. Sample weights are not inside it; an ignored example shows
+        FLOAT64, FLOAT32 otherwise. Weights of examples are not included; an ignored example has
         0. Unset for losses of a set.
-    gradients: The gradients of the reduced loss, each with the shape and type of its input; one
-        FLOAT64 where it is by a parameter.
-    outputs: What the loss gives beyond, where its parameters ask for it, each shaped like the
-        examples. An example that is ignored or of weight 0 shows 0, or -1 where they point at
+    gradients: The gradients of the reduced loss, each with the shape and type of its input; a
+        single FLOAT64 if it is with respect to a parameter.
+    outputs: Further outputs that the loss's parameters ask for, each shaped like the examples.
+        An example that is ignored or has weight 0 has 0, or -1 where the outputs are indices of
         examples.
 """,
         "ConfusionMatrix": """Parameters of the confusion matrix: targets by row, predictions by column. At most 2048 classes.
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -270,28 +273,28 @@ Args:
         Unset by default.
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
-    normalization: What the counts are divided by. Default "NONE". One of "NONE", "TARGETS",
+    normalization: Divisor of the counts. Default "NONE". One of "NONE", "TARGETS",
         "PREDICTIONS", "ALL".
 """,
         "Contrastive": """Parameters of the contrastive loss of pairs, y d^2 + (1 - y) max(0, margin - d)^2.
 
-Left and right have one shape, whose last axis counts components; targets are one number a pair,
-1 where it is similar and 0 where not.
+Left and right have the same shape, whose last axis counts components; targets have one number
+for each pair, 1 where it is similar and 0 where it is not.
 
 Args:
-    margin: Distance from which on a pair that is not similar costs nothing. In (0, inf).
+    margin: Distance from which on the loss of a pair that is not similar is 0. In (0, inf).
         Default 1.
     distance: The distance d. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
         "COSINE".
 """,
         "CosineEmbedding": """Parameters of the cosine embedding loss of pairs: 1 - cos where they are alike, max(0, cos -
-margin) where not.
+margin) where they are not.
 
-Left and right have one shape, whose last axis counts components; targets are one number a pair,
-1 where it is alike and -1 where not.
+Left and right have the same shape, whose last axis counts components; targets have one number
+for each pair, 1 where it is alike and -1 where it is not.
 
 Args:
-    margin: Cosine below which a pair that is not alike costs nothing. In [-1, 1]. Default 0.
+    margin: Cosine below which the loss of a pair that is not alike is 0. In [-1, 1]. Default 0.
 """,
         "CrossEntropy": """Parameters of cross-entropy over classes, -sum_c w_c y_c log softmax(x)_c.
 
@@ -299,44 +302,45 @@ Targets are class indices of any integer type, shaped like the predictions witho
 axis; or probabilities (one-hot integers too), shaped like the predictions.
 
 Args:
-    prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    class_weights: One weight a class, each in [0, inf); empty for none. With class indices the
-        mean divides by the sum of the targets' weights.
-    ignore_index: Class index that marks an example as ignored; any integer, in the range of
-        classes or not. Only with class indices. Unset by default.
+    class_weights: One weight for each class, each in [0, inf); empty for none. With class
+        indices the mean divides by the sum of the targets' weights.
+    ignore_index: Class index that marks an example as ignored; any integer, whether it is a
+        class or not. Only with class indices. Unset by default.
     label_smoothing: Share of the target that is spread evenly over all classes. In [0, 1].
         Default 0.
-    class_axis: Axis of the predictions that holds the classes, negative from the end. In [-8,
-        7]. Default -1.
+    class_axis: Axis of the predictions that holds the classes, counted from the end if
+        negative. In [-8, 7]. Default -1.
     temperature: Divisor of the logits. In (0, inf). Only 1 unless the predictions are logits.
         Default 1.
-    class_priors: How often each class occurs, each in (0, inf); empty for none. Divided by
-        their sum, so that counts of labels serve as they are. prior_strength times their
-        logarithm is added to the logits, after the temperature. Only with logits.
+    class_priors: How often each class occurs, each in (0, inf); empty for none. They are
+        divided by their sum, so that counts of labels can be given as they are. prior_strength
+        times their logarithm is added to the logits after these were divided by the
+        temperature. Only with logits.
     prior_strength: Factor of the logarithm of the priors. In [0, inf). Only 1 without
         class_priors. Default 1.
     z_loss: Factor of the squared log-sum-exp of the logits that is added to the loss of an
         example, whatever its class weight. In [0, inf). Only 0 unless the predictions are
         logits. Default 0.
-    outputs: What to return beyond, in the response's outputs; empty for none. Only with logits.
-        Any of "LOG_SUM_EXP", "TARGET_LOG_PROBABILITY", "ENTROPY", "PREDICTED_CLASS".
+    outputs: Further outputs to return, in the response's outputs; empty for none. Only with
+        logits. Any of "LOG_SUM_EXP", "TARGET_LOG_PROBABILITY", "ENTROPY", "PREDICTED_CLASS".
 """,
         "Ctc": """Parameters of connectionist temporal classification, -log of the sum of the probabilities of all
 alignments of the targets with the predictions.
 
 Predictions are (N, T, C), targets class indices (N, S) of any integer type. prediction_lengths
 and target_lengths are integers (N,) in [0, T] and [0, S]; without them all frames or all
-targets are there. What lies beyond a length is not looked at. T times S is at most 2^24.
+targets count. Anything beyond a length is ignored. T times S is at most 2^24.
 
 Args:
-    prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     blank: Class that stands for no label. In [0, inf), and one of the classes. Default 0.
-    zero_infinity: Whether an example that has no alignment is worth 0 instead of infinity.
-        Default true.
+    zero_infinity: Whether the loss of an example that has no alignment is 0 instead of
+        infinity. Default true.
 """,
-        "DetachSegmentRequest": """Asks the server to let a segment go.
+        "DetachSegmentRequest": """Asks the server to release a segment.
 
 Args:
     segment: Token of the segment.
@@ -371,28 +375,29 @@ Axis 0 counts examples; the others are elements of the region. Targets are numbe
 shaped like the predictions; with class_axis also class indices without that axis.
 
 Args:
-    class_axis: Axis of the predictions that holds the classes, negative from the end; not the
-        first axis. In [-8, 7]. With it, predictions are of classes that exclude each other and
+    class_axis: Axis of the predictions that holds the classes, counted from the end if
+        negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
         the loss is the mean over them. Unset by default.
-    prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-    empty_target: What an example without a target is worth. Default "SMOOTH". One of "SMOOTH",
+    empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
         "SKIP".
 """,
-        "DiscriminatorLoss": """Parameters of what a critic loses that scores real and generated examples.
+        "DiscriminatorLoss": """Parameters of the loss of a critic that scores real and generated examples.
 
-real and fake are the scores of real and of generated examples, (N, ...), averaged within an
-example; all axes but the first are the same. The examples are the real ones followed by the
-generated ones; with "RELATIVISTIC" pairs of both. A mean is the mean of the real plus the mean
-of the generated ones; a normalizer is refused where there are two of them.
+real and fake hold the scores of real and of generated examples, (N, ...), averaged within an
+example; all axes except the first are the same. The examples of the loss are the real ones
+followed by the generated ones; with "RELATIVISTIC" they are pairs of both. A mean is the mean
+over the real examples plus the mean over the generated ones; a normalizer is refused where
+there are two means.
 
 Args:
-    objective: What the two play for. Default "NON_SATURATING". One of "MINIMAX",
-        "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
+    objective: The objective of generator and critic. Default "NON_SATURATING". One of
+        "MINIMAX", "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
         "RELATIVISTIC_AVERAGE".
-    label_smoothing: What real examples lack to 1 as targets. In [0, 1]. Default 0. Only 0 with
-        the objectives "HINGE" and "WASSERSTEIN", which know no targets.
+    label_smoothing: How far below 1 the target of real examples is. In [0, 1]. Default 0. Only
+        0 with the objectives "HINGE" and "WASSERSTEIN", which have no targets.
 """,
         "Distillation": """Parameters of distillation, the divergence of a student's distribution of each token from a
 teacher's.
@@ -402,20 +407,20 @@ K) with lengths (N,), or flat (tokens, K) with offsets (N + 1,); a token_mask, w
 of classes, leaves tokens out.
 
 Args:
-    divergence: Which divergence. Required. One of "FORWARD_KL", "REVERSE_KL", "JENSEN_SHANNON",
+    divergence: The divergence. Required. One of "FORWARD_KL", "REVERSE_KL", "JENSEN_SHANNON",
         "INTERPOLATED_JENSEN_SHANNON".
-    support: What the numbers of a token stand for. Required. One of "WHOLE", "TAIL_BUCKET",
-        "TRUNCATED".
+    support: Which classes the numbers of a token stand for. Required. One of "WHOLE",
+        "TAIL_BUCKET", "TRUNCATED".
     aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
         Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
     sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
     beta: Share of the teacher in the mixture, with the two JENSEN_SHANNON. In [0, 1]. Unset by
         default.
     temperature: Divisor of both distributions' logits, with WHOLE. In (0, inf). Default 1.
-    outputs: What to return of each sequence beside its value, each once; empty for none. Any of
+    outputs: Further outputs to return for each sequence, each once; empty for none. Any of
         "STUDENT_MASS", "TEACHER_MASS".
 """,
-        "EvaluateRequest": """What to evaluate.
+        "EvaluateRequest": """The metrics to evaluate, and the data.
 
 Args:
     metrics: The metrics, in the order of the results. From 1 to 32, no two equal.
@@ -426,9 +431,9 @@ Args:
         "EvaluateResponse": """The results, in the order of the metrics.
 
 Args:
-    results: One result a metric.
-    state: What was evaluated, to be merged with others; empty unless asked for. It is for any
-        server of the same version, and says nothing to others.
+    results: One result for each metric.
+    state: The state of what was evaluated, to be merged with others; empty unless asked for.
+        Any server of the same version can read it, and nothing else can.
     server_timing: Where the time went on the server.
 """,
         "EvaluateStreamRequest": """One part of an evaluation. The first names the metrics; in the others they are unset. Any part
@@ -442,18 +447,18 @@ Args:
 Args:
     whole: The results.
 """,
-        "EvaluationBatch": """Predictions, what they should have been, and which examples count.
+        "EvaluationBatch": """Predictions, targets, and which examples count.
 
 Args:
-    weights: One weight an example, each in [0, inf); unset for 1.
-    mask: BOOL, one an example: true keeps it, false ignores it; unset keeps all.
+    weights: One weight for each example, each in [0, inf); unset for 1.
+    mask: BOOL, one for each example: true keeps it, false ignores it; unset keeps all.
     inputs: The tensors that the metrics take, each name once. At most 64 tensors in all.
     sequences: The sequences that the metrics take, each name once. At most 64.
 """,
-        "EvaluationState": """The states of several metrics. Encoded states that are joined end to end are a state, too.
+        "EvaluationState": """The states of several metrics. Encoded states joined end to end are a state, too.
 
 Args:
-    metrics: One entry a metric and part.
+    metrics: One entry for each metric and part.
 """,
         "ExampleStatuses": """Statuses of single examples, as two tensors of one length.
 
@@ -463,7 +468,7 @@ Args:
 """,
         "ExpectedRisk": """Parameters of the expected risk, sum_k q_k risk_k with q = softmax(alpha log p).
 
-The inputs, log_probabilities and risks, have one row of candidates an example.
+The inputs, log_probabilities and risks, have one row of candidates for each example.
 
 Args:
     alpha: Sharpness of the distribution over the candidates. In (0, inf). Default 1.
@@ -471,9 +476,9 @@ Args:
         "F1": """Parameters of F1, 2 tp / (2 tp + fp + fn).
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -483,14 +488,14 @@ Args:
         default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
         One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-    zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+    zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
 """,
         "FBeta": """Parameters of F-beta, (1 + beta^2) tp / ((1 + beta^2) tp + fp + beta^2 fn).
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -500,19 +505,20 @@ Args:
         default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
         One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-    zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+    zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
     beta: How many times recall counts as much as precision. In [0, 1e+06]. Default 1.
 """,
         "FeatureMatching": """Parameters of the distance between feature maps, which the caller computes: a weighted sum over
 layers of how far two maps, and perhaps their styles, are apart.
 
-Predictions and targets are as many tensors (N, C, ...) as there are layers, alike layer by
-layer and of one N. Axis 1 counts channels, the others behind it places.
+Predictions and targets are lists of tensors (N, C, ...), one for each layer. The two tensors of
+a layer have the same shape, and N is the same for all layers. Axis 1 counts channels, and the
+axes after it positions.
 
 Args:
-    layer_weights: One weight a layer, each in [0, inf); empty for none.
+    layer_weights: One weight for each layer, each in [0, inf); empty for none.
     distance: How far two maps are apart: the mean of the squared differences, its root, or one
-        less the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
+        minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
         "SQUARED_EUCLIDEAN", "COSINE".
     style_weight: Weight of the squared distance of the Gram matrices of the channels, each
         divided by the number of elements of a map. In [0, inf). Default 0.
@@ -523,61 +529,62 @@ of logits.
 Targets are numbers in [0, 1], floating-point or integer.
 
 Args:
-    batch_dims: Leading axes that count examples; the others are averaged within the example. In
-        [0, 8], at most the number of axes. Default 1.
-    gamma: How much less answers count that are nearly right; 0 for not. In [0, inf). Default 2.
-    alpha: Weight of the positive answers, the negative ones having 1 - alpha; unset for
-        neither. In [0, 1]. Unset by default.
+    batch_dims: Number of leading axes that count examples; the other axes are averaged within
+        each example. In [0, 8], at most the number of axes. Default 1.
+    gamma: How strongly answers that are nearly right are discounted; 0 for not at all. In [0,
+        inf). Default 2.
+    alpha: Weight of the positive answers; the negative ones have 1 - alpha. Without it neither
+        are weighted. In [0, 1]. Unset by default.
 """,
         "GaussianNll": """Parameters of the negative log-likelihood of Gaussian noise, (log v + r^2 / v) / 2.
 
 The third input, variances, holds numbers in [0, inf), shaped like the predictions.
 
 Args:
-    batch_dims: Leading axes that count examples; the others are averaged within the example. In
-        [0, 8], at most the number of axes. Default 1.
+    batch_dims: Number of leading axes that count examples; the other axes are averaged within
+        each example. In [0, 8], at most the number of axes. Default 1.
     full: Whether to add the constant log(2 pi) / 2. Default false.
-    eps: Least variance, in the unit of the variances; smaller ones count as this. In (0, inf).
-        Default 1e-06.
+    eps: Smallest variance, in the unit of the variances; smaller ones are raised to it. In (0,
+        inf). Default 1e-06.
 """,
-        "GeneratorLoss": """Parameters of what a generator loses against a critic that scores generated examples.
+        "GeneratorLoss": """Parameters of the loss of a generator against a critic that scores its examples.
 
-fake are the scores of generated examples, (N, ...), averaged within an example. real are those
-of real ones, of the same axes but for the first; only with the relativistic objectives, and
-with "RELATIVISTIC" as many as there are generated ones. The examples are the generated ones;
-with "RELATIVISTIC" pairs of both, and with "RELATIVISTIC_AVERAGE" the real ones followed by the
-generated ones.
+fake holds the scores of generated examples, (N, ...), averaged within an example. real holds
+those of real examples, with the same axes except for the first; it is given only with the
+relativistic objectives, and with "RELATIVISTIC" it has as many examples as fake. The examples
+of the loss are the generated ones; with "RELATIVISTIC" they are pairs of both, and with
+"RELATIVISTIC_AVERAGE" the real ones followed by the generated ones.
 
 Args:
-    objective: What the two play for. Default "NON_SATURATING". One of "MINIMAX",
-        "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
+    objective: The objective of generator and critic. Default "NON_SATURATING". One of
+        "MINIMAX", "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
         "RELATIVISTIC_AVERAGE".
 """,
-        "GetServerInfoRequest": """Asks what the server is.""",
-        "GetServerInfoResponse": """What the server is.
+        "GetServerInfoRequest": """Asks for versions, backends and limits.""",
+        "GetServerInfoResponse": """The server's versions, backends and limits.
 
 Args:
     version: Version of lossd.
     backend: The backend that computes: "numpy" or "cupy".
-    backend_reason: Why it is that one, for example why there is no GPU.
+    backend_reason: Why it was chosen, for example why no GPU is used.
     device: The device that computes, in words.
     libraries: Versions of the libraries in use.
-    limits: What a request may not exceed.
+    limits: Limits of requests.
     transports: The ways that tensors can travel: "grpc", and "shared_memory" and
         "device_memory" where they are offered.
-    shared_memory: Where memory can be shared; unset where it is not offered.
-    networks: The networks that losses of images can look through, by name.
+    shared_memory: How memory can be shared; unset where it is not offered.
+    networks: The networks that losses of images can use, by name.
     device_memory: Where device memory can be shared; unset where it is not offered.
     routes: Where the losses of each shape are computed, where the server chose; empty where the
         operator wants one backend for all.
 """,
-        "GradientPenalty": """Parameters of a penalty on the norm of a critic's gradient by its input.
+        "GradientPenalty": """Parameters of a penalty on the norm of a critic's gradient with respect to its input.
 
 input_gradients are the critic's gradients, (N, ...), which the caller computes; the norm is
-over all axes but the first.
+over all axes except the first.
 
 Args:
-    variant: What is penalised. Default "WGAN_GP". One of "WGAN_GP", "R1".
+    variant: The quantity that is penalised. Default "WGAN_GP". One of "WGAN_GP", "R1".
     target_norm: Norm without a penalty. In [0, inf). Only 1 with "R1". Default 1.
     one_sided: Whether norms below target_norm go without a penalty. Only false with "R1".
         Default false.
@@ -586,38 +593,39 @@ Args:
 
 Args:
     inputs: Names of differentiable inputs and parameters, for example "queries" and
-        "temperature"; empty for no gradient at all. A parameter of a term of a WeightedSum goes
-        by the term's place, counted from 0, for example "terms[0].temperature".
+        "temperature"; empty for no gradient at all. A parameter of a term of a WeightedSum has
+        the index of the term in its name, counted from 0, for example "terms[0].temperature".
 """,
         "Hinge": """Parameters of the hinge loss, max(0, margin - y x)^power.
 
 Targets are -1 or 1, floating-point or integer.
 
 Args:
-    batch_dims: Leading axes that count examples; the others are averaged within the example. In
-        [0, 8], at most the number of axes. Default 1.
-    margin: Score on the right side from which nothing is lost. In [0, inf). Default 1.
+    batch_dims: Number of leading axes that count examples; the other axes are averaged within
+        each example. In [0, 8], at most the number of axes. Default 1.
+    margin: Score on the right side from which on the loss is 0. In [0, inf). Default 1.
     power: Exponent: 1 for the hinge, 2 for the squared hinge. In [1, inf). Default 1.
 """,
         "Huber": """Parameters of the Huber loss: half the squared error near zero, linear far from it.
 
 Args:
-    batch_dims: Leading axes that count examples; the others are averaged within the example. In
-        [0, 8], at most the number of axes. Default 1.
+    batch_dims: Number of leading axes that count examples; the other axes are averaged within
+        each example. In [0, 8], at most the number of axes. Default 1.
     delta: Residual at which the loss turns linear, in the unit of the targets. In (0, inf).
         Default 1.
 """,
         "InfoNce": """Parameters of InfoNCE, the cross-entropy of finding each query's key among others.
 
 Queries and keys are (N, D). Optional negatives are (M, D) for all queries or (N, M, D), M for
-each. Optional ids are integers (N,): keys of one id are not negatives of each other's queries.
+each. Optional ids are integers (N,): keys with the same id are not negatives of each other's
+queries.
 
 Args:
     temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
         Default 0.07.
-    symmetric: Whether to take the mean with finding each key's query. Only false with
+    symmetric: Whether to average with the loss of finding each key's query. Only false with
         negatives. Default false.
-    normalize: Whether vectors are given the length 1. Default true.
+    normalize: Whether vectors are scaled to length 1. Default true.
     in_batch_negatives: Whether the keys of other queries are negatives. Only true without
         negatives. Default true.
 """,
@@ -625,11 +633,12 @@ Args:
 
 Args:
     name: Its name.
-    description: What it holds.
+    description: One line that says what it holds.
     shapes: The shapes it may have, for example "(N, ..., C)".
     dtypes: The element types it may have. Any of "BOOL", "UINT8", "UINT16", "UINT32", "UINT64",
         "INT8", "INT16", "INT32", "INT64", "FLOAT16", "BFLOAT16", "FLOAT32", "FLOAT64".
-    differentiability: Whether its gradient can be had. One of "NONE", "ON_REQUEST", "DEFAULT".
+    differentiability: Whether its gradient can be returned. One of "NONE", "ON_REQUEST",
+        "DEFAULT".
     optional: Whether it may be left out.
 """,
         "Jaccard": """Parameters of the Jaccard loss, 1 - (tp + smooth) / (tp + fp + fn + smooth), of each example.
@@ -638,13 +647,13 @@ Axis 0 counts examples; the others are elements of the region. Targets are numbe
 shaped like the predictions; with class_axis also class indices without that axis.
 
 Args:
-    class_axis: Axis of the predictions that holds the classes, negative from the end; not the
-        first axis. In [-8, 7]. With it, predictions are of classes that exclude each other and
+    class_axis: Axis of the predictions that holds the classes, counted from the end if
+        negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
         the loss is the mean over them. Unset by default.
-    prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-    empty_target: What an example without a target is worth. Default "SMOOTH". One of "SMOOTH",
+    empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
         "SKIP".
 """,
         "KahnemanTversky": """Parameters of Kahneman-Tversky optimization, of answers that are desirable or not.
@@ -657,9 +666,9 @@ Args:
     beta: Factor of the log-ratios. In (0, inf). Default 0.1.
     desirable_weight: Weight of desirable answers. In [0, inf). Default 1.
     undesirable_weight: Weight of undesirable answers. In [0, inf). Default 1.
-    baseline: What log-ratios are compared with, in place of the mean of the mismatched ones. In
-        [0, inf). Unset by default.
-    outputs: What to return of each answer beside its value, each once; empty for none. Any of
+    baseline: The number that log-ratios are compared with, in place of the mean of the
+        mismatched ones. In [0, inf). Unset by default.
+    outputs: Further outputs to return for each answer, each once; empty for none. Any of
         "REWARD", "BASELINE".
 """,
         "KlDivergence": """Parameters of the Kullback-Leibler divergence, sum_c p_c (log p_c - log q_c) with the targets p
@@ -668,9 +677,9 @@ and the predictions q, whose classes are the last axis.
 Targets are floating-point numbers shaped like the predictions; probabilities are in [0, inf).
 
 Args:
-    prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
-    target_kind: What the targets hold. Default "PROBABILITIES". One of "LOGITS",
+    target_kind: The kind of numbers in the targets. Default "PROBABILITIES". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     temperature: Divisor of the predictions, and of the targets if they are logits too. In (0,
         inf). Only 1 unless the predictions are logits. Default 1.
@@ -683,50 +692,50 @@ Args:
     name: Name of the distribution.
     version: Its version.
 """,
-        "Limits": """What a request may not exceed.
+        "Limits": """Limits of requests.
 
 Args:
     message_size_bytes: Bytes of one message, in either direction.
     tensors: Tensors of one request.
     axes: Axes of one tensor.
-    concurrent_calls: Calls that are served at the same time.
-    inflight_bytes: Bytes of all requests that are served at the same time.
+    concurrent_calls: How many calls are served at a time.
+    inflight_bytes: Bytes of all requests in flight.
     network_bytes: Bytes that one image may take inside a network.
 """,
         "ListLossesRequest": """Asks for the catalogue.""",
         "ListLossesResponse": """The catalogue.
 
 Args:
-    losses: One entry a loss, by name.
+    losses: One entry for each loss, by name.
 """,
         "ListMetricsRequest": """Asks for the catalogue of metrics.""",
         "ListMetricsResponse": """The catalogue of metrics.
 
 Args:
-    metrics: One entry a metric, by name.
+    metrics: One entry for each metric, by name.
 """,
         "LogCosh": """Parameters of the logarithm of the hyperbolic cosine, log cosh(prediction - target).
 
 Args:
-    batch_dims: Leading axes that count examples; the others are averaged within the example. In
-        [0, 8], at most the number of axes. Default 1.
+    batch_dims: Number of leading axes that count examples; the other axes are averaged within
+        each example. In [0, 8], at most the number of axes. Default 1.
 """,
-        "LogLoss": """Parameters of the log loss. Probabilities are kept one rounding error of their type from 0 and
-1.
+        "LogLoss": """Parameters of the log loss. Probabilities are kept away from 0 and 1 by one rounding error of
+their type.
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     ignore_index: Class index that marks an example as ignored. Unset by default.
 """,
-        "LossDescription": """What a caller has to know of one loss.
+        "LossDescription": """The description of one loss.
 
 Args:
     name: Name of the member of LossSpec, for example "cross_entropy".
     message: Name of the message, for example "CrossEntropy".
-    summary: What it computes, in one line.
+    summary: One line that says what it computes.
     formula: The formula, as plain text.
     reference: Where it comes from: author, year, section.
     inputs: The inputs, in positional order.
@@ -763,16 +772,16 @@ Args:
     batch_triplet: Triplet loss with triplets from the batch.
     contrastive: Contrastive loss of pairs.
     cosine_embedding: Cosine embedding loss of pairs.
-    info_nce: Finding each query's key among others.
-    nt_xent: Finding each positive among negatives.
-    supervised_contrastive: Finding the positives among all others.
-    sigmoid_contrastive: Telling which keys belong to a query.
+    info_nce: Cross-entropy of finding each query's key among others.
+    nt_xent: Cross-entropy of finding each example's positive among its negatives.
+    supervised_contrastive: Cross-entropy of finding an example's positives among all others.
+    sigmoid_contrastive: Binary cross-entropy of which keys belong to a query.
     ctc: Connectionist temporal classification.
-    generator_loss: What a generator loses against a critic.
-    discriminator_loss: What a critic loses against a generator.
+    generator_loss: Loss of a generator against a critic.
+    discriminator_loss: Loss of a critic against a generator.
     gradient_penalty: Penalty on a critic's gradients.
     feature_matching: Distance between feature maps.
-    perceptual: Distance between images in what a network makes of them.
+    perceptual: Distance between the feature maps that a network computes of two images.
     lpips: Learned perceptual image patch similarity.
     weighted_sum: Weighted sum of losses.
     policy_gradient: Policy gradient of tokens.
@@ -791,12 +800,12 @@ are 0 or 1, shaped like the predictions.
         "LovaszSoftmax": """Parameters of the Lovász softmax, the Lovász extension of the Jaccard loss of each class,
 averaged over the classes that are present in the example.
 
-Predictions are logits. Axis 0 counts examples; the others but the class axis are elements of
+Predictions are logits. Axis 0 counts examples; the others except the class axis are elements of
 the region. Targets are class indices of any integer type, without the class axis.
 
 Args:
-    class_axis: Axis of the predictions that holds the classes, negative from the end; not the
-        first axis. In [-8, 7]. Default -1.
+    class_axis: Axis of the predictions that holds the classes, counted from the end if
+        negative; not the first axis. In [-8, 7]. Default -1.
 """,
         "Lpips": """Parameters of the learned perceptual image patch similarity (LPIPS).
 
@@ -806,18 +815,18 @@ network takes. Images that would take too much memory inside the network are RES
 Args:
     network: Name of one of the server's networks that has linear heads, see GetServerInfo.
         Required.
-    value_range: What black and white are in the images, two numbers in (-inf, inf), the lower
-        first: 0 and 1, -1 and 1, 0 and 255. Required; a wrong one gives plausible numbers that
-        mean nothing.
-    replicate_grey: Whether images of one channel are taken, which then stands for all that the
-        network takes. Default false.
+    value_range: The numbers that stand for black and white in the images, two in (-inf, inf),
+        the lower first: for example 0 and 1, -1 and 1, or 0 and 255. Required; a wrong range
+        gives plausible numbers that mean nothing.
+    replicate_grey: Whether images of one channel are accepted; it is then repeated for each
+        channel that the network takes. Default false.
 """,
         "MatthewsCorrelation": """Parameters of the Matthews correlation coefficient.
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary. In (-inf, inf). Unset by default: 0
         for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -825,24 +834,24 @@ Args:
     classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
         default: one more than the largest index.
 """,
-        "MetricDescription": """What a caller has to know of one metric.
+        "MetricDescription": """The description of one metric.
 
 Args:
     name: Name of the member of MetricSpec, for example "roc_auc".
     message: Name of the message, for example "RocAuc".
-    summary: What it measures, in one line.
+    summary: One line that says what it measures.
     formula: The formula, as plain text.
     reference: Where it comes from: author, year, section.
     inputs: The inputs, in positional order; none may be left out.
     parameters: The parameters. None has a gradient.
-    surrogate: Name of the member of LossSpec to train with in its place, for example
+    surrogate: Name of the member of LossSpec to train with in place of the metric, for example
         "pairwise_auc".
 """,
         "MetricInputDescription": """One input of a metric.
 
 Args:
     name: Its name.
-    description: What it holds.
+    description: One line that says what it holds.
     shapes: The shapes it may have, for example "(N, ..., C)", or what its sequences are.
     sequences: Whether it is given as sequences, in NamedSequences, and not as a tensor.
 """,
@@ -851,25 +860,24 @@ Args:
 Args:
     metric: Name of the member of MetricSpec, for example "roc_auc".
     value: The number; unset where it is not defined, or where there are values only.
-    status: STATUS_UNDEFINED or STATUS_NONFINITE where there is something to say about it. One
-        of "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET", "UNDEFINED".
-    reason: What there is to say, for example "targets hold one class only"; empty without a
-        status.
+    status: STATUS_UNDEFINED or STATUS_NONFINITE where the number is special. One of
+        "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET", "UNDEFINED".
+    reason: Why it is, for example "targets hold one class only"; empty without a status.
     example_count: Number of examples that were kept.
-    ignored_count: Number of examples that were masked or carry the ignore index.
-    signature: What a text score was computed with, in sacrebleu's words; empty for other
-        metrics.
+    ignored_count: Number of examples that were masked or have the ignore index.
+    signature: Settings that a text score was computed with, in sacrebleu's words; empty for
+        other metrics.
     values: FLOAT64: the number of each class, label, output or hypothesis; NaN where it is not
         defined.
-    outputs: FLOAT64: what the metric gives beyond, each one tensor.
+    outputs: FLOAT64: further outputs of the metric, one tensor each.
 """,
         "MetricSpec": """A metric and its parameters. A request with an unset one, or with one that the server does not
 know, is UNIMPLEMENTED; there is no default metric.
 
 Args:
     accuracy: Share of right answers.
-    precision: Share of the predicted that is right.
-    recall: Share of the true that is found.
+    precision: Share of the predicted positives that are right.
+    recall: Share of the positives that are found.
     f1: Harmonic mean of precision and recall.
     f_beta: Weighted harmonic mean of precision and recall.
     matthews_correlation: Matthews correlation coefficient.
@@ -886,21 +894,21 @@ Args:
     perplexity: Perplexity.
     retrieval_at_k: Quality of the first k retrieved.
 """,
-        "MetricState": """What one metric knows of the data that it saw.
+        "MetricState": """The state of one metric: what it keeps of the data so far.
 
 Args:
     version: Version of this format: 1.
     metric: The metric, with its parameters.
-    task: The task that the inputs stated; unset where there was none. One of "BINARY",
+    task: The task that follows from the inputs; unset where there is none. One of "BINARY",
         "MULTICLASS", "MULTILABEL".
-    width: Number of classes, labels or outputs that the inputs stated; unset where they did
-        not.
+    width: Number of classes, labels or outputs that follows from the inputs; unset where it
+        does not.
     example_count: Number of examples that were kept.
     ignored_count: Number of examples that were ignored.
-    silent_count: Number of kept examples of weight 0.
+    silent_count: Number of kept examples whose weight is 0.
     nonfinite_count: Number of kept examples whose predictions are not numbers.
     tallies: Exact sums, by name.
-    columns: Rows that are kept as they came, by name of the column.
+    columns: Rows that are kept unchanged, by name of the column.
 """,
         "MulticlassHinge": """Parameters of the hinge loss over classes, which are the last axis.
 
@@ -909,8 +917,8 @@ Targets are class indices of any integer type.
 Args:
     variant: Which wrong classes count. Default "CRAMMER_SINGER". One of "CRAMMER_SINGER",
         "WESTON_WATKINS".
-    margin: Lead over a wrong class from which nothing is lost. In [0, inf). Default 1.
-    power: Exponent of what is missed. In [1, inf). Default 1.
+    margin: Lead over a wrong class from which on the loss is 0. In [0, inf). Default 1.
+    power: Exponent of the shortfall. In [1, inf). Default 1.
 """,
         "NamedSequences": """Texts, or sequences of token ids, one after another.
 
@@ -920,7 +928,7 @@ Args:
     tokens: Instead of texts: the token ids of all sequences, one after another, integers of any
         type.
     lengths: Number of tokens of each sequence, INT64; with tokens only. At most 1048576.
-    counts: Number of sequences of each example, INT64; unset for one. For references.
+    counts: Number of sequences of each example, INT64; unset for one each. For references.
 """,
         "NamedTensors": """The tensors of one name: a single one, or several where the loss takes a list.
 
@@ -928,10 +936,10 @@ Args:
     name: Name of the input, as the loss declares it, for example "predictions".
     tensors: The tensors, in order; exactly one unless the loss takes a list.
 """,
-        "NetworkDescription": """A network of the operator's.
+        "NetworkDescription": """A network that the operator has installed.
 
 Args:
-    name: What requests call it.
+    name: Its name in requests.
     architecture: Its architecture, for example "vgg16"; "sequential" for one without a name.
     channels: Channels of the images that it takes.
     layers: Names of its layers, in order.
@@ -947,13 +955,13 @@ one is ignored, and others are still compared with it.
 Args:
     temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
         Default 0.07.
-    normalize: Whether embeddings are given the length 1. Default true.
+    normalize: Whether embeddings are scaled to length 1. Default true.
 """,
-        "PairwiseAuc": """Parameters of the pairwise surrogate of one less the area under the ROC curve: the mean of
+        "PairwiseAuc": """Parameters of the pairwise surrogate of one minus the area under the ROC curve: the mean of
 phi(positive - negative) over all pairs of a positive and a negative example of a set.
 
-Axis 0 counts examples; axis 1, if there is one, labels. Predictions are scores of any size.
-Targets are 0 or 1, shaped like the predictions. Only REDUCTION_MEAN exists.
+Axis 0 counts examples; axis 1, if there is one, labels. Predictions are scores of any
+magnitude. Targets are 0 or 1, shaped like the predictions. Only REDUCTION_MEAN is defined.
 
 Args:
     surrogate: The function phi of the difference. Default "SQUARED_HINGE". One of
@@ -969,34 +977,36 @@ Args:
         one of these for a list.
     default: The default, as text; empty for unset, "required" where there is none.
     bounds: The legal values, as text, for example "(0, inf)".
-    differentiability: Whether the gradient with respect to it can be had, under its name, as
-        one FLOAT64. One of "NONE", "ON_REQUEST", "DEFAULT".
+    differentiability: Whether the gradient with respect to it can be returned, under its name,
+        as one FLOAT64. One of "NONE", "ON_REQUEST", "DEFAULT".
 """,
-        "Perceptual": """Parameters of the distance between images in what a network of the server makes of them: a
-weighted sum over its layers of how far two maps, and perhaps their styles, are apart.
+        "Perceptual": """Parameters of the distance between the feature maps that one of the server's networks computes
+of two images: a weighted sum over its layers of how far two maps, and perhaps their styles, are
+apart.
 
 Predictions and targets are images (N, C, H, W) of one size, with as many channels as the
 network takes. Images that would take too much memory inside the network are RESOURCE_EXHAUSTED.
 
 Args:
     network: Name of one of the server's networks, see GetServerInfo. Required.
-    layers: Names of the layers that are looked at, see GetServerInfo. Required, at least one.
-    layer_weights: One weight a layer, each in [0, inf); empty for none.
+    layers: Names of the layers whose maps are compared, see GetServerInfo. Required, at least
+        one.
+    layer_weights: One weight for each layer, each in [0, inf); empty for none.
     distance: How far two maps are apart: the mean of the squared differences, its root, or one
-        less the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
+        minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
         "SQUARED_EUCLIDEAN", "COSINE".
     style_weight: Weight of the squared distance of the Gram matrices of the channels, each
         divided by the number of elements of a map. In [0, inf). Default 0.
-    value_range: What black and white are in the images, two numbers in (-inf, inf), the lower
-        first: 0 and 1, -1 and 1, 0 and 255. Required; a wrong one gives plausible numbers that
-        mean nothing.
-    replicate_grey: Whether images of one channel are taken, which then stands for all that the
-        network takes. Default false.
+    value_range: The numbers that stand for black and white in the images, two in (-inf, inf),
+        the lower first: for example 0 and 1, -1 and 1, or 0 and 255. Required; a wrong range
+        gives plausible numbers that mean nothing.
+    replicate_grey: Whether images of one channel are accepted; it is then repeated for each
+        channel that the network takes. Default false.
 """,
         "Perplexity": """Parameters of the perplexity, exp of the mean negative log-likelihood of a token.
 
 Args:
-    prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     ignore_index: Class index that marks a token as ignored. Unset by default.
 """,
@@ -1005,8 +1015,8 @@ Args:
 Targets are numbers in [0, inf), floating-point or integer.
 
 Args:
-    batch_dims: Leading axes that count examples; the others are averaged within the example. In
-        [0, 8], at most the number of axes. Default 1.
+    batch_dims: Number of leading axes that count examples; the other axes are averaged within
+        each example. In [0, 8], at most the number of axes. Default 1.
     log_input: Whether predictions are logarithms of rates; otherwise they are rates. Default
         true.
     full: Whether to add log y! by Stirling's formula, for y > 1. Default false.
@@ -1016,16 +1026,16 @@ Args:
 Log-probabilities are (N, T) with lengths (N,) where rows are padded, or flat (tokens,) with
 offsets (N + 1,), from 0 to the number of tokens; a token_mask, shaped like them, leaves tokens
 out. Advantages are shaped like them, or (N,) or (N, 1) for one of each sequence. token_weights
-multiply the loss of each token and are in no divisor; entropies are for the output alone. An
-example is a sequence: weights, mask and cotangent are (N,). No number of an objective has a
-default, since the same name stands for different ones elsewhere.
+multiply the loss of each token and enter no divisor; entropies are used for the output alone.
+An example is a sequence: weights, mask and cotangent are (N,). No number of an objective has a
+default, since other libraries have different ones under the same name.
 
 Args:
-    objective: What is made of an advantage and a ratio. Required. One of "REINFORCE",
+    objective: How the loss follows from an advantage and a ratio. Required. One of "REINFORCE",
         "IMPORTANCE_SAMPLING", "PPO_CLIP", "DUAL_CLIP", "CISPO", "SAPO", "DRO", "DPPO_TV",
         "DPPO_KL".
-    ratio: Of what the ratio to the sampling policy is taken; NONE with REINFORCE and DRO.
-        Required. One of "NONE", "TOKEN", "SEQUENCE", "SEQUENCE_TOKEN".
+    ratio: Whether tokens or sequences have a ratio to the sampling policy; NONE with REINFORCE
+        and DRO. Required. One of "NONE", "TOKEN", "SEQUENCE", "SEQUENCE_TOKEN".
     aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
         Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
     sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
@@ -1037,30 +1047,30 @@ Args:
     positive_temperature: Temperature of SAPO's gate where the advantage is positive. In (0,
         inf). Unset by default.
     negative_temperature: The same where it is not. In (0, inf). Unset by default.
-    quadratic_coefficient: Factor of DRO's square. In [0, inf). Unset by default.
-    divergence_threshold: Most that a token's probability may have diverged, with DPPO_TV as a
-        difference, with DPPO_KL in nats. In (0, inf). Unset by default.
+    quadratic_coefficient: Factor of DRO's squared term. In [0, inf). Unset by default.
+    divergence_threshold: How far a token's probability may have diverged at most: a difference
+        with DPPO_TV, nats with DPPO_KL. In (0, inf). Unset by default.
     kl_estimator: How the divergence from the reference is estimated; with a reference only.
         Default "NONE". One of "NONE", "K1", "K2", "K3".
-    kl_coefficient: What the estimate is multiplied by before it is added to the loss of the
-        token. In [0, inf). Default 0.
-    rollout_correction: What is done about a sampler whose log-probabilities differ from the
+    kl_coefficient: Factor of the estimate, which is added to the loss of the token. In [0,
+        inf). Default 0.
+    rollout_correction: Correction for a sampler whose log-probabilities differ from the
         trainer's. Default "NONE". One of "NONE", "TOKEN_TRUNCATE", "TOKEN_MASK",
         "SEQUENCE_TRUNCATE", "SEQUENCE_MASK".
     rollout_low: Lowest weight that is not dropped, with the two MASK. In [0, 1]. Unset by
         default.
     rollout_high: Highest weight, that is kept or dropped, with every correction. In [1, inf).
         Unset by default.
-    outputs: What to return of each sequence beside its value, each once; empty for none. Any of
+    outputs: Further outputs to return for each sequence, each once; empty for none. Any of
         "CLIP_FRACTION", "RATIO", "LARGEST_RATIO", "KL", "ROLLOUT_GAP", "TOKEN_COUNT",
         "RATIO_P05", "RATIO_P50", "RATIO_P95", "SAMPLING_KL", "ENTROPY".
 """,
         "Precision": """Parameters of precision, tp / (tp + fp).
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -1070,7 +1080,7 @@ Args:
         default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
         One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-    zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+    zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
 """,
         "Preference": """Parameters of direct preference optimization and its relatives, of pairs of answers.
 
@@ -1081,38 +1091,38 @@ token_mask, lengths and offsets of its own. An example is a pair: weights, mask 
 are (N,).
 
 Args:
-    objective: What is made of the scores of both answers. Required. One of "SIGMOID", "IPO",
-        "HINGE", "ROBUST", "APO_ZERO", "APO_DOWN", "EXO", "NCA", "DISCOPOP", "SIMPO", "ORPO",
-        "CPO".
+    objective: How the loss follows from the scores of both answers. Required. One of "SIGMOID",
+        "IPO", "HINGE", "ROBUST", "APO_ZERO", "APO_DOWN", "EXO", "NCA", "DISCOPOP", "SIMPO",
+        "ORPO", "CPO".
     beta: Factor of the scores; of IPO what the paper calls tau, of ORPO the weight of the odds
         ratio. In (0, inf). Required.
-    label_smoothing: Share of labels that are thought to be flipped, with SIGMOID, CPO, ROBUST
+    label_smoothing: Share of labels that are assumed to be flipped, with SIGMOID, CPO, ROBUST
         (below 1/2) and EXO (above 0). In [0, 1]. Default 0.
-    margin: What is taken off the difference, after beta, with SIMPO, where the paper calls it
+    margin: Subtracted from the difference times beta, with SIMPO, where the paper calls it
         gamma. In (-inf, inf). Unset by default.
     likelihood_weight: Weight of the chosen answer's log-likelihood, with CPO. In [0, inf).
         Unset by default.
-    temperature: Divisor of the difference that mixes, with DISCOPOP, where the paper calls it
-        tau. In (0, inf). Unset by default.
-    average: Whether scores are means over tokens, not sums; unset, it is so with SIMPO and ORPO
-        only, as in the papers. Unset by default.
-    outputs: What to return of each pair beside its value, each once; empty for none. Any of
+    temperature: Divisor of the difference that sets the mixture, with DISCOPOP, where the paper
+        calls it tau. In (0, inf). Unset by default.
+    average: Whether scores are means over tokens, not sums; if unset, they are means with SIMPO
+        and ORPO only, as in the papers. Unset by default.
+    outputs: Further outputs to return for each pair, each once; empty for none. Any of
         "CHOSEN_REWARD", "REJECTED_REWARD", "REWARD_MARGIN", "ACCURACY".
 """,
         "Quantile": """Parameters of the quantile loss, q |r| where the prediction is too low and (1 - q) |r| where it
 is too high.
 
 Args:
-    batch_dims: Leading axes that count examples; the others are averaged within the example. In
-        [0, 8], at most the number of axes. Default 1.
-    quantile: The quantile that predictions are to be. In (0, 1). Default 0.5.
+    batch_dims: Number of leading axes that count examples; the other axes are averaged within
+        each example. In [0, 8], at most the number of axes. Default 1.
+    quantile: The quantile that the predictions estimate. In (0, 1). Default 0.5.
 """,
         "Recall": """Parameters of recall, tp / (tp + fn).
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
         by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -1122,9 +1132,9 @@ Args:
         default: one more than the largest index.
     average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
         One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-    zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+    zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
 """,
-        "RegressionErrors": """Parameters of the errors of a regression. All of them are answered; the value is one.
+        "RegressionErrors": """Parameters of the errors of a regression. All of them are returned; one of them is the value.
 
 Args:
     error: The one that is the value. Default "MSE". One of "MSE", "RMSE", "MAE", "R2".
@@ -1135,31 +1145,32 @@ Args:
     segment: Token of the memory.
 """,
         "ReleaseDeviceResponse": """The memory is freed.""",
-        "RetrievalAtK": """Parameters of the quality of what is retrieved first. Every measure is answered; the value is
-one. The mask tells which documents of a query exist.
+        "RetrievalAtK": """Parameters of the quality of the first k retrieved documents. Every measure is returned; one of
+them is the value. The mask tells which documents of a query exist.
 
 Args:
     k: How many documents of a query count. In [1, 1e+06]. Default 10.
     measure: The one that is the value. Default "NDCG". One of "NDCG", "MRR", "MAP", "RECALL".
-    gain: What a relevance is worth to NDCG. Default "LINEAR". One of "LINEAR", "EXPONENTIAL".
-    no_relevant: What a query without a relevant document counts. Default "EXCLUDE". One of
+    gain: Gain of a relevance in NDCG. Default "LINEAR". One of "LINEAR", "EXPONENTIAL".
+    no_relevant: The result of a query without a relevant document. Default "EXCLUDE". One of
         "EXCLUDE", "ZERO", "ONE".
 """,
         "RocAuc": """Parameters of the area under the receiver operating characteristic.
 
 Args:
-    task: What is decided about an example. Default: by the shapes and types, see
+    task: The kind of answer that an example has. Default: by the shapes and types, see
         ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-    prediction_kind: What the scores are; matters for several classes only, where logits become
-        probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES", "PROBABILITIES".
+    prediction_kind: The kind of the scores; it matters for several classes only, where logits
+        become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
+        "PROBABILITIES".
     ignore_index: Class index that marks an example as ignored; not with multilabel targets.
         Unset by default.
     average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
         "WEIGHTED", "NONE".
-    multiclass: What is compared where there are several classes. Default "ONE_VS_REST". One of
-        "ONE_VS_REST", "ONE_VS_ONE".
-    max_fpr: Largest false positive rate; the area up to there, standardised after McClish.
-        Binary only. In (0, 1]. Unset by default.
+    multiclass: How several classes are compared. Default "ONE_VS_REST". One of "ONE_VS_REST",
+        "ONE_VS_ONE".
+    max_fpr: Largest false positive rate that counts; the area up to there is standardised after
+        McClish. Binary only. In (0, 1]. Unset by default.
 """,
         "Route": """Where the losses of one shape are computed, and why.
 
@@ -1174,26 +1185,27 @@ Args:
 
 Args:
     decode: Parsing the request and checking it.
-    queue: Waiting for a turn.
+    queue: Waiting for a slot to compute.
     compute: Computing.
     receive: Waiting for the bytes of the request.
     evaluate: Computing the metrics that were asked for beside a loss; unset without any.
 """,
-        "SharedMemory": """A place in a segment of shared memory.
+        "SharedMemory": """A position in a segment of shared memory.
 
 Args:
     segment: Token of the segment, as AttachSegment gave it.
     offset: Bytes from the start of the segment, in [0, 2^63). Data at a multiple of 64 is read
-        quickest.
+        fastest.
 """,
         "SharedMemoryOffer": """A directory whose files a client on the same host can share with the server.
 
 Args:
     directory: Absolute path of the directory, as the server sees it.
     beacon: Name of a file in it.
-    beacon_content: What the file holds: a client that finds the same sees the same directory.
-    segment_bytes: Bytes of all segments that the server takes at the same time.
-    segments: Segments that the server takes at the same time.
+    beacon_content: The content of that file: a client that reads the same content sees the same
+        directory.
+    segment_bytes: How many bytes of segments the server accepts at a time, all together.
+    segments: How many segments the server accepts at a time.
 """,
         "SharedMemoryRegion": """A part of a segment of shared memory.
 
@@ -1211,23 +1223,23 @@ Args:
         Default 0.1.
     bias: Added to the divided similarities. In (-inf, inf). Its gradient can be asked for.
         Default -10.
-    normalize: Whether vectors are given the length 1. Default true.
+    normalize: Whether vectors are scaled to length 1. Default true.
 """,
         "SmoothL1": """Parameters of the smooth L1 loss: the Huber loss divided by its delta.
 
 Args:
-    batch_dims: Leading axes that count examples; the others are averaged within the example. In
-        [0, 8], at most the number of axes. Default 1.
+    batch_dims: Number of leading axes that count examples; the other axes are averaged within
+        each example. In [0, 8], at most the number of axes. Default 1.
     beta: Residual at which the loss turns linear, in the unit of the targets. In (0, inf).
         Default 1.
 """,
         "SoftF1": """Parameters of the soft F1 loss of a set, 1 - 2 tp / (2 tp + fp + fn), averaged over the labels.
 
 Axis 0 counts examples; axis 1, if there is one, labels. Targets are numbers in [0, 1], shaped
-like the predictions. Only REDUCTION_MEAN exists.
+like the predictions. Only REDUCTION_MEAN is defined.
 
 Args:
-    prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
 """,
         "SoftmaxFocal": """Parameters of the focal loss over classes, (1 - p)^gamma times cross-entropy of logits. The
@@ -1237,25 +1249,25 @@ Targets are class indices of any integer type, shaped like the predictions witho
 axis; or probabilities (one-hot integers too), shaped like the predictions.
 
 Args:
-    gamma: How much less classes count that are nearly certain; 0 for not. In [0, inf). Default
-        2.
-    class_weights: One weight a class, each in [0, inf); empty for none. With class indices the
-        mean divides by the sum of the targets' weights.
+    gamma: How strongly classes that are nearly certain are discounted; 0 for not at all. In [0,
+        inf). Default 2.
+    class_weights: One weight for each class, each in [0, inf); empty for none. With class
+        indices the mean divides by the sum of the targets' weights.
 """,
         "SquaredError": """Parameters of the squared error, (prediction - target)^2.
 
 Args:
-    batch_dims: Leading axes that count examples; the others are averaged within the example. In
-        [0, 8], at most the number of axes. Default 1.
+    batch_dims: Number of leading axes that count examples; the other axes are averaged within
+        each example. In [0, 8], at most the number of axes. Default 1.
 """,
-        "StreamLossRequest": """A call, or what follows it.
+        "StreamLossRequest": """A call, or a chunk of its tensors.
 
 Args:
     call: A call. Tensors may be announced as Chunks; shared memory goes with ComputeLoss.
     chunk: The next bytes of the tensors that were announced, of one of them and at least one
-        byte. 1 MiB is quick; at most as long as a message may be.
+        byte. 1 MiB is fast; a chunk may be as long as a message.
 """,
-        "StreamLossResponse": """A result, or what follows it.
+        "StreamLossResponse": """A result, or a chunk of its tensors.
 
 Args:
     result: The result of the next call. Tensors may be announced as Chunks.
@@ -1271,7 +1283,7 @@ one is ignored, and others are still compared with it.
 Args:
     temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
         Default 0.07.
-    normalize: Whether embeddings are given the length 1. Default true.
+    normalize: Whether embeddings are scaled to length 1. Default true.
 """,
         "TallyState": """An array of exact sums: integers plus multiples of 2^-1127.
 
@@ -1290,13 +1302,13 @@ Args:
     dtype: Type of the elements. One of "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8",
         "INT16", "INT32", "INT64", "FLOAT16", "BFLOAT16", "FLOAT32", "FLOAT64".
     shape: Size along each axis, each in [0, 2^63); empty for a single number. At most 8 axes.
-    shared_memory: A place in memory that both sides have, see SharedMemoryService.
+    shared_memory: A range of memory that both sides share, see SharedMemoryService.
     chunks: Chunks that follow the message, in StreamLoss only.
     device_memory: A place in the memory of a GPU that both sides use, see DeviceMemoryService.
     data: The elements themselves. It has the highest number, so that all else is a prefix of
         the encoded message.
 """,
-        "TermResult": """What one term of a sum came to, before its weight.
+        "TermResult": """The result of one term of a sum, before its weight.
 
 Args:
     loss: The aggregate.
@@ -1308,20 +1320,20 @@ Args:
     status: Status of the whole: of losses of a set, and of gradients that belong to no example.
         One of "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET",
         "UNDEFINED".
-    gradient_norm: Euclidean length of its gradient by all inputs together whose gradients were
-        asked for.
+    gradient_norm: Euclidean length of its gradient with respect to all inputs whose gradients
+        were asked for, taken together.
 """,
         "Triplet": """Parameters of the triplet loss, max(0, margin + d(anchor, positive) - d(anchor, negative)).
 
-All three have one shape; the last axis counts components.
+All three inputs have the same shape; the last axis counts components.
 
 Args:
     margin: How much nearer the positive has to be. In [0, inf). Default 1.
     distance: The distance d. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
         "COSINE".
     p: Degree of the norm. In [1, inf]. Only 2 unless the distance is EUCLIDEAN. Default 2.
-    swap: Whether the distance of positive and negative counts where it is smaller. Default
-        false.
+    swap: Whether the distance between positive and negative is used where it is smaller than
+        that between anchor and negative. Default false.
     eps: Added to each component of a difference. In [0, inf). Only the default with COSINE.
         Default 1e-06.
 """,
@@ -1332,26 +1344,26 @@ Axis 0 counts examples; the others are elements of the region. Targets are numbe
 shaped like the predictions; with class_axis also class indices without that axis.
 
 Args:
-    class_axis: Axis of the predictions that holds the classes, negative from the end; not the
-        first axis. In [-8, 7]. With it, predictions are of classes that exclude each other and
+    class_axis: Axis of the predictions that holds the classes, counted from the end if
+        negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
         the loss is the mean over them. Unset by default.
-    prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+    prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
         "LOG_PROBABILITIES", "PROBABILITIES".
     smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-    empty_target: What an example without a target is worth. Default "SMOOTH". One of "SMOOTH",
+    empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
         "SKIP".
     alpha: Weight of the false positives. In [0, inf). Default 0.5.
     beta: Weight of the false negatives. In [0, inf). Default 0.5.
-    gamma: Exponent of one less the index. In (0, inf). Default 1.
+    gamma: Exponent of one minus the index. In (0, inf). Default 1.
 """,
         "WeightedSum": """A weighted sum of losses over named inputs.
 
 Its inputs are those of all its terms; a name that several terms share is one input, whose
 gradient is the weighted sum of the terms' gradients. The reductions mean, batch_mean and sum, a
 normalizer, weights, mask and cotangent apply to every term, which has to take them. The total
-has losses of single examples where all terms have, of the same shape. Parameters are not
-shared: the gradient of the total by one has the name "terms[0].temperature", with the place of
-its term, and the term's weight in it. No input may have such a name.
+has losses of single examples where all terms have them, of the same shape. Parameters are not
+shared: the gradient of the total with respect to one is named "terms[0].temperature", with the
+index of its term, and includes the term's weight. No input may have such a name.
 
 Args:
     terms: At least 1 and at most 16.
@@ -1359,17 +1371,17 @@ Args:
         "WeightedTerm": """A term of a sum of losses.
 
 Args:
-    weight: What the term is multiplied by. In (-inf, inf). Default 1.
+    weight: Factor of the term. In (-inf, inf). Default 1.
     loss: The loss; not a sum itself.
-    input_names: Which of the request's inputs an input of the loss is, by the name that the
-        loss has for it; those that are not here go by the loss's own names.
+    input_names: The request's input for each input of the loss, by the loss's own name for it;
+        inputs that are not listed keep the loss's own names.
 """,
         "WordErrorRate": """Parameters of the word error rate: edits per word of the references. A hypothesis or a reference
 has at most 131,072 words, characters or token ids.
 
 Args:
-    unit: What is edited in text; token ids are edited one by one. Default "WORDS". One of
-        "WORDS", "CHARACTERS".
+    unit: The units that are edited in text; token ids are edited one by one. Default "WORDS".
+        One of "WORDS", "CHARACTERS".
     lowercase: Whether case is ignored. Default false.
 """,
     }

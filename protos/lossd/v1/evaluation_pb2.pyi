@@ -26,10 +26,10 @@ class _AnyMetric(_message.Message): ...
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClassificationTask(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What is decided about an example.
+    """The kind of answer that an example has.
 
     Members:
-        BINARY: Yes or no: predictions and targets of one shape, one element an example.
+        BINARY: Yes or no: predictions and targets of one shape, one element for each example.
         MULTICLASS: One of several classes: scores (N, ..., C) or class indices (N, ...); targets
             (N, ...).
         MULTILABEL: Yes or no for each of several labels: predictions and targets (N, ..., L).
@@ -44,11 +44,11 @@ class Average(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     """How the numbers of classes or labels become one.
 
     Members:
-        MICRO: From the counts of all together.
+        MICRO: From the summed counts of all.
         MACRO: Their mean; over the classes that occur in targets or predictions, or over all
             labels.
         WEIGHTED: Their mean, weighted by how often they occur in the targets.
-        NONE: Not at all: there are values and no value.
+        NONE: Not at all: the result has values and no value.
     """
     __slots__ = ()
     AVERAGE_UNSPECIFIED: _ClassVar[Average]
@@ -58,12 +58,12 @@ class Average(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AVERAGE_NONE: _ClassVar[Average]
 
 class ZeroDivision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What stands for 0 / 0. Where it happened the result has STATUS_UNDEFINED and a reason.
+    """The result of 0 / 0. Where it happened the result has STATUS_UNDEFINED and a reason.
 
     Members:
         ZERO: 0.
         ONE: 1.
-        EXCLUDE: Nothing: such a class is left out of the average.
+        EXCLUDE: None: such a class is left out of the average.
     """
     __slots__ = ()
     ZERO_DIVISION_UNSPECIFIED: _ClassVar[ZeroDivision]
@@ -72,7 +72,7 @@ class ZeroDivision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ZERO_DIVISION_EXCLUDE: _ClassVar[ZeroDivision]
 
 class MultilabelAccuracy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """When the answer to an example of several labels is right.
+    """When the answer to an example with several labels is right.
 
     Members:
         EXACT_MATCH: All labels are right, or the example is wrong.
@@ -84,7 +84,7 @@ class MultilabelAccuracy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MULTILABEL_ACCURACY_ELEMENTWISE: _ClassVar[MultilabelAccuracy]
 
 class Normalization(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What counts are divided by.
+    """Divisors of the counts.
 
     Members:
         NONE: Nothing.
@@ -100,7 +100,7 @@ class Normalization(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NORMALIZATION_ALL: _ClassVar[Normalization]
 
 class Multiclass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What is compared where there are several classes.
+    """How several classes are compared.
 
     Members:
         ONE_VS_REST: Each class with all others.
@@ -142,7 +142,7 @@ class RegressionError(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REGRESSION_ERROR_R2: _ClassVar[RegressionError]
 
 class BleuSmoothing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What is done about n-grams without a match (Chen and Cherry, 2014).
+    """How n-grams without a match are treated (Chen and Cherry, 2014).
 
     Members:
         NONE: Nothing.
@@ -176,7 +176,7 @@ class BleuTokenizer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BLEU_TOKENIZER_CHINESE: _ClassVar[BleuTokenizer]
 
 class TextLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What a text score is of.
+    """The texts that have a score each.
 
     Members:
         CORPUS: The corpus, from summed counts.
@@ -188,7 +188,7 @@ class TextLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TEXT_LEVEL_SENTENCE: _ClassVar[TextLevel]
 
 class TextUnit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What is edited.
+    """The units of text that are edited.
 
     Members:
         WORDS: Words, between white space.
@@ -200,13 +200,13 @@ class TextUnit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TEXT_UNIT_CHARACTERS: _ClassVar[TextUnit]
 
 class RetrievalMeasure(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """A measure of what is retrieved first.
+    """A measure of the first k retrieved documents.
 
     Members:
         NDCG: Normalised discounted cumulative gain.
-        MRR: Mean reciprocal rank of the first relevant.
+        MRR: Mean reciprocal rank of the first relevant document.
         MAP: Mean average precision.
-        RECALL: Share of the relevant that is found.
+        RECALL: Share of the relevant documents that are found.
     """
     __slots__ = ()
     RETRIEVAL_MEASURE_UNSPECIFIED: _ClassVar[RetrievalMeasure]
@@ -216,7 +216,7 @@ class RetrievalMeasure(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RETRIEVAL_MEASURE_RECALL: _ClassVar[RetrievalMeasure]
 
 class RetrievalGain(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What a relevance is worth.
+    """Gain of a relevance.
 
     Members:
         LINEAR: The relevance.
@@ -228,7 +228,7 @@ class RetrievalGain(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RETRIEVAL_GAIN_EXPONENTIAL: _ClassVar[RetrievalGain]
 
 class NoRelevant(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What a query without a relevant document counts.
+    """The result of a query without a relevant document.
 
     Members:
         EXCLUDE: Nothing.
@@ -309,8 +309,8 @@ class MetricSpec(_message.Message):
 
     Args:
         accuracy: Share of right answers.
-        precision: Share of the predicted that is right.
-        recall: Share of the true that is found.
+        precision: Share of the predicted positives that are right.
+        recall: Share of the positives that are found.
         f1: Harmonic mean of precision and recall.
         f_beta: Weighted harmonic mean of precision and recall.
         matthews_correlation: Matthews correlation coefficient.
@@ -372,9 +372,9 @@ class Accuracy(_AnyMetric):
     Predictions are scores, floating point, or classes, integer or boolean; see ClassificationTask.
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -382,12 +382,12 @@ class Accuracy(_AnyMetric):
             Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
             default: one more than the largest index.
-        top_k: The target counts as found among so many largest scores; of equal scores the lowest
+        top_k: The target counts as found among this many largest scores; of equal scores the lowest
             class comes first. In [1, 1e+06]. Default 1.
         balanced: Whether to average over the classes of the targets instead of the examples.
             Default false.
-        multilabel: When the answer to an example of several labels is right. Default "EXACT_MATCH".
-            One of "EXACT_MATCH", "ELEMENTWISE".
+        multilabel: When the answer to an example with several labels is right. Default
+            "EXACT_MATCH". One of "EXACT_MATCH", "ELEMENTWISE".
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "top_k", "balanced", "multilabel")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -412,9 +412,9 @@ class Precision(_AnyMetric):
     """Parameters of precision, tp / (tp + fp).
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -424,7 +424,7 @@ class Precision(_AnyMetric):
             default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
             One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-        zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+        zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -447,9 +447,9 @@ class Recall(_AnyMetric):
     """Parameters of recall, tp / (tp + fn).
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -459,7 +459,7 @@ class Recall(_AnyMetric):
             default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
             One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-        zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+        zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -482,9 +482,9 @@ class F1(_AnyMetric):
     """Parameters of F1, 2 tp / (2 tp + fp + fn).
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -494,7 +494,7 @@ class F1(_AnyMetric):
             default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
             One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-        zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+        zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -517,9 +517,9 @@ class FBeta(_AnyMetric):
     """Parameters of F-beta, (1 + beta^2) tp / ((1 + beta^2) tp + fp + beta^2 fn).
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -529,7 +529,7 @@ class FBeta(_AnyMetric):
             default: one more than the largest index.
         average: How classes or labels become one number; binary: that of class 1. Default "MACRO".
             One of "MICRO", "MACRO", "WEIGHTED", "NONE".
-        zero_division: What stands for 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
+        zero_division: The result of 0 / 0. Default "ZERO". One of "ZERO", "ONE", "EXCLUDE".
         beta: How many times recall counts as much as precision. In [0, 1e+06]. Default 1.
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "average", "zero_division", "beta")
@@ -555,9 +555,9 @@ class MatthewsCorrelation(_AnyMetric):
     """Parameters of the Matthews correlation coefficient.
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary. In (-inf, inf). Unset by default: 0
             for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -582,9 +582,9 @@ class ConfusionMatrix(_AnyMetric):
     """Parameters of the confusion matrix: targets by row, predictions by column. At most 2048 classes.
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         threshold: Score above which an answer is yes; binary and multilabel. In (-inf, inf). Unset
             by default: 0 for logits, log 0.5 for log-probabilities, 0.5 for probabilities.
@@ -592,7 +592,7 @@ class ConfusionMatrix(_AnyMetric):
             Unset by default.
         classes: Number of classes, where the predictions are class indices. In [2, 1e+06]. Unset by
             default: one more than the largest index.
-        normalization: What the counts are divided by. Default "NONE". One of "NONE", "TARGETS",
+        normalization: Divisor of the counts. Default "NONE". One of "NONE", "TARGETS",
             "PREDICTIONS", "ALL".
     """
     __slots__ = ("task", "prediction_kind", "threshold", "ignore_index", "classes", "normalization")
@@ -614,18 +614,19 @@ class RocAuc(_AnyMetric):
     """Parameters of the area under the receiver operating characteristic.
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are; matters for several classes only, where logits become
-            probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES", "PROBABILITIES".
+        prediction_kind: The kind of the scores; it matters for several classes only, where logits
+            become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
+            "PROBABILITIES".
         ignore_index: Class index that marks an example as ignored; not with multilabel targets.
             Unset by default.
         average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
             "WEIGHTED", "NONE".
-        multiclass: What is compared where there are several classes. Default "ONE_VS_REST". One of
-            "ONE_VS_REST", "ONE_VS_ONE".
-        max_fpr: Largest false positive rate; the area up to there, standardised after McClish.
-            Binary only. In (0, 1]. Unset by default.
+        multiclass: How several classes are compared. Default "ONE_VS_REST". One of "ONE_VS_REST",
+            "ONE_VS_ONE".
+        max_fpr: Largest false positive rate that counts; the area up to there is standardised after
+            McClish. Binary only. In (0, 1]. Unset by default.
     """
     __slots__ = ("task", "prediction_kind", "ignore_index", "average", "multiclass", "max_fpr")
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -646,10 +647,11 @@ class AveragePrecision(_AnyMetric):
     """Parameters of the average precision.
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are; matters for several classes only, where logits become
-            probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES", "PROBABILITIES".
+        prediction_kind: The kind of the scores; it matters for several classes only, where logits
+            become probabilities. Default "LOGITS". One of "LOGITS", "LOG_PROBABILITIES",
+            "PROBABILITIES".
         ignore_index: Class index that marks an example as ignored; not with multilabel targets.
             Unset by default.
         average: How classes or labels become one number. Default "MACRO". One of "MICRO", "MACRO",
@@ -667,13 +669,13 @@ class AveragePrecision(_AnyMetric):
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., average: _Optional[_Union[Average, _AverageName]] = ...) -> None: ...
 
 class LogLoss(_AnyMetric):
-    """Parameters of the log loss. Probabilities are kept one rounding error of their type from 0 and
-    1.
+    """Parameters of the log loss. Probabilities are kept away from 0 and 1 by one rounding error of
+    their type.
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         ignore_index: Class index that marks an example as ignored. Unset by default.
     """
@@ -690,9 +692,9 @@ class Brier(_AnyMetric):
     """Parameters of the Brier score.
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         ignore_index: Class index that marks an example as ignored. Unset by default.
         scale_by_half: Whether to halve the sum over classes, so that the score is in [0, 1]. Unset
@@ -713,13 +715,13 @@ class CalibrationError(_AnyMetric):
     """Parameters of the calibration error.
 
     Args:
-        task: What is decided about an example. Default: by the shapes and types, see
+        task: The kind of answer that an example has. Default: by the shapes and types, see
             ClassificationTask. One of "BINARY", "MULTICLASS", "MULTILABEL".
-        prediction_kind: What the scores are. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of the scores. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         ignore_index: Class index that marks an example as ignored. Unset by default.
-        bins: Number of bins of equal width over [0, 1], each with its upper edge. In [1, 65536].
-            Default 15.
+        bins: Number of bins of equal width over [0, 1], each including its upper edge. In [1,
+            65536]. Default 15.
         norm: How the gaps of the bins become one number. Default "L1". One of "L1", "L2", "MAX".
     """
     __slots__ = ("task", "prediction_kind", "ignore_index", "bins", "norm")
@@ -736,7 +738,7 @@ class CalibrationError(_AnyMetric):
     def __init__(self, task: _Optional[_Union[ClassificationTask, _ClassificationTaskName]] = ..., prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ..., bins: _Optional[_SupportsIndex] = ..., norm: _Optional[_Union[CalibrationNorm, _CalibrationNormName]] = ...) -> None: ...
 
 class RegressionErrors(_AnyMetric):
-    """Parameters of the errors of a regression. All of them are answered; the value is one.
+    """Parameters of the errors of a regression. All of them are returned; one of them is the value.
 
     Args:
         error: The one that is the value. Default "MSE". One of "MSE", "RMSE", "MAE", "R2".
@@ -751,15 +753,17 @@ class Bleu(_AnyMetric):
 
     Args:
         order: Longest n-gram that counts. In [1, 16]. Default 4.
-        smoothing: What is done about n-grams without a match. Default "EXPONENTIAL". One of "NONE",
+        smoothing: How n-grams without a match are treated. Default "EXPONENTIAL". One of "NONE",
             "FLOOR", "ADD_K", "EXPONENTIAL".
-        smoothing_value: What FLOOR and ADD_K add. In (0, 1e+06]. Unset by default: 0.1 and 1.
-        effective_order: Whether to stop at the longest n-gram that a hypothesis has. Default false.
+        smoothing_value: The number that FLOOR and ADD_K add. In (0, 1e+06]. Unset by default: 0.1
+            and 1.
+        effective_order: Whether to stop at the longest n-grams that a hypothesis has. Default
+            false.
         tokenizer: How text becomes tokens. Default "MTEVAL_13A". One of "NONE", "MTEVAL_13A",
             "INTERNATIONAL", "CHARACTER", "CHINESE".
         lowercase: Whether case is ignored. Default false.
-        level: Whether one score is made of the whole corpus, or one of each hypothesis. Default
-            "CORPUS". One of "CORPUS", "SENTENCE".
+        level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of
+            "CORPUS", "SENTENCE".
     """
     __slots__ = ("order", "smoothing", "smoothing_value", "effective_order", "tokenizer", "lowercase", "level")
     ORDER_FIELD_NUMBER: _ClassVar[int]
@@ -787,8 +791,8 @@ class Chrf(_AnyMetric):
         beta: How many times recall counts as much as precision. In [0, 1e+06]. Default 2.
         lowercase: Whether case is ignored. Default false.
         whitespace: Whether white space counts as characters. Default false.
-        level: Whether one score is made of the whole corpus, or one of each hypothesis. Default
-            "CORPUS". One of "CORPUS", "SENTENCE".
+        level: Whether the whole corpus has one score, or each hypothesis. Default "CORPUS". One of
+            "CORPUS", "SENTENCE".
     """
     __slots__ = ("char_order", "word_order", "beta", "lowercase", "whitespace", "level")
     CHAR_ORDER_FIELD_NUMBER: _ClassVar[int]
@@ -810,8 +814,8 @@ class WordErrorRate(_AnyMetric):
     has at most 131,072 words, characters or token ids.
 
     Args:
-        unit: What is edited in text; token ids are edited one by one. Default "WORDS". One of
-            "WORDS", "CHARACTERS".
+        unit: The units that are edited in text; token ids are edited one by one. Default "WORDS".
+            One of "WORDS", "CHARACTERS".
         lowercase: Whether case is ignored. Default false.
     """
     __slots__ = ("unit", "lowercase")
@@ -825,7 +829,7 @@ class Perplexity(_AnyMetric):
     """Parameters of the perplexity, exp of the mean negative log-likelihood of a token.
 
     Args:
-        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         ignore_index: Class index that marks a token as ignored. Unset by default.
     """
@@ -837,14 +841,14 @@ class Perplexity(_AnyMetric):
     def __init__(self, prediction_kind: _Optional[_Union[_losses_pb2.DistributionKind, _losses_pb2._DistributionKindName]] = ..., ignore_index: _Optional[_SupportsIndex] = ...) -> None: ...
 
 class RetrievalAtK(_AnyMetric):
-    """Parameters of the quality of what is retrieved first. Every measure is answered; the value is
-    one. The mask tells which documents of a query exist.
+    """Parameters of the quality of the first k retrieved documents. Every measure is returned; one of
+    them is the value. The mask tells which documents of a query exist.
 
     Args:
         k: How many documents of a query count. In [1, 1e+06]. Default 10.
         measure: The one that is the value. Default "NDCG". One of "NDCG", "MRR", "MAP", "RECALL".
-        gain: What a relevance is worth to NDCG. Default "LINEAR". One of "LINEAR", "EXPONENTIAL".
-        no_relevant: What a query without a relevant document counts. Default "EXCLUDE". One of
+        gain: Gain of a relevance in NDCG. Default "LINEAR". One of "LINEAR", "EXPONENTIAL".
+        no_relevant: The result of a query without a relevant document. Default "EXCLUDE". One of
             "EXCLUDE", "ZERO", "ONE".
     """
     __slots__ = ("k", "measure", "gain", "no_relevant")

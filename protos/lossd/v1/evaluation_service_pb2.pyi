@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EvaluateRequest(_message.Message):
-    """What to evaluate.
+    """The metrics to evaluate, and the data.
 
     Args:
         metrics: The metrics, in the order of the results. From 1 to 32, no two equal.
@@ -29,11 +29,11 @@ class EvaluateRequest(_message.Message):
     def __init__(self, metrics: _Optional[_Iterable[_Union[_evaluation_pb2.MetricSpec, _Mapping]]] = ..., states: _Optional[_Iterable[bytes]] = ..., return_state: bool = ..., batch: _Optional[_Union[EvaluationBatch, _Mapping]] = ...) -> None: ...
 
 class EvaluationBatch(_message.Message):
-    """Predictions, what they should have been, and which examples count.
+    """Predictions, targets, and which examples count.
 
     Args:
-        weights: One weight an example, each in [0, inf); unset for 1.
-        mask: BOOL, one an example: true keeps it, false ignores it; unset keeps all.
+        weights: One weight for each example, each in [0, inf); unset for 1.
+        mask: BOOL, one for each example: true keeps it, false ignores it; unset keeps all.
         inputs: The tensors that the metrics take, each name once. At most 64 tensors in all.
         sequences: The sequences that the metrics take, each name once. At most 64.
     """
@@ -57,7 +57,7 @@ class NamedSequences(_message.Message):
         tokens: Instead of texts: the token ids of all sequences, one after another, integers of any
             type.
         lengths: Number of tokens of each sequence, INT64; with tokens only. At most 1048576.
-        counts: Number of sequences of each example, INT64; unset for one. For references.
+        counts: Number of sequences of each example, INT64; unset for one each. For references.
     """
     __slots__ = ("name", "texts", "tokens", "lengths", "counts")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -76,9 +76,9 @@ class EvaluateResponse(_message.Message):
     """The results, in the order of the metrics.
 
     Args:
-        results: One result a metric.
-        state: What was evaluated, to be merged with others; empty unless asked for. It is for any
-            server of the same version, and says nothing to others.
+        results: One result for each metric.
+        state: The state of what was evaluated, to be merged with others; empty unless asked for.
+            Any server of the same version can read it, and nothing else can.
         server_timing: Where the time went on the server.
     """
     __slots__ = ("results", "state", "server_timing")
@@ -122,7 +122,7 @@ class ListMetricsResponse(_message.Message):
     """The catalogue of metrics.
 
     Args:
-        metrics: One entry a metric, by name.
+        metrics: One entry for each metric, by name.
     """
     __slots__ = ("metrics",)
     METRICS_FIELD_NUMBER: _ClassVar[int]
@@ -130,17 +130,17 @@ class ListMetricsResponse(_message.Message):
     def __init__(self, metrics: _Optional[_Iterable[_Union[MetricDescription, _Mapping]]] = ...) -> None: ...
 
 class MetricDescription(_message.Message):
-    """What a caller has to know of one metric.
+    """The description of one metric.
 
     Args:
         name: Name of the member of MetricSpec, for example "roc_auc".
         message: Name of the message, for example "RocAuc".
-        summary: What it measures, in one line.
+        summary: One line that says what it measures.
         formula: The formula, as plain text.
         reference: Where it comes from: author, year, section.
         inputs: The inputs, in positional order; none may be left out.
         parameters: The parameters. None has a gradient.
-        surrogate: Name of the member of LossSpec to train with in its place, for example
+        surrogate: Name of the member of LossSpec to train with in place of the metric, for example
             "pairwise_auc".
     """
     __slots__ = ("name", "message", "summary", "formula", "reference", "inputs", "parameters", "surrogate")
@@ -167,7 +167,7 @@ class MetricInputDescription(_message.Message):
 
     Args:
         name: Its name.
-        description: What it holds.
+        description: One line that says what it holds.
         shapes: The shapes it may have, for example "(N, ..., C)", or what its sequences are.
         sequences: Whether it is given as sequences, in NamedSequences, and not as a tensor.
     """

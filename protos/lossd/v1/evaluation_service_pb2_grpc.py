@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EvaluationServiceStub(object):
-    """Computes evaluation metrics: numbers that practitioners care about, and that have no gradient.
+    """Computes evaluation metrics: numbers that models are judged by, which have no gradient.
 
     A metric is computed from a state that adds up: batches, streams and workers may split the data
     in any way, and the merged states give exactly the numbers of one call.
@@ -57,7 +57,7 @@ class EvaluationServiceStub(object):
 
 
 class EvaluationServiceServicer(object):
-    """Computes evaluation metrics: numbers that practitioners care about, and that have no gradient.
+    """Computes evaluation metrics: numbers that models are judged by, which have no gradient.
 
     A metric is computed from a state that adds up: batches, streams and workers may split the data
     in any way, and the merged states give exactly the numbers of one call.
@@ -112,7 +112,7 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EvaluationService(object):
-    """Computes evaluation metrics: numbers that practitioners care about, and that have no gradient.
+    """Computes evaluation metrics: numbers that models are judged by, which have no gradient.
 
     A metric is computed from a state that adds up: batches, streams and workers may split the data
     in any way, and the merged states give exactly the numbers of one call.

@@ -8,10 +8,10 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EvaluationState(_message.Message):
-    """The states of several metrics. Encoded states that are joined end to end are a state, too.
+    """The states of several metrics. Encoded states joined end to end are a state, too.
 
     Args:
-        metrics: One entry a metric and part.
+        metrics: One entry for each metric and part.
     """
     __slots__ = ("metrics",)
     METRICS_FIELD_NUMBER: _ClassVar[int]
@@ -19,21 +19,21 @@ class EvaluationState(_message.Message):
     def __init__(self, metrics: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ...) -> None: ...
 
 class MetricState(_message.Message):
-    """What one metric knows of the data that it saw.
+    """The state of one metric: what it keeps of the data so far.
 
     Args:
         version: Version of this format: 1.
         metric: The metric, with its parameters.
-        task: The task that the inputs stated; unset where there was none. One of "BINARY",
+        task: The task that follows from the inputs; unset where there is none. One of "BINARY",
             "MULTICLASS", "MULTILABEL".
-        width: Number of classes, labels or outputs that the inputs stated; unset where they did
-            not.
+        width: Number of classes, labels or outputs that follows from the inputs; unset where it
+            does not.
         example_count: Number of examples that were kept.
         ignored_count: Number of examples that were ignored.
-        silent_count: Number of kept examples of weight 0.
+        silent_count: Number of kept examples whose weight is 0.
         nonfinite_count: Number of kept examples whose predictions are not numbers.
         tallies: Exact sums, by name.
-        columns: Rows that are kept as they came, by name of the column.
+        columns: Rows that are kept unchanged, by name of the column.
     """
     __slots__ = ("version", "metric", "task", "width", "example_count", "ignored_count", "silent_count", "nonfinite_count", "tallies", "columns")
     VERSION_FIELD_NUMBER: _ClassVar[int]

@@ -18,7 +18,7 @@ class Reduction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         MEAN: sum(s v) / sum(s d) over the kept examples.
         BATCH_MEAN: sum(s v) / number of kept examples.
         SUM: sum(s v).
-        NONE: No aggregate; gradients as of the sum.
+        NONE: No aggregate; gradients are those of the sum.
     """
     __slots__ = ()
     REDUCTION_UNSPECIFIED: _ClassVar[Reduction]
@@ -28,7 +28,7 @@ class Reduction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REDUCTION_NONE: _ClassVar[Reduction]
 
 class EmptyPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What to answer when no example is kept, or all kept weights are 0.
+    """How to answer when no example is kept, or all kept weights are 0.
 
     Members:
         ZERO: A loss of 0.
@@ -42,7 +42,7 @@ class EmptyPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EMPTY_POLICY_ERROR: _ClassVar[EmptyPolicy]
 
 class NonfinitePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What to do with kept examples whose loss or gradient is not finite.
+    """How to treat kept examples whose loss or gradient is not finite.
 
     Members:
         PROPAGATE: Return them as they are.
@@ -56,13 +56,13 @@ class NonfinitePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NONFINITE_POLICY_ERROR: _ClassVar[NonfinitePolicy]
 
 class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What is to be said of an example, or of a whole set.
+    """Why the result of an example, or of a whole set, is special.
 
     Members:
         NONFINITE: Its loss or a returned gradient is NaN or infinite.
         INFEASIBLE: No alignment exists.
         ZERO_NORM: An embedding is the zero vector.
-        NO_POSITIVE: There is nothing similar to compare it with.
+        NO_POSITIVE: It has no positive to be compared with.
         EMPTY_TARGET: Its target is empty.
         UNDEFINED: The quantity is not defined for this input.
     """
@@ -76,12 +76,12 @@ class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STATUS_UNDEFINED: _ClassVar[Status]
 
 class Differentiability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """Whether the gradient with respect to an input can be had.
+    """Whether the gradient with respect to an input can be returned.
 
     Members:
         NONE: It cannot.
-        ON_REQUEST: Where it is asked for.
-        DEFAULT: Unless another selection is made.
+        ON_REQUEST: If it is asked for.
+        DEFAULT: By default, unless the request selects otherwise.
     """
     __slots__ = ()
     DIFFERENTIABILITY_UNSPECIFIED: _ClassVar[Differentiability]
@@ -125,23 +125,23 @@ class ComputeLossRequest(_message.Message):
             add up.
         gradients: Which gradients to return; unset for those that the loss declares as default.
         per_example: Whether to return the loss of each example. Default true.
-        empty: What to answer when no example is kept. Default EMPTY_POLICY_ZERO. One of "ZERO",
+        empty: How to answer when no example is kept. Default EMPTY_POLICY_ZERO. One of "ZERO",
             "NAN", "ERROR".
-        nonfinite: What to do with examples whose loss or gradient is not finite. Default
+        nonfinite: How to treat examples whose loss or gradient is not finite. Default
             NONFINITE_POLICY_PROPAGATE. One of "PROPAGATE", "ZERO", "ERROR".
-        reply: Where the server may place the arrays of the reply, each at a multiple of 64 bytes;
-            what does not fit comes in the message. Unset for all in the message. Until the reply is
-            there, or the segment is detached and its calls have ended, the server may write to all
-            of it.
+        reply: Where the server may put the arrays of the reply, each at a multiple of 64 bytes;
+            arrays that do not fit come in the message. If unset, all come in the message. Until the
+            reply has arrived, or the segment is detached and its calls have ended, the server may
+            write anywhere in the region.
         device: How the call uses the memory of a device; unset where it does not.
-        metrics: Metrics of the same batch, each different, at most 32. They are given the request's
-            own predictions, targets, weights and mask, and what the loss was told of them holds for
-            them too: examples with the loss's ignore index are ignored, classes lie on its class
-            axis, and a metric whose task or prediction kind is unset takes the loss's.
-        weights: One weight an example, floating point, each in [0, inf); unset for 1.
-        mask: BOOL, one an example: true keeps it, false ignores it; unset keeps all.
-        cotangent: Upstream gradient: floating point, a single number or one an example; unset for
-            1. It scales the gradients, never the loss.
+        metrics: Metrics of the same batch, each different, at most 32. They take the request's own
+            predictions, targets, weights and mask, and the loss's parameters hold for them too:
+            examples with its ignore index are ignored, classes lie on its class axis, and a metric
+            whose task or prediction kind is unset takes the loss's.
+        weights: One weight for each example, floating point, each in [0, inf); unset for 1.
+        mask: BOOL, one for each example: true keeps it, false ignores it; unset keeps all.
+        cotangent: Upstream gradient: floating point, a single number or one for each example; unset
+            for 1. It scales the gradients, never the loss.
         inputs: The inputs that the loss declares, each once. At most 64 tensors in all.
     """
     __slots__ = ("loss", "reduction", "normalizer", "gradients", "per_example", "empty", "nonfinite", "reply", "device", "metrics", "weights", "mask", "cotangent", "inputs")
@@ -176,12 +176,12 @@ class ComputeLossRequest(_message.Message):
     def __init__(self, loss: _Optional[_Union[_losses_pb2.LossSpec, _Mapping]] = ..., reduction: _Optional[_Union[Reduction, str]] = ..., normalizer: _Optional[float] = ..., gradients: _Optional[_Union[GradientSelection, _Mapping]] = ..., per_example: bool = ..., empty: _Optional[_Union[EmptyPolicy, str]] = ..., nonfinite: _Optional[_Union[NonfinitePolicy, str]] = ..., reply: _Optional[_Union[SharedMemoryRegion, _Mapping]] = ..., device: _Optional[_Union[DeviceUse, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_evaluation_pb2.MetricSpec, _Mapping]]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., cotangent: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class StreamLossRequest(_message.Message):
-    """A call, or what follows it.
+    """A call, or a chunk of its tensors.
 
     Args:
         call: A call. Tensors may be announced as Chunks; shared memory goes with ComputeLoss.
         chunk: The next bytes of the tensors that were announced, of one of them and at least one
-            byte. 1 MiB is quick; at most as long as a message may be.
+            byte. 1 MiB is fast; a chunk may be as long as a message.
     """
     __slots__ = ("call", "chunk")
     CALL_FIELD_NUMBER: _ClassVar[int]
@@ -191,7 +191,7 @@ class StreamLossRequest(_message.Message):
     def __init__(self, call: _Optional[_Union[ComputeLossRequest, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class StreamLossResponse(_message.Message):
-    """A result, or what follows it.
+    """A result, or a chunk of its tensors.
 
     Args:
         result: The result of the next call. Tensors may be announced as Chunks.
@@ -245,8 +245,8 @@ class GradientSelection(_message.Message):
 
     Args:
         inputs: Names of differentiable inputs and parameters, for example "queries" and
-            "temperature"; empty for no gradient at all. A parameter of a term of a WeightedSum goes
-            by the term's place, counted from 0, for example "terms[0].temperature".
+            "temperature"; empty for no gradient at all. A parameter of a term of a WeightedSum has
+            the index of the term in its name, counted from 0, for example "terms[0].temperature".
     """
     __slots__ = ("inputs",)
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -263,7 +263,7 @@ class ComputeLossResponse(_message.Message):
         weight_sum: Sum over the kept examples of weight times the loss's own denominator, whatever
             the reduction.
         example_count: Number of examples that were kept.
-        ignored_count: Number of examples that were masked, carry the ignore index or are skipped by
+        ignored_count: Number of examples that were masked, have the ignore index or are skipped by
             the loss.
         nonfinite_count: Number of kept examples whose loss or returned gradient is not finite.
         status: Status of the whole: of losses of a set, and of gradients that belong to no example.
@@ -273,16 +273,16 @@ class ComputeLossResponse(_message.Message):
         server_timing: Where the time went on the server.
         transport: How tensors travelled: "device_memory" if one did so in either direction, else
             "shared_memory" if one did so, "grpc" otherwise.
-        metrics: One result a metric that was asked for, in the order of the request.
-        terms: What each term of a WeightedSum came to, in their order.
+        metrics: One result for each metric of the request, in the order of the request.
+        terms: The result of each term of a WeightedSum, in their order.
         statuses: Statuses of single examples; unset where no example has one.
         per_example: The loss of each example, shaped like the examples: FLOAT64 where an input is
-            FLOAT64, FLOAT32 otherwise. Sample weights are not inside it; an ignored example shows
+            FLOAT64, FLOAT32 otherwise. Weights of examples are not included; an ignored example has
             0. Unset for losses of a set.
-        gradients: The gradients of the reduced loss, each with the shape and type of its input; one
-            FLOAT64 where it is by a parameter.
-        outputs: What the loss gives beyond, where its parameters ask for it, each shaped like the
-            examples. An example that is ignored or of weight 0 shows 0, or -1 where they point at
+        gradients: The gradients of the reduced loss, each with the shape and type of its input; a
+            single FLOAT64 if it is with respect to a parameter.
+        outputs: Further outputs that the loss's parameters ask for, each shaped like the examples.
+            An example that is ignored or has weight 0 has 0, or -1 where the outputs are indices of
             examples.
     """
     __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "backend", "server_timing", "transport", "metrics", "terms", "statuses", "per_example", "gradients", "outputs")
@@ -326,17 +326,16 @@ class MetricResult(_message.Message):
     Args:
         metric: Name of the member of MetricSpec, for example "roc_auc".
         value: The number; unset where it is not defined, or where there are values only.
-        status: STATUS_UNDEFINED or STATUS_NONFINITE where there is something to say about it. One
-            of "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET", "UNDEFINED".
-        reason: What there is to say, for example "targets hold one class only"; empty without a
-            status.
+        status: STATUS_UNDEFINED or STATUS_NONFINITE where the number is special. One of
+            "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET", "UNDEFINED".
+        reason: Why it is, for example "targets hold one class only"; empty without a status.
         example_count: Number of examples that were kept.
-        ignored_count: Number of examples that were masked or carry the ignore index.
-        signature: What a text score was computed with, in sacrebleu's words; empty for other
-            metrics.
+        ignored_count: Number of examples that were masked or have the ignore index.
+        signature: Settings that a text score was computed with, in sacrebleu's words; empty for
+            other metrics.
         values: FLOAT64: the number of each class, label, output or hypothesis; NaN where it is not
             defined.
-        outputs: FLOAT64: what the metric gives beyond, each one tensor.
+        outputs: FLOAT64: further outputs of the metric, one tensor each.
     """
     __slots__ = ("metric", "value", "status", "reason", "example_count", "ignored_count", "signature", "values", "outputs")
     METRIC_FIELD_NUMBER: _ClassVar[int]
@@ -360,7 +359,7 @@ class MetricResult(_message.Message):
     def __init__(self, metric: _Optional[str] = ..., value: _Optional[float] = ..., status: _Optional[_Union[Status, str]] = ..., reason: _Optional[str] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., signature: _Optional[str] = ..., values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class TermResult(_message.Message):
-    """What one term of a sum came to, before its weight.
+    """The result of one term of a sum, before its weight.
 
     Args:
         loss: The aggregate.
@@ -372,8 +371,8 @@ class TermResult(_message.Message):
         status: Status of the whole: of losses of a set, and of gradients that belong to no example.
             One of "NONFINITE", "INFEASIBLE", "ZERO_NORM", "NO_POSITIVE", "EMPTY_TARGET",
             "UNDEFINED".
-        gradient_norm: Euclidean length of its gradient by all inputs together whose gradients were
-            asked for.
+        gradient_norm: Euclidean length of its gradient with respect to all inputs whose gradients
+            were asked for, taken together.
     """
     __slots__ = ("loss", "loss_sum", "weight_sum", "example_count", "ignored_count", "nonfinite_count", "status", "gradient_norm")
     LOSS_FIELD_NUMBER: _ClassVar[int]
@@ -413,7 +412,7 @@ class ServerTiming(_message.Message):
 
     Args:
         decode: Parsing the request and checking it.
-        queue: Waiting for a turn.
+        queue: Waiting for a slot to compute.
         compute: Computing.
         receive: Waiting for the bytes of the request.
         evaluate: Computing the metrics that were asked for beside a loss; unset without any.
@@ -440,7 +439,7 @@ class ListLossesResponse(_message.Message):
     """The catalogue.
 
     Args:
-        losses: One entry a loss, by name.
+        losses: One entry for each loss, by name.
     """
     __slots__ = ("losses",)
     LOSSES_FIELD_NUMBER: _ClassVar[int]
@@ -448,12 +447,12 @@ class ListLossesResponse(_message.Message):
     def __init__(self, losses: _Optional[_Iterable[_Union[LossDescription, _Mapping]]] = ...) -> None: ...
 
 class LossDescription(_message.Message):
-    """What a caller has to know of one loss.
+    """The description of one loss.
 
     Args:
         name: Name of the member of LossSpec, for example "cross_entropy".
         message: Name of the message, for example "CrossEntropy".
-        summary: What it computes, in one line.
+        summary: One line that says what it computes.
         formula: The formula, as plain text.
         reference: Where it comes from: author, year, section.
         inputs: The inputs, in positional order.
@@ -481,11 +480,12 @@ class InputDescription(_message.Message):
 
     Args:
         name: Its name.
-        description: What it holds.
+        description: One line that says what it holds.
         shapes: The shapes it may have, for example "(N, ..., C)".
         dtypes: The element types it may have. Any of "BOOL", "UINT8", "UINT16", "UINT32", "UINT64",
             "INT8", "INT16", "INT32", "INT64", "FLOAT16", "BFLOAT16", "FLOAT32", "FLOAT64".
-        differentiability: Whether its gradient can be had. One of "NONE", "ON_REQUEST", "DEFAULT".
+        differentiability: Whether its gradient can be returned. One of "NONE", "ON_REQUEST",
+            "DEFAULT".
         optional: Whether it may be left out.
     """
     __slots__ = ("name", "description", "shapes", "dtypes", "differentiability", "optional")
@@ -512,8 +512,8 @@ class ParameterDescription(_message.Message):
             one of these for a list.
         default: The default, as text; empty for unset, "required" where there is none.
         bounds: The legal values, as text, for example "(0, inf)".
-        differentiability: Whether the gradient with respect to it can be had, under its name, as
-            one FLOAT64. One of "NONE", "ON_REQUEST", "DEFAULT".
+        differentiability: Whether the gradient with respect to it can be returned, under its name,
+            as one FLOAT64. One of "NONE", "ON_REQUEST", "DEFAULT".
     """
     __slots__ = ("name", "type", "default", "bounds", "differentiability")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -529,24 +529,24 @@ class ParameterDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., default: _Optional[str] = ..., bounds: _Optional[str] = ..., differentiability: _Optional[_Union[Differentiability, str]] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
-    """Asks what the server is."""
+    """Asks for versions, backends and limits."""
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    """What the server is.
+    """The server's versions, backends and limits.
 
     Args:
         version: Version of lossd.
         backend: The backend that computes: "numpy" or "cupy".
-        backend_reason: Why it is that one, for example why there is no GPU.
+        backend_reason: Why it was chosen, for example why no GPU is used.
         device: The device that computes, in words.
         libraries: Versions of the libraries in use.
-        limits: What a request may not exceed.
+        limits: Limits of requests.
         transports: The ways that tensors can travel: "grpc", and "shared_memory" and
             "device_memory" where they are offered.
-        shared_memory: Where memory can be shared; unset where it is not offered.
-        networks: The networks that losses of images can look through, by name.
+        shared_memory: How memory can be shared; unset where it is not offered.
+        networks: The networks that losses of images can use, by name.
         device_memory: Where device memory can be shared; unset where it is not offered.
         routes: Where the losses of each shape are computed, where the server chose; empty where the
             operator wants one backend for all.
@@ -614,10 +614,10 @@ class DeviceMemoryOffer(_message.Message):
     def __init__(self, device_uuids: _Optional[_Iterable[bytes]] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class NetworkDescription(_message.Message):
-    """A network of the operator's.
+    """A network that the operator has installed.
 
     Args:
-        name: What requests call it.
+        name: Its name in requests.
         architecture: Its architecture, for example "vgg16"; "sequential" for one without a name.
         channels: Channels of the images that it takes.
         layers: Names of its layers, in order.
@@ -646,9 +646,10 @@ class SharedMemoryOffer(_message.Message):
     Args:
         directory: Absolute path of the directory, as the server sees it.
         beacon: Name of a file in it.
-        beacon_content: What the file holds: a client that finds the same sees the same directory.
-        segment_bytes: Bytes of all segments that the server takes at the same time.
-        segments: Segments that the server takes at the same time.
+        beacon_content: The content of that file: a client that reads the same content sees the same
+            directory.
+        segment_bytes: How many bytes of segments the server accepts at a time, all together.
+        segments: How many segments the server accepts at a time.
     """
     __slots__ = ("directory", "beacon", "beacon_content", "segment_bytes", "segments")
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
@@ -678,14 +679,14 @@ class LibraryVersion(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
-    """What a request may not exceed.
+    """Limits of requests.
 
     Args:
         message_size_bytes: Bytes of one message, in either direction.
         tensors: Tensors of one request.
         axes: Axes of one tensor.
-        concurrent_calls: Calls that are served at the same time.
-        inflight_bytes: Bytes of all requests that are served at the same time.
+        concurrent_calls: How many calls are served at a time.
+        inflight_bytes: Bytes of all requests in flight.
         network_bytes: Bytes that one image may take inside a network.
     """
     __slots__ = ("message_size_bytes", "tensors", "axes", "concurrent_calls", "inflight_bytes", "network_bytes")

@@ -77,10 +77,11 @@ class LossServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamLoss(self, request_iterator, context):
-        """Computes batches one after the other, whose tensors come and go in chunks: neither side has to
-        hold more of a batch than its tensors. Calls are answered in order. The first that fails ends
-        the stream with its status; those before it were answered. When the first call is let in, the
-        initial metadata come with "x-request-id": who waits for them sends no chunks in vain.
+        """Computes batches one after the other, whose tensors travel in chunks in both directions:
+        neither side has to hold more of a batch than its tensors. Calls are answered in order. The
+        first that fails ends the stream with its status; those before it were answered. When the first
+        call is admitted, the initial metadata arrive with "x-request-id": a client that waits for them
+        sends no chunks in vain.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,7 +95,7 @@ class LossServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetServerInfo(self, request, context):
-        """Tells the server's versions, backends and limits.
+        """Returns the server's versions, backends and limits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,8 +36,8 @@ class _SingleLoss(_message.Message): ...
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CrossEntropyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What the softmax of cross-entropy gives beyond: one number an example, of the type of the losses
-    unless said otherwise. Temperature and class priors are in it, weights and smoothing are not.
+    """Further outputs of cross-entropy: one number for each example, of the type of the losses unless
+    stated otherwise. They include temperature and class priors, but not weights and smoothing.
 
     Members:
         LOG_SUM_EXP: "log_sum_exp": natural logarithm of the sum of the exponentials of the logits.
@@ -45,7 +45,7 @@ class CrossEntropyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
             the target class; with a target for each class, the sum of target times log-probability.
         ENTROPY: "entropy": of the predicted distribution, in nats.
         PREDICTED_CLASS: "predicted_class": index of the largest logit, the lowest one of several.
-            INT64. Without meaning where a logit is NaN.
+            INT64. Meaningless where a logit is NaN.
     """
     __slots__ = ()
     CROSS_ENTROPY_OUTPUT_UNSPECIFIED: _ClassVar[CrossEntropyOutput]
@@ -55,12 +55,12 @@ class CrossEntropyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CROSS_ENTROPY_OUTPUT_PREDICTED_CLASS: _ClassVar[CrossEntropyOutput]
 
 class Distance(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """How far two vectors are apart.
+    """The distance between two vectors.
 
     Members:
         EUCLIDEAN: Length of the difference.
         SQUARED_EUCLIDEAN: Squared length of the difference.
-        COSINE: One less the cosine of the angle.
+        COSINE: One minus the cosine of the angle.
     """
     __slots__ = ()
     DISTANCE_UNSPECIFIED: _ClassVar[Distance]
@@ -84,8 +84,8 @@ class Mining(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MINING_SEMI_HARD: _ClassVar[Mining]
 
 class BatchTripletOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What the triplet loss of a batch can give beyond its value, one int64 an example: the place of
-    another example, -1 for one that is no anchor.
+    """Further outputs of the triplet loss of a batch, one int64 for each example: the index of another
+    example, or -1 for one that is no anchor.
 
     Members:
         MINED_POSITIVE: "mined_positive": the positive of the anchor's hardest triplet.
@@ -97,7 +97,8 @@ class BatchTripletOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BATCH_TRIPLET_OUTPUT_MINED_NEGATIVE: _ClassVar[BatchTripletOutput]
 
 class PolicyObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What is made of an advantage A and a ratio r, with l the log-probability and q the sampling one.
+    """How the loss follows from an advantage A and a ratio r, with l the log-probability and q that of
+    the sampling policy.
 
     Members:
         REINFORCE: -A l.
@@ -124,12 +125,13 @@ class PolicyObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POLICY_OBJECTIVE_DPPO_KL: _ClassVar[PolicyObjective]
 
 class PolicyRatio(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """Of what the ratio to the sampling policy is taken.
+    """Whether tokens or sequences have a ratio to the sampling policy.
 
     Members:
-        NONE: Of nothing: there is no ratio.
-        TOKEN: Of each token.
-        SEQUENCE: Of the sequence, the geometric mean over its tokens, with its own derivative.
+        NONE: There is no ratio.
+        TOKEN: Each token has one.
+        SEQUENCE: Each sequence has one, the geometric mean over its tokens, with its own
+            derivative.
         SEQUENCE_TOKEN: The same number, whose derivative goes to each token by itself.
     """
     __slots__ = ()
@@ -141,16 +143,16 @@ class PolicyRatio(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 
 class TokenAggregation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     """How the losses of tokens become one of a sequence, and what a mean divides by. The reductions
-    sum and none divide by nothing more.
+    sum and none divide by nothing else.
 
     Members:
         SUM: The sum over the sequence; a mean divides by the number of sequences.
         TOKEN_MEAN: The sum over the sequence; a mean divides by the number of tokens that count.
         SEQUENCE_MEAN: The mean over the sequence; a mean divides by the number of sequences.
-        CONSTANT_LENGTH: The sum over the sequence by sequence_length; a mean divides by the number
-            of sequences.
-        GROUP_MEAN: The sum over the sequence by the number of tokens of its group; a mean divides
-            by the number of groups.
+        CONSTANT_LENGTH: The sum over the sequence divided by sequence_length; a mean divides by the
+            number of sequences.
+        GROUP_MEAN: The sum over the sequence divided by the number of tokens of its group; a mean
+            divides by the number of groups.
     """
     __slots__ = ()
     TOKEN_AGGREGATION_UNSPECIFIED: _ClassVar[TokenAggregation]
@@ -162,7 +164,7 @@ class TokenAggregation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 
 class KlEstimator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     """How the divergence from the reference is estimated from one token, with d the log-probability
-    less that of the reference.
+    minus that of the reference.
 
     Members:
         NONE: Not at all.
@@ -178,8 +180,8 @@ class KlEstimator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KL_ESTIMATOR_K3: _ClassVar[KlEstimator]
 
 class RolloutCorrection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What is done about a sampler whose log-probabilities b differ from the trainer's q. The weight
-    of a token is exp(q - b), that of a sequence exp(sum of q - b).
+    """Corrections for a sampler whose log-probabilities b differ from the trainer's q. The weight of a
+    token is exp(q - b), that of a sequence exp(sum of q - b).
 
     Members:
         NONE: Nothing.
@@ -197,7 +199,7 @@ class RolloutCorrection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROLLOUT_CORRECTION_SEQUENCE_MASK: _ClassVar[RolloutCorrection]
 
 class PolicyGradientOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What can be had of each sequence beside its value, one number of the type of the losses.
+    """Further outputs for each sequence, one number of the type of the losses.
 
     Members:
         CLIP_FRACTION: "clip_fraction": share of the tokens that are clipped or masked.
@@ -207,11 +209,11 @@ class PolicyGradientOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         ROLLOUT_GAP: "rollout_gap": mean over its tokens of how far the log-probabilities of trainer
             and sampler are apart; 0 without either.
         TOKEN_COUNT: "token_count": how many of its tokens count.
-        RATIO_P05: "ratio_p05": ratio that 5 of 100 of its tokens are at most, one of theirs.
-        RATIO_P50: "ratio_p50": ratio that half of its tokens are at most.
-        RATIO_P95: "ratio_p95": ratio that 95 of 100 of its tokens are at most.
-        SAMPLING_KL: "sampling_kl": mean over its tokens of the sampling less the trained log-
-            probability, an estimate of how far the policy went; 0 without a sampling policy.
+        RATIO_P05: "ratio_p05": the 5th percentile of the ratios of its tokens, one of these ratios.
+        RATIO_P50: "ratio_p50": the 50th percentile, likewise.
+        RATIO_P95: "ratio_p95": the 95th percentile, likewise.
+        SAMPLING_KL: "sampling_kl": mean over its tokens of the sampling minus the trained log-
+            probability, an estimate of how far the policy has moved; 0 without a sampling policy.
         ENTROPY: "entropy": mean of the entropies of its tokens; 0 without them.
     """
     __slots__ = ()
@@ -229,14 +231,14 @@ class PolicyGradientOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POLICY_GRADIENT_OUTPUT_ENTROPY: _ClassVar[PolicyGradientOutput]
 
 class PreferenceObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What is made of the scores c and r of a chosen and a rejected answer, their log-probabilities
-    less those of the reference; h is beta (c - r).
+    """How the loss follows from the scores c and r of a chosen and a rejected answer, their log-
+    probabilities minus those of the reference; h is beta (c - r).
 
     Members:
         SIGMOID: -log sigmoid(h), with label smoothing: DPO.
         IPO: (c - r - 1 / (2 beta))^2.
         HINGE: max(0, 1 - h).
-        ROBUST: -log sigmoid(h), freed of the bias of flipped labels.
+        ROBUST: -log sigmoid(h), corrected for the bias of flipped labels.
         APO_ZERO: 1 - sigmoid(beta c) + sigmoid(beta r).
         APO_DOWN: sigmoid(beta c) + 1 - sigmoid(h).
         EXO: Divergence of sigmoid(h) from the smoothed label.
@@ -262,7 +264,7 @@ class PreferenceObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PREFERENCE_OBJECTIVE_CPO: _ClassVar[PreferenceObjective]
 
 class PreferenceOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What can be had of each pair beside its value, one number of the type of the losses.
+    """Further outputs for each pair, one number of the type of the losses.
 
     Members:
         CHOSEN_REWARD: "chosen_reward": beta times the score of the chosen answer.
@@ -278,11 +280,11 @@ class PreferenceOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PREFERENCE_OUTPUT_ACCURACY: _ClassVar[PreferenceOutput]
 
 class KahnemanTverskyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What can be had of each answer beside its value, one number of the type of the losses.
+    """Further outputs for each answer, one number of the type of the losses.
 
     Members:
         REWARD: "reward": beta times its log-ratio to the reference.
-        BASELINE: "baseline": what its log-ratio is compared with, the same for all.
+        BASELINE: "baseline": the number that its log-ratio is compared with, the same for all.
     """
     __slots__ = ()
     KAHNEMAN_TVERSKY_OUTPUT_UNSPECIFIED: _ClassVar[KahnemanTverskyOutput]
@@ -290,11 +292,11 @@ class KahnemanTverskyOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KAHNEMAN_TVERSKY_OUTPUT_BASELINE: _ClassVar[KahnemanTverskyOutput]
 
 class BinaryClassifierOptimizationOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What can be had of each answer beside its value, one number of the type of the losses.
+    """Further outputs for each answer, one number of the type of the losses.
 
     Members:
         REWARD: "reward": beta times its log-ratio to the reference.
-        SHIFT: "shift": what its reward is compared with, the same for all.
+        SHIFT: "shift": the number that its reward is compared with, the same for all.
     """
     __slots__ = ()
     BINARY_CLASSIFIER_OPTIMIZATION_OUTPUT_UNSPECIFIED: _ClassVar[BinaryClassifierOptimizationOutput]
@@ -302,10 +304,10 @@ class BinaryClassifierOptimizationOutput(int, metaclass=_enum_type_wrapper.EnumT
     BINARY_CLASSIFIER_OPTIMIZATION_OUTPUT_SHIFT: _ClassVar[BinaryClassifierOptimizationOutput]
 
 class BradleyTerryOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What can be had of each pair beside its value, one number of the type of the losses.
+    """Further outputs for each pair, one number of the type of the losses.
 
     Members:
-        REWARD_MARGIN: "reward_margin": the reward of the chosen answer less the other's.
+        REWARD_MARGIN: "reward_margin": the reward of the chosen answer minus the other's.
         ACCURACY: "accuracy": 1 where the chosen answer has the higher reward, else 0.
     """
     __slots__ = ()
@@ -314,10 +316,10 @@ class BradleyTerryOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BRADLEY_TERRY_OUTPUT_ACCURACY: _ClassVar[BradleyTerryOutput]
 
 class ClippedValueOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What can be had of each sequence beside its value, one number of the type of the losses.
+    """Further outputs for each sequence, one number of the type of the losses.
 
     Members:
-        CLIP_FRACTION: "clip_fraction": share of the tokens whose slope is clipped away.
+        CLIP_FRACTION: "clip_fraction": share of the tokens whose gradient is clipped to 0.
     """
     __slots__ = ()
     CLIPPED_VALUE_OUTPUT_UNSPECIFIED: _ClassVar[ClippedValueOutput]
@@ -342,7 +344,7 @@ class DistillationDivergence(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISTILLATION_DIVERGENCE_INTERPOLATED_JENSEN_SHANNON: _ClassVar[DistillationDivergence]
 
 class DistillationSupport(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What the numbers of a token stand for.
+    """Which classes the numbers of a token stand for.
 
     Members:
         WHOLE: Logits or log-probabilities of all classes there are, made to sum to 1.
@@ -356,11 +358,13 @@ class DistillationSupport(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISTILLATION_SUPPORT_TRUNCATED: _ClassVar[DistillationSupport]
 
 class DistillationOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What can be had of each sequence beside its value, one number of the type of the losses.
+    """Further outputs for each sequence, one number of the type of the losses.
 
     Members:
-        STUDENT_MASS: "student_mass": mean of what the student gives to the classes there are.
-        TEACHER_MASS: "teacher_mass": mean of what the teacher gives to the classes there are.
+        STUDENT_MASS: "student_mass": mean of the probability that the student gives to the classes
+            that are given.
+        TEACHER_MASS: "teacher_mass": mean of the probability that the teacher gives to the classes
+            that are given.
     """
     __slots__ = ()
     DISTILLATION_OUTPUT_UNSPECIFIED: _ClassVar[DistillationOutput]
@@ -368,8 +372,8 @@ class DistillationOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISTILLATION_OUTPUT_TEACHER_MASS: _ClassVar[DistillationOutput]
 
 class GanObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What a generator and a critic play for. With r and f the critic's scores of a real and of a
-    generated example, what the critic and what the generator loses:
+    """Objectives of a generator and a critic. With r and f the critic's scores of a real and of a
+    generated example, the losses of the critic and of the generator are:
 
     Members:
         MINIMAX: softplus(-r) + softplus(f), and -softplus(f).
@@ -392,7 +396,7 @@ class GanObjective(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GAN_OBJECTIVE_RELATIVISTIC_AVERAGE: _ClassVar[GanObjective]
 
 class GradientPenaltyVariant(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What a gradient penalty is on.
+    """The quantity that a gradient penalty penalises.
 
     Members:
         WGAN_GP: (norm - target_norm)^2.
@@ -404,11 +408,11 @@ class GradientPenaltyVariant(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GRADIENT_PENALTY_VARIANT_R1: _ClassVar[GradientPenaltyVariant]
 
 class EmptyTarget(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What an example without a target is worth.
+    """Loss of an example without a target.
 
     Members:
-        SMOOTH: What the formula says with its smoothing.
-        SKIP: Nothing: the example is ignored and has a status; a class is left out of the example's
+        SMOOTH: That of the formula with its smoothing.
+        SKIP: None: the example is ignored and has a status; a class is left out of the example's
             mean.
     """
     __slots__ = ()
@@ -441,7 +445,7 @@ class MulticlassHingeVariant(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MULTICLASS_HINGE_VARIANT_WESTON_WATKINS: _ClassVar[MulticlassHingeVariant]
 
 class DistributionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What an input that describes a distribution holds.
+    """The numbers in which an input describes a distribution.
 
     Members:
         LOGITS: Real numbers; their softmax or sigmoid is the distribution.
@@ -611,16 +615,16 @@ class LossSpec(_message.Message):
         batch_triplet: Triplet loss with triplets from the batch.
         contrastive: Contrastive loss of pairs.
         cosine_embedding: Cosine embedding loss of pairs.
-        info_nce: Finding each query's key among others.
-        nt_xent: Finding each positive among negatives.
-        supervised_contrastive: Finding the positives among all others.
-        sigmoid_contrastive: Telling which keys belong to a query.
+        info_nce: Cross-entropy of finding each query's key among others.
+        nt_xent: Cross-entropy of finding each example's positive among its negatives.
+        supervised_contrastive: Cross-entropy of finding an example's positives among all others.
+        sigmoid_contrastive: Binary cross-entropy of which keys belong to a query.
         ctc: Connectionist temporal classification.
-        generator_loss: What a generator loses against a critic.
-        discriminator_loss: What a critic loses against a generator.
+        generator_loss: Loss of a generator against a critic.
+        discriminator_loss: Loss of a critic against a generator.
         gradient_penalty: Penalty on a critic's gradients.
         feature_matching: Distance between feature maps.
-        perceptual: Distance between images in what a network makes of them.
+        perceptual: Distance between the feature maps that a network computes of two images.
         lpips: Learned perceptual image patch similarity.
         weighted_sum: Weighted sum of losses.
         policy_gradient: Policy gradient of tokens.
@@ -730,8 +734,8 @@ class SquaredError(_SingleLoss):
     """Parameters of the squared error, (prediction - target)^2.
 
     Args:
-        batch_dims: Leading axes that count examples; the others are averaged within the example. In
-            [0, 8], at most the number of axes. Default 1.
+        batch_dims: Number of leading axes that count examples; the other axes are averaged within
+            each example. In [0, 8], at most the number of axes. Default 1.
     """
     __slots__ = ("batch_dims",)
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -742,8 +746,8 @@ class AbsoluteError(_SingleLoss):
     """Parameters of the absolute error, |prediction - target|.
 
     Args:
-        batch_dims: Leading axes that count examples; the others are averaged within the example. In
-            [0, 8], at most the number of axes. Default 1.
+        batch_dims: Number of leading axes that count examples; the other axes are averaged within
+            each example. In [0, 8], at most the number of axes. Default 1.
     """
     __slots__ = ("batch_dims",)
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -754,8 +758,8 @@ class LogCosh(_SingleLoss):
     """Parameters of the logarithm of the hyperbolic cosine, log cosh(prediction - target).
 
     Args:
-        batch_dims: Leading axes that count examples; the others are averaged within the example. In
-            [0, 8], at most the number of axes. Default 1.
+        batch_dims: Number of leading axes that count examples; the other axes are averaged within
+            each example. In [0, 8], at most the number of axes. Default 1.
     """
     __slots__ = ("batch_dims",)
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -766,8 +770,8 @@ class Huber(_SingleLoss):
     """Parameters of the Huber loss: half the squared error near zero, linear far from it.
 
     Args:
-        batch_dims: Leading axes that count examples; the others are averaged within the example. In
-            [0, 8], at most the number of axes. Default 1.
+        batch_dims: Number of leading axes that count examples; the other axes are averaged within
+            each example. In [0, 8], at most the number of axes. Default 1.
         delta: Residual at which the loss turns linear, in the unit of the targets. In (0, inf).
             Default 1.
     """
@@ -782,8 +786,8 @@ class SmoothL1(_SingleLoss):
     """Parameters of the smooth L1 loss: the Huber loss divided by its delta.
 
     Args:
-        batch_dims: Leading axes that count examples; the others are averaged within the example. In
-            [0, 8], at most the number of axes. Default 1.
+        batch_dims: Number of leading axes that count examples; the other axes are averaged within
+            each example. In [0, 8], at most the number of axes. Default 1.
         beta: Residual at which the loss turns linear, in the unit of the targets. In (0, inf).
             Default 1.
     """
@@ -799,9 +803,9 @@ class Quantile(_SingleLoss):
     is too high.
 
     Args:
-        batch_dims: Leading axes that count examples; the others are averaged within the example. In
-            [0, 8], at most the number of axes. Default 1.
-        quantile: The quantile that predictions are to be. In (0, 1). Default 0.5.
+        batch_dims: Number of leading axes that count examples; the other axes are averaged within
+            each example. In [0, 8], at most the number of axes. Default 1.
+        quantile: The quantile that the predictions estimate. In (0, 1). Default 0.5.
     """
     __slots__ = ("batch_dims", "quantile")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -816,8 +820,8 @@ class PoissonNll(_SingleLoss):
     Targets are numbers in [0, inf), floating-point or integer.
 
     Args:
-        batch_dims: Leading axes that count examples; the others are averaged within the example. In
-            [0, 8], at most the number of axes. Default 1.
+        batch_dims: Number of leading axes that count examples; the other axes are averaged within
+            each example. In [0, 8], at most the number of axes. Default 1.
         log_input: Whether predictions are logarithms of rates; otherwise they are rates. Default
             true.
         full: Whether to add log y! by Stirling's formula, for y > 1. Default false.
@@ -837,11 +841,11 @@ class GaussianNll(_SingleLoss):
     The third input, variances, holds numbers in [0, inf), shaped like the predictions.
 
     Args:
-        batch_dims: Leading axes that count examples; the others are averaged within the example. In
-            [0, 8], at most the number of axes. Default 1.
+        batch_dims: Number of leading axes that count examples; the other axes are averaged within
+            each example. In [0, 8], at most the number of axes. Default 1.
         full: Whether to add the constant log(2 pi) / 2. Default false.
-        eps: Least variance, in the unit of the variances; smaller ones count as this. In (0, inf).
-            Default 1e-06.
+        eps: Smallest variance, in the unit of the variances; smaller ones are raised to it. In (0,
+            inf). Default 1e-06.
     """
     __slots__ = ("batch_dims", "full", "eps")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -859,28 +863,29 @@ class CrossEntropy(_SingleLoss):
     axis; or probabilities (one-hot integers too), shaped like the predictions.
 
     Args:
-        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        class_weights: One weight a class, each in [0, inf); empty for none. With class indices the
-            mean divides by the sum of the targets' weights.
-        ignore_index: Class index that marks an example as ignored; any integer, in the range of
-            classes or not. Only with class indices. Unset by default.
+        class_weights: One weight for each class, each in [0, inf); empty for none. With class
+            indices the mean divides by the sum of the targets' weights.
+        ignore_index: Class index that marks an example as ignored; any integer, whether it is a
+            class or not. Only with class indices. Unset by default.
         label_smoothing: Share of the target that is spread evenly over all classes. In [0, 1].
             Default 0.
-        class_axis: Axis of the predictions that holds the classes, negative from the end. In [-8,
-            7]. Default -1.
+        class_axis: Axis of the predictions that holds the classes, counted from the end if
+            negative. In [-8, 7]. Default -1.
         temperature: Divisor of the logits. In (0, inf). Only 1 unless the predictions are logits.
             Default 1.
-        class_priors: How often each class occurs, each in (0, inf); empty for none. Divided by
-            their sum, so that counts of labels serve as they are. prior_strength times their
-            logarithm is added to the logits, after the temperature. Only with logits.
+        class_priors: How often each class occurs, each in (0, inf); empty for none. They are
+            divided by their sum, so that counts of labels can be given as they are. prior_strength
+            times their logarithm is added to the logits after these were divided by the
+            temperature. Only with logits.
         prior_strength: Factor of the logarithm of the priors. In [0, inf). Only 1 without
             class_priors. Default 1.
         z_loss: Factor of the squared log-sum-exp of the logits that is added to the loss of an
             example, whatever its class weight. In [0, inf). Only 0 unless the predictions are
             logits. Default 0.
-        outputs: What to return beyond, in the response's outputs; empty for none. Only with logits.
-            Any of "LOG_SUM_EXP", "TARGET_LOG_PROBABILITY", "ENTROPY", "PREDICTED_CLASS".
+        outputs: Further outputs to return, in the response's outputs; empty for none. Only with
+            logits. Any of "LOG_SUM_EXP", "TARGET_LOG_PROBABILITY", "ENTROPY", "PREDICTED_CLASS".
     """
     __slots__ = ("prediction_kind", "class_weights", "ignore_index", "label_smoothing", "class_axis", "temperature", "class_priors", "prior_strength", "z_loss", "outputs")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -911,12 +916,12 @@ class BinaryCrossEntropy(_SingleLoss):
     Targets are numbers in [0, 1], floating-point or integer.
 
     Args:
-        batch_dims: Leading axes that count examples; the others are averaged within the example. In
-            [0, 8], at most the number of axes. Default 1.
-        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+        batch_dims: Number of leading axes that count examples; the other axes are averaged within
+            each example. In [0, 8], at most the number of axes. Default 1.
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         positive_weights: Weight of the positive answers, each in [0, inf): one for all or one for
-            each column of the last axis, which may be one of the examples; empty for none.
+            each column of the last axis, which may be an axis of examples; empty for none.
         label_smoothing: Targets become y (1 - label_smoothing) + label_smoothing / 2. In [0, 1].
             Default 0.
     """
@@ -938,9 +943,9 @@ class KlDivergence(_SingleLoss):
     Targets are floating-point numbers shaped like the predictions; probabilities are in [0, inf).
 
     Args:
-        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
-        target_kind: What the targets hold. Default "PROBABILITIES". One of "LOGITS",
+        target_kind: The kind of numbers in the targets. Default "PROBABILITIES". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         temperature: Divisor of the predictions, and of the targets if they are logits too. In (0,
             inf). Only 1 unless the predictions are logits. Default 1.
@@ -964,9 +969,9 @@ class Hinge(_SingleLoss):
     Targets are -1 or 1, floating-point or integer.
 
     Args:
-        batch_dims: Leading axes that count examples; the others are averaged within the example. In
-            [0, 8], at most the number of axes. Default 1.
-        margin: Score on the right side from which nothing is lost. In [0, inf). Default 1.
+        batch_dims: Number of leading axes that count examples; the other axes are averaged within
+            each example. In [0, 8], at most the number of axes. Default 1.
+        margin: Score on the right side from which on the loss is 0. In [0, inf). Default 1.
         power: Exponent: 1 for the hinge, 2 for the squared hinge. In [1, inf). Default 1.
     """
     __slots__ = ("batch_dims", "margin", "power")
@@ -986,8 +991,8 @@ class MulticlassHinge(_SingleLoss):
     Args:
         variant: Which wrong classes count. Default "CRAMMER_SINGER". One of "CRAMMER_SINGER",
             "WESTON_WATKINS".
-        margin: Lead over a wrong class from which nothing is lost. In [0, inf). Default 1.
-        power: Exponent of what is missed. In [1, inf). Default 1.
+        margin: Lead over a wrong class from which on the loss is 0. In [0, inf). Default 1.
+        power: Exponent of the shortfall. In [1, inf). Default 1.
     """
     __slots__ = ("variant", "margin", "power")
     VARIANT_FIELD_NUMBER: _ClassVar[int]
@@ -1005,11 +1010,12 @@ class Focal(_SingleLoss):
     Targets are numbers in [0, 1], floating-point or integer.
 
     Args:
-        batch_dims: Leading axes that count examples; the others are averaged within the example. In
-            [0, 8], at most the number of axes. Default 1.
-        gamma: How much less answers count that are nearly right; 0 for not. In [0, inf). Default 2.
-        alpha: Weight of the positive answers, the negative ones having 1 - alpha; unset for
-            neither. In [0, 1]. Unset by default.
+        batch_dims: Number of leading axes that count examples; the other axes are averaged within
+            each example. In [0, 8], at most the number of axes. Default 1.
+        gamma: How strongly answers that are nearly right are discounted; 0 for not at all. In [0,
+            inf). Default 2.
+        alpha: Weight of the positive answers; the negative ones have 1 - alpha. Without it neither
+            are weighted. In [0, 1]. Unset by default.
     """
     __slots__ = ("batch_dims", "gamma", "alpha")
     BATCH_DIMS_FIELD_NUMBER: _ClassVar[int]
@@ -1028,10 +1034,10 @@ class SoftmaxFocal(_SingleLoss):
     axis; or probabilities (one-hot integers too), shaped like the predictions.
 
     Args:
-        gamma: How much less classes count that are nearly certain; 0 for not. In [0, inf). Default
-            2.
-        class_weights: One weight a class, each in [0, inf); empty for none. With class indices the
-            mean divides by the sum of the targets' weights.
+        gamma: How strongly classes that are nearly certain are discounted; 0 for not at all. In [0,
+            inf). Default 2.
+        class_weights: One weight for each class, each in [0, inf); empty for none. With class
+            indices the mean divides by the sum of the targets' weights.
     """
     __slots__ = ("gamma", "class_weights")
     GAMMA_FIELD_NUMBER: _ClassVar[int]
@@ -1043,7 +1049,7 @@ class SoftmaxFocal(_SingleLoss):
 class ExpectedRisk(_SingleLoss):
     """Parameters of the expected risk, sum_k q_k risk_k with q = softmax(alpha log p).
 
-    The inputs, log_probabilities and risks, have one row of candidates an example.
+    The inputs, log_probabilities and risks, have one row of candidates for each example.
 
     Args:
         alpha: Sharpness of the distribution over the candidates. In (0, inf). Default 1.
@@ -1060,13 +1066,13 @@ class Dice(_SingleLoss):
     shaped like the predictions; with class_axis also class indices without that axis.
 
     Args:
-        class_axis: Axis of the predictions that holds the classes, negative from the end; not the
-            first axis. In [-8, 7]. With it, predictions are of classes that exclude each other and
+        class_axis: Axis of the predictions that holds the classes, counted from the end if
+            negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
             the loss is the mean over them. Unset by default.
-        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-        empty_target: What an example without a target is worth. Default "SMOOTH". One of "SMOOTH",
+        empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
             "SKIP".
     """
     __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target")
@@ -1087,13 +1093,13 @@ class Jaccard(_SingleLoss):
     shaped like the predictions; with class_axis also class indices without that axis.
 
     Args:
-        class_axis: Axis of the predictions that holds the classes, negative from the end; not the
-            first axis. In [-8, 7]. With it, predictions are of classes that exclude each other and
+        class_axis: Axis of the predictions that holds the classes, counted from the end if
+            negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
             the loss is the mean over them. Unset by default.
-        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-        empty_target: What an example without a target is worth. Default "SMOOTH". One of "SMOOTH",
+        empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
             "SKIP".
     """
     __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target")
@@ -1115,17 +1121,17 @@ class Tversky(_SingleLoss):
     shaped like the predictions; with class_axis also class indices without that axis.
 
     Args:
-        class_axis: Axis of the predictions that holds the classes, negative from the end; not the
-            first axis. In [-8, 7]. With it, predictions are of classes that exclude each other and
+        class_axis: Axis of the predictions that holds the classes, counted from the end if
+            negative; not the first axis. In [-8, 7]. With it, the classes exclude each other and
             the loss is the mean over them. Unset by default.
-        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         smooth: Added to numerator and denominator of the index. In [0, inf). Default 1e-05.
-        empty_target: What an example without a target is worth. Default "SMOOTH". One of "SMOOTH",
+        empty_target: Loss of an example without a target. Default "SMOOTH". One of "SMOOTH",
             "SKIP".
         alpha: Weight of the false positives. In [0, inf). Default 0.5.
         beta: Weight of the false negatives. In [0, inf). Default 0.5.
-        gamma: Exponent of one less the index. In (0, inf). Default 1.
+        gamma: Exponent of one minus the index. In (0, inf). Default 1.
     """
     __slots__ = ("class_axis", "prediction_kind", "smooth", "empty_target", "alpha", "beta", "gamma")
     CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
@@ -1157,12 +1163,12 @@ class LovaszSoftmax(_SingleLoss):
     """Parameters of the Lovász softmax, the Lovász extension of the Jaccard loss of each class,
     averaged over the classes that are present in the example.
 
-    Predictions are logits. Axis 0 counts examples; the others but the class axis are elements of
+    Predictions are logits. Axis 0 counts examples; the others except the class axis are elements of
     the region. Targets are class indices of any integer type, without the class axis.
 
     Args:
-        class_axis: Axis of the predictions that holds the classes, negative from the end; not the
-            first axis. In [-8, 7]. Default -1.
+        class_axis: Axis of the predictions that holds the classes, counted from the end if
+            negative; not the first axis. In [-8, 7]. Default -1.
     """
     __slots__ = ("class_axis",)
     CLASS_AXIS_FIELD_NUMBER: _ClassVar[int]
@@ -1173,10 +1179,10 @@ class SoftF1(_SingleLoss):
     """Parameters of the soft F1 loss of a set, 1 - 2 tp / (2 tp + fp + fn), averaged over the labels.
 
     Axis 0 counts examples; axis 1, if there is one, labels. Targets are numbers in [0, 1], shaped
-    like the predictions. Only REDUCTION_MEAN exists.
+    like the predictions. Only REDUCTION_MEAN is defined.
 
     Args:
-        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
     """
     __slots__ = ("prediction_kind",)
@@ -1185,11 +1191,11 @@ class SoftF1(_SingleLoss):
     def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ...) -> None: ...
 
 class PairwiseAuc(_SingleLoss):
-    """Parameters of the pairwise surrogate of one less the area under the ROC curve: the mean of
+    """Parameters of the pairwise surrogate of one minus the area under the ROC curve: the mean of
     phi(positive - negative) over all pairs of a positive and a negative example of a set.
 
-    Axis 0 counts examples; axis 1, if there is one, labels. Predictions are scores of any size.
-    Targets are 0 or 1, shaped like the predictions. Only REDUCTION_MEAN exists.
+    Axis 0 counts examples; axis 1, if there is one, labels. Predictions are scores of any
+    magnitude. Targets are 0 or 1, shaped like the predictions. Only REDUCTION_MEAN is defined.
 
     Args:
         surrogate: The function phi of the difference. Default "SQUARED_HINGE". One of
@@ -1207,15 +1213,15 @@ class PairwiseAuc(_SingleLoss):
 class Triplet(_SingleLoss):
     """Parameters of the triplet loss, max(0, margin + d(anchor, positive) - d(anchor, negative)).
 
-    All three have one shape; the last axis counts components.
+    All three inputs have the same shape; the last axis counts components.
 
     Args:
         margin: How much nearer the positive has to be. In [0, inf). Default 1.
         distance: The distance d. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
             "COSINE".
         p: Degree of the norm. In [1, inf]. Only 2 unless the distance is EUCLIDEAN. Default 2.
-        swap: Whether the distance of positive and negative counts where it is smaller. Default
-            false.
+        swap: Whether the distance between positive and negative is used where it is smaller than
+            that between anchor and negative. Default false.
         eps: Added to each component of a difference. In [0, inf). Only the default with COSINE.
             Default 1e-06.
     """
@@ -1244,7 +1250,7 @@ class BatchTriplet(_SingleLoss):
         margin: How much nearer the positive has to be. In [0, inf). Default 1.
         distance: The distance. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
             "COSINE".
-        outputs: What to return beyond, in the response's outputs; empty for none. Any of
+        outputs: Further outputs to return, in the response's outputs; empty for none. Any of
             "MINED_POSITIVE", "MINED_NEGATIVE".
     """
     __slots__ = ("mining", "margin", "distance", "outputs")
@@ -1261,11 +1267,11 @@ class BatchTriplet(_SingleLoss):
 class Contrastive(_SingleLoss):
     """Parameters of the contrastive loss of pairs, y d^2 + (1 - y) max(0, margin - d)^2.
 
-    Left and right have one shape, whose last axis counts components; targets are one number a pair,
-    1 where it is similar and 0 where not.
+    Left and right have the same shape, whose last axis counts components; targets have one number
+    for each pair, 1 where it is similar and 0 where it is not.
 
     Args:
-        margin: Distance from which on a pair that is not similar costs nothing. In (0, inf).
+        margin: Distance from which on the loss of a pair that is not similar is 0. In (0, inf).
             Default 1.
         distance: The distance d. Default "EUCLIDEAN". One of "EUCLIDEAN", "SQUARED_EUCLIDEAN",
             "COSINE".
@@ -1279,13 +1285,13 @@ class Contrastive(_SingleLoss):
 
 class CosineEmbedding(_SingleLoss):
     """Parameters of the cosine embedding loss of pairs: 1 - cos where they are alike, max(0, cos -
-    margin) where not.
+    margin) where they are not.
 
-    Left and right have one shape, whose last axis counts components; targets are one number a pair,
-    1 where it is alike and -1 where not.
+    Left and right have the same shape, whose last axis counts components; targets have one number
+    for each pair, 1 where it is alike and -1 where it is not.
 
     Args:
-        margin: Cosine below which a pair that is not alike costs nothing. In [-1, 1]. Default 0.
+        margin: Cosine below which the loss of a pair that is not alike is 0. In [-1, 1]. Default 0.
     """
     __slots__ = ("margin",)
     MARGIN_FIELD_NUMBER: _ClassVar[int]
@@ -1296,14 +1302,15 @@ class InfoNce(_SingleLoss):
     """Parameters of InfoNCE, the cross-entropy of finding each query's key among others.
 
     Queries and keys are (N, D). Optional negatives are (M, D) for all queries or (N, M, D), M for
-    each. Optional ids are integers (N,): keys of one id are not negatives of each other's queries.
+    each. Optional ids are integers (N,): keys with the same id are not negatives of each other's
+    queries.
 
     Args:
         temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
             Default 0.07.
-        symmetric: Whether to take the mean with finding each key's query. Only false with
+        symmetric: Whether to average with the loss of finding each key's query. Only false with
             negatives. Default false.
-        normalize: Whether vectors are given the length 1. Default true.
+        normalize: Whether vectors are scaled to length 1. Default true.
         in_batch_negatives: Whether the keys of other queries are negatives. Only true without
             negatives. Default true.
     """
@@ -1327,7 +1334,7 @@ class NtXent(_SingleLoss):
     Args:
         temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
             Default 0.07.
-        normalize: Whether embeddings are given the length 1. Default true.
+        normalize: Whether embeddings are scaled to length 1. Default true.
     """
     __slots__ = ("temperature", "normalize")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -1346,7 +1353,7 @@ class SupervisedContrastive(_SingleLoss):
     Args:
         temperature: Divisor of the similarities. In (0, inf). Its gradient can be asked for.
             Default 0.07.
-        normalize: Whether embeddings are given the length 1. Default true.
+        normalize: Whether embeddings are scaled to length 1. Default true.
     """
     __slots__ = ("temperature", "normalize")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -1366,7 +1373,7 @@ class SigmoidContrastive(_SingleLoss):
             Default 0.1.
         bias: Added to the divided similarities. In (-inf, inf). Its gradient can be asked for.
             Default -10.
-        normalize: Whether vectors are given the length 1. Default true.
+        normalize: Whether vectors are scaled to length 1. Default true.
     """
     __slots__ = ("temperature", "bias", "normalize")
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -1383,14 +1390,14 @@ class Ctc(_SingleLoss):
 
     Predictions are (N, T, C), targets class indices (N, S) of any integer type. prediction_lengths
     and target_lengths are integers (N,) in [0, T] and [0, S]; without them all frames or all
-    targets are there. What lies beyond a length is not looked at. T times S is at most 2^24.
+    targets count. Anything beyond a length is ignored. T times S is at most 2^24.
 
     Args:
-        prediction_kind: What the predictions hold. Default "LOGITS". One of "LOGITS",
+        prediction_kind: The kind of numbers in the predictions. Default "LOGITS". One of "LOGITS",
             "LOG_PROBABILITIES", "PROBABILITIES".
         blank: Class that stands for no label. In [0, inf), and one of the classes. Default 0.
-        zero_infinity: Whether an example that has no alignment is worth 0 instead of infinity.
-            Default true.
+        zero_infinity: Whether the loss of an example that has no alignment is 0 instead of
+            infinity. Default true.
     """
     __slots__ = ("prediction_kind", "blank", "zero_infinity")
     PREDICTION_KIND_FIELD_NUMBER: _ClassVar[int]
@@ -1402,17 +1409,17 @@ class Ctc(_SingleLoss):
     def __init__(self, prediction_kind: _Optional[_Union[DistributionKind, _DistributionKindName]] = ..., blank: _Optional[_SupportsIndex] = ..., zero_infinity: bool = ...) -> None: ...
 
 class GeneratorLoss(_SingleLoss):
-    """Parameters of what a generator loses against a critic that scores generated examples.
+    """Parameters of the loss of a generator against a critic that scores its examples.
 
-    fake are the scores of generated examples, (N, ...), averaged within an example. real are those
-    of real ones, of the same axes but for the first; only with the relativistic objectives, and
-    with "RELATIVISTIC" as many as there are generated ones. The examples are the generated ones;
-    with "RELATIVISTIC" pairs of both, and with "RELATIVISTIC_AVERAGE" the real ones followed by the
-    generated ones.
+    fake holds the scores of generated examples, (N, ...), averaged within an example. real holds
+    those of real examples, with the same axes except for the first; it is given only with the
+    relativistic objectives, and with "RELATIVISTIC" it has as many examples as fake. The examples
+    of the loss are the generated ones; with "RELATIVISTIC" they are pairs of both, and with
+    "RELATIVISTIC_AVERAGE" the real ones followed by the generated ones.
 
     Args:
-        objective: What the two play for. Default "NON_SATURATING". One of "MINIMAX",
-            "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
+        objective: The objective of generator and critic. Default "NON_SATURATING". One of
+            "MINIMAX", "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
             "RELATIVISTIC_AVERAGE".
     """
     __slots__ = ("objective",)
@@ -1421,19 +1428,20 @@ class GeneratorLoss(_SingleLoss):
     def __init__(self, objective: _Optional[_Union[GanObjective, _GanObjectiveName]] = ...) -> None: ...
 
 class DiscriminatorLoss(_SingleLoss):
-    """Parameters of what a critic loses that scores real and generated examples.
+    """Parameters of the loss of a critic that scores real and generated examples.
 
-    real and fake are the scores of real and of generated examples, (N, ...), averaged within an
-    example; all axes but the first are the same. The examples are the real ones followed by the
-    generated ones; with "RELATIVISTIC" pairs of both. A mean is the mean of the real plus the mean
-    of the generated ones; a normalizer is refused where there are two of them.
+    real and fake hold the scores of real and of generated examples, (N, ...), averaged within an
+    example; all axes except the first are the same. The examples of the loss are the real ones
+    followed by the generated ones; with "RELATIVISTIC" they are pairs of both. A mean is the mean
+    over the real examples plus the mean over the generated ones; a normalizer is refused where
+    there are two means.
 
     Args:
-        objective: What the two play for. Default "NON_SATURATING". One of "MINIMAX",
-            "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
+        objective: The objective of generator and critic. Default "NON_SATURATING". One of
+            "MINIMAX", "NON_SATURATING", "LEAST_SQUARES", "HINGE", "WASSERSTEIN", "RELATIVISTIC",
             "RELATIVISTIC_AVERAGE".
-        label_smoothing: What real examples lack to 1 as targets. In [0, 1]. Default 0. Only 0 with
-            the objectives "HINGE" and "WASSERSTEIN", which know no targets.
+        label_smoothing: How far below 1 the target of real examples is. In [0, 1]. Default 0. Only
+            0 with the objectives "HINGE" and "WASSERSTEIN", which have no targets.
     """
     __slots__ = ("objective", "label_smoothing")
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -1443,13 +1451,13 @@ class DiscriminatorLoss(_SingleLoss):
     def __init__(self, objective: _Optional[_Union[GanObjective, _GanObjectiveName]] = ..., label_smoothing: _Optional[_SupportsFloat] = ...) -> None: ...
 
 class GradientPenalty(_SingleLoss):
-    """Parameters of a penalty on the norm of a critic's gradient by its input.
+    """Parameters of a penalty on the norm of a critic's gradient with respect to its input.
 
     input_gradients are the critic's gradients, (N, ...), which the caller computes; the norm is
-    over all axes but the first.
+    over all axes except the first.
 
     Args:
-        variant: What is penalised. Default "WGAN_GP". One of "WGAN_GP", "R1".
+        variant: The quantity that is penalised. Default "WGAN_GP". One of "WGAN_GP", "R1".
         target_norm: Norm without a penalty. In [0, inf). Only 1 with "R1". Default 1.
         one_sided: Whether norms below target_norm go without a penalty. Only false with "R1".
             Default false.
@@ -1467,13 +1475,14 @@ class FeatureMatching(_SingleLoss):
     """Parameters of the distance between feature maps, which the caller computes: a weighted sum over
     layers of how far two maps, and perhaps their styles, are apart.
 
-    Predictions and targets are as many tensors (N, C, ...) as there are layers, alike layer by
-    layer and of one N. Axis 1 counts channels, the others behind it places.
+    Predictions and targets are lists of tensors (N, C, ...), one for each layer. The two tensors of
+    a layer have the same shape, and N is the same for all layers. Axis 1 counts channels, and the
+    axes after it positions.
 
     Args:
-        layer_weights: One weight a layer, each in [0, inf); empty for none.
+        layer_weights: One weight for each layer, each in [0, inf); empty for none.
         distance: How far two maps are apart: the mean of the squared differences, its root, or one
-            less the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
+            minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
             "SQUARED_EUCLIDEAN", "COSINE".
         style_weight: Weight of the squared distance of the Gram matrices of the channels, each
             divided by the number of elements of a map. In [0, inf). Default 0.
@@ -1488,26 +1497,28 @@ class FeatureMatching(_SingleLoss):
     def __init__(self, layer_weights: _Optional[_Iterable[_SupportsFloat]] = ..., distance: _Optional[_Union[Distance, _DistanceName]] = ..., style_weight: _Optional[_SupportsFloat] = ...) -> None: ...
 
 class Perceptual(_SingleLoss):
-    """Parameters of the distance between images in what a network of the server makes of them: a
-    weighted sum over its layers of how far two maps, and perhaps their styles, are apart.
+    """Parameters of the distance between the feature maps that one of the server's networks computes
+    of two images: a weighted sum over its layers of how far two maps, and perhaps their styles, are
+    apart.
 
     Predictions and targets are images (N, C, H, W) of one size, with as many channels as the
     network takes. Images that would take too much memory inside the network are RESOURCE_EXHAUSTED.
 
     Args:
         network: Name of one of the server's networks, see GetServerInfo. Required.
-        layers: Names of the layers that are looked at, see GetServerInfo. Required, at least one.
-        layer_weights: One weight a layer, each in [0, inf); empty for none.
+        layers: Names of the layers whose maps are compared, see GetServerInfo. Required, at least
+            one.
+        layer_weights: One weight for each layer, each in [0, inf); empty for none.
         distance: How far two maps are apart: the mean of the squared differences, its root, or one
-            less the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
+            minus the cosine of the whole maps. Default "SQUARED_EUCLIDEAN". One of "EUCLIDEAN",
             "SQUARED_EUCLIDEAN", "COSINE".
         style_weight: Weight of the squared distance of the Gram matrices of the channels, each
             divided by the number of elements of a map. In [0, inf). Default 0.
-        value_range: What black and white are in the images, two numbers in (-inf, inf), the lower
-            first: 0 and 1, -1 and 1, 0 and 255. Required; a wrong one gives plausible numbers that
-            mean nothing.
-        replicate_grey: Whether images of one channel are taken, which then stands for all that the
-            network takes. Default false.
+        value_range: The numbers that stand for black and white in the images, two in (-inf, inf),
+            the lower first: for example 0 and 1, -1 and 1, or 0 and 255. Required; a wrong range
+            gives plausible numbers that mean nothing.
+        replicate_grey: Whether images of one channel are accepted; it is then repeated for each
+            channel that the network takes. Default false.
     """
     __slots__ = ("network", "layers", "layer_weights", "distance", "style_weight", "value_range", "replicate_grey")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
@@ -1535,11 +1546,11 @@ class Lpips(_SingleLoss):
     Args:
         network: Name of one of the server's networks that has linear heads, see GetServerInfo.
             Required.
-        value_range: What black and white are in the images, two numbers in (-inf, inf), the lower
-            first: 0 and 1, -1 and 1, 0 and 255. Required; a wrong one gives plausible numbers that
-            mean nothing.
-        replicate_grey: Whether images of one channel are taken, which then stands for all that the
-            network takes. Default false.
+        value_range: The numbers that stand for black and white in the images, two in (-inf, inf),
+            the lower first: for example 0 and 1, -1 and 1, or 0 and 255. Required; a wrong range
+            gives plausible numbers that mean nothing.
+        replicate_grey: Whether images of one channel are accepted; it is then repeated for each
+            channel that the network takes. Default false.
     """
     __slots__ = ("network", "value_range", "replicate_grey")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
@@ -1556,9 +1567,9 @@ class WeightedSum(_message.Message):
     Its inputs are those of all its terms; a name that several terms share is one input, whose
     gradient is the weighted sum of the terms' gradients. The reductions mean, batch_mean and sum, a
     normalizer, weights, mask and cotangent apply to every term, which has to take them. The total
-    has losses of single examples where all terms have, of the same shape. Parameters are not
-    shared: the gradient of the total by one has the name "terms[0].temperature", with the place of
-    its term, and the term's weight in it. No input may have such a name.
+    has losses of single examples where all terms have them, of the same shape. Parameters are not
+    shared: the gradient of the total with respect to one is named "terms[0].temperature", with the
+    index of its term, and includes the term's weight. No input may have such a name.
 
     Args:
         terms: At least 1 and at most 16.
@@ -1572,10 +1583,10 @@ class WeightedTerm(_message.Message):
     """A term of a sum of losses.
 
     Args:
-        weight: What the term is multiplied by. In (-inf, inf). Default 1.
+        weight: Factor of the term. In (-inf, inf). Default 1.
         loss: The loss; not a sum itself.
-        input_names: Which of the request's inputs an input of the loss is, by the name that the
-            loss has for it; those that are not here go by the loss's own names.
+        input_names: The request's input for each input of the loss, by the loss's own name for it;
+            inputs that are not listed keep the loss's own names.
     """
     __slots__ = ("weight", "loss", "input_names")
     class InputNamesEntry(_message.Message):
@@ -1599,16 +1610,16 @@ class PolicyGradient(_SingleLoss):
     Log-probabilities are (N, T) with lengths (N,) where rows are padded, or flat (tokens,) with
     offsets (N + 1,), from 0 to the number of tokens; a token_mask, shaped like them, leaves tokens
     out. Advantages are shaped like them, or (N,) or (N, 1) for one of each sequence. token_weights
-    multiply the loss of each token and are in no divisor; entropies are for the output alone. An
-    example is a sequence: weights, mask and cotangent are (N,). No number of an objective has a
-    default, since the same name stands for different ones elsewhere.
+    multiply the loss of each token and enter no divisor; entropies are used for the output alone.
+    An example is a sequence: weights, mask and cotangent are (N,). No number of an objective has a
+    default, since other libraries have different ones under the same name.
 
     Args:
-        objective: What is made of an advantage and a ratio. Required. One of "REINFORCE",
+        objective: How the loss follows from an advantage and a ratio. Required. One of "REINFORCE",
             "IMPORTANCE_SAMPLING", "PPO_CLIP", "DUAL_CLIP", "CISPO", "SAPO", "DRO", "DPPO_TV",
             "DPPO_KL".
-        ratio: Of what the ratio to the sampling policy is taken; NONE with REINFORCE and DRO.
-            Required. One of "NONE", "TOKEN", "SEQUENCE", "SEQUENCE_TOKEN".
+        ratio: Whether tokens or sequences have a ratio to the sampling policy; NONE with REINFORCE
+            and DRO. Required. One of "NONE", "TOKEN", "SEQUENCE", "SEQUENCE_TOKEN".
         aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
             Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
         sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
@@ -1620,21 +1631,21 @@ class PolicyGradient(_SingleLoss):
         positive_temperature: Temperature of SAPO's gate where the advantage is positive. In (0,
             inf). Unset by default.
         negative_temperature: The same where it is not. In (0, inf). Unset by default.
-        quadratic_coefficient: Factor of DRO's square. In [0, inf). Unset by default.
-        divergence_threshold: Most that a token's probability may have diverged, with DPPO_TV as a
-            difference, with DPPO_KL in nats. In (0, inf). Unset by default.
+        quadratic_coefficient: Factor of DRO's squared term. In [0, inf). Unset by default.
+        divergence_threshold: How far a token's probability may have diverged at most: a difference
+            with DPPO_TV, nats with DPPO_KL. In (0, inf). Unset by default.
         kl_estimator: How the divergence from the reference is estimated; with a reference only.
             Default "NONE". One of "NONE", "K1", "K2", "K3".
-        kl_coefficient: What the estimate is multiplied by before it is added to the loss of the
-            token. In [0, inf). Default 0.
-        rollout_correction: What is done about a sampler whose log-probabilities differ from the
+        kl_coefficient: Factor of the estimate, which is added to the loss of the token. In [0,
+            inf). Default 0.
+        rollout_correction: Correction for a sampler whose log-probabilities differ from the
             trainer's. Default "NONE". One of "NONE", "TOKEN_TRUNCATE", "TOKEN_MASK",
             "SEQUENCE_TRUNCATE", "SEQUENCE_MASK".
         rollout_low: Lowest weight that is not dropped, with the two MASK. In [0, 1]. Unset by
             default.
         rollout_high: Highest weight, that is kept or dropped, with every correction. In [1, inf).
             Unset by default.
-        outputs: What to return of each sequence beside its value, each once; empty for none. Any of
+        outputs: Further outputs to return for each sequence, each once; empty for none. Any of
             "CLIP_FRACTION", "RATIO", "LARGEST_RATIO", "KL", "ROLLOUT_GAP", "TOKEN_COUNT",
             "RATIO_P05", "RATIO_P50", "RATIO_P95", "SAMPLING_KL", "ENTROPY".
     """
@@ -1685,22 +1696,22 @@ class Preference(_SingleLoss):
     are (N,).
 
     Args:
-        objective: What is made of the scores of both answers. Required. One of "SIGMOID", "IPO",
-            "HINGE", "ROBUST", "APO_ZERO", "APO_DOWN", "EXO", "NCA", "DISCOPOP", "SIMPO", "ORPO",
-            "CPO".
+        objective: How the loss follows from the scores of both answers. Required. One of "SIGMOID",
+            "IPO", "HINGE", "ROBUST", "APO_ZERO", "APO_DOWN", "EXO", "NCA", "DISCOPOP", "SIMPO",
+            "ORPO", "CPO".
         beta: Factor of the scores; of IPO what the paper calls tau, of ORPO the weight of the odds
             ratio. In (0, inf). Required.
-        label_smoothing: Share of labels that are thought to be flipped, with SIGMOID, CPO, ROBUST
+        label_smoothing: Share of labels that are assumed to be flipped, with SIGMOID, CPO, ROBUST
             (below 1/2) and EXO (above 0). In [0, 1]. Default 0.
-        margin: What is taken off the difference, after beta, with SIMPO, where the paper calls it
+        margin: Subtracted from the difference times beta, with SIMPO, where the paper calls it
             gamma. In (-inf, inf). Unset by default.
         likelihood_weight: Weight of the chosen answer's log-likelihood, with CPO. In [0, inf).
             Unset by default.
-        temperature: Divisor of the difference that mixes, with DISCOPOP, where the paper calls it
-            tau. In (0, inf). Unset by default.
-        average: Whether scores are means over tokens, not sums; unset, it is so with SIMPO and ORPO
-            only, as in the papers. Unset by default.
-        outputs: What to return of each pair beside its value, each once; empty for none. Any of
+        temperature: Divisor of the difference that sets the mixture, with DISCOPOP, where the paper
+            calls it tau. In (0, inf). Unset by default.
+        average: Whether scores are means over tokens, not sums; if unset, they are means with SIMPO
+            and ORPO only, as in the papers. Unset by default.
+        outputs: Further outputs to return for each pair, each once; empty for none. Any of
             "CHOSEN_REWARD", "REJECTED_REWARD", "REWARD_MARGIN", "ACCURACY".
     """
     __slots__ = ("objective", "beta", "label_smoothing", "margin", "likelihood_weight", "temperature", "average", "outputs")
@@ -1733,9 +1744,9 @@ class KahnemanTversky(_SingleLoss):
         beta: Factor of the log-ratios. In (0, inf). Default 0.1.
         desirable_weight: Weight of desirable answers. In [0, inf). Default 1.
         undesirable_weight: Weight of undesirable answers. In [0, inf). Default 1.
-        baseline: What log-ratios are compared with, in place of the mean of the mismatched ones. In
-            [0, inf). Unset by default.
-        outputs: What to return of each answer beside its value, each once; empty for none. Any of
+        baseline: The number that log-ratios are compared with, in place of the mean of the
+            mismatched ones. In [0, inf). Unset by default.
+        outputs: Further outputs to return for each answer, each once; empty for none. Any of
             "REWARD", "BASELINE".
     """
     __slots__ = ("beta", "desirable_weight", "undesirable_weight", "baseline", "outputs")
@@ -1758,9 +1769,9 @@ class BinaryClassifierOptimization(_SingleLoss):
 
     Args:
         beta: Factor of the log-ratios. In (0, inf). Default 0.1.
-        shift: What rewards are compared with, in place of what is halfway between the mean rewards
-            of both kinds in the batch. In (-inf, inf). Unset by default.
-        outputs: What to return of each answer beside its value, each once; empty for none. Any of
+        shift: The number that rewards are compared with, in place of the midpoint between the mean
+            rewards of both kinds in the batch. In (-inf, inf). Unset by default.
+        outputs: Further outputs to return for each answer, each once; empty for none. Any of
             "REWARD", "SHIFT".
     """
     __slots__ = ("beta", "shift", "outputs")
@@ -1775,12 +1786,12 @@ class BinaryClassifierOptimization(_SingleLoss):
 class BradleyTerry(_SingleLoss):
     """Parameters of the Bradley-Terry loss of reward models, -log sigmoid(c - r - margin).
 
-    Rewards and margins are (N,), one of each pair.
+    Rewards and margins are (N,), one for each pair.
 
     Args:
         centering: Weight of the square of the sum of both rewards, which holds them near 0. In [0,
             inf). Default 0.
-        outputs: What to return of each pair beside its value, each once; empty for none. Any of
+        outputs: Further outputs to return for each pair, each once; empty for none. Any of
             "REWARD_MARGIN", "ACCURACY".
     """
     __slots__ = ("centering", "outputs")
@@ -1801,7 +1812,7 @@ class ClippedValue(_SingleLoss):
         aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
             Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
         sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
-        outputs: What to return of each sequence beside its value, each once; empty for none. Any of
+        outputs: Further outputs to return for each sequence, each once; empty for none. Any of
             "CLIP_FRACTION".
     """
     __slots__ = ("clip_range", "aggregation", "sequence_length", "outputs")
@@ -1824,17 +1835,17 @@ class Distillation(_SingleLoss):
     of classes, leaves tokens out.
 
     Args:
-        divergence: Which divergence. Required. One of "FORWARD_KL", "REVERSE_KL", "JENSEN_SHANNON",
+        divergence: The divergence. Required. One of "FORWARD_KL", "REVERSE_KL", "JENSEN_SHANNON",
             "INTERPOLATED_JENSEN_SHANNON".
-        support: What the numbers of a token stand for. Required. One of "WHOLE", "TAIL_BUCKET",
-            "TRUNCATED".
+        support: Which classes the numbers of a token stand for. Required. One of "WHOLE",
+            "TAIL_BUCKET", "TRUNCATED".
         aggregation: How the losses of tokens become one of a sequence, and what a mean divides by.
             Required. One of "SUM", "TOKEN_MEAN", "SEQUENCE_MEAN", "CONSTANT_LENGTH", "GROUP_MEAN".
         sequence_length: Divisor of CONSTANT_LENGTH, in tokens. In (0, inf). Unset by default.
         beta: Share of the teacher in the mixture, with the two JENSEN_SHANNON. In [0, 1]. Unset by
             default.
         temperature: Divisor of both distributions' logits, with WHOLE. In (0, inf). Default 1.
-        outputs: What to return of each sequence beside its value, each once; empty for none. Any of
+        outputs: Further outputs to return for each sequence, each once; empty for none. Any of
             "STUDENT_MASS", "TEACHER_MASS".
     """
     __slots__ = ("divergence", "support", "aggregation", "sequence_length", "beta", "temperature", "outputs")

@@ -5,7 +5,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AttachSegmentRequest(_message.Message):
-    """Asks the server to take a file as a segment.
+    """Asks the server to attach a file as a segment.
 
     Args:
         name: Name of the file in the directory: 1 to 64 of the characters A-Z, a-z, 0-9, "_" and
@@ -20,11 +20,11 @@ class AttachSegmentRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
 
 class AttachSegmentResponse(_message.Message):
-    """The segment.
+    """The attached segment.
 
     Args:
-        segment: What names the segment from now on. Nobody can guess it, and nobody else is told
-            it.
+        segment: Token of the segment, which names it from now on. It cannot be guessed, and nobody
+            else is told it.
     """
     __slots__ = ("segment",)
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
@@ -32,7 +32,7 @@ class AttachSegmentResponse(_message.Message):
     def __init__(self, segment: _Optional[bytes] = ...) -> None: ...
 
 class DetachSegmentRequest(_message.Message):
-    """Asks the server to let a segment go.
+    """Asks the server to release a segment.
 
     Args:
         segment: Token of the segment.

@@ -30,8 +30,8 @@ class SharedMemoryServiceStub(object):
 
     Offered where GetServerInfo has a SharedMemoryOffer. A client creates a file in the directory,
     gives it its size, takes a POSIX lock on the whole of it (fcntl F_SETLK, F_WRLCK), maps it and
-    attaches it. Tensors then say where in it they are. The client must keep the lock: a segment that
-    nobody holds a lock on is let go, and so the memory of a client that was killed is given back.
+    attaches it. Tensors then say where in the segment they lie. The client must keep the lock: a
+    segment on which nobody holds a lock is released, so that the memory of a killed client is freed.
     It must never shrink the file; a call that meets a shrunken one fails.
     """
 
@@ -58,13 +58,13 @@ class SharedMemoryServiceServicer(object):
 
     Offered where GetServerInfo has a SharedMemoryOffer. A client creates a file in the directory,
     gives it its size, takes a POSIX lock on the whole of it (fcntl F_SETLK, F_WRLCK), maps it and
-    attaches it. Tensors then say where in it they are. The client must keep the lock: a segment that
-    nobody holds a lock on is let go, and so the memory of a client that was killed is given back.
+    attaches it. Tensors then say where in the segment they lie. The client must keep the lock: a
+    segment on which nobody holds a lock is released, so that the memory of a killed client is freed.
     It must never shrink the file; a call that meets a shrunken one fails.
     """
 
     def AttachSegment(self, request, context):
-        """Takes a file of the directory as a segment and removes its name. NOT_FOUND if there is none;
+        """Attaches a file of the directory as a segment and removes its name. NOT_FOUND if there is none;
         PERMISSION_DENIED if it is no regular file of the server's own user with a single name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -72,7 +72,7 @@ class SharedMemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DetachSegment(self, request, context):
-        """Lets a segment go, as soon as no call uses it any more. NOT_FOUND if there is none.
+        """Releases a segment as soon as no call uses it any more. NOT_FOUND if there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,8 +104,8 @@ class SharedMemoryService(object):
 
     Offered where GetServerInfo has a SharedMemoryOffer. A client creates a file in the directory,
     gives it its size, takes a POSIX lock on the whole of it (fcntl F_SETLK, F_WRLCK), maps it and
-    attaches it. Tensors then say where in it they are. The client must keep the lock: a segment that
-    nobody holds a lock on is let go, and so the memory of a client that was killed is given back.
+    attaches it. Tensors then say where in the segment they lie. The client must keep the lock: a
+    segment on which nobody holds a lock is released, so that the memory of a killed client is freed.
     It must never shrink the file; a call that meets a shrunken one fails.
     """
 

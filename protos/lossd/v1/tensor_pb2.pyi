@@ -10,7 +10,7 @@ class DType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     """Type of the elements of a tensor.
 
     Members:
-        BOOL: One byte an element, 0 or 1.
+        BOOL: One byte for each element, 0 or 1.
         UINT8: Unsigned integer of 8 bits.
         UINT16: Unsigned integer of 16 bits.
         UINT32: Unsigned integer of 32 bits.
@@ -63,7 +63,7 @@ class Tensor(_message.Message):
         dtype: Type of the elements. One of "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8",
             "INT16", "INT32", "INT64", "FLOAT16", "BFLOAT16", "FLOAT32", "FLOAT64".
         shape: Size along each axis, each in [0, 2^63); empty for a single number. At most 8 axes.
-        shared_memory: A place in memory that both sides have, see SharedMemoryService.
+        shared_memory: A range of memory that both sides share, see SharedMemoryService.
         chunks: Chunks that follow the message, in StreamLoss only.
         device_memory: A place in the memory of a GPU that both sides use, see DeviceMemoryService.
         data: The elements themselves. It has the highest number, so that all else is a prefix of
@@ -85,12 +85,12 @@ class Tensor(_message.Message):
     def __init__(self, dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., shared_memory: _Optional[_Union[SharedMemory, _Mapping]] = ..., chunks: _Optional[_Union[Chunks, _Mapping]] = ..., device_memory: _Optional[_Union[DeviceMemory, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class SharedMemory(_message.Message):
-    """A place in a segment of shared memory.
+    """A position in a segment of shared memory.
 
     Args:
         segment: Token of the segment, as AttachSegment gave it.
         offset: Bytes from the start of the segment, in [0, 2^63). Data at a multiple of 64 is read
-            quickest.
+            fastest.
     """
     __slots__ = ("segment", "offset")
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
@@ -117,9 +117,9 @@ class Chunks(_message.Message):
     """The elements of a tensor that follow its message in chunks.
 
     Args:
-        position: Which of the message's tensors with chunks it is, in the order of their fields,
-            from 0. Their chunks come in that order.
-        size_bytes: Bytes of all its chunks, in [0, 2^63).
+        position: Index of the tensor among the message's tensors with chunks, in the order of their
+            fields, from 0. Their chunks come in that order.
+        size_bytes: Total size of its chunks in bytes, in [0, 2^63).
     """
     __slots__ = ("position", "size_bytes")
     POSITION_FIELD_NUMBER: _ClassVar[int]

@@ -1,7 +1,8 @@
 """Compares two files of ``lossd bench --json``."""
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import click
 from rich.table import Table
 
-Kind = tuple[str, str, int]
+# The loss, its parameters, the type, the transport, the shape and the callers.
+Kind = tuple[str, str, str, str, str, int]
 # The numbers that are compared, and where they are in a row.
 _NUMBERS: Mapping[str, tuple[str, ...]] = {
     "calls_per_second": ("calls_per_second",),
@@ -23,6 +25,9 @@ _HEADS = {"calls_per_second": "calls/s", "p50": "p50 ms", "p99": "p99 ms"}
 class Change:
     """One number of one kind of call, before and after."""
 
+    loss: str
+    parameters: str
+    dtype: str
     transport: str
     shape: str
     callers: int
@@ -42,7 +47,7 @@ def compared(before: Path, after: Path) -> list[Change]:
     both = [kind for kind in first if kind in second]
     if not both:
         raise click.UsageError(
-            f"--compare must be of files that have a transport, shape and callers in common, "
+            f"--compare must be of files that have a loss, transport, shape and callers in common, "
             f"got {before} and {after}"
         )
     return [
@@ -72,11 +77,14 @@ def _read(path: Path) -> dict[Kind, dict[str, float]]:
 
 
 def _kind(row: Mapping[str, Any]) -> Kind:
-    return str(row["transport"]), "x".join(map(str, row["shape"])), int(row["callers"])
-
-
-def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    return {name: _number(row, at) for name, at in _NUMBERS.items()}
+    return (
+        str(row["loss"]),
+        " ".join(row["parameters"]),
+        str(row["dtype"]),
+        str(row["transport"]),
+        "x".join(map(str, row["shape"])),
+        int(row["callers"]),
+    )
 
 
 def _number(row: Any, at: Sequence[str]) -> float:
@@ -85,10 +93,20 @@ def _number(row: Any, at: Sequence[str]) -> float:
     return float(row)
 
 
-def table(changes: Sequence[Change]) -> Table:
-    """Returns the changes as a table that fits 80 columns: after, and by how much it differs."""
+def change_tables(changes: Sequence[Change]) -> Iterator[Table]:
+    """Yields the changes as tables that fit 80 columns: after, and by how much it differs.
+
+    There is one for each loss with its parameters and type.
+    """
+    for what, of_it in itertools.groupby(
+        changes, lambda one: (one.loss, one.dtype, one.parameters)
+    ):
+        yield _table(", ".join(filter(None, what)), list(of_it))
+
+
+def _table(title: str, changes: Sequence[Change]) -> Table:
     found = Table(
-        title="After, and its difference from before", title_justify="left",
+        title=f"{title}: after, and its difference from before", title_justify="left",
         padding=0, pad_edge=False,
     )  # fmt: skip
     for head in ("transport", "shape", "callers"):
@@ -96,7 +114,7 @@ def table(changes: Sequence[Change]) -> Table:
     for head in _HEADS.values():
         found.add_column(head, justify="right")
         found.add_column("", justify="right")
-    by_kind: dict[Kind, list[str]] = {}
+    by_kind: dict[tuple[str, str, int], list[str]] = {}
     for one in changes:
         cells = by_kind.setdefault((one.transport, one.shape, one.callers), [])
         cells += [f"{one.after:.4g}", "" if one.change is None else f"{one.change:+.1%}"]

@@ -84,8 +84,8 @@ def _parts_of_arrow(path: str, name: str, count: int) -> Iterator[Array]:
     pa, ipc, _ = _arrow(path)
     with _mapped(path) as source:
         batches = ipc.open_file(source)
-        for place in range(batches.num_record_batches):
-            values = batches.get_batch(place).column(name)
+        for index in range(batches.num_record_batches):
+            values = batches.get_batch(index).column(name)
             for start in range(0, len(values), count):
                 part = pa.chunked_array([values.slice(start, count)])
                 yield np.array(_array(name, part))

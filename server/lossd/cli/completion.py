@@ -37,7 +37,7 @@ class Bash(BashComplete):
 @click.command()
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
-    r"""Print a script that teaches SHELL to complete names, parameters and values.
+    """Print a script with which SHELL completes names and values.
 
     Installed by one command, for the next shell that is started:
 
@@ -45,7 +45,7 @@ def completion(shell: str) -> None:
     lossd completion bash > ~/.local/share/bash-completion/completions/lossd
     lossd completion fish > ~/.config/fish/completions/lossd.fish
     lossd completion zsh > "${fpath[1]}/_lossd"
-    """
+    """  # noqa: D301 - click wants the backspace itself, before lines that stay as they are
     root = click.get_current_context().find_root().command
     found = get_completion_class(shell)
     if found is None:

@@ -215,8 +215,8 @@ def _gradients(result: LossResult[Any]) -> Iterator[tuple[str, Array]]:
         if isinstance(gradient, np.ndarray):
             yield name, gradient
             continue
-        for place, one in enumerate(gradient):
-            yield f"{name}[{place}]", one
+        for index, one in enumerate(gradient):
+            yield f"{name}[{index}]", one
 
 
 def _write(path: Path, result: LossResult[Any]) -> None:
@@ -247,9 +247,9 @@ def _rows(answer: Merged) -> Iterator[tuple[str, str]]:
         yield f"examples that are {status}", str(count)
     if result.outputs:
         yield "outputs", f"{', '.join(result.outputs)}: --output writes them, --json shows them"
-    for place, term in enumerate(result.terms):
-        yield f"loss of terms[{place}]", f"{term.loss:.17g}"
-        yield f"norm of the gradient of terms[{place}]", f"{term.gradient_norm:.6g}"
+    for index, term in enumerate(result.terms):
+        yield f"loss of terms[{index}]", f"{term.loss:.17g}"
+        yield f"norm of the gradient of terms[{index}]", f"{term.gradient_norm:.6g}"
     for name, length in answer.norms.items():
         yield f"norm of the gradient of {name}", f"{length:.6g}"
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from lossd.cli.machine import OPEN
 from lossd.cli.settings import SERVES_TOO, takes_hidden_settings
 from lossd.cli.shown import print_json
+from lossd.naming import guess
 from lossd.serving.config import Config, Setting, settings, unknown_variables
 
 _SOURCES = {
@@ -25,10 +26,11 @@ _SOURCES = {
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @takes_hidden_settings
 def config(*, config: Config, check: bool, as_json: bool) -> None:
-    """Show the settings that lossd serve would run with, and where each comes from."""
+    """Show the settings of lossd serve, and where each comes from."""
     unknown = unknown_variables(os.environ)
     if check and unknown:
-        raise click.ClickException(f"variables must be settings of lossd, got {', '.join(unknown)}")
+        said = ", ".join(unknown) + guess(unknown[0], (s.variable for s in settings()))
+        raise click.ClickException(f"variables must be settings of lossd, got {said}")
     if check:
         _warn(config)
         click.echo("every setting is in bounds")

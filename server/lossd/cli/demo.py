@@ -37,11 +37,10 @@ LEARNING_RATE = 3e-3
     "--plot",
     type=PlotFile(),
     default=Path("lossd-demo.png"),
-    show_default=True,
-    help="Where to draw the loss curve.",
+    help="Picture of the losses.  [default: lossd-demo.png]",
 )
 def demo(epochs: int, plot: Path) -> None:
-    """Train a digit recogniser; loss and gradients come from a server in a second process."""
+    """Train a digit recogniser with a server in a second process."""
     console = Console()
     try:
         digits = _load_digits()

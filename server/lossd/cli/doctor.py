@@ -27,10 +27,11 @@ from lossd.serving.config import Config, settings
 @takes_tls
 @takes_hidden_settings
 def doctor(*, config: Config, server: str | None, as_json: bool, credentials: Credentials) -> None:
-    """Look at this machine and test every loss on it; fail if something is wrong.
+    """Look at this machine, and test every loss on it.
 
-    The settings are those that lossd serve would have. With --server, --token-file is the file with
-    the token that proves who asks, and flags of TLS are those of a client.
+    It fails if something is wrong. The settings are those that lossd serve would have. With
+    --server, flags of TLS are those of a client, and the token file has the token that proves who
+    asks.
     """
     if server is None:
         findings = list(findings_here(config))

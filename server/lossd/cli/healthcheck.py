@@ -23,6 +23,7 @@ _ADDRESS = _SETTINGS["address"]
 @click.command()
 @click.option(
     "--address",
+    metavar="ADDRESS",
     default=Config().address,
     envvar=_ADDRESS.variable,
     show_default=True,
@@ -34,9 +35,10 @@ _ADDRESS = _SETTINGS["address"]
 )
 @takes_tls
 def healthcheck(*, address: str, timeout: float, credentials: Credentials) -> None:
-    """Succeed if a server is ready, for container runtimes; fail with the reason if not.
+    """Succeed if a server is ready, for container runtimes.
 
-    Where LOSSD_TLS_CERT is set and no flag of TLS is given, it asks the page /readyz.
+    It fails with the reason if not. Where LOSSD_TLS_CERT is set and no flag of TLS is given, it
+    asks the page /readyz.
     """
     try:
         _ADDRESS.check(address)

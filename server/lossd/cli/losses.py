@@ -27,7 +27,9 @@ from lossd.losses import LOSSES, Loss, Shape
     "--plot", type=PlotFile(),
     help="Draw each pointwise loss and its gradient, or NAME alone, into this file instead.",
 )  # fmt: skip
-@click.option("--address", help="Of a server, to list its losses instead of one's own.")
+@click.option(
+    "--address", metavar="ADDRESS", help="Of a server, to list its losses instead of one's own."
+)
 @takes_credentials
 def losses(
     *,

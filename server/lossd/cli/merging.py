@@ -89,24 +89,24 @@ def merged(
         if divisor is not None:
             plain = {**options, "gradients": (), "per_example": False}
             first = zip(range(batch.piece_count), steps, strict=False)
-            parts = (_computed(compute, batch, place, plain, arrays) for place, arrays in first)
+            parts = (_computed(compute, batch, step, plain, arrays) for step, arrays in first)
             normalizer = sum(float(getattr(part, divisor)) for part in parts) or None
         total = _Merging(Path(folder), frozenset(keeps), batch.count)
         wanted = {**options, "normalizer": normalizer}
-        for place, arrays in enumerate(steps):
-            total.add(_computed(compute, batch, place, wanted, arrays))
+        for step, arrays in enumerate(steps):
+            total.add(_computed(compute, batch, step, wanted, arrays))
         yield total.merged()
 
 
 def _computed(
     compute: Compute,
     batch: LargeBatch,
-    place: int,
+    step: int,
     options: Mapping[str, Any],
     arrays: Mapping[str, Array],
 ) -> LossResult[Any]:
     """Computes a piece; an error says which row of the file is its first."""
-    with told(f" (counted from row {place * batch.rows})" if place else ""):
+    with told(f" (counted from row {step * batch.rows})" if step else ""):
         return compute(**arrays, **options)
 
 

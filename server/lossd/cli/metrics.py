@@ -15,7 +15,9 @@ from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 @click.argument("name", required=False, shell_complete=complete_metrics)
 @click.option("--search", metavar="WORDS", help="List those that all of these words are about.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: everything that is known.")
-@click.option("--address", help="Of a server, to list its metrics instead of one's own.")
+@click.option(
+    "--address", metavar="ADDRESS", help="Of a server, to list its metrics instead of one's own."
+)
 @takes_credentials
 def metrics(
     *,
@@ -25,7 +27,7 @@ def metrics(
     address: str | None,
     credentials: Credentials,
 ) -> None:
-    """List the evaluation metrics; with NAME, say everything about one."""
+    """List the metrics; with NAME, say everything about one."""
     if address is None:
         chosen = None if name is None else metric_named(name)
         print_pages(metric_pages(), chosen, search, as_json=as_json)

@@ -66,7 +66,7 @@ def list_text(pages: Sequence[Page]) -> str:
 
 def _cut(line: str) -> str:
     width = terminal_width()
-    return line if len(line) <= width else f"{line[: width - 1]}…"
+    return line if len(line) <= width else f"{line[: width - 1].rpartition(' ')[0]} …"
 
 
 def page_text(page: Page, plot: str = "") -> str:

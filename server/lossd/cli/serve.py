@@ -8,6 +8,7 @@ import click
 from lossd.cli.settings import SectionedCommand, takes_settings
 from lossd.errors import ServiceError
 from lossd.serving import app
+from lossd.serving.addresses import AddressError
 from lossd.serving.config import Config, unknown_variables
 from lossd.serving.process import logs
 from lossd.serving.process.signals import EndingSignal
@@ -33,6 +34,9 @@ def serve(config: Config) -> None:
     threads.when_one_dies(fail)
     try:
         server = app.start(config, on_failure=fail, log_lines_lost=lambda: lines.lost)
+    except AddressError as error:
+        said = "--address and --metrics-port say where to serve"
+        raise click.ClickException(f"{error} ({said})") from error
     except ServiceError as error:
         raise click.ClickException(str(error)) from error
     # One line, for people and for the programs that started us with port 0.

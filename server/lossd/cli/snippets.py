@@ -33,7 +33,7 @@ with LossClient("localhost:50051") as client:
 def compute_command(name: str, inputs: Sequence[str], needed: Mapping[str, Any]) -> str:
     """Returns a command that computes a loss; ``needed`` are its required parameters."""
     given = [f"--input {one}={one}.npy" for one in inputs]
-    given += [f"--param {parameter}={_argument(value)}" for parameter, value in needed.items()]
+    given += [f"--param {parameter}={argument(value)}" for parameter, value in needed.items()]
     given += ["--networks networks"] if "network" in needed else []
     return _command(f"compute {name}", [*given, "--output gradients.npz"])
 
@@ -102,12 +102,15 @@ def _literal(message: str, name: str, value: Any) -> str:
     return json.dumps(members_of(kind)[value.name])
 
 
-def _argument(value: Any) -> str:
-    if isinstance(value, str | float):
-        return str(value)
+def argument(value: Any) -> str:
+    """Returns the value of a parameter as ``--param`` takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(argument, value))
     if isinstance(value, enum.Enum):
         return value.name
-    return ",".join(one if isinstance(one, str) else _number(one) for one in value)
+    return value if isinstance(value, str) else _number(value)
 
 
 def _member(value: Any) -> str:

@@ -31,7 +31,7 @@ _DEFAULT = f"http://localhost:{Config().metrics_port}/metrics"
     help="Authorities of an https page; else public ones.",
 )  # fmt: skip
 def top(*, url: str, interval: float, once: bool, as_json: bool, tls_ca: Path | None) -> None:
-    """Watch a running server: rates, latencies, losses, rejections and limits.
+    """Watch a running server: rates, latencies, losses, limits.
 
     URL is the server's page of Prometheus metrics, http://localhost:9464/metrics by default; a host
     and a port are enough. What it shows is what Prometheus would compute from the same scrapes.

@@ -10,7 +10,6 @@ from lossd.cli.top_view import LossRow, Timed, Used, View
 
 _MOST_ROWS = 12  # of a table, where the height is not known
 _BAR = 24
-_NUMBERS_WIDTH = 63  # of the columns of a loss behind its name
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -102,16 +101,21 @@ def _timed(title: str, timed: Sequence[Timed]) -> Table:
 def _losses(losses: Sequence[LossRow], most: int, width: int) -> Table:
     shows_values = any(one.values for one in losses)
     last = ("value",) if shows_values else ()
-    table = _table("loss", "batches/s", "examples/s", "failed/s", "p50", "p99", *last)
-    table.columns[0].max_width = max(16, width - _NUMBERS_WIDTH)  # rather cut names than numbers
+    heads = ("batches/s", "examples/s", "failed/s", "p50", "p99", *last)
+    rows = []
     for one in losses[:most]:
         rates = (one.batches_per_second, one.examples_per_second, one.failed_per_second)
         times = (one.p50_seconds, one.p99_seconds)
         values = " ".join(f"{value:.4g}" for value in one.values.values())
-        cells = [one.loss, *map(_rate, rates), *map(_time, times)]
-        table.add_row(*cells, *((values,) if shows_values else ()))
-    if len(losses) > most:
-        table.add_row(f"and {len(losses) - most} others")
+        cells = [*map(_rate, rates), *map(_time, times)]
+        rows.append([*cells, values] if shows_values else cells)
+    table = _table("loss", *heads)
+    numbers = sum(max(map(len, column)) + 2 for column in zip(heads, *rows, strict=True))
+    table.columns[0].max_width = max(16, width - numbers - 2)  # rather cut names than numbers
+    for one, cells in zip(losses, rows, strict=False):
+        table.add_row(one.loss, *cells)
+    if (others := len(losses) - most) > 0:
+        table.add_row(f"and {others} {'other' if others == 1 else 'others'}")
     return table
 
 

@@ -1,7 +1,7 @@
-// All alignments of a row of labels with a longer row of frames, and everything that is none: the text
-// of losses of sequences, for the GPU and for the CPU.  losses/_maths/ctc_alignments.py and
-// ctc_misalignments.py have the formulas; positions, directions and scales are named as they are there.
-// All is computed in double.
+// All alignments of a row of labels with a longer row of frames, and everything that is not one:
+// the text of losses of sequences, for the GPU and for the CPU.  losses/_maths/ctc_alignments.py
+// and ctc_misalignments.py have the formulas; positions, directions and scales are named as they
+// are there.  Everything is computed in double.
 //
 // It is written for a team that computes one sequence: the threads of a block, or one thread whose loops
 // become vectors.  The template (sequence.cuh, host/sequence.hpp) defines it:
@@ -29,7 +29,7 @@ constexpr int FAINTEST = -900;
 constexpr int STRETCH = 16;
 constexpr double LOG_2 = 0.6931471805599453;
 
-// What follows from the numbers that describe the distribution of a frame.
+// What follows from the kind of numbers that describe the distribution of a frame.
 struct Logits {
     static constexpr bool ARE_LOGITS = true, ARE_PROBABILITIES = false;
 };
@@ -45,7 +45,7 @@ SHARED double infinite() {
     return large * large;
 }
 
-// Weights as plain numbers, from which powers of two are divided out on the way, and as logarithms.
+// Weights as plain numbers, scaled by powers of two on the way, and as logarithms.
 struct Plain {
     static constexpr bool IS_SCALED = true;
     SHARED_METHOD static double nothing() { return 0; }
@@ -75,13 +75,14 @@ SHARED int exponent_of(double number) {
     return exponent;
 }
 
-// Memory for one sequence, in doubles: the most frames, classes and labels that any has.
+// Memory for one sequence, in doubles, for the most frames, classes and labels that any sequence
+// has.
 SHARED Index room_for(Index frames, Index classes, Index labels) {
     const Index slots = 1 + (labels < classes ? labels : classes);
     return (2 * frames + 12) * (labels + 3) + frames * (slots + 7) + classes;
 }
 
-// The sum over all alignments, and how much of it was lost.
+// The log of the sum over all alignments, and whether its digits can be trusted.
 struct Total {
     double log;
     bool is_trusted;
@@ -120,7 +121,7 @@ struct Sequence {
         return Kind::ARE_PROBABILITIES ? log(given) : given;
     }
 
-    // Divides the room, which is for the most frames, classes and labels that any sequence has.
+    // Divides the memory among the arrays.
     SHARED_METHOD void settle(double* room, Index most_frames, Index most_classes, Index most_labels) {
         const Index most_slots = 1 + (most_labels < most_classes ? most_labels : most_classes);
         const auto take = [&](Index size) INLINED {
@@ -191,7 +192,7 @@ struct Sequence {
         team.each(slots, [&](Index k) INLINED { slot_of[class_of[k]] = k; });
     }
 
-    // The best class of each frame, and the sum of the exponentials of the others less it.
+    // The best class of each frame, and the sum of the exponentials of the others minus it.
     SHARED_STEP_METHOD void make_softmax() {
         team.parts(length, [&](const auto& part, Index time) INLINED {
             const auto found =
@@ -203,7 +204,8 @@ struct Sequence {
             part.once([&] INLINED {
                 best[time] = found.place;
                 best_score[time] = found.value;
-                // NaN and nothing but -inf have no softmax, also where there is but one class.
+                // A frame with a NaN and a frame of only -inf have no softmax, even with a single
+                // class.
                 rest[time] = found.value > 0 ? sum : sum + (found.value - found.value);
             });
         });
@@ -258,8 +260,8 @@ struct Sequence {
         return power;
     }
 
-    // Sums over all alignments, and leaves the share of each slot in each frame in its weight; by the
-    // weight itself where the numbers that were given are probabilities.
+    // Sums over all alignments, and leaves in each weight the share of its slot in its frame;
+    // divided by the weight itself if the given numbers are probabilities.
     template <typename Algebra>
     SHARED_STEP_METHOD Total align() const {
         int faintest = 0, turn = 0;
@@ -544,8 +546,8 @@ struct Sequence {
         return value;
     }
 
-    // The value of a row that is nearly certain, whose frames may sum to more or less than 1; their
-    // gradients keep their digits anyway.
+    // The value of a row that is nearly certain, whose frames may sum to slightly more or less than
+    // 1; gradients keep their digits anyway.
     SHARED_STEP_METHOD double refined(double value) {
         make_softmax();
         make_masses();
@@ -567,7 +569,7 @@ struct Sequence {
                 const double of_place = pick(place < 0, 0.0, kept[place < 0 ? 0 : place]);
                 return slope(place, Kind::ARE_LOGITS ? probability(c) : 0, of_place);
             };
-            // A row that has no value has no gradient; else a NaN would be where its place says.
+            // A row without a value has no gradient.
             if (value != value || value == infinite())
                 return write(part, time, [&](Index) INLINED { return value == value ? 0 : value; });
             // The gradient of a frame sums to 0.  That of a class that has most of the probability

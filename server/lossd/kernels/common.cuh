@@ -1,8 +1,9 @@
-// What every kernel is made of.  The generated prelude defines T (float or double), which is computed
-// in; FIRST and SECOND, the types in which the first two inputs are stored, of which FIRST is that of
-// the gradient too; the inputs beyond two, PARAMETERS and ARGUMENTS.  NVRTC has neither <math.h> nor
-// <stdint.h>.  Numbers among the parameters are doubles, of which an unset one is NaN: 1 less one that
-// is nearly 1 would be 0 in float.  A text makes a T of what it computes with for every element.
+// The parts that every kernel is made of.  The generated prelude defines T, the type of the
+// computation, float or double; FIRST and SECOND, the types in which the first two inputs are
+// stored, FIRST also that of the gradient; the inputs beyond two, PARAMETERS and ARGUMENTS.  NVRTC
+// has neither <math.h> nor <stdint.h>.  Parameters that are numbers are doubles, NaN if unset: in
+// float, one minus a number near 1 would be 0.  A text converts to T what it uses for every
+// element.
 
 // Elements that a thread takes at once: 128 bits of the first input.
 constexpr int WIDTH = 16 / sizeof(FIRST);
@@ -13,7 +14,7 @@ template <typename Number>
 constexpr Number LARGEST =
     Number(sizeof(Number) == 4 ? 3.4028234663852886e38 : 1.7976931348623157e308);
 
-// WIDTH numbers as they are stored, which are loaded in as few instructions as can be, and widened.
+// WIDTH numbers as they are stored, loaded in as few instructions as possible, and widened.
 template <typename S>
 struct alignas(sizeof(S) * WIDTH < 16 ? sizeof(S) * WIDTH : 16) Stored {
     S items[WIDTH];
@@ -22,7 +23,7 @@ struct Pack {
     T items[WIDTH];
 };
 
-// Numbers of 16 bits and those of T; all that is sent is rounded once, to the nearest.
+// Converts between numbers of 16 bits and T; everything that is stored is rounded once, to nearest.
 __device__ inline T widened(float number) { return T(number); }
 __device__ inline T widened(double number) { return T(number); }
 __device__ inline void round_to(float& place, T number) { place = float(number); }
@@ -48,7 +49,8 @@ __device__ inline Pack widened(const Stored<S>& stored) {
     return pack;
 }
 
-// A slope as it is sent.  `taint` remembers whether one was not finite: it is 0, or NaN from then on.
+// A derivative as it is stored.  `taint` remembers whether one was not finite: it is 0, and NaN
+// from then on.
 __device__ inline FIRST sent(T slope, T& taint) {
     FIRST rounded;
     round_to(rounded, slope);
@@ -62,7 +64,8 @@ struct Weights {
     __device__ T operator[](long long column) const { return items ? items[column] : T(1); }
 };
 
-// One of two numbers, both of which are computed: on the host a loop with branches is no vector.
+// One of two numbers, both of which are computed: on the host a loop with branches is not
+// vectorised.
 template <typename Number>
 __device__ inline Number pick(bool is_first, Number one, Number other) {
     return is_first ? one : other;
@@ -71,7 +74,7 @@ __device__ inline Number pick(bool is_first, Number one, Number other) {
 // log(1 + x) from 0 to 1, which takes fewer steps on the host.
 __device__ inline T log1p_of_share(T x) { return T(log1p(x)); }
 
-// A share of a cost: a share of 0 takes nothing of it, also of infinity and NaN.
+// A share of a cost: a share of 0 gives 0, even of infinity and NaN.
 template <typename Share, typename Cost>
 __device__ inline auto weighed(Share share, Cost cost) {
     return share == 0 ? decltype(share * cost)(0) : share * cost;
@@ -83,7 +86,8 @@ __device__ inline bool is_aligned(const S* address) {
 }
 
 // The next elements of an array that has `left` more.  Which elements a thread owns never depends
-// on alignment, only the instruction that loads them does: else bits would depend on a row's place.
+// on alignment, only the instruction that loads them does: otherwise the bits of a result would
+// depend on where its row lies.
 template <typename S>
 __device__ inline Stored<S> load_stored(const S* source, long long left) {
     if (left >= WIDTH && is_aligned(source)) return *reinterpret_cast<const Stored<S>*>(source);
@@ -111,7 +115,8 @@ __device__ inline void store(S* place, const Stored<S>& stored, long long left) 
 
 __device__ inline int elements_of(long long left) { return left < WIDTH ? int(left) : WIDTH; }
 
-// Which elements of a pack are in the row: all but at its end, so that nothing is asked of them there.
+// Which elements of a pack are in the row: all of them except at its end, so that full packs need
+// no check.
 struct All {
     __device__ bool has(int) const { return true; }
 };
@@ -123,8 +128,9 @@ struct Some {
 constexpr unsigned WARP = 32;
 constexpr int MOST_THREADS = 512;
 
-// A row has a team of threads, a power of two by the length of the row: all threads of a block, or
-// those with one threadIdx.y, where several teams share a warp.  Teams go their own ways.
+// A row has a team of threads, a power of two that the length of the row decides: all threads of a
+// block, or those with the same threadIdx.y, where several teams share a warp.  Teams do not wait
+// for each other.
 //
 // Calls visit(row) for each row of this team.
 template <typename Visit>
@@ -134,7 +140,7 @@ __device__ inline void each_row(long long rows, Visit visit) {
         visit(row);
 }
 
-// The lanes of a warp that are of this team.
+// The lanes of a warp that belong to this team.
 __device__ inline unsigned lanes_of_team() {
     if (blockDim.x >= WARP) return 0xffffffffu;
     const unsigned lane = (threadIdx.y * blockDim.x + threadIdx.x) % WARP;
@@ -149,7 +155,7 @@ __device__ inline void each_pack(long long columns, Visit visit) {
         visit(start, columns - start);
 }
 
-// What another thread of the team offers.
+// The number of another thread of the team.
 __device__ inline float exchanged(float own, int distance, unsigned lanes) {
     return __shfl_xor_sync(lanes, own, distance);
 }
@@ -157,8 +163,8 @@ __device__ inline double exchanged(double own, int distance, unsigned lanes) {
     return __shfl_xor_sync(lanes, own, distance);
 }
 
-// What all threads of a team have together, the same bits in every thread: `join` must give the same
-// of two whichever comes first.  The tree is fixed by the size of the team.
+// The numbers of all threads of a team joined, with the same bits in every thread: `join` must give
+// the same result in either order.  The size of the team fixes the tree.
 template <typename Value, typename Join>
 __device__ inline Value over_team(Value own, Join join) {
     __shared__ Value parts[MOST_THREADS / WARP];
@@ -195,7 +201,7 @@ __device__ inline bool any_of_team(bool own) {
 
 __device__ inline bool is_finite(T number) { return number - number == 0; }
 
-// Where the results of a row go; `gradient` is null where none is wanted.
+// Where the results of a row are written; `gradient` is null if none is wanted.
 struct Results {
     T* value;
     FIRST* gradient;
@@ -207,7 +213,7 @@ struct Results {
         *value = found;
         *nonfinite = is_tainted || !is_finite(found);
     }
-    // What a silent row leaves: exact zeros, without a look at its inputs.
+    // The results of a silent row: exact zeros, without reading its inputs.
     __device__ void silence(long long columns) const {
         if (threadIdx.x == 0) {
             *value = T(0);

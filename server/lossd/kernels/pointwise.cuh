@@ -1,18 +1,18 @@
-// Kernels of the losses that compare element with element.  The text of a loss is the body of
-// evaluate(): it sets `value` and `gradient` from `prediction`, `target`, the element of each further
-// input (`variance` of `variances`), `column` and the loss's parameters, of which a vector has one
-// number a column.
+// Kernels of the losses that compare elements pairwise.  The text of a loss is the body of
+// evaluate(): it sets `value` and `gradient` from `prediction`, `target`, the element of each
+// further input (`variance` of `variances`), `column` and the loss's parameters, of which a vector
+// has one number for each column.
 //
-// An example is a row of `columns` elements and its value their mean.  `scale` and `scales` are what
-// the derivative of an element is multiplied by, so they hold the 1 / columns of the mean.
-// `scales`, `silent` and `gradient` may be null; `nonfinite` tells which rows hold a number that is
-// not finite, as it is sent.
+// An example is a row of `columns` elements; its value is their mean.  Derivatives of elements are
+// multiplied by `scale` or `scales`, which therefore include the 1 / columns of the mean.  `scales`,
+// `silent` and `gradient` may be null; `nonfinite` flags the rows with a number that is not finite
+// as it is stored.
 
 __device__ void evaluate(
     const T prediction, const T target, const long long column, T& value,
     T& gradient OTHERS PARAMETERS);
 
-// An example a row: a team of threads a row, a fixed tree over its columns.
+// An example is a row: each row has a team of threads, and a fixed tree over its columns.
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const FIRST* predictions, const SECOND* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
@@ -44,7 +44,8 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
     });
 }
 
-// An example an element (columns is 1): nothing to sum, so a thread takes whole packs of examples.
+// An example is an element (columns is 1): nothing is summed, so a thread takes whole packs of
+// examples.
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ELEMENTS_KERNEL(
     const long long rows, const long long columns, const FIRST* predictions, const SECOND* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,

@@ -1,5 +1,6 @@
-// The kernel of the losses whose example is a row of classes, a team of threads a row.  The text of a
-// loss is the body of evaluate(): it sets `value` and, with GRADIENT_OF_ROW, the gradient, from
+// The kernel of the losses whose example is a row of classes, with a team of threads for each row.
+// The text of a loss is the body of evaluate(): it sets `value` and, with GRADIENT_OF_ROW, the
+// gradient, from
 //
 //     columns                the number of classes
 //     label                  the row's class index, where targets are class indices
@@ -10,10 +11,10 @@
 //     with_logits(row, temperature, priors, strength, use), surplus_of(row, softmax, logit, share)
 //
 // where the expression e may use `column`, `prediction` and `target`, the share of this column in
-// the target (1 or 0 with class indices).  What is made of an expression is of its type, T or double.
+// the target (1 or 0 with class indices).  The result has the type of the expression, T or double.
 // Every thread of the team runs the text and gets the same numbers.  `scales`, `silent` and
-// `gradient` may be null; class indices were checked before.  With `keeps` a row fits on chip, and is
-// read from memory once.
+// `gradient` may be null; class indices were checked before.  With `keeps` a row fits into the
+// chip's own memory and is read once.
 
 // The largest of some numbers, the lowest column of equals; a NaN is larger than any number.
 template <typename Number>
@@ -32,13 +33,14 @@ __device__ inline bool is_before(const Largest<Number>& left, const Largest<Numb
     return left.column < right.column;
 }
 
-// The same of two numbers, in few instructions, for every element; equals are not above each other.
+// The same for two numbers, in few instructions, for every element; equal numbers are not above
+// each other.
 template <typename Number>
 __device__ inline bool is_above(Number number, Number other) {
     return !(number <= other) && other == other;
 }
 
-// Whether a number of a column beyond is to be the largest.
+// Whether the number of a later column becomes the largest.
 template <typename Number>
 __device__ inline bool is_beaten(const Largest<Number>& best, Number number) {
     return best.column < 0 || is_above(number, best.value);
@@ -54,13 +56,13 @@ struct First {
     template <typename Number>
     __device__ Largest<Number> operator()(
         const Largest<Number>& left, const Largest<Number>& right) const {
-        // Numbers are chosen, not structures: these would be put into memory for it.
+        // Selects numbers, not structures, which the compiler would move to memory.
         const bool is_right = is_before(right, left);
         return {is_right ? right.value : left.value, is_right ? right.column : left.column};
     }
 };
 
-// The largest of some numbers, and the sum of the exponentials of the others less it.
+// The largest of some numbers, and the sum of the exponentials of the others minus it.
 template <typename Number>
 struct Peak {
     Largest<Number> best;
@@ -72,7 +74,7 @@ __device__ inline Peak<Number> exchanged(const Peak<Number>& own, int distance, 
     return {exchanged(own.best, distance, lanes), exchanged(own.rest, distance, lanes)};
 }
 
-// What a peak is to a higher one: nothing if it is -inf, whatever the higher one is.
+// The exponential of a peak minus a higher one: 0 if it is -inf, whatever the higher one is.
 template <typename Number>
 __device__ inline Number share_of(Largest<Number> best, Number rest, Number higher) {
     if (best.column < 0 || best.value < -LARGEST<Number>) return Number(0);
@@ -93,21 +95,22 @@ struct Higher {
     }
 };
 
-// The type of what is computed for a column.
+// The type of the numbers that are computed for a column.
 template <typename Term>
 using NumberOf = decltype(((Term*)0)->operator()(0LL, T(0), T(0)));
 
-// A row on chip, if it fits, as it is stored.  No thread reads there what another one wrote.
+// A row in the chip's own memory, if it fits, in the type in which it is stored.  No thread reads
+// what another one wrote there.
 struct alignas(16) Chunk {
     unsigned words[4];
 };
 extern __shared__ Chunk on_chip[];
 
-// A thread owns packs of columns where the text is short enough to be repeated for each of them; else
-// every so many-th column.
+// A thread owns packs of columns if the text is short enough to be repeated for each of their
+// columns, and else single columns at a fixed distance.
 constexpr int RUN = TAKES_PACKS ? WIDTH : 1;
 
-// One example: the inputs of its row and where its gradient goes.
+// One example: the inputs of its row, and where its gradient is written.
 struct Row {
     const FIRST* predictions;
     const SECOND* shares;  // the target distribution, null where the target is a class
@@ -115,12 +118,12 @@ struct Row {
     long long columns;
     FIRST* gradient;
     T scale;
-    // The row on chip, null where it is too long for that.
+    // The row in the chip's own memory, null if it is too long.
     FIRST* kept_predictions = nullptr;
     SECOND* kept_shares = nullptr;
     mutable T taint = 0;
 
-    // Brings the row on chip, so that it is read once.
+    // Copies the row into the chip's own memory, so that it is read once.
     __device__ void keep() {
         const long long packs = (columns + WIDTH - 1) / WIDTH;
         kept_predictions = reinterpret_cast<FIRST*>(on_chip) + threadIdx.y * packs * WIDTH;
@@ -148,7 +151,7 @@ struct Row {
     __device__ T prediction_at(long long column) const { return widened(predictions[column]); }
     __device__ T share_at(long long column) const { return widened(shares[column]); }
 
-    // Those of a column of this thread.
+    // The prediction and the target of a column of this thread.
     __device__ T own_prediction(long long column) const {
         return kept_predictions ? widened(kept_predictions[column]) : prediction_at(column);
     }
@@ -195,7 +198,7 @@ struct Row {
         return sum_over_team(own);
     }
 
-    // The largest of all columns but one.
+    // The largest of all columns except one.
     template <typename Term>
     __device__ Largest<NumberOf<Term>> largest(Term term, long long excluded = -1) const {
         Largest<NumberOf<Term>> own{0, -1};
@@ -207,7 +210,7 @@ struct Row {
         return over_team(own, First{});
     }
 
-    // The largest and what the others are to it, in one walk.
+    // The largest and the sum of the others' exponentials, in one pass.
     template <typename Logit>
     __device__ Peak<NumberOf<Logit>> peak(Logit logit) const {
         using Number = NumberOf<Logit>;
@@ -242,7 +245,7 @@ struct Row {
                 }
             }
             if (place >= 0) own = {{top, start + place}, share_of(own.best, own.rest, top)};
-            // Of nothing but -inf so far, the differences would be NaN.
+            // While all numbers are -inf, the differences would be NaN.
             const Number base = top < -LARGEST<Number> ? Number(0) : top;
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i)
@@ -279,8 +282,8 @@ struct Row {
 
 // Calls use(logit, common) with the logits of a row as a softmax takes them: divided by a
 // temperature and, where there are priors of the classes, with strength * log(prior / their sum)
-// added.  Then they are doubles: a distance of 80 that is rounded to float is off by 4e-6.  Large
-// logits would swallow the priors, so what they have in `common` is taken off first.
+// added.  With priors they are doubles: a distance of 80 rounded to float is off by 4e-6.  Large
+// logits would swallow the priors, so their `common` part is subtracted first.
 template <typename Use>
 __device__ inline void with_logits(
     const Row& row, double temperature, Weights priors, double strength, Use use) {
@@ -301,7 +304,7 @@ __device__ inline void with_logits(
         common / temperature);
 }
 
-// The softmax of a row in the parts that keep full relative accuracy, see losses/_maths/softmax.py.
+// The softmax of a row in parts that keep full relative accuracy, see losses/_maths/softmax.py.
 template <typename Number>
 struct Softmax {
     Largest<Number> best;
@@ -327,17 +330,17 @@ __device__ inline Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logi
     using Number = NumberOf<Logit>;
     const Peak<Number> peak = row.peak(logit);
     const Number best = peak.best.value;
-    // A NaN and a row of nothing but -inf have no softmax, also where there is but one class: their
-    // difference with themselves is NaN.
+    // A row with a NaN and a row of only -inf have no softmax, even with a single class: the
+    // largest minus itself is NaN.
     const Number sum = best > 0 ? peak.rest : peak.rest + (best - best);
     return Softmax<Number>{peak.best, sum, 1 + sum};
 }
 
-// A distribution is near another one if they differ by less than this part of it.
+// Two distributions are near if they differ by less than this part of one of them.
 constexpr double NEAR = 0.5;
 
-// sum(s) p - s of a row, the derivative of -sum(s log p) by the logits.  A row whose p and s are
-// nearly uniform is computed once more, in double: see losses/_maths/softmax.py.
+// sum(s) p - s of a row, the derivative of -sum(s log p) with respect to the logits.  A row whose p
+// and s are nearly uniform is computed once more, in double: see losses/_maths/softmax.py.
 template <typename Number>
 struct Surplus {
     Softmax<Number> softmax;

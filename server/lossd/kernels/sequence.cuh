@@ -1,17 +1,18 @@
-// The kernel of the losses whose example is a sequence of frames with a row of labels, a block a
-// sequence: see alignments.hpp for what it does, and what a text may say.  The text of a loss is the
-// body of evaluate(): it sets `value` and writes the gradient, from `sequence` and the loss's parameters.
+// The kernel of the losses whose example is a sequence of frames with a row of labels, with a block
+// of threads for each: alignments.hpp says what it does, and what a text may use.  The text of a
+// loss is the body of evaluate(): it sets `value` and writes the gradient, from `sequence` and the
+// loss's parameters.
 //
 // `columns` counts the numbers of a sequence, `parts` its frames and `labels` its labels, at most;
 // `workspace` has room for one sequence a block.  `scales`, `silent` and `gradient` may be null; labels
 // and lengths were checked before.  `statuses` tells which sequences have no alignment.
 
 constexpr unsigned char INFEASIBLE = 2;
-// With more of them each would have too few registers.
+// With more threads each would have too few registers.
 constexpr int MOST_OF_SEQUENCE = 256;
 
-// Some threads of the block: the lanes of a warp, which is all of what decides the order of a sum, so that
-// no result depends on the number of threads.
+// Some threads of the block: the lanes of a warp.  They alone decide the order of a sum, so that no
+// result depends on the number of threads.
 struct Lanes {
     __device__ unsigned lane() const { return threadIdx.x % WARP; }
 
@@ -43,7 +44,7 @@ struct Lanes {
         return left > right || left != left ? left : right;
     }
 
-    // The largest and its place, the lowest of equals.
+    // The largest and its index, the lowest of equals.
     struct Best {
         double value;
         Index place;
@@ -64,7 +65,7 @@ struct Lanes {
     }
 };
 
-// The same where all warps compute the same.
+// The same if all warps compute the same.
 struct Whole : Lanes {
     template <typename Work>
     __device__ void once(Work work) const {
@@ -72,8 +73,8 @@ struct Whole : Lanes {
     }
 };
 
-// The threads of a block.  Each of its warps computes what all of them need, so that nothing is exchanged
-// between warps but by way of memory.
+// The threads of a block.  Each of its warps computes what all of them need, so that warps exchange
+// data through memory only.
 struct Team {
     __device__ void wait() const { __syncthreads(); }
     __device__ Whole whole() const { return {}; }
@@ -98,7 +99,7 @@ struct Frames {
     }
 };
 
-// A sequence as the text is given it.
+// A sequence as a text sees it.
 struct Example {
     Index most_frames, most_labels, classes, length, count;
     const FIRST* predictions;
@@ -119,7 +120,8 @@ struct Example {
     }
 };
 
-// -log of the probability of all alignments.  Where there is none it is infinite, or 0 as the loss says.
+// -log of the probability of all alignments.  If there is none it is infinite, or 0 if the loss
+// says so.
 template <typename Kind>
 __device__ T likelihood(Kind, const Example& example, double blank, double zero_infinity) {
     const Team team;

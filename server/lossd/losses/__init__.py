@@ -4,24 +4,11 @@ A module ``huber.py`` declares the loss ``huber``; a file that breaks this rule 
 its own name in the error.
 """
 
-from lossd.losses._declare import (
-    DOMAINS,
-    Axes,
-    BatchContext,
-    BodyResult,
-    Content,
-    Distance,
-    DistributionKind,
-    Example,
-    Input,
-    Loss,
-    MulticlassHingeVariant,
-    Output,
-    Shape,
-    Sides,
-    SoftCounts,
-    Status,
-)
+from lossd.losses._body import BatchContext, BodyResult, Output, SoftCounts, Status
+from lossd.losses._declare import Example, Loss, Shape, Sides
+from lossd.losses._inputs import DOMAINS, Axes, Content, DistributionKind, Input
+from lossd.losses._maths.vectors import Distance
+from lossd.losses.multiclass_hinge import MulticlassHingeVariant
 from lossd.schema import (
     Choices,
     Differentiable,

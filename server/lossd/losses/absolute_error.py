@@ -2,16 +2,9 @@
 
 from typing import Any
 
-from lossd.losses._declare import (
-    BATCH_DIMS,
-    PREDICTIONS,
-    REGRESSION_TARGETS,
-    BodyResult,
-    CudaText,
-    Example,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import BATCH_DIMS, PREDICTIONS, REGRESSION_TARGETS
 from lossd.schema import Array
 
 

@@ -7,18 +7,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    EMBEDDINGS,
-    LABELS,
-    BatchContext,
-    BodyResult,
-    Distance,
-    Example,
-    Output,
-    Shape,
-    Status,
-    loss,
-)
+from lossd.losses._body import BatchContext, BodyResult, Output, Status
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import EMBEDDINGS, LABELS
 from lossd.losses._maths.label_contrast import without_positive
 from lossd.losses._maths.pairwise_distances import EmbeddingSpace
 from lossd.losses._maths.triplet_mining import (
@@ -28,6 +19,7 @@ from lossd.losses._maths.triplet_mining import (
     mine_hard,
     mine_semi_hard,
 )
+from lossd.losses._maths.vectors import Distance
 from lossd.schema import NONNEGATIVE, Array
 
 

@@ -2,18 +2,9 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    BATCH_DIMS,
-    DISTRIBUTION,
-    BodyResult,
-    Content,
-    CudaText,
-    DistributionKind,
-    Example,
-    Input,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import BATCH_DIMS, DISTRIBUTION, Content, DistributionKind, Input
 from lossd.losses._maths.masked_products import selected, weighted
 from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector

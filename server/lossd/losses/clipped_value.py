@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Axes, BodyResult, Example, Input, Output, Shape, loss
+from lossd.losses._body import BodyResult, Output
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import Axes, Input
 from lossd.losses._maths.tokens import (
     AGGREGATION,
     GROUPS,

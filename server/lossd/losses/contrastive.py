@@ -4,18 +4,11 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    Axes,
-    BodyResult,
-    Content,
-    Distance,
-    Example,
-    Input,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import Axes, Content, Input
 from lossd.losses._maths.masked_products import selected
-from lossd.losses._maths.vectors import distances, each_component, zero_norms
+from lossd.losses._maths.vectors import Distance, distances, each_component, zero_norms
 from lossd.schema import POSITIVE, Array, Choices, Differentiable
 
 

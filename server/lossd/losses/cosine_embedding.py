@@ -4,16 +4,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    Axes,
-    BodyResult,
-    Content,
-    Example,
-    Input,
-    Shape,
-    Status,
-    loss,
-)
+from lossd.losses._body import BodyResult, Status
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import Axes, Content, Input
 from lossd.losses._maths.vectors import cosines, each_component
 from lossd.schema import Array, Choices, Differentiable, Interval
 

@@ -8,19 +8,15 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import (
+from lossd.losses._body import BodyResult, Output
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import (
     CLASS_AXIS,
     DISTRIBUTION,
     IGNORE_INDEX,
-    BodyResult,
     Content,
-    CudaText,
     DistributionKind,
-    Example,
     Input,
-    Output,
-    Shape,
-    loss,
 )
 from lossd.losses._maths.masked_products import selected, weighted
 from lossd.losses._maths.softmax import Softmax, softmax

@@ -5,18 +5,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    DISTRIBUTION,
-    BodyResult,
-    Content,
-    CudaText,
-    DistributionKind,
-    Example,
-    Input,
-    Shape,
-    Status,
-    loss,
-)
+from lossd.losses._body import BodyResult, Status
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import DISTRIBUTION, Content, DistributionKind, Input
 from lossd.losses._maths.ctc_alignments import Labels, align
 from lossd.losses._maths.ctc_misalignments import misalign
 from lossd.losses._maths.scans import running_sum

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._declare import BatchContext, BodyResult, Example, Shape, loss
+from lossd.losses._body import BatchContext, BodyResult
+from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._maths.gan_costs import (
     FAKE,
     REAL,

@@ -4,7 +4,9 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from lossd.losses._declare import Axes, BodyResult, Example, Input, Output, Shape, loss
+from lossd.losses._body import BodyResult, Output
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import Axes, Input
 from lossd.losses._maths.divergences import (
     DistillationDivergence,
     DistillationSupport,

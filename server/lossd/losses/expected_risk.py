@@ -2,17 +2,9 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    DOMAINS,
-    BodyResult,
-    Content,
-    CudaText,
-    DistributionKind,
-    Example,
-    Input,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import DOMAINS, Content, DistributionKind, Input
 from lossd.losses._maths.masked_products import weighted
 from lossd.losses._maths.softmax import softmax
 from lossd.schema import POSITIVE, Array, Differentiable

@@ -3,16 +3,11 @@
 from dataclasses import replace
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    PREDICTIONS,
-    REGRESSION_TARGETS,
-    BodyResult,
-    Distance,
-    Example,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import PREDICTIONS, REGRESSION_TARGETS
 from lossd.losses._maths.feature_distance import feature_distance
+from lossd.losses._maths.vectors import Distance
 from lossd.schema import NONNEGATIVE, Array, Vector
 
 

@@ -2,17 +2,9 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    BATCH_DIMS,
-    PREDICTIONS,
-    BodyResult,
-    Content,
-    CudaText,
-    Example,
-    Input,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import BATCH_DIMS, PREDICTIONS, Content, Input
 from lossd.losses._maths.masked_products import weighted
 from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.losses.binary_cross_entropy import binary_cross_entropy

@@ -3,17 +3,9 @@
 import math
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    BATCH_DIMS,
-    PREDICTIONS,
-    REGRESSION_TARGETS,
-    BodyResult,
-    CudaText,
-    Example,
-    Input,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import BATCH_DIMS, PREDICTIONS, REGRESSION_TARGETS, Input
 from lossd.schema import NONNEGATIVE, POSITIVE, Array, Differentiable
 
 LOG_OF_TWO_PI = math.log(2 * math.pi)

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from lossd.losses._declare import BatchContext, BodyResult, Example, Shape, loss
+from lossd.losses._body import BatchContext, BodyResult
+from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._maths.gan_costs import (
     FAKE,
     REAL,

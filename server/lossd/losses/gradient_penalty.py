@@ -3,7 +3,9 @@
 import enum
 from typing import Annotated, Any
 
-from lossd.losses._declare import BodyResult, Example, Input, Shape, loss
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import Input
 from lossd.schema import NONNEGATIVE, Array, Differentiable, ParameterError
 
 

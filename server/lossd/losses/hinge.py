@@ -2,17 +2,9 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    BATCH_DIMS,
-    PREDICTIONS,
-    BodyResult,
-    Content,
-    CudaText,
-    Example,
-    Input,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import BATCH_DIMS, PREDICTIONS, Content, Input
 from lossd.losses._maths.hinge_power import powered
 from lossd.schema import AT_LEAST_1, NONNEGATIVE, Array, Choices
 

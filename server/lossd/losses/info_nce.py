@@ -5,18 +5,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    Axes,
-    BatchContext,
-    BodyResult,
-    Content,
-    Example,
-    Gradient,
-    Input,
-    Shape,
-    Status,
-    loss,
-)
+from lossd.losses._body import BatchContext, BodyResult, Gradient, Status
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import Axes, Content, Input
 from lossd.losses._maths.pairwise_similarities import (
     Temperature,
     Vectors,

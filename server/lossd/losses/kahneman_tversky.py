@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Axes, BodyResult, Content, Example, Input, Output, Shape, loss
+from lossd.losses._body import BodyResult, Output
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import Axes, Content, Input
 from lossd.losses._maths.preferences import bell, of_log_probabilities, score_slope, scores, sigmoid
 from lossd.losses._maths.tokens import Tokens, layout_inputs
 from lossd.schema import NONNEGATIVE, POSITIVE, Array, Choices, ParameterError

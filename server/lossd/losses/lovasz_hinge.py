@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from lossd.losses._declare import PREDICTIONS, BodyResult, Content, Example, Input, Shape, loss
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import PREDICTIONS, Content, Input
 from lossd.losses._maths.lovasz import jaccard_steps
 from lossd.schema import Array, Choices
 

@@ -4,17 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    CLASS_AXIS,
-    PREDICTIONS,
-    BodyResult,
-    Content,
-    DistributionKind,
-    Example,
-    Input,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import CLASS_AXIS, PREDICTIONS, Content, DistributionKind, Input
 from lossd.losses._maths.lovasz import jaccard_steps
 from lossd.losses._maths.region_probabilities import class_log_odds, class_shares
 from lossd.schema import Array

@@ -3,16 +3,14 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lossd.losses._declare import (
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import (
     NETWORK,
     PREDICTIONS,
     REGRESSION_TARGETS,
     REPLICATE_GREY,
     VALUE_RANGE,
-    BodyResult,
-    Example,
-    Shape,
-    loss,
 )
 from lossd.schema import Array
 

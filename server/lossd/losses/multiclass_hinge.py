@@ -1,20 +1,20 @@
 """Hinge loss over classes."""
 
+import enum
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    PREDICTIONS,
-    BodyResult,
-    Content,
-    CudaText,
-    Example,
-    Input,
-    MulticlassHingeVariant,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import PREDICTIONS, Content, Input
 from lossd.losses._maths.hinge_power import powered
 from lossd.schema import AT_LEAST_1, NONNEGATIVE, Array
+
+
+class MulticlassHingeVariant(enum.Enum):
+    """The wrong classes that count in a multiclass hinge."""
+
+    CRAMMER_SINGER = "the best of them"
+    WESTON_WATKINS = "each of them"
 
 
 def _distance_to_kink(

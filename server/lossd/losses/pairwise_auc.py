@@ -3,17 +3,9 @@
 import enum
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    PREDICTIONS,
-    BatchContext,
-    BodyResult,
-    Content,
-    Example,
-    Input,
-    Shape,
-    Status,
-    loss,
-)
+from lossd.losses._body import BatchContext, BodyResult, Status
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import PREDICTIONS, Content, Input
 from lossd.losses._maths.auc_pairs import Label, logistic, squared_hinge
 from lossd.losses._maths.masked_products import by_scale
 from lossd.schema import NONNEGATIVE, Array, Choices, ParameterError

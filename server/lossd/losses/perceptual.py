@@ -3,20 +3,18 @@
 from dataclasses import replace
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import (
     LAYERS,
     NETWORK,
     PREDICTIONS,
     REGRESSION_TARGETS,
     REPLICATE_GREY,
     VALUE_RANGE,
-    BodyResult,
-    Distance,
-    Example,
-    Shape,
-    loss,
 )
 from lossd.losses._maths.feature_distance import feature_distance
+from lossd.losses._maths.vectors import Distance
 from lossd.schema import NONNEGATIVE, Array, Vector
 
 # The network of the examples turns a pixel x into x and -x, and rectifies both.

@@ -3,17 +3,9 @@
 import math
 from typing import Any
 
-from lossd.losses._declare import (
-    BATCH_DIMS,
-    PREDICTIONS,
-    BodyResult,
-    Content,
-    CudaText,
-    Example,
-    Input,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import BATCH_DIMS, PREDICTIONS, Content, Input
 from lossd.schema import NONNEGATIVE, Array, Differentiable
 
 

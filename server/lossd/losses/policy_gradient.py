@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import Axes, BodyResult, Example, Input, Shape, loss
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import Axes, Input
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.policy import (
     OBJECTIVES,
@@ -337,13 +339,14 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
             -sg(clip(r, low, high)) A l                   CISPO
             -(4 / tau) sigmoid(tau (r - 1)) A             SAPO
             -A l + quadratic_coefficient (l - q)^2 / 2    DRO
-            -r A, 0 where r went too far in the direction of A and the divergence of the
-                  token's probability is above the threshold    DPPO_TV, DPPO_KL
+            -r A, 0 where r went too far in the direction of A, and the divergence
+                of the token is above the threshold       DPPO_TV, DPPO_KL
         r = exp(l - q)                of a token          TOKEN
             exp(mean over t of l - q) of a sequence       SEQUENCE, SEQUENCE_TOKEN
         k = d, d^2 / 2, exp(-d) - 1 + d,  d = l - ref     K1, K2, K3
-        gradient = w dp/dl + kl_coefficient dk/dl;  dr/dl = r, r / tokens of the sequence for
-                   SEQUENCE, r by the token itself for SEQUENCE_TOKEN
+        gradient = w dp/dl + kl_coefficient dk/dl
+        dr/dl = r;  r / tokens of the sequence for SEQUENCE;  r by the token itself
+                for SEQUENCE_TOKEN
 
     l, q and ref are the log-probabilities under the trained, the sampling and the reference policy,
     A the advantages, sg stops the gradient.  tau is the positive temperature where A > 0 and else

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import BodyResult, Example, Output, Shape, loss
+from lossd.losses._body import BodyResult, Output
+from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._maths.preferences import (
     AVERAGES,
     COSTS,

@@ -5,15 +5,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    BatchContext,
-    BodyResult,
-    Example,
-    Input,
-    Shape,
-    Status,
-    loss,
-)
+from lossd.losses._body import BatchContext, BodyResult, Status
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import Input
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.pairwise_similarities import Temperature, Vectors, compare, unit_of
 from lossd.losses._maths.sigmoid import softplus

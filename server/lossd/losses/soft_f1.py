@@ -6,19 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    DISTRIBUTION,
-    BatchContext,
-    BodyResult,
-    Content,
-    DistributionKind,
-    Example,
-    Input,
-    Shape,
-    SoftCounts,
-    Status,
-    loss,
-)
+from lossd.losses._body import BatchContext, BodyResult, SoftCounts, Status
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import DISTRIBUTION, Content, DistributionKind, Input
 from lossd.losses._maths.masked_products import by_scale
 from lossd.losses._maths.overlap import (
     FaintLoss,

@@ -4,16 +4,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    PREDICTIONS,
-    BodyResult,
-    Content,
-    CudaText,
-    Example,
-    Input,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import CudaText, Example, Shape, loss
+from lossd.losses._inputs import PREDICTIONS, Content, Input
 from lossd.losses._maths.masked_products import weighted
 from lossd.losses._maths.softmax import Softmax, softmax
 from lossd.schema import NONNEGATIVE, Array, Differentiable, Vector

@@ -2,15 +2,9 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    EMBEDDINGS,
-    LABELS,
-    BatchContext,
-    BodyResult,
-    Example,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BatchContext, BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import EMBEDDINGS, LABELS
 from lossd.losses._maths.label_contrast import contrast, without_positive
 from lossd.schema import POSITIVE, Array, Differentiable
 

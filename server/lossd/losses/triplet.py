@@ -4,8 +4,10 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from lossd.losses._declare import BodyResult, Distance, Example, Input, Shape, loss
-from lossd.losses._maths.vectors import beyond, distances, each_component, zero_norms
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import Input
+from lossd.losses._maths.vectors import Distance, beyond, distances, each_component, zero_norms
 from lossd.schema import NONNEGATIVE, Array, Differentiable, Interval, ParameterError
 
 EPS = 1e-6

@@ -2,14 +2,9 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._declare import (
-    OPTIONAL_CLASS_AXIS,
-    BodyResult,
-    DistributionKind,
-    Example,
-    Shape,
-    loss,
-)
+from lossd.losses._body import BodyResult
+from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._inputs import OPTIONAL_CLASS_AXIS, DistributionKind
 from lossd.losses._maths.overlap import (
     INPUTS,
     EmptyTarget,

@@ -176,8 +176,8 @@ def resolve(setting: str, host: str, port: int) -> list[SocketAddress]:
         raise AddressError(
             f"{setting} must name a host that is known, got {host}: {error.strerror}"
         ) from error
-    places = [SocketAddress(family, place) for family, _, _, _, place in found]
-    return sorted(places, key=lambda place: place.family != socket.AF_INET)
+    candidates = [SocketAddress(family, name) for family, _, _, _, name in found]
+    return sorted(candidates, key=lambda candidate: candidate.family != socket.AF_INET)
 
 
 def check_free(address: str) -> None:
@@ -221,18 +221,18 @@ def taking(address: str) -> Iterator[None]:
 
 def _check_port(address: str, port: Port) -> None:
     faults: list[OSError] = []
-    places = resolve("address", port.host, port.number)
-    for place in places:
-        with socket.socket(place.family) as trial:
+    candidates = resolve("address", port.host, port.number)
+    for candidate in candidates:
+        with socket.socket(candidate.family) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if place.family == socket.AF_INET6:
+            if candidate.family == socket.AF_INET6:
                 trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
-                trial.bind(place.name)
+                trial.bind(candidate.name)
             except OSError as error:
                 faults.append(error)
     for fault in faults:
-        if fault.errno == errno.EADDRINUSE or len(faults) == len(places):
+        if fault.errno == errno.EADDRINUSE or len(faults) == len(candidates):
             raise _taken(address, fault)
 
 

@@ -40,9 +40,10 @@ from lossd.serving.process.http import PageServer
 from lossd.serving.process.pulse import Pulse
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc import listening, reflection
-from lossd.serving.rpc.admission import Admission, ComputeSlots
+from lossd.serving.rpc.admission import Admission, AdmissionTicket, ComputeSlots
 from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary, Handler, LetIn
+from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.shares import Shares, let_in_by, three_quarters
 from lossd.serving.rpc.threads import Threads
@@ -101,13 +102,15 @@ def start(
         _ending_after(config.first_message_seconds),
         _ending_after(config.idle_seconds),
     )
+    crowd = Crowd(config.max_calls, (watchdogs.first_message, watchdogs.idle))
     boundary = _boundary(
         services,
         process,
         watchdogs,
         admission=admission,
         telemetry=telemetry,
-        let_in=_let_in(config, entered),
+        let_in=_let_in(config, entered, crowd),
+        turned_away=crowd.turned_away,
         tracing=tracing,
     )
     _reflect(config, services, process, telemetry, entered)
@@ -223,8 +226,14 @@ def _services(config: Config, checked: CheckedDevice, telemetry: Telemetry) -> _
     )
 
 
-def _let_in(config: Config, entered: Entrance) -> LetIn:
-    return (lambda *_: HERE) if entered.gate is None else let_in_by(entered.gate, Shares(config))
+def _let_in(config: Config, entered: Entrance, crowd: Crowd) -> LetIn:
+    admit = None if entered.gate is None else let_in_by(entered.gate, Shares(config))
+
+    def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:
+        crowd.take(context.peer(), ticket)
+        return HERE if admit is None else admit(method, context, ticket)
+
+    return let_in
 
 
 def _boundary(
@@ -235,6 +244,7 @@ def _boundary(
     admission: Admission,
     telemetry: Telemetry,
     let_in: LetIn,
+    turned_away: Callable[[str], object],
     tracing: "Tracing | None",
 ) -> Boundary:
     return Boundary(
@@ -248,6 +258,7 @@ def _boundary(
         refusing_threads=process.refusing,
         device_lost=functools.partial(process.fail, "the device must answer, got nothing from it"),
         let_in=let_in,
+        turned_away=turned_away,
         first_message=watchdogs.first_message,
         idle=watchdogs.idle,
         trace=None if tracing is None else tracing.begin,
@@ -268,7 +279,7 @@ def _serve(
             services.shared.close()
         raise
     server.start()
-    process.pulse.start(heard_at)
+    process.pulse.start(heard_at, lambda: boundary.looked_at)
     return server, address
 
 

@@ -27,6 +27,9 @@ class Context(Protocol):
     def cancel(self) -> object:
         """Ends the call."""
 
+    def peer(self) -> str:
+        """Returns gRPC's name of the connection that the call came on."""
+
     def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...], /) -> None:
         """Sends the initial metadata, once and before any answer."""
 

@@ -202,7 +202,8 @@ class Config:
     )
     max_connection_calls: int = _setting(
         0,
-        "Calls that one connection has open at a time, more wait in the client; 0 for any number.",
+        "Calls that one connection has open at a time, more wait in the client; "
+        "0 for twice as many as may be in flight, and at least 256.",
         Interval(0, 1 << 20),
     )
     shm_dir: str = _setting(
@@ -245,7 +246,7 @@ class Config:
     jobs: str = _setting(
         "",
         "Training jobs whose losses and gradients have metrics of their own, with commas between; "
-        "callers name theirs in the metadata x-lossd-job.",
+        "callers name theirs in x-lossd-job, among the metadata.",
         rule=job_names,
     )
     drain_delay_seconds: float = _setting(

@@ -45,15 +45,15 @@ class Spread:
 
     def add(self, value: float, labels: Mapping[str, str] | None = None) -> None:
         """Adds a number; ``labels`` lead to the call that it is of."""
-        place = bisect_left(self._bounds, value)
-        self._counts[place] += 1
+        index = bisect_left(self._bounds, value)
+        self._counts[index] += 1
         self.total += value
         if labels:
-            self._instances[place] = Instance(labels, value, time.time())
+            self._instances[index] = Instance(labels, value, time.time())
 
     def buckets(self) -> Iterator[tuple[float, int, Instance | None]]:
         """Yields each bound, how many were at most it, and the last one since the bound before."""
         count = 0
-        for place, bound in enumerate(self._bounds):
-            count += self._counts[place]
-            yield bound, count, self._instances.get(place)
+        for index, bound in enumerate(self._bounds):
+            count += self._counts[index]
+            yield bound, count, self._instances.get(index)

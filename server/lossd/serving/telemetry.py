@@ -1,9 +1,6 @@
-"""All Prometheus metrics of the server; the only file that imports prometheus_client.
+"""Counts what the server does, for Prometheus.
 
 Calls add to ``tallies``, which become metrics when they are scraped.
-
-The names ``grpc_server_*`` are those of the gRPC ecosystem's middleware, so that its dashboards and
-alerts work as they are.  Every label has a closed set of values, whatever a caller sends.
 """
 
 import functools
@@ -14,210 +11,18 @@ from typing import Any, cast
 from wsgiref.types import WSGIApplication
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from lossd.serving import families
 from lossd.serving.call import Call
+from lossd.serving.families import Family
 from lossd.serving.tallies import Count, Instance, Spread
 
-# 0.1 ms to 30 s: a small call takes 0.3 ms, a batch of a gigabyte seconds.
-_SECONDS = (
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
-    10, 30,
-)  # fmt: skip
-_BYTES = tuple(1 << power for power in (10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30))
 UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Family:
-    """One Prometheus metric: its name without the suffix that its type adds, and its labels."""
-
-    type: type[Counter] | type[Gauge] | type[Histogram]
-    name: str
-    description: str
-    labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-
-    def registered(self, registry: CollectorRegistry, lock: threading.Lock) -> Any:
-        """Returns a new metric in a registry; but for a gauge, it is added to under a lock."""
-        if self.type is Gauge:
-            return Gauge(self.name, self.description, self.labels, registry=registry)
-        tallied = _Tallied(self, lock)
-        registry.register(cast("Any", tallied))
-        return tallied
-
-    @property
-    def exposed_name(self) -> str:
-        """The name in a scrape; counters end in ``_total``."""
-        return f"{self.name}_total" if self.type is Counter else self.name
-
-
-_METHOD = ("grpc_type", "grpc_service", "grpc_method")
-STARTED = Family(Counter, "grpc_server_started", "Calls that came in.", _METHOD)
-HANDLED = Family(
-    Counter, "grpc_server_handled", "Calls that ended, by status.", (*_METHOD, "grpc_code")
-)
-RECEIVED = Family(Counter, "grpc_server_msg_received", "Messages received.", _METHOD)
-SENT = Family(Counter, "grpc_server_msg_sent", "Messages sent.", _METHOD)
-HANDLING = Family(
-    Histogram,
-    "grpc_server_handling_seconds",
-    "Time from a call's arrival to its answer.",
-    _METHOD,
-    _SECONDS,
-)
-REQUESTS = Family(Counter, "lossd_requests", "Batches by loss and status.", ("loss", "status"))
-EXAMPLES = Family(
-    Counter, "lossd_examples", "Examples that were kept, by loss and backend.", ("loss", "backend")
-)
-NONFINITE = Family(
-    Counter,
-    "lossd_nonfinite",
-    "Examples whose loss or gradient was not finite, by loss.",
-    ("loss",),
-)
-DURATION = Family(
-    Histogram,
-    "lossd_request_duration_seconds",
-    "Time of a batch, from its arrival to its answer, by loss.",
-    ("loss",),
-    _SECONDS,
-)
-EVALUATIONS = Family(
-    Counter, "lossd_evaluations", "Evaluations by metric and status.", ("metric", "status")
-)
-EVALUATED_EXAMPLES = Family(
-    Counter,
-    "lossd_evaluated_examples",
-    "Examples that were kept in evaluations, by metric.",
-    ("metric",),
-)
-PHASE = Family(
-    Histogram,
-    "lossd_phase_duration_seconds",
-    "Time of each phase of a call: queue, receive, decode, compute, evaluate, encode.",
-    ("phase",),
-    _SECONDS,
-)
-LOSS_PHASE = Family(
-    Counter,
-    "lossd_loss_phase_seconds",
-    "Time of the phases of batches, by loss.",
-    ("loss", "phase"),
-)
-LOSS_VALUE = Family(
-    Gauge,
-    "lossd_loss_value",
-    "The loss of the last batch, by loss and training job.",
-    ("loss", "training_job"),
-)
-GRADIENT_NORM = Family(
-    Gauge,
-    "lossd_gradient_norm",
-    "Euclidean norm of the gradients of one of the last batches, by loss and training job.",
-    ("loss", "training_job"),
-)
-TRAINING_BATCHES = Family(
-    Counter,
-    "lossd_training_batches",
-    "Batches that were answered, by loss and training job.",
-    ("loss", "training_job"),
-)
-REQUEST_BYTES = Family(
-    Histogram,
-    "lossd_request_bytes",
-    "Size of requests, by how it travelled.",
-    ("transport",),
-    _BYTES,
-)
-RESPONSE_BYTES = Family(
-    Histogram,
-    "lossd_response_bytes",
-    "Size of replies, by how it travelled.",
-    ("transport",),
-    _BYTES,
-)
-REJECTED = Family(
-    Counter, "lossd_rejected", "Calls that were not answered, by the reason given.", ("reason",)
-)
-RELOAD_FAILURES = Family(
-    Counter,
-    "lossd_reload_failures",
-    "Changed files that could not be used, by setting; the last good ones stay.",
-    ("file",),
-)
-CERTIFICATE_EXPIRY = Family(
-    Gauge,
-    "lossd_certificate_expiry_timestamp_seconds",
-    "When a certificate of the server expires, in seconds since 1970, by setting.",
-    ("certificate",),
-)
-LOG_LINES_LOST = Family(
-    Gauge, "lossd_log_lines_lost", "Lines of the log that nobody read, and that were left out."
-)
-INFLIGHT_CALLS = Family(Gauge, "lossd_inflight_requests", "Calls in flight.")
-INFLIGHT_BYTES = Family(Gauge, "lossd_inflight_bytes", "Bytes of the requests in flight.")
-MAX_INFLIGHT_CALLS = Family(Gauge, "lossd_max_inflight_requests", "How many may be in flight.")
-MAX_INFLIGHT_BYTES = Family(Gauge, "lossd_max_inflight_bytes", "How many bytes of them may be.")
-COMPUTE_THREADS = Family(Gauge, "lossd_compute_threads", "Calls that may compute at a time.")
-SEGMENTS = Family(Gauge, "lossd_shared_memory_segments", "Segments of shared memory attached.")
-SEGMENT_BYTES = Family(Gauge, "lossd_shared_memory_bytes", "Bytes of these segments.")
-MAX_SEGMENTS = Family(
-    Gauge, "lossd_max_shared_memory_segments", "How many may be attached; 0 where none is shared."
-)
-MAX_SEGMENT_BYTES = Family(
-    Gauge, "lossd_max_shared_memory_bytes", "How many bytes of them may be attached."
-)
-DEVICE_MEMORY_BYTES = Family(
-    Gauge, "lossd_device_memory_bytes", "Bytes of device memory that clients have."
-)
-MAX_DEVICE_MEMORY_BYTES = Family(
-    Gauge,
-    "lossd_max_device_memory_bytes",
-    "How many bytes of it clients may have; 0 where none is shared.",
-)
-READY = Family(Gauge, "lossd_ready", "1 if calls are welcome, 0 while starting and draining.")
-FALLBACK = Family(
-    Gauge,
-    "lossd_backend_fallback",
-    "1 if the CPU computes because no GPU could be used, 0 otherwise.",
-)
-LOSS_FALLBACK = Family(
-    Gauge,
-    "lossd_loss_fallback",
-    "1 for a loss that the CPU computes because the GPU got a worked example of it wrong.",
-    ("loss",),
-)
-GPU_MEMORY_USED = Family(
-    Gauge, "lossd_gpu_memory_used_bytes", "Memory of the GPU that is taken, by all.", ("device",)
-)
-GPU_MEMORY = Family(Gauge, "lossd_gpu_memory_bytes", "Memory of the GPU.", ("device",))
-GPU_UTILIZATION = Family(
-    Gauge,
-    "lossd_gpu_utilization_ratio",
-    "Share of the last moments in which the GPU computed, for all.",
-    ("device",),
-)
-BUILD = Family(
-    Gauge,
-    "lossd_build_info",
-    "1; versions and the backend are in the labels.",
-    ("backend", "lossd", "python", "grpc", "protobuf", "numpy", "cupy"),
-)
-
-FAMILIES = (
-    STARTED, HANDLED, RECEIVED, SENT, HANDLING, REQUESTS, EXAMPLES, NONFINITE, DURATION,
-    EVALUATIONS, EVALUATED_EXAMPLES, PHASE, LOSS_PHASE, LOSS_VALUE, GRADIENT_NORM,
-    TRAINING_BATCHES, REQUEST_BYTES, RESPONSE_BYTES, REJECTED, RELOAD_FAILURES,
-    CERTIFICATE_EXPIRY, LOG_LINES_LOST, INFLIGHT_CALLS, MAX_INFLIGHT_CALLS, INFLIGHT_BYTES,
-    MAX_INFLIGHT_BYTES, COMPUTE_THREADS, SEGMENTS, MAX_SEGMENTS, SEGMENT_BYTES,
-    MAX_SEGMENT_BYTES, DEVICE_MEMORY_BYTES, MAX_DEVICE_MEMORY_BYTES, READY, FALLBACK,
-    LOSS_FALLBACK, GPU_MEMORY_USED, GPU_MEMORY, GPU_UTILIZATION, BUILD,
-)  # fmt: skip
 
 
 def read_scrape(text: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
@@ -277,6 +82,15 @@ def _bucket(found: tuple[float, int, Instance | None]) -> tuple[Any, ...]:
     return name, count, Exemplar(dict(instance.labels), instance.value, instance.time)
 
 
+def _registered(family: Family, registry: CollectorRegistry, lock: threading.Lock) -> Any:
+    """Returns a new metric in a registry; but for a gauge, it is added to under a lock."""
+    if family.type is Gauge:
+        return Gauge(family.name, family.description, family.labels, registry=registry)
+    tallied = _Tallied(family, lock)
+    registry.register(cast("Any", tallied))
+    return tallied
+
+
 class Telemetry:
     """The metrics of one server, in a registry of its own."""
 
@@ -288,7 +102,9 @@ class Telemetry:
         self._evaluated = frozenset(evaluated)
         self._labels: dict[str, tuple[str, str, str]] = {}  # series by method
         self._lock = threading.Lock()  # for whatever calls add to
-        self._metrics = {family: family.registered(registry, self._lock) for family in FAMILIES}
+        self._metrics = {
+            family: _registered(family, registry, self._lock) for family in families.FAMILIES
+        }
         # Kept, since the library checks labels and locks whenever it is asked for a series.
         self._of = functools.cache(self._labelled)
         ProcessCollector(registry=registry)
@@ -310,33 +126,33 @@ class Telemetry:
         losses_on_cpu: Iterable[str] = (),
     ) -> None:
         """Records versions and backend."""
-        self[BUILD].labels(backend=backend, **versions).set(1)
-        self[FALLBACK].set(int(fallback))
+        self[families.BUILD].labels(backend=backend, **versions).set(1)
+        self[families.FALLBACK].set(int(fallback))
         for loss in losses_on_cpu:
-            self[LOSS_FALLBACK].labels(loss=loss).set(1)
+            self[families.LOSS_FALLBACK].labels(loss=loss).set(1)
 
     def limit(
         self, *, calls: int, request_bytes: int, threads: int, segments: int, segment_bytes: int
     ) -> None:
         """Says what may be, beside what is: who watches a limit need not know the settings."""
-        self[MAX_INFLIGHT_CALLS].set(calls)
-        self[MAX_INFLIGHT_BYTES].set(request_bytes)
-        self[COMPUTE_THREADS].set(threads)
-        self[MAX_SEGMENTS].set(segments)
-        self[MAX_SEGMENT_BYTES].set(segment_bytes)
+        self[families.MAX_INFLIGHT_CALLS].set(calls)
+        self[families.MAX_INFLIGHT_BYTES].set(request_bytes)
+        self[families.COMPUTE_THREADS].set(threads)
+        self[families.MAX_SEGMENTS].set(segments)
+        self[families.MAX_SEGMENT_BYTES].set(segment_bytes)
 
     def ready(self, *, ready: bool) -> None:
         """Records whether the server accepts calls."""
-        self[READY].set(int(ready))
+        self[families.READY].set(int(ready))
 
     def watch_inflight(self, calls: Callable[[], int], request_bytes: Callable[[], int]) -> None:
         """Registers functions that are asked for calls and bytes in flight at each scrape."""
-        self[INFLIGHT_CALLS].set_function(calls)
-        self[INFLIGHT_BYTES].set_function(request_bytes)
+        self[families.INFLIGHT_CALLS].set_function(calls)
+        self[families.INFLIGHT_BYTES].set_function(request_bytes)
 
     def watch_log(self, lines_lost: Callable[[], int]) -> None:
         """Reads how many lines were lost whenever it is scraped."""
-        self[LOG_LINES_LOST].set_function(lines_lost)
+        self[families.LOG_LINES_LOST].set_function(lines_lost)
 
     def watch_gpu(
         self,
@@ -346,34 +162,34 @@ class Telemetry:
         utilization: Callable[[], float],
     ) -> None:
         """Registers functions that are asked for the GPU's bytes and its load at each scrape."""
-        self[GPU_MEMORY_USED].labels(device).set_function(used)
-        self[GPU_MEMORY].labels(device).set_function(memory)
-        self[GPU_UTILIZATION].labels(device).set_function(utilization)
+        self[families.GPU_MEMORY_USED].labels(device).set_function(used)
+        self[families.GPU_MEMORY].labels(device).set_function(memory)
+        self[families.GPU_UTILIZATION].labels(device).set_function(utilization)
 
     def watch_certificate(self, name: str, expiry: Callable[[], float]) -> None:
         """Reads when a certificate expires whenever it is scraped."""
-        self[CERTIFICATE_EXPIRY].labels(name).set_function(expiry)
+        self[families.CERTIFICATE_EXPIRY].labels(name).set_function(expiry)
 
     def watch_files(self, names: Iterable[str]) -> None:
         """Starts the series of files that may fail to be reloaded."""
         with self._lock:
             for name in names:
-                self._of(RELOAD_FAILURES, name)
+                self._of(families.RELOAD_FAILURES, name)
 
     def reload_failed(self, name: str) -> None:
         """A changed file could not be used."""
         with self._lock:
-            self._of(RELOAD_FAILURES, name).add()
+            self._of(families.RELOAD_FAILURES, name).add()
 
     def watch_shared_memory(self, segments: Callable[[], int], size: Callable[[], int]) -> None:
         """Registers functions that are asked for segments and their bytes at each scrape."""
-        self[SEGMENTS].set_function(segments)
-        self[SEGMENT_BYTES].set_function(size)
+        self[families.SEGMENTS].set_function(segments)
+        self[families.SEGMENT_BYTES].set_function(size)
 
     def watch_device_memory(self, size: Callable[[], int], most: int) -> None:
         """Registers a function that is asked for the bytes of clients at each scrape."""
-        self[DEVICE_MEMORY_BYTES].set_function(size)
-        self[MAX_DEVICE_MEMORY_BYTES].set(most)
+        self[families.DEVICE_MEMORY_BYTES].set_function(size)
+        self[families.MAX_DEVICE_MEMORY_BYTES].set(most)
 
     # -------------------------------------------------------------- calls
 
@@ -389,70 +205,75 @@ class Telemetry:
         self._labels |= {method: (_CONVERSATION, *_parts(method)) for method in conversations}
         with self._lock:
             for labels in self._labels.values():
-                for family in (STARTED, RECEIVED, SENT, HANDLING):
+                for family in (
+                    families.STARTED,
+                    families.RECEIVED,
+                    families.SENT,
+                    families.HANDLING,
+                ):
                     self._of(family, *labels)
                 for code in ("OK", "INTERNAL"):
-                    self._of(HANDLED, *labels, code)
+                    self._of(families.HANDLED, *labels, code)
 
     def started(self, method: str) -> None:
         """Counts a call that came in."""
         with self._lock:
-            self._of(STARTED, *self._labels[method]).add()
+            self._of(families.STARTED, *self._labels[method]).add()
 
     def received(self, method: str, size: int) -> None:
         """Counts a message that was read: a request, or a part of one in a conversation."""
         labels = self._labels[method]
         with self._lock:
-            self._of(RECEIVED, *labels).add()
+            self._of(families.RECEIVED, *labels).add()
             if labels[0] != _CONVERSATION:
-                self._of(REQUEST_BYTES, "grpc").add(size)
+                self._of(families.REQUEST_BYTES, "grpc").add(size)
 
     def transferred(self, transport: str, request: int, reply: int) -> None:
         """Counts bytes of tensors that travelled apart from messages, in each direction."""
         with self._lock:
-            self._of(REQUEST_BYTES, transport).add(request)
-            self._of(RESPONSE_BYTES, transport).add(reply)
+            self._of(families.REQUEST_BYTES, transport).add(request)
+            self._of(families.RESPONSE_BYTES, transport).add(reply)
 
     def computed(self, loss: str, backend: str, *, examples: int, nonfinite: int) -> None:
         """Counts a loss that was computed."""
         with self._lock:
-            self._of(EXAMPLES, loss, backend).add(examples)
-            self._of(NONFINITE, loss).add(nonfinite)
+            self._of(families.EXAMPLES, loss, backend).add(examples)
+            self._of(families.NONFINITE, loss).add(nonfinite)
 
     def trained(self, loss: str, job: str, value: float) -> None:
         """A batch of a training job was answered."""
-        self._of(LOSS_VALUE, loss, job).set(value)
+        self._of(families.LOSS_VALUE, loss, job).set(value)
         with self._lock:
-            self._of(TRAINING_BATCHES, loss, job).add()
+            self._of(families.TRAINING_BATCHES, loss, job).add()
 
     def gradient(self, loss: str, job: str, norm: float) -> None:
         """And the norm of its gradients was looked at."""
-        self._of(GRADIENT_NORM, loss, job).set(norm)
+        self._of(families.GRADIENT_NORM, loss, job).set(norm)
 
     def evaluated(self, metric: str, examples: int) -> None:
         """Counts a metric that was computed."""
         with self._lock:
-            self._of(EVALUATED_EXAMPLES, metric).add(examples)
+            self._of(families.EVALUATED_EXAMPLES, metric).add(examples)
 
     def sent(self, method: str, size: int) -> None:
         """Counts a reply that is ready, or a part of one in a conversation."""
         labels = self._labels[method]
         with self._lock:
-            self._of(SENT, *labels).add()
+            self._of(families.SENT, *labels).add()
             if labels[0] != _CONVERSATION:
-                self._of(RESPONSE_BYTES, "grpc").add(size)
+                self._of(families.RESPONSE_BYTES, "grpc").add(size)
 
     def rejected(self, reason: str) -> None:
         """Counts a call that gets an error instead of an answer."""
         with self._lock:
-            self._of(REJECTED, reason).add()
+            self._of(families.REJECTED, reason).add()
 
     def ended(self, method: str, call: Call, status: str, seconds: float) -> None:
         """Counts a call that has ended, well or not."""
         labels = self._labels[method]
         with self._lock:
-            self._of(HANDLED, *labels, status).add()
-            self._of(HANDLING, *labels).add(seconds, call.exemplar)
+            self._of(families.HANDLED, *labels, status).add()
+            self._of(families.HANDLING, *labels).add(seconds, call.exemplar)
             self._answered(call, status, seconds)
 
     def answered(self, call: Call, status: str, seconds: float) -> None:
@@ -463,14 +284,14 @@ class Telemetry:
     def _answered(self, call: Call, status: str, seconds: float) -> None:
         loss, exemplar = call.labels.get("loss"), call.exemplar
         for phase, duration in call.seconds.items():
-            self._of(PHASE, phase).add(duration, exemplar)
+            self._of(families.PHASE, phase).add(duration, exemplar)
             if loss is not None:
-                self._of(LOSS_PHASE, loss, phase).add(duration)
+                self._of(families.LOSS_PHASE, loss, phase).add(duration)
         if loss is not None:
-            self._of(REQUESTS, loss, status).add()
-            self._of(DURATION, loss).add(seconds, exemplar)
+            self._of(families.REQUESTS, loss, status).add()
+            self._of(families.DURATION, loss).add(seconds, exemplar)
         for metric in filter(None, call.labels.get("metrics", "").split(",")):
-            self._of(EVALUATIONS, metric, status).add()
+            self._of(families.EVALUATIONS, metric, status).add()
 
     def loss_label(self, name: str) -> str:
         """Returns a label from a closed set, whatever a caller sent."""

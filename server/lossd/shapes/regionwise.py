@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from lossd.batch import Given, Layout, Slot, shape_error
 from lossd.losses import Input, Loss
-from lossd.losses._declare import CLASS_AXIS, OPTIONAL_CLASS_AXIS
+from lossd.losses._inputs import CLASS_AXIS, OPTIONAL_CLASS_AXIS
 from lossd.shapes._by_example import ByExample
 from lossd.shapes._layouts import (
     ClassAxes,

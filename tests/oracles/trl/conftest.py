@@ -1,4 +1,4 @@
-"""What the comparisons with TRL share."""
+"""Fixtures that the comparisons with TRL share."""
 
 import os
 from collections.abc import Iterator

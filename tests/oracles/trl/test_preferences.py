@@ -36,25 +36,14 @@ def pairs(seed: int) -> dict[str, Array]:
     return made
 
 
-def by_dpo_trainer(given: dict[str, Array], kind: str, **settings: Any) -> tuple[float, Any, Any]:
-    """The loss of TRL, its gradients by both answers, and what it logs."""
-    trainers = pytest.importorskip("trl.trainer.dpo_trainer", reason="TRL is not installed")
-    masks = [
-        np.arange(LENGTH) < given[f"{side}_lengths"][:, None] for side in ("chosen", "rejected")
-    ]
-    mask = torch.tensor(np.concatenate(masks))
-    leaves = [torch.tensor(given[name], requires_grad=True) for name in NAMES[:2]]
-    logs = torch.cat(leaves) * mask
-    nothing = torch.zeros_like(logs)
-    outputs = SimpleNamespace(
-        log_probs=logs, entropy=nothing, mean_logits=nothing, is_top1=nothing.bool()
-    )
-    same = SimpleNamespace(
+def dpo_trainer(kind: str, **settings: Any) -> SimpleNamespace:
+    """Returns what TRL's trainer of DPO has when it computes a loss, without model and data."""
+    alone = SimpleNamespace(
         device="cpu", gather=lambda x: x, gather_for_metrics=lambda x: x, unwrap_model=lambda x: x
     )
     own = {
         "model": SimpleNamespace(training=True),
-        "accelerator": same,
+        "accelerator": alone,
         "aux_loss_enabled": False,
         "ld_alpha": None,
         "precompute_ref_logps": True,
@@ -69,7 +58,23 @@ def by_dpo_trainer(given: dict[str, Array], kind: str, **settings: Any) -> tuple
         "_total_train_tokens": 0,
         "_tp_size": 1,
     }
-    trainer = SimpleNamespace(**{**own, **settings})
+    return SimpleNamespace(**{**own, **settings})
+
+
+def by_dpo_trainer(given: dict[str, Array], kind: str, **settings: Any) -> tuple[float, Any, Any]:
+    """The loss of TRL, its gradients by both answers, and what it logs."""
+    trainers = pytest.importorskip("trl.trainer.dpo_trainer", reason="TRL is not installed")
+    masks = [
+        np.arange(LENGTH) < given[f"{side}_lengths"][:, None] for side in ("chosen", "rejected")
+    ]
+    mask = torch.tensor(np.concatenate(masks))
+    leaves = [torch.tensor(given[name], requires_grad=True) for name in NAMES[:2]]
+    logs = torch.cat(leaves) * mask
+    nothing = torch.zeros_like(logs)
+    outputs = SimpleNamespace(
+        log_probs=logs, entropy=nothing, mean_logits=nothing, is_top1=nothing.bool()
+    )
+    trainer = dpo_trainer(kind, **settings)
     first = torch.zeros((2 * ROWS, 1), dtype=torch.bool)  # the prompt, whose tokens do not count
     whole = torch.cat([first, mask], dim=1)
     references = [

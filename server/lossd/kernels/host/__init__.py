@@ -9,16 +9,15 @@ result depend on the row alone: not on the instruction set, the number of thread
 it.
 """
 
-from lossd.kernels.host._library import (
+from lossd.kernels.host._kernels import (
     HostKernel,
     KernelInput,
     KernelSummary,
-    Library,
-    NoLibraryError,
     PreparedCall,
     PreparedInput,
     SoftCountsKernel,
 )
+from lossd.kernels.host._library import Library, NoLibraryError
 from lossd.kernels.host._source import HostText, host_texts
 
 __all__ = [

@@ -1,5 +1,5 @@
 // The kernel of the losses that compare element with element; what a text may say is told in
-// ../pointwise.cuh.  An example is a row of `columns` elements and its value their mean.
+// ../pointwise.cuh.  An example is a row of `columns` elements; its value is their mean.
 //
 // What is here is compiled once for all texts; pointwise_text.hpp is what each of them stands in.
 

@@ -60,7 +60,7 @@ struct Numbers {
     }
 };
 
-// One example: the inputs of its row and where its gradient goes.
+// One example: the inputs of its row, and where its gradient is written.
 struct Example {
     Call& call;
     Numbers predictions;
@@ -75,7 +75,7 @@ struct Example {
     bool& is_finite;
 };
 
-// The type of what is computed for a column.
+// The type of the numbers that are computed for a column.
 template <typename Term>
 using NumberOf = decltype(((Term*)nullptr)->operator()(Column(0), T(0), T(0)));
 
@@ -143,7 +143,7 @@ struct Row : Example {
         return Number(sum.total());
     }
 
-    // The largest of all columns but one.
+    // The largest of all columns except one.
     template <typename Term>
     METHOD Largest<NumberOf<Term>> largest(Term term, Column excluded = -1) const {
         using Number = NumberOf<Term>;
@@ -182,8 +182,8 @@ struct Row : Example {
 
 // Calls use(logit, common) with the logits of a row as a softmax takes them: divided by a
 // temperature and, where there are priors of the classes, with strength * log(prior / their sum)
-// added.  Then they are doubles: a distance of 80 that is rounded to float is off by 4e-6.  Large
-// logits would swallow the priors, so what they have in `common` is taken off first.
+// added.  With priors they are doubles: a distance of 80 rounded to float is off by 4e-6.  Large
+// logits would swallow the priors, so their `common` part is subtracted first.
 template <typename Row, typename Use>
 INLINE void with_logits(
     const Row& row, double temperature, Weights priors, double strength, Use use) {
@@ -226,7 +226,7 @@ INLINE Largest<NumberOf<Logit>> best_of(const Row& row, Logit logit) {
     return {best, begin + (place < count ? place : 0)};
 }
 
-// The softmax of a row in the parts that keep full relative accuracy, see losses/_maths/softmax.py.
+// The softmax of a row in parts that keep full relative accuracy, see losses/_maths/softmax.py.
 template <typename Number>
 struct Softmax {
     Largest<Number> best;
@@ -274,13 +274,13 @@ INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
         if (is_here) kept[best.column] = 1;
     });
     const Number rest = Number(sum.total());
-    // A NaN and a row of nothing but -inf have no softmax, also where there is but one class: their
-    // difference with themselves is NaN.
+    // A row with a NaN and a row of only -inf have no softmax, even with a single class: the
+    // largest minus itself is NaN.
     const Number found = best.value > 0 ? rest : rest + (best.value - best.value);
     return {best, found, 1 + found, kept};
 }
 
-// A distribution is near another one if they differ by less than this part of it.
+// Two distributions are near if they differ by less than this part of one of them.
 constexpr double NEAR = 0.5;
 
 // Numbers that are kept for each column of a row.
@@ -290,9 +290,9 @@ struct Kept {
     METHOD Number operator()(int64_t column, Number, Number) const { return kept[column]; }
 };
 
-// sum(s) p - s of a row, the derivative of -sum(s log p) by the logits, where p and s are nearly uniform,
-// in double: see losses/_maths/softmax.py.  From the logits less the largest, 0 at the best of them, and
-// the shares, in whole groups.
+// sum(s) p - s of a row, the derivative of -sum(s log p) with respect to the logits, where p and s
+// are nearly uniform, in double: see losses/_maths/softmax.py.  From the logits minus the largest
+// of them, and the shares, in whole groups.
 OUTLINE bool make_exact(double* below, double* shares, int64_t columns, int64_t best) {
     const int64_t groups = padded(columns);
     const double count = double(columns), of_best = shares[best];

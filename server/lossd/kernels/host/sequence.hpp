@@ -76,7 +76,7 @@ struct Frames {
     }
 };
 
-// A sequence as the text is given it.
+// A sequence as a text sees it.
 struct Example {
     Call& call;
     Index most_frames, most_labels, classes, length, count;
@@ -102,7 +102,8 @@ struct Example {
     }
 };
 
-// -log of the probability of all alignments.  Where there is none it is infinite, or 0 as the loss says.
+// -log of the probability of all alignments.  If there is none it is infinite, or 0 if the loss
+// says so.
 template <typename Kind>
 INLINE T likelihood(Kind, const Example& example, double blank, double zero_infinity) {
     const Team team;

@@ -1,6 +1,6 @@
-// What a kernel is called with.  _library.py describes the same structures to ctypes.
+// What a kernel is called with.  _calls.py packs the same structures.
 
-// The types of an array; the numbers are those of _library.py.
+// The types of an array; the numbers are those of _calls.py.
 enum Kind : int32_t {
     NONE, FLOAT16, BFLOAT16, FLOAT32, FLOAT64,
     BOOL, INT8, UINT8, INT16, UINT16, INT32, UINT32, INT64, UINT64,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import BatchContext
+from lossd.losses._body import BatchContext
 from lossd.losses._maths.scans import running_sum
 from lossd.losses._maths.sigmoid import softplus
 from lossd.schema import Array

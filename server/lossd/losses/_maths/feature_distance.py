@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import BodyResult, Distance, Status
-from lossd.losses._maths.vectors import cosines
+from lossd.losses._body import BodyResult, Status
+from lossd.losses._maths.vectors import Distance, cosines
 from lossd.schema import Array
 
 

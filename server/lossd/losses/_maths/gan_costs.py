@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import BatchContext, BodyResult, Input, Sides, Status
+from lossd.losses._body import BatchContext, BodyResult, Status
+from lossd.losses._declare import Sides
+from lossd.losses._inputs import Input
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.sigmoid import sigmoid_cost, softplus
 from lossd.schema import Array, Differentiable

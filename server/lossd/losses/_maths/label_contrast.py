@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import BatchContext, BodyResult, Gradient, Status
+from lossd.losses._body import BatchContext, BodyResult, Gradient, Status
 from lossd.losses._maths.pairwise_similarities import Temperature, Vectors, compare, unit_of
 from lossd.schema import Array
 

@@ -18,15 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import (
-    DISTRIBUTION,
-    BodyResult,
-    Content,
-    CudaText,
-    DistributionKind,
-    Input,
-    Status,
-)
+from lossd.losses._body import BodyResult, Status
+from lossd.losses._declare import CudaText
+from lossd.losses._inputs import DISTRIBUTION, Content, DistributionKind, Input
 from lossd.losses._maths.region_probabilities import answer_shares, class_shares, log_shares
 from lossd.schema import UNIT, Array, Differentiable
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import BatchContext, Distance
+from lossd.losses._body import BatchContext
 from lossd.losses._maths.pairwise_similarities import (
     Vectors,
     add_by_columns,
@@ -22,7 +22,7 @@ from lossd.losses._maths.pairwise_similarities import (
     panels,
     power_of_two,
 )
-from lossd.losses._maths.vectors import dots, parts, pieces, reach
+from lossd.losses._maths.vectors import Distance, dots, parts, pieces, reach
 from lossd.schema import Array
 
 # Takes the distances of some rows, given as a slice, from all, and returns the gradients with

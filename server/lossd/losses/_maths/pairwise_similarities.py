@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import BatchContext
+from lossd.losses._body import BatchContext
 from lossd.losses._maths.vectors import directions, dots, parts, pieces, reach
 from lossd.schema import Array
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from lossd.losses._declare import Output
+from lossd.losses._body import Output
 from lossd.losses._maths.tokens import Tokens
 from lossd.schema import Array
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lossd.losses._declare import Axes, Input
+from lossd.losses._inputs import Axes, Input
 from lossd.losses._maths.policy import log_rest
 from lossd.losses._maths.sigmoid import softplus
 from lossd.losses._maths.tokens import Tokens

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import DistributionKind
+from lossd.losses._inputs import DistributionKind
 from lossd.losses._maths.softmax import Softmax, softmax
 from lossd.schema import Array
 

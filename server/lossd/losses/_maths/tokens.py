@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossd.losses._declare import Axes, Content, Input
+from lossd.losses._inputs import Axes, Content, Input
 from lossd.schema import POSITIVE, REQUIRED, Array, Interval, Parameter
 
 

@@ -5,14 +5,24 @@ vectors of 1e30 and of 1e-30 have a length and a direction in every type.  A vec
 direction: it is similar to nothing, and has no gradient.
 """
 
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lossd.losses._declare import Distance, Status
+from lossd.losses._body import Status
 from lossd.schema import Array
+
+
+class Distance(enum.Enum):
+    """The distance of two vectors."""
+
+    EUCLIDEAN = "length of the difference"
+    SQUARED_EUCLIDEAN = "squared length of the difference"
+    COSINE = "one minus the cosine of the angle"
+
 
 # Components of a long vector that are computed at once, so that temporary memory does not grow with
 # the length of vectors.

@@ -26,7 +26,7 @@ NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """A requested metric with all its parameters; ``path`` is its place in the request."""
+    """A requested metric with all its parameters; ``path`` is its field in the request."""
 
     metric: Metric
     parameters: Mapping[str, Any]

@@ -42,7 +42,7 @@ class Gpu:
 
 
 def gpu_at(bus_id: str) -> Gpu | None:
-    """Returns the GPU at a place of the PCI bus; None where there is none, or none that tells."""
+    """Returns the GPU at an address of the PCI bus; None if there is none, or none that tells."""
     if not bus_id:
         return None
     try:

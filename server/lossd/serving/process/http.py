@@ -40,11 +40,11 @@ class PageServer(socketserver.TCPServer):
     def __init__(
         self, host: str, port: int, pages: WSGIApplication, seconds: float, tls: TLS
     ) -> None:
-        place = addresses.resolve("metrics_host", host, port)[0]
-        self.address_family = place.family
+        address = addresses.resolve("metrics_host", host, port)[0]
+        self.address_family = address.family
         self._host = host
         self._tls = tls
-        super().__init__(place.name, functools.partial(_Handler, pages))
+        super().__init__(address.name, functools.partial(_Handler, pages))
         self._threads = BriefThreads(_THREADS, "lossd-page", seconds=seconds)
 
     @property

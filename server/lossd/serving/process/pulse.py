@@ -2,7 +2,8 @@
 
 The process may look healthy while the thread that takes gRPC's events is gone or waits forever.  So
 the server calls itself, through its own address, with a method that does not exist: the answer
-comes from that very thread, however busy all others are.
+comes from that very thread, however busy all others are.  Where so many call that gRPC refuses
+this one too, the thread is known to live from the calls that it looks at.
 """
 
 import functools
@@ -47,9 +48,14 @@ class Pulse:
         self._missed = 0
         self._closed = threading.Event()
         self._ask: Callable[[], bool] = lambda: True
+        self._looked_at: Callable[[], int] = lambda: 0
 
-    def start(self, address: str) -> None:
-        """Starts to ask the server that listens on an address."""
+    def start(self, address: str, looked_at: Callable[[], int] = lambda: 0) -> None:
+        """Starts to ask the server that listens on an address.
+
+        ``looked_at`` counts the calls that gRPC's thread has looked at.
+        """
+        self._looked_at = looked_at
         channel = grpc.insecure_channel(addresses.reachable(address), options=_OPTIONS)
         self._ask = functools.partial(_is_answered, channel.unary_unary(_NO_METHOD), self._seconds)
         threading.Thread(target=self._run, name="lossd-pulse", daemon=True).start()
@@ -69,9 +75,11 @@ class Pulse:
 
     def _run(self) -> None:
         spent = self._seconds  # the first time at once: later there may be no connection
+        looked_at = self._looked_at()
         while not self._closed.wait(self._seconds - spent):
-            started = time.monotonic()
-            self._missed = 0 if self._ask() else self._missed + 1
+            started, before = time.monotonic(), looked_at
+            is_answered, looked_at = self._ask(), self._looked_at()
+            self._missed = 0 if is_answered or looked_at > before else self._missed + 1
             spent = min(time.monotonic() - started, self._seconds)
             if self._missed:
                 log.warning("gRPC must answer itself, got nothing", extra={"times": self._missed})

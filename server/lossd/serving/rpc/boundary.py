@@ -1,4 +1,4 @@
-"""Admits calls, and turns errors into statuses.
+"""Admits calls, and answers each with a reply or a status.
 
 A caller's mistake is answered and counted; ours is logged once, with the id of the request, which
 the caller gets instead of any internals.
@@ -18,52 +18,26 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import grpc
-from google.protobuf import any_pb2
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
 
 from lossd.errors import (
     Abandoned,
-    DeadlinePassed,
     DeviceLost,
     Draining,
-    Forbidden,
     InvalidRequest,
     Overloaded,
-    SegmentNotFound,
-    SegmentRefused,
     ServiceError,
     TooLarge,
-    Unauthenticated,
-    UnknownLoss,
-    UnknownMetric,
 )
 from lossd.serving.call import REQUEST_ID, Call, Received, Trace
 from lossd.serving.caller import HERE, Caller
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
+from lossd.serving.rpc.statuses import code_of, status_of
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-DOMAIN = "lossd"
 _LEGIBLE = re.compile(r"[!-~]{1,128}")
-_CODES = {
-    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    UnknownLoss: grpc.StatusCode.UNIMPLEMENTED,
-    UnknownMetric: grpc.StatusCode.UNIMPLEMENTED,
-    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
-    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
-    SegmentNotFound: grpc.StatusCode.NOT_FOUND,
-    SegmentRefused: grpc.StatusCode.PERMISSION_DENIED,
-    TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Abandoned: grpc.StatusCode.CANCELLED,
-    DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
-    DeviceLost: grpc.StatusCode.UNAVAILABLE,
-    Draining: grpc.StatusCode.UNAVAILABLE,
-}
-
 Handler = Callable[[Received, Call], bytes]
 StreamHandler = Callable[[Iterator[bytes], Call, AdmissionTicket], bytes]
 ConversationHandler = Callable[[Iterator[bytes], Call, AdmissionTicket], Iterator[bytes]]
@@ -72,13 +46,6 @@ LetIn = Callable[[str, grpc.ServicerContext, AdmissionTicket], Caller]
 Metadata = Iterable[tuple[str, str | bytes]]
 # Begins to trace a call from its method, id, metadata, and when it came.
 BeginTrace = Callable[[str, str, Metadata, float], Trace | None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Status(grpc.Status):
-    code: grpc.StatusCode
-    details: str
-    trailing_metadata: tuple[tuple[str, str | bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +70,7 @@ class Boundary(grpc.GenericRpcHandler):
     on ``refusing_threads``.  ``device_lost`` is called for every call that finds the device lost.
 
     ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
+    ``turned_away`` is told the connection of a call that found no place.
     ``first_message`` and ``idle`` end calls that wait too long for a message: the first one, and
     any other.  ``trace`` begins to trace a call.
     """
@@ -120,6 +88,7 @@ class Boundary(grpc.GenericRpcHandler):
         conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
         device_lost: Callable[[], None] = lambda: None,
         let_in: LetIn = lambda *_: HERE,
+        turned_away: Callable[[str], object] = lambda _: None,
         first_message: Watchdog | None = None,
         idle: Watchdog | None = None,
         trace: BeginTrace | None = None,
@@ -135,17 +104,20 @@ class Boundary(grpc.GenericRpcHandler):
         self._refusing_threads = refusing_threads
         self._device_lost = device_lost
         self._let_in = let_in
+        self._turned_away = turned_away
         self._first_message = watchdog if first_message is None else first_message
         self._idle = watchdog if idle is None else idle
         self._trace = trace
         self._is_closed = False
         self.refused = 0  # calls that came since it was closed
+        self.looked_at = 0  # calls that came at all
         telemetry.expect(methods, streams, conversations)
 
     def service(
         self, details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         """Admits a call, or refuses it, before any of it is read."""
+        self.looked_at += 1
         if details.method not in self._methods and details.method not in self._conversations:
             return None
         self._telemetry.started(details.method)
@@ -176,6 +148,8 @@ class Boundary(grpc.GenericRpcHandler):
         self, entrance: "_Entrance", error: Overloaded, _: Requests, context: grpc.ServicerContext
     ) -> None:
         call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
+        if not isinstance(error, Draining):
+            self._turned_away(call.context.peer())
         self._end(entrance, call, context, error)
 
     def _serve(
@@ -293,7 +267,7 @@ class Boundary(grpc.GenericRpcHandler):
         self, entrance: "_Entrance", requests: Requests, call: Call, watchdog: Watchdog
     ) -> bytes | None:
         """Waits for the next message, as long as a watchdog lets it; None for the end."""
-        release = watchdog.watch(call.context.cancel)
+        release = watchdog.watch(call.context.cancel, call.context.peer())
         try:
             with call.phase("receive"):
                 data = next(requests, None)
@@ -322,7 +296,7 @@ class Boundary(grpc.GenericRpcHandler):
         code = code_of(told)
         self._telemetry.rejected(told.reason)
         self._ended(entrance, call, code)
-        context.abort_with_status(_status(told, code, entrance.request_id))
+        context.abort_with_status(status_of(told, code, entrance.request_id))
 
     def _ended(self, entrance: "_Entrance", call: Call, code: grpc.StatusCode) -> None:
         seconds = entrance.age()
@@ -364,14 +338,6 @@ def request_id(details: grpc.HandlerCallDetails) -> str:
     return given if _LEGIBLE.fullmatch(given) else secrets.token_hex(16)
 
 
-def code_of(error: BaseException) -> grpc.StatusCode:
-    """Returns the code of the nearest class in the tree; INTERNAL for any other error."""
-    for kind in type(error).__mro__:
-        if kind in _CODES:
-            return _CODES[kind]
-    return grpc.StatusCode.INTERNAL
-
-
 def _told(error: Exception, number: str) -> ServiceError:
     """Returns the error that the caller is told."""
     if isinstance(error, MemoryError):
@@ -380,33 +346,3 @@ def _told(error: Exception, number: str) -> ServiceError:
         return error
     log.error("internal error", exc_info=error, extra={"request_id": number})
     return ServiceError(f"request must be served, got internal error {number}")
-
-
-def _status(error: ServiceError, code: grpc.StatusCode, number: str) -> _Status:
-    detail = status_pb2.Status(
-        code=code.value[0], message=str(error), details=_details(error, number)
-    )
-    metadata = (("grpc-status-details-bin", detail.SerializeToString()), (REQUEST_ID, number))
-    return _Status(code, str(error), metadata)
-
-
-def _details(error: ServiceError, number: str) -> list[any_pb2.Any]:
-    metadata = {"field": error.field, "request_id": number, **error.details}
-    found: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
-    ]
-    if error.field:
-        request = error_details_pb2.BadRequest()
-        request.field_violations.add(field=error.field, description=str(error))
-        found.append(request)
-    if isinstance(error, Overloaded):
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromNanoseconds(round(error.retry_seconds * 1e9))
-        found.append(retry)
-    return [_packed(message) for message in found]
-
-
-def _packed(message: Message) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(message)
-    return packed

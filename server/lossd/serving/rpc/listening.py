@@ -13,25 +13,33 @@ from lossd.serving.config import Config
 _AFTER_CALLS_SECONDS = 10.0
 # Enough for 400 MB/s to a caller 10 ms away, and little enough for a crowd of them.
 _WINDOW_BYTES = 4 << 20
+# Calls of one connection, health and reflection with them: where gRPC has a limit, calls that were
+# begun and reset at once count until the server has looked at them.
+_OPEN_CALLS = 256
+# Calls that have come and that no thread has looked at: more than one connection may have, and few
+# enough to be looked at within a second.  The limits that gRPC has by itself, 1000 and 3000, are
+# more than the server can look at before it is taken for deaf.  Beyond the first number some calls
+# are refused, beyond the second all.
+_PENDING = (
+    ("grpc.server.max_pending_requests", 128),
+    ("grpc.server.max_pending_requests_hard_limit", 256),
+)
 # A message that is worth refusing before it has come.
 _LARGE_BYTES = 64 << 20
 
 
 def options(config: Config) -> list[tuple[str, int]]:
     """Returns the options of a gRPC server: its limits, and how long connections live."""
-    limits = {
-        "grpc.max_allowed_incoming_connections": config.max_connections,
-        "grpc.max_concurrent_streams": config.max_connection_calls,
-    }
     return [
         *_age_options(config),
-        *((name, limit) for name, limit in limits.items() if limit),
+        *_connection_options(config),
         ("grpc.max_receive_message_length", _longest_message(config)),
         ("grpc.max_send_message_length", -1),  # a reply is about as large as its request
         # What a caller may send before anybody asks for it.  gRPC by itself would let it grow with
         # what the network carries, and hold hundreds of megabytes when calls are cancelled.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+        *_PENDING,
         ("grpc.so_reuseport", 0),  # otherwise two servers could silently share a port
         # Allows the pings of the bundled client; the default is one in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -42,6 +50,14 @@ def options(config: Config) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", 25_000),  # a minute by default, and the longer one counts
         ("grpc.http2.max_pings_without_data", 0),
     ]
+
+
+def _connection_options(config: Config) -> list[tuple[str, int]]:
+    calls = config.max_connection_calls or max(_OPEN_CALLS, 2 * config.max_calls)
+    options = [("grpc.max_concurrent_streams", calls)]
+    if config.max_connections:
+        options.append(("grpc.max_allowed_incoming_connections", config.max_connections))
+    return options
 
 
 def _longest_message(config: Config) -> int:

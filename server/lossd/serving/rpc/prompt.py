@@ -13,7 +13,8 @@ import grpc
 from google.protobuf.message import Message
 
 from lossd.errors import ServiceError
-from lossd.serving.rpc.boundary import Pinned, code_of
+from lossd.serving.rpc.boundary import Pinned
+from lossd.serving.rpc.statuses import code_of
 from lossd.serving.rpc.threads import BriefThreads, Threads
 
 _THREADS = 16

@@ -17,7 +17,7 @@ class Watchdog:
     def __init__(self, patience: Callable[[], float], *, every: float) -> None:
         self._patience = patience
         self._every = every
-        self._watched: dict[object, tuple[float, Callable[[], object]]] = {}
+        self._watched: dict[object, tuple[float, Callable[[], object], str]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         threading.Thread(target=self._run, name="lossd-watchdog", daemon=True).start()
@@ -26,11 +26,11 @@ class Watchdog:
         """Returns the number of calls that it watches."""
         return len(self._watched)
 
-    def watch(self, cancel: Callable[[], object]) -> Callable[[], None]:
-        """Watches a call; returns the function that releases it."""
+    def watch(self, cancel: Callable[[], object], owner: str = "") -> Callable[[], None]:
+        """Watches a call of somebody; returns the function that releases it."""
         key = object()
         with self._lock:
-            self._watched[key] = (time.monotonic(), cancel)
+            self._watched[key] = (time.monotonic(), cancel, owner)
 
         def release() -> None:
             with self._lock:
@@ -45,15 +45,25 @@ class Watchdog:
         """
         latest = time.monotonic() - patience
         with self._lock:
-            late = [key for key, (began, _) in self._watched.items() if began <= latest]
+            late = [key for key, (began, *_) in self._watched.items() if began <= latest]
             cancels = self._taken(late[: max(count, 0)])
         return _done(cancels)
 
-    def end_newest(self, count: int) -> int:
-        """Cancels the ``count`` that began last; returns how many there were."""
+    def end_newest(self, count: int, owner: str | None = None) -> int:
+        """Cancels the ``count`` that began last, of all or one owner's; returns how many."""
         with self._lock:
-            cancels = self._taken([*reversed(self._watched)][: max(count, 0)])
+            newest = [
+                key
+                for key, (*_, whose) in reversed(self._watched.items())
+                if owner is None or whose == owner
+            ]
+            cancels = self._taken(newest[: max(count, 0)])
         return _done(cancels)
+
+    def owners(self) -> list[str]:
+        """Returns the owner of each call that it watches."""
+        with self._lock:
+            return [owner for *_, owner in self._watched.values()]
 
     def _taken(self, keys: Iterable[object]) -> list[Callable[[], object]]:
         return [self._watched.pop(key)[1] for key in keys]
@@ -70,7 +80,7 @@ class Watchdog:
     def _due(self) -> list[Callable[[], object]]:
         latest = time.monotonic() - self._patience()
         with self._lock:
-            keys = [key for key, (began, _) in self._watched.items() if began <= latest]
+            keys = [key for key, (began, *_) in self._watched.items() if began <= latest]
             return self._taken(keys)
 
 

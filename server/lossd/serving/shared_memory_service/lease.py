@@ -46,19 +46,19 @@ class Lease:
         """How the tensors of the call travelled."""
         return self.SHARED if self._segments else self.NOT_SHARED
 
-    def view(self, place: v1.SharedMemory, size: int, field: str) -> Bytes:
+    def view(self, position: v1.SharedMemory, size: int, field: str) -> Bytes:
         """Returns the bytes of a tensor where they lie, read-only.
 
         Raises:
             SegmentNotFound: if there is no such segment.
             InvalidTensor: if they do not lie in it.
         """
-        found = self._part(place, size, field)
+        found = self._part(position, size, field)
         found.flags.writeable = False
         self.request_bytes += size
         return found
 
-    def copy(self, place: v1.SharedMemory, size: int, field: str) -> Bytes:
+    def copy(self, position: v1.SharedMemory, size: int, field: str) -> Bytes:
         """Returns a private copy of the bytes of a tensor.
 
         Raises:
@@ -66,7 +66,7 @@ class Lease:
             InvalidTensor: if they do not lie in it.
             Overloaded: if the copy does not fit beside the requests in flight.
         """
-        found = self.view(place, size, field)
+        found = self.view(position, size, field)
         self._hold(size)
         return found.copy()
 
@@ -117,11 +117,11 @@ class Lease:
                 "segment must keep its size, got a file that was shrunk", reason="SEGMENT_SHRUNK"
             )
 
-    def _part(self, place: v1.SharedMemory, size: int, field: str) -> Bytes:
+    def _part(self, position: v1.SharedMemory, size: int, field: str) -> Bytes:
         if self._shared is None:
             raise SegmentNotFound("segment must be attached, got one of a server that has none")
-        segment = self._shared.find(place.segment)
-        end = place.offset + size
+        segment = self._shared.find(position.segment)
+        end = position.offset + size
         if end > segment.size:
             raise InvalidTensor(
                 f"{field} must end within its segment of {segment.size} bytes, got {end}",
@@ -129,4 +129,4 @@ class Lease:
                 reason="SEGMENT_EXCEEDED",
             )
         self._segments.append(segment)
-        return segment.mapping.bytes[place.offset : end]
+        return segment.mapping.bytes[position.offset : end]

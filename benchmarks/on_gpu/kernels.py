@@ -1,0 +1,108 @@
+"""Every kernel of lossd by itself."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from on_gpu.bench import TYPES, Array, Bench, Row
+
+from lossd.backends._compiled import DeviceKernels
+from lossd.backends._tiles import Tile
+from lossd.batch import Batch, Job
+from lossd.losses import LOSSES, Choices, Input, Loss, Shape
+from lossd.losses._declare import CudaText
+from lossd.selftest._long_rows import parameters_for
+from lossd.shapes import lay_out
+
+
+def drawn(loss: Loss, text: CudaText, rows: int, columns: int) -> dict[str, Array]:
+    """Inputs that a text of a loss is for; a block of rows again and again."""
+    rng = np.random.default_rng(columns)
+    block = min(rows, max(1, (1 << 22) // columns))
+    given = loss.complete(parameters_for(loss, text))
+    found: dict[str, Array] = {}
+    for declared in loss.inputs:
+        if text.targets_are_classes and declared is loss.inputs[1]:
+            found[declared.name] = rng.integers(0, columns, rows)
+            continue
+        numbers = _numbers(rng, loss, declared.under(given), (block, columns))
+        repeats = -(-rows // block)
+        found[declared.name] = np.tile(numbers, (repeats, 1))[:rows] if repeats > 1 else numbers
+    return found
+
+
+def _numbers(rng: np.random.Generator, loss: Loss, declared: Input, size: tuple[int, int]) -> Array:
+    domain = declared.domain
+    if isinstance(domain, Choices):
+        return rng.choice(np.array(domain.numbers, np.float32), size)
+    if domain is None:
+        return rng.standard_normal(size, np.float32)
+    if np.isfinite(domain.high - domain.low):
+        return rng.uniform(domain.low, domain.high, size).astype(np.float32)
+    positive = 0.1 + rng.exponential(2, size).astype(np.float32)
+    if loss.shape is Shape.ROWWISE:
+        return -positive if domain.low < 0 else positive / positive.sum(axis=-1, keepdims=True)
+    return np.float32(domain.low if np.isfinite(domain.low) else 0) + positive
+
+
+SIZES = {
+    Shape.POINTWISE: ((4096, 16384), (1 << 25, 1)),
+    Shape.ROWWISE: ((8192, 32000), (65536, 1000), (1 << 20, 10)),
+    Shape.REGIONWISE: ((1024, 65536),),
+}
+
+
+def kernels(bench: Bench) -> Iterator[Row]:
+    """Every kernel's time, and whether two runs give the same bits."""
+    compiled = DeviceKernels(bench.cupy, bench.cupy.cuda.get_current_stream())
+    for loss in LOSSES.values():
+        for number, text in enumerate(loss.cuda):
+            for rows, columns in SIZES.get(loss.shape, ()):
+                size = (4, min(columns, 100)) if bench.smoke else (rows, columns)
+                inputs = drawn(loss, text, *size)
+                for dtype in TYPES:
+                    row = {"loss": loss.name, "text": number, "type": dtype.name,
+                           "rows": size[0], "columns": size[1]}  # fmt: skip
+                    given = {
+                        name: [a.astype(dtype) if a.dtype.kind == "f" else a]
+                        for name, a in inputs.items()
+                    }
+                    job = Job(loss=loss, parameters=parameters_for(loss, text), inputs=given)
+                    yield row | _kernel(bench, compiled, job, text)
+                    bench.cupy.get_default_memory_pool().free_all_blocks()
+
+
+def _kernel(bench: Bench, compiled: DeviceKernels, job: Job, text: CudaText) -> Row:
+    laid = lay_out(job)
+    batch = laid.batch(job, laid.arrays(job))
+    tile = _tile(bench.cupy, batch)
+    first = batch.operands[0].name
+    found = [compiled.run(batch, text, tile) for _ in range(2)]
+    results = [(one.values.tobytes(), one.gradients[first].tobytes()) for one in found]
+    moved = sum(array.nbytes for array in tile.operands.values())
+    moved += found[0].gradients[first].nbytes + found[0].values.nbytes + found[0].nonfinite.nbytes
+    del found
+    took = bench.device_ms(lambda: compiled.run(batch, text, tile))
+    return {
+        "ms": took,
+        "GB/s": moved / max(took, 1e-6) / 1e6,
+        "share of copy": bench.share_of_copy(moved, took),
+        "same bits": results[0] == results[1],
+    }
+
+
+def _tile(cupy: Any, batch: Batch) -> Tile:
+    return Tile(
+        count=batch.rows,
+        operands={
+            o.name: cupy.asarray(o.rows if o.rows.dtype.kind != "i" else o.rows.astype(np.int64))
+            for o in batch.operands
+        },
+        types={o.name: o.compute_type(batch.dtype) for o in batch.operands},
+        parameters={n: None if n in batch.loss.vectors else v for n, v in batch.parameters.items()},
+        scale=1.0,
+        scales=None,
+        excluded=None,
+        elements=batch.length,
+        sent_types={o.name: o.rows.dtype for o in batch.operands},
+    )

@@ -1,0 +1,96 @@
+"""The bytes of a call, as structures.hpp and entry.cpp read them."""
+
+import ctypes
+import functools
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from lossd.losses import Choices, Interval
+
+Array = npt.NDArray[Any]
+
+# What structures.hpp calls an Input and a Call, and where the answer is in it.
+MOST_INPUTS = 4
+CALL = struct.Struct("<5q" + "Qiidd" * MOST_INPUTS + "2d5Q2i5Q2q")
+ANSWER = struct.Struct("<2q")
+ANSWER_OFFSET = CALL.size - ANSWER.size
+# What entry.cpp calls a Prepared: this before and behind its Call, and the most rows of one.
+PREPARED_HEAD, PREPARED_TAIL = struct.Struct("<Q"), struct.Struct("<4q")
+MOST_PREPARED_ROWS = 1 << 13
+_SIZES = 5  # numbers before the inputs
+NO_INPUT = (0, 0, 0, 0.0, 0.0)
+KINDS = {
+    np.dtype(kind): number
+    for number, kind in enumerate(
+        (np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.bool_, np.int8, np.uint8,
+         np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64),
+        start=1,
+    )
+}  # fmt: skip
+_ANY, _BETWEEN, _EITHER = range(3)
+Domain = Interval | Choices | None
+
+
+def packed_call(inputs: Sequence[Any], *numbers: Any) -> Any:
+    """Returns a call as the library reads it, from what is in it before and after the inputs."""
+    sizes, rest = numbers[:_SIZES], numbers[_SIZES:]
+    unused = NO_INPUT * (MOST_INPUTS - len(inputs) // len(NO_INPUT))
+    return ctypes.create_string_buffer(CALL.pack(*sizes, *inputs, *unused, *rest, 0, 0), CALL.size)
+
+
+def ready(rows: Array, dtype: np.dtype[Any]) -> Array:
+    """Returns rows as a kernel reads them: side by side, and of a type that it knows."""
+    return np.ascontiguousarray(rows, None if rows.dtype in KINDS else dtype)
+
+
+def packed_input(rows: Array, domain: Domain, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """Returns an input as the library reads it."""
+    return (address(rows), KINDS[rows.dtype], *rule(domain, dtype))
+
+
+@functools.lru_cache(maxsize=256)
+def rule(domain: Domain, dtype: np.dtype[Any]) -> tuple[int, float, float]:
+    """Returns a domain as the first and last number within it, or as the two that it allows."""
+    if domain is None:
+        return _ANY, 0.0, 0.0
+    if isinstance(domain, Choices):
+        if len(domain.numbers) > 2:
+            raise ValueError(f"a kernel knows two choices, got {domain}")
+        first, *others = domain.numbers
+        return _EITHER, first, others[0] if others else first
+    low, high = dtype.type(domain.low), dtype.type(domain.high)
+    if domain.low_open:
+        low = np.nextafter(low, dtype.type(np.inf))
+    if domain.high_open:
+        high = np.nextafter(high, dtype.type(-np.inf))
+    return _BETWEEN, float(low), float(high)
+
+
+def as_number(value: Any) -> float:
+    """Returns a parameter as a number: unset is NaN, true and false are 1 and 0."""
+    return np.nan if value is None else float(value)
+
+
+def as_vector(value: Any, dtype: np.dtype[Any]) -> Array | None:
+    """Returns a parameter that is a list in the type that is computed in; None for an empty one."""
+    return np.ascontiguousarray(value, dtype) if len(value) else None
+
+
+def address(array: Array | None) -> int:
+    """Returns where the data of an array begins: its first field in NumPy's C interface.
+
+    NumPy's own attributes make a dictionary or an object of it, which takes ten times as long.
+    """
+    if array is None:
+        return 0
+    return ctypes.c_void_p.from_address(id(array) + object.__basicsize__).value or 0
+
+
+def bytes_address(data: bytes) -> int:
+    """Returns where bytes begin."""
+    return ctypes.c_void_p.from_buffer(ctypes.c_char_p(data)).value or 0

@@ -1,0 +1,291 @@
+"""Kernels of the compiled library, and how they are called."""
+
+import ctypes
+import functools
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossd.kernels.host._calls import (
+    ANSWER,
+    ANSWER_OFFSET,
+    CALL,
+    KINDS,
+    MOST_INPUTS,
+    MOST_PREPARED_ROWS,
+    NO_INPUT,
+    PREPARED_HEAD,
+    PREPARED_TAIL,
+    Array,
+    Domain,
+    address,
+    as_number,
+    as_vector,
+    bytes_address,
+    packed_call,
+    packed_input,
+    ready,
+    rule,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSummary:
+    """The results of a kernel for some rows, besides what it writes.
+
+    ``sums`` are those of weights times values, one a block of rows.  ``nonfinite_rows`` counts the
+    rows that it flagged; ``is_outside`` tells that an input holds a number that is not in its
+    domain.
+    """
+
+    sums: npt.NDArray[np.float64]
+    nonfinite_rows: int
+    is_outside: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KernelInput:
+    """An input of a kernel: rows as they were given, or class indices, and where they must be."""
+
+    rows: Array
+    domain: Domain = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedInput:
+    """An input of a prepared call, but for its numbers; ``classes`` are how many its labels name.
+
+    Without ``classes`` it holds rows as a ``KernelInput`` does.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    domain: Domain = None
+    classes: int | None = None
+
+
+class PreparedCall:
+    """A call of a kernel for a few rows, of which all is known but where its arrays lie.
+
+    May be called from many threads.  ``kept`` is what it has addresses of.
+    """
+
+    def __init__(self, function: Any, encoded: bytes, kept: tuple[object, ...]) -> None:
+        self._call = functools.partial(function, ctypes.create_string_buffer(encoded, len(encoded)))
+        self._kept = kept
+
+    def __call__(
+        self, inputs: Sequence[Array], values: Array | None, gradient: Array | None
+    ) -> float | None:
+        """Writes values and gradient, and returns the sum of the values.
+
+        The inputs must be in C order, and those for which it was prepared but for their numbers.
+        Returns None where a number is not finite, a label no class or an input outside its domain:
+        what was written then counts for nothing.
+        """
+        first, second, third, fourth, *_ = (*map(id, inputs), 0, 0, 0)
+        found: float = self._call(
+            first,
+            second,
+            third,
+            fourth,
+            0 if values is None else id(values),
+            0 if gradient is None else id(gradient),
+        )
+        return found if math.isfinite(found) else None
+
+
+class HostKernel:
+    """A compiled text; may be called from many threads."""
+
+    def __init__(
+        self,
+        entry: Any,
+        dtype: np.dtype[Any],
+        numbers: Sequence[str],
+        vectors: Sequence[str],
+        call_prepared: Any,
+        *,
+        gives_statuses: bool = False,
+    ) -> None:
+        self.gives_statuses = gives_statuses
+        self._call_prepared = call_prepared
+        self._entry = entry
+        self._dtype = dtype
+        self._numbers, self._vectors = numbers, vectors
+        self._pack_numbers = struct.Struct(f"<{len(numbers)}d").pack
+        self._pack_vectors = struct.Struct(f"<{len(vectors)}Q").pack
+
+    def rounds_to(self, dtype: np.dtype[Any]) -> bool:
+        """Returns whether it can write a gradient of a type."""
+        return dtype == self._dtype or (self._dtype == np.float32 and dtype.itemsize == 2)
+
+    def prepared(
+        self,
+        inputs: Sequence[PreparedInput],
+        parameters: Mapping[str, Any],
+        *,
+        gradient: np.dtype[Any] | None,
+        scale: float,
+        elements: int,
+    ) -> PreparedCall | None:
+        """Prepares calls for a few rows, all of which are summed together; the rest is as there.
+
+        Returns None where a call would have to do more than that.
+        """
+        rows, *inner = inputs[0].shape
+        labels = [number for number, one in enumerate(inputs) if one.classes is not None]
+        is_known = all(one.dtype in KINDS for one in inputs)
+        is_few = 0 < rows <= MOST_PREPARED_ROWS and len(inner) == 1
+        if not (is_known and is_few) or self.gives_statuses or len(labels) > 1:
+            return None
+        numbers = self._pack_numbers(*[as_number(parameters[name]) for name in self._numbers])
+        vectors = [as_vector(parameters[name], self._dtype) for name in self._vectors]
+        addresses = self._pack_vectors(*[address(vector) for vector in vectors])
+        packed = [
+            part for one in inputs for part in (0, KINDS[one.dtype], *rule(one.domain, self._dtype))
+        ]
+        packed += NO_INPUT * (MOST_INPUTS - len(inputs))
+        second = inputs[1].shape[1:]
+        call = CALL.pack(
+            *(rows, inner[0], rows, 1, second[0] if second else 0),
+            *packed,
+            *(elements, scale, 0, 0, 0, 0, 0),
+            *(0 if gradient is None else KINDS[gradient], 0, 0),
+            *(bytes_address(numbers), bytes_address(addresses), 0, 0, 0, 0),
+        )
+        labelled = inputs[labels[0]] if labels else None
+        encoded = b"".join((
+            PREPARED_HEAD.pack(ctypes.cast(self._entry, ctypes.c_void_p).value),
+            call,
+            PREPARED_TAIL.pack(
+                labels[0] if labels else -1,
+                0 if labelled is None else KINDS[labelled.dtype],
+                0 if labelled is None else labelled.classes,
+                object.__basicsize__,
+            ),
+        ))  # fmt: skip
+        return PreparedCall(self._call_prepared, encoded, (numbers, addresses, *vectors))
+
+    def __call__(
+        self,
+        inputs: Sequence[KernelInput],
+        parameters: Mapping[str, Any],
+        *,
+        nonfinite: npt.NDArray[np.bool_],
+        values: Array | None = None,
+        gradient: Array | None = None,
+        scale: Any = 1.0,
+        elements: int = 1,
+        excluded: npt.NDArray[np.bool_] | None = None,
+        weights: npt.NDArray[np.float64] | None = None,
+        block: int | None = None,
+        streams: bool = False,
+        statuses: npt.NDArray[np.uint8] | None = None,
+    ) -> KernelSummary:
+        """Computes some rows.
+
+        ``inputs`` have an axis of rows and perhaps one of columns, or two of parts and what they
+        hold; a kernel that ``gives_statuses`` writes one a row.  ``scale`` is what
+        derivatives are multiplied by, one number or one a row of the compute type, and ``elements``
+        what the sum of a row of elements is divided by.  ``block`` rows are summed together, all if
+        it is None; with ``streams`` the gradient is not left in the caches.  Writes ``values``, one
+        a row, and the ``gradient`` with respect to the first input, and sets flags in
+        ``nonfinite``.
+
+        Raises:
+            MemoryError: if there is not the room for a row.
+        """
+        given = [(ready(one.rows, self._dtype), one.domain) for one in inputs]
+        rows, *inner = given[0][0].shape
+        columns, parts = math.prod(inner), inner[0] if len(inner) > 1 else 1
+        second = given[1][0].shape[1:]
+        packed = [part for one in given for part in packed_input(*one, self._dtype)]
+        numbers = self._pack_numbers(*[as_number(parameters[name]) for name in self._numbers])
+        vectors = [as_vector(parameters[name], self._dtype) for name in self._vectors]
+        addresses = self._pack_vectors(*[address(vector) for vector in vectors])
+        scales = scale if getattr(scale, "ndim", 0) else None
+        block = block or max(rows, 1)
+        sums = np.empty(-(-rows // block))
+        call = packed_call(
+            packed,
+            rows,
+            columns,
+            block,
+            parts,
+            second[0] if second else 0,
+            elements,
+            0.0 if scales is not None else float(scale),
+            address(scales),
+            address(excluded),
+            address(weights),
+            address(values),
+            address(gradient),
+            0 if gradient is None else KINDS[gradient.dtype],
+            streams,
+            address(nonfinite),
+            bytes_address(numbers),
+            bytes_address(addresses),
+            address(sums),
+            address(statuses),
+        )
+        if not self._entry(call):
+            raise MemoryError(f"a row of {columns} columns needs more memory than there is")
+        nonfinite_rows, outside = ANSWER.unpack_from(call, ANSWER_OFFSET)
+        return KernelSummary(sums, nonfinite_rows, bool(outside))
+
+
+class SoftCountsKernel:
+    """Counts of logits against true shares; may be called from many threads.
+
+    See ``lossd.losses.SoftCounts``.
+    """
+
+    def __init__(self, count: Any, slope: Any, dtype: np.dtype[Any]) -> None:
+        self._count, self._slope = count, slope
+        self._dtype = dtype
+
+    def count(
+        self, predictions: Array, targets: Array, weights: Array | None, products: Array | None
+    ) -> npt.NDArray[np.float64]:
+        """See ``SoftCounts.count``."""
+        counts = np.empty((3, predictions.shape[1]))
+        self._call(self._count, (predictions, targets), weights, products, sums=address(counts))
+        return counts
+
+    def slope(
+        self,
+        targets: Array,
+        weights: Array | None,
+        by_share: tuple[Array, Array],
+        products: Array,
+    ) -> None:
+        """See ``SoftCounts.slope``."""
+        addresses = struct.pack("<2Q", *map(address, by_share))
+        vectors = bytes_address(addresses)
+        self._call(self._slope, (targets, targets), weights, products, vectors=vectors)
+
+    def _call(
+        self,
+        entry: Any,
+        inputs: Sequence[Array],
+        weights: Array | None,
+        products: Array | None,
+        *,
+        sums: int = 0,
+        vectors: int = 0,
+    ) -> None:
+        rows, labels = inputs[0].shape
+        packed = [part for one in inputs for part in packed_input(one, None, self._dtype)]
+        places = (0, 0, address(weights), 0, address(products))
+        kind = 0 if products is None else KINDS[products.dtype]
+        call = packed_call(
+            packed, rows, labels, 0, 1, 0, 1.0, 1.0, *places, kind, 0, 0, 0, vectors, sums, 0
+        )
+        if not entry(call):
+            raise MemoryError(f"sums of {labels} labels need more memory than there is")

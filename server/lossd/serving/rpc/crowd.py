@@ -1,0 +1,83 @@
+"""Keeps calls that say nothing from taking every place.
+
+A connection may have all places while nobody else wants one.  When a call of another one finds
+none, a call that waits for its message gives way, of the connection that has the most of them; and
+for some seconds no connection is given more than half of the places.  What waits is what can give
+way: nothing is lost that was computed, and the bundled client sends it again.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from lossd.errors import Overloaded
+from lossd.serving.rpc.admission import Admission, AdmissionTicket
+from lossd.serving.rpc.watchdog import Watchdog
+
+_WANTED_SECONDS = 5.0  # for which a call that found no place is remembered
+_KEPT = 1024  # connections; more are kept only while they call
+
+
+class Crowd:
+    """The places of each connection; may be used from many threads.
+
+    ``silent`` watch the calls that wait for a message, each with its connection.
+    """
+
+    def __init__(
+        self,
+        places: int,
+        silent: Sequence[Watchdog],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._places = places
+        self._half = max(1, places // 2)
+        self._silent = silent
+        self._clock = clock
+        self._connections: dict[str, Admission] = {}
+        self._wanted = ("", -_WANTED_SECONDS)  # by whom, and when: the last one
+        self._lock = threading.Lock()
+
+    def take(self, peer: str, ticket: AdmissionTicket) -> None:
+        """Counts a call among those of its connection.
+
+        Raises:
+            Overloaded: if they are half of all, and another connection has found no place.
+        """
+        with self._lock:
+            mine = self._connections.get(peer) or self._new(peer)
+            if mine.calls >= self._half and self._is_wanted_beside(peer):
+                raise Overloaded(
+                    f"calls in flight of one connection must be at most {self._half} while others "
+                    f"want some, got {mine.calls + 1}",
+                    reason="TOO_MANY_CALLS",
+                    details={"limit": self._half},
+                )
+            mine.narrow(ticket)
+
+    def turned_away(self, peer: str) -> bool:
+        """Makes room for a call of a connection that found no place; returns whether one left."""
+        waiting = Counter(owner for watchdog in self._silent for owner in watchdog.owners())
+        if not waiting:
+            return False
+        owner, count = waiting.most_common(1)[0]
+        if owner == peer or count <= 1:
+            return False
+        with self._lock:
+            self._wanted = (peer, self._clock())
+        return any(watchdog.end_newest(1, owner) for watchdog in self._silent)
+
+    def _is_wanted_beside(self, peer: str) -> bool:
+        by, when = self._wanted
+        return by != peer and self._clock() - when < _WANTED_SECONDS
+
+    def _new(self, peer: str) -> Admission:
+        if len(self._connections) >= _KEPT:
+            self._connections = {
+                each: admission for each, admission in self._connections.items() if admission.calls
+            }
+        made = Admission(calls=self._places, request_bytes=1 << 62)
+        self._connections[peer] = made
+        return made

@@ -1,0 +1,89 @@
+"""Errors of lossd as statuses of gRPC, with what a caller can read of them."""
+
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from lossd.errors import (
+    Abandoned,
+    DeadlinePassed,
+    DeviceLost,
+    Draining,
+    Forbidden,
+    InvalidRequest,
+    Overloaded,
+    SegmentNotFound,
+    SegmentRefused,
+    ServiceError,
+    TooLarge,
+    Unauthenticated,
+    UnknownLoss,
+    UnknownMetric,
+)
+from lossd.serving.call import REQUEST_ID
+
+DOMAIN = "lossd"
+_CODES = {
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    UnknownLoss: grpc.StatusCode.UNIMPLEMENTED,
+    UnknownMetric: grpc.StatusCode.UNIMPLEMENTED,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
+    SegmentNotFound: grpc.StatusCode.NOT_FOUND,
+    SegmentRefused: grpc.StatusCode.PERMISSION_DENIED,
+    TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Abandoned: grpc.StatusCode.CANCELLED,
+    DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
+    DeviceLost: grpc.StatusCode.UNAVAILABLE,
+    Draining: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Status(grpc.Status):
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """Returns the code of the nearest class in the tree; INTERNAL for any other error."""
+    for kind in type(error).__mro__:
+        if kind in _CODES:
+            return _CODES[kind]
+    return grpc.StatusCode.INTERNAL
+
+
+def status_of(error: ServiceError, code: grpc.StatusCode, request_id: str) -> grpc.Status:
+    """Returns the status that tells of an error, with its details for programs."""
+    detail = status_pb2.Status(
+        code=code.value[0], message=str(error), details=_details(error, request_id)
+    )
+    metadata = (("grpc-status-details-bin", detail.SerializeToString()), (REQUEST_ID, request_id))
+    return _Status(code, str(error), metadata)
+
+
+def _details(error: ServiceError, request_id: str) -> list[any_pb2.Any]:
+    metadata = {"field": error.field, "request_id": request_id, **error.details}
+    found: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
+    ]
+    if error.field:
+        request = error_details_pb2.BadRequest()
+        request.field_violations.add(field=error.field, description=str(error))
+        found.append(request)
+    if isinstance(error, Overloaded):
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(error.retry_seconds * 1e9))
+        found.append(retry)
+    return [_packed(message) for message in found]
+
+
+def _packed(message: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

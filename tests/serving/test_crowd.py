@@ -1,0 +1,124 @@
+"""A connection that says nothing leaves places for others."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from lossd.errors import Overloaded
+from lossd.serving.rpc.admission import Admission, AdmissionTicket
+from lossd.serving.rpc.crowd import Crowd
+from lossd.serving.rpc.watchdog import Watchdog
+
+PLACES = 8
+
+
+@dataclass
+class Room:
+    """Places, and calls that take them and say nothing."""
+
+    silent: Watchdog = field(default_factory=lambda: Watchdog(lambda: 3600, every=3600))
+    admission: Admission = field(default_factory=lambda: Admission(calls=PLACES, request_bytes=100))
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.crowd = Crowd(PLACES, (self.silent,), clock=lambda: self.now)
+        self.ended: list[str] = []
+
+    def take(self, peer: str) -> AdmissionTicket:
+        """Lets in a call that has its message."""
+        ticket = self.admission.enter()
+        try:
+            self.crowd.take(peer, ticket)
+        except Overloaded:
+            end(ticket)
+            raise
+        return ticket
+
+    def keep_silent(self, peer: str) -> None:
+        """Lets in a call that waits for its message."""
+        ticket = self.take(peer)
+
+        def cancel() -> None:
+            self.ended.append(peer)
+            end(ticket)
+
+        self.silent.watch(cancel, peer)
+
+
+def end(ticket: AdmissionTicket) -> None:
+    ticket.finish()
+    ticket.leave()
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    made = Room()
+    yield made
+    made.silent.close()
+
+
+def test_a_connection_may_have_all_places_that_nobody_wants(room: Room) -> None:
+    for _ in range(PLACES):
+        room.take("one")
+    assert room.admission.calls == PLACES
+    assert not room.crowd.turned_away("one")
+
+
+def test_a_silent_call_gives_way_to_one_of_another_connection(room: Room) -> None:
+    for _ in range(PLACES):
+        room.keep_silent("one")
+    assert room.crowd.turned_away("other")
+    assert room.ended == ["one"]
+    room.take("other")
+
+
+def test_the_connection_with_the_most_silent_calls_gives_way(room: Room) -> None:
+    for peer in ("few", "few", "many", "many", "many", "many", "busy"):
+        room.keep_silent(peer)
+    assert room.crowd.turned_away("other")
+    assert room.ended == ["many"]
+
+
+def test_a_call_gives_way_neither_to_its_own_connection_nor_alone(room: Room) -> None:
+    for _ in range(PLACES):
+        room.keep_silent("one")
+    assert not room.crowd.turned_away("one")
+    lonely = Room()
+    for number in range(PLACES):
+        lonely.keep_silent(f"connection {number}")
+    assert not lonely.crowd.turned_away("other")
+    assert room.ended == lonely.ended == []
+
+
+def test_what_computes_does_not_give_way(room: Room) -> None:
+    for _ in range(PLACES):
+        room.take("one")
+    assert not room.crowd.turned_away("other")
+
+
+def test_while_others_want_places_a_connection_has_half(room: Room) -> None:
+    for _ in range(PLACES):
+        room.keep_silent("one")
+    assert room.crowd.turned_away("other")
+    with pytest.raises(Overloaded, match="of one connection must be at most 4 while others want"):
+        room.take("one")
+    end(room.take("other"))
+
+    room.now = 60.0  # nobody has wanted one for long
+    room.take("one")
+
+
+def test_places_are_given_back(room: Room) -> None:
+    for _ in range(10 * PLACES):
+        end(room.take("one"))
+    assert room.admission.calls == 0
+
+
+def test_only_connections_that_call_are_remembered(room: Room) -> None:
+    kept = room.take("first")
+    for number in range(3000):
+        end(room.take(f"connection {number}"))
+    assert len(room.crowd._connections) <= 1025
+    assert room.crowd._connections["first"].calls == 1
+    end(kept)
