@@ -25,7 +25,8 @@ class AllocateDeviceResponse(_message.Message):
     """The memory.
 
     Args:
-        segment: What names the memory from now on. Nobody can guess it, and nobody else is told it.
+        segment: The name of the memory from now on. Nobody can guess it, and nobody else is told
+            it.
         size: Bytes that there are.
         cuda_ipc: For cudaIpcOpenMemHandle: 64 bytes.
         offset: Where in what the handle opens the memory begins.

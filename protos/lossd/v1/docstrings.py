@@ -47,7 +47,8 @@ Args:
         "AllocateDeviceResponse": """The memory.
 
 Args:
-    segment: What names the memory from now on. Nobody can guess it, and nobody else is told it.
+    segment: The name of the memory from now on. Nobody can guess it, and nobody else is told
+        it.
     size: Bytes that there are.
     cuda_ipc: For cudaIpcOpenMemHandle: 64 bytes.
     offset: Where in what the handle opens the memory begins.
@@ -355,7 +356,7 @@ Args:
         "DeviceMemoryOffer": """Devices whose memory a client that uses the same one can share with the server.
 
 Args:
-    device_uuids: What identifies each of them: 16 bytes, as CUDA tells them.
+    device_uuids: The UUID of each of them: 16 bytes, as CUDA tells them.
     bytes: Bytes that the server allocates at the same time, for all clients.
 """,
         "DeviceUse": """How a call uses the memory of a device.

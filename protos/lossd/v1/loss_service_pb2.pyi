@@ -603,7 +603,7 @@ class DeviceMemoryOffer(_message.Message):
     """Devices whose memory a client that uses the same one can share with the server.
 
     Args:
-        device_uuids: What identifies each of them: 16 bytes, as CUDA tells them.
+        device_uuids: The UUID of each of them: 16 bytes, as CUDA tells them.
         bytes: Bytes that the server allocates at the same time, for all clients.
     """
     __slots__ = ("device_uuids", "bytes")
