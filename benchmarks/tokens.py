@@ -8,6 +8,7 @@ it frees; Flight (``pip install pyarrow``) exchanges the same bytes and computes
 """
 
 import argparse
+import importlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -157,7 +158,8 @@ def sidecar(shape: tuple[int, int], rounds: int) -> Iterator[Row]:
 
 
 def over_tcp(shape: tuple[int, int], rounds: int) -> Iterator[Row]:
-    """Calls over TCP against exchanges of the same bytes."""
+    """Calls over TCP against exchanges of the same bytes; without pyarrow nothing waits for it."""
+    importlib.import_module("pyarrow.flight")
     arrays = drawn(*shape)
     with (
         serving("tcp") as server,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from lossd.backends._host import HostKernels
-from lossd.backends.numpy import NO_KERNELS, NumpyBackend
+from lossd.backends._host import NO_KERNELS, HostKernels
+from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.kernels.host import Library
 from lossd.losses import LOSSES, Loss, Shape

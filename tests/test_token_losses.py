@@ -5,10 +5,12 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from lossd import v1
+from lossd.backends._host import NO_KERNELS
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.client import presets
@@ -24,6 +26,7 @@ from lossd.losses._maths.tokens import TokenAggregation
 from lossd.reduction import Reduction
 from lossd.serving.wire.parameters import read_parameters
 from lossd.tensors import fill
+from tests.conftest import compiled_kernels
 from tests.losses.case import Array, values
 
 LOSS = "log_probabilities"
@@ -43,9 +46,10 @@ OBJECTIVES: dict[PolicyObjective, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    made = Engine(NumpyBackend(2))
+@pytest.fixture(scope="module", params=["numpy", "compiled"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    kernels = compiled_kernels() if request.param == "compiled" else NO_KERNELS
+    made = Engine(NumpyBackend(2, kernels))
     yield made
     made.close()
 
@@ -70,6 +74,44 @@ def batch(seed: int, rows: int = 24, length: int = 9) -> dict[str, Array]:
         "advantages": rng.normal(0, 1, rows),
         "token_mask": rng.random(now.shape) < 0.7,
     }
+
+
+# ------------------------------------------------------------------ pieces
+
+
+def large(dtype: Any) -> dict[str, Array]:
+    """Returns more tokens than one piece has, some of whose sequences have none."""
+    drawn = batch(3, rows=40, length=4096)
+    drawn["lengths"] = np.random.default_rng(3).integers(0, 4097, 40)
+    drawn[LOSS][7, :100] = np.nan
+    return {n: a.astype(dtype) if a.dtype == np.float64 else a for n, a in drawn.items()}
+
+
+def test_the_number_of_threads_changes_no_bit(engine: Engine) -> None:
+    clip = {"objective": PolicyObjective.PPO_CLIP, **CLIP, "ratio": PolicyRatio.SEQUENCE}
+    one = Engine(NumpyBackend(1, engine.backend.kernels))  # type: ignore[attr-defined]
+    found, wanted = (policy(e, large(np.float32), **clip) for e in (engine, one))
+    assert found.per_example is not None
+    assert wanted.per_example is not None
+    assert found.per_example.tobytes() == wanted.per_example.tobytes()
+    assert found.gradients[LOSS].tobytes() == wanted.gradients[LOSS].tobytes()
+    assert found.nonfinite_examples.tolist() == wanted.nonfinite_examples.tolist() == [7]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_derivatives_of_sixteen_bits_are_those_of_float64_rounded_once(
+    engine: Engine, dtype: Any
+) -> None:
+    given = large(dtype)
+    wide = {n: a if a.dtype.kind in "ib" else a.astype(np.float64) for n, a in given.items()}
+    found, wanted = (
+        policy(engine, inputs, objective=PolicyObjective.IMPORTANCE_SAMPLING)
+        for inputs in (given, wide)
+    )
+    assert found.gradients[LOSS].dtype == dtype
+    right = wanted.gradients[LOSS].astype(dtype)
+    np.testing.assert_array_equal(found.gradients[LOSS].view(np.uint16), right.view(np.uint16))
+    assert found.nonfinite_examples.tolist() == [7]
 
 
 # ------------------------------------------------------------------ extremes

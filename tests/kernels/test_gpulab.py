@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from lossd.kernels import Kernel, Launch, _source
-from tests.kernels import cases
+from lossd.losses._maths.policy import PolicyRatio
+from tests.kernels import cases, tokens
 from tests.kernels.cases import Variant, make_case
 
 pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
@@ -76,6 +77,24 @@ def test_bits_do_not_depend_on_the_order_of_threads(
         assert other_gradient is not None
         assert other_values.tobytes() == values.tobytes()
         assert other_gradient.tobytes() == gradient.tobytes()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [p for p in tokens.policies() if p["ratio"] is PolicyRatio.SEQUENCE],
+    ids=lambda p: p["objective"].name,
+)
+def test_bits_of_tokens_do_not_depend_on_the_order_of_threads(
+    host: Any, parameters: dict[str, Any]
+) -> None:
+    batch = tokens.draw(parameters, cases.FLOAT32, by_sequence=True)
+    found = [batch.on_device(_Scheduled(host, s)) for s in ("forward", "reverse", "random")]
+    wanted = batch.expected()
+    np.testing.assert_allclose(found[0].values, wanted.values, 2e-6, 2e-6)
+    np.testing.assert_allclose(found[0].gradient, wanted.gradient, 2e-6, 2e-6)
+    for other in found[1:]:
+        assert other.values.tobytes() == found[0].values.tobytes()
+        assert other.gradient.tobytes() == found[0].gradient.tobytes()
 
 
 def test_a_missing_barrier_is_found(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:

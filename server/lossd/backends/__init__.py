@@ -16,6 +16,7 @@ from lossd.backends._exports import ALIGNMENT, Exported, Exports, Resident
 from lossd.backends._rates import Rates
 from lossd.backends._rounding import Array, round_into
 from lossd.batch import Batch
+from lossd.kernels.host import TokenKernel
 from lossd.losses import BodyResult, SoftCounts
 from lossd.networks import DeviceNetwork, Network
 from lossd.reduction import Flags, Floats
@@ -185,6 +186,9 @@ class Backend(Protocol):
         Raises:
             InvalidParameter: if the body refuses a parameter, which a kernel does not look at.
         """
+
+    def token_kernel(self, batch: Batch) -> TokenKernel | None:
+        """Returns the kernel that computes tokens on the host; None if there is but the body."""
 
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
         """Returns what counts for the body of a set, None if there is nothing but the body."""

@@ -18,6 +18,7 @@ from lossd.kernels.host import (
     NoLibraryError,
     PreparedCall,
     PreparedInput,
+    TokenKernel,
 )
 from lossd.losses import LOSSES, Loss, SoftCounts
 
@@ -46,6 +47,9 @@ class KernelSource(Protocol):
             InvalidParameter: if the body refuses a parameter, which the kernel does not look at.
         """
 
+    def tokens(self, batch: Batch) -> TokenKernel | None:
+        """Returns the kernel that computes a batch of tokens; None if there is none."""
+
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
         """The counter for the body of a set; None if nothing was compiled."""
 
@@ -64,8 +68,14 @@ class NoKernels:
     def find(self, batch: Batch) -> None:
         """See ``KernelSource.find``."""
 
+    def tokens(self, batch: Batch) -> None:
+        """See ``KernelSource.tokens``."""
+
     def soft_counts(self, dtype: np.dtype[Any]) -> None:
         """See ``KernelSource.soft_counts``."""
+
+
+NO_KERNELS = NoKernels()
 
 
 def host_kernels() -> KernelSource:
@@ -84,6 +94,7 @@ class HostKernels:
         self._library = library
         self._lock = threading.Lock()
         self._found: dict[tuple[str, int, np.dtype[Any]], HostKernel] = {}
+        self._tokens: dict[str, TokenKernel] = {}
 
     def find(self, batch: Batch) -> HostKernel | None:
         """See ``KernelSource.find``."""
@@ -100,6 +111,17 @@ class HostKernels:
             if key not in self._found:
                 self._found[key] = self._library.kernel(named, batch.dtype)
             return self._found[key]
+
+    def tokens(self, batch: Batch) -> TokenKernel | None:
+        """See ``KernelSource.tokens``."""
+        text = text_of(batch)
+        if text is None or LOSSES.get(batch.loss.name) is not batch.loss:
+            return None
+        named = HostText(batch.loss, batch.loss.cuda.index(text))
+        with self._lock:
+            if named.name not in self._tokens:
+                self._tokens[named.name] = TokenKernel(*self._library.token_entry(named))
+            return self._tokens[named.name]
 
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts:
         """See ``KernelSource.soft_counts``."""

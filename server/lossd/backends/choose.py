@@ -41,7 +41,7 @@ def choose(choice: BackendChoice, *, threads: int) -> Chosen:
         return Chosen(cpu_backend(threads), "asked for")
     found = cupy.probe()
     if found.device is not None:
-        return Chosen(cupy.CupyBackend(), f"{choice}: a GPU can be used")
+        return Chosen(cupy.CupyBackend(host_kernels()), f"{choice}: a GPU can be used")
     if choice is BackendChoice.CUPY:
         raise BackendUnavailable(f"backend must be usable, got cupy without a GPU: {found.reason}")
     return Chosen(cpu_backend(threads), f"no usable GPU: {found.reason}", is_fallback=True)

@@ -25,6 +25,7 @@ import numpy as np
 from lossd.backends import Array, Body, Compute
 from lossd.backends._accelerators import use_no_accelerators
 from lossd.backends._exports import Exports
+from lossd.backends._host import NO_KERNELS, KernelSource
 from lossd.backends._pinned import PinnedMemory
 from lossd.backends._rates import Rates, measured
 from lossd.backends._tasks import Tasks, tile_elements
@@ -32,6 +33,7 @@ from lossd.backends._texts import text_of
 from lossd.backends._worker import Work, Worker
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost
+from lossd.kernels.host import TokenKernel
 from lossd.networks import DeviceNetwork, Network
 
 
@@ -64,7 +66,8 @@ def probe() -> Availability:
 class CupyBackend:
     """Computes on the CUDA devices that are like the first; may be called from many threads.
 
-    Each device has a worker, and a tile goes to the one that has the least to do.
+    Each device has a worker, and a tile goes to the one that has the least to do.  ``kernels`` are
+    those of the host, for what is computed there.
 
     Raises:
         BackendUnavailable: if there is no usable device.
@@ -74,7 +77,8 @@ class CupyBackend:
     in_cache = False
     piece_elements = 0  # each batch says how many
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: KernelSource = NO_KERNELS) -> None:
+        self._kernels = kernels
         available = probe()
         if available.device is None:
             raise BackendUnavailable(f"backend must be usable, got cupy: {available.reason}")
@@ -136,6 +140,10 @@ class CupyBackend:
     def has_kernel(self, batch: Batch) -> bool:
         """See ``Backend.has_kernel``."""
         return text_of(batch) is not None
+
+    def token_kernel(self, batch: Batch) -> TokenKernel | None:
+        """See ``Backend.token_kernel``; on the host, where tokens are."""
+        return self._kernels.tokens(batch)
 
     def soft_counts(self, dtype: np.dtype[Any]) -> None:
         """See ``Backend.soft_counts``."""

@@ -16,14 +16,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, round_into
-from lossd.backends._host import KernelSource, NoKernels, compute, piece_elements, prepared
+from lossd.backends._host import NO_KERNELS, KernelSource, compute, piece_elements, prepared
 from lossd.batch import Batch
+from lossd.kernels.host import TokenKernel
 from lossd.losses import BodyResult, SoftCounts
 from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
 
 # Elements of the windows that go into one product of a convolution: 2 MiB of float32, a cache.
 PRODUCT_ELEMENTS = 1 << 19
-NO_KERNELS = NoKernels()
 
 
 class NumpyBackend:
@@ -78,6 +78,10 @@ class NumpyBackend:
     def has_kernel(self, batch: Batch) -> bool:
         """See ``Backend.has_kernel``."""
         return self.kernels.find(batch) is not None
+
+    def token_kernel(self, batch: Batch) -> TokenKernel | None:
+        """See ``Backend.token_kernel``."""
+        return self.kernels.tokens(batch)
 
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
         """See ``Backend.soft_counts``."""

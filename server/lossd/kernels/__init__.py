@@ -1,8 +1,8 @@
 """CUDA kernels: the scalar text of a loss in the template of its shape.
 
 ``find_text`` picks the text of a request, ``kernel_source`` makes a kernel of it, and the kernel
-says how to launch it.  Nothing here needs CuPy or a device.  ``pointwise.cuh``, ``rowwise.cuh``
-and ``alignments.hpp`` say what a text may use.
+says how to launch it.  Nothing here needs CuPy or a device.  ``pointwise.cuh``, ``rowwise.cuh``,
+``alignments.hpp`` and ``tokens.hpp`` say what a text may use.
 
 The kernels were compiled by NVRTC and executed on the CPU from their unmodified source; they have
 never run on hardware.

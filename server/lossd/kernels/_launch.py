@@ -16,6 +16,8 @@ import numpy as np
 WARP, MOST_THREADS, ELEMENTS_A_THREAD = 32, 512, 8
 # The most threads of a sequence: with more of them each would have too few registers.
 MOST_OF_SEQUENCE = 256
+# The threads of each sequence of tokens, whatever its length.
+MOST_OF_TOKENS = 256
 # Threads of a block whose rows share warps, or are single elements.
 SHARING_THREADS = 256
 MOST_BLOCKS = (1 << 31) - 1
@@ -146,6 +148,11 @@ def launch_sequences(name: str, rows: int, frames: int, classes: int, labels: in
     room = 8 * _room(frames, classes, labels)
     blocks = max(1, min(rows, WORKSPACE_BYTES // room))
     return Launch(name, blocks, threads, workspace_bytes=blocks * room)
+
+
+def launch_tokens(name: str, rows: int) -> Launch:
+    """Returns a launch with a block a sequence."""
+    return Launch(name, min(rows, MOST_BLOCKS), MOST_OF_TOKENS)
 
 
 def _room(frames: int, classes: int, labels: int) -> int:

@@ -1,5 +1,6 @@
 """Makes the source of a kernel from the text of a loss."""
 
+import enum
 import functools
 import importlib.resources
 import inspect
@@ -103,14 +104,15 @@ def kernel_source(
 
     ``stored`` has the types of the inputs that have another one, by name.
     """
-    parameters = [p for p in loss.parameters if p.is_vector or p.type in (float, bool, int)]
+    template = DEVICE_TEMPLATES[loss.shape]
+    parameters = known_parameters(loss, template)
+    inputs = known_inputs(loss, template)
     types = {
         declared.name: (stored or {}).get(declared.name, dtype)
-        for declared in loss.inputs
+        for declared in inputs
         if not holds_indices(loss, text, declared)
     }
-    template = DEVICE_TEMPLATES[loss.shape]
-    others = [declared.name for declared in loss.inputs[2:]]
+    others = [declared.name for declared in inputs[2:]]
     other_types = {
         name: _STORED_TYPES[types[name]] if name in types else "long long" for name in others
     }
@@ -138,6 +140,29 @@ def kernel_source(
         dtype=dtype,
         stored=types,
     )
+
+
+def known_inputs(loss: Loss, template: Template) -> tuple[Input, ...]:
+    """Returns the inputs that a text knows."""
+    return tuple(i for i in loss.inputs if i.content not in template.unknown)
+
+
+def known_parameters(loss: Loss, template: Template) -> list[Parameter]:
+    """Returns the parameters that a text knows."""
+    return [
+        p
+        for p in loss.parameters
+        if p.is_vector
+        or p.type in (float, bool, int)
+        or (template.knows_choices and not p.is_list and p.choices)
+    ]
+
+
+def number_of(value: Any) -> float:
+    """Returns a parameter as a kernel is given it: unset is NaN, true 1, a choice its place."""
+    if isinstance(value, enum.Enum):
+        return float(list(type(value)).index(value))
+    return np.nan if value is None else float(value)
 
 
 def holds_indices(loss: Loss, text: CudaText, declared: Input) -> bool:
@@ -195,11 +220,15 @@ def _prelude_of_others(types: Mapping[str, str]) -> str:
     loads = " ".join(f"const Pack pack_of_{n} = load({n} + (place), left);" for n in types)
     elements = "".join(f", pack_of_{name}.items[i]" for name in types)
     numbers = "".join(f", const T {name.removesuffix('s')}" for name in types)
+    fields = " ".join(f"const {type_name}* {name};" for name, type_name in types.items())
+    names = "".join(f", {name}" for name in types)
     return "\n".join([
         f"#define OTHER_ARRAYS {arrays}",
         f"#define LOAD_OTHERS(place) {loads}",
         f"#define OTHER_ELEMENTS(i) {elements}",
         f"#define OTHERS {numbers}",
+        f"#define OTHER_FIELDS {fields}",
+        f"#define OTHER_NAMES {names}",
     ])  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lossd.kernels._launch import (
     KEEPS,
     MOST_OF_SEQUENCE,
+    MOST_OF_TOKENS,
     MOST_THREADS,
     SHARED_BYTES,
     Argument,
@@ -14,8 +15,9 @@ from lossd.kernels._launch import (
     launch_elements,
     launch_rows,
     launch_sequences,
+    launch_tokens,
 )
-from lossd.losses import Loss, Shape
+from lossd.losses import Content, Loss, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,10 @@ class Template:
     arguments: tuple[Argument, ...] = ()
     shared: str = ""
     gives_statuses: bool = False
+    types: tuple[str, ...] = ("float", "double")  # that it computes in, on the host
+    call: str = "Call"  # what it is called with there
+    knows_choices: bool = False  # whether a text knows the parameters that are members of enums
+    unknown: tuple[Content, ...] = ()  # the inputs that no text knows
     most_threads: int = MOST_THREADS
 
 
@@ -78,6 +84,10 @@ def _launch_kept_rows(names: tuple[str, ...], size: Size) -> Launch:
 def _launch_sequences(names: tuple[str, ...], size: Size) -> Launch:
     classes = size.length // size.parts if size.parts else 0
     return launch_sequences(names[0], size.rows, size.parts, classes, size.labels)
+
+
+def _launch_tokens(names: tuple[str, ...], size: Size) -> Launch:
+    return launch_tokens(names[0], size.rows)
 
 
 TEMPLATES: Mapping[Shape, Template] = {
@@ -106,6 +116,25 @@ TEMPLATES: Mapping[Shape, Template] = {
         shared="alignments.hpp",
         gives_statuses=True,
         most_threads=MOST_OF_SEQUENCE,
+    ),
+    Shape.TOKENS: Template(
+        "tokenwise",
+        "const Sequence& tokens, T& value",
+        _launch_tokens,
+        arguments=(
+            Argument("starts", Kind.ARRAY),
+            Argument("sizes", Kind.ARRAY),
+            Argument("lengths", Kind.ARRAY),
+            Argument("mask", Kind.ARRAY),
+            Argument("shares", Kind.ARRAY),
+            Argument("by_sequence", Kind.COUNT),
+        ),
+        shared="tokens.hpp",
+        types=("double",),
+        call="TokenCall",
+        knows_choices=True,
+        unknown=(Content.FLAGS, Content.LENGTHS, Content.OFFSETS, Content.LABELS),
+        most_threads=MOST_OF_TOKENS,
     ),
 }
 

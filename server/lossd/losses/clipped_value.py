@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._body import BodyResult, Output
-from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Axes, Input
 from lossd.losses._maths.tokens import (
     AGGREGATION,
@@ -17,6 +17,11 @@ from lossd.losses._maths.tokens import (
     layout_inputs,
 )
 from lossd.schema import POSITIVE, REQUIRED, Array, Differentiable
+
+TEXT = """
+    const Policy policy{CLIPPED_VALUE, NO_RATIO, NO_ESTIMATOR, NO_CORRECTION, {clip_range}};
+    value = T(cost_of_sequence(tokens, policy));
+"""
 
 
 class ClippedValueOutput(enum.Enum):
@@ -40,6 +45,7 @@ def _case(
 
 @loss(
     Shape.TOKENS,
+    cuda=(CudaText(TEXT),),
     inputs=(
         Input(
             "values",

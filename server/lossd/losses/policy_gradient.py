@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from lossd.losses._body import BodyResult
-from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Axes, Input
 from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.policy import (
@@ -42,6 +42,17 @@ from lossd.schema import (
 
 LOG_2 = 0.6931471805599453
 
+TEXT = """
+    const double ways = given_of(positive_temperature, given_of(quadratic_coefficient,
+                                                                divergence_threshold));
+    const Policy policy{
+        int(objective), int(ratio), int(kl_estimator), int(rollout_correction),
+        {given_of(clip_low, ways), given_of(clip_high, negative_temperature),
+         given_of(dual_clip, unbounded())},
+        kl_coefficient, rollout_low, rollout_high};
+    value = T(cost_of_sequence(tokens, policy));
+"""
+
 
 def _of_tokens(name: str, description: str, *, is_optional: bool = True) -> Input:
     return Input(name, description, is_optional=is_optional, axes=Axes.TOKENS)
@@ -60,6 +71,7 @@ CLIP = {"clip_low": 0.8, "clip_high": 1.25, "ratio": PolicyRatio.TOKEN}
 
 @loss(
     Shape.TOKENS,
+    cuda=(CudaText(TEXT),),
     inputs=(
         Input(
             "log_probabilities",

@@ -18,6 +18,7 @@ from lossd.engine import Engine, Result
 from lossd.losses import Choices, Content, Input, Interval, Loss, Shape
 from lossd.losses._declare import CudaText
 from lossd.reduction import Reduction
+from lossd.shapes import rules_of
 
 # Odd, so that rows begin at every alignment that a number may have.
 ROWS, COLUMNS = 3, (1003, 32003)
@@ -57,7 +58,9 @@ class LongRows:
 
 
 def long_rows(loss: Loss) -> Iterator[LongRows]:
-    """Yields batches for every kernel text of a loss, in every type."""
+    """Yields batches for every kernel text of a loss, in every type; none of one on the host."""
+    if rules_of(loss).on_host:
+        return
     for text in loss.cuda:
         parameters = parameters_for(loss, text)
         for columns in COLUMNS:

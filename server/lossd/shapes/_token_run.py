@@ -1,6 +1,7 @@
 """The evaluation of a batch of tokens, piece by piece."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,21 @@ PIECE_TOKENS = 1 << 15
 BLOCK_ROWS = 1 << 12
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Some rows as the body computed those that are ``present``, with their tokens and cells."""
+
+    found: BodyResult
+    present: Any
+    number: int
+    tokens: Mapping[str, Tokens]
+    cells: Mapping[str, Any]
+
+
 class TokenRun:
     """One evaluation: every piece writes to places of its own, so no lock is needed."""
+
+    piece_tokens = PIECE_TOKENS
 
     def __init__(self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool) -> None:
         self._batch = batch
@@ -60,7 +74,9 @@ class TokenRun:
             return [slice(0, rows)]
         side = self._sides[""]
         ends = side.starts + side.sizes
-        step = max(1, PIECE_TOKENS * int(ends[-1]) // max(1, self._batch.operands[0].rows.size))
+        step = max(
+            1, self.piece_tokens * int(ends[-1]) // max(1, self._batch.operands[0].rows.size)
+        )
         wanted = np.arange(step, int(ends[-1]) + step, step)
         stops = np.unique(np.append(np.searchsorted(ends, wanted, "right"), rows))
         stops = stops[(stops > 0) & (stops <= rows)]
@@ -68,6 +84,30 @@ class TokenRun:
 
     def piece(self, rows: slice) -> None:
         """Computes some rows, and writes what they come to."""
+        batch = self._batch
+        of_rows = self._computed(rows)
+        found, present, tokens = of_rows.found, of_rows.present, of_rows.tokens
+        values = found.value
+        if self._aggregates:
+            values = tokens[""].sums(values)
+            if self._shares is not None:
+                values = values * self._shares[present]
+        self._values[present] = values
+        sent = self._values[present].astype(batch.dtype)
+        self._nonfinite[present] |= ~np.isfinite(sent)
+        self._statuses[present] = self._said(found, tokens, of_rows.number)
+        for name in batch.gradients:
+            self._write(name, rows, present, found.gradient(name), of_rows.cells)
+        self._write_outputs(rows, of_rows, self._buffers.outputs)
+
+    def _write_outputs(self, rows: slice, of_rows: "_Rows", wanted: Iterable[str]) -> None:
+        for name in wanted:
+            out = self._buffers.outputs[name]
+            out[rows] = 0
+            out[of_rows.present] = of_rows.found.outputs[name]
+
+    def _computed(self, rows: slice) -> "_Rows":
+        """Returns what the body makes of some rows."""
         batch = self._batch
         present: Any = rows
         number = rows.stop - rows.start
@@ -81,20 +121,7 @@ class TokenRun:
             a for i, a in zip(batch.loss.inputs, inputs, strict=True) if i.content not in LAYS_OUT
         ]
         found = batch.loss.body(np, *given, tokens, **batch.parameters)
-        values = found.value
-        if self._aggregates:
-            values = tokens[""].sums(values)
-            if self._shares is not None:
-                values = values * self._shares[present]
-        self._values[present] = values
-        sent = self._values[present].astype(batch.dtype)
-        self._nonfinite[present] |= ~np.isfinite(sent)
-        self._statuses[present] = self._said(found, tokens, number)
-        for name in batch.gradients:
-            self._write(name, rows, present, found.gradient(name), found_of)
-        for name, out in self._buffers.outputs.items():
-            out[rows] = 0
-            out[present] = found.outputs[name]
+        return _Rows(found, present, number, tokens, found_of)
 
     def _input(self, declared: Input, present: Any, found_of: Mapping[str, Any]) -> Array | None:
         """Returns the part of an input that the body sees; None if it is absent or only layout."""

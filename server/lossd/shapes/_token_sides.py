@@ -63,8 +63,9 @@ class TokenSide:
         used = self.sizes if self.used is None else self.used
         if self.mask is None:
             return used.astype(np.float64)
-        before: Floats = np.concatenate([[0.0], np.cumsum(self.mask)])
-        found: Floats = before[self.starts + used] - before[self.starts]
+        before = np.zeros(len(self.mask) + 1, np.uint32)  # differences are right if it wraps
+        np.cumsum(self.mask, dtype=np.uint32, out=before[1:])
+        found: Floats = (before[self.starts + used] - before[self.starts]).astype(np.float64)
         return found
 
 

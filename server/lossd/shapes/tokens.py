@@ -14,8 +14,9 @@ It computes on the host, whatever the backend: to bring the few numbers of a tok
 back takes longer than to compute with them.
 """
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +36,7 @@ from lossd.batch import (
 )
 from lossd.losses import Axes, Content, Input, Loss
 from lossd.reduction import Flags, RowPlan, plan_rows
+from lossd.shapes._compiled_token_run import CompiledTokenRun, check_parameters
 from lossd.shapes._memory import largest
 from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
 from lossd.shapes._token_forms import OF_TOKENS, TokenForm, aggregates, first_of, may_be_flat
@@ -121,10 +123,14 @@ class TokensShape(ShapeRules):
 
     def evaluator(self, template: Batch, backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
         """See ``ShapeRules.evaluator``."""
-        del template
+        kernel = backend.token_kernel(template)
+        make: Callable[..., TokenRun] = TokenRun
+        if kernel is not None:
+            check_parameters(template)
+            make = functools.partial(CompiledTokenRun, kernel, backend.threads)
 
         def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
-            run = TokenRun(batch, buffers, zero_nonfinite=zero_nonfinite)
+            run = make(batch, buffers, zero_nonfinite=zero_nonfinite)
 
             def work(index: int) -> None:
                 checkpoint()

@@ -1,8 +1,8 @@
 """Kernels for the CPU: the scalar text of a loss, compiled when lossd is installed.
 
-The text is the one that CUDA runs; ``pointwise.hpp``, ``rowwise.hpp`` and
-``sequence.hpp`` are its templates here.  ``counts.hpp`` is no template: it counts for the bodies of
-sets.
+The text is the one that CUDA runs; ``pointwise.hpp``, ``rowwise.hpp``,
+``sequence.hpp`` and ``tokenwise.hpp`` are its templates here.  ``counts.hpp`` is no template: it
+counts for the bodies of sets.
 An expression of a text is computed for a block of elements in a loop whose rounds do not know of
 each other, of which the compiler makes vectors; sums are taken in sixteen lanes.  So the bits of a
 result depend on the row alone: not on the instruction set, the number of threads or the rows beside
@@ -19,8 +19,10 @@ from lossd.kernels.host._kernels import (
 )
 from lossd.kernels.host._library import Library, NoLibraryError
 from lossd.kernels.host._source import HostText, host_texts
+from lossd.kernels.host._tokens import SAID, TokenInput, TokenKernel, TokenRows
 
 __all__ = [
+    "SAID",
     "HostKernel",
     "HostText",
     "KernelInput",
@@ -30,5 +32,8 @@ __all__ = [
     "PreparedCall",
     "PreparedInput",
     "SoftCountsKernel",
+    "TokenInput",
+    "TokenKernel",
+    "TokenRows",
     "host_texts",
 ]

@@ -87,6 +87,11 @@ class Library:
         """Returns the kernel that counts over all examples, in float32 or float64."""
         return SoftCountsKernel(self._entry("count", dtype), self._entry("slope", dtype), dtype)
 
+    def token_entry(self, text: HostText) -> tuple[Any, tuple[str, ...]]:
+        """Returns the entry of a kernel of tokens, and its parameters."""
+        names = tuple(a.name for a in signature(text, "double"))
+        return self._entry(text.name, np.dtype(np.float64)), names
+
     def _entry(self, name: str, dtype: np.dtype[Any]) -> Any:
         entry = getattr(self._handle, f"lossd_host_{self.variant}_{name}_{_type_name(dtype)}")
         entry.argtypes, entry.restype = (ctypes.c_void_p,), ctypes.c_bool

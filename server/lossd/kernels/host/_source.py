@@ -62,6 +62,8 @@ def library_source(type_name: str) -> str:
     parts += ("namespace counts {", template("counts.hpp"), "}  // namespace")
     parts += (_entry(name, type_name, f"counts::{name}") for name in ("count", "slope"))
     for one in TEMPLATES.values():
+        if type_name not in one.types:
+            continue
         kernels = [_kernel(t, type_name) for t in host_texts() if t.template is one]
         # The names of one template are none of the other's.
         parts += [
@@ -119,14 +121,14 @@ def _kernel(text: HostText, type_name: str) -> str:
         body.replace("\n    TEXT\n", f"\n{inlined}\n"),
         *(f"#undef {name.partition('(')[0]}" for name in macros),
         "}  // namespace",
-        _entry(text.name, type_name, f"{text.name}::run"),
+        _entry(text.name, type_name, f"{text.name}::run", TEMPLATES[text.loss.shape].call),
     ])  # fmt: skip
 
 
-def _entry(name: str, type_name: str, function: str) -> str:
+def _entry(name: str, type_name: str, function: str, call: str = "Call") -> str:
     """The place where a kernel is entered."""
     return (
-        f"EXPORT bool ENTRY({name}_{type_name})(Call* call) {{\n"
+        f"EXPORT bool ENTRY({name}_{type_name})({call}* call) {{\n"
         f"    return answered(*call, {function});\n"
         "}\n"
     )

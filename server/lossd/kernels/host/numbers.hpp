@@ -33,15 +33,17 @@ INLINE uint16_t to_bfloat16(float x) {
 template <typename From, typename Convert>
 INLINE void convert(const char* from, T* to, int count, Convert number) {
     // By way of memory of our own, so that a loop never sees an address that is unfit.
-    for (int start = 0; start < count; start += GROUP) {
+    const auto group = [&](int start, int here) INLINED {
         From given[GROUP] = {};
-        const int here = count - start < GROUP ? count - start : GROUP;
         __builtin_memcpy(given, from + start * int64_t(sizeof(From)), here * sizeof(From));
         T found[GROUP];
         INDEPENDENT
         for (int i = 0; i < GROUP; ++i) found[i] = number(given[i]);
         __builtin_memcpy(to + start, found, here * sizeof(T));
-    }
+    };
+    int start = 0;
+    for (; start + GROUP <= count; start += GROUP) group(start, GROUP);  // copies of a known size
+    if (start < count) group(start, count - start);
 }
 
 OUTLINE void read(Kind kind, const char* from, T* to, int count) {

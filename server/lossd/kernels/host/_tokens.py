@@ -1,0 +1,144 @@
+"""The kernels of losses of tokens: how they are called."""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossd.kernels._source import number_of
+from lossd.kernels.host._calls import KINDS, Array, Domain, address, ready, rule
+
+# What is told of each sequence, in the order of tokenwise.hpp.
+SAID = (
+    "clip_fraction",
+    "ratio",
+    "largest_ratio",
+    "kl",
+    "rollout_gap",
+    "sampling_kl",
+    "entropy",
+)
+_MOST_INPUTS = 7
+
+
+class _CallInput(ctypes.Structure):
+    """An ``Input`` of structures.hpp."""
+
+    _fields_ = (
+        ("place", ctypes.c_void_p),
+        ("kind", ctypes.c_int32),
+        ("rule", ctypes.c_int32),
+        ("low", ctypes.c_double),
+        ("high", ctypes.c_double),
+    )
+
+
+class _TokenCall(ctypes.Structure):
+    """A ``TokenCall`` of tokenwise.hpp."""
+
+    _fields_ = (
+        ("first", ctypes.c_int64),
+        ("end", ctypes.c_int64),
+        ("starts", ctypes.c_void_p),
+        ("sizes", ctypes.c_void_p),
+        ("used", ctypes.c_void_p),
+        ("mask", ctypes.c_void_p),
+        ("silent", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+        ("shares", ctypes.c_void_p),
+        ("inputs", _CallInput * _MOST_INPUTS),
+        ("by_sequence", ctypes.c_int64),
+        ("values", ctypes.c_void_p),
+        ("gradient", ctypes.c_void_p),
+        ("gradient_kind", ctypes.c_int64),
+        ("nonfinite", ctypes.c_void_p),
+        ("said", ctypes.c_void_p),
+        ("numbers", ctypes.c_void_p),
+        ("outside", ctypes.c_int64),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInput:
+    """An input of a kernel of tokens: a number for each token, or for each sequence."""
+
+    numbers: Array
+    domain: Domain = None
+    is_by_sequence: bool = False
+
+    @classmethod
+    def of(cls, numbers: Array, domain: Domain, *, is_by_sequence: bool) -> "TokenInput":
+        """Returns numbers as a kernel reads them: side by side, and of a type that it knows."""
+        return cls(ready(numbers, np.dtype(np.float64)), domain, is_by_sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRows:
+    """The sequences of a batch, and where what is made of them goes.
+
+    Sequence i has ``sizes[i]`` places from ``starts[i]`` on, tokens in the first ``used[i]`` of
+    them, of which those count that the ``mask`` says.  ``silent`` ones leave zeros and are not
+    looked at.  ``scales`` multiply derivatives and ``shares`` values.  The ``gradient`` is of
+    float32 or float64; flags are set in ``nonfinite`` where it is not finite.  ``said`` has a row
+    for each sequence, of what ``SAID`` names.
+    """
+
+    starts: Array
+    sizes: Array
+    used: Array
+    mask: Array | None
+    silent: Array | None
+    scales: Array
+    shares: Array
+    values: Array
+    gradient: Array | None
+    nonfinite: Array
+    said: Array | None
+
+
+class TokenKernel:
+    """A compiled text of tokens; may be called from many threads.
+
+    All that it computes it computes in float64.
+    """
+
+    def __init__(self, entry: Any, numbers: Sequence[str]) -> None:
+        self._entry = entry
+        self._numbers = numbers
+
+    def __call__(
+        self,
+        inputs: Sequence[TokenInput | None],
+        parameters: Mapping[str, Any],
+        rows: TokenRows,
+        part: slice,
+    ) -> bool:
+        """Computes some sequences; ``inputs`` are those of the loss, in its order.
+
+        Returns False where a number of a token that counts is outside its domain.
+        """
+        numbers = np.array([number_of(parameters[name]) for name in self._numbers])
+        packed = [_CallInput() if one is None else _packed(one) for one in inputs]
+        gradient = rows.gradient
+        call = _TokenCall(
+            part.start,
+            part.stop,
+            *map(address, (rows.starts, rows.sizes, rows.used, rows.mask, rows.silent)),
+            *map(address, (rows.scales, rows.shares)),
+            (_CallInput * _MOST_INPUTS)(*packed),
+            sum(one.is_by_sequence << i for i, one in enumerate(inputs) if one is not None),
+            address(rows.values),
+            address(gradient),
+            0 if gradient is None else KINDS[gradient.dtype],
+            *map(address, (rows.nonfinite, rows.said, numbers)),
+            0,
+        )
+        self._entry(ctypes.byref(call))
+        return not call.outside
+
+
+def _packed(given: TokenInput) -> _CallInput:
+    told = rule(given.domain, np.dtype(np.float64))
+    return _CallInput(address(given.numbers), KINDS[given.numbers.dtype], *told)

@@ -1,0 +1,382 @@
+// The kernel of the losses of log-probabilities of tokens; what a text may say is told in
+// ../tokens.hpp.  One thread computes a sequence, block by block, each step in a loop that the compiler
+// makes vectors of.
+//
+// A token that does not count is computed as one of which everything is 0, and then left out, so that
+// what it holds cannot reach anything.
+
+// Tokens of a block: what is made of them fits the nearest cache.
+constexpr int TOKENS = 256;
+constexpr int MOST_TOKEN_INPUTS = 7;
+
+// What is told of each sequence, and their number.
+enum Said { CLIPPED, RATIO, LARGEST_RATIO, DIVERGENCE, ROLLOUT_GAP, SAMPLING_DIVERGENCE, ENTROPY, SAID };
+
+// What a kernel of tokens is called with.  _tokens.py describes the same to ctypes.
+struct TokenCall {
+    int64_t first, end;        // sequences
+    const int64_t* starts;     // of each sequence: its first token,
+    const int64_t* sizes;      // the places that it has,
+    const int64_t* used;       // and how many of them have a token
+    const uint8_t* mask;       // one a token: 1 for those that count, else 0; or null
+    const uint8_t* silent;     // one a sequence, or null
+    const double* scales;      // of derivatives, one a sequence
+    const double* shares;      // of the sum of a sequence, one each
+    Input inputs[MOST_TOKEN_INPUTS];
+    int64_t by_sequence;       // bits of the inputs that have one number a sequence
+    double* values;            // one a sequence
+    char* gradient;            // or null
+    int64_t gradient_kind;     // FLOAT32 or FLOAT64
+    uint8_t* nonfinite;        // one a sequence: set where the gradient is not finite
+    double* said;              // (sequences, SAID), or null
+    const double* numbers;     // the parameters
+    // What the kernel answers:
+    int64_t outside;           // whether a number of a token that counts breaks its rule
+};
+
+INLINE bool answered(TokenCall& given, bool (*run)(TokenCall&)) {
+    ON_LINES TokenCall call = given;
+    const bool has_run = run(call);
+    given.outside = call.outside;
+    return has_run;
+}
+
+// The role of each input; of one that is not there the place is null.
+enum Role { LOGS, SAMPLING, ADVANTAGES, REFERENCE, ROLLOUT, WEIGHTS, ENTROPIES };
+
+struct Room {
+    ON_LINES double given[MOST_TOKEN_INPUTS][TOKENS];
+    ON_LINES double kept[TOKENS];  // 1 for tokens that count, else 0
+    bool are_all_kept;             // because there is no mask
+    ON_LINES double ratios[TOKENS], values[TOKENS], slopes[TOKENS], clipped[TOKENS];
+    ON_LINES double estimates[TOKENS], terms[TOKENS];
+};
+
+// What is known of a whole sequence before its tokens are computed.
+struct Totals {
+    double ratio, weight, slope;
+};
+
+// A sequence as the text is given it.
+struct Example {
+    TokenCall& call;
+    int64_t row;
+    Room& room;
+    double count;  // of tokens that count
+};
+
+INLINE bool has(const TokenCall& call, Role role) { return call.inputs[role].place != nullptr; }
+
+// Makes the numbers of tokens that do not count 0.
+INLINE void leave_out(double* __restrict numbers, const double* __restrict kept, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) numbers[i] = pick(kept[i] != 0, numbers[i], 0.0);
+}
+
+// Reads an input of some tokens; 0 for those that do not count.
+INLINE void read_tokens(const Example& example, Role role, int64_t first, int count) {
+    TokenCall& call = example.call;
+    const Input& input = call.inputs[role];
+    double* const to = example.room.given[role];
+    const double* const kept = example.room.kept;
+    const int groups = whole_groups(count);
+    if (call.by_sequence >> role & 1) {
+        double number[1];
+        read(input.kind, input.place + example.row * size_of(input.kind), number, 1);
+        for (int i = 0; i < count; ++i) to[i] = number[0];
+    } else {
+        read(input.kind, input.place + first * size_of(input.kind), to, count);
+    }
+    for (int i = count; i < groups; ++i) to[i] = 0;
+    if (!example.room.are_all_kept) leave_out(to, kept, groups);
+    if (input.rule != ANY) call.outside |= any_outside(input, to, groups);
+}
+
+INLINE void look_which_count(const Example& example, int64_t first, int count) {
+    double* const kept = example.room.kept;
+    const uint8_t* const mask = example.call.mask;
+    const int groups = whole_groups(count);
+    example.room.are_all_kept = !mask;
+    for (int i = 0; i < groups; ++i) kept[i] = 1;
+    if (mask) {
+        INDEPENDENT
+        for (int i = 0; i < count; ++i) kept[i] = double(mask[first + i]);
+    }
+    for (int i = count; i < groups; ++i) kept[i] = 0;
+}
+
+// Calls visit(first token, count) for each block of a sequence.
+template <typename Visit>
+INLINE void each_block_of_tokens(const Example& example, Visit visit) {
+    const int64_t start = example.call.starts[example.row], used = example.call.used[example.row];
+    for (int64_t place = 0; place < used; place += TOKENS)
+        visit(start + place, used - place < TOKENS ? int(used - place) : TOKENS);
+}
+
+// The sum over a sequence of how far one log-probability is from another.
+OUTLINE double total_apart(const Example& example, Role left, Role right) {
+    Lanes sum;
+    each_block_of_tokens(example, [&](int64_t first, int count) INLINED {
+        look_which_count(example, first, count);
+        read_tokens(example, left, first, count);
+        read_tokens(example, right, first, count);
+        double* const terms = example.room.terms;
+        const double *const from = example.room.given[left], *const to = example.room.given[right];
+        const int groups = whole_groups(count);
+        INDEPENDENT
+        for (int i = 0; i < groups; ++i) terms[i] = from[i] - to[i];
+        sum.add(terms, groups);
+    });
+    return sum.total();
+}
+
+typedef void (*CostOfTokens)(const Policy& policy, Room& room, int count);
+
+template <int OBJECTIVE>
+OUTLINE void compute_costs(const Policy& given, Room& room, int count) {
+    const Policy policy = given;
+    const double* __restrict const logs = room.given[LOGS];
+    const double* __restrict const sampling = room.given[SAMPLING];
+    const double* __restrict const advantages = room.given[ADVANTAGES];
+    const double* __restrict const ratios = room.ratios;
+    double* __restrict const values = room.values;
+    double* __restrict const slopes = room.slopes;
+    double* __restrict const clipped = room.clipped;
+    const int groups = count / GROUP * GROUP;
+    INDEPENDENT
+    for (int i = 0; i < groups; ++i) {
+        const Cost cost =
+            cost_of<OBJECTIVE>(policy, Token{logs[i], sampling[i], advantages[i], ratios[i]});
+        values[i] = cost.value;
+        slopes[i] = cost.slope;
+        clipped[i] = cost.clipped;
+    }
+}
+
+template <int ESTIMATOR>
+OUTLINE void add_divergences(const Policy& policy, Room& room, int count) {
+    const double* __restrict const logs = room.given[LOGS];
+    const double* __restrict const reference = room.given[REFERENCE];
+    const double* __restrict const weights = room.given[WEIGHTS];
+    double* __restrict const values = room.values;
+    double* __restrict const slopes = room.slopes;
+    double* __restrict const estimates = room.estimates;
+    const double coefficient = policy.coefficient;
+    const int groups = count / GROUP * GROUP;
+    if (coefficient == 0) {
+        INDEPENDENT
+        for (int i = 0; i < groups; ++i)
+            estimates[i] = divergence_of<ESTIMATOR>(logs[i] - reference[i]).value;
+        return;
+    }
+    INDEPENDENT
+    for (int i = 0; i < groups; ++i) {
+        const Cost found = divergence_of<ESTIMATOR>(logs[i] - reference[i]);
+        estimates[i] = found.value;
+        values[i] += weighed(weights[i], coefficient * found.value);
+        slopes[i] += weighed(weights[i], coefficient * found.slope);
+    }
+}
+
+template <int... NUMBERS>
+struct Numbers {};
+
+template <int... OBJECTIVE>
+INLINE CostOfTokens costs_of(int objective, Numbers<OBJECTIVE...>) {
+    static constexpr CostOfTokens all[] = {compute_costs<OBJECTIVE>...};
+    return all[objective];
+}
+template <int... ESTIMATOR>
+INLINE CostOfTokens divergences_of(int estimator, Numbers<ESTIMATOR...>) {
+    static constexpr CostOfTokens all[] = {add_divergences<ESTIMATOR>...};
+    return all[estimator];
+}
+
+INLINE void compute_ratios(const Policy& policy, const Totals& totals, Room& room, int count) {
+    const double* __restrict const logs = room.given[LOGS];
+    const double* __restrict const sampling = room.given[SAMPLING];
+    double* __restrict const ratios = room.ratios;
+    if (policy.ratio != RATIO_OF_TOKEN) {
+        for (int i = 0; i < count; ++i) ratios[i] = totals.ratio;
+        return;
+    }
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) ratios[i] = exp(logs[i] - sampling[i]);
+}
+
+INLINE void weigh(double* __restrict numbers, const double* __restrict weights, int count) {
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) numbers[i] = weighed(weights[i], numbers[i]);
+}
+
+INLINE void weigh_costs(const Policy& policy, const Totals& totals, const Example& example, int count) {
+    Room& room = example.room;
+    if (policy.correction != NO_CORRECTION) {
+        const double* __restrict const sampling = room.given[SAMPLING];
+        const double* __restrict const rollout = room.given[ROLLOUT];
+        double* __restrict const weights = room.terms;
+        if (corrects_sequences(policy)) {
+            for (int i = 0; i < count; ++i) weights[i] = totals.weight;
+        } else {
+            INDEPENDENT
+            for (int i = 0; i < count; ++i)
+                weights[i] = correction_of(policy, sampling[i] - rollout[i]);
+        }
+        weigh(room.values, weights, count);
+        weigh(room.slopes, weights, count);
+    }
+    if (!has(example.call, WEIGHTS)) return;
+    weigh(room.values, room.given[WEIGHTS], count);
+    weigh(room.slopes, room.given[WEIGHTS], count);
+}
+
+// Costs of a block of tokens, with all that is beside the objective.
+INLINE void compute_block(
+    const Policy& policy, const Totals& totals, const Example& example, int64_t first, int count,
+    Lanes* slopes) {
+    Room& room = example.room;
+    const int groups = whole_groups(count);
+    look_which_count(example, first, count);
+    for (int role = LOGS; role <= ENTROPIES; ++role)
+        if (has(example.call, Role(role))) read_tokens(example, Role(role), first, count);
+    compute_ratios(policy, totals, room, groups);
+    costs_of(policy.objective, Numbers<0, 1, 2, 3, 4, 5, 6, 7, 8, 9>())(policy, room, groups);
+    weigh_costs(policy, totals, example, groups);
+    if (slopes) slopes->add(room.slopes, groups);
+    if (spreads(policy))
+        for (int i = 0; i < groups; ++i) room.slopes[i] = totals.slope;
+    if (policy.estimator != NO_ESTIMATOR)
+        divergences_of(policy.estimator, Numbers<0, 1, 2, 3>())(policy, room, groups);
+    if (room.are_all_kept && groups == count) return;
+    leave_out(room.values, room.kept, groups);
+    leave_out(room.slopes, room.kept, groups);
+}
+
+// Rounds derivatives of tokens, and writes them; returns whether all are finite.
+template <typename Number>
+INLINE bool write_as(char* to, const double* slopes, double scale, int count) {
+    typedef typename Format<Number>::Unsigned Unsigned;
+    ON_LINES Number rounded[TOKENS];
+    Unsigned found = 0;
+    INDEPENDENT
+    for (int i = 0; i < whole_groups(count); ++i) {
+        rounded[i] = Number(weighed(scale, slopes[i]));
+        found |= overflow_of(bits<Unsigned>(rounded[i]), Format<Number>::DIGITS);
+    }
+    __builtin_memcpy(to, rounded, count * sizeof(Number));
+    return found == 0;
+}
+
+OUTLINE void write_slopes(const Example& example, int64_t first, int count) {
+    const TokenCall& call = example.call;
+    const Kind kind = Kind(call.gradient_kind);
+    char* const to = call.gradient + first * size_of(kind);
+    const double scale = call.scales[example.row];
+    const bool is_finite = kind == FLOAT32 ? write_as<float>(to, example.room.slopes, scale, count)
+                                           : write_as<double>(to, example.room.slopes, scale, count);
+    if (!is_finite) call.nonfinite[example.row] = 1;
+}
+
+// Sums of what is told of a sequence.
+struct Telling {
+    Lanes sums[SAID];
+    double largest = 0;  // of ratios, none of which is less
+
+    template <typename Term>
+    METHOD void add(Said said, Room& room, int count, Term term) {
+        double* __restrict const terms = room.terms;
+        INDEPENDENT
+        for (int i = 0; i < count; ++i) terms[i] = pick(room.kept[i] != 0, term(i), 0.0);
+        sums[said].add(terms, count);
+    }
+
+    METHOD void add_all(const Example& example, int count) {
+        Room& room = example.room;
+        const double* const logs = room.given[LOGS];
+        const double* const sampling = room.given[SAMPLING];
+        const double* const rollout = room.given[ROLLOUT];
+        const double* const entropies = room.given[ENTROPIES];
+        add(CLIPPED, room, count, [&](int i) INLINED { return room.clipped[i]; });
+        add(RATIO, room, count, [&](int i) INLINED { return room.ratios[i]; });
+        const double most = largest_of(room.terms, count);
+        largest = most > largest ? most : largest;
+        add(DIVERGENCE, room, count, [&](int i) INLINED { return room.estimates[i]; });
+        add(SAMPLING_DIVERGENCE, room, count, [&](int i) INLINED { return sampling[i] - logs[i]; });
+        add(ROLLOUT_GAP, room, count, [&](int i) INLINED { return fabs(sampling[i] - rollout[i]); });
+        add(ENTROPY, room, count, [&](int i) INLINED { return entropies[i]; });
+    }
+
+    METHOD void write(const Example& example) const {
+        const TokenCall& call = example.call;
+        double* const said = call.said + example.row * SAID;
+        const double count = example.count > 0 ? example.count : 1;
+        for (int i = 0; i < SAID; ++i) said[i] = sums[i].total() / count;
+        said[LARGEST_RATIO] = said[RATIO] == said[RATIO] ? largest : said[RATIO];  // NaN is larger
+        // 0 where what it is made of is not given.
+        if (!has(call, REFERENCE)) said[DIVERGENCE] = 0;
+        if (!has(call, SAMPLING)) said[SAMPLING_DIVERGENCE] = 0;
+        if (!has(call, SAMPLING) || !has(call, ROLLOUT)) said[ROLLOUT_GAP] = 0;
+        if (!has(call, ENTROPIES)) said[ENTROPY] = 0;
+    }
+};
+
+INLINE Totals totals_of(const Policy& policy, const Example& example) {
+    const double count = example.count > 0 ? example.count : 1;
+    Totals totals{1, 1, 0};
+    if (has_one_ratio(policy)) totals.ratio = exp(total_apart(example, LOGS, SAMPLING) / count);
+    if (corrects_sequences(policy))
+        totals.weight = correction_of(policy, total_apart(example, SAMPLING, ROLLOUT));
+    if (!spreads(policy)) return totals;
+    Lanes slopes;
+    each_block_of_tokens(example, [&](int64_t first, int count_of_block) INLINED {
+        compute_block(policy, totals, example, first, count_of_block, &slopes);
+    });
+    totals.slope = slopes.total() / count;
+    return totals;
+}
+
+// The sum of the costs of a sequence.  Writes its gradient, and what is told of it.
+INLINE double cost_of_sequence(const Example& example, const Policy& policy) {
+    TokenCall& call = example.call;
+    const Totals totals = totals_of(policy, example);
+    Lanes sum;
+    Telling telling;
+    each_block_of_tokens(example, [&](int64_t first, int count) INLINED {
+        compute_block(policy, totals, example, first, count, nullptr);
+        sum.add(example.room.values, whole_groups(count));
+        if (call.gradient) write_slopes(example, first, count);
+        if (call.said) telling.add_all(example, whole_groups(count));
+    });
+    if (call.said) telling.write(example);
+    return sum.total();
+}
+
+typedef double (*EvaluateTokens)(const Example& example);
+
+INLINE double count_of(const TokenCall& call, int64_t row) {
+    if (!call.mask) return double(call.used[row]);
+    const uint8_t* const mask = call.mask + call.starts[row];
+    int64_t count = 0;
+    for (int64_t i = 0; i < call.used[row]; ++i) count += mask[i];
+    return double(count);
+}
+
+OUTLINE bool compute(EvaluateTokens evaluate, TokenCall& call) {
+    Room room;
+    // What is not given is read in loops all the same.
+    for (int role = 0; role < MOST_TOKEN_INPUTS; ++role)
+        for (int i = 0; i < TOKENS; ++i) room.given[role][i] = role == WEIGHTS ? 1 : 0;
+    for (int i = 0; i < TOKENS; ++i) room.estimates[i] = 0;
+    const int64_t bytes = call.gradient ? size_of(Kind(call.gradient_kind)) : 0;
+    for (int64_t row = call.first; row < call.end; ++row) {
+        const bool is_silent = call.silent && call.silent[row];
+        const int64_t used = is_silent ? 0 : call.used[row];
+        if (call.gradient)
+            __builtin_memset(call.gradient + (call.starts[row] + used) * bytes, 0,
+                             size_t((call.sizes[row] - used) * bytes));
+        if (is_silent) continue;
+        const Example example{call, row, room, count_of(call, row)};
+        call.values[row] = evaluate(example) * call.shares[row];
+    }
+    return true;
+}

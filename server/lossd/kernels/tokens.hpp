@@ -1,0 +1,153 @@
+// What a loss makes of a token whose log-probability it is given, for the GPU and for the CPU.
+// losses/_maths/policy.py and losses/clipped_value.py have the formulas, by the same names; members of
+// its enums are numbered in their order.  All is computed in double.
+//
+// The template (tokenwise.cuh, host/tokenwise.hpp) goes through a sequence and defines `pick`, of
+// numbers that are both computed; `weighed`, a share of a cost; and how functions are declared, SHARED.
+// What is known of a whole batch is a parameter of a function's template, so that loops on the CPU have
+// no branches.
+
+enum PolicyObjective {
+    REINFORCE, IMPORTANCE_SAMPLING, PPO_CLIP, DUAL_CLIP, CISPO, SAPO, DRO, DPPO_TV, DPPO_KL,
+    CLIPPED_VALUE, OBJECTIVES
+};
+enum PolicyRatio { NO_RATIO, RATIO_OF_TOKEN, RATIO_OF_SEQUENCE, RATIO_OF_SEQUENCE_BY_TOKEN };
+enum KlEstimator { NO_ESTIMATOR, K1, K2, K3, ESTIMATORS };
+enum RolloutCorrection {
+    NO_CORRECTION, TOKEN_TRUNCATE, TOKEN_MASK, SEQUENCE_TRUNCATE, SEQUENCE_MASK
+};
+
+// Everything that is known of a batch.  Of `bounds` each objective has its own: low, high and the most;
+// positive and negative temperature; a coefficient; a threshold; a range.
+struct Policy {
+    int objective, ratio, estimator, correction;
+    double bounds[3];
+    double coefficient;
+    double rollout_low, rollout_high;
+};
+
+// A cost and its derivative, and 1 where it is clipped.
+struct Cost {
+    double value, slope, clipped;
+};
+
+struct Token {
+    double log, sampling, advantage, ratio;
+};
+
+SHARED double unbounded() {
+    const double large = 1e300;
+    return large * large;
+}
+
+// A number within bounds; NaN stays NaN.
+SHARED double held(double x, double low, double high) {
+    return pick(x < low, low, pick(x > high, high, x));
+}
+
+// log(1 - exp(x)) of a log-probability.
+SHARED double log_rest(double x) {
+    return pick(x > -0.6931471805599453, log(-expm1(x)), log1p(-exp(x)));
+}
+
+// The worse of r A and clip(r) A: of a gain the smaller ratio counts, of a cost the larger.
+SHARED Cost clipped_gain(const Token& token, double low, double high, double most) {
+    const bool is_gain = token.advantage > 0;
+    const double ceiling = pick(is_gain, high, most), floor = pick(is_gain, -unbounded(), low);
+    const bool is_outside = (token.ratio > ceiling) | (token.ratio < floor);
+    const double outside =
+        pick(is_outside, 1.0, 0.0) * pick(token.advantage != 0, 1.0, 0.0);
+    const double gain = weighed(token.advantage, token.ratio);
+    const double value = weighed(token.advantage, held(token.ratio, floor, ceiling));
+    return Cost{-value, pick(outside != 0, 0.0, -gain), outside};
+}
+
+// The ratio, unless the token went too far in the direction of its advantage.
+SHARED Cost gain_within(const Token& token, double divergence, double most) {
+    const double apart = token.log - token.sampling;
+    const bool is_ahead = ((token.advantage > 0) & (apart > 0)) | ((token.advantage < 0) & (apart < 0));
+    const bool is_outside = is_ahead & (divergence > most);
+    const double value = pick(is_outside, 0.0, -weighed(token.advantage, token.ratio));
+    return Cost{value, value, pick(is_outside, 1.0, 0.0)};
+}
+
+template <int OBJECTIVE>
+SHARED Cost cost_of(const Policy& policy, const Token& token) {
+    const double first = policy.bounds[0], second = policy.bounds[1], third = policy.bounds[2];
+    const double advantage = token.advantage;
+    if constexpr (OBJECTIVE == REINFORCE) {
+        return Cost{-weighed(advantage, token.log), -advantage, 0.0};
+    } else if constexpr (OBJECTIVE == IMPORTANCE_SAMPLING) {
+        const double value = -weighed(advantage, token.ratio);
+        return Cost{value, value, 0.0};
+    } else if constexpr (OBJECTIVE == PPO_CLIP || OBJECTIVE == DUAL_CLIP) {
+        return clipped_gain(token, first, second, third);
+    } else if constexpr (OBJECTIVE == CISPO) {
+        const double share = held(token.ratio, first, second) * advantage;
+        const bool is_outside = (token.ratio < first) | (token.ratio > second);
+        return Cost{-weighed(share, token.log), -share, pick(is_outside, 1.0, 0.0)};
+    } else if constexpr (OBJECTIVE == SAPO) {
+        const double heat = pick(advantage > 0, first, second);
+        const double tail = exp(-fabs(heat * (token.ratio - 1)));
+        const double whole = 1 + tail;
+        const double gate = pick(token.ratio >= 1, 1.0, tail) / whole;
+        // Where the ratio overflows, the bell is 0 long before.
+        const double bell = 4 * tail / (whole * whole);
+        return Cost{-weighed(advantage, gate * (4 / heat)),
+                    -weighed(advantage, weighed(bell, token.ratio)), 0.0};
+    } else if constexpr (OBJECTIVE == DRO) {
+        const double apart = token.log - token.sampling;
+        const double slope = weighed(first, apart);
+        const double square = weighed(first, apart * apart / 2);
+        return Cost{square - weighed(advantage, token.log), slope - advantage, 0.0};
+    } else if constexpr (OBJECTIVE == DPPO_TV) {
+        return gain_within(token, fabs(exp(token.log) - exp(token.sampling)), first);
+    } else if constexpr (OBJECTIVE == DPPO_KL) {
+        const double of_token = weighed(exp(token.sampling), token.sampling - token.log);
+        const double rest = log_rest(token.sampling) - log_rest(token.log);
+        return gain_within(token, of_token + weighed(-expm1(token.sampling), rest), first);
+    } else {
+        // Of a value function: what it says, said, and should have said.
+        const double error = token.log - advantage;
+        const double near = held(token.log, token.sampling - first, token.sampling + first);
+        const double kept = pick(token.sampling == token.sampling, near, token.sampling) - advantage;
+        const bool is_held = fabs(kept) > fabs(error);
+        const double worse = pick(is_held, kept, error);
+        return Cost{worse * worse / 2, pick(is_held, 0.0, error), pick(is_held, 1.0, 0.0)};
+    }
+}
+
+// An estimate of the divergence from the reference, and its derivative.
+template <int ESTIMATOR>
+SHARED Cost divergence_of(double apart) {
+    if constexpr (ESTIMATOR == K1) return Cost{apart, 1.0, 0.0};
+    else if constexpr (ESTIMATOR == K2) return Cost{apart * apart / 2, apart, 0.0};
+    else if constexpr (ESTIMATOR == K3) {
+        const double slope = -expm1(-apart);
+        return Cost{apart - slope, slope, 0.0};
+    } else return Cost{0.0, 0.0, 0.0};
+}
+
+SHARED bool masks(const Policy& policy) {
+    return policy.correction == TOKEN_MASK || policy.correction == SEQUENCE_MASK;
+}
+SHARED bool corrects_sequences(const Policy& policy) { return policy.correction >= SEQUENCE_TRUNCATE; }
+SHARED bool has_one_ratio(const Policy& policy) { return policy.ratio >= RATIO_OF_SEQUENCE; }
+
+// Whether the derivative, which is by the ratio of the sequence, is spread evenly over its tokens.
+SHARED bool spreads(const Policy& policy) {
+    const bool is_by_ratio = policy.objective != REINFORCE && policy.objective != CISPO &&
+                             policy.objective != DRO;
+    return is_by_ratio && policy.ratio == RATIO_OF_SEQUENCE;
+}
+
+// The one of two numbers that is given.
+SHARED double given_of(double one, double other) { return one == one ? one : other; }
+
+// The weight that makes up for a sampler, from its logarithm.
+SHARED double correction_of(const Policy& policy, double log_weight) {
+    const double weight = exp(log_weight);
+    const double low = masks(policy) ? policy.rollout_low : 0.0;
+    const double beyond = masks(policy) ? 0.0 : policy.rollout_high;
+    return pick((weight < low), 0.0, pick(weight > policy.rollout_high, beyond, weight));
+}

@@ -1,0 +1,174 @@
+// The kernel of the losses of log-probabilities of tokens, a block a sequence: see tokens.hpp for what
+// a text may say.  The text of a loss is the body of evaluate(): it sets `value` and writes the
+// gradient, from `tokens` and the loss's parameters.
+//
+// `predictions`, `targets` and the other inputs have a number for each token, `advantages` perhaps one
+// for each sequence; all but the first may be null.  A sequence has the `lengths` tokens from `starts`
+// on, of which `mask` says which count, and `sizes` places; `columns` is the most.  Its value is the sum
+// over its tokens times its share.  `silent`, `mask` and `gradient` may be null.
+
+typedef long long Index;
+// So many for every sequence: no result depends on how long the others are.
+constexpr int THREADS_OF_TOKENS = 256;
+
+// What is known of a token; of an input that is not given, 0.
+struct Given {
+    double log, sampling, advantage, reference, rollout, weight;
+};
+
+// A number of an input by its place among them.
+template <int ROLE>
+__device__ inline double number_at(Index, double otherwise) {
+    return otherwise;
+}
+template <int ROLE, typename S, typename... Rest>
+__device__ inline double number_at(
+    Index place, double otherwise, const S* first, const Rest*... rest) {
+    if constexpr (ROLE == 0) return first ? double(widened(first[place])) : otherwise;
+    else return number_at<ROLE - 1>(place, otherwise, rest...);
+}
+
+// What is known of a whole sequence before its tokens are computed.
+struct Totals {
+    double ratio, weight, slope;
+};
+
+// A sequence as the text is given it.
+struct Sequence {
+    Index row, start, length;
+    const unsigned char* mask;
+    bool by_sequence;  // whether advantages are
+    T scale;
+    FIRST* gradient;
+    T* taint;
+    const FIRST* predictions;
+    const SECOND* targets;
+    OTHER_FIELDS
+
+    __device__ Given at(Index place) const {
+        const Index third = by_sequence ? row : place;
+        return Given{number_at<0>(place, 0, predictions, targets OTHER_NAMES),
+                     number_at<1>(place, 0, predictions, targets OTHER_NAMES),
+                     number_at<2>(third, 0, predictions, targets OTHER_NAMES),
+                     number_at<3>(place, 0, predictions, targets OTHER_NAMES),
+                     number_at<4>(place, 0, predictions, targets OTHER_NAMES),
+                     number_at<5>(place, 1, predictions, targets OTHER_NAMES)};
+    }
+
+    // Calls visit(place) for each token of this thread that counts.
+    template <typename Visit>
+    __device__ void each(Visit visit) const {
+        for (Index i = threadIdx.x; i < length; i += blockDim.x)
+            if (!mask || mask[start + i]) visit(start + i);
+    }
+
+    template <typename Term>
+    __device__ double sum(Term term) const {
+        double own = 0;
+        each([&](Index place) { own += term(place); });
+        return sum_over_team(own);
+    }
+};
+
+template <int OBJECTIVE = 0>
+__device__ inline Cost cost_at(const Policy& policy, const Token& token) {
+    if constexpr (OBJECTIVE + 1 < OBJECTIVES) {
+        if (policy.objective != OBJECTIVE) return cost_at<OBJECTIVE + 1>(policy, token);
+    }
+    return cost_of<OBJECTIVE>(policy, token);
+}
+
+__device__ inline Cost divergence_at(const Policy& policy, double apart) {
+    switch (policy.estimator) {
+        case K1: return divergence_of<K1>(apart);
+        case K2: return divergence_of<K2>(apart);
+        case K3: return divergence_of<K3>(apart);
+        default: return divergence_of<NO_ESTIMATOR>(apart);
+    }
+}
+
+// The objective of a token, with the weights that it has.
+__device__ inline Cost weighed_cost(const Policy& policy, const Totals& totals, const Given& given) {
+    const double ratio =
+        policy.ratio == RATIO_OF_TOKEN ? exp(given.log - given.sampling) : totals.ratio;
+    Cost cost = cost_at(policy, Token{given.log, given.sampling, given.advantage, ratio});
+    if (policy.correction != NO_CORRECTION) {
+        const double weight = corrects_sequences(policy)
+                                  ? totals.weight
+                                  : correction_of(policy, given.sampling - given.rollout);
+        cost.value = weighed(weight, cost.value);
+        cost.slope = weighed(weight, cost.slope);
+    }
+    cost.value = weighed(given.weight, cost.value);
+    cost.slope = weighed(given.weight, cost.slope);
+    return cost;
+}
+
+__device__ inline Totals totals_of(const Policy& policy, const Sequence& tokens) {
+    Totals totals{1, 1, 0};
+    if (!has_one_ratio(policy) && !corrects_sequences(policy)) return totals;
+    const double count = fmax(tokens.sum([](Index) { return 1.0; }), 1.0);
+    if (has_one_ratio(policy)) {
+        const double apart = tokens.sum([&](Index place) {
+            const Given given = tokens.at(place);
+            return given.log - given.sampling;
+        });
+        totals.ratio = exp(apart / count);
+    }
+    if (corrects_sequences(policy)) {
+        const double apart = tokens.sum([&](Index place) {
+            const Given given = tokens.at(place);
+            return given.sampling - given.rollout;
+        });
+        totals.weight = correction_of(policy, apart);
+    }
+    if (spreads(policy)) {
+        const double slopes = tokens.sum([&](Index place) {
+            return weighed_cost(policy, totals, tokens.at(place)).slope;
+        });
+        totals.slope = slopes / count;
+    }
+    return totals;
+}
+
+// The sum of the costs of a sequence; writes its gradient.
+__device__ inline double cost_of_sequence(const Sequence& tokens, const Policy& policy) {
+    const Totals totals = totals_of(policy, tokens);
+    return tokens.sum([&](Index place) {
+        const Given given = tokens.at(place);
+        Cost cost = weighed_cost(policy, totals, given);
+        if (spreads(policy)) cost.slope = totals.slope;
+        if (policy.coefficient != 0) {
+            const Cost divergence = divergence_at(policy, given.log - given.reference);
+            cost.value += weighed(given.weight, policy.coefficient * divergence.value);
+            cost.slope += weighed(given.weight, policy.coefficient * divergence.slope);
+        }
+        if (tokens.gradient)
+            tokens.gradient[place] = sent(T(weighed(double(tokens.scale), cost.slope)), *tokens.taint);
+        return cost.value;
+    });
+}
+
+__device__ void evaluate(const Sequence& tokens, T& value PARAMETERS);
+
+extern "C" __global__ void __launch_bounds__(THREADS_OF_TOKENS, 1) ROWS_KERNEL(
+    const long long rows, const long long columns, const FIRST* predictions, const SECOND* targets,
+    const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
+    unsigned char* nonfinite, const long long* starts, const long long* sizes, const long long* lengths,
+    const unsigned char* mask, const double* shares, const long long by_sequence
+    OTHER_ARRAYS PARAMETERS) {
+    for (long long row = blockIdx.x; row < rows; row += gridDim.x) {
+        const bool is_silent = silent && silent[row];
+        const Index start = starts[row], length = is_silent ? 0 : lengths[row];
+        const Results results{values + row, nullptr, nonfinite + row};
+        T taint = 0;
+        const Sequence tokens{row, start, length, mask, by_sequence != 0, scales ? scales[row] : scale,
+                              gradient, &taint, predictions, targets OTHER_NAMES};
+        if (gradient)
+            for (Index i = threadIdx.x; i < sizes[row]; i += blockDim.x)
+                if (i >= length || (mask && !mask[start + i])) gradient[start + i] = FIRST(0.f);
+        T value;
+        evaluate(tokens, value ARGUMENTS);
+        results.write(T(value * shares[row]), taint);
+    }
+}

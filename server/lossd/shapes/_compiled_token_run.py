@@ -1,0 +1,126 @@
+"""The evaluation of a batch of tokens by a compiled kernel, where there is one for its loss."""
+
+import numpy as np
+
+from lossd.backends import nonfinite_rows, round_into
+from lossd.batch import Array, Batch, parameter_error
+from lossd.kernels.host import SAID, TokenInput, TokenKernel, TokenRows
+from lossd.losses import Axes, Content, Input, ParameterError, Status
+from lossd.losses._maths.tokens import Tokens
+from lossd.shapes._shape import Buffers
+from lossd.shapes._token_forms import LAYS_OUT
+from lossd.shapes._token_run import PIECE_TOKENS, TokenRun
+
+# A thread waits for the interpreter's lock between pieces, so these are few.
+PIECES_A_THREAD, MOST_TOKENS = 4, 1 << 18
+# What a kernel writes; derivatives of other types are rounded from float64.
+WRITTEN = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check_parameters(batch: Batch) -> None:
+    """Lets the body check its rules, which a kernel does not look at.
+
+    Raises:
+        InvalidParameter: if a parameter breaks one.
+    """
+    nothing = np.zeros(0)
+    tokens = Tokens(np.zeros(0, np.intp), nothing, 0)
+    given = [
+        None if batch.find(declared.name) is None else nothing
+        for declared in batch.loss.inputs
+        if declared.content not in LAYS_OUT
+    ]
+    try:
+        batch.loss.body(np, *given, {"": tokens}, **batch.parameters)
+    except ParameterError as error:
+        raise parameter_error(batch.loss, error) from error
+
+
+class CompiledTokenRun(TokenRun):
+    """One evaluation by a kernel; the body gives the outputs that it does not.
+
+    What the kernel gives comes from it whatever else is asked for, so that no bit depends on that.
+    """
+
+    def __init__(
+        self,
+        kernel: TokenKernel,
+        threads: int,
+        batch: Batch,
+        buffers: Buffers,
+        *,
+        zero_nonfinite: bool,
+    ) -> None:
+        tokens = batch.operands[0].rows.size
+        wanted = tokens // (threads * PIECES_A_THREAD)
+        self.piece_tokens = min(max(wanted, PIECE_TOKENS), MOST_TOKENS)
+        super().__init__(batch, buffers, zero_nonfinite=zero_nonfinite)
+        self._kernel = kernel
+        self._inputs = [self._given(i) for i in batch.loss.inputs if i.content is Content.FLOATS]
+        self._counts = self._sides[""].counts()
+        self._tell = {name: place for place, name in enumerate(SAID) if name in buffers.outputs}
+        self._beside = buffers.outputs.keys() - self._tell.keys() - {"token_count"}
+        self._first = batch.loss.inputs[0].name
+        self._rows = self._token_rows()
+
+    def _given(self, declared: Input) -> TokenInput | None:
+        operand = self._batch.find(declared.name)
+        if operand is None:
+            return None
+        is_by_sequence = operand.slot.is_by_example and declared.axes is Axes.EITHER
+        return TokenInput.of(operand.rows, declared.domain, is_by_sequence=is_by_sequence)
+
+    def _token_rows(self) -> TokenRows:
+        batch, side = self._batch, self._sides[""]
+        shares = np.ones(batch.rows) if self._shares is None else self._shares
+        scales = np.broadcast_to(np.asarray(batch.plan.gradient_scale, np.float64), batch.rows)
+        out = self._buffers.gradients.get(self._first)
+        is_written = out is None or (out.dtype in WRITTEN and out.flags.c_contiguous)
+        return TokenRows(
+            starts=np.ascontiguousarray(side.starts, np.int64),
+            sizes=np.ascontiguousarray(side.sizes, np.int64),
+            used=np.ascontiguousarray(side.sizes if side.used is None else side.used, np.int64),
+            mask=side.mask,
+            silent=batch.plan.excluded_by_request,
+            scales=scales * shares,
+            shares=shares,
+            values=self._values,
+            gradient=out if is_written or out is None else np.empty(out.shape),
+            nonfinite=self._nonfinite,
+            said=np.zeros((batch.rows, len(SAID))) if self._tell else None,
+        )
+
+    def piece(self, rows: slice) -> None:
+        """See ``TokenRun.piece``."""
+        if not self._kernel(self._inputs, self._batch.parameters, self._rows, rows):
+            super().piece(rows)  # which says what is wrong
+        sent = self._values[rows].astype(self._batch.dtype)
+        self._nonfinite[rows] |= ~np.isfinite(sent)
+        self._round(rows)
+        self._statuses[rows] = self._empty(rows)
+        if self._rows.said is not None:
+            for name, place in self._tell.items():
+                self._buffers.outputs[name][rows] = self._rows.said[rows, place]
+        if "token_count" in self._buffers.outputs:
+            self._buffers.outputs["token_count"][rows] = self._counts[rows]
+        if self._beside:
+            self._write_outputs(rows, self._computed(rows), self._beside)
+
+    def _empty(self, rows: slice) -> Array:
+        """Returns the statuses of sequences: those without a token that counts have one."""
+        is_empty = self._counts[rows] == 0
+        if self._rows.silent is not None:
+            is_empty &= ~self._rows.silent[rows]
+        return np.where(is_empty, int(Status.EMPTY_TARGET), 0)
+
+    def _round(self, rows: slice) -> None:
+        """Rounds derivatives to what is sent, where the kernel does not."""
+        out, found = self._buffers.gradients.get(self._first), self._rows.gradient
+        if out is None or found is None or out is found or rows.start == rows.stop:
+            return
+        starts, last = self._rows.starts, rows.stop - 1
+        cells = slice(int(starts[rows.start]), int(starts[last] + self._rows.sizes[last]))
+        round_into(found[cells], out[cells])
+        wrong = np.flatnonzero(nonfinite_rows(out[cells])) + cells.start
+        ends = starts + self._rows.sizes
+        self._nonfinite[np.searchsorted(ends, wrong, "right")] = True

@@ -1,0 +1,98 @@
+"""Kernels of tokens, from one text, executed on the CPU: CUDA's source, and compiled for it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from lossd.kernels.host import SAID, Library
+from tests.kernels import tokens
+from tests.kernels.cases import FLOAT32, FLOAT64, Execute
+from tests.kernels.host.conftest import library, variants  # noqa: F401 - here too
+from tests.kernels.tokens import Found, TokenBatch, draw
+
+pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+TOLERANCE = {FLOAT32: 2e-7, FLOAT64: 1e-12, BFLOAT16: 8e-3}
+POLICIES = [
+    pytest.param(p, id=f"{p['objective'].name}-{p['ratio'].name}") for p in tokens.policies()
+]
+every_policy = pytest.mark.parametrize("parameters", POLICIES)
+
+
+def batches(parameters: Mapping[str, Any]) -> list[TokenBatch]:
+    """Two batches: with advantages of tokens and of sequences, in either type."""
+    return [
+        draw(parameters, FLOAT64, by_sequence=False),
+        draw(parameters, FLOAT32, by_sequence=True),
+    ]
+
+
+def check(found: Found, batch: TokenBatch) -> None:
+    wanted, dtype = batch.expected(), found.gradient.dtype
+    tolerance = TOLERANCE[dtype]
+    of_values = TOLERANCE[found.values.dtype]
+    np.testing.assert_allclose(found.values, wanted.values, of_values, of_values)
+    given, right = (x.gradient.astype(FLOAT64) for x in (found, wanted))
+    np.testing.assert_allclose(given, right, tolerance, tolerance)
+    flagged, wrong = (x.nonfinite | ~np.isfinite(x.values) for x in (found, wanted))
+    np.testing.assert_array_equal(flagged, wrong)
+    if found.said.size:
+        np.testing.assert_allclose(found.said, wanted.said, 1e-12, 1e-12)
+
+
+@every_policy
+def test_the_compiled_kernel_equals_the_body(
+    variants: list[Library],  # noqa: F811
+    parameters: Mapping[str, Any],
+) -> None:
+    for batch in batches(parameters):
+        found = [batch.on_host(variant) for variant in variants]
+        check(found[0], batch)
+        for row in range(len(tokens.SIZES)):
+            assert len({one.bits(row, batch.cells(row)) for one in found}) == 1
+
+
+@every_policy
+def test_the_source_for_the_device_equals_the_body(
+    simt: Execute, parameters: Mapping[str, Any]
+) -> None:
+    for batch in batches(parameters):
+        check(batch.on_device(simt), batch)
+
+
+@every_policy
+def test_a_sequence_has_the_same_bits_alone_and_in_a_batch(
+    simt: Execute,
+    library: Library,  # noqa: F811
+    parameters: Mapping[str, Any],
+) -> None:
+    batch = draw(parameters, FLOAT32, by_sequence=True)
+    on_host, on_device = batch.on_host(library), batch.on_device(simt)
+    for row, size in enumerate(tokens.SIZES):
+        alone, cells = batch.row(row), slice(0, size + tokens.PADDING)
+        assert alone.on_host(library).bits(0, cells) == on_host.bits(row, batch.cells(row))
+        assert alone.on_device(simt).bits(0, cells) == on_device.bits(row, batch.cells(row))
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
+def test_the_loss_of_a_value_function_equals_the_body(
+    simt: Execute,
+    library: Library,  # noqa: F811
+    dtype: np.dtype[Any],
+) -> None:
+    batch = tokens.draw_values(dtype)
+    wanted, found = batch.expected(), batch.on_host(library)
+    check(batch.on_device(simt), batch)
+    place = SAID.index("clip_fraction")
+    np.testing.assert_allclose(found.said[:, place], wanted.said[:, place], 1e-12)
+    check(replace(found, said=np.zeros(0)), batch)
+
+
+def test_numbers_of_sixteen_bits_are_rounded_once_on_the_device(simt: Execute) -> None:
+    batch = draw(next(tokens.policies()), BFLOAT16, by_sequence=True)
+    check(batch.on_device(simt), batch)
