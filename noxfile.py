@@ -124,7 +124,7 @@ def device(session: nox.Session) -> None:
     if not launcher.exists():
         session.skip(f"no fake device at {GPULAB}")
     _install(session, "-e", ".[dev,cuda13]")
-    arguments = session.posargs or ["--one-in", "64", "-n", "2"]
+    arguments = session.posargs or ["-n", "2"]
     command = (str(launcher), "python", "-m", "pytest", "-q", "-m", "gpu", *arguments)
     session.run(*command, external=True)
 

@@ -36,6 +36,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "and those that are for the fake device alone",
     )
     parser.addoption(
+        "--slice",
+        type=int,
+        default=0,
+        metavar="K",
+        help="of these take others: all of 0 to N - 1 together run every test on a GPU",
+    )
+    parser.addoption(
         "--environments",
         action="store_true",
         help="run the tests that make environments out of the package index: gigabytes",
@@ -74,8 +81,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker("environments"):
                 item.add_marker(pytest.mark.skip(reason=reason))
     kept = set(items) if config.getoption("--whole") else selection.covering(items)
-    share = config.getoption("--one-in")
-    kept -= {item for item in kept if _is_slow(item) and selection.number(item) % share}
+    share, part = config.getoption("--one-in"), config.getoption("--slice")
+    kept -= {item for item in kept if _is_slow(item) and selection.number(item) % share != part}
     if left_out := [item for item in items if item not in kept]:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item in kept]

@@ -43,6 +43,8 @@ MAX_ELEMENTS = 1 << 48  # beyond any memory, but byte counts do not overflow
 
 # Returns a number of bytes at a place in shared memory.
 Shared = Callable[[v1.SharedMemory, int], "Bytes | npt.NDArray[np.uint8]"]
+# The same in the memory of a device.
+OnDevice = Callable[[v1.DeviceMemory, int], "Bytes | npt.NDArray[np.uint8]"]
 
 
 class TensorError(ValueError):
@@ -55,12 +57,15 @@ class TensorError(ValueError):
 
 
 def read(
-    tensor: v1.Tensor, payloads: Payloads | None = None, shared: Shared | None = None
+    tensor: v1.Tensor,
+    payloads: Payloads | None = None,
+    shared: Shared | None = None,
+    device: OnDevice | None = None,
 ) -> Array:
     """Returns the tensor as a read-only array over its bytes, which need not be aligned.
 
     ``payloads`` has the bytes where the message was parsed with references to them, ``shared``
-    gives those in shared memory.
+    gives those in shared memory, ``device`` those in device memory.
 
     Raises:
         TensorError: for an unknown type, a bad shape, a number of bytes that does not fit it, or a
@@ -75,7 +80,7 @@ def read(
         )
     shape = tuple(tensor.shape)
     expected = _elements(shape) * dtype.itemsize
-    data = _source(tensor, expected, payloads, shared)
+    data = _source(tensor, expected, payloads, shared, device)
     if len(data) != expected:
         raise TensorError(
             "data",
@@ -90,11 +95,17 @@ def read(
 
 
 def _source(
-    tensor: v1.Tensor, size: int, payloads: Payloads | None, shared: Shared | None
+    tensor: v1.Tensor,
+    size: int,
+    payloads: Payloads | None,
+    shared: Shared | None,
+    device: OnDevice | None,
 ) -> "Bytes | npt.NDArray[np.uint8]":
     source = tensor.WhichOneof("source")
     if source == "shared_memory" and shared is not None:
         return shared(tensor.shared_memory, size)
+    if source == "device_memory" and device is not None:
+        return device(tensor.device_memory, size)
     if source != "data":
         raise TensorError("data", f"data must be set, got {source or 'no source'}")
     held = tensor.data  # every access to the field copies it
@@ -138,14 +149,17 @@ def fill(tensor: v1.Tensor, array: Array, payloads: Payloads | None = None) -> N
     tensor.data = payloads.add(flat.view(np.uint8).data)
 
 
-def refer(tensor: v1.Tensor, array: Array, place: v1.SharedMemory) -> None:
-    """Writes an array's type and shape, and the place in shared memory where it lies.
+def refer(tensor: v1.Tensor, array: Array, place: v1.SharedMemory | v1.DeviceMemory) -> None:
+    """Writes an array's type and shape, and the place in memory that is shared where it lies.
 
     Raises:
         TensorError: as ``fill``.
     """
     describe(tensor, array.dtype, array.shape)
-    tensor.shared_memory.CopyFrom(place)
+    if isinstance(place, v1.DeviceMemory):
+        tensor.device_memory.CopyFrom(place)
+    else:
+        tensor.shared_memory.CopyFrom(place)
 
 
 def describe(tensor: v1.Tensor, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

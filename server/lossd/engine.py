@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.backends import Array, Backend
+from lossd.backends import Array, Backend, Resident
 from lossd.batch import Batch, Job, parameter_error
 from lossd.errors import InvalidRequest
 from lossd.losses import ParameterError, Status
@@ -32,6 +32,8 @@ from lossd.shapes import (
 # who reads the usual single array would have to tell the type checker that it is no list.
 Arrays = Any
 Allocate = Callable[[tuple[int, ...], npt.DTypeLike], Array]
+# The same for the gradient with respect to an input, by its name; None to leave it to ``Allocate``.
+Place = Callable[[str, tuple[int, ...], npt.DTypeLike], Array | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class ComputedTerm:
 class Engine:
     """Runs jobs on a backend, with the operator's networks; may be called from many threads.
 
-    ``overrides`` has the backends that compute single losses in place of this one, by loss.
+    ``overrides`` has the backends that compute single losses in place of this one, by loss, and
+    ``routes`` those that do where no tensor is on a device.
     """
 
     def __init__(
@@ -96,22 +99,26 @@ class Engine:
         networks: Networks = NO_NETWORKS,
         *,
         overrides: Mapping[str, Backend] = MappingProxyType({}),
+        routes: Mapping[str, Backend] = MappingProxyType({}),
     ) -> None:
         self.backend = backend
         self.networks = networks
         self._overrides = overrides
+        self._routes = routes
 
     def run(
         self,
         job: Job,
         *,
         allocate: Allocate = np.empty,
+        place: Place = lambda *_: None,
         checkpoint: Checkpoint = lambda: None,
         hold: Callable[[int], None] = hold_nothing,
     ) -> Result:
         """Computes a job.
 
-        ``allocate(shape, dtype)`` makes the arrays of the result, wherever they are to live.
+        ``allocate(shape, dtype)`` makes the arrays of the result, wherever they are to live, except
+        for the gradients that ``place(input, shape, dtype)`` has a place for.
         ``checkpoint`` is called between tiles and may raise to stop the work.  ``hold`` is told the
         bytes that it takes beside its inputs before any is taken, and may raise.
 
@@ -121,8 +128,26 @@ class Engine:
         """
         plan = self._plan(job, is_kept=False)
         return self.compute(
-            plan, job, plan.laid.arrays(job), allocate=allocate, checkpoint=checkpoint, hold=hold
+            plan,
+            job,
+            plan.laid.arrays(job),
+            allocate=allocate,
+            place=place,
+            checkpoint=checkpoint,
+            hold=hold,
         )
+
+    def resident(self, job: Job) -> frozenset[str]:
+        """Returns the inputs that may stay on a device, where they are read and nowhere else.
+
+        Raises:
+            InvalidRequest: if the caller broke a rule.
+        """
+        plan = self._plan(job, is_kept=False)
+        has_device = self._backend_of(job).exports is not None
+        if not has_device or job.nonfinite is NonfinitePolicy.ZERO:
+            return frozenset()
+        return plan.laid.resident()
 
     def plan(self, job: Job) -> Plan:
         """Decides everything about a job that does not depend on its data, for more jobs like it.
@@ -134,11 +159,17 @@ class Engine:
         return self._plan(job, is_kept=True)
 
     def _plan(self, job: Job, *, is_kept: bool) -> Plan:
-        backend = self._overrides.get(job.loss.name, self.backend)
         try:
-            return Plan.of(job, backend, self.networks, is_kept=is_kept)
+            return Plan.of(job, self._backend_of(job), self.networks, is_kept=is_kept)
         except ParameterError as error:  # a rule between parameters, which only the body knows
             raise parameter_error(job.loss, error) from error
+
+    def _backend_of(self, job: Job) -> Backend:
+        name = job.loss.name
+        found = self._overrides.get(name) or self._routes.get(name)
+        if found is None or (name not in self._overrides and _is_on_device(job)):
+            return self.backend
+        return found
 
     def compute(
         self,
@@ -147,6 +178,7 @@ class Engine:
         arrays: Sequence[Array | None],
         *,
         allocate: Allocate = np.empty,
+        place: Place = lambda *_: None,
         checkpoint: Checkpoint = lambda: None,
         hold: Callable[[int], None] = hold_nothing,
     ) -> Result:
@@ -164,7 +196,7 @@ class Engine:
             raise InvalidRequest(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
             )
-        reply = _Reply.allocated(plan, allocate)
+        reply = _Reply.allocated(plan, allocate, place)
         try:
             evaluated = plan.evaluate(batch, reply.buffers, checkpoint)
         except ParameterError as error:
@@ -190,8 +222,12 @@ class Engine:
 
     def close(self) -> None:
         """Ends the threads of its backends and frees what they hold."""
-        for backend in {self.backend, *self._overrides.values()}:
+        for backend in {self.backend, *self._overrides.values(), *self._routes.values()}:
             backend.close()
+
+
+def _is_on_device(job: Job) -> bool:
+    return any(isinstance(one, Resident) for arrays in job.inputs.values() for one in arrays)
 
 
 def _at_once(plan: Plan, prepared: PreparedBatch, arrays: Sequence[Array | None]) -> Result | None:
@@ -231,8 +267,10 @@ class _GradientBuffer:
     rows: Array
 
     @classmethod
-    def allocated(cls, answered: Answered, allocate: Allocate) -> "_GradientBuffer":
-        array, slot = allocate(answered.shape, answered.dtype), answered.slot
+    def allocated(cls, answered: Answered, allocate: Allocate, place: Place) -> "_GradientBuffer":
+        array, slot = place(answered.input, answered.shape, answered.dtype), answered.slot
+        if array is None:
+            array = allocate(answered.shape, answered.dtype)
         if slot is None:  # with respect to a parameter, which is one number
             return cls(answered, array, array)
         if slot.is_moved:
@@ -256,9 +294,9 @@ class _Reply:
     outputs: Mapping[str, Array]
 
     @classmethod
-    def allocated(cls, plan: Plan, allocate: Allocate) -> "_Reply":
+    def allocated(cls, plan: Plan, allocate: Allocate, place: Place) -> "_Reply":
         values = None if plan.values is None else allocate(plan.values.shape, plan.values.dtype)
-        gradients = {a.name: _GradientBuffer.allocated(a, allocate) for a in plan.gradients}
+        gradients = {a.name: _GradientBuffer.allocated(a, allocate, place) for a in plan.gradients}
         outputs = {a.name: allocate(a.shape, a.dtype) for a in plan.outputs}
         return cls(values, gradients, outputs)
 

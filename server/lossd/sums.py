@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.batch import Array, Job
-from lossd.engine import Allocate, ComputedTerm, Engine, ExampleStatuses, Result
+from lossd.engine import Allocate, ComputedTerm, Engine, ExampleStatuses, Place, Result
 from lossd.errors import InvalidRequest, InvalidTensor, ServiceError
 from lossd.losses import Differentiable
 from lossd.reduction import Reduction
@@ -51,20 +51,21 @@ def run(
     job: Job | SumJob,
     *,
     allocate: Allocate = np.empty,
+    place: Place = lambda *_: None,
     checkpoint: Checkpoint = lambda: None,
     hold: Callable[[int], None] = hold_nothing,
 ) -> Result:
     """Computes a job; for a sum, computes all terms and adds them up.
 
-    ``allocate`` makes the arrays of the result of a single loss; it and ``hold`` are as in
-    ``Engine.run``.
+    ``allocate`` and ``place`` make the arrays of the result of a single loss; they and ``hold`` are
+    as in ``Engine.run``.
 
     Raises:
         InvalidRequest: if the caller broke a rule.
         DeviceFull: if the device does not have enough memory.
     """
     if isinstance(job, Job):
-        return engine.run(job, allocate=allocate, checkpoint=checkpoint, hold=hold)
+        return engine.run(job, allocate=allocate, place=place, checkpoint=checkpoint, hold=hold)
     _check(job)
     total = _Total(job)
     most = _Most(hold)

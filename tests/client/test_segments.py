@@ -9,7 +9,7 @@ import pytest
 
 from lossd import tensors, v1
 from lossd.client.segments import ALIGNMENT, Arena, Segment
-from lossd.client.sharing import _is_seen, _reply_size
+from lossd.client.sharing import _is_seen, _reply_size, _wanted
 
 MEBIBYTE = 1 << 20
 FLOAT = np.dtype(np.float32)
@@ -108,16 +108,24 @@ def request(loss: v1.LossSpec, **arrays: Any) -> v1.ComputeLossRequest:
     return made
 
 
+def size(made: v1.ComputeLossRequest, by_default: set[str]) -> int:
+    """The bytes of a reply whose losses return gradients with respect to these inputs."""
+    return _reply_size(made, _wanted(made, lambda _: by_default))
+
+
 def test_the_region_of_the_reply_fits_gradients_and_examples() -> None:
     floats, labels = np.zeros((40, 30), np.float32), np.zeros(40, np.int64)
     of_classes = request(
         v1.LossSpec(cross_entropy=v1.CrossEntropy()), predictions=floats, targets=labels
     )
-    assert _reply_size(of_classes, lambda _: {"predictions"}) == 4800 + 320
+    assert size(of_classes, {"predictions"}) == 4800 + 320
     of_classes.gradients.SetInParent()
-    assert _reply_size(of_classes, lambda _: {"predictions"}) == 320
+    assert size(of_classes, {"predictions"}) == 320
     pairs = request(v1.LossSpec(huber=v1.Huber(batch_dims=2)), predictions=floats, targets=floats)
-    assert _reply_size(pairs, lambda _: {"predictions", "targets"}) == 2 * 4800 + 9600
+    assert size(pairs, {"predictions", "targets"}) == 2 * 4800 + 9600
+    terms = [v1.WeightedTerm(loss=pairs.loss, input_names={"targets": "predictions"})]
+    total = v1.LossSpec(weighted_sum=v1.WeightedSum(terms=terms))
+    assert size(request(total, predictions=floats), {"targets"}) == 4800 + 320
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,21 @@ from lossd.client.retry import RetryPolicy
 from lossd.serving.config import Config, settings
 from lossd.serving.loss_service.curves import JOB
 from lossd.serving.rpc.statuses import code_of
-from lossd.v1 import evaluation_service_pb2, loss_service_pb2, shared_memory_service_pb2
+from lossd.v1 import (
+    device_memory_service_pb2,
+    evaluation_service_pb2,
+    loss_service_pb2,
+    shared_memory_service_pb2,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/wire.md").read_text()
-FILES = (loss_service_pb2, evaluation_service_pb2, shared_memory_service_pb2)
+FILES = (
+    loss_service_pb2,
+    evaluation_service_pb2,
+    shared_memory_service_pb2,
+    device_memory_service_pb2,
+)
 REASON = re.compile("[A-Z_]+")
 # Of a server that does not start; a caller never sees them.
 STARTING = {

@@ -20,7 +20,14 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from lossd import tensors, v1
-from lossd.client import AsyncLossClient, DeadlineExceededError, LossClient, UnavailableError
+from lossd.client import (
+    AsyncLossClient,
+    DeadlineExceededError,
+    LossClient,
+    LossdError,
+    UnavailableError,
+)
+from lossd.client.call import COMPUTE_LOSS
 from lossd.losses import Loss
 from lossd.v1 import CrossEntropy, SquaredError
 from tests.end_to_end.conftest import Process, metric, serve
@@ -698,3 +705,36 @@ def test_labels_are_checked_in_a_copy_that_nobody_else_can_change(
         raw.detach(token)
     assert outcomes <= {round(float(np.log(2)), 6), INVALID}
     assert sharing.process.poll() is None
+
+
+# ------------------------------------------------------------------ no device memory
+
+
+def test_without_device_memory_arrays_for_it_are_shared(sharing: Process, connect: Any) -> None:
+    given = batch()
+    with connect(sharing.address) as client:
+        logits = client.device_empty(given["predictions"].shape)
+        assert type(logits) is np.ndarray
+        logits[...] = given["predictions"]
+        found = client.compute(CrossEntropy(), logits, given["targets"])
+    assert found.transport == "shared_memory"
+
+
+@pytest.mark.parametrize("where", ["an input", "the weights", "the reply"])
+def test_places_in_device_memory_are_refused_where_there_is_none(
+    sharing: Process, where: str
+) -> None:
+    place = v1.DeviceMemory(segment=b"0" * 16)
+    request = v1.ComputeLossRequest(loss=v1.LossSpec(squared_error=SquaredError()))
+    for name in ("predictions", "targets"):
+        tensors.fill(request.inputs.add(name=name).tensors.add(), np.zeros((4, 4)))
+    if where == "the reply":
+        request.device.reply.CopyFrom(place)
+        request.device.reply_size = 64
+    elif where == "the weights":
+        tensors.refer(request.weights, np.zeros(4), place)
+    else:
+        tensors.refer(request.inputs[0].tensors[0], np.zeros((4, 4)), place)
+    with LossClient(sharing.address) as client, pytest.raises(LossdError) as error:
+        client._connection()._ask(COMPUTE_LOSS, request, 5.0)
+    assert error.value.reason == "SEGMENT_NOT_FOUND"

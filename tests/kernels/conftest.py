@@ -40,13 +40,17 @@ class _Simt:
         self._made("simt.h.gch", HERE / "simt.h", "-w", "-x", "c++-header")
 
     def __call__(self, kernel: Kernel, launch: Launch, arguments: tuple[Any, ...]) -> None:
-        if kernel.source not in self._libraries:
-            self._libraries[kernel.source] = self._compile(kernel)
         packed = [_packed(argument) for argument in arguments]
         pointers = (ctypes.c_void_p * len(packed))(*map(ctypes.addressof, packed))
-        run = getattr(self._libraries[kernel.source], f"launch_{launch.name}")
+        run = getattr(self.library(kernel), f"launch_{launch.name}")
         done = run(launch.blocks, launch.threads, launch.rows, pointers)
         assert done == 0, "threads parted at a barrier"
+
+    def library(self, kernel: Kernel) -> ctypes.CDLL:
+        """The library that a kernel is in."""
+        if kernel.source not in self._libraries:
+            self._libraries[kernel.source] = self._compile(kernel)
+        return self._libraries[kernel.source]
 
     def _compile(self, kernel: Kernel) -> ctypes.CDLL:
         launchers = [_LAUNCHER.format(name) for name in kernel.names]

@@ -197,6 +197,24 @@ class AsyncLossClient:
         make = functools.partial(connection.sharing.empty, shape, dtype)
         return await connection.in_thread(make)
 
+    async def device_empty(
+        self,
+        shape: int | tuple[int, ...],
+        dtype: npt.DTypeLike = np.float32,
+        *,
+        device: int | None = None,
+    ) -> Any:
+        """Returns an array in memory of the GPU, as ``LossClient.device_empty``.
+
+        Without a ``device`` it is on the first one, since it is made in another thread.
+
+        Raises:
+            InvalidRequestError: if the client was closed, or is used in another event loop.
+        """
+        connection = self._connection()
+        make = functools.partial(connection.sharing.device_empty, shape, dtype, device)
+        return await connection.in_thread(make)
+
     @overload
     async def evaluate(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
         self, metrics: hints.AnyMetric, **rest: Unpack[hints.EvaluateArguments]

@@ -14,7 +14,12 @@ from google.protobuf.message import DecodeError, Message
 from lossd import v1
 from lossd.client import arguments
 from lossd.client.errors import LossdError, ServerError
-from lossd.client.options import EVALUATION_SERVICE, SERVICE, SHARED_MEMORY_SERVICE
+from lossd.client.options import (
+    DEVICE_MEMORY_SERVICE,
+    EVALUATION_SERVICE,
+    SERVICE,
+    SHARED_MEMORY_SERVICE,
+)
 from lossd.framing import Framed
 
 REQUEST_ID_KEY = "x-request-id"
@@ -55,6 +60,8 @@ EVALUATE = Method(f"/{EVALUATION_SERVICE}/Evaluate", v1.EvaluateResponse)
 EVALUATE_STREAM = Method(f"/{EVALUATION_SERVICE}/EvaluateStream", v1.EvaluateStreamResponse)
 ATTACH_SEGMENT = Method(f"/{SHARED_MEMORY_SERVICE}/AttachSegment", v1.AttachSegmentResponse)
 DETACH_SEGMENT = Method(f"/{SHARED_MEMORY_SERVICE}/DetachSegment", v1.DetachSegmentResponse)
+ALLOCATE_DEVICE = Method(f"/{DEVICE_MEMORY_SERVICE}/AllocateDevice", v1.AllocateDeviceResponse)
+RELEASE_DEVICE = Method(f"/{DEVICE_MEMORY_SERVICE}/ReleaseDevice", v1.ReleaseDeviceResponse)
 
 
 @dataclass(frozen=True, slots=True)

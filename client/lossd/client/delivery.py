@@ -29,11 +29,11 @@ def computed(connection: Connection, build: Build, call: ClientCall) -> LossResu
             return _sent(connection, request, call)
         try:
             framed = connection.call(COMPUTE_LOSS, request, call, is_shared=True)
-            return wire.read_response(framed, lease.view)
+            return wire.read_response(framed, lease.view, lease.on_device)
         except LossdError as error:
             if not lease.is_lost(error):
                 raise
-    return _sent(connection, build(), call)
+    return _sent(connection, build(bring=connection.sharing.device.on_host), call)
 
 
 def _sent(connection: Connection, request: wire.Request, call: ClientCall) -> LossResult[Any]:
@@ -60,11 +60,12 @@ async def computed_soon(
             return await _sent_soon(connection, request, call)
         try:
             framed = await connection.call(COMPUTE_LOSS, request, call, is_shared=True)
-            return wire.read_response(framed, lease.view)
+            return wire.read_response(framed, lease.view, lease.on_device)
         except LossdError as error:
             if not await asyncio.to_thread(lease.is_lost, error):
                 raise
-    return await _sent_soon(connection, await asyncio.to_thread(build), call)
+    again = functools.partial(build, bring=connection.sharing.device.on_host)
+    return await _sent_soon(connection, await asyncio.to_thread(again), call)
 
 
 async def _sent_soon(

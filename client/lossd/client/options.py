@@ -8,6 +8,7 @@ import json
 SERVICE = "lossd.v1.LossService"
 EVALUATION_SERVICE = "lossd.v1.EvaluationService"
 SHARED_MEMORY_SERVICE = "lossd.v1.SharedMemoryService"
+DEVICE_MEMORY_SERVICE = "lossd.v1.DeviceMemoryService"
 
 # Health checking works with round_robin only: pick_first, the default, silently ignores it.
 _service_config = {

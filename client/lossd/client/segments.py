@@ -10,7 +10,6 @@ import os
 import secrets
 import threading
 import weakref
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.client.forks import keeper
+from lossd.client.spaces import Space
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -57,9 +57,7 @@ class Segment:
             self.unlink()
             raise
         self.address: int = np.frombuffer(self._memory, np.uint8).ctypes.data
-        self._free = [(0, self.size)]
-        # Blocks are returned whenever they are collected, even in the middle of ``take``.
-        self._returned: deque[tuple[int, int]] = deque()
+        self._space = Space(self.size, ALIGNMENT)
         kept.keep(self)
 
     def unlink(self) -> None:
@@ -69,14 +67,9 @@ class Segment:
 
     def take(self, size: int) -> "Block | None":
         """Returns a block of so many bytes; None where none is free."""
-        size = -(-size // ALIGNMENT) * ALIGNMENT
         with self._lock:
-            self._tidy()
-            for position, (start, end) in enumerate(self._free):
-                if end - start >= size:
-                    self._free[position] = (start + size, end)
-                    return Block(self, start, start + size)
-        return None
+            part = self._space.take(size)
+            return None if part is None else Block(self, *part)
 
     def is_free(self) -> bool:
         """Returns whether no block of it is in use."""
@@ -85,22 +78,7 @@ class Segment:
     def taken(self) -> list[tuple[int, int]]:
         """Returns the parts that blocks use, as starts and ends."""
         with self._lock:
-            self._tidy()
-            edges = [0, *(edge for part in self._free for edge in part), self.size]
-        pairs = zip(edges[::2], edges[1::2], strict=True)
-        return [(begin, end) for begin, end in pairs if begin < end]
-
-    def _tidy(self) -> None:
-        """Merges returned blocks with the free ones."""
-        while self._returned:
-            self._free.append(self._returned.popleft())
-        merged: list[tuple[int, int]] = []
-        for start, end in sorted(part for part in self._free if part[0] < part[1]):
-            if merged and merged[-1][1] == start:
-                merged[-1] = (merged[-1][0], end)
-            else:
-                merged.append((start, end))
-        self._free = merged
+            return self._space.taken()
 
 
 class Block:
@@ -114,7 +92,7 @@ class Block:
         self.segment = segment
         self.start = start
         self.size = end - start
-        weakref.finalize(self, segment._returned.append, (start, end)).atexit = False  # noqa: SLF001 - they are one thing
+        weakref.finalize(self, segment._space.give_back, (start, end)).atexit = False  # noqa: SLF001 - they are one thing
 
     @property
     def __array_interface__(self) -> dict[str, Any]:

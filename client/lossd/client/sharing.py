@@ -30,6 +30,9 @@ from lossd.client.call import (
     LIST_LOSSES,
     Method,
 )
+from lossd.client.device import DeviceSharing
+from lossd.client.device_arrays import OnDevice, is_on_device
+from lossd.client.device_call import DeviceCall
 from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
 from lossd.client.headers import Encoded
 from lossd.client.segments import ALIGNMENT, Arena, Block, Segment
@@ -57,6 +60,9 @@ class Sharing:
     ``ask`` calls a method once, with a message and a timeout. Some methods may ask, or wait for
     another thread that does, and must not be called where waiting is forbidden: ``block`` and
     ``empty``, ``reset``, ``close``, and a lease's ``request`` and ``is_lost``.
+
+    Attributes:
+        device: The memory of a GPU that they share, under a segment as its lease.
     """
 
     def __init__(self, ask: Ask) -> None:
@@ -66,9 +72,16 @@ class Sharing:
         self._directory: Path | None = None
         self._rests_until = 0.0
         self._differentiable: dict[str, set[str]] = {}
+        self.device = DeviceSharing(ask, self._own_segment)
 
     def is_worthwhile(self, inputs: Iterable[Any]) -> bool:
-        """Returns whether an input is large enough to share, and memory may be available."""
+        """Returns whether an input is large enough to share, and memory may be available.
+
+        One that is on a device always is.
+        """
+        inputs = list(inputs)
+        if any(map(is_on_device, inputs)):
+            return True
         if time.monotonic() < self._rests_until and self._arena.is_empty:
             return False
         return any(likely_bytes(given) >= WORTHWHILE_BYTES for given in inputs)
@@ -82,6 +95,14 @@ class Sharing:
         ordinary = np.empty(shape, to_dtype(dtype))  # takes no memory before it is filled
         block = self.block(ordinary.nbytes)
         return ordinary if block is None else block.array(ordinary.shape, ordinary.dtype)
+
+    def device_empty(
+        self, shape: int | tuple[int, ...], dtype: npt.DTypeLike, device: int | None = None
+    ) -> Any:
+        """Returns an array, not filled, in device memory if there is some, else as ``empty``."""
+        ordinary = np.empty(shape, to_dtype(dtype))
+        found = self.device.empty(ordinary.shape, ordinary.dtype, device)
+        return self.empty(shape, dtype) if found is None else found
 
     def block(self, size: int) -> Block | None:
         """Returns a block of shared memory; None where there is none."""
@@ -108,9 +129,11 @@ class Sharing:
             self._directory = None
             self._rests_until = time.monotonic() + REST_SECONDS
             self._arena.remove_all()
+        self.device.reset()
 
     def close(self) -> None:
         """Detaches and closes everything."""
+        self.device.close()
         with self._lock:
             self._rests_until = math.inf
         self._let_go(self._arena.remove_all())
@@ -136,6 +159,16 @@ class Sharing:
             block = segment.take(size)
             self._arena.add(segment)
             return block
+
+    def _own_segment(self) -> Segment | None:
+        """Returns a segment that nothing is put into; None where there is none."""
+        with self._lock:
+            directory = self._directory or self._discovered()
+            if directory is None:
+                return None
+            segment = Segment(directory, 1)
+            self._attach(segment)
+            return segment
 
     def _discovered(self) -> Path | None:
         """Returns the directory that both can reach; looks for it only once."""
@@ -198,6 +231,7 @@ class ClientLease:
         self._sharing = sharing
         self._blocks: list[Block] = []
         self._reply: Block | None = None
+        self._device: DeviceCall | None = None
         self._has_ended = False
         self.in_use = False
 
@@ -214,18 +248,31 @@ class ClientLease:
         was_answered = error is None or (isinstance(error, LossdError) and error.reason)
         if self._reply is not None and not was_answered:
             self._sharing.retire(self._reply.segment)
+        if self._device is not None:
+            self._device.end(was_answered=bool(was_answered))
         self._blocks.clear()
         self._reply = None
 
     def request(self, build: Build) -> Request:
-        """Returns the request for a batch; large arrays and the reply go into shared memory."""
-        request = build(place=self.place)
+        """Returns the request for a batch; large arrays and the reply go into shared memory.
+
+        What is on a device stays there, unless no device memory can be shared.
+        """
+        request = build(place=self.place, bring=self._sharing.device.on_host)
         if self.in_use and not self._has_ended and isinstance(request, Framed):
-            self._take_reply(request.message)
+            wanted = _wanted(request.message, self._sharing.gradients)
+            if self._device is not None:
+                self._device.prepare(request.message, wanted)
+            self._take_reply(request.message, wanted)
         return request
 
-    def place(self, array: Array) -> v1.SharedMemory | None:
-        """Returns where an array lies in shared memory, copied if need be; None for the message."""
+    def place(self, array: Array | OnDevice) -> v1.SharedMemory | v1.DeviceMemory | None:
+        """Returns where an array lies in memory that is shared; None for the message.
+
+        It is copied there if need be.
+        """
+        if isinstance(array, OnDevice):
+            return self._place_on_device(array)
         if array.nbytes < WORTHWHILE_BYTES or self._has_ended:
             return None
         located = self._sharing.locate(array)
@@ -239,6 +286,24 @@ class ClientLease:
         self.in_use = True
         segment, offset = located
         return v1.SharedMemory(segment=segment.token, offset=offset)
+
+    def _place_on_device(self, array: OnDevice) -> v1.DeviceMemory | None:
+        if self._has_ended:
+            return None
+        self._device = self._device or DeviceCall(self._sharing.device)
+        found = self._device.place(array)
+        self.in_use = self.in_use or found is not None
+        return found
+
+    def on_device(self, tensor: v1.Tensor) -> Any:
+        """Returns a tensor of the reply that is in device memory.
+
+        Raises:
+            TensorError: if it does not lie where the reply should.
+        """
+        if self._device is None:
+            raise tensors.TensorError("device_memory", "it must lie in the reply's region")
+        return self._device.array(tensor)
 
     def view(self, place: v1.SharedMemory, size: int) -> npt.NDArray[np.uint8]:
         """Returns the bytes of a tensor of the reply, read-only.
@@ -261,9 +326,9 @@ class ClientLease:
             return True
         return False
 
-    def _take_reply(self, request: v1.ComputeLossRequest) -> None:
+    def _take_reply(self, request: v1.ComputeLossRequest, wanted: set[str]) -> None:
         """Gives the server room for its reply, about as large as needed."""
-        size = _reply_size(request, self._sharing.gradients)
+        size = _reply_size(request, wanted)
         if size < WORTHWHILE_BYTES:
             return
         reply = self._reply = self._sharing.block(size)
@@ -273,16 +338,31 @@ class ClientLease:
             request.reply.size = reply.size
 
 
-def _reply_size(
+def _wanted(
     request: v1.ComputeLossRequest, default_gradients: Callable[[str], set[str]]
-) -> int:
+) -> set[str]:
+    """Returns the inputs whose gradients a request asks for."""
+    if request.HasField("gradients"):
+        return set(request.gradients.inputs)
+    kind = request.loss.WhichOneof("kind") or ""
+    if kind != "weighted_sum":
+        return default_gradients(kind)
+    return {
+        term.input_names.get(name, name)
+        for term in request.loss.weighted_sum.terms
+        for name in default_gradients(term.loss.WhichOneof("kind") or "")
+    }
+
+
+def _reply_size(request: v1.ComputeLossRequest, wanted: set[str]) -> int:
     """Returns the size of the reply's arrays, or a guess; arrays that do not fit are sent."""
     kind = request.loss.WhichOneof("kind")
-    wanted = default_gradients(kind)
-    if request.HasField("gradients"):
-        wanted = set(request.gradients.inputs)
     given = [(named.name, tensor) for named in request.inputs for tensor in named.tensors]
-    size = sum(_aligned(_bytes(tensor)) for name, tensor in given if name in wanted)
+    size = sum(
+        _aligned(_bytes(tensor))
+        for name, tensor in given
+        if name in wanted and tensor.WhichOneof("source") != "device_memory"
+    )
     largest = max((tensor for _, tensor in given), key=_bytes)
     arrays = int(request.per_example) + len(getattr(getattr(request.loss, kind), "outputs", ()))
     examples = _examples(getattr(request.loss, kind), tuple(largest.shape))

@@ -41,6 +41,8 @@ def text(value: Any) -> str:
     """Returns a short text for a value of a result."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)}" if value.ndim else text(value.item())
+    if hasattr(value, "__cuda_array_interface__"):
+        return f"{value.dtype}{list(value.shape)}"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):

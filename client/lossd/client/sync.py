@@ -256,6 +256,27 @@ class LossClient(Submitting):
         """
         return self._connection().sharing.empty(shape, dtype)
 
+    def device_empty(
+        self,
+        shape: int | tuple[int, ...],
+        dtype: npt.DTypeLike = np.float32,
+        *,
+        device: int | None = None,
+    ) -> Any:
+        """Returns an array, not filled, in memory of the GPU that the server shares.
+
+        It is one of CuPy, which PyTorch and JAX take without a copy, for example by
+        ``torch.from_dlpack``; ``compute`` uses it where it lies, and returns the gradients with
+        respect to it in the same memory. Keep it and fill it again for each batch. Where no device
+        memory is shared it is an array as ``empty`` returns it.
+
+        Args:
+            shape: Its shape.
+            dtype: The type of its elements.
+            device: The index of the GPU in this process; None for the one that is current.
+        """
+        return self._connection().sharing.device_empty(shape, dtype, device)
+
     @overload
     def evaluate(  # type: ignore[overload-overlap]  # a text is no sequence of metrics
         self, metrics: hints.AnyMetric, **rest: Unpack[hints.EvaluateArguments]

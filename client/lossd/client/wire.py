@@ -14,17 +14,29 @@ from google.protobuf.duration_pb2 import Duration
 from lossd import tensors, v1
 from lossd.client import arguments, cautions, lints
 from lossd.client.arrays import Array, is_several, to_array
+from lossd.client.device_arrays import OnDevice, foreign_error, is_on_device, on_device
 from lossd.client.errors import InvalidRequestError, ServerError
 from lossd.client.headers import Encoded, Headers, Kind
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.result import Arrays, LossResult, MetricResult, ServerTiming, TermResult
 from lossd.framing import WORTHWHILE_BYTES, Framed, Payloads
 
-Place = Callable[[Array], "v1.SharedMemory | None"]
+Place = Callable[[Array], "v1.SharedMemory | v1.DeviceMemory | None"]
+# Copies an array from a device to the host, or refuses it, by its name.
+Bring = Callable[[str, OnDevice], Array]
 Request = Framed[v1.ComputeLossRequest] | Encoded
 
 # A protobuf message cannot be longer; the rest of a request is small.
 MAX_BYTES = 2**31 - 2**20
+
+
+def refuse_device(name: str, array: OnDevice) -> Array:
+    """Refuses an array on a device.
+
+    Raises:
+        InvalidRequestError: always.
+    """
+    raise foreign_error(name, array)
 
 
 def build_request(
@@ -53,12 +65,14 @@ def request_for(
     empty: EmptyPolicy = "zero",
     nonfinite: NonfinitePolicy = "propagate",
     place: Place = lambda _: None,
+    bring: Bring = refuse_device,
     metrics: Sequence[v1.MetricSpec] = (),
     lint: bool = False,
 ) -> Request:
     """Returns the request for one batch; the arguments are those of ``LossClient.compute``.
 
-    ``place`` returns where an array lies in shared memory; other arrays go into the message.
+    ``place`` returns where an array lies in memory that is shared; other arrays go into the
+    message, those on a device by way of ``bring``.
     ``headers`` are those of the requests before; without any it is a message.
 
     Raises:
@@ -75,14 +89,16 @@ def request_for(
         "gradients": arguments.selection(gradients),
     }
     extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
-    single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
+    single = {name: _array(name, value) for name, value in extras.items() if value is not None}
     several = {n: _arrays(spec, n, value) for n, value in inputs.items() if value is not None}
-    cautions.look(spec, several)
-    if lint:
-        lints.look(spec, several, single)
     arrays = [*single.values(), *chain.from_iterable(several.values())]
+    on_host = not any(isinstance(array, OnDevice) for array in arrays)
+    if on_host:
+        cautions.look(spec, several)
+    if lint and on_host:
+        lints.look(spec, several, single)
     kind = None
-    if headers is not None and not metrics and _is_small(arrays):
+    if headers is not None and on_host and not metrics and _is_small(arrays):
         kind = _kind(spec, options, single, several)
         known = headers.find(kind, arrays)
         if known is not None:
@@ -92,7 +108,8 @@ def request_for(
     for name, given in several.items():
         named = request.inputs.add(name=name)
         fields += [named.tensors.add() for _ in given]
-    placed = [(tensor, array, place(array)) for tensor, array in zip(fields, arrays, strict=True)]
+    names = [*single, *(name for name, given in several.items() for _ in given)]
+    placed = [_placed(*each, place, bring) for each in zip(fields, names, arrays, strict=True)]
     payloads = Payloads.worthwhile(checked_size(a for _, a, where in placed if where is None))
     for tensor, array, where in placed:
         if where is None:
@@ -103,6 +120,17 @@ def request_for(
     if headers is not None and kind is not None:
         headers.keep(kind, framed.serialise(), arrays)
     return framed
+
+
+def _placed(
+    tensor: v1.Tensor, name: str, array: Array, place: Place, bring: Bring
+) -> tuple[v1.Tensor, Array, "v1.SharedMemory | v1.DeviceMemory | None"]:
+    """Returns an array with the tensor that tells of it and the place where it lies, if any."""
+    where = place(array)
+    if where is None and isinstance(array, OnDevice):
+        array = bring(name, array)
+        where = place(array)
+    return tensor, array, where
 
 
 def _is_small(arrays: Iterable[Array]) -> bool:
@@ -132,16 +160,18 @@ def _kind(
 
 
 def read_response(
-    framed: Framed[v1.ComputeLossResponse], shared: tensors.Shared | None = None
+    framed: Framed[v1.ComputeLossResponse],
+    shared: tensors.Shared | None = None,
+    on_device: Callable[[v1.Tensor], Any] | None = None,
 ) -> LossResult[Any]:
     """Returns the result that a response holds; its arrays are read-only.
 
-    ``shared`` gives the bytes of arrays in shared memory.
+    ``shared`` gives the bytes of arrays in shared memory, ``on_device`` arrays in device memory.
 
     Raises:
         ServerError: if a tensor in it breaks the contract.
     """
-    response, read = framed.message, ResponseReader(framed.payloads, shared)
+    response, read = framed.message, ResponseReader(framed.payloads, shared, on_device)
     try:
         return LossResult(
             loss=response.loss if response.HasField("loss") else None,
@@ -190,14 +220,21 @@ def as_given(result: LossResult[Any], inputs: Mapping[str, Any]) -> LossResult[A
 
 def _arrays(spec: v1.LossSpec, name: str, value: Any) -> list[Array]:
     if not is_several(value):
-        return [to_array(name, value)]
+        return [_array(name, value)]
     if not arguments.may_be_several(spec, name):
         raise InvalidRequestError(
             f"{name} must be one array, got a list of {len(value)}: "
             f"stack them, for example with numpy.stack({name[:64]})",
             field=name,
         )
-    return [to_array(f"{name}[{position}]", item) for position, item in enumerate(value)]
+    return [_array(f"{name}[{position}]", item) for position, item in enumerate(value)]
+
+
+def _array(name: str, value: Any) -> Array:
+    """Returns a value as an array, or as an ``OnDevice``, which has what a request takes of one."""
+    found: Any = on_device(name, value) if is_on_device(value) else to_array(name, value)
+    array: Array = found
+    return array
 
 
 def checked_size(arrays: Iterable[Array]) -> int:
@@ -216,9 +253,13 @@ class ResponseReader:
 
     payloads: Payloads | None
     shared: tensors.Shared | None = None
+    on_device: Callable[[v1.Tensor], Any] | None = None
 
     def tensor(self, tensor: v1.Tensor) -> Array:
         """Returns an aligned array, since other libraries may not accept unaligned ones."""
+        if self.on_device is not None and tensor.WhichOneof("source") == "device_memory":
+            found: Array = self.on_device(tensor)
+            return found
         array = tensors.read(tensor, self.payloads, self.shared)
         if array.flags.aligned:
             return array

@@ -45,6 +45,13 @@ PANELS = (
         ),
     ),
     Panel(
+        "Device memory", "Allocated for clients that use the same GPU.", "bytes",
+        (
+            Query(each("lossd_device_memory_bytes"), "{{instance}}"),
+            Query(each("lossd_max_device_memory_bytes"), LIMIT),
+        ),
+    ),
+    Panel(
         "Processors and memory", "Of the process: cores in use, and bytes in memory.", "none",
         (
             Query(rate("process_cpu_seconds_total"), "cores, {{instance}}"),

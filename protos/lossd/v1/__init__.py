@@ -8,6 +8,7 @@ The constructors of losses and metrics check the form of their arguments, see ``
 
 from lossd import forms, looks
 from lossd.v1 import (
+    device_memory_service_pb2,
     docstrings,
     evaluation_pb2,
     evaluation_service_pb2,
@@ -17,6 +18,7 @@ from lossd.v1 import (
     shared_memory_service_pb2,
     tensor_pb2,
 )
+from lossd.v1.device_memory_service_pb2 import *  # noqa: F403
 from lossd.v1.evaluation_pb2 import *  # noqa: F403
 from lossd.v1.evaluation_service_pb2 import *  # noqa: F403
 from lossd.v1.evaluation_state_pb2 import *  # noqa: F403
@@ -28,6 +30,7 @@ from lossd.v1.tensor_pb2 import *  # noqa: F403
 forms.check(losses_pb2)
 forms.check(evaluation_pb2)
 for _module in (
+    device_memory_service_pb2,
     evaluation_pb2,
     evaluation_service_pb2,
     evaluation_state_pb2,

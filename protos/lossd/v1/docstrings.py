@@ -37,6 +37,24 @@ Args:
     multilabel: When the answer to an example with several labels is right. Default
         "EXACT_MATCH". One of "EXACT_MATCH", "ELEMENTWISE".
 """,
+        "AllocateDeviceRequest": """Asks for memory of a device.
+
+Args:
+    size: Bytes, at least 1; rounded up to whole pages of the device.
+    device_uuid: The device that the memory is to be on: 16 bytes, as CUDA tells them.
+    lease: Token of the client's segment of shared memory that the memory lives as long as.
+""",
+        "AllocateDeviceResponse": """The memory.
+
+Args:
+    segment: The name of the memory from now on. Nobody can guess it, and nobody else is told
+        it.
+    size: Bytes that there are.
+    cuda_ipc: For cudaIpcOpenMemHandle: 64 bytes.
+    offset: Where in what the handle opens the memory begins.
+    done_event: For cudaIpcOpenEventHandle: 64 bytes. The event is recorded when the results of
+        a call have been written to the memory, before the call is answered.
+""",
         "AttachSegmentRequest": """Asks the server to attach a file as a segment.
 
 Args:
@@ -201,6 +219,7 @@ Args:
         arrays that do not fit come in the message. If unset, all come in the message. Until the
         reply has arrived, or the segment is detached and its calls have ended, the server may
         write anywhere in the region.
+    device: How the call uses the memory of a device; unset where it does not.
     metrics: Metrics of the same batch, each different, at most 32. They take the request's own
         predictions, targets, weights and mask, and the loss's parameters hold for them too:
         examples with its ignore index are ignored, classes lie on its class axis, and a metric
@@ -228,8 +247,8 @@ Args:
         "UNDEFINED".
     backend: The backend that computed: "numpy" or "cupy".
     server_timing: Where the time went on the server.
-    transport: How tensors travelled: "shared_memory" if one did so in either direction, "grpc"
-        otherwise.
+    transport: How tensors travelled: "device_memory" if one did so in either direction, else
+        "shared_memory" if one did so, "grpc" otherwise.
     metrics: One result for each metric of the request, in the order of the request.
     terms: The result of each term of a WeightedSum, in their order.
     statuses: Statuses of single examples; unset where no example has one.
@@ -328,6 +347,29 @@ Args:
     segment: Token of the segment.
 """,
         "DetachSegmentResponse": """The segment is gone.""",
+        "DeviceMemory": """A place in memory of a device.
+
+Args:
+    segment: Token of the memory, as AllocateDevice gave it.
+    offset: Bytes from its start, in [0, 2^63). Data at a multiple of 256 is read quickest.
+""",
+        "DeviceMemoryOffer": """Devices whose memory a client that uses the same one can share with the server.
+
+Args:
+    device_uuids: The UUID of each of them: 16 bytes, as CUDA tells them.
+    bytes: Bytes that the server allocates at the same time, for all clients.
+""",
+        "DeviceUse": """How a call uses the memory of a device.
+
+Args:
+    reply: Where the server may place gradients with respect to inputs that are in device
+        memory, each at a multiple of 256 bytes; others go where they would go without. Unset
+        for none.
+    reply_size: Bytes there.
+    ready_event: For cudaIpcOpenEventHandle: 64 bytes. The server reads no device memory before
+        the event, as it was recorded last before the call, is complete. Unset for memory that
+        is ready.
+""",
         "Dice": """Parameters of the Dice loss, 1 - (2 tp + smooth) / (2 tp + fp + fn + smooth), of each example.
 
 Axis 0 counts examples; the others are elements of the region. Targets are numbers in [0, 1]
@@ -529,10 +571,13 @@ Args:
     device: The device that computes, in words.
     libraries: Versions of the libraries in use.
     limits: Limits of requests.
-    transports: The ways that tensors can travel: "grpc", and "shared_memory" where it is
-        offered.
+    transports: The ways that tensors can travel: "grpc", and "shared_memory" and
+        "device_memory" where they are offered.
     shared_memory: How memory can be shared; unset where it is not offered.
     networks: The networks that losses of images can use, by name.
+    device_memory: Where device memory can be shared; unset where it is not offered.
+    routes: Where the losses of each shape are computed, where the server chose; empty where the
+        operator wants one backend for all.
 """,
         "GradientPenalty": """Parameters of a penalty on the norm of a critic's gradient with respect to its input.
 
@@ -1095,6 +1140,12 @@ Args:
 Args:
     error: The one that is the value. Default "MSE". One of "MSE", "RMSE", "MAE", "R2".
 """,
+        "ReleaseDeviceRequest": """Asks the server to free memory.
+
+Args:
+    segment: Token of the memory.
+""",
+        "ReleaseDeviceResponse": """The memory is freed.""",
         "RetrievalAtK": """Parameters of the quality of the first k retrieved documents. Every measure is returned; one of
 them is the value. The mask tells which documents of a query exist.
 
@@ -1121,6 +1172,15 @@ Args:
         "ONE_VS_ONE".
     max_fpr: Largest false positive rate that counts; the area up to there is standardised after
         McClish. Binary only. In (0, 1]. Unset by default.
+""",
+        "Route": """Where the losses of one shape are computed, and why.
+
+Args:
+    shape: The shape, for example "rowwise".
+    losses: Names of the losses, as in LossDescription.
+    backend: The backend for tensors of the host: "numpy" or "cupy".
+    device_backend: The backend for tensors that are in device memory.
+    reason: The reason, in words.
 """,
         "ServerTiming": """Time spent on the server, phase by phase.
 
@@ -1245,6 +1305,7 @@ Args:
     shape: Size along each axis, each in [0, 2^63); empty for a single number. At most 8 axes.
     shared_memory: A range of memory that both sides share, see SharedMemoryService.
     chunks: Chunks that follow the message, in StreamLoss only.
+    device_memory: A place in the memory of a GPU that both sides use, see DeviceMemoryService.
     data: The elements themselves. It has the highest number, so that all else is a prefix of
         the encoded message.
 """,

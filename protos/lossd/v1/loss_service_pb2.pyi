@@ -133,6 +133,7 @@ class ComputeLossRequest(_message.Message):
             arrays that do not fit come in the message. If unset, all come in the message. Until the
             reply has arrived, or the segment is detached and its calls have ended, the server may
             write anywhere in the region.
+        device: How the call uses the memory of a device; unset where it does not.
         metrics: Metrics of the same batch, each different, at most 32. They take the request's own
             predictions, targets, weights and mask, and the loss's parameters hold for them too:
             examples with its ignore index are ignored, classes lie on its class axis, and a metric
@@ -143,7 +144,7 @@ class ComputeLossRequest(_message.Message):
             for 1. It scales the gradients, never the loss.
         inputs: The inputs that the loss declares, each once. At most 64 tensors in all.
     """
-    __slots__ = ("loss", "reduction", "normalizer", "gradients", "per_example", "empty", "nonfinite", "reply", "metrics", "weights", "mask", "cotangent", "inputs")
+    __slots__ = ("loss", "reduction", "normalizer", "gradients", "per_example", "empty", "nonfinite", "reply", "device", "metrics", "weights", "mask", "cotangent", "inputs")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     REDUCTION_FIELD_NUMBER: _ClassVar[int]
     NORMALIZER_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +153,7 @@ class ComputeLossRequest(_message.Message):
     EMPTY_FIELD_NUMBER: _ClassVar[int]
     NONFINITE_FIELD_NUMBER: _ClassVar[int]
     REPLY_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
@@ -165,12 +167,13 @@ class ComputeLossRequest(_message.Message):
     empty: EmptyPolicy
     nonfinite: NonfinitePolicy
     reply: SharedMemoryRegion
+    device: DeviceUse
     metrics: _containers.RepeatedCompositeFieldContainer[_evaluation_pb2.MetricSpec]
     weights: _tensor_pb2.Tensor
     mask: _tensor_pb2.Tensor
     cotangent: _tensor_pb2.Tensor
     inputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.NamedTensors]
-    def __init__(self, loss: _Optional[_Union[_losses_pb2.LossSpec, _Mapping]] = ..., reduction: _Optional[_Union[Reduction, str]] = ..., normalizer: _Optional[float] = ..., gradients: _Optional[_Union[GradientSelection, _Mapping]] = ..., per_example: bool = ..., empty: _Optional[_Union[EmptyPolicy, str]] = ..., nonfinite: _Optional[_Union[NonfinitePolicy, str]] = ..., reply: _Optional[_Union[SharedMemoryRegion, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_evaluation_pb2.MetricSpec, _Mapping]]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., cotangent: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
+    def __init__(self, loss: _Optional[_Union[_losses_pb2.LossSpec, _Mapping]] = ..., reduction: _Optional[_Union[Reduction, str]] = ..., normalizer: _Optional[float] = ..., gradients: _Optional[_Union[GradientSelection, _Mapping]] = ..., per_example: bool = ..., empty: _Optional[_Union[EmptyPolicy, str]] = ..., nonfinite: _Optional[_Union[NonfinitePolicy, str]] = ..., reply: _Optional[_Union[SharedMemoryRegion, _Mapping]] = ..., device: _Optional[_Union[DeviceUse, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[_evaluation_pb2.MetricSpec, _Mapping]]] = ..., weights: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., mask: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., cotangent: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class StreamLossRequest(_message.Message):
     """A call, or a chunk of its tensors.
@@ -216,6 +219,27 @@ class SharedMemoryRegion(_message.Message):
     size: int
     def __init__(self, start: _Optional[_Union[_tensor_pb2.SharedMemory, _Mapping]] = ..., size: _Optional[int] = ...) -> None: ...
 
+class DeviceUse(_message.Message):
+    """How a call uses the memory of a device.
+
+    Args:
+        reply: Where the server may place gradients with respect to inputs that are in device
+            memory, each at a multiple of 256 bytes; others go where they would go without. Unset
+            for none.
+        reply_size: Bytes there.
+        ready_event: For cudaIpcOpenEventHandle: 64 bytes. The server reads no device memory before
+            the event, as it was recorded last before the call, is complete. Unset for memory that
+            is ready.
+    """
+    __slots__ = ("reply", "reply_size", "ready_event")
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    REPLY_SIZE_FIELD_NUMBER: _ClassVar[int]
+    READY_EVENT_FIELD_NUMBER: _ClassVar[int]
+    reply: _tensor_pb2.DeviceMemory
+    reply_size: int
+    ready_event: bytes
+    def __init__(self, reply: _Optional[_Union[_tensor_pb2.DeviceMemory, _Mapping]] = ..., reply_size: _Optional[int] = ..., ready_event: _Optional[bytes] = ...) -> None: ...
+
 class GradientSelection(_message.Message):
     """The inputs and parameters whose gradients are wanted.
 
@@ -247,8 +271,8 @@ class ComputeLossResponse(_message.Message):
             "UNDEFINED".
         backend: The backend that computed: "numpy" or "cupy".
         server_timing: Where the time went on the server.
-        transport: How tensors travelled: "shared_memory" if one did so in either direction, "grpc"
-            otherwise.
+        transport: How tensors travelled: "device_memory" if one did so in either direction, else
+            "shared_memory" if one did so, "grpc" otherwise.
         metrics: One result for each metric of the request, in the order of the request.
         terms: The result of each term of a WeightedSum, in their order.
         statuses: Statuses of single examples; unset where no example has one.
@@ -519,12 +543,15 @@ class GetServerInfoResponse(_message.Message):
         device: The device that computes, in words.
         libraries: Versions of the libraries in use.
         limits: Limits of requests.
-        transports: The ways that tensors can travel: "grpc", and "shared_memory" where it is
-            offered.
+        transports: The ways that tensors can travel: "grpc", and "shared_memory" and
+            "device_memory" where they are offered.
         shared_memory: How memory can be shared; unset where it is not offered.
         networks: The networks that losses of images can use, by name.
+        device_memory: Where device memory can be shared; unset where it is not offered.
+        routes: Where the losses of each shape are computed, where the server chose; empty where the
+            operator wants one backend for all.
     """
-    __slots__ = ("version", "backend", "backend_reason", "device", "libraries", "limits", "transports", "shared_memory", "networks")
+    __slots__ = ("version", "backend", "backend_reason", "device", "libraries", "limits", "transports", "shared_memory", "networks", "device_memory", "routes")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     BACKEND_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -534,6 +561,8 @@ class GetServerInfoResponse(_message.Message):
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
     SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
     version: str
     backend: str
     backend_reason: str
@@ -543,7 +572,46 @@ class GetServerInfoResponse(_message.Message):
     transports: _containers.RepeatedScalarFieldContainer[str]
     shared_memory: SharedMemoryOffer
     networks: _containers.RepeatedCompositeFieldContainer[NetworkDescription]
-    def __init__(self, version: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., device: _Optional[str] = ..., libraries: _Optional[_Iterable[_Union[LibraryVersion, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., transports: _Optional[_Iterable[str]] = ..., shared_memory: _Optional[_Union[SharedMemoryOffer, _Mapping]] = ..., networks: _Optional[_Iterable[_Union[NetworkDescription, _Mapping]]] = ...) -> None: ...
+    device_memory: DeviceMemoryOffer
+    routes: _containers.RepeatedCompositeFieldContainer[Route]
+    def __init__(self, version: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., device: _Optional[str] = ..., libraries: _Optional[_Iterable[_Union[LibraryVersion, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., transports: _Optional[_Iterable[str]] = ..., shared_memory: _Optional[_Union[SharedMemoryOffer, _Mapping]] = ..., networks: _Optional[_Iterable[_Union[NetworkDescription, _Mapping]]] = ..., device_memory: _Optional[_Union[DeviceMemoryOffer, _Mapping]] = ..., routes: _Optional[_Iterable[_Union[Route, _Mapping]]] = ...) -> None: ...
+
+class Route(_message.Message):
+    """Where the losses of one shape are computed, and why.
+
+    Args:
+        shape: The shape, for example "rowwise".
+        losses: Names of the losses, as in LossDescription.
+        backend: The backend for tensors of the host: "numpy" or "cupy".
+        device_backend: The backend for tensors that are in device memory.
+        reason: The reason, in words.
+    """
+    __slots__ = ("shape", "losses", "backend", "device_backend", "reason")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_BACKEND_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    shape: str
+    losses: _containers.RepeatedScalarFieldContainer[str]
+    backend: str
+    device_backend: str
+    reason: str
+    def __init__(self, shape: _Optional[str] = ..., losses: _Optional[_Iterable[str]] = ..., backend: _Optional[str] = ..., device_backend: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class DeviceMemoryOffer(_message.Message):
+    """Devices whose memory a client that uses the same one can share with the server.
+
+    Args:
+        device_uuids: The UUID of each of them: 16 bytes, as CUDA tells them.
+        bytes: Bytes that the server allocates at the same time, for all clients.
+    """
+    __slots__ = ("device_uuids", "bytes")
+    DEVICE_UUIDS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    device_uuids: _containers.RepeatedScalarFieldContainer[bytes]
+    bytes: int
+    def __init__(self, device_uuids: _Optional[_Iterable[bytes]] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class NetworkDescription(_message.Message):
     """A network that the operator has installed.

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lossd/v1/tensor.proto\x12\x08lossd.v1\"\xa6\x01\n\x06Tensor\x12\x1e\n\x05\x64type\x18\x01 \x01(\x0e\x32\x0f.lossd.v1.DType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12/\n\rshared_memory\x18\x03 \x01(\x0b\x32\x16.lossd.v1.SharedMemoryH\x00\x12\"\n\x06\x63hunks\x18\x04 \x01(\x0b\x32\x10.lossd.v1.ChunksH\x00\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\x08\n\x06source\"/\n\x0cSharedMemory\x12\x0f\n\x07segment\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\".\n\x06\x43hunks\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"?\n\x0cNamedTensors\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x07tensors\x18\x02 \x03(\x0b\x32\x10.lossd.v1.Tensor*\x93\x02\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x44_TYPE_BOOL\x10\x01\x12\x10\n\x0c\x44_TYPE_UINT8\x10\x02\x12\x11\n\rD_TYPE_UINT16\x10\x03\x12\x11\n\rD_TYPE_UINT32\x10\x04\x12\x11\n\rD_TYPE_UINT64\x10\x05\x12\x0f\n\x0b\x44_TYPE_INT8\x10\x06\x12\x10\n\x0c\x44_TYPE_INT16\x10\x07\x12\x10\n\x0c\x44_TYPE_INT32\x10\x08\x12\x10\n\x0c\x44_TYPE_INT64\x10\t\x12\x12\n\x0e\x44_TYPE_FLOAT16\x10\n\x12\x13\n\x0f\x44_TYPE_BFLOAT16\x10\x0b\x12\x12\n\x0e\x44_TYPE_FLOAT32\x10\x0c\x12\x12\n\x0e\x44_TYPE_FLOAT64\x10\rBb\n\x0c\x63om.lossd.v1P\x01Z.github.com/lossd/lossd/gen/go/lossd/v1;lossdv1\xaa\x02\x08Lossd.V1\xca\x02\x08Lossd\\V1\xea\x02\tLossd::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lossd/v1/tensor.proto\x12\x08lossd.v1\"\xd7\x01\n\x06Tensor\x12\x1e\n\x05\x64type\x18\x01 \x01(\x0e\x32\x0f.lossd.v1.DType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12/\n\rshared_memory\x18\x03 \x01(\x0b\x32\x16.lossd.v1.SharedMemoryH\x00\x12\"\n\x06\x63hunks\x18\x04 \x01(\x0b\x32\x10.lossd.v1.ChunksH\x00\x12/\n\rdevice_memory\x18\x05 \x01(\x0b\x32\x16.lossd.v1.DeviceMemoryH\x00\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\x08\n\x06source\"/\n\x0cSharedMemory\x12\x0f\n\x07segment\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"/\n\x0c\x44\x65viceMemory\x12\x0f\n\x07segment\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\".\n\x06\x43hunks\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"?\n\x0cNamedTensors\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x07tensors\x18\x02 \x03(\x0b\x32\x10.lossd.v1.Tensor*\x93\x02\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x44_TYPE_BOOL\x10\x01\x12\x10\n\x0c\x44_TYPE_UINT8\x10\x02\x12\x11\n\rD_TYPE_UINT16\x10\x03\x12\x11\n\rD_TYPE_UINT32\x10\x04\x12\x11\n\rD_TYPE_UINT64\x10\x05\x12\x0f\n\x0b\x44_TYPE_INT8\x10\x06\x12\x10\n\x0c\x44_TYPE_INT16\x10\x07\x12\x10\n\x0c\x44_TYPE_INT32\x10\x08\x12\x10\n\x0c\x44_TYPE_INT64\x10\t\x12\x12\n\x0e\x44_TYPE_FLOAT16\x10\n\x12\x13\n\x0f\x44_TYPE_BFLOAT16\x10\x0b\x12\x12\n\x0e\x44_TYPE_FLOAT32\x10\x0c\x12\x12\n\x0e\x44_TYPE_FLOAT64\x10\rBb\n\x0c\x63om.lossd.v1P\x01Z.github.com/lossd/lossd/gen/go/lossd/v1;lossdv1\xaa\x02\x08Lossd.V1\xca\x02\x08Lossd\\V1\xea\x02\tLossd::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,14 +32,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lossd.v1.tensor_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014com.lossd.v1P\001Z.github.com/lossd/lossd/gen/go/lossd/v1;lossdv1\252\002\010Lossd.V1\312\002\010Lossd\\V1\352\002\tLossd::V1'
-  _globals['_DTYPE']._serialized_start=367
-  _globals['_DTYPE']._serialized_end=642
+  _globals['_DTYPE']._serialized_start=465
+  _globals['_DTYPE']._serialized_end=740
   _globals['_TENSOR']._serialized_start=36
-  _globals['_TENSOR']._serialized_end=202
-  _globals['_SHAREDMEMORY']._serialized_start=204
-  _globals['_SHAREDMEMORY']._serialized_end=251
-  _globals['_CHUNKS']._serialized_start=253
-  _globals['_CHUNKS']._serialized_end=299
-  _globals['_NAMEDTENSORS']._serialized_start=301
-  _globals['_NAMEDTENSORS']._serialized_end=364
+  _globals['_TENSOR']._serialized_end=251
+  _globals['_SHAREDMEMORY']._serialized_start=253
+  _globals['_SHAREDMEMORY']._serialized_end=300
+  _globals['_DEVICEMEMORY']._serialized_start=302
+  _globals['_DEVICEMEMORY']._serialized_end=349
+  _globals['_CHUNKS']._serialized_start=351
+  _globals['_CHUNKS']._serialized_end=397
+  _globals['_NAMEDTENSORS']._serialized_start=399
+  _globals['_NAMEDTENSORS']._serialized_end=462
 # @@protoc_insertion_point(module_scope)

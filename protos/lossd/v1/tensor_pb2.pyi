@@ -65,21 +65,24 @@ class Tensor(_message.Message):
         shape: Size along each axis, each in [0, 2^63); empty for a single number. At most 8 axes.
         shared_memory: A range of memory that both sides share, see SharedMemoryService.
         chunks: Chunks that follow the message, in StreamLoss only.
+        device_memory: A place in the memory of a GPU that both sides use, see DeviceMemoryService.
         data: The elements themselves. It has the highest number, so that all else is a prefix of
             the encoded message.
     """
-    __slots__ = ("dtype", "shape", "shared_memory", "chunks", "data")
+    __slots__ = ("dtype", "shape", "shared_memory", "chunks", "device_memory", "data")
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_MEMORY_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     dtype: DType
     shape: _containers.RepeatedScalarFieldContainer[int]
     shared_memory: SharedMemory
     chunks: Chunks
+    device_memory: DeviceMemory
     data: bytes
-    def __init__(self, dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., shared_memory: _Optional[_Union[SharedMemory, _Mapping]] = ..., chunks: _Optional[_Union[Chunks, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., shared_memory: _Optional[_Union[SharedMemory, _Mapping]] = ..., chunks: _Optional[_Union[Chunks, _Mapping]] = ..., device_memory: _Optional[_Union[DeviceMemory, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class SharedMemory(_message.Message):
     """A position in a segment of shared memory.
@@ -88,6 +91,20 @@ class SharedMemory(_message.Message):
         segment: Token of the segment, as AttachSegment gave it.
         offset: Bytes from the start of the segment, in [0, 2^63). Data at a multiple of 64 is read
             fastest.
+    """
+    __slots__ = ("segment", "offset")
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    segment: bytes
+    offset: int
+    def __init__(self, segment: _Optional[bytes] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class DeviceMemory(_message.Message):
+    """A place in memory of a device.
+
+    Args:
+        segment: Token of the memory, as AllocateDevice gave it.
+        offset: Bytes from its start, in [0, 2^63). Data at a multiple of 256 is read quickest.
     """
     __slots__ = ("segment", "offset")
     SEGMENT_FIELD_NUMBER: _ClassVar[int]

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lossd.backends._exports import ALIGNMENT, Exported, Exports, Resident
+from lossd.backends._rates import Rates
 from lossd.backends._rounding import Array, round_into
 from lossd.batch import Batch
 from lossd.kernels.host import TokenKernel
@@ -20,14 +22,19 @@ from lossd.networks import DeviceNetwork, Network
 from lossd.reduction import Flags, Floats
 
 __all__ = [
+    "ALIGNMENT",
     "Array",
     "Backend",
     "Body",
     "Compute",
     "Computed",
+    "Exported",
+    "Exports",
     "Make",
     "Piece",
     "PreparedCall",
+    "Rates",
+    "Resident",
     "Take",
     "each_row",
     "nonfinite_rows",
@@ -134,6 +141,10 @@ class Backend(Protocol):
         """The place of the device on the PCI bus; "" of a CPU."""
 
     @property
+    def exports(self) -> Exports | None:
+        """The memory of its devices that other processes use too; None where there are none."""
+
+    @property
     def threads(self) -> int:
         """How many pieces of a batch it computes at the same time, on the host's memory."""
 
@@ -196,6 +207,9 @@ class Backend(Protocol):
 
     def network(self, network: Network, dtype: np.dtype[Any]) -> DeviceNetwork:
         """Returns a network on the device of a ``session``, within it, in a precision."""
+
+    def rates(self) -> Rates | None:
+        """Measures how fast it copies; None where nothing is copied."""
 
     def close(self) -> None:
         """Ends its threads and frees what it holds."""

@@ -64,11 +64,9 @@ class _Compiled:
         first, *rest = tile.operands
         second, others = rest[:1], rest[1:]
         given = tile.operands[first]
-        wanted = gradients_of(batch.loss)
-        gradients = {
-            name: cupy.empty_like(tile.operands[name]) for name in wanted if name in batch.gradients
-        }
-        by_second, by_third = (gradients.get(name) for name in (*wanted[1:], "", "")[:2])
+        gradients = _places_of_gradients(cupy, batch, tile)
+        _, *wanted = gradients_of(batch.loss)
+        by_second, by_third = (gradients.get(name) for name in (*wanted, "", "")[:2])
         parts = given.shape[1] if given.ndim > 2 else 1
         labels = math.prod(size for name in second for size in tile.operands[name].shape[1:])
         launch = self.kernel.launch(
@@ -110,6 +108,16 @@ class _Compiled:
             stream=stream,
         )
         return Found(values, gradients, statuses=statuses, nonfinite=nonfinite)
+
+
+def _places_of_gradients(cupy: Any, batch: Batch, tile: Tile) -> dict[str, Any]:
+    """Returns where a kernel writes each gradient: in memory of the caller's, or of its own."""
+    found = {name: tile.places.get(name) for name in gradients_of(batch.loss)}
+    return {
+        name: cupy.empty_like(tile.operands[name]) if place is None else place
+        for name, place in found.items()
+        if name in batch.gradients
+    }
 
 
 def _compile(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lossd.backends import Computed, Make, Piece, Take
+from lossd.backends._exports import Exports
 from lossd.backends._halves import halves, joined
 from lossd.backends._worker import TILE_BYTES, Begun, Work, Worker
 from lossd.batch import Batch
@@ -35,8 +36,9 @@ def _sent_bytes(dtype: np.dtype[Any]) -> int:
 class Tasks:
     """The work of all devices; for any number of threads."""
 
-    def __init__(self, workers: Sequence[Worker]) -> None:
+    def __init__(self, workers: Sequence[Worker], exports: Exports) -> None:
         self._busy = dict.fromkeys(workers, 0)
+        self._exports = exports
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -48,9 +50,11 @@ class Tasks:
         finally:
             self._leave(worker)
 
-    def _enter(self) -> Worker:
+    def _enter(self, device: int | None = None) -> Worker:
+        """Takes the worker of a device, or of the one that has the least to do."""
         with self._lock:
-            worker = min(self._busy, key=lambda one: self._busy[one])
+            able = [one for one in self._busy if device in (None, one.index)]
+            worker = min(able, key=lambda one: self._busy[one])
             self._busy[worker] += 1
             return worker
 
@@ -104,7 +108,7 @@ class Tasks:
 
     def _begin(self, work: Work, piece: Piece, waiting: Sized, finish: Callable[[], None]) -> Begun:
         """Begins a tile; where no slot is free, what waits is finished first."""
-        worker = self._enter()
+        worker = self._enter(self._home(piece))
         try:
             slot = worker.slots.take(wait=not waiting)
             while slot is None:
@@ -114,6 +118,12 @@ class Tasks:
         except BaseException:
             self._leave(worker)
             raise
+
+    def _home(self, piece: Piece) -> int | None:
+        """Returns the device that a part of a piece is on; None if it is all on the host."""
+        arrays = (*(array for array, _ in piece.inputs.values()), *piece.gradients.values())
+        found = (self._exports.of(array) for array in arrays)
+        return next((exported.device for exported in found if exported is not None), None)
 
     def piece(self, work: Work, piece: Piece) -> Computed:
         """Computes one piece, or its halves one after the other if it does not fit a device.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lossd.backends import Array, Body, Piece, each_row
+from lossd.backends._exports import Exports, Resident
 from lossd.backends._pinned import PinnedMemory, Staging
 from lossd.batch import Batch
 from lossd.kernels import is_stored
@@ -23,7 +24,7 @@ class Tile:
     """Some rows on the device, with one ``scale``, or with ``scales`` that have one for each row.
 
     The operands are as they came, perhaps in 16 bits; ``types`` are those that a body takes, and
-    ``sent_types`` those of the gradients.
+    ``sent_types`` those of the gradients.  ``places`` are those of gradients that stay there.
     """
 
     count: int
@@ -35,6 +36,7 @@ class Tile:
     excluded: Any
     elements: int
     sent_types: Mapping[str, np.dtype[Any]]
+    places: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,12 @@ def stage(batch: Batch, piece: Piece, staging: Staging, pinned: PinnedMemory) ->
 
 
 def _source(array: Array, dtype: np.dtype[Any], staging: Staging, pinned: PinnedMemory) -> Array:
-    """Returns an array itself if it is pinned, else a copy that is, if there is room for one."""
+    """Returns an array itself if it is pinned, else a copy that is, if there is room for one.
+
+    One that is on the device already stays there.
+    """
+    if isinstance(array, Resident):
+        return array
     if array.dtype == dtype and array.flags.c_contiguous and pinned.holds(array):
         return array
     place = staging.take(array.shape, dtype)
@@ -101,13 +108,19 @@ def send(cupy: Any, stream: Any, source: Array) -> Any:
     return place
 
 
-def upload(
-    cupy: Any, stream: Any, piece: Piece, staged: Staged, vectors: Mapping[str, Any]
+def upload(  # noqa: PLR0917 - all that makes a tile
+    cupy: Any,
+    stream: Any,
+    piece: Piece,
+    staged: Staged,
+    vectors: Mapping[str, Any],
+    exports: Exports,
 ) -> Tile:
     """Starts to copy some rows to the device; ``vectors`` are the parameters that are there."""
 
     def sent(array: Array) -> Any:
-        return send(cupy, stream, array)
+        resident = exports.on_device(array)
+        return send(cupy, stream, array) if resident is None else resident
 
     by_row = piece.scale.ndim > 0
     return Tile(
@@ -124,6 +137,11 @@ def upload(
         excluded=None if staged.excluded is None else sent(staged.excluded),
         elements=piece.elements,
         sent_types={name: out.dtype for name, out in piece.gradients.items()},
+        places={
+            name: exports.on_device(out)
+            for name, out in piece.gradients.items()
+            if isinstance(out, Resident)
+        },
     )
 
 

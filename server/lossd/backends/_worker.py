@@ -20,6 +20,7 @@ import numpy as np
 
 from lossd.backends import Array, Body, Computed, Piece
 from lossd.backends._compiled import DeviceKernels
+from lossd.backends._exports import Exports
 from lossd.backends._pinned import PinnedMemory
 from lossd.backends._slots import Ring, TileSlot
 from lossd.backends._tiles import Found, Staged, Tile, download, run_body, send, stage, upload
@@ -87,9 +88,10 @@ class Begun:
 class Worker:
     """One GPU; may be used from many threads, which begin tiles one at a time."""
 
-    def __init__(self, cupy: Any, index: int, pinned: PinnedMemory) -> None:
+    def __init__(self, cupy: Any, index: int, pinned: PinnedMemory, exports: Exports) -> None:
         self._cupy = cupy
         self._pinned = pinned
+        self._exports = exports
         self._lock = threading.Lock()
         self.index = index
         self.device = cupy.cuda.Device(index)
@@ -100,6 +102,7 @@ class Worker:
             size = TILE_BYTES + SPARE_BYTES
             self.slots = Ring([TileSlot(cupy, size) for _ in range(SLOTS)])
             self.kernels = DeviceKernels(cupy, self._stream)
+            exports.add(index)
         self.networks = DeviceNetworks(Device(cupy, PRODUCT_ELEMENTS), cupy.asarray)
 
     @contextlib.contextmanager
@@ -155,10 +158,10 @@ class Worker:
                 if self.index not in work.vectors:
                     work.vectors[self.index] = self._vectors(batch)
                 vectors = work.vectors[self.index]
-                tile = upload(cupy, self._up, piece, staged, vectors)
+                tile = upload(cupy, self._up, piece, staged, vectors, self._exports)
             slot.sent.record(self._up)
             self._stream.wait_event(slot.sent)
-            found = self._found(work, tile)
+            found = _placed(self._found(work, tile), tile)
             slot.computed.record(self._stream)
             self._down.wait_event(slot.computed)
             computed, arrivals = self._received(batch, piece, found, slot)
@@ -207,7 +210,7 @@ class Worker:
         statuses = None if found.statuses is None else np.empty(piece.count, np.uint8)
         values, nonfinite = np.empty(piece.count, batch.dtype), np.empty(piece.count, np.bool_)
         pairs = [(found.values, values), (found.nonfinite, nonfinite)]
-        pairs += [(found.gradients[name], out) for name, out in piece.gradients.items()]
+        pairs += [(gradient, piece.gradients[name]) for name, gradient in found.gradients.items()]
         pairs += [(found.outputs[name], out) for name, out in piece.outputs.items()]
         if statuses is not None:
             pairs.append((found.statuses, statuses))
@@ -231,3 +234,14 @@ class Worker:
             self.kernels.clear()
             self.networks.clear()
             self._cupy.get_default_memory_pool().free_all_blocks()
+
+
+def _placed(found: Found, tile: Tile) -> Found:
+    """Returns what has to be brought back: not the gradients that stay on the device."""
+    if not tile.places:
+        return found
+    for name, place in tile.places.items():
+        if found.gradients[name] is not place:
+            place[...] = found.gradients[name]
+    others = {name: g for name, g in found.gradients.items() if name not in tile.places}
+    return replace(found, gradients=others)

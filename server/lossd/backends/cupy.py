@@ -24,8 +24,10 @@ import numpy as np
 
 from lossd.backends import Array, Body, Compute
 from lossd.backends._accelerators import use_no_accelerators
+from lossd.backends._exports import Exports
 from lossd.backends._host import NO_KERNELS, KernelSource
 from lossd.backends._pinned import PinnedMemory
+from lossd.backends._rates import Rates, measured
 from lossd.backends._tasks import Tasks, tile_elements
 from lossd.backends._texts import text_of
 from lossd.backends._worker import Work, Worker
@@ -82,8 +84,11 @@ class CupyBackend:
             raise BackendUnavailable(f"backend must be usable, got cupy: {available.reason}")
         self._cupy = _import_cupy()
         self._pinned = PinnedMemory(self._cupy)
-        self._workers = [Worker(self._cupy, i, self._pinned) for i in _like_the_first(self._cupy)]
-        self._tasks = Tasks(self._workers)
+        self.exports = Exports(self._cupy)
+        self._workers = [
+            Worker(self._cupy, i, self._pinned, self.exports) for i in _like_the_first(self._cupy)
+        ]
+        self._tasks = Tasks(self._workers, self.exports)
         count = len(self._workers)
         self.device = available.device if count == 1 else f"{count} x {available.device}"
 
@@ -159,6 +164,10 @@ class CupyBackend:
         """See ``Backend.side_by_side``; here one after the other, on one stream."""
         for index in range(count):
             work(index)
+
+    def rates(self) -> Rates:
+        """See ``Backend.rates``; those of the first device, which the others are like."""
+        return measured(self._cupy)
 
     def close(self) -> None:
         """Frees the devices' memory."""

@@ -34,6 +34,7 @@ class NumpyBackend:
 
     name = "numpy"
     bus_id = ""
+    exports = None
     xp = np
     piece_elements = 0
     in_cache = True
@@ -123,6 +124,9 @@ class NumpyBackend:
                 raise failures[0]
         finally:
             failures.clear()  # an error held by its own frames would keep their arrays
+
+    def rates(self) -> None:
+        """See ``Backend.rates``."""
 
     def close(self) -> None:
         """Ends the threads."""

@@ -1,5 +1,6 @@
 """The findings of ``lossd doctor`` on this machine."""
 
+import contextlib
 import os
 import resource
 import shutil
@@ -8,17 +9,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lossd import selftest
-from lossd.backends.choose import choose
+from lossd import selftest, v1
+from lossd.backends.choose import choose, cpu_backend
 from lossd.backends.cupy import probe
 from lossd.engine import Engine
 from lossd.errors import ServiceError
 from lossd.networks import Networks, worked_networks
+from lossd.routing import Route
 from lossd.serving import addresses
 from lossd.serving.access import entrance
 from lossd.serving.app import networks_of
 from lossd.serving.config import MEBIBYTE, Config, usable_cores
 from lossd.serving.process.allocator import keep_freed_memory
+from lossd.serving.process.device_check import routes_of
 from lossd.serving.process.versions import versions
 from lossd.serving.shared_memory_service.segments import SharedMemory
 
@@ -154,10 +157,18 @@ def _losses(config: Config) -> Iterator[Finding]:
         return
     yield Finding("backend", f"{chosen.backend.name} on {chosen.backend.device} ({chosen.reason})")
     try:
+        with contextlib.closing(cpu_backend(config.compute_threads)) as cpu:
+            yield from routed(routes_of(chosen.backend, cpu, config))
         engine = Engine(chosen.backend, Networks(worked_networks()))
         yield from checks_right(selftest.run(engine))
     finally:
         chosen.backend.close()
+
+
+def routed(routes: Iterable[Route | v1.Route]) -> Iterator[Finding]:
+    """Yields where losses are computed, and why."""
+    for route in routes:
+        yield Finding(f"{route.shape} losses", f"{route.backend}: {route.reason}")
 
 
 def _mebibytes(count: int) -> str:

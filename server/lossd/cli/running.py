@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lossd import v1
-from lossd.cli.machine import Finding, checks_right
+from lossd.cli.machine import Finding, checks_right, routed
 from lossd.client import BatchWarning, InvalidRequestError, LossClient
 from lossd.losses import LOSSES, Example, Loss, Shape
 from lossd.naming import members_of
@@ -31,6 +31,7 @@ def findings_of(client: LossClient) -> Iterator[Finding]:
     yield Finding("backend", f"{info.backend} on {info.device} ({info.backend_reason})")
     for library in info.libraries:
         yield Finding(library.name, library.version)
+    yield from routed(info.routes)
     yield Finding("transports", ", ".join(info.transports))
     yield from _limits(info.limits)
     networks = ", ".join(f"{n.name} ({n.architecture})" for n in info.networks)

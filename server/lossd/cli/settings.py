@@ -20,7 +20,7 @@ _SECTIONS = {
         "tls_cert", "tls_key", "tls_client_ca", "metrics_tls_cert", "metrics_tls_key", "token_file",
         "access", "jwks", "jwt_issuer", "jwt_audience",
     ),
-    "What computes": ("backend", "check_device", "threads"),
+    "What computes": ("backend", "routes", "check_device", "threads"),
     "Limits": (
         "max_calls", "max_inflight_bytes", "max_message_bytes", "max_tensors", "max_axes",
         "max_call_seconds", "first_message_seconds", "idle_seconds", "max_connections",
@@ -29,7 +29,9 @@ _SECTIONS = {
     "Limits of one caller": (
         "caller_calls", "caller_inflight_bytes", "caller_calls_per_second", "caller_shm_segments",
     ),
-    "Shared memory": ("shm_dir", "max_shm_segments", "max_shm_bytes"),
+    "Shared memory": (
+        "shm_dir", "max_shm_segments", "max_shm_bytes", "max_device_bytes", "caller_device_bytes",
+    ),
     "Networks": ("networks", "max_network_bytes"),
     "The end": ("drain_delay_seconds", "drain_seconds"),
     "Log and traces": ("log_format", "log_level", "tracing"),

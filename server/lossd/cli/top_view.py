@@ -212,6 +212,9 @@ def _used(between: Between) -> list[Used]:
             Used("shared memory", total("lossd_shared_memory_bytes"),
                  total("lossd_max_shared_memory_bytes"), is_bytes=True),
         ]  # fmt: skip
+    if total("lossd_max_device_memory_bytes"):
+        found.append(Used("device memory", total("lossd_device_memory_bytes"),
+                          total("lossd_max_device_memory_bytes"), is_bytes=True))  # fmt: skip
     return [*found, memory]
 
 

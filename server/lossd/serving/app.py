@@ -3,7 +3,7 @@
 import errno
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from lossd.backends import Backend
 from lossd.backends.choose import choose
-from lossd.errors import ServiceError
+from lossd.errors import BackendUnavailable, ServiceError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.networks import Networks, load
@@ -25,6 +25,9 @@ from lossd.serving.access.reloading import Reloaded, Reloader
 from lossd.serving.addresses import AddressError
 from lossd.serving.caller import HERE, Caller
 from lossd.serving.config import Config, ConfigError
+from lossd.serving.device_memory_service.memory import DeviceMemory
+from lossd.serving.device_memory_service.servicer import SERVICE as DEVICE_MEMORY_SERVICE
+from lossd.serving.device_memory_service.servicer import DeviceMemoryServicer
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, EvaluationServicer
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from lossd.serving.loss_service.servicer import SERVICE, LossServicer
@@ -39,7 +42,7 @@ from lossd.serving.process.versions import versions
 from lossd.serving.rpc import listening, reflection
 from lossd.serving.rpc.admission import Admission, AdmissionTicket, ComputeSlots
 from lossd.serving.rpc.arrivals import Arrivals
-from lossd.serving.rpc.boundary import Boundary, LetIn
+from lossd.serving.rpc.boundary import Boundary, Handler, LetIn
 from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.shares import Shares, let_in_by, three_quarters
@@ -130,6 +133,7 @@ def start(
         _relief=Relief(admission, config.max_inflight_bytes),
         _http=process.pages,
         _shared=services.shared,
+        _device=services.device,
         _watchdogs=(watchdogs.call, watchdogs.first_message, watchdogs.idle),
         _reloader=Reloader(entered.reloaded.values()),
         _tracing=tracing,
@@ -155,13 +159,20 @@ class _Services:
 
     losses: LossServicer
     evaluation: EvaluationServicer
-    sharing: SharedMemoryServicer | None
     shared: SharedMemory | None
+    device: DeviceMemory | None
 
     @property
     def names(self) -> tuple[str, ...]:
-        named = (SERVICE, EVALUATION_SERVICE)
-        return named if self.sharing is None else (*named, SHARED_MEMORY_SERVICE)
+        shared = () if self.shared is None else (SHARED_MEMORY_SERVICE,)
+        device = () if self.device is None else (DEVICE_MEMORY_SERVICE,)
+        return (SERVICE, EVALUATION_SERVICE, *shared, *device)
+
+    def unary(self) -> Mapping[str, Handler]:
+        """Returns the methods that answer one message with one, by full name."""
+        shared = {} if self.shared is None else SharedMemoryServicer(self.shared).methods()
+        device = {} if self.device is None else DeviceMemoryServicer(self.device).methods()
+        return {**self.losses.methods(), **self.evaluation.methods(), **shared, **device}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +217,12 @@ def _process(
 def _services(config: Config, checked: CheckedDevice, telemetry: Telemetry) -> _Services:
     compute_slots = ComputeSlots(config.compute_threads)
     shared = _shared_memory(config, telemetry, checked.chosen.backend)
+    device = _device_memory(config, telemetry, checked.chosen.backend, shared)
     return _Services(
-        LossServicer(config, checked, compute_slots, telemetry, shared),
+        LossServicer(config, checked, compute_slots, telemetry, shared, device=device),
         EvaluationServicer(config, compute_slots, telemetry),
-        None if shared is None else SharedMemoryServicer(shared),
         shared,
+        device,
     )
 
 
@@ -235,9 +247,8 @@ def _boundary(
     turned_away: Callable[[str], object],
     tracing: "Tracing | None",
 ) -> Boundary:
-    sharing = {} if services.sharing is None else services.sharing.methods()
     return Boundary(
-        {**services.losses.methods(), **services.evaluation.methods(), **sharing},
+        services.unary(),
         streams=services.evaluation.streams(),
         conversations=services.losses.conversations(),
         admission=admission,
@@ -364,6 +375,36 @@ def _shared_memory(config: Config, telemetry: Telemetry, backend: Backend) -> Sh
     )
     telemetry.watch_shared_memory(lambda: shared.segments, lambda: shared.segment_bytes)
     return shared
+
+
+def _device_memory(
+    config: Config, telemetry: Telemetry, backend: Backend, shared: SharedMemory | None
+) -> DeviceMemory | None:
+    """Returns the memory of devices for clients; None, with a word in the log, without one."""
+    if not config.max_device_bytes:
+        return None
+    try:
+        device = _checked_device_memory(config, backend, shared)
+    except BackendUnavailable as error:
+        log.warning("no device memory is shared", extra={"because": str(error)})
+        return None
+    telemetry.watch_device_memory(lambda: device.size, config.max_device_bytes)
+    return device
+
+
+def _checked_device_memory(
+    config: Config, backend: Backend, shared: SharedMemory | None
+) -> DeviceMemory:
+    if backend.exports is None or shared is None:
+        got = "no GPU" if backend.exports is None else "no shm_dir"
+        raise BackendUnavailable(f"device memory must have a GPU and shm_dir, got {got}")
+    backend.exports.check()
+    return DeviceMemory(
+        backend.exports,
+        shared,
+        max_bytes=config.max_device_bytes,
+        owned_bytes=config.caller_device_bytes or three_quarters(config.max_device_bytes),
+    )
 
 
 def _entered(config: Config, telemetry: Telemetry) -> Entrance:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lossd import routing
 from lossd.backends.choose import BackendChoice
 from lossd.errors import ServiceError
 from lossd.losses import Interval
@@ -143,6 +144,12 @@ class Config:
         "Whether a GPU is first tried on the worked examples of every loss; "
         "NumPy computes those that it gets wrong.",
     )
+    routes: str = _setting(
+        "",
+        "Where backend auto computes losses of a shape, as rowwise=cupy,pointwise=numpy; those "
+        "not named go where they are done sooner, by rates that are measured at the start.",
+        rule=routing.parsed,
+    )
     threads: int = _setting(0, "Threads that compute; 0 for one a core.", Interval(0, 1024))
     max_calls: int = _setting(
         64, "Calls in flight; one more is refused and told to come again.", Interval(1, 4096)
@@ -209,6 +216,18 @@ class Config:
     )
     max_shm_bytes: int = _setting(
         4096 * MEBIBYTE, "Bytes of all segments of shared memory.", Interval(1, 1 << 50)
+    )
+    max_device_bytes: int = _setting(
+        0,
+        "Bytes of device memory that clients on this host may have together, which takes a GPU and "
+        "shm_dir; 0 for none.",
+        Interval(0, 1 << 50),
+    )
+    caller_device_bytes: int = _setting(
+        0,
+        "Bytes of it of one caller, or of one process that has no name; 0 for three quarters of "
+        "all.",
+        Interval(0, 1 << 50),
     )
     networks: str = _setting(
         "", "Directory of the networks that losses of images look through; empty for none."

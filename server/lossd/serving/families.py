@@ -148,6 +148,14 @@ MAX_SEGMENTS = Family(
 MAX_SEGMENT_BYTES = Family(
     Gauge, "lossd_max_shared_memory_bytes", "How many bytes of them may be attached."
 )
+DEVICE_MEMORY_BYTES = Family(
+    Gauge, "lossd_device_memory_bytes", "Bytes of device memory that clients have."
+)
+MAX_DEVICE_MEMORY_BYTES = Family(
+    Gauge,
+    "lossd_max_device_memory_bytes",
+    "How many bytes of it clients may have; 0 where none is shared.",
+)
 READY = Family(Gauge, "lossd_ready", "1 if calls are welcome, 0 while starting and draining.")
 FALLBACK = Family(
     Gauge,
@@ -183,6 +191,6 @@ FAMILIES = (
     TRAINING_BATCHES, REQUEST_BYTES, RESPONSE_BYTES, REJECTED, RELOAD_FAILURES,
     CERTIFICATE_EXPIRY, LOG_LINES_LOST, INFLIGHT_CALLS, MAX_INFLIGHT_CALLS, INFLIGHT_BYTES,
     MAX_INFLIGHT_BYTES, COMPUTE_THREADS, SEGMENTS, MAX_SEGMENTS, SEGMENT_BYTES,
-    MAX_SEGMENT_BYTES, READY, FALLBACK, LOSS_FALLBACK, GPU_MEMORY_USED, GPU_MEMORY,
-    GPU_UTILIZATION, BUILD,
+    MAX_SEGMENT_BYTES, DEVICE_MEMORY_BYTES, MAX_DEVICE_MEMORY_BYTES, READY, FALLBACK,
+    LOSS_FALLBACK, GPU_MEMORY_USED, GPU_MEMORY, GPU_UTILIZATION, BUILD,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from lossd.backends import Backend
 from lossd.engine import Engine
 from lossd.serving.access.reloading import Reloader
 from lossd.serving.config import Config
+from lossd.serving.device_memory_service.memory import DeviceMemory
 from lossd.serving.process.allocator import Relief
 from lossd.serving.process.health import Health, ServerState
 from lossd.serving.process.http import PageServer
@@ -49,6 +50,7 @@ class Server:
     _relief: Relief
     _http: PageServer
     _shared: SharedMemory | None
+    _device: DeviceMemory | None
     _watchdogs: tuple[Watchdog, ...]
     _reloader: Reloader
     _tracing: "Tracing | None"
@@ -78,6 +80,8 @@ class Server:
     def close(self) -> None:
         """Closes backend and shared memory, as soon as nothing is computed any more."""
         self._engine.close()
+        if self._device is not None:
+            self._device.close()
         if self._shared is not None:
             self._shared.close()
 

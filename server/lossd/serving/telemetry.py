@@ -186,6 +186,11 @@ class Telemetry:
         self[families.SEGMENTS].set_function(segments)
         self[families.SEGMENT_BYTES].set_function(size)
 
+    def watch_device_memory(self, size: Callable[[], int], most: int) -> None:
+        """Registers a function that is asked for the bytes of clients at each scrape."""
+        self[families.DEVICE_MEMORY_BYTES].set_function(size)
+        self[families.MAX_DEVICE_MEMORY_BYTES].set(most)
+
     # -------------------------------------------------------------- calls
 
     def expect(

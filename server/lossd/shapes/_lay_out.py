@@ -31,6 +31,7 @@ from lossd.shapes._shape import ShapeRules
 from lossd.shapes._table import rules_of
 
 NO_NETWORKS = Networks()
+_NUMBERS = (Content.FLOATS, Content.NUMBERS)
 _NO_ROWS = plan_rows(
     0,
     ignored=None,
@@ -67,6 +68,21 @@ class Laid:
     def arrays(self, job: Job) -> list[Array | None]:
         """Returns the tensors of a job in the order of the slots; None for those not given."""
         return [None if s is None else job.inputs[s[0]][s[1]] for s in self.sources]
+
+    def resident(self) -> frozenset[str]:
+        """Returns the inputs whose numbers nothing looks at but what computes the loss by rows."""
+        loss = self.template.loss
+        if not self.rules.reads_rows or loss.ignores is not None or loss.mean_factor is not None:
+            return frozenset()
+        if not self.layout.rows * self.layout.length:
+            return frozenset()
+        return frozenset(
+            slot.input.base_name
+            for slot in self.slots
+            if not (slot.is_moved or slot.is_classes or slot.default is not None)
+            and slot.input.domain is None
+            and slot.input.content in _NUMBERS
+        )
 
     def batch(
         self,

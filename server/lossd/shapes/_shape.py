@@ -61,6 +61,7 @@ class ShapeRules(abc.ABC):
     """Everything that follows from the shape of a loss, from layout to results."""
 
     on_host = False  # whether it is computed on the host, whatever the backend
+    reads_rows = False  # whether a backend reads its inputs row by row, and nothing else does
 
     @abc.abstractmethod
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:

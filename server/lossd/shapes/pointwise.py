@@ -17,6 +17,7 @@ from lossd.shapes._layouts import check_elements, common_shape
 class PointwiseShape(ByExample):
     """See the module."""
 
+    reads_rows = True
     is_mean_of_elements = True
     working_bytes = 64
 

@@ -17,6 +17,8 @@ from lossd.shapes._layouts import ClassAxes, class_axis, class_slots, patterns_b
 class RowwiseShape(ByExample):
     """See the module."""
 
+    reads_rows = True
+
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
         del loss

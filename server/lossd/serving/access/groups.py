@@ -6,7 +6,12 @@ from types import MappingProxyType
 from grpc_reflection.v1alpha import reflection
 
 from lossd.serving.caller import Group
-from lossd.v1 import evaluation_service_pb2, loss_service_pb2, shared_memory_service_pb2
+from lossd.v1 import (
+    device_memory_service_pb2,
+    evaluation_service_pb2,
+    loss_service_pb2,
+    shared_memory_service_pb2,
+)
 
 REFLECTION = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
 _INFORMATION = {"ListLosses", "ListMetrics", "GetServerInfo"}
@@ -17,6 +22,7 @@ def _methods() -> dict[str, Group]:
         (loss_service_pb2, Group.COMPUTE),
         (evaluation_service_pb2, Group.EVALUATE),
         (shared_memory_service_pb2, Group.SHARED_MEMORY),
+        (device_memory_service_pb2, Group.SHARED_MEMORY),
     )
     return {
         f"/{service.full_name}/{method.name}": Group.INFORMATION

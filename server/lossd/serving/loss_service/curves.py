@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from lossd.backends import Array
+from lossd.backends import Array, Resident
 from lossd.engine import Result
 from lossd.serving.call import Call
 from lossd.serving.telemetry import Telemetry
@@ -19,6 +19,7 @@ JOB = "x-lossd-job"
 
 _SECONDS = 1.0  # between two norms of a curve at the least
 _SHARE = 0.01  # of the time that norms may take
+Norm = Callable[[Array], float]
 _BLOCK = 1 << 15  # numbers that stay in the cache as float64
 
 
@@ -39,7 +40,9 @@ class Curves:
         self._clock = clock
         self._due: dict[tuple[str, str], float] = {}
 
-    def draw(self, loss: str, call: Call, result: Result) -> None:
+    def draw(
+        self, loss: str, call: Call, result: Result, norm_on_device: Norm = lambda _: 0.0
+    ) -> None:
         """Adds the point of one batch."""
         if result.loss is None or not result.example_count:
             return
@@ -48,7 +51,7 @@ class Curves:
         now = self._clock()
         if result.gradients and now >= self._due.get((loss, job), now):
             self._due[loss, job] = math.inf  # one thread looks
-            self._telemetry.gradient(loss, job, norm(_arrays(result)))
+            self._telemetry.gradient(loss, job, norm(_arrays(result), norm_on_device))
             done = self._clock()
             self._due[loss, job] = done + max(_SECONDS, (done - now) / _SHARE)
 
@@ -65,10 +68,16 @@ def _arrays(result: Result) -> Iterable[Array]:
         yield from [gradient] if isinstance(gradient, np.ndarray) else gradient  # or a list of maps
 
 
-def norm(arrays: Iterable[Array]) -> float:
-    """Returns the Euclidean norm of all numbers together, added up in float64."""
+def norm(arrays: Iterable[Array], on_device: Norm = lambda _: 0.0) -> float:
+    """Returns the Euclidean norm of all numbers together, added up in float64.
+
+    ``on_device`` returns that of an array on a device.
+    """
     found = 0.0
     for array in arrays:
+        if isinstance(array, Resident):
+            found = math.hypot(found, on_device(array))
+            continue
         flat = array.reshape(-1)
         for start in range(0, flat.size, _BLOCK):
             found = math.hypot(found, _norm(flat[start : start + _BLOCK].astype(np.float64)))

@@ -118,7 +118,7 @@ def may_be_planned(request: v1.ComputeLossRequest, most: int) -> bool:
     inputs = request.inputs
     if len(inputs) > most or sum(len(named.tensors) for named in inputs) > most:
         return False
-    return not request.HasField("reply") and all(
+    return not (request.HasField("reply") or request.HasField("device")) and all(
         tensor.WhichOneof("source") == "data" for tensor in tensors_of(request)
     )
 

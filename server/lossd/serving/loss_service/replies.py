@@ -8,6 +8,7 @@ from lossd import tensors, v1
 from lossd.engine import Arrays, Result
 from lossd.framing import Framed, Payloads
 from lossd.losses import Status
+from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
 from lossd.serving.shared_memory_service.lease import Lease
 
 # The number of each Status on the wire, by its number here.
@@ -45,14 +46,16 @@ def fill_statuses(reply: v1.ComputeLossResponse, result: Result, fill: Fill = te
         fill(reply.statuses.statuses, _STATUS_NUMBERS[result.statuses.numbers])
 
 
-def response(result: Result, lease: Lease | None = None) -> Framed[v1.ComputeLossResponse]:
-    """Writes a result, except for the arrays that lie in shared memory already."""
+def response(
+    result: Result, lease: Lease | None = None, device: DeviceLease = NO_DEVICE
+) -> Framed[v1.ComputeLossResponse]:
+    """Writes a result, except for the arrays that lie in memory that is shared already."""
     lease = lease or Lease(None, lambda _: None)
-    reply = head(result, lease.transport)
-    payloads = Payloads.worthwhile(_size(result) - lease.reply_bytes)
+    reply = head(result, device.TRANSPORT if device.is_used else lease.transport)
+    payloads = Payloads.worthwhile(_size(result) - lease.reply_bytes - device.reply_bytes)
 
     def fill(tensor: v1.Tensor, array: tensors.Array) -> None:
-        place = lease.place_of(array)
+        place = device.place_of(array) or lease.place_of(array)
         if place is None:
             tensors.fill(tensor, array, payloads)
         else:

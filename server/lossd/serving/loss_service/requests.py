@@ -11,6 +11,7 @@ from lossd.errors import InvalidParameter, InvalidRequest, UnknownLoss
 from lossd.framing import Framed
 from lossd.losses import LOSSES, Loss
 from lossd.reduction import EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
 from lossd.serving.rpc.messages import check_count
 from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.wire.parameters import members_by_number, read_parameters
@@ -24,11 +25,15 @@ E = TypeVar("E", bound=enum.Enum)
 
 
 def read_request(
-    framed: Framed[v1.ComputeLossRequest], limits: Limits, lease: Lease | None = None
+    framed: Framed[v1.ComputeLossRequest],
+    limits: Limits,
+    lease: Lease | None = None,
+    device: DeviceLease = NO_DEVICE,
 ) -> Job | SumJob:
     """Reads a request; the engine checks its shapes and values.
 
-    ``lease`` gives access to tensors in shared memory; without one there are none.
+    ``lease`` gives access to tensors in shared memory, ``device`` to those in device memory;
+    without one there are none.
 
     Raises:
         UnknownLoss: if it names no loss, or one that is not served.
@@ -36,7 +41,7 @@ def read_request(
         TooLarge: if it has too many tensors or numbers.
     """
     if framed.message.loss.WhichOneof("kind") != WEIGHTED_SUM:
-        return job(framed, limits, lease)
+        return job(framed, limits, lease, device)
     request = framed.message
     if len(request.metrics):
         raise InvalidRequest(
@@ -44,9 +49,8 @@ def read_request(
             field="metrics",
         )
     lease = lease or Lease(None, lambda _: None)
-    read = RequestReader(framed.payloads, limits, lease)
-    if request.HasField("reply"):
-        lease.take_region(request.reply)
+    read = RequestReader(framed.payloads, limits, lease, device=device)
+    _take_regions(request, lease, device)
     given = request.loss.weighted_sum.terms
     if not 1 <= len(given) <= MAX_TERMS:
         raise InvalidParameter(
@@ -64,16 +68,37 @@ def read_request(
     )
 
 
-def job(framed: Framed[v1.ComputeLossRequest], limits: Limits, lease: Lease | None = None) -> Job:
+def names_on_device(request: v1.ComputeLossRequest) -> frozenset[str]:
+    """Returns the inputs of a request that have a tensor in device memory."""
+    return frozenset(
+        named.name
+        for named in request.inputs
+        if any(tensor.WhichOneof("source") == "device_memory" for tensor in named.tensors)
+    )
+
+
+def job(
+    framed: Framed[v1.ComputeLossRequest],
+    limits: Limits,
+    lease: Lease | None = None,
+    device: DeviceLease = NO_DEVICE,
+) -> Job:
     """Reads a request for one loss; raises as ``read_request`` does."""
     request = framed.message
     loss = _loss(request.loss)
     given = read_parameters(loss, getattr(request.loss, loss.name))
     lease = lease or Lease(None, lambda _: None)
-    read = RequestReader(framed.payloads, limits, lease, rules_of(loss).row_axis(loss, given))
+    row_axis = rules_of(loss).row_axis(loss, given)
+    read = RequestReader(framed.payloads, limits, lease, row_axis, device)
+    _take_regions(request, lease, device)
+    return _job(request, loss, given, read.inputs(request.inputs), read, limits)
+
+
+def _take_regions(request: v1.ComputeLossRequest, lease: Lease, device: DeviceLease) -> None:
+    """Takes the regions for the reply before any tensor is read."""
     if request.HasField("reply"):
         lease.take_region(request.reply)
-    return _job(request, loss, given, read.inputs(request.inputs), read, limits)
+    device.take_region()
 
 
 def _term(position: int, term: v1.WeightedTerm, found: Job) -> Term:

@@ -1,7 +1,11 @@
 """The methods of ``LossService``: they decode, run and encode."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy.typing as npt
 
 from lossd import chunks, sums, v1
 from lossd.batch import Array, Job
@@ -9,9 +13,13 @@ from lossd.engine import Result
 from lossd.framing import Framed
 from lossd.networks import Network
 from lossd.plan import Plan
+from lossd.routing import Route
 from lossd.serving.call import Call, Received
 from lossd.serving.caller import Group
 from lossd.serving.config import Config, job_names
+from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
+from lossd.serving.device_memory_service.memory import DeviceMemory
+from lossd.serving.device_memory_service.servicer import offer as device_offer
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service.codec import Requested
 from lossd.serving.loss_service import catalogue, stream
@@ -30,6 +38,7 @@ from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.shared_memory_service.servicer import offer
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.wire.reader import Limits
+from lossd.sums import SumJob
 from lossd.v1 import loss_service_pb2
 
 Request = Framed[v1.ComputeLossRequest]
@@ -49,11 +58,15 @@ class LossServicer:
         compute_slots: ComputeSlots,
         telemetry: Telemetry,
         shared: SharedMemory | None = None,
+        *,
+        device: DeviceMemory | None = None,
     ) -> None:
         self._config = config
         self._shared = shared
+        self._device = device
         self._limits = Limits(tensors=config.max_tensors, axes=config.max_axes)
         self._chosen = checked.chosen
+        self._routes = checked.routes
         self._engine = checked.engine
         self._compute_slots = compute_slots
         self._telemetry = telemetry
@@ -79,8 +92,13 @@ class LossServicer:
             asked = self._asked(received.take(), call)
         if isinstance(asked, Framed):
             lease, given = Lease(self._offered(call), call.hold), [asked]
+            device = self._device_lease(asked.message, call)
             del asked
-            reply = self._reply(given.pop, call, lease)
+            reply = self._reply(given.pop, call, lease, device)
+            if device.is_used:
+                self._telemetry.transferred(
+                    device.TRANSPORT, device.request_bytes, device.reply_bytes
+                )
             if lease.transport == Lease.SHARED:
                 self._telemetry.transferred(lease.transport, lease.request_bytes, lease.reply_bytes)
             with call.phase("encode"):
@@ -137,14 +155,16 @@ class LossServicer:
         self._count(job.loss.name, result, call)
         return result
 
-    def _count(self, loss: str, result: Result, call: Call) -> None:
+    def _count(
+        self, loss: str, result: Result, call: Call, device: DeviceLease = NO_DEVICE
+    ) -> None:
         self._telemetry.computed(
             loss,
             result.backend,
             examples=result.example_count,
             nonfinite=len(result.nonfinite_examples),
         )
-        self._curves.draw(loss, call, result)
+        self._curves.draw(loss, call, result, device.norm)
 
     def stream_loss(
         self, messages: Iterator[bytes], call: Call, ticket: AdmissionTicket
@@ -183,23 +203,43 @@ class LossServicer:
         """The memory that a caller may share."""
         return self._shared if call.caller.may(Group.SHARED_MEMORY) else None
 
-    def _reply(self, read: Callable[[], Request], call: Call, lease: Lease) -> Reply:
-        result, evaluated = self._computed(read, call, lease)
+    def _device_lease(self, request: v1.ComputeLossRequest, call: Call) -> DeviceLease:
+        """The device memory that a call may use."""
+        is_granted = call.caller.may(Group.SHARED_MEMORY)
+        return DeviceLease(
+            self._device if is_granted else None,
+            request.device,
+            caller=call.caller.name,
+            checkpoint=call.checkpoint,
+            hold=call.hold,
+        )
+
+    def _reply(
+        self,
+        read: Callable[[], Request],
+        call: Call,
+        lease: Lease,
+        device: DeviceLease = NO_DEVICE,
+    ) -> Reply:
+        result, evaluated = self._computed(read, call, lease, device)
         with call.phase("encode"):
-            reply = loss_replies.response(result, lease)
+            reply = loss_replies.response(result, lease, device)
             reply.message.metrics.extend(one.write(reply.payloads) for one in evaluated)
             write_timing(reply.message.server_timing, call.seconds)
         return reply
 
     def _computed(
-        self, read: Callable[[], Request], call: Call, lease: Lease
+        self, read: Callable[[], Request], call: Call, lease: Lease, device: DeviceLease
     ) -> tuple[Result, list[loss_metrics.MetricOutcome]]:
         """Computes result and metrics; frees the request before the reply takes as much memory."""
         with call.phase("decode"):
             request = read()
             label = self._telemetry.loss_label(request.message.loss.WhichOneof("kind") or "")
             call.labels["loss"] = label
-            job = loss_requests.read_request(request, self._limits, lease)
+            job = loss_requests.read_request(request, self._limits, lease, device)
+            on_device = loss_requests.names_on_device(request.message)
+            stays = self._stays(request.message, job) if on_device else frozenset()
+            job = replace(job, inputs=device.settled(job.inputs, stays)) if on_device else job
             specs = request.message.metrics
             call.labels["metrics"] = self._telemetry.metric_labels(evaluation_codec.kinds(specs))
             metrics = loss_metrics.requested(specs, job) if isinstance(job, Job) else []
@@ -209,13 +249,22 @@ class LossServicer:
                     self._engine,
                     job,
                     allocate=lease.allocate,
+                    place=functools.partial(_placed, device, stays),
                     checkpoint=call.checkpoint,
                     hold=hold,
                 )
             evaluated = self._evaluate(metrics, job, call, hold) if isinstance(job, Job) else []
         lease.check()
-        self._count(label, result, call)
+        if on_device:
+            result = device.answered(result, on_device)
+        self._count(label, result, call, device)
         return result, evaluated
+
+    def _stays(self, request: v1.ComputeLossRequest, job: Job | SumJob) -> frozenset[str]:
+        """Returns the inputs of a job that are used on the device where they lie."""
+        if isinstance(job, SumJob) or len(request.metrics):
+            return frozenset()
+        return self._engine.resident(job)
 
     def _evaluate(
         self, metrics: Sequence[Requested], job: Job, call: Call, hold: Hold
@@ -228,6 +277,12 @@ class LossServicer:
         for one in evaluated:
             self._telemetry.evaluated(one.requested.metric.name, one.state.example_count)
         return evaluated
+
+    def _transports(self, shared: SharedMemory | None) -> list[str]:
+        if shared is None:
+            return ["grpc"]
+        device = [] if self._device is None else [DeviceLease.TRANSPORT]
+        return ["grpc", "shared_memory", *device]
 
     def list_losses(self, received: Received, call: Call) -> bytes:
         """Answers with the catalogue."""
@@ -254,11 +309,36 @@ class LossServicer:
                 inflight_bytes=self._config.max_inflight_bytes,
                 network_bytes=self._config.max_network_bytes,
             ),
-            transports=["grpc"] if shared is None else ["grpc", "shared_memory"],
+            transports=self._transports(shared),
             shared_memory=None if shared is None else offer(shared),
+            device_memory=None
+            if shared is None or self._device is None
+            else device_offer(self._device),
+            routes=[_route(route) for route in self._routes],
             networks=[_described(found) for found in self._engine.networks.by_name.values()],
         )
         return reply.SerializeToString()
+
+
+def _route(route: Route) -> v1.Route:
+    return v1.Route(
+        shape=route.shape,
+        losses=route.losses,
+        backend=route.backend,
+        device_backend=route.on_device,
+        reason=route.reason,
+    )
+
+
+def _placed(
+    device: DeviceLease,
+    stays: frozenset[str],
+    name: str,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+) -> Array | None:
+    """Returns a place on the device for the gradient with respect to an input that stays there."""
+    return device.place(shape, dtype) if name in stays else None
 
 
 def _described(network: Network) -> v1.NetworkDescription:

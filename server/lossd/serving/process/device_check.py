@@ -7,10 +7,10 @@ slower but right.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lossd import selftest
+from lossd import routing, selftest
 from lossd.backends import Backend
 from lossd.backends.choose import BackendChoice, Chosen, cpu_backend
 from lossd.backends.numpy import NumpyBackend
@@ -18,6 +18,7 @@ from lossd.engine import Engine
 from lossd.errors import BackendUnavailable
 from lossd.losses import LOSSES
 from lossd.networks import Networks, worked_networks
+from lossd.routing import HOST, Route
 from lossd.serving.config import Config
 from lossd.shapes import rules_of
 
@@ -26,11 +27,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CheckedDevice:
-    """The backends to compute with, and the ``faults`` of losses that NumPy computes instead."""
+    """The backends to compute with, and the ``faults`` of losses that NumPy computes instead.
+
+    ``routes`` tell where losses are computed, where that was measured.
+    """
 
     chosen: Chosen
     engine: Engine
     faults: Mapping[str, str]
+    routes: Sequence[Route] = ()
 
 
 def check_device(chosen: Chosen, config: Config, networks: Networks) -> CheckedDevice:
@@ -40,13 +45,26 @@ def check_device(chosen: Chosen, config: Config, networks: Networks) -> CheckedD
         BackendUnavailable: if the operator wants the device, and it gets every loss wrong.
     """
     faults = _faults(chosen.backend) if config.check_device else {}
-    if not faults:
-        return CheckedDevice(chosen, Engine(chosen.backend, networks), {})
     if faults.keys() >= {loss.name for loss in LOSSES.values() if not rules_of(loss).on_host}:
         chosen = _given_up(chosen, config, next(iter(faults.values())))
         return CheckedDevice(chosen, Engine(chosen.backend, networks), {})
-    overrides = dict.fromkeys(faults, cpu_backend(config.compute_threads))
-    return CheckedDevice(chosen, Engine(chosen.backend, networks, overrides=overrides), faults)
+    cpu = cpu_backend(config.compute_threads)
+    overrides = dict.fromkeys(faults, cpu)
+    routes = routes_of(chosen.backend, cpu, config)
+    routed = {name: cpu for route in routes if route.backend == HOST for name in route.losses}
+    engine = Engine(chosen.backend, networks, overrides=overrides, routes=routed)
+    return CheckedDevice(chosen, engine, faults, routes)
+
+
+def routes_of(backend: Backend, cpu: Backend, config: Config) -> Sequence[Route]:
+    """Returns where losses are computed, if the operator leaves that to us and there is a GPU.
+
+    ``cpu`` is the backend for the CPU.
+    """
+    rates = backend.rates() if config.backend is BackendChoice.AUTO else None
+    if rates is None:
+        return ()
+    return routing.routes(rates, routing.measured_on(Engine(cpu)), routing.parsed(config.routes))
 
 
 def _faults(backend: Backend) -> dict[str, str]:

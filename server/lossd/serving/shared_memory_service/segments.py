@@ -34,7 +34,7 @@ from lossd.serving.shared_memory_service.sigbus import Bytes, Mapping, Truncatio
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_TOKEN_BYTES = 16
+TOKEN_BYTES = 16
 _BEACON_BYTES = 32
 _PREFIX = "lossd-"  # mode of the files that the server and the bundled client make
 _BEACON_PREFIX = f"{_PREFIX}beacon-"
@@ -93,6 +93,7 @@ class SharedMemory:
         self.max_bytes = segment_bytes
         self._max_owned = owned_segments or segments
         self._segments: dict[bytes, AttachedSegment] = {}
+        self._watchers: list[Callable[[bytes], None]] = []
         self._lock = threading.Lock()
         self._ended = threading.Event()
         try:
@@ -170,7 +171,7 @@ class SharedMemory:
                 self._check_room(size)
                 self._check_share(owner, owned_segments or self._max_owned)
                 os.unlink(name, dir_fd=self._directory)
-                token = secrets.token_bytes(_TOKEN_BYTES)
+                token = secrets.token_bytes(TOKEN_BYTES)
                 mapping = self._guard.map(descriptor, size)
                 self._segments[token] = AttachedSegment(descriptor, mapping, owner)
         except OSError as error:  # its name was removed meanwhile, or there is no address space
@@ -206,12 +207,18 @@ class SharedMemory:
             raise _unknown()
         return segment
 
+    def watch(self, dropped: Callable[[bytes], None]) -> None:
+        """Has a function called with the token of each segment that goes, whyever it does."""
+        self._watchers.append(dropped)
+
     def _drop(self, token: bytes) -> bool:
         with self._lock:
             segment = self._segments.pop(token, None)
         if segment is None:
             return False
         os.close(segment.descriptor)
+        for dropped in self._watchers:
+            dropped(token)
         return True
 
     # -------------------------------------------------------------- rules for files

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from google.protobuf.message import Message
 
 from lossd import tensors, v1
+from lossd.backends import Resident
 from lossd.errors import InvalidTensor
 from lossd.framing import Payloads
+from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
 from lossd.serving.rpc.messages import check_count
 from lossd.serving.shared_memory_service.lease import Lease
 
@@ -30,6 +32,7 @@ class RequestReader:
     limits: Limits
     lease: Lease = field(default_factory=lambda: Lease(None, lambda _: None))
     row_axis: int | None = None
+    device: DeviceLease = NO_DEVICE
 
     def inputs(self, inputs: Sequence[v1.NamedTensors]) -> dict[str, list[tensors.Array]]:
         """Reads the inputs, by name."""
@@ -70,8 +73,16 @@ class RequestReader:
                 field=f"{path}.shape",
             )
         lent = self.lease.view if may_stay else self.lease.copy
+        there = self.device.view if may_stay else self.device.copy
         try:
-            return tensors.read(tensor, self.payloads, lambda place, size: lent(place, size, path))
+            found = tensors.read(
+                tensor,
+                self.payloads,
+                lambda place, size: lent(place, size, path),
+                lambda place, size: there(place, size, path),
+            )
+            stays = may_stay and tensor.WhichOneof("source") == "device_memory"
+            return found.view(Resident) if stays else found
         except tensors.TensorError as error:
             raise InvalidTensor(f"{name[:64]}.{error}", field=f"{path}.{error.field}") from error
 

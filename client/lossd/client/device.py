@@ -1,0 +1,291 @@
+"""Tensors in memory of a GPU that the client shares with a server which uses the same one.
+
+The server allocates the memory and frees it when the client is gone; the client opens it and hands
+out parts of it as arrays of CuPy, which PyTorch and JAX take without a copy.  Whatever is missing
+(CuPy, the same device, the same host, a namespace of processes, permission, room), everything goes
+as it would without, through shared memory or the message.
+
+CuPy is imported when device memory is first asked for, and only where a server offers some.
+"""
+
+import contextlib
+import importlib
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+
+from lossd import tensors, v1
+from lossd.client.arrays import Array
+from lossd.client.call import ALLOCATE_DEVICE, GET_SERVER_INFO, RELEASE_DEVICE, Method
+from lossd.client.device_arrays import OnDevice, foreign_error
+from lossd.client.device_segments import DeviceBlock, OpenedSegment
+from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
+from lossd.client.segments import Segment
+
+Ask = Callable[[Method[Any], Message, float], Any]
+
+# How long to do without it after something went wrong.
+REST_SECONDS = 1.0
+ASK_SECONDS = 2.0
+_ON_DEVICE = 3  # cudaMemcpyDeviceToDevice
+_GRANULE = 8 << 20  # bytes that are asked for at least
+
+
+class DeviceSharing:
+    """The device memory that one process shares with its server; may be used from many threads.
+
+    ``ask`` calls a method once, with a message and a timeout; ``attach`` returns a segment of
+    shared memory that the server has attached, None where there is none.
+    """
+
+    def __init__(self, ask: Ask, attach: Callable[[], Segment | None]) -> None:
+        self._ask = ask
+        self._attach = attach
+        self._cupy: Any = None
+        self._uuids: dict[int, bytes] = {}  # of the devices that the server uses too
+        self._lease: Segment | None = None
+        self._segments: list[OpenedSegment] = []
+        self._retired: list[OpenedSegment] = []
+        self._lost: list[OpenedSegment] = []  # of a server that has ended, perhaps
+        self._events: deque[tuple[int, Any, bytes]] = deque()  # of a device, to record again
+        self._lock = threading.RLock()
+        self._rests_until = 0.0
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any], device: int | None = None) -> Any:
+        """Returns an array of CuPy, not filled, in device memory; None where there is none."""
+        size = math.prod(shape) * dtype.itemsize
+        block = self.block(max(size, 1), device)
+        return None if block is None else block.array(self._cupy, shape, dtype)
+
+    def block(self, size: int, device: int | None = None) -> DeviceBlock | None:
+        """Returns a block on a device, or on the current one; None where there is none."""
+        with self._lock:
+            try:
+                block = self._block_of_segments(size, device) if self._segments else None
+                if block is not None or time.monotonic() < self._rests_until:
+                    return block
+                return self._block_of_new_segment(size, device)
+            except PermissionDeniedError:  # nor will there be a moment later
+                self._rests_until = math.inf
+            except (LossdError, OSError):  # no server, no room
+                self._rests_until = time.monotonic() + REST_SECONDS
+            except Exception:  # noqa: BLE001 - no CuPy, no device, a handle that cannot be opened
+                self._rests_until = math.inf
+            return None
+
+    def on_host(self, name: str, array: OnDevice) -> Array:
+        """Returns a copy on the host of an array in memory of this client.
+
+        Raises:
+            InvalidRequestError: if it lies elsewhere.
+            UnavailableError: if its numbers may be gone, with the server that had the memory.
+        """
+        if _found(array, self._lost) is not None:
+            raise UnavailableError(
+                f"{name} must be in memory of a server that is there, got that of one that was "
+                "lost: make it anew with device_empty"
+            )
+        segment = _found(array, (*self._segments, *self._retired))
+        if segment is None:
+            raise foreign_error(name, array)
+        cupy = self._cupy
+        with cupy.cuda.Device(segment.device):
+            cupy.cuda.runtime.streamSynchronize(array.stream)
+            host: Array = cupy.asnumpy(self._over(array, segment.device))
+        host.flags.writeable = False
+        return host
+
+    def retire(self, segment: OpenedSegment) -> None:
+        """Uses a segment no more: a call that was given up may still write to it."""
+        with self._lock:
+            if segment in self._segments:
+                self._segments.remove(segment)
+                self._retired.append(segment)
+
+    def reset(self) -> None:
+        """Starts over, after a rest, since the server has changed."""
+        with self._lock:
+            self._rests_until = time.monotonic() + REST_SECONDS
+            self._lost = [s for s in self._lost if not s.is_free()]
+            self._lost += self._segments + self._retired
+            self._segments, self._retired, self._lease, self._uuids = [], [], None, {}
+
+    def close(self) -> None:
+        """Gives everything back that no array is over; the rest goes with its last array."""
+        with self._lock:
+            self._rests_until = math.inf
+            self._release_unused()
+            self._segments, self._retired, self._lost, self._lease = [], [], [], None
+            self._events.clear()
+
+    # -------------------------------------------------------------- segments
+
+    def _block_of_segments(self, size: int, device: int | None) -> DeviceBlock | None:
+        where = self._cupy.cuda.Device().id if device is None else device
+        taken = (segment.take(size) for segment in self._segments if segment.device == where)
+        return next((block for block in taken if block is not None), None)
+
+    def _block_of_new_segment(self, size: int, device: int | None) -> DeviceBlock | None:
+        if not self._uuids and not self._is_offered():
+            self._rests_until = math.inf
+            return None
+        where = self._cupy.cuda.Device().id if device is None else device
+        if where not in self._uuids:
+            return None
+        self._release_unused()
+        segment = self._opened(size, where)
+        self._segments.append(segment)
+        return segment.take(size)
+
+    def _is_offered(self) -> bool:
+        """Looks whether the server and this process have a device in common."""
+        info = self._ask(GET_SERVER_INFO, v1.GetServerInfoRequest(), ASK_SECONDS)
+        if not info.HasField("device_memory"):
+            return False
+        cupy = self._cupy = importlib.import_module("cupy")
+        offered = set(info.device_memory.device_uuids)
+        runtime = cupy.cuda.runtime
+        for device in range(runtime.getDeviceCount()):
+            uuid = bytes(runtime.getDeviceProperties(device)["uuid"])[:16]
+            if uuid in offered:
+                self._uuids[device] = uuid
+        return bool(self._uuids)
+
+    def _opened(self, size: int, device: int) -> OpenedSegment:
+        lease = self._lease = self._lease or self._attach()
+        if lease is None:
+            raise OSError("a lease takes shared memory")
+        asked = v1.AllocateDeviceRequest(
+            size=max(size, _GRANULE), device_uuid=self._uuids[device], lease=lease.token
+        )
+        try:
+            found = self._ask(ALLOCATE_DEVICE, asked, ASK_SECONDS)
+        except PermissionDeniedError:
+            raise
+        except LossdError:  # there may be room for what is needed, and no more
+            asked.size = size
+            found = self._ask(ALLOCATE_DEVICE, asked, ASK_SECONDS)
+        try:
+            return OpenedSegment(self._cupy, device, found, lease)
+        except Exception:
+            self._release(found.segment)
+            raise
+
+    def _release_unused(self) -> None:
+        for kept in (self._segments, self._retired):
+            unused = [segment for segment in kept if segment.is_free()]
+            kept[:] = [segment for segment in kept if segment not in unused]
+            tokens = [segment.token for segment in unused]
+            unused.clear()  # closed here before they are freed there
+            for token in tokens:
+                self._release(token)
+
+    def _release(self, token: bytes) -> None:
+        with contextlib.suppress(LossdError):  # it is freed with its lease at the latest
+            self._ask(RELEASE_DEVICE, v1.ReleaseDeviceRequest(segment=token), 1.0)
+
+    def device_of(self, place: v1.DeviceMemory) -> int:
+        """Returns the device that a place is on."""
+        segments = (*self._segments, *self._retired)
+        return next(s.device for s in segments if s.token == place.segment)
+
+    # -------------------------------------------------------------- what a call needs
+
+    def place(self, array: OnDevice) -> tuple[v1.DeviceMemory, DeviceBlock | None] | None:
+        """Returns where an array lies in memory of the server, copied if need be; None for none.
+
+        The block is that of the copy.
+        """
+        segment = _found(array, self._segments)
+        if segment is None:
+            return None
+        start = array.address - segment.address
+        return v1.DeviceMemory(segment=segment.token, offset=start), None
+
+    def copied(self, array: OnDevice) -> tuple[v1.DeviceMemory, DeviceBlock] | None:
+        """Returns where a copy of an array lies, and its block; None where there is no room."""
+        if _found(array, self._lost) is not None or (self._cupy is None and not self._is_known()):
+            return None
+        device = self._cupy.cuda.runtime.pointerGetAttributes(array.address).device
+        block = self.block(array.nbytes, device)
+        if block is None:
+            return None
+        address = block.segment.address + block.start
+        with self._cupy.cuda.Device(device):
+            self._cupy.cuda.runtime.memcpyAsync(
+                address, array.address, array.nbytes, _ON_DEVICE, array.stream
+            )
+        return v1.DeviceMemory(segment=block.segment.token, offset=block.start), block
+
+    def _is_known(self) -> bool:
+        return self.block(1) is not None
+
+    def _over(self, array: OnDevice, device: int) -> Any:
+        cupy = self._cupy
+        memory = cupy.cuda.UnownedMemory(array.address, array.nbytes, array.value, device)
+        return cupy.ndarray(array.shape, array.dtype, cupy.cuda.MemoryPointer(memory, 0))
+
+    def array(self, block: DeviceBlock, tensor: v1.Tensor) -> Any:
+        """Returns the array of a reply that lies in a block.
+
+        Raises:
+            TensorError: if it does not.
+        """
+        shape, dtype = tuple(tensor.shape), tensors.dtype_of_type.get(tensor.dtype)
+        start = tensor.device_memory.offset - block.start
+        size = 0 if dtype is None else math.prod(shape) * dtype.itemsize
+        is_there = tensor.device_memory.segment == block.segment.token and start >= 0
+        if dtype is None or not is_there or start + size > block.size:
+            raise tensors.TensorError("device_memory", "it must lie in the reply's region")
+        return block.array(self._cupy, shape, dtype, start)
+
+    @contextlib.contextmanager
+    def recorded(self, device: int, streams: Iterable[int]) -> Any:
+        """Yields the handle of an event that is complete when what streams have to do now is."""
+        cuda, runtime = self._cupy.cuda, self._cupy.cuda.runtime
+        with cuda.Device(device):
+            kept = self._event(device)
+            _, event, handle = kept
+            several = list(streams)
+            if len(several) > 1:
+                with cuda.Stream(non_blocking=True) as joint:
+                    for stream in several:
+                        mark = cuda.Event(disable_timing=True)
+                        runtime.eventRecord(mark.ptr, stream)
+                        joint.wait_event(mark)
+                    event.record(joint)
+            else:
+                runtime.eventRecord(event.ptr, several[0])
+        try:
+            yield handle
+        finally:
+            self._events.append(kept)
+
+    def _event(self, device: int) -> tuple[int, Any, bytes]:
+        with self._lock:
+            for position, kept in enumerate(self._events):
+                if kept[0] == device:
+                    del self._events[position]
+                    return kept
+        event = self._cupy.cuda.Event(disable_timing=True, interprocess=True)
+        return device, event, self._cupy.cuda.runtime.ipcGetEventHandle(event.ptr)
+
+    def follow(self, segment: OpenedSegment, streams: Iterable[int]) -> None:
+        """Has streams go on when the results of a call are complete."""
+        with self._cupy.cuda.Device(segment.device):
+            for stream in streams:
+                self._cupy.cuda.runtime.streamWaitEvent(stream, segment.done)
+
+
+def _found(array: OnDevice, segments: Iterable[OpenedSegment]) -> OpenedSegment | None:
+    """Returns the segment that an array lies in."""
+    for segment in segments:
+        if 0 <= array.address - segment.address <= segment.size - array.nbytes:
+            return segment
+    return None

@@ -1,0 +1,84 @@
+"""The device memory of one call: its inputs, the region for its gradients, and their order."""
+
+import contextlib
+import math
+from typing import Any
+
+from lossd import tensors, v1
+from lossd.client.device import DeviceSharing
+from lossd.client.device_arrays import OnDevice
+from lossd.client.device_segments import ALIGNMENT, DeviceBlock
+
+
+class DeviceCall:
+    """The device memory of one call, until ``end``."""
+
+    def __init__(self, sharing: DeviceSharing) -> None:
+        self._sharing = sharing
+        self._blocks: list[DeviceBlock] = []
+        self._streams: dict[int, None] = {}
+        self._reply: DeviceBlock | None = None
+        self._stack = contextlib.ExitStack()
+
+    def place(self, array: OnDevice) -> v1.DeviceMemory | None:
+        """Returns where an array lies in memory of the server; None for what has to go another way.
+
+        One that lies elsewhere on the device is copied there.
+        """
+        found = self._sharing.place(array) or self._sharing.copied(array)
+        if found is None:
+            return None
+        place, block = found
+        if block is not None:
+            self._blocks.append(block)
+        self._streams[array.stream] = None
+        return place
+
+    def prepare(self, request: v1.ComputeLossRequest, gradients: set[str]) -> None:
+        """Writes how a request with tensors in device memory uses it."""
+        given = [
+            (named.name, tensor)
+            for named in request.inputs
+            for tensor in named.tensors
+            if tensor.WhichOneof("source") == "device_memory"
+        ]
+        beside = [getattr(request, name) for name in ("weights", "mask", "cotangent")]
+        places = [tensor.device_memory for _, tensor in given]
+        places += [t.device_memory for t in beside if t.WhichOneof("source") == "device_memory"]
+        if not places:
+            return
+        device = self._sharing.device_of(places[0])
+        wanted = [tensor for name, tensor in given if name in gradients]
+        size = sum(-(-_bytes(tensor) // ALIGNMENT) * ALIGNMENT for tensor in wanted)
+        reply = self._reply = self._sharing.block(size, device) if size else None
+        if reply is not None:
+            request.device.reply.segment = reply.segment.token
+            request.device.reply.offset = reply.start
+            request.device.reply_size = reply.size
+        recorded = self._sharing.recorded(device, self._streams)
+        request.device.ready_event = self._stack.enter_context(recorded)
+
+    def array(self, tensor: v1.Tensor) -> Any:
+        """Returns an array of the reply.
+
+        Raises:
+            TensorError: if it does not lie where the reply should.
+        """
+        if self._reply is None:
+            raise tensors.TensorError("device_memory", "it must lie in the reply's region")
+        return self._sharing.array(self._reply, tensor)
+
+    def end(self, *, was_answered: bool) -> None:
+        """Ends it; blocks of inputs are returned, that of the reply when no array is over it."""
+        if self._reply is not None and was_answered:
+            self._sharing.follow(self._reply.segment, self._streams)
+        if self._reply is not None and not was_answered:
+            self._sharing.retire(self._reply.segment)
+        self._stack.close()
+        self._blocks.clear()
+        self._reply = None
+
+
+def _bytes(tensor: v1.Tensor) -> int:
+    size: int = math.prod(tensor.shape) * tensors.dtype_of_type[tensor.dtype].itemsize
+    return size

@@ -1,0 +1,1 @@
+"""The gRPC service ``DeviceMemoryService``, and the device memory that it hands out."""

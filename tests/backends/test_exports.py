@@ -1,0 +1,140 @@
+"""Memory of a device that another process uses too, on gpulab's fake device."""
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from lossd.backends import Exported, Resident
+from lossd.backends import cupy as backend
+from lossd.batch import Job
+from lossd.engine import Engine
+from lossd.errors import BackendUnavailable, DeviceFull
+from lossd.losses import LOSSES
+from lossd.reduction import NonfinitePolicy
+
+pytestmark = pytest.mark.gpu
+
+ROWS, COLUMNS = 700, 100
+FLOATS = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[backend.CupyBackend]:
+    if not (available := backend.probe()):
+        pytest.skip(available.reason)
+    found = backend.CupyBackend()
+    yield found
+    found.close()
+
+
+def allocated(made: backend.CupyBackend, size: int = 1 << 20) -> Exported:
+    return made.exports.allocate(size, next(iter(made.exports.uuids)))
+
+
+def resident(made: backend.CupyBackend, exported: Exported, array: Any, start: int = 0) -> Any:
+    """A copy of an array in exported memory."""
+    found = exported.array()[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    made.exports.put(array, found)
+    return found
+
+
+def cross_entropy(predictions: Any, **options: Any) -> Job:
+    targets = np.random.default_rng(1).integers(0, COLUMNS, ROWS)
+    return Job(
+        loss=LOSSES["cross_entropy"],
+        parameters={},
+        inputs={"predictions": [predictions], "targets": [targets]},
+        per_example=True,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_what_is_on_the_device_is_not_copied_and_has_the_same_bits(
+    fake: Any, made: backend.CupyBackend, dtype: Any
+) -> None:
+    engine = Engine(made)
+    given = np.random.default_rng(0).normal(size=(ROWS, COLUMNS)).astype(dtype)
+    expected = engine.run(cross_entropy(given))
+    exported = allocated(made)
+    job = cross_entropy(resident(made, exported, given))
+    assert engine.resident(job) == {"predictions"}
+    place = exported.array()[given.nbytes : 2 * given.nbytes].view(dtype).reshape(given.shape)
+    with fake.recorded():
+        found = engine.run(job, place=lambda *_: place)
+        moved = [copy.bytes for copy in fake.copies()]
+    assert max(moved) < given.nbytes / 8  # labels, values and flags
+    assert found.loss == expected.loss
+    gradient = made.exports.fetch(found.gradients["predictions"])
+    assert gradient.tobytes() == expected.gradients["predictions"].tobytes()
+    assert made.exports.norm(place) == pytest.approx(
+        np.linalg.norm(gradient.astype(np.float64)), rel=1e-12
+    )
+    assert not fake.violations()
+
+
+def test_who_reads_numbers_on_the_host_is_told(made: backend.CupyBackend) -> None:
+    array = allocated(made).array()
+    assert isinstance(array[3:7].reshape(2, 2), Resident)
+    for reading in (lambda: array + 1, lambda: np.isfinite(array), array.max):
+        with pytest.raises(TypeError, match="must be on the host"):
+            reading()
+
+
+def test_what_looks_at_numbers_keeps_none_on_the_device(made: backend.CupyBackend) -> None:
+    engine = Engine(made)
+    array = np.zeros((ROWS, COLUMNS), np.float32)
+    assert not engine.resident(cross_entropy(array, nonfinite=NonfinitePolicy.ZERO))
+    assert not engine.resident(_moved(array))
+    pairs = Job(
+        loss=LOSSES["info_nce"], parameters={}, inputs={"queries": [array], "keys": [array]}
+    )
+    assert not engine.resident(pairs)
+
+
+def _moved(array: Any) -> Job:
+    targets = np.zeros(COLUMNS, np.int64)
+    inputs = {"predictions": [array], "targets": [targets]}
+    return Job(loss=LOSSES["cross_entropy"], parameters={"class_axis": 0}, inputs=inputs)
+
+
+def test_memory_is_freed_with_the_last_array(fake: Any, made: backend.CupyBackend) -> None:
+    gc.collect()
+    before = fake.used(device=0)
+    array = allocated(made).array()[:10]
+    assert fake.used(device=0) == before + (2 << 20)
+    del array
+    gc.collect()
+    assert fake.used(device=0) == before
+
+
+def test_a_full_device_says_so(fake: Any, made: backend.CupyBackend) -> None:
+    del fake
+    with pytest.raises(DeviceFull, match="bytes that are free"):
+        allocated(made, 1 << 40)
+
+
+@pytest.mark.parametrize("call", ["cudaIpcGetMemHandle", "cudaIpcGetEventHandle"])
+def test_a_device_that_cannot_export_is_found_at_the_start(
+    fake: Any, made: backend.CupyBackend, call: str
+) -> None:
+    fake.fault(call, nth=1, error=801)
+    with pytest.raises(BackendUnavailable, match="must be shareable"):
+        made.exports.check()
+    made.exports.check()
+
+
+def test_memory_that_others_have_a_part_of_is_not_handed_out(
+    fake: Any, made: backend.CupyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handle of a part of an allocation opens all of it."""
+    del fake
+    monkeypatch.setattr(
+        "lossd.backends._exports._range_of", lambda address: (address - 4096, 8 << 20)
+    )
+    with pytest.raises(BackendUnavailable, match="must hold one client's memory"):
+        made.exports.check()

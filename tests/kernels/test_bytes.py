@@ -1,0 +1,107 @@
+"""The bytes that kernels read and write of the arrays of a batch, beside the least they could.
+
+Every such access goes through ``load_stored`` and ``store`` of ``common.cuh``, or is of a thread's
+own number in one of a few lines; here all of them count.  What is kept on chip is read without
+them, and what all threads of a row read at one place, such as the target's logit, is left out.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lossd.kernels import Kernel, Launch
+from lossd.losses import Shape
+from tests.kernels.cases import FLOAT32, VARIANTS, Array, Case, Variant, make_case
+
+TEXT = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
+COLUMNS = 1003
+PLAIN = [variant for variant in VARIANTS if variant.plain]
+# Rows of classes that are read for a sum, and once more for gradients.
+TWO_READS = ("`cross_entropy` 0", "`multiclass_hinge` 0", "`softmax_focal` 0")
+# What rows may keep in shared memory; with none they are read again.
+ON_CHIP, BEYOND = 48 << 10, 0
+COUNTER = """
+#include <atomic>
+std::atomic<long long> moved{0};
+extern "C" long long moved_bytes() { return moved.exchange(0); }
+template <typename S>
+long long count(long long left, int width) {
+    return moved += left > 0 ? sizeof(S) * (left < width ? left : width) : 0;
+}
+"""
+# What stands in every template, and what only some have, with what counts the bytes there.
+PACKS = {
+    "load_stored(const S* source, long long left) {": "count<S>(left, WIDTH);",
+    "store(S* place, const Stored<S>& stored, long long left) {": "count<S>(left, WIDTH);",
+}
+SINGLE = {
+    ": prediction_at(column);": ": (count<FIRST>(1, 1), prediction_at(column));",
+    ": share_at(column);": ": (count<SECOND>(1, 1), share_at(column));",
+    "kept[start] = source[start];": "kept[start] = (count<S>(1, 1), source[start]);",
+    "gradient[column] = sent(": "gradient[column] = count<FIRST>(1, 1), sent(",
+}
+
+
+@dataclass
+class Counting:
+    """Executes kernels with a counter in them; ``moved`` is what the last launch moved."""
+
+    simt: Any
+    moved: int = 0
+
+    def __call__(self, kernel: Kernel, launch: Launch, arguments: tuple[Any, ...]) -> None:
+        source = kernel.source
+        for line, counting in PACKS.items():
+            assert source.count(line) == 1, line
+            source = source.replace(line, f"{line} {counting}")
+        for line, counted in SINGLE.items():
+            source = source.replace(line, counted)
+        counting_kernel = replace(kernel, source=COUNTER + source)
+        self.simt(counting_kernel, launch, arguments)
+        self.moved = self.simt.library(counting_kernel).moved_bytes()
+
+
+def ratio(simt: Any, variant: Variant, most_bytes: int) -> float:
+    """The bytes that a kernel moves over the least: each input once, and the gradient."""
+    case = usual(make_case(variant, FLOAT32, COLUMNS))
+    counting = Counting(simt)
+    case.run(counting, by_row=False, most_bytes=most_bytes)
+    given = [case.predictions, case.targets, *case.others.values(), case.predictions]
+    rows = [array for array in given if array.shape == case.predictions.shape]
+    return counting.moved / sum(array.nbytes for array in rows)
+
+
+def usual(case: Case) -> Case:
+    """The case without what is difficult."""
+    return replace(case, predictions=finite(case.predictions), targets=finite(case.targets))
+
+
+def finite(array: Array) -> Array:
+    if array.dtype == np.int64:
+        return np.clip(array, 0, COLUMNS - 1)
+    return np.nan_to_num(array, nan=0, posinf=1, neginf=-1)
+
+
+@pytest.mark.parametrize("variant", PLAIN, ids=str)
+def test_kernels_move_what_the_table_says(simt: Any, variant: Variant) -> None:
+    on_chip, beyond = (ratio(simt, variant, most_bytes) for most_bytes in (ON_CHIP, BEYOND))
+    name = f"`{variant.loss.name}` {variant.loss.cuda.index(variant.text)}"
+    assert f"| {name} | {on_chip:.2f} | {beyond:.2f} |" in TEXT.splitlines()
+    if variant.loss.shape is not Shape.REGIONWISE:
+        assert on_chip <= 1.05
+    if variant.loss.shape is Shape.POINTWISE:
+        assert beyond <= 1.05
+    elif name in TWO_READS:
+        assert beyond <= 1.5
+
+
+def test_the_table_has_no_other_text() -> None:
+    names = {
+        f"| `{variant.loss.name}` {variant.loss.cuda.index(variant.text)} " for variant in PLAIN
+    }
+    table = TEXT.split("<!-- bytes of kernels -->")[1].split("<!-- end of bytes -->")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
+    assert {line[: line.index("|", 2)] for line in lines} == names
