@@ -19,9 +19,12 @@ pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
 
 FLOAT16, BFLOAT16 = np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
 TOLERANCE = {FLOAT32: 1e-6, FLOAT64: 1e-12, FLOAT16: 1e-3, BFLOAT16: 8e-3}
-every_text = pytest.mark.parametrize(
-    ("loss", "text"), vectors.TEXTS, ids=lambda x: x.name if isinstance(x, Loss) else ""
-)
+def named(case: Loss | CudaText) -> str:
+    """The name of a loss; a text has none."""
+    return case.name if isinstance(case, Loss) else ""
+
+
+every_text = pytest.mark.parametrize(("loss", "text"), vectors.TEXTS, ids=named)
 # Beside the defaults; those that a loss has not are left out.
 PARAMETERS: tuple[dict[str, Any], ...] = (
     {},
@@ -121,7 +124,7 @@ def test_the_sum_is_that_of_the_values(
 
 
 @pytest.mark.parametrize(
-    ("loss", "text"), [t for t in vectors.TEXTS if t[0].inputs[-1].name == "targets"], ids=str
+    ("loss", "text"), [t for t in vectors.TEXTS if t[0].inputs[-1].name == "targets"], ids=named
 )
 def test_a_target_outside_its_domain_is_seen_but_in_an_excluded_row(
     library: Library,  # noqa: F811
