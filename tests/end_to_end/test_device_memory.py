@@ -6,7 +6,6 @@ the processes gives wrong numbers every time.
 
 import gc
 import importlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -41,6 +40,7 @@ from lossd.v1 import (
     WeightedSum,
     WeightedTerm,
 )
+from tests.device import is_fake
 from tests.end_to_end.conftest import Process, metric, serve
 
 pytestmark = pytest.mark.gpu
@@ -55,9 +55,9 @@ CUPY = ("--backend", "cupy", "--no-check-device")
 @pytest.fixture(autouse=True)
 def fake() -> Iterator[Any]:
     """The fake device of this process, without faults and violations before and after."""
-    found = pytest.importorskip("gpulab.fake", reason="needs gpulab's fake device")
-    if not found.is_active():
+    if not is_fake():
         pytest.skip("needs gpulab's fake device")
+    found = importlib.import_module("gpulab.fake")
     yield found
     assert not found.violations()
 
@@ -65,7 +65,7 @@ def fake() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A server that shares memory of its device."""
-    if importlib.util.find_spec("gpulab") is None:
+    if not is_fake():
         pytest.skip("needs gpulab's fake device")
     directory = str(tmp_path_factory.mktemp("shm"))
     room = str(512 * MEBIBYTE)
