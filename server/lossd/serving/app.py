@@ -97,11 +97,7 @@ def start(
     process = _process(config, telemetry, entered, on_failure)
     checked = _checked(config, networks, telemetry)
     services = _services(config, checked, telemetry)
-    watchdogs = _Watchdogs(
-        _ending_after(config.max_call_seconds),
-        _ending_after(config.first_message_seconds),
-        _ending_after(config.idle_seconds),
-    )
+    watchdogs = _watchdogs(config)
     crowd = Crowd(config.max_calls, (watchdogs.first_message, watchdogs.idle))
     boundary = _boundary(
         services,
@@ -116,13 +112,12 @@ def start(
     _reflect(config, services, process, telemetry, entered)
     server, address = _serve(config, services, process, boundary, entered)
     process.health.enter(ServerState.READY)
-    backend, reason = checked.chosen.backend, checked.chosen.reason
-    log.info("ready", extra={"backend": backend.name, "device": backend.device, "because": reason})
+    _tell(checked)
     return Server(
         address=address,
         metrics_url=f"{process.pages.url}/metrics",
-        backend=backend,
-        backend_reason=reason,
+        backend=checked.chosen.backend,
+        backend_reason=checked.chosen.reason,
         _engine=checked.engine,
         _config=config,
         _server=server,
@@ -431,6 +426,19 @@ def _counted(
 
 def _expiry(pair: Reloaded[Pair]) -> float:
     return pair.value.expires
+
+
+def _tell(checked: CheckedDevice) -> None:
+    backend, reason = checked.chosen.backend, checked.chosen.reason
+    log.info("ready", extra={"backend": backend.name, "device": backend.device, "because": reason})
+
+
+def _watchdogs(config: Config) -> _Watchdogs:
+    return _Watchdogs(
+        _ending_after(config.max_call_seconds),
+        _ending_after(config.first_message_seconds),
+        _ending_after(config.idle_seconds),
+    )
 
 
 def _ending_after(seconds: float) -> Watchdog:
