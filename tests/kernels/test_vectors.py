@@ -19,6 +19,8 @@ pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
 
 FLOAT16, BFLOAT16 = np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)
 TOLERANCE = {FLOAT32: 1e-6, FLOAT64: 1e-12, FLOAT16: 1e-3, BFLOAT16: 8e-3}
+
+
 def named(case: Loss | CudaText) -> str:
     """The name of a loss; a text has none."""
     return case.name if isinstance(case, Loss) else ""
