@@ -88,29 +88,13 @@ def soft_f1(
     Reference: J. Pastor-Pellicer et al., F-measure as the error function to train neural networks,
     2013, section 3.
     """
-    examples, count = predictions.shape
-    step = max(1, (TILE if batch.in_cache else TILE_AT_ONCE) // count)
-    pieces = [slice(start, start + step) for start in range(0, examples, step)]
-    counts = xp.zeros((3, count, len(pieces)))
-
+    pieces = _Pieces.of(xp, predictions, targets, batch, prediction_kind)
     fused = _Fused.of(xp, predictions, targets, batch, prediction_kind)
-
-    def part(index: int) -> _Part:
-        piece = pieces[index]
-        given, truth = (xp.ascontiguousarray(a[piece].T) for a in (predictions, targets))
-        return _Part(answer_shares(xp, given, prediction_kind), truth, batch.weights[piece])
-
-    def add(index: int) -> None:
-        counts[:, :, index] = (
-            fused.counts(pieces[index]) if fused else xp.stack(part(index).counts())
-        )
-
-    batch.for_each(len(pieces), add)
-    tp, fp, fn = counts.sum(axis=-1)
+    tp, fp, fn = pieces.counts(fused)
     labels = index_loss(xp, F1, tp, fp, fn)
     faint = is_faint(labels, predictions.dtype)
     defined, of_faint = tp + fp + fn != 0, None
-    if examples and faint.any():
+    if len(predictions) and faint.any():
         given, truth = predictions[:, faint].T, targets[:, faint].T
         of_faint = _Faint.of(xp, given, truth, batch.weights, prediction_kind)
         values = labels.value.copy()
@@ -122,18 +106,13 @@ def soft_f1(
     def gradient(
         slopes_of: Callable[[_Part, IndexLoss], Array], slopes_of_faint: Callable[[_Faint], Array]
     ) -> Array:
-        derivatives = xp.empty(predictions.shape)
-
-        def write(index: int) -> None:
-            derivatives[pieces[index]] = slopes_of(part(index), scaled).T
-
-        batch.for_each(len(pieces), write)
+        derivatives = pieces.derivatives(lambda part: slopes_of(part, scaled))
         if of_faint is not None:
             derivatives[:, faint] = slopes_of_faint(of_faint).T / number
         return by_scale(xp, batch.scales, derivatives)
 
     def by_predictions() -> Array:
-        found = fused and fused.by_predictions(scaled, pieces)
+        found = fused and fused.by_predictions(scaled, pieces.slices)
         if found is None or of_faint is not None:
             return gradient(_Part.by_predictions, _Faint.by_predictions)
         return found
@@ -146,6 +125,65 @@ def soft_f1(
         },
         status=None if bool(defined.all()) else Status.UNDEFINED,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """All examples, in pieces that fit a cache; sums do not depend on which thread has which."""
+
+    xp: Any
+    predictions: Array
+    targets: Array
+    batch: BatchContext
+    kind: DistributionKind
+    slices: list[slice]
+
+    @classmethod
+    def of(
+        cls,
+        xp: Any,
+        predictions: Array,
+        targets: Array,
+        batch: BatchContext,
+        kind: DistributionKind,
+    ) -> "_Pieces":
+        """Cuts a batch into pieces."""
+        examples, count = predictions.shape
+        step = max(1, (TILE if batch.in_cache else TILE_AT_ONCE) // count)
+        slices = [slice(start, start + step) for start in range(0, examples, step)]
+        return cls(xp, predictions, targets, batch, kind, slices)
+
+    def counts(self, fused: "_Fused | None") -> Array:
+        """Returns the weighted tp, fp and fn of each label."""
+        found = self.xp.zeros((3, self.predictions.shape[1], len(self.slices)))
+
+        def add(index: int) -> None:
+            found[:, :, index] = (
+                fused.counts(self.slices[index])
+                if fused
+                else self.xp.stack(self._part(index).counts())
+            )
+
+        self.batch.for_each(len(self.slices), add)
+        return found.sum(axis=-1)
+
+    def derivatives(self, slopes_of: "Callable[[_Part], Array]") -> Array:
+        """Returns the derivatives of all examples, from those of each piece by label."""
+        found = self.xp.empty(self.predictions.shape)
+
+        def write(index: int) -> None:
+            found[self.slices[index]] = slopes_of(self._part(index)).T
+
+        self.batch.for_each(len(self.slices), write)
+        return found
+
+    def _part(self, index: int) -> "_Part":
+        piece = self.slices[index]
+        given, truth = (
+            self.xp.ascontiguousarray(a[piece].T) for a in (self.predictions, self.targets)
+        )
+        shares = answer_shares(self.xp, given, self.kind)
+        return _Part(shares, truth, self.batch.weights[piece])
 
 
 @dataclass(frozen=True, slots=True)
