@@ -34,17 +34,19 @@ constexpr unsigned char ZERO_NORM = 3;
 constexpr double LEAST_SQUARES = 1e-280, MOST_SQUARES = 1e280;
 constexpr double ENLARGING = 0x1p600, REDUCING = 0x1p-600;
 
-// A component times `unit`, a power of two, and `inverse` is that of the direction; of float no unit is
-// needed.  The length of a vector that holds infinity is NaN, and so is its direction.
+// A component times `unit`, a power of two, over `size` is that of the direction.  Of float no unit is
+// needed, and `inverse`, that of the size, is accurate enough; of double it is not: a vector of one
+// component would have a direction that is not quite 1.  The length of a vector that holds infinity is
+// NaN, and so is its direction.
 constexpr bool HAS_UNITS = sizeof(T) == 8;
 struct Length {
-    double value, unit, inverse;
+    double value, unit, size, inverse;
     bool is_zero;
     SHARED_METHOD double direction(double component) const {
-        return HAS_UNITS ? component * unit * inverse : component * inverse;
+        return HAS_UNITS ? component * unit / size : component * inverse;
     }
     SHARED_METHOD double shortened(double component) const {
-        return HAS_UNITS ? component * inverse * unit : component * inverse;
+        return HAS_UNITS ? component / size * unit : component * inverse;
     }
 };
 
@@ -56,7 +58,8 @@ SHARED Length length_of(const Row& row, double squares, Component component) {
         squares = row.sums(AT_PLACE((component(x) * unit) * (component(x) * unit))).items[0];
     }
     const double size = sqrt(squares + (squares - squares));
-    return {size / unit, unit, size == 0 ? 1 : 1 / size, size == 0};
+    const double divisor = size == 0 ? 1 : size;
+    return {size / unit, unit, divisor, 1 / divisor, size == 0};
 }
 
 // The distance of two vectors, where a number is added to each component of their difference.
