@@ -127,9 +127,14 @@ def test_a_gradient_is_rounded_once(engine: Engine, loss: Loss) -> None:
             result = engine.run(case.job(reduction=Reduction.SUM))
             double = engine.run(case.astype(np.float64).job(reduction=Reduction.SUM))
             for name, gradient in result.gradients.items():
-                once = double.gradients[name].astype(dtype)
-                same = gradient == once
-                assert same.mean() > 0.99, (case, name)  # a tie may fall either way
+                exact = double.gradients[name]
+                off, least = (
+                    np.abs(each.astype(np.float64) - exact)
+                    for each in (gradient, exact.astype(dtype))
+                )
+                # A tie may fall either way: float64 is not quite there, or float32 quite.
+                is_nearest = off <= least * (1 + 1e-6)
+                assert is_nearest.mean() > 0.99, (case, name)
 
 
 LOGARITHMS = (DistributionKind.LOGITS, DistributionKind.LOG_PROBABILITIES)
