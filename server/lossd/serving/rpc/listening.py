@@ -16,13 +16,12 @@ _WINDOW_BYTES = 4 << 20
 # Calls of one connection, health and reflection with them: where gRPC has a limit, calls that were
 # begun and reset at once count until the server has looked at them.
 _OPEN_CALLS = 256
-# Calls that have come and that no thread has looked at: more than one connection may have, and few
-# enough to be looked at within a second.  The limits that gRPC has by itself, 1000 and 3000, are
-# more than the server can look at before it is taken for deaf.  Beyond the first number some calls
-# are refused, beyond the second all.
+# Calls that have come and that no thread has looked at: more than one connection may have, since
+# beyond the first number some calls are refused, whoever made them, and beyond the second all.  The
+# limits that gRPC has by itself are 1000 and 3000, which take the longer to look at.
 _PENDING = (
-    ("grpc.server.max_pending_requests", 128),
-    ("grpc.server.max_pending_requests_hard_limit", 256),
+    ("grpc.server.max_pending_requests", 512),
+    ("grpc.server.max_pending_requests_hard_limit", 1024),
 )
 # A message that is worth refusing before it has come.
 _LARGE_BYTES = 64 << 20
