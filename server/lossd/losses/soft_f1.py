@@ -88,7 +88,7 @@ def soft_f1(
     Reference: J. Pastor-Pellicer et al., F-measure as the error function to train neural networks,
     2013, section 3.
     """
-    pieces = _Pieces.of(xp, predictions, targets, batch, prediction_kind)
+    pieces = _CutBatch.of(xp, predictions, targets, batch, prediction_kind)
     fused = _Fused.of(xp, predictions, targets, batch, prediction_kind)
     tp, fp, fn = pieces.counts(fused)
     labels = index_loss(xp, F1, tp, fp, fn)
@@ -128,7 +128,7 @@ def soft_f1(
 
 
 @dataclass(frozen=True, slots=True)
-class _Pieces:
+class _CutBatch:
     """All examples, in pieces that fit a cache; sums do not depend on which thread has which."""
 
     xp: Any
@@ -146,7 +146,7 @@ class _Pieces:
         targets: Array,
         batch: BatchContext,
         kind: DistributionKind,
-    ) -> "_Pieces":
+    ) -> "_CutBatch":
         """Cuts a batch into pieces."""
         examples, count = predictions.shape
         step = max(1, (TILE if batch.in_cache else TILE_AT_ONCE) // count)
