@@ -34,6 +34,17 @@ def keeping_small_doubles() -> Iterator[None]:
         host.set_flush_denormals(True)
 
 
+@contextlib.contextmanager
+def own_pool(cupy: Any) -> Iterator[Any]:
+    """Takes device memory from a pool of its own, in which other tests have left nothing."""
+    pool = cupy.cuda.MemoryPool()
+    cupy.cuda.set_allocator(pool.malloc)
+    try:
+        yield pool
+    finally:
+        cupy.cuda.set_allocator(cupy.get_default_memory_pool().malloc)
+
+
 def stand_in_for_sorting(cupy: Any) -> None:
     """Lets the host sort where the device is gpulab's fake one, which has no Thrust."""
     if not is_fake():

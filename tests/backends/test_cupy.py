@@ -31,7 +31,7 @@ from lossd.losses._maths import pairwise_similarities as _similarity
 from lossd.losses._maths.overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy, Reduction
 from lossd.shapes import _blocks
-from tests.device import stand_in_for_sorting
+from tests.device import own_pool, stand_in_for_sorting
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case
 from tests.sampling import cases, plain
@@ -370,14 +370,10 @@ def test_targets_outside_their_domain_are_refused(cupy_engine: Engine) -> None:
 @gpu
 def test_a_full_device_is_news_for_the_caller(cupy_engine: Engine, loss: Loss) -> None:
     job = plain(loss).job()
-    cupy_engine.backend.close()  # empties the pool, so that memory must be asked for
-    pool = backend._import_cupy().get_default_memory_pool()
-    pool.set_limit(size=1)
-    try:
+    with own_pool(backend._import_cupy()) as pool:
+        pool.set_limit(size=1)
         with pytest.raises(DeviceFull, match="must fit into the device's memory"):
             cupy_engine.run(job)
-    finally:
-        pool.set_limit(size=0)
     assert cupy_engine.run(job).example_count == plain(loss).count
 
 

@@ -21,6 +21,7 @@ from lossd.errors import DeviceFull
 from lossd.losses import LOSSES
 from lossd.reduction import Reduction
 from lossd.shapes import _blocks
+from tests.device import own_pool
 
 pytestmark = pytest.mark.gpu
 
@@ -167,17 +168,13 @@ def test_memory_that_cannot_be_pinned_is_copied_all_the_same(fake: Any, engine: 
 def test_a_tile_that_does_not_fit_is_halved(engine: Engine) -> None:
     job = cross_entropy(weights=np.linspace(0, 2, ROWS))
     whole = bits(engine.run(job))
-    pool = backend._import_cupy().get_default_memory_pool()
-    pool.free_all_blocks()
-    pool.set_limit(size=pool.used_bytes() + 60_000)  # a tile takes 80,000
-    try:
+    with own_pool(backend._import_cupy()) as pool:
+        pool.set_limit(size=60_000)  # a tile takes 80,000
         assert bits(engine.run(job)) == whole
         pool.free_all_blocks()
         pool.set_limit(size=1)
         with pytest.raises(DeviceFull, match="must fit into the device's memory"):
             engine.run(job)
-    finally:
-        pool.set_limit(size=0)
     assert bits(engine.run(job)) == whole
 
 
