@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lossd import tensors, v1
+from lossd.client import BatchWarning, InvalidRequestError
 from lossd.client.headers import Encoded, Headers
 from lossd.client.wire import build_request, request_for
 from lossd.framing import WORTHWHILE_BYTES
@@ -36,12 +37,22 @@ ASKED: tuple[Mapping[str, Any], ...] = (
     {"loss": v1.CrossEntropy(label_smoothing=0.2)},
     {"loss": v1.SoftmaxFocal()},
     {"loss": "cross_entropy"},
+    {"loss": v1.LossSpec(cross_entropy=v1.CrossEntropy())},
+    {"loss": v1.LossSpec(squared_error=v1.SquaredError())},
+    {"loss": v1.SquaredError()},
     {"reduction": "sum"},
     {"empty": "nan"},
     {"nonfinite": "zero"},
+    {"reduction": np.str_("sum")},
     {"per_example": False},
+    {"per_example": 1},
+    {"per_example": np.False_},
     {"normalizer": 1.0},
     {"normalizer": 1},
+    {"normalizer": np.float32(1)},
+    {"normalizer": True},
+    {"normalizer": 2**53},
+    {"normalizer": 2.0**53},
     {"normalizer": 0.0},
     {"normalizer": -0.0},
     {"normalizer": float("nan")},
@@ -57,6 +68,10 @@ ASKED: tuple[Mapping[str, Any], ...] = (
     {"weights": np.ones(4), "mask": np.ones(4, np.bool_), "cotangent": np.ones(4)},
     {"inputs": {"targets": LABELS, "predictions": LOGITS}},
     {"inputs": {"predictions": LOGITS, "targets": None}},
+    {"inputs": {"predictions": LOGITS, "targets": LABELS, "lengths": None}},
+    {"inputs": {"predictions": LOGITS, "targets": LABELS, "weights": np.ones(4)}},
+    {"inputs": {"predictions": LOGITS[None], "targets": LABELS[None]}},
+    {"inputs": {"predictions": np.ma.asarray(LOGITS).filled(), "targets": LABELS}},
     {"inputs": {"predictions": LOGITS, "labels": LABELS}},
     {"inputs": {"predictions": LOGITS.reshape(3, 4), "targets": LABELS}},
     {"inputs": {"predictions": LOGITS.T, "targets": LABELS}},
@@ -99,6 +114,50 @@ def test_only_the_numbers_of_a_known_kind_are_encoded() -> None:
         for named in found.inputs:
             np.testing.assert_array_equal(tensors.read(named.tensors[0]), inputs[named.name])
     assert len(headers) == 1
+
+
+WRONG: tuple[Mapping[str, Any], ...] = (
+    {"loss": v1.Accuracy()},
+    {"loss": "cross_entropi"},
+    {"loss": None},
+    {"reduction": "means"},
+    {"reduction": ["mean"]},
+    {"empty": None},
+    {"normalizer": "1"},
+    {"gradients": "predictions"},
+    {"weights": np.array(["1"])},
+    {"inputs": {"predictions": LOGITS, "targets": LABELS, "label_smoothing": np.ones(1)}},
+    {"inputs": {"predictions": np.ma.masked_array(LOGITS), "targets": LABELS}},
+    {"inputs": {"predictions": [LOGITS], "targets": LABELS}},
+)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_refused_as_in_a_first_call(wrong: Mapping[str, Any]) -> None:
+    refusals: list[tuple[str, str]] = []
+    for headers in (Headers(), Headers()):
+        for asked in ASKED * len(refusals):  # only the second has known any
+            both(headers, asked)
+        with pytest.raises(InvalidRequestError) as refused:
+            both(headers, wrong)
+        refusals.append((str(refused.value), refused.value.field))
+    assert refusals[0] == refusals[1]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"inputs": {"predictions": np.zeros((4, 3, 3)), "targets": np.zeros((4, 3), int)}},
+        {"lint": True, "mask": np.zeros(4, np.bool_)},
+    ],
+    ids=["caution", "lint"],
+)
+def test_a_known_kind_is_warned_of_each_time(asked: Mapping[str, Any]) -> None:
+    headers = Headers()
+    both(headers, {**asked, "lint": False} if "lint" in asked else {})
+    for _ in range(3):
+        with pytest.warns(BatchWarning):
+            both(headers, asked)
 
 
 def test_a_loss_that_was_changed_is_another() -> None:

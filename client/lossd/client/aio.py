@@ -152,14 +152,13 @@ class AsyncLossClient:
             asyncio.CancelledError: if the task is cancelled meanwhile.
         """
         with self._begin(timeout, request_id) as call:
-            spec = arguments.spec_of(loss)
             if inputs:
-                names = await self._names(spec, call)
+                names = await self._names(loss, call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
             build = functools.partial(
                 wire.request_for,
                 self._headers,
-                spec,
+                loss,
                 named_inputs,
                 weights=weights,
                 mask=mask,
@@ -185,7 +184,7 @@ class AsyncLossClient:
             LossdError: if the server does not answer.
         """
         with self._begin(None, None) as call:
-            return await self._names(arguments.spec_of(loss), call)
+            return await self._names(loss, call)
 
     async def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
         """Returns an array that ``compute`` need not copy, as ``LossClient.empty``.
@@ -347,8 +346,12 @@ class AsyncLossClient:
         """Returns the answer of a method whose requests have no bulk data."""
         return await self._connection().call(method, Framed(request), call)
 
-    async def _names(self, spec: v1.LossSpec, call: ClientCall) -> tuple[str, ...]:
+    async def _names(self, loss: object, call: ClientCall) -> tuple[str, ...]:
         """Returns the inputs of a loss in order; concurrent tasks may each ask the server."""
+        known = arguments.names_if_known(loss, self._input_names)
+        if known is not None:
+            return known
+        spec = arguments.spec_of(loss)
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response.message)

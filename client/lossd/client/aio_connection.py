@@ -61,6 +61,7 @@ class AsyncConnection:
         self._closed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retrier = AsyncRetrier(sleep=self._rest)
+        self._unary: dict[str, Any] = {}  # by path
         self.sharing = Sharing(self._ask)
 
     @property
@@ -129,14 +130,30 @@ class AsyncConnection:
             asyncio.CancelledError: if the task is cancelled; the server is told.
         """
         encoded = request.serialise()
+        return await self.exchange(method.path, encoded, call, method.parsed, is_shared=is_shared)
 
-        with self.trace(method.path, call.request_id) as traced:
+    async def exchange(
+        self,
+        path: str,
+        encoded: bytes,
+        call: ClientCall,
+        read: Callable[[bytes], Result],
+        *,
+        is_shared: bool = False,
+    ) -> Result:
+        """Returns what ``read`` makes of the answer of a method, as ``call`` does.
+
+        Raises:
+            LossdError: as ``call``.
+            asyncio.CancelledError: as ``call``.
+        """
+        with self.trace(path, call.request_id) as traced:
             metadata = call.metadata + traced
 
             async def attempt(left: float) -> bytes:
-                return await self._invoke(method, encoded, left, metadata)
+                return await self._invoke(path, encoded, left, metadata)
 
-            return method.parsed(await self._repeated(attempt, call, is_shared=is_shared))
+            return read(await self._repeated(attempt, call, is_shared=is_shared))
 
     async def _repeated(
         self,
@@ -158,7 +175,7 @@ class AsyncConnection:
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """Returns the message that a method answers with, in one attempt; for threads."""
         loop = cast("asyncio.AbstractEventLoop", self._loop)  # set before there is a thread
-        invoked = self._invoke(method, request.SerializeToString(), timeout, ())
+        invoked = self._invoke(method.path, request.SerializeToString(), timeout, ())
         try:
             asked = asyncio.run_coroutine_threadsafe(invoked, loop)
         except RuntimeError as error:
@@ -169,10 +186,11 @@ class AsyncConnection:
         except (TimeoutError, FutureCancelledError) as error:
             raise _ended_error() from error
 
-    async def _invoke(
-        self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any
-    ) -> bytes:
-        invoke: Any = self.channel().unary_unary(method.path)
+    async def _invoke(self, path: str, encoded: bytes, timeout: float, metadata: Any) -> bytes:
+        channel = self.channel()
+        invoke: Any = self._unary.get(path)
+        if invoke is None:
+            invoke = self._unary[path] = channel.unary_unary(path)
         proven = self._security.metadata(metadata)
         with self.translated():
             answer: bytes = await invoke(encoded, timeout=timeout, metadata=proven)

@@ -242,6 +242,12 @@ def names_of(spec: v1.LossSpec, known: Mapping[str, tuple[str, ...]]) -> tuple[s
     return tuple(dict.fromkeys(names))
 
 
+def names_if_known(loss: object, known: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
+    """Returns what ``names_of`` does for a single loss that is known; None for any other."""
+    name = loss if isinstance(loss, str) else _member_of(v1.LossSpec, loss)
+    return None if name is None or name == "weighted_sum" else known.get(name)
+
+
 def may_be_several(spec: v1.LossSpec, name: str) -> bool:
     """Returns whether an input of a loss, or of a term of a sum, may be a list of arrays."""
     if loss_name(spec) != "weighted_sum":

@@ -17,7 +17,7 @@ from lossd.client.arrays import Array
 # How much sums of 16-bit probabilities may differ from 1.
 _TOLERANCE = 1e-2
 # Nothing is looked for in a batch whose inputs all have fewer axes.
-_LEAST_AXES = 3
+LEAST_AXES = 3
 _PASSED = re.compile(r"(lossd\.client|torch|jax)(\.|$)")
 
 
@@ -27,7 +27,7 @@ class BatchWarning(UserWarning):
 
 def look(spec: v1.LossSpec, inputs: Mapping[str, Sequence[Array]]) -> None:
     """Warns of inputs that a loss, or a term of a sum, would probably misinterpret."""
-    if all(array.ndim < _LEAST_AXES for arrays in inputs.values() for array in arrays):
+    if all(array.ndim < LEAST_AXES for arrays in inputs.values() for array in arrays):
         return
     for loss, given in losses_of(spec, inputs):
         _look(loss, given)

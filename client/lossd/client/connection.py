@@ -87,6 +87,7 @@ class Connection:
         self.sharing.close()
         with self._lock:
             self._closed.set()
+            self._unary.clear()
             if self._owned and self._channel is not None:
                 self._channel.close()
 
@@ -121,14 +122,29 @@ class Connection:
             LossdError: the error of the last attempt.
         """
         encoded = request.serialise()
+        return self.exchange(method.path, encoded, call, method.parsed, is_shared=is_shared)
 
-        with self.trace(method.path, call.request_id) as traced:
+    def exchange(
+        self,
+        path: str,
+        encoded: bytes,
+        call: ClientCall,
+        read: Callable[[bytes], Result],
+        *,
+        is_shared: bool = False,
+    ) -> Result:
+        """Returns what ``read`` makes of the answer of a method, as ``call`` does.
+
+        Raises:
+            LossdError: as ``call``.
+        """
+        with self.trace(path, call.request_id) as traced:
             metadata = call.metadata + traced
 
             def attempt(left: float) -> bytes:
-                return self._invoke(method, encoded, left, metadata)
+                return self._invoke(path, encoded, left, metadata)
 
-            return method.parsed(self._repeated(attempt, call, is_shared=is_shared))
+            return read(self._repeated(attempt, call, is_shared=is_shared))
 
     def _repeated(
         self, attempt: Callable[[float], Result], call: ClientCall, *, is_shared: bool = False
@@ -143,14 +159,23 @@ class Connection:
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """Returns the message that a method answers with, in one attempt."""
-        answer = self._invoke(method, request.SerializeToString(), timeout, ())
+        answer = self._invoke(method.path, request.SerializeToString(), timeout, ())
         return method.parsed(answer).message
 
-    def _invoke(self, method: Method[Any], encoded: bytes, timeout: float, metadata: Any) -> bytes:
+    def _unary_call(self, path: str) -> Any:
+        """Returns what calls a method, once made.
+
+        Raises:
+            InvalidRequestError: if the connection was closed.
+        """
         channel = self.channel()
-        invoke = self._unary.get(method.path)
-        if invoke is None:
-            invoke = self._unary[method.path] = channel.unary_unary(method.path)
+        with self._lock:
+            if self._closed.is_set():
+                raise closed_error()
+            return self._unary.setdefault(path, channel.unary_unary(path))
+
+    def _invoke(self, path: str, encoded: bytes, timeout: float, metadata: Any) -> bytes:
+        invoke = self._unary.get(path) or self._unary_call(path)
         proven = self._security.metadata(metadata)
         submission = self.background.current
         try:  # as ``translated`` does, which takes longer to enter

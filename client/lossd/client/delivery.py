@@ -5,7 +5,7 @@ It connects ``wire``, ``chunked``, the connections and what they share; a functi
 
 import asyncio
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lossd.client import chunked, wire
@@ -13,6 +13,8 @@ from lossd.client.aio_connection import AsyncConnection
 from lossd.client.call import COMPUTE_LOSS, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.errors import LossdError
+from lossd.client.headers import Encoded
+from lossd.client.layouts import Replies
 from lossd.client.result import LossResult
 from lossd.client.sharing import Build
 
@@ -40,7 +42,28 @@ def _sent(connection: Connection, request: wire.Request, call: ClientCall) -> Lo
     """Returns the result of a request that goes over the network, in one message or in chunks."""
     if chunked.is_worthwhile(request):
         return wire.read_response(connection.stream(request, call))
-    return wire.read_response(connection.call(COMPUTE_LOSS, request, call))
+    return connection.exchange(COMPUTE_LOSS.path, request.serialise(), call, _reader(request))
+
+
+def _reader(request: wire.Request) -> Callable[[bytes], LossResult[Any]]:
+    """Returns what reads the reply to a request."""
+    if isinstance(request, Encoded):
+        return functools.partial(_read_like_others, request.replies)
+    return _read
+
+
+def _read(encoded: bytes) -> LossResult[Any]:
+    return wire.read_response(COMPUTE_LOSS.parsed(encoded))
+
+
+def _read_like_others(replies: Replies, encoded: bytes) -> LossResult[Any]:
+    """Returns the result of a reply, which is likely to be laid out as others of its kind."""
+    cut = replies.cut(encoded)
+    if cut is not None:
+        return wire.read_cut(cut)
+    result = _read(encoded)
+    replies.learn(encoded)
+    return result
 
 
 async def computed_soon(
@@ -74,4 +97,4 @@ async def _sent_soon(
     """Returns what ``_sent`` does."""
     if chunked.is_worthwhile(request):
         return wire.read_response(await connection.stream(request, call))
-    return wire.read_response(await connection.call(COMPUTE_LOSS, request, call))
+    return await connection.exchange(COMPUTE_LOSS.path, request.serialise(), call, _reader(request))

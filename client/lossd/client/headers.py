@@ -2,7 +2,7 @@
 
 A training loop asks for the same at every step.  What a message has around the data of its tensors
 follows from the loss, the options, and the names, shapes and types of the arrays; a small message
-of a kind that was sent before is put together from it.
+of a kind that was sent before is put together from it, before anything of it is checked again.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from lossd import v1
 from lossd.client.arrays import Array
+from lossd.client.layouts import Replies
 from lossd.framing import Framed
 
 MOST = 64  # kinds of requests that are kept: the losses of some training loops
@@ -21,13 +22,29 @@ Kind: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An encoded request, but for joining its pieces."""
+    """An encoded request, but for joining its pieces; and what its reply will look like."""
 
     pieces: Sequence[bytes]
+    replies: Replies
 
     def serialise(self) -> bytes:
         """Returns the encoded message."""
         return b"".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """The bytes around the data of a request of some kind, and the replies to such requests."""
+
+    frames: tuple[bytes, ...]
+    replies: Replies
+
+    def filled(self, arrays: Sequence[Array]) -> Encoded:
+        """Returns the request with these arrays."""
+        pieces = [self.frames[0]]
+        for array, frame in zip(arrays, self.frames[1:], strict=True):
+            pieces += (array.tobytes(), frame)
+        return Encoded(pieces, self.replies)
 
 
 class Headers:
@@ -38,7 +55,7 @@ class Headers:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._kept: dict[Kind, tuple[bytes, ...]] = {}
+        self._kept: dict[Kind, _Header] = {}
 
     def __len__(self) -> int:
         """Returns the number of headers."""
@@ -50,8 +67,8 @@ class Headers:
 
     def find(self, kind: Kind, arrays: Sequence[Array]) -> Encoded | None:
         """Returns the request of a kind with these arrays; None if none of the kind was kept."""
-        frames = self._kept.get(kind)
-        return None if frames is None else _filled(frames, arrays)
+        header = self._kept.get(kind)
+        return None if header is None else header.filled(arrays)
 
     def keep(self, kind: Kind, encoded: bytes, arrays: Sequence[Array]) -> None:
         """Keeps the header of a request; ``arrays`` are its tensors in the order of the message."""
@@ -60,17 +77,10 @@ class Headers:
             return
         edges = [0, *(edge for place in payloads.places for edge in place), len(encoded)]
         parts = zip(edges[::2], edges[1::2], strict=True)
-        frames = tuple(encoded[start:end] for start, end in parts)
-        is_usual = len(frames) == len(arrays) + 1 and sum(map(len, frames)) <= MOST_BYTES
-        if not is_usual or _filled(frames, arrays).serialise() != encoded:
+        made = _Header(tuple(encoded[start:end] for start, end in parts), Replies())
+        is_usual = len(made.frames) == len(arrays) + 1 and sum(map(len, made.frames)) <= MOST_BYTES
+        if not is_usual or made.filled(arrays).serialise() != encoded:
             return
         if len(self._kept) >= self._most:
             self._kept.clear()  # seldom, and each is soon made again
-        self._kept[kind] = frames
-
-
-def _filled(frames: Sequence[bytes], arrays: Sequence[Array]) -> Encoded:
-    pieces = [frames[0]]
-    for array, frame in zip(arrays, frames[1:], strict=True):
-        pieces += (array.tobytes(), frame)
-    return Encoded(pieces)
+        self._kept[kind] = made

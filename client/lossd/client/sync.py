@@ -208,14 +208,13 @@ class LossClient(Submitting):
                 padded and their lengths are not given; under ``lint``, of more such mistakes.
         """
         with self._begin(timeout, request_id) as call:
-            spec = arguments.spec_of(loss)
             if inputs:
-                names = self._names(spec, call)
+                names = self._names(loss, call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
             build = functools.partial(
                 wire.request_for,
                 self._headers,
-                spec,
+                loss,
                 named_inputs,
                 weights=weights,
                 mask=mask,
@@ -242,7 +241,7 @@ class LossClient(Submitting):
             LossdError: if the server does not answer.
         """
         with self._begin(None, None) as call:
-            return self._names(arguments.spec_of(loss), call)
+            return self._names(loss, call)
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
         """Returns an array, not filled, that ``compute`` need not copy to share it with the server.
@@ -449,8 +448,12 @@ class LossClient(Submitting):
         """Returns the answer of a method whose requests have no bulk data."""
         return self._connection().call(method, Framed(request), call)
 
-    def _names(self, spec: v1.LossSpec, call: ClientCall) -> tuple[str, ...]:
+    def _names(self, loss: object, call: ClientCall) -> tuple[str, ...]:
         """Returns the inputs of a loss in order; concurrent threads may each ask the server."""
+        known = arguments.names_if_known(loss, self._input_names)
+        if known is not None:
+            return known
+        spec = arguments.spec_of(loss)
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
             self._input_names = wire.read_input_names(response.message)

@@ -7,9 +7,12 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from types import NoneType
 from typing import Any, cast
 
+import numpy as np
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from lossd import tensors, v1
 from lossd.client import arguments, cautions, lints
@@ -18,6 +21,7 @@ from lossd.client.device_arrays import OnDevice, foreign_error, is_on_device, on
 from lossd.client.errors import InvalidRequestError, ServerError
 from lossd.client.headers import Encoded, Headers, Kind
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
+from lossd.client.layouts import Cut, Named
 from lossd.client.result import Arrays, LossResult, MetricResult, ServerTiming, TermResult
 from lossd.framing import WORTHWHILE_BYTES, Framed, Payloads
 
@@ -78,36 +82,124 @@ def request_for(
     Raises:
         InvalidRequestError: for an argument that no server could take.
     """
-    spec = arguments.spec_of(loss)
-    arguments.refuse_parameters(spec, inputs)
     options = {
-        "reduction": arguments.member("reduction", arguments.reductions, reduction),
-        "empty": arguments.member("empty", arguments.empty_policies, empty),
-        "nonfinite": arguments.member("nonfinite", arguments.nonfinite_policies, nonfinite),
-        "per_example": bool(per_example),
-        "normalizer": arguments.number("normalizer", normalizer),
+        "reduction": reduction,
+        "empty": empty,
+        "nonfinite": nonfinite,
+        "per_example": per_example,
+        "normalizer": normalizer,
         "gradients": arguments.selection(gradients),
     }
     extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
-    single = {name: _array(name, value) for name, value in extras.items() if value is not None}
-    several = {n: _arrays(spec, n, value) for n, value in inputs.items() if value is not None}
+    beside = {name: value for name, value in extras.items() if value is not None}
+    given = {name: value for name, value in inputs.items() if value is not None}
+    asked = None if headers is None or metrics else _asked(loss, options)
+    if headers is not None and asked and not lint:
+        known = _known(headers, asked, beside, given)
+        if known is not None:
+            return known
+    spec = arguments.spec_of(loss)
+    arguments.refuse_parameters(spec, inputs)
+    checked = _checked(options)
+    single = {name: _array(name, value) for name, value in beside.items()}
+    several = {name: _arrays(spec, name, value) for name, value in given.items()}
     arrays = [*single.values(), *chain.from_iterable(several.values())]
     on_host = not any(isinstance(array, OnDevice) for array in arrays)
     if on_host:
         cautions.look(spec, several)
     if lint and on_host:
         lints.look(spec, several, single)
-    kind = None
-    if headers is not None and on_host and not metrics and _is_small(arrays):
-        kind = _kind(spec, options, single, several)
+    kind: Kind = ()
+    if headers is not None and asked and on_host and _is_small(arrays):
+        kind = _kind(asked, single, several)
         known = headers.find(kind, arrays)
         if known is not None:
             return known
-    request = v1.ComputeLossRequest(loss=spec, metrics=metrics, **options)
+    request = v1.ComputeLossRequest(loss=spec, metrics=metrics, **checked)
+    framed = _filled(request, single, several, place, bring)
+    if headers is not None and kind:
+        headers.keep(kind, framed.serialise(), arrays)
+    return framed
+
+
+def _asked(loss: object, options: Mapping[str, Any]) -> Kind:
+    """Returns all that a request follows from beside its arrays; nothing where it may be anything.
+
+    Options are as they were given: those that are equal have to be of one type, and the same.
+    """
+    normalizer, selection = options["normalizer"], options["gradients"]
+    if type(loss) is not str and not isinstance(loss, Message):
+        return ()
+    if type(options["per_example"]) is not bool or type(normalizer) not in (float, int, NoneType):
+        return ()
+    chosen = options["reduction"], options["empty"], options["nonfinite"]
+    if not all(type(option) is str for option in chosen):
+        return ()
+    return (
+        loss if isinstance(loss, str) else (type(loss), loss.SerializeToString()),
+        *chosen,
+        options["per_example"],
+        None if normalizer is None else repr(normalizer),  # 0 and -0 are equal, and 1 and 1.0
+        None if selection is None else selection.SerializeToString(),
+    )
+
+
+def _known(
+    headers: Headers, asked: Kind, single: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> Encoded | None:
+    """Returns a request of a known kind, of values that are arrays; None for any other.
+
+    What the first of its kind was checked for is not looked at again.  Arrays of so many axes that
+    their numbers may call for a caution are.
+    """
+    arrays = [*single.values(), *inputs.values()]
+    for array in arrays:
+        if type(array) is not np.ndarray or array.ndim >= cautions.LEAST_AXES:
+            return None
+    return headers.find(_kind(asked, single, {n: [a] for n, a in inputs.items()}), arrays)
+
+
+def _kind(asked: Kind, single: Mapping[str, Array], several: Mapping[str, Sequence[Array]]) -> Kind:
+    """Returns all that a request follows from but the numbers of its arrays."""
+    return (
+        asked,
+        *[(name, array.dtype, array.shape) for name, array in single.items()],
+        *[(name, *[(a.dtype, a.shape) for a in arrays]) for name, arrays in several.items()],
+    )
+
+
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of a request as it holds them.
+
+    Raises:
+        InvalidRequestError: if one breaks its rule.
+    """
+    members = {
+        "reduction": arguments.reductions,
+        "empty": arguments.empty_policies,
+        "nonfinite": arguments.nonfinite_policies,
+    }
+    return {
+        **{name: arguments.member(name, known, options[name]) for name, known in members.items()},
+        "per_example": bool(options["per_example"]),
+        "normalizer": arguments.number("normalizer", options["normalizer"]),
+        "gradients": options["gradients"],
+    }
+
+
+def _filled(
+    request: v1.ComputeLossRequest,
+    single: Mapping[str, Array],
+    several: Mapping[str, Sequence[Array]],
+    place: Place,
+    bring: Bring,
+) -> Framed[v1.ComputeLossRequest]:
+    """Returns a request with its arrays, or with the places where they lie."""
     fields = [getattr(request, name) for name in single]
     for name, given in several.items():
         named = request.inputs.add(name=name)
         fields += [named.tensors.add() for _ in given]
+    arrays = [*single.values(), *chain.from_iterable(several.values())]
     names = [*single, *(name for name, given in several.items() for _ in given)]
     placed = [_placed(*each, place, bring) for each in zip(fields, names, arrays, strict=True)]
     payloads = Payloads.worthwhile(checked_size(a for _, a, where in placed if where is None))
@@ -116,10 +208,7 @@ def request_for(
             tensors.fill(tensor, array, payloads)
         else:
             tensors.refer(tensor, array, where)
-    framed = Framed(request, payloads)
-    if headers is not None and kind is not None:
-        headers.keep(kind, framed.serialise(), arrays)
-    return framed
+    return Framed(request, payloads)
 
 
 def _placed(
@@ -138,27 +227,6 @@ def _is_small(arrays: Iterable[Array]) -> bool:
     return sum(array.nbytes for array in arrays) < WORTHWHILE_BYTES
 
 
-def _kind(
-    spec: v1.LossSpec,
-    options: Mapping[str, Any],
-    single: Mapping[str, Array],
-    several: Mapping[str, Sequence[Array]],
-) -> Kind:
-    """Returns all that a request follows from but the numbers of its arrays."""
-    selection = options["gradients"]
-    return (
-        spec.SerializeToString(),
-        options["reduction"],
-        options["empty"],
-        options["nonfinite"],
-        options["per_example"],
-        repr(options["normalizer"]),  # 0 and -0 are equal
-        None if selection is None else selection.SerializeToString(),
-        *[(name, array.dtype, array.shape) for name, array in single.items()],
-        *[(name, *[(a.dtype, a.shape) for a in arrays]) for name, arrays in several.items()],
-    )
-
-
 def read_response(
     framed: Framed[v1.ComputeLossResponse],
     shared: tensors.Shared | None = None,
@@ -173,26 +241,54 @@ def read_response(
     """
     response, read = framed.message, ResponseReader(framed.payloads, shared, on_device)
     try:
-        return LossResult(
-            loss=response.loss if response.HasField("loss") else None,
-            per_example=read.per_example(response),
-            gradients=read.named(response.gradients),
-            loss_sum=response.loss_sum,
-            weight_sum=response.weight_sum,
-            example_count=response.example_count,
-            ignored_count=response.ignored_count,
-            nonfinite_count=response.nonfinite_count,
-            statuses=read.statuses(response),
-            status=status_name(response.status) if response.status else None,
-            outputs=read.named(response.outputs),
-            metrics=[read.metric(result) for result in response.metrics],
-            terms=[_read_term(term) for term in response.terms],
-            backend=response.backend,
-            transport=response.transport or "grpc",
-            server_timing=_read_timing(response.server_timing),
+        cut = Cut(
+            response,
+            read.per_example(response),
+            read.named(response.gradients),
+            read.named(response.outputs),
         )
+        return _result(cut, read)
     except tensors.TensorError as error:
         raise _broken(error) from error
+
+
+def read_cut(cut: Cut) -> LossResult[Any]:
+    """Returns the result that a response holds whose arrays were cut off.
+
+    Raises:
+        ServerError: as ``read_response``.
+    """
+    try:
+        return _result(cut, ResponseReader(None))
+    except tensors.TensorError as error:
+        raise _broken(error) from error
+
+
+def _result(cut: Cut, read: "ResponseReader") -> LossResult[Any]:
+    head = cut.head
+    return LossResult(
+        loss=head.loss if head.HasField("loss") else None,
+        per_example=cut.per_example,
+        gradients=_single_or_several(cut.gradients),
+        loss_sum=head.loss_sum,
+        weight_sum=head.weight_sum,
+        example_count=head.example_count,
+        ignored_count=head.ignored_count,
+        nonfinite_count=head.nonfinite_count,
+        statuses=read.statuses(head),
+        status=status_name(head.status) if head.status else None,
+        outputs=_single_or_several(cut.outputs),
+        metrics=[read.metric(result) for result in head.metrics],
+        terms=[_read_term(term) for term in head.terms],
+        backend=head.backend,
+        transport=head.transport or "grpc",
+        server_timing=_read_timing(head.server_timing),
+    )
+
+
+def _single_or_several(named: Named) -> dict[str, Arrays]:
+    """Returns tensors by name, each an array or a list of several."""
+    return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in named.items()}
 
 
 def read_input_names(response: v1.ListLossesResponse) -> dict[str, tuple[str, ...]]:
@@ -271,12 +367,9 @@ class ResponseReader:
         """Returns the loss of each example, where it was asked for."""
         return self.tensor(response.per_example) if response.HasField("per_example") else None
 
-    def named(self, fields: Collection[v1.NamedTensors]) -> dict[str, Arrays]:
-        """Returns tensors by name, each an array or a list of several."""
-        if not fields:
-            return {}
-        read = {named.name: [self.tensor(tensor) for tensor in named.tensors] for named in fields}
-        return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in read.items()}
+    def named(self, fields: Collection[v1.NamedTensors]) -> Named:
+        """Returns tensors by name."""
+        return {named.name: [self.tensor(tensor) for tensor in named.tensors] for named in fields}
 
     def statuses(self, response: v1.ComputeLossResponse) -> dict[int, str]:
         """Returns statuses by the flat index of their example."""
@@ -298,7 +391,7 @@ class ResponseReader:
             values=self.tensor(result.values) if result.HasField("values") else None,
             status=status_name(result.status) if result.status else None,
             reason=result.reason,
-            outputs=self.named(result.outputs),
+            outputs=_single_or_several(self.named(result.outputs)),
             example_count=result.example_count,
             ignored_count=result.ignored_count,
             signature=result.signature,
