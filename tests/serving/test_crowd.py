@@ -119,6 +119,6 @@ def test_only_connections_that_call_are_remembered(room: Room) -> None:
     kept = room.take("first")
     for number in range(3000):
         end(room.take(f"connection {number}"))
-    assert len(room.crowd._connections) <= 1025
-    assert room.crowd._connections["first"].calls == 1
+    assert len(room.crowd._calls) <= 1025
+    assert room.crowd._calls.of("first").used == 1
     end(kept)

@@ -1,10 +1,12 @@
 """Counts what the server does, for Prometheus.
 
-Calls add to ``tallies``, which become metrics when they are scraped.
+Calls leave notes of what they add to ``tallies``, which become metrics when they are scraped.  Many
+notes are counted at a time, which takes less than one by one: code and numbers are in the cache.
 """
 
 import functools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -24,6 +26,8 @@ from lossd.serving.tallies import Count, Instance, Spread
 
 UNKNOWN = "unknown"
 
+Exemplary = Mapping[str, str] | None  # the labels of an exemplar
+
 
 def read_scrape(text: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
     """Yields name, labels and value of each series in a page of metrics.
@@ -42,9 +46,10 @@ class _Tallied:
     The library's own take five times as long to add to, and a call adds to a good twenty.
     """
 
-    def __init__(self, family: Family, lock: threading.Lock) -> None:
+    def __init__(self, family: Family, lock: threading.Lock, settle: Callable[[], object]) -> None:
         self._family = family
         self._lock = lock
+        self._settle = settle
         self._series: dict[tuple[str, ...], Count | Spread] = {}
 
     def labels(self, *values: str) -> Count | Spread:
@@ -59,6 +64,7 @@ class _Tallied:
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metric as it is now."""
+        self._settle()
         metric = self._metric()
         with self._lock:
             for labels, series in self._series.items():
@@ -82,15 +88,6 @@ def _bucket(found: tuple[float, int, Instance | None]) -> tuple[Any, ...]:
     return name, count, Exemplar(dict(instance.labels), instance.value, instance.time)
 
 
-def _registered(family: Family, registry: CollectorRegistry, lock: threading.Lock) -> Any:
-    """Returns a new metric in a registry; but for a gauge, it is added to under a lock."""
-    if family.type is Gauge:
-        return Gauge(family.name, family.description, family.labels, registry=registry)
-    tallied = _Tallied(family, lock)
-    registry.register(cast("Any", tallied))
-    return tallied
-
-
 class Telemetry:
     """The metrics of one server, in a registry of its own."""
 
@@ -102,12 +99,19 @@ class Telemetry:
         self._evaluated = frozenset(evaluated)
         self._labels: dict[str, tuple[str, str, str]] = {}  # series by method
         self._lock = threading.Lock()  # for whatever calls add to
-        self._metrics = {
-            family: _registered(family, registry, self._lock) for family in families.FAMILIES
-        }
+        self._metrics = {family: self._registered(family, registry) for family in families.FAMILIES}
+        self._notes: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         # Kept, since the library checks labels and locks whenever it is asked for a series.
         self._of = functools.cache(self._labelled)
         ProcessCollector(registry=registry)
+
+    def _registered(self, family: Family, registry: CollectorRegistry) -> Any:
+        """Returns a new metric in a registry; but for a gauge, it is added to under the lock."""
+        if family.type is Gauge:
+            return Gauge(family.name, family.description, family.labels, registry=registry)
+        tallied = _Tallied(family, self._lock, self._settle)
+        registry.register(cast("Any", tallied))
+        return tallied
 
     def __getitem__(self, family: Family) -> Any:
         return self._metrics[family]
@@ -217,34 +221,29 @@ class Telemetry:
 
     def started(self, method: str) -> None:
         """Counts a call that came in."""
-        with self._lock:
-            self._of(families.STARTED, *self._labels[method]).add()
+        self._later(self._count_started, method)
 
     def received(self, method: str, size: int) -> None:
         """Counts a message that was read: a request, or a part of one in a conversation."""
-        labels = self._labels[method]
-        with self._lock:
-            self._of(families.RECEIVED, *labels).add()
-            if labels[0] != _CONVERSATION:
-                self._of(families.REQUEST_BYTES, "grpc").add(size)
+        self._later(self._count_message, families.RECEIVED, families.REQUEST_BYTES, method, size)
+
+    def sent(self, method: str, size: int) -> None:
+        """Counts a reply that is ready, or a part of one in a conversation."""
+        self._later(self._count_message, families.SENT, families.RESPONSE_BYTES, method, size)
 
     def transferred(self, transport: str, request: int, reply: int) -> None:
         """Counts bytes of tensors that travelled apart from messages, in each direction."""
-        with self._lock:
-            self._of(families.REQUEST_BYTES, transport).add(request)
-            self._of(families.RESPONSE_BYTES, transport).add(reply)
+        self._later(self._add, families.REQUEST_BYTES, transport, request)
+        self._later(self._add, families.RESPONSE_BYTES, transport, reply)
 
     def computed(self, loss: str, backend: str, *, examples: int, nonfinite: int) -> None:
         """Counts a loss that was computed."""
-        with self._lock:
-            self._of(families.EXAMPLES, loss, backend).add(examples)
-            self._of(families.NONFINITE, loss).add(nonfinite)
+        self._later(self._count_computed, loss, backend, examples, nonfinite)
 
     def trained(self, loss: str, job: str, value: float) -> None:
         """A batch of a training job was answered."""
         self._of(families.LOSS_VALUE, loss, job).set(value)
-        with self._lock:
-            self._of(families.TRAINING_BATCHES, loss, job).add()
+        self._later(self._count_trained, loss, job)
 
     def gradient(self, loss: str, job: str, norm: float) -> None:
         """And the norm of its gradients was looked at."""
@@ -252,46 +251,82 @@ class Telemetry:
 
     def evaluated(self, metric: str, examples: int) -> None:
         """Counts a metric that was computed."""
-        with self._lock:
-            self._of(families.EVALUATED_EXAMPLES, metric).add(examples)
-
-    def sent(self, method: str, size: int) -> None:
-        """Counts a reply that is ready, or a part of one in a conversation."""
-        labels = self._labels[method]
-        with self._lock:
-            self._of(families.SENT, *labels).add()
-            if labels[0] != _CONVERSATION:
-                self._of(families.RESPONSE_BYTES, "grpc").add(size)
+        self._later(self._add, families.EVALUATED_EXAMPLES, metric, examples)
 
     def rejected(self, reason: str) -> None:
         """Counts a call that gets an error instead of an answer."""
-        with self._lock:
-            self._of(families.REJECTED, reason).add()
+        self._later(self._add, families.REJECTED, reason, 1)
 
     def ended(self, method: str, call: Call, status: str, seconds: float) -> None:
         """Counts a call that has ended, well or not."""
-        labels = self._labels[method]
-        with self._lock:
-            self._of(families.HANDLED, *labels, status).add()
-            self._of(families.HANDLING, *labels).add(seconds, call.exemplar)
-            self._answered(call, status, seconds)
+        self._later(self._count_ended, method, status, seconds, call.exemplar)
+        self.answered(call, status, seconds)
 
     def answered(self, call: Call, status: str, seconds: float) -> None:
         """Counts an answer; a conversation has several."""
-        with self._lock:
-            self._answered(call, status, seconds)
+        labels, phases = dict(call.labels), dict(call.seconds)
+        self._later(self._count_answered, labels, phases, status, seconds, call.exemplar)
+        if call.exemplar is not None:  # which is of this moment
+            self._settle()
 
-    def _answered(self, call: Call, status: str, seconds: float) -> None:
-        loss, exemplar = call.labels.get("loss"), call.exemplar
-        for phase, duration in call.seconds.items():
+    # -------------------------------------------------------------- what waits to be counted
+
+    def _later(self, count: Callable[..., None], *arguments: Any) -> None:
+        self._notes.append((count, arguments))
+        if len(self._notes) >= _TOGETHER:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Counts what waits for it."""
+        with self._lock:
+            while self._notes:
+                count, arguments = self._notes.popleft()
+                count(*arguments)
+
+    def _add(self, family: Family, label: str, amount: float) -> None:
+        self._of(family, label).add(amount)
+
+    def _count_started(self, method: str) -> None:
+        self._of(families.STARTED, *self._labels[method]).add()
+
+    def _count_message(self, messages: Family, sizes: Family, method: str, size: int) -> None:
+        labels = self._labels[method]
+        self._of(messages, *labels).add()
+        if labels[0] != _CONVERSATION:
+            self._of(sizes, "grpc").add(size)
+
+    def _count_computed(self, loss: str, backend: str, examples: int, nonfinite: int) -> None:
+        self._of(families.EXAMPLES, loss, backend).add(examples)
+        self._of(families.NONFINITE, loss).add(nonfinite)
+
+    def _count_trained(self, loss: str, job: str) -> None:
+        self._of(families.TRAINING_BATCHES, loss, job).add()
+
+    def _count_ended(self, method: str, status: str, seconds: float, exemplar: Exemplary) -> None:
+        labels = self._labels[method]
+        self._of(families.HANDLED, *labels, status).add()
+        self._of(families.HANDLING, *labels).add(seconds, exemplar)
+
+    def _count_answered(
+        self,
+        labels: Mapping[str, str],
+        phases: Mapping[str, float],
+        status: str,
+        seconds: float,
+        exemplar: Exemplary,
+    ) -> None:
+        loss = labels.get("loss")
+        for phase, duration in phases.items():
             self._of(families.PHASE, phase).add(duration, exemplar)
             if loss is not None:
                 self._of(families.LOSS_PHASE, loss, phase).add(duration)
         if loss is not None:
             self._of(families.REQUESTS, loss, status).add()
             self._of(families.DURATION, loss).add(seconds, exemplar)
-        for metric in filter(None, call.labels.get("metrics", "").split(",")):
+        for metric in filter(None, labels.get("metrics", "").split(",")):
             self._of(families.EVALUATIONS, metric, status).add()
+
+    # -------------------------------------------------------------- labels
 
     def loss_label(self, name: str) -> str:
         """Returns a label from a closed set, whatever a caller sent."""
@@ -325,6 +360,7 @@ class _Undated:
 
 
 _CONVERSATION = "bidi_stream"  # gRPC's name for it
+_TOGETHER = 100  # notes that are counted at a time, some seven to a call
 
 
 def _parts(method: str) -> tuple[str, str]:

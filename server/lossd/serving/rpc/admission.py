@@ -16,8 +16,8 @@ from lossd.serving.call import Call
 
 
 @dataclass(slots=True)
-class _Gauge:
-    """A number that may not exceed its limit."""
+class Gauge:
+    """A number that may not exceed its limit; may be used from many threads."""
 
     thing: str
     reason: str
@@ -27,6 +27,11 @@ class _Gauge:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, amount: int) -> None:
+        """Adds to it.
+
+        Raises:
+            Overloaded: if it would exceed its limit; TooLarge if it would by itself.
+        """
         with self.lock:
             wanted = self.used + amount
             if wanted <= self.limit:
@@ -42,6 +47,7 @@ class _Gauge:
         )
 
     def give_back(self, amount: int) -> None:
+        """Takes from it what was added."""
         with self.lock:
             self.used -= amount
 
@@ -50,8 +56,8 @@ class Admission:
     """Counts calls and bytes in flight against their limits; may be used from many threads."""
 
     def __init__(self, *, calls: int, request_bytes: int, whose: str = "") -> None:
-        self._calls = _Gauge(f"calls in flight{whose}", "TOO_MANY_CALLS", calls)
-        self._bytes = _Gauge(f"bytes in flight{whose}", "TOO_MANY_BYTES", request_bytes)
+        self._calls = Gauge(f"calls in flight{whose}", "TOO_MANY_CALLS", calls)
+        self._bytes = Gauge(f"bytes in flight{whose}", "TOO_MANY_BYTES", request_bytes)
 
     @property
     def calls(self) -> int:
@@ -75,7 +81,7 @@ class Admission:
             Overloaded: if the limit is reached.
         """
         self._calls.take(1)
-        return AdmissionTicket(self._calls, self._bytes)
+        return AdmissionTicket((self._calls,), (self._bytes,))
 
     def narrow(self, ticket: "AdmissionTicket") -> None:
         """Counts what a ticket takes up here too.
@@ -86,24 +92,22 @@ class Admission:
         ticket.count_in(self._calls, self._bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Both:
-    """Two gauges, each with a limit of its own."""
+Gauges = tuple[Gauge, ...]
 
-    one: "_Gauge | _Both"
-    other: _Gauge
 
-    def take(self, amount: int) -> None:
-        self.other.take(amount)
+def _take(gauges: Gauges, amount: int) -> None:
+    """Adds to all gauges, each with a limit of its own, or to none."""
+    for position, gauge in enumerate(gauges):
         try:
-            self.one.take(amount)
+            gauge.take(amount)
         except ServiceError:
-            self.other.give_back(amount)
+            _give_back(gauges[:position], amount)
             raise
 
-    def give_back(self, amount: int) -> None:
-        self.one.give_back(amount)
-        self.other.give_back(amount)
+
+def _give_back(gauges: Gauges, amount: int) -> None:
+    for gauge in gauges:
+        gauge.give_back(amount)
 
 
 @dataclass(slots=True)
@@ -114,14 +118,14 @@ class AdmissionTicket:
     then it has its thread and its memory, and they count.
     """
 
-    _calls: _Gauge | _Both
-    _bytes: _Gauge | _Both
+    _calls: Gauges
+    _bytes: Gauges
     _held: int = 0
     _is_left: bool = False
     _is_finished: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count_in(self, calls: _Gauge, request_bytes: _Gauge) -> None:
+    def count_in(self, calls: Gauge, request_bytes: Gauge | None = None) -> None:
         """Counts it in other gauges too; before it holds anything.
 
         Raises:
@@ -131,8 +135,9 @@ class AdmissionTicket:
             if self._is_left:
                 return
             calls.take(1)
-            self._calls = _Both(self._calls, calls)
-            self._bytes = _Both(self._bytes, request_bytes)
+            self._calls = (calls, *self._calls)
+            if request_bytes is not None:
+                self._bytes = (request_bytes, *self._bytes)
 
     def hold(self, amount: int) -> None:
         """Counts bytes of its request, until it gives them all back.
@@ -141,7 +146,7 @@ class AdmissionTicket:
             Overloaded: if they do not fit beside those of the others.
         """
         with self._lock:
-            self._bytes.take(amount)
+            _take(self._bytes, amount)
             self._held += amount
 
     @contextmanager
@@ -165,13 +170,13 @@ class AdmissionTicket:
 
         def more(amount: int) -> None:
             nonlocal collected
-            self._bytes.take(amount)
+            _take(self._bytes, amount)
             collected += amount
 
         try:
             yield more
         finally:
-            self._bytes.give_back(collected)
+            _give_back(self._bytes, collected)
 
     def check(self, amount: int) -> None:
         """Checks that bytes that are still to come would fit.
@@ -196,8 +201,8 @@ class AdmissionTicket:
 
     def _give_back(self) -> None:
         if self._is_left and self._is_finished:
-            self._bytes.give_back(self._held)
-            self._calls.give_back(1)
+            _give_back(self._bytes, self._held)
+            _give_back(self._calls, 1)
 
 
 class ComputeSlots:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, Self
 
 import grpc
 
@@ -48,16 +49,20 @@ Metadata = Iterable[tuple[str, str | bytes]]
 BeginTrace = Callable[[str, str, Metadata, float], Trace | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Pinned:
-    """A method and the threads that run it; gRPC looks for an attribute with exactly this name."""
+class Pinned(functools.partial[Any]):
+    """A method with its first arguments, and the threads that run it.
 
-    method: Callable[..., object]
+    gRPC looks for an attribute with exactly this name.
+    """
+
     experimental_thread_pool: ThreadPoolExecutor
 
-    def __call__(self, *arguments: object) -> object:
-        """Calls the method."""
-        return self.method(*arguments)
+    @classmethod
+    def to(cls, threads: ThreadPoolExecutor, method: Callable[..., Any], *arguments: Any) -> Self:
+        """Pins a method to threads."""
+        made = cls(method, *arguments)
+        made.experimental_thread_pool = threads
+        return made
 
 
 class Boundary(grpc.GenericRpcHandler):
@@ -126,14 +131,13 @@ class Boundary(grpc.GenericRpcHandler):
             self._check_open()
             ticket = self._admission.enter()
         except Overloaded as error:
-            refuse = functools.partial(self._refuse, entrance, error)
-            return _unary(Pinned(refuse, self._refusing_threads))
+            return _unary(Pinned.to(self._refusing_threads, self._refuse, entrance, error))
         if details.method in self._conversations:
             handler = self._conversations[details.method]
-            converse = functools.partial(self._converse, entrance, ticket, handler)
-            return _conversation(Pinned(converse, self._threads))
-        serve = functools.partial(self._serve, entrance, ticket, self._methods[details.method])
-        return _unary(Pinned(serve, self._threads))
+            converse = Pinned.to(self._threads, self._converse, entrance, ticket, handler)
+            return _conversation(converse)
+        answer = self._methods[details.method]
+        return _unary(Pinned.to(self._threads, self._serve, entrance, ticket, answer))
 
     def close(self) -> None:
         """Refuses all calls from now on, and tells them that others will answer."""

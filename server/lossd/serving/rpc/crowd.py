@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from lossd.errors import Overloaded
-from lossd.serving.rpc.admission import Admission, AdmissionTicket
+from lossd.serving.rpc.admission import AdmissionTicket, Gauge
+from lossd.serving.rpc.keeping import Keeper
 from lossd.serving.rpc.watchdog import Watchdog
 
 _WANTED_SECONDS = 5.0  # for which a call that found no place is remembered
-_KEPT = 1024  # connections; more are kept only while they call
 
 
 class Crowd:
@@ -36,7 +36,7 @@ class Crowd:
         self._half = max(1, places // 2)
         self._silent = silent
         self._clock = clock
-        self._connections: dict[str, Admission] = {}
+        self._calls: Keeper[str, Gauge] = Keeper(self._of_connection, lambda calls: not calls.used)
         self._wanted = ("", -_WANTED_SECONDS)  # by whom, and when: the last one
         self._lock = threading.Lock()
 
@@ -47,15 +47,15 @@ class Crowd:
             Overloaded: if they are half of all, and another connection has found no place.
         """
         with self._lock:
-            mine = self._connections.get(peer) or self._new(peer)
-            if mine.calls >= self._half and self._is_wanted_beside(peer):
+            mine = self._calls.of(peer)
+            if mine.used >= self._half and self._is_wanted_beside(peer):
                 raise Overloaded(
                     f"calls in flight of one connection must be at most {self._half} while others "
-                    f"want some, got {mine.calls + 1}",
+                    f"want some, got {mine.used + 1}",
                     reason="TOO_MANY_CALLS",
                     details={"limit": self._half},
                 )
-            mine.narrow(ticket)
+            ticket.count_in(mine)
 
     def turned_away(self, peer: str) -> bool:
         """Makes room for a call of a connection that found no place; returns whether one left."""
@@ -73,11 +73,5 @@ class Crowd:
         by, when = self._wanted
         return by != peer and self._clock() - when < _WANTED_SECONDS
 
-    def _new(self, peer: str) -> Admission:
-        if len(self._connections) >= _KEPT:
-            self._connections = {
-                each: admission for each, admission in self._connections.items() if admission.calls
-            }
-        made = Admission(calls=self._places, request_bytes=1 << 62)
-        self._connections[peer] = made
-        return made
+    def _of_connection(self, _: str) -> Gauge:
+        return Gauge("calls in flight of one connection", "TOO_MANY_CALLS", self._places)

@@ -21,6 +21,7 @@ M = TypeVar("M", bound=Message)
 
 Hold = Callable[[int], None]
 
+_A_SECOND = 10**9  # in nanoseconds
 _TIMED = tuple(v1.ServerTiming.DESCRIPTOR.fields_by_name)  # the phases that a caller is told of
 
 # Fields of one message, at all depths: as many as the texts of a batch may be, hypotheses and
@@ -95,8 +96,7 @@ def write_timing(timing: v1.ServerTiming, seconds: Mapping[str, float]) -> None:
     """Writes the phases that are over."""
     for name in _TIMED:
         if name in seconds:
-            duration = getattr(timing, name)
-            whole, nanos = divmod(round(seconds[name] * 1e9), 10**9)
+            duration, nanos = getattr(timing, name), round(seconds[name] * 1e9)
+            if nanos >= _A_SECOND:
+                duration.seconds, nanos = divmod(nanos, _A_SECOND)
             duration.nanos = nanos
-            if whole:
-                duration.seconds = whole

@@ -6,7 +6,6 @@ it from the next.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import grpc
@@ -37,11 +36,10 @@ class Type(Protocol):
     def SerializeToString(self) -> bytes: ...  # noqa: D102, N802
 
 
-@dataclass(frozen=True, slots=True)
 class _Subscription(Pinned):
     """A method that keeps no thread once it has returned, marked as gRPC expects it."""
 
-    experimental_non_blocking: bool = True
+    experimental_non_blocking = True
 
 
 class Prompt(grpc.GenericRpcHandler):
@@ -56,7 +54,7 @@ class Prompt(grpc.GenericRpcHandler):
         self.threads = BriefThreads(_THREADS, "lossd-prompt")
         self._methods: dict[str, _Method] = {}
         self._refused: grpc.RpcMethodHandler[Any, Any] = grpc.stream_unary_rpc_method_handler(
-            Pinned(_refuse, refusing_threads)
+            Pinned.to(refusing_threads, _refuse)
         )
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
@@ -72,7 +70,7 @@ class Prompt(grpc.GenericRpcHandler):
                 return answer(requests, context)
 
         self._methods[name] = grpc.stream_unary_rpc_method_handler(
-            Pinned(run, self.threads), request.FromString, _encoded
+            Pinned.to(self.threads, run), request.FromString, _encoded
         )
 
     def converse(
@@ -89,7 +87,7 @@ class Prompt(grpc.GenericRpcHandler):
                 yield from converse(requests, context)
 
         self._methods[name] = grpc.stream_stream_rpc_method_handler(
-            Pinned(run, self.threads), request.FromString, _encoded
+            Pinned.to(self.threads, run), request.FromString, _encoded
         )
 
     def subscribe(self, name: str, request: type[Type], subscribe: Subscribe) -> None:
@@ -100,7 +98,7 @@ class Prompt(grpc.GenericRpcHandler):
                 subscribe(requests, context, send)
 
         self._methods[name] = grpc.stream_stream_rpc_method_handler(
-            _Subscription(run, self.threads), request.FromString, _encoded
+            _Subscription.to(self.threads, run), request.FromString, _encoded
         )
 
 

@@ -15,8 +15,7 @@ from lossd.serving.access.gate import Gate
 from lossd.serving.caller import Caller, Quotas
 from lossd.serving.config import Config
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
-
-_KEPT = 1024  # callers; more are kept only while they call
+from lossd.serving.rpc.keeping import Keeper
 
 
 @dataclass(slots=True)
@@ -64,7 +63,9 @@ class Shares:
         self._calls = config.caller_calls or three_quarters(config.max_calls)
         self._bytes = config.caller_inflight_bytes or three_quarters(config.max_inflight_bytes)
         self._rate = config.caller_calls_per_second
-        self._shares: dict[tuple[str, Quotas], _Share] = {}
+        self._shares: Keeper[tuple[str, Quotas], _Share] = Keeper(
+            lambda key: self._of_caller(key[1]), lambda share: not share.admission.calls
+        )
         self._lock = threading.Lock()
 
     def take(self, caller: Caller, ticket: AdmissionTicket) -> None:
@@ -76,25 +77,19 @@ class Shares:
         if not caller.key:
             return
         with self._lock:
-            share = self._shares.get((caller.key, caller.quotas)) or self._new(caller)
+            share = self._shares.of((caller.key, caller.quotas))
             if share.rate is not None:
                 share.rate.take()
             share.admission.narrow(ticket)
 
-    def _new(self, caller: Caller) -> _Share:
-        if len(self._shares) >= _KEPT:
-            busy = {key: each for key, each in self._shares.items() if each.admission.calls}
-            self._shares = busy
-        quotas = caller.quotas
+    def _of_caller(self, quotas: Quotas) -> _Share:
         admission = Admission(
             calls=quotas.calls or self._calls,
             request_bytes=quotas.inflight_bytes or self._bytes,
             whose=" of one caller",
         )
         per_second = quotas.calls_per_second or self._rate
-        share = _Share(admission, Rate(per_second) if per_second else None)
-        self._shares[caller.key, quotas] = share
-        return share
+        return _Share(admission, Rate(per_second) if per_second else None)
 
 
 def let_in_by(
