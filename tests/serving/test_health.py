@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from lossd.serving.process.health import Health, ServerState
 from lossd.serving.rpc.prompt import Prompt
-from lossd.serving.rpc.threads import Threads
+from lossd.serving.rpc.threads import Task, Threads
 from lossd.serving.telemetry import Telemetry
 
 SERVICE = "lossd.v1.LossService"
@@ -115,7 +115,7 @@ class Watching:
         """Changes nothing: this watcher is as slow as can be."""
 
 
-def watch(prompt: Prompt, watching: Watching) -> Future[Any]:
+def watch(prompt: Prompt, watching: Watching) -> Task:
     """Has a thread serve the watcher, as gRPC does."""
     details: Any = type("Details", (), {"method": "/grpc.health.v1.Health/Watch"})
     method: Any = prompt.service(details)

@@ -1,12 +1,14 @@
 """Threads are there before the work, and none is kept from the next by somebody slow."""
 
+import gc
 import logging
 import threading
+import weakref
 from typing import NoReturn
 
 import pytest
 
-from lossd.serving.rpc.threads import BriefThreads, Threads, ThreadsError, when_one_dies
+from lossd.serving.rpc.threads import BriefThreads, Task, Threads, ThreadsError, when_one_dies
 
 
 def no_thread(_: threading.Thread) -> NoReturn:
@@ -24,8 +26,30 @@ def test_tasks_run_on_the_threads_that_were_there_before(monkeypatch: pytest.Mon
 def test_what_a_task_raises_is_for_who_asked() -> None:
     with Threads(1, "worker") as threads:
         failed = threads.submit(lambda: 1 / 0)
-        assert isinstance(failed.exception(20), ZeroDivisionError)
+        with pytest.raises(ZeroDivisionError):
+            failed.result(20)
         assert threads.submit(lambda: 5).result(20) == 5
+
+
+def test_who_asks_is_told_once_that_a_task_is_done_however_late() -> None:
+    told: list[Task] = []
+    with Threads(4, "worker") as threads:
+        tasks = [threads.submit(int) for _ in range(2000)]
+        for task in tasks:  # some are done by then, and some later
+            task.add_done_callback(told.append)
+    assert len(told) == len(tasks)
+    assert set(told) == set(tasks)
+
+
+def test_a_task_keeps_nothing_that_it_was_given() -> None:
+    given = Silent()
+    gone = weakref.ref(given)
+    with Threads(1, "worker") as threads:
+        task = threads.submit(id, given)
+        assert task.result(20) == id(given)
+        del given
+        gc.collect()
+        assert gone() is None
 
 
 def test_a_system_without_threads_is_told_of_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
