@@ -1,6 +1,7 @@
 """Whole calls to a server in another process, against computing in process and against bare gRPC.
 
     python benchmarks/transport.py [--rounds N] [--quick] [--calls N] [--json FILE]
+                                   [--pytriton PYTHON]
 
 Every row is a ratio of medians with its bar.  The two sides of a ratio take turns, each in a
 process of its own, so that a machine that slows down slows both.  ``lossd bench`` has latencies by
@@ -8,9 +9,11 @@ transport, size and callers.
 """
 
 import argparse
+import base64
 import contextlib
 import json
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -175,6 +178,38 @@ def share(call: Callable[[], object]) -> float:
         return 1e3 / sum(one.result() for one in counts)
 
 
+def beside_pytriton(python: str, rounds: int) -> Iterator[Row]:
+    """The rate of many callers beside PyTriton's, whose client is the least: bytes by bare gRPC."""
+    case = Case("cross_entropy", (32, 10))
+    inputs: dict[str, Any] = dict(case.inputs())
+    with (
+        serving("tcp") as server,
+        LossClient(server.address) as client,
+        pytriton(python) as (address, request),
+        grpc.insecure_channel(address) as channel,
+    ):
+        infer = cast("Any", channel.unary_unary("/inference.GRPCInferenceService/ModelInfer"))
+        sides = {
+            "lossd": lambda: share(lambda: client.compute(v1.CrossEntropy(), **inputs)),
+            "pytriton": lambda: share(lambda: infer(request)),
+        }
+        took = medians(sides, rounds)
+    work = f"32x10, {CALLERS} callers, time by call, to PyTriton"
+    yield Row(work, "ms", took["lossd"], took["pytriton"], 0.625)
+
+
+@contextlib.contextmanager
+def pytriton(python: str) -> Iterator[tuple[str, bytes]]:
+    """A server of PyTriton, by the Python of its environment; gives its address and a request."""
+    command = [python, str(Path(__file__).with_name("pytriton_server.py"))]
+    pipe, log = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True) as process:
+        told = json.loads(next(iter(process.stdout or ()), "null"))
+        if told is None:
+            raise SystemExit("PyTriton must start, got its end")
+        yield f"127.0.0.1:{told['port']}", base64.b64decode(told["request"])
+
+
 @contextlib.contextmanager
 def echo() -> Iterator[str]:
     """A server of bare gRPC in a process of its own; gives its address."""
@@ -283,13 +318,17 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=100_000, help="of the search for growth")
     parser.add_argument("--quick", action="store_true", help="small shapes only")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--pytriton", metavar="PYTHON", help="of an environment that has it")
     arguments = parser.parse_args()
     cases = [
         Case("cross_entropy", (1024, 1000) if arguments.quick else (65536, 1000)),
         Case("cross_entropy", (256, 8000) if arguments.quick else (4096, 32000)),
         Case("squared_error", (512, 512) if arguments.quick else (4096, 4096)),
     ]
-    rows = [*small(arguments.rounds), peak(), growth(arguments.calls)]
+    rows = list(small(arguments.rounds))
+    if arguments.pytriton:
+        rows += beside_pytriton(arguments.pytriton, arguments.rounds)
+    rows += [peak(), growth(arguments.calls)]
     present = contenders()
     try:
         for case in cases:
