@@ -36,12 +36,12 @@ class BatchTripletOutput(enum.Enum):
 
     MINED_POSITIVE = Output(
         "mined_positive",
-        "the place of the positive of its hardest triplet, -1 for one that is no anchor",
+        "the index of the positive of its hardest triplet, -1 for one that is no anchor",
         is_index=True,
     )
     MINED_NEGATIVE = Output(
         "mined_negative",
-        "the place of the negative of its hardest triplet, -1 for one that is no anchor",
+        "the index of the negative of its hardest triplet, -1 for one that is no anchor",
         is_index=True,
     )
 
