@@ -157,7 +157,7 @@ class Load:
     slowest: float = 0.0
 
 
-PAUSE = 0.005  # seconds
+PAUSE = 0.02  # seconds
 
 
 @contextlib.contextmanager
