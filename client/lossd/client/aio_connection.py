@@ -33,6 +33,7 @@ from lossd.client.headers import Encoded
 from lossd.client.retry import AsyncRetrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
+from lossd.client.target import Target
 from lossd.client.tracing import Metadata, Trace, untraced
 from lossd.framing import Framed
 
@@ -48,7 +49,7 @@ class AsyncConnection:
 
     def __init__(
         self,
-        target: str,
+        target: Target,
         channel: grpc.aio.Channel | None,
         security: Security = PLAIN,
         trace: Trace = untraced,
