@@ -19,7 +19,7 @@ from lossd.client import AsyncLossClient, InvalidRequestError, LossClient, Unava
 SERVER_INFO = "/lossd.v1.LossService/GetServerInfo"
 
 
-class Server:
+class Server(grpc.GenericRpcHandler):
     """Answers with its name, when it may; ``asked`` tells that it was asked."""
 
     def __init__(self, name: str) -> None:

@@ -33,12 +33,8 @@ ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A cluster with one node, to which others may be added."""
-    made = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
-    )
-    ray.init(
-        address=made.address, log_to_driver=False, runtime_env={"env_vars": ENVIRONMENT}
-    )
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    ray.init(address=made.address, log_to_driver=False, runtime_env={"env_vars": ENVIRONMENT})
     yield made
     ray.shutdown()
     made.shutdown()

@@ -20,6 +20,7 @@ from lossd.client.errors import (
     LossdError,
     UnavailableError,
     closed_error,
+    forked_error,
     from_rpc_error,
     given_up_error,
     lost_error,
@@ -75,12 +76,15 @@ class Connection:
         """Returns the channel, the same for all threads.
 
         Raises:
-            InvalidRequestError: if the connection was closed.
+            InvalidRequestError: if the connection was closed, or this is a fork of a process with
+                a server in it.
         """
         with self._lock:
             if self._closed.is_set():
                 raise closed_error()
             if self._channel is None:
+                if not self._turns.can_call:
+                    raise forked_error()
                 self._channel = self._security.opened(grpc, self._target)
             return self._channel
 

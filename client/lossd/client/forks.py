@@ -18,7 +18,7 @@ import mmap
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 # Seconds that a fork waits for calls under way. One of them might itself wait for the fork.
@@ -111,13 +111,32 @@ class Turns:
 
     It is entered for a call.  Any number of calls may be under way, and none begins while a fork
     waits for them.
+
+    Attributes:
+        can_call: Whether this process can call at all.
     """
 
     def __init__(self) -> None:
+        self._servers = 0
+        self.can_call = True
         self._begin()
         os.register_at_fork(
-            before=self._before, after_in_parent=self._in_parent, after_in_child=self._begin
+            before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
         )
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Has forks not call while there is a server of gRPC in this process.
+
+        Its threads never rest, so gRPC makes none anew in a fork, and a call might wait forever.
+        """
+        with self._lock:
+            self._servers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._servers -= 1
 
     def _begin(self) -> None:
         """Begins with no calls, as a child has none of its parent's."""
@@ -143,6 +162,10 @@ class Turns:
             self._forks += 1
             # Below 0 in a child that was forked within a call, which ends there too.
             self._changed.wait_for(lambda: self._calls <= 0, PATIENCE)
+
+    def _in_child(self) -> None:
+        self.can_call = self.can_call and not self._servers
+        self._begin()
 
     def _in_parent(self) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from lossd.client.errors import InvalidRequestError
+from lossd.client.forks import turns
 from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
@@ -23,8 +24,9 @@ def local(*, timeout: float | None = None, **settings: Any) -> Iterator[LossClie
 
     Replies have the bits of a server in a process of its own.  The server listens on a socket in a
     directory that only this user can enter, and keeps the memory that calls have freed for the
-    next ones; nothing here suits production, where ``lossd serve`` runs.  A forked process leaves
-    the server to its parent, and its client calls it there.
+    next ones; nothing here suits production, where ``lossd serve`` runs.  A fork leaves the server
+    to its parent and is refused calls: workers that call are to be started with spawn or
+    forkserver.
 
     Args:
         timeout: Seconds that a call may take; None for the client's default.
@@ -50,7 +52,7 @@ def local_server(**settings: Any) -> Iterator[str]:
         InvalidRequestError: as ``local``.
     """
     app, config = _module("lossd.serving.app"), _module("lossd.serving.config")
-    with _folder() as folder:
+    with _folder() as folder, turns().serving():
         given = {"address": f"unix:{folder}/lossd.sock", "metrics_port": 0, **settings}
         unknown = sorted(given.keys() - config.Config.__dataclass_fields__.keys())
         if unknown:

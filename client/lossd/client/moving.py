@@ -92,10 +92,6 @@ class _Following:
         """Returns a method, as gRPC's channels do; so do the others."""
         return _Method(self, "unary_unary", path, *arguments, **named)
 
-    def unary_stream(self, path: str, *arguments: Any, **named: Any) -> "_Method":
-        """Returns a method that answers with a stream."""
-        return _Method(self, "unary_stream", path, *arguments, **named)
-
     def stream_unary(self, path: str, *arguments: Any, **named: Any) -> "_Method":
         """Returns a method that takes a stream."""
         return _Method(self, "stream_unary", path, *arguments, **named)
@@ -146,7 +142,7 @@ class _Method:
         return invoke
 
 
-class Moving(_Following, grpc.Channel):
+class Moving(_Following):
     """A channel for threads; one of its own asks where to, until it is closed or forgotten."""
 
     def __init__(self, find: Find, open_one: Open) -> None:
@@ -169,7 +165,9 @@ class Moving(_Following, grpc.Channel):
             each.close()
 
     def subscribe(
-        self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool | None = None
+        self,
+        callback: Callable[[grpc.ChannelConnectivity], None],
+        try_to_connect: bool | None = None,  # noqa: FBT001 - gRPC's
     ) -> None:
         """Tells a function how the connection is, wherever it goes."""
         self._subscribed[callback] = try_to_connect
@@ -185,12 +183,6 @@ class Moving(_Following, grpc.Channel):
         self._closed.set()
         for each in self._every():
             each.close()
-
-    def __enter__(self) -> "Moving":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _watch(reference: "weakref.ref[Moving]", closed: threading.Event) -> None:
@@ -230,7 +222,8 @@ class AsyncMoving(_Following):
             try:
                 await asyncio.wait((ready, moved), return_when=asyncio.FIRST_COMPLETED)
                 if ready.done():
-                    return await ready
+                    await ready
+                    return
             finally:
                 ready.cancel()
                 moved.cancel()
