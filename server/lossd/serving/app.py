@@ -201,7 +201,7 @@ def _process(
     """Makes all threads before anything is served, and serves the pages from now on."""
     calls = Threads(config.max_calls, "lossd-call")
     refusing = Threads(2, "lossd-refuse")
-    prompt = Prompt(refusing)
+    prompt = Prompt()
     state = Health((SERVICE, EVALUATION_SERVICE), prompt, telemetry)
     fail = functools.partial(_fail, state, on_failure)
     pulse = Pulse(functools.partial(fail, "gRPC must answer, got nothing from it"))
@@ -264,9 +264,8 @@ def _serve(
     config: Config, services: _Services, process: _Process, boundary: Boundary, entered: Entrance
 ) -> tuple[grpc.Server, str]:
     """Returns a server of gRPC that serves, and its address."""
-    server = grpc.server(
-        process.refusing, handlers=[boundary, process.prompt], options=listening.options(config)
-    )
+    server = grpc.server(process.refusing, handlers=[boundary], options=listening.options(config))
+    process.prompt.serve(server)
     try:
         address, heard_at = listening.listen(server, config, entered)
     except AddressError:
