@@ -140,7 +140,7 @@ class Turns:
 
     def _begin(self) -> None:
         """Begins with no calls, as a child has none of its parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may fork amid any of this
         self._changed = threading.Condition(self._lock)
         self._calls = 0
         self._forks = 0
