@@ -162,7 +162,7 @@ PAUSE = 0.02  # seconds
 
 @contextlib.contextmanager
 def load(
-    target: str,
+    target: str | Callable[[], str],
     call: Callable[[LossClient], Any],
     *,
     is_right: Callable[[Any], bool],

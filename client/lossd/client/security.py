@@ -4,6 +4,7 @@ Nothing secret is ever shown. Files are read when a connection is made, and a to
 whenever its file changes, so that what is rotated needs no new client.
 """
 
+import functools
 import os
 import re
 import ssl
@@ -14,8 +15,10 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from lossd.client import moving
 from lossd.client.errors import InvalidRequestError, LossdError, UnavailableError
 from lossd.client.options import channel_options
+from lossd.client.target import Target
 
 Metadata = tuple[tuple[str, str], ...]
 Token: TypeAlias = str | Path | Callable[[], str]
@@ -97,8 +100,10 @@ class Security:
             security.metadata()
         return security
 
-    def opened(self, gate: Any, target: str) -> Any:
+    def opened(self, gate: Any, target: Target) -> Any:
         """Returns a channel to a target; ``gate`` is ``grpc`` or ``grpc.aio``."""
+        if callable(target):
+            return moving.channel(gate, target, functools.partial(self.opened, gate))
         options = channel_options()
         if self.tls is None:
             return gate.insecure_channel(target, options)
