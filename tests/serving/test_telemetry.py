@@ -136,3 +136,17 @@ def test_a_measured_time_leads_to_its_trace() -> None:
     assert found == [(0.1, 1, "a"), (1.0, 3, "c"), (math.inf, 4, None)]
     served._of(families.DURATION, "huber").add(0.5, {"trace_id": "b"})
     assert '# {trace_id="b"} 0.5' in scrape(served, "application/openmetrics-text; version=1.0.0")
+
+
+def test_what_is_noted_is_counted_at_the_next_scrape_or_with_many_others() -> None:
+    registry = CollectorRegistry()
+    served = Telemetry(registry, losses=["huber"])
+    rejected = {"reason": "TOO_LARGE"}
+    for number in range(1, 4):
+        served.rejected("TOO_LARGE")
+        assert registry.get_sample_value("lossd_rejected_total", rejected) == number
+    for _ in range(5000):
+        served.rejected("TOO_LARGE")
+    assert len(served._notes) < 5000
+    assert registry.get_sample_value("lossd_rejected_total", rejected) == 5003
+    assert not served._notes
