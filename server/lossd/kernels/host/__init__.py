@@ -19,7 +19,7 @@ from lossd.kernels.host._kernels import (
 )
 from lossd.kernels.host._library import Library, NoLibraryError
 from lossd.kernels.host._source import HostText, host_texts
-from lossd.kernels.host._tokens import SAID, TokenInput, TokenKernel, TokenRows
+from lossd.kernels.host._tokens import SAID, TokenInput, TokenKernel, TokenRows, TokenSums
 
 __all__ = [
     "SAID",
@@ -35,5 +35,6 @@ __all__ = [
     "TokenInput",
     "TokenKernel",
     "TokenRows",
+    "TokenSums",
     "host_texts",
 ]

@@ -26,6 +26,7 @@ struct TokenCall {
     int64_t by_sequence;       // bits of the inputs that have one number a sequence
     double* values;            // one a sequence
     char* gradient;            // or null
+    int64_t gradient_first;    // the token that it begins with
     int64_t gradient_kind;     // FLOAT32 or FLOAT64
     uint8_t* nonfinite;        // one a sequence: set where the gradient is not finite
     double* said;              // (sequences, SAID), or null
@@ -270,7 +271,7 @@ INLINE bool write_as(char* to, const double* slopes, double scale, int count) {
 OUTLINE void write_slopes(const Example& example, int64_t first, int count) {
     const TokenCall& call = example.call;
     const Kind kind = Kind(call.gradient_kind);
-    char* const to = call.gradient + first * size_of(kind);
+    char* const to = call.gradient + (first - call.gradient_first) * size_of(kind);
     const double scale = call.scales[example.row];
     const bool is_finite = kind == FLOAT32 ? write_as<float>(to, example.room.slopes, scale, count)
                                            : write_as<double>(to, example.room.slopes, scale, count);
@@ -372,11 +373,21 @@ OUTLINE bool compute(EvaluateTokens evaluate, TokenCall& call) {
         const bool is_silent = call.silent && call.silent[row];
         const int64_t used = is_silent ? 0 : call.used[row];
         if (call.gradient)
-            __builtin_memset(call.gradient + (call.starts[row] + used) * bytes, 0,
-                             size_t((call.sizes[row] - used) * bytes));
+            __builtin_memset(
+                call.gradient + (call.starts[row] + used - call.gradient_first) * bytes, 0,
+                size_t((call.sizes[row] - used) * bytes));
         if (is_silent) continue;
         const Example example{call, row, room, count_of(call, row)};
         call.values[row] = evaluate(example) * call.shares[row];
     }
+    return true;
+}
+
+// The sums over sequences of one input less another, or of one alone.
+OUTLINE bool add_up(TokenCall& call) {
+    Room room;
+    for (int i = 0; i < TOKENS; ++i) room.given[SAMPLING][i] = 0;
+    for (int64_t row = call.first; row < call.end; ++row)
+        call.values[row] = total_apart(Example{call, row, room, 0}, LOGS, SAMPLING);
     return true;
 }
