@@ -3,7 +3,7 @@
 import numpy as np
 
 from lossd.backends import nonfinite_rows, round_into
-from lossd.batch import Array, Batch, parameter_error
+from lossd.batch import Array, Batch, Operand, parameter_error
 from lossd.kernels.host import SAID, TokenInput, TokenKernel, TokenRows
 from lossd.losses import Axes, Content, Input, ParameterError, Status
 from lossd.losses._maths.tokens import Tokens
@@ -23,10 +23,9 @@ def check_parameters(batch: Batch) -> None:
     Raises:
         InvalidParameter: if a parameter breaks one.
     """
-    nothing = np.zeros(0)
-    tokens = Tokens(np.zeros(0, np.intp), nothing, 0)
+    tokens = Tokens(np.zeros(0, np.intp), np.zeros(0), 0)
     given = [
-        None if batch.find(declared.name) is None else nothing
+        None if (operand := batch.find(declared.name)) is None else np.zeros(_no_rows(operand))
         for declared in batch.loss.inputs
         if declared.content not in LAYS_OUT
     ]
@@ -34,6 +33,10 @@ def check_parameters(batch: Batch) -> None:
         batch.loss.body(np, *given, {"": tokens}, **batch.parameters)
     except ParameterError as error:
         raise parameter_error(batch.loss, error) from error
+
+
+def _no_rows(operand: Operand) -> tuple[int, ...]:
+    return (0, *operand.rows.shape[1:])
 
 
 def _is_read(declared: Input) -> bool:

@@ -49,6 +49,7 @@ class _TokenCall(ctypes.Structure):
         ("scales", ctypes.c_void_p),
         ("shares", ctypes.c_void_p),
         ("inputs", _CallInput * _MOST_INPUTS),
+        ("classes", ctypes.c_int64),
         ("by_sequence", ctypes.c_int64),
         ("values", ctypes.c_void_p),
         ("gradient", ctypes.c_void_p),
@@ -122,8 +123,13 @@ class TokenKernel:
         The ``gradient`` is of float32 or float64, and begins with the ``first`` token.
 
         Returns False where a number of a token that counts is outside its domain.
+
+        Raises:
+            MemoryError: if there is not the room for the classes of a token.
         """
         numbers = np.array([number_of(parameters[name]) for name in self._numbers])
+        first_shape = next(one.numbers.shape for one in inputs if one is not None)
+        classes = first_shape[1] if len(first_shape) > 1 else 0
         packed = [_CallInput() if one is None else _packed(one) for one in inputs]
         call = _TokenCall(
             part.start,
@@ -131,6 +137,7 @@ class TokenKernel:
             *map(address, (rows.starts, rows.sizes, rows.used, rows.mask, rows.silent)),
             *map(address, (rows.scales, rows.shares)),
             (_CallInput * _MOST_INPUTS)(*packed),
+            classes,
             sum(one.is_by_sequence << i for i, one in enumerate(inputs) if one is not None),
             address(rows.values),
             address(gradient),
@@ -139,7 +146,8 @@ class TokenKernel:
             *map(address, (rows.nonfinite, rows.said, numbers)),
             0,
         )
-        self._entry(ctypes.byref(call))
+        if not self._entry(ctypes.byref(call)):
+            raise MemoryError(f"a token of {classes} classes needs more memory than there is")
         return not call.outside
 
 
