@@ -282,8 +282,10 @@ def draw_distributions(
     number, cells = len(used), int(used.sum()) + PADDING * len(used)
     student, teacher = rng.normal(0, 3, (2, cells, classes))
     if parameters["support"] is not DistillationSupport.WHOLE:
-        for given in (student, teacher):
-            given -= np.log(np.exp(given).sum(axis=1, keepdims=True)) + 0.3
+        student, teacher = (
+            given - np.log(np.exp(given).sum(axis=1, keepdims=True)) - 0.3
+            for given in (student, teacher)
+        )
     teacher[:, classes // 2] = -np.inf if classes > 1 else teacher[:, 0]
     found = TokenBatch(
         LOSSES["distillation"], parameters, {}, used, rng.random(cells) < 0.8,

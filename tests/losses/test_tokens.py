@@ -1,6 +1,8 @@
 """Losses of tokens: right, split as one likes, and blind to every token that does not count."""
 
+import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ from lossd.engine import Engine
 from lossd.errors import InvalidTensor
 from lossd.losses import LOSSES, Axes, Content, Input, Loss, Shape, Status
 from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.shapes import _compiled_token_run, _summed_run, _token_run
+from lossd.shapes._token_run import TokenRun
 from tests.losses.case import Array, Case, values
 from tests.losses.compare import DTYPES, assert_close, assert_same_bits, assert_zero
 from tests.oracles import coupled_outputs, coupled_values, policies, token_slopes
@@ -231,6 +235,34 @@ def test_any_split_has_the_same_gradients_and_loss(engine: Engine, loss: Loss) -
             assert counted == whole.weight_sum
             for name, gradient in whole.gradients.items():
                 np.testing.assert_allclose(grads[name], gradient, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("cells", [1, 3])
+def test_pieces_may_be_shorter_than_a_sequence(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, loss: Loss, cells: int
+) -> None:
+    """Outputs are asked for too, some of which are sorted, the largest, or a mean."""
+    parameter = next(p for p in loss.parameters if p.name == "outputs")
+    everything = {"outputs": tuple(parameter.choices or ())}
+    drawn = [
+        replace(case, parameters={**case.parameters, **everything})
+        for case in (*token_cases(loss), *map(flat, padded(loss)))
+    ]
+    jobs = [case.job(**options(number)) for number, case in enumerate(drawn)]
+    expected = [engine.run(job) for job in jobs]
+    monkeypatch.setattr(_token_run, "PIECE_TOKENS", cells)
+    monkeypatch.setattr(_compiled_token_run, "PIECE_TOKENS", cells)
+    monkeypatch.setattr(TokenRun, "piece_tokens", cells)
+    monkeypatch.setattr(_summed_run, "PIECE_CELLS", cells)
+    monkeypatch.setattr(_summed_run, "KERNEL_CELLS", cells)
+    monkeypatch.setattr(_summed_run, "BLOCK_ROWS", cells)
+    for case, job, right in zip(drawn, jobs, expected, strict=True):
+        found = engine.run(job)
+        near = functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
+        near(values(found), values(right), err_msg=str(case))
+        for name, array in {**right.gradients, **right.outputs}.items():
+            near({**found.gradients, **found.outputs}[name], array, err_msg=str((case, name)))
+        np.testing.assert_array_equal(found.statuses.indices, right.statuses.indices)
 
 
 def test_no_sequences_and_no_tokens_are_worth_nothing(engine: Engine, loss: Loss) -> None:

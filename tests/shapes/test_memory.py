@@ -3,6 +3,7 @@
 import contextlib
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import TooLarge
 from lossd.losses import LOSSES, Loss, Shape
+from lossd.losses._maths.policy_outputs import PolicyGradientOutput
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case
 from tests.sampling import cases
@@ -86,6 +88,28 @@ def test_a_large_batch_takes_four_times_its_bytes_unless_it_is_said(
     rows = 64 if any_loss.shape is Shape.IMAGES else 30_000
     (one, size), (two, twice) = (needed(engine, any_loss, n) for n in (rows, 2 * rows))
     assert (two - one) / (twice - size) <= MANIFOLD.get(any_loss.name, 4)
+
+
+@pytest.mark.parametrize("loss", [one for one in LOSSES.values() if one.shape is Shape.TOKENS])
+def test_long_sequences_take_four_times_their_bytes(engine: Engine, loss: Loss) -> None:
+    def held(length: int) -> tuple[int, int]:
+        case = next(cases(loss, rows=2, length=length)).astype(np.float32)
+        job = case.job(gradients=case.derivatives)
+        own = sum(array.nbytes for several in job.inputs.values() for array in several)
+        return peak_and_held(engine, job)[1], own
+
+    (one, size), (two, twice) = held(100_000), held(200_000)
+    assert two - one <= 4 * (twice - size)
+
+
+def test_ratios_that_are_sorted_are_said(engine: Engine) -> None:
+    """Of a long sequence all are kept."""
+    (case, *_) = cases(LOSSES["policy_gradient"], rows=2, length=300_000)
+    outputs = [PolicyGradientOutput.RATIO_P50, PolicyGradientOutput.LARGEST_RATIO]
+    asked = replace(case, parameters={**case.parameters, "outputs": outputs})
+    job = asked.astype(np.float32).job()
+    peak, held = peak_and_held(engine, job)
+    assert peak <= held + SMALL
 
 
 def variants(loss: Loss, rows: int, length: int) -> list[Case]:

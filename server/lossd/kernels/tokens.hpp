@@ -229,7 +229,7 @@ SHARED double lever_of(const Distilling& how, double slopes, double rest, double
     return rest > LEAST_REST ? slope_of_rest / rest : 0.0;
 }
 
-// The derivative by a number that was given.
+// The derivative by a logarithm that was given, or by a logit at a temperature of 1.
 SHARED double slope_of(const Distilling& how, double slope, double share, double lever) {
-    return pick(how.support != TRUNCATED, slope - share * lever, slope) / how.temperature;
+    return pick(how.support != TRUNCATED, slope - share * lever, slope);
 }

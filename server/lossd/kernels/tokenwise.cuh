@@ -217,7 +217,7 @@ struct Distributions {
         const double lever = lever_of(how, slopes, student.rest.share, of_rest.slope);
         for (Index i = threadIdx.x; i < tokens.classes; i += blockDim.x) {
             const double share = part_of(student, student_of, i).share;
-            const double slope = slope_of(how, term(i).slope, share, lever);
+            const double slope = slope_of(how, term(i).slope, share, lever) / how.temperature;
             tokens.gradient[token * tokens.classes + i] =
                 sent(T(weighed(double(tokens.scale), slope)), *tokens.taint);
         }

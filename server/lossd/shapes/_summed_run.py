@@ -154,8 +154,9 @@ def _apart(pair: tuple[Operand, Operand | None], cells: Any) -> Array:
 
 def _spread_rows(side: TokenSide, sent: Array, out: Array, rows: slice) -> None:
     cells = side.cells(rows)
-    if rows.stop - rows.start == 1:
-        out[cells] = sent[rows.start]
+    width = (cells.stop - cells.start) // max(1, rows.stop - rows.start)
+    if (side.sizes[rows] == width).all():  # to fill is quicker than to repeat
+        out[cells].reshape(-1, max(1, width))[...] = sent[rows, None][: cells.stop - cells.start]
     else:
         out[cells] = np.repeat(sent[rows], side.sizes[rows])
     if side.used is not None:

@@ -409,14 +409,16 @@ OUTLINE Part read_distribution(const Example& example, const Distilling& how, in
         for (int64_t i = 0; i < groups; ++i) shares[i] = exp(logs[i]);
         return rest_of(sum_of_classes(shares, groups));
     }
-    const double temperature = how.temperature;
+    if (how.temperature != 1) {
+        INDEPENDENT
+        for (int64_t i = 0; i < groups; ++i) logs[i] /= how.temperature;
+    }
     double lanes[GROUP];
     for (int lane = 0; lane < GROUP; ++lane) lanes[lane] = -unbounded();
     for (int64_t start = 0; start < groups; start += GROUP) {
         INDEPENDENT
         for (int i = 0; i < GROUP; ++i) {
-            const double log = logs[start + i] / temperature;
-            logs[start + i] = log;
+            const double log = logs[start + i];
             lanes[i] = log > lanes[i] ? log : lanes[i];
         }
     }
@@ -484,7 +486,7 @@ INLINE Term term_of_rest(const Distilling& how, Part student, Part teacher) {
     }
 }
 
-template <typename Number>
+template <typename Number, bool COOLS>
 OUTLINE bool write_classes_as(
     char* to, const Distilling& given, const Classes& classes, double lever, double scale) {
     const Distilling how = given;
@@ -497,7 +499,7 @@ OUTLINE bool write_classes_as(
         INDEPENDENT
         for (int i = 0; i < whole_groups(count); ++i) {
             const double slope = slope_of(how, slopes[start + i], shares[start + i], lever);
-            rounded[i] = Number(weighed(scale, slope));
+            rounded[i] = Number(weighed(scale, COOLS ? slope / how.temperature : slope));
             found |= overflow_of(bits<Unsigned>(rounded[i]), Format<Number>::DIGITS);
         }
         __builtin_memcpy(to + start * sizeof(Number), rounded, count * sizeof(Number));
@@ -519,9 +521,11 @@ OUTLINE double divergence_of_token(const Example& example, const Distilling& how
     const Kind kind = Kind(call.gradient_kind);
     const double scale = call.scales[example.row];
     char* const to = call.gradient + (token - call.gradient_first) * call.classes * size_of(kind);
-    const bool is_finite =
-        kind == FLOAT32 ? write_classes_as<float>(to, how, classes, lever, scale)
-                        : write_classes_as<double>(to, how, classes, lever, scale);
+    const bool cools = how.temperature != 1;
+    const auto write = kind == FLOAT32
+                           ? (cools ? write_classes_as<float, true> : write_classes_as<float, false>)
+                           : (cools ? write_classes_as<double, true> : write_classes_as<double, false>);
+    const bool is_finite = write(to, how, classes, lever, scale);
     if (!is_finite) call.nonfinite[example.row] = 1;
     return value + of_rest.value;
 }
@@ -582,11 +586,48 @@ OUTLINE bool compute(EvaluateTokens evaluate, TokenCall& call) {
     return true;
 }
 
+// The sum of some numbers less others, which may be null, as `total_apart` has it: of those that count.
+template <typename Number>
+OUTLINE double total_of(
+    const char* from, const char* less, const uint8_t* mask, int64_t count) {
+    double lanes[GROUP] = {};
+    // By way of memory of our own: the addresses may be unfit for the type.
+    const auto group = [&](int64_t start, int here) INLINED {
+        Number given[GROUP] = {}, other[GROUP] = {};
+        uint8_t kept[GROUP];
+        __builtin_memcpy(given, from + start * int64_t(sizeof(Number)), here * sizeof(Number));
+        if (less) __builtin_memcpy(other, less + start * int64_t(sizeof(Number)), here * sizeof(Number));
+        __builtin_memset(kept, 1, GROUP);
+        if (mask) __builtin_memcpy(kept, mask + start, here);
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i)
+            lanes[i] += pick(kept[i] != 0, double(given[i]) - double(other[i]), 0.0);
+    };
+    int64_t start = 0;
+    for (; start + GROUP <= count; start += GROUP) group(start, GROUP);
+    if (start < count) group(start, int(count - start));
+    Lanes sum;
+    sum.add(lanes, GROUP);
+    return sum.total();
+}
+
 // The sums over sequences of one input less another, or of one alone.
 OUTLINE bool add_up(TokenCall& call) {
     Room room;
     for (int i = 0; i < TOKENS; ++i) room.given[SAMPLING][i] = 0;
-    for (int64_t row = call.first; row < call.end; ++row)
-        call.values[row] = total_apart(Example{call, row, room, 0}, LOGS, SAMPLING);
+    const Input &input = call.inputs[LOGS], &other = call.inputs[SAMPLING];
+    const Kind kind = input.kind;
+    const bool are_alike = !other.place || other.kind == kind;
+    const auto total = kind == FLOAT32 ? total_of<float> : total_of<double>;
+    for (int64_t row = call.first; row < call.end; ++row) {
+        if (!are_alike || (kind != FLOAT32 && kind != FLOAT64)) {
+            call.values[row] = total_apart(Example{call, row, room, 0}, LOGS, SAMPLING);
+            continue;
+        }
+        const int64_t start = call.starts[row], place = start * size_of(kind);
+        call.values[row] =
+            total(input.place + place, other.place ? other.place + place : nullptr,
+                  call.mask ? call.mask + start : nullptr, call.used[row]);
+    }
     return true;
 }
