@@ -393,20 +393,59 @@ INLINE double sum_of_classes(const double* numbers, int64_t groups) {
     return sum.total();
 }
 
+// Reads numbers of a type; the address may be unfit for it.
+template <typename Number>
+INLINE void read_as(const char* from, double* __restrict to, int64_t count) {
+    for (int64_t start = 0; start < count; start += BLOCK) {
+        const int here = count - start < BLOCK ? int(count - start) : BLOCK;
+        ON_LINES Number given[BLOCK];
+        __builtin_memcpy(given, from + start * int64_t(sizeof(Number)), here * sizeof(Number));
+        INDEPENDENT
+        for (int i = 0; i < here; ++i) to[start + i] = double(given[i]);
+    }
+}
+
+OUTLINE void read_classes(const Input& input, int64_t first, double* to, int64_t count) {
+    const char* const from = input.place + first * size_of(input.kind);
+    if (input.kind == FLOAT32) return read_as<float>(from, to, count);
+    if (input.kind == FLOAT64) return read_as<double>(from, to, count);
+    for (int64_t start = 0; start < count; start += BLOCK)
+        read(input.kind, from + start * size_of(input.kind), to + start,
+             count - start < BLOCK ? int(count - start) : BLOCK);
+}
+
+// Takes a number from all logarithms, and makes exponentials of them; 0 beyond the classes.
+OUTLINE void make_shares(
+    double* __restrict logs, double* __restrict shares, double most, const Classes& classes) {
+    for (int64_t start = 0; start < classes.groups; start += BLOCK) {
+        const int64_t end = classes.groups - start < BLOCK ? classes.groups : start + BLOCK;
+        // Of numbers that are all near 0, as they mostly are, in fewer steps.
+        uint64_t far = 0;
+        INDEPENDENT
+        for (int64_t i = start; i < end; ++i) {
+            const double log = logs[i] - most;
+            logs[i] = log;
+            far |= (log >= Format<double>::FAINT) & (log <= 0) ? uint64_t(0) : uint64_t(1);
+            shares[i] = exp_within(log);
+        }
+        if (!far) continue;
+        INDEPENDENT
+        for (int64_t i = start; i < end; ++i) shares[i] = exp(logs[i]);
+    }
+    for (int64_t i = classes.count; i < classes.groups; ++i) shares[i] = 0;
+}
+
 // Reads a side of a token and makes a distribution of it; returns what is left to other classes.
 OUTLINE Part read_distribution(const Example& example, const Distilling& how, int side, int64_t token,
                                const Classes& classes) {
     const Input& input = example.call.inputs[side];
     double* __restrict const logs = classes.logs[side];
     double* __restrict const shares = classes.shares[side];
-    const int64_t count = classes.count, groups = classes.groups, width = size_of(input.kind);
-    for (int64_t start = 0; start < count; start += BLOCK)
-        read(input.kind, input.place + (token * count + start) * width, logs + start,
-             count - start < BLOCK ? int(count - start) : BLOCK);
-    for (int64_t i = count; i < groups; ++i) logs[i] = -unbounded();
+    const int64_t count = classes.count, groups = classes.groups;
+    read_classes(input, token * count, logs, count);
+    for (int64_t i = count; i < groups; ++i) logs[i] = logs[0];  // no larger, and no further away
     if (how.support != WHOLE) {
-        INDEPENDENT
-        for (int64_t i = 0; i < groups; ++i) shares[i] = exp(logs[i]);
+        make_shares(logs, shares, 0, classes);
         return rest_of(sum_of_classes(shares, groups));
     }
     if (how.temperature != 1) {
@@ -424,12 +463,7 @@ OUTLINE Part read_distribution(const Example& example, const Distilling& how, in
     }
     double most = lanes[0];
     for (int lane = 1; lane < GROUP; ++lane) most = lanes[lane] > most ? lanes[lane] : most;
-    INDEPENDENT
-    for (int64_t i = 0; i < groups; ++i) {
-        const double log = logs[i] - most;
-        logs[i] = log;
-        shares[i] = exp(log);
-    }
+    make_shares(logs, shares, most, classes);
     const double sum = sum_of_classes(shares, groups);
     const double log_sum = log(sum), part = 1 / sum;
     INDEPENDENT
@@ -590,24 +624,26 @@ OUTLINE bool compute(EvaluateTokens evaluate, TokenCall& call) {
 template <typename Number>
 OUTLINE double total_of(
     const char* from, const char* less, const uint8_t* mask, int64_t count) {
-    double lanes[GROUP] = {};
-    // By way of memory of our own: the addresses may be unfit for the type.
-    const auto group = [&](int64_t start, int here) INLINED {
-        Number given[GROUP] = {}, other[GROUP] = {};
-        uint8_t kept[GROUP];
-        __builtin_memcpy(given, from + start * int64_t(sizeof(Number)), here * sizeof(Number));
-        if (less) __builtin_memcpy(other, less + start * int64_t(sizeof(Number)), here * sizeof(Number));
-        __builtin_memset(kept, 1, GROUP);
-        if (mask) __builtin_memcpy(kept, mask + start, here);
-        INDEPENDENT
-        for (int i = 0; i < GROUP; ++i)
-            lanes[i] += pick(kept[i] != 0, double(given[i]) - double(other[i]), 0.0);
-    };
-    int64_t start = 0;
-    for (; start + GROUP <= count; start += GROUP) group(start, GROUP);
-    if (start < count) group(start, int(count - start));
     Lanes sum;
-    sum.add(lanes, GROUP);
+    // By way of memory of our own: the addresses may be unfit for the type.
+    ON_LINES Number given[TOKENS];
+    ON_LINES Number other[TOKENS] = {};
+    ON_LINES double terms[TOKENS];
+    for (int64_t start = 0; start < count; start += TOKENS) {
+        const int here = count - start < TOKENS ? int(count - start) : TOKENS;
+        const int groups = whole_groups(here);
+        const int64_t place = start * int64_t(sizeof(Number)), bytes = here * int64_t(sizeof(Number));
+        for (int i = here; i < groups; ++i) given[i] = other[i] = 0;
+        __builtin_memcpy(given, from + place, size_t(bytes));
+        if (less) __builtin_memcpy(other, less + place, size_t(bytes));
+        INDEPENDENT
+        for (int i = 0; i < groups; ++i) terms[i] = double(given[i]) - double(other[i]);
+        if (mask) {
+            INDEPENDENT
+            for (int i = 0; i < here; ++i) terms[i] = pick(mask[start + i] != 0, terms[i], 0.0);
+        }
+        sum.add(terms, groups);
+    }
     return sum.total();
 }
 
