@@ -1,6 +1,5 @@
 """Kernels of tokens, from one text, executed on the CPU: CUDA's source, and compiled for it."""
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -110,7 +109,7 @@ def test_distributions_equal_the_body_in_any_variant(
     variants: list[Library],  # noqa: F811
     parameters: Mapping[str, Any],
 ) -> None:
-    for classes, dtype in itertools.product(tokens.CLASSES, (FLOAT32, FLOAT64)):
+    for classes, dtype in [(n, t) for n in tokens.CLASSES for t in (FLOAT32, FLOAT64)]:
         batch = tokens.draw_distributions(parameters, dtype, classes)
         found = [batch.on_host(variant) for variant in variants]
         check(replace(found[0], said=np.zeros(0)), batch)

@@ -158,7 +158,10 @@ def kahneman_tversky(  # noqa: PLR0917 - an argument an input
 
 
 def _baseline(
-    given: float | None, log_probabilities: Array | None, reference: Array | None, tokens: Any
+    given: float | None,
+    log_probabilities: Array | None,
+    reference: Array | None,
+    tokens: Tokens | None,
 ) -> float:
     is_there = log_probabilities is not None and reference is not None
     if (given is not None) == is_there:
@@ -168,7 +171,7 @@ def _baseline(
             "baseline must be given, or mismatched_log_probabilities with their reference, "
             f"got {got}",
         )
-    if given is not None:
-        return given
+    if given is not None or log_probabilities is None or tokens is None:
+        return given or 0.0
     apart = scores(log_probabilities, reference, tokens, average=False)
     return max(0.0, tokens.total(apart) / max(tokens.total(np.ones(len(apart))), 1))

@@ -148,8 +148,10 @@ def _add_rows(
 
 def _apart(pair: tuple[Operand, Operand | None], cells: Any) -> Array:
     first, second = pair
-    found = first.rows[cells].astype(np.float64)
-    return found if second is None else found - second.rows[cells].astype(np.float64)
+    found: Array = first.rows[cells].astype(np.float64)
+    if second is not None:
+        found -= second.rows[cells].astype(np.float64)
+    return found
 
 
 def _spread_rows(side: TokenSide, sent: Array, out: Array, rows: slice) -> None:

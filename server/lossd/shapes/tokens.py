@@ -5,9 +5,10 @@ sequences; and where a loss takes no more than sums over sequences, as these sum
 whose names begin alike, such as those of the chosen and of the rejected answers, have their own
 tokens.  Where tokens have a number for each class, these lie along one more axis, the last.
 
-The body is given the tokens that count of all sequences, flat and in float64, None for an input
+The body is given the tokens that count of some sequences, flat and in float64, None for an input
 that is not given, and for each side its ``Tokens``; of examples that have no part in anything it
-sees nothing.  It returns the value of each example, or where the shape aggregates, of each token,
+sees nothing.  Where the shape does not aggregate, each sequence is one number, the sum of its tokens.
+A body may be run several times, see ``Whole``.  It returns the value of each example, or where the shape aggregates, of each token,
 and the derivatives of the sum of all values with respect to each token.
 
 It computes on the host, whatever the backend: to bring the few numbers of a token to a device and
