@@ -119,7 +119,7 @@ _SHARES = {
     };
 """,
 }
-# Two sets of logits: with the growth g of each class, (p / q) times what is common to all, less 1, and
+# Two sets of logits: with the growth g of each class, p / q times what is common to all, less 1, and
 # its mean m under q, p - q is q (g - m) / (1 + m).
 _GROWTH = """
     const auto grows = [&]() {
@@ -145,8 +145,9 @@ _GROWTH = """
         const double share_of_best = q(best, PREDICTION_AT(best)) * part;  // it does not grow
         const bool is_likely = softmax.rest < 1 && share_of_best > 0.5;
         const double at_best =
-            !is_likely ? of_best
-                       : -SUM_OVER_ROW(pick(column == best, 0.0, plain(column, prediction, target)));
+            is_likely
+                ? -SUM_OVER_ROW(pick(column == best, 0.0, plain(column, prediction, target)))
+                : of_best;
         const auto surplus = [&](long long column, T prediction, T target) {
             return pick(column == best, at_best, plain(column, prediction, target));
         };

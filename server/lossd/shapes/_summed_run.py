@@ -80,7 +80,7 @@ class SummedRun(TokenResults):
         for_each(len(cuts), lambda index: _add_rows(pair, side, sums, cuts[index]))
 
     def _compute_rows(self, rows: slice, part: Part) -> None:
-        """Computes some rows from their sums, and writes what is one number a row."""
+        """Computes some rows from their sums, and writes what each of them has."""
         present, number = self._present(rows)
         tokens = {
             name: Tokens(np.arange(number), counts[present], number, of_batch=part)

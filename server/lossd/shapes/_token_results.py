@@ -1,4 +1,4 @@
-"""What a batch of tokens comes to, whatever computes it."""
+"""The results of a batch of tokens, whatever computes them."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -7,9 +7,10 @@ tokens.  Where tokens have a number for each class, these lie along one more axi
 
 The body is given the tokens that count of some sequences, flat and in float64, None for an input
 that is not given, and for each side its ``Tokens``; of examples that have no part in anything it
-sees nothing.  Where the shape does not aggregate, each sequence is one number, the sum of its tokens.
-A body may be run several times, see ``Whole``.  It returns the value of each example, or where the shape aggregates, of each token,
-and the derivatives of the sum of all values with respect to each token.
+sees nothing.  Where the shape does not aggregate, each sequence is one number, the sum of its
+tokens.  A body may be run several times, see ``Whole``.  It returns the value of each example, or
+where the shape aggregates, of each token, and the derivatives of the sum of all values with respect
+to each number.
 
 It computes on the host, whatever the backend: to bring the few numbers of a token to a device and
 back takes longer than to compute with them.
@@ -162,7 +163,7 @@ class TokensShape(ShapeRules):
 
 
 def _are_sums(layout: Layout) -> bool:
-    """Returns whether all that is given is one number a row."""
+    """Returns whether all inputs have one number for each row."""
     return all(slot.shape == (layout.rows,) for slot in layout.slots)
 
 
