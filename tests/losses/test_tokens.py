@@ -265,6 +265,24 @@ def test_pieces_may_be_shorter_than_a_sequence(
         np.testing.assert_array_equal(found.statuses.indices, right.statuses.indices)
 
 
+def test_flags_need_not_lie_side_by_side(engine: Engine, loss: Loss) -> None:
+    for case in map(flat, padded(loss)):
+        names = [n for n in case.inputs if n.endswith("token_mask")]
+        apart = {n: np.repeat(case.inputs[n], 2)[::2] for n in names}
+        result, other = engine.run(case.job()), engine.run(case.with_inputs(**apart).job())
+        assert_same_bits(values(other), values(result), case)
+
+
+def test_sixteen_bits_are_rounded_once(engine: Engine, loss: Loss) -> None:
+    for case in token_cases(loss):
+        given = case.astype(np.float16)
+        found, exact = engine.run(given.job()), engine.run(given.astype(np.float64).job())
+        for name, gradient in found.gradients.items():
+            with np.errstate(over="ignore"):
+                right = exact.gradients[name].astype(np.float16)
+            np.testing.assert_allclose(gradient, right, 1e-3, 1e-7, err_msg=str((case, name)))
+
+
 def test_no_sequences_and_no_tokens_are_worth_nothing(engine: Engine, loss: Loss) -> None:
     for case in padded(loss):
         none = engine.run(case.rows(slice(0)).job())

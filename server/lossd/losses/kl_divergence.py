@@ -119,8 +119,8 @@ _SHARES = {
     };
 """,
 }
-# Two sets of logits: with the growth g of each class, p / q times what is common to all, less 1, and
-# its mean m under q, p - q is q (g - m) / (1 + m).
+# Two sets of logits: with the growth g of each class, p / q times what is common to all, less 1,
+# and its mean m under q, p - q is q (g - m) / (1 + m).
 _GROWTH = """
     const auto grows = [&]() {
         const auto logit = [&](T given) { return double(given) / temperature; };

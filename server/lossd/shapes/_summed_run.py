@@ -155,10 +155,12 @@ def _apart(pair: tuple[Operand, Operand | None], cells: Any) -> Array:
 
 
 def _spread_rows(side: TokenSide, sent: Array, out: Array, rows: slice) -> None:
-    cells = side.cells(rows)
-    width = (cells.stop - cells.start) // max(1, rows.stop - rows.start)
+    cells, number = side.cells(rows), rows.stop - rows.start
+    if cells.start == cells.stop:
+        return
+    width = (cells.stop - cells.start) // number
     if (side.sizes[rows] == width).all():  # to fill is quicker than to repeat
-        out[cells].reshape(-1, max(1, width))[...] = sent[rows, None][: cells.stop - cells.start]
+        out[cells].reshape(number, width)[...] = sent[rows, None]
     else:
         out[cells] = np.repeat(sent[rows], side.sizes[rows])
     if side.used is not None:

@@ -202,7 +202,7 @@ def _flags(mask: Operand) -> Flags:
         wrong = (mask.rows != 0) & (mask.rows != 1)
         if wrong.any():
             raise value_error(mask.name, mask.rows.reshape(mask.shape), wrong, "{0, 1}")
-    return mask.rows.astype(np.bool_, copy=False)
+    return np.ascontiguousarray(mask.rows, np.bool_)
 
 
 def _are_flags(given: npt.NDArray[Any]) -> bool:

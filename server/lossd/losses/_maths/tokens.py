@@ -49,7 +49,7 @@ class Whole:
 
 @dataclass(slots=True)
 class Part:
-    """What one part knows of the whole."""
+    """The knowledge that one part has of the whole."""
 
     whole: Whole
     index: int
