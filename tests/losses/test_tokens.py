@@ -1,6 +1,7 @@
 """Losses of tokens: right, split as one likes, and blind to every token that does not count."""
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor
 from lossd.losses import LOSSES, Axes, Content, Input, Loss, Shape, Status
@@ -263,6 +265,18 @@ def test_pieces_may_be_shorter_than_a_sequence(
         for name, array in {**right.gradients, **right.outputs}.items():
             near({**found.gradients, **found.outputs}[name], array, err_msg=str((case, name)))
         np.testing.assert_array_equal(found.statuses.indices, right.statuses.indices)
+
+
+def test_a_long_sequence_can_be_stopped(monkeypatch: pytest.MonkeyPatch, loss: Loss) -> None:
+    monkeypatch.setattr(_token_run, "PIECE_TOKENS", 1)
+    case = next(padded(loss, rows=1, length=50), None)
+    if case is None or not any(p.name == "aggregation" for p in loss.layout_parameters):
+        pytest.skip("has no value of a token")
+    looks = itertools.count()
+    engine = Engine(NumpyBackend(1))
+    engine.run(case.job(), checkpoint=lambda: next(looks))
+    engine.close()
+    assert next(looks) >= 50
 
 
 def test_flags_need_not_lie_side_by_side(engine: Engine, loss: Loss) -> None:

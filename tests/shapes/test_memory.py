@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lossd.backends._host import host_kernels
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
@@ -129,6 +130,15 @@ def test_a_loss_takes_no_more_than_it_says(engine: Engine, any_loss: Loss, size:
     for case in variants(any_loss, rows, length):
         peak, held = peak_and_held(engine, case.job(gradients=case.derivatives))
         assert peak <= held + SMALL, f"{case} takes {peak} and says {held}"
+
+
+def test_gradients_of_sixteen_bits_are_said() -> None:
+    """A kernel computes them in float64."""
+    engine = Engine(NumpyBackend(1, host_kernels()))
+    (case, *_) = cases(LOSSES["clipped_value"], rows=2, length=2_000_000)
+    peak, held = peak_and_held(engine, case.astype(np.float16).job())
+    engine.close()
+    assert peak <= held + SMALL
 
 
 def test_float64_takes_twice_as_much_and_says_so(engine: Engine) -> None:

@@ -137,7 +137,11 @@ class CompiledTokenRun(TokenRun):
 
     def _round(self, found: Array, out: Array, cells: slice) -> None:
         """Rounds derivatives to what is sent, where the kernel does not."""
-        round_into(found, out[cells])
-        wrong = np.flatnonzero(nonfinite_rows(out[cells])) + cells.start
         ends = self._rows.starts + self._rows.sizes
-        self._nonfinite[np.searchsorted(ends, wrong, "right")] = True
+        for start in range(0, len(found), self._block):
+            part = found[start : start + self._block]
+            first = cells.start + start
+            sent = out[first : first + len(part)]
+            round_into(part, sent)
+            wrong = np.flatnonzero(nonfinite_rows(sent)) + first
+            self._nonfinite[np.searchsorted(ends, wrong, "right")] = True

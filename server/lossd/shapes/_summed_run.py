@@ -14,7 +14,7 @@ from lossd.batch import Array, Batch, Operand
 from lossd.kernels.host import TokenInput, TokenSums
 from lossd.losses import Axes
 from lossd.losses._maths.tokens import Part, Tokens, Whole
-from lossd.shapes._shape import Buffers
+from lossd.shapes._shape import Buffers, Checkpoint
 from lossd.shapes._token_results import BLOCK_ROWS, TokenResults
 from lossd.shapes._token_sides import TokenSide
 
@@ -50,8 +50,9 @@ class SummedRun(TokenResults):
         side = self._sides[operand.input.side]
         return operand.input.axes is Axes.TOKENS and not side.is_sums
 
-    def compute(self, for_each: Callable[..., None]) -> None:
+    def compute(self, for_each: Callable[..., None], checkpoint: Checkpoint) -> None:
         """Computes all pieces; ``for_each`` calls a function with the number of each."""
+        del checkpoint  # each of them is brief
         for pair in self._pairs:
             self._add(pair, for_each)
         blocks = range(0, max(self._batch.rows, 1), BLOCK_ROWS)

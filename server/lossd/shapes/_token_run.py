@@ -12,7 +12,7 @@ from lossd.batch import Array, Batch
 from lossd.losses import Axes, BodyResult
 from lossd.losses._maths.tokens import TokenAggregation, Tokens, Whole
 from lossd.reduction import Floats
-from lossd.shapes._shape import Buffers
+from lossd.shapes._shape import Buffers, Checkpoint
 from lossd.shapes._token_results import TokenResults
 from lossd.shapes._token_sides import groups_of
 
@@ -39,14 +39,19 @@ class TokenRun(TokenResults):
     def __init__(self, batch: Batch, buffers: Buffers, *, zero_nonfinite: bool) -> None:
         super().__init__(batch, buffers, zero_nonfinite=zero_nonfinite)
         (self._side,) = self._sides.values()
+        self._checkpoint: Checkpoint = lambda: None
         self._counts = self._side.counts()
         self._shares = self._row_shares()
         classes = math.prod(batch.operands[0].rows.shape[1:])
         self._block = max(1, PIECE_TOKENS // classes)
         self._cuts = self._side.cuts(max(1, self.piece_tokens // classes))
 
-    def compute(self, for_each: Callable[..., None]) -> None:
-        """Computes all pieces; ``for_each`` calls a function with the number of each."""
+    def compute(self, for_each: Callable[..., None], checkpoint: Checkpoint) -> None:
+        """Computes all pieces; ``for_each`` calls a function with the number of each.
+
+        ``checkpoint`` is called between blocks of a long row too, and may raise to stop.
+        """
+        self._checkpoint = checkpoint
         for_each(len(self._cuts), lambda index: self.piece(self._cuts[index]))
 
     def _row_shares(self) -> Floats | None:
@@ -85,6 +90,7 @@ class TokenRun(TokenResults):
         while not is_known:
             total = np.zeros(1)
             for index, block in enumerate(blocks):
+                self._checkpoint()
                 part = whole.part(index)
                 count = float(self._counts[rows.start])
                 tokens, places = self._side.block(rows.start, block, count, part)

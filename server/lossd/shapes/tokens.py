@@ -26,6 +26,7 @@ import numpy as np
 
 from lossd.backends import Backend
 from lossd.batch import (
+    Array,
     Batch,
     Given,
     Job,
@@ -75,6 +76,20 @@ class TokensShape(ShapeRules):
         of_rows = layout.rows * (SUM_BYTES if are_sums else ROW_BYTES)
         is_sorted = SORTED & {member.value.name for member in parameters.get("outputs", ())}
         return of_pieces + of_rows + (elements * SORTED_BYTES if is_sorted else 0)
+
+    def needed(  # noqa: PLR0917 - all that it follows from
+        self,
+        job: Job,
+        layout: Layout,
+        arrays: Mapping[str, Array],
+        parameters: Mapping[str, Any],
+        dtype: np.dtype[Any],
+        workers: int,
+    ) -> int:
+        """See ``ShapeRules.needed``; derivatives of 16 bits are rounded from float64."""
+        found = super().needed(job, layout, arrays, parameters, dtype, workers)
+        first = arrays[job.loss.inputs[0].name]
+        return found + 8 * first.size if found and first.dtype.itemsize == 2 else found
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
@@ -146,7 +161,7 @@ class TokensShape(ShapeRules):
         def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
             with np.errstate(all="ignore"):
                 run = make(batch, buffers, zero_nonfinite=zero_nonfinite)
-                run.compute(side_by_side(backend, checkpoint))
+                run.compute(side_by_side(backend, checkpoint), checkpoint)
             return run.finished()
 
         return evaluate
