@@ -1,23 +1,29 @@
 """OPPOSED: scores of real and of generated examples, of any number each.
 
-The body is given axis 0 of examples and axis 1 of elements, None for an input that is not given,
-and a ``BatchContext`` whose parts are the examples of either side.  Its values are those of all
-examples that are present.
+The body is given axis 0 of examples and axis 1 of elements of one side, and the mean of the other
+side in its place; or both sides, where their scores go in pairs.  It returns the value of each
+element and the derivative with respect to it, of pairs with respect to the first input.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from lossd.backends import Backend
 from lossd.batch import Array, Batch, Given, Job, Layout, Operand, Slot, shape_error
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Input, Loss, Sides
-from lossd.reduction import Flags, Floats, Reduction, RowPlan
-from lossd.shapes._whole_batch import Present, WholeBatch
+from lossd.reduction import Flags, Floats, Reduction
+from lossd.shapes._scores import POINTWISE, Scores, each_side, pairs, scores_of, with_means
+from lossd.shapes._shape import Evaluator, ShapeRules
+
+# Of an element in float32: where its gradient is made, and itself for a device.
+WIDENED_BYTES = 8
 
 
-class OpposedShape(WholeBatch):
+class OpposedShape(ShapeRules):
     """See the module."""
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
@@ -78,14 +84,45 @@ class OpposedShape(WholeBatch):
             factors[part] = counted.sum() / mass if mass else 0
         return factors
 
-    def scales(self, batch: Batch, present: Present) -> Floats:
-        """Rounded to the compute type, since bodies compute in double what float would lose."""
-        with np.errstate(all="ignore"):  # what the type has not becomes 0 or infinite
-            return super().scales(batch, present).astype(batch.dtype).astype(np.float64)
+    def working(
+        self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
+    ) -> int:
+        """See ``ShapeRules.working``: a piece, and scores that are widened before they are sent."""
+        given = {parameter.name: parameters[parameter.name] for parameter in loss.parameters}
+        sides = loss.sides(**given) if loss.sides else Sides.BOTH
+        elements = sum(math.prod(slot.rows_shape) for slot in layout.slots)
+        is_whole = sides is Sides.PAIRS or _is_averaged(loss, given)
+        widened = elements * WIDENED_BYTES if is_whole else 0
+        return widened + POINTWISE.working(loss, layout, parameters, workers)
 
-    def hidden(self, plan: RowPlan) -> Flags | None:
-        """Returns the excluded examples: those of weight 0 too, which have no part in a mean."""
-        return plan.excluded
+    def evaluator(self, template: Batch, backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
+        """See ``ShapeRules.evaluator``."""
+        self.check_rules(template)
+        is_averaged = _is_averaged(template.loss, template.parameters)
+        given = []
+        for names, part in _scores(template):
+            scores = scores_of(template, names, part, template.gradients)
+            evaluate = POINTWISE.evaluator(
+                scores, backend, zero_nonfinite=zero_nonfinite and not is_averaged
+            )
+            given.append(Scores(names, part, evaluate))
+        if is_averaged:
+            return with_means(given, backend, zero_nonfinite=zero_nonfinite)
+        if len(given[0].names) > 1:
+            return pairs(given[0], backend)
+        return each_side(given)
+
+
+def _is_averaged(loss: Loss, parameters: Mapping[str, Any]) -> bool:
+    return loss.is_averaged is not None and loss.is_averaged(**parameters)
+
+
+def _scores(batch: Batch) -> list[tuple[tuple[str, ...], slice]]:
+    """Returns which inputs are computed together, and their examples, in the order of these."""
+    if batch.loss.sides is not None and batch.loss.sides(**batch.parameters) is Sides.PAIRS:
+        return [(tuple(operand.name for operand in batch.operands), slice(0, batch.rows))]
+    each = zip(batch.operands, batch.parts, strict=True)
+    return sorted((((o.name,), part) for o, part in each), key=lambda one: one[1].start)
 
 
 def _slot(declared: Input, shape: tuple[int, ...], length: int) -> Slot:
