@@ -89,8 +89,8 @@ _CLOSE_TO_SMOOTHED = _squared("""label_smoothing < 0.5
         : double(prediction) - (1 - label_smoothing)""")
 
 
-def _plain(costs: Iterable[tuple[GanObjective, str]]) -> tuple[CudaText, ...]:
-    return tuple(CudaText(text, when={"objective": objective}) for objective, text in costs)
+def _plain(costs: Iterable[tuple[GanObjective, str]], **when: float) -> tuple[CudaText, ...]:
+    return tuple(CudaText(text, when={"objective": o, **when}) for o, text in costs)
 
 
 def _smoothed(
@@ -104,6 +104,11 @@ def _smoothed(
     )
 
 
+def _critic_without_targets(slope: int) -> Iterable[tuple[GanObjective, str]]:
+    """Returns the costs of a critic that know no targets, and so no label smoothing."""
+    return (GanObjective.HINGE, _hinge(slope)), (GanObjective.WASSERSTEIN, _linear(slope))
+
+
 def critic_texts() -> Texts:
     """Returns the texts of a critic that tells real scores from generated ones."""
     both = (GanObjective.NON_SATURATING, GanObjective.MINIMAX)
@@ -111,19 +116,17 @@ def critic_texts() -> Texts:
         _REAL: (
             *_smoothed(both, _of_score),
             *_smoothed((GanObjective.RELATIVISTIC_AVERAGE,), _of_mean),
-            *_plain((
-                (GanObjective.LEAST_SQUARES, _CLOSE_TO_SMOOTHED),
-                (GanObjective.HINGE, _hinge(-1)),
-                (GanObjective.WASSERSTEIN, _linear(-1)),
-            )),
+            *_plain(((GanObjective.LEAST_SQUARES, _CLOSE_TO_SMOOTHED),)),
+            *_plain(_critic_without_targets(-1), label_smoothing=0.0),
         ),
-        _FAKE: _plain((
-            *((objective, _of_score(_RISING)) for objective in both),
-            (GanObjective.RELATIVISTIC_AVERAGE, _of_mean(_RISING)),
-            (GanObjective.LEAST_SQUARES, _squared("prediction")),
-            (GanObjective.HINGE, _hinge(1)),
-            (GanObjective.WASSERSTEIN, _linear(1)),
-        )),
+        _FAKE: (
+            *_plain((
+                *((objective, _of_score(_RISING)) for objective in both),
+                (GanObjective.RELATIVISTIC_AVERAGE, _of_mean(_RISING)),
+                (GanObjective.LEAST_SQUARES, _squared("prediction")),
+            )),
+            *_plain(_critic_without_targets(1), label_smoothing=0.0),
+        ),
         _REAL + _FAKE: _smoothed((GanObjective.RELATIVISTIC,), _of_pair),
     }  # fmt: skip
 
