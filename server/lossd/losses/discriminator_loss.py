@@ -31,6 +31,7 @@ ZEROS = {"real": [0.0], "fake": [0.0]}
     sides=lambda objective, **_: sides(objective, alone=False),
     is_averaged=lambda objective, **_: is_averaged(objective),
     cuda_of=critic_texts(),
+    working_bytes=112,
     examples=(
         Example(ZEROS, value=2 * LOG_2, gradients={"real": [-0.5], "fake": [0.5]}),
         # log(1 + 1/3) and log(1 + 3) by softplus of -log 3 and log 3; the generated ones are

@@ -5,7 +5,7 @@ where there are some.  What goes through the mean of the other side is added aft
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,19 @@ from lossd.shapes.pointwise import PointwiseShape
 POINTWISE = PointwiseShape()
 # Scores that are looked at together: what is made of them in float64 fits a cache.
 WINDOW_ELEMENTS = 1 << 15
+
+
+@dataclass(slots=True)
+class SidesPlan(RowPlan):
+    """A plan of rows that all weigh the same, but for a factor of each side, by its input."""
+
+    factors: Mapping[str, float]
+
+    @classmethod
+    def of(cls, plan: RowPlan, factors: Mapping[str, float]) -> "SidesPlan":
+        """Returns a plan with factors."""
+        known = {field.name: getattr(plan, field.name) for field in fields(RowPlan)}
+        return cls(**known, factors=factors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,12 @@ class Scores:
     def batch(self, batch: Batch, gradients: Sequence[str], centre: float = 0.0) -> Batch:
         """Returns the batch of these scores; see ``scores_of``."""
         return scores_of(batch, self.names, self.part, gradients, centre)
+
+    def computed(self, part: Batch, whole: Batch, places: Buffers, check: Checkpoint) -> Evaluated:
+        """Computes a batch of these scores, of a whole one."""
+        found = self.evaluate(part, places, check)
+        found.sums = found.sums * _factor(whole.plan, self.name)
+        return found
 
 
 def scores_of(
@@ -59,20 +78,30 @@ def scores_of(
         rows=rows,
         length=batch.length,
         dtype=batch.dtype,
-        plan=_plan_of(batch.plan, part),
+        plan=_plan_of(batch.plan, part, _factor(batch.plan, names[0])),
         gradients=tuple(name for name in gradients if name == names[0]),
         outputs=(),
     )
 
 
-def _plan_of(plan: RowPlan, part: slice) -> RowPlan:
+def _factor(plan: RowPlan, name: str) -> float:
+    """Returns what all values of a side are multiplied by."""
+    return plan.factors[name] if isinstance(plan, SidesPlan) else 1.0
+
+
+def _plan_of(plan: RowPlan, part: slice, factor: float) -> RowPlan:
     """Returns what is done to some of the rows."""
     scale = plan.gradient_scale
-    return replace(
-        plan,
+    return RowPlan(
         excluded=None if plan.excluded is None else plan.excluded[part],
+        excluded_by_request=None,
+        masked=None,
         weights=None if plan.weights is None else plan.weights[part],
-        gradient_scale=scale if isinstance(scale, float) else scale[part],
+        gradient_scale=factor * (scale if isinstance(scale, float) else scale[part]),
+        divisor=plan.divisor,
+        example_count=part.stop - part.start,
+        ignored_count=0,
+        weight_sum=plan.weight_sum,
     )
 
 
@@ -102,7 +131,7 @@ def each_side(given: Sequence[Scores]) -> Evaluator:
             own = {n: out for n, out in buffers.gradients.items() if n == one.name}
             places = Buffers(_values_of(buffers, one.part), own, {})
             part = one.batch(batch, batch.gradients)
-            found.append((one.part, one.evaluate(part, places, checkpoint)))
+            found.append((one.part, one.computed(part, batch, places, checkpoint)))
         return _joined(found, batch.rows)
 
     return evaluate
@@ -187,7 +216,7 @@ def with_means(given: Sequence[Scores], backend: Backend, *, zero_nonfinite: boo
             places[one.name] = place
             own = Buffers(None if values is None else values[one.part], {}, {})
             own.gradients = dict.fromkeys(wanted, place)
-            found.append((one.part, one.evaluate(part, own, checkpoint)))
+            found.append((one.part, one.computed(part, batch, own, checkpoint)))
         joined = _joined(found, batch.rows)
         if buffers.gradients:
             sums = {name: run.sum(place) for name, place in places.items()}
@@ -205,11 +234,12 @@ def with_means(given: Sequence[Scores], backend: Backend, *, zero_nonfinite: boo
 
 def _shares(batch: Batch, part: slice) -> Floats | None:
     """Returns the share of an element of each example in the mean; None if no example has any."""
-    plan = batch.plan
-    weights = np.ones(batch.rows) if plan.weights is None else plan.weights.copy()
+    plan, rows = batch.plan, part.stop - part.start
+    if plan.weights is None and plan.excluded is None:
+        return np.broadcast_to(1 / (rows * batch.length), rows) if rows else None
+    own = np.ones(rows) if plan.weights is None else plan.weights[part].copy()
     if plan.excluded is not None:
-        weights[plan.excluded] = 0
-    own = weights[part]
+        own[plan.excluded[part]] = 0
     total = own.sum()
     return own / (total * batch.length) if total > 0 else None
 
@@ -310,5 +340,6 @@ def _zeroed(
         if (out := buffers.gradients.get(one.name)) is not None:
             out[lost[one.part]] = 0
         weights = None if batch.plan.weights is None else batch.plan.weights[one.part]
-        sums.append(block_sums(values[one.part], weights, block_rows(batch.length)))
+        own = block_sums(values[one.part], weights, block_rows(batch.length))
+        sums.append(own * _factor(batch.plan, one.name))
     return np.concatenate(sums)

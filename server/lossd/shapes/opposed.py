@@ -15,8 +15,16 @@ from lossd.backends import Backend
 from lossd.batch import Array, Batch, Given, Job, Layout, Operand, Slot, shape_error
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Input, Loss, Sides
-from lossd.reduction import Flags, Floats, Reduction
-from lossd.shapes._scores import POINTWISE, Scores, each_side, pairs, scores_of, with_means
+from lossd.reduction import Flags, Floats, Reduction, RowPlan
+from lossd.shapes._scores import (
+    POINTWISE,
+    Scores,
+    SidesPlan,
+    each_side,
+    pairs,
+    scores_of,
+    with_means,
+)
 from lossd.shapes._shape import Evaluator, ShapeRules
 
 # Of an element in float32: where its gradient is made, and itself for a device.
@@ -51,6 +59,17 @@ class OpposedShape(ShapeRules):
         rows = max(part.stop for part in parts)
         return Layout(slots, (rows,), rows, length, parts=parts)
 
+    def plan(
+        self, job: Job, layout: Layout, operands: Sequence[Operand], parameters: Mapping[str, Any]
+    ) -> RowPlan:
+        """See ``ShapeRules.plan``; where rows weigh the same there is no number for each."""
+        found = super().plan(job, layout, operands, parameters)
+        if found.weights is not None or not _has_two_means(job, layout):
+            return found
+        counts = {s.name: p.stop - p.start for s, p in zip(layout.slots, layout.parts, strict=True)}
+        factors = {name: layout.rows / count if count else 0.0 for name, count in counts.items()}
+        return SidesPlan.of(found, factors)
+
     def factors(
         self,
         job: Job,
@@ -65,7 +84,7 @@ class OpposedShape(ShapeRules):
             InvalidRequest: for a normalizer, which cannot stand for two divisors.
         """
         del operands
-        if len(set(map(str, layout.parts))) < 2 or not job.reduction.is_mean:
+        if not _has_two_means(job, layout):
             return None
         if job.normalizer is not None:
             raise InvalidRequest(
@@ -73,6 +92,8 @@ class OpposedShape(ShapeRules):
                 f"got {job.normalizer:g}",
                 field="normalizer",
             )
+        if ignored is None and weights is None:
+            return None  # but for one of each part: see ``plan``
         counted = np.ones(layout.rows)
         if weights is not None and job.reduction is Reduction.MEAN:
             counted = weights.copy()
@@ -111,6 +132,10 @@ class OpposedShape(ShapeRules):
         if len(given[0].names) > 1:
             return pairs(given[0], backend)
         return each_side(given)
+
+
+def _has_two_means(job: Job, layout: Layout) -> bool:
+    return len(set(map(str, layout.parts))) > 1 and job.reduction.is_mean
 
 
 def _is_averaged(loss: Loss, parameters: Mapping[str, Any]) -> bool:

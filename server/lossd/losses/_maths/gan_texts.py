@@ -93,9 +93,7 @@ def _plain(costs: Iterable[tuple[GanObjective, str]], **when: float) -> tuple[Cu
     return tuple(CudaText(text, when={"objective": o, **when}) for o, text in costs)
 
 
-def _smoothed(
-    objectives: Iterable[GanObjective], of: Callable[[str], str]
-) -> tuple[CudaText, ...]:
+def _smoothed(objectives: Iterable[GanObjective], of: Callable[[str], str]) -> tuple[CudaText, ...]:
     """Returns the cost of real scores for some objectives, without label smoothing and with it."""
     return tuple(
         CudaText(of(cost), when={"objective": objective, **when})
