@@ -140,7 +140,8 @@ class Case:
     def kernel(self) -> Kernel:
         """The kernel for the types that the inputs are stored in."""
         names = (declared.name for declared in self.variant.loss.inputs[:2])
-        arrays = dict(zip(names, (self.predictions, self.targets), strict=False)) | self.others
+        given = zip(names, (self.predictions, self.targets), strict=False)
+        arrays = {**dict(given), **self.others}
         stored = {n: array.dtype for n, array in arrays.items() if array.dtype != np.int64}
         return kernel_source(self.variant.loss, self.variant.text, self.dtype, stored)
 

@@ -32,7 +32,7 @@ class SidesPlan(RowPlan):
     @classmethod
     def of(cls, plan: RowPlan, factors: Mapping[str, float]) -> "SidesPlan":
         """Returns a plan with factors."""
-        known = {field.name: getattr(plan, field.name) for field in fields(RowPlan)}
+        known: dict[str, Any] = {field.name: getattr(plan, field.name) for field in fields(RowPlan)}
         return cls(**known, factors=factors)
 
 
@@ -111,12 +111,14 @@ def _values_of(buffers: Buffers, part: slice) -> Array | None:
 
 def _joined(found: Sequence[tuple[slice, Evaluated]], rows: int) -> Evaluated:
     """Returns the results of several ranges of rows, in their order, as one."""
-    nonfinite = None
-    if any(one.nonfinite is not None for _, one in found):
-        nonfinite = np.zeros(rows, np.bool_)
-        for part, one in found:
-            nonfinite[part] = False if one.nonfinite is None else one.nonfinite
-    return Evaluated(np.concatenate([one.sums for _, one in found]), nonfinite)
+    sums = np.concatenate([one.sums for _, one in found])
+    if all(one.nonfinite is None for _, one in found):
+        return Evaluated(sums, None)
+    nonfinite = np.zeros(rows, np.bool_)
+    for part, one in found:
+        if one.nonfinite is not None:
+            nonfinite[part] = one.nonfinite
+    return Evaluated(sums, nonfinite)
 
 
 # ------------------------------------------------------------------ each side by itself
@@ -148,12 +150,11 @@ def pairs(scores: Scores, backend: Backend) -> Evaluator:
         wanted = (first,) if buffers.gradients else ()
         part = scores.batch(batch, wanted)
         out, opposite = buffers.gradients.get(first), buffers.gradients.get(second)
+        place: Any = opposite if out is None else out
         types = {array.dtype for array in (out, opposite) if array is not None}
         if types - {part.operands[0].rows.dtype}:  # rounded once each, from what both come of
             part = _widened(part)
             place = np.empty(part.operands[0].rows.shape, batch.dtype)
-        else:
-            place = opposite if out is None else out
         places = {first: place} if buffers.gradients else {}
         found = scores.evaluate(part, Buffers(buffers.values, places, {}), checkpoint)
         windows = list(_windows(*part.operands[0].rows.shape))
@@ -257,7 +258,7 @@ def _undefined(batch: Batch, buffers: Buffers) -> Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class _Averaged:
-    """What goes through the means of a batch, window by window."""
+    """The terms of a batch that go through its means, window by window."""
 
     batch: Batch
     backend: Backend
