@@ -104,7 +104,8 @@ class BatchContext:
     own, so that the result has the same bits at any number of threads.  ``in_cache`` says that a
     piece should fit the caches of a CPU; a device is faster with few large ones.
     ``is_weighted`` is False where all weights are 1.  ``soft_counts`` counts, where something was
-    compiled for it.
+    compiled for it.  ``places`` has memory for gradients in the type that is computed in, where
+    they are sent as they are: a body that writes one there returns that array.
     """
 
     weights: Array
@@ -115,6 +116,7 @@ class BatchContext:
     in_cache: bool = True
     is_weighted: bool = True
     soft_counts: SoftCounts | None = None
+    places: Mapping[str, Array] = field(default_factory=dict)
 
     def of(self, name: str) -> "BatchContext":
         """Returns the context of the examples of one input alone."""

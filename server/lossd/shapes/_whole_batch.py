@@ -73,6 +73,7 @@ class WholeBatch(ShapeRules):
                 in_cache=backend.in_cache,
                 is_weighted=batch.plan.weights is not None,
                 soft_counts=backend.soft_counts(batch.dtype),
+                places=_places(batch, buffers, present) if backend.in_cache else {},
             )
             inputs = []
             for declared in batch.loss.inputs:
@@ -85,6 +86,15 @@ class WholeBatch(ShapeRules):
                 return results.written(found, zero_nonfinite=zero_nonfinite)
 
         return evaluate
+
+
+def _places(batch: Batch, buffers: Buffers, present: "Present") -> dict[str, Array]:
+    """Returns the places in the reply that a body may write to itself: nothing is moved there."""
+    return {
+        name: out
+        for name, out in buffers.gradients.items()
+        if out.dtype == batch.dtype and out.flags.aligned and present.are_all
+    }
 
 
 def _pieces(backend: Backend, checkpoint: Checkpoint) -> Callable[..., None]:
@@ -140,6 +150,11 @@ class Present:
         self._batch = batch
         self._kept = None if hidden is None else ~hidden  # None for all
         self._parts = dict(zip((o.name for o in batch.operands), batch.parts, strict=False))
+
+    @property
+    def are_all(self) -> bool:
+        """Whether a body sees all examples."""
+        return self._kept is None
 
     def whole_part(self, name: str) -> slice:
         """Returns the range of examples that an operand has rows of."""
@@ -258,7 +273,8 @@ class _Results:
                 part = np.s_[start : start + height, first : first + BLOCK_ELEMENTS]
                 own = part[0] if places is None else places[part[0]]
                 sent = rows[part] if places is None else np.empty(given[part].shape, out.dtype)
-                round_into(given[part], sent)
+                if found is not out:
+                    round_into(given[part], sent)
                 if places is not None:
                     rows[own, part[1]] = sent
                 finite = np.isfinite(sent)
