@@ -53,7 +53,6 @@ def peak_and_held(engine: Engine, job: Job) -> tuple[int, int]:
 # Losses that take more than four times their batch, if it is large and of short rows: how often.
 # docs/operations.md says why.
 MANIFOLD = {
-    "pairwise_auc": 18,
     "distillation": 17, "binary_classifier_optimization": 16, "kahneman_tversky": 16,
     "policy_gradient": 12, "clipped_value": 12, "preference": 10,
     "bradley_terry": 19,

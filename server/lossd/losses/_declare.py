@@ -110,6 +110,7 @@ class Loss:
     is_averaged: Callable[..., bool] | None
     cuda_of: Mapping[tuple[str, ...], tuple[CudaText, ...]]
     working_bytes: int | None
+    row_bytes: int
     summary: str
     formula: str
     reference: str
@@ -236,6 +237,7 @@ def loss(
     is_averaged: Callable[..., bool] | None = None,
     cuda_of: Mapping[tuple[str, ...], tuple[CudaText, ...]] = MappingProxyType({}),
     working_bytes: int | None = None,
+    row_bytes: int = 0,
 ) -> Callable[[Callable[..., BodyResult]], Loss]:
     """Turns a body into a declared loss.
 
@@ -260,8 +262,9 @@ def loss(
     which examples an OPPOSED loss has, and ``is_averaged(**parameters)`` whether it compares the
     scores of either side with the mean of the other; ``cuda_of`` has its texts, by the inputs that
     they know: one side, or both in pairs.  ``working_bytes`` is what the body makes of each element
-    on its way, in float32, where that is another number than its shape has.  ``layout`` names the
-    parameters that the engine uses.
+    on its way, in float32, where that is another number than its shape has, and ``row_bytes`` what
+    it makes of each example besides, where it looks at one label after the other.  ``layout`` names
+    the parameters that the engine uses.
     """
 
     def declare(body: Callable[..., BodyResult]) -> Loss:
@@ -284,6 +287,7 @@ def loss(
             is_averaged=is_averaged,
             cuda_of=cuda_of,
             working_bytes=working_bytes,
+            row_bytes=row_bytes,
             summary=summary,
             formula=formula,
             reference=reference,

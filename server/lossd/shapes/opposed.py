@@ -122,7 +122,10 @@ class OpposedShape(ShapeRules):
         is_averaged = _is_averaged(template.loss, template.parameters)
         given = []
         for names, part in _scores(template):
-            scores = scores_of(template, names, part, template.gradients)
+            # A gradient of one side may be made of what both have.
+            is_shared = is_averaged or len(names) > 1
+            wanted = names if is_shared and template.gradients else template.gradients
+            scores = scores_of(template, names, part, wanted)
             evaluate = POINTWISE.evaluator(
                 scores, backend, zero_nonfinite=zero_nonfinite and not is_averaged
             )

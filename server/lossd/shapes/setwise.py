@@ -42,7 +42,7 @@ class SetwiseShape(WholeBatch):
     ) -> int:
         """See ``ShapeRules.working``: besides, the elements of a piece, and sums of each label."""
         piece = piece_elements(layout.rows, layout.length, workers, may_be_cut=False)
-        beside = piece * PIECE_BYTES + layout.length * LABEL_BYTES
+        beside = piece * PIECE_BYTES + layout.length * LABEL_BYTES + layout.rows * loss.row_bytes
         return super().working(loss, layout, parameters, workers) + beside
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
