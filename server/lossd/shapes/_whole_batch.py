@@ -63,7 +63,9 @@ class WholeBatch(ShapeRules):
         def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
             check_domains(batch)
             present = Present(batch, self.hidden(batch.plan))
-            weights = np.ones(batch.rows) if batch.plan.weights is None else batch.plan.weights
+            weights = batch.plan.weights
+            if weights is None:  # one number stands for all, without memory for each
+                weights = np.broadcast_to(1.0, batch.rows)
             context = BatchContext(
                 weights=present.of(weights),
                 scales=self.scales(batch, present),
