@@ -20,7 +20,7 @@ from lossd.shapes.pointwise import PointwiseShape
 
 POINTWISE = PointwiseShape()
 # Scores that are looked at together: what is made of them in float64 fits a cache.
-WINDOW_ELEMENTS = 1 << 15
+WINDOW_ELEMENTS = 1 << 17
 
 
 @dataclass(slots=True)
@@ -233,11 +233,14 @@ def with_means(given: Sequence[Scores], backend: Backend, *, zero_nonfinite: boo
     return evaluate
 
 
-def _shares(batch: Batch, part: slice) -> Floats | None:
-    """Returns the share of an element of each example in the mean; None if no example has any."""
+def _shares(batch: Batch, part: slice) -> float | Floats | None:
+    """Returns the share of an element of each example in the mean; None if no example has any.
+
+    It is one number where all are alike.
+    """
     plan, rows = batch.plan, part.stop - part.start
     if plan.weights is None and plan.excluded is None:
-        return np.broadcast_to(1 / (rows * batch.length), rows) if rows else None
+        return 1 / (rows * batch.length) if rows else None
     own = np.ones(rows) if plan.weights is None else plan.weights[part].copy()
     if plan.excluded is not None:
         own[plan.excluded[part]] = 0
@@ -273,10 +276,12 @@ class _Averaged:
             wide = operand.rows[window].astype(np.float64)
             if excluded is not None:
                 wide[excluded[part][window[0]]] = 0
-            wide *= shares[window[0], None]
+            if not isinstance(shares, float):
+                wide *= shares[window[0], None]
             return float(wide.sum())
 
-        return self._sum(operand.rows, summed)
+        total = self._sum(operand.rows, summed)
+        return total * shares if isinstance(shares, float) else total
 
     def sum(self, gradient: Array) -> float:
         """Returns the sum of a gradient."""
@@ -321,7 +326,11 @@ class _Averaged:
             self.checkpoint()
             window = windows[index]
             with np.errstate(all="ignore"):
-                terms = place[window] - (through_mean * shares[window[0]])[:, None]
+                terms = place[window] - (
+                    place.dtype.type(through_mean * shares)
+                    if isinstance(shares, float)
+                    else (through_mean * shares[window[0]])[:, None]
+                )
                 if hidden is not None:
                     terms[hidden[window[0]]] = 0
                 round_into(terms, out[window])
