@@ -76,9 +76,7 @@ def needed(engine: Engine, loss: Loss, rows: int) -> tuple[int, int]:
     return sum(held), sum(array.nbytes for several in job.inputs.values() for array in several)
 
 
-def test_a_large_batch_takes_at_most_four_times_its_bytes(
-    engine: Engine, any_loss: Loss
-) -> None:
+def test_a_large_batch_takes_at_most_four_times_its_bytes(engine: Engine, any_loss: Loss) -> None:
     if any_loss.shape in SQUARED:
         pytest.skip("takes what the square of its examples takes")
     rows = 64 if any_loss.shape is Shape.IMAGES else 30_000
