@@ -19,8 +19,9 @@ from lossd.kernels.host import (
     PreparedCall,
     PreparedInput,
     TokenKernel,
+    TokenSums,
 )
-from lossd.losses import LOSSES, Loss, SoftCounts
+from lossd.losses import COMPUTED, Loss, SoftCounts
 
 # A thread that takes the next piece waits for the interpreter's lock, so pieces are few, however
 # large a cache is: a kernel goes through one block by block.  But with one for each thread, all
@@ -50,6 +51,9 @@ class KernelSource(Protocol):
     def tokens(self, batch: Batch) -> TokenKernel | None:
         """Returns the kernel that computes a batch of tokens; None if there is none."""
 
+    def token_sums(self) -> TokenSums | None:
+        """Returns what adds tokens up; None if nothing was compiled."""
+
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
         """The counter for the body of a set; None if nothing was compiled."""
 
@@ -70,6 +74,9 @@ class NoKernels:
 
     def tokens(self, batch: Batch) -> None:
         """See ``KernelSource.tokens``."""
+
+    def token_sums(self) -> None:
+        """See ``KernelSource.token_sums``."""
 
     def soft_counts(self, dtype: np.dtype[Any]) -> None:
         """See ``KernelSource.soft_counts``."""
@@ -99,7 +106,7 @@ class HostKernels:
     def find(self, batch: Batch) -> HostKernel | None:
         """See ``KernelSource.find``."""
         loss, text = batch.loss, text_of(batch)
-        if text is None or LOSSES.get(loss.name) is not loss:
+        if text is None or COMPUTED.get(loss.name) is not loss:
             return None
         named = HostText(loss, loss.cuda.index(text))
         if named.template is None:
@@ -115,13 +122,17 @@ class HostKernels:
     def tokens(self, batch: Batch) -> TokenKernel | None:
         """See ``KernelSource.tokens``."""
         text = text_of(batch)
-        if text is None or LOSSES.get(batch.loss.name) is not batch.loss:
+        if text is None or COMPUTED.get(batch.loss.name) is not batch.loss:
             return None
         named = HostText(batch.loss, batch.loss.cuda.index(text))
         with self._lock:
             if named.name not in self._tokens:
                 self._tokens[named.name] = TokenKernel(*self._library.token_entry(named))
             return self._tokens[named.name]
+
+    def token_sums(self) -> TokenSums:
+        """See ``KernelSource.token_sums``."""
+        return self._library.token_sums()
 
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts:
         """See ``KernelSource.soft_counts``."""
