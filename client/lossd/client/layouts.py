@@ -51,7 +51,7 @@ class Replies:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Span:
     """Where the data of a tensor lies in the end of a reply."""
 
     where: slice
@@ -65,14 +65,14 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The end of a reply: its bytes but for the data, and the places of that."""
+    """The end of a reply: its bytes but for the data, and where that lies."""
 
     size: int
     between: tuple[slice, ...]
     fixed: bytes
-    per_example: _Place | None
-    gradients: tuple[tuple[str, tuple[_Place, ...]], ...]
-    outputs: tuple[tuple[str, tuple[_Place, ...]], ...]
+    per_example: _Span | None
+    gradients: tuple[tuple[str, tuple[_Span, ...]], ...]
+    outputs: tuple[tuple[str, tuple[_Span, ...]], ...]
 
     @classmethod
     def of(cls, encoded: bytes) -> "_Layout | None":
@@ -116,28 +116,28 @@ class _UnusualError(Exception):
 
 
 def _laid_out(end: v1.ComputeLossResponse, payloads: Payloads, tail: bytes) -> _Layout:
-    edges = [0, *(edge for place in payloads.places for edge in place), len(tail)]
+    edges = [0, *(edge for span in payloads.places for edge in span), len(tail)]
     between = tuple(map(slice, edges[::2], edges[1::2]))
 
-    def place(tensor: v1.Tensor) -> _Place:
+    def span(tensor: v1.Tensor) -> _Span:
         array = tensors.read(tensor, payloads)
         if array.dtype == np.bool_:
             raise _UnusualError
         start, stop = payloads.places[payloads.index(tensor.data)]
-        return _Place(slice(start, stop), array.dtype, array.shape)
+        return _Span(slice(start, stop), array.dtype, array.shape)
 
-    def named(fields: Collection[v1.NamedTensors]) -> tuple[tuple[str, tuple[_Place, ...]], ...]:
-        return tuple((each.name, tuple(map(place, each.tensors))) for each in fields)
+    def named(fields: Collection[v1.NamedTensors]) -> tuple[tuple[str, tuple[_Span, ...]], ...]:
+        return tuple((each.name, tuple(map(span, each.tensors))) for each in fields)
 
     return _Layout(
         len(tail),
         between,
         b"".join([tail[part] for part in between]),
-        place(end.per_example) if end.HasField("per_example") else None,
+        span(end.per_example) if end.HasField("per_example") else None,
         named(end.gradients),
         named(end.outputs),
     )
 
 
-def _read(named: Sequence[tuple[str, Sequence[_Place]]], tail: bytes) -> Named:
-    return {name: [place.array(tail) for place in places] for name, places in named}
+def _read(named: Sequence[tuple[str, Sequence[_Span]]], tail: bytes) -> Named:
+    return {name: [span.array(tail) for span in spans] for name, spans in named}

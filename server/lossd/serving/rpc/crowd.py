@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from lossd.errors import Overloaded
 from lossd.serving.rpc.admission import AdmissionTicket, Gauge
-from lossd.serving.rpc.keeping import Keeper
+from lossd.serving.rpc.by_key import ByKey
 from lossd.serving.rpc.watchdog import Watchdog
 
 _WANTED_SECONDS = 5.0  # for which a call that found no place is remembered
@@ -36,7 +36,7 @@ class Crowd:
         self._half = max(1, places // 2)
         self._silent = silent
         self._clock = clock
-        self._calls: Keeper[str, Gauge] = Keeper(self._of_connection, lambda calls: not calls.used)
+        self._calls: ByKey[str, Gauge] = ByKey(self._of_connection, lambda calls: not calls.used)
         self._wanted = ("", -_WANTED_SECONDS)  # by whom, and when: the last one
         self._lock = threading.Lock()
 

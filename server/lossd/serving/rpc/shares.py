@@ -15,7 +15,7 @@ from lossd.serving.access.gate import Gate
 from lossd.serving.caller import Caller, Quotas
 from lossd.serving.config import Config
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
-from lossd.serving.rpc.keeping import Keeper
+from lossd.serving.rpc.by_key import ByKey
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Shares:
         self._calls = config.caller_calls or three_quarters(config.max_calls)
         self._bytes = config.caller_inflight_bytes or three_quarters(config.max_inflight_bytes)
         self._rate = config.caller_calls_per_second
-        self._shares: Keeper[tuple[str, Quotas], _Share] = Keeper(
+        self._shares: ByKey[tuple[str, Quotas], _Share] = ByKey(
             lambda key: self._of_caller(key[1]), lambda share: not share.admission.calls
         )
         self._lock = threading.Lock()

@@ -9,7 +9,7 @@ Kept = TypeVar("Kept")
 MOST = 1024  # that are kept; more only while they are in use
 
 
-class Keeper(Generic[Key, Kept]):
+class ByKey(Generic[Key, Kept]):
     """Keeps what is made for a key, and forgets what is idle when there is much.
 
     Whoever shares it among threads holds a lock.
