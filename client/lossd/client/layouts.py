@@ -21,7 +21,7 @@ Named = dict[str, list[Array]]
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class CutReply:
     """A reply that was cut up: a message without arrays, and the arrays, which are read-only."""
 
     head: v1.ComputeLossResponse
@@ -39,15 +39,15 @@ class Replies:
     __slots__ = ("_layout",)
 
     def __init__(self) -> None:
-        self._layout: _Layout | None = None
+        self._layout: _ReplyLayout | None = None
 
-    def cut(self, encoded: bytes) -> Cut | None:
+    def cut(self, encoded: bytes) -> CutReply | None:
         """Returns a reply that is laid out as the one that was learnt; None for any other."""
         return None if self._layout is None else self._layout.cut(encoded)
 
     def learn(self, encoded: bytes) -> None:
         """Takes a reply that can be read for the pattern of those that follow."""
-        self._layout = _Layout.of(encoded)
+        self._layout = _ReplyLayout.of(encoded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class _Span:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class _ReplyLayout:
     """The end of a reply: its bytes but for the data, and where that lies."""
 
     size: int
@@ -75,7 +75,7 @@ class _Layout:
     outputs: tuple[tuple[str, tuple[_Span, ...]], ...]
 
     @classmethod
-    def of(cls, encoded: bytes) -> "_Layout | None":
+    def of(cls, encoded: bytes) -> "_ReplyLayout | None":
         """Returns the layout of a reply; None if its arrays are not its end, or are booleans."""
         whole = v1.ComputeLossResponse.FromString(encoded)
         end = v1.ComputeLossResponse(gradients=whole.gradients, outputs=whole.outputs)
@@ -92,7 +92,7 @@ class _Layout:
         except (tensors.TensorError, _UnusualError):
             return None
 
-    def cut(self, encoded: bytes) -> Cut | None:
+    def cut(self, encoded: bytes) -> CutReply | None:
         """Returns a reply cut up; None if it is laid out in another way."""
         tail = encoded[-self.size :]
         if len(tail) != self.size or b"".join([tail[part] for part in self.between]) != self.fixed:
@@ -103,7 +103,7 @@ class _Layout:
             return None
         if len(head.gradients) or len(head.outputs) or head.HasField("per_example"):
             return None
-        return Cut(
+        return CutReply(
             head,
             None if self.per_example is None else self.per_example.array(tail),
             _read(self.gradients, tail),
@@ -115,7 +115,7 @@ class _UnusualError(Exception):
     """A tensor whose numbers have to be looked at."""
 
 
-def _laid_out(end: v1.ComputeLossResponse, payloads: Payloads, tail: bytes) -> _Layout:
+def _laid_out(end: v1.ComputeLossResponse, payloads: Payloads, tail: bytes) -> _ReplyLayout:
     edges = [0, *(edge for span in payloads.places for edge in span), len(tail)]
     between = tuple(map(slice, edges[::2], edges[1::2]))
 
@@ -129,7 +129,7 @@ def _laid_out(end: v1.ComputeLossResponse, payloads: Payloads, tail: bytes) -> _
     def named(fields: Collection[v1.NamedTensors]) -> tuple[tuple[str, tuple[_Span, ...]], ...]:
         return tuple((each.name, tuple(map(span, each.tensors))) for each in fields)
 
-    return _Layout(
+    return _ReplyLayout(
         len(tail),
         between,
         b"".join([tail[part] for part in between]),

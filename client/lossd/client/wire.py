@@ -21,7 +21,7 @@ from lossd.client.device_arrays import OnDevice, foreign_error, is_on_device, on
 from lossd.client.errors import InvalidRequestError, ServerError
 from lossd.client.headers import Encoded, Headers, Kind
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
-from lossd.client.layouts import Cut, Named
+from lossd.client.layouts import CutReply, Named
 from lossd.client.result import Arrays, LossResult, MetricResult, ServerTiming, TermResult
 from lossd.framing import WORTHWHILE_BYTES, Framed, Payloads
 
@@ -241,7 +241,7 @@ def read_response(
     """
     response, read = framed.message, ResponseReader(framed.payloads, shared, on_device)
     try:
-        cut = Cut(
+        cut = CutReply(
             response,
             read.per_example(response),
             read.named(response.gradients),
@@ -252,7 +252,7 @@ def read_response(
         raise _broken(error) from error
 
 
-def read_cut(cut: Cut) -> LossResult[Any]:
+def read_cut(cut: CutReply) -> LossResult[Any]:
     """Returns the result that a response holds whose arrays were cut off.
 
     Raises:
@@ -264,7 +264,7 @@ def read_cut(cut: Cut) -> LossResult[Any]:
         raise _broken(error) from error
 
 
-def _result(cut: Cut, read: "ResponseReader") -> LossResult[Any]:
+def _result(cut: CutReply, read: "ResponseReader") -> LossResult[Any]:
     head = cut.head
     return LossResult(
         loss=head.loss if head.HasField("loss") else None,

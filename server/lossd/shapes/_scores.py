@@ -37,7 +37,7 @@ class SidesPlan(RowPlan):
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class SideScores:
     """The scores that a pointwise loss is of: the names of its inputs, and their examples."""
 
     names: tuple[str, ...]
@@ -124,7 +124,7 @@ def _joined(found: Sequence[tuple[slice, Evaluated]], rows: int) -> Evaluated:
 # ------------------------------------------------------------------ each side by itself
 
 
-def each_side(given: Sequence[Scores]) -> Evaluator:
+def each_side(given: Sequence[SideScores]) -> Evaluator:
     """Returns the function that computes the scores of each side independently."""
 
     def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
@@ -142,7 +142,7 @@ def each_side(given: Sequence[Scores]) -> Evaluator:
 # ------------------------------------------------------------------ pairs
 
 
-def pairs(scores: Scores, backend: Backend) -> Evaluator:
+def pairs(scores: SideScores, backend: Backend) -> Evaluator:
     """Returns the function that computes pairs, whose two gradients are opposite."""
     first, second = scores.names
 
@@ -194,7 +194,7 @@ def _windows(rows: int, length: int) -> Iterator[tuple[slice, slice]]:
 # ------------------------------------------------------------------ through the mean of the other
 
 
-def with_means(given: Sequence[Scores], backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
+def with_means(given: Sequence[SideScores], backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
     """Returns the function that compares scores with the mean of the other side.
 
     The mean is not held constant: a gradient has a term for what each score does to the other side.
@@ -314,7 +314,7 @@ class _Averaged:
         return part, np.empty(part.operands[0].rows.shape, part.dtype)
 
     def finish(
-        self, place: Array, through_mean: float, scores: Scores, out: Array, flags: Flags
+        self, place: Array, through_mean: float, scores: SideScores, out: Array, flags: Flags
     ) -> None:
         """Writes the gradient of a side with all its terms, and flags rows that are not finite."""
         shares, own = self.shares[scores.name], flags[scores.part]
@@ -341,7 +341,7 @@ class _Averaged:
 
 
 def _zeroed(
-    batch: Batch, values: Array, buffers: Buffers, given: Sequence[Scores], lost: Flags
+    batch: Batch, values: Array, buffers: Buffers, given: Sequence[SideScores], lost: Flags
 ) -> Floats:
     """Makes the rows that are not finite 0, and returns the sums of what is left."""
     values[lost] = 0

@@ -18,7 +18,7 @@ from lossd.losses import Input, Loss, Sides
 from lossd.reduction import Flags, Floats, Reduction, RowPlan
 from lossd.shapes._scores import (
     POINTWISE,
-    Scores,
+    SideScores,
     SidesPlan,
     each_side,
     pairs,
@@ -129,7 +129,7 @@ class OpposedShape(ShapeRules):
             evaluate = POINTWISE.evaluator(
                 scores, backend, zero_nonfinite=zero_nonfinite and not is_averaged
             )
-            given.append(Scores(names, part, evaluate))
+            given.append(SideScores(names, part, evaluate))
         if is_averaged:
             return with_means(given, backend, zero_nonfinite=zero_nonfinite)
         if len(given[0].names) > 1:
