@@ -52,10 +52,10 @@ def network() -> Network:
     """Returns the network that lossd looks through."""
     modules = ARCHITECTURES["vgg16"]()
     modules = modules[: 1 + [module.name for module in modules].index(LAYER)]
-    places = [place for place, m in enumerate(modules) if isinstance(m, Convolution)]
+    places = [position for position, m in enumerate(modules) if isinstance(m, Convolution)]
     arrays: dict[str, npt.NDArray[np.float32]] = {}
-    for place, (weight, bias) in zip(places, weights(), strict=True):
-        arrays |= {f"features.{place}.weight": weight, f"features.{place}.bias": bias}
+    for position, (weight, bias) in zip(places, weights(), strict=True):
+        arrays |= {f"features.{position}.weight": weight, f"features.{position}.bias": bias}
     return Network("vgg", "sequential", modules, arrays, MEAN, STD)
 
 
@@ -82,8 +82,8 @@ def torch_runs(threads: int) -> Callable[[Case], Run]:
 
     torch.set_num_threads(threads)
     layers: list[torch.nn.Module] = []
-    for place, (weight, bias) in enumerate(weights()):
-        if place in (2, 4):  # behind the first two blocks
+    for position, (weight, bias) in enumerate(weights()):
+        if position in (2, 4):  # behind the first two blocks
             layers.append(torch.nn.MaxPool2d(2, 2))
         layer = torch.nn.Conv2d(weight.shape[1], len(weight), 3, padding=1)
         layer.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})

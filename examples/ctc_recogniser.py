@@ -40,7 +40,9 @@ class Recogniser:
         network = next(Path(package.origin).parent.rglob("*rec*.onnx"))
         self._session = onnxruntime.InferenceSession(str(network))
         listed = self._session.get_modelmeta().custom_metadata_map["character"].splitlines()
-        self._classes = {character: place for place, character in enumerate([*listed, " "], 1)}
+        self._classes = {
+            character: position for position, character in enumerate([*listed, " "], 1)
+        }
 
     def frames(self, image: Image.Image) -> Floats:
         """Probabilities, (frames, classes)."""

@@ -63,20 +63,20 @@ class Network:
     def forward(self, inputs: Floats) -> list[Floats]:
         """The inputs, what each layer makes of them, and last the outputs."""
         seen = [inputs]
-        for place, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+        for position, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             linear = seen[-1] @ weight + bias
-            is_last = place == len(self.weights) - 1
+            is_last = position == len(self.weights) - 1
             seen.append(linear if is_last else np.where(linear > 0, linear, 0.2 * linear))
         return seen
 
     def backward(self, seen: list[Floats], gradient: Floats) -> tuple[list[Floats], Floats]:
         """Gradients by weights and biases, and by the inputs."""
         found: list[Floats] = []
-        for place in reversed(range(len(self.weights))):
-            if place < len(self.weights) - 1:
-                gradient = gradient * np.where(seen[place + 1] > 0, 1, 0.2)
-            found += [seen[place].T @ gradient, gradient.sum(axis=0)]
-            gradient = gradient @ self.weights[place].T
+        for position in reversed(range(len(self.weights))):
+            if position < len(self.weights) - 1:
+                gradient = gradient * np.where(seen[position + 1] > 0, 1, 0.2)
+            found += [seen[position].T @ gradient, gradient.sum(axis=0)]
+            gradient = gradient @ self.weights[position].T
         return found, gradient
 
     def descend(self, gradients: list[Floats]) -> None:

@@ -74,11 +74,11 @@ class Adam:
     def descend(self, arrays: list[Floats], gradients: list[Floats]) -> None:
         """One step."""
         self._steps += 1
-        for place, (array, gradient) in enumerate(zip(arrays, gradients, strict=True)):
+        for position, (array, gradient) in enumerate(zip(arrays, gradients, strict=True)):
             zero = np.zeros_like(gradient)
-            first, second = self._moments.get(place, (zero, zero))
+            first, second = self._moments.get(position, (zero, zero))
             first, second = 0.9 * first + 0.1 * gradient, 0.99 * second + 0.01 * gradient**2
-            self._moments[place] = first, second
+            self._moments[position] = first, second
             scale = np.sqrt(second / (1 - 0.99**self._steps)) + 1e-8
             step = self.rate * first / (1 - 0.9**self._steps) / scale
             np.subtract(array, step, out=array)
@@ -135,8 +135,8 @@ class Classifier:
     def forward(self, images: Floats) -> list[Floats]:
         """The images, what each layer makes of them, and last the logits."""
         seen = [images]
-        for place, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            given = pooled(seen[-1]) if place == 2 else seen[-1]
+        for position, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            given = pooled(seen[-1]) if position == 2 else seen[-1]
             seen.append(np.maximum(convolved(given, weight) + bias[:, None, None], 0))
         return [*seen, seen[-1].mean((2, 3)) @ self.last]
 
@@ -148,20 +148,20 @@ class Classifier:
         derivatives: Floats = np.broadcast_to(by_mean, features.shape)
         by_weights: list[Floats] = []
         by_biases: list[Floats] = []
-        for place in reversed(range(len(self.weights))):
-            derivatives = derivatives * (seen[place + 1] > 0)
-            given = pooled(seen[place]) if place == 2 else seen[place]
+        for position in reversed(range(len(self.weights))):
+            derivatives = derivatives * (seen[position + 1] > 0)
+            given = pooled(seen[position]) if position == 2 else seen[position]
             by_weight = np.tensordot(derivatives, windows(given), axes=((0, 2, 3), (0, 1, 2)))
-            by_weights.insert(0, by_weight.reshape(self.weights[place].shape))
+            by_weights.insert(0, by_weight.reshape(self.weights[position].shape))
             by_biases.insert(0, derivatives.sum((0, 2, 3)))
-            if place == 0:
+            if position == 0:
                 break
             # Back through a convolution is one with the kernel turned round.
             derivatives = convolved(
-                derivatives, self.weights[place].swapaxes(0, 1)[:, :, ::-1, ::-1]
+                derivatives, self.weights[position].swapaxes(0, 1)[:, :, ::-1, ::-1]
             )
-            if place == 2:
-                derivatives = enlarged(derivatives) * (seen[place] == enlarged(given))
+            if position == 2:
+                derivatives = enlarged(derivatives) * (seen[position] == enlarged(given))
         return [*by_weights, *by_biases, by_last]
 
 
@@ -190,10 +190,10 @@ def shifted(rng: np.random.Generator, images: Floats) -> Floats:
 
 def network(model: Classifier) -> Network:
     """Its trunk, as a server takes it."""
-    places = [place for place, m in enumerate(MODULES) if isinstance(m, Convolution)]
+    places = [position for position, m in enumerate(MODULES) if isinstance(m, Convolution)]
     arrays: dict[str, Floats] = {}
-    for place, weight, bias in zip(places, model.weights, model.biases, strict=True):
-        arrays |= {f"features.{place}.weight": weight, f"features.{place}.bias": bias}
+    for position, weight, bias in zip(places, model.weights, model.biases, strict=True):
+        arrays |= {f"features.{position}.weight": weight, f"features.{position}.bias": bias}
     return Network("digits", "sequential", MODULES, arrays, mean=(0.0,), std=(1.0,))
 
 

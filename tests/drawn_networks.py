@@ -42,8 +42,8 @@ def drawn(
         weights[f"{key}weight"] = rng.normal(0, spread, shape).astype(np.float32)
         weights[f"{key}bias"] = rng.normal(0, 0.1, outputs).astype(np.float32)
 
-    for place, module in enumerate(modules):
-        key = f"features.{place}."
+    for position, module in enumerate(modules):
+        key = f"features.{position}."
         if isinstance(module, Convolution):
             width = next(sizes)
             convolution(key, width, given, next(sides, 3))

@@ -54,7 +54,7 @@ def panel(described: Panel, number: int, x: int, y: int) -> dict[str, Any]:
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "targets": [
             {
-                "refId": chr(ord("A") + place),
+                "refId": chr(ord("A") + position),
                 "datasource": DATA,
                 "expr": query.expression,
                 "legendFormat": query.legend or "__auto",
@@ -62,7 +62,7 @@ def panel(described: Panel, number: int, x: int, y: int) -> dict[str, Any]:
                 "range": not is_instant,
                 "format": "table" if described.kind == "table" else "time_series",
             }
-            for place, query in enumerate(described.queries)
+            for position, query in enumerate(described.queries)
         ],
     }
 

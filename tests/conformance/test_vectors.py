@@ -81,9 +81,9 @@ def test_each_number_of_a_reply_counts(channel: grpc.Channel, tmp_path: Path, na
     vector = VECTORS[name]
     replies = messages(vector, "replies")
     planted = 0
-    for place, reply in enumerate(replies):
+    for position, reply in enumerate(replies):
         for changed in faults(reply, vector["relative"]):
-            wrong = [*replies[:place], changed, *replies[place + 1 :]]
+            wrong = [*replies[:position], changed, *replies[position + 1 :]]
             assert fault(channel, tmp_path, vector, wrong), changed
             planted += 1
     assert planted >= 2
@@ -154,7 +154,7 @@ def faults(reply: Message, relative: float) -> Iterator[Message]:
         changed.CopyFrom(reply)
         tensors.fill([*tensors_of(changed)][tensor_place], array)
         yield changed
-    for place, (part, name) in enumerate(numbers(reply)):
+    for position, (part, name) in enumerate(numbers(reply)):
         value = getattr(part, name)
         wrong = value + 1 if isinstance(value, int) else off(value, relative)
         for change in (
@@ -163,7 +163,7 @@ def faults(reply: Message, relative: float) -> Iterator[Message]:
         ):
             changed = type(reply)()
             changed.CopyFrom(reply)
-            change(*[*numbers(changed)][place])
+            change(*[*numbers(changed)][position])
             yield changed
 
 

@@ -48,8 +48,8 @@ def free_ports(count: int) -> int:
             sockets[0].bind(("0.0.0.0", 0))  # noqa: S104 - the addresses of this machine, to see if free
             port: int = sockets[0].getsockname()[1]
             try:
-                for place, each in enumerate(sockets[1:], 1):
-                    each.bind(("0.0.0.0", port + place))  # noqa: S104
+                for position, each in enumerate(sockets[1:], 1):
+                    each.bind(("0.0.0.0", port + position))  # noqa: S104
             except (OSError, OverflowError):
                 continue
             return port

@@ -197,18 +197,18 @@ FIRST, *REST = messages_of(call_of())
 def announcing(*sizes: int, first: int = 0) -> bytes:
     framed = call_of()
     header, _ = chunks.split(framed)
-    for place, (tensor, size) in enumerate(
+    for index, (tensor, size) in enumerate(
         zip(chunks.tensors_of(header), sizes, strict=True), first
     ):
-        tensor.chunks.position, tensor.chunks.size_bytes = place, size
+        tensor.chunks.position, tensor.chunks.size_bytes = index, size
     return v1.StreamLossRequest(call=header).SerializeToString()
 
 
 def crowded() -> bytes:
     call = v1.ComputeLossRequest(loss=v1.LossSpec(squared_error=SquaredError()))
     named = call.inputs.add(name="predictions")
-    for place in range(100_000):
-        named.tensors.add().chunks.position = place
+    for index in range(100_000):
+        named.tensors.add().chunks.position = index
     return v1.StreamLossRequest(call=call).SerializeToString()
 
 

@@ -125,9 +125,9 @@ class TokenBatch:
         is_finite = np.isfinite(gradient.reshape(len(row_of), -1)).all(axis=1)
         nonfinite = np.bincount(row_of, ~is_finite, number) > 0
         said = np.zeros((number, len(SAID)))
-        for place, name in enumerate(SAID):
+        for position, name in enumerate(SAID):
             if name in found.outputs:
-                said[:, place] = found.outputs[name]
+                said[:, position] = found.outputs[name]
         return Found(tokens.sums(found.value) * self.shares, gradient, nonfinite, said)
 
     def on_host(self, library: Library) -> Found:

@@ -351,12 +351,12 @@ def _assert_rows_stand_alone(
 ) -> None:
     whole = engine.run(_padded(loss, rows, parameters).job(reduction=Reduction.NONE))
     gradients = whole.gradients[loss.inputs[0].name]
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         alone = engine.run(_padded(loss, [row], parameters).job(reduction=Reduction.NONE))
-        assert_same_bits(values(alone), values(whole)[place : place + 1], parameters)
+        assert_same_bits(values(alone), values(whole)[position : position + 1], parameters)
         gradient, time = alone.gradients[loss.inputs[0].name], len(row[0])
-        assert_same_bits(gradient, gradients[place : place + 1, :time], parameters)
-        assert_zero(gradients[place, time:])
+        assert_same_bits(gradient, gradients[position : position + 1, :time], parameters)
+        assert_zero(gradients[position, time:])
 
 
 def _faint(rng: np.random.Generator, kind: str, classes: int, blank: int) -> Row:
@@ -381,9 +381,9 @@ def _padded(loss: Loss, rows: Sequence[Row], parameters: dict[str, Any]) -> Case
     lengths = [np.array([len(row[part]) for row in rows]) for part in (0, 1)]
     frames = np.zeros((len(rows), lengths[0].max(), rows[0][0].shape[1]))
     labels = np.zeros((len(rows), lengths[1].max()), int)
-    for place, (scores, classes) in enumerate(rows):
-        frames[place, : len(scores)] = scores
-        labels[place, : len(classes)] = classes
+    for position, (scores, classes) in enumerate(rows):
+        frames[position, : len(scores)] = scores
+        labels[position, : len(classes)] = classes
     given = dict(zip(_names(loss), (frames, labels, *lengths), strict=True))
     return Case(loss, parameters, plain(loss).form, given)
 

@@ -98,9 +98,9 @@ def features(trunk: Any, images: Any, places: list[int]) -> list[Any]:
         for numbers in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     )
     found, x = [], (images - mean) / std
-    for place, module in enumerate(trunk.features):
+    for position, module in enumerate(trunk.features):
         x = module(x)
-        if place in places:
+        if position in places:
             found.append(x)
     return found
 

@@ -111,10 +111,10 @@ def token_slopes(case: Case, name: str, scales: Array) -> Array:
     """The derivative of the sum of scales times values by each number of an input."""
     oracle, given = ORACLES[case.loss.name], {**_whole(case), **case.parameters}
     derivatives = []
-    for place in range(case.inputs[name].size):
+    for position in range(case.inputs[name].size):
         ends = []
         for step in (STEP, -STEP):
-            values = oracle(held=given, **{**given, name: moved(given[name], place, step)})
+            values = oracle(held=given, **{**given, name: moved(given[name], position, step)})
             ends.append(sum(mpmath.mpf(float(s)) * v for s, v in zip(scales, values, strict=True)))
         derivatives.append(float((ends[0] - ends[1]) / (2 * STEP)))
     return np.array(derivatives).reshape(case.inputs[name].shape)
@@ -178,9 +178,11 @@ def _has_columns(value: Any) -> bool:
 def _gradient(name: str, inputs: Named, parameters: Named, wanted: str) -> tuple[float, ...]:
     row = dict(inputs)[wanted]
     derivatives = []
-    for place in range(size(row)):
+    for position in range(size(row)):
         ends = [
-            ORACLES[name](**{**dict(inputs), wanted: moved(row, place, step)}, **dict(parameters))
+            ORACLES[name](
+                **{**dict(inputs), wanted: moved(row, position, step)}, **dict(parameters)
+            )
             for step in (STEP, -STEP)
         ]
         derivatives.append(float((ends[0] - ends[1]) / (2 * STEP)))

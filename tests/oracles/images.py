@@ -84,8 +84,8 @@ def _seen(
         for channel, mean, std in zip(image, network.mean, network.std, strict=True)
     ]  # fmt: skip
     found: dict[str, Maps] = {}
-    for place, module in enumerate(network.modules):
-        own = {n: _exact_weights(name, f"features.{place}.{n}") for n in ("weight", "bias")}
+    for position, module in enumerate(network.modules):
+        own = {n: _exact_weights(name, f"features.{position}.{n}") for n in ("weight", "bias")}
         maps = STEPS[type(module).__name__](maps, module, **own)
         found[module.name] = maps
     return [found[layer] for layer in layers]

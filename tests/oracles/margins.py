@@ -462,9 +462,10 @@ def _right(case: Case, names: Sequence[str]) -> Right:
 def _derivatives(oracle: Any, example: Mapping[str, Any], name: str, step: Any) -> list[float]:
     """Central differences by each number of an input."""
     found = []
-    for place in range(size(example[name])):
+    for position in range(size(example[name])):
         above, below = (
-            oracle(**{**example, name: moved(example[name], place, way)}) for way in (step, -step)
+            oracle(**{**example, name: moved(example[name], position, way)})
+            for way in (step, -step)
         )
         found.append(float((above - below) / (2 * step)))
     return found

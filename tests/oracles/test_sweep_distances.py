@@ -136,8 +136,8 @@ def test_triplets_of_a_batch_of_every_size_are_right(engine: Engine, dtype: np.d
     loss, rng = LOSSES["batch_triplet"], np.random.default_rng(3)
     drawn = list(coupled_cases(loss, rows=6, length=3))
     sizes = SIZES if engine.backend.name == "numpy" else SIZES[::3]
-    for place, size in enumerate(sizes):
-        case = drawn[place % len(drawn)]
+    for position, size in enumerate(sizes):
+        case = drawn[position % len(drawn)]
         points = (size * case.inputs["embeddings"]).astype(dtype)
         case = case.with_inputs(embeddings=points)
         result = engine.run(case.job(reduction=Reduction.SUM, gradients=("embeddings",)))

@@ -141,10 +141,10 @@ def _expected(name: str, left: Array, right: Array, temperature: float, bias: fl
 def _from_the_best(scores: Array, *, is_one: bool) -> Array:
     """Slopes of a row sum to 0, so that similarities may be counted from anywhere."""
     found = scores.copy()
-    for place, row in enumerate(scores):
-        found[place] -= max(x for j, x in enumerate(row) if not is_one or j != place)
+    for position, row in enumerate(scores):
+        found[position] -= max(x for j, x in enumerate(row) if not is_one or j != position)
         if is_one:
-            found[place, place] = mpmath.mpf(0)
+            found[position, position] = mpmath.mpf(0)
     return found
 
 
@@ -157,8 +157,8 @@ def _vectors(scores: Array, dtype: np.dtype[Any], *, is_one: bool) -> tuple[Arra
     left, right = np.zeros((2, COUNT, len(pairs)))
     largest = abs(scores).max()
     power = 2.0 ** np.floor(np.log2(largest) / 2) if largest else 1.0
-    for place, (i, j) in enumerate(pairs):
-        left[i, place], right[j, place] = power, scores[i, j] / power
+    for position, (i, j) in enumerate(pairs):
+        left[i, position], right[j, position] = power, scores[i, j] / power
     if is_one:
         left += right
         right = left

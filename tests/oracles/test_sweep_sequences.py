@@ -113,9 +113,9 @@ def _case(rows: Sequence[tuple[Row, Array]], kind: DistributionKind) -> Case:
     most = max(len(row.labels) for row, _ in rows)
     predictions = np.full((len(rows), length, rows[0][0].classes), np.nan, rows[0][1].dtype)
     targets = np.zeros((len(rows), most), int)
-    for place, (row, frames) in enumerate(rows):
-        predictions[place, : len(frames)] = frames
-        targets[place, : len(row.labels)] = row.labels
+    for position, (row, frames) in enumerate(rows):
+        predictions[position, : len(frames)] = frames
+        targets[position, : len(row.labels)] = row.labels
     inputs = {
         "predictions": predictions,
         "targets": targets,
@@ -150,8 +150,8 @@ def _besides(frames: Array) -> Array:
 
 
 def _swept(row: Row, margins: Sequence[float] = MARGINS) -> Iterator[Array]:
-    for place, margin in enumerate(margins):
-        yield from (_logits(row, margin, place).astype(dtype) for dtype in TOLERANCE)
+    for position, margin in enumerate(margins):
+        yield from (_logits(row, margin, position).astype(dtype) for dtype in TOLERANCE)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
@@ -202,16 +202,16 @@ def test_a_sure_row_has_the_same_bits_beside_others(engine: Engine) -> None:
     rows = [row for row in ROWS if row.blank == 0 and row.classes == 3]
     for kind in (DistributionKind.LOGITS, DistributionKind.LOG_PROBABILITIES):
         given = []
-        for place, row in enumerate(rows * 3):
-            frames = _logits(row, (40.0, 9.0, 1.0)[place // len(rows)], 2 * place)
+        for position, row in enumerate(rows * 3):
+            frames = _logits(row, (40.0, 9.0, 1.0)[position // len(rows)], 2 * position)
             if kind is not DistributionKind.LOGITS:
                 frames -= np.log(np.exp(frames).sum(axis=1, keepdims=True))
             given.append((row, frames))
         whole = engine.run(_case(given, kind).job(reduction=Reduction.NONE))
-        for place, one in enumerate(given):
+        for position, one in enumerate(given):
             alone = engine.run(_case([one], kind).job(reduction=Reduction.NONE))
-            assert_same_bits(values(alone), values(whole)[place : place + 1], one)
-            gradient = whole.gradients["predictions"][place, : len(one[1])]
+            assert_same_bits(values(alone), values(whole)[position : position + 1], one)
+            gradient = whole.gradients["predictions"][position, : len(one[1])]
             assert_same_bits(alone.gradients["predictions"][0], gradient, one)
 
 

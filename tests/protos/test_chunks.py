@@ -112,9 +112,9 @@ def test_more_than_a_chunk_is_left_to_the_generated_code(tail: bytes) -> None:
 
 def announced(*sizes: int, first: int = 0) -> v1.ComputeLossRequest:
     made = v1.ComputeLossRequest()
-    for place, size in enumerate(sizes):
+    for index, size in enumerate(sizes):
         tensor = made.inputs.add(name="x").tensors.add()
-        tensor.chunks.position = place + first
+        tensor.chunks.position = index + first
         tensor.chunks.size_bytes = size
     return made
 

@@ -59,7 +59,7 @@ class CompiledTokenRun(TokenRun):
         zero_nonfinite: bool,
     ) -> None:
         tokens = batch.operands[0].rows.size
-        told = {name: place for place, name in enumerate(SAID) if name in buffers.outputs}
+        told = {name: position for position, name in enumerate(SAID) if name in buffers.outputs}
         beside = buffers.outputs.keys() - told.keys() - {"token_count"}
         wanted = tokens // (threads * PIECES_A_THREAD)
         most = PIECE_TOKENS if beside else MOST_TOKENS

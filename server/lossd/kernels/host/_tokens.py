@@ -173,8 +173,8 @@ class TokenSums:
         """
         call = _TokenCall(first=part.start, end=part.stop)
         call.starts, call.used, call.mask = map(address, (starts, used, mask))
-        for place, one in enumerate(pair):
-            call.inputs[place] = _packed(one)
+        for position, one in enumerate(pair):
+            call.inputs[position] = _packed(one)
         call.values = address(sums)
         self._entry(ctypes.byref(call))
 
