@@ -170,7 +170,7 @@ def known_parameters(loss: Loss, template: Template) -> list[Parameter]:
 
 
 def number_of(value: Any) -> float:
-    """Returns a parameter as a kernel is given it: unset is NaN, true 1, a choice its place."""
+    """Returns a parameter as a kernel is given it: unset is NaN, true 1, a choice its number."""
     if isinstance(value, enum.Enum):
         return float(list(type(value)).index(value))
     return np.nan if value is None else float(value)

@@ -104,8 +104,8 @@ class Input:
     @property
     def source(self) -> tuple[str, int]:
         """The name of the whole input, and which tensor of it this is."""
-        name, _, place = self.name.partition("[")
-        return name, int(place[:-1] or 0)
+        name, _, position = self.name.partition("[")
+        return name, int(position[:-1] or 0)
 
 
 # Parameters that lay out the inputs; the body of a loss does not see them.

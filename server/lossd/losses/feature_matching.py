@@ -65,11 +65,11 @@ def feature_matching(
         d(x, y) = |x - y|^2 / n      SQUARED_EUCLIDEAN, n elements of a map
                   |x - y| / sqrt n   EUCLIDEAN
                   1 - cos(x, y)      COSINE, of the whole map
-        G(x) = x x' / n, of the channels of a map (channels, places)
+        G(x) = x x' / n, of the channels of a map (channels, positions)
         gradient = w_l (2 (x - y) / n + 4 s (G(x) - G(y)) x / n)   SQUARED_EUCLIDEAN
 
     The caller computes the maps, and the gradients are with respect to the maps.  Axis 1 of a map
-    counts channels, the axes after it positions ("places").  Where two maps are equal the
+    counts channels, the axes after it positions.  Where two maps are equal the
     subgradient of the Euclidean distance is 0.  A map that is 0 everywhere has the cosine 0 with
     all others and gradient 0, and its example has the status ZERO_NORM.
 

@@ -109,8 +109,8 @@ class CompiledTokenRun(TokenRun):
         self._nonfinite[rows] |= ~np.isfinite(sent)
         self._statuses[rows] = self._empty(rows)
         if self._rows.said is not None:
-            for name, place in self._tell.items():
-                self._buffers.outputs[name][rows] = self._rows.said[rows, place]
+            for name, column in self._tell.items():
+                self._buffers.outputs[name][rows] = self._rows.said[rows, column]
         if "token_count" in self._buffers.outputs:
             self._buffers.outputs["token_count"][rows] = self._counts[rows]
         if self._wanted:

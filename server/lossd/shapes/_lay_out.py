@@ -54,7 +54,7 @@ class Laid:
     ``slots`` are those of the layout, with the domains that follow from the parameters.
     ``template`` is a batch like those that are made of it, without rows.  ``needed`` are the bytes
     that one takes beside its inputs.  ``sources`` say which tensor each slot is filled with: the
-    name of the input, and the place in its list; None for one that is not given.
+    name of the input, and the position in its list; None for one that is not given.
     """
 
     rules: ShapeRules

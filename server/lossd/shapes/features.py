@@ -62,14 +62,14 @@ def _maps(declared: Input, arrays: Mapping[str, Array]) -> list[tuple[Input, Arr
 
 def _check_products(declared: Input, shape: tuple[int, ...]) -> None:
     """Raises TooLarge for maps whose Gram matrices take too long: nothing stops a product."""
-    channels, places = shape[1], math.prod(shape[2:])
-    products = channels * places * min(channels, places)
+    channels, positions = shape[1], math.prod(shape[2:])
+    products = channels * positions * min(channels, positions)
     if products > MAX_PRODUCTS:
         raise TooLarge(
-            f"{declared.name} must have maps whose channels times places times the fewer of both "
-            f"are at most {MAX_PRODUCTS} for a style, got {channels} and {places}",
+            f"{declared.name} must have maps whose channels times positions times the fewer of "
+            f"both are at most {MAX_PRODUCTS} for a style, got {channels} and {positions}",
             field=f"inputs.{declared.base_name}.shape",
-            details={"limit": MAX_PRODUCTS, "channels": channels, "places": places},
+            details={"limit": MAX_PRODUCTS, "channels": channels, "positions": positions},
         )
 
 

@@ -144,7 +144,7 @@ def _template(text: HostText) -> Template:
 
 
 def _entry(name: str, type_name: str, function: str, call: str = "Call") -> str:
-    """The place where a kernel is entered."""
+    """Returns the function by which a kernel is entered."""
     return (
         f"EXPORT bool ENTRY({name}_{type_name})({call}* call) {{\n"
         f"    return answered(*call, {function});\n"
@@ -178,12 +178,12 @@ def _macros_of_parameters(text: HostText, type_name: str) -> dict[str, Any]:
     types |= dict.fromkeys(lists, "Weights")
     flags = {p.name for p in text.loss.parameters if p.type is bool and is_pointwise}
     switches = [a.name for a in numbers if a.name in flags]
-    place = {argument.name: i for i, argument in enumerate(numbers)}
-    values = {name: f"{types[name]}(call.numbers[{i}])" for name, i in place.items()}
+    index = {argument.name: i for i, argument in enumerate(numbers)}
+    values = {name: f"{types[name]}(call.numbers[{i}])" for name, i in index.items()}
     values |= {name: f"SWITCHES >> {i} & 1" for i, name in enumerate(switches)}
     source = "laid" if is_pointwise else "row.vectors"
     values |= {name: f"{source}[{i}]" for i, name in enumerate(lists)}
-    chosen = (f"(call.numbers[{place[name]}] != 0) << {i}" for i, name in enumerate(switches))
+    chosen = (f"(call.numbers[{index[name]}] != 0) << {i}" for i, name in enumerate(switches))
     power = _power(text.text.text)
     powers = ["0", "1", "2", "ANY_POWER"] if power else ["ANY_POWER"]
     return {

@@ -21,7 +21,10 @@ def feature_distance(
     distance: Distance,
     style_weight: float,
 ) -> BodyResult:
-    """Returns the weighted sum over layers of the distance of maps (examples, channels, places)."""
+    """Returns the weighted sum over layers of the distance between maps.
+
+    They are (examples, channels, positions).
+    """
     weights = layer_weights if len(layer_weights) else xp.ones(len(given), given[0].dtype)
     style = given[0].dtype.type(style_weight)  # where a small weight may round to 0
     value = xp.zeros(len(given[0]), given[0].dtype)
@@ -128,9 +131,9 @@ def _style(xp: Any, given: Array, truth: Array) -> _Term:
     """Returns the squared distance of the Gram matrices.
 
     With d = x - y and s = x + y their difference is (d s' + s d') / 2, which keeps its digits where
-    maps are near each other.  It has the square of the channels; where there are fewer places, its
-    square and its products are had from matrices of the square of those, so that what is taken is
-    never more than the maps.
+    maps are near each other.  It has the square of the channels; where there are fewer positions,
+    its square and its products are had from matrices of the square of those, so that what is taken
+    is never more than the maps.
     """
     if given.shape[2] < given.shape[1]:
         return _style_by_places(xp, given, truth)

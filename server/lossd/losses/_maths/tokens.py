@@ -140,9 +140,9 @@ class Tokens:
         counts = np.bincount(self.sequence, minlength=self.number)
         if self.of_sequence is not None:
             counts = np.array([len(ordered)])
-        places = np.cumsum(counts) - counts + np.maximum(-(-percent * counts // 100), 1) - 1
+        positions = np.cumsum(counts) - counts + np.maximum(-(-percent * counts // 100), 1) - 1
         found = np.zeros(self.number)
-        found[counts > 0] = ordered[places[counts > 0]]
+        found[counts > 0] = ordered[positions[counts > 0]]
         return found
 
     def spread(self, numbers: Array) -> Array:

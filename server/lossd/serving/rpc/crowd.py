@@ -1,8 +1,8 @@
-"""Keeps calls that say nothing from taking every place.
+"""Keeps calls that say nothing from taking every slot.
 
-A connection may have all places while nobody else wants one.  When a call of another one finds
+A connection may have all slots while nobody else wants one.  When a call of another one finds
 none, a call that waits for its message gives way, of the connection that has the most of them; and
-for some seconds no connection is given more than half of the places.  What waits is what can give
+for some seconds no connection is given more than half of the slots.  What waits is what can give
 way: nothing is lost that was computed, and the bundled client sends it again.
 """
 
@@ -16,24 +16,24 @@ from lossd.serving.rpc.admission import AdmissionTicket, Gauge
 from lossd.serving.rpc.by_key import ByKey
 from lossd.serving.rpc.watchdog import Watchdog
 
-_WANTED_SECONDS = 5.0  # for which a call that found no place is remembered
+_WANTED_SECONDS = 5.0  # for which a call that found no slot is remembered
 
 
 class Crowd:
-    """The places of each connection; may be used from many threads.
+    """The slots of each connection; may be used from many threads.
 
     ``silent`` watch the calls that wait for a message, each with its connection.
     """
 
     def __init__(
         self,
-        places: int,
+        slots: int,
         silent: Sequence[Watchdog],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._places = places
-        self._half = max(1, places // 2)
+        self._slots = slots
+        self._half = max(1, slots // 2)
         self._silent = silent
         self._clock = clock
         self._calls: ByKey[str, Gauge] = ByKey(self._of_connection, lambda calls: not calls.used)
@@ -44,7 +44,7 @@ class Crowd:
         """Counts a call among those of its connection.
 
         Raises:
-            Overloaded: if they are half of all, and another connection has found no place.
+            Overloaded: if they are half of all, and another connection has found no slot.
         """
         with self._lock:
             mine = self._calls.of(peer)
@@ -58,7 +58,7 @@ class Crowd:
             ticket.count_in(mine)
 
     def turned_away(self, peer: str) -> bool:
-        """Makes room for a call of a connection that found no place; returns whether one left."""
+        """Makes room for a call of a connection that found no slot; returns whether one left."""
         waiting = Counter(owner for watchdog in self._silent for owner in watchdog.owners())
         if not waiting:
             return False
@@ -74,4 +74,4 @@ class Crowd:
         return by != peer and self._clock() - when < _WANTED_SECONDS
 
     def _of_connection(self, _: str) -> Gauge:
-        return Gauge("calls in flight of one connection", "TOO_MANY_CALLS", self._places)
+        return Gauge("calls in flight of one connection", "TOO_MANY_CALLS", self._slots)
