@@ -511,6 +511,11 @@ tokens = ["0123456789-the-first-one"]
 may = ["compute", "information", "shared_memory"]
 tokens = ["0123456789-the-other-one"]
 
+[callers.small]
+may = ["compute", "information", "shared_memory"]
+tokens = ["0123456789-the-small-one"]
+device_bytes = 4194304
+
 [callers.without]
 may = ["compute", "information"]
 tokens = ["0123456789-one-without"]
@@ -533,6 +538,22 @@ def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 def test_a_caller_who_may_not_share(ruled: Process) -> None:
     falls_back(ruled, token="0123456789-one-without")  # noqa: S106 - of this test
+
+
+def test_a_caller_has_a_quota_of_its_own(ruled: Process) -> None:
+    """It counts whole pages, of all processes of the caller together, and for nobody else."""
+    small, other = "0123456789-the-small-one", "0123456789-the-other-one"
+    with (
+        LossClient(ruled.address, token=small) as one,
+        LossClient(ruled.address, token=small) as again,
+        LossClient(ruled.address, token=other) as free,
+    ):
+        kept = [held(one, (1, 1)), held(again, (1, 1))]
+        ask, sharing = one._connection()._ask, one._connection().sharing.device
+        reason, message = refused(ask, ALLOCATE_DEVICE, allocation(sharing, size=1))
+        assert reason == "DEVICE_MEMORY_FULL"
+        assert "of one client must be at most 4194304, got 6291456" in message
+        kept.append(held(free, (4 * MEBIBYTE,)))
 
 
 @pytest.mark.parametrize("method", [ALLOCATE_DEVICE, RELEASE_DEVICE], ids=lambda m: m.path)
