@@ -64,9 +64,14 @@ class Movable:
     fetch: Callable[[], Array]
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of elements along each axis."""
+        return tuple(self.value.shape)
+
+    @property
     def ndim(self) -> int:
         """The number of axes."""
-        return len(self.value.shape)
+        return len(self.shape)
 
     def __array__(self, dtype: Any = None, **_: Any) -> Array:
         return np.asarray(self.fetch(), dtype)
