@@ -184,8 +184,9 @@ def _beside(problem: Problem, inputs: Any, extras: Any, wanted: tuple[str, ...])
     leaves = jax.tree.leaves(inputs)
     dtype = jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
     place = next(leaf.sharding for leaf in leaves if is_on_device(leaf))
-    wide = jax.tree.map(lambda x: x.astype(_widened(x).dtype), inputs)
-    given = jax.tree.map(_lent, jax.block_until_ready(wide))
+    wide = jax.tree.map(lambda x: x.astype(jnp.float32) if x.dtype == jnp.float16 else x, inputs)
+    jax.block_until_ready(wide)  # type: ignore[no-untyped-call]
+    given = jax.tree.map(_lent, wide)
     value, found = problem.one(given, jax.tree.map(_on_host, extras), wanted)
     gradients = {
         name: jax.tree.map(lambda leaf, array: _taken(array, leaf.sharding), wide[name], arrays)
@@ -206,7 +207,7 @@ def _taken(array: Any, place: Any) -> Any:
     if not is_on_device(array):
         return jax.device_put(array, place)
     array.device.synchronize()
-    return jax.block_until_ready(jnp.array(jax.dlpack.from_dlpack(array), copy=True))
+    return jnp.array(jax.dlpack.from_dlpack(array), copy=True).block_until_ready()
 
 
 def _widened(leaf: Any) -> jax.ShapeDtypeStruct:
