@@ -191,6 +191,20 @@ def test_every_kind_of_loss_takes_device_memory(sharing: Process, name: str) -> 
         assert_same(found.gradients[input_name], gradient)
 
 
+def test_numbers_outside_their_domain_are_refused_as_elsewhere(sharing: Process) -> None:
+    """Though the server never reads them on the host but for the error."""
+    targets = probabilities()
+    targets[ROWS - 2, 7] = -1e-40
+    said = []
+    with LossClient(sharing.address) as client:
+        for put in (lambda array: filled(client, array), np.asarray):
+            with pytest.raises(InvalidRequestError) as raised:
+                client.compute(BinaryCrossEntropy(), put(logits()), put(targets))
+            said.append((raised.value.field, str(raised.value).partition(" (request")[0]))
+    assert said[0] == said[1]
+    assert said[0][0] == "targets"
+
+
 @pytest.mark.parametrize("nonfinite", ["zero", "propagate"])
 def test_options_are_as_elsewhere(sharing: Process, nonfinite: Any) -> None:
     given = logits()

@@ -188,6 +188,9 @@ class Backend(Protocol):
             InvalidParameter: if the body refuses a parameter, which a kernel does not look at.
         """
 
+    def checks_domains(self, batch: Batch) -> bool:
+        """Returns whether what computes a batch tells of numbers outside their domains."""
+
     def token_kernel(self, batch: Batch) -> TokenKernel | None:
         """Returns the kernel that computes tokens on the host; None if there is but the body."""
 

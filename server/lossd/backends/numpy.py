@@ -83,6 +83,10 @@ class NumpyBackend:
         """See ``Backend.token_kernel``."""
         return self.kernels.tokens(batch)
 
+    def checks_domains(self, batch: Batch) -> bool:
+        """See ``Backend.checks_domains``."""
+        return self.kernels.find(batch) is not None
+
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
         """See ``Backend.soft_counts``."""
         return self.kernels.soft_counts(dtype)

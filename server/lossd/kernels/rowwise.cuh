@@ -122,6 +122,13 @@ struct Row {
     FIRST* kept_predictions = nullptr;
     SECOND* kept_shares = nullptr;
     mutable T taint = 0;
+    mutable bool outside = false;
+
+    // Looks whether a prediction and a target are within their domains.
+    __device__ void look_at(T prediction, T target) const {
+        if (!CHECKS) return;
+        outside |= first_is_outside(prediction) || (!TARGETS_ARE_CLASSES && second_is_outside(target));
+    }
 
     // Copies the row into the chip's own memory, so that it is read once.
     __device__ void keep() {
@@ -255,11 +262,15 @@ struct Row {
 
     template <typename Slope>
     __device__ void write(Slope slope) const {
-        if (!gradient) return;
+        if (!gradient) {
+            if (CHECKS) each([&](long long, T prediction, T target) { look_at(prediction, target); });
+            return;
+        }
         if constexpr (TAKES_PACKS && sizeof(NumberOf<Slope>) == sizeof(T))
             write_packs(slope);
         else
             each([&](long long column, T prediction, T target) {
+                look_at(prediction, target);
                 const T found = slope(column, prediction, target);
                 gradient[column] = sent(weighed(scale, found), taint);
             });
@@ -272,7 +283,9 @@ struct Row {
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i) {
                 if (!elements.has(i)) break;
-                const T found = slope(start + i, prediction.items[i], own_target(start + i));
+                const T target = own_target(start + i);
+                look_at(prediction.items[i], target);
+                const T found = slope(start + i, prediction.items[i], target);
                 slopes.items[i] = sent(weighed(scale, found), taint);
             }
             store(gradient + start, slopes, columns - start);
@@ -444,6 +457,6 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
         if (keeps) row.keep();
         T value;
         evaluate(row, columns, label, value ARGUMENTS);
-        results.write(value, row.taint);
+        results.write(value, row.taint, row.outside);
     });
 }
