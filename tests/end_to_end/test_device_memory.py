@@ -202,7 +202,7 @@ def test_numbers_outside_their_domain_are_refused_as_elsewhere(sharing: Process)
                 client.compute(BinaryCrossEntropy(), put(logits()), put(targets))
             said.append((raised.value.field, str(raised.value).partition(" (request")[0]))
     assert said[0] == said[1]
-    assert said[0][0] == "targets"
+    assert said[0][0] == "inputs.targets"
 
 
 @pytest.mark.parametrize("nonfinite", ["zero", "propagate"])
