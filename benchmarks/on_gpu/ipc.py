@@ -14,21 +14,19 @@ from on_gpu.bench import TYPES, Array, Bench, Row, wall_ms
 from lossd.client import LossClient
 from lossd.v1 import CrossEntropy
 
-READY_SECONDS = 300
+READY_SECONDS = 60
 ROOM = 8 << 30
 
 
 def ipc(bench: Bench) -> Iterator[Row]:
     """Calls with predictions in shared memory, and in memory of the device, with their gradients.
 
-    The time on the device is that until its results are complete.
+    The time is that until results on the device are complete.
     """
     rows, columns = (64, 1000) if bench.smoke else (8192, 32000)
     rng = np.random.default_rng(1)
-    logits, labels = (
-        rng.standard_normal((rows, columns), np.float32),
-        rng.integers(0, columns, rows),
-    )
+    logits = rng.standard_normal((rows, columns), np.float32)
+    labels = rng.integers(0, columns, rows)
     with _server(256 << 20 if bench.smoke else ROOM) as address, LossClient(address) as client:
         client.wait_until_ready(READY_SECONDS)
         for dtype in TYPES:
@@ -40,12 +38,12 @@ def ipc(bench: Bench) -> Iterator[Row]:
                 )
 
 
-def _filled(place: Any, given: Array) -> Any:
-    if hasattr(place, "set"):
-        place.set(given)
+def _filled(array: Any, given: Array) -> Any:
+    if hasattr(array, "set"):
+        array.set(given)
     else:
-        place[...] = given
-    return place
+        array[...] = given
+    return array
 
 
 def _timed(bench: Bench, client: LossClient, array: Any, labels: Array) -> Row:
@@ -72,9 +70,9 @@ def _server(room: int) -> Iterator[str]:
         address = f"unix:{Path(folder) / 'socket'}"
         process = subprocess.Popen([
             sys.executable, "-m", "lossd", "serve", "--address", address, "--backend", "cupy",
-            "--no-check-device", "--http-address", "127.0.0.1:0", "--shm-dir", folder,
+            "--no-check-device", "--metrics-port", "0", "--shm-dir", folder,
             "--max-device-bytes", str(room), "--caller-device-bytes", str(room),
-        ], stderr=subprocess.DEVNULL)  # fmt: skip
+        ], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         try:
             yield address
         finally:
