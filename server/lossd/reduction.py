@@ -216,6 +216,12 @@ def block_sums(values: npt.NDArray[Any], weights: Floats | None, block: int) -> 
     A block starts at a multiple of ``block`` wherever the caller cuts, so the sums have the same
     bits however the rows were split into pieces.
     """
-    products = values.astype(np.float64) if weights is None else values * weights
-    starts = range(0, len(products), block)
-    return np.array([products[start : start + block].sum() for start in starts])
+    return np.array([
+        _weighed(values, weights, slice(start, start + block)).sum()
+        for start in range(0, len(values), block)
+    ])  # fmt: skip
+
+
+def _weighed(values: npt.NDArray[Any], weights: Floats | None, rows: slice) -> Floats:
+    found: Floats = values[rows].astype(np.float64)
+    return found if weights is None else values[rows] * weights[rows]

@@ -216,11 +216,11 @@ def documentation(body: Callable[..., object]) -> tuple[str, str, str]:
 
 def element(name: str, index: int, shape: Sequence[int]) -> str:
     """Names an element of an array by its flat index: ``targets[1, 0]``; a number has no index."""
-    places = []
+    positions = []
     for size in reversed(shape):
-        index, place = divmod(index, size)
-        places.append(str(place))
-    return f"{name}[{', '.join(reversed(places))}]" if places else name
+        index, position = divmod(index, size)
+        positions.append(str(position))
+    return f"{name}[{', '.join(reversed(positions))}]" if positions else name
 
 
 def message_name(name: str) -> str:

@@ -246,8 +246,8 @@ class _Total:
     def _add_gradient(self, name: str, arrays: list[Array], weight: float) -> None:
         with np.errstate(all="ignore"):
             scaled = [_weighed(weight, array) for array in arrays]
-            for place, array in enumerate(self._gradients.get(name, ())):
-                scaled[place] += array
+            for position, array in enumerate(self._gradients.get(name, ())):
+                scaled[position] += array
         self._gradients[name] = scaled
 
     def _add_slope(self, name: str, number: Array, weight: float) -> None:

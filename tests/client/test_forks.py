@@ -125,6 +125,53 @@ assert not ended_well(forked(print))
 assert segment.take(64) is not None
 """
 
+IN_TURN = """
+from lossd.client import forks
+turns = forks.turns()
+begun, may_end, ended, entered = (threading.Event() for _ in range(4))
+
+def call():
+    with turns:
+        begun.set()
+        may_end.wait(60)
+        ended.set()
+
+def look():
+    assert ended.is_set() and not entered.is_set()
+    with turns:
+        pass
+
+def another():
+    while not turns._forks:  # until the fork waits
+        pass
+    threading.Timer(0.1, may_end.set).start()
+    with turns:
+        entered.set()
+
+threads = [threading.Thread(target=work) for work in (call, another)]
+threads[0].start()
+assert begun.wait(60)
+threads[1].start()
+assert ended_well(forked(look))
+for thread in threads:
+    thread.join(60)
+assert entered.is_set()
+"""
+
+WITHIN_A_CALL = """
+from lossd.client import forks
+forks.PATIENCE = 0.1
+turns = forks.turns()
+
+def look():
+    with turns:
+        pass
+
+with turns:
+    assert ended_well(forked(look))
+assert ended_well(forked(look))
+"""
+
 
 def run(script: str, folder: Path) -> None:
     root = Path(__file__).parents[2]
@@ -158,3 +205,11 @@ def test_a_fork_may_share_first(tmp_path: Path) -> None:
 
 def test_a_child_that_dies_at_once_is_not_waited_for(tmp_path: Path) -> None:
     run(OF_A_DEAD_CHILD, tmp_path)
+
+
+def test_a_fork_waits_for_calls_and_the_next_calls_for_it(tmp_path: Path) -> None:
+    run(IN_TURN, tmp_path)
+
+
+def test_a_call_that_forks_waits_for_itself_only_so_long(tmp_path: Path) -> None:
+    run(WITHIN_A_CALL, tmp_path)

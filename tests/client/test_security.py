@@ -78,6 +78,27 @@ def test_a_certificate_needs_its_key() -> None:
         TLS(certificate="trainer.pem")
 
 
+@pytest.mark.parametrize("content", [b"", b"no PEM", "half of it"], ids=["empty", "other", "half"])
+def test_authorities_are_in_their_file(tmp_path: Path, content: bytes | str) -> None:
+    """With an empty one gRPC would trust whom everybody trusts."""
+    whole = Authority().certificate
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
+    with pytest.raises(client.InvalidRequestError, match=r"tls\.ca must hold certificates in PEM"):
+        LossClient("localhost:1", tls=TLS(ca))
+    ca.write_bytes("# Müller\n".encode() + whole)
+    LossClient("localhost:1", tls=TLS(ca)).close()
+
+
+def test_a_certificate_goes_with_its_own_key(tmp_path: Path) -> None:
+    ours = Authority()
+    certificate, key = ours.issue("trainer").write(tmp_path, "one")
+    _, other = ours.issue("trainer").write(tmp_path, "other")
+    LossClient("localhost:1", tls=TLS(certificate=certificate, key=key)).close()
+    with pytest.raises(client.InvalidRequestError, match=r"that tls\.key belongs to, got"):
+        LossClient("localhost:1", tls=TLS(certificate=certificate, key=other))
+
+
 def test_what_a_function_returns_is_checked_and_not_shown() -> None:
     made = LossClient("localhost:1", token=lambda: f"{TOKEN} with spaces")
     with pytest.raises(client.InvalidRequestError, match="token must be") as caught:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from lossd import tensors, v1
+from lossd.client.reply_room import reply_size, wanted_gradients
 from lossd.client.segments import ALIGNMENT, Arena, Segment
-from lossd.client.sharing import _is_seen, _reply_size, _wanted
+from lossd.client.sharing import _is_seen
 
 MEBIBYTE = 1 << 20
 FLOAT = np.dtype(np.float32)
@@ -110,7 +111,7 @@ def request(loss: v1.LossSpec, **arrays: Any) -> v1.ComputeLossRequest:
 
 def size(made: v1.ComputeLossRequest, by_default: set[str]) -> int:
     """The bytes of a reply whose losses return gradients with respect to these inputs."""
-    return _reply_size(made, _wanted(made, lambda _: by_default))
+    return reply_size(made, wanted_gradients(made, lambda _: by_default))
 
 
 def test_the_region_of_the_reply_fits_gradients_and_examples() -> None:

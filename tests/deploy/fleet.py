@@ -157,12 +157,12 @@ class Load:
     slowest: float = 0.0
 
 
-PAUSE = 0.005  # seconds
+PAUSE = 0.02  # seconds
 
 
 @contextlib.contextmanager
 def load(
-    target: str,
+    target: str | Callable[[], str],
     call: Callable[[LossClient], Any],
     *,
     is_right: Callable[[Any], bool],

@@ -1,6 +1,7 @@
 """Servers that Ray runs: callers notice nothing of those that are replaced and killed."""
 
 import contextlib
+import functools
 import socket
 import time
 import urllib.request
@@ -19,20 +20,24 @@ from tests.deploy.test_replicas import answered
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install ray")
 
+from ray.cluster_utils import Cluster  # noqa: E402
+
 from deploy.ray import replicas  # noqa: E402 - imports Ray
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    environment = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
-        runtime_env={"env_vars": environment},
-    )  # fmt: skip
-    yield
+def cluster() -> Iterator[Cluster]:
+    """A cluster with one node, to which others may be added."""
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    ray.init(address=made.address, log_to_driver=False, runtime_env={"env_vars": ENVIRONMENT})
+    yield made
     ray.shutdown()
+    made.shutdown()
 
 
 def free_ports(count: int) -> int:
@@ -69,7 +74,7 @@ def calls_of(replica: Any) -> float:
         return sum(value for name, _, value in series if name == "lossd_requests_total")
 
 
-def test_two_replicas_share_calls_and_are_replaced_and_killed_unnoticed(cluster: None) -> None:
+def test_two_replicas_share_calls_and_are_replaced_and_killed_unnoticed(cluster: Cluster) -> None:
     del cluster
     started = replicas.start(2, port=free_ports(2), cpus=0.5, backend="numpy", drain_seconds=5)
     target = replicas.target(started)
@@ -88,13 +93,17 @@ def test_two_replicas_share_calls_and_are_replaced_and_killed_unnoticed(cluster:
 
 
 def test_replicas_are_added_and_taken_away_and_running_clients_share_their_calls(
-    cluster: None,
+    cluster: Cluster,
 ) -> None:
     del cluster
     port = free_ports(3)
-    settings: dict[str, Any] = {"cpus": 0.2, "backend": "numpy", "drain_seconds": 5}
+    settings: dict[str, Any] = {
+        "cpus": 0.2, "backend": "numpy", "drain_seconds": 5, "group": "comes and goes",
+    }  # fmt: skip
     first = replicas.start(1, port=port, **settings)
-    with load(replicas.target(first, more=2), call, is_right=is_right) as seen:
+    of_group = functools.partial(replicas.found, "comes and goes")
+    assert replicas.target(first) == of_group()
+    with load(of_group, call, is_right=is_right) as seen:
         answered(seen, 30)
         added = replicas.start(2, port=port + 1, **settings)
         everyone = first + added
@@ -108,7 +117,38 @@ def test_replicas_are_added_and_taken_away_and_running_clients_share_their_calls
         for each in added:  # while the client still calls them
             replicas.stop(each)
         answered(seen, 30)
+        assert replicas.target(first) == of_group()
 
     assert (seen.errors, seen.wrong) == ([], 0)
-    assert found_after < 10  # a second, but for what else the machine does
+    assert found_after < 30  # five seconds, but for what else the machine does
     assert all(of_added > 0.5 * sum(got) / len(got) for of_added in got[1:])
+
+
+def test_a_node_that_joins_later_gets_servers_and_running_clients_find_them(
+    cluster: Cluster,
+) -> None:
+    settings: dict[str, Any] = {"cpus": 1.5, "backend": "numpy", "group": "late node"}
+    pair = replicas.start(2, port=free_ports(2), **settings)  # of which one finds no room
+    asked = {replica.address.remote(): replica for replica in pair}
+    (answer,) = ray.wait(list(asked), timeout=60)[0]
+    first = asked[answer]
+    late = next(replica for replica in pair if replica is not first)
+    with load(functools.partial(replicas.found, "late node"), call, is_right=is_right) as seen:
+        answered(seen, 30)
+        node = cluster.add_node(num_cpus=2, node_ip_address="127.0.0.2")
+        assert "127.0.0.2:" in replicas.target(pair)  # which waits for both
+        ready = time.monotonic()
+        while not calls_of(late):
+            answered(seen, 10)
+        found_after = time.monotonic() - ready
+        begun = calls_of(late)
+        answered(seen, 300)
+        share = (calls_of(late) - begun) / 300
+        replicas.stop(late)
+        answered(seen, 30)
+        cluster.remove_node(node)
+        answered(seen, 30)
+
+    assert (seen.errors, seen.wrong) == ([], 0)
+    assert found_after < 30  # seconds
+    assert share > 0.25

@@ -43,7 +43,7 @@ tokens = ["{SOME}"]
 BATCH: dict[str, Any] = {"predictions": [1.0, 2.0], "targets": [1.0, 3.0]}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Files:
     """An authority of ours, another's, and what they issued."""
 
@@ -61,8 +61,9 @@ class Files:
     ) -> tuple[Path, Path]:
         return (authority or self.ours).issue(name, **how).write(self.folder, name)
 
-    @property
+    @functools.cached_property
     def ca(self) -> Path:
+        """Written once: who reads a file while it is written may find nothing in it."""
         return self.path("ca.pem", self.ours.certificate)
 
 

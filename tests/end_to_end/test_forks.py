@@ -75,6 +75,35 @@ class Signal:
 """
 
 
+# A thread that computes all the while, as forks come and go.
+BUSY = """
+import threading
+from lossd.client import LossClient, local
+
+def squared(client, value=3.0):
+    return client.compute(SquaredError(), np.full(320, value, np.float32), ZEROS[:320]).loss
+
+@contextlib.contextmanager
+def busy(client):
+    over, done, faults = threading.Event(), [], []
+    def work():
+        while not over.is_set():
+            try:
+                assert squared(client) == 9
+                done.append(1)
+            except BaseException:
+                faults.append(traceback.format_exc())
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield done
+    finally:
+        over.set()
+        thread.join()
+    assert done and not faults, faults
+"""
+
+
 @pytest.fixture(scope="module")
 def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     directory = str(tmp_path_factory.mktemp("shm"))
@@ -92,7 +121,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def run(process: Process, folder: Path, script: str, kind: str, *arguments: str) -> None:
     """Runs a script that both fork and spawn can start again."""
     path = folder / "script.py"
-    path.write_text(BEGIN + textwrap.dedent(script))
+    path.write_text(BEGIN + BUSY + textwrap.dedent(script))
     roots = os.pathsep.join(str(ROOT / part) for part in (".", "protos", "server", "client"))
     finished = subprocess.run(
         [sys.executable, str(path), kind, process.address, *arguments],
@@ -234,3 +263,80 @@ def test_clients_and_arrays_go_to_workers_of_every_start_method(
         main(*rest)
     """
     run(sharing, tmp_path, script, kind, method)
+
+
+@pytest.mark.parametrize("method", ["os.fork", "multiprocessing", "data loader"])
+def test_forks_and_calls_of_other_threads_take_turns(
+    sharing: Process, tmp_path: Path, method: str
+) -> None:
+    if method == "data loader":
+        pytest.importorskip("torch", reason="needs PyTorch")
+    script = """
+    def work(client):
+        assert squared(client, 2.0) == 4.0
+
+    def by_fork(client):
+        assert all([ended_well(forked(lambda: work(client))) for _ in range(50)])
+
+    def by_multiprocessing(client):
+        context = multiprocessing.get_context("fork")
+        for _ in range(50):
+            worker = context.Process(target=work, args=(client,))
+            worker.start()
+            worker.join(60)
+            assert worker.exitcode == 0
+
+    def by_loader(client):
+        import torch
+        class Squares(torch.utils.data.Dataset):
+            def __len__(self):
+                return 8
+            def __getitem__(self, at):
+                return squared(client, float(at))
+        for _ in range(2):
+            loader = torch.utils.data.DataLoader(Squares(), 4, num_workers=2, timeout=60)
+            assert torch.cat(list(loader)).tolist() == [at ** 2 for at in range(8)]
+
+    with LossClient(address) as client:
+        squared(client)
+        with busy(client):
+            ways = {"os.fork": by_fork, "multiprocessing": by_multiprocessing}
+            ways.get(rest[0], by_loader)(client)
+    """
+    run(sharing, tmp_path, script, "threads", method)
+
+
+def test_forks_leave_a_server_in_this_process_to_their_parent(
+    sharing: Process, tmp_path: Path
+) -> None:
+    script = """
+    def refused(client):
+        for _ in range(2):
+            try:
+                squared(client)
+            except InvalidRequestError as error:
+                assert "must not be a fork of one with a server in it" in str(error)
+            else:
+                raise AssertionError
+
+    with local(backend="numpy", threads=1) as client, LossClient(address) as other:
+        squared(client), squared(other)
+        with busy(client) as done:
+            while not done:
+                time.sleep(0.001)
+            assert all([ended_well(forked(lambda: None)) for _ in range(50)])
+            for number in range(4):
+                child = os.fork()
+                if not child:
+                    sys.exit(number)  # which leaves all these blocks
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == number
+                seen = len(done)
+                while len(done) == seen:
+                    time.sleep(0.001)
+            assert all([ended_well(forked(lambda: refused(client))) for _ in range(3)])
+            assert ended_well(forked(lambda: refused(other)))
+    with LossClient(address) as client:
+        squared(client)
+        assert ended_well(forked(lambda: squared(client)))
+    """
+    run(sharing, tmp_path, script, "threads")

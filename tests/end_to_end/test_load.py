@@ -67,7 +67,7 @@ def test_of_16_calls_too_many_exactly_16_are_refused_at_once() -> None:
                 started = time.monotonic()
                 with pytest.raises(grpc.RpcError) as caught:
                     compute(request())
-                assert time.monotonic() - started < 1  # 50 ms on an idle machine
+                assert time.monotonic() - started < 5  # 50 ms on an idle machine
                 error = errors.from_rpc_error(caught.value)
                 assert isinstance(error, OverloadedError)
                 assert error.reason == "TOO_MANY_CALLS"

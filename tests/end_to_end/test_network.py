@@ -68,7 +68,7 @@ def test_a_deadline_holds_while_the_cable_is_out_and_the_client_recovers(
             begun = time.monotonic()
             with pytest.raises((DeadlineExceededError, UnavailableError)):
                 compute(client)
-            assert time.monotonic() - begun < 2
+            assert time.monotonic() - begun < 5
         with connect(far_server.address, timeout=30) as another:
             assert compute(another) == 1
         deadline = time.monotonic() + 30

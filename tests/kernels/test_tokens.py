@@ -96,3 +96,32 @@ def test_the_loss_of_a_value_function_equals_the_body(
 def test_numbers_of_sixteen_bits_are_rounded_once_on_the_device(simt: Execute) -> None:
     batch = draw(next(tokens.policies()), BFLOAT16, by_sequence=True)
     check(batch.on_device(simt), batch)
+
+
+DISTILLATIONS = [
+    pytest.param(p, id=f"{p['divergence'].name}-{p['support'].name}-{p['beta']}")
+    for p in tokens.distillations()
+]
+
+
+@pytest.mark.parametrize("parameters", DISTILLATIONS)
+def test_distributions_equal_the_body_in_any_variant(
+    variants: list[Library],  # noqa: F811
+    parameters: Mapping[str, Any],
+) -> None:
+    for classes, dtype in [(n, t) for n in tokens.CLASSES for t in (FLOAT32, FLOAT64)]:
+        batch = tokens.draw_distributions(parameters, dtype, classes)
+        found = [batch.on_host(variant) for variant in variants]
+        check(replace(found[0], said=np.zeros(0)), batch)
+        for row in range(len(batch.used)):
+            alone = batch.row(row).on_host(variants[0]).bits(0, slice(None))
+            assert {one.bits(row, batch.cells(row)) for one in found} == {alone}
+
+
+@pytest.mark.parametrize("parameters", DISTILLATIONS[::3])
+def test_distributions_equal_the_body_on_the_device(
+    simt: Execute, parameters: Mapping[str, Any]
+) -> None:
+    for classes, dtype in ((17, FLOAT64), (300, FLOAT32)):
+        batch = tokens.draw_distributions(parameters, dtype, classes)
+        check(batch.on_device(simt), batch)

@@ -1,6 +1,7 @@
 """Batches of tokens for the kernel texts of their losses, and what the NumPy body says."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from lossd.kernels import kernel_source, typed_arguments
 from lossd.kernels._source import number_of
 from lossd.kernels.host import SAID, HostText, Library, TokenInput, TokenKernel, TokenRows
 from lossd.losses import LOSSES, Content, Loss
+from lossd.losses._maths.divergences import DistillationDivergence, DistillationSupport
 from lossd.losses._maths.policy import (
     TAKES,
     KlEstimator,
@@ -114,10 +116,14 @@ class TokenBatch:
             for a in self.by_loss()
         ]
         found = self.loss.body(np, *given, {"": tokens}, **self.parameters)
-        gradient, dtype = np.zeros(len(row_of)), self.by_loss()[0].dtype  # type: ignore[union-attr]
-        gradient[counts] = found.gradient(self.loss.inputs[0].name) * self.scales[rows]
-        gradient = gradient.astype(dtype)
-        nonfinite = np.bincount(row_of, ~np.isfinite(gradient), number) > 0
+        first = self.by_loss()[0]
+        assert first is not None
+        gradient = np.zeros(first.shape)
+        derivatives = found.gradient(self.loss.inputs[0].name)
+        gradient[counts] = (derivatives.T * self.scales[rows]).T
+        gradient = gradient.astype(first.dtype)
+        is_finite = np.isfinite(gradient.reshape(len(row_of), -1)).all(axis=1)
+        nonfinite = np.bincount(row_of, ~is_finite, number) > 0
         said = np.zeros((number, len(SAID)))
         for place, name in enumerate(SAID):
             if name in found.outputs:
@@ -130,12 +136,12 @@ class TokenBatch:
         number, first = len(self.used), self.by_loss()[0]
         assert first is not None
         found = Found(
-            np.zeros(number), np.full(len(first), np.nan, first.dtype), np.zeros(number, np.bool_),
+            np.zeros(number), np.full_like(first, np.nan), np.zeros(number, np.bool_),
             np.zeros((number, len(SAID))),
         )  # fmt: skip
         rows = TokenRows(
             self.starts, self.sizes, self.used, self.mask, self.excluded, self.scales, self.shares,
-            found.values, found.gradient, found.nonfinite, found.said,
+            found.values, found.nonfinite, found.said,
         )  # fmt: skip
         inputs = [
             None
@@ -143,7 +149,7 @@ class TokenBatch:
             else TokenInput.of(a, None, is_by_sequence=len(a) == number and number != len(first))
             for a in self.by_loss()
         ]
-        assert kernel(inputs, self.parameters, rows, slice(0, number))
+        assert kernel(inputs, self.parameters, rows, slice(0, number), found.gradient)
         return found
 
     def on_device(self, execute: Execute) -> Found:
@@ -160,7 +166,7 @@ class TokenBatch:
         nonfinite = np.full(number, 7, np.uint8)
         advantages = self.inputs.get("advantages", given)
         arguments = {
-            "rows": number, "columns": int(self.sizes.max()), "predictions": given,
+            "rows": number, "columns": math.prod(given.shape[1:]), "predictions": given,
             "targets": self.inputs.get(second), **{name: self.inputs.get(name) for name in others},
             "scales": self.scales.astype(dtype), "scale": 1.0,
             "silent": self.excluded.astype(np.uint8), "values": values, "gradient": gradient,
@@ -246,3 +252,49 @@ def draw_values(dtype: np.dtype[Any]) -> TokenBatch:
     outputs = next(p for p in loss.parameters if p.name == "outputs").choices or ()
     parameters = {"clip_range": 0.3, "outputs": tuple(outputs)}
     return replace(drawn, loss=loss, parameters=parameters, inputs=inputs)
+
+
+# One class, less and more than a group of lanes, and more than a block.
+CLASSES = (1, 5, 17, 600)
+
+
+def distillations() -> Iterator[dict[str, Any]]:
+    """Yields parameters: every divergence of every support, at the ends of beta and between."""
+    for divergence, support in itertools.product(DistillationDivergence, DistillationSupport):
+        needs_beta = "JENSEN_SHANNON" in divergence.name
+        is_whole = support is DistillationSupport.WHOLE
+        for beta in (0.0, 0.3, 1.0) if needs_beta else (None,):
+            yield {
+                "divergence": divergence,
+                "support": support,
+                "beta": beta,
+                "temperature": 2.0 if is_whole else 1.0,
+                "outputs": (),
+            }
+
+
+def draw_distributions(
+    parameters: Mapping[str, Any], dtype: np.dtype[Any], classes: int
+) -> TokenBatch:
+    """Draws a batch for distillation, of short sequences, with a class that nobody gives."""
+    rng = np.random.default_rng(9)
+    used = np.array([0, 1, 3, 4, 2, 3, 1, 2])
+    number, cells = len(used), int(used.sum()) + PADDING * len(used)
+    student, teacher = rng.normal(0, 3, (2, cells, classes))
+    if parameters["support"] is not DistillationSupport.WHOLE:
+        student, teacher = (
+            given - np.log(np.exp(given).sum(axis=1, keepdims=True)) - 0.3
+            for given in (student, teacher)
+        )
+    teacher[:, classes // 2] = -np.inf if classes > 1 else teacher[:, 0]
+    found = TokenBatch(
+        LOSSES["distillation"], parameters, {}, used, rng.random(cells) < 0.8,
+        np.arange(number) == EXCLUDED, rng.uniform(-2, 2, number), rng.uniform(0.5, 1, number),
+    )  # fmt: skip
+    found.mask[found.starts[NAN_ROW]] = True
+    student[found.starts[NAN_ROW], 0] = np.nan
+    for given in (student, teacher):
+        given[~found.mask] = np.nan
+        given[found.cells(EXCLUDED)] = np.nan
+    inputs = {"predictions": student.astype(dtype), "targets": teacher.astype(dtype)}
+    return replace(found, inputs=inputs)

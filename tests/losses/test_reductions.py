@@ -1,5 +1,6 @@
 """From examples to one number: named reductions, results that merge, and nothing kept."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from lossd.engine import Engine, Result
 from lossd.errors import InvalidRequest
 from lossd.losses import Loss
 from lossd.reduction import EmptyPolicy, Reduction
-from tests.losses.case import Case, by_row, total, values
+from tests.losses.case import Case, Form, by_row, total, values
 from tests.losses.compare import Array, assert_same_bits, assert_zero
 from tests.sampling import cases, plain
 
@@ -59,6 +60,23 @@ def test_reductions_are_the_named_sums_and_means(engine: Engine, loss: Loss) -> 
                 assert result.loss == pytest.approx(aggregate, rel=1e-13), (case, reduction)
                 for name, number in expected.items():
                     assert getattr(result, name) == pytest.approx(number, rel=1e-13), (case, name)
+
+
+@pytest.mark.parametrize("power", [-1000, -150, -126, 120, 1000])
+def test_a_mean_does_not_depend_on_the_size_of_class_weights(
+    engine: Engine, loss: Loss, power: int
+) -> None:
+    for drawn in cases(loss):
+        weights = drawn.parameters.get("class_weights", ())
+        if drawn.form is not Form.CLASSES or not len(weights) or drawn.parameters.get("z_loss"):
+            continue  # a penalty beside the loss has no class weight
+        sized = {**drawn.parameters, "class_weights": tuple(np.ldexp(weights, power))}
+        expected = engine.run(drawn.astype(np.float32).job())
+        result = engine.run(replace(drawn, parameters=sized).astype(np.float32).job())
+        assert result.loss == pytest.approx(expected.loss, rel=1e-6), (drawn, power)
+        for name, gradient in result.gradients.items():
+            assert gradient.dtype == np.float32
+            np.testing.assert_allclose(gradient, expected.gradients[name], 3e-6, 1e-9)
 
 
 def test_gradients_are_of_the_reduced_loss(engine: Engine, loss: Loss) -> None:

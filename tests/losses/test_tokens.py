@@ -1,15 +1,20 @@
 """Losses of tokens: right, split as one likes, and blind to every token that does not count."""
 
+import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lossd.backends.numpy import NumpyBackend
 from lossd.engine import Engine
 from lossd.errors import InvalidTensor
 from lossd.losses import LOSSES, Axes, Content, Input, Loss, Shape, Status
 from lossd.reduction import NonfinitePolicy, Reduction
+from lossd.shapes import _compiled_token_run, _summed_run, _token_run
+from lossd.shapes._token_run import TokenRun
 from tests.losses.case import Array, Case, values
 from tests.losses.compare import DTYPES, assert_close, assert_same_bits, assert_zero
 from tests.oracles import coupled_outputs, coupled_values, policies, token_slopes
@@ -231,6 +236,64 @@ def test_any_split_has_the_same_gradients_and_loss(engine: Engine, loss: Loss) -
             assert counted == whole.weight_sum
             for name, gradient in whole.gradients.items():
                 np.testing.assert_allclose(grads[name], gradient, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("cells", [1, 3])
+def test_pieces_may_be_shorter_than_a_sequence(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, loss: Loss, cells: int
+) -> None:
+    """Outputs are asked for too, some of which are sorted, the largest, or a mean."""
+    parameter = next(p for p in loss.parameters if p.name == "outputs")
+    everything = {"outputs": tuple(parameter.choices or ())}
+    drawn = [
+        replace(case, parameters={**case.parameters, **everything})
+        for case in (*token_cases(loss), *map(flat, padded(loss)))
+    ]
+    jobs = [case.job(**options(number)) for number, case in enumerate(drawn)]
+    expected = [engine.run(job) for job in jobs]
+    monkeypatch.setattr(_token_run, "PIECE_TOKENS", cells)
+    monkeypatch.setattr(_compiled_token_run, "PIECE_TOKENS", cells)
+    monkeypatch.setattr(TokenRun, "piece_tokens", cells)
+    monkeypatch.setattr(_summed_run, "PIECE_CELLS", cells)
+    monkeypatch.setattr(_summed_run, "KERNEL_CELLS", cells)
+    monkeypatch.setattr(_summed_run, "BLOCK_ROWS", cells)
+    for case, job, right in zip(drawn, jobs, expected, strict=True):
+        found = engine.run(job)
+        near = functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
+        near(values(found), values(right), err_msg=str(case))
+        for name, array in {**right.gradients, **right.outputs}.items():
+            near({**found.gradients, **found.outputs}[name], array, err_msg=str((case, name)))
+        np.testing.assert_array_equal(found.statuses.indices, right.statuses.indices)
+
+
+def test_a_long_sequence_can_be_stopped(monkeypatch: pytest.MonkeyPatch, loss: Loss) -> None:
+    monkeypatch.setattr(_token_run, "PIECE_TOKENS", 1)
+    case = next(padded(loss, rows=1, length=50), None)
+    if case is None or not any(p.name == "aggregation" for p in loss.layout_parameters):
+        pytest.skip("has no value of a token")
+    looks: list[None] = []
+    engine = Engine(NumpyBackend(1))
+    engine.run(case.job(), checkpoint=lambda: looks.append(None))
+    engine.close()
+    assert len(looks) >= 50
+
+
+def test_flags_need_not_lie_side_by_side(engine: Engine, loss: Loss) -> None:
+    for case in map(flat, padded(loss)):
+        names = [n for n in case.inputs if n.endswith("token_mask")]
+        apart = {n: np.repeat(case.inputs[n], 2)[::2] for n in names}
+        result, other = engine.run(case.job()), engine.run(case.with_inputs(**apart).job())
+        assert_same_bits(values(other), values(result), case)
+
+
+def test_sixteen_bits_are_rounded_once(engine: Engine, loss: Loss) -> None:
+    for case in token_cases(loss):
+        given = case.astype(np.float16)
+        found, exact = engine.run(given.job()), engine.run(given.astype(np.float64).job())
+        for name, gradient in found.gradients.items():
+            with np.errstate(over="ignore"):
+                right = exact.gradients[name].astype(np.float16)
+            np.testing.assert_allclose(gradient, right, 1e-3, 1e-7, err_msg=str((case, name)))
 
 
 def test_no_sequences_and_no_tokens_are_worth_nothing(engine: Engine, loss: Loss) -> None:

@@ -7,6 +7,7 @@ margin of a value, the slopes of all distances of a gradient.
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import mpmath
@@ -149,6 +150,28 @@ def test_triplets_of_a_batch_of_every_size_are_right(engine: Engine, dtype: np.d
         derivative = coupled_slope(case, "embeddings", np.ones(6), way)
         bound = TOLERANCE[dtype] * abs(gradient * way).sum()
         assert abs((gradient * way).sum() - derivative) <= bound + 1e-30, case
+
+
+@pytest.mark.parametrize("power", [530, 1000])
+def test_triplets_grow_with_their_points_where_squares_overflow(engine: Engine, power: int) -> None:
+    """Scaling by a power of 2 rounds nothing, so that every bit but the exponent is the same."""
+    for drawn in coupled_cases(LOSSES["batch_triplet"], rows=6, length=3):
+        distance = drawn.parameters.get("distance", Distance.EUCLIDEAN)
+        degree = {Distance.SQUARED_EUCLIDEAN: 2, Distance.EUCLIDEAN: 1, Distance.COSINE: 0}
+        margin = {} if distance is Distance.COSINE else {"margin": 0.0}
+        near = replace(drawn.astype(FLOAT64), parameters={**drawn.parameters, **margin})
+        far = near.with_inputs(embeddings=np.ldexp(near.inputs["embeddings"], power))
+        found, expected = (
+            engine.run(case.job(reduction=Reduction.SUM, gradients=("embeddings",)))
+            for case in (far, near)
+        )
+        grown = degree[distance] * power
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(values(found), np.ldexp(values(expected), grown))
+            np.testing.assert_array_equal(
+                found.gradients["embeddings"],
+                np.ldexp(expected.gradients["embeddings"], grown - power),
+            )
 
 
 # ------------------------------------------------------------------ feature maps, and gradients

@@ -26,8 +26,8 @@ def refusing() -> Iterator[Threads]:
 
 
 @pytest.fixture
-def prompt(refusing: Threads) -> Iterator[Prompt]:
-    prompt = Prompt(refusing)
+def prompt() -> Iterator[Prompt]:
+    prompt = Prompt()
     with prompt.threads:
         yield prompt
 
@@ -41,7 +41,8 @@ def health(prompt: Prompt) -> Health:
 def channel(prompt: Prompt, refusing: Threads, health: Health) -> Iterator[grpc.Channel]:
     """Leads to a server that tells of this health."""
     del health
-    server = grpc.server(refusing, handlers=[prompt])
+    server = grpc.server(refusing)
+    prompt.serve(server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -117,8 +118,7 @@ class Watching:
 
 def watch(prompt: Prompt, watching: Watching) -> Future[Any]:
     """Has a thread serve the watcher, as gRPC does."""
-    details: Any = type("Details", (), {"method": "/grpc.health.v1.Health/Watch"})
-    method: Any = prompt.service(details)
+    method: Any = prompt.methods["/grpc.health.v1.Health/Watch"]
     behaviour = method.stream_stream
     requests = iter([Request(service="")])
     threads: Threads = behaviour.experimental_thread_pool
@@ -153,6 +153,39 @@ def test_what_changes_while_a_watcher_is_told_is_told_afterwards(
     watching.reads.set()
     served.result(20)
     assert watching.told == [Response.NOT_SERVING, Response.SERVING]
+
+
+class Held(grpc.GenericRpcHandler):
+    """Looks at no call until it may."""
+
+    def __init__(self) -> None:
+        self.may = threading.Event()
+
+    def service(self, _: object) -> None:
+        assert self.may.wait(20)
+
+
+def test_health_is_answered_where_grpc_refuses_other_calls(
+    prompt: Prompt, refusing: Threads, health: Health
+) -> None:
+    health.enter(ServerState.READY)
+    held, refused = Held(), threading.Event()
+    limits = ("max_pending_requests", 2), ("max_pending_requests_hard_limit", 4)
+    options = [(f"grpc.server.{name}", limit) for name, limit in limits]
+    server = grpc.server(refusing, handlers=[held], options=options)
+    prompt.serve(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        method: Any = channel.unary_unary("/some/Other")
+        for call in [method.future(b"", timeout=20) for _ in range(20)]:
+            call.add_done_callback(lambda _: refused.set())
+        assert refused.wait(20)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        asked = [stub.Check.future(Request(), timeout=20) for _ in range(4)]
+        held.may.set()
+        assert [each.result().status for each in asked] == [Response.SERVING] * 4
+    server.stop(None)
 
 
 def test_callers_without_a_word_keep_nobody_from_an_answer(channel: grpc.Channel) -> None:

@@ -3,15 +3,18 @@
 import contextlib
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from lossd.backends._host import host_kernels
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import TooLarge
 from lossd.losses import LOSSES, Loss, Shape
+from lossd.losses._maths.policy_outputs import PolicyGradientOutput
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case
 from tests.sampling import cases
@@ -54,9 +57,6 @@ def peak_and_held(engine: Engine, job: Job) -> tuple[int, int]:
 # docs/operations.md says why.
 MANIFOLD = {
     "generator_loss": 42, "discriminator_loss": 22, "soft_f1": 22, "pairwise_auc": 18,
-    "distillation": 17, "binary_classifier_optimization": 16, "kahneman_tversky": 16,
-    "policy_gradient": 12, "clipped_value": 12, "preference": 10,
-    "bradley_terry": 19,
 }  # fmt: skip
 # What compares each example with each takes the square of their number.
 SQUARED = {Shape.COUPLED}
@@ -91,6 +91,28 @@ def test_a_large_batch_takes_four_times_its_bytes_unless_it_is_said(
     assert (two - one) / (twice - size) <= MANIFOLD.get(any_loss.name, 4)
 
 
+@pytest.mark.parametrize("loss", [one for one in LOSSES.values() if one.shape is Shape.TOKENS])
+def test_long_sequences_take_four_times_their_bytes(engine: Engine, loss: Loss) -> None:
+    def held(length: int) -> tuple[int, int]:
+        case = next(cases(loss, rows=2, length=length)).astype(np.float32)
+        job = case.job(gradients=case.derivatives)
+        own = sum(array.nbytes for several in job.inputs.values() for array in several)
+        return peak_and_held(engine, job)[1], own
+
+    (one, size), (two, twice) = held(100_000), held(200_000)
+    assert two - one <= 4 * (twice - size)
+
+
+def test_ratios_that_are_sorted_are_said(engine: Engine) -> None:
+    """Of a long sequence all are kept."""
+    (case, *_) = cases(LOSSES["policy_gradient"], rows=2, length=300_000)
+    outputs = [PolicyGradientOutput.RATIO_P50, PolicyGradientOutput.LARGEST_RATIO]
+    asked = replace(case, parameters={**case.parameters, "outputs": outputs})
+    job = asked.astype(np.float32).job()
+    peak, held = peak_and_held(engine, job)
+    assert peak <= held + SMALL
+
+
 def variants(loss: Loss, rows: int, length: int) -> list[Case]:
     """The defaults, and some of what may be told beside them."""
     found = []
@@ -108,6 +130,15 @@ def test_a_loss_takes_no_more_than_it_says(engine: Engine, any_loss: Loss, size:
     for case in variants(any_loss, rows, length):
         peak, held = peak_and_held(engine, case.job(gradients=case.derivatives))
         assert peak <= held + SMALL, f"{case} takes {peak} and says {held}"
+
+
+def test_gradients_of_sixteen_bits_are_said() -> None:
+    """A kernel computes them in float64."""
+    engine = Engine(NumpyBackend(1, host_kernels()))
+    (case, *_) = cases(LOSSES["clipped_value"], rows=2, length=2_000_000)
+    peak, held = peak_and_held(engine, case.astype(np.float16).job())
+    engine.close()
+    assert peak <= held + SMALL
 
 
 def test_float64_takes_twice_as_much_and_says_so(engine: Engine) -> None:

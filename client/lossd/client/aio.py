@@ -33,6 +33,7 @@ from lossd.client.evaluation import AsyncEvaluation
 from lossd.client.headers import Headers
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
+from lossd.client.target import Target
 from lossd.framing import Framed
 
 
@@ -66,7 +67,7 @@ class AsyncLossClient:
 
     def __init__(
         self,
-        target: str = "localhost:50051",
+        target: Target = "localhost:50051",
         *,
         channel: grpc.aio.Channel | None = None,
         timeout: float = 30.0,

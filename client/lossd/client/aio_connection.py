@@ -24,15 +24,18 @@ from lossd.client.errors import (
     ServerError,
     UnavailableError,
     closed_error,
+    forked_error,
     from_rpc_error,
     given_up_error,
     lost_error,
     not_ready_error,
 )
+from lossd.client.forks import turns
 from lossd.client.headers import Encoded
 from lossd.client.retry import AsyncRetrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
+from lossd.client.target import Target
 from lossd.client.tracing import Metadata, Trace, untraced
 from lossd.framing import Framed
 
@@ -48,7 +51,7 @@ class AsyncConnection:
 
     def __init__(
         self,
-        target: str,
+        target: Target,
         channel: grpc.aio.Channel | None,
         security: Security = PLAIN,
         trace: Trace = untraced,
@@ -72,7 +75,8 @@ class AsyncConnection:
         """Returns the channel.
 
         Raises:
-            InvalidRequestError: if the connection was closed, or is used in another event loop.
+            InvalidRequestError: if the connection was closed, is used in another event loop, or
+                this is a fork of a process with a server in it.
         """
         if self._closed.is_set():
             raise closed_error()
@@ -81,6 +85,8 @@ class AsyncConnection:
             raise InvalidRequestError("client must stay in one event loop, got a second one")
         self._loop = loop
         if self._channel is None:
+            if not turns().can_call:
+                raise forked_error()
             self._channel = self._security.opened(grpc.aio, self._target)
         return self._channel
 

@@ -20,16 +20,19 @@ from lossd.client.errors import (
     LossdError,
     UnavailableError,
     closed_error,
+    forked_error,
     from_rpc_error,
     given_up_error,
     lost_error,
     not_ready_error,
 )
+from lossd.client.forks import turns
 from lossd.client.headers import Encoded
 from lossd.client.retry import Retrier
 from lossd.client.security import PLAIN, Security, explained
 from lossd.client.sharing import Sharing
 from lossd.client.submitting import Background
+from lossd.client.target import Target
 from lossd.client.tracing import Metadata, Trace, untraced
 from lossd.framing import Framed
 
@@ -46,7 +49,7 @@ class Connection:
 
     def __init__(
         self,
-        target: str,
+        target: Target,
         channel: grpc.Channel | None,
         security: Security = PLAIN,
         trace: Trace = untraced,
@@ -59,6 +62,7 @@ class Connection:
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._retrier = Retrier(sleep=self._rest)
+        self._turns = turns()
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
         self.sharing = Sharing(self._ask)
         self.background = Background()
@@ -72,12 +76,15 @@ class Connection:
         """Returns the channel, the same for all threads.
 
         Raises:
-            InvalidRequestError: if the connection was closed.
+            InvalidRequestError: if the connection was closed, or this is a fork of a process with
+                a server in it.
         """
         with self._lock:
             if self._closed.is_set():
                 raise closed_error()
             if self._channel is None:
+                if not self._turns.can_call:
+                    raise forked_error()
                 self._channel = self._security.opened(grpc, self._target)
             return self._channel
 
@@ -155,12 +162,13 @@ class Connection:
         submission = self.background.current
         try:  # as ``translated`` does, which takes longer to enter
             answer: bytes
-            if submission is None:
-                answer = invoke(encoded, timeout=timeout, metadata=proven)
-            else:
-                future = invoke.future(encoded, timeout, metadata=proven)
-                submission.watch(future)
-                answer = future.result()
+            with self._turns:
+                if submission is None:
+                    answer = invoke(encoded, timeout=timeout, metadata=proven)
+                else:
+                    future = invoke.future(encoded, timeout, metadata=proven)
+                    submission.watch(future)
+                    answer = future.result()
         except _FAILURES as error:
             raise self._translated(error) from error
         return answer
@@ -215,7 +223,7 @@ class Connection:
             started.result().initial_metadata()
             yield from question.chunks()
 
-        with self.translated():
+        with self.translated(), self._turns:
             replies = invoke(messages(), timeout=left, metadata=proven)
             if self.background.current is not None:
                 self.background.current.watch(replies)

@@ -12,7 +12,7 @@ from lossd.client.aio_connection import AsyncConnection
 from lossd.client.connection import Connection
 from lossd.client.errors import InvalidRequestError
 from lossd.client.security import PLAIN, Security
-from lossd.client.target import checked_target
+from lossd.client.target import Target, checked_target
 from lossd.client.tracing import Trace, tracer
 
 Made = TypeVar("Made", bound=Connection | AsyncConnection)
@@ -23,7 +23,7 @@ class Connections(Generic[Made]):
 
     Args:
         make: Makes a connection from the target and the channel.
-        target: Where to connect to, unless there is a channel.
+        target: Where to connect to, or a function that says it, unless there is a channel.
         channel: The caller's channel, for all connections.
         security: How they are secured, and what proves who calls.
         tracing: Where spans go: True for the program's own provider, or a ``TracerProvider``; a
@@ -35,8 +35,8 @@ class Connections(Generic[Made]):
 
     def __init__(
         self,
-        make: Callable[[str, Any, Security, Trace], Made],
-        target: str,
+        make: Callable[[Target, Any, Security, Trace], Made],
+        target: Target,
         channel: Any,
         security: Security = PLAIN,
         tracing: Any = False,  # noqa: FBT002 - or a provider
@@ -45,7 +45,8 @@ class Connections(Generic[Made]):
         self._security = security
         self._is_traced = tracing is not False
         self._trace = tracer(tracing)
-        self._target = checked_target(target) if channel is None else target
+        is_told = channel is not None or callable(target)
+        self._target = target if is_told else checked_target(target)
         self._channel = channel
         # By process. The parent's stays here in a child, where nothing may touch it, not even to
         # free it.

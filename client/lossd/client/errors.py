@@ -189,6 +189,14 @@ def closed_error() -> InvalidRequestError:
     return InvalidRequestError("client must be open, got a closed one")
 
 
+def forked_error() -> InvalidRequestError:
+    """Returns the exception for a call in a fork of a process with a server in it."""
+    return InvalidRequestError(
+        "process that calls must not be a fork of one with a server in it, got one: start it with "
+        "spawn or forkserver, or run lossd serve"
+    )
+
+
 def not_ready_error(seconds: float) -> DeadlineExceededError:
     """Returns the exception for a server that was waited for in vain."""
     return DeadlineExceededError(

@@ -1,21 +1,28 @@
-"""Protects shared memory in processes that inherit it through a fork.
+"""Protects shared memory in processes that inherit it through a fork, and gRPC in forks.
 
 A fork copies a process's memory, except for shared memory: parent and child would write into each
 other's arrays.  So the child replaces inherited mappings by copies, before anything else runs in
 it, and the parent waits for that.
 
+gRPC makes its threads anew in a child, out of a state that its other threads may have been
+changing: of forks amid calls one in ten crashes or hangs.  So forks and calls take turns.
+
 It may import the standard library only.  A process that a library forks without Python is not
 protected.
 """
 
+import contextlib
 import ctypes
 import functools
 import mmap
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
+
+# Seconds that a fork waits for calls under way. One of them might itself wait for the fork.
+PATIENCE = 10.0
 
 _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 
@@ -97,6 +104,81 @@ def keeper() -> Keeper:
         return Keeper()
     except AttributeError as error:
         raise OSError("system must have mremap and os.register_at_fork, got one without") from error
+
+
+class Turns:
+    """Has forks of this process and calls of gRPC wait for each other; ``turns`` makes one.
+
+    It is entered for a call.  Any number of calls may be under way, and none begins while a fork
+    waits for them.
+
+    Attributes:
+        can_call: Whether this process can call at all.
+    """
+
+    def __init__(self) -> None:
+        self._servers = 0
+        self.can_call = True
+        self._begin()
+        os.register_at_fork(
+            before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
+        )
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Has forks not call while there is a server of gRPC in this process.
+
+        Its threads never rest, so gRPC makes none anew in a fork, and a call might wait forever.
+        """
+        with self._lock:
+            self._servers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._servers -= 1
+
+    def _begin(self) -> None:
+        """Begins with no calls, as a child has none of its parent's."""
+        self._lock = threading.RLock()  # a signal's handler may fork amid any of this
+        self._changed = threading.Condition(self._lock)
+        self._calls = 0
+        self._forks = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            while self._forks:
+                self._changed.wait()
+            self._calls += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._calls -= 1
+            if self._forks:
+                self._changed.notify_all()
+
+    def _before(self) -> None:
+        with self._lock:
+            self._forks += 1
+            # Below 0 in a child that was forked within a call, which ends there too.
+            self._changed.wait_for(lambda: self._calls <= 0, PATIENCE)
+
+    def _in_child(self) -> None:
+        self.can_call = self.can_call and not self._servers
+        self._begin()
+
+    def _in_parent(self) -> None:
+        with self._lock:
+            self._forks -= 1
+            self._changed.notify_all()
+
+
+@functools.cache
+def turns() -> Turns:
+    """Returns the turns of this process, which are made with its first connection."""
+    with contextlib.suppress(OSError):
+        keeper()  # what is registered first is done last: nobody waits for calls with its lock
+    return Turns()
 
 
 def _remapping() -> "functools.partial[None]":

@@ -2,12 +2,15 @@
 
 import contextlib
 import importlib
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 from lossd.client.errors import InvalidRequestError
+from lossd.client.forks import turns
 from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
@@ -21,8 +24,9 @@ def local(*, timeout: float | None = None, **settings: Any) -> Iterator[LossClie
 
     Replies have the bits of a server in a process of its own.  The server listens on a socket in a
     directory that only this user can enter, and keeps the memory that calls have freed for the
-    next ones; nothing here suits production, where ``lossd serve`` runs.  Workers must be started
-    with spawn or forkserver meanwhile: a fork of a process with a server of gRPC in it may crash.
+    next ones; nothing here suits production, where ``lossd serve`` runs.  A fork leaves the server
+    to its parent and is refused calls: workers that call are to be started with spawn or
+    forkserver.
 
     Args:
         timeout: Seconds that a call may take; None for the client's default.
@@ -48,17 +52,29 @@ def local_server(**settings: Any) -> Iterator[str]:
         InvalidRequestError: as ``local``.
     """
     app, config = _module("lossd.serving.app"), _module("lossd.serving.config")
-    with tempfile.TemporaryDirectory(prefix="lossd-") as folder:
+    with _folder() as folder, turns().serving():
         given = {"address": f"unix:{folder}/lossd.sock", "metrics_port": 0, **settings}
         unknown = sorted(given.keys() - config.Config.__dataclass_fields__.keys())
         if unknown:
             raise InvalidRequestError(f"settings must be those of the server, got {unknown[0]}")
-        server = app.start(config.Config(**given))
+        server, owner = app.start(config.Config(**given)), os.getpid()
         try:
             yield server.address
         finally:
-            server.stop()
-            server.close()
+            if os.getpid() == owner:
+                server.stop()
+                server.close()
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[str]:
+    """Yields a folder that only this user can enter; a fork that ends leaves it to its parent."""
+    folder, owner = tempfile.mkdtemp(prefix="lossd-"), os.getpid()
+    try:
+        yield folder
+    finally:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _module(name: str) -> ModuleType:

@@ -4,8 +4,10 @@ Nothing secret is ever shown. Files are read when a connection is made, and a to
 whenever its file changes, so that what is rotated needs no new client.
 """
 
+import functools
 import os
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from lossd.client import moving
 from lossd.client.errors import InvalidRequestError, LossdError, UnavailableError
 from lossd.client.options import channel_options
+from lossd.client.target import Target
 
 Metadata = tuple[tuple[str, str], ...]
 Token: TypeAlias = str | Path | Callable[[], str]
@@ -47,9 +51,22 @@ class TLS:
         """Returns what gRPC takes, of the files as they are now.
 
         Raises:
-            InvalidRequestError: if one cannot be read.
+            InvalidRequestError: if one cannot be read, or does not hold what it should: gRPC would
+                trust public authorities where a file of authorities is empty.
         """
         ca, key, certificate = map(_content, (self.ca, self.key, self.certificate))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if ca is not None:
+                context.load_verify_locations(cadata=ca.decode("ascii", "ignore"))
+        except (ssl.SSLError, ValueError) as error:
+            raise _unusable("tls.ca", "certificates in PEM", self.ca, error) from error
+        try:
+            if self.certificate is not None:  # a password is none: OpenSSL would ask for one
+                context.load_cert_chain(self.certificate, self.key, password=lambda: b"")
+        except (ssl.SSLError, ValueError) as error:
+            rule = "a certificate in PEM that tls.key belongs to"
+            raise _unusable("tls.certificate", rule, self.certificate, error) from error
         return grpc.ssl_channel_credentials(ca, key, certificate)
 
 
@@ -83,8 +100,10 @@ class Security:
             security.metadata()
         return security
 
-    def opened(self, gate: Any, target: str) -> Any:
+    def opened(self, gate: Any, target: Target) -> Any:
         """Returns a channel to a target; ``gate`` is ``grpc`` or ``grpc.aio``."""
+        if callable(target):
+            return moving.channel(gate, target, functools.partial(self.opened, gate))
         options = channel_options()
         if self.tls is None:
             return gate.insecure_channel(target, options)
@@ -161,6 +180,10 @@ def _content(path: str | Path | None) -> bytes | None:
 def _unreadable(field: str, path: str | Path, error: Exception) -> InvalidRequestError:
     reason = getattr(error, "strerror", None) or "it is not text"
     return _refusal(field, "be in a file that can be read", f"{path}: {reason}")
+
+
+def _unusable(field: str, rule: str, path: object, error: Exception) -> InvalidRequestError:
+    return _refusal(field, f"hold {rule}", f"{path}: {getattr(error, 'reason', None) or error}")
 
 
 def _refusal(field: str, rule: str, got: str) -> InvalidRequestError:

@@ -35,7 +35,8 @@ from lossd.client.device_arrays import OnDevice, is_on_device
 from lossd.client.device_call import DeviceCall
 from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
 from lossd.client.headers import Encoded
-from lossd.client.segments import ALIGNMENT, Arena, Block, Segment
+from lossd.client.reply_room import reply_size, wanted_gradients
+from lossd.client.segments import Arena, Block, Segment
 from lossd.framing import Framed
 
 Ask = Callable[[Method[Any], Message, float], Any]
@@ -260,7 +261,7 @@ class ClientLease:
         """
         request = build(place=self.place, bring=self._sharing.device.on_host)
         if self.in_use and not self._has_ended and isinstance(request, Framed):
-            wanted = _wanted(request.message, self._sharing.gradients)
+            wanted = wanted_gradients(request.message, self._sharing.gradients)
             if self._device is not None:
                 self._device.prepare(request.message, wanted)
             self._take_reply(request.message, wanted)
@@ -328,7 +329,7 @@ class ClientLease:
 
     def _take_reply(self, request: v1.ComputeLossRequest, wanted: set[str]) -> None:
         """Gives the server room for its reply, about as large as needed."""
-        size = _reply_size(request, wanted)
+        size = reply_size(request, wanted)
         if size < WORTHWHILE_BYTES:
             return
         reply = self._reply = self._sharing.block(size)
@@ -336,59 +337,6 @@ class ClientLease:
             request.reply.start.segment = reply.segment.token
             request.reply.start.offset = reply.start
             request.reply.size = reply.size
-
-
-def _wanted(
-    request: v1.ComputeLossRequest, default_gradients: Callable[[str], set[str]]
-) -> set[str]:
-    """Returns the inputs whose gradients a request asks for."""
-    if request.HasField("gradients"):
-        return set(request.gradients.inputs)
-    kind = request.loss.WhichOneof("kind") or ""
-    if kind != "weighted_sum":
-        return default_gradients(kind)
-    return {
-        term.input_names.get(name, name)
-        for term in request.loss.weighted_sum.terms
-        for name in default_gradients(term.loss.WhichOneof("kind") or "")
-    }
-
-
-def _reply_size(request: v1.ComputeLossRequest, wanted: set[str]) -> int:
-    """Returns the size of the reply's arrays, or a guess; arrays that do not fit are sent."""
-    kind = request.loss.WhichOneof("kind")
-    given = [(named.name, tensor) for named in request.inputs for tensor in named.tensors]
-    size = sum(
-        _aligned(_bytes(tensor))
-        for name, tensor in given
-        if name in wanted and tensor.WhichOneof("source") != "device_memory"
-    )
-    largest = max((tensor for _, tensor in given), key=_bytes)
-    arrays = int(request.per_example) + len(getattr(getattr(request.loss, kind), "outputs", ()))
-    examples = _examples(getattr(request.loss, kind), tuple(largest.shape))
-    return size + arrays * _aligned(8 * examples)
-
-
-def _examples(loss: Any, shape: tuple[int, ...]) -> int:
-    """Returns the number of examples, for losses whose parameters tell."""
-    if "batch_dims" in loss.DESCRIPTOR.fields_by_name:
-        return math.prod(shape[: loss.batch_dims if loss.HasField("batch_dims") else 1])
-    axis = getattr(loss, "class_axis", -1) if _has(loss, "class_axis") else -1
-    classes = shape[axis] if -len(shape) <= axis < len(shape) else 1
-    return math.prod(shape) // max(classes, 1)
-
-
-def _has(loss: Any, name: str) -> bool:
-    return name in loss.DESCRIPTOR.fields_by_name and bool(loss.HasField(name))
-
-
-def _bytes(tensor: v1.Tensor) -> int:
-    size: int = math.prod(tensor.shape) * tensors.dtype_of_type[tensor.dtype].itemsize
-    return size
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _copy(array: Array, place: Array) -> None:

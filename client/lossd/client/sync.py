@@ -34,6 +34,7 @@ from lossd.client.headers import Headers
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
 from lossd.client.submitting import Background, Submitting
+from lossd.client.target import Target
 from lossd.framing import Framed
 
 
@@ -52,7 +53,8 @@ class LossClient(Submitting):
 
     Args:
         target: ``"host:port"``, ``"unix:/path/to/socket"``, ``"dns:///name:port"`` for all
-            addresses of a name, or any other target of gRPC.
+            addresses of a name, or any other target of gRPC; or a function that returns it and is
+            asked again every five seconds, so that servers that come and go are found.
         channel: A channel to use instead of the target, for example one of a service
             mesh. It stays open
             when the client is closed, and is not made anew in a forked process.
@@ -73,7 +75,7 @@ class LossClient(Submitting):
 
     def __init__(
         self,
-        target: str = "localhost:50051",
+        target: Target = "localhost:50051",
         *,
         channel: grpc.Channel | None = None,
         timeout: float = 30.0,

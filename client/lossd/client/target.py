@@ -6,9 +6,14 @@ call would wait for its whole timeout before it failed.
 
 import os
 import re
+from collections.abc import Callable
+from typing import TypeAlias
 from urllib.parse import unquote
 
 from lossd.client.errors import InvalidRequestError
+
+# A target, or a function that returns it and is asked again and again.
+Target: TypeAlias = str | Callable[[], str]
 
 _RULE = (
     "target must be host:port, [IPv6]:port, dns:///host:port, ipv4:address:port, "

@@ -16,7 +16,7 @@ from lossd.backends._exports import ALIGNMENT, Exported, Exports, Resident, whol
 from lossd.backends._rates import Rates
 from lossd.backends._rounding import Array, round_into
 from lossd.batch import Batch
-from lossd.kernels.host import TokenKernel
+from lossd.kernels.host import TokenKernel, TokenSums
 from lossd.losses import BodyResult, SoftCounts
 from lossd.networks import DeviceNetwork, Network
 from lossd.reduction import Flags, Floats
@@ -193,6 +193,9 @@ class Backend(Protocol):
 
     def token_kernel(self, batch: Batch) -> TokenKernel | None:
         """Returns the kernel that computes tokens on the host; None if there is but the body."""
+
+    def token_sums(self) -> TokenSums | None:
+        """Returns what adds tokens up on the host; None if there is but NumPy."""
 
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
         """Returns what counts for the body of a set, None if there is nothing but the body."""

@@ -19,6 +19,7 @@ from lossd.kernels.host import (
     PreparedCall,
     PreparedInput,
     TokenKernel,
+    TokenSums,
 )
 from lossd.losses import LOSSES, Loss, SoftCounts
 
@@ -50,6 +51,9 @@ class KernelSource(Protocol):
     def tokens(self, batch: Batch) -> TokenKernel | None:
         """Returns the kernel that computes a batch of tokens; None if there is none."""
 
+    def token_sums(self) -> TokenSums | None:
+        """Returns what adds tokens up; None if nothing was compiled."""
+
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
         """The counter for the body of a set; None if nothing was compiled."""
 
@@ -70,6 +74,9 @@ class NoKernels:
 
     def tokens(self, batch: Batch) -> None:
         """See ``KernelSource.tokens``."""
+
+    def token_sums(self) -> None:
+        """See ``KernelSource.token_sums``."""
 
     def soft_counts(self, dtype: np.dtype[Any]) -> None:
         """See ``KernelSource.soft_counts``."""
@@ -122,6 +129,10 @@ class HostKernels:
             if named.name not in self._tokens:
                 self._tokens[named.name] = TokenKernel(*self._library.token_entry(named))
             return self._tokens[named.name]
+
+    def token_sums(self) -> TokenSums:
+        """See ``KernelSource.token_sums``."""
+        return self._library.token_sums()
 
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts:
         """See ``KernelSource.soft_counts``."""

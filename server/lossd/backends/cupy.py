@@ -34,7 +34,7 @@ from lossd.backends._worker import Work, Worker
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost
 from lossd.kernels import checks_domains
-from lossd.kernels.host import TokenKernel
+from lossd.kernels.host import TokenKernel, TokenSums
 from lossd.networks import DeviceNetwork, Network
 
 
@@ -149,6 +149,10 @@ class CupyBackend:
     def token_kernel(self, batch: Batch) -> TokenKernel | None:
         """See ``Backend.token_kernel``; on the host, where tokens are."""
         return self._kernels.tokens(batch)
+
+    def token_sums(self) -> TokenSums | None:
+        """See ``Backend.token_sums``."""
+        return self._kernels.token_sums()
 
     def soft_counts(self, dtype: np.dtype[Any]) -> None:
         """See ``Backend.soft_counts``."""

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, round_into
 from lossd.backends._host import NO_KERNELS, KernelSource, compute, piece_elements, prepared
 from lossd.batch import Batch
-from lossd.kernels.host import TokenKernel
+from lossd.kernels.host import TokenKernel, TokenSums
 from lossd.losses import BodyResult, SoftCounts
 from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
 
@@ -86,6 +86,10 @@ class NumpyBackend:
     def checks_domains(self, batch: Batch) -> bool:
         """See ``Backend.checks_domains``."""
         return self.kernels.find(batch) is not None
+
+    def token_sums(self) -> TokenSums | None:
+        """See ``Backend.token_sums``."""
+        return self.kernels.token_sums()
 
     def soft_counts(self, dtype: np.dtype[Any]) -> SoftCounts | None:
         """See ``Backend.soft_counts``."""

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,23 @@ def _check_type(declared: Input, array: Array) -> None:
         )
 
 
-def compute_type(arrays: Mapping[str, Array]) -> np.dtype[Any]:
-    """Returns float64 if a floating-point input has that type, float32 otherwise."""
-    doubles = any(array.dtype == np.float64 for array in arrays.values())
-    return np.dtype(np.float64 if doubles else np.float32)
+# Class weights whose products and reciprocals float32 can hold.
+_MODERATE = 1e-30, 1e30
+_NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
+
+
+def compute_type(
+    arrays: Mapping[str, Array], parameters: Mapping[str, Any] = _NO_PARAMETERS
+) -> np.dtype[Any]:
+    """Returns float64 if an input has that type or a class weight needs it, float32 otherwise.
+
+    A mean divides by the sum of class weights, so that any size of them is as good as another.
+    """
+    if any(array.dtype == np.float64 for array in arrays.values()):
+        return np.dtype(np.float64)
+    weights = [w for w in parameters.get("class_weights", ()) if w]
+    is_moderate = not weights or _MODERATE[0] <= min(weights) <= max(weights) <= _MODERATE[1]
+    return np.dtype(np.float32 if is_moderate else np.float64)
 
 
 def wanted_gradients(job: Job, operands: Sequence[Operand]) -> tuple[str, ...]:

@@ -84,9 +84,9 @@ def _bars(axes: Any, rows: Sequence[Row]) -> None:
     """Draws a bar from zero for each percentile, side by side for each kind of call."""
     percentiles = [f"p{p}" for p in PERCENTILES]
     width = 0.8 / len(percentiles)
-    for place, name in enumerate(percentiles):
-        places = [index + place * width for index in range(len(rows))]
-        axes.bar(places, [row.milliseconds[name] for row in rows], width, label=name)
+    for number, name in enumerate(percentiles):
+        positions = [index + number * width for index in range(len(rows))]
+        axes.bar(positions, [row.milliseconds[name] for row in rows], width, label=name)
     middle = width * (len(percentiles) - 1) / 2
     labels = [f"{row.transport.replace('_', ' ')}\n{_of_callers(row.callers)}" for row in rows]
     axes.set_xticks([index + middle for index in range(len(rows))], labels, fontsize="small")

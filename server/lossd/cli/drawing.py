@@ -136,8 +136,8 @@ def _size(
 def _to_end(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
     if axis is None:
         return shape
-    place = axis % len(shape)
-    return (*shape[:place], *shape[place + 1 :], shape[place])
+    position = axis % len(shape)
+    return (*shape[:position], *shape[position + 1 :], shape[position])
 
 
 def _length(name: str, drawn: Mapping[str, Array]) -> int:

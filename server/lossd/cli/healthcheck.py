@@ -68,8 +68,8 @@ def _set(name: str) -> str:
 def _ask_page(timeout: float) -> None:
     """Asks on this host alone, so that the certificate need not be one for its name."""
     scheme = "https" if _set("metrics_tls_cert") else "http"
-    place = f"{addresses.in_url(_set('metrics_host'))}:{_set('metrics_port')}"
-    url = f"{scheme}://{addresses.reachable(place)}/readyz"
+    address = f"{addresses.in_url(_set('metrics_host'))}:{_set('metrics_port')}"
+    url = f"{scheme}://{addresses.reachable(address)}/readyz"
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

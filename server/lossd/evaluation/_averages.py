@@ -155,10 +155,10 @@ def _finished(
     undefined: Flags,
     first: int = 0,
 ) -> Score:
-    places = np.flatnonzero(undefined) + first
+    indices = np.flatnonzero(undefined) + first
     reason = ""
-    if len(places):
-        reason = f"0 / 0 for {len(places)} of the classes, the first of them {places[0]}"
+    if len(indices):
+        reason = f"0 / 0 for {len(indices)} of the classes, the first of them {indices[0]}"
     if value is not None and np.isnan(value):
         return Score(values=values, reason=reason or "no class occurs")
     return Score(value=value, values=values, reason=reason)

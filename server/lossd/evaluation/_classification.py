@@ -322,10 +322,10 @@ def _check_range(name: str, values: Array, count: int, selection: Selection) -> 
 
 def _refuse(name: str, values: Array, wrong: Flags, rule: str, selection: Selection) -> None:
     """Raises an error that names the first wrong element, if there is one."""
-    places = np.flatnonzero(wrong)
-    if not len(places):
+    indices = np.flatnonzero(wrong)
+    if not len(indices):
         return
-    first = int(places[0])
+    first = int(indices[0])
     columns = values.shape[1] if values.ndim > 1 else 1
     index = selection.index(first // columns) * columns + first % columns
     shape = (*selection.shape, *values.shape[1:])

@@ -98,10 +98,10 @@ class Tally:
         grown = np.zeros(shape, np.int64)
         grown[tuple(map(slice, self.shape))] = self.integers
         keys = np.array(list(self.fractions), np.int64)
-        places = (
+        indices = (
             np.ravel_multi_index(np.unravel_index(keys, self.shape), shape) if len(keys) else ()
         )
-        return Tally(grown, dict(zip(map(int, places), self.fractions.values(), strict=True)))
+        return Tally(grown, dict(zip(map(int, indices), self.fractions.values(), strict=True)))
 
     def exact(self, index: int = 0) -> Fraction:
         """Returns one of the sums, without rounding; 0 where there is none."""

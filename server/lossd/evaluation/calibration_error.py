@@ -88,12 +88,14 @@ def calibration_error(
     confidences, hits = confidences[finite], hits[finite]
     weights = None if prepared.weights is None else prepared.weights[finite]
     inner = np.linspace(0, 1, bins + 1)[1:-1]
-    places = np.searchsorted(inner, confidences)
+    indices = np.searchsorted(inner, confidences)
     return BatchState(
         tallies={
-            "confidences": _sums(confidences, weights, places, bins),
-            "hits": Tally.counts(places[hits], (bins,), None if weights is None else weights[hits]),
-            "weights": Tally.counts(places, (bins,), weights),
+            "confidences": _sums(confidences, weights, indices, bins),
+            "hits": Tally.counts(
+                indices[hits], (bins,), None if weights is None else weights[hits]
+            ),
+            "weights": Tally.counts(indices, (bins,), weights),
         },
         nonfinite_count=int(len(finite) - np.count_nonzero(finite)),
     )
@@ -107,10 +109,10 @@ def _confidence(prepared: Scores) -> tuple[Floats, Flags]:
     return found.max(axis=1), found.argmax(axis=1) == prepared.targets
 
 
-def _sums(values: Floats, weights: Floats | None, places: Integers, bins: int) -> Tally:
+def _sums(values: Floats, weights: Floats | None, indices: Integers, bins: int) -> Tally:
     terms = (values,) if weights is None else product(values, weights)
     total: dict[int, int] = {}
     for term in terms:
-        for place, units in exact_sums(term, places).items():
-            total[place] = total.get(place, 0) + units
+        for index, units in exact_sums(term, indices).items():
+            total[index] = total.get(index, 0) + units
     return Tally(np.zeros(bins, np.int64), total)

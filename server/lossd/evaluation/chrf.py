@@ -50,8 +50,8 @@ def _result(
 def _score(counts: Statistics, beta: float) -> float:
     """Returns F of the mean precision and recall over the orders that both sides have."""
     precisions, recalls, orders = 0.0, 0.0, 0
-    for place in range(0, len(counts), 3):
-        mine, theirs, both = counts[place : place + 3]
+    for start in range(0, len(counts), 3):
+        mine, theirs, both = counts[start : start + 3]
         if mine > 0 and theirs > 0:
             precisions += both / mine
             recalls += both / theirs

@@ -146,8 +146,8 @@ def _result(
         return Score(reason="no query has a relevant document")
     sums = state.tally("sums")
     means = {
-        kind.value: float(sums.exact(place) / weights)
-        for place, kind in enumerate(RetrievalMeasure)
+        kind.value: float(sums.exact(index) / weights)
+        for index, kind in enumerate(RetrievalMeasure)
     }
     lacking = int(state.total("lacking"))
     done = {

@@ -128,19 +128,19 @@ class _Matches:
 
     def __init__(self, tokens: Tokens) -> None:
         numbers: dict[Any, list[int]] = {}
-        for place, token in enumerate(tokens):
-            numbers.setdefault(token, []).append(place)
-        self._places = numbers
+        for position, token in enumerate(tokens):
+            numbers.setdefault(token, []).append(position)
+        self._positions = numbers
         self._size = len(tokens)
         self._kept: dict[Any, int] = {}
 
     def __getitem__(self, token: Any) -> int:
-        if token not in self._places:
+        if token not in self._positions:
             return 0
         found = self._kept.get(token)
         if found is None:
             flags = np.zeros(self._size, np.bool_)
-            flags[self._places[token]] = True
+            flags[self._positions[token]] = True
             packed = np.packbits(flags, bitorder="little")
             found = int.from_bytes(packed.tobytes(), "little")
             if len(self._kept) < _MOST_KEPT:

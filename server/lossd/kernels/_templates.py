@@ -63,6 +63,7 @@ class Template:
     knows_choices: bool = False  # whether a text knows the parameters that are members of enums
     unknown: tuple[Content, ...] = ()  # the inputs that no text knows
     most_threads: int = MOST_THREADS
+    functions: tuple[str, ...] = ()  # of its file on the host, that are called beside texts
 
 
 def _launch_elements_or_rows(names: tuple[str, ...], size: Size) -> Launch:
@@ -154,6 +155,7 @@ TEMPLATES: Mapping[Shape, Template] = {
         knows_choices=True,
         unknown=(Content.FLAGS, Content.LENGTHS, Content.OFFSETS, Content.LABELS),
         most_threads=MOST_OF_TOKENS,
+        functions=("add_up",),
     ),
     Shape.VECTORS: VECTORWISE,
     Shape.REGIONWISE: REGIONWISE,

@@ -1,6 +1,6 @@
 // What a loss makes of a token whose log-probability it is given, for the GPU and for the CPU.
-// losses/_maths/policy.py and losses/clipped_value.py have the formulas, by the same names; members of
-// its enums are numbered in their order.  All is computed in double.
+// losses/_maths/policy.py, losses/clipped_value.py and losses/_maths/divergences.py have the formulas, by
+// the same names; members of their enums are numbered in their order.  All is computed in double.
 //
 // The template (tokenwise.cuh, host/tokenwise.hpp) goes through a sequence and defines `pick`, of
 // numbers that are both computed; `weighed`, a share of a cost; and how functions are declared, SHARED.
@@ -150,4 +150,86 @@ SHARED double correction_of(const Policy& policy, double log_weight) {
     const double low = masks(policy) ? policy.rollout_low : 0.0;
     const double beyond = masks(policy) ? 0.0 : policy.rollout_high;
     return pick((weight < low), 0.0, pick(weight > policy.rollout_high, beyond, weight));
+}
+
+// ------------------------------------------------------------------ distributions of tokens
+
+enum DistillationDivergence { FORWARD_KL, REVERSE_KL, JENSEN_SHANNON, INTERPOLATED_JENSEN_SHANNON };
+enum DistillationSupport { WHOLE, TAIL_BUCKET, TRUNCATED };
+
+// What is computed of a class; WEIGHED is of both from their mixture.
+enum TermKind { FORWARD, REVERSE, WEIGHED };
+
+// Everything that is known of a batch.  The mixture has the share `beta` of the teacher.
+struct Distilling {
+    int divergence, support;
+    double beta, temperature;
+};
+
+// A share of a class and its logarithm.
+struct Part {
+    double share, log;
+};
+
+struct Term {
+    double value, slope;  // by the student's logarithm
+};
+
+// Who leaves less than this to all other classes has rounded it away.
+constexpr double LEAST_REST = 1.0 / (1ull << 40);
+
+SHARED TermKind kind_of(const Distilling& how) {
+    const bool is_between = how.divergence == INTERPOLATED_JENSEN_SHANNON;
+    if (how.divergence == FORWARD_KL || (is_between && how.beta == 0)) return FORWARD;
+    if (how.divergence == REVERSE_KL || (is_between && how.beta == 1)) return REVERSE;
+    return WEIGHED;
+}
+
+// log(exp(x) + exp(y))
+SHARED double log_of_sum(double x, double y) {
+    const double most = pick(x > y, x, y), apart = fabs(x - y);  // NaN, if one is
+    return pick(x == y, x + 0.6931471805599453, most + log1p(exp(-apart)));
+}
+
+template <TermKind KIND>
+SHARED Term term_of(const Distilling& how, Part student, Part teacher) {
+    if constexpr (KIND == FORWARD) {
+        return Term{weighed(teacher.share, teacher.log - student.log), -teacher.share};
+    } else if constexpr (KIND == REVERSE) {
+        const double value = weighed(student.share, student.log - teacher.log);
+        return Term{value, value + student.share};
+    } else {
+        const double beta = how.beta, own = 1 - beta;
+        const bool is_between = how.divergence == INTERPOLATED_JENSEN_SHANNON;
+        const double by_teacher = is_between ? own : beta, by_student = is_between ? beta : own;
+        const double mixture = beta * teacher.share + own * student.share;
+        // Where a share is tiny, its logarithm is known and that of the product is not.
+        const double log_mixture =
+            log_of_sum(pick(beta != 0, teacher.log + log(beta), -unbounded()),
+                       pick(own != 0, student.log + log(own), -unbounded()));
+        const double of_teacher = weighed(teacher.share, teacher.log - log_mixture);
+        const double of_student = weighed(student.share, student.log - log_mixture);
+        const double part = weighed(student.share * own, pick(mixture > 0, 1 / mixture, 0.0));
+        return Term{
+            by_teacher * of_teacher + by_student * of_student,
+            by_student * (of_student + student.share) -
+                part * (by_teacher * teacher.share + by_student * student.share)};
+    }
+}
+
+// The share of all classes that are not given, from the sum of those that are.
+SHARED Part rest_of(double sum) {
+    const double rest = pick(1 - sum < LEAST_REST, LEAST_REST, 1 - sum);
+    return Part{rest, log(rest)};
+}
+
+// What is taken from each derivative for a student's share: all shares sum to 1, or with the rest.
+SHARED double lever_of(const Distilling& how, double slopes, double rest, double slope_of_rest) {
+    if (how.support == WHOLE) return slopes;
+    return rest > LEAST_REST ? slope_of_rest / rest : 0.0;
+}
+
+// The derivative by a logarithm that was given, or by a logit at a temperature of 1.
+SHARED double slope_of(const Distilling& how, double slope, double share, double lever) {
+    return pick(how.support != TRUNCATED, slope - share * lever, slope);
 }

@@ -4,8 +4,9 @@
 //
 // `predictions`, `targets` and the other inputs have a number for each token, `advantages` perhaps one
 // for each sequence; all but the first may be null.  A sequence has the `lengths` tokens from `starts`
-// on, of which `mask` says which count, and `sizes` places; `columns` is the most.  Its value is the sum
-// over its tokens times its share.  `silent`, `mask` and `gradient` may be null.
+// on, of which `mask` says which count, and `sizes` places.  A token has `columns` numbers: one, or where
+// the loss is of distributions one a class.  The value of a sequence is the sum over its tokens times
+// its share.  `silent`, `mask` and `gradient` may be null.
 
 typedef long long Index;
 // So many for every sequence: no result depends on how long the others are.
@@ -37,6 +38,7 @@ struct Totals {
 struct Sequence {
     Index row, start, length;
     const unsigned char* mask;
+    Index classes;
     bool by_sequence;  // whether advantages are
     T scale;
     FIRST* gradient;
@@ -149,6 +151,97 @@ __device__ inline double cost_of_sequence(const Sequence& tokens, const Policy& 
     });
 }
 
+// The distribution of a side of a token, from the largest of its numbers and the sum of exponentials.
+struct Side {
+    double most, log_sum;
+    Part rest;
+};
+
+// A token of distributions, whose classes the threads of a block share.
+template <typename Student, typename Teacher>
+struct Distributions {
+    const Sequence& tokens;
+    const Distilling& how;
+    Student student_of;
+    Teacher teacher_of;
+
+    template <typename Term>
+    __device__ double sum(Term term) const {
+        double own = 0;
+        for (Index i = threadIdx.x; i < tokens.classes; i += blockDim.x) own += term(i);
+        return sum_over_team(own);
+    }
+
+    template <typename Given>
+    __device__ Side side_of(Given given) const {
+        if (how.support != WHOLE) {
+            const double shares = sum([&](Index i) { return exp(given(i)); });
+            return Side{0, 0, rest_of(shares)};
+        }
+        double own = -unbounded();
+        for (Index i = threadIdx.x; i < tokens.classes; i += blockDim.x) {
+            const double log = given(i) / how.temperature;
+            own = log > own ? log : own;
+        }
+        const double most = over_team(own, [](double x, double y) { return x > y ? x : y; });
+        const double exponentials =
+            sum([&](Index i) { return exp(given(i) / how.temperature - most); });
+        return Side{most, log(exponentials), Part{0, 0}};
+    }
+
+    template <typename Given>
+    __device__ Part part_of(const Side& side, Given given, Index i) const {
+        const double log = how.support == WHOLE ? given(i) / how.temperature - side.most - side.log_sum
+                                                : given(i);
+        return Part{exp(log), log};
+    }
+
+    __device__ Term term_at(Part student, Part teacher) const {
+        switch (kind_of(how)) {
+            case FORWARD: return term_of<FORWARD>(how, student, teacher);
+            case REVERSE: return term_of<REVERSE>(how, student, teacher);
+            default: return term_of<WEIGHED>(how, student, teacher);
+        }
+    }
+
+    __device__ double compute(Index token) const {
+        const Side student = side_of(student_of), teacher = side_of(teacher_of);
+        const auto term = [&](Index i) {
+            return term_at(part_of(student, student_of, i), part_of(teacher, teacher_of, i));
+        };
+        const double value = sum([&](Index i) { return term(i).value; });
+        Term of_rest{0, 0};
+        if (how.support == TAIL_BUCKET) of_rest = term_at(student.rest, teacher.rest);
+        if (!tokens.gradient) return value + of_rest.value;
+        const double slopes = how.support == WHOLE ? sum([&](Index i) { return term(i).slope; }) : 0;
+        const double lever = lever_of(how, slopes, student.rest.share, of_rest.slope);
+        for (Index i = threadIdx.x; i < tokens.classes; i += blockDim.x) {
+            const double share = part_of(student, student_of, i).share;
+            const double slope = slope_of(how, term(i).slope, share, lever) / how.temperature;
+            tokens.gradient[token * tokens.classes + i] =
+                sent(T(weighed(double(tokens.scale), slope)), *tokens.taint);
+        }
+        return value + of_rest.value;
+    }
+};
+
+// The sum of the divergences of a sequence; writes its gradient.
+__device__ inline double divergence_of_sequence(const Sequence& tokens, const Distilling& how) {
+    double sum = 0;
+    for (Index token = tokens.start; token < tokens.start + tokens.length; ++token) {
+        if (tokens.mask && !tokens.mask[token]) continue;
+        const auto student = [&](Index i) {
+            return double(widened(tokens.predictions[token * tokens.classes + i]));
+        };
+        const auto teacher = [&](Index i) {
+            return double(widened(tokens.targets[token * tokens.classes + i]));
+        };
+        const Distributions<decltype(student), decltype(teacher)> both{tokens, how, student, teacher};
+        sum += both.compute(token);
+    }
+    return sum;
+}
+
 __device__ void evaluate(const Sequence& tokens, T& value PARAMETERS);
 
 extern "C" __global__ void __launch_bounds__(THREADS_OF_TOKENS, 1) ROWS_KERNEL(
@@ -162,11 +255,14 @@ extern "C" __global__ void __launch_bounds__(THREADS_OF_TOKENS, 1) ROWS_KERNEL(
         const Index start = starts[row], length = is_silent ? 0 : lengths[row];
         const Results results{values + row, nullptr, nonfinite + row};
         T taint = 0;
-        const Sequence tokens{row, start, length, mask, by_sequence != 0, scales ? scales[row] : scale,
+        const Sequence tokens{row, start, length, mask, columns, by_sequence != 0, scales ? scales[row] : scale,
                               gradient, &taint, predictions, targets OTHER_NAMES};
         if (gradient)
-            for (Index i = threadIdx.x; i < sizes[row]; i += blockDim.x)
-                if (i >= length || (mask && !mask[start + i])) gradient[start + i] = FIRST(0.f);
+            for (Index i = threadIdx.x; i < sizes[row] * columns; i += blockDim.x) {
+                const Index token = i / columns;
+                if (token < length && !(mask && !mask[start + token])) continue;
+                gradient[start * columns + i] = FIRST(0.f);
+            }
         T value;
         evaluate(tokens, value ARGUMENTS);
         results.write(T(value * shares[row]), taint);

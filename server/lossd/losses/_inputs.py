@@ -69,7 +69,9 @@ class Input:
 
     Numbers outside the ``domain`` are refused.  ``kind`` names the parameter that says which
     numbers describe its distribution, from which its domain follows.  ``side`` is what the names
-    of all inputs that have the same tokens begin with.
+    of all inputs that have the same tokens begin with.  A loss that takes the sums over sequences
+    of one input less another, and nothing else of their tokens, says of the other what it is
+    ``subtracted_from``.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Input:
     kind: str = ""
     axes: Axes = Axes.ELEMENTS
     side: str = ""
+    subtracted_from: str = ""
 
     def under(self, parameters: Mapping[str, Any]) -> "Input":
         """Returns the input with the domain that follows from these parameters."""

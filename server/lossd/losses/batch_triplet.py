@@ -36,12 +36,12 @@ class BatchTripletOutput(enum.Enum):
 
     MINED_POSITIVE = Output(
         "mined_positive",
-        "the place of the positive of its hardest triplet, -1 for one that is no anchor",
+        "the index of the positive of its hardest triplet, -1 for one that is no anchor",
         is_index=True,
     )
     MINED_NEGATIVE = Output(
         "mined_negative",
-        "the place of the negative of its hardest triplet, -1 for one that is no anchor",
+        "the index of the negative of its hardest triplet, -1 for one that is no anchor",
         is_index=True,
     )
 
@@ -139,11 +139,11 @@ def batch_triplet(
         is_negative = ~is_same
         is_same[xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)] = False
         candidates = Candidates(distances, is_same, is_negative)
-        mined = mine(xp, candidates, margin)
+        mined = mine(xp, candidates, metric.shrunk(margin))
         is_idle[own] = ~(is_same.any(axis=-1) & is_negative.any(axis=-1))
         # A distance that is NaN is neither near nor far.
         is_lost = ~xp.isfinite(distances).all(axis=-1)
-        values[own] = xp.where(is_lost, xp.nan, mined.values)
+        values[own] = xp.where(is_lost, xp.nan, metric.grown(mined.values))
         positives[own], negatives[own] = mined.positives, mined.negatives
         scales = batch.scales[own, None]
         derivatives = xp.where(is_lost[:, None], xp.nan, mined.derivatives)

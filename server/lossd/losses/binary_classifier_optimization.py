@@ -9,7 +9,7 @@ import numpy as np
 from lossd.losses._body import BodyResult, Output
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import Axes, Content, Input
-from lossd.losses._maths.preferences import of_log_probabilities, score_slope, scores
+from lossd.losses._maths.preferences import REFERENCE, of_log_probabilities, score_slope, scores
 from lossd.losses._maths.sigmoid import softplus
 from lossd.losses._maths.tokens import Tokens, layout_inputs
 from lossd.schema import FINITE, POSITIVE, Array, Choices
@@ -30,7 +30,7 @@ class BinaryClassifierOptimizationOutput(enum.Enum):
         of_log_probabilities(
             "log_probabilities", "log-probability of each token of an answer, or their sum", ""
         ),
-        Input("reference_log_probabilities", "the same under the reference", axes=Axes.TOKENS),
+        REFERENCE,
         Input(
             "desirable",
             "whether each answer is desirable",
@@ -98,7 +98,7 @@ def binary_classifier_optimization(
     tokens = sides[""]
     apart = scores(log_probabilities, reference_log_probabilities, tokens, average=False)
     rewards = beta * apart
-    point = _halfway(rewards, desirable) if shift is None else shift
+    point = _halfway(rewards, desirable, tokens) if shift is None else shift
     sign = np.where(desirable == 1, 1.0, -1.0)
     value, derivative = softplus(xp, -sign * (rewards - point))
     found: dict[BinaryClassifierOptimizationOutput, Any] = {
@@ -112,8 +112,10 @@ def binary_classifier_optimization(
     )
 
 
-def _halfway(rewards: Array, desirable: Array) -> float:
+def _halfway(rewards: Array, desirable: Array, tokens: Tokens) -> float:
     """Halfway between the means of both kinds, or the mean of the one there is."""
     kinds = rewards[desirable == 1], rewards[desirable != 1]
-    means = [float(kind.sum() / len(kind)) for kind in kinds if len(kind)]
+    counts = [tokens.total(np.ones(len(kind))) for kind in kinds]
+    sums = [tokens.total(kind) for kind in kinds]
+    means = [total / count for total, count in zip(sums, counts, strict=True) if count]
     return sum(means) / max(len(means), 1)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from lossd.losses._body import BodyResult, Output
-from lossd.losses._declare import Example, Shape, loss
+from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Axes, Input
 from lossd.losses._maths.divergences import (
     DistillationDivergence,
@@ -29,6 +29,11 @@ from lossd.schema import POSITIVE, REQUIRED, UNIT, Array, Differentiable, Parame
 LOG_2, LOG_3, LOG_4 = 0.6931471805599453, 1.0986122886681098, 1.3862943611198906
 # Who leaves less than this to all other classes has rounded it away.
 LEAST_REST = 2.0**-40
+
+TEXT = """
+    const Distilling how{int(divergence), int(support), beta, temperature};
+    value = T(divergence_of_sequence(tokens, how));
+"""
 
 
 class DistillationOutput(enum.Enum):
@@ -60,6 +65,7 @@ EVEN, APART = [0.0, 0.0], [0.0, LOG_3]  # a half each, and quarters
 
 @loss(
     Shape.TOKENS,
+    cuda=(CudaText(TEXT),),
     inputs=(
         Input(
             "predictions",

@@ -9,7 +9,14 @@ import numpy as np
 from lossd.losses._body import BodyResult, Output
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import Axes, Content, Input
-from lossd.losses._maths.preferences import bell, of_log_probabilities, score_slope, scores, sigmoid
+from lossd.losses._maths.preferences import (
+    REFERENCE,
+    bell,
+    of_log_probabilities,
+    score_slope,
+    scores,
+    sigmoid,
+)
 from lossd.losses._maths.tokens import Tokens, layout_inputs
 from lossd.schema import NONNEGATIVE, POSITIVE, Array, Choices, ParameterError
 
@@ -43,7 +50,7 @@ PLAIN = {
         of_log_probabilities(
             "log_probabilities", "log-probability of each token of an answer, or their sum", ""
         ),
-        Input("reference_log_probabilities", "the same under the reference", axes=Axes.TOKENS),
+        REFERENCE,
         DESIRABLE,
         *layout_inputs(may_be_sums=True),
         of_log_probabilities(
@@ -151,7 +158,10 @@ def kahneman_tversky(  # noqa: PLR0917 - an argument an input
 
 
 def _baseline(
-    given: float | None, log_probabilities: Array | None, reference: Array | None, tokens: Any
+    given: float | None,
+    log_probabilities: Array | None,
+    reference: Array | None,
+    tokens: Tokens | None,
 ) -> float:
     is_there = log_probabilities is not None and reference is not None
     if (given is not None) == is_there:
@@ -161,7 +171,7 @@ def _baseline(
             "baseline must be given, or mismatched_log_probabilities with their reference, "
             f"got {got}",
         )
-    if given is not None:
-        return given
+    if given is not None or log_probabilities is None or tokens is None:
+        return given or 0.0
     apart = scores(log_probabilities, reference, tokens, average=False)
-    return max(0.0, float(apart.sum() / max(len(apart), 1)))
+    return max(0.0, tokens.total(apart) / max(tokens.total(np.ones(len(apart))), 1))

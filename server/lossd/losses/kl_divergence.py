@@ -119,6 +119,60 @@ _SHARES = {
     };
 """,
 }
+# Two sets of logits: with the growth g of each class, p / q times what is common to all, less 1,
+# and its mean m under q, p - q is q (g - m) / (1 + m).
+_GROWTH = """
+    const auto grows = [&]() {
+        const auto logit = [&](T given) { return double(given) / temperature; };
+        const auto softmax = SOFTMAX_OF_ROW(logit(prediction));
+        const long long best = softmax.best.column;
+        const double common = double(TARGET_AT(best)) - double(PREDICTION_AT(best));
+        const auto ways = KEPT_OF_ROW((double(target) - double(prediction) - common) / temperature);
+        // A larger exponential may be infinite; NaN is the largest.
+        if (!(LARGEST_OF_ROW(ways(column, prediction, target)).value < 600)) return false;
+        const auto growth = KEPT_OF_ROW(expm1(ways(column, prediction, target)));
+        const double unit = 1 / softmax.total;
+        const auto q = [&](long long column, T prediction) {
+            return unit * softmax.exponential(column, logit(prediction));
+        };
+        const double mean =
+            SUM_OVER_ROW(q(column, prediction) * growth(column, prediction, target));
+        const double log_mean = log1p(mean), part = 1 / (1 + mean);
+        const auto plain = [&](long long column, T prediction, T target) {
+            return q(column, prediction) * (mean - growth(column, prediction, target)) * part;
+        };
+        const double of_best = plain(best, PREDICTION_AT(best), TARGET_AT(best));
+        const double share_of_best = q(best, PREDICTION_AT(best)) * part;  // it does not grow
+        const bool is_likely = softmax.rest < 1 && share_of_best > 0.5;
+        const double at_best =
+            is_likely
+                ? -SUM_OVER_ROW(pick(column == best, 0.0, plain(column, prediction, target)))
+                : of_best;
+        const auto surplus = [&](long long column, T prediction, T target) {
+            return pick(column == best, at_best, plain(column, prediction, target));
+        };
+        const double factor = scale_by_squared_temperature ? temperature * temperature : 1;
+        const auto term = [&](long long column, T prediction, T target) {
+            const double share =
+                q(column, prediction) * (1 + growth(column, prediction, target)) * part;
+            const double log = ways(column, prediction, target) - log_mean;
+            const double whole = weighed(share, log) + surplus(column, prediction, target);
+            return pick(fabs(log) < 0.5, share * log * log * series_of(log) / 2, whole);
+        };
+        value = factor * SUM_OVER_ROW(term(column, prediction, target));
+        GRADIENT_OF_ROW(factor / temperature * surplus(column, prediction, target));
+        return true;
+    };
+    const bool is_done = grows();
+"""
+_SERIES = """
+    const auto series_of = [&](double log) {  // of (exp(-x) - 1 + x) / x^2, times 2
+        double series = 1;
+        #pragma unroll
+        for (int n = 15; n > 2; --n) series = 1 - log * (1.0 / n) * series;
+        return series;
+    };
+"""
 # In double, as the body computes in float64.
 _SOFTMAX = """
     const auto logit = [&](T given) { return double(given) / temperature; };
@@ -131,11 +185,8 @@ _DIVERGENCE = """
         const double share = p(column, prediction, target);
         const double log = logs(column, prediction, target);
         const double q = softmax.exponential(column, logit(prediction)) / softmax.total;
-        double series = 1;  // of (exp(-x) - 1 + x) / x^2, times 2
-        #pragma unroll
-        for (int n = 15; n > 2; --n) series = 1 - log * (1.0 / n) * series;
         const double whole = weighed(share, log) + (q - share);
-        return pick(fabs(log) < 0.5, share * log * log * series / 2, whole);
+        return pick(fabs(log) < 0.5, share * log * log * series_of(log) / 2, whole);
     };
     value = factor * (fabs(beyond) < 0.125
         ? SUM_OVER_ROW(term(column, prediction, target)) + beyond
@@ -149,7 +200,7 @@ def _kernel_text(kind: DistributionKind) -> str:
     """Returns the text for targets of a kind: rows that are apart, and all others in double."""
     exact = _SOFTMAX + _SHARES[kind] + _DIVERGENCE
     if kind not in _APART_OF:
-        return exact
+        return f"{_SERIES}{_GROWTH}    if (!is_done) {{{exact}    }}\n"
     apart = f"""
     bool is_done = temperature == 1;
     if (is_done) {{
@@ -157,7 +208,7 @@ def _kernel_text(kind: DistributionKind) -> str:
         is_done = is_apart();
     }}
 """
-    return f"{apart}    if (!is_done) {{{exact}    }}\n"
+    return f"{_SERIES}{apart}    if (!is_done) {{{exact}    }}\n"
 
 
 def _distance_to_nothing(

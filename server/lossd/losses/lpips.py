@@ -58,13 +58,13 @@ _COLOURS = {"network": "worked_in_colour", "value_range": (0.0, 1.0), "replicate
 def lpips(xp: Any, *arrays: Array) -> BodyResult:
     """Learned perceptual image patch similarity (LPIPS), with linear heads on a network's layers.
 
-        value = sum_l mean_p sum_c h_lc (u_lcp(x) - u_lcp(y))^2,  over places p and channels c
+        value = sum_l mean_p sum_c h_lc (u_lcp(x) - u_lcp(y))^2,  over positions p and channels c
         u_lp(x) = f_lp(x) / (|f_lp(x)| + 1e-10)
         f_l(x) = layer l of the network for ((x - low) / (high - low) - mean) / std
-        gradient = sum_l (2 h_l (u_l(x) - u_l(y)) / places) du_l/df_l df_l/dx
+        gradient = sum_l (2 h_l (u_l(x) - u_l(y)) / positions) du_l/df_l df_l/dx
 
     The network is one of the server's that has the heads h.  Pixels go from low to high, the
-    value_range.  A place whose channels are all 0 has no direction: its u and its gradient are 0.
+    value_range.  A position whose channels are all 0 has no direction: u and gradient are 0 there.
     The subgradient of a rectifier at 0 is 0; among equals in a max pool the first one has the
     gradient.
 
@@ -79,9 +79,9 @@ def lpips(xp: Any, *arrays: Array) -> BodyResult:
         sides = [_Directions.of(xp, arrays[layer + side * layers]) for side in (0, 1)]
         apart = sides[0].scaled() - sides[1].scaled()
         weighted = head * apart
-        places = apart.shape[2]
-        value += (weighted * apart).reshape(len(apart), -1).sum(axis=-1) / places
-        weighted *= 2 / places
+        positions = apart.shape[2]
+        value += (weighted * apart).reshape(len(apart), -1).sum(axis=-1) / positions
+        weighted *= 2 / positions
         gradients[f"predictions[{layer}]"] = sides[0].derivatives(xp, weighted)
         gradients[f"targets[{layer}]"] = -sides[1].derivatives(xp, weighted)
     return BodyResult(value, gradients)
@@ -89,7 +89,7 @@ def lpips(xp: Any, *arrays: Array) -> BodyResult:
 
 @dataclass(frozen=True, slots=True)
 class _Directions:
-    """The direction of the channels at each place, 0 where there is none, and their length."""
+    """The direction of the channels at each position, 0 where there is none, and their length."""
 
     units: Array
     lengths: Array

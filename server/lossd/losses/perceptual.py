@@ -84,7 +84,7 @@ def perceptual(
         d(a, b) = |a - b|^2 / n      SQUARED_EUCLIDEAN, n elements of a map
                   |a - b| / sqrt n   EUCLIDEAN
                   1 - cos(a, b)      COSINE, of the whole map
-        G(a) = a a' / n, of the channels of a map (channels, places)
+        G(a) = a a' / n, of the channels of a map (channels, positions)
         f_l(x) = layer l of the network for ((x - low) / (high - low) - mean) / std
         gradient = sum_l w_l (2 (f_l(x) - f_l(y)) / n) df_l/dx       SQUARED_EUCLIDEAN
 

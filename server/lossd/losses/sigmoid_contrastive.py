@@ -84,14 +84,14 @@ def sigmoid_contrastive(
     by_queries, by_keys = (xp.zeros(queries.shape, dtype) for _ in range(2))
 
     def to_derivatives(scores: Array, own: slice) -> None:
-        places = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
+        diagonal = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
         given = scores.copy() if "temperature" in batch.wanted else None
         scores /= scores.dtype.type(heat.divisor)
         scores += scores.dtype.type(bias)
-        scores[places] *= -1
+        scores[diagonal] *= -1
         costs, scores[...] = softplus(xp, scores)
         values[own] = costs.sum(axis=-1)
-        scores[places] *= -1
+        scores[diagonal] *= -1
         by_bias[own] = scores.sum(axis=-1, dtype=np.float64)
         if given is not None:
             by_temperature[own] = selected(xp, scores, given).sum(axis=-1, dtype=np.float64)

@@ -16,10 +16,10 @@ def _vgg(*blocks: int) -> Modules:
     """Returns blocks of 3x3 convolutions, with a max pool after each block."""
     modules: list[Module] = []
     for block, count in enumerate(blocks, 1):
-        for place in range(1, count + 1):
+        for number in range(1, count + 1):
             modules += [
-                Convolution(f"conv{block}_{place}", padding=1),
-                Rectifier(f"relu{block}_{place}"),
+                Convolution(f"conv{block}_{number}", padding=1),
+                Rectifier(f"relu{block}_{number}"),
             ]
         modules.append(MaxPool(f"pool{block}"))
     return tuple(modules)

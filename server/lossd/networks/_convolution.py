@@ -91,8 +91,8 @@ def convolve(on: Device, image: Array, weight: Array, bias: Array, at: Windows) 
     found = xp.empty((outputs, at.rows * at.columns), image.dtype)
     for rows in at.tiles(on.tile):
         windows = xp.ascontiguousarray(at.seen(xp, padded, rows)).reshape(at.length, -1)
-        place = found[:, rows.start * at.columns : rows.stop * at.columns]
-        xp.add(xp.matmul(matrix, windows), bias[:, None], out=place)
+        part = found[:, rows.start * at.columns : rows.stop * at.columns]
+        xp.add(xp.matmul(matrix, windows), bias[:, None], out=part)
     return found.reshape(outputs, at.rows, at.columns)
 
 
@@ -110,8 +110,8 @@ def spread(on: Device, derivatives: Array, weight: Array, at: Windows) -> Array:
         )
         for down in range(at.kernel):
             for right in range(at.kernel):
-                place = _strided(found, at, rows.start * at.stride + down, count, right)
-                place += windows[:, down, right]
+                part = _strided(found, at, rows.start * at.stride + down, count, right)
+                part += windows[:, down, right]
     return found[at.inside]
 
 

@@ -75,8 +75,8 @@ def save(directory: str | Path, network: Network) -> None:
     }
     if network.heads is not None:
         weights = {
-            _head_key(place): array.reshape(1, -1, 1, 1)
-            for place, array in enumerate(network.heads.weights)
+            _head_key(index): array.reshape(1, -1, 1, 1)
+            for index, array in enumerate(network.heads.weights)
         }
         file = _save(folder / f"{network.name}-lpips.safetensors", weights)
         description["lpips"] = {**file, "layers": network.heads.layers}
@@ -88,9 +88,9 @@ def _save(path: Path, arrays: Mapping[str, Host]) -> dict[str, str]:
     return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def _head_key(place: int) -> str:
+def _head_key(index: int) -> str:
     """Returns the name of a head in the files of LPIPS's authors."""
-    return f"lin{place}.model.1.weight"
+    return f"lin{index}.model.1.weight"
 
 
 # ------------------------------------------------------------------ reading
@@ -181,9 +181,9 @@ def _tensors(
 def _needed(weights: Mapping[str, Host], modules: tuple[Module, ...]) -> dict[str, Host]:
     """Returns the weights that the modules need; a file may hold a classifier too."""
     found: dict[str, Host] = {}
-    for place, module in enumerate(modules):
-        own = weights_of(weights, place, module)
-        found |= {f"features.{place}.{name}": _floats(array) for name, array in own.items()}
+    for index, module in enumerate(modules):
+        own = weights_of(weights, index, module)
+        found |= {f"features.{index}.{name}": _floats(array) for name, array in own.items()}
     return found
 
 
@@ -195,10 +195,10 @@ def _floats(array: Host) -> Host:
 def _heads(description: Path, said: Any) -> Heads:
     arrays, _ = _tensors(description, said, required=("file", "sha256", "layers"))
     layers = tuple(map(str, said["layers"]))
-    for place in range(len(layers)):
-        if _head_key(place) not in arrays:
-            raise ValueError(f"{_head_key(place)} must be in {said['file']}, got nothing")
-    weights = tuple(_floats(arrays[_head_key(place)]).reshape(-1) for place in range(len(layers)))
+    for index in range(len(layers)):
+        if _head_key(index) not in arrays:
+            raise ValueError(f"{_head_key(index)} must be in {said['file']}, got nothing")
+    weights = tuple(_floats(arrays[_head_key(index)]).reshape(-1) for index in range(len(layers)))
     return Heads(layers, weights)
 
 

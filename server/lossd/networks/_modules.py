@@ -106,7 +106,7 @@ class _Pool(Module):
         """Returns the number of windows along a side."""
         return (side - self.kernel) // self.stride + 1
 
-    def _places(self, size: Size) -> list[tuple[slice, slice]]:
+    def _offsets(self, size: Size) -> list[tuple[slice, slice]]:
         """Returns for each position in the window, row by row, its elements in all windows."""
         _, rows, columns = size
         return [
@@ -137,18 +137,18 @@ class MaxPool(_Pool):
     def forward(self, on: Device, image: Array, weights: Weights) -> tuple[Array, Way]:
         """See ``Module.forward``."""
         xp, size = on.xp, self.size(image.shape, weights)
-        places, whole = self._places(size), self._filled(xp, image, size)
-        found = whole[:, *places[0]].copy()
-        for place in places[1:]:
-            xp.maximum(found, whole[:, *place], out=found)
+        offsets, whole = self._offsets(size), self._filled(xp, image, size)
+        found = whole[:, *offsets[0]].copy()
+        for offset in offsets[1:]:
+            xp.maximum(found, whole[:, *offset], out=found)
 
         def back(derivatives: Array) -> Array:
             gradient = xp.zeros(whole.shape, derivatives.dtype)
             is_free = xp.ones(found.shape, bool)
-            for place in places:
-                is_first = is_free & (whole[:, *place] == found)
+            for offset in offsets:
+                is_first = is_free & (whole[:, *offset] == found)
                 is_free &= ~is_first
-                gradient[:, *place] += derivatives * is_first
+                gradient[:, *offset] += derivatives * is_first
             return gradient[:, : image.shape[1], : image.shape[2]]
 
         return found, back
@@ -172,16 +172,16 @@ class AveragePool(_Pool):
     def forward(self, on: Device, image: Array, weights: Weights) -> tuple[Array, Way]:
         """See ``Module.forward``."""
         xp, shape, size = on.xp, image.shape, self.size(image.shape, weights)
-        places, count = self._places(size), self.kernel**2
+        offsets, count = self._offsets(size), self.kernel**2
         found = xp.zeros(size, image.dtype)
-        for place in places:
-            found += image[:, *place]
+        for offset in offsets:
+            found += image[:, *offset]
         found /= count
 
         def back(derivatives: Array) -> Array:
             gradient = xp.zeros(shape, derivatives.dtype)
-            for place in places:
-                gradient[:, *place] += derivatives / count
+            for offset in offsets:
+                gradient[:, *offset] += derivatives / count
             return gradient
 
         return found, back

@@ -47,12 +47,12 @@ class Network:
         """
         channels = self.channels
         counts = {}
-        for place, module in enumerate(self.modules):
-            own = weights_of(self.weights, place, module)
+        for index, module in enumerate(self.modules):
+            own = weights_of(self.weights, index, module)
             try:
                 channels = module.channels(channels, own)
             except ValueError as error:
-                raise ValueError(f"features.{place}.{error}") from error
+                raise ValueError(f"features.{index}.{error}") from error
             counts[module.name] = channels
         for key, array in self.weights.items():
             if not np.isfinite(array).all():
@@ -73,12 +73,12 @@ class Network:
     def sizes(self, image: Size, count: int) -> list[Size]:
         """Returns the sizes of the outputs of its first modules; 0 or less for none."""
         found = [image]
-        for place, module in enumerate(self.modules[:count]):
-            found.append(module.size(found[-1], weights_of(self.weights, place, module)))
+        for index, module in enumerate(self.modules[:count]):
+            found.append(module.size(found[-1], weights_of(self.weights, index, module)))
         return found[1:]
 
 
-def weights_of(weights: Mapping[str, Array], place: int, module: Module) -> Weights:
+def weights_of(weights: Mapping[str, Array], index: int, module: Module) -> Weights:
     """Returns the weights of one module, by their names within it.
 
     Raises:
@@ -87,7 +87,7 @@ def weights_of(weights: Mapping[str, Array], place: int, module: Module) -> Weig
     found = {}
     for part in module.parts:
         for name in ("weight", "bias"):
-            key = f"features.{place}.{part}{name}"
+            key = f"features.{index}.{part}{name}"
             if key not in weights:
                 raise ValueError(f"{key} must be there for {module.name}, got nothing")
             found[part + name] = weights[key]
@@ -95,15 +95,15 @@ def weights_of(weights: Mapping[str, Array], place: int, module: Module) -> Weig
 
 
 def _check_heads(heads: Heads, channels: Mapping[str, int]) -> None:
-    for place, (layer, weights) in enumerate(zip(heads.layers, heads.weights, strict=True)):
+    for index, (layer, weights) in enumerate(zip(heads.layers, heads.weights, strict=True)):
         if layer not in channels:
             raise ValueError(f"lpips.layers must be among {', '.join(channels)}, got {layer}")
         if weights.shape != (channels[layer],):
             raise ValueError(
-                f"lin{place} must have {channels[layer]} numbers for {layer}, got {weights.size}"
+                f"lin{index} must have {channels[layer]} numbers for {layer}, got {weights.size}"
             )
         if not np.isfinite(weights).all():
-            raise ValueError(f"lin{place} must be finite, got NaN or infinity")
+            raise ValueError(f"lin{index} must be finite, got NaN or infinity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +116,14 @@ class Activations:
 
     def gradient(self, derivatives: Sequence[Array]) -> Array:
         """Returns the gradient with respect to the image from those of the maps, once only."""
-        by_place: dict[int, Array] = {}
-        for place, derivative in zip(self._taps, derivatives, strict=True):
-            by_place[place] = by_place[place] + derivative if place in by_place else derivative
+        by_index: dict[int, Array] = {}
+        for index, derivative in zip(self._taps, derivatives, strict=True):
+            by_index[index] = by_index[index] + derivative if index in by_index else derivative
         found: Any = None
-        for place in reversed(range(len(self._ways))):
-            if place in by_place:
-                found = by_place[place] if found is None else found + by_place[place]
-            found = self._ways[place](found)
+        for index in reversed(range(len(self._ways))):
+            if index in by_index:
+                found = by_index[index] if found is None else found + by_index[index]
+            found = self._ways[index](found)
         return found
 
 
@@ -140,14 +140,14 @@ class DeviceNetwork:
         """Runs forward over a normalised image; ``taps`` are the positions of the layers wanted."""
         maps: dict[int, Array] = {}
         ways: list[Way] = []
-        for place in range(max(taps) + 1):
-            module = self.modules[place]
-            image, way = module.forward(self.on, image, weights_of(self.weights, place, module))
-            if place in taps:
-                maps[place] = image
+        for index in range(max(taps) + 1):
+            module = self.modules[index]
+            image, way = module.forward(self.on, image, weights_of(self.weights, index, module))
+            if index in taps:
+                maps[index] = image
             if with_way:
                 ways.append(way)
-        return Activations(tuple(maps[place] for place in taps), taps, ways)
+        return Activations(tuple(maps[index] for index in taps), taps, ways)
 
 
 class DeviceNetworks:

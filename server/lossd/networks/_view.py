@@ -56,7 +56,7 @@ class ImagePipeline:
         """
         own = self.network.channels * height * width
         counts = [own, *(math.prod(size) for size in self.sizes(height, width))]
-        maps = sum(counts[place + 1] for place in self.taps)
+        maps = sum(counts[index + 1] for index in self.taps)
         return dtype.itemsize * (2 * sum(counts) + 4 * maps + 4 * max(counts))
 
     def forward(

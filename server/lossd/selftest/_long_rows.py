@@ -148,5 +148,5 @@ def _first_wrong(found: Array, right: Array, dtype: np.dtype[Any]) -> str:
     wrong = ~(np.abs(found - right) <= allowed)
     if not wrong.any():
         return ""
-    place = tuple(int(axis[0]) for axis in np.nonzero(wrong))
-    return f"must be {right[place]:g} at {place}, got {found[place]:g}"
+    index = tuple(int(axis[0]) for axis in np.nonzero(wrong))
+    return f"must be {right[index]:g} at {index}, got {found[index]:g}"

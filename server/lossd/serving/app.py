@@ -3,7 +3,7 @@
 import errno
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from lossd.backends import Backend
 from lossd.backends.choose import choose
-from lossd.errors import BackendUnavailable, ServiceError
+from lossd.errors import ServiceError
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
 from lossd.networks import Networks, load
@@ -25,12 +25,9 @@ from lossd.serving.access.reloading import Reloaded, Reloader
 from lossd.serving.addresses import AddressError
 from lossd.serving.caller import HERE, Caller
 from lossd.serving.config import Config, ConfigError
-from lossd.serving.device_memory_service.memory import DeviceMemory
-from lossd.serving.device_memory_service.servicer import SERVICE as DEVICE_MEMORY_SERVICE
-from lossd.serving.device_memory_service.servicer import DeviceMemoryServicer
-from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, EvaluationServicer
+from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
-from lossd.serving.loss_service.servicer import SERVICE, LossServicer
+from lossd.serving.loss_service.servicer import SERVICE
 from lossd.serving.process import health, http
 from lossd.serving.process.allocator import Relief, beyond, keep_freed_memory
 from lossd.serving.process.device_check import CheckedDevice, check_device
@@ -40,18 +37,16 @@ from lossd.serving.process.http import PageServer
 from lossd.serving.process.pulse import Pulse
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc import listening, reflection
-from lossd.serving.rpc.admission import Admission, AdmissionTicket, ComputeSlots
+from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.arrivals import Arrivals
-from lossd.serving.rpc.boundary import Boundary, Handler, LetIn
+from lossd.serving.rpc.boundary import Boundary, LetIn
 from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.prompt import Prompt
-from lossd.serving.rpc.shares import Shares, let_in_by, three_quarters
+from lossd.serving.rpc.shares import Shares, let_in_by
 from lossd.serving.rpc.threads import Threads
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.server import Server
-from lossd.serving.shared_memory_service.segments import SharedMemory
-from lossd.serving.shared_memory_service.servicer import SERVICE as SHARED_MEMORY_SERVICE
-from lossd.serving.shared_memory_service.servicer import SharedMemoryServicer
+from lossd.serving.services import Services, build_services
 from lossd.serving.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -96,7 +91,7 @@ def start(
     entered = _entered(config, telemetry)
     process = _process(config, telemetry, entered, on_failure)
     checked = _checked(config, networks, telemetry)
-    services = _services(config, checked, telemetry)
+    services = build_services(config, checked, telemetry)
     watchdogs = _watchdogs(config)
     crowd = Crowd(config.max_calls, (watchdogs.first_message, watchdogs.idle))
     boundary = _boundary(
@@ -149,28 +144,6 @@ class _Process:
 
 
 @dataclass(frozen=True, slots=True)
-class _Services:
-    """The gRPC services, and the memory that they share with callers."""
-
-    losses: LossServicer
-    evaluation: EvaluationServicer
-    shared: SharedMemory | None
-    device: DeviceMemory | None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        shared = () if self.shared is None else (SHARED_MEMORY_SERVICE,)
-        device = () if self.device is None else (DEVICE_MEMORY_SERVICE,)
-        return (SERVICE, EVALUATION_SERVICE, *shared, *device)
-
-    def unary(self) -> Mapping[str, Handler]:
-        """Returns the methods that answer one message with one, by full name."""
-        shared = {} if self.shared is None else SharedMemoryServicer(self.shared).methods()
-        device = {} if self.device is None else DeviceMemoryServicer(self.device).methods()
-        return {**self.losses.methods(), **self.evaluation.methods(), **shared, **device}
-
-
-@dataclass(frozen=True, slots=True)
 class _Watchdogs:
     """Those that end calls which take, begin or are silent too long."""
 
@@ -201,24 +174,12 @@ def _process(
     """Makes all threads before anything is served, and serves the pages from now on."""
     calls = Threads(config.max_calls, "lossd-call")
     refusing = Threads(2, "lossd-refuse")
-    prompt = Prompt(refusing)
+    prompt = Prompt()
     state = Health((SERVICE, EVALUATION_SERVICE), prompt, telemetry)
     fail = functools.partial(_fail, state, on_failure)
     pulse = Pulse(functools.partial(fail, "gRPC must answer, got nothing from it"))
     pages = _serve_pages(config, telemetry, state, pulse, entered)
     return _Process(calls, refusing, prompt, state, pulse, pages, fail)
-
-
-def _services(config: Config, checked: CheckedDevice, telemetry: Telemetry) -> _Services:
-    compute_slots = ComputeSlots(config.compute_threads)
-    shared = _shared_memory(config, telemetry, checked.chosen.backend)
-    device = _device_memory(config, telemetry, checked.chosen.backend, shared)
-    return _Services(
-        LossServicer(config, checked, compute_slots, telemetry, shared, device=device),
-        EvaluationServicer(config, compute_slots, telemetry),
-        shared,
-        device,
-    )
 
 
 def _let_in(config: Config, entered: Entrance, crowd: Crowd) -> LetIn:
@@ -232,7 +193,7 @@ def _let_in(config: Config, entered: Entrance, crowd: Crowd) -> LetIn:
 
 
 def _boundary(
-    services: _Services,
+    services: Services,
     process: _Process,
     watchdogs: _Watchdogs,
     *,
@@ -261,12 +222,11 @@ def _boundary(
 
 
 def _serve(
-    config: Config, services: _Services, process: _Process, boundary: Boundary, entered: Entrance
+    config: Config, services: Services, process: _Process, boundary: Boundary, entered: Entrance
 ) -> tuple[grpc.Server, str]:
     """Returns a server of gRPC that serves, and its address."""
-    server = grpc.server(
-        process.refusing, handlers=[boundary, process.prompt], options=listening.options(config)
-    )
+    server = grpc.server(process.refusing, handlers=[boundary], options=listening.options(config))
+    process.prompt.serve(server)
     try:
         address, heard_at = listening.listen(server, config, entered)
     except AddressError:
@@ -279,7 +239,7 @@ def _serve(
 
 
 def _reflect(
-    config: Config, services: _Services, process: _Process, telemetry: Telemetry, entered: Entrance
+    config: Config, services: Services, process: _Process, telemetry: Telemetry, entered: Entrance
 ) -> None:
     if config.reflection:
         gate = entered.gate
@@ -356,50 +316,6 @@ def networks_of(config: Config) -> Networks:
     """
     by_name = load(config.networks) if config.networks else {}
     return Networks(by_name, config.max_network_bytes)
-
-
-def _shared_memory(config: Config, telemetry: Telemetry, backend: Backend) -> SharedMemory | None:
-    if not config.shm_dir:
-        return None
-    shared = SharedMemory(
-        config.shm_dir,
-        segments=config.max_shm_segments,
-        segment_bytes=config.max_shm_bytes,
-        owned_segments=config.caller_shm_segments or three_quarters(config.max_shm_segments),
-        pin=backend.pin,
-    )
-    telemetry.watch_shared_memory(lambda: shared.segments, lambda: shared.segment_bytes)
-    return shared
-
-
-def _device_memory(
-    config: Config, telemetry: Telemetry, backend: Backend, shared: SharedMemory | None
-) -> DeviceMemory | None:
-    """Returns the memory of devices for clients; None, with a word in the log, without one."""
-    if not config.max_device_bytes:
-        return None
-    try:
-        device = _checked_device_memory(config, backend, shared)
-    except BackendUnavailable as error:
-        log.warning("no device memory is shared", extra={"because": str(error)})
-        return None
-    telemetry.watch_device_memory(lambda: device.size, config.max_device_bytes)
-    return device
-
-
-def _checked_device_memory(
-    config: Config, backend: Backend, shared: SharedMemory | None
-) -> DeviceMemory:
-    if backend.exports is None or shared is None:
-        got = "no GPU" if backend.exports is None else "no shm_dir"
-        raise BackendUnavailable(f"device memory must have a GPU and shm_dir, got {got}")
-    backend.exports.check()
-    return DeviceMemory(
-        backend.exports,
-        shared,
-        max_bytes=config.max_device_bytes,
-        owned_bytes=config.caller_device_bytes or three_quarters(config.max_device_bytes),
-    )
 
 
 def _entered(config: Config, telemetry: Telemetry) -> Entrance:

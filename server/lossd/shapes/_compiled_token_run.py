@@ -3,7 +3,7 @@
 import numpy as np
 
 from lossd.backends import nonfinite_rows, round_into
-from lossd.batch import Array, Batch, parameter_error
+from lossd.batch import Array, Batch, Operand, parameter_error
 from lossd.kernels.host import SAID, TokenInput, TokenKernel, TokenRows
 from lossd.losses import Axes, Content, Input, ParameterError, Status
 from lossd.losses._maths.tokens import Tokens
@@ -23,10 +23,9 @@ def check_parameters(batch: Batch) -> None:
     Raises:
         InvalidParameter: if a parameter breaks one.
     """
-    nothing = np.zeros(0)
-    tokens = Tokens(np.zeros(0, np.intp), nothing, 0)
+    tokens = Tokens(np.zeros(0, np.intp), np.zeros(0), 0)
     given = [
-        None if batch.find(declared.name) is None else nothing
+        None if (operand := batch.find(declared.name)) is None else np.zeros(_no_rows(operand))
         for declared in batch.loss.inputs
         if declared.content not in LAYS_OUT
     ]
@@ -34,6 +33,14 @@ def check_parameters(batch: Batch) -> None:
         batch.loss.body(np, *given, {"": tokens}, **batch.parameters)
     except ParameterError as error:
         raise parameter_error(batch.loss, error) from error
+
+
+def _no_rows(operand: Operand) -> tuple[int, ...]:
+    return (0, *operand.rows.shape[1:])
+
+
+def _is_read(declared: Input) -> bool:
+    return declared.content is Content.FLOATS
 
 
 class CompiledTokenRun(TokenRun):
@@ -52,18 +59,19 @@ class CompiledTokenRun(TokenRun):
         zero_nonfinite: bool,
     ) -> None:
         tokens = batch.operands[0].rows.size
+        told = {name: place for place, name in enumerate(SAID) if name in buffers.outputs}
+        beside = buffers.outputs.keys() - told.keys() - {"token_count"}
         wanted = tokens // (threads * PIECES_A_THREAD)
-        self.piece_tokens = min(max(wanted, PIECE_TOKENS), MOST_TOKENS)
+        most = PIECE_TOKENS if beside else MOST_TOKENS
+        self.piece_tokens = min(max(wanted, PIECE_TOKENS), most)
         super().__init__(batch, buffers, zero_nonfinite=zero_nonfinite)
         self._kernel = kernel
-        self._inputs = [self._given(i) for i in batch.loss.inputs if i.content is Content.FLOATS]
-        self._counts = self._sides[""].counts()
-        self._tell = {name: place for place, name in enumerate(SAID) if name in buffers.outputs}
-        self._beside = buffers.outputs.keys() - self._tell.keys() - {"token_count"}
+        self._inputs = [self._token_input(i) for i in batch.loss.inputs if _is_read(i)]
+        self._tell, self._wanted = told, beside
         self._first = batch.loss.inputs[0].name
         self._rows = self._token_rows()
 
-    def _given(self, declared: Input) -> TokenInput | None:
+    def _token_input(self, declared: Input) -> TokenInput | None:
         operand = self._batch.find(declared.name)
         if operand is None:
             return None
@@ -71,11 +79,9 @@ class CompiledTokenRun(TokenRun):
         return TokenInput.of(operand.rows, declared.domain, is_by_sequence=is_by_sequence)
 
     def _token_rows(self) -> TokenRows:
-        batch, side = self._batch, self._sides[""]
+        batch, side = self._batch, self._side
         shares = np.ones(batch.rows) if self._shares is None else self._shares
         scales = np.broadcast_to(np.asarray(batch.plan.gradient_scale, np.float64), batch.rows)
-        out = self._buffers.gradients.get(self._first)
-        is_written = out is None or (out.dtype in WRITTEN and out.flags.c_contiguous)
         return TokenRows(
             starts=np.ascontiguousarray(side.starts, np.int64),
             sizes=np.ascontiguousarray(side.sizes, np.int64),
@@ -85,26 +91,42 @@ class CompiledTokenRun(TokenRun):
             scales=scales * shares,
             shares=shares,
             values=self._values,
-            gradient=out if is_written or out is None else np.empty(out.shape),
             nonfinite=self._nonfinite,
             said=np.zeros((batch.rows, len(SAID))) if self._tell else None,
         )
 
     def piece(self, rows: slice) -> None:
         """See ``TokenRun.piece``."""
-        if not self._kernel(self._inputs, self._batch.parameters, self._rows, rows):
-            super().piece(rows)  # which says what is wrong
+        out = self._buffers.gradients.get(self._first)
+        if out is None or (out.dtype in WRITTEN and out.flags.c_contiguous):
+            self._run_kernel(rows, out)
+        else:
+            cells = self._side.cells(rows)
+            found = np.empty((cells.stop - cells.start, *out.shape[1:]))
+            self._run_kernel(rows, found, cells.start)
+            self._round(found, out, cells)
         sent = self._values[rows].astype(self._batch.dtype)
         self._nonfinite[rows] |= ~np.isfinite(sent)
-        self._round(rows)
         self._statuses[rows] = self._empty(rows)
         if self._rows.said is not None:
             for name, place in self._tell.items():
                 self._buffers.outputs[name][rows] = self._rows.said[rows, place]
         if "token_count" in self._buffers.outputs:
             self._buffers.outputs["token_count"][rows] = self._counts[rows]
-        if self._beside:
-            self._write_outputs(rows, self._computed(rows), self._beside)
+        if self._wanted:
+            self._tell_beside(rows)
+
+    def _run_kernel(self, rows: slice, gradient: Array | None, first: int = 0) -> None:
+        parameters = self._batch.parameters
+        if not self._kernel(self._inputs, parameters, self._rows, rows, gradient, first):
+            super().piece(rows)  # which says what is wrong
+
+    def _tell_beside(self, rows: slice) -> None:
+        if self._side.is_long(rows, self._block):
+            self._compute_long(rows, writes=False)
+        else:
+            piece = self._computed(rows)
+            self._write_outputs(rows, piece.present, piece.found)
 
     def _empty(self, rows: slice) -> Array:
         """Returns the statuses of sequences: those without a token that counts have one."""
@@ -113,14 +135,13 @@ class CompiledTokenRun(TokenRun):
             is_empty &= ~self._rows.silent[rows]
         return np.where(is_empty, int(Status.EMPTY_TARGET), 0)
 
-    def _round(self, rows: slice) -> None:
+    def _round(self, found: Array, out: Array, cells: slice) -> None:
         """Rounds derivatives to what is sent, where the kernel does not."""
-        out, found = self._buffers.gradients.get(self._first), self._rows.gradient
-        if out is None or found is None or out is found or rows.start == rows.stop:
-            return
-        starts, last = self._rows.starts, rows.stop - 1
-        cells = slice(int(starts[rows.start]), int(starts[last] + self._rows.sizes[last]))
-        round_into(found[cells], out[cells])
-        wrong = np.flatnonzero(nonfinite_rows(out[cells])) + cells.start
-        ends = starts + self._rows.sizes
-        self._nonfinite[np.searchsorted(ends, wrong, "right")] = True
+        ends = self._rows.starts + self._rows.sizes
+        for start in range(0, len(found), self._block):
+            part = found[start : start + self._block]
+            first = cells.start + start
+            sent = out[first : first + len(part)]
+            round_into(part, sent)
+            wrong = np.flatnonzero(nonfinite_rows(sent)) + first
+            self._nonfinite[np.searchsorted(ends, wrong, "right")] = True

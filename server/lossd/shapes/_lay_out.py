@@ -128,7 +128,7 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS, *, workers: int = 1) -> 
     parameters = complete(job)
     arrays = named_arrays(job)
     layout = rules.lay_out(Given(job.loss, arrays, parameters, networks))
-    dtype = compute_type(arrays)
+    dtype = compute_type(arrays, parameters)
     slots = tuple([slot.under(parameters) for slot in layout.slots])
     operands = tuple([_without_rows(slot, arrays.get(slot.name)) for slot in slots])
     return Laid(

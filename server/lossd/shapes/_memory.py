@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lossd.batch import Array, Job, Layout
-from lossd.losses import Differentiable
+from lossd.losses import Content, Differentiable
 from lossd.shapes._blocks import BLOCK_ELEMENTS
 
 # Fewer elements are not worth the look: whatever the loss, they take some MiB.
@@ -21,6 +21,8 @@ FEW_ELEMENTS = 1 << 13
 _ROW_BYTES, _GIVEN_BYTES = 12, 24
 # An input of integers becomes one of int64, and is compared with its bounds.
 _INTEGER_BYTES = 16
+# Flags become booleans, and are looked at.
+_FLAG_BYTES = 2
 
 
 def row_bytes(job: Job, rows: int) -> int:
@@ -35,7 +37,9 @@ def laid_bytes(layout: Layout, arrays: Mapping[str, Array]) -> int:
     for slot in layout.slots:
         array = arrays.get(slot.name)
         size = math.prod(slot.rows_shape) if array is None else array.size
-        if array is None or array.dtype.kind in "iub":
+        if slot.input.content is Content.FLAGS:
+            found += _FLAG_BYTES * size
+        elif array is None or array.dtype.kind in "iub":
             found += _INTEGER_BYTES * size
         elif slot.is_moved:
             found += array.nbytes

@@ -14,10 +14,13 @@ from lossd.batch import (
 )
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import Axes, Content, Loss
-from lossd.losses._maths.tokens import TokenAggregation, Tokens
+from lossd.losses._maths.tokens import Part, TokenAggregation, Tokens
 from lossd.reduction import Flags, Floats
 
 Indices = npt.NDArray[np.intp]
+# Cells whose flags are counted together.
+_COUNTED = 1 << 15
+_NONE: Indices = np.zeros(0, np.intp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,11 @@ class TokenSide:
     """Where the tokens of a side are: row i has the cells from ``starts[i]`` on.
 
     ``sizes`` are the cells that belong to a row, ``used`` those of them that lie within its
-    length.  ``summed`` are the numbers of tokens where each row has one cell, their sum.
+    length.  Where each row has one cell, the sum of its tokens, there are neither, and ``summed``
+    are the numbers of tokens.
     """
 
+    rows: int
     starts: Indices
     sizes: Indices
     used: Indices | None
@@ -37,10 +42,10 @@ class TokenSide:
 
     def tokens(self, rows: Indices | slice, number: int) -> tuple[Tokens, Any]:
         """Returns the tokens of some rows, in order, and their cells."""
-        starts, sizes = self.starts[rows], self.sizes[rows]
         if self.is_sums:
             counts = None if self.summed is None else self.summed[rows]
-            return Tokens(np.arange(number), counts, number), starts
+            return Tokens(np.arange(number), counts, number), rows
+        starts, sizes = self.starts[rows], self.sizes[rows]
         used = sizes if self.used is None else self.used[rows]
         sequence = np.repeat(np.arange(number), used)
         before = np.cumsum(used) - used
@@ -56,17 +61,65 @@ class TokenSide:
                 counts = np.bincount(sequence, minlength=number).astype(np.float64)
         return Tokens(sequence, counts, number), cells
 
+    def block(
+        self, row: int, cells: slice, count: float = 0.0, part: Part | None = None
+    ) -> tuple[Tokens, Any]:
+        """Returns those of some cells of a row that count, as a part of so many tokens."""
+        used = int((self.sizes if self.used is None else self.used)[row])
+        end = int(self.starts[row]) + used
+        within: Any = slice(cells.start, max(cells.start, min(cells.stop, end)))
+        number = within.stop - within.start
+        if self.mask is not None and not self.mask[within].all():
+            within = within.start + np.flatnonzero(self.mask[within])
+            number = len(within)
+        sequence = np.zeros(number, np.intp)
+        return Tokens(sequence, np.array([count]), 1, of_sequence=part), within
+
+    def cells(self, rows: slice) -> slice:
+        """Returns all cells of some rows."""
+        if rows.start == rows.stop:
+            return slice(0, 0)
+        last = rows.stop - 1
+        return slice(int(self.starts[rows.start]), int(self.starts[last] + self.sizes[last]))
+
+    def is_long(self, rows: slice, step: int) -> bool:
+        """Returns whether these are one row, of more cells than a step."""
+        return rows.stop - rows.start == 1 and int(self.sizes[rows.start]) > step
+
+    def cuts(self, step: int) -> list[slice]:
+        """Returns whole rows of about as many cells as a step; one that is longer is alone."""
+        if self.is_sums or not self.rows:
+            return [slice(i, min(i + step, self.rows)) for i in range(0, max(self.rows, 1), step)]
+        ends = self.starts + self.sizes
+        wanted = np.arange(step, int(ends[-1]) + step, step)
+        long = np.flatnonzero(self.sizes > step)
+        many = np.arange(step, self.rows, step)  # of rows, which may have no cells
+        stops = (np.searchsorted(ends, wanted, "right"), long, long + 1, many, [self.rows])
+        found = np.unique(np.concatenate(stops))
+        found = found[(found > 0) & (found <= self.rows)]
+        return [slice(int(a), int(b)) for a, b in zip([0, *found[:-1]], found, strict=True)]
+
     def counts(self) -> Floats:
         """Returns how many tokens of each row count."""
         if self.is_sums:
-            return np.ones(len(self.starts)) if self.summed is None else self.summed
+            return np.ones(self.rows) if self.summed is None else self.summed
         used = self.sizes if self.used is None else self.used
         if self.mask is None:
             return used.astype(np.float64)
-        before = np.zeros(len(self.mask) + 1, np.uint32)  # differences are right if it wraps
-        np.cumsum(self.mask, dtype=np.uint32, out=before[1:])
-        found: Floats = (before[self.starts + used] - before[self.starts]).astype(np.float64)
+        found = np.zeros(self.rows)
+        for rows in self.cuts(_COUNTED):
+            if self.is_long(rows, _COUNTED):
+                found[rows] = self._count_of(rows.start)
+                continue
+            cells = self.cells(rows)
+            before = np.append(0, np.cumsum(self.mask[cells]))
+            starts = self.starts[rows] - cells.start
+            found[rows] = before[starts + used[rows]] - before[starts]
         return found
+
+    def _count_of(self, row: int) -> float:
+        start, used = self.starts[row], (self.sizes if self.used is None else self.used)[row]
+        return float(used if self.mask is None else np.count_nonzero(self.mask[start:][:used]))
 
 
 def sides_of(
@@ -102,7 +155,7 @@ def _side(
         used = None if lengths is None else _lengths(lengths, width, excluded_by_request)
     else:
         is_sums = True
-        starts, sizes = np.arange(rows), np.ones(rows, np.intp)
+        starts = sizes = _NONE
         summed = (
             None
             if lengths is None
@@ -113,7 +166,8 @@ def _side(
     for operand in operands.values():
         if operand.input.axes is Axes.EITHER and operand.input.side == side:
             _check_unambiguous(operand, cells, sizes)
-    return TokenSide(starts, sizes, used, None if mask is None else _flags(mask), summed, is_sums)
+    flags = None if mask is None else _flags(mask)
+    return TokenSide(rows, starts, sizes, used, flags, summed, is_sums)
 
 
 def _from_offsets(offsets: Operand, cells: int) -> tuple[Indices, Indices]:
@@ -144,11 +198,16 @@ def _lengths(lengths: Operand, width: int | None, excluded_by_request: Flags | N
 
 
 def _flags(mask: Operand) -> Flags:
-    if mask.rows.dtype != np.bool_:
+    if mask.rows.dtype != np.bool_ and not _are_flags(mask.rows):
         wrong = (mask.rows != 0) & (mask.rows != 1)
         if wrong.any():
             raise value_error(mask.name, mask.rows.reshape(mask.shape), wrong, "{0, 1}")
-    return mask.rows.astype(np.bool_)
+    return np.ascontiguousarray(mask.rows, np.bool_)
+
+
+def _are_flags(given: npt.NDArray[Any]) -> bool:
+    """Returns whether integers are 0 and 1, without an array of what is wrong with each."""
+    return given.dtype.kind in "iu" and given.size > 0 and given.min() >= 0 and given.max() <= 1
 
 
 def _check_unambiguous(operand: Operand, cells: int, sizes: Indices) -> None:

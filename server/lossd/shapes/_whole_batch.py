@@ -8,7 +8,7 @@ have no part in the sum, are exactly 0.
 
 import abc
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from lossd.losses import BatchContext, BodyResult, Loss, Output, Status
 from lossd.reduction import Flags, Floats, RowPlan, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
 from lossd.shapes._memory import largest
+from lossd.shapes._pieces import side_by_side
 from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
 
 Indices = npt.NDArray[np.intp]
@@ -69,7 +70,7 @@ class WholeBatch(ShapeRules):
                 scales=self.scales(batch, present),
                 wanted=frozenset(batch.gradients),
                 parts={o.name: present.part(o.name) for o in batch.operands},
-                for_each=_pieces(backend, checkpoint),
+                for_each=side_by_side(backend, checkpoint),
                 in_cache=backend.in_cache,
                 is_weighted=batch.plan.weights is not None,
                 soft_counts=backend.soft_counts(batch.dtype),
@@ -85,20 +86,6 @@ class WholeBatch(ShapeRules):
                 return results.written(found, zero_nonfinite=zero_nonfinite)
 
         return evaluate
-
-
-def _pieces(backend: Backend, checkpoint: Checkpoint) -> Callable[..., None]:
-    """Returns a function that runs pieces of a body's work, side by side where the backend can."""
-
-    def for_each(count: int, work: Callable[[int], None]) -> None:
-        def piece(index: int) -> None:
-            checkpoint()
-            with np.errstate(all="ignore"):  # each thread has its own NumPy settings
-                work(index)
-
-        backend.side_by_side(count, piece)
-
-    return for_each
 
 
 def _computed(

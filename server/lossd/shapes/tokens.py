@@ -5,10 +5,12 @@ sequences; and where a loss takes no more than sums over sequences, as these sum
 whose names begin alike, such as those of the chosen and of the rejected answers, have their own
 tokens.  Where tokens have a number for each class, these lie along one more axis, the last.
 
-The body is given the tokens that count of all sequences, flat and in float64, None for an input
+The body is given the tokens that count of some sequences, flat and in float64, None for an input
 that is not given, and for each side its ``Tokens``; of examples that have no part in anything it
-sees nothing.  It returns the value of each example, or where the shape aggregates, of each token,
-and the derivatives of the sum of all values with respect to each token.
+sees nothing.  Where the shape does not aggregate, each sequence is one number, the sum of its
+tokens.  A body may be run several times, see ``Whole``.  It returns the value of each example, or
+where the shape aggregates, of each token, and the derivatives of the sum of all values with respect
+to each number.
 
 It computes on the host, whatever the backend: to bring the few numbers of a token to a device and
 back takes longer than to compute with them.
@@ -24,6 +26,7 @@ import numpy as np
 
 from lossd.backends import Backend
 from lossd.batch import (
+    Array,
     Batch,
     Given,
     Job,
@@ -38,25 +41,55 @@ from lossd.losses import Axes, Content, Input, Loss
 from lossd.reduction import Flags, RowPlan, plan_rows
 from lossd.shapes._compiled_token_run import CompiledTokenRun, check_parameters
 from lossd.shapes._memory import largest
+from lossd.shapes._pieces import side_by_side
 from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
+from lossd.shapes._summed_run import SummedRun
 from lossd.shapes._token_forms import OF_TOKENS, TokenForm, aggregates, first_of, may_be_flat
-from lossd.shapes._token_run import TokenRun
+from lossd.shapes._token_results import BLOCK_ROWS
+from lossd.shapes._token_run import PIECE_TOKENS, TokenRun
 from lossd.shapes._token_sides import denominators_of, sides_of
+
+# What a body makes of each token of a piece: a dozen numbers in double precision.
+WORKING_BYTES = 128
+# A piece of tokens may be a row longer, which is no longer than one.
+MOST_OF_PIECE = 2 * PIECE_TOKENS
+# What is kept for each row: where its tokens are, how many count, its scale, share and value; of a
+# row that is a sum, its value.
+ROW_BYTES, SUM_BYTES = 128, 12
+# Outputs for which all ratios of a long sequence are kept, and sorted.
+SORTED, SORTED_BYTES = {"ratio_p05", "ratio_p50", "ratio_p95"}, 24
 
 
 class TokensShape(ShapeRules):
     """See the module."""
 
     on_host = True
-    working_bytes = 128  # a dozen numbers in double precision for each token
 
     def working(
         self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
     ) -> int:
-        """See ``ShapeRules.working``: what is made of all tokens."""
-        del parameters, workers
+        """See ``ShapeRules.working``: pieces, a few numbers a row, and ratios that are sorted."""
         elements = largest([slot.rows_shape for slot in layout.slots])
-        return elements * (loss.working_bytes or self.working_bytes)
+        are_sums = _are_sums(layout)
+        most = workers * (BLOCK_ROWS if are_sums else MOST_OF_PIECE)
+        of_pieces = min(elements, most) * (loss.working_bytes or WORKING_BYTES)
+        of_rows = layout.rows * (SUM_BYTES if are_sums else ROW_BYTES)
+        is_sorted = SORTED & {member.value.name for member in parameters.get("outputs", ())}
+        return of_pieces + of_rows + (elements * SORTED_BYTES if is_sorted else 0)
+
+    def needed(  # noqa: PLR0917 - all that it follows from
+        self,
+        job: Job,
+        layout: Layout,
+        arrays: Mapping[str, Array],
+        parameters: Mapping[str, Any],
+        dtype: np.dtype[Any],
+        workers: int,
+    ) -> int:
+        """See ``ShapeRules.needed``; derivatives of 16 bits are rounded from float64."""
+        found = super().needed(job, layout, arrays, parameters, dtype, workers)
+        first = arrays[job.loss.inputs[0].name]
+        return found + 8 * first.size if found and first.dtype.itemsize == 2 else found
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
@@ -123,24 +156,30 @@ class TokensShape(ShapeRules):
 
     def evaluator(self, template: Batch, backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
         """See ``ShapeRules.evaluator``."""
-        kernel = backend.token_kernel(template)
-        make: Callable[..., TokenRun] = TokenRun
-        if kernel is not None:
-            check_parameters(template)
-            make = functools.partial(CompiledTokenRun, kernel, backend.threads)
+        make = self._maker(template, backend)
 
         def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
-            run = make(batch, buffers, zero_nonfinite=zero_nonfinite)
-
-            def work(index: int) -> None:
-                checkpoint()
-                with np.errstate(all="ignore"):
-                    run.piece(run.cuts[index])
-
-            backend.side_by_side(len(run.cuts), work)
+            with np.errstate(all="ignore"):
+                run = make(batch, buffers, zero_nonfinite=zero_nonfinite)
+                run.compute(side_by_side(backend, checkpoint), checkpoint)
             return run.finished()
 
         return evaluate
+
+    @staticmethod
+    def _maker(template: Batch, backend: Backend) -> Callable[..., TokenRun | SummedRun]:
+        if not aggregates(template.loss):
+            return functools.partial(SummedRun, backend.token_sums())
+        kernel = backend.token_kernel(template)
+        if kernel is None:
+            return TokenRun
+        check_parameters(template)
+        return functools.partial(CompiledTokenRun, kernel, backend.threads)
+
+
+def _are_sums(layout: Layout) -> bool:
+    """Returns whether all inputs have one number for each row."""
+    return all(slot.shape == (layout.rows,) for slot in layout.slots)
 
 
 def _union(left: Flags | None, right: Flags | None) -> Flags | None:

@@ -2,7 +2,7 @@
 
 The text is the one that CUDA runs; ``pointwise.hpp``, ``rowwise.hpp``, ``regionwise.hpp``,
 ``vectorwise.hpp``, ``sequence.hpp`` and ``tokenwise.hpp`` are its templates here.  ``counts.hpp``
-is no template: it counts for the bodies of sets.
+is no template: it counts for the bodies of sets.  ``tokenwise.hpp`` adds tokens up besides.
 An expression of a text is computed for a block of elements in a loop whose rounds do not know of
 each other, of which the compiler makes vectors; sums are taken in sixteen lanes.  So the bits of a
 result depend on the row alone: not on the instruction set, the number of threads or the rows beside
@@ -19,7 +19,7 @@ from lossd.kernels.host._kernels import (
 )
 from lossd.kernels.host._library import Library, NoLibraryError
 from lossd.kernels.host._source import HostText, host_texts
-from lossd.kernels.host._tokens import SAID, TokenInput, TokenKernel, TokenRows
+from lossd.kernels.host._tokens import SAID, TokenInput, TokenKernel, TokenRows, TokenSums
 
 __all__ = [
     "SAID",
@@ -35,5 +35,6 @@ __all__ = [
     "TokenInput",
     "TokenKernel",
     "TokenRows",
+    "TokenSums",
     "host_texts",
 ]

@@ -15,6 +15,7 @@ from lossd.kernels._launch import Kind
 from lossd.kernels.host._calls import MOST_INPUTS
 from lossd.kernels.host._kernels import HostKernel, SoftCountsKernel
 from lossd.kernels.host._source import TYPES, HostText, digest, signature
+from lossd.kernels.host._tokens import TokenSums
 
 LIBRARY = Path(__file__).parent / "_compiled" / "lossd_host.so"
 
@@ -92,6 +93,10 @@ class Library:
         """Returns the entry of a kernel of tokens, and its parameters."""
         names = tuple(a.name for a in signature(text, "double"))
         return self._entry(text.name, np.dtype(np.float64)), names
+
+    def token_sums(self) -> TokenSums:
+        """Returns the kernel that adds tokens up."""
+        return TokenSums(self._entry("add_up", np.dtype(np.float64)))
 
     def _entry(self, name: str, dtype: np.dtype[Any]) -> Any:
         entry = getattr(self._handle, f"lossd_host_{self.variant}_{name}_{_type_name(dtype)}")

@@ -82,6 +82,7 @@ def library_source(type_name: str) -> str:
             *(_shared(one.shared) if one.shared else ()),
             template(f"{one.name}.hpp"),
             *kernels,
+            *(_entry(name, type_name, name, one.call) for name in one.functions),
             "}  // namespace",
         ]
     return "\n".join(parts)

@@ -50,9 +50,11 @@ class _TokenCall(ctypes.Structure):
         ("scales", ctypes.c_void_p),
         ("shares", ctypes.c_void_p),
         ("inputs", _CallInput * _MOST_INPUTS),
+        ("classes", ctypes.c_int64),
         ("by_sequence", ctypes.c_int64),
         ("values", ctypes.c_void_p),
         ("gradient", ctypes.c_void_p),
+        ("gradient_first", ctypes.c_int64),
         ("gradient_kind", ctypes.c_int64),
         ("nonfinite", ctypes.c_void_p),
         ("said", ctypes.c_void_p),
@@ -81,9 +83,9 @@ class TokenRows:
 
     Sequence i has ``sizes[i]`` places from ``starts[i]`` on, tokens in the first ``used[i]`` of
     them, of which those count that the ``mask`` says.  ``silent`` ones leave zeros and are not
-    looked at.  ``scales`` multiply derivatives and ``shares`` values.  The ``gradient`` is of
-    float32 or float64; flags are set in ``nonfinite`` where it is not finite.  ``said`` has a row
-    for each sequence, of what ``SAID`` names.
+    looked at.  ``scales`` multiply derivatives and ``shares`` values.  Flags are set in
+    ``nonfinite`` where the gradient is not finite.  ``said`` has a row for each sequence, of what
+    ``SAID`` names.
     """
 
     starts: Array
@@ -94,7 +96,6 @@ class TokenRows:
     scales: Array
     shares: Array
     values: Array
-    gradient: Array | None
     nonfinite: Array
     said: Array | None
 
@@ -109,35 +110,74 @@ class TokenKernel:
         self._entry = entry
         self._numbers = numbers
 
-    def __call__(
+    def __call__(  # noqa: PLR0917 - where tokens are, and where results go
         self,
         inputs: Sequence[TokenInput | None],
         parameters: Mapping[str, Any],
         rows: TokenRows,
         part: slice,
+        gradient: Array | None,
+        first: int = 0,
     ) -> bool:
         """Computes some sequences; ``inputs`` are those of the loss, in its order.
 
+        The ``gradient`` is of float32 or float64, and begins with the ``first`` token.
+
         Returns False where a number of a token that counts is outside its domain.
+
+        Raises:
+            MemoryError: if there is not the room for the classes of a token.
         """
         numbers = np.array([number_of(parameters[name]) for name in self._numbers])
+        first_shape = next(one.numbers.shape for one in inputs if one is not None)
+        classes = first_shape[1] if len(first_shape) > 1 else 0
         packed = [_CallInput() if one is None else _packed(one) for one in inputs]
-        gradient = rows.gradient
         call = _TokenCall(
             part.start,
             part.stop,
             *map(address, (rows.starts, rows.sizes, rows.used, rows.mask, rows.silent)),
             *map(address, (rows.scales, rows.shares)),
             (_CallInput * _MOST_INPUTS)(*packed),
+            classes,
             sum(one.is_by_sequence << i for i, one in enumerate(inputs) if one is not None),
             address(rows.values),
             address(gradient),
+            first,
             0 if gradient is None else KINDS[gradient.dtype],
             *map(address, (rows.nonfinite, rows.said, numbers)),
             0,
         )
-        self._entry(ctypes.byref(call))
+        if not self._entry(ctypes.byref(call)):
+            raise MemoryError(f"a token of {classes} classes needs more memory than there is")
         return not call.outside
+
+
+class TokenSums:
+    """Sums over sequences, in float64; may be called from many threads."""
+
+    def __init__(self, entry: Any) -> None:
+        self._entry = entry
+
+    def __call__(  # noqa: PLR0917 - where tokens are, and where sums go
+        self,
+        pair: Sequence[TokenInput],
+        starts: Array,
+        used: Array,
+        mask: Array | None,
+        sums: Array,
+        part: slice,
+    ) -> None:
+        """Writes the ``sums`` of an input, less a second one if given, over some sequences.
+
+        Sequence i has ``used[i]`` tokens from ``starts[i]`` on, of which those count that the
+        ``mask`` says.
+        """
+        call = _TokenCall(first=part.start, end=part.stop)
+        call.starts, call.used, call.mask = map(address, (starts, used, mask))
+        for place, one in enumerate(pair):
+            call.inputs[place] = _packed(one)
+        call.values = address(sums)
+        self._entry(ctypes.byref(call))
 
 
 def _packed(given: TokenInput) -> _CallInput:

@@ -23,9 +23,11 @@ struct TokenCall {
     const double* scales;      // of derivatives, one a sequence
     const double* shares;      // of the sum of a sequence, one each
     Input inputs[MOST_TOKEN_INPUTS];
+    int64_t classes;           // numbers of a token, where it has a distribution; else 0
     int64_t by_sequence;       // bits of the inputs that have one number a sequence
     double* values;            // one a sequence
     char* gradient;            // or null
+    int64_t gradient_first;    // the token that it begins with
     int64_t gradient_kind;     // FLOAT32 or FLOAT64
     uint8_t* nonfinite;        // one a sequence: set where the gradient is not finite
     double* said;              // (sequences, SAID), or null
@@ -50,6 +52,7 @@ struct Room {
     bool are_all_kept;             // because there is no mask
     ON_LINES double ratios[TOKENS], values[TOKENS], slopes[TOKENS], clipped[TOKENS];
     ON_LINES double estimates[TOKENS], terms[TOKENS];
+    double* rows = nullptr;  // of the distributions of a token, see Classes
 };
 
 // What is known of a whole sequence before its tokens are computed.
@@ -270,7 +273,7 @@ INLINE bool write_as(char* to, const double* slopes, double scale, int count) {
 OUTLINE void write_slopes(const Example& example, int64_t first, int count) {
     const TokenCall& call = example.call;
     const Kind kind = Kind(call.gradient_kind);
-    char* const to = call.gradient + first * size_of(kind);
+    char* const to = call.gradient + (first - call.gradient_first) * size_of(kind);
     const double scale = call.scales[example.row];
     const bool is_finite = kind == FLOAT32 ? write_as<float>(to, example.room.slopes, scale, count)
                                            : write_as<double>(to, example.room.slopes, scale, count);
@@ -351,6 +354,230 @@ INLINE double cost_of_sequence(const Example& example, const Policy& policy) {
     return sum.total();
 }
 
+// ------------------------------------------------------------------ distributions of tokens
+
+// The numbers of a token's classes, in whole groups: of student and teacher logarithms and shares, and
+// the derivatives by the former.
+struct Classes {
+    int64_t count, groups;
+    double* __restrict logs[2];
+    double* __restrict shares[2];
+    double* __restrict slopes;
+
+    static double* allocated(int64_t classes) {
+        return static_cast<double*>(
+            aligned_alloc(LINE_BYTES, size_t(5 * padded_classes(classes)) * sizeof(double)));
+    }
+    static int64_t padded_classes(int64_t classes) { return (classes + GROUP - 1) / GROUP * GROUP; }
+
+    METHOD Classes(int64_t classes, double* rows)
+        : count(classes), groups(padded_classes(classes)) {
+        for (int side = 0; side < 2; ++side) {
+            logs[side] = rows + side * groups;
+            shares[side] = rows + (2 + side) * groups;
+        }
+        slopes = rows + 4 * groups;
+    }
+};
+
+// Calls visit(first, count) for blocks of whole groups; sums of long rows are taken block by block.
+template <typename Visit>
+INLINE void each_block_of_classes(int64_t groups, Visit visit) {
+    for (int64_t start = 0; start < groups; start += BLOCK)
+        visit(start, groups - start < BLOCK ? int(groups - start) : BLOCK);
+}
+
+INLINE double sum_of_classes(const double* numbers, int64_t groups) {
+    Lanes sum;
+    each_block_of_classes(groups, [&](int64_t start, int count) INLINED { sum.add(numbers + start, count); });
+    return sum.total();
+}
+
+// Reads numbers of a type; the address may be unfit for it.
+template <typename Number>
+INLINE void read_as(const char* from, double* __restrict to, int64_t count) {
+    for (int64_t start = 0; start < count; start += BLOCK) {
+        const int here = count - start < BLOCK ? int(count - start) : BLOCK;
+        ON_LINES Number given[BLOCK];
+        __builtin_memcpy(given, from + start * int64_t(sizeof(Number)), here * sizeof(Number));
+        INDEPENDENT
+        for (int i = 0; i < here; ++i) to[start + i] = double(given[i]);
+    }
+}
+
+OUTLINE void read_classes(const Input& input, int64_t first, double* to, int64_t count) {
+    const char* const from = input.place + first * size_of(input.kind);
+    if (input.kind == FLOAT32) return read_as<float>(from, to, count);
+    if (input.kind == FLOAT64) return read_as<double>(from, to, count);
+    for (int64_t start = 0; start < count; start += BLOCK)
+        read(input.kind, from + start * size_of(input.kind), to + start,
+             count - start < BLOCK ? int(count - start) : BLOCK);
+}
+
+// Takes a number from all logarithms, and makes exponentials of them; 0 beyond the classes.
+OUTLINE void make_shares(
+    double* __restrict logs, double* __restrict shares, double most, const Classes& classes) {
+    for (int64_t start = 0; start < classes.groups; start += BLOCK) {
+        const int64_t end = classes.groups - start < BLOCK ? classes.groups : start + BLOCK;
+        // Of numbers that are all near 0, as they mostly are, in fewer steps.
+        uint64_t far = 0;
+        INDEPENDENT
+        for (int64_t i = start; i < end; ++i) {
+            const double log = logs[i] - most;
+            logs[i] = log;
+            far |= (log >= Format<double>::FAINT) & (log <= 0) ? uint64_t(0) : uint64_t(1);
+            shares[i] = exp_within(log);
+        }
+        if (!far) continue;
+        INDEPENDENT
+        for (int64_t i = start; i < end; ++i) shares[i] = exp(logs[i]);
+    }
+    for (int64_t i = classes.count; i < classes.groups; ++i) shares[i] = 0;
+}
+
+// Reads a side of a token and makes a distribution of it; returns what is left to other classes.
+OUTLINE Part read_distribution(const Example& example, const Distilling& how, int side, int64_t token,
+                               const Classes& classes) {
+    const Input& input = example.call.inputs[side];
+    double* __restrict const logs = classes.logs[side];
+    double* __restrict const shares = classes.shares[side];
+    const int64_t count = classes.count, groups = classes.groups;
+    read_classes(input, token * count, logs, count);
+    for (int64_t i = count; i < groups; ++i) logs[i] = logs[0];  // no larger, and no further away
+    if (how.support != WHOLE) {
+        make_shares(logs, shares, 0, classes);
+        return rest_of(sum_of_classes(shares, groups));
+    }
+    if (how.temperature != 1) {
+        INDEPENDENT
+        for (int64_t i = 0; i < groups; ++i) logs[i] /= how.temperature;
+    }
+    double lanes[GROUP];
+    for (int lane = 0; lane < GROUP; ++lane) lanes[lane] = -unbounded();
+    for (int64_t start = 0; start < groups; start += GROUP) {
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i) {
+            const double log = logs[start + i];
+            lanes[i] = log > lanes[i] ? log : lanes[i];
+        }
+    }
+    double most = lanes[0];
+    for (int lane = 1; lane < GROUP; ++lane) most = lanes[lane] > most ? lanes[lane] : most;
+    make_shares(logs, shares, most, classes);
+    const double sum = sum_of_classes(shares, groups);
+    const double log_sum = log(sum), part = 1 / sum;
+    INDEPENDENT
+    for (int64_t i = 0; i < groups; ++i) {
+        logs[i] -= log_sum;
+        shares[i] *= part;
+    }
+    return Part{0, 0};
+}
+
+// The divergence of a token; leaves the derivatives by its logarithms.
+template <TermKind KIND>
+OUTLINE double compute_terms(const Distilling& given, const Classes& classes) {
+    const Distilling how = given;
+    const double *__restrict const logs = classes.logs[0], *__restrict const shares = classes.shares[0];
+    const double* __restrict const teacher_logs = classes.logs[1];
+    const double* __restrict const teacher_shares = classes.shares[1];
+    double* __restrict const slopes = classes.slopes;
+    Lanes sum;
+    for (int64_t start = 0; start < classes.groups; start += BLOCK) {
+        const int count = classes.groups - start < BLOCK ? int(classes.groups - start) : BLOCK;
+        ON_LINES double terms[BLOCK];
+        INDEPENDENT
+        for (int i = 0; i < count; ++i) {
+            const int64_t at = start + i;
+            const Term term = term_of<KIND>(
+                how, Part{shares[at], logs[at]}, Part{teacher_shares[at], teacher_logs[at]});
+            terms[i] = term.value;
+            slopes[at] = term.slope;
+        }
+        // Of classes that fill up a group.
+        for (int i = count; start + i > classes.count; --i) {
+            terms[i - 1] = 0;
+            slopes[start + i - 1] = 0;
+        }
+        sum.add(terms, count);
+    }
+    return sum.total();
+}
+
+INLINE double terms_of(const Distilling& how, const Classes& classes) {
+    switch (kind_of(how)) {
+        case FORWARD: return compute_terms<FORWARD>(how, classes);
+        case REVERSE: return compute_terms<REVERSE>(how, classes);
+        default: return compute_terms<WEIGHED>(how, classes);
+    }
+}
+
+INLINE Term term_of_rest(const Distilling& how, Part student, Part teacher) {
+    switch (kind_of(how)) {
+        case FORWARD: return term_of<FORWARD>(how, student, teacher);
+        case REVERSE: return term_of<REVERSE>(how, student, teacher);
+        default: return term_of<WEIGHED>(how, student, teacher);
+    }
+}
+
+template <typename Number, bool COOLS>
+OUTLINE bool write_classes_as(
+    char* to, const Distilling& given, const Classes& classes, double lever, double scale) {
+    const Distilling how = given;
+    typedef typename Format<Number>::Unsigned Unsigned;
+    const double *__restrict const slopes = classes.slopes, *__restrict const shares = classes.shares[0];
+    Unsigned found = 0;
+    for (int64_t start = 0; start < classes.count; start += BLOCK) {
+        const int count = classes.count - start < BLOCK ? int(classes.count - start) : BLOCK;
+        ON_LINES Number rounded[BLOCK];
+        INDEPENDENT
+        for (int i = 0; i < whole_groups(count); ++i) {
+            const double slope = slope_of(how, slopes[start + i], shares[start + i], lever);
+            rounded[i] = Number(weighed(scale, COOLS ? slope / how.temperature : slope));
+            found |= overflow_of(bits<Unsigned>(rounded[i]), Format<Number>::DIGITS);
+        }
+        __builtin_memcpy(to + start * sizeof(Number), rounded, count * sizeof(Number));
+    }
+    return found == 0;
+}
+
+OUTLINE double divergence_of_token(const Example& example, const Distilling& how, int64_t token) {
+    TokenCall& call = example.call;
+    const Classes classes(call.classes, example.room.rows);
+    const Part student = read_distribution(example, how, 0, token, classes);
+    const Part teacher = read_distribution(example, how, 1, token, classes);
+    double value = terms_of(how, classes);
+    Term of_rest{0, 0};
+    if (how.support == TAIL_BUCKET) of_rest = term_of_rest(how, student, teacher);
+    if (!call.gradient) return value + of_rest.value;
+    const double slopes = how.support == WHOLE ? sum_of_classes(classes.slopes, classes.groups) : 0;
+    const double lever = lever_of(how, slopes, student.share, of_rest.slope);
+    const Kind kind = Kind(call.gradient_kind);
+    const double scale = call.scales[example.row];
+    char* const to = call.gradient + (token - call.gradient_first) * call.classes * size_of(kind);
+    const bool cools = how.temperature != 1;
+    const auto write = kind == FLOAT32
+                           ? (cools ? write_classes_as<float, true> : write_classes_as<float, false>)
+                           : (cools ? write_classes_as<double, true> : write_classes_as<double, false>);
+    const bool is_finite = write(to, how, classes, lever, scale);
+    if (!is_finite) call.nonfinite[example.row] = 1;
+    return value + of_rest.value;
+}
+
+// The sum of the divergences of a sequence.  Writes its gradient.
+INLINE double divergence_of_sequence(const Example& example, const Distilling& how) {
+    TokenCall& call = example.call;
+    const int64_t start = call.starts[example.row];
+    const int64_t bytes = call.gradient ? call.classes * size_of(Kind(call.gradient_kind)) : 0;
+    double sum = 0;
+    for (int64_t token = start; token < start + call.used[example.row]; ++token) {
+        if (!call.mask || call.mask[token]) sum += divergence_of_token(example, how, token);
+        else if (call.gradient)
+            __builtin_memset(call.gradient + (token - call.gradient_first) * bytes, 0, size_t(bytes));
+    }
+    return sum;
+}
+
 typedef double (*EvaluateTokens)(const Example& example);
 
 INLINE double count_of(const TokenCall& call, int64_t row) {
@@ -361,22 +588,82 @@ INLINE double count_of(const TokenCall& call, int64_t row) {
     return double(count);
 }
 
-OUTLINE bool compute(EvaluateTokens evaluate, TokenCall& call) {
-    Room room;
+INLINE bool compute_all(EvaluateTokens evaluate, TokenCall& call, Room& room) {
     // What is not given is read in loops all the same.
     for (int role = 0; role < MOST_TOKEN_INPUTS; ++role)
         for (int i = 0; i < TOKENS; ++i) room.given[role][i] = role == WEIGHTS ? 1 : 0;
     for (int i = 0; i < TOKENS; ++i) room.estimates[i] = 0;
-    const int64_t bytes = call.gradient ? size_of(Kind(call.gradient_kind)) : 0;
+    const int64_t bytes_of_token =
+        (call.classes ? call.classes : 1) * (call.gradient ? size_of(Kind(call.gradient_kind)) : 0);
     for (int64_t row = call.first; row < call.end; ++row) {
         const bool is_silent = call.silent && call.silent[row];
         const int64_t used = is_silent ? 0 : call.used[row];
         if (call.gradient)
-            __builtin_memset(call.gradient + (call.starts[row] + used) * bytes, 0,
-                             size_t((call.sizes[row] - used) * bytes));
+            __builtin_memset(
+                call.gradient + (call.starts[row] + used - call.gradient_first) * bytes_of_token, 0,
+                size_t((call.sizes[row] - used) * bytes_of_token));
         if (is_silent) continue;
         const Example example{call, row, room, count_of(call, row)};
         call.values[row] = evaluate(example) * call.shares[row];
+    }
+    return true;
+}
+
+// Returns false if there is not the room for the distributions of a token.
+OUTLINE bool compute(EvaluateTokens evaluate, TokenCall& call) {
+    Room room;
+    if (!call.classes) return compute_all(evaluate, call, room);
+    room.rows = Classes::allocated(call.classes);
+    if (!room.rows) return false;
+    compute_all(evaluate, call, room);
+    free(room.rows);
+    return true;
+}
+
+// The sum of some numbers less others, which may be null, as `total_apart` has it: of those that count.
+template <typename Number>
+OUTLINE double total_of(
+    const char* from, const char* less, const uint8_t* mask, int64_t count) {
+    Lanes sum;
+    // By way of memory of our own: the addresses may be unfit for the type.
+    ON_LINES Number given[TOKENS];
+    ON_LINES Number other[TOKENS] = {};
+    ON_LINES double terms[TOKENS];
+    for (int64_t start = 0; start < count; start += TOKENS) {
+        const int here = count - start < TOKENS ? int(count - start) : TOKENS;
+        const int groups = whole_groups(here);
+        const int64_t place = start * int64_t(sizeof(Number)), bytes = here * int64_t(sizeof(Number));
+        for (int i = here; i < groups; ++i) given[i] = other[i] = 0;
+        __builtin_memcpy(given, from + place, size_t(bytes));
+        if (less) __builtin_memcpy(other, less + place, size_t(bytes));
+        INDEPENDENT
+        for (int i = 0; i < groups; ++i) terms[i] = double(given[i]) - double(other[i]);
+        if (mask) {
+            INDEPENDENT
+            for (int i = 0; i < here; ++i) terms[i] = pick(mask[start + i] != 0, terms[i], 0.0);
+        }
+        sum.add(terms, groups);
+    }
+    return sum.total();
+}
+
+// The sums over sequences of one input less another, or of one alone.
+OUTLINE bool add_up(TokenCall& call) {
+    Room room;
+    for (int i = 0; i < TOKENS; ++i) room.given[SAMPLING][i] = 0;
+    const Input &input = call.inputs[LOGS], &other = call.inputs[SAMPLING];
+    const Kind kind = input.kind;
+    const bool are_alike = !other.place || other.kind == kind;
+    const auto total = kind == FLOAT32 ? total_of<float> : total_of<double>;
+    for (int64_t row = call.first; row < call.end; ++row) {
+        if (!are_alike || (kind != FLOAT32 && kind != FLOAT64)) {
+            call.values[row] = total_apart(Example{call, row, room, 0}, LOGS, SAMPLING);
+            continue;
+        }
+        const int64_t start = call.starts[row], place = start * size_of(kind);
+        call.values[row] =
+            total(input.place + place, other.place ? other.place + place : nullptr,
+                  call.mask ? call.mask + start : nullptr, call.used[row]);
     }
     return true;
 }

@@ -51,7 +51,7 @@ class Labels:
     frames: Array
     blank: int
 
-    def places(self, xp: Any) -> Array:
+    def positions(self, xp: Any) -> Array:
         """Returns the class of each position, the blank first, (1 + labels, rows)."""
         blanks = xp.full((1, len(self.classes)), self.blank)
         return xp.concatenate([blanks, self.classes.T])
@@ -132,7 +132,7 @@ def _aligned(
         weights = xp.broadcast_to(algebra.of_logs(-largest)[:, None], weights.shape)
     shares = _shares(
         xp, ways, weights, factor,
-        algebra=algebra, classes=labels.places(xp), count=scores.shape[2],
+        algebra=algebra, classes=labels.positions(xp), count=scores.shape[2],
     )  # fmt: skip
     return Alignments(total, largest.T, shares), trusted
 
@@ -144,13 +144,13 @@ def _states(xp: Any, scores: Array, labels: Labels) -> tuple[Array, Array]:
     outside of a row are -inf.
     """
     rows, length, count = scores.shape
-    places = xp.arange(rows) * (length * count) + labels.places(xp)
+    positions = xp.arange(rows) * (length * count) + labels.positions(xp)
     flat = scores.reshape(-1)
-    logs = xp.empty((length, *places.shape))
+    logs = xp.empty((length, *positions.shape))
     for time in range(length):
-        xp.take(flat[time * count :], places, out=logs[time], **_unchecked(xp))
+        xp.take(flat[time * count :], positions, out=logs[time], **_unchecked(xp))
     is_late = xp.arange(length)[:, None] >= labels.frames
-    is_unused = xp.arange(len(places))[:, None] > labels.counts
+    is_unused = xp.arange(len(positions))[:, None] > labels.counts
     for outside in (is_late[:, None], is_unused):
         if bool(outside.any()):
             xp.copyto(logs, -xp.inf, where=outside)
@@ -186,13 +186,13 @@ class _Ways:
 def _arrivals(xp: Any, weights: Array, labels: Labels, algebra: _Algebra) -> _Ways:
     """Runs the recursion forwards and backwards, in the same steps."""
     add, times = algebra.add, algebra.times
-    length, places, rows = weights.shape
-    blanks, marks = xp.empty((2, 2, length, places, rows))
+    length, positions, rows = weights.shape
+    blanks, marks = xp.empty((2, 2, length, positions, rows))
     marks[:, :, 0] = algebra.nothing
     # The weight that leaves each state for the next frame, its own included.
-    blank, mark = xp.full((2, 2, places, rows), algebra.nothing)
+    blank, mark = xp.full((2, 2, positions, rows), algebra.nothing)
     blank_before, mark_before, mark_here = blank[:, :-1], mark[:, :-1], mark[:, 1:]
-    skips, jump = _skips(xp, labels, algebra), xp.empty((2, places - 1, rows))
+    skips, jump = _skips(xp, labels, algebra), xp.empty((2, positions - 1, rows))
     of_blank = xp.stack([weights[:, :1], weights[::-1, :1]], axis=1)
     begins = _Begins.of(xp, labels, length, algebra)
     powers = xp.zeros((2, rows, length + 1), np.int64)
@@ -319,13 +319,13 @@ def _shares(
 ) -> Array:
     """Returns the share of each class in the total in each frame, (rows, frames, classes)."""
     times = algebra.times
-    length, places, rows = weights.shape
+    length, positions, rows = weights.shape
     shares = xp.empty((rows, length, count))
-    step = max(1, PIECE // (places * rows))
+    step = max(1, PIECE // (positions * rows))
     back_blanks, back_marks = ways.blanks[1, ::-1, ::-1], ways.marks[1, ::-1, :0:-1]
     for start in range(0, length, step):
         piece = slice(start, min(start + step, length))
-        parts = xp.empty((piece.stop - start, places, rows))
+        parts = xp.empty((piece.stop - start, positions, rows))
         times(ways.marks[0, piece, 1:], back_marks[piece], parts[:, 1:])
         blanks = times(ways.blanks[0, piece], back_blanks[piece])
         parts[:, 0] = folded(blanks, algebra.add)
@@ -348,7 +348,7 @@ def folded(values: Array, add: Callable[..., Array]) -> Array:
 
 def _by_class(xp: Any, parts: Array, classes: Array, count: int) -> Array:
     """Returns the sums over the positions of each class, added in their order."""
-    frames, places, rows = parts.shape
+    frames, positions, rows = parts.shape
     frame, row = xp.arange(frames), xp.arange(rows)
     if xp is np:
         where = (frame[:, None, None] * rows + row) * count + classes
@@ -356,6 +356,6 @@ def _by_class(xp: Any, parts: Array, classes: Array, count: int) -> Array:
         return found.reshape(frames, rows, count).transpose(1, 0, 2)
     # CuPy's own function adds in whatever order its threads run.
     found = xp.zeros((rows, frames, count))
-    for place in range(places):
-        found[row, frame[:, None], classes[place]] += parts[:, place]
+    for position in range(positions):
+        found[row, frame[:, None], classes[position]] += parts[:, position]
     return found

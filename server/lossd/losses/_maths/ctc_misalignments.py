@@ -38,11 +38,11 @@ class Misalignments:
 
 def misalign(xp: Any, probabilities: Array, labels: Labels) -> Misalignments:
     """Sums over everything that is no alignment, from (rows, frames, classes) that sum to 1."""
-    places = _Places.of(xp, labels)
-    masses = _masses(xp, probabilities, labels, places)
-    misses = _misses(xp, probabilities, masses, labels, places)
-    blanks, marks, lost = _read(xp, masses, misses, places)
-    wrong = _ends(xp, masses, misses, labels, places)
+    positions = _Positions.of(xp, labels)
+    masses = _masses(xp, probabilities, labels, positions)
+    misses = _misses(xp, probabilities, masses, labels, positions)
+    blanks, marks, lost = _read(xp, masses, misses, positions)
+    wrong = _ends(xp, masses, misses, labels, positions)
     total = wrong[0][0, 0]
 
     def relative(found: Array) -> Array:
@@ -52,9 +52,9 @@ def misalign(xp: Any, probabilities: Array, labels: Labels) -> Misalignments:
     rows = xp.arange(len(total))
     to_blank = (blanks + marks)[:-1] * wrong[0][1:]
     surplus[rows, :, labels.blank] = relative(lost + folded(to_blank, xp.add))
-    to_mark = marks[:-1] + _before(xp, blanks[:-1]) + places.skips * _before(xp, marks[:-1])
+    to_mark = marks[:-1] + _before(xp, blanks[:-1]) + positions.skips * _before(xp, marks[:-1])
     to_mark *= wrong[1][1:]
-    for slot in places.slots():
+    for slot in positions.slots():
         terms = blanks[:-1] * slot.missed_by_blank + marks[:-1] * slot.missed_by_mark
         terms += to_mark * slot.is_same
         own = rows[slot.is_first]
@@ -74,7 +74,7 @@ class _Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
+class _Positions:
     """The class of each position and of the next, -1 where there is none, (1 + labels, rows)."""
 
     classes: Array
@@ -82,7 +82,7 @@ class _Places:
     skips: Array  # 1 where a label may directly follow the one before
 
     @classmethod
-    def of(cls, xp: Any, labels: Labels) -> "_Places":
+    def of(cls, xp: Any, labels: Labels) -> "_Positions":
         count = labels.classes.shape[1]
         is_used = xp.arange(1, count + 1)[:, None] <= labels.counts
         none = xp.full((1, len(labels.counts)), -1)
@@ -93,13 +93,13 @@ class _Places:
 
     def slots(self) -> Iterator[_Slot]:
         """Yields one label after the other."""
-        for place in range(1, len(self.classes)):
-            own = self.classes[place]
+        for position in range(1, len(self.classes)):
+            own = self.classes[position]
             is_same = self.classes == own
             is_next = self.following == own
             yield _Slot(
                 classes=own,
-                is_first=(own >= 0) & ~is_same[1:place].any(axis=0),
+                is_first=(own >= 0) & ~is_same[1:position].any(axis=0),
                 is_same=is_same,
                 missed_by_blank=~is_next,
                 missed_by_mark=~(is_same | is_next),
@@ -113,9 +113,9 @@ def _before(xp: Any, values: Array) -> Array:
     return found
 
 
-def _masses(xp: Any, probabilities: Array, labels: Labels, places: _Places) -> Array:
+def _masses(xp: Any, probabilities: Array, labels: Labels, positions: _Positions) -> Array:
     """Returns the probabilities of blank and labels in each frame, (frames, 1 + labels, rows)."""
-    classes = places.classes.copy()
+    classes = positions.classes.copy()
     classes[0] = labels.blank
     rows = xp.arange(len(labels.counts))
     found = probabilities[rows, :, xp.maximum(classes, 0)].transpose(2, 0, 1)
@@ -124,16 +124,16 @@ def _masses(xp: Any, probabilities: Array, labels: Labels, places: _Places) -> A
 
 
 def _misses(
-    xp: Any, probabilities: Array, masses: Array, labels: Labels, places: _Places
+    xp: Any, probabilities: Array, masses: Array, labels: Labels, positions: _Positions
 ) -> tuple[Array, Array]:
     """Returns ``miss`` of blanks and of labels, (frames, 1 + labels, rows)."""
     others, rows = probabilities.copy(), xp.arange(len(labels.counts))
     others[rows, :, labels.blank] = 0
     of_blanks, of_marks = xp.zeros((2, *masses.shape))
-    for place, slot in enumerate(places.slots(), 1):
+    for position, slot in enumerate(positions.slots(), 1):
         own = rows[slot.is_first]
         others[own, :, slot.classes[own]] = 0
-        mass = (masses[:, place] * slot.is_first)[:, None]
+        mass = (masses[:, position] * slot.is_first)[:, None]
         of_blanks += mass * slot.missed_by_blank
         of_marks += mass * slot.missed_by_mark
     left = others.sum(axis=-1).T[:, None]
@@ -141,7 +141,7 @@ def _misses(
 
 
 def _read(
-    xp: Any, masses: Array, misses: tuple[Array, Array], places: _Places
+    xp: Any, masses: Array, misses: tuple[Array, Array], positions: _Positions
 ) -> tuple[Array, Array, Array]:
     """Returns the probabilities of blanks, labels and being lost, before each frame.
 
@@ -154,7 +154,7 @@ def _read(
     for time in range(length):
         blank, mark = blanks[time], marks[time]
         blanks[time + 1] = (blank + mark) * masses[time, :1]
-        arrived = mark + _before(xp, blank) + places.skips * _before(xp, mark)
+        arrived = mark + _before(xp, blank) + positions.skips * _before(xp, mark)
         marks[time + 1, 1:] = arrived[1:] * masses[time, 1:]
         if time + 1 < length:
             terms = blank * misses[0][time] + mark * misses[1][time]
@@ -163,7 +163,7 @@ def _read(
 
 
 def _ends(
-    xp: Any, masses: Array, misses: tuple[Array, Array], labels: Labels, places: _Places
+    xp: Any, masses: Array, misses: tuple[Array, Array], labels: Labels, positions: _Positions
 ) -> tuple[Array, Array]:
     """Returns ``wrong`` of blanks and of labels, (frames + 1, 1 + labels, rows)."""
     length, count, rows = masses.shape
@@ -176,7 +176,7 @@ def _ends(
         by_mark[0] = 0
         by_next, by_skip = xp.zeros((2, count, rows))
         by_next[:-1] = by_mark[1:]
-        by_skip[:-1] = by_mark[1:] * places.skips[1:]
+        by_skip[:-1] = by_mark[1:] * positions.skips[1:]
         is_there = time < labels.frames
         blanks[time] = xp.where(is_there, misses[0][time] + by_blank + by_next, at_end)
         found = misses[1][time] + by_blank + by_mark + by_skip

@@ -21,8 +21,8 @@ Objective = Callable[[Any, Array, Any, Array, Array], Array]
 def without_positive(embeddings: Array, labels: Array, **parameters: Any) -> Array:
     """Returns which examples are the only ones with their label."""
     del embeddings, parameters
-    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    alone: Array = counts[places] == 1
+    _, groups, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    alone: Array = counts[groups] == 1
     return alone
 
 
@@ -46,10 +46,10 @@ def contrast(
     derivatives = xp.zeros(embeddings.shape, dtype)
 
     def to_derivatives(scores: Array, own: slice) -> None:
-        places = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
+        diagonal = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
         is_positive = labels[own, None] == labels
-        is_positive[places] = False
-        scores[places] = -xp.inf
+        is_positive[diagonal] = False
+        scores[diagonal] = -xp.inf
         given = scores.copy() if "temperature" in batch.wanted else None
         number = is_positive.sum(axis=-1)
         is_alone[own] = number == 0

@@ -35,12 +35,18 @@ NEAR = {np.dtype(np.float32): 1e-7, np.dtype(np.float64): 1e-2}
 # Columns that a product rounds alike: at the end of a matrix libraries sum in other ways, and two
 # equal examples would not have the same distance from a third.
 TILE = 64
+# Distances and squares of coordinates up to this power of 2, and sums of many, do not overflow.
+REACH = 2.0**400
 # Components of differences that are held at once, in the caches of a CPU or on a device.
 PAIRS, PAIRS_AT_ONCE = 1 << 20, 1 << 24
 
 
 class EmbeddingSpace:
-    """Embeddings with a distance between them."""
+    """Embeddings with a distance between them.
+
+    Distances come in a unit of their own, a power of 2, which is 1 unless they could overflow: two
+    that are infinite would have no difference.
+    """
 
     def __init__(self, xp: Any, given: Array, batch: BatchContext, distance: Distance) -> None:
         self._xp, self._batch, self._distance = xp, batch, distance
@@ -53,6 +59,9 @@ class EmbeddingSpace:
         self.is_zero = self._vectors.is_zero
         # Scaled by a power of 2, so that no square overflows or vanishes and nothing is rounded.
         self._unit = 1.0 if is_angle else power_of_two(largest_of(xp, given, batch))
+        self._powers = 2 if distance is Distance.SQUARED_EUCLIDEAN else 1
+        self._shrink = max(1.0, self._unit / REACH)
+        self._step = self._unit / self._shrink  # the rows' unit, in that of distances
         self._squares = xp.empty(count)
 
         def measure(rows: Array, own: slice) -> None:
@@ -62,6 +71,18 @@ class EmbeddingSpace:
 
         for_each_block(self._rows, slice(0, count), batch, measure)
         self._squares[self.is_zero] = 1  # at a right angle to all others
+
+    def shrunk(self, distance: float) -> float:
+        """Returns a distance in the unit in which distances come."""
+        for _ in range(self._powers):
+            distance /= self._shrink
+        return distance
+
+    def grown(self, distances: Array) -> Array:
+        """Returns the true distances, infinite where they overflow."""
+        for _ in range(self._powers):
+            distances = distances * self._shrink
+        return distances
 
     def run(self, to_derivatives: ToDerivatives, *, wanted: bool) -> Array:
         """Runs ``to_derivatives`` on all distances; returns gradients, 0 if not wanted.
@@ -81,6 +102,7 @@ class EmbeddingSpace:
                 mark_nan(derivatives, vectors.is_broken[own, None] | vectors.is_broken)
             squares[...] = derivatives
 
+        over = self._unit if self._powers == 2 else 1.0
         for panel, own in panels(xp, rows, rows, batch, tile=TILE):
             is_near = self._to_squares(panel, own)
             for_each_block(panel, own, batch, slopes_of)
@@ -96,7 +118,7 @@ class EmbeddingSpace:
             for part in parts(derivatives.shape[1]):
                 derivatives[:, part] = (
                     sums[own, None] * vectors.rows[own, part] - derivatives[:, part]
-                )
+                ) * over
 
         for_each_block(found, slice(0, count), batch, join)
         return self._vectors.back(found)
@@ -105,8 +127,8 @@ class EmbeddingSpace:
         if self._distance is Distance.COSINE:
             return squares / 2
         if self._distance is Distance.SQUARED_EUCLIDEAN:
-            return squares * self._unit * self._unit
-        return self._xp.sqrt(squares) * self._unit
+            return squares * self._step * self._step
+        return self._xp.sqrt(squares) * self._step
 
     def _to_squares(self, products: Array, own: slice) -> Array:
         """Turns products with all points into squared distances; returns which points are close."""
@@ -196,11 +218,14 @@ class EmbeddingSpace:
         self._batch.for_each(len(some) * len(widths), piece)
 
     def _by_half_squares(self, derivatives: Array, distances: Array) -> Array:
-        """Returns derivatives with respect to half the squares, in units of 1 / ``unit``."""
+        """Returns derivatives with respect to half the squares of rows in their unit.
+
+        Those of squared distances are over the unit, which ``run`` multiplies by at last.
+        """
         xp = self._xp
         if self._distance is Distance.COSINE:
             return derivatives
         if self._distance is Distance.SQUARED_EUCLIDEAN:
-            return derivatives * (2 * self._unit)
+            return 2 * derivatives
         is_flat = (distances == 0) | (derivatives == 0)
-        return xp.where(is_flat, 0, derivatives / xp.where(is_flat, 1, distances / self._unit))
+        return xp.where(is_flat, 0, derivatives / xp.where(is_flat, 1, distances / self._step))

@@ -70,6 +70,7 @@ class Cost:
 def of_log_probabilities(name: str, description: str, side: str, *, is_free: bool = False) -> Input:
     """An input of log-probabilities of tokens, or of their sums."""
     derivative = Differentiable.NO if is_free else Differentiable.BY_DEFAULT
+    of_reference = name.startswith("reference_")
     return Input(
         f"{side}{name}",
         description,
@@ -77,7 +78,16 @@ def of_log_probabilities(name: str, description: str, side: str, *, is_free: boo
         is_optional=is_free,
         axes=Axes.TOKENS,
         side=side,
+        subtracted_from=f"{side}log_probabilities" if of_reference else "",
     )
+
+
+REFERENCE = Input(
+    "reference_log_probabilities",
+    "the same under the reference",
+    axes=Axes.TOKENS,
+    subtracted_from="log_probabilities",
+)
 
 
 def scores(given: Array, reference: Array | None, tokens: Tokens, *, average: bool) -> Array:

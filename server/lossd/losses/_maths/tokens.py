@@ -5,12 +5,84 @@ has no mask to mind, and what a masked token holds cannot reach anything.
 """
 
 import enum
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from lossd.losses._inputs import Axes, Content, Input
 from lossd.schema import POSITIVE, REQUIRED, Array, Interval, Parameter
+
+Join = Callable[[Sequence[Array]], Array]
+
+
+@dataclass(slots=True)
+class Whole:
+    """Sums over more than a body sees at a time: a long sequence, or all examples.
+
+    It is run over all parts again for each sum that others wait for, until it asks for no more.
+    """
+
+    parts: int
+    known: list[Array] = field(default_factory=list)
+    _found: dict[int, Array] = field(default_factory=dict)
+    _join: Join | None = None
+
+    def part(self, index: int) -> "Part":
+        """Returns the part of that number."""
+        return Part(self, index)
+
+    def add(self, index: int, join: Join, found: Array) -> None:
+        """Notes what a part adds to the first of the sums that is not known; parts may be any."""
+        self._join = join
+        self._found[index] = found
+
+    def learn(self) -> bool:
+        """Joins what all parts added, in their order; returns whether there was anything."""
+        if self._join is None:
+            return False
+        self.known.append(self._join([self._found[index] for index in range(self.parts)]))
+        self._found, self._join = {}, None
+        return True
+
+
+@dataclass(slots=True)
+class Part:
+    """The knowledge that one part has of the whole."""
+
+    whole: Whole
+    index: int
+    asked: int = 0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a sum was asked for that is not known, so that what was computed is nothing."""
+        return self.asked > len(self.whole.known)
+
+    def joined(self, join: Join, found: Array) -> Array:
+        """Returns the sum over the whole, of which this part finds so much."""
+        number, known = self.asked, self.whole.known
+        self.asked += 1
+        if number < len(known):
+            return known[number]
+        if number == len(known):
+            self.whole.add(self.index, join, found)
+        return found
+
+
+def _added(parts: Sequence[Array]) -> Array:
+    return functools.reduce(np.add, parts)
+
+
+def _largest(parts: Sequence[Array]) -> Array:
+    return functools.reduce(np.maximum, parts)
+
+
+def _in_order(parts: Sequence[Array]) -> Array:
+    found = np.concatenate(parts)
+    found.sort()
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +90,26 @@ class Tokens:
     """The tokens of some sequences: which sequence each is of, and how many each sequence has.
 
     Where a sequence comes as one number, the sum over its tokens, ``sequence`` has one entry for
-    it; ``counts`` are None unless the caller told how many tokens were summed.
+    it; ``counts`` are None unless the caller told how many tokens were summed.  They may be a part
+    of one sequence (``of_sequence``), of which ``counts`` has all tokens, or some sequences of a
+    batch (``of_batch``).
     """
 
     sequence: Array
     counts: Array | None
     number: int  # of sequences
+    of_sequence: Part | None = None
+    of_batch: Part | None = None
 
     def sums(self, values: Array) -> Array:
         """The sum over each sequence, token after token, so that its bits depend on it alone."""
-        return np.bincount(self.sequence, values, self.number)
+        found = np.bincount(self.sequence, values, self.number)
+        return found if self.of_sequence is None else self.of_sequence.joined(_added, found)
+
+    def total(self, values: Array) -> float:
+        """The sum of numbers of sequences, over the batch."""
+        found = values.sum()
+        return float(found if self.of_batch is None else self.of_batch.joined(_added, found))
 
     def means(self, values: Array) -> Array:
         """The mean over each sequence; 0 where it has no token."""
@@ -41,10 +123,12 @@ class Tokens:
         if len(values):
             starts = np.flatnonzero(np.diff(self.sequence, prepend=-1))
             found[self.sequence[starts]] = np.maximum.reduceat(values, starts)
-        return found
+        return found if self.of_sequence is None else self.of_sequence.joined(_largest, found)
 
     def ordered(self, values: Array) -> Array:
         """The values of each sequence in ascending order."""
+        if self.of_sequence is not None:
+            return self.of_sequence.joined(_in_order, values)
         return values[np.lexsort((values, self.sequence))]
 
     def percentile(self, ordered: Array, percent: int) -> Array:
@@ -54,6 +138,8 @@ class Tokens:
         up.
         """
         counts = np.bincount(self.sequence, minlength=self.number)
+        if self.of_sequence is not None:
+            counts = np.array([len(ordered)])
         places = np.cumsum(counts) - counts + np.maximum(-(-percent * counts // 100), 1) - 1
         found = np.zeros(self.number)
         found[counts > 0] = ordered[places[counts > 0]]

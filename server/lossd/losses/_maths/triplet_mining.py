@@ -116,13 +116,13 @@ def mine_semi_hard(xp: Any, candidates: Candidates, margin: float) -> Mined:
     )
     order = xp.argsort(keys, axis=-1, kind="stable")
     is_negative = (order < count) & candidates.is_negative[each[:, None], order % count]
-    places = xp.arange(2 * count)
-    following = xp.where(is_negative, places, 2 * count)[:, ::-1]
+    ranks = xp.arange(2 * count)
+    following = xp.where(is_negative, ranks, 2 * count)[:, ::-1]
     following = running_minimum(xp, following)[:, ::-1]
-    place = xp.empty_like(order)
-    place[each[:, None], order] = places
+    rank = xp.empty_like(order)
+    rank[each[:, None], order] = ranks
     anchor, positive = xp.nonzero(candidates.is_positive)
-    found = following[anchor, place[anchor, count + positive]]
+    found = following[anchor, rank[anchor, count + positive]]
     farthest = xp.where(candidates.is_negative, candidates.distances, -xp.inf).argmax(axis=-1)
     nearest = order[anchor, xp.minimum(found, 2 * count - 1)]
     negative = xp.where(found == 2 * count, farthest[anchor], nearest)

@@ -56,24 +56,24 @@ class DeviceLease:
         """Whether a tensor of the call was in device memory."""
         return bool(self._segments)
 
-    def view(self, place: v1.DeviceMemory, size: int, field: str) -> Array:
+    def view(self, position: v1.DeviceMemory, size: int, field: str) -> Array:
         """Returns the bytes of a tensor where they lie, which only the device can read.
 
         Raises:
             SegmentNotFound: if the caller has no such memory.
             InvalidTensor: if they do not lie in it.
         """
-        found = self._part(place, size, field)
+        found = self._part(position, size, field)
         self.request_bytes += size
         return found
 
-    def copy(self, place: v1.DeviceMemory, size: int, field: str) -> Array:
+    def copy(self, position: v1.DeviceMemory, size: int, field: str) -> Array:
         """Returns a copy of the bytes of a tensor on the host; raises as ``view``.
 
         Raises:
             Overloaded: if the copy does not fit beside the requests in flight.
         """
-        found = self.view(place, size, field)
+        found = self.view(position, size, field)
         self._hold(size)
         return self._fetched(found)
 
@@ -94,7 +94,7 @@ class DeviceLease:
         if self._use.HasField("reply"):
             self._region = self._part(self._use.reply, self._use.reply_size, "device.reply")
 
-    def place(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array | None:
+    def in_region(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array | None:
         """Returns an array in the region; None where it does not fit."""
         size = np.dtype(dtype).itemsize * math.prod(shape)
         start = self._used + -(self._use.reply.offset + self._used) % ALIGNMENT
@@ -109,14 +109,14 @@ class DeviceLease:
 
         Those that do not fit there stay where they are.
         """
-        placed = {n: self._placed(g) for n, g in result.gradients.items() if n in inputs}
-        result.gradients = {**result.gradients, **placed}
+        moved = {n: self._moved(g) for n, g in result.gradients.items() if n in inputs}
+        result.gradients = {**result.gradients, **moved}
         if self._memory is not None and self._region is not None:
             exported = self._segments[self._use.reply.segment]
             self._memory.exports.signal(exported)
         return result
 
-    def place_of(self, array: Array) -> v1.DeviceMemory | None:
+    def position_of(self, array: Array) -> v1.DeviceMemory | None:
         """Returns where in the region an array lies; None if it lies elsewhere."""
         if self._region is None or not isinstance(array, Resident):
             return None
@@ -128,16 +128,16 @@ class DeviceLease:
         """Returns the Euclidean norm of an array of the result."""
         return 0.0 if self._memory is None else self._memory.exports.norm(array)
 
-    def _placed(self, gradient: Any) -> Any:
+    def _moved(self, gradient: Any) -> Any:
         if isinstance(gradient, list):
-            return [self._placed(array) for array in gradient]
+            return [self._moved(array) for array in gradient]
         if self._memory is None or isinstance(gradient, Resident):
             return gradient
-        place = self.place(gradient.shape, gradient.dtype)
-        if place is None:
+        array = self.in_region(gradient.shape, gradient.dtype)
+        if array is None:
             return gradient
-        self._memory.exports.put(gradient, place)
-        return place
+        self._memory.exports.put(gradient, array)
+        return array
 
     def _brought(self, array: Array) -> Array:
         if isinstance(array, Resident):
@@ -147,11 +147,11 @@ class DeviceLease:
     def _fetched(self, array: Array) -> Array:
         return array if self._memory is None else self._memory.exports.fetch(array)
 
-    def _part(self, place: v1.DeviceMemory, size: int, field: str) -> Array:
+    def _part(self, position: v1.DeviceMemory, size: int, field: str) -> Array:
         if self._memory is None:
-            raise SegmentNotFound("device memory must be shared, got a place of a server without")
-        exported = self._memory.find(place.segment, self._caller).exported
-        end = place.offset + size
+            raise SegmentNotFound("device memory must be shared, got some of a server without")
+        exported = self._memory.find(position.segment, self._caller).exported
+        end = position.offset + size
         if end > exported.size:
             raise InvalidTensor(
                 f"{field} must end within its device memory of {exported.size} bytes, got {end}",
@@ -165,8 +165,8 @@ class DeviceLease:
             )
         if not self._segments and self._use.ready_event:
             self._memory.exports.wait(self._use.ready_event, exported, self._checkpoint)
-        self._segments[place.segment] = exported
-        return exported.array()[place.offset : end]
+        self._segments[position.segment] = exported
+        return exported.array()[position.offset : end]
 
 
 NO_DEVICE = DeviceLease(

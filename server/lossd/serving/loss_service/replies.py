@@ -55,11 +55,11 @@ def response(
     payloads = Payloads.worthwhile(_size(result) - lease.reply_bytes - device.reply_bytes)
 
     def fill(tensor: v1.Tensor, array: tensors.Array) -> None:
-        place = device.place_of(array) or lease.place_of(array)
-        if place is None:
+        position = device.position_of(array) or lease.position_of(array)
+        if position is None:
             tensors.fill(tensor, array, payloads)
         else:
-            tensors.refer(tensor, array, place)
+            tensors.refer(tensor, array, position)
 
     fill_statuses(reply, result, fill)
     if result.per_example is not None:

@@ -249,7 +249,7 @@ class LossServicer:
                     self._engine,
                     job,
                     allocate=lease.allocate,
-                    place=functools.partial(_placed, device, stays),
+                    place=functools.partial(_resident, device, stays),
                     checkpoint=call.checkpoint,
                     hold=hold,
                 )
@@ -330,15 +330,15 @@ def _route(route: Route) -> v1.Route:
     )
 
 
-def _placed(
+def _resident(
     device: DeviceLease,
     stays: frozenset[str],
     name: str,
     shape: tuple[int, ...],
     dtype: npt.DTypeLike,
 ) -> Array | None:
-    """Returns a place on the device for the gradient with respect to an input that stays there."""
-    return device.place(shape, dtype) if name in stays else None
+    """Returns an array on the device for the gradient with respect to an input that stays there."""
+    return device.in_region(shape, dtype) if name in stays else None
 
 
 def _described(network: Network) -> v1.NetworkDescription:

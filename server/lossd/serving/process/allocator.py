@@ -54,8 +54,8 @@ class Relief:
     """Gives freed memory back to the system, on a thread of its own.
 
     While there is much to do it is kept, for the sake of the next batch, and goes when a burst is
-    over.  But if the process has grown by more than ``ceiling``, it goes at once: what is freed in
-    many places is no room for what is large.
+    over.  But if the process has grown by more than ``ceiling``, it goes at once: what is freed
+    here and there is no room for what is large.
     """
 
     def __init__(

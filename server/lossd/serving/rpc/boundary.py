@@ -64,13 +64,13 @@ class Boundary(grpc.GenericRpcHandler):
     """The methods of lossd's services, by full name such as ``/lossd.v1.LossService/ComputeLoss``.
 
     ``streams`` are the methods that take a stream of messages, and ``conversations`` those that
-    answer with one too; they count the bytes that they keep in the call's place.
+    answer with one too; they count the bytes that they keep with the call's ticket.
 
     Calls run on ``threads``, as many as calls may be in flight; refusals, which take no time, run
     on ``refusing_threads``.  ``device_lost`` is called for every call that finds the device lost.
 
     ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
-    ``turned_away`` is told the connection of a call that found no place.
+    ``turned_away`` is told the connection of a call that found no room.
     ``first_message`` and ``idle`` end calls that wait too long for a message: the first one, and
     any other.  ``trace`` begins to trace a call.
     """
@@ -203,7 +203,7 @@ class Boundary(grpc.GenericRpcHandler):
     def _begun(
         self, entrance: "_Entrance", ticket: AdmissionTicket, context: grpc.ServicerContext
     ) -> Call:
-        """Returns the call, which leaves its place when it ends, and is cut off after a time."""
+        """Returns the call, whose ticket leaves when it ends, and which is cut off after a time."""
         call = Call(context, entrance.request_id, ticket.hold, ticket.collecting)
         call.trace = self._traced(entrance, context)
         release = self._watchdog.watch(context.cancel)

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from lossd.errors import ServiceError
 from lossd.serving.rpc.boundary import Pinned
 from lossd.serving.rpc.statuses import code_of
-from lossd.serving.rpc.threads import BriefThreads, Threads
+from lossd.serving.rpc.threads import BriefThreads
 
 _THREADS = 16
 _WAITING = 1000  # callers; an idle stream takes 7 KiB
@@ -44,34 +44,40 @@ class _Subscription(Pinned):
     experimental_non_blocking: bool = True
 
 
-class Prompt(grpc.GenericRpcHandler):
+class Prompt:
     """The methods that were added, on threads of their own.
 
     All of them read their requests as a stream, also those that are unary on the wire: gRPC itself
     would wait, perhaps forever, for the only message of a unary call before it calls the method.
-    ``refusing_threads`` tell callers to try again when too many wait.
+    When too many callers wait, the next ones are told to try again.
+
+    Attributes:
+        methods: What was added, by full name.
     """
 
-    def __init__(self, refusing_threads: Threads) -> None:
+    def __init__(self) -> None:
         self.threads = BriefThreads(_THREADS, "lossd-prompt")
-        self._methods: dict[str, _Method] = {}
-        self._refused: grpc.RpcMethodHandler[Any, Any] = grpc.stream_unary_rpc_method_handler(
-            Pinned(_refuse, refusing_threads)
-        )
+        self.methods: dict[str, _Method] = {}
 
-    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """Returns the method that is called, if it is one of these."""
-        method = self._methods.get(details.method)
-        return self._refused if method and self.threads.waiting >= _WAITING else method
+    def serve(self, server: grpc.Server) -> None:
+        """Has a server, which does not serve yet, answer the methods.
+
+        They are registered, so that gRPC queues the calls of each by themselves: a flood of other
+        calls, which has gRPC refuse some, would take the health of the server from all clients.
+        """
+        for name, method in self.methods.items():
+            _, service, short = name.split("/")
+            server.add_registered_method_handlers(service, {short: method})
 
     def answer(self, name: str, request: type[Type], answer: Answer) -> None:
         """Adds a method with one answer, by its full name."""
 
         def run(requests: Requests, context: grpc.ServicerContext) -> Message:
+            self._check_room(context)
             with self.threads.limited(context.cancel):
                 return answer(requests, context)
 
-        self._methods[name] = grpc.stream_unary_rpc_method_handler(
+        self.methods[name] = grpc.stream_unary_rpc_method_handler(
             Pinned(run, self.threads), request.FromString, _encoded
         )
 
@@ -81,6 +87,7 @@ class Prompt(grpc.GenericRpcHandler):
         """Adds a method with a stream of answers; ``check`` raises for whom it refuses."""
 
         def run(requests: Requests, context: grpc.ServicerContext) -> Iterator[Message]:
+            self._check_room(context)
             try:
                 check(context)
             except ServiceError as error:
@@ -88,7 +95,7 @@ class Prompt(grpc.GenericRpcHandler):
             with self.threads.limited(context.cancel):
                 yield from converse(requests, context)
 
-        self._methods[name] = grpc.stream_stream_rpc_method_handler(
+        self.methods[name] = grpc.stream_stream_rpc_method_handler(
             Pinned(run, self.threads), request.FromString, _encoded
         )
 
@@ -96,20 +103,21 @@ class Prompt(grpc.GenericRpcHandler):
         """Adds a method whose answers may be sent later, through a function that it is given."""
 
         def run(requests: Requests, context: grpc.ServicerContext, send: Send) -> None:
+            self._check_room(context)
             with self.threads.limited(context.cancel):
                 subscribe(requests, context, send)
 
-        self._methods[name] = grpc.stream_stream_rpc_method_handler(
+        self.methods[name] = grpc.stream_stream_rpc_method_handler(
             _Subscription(run, self.threads), request.FromString, _encoded
         )
+
+    def _check_room(self, context: grpc.ServicerContext) -> None:
+        if self.threads.waiting >= _WAITING:
+            context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"callers that wait must be at most {_WAITING}, got one more",
+            )
 
 
 def _encoded(message: Message) -> bytes:
     return message.SerializeToString()
-
-
-def _refuse(_: Requests, context: grpc.ServicerContext) -> None:
-    context.abort(
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        f"callers that wait must be at most {_WAITING}, got one more",
-    )

@@ -1,6 +1,6 @@
 """Ends calls that take too long, for example because the caller sends or reads slowly.
 
-A call without a deadline would otherwise keep its place for as long as its connection lives.
+A call without a deadline would otherwise be in flight for as long as its connection lives.
 """
 
 import threading

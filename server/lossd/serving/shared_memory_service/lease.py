@@ -97,7 +97,7 @@ class Lease:
         self.reply_bytes += size
         return self._region[start : self._used].view(dtype).reshape(shape)
 
-    def place_of(self, array: Array) -> v1.SharedMemory | None:
+    def position_of(self, array: Array) -> v1.SharedMemory | None:
         """Returns where in the region an array lies; None if it lies elsewhere."""
         if not len(self._region):
             return None

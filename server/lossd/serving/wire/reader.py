@@ -78,8 +78,8 @@ class RequestReader:
             found = tensors.read(
                 tensor,
                 self.payloads,
-                lambda place, size: lent(place, size, path),
-                lambda place, size: there(place, size, path),
+                lambda position, size: lent(position, size, path),
+                lambda position, size: there(position, size, path),
             )
             stays = may_stay and tensor.WhichOneof("source") == "device_memory"
             return found.view(Resident) if stays else found
