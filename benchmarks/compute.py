@@ -20,6 +20,7 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from contenders import Case, Contender, contenders
@@ -29,6 +30,7 @@ from rich.table import Table
 
 from lossd.losses import LOSSES, Loss, MulticlassHingeVariant, Shape
 from lossd.losses._inputs import CLASS_AXIS
+from lossd.losses._maths.gan_costs import GanObjective
 
 # The last shape is the one of a quick run.
 SHAPES: dict[Shape, list[tuple[int, ...]]] = {
@@ -41,6 +43,8 @@ SHAPES: dict[Shape, list[tuple[int, ...]]] = {
     # Examples and components: side by side, and compared with each other.
     Shape.VECTORS: [(65536, 256), (256, 64)],
     Shape.COUPLED: [(8192, 256), (2048, 512), (256, 64)],
+    # The scores of each side.
+    Shape.OPPOSED: [(4 << 20,), (64, 65536), (256,)],
 }
 # The last axis counts classes.
 REGIONS_OF_CLASSES: list[tuple[int, ...]] = [
@@ -48,7 +52,17 @@ REGIONS_OF_CLASSES: list[tuple[int, ...]] = [
     (2, 64, 64, 4),
 ]
 # Parameters, beside the defaults, that make another loss of one.
-VARIANTS = {"multiclass_hinge": [(("variant", MulticlassHingeVariant.WESTON_WATKINS),)]}
+VARIANTS: dict[str, list[tuple[tuple[str, Any], ...]]] = {
+    "multiclass_hinge": [(("variant", MulticlassHingeVariant.WESTON_WATKINS),)],
+    "discriminator_loss": [
+        (("objective", objective),)
+        for objective in (
+            GanObjective.HINGE,
+            GanObjective.RELATIVISTIC,
+            GanObjective.RELATIVISTIC_AVERAGE,
+        )
+    ],
+}
 # PyTorch's threads spin for some milliseconds after their work, on cores that the next one needs.
 PAUSE_SECONDS = 0.03
 
@@ -63,12 +77,12 @@ class Row:
 
 
 def cases(wanted: str | None, *, quick: bool) -> list[Case]:
-    """Every loss on its shapes; two sides and feature maps have no shape of their own."""
+    """Every loss on its shapes; feature maps have no shape of their own."""
     return [
         Case(loss.name, shape, parameters)
         for loss in LOSSES.values()
         if wanted in (None, loss.name)
-        for parameters in ((), *VARIANTS.get(loss.name, ()))
+        for parameters in ((), *VARIANTS.get(loss.name, []))
         for shape in shapes(loss)[-1 if quick else 0 :]
     ]
 

@@ -100,6 +100,24 @@ def _contrastive(left: Any, right: Any, alike: Any) -> Any:
     return (alike * distance**2 + (1 - alike) * (1 - distance).clamp(min=0) ** 2).mean()
 
 
+def _softplus(numbers: Any) -> Any:
+    import torch  # noqa: PLC0415 - an oracle, not a requirement
+
+    return torch.nn.functional.softplus(numbers)
+
+
+def _critic(real: Any, fake: Any) -> Any:
+    return _softplus(-real).mean() + _softplus(fake).mean()
+
+
+def _critic_hinge(real: Any, fake: Any) -> Any:
+    return (1 - real).relu().mean() + (1 + fake).relu().mean()
+
+
+def _critic_of_means(real: Any, fake: Any) -> Any:
+    return _critic(real - fake.mean(), fake - real.mean())
+
+
 def _gradient_penalty(gradients: Any) -> Any:
     return ((gradients.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
@@ -114,4 +132,9 @@ COMPOSED: dict[str, Function] = {
     "jaccard": _overlap(1, 1),
     "tversky": _overlap(1, 0.5),
     "soft_f1": _soft_f1,
+    "generator_loss": lambda fake: _softplus(-fake).mean(),
+    "discriminator_loss": _critic,
+    "discriminator_loss HINGE": _critic_hinge,
+    "discriminator_loss RELATIVISTIC": lambda real, fake: _softplus(fake - real).mean(),
+    "discriminator_loss RELATIVISTIC_AVERAGE": _critic_of_means,
 }

@@ -11,6 +11,8 @@ from lossd.losses import LOSSES, Loss
 from lossd.selftest._long_rows import COLUMNS, TOLERANCES, long_rows
 from lossd.shapes import rules_of
 
+OF_TWO_SIDES = [x for x in LOSSES.values() if x.cuda_of]
+ON_HOST_TOO = [x for x in LOSSES.values() if x.cuda]
 ON_DEVICE = [x for x in LOSSES.values() if x.cuda and not rules_of(x).on_host]
 
 
@@ -28,7 +30,15 @@ def test_long_rows_are_for_every_kernel_of_a_loss_in_every_type(loss: Loss) -> N
     assert len(found) == len(loss.cuda) * len(TOLERANCES) * len(COLUMNS)
 
 
-@pytest.mark.parametrize("loss", [x for x in LOSSES.values() if x.cuda], ids=lambda x: x.name)
+@pytest.mark.parametrize("loss", OF_TWO_SIDES, ids=lambda x: x.name)
+def test_long_rows_are_for_every_kernel_of_two_sides(loss: Loss) -> None:
+    found = [(rows.job.parameters, rows.dtype, rows.columns) for rows in long_rows(loss)]
+    assert len(found) == sum(map(len, loss.cuda_of.values())) * len(TOLERANCES) * len(COLUMNS)
+    for parameters, _, _ in found:
+        loss.complete(parameters)
+
+
+@pytest.mark.parametrize("loss", [*ON_HOST_TOO, *OF_TWO_SIDES], ids=lambda x: x.name)
 def test_right_results_of_long_rows_are_finite_in_every_type(loss: Loss) -> None:
     """Infinities cannot be compared."""
     engine = Engine(NumpyBackend(1))

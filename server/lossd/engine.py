@@ -204,7 +204,8 @@ class Engine:
         nonfinite = _flagged(evaluated.nonfinite)
         if job.nonfinite is NonfinitePolicy.ERROR:
             _check_finite(batch, evaluated, nonfinite)
-        loss_sum = float(evaluated.sums.sum())
+        with np.errstate(invalid="ignore"):  # of infinities of both signs, which are flagged
+            loss_sum = float(evaluated.sums.sum())
         return Result(
             loss=_aggregate(job, batch.plan, loss_sum),
             loss_sum=loss_sum,

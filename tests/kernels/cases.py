@@ -19,7 +19,7 @@ from lossd.kernels import (
     kernel_source,
     typed_arguments,
 )
-from lossd.losses import LOSSES, Choices, DistributionKind, Loss, Shape
+from lossd.losses import COMPUTED, LOSSES, Choices, DistributionKind, Loss, Shape
 from lossd.losses._declare import CudaText
 from lossd.schema import UNIT
 
@@ -85,7 +85,7 @@ def every(**lists: Iterable[Any]) -> Callable[[F], F]:
 
 def texts() -> Iterator[tuple[Loss, CudaText]]:
     """Every kernel text of the catalogue."""
-    for loss in LOSSES.values():
+    for loss in COMPUTED.values():
         for text in loss.cuda:
             yield loss, text
 
@@ -95,7 +95,10 @@ SHAPES = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE)
 VARIANTS = [
     Variant(loss, text, plain)
     for (loss, text), plain in itertools.product(texts(), (True, False))
-    if loss.shape in SHAPES and len(loss.inputs) > 1  # those of one input are in vectors.py
+    if loss.shape in SHAPES
+    # What losses of two sides are of has one parameter more in any case; other losses of one input
+    # are in vectors.py.
+    and (len(loss.inputs) > 1 if loss.name in LOSSES else not plain)
 ]
 
 
@@ -125,7 +128,7 @@ class Case:
         """Values and scaled gradients by the NumPy body."""
         loss = self.variant.loss
         targets = np.where(_along(self.excluded, self.targets), 0, self.targets)
-        given = (self.predictions, targets, *self.others.values())
+        given = (self.predictions, targets, *self.others.values())[: len(loss.inputs)]
         inputs = [x if x.dtype == np.int64 else x.astype(self.dtype) for x in given]
         with np.errstate(all="ignore"):
             found = loss.body(np, *inputs, **self.parameters)
@@ -146,8 +149,9 @@ class Case:
 
     def kernel(self) -> Kernel:
         """The kernel for the types that the inputs are stored in."""
-        first, second = (declared.name for declared in self.variant.loss.inputs[:2])
-        arrays = {first: self.predictions, second: self.targets, **self.others}
+        names = (declared.name for declared in self.variant.loss.inputs[:2])
+        given = zip(names, (self.predictions, self.targets), strict=False)
+        arrays = {**dict(given), **self.others}
         stored = {n: array.dtype for n, array in arrays.items() if array.dtype != np.int64}
         return kernel_source(self.variant.loss, self.variant.text, self.dtype, stored)
 
@@ -266,7 +270,7 @@ def _targets(rng: np.random.Generator, variant: Variant, length: int) -> Array:
         shares = rng.uniform(0, 1, (ROWS, length)) * (rng.uniform(0, 1, (ROWS, length)) < 0.5)
         shares /= np.maximum(shares.sum(axis=-1, keepdims=True), 1)
         return shares
-    domain = variant.loss.inputs[1].domain
+    domain = next((declared.domain for declared in variant.loss.inputs[1:2]), None)
     if isinstance(domain, Choices):
         return rng.choice(np.array(domain.numbers, float), (ROWS, length))
     drawn = rng.normal(0, 3, (ROWS, length))

@@ -85,6 +85,48 @@ def test_scores_of_every_size_are_right(engine: Engine, loss: Loss) -> None:
             )
 
 
+def test_a_confident_difference_keeps_its_digits_in_float32(engine: Engine, loss: Loss) -> None:
+    """Rounded to float32, a difference of 80 would be off by more than its cost may be."""
+    gaps = np.array([[0.3], [9.7], [37.1], [80.3], [-55.9]], np.float32)
+    for drawn in cases(loss, rows=len(gaps), length=1):
+        if "RELATIVISTIC" not in str(drawn.parameters):
+            continue
+        first, second = drawn.inputs
+        given = {first: gaps, second: np.full_like(gaps, np.float32(-1.7) / 3)}
+        case = drawn.with_inputs(**given)
+        result = _run(engine, case, reduction=Reduction.SUM)
+        wide = case.with_inputs(**{name: a.astype(np.float64) for name, a in given.items()})
+        expected = _run(engine, wide, reduction=Reduction.SUM)
+        np.testing.assert_allclose(values(result), values(expected), rtol=2e-6)
+        if _sides(case) is Sides.PAIRS:
+            for name, gradient in result.gradients.items():
+                np.testing.assert_allclose(gradient, expected.gradients[name], rtol=2e-6)
+
+
+def test_sides_may_have_different_types(engine: Engine, loss: Loss) -> None:
+    for drawn in cases(loss, rows=5, length=3):
+        if len(drawn.inputs) < 2:
+            continue
+        types = (np.float16, np.float32)
+        for chosen in (types, types[::-1]):
+            given = {n: a.astype(t) for (n, a), t in zip(drawn.inputs.items(), chosen, strict=True)}
+            result = _run(engine, drawn.with_inputs(**given))
+            wide = {name: array.astype(np.float64) for name, array in given.items()}
+            expected = _run(engine, drawn.with_inputs(**wide))
+            for name, gradient in result.gradients.items():
+                assert gradient.dtype == given[name].dtype
+                assert_close(gradient, expected.gradients[name], np.float32, (drawn, name))
+
+
+def test_each_gradient_may_be_asked_for_alone(engine: Engine, loss: Loss) -> None:
+    for case in cases(loss):
+        both = _run(engine, case)
+        for name, wanted in both.gradients.items():
+            alone = engine.run(case.job(gradients=(name,)))
+            assert_same_bits(alone.gradients[name], wanted, (case, name))
+            assert alone.loss == both.loss
+
+
 def test_either_side_has_a_mean_of_its_own(engine: Engine, loss: Loss) -> None:
     for case in cases(loss):
         weights = _weighted(case)

@@ -12,9 +12,10 @@ from lossd.batch import Batch, Given, Layout
 from lossd.engine import Engine, Result
 from lossd.losses import LOSSES, Loss, Shape
 from lossd.reduction import NonfinitePolicy, Reduction
-from lossd.shapes import SHAPES, ShapeRules, rules_of
+from lossd.shapes import SHAPES, ShapeRules, lay_out, rules_of
 from lossd.shapes._by_example import ByExample
 from lossd.shapes._whole_batch import WholeBatch
+from lossd.shapes.opposed import OpposedShape
 from lossd.shapes.tokens import TokensShape
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Array, Case
@@ -40,7 +41,7 @@ def _assert_same(found: Result, expected: Result, about: Any) -> None:
 def test_every_shape_has_its_rules() -> None:
     assert set(SHAPES) == set(Shape)
     assert all(isinstance(rules, ShapeRules) for rules in SHAPES.values())
-    kinds = ByExample | WholeBatch | TokensShape
+    kinds = ByExample | WholeBatch | TokensShape | OpposedShape
     assert all(isinstance(rules, kinds) for rules in SHAPES.values())
 
 
@@ -109,10 +110,11 @@ def test_a_backend_takes_as_many_blocks_at_a_time_as_it_likes(
     rows, length = LARGE.get(any_loss.shape, (3001, 300))
     case = plain(any_loss, rows=rows, length=length).astype(np.float32)
     rng = np.random.default_rng(0)
+    examples = lay_out(case.job(), NETWORKS).layout.rows
     options: dict[str, Any] = {
-        "mask": rng.random(rows) < 0.9,
-        "weights": rng.uniform(0, 2, rows),
-        "cotangent": rng.normal(size=rows),
+        "mask": rng.random(examples) < 0.9,
+        "weights": rng.uniform(0, 2, examples),
+        "cotangent": rng.normal(size=examples),
         "gradients": case.differentiable,
     }
     for nonfinite in (NonfinitePolicy.PROPAGATE, NonfinitePolicy.ZERO):

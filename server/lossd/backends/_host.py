@@ -21,7 +21,7 @@ from lossd.kernels.host import (
     TokenKernel,
     TokenSums,
 )
-from lossd.losses import LOSSES, Loss, SoftCounts
+from lossd.losses import COMPUTED, Loss, SoftCounts
 
 # A thread that takes the next piece waits for the interpreter's lock, so pieces are few, however
 # large a cache is: a kernel goes through one block by block.  But with one for each thread, all
@@ -106,7 +106,7 @@ class HostKernels:
     def find(self, batch: Batch) -> HostKernel | None:
         """See ``KernelSource.find``."""
         loss, text = batch.loss, text_of(batch)
-        if text is None or LOSSES.get(loss.name) is not loss:
+        if text is None or COMPUTED.get(loss.name) is not loss:
             return None
         named = HostText(loss, loss.cuda.index(text))
         if named.template is None:
@@ -122,7 +122,7 @@ class HostKernels:
     def tokens(self, batch: Batch) -> TokenKernel | None:
         """See ``KernelSource.tokens``."""
         text = text_of(batch)
-        if text is None or LOSSES.get(batch.loss.name) is not batch.loss:
+        if text is None or COMPUTED.get(batch.loss.name) is not batch.loss:
             return None
         named = HostText(batch.loss, batch.loss.cuda.index(text))
         with self._lock:

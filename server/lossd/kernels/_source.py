@@ -225,6 +225,7 @@ def _prelude_of_types(
         f"typedef {names[0]} FIRST;",
         f"typedef {_STORED_TYPES[second]} SECOND;",
         f"typedef {'long long' if text.targets_are_classes else 'SECOND'} TARGET;",
+        f"#define INPUTS {len(loss.inputs)}",
         f"#define TARGETS_ARE_CLASSES {int(bool(text.targets_are_classes))}",
         f"#define TAKES_PACKS {int(_is_short(text))}",
     ])  # fmt: skip

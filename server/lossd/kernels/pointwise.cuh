@@ -16,6 +16,12 @@ __device__ void evaluate(
     (CHECKS && (first_is_outside(prediction.items[i]) || second_is_outside(target.items[i]) || \
                 OTHERS_ARE_OUTSIDE(i)))
 
+#if INPUTS > 1
+#define LOAD_TARGETS(place) load(targets + (place), left)
+#else  // a text that knows no target is given the prediction again
+#define LOAD_TARGETS(place) prediction
+#endif
+
 // An example is a row: each row has a team of threads, and a fixed tree over its columns.
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const FIRST* predictions, const SECOND* targets,
@@ -30,7 +36,7 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
         bool outside = false;
         each_pack(columns, [&](long long start, long long left) {
             const Pack prediction = load(predictions + offset + start, left);
-            const Pack target = load(targets + offset + start, left);
+            const Pack target = LOAD_TARGETS(offset + start);
             LOAD_OTHERS(offset + start)
             Stored<FIRST> slopes{};
             const int count = elements_of(left);
@@ -61,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ELEMENTS_KERNEL(
     for (long long start = thread * WIDTH; start < rows; start += stride) {
         const long long left = rows - start;
         const Pack prediction = load(predictions + start, left);
-        const Pack target = load(targets + start, left);
+        const Pack target = LOAD_TARGETS(start);
         LOAD_OTHERS(start)
         Stored<T> results{};
         Stored<FIRST> slopes{};

@@ -20,6 +20,7 @@ from lossd.schema import (
 )
 
 __all__ = [
+    "COMPUTED",
     "DOMAINS",
     "LOSSES",
     "Axes",
@@ -47,3 +48,7 @@ __all__ = [
 
 
 LOSSES = catalogue(__name__, __path__, Loss, "loss")
+# Those that are computed, each with texts of its own: a loss of two sides is made of several.
+COMPUTED = {
+    found.name: found for one in LOSSES.values() for found in (one, *one.pointwise.values())
+}

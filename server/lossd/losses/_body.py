@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from lossd.schema import Array
@@ -98,25 +98,20 @@ class BatchContext:
     of all, and the gradients of the sum of all values times their ``scales``.
     ``weights`` has one number for each example, of float64: its weight in a mean of examples.
     ``scales`` has one number for each value, of float64; a scale of 0 gives 0, even for infinity
-    and NaN.  ``wanted`` are the gradients that will be read.  ``parts`` has the range of examples
-    of each input: all of them, except for losses of two sides.  ``for_each`` calls a function with
+    and NaN.  ``wanted`` are the gradients that will be read.  ``for_each`` calls a function with
     0 to count - 1, in any order and perhaps at the same time; each call writes to memory of its
     own, so that the result has the same bits at any number of threads.  ``in_cache`` says that a
     piece should fit the caches of a CPU; a device is faster with few large ones.
     ``is_weighted`` is False where all weights are 1.  ``soft_counts`` counts, where something was
-    compiled for it.
+    compiled for it.  ``places`` has memory for gradients in the type that is computed in, where
+    they are sent as they are: a body that writes one there returns that array.
     """
 
     weights: Array
     scales: Array
     wanted: frozenset[str] = frozenset()
-    parts: Mapping[str, slice] = field(default_factory=dict)
     for_each: Callable[[int, Callable[[int], None]], None] = in_turn
     in_cache: bool = True
     is_weighted: bool = True
     soft_counts: SoftCounts | None = None
-
-    def of(self, name: str) -> "BatchContext":
-        """Returns the context of the examples of one input alone."""
-        part = self.parts[name]
-        return replace(self, weights=self.weights[part], scales=self.scales[part])
+    places: Mapping[str, Array] = field(default_factory=dict)

@@ -52,6 +52,10 @@ class Shape(enum.Enum):
         return self in cut
 
 
+# The mean of the other side, for a loss that compares scores with it.
+CENTRE = Parameter("centre", float, 0.0)
+
+
 class Sides(enum.Enum):
     """The examples that a loss of real and generated ones takes."""
 
@@ -103,7 +107,10 @@ class Loss:
     ignores: Callable[..., Array] | None
     mean_factor: Callable[..., Array] | None
     sides: Callable[..., Sides] | None
+    is_averaged: Callable[..., bool] | None
+    cuda_of: Mapping[tuple[str, ...], tuple[CudaText, ...]]
     working_bytes: int | None
+    row_bytes: int
     summary: str
     formula: str
     reference: str
@@ -127,6 +134,15 @@ class Loss:
     def _known(self) -> Mapping[str, Parameter]:
         return {parameter.name: parameter for parameter in self.all_parameters}
 
+    @functools.cached_property
+    def pointwise(self) -> Mapping[tuple[str, ...], "Loss"]:
+        """The pointwise losses of one side's scores, and of pairs, that an OPPOSED loss is of.
+
+        They are found by the names of their inputs.  The one of a side takes the mean of the other
+        side as a parameter, ``centre``.
+        """
+        return {names: _pointwise(self, names) for names in self.cuda_of}
+
     def is_beyond_float32(self, parameters: Mapping[str, Any]) -> bool:
         """Returns whether a number among the parameters is one that float32 cannot hold."""
         return any(p.is_beyond_float32(parameters.get(p.name)) for p in self.parameters)
@@ -142,6 +158,29 @@ class Loss:
             ParameterError: for an unknown parameter or one out of bounds.
         """
         return completed(self.message, self._known, given)
+
+
+def _pointwise(loss: Loss, names: tuple[str, ...]) -> Loss:
+    """Returns the pointwise loss of the scores of one side, or of both in pairs."""
+    is_pair = len(names) > 1
+
+    def body(xp: Any, *scores: Array, centre: float, **parameters: Any) -> BodyResult:
+        given = dict(zip(names, scores, strict=True))
+        return loss.body(xp, *(given.get(i.name, centre) for i in loss.inputs), **parameters)
+
+    return replace(
+        loss,
+        name="_".join((loss.name, "of", *(("pairs",) if is_pair else names))),
+        shape=Shape.POINTWISE,
+        body=body,
+        inputs=tuple(loss.input(name) for name in names),
+        parameters=(*loss.parameters, CENTRE),
+        examples=(),
+        cuda=loss.cuda_of[names],
+        cuda_of={},
+        sides=None,
+        is_averaged=None,
+    )
 
 
 _BY_ELEMENT = (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE)
@@ -195,16 +234,19 @@ def loss(
     ignores: Callable[..., Array] | None = None,
     mean_factor: Callable[..., Array] | None = None,
     sides: Callable[..., Sides] | None = None,
+    is_averaged: Callable[..., bool] | None = None,
+    cuda_of: Mapping[tuple[str, ...], tuple[CudaText, ...]] = MappingProxyType({}),
     working_bytes: int | None = None,
+    row_bytes: int = 0,
 ) -> Callable[[Callable[..., BodyResult]], Loss]:
     """Turns a body into a declared loss.
 
     The body is ``body(xp, *inputs, **parameters) -> BodyResult`` over C-contiguous pieces of one
     floating-point type; ``xp`` is NumPy or CuPy.
     The meaning of the axes depends on the ``shape``; its module in ``lossd.shapes`` defines it.  A
-    body of SETWISE, OPPOSED or COUPLED sees the whole batch and is given a ``BatchContext`` after
-    its inputs; for other shapes it returns the unscaled gradient of each value.  POINTWISE,
-    ROWWISE, REGIONWISE, SEQUENCE and VECTORS have a kernel template; for others the body runs on
+    body of SETWISE or COUPLED sees the whole batch and is given a ``BatchContext`` after its
+    inputs; for other shapes it returns the unscaled gradient of each value.  POINTWISE, ROWWISE,
+    REGIONWISE, SEQUENCE, OPPOSED and VECTORS have a kernel template; for others the body runs on
     CuPy. Unless examples are compared with each other, a row of a result may depend on that row
     alone, which holds if only the last axis is reduced. Keyword-only parameters with annotations
     are the schema: ``Annotated[type, bounds]``, and a ``Differentiable`` after the bounds where
@@ -217,9 +259,12 @@ def loss(
     ``ignores(*inputs, **parameters)`` tells before anything is computed which examples the loss
     leaves out of every sum and count; their status is the body's to give.  ``mean_factor(*inputs)``
     is a factor of each example that MEAN applies before it averages.  ``sides(**parameters)`` tells
-    which examples an OPPOSED loss has.  ``working_bytes`` is what the body makes of each element on
-    its way, in float32, where that is another number than its shape has.  ``layout`` names the
-    parameters that the engine uses.
+    which examples an OPPOSED loss has, and ``is_averaged(**parameters)`` whether it compares the
+    scores of either side with the mean of the other; ``cuda_of`` has its texts, by the inputs that
+    they know: one side, or both in pairs.  ``working_bytes`` is what the body makes of each element
+    on its way, in float32, where that is another number than its shape has, and ``row_bytes`` what
+    it makes of each example besides, where it looks at one label after the other.  ``layout`` names
+    the parameters that the engine uses.
     """
 
     def declare(body: Callable[..., BodyResult]) -> Loss:
@@ -239,7 +284,10 @@ def loss(
             ignores=ignores,
             mean_factor=mean_factor,
             sides=sides,
+            is_averaged=is_averaged,
+            cuda_of=cuda_of,
             working_bytes=working_bytes,
+            row_bytes=row_bytes,
             summary=summary,
             formula=formula,
             reference=reference,

@@ -2,23 +2,23 @@
 
 from typing import Annotated, Any
 
-from lossd.losses._body import BatchContext, BodyResult
+from lossd.losses._body import BodyResult
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._maths.gan_costs import (
     FAKE,
     REAL,
     GanObjective,
     ScoredSide,
+    costs,
     fake_cost,
     hinge,
+    is_averaged,
     least_squares,
-    per_side,
     real_cost,
-    relativistic,
-    relativistic_average,
     sides,
     wasserstein,
 )
+from lossd.losses._maths.gan_texts import critic_texts
 from lossd.schema import UNIT, Array, ParameterError
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
@@ -29,6 +29,9 @@ ZEROS = {"real": [0.0], "fake": [0.0]}
     Shape.OPPOSED,
     inputs=(REAL, FAKE),
     sides=lambda objective, **_: sides(objective, alone=False),
+    is_averaged=lambda objective, **_: is_averaged(objective),
+    cuda_of=critic_texts(),
+    working_bytes=112,
     examples=(
         Example(ZEROS, value=2 * LOG_2, gradients={"real": [-0.5], "fake": [0.5]}),
         # log(1 + 1/3) and log(1 + 3) by softplus of -log 3 and log 3; the generated ones are
@@ -87,7 +90,6 @@ def discriminator_loss(
     xp: Any,
     real: Array,
     fake: Array,
-    batch: BatchContext,
     *,
     objective: GanObjective = GanObjective.NON_SATURATING,
     label_smoothing: Annotated[float, UNIT] = 0.0,
@@ -123,8 +125,4 @@ def discriminator_loss(
         GanObjective.WASSERSTEIN: (wasserstein(1), wasserstein(-1)),
     }.get(objective, (real_cost(label_smoothing), fake_cost))
     given = ScoredSide("real", real, high), ScoredSide("fake", fake, low)
-    if objective is GanObjective.RELATIVISTIC:
-        return relativistic(xp, *given, batch)
-    if objective is GanObjective.RELATIVISTIC_AVERAGE:
-        return relativistic_average(xp, given, batch)
-    return per_side(xp, given, batch)
+    return costs(xp, objective, *given)

@@ -3,23 +3,23 @@
 from dataclasses import replace
 from typing import Any
 
-from lossd.losses._body import BatchContext, BodyResult
+from lossd.losses._body import BodyResult
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._maths.gan_costs import (
     FAKE,
     REAL,
     GanObjective,
     ScoredSide,
+    costs,
     fake_cost,
+    is_averaged,
     least_squares,
     minimax,
-    per_side,
     real_cost,
-    relativistic,
-    relativistic_average,
     sides,
     wasserstein,
 )
+from lossd.losses._maths.gan_texts import generator_texts
 from lossd.schema import Array
 
 LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
@@ -29,6 +29,8 @@ LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
     Shape.OPPOSED,
     inputs=(FAKE, replace(REAL, is_optional=True)),
     sides=lambda objective: sides(objective, alone=True),
+    is_averaged=is_averaged,
+    cuda_of=generator_texts(),
     examples=(
         Example({"fake": [0.0]}, value=LOG_2, gradients={"fake": [-0.5]}),
         Example(
@@ -72,8 +74,7 @@ LOG_2, LOG_3 = 0.6931471805599453, 1.0986122886681098
 def generator_loss(
     xp: Any,
     fake: Array,
-    real: Array | None,
-    batch: BatchContext,
+    real: Array,
     *,
     objective: GanObjective = GanObjective.NON_SATURATING,
 ) -> BodyResult:
@@ -97,15 +98,11 @@ def generator_loss(
     Reference: I. Goodfellow et al., Generative adversarial nets, 2014, section 3; X. Mao et al.,
     2017; J. H. Lim and J. C. Ye, 2017; M. Arjovsky et al., 2017; A. Jolicoeur-Martineau, 2018.
     """
-    if real is not None:
-        high, low = ScoredSide("fake", fake, real_cost()), ScoredSide("real", real, fake_cost)
-        if objective is GanObjective.RELATIVISTIC:
-            return relativistic(xp, high, low, batch)
-        return relativistic_average(xp, (low, high), batch)
     cost = {
         GanObjective.MINIMAX: minimax,
         GanObjective.LEAST_SQUARES: least_squares(1),
         GanObjective.HINGE: wasserstein(1),
         GanObjective.WASSERSTEIN: wasserstein(1),
     }.get(objective, real_cost())
-    return per_side(xp, (ScoredSide("fake", fake, cost),), batch)
+    high, low = ScoredSide("fake", fake, cost), ScoredSide("real", real, fake_cost)
+    return costs(xp, objective, high, low)

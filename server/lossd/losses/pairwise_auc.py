@@ -22,7 +22,8 @@ class AucSurrogate(enum.Enum):
 
 @loss(
     Shape.SETWISE,
-    working_bytes=132,
+    working_bytes=17,
+    row_bytes=132,
     inputs=(
         PREDICTIONS,
         Input(
@@ -88,24 +89,29 @@ def pairwise_auc(
         raise ParameterError(
             "margin", f"margin must be 1 unless the surrogate is SQUARED_HINGE, got {margin:g}"
         )
-    columns = zip(predictions.T, targets.T, strict=True)
-    labels = [Label.split(scores, truth == 1, batch) for scores, truth in columns]
-    if surrogate is AucSurrogate.LOGISTIC:
-        found = [logistic(xp, label, batch) if label.has_pairs else None for label in labels]
-    else:
-        found = [squared_hinge(xp, label, margin) if label.has_pairs else None for label in labels]
-    defined = [pairs for pairs in found if pairs is not None]
-    number = max(len(defined), 1)
-
-    def gradient() -> Array:
-        derivatives = xp.zeros(predictions.shape)
-        for column, (label, pairs) in enumerate(zip(labels, found, strict=True)):
-            if pairs is not None:
-                derivatives[:, column] = label.placed(xp, *pairs.derivatives()) / number
-        return by_scale(xp, batch.scales, derivatives)
-
+    positive = [truth == 1 for truth in targets.T]
+    defined = [bool(one.any()) and not bool(one.all()) for one in positive]
+    number = max(sum(defined), 1)
+    derivatives = batch.places.get("predictions")
+    if derivatives is None and "predictions" in batch.wanted:
+        derivatives = xp.empty(predictions.shape, predictions.dtype)
+    value = 0.0
+    for column, is_defined in enumerate(defined):  # each takes much more than what is left of it
+        if not is_defined:
+            if derivatives is not None:
+                derivatives[:, column] = 0
+            continue
+        label = Label.split(predictions[:, column], positive[column], batch)
+        if surrogate is AucSurrogate.LOGISTIC:
+            pairs = logistic(xp, label, batch)
+        else:
+            pairs = squared_hinge(xp, label, margin)
+        value += pairs.value
+        if derivatives is not None:
+            found = label.placed(xp, *pairs.derivatives()) / number
+            derivatives[:, column] = by_scale(xp, batch.scales, found)
     return BodyResult(
-        sum(pairs.value for pairs in defined) / number,
-        {"predictions": gradient},
-        status=None if len(defined) == len(found) else Status.UNDEFINED,
+        value / number,
+        {} if derivatives is None else {"predictions": derivatives},
+        status=None if all(defined) else Status.UNDEFINED,
     )

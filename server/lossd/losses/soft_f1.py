@@ -1,6 +1,7 @@
 """Soft F1 loss of a set."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,10 @@ from lossd.losses._maths.overlap import (
     FaintLoss,
     Index,
     IndexLoss,
-    faint_loss,
+    faint_bounds,
+    faint_counts,
+    faint_index,
+    faint_scale,
     index_loss,
     is_faint,
 )
@@ -23,12 +27,16 @@ from lossd.schema import UNIT, Array, Differentiable
 
 LOG_2 = 0.6931471805599453
 F1 = Index(hits=2, alpha=1, beta=1, smooth=0)
-# Elements that are computed together: their temporaries fit a cache, and threads share them.
-TILE, TILE_AT_ONCE = 1 << 16, 1 << 24
+# Elements that are computed together: their temporaries fit a cache, and threads share them.  What
+# is compiled has none, and is called less often.
+TILE, TILE_AT_ONCE, FUSED_TILE = 1 << 16, 1 << 24, 1 << 18
+# Of so many examples and more, several pieces share sums, which are as many as labels.
+EXAMPLES_A_SUM = 16
 
 
 @loss(
     Shape.SETWISE,
+    working_bytes=16,
     inputs=(
         DISTRIBUTION,
         Input(
@@ -90,41 +98,71 @@ def soft_f1(
     """
     pieces = _CutBatch.of(xp, predictions, targets, batch, prediction_kind)
     fused = _Fused.of(xp, predictions, targets, batch, prediction_kind)
-    tp, fp, fn = pieces.counts(fused)
+    tp, fp, fn = fused.counts() if fused else pieces.counts()
     labels = index_loss(xp, F1, tp, fp, fn)
     faint = is_faint(labels, predictions.dtype)
     defined, of_faint = tp + fp + fn != 0, None
     if len(predictions) and faint.any():
-        given, truth = predictions[:, faint].T, targets[:, faint].T
-        of_faint = _Faint.of(xp, given, truth, batch.weights, prediction_kind)
+        of_faint = pieces.of_faint(faint)
         values = labels.value.copy()
         values[faint], defined[faint] = of_faint.loss.value, ~of_faint.loss.is_nothing
         labels = labels.without(xp, faint, values)
     number = max(int(defined.sum()), 1)
     scaled = labels.scaled(defined / number)
 
-    def gradient(
-        slopes_of: Callable[[_Part, IndexLoss], Array], slopes_of_faint: Callable[[_Faint], Array]
-    ) -> Array:
-        derivatives = pieces.derivatives(lambda part: slopes_of(part, scaled))
-        if of_faint is not None:
-            derivatives[:, faint] = slopes_of_faint(of_faint).T / number
-        return by_scale(xp, batch.scales, derivatives)
-
     def by_predictions() -> Array:
-        found = fused and fused.by_predictions(scaled, pieces.slices)
-        if found is None or of_faint is not None:
-            return gradient(_Part.by_predictions, _Faint.by_predictions)
-        return found
+        found = fused.by_predictions(scaled) if fused and of_faint is None else None
+        if found is not None:
+            return found
+
+        def slopes(part: _Part) -> Array:
+            found = part.by_predictions(scaled)
+            if of_faint is not None:
+                found[faint] = of_faint.by_predictions(part) / number
+            return found
+
+        return pieces.derivatives("predictions", slopes)
+
+    def by_targets() -> Array:
+        def slopes(part: _Part) -> Array:
+            found = part.by_targets(scaled)
+            if of_faint is not None:
+                found[faint] = of_faint.by_targets(part) / number
+            return found
+
+        return pieces.derivatives("targets", slopes)
 
     return BodyResult(
         xp.where(defined, labels.value, 0).sum() / number,
-        {
-            "predictions": by_predictions,
-            "targets": lambda: gradient(_Part.by_targets, _Faint.by_targets),
-        },
+        {"predictions": by_predictions, "targets": by_targets},
         status=None if bool(defined.all()) else Status.UNDEFINED,
     )
+
+
+def _slices(predictions: Array, tile: int) -> list[slice]:
+    """Returns pieces of the examples, of about so many elements."""
+    examples, count = predictions.shape
+    step = max(1, tile // count)
+    return [slice(start, min(start + step, examples)) for start in range(0, examples, step)]
+
+
+def _summed(
+    xp: Any, shape: tuple[int, int], pieces: int, batch: BatchContext, add: Callable[[int], Array]
+) -> Array:
+    """Returns the sum of what ``add`` gives for each piece, (numbers, labels) of float64.
+
+    Sums of neighbouring pieces are added to the same numbers, in an order that the shape decides.
+    """
+    numbers, count, examples = *shape, len(batch.weights)
+    groups = min(pieces, 1 + examples // EXAMPLES_A_SUM)
+    found = xp.zeros((numbers, count, groups))
+
+    def add_group(group: int) -> None:
+        for index in range(pieces * group // groups, pieces * (group + 1) // groups):
+            found[:, :, group] += add(index)
+
+    batch.for_each(groups, add_group)
+    return found.sum(axis=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,31 +186,50 @@ class _CutBatch:
         kind: DistributionKind,
     ) -> "_CutBatch":
         """Cuts a batch into pieces."""
-        examples, count = predictions.shape
-        step = max(1, (TILE if batch.in_cache else TILE_AT_ONCE) // count)
-        slices = [slice(start, start + step) for start in range(0, examples, step)]
+        slices = _slices(predictions, TILE if batch.in_cache else TILE_AT_ONCE)
         return cls(xp, predictions, targets, batch, kind, slices)
 
-    def counts(self, fused: "_Fused | None") -> Array:
+    def counts(self) -> Array:
         """Returns the weighted tp, fp and fn of each label."""
-        found = self.xp.zeros((3, self.predictions.shape[1], len(self.slices)))
+        return self._summed(3, lambda part: self.xp.stack(part.counts()))
 
-        def add(index: int) -> None:
-            found[:, :, index] = (
-                fused.counts(self.slices[index])
-                if fused
-                else self.xp.stack(self._part(index).counts())
-            )
+    def of_faint(self, faint: Array) -> "_Faint":
+        """Returns the loss of labels whose probabilities are too small to be summed as numbers."""
+        xp, labels = self.xp, int(faint.sum())
+        bounds = xp.empty((2, labels, len(self.slices)))
 
-        self.batch.for_each(len(self.slices), add)
-        return found.sum(axis=-1)
+        def bound(index: int) -> None:
+            shares, true, false = self._part(index).faint(faint)
+            bounds[:, :, index] = xp.stack(faint_bounds(xp, F1, shares, true, false))
 
-    def derivatives(self, slopes_of: "Callable[[_Part], Array]") -> Array:
+        self.batch.for_each(len(self.slices), bound)
+        largest, missed = bounds[0].max(axis=-1), bounds[1].sum(axis=-1)
+        scale = faint_scale(xp, F1, largest, missed)
+
+        def relative(part: _Part) -> Array:
+            (logs, _), true, false = part.faint(faint)
+            return xp.stack(faint_counts(xp, scale, logs, true, false))
+
+        counts = self._summed(2, relative, labels)
+        return _Faint(faint, faint_index(xp, F1, scale, missed, (counts[0], counts[1])))
+
+    def _summed(
+        self, numbers: int, add: "Callable[[_Part], Array]", labels: int | None = None
+    ) -> Array:
+        shape = numbers, self.predictions.shape[1] if labels is None else labels
+        return _summed(
+            self.xp, shape, len(self.slices), self.batch, lambda index: add(self._part(index))
+        )
+
+    def derivatives(self, name: str, slopes_of: "Callable[[_Part], Array]") -> Array:
         """Returns the derivatives of all examples, from those of each piece by label."""
-        found = self.xp.empty(self.predictions.shape)
+        found = self.batch.places.get(name)
+        if found is None:
+            found = self.xp.empty(self.predictions.shape, self.predictions.dtype)
 
         def write(index: int) -> None:
-            found[self.slices[index]] = slopes_of(self._part(index)).T
+            slopes = slopes_of(self._part(index)).T
+            found[self.slices[index]] = by_scale(self.xp, self.batch.scales, slopes)
 
         self.batch.for_each(len(self.slices), write)
         return found
@@ -182,17 +239,23 @@ class _CutBatch:
         given, truth = (
             self.xp.ascontiguousarray(a[piece].T) for a in (self.predictions, self.targets)
         )
-        shares = answer_shares(self.xp, given, self.kind)
-        return _Part(shares, truth, self.batch.weights[piece])
+        return _Part(self.xp, given, truth, self.batch.weights[piece], self.kind)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Part:
     """Some examples, one row for each label: sums along the last axis are fixed and accurate."""
 
-    shares: RegionProbabilities
+    xp: Any
+    given: Array
     truth: Array
     weights: Array
+    kind: DistributionKind
+
+    @functools.cached_property
+    def shares(self) -> RegionProbabilities:
+        """The probabilities of the answers."""
+        return answer_shares(self.xp, self.given, self.kind)
 
     def counts(self) -> tuple[Array, Array, Array]:
         """Returns the weighted tp, fp and fn of each label, in float64 like the weights."""
@@ -211,6 +274,12 @@ class _Part:
     def by_targets(self, labels: IndexLoss) -> Array:
         return self.weights * labels.by_truth(self.shares.inside, self.shares.outside)
 
+    def faint(self, labels: Array) -> tuple[tuple[Array, Array], Array, Array]:
+        """Returns log p and 1 - p of some labels, with weighted t and 1 - t, in float64."""
+        truth = self.truth[labels]
+        shares = log_shares(self.xp, self.given[labels], self.kind, exclusive=False)
+        return shares, self.weights * truth, self.weights * (1 - truth)
+
 
 @dataclass(frozen=True, slots=True)
 class _Fused:
@@ -224,6 +293,7 @@ class _Fused:
     targets: Array
     products: Array | None
     batch: BatchContext
+    slices: list[slice]
 
     @classmethod
     def of(
@@ -238,17 +308,26 @@ class _Fused:
         if batch.soft_counts is None or kind is not DistributionKind.LOGITS:
             return None
         given, truth = xp.ascontiguousarray(predictions), xp.ascontiguousarray(targets)
-        products = xp.empty_like(given) if "predictions" in batch.wanted else None
-        return cls(batch.soft_counts, given, truth, products, batch)
+        products = None
+        if "predictions" in batch.wanted:
+            products = batch.places.get("predictions")
+            products = xp.empty_like(given) if products is None else products
+        return cls(batch.soft_counts, given, truth, products, batch, _slices(given, FUSED_TILE))
 
-    def counts(self, piece: slice) -> Array:
+    def counts(self) -> Array:
         """Returns the weighted tp, fp and fn of each label."""
-        products = None if self.products is None else self.products[piece]
-        return self.soft_counts.count(
-            self.predictions[piece], self.targets[piece], self._weights(piece), products
-        )
 
-    def by_predictions(self, labels: IndexLoss, pieces: Sequence[slice]) -> Array | None:
+        def count(index: int) -> Array:
+            piece = self.slices[index]
+            products = None if self.products is None else self.products[piece]
+            return self.soft_counts.count(
+                self.predictions[piece], self.targets[piece], self._weights(piece), products
+            )
+
+        shape = 3, self.predictions.shape[1]
+        return _summed(np, shape, len(self.slices), self.batch, count)
+
+    def by_predictions(self, labels: IndexLoss) -> Array | None:
         """Returns the derivative; None where a factor of it is extreme for its type."""
         scale, products = float(self.batch.scales[0]), self.products
         factors = scale * (labels.by_tp - labels.by_fn), scale * labels.by_fp
@@ -261,12 +340,12 @@ class _Fused:
         by_true, by_false = (np.ascontiguousarray(f, products.dtype) for f in factors)
 
         def write(index: int) -> None:
-            piece = pieces[index]
+            piece = self.slices[index]
             self.soft_counts.slope(
                 self.targets[piece], self._weights(piece), (by_true, by_false), products[piece]
             )
 
-        self.batch.for_each(len(pieces), write)
+        self.batch.for_each(len(self.slices), write)
         return products
 
     def _weights(self, piece: slice) -> Array | None:
@@ -281,24 +360,20 @@ class _Fused:
 
 @dataclass(frozen=True, slots=True)
 class _Faint:
-    """Labels, one row each, whose probabilities are too small to be summed as numbers."""
+    """The labels whose probabilities are too small to be summed as numbers, and their loss."""
 
-    shares: RegionProbabilities
-    weights: Array
+    labels: Array
     loss: FaintLoss
 
-    @classmethod
-    def of(
-        cls, xp: Any, given: Array, truth: Array, weights: Array, kind: DistributionKind
-    ) -> "_Faint":
-        """Counts them, one row for each label."""
-        logs = log_shares(xp, given, kind, exclusive=False)
-        true, false = weights * truth, weights * (1 - truth)
-        loss = faint_loss(xp, F1, logs, true, false)
-        return cls(answer_shares(xp, given, kind), weights, loss)
+    def by_predictions(self, part: _Part) -> Array:
+        """Returns derivatives of some examples."""
+        (logs, _), true, false = part.faint(self.labels)
+        given = part.given[self.labels]
+        return answer_shares(part.xp, given, part.kind).spread(
+            self.loss.by_log_inside(logs, true, false)
+        )
 
-    def by_predictions(self) -> Array:
-        return self.shares.spread(self.loss.by_log_inside)
-
-    def by_targets(self) -> Array:
-        return self.weights * self.loss.by_truth
+    def by_targets(self, part: _Part) -> Array:
+        """Returns derivatives of some examples."""
+        shares, _, _ = part.faint(self.labels)
+        return part.weights * self.loss.by_truth(shares)

@@ -5,6 +5,7 @@ results meet in shared memory, loads of 128 bits, and rows that begin at address
 The right results are those of NumPy.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.kernels import gradients_of
-from lossd.losses import Axes, Choices, Content, Input, Interval, Loss, Shape
+from lossd.losses import Axes, Choices, Content, Input, Interval, Loss, Shape, Sides
 from lossd.losses._declare import CudaText
 from lossd.reduction import Reduction
 from lossd.shapes import rules_of
@@ -62,7 +63,7 @@ def long_rows(loss: Loss) -> Iterator[LongRows]:
     """Yields batches for every kernel text of a loss, in every type; none of one on the host."""
     if rules_of(loss).on_host:
         return
-    for text in loss.cuda:
+    for text in (*loss.cuda, *itertools.chain.from_iterable(loss.cuda_of.values())):
         parameters = parameters_for(loss, text)
         for columns in COLUMNS:
             drawn = _inputs(loss, text, parameters, columns)
@@ -75,8 +76,10 @@ def long_rows(loss: Loss) -> Iterator[LongRows]:
 
 def parameters_for(loss: Loss, text: CudaText) -> dict[str, Any]:
     """Returns parameters for which a text is the first that applies."""
-    earlier = loss.cuda[: loss.cuda.index(text)]
+    texts = next(one for one in (loss.cuda, *loss.cuda_of.values()) if text in one)
+    earlier = texts[: texts.index(text)]
     shares = {name for other in earlier for name, value in other.when.items() if value == 0}
+    shares -= {name for name, value in text.when.items() if value == 0}
     return {**dict.fromkeys(shares, 0.25), **text.when}
 
 
@@ -91,11 +94,17 @@ def _inputs(
     spread = 0.5 / columns**0.5 if len(gradients_of(loss)) > 1 else 2
     drawn = {}
     for declared in loss.inputs:
+        if declared.is_optional and _are_fake_alone(loss, given):
+            continue
         if declared.content in (Content.CLASSES, Content.INDICES) and text.targets_are_classes:
             drawn[declared.name] = rng.integers(0, columns, ROWS)
         else:
             drawn[declared.name] = _floats(rng, loss.shape, declared.under(given), columns, spread)
     return drawn
+
+
+def _are_fake_alone(loss: Loss, given: Mapping[str, Any]) -> bool:
+    return loss.sides is not None and loss.sides(**given) is Sides.FAKE
 
 
 def _sequences(rng: np.random.Generator, frames: Input, columns: int) -> dict[str, Array]:

@@ -54,8 +54,7 @@ class WholeBatch(ShapeRules):
     def check_rules(self, batch: Batch) -> None:
         """See ``ShapeRules.check_rules``."""
         scales = self.scales(batch, Present(batch, None))
-        parts = {operand.name: slice(0, 0) for operand in batch.operands}
-        check_rules(batch, BatchContext(np.zeros(0), scales, parts=parts))
+        check_rules(batch, BatchContext(np.zeros(0), scales))
 
     def evaluator(self, template: Batch, backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
         """See ``ShapeRules.evaluator``."""
@@ -64,16 +63,18 @@ class WholeBatch(ShapeRules):
         def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
             check_domains(batch)
             present = Present(batch, self.hidden(batch.plan))
-            weights = np.ones(batch.rows) if batch.plan.weights is None else batch.plan.weights
+            weights = batch.plan.weights
+            if weights is None:  # one number stands for all, without memory for each
+                weights = np.broadcast_to(1.0, batch.rows)
             context = BatchContext(
                 weights=present.of(weights),
                 scales=self.scales(batch, present),
                 wanted=frozenset(batch.gradients),
-                parts={o.name: present.part(o.name) for o in batch.operands},
                 for_each=side_by_side(backend, checkpoint),
                 in_cache=backend.in_cache,
                 is_weighted=batch.plan.weights is not None,
                 soft_counts=backend.soft_counts(batch.dtype),
+                places=_places(batch, buffers, present) if backend.in_cache else {},
             )
             inputs = []
             for declared in batch.loss.inputs:
@@ -86,6 +87,15 @@ class WholeBatch(ShapeRules):
                 return results.written(found, zero_nonfinite=zero_nonfinite)
 
         return evaluate
+
+
+def _places(batch: Batch, buffers: Buffers, present: "Present") -> dict[str, Array]:
+    """Returns the places in the reply that a body may write to itself: nothing is moved there."""
+    return {
+        name: out
+        for name, out in buffers.gradients.items()
+        if out.dtype == batch.dtype and out.flags.aligned and present.are_all
+    }
 
 
 def _computed(
@@ -121,23 +131,16 @@ def _computed(
 
 
 class Present:
-    """The examples that a body sees, and where their rows are in each operand."""
+    """The examples that a body sees."""
 
     def __init__(self, batch: Batch, hidden: Flags | None) -> None:
         self._batch = batch
         self._kept = None if hidden is None else ~hidden  # None for all
-        self._parts = dict(zip((o.name for o in batch.operands), batch.parts, strict=False))
 
-    def whole_part(self, name: str) -> slice:
-        """Returns the range of examples that an operand has rows of."""
-        return self._parts.get(name, slice(0, self._batch.rows))
-
-    def part(self, name: str) -> slice:
-        """Returns the same range, counted among the examples that are present."""
-        part = self.whole_part(name)
-        if self._kept is None:
-            return part
-        return slice(*(int(self._kept[:end].sum()) for end in (part.start, part.stop)))
+    @property
+    def are_all(self) -> bool:
+        """Whether a body sees all examples."""
+        return self._kept is None
 
     def of(self, numbers: Array) -> Array:
         """Returns the numbers of these examples, from one number for each example."""
@@ -150,11 +153,11 @@ class Present:
         rows = operand.as_type(self._batch.dtype if widen else operand.rows.dtype)
         if self._kept is None or not operand.slot.is_by_example:
             return rows
-        return rows[self._kept[self.whole_part(operand.name)]]
+        return rows[self._kept]
 
-    def places(self, part: slice) -> Indices | None:
-        """Returns the positions of a part's present examples; None where all are present."""
-        return None if self._kept is None else np.flatnonzero(self._kept[part])
+    def places(self) -> Indices | None:
+        """Returns the positions of these examples; None where all are present."""
+        return None if self._kept is None else np.flatnonzero(self._kept)
 
     def spread(self, found: Array, dtype: npt.DTypeLike) -> Array:
         """Returns one number for each example from those of the present ones; 0 for the others."""
@@ -221,9 +224,8 @@ class _Results:
         is_sound = True
         for name, out in self.buffers.gradients.items():
             if self._is_by_example(name):
-                part = self.present.whole_part(name)
-                places = self.present.places(part)
-                nonfinite[part] |= ~self._spread(found.gradient(name), places, out)
+                places = self.present.places()
+                nonfinite |= ~self._spread(found.gradient(name), places, out)
             else:
                 is_sound &= bool(self._spread(found.gradient(name), None, out).all())
         return is_sound
@@ -245,7 +247,8 @@ class _Results:
                 part = np.s_[start : start + height, first : first + BLOCK_ELEMENTS]
                 own = part[0] if places is None else places[part[0]]
                 sent = rows[part] if places is None else np.empty(given[part].shape, out.dtype)
-                round_into(given[part], sent)
+                if found is not out:
+                    round_into(given[part], sent)
                 if places is not None:
                     rows[own, part[1]] = sent
                 finite = np.isfinite(sent)
@@ -256,13 +259,13 @@ class _Results:
     def _zero_gradients(self, lost: Flags) -> None:
         for name, out in self.buffers.gradients.items():
             if self._is_by_example(name):
-                out[lost[self.present.whole_part(name)]] = 0
+                out[lost] = 0
             else:
                 out[~np.isfinite(out)] = 0
 
     def _spread_output(self, output: Output, found: Array) -> None:
         """Writes an output to its positions; indices of examples are converted to the caller's."""
-        out, places = self.buffers.outputs[output.name], self.present.places(slice(None))
+        out, places = self.buffers.outputs[output.name], self.present.places()
         if places is None:
             out[...] = found
             return

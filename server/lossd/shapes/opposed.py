@@ -1,23 +1,37 @@
 """OPPOSED: scores of real and of generated examples, of any number each.
 
-The body is given axis 0 of examples and axis 1 of elements, None for an input that is not given,
-and a ``BatchContext`` whose parts are the examples of either side.  Its values are those of all
-examples that are present.
+The body is given axis 0 of examples and axis 1 of elements of one side, and the mean of the other
+side in its place; or both sides, where their scores go in pairs.  It returns the value of each
+element and the derivative with respect to it, of pairs with respect to the first input.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from lossd.backends import Backend
 from lossd.batch import Array, Batch, Given, Job, Layout, Operand, Slot, shape_error
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Input, Loss, Sides
 from lossd.reduction import Flags, Floats, Reduction, RowPlan
-from lossd.shapes._whole_batch import Present, WholeBatch
+from lossd.shapes._scores import (
+    POINTWISE,
+    Scores,
+    SidesPlan,
+    each_side,
+    pairs,
+    scores_of,
+    with_means,
+)
+from lossd.shapes._shape import Evaluator, ShapeRules
+
+# Of an element in float32: where its gradient is made, and itself for a device.
+WIDENED_BYTES = 8
 
 
-class OpposedShape(WholeBatch):
+class OpposedShape(ShapeRules):
     """See the module."""
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
@@ -45,6 +59,17 @@ class OpposedShape(WholeBatch):
         rows = max(part.stop for part in parts)
         return Layout(slots, (rows,), rows, length, parts=parts)
 
+    def plan(
+        self, job: Job, layout: Layout, operands: Sequence[Operand], parameters: Mapping[str, Any]
+    ) -> RowPlan:
+        """See ``ShapeRules.plan``; where rows weigh the same there is no number for each."""
+        found = super().plan(job, layout, operands, parameters)
+        if found.weights is not None or not _has_two_means(job, layout):
+            return found
+        counts = {s.name: p.stop - p.start for s, p in zip(layout.slots, layout.parts, strict=True)}
+        factors = {name: layout.rows / count if count else 0.0 for name, count in counts.items()}
+        return SidesPlan.of(found, factors)
+
     def factors(
         self,
         job: Job,
@@ -59,7 +84,7 @@ class OpposedShape(WholeBatch):
             InvalidRequest: for a normalizer, which cannot stand for two divisors.
         """
         del operands
-        if len(set(map(str, layout.parts))) < 2 or not job.reduction.is_mean:
+        if not _has_two_means(job, layout):
             return None
         if job.normalizer is not None:
             raise InvalidRequest(
@@ -67,6 +92,8 @@ class OpposedShape(WholeBatch):
                 f"got {job.normalizer:g}",
                 field="normalizer",
             )
+        if ignored is None and weights is None:
+            return None  # but for one of each part: see ``plan``
         counted = np.ones(layout.rows)
         if weights is not None and job.reduction is Reduction.MEAN:
             counted = weights.copy()
@@ -78,14 +105,52 @@ class OpposedShape(WholeBatch):
             factors[part] = counted.sum() / mass if mass else 0
         return factors
 
-    def scales(self, batch: Batch, present: Present) -> Floats:
-        """Rounded to the compute type, since bodies compute in double what float would lose."""
-        with np.errstate(all="ignore"):  # what the type has not becomes 0 or infinite
-            return super().scales(batch, present).astype(batch.dtype).astype(np.float64)
+    def working(
+        self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
+    ) -> int:
+        """See ``ShapeRules.working``: a piece, and scores that are widened before they are sent."""
+        given = {parameter.name: parameters[parameter.name] for parameter in loss.parameters}
+        sides = loss.sides(**given) if loss.sides else Sides.BOTH
+        elements = sum(math.prod(slot.rows_shape) for slot in layout.slots)
+        is_whole = sides is Sides.PAIRS or _is_averaged(loss, given)
+        widened = elements * WIDENED_BYTES if is_whole else 0
+        return widened + POINTWISE.working(loss, layout, parameters, workers)
 
-    def hidden(self, plan: RowPlan) -> Flags | None:
-        """Returns the excluded examples: those of weight 0 too, which have no part in a mean."""
-        return plan.excluded
+    def evaluator(self, template: Batch, backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
+        """See ``ShapeRules.evaluator``."""
+        self.check_rules(template)
+        is_averaged = _is_averaged(template.loss, template.parameters)
+        given = []
+        for names, part in _scores(template):
+            # A gradient of one side may be made of what both have.
+            is_shared = is_averaged or len(names) > 1
+            wanted = names if is_shared and template.gradients else template.gradients
+            scores = scores_of(template, names, part, wanted)
+            evaluate = POINTWISE.evaluator(
+                scores, backend, zero_nonfinite=zero_nonfinite and not is_averaged
+            )
+            given.append(Scores(names, part, evaluate))
+        if is_averaged:
+            return with_means(given, backend, zero_nonfinite=zero_nonfinite)
+        if len(given[0].names) > 1:
+            return pairs(given[0], backend)
+        return each_side(given)
+
+
+def _has_two_means(job: Job, layout: Layout) -> bool:
+    return len(set(map(str, layout.parts))) > 1 and job.reduction.is_mean
+
+
+def _is_averaged(loss: Loss, parameters: Mapping[str, Any]) -> bool:
+    return loss.is_averaged is not None and loss.is_averaged(**parameters)
+
+
+def _scores(batch: Batch) -> list[tuple[tuple[str, ...], slice]]:
+    """Returns which inputs are computed together, and their examples, in the order of these."""
+    if batch.loss.sides is not None and batch.loss.sides(**batch.parameters) is Sides.PAIRS:
+        return [(tuple(operand.name for operand in batch.operands), slice(0, batch.rows))]
+    each = zip(batch.operands, batch.parts, strict=True)
+    return sorted((((o.name,), part) for o, part in each), key=lambda one: one[1].start)
 
 
 def _slot(declared: Input, shape: tuple[int, ...], length: int) -> Slot:

@@ -18,7 +18,7 @@ from lossd.kernels._templates import (
     template_of,
     vectors_of,
 )
-from lossd.losses import LOSSES, Loss
+from lossd.losses import COMPUTED, Loss
 from lossd.losses._declare import CudaText
 
 TYPES: Mapping[str, np.dtype[Any]] = {"float": np.dtype(np.float32), "double": np.dtype(np.float64)}
@@ -60,7 +60,7 @@ class HostText:
 
 def host_texts() -> Iterator[HostText]:
     """Every text of the catalogue that there is a template for."""
-    for loss in LOSSES.values():
+    for loss in COMPUTED.values():
         for number in range(len(loss.cuda)):
             if (text := HostText(loss, number)).template:
                 yield text

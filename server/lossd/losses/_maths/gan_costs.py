@@ -5,24 +5,17 @@ The critic should give real examples high scores and generated ones low scores.
 """
 
 import enum
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lossd.losses._body import BatchContext, BodyResult, Status
+from lossd.losses._body import BodyResult
 from lossd.losses._declare import Sides
 from lossd.losses._inputs import Input
-from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.sigmoid import sigmoid_cost, softplus
-from lossd.losses._maths.vectors import pieces
 from lossd.schema import Array, Differentiable
-
-# Scores that are compared at once: what is made of them in float64 fits a cache, and threads share
-# them.
-TILE, TILE_AT_ONCE = 1 << 16, 1 << 24
 
 # Scores in, their cost and its derivative out.
 Cost = Callable[[Any, Array], tuple[Array, Array]]
@@ -53,6 +46,11 @@ def sides(objective: GanObjective, *, alone: bool) -> Sides:
         return Sides.PAIRS
     is_alone = alone and objective is not GanObjective.RELATIVISTIC_AVERAGE
     return Sides.FAKE if is_alone else Sides.BOTH
+
+
+def is_averaged(objective: GanObjective) -> bool:
+    """Returns whether scores are compared with the mean of the other side."""
+    return objective is GanObjective.RELATIVISTIC_AVERAGE
 
 
 # ------------------------------------------------------------------ costs of a score
@@ -127,123 +125,26 @@ def wasserstein(sign: int) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class ScoredSide:
-    """The scores of one side, (examples, elements), and their cost.
+    """The scores of one side with their cost, or what stands for them: their mean, or nothing."""
+
+    name: str
+    scores: Any
+    cost: Cost
+
+
+def costs(xp: Any, objective: GanObjective, *given: ScoredSide) -> BodyResult:
+    """Returns costs, and derivatives with respect to the first of some sides that has scores.
 
     They are compared in float64: a difference or a mean that is rounded to float32 would be off by
     more than the cost of a confident score.
     """
-
-    name: str
-    scores: Array
-    cost: Cost
-
-    def wide(self, tile: slice) -> Array:
-        """Returns the scores of some examples, in float64."""
-        return self.scores[tile].astype(np.float64)
-
-
-def _mean(xp: Any, elements: Array) -> Array:
-    return xp.add.reduce(elements, axis=-1) / elements.shape[1] if xp is np else elements.mean(-1)
-
-
-def _tiles(side: ScoredSide, batch: BatchContext) -> list[slice]:
-    rows, length = side.scores.shape
-    return pieces(rows, max(1, (TILE if batch.in_cache else TILE_AT_ONCE) // length))
-
-
-def _compared(
-    xp: Any, side: ScoredSide, batch: BatchContext, compare: Callable[[slice], Array], dtype: Any
-) -> tuple[Array, Array]:
-    """Returns the cost of each example of a side, and the gradient with respect to its scores.
-
-    ``compare`` returns what the cost is of, for some examples.
-    """
-    tiles, scales = _tiles(side, batch), batch.of(side.name).scales
-    values, gradient = xp.empty(len(side.scores)), xp.empty(side.scores.shape, dtype)
-
-    def compute(index: int) -> None:
-        tile = tiles[index]
-        elements, derivatives = side.cost(xp, compare(tile))
-        values[tile] = _mean(xp, elements)
-        gradient[tile] = _scaled(xp, derivatives, scales[tile])
-
-    batch.for_each(len(tiles), compute)
-    return values, gradient
-
-
-def per_side(xp: Any, given: tuple[ScoredSide, ...], batch: BatchContext) -> BodyResult:
-    """Returns the costs of each side's scores, independently."""
-    found = [_compared(xp, side, batch, side.wide, side.scores.dtype) for side in given]
+    side = next(one for one in given if np.ndim(one.scores))
+    scores = side.scores.astype(np.float64)
+    if objective in (GanObjective.RELATIVISTIC, GanObjective.RELATIVISTIC_AVERAGE):
+        (other,) = (one for one in given if one is not side)
+        scores -= other.scores
+    value, derivative = side.cost(xp, scores)
+    dtype = side.scores.dtype
     return BodyResult(
-        xp.concatenate([values for values, _ in found]),
-        {side.name: gradient for side, (_, gradient) in zip(given, found, strict=True)},
+        value.astype(dtype, copy=False), {side.name: derivative.astype(dtype, copy=False)}
     )
-
-
-def relativistic(xp: Any, high: ScoredSide, low: ScoredSide, batch: BatchContext) -> BodyResult:
-    """Returns the costs of the differences of the two scores of each pair."""
-    values, gradient = _compared(
-        xp, high, batch, lambda tile: high.wide(tile) - low.wide(tile), high.scores.dtype
-    )
-    return BodyResult(values, {high.name: gradient, low.name: -gradient})
-
-
-def relativistic_average(
-    xp: Any, given: tuple[ScoredSide, ScoredSide], batch: BatchContext
-) -> BodyResult:
-    """Returns the costs of the differences to the other side's mean, which is not held constant."""
-    first, second = given
-    if not all(bool(batch.of(side.name).weights.sum() > 0) for side in given):
-        return _undefined(xp, given)
-    values, gradients, mean_gradients = [], {}, {}
-    for side, other in ((first, second), (second, first)):
-        centre = _mean_of_side(xp, other, batch)
-        costs, gradients[side.name] = _compared(
-            xp, side, batch, functools.partial(_wide_less, side, centre), np.float64
-        )
-        values.append(costs)
-        mean_gradients[other.name] = gradients[side.name].sum()
-    return BodyResult(
-        xp.concatenate(values),
-        {
-            side.name: gradients[side.name] - mean_gradients[side.name] * _shares(side, batch)
-            for side in given
-        },
-    )
-
-
-def _wide_less(side: ScoredSide, centre: Any, tile: slice) -> Array:
-    return side.wide(tile) - centre
-
-
-def _mean_of_side(xp: Any, side: ScoredSide, batch: BatchContext) -> Any:
-    """Returns the weighted mean of all scores of a side, summed tile by tile."""
-    tiles, shares = _tiles(side, batch), _shares(side, batch)
-    sums = xp.zeros(len(tiles))
-
-    def add(index: int) -> None:
-        sums[index] = (side.wide(tiles[index]) * shares[tiles[index]]).sum()
-
-    batch.for_each(len(tiles), add)
-    return sums.sum()
-
-
-def _shares(side: ScoredSide, batch: BatchContext) -> Array:
-    """Returns the share of an element of each example in the weighted mean, (examples, 1)."""
-    weights = batch.of(side.name).weights
-    return (weights / (weights.sum() * side.scores.shape[1]))[:, None]
-
-
-def _undefined(xp: Any, given: tuple[ScoredSide, ScoredSide]) -> BodyResult:
-    """Returns the result without examples on one side, where there is no mean to compare with."""
-    rows = sum(len(side.scores) for side in given)
-    return BodyResult(
-        xp.zeros(rows, given[0].scores.dtype),
-        {side.name: xp.zeros_like(side.scores) for side in given},
-        statuses=xp.full(rows, int(Status.UNDEFINED), np.uint8),
-    )
-
-
-def _scaled(xp: Any, derivatives: Array, cotangents: Array) -> Array:
-    """Returns gradients with respect to each element of an example whose value is a mean."""
-    return selected(xp, (cotangents / derivatives.shape[1])[:, None], derivatives)

@@ -113,12 +113,38 @@ class IndexLoss:
 
 @dataclass(frozen=True, slots=True)
 class FaintLoss:
-    """One minus the index of faint regions; derivatives with respect to each log p and each t."""
+    """One minus the index of faint regions; derivatives with respect to each log p and each t.
 
+    Everything is relative to exp of ``scale``, the largest term of the total, which is ``total``.
+    """
+
+    xp: Any
+    index: Index
     value: Array
+    hit: Array
+    total: Array
+    scale: Array
     is_nothing: Array  # where all counts are 0
-    by_log_inside: Array
-    by_truth: Array
+
+    def by_log_inside(self, logs: Array, true: Array, false: Array) -> Array:
+        """Returns the derivative with respect to each log p."""
+        by_hit = self.index.hits * self.value + self.index.beta * self.hit
+        by_extra = self.index.alpha * self.hit
+        return self._inside(logs) * (false * by_extra[..., None] - true * by_hit[..., None])
+
+    def by_truth(self, shares: tuple[Array, Array]) -> Array:
+        """Returns the derivative with respect to each t, without its weight."""
+        logs, outside = shares
+        by_missed = _times(
+            self.xp, self.xp.exp(-self.scale) / self.total, self.index.beta * self.hit
+        )
+        by_hit = self.index.hits * self.value + self.index.alpha * self.hit
+        return outside * by_missed[..., None] - self._inside(logs) * by_hit[..., None]
+
+    def _inside(self, logs: Array) -> Array:
+        inside = self.xp.exp(logs - self.scale[..., None])
+        inside /= self.total[..., None]
+        return inside
 
 
 def is_faint(counted: IndexLoss, dtype: Any) -> Array:
@@ -126,38 +152,52 @@ def is_faint(counted: IndexLoss, dtype: Any) -> Array:
     return counted.total < np.finfo(dtype).tiny ** 0.75
 
 
-def faint_loss(
+def faint_bounds(
     xp: Any, index: Index, shares: tuple[Array, Array], true: Array, false: Array
-) -> FaintLoss:
-    """Computes the loss from log p and 1 - p; ``true`` and ``false`` are weighted t and 1 - t.
+) -> tuple[Array, Array]:
+    """Returns the largest log p that counts, and what is missed.
 
-    Everything is relative to exp of ``scale``, the largest term of the total.
+    ``true`` and ``false`` are weighted t and 1 - t, of log p and 1 - p.
     """
     logs, outside = shares
-    missed = index.beta * (outside * true).sum(axis=-1)
     largest = xp.where(true + false > 0, logs, -xp.inf).max(axis=-1)
+    return largest, index.beta * (outside * true).sum(axis=-1)
+
+
+def faint_scale(xp: Any, index: Index, largest: Array, missed: Array) -> Array:
+    """Returns the logarithm of the largest term of the total, 0 if there is none."""
     scale = xp.maximum(largest, xp.log(xp.maximum(missed, index.smooth)))
-    scale = xp.where(scale > -xp.inf, scale, 0)
+    return xp.where(scale > -xp.inf, scale, 0)
+
+
+def faint_counts(
+    xp: Any, scale: Array, logs: Array, true: Array, false: Array
+) -> tuple[Array, Array]:
+    """Returns true and false positives, relative to exp of a scale."""
     inside = xp.exp(logs - scale[..., None])
+    return (inside * true).sum(axis=-1), (inside * false).sum(axis=-1)
+
+
+def faint_index(
+    xp: Any, index: Index, scale: Array, missed: Array, counts: tuple[Array, Array]
+) -> FaintLoss:
+    """Returns the loss from its counts."""
     shrunk = xp.exp(-scale)
-    right = index.hits * (inside * true).sum(axis=-1) + _times(xp, shrunk, index.smooth)
-    wrong = index.alpha * (inside * false).sum(axis=-1) + _times(xp, shrunk, missed)
+    right = index.hits * counts[0] + _times(xp, shrunk, index.smooth)
+    wrong = index.alpha * counts[1] + _times(xp, shrunk, missed)
     total = right + wrong
     nothing = total == 0
     total = xp.where(nothing, 1, total)
-    miss, hit = wrong / total, right / total
-    inside /= total[..., None]
-    return FaintLoss(
-        miss,
-        nothing,
-        inside
-        * (
-            false * (index.alpha * hit)[..., None]
-            - true * (index.hits * miss + index.beta * hit)[..., None]
-        ),
-        outside * _times(xp, shrunk / total, index.beta * hit)[..., None]
-        - inside * (index.hits * miss + index.alpha * hit)[..., None],
-    )
+    return FaintLoss(xp, index, wrong / total, right / total, total, scale, nothing)
+
+
+def faint_loss(
+    xp: Any, index: Index, shares: tuple[Array, Array], true: Array, false: Array
+) -> FaintLoss:
+    """Computes the loss from log p and 1 - p; ``true`` and ``false`` are weighted t and 1 - t."""
+    largest, missed = faint_bounds(xp, index, shares, true, false)
+    scale = faint_scale(xp, index, largest, missed)
+    return faint_index(xp, index, scale, missed, faint_counts(xp, scale, shares[0], true, false))
 
 
 def _times(xp: Any, factor: Array, share: Any) -> Array:
@@ -202,7 +242,7 @@ def region_loss(
         (outside * truth).sum(axis=-1),
     )
     faint = is_faint(region, given.dtype)
-    found = None
+    found, logs = None, None
     if faint.any():
         logs = log_shares(xp, given, prediction_kind, exclusive=has_classes)
         found = faint_loss(xp, index, logs, truth, 1 - truth)
@@ -220,14 +260,16 @@ def region_loss(
 
     def by_predictions() -> Array:
         gradient = shares.back(derivatives.by_inside(truth))
-        if found is not None:
-            gradient = added(gradient, shares.spread(of_faint(found.by_log_inside)))
+        if found is not None and logs is not None:
+            gradient = added(
+                gradient, shares.spread(of_faint(found.by_log_inside(logs[0], truth, 1 - truth)))
+            )
         return gradient.reshape(predictions.shape)
 
     def by_targets() -> Array:
         gradient = derivatives.by_truth(inside, outside)
-        if found is not None:
-            gradient = added(gradient, of_faint(found.by_truth))
+        if found is not None and logs is not None:
+            gradient = added(gradient, of_faint(found.by_truth(logs)))
         return gradient.reshape(predictions.shape)
 
     return BodyResult(

@@ -1,0 +1,355 @@
+"""Scores of two sides, computed as the pointwise losses that a loss of two sides is made of.
+
+Those of a side are computed by themselves, and those of pairs together: piece by piece, by kernels
+where there are some.  What goes through the mean of the other side is added after that.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from lossd.backends import Backend, nonfinite_rows, round_into
+from lossd.batch import Array, Batch, Operand
+from lossd.losses import Status
+from lossd.reduction import Flags, Floats, RowPlan, block_sums
+from lossd.shapes._blocks import block_rows
+from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator
+from lossd.shapes.pointwise import PointwiseShape
+
+POINTWISE = PointwiseShape()
+# Scores that are looked at together: what is made of them in float64 fits a cache.
+WINDOW_ELEMENTS = 1 << 17
+
+
+@dataclass(slots=True)
+class SidesPlan(RowPlan):
+    """A plan of rows that all weigh the same, but for a factor of each side, by its input."""
+
+    factors: Mapping[str, float]
+
+    @classmethod
+    def of(cls, plan: RowPlan, factors: Mapping[str, float]) -> "SidesPlan":
+        """Returns a plan with factors."""
+        known: dict[str, Any] = {field.name: getattr(plan, field.name) for field in fields(RowPlan)}
+        return cls(**known, factors=factors)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The scores that a pointwise loss is of: the names of its inputs, and their examples."""
+
+    names: tuple[str, ...]
+    part: slice
+    evaluate: Evaluator
+
+    @property
+    def name(self) -> str:
+        """The input with respect to which there is a gradient."""
+        return self.names[0]
+
+    def batch(self, batch: Batch, gradients: Sequence[str], centre: float = 0.0) -> Batch:
+        """Returns the batch of these scores; see ``scores_of``."""
+        return scores_of(batch, self.names, self.part, gradients, centre)
+
+    def computed(self, part: Batch, whole: Batch, places: Buffers, check: Checkpoint) -> Evaluated:
+        """Computes a batch of these scores, of a whole one."""
+        found = self.evaluate(part, places, check)
+        found.sums = found.sums * _factor(whole.plan, self.name)
+        return found
+
+
+def scores_of(
+    batch: Batch,
+    names: tuple[str, ...],
+    part: slice,
+    gradients: Sequence[str],
+    centre: float = 0.0,
+) -> Batch:
+    """Returns the batch of some inputs of a batch, ``centre`` being the mean of the other side."""
+    operands = {operand.name: operand for operand in batch.operands}
+    rows = part.stop - part.start
+    return Batch(
+        loss=batch.loss.pointwise[names],
+        parameters={**batch.parameters, "centre": centre},
+        operands=tuple(operands[name] for name in names),
+        example_shape=(rows,),
+        rows=rows,
+        length=batch.length,
+        dtype=batch.dtype,
+        plan=_plan_of(batch.plan, part, _factor(batch.plan, names[0])),
+        gradients=tuple(name for name in gradients if name == names[0]),
+        outputs=(),
+    )
+
+
+def _factor(plan: RowPlan, name: str) -> float:
+    """Returns what all values of a side are multiplied by."""
+    return plan.factors[name] if isinstance(plan, SidesPlan) else 1.0
+
+
+def _plan_of(plan: RowPlan, part: slice, factor: float) -> RowPlan:
+    """Returns what is done to some of the rows."""
+    scale = plan.gradient_scale
+    return RowPlan(
+        excluded=None if plan.excluded is None else plan.excluded[part],
+        excluded_by_request=None,
+        masked=None,
+        weights=None if plan.weights is None else plan.weights[part],
+        gradient_scale=factor * (scale if isinstance(scale, float) else scale[part]),
+        divisor=plan.divisor,
+        example_count=part.stop - part.start,
+        ignored_count=0,
+        weight_sum=plan.weight_sum,
+    )
+
+
+def _values_of(buffers: Buffers, part: slice) -> Array | None:
+    return None if buffers.values is None else buffers.values[part]
+
+
+def _joined(found: Sequence[tuple[slice, Evaluated]], rows: int) -> Evaluated:
+    """Returns the results of several ranges of rows, in their order, as one."""
+    sums = np.concatenate([one.sums for _, one in found])
+    if all(one.nonfinite is None for _, one in found):
+        return Evaluated(sums, None)
+    nonfinite = np.zeros(rows, np.bool_)
+    for part, one in found:
+        if one.nonfinite is not None:
+            nonfinite[part] = one.nonfinite
+    return Evaluated(sums, nonfinite)
+
+
+# ------------------------------------------------------------------ each side by itself
+
+
+def each_side(given: Sequence[Scores]) -> Evaluator:
+    """Returns the function that computes the scores of each side independently."""
+
+    def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
+        found = []
+        for one in given:
+            own = {n: out for n, out in buffers.gradients.items() if n == one.name}
+            places = Buffers(_values_of(buffers, one.part), own, {})
+            part = one.batch(batch, batch.gradients)
+            found.append((one.part, one.computed(part, batch, places, checkpoint)))
+        return _joined(found, batch.rows)
+
+    return evaluate
+
+
+# ------------------------------------------------------------------ pairs
+
+
+def pairs(scores: Scores, backend: Backend) -> Evaluator:
+    """Returns the function that computes pairs, whose two gradients are opposite."""
+    first, second = scores.names
+
+    def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
+        wanted = (first,) if buffers.gradients else ()
+        part = scores.batch(batch, wanted)
+        out, opposite = buffers.gradients.get(first), buffers.gradients.get(second)
+        place: Any = opposite if out is None else out
+        types = {array.dtype for array in (out, opposite) if array is not None}
+        if types - {part.operands[0].rows.dtype}:  # rounded once each, from what both come of
+            part = _widened(part)
+            place = np.empty(part.operands[0].rows.shape, batch.dtype)
+        places = {first: place} if buffers.gradients else {}
+        found = scores.evaluate(part, Buffers(buffers.values, places, {}), checkpoint)
+        windows = list(_windows(*part.operands[0].rows.shape))
+
+        def spread(index: int) -> None:
+            checkpoint()
+            window = windows[index]
+            if opposite is not None:
+                round_into(-place[window], opposite[window])
+            if out is not None and out is not place:
+                round_into(place[window], out[window])
+
+        if opposite is not None or out is not place:
+            backend.side_by_side(len(windows), spread)
+        if opposite is not None and batch.plan.excluded is not None:
+            opposite[batch.plan.excluded] = 0
+        return found
+
+    return evaluate
+
+
+def _widened(batch: Batch) -> Batch:
+    """Returns the same with its first input in the type to compute in, which its gradient has."""
+    first, *others = batch.operands
+    wide = replace(first, rows=first.as_type(batch.dtype))
+    return batch.filled((wide, *others), batch.plan)
+
+
+def _windows(rows: int, length: int) -> Iterator[tuple[slice, slice]]:
+    """Yields windows of all scores, whose bounds depend on the shape alone."""
+    height, width = max(1, WINDOW_ELEMENTS // length), min(length, WINDOW_ELEMENTS)
+    for start in range(0, rows, height):
+        for first in range(0, length, width):
+            yield slice(start, min(start + height, rows)), slice(first, first + width)
+
+
+# ------------------------------------------------------------------ through the mean of the other
+
+
+def with_means(given: Sequence[Scores], backend: Backend, *, zero_nonfinite: bool) -> Evaluator:
+    """Returns the function that compares scores with the mean of the other side.
+
+    The mean is not held constant: a gradient has a term for what each score does to the other side.
+    """
+
+    def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
+        shares = {one.name: _shares(batch, one.part) for one in given}
+        if any(share is None for share in shares.values()):
+            return _undefined(batch, buffers)
+        run = _Averaged(batch, backend, checkpoint, shares)
+        centres = {one.name: run.mean(batch.operand(one.name), one.part) for one in given}
+        values = buffers.values
+        if values is None and zero_nonfinite:
+            values = np.empty(batch.rows, batch.dtype)
+        found, places = [], {}
+        for one, other in zip(given, reversed(given), strict=True):
+            wanted = (one.name,) if buffers.gradients else ()
+            part = one.batch(batch, wanted, centres[other.name])
+            part, place = run.place(part, buffers.gradients.get(one.name))
+            places[one.name] = place
+            own = Buffers(None if values is None else values[one.part], {}, {})
+            own.gradients = dict.fromkeys(wanted, place)
+            found.append((one.part, one.computed(part, batch, own, checkpoint)))
+        joined = _joined(found, batch.rows)
+        if buffers.gradients:
+            sums = {name: run.sum(place) for name, place in places.items()}
+            flags = np.zeros(batch.rows, np.bool_) if joined.nonfinite is None else joined.nonfinite
+            for one, other in zip(given, reversed(given), strict=True):
+                if (out := buffers.gradients.get(one.name)) is not None:
+                    run.finish(places[one.name], sums[other.name], one, out, flags)
+            joined.nonfinite = flags if flags.any() else None
+        if zero_nonfinite and joined.nonfinite is not None and values is not None:
+            joined.sums = _zeroed(batch, values, buffers, given, joined.nonfinite)
+        return joined
+
+    return evaluate
+
+
+def _shares(batch: Batch, part: slice) -> float | Floats | None:
+    """Returns the share of an element of each example in the mean; None if no example has any.
+
+    It is one number where all are alike.
+    """
+    plan, rows = batch.plan, part.stop - part.start
+    if plan.weights is None and plan.excluded is None:
+        return 1 / (rows * batch.length) if rows else None
+    own = np.ones(rows) if plan.weights is None else plan.weights[part].copy()
+    if plan.excluded is not None:
+        own[plan.excluded[part]] = 0
+    total = own.sum()
+    return own / (total * batch.length) if total > 0 else None
+
+
+def _undefined(batch: Batch, buffers: Buffers) -> Evaluated:
+    """Returns the result without examples on one side, where there is no mean to compare with."""
+    for array in (buffers.values, *buffers.gradients.values()):
+        if array is not None:
+            array[...] = 0
+    statuses = np.full(batch.rows, int(Status.UNDEFINED), np.uint8)
+    if batch.plan.excluded is not None:
+        statuses[batch.plan.excluded] = 0
+    return Evaluated(np.zeros(1), None, statuses)
+
+
+@dataclass(frozen=True, slots=True)
+class _Averaged:
+    """The terms of a batch that go through its means, window by window."""
+
+    batch: Batch
+    backend: Backend
+    checkpoint: Checkpoint
+    shares: Mapping[str, Any]
+
+    def mean(self, operand: Operand, part: slice) -> float:
+        """Returns the weighted mean of all scores of a side."""
+        excluded, shares = self.batch.plan.excluded, self.shares[operand.name]
+
+        def summed(window: tuple[slice, slice]) -> float:
+            wide = operand.rows[window].astype(np.float64)
+            if excluded is not None:
+                wide[excluded[part][window[0]]] = 0
+            if not isinstance(shares, float):
+                wide *= shares[window[0], None]
+            return float(wide.sum())
+
+        total = self._sum(operand.rows, summed)
+        return total * shares if isinstance(shares, float) else total
+
+    def sum(self, gradient: Array) -> float:
+        """Returns the sum of a gradient."""
+        return self._sum(gradient, lambda window: float(gradient[window].sum(dtype=np.float64)))
+
+    def _sum(self, array: Array, summed: Any) -> float:
+        windows = list(_windows(*array.shape))
+        sums = np.zeros(len(windows))
+
+        def add(index: int) -> None:
+            self.checkpoint()
+            with np.errstate(all="ignore"):
+                sums[index] = summed(windows[index])
+
+        self.backend.side_by_side(len(windows), add)
+        with np.errstate(all="ignore"):
+            return float(sums.sum())
+
+    def place(self, part: Batch, out: Array | None) -> tuple[Batch, Any]:
+        """Returns where a side's own terms go, in the type that is computed in, and its batch.
+
+        That is their place in the reply if they need not be rounded before they are complete.
+        """
+        if not part.gradients:
+            return part, None
+        if not self.backend.in_cache:  # a device writes a gradient in the type of its input
+            part = _widened(part)
+        if out is not None and out.dtype == part.dtype:
+            return part, out
+        return part, np.empty(part.operands[0].rows.shape, part.dtype)
+
+    def finish(
+        self, place: Array, through_mean: float, scores: Scores, out: Array, flags: Flags
+    ) -> None:
+        """Writes the gradient of a side with all its terms, and flags rows that are not finite."""
+        shares, own = self.shares[scores.name], flags[scores.part]
+        excluded = self.batch.plan.excluded
+        hidden = None if excluded is None else excluded[scores.part]
+        windows = list(_windows(*place.shape))
+
+        def subtract(index: int) -> None:
+            self.checkpoint()
+            window = windows[index]
+            with np.errstate(all="ignore"):
+                terms = place[window] - (
+                    place.dtype.type(through_mean * shares)
+                    if isinstance(shares, float)
+                    else (through_mean * shares[window[0]])[:, None]
+                )
+                if hidden is not None:
+                    terms[hidden[window[0]]] = 0
+                round_into(terms, out[window])
+            if not np.isfinite(out[window]).all():
+                own[window[0]][nonfinite_rows(out[window])] = True
+
+        self.backend.side_by_side(len(windows), subtract)
+
+
+def _zeroed(
+    batch: Batch, values: Array, buffers: Buffers, given: Sequence[Scores], lost: Flags
+) -> Floats:
+    """Makes the rows that are not finite 0, and returns the sums of what is left."""
+    values[lost] = 0
+    sums = []
+    for one in given:
+        if (out := buffers.gradients.get(one.name)) is not None:
+            out[lost[one.part]] = 0
+        weights = None if batch.plan.weights is None else batch.plan.weights[one.part]
+        own = block_sums(values[one.part], weights, block_rows(batch.length))
+        sums.append(own * _factor(batch.plan, one.name))
+    return np.concatenate(sums)
