@@ -19,6 +19,7 @@ from typing import Any
 from on_gpu.bench import Bench, Row
 from on_gpu.calls import calls
 from on_gpu.copies import card, copies
+from on_gpu.ipc import ipc
 from on_gpu.kernels import kernels
 from on_gpu.pytorch import torch
 from on_gpu.starts import cold, sanitizers
@@ -27,6 +28,7 @@ from lossd.backends import cupy as backend
 
 SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "card": card, "copies": copies, "kernels": kernels, "torch": torch, "calls": calls,
+    "ipc": ipc,
     "cold": cold, "sanitizers": sanitizers,
 }  # fmt: skip
 

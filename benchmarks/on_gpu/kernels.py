@@ -83,7 +83,7 @@ def _kernel(bench: Bench, compiled: DeviceKernels, job: Job, text: CudaText) -> 
     results = [(one.values.tobytes(), one.gradients[first].tobytes()) for one in found]
     moved = sum(array.nbytes for array in tile.operands.values())
     moved += sum(array.nbytes for array in found[0].gradients.values())
-    moved += found[0].values.nbytes + found[0].nonfinite.nbytes
+    moved += found[0].values.nbytes + found[0].flags.nbytes
     del found
     took = bench.device_ms(lambda: compiled.run(batch, text, tile))
     return {

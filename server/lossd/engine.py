@@ -144,10 +144,10 @@ class Engine:
             InvalidRequest: if the caller broke a rule.
         """
         plan = self._plan(job, is_kept=False)
-        has_device = self._backend_of(job).exports is not None
-        if not has_device or job.nonfinite is NonfinitePolicy.ZERO:
+        backend = self._backend_of(job)
+        if backend.exports is None or job.nonfinite is NonfinitePolicy.ZERO:
             return frozenset()
-        return plan.laid.resident()
+        return plan.laid.resident(checks_domains=backend.checks_domains(plan.laid.template))
 
     def plan(self, job: Job) -> Plan:
         """Decides everything about a job that does not depend on its data, for more jobs like it.

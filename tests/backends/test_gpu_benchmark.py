@@ -33,9 +33,10 @@ def test_a_machine_without_a_gpu_is_told_so() -> None:
 def test_every_section_gives_rows(fake: Any, tmp_path: Path) -> None:
     del fake  # skips without it
     found, written = tmp_path / "found.json", tmp_path / "table.md"
-    run("--smoke", "--only", "card", "copies", "torch", "calls",
+    run("--smoke", "--only", "card", "copies", "torch", "calls", "ipc",
         "--json", str(found), "--table", str(written))  # fmt: skip
     rows = json.loads(found.read_text())
-    assert all(rows[section] for section in ("card", "copies", "torch", "calls"))
+    assert all(rows[section] for section in ("card", "copies", "torch", "calls", "ipc"))
     assert {row["loss"] for row in rows["calls"]} >= {"cross_entropy", "info_nce", "ctc"}
+    assert [row["transport"] for row in rows["ipc"]] == ["shared_memory", "device_memory"] * 3
     assert written.read_text().startswith("## ")

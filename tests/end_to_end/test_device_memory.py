@@ -191,6 +191,20 @@ def test_every_kind_of_loss_takes_device_memory(sharing: Process, name: str) -> 
         assert_same(found.gradients[input_name], gradient)
 
 
+def test_numbers_outside_their_domain_are_refused_as_elsewhere(sharing: Process) -> None:
+    """Though the server never reads them on the host but for the error."""
+    targets = probabilities()
+    targets[ROWS - 2, 7] = -1e-40
+    said = []
+    with LossClient(sharing.address) as client:
+        for put in (lambda array: filled(client, array), np.asarray):
+            with pytest.raises(InvalidRequestError) as raised:
+                client.compute(BinaryCrossEntropy(), put(logits()), put(targets))
+            said.append((raised.value.field, str(raised.value).partition(" (request")[0]))
+    assert said[0] == said[1]
+    assert said[0][0] == "inputs.targets"
+
+
 @pytest.mark.parametrize("nonfinite", ["zero", "propagate"])
 def test_options_are_as_elsewhere(sharing: Process, nonfinite: Any) -> None:
     given = logits()
@@ -511,6 +525,11 @@ tokens = ["0123456789-the-first-one"]
 may = ["compute", "information", "shared_memory"]
 tokens = ["0123456789-the-other-one"]
 
+[callers.small]
+may = ["compute", "information", "shared_memory"]
+tokens = ["0123456789-the-small-one"]
+device_bytes = 4194304
+
 [callers.without]
 may = ["compute", "information"]
 tokens = ["0123456789-one-without"]
@@ -533,6 +552,22 @@ def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 def test_a_caller_who_may_not_share(ruled: Process) -> None:
     falls_back(ruled, token="0123456789-one-without")  # noqa: S106 - of this test
+
+
+def test_a_caller_has_a_quota_of_its_own(ruled: Process) -> None:
+    """It counts whole pages, of all processes of the caller together, and for nobody else."""
+    small, other = "0123456789-the-small-one", "0123456789-the-other-one"
+    with (
+        LossClient(ruled.address, token=small) as one,
+        LossClient(ruled.address, token=small) as again,
+        LossClient(ruled.address, token=other) as free,
+    ):
+        kept = [held(one, (1, 1)), held(again, (1, 1))]
+        ask, sharing = one._connection()._ask, one._connection().sharing.device
+        reason, message = refused(ask, ALLOCATE_DEVICE, allocation(sharing, size=1))
+        assert reason == "DEVICE_MEMORY_FULL"
+        assert "of one client must be at most 4194304, got 6291456" in message
+        kept.append(held(free, (4 * MEBIBYTE,)))
 
 
 @pytest.mark.parametrize("method", [ALLOCATE_DEVICE, RELEASE_DEVICE], ids=lambda m: m.path)

@@ -11,9 +11,17 @@ import numpy.typing as npt
 import pytest
 
 from lossd.backends import nonfinite_rows
-from lossd.kernels import SHARED_BYTES, Kernel, Launch, kernel_source, typed_arguments
+from lossd.kernels import (
+    SHARED_BYTES,
+    Kernel,
+    Launch,
+    checks_domains,
+    kernel_source,
+    typed_arguments,
+)
 from lossd.losses import COMPUTED, LOSSES, Choices, DistributionKind, Loss, Shape
 from lossd.losses._declare import CudaText
+from lossd.schema import UNIT
 
 Array = npt.NDArray[Any]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -95,9 +103,11 @@ VARIANTS = [
 
 
 def kernel_of(loss: Loss, text: CudaText, stored: np.dtype[Any]) -> Kernel:
-    """The kernel of a text whose inputs are all stored in one type."""
+    """The kernel of a text whose inputs are stored in one type, and looked at if they can be."""
     dtype = stored if stored in DTYPES else FLOAT32
-    return kernel_source(loss, text, dtype, {declared.name: stored for declared in loss.inputs})
+    types = {declared.name: stored for declared in loss.inputs}
+    domains = dict.fromkeys(types, UNIT) if checks_domains(loss) else {}
+    return kernel_source(loss, text, dtype, types, domains)
 
 
 @dataclass(frozen=True)

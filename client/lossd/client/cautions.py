@@ -77,8 +77,15 @@ def _look_at_class_order(inputs: Mapping[str, Array]) -> None:
         )
 
 
+def _is_at_hand(array: Array) -> bool:
+    """Returns whether an array's numbers can be read; of one on a device only the shape can."""
+    return isinstance(array, np.ndarray)
+
+
 def _is_distribution(targets: Array, axis: int) -> bool:
     """Returns whether the probabilities of the first example add up to 1 along an axis."""
+    if not _is_at_hand(targets):
+        return False
     with np.errstate(all="ignore"):
         sums = targets[:1].astype(np.float64).sum(axis=axis)
         return bool(sums.size) and bool((np.abs(sums - 1) < _TOLERANCE).all())
@@ -104,7 +111,9 @@ def _padding(labels: Array | None) -> int | None:
     It occurs only there, or at least half of the rows end like that.  A single row is not padded,
     nor are rows with only one label.
     """
-    if labels is None or labels.ndim != 2 or min(labels.shape) < 2 or labels.dtype.kind not in "iu":
+    if labels is None or not _is_at_hand(labels):
+        return None
+    if labels.ndim != 2 or min(labels.shape) < 2 or labels.dtype.kind not in "iu":
         return None
     last = labels[:, -1]
     runs = np.cumprod(labels[:, ::-1] == last[:, None], axis=1).sum(axis=1)
@@ -119,7 +128,9 @@ def _padding(labels: Array | None) -> int | None:
 
 def _has_padded_frames(predictions: Array | None) -> bool:
     """Returns whether a row ends in a frame of equal numbers for all classes, and others do not."""
-    if predictions is None or predictions.ndim != 3 or min(predictions.shape[1:]) < 2:
+    if predictions is None or not _is_at_hand(predictions):
+        return False
+    if predictions.ndim != 3 or min(predictions.shape[1:]) < 2:
         return False
     with np.errstate(all="ignore"):
         ends = predictions[:, -1]

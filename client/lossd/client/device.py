@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 from lossd import tensors, v1
 from lossd.client.arrays import Array
 from lossd.client.call import ALLOCATE_DEVICE, GET_SERVER_INFO, RELEASE_DEVICE, Method
-from lossd.client.device_arrays import OnDevice, foreign_error
+from lossd.client.device_arrays import OnDevice, fetched
 from lossd.client.device_segments import DeviceBlock, OpenedSegment
 from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableError
 from lossd.client.segments import Segment
@@ -80,10 +80,10 @@ class DeviceSharing:
             return None
 
     def on_host(self, name: str, array: OnDevice) -> Array:
-        """Returns a copy on the host of an array in memory of this client.
+        """Returns a copy on the host of an array in memory of this client, or of one that may go.
 
         Raises:
-            InvalidRequestError: if it lies elsewhere.
+            InvalidRequestError: if it is another.
             UnavailableError: if its numbers may be gone, with the server that had the memory.
         """
         if _found(array, self._lost) is not None:
@@ -93,7 +93,7 @@ class DeviceSharing:
             )
         segment = _found(array, (*self._segments, *self._retired))
         if segment is None:
-            raise foreign_error(name, array)
+            return fetched(name, array)
         cupy = self._cupy
         with cupy.cuda.Device(segment.device):
             cupy.cuda.runtime.streamSynchronize(array.stream)
@@ -190,29 +190,30 @@ class DeviceSharing:
         with contextlib.suppress(LossdError):  # it is freed with its lease at the latest
             self._ask(RELEASE_DEVICE, v1.ReleaseDeviceRequest(segment=token), 1.0)
 
-    def device_of(self, place: v1.DeviceMemory) -> int:
-        """Returns the device that a place is on."""
-        segments = (*self._segments, *self._retired)
-        return next(s.device for s in segments if s.token == place.segment)
-
     # -------------------------------------------------------------- what a call needs
 
-    def place(self, array: OnDevice) -> tuple[v1.DeviceMemory, DeviceBlock | None] | None:
-        """Returns where an array lies in memory of the server, copied if need be; None for none.
+    def device_of_array(self, array: OnDevice) -> int | None:
+        """Returns the device that an array is on; None where nothing there can be shared."""
+        segment = _found(array, self._segments)
+        if segment is not None:
+            return segment.device
+        if _found(array, self._lost) is not None or (self._cupy is None and not self._is_known()):
+            return None
+        runtime = self._cupy.cuda.runtime
+        with contextlib.suppress(runtime.CUDARuntimeError):  # of a device that is not seen here
+            found: int = runtime.pointerGetAttributes(array.address).device
+            return found
+        return None
 
-        The block is that of the copy.
-        """
+    def place(self, array: OnDevice) -> v1.DeviceMemory | None:
+        """Returns where an array lies in memory of the server; None if it lies elsewhere."""
         segment = _found(array, self._segments)
         if segment is None:
             return None
-        start = array.address - segment.address
-        return v1.DeviceMemory(segment=segment.token, offset=start), None
+        return v1.DeviceMemory(segment=segment.token, offset=array.address - segment.address)
 
-    def copied(self, array: OnDevice) -> tuple[v1.DeviceMemory, DeviceBlock] | None:
-        """Returns where a copy of an array lies, and its block; None where there is no room."""
-        if _found(array, self._lost) is not None or (self._cupy is None and not self._is_known()):
-            return None
-        device = self._cupy.cuda.runtime.pointerGetAttributes(array.address).device
+    def copied(self, array: OnDevice, device: int) -> tuple[v1.DeviceMemory, DeviceBlock] | None:
+        """Returns where a copy of an array of a device lies, and its block; None without room."""
         block = self.block(array.nbytes, device)
         if block is None:
             return None

@@ -5,13 +5,15 @@ Every library of arrays on CUDA devices tells where an array lies in one form,
 """
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from lossd import tensors
+from lossd.client.arrays import Array
 from lossd.client.errors import InvalidRequestError
 
 # What the form calls streams that have no address.
@@ -49,11 +51,39 @@ class OnDevice:
         return self.size * self.dtype.itemsize
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Movable:
+    """An array on a CUDA device that may go to the host if the server cannot have it there.
+
+    Attributes:
+        value: The array, as its library has it.
+        fetch: Returns a copy of it on the host.
+    """
+
+    value: Any
+    fetch: Callable[[], Array]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of elements along each axis."""
+        return tuple(self.value.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    def __array__(self, dtype: Any = None, **_: Any) -> Array:
+        return np.asarray(self.fetch(), dtype)
+
+
 def is_on_device(value: Any) -> bool:
     """Returns whether a value is an array on a CUDA device, without looking at it closely."""
     kind = type(value)
     if kind is np.ndarray:
         return False
+    if kind is Movable:
+        return True
     device = getattr(value, "is_cuda", None)  # PyTorch's, whose form is dear to ask for
     if isinstance(device, bool):
         return device
@@ -75,6 +105,8 @@ def on_device(name: str, value: Any) -> OnDevice:
     Raises:
         InvalidRequestError: if it has gaps, or a type that the wire lacks.
     """
+    if isinstance(value, Movable):
+        return replace(on_device(name, value.value), value=value)
     if getattr(value, "requires_grad", False) is True:
         value = value.detach()
     dtype = None
@@ -94,7 +126,18 @@ def on_device(name: str, value: Any) -> OnDevice:
     return OnDevice(value, dtype, shape, told["data"][0], _stream(told, value))
 
 
-def foreign_error(name: str, array: OnDevice) -> InvalidRequestError:
+def fetched(name: str, array: OnDevice) -> Array:
+    """Returns a copy on the host of an array on a device, if it may go there.
+
+    Raises:
+        InvalidRequestError: if it may not.
+    """
+    if isinstance(array.value, Movable):
+        return array.value.fetch()
+    raise _foreign_error(name, array)
+
+
+def _foreign_error(name: str, array: OnDevice) -> InvalidRequestError:
     """Returns the error for an array on a device whose memory is not shared."""
     return _invalid(
         name,

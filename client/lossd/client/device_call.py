@@ -16,6 +16,7 @@ class DeviceCall:
     def __init__(self, sharing: DeviceSharing) -> None:
         self._sharing = sharing
         self._blocks: list[DeviceBlock] = []
+        self._device: int | None = None  # of all arrays of the call
         self._streams: dict[int, None] = {}
         self._reply: DeviceBlock | None = None
         self._stack = contextlib.ExitStack()
@@ -23,32 +24,33 @@ class DeviceCall:
     def place(self, array: OnDevice) -> v1.DeviceMemory | None:
         """Returns where an array lies in memory of the server; None for what has to go another way.
 
-        One that lies elsewhere on the device is copied there.
+        One that lies elsewhere on the device is copied there.  A call takes those of one device.
         """
-        found = self._sharing.place(array) or self._sharing.copied(array)
-        if found is None:
+        device = self._sharing.device_of_array(array)
+        if device is None or self._device not in {None, device}:
             return None
-        place, block = found
-        if block is not None:
+        place = self._sharing.place(array)
+        if place is None:
+            copied = self._sharing.copied(array, device)
+            if copied is None:
+                return None
+            place, block = copied
             self._blocks.append(block)
+        self._device = device
         self._streams[array.stream] = None
         return place
 
     def prepare(self, request: v1.ComputeLossRequest, gradients: set[str]) -> None:
         """Writes how a request with tensors in device memory uses it."""
-        given = [
-            (named.name, tensor)
+        device = self._device
+        if device is None:
+            return
+        wanted = [
+            tensor
             for named in request.inputs
             for tensor in named.tensors
-            if tensor.WhichOneof("source") == "device_memory"
+            if named.name in gradients and tensor.WhichOneof("source") == "device_memory"
         ]
-        beside = [getattr(request, name) for name in ("weights", "mask", "cotangent")]
-        places = [tensor.device_memory for _, tensor in given]
-        places += [t.device_memory for t in beside if t.WhichOneof("source") == "device_memory"]
-        if not places:
-            return
-        device = self._sharing.device_of(places[0])
-        wanted = [tensor for name, tensor in given if name in gradients]
         size = sum(-(-_bytes(tensor) // ALIGNMENT) * ALIGNMENT for tensor in wanted)
         reply = self._reply = self._sharing.block(size, device) if size else None
         if reply is not None:

@@ -1,6 +1,7 @@
 """Converts results to PyTorch, where NumPy's own conversion does not work.
 
-It may import NumPy and the arrays; a framework is looked for when it is asked for.
+It may import NumPy, the arrays and those on devices; a framework is looked for when it is asked
+for.
 """
 
 import importlib
@@ -10,10 +11,13 @@ import ml_dtypes
 import numpy as np
 
 from lossd.client.arrays import Array
+from lossd.client.device_arrays import is_on_device
 
 
 def to_torch(array: Array | list[Array]) -> Any:
     """Returns an array of a result as a PyTorch tensor of the same type, bfloat16 included.
+
+    One on a device stays there, and shares its memory with the tensor.
 
         gradient = to_torch(result.gradients["predictions"])
 
@@ -30,6 +34,10 @@ def to_torch(array: Array | list[Array]) -> Any:
     if isinstance(array, list):
         return [to_torch(each) for each in array]
     torch = importlib.import_module("torch")
+    if is_on_device(array):
+        is_bfloat16 = array.dtype == ml_dtypes.bfloat16
+        found = torch.from_dlpack(array.view(np.int16) if is_bfloat16 else array)
+        return found.view(torch.bfloat16) if is_bfloat16 else found
     own = array if array.flags.writeable and array.flags.c_contiguous else array.copy(order="C")
     if own.dtype == ml_dtypes.bfloat16:
         return torch.from_numpy(own.view(np.int16)).view(torch.bfloat16)

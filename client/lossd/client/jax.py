@@ -1,7 +1,8 @@
 """lossd's losses as differentiable functions of JAX: ``pip install 'lossd[jax]'``.
 
-The call leaves JAX through ``pure_callback``.  What runs there computes with NumPy alone: a
-callback that asks JAX for anything can wait for itself.
+The call leaves JAX through ``pure_callback``, which brings everything to the host.  What runs there
+computes with NumPy alone: a callback that asks JAX for anything can wait for itself.  Only where
+JAX traces nothing, arrays on a GPU go to the server as they are.
 """
 
 import functools
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from jax.custom_derivatives import SymbolicZero
 
 from lossd.client import arguments
+from lossd.client.device_arrays import Movable, is_on_device
 from lossd.client.hints import AnyLoss, EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.mapped import Problem, examples_of
 from lossd.client.reaching import client_of
@@ -75,6 +77,7 @@ def remote_loss(
         normalizer=normalizer,
         empty=empty,
         nonfinite=nonfinite,
+        looks=lint,
     )
     value = _differentiable(problem)
 
@@ -152,6 +155,8 @@ def _outside(
 ) -> tuple[Any, Any]:
     """Returns the loss and the gradients with respect to some inputs, from outside of JAX."""
     leaves = jax.tree.leaves(inputs)
+    if not problem.looks and _are_at_hand(leaves) and any(map(is_on_device, leaves)):
+        return _beside(problem, inputs, extras, wanted)
     dtype = jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
     shape = examples_of(problem.loss, inputs) if problem.reduction == "none" else ()
     gradients = {name: jax.tree.map(_widened, inputs[name]) for name in wanted}
@@ -164,6 +169,45 @@ def _outside(
         vmap_method="expand_dims",
     )
     return found
+
+
+def _are_at_hand(leaves: Any) -> bool:
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+
+
+def _beside(problem: Problem, inputs: Any, extras: Any, wanted: tuple[str, ...]) -> tuple[Any, Any]:
+    """Returns what ``_outside`` does for arrays that need not leave the GPU.
+
+    JAX has no stream to wait for, nor does it say when it has done with memory of others: it is
+    waited for before, and gets copies of the gradients.
+    """
+    leaves = jax.tree.leaves(inputs)
+    dtype = jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
+    place = next(leaf.sharding for leaf in leaves if is_on_device(leaf))
+    wide = jax.tree.map(lambda x: x.astype(jnp.float32) if x.dtype == jnp.float16 else x, inputs)
+    jax.block_until_ready(wide)  # type: ignore[no-untyped-call]
+    given = jax.tree.map(_lent, wide)
+    value, found = problem.one(given, jax.tree.map(_on_host, extras), wanted)
+    gradients = {
+        name: jax.tree.map(lambda leaf, array: _taken(array, leaf.sharding), wide[name], arrays)
+        for name, arrays in found.items()
+    }
+    return jax.device_put(value.astype(dtype), place), gradients
+
+
+def _lent(leaf: Any) -> Any:
+    """Returns an array of JAX as an input of a call; on the host if it is there."""
+    if not is_on_device(leaf) or not leaf.size:
+        return np.asarray(leaf)
+    return Movable(leaf, functools.partial(np.asarray, leaf))
+
+
+def _taken(array: Any, place: Any) -> Any:
+    """Returns an array of a result as one of JAX."""
+    if not is_on_device(array):
+        return jax.device_put(array, place)
+    array.device.synchronize()
+    return jnp.array(jax.dlpack.from_dlpack(array), copy=True).block_until_ready()
 
 
 def _widened(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -70,6 +70,7 @@ class Problem:
         normalizer: Divisor in place of the one that a mean would use.
         empty: How to handle a batch without examples.
         nonfinite: How to handle examples that are not finite.
+        looks: Whether the numbers of a batch are looked at here, which takes the host.
     """
 
     compute: Callable[..., LossResult[Any]]
@@ -78,6 +79,7 @@ class Problem:
     normalizer: float | None
     empty: EmptyPolicy
     nonfinite: NonfinitePolicy
+    looks: bool = False
 
     def one(self, inputs: Inputs, extras: Inputs, wanted: tuple[str, ...]) -> Found:
         """Returns the loss of one batch, of its examples under "none", and its gradients.

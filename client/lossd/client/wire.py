@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from lossd import tensors, v1
 from lossd.client import arguments, cautions, lints
 from lossd.client.arrays import Array, is_several, to_array
-from lossd.client.device_arrays import OnDevice, foreign_error, is_on_device, on_device
+from lossd.client.device_arrays import OnDevice, fetched, is_on_device, on_device
 from lossd.client.errors import InvalidRequestError, ServerError
 from lossd.client.headers import Encoded, Headers, Kind
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
@@ -32,15 +32,6 @@ Request = Framed[v1.ComputeLossRequest] | Encoded
 
 # A protobuf message cannot be longer; the rest of a request is small.
 MAX_BYTES = 2**31 - 2**20
-
-
-def refuse_device(name: str, array: OnDevice) -> Array:
-    """Refuses an array on a device.
-
-    Raises:
-        InvalidRequestError: always.
-    """
-    raise foreign_error(name, array)
 
 
 def build_request(
@@ -69,7 +60,7 @@ def request_for(
     empty: EmptyPolicy = "zero",
     nonfinite: NonfinitePolicy = "propagate",
     place: Place = lambda _: None,
-    bring: Bring = refuse_device,
+    bring: Bring = fetched,
     metrics: Sequence[v1.MetricSpec] = (),
     lint: bool = False,
 ) -> Request:
@@ -105,8 +96,7 @@ def request_for(
     several = {name: _arrays(spec, name, value) for name, value in given.items()}
     arrays = [*single.values(), *chain.from_iterable(several.values())]
     on_host = not any(isinstance(array, OnDevice) for array in arrays)
-    if on_host:
-        cautions.look(spec, several)
+    cautions.look(spec, several)
     if lint and on_host:
         lints.look(spec, several, single)
     kind: Kind = ()

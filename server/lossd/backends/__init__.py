@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lossd.backends._exports import ALIGNMENT, Exported, Exports, Resident
+from lossd.backends._exports import ALIGNMENT, Exported, Exports, Resident, whole_pages
 from lossd.backends._rates import Rates
 from lossd.backends._rounding import Array, round_into
 from lossd.batch import Batch
@@ -40,6 +40,7 @@ __all__ = [
     "nonfinite_rows",
     "round_into",
     "settle",
+    "whole_pages",
 ]
 
 Body = Callable[..., BodyResult]
@@ -186,6 +187,9 @@ class Backend(Protocol):
         Raises:
             InvalidParameter: if the body refuses a parameter, which a kernel does not look at.
         """
+
+    def checks_domains(self, batch: Batch) -> bool:
+        """Returns whether what computes a batch tells of numbers outside their domains."""
 
     def token_kernel(self, batch: Batch) -> TokenKernel | None:
         """Returns the kernel that computes tokens on the host; None if there is but the body."""

@@ -13,8 +13,10 @@ from lossd.backends._tiles import Found, Tile
 from lossd.batch import Batch
 from lossd.kernels import (
     SHARED_BYTES,
+    Domain,
     Kernel,
     argument_of,
+    checks_domains,
     gradients_of,
     kernel_source,
     typed_arguments,
@@ -45,9 +47,16 @@ class DeviceKernels:
 
     def _find(self, batch: Batch, text: CudaText, tile: Tile) -> "_Compiled":
         stored = {o.name: tile.operands[o.name].dtype for o in batch.operands if not o.is_classes}
-        key = (batch.loss.name, batch.loss.cuda.index(text), batch.dtype, *stored.values())
+        domains = domains_of(batch)
+        key = (
+            batch.loss.name,
+            batch.loss.cuda.index(text),
+            batch.dtype,
+            *stored.values(),
+            *domains.values(),
+        )
         if key not in self._compiled:
-            self._compiled[key] = _compile(self._cupy, batch, text, stored)
+            self._compiled[key] = _compile(self._cupy, batch, text, stored, domains)
         return self._compiled[key]
 
 
@@ -60,7 +69,7 @@ class _Compiled:
 
     def run(self, cupy: Any, stream: Any, batch: Batch, tile: Tile, most_bytes: int) -> Found:
         values = cupy.empty(tile.count, batch.dtype)
-        nonfinite = cupy.empty(tile.count, np.bool_)
+        flags = cupy.empty(tile.count, np.uint8)
         first, *rest = tile.operands
         second, others = rest[:1], rest[1:]
         given = tile.operands[first]
@@ -89,7 +98,7 @@ class _Compiled:
             "gradient": gradients.get(first),
             "second_gradient": by_second,
             "third_gradient": by_third,
-            "nonfinite": nonfinite,
+            "nonfinite": flags,
             "statuses": statuses,
             "workspace": room,
             "keeps": launch.shared_bytes > 0,
@@ -107,7 +116,7 @@ class _Compiled:
             shared_mem=launch.shared_bytes,
             stream=stream,
         )
-        return Found(values, gradients, statuses=statuses, nonfinite=nonfinite)
+        return Found(values, gradients, statuses=statuses, flags=flags)
 
 
 def _places_of_gradients(cupy: Any, batch: Batch, tile: Tile) -> dict[str, Any]:
@@ -120,10 +129,21 @@ def _places_of_gradients(cupy: Any, batch: Batch, tile: Tile) -> dict[str, Any]:
     }
 
 
+def domains_of(batch: Batch) -> dict[str, Domain]:
+    """Returns the domains that the kernel of a batch looks at."""
+    if not checks_domains(batch.loss):
+        return {}
+    return {o.name: o.input.domain for o in batch.operands if not o.is_classes}
+
+
 def _compile(
-    cupy: Any, batch: Batch, text: CudaText, stored: dict[str, np.dtype[Any]]
+    cupy: Any,
+    batch: Batch,
+    text: CudaText,
+    stored: dict[str, np.dtype[Any]],
+    domains: dict[str, Domain],
 ) -> _Compiled:
-    kernel = kernel_source(batch.loss, text, batch.dtype, stored)
+    kernel = kernel_source(batch.loss, text, batch.dtype, stored, domains)
     return _Compiled(kernel, cupy.RawModule(code=kernel.source, options=COMPILER_OPTIONS))
 
 

@@ -84,6 +84,11 @@ class Exported:
         return np.asarray(self).view(Resident)
 
 
+def whole_pages(size: int) -> int:
+    """Returns the bytes of the pages that so many bytes take."""
+    return -(-size // PAGE_BYTES) * PAGE_BYTES
+
+
 class Exports:
     """The memory that devices share with other processes; may be used from many threads.
 
@@ -122,8 +127,7 @@ class Exports:
         Raises:
             DeviceFull: if the device does not have enough.
         """
-        pages = -(-size // PAGE_BYTES) * PAGE_BYTES
-        made = Exported(self._cupy, self.uuids[uuid], pages)
+        made = Exported(self._cupy, self.uuids[uuid], whole_pages(size))
         with self._lock:
             self._ranges[made.address] = weakref.ref(made)
         weakref.finalize(made, self._ranges.pop, made.address, None).atexit = False

@@ -45,4 +45,9 @@ def joined(parts: list[Computed]) -> Computed:
         one, other = getattr(first, name), getattr(second, name)
         return None if one is None else np.concatenate([one, other])
 
-    return Computed(both("values"), both("statuses"), both("nonfinite"))
+    return Computed(
+        both("values"),
+        both("statuses"),
+        both("nonfinite"),
+        is_outside=first.is_outside or second.is_outside,
+    )

@@ -47,7 +47,7 @@ class Found:
     gradients: Mapping[str, Any]
     outputs: Mapping[str, Any] = field(default_factory=dict)
     statuses: Any = None
-    nonfinite: Any = None  # rows with a number that is not finite as it is sent
+    flags: Any = None  # of rows: numbers that are not finite as they are sent, or as a kernel says
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ def run_body(cupy: Any, batch: Batch, body: Body, tile: Tile, gradients: Sequenc
         for name, derivative in derivatives.items()
     }
     nonfinite = nonfinite_of(cupy, (values, *sent.values()))
-    return Found(values, sent, outputs, evaluation.statuses, nonfinite)
+    return Found(values, sent, outputs, evaluation.statuses, nonfinite.view(np.uint8))
 
 
 def _scaled(cupy: Any, batch: Batch, tile: Tile, gradient: Any) -> Any:

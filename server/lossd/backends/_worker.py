@@ -26,6 +26,7 @@ from lossd.backends._slots import Ring, TileSlot
 from lossd.backends._tiles import Found, Staged, Tile, download, run_body, send, stage, upload
 from lossd.batch import Batch
 from lossd.errors import DeviceFull, DeviceLost
+from lossd.kernels import NONFINITE, OUTSIDE
 from lossd.losses._declare import CudaText
 from lossd.networks import Device, DeviceNetworks
 
@@ -76,7 +77,7 @@ class Begun:
                     out[...] = host
         finally:
             self.worker.slots.give_back(self.slot)
-        return self.computed
+        return _told(self.computed)
 
     def abandon(self) -> None:
         """Waits until nothing is in use any more, and forgets the results."""
@@ -200,7 +201,7 @@ class Worker:
             found,
             gradients={**found.gradients, **more.gradients},
             outputs=more.outputs,
-            nonfinite=found.nonfinite | more.nonfinite,
+            flags=found.flags | more.flags,
         )
 
     def _received(
@@ -208,8 +209,8 @@ class Worker:
     ) -> tuple[Computed, list[tuple[Array, Array]]]:
         """Starts to copy results back; returns where they will be."""
         statuses = None if found.statuses is None else np.empty(piece.count, np.uint8)
-        values, nonfinite = np.empty(piece.count, batch.dtype), np.empty(piece.count, np.bool_)
-        pairs = [(found.values, values), (found.nonfinite, nonfinite)]
+        values, flags = np.empty(piece.count, batch.dtype), np.empty(piece.count, np.uint8)
+        pairs = [(found.values, values), (found.flags, flags)]
         pairs += [(gradient, piece.gradients[name]) for name, gradient in found.gradients.items()]
         pairs += [(found.outputs[name], out) for name, out in piece.outputs.items()]
         if statuses is not None:
@@ -218,7 +219,7 @@ class Worker:
             (download(self._down, source, out, slot.down, self._pinned), out)
             for source, out in pairs
         ]
-        return Computed(values, statuses, nonfinite), arrivals
+        return Computed(values, statuses, flags.view(np.bool_)), arrivals
 
     def _settle(self) -> None:
         """Waits for all streams, whatever comes of it."""
@@ -234,6 +235,17 @@ class Worker:
             self.kernels.clear()
             self.networks.clear()
             self._cupy.get_default_memory_pool().free_all_blocks()
+
+
+def _told(computed: Computed) -> Computed:
+    """Returns the results of a tile with what the flags of its rows say."""
+    if computed.nonfinite is None:
+        return computed
+    flags = computed.nonfinite.view(np.uint8)
+    if not flags.any():
+        return computed
+    is_outside = bool((flags & OUTSIDE).any())
+    return replace(computed, nonfinite=(flags & NONFINITE) != 0, is_outside=is_outside)
 
 
 def _placed(found: Found, tile: Tile) -> Found:

@@ -33,6 +33,7 @@ from lossd.backends._texts import text_of
 from lossd.backends._worker import Work, Worker
 from lossd.batch import Batch, check_rules
 from lossd.errors import BackendUnavailable, DeviceLost
+from lossd.kernels import checks_domains
 from lossd.kernels.host import TokenKernel, TokenSums
 from lossd.networks import DeviceNetwork, Network
 
@@ -141,6 +142,10 @@ class CupyBackend:
         """See ``Backend.has_kernel``."""
         return text_of(batch) is not None
 
+    def checks_domains(self, batch: Batch) -> bool:
+        """See ``Backend.checks_domains``."""
+        return text_of(batch) is not None and checks_domains(batch.loss)
+
     def token_kernel(self, batch: Batch) -> TokenKernel | None:
         """See ``Backend.token_kernel``; on the host, where tokens are."""
         return self._kernels.tokens(batch)
@@ -160,6 +165,7 @@ class CupyBackend:
         work = Work(batch, body, text, {})
         return Compute(
             functools.partial(self._tasks.piece, work),
+            checks_domains=self.checks_domains(batch),
             piece_elements=tile_elements(batch),
             each=functools.partial(self._tasks.each, work),
         )

@@ -83,6 +83,10 @@ class NumpyBackend:
         """See ``Backend.token_kernel``."""
         return self.kernels.tokens(batch)
 
+    def checks_domains(self, batch: Batch) -> bool:
+        """See ``Backend.checks_domains``."""
+        return self.kernels.find(batch) is not None
+
     def token_sums(self) -> TokenSums | None:
         """See ``Backend.token_sums``."""
         return self.kernels.token_sums()

@@ -68,7 +68,7 @@ def check_rules(batch: Batch, *beside: Any) -> None:
     Raises:
         InvalidParameter: if a parameter breaks one.
     """
-    none = {o.name: replace(o, rows=o.rows[:0]).as_type(batch.dtype) for o in batch.operands}
+    none = {o.name: replace(o, rows=_none_of(o.rows)).as_type(batch.dtype) for o in batch.operands}
     rows: list[Any] = list(none.values())
     if not batch.loss.inputs[0].is_list:
         rows = [none.get(declared.name) for declared in batch.loss.inputs]
@@ -77,6 +77,11 @@ def check_rules(batch: Batch, *beside: Any) -> None:
             batch.loss.body(np, *rows, *beside, **_of_no_rows(batch))
     except ParameterError as error:
         raise parameter_error(batch.loss, error) from error
+
+
+def _none_of(rows: Any) -> Any:
+    """Returns no rows, on the host wherever those are."""
+    return np.empty((0, *rows.shape[1:]), rows.dtype)
 
 
 def _of_no_rows(batch: Batch) -> dict[str, Any]:

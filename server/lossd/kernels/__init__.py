@@ -8,17 +8,31 @@ The kernels were compiled by NVRTC and executed on the CPU from their unmodified
 never run on hardware.
 """
 
+from lossd.kernels._domains import Domain
 from lossd.kernels._launch import SHARED_BYTES, Argument, Kind, Launch, typed_arguments
-from lossd.kernels._source import Kernel, argument_of, find_text, is_stored, kernel_source
+from lossd.kernels._source import (
+    NONFINITE,
+    OUTSIDE,
+    Kernel,
+    argument_of,
+    checks_domains,
+    find_text,
+    is_stored,
+    kernel_source,
+)
 from lossd.kernels._templates import gradients_of
 
 __all__ = [
+    "NONFINITE",
+    "OUTSIDE",
     "SHARED_BYTES",
     "Argument",
+    "Domain",
     "Kernel",
     "Kind",
     "Launch",
     "argument_of",
+    "checks_domains",
     "find_text",
     "gradients_of",
     "is_stored",

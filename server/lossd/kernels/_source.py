@@ -4,7 +4,7 @@ import enum
 import functools
 import importlib.resources
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from lossd.kernels._domains import Domain, outside
 from lossd.kernels._launch import SHARED_ARGUMENTS, SHARED_BYTES, Argument, Kind, Launch
 from lossd.kernels._templates import (
     VECTORWISE,
@@ -34,6 +35,8 @@ _HEADERS = {
     "__half": "#include <cuda_fp16.h>\n#define HAS_HALF",
     "__nv_bfloat16": "#include <cuda_bf16.h>\n#define HAS_BFLOAT16",
 }
+# The flags of a row that a kernel sets: a number that is not finite, one outside its domain.
+NONFINITE, OUTSIDE = 1, 2
 # Inputs of whole numbers, which kernels read as they are.
 _INDICES = (Content.INDICES, Content.LENGTHS)
 # How functions that both devices compile are declared in CUDA.
@@ -101,15 +104,23 @@ def is_stored(dtype: np.dtype[Any]) -> bool:
     return dtype in _STORED_TYPES
 
 
+def checks_domains(loss: Loss) -> bool:
+    """Returns whether the kernels of a loss can flag rows with a number outside its domain."""
+    template = template_of(loss)
+    return template is not None and template.checks_domains
+
+
 def kernel_source(
     loss: Loss,
     text: CudaText,
     dtype: np.dtype[Any],
     stored: Mapping[str, np.dtype[Any]] | None = None,
+    domains: Mapping[str, Domain] | None = None,
 ) -> Kernel:
     """Fills a text into the template of the loss's shape, to compute in float32 or float64.
 
-    ``stored`` has the types of the inputs that have another one, by name.
+    ``stored`` has the types of the inputs that have another one, by name.  ``domains`` are those
+    that are to be checked; a row with a number outside has ``OUTSIDE`` among its flags.
     """
     template = template_of(loss)
     if template is None:
@@ -130,6 +141,7 @@ def kernel_source(
         _prelude_of_types(loss, text, dtype, types),
         _prelude(loss, parameters),
         _prelude_of_others(other_types),
+        _prelude_of_domains(inputs, dtype, domains or {}),
         *((_prelude_of_vectors(loss, other_types),) if template is VECTORWISE else ()),
         read_template("common.cuh"),
         *((_SHARED, read_template(template.shared)) if template.shared else ()),
@@ -247,6 +259,25 @@ def _prelude_of_others(types: Mapping[str, str]) -> str:
         f"#define OTHERS {numbers}",
         f"#define OTHER_FIELDS {fields}",
         f"#define OTHER_NAMES {names}",
+    ])  # fmt: skip
+
+
+def _prelude_of_domains(
+    inputs: Sequence[Input], dtype: np.dtype[Any], domains: Mapping[str, Domain]
+) -> str:
+    """Returns whether a row is looked at, and for what."""
+    tests = {declared.name: outside(domains.get(declared.name), dtype) for declared in inputs}
+    first, second, *others = [*tests.values(), "false"][: max(2, len(tests))]
+    named = list(zip(list(tests)[2:], others, strict=True))
+    of_others = " || ".join(f"{name}_is_outside(pack_of_{name}.items[i])" for name, _ in named)
+    functions = [("first", first), ("second", second), *named]
+    return "\n".join([
+        f"#define CHECKS {int(any(domain is not None for domain in domains.values()))}",
+        *(f"__device__ inline bool {name}_is_outside(T x);" for name, _ in functions),
+        f"#define OTHERS_ARE_OUTSIDE(i) ({of_others or 'false'})",
+        "#define DOMAINS "
+        + " ".join(f"__device__ inline bool {name}_is_outside(T x) {{ return {test}; }}"
+                   for name, test in functions),
     ])  # fmt: skip
 
 

@@ -57,6 +57,7 @@ class Template:
     arguments: tuple[Argument, ...] = ()
     shared: str = ""
     gives_statuses: bool = False
+    checks_domains: bool = False  # whether it can flag rows with a number outside its domain
     types: tuple[str, ...] = ("float", "double")  # that it computes in, on the host
     call: str = "Call"  # what it is called with there
     knows_choices: bool = False  # whether a text knows the parameters that are members of enums
@@ -113,12 +114,14 @@ TEMPLATES: Mapping[Shape, Template] = {
         "const T prediction, const T target, const long long column, T& value, T& gradient OTHERS",
         _launch_elements_or_rows,
         entry_points=("rows", "elements"),
+        checks_domains=True,
     ),
     Shape.ROWWISE: Template(
         "rowwise",
         "const Row& row, const long long columns, const long long label, T& value",
         _launch_kept_rows,
         arguments=(KEEPS,),
+        checks_domains=True,
     ),
     Shape.SEQUENCE: Template(
         "sequence",

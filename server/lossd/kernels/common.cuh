@@ -58,6 +58,27 @@ __device__ inline FIRST sent(T slope, T& taint) {
     return rounded;
 }
 
+// The bits of a number as an integer: they have the order of the numbers, also of those that a
+// comparison may take for 0.
+__device__ inline int order_of(float number) {
+    union {
+        float number;
+        int bits;
+    } found{number};
+    return found.bits >= 0 ? found.bits : -(found.bits & 0x7fffffff);
+}
+__device__ inline long long order_of(double number) {
+    union {
+        double number;
+        long long bits;
+    } found{number};
+    return found.bits >= 0 ? found.bits : -(found.bits & 0x7fffffffffffffff);
+}
+DOMAINS
+
+// The flags of a row.
+constexpr unsigned char NONFINITE = 1, OUTSIDE = 2;
+
 // One number for each column of a row; 1 where the request gave none.
 struct Weights {
     const T* items;
@@ -208,11 +229,13 @@ struct Results {
     FIRST* gradient;
     unsigned char* nonfinite;
 
-    __device__ void write(T found, T taint) const {
+    // `outside` tells whether this thread found a number outside its domain.
+    __device__ void write(T found, T taint, bool outside = false) const {
         const bool is_tainted = any_of_team(taint != 0);
+        const bool is_outside = CHECKS && any_of_team(outside);
         if (threadIdx.x != 0) return;
         *value = found;
-        *nonfinite = is_tainted || !is_finite(found);
+        *nonfinite = (is_tainted || !is_finite(found) ? NONFINITE : 0) | (is_outside ? OUTSIDE : 0);
     }
     // The results of a silent row: exact zeros, without reading its inputs.
     __device__ void silence(long long columns) const {

@@ -5,12 +5,16 @@
 //
 // An example is a row of `columns` elements; its value is their mean.  Derivatives of elements are
 // multiplied by `scale` or `scales`, which therefore include the 1 / columns of the mean.  `scales`,
-// `silent` and `gradient` may be null; `nonfinite` flags the rows with a number that is not finite
-// as it is stored.
+// `silent` and `gradient` may be null; `nonfinite` has the flags of rows: a number that is
+// not finite as it is stored, or one outside its domain.
 
 __device__ void evaluate(
     const T prediction, const T target, const long long column, T& value,
     T& gradient OTHERS PARAMETERS);
+
+#define IS_OUTSIDE(i)                                                      \
+    (CHECKS && (first_is_outside(prediction.items[i]) || second_is_outside(target.items[i]) || \
+                OTHERS_ARE_OUTSIDE(i)))
 
 #if INPUTS > 1
 #define LOAD_TARGETS(place) load(targets + (place), left)
@@ -29,6 +33,7 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
         if (silent && silent[row]) return results.silence(columns);
         const T row_scale = scales ? scales[row] : scale;
         T own = 0, taint = 0;
+        bool outside = false;
         each_pack(columns, [&](long long start, long long left) {
             const Pack prediction = load(predictions + offset + start, left);
             const Pack target = LOAD_TARGETS(offset + start);
@@ -42,11 +47,12 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
                 evaluate(prediction.items[i], target.items[i], start + i, value,
                          slope OTHER_ELEMENTS(i) ARGUMENTS);
                 own += value;
+                outside |= IS_OUTSIDE(i);
                 slopes.items[i] = sent(weighed(row_scale, slope), taint);
             }
             if (gradient) store(results.gradient + start, slopes, left);
         });
-        results.write(sum_over_team(own) / T(columns), gradient ? taint : T(0));
+        results.write(sum_over_team(own) / T(columns), gradient ? taint : T(0), outside);
     });
 }
 
@@ -76,7 +82,8 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ELEMENTS_KERNEL(
                      slope OTHER_ELEMENTS(i) ARGUMENTS);
             results.items[i] = value;
             slopes.items[i] = sent(weighed(scales ? scales[start + i] : scale, slope), taint);
-            flags.items[i] = !is_finite(gradient ? value + taint : value);
+            flags.items[i] = (is_finite(gradient ? value + taint : value) ? 0 : NONFINITE) |
+                             (IS_OUTSIDE(i) ? OUTSIDE : 0);
         }
         store(values + start, results, left);
         store(nonfinite + start, flags, left);

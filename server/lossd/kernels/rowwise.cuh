@@ -99,6 +99,11 @@ struct Higher {
 template <typename Term>
 using NumberOf = decltype(((Term*)0)->operator()(0LL, T(0), T(0)));
 
+template <typename Number>
+struct Two {
+    Number first, second;
+};
+
 // A row in the chip's own memory, if it fits, in the type in which it is stored.  No thread reads
 // what another one wrote there.
 struct alignas(16) Chunk {
@@ -122,6 +127,13 @@ struct Row {
     FIRST* kept_predictions = nullptr;
     SECOND* kept_shares = nullptr;
     mutable T taint = 0;
+    mutable bool outside = false;
+
+    // Looks whether a prediction and a target are within their domains.
+    __device__ void look_at(T prediction, T target) const {
+        if (!CHECKS) return;
+        outside |= first_is_outside(prediction) || (!TARGETS_ARE_CLASSES && second_is_outside(target));
+    }
 
     // Copies the row into the chip's own memory, so that it is read once.
     __device__ void keep() {
@@ -198,6 +210,17 @@ struct Row {
         return sum_over_team(own);
     }
 
+    // Two sums in one pass, with the bits that they have in passes of their own.
+    template <typename Term, typename Other>
+    __device__ Two<NumberOf<Term>> sums(Term term, Other other) const {
+        Two<NumberOf<Term>> own{0, 0};
+        each([&](long long column, T prediction, T target) {
+            own.first += term(column, prediction, target);
+            own.second += other(column, prediction, target);
+        });
+        return {sum_over_team(own.first), sum_over_team(own.second)};
+    }
+
     // The largest of all columns except one.
     template <typename Term>
     __device__ Largest<NumberOf<Term>> largest(Term term, long long excluded = -1) const {
@@ -255,11 +278,15 @@ struct Row {
 
     template <typename Slope>
     __device__ void write(Slope slope) const {
-        if (!gradient) return;
+        if (!gradient) {
+            if (CHECKS) each([&](long long, T prediction, T target) { look_at(prediction, target); });
+            return;
+        }
         if constexpr (TAKES_PACKS && sizeof(NumberOf<Slope>) == sizeof(T))
             write_packs(slope);
         else
             each([&](long long column, T prediction, T target) {
+                look_at(prediction, target);
                 const T found = slope(column, prediction, target);
                 gradient[column] = sent(weighed(scale, found), taint);
             });
@@ -272,7 +299,9 @@ struct Row {
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i) {
                 if (!elements.has(i)) break;
-                const T found = slope(start + i, prediction.items[i], own_target(start + i));
+                const T target = own_target(start + i);
+                look_at(prediction.items[i], target);
+                const T found = slope(start + i, prediction.items[i], target);
                 slopes.items[i] = sent(weighed(scale, found), taint);
             }
             store(gradient + start, slopes, columns - start);
@@ -375,29 +404,39 @@ __device__ inline Surplus<Number> surplus_of(
     const Row& row, const Softmax<Number>& softmax, Logit logit, Share share) {
     Surplus<Number> found{softmax, 0, 0, false, 0, 0, 0, 0, 0, 0};
     const long long best = softmax.best.column;
-    found.mass = row.sum(share);
-    found.others = row.sum([&](long long column, T prediction, T target) {
-        return column == best ? Number(0) : Number(share(column, prediction, target));
-    });
+    const auto masses = row.sums(
+        [&](long long column, T prediction, T target) {
+            return Number(share(column, prediction, target));
+        },
+        [&](long long column, T prediction, T target) {
+            return column == best ? Number(0) : Number(share(column, prediction, target));
+        });
+    found.mass = masses.first;
+    found.others = masses.second;
     const Number distance = row.sum([&](long long column, T prediction, T target) {
         return fabs(found.plain(column, logit(column, prediction, target),
                                 share(column, prediction, target)));
     });
     if (!(distance < Number(NEAR) * found.mass)) return found;
     found.count = row.columns;
-    found.exact_mass = row.sum([&](long long column, T prediction, T target) {
-        return double(share(column, prediction, target));
-    });
-    found.share_of_best = row.sum([&](long long column, T prediction, T target) {
-        return column == best ? double(share(column, prediction, target)) : 0.0;
-    });
-    found.apart = row.sum([&](long long column, T prediction, T target) {
-        return share(column, prediction, target) - found.share_of_best;
-    });
-    const double spread = row.sum([&](long long column, T prediction, T target) {
-        return fabs(share(column, prediction, target) - found.share_of_best);
-    });
-    if (!(spread < NEAR * found.exact_mass)) return found;
+    const auto exact = row.sums(
+        [&](long long column, T prediction, T target) {
+            return double(share(column, prediction, target));
+        },
+        [&](long long column, T prediction, T target) {
+            return column == best ? double(share(column, prediction, target)) : 0.0;
+        });
+    found.exact_mass = exact.first;
+    found.share_of_best = exact.second;
+    const auto distances = row.sums(
+        [&](long long column, T prediction, T target) {
+            return share(column, prediction, target) - found.share_of_best;
+        },
+        [&](long long column, T prediction, T target) {
+            return fabs(share(column, prediction, target) - found.share_of_best);
+        });
+    found.apart = distances.first;
+    if (!(distances.second < NEAR * found.exact_mass)) return found;
     found.lacking = row.sum([&](long long column, T prediction, T target) {
         return expm1(found.below(column, logit(column, prediction, target)));
     });
@@ -444,6 +483,6 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
         if (keeps) row.keep();
         T value;
         evaluate(row, columns, label, value ARGUMENTS);
-        results.write(value, row.taint);
+        results.write(value, row.taint, row.outside);
     });
 }

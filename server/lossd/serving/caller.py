@@ -27,6 +27,7 @@ class Quotas:
     inflight_bytes: int | None = None
     calls_per_second: float | None = None
     shm_segments: int | None = None
+    device_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ and gradients are scaled while they are still there and are written once, to the
 reply.  The rest (flags, sums) is the same code for every backend.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,7 @@ class ByExample(ShapeRules):
             segments=1 + cuts[-1].segment if cuts else 1,
             zero_nonfinite=zero_nonfinite,
             looked_at=frozenset(o.name for o in template.operands if _is_looked_at(o, compute)),
+            fetch=_as_it_is if backend.exports is None else backend.exports.fetch,
         )
 
         def evaluate(batch: Batch, buffers: Buffers, checkpoint: Checkpoint) -> Evaluated:
@@ -119,6 +120,10 @@ def _cuts_of_long_rows(batch: Batch) -> Iterator[Cut]:
             yield Cut(slice(row, row + 1), columns, segment)
 
 
+def _as_it_is(array: Array) -> Array:
+    return array
+
+
 def _is_looked_at(operand: Operand, compute: Compute) -> bool:
     """Returns whether an operand has a domain that nothing else checks."""
     is_checked = operand.is_classes or compute.checks_domains
@@ -130,7 +135,8 @@ class _Pieces:
     """How batches of one kind are computed: their pieces, and what is done to each.
 
     ``block`` rows are summed together, ``segments`` are the parts of a row, and ``elements`` what
-    its sum is divided by.  ``looked_at`` are the operands whose domains are checked here.
+    its sum is divided by.  ``looked_at`` are the operands whose domains are checked here, and
+    ``fetch`` brings what is on a device to the host.
     """
 
     cuts: Sequence[Cut]
@@ -140,6 +146,7 @@ class _Pieces:
     segments: int
     zero_nonfinite: bool
     looked_at: frozenset[str]
+    fetch: Callable[[Array], Array]
 
 
 class _Run:
@@ -254,9 +261,14 @@ class _Run:
             self._refuse_outside()
 
     def _refuse_outside(self) -> None:
-        """Raises for the first element outside its domain; pieces run in any order."""
+        """Raises for the first element outside its domain; pieces run in any order.
+
+        There is none any more where a client changed it on its device, to its own cost.
+        """
         check_rules(self._batch)  # what is wrong may be the kind of the numbers, told by a rule
-        check_domains(self._batch)
+        checked = [o for o in self._batch.operands if o.input.domain is not None]
+        operands = tuple([replace(o, rows=self._pieces.fetch(o.rows)) for o in checked])
+        check_domains(replace(self._batch, operands=operands))
 
     def _flag(self, rows: slice, wrong: Array) -> None:
         """Sets flags and clears none, since the parts of a long row may do so at the same time."""

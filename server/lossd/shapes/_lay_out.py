@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from lossd.batch import (
@@ -31,7 +32,8 @@ from lossd.shapes._shape import ShapeRules
 from lossd.shapes._table import rules_of
 
 NO_NETWORKS = Networks()
-_NUMBERS = (Content.FLOATS, Content.NUMBERS)
+_NUMBERS = (Content.FLOATS, Content.NUMBERS, Content.CLASSES)
+_FLOATS = [np.dtype(kind) for kind in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)]
 _NO_ROWS = plan_rows(
     0,
     ignored=None,
@@ -69,8 +71,11 @@ class Laid:
         """Returns the tensors of a job in the order of the slots; None for those not given."""
         return [None if s is None else job.inputs[s[0]][s[1]] for s in self.sources]
 
-    def resident(self) -> frozenset[str]:
-        """Returns the inputs whose numbers nothing looks at but what computes the loss by rows."""
+    def resident(self, *, checks_domains: bool) -> frozenset[str]:
+        """Returns the inputs whose numbers nothing looks at but what computes the loss by rows.
+
+        ``checks_domains`` tells whether that looks whether they are within their domains.
+        """
         loss = self.template.loss
         if not self.rules.reads_rows or loss.ignores is not None or loss.mean_factor is not None:
             return frozenset()
@@ -78,10 +83,11 @@ class Laid:
             return frozenset()
         return frozenset(
             slot.input.base_name
-            for slot in self.slots
+            for slot, operand in zip(self.slots, self.template.operands, strict=True)
             if not (slot.is_moved or slot.is_classes or slot.default is not None)
-            and slot.input.domain is None
+            and (checks_domains or slot.input.domain is None)
             and slot.input.content in _NUMBERS
+            and operand.rows.dtype in _FLOATS
         )
 
     def batch(

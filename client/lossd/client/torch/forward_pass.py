@@ -15,7 +15,7 @@ from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.result import LossResult
 from lossd.client.sync import LossClient
 from lossd.client.torch.autograd import Deferred, Scaled
-from lossd.client.torch.tensors import to_array, to_tensor
+from lossd.client.torch.tensors import to_array, to_input, to_tensor
 from lossd.v1 import LossSpec
 from lossd.v1.losses import Loss
 
@@ -142,10 +142,19 @@ class ForwardPass:
             nonfinite=module.nonfinite,
             lint=module.lint,
             timeout=module.timeout,
-            **{name: _arrays(given, name in widened) for name, given in self.inputs.items()},
+            **{name: self._given(given, name in widened) for name, given in self.inputs.items()},
         )
         module.last = result
         return result
+
+    def _given(self, given: Any, widen: bool) -> Any:  # noqa: FBT001
+        """Returns an input as the client takes it; lints look at numbers, which takes the host."""
+        if isinstance(given, list | tuple):
+            return [self._given(one, widen) for one in given]
+        if not isinstance(given, torch.Tensor):
+            return given
+        dtype = torch.float32 if widen and given.dtype == torch.float16 else None
+        return to_array(given, dtype) if self.module.lint else to_input(given, dtype)
 
     def _in_order(self, gradients: Mapping[str, Any]) -> list[torch.Tensor | None]:
         """Returns a gradient for each leaf, None for those that nobody wants."""
@@ -154,7 +163,7 @@ class ForwardPass:
             given = gradients.get(name)
             arrays = given if isinstance(given, list | tuple) else [given] * len(leaves)
             found += [
-                None if array is None else to_tensor(np.asarray(array), leaf.device)
+                None if array is None else to_tensor(array, leaf.device)
                 for array, leaf in zip(arrays, leaves, strict=True)
             ]
         return found
@@ -225,13 +234,5 @@ def _tensors(given: Any) -> list[torch.Tensor]:
     return [one for one in several if isinstance(one, torch.Tensor)]
 
 
-def _arrays(given: Any, widen: bool) -> Any:  # noqa: FBT001
-    if isinstance(given, list | tuple):
-        return [_array(one, widen=widen) for one in given]
-    return _array(given, widen=widen)
-
-
-def _array(given: Any, *, widen: bool = False) -> Any:
-    if not isinstance(given, torch.Tensor):
-        return given
-    return to_array(given, torch.float32 if widen and given.dtype == torch.float16 else None)
+def _array(given: Any) -> Any:
+    return to_array(given) if isinstance(given, torch.Tensor) else given

@@ -1,5 +1,6 @@
-"""Converts tensors to NumPy and back, without copies where they are in the memory of the CPU."""
+"""Converts tensors to what a client takes and back, without copies where they can be avoided."""
 
+import functools
 from typing import Any
 
 import ml_dtypes
@@ -7,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lossd.client.device_arrays import Movable, is_on_device
 from lossd.client.frameworks import to_torch
 
 Array = npt.NDArray[Any]
@@ -28,13 +30,31 @@ def to_array(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> Array:
     return tensor.numpy()
 
 
-def to_tensor(array: Array, device: torch.device) -> torch.Tensor:
-    """Returns a result's array as a tensor on a device; on the CPU the two share memory.
+def to_input(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> Array | Movable:
+    """Returns a tensor as an input of a loss, converted to ``dtype`` if it is given.
+
+    One on a CUDA device stays there if the server shares memory of that device.
+    """
+    if not is_on_device(tensor) or not tensor.numel():
+        return to_array(tensor, dtype)
+    tensor = tensor.detach()
+    if dtype is not None:
+        tensor = tensor.to(dtype)
+    tensor = tensor.contiguous()
+    return Movable(tensor, functools.partial(to_array, tensor))
+
+
+def to_tensor(array: Any, device: torch.device) -> torch.Tensor:
+    """Returns a result's array as a tensor on a device; where it is there they share memory.
 
     The tensor may be written to, which changes the array too.
     """
-    tensor: torch.Tensor = to_torch(_writable(array))
-    return tensor.to(device, non_blocking=True) if device.type != "cpu" else tensor
+    tensor: torch.Tensor = to_torch(array if is_on_device(array) else _writable(np.asarray(array)))
+    return tensor if tensor.device == device else _sent(tensor, device)
+
+
+def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    return tensor.to(device, non_blocking=True)
 
 
 def _fetched(tensor: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,8 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from lossd.losses import Choices, Interval
+from lossd.kernels._domains import Domain, bounds
+from lossd.losses import Choices
 
 Array = npt.NDArray[Any]
 
@@ -34,7 +35,6 @@ KINDS = {
     )
 }  # fmt: skip
 _ANY, _BETWEEN, _EITHER = range(3)
-Domain = Interval | Choices | None
 
 
 def packed_call(inputs: Sequence[Any], *numbers: Any, others: Sequence[Array | None] = ()) -> Any:
@@ -74,12 +74,7 @@ def rule(domain: Domain, dtype: np.dtype[Any]) -> tuple[int, float, float]:
             raise ValueError(f"a kernel knows two choices, got {domain}")
         first, *others = domain.numbers
         return _EITHER, first, others[0] if others else first
-    low, high = dtype.type(domain.low), dtype.type(domain.high)
-    if domain.low_open:
-        low = np.nextafter(low, dtype.type(np.inf))
-    if domain.high_open:
-        high = np.nextafter(high, dtype.type(-np.inf))
-    return _BETWEEN, float(low), float(high)
+    return _BETWEEN, *bounds(domain, dtype)
 
 
 def as_number(value: Any) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lossd.kernels._domains import Domain
 from lossd.kernels.host._calls import (
     ANSWER,
     ANSWER_OFFSET,
@@ -23,7 +24,6 @@ from lossd.kernels.host._calls import (
     PREPARED_HEAD,
     PREPARED_TAIL,
     Array,
-    Domain,
     address,
     as_number,
     as_vector,

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lossd.kernels._domains import Domain
 from lossd.kernels._source import number_of
-from lossd.kernels.host._calls import KINDS, Array, Domain, address, ready, rule
+from lossd.kernels.host._calls import KINDS, Array, address, ready, rule
 
 # What is told of each sequence, in the order of tokenwise.hpp.
 SAID = (

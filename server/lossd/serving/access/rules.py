@@ -12,7 +12,7 @@ from lossd.serving.access.tokens import AccessError, decoded, digest_of
 from lossd.serving.caller import Group, Quotas
 
 _PROOFS = ("tokens", "certificates", "subjects")
-_QUOTAS = ("calls", "inflight_bytes", "calls_per_second", "shm_segments")
+_QUOTAS = ("calls", "inflight_bytes", "calls_per_second", "shm_segments", "device_bytes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The device memory that one call uses: its tensors, and a region for its gradients.
 
 Its client can change the numbers at any time.  Floating-point inputs of losses that are computed
-row by row, without a look at their numbers, are used where they lie: a changed number changes only
-the caller's own result.  Everything else is copied to the host before it is checked.
+row by row, where nothing but the kernel looks at their numbers, are used where they lie: a changed
+number changes only the caller's own result.  Everything else, labels above all, is copied to the
+host before it is checked.
 """
 
 import math

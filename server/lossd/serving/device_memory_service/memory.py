@@ -13,7 +13,7 @@ import secrets
 import threading
 from dataclasses import dataclass
 
-from lossd.backends import Exported, Exports
+from lossd.backends import Exported, Exports, whole_pages
 from lossd.errors import InvalidRequest, SegmentNotFound, TooLarge
 from lossd.serving.shared_memory_service.segments import TOKEN_BYTES, SharedMemory
 
@@ -36,6 +36,8 @@ class DeviceSegment:
 class DeviceMemory:
     """The device memory of all clients; may be used from many threads.
 
+    ``owned_bytes`` are those that one client may have, unless it has a quota of its own.
+
     Attributes:
         max_bytes: Bytes that all clients may have together.
     """
@@ -57,9 +59,17 @@ class DeviceMemory:
         return sum(segment.exported.size for segment in list(self._segments.values()))
 
     def allocate(
-        self, size: int, device_uuid: bytes, lease: bytes, caller: str = ""
+        self,
+        size: int,
+        device_uuid: bytes,
+        lease: bytes,
+        caller: str = "",
+        *,
+        owned_bytes: int | None = None,
     ) -> tuple[bytes, Exported]:
         """Returns the token of new memory, and the memory.
+
+        ``owned_bytes`` is the caller's own quota, None for that of everybody.
 
         Raises:
             InvalidRequest: for an invalid size or device.
@@ -78,7 +88,7 @@ class DeviceMemory:
         if caller and owner != caller:
             raise _unknown()
         with self._lock:
-            self._check_room(size, owner)
+            self._check_room(whole_pages(size), owner, owned_bytes or self._max_owned)
             made = self.exports.allocate(size, device_uuid)
             token = secrets.token_bytes(TOKEN_BYTES)
             self._segments[token] = DeviceSegment(made, lease, owner, caller)
@@ -121,11 +131,11 @@ class DeviceMemory:
                     del self._segments[token]
                     log.info("lease is over", extra={"device_bytes": segment.exported.size})
 
-    def _check_room(self, size: int, owner: str) -> None:
+    def _check_room(self, size: int, owner: str, max_owned: int) -> None:
         owned = [s.exported.size for s in self._segments.values() if s.owner == owner]
         for thing, limit, wanted in (
             ("bytes of device memory", self.max_bytes, self.size + size),
-            ("bytes of device memory of one client", self._max_owned, sum(owned) + size),
+            ("bytes of device memory of one client", max_owned, sum(owned) + size),
         ):
             if wanted > limit:
                 raise TooLarge(

@@ -26,9 +26,13 @@ class DeviceMemoryServicer:
 
     def allocate_device(self, received: Received, call: Call) -> bytes:
         """Allocates memory under a lease."""
-        request = parse(v1.AllocateDeviceRequest, received.take())
+        request, caller = parse(v1.AllocateDeviceRequest, received.take()), call.caller
         token, made = self._memory.allocate(
-            request.size, request.device_uuid, request.lease, call.caller.name
+            request.size,
+            request.device_uuid,
+            request.lease,
+            caller.name,
+            owned_bytes=caller.quotas.device_bytes,
         )
         return v1.AllocateDeviceResponse(
             segment=token,
