@@ -42,10 +42,16 @@ def serve(config: Config) -> None:
     # One line, for people and for the programs that started us with port 0.
     click.echo(f"ready address={server.address} metrics={server.metrics_url}")
     ending.wait()
-    if server.stop(in_doubt=bool(reasons)):
+    has_stopped = server.stop(in_doubt=bool(reasons))
+    if has_stopped:
         ending.status = 1 if reasons else 0
     else:
         reasons.append("gRPC must end its calls, got nothing from it")
     server.close()
-    if reasons:
-        raise click.ClickException(f"{reasons[0]}: start again")
+    if not reasons:
+        return
+    failure = click.ClickException(f"{reasons[0]}: start again")
+    if has_stopped:
+        raise failure
+    failure.show()
+    ending.leave(failure.exit_code)
