@@ -12,7 +12,7 @@ from lossd.losses._maths.gan_costs import GanObjective
 from lossd.reduction import Reduction
 from tests.device import keeping_small_doubles
 from tests.losses.case import values
-from tests.losses.compare import assert_same_bits
+from tests.losses.compare import assert_same_bits, assert_zero
 
 FLOATS = [np.float32, np.float64]
 
@@ -299,6 +299,27 @@ def test_labels_that_no_share_reaches_are_still_counted(engine: Engine) -> None:
     faint = run(engine, "soft_f1", {}, [[-np.inf, -800.0]], [[0.0, 0.0]])
     assert faint.loss == 1
     assert faint.status is not None
+
+
+@pytest.mark.parametrize("labels", [1, 40])
+def test_probabilities_that_are_hardly_numbers_are_summed_over_many_pieces(
+    engine: Engine, labels: int
+) -> None:
+    """Without a true one, 2 p over the sum of all is what a true one would take from the loss."""
+    rng = np.random.default_rng(labels)
+    logs = rng.uniform(-220, -190, (150_000 // labels, labels)).astype(np.float32)
+    job = Job(
+        loss=LOSSES["soft_f1"],
+        parameters={"prediction_kind": DistributionKind.LOG_PROBABILITIES},
+        inputs={"predictions": [logs], "targets": [np.zeros_like(logs)]},
+        gradients=("predictions", "targets"),
+    )
+    found = engine.run(job)
+    inside = np.exp(logs.astype(np.longdouble))
+    expected = -2 * inside / inside.sum(axis=0) / labels
+    assert found.loss == pytest.approx(1, rel=1e-12)
+    assert_zero(found.gradients["predictions"])
+    np.testing.assert_allclose(found.gradients["targets"], expected.astype(float), rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
