@@ -471,6 +471,12 @@ def test_headers_alone_do_not_keep_a_place(method: str) -> None:
 
         stream: Any = channel.stream_stream(f"/lossd.v1.{method}")
         calls = [stream(silent(end)) for end in ends]
+        until(  # both are in, or were in
+            lambda: (
+                metric(process, "lossd_inflight_requests") == len(calls)
+                or all(call.done() for call in calls)
+            )
+        )
         assert compute(LossClient, process.address) == 0.25  # as soon as there is room
         assert {call.code() for call in calls} == {grpc.StatusCode.CANCELLED}
         for end in ends:
