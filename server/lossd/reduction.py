@@ -223,5 +223,6 @@ def block_sums(values: npt.NDArray[Any], weights: Floats | None, block: int) -> 
 
 
 def _weighed(values: npt.NDArray[Any], weights: Floats | None, rows: slice) -> Floats:
-    found: Floats = values[rows].astype(np.float64)
-    return found if weights is None else values[rows] * weights[rows]
+    given = values[rows]
+    found: Floats = given.astype(np.float64) if weights is None else given * weights[rows]
+    return found
