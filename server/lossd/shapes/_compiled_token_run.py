@@ -85,7 +85,7 @@ class CompiledTokenRun(TokenRun):
         return TokenRows(
             starts=np.ascontiguousarray(side.starts, np.int64),
             sizes=np.ascontiguousarray(side.sizes, np.int64),
-            used=np.ascontiguousarray(side.sizes if side.used is None else side.used, np.int64),
+            used=np.ascontiguousarray(side.lengths, np.int64),
             mask=side.mask,
             silent=batch.plan.excluded_by_request,
             scales=scales * shares,

@@ -70,11 +70,12 @@ class SummedRun(TokenResults):
         if self._kernel is not None:
             kernel = self._kernel
             given = [_as_input(one) for one in pair if one is not None]
-            used = side.sizes if side.used is None else side.used
             large = side.cuts(KERNEL_CELLS)
             for_each(
                 len(large),
-                lambda index: kernel(given, side.starts, used, side.mask, sums, large[index]),
+                lambda index: kernel(
+                    given, side.starts, side.lengths, side.mask, sums, large[index]
+                ),
             )
             return
         cuts = side.cuts(PIECE_CELLS)
@@ -83,11 +84,10 @@ class SummedRun(TokenResults):
     def _compute_rows(self, rows: slice, part: Part) -> None:
         """Computes some rows from their sums, and writes what each of them has."""
         present, number = self._present(rows)
+        order, counts = np.arange(number), {n: self._counts.get(n) for n in self._sides}
         tokens = {
-            name: Tokens(np.arange(number), counts[present], number, of_batch=part)
-            if (counts := self._counts.get(name)) is not None
-            else Tokens(np.arange(number), None, number, of_batch=part)
-            for name in self._sides
+            name: Tokens(order, None if own is None else own[present], number, of_batch=part)
+            for name, own in counts.items()
         }
         given = {o.name: self._row_numbers(o, present) for o in self._given()}
         found = self._run_body(given, tokens)

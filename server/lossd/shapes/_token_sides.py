@@ -40,13 +40,17 @@ class TokenSide:
     summed: Floats | None
     is_sums: bool
 
+    @property
+    def lengths(self) -> Indices:
+        """How many cells of each row lie within its length."""
+        return self.sizes if self.used is None else self.used
+
     def tokens(self, rows: Indices | slice, number: int) -> tuple[Tokens, Any]:
         """Returns the tokens of some rows, in order, and their cells."""
         if self.is_sums:
             counts = None if self.summed is None else self.summed[rows]
             return Tokens(np.arange(number), counts, number), rows
-        starts, sizes = self.starts[rows], self.sizes[rows]
-        used = sizes if self.used is None else self.used[rows]
+        starts, used = self.starts[rows], self.lengths[rows]
         sequence = np.repeat(np.arange(number), used)
         before = np.cumsum(used) - used
         cells: Any = np.arange(len(sequence)) + np.repeat(starts - before, used)
@@ -65,8 +69,7 @@ class TokenSide:
         self, row: int, cells: slice, count: float = 0.0, part: Part | None = None
     ) -> tuple[Tokens, Any]:
         """Returns those of some cells of a row that count, as a part of so many tokens."""
-        used = int((self.sizes if self.used is None else self.used)[row])
-        end = int(self.starts[row]) + used
+        end = int(self.starts[row] + self.lengths[row])
         within: Any = slice(cells.start, max(cells.start, min(cells.stop, end)))
         number = within.stop - within.start
         if self.mask is not None and not self.mask[within].all():
@@ -103,23 +106,20 @@ class TokenSide:
         """Returns how many tokens of each row count."""
         if self.is_sums:
             return np.ones(self.rows) if self.summed is None else self.summed
-        used = self.sizes if self.used is None else self.used
+        used = self.lengths
         if self.mask is None:
             return used.astype(np.float64)
         found = np.zeros(self.rows)
         for rows in self.cuts(_COUNTED):
             if self.is_long(rows, _COUNTED):
-                found[rows] = self._count_of(rows.start)
+                start, length = self.starts[rows.start], used[rows.start]
+                found[rows] = np.count_nonzero(self.mask[start:][:length])
                 continue
             cells = self.cells(rows)
             before = np.append(0, np.cumsum(self.mask[cells]))
             starts = self.starts[rows] - cells.start
             found[rows] = before[starts + used[rows]] - before[starts]
         return found
-
-    def _count_of(self, row: int) -> float:
-        start, used = self.starts[row], (self.sizes if self.used is None else self.used)[row]
-        return float(used if self.mask is None else np.count_nonzero(self.mask[start:][:used]))
 
 
 def sides_of(
