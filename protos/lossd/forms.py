@@ -6,10 +6,12 @@ form correctly or refuse it.  Members of enums go by their short names too.  It 
 the standard library only.
 """
 
+import contextlib
 import functools
+import operator
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -63,22 +65,20 @@ def _unknown(kind: type[Message], name: str) -> FormError:
 
 @functools.cache
 def _readers(kind: Any) -> Mapping[str, Read]:
-    """Returns the function that reads each field's argument, by name; leaves maps to protobuf."""
-    return {
-        field.name: _reader(field)
-        for field in kind.DESCRIPTOR.fields
-        if not (field.message_type and field.message_type.GetOptions().map_entry)
-    }
+    """Returns the function that reads each field's argument, by name."""
+    return {field.name: _reader(field) for field in kind.DESCRIPTOR.fields}
 
 
 def _reader(field: Any) -> Read:
-    read: Read = _single
+    read: Read
+    if field.message_type and field.message_type.GetOptions().map_entry:
+        return _texts_by_name
     if field.message_type:
         read = functools.partial(_message, GetMessageClass(field.message_type))
     elif field.enum_type:
         read = functools.partial(_member, field.enum_type)
-    elif field.type == FieldDescriptor.TYPE_DOUBLE:
-        read = number
+    else:
+        read = _OF_KINDS.get(field.cpp_type, _single)
     if not _is_repeated(field):
         return read
     is_ordered = not field.enum_type
@@ -134,10 +134,18 @@ def _of_keys(name: str, value: Any) -> list[Any]:
     )
 
 
-def _message(kind: type[Message], _name: str, value: Any) -> Any:
+def _message(kind: type[Message], name: str, value: Any) -> Any:
     """Returns the value; a mapping becomes a message with these fields."""
-    is_mapping = not isinstance(value, Message) and isinstance(value, Mapping)
-    return kind(**value) if is_mapping else value
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, Message) or not isinstance(value, Mapping):
+        raise FormError(f"{name} must be a {kind.DESCRIPTOR.name}, got {_shown(value)}")
+    return kind(**value)
+
+
+def _shown(value: Any) -> str:
+    """Returns what a message says of a value: of another message its kind alone."""
+    return type(value).__name__ if isinstance(value, Message) else f"{value!r:.64}"
 
 
 def number(name: str, value: Any) -> float:
@@ -150,22 +158,84 @@ def number(name: str, value: Any) -> float:
     try:
         if not isinstance(value, str | bytes):
             # A tensor that records its gradient warns at float(), not at item().
-            return float(value.item() if hasattr(value, "item") else value)
+            return float(_item(value))
     except (TypeError, ValueError, OverflowError):
         pass
     raise FormError(f"{name} must be a number, got {value!r:.64}")
 
 
+def _whole_number(bits: int, name: str, value: Any) -> int:
+    """Returns a value that is given for a whole number; neither a truth nor a float is one."""
+    item = _item(_single(name, value, "a whole number"))
+    if isinstance(item, bool) or not hasattr(item, "__index__"):
+        raise FormError(f"{name} must be a whole number, got {value!r:.64}")
+    found = operator.index(item)
+    if not -(1 << bits - 1) <= found < 1 << bits - 1:
+        raise FormError(f"{name} must be a whole number of {bits} bits, got {value!r:.64}")
+    return found
+
+
+def _truth(name: str, value: Any) -> bool:
+    """Returns a value that is given for True or False, which 1 and 0 are too."""
+    item = _item(_single(name, value, "True or False"))
+    if not hasattr(item, "__index__") or item not in {0, 1}:
+        raise FormError(f"{name} must be True or False, got {value!r:.64}")
+    return bool(item)
+
+
+def _text(name: str, value: Any) -> str:
+    """Returns a value that is given for a text, which protobuf sends as UTF-8."""
+    _single(name, value, "a text")
+    with contextlib.suppress(UnicodeError):
+        if isinstance(value, bytes):
+            return value.decode()
+        if isinstance(value, str):
+            value.encode()
+            return value
+    raise FormError(f"{name} must be a text, got {value!r:.64}")
+
+
+def _texts_by_name(name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise FormError(f"{name} must be a mapping of texts, got {value!r:.64}")
+    return {_text(f"a name in {name}", key): _text(f"{name}[{key!r}]", value[key]) for key in value}
+
+
+def _item(value: Any) -> Any:
+    """Returns the number of an array without axes, and anything else unchanged."""
+    return value.item() if hasattr(value, "item") else value
+
+
 def _member(kind: Any, name: str, value: Any) -> Any:
     """Returns a member by its number or full name; its exact short name becomes the full one."""
-    value = _single(name, value)
-    if not isinstance(value, str) or value in kind.values_by_name:
-        return value
     members = members_of(kind)
-    if value not in members:
+    value = _single(name, value)
+    if isinstance(value, str) and value in kind.values_by_name:
+        return value
+    number = _item(value)
+    if (
+        hasattr(number, "__index__")
+        and not isinstance(number, bool)
+        and -1 << 31 <= number < 1 << 31
+    ):
+        return number  # a server may know members that this client does not
+    if not isinstance(value, str) or value not in members:
+        hint = guess(value, members) if isinstance(value, str) else ""
         names = ", ".join(members)
-        raise FormError(f"{name} must be one of {names}, got {value!r:.64}" + guess(value, members))
+        raise FormError(f"{name} must be one of {names}, got {value!r:.64}" + hint)
     return members[value]
+
+
+# What reads a single value, by the type of its field.
+_OF_KINDS: Mapping[int, Read] = MappingProxyType(
+    {
+        FieldDescriptor.CPPTYPE_DOUBLE: number,
+        FieldDescriptor.CPPTYPE_INT32: functools.partial(_whole_number, 32),
+        FieldDescriptor.CPPTYPE_INT64: functools.partial(_whole_number, 64),
+        FieldDescriptor.CPPTYPE_BOOL: _truth,
+        FieldDescriptor.CPPTYPE_STRING: _text,
+    }
+)
 
 
 def _single(name: str, value: Any, rule: str = "a single value") -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from lossd import v1 as contract
@@ -109,8 +110,8 @@ def test_other_forms_are_refused_in_every_loss(kind: Any, name: str, value: Any,
         (lambda: Huber(delta=np.ones(1)), r"delta must be a number, got the shape \[1\]"),
         (lambda: Huber(delta=[1.0]), r"delta must be a number, got \[1.0\]"),
         (lambda: Huber(delta="1"), "delta must be a number, got '1'"),
-        (lambda: v1.Accuracy(top_k={1: 2}), "top_k must be a single value, got {1: 2}"),
-        (lambda: v1.Accuracy(top_k=np.ones(1, int)), "top_k must be a single value, got the"),
+        (lambda: v1.Accuracy(top_k={1: 2}), "top_k must be a whole number, got {1: 2}"),
+        (lambda: v1.Accuracy(top_k=np.ones(1, int)), "top_k must be a whole number, got the"),
         (lambda: CrossEntropy(outputs=1), "outputs must be a list, got 1"),
         (
             lambda: CrossEntropy(prediction_kind="probabilities"),
@@ -132,6 +133,13 @@ def test_other_forms_are_refused_in_every_loss(kind: Any, name: str, value: Any,
         (lambda: Perceptual(layers={"relu1": 0.5}), "layers must have the keys .*got 'relu1'"),
         (lambda: Perceptual(layers={"relu1"}), "layers must be in an order, got set"),
         (lambda: WeightedSum(terms={"huber": 1}), "terms must have the keys"),
+        (lambda: WeightedSum(terms=[Huber()]), r"terms\[0\] must be a WeightedTerm, got Huber"),
+        (lambda: v1.WeightedTerm(loss="huber"), "loss must be a LossSpec, got 'huber'"),
+        (lambda: v1.WeightedTerm(input_names=["a"]), "input_names must be a mapping of texts"),
+        (
+            lambda: v1.WeightedTerm(input_names={"targets": 1}),
+            r"input_names\['targets'\] must be a text, got 1",
+        ),
         (lambda: LossSpec(cross_entropy={"class_weights": {1: 1}}), "class_weights must have the"),
         (
             lambda: WeightedSum(terms=[{"loss": {"softmax_focal": {"class_weights": 1}}}]),
@@ -142,6 +150,45 @@ def test_other_forms_are_refused_in_every_loss(kind: Any, name: str, value: Any,
 def test_single_things_and_nested_messages_keep_their_form_too(make: Any, message: str) -> None:
     with pytest.raises(FormError, match=f"^{message}"):
         make()
+
+
+WRONG = {
+    "a whole number": [True, 1.5, 2.0, np.float32(2), "2", b"2", [2], None, 1j],
+    "a whole number of 32 bits": [1 << 31, -(1 << 31) - 1, 10**400],
+    "a whole number of 64 bits": [1 << 63, -(1 << 63) - 1, np.uint64(1 << 63)],
+    "True or False": [2, -1, 1.0, "yes", b"1", [True]],
+    "a text": [3, None, ["a"], b"\xff", "\ud800"],
+    "one of": [True, 1.0, b"LOGITS", 1 << 31, object()],
+    "a number": [True + 0j, "1", b"1", 10**400, object()],
+}
+OF_BITS = {FieldDescriptor.CPPTYPE_INT32: 32, FieldDescriptor.CPPTYPE_INT64: 64}
+RULES = {
+    FieldDescriptor.CPPTYPE_BOOL: ["True or False"],
+    FieldDescriptor.CPPTYPE_STRING: ["a text"],
+    FieldDescriptor.CPPTYPE_ENUM: ["one of"],
+    FieldDescriptor.CPPTYPE_DOUBLE: ["a number"],
+    **{
+        kind: ["a whole number", f"a whole number of {bits} bits"] for kind, bits in OF_BITS.items()
+    },
+}
+
+
+@pytest.mark.parametrize("spec", [v1.LossSpec, v1.MetricSpec])
+def test_whatever_is_wrong_is_refused_by_its_name_rule_and_value(spec: Any) -> None:
+    tried = set()
+    for kind in (member.message_type for member in spec.DESCRIPTOR.fields):
+        make = getattr(v1, kind.name)
+        for field in kind.fields:
+            is_list = hasattr(getattr(make(), field.name), "append")
+            name = f"{field.name}[0]" if is_list else field.name
+            for rule in RULES.get(field.cpp_type, ()):
+                for value in (v for v in WRONG[rule] if is_list or v is not None):
+                    with pytest.raises(FormError) as refused:
+                        make(**{field.name: [value] if is_list else value})
+                    assert str(refused.value).startswith(f"{name} must be {rule}")
+                    assert f", got {value!r:.64}" in str(refused.value)
+                    tried.add(rule)
+    assert tried >= {"a whole number", "one of", "a number"}
 
 
 @pytest.mark.parametrize("spec", [v1.LossSpec, v1.MetricSpec])
