@@ -46,6 +46,7 @@ def test_an_address_means_a_port_or_a_socket(address: str, meant: Port | UnixSoc
                 "[127.0.0.1]:1", "[]:1", "[::1:1", "256.0.0.1:1", "127.1:1", "1:1", "a b:1",
                 "-a:1", "a..b:1", "*:1", "user@host:1", "host/x:1", "ho\u0301st:1", "x" * 64 + ":1",
                 "unix:", "unix://", "unix://run/x", "unix-abstract:", "unix:a%00b", "vsock:1:2",
+                "unix:/run/", "unix:/\ud800",
             )
         ],
         *[
@@ -53,6 +54,8 @@ def test_an_address_means_a_port_or_a_socket(address: str, meant: Port | UnixSoc
             for port in ("", "99999", "65536", "-1", "+1", " 80", "80 ", "1e3", "0x50", "http", "٣")
         ],
         ("[::1]:99999", PORT),
+        ("unix:/a?b", "must be written with %3F for \\? and %23 for # in a path"),
+        ("unix:/a#b", "must be written with %3F for \\? and %23 for # in a path"),
         ("unix:/" + "x" * 107, "must have a path of at most 107 bytes"),
         ("unix:" + "é" * 54, "must have a path of at most 107 bytes"),
         ("unix-abstract:" + "x" * 108, "must have a path of at most 107 bytes"),

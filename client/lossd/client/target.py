@@ -4,12 +4,14 @@ gRPC takes anything unknown for a name to look up, and adds port 443 to a name w
 call would wait for its whole timeout before it failed.
 """
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable
 from typing import TypeAlias
 from urllib.parse import unquote
 
+from lossd.client.arrays import is_sendable
 from lossd.client.errors import InvalidRequestError
 
 # A target, or a function that returns it and is asked again and again.
@@ -22,6 +24,7 @@ _RULE = (
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<rest>.*)", re.DOTALL)
 _AUTHORITY = re.compile(r"//[^/]*/")
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]\s/]+\]|[^\[\]\s/:,@?#]+):(?P<port>[0-9]{1,5})")
+_NUMBERS = re.compile(r"[0-9.]+")  # of an IPv4 address, and of no name
 # gRPC checks the rest of a target with one of these schemes.
 _LEFT_TO_GRPC = ("google-c2p", "passthrough", "vsock", "xds")
 # A socket's address has 108 bytes for a path, with a zero at its end.
@@ -36,12 +39,15 @@ def checked_target(target: object) -> str:
     """
     if not isinstance(target, str):
         raise _refusal(f"{target!r:.64} of type {type(target).__name__}")
+    if "\0" in target or not is_sendable(target):  # gRPC would cut it there, or fail at each call
+        raise _refusal(repr(target))
     match = _SCHEME.fullmatch(target)
     scheme, rest = (match["scheme"].lower(), match["rest"]) if match else ("", "")
     if scheme in ("unix", "unix-abstract"):
         is_right = _is_path(rest)
     elif scheme in ("ipv4", "ipv6"):
-        is_right = all(map(_is_host_and_port, unquote(rest.removeprefix("///")).split(",")))
+        found = unquote(rest.removeprefix("///")).split(",")
+        is_right = all(_is_host_and_port(one) and _version(one) == scheme for one in found)
     elif scheme == "dns":
         is_right = _is_host_and_port(unquote(_AUTHORITY.sub("", rest, count=1)))
     elif scheme in _LEFT_TO_GRPC:
@@ -54,16 +60,31 @@ def checked_target(target: object) -> str:
 
 
 def _is_path(text: str) -> bool:
-    path = text.removeprefix("//")
-    if text.startswith("//") and not path.startswith("/"):
+    if text.startswith("//") and not text.startswith("///"):
         return False
-    is_file = not path.endswith("/") and "\0" not in path
+    # gRPC would take a path to end at what starts a query or a fragment.
+    path = unquote(text.removeprefix("//"), errors="surrogateescape")
+    is_file = not path.endswith("/") and not {"?", "#"} & set(text) and "\0" not in path
     return is_file and 0 < len(os.fsencode(path)) <= _LONGEST_PATH
 
 
 def _is_host_and_port(text: str) -> bool:
     found = _HOST_AND_PORT.fullmatch(text)
-    return found is not None and 0 < int(found["port"]) < 1 << 16
+    if found is None or not 0 < int(found["port"]) < 1 << 16:
+        return False
+    is_address = found["host"].startswith("[") or _NUMBERS.fullmatch(found["host"])
+    return not is_address or bool(_version(text))
+
+
+def _version(text: str) -> str:
+    """Returns "ipv4" or "ipv6" for host:port whose host is an address of it, "" for a name."""
+    host = text.rpartition(":")[0]
+    try:
+        if host.startswith("["):
+            return f"ipv{ipaddress.IPv6Address(unquote(host[1:-1])).version}"
+        return f"ipv{ipaddress.IPv4Address(host).version}"
+    except ValueError:
+        return ""
 
 
 def _refusal(got: str) -> InvalidRequestError:

@@ -135,11 +135,21 @@ def _unix_socket(scheme: str, rest: str) -> UnixSocket:
             raise ValueError(_FORMS)
         rest = rest.removeprefix("//")
     path = urllib.parse.unquote(rest, errors="surrogateescape")  # as gRPC would read it
-    if not path or "\0" in path:
+    # gRPC would take a path to end at what starts a query or a fragment.
+    if not path or "\0" in path or path.endswith("/") or not _is_encodable(path):
         raise ValueError(_FORMS)
+    if {"?", "#"} & set(rest):
+        raise ValueError("must be written with %3F for ? and %23 for # in a path")
     if len(os.fsencode(path)) > _PATH_BYTES:
         raise ValueError(f"must have a path of at most {_PATH_BYTES} bytes")
     return UnixSocket(path, is_abstract=scheme == "unix-abstract")
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        return bool(os.fsencode(path))
+    except UnicodeError:
+        return False
 
 
 def with_port(address: str, number: int) -> str:
