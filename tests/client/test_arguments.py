@@ -104,10 +104,16 @@ def test_a_selection_may_be_unset_empty_or_any_iterable() -> None:
     assert arguments.selection(name for name in "ab") == v1.GradientSelection(inputs=["a", "b"])
 
 
-@pytest.mark.parametrize("value", ["predictions", 3, [1], [None], {"predictions": True}])
+@pytest.mark.parametrize("value", ["predictions", 3, [1], [None], ["\ud800"], {"a": True}])
 def test_a_selection_of_anything_else_is_refused(value: Any) -> None:
     with invalid("^gradients must (be a list|hold names)"):
         arguments.selection(value)
+
+
+def test_a_timeout_that_no_clock_can_hold_is_a_very_long_one() -> None:
+    """gRPC takes a deadline after 2262 for one that has passed."""
+    ends_of_clocks = (1e300, 10**18, 9.3e9)
+    assert all(1e8 < arguments.checked_timeout(timeout) < 5e9 for timeout in ends_of_clocks)
 
 
 @pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, None])

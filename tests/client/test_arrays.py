@@ -1,4 +1,5 @@
 import array as stdlib_array
+from decimal import Decimal
 from typing import Any
 
 import ml_dtypes
@@ -102,11 +103,15 @@ def test_read_only_and_big_endian_arrays_are_taken_as_they_are() -> None:
         (np.zeros(2, np.longdouble), "float128"),
         (np.zeros(2, "M8[s]"), "datetime64"),
         (np.zeros(2, "f4,f4"), "f0"),
-        ([2**70], "objects in list, the first of which is int"),
-        (np.array([1.0, "a"], object), "objects in ndarray, the first of which is float"),
+        ([0, 2**70], "objects in list, of which [1] is 1180591620717411303424"),
+        ([[1.0, None]], "objects in list, of which [0, 1] is None"),
+        ([[1, -(1 << 63) - 1]], "of which [0, 1] is -9223372036854775809"),
+        ([np.float32(1), Decimal("0.1")], "objects in list, of which [1] is Decimal('0.1')"),
+        (np.array([1.0, True, np.int8(1)], object), "in ndarray, the first of which is float"),
+        (np.array([1.0, "a"], object), "objects in ndarray, of which [1] is 'a'"),
         (
             np.array([np.zeros(2), np.zeros(3)], object),
-            "objects in ndarray, the first of which is nd",
+            "objects in ndarray, of which [0] is array([0., 0.])",
         ),
         (np.zeros(0, object), "objects in ndarray, the first of which is nothing"),
         (np.zeros(2, ml_dtypes.float8_e5m2), "float8_e5m2"),
@@ -119,6 +124,12 @@ def test_what_the_wire_cannot_hold_is_refused_by_name(value: Any, got: Any) -> N
         to_array("targets", value)
     assert got in str(e.value).partition(", got ")[2]
     assert e.value.field == "targets"
+
+
+def test_a_name_that_cannot_be_sent_is_refused() -> None:
+    with pytest.raises(client.InvalidRequestError, match=r"^inputs must have names of UTF-8, got"):
+        to_array("\ud800", [1.0])
+    assert to_array("ü", [1.0]).shape == (1,)
 
 
 @pytest.mark.parametrize("value", [[[1.0], [1.0, 2.0]], OnAnotherDevice(np.zeros(2))])
@@ -238,5 +249,5 @@ def test_a_series_of_pandas_is_taken_whatever_its_index() -> None:
     assert to_array("predictions", series).tolist() == [0.5, 1.5]
     assert not is_several(series)
     objects = pandas.Series([0.5, None], index=[7, 9], dtype=object)
-    with pytest.raises(client.InvalidRequestError, match=r"objects in Series, the first .* float"):
+    with pytest.raises(client.InvalidRequestError, match=r"objects in Series, of which \[1\] is None"):
         to_array("predictions", objects)

@@ -14,6 +14,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from lossd import forms, v1
+from lossd.client.arrays import is_sendable
 from lossd.client.errors import InvalidRequestError, UnknownLossError
 from lossd.naming import guess
 
@@ -70,6 +71,9 @@ inputs_of_several = MappingProxyType({"feature_matching": frozenset({"prediction
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 Spec = TypeVar("Spec", bound=Message)
+
+# gRPC takes a deadline that its clock cannot hold, some 200 years away, for one that has passed.
+_LONGEST_TIMEOUT = 1e9
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
@@ -325,24 +329,24 @@ def selection(
         raise _invalid("gradients", f"gradients must be a list of names, got {names!r}")
     chosen = v1.GradientSelection()
     for name in names:
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not is_sendable(name):
             raise _invalid("gradients", f"gradients must hold names, got {name!r}")
         chosen.inputs.append(name)
     return chosen
 
 
 def checked_timeout(timeout: float) -> float:
-    """Returns the timeout in seconds.
+    """Returns the timeout in seconds, at most some decades.
 
     Raises:
         InvalidRequestError: unless it is in (0, inf).
     """
-    if type(timeout) is float and 0 < timeout < math.inf:  # as that of every call without its own
+    if type(timeout) is float and 0 < timeout <= _LONGEST_TIMEOUT:  # as that of most calls
         return timeout
     seconds = number("timeout", timeout)
     if seconds is None or not 0 < seconds < math.inf:
         raise _invalid("timeout", f"timeout must be in (0, inf), got {timeout!r}")
-    return seconds
+    return min(seconds, _LONGEST_TIMEOUT)
 
 
 def checked_request_id(request_id: object) -> str:

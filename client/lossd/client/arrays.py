@@ -30,6 +30,8 @@ def to_array(name: str, value: Any) -> Array:
     Raises:
         InvalidRequestError: if it is no such thing, or has a type that the wire lacks.
     """
+    if not name.isascii() and not is_sendable(name):
+        raise _invalid("inputs", f"inputs must have names of UTF-8, got {name!r:.64}")
     if isinstance(value, np.ma.MaskedArray):  # NumPy would silently drop its mask
         raise _invalid(name, f"{name} must be without a mask of its own, got MaskedArray")
     viewed = value if type(value) is np.ndarray else _viewed(name, value)
@@ -51,6 +53,11 @@ def to_dtype(dtype: Any) -> npt.DTypeLike:
         return found
     own = name.removeprefix("torch.")
     return np.dtype(ml_dtypes.bfloat16 if own == "bfloat16" else own)
+
+
+def is_sendable(text: str) -> bool:
+    """Returns whether a text is one of UTF-8, which half of a surrogate pair is not."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def is_several(value: Any) -> bool:
@@ -121,8 +128,19 @@ def _content(array: Array, value: Any) -> str:
         return str(array.dtype)
     if not array.ndim:
         return _kind(value)
+    objects = f"objects in {_kind(value)}"
+    for index, item in np.ndenumerate(array):
+        if not _fits(item):
+            return f"{objects}, of which {list(index)} is {item!r:.64}"
     held = _kind(array.flat[0]) if array.size else "nothing"
-    return f"objects in {_kind(value)}, the first of which is {held}"
+    return f"{objects}, the first of which is {held}"
+
+
+def _fits(item: Any) -> bool:
+    """Returns whether an object is a number that an array could hold as one."""
+    if isinstance(item, int):
+        return -(1 << 63) <= item < 1 << 64
+    return isinstance(item, float | np.number | np.bool_)
 
 
 def _kind(value: Any) -> str:
