@@ -9,12 +9,14 @@ from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.losses import LOSSES, Differentiable, DistributionKind, MulticlassHingeVariant, Shape
 from lossd.losses._maths.gan_costs import GanObjective
+from lossd.losses._maths.preferences import PreferenceObjective
 from lossd.reduction import Reduction
 from tests.device import keeping_small_doubles
 from tests.losses.case import values
 from tests.losses.compare import assert_same_bits, assert_zero
 
 FLOATS = [np.float32, np.float64]
+AIMS_OF_LOGITS = {"target_kind": DistributionKind.LOGITS}
 
 
 def run(
@@ -24,11 +26,13 @@ def run(
     loss = LOSSES[name]
     arrays = [np.asarray(given) for given in inputs]
     arrays = [a if a.dtype.kind == "i" else a.astype(dtype) for a in arrays]
-    given = {i.name: [array] for i, array in zip(loss.inputs, arrays, strict=True)}
+    given = {i.name: [array] for i, array in zip(loss.inputs, arrays, strict=False)}
     wanted = tuple(
         i.name
         for i in loss.inputs
-        if i.differentiable is not Differentiable.NO and given[i.name][0].dtype.kind == "f"
+        if i.name in given
+        and i.differentiable is not Differentiable.NO
+        and given[i.name][0].dtype.kind == "f"
     )
     reduction = Reduction.MEAN if loss.shape is Shape.SETWISE else Reduction.NONE
     job = Job(loss=loss, parameters=parameters, inputs=given, reduction=reduction, gradients=wanted)
@@ -452,3 +456,50 @@ def test_a_share_that_is_nearly_one_leaves_the_rest(engine: Engine, dtype: type)
     parameters = {"alpha": 1 - rest, "gamma": 0.0}
     result = run(engine, "focal", parameters, [0.0], [0.0], dtype=dtype)
     assert_equal(values(result), [rest * np.log(2)])
+
+
+def test_a_divergence_of_logits_knows_no_common_part(engine: Engine) -> None:
+    """Logits of 3e38 would swallow those of 1; only how far those of a row are apart counts.
+
+    The first target is [0, 1/2, 1/2], against a prediction that is sure of the last class.
+    """
+    far = -np.log(2) + 32.25 / 2
+    cases = (
+        ([-366.5, -4.5, 27.75], [0.0, 3e38, 3e38], far, [0, -0.5, 0.5]),
+        ([-366.5, -4.5, 27.75], [-np.inf, 1e30, 1e30], far, [0, -0.5, 0.5]),
+        ([1e30, 1e30], [0.0, np.log(3)], 0.75 * np.log(3) - np.log(2), [0.25, -0.25]),
+    )
+    for logits, aims, value, slopes in cases:
+        result = run(engine, "kl_divergence", AIMS_OF_LOGITS, [logits], [aims])
+        assert_equal(values(result), [value], 1e-12)
+        np.testing.assert_allclose(result.gradients["predictions"], [slopes], 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_an_infinite_z_loss_leaves_the_other_classes_alone(engine: Engine, dtype: type) -> None:
+    """Its slope is infinite at the class that has everything, and nothing times it elsewhere."""
+    logits = [[-1e30, 1e30, -1e30]]
+    parameters = {"temperature": 1e-20 if dtype is np.float32 else 1e-200, "z_loss": 1.0}
+    for targets, pull in ((np.array([0]), -1.0), ([[0.25, 0.5, 0.25]], -0.25)):
+        result = run(engine, "cross_entropy", parameters, logits, targets, dtype=dtype)
+        found = result.gradients["predictions"][0] * parameters["temperature"]
+        assert values(result) == np.inf
+        assert found[1] == np.inf
+        assert_equal(found[0], pull)
+        assert np.isfinite(found[2])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_what_is_beyond_the_type_inside_is_no_nan(engine: Engine, dtype: type) -> None:
+    largest = float(np.finfo(dtype).max)
+    counts = {"log_input": False, "full": True}
+    result = run(engine, "poisson_nll", counts, [5.0, 2e7, 1.0], [largest] * 3, dtype=dtype)
+    assert values(result).tolist() == [np.inf] * 3
+    # r^2 / v is infinite, and half of (r / v)^2 is not.
+    variance = float(np.nextafter(dtype(2 * np.sqrt(largest)), dtype(np.inf)))
+    result = run(engine, "gaussian_nll", {}, [0.0], [largest], [variance], dtype=dtype)
+    assert_equal(result.gradients["variances"], [-((largest / variance) ** 2) / 2])
+    numbers = {"objective": PreferenceObjective.DISCOPOP, "beta": 1e3, "temperature": 1e10}
+    result = run(engine, "preference", numbers, [-604.0], [-2.0], [-3.0], [-994.0], dtype=dtype)
+    assert result.gradients["chosen_log_probabilities"] == -np.inf
+    assert result.gradients["rejected_log_probabilities"] == np.inf

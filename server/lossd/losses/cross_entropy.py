@@ -65,7 +65,8 @@ _DENSE = """
             row, softmax, AT_COLUMN(logit(column, prediction)), AT_COLUMN(dense(column, target)));
         GRADIENT_OF_ROW(
             T(surplus(column, logit(column, prediction), dense(column, target))
-              + pull * softmax.exponential(column, logit(column, prediction))) / T(temperature));
+              + weighed(softmax.exponential(column, logit(column, prediction)), pull))
+            / T(temperature));
     };
     with_logits(row, temperature, class_priors, prior_strength, use);
 """
@@ -95,15 +96,16 @@ _DENSE = """
                 const T unit = 1 / (softmax.total * T(temperature));
                 const T share = weight * unit;
                 const T pull = weighed(T(2 * z_loss), log_sum) * unit;
-                const T own = pull * softmax.exponential(label, target_logit)
+                const T own = weighed(softmax.exponential(label, target_logit), pull)
                     - softmax.others(label, target_logit) * share;
                 value = weight * softmax.negative_log(label, target_logit)
                     + weighed(T(z_loss), log_sum * log_sum);
                 GRADIENT_OF_ROW(
                     column == label
                         ? own
-                        : T((share + pull)
-                            * softmax.exponential(column, logit(column, prediction))));
+                        : T(weighed(
+                            softmax.exponential(column, logit(column, prediction)),
+                            share + pull)));
             };
             with_logits(row, temperature, class_priors, prior_strength, use);
             """,
@@ -288,9 +290,11 @@ def _from_classes(
     if penalty is not None:
         value = value + penalty.value
         z_loss_gradient = penalty.derivative * unit
-        own += z_loss_gradient * gradient[parts.rows, classes]
+        own += weighted(xp, gradient[parts.rows, classes], z_loss_gradient)
         share = share + z_loss_gradient
-    gradient *= share[:, None]
+        gradient = weighted(xp, gradient, share[:, None])  # of which some may be infinite
+    else:
+        gradient *= share[:, None]
     gradient[parts.rows, classes] = own
     return value, {"predictions": gradient}
 
@@ -308,7 +312,7 @@ def _from_distributions(
     pulled = None
     if penalty is not None:
         value = value + penalty.value
-        pulled = parts.probabilities() * penalty.derivative[:, None]
+        pulled = weighted(xp, parts.probabilities(), penalty.derivative[:, None])
     gradient = parts.logit_gradient(xp, dense)
     if pulled is not None:
         gradient += pulled

@@ -94,8 +94,10 @@ def gaussian_nll(
         value += LOG_OF_TWO_PI / 2
 
     def by_variances() -> Array:
-        # Selected, not multiplied: the gradient may overflow.
-        return xp.where(variances <= eps, 0, (1 - residuals) / (2 * floored))
+        # Selected, not multiplied: the gradient may overflow.  So may r^2 / v, where it is all.
+        derivative = (1 - residuals) / (2 * floored)
+        derivative = xp.where(residuals == xp.inf, -0.5 * gradient * gradient, derivative)
+        return xp.where(variances <= eps, 0, derivative)
 
     return BodyResult(
         value,

@@ -59,6 +59,14 @@ _APART_OF = {
     };
 """,
 }
+# What is lost of the distance of two logits where one of them swallows the other.
+_LOST = """
+    const auto lost = [&](double target, double prediction) {
+        const double whole = target - prediction, back = whole + prediction;
+        const double rest = (target - back) - (prediction - (back - whole));
+        return pick(whole - whole == 0, rest, 0.0);
+    };
+"""
 # The share p of a class in the target, log(p / q), and sum(p) q - p.
 _OF_SHARES = """
     const double beyond = SUM_OVER_ROW(p(column, prediction, target)) - 1;
@@ -91,8 +99,10 @@ _SHARES = {
     const auto aim = SOFTMAX_OF_ROW(logit(target));
     const long long best = softmax.best.column;
     const double common = double(TARGET_AT(best)) - double(PREDICTION_AT(best));
+    const double lost_of_best = lost(TARGET_AT(best), PREDICTION_AT(best));
     const auto way = [&](T prediction, T target) {
-        return (double(target) - double(prediction) - common) / temperature;
+        const double most = double(target) - double(prediction) - common;
+        return (most + (lost(target, prediction) - lost_of_best)) / temperature;
     };
     const auto p = KEPT_OF_ROW(aim.exponential(column, logit(target)) / aim.total);
     const bool is_direct = !(LARGEST_OF_ROW(way(prediction, target)).value < 600);
@@ -127,7 +137,10 @@ _GROWTH = """
         const auto softmax = SOFTMAX_OF_ROW(logit(prediction));
         const long long best = softmax.best.column;
         const double common = double(TARGET_AT(best)) - double(PREDICTION_AT(best));
-        const auto ways = KEPT_OF_ROW((double(target) - double(prediction) - common) / temperature);
+        const double lost_of_best = lost(TARGET_AT(best), PREDICTION_AT(best));
+        const auto ways = KEPT_OF_ROW(
+            (double(target) - double(prediction) - common
+             + (lost(target, prediction) - lost_of_best)) / temperature);
         // A larger exponential may be infinite; NaN is the largest.
         if (!(LARGEST_OF_ROW(ways(column, prediction, target)).value < 600)) return false;
         const auto growth = KEPT_OF_ROW(expm1(ways(column, prediction, target)));
@@ -200,7 +213,7 @@ def _kernel_text(kind: DistributionKind) -> str:
     """Returns the text for targets of a kind: rows that are apart, and all others in double."""
     exact = _SOFTMAX + _SHARES[kind] + _DIVERGENCE
     if kind not in _APART_OF:
-        return f"{_SERIES}{_GROWTH}    if (!is_done) {{{exact}    }}\n"
+        return f"{_SERIES}{_LOST}{_GROWTH}    if (!is_done) {{{exact}    }}\n"
     apart = f"""
     bool is_done = temperature == 1;
     if (is_done) {{

@@ -28,13 +28,15 @@ from lossd.schema import NONNEGATIVE, Array, Differentiable
             const T log_rate = log_input ? prediction : log(prediction);
             const bool is_nothing = target == 0 && rate == 0;
             const bool is_infinite = rate > 0 && rate - rate != 0;
-            value = is_infinite ? rate : rate - (is_nothing ? T(0) : target * log_rate);
+            // With the factorial's logarithm in it, which may be as infinite as the other part.
+            const bool is_more = full && target > 1;
+            const T log_share = is_more ? log_rate - (log(target) - 1) : log_rate;
+            value = is_infinite ? rate : rate - (is_nothing ? T(0) : target * log_share);
             const bool is_near = fabs(prediction) < T(0.5);
             const T above = is_near ? expm1(prediction) - (target - 1) : rate - target;
             const T apart = is_infinite ? T(1) : (rate - target) / rate;
             gradient = log_input ? above : is_nothing ? T(1) : apart;
-            if (full && target > 1)
-                value += target * log(target) - target + log(T(6.283185307179586) * target) / 2;
+            if (is_more) value += (log(target) + T(1.8378770664093454)) / 2;  // log(2 pi)
         """),
     ),
     examples=(
@@ -90,7 +92,8 @@ def poisson_nll(
         rates, logs = predictions, xp.log(predictions)
         gradient = (predictions - targets) / predictions
         gradient[predictions == xp.inf] = 1
-    costs = targets * logs
+    # With the logarithm of y! in it, which may be as infinite as the other part.
+    costs = targets * (logs - _stirling_share(xp, targets) if full else logs)
     if not xp.isfinite(costs).all():
         impossible = (targets == 0) & (logs == -xp.inf)  # a count of 0 gives 0
         costs[impossible] = 0
@@ -100,7 +103,7 @@ def poisson_nll(
     if not xp.isfinite(value).all():
         value[rates == xp.inf] = xp.inf
     if full:
-        value += _stirling(xp, targets)
+        value += _stirling_rest(xp, targets)
 
     def by_targets() -> Array:
         return _stirling_slope(xp, targets) - logs if full else -logs
@@ -108,11 +111,14 @@ def poisson_nll(
     return BodyResult(value, {"predictions": gradient, "targets": by_targets})
 
 
-def _stirling(xp: Any, counts: Array) -> Array:
-    """Returns Stirling's log y! where y > 1, else 0."""
-    logs = xp.log(counts)
-    approximate = counts * logs - counts + 0.5 * (logs + math.log(2 * math.pi))
-    return xp.where(counts > 1, approximate, 0)
+def _stirling_share(xp: Any, counts: Array) -> Array:
+    """Returns what Stirling's log y! has for each of the y where y > 1, else 0."""
+    return xp.where(counts > 1, xp.log(counts) - 1, 0)
+
+
+def _stirling_rest(xp: Any, counts: Array) -> Array:
+    """Returns what else Stirling's log y! has where y > 1, else 0."""
+    return xp.where(counts > 1, 0.5 * (xp.log(counts) + math.log(2 * math.pi)), 0)
 
 
 def _stirling_slope(xp: Any, counts: Array) -> Array:

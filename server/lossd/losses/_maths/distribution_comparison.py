@@ -124,8 +124,9 @@ def _to_logits(xp: Any, logits: Array, aims: Array, temperature: float) -> Compa
     target = softmax(xp, aims, temperature=temperature)
     parts = softmax(xp, logits, temperature=temperature)
     p, q, rows = target.probabilities(), parts.probabilities(), parts.rows
-    ways = aims - logits
+    ways, lost = _apart(xp, aims, logits)
     ways -= ways[rows, parts.best][:, None]
+    ways += lost - lost[rows, parts.best][:, None]
     logs = ways / temperature if temperature != 1 else ways.copy()
     furthest = logs.max(axis=-1)
     grown = xp.expm1(logs)
@@ -161,6 +162,14 @@ def _to_logits(xp: Any, logits: Array, aims: Array, temperature: float) -> Compa
     logit_gradient[rows, parts.best] = 0
     logit_gradient[rows, parts.best] = xp.where(is_likely, -logit_gradient.sum(axis=-1), own)
     return Comparison(p, logs, logit_gradient, logit_gradient, 0, temperature, extreme_ways)
+
+
+def _apart(xp: Any, aims: Array, logits: Array) -> tuple[Array, Array]:
+    """Returns aims minus logits, and what this loses where one of them swallows the other."""
+    ways = aims - logits
+    back = ways + logits
+    lost = (aims - back) - (logits - (back - ways))
+    return ways, xp.where(xp.isfinite(ways), lost, 0)
 
 
 def _to_shares(

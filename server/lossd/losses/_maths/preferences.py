@@ -196,7 +196,8 @@ def _discopop(c: Array, r: Array, n: Numbers) -> Cost:
     # exp(-x) times the mix, of which one may overflow where the other vanishes.
     mixed = np.exp(-x - softplus(np, -x / n.temperature)[0])
     value = cost * rest + mixed
-    derivative = -fall * rest - mixed + (mixed - cost * mix) * rest / n.temperature
+    steepness = rest / n.temperature
+    derivative = mixed * (steepness - 1) - cost * mix * steepness - fall * rest
     return _by_difference(value, n.beta * derivative)
 
 
