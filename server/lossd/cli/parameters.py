@@ -17,6 +17,7 @@ Field = Any  # a FieldDescriptor of protobuf in Python or in C, which have no co
 
 _REALS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 _TRUTHS = {"true": True, "false": False}
+_BITS = {FieldDescriptor.CPPTYPE_INT32: 32, FieldDescriptor.CPPTYPE_INT64: 64}
 _KINDS = {FieldDescriptor.CPPTYPE_BOOL: "true or false", FieldDescriptor.CPPTYPE_STRING: "a text"}
 _LISTS = {
     FieldDescriptor.CPPTYPE_STRING: "texts such as a,b",
@@ -127,6 +128,8 @@ def _member(field: Field, value: Any) -> str:
 
 def _refusal(field: Field, text: str, *, is_list: bool) -> click.UsageError:
     kind = _KINDS.get(field.cpp_type, "a number" if field.cpp_type in _REALS else "a whole number")
+    if field.cpp_type in _BITS and text.strip().lstrip("+-").isdecimal():
+        kind += f" of {_BITS[field.cpp_type]} bits"
     if is_list:
         kind = _LISTS.get(field.cpp_type, "numbers such as 1,2 or [1,2]")
     return click.UsageError(f"{field.name} must be {kind}, got {text}")
