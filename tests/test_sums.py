@@ -264,6 +264,28 @@ def test_a_gradient_that_overflows_is_not_taken_by_a_weight_or_cotangent_of_zero
             assert_zero(_run(engine, term, inputs=inputs).gradients["predictions"])
 
 
+@pytest.mark.parametrize("weight", [2e39, -1e300])
+def test_a_weight_beyond_the_type_takes_no_zero_for_nan(engine: Engine, weight: float) -> None:
+    inputs = {"predictions": np.array([0, 1e-30, 2], np.float32), "other": np.zeros(3, np.float32)}
+    result = _run(engine, _term(weight, "absolute_error", SAME), inputs=inputs)
+    with np.errstate(over="ignore"):
+        expected = (weight * inputs["predictions"].astype(np.float64)).astype(np.float32)
+    np.testing.assert_array_equal(result.per_example, expected)
+    assert np.isfinite(result.per_example).tolist() == [True, weight == 2e39, False]
+    assert_zero(result.gradients["predictions"][:1])
+    assert result.statuses.indices.tolist() == [1, 2]  # a value or a gradient is infinite
+
+
+def test_a_total_that_is_not_finite_says_so(engine: Engine) -> None:
+    """Though every term is: in float16 a gradient ends at 65,504."""
+    inputs = {"predictions": np.array([0, 3e3], np.float16), "other": np.zeros(2, np.float16)}
+    terms = _term(60, "squared_error", SAME), _term(1, "huber", SAME)
+    result = _run(engine, *terms, inputs=inputs)
+    assert result.gradients["predictions"].tolist() == [0, np.inf]
+    assert result.nonfinite_examples.tolist() == result.statuses.indices.tolist() == [1]
+    assert result.statuses.numbers.tolist() == [Status.NONFINITE]
+
+
 def test_half_precision_is_rounded_once(engine: Engine) -> None:
     """Two terms that nearly cancel: rounded before, little would be left."""
     narrow = {n: a.astype(np.float16) if a.dtype.kind == "f" else a for n, a in _classes().items()}

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from lossd.batch import Array, Job
 from lossd.engine import Allocate, ComputedTerm, Engine, ExampleStatuses, Place, Result
 from lossd.errors import InvalidRequest, InvalidTensor, ServiceError
-from lossd.losses import Differentiable
+from lossd.losses import Differentiable, Status
 from lossd.reduction import Reduction
 from lossd.shapes import Checkpoint, hold_nothing
 
@@ -266,9 +266,10 @@ class _Total:
 
     def finished(self, backend: str) -> Result:
         found = self._results
+        gradients = {name: self._rounded(name) for name in self._gradients}
         shapes = {None if r.per_example is None else r.per_example.shape for r in found}
         is_one_batch = len(shapes) == 1  # so that an index means the same example in all terms
-        none = np.zeros(0, np.int64)
+        nonfinite = self._nonfinite(gradients) if is_one_batch else np.zeros(0, np.int64)
         backends = {r.backend for r in found}
         return Result(
             loss=self._loss,
@@ -276,17 +277,30 @@ class _Total:
             weight_sum=_common([r.weight_sum for r in found]),
             example_count=int(_common([r.example_count for r in found])),
             ignored_count=int(_common([r.ignored_count for r in found])),
-            nonfinite_examples=_union(found) if is_one_batch else none,
-            statuses=_statuses(found)
-            if is_one_batch
-            else ExampleStatuses(none, none.astype(np.uint8)),
+            nonfinite_examples=nonfinite,
+            statuses=_statuses(found if is_one_batch else [], nonfinite),
             status=next((r.status for r in found if r.status is not None), None),
             per_example=self._per_example if is_one_batch and self._job.per_example else None,
-            gradients={name: self._rounded(name) for name in self._gradients} | self._derivatives,
+            gradients=gradients | self._derivatives,
             outputs={},
             backend=backends.pop() if len(backends) == 1 else backend,
             terms=tuple(self._terms),
         )
+
+    def _nonfinite(self, gradients: Mapping[str, Array | list[Array]]) -> npt.NDArray[np.int64]:
+        """Returns the examples that are not finite in a term or, with its weight, in the total."""
+        found = _union(self._results)
+        values = self._per_example
+        if values is None:
+            return found
+        beyond = ~np.isfinite(values)
+        for gradient in gradients.values():
+            for array in gradient if isinstance(gradient, list) else [gradient]:
+                # Otherwise an axis of classes may be among those of the examples.
+                if array.shape == values.shape or array.shape[:1] == values.shape:
+                    rows = ~np.isfinite(array.reshape(*values.shape, -1)).all(axis=-1)
+                    beyond |= rows
+        return np.union1d(found, np.flatnonzero(beyond))
 
     def _rounded(self, name: str) -> Array | list[Array]:
         with np.errstate(all="ignore"):
@@ -301,8 +315,11 @@ def _weighed(weight: float, value: Any) -> Any:
     """Returns weight times value, but 0 where the weight is 0, since 0 times infinity is not 0."""
     if not isinstance(value, np.ndarray):
         return value * weight if weight else 0.0
-    own = value.dtype.type(weight)  # in which a small weight may be 0
-    return value * own if own else np.zeros_like(value)
+    with np.errstate(all="ignore"):
+        own = value.dtype.type(weight)  # in which a small weight may be 0, and a large one infinite
+        if np.isinf(own):
+            return (weight * value.astype(np.float64)).astype(value.dtype)
+        return value * own if own else np.zeros_like(value)
 
 
 def _union(results: Sequence[Result]) -> npt.NDArray[np.int64]:
@@ -313,9 +330,12 @@ def _union(results: Sequence[Result]) -> npt.NDArray[np.int64]:
     return found
 
 
-def _statuses(results: Sequence[Result]) -> ExampleStatuses:
-    """Merges the statuses of the terms; the first term with a status for an example decides it."""
-    found: dict[int, int] = {}
+def _statuses(results: Sequence[Result], nonfinite: npt.NDArray[np.int64]) -> ExampleStatuses:
+    """Merges the statuses of the terms; the first term with a status for an example decides it.
+
+    Examples that are ``nonfinite`` in the total alone have that status.
+    """
+    found = dict.fromkeys(nonfinite.tolist(), int(Status.NONFINITE))
     for result in reversed(results):
         statuses = result.statuses
         found |= dict(zip(statuses.indices.tolist(), statuses.numbers.tolist(), strict=True))

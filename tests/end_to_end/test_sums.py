@@ -50,7 +50,9 @@ def test_each_term_has_a_temperature_of_its_own(client: LossClient) -> None:
 def test_sums_that_are_none_are_refused(client: LossClient) -> None:
     numbers = np.ones(3)
     nested = weighted_sum((1, weighted_sum((1, v1.Huber()))))  # type: ignore[arg-type]
-    with pytest.raises(UnknownLossError):
+    with pytest.raises(
+        UnknownLossError, match=r"^terms\[0\].loss must be a single loss, got a sum"
+    ):
         client.compute(nested, predictions=numbers, targets=numbers)
     many = weighted_sum(*[(1, v1.Huber())] * 17)
     for wrong, words in (

@@ -56,6 +56,12 @@ def read_request(
         raise InvalidParameter(
             f"terms must be 1 to {MAX_TERMS}, got {len(given)}", field=f"loss.{WEIGHTED_SUM}.terms"
         )
+    for position, term in enumerate(given):
+        if term.loss.WhichOneof("kind") == WEIGHTED_SUM:
+            raise UnknownLoss(
+                f"terms[{position}].loss must be a single loss, got a sum of losses",
+                field=f"loss.{WEIGHTED_SUM}.terms[{position}].loss",
+            )
     terms = [
         _term(position, term, _term_job(request, term.loss, read, limits))
         for position, term in enumerate(given)
