@@ -1,6 +1,10 @@
 """The command ``lossd``, which is also ``python -m lossd``."""
 
+import errno
 import sys
+
+# Errors of an output that takes no more.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
@@ -11,7 +15,12 @@ def main() -> None:
         sys.exit(
             f"the command lossd needs {error.name}: install it with pip install 'lossd[server]'"
         )
-    command(prog_name="lossd")
+    try:
+        command(prog_name="lossd")
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        sys.exit(f"Error: output must be writable, got {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Arrays in files: bfloat16 goes in and comes back, and a file that is none is one clear line."""
 
 import io
+import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,23 @@ def test_evaluate_reads_bfloat16(tmp_path: Path, logits: np.ndarray, labels: np.
     )  # fmt: skip
     wanted = -np.log(softmax(logits)[np.arange(20), labels]).mean()
     assert f"{wanted:.10g}"[:8] in done.output
+
+
+def test_arrays_come_in_through_pipes() -> None:
+    """A shell gives one for <(command); it can be read once, and not from any position."""
+    held = io.BytesIO(), io.BytesIO()
+    np.save(held[0], np.zeros((2, 4), np.float32))
+    np.savez(held[1], labels=np.array([1, 2]))
+    (predictions, into), (targets, into_targets) = os.pipe(), os.pipe()
+    for descriptor, file in zip((into, into_targets), held, strict=True):
+        os.write(descriptor, file.getvalue())
+        os.close(descriptor)
+    inputs = (f"--input=predictions=/dev/fd/{predictions}", f"--input=targets=/dev/fd/{targets}")
+    done = lossd("compute", "cross_entropy", *inputs, "--json")
+    for descriptor in (predictions, targets):
+        os.close(descriptor)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)["loss"] == pytest.approx(np.log(4))
 
 
 def test_an_array_comes_in_on_stdin(tmp_path: Path) -> None:

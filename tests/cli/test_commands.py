@@ -263,6 +263,17 @@ def test_without_arguments_it_shows_its_commands() -> None:
         assert f"  {name} " in done.stdout
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_output_that_takes_no_more_is_one_clear_line() -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "lossd", "losses"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "Error: output must be writable, got No space left on device\n"
+
+
 def test_evaluate_over_files_equals_one_batch(tmp_path: Path) -> None:
     for place in (0, 10):
         np.save(tmp_path / f"logits{place}.npy", logits()[place : place + 10])

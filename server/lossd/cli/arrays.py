@@ -69,7 +69,7 @@ def load_rows(name: str, source: str) -> Rows | None:
         click.ClickException: if what reads such a file is not installed.
     """
     path, key = _parted(source)
-    if path == "-":
+    if path == "-" or _is_read_once(path):
         return None
     with _readable(name, path):
         found = _rows(name, path, key)
@@ -193,7 +193,14 @@ def _parts(array: Array) -> Iterator[Array]:
 
 
 def _opened(path: str) -> IO[bytes]:
-    return BytesIO(sys.stdin.buffer.read()) if path == "-" else Path(path).open("rb")
+    if path == "-":
+        return BytesIO(sys.stdin.buffer.read())
+    return BytesIO(Path(path).read_bytes()) if _is_read_once(path) else Path(path).open("rb")
+
+
+def _is_read_once(path: str) -> bool:
+    """Returns whether it is a pipe or the like, such as a shell makes of <(command)."""
+    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
 
 
 def _key(name: str, path: str, key: str, keys: list[str]) -> str:
