@@ -249,5 +249,5 @@ def test_a_series_of_pandas_is_taken_whatever_its_index() -> None:
     assert to_array("predictions", series).tolist() == [0.5, 1.5]
     assert not is_several(series)
     objects = pandas.Series([0.5, None], index=[7, 9], dtype=object)
-    with pytest.raises(client.InvalidRequestError, match=r"objects in Series, of which \[1\] is None"):
+    with pytest.raises(client.InvalidRequestError, match=r"in Series, of which \[1\] is None"):
         to_array("predictions", objects)

@@ -69,7 +69,7 @@ def test_a_name_of_no_loss_is_refused_before_anything_is_sent(
     [
         ("huber", {"dleta": 1}, "huber: parameters of Huber .*did you mean delta"),
         ("huber", {"delta": "1"}, "huber: delta must be a number, got '1'"),
-        ("cross_entropy", {"ignore_index": 1.5}, "cross_entropy: ignore_index must be a whole number, got 1.5"),
+        ("cross_entropy", {"ignore_index": 1.5}, "ignore_index must be a whole number, got 1.5"),
         ("cross_entropy", {"prediction_kind": "probs"}, "did you mean PROBABILITIES"),
     ],
 )
