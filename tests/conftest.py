@@ -1,9 +1,10 @@
 """Fixtures that every folder shares: the backends there are, the catalogue, and the clients."""
 
+import gc
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -70,6 +71,21 @@ settings.load_profile("busy")
 def pytest_xdist_auto_num_workers() -> int:
     """Has ``-n auto`` use two workers more than there are cores: many tests wait for a server."""
     return len(os.sched_getaffinity(0)) + 2
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Spares the garbage collector the tests, which live as long as the process.
+
+    It would look at a million objects again and again, while they are made and in every test that
+    asks for a collection.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)
