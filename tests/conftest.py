@@ -1,6 +1,7 @@
 """Fixtures that every folder shares: the backends there are, the catalogue, and the clients."""
 
 import gc
+import importlib.util
 import os
 import shutil
 import sys
@@ -97,6 +98,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker("environments"):
                 item.add_marker(pytest.mark.skip(reason=reason))
     kept = set(items) if config.getoption("--whole") else selection.covering(items)
+    if importlib.util.find_spec("cupy") is None:  # thousands would say that they are skipped
+        on_device = {item for item in kept if selection.is_of_a_device(item)}
+        kept -= on_device - selection.one_of_each_function(on_device)
     share, part = config.getoption("--one-in"), config.getoption("--slice")
     kept -= {item for item in kept if _is_slow(item) and selection.number(item) % share != part}
     if left_out := [item for item in items if item not in kept]:
