@@ -1,11 +1,14 @@
 """Fixtures that every folder shares: the backends there are, the catalogue, and the clients."""
 
+import contextlib
 import gc
 import importlib.util
 import os
 import shutil
 import sys
+import sysconfig
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,10 +60,25 @@ def pytest_configure(config: pytest.Config) -> None:
     Else each of some hundred servers would compile all of lossd, and each worker all tests.
     """
     if sys.dont_write_bytecode and hasattr(config, "cache"):
-        folder = str(config.cache.mkdir("bytecode"))
-        sys.dont_write_bytecode, sys.pycache_prefix = False, folder
+        folder = config.cache.mkdir("bytecode")
+        if not any(folder.iterdir()):
+            _bring_bytecode(folder)
+        sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder)
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+
+
+def _bring_bytecode(folder: Path) -> None:
+    """Links what was compiled as libraries were installed, which Python looks for in a folder now.
+
+    Else each worker would compile them, at the same time as the others.
+    """
+    for library in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}:
+        for compiled in Path(library).rglob("__pycache__/*.pyc"):
+            own = folder / compiled.parent.parent.relative_to(compiled.anchor) / compiled.name
+            own.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                own.symlink_to(compiled)
 
 
 # A busy machine is no failure.
