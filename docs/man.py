@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from lossd.cli import command
+from lossd.cli import command, subcommands
 
 _STATUS = """\
 .TP
@@ -31,7 +31,7 @@ It was used wrongly.
 def pages() -> dict[str, str]:
     """Returns the text of each page, by its file's name."""
     found = {"lossd.1": _page("lossd", command)}
-    for name, one in command.commands.items():
+    for name, one in subcommands().items():
         found[f"lossd-{name}.1"] = _page(f"lossd {name}", one)
     return found
 
@@ -48,9 +48,9 @@ def _page(name: str, one: click.Command) -> str:
         _listed("OPTIONS", _records(one, context)),
     ]
     if isinstance(one, click.Group):
-        described = [(key, sub.get_short_help_str(200)) for key, sub in one.commands.items()]
+        described = [(key, sub.get_short_help_str(200)) for key, sub in subcommands().items()]
         parts.append(_listed("COMMANDS", described))
-        others = [f"lossd-{key}" for key in one.commands]
+        others = [f"lossd-{key}" for key in subcommands()]
     else:
         others = ["lossd"]
     if one.epilog:

@@ -1,9 +1,14 @@
 """Fixtures that every folder shares: the backends there are, the catalogue, and the clients."""
 
+import contextlib
+import gc
+import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import sysconfig
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,10 +60,25 @@ def pytest_configure(config: pytest.Config) -> None:
     Else each of some hundred servers would compile all of lossd, and each worker all tests.
     """
     if sys.dont_write_bytecode and hasattr(config, "cache"):
-        folder = str(config.cache.mkdir("bytecode"))
-        sys.dont_write_bytecode, sys.pycache_prefix = False, folder
+        folder = config.cache.mkdir("bytecode")
+        if not any(folder.iterdir()):
+            _bring_bytecode(folder)
+        sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder)
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
+
+
+def _bring_bytecode(folder: Path) -> None:
+    """Links what was compiled as libraries were installed, which Python looks for in a folder now.
+
+    Else each worker would compile them, at the same time as the others.
+    """
+    for library in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}:
+        for compiled in Path(library).rglob("__pycache__/*.pyc"):
+            own = folder / compiled.parent.parent.relative_to(compiled.anchor) / compiled.name
+            own.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                own.symlink_to(compiled)
 
 
 # A busy machine is no failure.
@@ -72,6 +92,21 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 2
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Spares the garbage collector the tests, which live as long as the process.
+
+    It would look at a million objects again and again, while they are made and in every test that
+    asks for a collection.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what takes minutes, unless it is asked for."""
@@ -81,6 +116,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker("environments"):
                 item.add_marker(pytest.mark.skip(reason=reason))
     kept = set(items) if config.getoption("--whole") else selection.covering(items)
+    if importlib.util.find_spec("cupy") is None:  # thousands would say that they are skipped
+        on_device = {item for item in kept if selection.is_of_a_device(item)}
+        kept -= on_device - selection.one_of_each_function(on_device)
     share, part = config.getoption("--one-in"), config.getoption("--slice")
     kept -= {item for item in kept if _is_slow(item) and selection.number(item) % share != part}
     if left_out := [item for item in items if item not in kept]:

@@ -33,6 +33,14 @@ def covering(items: Iterable[pytest.Item]) -> set[pytest.Item]:
     return kept
 
 
+def one_of_each_function(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Returns the first test of each function, always the same, in any order of tests."""
+    found: dict[str, pytest.Item] = {}
+    for item in sorted(items, key=number):
+        found.setdefault(item.nodeid.partition("[")[0], item)
+    return set(found.values())
+
+
 def number(item: pytest.Item) -> int:
     """Returns a number that is drawn for a test, always the same."""
     return zlib.crc32(item.nodeid.encode())

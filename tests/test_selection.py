@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lossd.losses import LOSSES
-from tests.selection import covering
+from tests.selection import covering, one_of_each_function
 
 
 class Item:
@@ -71,3 +71,10 @@ def test_a_test_on_a_gpu_stands_for_none_elsewhere() -> None:
     here = [Item("test", {"engine": "numpy", "loss": loss}) for loss in LOSSES]
     there = [Item("test", {"engine": "cupy", "loss": loss}, GPU) for loss in LOSSES]
     assert len(kept([*here, *there])) == 2 * len(LOSSES)
+
+
+def test_one_of_each_function_is_the_same_in_any_order() -> None:
+    items = [*collected("first"), *collected("second")]
+    found = one_of_each_function(items)
+    assert sorted(item.nodeid.partition("[")[0] for item in found) == ["first", "second"]
+    assert one_of_each_function(items[::-1]) == found

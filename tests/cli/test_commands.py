@@ -16,7 +16,7 @@ from sklearn.metrics import log_loss
 
 from lossd.backends.choose import cpu_backend
 from lossd.batch import Job
-from lossd.cli import command
+from lossd.cli import command, subcommands
 from lossd.engine import Engine
 from lossd.losses import LOSSES
 from lossd.networks import save, worked_networks
@@ -268,7 +268,7 @@ def test_without_arguments_it_shows_its_commands() -> None:
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
 
-    for name in command.commands:
+    for name in subcommands():
         assert f"  {name} " in done.stdout
 
 
@@ -281,6 +281,15 @@ def test_an_output_that_takes_no_more_is_one_clear_line() -> None:
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "Error: output must be writable, got No space left on device\n"
+
+
+def test_a_subcommand_is_imported_when_it_is_used() -> None:
+    script = "import sys, lossd.cli; print({'numpy', 'grpc', 'rich'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert done.stdout == "set()\n"
 
 
 def test_evaluate_over_files_equals_one_batch(tmp_path: Path) -> None:

@@ -12,24 +12,53 @@ from click.testing import CliRunner
 from lossd.cli import command
 from lossd.losses import LOSSES
 
+# Names that no test completes.
+HEARD, TOLD = "what_lossd_heard", "what_it_told"
+ASKED = ("COMP_WORDS", "COMP_CWORD", "_LOSSD_COMPLETE")
 
-def answered(tmp_path: Path, *words: str) -> list[str]:
-    """Returns what bash would offer for the last word."""
-    script = tmp_path / "lossd.bash"
-    script.write_text(CliRunner().invoke(command, ["completion", "bash"]).stdout)
-    (tmp_path / "lossd").write_text(f'#!/bin/sh\nexec {sys.executable} -m lossd "$@"\n')
-    (tmp_path / "lossd").chmod(0o755)
-    asked = (
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own, whose files may be completed."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def answered(folder: Path, *words: str) -> list[str]:
+    """Returns what bash offers for the last word.
+
+    Its script runs twice: we hear what it asks lossd, and then it is told what lossd answers here.
+    """
+    (folder / "lossd.bash").write_text(CliRunner().invoke(command, ["completion", "bash"]).stdout)
+    variables = " ".join(f'"${name}"' for name in ASKED)
+    program = folder / "lossd"
+    program.write_text(f"#!/bin/sh\nprintf '%s\\0' {variables} > {HEARD}\ncat {TOLD}\n")
+    program.chmod(0o755)
+    (folder / TOLD).touch()
+    bash(folder, words)
+    heard = (folder / HEARD).read_text().split("\0")
+    (folder / TOLD).write_text(told(**dict(zip(ASKED, heard, strict=False))))
+    return bash(folder, words)
+
+
+def bash(folder: Path, words: tuple[str, ...]) -> list[str]:
+    """Runs its script for some words and returns what it offers."""
+    script = (
         "compopt() { :; }\n"  # bash has it only while a person types
-        f'source {script}\nCOMP_WORDS=("$@")\nCOMP_CWORD=$(($# - 1))\n'
+        'source lossd.bash\nCOMP_WORDS=("$@")\nCOMP_CWORD=$(($# - 1))\n'
         '_lossd_completion lossd\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
     )
     done = subprocess.run(
-        ["bash", "-c", asked, "bash", *words],
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+        ["bash", "-c", script, "bash", *words],
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
+        capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     return done.stdout.split()
+
+
+def told(**variables: str) -> str:
+    """Returns what lossd answers to the script of a shell."""
+    return CliRunner(env=variables).invoke(command, prog_name="lossd").stdout
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
@@ -60,32 +89,35 @@ def answered(tmp_path: Path, *words: str) -> list[str]:
     ],
     ids=" ".join,
 )
-def test_bash_is_offered_what_fits(tmp_path: Path, words: tuple[str, ...], offered: str) -> None:
-    (tmp_path / "a").mkdir()
+def test_bash_is_offered_what_fits(folder: Path, words: tuple[str, ...], offered: str) -> None:
+    (folder / "a").mkdir()
     for name in ("a.npy", "a.png", "a/b.npz"):
-        (tmp_path / name).touch()
+        (folder / name).touch()
 
-    assert sorted(answered(tmp_path, *words)) == sorted(offered)
+    assert sorted(answered(folder, *words)) == sorted(offered)
 
 
 @pytest.mark.parametrize("shell", ["fish", "zsh"])
-def test_other_shells_have_a_script_and_whole_words(
-    shell: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_shells_have_a_script_and_whole_words(shell: str) -> None:
     script = CliRunner().invoke(command, ["completion", shell])
     assert (script.exit_code, "_LOSSD_COMPLETE" in script.stdout) == (0, True)
-    for name, value in {
-        "_LOSSD_COMPLETE": f"{shell}_complete",
-        "COMP_WORDS": "lossd compute cross_entropy --param prediction_kind=PR",
-        "COMP_CWORD": "prediction_kind=PR" if shell == "fish" else "4",
-    }.items():
-        monkeypatch.setenv(name, value)
+
+    said = told(
+        _LOSSD_COMPLETE=f"{shell}_complete",
+        COMP_WORDS="lossd compute cross_entropy --param prediction_kind=PR",
+        COMP_CWORD="prediction_kind=PR" if shell == "fish" else "4",
+    )
+    assert "prediction_kind=PROBABILITIES" in said
+
+
+def test_the_program_itself_answers() -> None:
+    asked = {"_LOSSD_COMPLETE": "bash_complete", "COMP_WORDS": "lossd heal", "COMP_CWORD": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", "from lossd.cli import command; command(prog_name='lossd')"],
-        capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-m", "lossd"],
+        env={**os.environ, **asked}, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    assert "prediction_kind=PROBABILITIES" in done.stdout, done
+    assert done.stdout == "plain,healthcheck\n"
 
 
-def test_every_loss_is_offered(tmp_path: Path) -> None:
-    assert set(answered(tmp_path, "lossd", "compute", "")) == {*LOSSES, "weighted_sum"}
+def test_every_loss_is_offered(folder: Path) -> None:
+    assert set(answered(folder, "lossd", "compute", "")) == {*LOSSES, "weighted_sum"}

@@ -100,6 +100,8 @@ def test_a_command_of_the_documents_works(folder: Path, typed: list[str]) -> Non
         return
     if name == "bench":
         arguments += ["--seconds", "0.1", "--transport", "tcp"]
+        if "--shape" not in arguments:  # those that it measures then take a quarter of a minute
+            arguments += ["--shape", "32x10"]
     if name == "top":
         with serve("--backend", "numpy") as server:
             assert "ready" in shown(name, server.metrics_url, *arguments)

@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
-from lossd.cli import command
+from lossd.cli import command, subcommands
 from lossd.serving.config import settings
 
 
@@ -13,17 +13,17 @@ def help_of(*names: str) -> str:
     return done.output
 
 
-@pytest.mark.parametrize("name", ["", *command.commands])
+@pytest.mark.parametrize("name", ["", *subcommands()])
 def test_it_fits_80_columns_and_explains_every_option(name: str) -> None:
     shown = help_of(*name.split())
 
     assert max(map(len, shown.splitlines())) <= 80
-    for option in command.commands[name].params if name else []:
+    for option in subcommands()[name].params if name else []:
         if option.param_type_name == "option":
             assert getattr(option, "help", None), option.name
 
 
-@pytest.mark.parametrize("name", ["", *command.commands])
+@pytest.mark.parametrize("name", ["", *subcommands()])
 def test_no_sentence_and_no_name_is_cut(name: str) -> None:
     usage, *lines = help_of(*name.split()).splitlines()
 
@@ -48,7 +48,7 @@ def test_others_take_the_settings_and_do_not_repeat_them(name: str) -> None:
 
     assert "--max-calls" not in shown
     assert "lossd serve --help" in shown
-    taken = {option.name for option in command.commands[name].params}
+    taken = {option.name for option in subcommands()[name].params}
     assert taken >= {setting.name for setting in settings()}
 
 
@@ -61,4 +61,5 @@ def test_the_table_of_settings_is_whole_at(columns: int) -> None:
     assert max(map(len, done.output.splitlines())) <= columns
     assert "…" not in done.output
     for setting in settings():
-        assert setting.variable in done.output
+        assert setting.flag in done.output
+        assert (setting.variable in done.output) == (columns == 120)

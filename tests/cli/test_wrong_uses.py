@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from lossd.cli import command
+from lossd.cli import command, subcommands
 from lossd.cli.arguments import Real
 from lossd.cli.files import OutputFile
 from lossd.serving.config import settings
@@ -182,7 +182,7 @@ def test_trying_an_output_leaves_everything_as_it_was(files: Path) -> None:
 
 
 def options() -> Iterator[tuple[str, click.Option]]:
-    for name, one in command.commands.items():
+    for name, one in subcommands().items():
         for option in one.params:
             if isinstance(option, click.Option):
                 yield name, option

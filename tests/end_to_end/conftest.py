@@ -68,14 +68,25 @@ def page(process: Process, path: str) -> tuple[int, str]:
 
 
 def metric(process: Process, name: str, **labels: str) -> float:
-    """The value of a series; 0 if there is none yet of a metric that there is."""
-    families = list(text_string_to_metric_families(page(process, "/metrics")[1]))
+    """The value of a series; 0 if there is none yet of a metric that there is.
+
+    Of the page only its own lines are parsed, which takes a tenth of the time: tests ask often.
+    """
+    lines = page(process, "/metrics")[1].splitlines(keepends=True)
+    own = (line for line in lines if name.startswith(_metric_of(line)))
+    families = list(text_string_to_metric_families("".join(own)))
     assert any(name.startswith(family.name) for family in families), name
     for family in families:
         for sample in family.samples:
             if sample.name == name and sample.labels == labels:
                 return sample.value
     return 0.0
+
+
+def _metric_of(line: str) -> str:
+    """Returns which metric a line of a page is about, or which series of it."""
+    words = line.split(maxsplit=3)
+    return words[2] if line.startswith("#") else words[0].partition("{")[0]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from tests.end_to_end.conftest import serve
 def test_clients_that_come_and_go_are_all_answered(
     whole: bool,  # noqa: FBT001
 ) -> None:
-    clients = 3000 if whole else 2000  # a server that they can make deaf is so after a thousand
+    clients = 3000 if whole else 1000  # a server that they can make deaf is so after a thousand
     with serve("--backend", "numpy") as process:
         tally = come_and_go(process.address, clients)
         assert tally.faults == []

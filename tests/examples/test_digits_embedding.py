@@ -16,7 +16,7 @@ def test_trained_embeddings_are_better_neighbours_than_projected_pixels(tmp_path
         "--dimensions",
         "3",
         "--steps",
-        "120",
+        "80",
         "--picture",
         str(picture),
     ]

@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "perceptual.py"
 def test_the_perceptual_loss_is_sharper_than_squared_error(tmp_path: Path) -> None:
     picture = tmp_path / "perceptual.png"
     command = [
-        sys.executable, str(SCRIPT), "--steps", "40", "--digits", "3", "--output", str(picture),
+        sys.executable, str(SCRIPT), "--steps", "20", "--digits", "2", "--output", str(picture),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 

@@ -62,26 +62,39 @@ def sound(_: str, __: Piece | None) -> None:
     pass
 
 
-def wrong_slope_of_huber(loss: str, piece: Piece | None) -> None:
-    if loss == "huber" and piece:
-        piece.gradients["predictions"][...] *= 2
+def wrong_slope(piece: Piece) -> None:
+    piece.gradients["predictions"][...] *= 2
 
 
-def wrong_last_row(loss: str, piece: Piece | None) -> None:
+def wrong_last_row(piece: Piece) -> None:
     """As a kernel does that forgets what does not fill a block."""
-    if loss == "huber" and piece and piece.count > 1:
+    if piece.count > 1:
         piece.gradients["predictions"][-1] = 0
 
 
-def wrong_end_of_a_long_row(loss: str, piece: Piece | None) -> None:
+def wrong_end_of_a_long_row(piece: Piece) -> None:
     """As a kernel does that forgets a warp."""
-    if loss == "huber" and piece and piece.gradients["predictions"].shape[1] > 1000:
+    if piece.gradients["predictions"].shape[1] > 1000:
         piece.gradients["predictions"][:, -32:] = 0
 
 
-def wrong_in_16_bits(loss: str, piece: Piece | None) -> None:
-    if loss == "huber" and piece and piece.inputs["predictions"][0].dtype == ml_dtypes.bfloat16:
+def wrong_in_16_bits(piece: Piece) -> None:
+    if piece.inputs["predictions"][0].dtype == ml_dtypes.bfloat16:
         piece.gradients["predictions"][...] *= 2
+
+
+# The losses that a device gets wrong, how, and what is said first of each.
+WRONG: dict[str, tuple[Callable[[Piece], None], str]] = {
+    "huber": (wrong_slope, "in float32: predictions must be"),
+    "log_cosh": (wrong_last_row, "in float32: predictions must be"),
+    "absolute_error": (wrong_end_of_a_long_row, "in float32: predictions of 3 rows of 1003 must"),
+    "quantile": (wrong_in_16_bits, "in bfloat16: predictions of 3 rows of 1003 must be "),
+}
+
+
+def wrong(loss: str, piece: Piece | None) -> None:
+    if loss in WRONG and piece:
+        WRONG[loss][0](piece)
 
 
 def no_compiler(_: str, __: Piece | None) -> None:
@@ -113,37 +126,35 @@ def test_a_sound_device_computes_everything() -> None:
     assert found.engine.run(job("huber")).backend == "cupy"
 
 
-@pytest.mark.parametrize("fault", [wrong_slope_of_huber, wrong_last_row])
-def test_the_cpu_computes_what_the_device_gets_wrong(fault: Faulty) -> None:
-    found = checked(fault)
-    huber, squared = (found.engine.run(job(name)) for name in ("huber", "squared_error"))
-
-    assert list(found.faults) == ["huber"]
-    assert "in float32: predictions must be" in found.faults["huber"]
-    assert (huber.backend, huber.gradients["predictions"].tolist()) == ("numpy", [1.0])
-    assert squared.backend == found.chosen.backend.name == "cupy"
-    assert not found.chosen.is_fallback
+@pytest.fixture(scope="module")
+def partly_wrong() -> CheckedDevice:
+    """A device that gets some losses wrong, once it was checked."""
+    return checked(wrong)
 
 
-@pytest.mark.parametrize(
-    ("fault", "type_name", "columns"),
-    [(wrong_end_of_a_long_row, "float32", 1003), (wrong_in_16_bits, "bfloat16", 1003)],
-)
-def test_long_rows_and_every_type_are_tried(fault: Faulty, type_name: str, columns: int) -> None:
-    found = checked(fault)
-
-    assert list(found.faults) == ["huber"]
-    told = f"in {type_name}: predictions of 3 rows of {columns} must be "
-    assert found.faults["huber"].startswith(told)
+@pytest.mark.parametrize("loss", WRONG)
+def test_the_cpu_computes_what_the_device_gets_wrong(
+    partly_wrong: CheckedDevice, loss: str
+) -> None:
+    """A fault in long rows alone, or in one type alone, is found as well."""
+    assert WRONG[loss][1] in partly_wrong.faults[loss]
+    assert partly_wrong.engine.run(job(loss)).backend == "numpy"
 
 
-def test_a_sum_over_both_names_the_device() -> None:
-    engine = checked(wrong_slope_of_huber).engine
+def test_the_device_computes_what_it_gets_right(partly_wrong: CheckedDevice) -> None:
+    huber, squared = (partly_wrong.engine.run(job(name)) for name in ("huber", "squared_error"))
 
+    assert partly_wrong.faults.keys() == WRONG.keys()
+    assert huber.gradients["predictions"].tolist() == [1.0]
+    assert squared.backend == partly_wrong.chosen.backend.name == "cupy"
+    assert not partly_wrong.chosen.is_fallback
+
+
+def test_a_sum_over_both_names_the_device(partly_wrong: CheckedDevice) -> None:
     def backend(*losses: str) -> str:
         names = {"predictions": "predictions", "targets": "targets"}
         terms = tuple(Term(weight=1.0, job=job(loss), names=names) for loss in losses)
-        return run(engine, SumJob(terms=terms, inputs=job("huber").inputs)).backend
+        return run(partly_wrong.engine, SumJob(terms=terms, inputs=job("huber").inputs)).backend
 
     assert backend("huber", "squared_error") == "cupy"
     assert backend("huber", "huber") == "numpy"
@@ -171,6 +182,6 @@ def test_a_device_that_a_fault_takes_down_is_not_used() -> None:
 
 
 def test_an_operator_may_trust_a_device() -> None:
-    found = checked(wrong_slope_of_huber, check_device=False)
+    found = checked(wrong, check_device=False)
 
     assert found.engine.run(job("huber")).gradients["predictions"].tolist() == [2.0]

@@ -1,30 +1,37 @@
-"""The command line: one module for each subcommand."""
+"""The command line: one module for each subcommand, imported when it is asked for."""
+
+import importlib
 
 import click
 
-from lossd.cli.bench import bench
+# Before all others, as it teaches click how bash breaks words.
 from lossd.cli.completion import completion
-from lossd.cli.compute import compute
-from lossd.cli.config import config
-from lossd.cli.demo import demo
-from lossd.cli.doctor import doctor
-from lossd.cli.evaluate import evaluate
-from lossd.cli.healthcheck import healthcheck
-from lossd.cli.losses import losses
-from lossd.cli.metrics import metrics
-from lossd.cli.serve import serve
-from lossd.cli.top import top
 
-__all__ = ["command"]
+__all__ = ["command", "subcommands"]
 
 
-_SUBCOMMANDS = (
-    bench, completion, compute, config, demo, doctor, evaluate, healthcheck, losses, metrics, serve,
-    top,
+_OTHERS = (
+    "bench", "compute", "config", "demo", "doctor", "evaluate", "healthcheck", "losses", "metrics",
+    "serve", "top",
 )  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Subcommands(click.Group):
+    """Imports a subcommand when it is used: a probe of health needs neither charts nor a server."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names of all subcommands."""
+        return sorted({*super().list_commands(ctx), *_OTHERS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Returns a subcommand, or None where there is none of a name."""
+        if cmd_name in _OTHERS and cmd_name not in self.commands:
+            found = getattr(importlib.import_module(f"lossd.cli.{cmd_name}"), cmd_name)
+            self.add_command(found)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Subcommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lossd")
 def command() -> None:
     """Losses, per-example losses and gradients over gRPC.
@@ -34,5 +41,11 @@ def command() -> None:
     """
 
 
-for subcommand in _SUBCOMMANDS:
-    command.add_command(subcommand)
+command.add_command(completion)
+
+
+def subcommands() -> dict[str, click.Command]:
+    """Returns every subcommand by its name."""
+    context = click.Context(command)
+    found = {name: command.get_command(context, name) for name in command.list_commands(context)}
+    return {name: one for name, one in found.items() if one is not None}

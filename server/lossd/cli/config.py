@@ -1,14 +1,12 @@
 """``lossd config``."""
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 from click.core import ParameterSource
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +20,8 @@ _SOURCES = {
     ParameterSource.COMMANDLINE: "flag",
     ParameterSource.ENVIRONMENT: "environment",
 }
+
+_LEAST_FOR_VALUES = len("127.0.0.1:50051") + 1
 
 
 @click.command(epilog=SERVES_TOO)
@@ -64,13 +64,15 @@ def _source(setting: Setting) -> str:
 
 
 def _print(shown: list[tuple[Setting, Any, str]]) -> None:
-    """Prints a table, without the variables where the terminal has no room for them."""
+    """Prints a table, without the variables where they would leave values too little room."""
     console = Console()
-    rows = [(s.flag, Text(str(value)), source, s.variable) for s, value, source in shown]
-    table = _table(rows, ["setting", "value", "from", "variable"])
-    anywhere = console.options.update(max_width=sys.maxsize)
-    fits = Measurement.get(console, anywhere, table).maximum <= console.width
-    console.print(table if fits else _table(rows, ["setting", "value", "from"]))
+    others = zip(*((s.flag, source, s.variable) for s, _, source in shown), strict=True)
+    taken = sum(1 + max(map(len, cells)) for cells in others)
+    columns = ["setting", "value", "from", "variable"]
+    if taken + _LEAST_FOR_VALUES > console.width:
+        columns.pop()
+    rows = ((s.flag, Text(str(value)), source, s.variable) for s, value, source in shown)
+    console.print(_table(rows, columns))
 
 
 def _table(rows: Iterable[Sequence[str | Text]], columns: list[str]) -> Table:

@@ -120,12 +120,7 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
     2018, equation 4; symmetric: A. Radford et al., Learning transferable visual models from natural
     language supervision, 2021, figure 3.
     """
-    if symmetric and negatives is not None:
-        raise ParameterError("symmetric", "symmetric must be false with negatives, got true")
-    if not in_batch_negatives and negatives is None:
-        raise ParameterError(
-            "in_batch_negatives", "in_batch_negatives must be true without negatives, got false"
-        )
+    _check_negatives(negatives, symmetric=symmetric, in_batch=in_batch_negatives)
     sides = [queries], [keys] if negatives is None else [keys, negatives]
     left, right = (1.0 if normalize else unit_of(xp, batch, *side) for side in sides)
     query = Vectors(xp, queries, batch, normalize=normalize, unit=left)
@@ -137,10 +132,7 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
     rivals = _Rivals(other, ids, in_batch_negatives, heat)
     if symmetric:
         halves = replace(batch, scales=batch.scales / 2)
-        ways = [
-            _Way(xp, query, key, rivals, halves),
-            _Way(xp, key, query, rivals, halves),
-        ]
+        ways = [_Way(xp, query, key, rivals, halves), _Way(xp, key, query, rivals, halves)]
         values = (ways[0].values + ways[1].values) / 2
     else:
         ways = [_Way(xp, query, key, rivals, batch)]
@@ -163,6 +155,15 @@ def info_nce(  # noqa: PLR0917 - the inputs of the loss
     if other is not None and other.rows.ndim == EACH:
         is_zero = is_zero | other.is_zero.any(axis=-1)
     return BodyResult(values, gradients, statuses=xp.where(is_zero, int(Status.ZERO_NORM), 0))
+
+
+def _check_negatives(negatives: Array | None, *, symmetric: bool, in_batch: bool) -> None:
+    if symmetric and negatives is not None:
+        raise ParameterError("symmetric", "symmetric must be false with negatives, got true")
+    if not in_batch and negatives is None:
+        raise ParameterError(
+            "in_batch_negatives", "in_batch_negatives must be true without negatives, got false"
+        )
 
 
 def _total(first: Array, *others: Array) -> Array:

@@ -8,7 +8,6 @@ import numpy as np
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import Axes, Input
-from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.policy import (
     OBJECTIVES,
     KlEstimator,
@@ -21,7 +20,7 @@ from lossd.losses._maths.policy import (
     log_ratio,
     rollout_weights,
 )
-from lossd.losses._maths.policy_outputs import PolicyGradientOutput, outputs_of
+from lossd.losses._maths.policy_outputs import PolicyGradientOutput, means_of, outputs_of
 from lossd.losses._maths.tokens import (
     AGGREGATION,
     GROUPS,
@@ -382,61 +381,25 @@ def policy_gradient(  # noqa: PLR0917 - an argument an input
     2026 (DPPO); J. Schulman, Approximating KL divergence, 2020.
     """
     del xp
-    tokens = sides[""]
+    tokens, sampling = sides[""], sampling_log_probabilities
     bounds = {
-        "clip_low": clip_low,
-        "clip_high": clip_high,
-        "dual_clip": dual_clip,
+        "clip_low": clip_low, "clip_high": clip_high, "dual_clip": dual_clip,
         "positive_temperature": positive_temperature,
         "negative_temperature": negative_temperature,
         "quadratic_coefficient": quadratic_coefficient,
         "divergence_threshold": divergence_threshold,
-    }
-    sampling = sampling_log_probabilities
+    }  # fmt: skip
     check_objective(objective, ratio, bounds, has_sampling=sampling is not None)
-    logs = log_ratio(ratio, log_probabilities, sampling, tokens)
-    ratios = np.exp(logs)
-    given = PolicyTokens(log_probabilities, sampling, advantages, ratios)
-    found = OBJECTIVES[objective](given, bounds)
-    weights = rollout_weights(
-        rollout_correction,
-        (rollout_low, rollout_high),
-        sampling,
-        rollout_log_probabilities,
-        tokens,
-    )
-    value, derivative = found.value, found.derivative
-    for factors in (weights, token_weights):
-        value, derivative = (_weighted(factors, part) for part in (value, derivative))
-    if found.is_by_ratio and ratio is PolicyRatio.SEQUENCE:
-        derivative = tokens.spread(tokens.means(derivative))
+    ratios = np.exp(log_ratio(ratio, log_probabilities, sampling, tokens))
+    given = PolicyTokens(log_probabilities, sampling, rollout_log_probabilities, advantages, ratios)
+    surrogate = OBJECTIVES[objective](given, bounds)
+    weights = rollout_weights(rollout_correction, (rollout_low, rollout_high), given, tokens)
+    cost = surrogate.weighted(weights).weighted(token_weights)
+    if ratio is PolicyRatio.SEQUENCE:
+        cost = cost.of_sequences(tokens)
     divergence = kl_of(kl_estimator, kl_coefficient, log_probabilities, reference_log_probabilities)
     if divergence is not None and kl_coefficient:
-        cost, by_log = (_weighted(token_weights, kl_coefficient * part) for part in divergence)
-        value, derivative = value + cost, derivative + by_log
-    means = {
-        PolicyGradientOutput.CLIP_FRACTION: found.clipped.astype(np.float64),
-        PolicyGradientOutput.KL: None if divergence is None else divergence[0],
-        PolicyGradientOutput.ROLLOUT_GAP: _gap(sampling, rollout_log_probabilities),
-        PolicyGradientOutput.SAMPLING_KL: None
-        if sampling is None
-        else sampling - log_probabilities,
-        PolicyGradientOutput.ENTROPY: entropies,
-    }
-    return BodyResult(
-        value,
-        {"log_probabilities": derivative},
-        outputs=outputs_of(outputs, tokens, ratios, means),
-    )
-
-
-def _weighted(factors: Array | None, part: Array) -> Array:
-    return part if factors is None else selected(np, factors, part)
-
-
-def _moved(sampling: Array | None, trained: Array) -> Array | None:
-    return None if sampling is None else sampling - trained
-
-
-def _gap(sampling: Array | None, rollout: Array | None) -> Array | None:
-    return None if sampling is None or rollout is None else abs(sampling - rollout)
+        cost = cost.with_divergence(divergence, kl_coefficient, token_weights)
+    means = means_of(given, surrogate.clipped, divergence, entropies)
+    told = outputs_of(outputs, tokens, ratios, means)
+    return BodyResult(cost.value, {"log_probabilities": cost.derivative}, outputs=told)

@@ -238,13 +238,7 @@ def preference(  # noqa: PLR0917 - an argument an input
     references = chosen_reference_log_probabilities, rejected_reference_log_probabilities
     _check_references(objective, references)
     chosen, rejected = sides["chosen_"], sides["rejected_"]
-    averages = objective in AVERAGES if average is None else average
-    if averages and (chosen.counts is None or rejected.counts is None):
-        raise ParameterError(
-            "average",
-            "average must be false with sums that have no chosen_lengths and rejected_lengths, "
-            "got true",
-        )
+    averages = _are_averages(objective, average, (chosen, rejected))
     c = scores(chosen_log_probabilities, references[0], chosen, average=averages)
     r = scores(rejected_log_probabilities, references[1], rejected, average=averages)
     numbers = Numbers(
@@ -253,12 +247,7 @@ def preference(  # noqa: PLR0917 - an argument an input
     cost = COSTS[objective](c, r, numbers)
     if objective is PreferenceObjective.ORPO:  # nothing is certain, and its odds are infinite
         cost = cost.without(_are_empty(chosen) | _are_empty(rejected))
-    rewards: dict[PreferenceOutput, Any] = {
-        PreferenceOutput.CHOSEN_REWARD: beta * c,
-        PreferenceOutput.REJECTED_REWARD: beta * r,
-        PreferenceOutput.REWARD_MARGIN: beta * (c - r),
-        PreferenceOutput.ACCURACY: np.where(c > r, 1.0, 0.0),
-    }
+    rewards = _rewards(beta, c, r)
     return BodyResult(
         cost.value,
         {
@@ -267,6 +256,32 @@ def preference(  # noqa: PLR0917 - an argument an input
         },
         outputs={member.value.name: rewards[member] for member in outputs},
     )
+
+
+def _are_averages(
+    objective: PreferenceObjective,
+    average: bool | None,  # noqa: FBT001 - None is neither
+    answers: tuple[Tokens, Tokens],
+) -> bool:
+    """Returns whether scores are means over tokens, of which there must be a number."""
+    averages = objective in AVERAGES if average is None else average
+    if averages and any(tokens.counts is None for tokens in answers):
+        raise ParameterError(
+            "average",
+            "average must be false with sums that have no chosen_lengths and rejected_lengths, "
+            "got true",
+        )
+    return averages
+
+
+def _rewards(beta: float, chosen: Array, rejected: Array) -> dict[PreferenceOutput, Array]:
+    """Returns all outputs, of the scores of the answers."""
+    return {
+        PreferenceOutput.CHOSEN_REWARD: beta * chosen,
+        PreferenceOutput.REJECTED_REWARD: beta * rejected,
+        PreferenceOutput.REWARD_MARGIN: beta * (chosen - rejected),
+        PreferenceOutput.ACCURACY: np.where(chosen > rejected, 1.0, 0.0),
+    }
 
 
 def _are_empty(tokens: Tokens) -> Array:

@@ -9,7 +9,14 @@ from lossd.losses._body import BatchContext, BodyResult, Status
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import Input
 from lossd.losses._maths.masked_products import selected
-from lossd.losses._maths.pairwise_similarities import Temperature, Vectors, compare, unit_of
+from lossd.losses._maths.pairwise_similarities import (
+    Temperature,
+    Vectors,
+    compare,
+    scale,
+    scaled_sum,
+    unit_of,
+)
 from lossd.losses._maths.sigmoid import softplus
 from lossd.schema import POSITIVE, Array, Differentiable, Interval
 
@@ -78,48 +85,55 @@ def sigmoid_contrastive(
         Vectors(xp, given, batch, normalize=normalize, unit=unit)
         for given, unit in zip((queries, keys), units, strict=True)
     )
-    dtype, count = queries.dtype, len(queries)
-    heat = Temperature(temperature, *units)
-    values, by_temperature, by_bias = xp.zeros(count, dtype), xp.zeros(count), xp.zeros(count)
+    dtype, heat = queries.dtype, Temperature(temperature, *units)
+    pairs = _Pairs(xp, queries, heat, bias, batch)
     by_queries, by_keys = (xp.zeros(queries.shape, dtype) for _ in range(2))
-
-    def to_derivatives(scores: Array, own: slice) -> None:
-        diagonal = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
-        given = scores.copy() if "temperature" in batch.wanted else None
-        scores /= scores.dtype.type(heat.divisor)
-        scores += scores.dtype.type(bias)
-        scores[diagonal] *= -1
-        costs, scores[...] = softplus(xp, scores)
-        values[own] = costs.sum(axis=-1)
-        scores[diagonal] *= -1
-        by_bias[own] = scores.sum(axis=-1, dtype=np.float64)
-        if given is not None:
-            by_temperature[own] = selected(xp, scores, given).sum(axis=-1, dtype=np.float64)
-        scales = batch.scales[own]
-        scores *= scales[:, None].astype(scores.dtype)
-        scores[scales == 0] = 0
-
     compare(
         xp,
         query.rows,
         key.rows,
         batch,
-        to_derivatives,
+        pairs.to_derivatives,
         is_wide=heat.is_wide(dtype, query.reach() * key.reach(), bias),
         by_left=by_queries if "queries" in batch.wanted else None,
         by_right=by_keys if "keys" in batch.wanted else None,
     )
-
-    def total(derivatives: Array) -> float:
-        return float(xp.where(batch.scales == 0, 0, batch.scales * derivatives).sum())
-
     return BodyResult(
-        values,
+        pairs.values,
         {
             "queries": lambda: query.back(by_queries, heat.of_derivatives(key.unit)),
             "keys": lambda: key.back(by_keys, heat.of_derivatives(query.unit)),
-            "temperature": lambda: heat.derivative(total(by_temperature)),
-            "bias": lambda: total(by_bias),
+            "temperature": lambda: heat.derivative(scaled_sum(xp, pairs.by_temperature, batch)),
+            "bias": lambda: scaled_sum(xp, pairs.by_bias, batch),
         },
         statuses=xp.where(query.is_zero | key.is_zero, int(Status.ZERO_NORM), 0),
     )
+
+
+class _Pairs:
+    """The costs of all pairs, summed for each query, and what they change by with parameters."""
+
+    def __init__(
+        self, xp: Any, queries: Array, heat: Temperature, bias: float, batch: BatchContext
+    ) -> None:
+        self._xp, self._heat, self._bias, self._batch = xp, heat, bias, batch
+        count = len(queries)
+        self.values = xp.zeros(count, queries.dtype)
+        self.by_temperature, self.by_bias = xp.zeros(count), xp.zeros(count)
+
+    def to_derivatives(self, scores: Array, own: slice) -> None:
+        """Takes the similarities of some queries, and turns them into derivatives in place."""
+        xp = self._xp
+        diagonal = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
+        given = scores.copy() if "temperature" in self._batch.wanted else None
+        scores /= scores.dtype.type(self._heat.divisor)
+        scores += scores.dtype.type(self._bias)
+        scores[diagonal] *= -1
+        costs, scores[...] = softplus(xp, scores)
+        self.values[own] = costs.sum(axis=-1)
+        scores[diagonal] *= -1
+        self.by_bias[own] = scores.sum(axis=-1, dtype=np.float64)
+        if given is not None:
+            products = selected(xp, scores, given)
+            self.by_temperature[own] = products.sum(axis=-1, dtype=np.float64)
+        scale(scores, self._batch.scales[own])

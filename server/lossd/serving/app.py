@@ -93,15 +93,13 @@ def start(
     checked = _checked(config, networks, telemetry)
     services = build_services(config, checked, telemetry)
     watchdogs = _watchdogs(config)
-    crowd = Crowd(config.max_calls, (watchdogs.first_message, watchdogs.idle))
     boundary = _boundary(
         services,
         process,
         watchdogs,
         admission=admission,
         telemetry=telemetry,
-        let_in=_let_in(config, entered, crowd),
-        turned_away=crowd.turned_away,
+        door=_door(config, entered, watchdogs),
         tracing=tracing,
     )
     _reflect(config, services, process, telemetry, entered)
@@ -182,14 +180,23 @@ def _process(
     return _Process(calls, refusing, prompt, state, pulse, pages, fail)
 
 
-def _let_in(config: Config, entered: Entrance, crowd: Crowd) -> LetIn:
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """Who is let in, and what becomes of those who are not."""
+
+    let_in: LetIn
+    turned_away: Callable[[str], object]
+
+
+def _door(config: Config, entered: Entrance, watchdogs: _Watchdogs) -> _Door:
+    crowd = Crowd(config.max_calls, (watchdogs.first_message, watchdogs.idle))
     admit = None if entered.gate is None else let_in_by(entered.gate, Shares(config))
 
     def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:
         crowd.take(context.peer(), ticket)
         return HERE if admit is None else admit(method, context, ticket)
 
-    return let_in
+    return _Door(let_in, crowd.turned_away)
 
 
 def _boundary(
@@ -199,8 +206,7 @@ def _boundary(
     *,
     admission: Admission,
     telemetry: Telemetry,
-    let_in: LetIn,
-    turned_away: Callable[[str], object],
+    door: _Door,
     tracing: "Tracing | None",
 ) -> Boundary:
     return Boundary(
@@ -213,8 +219,8 @@ def _boundary(
         threads=process.calls,
         refusing_threads=process.refusing,
         device_lost=functools.partial(process.fail, "the device must answer, got nothing from it"),
-        let_in=let_in,
-        turned_away=turned_away,
+        let_in=door.let_in,
+        turned_away=door.turned_away,
         first_message=watchdogs.first_message,
         idle=watchdogs.idle,
         trace=None if tracing is None else tracing.begin,

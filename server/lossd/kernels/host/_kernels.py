@@ -147,9 +147,7 @@ class HostKernel:
         is_few = 0 < rows <= MOST_PREPARED_ROWS and len(inner) == 1
         if not (is_known and is_few) or self.gives_statuses or len(labels) > 1:
             return None
-        numbers = self._pack_numbers(*[as_number(parameters[name]) for name in self._numbers])
-        vectors = [as_vector(parameters[name], self._dtype) for name in self._vectors]
-        addresses = self._pack_vectors(*[address(vector) for vector in vectors])
+        numbers, addresses, vectors = self._packed(parameters)
         packed = [
             part for one in inputs for part in (0, KINDS[one.dtype], *rule(one.domain, self._dtype))
         ]
@@ -212,39 +210,30 @@ class HostKernel:
         columns, parts = math.prod(inner), inner[0] if len(inner) > 1 else 1
         second = [size for array, _ in given[1:2] for size in array.shape[1:]]
         packed = [part for one in given for part in packed_input(*one, self._dtype)]
-        numbers = self._pack_numbers(*[as_number(parameters[name]) for name in self._numbers])
-        vectors = [as_vector(parameters[name], self._dtype) for name in self._vectors]
-        addresses = self._pack_vectors(*[address(vector) for vector in vectors])
+        numbers, addresses, _alive = self._packed(parameters)
         scales = scale if getattr(scale, "ndim", 0) else None
         block = block or max(rows, 1)
         sums = np.empty(-(-rows // block))
         call = packed_call(
             packed,
-            rows,
-            columns,
-            block,
-            parts,
-            second[0] if second else 0,
-            elements,
-            0.0 if scales is not None else float(scale),
-            address(scales),
-            address(excluded),
-            address(weights),
-            address(values),
-            address(gradient),
-            0 if gradient is None else KINDS[gradient.dtype],
-            streams,
-            address(nonfinite),
-            bytes_address(numbers),
-            bytes_address(addresses),
-            address(sums),
-            address(statuses),
+            *(rows, columns, block, parts, second[0] if second else 0, elements),
+            *(0.0 if scales is not None else float(scale), address(scales)),
+            *(address(excluded), address(weights), address(values), address(gradient)),
+            *(0 if gradient is None else KINDS[gradient.dtype], streams, address(nonfinite)),
+            *(bytes_address(numbers), bytes_address(addresses)),
+            *(address(sums), address(statuses)),
             others=others,
         )
         if not self._entry(call):
             raise MemoryError(f"a row of {columns} columns needs more memory than there is")
         nonfinite_rows, outside = ANSWER.unpack_from(call, ANSWER_OFFSET)
         return KernelSummary(sums, nonfinite_rows, bool(outside))
+
+    def _packed(self, parameters: Mapping[str, Any]) -> tuple[bytes, bytes, list[Array | None]]:
+        """Returns its numbers, the addresses of its vectors, and these, which must live on."""
+        numbers = self._pack_numbers(*[as_number(parameters[name]) for name in self._numbers])
+        vectors = [as_vector(parameters[name], self._dtype) for name in self._vectors]
+        return numbers, self._pack_vectors(*[address(vector) for vector in vectors]), vectors
 
 
 class SoftCountsKernel:

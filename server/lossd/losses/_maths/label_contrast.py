@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from lossd.losses._body import BatchContext, BodyResult, Gradient, Status
-from lossd.losses._maths.pairwise_similarities import Temperature, Vectors, compare, unit_of
+from lossd.losses._maths.pairwise_similarities import (
+    Temperature,
+    Vectors,
+    compare,
+    scale,
+    scaled_sum,
+    unit_of,
+)
 from lossd.schema import Array
 
 # Takes ``xp``, the similarities of some rows, -inf for a row with itself, their divisor,
@@ -39,52 +46,66 @@ def contrast(
     """Runs ``objective`` on all similarities, divided by the temperature, panel by panel."""
     unit = 1.0 if normalize else unit_of(xp, batch, embeddings)
     vectors = Vectors(xp, embeddings, batch, normalize=normalize, unit=unit)
-    dtype, count = embeddings.dtype, len(embeddings)
-    heat = Temperature(temperature, unit, unit)
-    values, by_temperature = xp.zeros(count, dtype), xp.zeros(count)
-    is_alone = xp.zeros(count, bool)
+    dtype, heat = embeddings.dtype, Temperature(temperature, unit, unit)
+    anchors = _Anchors(xp, labels, heat, objective, batch, dtype=dtype)
     derivatives = xp.zeros(embeddings.shape, dtype)
-
-    def to_derivatives(scores: Array, own: slice) -> None:
-        diagonal = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
-        is_positive = labels[own, None] == labels
-        is_positive[diagonal] = False
-        scores[diagonal] = -xp.inf
-        given = scores.copy() if "temperature" in batch.wanted else None
-        number = is_positive.sum(axis=-1)
-        is_alone[own] = number == 0
-        divisor, number = scores.dtype.type(heat.divisor), xp.maximum(number, 1)
-        values[own] = objective(xp, scores, divisor, is_positive, number.astype(scores.dtype))
-        if given is not None:
-            by_temperature[own] = _along(xp, scores, given)
-        scales = batch.scales[own]
-        scores *= scales[:, None].astype(scores.dtype)
-        scores[scales == 0] = 0
-
     wanted = derivatives if "embeddings" in batch.wanted else None
     compare(
         xp,
         vectors.rows,
         vectors.rows,
         batch,
-        to_derivatives,
+        anchors.to_derivatives,
         is_wide=heat.is_wide(dtype, vectors.reach() ** 2),
         by_left=wanted,
         by_right=wanted,
     )
-
-    def derivative() -> float:
-        total = xp.where(batch.scales == 0, 0, batch.scales * by_temperature).sum()
-        return heat.derivative(float(total))
-
     gradients: dict[str, Gradient] = {
         "embeddings": lambda: vectors.back(derivatives, heat.of_derivatives(unit)),
-        "temperature": derivative,
+        "temperature": lambda: heat.derivative(scaled_sum(xp, anchors.by_temperature, batch)),
     }
     statuses = xp.where(vectors.is_zero, int(Status.ZERO_NORM), 0)
     return BodyResult(
-        values, gradients, statuses=xp.where(is_alone, int(Status.NO_POSITIVE), statuses)
+        anchors.values,
+        gradients,
+        statuses=xp.where(anchors.are_alone, int(Status.NO_POSITIVE), statuses),
     )
+
+
+class _Anchors:
+    """The values of all examples, each contrasted with the others, and which have no positive."""
+
+    def __init__(
+        self,
+        xp: Any,
+        labels: Array,
+        heat: Temperature,
+        objective: Objective,
+        batch: BatchContext,
+        *,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._xp, self._labels, self._heat = xp, labels, heat
+        self._objective, self._batch = objective, batch
+        self.values, self.by_temperature = xp.zeros(len(labels), dtype), xp.zeros(len(labels))
+        self.are_alone = xp.zeros(len(labels), bool)
+
+    def to_derivatives(self, scores: Array, own: slice) -> None:
+        """Takes the similarities of some examples, and turns them into derivatives in place."""
+        xp = self._xp
+        diagonal = xp.arange(own.stop - own.start), xp.arange(own.start, own.stop)
+        is_positive = self._labels[own, None] == self._labels
+        is_positive[diagonal] = False
+        scores[diagonal] = -xp.inf
+        given = scores.copy() if "temperature" in self._batch.wanted else None
+        number = is_positive.sum(axis=-1)
+        self.are_alone[own] = number == 0
+        divisor, number = scores.dtype.type(self._heat.divisor), xp.maximum(number, 1)
+        number = number.astype(scores.dtype)
+        self.values[own] = self._objective(xp, scores, divisor, is_positive, number)
+        if given is not None:
+            self.by_temperature[own] = _along(xp, scores, given)
+        scale(scores, self._batch.scales[own])
 
 
 def _along(xp: Any, derivatives: Array, scores: Array) -> Array:

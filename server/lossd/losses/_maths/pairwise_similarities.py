@@ -136,6 +136,17 @@ def finite(xp: Any, vectors: Array, batch: BatchContext) -> Finite:
     return Finite(cleaned, is_broken, has_broken=True)
 
 
+def scale(derivatives: Array, scales: Array) -> None:
+    """Multiplies the derivatives of each row by its scale, in place; 0 makes any of them 0."""
+    derivatives *= scales[:, None].astype(derivatives.dtype)
+    derivatives[scales == 0] = 0
+
+
+def scaled_sum(xp: Any, derivatives: Array, batch: BatchContext) -> float:
+    """Returns the sum of a derivative of each row times its scale; 0 makes any of them 0."""
+    return float(xp.where(batch.scales == 0, 0, batch.scales * derivatives).sum())
+
+
 def mark_nan(derivatives: Array, is_broken: Array) -> None:
     """Makes derivatives of broken vectors NaN, except for those of 0."""
     derivatives[is_broken & (derivatives != 0)] = np.nan

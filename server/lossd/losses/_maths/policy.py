@@ -6,7 +6,7 @@ the logarithm of the ratio; nothing here knows how tokens are aggregated.
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -121,10 +121,11 @@ def log_ratio(ratio: PolicyRatio, given: Array, sampling: Array | None, tokens: 
 
 @dataclass(frozen=True, slots=True)
 class PolicyTokens:
-    """Log-probabilities, those of the sampling policy, advantages and ratios of tokens."""
+    """Log-probabilities under all policies but the reference, advantages and ratios of tokens."""
 
     logs: Array
     sampling: Array | None
+    rollout: Array | None
     advantages: Array
     ratios: Array
 
@@ -147,6 +148,28 @@ class Surrogate:
     derivative: Array
     clipped: Array
     is_by_ratio: bool = True
+
+    def weighted(self, weights: Array | None) -> "Surrogate":
+        """Returns it with tokens that count so much; None leaves all as they are."""
+        if weights is None:
+            return self
+        value, derivative = (selected(np, weights, x) for x in (self.value, self.derivative))
+        return replace(self, value=value, derivative=derivative)
+
+    def of_sequences(self, tokens: Tokens) -> "Surrogate":
+        """Returns it by ratios of sequences, of which each token has a part."""
+        if not self.is_by_ratio:
+            return self
+        return replace(self, derivative=tokens.spread(tokens.means(self.derivative)))
+
+    def with_divergence(
+        self, divergence: tuple[Array, Array], coefficient: float, weights: Array | None
+    ) -> "Surrogate":
+        """Returns it with so much of a divergence and its derivative, of tokens with weights."""
+        cost, by_log = (coefficient * part for part in divergence)
+        if weights is not None:
+            cost, by_log = (selected(np, weights, part) for part in (cost, by_log))
+        return replace(self, value=self.value + cost, derivative=self.derivative + by_log)
 
 
 def _numbers(bounds: Bounds, *names: str) -> list[float]:
@@ -298,8 +321,7 @@ def kl_of(
 def rollout_weights(
     correction: RolloutCorrection,
     bounds: tuple[float | None, float | None],
-    sampling: Array | None,
-    rollout: Array | None,
+    given: PolicyTokens,
     tokens: Tokens,
 ) -> Array | None:
     """Returns the weight of each token that makes up for its sampler; None for 1.
@@ -319,14 +341,14 @@ def rollout_weights(
             )
     if correction is RolloutCorrection.NONE:
         return None
-    if sampling is None or rollout is None:
-        missing = "sampling" if sampling is None else "rollout"
+    if given.sampling is None or given.rollout is None:
+        missing = "sampling" if given.sampling is None else "rollout"
         raise ParameterError(
             "rollout_correction",
             f"rollout_correction must be NONE without {missing}_log_probabilities, got {name}",
         )
     low, high = bounds[0] or 0.0, bounds[1] or np.inf
-    logs = sampling - rollout
+    logs = given.sampling - given.rollout
     if name.startswith("SEQUENCE"):
         logs = tokens.spread(tokens.sums(logs))
     weights = np.exp(logs)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from lossd.losses._body import Output
+from lossd.losses._maths.policy import PolicyTokens
 from lossd.losses._maths.tokens import Tokens
 from lossd.schema import Array
 
@@ -38,6 +39,24 @@ _PERCENTILES = {
 }
 
 
+def means_of(
+    given: PolicyTokens,
+    clipped: Array,
+    divergence: tuple[Array, Array] | None,
+    entropies: Array | None,
+) -> dict[PolicyGradientOutput, Array | None]:
+    """Returns the numbers of tokens of which outputs are means; None for what is not given."""
+    sampling, rollout = given.sampling, given.rollout
+    gap = None if sampling is None or rollout is None else abs(sampling - rollout)
+    return {
+        PolicyGradientOutput.CLIP_FRACTION: clipped.astype(np.float64),
+        PolicyGradientOutput.KL: None if divergence is None else divergence[0],
+        PolicyGradientOutput.ROLLOUT_GAP: gap,
+        PolicyGradientOutput.SAMPLING_KL: None if sampling is None else sampling - given.logs,
+        PolicyGradientOutput.ENTROPY: entropies,
+    }
+
+
 def outputs_of(
     wanted: Iterable[PolicyGradientOutput],
     tokens: Tokens,
@@ -46,8 +65,7 @@ def outputs_of(
 ) -> dict[str, Array]:
     """Returns the wanted outputs by name.
 
-    ``means`` are the numbers of tokens of which an output is the mean of a sequence, and None where
-    what they are made of is not given: then the output is 0.
+    ``means`` are those of ``means_of``; an output of what is not given is 0.
     """
     ordered = tokens.ordered(ratios) if _PERCENTILES.keys() & set(wanted) else ratios
 
