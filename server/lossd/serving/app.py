@@ -36,12 +36,13 @@ from lossd.serving.process.health import Health, ServerState
 from lossd.serving.process.http import PageServer
 from lossd.serving.process.pulse import Pulse
 from lossd.serving.process.versions import versions
-from lossd.serving.rpc import listening, reflection
+from lossd.serving.rpc import doors, listening, reflection
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary, LetIn
 from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.prompt import Prompt
+from lossd.serving.rpc.resets import Resets
 from lossd.serving.rpc.shares import Shares, let_in_by
 from lossd.serving.rpc.threads import Threads
 from lossd.serving.rpc.watchdog import Watchdog
@@ -93,6 +94,7 @@ def start(
     checked = _checked(config, networks, telemetry)
     services = build_services(config, checked, telemetry)
     watchdogs = _watchdogs(config)
+    resets = Resets(config.max_connection_resets, told=telemetry.rejected)
     crowd = Crowd(config.max_calls, (watchdogs.first_message, watchdogs.idle))
     boundary = _boundary(
         services,
@@ -102,10 +104,12 @@ def start(
         telemetry=telemetry,
         let_in=_let_in(config, entered, crowd),
         turned_away=crowd.turned_away,
+        dropped=resets.note,
         tracing=tracing,
     )
     _reflect(config, services, process, telemetry, entered)
     server, address = _serve(config, services, process, boundary, entered)
+    resets.start(functools.partial(doors.let_wait, addresses.port_of(address)))
     process.health.enter(ServerState.READY)
     _tell(checked)
     return Server(
@@ -120,6 +124,7 @@ def start(
         _pulse=process.pulse,
         _boundary=boundary,
         _arrivals=_arrivals(config, admission, telemetry, watchdogs),
+        _resets=resets,
         _relief=Relief(admission, config.max_inflight_bytes),
         _http=process.pages,
         _shared=services.shared,
@@ -201,6 +206,7 @@ def _boundary(
     telemetry: Telemetry,
     let_in: LetIn,
     turned_away: Callable[[str], object],
+    dropped: Callable[[str], object],
     tracing: "Tracing | None",
 ) -> Boundary:
     return Boundary(
@@ -215,6 +221,7 @@ def _boundary(
         device_lost=functools.partial(process.fail, "the device must answer, got nothing from it"),
         let_in=let_in,
         turned_away=turned_away,
+        dropped=dropped,
         first_message=watchdogs.first_message,
         idle=watchdogs.idle,
         trace=None if tracing is None else tracing.begin,

@@ -88,6 +88,7 @@ class Call:
     labels: dict[str, str] = field(default_factory=dict)
     caller: Caller = HERE
     trace: Trace | None = None
+    is_answered: bool = False
     _wake: Callable[[], None] | None = None
     _seconds: dict[str, float] = field(default_factory=dict)
     _is_let_in: bool = False
