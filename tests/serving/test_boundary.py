@@ -348,6 +348,11 @@ def test_a_checkpoint_stops_a_call_that_nobody_waits_for() -> None:
         Call(Context(active=False), "").checkpoint()
     with pytest.raises(errors.DeadlinePassed):
         Call(Context(remaining=0), "").checkpoint()
+    with pytest.raises(errors.DeadlinePassed):  # which gRPC noticed a moment before
+        Call(Context(active=False, remaining=0.002), "").checkpoint()
+    Call(Context(remaining=0.002), "").checkpoint()
+    with pytest.raises(errors.Abandoned):
+        Call(Context(active=False, remaining=1), "").checkpoint()
     Call(Context(remaining=1), "").checkpoint()
 
 

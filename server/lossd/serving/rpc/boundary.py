@@ -21,7 +21,6 @@ from typing import Any, Self
 import grpc
 
 from lossd.errors import (
-    Abandoned,
     DeviceLost,
     Draining,
     InvalidRequest,
@@ -298,7 +297,7 @@ class Boundary(grpc.GenericRpcHandler):
             # gRPC keeps it in a cycle, and with its traceback all that these frames hold, such as
             # half a batch, until the garbage is collected some day.
             error.with_traceback(None)
-            error = Abandoned("call must be waited for, got one that ended while it was read")
+            error = call.why_over("call must be waited for, got one that ended while it was read")
         if isinstance(error, DeviceLost):
             self._device_lost()
         told = _told(error, entrance.request_id)
