@@ -1,5 +1,6 @@
 """Pairs of examples: many of them, equals, infinite scores, and one class only."""
 
+import itertools
 import tracemalloc
 from typing import Any
 
@@ -10,6 +11,7 @@ from lossd.batch import Job
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidParameter
 from lossd.losses import LOSSES, Status
+from lossd.losses._maths import auc_pairs
 from lossd.losses.pairwise_auc import AucSurrogate
 from tests.losses.case import total
 from tests.losses.compare import Array, assert_same_bits
@@ -49,6 +51,27 @@ def test_sorted_walks_equal_all_pairs(engine: Engine, margin: float, offset: flo
         assert result.loss == pytest.approx(value, rel=1e-12)
         np.testing.assert_allclose(
             result.gradients["predictions"], gradient, rtol=1e-11, atol=1e-16
+        )
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 1000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_walk_in_parts_equals_all_pairs(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, dtype: type[np.floating[Any]], step: int
+) -> None:
+    monkeypatch.setattr(auc_pairs, "_BLOCK", step)
+    monkeypatch.setattr(auc_pairs, "_BLOCK_ON_DEVICE", step)
+    rng = np.random.default_rng(5)
+    for share, digits in itertools.product((0.02, 0.5, 0.99), (0, 1, 9)):
+        scores = np.round(rng.normal(0, 2, 300), digits).astype(dtype)
+        positive, weights = rng.random(300) < share, rng.uniform(0.1, 3, 300)
+        positive[:2] = True, False
+        result = _run(engine, scores, positive, weights=weights)
+        value, gradient = _by_pairs(scores.astype(float), positive, weights, 1.0)
+        rounding = float(np.finfo(dtype).eps)
+        assert result.loss == pytest.approx(value, rel=1e-12 + rounding)
+        np.testing.assert_allclose(
+            result.gradients["predictions"], gradient, rtol=1e-11 + rounding, atol=1e-16
         )
 
 

@@ -39,12 +39,12 @@ def headers(path: str = METHOD) -> bytes:
 class Peer:
     """One connection to a server, which says what it likes on it and reads what comes back.
 
-    ``ended`` are the calls that the server ended.
+    ``ended`` are the calls that the server ended.  ``source`` is the address that it comes from.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, source: str = "") -> None:
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)))
+        self._socket = socket.create_connection((host, int(port)), source_address=(source, 0))
         self._next = 1
         self._windows: dict[int, int] = {0: _WINDOW_BYTES}
         self._initial = _WINDOW_BYTES

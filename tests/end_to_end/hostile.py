@@ -39,11 +39,16 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a server is attacked."""
+    """Where a server is attacked, and from where."""
 
     address: str
     metrics_url: str
     folder: str
+    source: str = "127.0.0.2"  # another address than that of the honest
+
+    def peer(self) -> contextlib.closing[Peer]:
+        """Connects, as a context."""
+        return contextlib.closing(Peer(self.address, self.source))
 
 
 # Any event: of threads, or of processes.
@@ -53,7 +58,7 @@ Attack = Callable[[Target, Any], None]
 def resets(target: Target, is_over: Any) -> None:
     """Begins calls and ends them at once, on one connection after the other."""
     while not is_over.is_set():
-        with contextlib.closing(Peer(target.address)) as peer:
+        with target.peer() as peer:
             for _ in range(500):
                 peer.reset(peer.begin())
 
@@ -69,19 +74,18 @@ def idle_streams(target: Target, is_over: Any) -> None:
 
 
 def _silent(target: Target, is_over: Any, path: str) -> None:
-    with contextlib.closing(Peer(target.address)) as peer:
-        while not is_over.wait(0.05):
-            for _ in range(64):
-                peer.begin(path)
+    while not is_over.is_set():
+        with target.peer() as peer:
+            while not (peer.is_closed or is_over.wait(0.05)):
+                for _ in range(64):
+                    peer.begin(path)
 
 
 def half_messages(target: Target, is_over: Any) -> None:
     """Sends half of large messages, on connections of their own."""
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(8) as pool:
         while not is_over.is_set():
-            peers = [
-                stack.enter_context(contextlib.closing(Peer(target.address))) for _ in "12345678"
-            ]
+            peers = [stack.enter_context(target.peer()) for _ in "12345678"]
             list(pool.map(lambda peer: peer.send(peer.begin(), 64 * MIB, 32 * MIB), peers))
 
 
@@ -116,8 +120,8 @@ def segments(target: Target, is_over: Any) -> None:
 def resets_on_one(target: Target, is_over: Any) -> None:
     """Begins calls and ends them at once, on one connection for as long as it lasts."""
     while not is_over.is_set():
-        with contextlib.closing(Peer(target.address)) as peer, contextlib.suppress(OSError):
-            while not is_over.is_set():
+        with target.peer() as peer:
+            while not (peer.is_closed or is_over.is_set()):
                 peer.reset(peer.begin())
 
 
@@ -145,7 +149,7 @@ def attacked(target: Target, attack: Attack) -> Iterator[None]:
         assert attacker.is_alive(), "the attack must last"
     finally:
         is_over.set()
-        attacker.join(30)
+        attacker.join(2)  # it may wait for a connection
         attacker.kill()
 
 

@@ -306,6 +306,34 @@ def test_forks_and_calls_of_other_threads_take_turns(
     run(sharing, tmp_path, script, "threads", method)
 
 
+def test_forks_leave_an_open_evaluation_to_their_parent_and_call_nobody(
+    sharing: Process, tmp_path: Path
+) -> None:
+    script = """
+    from lossd.v1.metrics import Accuracy
+    batch = {"predictions": np.eye(4, dtype=np.float32), "targets": np.arange(4)}
+
+    def refused():
+        for client in (mine, LossClient(address)):
+            try:
+                squared(client)
+            except InvalidRequestError as error:
+                assert "must not be a fork of one with an open evaluation" in str(error)
+            else:
+                raise AssertionError
+
+    with LossClient(address) as mine:
+        with mine.evaluation(Accuracy()) as evaluation:
+            for _ in range(10):
+                evaluation.update(**batch)
+                assert ended_well(forked(refused))
+            result = evaluation.result()
+        assert result.value == 1 and result.example_count == 40
+        assert ended_well(forked(lambda: squared(mine)))
+    """
+    run(sharing, tmp_path, script, "threads")
+
+
 def test_forks_leave_a_server_in_this_process_to_their_parent(
     sharing: Process, tmp_path: Path
 ) -> None:

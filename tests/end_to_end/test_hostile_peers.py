@@ -1,11 +1,17 @@
 """One peer that means ill beside ten that do not: these see no error within their deadlines."""
 
+import socket
+import sys
+
 import pytest
 
+from lossd.client import LossClient
+from tests.end_to_end.conftest import metric
 from tests.end_to_end.hostile import (
     ATTACKS,
     MIB,
     Attack,
+    Target,
     attacked,
     half_messages,
     headers,
@@ -28,3 +34,30 @@ def test_the_honest_are_answered_beside_one_that_is_not(
     with served("--threads", "1", *limit) as (process, target), attacked(target, attack):
         calls = honest(process, 10.0 if is_whole else 0.5)
     assert all(calls)
+
+
+def can_connect(target: Target) -> bool:
+    """Whether the attacker's address is let in at once."""
+    host, _, port = target.address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 0.3, (target.source, 0)).close()
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets are found there only")
+def test_who_drops_its_calls_loses_its_connection_and_waits_for_another() -> None:
+    with (
+        served("--max-connection-resets", "20") as (process, target),
+        LossClient(process.address) as honest,
+    ):
+        honest.server_info()
+        while can_connect(target):
+            with target.peer() as peer:
+                while not peer.is_closed and can_connect(target):
+                    peer.reset(peer.begin())
+        assert metric(process, "lossd_rejected_total", reason="TOO_MANY_RESETS") >= 2
+        honest.server_info()
+        with LossClient(process.address) as another:
+            another.server_info()

@@ -121,6 +121,7 @@ def served(
     calls: int = 2,
     request_bytes: int = 100,
     device_lost: Callable[[], None] = lambda: None,
+    dropped: Callable[[str], object] = lambda _: None,
 ) -> Service:
     registry = CollectorRegistry()
     admission = Admission(calls=calls, request_bytes=request_bytes)
@@ -133,6 +134,7 @@ def served(
             threads=threads,
             refusing_threads=threads,
             device_lost=device_lost,
+            dropped=dropped,
         )
     return Service(boundary, admission, registry)
 
@@ -346,4 +348,27 @@ def test_a_checkpoint_stops_a_call_that_nobody_waits_for() -> None:
         Call(Context(active=False), "").checkpoint()
     with pytest.raises(errors.DeadlinePassed):
         Call(Context(remaining=0), "").checkpoint()
+    with pytest.raises(errors.DeadlinePassed):  # which gRPC noticed a moment before
+        Call(Context(active=False, remaining=0.002), "").checkpoint()
+    Call(Context(remaining=0.002), "").checkpoint()
+    with pytest.raises(errors.Abandoned):
+        Call(Context(active=False, remaining=1), "").checkpoint()
     Call(Context(remaining=1), "").checkpoint()
+
+
+def test_a_call_is_dropped_that_ends_before_it_is_answered() -> None:
+    dropped: list[str] = []
+
+    def left(_received: Received, call: Call) -> bytes:
+        cast("Context", call.context).end()
+        raise errors.Abandoned("call must be waited for, got a cancelled one")
+
+    served(left, dropped=dropped.append).call(b"")
+    assert dropped == ["ipv4:127.0.0.1:1"]
+
+
+@pytest.mark.parametrize("handler", [lambda *_: b"", failing(errors.InvalidRequest("no"))])
+def test_a_call_that_is_answered_was_not_dropped(handler: Handler) -> None:
+    dropped: list[str] = []
+    served(handler, dropped=dropped.append).call(b"")
+    assert dropped == []

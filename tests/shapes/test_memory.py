@@ -4,6 +4,7 @@ import contextlib
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +83,25 @@ def test_a_large_batch_takes_at_most_four_times_its_bytes(engine: Engine, any_lo
     rows = 64 if any_loss.shape is Shape.IMAGES else 30_000
     (one, size), (two, twice) = (needed(engine, any_loss, n) for n in (rows, 2 * rows))
     assert (two - one) / (twice - size) <= 4
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pairs_of_one_label_take_four_times_their_bytes(
+    engine: Engine, dtype: type[np.floating[Any]], share: float
+) -> None:
+    random = np.random.default_rng(0)
+
+    def taken(rows: int) -> tuple[int, int, int]:
+        scores = random.standard_normal(rows).astype(dtype)
+        targets = (random.random(rows) < share).astype(dtype)
+        inputs = {"predictions": [scores], "targets": [targets]}
+        job = Job(loss=LOSSES["pairwise_auc"], parameters={}, inputs=inputs)
+        return *peak_and_held(engine, job), scores.nbytes + targets.nbytes
+
+    (one, held, size), (two, held_twice, twice) = taken(300_000), taken(600_000)
+    assert two - one <= held_twice - held <= 4 * (twice - size)
+    assert two <= held_twice + SMALL
 
 
 @pytest.mark.parametrize("loss", [one for one in LOSSES.values() if one.shape is Shape.TOKENS])

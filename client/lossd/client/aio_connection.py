@@ -79,7 +79,7 @@ class AsyncConnection:
 
         Raises:
             InvalidRequestError: if the connection was closed, is used in another event loop, or
-                this is a fork of a process with a server in it.
+                this is a fork of a process with a server in it, or with an open evaluation.
         """
         if self._closed.is_set():
             raise closed_error()
@@ -88,8 +88,8 @@ class AsyncConnection:
             raise InvalidRequestError("client must stay in one event loop, got a second one")
         self._loop = loop
         if self._channel is None:
-            if not turns().can_call:
-                raise forked_error()
+            if parted := turns().parted:
+                raise forked_error(parted)
             self._channel = self._security.opened(grpc.aio, self._target)
         return self._channel
 

@@ -79,14 +79,14 @@ class Connection:
 
         Raises:
             InvalidRequestError: if the connection was closed, or this is a fork of a process with
-                a server in it.
+                a server in it, or with an open evaluation.
         """
         with self._lock:
             if self._closed.is_set():
                 raise closed_error()
             if self._channel is None:
-                if not self._turns.can_call:
-                    raise forked_error()
+                if self._turns.parted:
+                    raise forked_error(self._turns.parted)
                 self._channel = self._security.opened(grpc, self._target)
             return self._channel
 

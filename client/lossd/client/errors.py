@@ -189,11 +189,11 @@ def closed_error() -> InvalidRequestError:
     return InvalidRequestError("client must be open, got a closed one")
 
 
-def forked_error() -> InvalidRequestError:
-    """Returns the exception for a call in a fork of a process with a server in it."""
+def forked_error(parted: str) -> InvalidRequestError:
+    """Returns the exception for a call in a fork of a process that had something open."""
     return InvalidRequestError(
-        "process that calls must not be a fork of one with a server in it, got one: start it with "
-        "spawn or forkserver, or run lossd serve"
+        f"process that calls must not be a fork of one with {parted}, got one: start it with spawn "
+        "or forkserver, or before"
     )
 
 

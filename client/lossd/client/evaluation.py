@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import queue
 from collections.abc import Iterator
 from types import TracebackType
@@ -18,6 +19,7 @@ from lossd.client.aio_status import ServerStatus
 from lossd.client.call import EVALUATE_STREAM, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.errors import InvalidRequestError
+from lossd.client.forks import turns
 from lossd.client.progress import Advance, bar_of
 from lossd.framing import Framed
 
@@ -81,6 +83,7 @@ class Evaluation(Generic[Results]):
 
     Batches go to one server as they come, at most two ahead of it.  A batch that the server
     refuses raises in a later ``update``, or in ``result``.  Nothing is repeated after a failure.
+    Forks wait until a batch is sent, and can call nobody.
     """
 
     def __init__(
@@ -100,14 +103,18 @@ class Evaluation(Generic[Results]):
         self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
         self._parts: queue.Queue[Part | None] = queue.Queue(_AHEAD)
         self._future: Any = None
+        self._opened = contextlib.ExitStack()
         self._span = connection.trace(EVALUATE_STREAM.path, call.request_id)
 
     def __enter__(self) -> Self:
-        with self._call:
-            traced = self._span.__enter__()
-            self._future = self._connection.follow(
-                EVALUATE_STREAM, self._sent(), self._call, traced
-            )
+        with self._call, contextlib.ExitStack() as opened:
+            traced = opened.enter_context(self._span)
+            opened.enter_context(turns().parting("an open evaluation"))
+            with turns():
+                self._future = self._connection.follow(
+                    EVALUATE_STREAM, self._sent(), self._call, traced
+                )
+            self._opened = opened.pop_all()
         self._advance = self._bar.__enter__()
         return self
 
@@ -119,12 +126,17 @@ class Evaluation(Generic[Results]):
     ) -> None:
         self._bar.__exit__(kind, error, traceback)
         if not self._answer.is_there:
-            self._future.cancel()
-        self._span.__exit__(kind, error, traceback)
+            with turns():
+                self._future.cancel()
+        self._opened.__exit__(kind, error, traceback)
 
     def _sent(self) -> Iterator[Part]:
-        """Yields the requests for gRPC's thread; ends with the call, or the thread never would."""
-        yield Part(part=self._first)
+        """Yields the requests for gRPC's thread; ends with the call, or the thread never would.
+
+        It comes again when one is sent, so until then forks wait.
+        """
+        with turns():
+            yield Part(part=self._first)
         while not self._is_done():
             try:
                 part = self._parts.get(timeout=0.2)
@@ -132,7 +144,8 @@ class Evaluation(Generic[Results]):
                 continue
             if part is None:
                 return
-            yield part
+            with turns():
+                yield part
 
     def _is_done(self) -> bool:
         return self._future is not None and bool(self._future.done())

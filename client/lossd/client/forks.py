@@ -113,30 +113,30 @@ class Turns:
     waits for them.
 
     Attributes:
-        can_call: Whether this process can call at all.
+        parted: Why this process can call nobody: what its parent had open; empty if it can.
     """
 
     def __init__(self) -> None:
-        self._servers = 0
-        self.can_call = True
+        self._open: list[str] = []
+        self.parted = ""
         self._begin()
         os.register_at_fork(
             before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
         )
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[None]:
-        """Has forks not call while there is a server of gRPC in this process.
+    def parting(self, what: str) -> Iterator[None]:
+        """Has forks not call while something is open that keeps threads in gRPC.
 
-        Its threads never rest, so gRPC makes none anew in a fork, and a call might wait forever.
+        gRPC makes none anew in a fork then, and a call might crash, or wait forever.
         """
         with self._lock:
-            self._servers += 1
+            self._open.append(what)
         try:
             yield
         finally:
             with self._lock:
-                self._servers -= 1
+                self._open.remove(what)
 
     def _begin(self) -> None:
         """Begins with no calls, as a child has none of its parent's."""
@@ -164,7 +164,7 @@ class Turns:
             self._changed.wait_for(lambda: self._calls <= 0, PATIENCE)
 
     def _in_child(self) -> None:
-        self.can_call = self.can_call and not self._servers
+        self.parted = self.parted or next(iter(self._open), "")
         self._begin()
 
     def _in_parent(self) -> None:

@@ -52,7 +52,7 @@ def local_server(**settings: Any) -> Iterator[str]:
         InvalidRequestError: as ``local``.
     """
     app, config = _module("lossd.serving.app"), _module("lossd.serving.config")
-    with _folder() as folder, turns().serving():
+    with _folder() as folder, turns().parting("a server in it"):
         given = {"address": f"unix:{folder}/lossd.sock", "metrics_port": 0, **settings}
         unknown = sorted(given.keys() - config.Config.__dataclass_fields__.keys())
         if unknown:

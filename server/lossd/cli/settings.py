@@ -24,7 +24,7 @@ _SECTIONS = {
     "Limits": (
         "max_calls", "max_inflight_bytes", "max_message_bytes", "max_tensors", "max_axes",
         "max_call_seconds", "first_message_seconds", "idle_seconds", "max_connections",
-        "max_connection_calls",
+        "max_connection_calls", "max_connection_resets",
     ),
     "Limits of one caller": (
         "caller_calls", "caller_inflight_bytes", "caller_calls_per_second", "caller_shm_segments",

@@ -1,12 +1,13 @@
 """Pairwise surrogate of the area under the ROC curve."""
 
 import enum
+import functools
 from typing import Annotated, Any
 
 from lossd.losses._body import BatchContext, BodyResult, Status
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import PREDICTIONS, Content, Input
-from lossd.losses._maths.auc_pairs import Label, logistic, squared_hinge
+from lossd.losses._maths.auc_pairs import Label, Put, logistic, put_nowhere, squared_hinge
 from lossd.losses._maths.masked_products import by_scale
 from lossd.schema import NONNEGATIVE, Array, Choices, ParameterError
 
@@ -22,8 +23,8 @@ class AucSurrogate(enum.Enum):
 
 @loss(
     Shape.SETWISE,
-    working_bytes=17,
-    row_bytes=132,
+    working_bytes=8,
+    row_bytes=8,
     inputs=(
         PREDICTIONS,
         Input(
@@ -96,22 +97,25 @@ def pairwise_auc(
     if derivatives is None and "predictions" in batch.wanted:
         derivatives = xp.empty(predictions.shape, predictions.dtype)
     value = 0.0
-    for column, is_defined in enumerate(defined):  # each takes much more than what is left of it
+    for column, is_defined in enumerate(defined):
         if not is_defined:
             if derivatives is not None:
                 derivatives[:, column] = 0
             continue
-        label = Label.split(predictions[:, column], positive[column], batch)
-        if surrogate is AucSurrogate.LOGISTIC:
-            pairs = logistic(xp, label, batch)
-        else:
-            pairs = squared_hinge(xp, label, margin)
-        value += pairs.value
+        label = Label(predictions[:, column], positive[column], ~positive[column], batch)
+        put: Put = put_nowhere
         if derivatives is not None:
-            found = label.placed(xp, *pairs.derivatives()) / number
-            derivatives[:, column] = by_scale(xp, batch.scales, found)
+            put = functools.partial(_scaled, xp, batch.scales / number, derivatives[:, column])
+        if surrogate is AucSurrogate.LOGISTIC:
+            value += logistic(xp, label, put)
+        else:
+            value += squared_hinge(xp, label, margin, put)
     return BodyResult(
         value / number,
         {} if derivatives is None else {"predictions": derivatives},
         status=None if all(defined) else Status.UNDEFINED,
     )
+
+
+def _scaled(xp: Any, scales: Array, out: Array, places: Array, found: Array) -> None:
+    out[places] = by_scale(xp, scales, found)

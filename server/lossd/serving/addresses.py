@@ -158,6 +158,12 @@ def with_port(address: str, number: int) -> str:
     return address if isinstance(found, UnixSocket) else f"{address.rpartition(':')[0]}:{number}"
 
 
+def port_of(address: str) -> int:
+    """Returns the number of the port of an address; 0 for a Unix socket."""
+    found = parse(address)
+    return 0 if isinstance(found, UnixSocket) else found.number
+
+
 def reachable(address: str) -> str:
     """Returns an address to call a server at: the loopback for one that listens everywhere."""
     for anywhere, here in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):

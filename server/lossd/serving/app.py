@@ -36,12 +36,13 @@ from lossd.serving.process.health import Health, ServerState
 from lossd.serving.process.http import PageServer
 from lossd.serving.process.pulse import Pulse
 from lossd.serving.process.versions import versions
-from lossd.serving.rpc import listening, reflection
+from lossd.serving.rpc import doors, listening, reflection
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary, LetIn
 from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.prompt import Prompt
+from lossd.serving.rpc.resets import Resets
 from lossd.serving.rpc.shares import Shares, let_in_by
 from lossd.serving.rpc.threads import Threads
 from lossd.serving.rpc.watchdog import Watchdog
@@ -93,17 +94,19 @@ def start(
     checked = _checked(config, networks, telemetry)
     services = build_services(config, checked, telemetry)
     watchdogs = _watchdogs(config)
+    door = _door(config, entered, watchdogs, telemetry)
     boundary = _boundary(
         services,
         process,
         watchdogs,
+        door,
         admission=admission,
         telemetry=telemetry,
-        door=_door(config, entered, watchdogs),
         tracing=tracing,
     )
     _reflect(config, services, process, telemetry, entered)
     server, address = _serve(config, services, process, boundary, entered)
+    door.resets.start(functools.partial(doors.let_wait, addresses.port_of(address)))
     process.health.enter(ServerState.READY)
     _tell(checked)
     return Server(
@@ -118,6 +121,7 @@ def start(
         _pulse=process.pulse,
         _boundary=boundary,
         _arrivals=_arrivals(config, admission, telemetry, watchdogs),
+        _resets=door.resets,
         _relief=Relief(admission, config.max_inflight_bytes),
         _http=process.pages,
         _shared=services.shared,
@@ -186,9 +190,10 @@ class _Door:
 
     let_in: LetIn
     turned_away: Callable[[str], object]
+    resets: Resets
 
 
-def _door(config: Config, entered: Entrance, watchdogs: _Watchdogs) -> _Door:
+def _door(config: Config, entered: Entrance, watchdogs: _Watchdogs, telemetry: Telemetry) -> _Door:
     crowd = Crowd(config.max_calls, (watchdogs.first_message, watchdogs.idle))
     admit = None if entered.gate is None else let_in_by(entered.gate, Shares(config))
 
@@ -196,17 +201,18 @@ def _door(config: Config, entered: Entrance, watchdogs: _Watchdogs) -> _Door:
         crowd.take(context.peer(), ticket)
         return HERE if admit is None else admit(method, context, ticket)
 
-    return _Door(let_in, crowd.turned_away)
+    resets = Resets(config.max_connection_resets, told=telemetry.rejected)
+    return _Door(let_in, crowd.turned_away, resets)
 
 
 def _boundary(
     services: Services,
     process: _Process,
     watchdogs: _Watchdogs,
+    door: _Door,
     *,
     admission: Admission,
     telemetry: Telemetry,
-    door: _Door,
     tracing: "Tracing | None",
 ) -> Boundary:
     return Boundary(
@@ -221,6 +227,7 @@ def _boundary(
         device_lost=functools.partial(process.fail, "the device must answer, got nothing from it"),
         let_in=door.let_in,
         turned_away=door.turned_away,
+        dropped=door.resets.note,
         first_message=watchdogs.first_message,
         idle=watchdogs.idle,
         trace=None if tracing is None else tracing.begin,

@@ -6,10 +6,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lossd.errors import Abandoned, DeadlinePassed
+from lossd.errors import Abandoned, DeadlinePassed, ServiceError
 from lossd.serving.caller import HERE, Caller
 
 REQUEST_ID = "x-request-id"
+# With so little left, a call that ended did so for its deadline.
+_DEADLINE_SECONDS = 0.05
 
 
 class Context(Protocol):
@@ -88,6 +90,7 @@ class Call:
     labels: dict[str, str] = field(default_factory=dict)
     caller: Caller = HERE
     trace: Trace | None = None
+    is_answered: bool = False
     _wake: Callable[[], None] | None = None
     _seconds: dict[str, float] = field(default_factory=dict)
     _is_let_in: bool = False
@@ -143,12 +146,20 @@ class Call:
         self.labels.clear()
 
     def checkpoint(self) -> None:
-        """Raises Abandoned if nobody waits for the answer any more."""
+        """Raises Abandoned, or DeadlinePassed, if nobody waits for the answer any more."""
         remaining = self.context.time_remaining()
-        if remaining is not None and remaining <= 0:
-            raise DeadlinePassed("call must be done before its deadline, got one that has passed")
-        if not self.context.is_active():
-            raise Abandoned("call must be waited for, got a cancelled one")
+        if (remaining is not None and remaining <= 0) or not self.context.is_active():
+            raise self.why_over("call must be waited for, got a cancelled one")
+
+    def why_over(self, otherwise: str) -> ServiceError:
+        """Returns why nobody waits for the answer any more: the deadline, or else the caller.
+
+        gRPC ends a call some milliseconds before its deadline as the context tells it.
+        """
+        remaining = self.context.time_remaining()
+        if remaining is not None and remaining <= _DEADLINE_SECONDS:
+            return DeadlinePassed("call must be done before its deadline, got one that has passed")
+        return Abandoned(otherwise)
 
 
 class _Phase:

@@ -201,6 +201,12 @@ class Config:
         "0 for twice as many as may be in flight, and at least 256.",
         Interval(0, 1 << 20),
     )
+    max_connection_resets: int = _setting(
+        500,
+        "Calls a second of one connection that may end before they are answered; it is ended if "
+        "more do, and new ones of its address wait; 0 for any number.",
+        Interval(0, 1 << 20),
+    )
     shm_dir: str = _setting(
         "",
         "Directory in memory (tmpfs) whose files clients on this host may share with the server; "

@@ -18,6 +18,7 @@ from lossd.serving.process.http import PageServer
 from lossd.serving.process.pulse import Pulse
 from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary
+from lossd.serving.rpc.resets import Resets
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.shared_memory_service.segments import SharedMemory
 
@@ -47,6 +48,7 @@ class Server:
     _pulse: Pulse
     _boundary: Boundary
     _arrivals: Arrivals
+    _resets: Resets
     _relief: Relief
     _http: PageServer
     _shared: SharedMemory | None
@@ -66,6 +68,7 @@ class Server:
         is_done = (not in_doubt or self._pulse.check()) and self._drain()
         self._pulse.close()
         self._arrivals.close()
+        self._resets.close()
         self._relief.close()
         for watchdog in self._watchdogs:
             watchdog.close()

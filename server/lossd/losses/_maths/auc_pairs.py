@@ -1,10 +1,12 @@
 """Sums over all pairs of a positive and a negative example.
 
 No matrix of all pairs is ever held.  Everything is computed in float64, since the sums are long.
+Scores stay where and as they are: of each example only its place in the order is held, and the
+walks along them go block by block.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,60 +16,65 @@ from lossd.losses._maths.scans import running_sum
 from lossd.losses._maths.sigmoid import softplus
 from lossd.schema import Array
 
+# Steps of a walk that are taken together.
+_BLOCK, _BLOCK_ON_DEVICE = 1 << 15, 1 << 22
+_LOW = 0xFFFFFFFF
 # Pairs are computed in tiles of this many examples by as many others, whatever the threads.
 _IN_CACHE, _AT_ONCE = (128, 2048), (2048, 8192)
 
 
-@dataclass(frozen=True, slots=True)
-class ClassScores:
-    """The scores of one class, in float64, with their weights."""
+Put = Callable[[Array, Array], None]  # takes places of examples, and their derivatives
 
-    scores: Array
-    weights: Array
+
+def put_nowhere(places: Array, derivatives: Array) -> None:
+    """Forgets derivatives that nobody wants."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The examples of one label: ``above`` are the positives, which should score higher."""
+    """The examples of one label: those that are ``above`` should score higher."""
 
-    above: ClassScores
-    below: ClassScores
-    positive: Array
-
-    @classmethod
-    def split(cls, scores: Array, positive: Array, batch: BatchContext) -> "Label":
-        """Splits the scores of all examples by class."""
-        scores = scores.astype(np.float64)
-        above, below = (ClassScores(scores[s], batch.weights[s]) for s in (positive, ~positive))
-        return cls(above, below, positive)
+    scores: Array
+    above: Array
+    below: Array
+    batch: BatchContext
 
     @property
     def has_pairs(self) -> bool:
         """Whether there are examples of both classes."""
-        return len(self.above.scores) > 0 and len(self.below.scores) > 0
+        return bool(self.above.any()) and bool(self.below.any())
 
     @property
     def weight(self) -> Any:
         """The weight of all pairs; a pair's is the product of those of its examples."""
-        return self.above.weights.sum() * self.below.weights.sum()
+        return self._sum(self.above) * self._sum(self.below)
 
-    def placed(self, xp: Any, of_above: Array, of_below: Array) -> Array:
-        """Returns numbers for the examples of each class, in the order of all examples."""
-        found = xp.empty(len(self.positive))
-        found[self.positive] = of_above
-        found[~self.positive] = of_below
-        return found
+    @property
+    def step(self) -> int:
+        """How many examples are looked at together."""
+        return _BLOCK if self.batch.in_cache else _BLOCK_ON_DEVICE
+
+    def blocks(self) -> Iterator[slice]:
+        """Yields parts of the examples, one after the other."""
+        for start in range(0, len(self.scores), self.step):
+            yield slice(start, start + self.step)
+
+    def raw(self, places: Array) -> Array:
+        """Returns the scores at some places, in float64."""
+        return self.scores[places].astype(np.float64)
+
+    def all_are(self, holds: Callable[[Array], Array]) -> bool:
+        """Returns whether something holds for all scores that count."""
+        return all(
+            bool((holds(self.scores[b]) | ~(self.above[b] | self.below[b])).all())
+            for b in self.blocks()
+        )
+
+    def _sum(self, members: Array) -> Any:
+        return sum(self.batch.weights[b][members[b]].sum() for b in self.blocks())
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """The mean over the pairs of a label, and a function for its derivatives."""
-
-    value: Any
-    derivatives: Callable[[], tuple[Array, Array]]
-
-
-def squared_hinge(xp: Any, label: Label, margin: float) -> Pairs:
+def squared_hinge(xp: Any, label: Label, margin: float, put: Put) -> Any:
     """Returns the mean of max(0, margin - difference)^2, from two sorted walks.
 
     A walk goes down the scores of the negatives and of the positives less the margin, merged.  A
@@ -77,102 +84,207 @@ def squared_hinge(xp: Any, label: Label, margin: float) -> Pairs:
     numbers that are not negative, so nothing cancels, as it would in sums of scores and of their
     squares.
     """
-    above, below = label.above, label.below
-    raw = xp.concatenate((below.scores, above.scores))
-    if not bool(xp.isfinite(raw).all()):
-        return _from_infinite(xp, label, margin)
-    is_above = xp.arange(len(raw)) >= len(below.scores)
-    order = xp.argsort(xp.where(is_above, margin - raw, -raw), kind="stable")
-    raw, is_above = raw[order], is_above[order]
-    weights = xp.concatenate((below.weights, above.weights))[order]
-    of_above, of_below = xp.where(is_above, weights, 0), xp.where(is_above, 0, weights)
-    # From the scores, whose difference is exact where they are close, and not from the sorted keys,
-    # which are rounded, perhaps past a neighbour.
-    turns = is_above[1:].astype(np.float64) - is_above[:-1]
-    ways = xp.maximum(raw[:-1] - raw[1:] + margin * turns, 0)
-    passed, first = _walk(xp, of_below, ways)
-    second = _running(xp, ways * (2 * first[:-1] + ways * passed[:-1]))
-
-    def derivatives() -> tuple[Array, Array]:
-        _, back = _walk(xp, of_above[::-1], ways[::-1])
-        found = xp.empty_like(raw)
-        found[order] = weights * xp.where(is_above, -first, back[::-1]) * (2 / label.weight)
-        return found[len(below.scores) :], found[: len(below.scores)]
-
-    return Pairs((of_above * second).sum() / label.weight, derivatives)
+    if not label.all_are(xp.isfinite):
+        return _from_infinite(xp, label, margin, put)
+    walk, weight, value = _Walk(xp, label, margin), label.weight, 0.0
+    for part in walk.parts():
+        value += (part.of_above * part.second).sum()
+        found = part.weights * -part.first * (2 / weight)
+        put(part.places[part.is_above], found[part.is_above])
+    for part, back in () if put is put_nowhere else walk.back():
+        found = part.weights * back * (2 / weight)
+        put(part.places[~part.is_above], found[~part.is_above])
+    return value / weight
 
 
-def _walk(xp: Any, weights: Array, ways: Array) -> tuple[Array, Array]:
-    """Returns S0 and S1 at each step: the weights so far, and those times the distances."""
-    passed = running_sum(xp, weights)
-    return passed, _running(xp, ways * passed[:-1])
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some steps of a walk: the examples that are met, and the sums there."""
+
+    places: Array
+    raw: Array
+    is_above: Array
+    weights: Array
+    first: Any = None
+    second: Any = None
+
+    @property
+    def of_above(self) -> Array:
+        """The weights of the positives, 0 for negatives."""
+        return self.weights * self.is_above
+
+    @property
+    def of_below(self) -> Array:
+        """The weights of the negatives, 0 for positives."""
+        return self.weights * ~self.is_above
 
 
-def _running(xp: Any, steps: Array) -> Array:
-    """Returns the sum of the steps before each position, one more than there are steps."""
-    return xp.concatenate((xp.zeros(1), running_sum(xp, steps)))
+class _Walk:
+    """A walk along the merged scores of a label, in parts; it holds the order of each class."""
+
+    def __init__(self, xp: Any, label: Label, margin: float) -> None:
+        self._xp, self._label, self._margin = xp, label, margin
+        self._above = _descending(xp, label, label.above)
+        self._below = _descending(xp, label, label.below)
+        self._cuts = [(0, 0), *self._merged()]
+
+    def parts(self) -> Iterator[_Part]:
+        """Yields the parts with S1 and S2 at each step."""
+        xp, passed, first, second = self._xp, 0.0, 0.0, 0.0
+        last: _Part | None = None
+        for number in range(len(self._cuts) - 1):
+            part = self._part(number)
+            ways = self._ways(last, part)
+            before = _before(xp, passed, part.of_below)
+            firsts = _before(xp, first, ways * before[:-1])
+            seconds = _before(xp, second, ways * (2 * firsts[:-1] + ways * before[:-1]))
+            passed, first, second = before[-1], firsts[-1], seconds[-1]
+            yield replace(part, first=firsts[1:], second=seconds[1:])
+            last = part
+
+    def back(self) -> Iterator[tuple[_Part, Array]]:
+        """Yields the parts from the last one on, with S1 over the positives still to come."""
+        xp, passed, first = self._xp, 0.0, 0.0
+        after: _Part | None = None
+        for number in reversed(range(len(self._cuts) - 1)):
+            part = self._part(number)
+            out = xp.zeros(1) if after is None else self._ways(part, after)[:1]
+            ways = xp.concatenate((out, self._ways(None, part)[:0:-1]))
+            before = _before(xp, passed, part.of_above[::-1])
+            firsts = _before(xp, first, ways * before[:-1])
+            passed, first = before[-1], firsts[-1]
+            yield part, firsts[:0:-1]
+            after = part
+
+    def _ways(self, last: "_Part | None", part: "_Part") -> Array:
+        """Returns the way to each example of a part, from the one before it; 0 to the very first.
+
+        From the scores, whose difference is exact where they are close, and not from the sorted
+        keys, which are rounded, perhaps past a neighbour.
+        """
+        xp, whence = self._xp, part if last is None else last
+        edge = slice(0, 1) if last is None else slice(-1, None)
+        raw = xp.concatenate((whence.raw[edge], part.raw))
+        is_above = xp.concatenate((whence.is_above[edge], part.is_above)).astype(np.float64)
+        turns = is_above[1:] - is_above[:-1]
+        return xp.maximum(raw[:-1] - raw[1:] + self._margin * turns, 0)
+
+    def _part(self, number: int) -> _Part:
+        xp, (above, below), (to_above, to_below) = self._xp, *self._cuts[number : number + 2]
+        places = xp.concatenate((self._below(below, to_below), self._above(above, to_above)))
+        is_above = xp.arange(len(places)) >= to_below - below
+        raw = self._label.raw(places)
+        order = xp.argsort(xp.where(is_above, self._margin - raw, -raw), kind="stable")
+        places = places[order]
+        return _Part(places, raw[order], is_above[order], self._label.batch.weights[places])
+
+    def _merged(self) -> Iterator[tuple[int, int]]:
+        """Yields how many of each class have been met at the end of each part.
+
+        Where scores are equal, the negatives come first.
+        """
+        xp, step = self._xp, self._label.step
+        counts = [int(members.sum()) for members in (self._label.above, self._label.below)]
+        above = below = 0
+        while (above, below) != tuple(counts):
+            ends = min(above + step, counts[0]), min(below + step, counts[1])
+            of_above = self._margin - self._label.raw(self._above(above, ends[0]))
+            of_below = -self._label.raw(self._below(below, ends[1]))
+            taken = [len(of_above), len(of_below)]
+            if ends[1] < counts[1]:
+                taken[0] = int(xp.searchsorted(of_above, of_below[-1:], "left")[0])
+            if ends[0] < counts[0]:
+                taken[1] = int(xp.searchsorted(of_below, of_above[-1:], "right")[0])
+            above, below = above + taken[0], below + taken[1]
+            yield above, below
 
 
-def _from_infinite(xp: Any, label: Label, margin: float) -> Pairs:
+def _descending(xp: Any, label: Label, members: Array) -> Callable[[int, int], Array]:
+    """Returns what gives places of one class, from the highest score to the lowest.
+
+    A score of 32 bits and its place are sorted as one number.
+    """
+    scores = label.scores
+    if scores.dtype != np.float32 or len(scores) > _LOW:
+        places = xp.flatnonzero(members)
+        falling = scores[places]
+        order = xp.argsort(xp.negative(falling, out=falling), kind="stable")
+        del falling
+        places = places[order]
+        return lambda begin, end: places[begin:end]
+    found, at = xp.empty(int(members.sum()), np.uint64), 0
+    for block in label.blocks():
+        own = xp.flatnonzero(members[block]).astype(np.uint64)
+        bits = xp.ascontiguousarray(scores[block][members[block]]).view(np.int32)
+        # Numbers without a sign that fall as the scores rise.
+        falling = xp.where(bits < 0, bits, bits ^ np.int32(0x7FFFFFFF)).view(np.uint32)
+        places = own + np.uint64(block.start)
+        found[at : at + len(own)] = falling.astype(np.uint64) << np.uint64(32) | places
+        at += len(own)
+    found.sort()
+    return lambda begin, end: (found[begin:end] & np.uint64(_LOW)).astype(np.int64)
+
+
+def _before(xp: Any, first: Any, steps: Array) -> Array:
+    """Returns the sum before each step, from a first one on, and that after the last."""
+    return running_sum(xp, xp.concatenate((xp.zeros(1) + first, steps)))
+
+
+def _from_infinite(xp: Any, label: Label, margin: float, put: Put) -> Any:
     """Handles infinite scores: 0 on the right side; elsewhere the gradients are NaN."""
-    above, below = label.above, label.below
-    near = above.scores != xp.inf, below.scores != -xp.inf
-    sides = [
-        ClassScores(s.scores[n], s.weights[n]) for s, n in zip((above, below), near, strict=True)
-    ]
-    left = Label(sides[0], sides[1], label.positive)
+    above = label.above & (label.scores != xp.inf)
+    below = label.below & (label.scores != -xp.inf)
+    left = replace(label, above=above, below=below)
+    is_sound = left.all_are(xp.isfinite)
+    for block in label.blocks():
+        places = block.start + xp.flatnonzero(label.above[block] | label.below[block])
+        put(places, xp.full(len(places), 0.0 if is_sound else xp.nan))
+    if not is_sound:
+        return xp.inf if left.all_are(lambda scores: ~xp.isnan(scores)) else xp.nan
+    if not left.has_pairs:
+        return 0.0
     share = left.weight / label.weight
-    if not all(bool(xp.isfinite(side.scores).all()) for side in sides):
-        missing = any(bool(xp.isnan(side.scores).any()) for side in sides)
-        unknown = [xp.full(len(side.scores), xp.nan) for side in (above, below)]
-        return Pairs(xp.nan if missing else xp.inf, lambda: (unknown[0], unknown[1]))
-    pairs = squared_hinge(xp, left, margin) if left.has_pairs else None
-
-    def derivatives() -> tuple[Array, Array]:
-        placed = [xp.zeros(len(kept)) for kept in near]
-        if pairs is not None:
-            for place, kept, found in zip(placed, near, pairs.derivatives(), strict=True):
-                place[kept] = found * share
-        return placed[0], placed[1]
-
-    return Pairs(0.0 if pairs is None else pairs.value * share, derivatives)
+    if put is put_nowhere:
+        return squared_hinge(xp, left, margin, put) * share
+    return squared_hinge(xp, left, margin, lambda at, found: put(at, found * share)) * share
 
 
-def logistic(xp: Any, label: Label, batch: BatchContext) -> Pairs:
+def logistic(xp: Any, label: Label, put: Put) -> Any:
     """Returns the mean of log(1 + exp(-difference)), tile by tile.
 
     The pairs are visited once for the value and the positives and, for the gradient, once more for
     the negatives, so that no tile waits for another and every sum has a fixed order.
     """
-    above, below = label.above, label.below
-    values, by_above = _against(xp, above, below, batch, -1)
-
-    def derivatives() -> tuple[Array, Array]:
-        _, by_below = _against(xp, below, above, batch, 1)
-        scale = 1 / label.weight
-        return -by_above * above.weights * scale, by_below * below.weights * scale
-
-    return Pairs((above.weights * values).sum() / label.weight, derivatives)
+    above, below = xp.flatnonzero(label.above), xp.flatnonzero(label.below)
+    weight = label.weight
+    value = _against(xp, label, above, below, lambda at, found: put(at, -found / weight), sign=-1)
+    if put is not put_nowhere:
+        _against(xp, label, below, above, lambda at, found: put(at, found / weight), sign=1)
+    return value / weight
 
 
-def _against(
-    xp: Any, own: ClassScores, other: ClassScores, batch: BatchContext, sign: int
-) -> tuple[Array, Array]:
-    """Returns for each score the sums over others of w log(1 + exp(d)) and w sigmoid(d).
+def _against(xp: Any, label: Label, own: Array, other: Array, put: Put, *, sign: int) -> Any:
+    """Returns the sum over pairs of their weights times log(1 + exp(d)).
 
-    d is ``sign`` times the difference of the score and the other one.
+    d is ``sign`` times the difference of the scores of an example and an other one.  Put for each
+    is its weight times the sum over others of w sigmoid(d).
     """
-    values, derivatives = xp.zeros_like(own.scores), xp.zeros_like(own.scores)
-    height, width = _IN_CACHE if batch.in_cache else _AT_ONCE
+    weights = label.batch.weights
+    height, width = _IN_CACHE if label.batch.in_cache else _AT_ONCE
+    sums = xp.zeros(-(-len(own) // height))
 
     def tile(index: int) -> None:
-        rows = slice(index * height, (index + 1) * height)
-        for start in range(0, len(other.scores), width):
-            columns = slice(start, start + width)
-            ways = sign * (own.scores[rows, None] - other.scores[columns])
+        places = own[index * height : (index + 1) * height]
+        scores = label.raw(places)
+        values, derivatives = xp.zeros_like(scores), xp.zeros_like(scores)
+        for start in range(0, len(other), width):
+            others = other[start : start + width]
+            ways = sign * (scores[:, None] - label.raw(others))
             terms, shares = softplus(xp, ways)
-            values[rows] += (terms * other.weights[columns]).sum(axis=-1)
-            derivatives[rows] += (shares * other.weights[columns]).sum(axis=-1)
+            values += (terms * weights[others]).sum(axis=-1)
+            derivatives += (shares * weights[others]).sum(axis=-1)
+        sums[index] = (values * weights[places]).sum()
+        put(places, derivatives * weights[places])
 
-    batch.for_each(-(-len(own.scores) // height), tile)
-    return values, derivatives
+    label.batch.for_each(len(sums), tile)
+    return sums.sum()

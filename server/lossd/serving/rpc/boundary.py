@@ -21,7 +21,6 @@ from typing import Any, Self
 import grpc
 
 from lossd.errors import (
-    Abandoned,
     DeviceLost,
     Draining,
     InvalidRequest,
@@ -75,7 +74,8 @@ class Boundary(grpc.GenericRpcHandler):
     on ``refusing_threads``.  ``device_lost`` is called for every call that finds the device lost.
 
     ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
-    ``turned_away`` is told the connection of a call that found no room.
+    ``turned_away`` is told the connection of a call that found no room, and ``dropped`` that of one
+    that ended before it was answered.
     ``first_message`` and ``idle`` end calls that wait too long for a message: the first one, and
     any other.  ``trace`` begins to trace a call.
     """
@@ -94,6 +94,7 @@ class Boundary(grpc.GenericRpcHandler):
         device_lost: Callable[[], None] = lambda: None,
         let_in: LetIn = lambda *_: HERE,
         turned_away: Callable[[str], object] = lambda _: None,
+        dropped: Callable[[str], object] = lambda _: None,
         first_message: Watchdog | None = None,
         idle: Watchdog | None = None,
         trace: BeginTrace | None = None,
@@ -110,6 +111,7 @@ class Boundary(grpc.GenericRpcHandler):
         self._device_lost = device_lost
         self._let_in = let_in
         self._turned_away = turned_away
+        self._dropped = dropped
         self._first_message = watchdog if first_message is None else first_message
         self._idle = watchdog if idle is None else idle
         self._trace = trace
@@ -216,6 +218,8 @@ class Boundary(grpc.GenericRpcHandler):
             release()
             call.over()
             ticket.leave()
+            if not call.is_answered:
+                self._dropped(context.peer())
 
         if not context.add_callback(over):  # it ended before it began
             over()
@@ -293,7 +297,7 @@ class Boundary(grpc.GenericRpcHandler):
             # gRPC keeps it in a cycle, and with its traceback all that these frames hold, such as
             # half a batch, until the garbage is collected some day.
             error.with_traceback(None)
-            error = Abandoned("call must be waited for, got one that ended while it was read")
+            error = call.why_over("call must be waited for, got one that ended while it was read")
         if isinstance(error, DeviceLost):
             self._device_lost()
         told = _told(error, entrance.request_id)
@@ -303,6 +307,7 @@ class Boundary(grpc.GenericRpcHandler):
         context.abort_with_status(status_of(told, code, entrance.request_id))
 
     def _ended(self, entrance: "_Entrance", call: Call, code: grpc.StatusCode) -> None:
+        call.is_answered = True
         seconds = entrance.age()
         self._telemetry.ended(entrance.method, call, code.name, seconds)
         if call.trace is not None:

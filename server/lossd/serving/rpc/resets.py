@@ -1,0 +1,155 @@
+"""Ends connections whose calls are begun and dropped again and again.
+
+gRPC's thread looks at every call that comes, some thousands a second, and refuses what is more,
+whoever made it.  A call that its caller has dropped by then costs as much as any other.  So a
+connection with too many of them is ended, and an address with too many, on one connection after
+the other, waits before its next connection is taken: each time for twice as long.  Others notice
+nothing, even from the same address, as long as they stay connected.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lossd.serving.rpc import doors
+from lossd.serving.rpc.by_key import ByKey
+from lossd.serving.rpc.doors import Address
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.05
+_CONNECTIONS = 2  # as many of them may be at their limit, of one address
+_FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 60.0  # that an address waits
+_FORGIVEN_SECONDS = 300.0  # after which it waits as if for the first time
+_REST_SECONDS = 1.0  # after which all may be spent again
+
+LetWait = Callable[[Sequence[Address]], bool]
+REASON = "TOO_MANY_RESETS"
+
+
+@dataclass(slots=True)
+class _Budget:
+    """A budget: ``per_second``, or as much at once after a second of rest."""
+
+    per_second: float
+    at: float
+    left: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = self.per_second
+
+    def is_overdrawn(self, amount: float, now: float) -> bool:
+        """Spends; returns whether there was too little, in which case all is given anew."""
+        earned = (now - self.at) * self.per_second
+        left = min(self.left + earned, self.per_second) - amount
+        self.at, self.left = now, left if left >= 0 else self.per_second
+        return left < 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """How long an address waits, and until when."""
+
+    seconds: float
+    until: float
+
+
+class Resets:
+    """Counts the calls that ended before they were answered, on a thread of its own.
+
+    ``per_second`` of one connection may, and twice as many of one address; 0 for any number.
+    ``end`` ends the connection of a peer, and ``told`` learns of each one that was ended or has
+    to wait.
+    """
+
+    def __init__(
+        self,
+        per_second: int,
+        *,
+        end: Callable[[str], bool] = doors.end,
+        told: Callable[[str], object] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+        every: float = LOOK_SECONDS,
+    ) -> None:
+        self._let_wait: LetWait = lambda _: False
+        self._end = end
+        self._told = told
+        self._clock = clock
+        self._every = every
+        self._noted: deque[str] = deque()
+        self._of_connection: ByKey[str, _Budget] = self._budgets(per_second)
+        self._of_address: ByKey[Address, _Budget] = self._budgets(_CONNECTIONS * per_second)
+        self._waits: dict[Address, _Wait] = {}
+        self._waiting: set[Address] = set()
+        self._closed = threading.Event()
+        self._is_on = per_second > 0
+
+    def start(self, let_wait: LetWait) -> None:
+        """Starts to look; ``let_wait`` has new connections of some addresses wait, no others."""
+        self._let_wait = let_wait
+        if self._is_on:
+            threading.Thread(target=self._run, name="lossd-resets", daemon=True).start()
+
+    def note(self, peer: str) -> None:
+        """Counts a call of a peer; never waits, for gRPC's own thread calls it."""
+        if self._is_on:
+            self._noted.append(peer)
+
+    def close(self) -> None:
+        """Looks no more."""
+        self._closed.set()
+
+    def look(self) -> None:
+        """Counts what was noted, and acts."""
+        now = self._clock()
+        self._forgive(now)
+        noted = [self._noted.popleft() for _ in range(len(self._noted))]
+        for peer, count in Counter(noted).items():
+            if self._of_connection.of(peer).is_overdrawn(count, now) and self._end(peer):
+                self._tell("connection was ended", peer)
+            self._count_address(peer, count, now)
+        self._change(now)
+
+    def _count_address(self, peer: str, count: int, now: float) -> None:
+        found = doors.endpoint(peer)
+        if found is None:
+            return
+        address, _ = found
+        is_overdrawn = self._of_address.of(address).is_overdrawn(count, now)
+        if is_overdrawn and address not in self._waiting:
+            before = self._waits.get(address)
+            seconds = min(2 * before.seconds, _LONGEST_SECONDS) if before else _FIRST_SECONDS
+            self._waits[address] = _Wait(seconds, now + seconds)
+            self._tell("new connections have to wait", str(address), seconds=seconds)
+
+    def _forgive(self, now: float) -> None:
+        self._waits = {
+            address: wait
+            for address, wait in self._waits.items()
+            if now - wait.until < _FORGIVEN_SECONDS
+        }
+
+    def _change(self, now: float) -> None:
+        """Has those wait who have to."""
+        waiting = {address for address, wait in self._waits.items() if now < wait.until}
+        if waiting != self._waiting:
+            self._waiting = waiting
+            self._let_wait(tuple(waiting))
+
+    def _budgets(self, per_second: float) -> ByKey[Any, _Budget]:
+        def is_idle(budget: _Budget) -> bool:
+            return self._clock() - budget.at >= _REST_SECONDS
+
+        return ByKey(lambda _: _Budget(per_second, self._clock()), is_idle)
+
+    def _tell(self, what: str, whom: str, **facts: float) -> None:
+        self._told(REASON)
+        log.warning("calls were begun and dropped: %s", what, extra={"peer": whom, **facts})
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._every):
+            self.look()

@@ -1,0 +1,212 @@
+"""Who begins calls and drops them loses its connection, then waits for another."""
+
+import itertools
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+import pytest
+
+from lossd.serving.rpc import doors
+from lossd.serving.rpc.doors import Address
+from lossd.serving.rpc.resets import Resets
+
+LIMIT = 100  # a second
+HERE, THERE = ip_address("192.0.2.1"), ip_address("2001:db8::1")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="sockets are found there only")
+
+
+@dataclass
+class Watched:
+    """Counts by a clock that stands still, and what came of it."""
+
+    limit: int = LIMIT
+    now: float = 0.0
+    ended: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    waiting: Sequence[Address] = ()
+
+    def __post_init__(self) -> None:
+        def end(peer: str) -> bool:
+            self.ended.append(peer)
+            return True
+
+        self.resets = Resets(self.limit, end=end, told=self.told.append, clock=lambda: self.now)
+        self.resets.start(self.let_wait)
+        self.resets.close()  # the thread would look too
+
+    def let_wait(self, addresses: Sequence[Address]) -> bool:
+        self.waiting = addresses
+        return True
+
+    def drop(self, peer: str, count: int) -> None:
+        for _ in range(count):
+            self.resets.note(peer)
+        self.resets.look()
+
+
+def test_a_connection_is_ended_that_drops_more_than_it_may() -> None:
+    watched = Watched()
+    watched.drop("ipv4:192.0.2.1:5", LIMIT)
+    assert watched.ended == []
+    watched.drop("ipv4:192.0.2.1:5", 1)
+    assert watched.ended == ["ipv4:192.0.2.1:5"]
+    assert watched.told == ["TOO_MANY_RESETS"]
+    assert not watched.waiting
+
+
+def test_as_many_as_it_may_are_dropped_for_ever() -> None:
+    watched = Watched()
+    for _ in range(100):
+        watched.drop("ipv4:192.0.2.1:5", LIMIT // 2)
+        watched.now += 0.5
+    assert watched.ended == []
+    assert not watched.waiting
+
+
+def test_an_address_waits_that_drops_more_on_one_connection_after_the_other() -> None:
+    watched = Watched()
+    ports = itertools.count(1000)
+    for _ in range(4):
+        watched.drop(f"ipv4:{HERE}:{next(ports)}", LIMIT // 2)
+    assert not watched.waiting
+    watched.drop(f"ipv4:{HERE}:{next(ports)}", LIMIT // 2)
+    assert list(watched.waiting) == [HERE]
+    watched.now = 5.1
+    watched.resets.look()
+    assert not watched.waiting
+
+
+@pytest.mark.parametrize("address", [HERE, THERE])
+def test_it_waits_twice_as_long_each_time_and_as_before_once_it_kept_quiet(
+    address: Address,
+) -> None:
+    watched = Watched()
+    peer = f"ipv6:[{address}]:1" if address.version == 6 else f"ipv4:{address}:1"
+
+    def wait() -> float:
+        watched.drop(peer, 2 * LIMIT + 1)
+        assert list(watched.waiting) == [address]
+        began = watched.now
+        while watched.waiting:
+            watched.now += 0.5
+            watched.resets.look()
+        return watched.now - began
+
+    assert [wait() for _ in range(5)] == [5, 10, 20, 40, 60]
+    watched.now += 301
+    assert wait() == 5
+
+
+def test_an_address_waits_alone() -> None:
+    watched = Watched()
+    watched.drop(f"ipv6:%5B{THERE}%5D:1", 2 * LIMIT + 1)
+    watched.drop(f"ipv4:{HERE}:1", LIMIT)
+    assert list(watched.waiting) == [THERE]
+
+
+def test_callers_without_an_address_lose_nothing_but_their_connection() -> None:
+    watched = Watched()
+    watched.drop("unix:/run/lossd.sock", 10 * LIMIT)
+    assert not watched.waiting
+
+
+def test_any_number_may_be_dropped_where_there_is_no_limit() -> None:
+    watched = Watched(limit=0)
+    watched.drop(f"ipv4:{HERE}:1", 10 * LIMIT)
+    assert watched.ended == []
+    assert not watched.waiting
+
+
+@pytest.mark.parametrize(
+    ("peer", "found"),
+    [
+        ("ipv4:192.0.2.1:80", (HERE, 80)),
+        ("ipv6:%5B2001:db8::1%5D:80", (THERE, 80)),
+        ("ipv6:[::ffff:192.0.2.1]:80", (HERE, 80)),
+        ("ipv6:[fe80::1%25eth0]:80", (ip_address("fe80::1"), 80)),
+        ("unix:/a:80", None),
+        ("unix-abstract:lossd:80", None),
+        ("ipv4:nobody:80", None),
+        ("ipv4:192.0.2.1", None),
+        ("", None),
+    ],
+)
+def test_a_peer_is_read_as_grpc_writes_it(peer: str, found: doors.Endpoint | None) -> None:
+    assert doors.endpoint(peer) == found
+
+
+def listening(host: str, family: socket.AddressFamily) -> socket.socket:
+    found = socket.socket(family)
+    if family == socket.AF_INET6 and host == "::":
+        found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    found.bind((host, 0))
+    found.listen()
+    return found
+
+
+def connects(port: int, source: str) -> bool:
+    """Whether a connection is taken at once."""
+    family = socket.AF_INET6 if ":" in source else socket.AF_INET
+    with socket.socket(family) as caller:
+        caller.settimeout(0.2)
+        caller.bind((source, 0))
+        try:
+            caller.connect((source if family == socket.AF_INET6 else "127.0.0.1", port))
+        except TimeoutError:
+            return False
+    return True
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("host", "family", "kept_out", "let_in"),
+    [
+        ("127.0.0.1", socket.AF_INET, "127.0.0.2", "127.0.0.1"),
+        ("::", socket.AF_INET6, "127.0.0.2", "::1"),
+        ("::", socket.AF_INET6, "::1", "127.0.0.2"),
+    ],
+)
+def test_new_connections_of_an_address_wait_and_no_others(
+    host: str, family: socket.AddressFamily, kept_out: str, let_in: str
+) -> None:
+    with closing(listening(host, family)) as server:
+        port = server.getsockname()[1]
+        assert connects(port, kept_out)
+        more = [ip_address(f"198.51.100.{number}") for number in range(60)]
+        assert doors.let_wait(port, [*more, ip_address("2001:db8::2"), ip_address(kept_out)])
+        assert not connects(port, kept_out)
+        assert connects(port, let_in)
+        assert doors.let_wait(port, [])
+        assert connects(port, kept_out)
+
+
+@LINUX
+def test_a_connection_that_is_there_goes_on_while_others_wait() -> None:
+    with closing(listening("127.0.0.1", socket.AF_INET)) as server:
+        port = server.getsockname()[1]
+        with closing(socket.create_connection(("127.0.0.1", port))) as caller:
+            taken, _ = server.accept()
+            with closing(taken):
+                doors.let_wait(port, [ip_address("127.0.0.1")])
+                taken.sendall(b"word")
+                assert caller.recv(4) == b"word"
+
+
+@LINUX
+def test_the_connection_of_a_peer_is_ended_and_no_other() -> None:
+    with closing(listening("127.0.0.1", socket.AF_INET)) as server:
+        port = server.getsockname()[1]
+        callers = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
+        taken = [server.accept()[0] for _ in callers]
+        host, number = callers[0].getsockname()
+        assert doors.end(f"ipv4:{host}:{number}")
+        assert callers[0].recv(1) == b""
+        taken[1].sendall(b"!")
+        assert callers[1].recv(1) == b"!"
+        for each in (*callers, *taken):
+            each.close()
+        assert not doors.end(f"ipv4:{host}:{number}")
