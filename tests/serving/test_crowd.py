@@ -43,7 +43,7 @@ class Room:
             self.ended.append(peer)
             end(ticket)
 
-        self.silent.watch(cancel, peer)
+        self.silent.watch(cancel, lambda: peer)
 
 
 def end(ticket: AdmissionTicket) -> None:
