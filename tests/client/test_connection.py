@@ -16,7 +16,7 @@ from lossd.framing import Framed
 
 
 def version(connection: Connection) -> str:
-    call = ClientCall.begin(5, None)
+    call = ClientCall.begin(5, None, connection.ids)
     return connection.call(GET_SERVER_INFO, Framed(v1.GetServerInfoRequest()), call).message.version
 
 

@@ -15,7 +15,15 @@ from google.protobuf.message import Message
 from lossd import v1
 from lossd.client import chunked
 from lossd.client.aio_status import UNEXPLAINED, ServerStatus
-from lossd.client.call import REQUEST_ID_KEY, STREAM_LOSS, Answer, ClientCall, Method, serialised
+from lossd.client.call import (
+    REQUEST_ID_KEY,
+    STREAM_LOSS,
+    Answer,
+    ClientCall,
+    Method,
+    RequestIds,
+    serialised,
+)
 from lossd.client.errors import (
     CancelledError,
     DeadlineExceededError,
@@ -65,6 +73,7 @@ class AsyncConnection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retrier = AsyncRetrier(sleep=self._rest)
         self._unary: dict[str, Any] = {}  # by path
+        self.ids = RequestIds()
         self.sharing = Sharing(self._ask)
 
     @property
