@@ -186,7 +186,7 @@ def _let_in(config: Config, entered: Entrance, crowd: Crowd) -> LetIn:
     admit = None if entered.gate is None else let_in_by(entered.gate, Shares(config))
 
     def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:
-        crowd.take(context.peer(), ticket)
+        crowd.take(context.peer, ticket)
         return HERE if admit is None else admit(method, context, ticket)
 
     return let_in
