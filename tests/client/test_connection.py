@@ -34,6 +34,13 @@ def test_threads_share_one_channel() -> None:
     assert len(set(map(id, channels))) == 1
 
 
+def test_no_two_calls_have_one_id() -> None:
+    connections = [Connection("127.0.0.1:9", None) for _ in range(3)]
+    ids = [connection.ids.fresh() for connection in connections for _ in range(1000)]
+    assert len(set(ids)) == len(ids)
+    assert all(len(each) == 32 for each in ids)
+
+
 def test_closing_may_be_repeated_and_then_nothing_is_sent() -> None:
     connection = Connection("127.0.0.1:9", None)
     connection.close()
