@@ -1,14 +1,22 @@
 """The command ``lossd``, which is also ``python -m lossd``."""
 
 import errno
+import os
 import sys
 
 # Errors of an output that takes no more.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
+# gRPC reads this when it is imported.  By itself it has threads of its own read from connections,
+# which hand each event to the one that takes a server's events; so that one reads by itself, and a
+# small call takes seven hand-overs between threads instead of ten.  A version of gRPC that can no
+# longer do so writes a line that it does not know the word, and goes on as by itself.
+_READING = ("GRPC_EXPERIMENTS", "-event_engine_listener")
+
 
 def main() -> None:
     """Runs the command line, or says what has to be installed for it."""
+    os.environ.setdefault(*_READING)
     try:
         from lossd.cli import command  # noqa: PLC0415 - the base install has no click
     except ModuleNotFoundError as error:

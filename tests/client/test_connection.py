@@ -16,7 +16,7 @@ from lossd.framing import Framed
 
 
 def version(connection: Connection) -> str:
-    call = ClientCall.begin(5, None)
+    call = ClientCall.begin(5, None, connection.ids)
     return connection.call(GET_SERVER_INFO, Framed(v1.GetServerInfoRequest()), call).message.version
 
 
@@ -32,6 +32,13 @@ def test_threads_share_one_channel() -> None:
         thread.join()
     connection.close()
     assert len(set(map(id, channels))) == 1
+
+
+def test_no_two_calls_have_one_id() -> None:
+    connections = [Connection("127.0.0.1:9", None) for _ in range(3)]
+    ids = [connection.ids.fresh() for connection in connections for _ in range(1000)]
+    assert len(set(ids)) == len(ids)
+    assert all(len(each) == 32 for each in ids)
 
 
 def test_closing_may_be_repeated_and_then_nothing_is_sent() -> None:

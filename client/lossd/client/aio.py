@@ -339,7 +339,8 @@ class AsyncLossClient:
         return self._connections.here()
 
     def _begin(self, timeout: float | None, request_id: str | None) -> ClientCall:
-        return ClientCall.begin(self._timeout if timeout is None else timeout, request_id)
+        seconds = self._timeout if timeout is None else timeout
+        return ClientCall.begin(seconds, request_id, self._connection().ids)
 
     async def _ask(
         self, method: Method[Answer], request: Message, call: ClientCall

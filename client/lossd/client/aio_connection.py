@@ -16,7 +16,15 @@ from lossd import v1
 from lossd.client import chunked
 from lossd.client.aio_status import UNEXPLAINED, ServerStatus
 from lossd.client.answer_memory import AnswerMemory
-from lossd.client.call import REQUEST_ID_KEY, STREAM_LOSS, Answer, ClientCall, Method, serialised
+from lossd.client.call import (
+    REQUEST_ID_KEY,
+    STREAM_LOSS,
+    Answer,
+    ClientCall,
+    Method,
+    RequestIds,
+    serialised,
+)
 from lossd.client.errors import (
     CancelledError,
     DeadlineExceededError,
@@ -66,6 +74,7 @@ class AsyncConnection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retrier = AsyncRetrier(sleep=self._rest)
         self._unary: dict[str, Any] = {}  # by path
+        self.ids = RequestIds()
         self.sharing = Sharing(self._ask)
         self._memory = AnswerMemory()
 

@@ -3,6 +3,7 @@
 It may import the arguments, the errors and the options; nothing here does any input or output.
 """
 
+import itertools
 import secrets
 import time
 from dataclasses import dataclass
@@ -64,6 +65,22 @@ ALLOCATE_DEVICE = Method(f"/{DEVICE_MEMORY_SERVICE}/AllocateDevice", v1.Allocate
 RELEASE_DEVICE = Method(f"/{DEVICE_MEMORY_SERVICE}/ReleaseDevice", v1.ReleaseDeviceResponse)
 
 
+class RequestIds:
+    """Fresh ids for the calls of one connection: a random beginning, and a number.
+
+    To draw each from the system would have every call let go of the interpreter's lock, and wait
+    for the other threads that take it.
+    """
+
+    def __init__(self) -> None:
+        self._beginning = secrets.token_hex(8)
+        self._numbers = itertools.count()
+
+    def fresh(self) -> str:
+        """Returns an id that no other call has."""
+        return f"{self._beginning}{next(self._numbers):016x}"
+
+
 @dataclass(frozen=True, slots=True)
 class ClientCall:
     """One call of a user.  As a context, it adds its id to errors that are raised within.
@@ -77,17 +94,14 @@ class ClientCall:
     deadline: float
 
     @classmethod
-    def begin(cls, timeout: float, request_id: str | None) -> Self:
-        """Starts a call; without an id it gets a fresh one.
+    def begin(cls, timeout: float, request_id: str | None, ids: RequestIds) -> Self:
+        """Starts a call; without an id it gets a fresh one of ``ids``.
 
         Raises:
             InvalidRequestError: if the timeout or the id breaks its rule.
         """
         seconds = arguments.checked_timeout(timeout)
-        if request_id is None:
-            known = secrets.token_hex(16)
-        else:
-            known = arguments.checked_request_id(request_id)
+        known = ids.fresh() if request_id is None else arguments.checked_request_id(request_id)
         return cls(known, time.monotonic() + seconds)
 
     @property

@@ -15,7 +15,14 @@ from google.protobuf.message import Message
 from lossd import v1
 from lossd.client import chunked
 from lossd.client.answer_memory import AnswerMemory
-from lossd.client.call import STREAM_LOSS, Answer, ClientCall, Method, serialised
+from lossd.client.call import (
+    STREAM_LOSS,
+    Answer,
+    ClientCall,
+    Method,
+    RequestIds,
+    serialised,
+)
 from lossd.client.errors import (
     CancelledError,
     LossdError,
@@ -65,6 +72,7 @@ class Connection:
         self._retrier = Retrier(sleep=self._rest)
         self._turns = turns()
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
+        self.ids = RequestIds()
         self.sharing = Sharing(self._ask)
         self.background = Background()
         self._memory = AnswerMemory()

@@ -5,7 +5,7 @@ follows from the loss, the options, and the names, shapes and types of the array
 of a kind that was sent before is put together from it, before anything of it is checked again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -69,6 +69,17 @@ class Headers:
         """Returns the request of a kind with these arrays; None if none of the kind was kept."""
         header = self._kept.get(kind)
         return None if header is None else header.filled(arrays)
+
+    def made(
+        self, kind: Kind, arrays: Sequence[Array], make: Callable[[], Framed[v1.ComputeLossRequest]]
+    ) -> Encoded | Framed[v1.ComputeLossRequest]:
+        """Returns the request of a kind with these arrays; the first is made, and kept."""
+        known = self.find(kind, arrays)
+        if known is not None:
+            return known
+        framed = make()
+        self.keep(kind, framed.serialise(), arrays)
+        return framed
 
     def keep(self, kind: Kind, encoded: bytes, arrays: Sequence[Array]) -> None:
         """Keeps the header of a request; ``arrays`` are its tensors in the order of the message."""

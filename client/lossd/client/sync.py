@@ -444,7 +444,8 @@ class LossClient(Submitting):
         return self._connection().background
 
     def _begin(self, timeout: float | None, request_id: str | None) -> ClientCall:
-        return ClientCall.begin(self._timeout if timeout is None else timeout, request_id)
+        seconds = self._timeout if timeout is None else timeout
+        return ClientCall.begin(seconds, request_id, self._connection().ids)
 
     def _ask(self, method: Method[Answer], request: Message, call: ClientCall) -> Framed[Answer]:
         """Returns the answer of a method whose requests have no bulk data."""

@@ -4,6 +4,7 @@ It may import the contract, the arrays and the errors; nothing here does any inp
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -82,34 +83,29 @@ def request_for(
         "gradients": arguments.selection(gradients),
     }
     extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
-    beside = {name: value for name, value in extras.items() if value is not None}
-    given = {name: value for name, value in inputs.items() if value is not None}
-    asked = None if headers is None or metrics else _asked(loss, options)
-    if headers is not None and asked and not lint:
-        known = _known(headers, asked, beside, given)
-        if known is not None:
-            return known
+    beside, given = _present(extras), _present(inputs)
+    asked = () if headers is None or metrics else _asked(loss, options)
+    known = None if headers is None or lint else _known(headers, asked, beside, given)
+    if known is not None:
+        return known
     spec = arguments.spec_of(loss)
     arguments.refuse_parameters(spec, inputs)
-    checked = _checked(options)
+    request = v1.ComputeLossRequest(loss=spec, metrics=metrics, **_checked(options))
     single = {name: _array(name, value) for name, value in beside.items()}
     several = {name: _arrays(spec, name, value) for name, value in given.items()}
     arrays = [*single.values(), *chain.from_iterable(several.values())]
-    on_host = not any(isinstance(array, OnDevice) for array in arrays)
     cautions.look(spec, several)
-    if lint and on_host:
+    if lint and _are_on_host(arrays):
         lints.look(spec, several, single)
-    kind: Kind = ()
-    if headers is not None and asked and on_host and _is_small(arrays):
-        kind = _kind(asked, single, several)
-        known = headers.find(kind, arrays)
-        if known is not None:
-            return known
-    request = v1.ComputeLossRequest(loss=spec, metrics=metrics, **checked)
-    framed = _filled(request, single, several, place, bring)
-    if headers is not None and kind:
-        headers.keep(kind, framed.serialise(), arrays)
-    return framed
+    make = functools.partial(_filled, request, single, several, place, bring)
+    if headers is None or not asked or not _may_be_kept(arrays):
+        return make()
+    return headers.made(_kind(asked, single, several), arrays, make)
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values that are given."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _asked(loss: object, options: Mapping[str, Any]) -> Kind:
@@ -142,6 +138,8 @@ def _known(
     What the first of its kind was checked for is not looked at again.  Arrays of so many axes that
     their numbers may call for a caution are.
     """
+    if not asked:
+        return None
     arrays = [*single.values(), *inputs.values()]
     for array in arrays:
         if type(array) is not np.ndarray or array.ndim >= cautions.LEAST_AXES:
@@ -212,9 +210,13 @@ def _placed(
     return tensor, array, where
 
 
-def _is_small(arrays: Iterable[Array]) -> bool:
+def _may_be_kept(arrays: Sequence[Array]) -> bool:
     """Returns whether arrays go into one message, with nothing to gain by leaving any out."""
-    return sum(array.nbytes for array in arrays) < WORTHWHILE_BYTES
+    return _are_on_host(arrays) and sum(array.nbytes for array in arrays) < WORTHWHILE_BYTES
+
+
+def _are_on_host(arrays: Iterable[Array]) -> bool:
+    return not any(isinstance(array, OnDevice) for array in arrays)
 
 
 def read_response(

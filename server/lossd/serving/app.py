@@ -96,13 +96,7 @@ def start(
     watchdogs = _watchdogs(config)
     door = _door(config, entered, watchdogs, telemetry)
     boundary = _boundary(
-        services,
-        process,
-        watchdogs,
-        door,
-        admission=admission,
-        telemetry=telemetry,
-        tracing=tracing,
+        services, process, watchdogs, door, admission, telemetry=telemetry, tracing=tracing
     )
     _reflect(config, services, process, telemetry, entered)
     server, address = _serve(config, services, process, boundary, entered)
@@ -198,7 +192,7 @@ def _door(config: Config, entered: Entrance, watchdogs: _Watchdogs, telemetry: T
     admit = None if entered.gate is None else let_in_by(entered.gate, Shares(config))
 
     def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:
-        crowd.take(context.peer(), ticket)
+        crowd.take(context.peer, ticket)
         return HERE if admit is None else admit(method, context, ticket)
 
     resets = Resets(config.max_connection_resets, told=telemetry.rejected)
@@ -210,8 +204,8 @@ def _boundary(
     process: _Process,
     watchdogs: _Watchdogs,
     door: _Door,
-    *,
     admission: Admission,
+    *,
     telemetry: Telemetry,
     tracing: "Tracing | None",
 ) -> Boundary:

@@ -7,12 +7,23 @@ too.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from lossd.errors import DeadlinePassed, Overloaded, ServiceError, TooLarge
 from lossd.serving.call import Call
+
+
+class Counted(Protocol):
+    """Anything that a call takes up while it is in flight."""
+
+    def take(self, amount: int) -> None:
+        """Adds to it."""
+
+    def give_back(self, amount: int) -> None:
+        """Takes from it what was added."""
 
 
 @dataclass(slots=True)
@@ -105,7 +116,7 @@ def _take(gauges: Gauges, amount: int) -> None:
             raise
 
 
-def _give_back(gauges: Gauges, amount: int) -> None:
+def _give_back(gauges: Iterable[Counted], amount: int) -> None:
     for gauge in gauges:
         gauge.give_back(amount)
 
@@ -118,14 +129,14 @@ class AdmissionTicket:
     then it has its thread and its memory, and they count.
     """
 
-    _calls: Gauges
+    _calls: tuple[Counted, ...]
     _bytes: Gauges
     _held: int = 0
     _is_left: bool = False
     _is_finished: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count_in(self, calls: Gauge, request_bytes: Gauge | None = None) -> None:
+    def count_in(self, calls: Counted, request_bytes: Gauge | None = None) -> None:
         """Counts it in other gauges too; before it holds anything.
 
         Raises:

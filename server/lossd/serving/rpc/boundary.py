@@ -275,7 +275,7 @@ class Boundary(grpc.GenericRpcHandler):
         self, entrance: "_Entrance", requests: Requests, call: Call, watchdog: Watchdog
     ) -> bytes | None:
         """Waits for the next message, as long as a watchdog lets it; None for the end."""
-        release = watchdog.watch(call.context.cancel, call.context.peer())
+        release = watchdog.watch(call.context.cancel, call.context.peer)
         try:
             with call.phase("receive"):
                 data = next(requests, None)

@@ -6,15 +6,15 @@ for some seconds no connection is given more than half of the slots.  What waits
 way: nothing is lost that was computed, and the bundled client sends it again.
 """
 
+import functools
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from lossd.errors import Overloaded
-from lossd.serving.rpc.admission import AdmissionTicket, Gauge
-from lossd.serving.rpc.by_key import ByKey
-from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.rpc.admission import AdmissionTicket
+from lossd.serving.rpc.watchdog import Owner, Watchdog
 
 _WANTED_SECONDS = 5.0  # for which a call that found no slot is remembered
 
@@ -32,30 +32,24 @@ class Crowd:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._slots = slots
         self._half = max(1, slots // 2)
         self._silent = silent
         self._clock = clock
-        self._calls: ByKey[str, Gauge] = ByKey(self._of_connection, lambda calls: not calls.used)
+        self._taken: set[_Slot] = set()
         self._wanted = ("", -_WANTED_SECONDS)  # by whom, and when: the last one
         self._lock = threading.Lock()
 
-    def take(self, peer: str, ticket: AdmissionTicket) -> None:
-        """Counts a call among those of its connection.
+    def take(self, peer: Owner, ticket: AdmissionTicket) -> None:
+        """Counts a call among those of its connection, which ``peer`` tells.
 
         Raises:
             Overloaded: if they are half of all, and another connection has found no slot.
         """
+        slot = _Slot(peer, self._taken)
         with self._lock:
-            mine = self._calls.of(peer)
-            if mine.used >= self._half and self._is_wanted_beside(peer):
-                raise Overloaded(
-                    f"calls in flight of one connection must be at most {self._half} while others "
-                    f"want some, got {mine.used + 1}",
-                    reason="TOO_MANY_CALLS",
-                    details={"limit": self._half},
-                )
-            ticket.count_in(mine)
+            if self._is_wanted_beside(slot):
+                self._check(slot)
+            ticket.count_in(slot)
 
     def turned_away(self, peer: str) -> bool:
         """Makes room for a call of a connection that found no slot; returns whether one left."""
@@ -69,9 +63,37 @@ class Crowd:
             self._wanted = (peer, self._clock())
         return any(watchdog.end_newest(1, owner) for watchdog in self._silent)
 
-    def _is_wanted_beside(self, peer: str) -> bool:
+    def _is_wanted_beside(self, slot: "_Slot") -> bool:
         by, when = self._wanted
-        return by != peer and self._clock() - when < _WANTED_SECONDS
+        return self._clock() - when < _WANTED_SECONDS and by != slot.peer
 
-    def _of_connection(self, _: str) -> Gauge:
-        return Gauge("calls in flight of one connection", "TOO_MANY_CALLS", self._slots)
+    def _check(self, slot: "_Slot") -> None:
+        wanted = 1 + sum(each.peer == slot.peer for each in [*self._taken])
+        if wanted > self._half:
+            raise Overloaded(
+                f"calls in flight of one connection must be at most {self._half} while others "
+                f"want some, got {wanted}",
+                reason="TOO_MANY_CALLS",
+                details={"limit": self._half},
+            )
+
+
+class _Slot:
+    """The slot of one call; gRPC is asked for its connection when somebody counts them."""
+
+    def __init__(self, ask: Owner, taken: "set[_Slot]") -> None:
+        self._ask = ask
+        self._taken = taken
+
+    @functools.cached_property
+    def peer(self) -> str:
+        """The connection of the call."""
+        return self._ask()
+
+    def take(self, _: int) -> None:
+        """Takes it."""
+        self._taken.add(self)
+
+    def give_back(self, _: int) -> None:
+        """Leaves it."""
+        self._taken.discard(self)

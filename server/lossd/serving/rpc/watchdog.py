@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+Owner = Callable[[], str]
+
 
 class Watchdog:
     """Cancels calls that are not released within ``patience()`` seconds.
@@ -17,7 +19,7 @@ class Watchdog:
     def __init__(self, patience: Callable[[], float], *, every: float) -> None:
         self._patience = patience
         self._every = every
-        self._watched: dict[object, tuple[float, Callable[[], object], str]] = {}
+        self._watched: dict[object, tuple[float, Callable[[], object], Owner]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         threading.Thread(target=self._run, name="lossd-watchdog", daemon=True).start()
@@ -26,8 +28,12 @@ class Watchdog:
         """Returns the number of calls that it watches."""
         return len(self._watched)
 
-    def watch(self, cancel: Callable[[], object], owner: str = "") -> Callable[[], None]:
-        """Watches a call of somebody; returns the function that releases it."""
+    def watch(self, cancel: Callable[[], object], owner: Owner = str) -> Callable[[], None]:
+        """Watches a call; returns the function that releases it.
+
+        ``owner`` tells whose call it is, and is asked only where somebody wants to know: gRPC lets
+        go of the interpreter's lock to say it, which other threads then take.
+        """
         key = object()
         with self._lock:
             self._watched[key] = (time.monotonic(), cancel, owner)
@@ -55,7 +61,7 @@ class Watchdog:
             newest = [
                 key
                 for key, (*_, whose) in reversed(self._watched.items())
-                if owner is None or whose == owner
+                if owner is None or whose() == owner
             ]
             cancels = self._taken(newest[: max(count, 0)])
         return _done(cancels)
@@ -63,7 +69,8 @@ class Watchdog:
     def owners(self) -> list[str]:
         """Returns the owner of each call that it watches."""
         with self._lock:
-            return [owner for *_, owner in self._watched.values()]
+            owners = [owner for *_, owner in self._watched.values()]
+        return [owner() for owner in owners]
 
     def _taken(self, keys: Iterable[object]) -> list[Callable[[], object]]:
         return [self._watched.pop(key)[1] for key in keys]
