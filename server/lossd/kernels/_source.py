@@ -287,9 +287,12 @@ def _prelude_of_domains(
 def _prelude_of_vectors(loss: Loss, others: Mapping[str, str]) -> str:
     """Returns how many vectors an example has, and what there is beside two of them."""
     third, type_name = next(iter(others.items()), ("nullptr", "T"))
+    names = [declared.name for declared in loss.inputs[2:3]]
+    outside_third = next((f"{name}_is_outside(x)" for name in names), "false")
     return "\n".join([
         f"#define VECTORS {len(vectors_of(loss))}",
         f"#define THIRD_ARRAY {third}",
+        f"#define THIRD_IS_OUTSIDE(x) {outside_third}",
         f"typedef {type_name} THIRD;",
     ])  # fmt: skip
 

@@ -101,7 +101,11 @@ def _launch_tokens(names: tuple[str, ...], size: Size) -> Launch:
 
 
 REGIONWISE = Template(
-    "regionwise", "const Region& region, T& value", _launch_rows, shared=("overlaps.hpp",)
+    "regionwise",
+    "const Region& region, T& value",
+    _launch_rows,
+    shared=("overlaps.hpp",),
+    checks_domains=True,
 )
 CLASSWISE = Template(
     "classwise",
@@ -124,6 +128,7 @@ VECTORWISE = Template(
     ),
     shared=("vectors.hpp",),
     gives_statuses=True,
+    checks_domains=True,
 )
 
 TEMPLATES: Mapping[Shape, Template] = {
@@ -153,6 +158,7 @@ TEMPLATES: Mapping[Shape, Template] = {
         ),
         shared=("alignments.hpp",),
         gives_statuses=True,
+        checks_domains=True,
         most_threads=MOST_OF_SEQUENCE,
     ),
     Shape.TOKENS: Template(
