@@ -1,6 +1,7 @@
 """The command line: what it prints is right, and what a user gets wrong is one clear line."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -201,6 +202,14 @@ def test_config_says_where_a_setting_comes_from() -> None:
     assert values["--threads"] == ["3", "flag"]
     assert values["--max-calls"] == ["9", "environment"]
     assert values["--max-tensors"] == ["64", "default"]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_config_shows_whole_values_however_narrow_the_terminal(columns: int) -> None:
+    done = lossd("config", COLUMNS=str(columns))
+
+    assert re.search(r"--address +127\.0\.0\.1:50051 +default", done.output)
+    assert ("LOSSD_ADDRESS" in done.output) == (columns == 200)
 
 
 def test_config_check_finds_what_is_out_of_bounds_and_what_is_misspelt() -> None:

@@ -1,11 +1,14 @@
 """``lossd config``."""
 
 import os
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 from click.core import ParameterSource
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -61,12 +64,20 @@ def _source(setting: Setting) -> str:
 
 
 def _print(shown: list[tuple[Setting, Any, str]]) -> None:
-    table = Table(
-        "setting", "value", "from", "variable", box=None, padding=(0, 1, 0, 0), pad_edge=False
-    )
+    """Prints a table, without the variables where the terminal has no room for them."""
+    console = Console()
+    rows = [(s.flag, Text(str(value)), source, s.variable) for s, value, source in shown]
+    table = _table(rows, ["setting", "value", "from", "variable"])
+    anywhere = console.options.update(max_width=sys.maxsize)
+    fits = Measurement.get(console, anywhere, table).maximum <= console.width
+    console.print(table if fits else _table(rows, ["setting", "value", "from"]))
+
+
+def _table(rows: Iterable[Sequence[str | Text]], columns: list[str]) -> Table:
+    """Returns as many cells of each row as there are columns."""
+    table = Table(*columns, box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for column in table.columns:
-        column.no_wrap = column.header != "value"
-    table.columns[1].overflow = "fold"
-    for setting, value, source in shown:
-        table.add_row(setting.flag, Text(str(value)), source, setting.variable)
-    Console().print(table)
+        column.no_wrap, column.overflow = column.header != "value", "fold"
+    for row in rows:
+        table.add_row(*row[: len(columns)])
+    return table
