@@ -16,7 +16,8 @@ nox.options.error_on_missing_interpreters = True
 
 PROTOC = "grpcio-tools==1.66.2"  # as protos/generate.py wants it
 BENCHMARKS = (
-    "compute.py", "small.py", "transport.py", "tokens.py", "evaluation.py", "networks.py", "gpu.py",
+    "compute.py", "small.py", "transport.py", "large.py", "tokens.py", "evaluation.py",
+    "networks.py", "gpu.py",
 )  # fmt: skip
 GPULAB = pathlib.Path(os.environ.get("GPULAB", "../shared/gpulab")).resolve()
 

@@ -23,10 +23,10 @@ import numpy.typing as npt
 from lossd.backends.choose import cpu_backend
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
+from lossd.crew import usable_cores
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Axes, Choices, Content, Differentiable, Input, Shape
 from lossd.losses._inputs import CLASS_AXIS
-from lossd.serving.config import usable_cores
 from lossd.serving.process.allocator import keep_freed_memory
 
 Array = npt.NDArray[Any]

@@ -24,10 +24,10 @@ from rich.table import Table
 
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
+from lossd.crew import usable_cores
 from lossd.engine import Engine
 from lossd.losses import LOSSES
 from lossd.networks import ARCHITECTURES, Convolution, Network, Networks
-from lossd.serving.config import usable_cores
 from lossd.serving.process.allocator import keep_freed_memory
 
 # PyTorch's threads spin for some milliseconds after their work, on cores that the next one needs.

@@ -8,7 +8,7 @@ cuts the chunks from the tensor's own memory.
     Assembly   message with lengths, chunks  ->  message with data
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -21,6 +21,8 @@ from lossd.framing import Bytes, Framed, Payloads, encoded_varint, route, varint
 CHUNK_BYTES = 1 << 20
 
 M = TypeVar("M", bound=Message)
+
+Room = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
 # Field 15, delimited, of a request and of a response alike: a chunk.
 _CHUNK_TAG = encoded_varint(15 << 3 | 2)
@@ -59,15 +61,23 @@ def tensors_of(message: Message) -> Iterator[v1.Tensor]:
                 yield from tensors_of(inner)
 
 
+def fresh(size: int) -> Room:
+    """Returns so many bytes of new memory."""
+    return np.empty(size, np.uint8)
+
+
 class Assembly(Generic[M]):
     """A message that was received, and the tensors of it that are still to come.
+
+    ``allocate`` returns the bytes for a tensor, when its first chunk is due.
 
     Raises:
         ChunkError: if an announced tensor breaks a rule.
     """
 
-    def __init__(self, message: M) -> None:
+    def __init__(self, message: M, allocate: Callable[[int], Room] = fresh) -> None:
         self._message = message
+        self._allocate = allocate
         found = list(tensors_of(message))
         self._inline = [t for t in found if t.WhichOneof("source") == "data"]
         self._awaited = [t for t in found if t.WhichOneof("source") == "chunks"]
@@ -75,7 +85,7 @@ class Assembly(Generic[M]):
             _check(place, tensor.chunks)
         self.size_bytes = sum(tensor.chunks.size_bytes for tensor in self._awaited)
         self._left = self.size_bytes
-        self._places: list[np.ndarray[tuple[int], np.dtype[np.uint8]]] = []
+        self._places: list[Room] = []
         self._filled = 0  # bytes of the last tensor
 
     @property
@@ -105,7 +115,7 @@ class Assembly(Generic[M]):
             if len(self._places) == len(self._awaited):
                 return
             size = self._awaited[len(self._places)].chunks.size_bytes
-            self._places.append(np.empty(size, np.uint8))
+            self._places.append(self._allocate(size))
             self._filled = 0
 
     def framed(self) -> Framed[M]:

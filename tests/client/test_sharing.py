@@ -17,7 +17,7 @@ from lossd.client.errors import (
     ServerError,
     UnavailableError,
 )
-from lossd.client.sharing import HALVED_BYTES, ClientLease, Sharing, _copy
+from lossd.client.sharing import PART_BYTES, ClientLease, Sharing
 from lossd.client.wire import build_request
 from lossd.framing import Framed
 from tests.sharing_server import SharingServer
@@ -145,9 +145,9 @@ def test_a_reply_is_read_from_its_own_region_only(sharing: Sharing) -> None:
             lease.view(v1.SharedMemory(segment=b"x", offset=start.offset), size)
 
 
-@pytest.mark.parametrize("size", [0, 1, HALVED_BYTES - 1, HALVED_BYTES, HALVED_BYTES + 3])
-def test_what_is_copied_in_halves_is_copied_whole(size: int) -> None:
+@pytest.mark.parametrize("size", [0, 1, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES + 3])
+def test_what_is_copied_in_parts_is_copied_whole(sharing: Sharing, size: int) -> None:
     array = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     place = np.zeros_like(array)
-    _copy(array, place)
+    sharing.copy(array, place)
     np.testing.assert_array_equal(place, array)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lossd import tensors, v1
+from lossd.client import LossClient
 from lossd.framing import encoded_varint
 from lossd.v1 import Bleu, LossSpec, MetricSpec
 from tests.end_to_end.conftest import Process, metric, serve
@@ -117,6 +118,20 @@ def test_a_crowded_stream_is_refused_at_once(server: Process, name: str) -> None
             list(method(iter([sent]), timeout=20))
     code: Any = caught.value
     assert code.code() in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNIMPLEMENTED}
+
+
+def test_memory_of_a_large_batch_is_kept_for_the_next() -> None:
+    """In every thread, and above the 64 MiB that glibc would keep in all but one."""
+    logits = np.zeros((18 * 1024, 1024), np.float32)
+    with (
+        serve("--backend", "numpy", "--threads", "1") as process,
+        LossClient(process.address) as client,
+    ):
+        client.compute(v1.CrossEntropy(), logits[:1024], np.zeros(1024, int))
+        before = resident(process)
+        client.compute(v1.CrossEntropy(), logits, np.zeros(len(logits), int))
+        client.compute(v1.CrossEntropy(), logits[:8], np.zeros(8, int))
+        assert resident(process) - before > logits.nbytes
 
 
 def long_text(words: int) -> bytes:

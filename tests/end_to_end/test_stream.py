@@ -11,6 +11,7 @@ import pytest
 
 from lossd import chunks, tensors, v1
 from lossd.client import LossClient, errors
+from lossd.client.answer_memory import AnswerMemory
 from lossd.client.chunked import WORTHWHILE_BYTES, Answer
 from lossd.framing import Framed, Payloads
 from lossd.v1 import Accuracy, CrossEntropy, SquaredError
@@ -66,7 +67,7 @@ def answers(replies: Any) -> list[v1.ComputeLossResponse]:
     found: list[Answer] = []
     for encoded in replies:
         if chunks.chunk_of(encoded) is None:
-            found.append(Answer())
+            found.append(Answer(AnswerMemory()))
         found[-1].take(encoded)
     return [answer.framed().message for answer in found]
 
@@ -100,6 +101,28 @@ def test_a_large_batch_has_the_bits_of_shared_memory(
         assert found.tobytes() == sound.tobytes()
         assert not found.flags.writeable
         assert found.flags.aligned
+
+
+def test_an_answer_stays_as_it_is_while_others_come(server: Process, connect: Any) -> None:
+    """Its memory goes to a later one only when nobody has a part of it."""
+    given = batch()
+    with connect(server.address) as client:
+
+        def gradient(scale: float) -> Any:
+            result = client.compute(CrossEntropy(), normalizer=scale, **given)
+            return result.gradients["predictions"]
+
+        first = gradient(1)
+        before, row = first.copy(), first[7:8]
+        for scale in (2, 4):
+            np.testing.assert_array_equal(gradient(scale), before / scale)
+        np.testing.assert_array_equal(first, before)
+        was = first.ctypes.data
+        del first
+        assert gradient(8).ctypes.data != was
+        np.testing.assert_array_equal(row, before[7:8])
+        del row
+        assert was in {gradient(16).ctypes.data for _ in range(3)}
 
 
 def test_small_batches_go_in_one_message(server: Process, client: LossClient) -> None:

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from lossd import v1
 from lossd.client import chunked
 from lossd.client.aio_status import UNEXPLAINED, ServerStatus
+from lossd.client.answer_memory import AnswerMemory
 from lossd.client.call import REQUEST_ID_KEY, STREAM_LOSS, Answer, ClientCall, Method, serialised
 from lossd.client.errors import (
     CancelledError,
@@ -66,6 +67,7 @@ class AsyncConnection:
         self._retrier = AsyncRetrier(sleep=self._rest)
         self._unary: dict[str, Any] = {}  # by path
         self.sharing = Sharing(self._ask)
+        self._memory = AnswerMemory()
 
     @property
     def survives_fork(self) -> bool:
@@ -97,6 +99,7 @@ class AsyncConnection:
             await asyncio.to_thread(self.sharing.close)
         finally:
             self._closed.set()
+            self._memory.close()
             if self._owned and self._channel is not None:
                 await self._channel.close()
 
@@ -247,7 +250,7 @@ class AsyncConnection:
         """Returns the answer to a large batch, in one attempt."""
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
         proven = self._security.metadata(metadata)
-        answer = chunked.Answer()
+        answer = chunked.Answer(self._memory)
 
         async def messages() -> AsyncIterator[bytes]:
             yield question.first

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from lossd import v1
 from lossd.chunks import Assembly, ChunkError, chunk_of, encoded_chunks, split
+from lossd.client.answer_memory import AnswerMemory
 from lossd.client.errors import ServerError
 from lossd.client.headers import Encoded
 from lossd.framing import Framed
@@ -43,9 +44,10 @@ class Question:
 
 
 class Answer:
-    """A response that is being received."""
+    """A response that is being received, into memory that may have held one before."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: AnswerMemory) -> None:
+        self._memory = memory
         self._assembly: Assembly[v1.ComputeLossResponse] | None = None
 
     def take(self, encoded: bytes) -> None:
@@ -56,7 +58,8 @@ class Answer:
         """
         try:
             if self._assembly is None:
-                self._assembly = Assembly(v1.StreamLossResponse.FromString(encoded).result)
+                header = v1.StreamLossResponse.FromString(encoded).result
+                self._assembly = Assembly(header, self._memory.take)
                 return
             chunk = chunk_of(encoded)
             if chunk is None:

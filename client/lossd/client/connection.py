@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from lossd import v1
 from lossd.client import chunked
+from lossd.client.answer_memory import AnswerMemory
 from lossd.client.call import STREAM_LOSS, Answer, ClientCall, Method, serialised
 from lossd.client.errors import (
     CancelledError,
@@ -66,6 +67,7 @@ class Connection:
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
         self.sharing = Sharing(self._ask)
         self.background = Background()
+        self._memory = AnswerMemory()
 
     @property
     def survives_fork(self) -> bool:
@@ -92,6 +94,7 @@ class Connection:
         """Closes the channel; calls under way end as cancelled."""
         self.background.close()
         self.sharing.close()
+        self._memory.close()
         with self._lock:
             self._closed.set()
             self._unary.clear()
@@ -240,7 +243,7 @@ class Connection:
         """Returns the answer to a large batch, in one attempt."""
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)
         proven = self._security.metadata(metadata)
-        answer = chunked.Answer()
+        answer = chunked.Answer(self._memory)
         started: Future[Any] = Future()
 
         def messages() -> Iterator[bytes]:

@@ -37,6 +37,7 @@ from lossd.client.errors import LossdError, PermissionDeniedError, UnavailableEr
 from lossd.client.headers import Encoded
 from lossd.client.reply_room import reply_size, wanted_gradients
 from lossd.client.segments import Arena, Block, Segment
+from lossd.crew import Crew, usable_cores
 from lossd.framing import Framed
 
 Ask = Callable[[Method[Any], Message, float], Any]
@@ -45,8 +46,9 @@ Build = Callable[..., Request]  # takes ``place``, as ``wire.request_for``
 
 # Below this size the message is about as fast.
 WORTHWHILE_BYTES = 1 << 16
-# Below this size a second thread for the copy is not worth its start.
-HALVED_BYTES = 1 << 23
+# Larger arrays are copied in parts of this size, by several threads: one core does not use all that
+# memory can do, and more cores than these do not use more.
+PART_BYTES, COPYING_THREADS = 1 << 21, 4
 # How long to do without it after something went wrong.
 REST_SECONDS = 1.0
 # How long a call besides that of the batch may take.
@@ -69,6 +71,7 @@ class Sharing:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._arena = Arena()
+        self._crew = Crew(min(usable_cores(), COPYING_THREADS), "lossd-client-copy")
         self._lock = threading.Lock()
         self._directory: Path | None = None
         self._rests_until = 0.0
@@ -113,6 +116,20 @@ class Sharing:
         """Returns the segment that an array lies in, and its offset; None for ordinary memory."""
         return self._arena.locate(array)
 
+    def copy(self, array: Array, place: Array) -> None:
+        """Copies a contiguous array, a large one in parts at the same time."""
+        if array.nbytes <= PART_BYTES:
+            np.copyto(place, array)
+            return
+        source, target = array.reshape(-1), place.reshape(-1)
+        size = PART_BYTES // array.itemsize
+
+        def copy_part(index: int) -> None:
+            part = slice(index * size, (index + 1) * size)
+            np.copyto(target[part], source[part])
+
+        self._crew.run(-(-array.size // size), copy_part)
+
     def gradients(self, loss: str) -> set[str]:
         """Returns the inputs whose gradients a loss returns by default."""
         return self._differentiable.get(loss, set())
@@ -137,6 +154,7 @@ class Sharing:
         self.device.close()
         with self._lock:
             self._rests_until = math.inf
+        self._crew.close()
         self._let_go(self._arena.remove_all())
 
     def _block_of_new_segment(self, size: int) -> Block | None:
@@ -282,7 +300,7 @@ class ClientLease:
             if block is None:
                 return None
             self._blocks.append(block)
-            _copy(array, block.array(array.shape, array.dtype))
+            self._sharing.copy(array, block.array(array.shape, array.dtype))
             located = block.segment, block.start
         self.in_use = True
         segment, offset = located
@@ -337,19 +355,3 @@ class ClientLease:
             request.reply.start.segment = reply.segment.token
             request.reply.start.offset = reply.start
             request.reply.size = reply.size
-
-
-def _copy(array: Array, place: Array) -> None:
-    """Copies an array; a large one in two halves at the same time.
-
-    One core does not use all that memory can do, nor does it fill the pages of new memory as fast.
-    """
-    if array.nbytes < HALVED_BYTES:
-        np.copyto(place, array)
-        return
-    source, target = array.reshape(-1), place.reshape(-1)
-    half = array.size // 2
-    other = threading.Thread(target=np.copyto, args=(target[:half], source[:half]), daemon=True)
-    other.start()
-    np.copyto(target[half:], source[half:])
-    other.join()

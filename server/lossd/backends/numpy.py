@@ -1,4 +1,4 @@
-"""Losses on the CPU: pieces of a batch, run by a pool of threads.
+"""Losses on the CPU: pieces of a batch, run by the calling thread and those of a pool.
 
 A piece fits the second-level cache.  NumPy releases the interpreter lock while it computes, so
 threads are enough.
@@ -6,10 +6,8 @@ threads are enough.
 
 import contextlib
 import functools
-import itertools
 import platform
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from lossd.backends import Array, Body, Compute, Computed, Piece, each_row, round_into
 from lossd.backends._host import NO_KERNELS, KernelSource, compute, piece_elements, prepared
 from lossd.batch import Batch
+from lossd.crew import Crew
 from lossd.kernels.host import TokenKernel, TokenSums
 from lossd.losses import BodyResult, SoftCounts
 from lossd.networks import Device, DeviceNetwork, DeviceNetworks, Network
@@ -27,7 +26,7 @@ PRODUCT_ELEMENTS = 1 << 19
 
 
 class NumpyBackend:
-    """Computes on the CPU with a pool of ``threads`` threads, shared by all calls.
+    """Computes on the CPU with ``threads`` threads: the caller's, and a pool that all calls share.
 
     ``kernels`` take the place of the bodies that they are compiled from; elsewhere NumPy computes.
     """
@@ -42,7 +41,7 @@ class NumpyBackend:
     def __init__(self, threads: int, kernels: KernelSource = NO_KERNELS) -> None:
         self.threads = threads
         self.kernels = kernels
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lossd-compute")
+        self._crew = Crew(threads, "lossd-compute")
         # Products run on our own threads, and their bits must not depend on how BLAS splits them.
         # This holds for the process and is not undone, since another backend may still rely on it.
         threadpool_limits(1, user_api="blas")
@@ -109,36 +108,15 @@ class NumpyBackend:
         )
 
     def side_by_side(self, count: int, work: Callable[[int], None]) -> None:
-        """See ``Backend.side_by_side``; uses the pool where that pays."""
-        if count <= 1 or self.threads == 1:
-            for index in range(count):
-                work(index)
-            return
-        indices = itertools.count()
-        failures: list[BaseException] = []
-
-        def drain() -> None:
-            while not failures and (index := next(indices)) < count:
-                try:
-                    work(index)
-                except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
-                    failures.append(error)
-
-        futures = [self._pool.submit(drain) for _ in range(min(self.threads, count))]
-        for future in futures:
-            future.result()
-        try:
-            if failures:
-                raise failures[0]
-        finally:
-            failures.clear()  # an error held by its own frames would keep their arrays
+        """See ``Backend.side_by_side``."""
+        self._crew.run(count, work)
 
     def rates(self) -> None:
         """See ``Backend.rates``."""
 
     def close(self) -> None:
         """Ends the threads."""
-        self._pool.shutdown()
+        self._crew.close()
         self._networks.clear()
 
 

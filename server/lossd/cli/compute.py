@@ -35,10 +35,10 @@ from lossd.client.arguments import reductions
 from lossd.client.progress import counted
 from lossd.client.result import LossResult
 from lossd.client.wire import build_request, read_response
+from lossd.crew import usable_cores
 from lossd.engine import Engine
 from lossd.networks import Networks
 from lossd.networks import load as load_networks
-from lossd.serving.config import usable_cores
 from lossd.serving.loss_service import replies as loss_replies
 from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.wire.reader import Limits

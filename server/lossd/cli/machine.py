@@ -12,6 +12,7 @@ from pathlib import Path
 from lossd import selftest, v1
 from lossd.backends.choose import choose, cpu_backend
 from lossd.backends.cupy import probe
+from lossd.crew import usable_cores
 from lossd.engine import Engine
 from lossd.errors import ServiceError
 from lossd.networks import Networks, worked_networks
@@ -19,7 +20,7 @@ from lossd.routing import Route
 from lossd.serving import addresses
 from lossd.serving.access import entrance
 from lossd.serving.app import networks_of
-from lossd.serving.config import MEBIBYTE, Config, usable_cores
+from lossd.serving.config import MEBIBYTE, Config
 from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.device_check import routes_of
 from lossd.serving.process.versions import versions

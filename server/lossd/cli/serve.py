@@ -11,6 +11,7 @@ from lossd.serving import app
 from lossd.serving.addresses import AddressError
 from lossd.serving.config import Config, unknown_variables
 from lossd.serving.process import logs
+from lossd.serving.process.allocator import keep_freed_memory
 from lossd.serving.process.signals import EndingSignal
 from lossd.serving.rpc import threads
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 @takes_settings
 def serve(config: Config) -> None:
     """Serve losses until SIGTERM or SIGINT."""
+    keep_freed_memory()  # before there is another thread, which would have an arena of its own
     lines = logs.configure(config.log_format, config.log_level)
     for name in unknown_variables(os.environ):
         log.warning("variable is no setting", extra={"variable": name})

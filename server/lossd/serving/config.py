@@ -6,7 +6,6 @@ config``, and the reference table in the documentation.
 
 import dataclasses
 import enum
-import os
 import re
 import typing
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from lossd import routing
 from lossd.backends.choose import BackendChoice
+from lossd.crew import usable_cores
 from lossd.errors import ServiceError
 from lossd.losses import Interval
 from lossd.serving import addresses
@@ -43,11 +43,6 @@ class LogLevel(enum.StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-def usable_cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _setting(
