@@ -51,8 +51,15 @@ REGIONS_OF_CLASSES: list[tuple[int, ...]] = [
     (4, 512, 512, 8),
     (2, 64, 64, 4),
 ]
+# Examples of regions of classes, in PyTorch's order and with the classes last.
+CLASSES_FIRST: list[tuple[int, ...]] = [(4, 8, 512, 512), (8, 21, 256, 256), (2, 4, 64, 64)]
+CLASSES_LAST: list[tuple[int, ...]] = [(4, 512, 512, 8), (8, 256, 256, 21), (2, 64, 64, 4)]
 # Parameters, beside the defaults, that make another loss of one.
 VARIANTS: dict[str, list[tuple[tuple[str, Any], ...]]] = {
+    **{
+        name: [(("class_axis", 1),), (("class_axis", -1),)]
+        for name in ("dice", "jaccard", "tversky")
+    },
     "multiclass_hinge": [(("variant", MulticlassHingeVariant.WESTON_WATKINS),)],
     "discriminator_loss": [
         (("objective", objective),)
@@ -83,12 +90,14 @@ def cases(wanted: str | None, *, quick: bool) -> list[Case]:
         for loss in LOSSES.values()
         if wanted in (None, loss.name)
         for parameters in ((), *VARIANTS.get(loss.name, []))
-        for shape in shapes(loss)[-1 if quick else 0 :]
+        for shape in shapes(loss, dict(parameters))[-1 if quick else 0 :]
     ]
 
 
-def shapes(loss: Loss) -> list[tuple[int, ...]]:
+def shapes(loss: Loss, parameters: dict[str, Any]) -> list[tuple[int, ...]]:
     """The shapes of its first input, but for sequences."""
+    if "class_axis" in parameters:
+        return CLASSES_FIRST if parameters["class_axis"] == 1 else CLASSES_LAST
     if loss.shape is Shape.REGIONWISE and CLASS_AXIS in loss.layout_parameters:
         return REGIONS_OF_CLASSES
     return SHAPES.get(loss.shape, [])

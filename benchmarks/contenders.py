@@ -45,8 +45,9 @@ class Case:
 
     @property
     def label(self) -> str:
-        """The loss, with the members of enums that are chosen."""
-        return " ".join((self.loss, *(value.name for _, value in self.parameters)))
+        """The loss, with the members of enums that are chosen, and the axis of classes."""
+        chosen = (getattr(value, "name", f"{name}={value}") for name, value in self.parameters)
+        return " ".join((self.loss, *chosen))
 
     def inputs(self) -> dict[str, Array]:
         """Draws what the loss declares: numbers in their domain, indices of classes."""
@@ -71,6 +72,8 @@ class Case:
     def _has_regions(self) -> bool:
         """Whether each element is in or out; else the last axis counts classes, or vectors."""
         loss = LOSSES[self.loss]
+        if "class_axis" in dict(self.parameters):
+            return False
         is_compared = loss.shape in (Shape.REGIONWISE, Shape.SETWISE) and len(loss.inputs) > 1
         return is_compared and CLASS_AXIS not in loss.layout_parameters
 
@@ -80,7 +83,9 @@ class Case:
         if declared.axes is Axes.EXAMPLES and isinstance(declared.domain, Choices):
             return random.choice(np.array(declared.domain.numbers, np.float32), self.shape[:-1])
         if declared.content in (Content.CLASSES, Content.INDICES):
-            return random.integers(0, self.shape[-1], self.shape[:-1])
+            axis = dict(self.parameters).get("class_axis", -1) % len(self.shape)
+            shape = self.shape[:axis] + self.shape[axis + 1 :]
+            return random.integers(0, self.shape[axis], shape)
         if isinstance(declared.domain, Choices):
             return random.choice(np.array(declared.domain.numbers, np.float32), self.shape)
         if declared.domain is None and declared.differentiable is Differentiable.BY_DEFAULT:

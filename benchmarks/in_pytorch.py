@@ -88,6 +88,22 @@ def _overlap(twice: float, share: float) -> Function:
     return loss
 
 
+def _overlap_of_classes(twice: float, share: float, axis: int) -> Function:
+    """The same of the softmax over classes, averaged over them."""
+
+    def loss(logits: Any, labels: Any) -> Any:
+        from torch.nn import functional  # noqa: PLC0415 - an oracle, not a requirement
+
+        shares = logits.softmax(axis)
+        truth = functional.one_hot(labels, logits.shape[axis]).movedim(-1, axis).to(shares.dtype)
+        axes = (2, 3) if axis == 1 else (1, 2)
+        hits, extra, missed = _counts(shares, truth, axes)
+        right = twice * hits + 1e-5
+        return (1 - right / (right + share * (extra + missed))).mean()
+
+    return loss
+
+
 def _soft_f1(logits: Any, truth: Any) -> Any:
     hits, extra, missed = _counts(logits.sigmoid(), truth, (0,))
     return (1 - 2 * hits / (2 * hits + extra + missed)).mean()
@@ -131,6 +147,11 @@ COMPOSED: dict[str, Function] = {
     "dice": _overlap(2, 1),
     "jaccard": _overlap(1, 1),
     "tversky": _overlap(1, 0.5),
+    **{
+        f"{name} class_axis={axis}": _overlap_of_classes(*kind, axis)
+        for name, kind in {"dice": (2, 1), "jaccard": (1, 1), "tversky": (1, 0.5)}.items()
+        for axis in (1, -1)
+    },
     "soft_f1": _soft_f1,
     "generator_loss": lambda fake: _softplus(-fake).mean(),
     "discriminator_loss": _critic,

@@ -11,7 +11,7 @@ from lossd.backends._tiles import Tile
 from lossd.batch import Batch, Job
 from lossd.losses import LOSSES, Axes, Choices, Input, Loss, Shape
 from lossd.losses._declare import CudaText
-from lossd.selftest._long_rows import parameters_for
+from lossd.selftest._long_rows import CLASSES, parameters_for
 from lossd.shapes import lay_out
 
 
@@ -20,12 +20,13 @@ def drawn(loss: Loss, text: CudaText, rows: int, columns: int) -> dict[str, Arra
     rng = np.random.default_rng(columns)
     block = min(rows, max(1, (1 << 22) // columns))
     given = loss.complete(parameters_for(loss, text))
+    row = (CLASSES, columns // CLASSES) if text.has_class_axis else (columns,)
     found: dict[str, Array] = {}
     for declared in loss.inputs:
         if text.targets_are_classes and declared is loss.inputs[1]:
-            found[declared.name] = rng.integers(0, columns, rows)
+            found[declared.name] = rng.integers(0, row[0], (rows, *row[1:]))
             continue
-        size = (block, columns) if declared.axes is Axes.ELEMENTS else (block,)
+        size = (block, *row) if declared.axes is Axes.ELEMENTS else (block,)
         numbers = _numbers(rng, loss, declared.under(given), size)
         repeats = (-(-rows // block), *[1] * (len(size) - 1))
         found[declared.name] = np.tile(numbers, repeats)[:rows] if repeats[0] > 1 else numbers

@@ -275,13 +275,16 @@ class _GradientBuffer:
         if slot is None:  # with respect to a parameter, which is one number
             return cls(answered, array, array)
         if slot.is_moved:
-            return cls(answered, array, np.empty(slot.rows_shape, answered.dtype))
+            rows = slot.turned(array)
+            return cls(
+                answered, array, np.empty(slot.rows_shape, answered.dtype) if rows is None else rows
+            )
         return cls(answered, array, array.reshape(slot.rows_shape))
 
     def finished(self) -> Array:
         """Returns the gradient in the caller's layout, where the rows are laid out differently."""
         slot = self.answered.slot
-        if slot is not None and slot.is_moved:
+        if slot is not None and slot.is_moved and not np.may_share_memory(self.array, self.rows):
             self.array[...] = slot.as_given(self.rows)
         return self.array
 

@@ -63,6 +63,19 @@ def bits(result: Result) -> list[bytes]:
     return [result.per_example.tobytes(), *(g.tobytes() for g in result.gradients.values())]
 
 
+@pytest.mark.parametrize("dense", [False, True], ids=["labels", "shares"])
+def test_regions_of_classes_take_one_launch(fake: Any, engine: Engine, *, dense: bool) -> None:
+    rng = np.random.default_rng(0)
+    shape = (4, 5, 6, 7)
+    targets: Any = rng.random(shape, np.float32) if dense else rng.integers(0, 5, (4, 6, 7))
+    inputs: dict[str, Any] = {"predictions": [rng.random(shape, np.float32)], "targets": [targets]}
+    job = Job(loss=LOSSES["dice"], parameters={"class_axis": 1}, inputs=inputs)
+    engine.run(job)
+    with fake.recorded() as lines:
+        engine.run(job)
+    assert [line.split()[0] for line in lines].count("launch") == 1
+
+
 @pytest.mark.usefixtures("small_tiles")
 def test_the_next_tile_is_sent_before_the_last_is_waited_for(fake: Any, engine: Engine) -> None:
     job = cross_entropy()

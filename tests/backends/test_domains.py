@@ -13,8 +13,8 @@ from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import InvalidRequest
-from lossd.losses import LOSSES, Choices, Shape
-from lossd.selftest._long_rows import parameters_for
+from lossd.losses import LOSSES, Axes, Choices, Content, Shape
+from lossd.selftest._long_rows import CLASSES, parameters_for
 
 pytestmark = pytest.mark.gpu
 
@@ -23,7 +23,8 @@ ROWS, COLUMNS = 40, 203
 CASES = [
     (loss, text, declared)
     for loss in LOSSES.values()
-    if loss.shape in (Shape.POINTWISE, Shape.ROWWISE)
+    if loss.shape
+    in (Shape.POINTWISE, Shape.ROWWISE, Shape.REGIONWISE, Shape.VECTORS, Shape.SEQUENCE)
     for text in loss.cuda
     for declared in loss.inputs
     if declared.under(loss.complete(parameters_for(loss, text))).domain is not None
@@ -49,16 +50,24 @@ def job_of(loss: Any, text: Any, **changes: Any) -> Job:
     """A batch whose numbers are all within their domains."""
     rng = np.random.default_rng(3)
     given = loss.complete(parameters_for(loss, text))
+    row: tuple[int, ...] = (CLASSES, COLUMNS // CLASSES)
+    if not text.has_class_axis and loss.shape is not Shape.SEQUENCE:
+        row = (COLUMNS,)
     inputs = {}
     for position, each in enumerate(loss.inputs):
+        if each.content is Content.LENGTHS:
+            continue
         domain = each.under(given).domain
-        numbers: Any = rng.uniform(0.1, 0.9, (ROWS, COLUMNS)) / COLUMNS
+        size = (ROWS, *row) if each.axes is not Axes.EXAMPLES else (ROWS,)
+        numbers: Any = rng.uniform(0.1, 0.9, size) / COLUMNS
         if isinstance(domain, Choices):
-            numbers = rng.choice(np.array(domain.numbers, float), (ROWS, COLUMNS))
+            numbers = rng.choice(np.array(domain.numbers, float), size)
         elif domain is not None and domain.high == 0:
             numbers = np.log(numbers)
-        if position == 1 and text.targets_are_classes:
-            numbers = rng.integers(0, COLUMNS, ROWS)
+        if each.content is Content.INDICES and loss.shape is Shape.SEQUENCE:
+            numbers = rng.integers(1, row[-1], (ROWS, 2))
+        elif position == 1 and text.targets_are_classes:
+            numbers = rng.integers(0, row[0], (ROWS, *row[1:]))
         inputs[each.name] = [numbers if numbers.dtype.kind == "i" else numbers.astype(np.float32)]
     return Job(loss=loss, parameters=parameters_for(loss, text), inputs=inputs, **changes)
 
@@ -81,7 +90,7 @@ def test_numbers_outside_are_refused_in_the_words_of_the_host(
         wrong.append(1e-40)
     for number in wrong:
         job = job_of(loss, text, gradients=() if number == np.inf else None)
-        job.inputs[declared.name][0][ROWS - 3, COLUMNS - 1] = number
+        job.inputs[declared.name][0].reshape(ROWS, -1)[ROWS - 3, -1] = number
         if not domain.outside(np.array([number]))[0]:
             device.run(job)
             continue
@@ -104,6 +113,8 @@ def test_inputs_with_a_domain_may_stay_on_the_device(engines: Any) -> None:
     device, host = engines
     stays = {}
     for loss, text, declared in CASES:
+        if loss.shape not in (Shape.POINTWISE, Shape.ROWWISE):  # which the host has to look at
+            continue
         job = job_of(loss, text)
         assert not host.resident(job)
         stays[loss.name, declared.name] = declared.name in device.resident(job)

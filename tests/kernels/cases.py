@@ -96,6 +96,7 @@ VARIANTS = [
     Variant(loss, text, plain)
     for (loss, text), plain in itertools.product(texts(), (True, False))
     if loss.shape in SHAPES
+    and not text.has_class_axis  # those are in classes.py
     # What losses of two sides are of has one parameter more in any case; other losses of one input
     # are in vectors.py.
     and (len(loss.inputs) > 1 if loss.name in LOSSES else not plain)

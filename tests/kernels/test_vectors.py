@@ -7,11 +7,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from lossd.kernels import OUTSIDE
 from lossd.kernels.host import Library
 from lossd.losses import Loss
 from lossd.losses._declare import CudaText
 from tests.kernels import vectors
-from tests.kernels.cases import FLOAT32, FLOAT64
+from tests.kernels.cases import FLOAT32, FLOAT64, Execute
 from tests.kernels.host.conftest import library, variants  # noqa: F401 - here too
 from tests.kernels.vectors import Found, Vectors, draw
 
@@ -129,12 +130,14 @@ def test_the_sum_is_that_of_the_values(
     ("loss", "text"), [t for t in vectors.TEXTS if t[0].inputs[-1].name == "targets"], ids=named
 )
 def test_a_target_outside_its_domain_is_seen_but_in_an_excluded_row(
+    simt: Execute,
     library: Library,  # noqa: F811
     loss: Loss,
     text: CudaText,
 ) -> None:
     batch = draw(loss, text, 20, FLOAT32)
-    batch.inputs["targets"][vectors.EXCLUDED] = 0.5
-    assert not batch.answered(library)[1].is_outside
-    batch.inputs["targets"][0] = 0.5
-    assert batch.answered(library)[1].is_outside
+    for row, is_seen in ((vectors.EXCLUDED, False), (0, True)):
+        batch.inputs["targets"][row] = 0.5
+        assert batch.answered(library)[1].is_outside is is_seen
+        flags = batch.on_device(simt).nonfinite.view(np.uint8) & OUTSIDE
+        np.testing.assert_array_equal(flags != 0, is_seen & (np.arange(vectors.ROWS) == 0))

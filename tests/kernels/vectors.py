@@ -102,7 +102,8 @@ class Vectors:
     def on_device(self, execute: Execute) -> Found:
         """Executes the CUDA kernel."""
         stored = {name: array.dtype for name, array in self.inputs.items()}
-        kernel = kernel_source(self.loss, self.text, self.dtype, stored)
+        domains = {declared.name: declared.domain for declared in self.loss.inputs}
+        kernel = kernel_source(self.loss, self.text, self.dtype, stored, domains)
         found = self._places()
         names = list(self.inputs)
         rows, columns = self.inputs[names[0]].shape

@@ -5,6 +5,7 @@ Nothing here imports CuPy; the caller passes it in.
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from lossd.kernels import (
     checks_domains,
     gradients_of,
     kernel_source,
+    number_of,
     typed_arguments,
 )
 from lossd.losses._declare import CudaText
@@ -102,7 +104,7 @@ class _Compiled:
             "statuses": statuses,
             "workspace": room,
             "keeps": launch.shared_bytes > 0,
-            **tile.parameters,
+            **{name: _plain(value) for name, value in tile.parameters.items()},
         }
         taken = {argument.name for argument in self.kernel.signature}
         arguments = {name: value for name, value in available.items() if name in taken}
@@ -117,6 +119,11 @@ class _Compiled:
             stream=stream,
         )
         return Found(values, gradients, statuses=statuses, flags=flags)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a parameter as a kernel takes it."""
+    return number_of(value) if isinstance(value, Enum) else value
 
 
 def _places_of_gradients(cupy: Any, batch: Batch, tile: Tile) -> dict[str, Any]:

@@ -79,6 +79,16 @@ class Slot:
             self, rows.astype(np.int64) if self.input.content is Content.LABELS else rows
         )
 
+    def turned(self, array: Array) -> Array | None:
+        """Returns a view of an array in the caller's shape that has the shape of the rows.
+
+        None unless the classes are the last axis there and the one before it in the rows.
+        """
+        if self.class_axis != len(self.shape) - 1 or self.class_place != len(self.rows_shape) - 2:
+            return None
+        rows = np.moveaxis(array, self.class_axis, self.class_place).reshape(self.rows_shape)
+        return rows if np.may_share_memory(rows, array) else None
+
     def as_given(self, rows: Array) -> Array:
         """Returns an array that is laid out like the rows in the caller's shape."""
         if not self.is_moved:

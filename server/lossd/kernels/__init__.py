@@ -2,7 +2,8 @@
 
 ``find_text`` picks the text of a request, ``kernel_source`` makes a kernel of it, and the kernel
 says how to launch it.  Nothing here needs CuPy or a device.  ``pointwise.cuh``, ``rowwise.cuh``,
-``vectors.hpp``, ``alignments.hpp`` and ``tokens.hpp`` say what a text may use.
+``overlaps.hpp``, ``class_overlaps.hpp``, ``vectors.hpp``, ``alignments.hpp`` and ``tokens.hpp`` say
+what a text may use.
 
 The kernels were compiled by NVRTC and executed on the CPU from their unmodified source; they have
 never run on hardware.
@@ -19,6 +20,7 @@ from lossd.kernels._source import (
     find_text,
     is_stored,
     kernel_source,
+    number_of,
 )
 from lossd.kernels._templates import gradients_of
 
@@ -37,5 +39,6 @@ __all__ = [
     "gradients_of",
     "is_stored",
     "kernel_source",
+    "number_of",
     "typed_arguments",
 ]

@@ -16,6 +16,8 @@ import numpy as np
 WARP, MOST_THREADS, ELEMENTS_A_THREAD = 32, 512, 8
 # The most threads of a sequence: with more of them each would have too few registers.
 MOST_OF_SEQUENCE = 256
+# The most threads of a row of classes, for the same reason.
+MOST_OF_CLASSES = 256
 # The threads of each sequence of tokens, whatever its length.
 MOST_OF_TOKENS = 256
 # Threads of a block whose rows share warps, or are single elements.
@@ -111,10 +113,10 @@ def _typed(argument: Argument, value: Any, dtype: np.dtype[Any]) -> Any:
     return value
 
 
-def threads_of_row(length: int) -> int:
+def threads_of_row(length: int, most: int = MOST_THREADS) -> int:
     """Returns how many threads share a row: a power of two that depends on its length alone."""
     threads = 1
-    while threads < MOST_THREADS and threads * ELEMENTS_A_THREAD < length:
+    while threads < most and threads * ELEMENTS_A_THREAD < length:
         threads *= 2
     return threads
 
@@ -138,6 +140,20 @@ def launch_elements(name: str, rows: int, width: int) -> Launch:
     """Returns a launch with a thread for each 128 bits, of rows that are single elements."""
     blocks = -(-rows // (SHARING_THREADS * width))
     return Launch(name, min(blocks, MOST_BLOCKS), SHARING_THREADS)
+
+
+def launch_classes(name: str, rows: int, classes: int, positions: int) -> Launch:
+    """Returns a launch of rows of classes, a few at a time where they need much memory."""
+    threads = threads_of_row(positions * ELEMENTS_A_THREAD, MOST_OF_CLASSES)
+    together = SHARING_THREADS // threads if threads <= WARP else 1
+    room = 8 * together * room_of_classes(classes, positions)
+    blocks = max(1, min(-(-rows // together), WORKSPACE_BYTES // room))
+    return Launch(name, blocks, threads, together, workspace_bytes=blocks * room)
+
+
+def room_of_classes(classes: int, positions: int) -> int:
+    """Returns the numbers of float64 that a team keeps of a row: room_for in classwise.cuh."""
+    return 3 * positions + 5 * classes
 
 
 def launch_sequences(name: str, rows: int, frames: int, classes: int, labels: int) -> Launch:

@@ -45,7 +45,8 @@ _SHARED = """\
 #define SHARED_METHOD __device__
 #define SHARED_STEP_METHOD __device__
 #define SHARED_STEP __device__ inline
-#define INLINED"""
+#define INLINED
+#define ONE_BY_ONE _Pragma("unroll 1")"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ def find_text(
     if loss.is_beyond_float32(parameters):
         return None
     for text in loss.cuda:
+        if text.has_class_axis and parameters["class_axis"] is None:
+            continue
         if text.targets_are_classes not in (None, targets_are_classes):
             continue
         if all(parameters[name] == value for name, value in text.when.items()):
@@ -122,7 +125,7 @@ def kernel_source(
     ``stored`` has the types of the inputs that have another one, by name.  ``domains`` are those
     that are to be checked; a row with a number outside has ``OUTSIDE`` among its flags.
     """
-    template = template_of(loss)
+    template = template_of(loss, text)
     if template is None:
         raise ValueError(f"{loss.name} must have a shape that there is a template for")
     parameters = known_parameters(loss, template)
@@ -144,7 +147,7 @@ def kernel_source(
         _prelude_of_domains(inputs, dtype, domains or {}),
         *((_prelude_of_vectors(loss, other_types),) if template is VECTORWISE else ()),
         read_template("common.cuh"),
-        *((_SHARED, read_template(template.shared)) if template.shared else ()),
+        *((_SHARED, *map(read_template, template.shared)) if template.shared else ()),
         read_template(f"{template.name}.cuh"),
         f"__device__ inline void evaluate({template.evaluate} PARAMETERS) {{",
         _located(loss, text),
@@ -284,9 +287,12 @@ def _prelude_of_domains(
 def _prelude_of_vectors(loss: Loss, others: Mapping[str, str]) -> str:
     """Returns how many vectors an example has, and what there is beside two of them."""
     third, type_name = next(iter(others.items()), ("nullptr", "T"))
+    names = [declared.name for declared in loss.inputs[2:3]]
+    outside_third = next((f"{name}_is_outside(x)" for name in names), "false")
     return "\n".join([
         f"#define VECTORS {len(vectors_of(loss))}",
         f"#define THIRD_ARRAY {third}",
+        f"#define THIRD_IS_OUTSIDE(x) {outside_third}",
         f"typedef {type_name} THIRD;",
     ])  # fmt: skip
 

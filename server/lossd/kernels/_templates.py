@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lossd.kernels._launch import (
     KEEPS,
+    MOST_OF_CLASSES,
     MOST_OF_SEQUENCE,
     MOST_OF_TOKENS,
     MOST_THREADS,
@@ -12,12 +13,14 @@ from lossd.kernels._launch import (
     Argument,
     Kind,
     Launch,
+    launch_classes,
     launch_elements,
     launch_rows,
     launch_sequences,
     launch_tokens,
 )
 from lossd.losses import Axes, Content, Loss, Shape
+from lossd.losses._declare import CudaText
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Template:
     """The files NAME.cuh, host/NAME.hpp and host/NAME_text.hpp, and what a text is in them.
 
     ``evaluate`` has the parameters of the CUDA function whose body a text is, ``arguments`` what
-    the kernel takes after those that all have, and ``shared`` a file that both devices compile.
+    the kernel takes after those that all have, and ``shared`` files that both devices compile.
     """
 
     name: str
@@ -55,7 +58,7 @@ class Template:
     launch: Callable[[tuple[str, ...], Size], Launch]
     entry_points: tuple[str, ...] = ("rows",)
     arguments: tuple[Argument, ...] = ()
-    shared: str = ""
+    shared: tuple[str, ...] = ()
     gives_statuses: bool = False
     checks_domains: bool = False  # whether it can flag rows with a number outside its domain
     types: tuple[str, ...] = ("float", "double")  # that it computes in, on the host
@@ -83,6 +86,11 @@ def _launch_kept_rows(names: tuple[str, ...], size: Size) -> Launch:
     )
 
 
+def _launch_classes(names: tuple[str, ...], size: Size) -> Launch:
+    classes = size.parts
+    return launch_classes(names[0], size.rows, classes, size.length // classes)
+
+
 def _launch_sequences(names: tuple[str, ...], size: Size) -> Launch:
     classes = size.length // size.parts if size.parts else 0
     return launch_sequences(names[0], size.rows, size.parts, classes, size.labels)
@@ -93,7 +101,21 @@ def _launch_tokens(names: tuple[str, ...], size: Size) -> Launch:
 
 
 REGIONWISE = Template(
-    "regionwise", "const Region& region, T& value", _launch_rows, shared="overlaps.hpp"
+    "regionwise",
+    "const Region& region, T& value",
+    _launch_rows,
+    shared=("overlaps.hpp",),
+    checks_domains=True,
+)
+CLASSWISE = Template(
+    "classwise",
+    "const Regions& regions, T& value",
+    _launch_classes,
+    arguments=(Argument("parts", Kind.COUNT), Argument("workspace", Kind.ARRAY)),
+    shared=("overlaps.hpp", "class_overlaps.hpp"),
+    checks_domains=True,
+    knows_choices=True,
+    most_threads=MOST_OF_CLASSES,
 )
 VECTORWISE = Template(
     "vectorwise",
@@ -104,8 +126,9 @@ VECTORWISE = Template(
         Argument("second_gradient", Kind.ARRAY),
         Argument("third_gradient", Kind.ARRAY),
     ),
-    shared="vectors.hpp",
+    shared=("vectors.hpp",),
     gives_statuses=True,
+    checks_domains=True,
 )
 
 TEMPLATES: Mapping[Shape, Template] = {
@@ -133,8 +156,9 @@ TEMPLATES: Mapping[Shape, Template] = {
             Argument("statuses", Kind.ARRAY),
             Argument("workspace", Kind.ARRAY),
         ),
-        shared="alignments.hpp",
+        shared=("alignments.hpp",),
         gives_statuses=True,
+        checks_domains=True,
         most_threads=MOST_OF_SEQUENCE,
     ),
     Shape.TOKENS: Template(
@@ -149,7 +173,7 @@ TEMPLATES: Mapping[Shape, Template] = {
             Argument("shares", Kind.ARRAY),
             Argument("by_sequence", Kind.COUNT),
         ),
-        shared="tokens.hpp",
+        shared=("tokens.hpp",),
         types=("double",),
         call="TokenCall",
         knows_choices=True,
@@ -162,11 +186,13 @@ TEMPLATES: Mapping[Shape, Template] = {
 }
 
 
-def template_of(loss: Loss) -> Template | None:
-    """Returns the template for texts of a loss; None if there is none for its shape.
+def template_of(loss: Loss, text: CudaText | None = None) -> Template | None:
+    """Returns the template for a text of a loss; None if there is none for its shape.
 
     One tensor of regions, with nothing to compare it with, is a vector an example.
     """
+    if text is not None and text.has_class_axis:
+        return CLASSWISE
     found = TEMPLATES.get(loss.shape)
     return VECTORWISE if found is REGIONWISE and len(loss.inputs) == 1 else found
 

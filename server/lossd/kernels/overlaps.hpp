@@ -44,6 +44,7 @@ struct Logits {
 typedef Logits<false> OfLogits;
 
 struct OfProbabilities {
+    static constexpr bool IS_EXCLUSIVE = false;
     typedef OfProbabilities Near;
     SHARED_METHOD static bool is_near(T) { return false; }
     SHARED_METHOD Shares<T> shares(T x) const { return {x, 1 - x}; }
@@ -53,6 +54,7 @@ struct OfProbabilities {
 };
 
 struct OfLogs {
+    static constexpr bool IS_EXCLUSIVE = false;
     typedef OfLogs Near;
     SHARED_METHOD static bool is_near(T) { return false; }
     SHARED_METHOD Shares<T> shares(T x) const { return {T(exp(x)), T(-expm1(x))}; }
@@ -93,32 +95,84 @@ SHARED T powered(const Region& region, T value, double gamma, T& bend) {
     return power;
 }
 
-// The same where all shares are tiny, in logarithms: see faint_loss() in losses/_maths/overlap.py.
+// One minus an index where all shares are tiny, in logarithms: see faint_loss() in
+// losses/_maths/overlap.py.  Everything is relative to exp of `top`.
+struct Faint {
+    double miss, hit, total, top;
+};
+
+#define OF_SHARES(...) [&](Shares<double> of, double share) INLINED { return __VA_ARGS__; }
+
+// From sum(term) and largest(term), of terms of the log of the share in the region, the share outside and
+// the true share.
+template <typename Sum, typename Largest>
+SHARED Faint faint_index(Index index, Sum sum, Largest largest) {
+    const double missed = index.beta * sum(OF_SHARES(of.outside * share));
+    const double most = largest(OF_SHARES(of.inside));
+    const double found = larger(most, log(larger(missed, index.smooth)));
+    const double top = found > LOWEST ? found : 0, shrunk = exp(-top);
+    const double right = index.hits * sum(OF_SHARES(exp(of.inside - top) * share)) +
+                         share_times(shrunk, index.smooth);
+    const double wrong = index.alpha * sum(OF_SHARES(exp(of.inside - top) * (1 - share))) +
+                         share_times(shrunk, missed);
+    const double sums = right + wrong, total = sums == 0 ? 1 : sums;
+    return {wrong / total, right / total, total, top};
+}
+
+// The value of a region, and what a hit and a false prediction change of it.  Of a faint region that is
+// said of the logarithm of a share, times exp of `top` less that logarithm.
+struct Slopes {
+    double value, by_hit, by_false, top;
+    bool is_faint;
+};
+
+template <typename Region, typename Sum, typename Largest>
+SHARED Slopes faint_slopes(const Region& region, Index index, Sum sum, Largest largest) {
+    const Faint found = faint_index(index, sum, largest);
+    T bend;
+    const T value = powered(region, T(found.miss), index.gamma, bend);
+    const double by_hit = -(index.hits * found.miss + index.beta * found.hit) / found.total;
+    const double by_false = index.alpha * found.hit / found.total;
+    return {value, by_hit * bend, by_false * bend, found.top, true};
+}
+
+// Of counts that are not faint.
+struct Sides {
+    double right, wrong;
+    SHARED_METHOD double total() const { return right + wrong; }
+};
+
+SHARED Sides sides_of(const Counts<double>& counts, Index index) {
+    return {index.hits * counts.both + index.smooth,
+            index.alpha * counts.falsely + index.beta * counts.missed};
+}
+
+template <typename Region>
+SHARED Slopes slopes_of(const Region& region, Sides sides, Index index) {
+    const double total = sides.total();
+    T bend;
+    const double miss = sides.wrong / total, rest = sides.right / total / total;
+    const T value = powered(region, T(miss), index.gamma, bend);
+    return {value, T(-index.hits * miss / total - index.beta * rest) * bend,
+            T(index.alpha * rest) * bend, 0, false};
+}
+
 template <typename Region, typename Kind>
 SHARED_STEP T faint_overlap(const Region& region, Kind kind, Index index) {
-    const double missed =
-        index.beta * region.sum(OF_ELEMENT(kind.log_shares(prediction).outside * share));
-    const double largest = region.largest(OF_ELEMENT(kind.log_shares(prediction).inside));
-    const double found = larger(largest, log(larger(missed, index.smooth)));
-    const double top = found > LOWEST ? found : 0;
-    const auto inside = [&](T prediction) INLINED {
-        return exp(kind.log_shares(prediction).inside - top);
-    };
-    const double shrunk = exp(-top);
-    const double right = index.hits * region.sum(OF_ELEMENT(inside(prediction) * share)) +
-                         share_times(shrunk, index.smooth);
-    const double wrong = index.alpha * region.sum(OF_ELEMENT(inside(prediction) * (1 - share))) +
-                         share_times(shrunk, missed);
-    const double sum = right + wrong, total = sum == 0 ? 1 : sum;
-    const double miss = wrong / total, hit = right / total;
-    T bend;
-    const T value = powered(region, T(miss), index.gamma, bend);
-    const double of_false = index.alpha * hit, of_true = index.hits * miss + index.beta * hit;
+    const Slopes found = faint_slopes(
+        region, index,
+        [&](auto term) INLINED {
+            return region.sum(OF_ELEMENT(term(kind.log_shares(prediction), share)));
+        },
+        [&](auto term) INLINED {
+            return region.largest(OF_ELEMENT(term(kind.log_shares(prediction), share)));
+        });
     region.write_each([&](T prediction, T share) INLINED {
-        const double slope = inside(prediction) / total * ((1 - share) * of_false - share * of_true);
-        return kind.spread(T(slope * bend), prediction);
+        const double inside = exp(kind.log_shares(prediction).inside - found.top);
+        return kind.spread(
+            T(inside * ((1 - share) * found.by_false + share * found.by_hit)), prediction);
     });
-    return value;
+    return T(found.value);
 }
 
 template <typename Region, typename Kind>
@@ -126,17 +180,12 @@ SHARED T overlap(const Region& region, Kind kind, Index index) {
     const Counts<double> counts = region.counts(kind, [&](Shares<T> shares, T share) INLINED {
         return Counts<T>{shares.inside * share, shares.inside * (1 - share), shares.outside * share};
     });
-    const double right = index.hits * counts.both + index.smooth;
-    const double wrong = index.alpha * counts.falsely + index.beta * counts.missed;
-    const double total = right + wrong;
-    if (total < FAINT) return faint_overlap(region, kind, index);
-    T bend;
-    const double miss = wrong / total, rest = right / total / total;
-    const T value = powered(region, T(miss), index.gamma, bend);
-    const T by_hit = T(-index.hits * miss / total - index.beta * rest) * bend;
-    const T by_false = T(index.alpha * rest) * bend;
+    const Sides sides = sides_of(counts, index);
+    if (sides.total() < FAINT) return faint_overlap(region, kind, index);
+    const Slopes found = slopes_of(region, sides, index);
+    const T by_hit = T(found.by_hit), by_false = T(found.by_false);
     region.write(kind, [&](T bent, T share) INLINED {
         return (share * by_hit + (1 - share) * by_false) * bent;
     });
-    return value;
+    return T(found.value);
 }

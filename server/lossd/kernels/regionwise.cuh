@@ -14,6 +14,7 @@ struct Region {
     FIRST* gradient;
     T scale;
     mutable T taint = 0;
+    mutable bool outside = false;
 
     // Calls visit(prediction, true share) for every element of this thread, one after the other.
     template <typename Visit>
@@ -67,6 +68,7 @@ struct Region {
     __device__ Counts<double> counts(Kind kind, Term term) const {
         Counts<T> own{0, 0, 0};
         each([&](T prediction, T share) {
+            outside |= first_is_outside(prediction) || second_is_outside(share);
             const Counts<T> more = term(kind.shares(prediction), share);
             own.both += more.both;
             own.falsely += more.falsely;
@@ -105,6 +107,6 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
                             scales ? scales[row] : scale};
         T value;
         evaluate(region, value ARGUMENTS);
-        results.write(value, region.taint);
+        results.write(value, region.taint, region.outside);
     });
 }

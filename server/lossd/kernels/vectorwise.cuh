@@ -120,8 +120,9 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
                       results.gradient, by_second, by_third,
                       double(scales ? scales[number] : scale)};
         T value;
-        evaluate(row, has_target ? widened(third[number]) : T(0), value ARGUMENTS);
-        results.write(value, row.taint);
+        const T target = has_target ? widened(third[number]) : T(0);
+        evaluate(row, target, value ARGUMENTS);
+        results.write(value, row.taint, has_target && THIRD_IS_OUTSIDE(target));
         if (threadIdx.x == 0) statuses[number] = row.status;
     });
 }

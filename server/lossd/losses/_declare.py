@@ -79,12 +79,14 @@ class CudaText:
     """Scalar CUDA for one variant of a loss, and when it applies.
 
     ``when`` holds values of enum parameters; ``targets_are_classes`` tells class indices from
-    distributions; None where the loss takes no indices.
+    distributions; None where the loss takes no indices.  With ``has_class_axis`` it is for inputs
+    that have an axis of classes, where a loss may have one or not.
     """
 
     text: str
     when: Mapping[str, Any] = field(default_factory=dict)
     targets_are_classes: bool | None = None
+    has_class_axis: bool = False
 
 
 @dataclass(frozen=True)

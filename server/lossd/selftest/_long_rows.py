@@ -26,6 +26,8 @@ from lossd.shapes import rules_of
 ROWS, COLUMNS = 3, (1003, 32003)
 # A sequence has its numbers in so many frames, and a label for every fourth.
 FRAMES = {1003: 59, 32003: 200}
+# A position of regions of classes has so many; then a row has fewer positions.
+CLASSES = 7
 # Relative to a number and to its typical neighbours: sums of many terms, rounded to the type.
 TOLERANCES: Mapping[np.dtype[Any], float] = {
     np.dtype(np.float32): 2e-5,
@@ -80,7 +82,8 @@ def parameters_for(loss: Loss, text: CudaText) -> dict[str, Any]:
     earlier = texts[: texts.index(text)]
     shares = {name for other in earlier for name, value in other.when.items() if value == 0}
     shares -= {name for name, value in text.when.items() if value == 0}
-    return {**dict.fromkeys(shares, 0.25), **text.when}
+    axis = {"class_axis": 1} if text.has_class_axis else {}
+    return {**dict.fromkeys(shares, 0.25), **text.when, **axis}
 
 
 def _inputs(
@@ -92,14 +95,15 @@ def _inputs(
         return _sequences(rng, loss.inputs[0].under(given), columns)
     # Vectors of any number of components are about as long, so that squares fit 16 bits.
     spread = 0.5 / columns**0.5 if len(gradients_of(loss)) > 1 else 2
+    row = (CLASSES, columns // CLASSES) if text.has_class_axis else (columns,)
     drawn = {}
     for declared in loss.inputs:
         if declared.is_optional and _are_fake_alone(loss, given):
             continue
         if declared.content in (Content.CLASSES, Content.INDICES) and text.targets_are_classes:
-            drawn[declared.name] = rng.integers(0, columns, ROWS)
+            drawn[declared.name] = rng.integers(0, row[0], (ROWS, *row[1:]))
         else:
-            drawn[declared.name] = _floats(rng, loss.shape, declared.under(given), columns, spread)
+            drawn[declared.name] = _floats(rng, loss.shape, declared.under(given), row, spread)
     return drawn
 
 
@@ -122,9 +126,9 @@ def _sequences(rng: np.random.Generator, frames: Input, columns: int) -> dict[st
 
 
 def _floats(
-    rng: np.random.Generator, shape: Shape, declared: Input, columns: int, spread: float
+    rng: np.random.Generator, shape: Shape, declared: Input, row: tuple[int, ...], spread: float
 ) -> Array:
-    size = (ROWS, columns) if declared.axes is Axes.ELEMENTS else (ROWS,)
+    size = (ROWS, *row) if declared.axes is Axes.ELEMENTS else (ROWS,)
     domain = declared.domain
     if isinstance(domain, Choices):
         return rng.choice(np.array(domain.numbers, np.float64), size)

@@ -26,7 +26,7 @@ from lossd.engine import Engine
 from lossd.kernels.host import Library
 from lossd.losses import LOSSES, Shape
 from tests import sampling
-from tests.kernels import cases, vectors
+from tests.kernels import cases, classes, vectors
 from tests.kernels.host.test_kernels import run
 library = Library(Path(sys.argv[1]), sys.argv[2])
 engine = Engine(NumpyBackend(2, HostKernels(library)))
@@ -44,6 +44,12 @@ with np.errstate(all="ignore"):
                 batch = vectors.draw(loss, text, length, np.dtype(dtype))
                 batch.on_host(library)
                 batch.shifted().on_host(library, block=2, streams=True)
+    for loss, text in classes.TEXTS:
+        for size in (*classes.SIZES, (5, 513)):
+            for dtype in (np.float32, np.float16):
+                batch = classes.draw(loss, text, size, np.dtype(dtype), smooth=0.0)
+                batch.on_host(library)
+                batch.turned().on_host(library, block=2, streams=True)
     shapes = (Shape.REGIONWISE, Shape.SEQUENCE, Shape.TOKENS, Shape.OPPOSED, Shape.SETWISE)
     for loss in (loss for loss in LOSSES.values() if loss.shape in shapes):
         for drawn in sampling.cases(loss):

@@ -17,13 +17,13 @@ Array = npt.NDArray[Any]
 
 # What structures.hpp calls an Input and a Call, and where the answer is in it.
 MOST_INPUTS = 4
-CALL = struct.Struct("<5q" + "Qiidd" * MOST_INPUTS + "2d5Q2i5Q" + "Qi4x" * (MOST_INPUTS - 1) + "2q")
+CALL = struct.Struct("<6q" + "Qiidd" * MOST_INPUTS + "2d5Q2i5Q" + "Qi4x" * (MOST_INPUTS - 1) + "2q")
 ANSWER = struct.Struct("<2q")
 ANSWER_OFFSET = CALL.size - ANSWER.size
 # What entry.cpp calls a Prepared: this before and behind its Call, and the most rows of one.
 PREPARED_HEAD, PREPARED_TAIL = struct.Struct("<Q"), struct.Struct("<4q")
 MOST_PREPARED_ROWS = 1 << 13
-_SIZES = 5  # numbers before the inputs
+_SIZES = 6  # numbers before the inputs
 NO_INPUT = (0, 0, 0, 0.0, 0.0)
 NO_GRADIENT = (0, 0)
 KINDS = {
@@ -59,6 +59,11 @@ def ready(rows: Array, dtype: np.dtype[Any]) -> Array:
     return np.ascontiguousarray(rows, None if rows.dtype in KINDS else dtype)
 
 
+def turned(rows: Array) -> bool:
+    """Returns whether the last two of three axes lie the other way round in memory."""
+    return not rows.flags.c_contiguous and rows.transpose(0, 2, 1).flags.c_contiguous
+
+
 def packed_input(rows: Array, domain: Domain, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """Returns an input as the library reads it."""
     return (address(rows), KINDS[rows.dtype], *rule(domain, dtype))
@@ -75,11 +80,6 @@ def rule(domain: Domain, dtype: np.dtype[Any]) -> tuple[int, float, float]:
         first, *others = domain.numbers
         return _EITHER, first, others[0] if others else first
     return _BETWEEN, *bounds(domain, dtype)
-
-
-def as_number(value: Any) -> float:
-    """Returns a parameter as a number: unset is NaN, true and false are 1 and 0."""
-    return np.nan if value is None else float(value)
 
 
 def as_vector(value: Any, dtype: np.dtype[Any]) -> Array | None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.kernels._domains import Domain
+from lossd.kernels._source import number_of
 from lossd.kernels.host._calls import (
     ANSWER,
     ANSWER_OFFSET,
@@ -25,13 +26,13 @@ from lossd.kernels.host._calls import (
     PREPARED_TAIL,
     Array,
     address,
-    as_number,
     as_vector,
     bytes_address,
     packed_call,
     packed_input,
     ready,
     rule,
+    turned,
 )
 
 
@@ -113,9 +114,11 @@ class HostKernel:
         call_prepared: Any,
         *,
         gives_statuses: bool = False,
+        turns: bool = False,
         gradients: tuple[str, ...] = (),
     ) -> None:
         self.gives_statuses = gives_statuses
+        self.turns = turns
         self.gradients = gradients  # the inputs with respect to which it writes them
         self._call_prepared = call_prepared
         self._entry = entry
@@ -123,6 +126,9 @@ class HostKernel:
         self._numbers, self._vectors = numbers, vectors
         self._pack_numbers = struct.Struct(f"<{len(numbers)}d").pack
         self._pack_vectors = struct.Struct(f"<{len(vectors)}Q").pack
+
+    def _ready(self, rows: Array, *, is_turned: bool) -> Array:
+        return ready(rows.transpose(0, 2, 1) if is_turned and rows.ndim > 2 else rows, self._dtype)
 
     def rounds_to(self, dtype: np.dtype[Any]) -> bool:
         """Returns whether it can write a gradient of a type."""
@@ -154,7 +160,7 @@ class HostKernel:
         packed += NO_INPUT * (MOST_INPUTS - len(inputs))
         second = inputs[1].shape[1:]
         call = CALL.pack(
-            *(rows, inner[0], rows, 1, second[0] if second else 0),
+            *(rows, inner[0], rows, 1, second[0] if second else 0, 0),
             *packed,
             *(elements, scale, 0, 0, 0, 0, 0),
             *(0 if gradient is None else KINDS[gradient], 0, 0),
@@ -195,7 +201,8 @@ class HostKernel:
         """Computes some rows.
 
         ``inputs`` have an axis of rows and perhaps one of columns, or two of parts and what they
-        hold; a kernel that ``gives_statuses`` writes one a row.  ``scale`` is what
+        hold, which may lie the other way round in memory if it ``turns`` them; the gradient lies
+        like the first.  A kernel that ``gives_statuses`` writes one a row.  ``scale`` is what
         derivatives are multiplied by, one number or one a row of the compute type, and ``elements``
         what the sum of a row of elements is divided by.  ``block`` rows are summed together, all if
         it is None; with ``streams`` the gradient is not left in the caches.  Writes ``values``, one
@@ -205,8 +212,9 @@ class HostKernel:
         Raises:
             MemoryError: if there is not the room for a row.
         """
-        given = [(ready(one.rows, self._dtype), one.domain) for one in inputs]
-        rows, *inner = given[0][0].shape
+        rows, *inner = inputs[0].rows.shape
+        is_turned = self.turns and turned(inputs[0].rows if gradient is None else gradient)
+        given = [(self._ready(one.rows, is_turned=is_turned), one.domain) for one in inputs]
         columns, parts = math.prod(inner), inner[0] if len(inner) > 1 else 1
         second = [size for array, _ in given[1:2] for size in array.shape[1:]]
         packed = [part for one in given for part in packed_input(*one, self._dtype)]
@@ -216,7 +224,7 @@ class HostKernel:
         sums = np.empty(-(-rows // block))
         call = packed_call(
             packed,
-            *(rows, columns, block, parts, second[0] if second else 0, elements),
+            *(rows, columns, block, parts, second[0] if second else 0, is_turned, elements),
             *(0.0 if scales is not None else float(scale), address(scales)),
             *(address(excluded), address(weights), address(values), address(gradient)),
             *(0 if gradient is None else KINDS[gradient.dtype], streams, address(nonfinite)),
@@ -231,7 +239,7 @@ class HostKernel:
 
     def _packed(self, parameters: Mapping[str, Any]) -> tuple[bytes, bytes, list[Array | None]]:
         """Returns its numbers, the addresses of its vectors, and these, which must live on."""
-        numbers = self._pack_numbers(*[as_number(parameters[name]) for name in self._numbers])
+        numbers = self._pack_numbers(*[number_of(parameters[name]) for name in self._numbers])
         vectors = [as_vector(parameters[name], self._dtype) for name in self._vectors]
         return numbers, self._pack_vectors(*[address(vector) for vector in vectors]), vectors
 
@@ -281,7 +289,7 @@ class SoftCountsKernel:
         places = (0, 0, address(weights), 0, address(products))
         kind = 0 if products is None else KINDS[products.dtype]
         call = packed_call(
-            packed, rows, labels, 0, 1, 0, 1.0, 1.0, *places, kind, 0, 0, 0, vectors, sums, 0
+            packed, rows, labels, 0, 1, 0, 0, 1.0, 1.0, *places, kind, 0, 0, 0, vectors, sums, 0
         )
         if not entry(call):
             raise MemoryError(f"sums of {labels} labels need more memory than there is")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lossd.kernels._launch import Kind
+from lossd.kernels._templates import CLASSWISE
 from lossd.kernels.host._calls import MOST_INPUTS
 from lossd.kernels.host._kernels import HostKernel, SoftCountsKernel
 from lossd.kernels.host._source import TYPES, HostText, digest, signature
@@ -82,6 +83,7 @@ class Library:
             tuple(a.name for a in arguments if a.kind is Kind.ARRAY),
             self._call_prepared,
             gives_statuses=template is not None and template.gives_statuses,
+            turns=template is CLASSWISE,
             gradients=text.gradients,
         )
 

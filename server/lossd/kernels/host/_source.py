@@ -27,7 +27,8 @@ _SHARED = """\
 #define SHARED INLINE
 #define SHARED_METHOD METHOD
 #define SHARED_STEP_METHOD __attribute__((noinline))
-#define SHARED_STEP OUTLINE"""
+#define SHARED_STEP OUTLINE
+#define ONE_BY_ONE"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class HostText:
     @property
     def template(self) -> Template | None:
         """The template for losses of its shape, if there is one."""
-        return template_of(self.loss)
+        return template_of(self.loss, self.text)
 
     @property
     def gradients(self) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ def library_source(type_name: str) -> str:
         # The names of one template are none of the other's.
         parts += [
             f"namespace {one.name} {{",
-            *(_shared(one.shared) if one.shared else ()),
+            *_shared(one.shared),
             template(f"{one.name}.hpp"),
             *kernels,
             *(_entry(name, type_name, name, one.call) for name in one.functions),
@@ -100,9 +101,11 @@ def _ground(type_name: str) -> str:
     ])  # fmt: skip
 
 
-def _shared(name: str) -> tuple[str, ...]:
-    """A file for both devices, whose functions are no other object's."""
-    return _SHARED, "namespace {", read_template(name), "}  // namespace"
+def _shared(names: Sequence[str]) -> tuple[str, ...]:
+    """Files for both devices, whose functions are no other object's."""
+    if not names:
+        return ()
+    return _SHARED, "namespace {", *map(read_template, names), "}  // namespace"
 
 
 @functools.cache

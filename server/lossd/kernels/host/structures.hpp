@@ -37,6 +37,7 @@ struct Call {
     int64_t rows, columns;
     int64_t block;               // rows that are summed together
     int64_t parts, labels;       // of a row: parts of equal lengths, and numbers of the second input
+    int64_t classes_last;        // whether parts that are classes lie side by side
     Input inputs[MOST_INPUTS];
     double elements;             // what the sum of a row of elements is divided by
     double scale;                // of every row, where there are no

@@ -52,11 +52,11 @@ _KINDS = {
 
 
 def overlap_texts(hits: int, alpha: str, beta: str, gamma: str = "1") -> tuple[CudaText, ...]:
-    """Returns the texts of a loss of single regions, from the numbers of its ``Index``."""
-    return tuple(
+    """Returns the texts of a loss of single regions and of classes, from its ``Index``."""
+    index = f"Index{{{hits}, {alpha}, {beta}, smooth, {gamma}}}"
+    of_regions = tuple(
         CudaText(
-            f"value = overlap(region, {name}{{}}, "
-            f"Index{{{hits}, {alpha}, {beta}, smooth, {gamma}}});",
+            f"value = overlap(region, {name}{{}}, {index});",
             when={
                 "prediction_kind": kind,
                 "class_axis": None,
@@ -65,6 +65,18 @@ def overlap_texts(hits: int, alpha: str, beta: str, gamma: str = "1") -> tuple[C
             targets_are_classes=False,
         )
         for kind, name in _KINDS.items()
+    )
+    of_classes = f"value = overlap_of_classes(regions, prediction_kind, empty_target, {index});"
+    return (
+        *of_regions,
+        CudaText(of_classes, targets_are_classes=True, has_class_axis=True),
+        CudaText(
+            of_classes,
+            # Which examples have no target is only known of class indices: all have one.
+            when={"empty_target": EmptyTarget.SMOOTH},
+            targets_are_classes=False,
+            has_class_axis=True,
+        ),
     )
 
 
@@ -218,6 +230,50 @@ def index_loss(xp: Any, index: Index, tp: Array, fp: Array, fn: Array) -> IndexL
     return IndexLoss(value, total, by_tp, index.alpha * rest, index.beta * rest)
 
 
+@dataclass(frozen=True, slots=True)
+class _FaintRegions:
+    """Which regions of each example are faint, and the loss of all of them counted so."""
+
+    which: Array
+    loss: FaintLoss
+    logs: tuple[Array, Array]
+
+    def by_log_inside(self, bend: Array, truth: Array) -> Array:
+        """Returns the derivative with respect to each log p, 0 in other regions."""
+        return self._alone(self.loss.by_log_inside(self.logs[0], truth, 1 - truth), bend)
+
+    def by_truth(self, bend: Array) -> Array:
+        """Returns the derivative with respect to each t, 0 in other regions."""
+        return self._alone(self.loss.by_truth(self.logs), bend)
+
+    def added(self, gradient: Array, more: Array) -> Array:
+        """Returns a gradient with more added to it in examples that have a faint region."""
+        has_any = self.which.any(axis=-1)[:, None, None]
+        return self.loss.xp.where(has_any, gradient + more, gradient)
+
+    def _alone(self, derivatives: Array, bend: Array) -> Array:
+        bent = derivatives * bend[..., None]
+        return self.loss.xp.where(self.which[..., None], bent, 0).astype(bend.dtype)
+
+
+def _faint_regions(
+    xp: Any,
+    given: Array,
+    kind: DistributionKind,
+    index: Index,
+    counted: tuple[IndexLoss, Array],
+    *,
+    exclusive: bool,
+) -> _FaintRegions | None:
+    """Returns the faint ones among regions whose loss and true shares are known, None if none."""
+    region, truth = counted
+    which = is_faint(region, given.dtype)
+    if not which.any():
+        return None
+    logs = log_shares(xp, given, kind, exclusive=exclusive)
+    return _FaintRegions(which, faint_loss(xp, index, logs, truth, 1 - truth), logs)
+
+
 def region_loss(
     xp: Any,
     predictions: Array,
@@ -241,35 +297,26 @@ def region_loss(
         (inside * (1 - truth)).sum(axis=-1),
         (outside * truth).sum(axis=-1),
     )
-    faint = is_faint(region, given.dtype)
-    found, logs = None, None
-    if faint.any():
-        logs = log_shares(xp, given, prediction_kind, exclusive=has_classes)
-        found = faint_loss(xp, index, logs, truth, 1 - truth)
-        region = region.without(xp, faint, found.value.astype(given.dtype))
+    faint = _faint_regions(
+        xp, given, prediction_kind, index, (region, truth), exclusive=has_classes
+    )
+    if faint is not None:
+        region = region.without(xp, faint.which, faint.loss.value.astype(given.dtype))
     values, bend = _power(xp, region.value, gamma)
     parts, statuses = _parts(xp, truth, empty_target)
     bend *= parts
     derivatives = region.scaled(bend)
 
-    def of_faint(by_element: Array) -> Array:
-        return xp.where(faint[..., None], by_element * bend[..., None], 0).astype(given.dtype)
-
-    def added(derivatives: Array, more: Array) -> Array:
-        return xp.where(faint.any(axis=-1)[:, None, None], derivatives + more, derivatives)
-
     def by_predictions() -> Array:
         gradient = shares.back(derivatives.by_inside(truth))
-        if found is not None and logs is not None:
-            gradient = added(
-                gradient, shares.spread(of_faint(found.by_log_inside(logs[0], truth, 1 - truth)))
-            )
+        if faint is not None:
+            gradient = faint.added(gradient, shares.spread(faint.by_log_inside(bend, truth)))
         return gradient.reshape(predictions.shape)
 
     def by_targets() -> Array:
         gradient = derivatives.by_truth(inside, outside)
-        if found is not None and logs is not None:
-            gradient = added(gradient, of_faint(found.by_truth(logs)))
+        if faint is not None:
+            gradient = faint.added(gradient, faint.by_truth(bend))
         return gradient.reshape(predictions.shape)
 
     return BodyResult(
