@@ -152,7 +152,7 @@ def test_single_things_and_nested_messages_keep_their_form_too(make: Any, messag
         make()
 
 
-WRONG = {
+WRONG: dict[str, list[Any]] = {
     "a whole number": [True, 1.5, 2.0, np.float32(2), "2", b"2", [2], None, 1j],
     "a whole number of 32 bits": [1 << 31, -(1 << 31) - 1, 10**400],
     "a whole number of 64 bits": [1 << 63, -(1 << 63) - 1, np.uint64(1 << 63)],

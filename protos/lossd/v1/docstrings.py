@@ -1098,7 +1098,7 @@ Args:
     beta: Factor of the scores; of IPO what the paper calls tau, of ORPO the weight of the odds
         ratio. In (0, inf). Required.
     label_smoothing: Share of labels that are assumed to be flipped, with SIGMOID, CPO, ROBUST
-        (below 1/2) and EXO (above 0). In [0, 1]. Default 0.
+        (below 1/2) and EXO (above 0 and below 1). In [0, 1]. Default 0.
     margin: Subtracted from the difference times beta, with SIMPO, where the paper calls it
         gamma. In (-inf, inf). Unset by default.
     likelihood_weight: Weight of the chosen answer's log-likelihood, with CPO. In [0, inf).
