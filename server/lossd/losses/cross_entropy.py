@@ -48,8 +48,19 @@ class CrossEntropyOutput(enum.Enum):
 # Half of softmax([0, log 3]) and a label-smoothed row, by hand.
 LOG_3, LOG_4, LOG_10 = 1.0986122886681098, 1.3862943611198906, 2.302585092994046
 
+# The product of a share and what the row has of it, which may be infinite, or NaN in rows that are.
+_TIMES = """
+    const auto times = [&](auto share, T of_row) {
+        auto product = share * of_row;
+        if (of_row == of_row && of_row - of_row != 0) product = weighed(share, of_row);
+        return product;
+    };
+"""
+
 # A target for each class: see _from_distributions, whose steps these are.
-_DENSE = """
+_DENSE = (
+    _TIMES
+    + """
     const T kept = 1 - label_smoothing, spread = label_smoothing / columns;
     const auto dense = [&](long long column, T target) {
         return class_weights[column] * (target * kept + spread);
@@ -65,11 +76,12 @@ _DENSE = """
             row, softmax, AT_COLUMN(logit(column, prediction)), AT_COLUMN(dense(column, target)));
         GRADIENT_OF_ROW(
             T(surplus(column, logit(column, prediction), dense(column, target))
-              + weighed(softmax.exponential(column, logit(column, prediction)), pull))
+              + times(softmax.exponential(column, logit(column, prediction)), pull))
             / T(temperature));
     };
     with_logits(row, temperature, class_priors, prior_strength, use);
 """
+)
 
 
 @loss(
@@ -87,7 +99,8 @@ _DENSE = """
     layout=(CLASS_AXIS, IGNORE_INDEX),
     cuda=(
         CudaText(
-            """
+            _TIMES
+            + """
             const auto use = [&](auto logit, auto common) {
                 const auto softmax = SOFTMAX_OF_ROW(logit(column, prediction));
                 const auto target_logit = logit(label, PREDICTION_AT(label));
@@ -96,14 +109,14 @@ _DENSE = """
                 const T unit = 1 / (softmax.total * T(temperature));
                 const T share = weight * unit;
                 const T pull = weighed(T(2 * z_loss), log_sum) * unit;
-                const T own = weighed(softmax.exponential(label, target_logit), pull)
+                const T own = times(softmax.exponential(label, target_logit), pull)
                     - softmax.others(label, target_logit) * share;
                 value = weight * softmax.negative_log(label, target_logit)
                     + weighed(T(z_loss), log_sum * log_sum);
                 GRADIENT_OF_ROW(
                     column == label
                         ? own
-                        : T(weighed(
+                        : T(times(
                             softmax.exponential(column, logit(column, prediction)),
                             share + pull)));
             };
@@ -293,6 +306,7 @@ def _from_classes(
         own += weighted(xp, gradient[parts.rows, classes], z_loss_gradient)
         share = share + z_loss_gradient
         gradient = weighted(xp, gradient, share[:, None])  # of which some may be infinite
+        gradient[xp.isnan(share)] = xp.nan
     else:
         gradient *= share[:, None]
     gradient[parts.rows, classes] = own
@@ -313,6 +327,7 @@ def _from_distributions(
     if penalty is not None:
         value = value + penalty.value
         pulled = weighted(xp, parts.probabilities(), penalty.derivative[:, None])
+        pulled[xp.isnan(penalty.derivative)] = xp.nan
     gradient = parts.logit_gradient(xp, dense)
     if pulled is not None:
         gradient += pulled

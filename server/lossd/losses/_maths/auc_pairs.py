@@ -86,7 +86,7 @@ def squared_hinge(xp: Any, label: Label, margin: float, put: Put) -> Any:
     """
     if not label.all_are(xp.isfinite):
         return _from_infinite(xp, label, margin, put)
-    walk, weight, value = _Walk(xp, label, margin), label.weight, 0.0
+    walk, weight, value = _MergedWalk(xp, label, margin), label.weight, 0.0
     for part in walk.parts():
         value += (part.of_above * part.second).sum()
         found = part.weights * -part.first * (2 / weight)
@@ -98,7 +98,7 @@ def squared_hinge(xp: Any, label: Label, margin: float, put: Put) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Steps:
     """Some steps of a walk: the examples that are met, and the sums there."""
 
     places: Array
@@ -119,7 +119,7 @@ class _Part:
         return self.weights * ~self.is_above
 
 
-class _Walk:
+class _MergedWalk:
     """A walk along the merged scores of a label, in parts; it holds the order of each class."""
 
     def __init__(self, xp: Any, label: Label, margin: float) -> None:
@@ -128,10 +128,10 @@ class _Walk:
         self._below = _descending(xp, label, label.below)
         self._cuts = [(0, 0), *self._merged()]
 
-    def parts(self) -> Iterator[_Part]:
+    def parts(self) -> Iterator[_Steps]:
         """Yields the parts with S1 and S2 at each step."""
         xp, passed, first, second = self._xp, 0.0, 0.0, 0.0
-        last: _Part | None = None
+        last: _Steps | None = None
         for number in range(len(self._cuts) - 1):
             part = self._part(number)
             ways = self._ways(last, part)
@@ -142,10 +142,10 @@ class _Walk:
             yield replace(part, first=firsts[1:], second=seconds[1:])
             last = part
 
-    def back(self) -> Iterator[tuple[_Part, Array]]:
+    def back(self) -> Iterator[tuple[_Steps, Array]]:
         """Yields the parts from the last one on, with S1 over the positives still to come."""
         xp, passed, first = self._xp, 0.0, 0.0
-        after: _Part | None = None
+        after: _Steps | None = None
         for number in reversed(range(len(self._cuts) - 1)):
             part = self._part(number)
             out = xp.zeros(1) if after is None else self._ways(part, after)[:1]
@@ -156,7 +156,7 @@ class _Walk:
             yield part, firsts[:0:-1]
             after = part
 
-    def _ways(self, last: "_Part | None", part: "_Part") -> Array:
+    def _ways(self, last: "_Steps | None", part: "_Steps") -> Array:
         """Returns the way to each example of a part, from the one before it; 0 to the very first.
 
         From the scores, whose difference is exact where they are close, and not from the sorted
@@ -169,14 +169,14 @@ class _Walk:
         turns = is_above[1:] - is_above[:-1]
         return xp.maximum(raw[:-1] - raw[1:] + self._margin * turns, 0)
 
-    def _part(self, number: int) -> _Part:
+    def _part(self, number: int) -> _Steps:
         xp, (above, below), (to_above, to_below) = self._xp, *self._cuts[number : number + 2]
         places = xp.concatenate((self._below(below, to_below), self._above(above, to_above)))
         is_above = xp.arange(len(places)) >= to_below - below
         raw = self._label.raw(places)
         order = xp.argsort(xp.where(is_above, self._margin - raw, -raw), kind="stable")
         places = places[order]
-        return _Part(places, raw[order], is_above[order], self._label.batch.weights[places])
+        return _Steps(places, raw[order], is_above[order], self._label.batch.weights[places])
 
     def _merged(self) -> Iterator[tuple[int, int]]:
         """Yields how many of each class have been met at the end of each part.

@@ -35,7 +35,7 @@ class Crowd:
         self._half = max(1, slots // 2)
         self._silent = silent
         self._clock = clock
-        self._taken: set[_Slot] = set()
+        self._taken: set[_Taken] = set()
         self._wanted = ("", -_WANTED_SECONDS)  # by whom, and when: the last one
         self._lock = threading.Lock()
 
@@ -45,7 +45,7 @@ class Crowd:
         Raises:
             Overloaded: if they are half of all, and another connection has found no slot.
         """
-        slot = _Slot(peer, self._taken)
+        slot = _Taken(peer, self._taken)
         with self._lock:
             if self._is_wanted_beside(slot):
                 self._check(slot)
@@ -63,11 +63,11 @@ class Crowd:
             self._wanted = (peer, self._clock())
         return any(watchdog.end_newest(1, owner) for watchdog in self._silent)
 
-    def _is_wanted_beside(self, slot: "_Slot") -> bool:
+    def _is_wanted_beside(self, slot: "_Taken") -> bool:
         by, when = self._wanted
         return self._clock() - when < _WANTED_SECONDS and by != slot.peer
 
-    def _check(self, slot: "_Slot") -> None:
+    def _check(self, slot: "_Taken") -> None:
         wanted = 1 + sum(each.peer == slot.peer for each in [*self._taken])
         if wanted > self._half:
             raise Overloaded(
@@ -78,10 +78,10 @@ class Crowd:
             )
 
 
-class _Slot:
+class _Taken:
     """The slot of one call; gRPC is asked for its connection when somebody counts them."""
 
-    def __init__(self, ask: Owner, taken: "set[_Slot]") -> None:
+    def __init__(self, ask: Owner, taken: "set[_Taken]") -> None:
         self._ask = ask
         self._taken = taken
 
