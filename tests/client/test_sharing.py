@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,26 @@ def test_a_server_that_offers_nothing_is_asked_once() -> None:
             filled(lease)
             assert not lease.in_use
     assert len(asked) == 1
+
+
+def test_a_server_that_was_about_to_start_is_shared_with_soon(
+    server: SharingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossd.client.sharing.REST_SECONDS", 1000.0)
+    faults = [UnavailableError("not yet")]
+
+    def ask(*arguments: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return server.ask(*arguments)
+
+    sharing = Sharing(ask)
+    assert sharing.block(1 << 20) is None
+    for _ in range(1000):
+        if sharing.block(1 << 20) is not None:
+            return
+        time.sleep(0.01)
+    pytest.fail("the client rests as after a fault")
 
 
 def test_a_call_that_has_ended_takes_no_more_memory(

@@ -49,8 +49,9 @@ WORTHWHILE_BYTES = 1 << 16
 # Larger arrays are copied in parts of this size, by several threads: one core does not use all that
 # memory can do, and more cores than these do not use more.
 PART_BYTES, COPYING_THREADS = 1 << 21, 4
-# How long to do without it after something went wrong.
-REST_SECONDS = 1.0
+# How long to do without it after something went wrong, and after the server could not be reached:
+# the call itself waits for a server that is about to start, and the next one finds it there.
+REST_SECONDS, UNREACHED_SECONDS = 1.0, 0.05
 # How long a call besides that of the batch may take.
 ASK_SECONDS = 2.0
 
@@ -172,8 +173,10 @@ class Sharing:
             except PermissionDeniedError:  # nor will there be a moment later
                 self._rests_until = math.inf
                 return None
-            except (LossdError, OSError):  # no server, no room, no permission
-                self._rests_until = time.monotonic() + REST_SECONDS
+            except (LossdError, OSError) as error:  # no server, no room, no permission
+                unreached = isinstance(error, UnavailableError)
+                rest = UNREACHED_SECONDS if unreached else REST_SECONDS
+                self._rests_until = time.monotonic() + rest
                 return None
             block = segment.take(size)
             self._arena.add(segment)
