@@ -195,6 +195,13 @@ struct Group {
     METHOD void add(const Group& more) {
         for (int v = 0; v < COUNT; ++v) vectors[v] += more.vectors[v];
     }
+    // Adds the first of a group of terms, and makes 0 of the others.
+    METHOD void add_first(Number* terms, int count) {
+        for (int i = count; i < GROUP; ++i) terms[i] = 0;
+        Group more;
+        more.read(terms);
+        add(more);
+    }
     // Adds numbers of another type.
     template <typename Other>
     METHOD void add_widened(const Other* numbers) {
@@ -258,6 +265,14 @@ struct Lanes {
     template <typename Number>
     METHOD void add(const Number* numbers, int count) {
         add_to_lanes(lanes, numbers, count);
+    }
+
+    // Adds each number of a group to its lane.
+    template <typename Number>
+    METHOD void add(const Group<Number>& sums) {
+        Number own[GROUP];
+        __builtin_memcpy(own, sums.vectors, sizeof own);
+        for (int lane = 0; lane < GROUP; ++lane) lanes[lane] += own[lane];
     }
 
     // Adds each number to its lane, with no sum in between.  Returns false, and does nothing, if one is

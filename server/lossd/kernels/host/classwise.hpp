@@ -253,18 +253,6 @@ struct Regions : Example {
         return [=](int i) INLINED { return kind.shares(predictions[i]); };
     }
 
-    METHOD static void add_group(Group<T>& sum, T* terms, int count) {
-        for (int i = count; i < GROUP; ++i) terms[i] = 0;
-        Group<T> more;
-        more.read(terms);
-        sum.add(more);
-    }
-    METHOD static void add_lanes(const Group<T>& sum, Lanes& lanes) {
-        T own[GROUP];
-        __builtin_memcpy(own, sum.vectors, sizeof own);
-        for (int lane = 0; lane < GROUP; ++lane) lanes.lanes[lane] += own[lane];
-    }
-
     template <typename SharesOf, typename Truth>
     METHOD static void count_class(
         const Positions& at, SharesOf shares_of, Truth truth, Counts<Lanes>& lanes) {
@@ -282,12 +270,12 @@ struct Regions : Example {
                 extra[i] = shares.inside * (1 - share);
                 lost[i] = shares.outside * share;
             }
-            add_group(both, hits, at.count - start);
-            add_group(falsely, extra, at.count - start);
-            add_group(missed, lost, at.count - start);
+            both.add_first(hits, at.count - start);
+            falsely.add_first(extra, at.count - start);
+            missed.add_first(lost, at.count - start);
         }
-        add_lanes(both, lanes.both), add_lanes(falsely, lanes.falsely);
-        add_lanes(missed, lanes.missed);
+        lanes.both.add(both), lanes.falsely.add(falsely);
+        lanes.missed.add(missed);
     }
 
     template <typename Kind>

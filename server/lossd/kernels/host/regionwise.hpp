@@ -49,19 +49,6 @@ struct Region {
         return far == 0;
     }
 
-    METHOD static void add_group(Group<T>& sum, T* terms, int count) {
-        for (int i = count; i < GROUP; ++i) terms[i] = 0;
-        Group<T> more;
-        more.read(terms);
-        sum.add(more);
-    }
-
-    METHOD static void add_lanes(const Group<T>& sum, Lanes& lanes) {
-        T own[GROUP];
-        __builtin_memcpy(own, sum.vectors, sizeof own);
-        for (int lane = 0; lane < GROUP; ++lane) lanes.lanes[lane] += own[lane];
-    }
-
     // Adds up a block group by group: what is made of each is used at once.
     template <typename Kind, typename Term>
     METHOD static void add_block(
@@ -82,12 +69,12 @@ struct Region {
                 extra[i] = counts.falsely;
                 lost[i] = counts.missed;
             }
-            add_group(both, hits, count - start);
-            add_group(falsely, extra, count - start);
-            add_group(missed, lost, count - start);
+            both.add_first(hits, count - start);
+            falsely.add_first(extra, count - start);
+            missed.add_first(lost, count - start);
         }
-        add_lanes(both, lanes.both), add_lanes(falsely, lanes.falsely);
-        add_lanes(missed, lanes.missed);
+        lanes.both.add(both), lanes.falsely.add(falsely);
+        lanes.missed.add(missed);
     }
 
     template <typename Kind, typename Term>
