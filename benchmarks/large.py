@@ -9,18 +9,16 @@ come, and compute nothing; the bare stream shows what gRPC for Python takes whoe
 
 import argparse
 import importlib
-import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 from tokens import beside
-from transport import Row, medians, milliseconds, show
+from transport import Row, medians, milliseconds, report
 
 from lossd.cli.bench import serving
 from lossd.client import LossClient
@@ -150,10 +148,7 @@ def main() -> None:
     except ImportError:
         parser.error("pyarrow is not installed: pip install pyarrow")
     rows = list(rows_of(arguments.rows, arguments.rounds))
-    show(rows)
-    if arguments.json:
-        found = [asdict(row) | {"ratio": row.ratio} for row in rows]
-        arguments.json.write_text(json.dumps(found, indent=2))
+    report(rows, arguments.json)
 
 
 if __name__ == "__main__":

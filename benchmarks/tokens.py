@@ -9,16 +9,14 @@ it frees; Flight (``pip install pyarrow``) exchanges the same bytes and computes
 
 import argparse
 import importlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transport import Row, medians, milliseconds, show
+from transport import Row, medians, milliseconds, report
 
 from lossd.cli.bench import serving
 from lossd.client import LossClient, presets
@@ -186,10 +184,7 @@ def main() -> None:
         rows += over_tcp(shape, arguments.rounds)
     except ImportError:
         print("pyarrow is not installed: no Flight to compare with")
-    show(rows)
-    if arguments.json:
-        found = [asdict(row) | {"ratio": row.ratio} for row in rows]
-        arguments.json.write_text(json.dumps(found, indent=2))
+    report(rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -311,6 +311,14 @@ def show(rows: list[Row]) -> None:
     Console(width=120).print(table)
 
 
+def report(rows: list[Row], file: Path | None) -> None:
+    """Prints the table, and writes it as JSON where a file is named."""
+    show(rows)
+    if file:
+        found = [asdict(row) | {"ratio": row.ratio} for row in rows]
+        file.write_text(json.dumps(found, indent=2))
+
+
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -336,10 +344,7 @@ def main() -> None:
     finally:
         for contender in present.values():
             contender.close()
-    show(rows)
-    if arguments.json:
-        found = [asdict(row) | {"ratio": row.ratio} for row in rows]
-        arguments.json.write_text(json.dumps(found, indent=2))
+    report(rows, arguments.json)
 
 
 if __name__ == "__main__":
