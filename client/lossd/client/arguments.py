@@ -329,7 +329,9 @@ def selection(
         raise _invalid("gradients", f"gradients must be a list of names, got {names!r}")
     chosen = v1.GradientSelection()
     for name in names:
-        if not isinstance(name, str) or not is_sendable(name):
+        if not isinstance(name, str):
+            raise _invalid("gradients", f"gradients must hold names, got {name!r}")
+        if not is_sendable(name):
             raise _invalid("gradients", f"gradients must hold names, got {name!r}")
         chosen.inputs.append(name)
     return chosen
