@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -157,11 +158,7 @@ class Connection:
             LossdError: as ``call``.
         """
         with self.trace(path, call.request_id) as traced:
-            metadata = call.metadata + traced
-
-            def attempt(left: float) -> bytes:
-                return self._invoke(path, encoded, left, metadata)
-
+            attempt = functools.partial(self._invoke, path, encoded, call.metadata + traced)
             return read(self._repeated(attempt, call, is_shared=is_shared))
 
     def _repeated(
@@ -177,7 +174,7 @@ class Connection:
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """Returns the message that a method answers with, in one attempt."""
-        answer = self._invoke(method.path, request.SerializeToString(), timeout, ())
+        answer = self._invoke(method.path, request.SerializeToString(), (), timeout)
         return method.parsed(answer).message
 
     def _unary_call(self, path: str) -> Any:
@@ -192,7 +189,7 @@ class Connection:
                 raise closed_error()
             return self._unary.setdefault(path, channel.unary_unary(path))
 
-    def _invoke(self, path: str, encoded: bytes, timeout: float, metadata: Any) -> bytes:
+    def _invoke(self, path: str, encoded: bytes, metadata: Any, timeout: float) -> bytes:
         invoke = self._unary.get(path) or self._unary_call(path)
         proven = self._security.metadata(metadata)
         submission = self.background.current
