@@ -159,13 +159,9 @@ class Connection:
         """
         with self.trace(path, call.request_id) as traced:
             attempt = functools.partial(self._invoke, path, encoded, call.metadata + traced)
-            return read(self._repeated(attempt, call, is_shared=is_shared))
-
-    def _repeated(
-        self, attempt: Callable[[float], Result], call: ClientCall, *, is_shared: bool = False
-    ) -> Result:
-        final = (UnavailableError,) if is_shared else ()
-        return self._retrier.call(attempt, call.left(), final=final, name=call.request_id)
+            final = (UnavailableError,) if is_shared else ()
+            name = call.request_id
+            return read(self._retrier.call(attempt, call.left(), final=final, name=name))
 
     def _rest(self, seconds: float) -> None:
         """Waits before the next attempt; closing ends it."""
@@ -239,11 +235,11 @@ class Connection:
         """
         question = chunked.Question(request)
         with self.trace(STREAM_LOSS.path, call.request_id) as traced:
-            metadata = call.metadata + traced
-            return self._repeated(lambda left: self._converse(question, left, metadata), call)
+            attempt = functools.partial(self._converse, question, call.metadata + traced)
+            return self._retrier.call(attempt, call.left(), name=call.request_id)
 
     def _converse(
-        self, question: chunked.Question, left: float, metadata: Any
+        self, question: chunked.Question, metadata: Any, left: float
     ) -> Framed[v1.ComputeLossResponse]:
         """Returns the answer to a large batch, in one attempt."""
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)

@@ -12,7 +12,6 @@ from types import NoneType
 from typing import Any, cast
 
 import numpy as np
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from lossd import tensors, v1
@@ -447,14 +446,5 @@ def _read_term(term: v1.TermResult) -> TermResult:
 
 
 def _read_timing(timing: v1.ServerTiming) -> ServerTiming:
-    return ServerTiming(
-        receive=_seconds(timing.receive),
-        decode=_seconds(timing.decode),
-        queue=_seconds(timing.queue),
-        compute=_seconds(timing.compute),
-        evaluate=_seconds(timing.evaluate),
-    )
-
-
-def _seconds(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9
+    phases = timing.receive, timing.decode, timing.queue, timing.compute, timing.evaluate
+    return ServerTiming(*[phase.seconds + phase.nanos / 1e9 for phase in phases])
