@@ -116,7 +116,7 @@ def known_request(
 
     The arguments are those of ``request_for``, all of them.  What the first of its kind was checked
     for is not looked at again.  Arrays of so many axes that their numbers may call for a caution
-    are.  It calls few functions, since each one costs a microsecond between two calls.
+    are.  It calls few functions, since each is cold when a call begins.
     """
     asked = () if metrics or lint else _asked(loss, **options)
     if not asked:
