@@ -22,7 +22,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import tensors, v1
-from lossd.client.arrays import Array, likely_bytes, to_dtype
+from lossd.client.arrays import Array, is_several, likely_bytes, to_dtype
 from lossd.client.call import (
     ATTACH_SEGMENT,
     DETACH_SEGMENT,
@@ -82,10 +82,10 @@ class Sharing:
     def is_worthwhile(self, inputs: Iterable[Any]) -> bool:
         """Returns whether an input is large enough to share, and memory may be available.
 
-        One that is on a device always is.
+        One that is on a device always is, be it one of a list.
         """
         inputs = list(inputs)
-        if any(map(is_on_device, inputs)):
+        if any(map(_has_any_on_device, inputs)):
             return True
         if time.monotonic() < self._rests_until and self._arena.is_empty:
             return False
@@ -235,6 +235,11 @@ def _is_seen(offer: v1.SharedMemoryOffer) -> bool:
             return is_ours and beacon.read(1024) == offer.beacon_content
     except OSError:
         return False
+
+
+def _has_any_on_device(given: Any) -> bool:
+    """Returns whether an input, or one of its tensors, is on a device."""
+    return is_on_device(given) or (is_several(given) and any(map(is_on_device, given)))
 
 
 def _opener(flags: int) -> Callable[[str, int], int]:
