@@ -18,8 +18,9 @@ import numpy.typing as npt
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.engine import Engine
-from lossd.losses import LOSSES, Example, Loss, Shape
+from lossd.losses import LOSSES, Example, Loss
 from lossd.selftest._long_rows import long_rows
+from lossd.shapes import rules_of
 
 # Relative to the value; the examples have small numbers and few steps.
 _TOLERANCES: Mapping[type, float] = {np.float32: 1e-5, np.float64: 1e-12}
@@ -67,7 +68,7 @@ def faults(engine: Engine) -> dict[str, str]:
 def _examples(loss: Loss) -> Iterator[Example]:
     for example in loss.examples:
         yield example
-        is_by_row = loss.shape in (Shape.POINTWISE, Shape.ROWWISE)
+        is_by_row = rules_of(loss).row_axis(loss, example.parameters) is not None
         if is_by_row and "class_axis" not in example.parameters:
             yield _repeated(example)
 
