@@ -280,8 +280,8 @@ def test_an_array_from_elsewhere_on_the_device_is_copied_there(sharing: Process,
 
 def test_lists_of_arrays_stay_on_the_device_for_asyncio(sharing: Process, cupy: Any) -> None:
     maps = [logits(4, 16), logits(4, 32)]
-    given = {"predictions": maps, "targets": [one + 1 for one in maps]}
-    lying = {name: [cupy.asarray(array) for array in arrays] for name, arrays in given.items()}
+    given: dict[str, Any] = {"predictions": maps, "targets": [one + 1 for one in maps]}
+    lying: dict[str, Any] = {n: [cupy.asarray(one) for one in maps] for n, maps in given.items()}
 
     async def ask() -> Any:
         async with AsyncLossClient(sharing.address) as near:
