@@ -120,9 +120,10 @@ def _reader(  # noqa: PLR0917 - all that tensors follow from
 ) -> RequestReader:
     """Returns what reads the tensors of a request for one loss, and takes room for the reply."""
     lease = lease or Lease(None, lambda _: None)
-    row_axis = rules_of(loss).row_axis(loss, given)
+    rules = rules_of(loss)
     _take_regions(framed.message, lease, device)
-    return RequestReader(framed.payloads, limits, lease, row_axis, device)
+    row_axis, in_place = rules.row_axis(loss, given), rules.in_place(loss)
+    return RequestReader(framed.payloads, limits, lease, row_axis, device, in_place)
 
 
 def _beside(request: v1.ComputeLossRequest, read: RequestReader) -> dict[str, Any]:
