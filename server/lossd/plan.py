@@ -35,7 +35,7 @@ class Answered:
     input: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """How jobs are computed that differ in their data alone, of which it holds nothing.
 
