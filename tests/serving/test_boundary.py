@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from lossd import errors
 from lossd.serving.call import Call, Received
-from lossd.serving.rpc.admission import Admission
+from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.boundary import Boundary, Handler
 from lossd.serving.rpc.statuses import code_of
 from lossd.serving.rpc.watchdog import Watchdog
@@ -122,6 +122,7 @@ def served(
     request_bytes: int = 100,
     device_lost: Callable[[], None] = lambda: None,
     dropped: Callable[[str], object] = lambda _: None,
+    turned_away: Callable[[str], bool] = lambda _: False,
 ) -> Service:
     registry = CollectorRegistry()
     admission = Admission(calls=calls, request_bytes=request_bytes)
@@ -135,6 +136,7 @@ def served(
             refusing_threads=threads,
             device_lost=device_lost,
             dropped=dropped,
+            turned_away=turned_away,
         )
     return Service(boundary, admission, registry)
 
@@ -249,6 +251,48 @@ def test_one_call_too_many_is_told_the_limit_and_when_to_come_again() -> None:
     assert (info.reason, info.metadata["limit"]) == ("TOO_MANY_CALLS", "2")
     assert 0 < retry.retry_delay.ToMilliseconds() <= 1000
     assert service.count("lossd_rejected_total", reason="TOO_MANY_CALLS") == 1
+
+
+def test_a_call_for_which_another_gives_way_is_served() -> None:
+    held: list[AdmissionTicket] = []
+
+    def give_way(_: str) -> bool:
+        held[0].finish()
+        held[0].leave()
+        return True
+
+    service = served(lambda received, _call: received.take(), calls=1, turned_away=give_way)
+    held.append(service.admission.enter())
+    reply, _ = service.call(b"hello")
+
+    assert reply == b"hello"
+    assert service.admission.calls == 0
+
+
+def test_a_call_for_which_another_should_give_way_and_does_not_is_refused() -> None:
+    service = served(lambda *_: b"", calls=1, turned_away=lambda _: True)
+    service.admission.enter()
+    _, context = service.call(b"hello")
+
+    assert context.status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(("request_bytes", "counted"), [(1, 200_000), (300_000, 300_000)])
+def test_a_large_answer_counts_until_it_has_been_read(request_bytes: int, counted: int) -> None:
+    service = served(lambda *_: bytes(200_000), request_bytes=400_000)
+    method: Any = service.boundary.service(cast("Any", Details()))
+    context = Context()
+    method.stream_unary(iter([bytes(request_bytes)]), context)
+
+    assert service.admission.request_bytes == counted
+    context.end()
+    assert service.admission.request_bytes == 0
+
+
+def test_a_large_answer_for_which_there_is_no_room_is_refused() -> None:
+    _, context = served(lambda *_: bytes(200_000), request_bytes=100_000).call(b"")
+
+    assert context.status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_a_device_that_is_full_will_have_room_again() -> None:

@@ -12,6 +12,8 @@ from lossd.serving.caller import HERE, Caller
 REQUEST_ID = "x-request-id"
 # With so little left, a call that ended did so for its deadline.
 _DEADLINE_SECONDS = 0.05
+# How long an answer may take to be read before its caller keeps others waiting.
+_READING_SECONDS = 1.0
 
 
 class Context(Protocol):
@@ -81,6 +83,7 @@ class Call:
     ``seconds`` is the time spent by phase, and ``labels`` what the handler learns on the way and
     the metrics want to know.  ``hold`` counts bytes that it takes beside its message's; it raises
     Overloaded if they do not fit.  ``collecting`` counts some for as long as they are taken.
+    ``unread_since`` is when gRPC was given what the caller has still to read.
     """
 
     context: Context
@@ -91,6 +94,7 @@ class Call:
     caller: Caller = HERE
     trace: Trace | None = None
     is_answered: bool = False
+    unread_since: float | None = None
     _wake: Callable[[], None] | None = None
     _seconds: dict[str, float] = field(default_factory=dict)
     _is_let_in: bool = False
@@ -99,6 +103,12 @@ class Call:
     def seconds(self) -> Mapping[str, float]:
         """The time spent so far, by phase."""
         return self._seconds
+
+    def who_does_not_read(self) -> str:
+        """Returns the connection of a caller who takes long to read an answer; else nothing."""
+        since = self.unread_since
+        is_slow = since is not None and time.monotonic() - since > _READING_SECONDS
+        return self.context.peer() if is_slow else ""
 
     def phase(self, name: str) -> "_Phase":
         """Times the work done within, even if it fails."""
