@@ -10,6 +10,7 @@ can be refused before its message is read, which may be hundreds of megabytes.
 import contextlib
 import functools
 import logging
+import math
 import re
 import secrets
 import threading
@@ -254,9 +255,9 @@ class Boundary(grpc.GenericRpcHandler):
             call.spent("queue", entrance.age())
             for reply in handler(self._received(entrance, requests, call), call, ticket):
                 self._telemetry.sent(entrance.method, len(reply))
-                call.unread_since = time.monotonic()
+                call.sent(len(reply))
                 yield reply
-                call.unread_since = None
+                call.read_by = math.inf
         except GeneratorExit:  # nobody reads the rest
             self._ended(entrance, call, grpc.StatusCode.CANCELLED)
             raise
@@ -304,12 +305,15 @@ class Boundary(grpc.GenericRpcHandler):
         call.spent("queue", entrance.age())
         received = self._only(entrance, requests, call)
         ticket.hold(len(received))
-        return self._sent(entrance, ticket, handler(received, call))
+        return self._sent(entrance, ticket, call, handler(received, call))
 
-    def _sent(self, entrance: "_Entrance", ticket: AdmissionTicket, reply: bytes) -> bytes:
+    def _sent(
+        self, entrance: "_Entrance", ticket: AdmissionTicket, call: Call, reply: bytes
+    ) -> bytes:
         """Counts a reply until it has been read; the bytes of the request stand for a small one."""
         if len(reply) > max(ticket.held, _FEW_BYTES):
             ticket.hold(len(reply) - ticket.held)
+        call.sent(len(reply))
         self._telemetry.sent(entrance.method, len(reply))
         return reply
 
@@ -323,7 +327,7 @@ class Boundary(grpc.GenericRpcHandler):
     ) -> bytes:
         call.spent("queue", entrance.age())
         reply = handler(self._received(entrance, requests, call), call, ticket)
-        return self._sent(entrance, ticket, reply)
+        return self._sent(entrance, ticket, call, reply)
 
     def _only(self, entrance: "_Entrance", requests: Requests, call: Call) -> Received:
         data = self._next(entrance, requests, call, self._first_message)
@@ -374,7 +378,6 @@ class Boundary(grpc.GenericRpcHandler):
 
     def _ended(self, entrance: "_Entrance", call: Call, code: grpc.StatusCode) -> None:
         call.is_answered = True
-        call.unread_since = time.monotonic()
         seconds = entrance.age()
         self._telemetry.ended(entrance.method, call, code.name, seconds)
         if call.trace is not None:

@@ -16,7 +16,7 @@ from lossd.errors import Overloaded
 from lossd.serving.rpc.admission import AdmissionTicket
 from lossd.serving.rpc.watchdog import Owner, Watchdog
 
-_WANTED_SECONDS = 5.0  # for which a call that found no slot is remembered
+_WANTED_SECONDS = 30.0  # for which a call that found no slot is remembered
 
 
 class Crowd:
