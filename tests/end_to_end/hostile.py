@@ -223,11 +223,18 @@ def served(*arguments: str) -> Iterator[tuple[Process, Target]]:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The median and the 99th percentile of calls, in milliseconds, and the neighbour's share."""
+    """How long calls took, and the neighbour's share of the processors."""
 
-    p50: float
-    p99: float
+    taken: Any
     share: float
+
+    def at(self, quantile: float) -> float:
+        """Returns a quantile in milliseconds."""
+        return float(np.quantile(self.taken, quantile) * 1000)
+
+    def beyond(self, milliseconds: float) -> float:
+        """Returns which part of the calls took longer."""
+        return float(np.mean(self.taken * 1000 > milliseconds))
 
 
 def _window(process: Process, work: Callable[..., None], given: Any) -> Window:
@@ -235,8 +242,7 @@ def _window(process: Process, work: Callable[..., None], given: Any) -> Window:
         before, begun = _processor_seconds(neighbour), time.monotonic()
         taken = np.concatenate(honest(process, WINDOW))
         share = (_processor_seconds(neighbour) - before) / (time.monotonic() - begun)
-    p50, p99 = np.quantile(taken * 1000, (0.5, 0.99))
-    return Window(float(p50), float(p99), share)
+    return Window(taken, share)
 
 
 def _processor_seconds(process: BaseProcess) -> float:
@@ -253,19 +259,25 @@ def measure(attack: Attack, rounds: int) -> str:
             now = replace(target, source=f"127.0.0.{number + 2}")
             beside.append(_window(process, attack, now))
             usual.append(_window(process, burn, beside[-1].share))
-    ratio = statistics.median(b.p99 / u.p99 for b, u in zip(beside, usual, strict=True))
+    pairs = list(zip(beside, usual, strict=True))
     cells = [
-        f"{statistics.median(getattr(window, name) for window in windows):.1f}"
+        f"{statistics.median(window.at(quantile) for window in windows):.1f}"
         for windows in (usual, beside)
-        for name in ("p50", "p99")
+        for quantile in (0.5, 0.99)
     ]
+    ratio = statistics.median(b.at(0.99) / u.at(0.99) for b, u in pairs)
+    late = statistics.median(b.beyond(3 * u.at(0.99)) for b, u in pairs)
     share = statistics.median(window.share for window in beside)
-    return f"| {' | '.join([attack.__name__, f'{share:.2f}', *cells, f'{ratio:.1f}'])} |"
+    row = (attack.__name__, f"{share:.2f}", *cells, f"{ratio:.1f}", f"{late:.1%}")
+    return f"| {' | '.join(row)} |"
 
 
 def main() -> None:
     """Measures every attack, and prints a table in milliseconds; an error of a call ends it."""
-    head = ("attack", "its processors", "usual p50", "p99", "beside p50", "p99", "ratio of p99")
+    head = (
+        "attack", "its processors", "usual p50", "p99", "beside p50", "p99", "ratio of p99",
+        "later than three usual p99",
+    )  # fmt: skip
     _print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for attack in ATTACKS:
         if len(sys.argv) == 1 or attack.__name__ in sys.argv[1:]:
