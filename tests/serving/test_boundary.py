@@ -76,7 +76,8 @@ class Context:
 
     def end(self) -> None:
         """Does what gRPC does when the reply has left."""
-        for callback in self.callbacks:
+        callbacks, self.callbacks = self.callbacks, []
+        for callback in callbacks:
             callback()
 
     def abort_with_status(self, status: Any) -> None:
@@ -409,6 +410,24 @@ def test_a_call_is_dropped_that_ends_before_it_is_answered() -> None:
 
     served(left, dropped=dropped.append).call(b"")
     assert dropped == ["ipv4:127.0.0.1:1"]
+
+
+@pytest.mark.parametrize("error", [errors.Abandoned, errors.DeadlinePassed])
+def test_a_call_is_dropped_whose_handler_learns_it_first(error: type[errors.ServiceError]) -> None:
+    dropped: list[str] = []
+    served(failing(error("call must be waited for")), dropped=dropped.append).call(b"")
+    assert dropped == ["ipv4:127.0.0.1:1"]
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_call_that_left_before_it_was_refused_was_dropped(*, active: bool) -> None:
+    dropped: list[str] = []
+    service = served(lambda *_: b"", calls=1, dropped=dropped.append)
+    service.admission.enter()
+    method: Any = service.boundary.service(cast("Any", Details()))
+    with pytest.raises(Aborted):
+        method.stream_unary(iter([b""]), Context(active=active))
+    assert len(dropped) == (not active)
 
 
 @pytest.mark.parametrize("handler", [lambda *_: b"", failing(errors.InvalidRequest("no"))])

@@ -46,6 +46,9 @@ REFUSING_THREADS, _LATE = 8, 6
 _GIVING_WAY_SECONDS = 0.05
 _FEW_BYTES = 64 << 10  # of a reply that need not be counted
 
+# Of calls that nobody waited for any more: whoever learns of it first, the handler or gRPC.
+_UNANSWERED = {grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
+
 _LEGIBLE = re.compile(r"[!-~]{1,128}")
 Handler = Callable[[Received, Call], bytes]
 StreamHandler = Callable[[Iterator[bytes], Call, AdmissionTicket], bytes]
@@ -168,6 +171,8 @@ class Boundary(grpc.GenericRpcHandler):
         self, entrance: "_Entrance", error: Overloaded, _: Requests, context: grpc.ServicerContext
     ) -> None:
         call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
+        if not context.is_active():
+            self._dropped(context.peer())
         self._end(entrance, call, context, error)
 
     def _serve_late(
@@ -377,7 +382,7 @@ class Boundary(grpc.GenericRpcHandler):
         context.abort_with_status(status_of(told, code, entrance.request_id))
 
     def _ended(self, entrance: "_Entrance", call: Call, code: grpc.StatusCode) -> None:
-        call.is_answered = True
+        call.is_answered = code not in _UNANSWERED
         seconds = entrance.age()
         self._telemetry.ended(entrance.method, call, code.name, seconds)
         if call.trace is not None:
