@@ -2,11 +2,14 @@
 
 import contextlib
 import logging
+import math
 import re
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -18,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from lossd import errors
 from lossd.serving.call import Call, Received
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
-from lossd.serving.rpc.boundary import Boundary, Handler
+from lossd.serving.rpc.boundary import Boundary, ConversationHandler, Handler
 from lossd.serving.rpc.statuses import code_of
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.telemetry import Telemetry
@@ -124,6 +127,7 @@ def served(
     device_lost: Callable[[], None] = lambda: None,
     dropped: Callable[[str], object] = lambda _: None,
     turned_away: Callable[[str], bool] = lambda _: False,
+    conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
 ) -> Service:
     registry = CollectorRegistry()
     admission = Admission(calls=calls, request_bytes=request_bytes)
@@ -138,6 +142,7 @@ def served(
             device_lost=device_lost,
             dropped=dropped,
             turned_away=turned_away,
+            conversations=conversations,
         )
     return Service(boundary, admission, registry)
 
@@ -435,3 +440,32 @@ def test_a_call_that_is_answered_was_not_dropped(handler: Handler) -> None:
     dropped: list[str] = []
     served(handler, dropped=dropped.append).call(b"")
     assert dropped == []
+
+
+@pytest.mark.parametrize(("size", "least", "most"), [(0, 0, 1), (100_000_000, 9, 11)])
+def test_an_answer_may_take_the_longer_to_be_read_the_larger_it_is(
+    size: int, least: float, most: float
+) -> None:
+    call = Call(Context(), "")
+    assert call.who_does_not_read() == ""
+    call.sent(size)
+    assert least < call.read_by - time.monotonic() < most
+    assert call.who_does_not_read() == ""
+    call.read_by = 0.0
+    assert call.who_does_not_read() == "ipv4:127.0.0.1:1"
+
+
+def test_an_answer_of_a_conversation_is_read_before_the_next_one() -> None:
+    calls: list[Call] = []
+
+    def converse(messages: Iterator[bytes], call: Call, _: AdmissionTicket) -> Iterator[bytes]:
+        calls.append(call)
+        yield from messages
+
+    service = served(lambda *_: b"", conversations={METHOD + "s": converse})
+    method: Any = service.boundary.service(cast("Any", Details(METHOD + "s")))
+    answers = method.stream_stream(iter([b"a", b"b"]), Context())
+    assert next(answers) == b"a"
+    (call,) = calls
+    assert math.isfinite(call.read_by)
+    assert list(answers) == [b"b"]
