@@ -66,6 +66,10 @@ class Peer:
         self._send(frame(_HEADERS, _END_HEADERS, stream, headers(path)))
         return stream
 
+    def write(self, data: bytes) -> None:
+        """Sends anything."""
+        self._send(data)
+
     def reset(self, stream: int) -> None:
         """Ends a call without a word."""
         self._send(frame(_RESET, 0, stream, _CANCEL))
