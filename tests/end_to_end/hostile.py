@@ -1,6 +1,6 @@
 """One peer that means ill beside ten that do not: what these notice of it.
 
-    python -m tests.end_to_end.hostile [ATTACK ...]
+    python -m tests.end_to_end.hostile [ATTACK ...] [--after SECONDS]
 
 has ten clients make twenty calls a second each, and prints how long these took: beside an attacker
 that is a process of its own, and beside one that takes as much of a processor and harms nobody, in
@@ -8,6 +8,7 @@ turns.  Both are of the lowest priority, so that on a small machine what is meas
 server does, and not what the attacker's own work takes from the clients.
 """
 
+import argparse
 import contextlib
 import multiprocessing
 import os
@@ -237,8 +238,9 @@ class Window:
         return float(np.mean(self.taken * 1000 > milliseconds))
 
 
-def _window(process: Process, work: Callable[..., None], given: Any) -> Window:
+def _window(process: Process, work: Callable[..., None], given: Any, after: float = 0.0) -> Window:
     with _apart(work, given) as neighbour:
+        time.sleep(after)
         before, begun = _processor_seconds(neighbour), time.monotonic()
         taken = np.concatenate(honest(process, WINDOW))
         share = (_processor_seconds(neighbour) - before) / (time.monotonic() - begun)
@@ -250,14 +252,17 @@ def _processor_seconds(process: BaseProcess) -> float:
     return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(attack: Attack, rounds: int) -> str:
-    """Returns a row of the table: medians over some rounds, each with one of both neighbours."""
+def measure(attack: Attack, rounds: int, after: float = 0.0) -> str:
+    """Returns a row of the table: medians over some rounds, each with one of both neighbours.
+
+    The attacker has ``after`` seconds before its window begins.
+    """
     beside, usual = [], []
     with served() as (process, target):
         for number in range(rounds):
             # An address of its own each time: it may have to wait for a minute after the first.
             now = replace(target, source=f"127.0.0.{number + 2}")
-            beside.append(_window(process, attack, now))
+            beside.append(_window(process, attack, now, after))
             usual.append(_window(process, burn, beside[-1].share))
     pairs = list(zip(beside, usual, strict=True))
     cells = [
@@ -274,14 +279,18 @@ def measure(attack: Attack, rounds: int) -> str:
 
 def main() -> None:
     """Measures every attack, and prints a table in milliseconds; an error of a call ends it."""
+    parser = argparse.ArgumentParser(description="Has one peer attack a server beside ten.")
+    parser.add_argument("attacks", nargs="*")
+    parser.add_argument("--after", type=float, default=0.0, help="seconds before it is measured")
+    given = parser.parse_args()
     head = (
         "attack", "its processors", "usual p50", "p99", "beside p50", "p99", "ratio of p99",
         "later than three usual p99",
     )  # fmt: skip
     _print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for attack in ATTACKS:
-        if len(sys.argv) == 1 or attack.__name__ in sys.argv[1:]:
-            _print(measure(attack, ROUNDS))
+        if attack.__name__ in (given.attacks or [each.__name__ for each in ATTACKS]):
+            _print(measure(attack, ROUNDS, given.after))
 
 
 def _print(line: str) -> None:
