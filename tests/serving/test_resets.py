@@ -101,6 +101,16 @@ def test_it_waits_twice_as_long_each_time_and_as_before_once_it_kept_quiet(
     assert wait() == 5
 
 
+def test_an_address_that_had_to_wait_may_drop_an_eighth_until_it_is_forgiven() -> None:
+    watched = Watched()
+    watched.drop(f"ipv4:{HERE}:1", 2 * LIMIT + 1)
+    watched.now += 6
+    watched.drop(f"ipv4:{HERE}:2", 2 * LIMIT // 8)
+    assert not watched.waiting
+    watched.drop(f"ipv4:{HERE}:2", 1)
+    assert list(watched.waiting) == [HERE]
+
+
 def test_an_address_waits_alone() -> None:
     watched = Watched()
     watched.drop(f"ipv6:%5B{THERE}%5D:1", 2 * LIMIT + 1)

@@ -29,6 +29,7 @@ _AT_ONCE = 256
 _MANY = 16  # dropped between two looks: a connection that takes part where its address has to wait
 _FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 60.0  # that an address waits
 _FORGIVEN_SECONDS = 300.0  # after which it waits as if for the first time
+_AGAIN = 8  # as much does each call count that is dropped of an address until it is forgiven
 _REST_SECONDS = 1.0  # after which all may be spent again
 
 LetWait = Callable[[Sequence[Address]], bool]
@@ -129,9 +130,10 @@ class Resets:
         if found is None:
             return
         address, _ = found
-        is_overdrawn = self._of_address.of(address).is_overdrawn(count, now)
+        before = self._waits.get(address)
+        weight = _AGAIN if before else 1
+        is_overdrawn = self._of_address.of(address).is_overdrawn(weight * count, now)
         if is_overdrawn and address not in self._waiting:
-            before = self._waits.get(address)
             seconds = min(2 * before.seconds, _LONGEST_SECONDS) if before else _FIRST_SECONDS
             self._waits[address] = _Wait(seconds, now + seconds)
             self._tell("new connections have to wait", str(address), seconds=seconds)
