@@ -15,6 +15,7 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _WINDOW = 0, 1, 3, 4, 6, 8
 _END_HEADERS, _ACK = 4, 1
 _CANCEL = struct.pack("!I", 8)
+_INITIAL_WINDOW = 4  # the setting of the window of each call
 _FRAME_BYTES = 16384
 _WINDOW_BYTES = 65535
 
@@ -39,10 +40,11 @@ def headers(path: str = METHOD) -> bytes:
 class Peer:
     """One connection to a server, which says what it likes on it and reads what comes back.
 
-    ``ended`` are the calls that the server ended.  ``source`` is the address that it comes from.
+    ``ended`` are the calls that the server ended.  ``source`` is the address that it comes from,
+    and ``window`` the bytes of each answer that it takes.
     """
 
-    def __init__(self, address: str, source: str = "") -> None:
+    def __init__(self, address: str, source: str = "", window: int = _WINDOW_BYTES) -> None:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)), source_address=(source, 0))
         self._next = 1
@@ -52,7 +54,8 @@ class Peer:
         self._sending = threading.Lock()  # a frame goes whole, whichever thread sends it
         self.ended: set[int] = set()
         self.is_closed = False
-        self._socket.sendall(_PREFACE + frame(_SETTINGS, 0, 0))
+        own = struct.pack("!HI", _INITIAL_WINDOW, window)
+        self._socket.sendall(_PREFACE + frame(_SETTINGS, 0, 0, own))
         threading.Thread(target=self._read, daemon=True).start()
 
     def begin(self, path: str = METHOD) -> int:
@@ -62,6 +65,10 @@ class Peer:
             self._windows[stream] = self._initial
         self._send(frame(_HEADERS, _END_HEADERS, stream, headers(path)))
         return stream
+
+    def write(self, data: bytes) -> None:
+        """Sends anything."""
+        self._send(data)
 
     def reset(self, stream: int) -> None:
         """Ends a call without a word."""
@@ -121,7 +128,7 @@ class Peer:
         elif kind == _SETTINGS and not flags & _ACK:
             for at in range(0, len(body), 6):
                 name, value = struct.unpack("!HI", body[at : at + 6])
-                if name == 4:  # the window of each call
+                if name == _INITIAL_WINDOW:
                     for each in self._windows.keys() - {0}:
                         self._windows[each] += value - self._initial
                     self._initial = value

@@ -2,11 +2,16 @@
 
 import socket
 import sys
+import time
+from contextlib import closing
 
+import numpy as np
 import pytest
 
+from lossd import tensors, v1
 from lossd.client import LossClient
-from tests.end_to_end.conftest import metric
+from tests.end_to_end.conftest import metric, serve
+from tests.end_to_end.frames import Peer
 from tests.end_to_end.hostile import (
     ATTACKS,
     MIB,
@@ -18,9 +23,11 @@ from tests.end_to_end.hostile import (
     honest,
     served,
     slow_pages,
+    unread,
 )
 
-QUICK = (headers, half_messages, slow_pages)
+EVALUATE = "/lossd.v1.EvaluationService/Evaluate"
+QUICK = (headers, unread, half_messages, slow_pages)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
@@ -61,3 +68,24 @@ def test_who_drops_its_calls_loses_its_connection_and_waits_for_another() -> Non
         honest.server_info()
         with LossClient(process.address) as another:
             another.server_info()
+
+
+def matrix() -> bytes:
+    """A request of a hundred bytes whose answer has eight MiB."""
+    made = v1.EvaluateRequest()
+    made.metrics.add().confusion_matrix.classes = 1024
+    for name in ("predictions", "targets"):
+        tensors.fill(made.batch.inputs.add(name=name).tensors.add(), np.zeros(4, np.int64))
+    return made.SerializeToString()
+
+
+def test_answers_that_nobody_reads_count() -> None:
+    with (
+        serve("--backend", "numpy", "--max-inflight-bytes", str(64 * MIB)) as process,
+        closing(Peer(process.address, window=0)) as peer,
+    ):
+        for _ in range(32):
+            peer.message(peer.begin(EVALUATE), matrix())
+        while not metric(process, "lossd_rejected_total", reason="TOO_MANY_BYTES"):
+            time.sleep(0.05)
+        assert metric(process, "lossd_inflight_bytes") >= 8 * MIB

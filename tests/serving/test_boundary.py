@@ -2,11 +2,14 @@
 
 import contextlib
 import logging
+import math
 import re
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -17,8 +20,8 @@ from prometheus_client import CollectorRegistry
 
 from lossd import errors
 from lossd.serving.call import Call, Received
-from lossd.serving.rpc.admission import Admission
-from lossd.serving.rpc.boundary import Boundary, Handler
+from lossd.serving.rpc.admission import Admission, AdmissionTicket
+from lossd.serving.rpc.boundary import Boundary, ConversationHandler, Handler
 from lossd.serving.rpc.statuses import code_of
 from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.telemetry import Telemetry
@@ -76,7 +79,8 @@ class Context:
 
     def end(self) -> None:
         """Does what gRPC does when the reply has left."""
-        for callback in self.callbacks:
+        callbacks, self.callbacks = self.callbacks, []
+        for callback in callbacks:
             callback()
 
     def abort_with_status(self, status: Any) -> None:
@@ -122,6 +126,8 @@ def served(
     request_bytes: int = 100,
     device_lost: Callable[[], None] = lambda: None,
     dropped: Callable[[str], object] = lambda _: None,
+    turned_away: Callable[[str], bool] = lambda _: False,
+    conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
 ) -> Service:
     registry = CollectorRegistry()
     admission = Admission(calls=calls, request_bytes=request_bytes)
@@ -135,6 +141,8 @@ def served(
             refusing_threads=threads,
             device_lost=device_lost,
             dropped=dropped,
+            turned_away=turned_away,
+            conversations=conversations,
         )
     return Service(boundary, admission, registry)
 
@@ -249,6 +257,48 @@ def test_one_call_too_many_is_told_the_limit_and_when_to_come_again() -> None:
     assert (info.reason, info.metadata["limit"]) == ("TOO_MANY_CALLS", "2")
     assert 0 < retry.retry_delay.ToMilliseconds() <= 1000
     assert service.count("lossd_rejected_total", reason="TOO_MANY_CALLS") == 1
+
+
+def test_a_call_for_which_another_gives_way_is_served() -> None:
+    held: list[AdmissionTicket] = []
+
+    def give_way(_: str) -> bool:
+        held[0].finish()
+        held[0].leave()
+        return True
+
+    service = served(lambda received, _call: received.take(), calls=1, turned_away=give_way)
+    held.append(service.admission.enter())
+    reply, _ = service.call(b"hello")
+
+    assert reply == b"hello"
+    assert service.admission.calls == 0
+
+
+def test_a_call_for_which_another_should_give_way_and_does_not_is_refused() -> None:
+    service = served(lambda *_: b"", calls=1, turned_away=lambda _: True)
+    service.admission.enter()
+    _, context = service.call(b"hello")
+
+    assert context.status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(("request_bytes", "counted"), [(1, 200_000), (300_000, 300_000)])
+def test_a_large_answer_counts_until_it_has_been_read(request_bytes: int, counted: int) -> None:
+    service = served(lambda *_: bytes(200_000), request_bytes=400_000)
+    method: Any = service.boundary.service(cast("Any", Details()))
+    context = Context()
+    method.stream_unary(iter([bytes(request_bytes)]), context)
+
+    assert service.admission.request_bytes == counted
+    context.end()
+    assert service.admission.request_bytes == 0
+
+
+def test_a_large_answer_for_which_there_is_no_room_is_refused() -> None:
+    _, context = served(lambda *_: bytes(200_000), request_bytes=100_000).call(b"")
+
+    assert context.status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_a_device_that_is_full_will_have_room_again() -> None:
@@ -367,8 +417,55 @@ def test_a_call_is_dropped_that_ends_before_it_is_answered() -> None:
     assert dropped == ["ipv4:127.0.0.1:1"]
 
 
+@pytest.mark.parametrize("error", [errors.Abandoned, errors.DeadlinePassed])
+def test_a_call_is_dropped_whose_handler_learns_it_first(error: type[errors.ServiceError]) -> None:
+    dropped: list[str] = []
+    served(failing(error("call must be waited for")), dropped=dropped.append).call(b"")
+    assert dropped == ["ipv4:127.0.0.1:1"]
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_call_that_left_before_it_was_refused_was_dropped(*, active: bool) -> None:
+    dropped: list[str] = []
+    service = served(lambda *_: b"", calls=1, dropped=dropped.append)
+    service.admission.enter()
+    method: Any = service.boundary.service(cast("Any", Details()))
+    with pytest.raises(Aborted):
+        method.stream_unary(iter([b""]), Context(active=active))
+    assert len(dropped) == (not active)
+
+
 @pytest.mark.parametrize("handler", [lambda *_: b"", failing(errors.InvalidRequest("no"))])
 def test_a_call_that_is_answered_was_not_dropped(handler: Handler) -> None:
     dropped: list[str] = []
     served(handler, dropped=dropped.append).call(b"")
     assert dropped == []
+
+
+@pytest.mark.parametrize(("size", "least", "most"), [(0, 0, 1), (100_000_000, 9, 11)])
+def test_an_answer_may_take_the_longer_to_be_read_the_larger_it_is(
+    size: int, least: float, most: float
+) -> None:
+    call = Call(Context(), "")
+    assert call.who_does_not_read() == ""
+    call.sent(size)
+    assert least < call.read_by - time.monotonic() < most
+    assert call.who_does_not_read() == ""
+    call.read_by = 0.0
+    assert call.who_does_not_read() == "ipv4:127.0.0.1:1"
+
+
+def test_an_answer_of_a_conversation_is_read_before_the_next_one() -> None:
+    calls: list[Call] = []
+
+    def converse(messages: Iterator[bytes], call: Call, _: AdmissionTicket) -> Iterator[bytes]:
+        calls.append(call)
+        yield from messages
+
+    service = served(lambda *_: b"", conversations={METHOD + "s": converse})
+    method: Any = service.boundary.service(cast("Any", Details(METHOD + "s")))
+    answers = method.stream_stream(iter([b"a", b"b"]), Context())
+    assert next(answers) == b"a"
+    (call,) = calls
+    assert math.isfinite(call.read_by)
+    assert list(answers) == [b"b"]

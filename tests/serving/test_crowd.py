@@ -97,6 +97,12 @@ def test_what_computes_does_not_give_way(room: Room) -> None:
     assert not room.crowd.turned_away("other")
 
 
+def test_a_call_that_its_watchdog_tells_of_nobody_does_not_give_way(room: Room) -> None:
+    for _ in range(PLACES):
+        room.keep_silent("")
+    assert not room.crowd.turned_away("other")
+
+
 def test_while_others_want_places_a_connection_has_half(room: Room) -> None:
     for _ in range(PLACES):
         room.keep_silent("one")

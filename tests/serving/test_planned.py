@@ -1,5 +1,6 @@
 """Plans: a request is answered as if it were the first, whatever was asked before."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from lossd.serving.config import Config
 from lossd.serving.loss_service.planned import Plans
 from lossd.serving.loss_service.servicer import LossServicer
 from lossd.serving.process.device_check import CheckedDevice
-from lossd.serving.rpc.admission import ComputeSlots
+from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.telemetry import Telemetry
 from tests.drawn_networks import NETWORKS
 from tests.losses.case import Case
@@ -213,6 +214,41 @@ def test_any_other_byte_is_as_if_nothing_had_been_asked_before(serve: Serve, dat
     assert told.agrees_on(message)
 
 
+class Streaming(Context):
+    """A caller who is told that there is room."""
+
+    def send_initial_metadata(self, metadata: Any, /) -> None:
+        assert metadata
+
+
+def streamed(servicer: LossServicer, message: bytes) -> Any:
+    """The answer to a request that comes on a stream, with its tensors in the first message."""
+    asked = v1.StreamLossRequest(call=v1.ComputeLossRequest.FromString(message))
+    first = asked.SerializeToString()
+    ticket = Admission(calls=1, request_bytes=1 << 30).enter()
+    try:
+        replies = list(servicer.stream_loss(iter([first]), Call(Streaming(), "id"), ticket))
+    except ServiceError as error:
+        return type(error), str(error), error.field, error.reason, error.details
+    found = v1.StreamLossResponse.FromString(replies[0])
+    found.result.ClearField("server_timing")
+    return found.SerializeToString(), replies[1:]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_stream_is_answered_as_if_nothing_had_been_asked_before(serve: Serve, data: Any) -> None:
+    loss = data.draw(st.sampled_from(["cross_entropy", "huber", "info_nce", "dice"]))
+    message = request_of(_small(LOSSES[loss])).SerializeToString()
+    asked = serve()
+    answer(asked, message)
+    at = data.draw(st.integers(0, len(message) - 1))
+    other = message[:at] + bytes([data.draw(st.integers(0, 255))]) + message[at + 1 :]
+    for each in (other, message):
+        with contextlib.suppress(DecodeError):
+            assert streamed(asked, each) == streamed(serve(), each)
+
+
 def test_a_message_with_a_field_twice_is_read_as_protobuf_does(serve: Serve) -> None:
     told = Told(serve(), serve)
     request = request_of(_small(LOSSES["huber"]), weights=np.array([1.0, 2, 3, 4]))
@@ -373,7 +409,10 @@ def test_messages_of_one_length_may_have_their_data_anywhere(serve: Serve) -> No
     assert max(map(len, told.servicer._plans._layouts.values())) <= 8
 
 
-@pytest.mark.parametrize("change", ["sum", "metrics", "no tensor", "nothing"])
+ELSEWHERE = ("shared memory", "device memory", "chunks", "a reply elsewhere", "an event")
+
+
+@pytest.mark.parametrize("change", ["sum", "metrics", "no tensor", "nothing", *ELSEWHERE])
 def test_what_is_no_single_loss_is_not_planned(serve: Serve, change: str) -> None:
     told, request = Told(serve(), serve), request_of(_small(LOSSES["cross_entropy"]))
     if change == "sum":
@@ -383,6 +422,16 @@ def test_what_is_no_single_loss_is_not_planned(serve: Serve, change: str) -> Non
         request.metrics.add().accuracy.SetInParent()
     elif change == "no tensor":
         request.inputs[0].tensors[0].ClearField("source")
+    elif change == "shared memory":
+        request.inputs[0].tensors[0].shared_memory.segment = b"x" * 16
+    elif change == "device memory":
+        request.inputs[0].tensors[0].device_memory.SetInParent()
+    elif change == "chunks":
+        request.inputs[0].tensors[0].chunks.size_bytes = 8
+    elif change == "a reply elsewhere":
+        request.reply.SetInParent()
+    elif change == "an event":
+        request.device.SetInParent()
     else:
         request.ClearField("loss")
     message = request.SerializeToString()

@@ -101,11 +101,41 @@ def test_it_waits_twice_as_long_each_time_and_as_before_once_it_kept_quiet(
     assert wait() == 5
 
 
+def test_an_address_that_had_to_wait_may_drop_an_eighth_until_it_is_forgiven() -> None:
+    watched = Watched()
+    watched.drop(f"ipv4:{HERE}:1", 2 * LIMIT + 1)
+    watched.now += 6
+    watched.drop(f"ipv4:{HERE}:2", 2 * LIMIT // 8)
+    assert not watched.waiting
+    watched.drop(f"ipv4:{HERE}:2", 1)
+    assert list(watched.waiting) == [HERE]
+
+
 def test_an_address_waits_alone() -> None:
     watched = Watched()
     watched.drop(f"ipv6:%5B{THERE}%5D:1", 2 * LIMIT + 1)
     watched.drop(f"ipv4:{HERE}:1", LIMIT)
     assert list(watched.waiting) == [THERE]
+
+
+def test_as_many_as_a_connection_has_open_may_be_dropped_at_once() -> None:
+    watched = Watched(limit=1000)
+    watched.drop("ipv4:192.0.2.1:5", 256)
+    assert watched.ended == []
+    watched.now += 0.001
+    watched.drop("ipv4:192.0.2.1:5", 3)
+    assert watched.ended == ["ipv4:192.0.2.1:5"]
+
+
+def test_what_an_address_that_waits_has_open_is_ended_where_it_goes_on() -> None:
+    watched = Watched()
+    watched.drop(f"ipv4:{HERE}:1", 2 * LIMIT + 1)
+    watched.ended.clear()
+    watched.drop(f"ipv4:{HERE}:2", 1)
+    watched.drop(f"ipv4:{THERE}:3", 16)
+    assert watched.ended == []
+    watched.drop(f"ipv4:{HERE}:2", 16)
+    assert watched.ended == [f"ipv4:{HERE}:2"]
 
 
 def test_callers_without_an_address_lose_nothing_but_their_connection() -> None:
@@ -210,3 +240,17 @@ def test_the_connection_of_a_peer_is_ended_and_no_other() -> None:
         for each in (*callers, *taken):
             each.close()
         assert not doors.end(f"ipv4:{host}:{number}")
+
+
+@LINUX
+def test_what_has_come_on_a_connection_that_is_ended_is_thrown_away() -> None:
+    with (
+        closing(listening("127.0.0.1", socket.AF_INET)) as server,
+        closing(socket.create_connection(server.getsockname())) as caller,
+    ):
+        taken, _ = server.accept()
+        with closing(taken):
+            caller.sendall(bytes(100_000))
+            host, number = caller.getsockname()
+            assert doors.end(f"ipv4:{host}:{number}")
+            assert taken.recv(1) == b""

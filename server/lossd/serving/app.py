@@ -39,7 +39,7 @@ from lossd.serving.process.versions import versions
 from lossd.serving.rpc import doors, listening, reflection
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.arrivals import Arrivals
-from lossd.serving.rpc.boundary import Boundary, LetIn
+from lossd.serving.rpc.boundary import REFUSING_THREADS, Boundary, LetIn
 from lossd.serving.rpc.crowd import Crowd
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.resets import Resets
@@ -169,7 +169,7 @@ def _process(
 ) -> _Process:
     """Makes all threads before anything is served, and serves the pages from now on."""
     calls = Threads(config.max_calls, "lossd-call")
-    refusing = Threads(2, "lossd-refuse")
+    refusing = Threads(REFUSING_THREADS, "lossd-refuse")
     prompt = Prompt()
     state = Health((SERVICE, EVALUATION_SERVICE), prompt, telemetry)
     fail = functools.partial(_fail, state, on_failure)
@@ -183,12 +183,13 @@ class _Door:
     """Who is let in, and what becomes of those who are not."""
 
     let_in: LetIn
-    turned_away: Callable[[str], object]
+    turned_away: Callable[[str], bool]
     resets: Resets
 
 
 def _door(config: Config, entered: Entrance, watchdogs: _Watchdogs, telemetry: Telemetry) -> _Door:
-    crowd = Crowd(config.max_calls, (watchdogs.first_message, watchdogs.idle))
+    silent = (watchdogs.first_message, watchdogs.idle, watchdogs.call)
+    crowd = Crowd(config.max_calls, silent)
     admit = None if entered.gate is None else let_in_by(entered.gate, Shares(config))
 
     def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:

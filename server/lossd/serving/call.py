@@ -1,5 +1,6 @@
 """Calls, as handlers see them."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +13,8 @@ from lossd.serving.caller import HERE, Caller
 REQUEST_ID = "x-request-id"
 # With so little left, a call that ended did so for its deadline.
 _DEADLINE_SECONDS = 0.05
+# How long an answer may take to be read before it gives way to a call that finds no room.
+_READING_SECONDS, _READING_BYTES = 0.1, 10_000_000  # the latter in a second
 
 
 class Context(Protocol):
@@ -78,6 +81,7 @@ class Call:
     ``seconds`` is the time spent by phase, and ``labels`` what the handler learns on the way and
     the metrics want to know.  ``hold`` counts bytes that it takes beside its message's; it raises
     Overloaded if they do not fit.  ``collecting`` counts some for as long as they are taken.
+    ``read_by`` is when the caller should have read what it was sent.
     """
 
     context: Context
@@ -89,8 +93,17 @@ class Call:
     caller: Caller = HERE
     trace: Trace | None = None
     is_answered: bool = False
+    read_by: float = math.inf
     _wake: Callable[[], None] | None = None
     _is_let_in: bool = False
+
+    def who_does_not_read(self) -> str:
+        """Returns the connection of a caller who takes long to read an answer; else nothing."""
+        return self.context.peer() if time.monotonic() > self.read_by else ""
+
+    def sent(self, size: int) -> None:
+        """Notes an answer of so many bytes, which the caller has to read now."""
+        self.read_by = time.monotonic() + _READING_SECONDS + size / _READING_BYTES
 
     def phase(self, name: str) -> "_Phase":
         """Times the work done within, even if it fails."""

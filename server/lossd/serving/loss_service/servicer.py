@@ -198,7 +198,9 @@ class LossServicer:
             del assembly
             header, following = chunks.split(reply)
             self._telemetry.transferred("grpc", request_bytes, sum(map(len, following)))
-            yield v1.StreamLossResponse(result=header).SerializeToString()
+            head = v1.StreamLossResponse(result=header).SerializeToString()
+            collect(max(0, len(head) - request_bytes))  # of metrics beside the loss
+            yield head
             yield from chunks.encoded_chunks(following)
 
     def _offered(self, call: Call) -> SharedMemory | None:

@@ -136,6 +136,11 @@ class AdmissionTicket:
     _is_finished: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def held(self) -> int:
+        """The bytes that are held until all is over."""
+        return self._held
+
     def count_in(self, calls: Counted, request_bytes: Gauge | None = None) -> None:
         """Counts it in other gauges too; before it holds anything.
 

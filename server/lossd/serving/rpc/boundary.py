@@ -7,10 +7,13 @@ Unary methods are served as if their requests were streams: the wire format is t
 can be refused before its message is read, which may be hundreds of megabytes.
 """
 
+import contextlib
 import functools
 import logging
+import math
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +39,15 @@ from lossd.serving.rpc.watchdog import Watchdog
 from lossd.serving.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
+
+# Threads that refuse calls, and how many of them may serve those for which others gave way; these
+# are gone in milliseconds.
+REFUSING_THREADS, _LATE = 8, 6
+_GIVING_WAY_SECONDS = 0.05
+_FEW_BYTES = 64 << 10  # of a reply that need not be counted
+
+# Of calls that nobody waited for any more: whoever learns of it first, the handler or gRPC.
+_UNANSWERED = {grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 _LEGIBLE = re.compile(r"[!-~]{1,128}")
 Handler = Callable[[Received, Call], bytes]
@@ -71,11 +83,12 @@ class Boundary(grpc.GenericRpcHandler):
     answer with one too; they count the bytes that they keep with the call's ticket.
 
     Calls run on ``threads``, as many as calls may be in flight; refusals, which take no time, run
-    on ``refusing_threads``.  ``device_lost`` is called for every call that finds the device lost.
+    on ``refusing_threads``, and so do a few calls for which another one gave way.  ``device_lost``
+    is called for every call that finds the device lost.
 
     ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
-    ``turned_away`` is told the connection of a call that found no room, and ``dropped`` that of one
-    that ended before it was answered.
+    ``turned_away`` is told the connection of a call that found no room, and says whether another
+    call gives way; ``dropped`` is told that of one that ended before it was answered.
     ``first_message`` and ``idle`` end calls that wait too long for a message: the first one, and
     any other.  ``trace`` begins to trace a call.
     """
@@ -93,7 +106,7 @@ class Boundary(grpc.GenericRpcHandler):
         conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
         device_lost: Callable[[], None] = lambda: None,
         let_in: LetIn = lambda *_: HERE,
-        turned_away: Callable[[str], object] = lambda _: None,
+        turned_away: Callable[[str], bool] = lambda _: False,
         dropped: Callable[[str], object] = lambda _: None,
         first_message: Watchdog | None = None,
         idle: Watchdog | None = None,
@@ -112,6 +125,7 @@ class Boundary(grpc.GenericRpcHandler):
         self._let_in = let_in
         self._turned_away = turned_away
         self._dropped = dropped
+        self._late = threading.BoundedSemaphore(_LATE)
         self._first_message = watchdog if first_message is None else first_message
         self._idle = watchdog if idle is None else idle
         self._trace = trace
@@ -132,14 +146,17 @@ class Boundary(grpc.GenericRpcHandler):
         try:
             self._check_open()
             ticket = self._admission.enter()
-        except Overloaded as error:
+        except Draining as error:
             return _unary(Pinned.to(self._refusing_threads, self._refuse, entrance, error))
+        except Overloaded as error:
+            if details.method in self._conversations:
+                converse_late = functools.partial(self._converse_late, entrance, error)
+                return _conversation(Pinned.to(self._refusing_threads, converse_late))
+            serve_late = functools.partial(self._serve_late, entrance, error)
+            return _unary(Pinned.to(self._refusing_threads, serve_late))
         if details.method in self._conversations:
-            handler = self._conversations[details.method]
-            converse = Pinned.to(self._threads, self._converse, entrance, ticket, handler)
-            return _conversation(converse)
-        answer = self._methods[details.method]
-        return _unary(Pinned.to(self._threads, self._serve, entrance, ticket, answer))
+            return _conversation(Pinned.to(self._threads, self._converse, entrance, ticket))
+        return _unary(Pinned.to(self._threads, self._serve, entrance, ticket))
 
     def close(self) -> None:
         """Refuses all calls from now on, and tells them that others will answer."""
@@ -154,22 +171,71 @@ class Boundary(grpc.GenericRpcHandler):
         self, entrance: "_Entrance", error: Overloaded, _: Requests, context: grpc.ServicerContext
     ) -> None:
         call = Call(context, entrance.request_id, trace=self._traced(entrance, context))
-        if not isinstance(error, Draining):
-            self._turned_away(call.context.peer())
+        if not context.is_active():
+            self._dropped(context.peer())
         self._end(entrance, call, context, error)
+
+    def _serve_late(
+        self,
+        entrance: "_Entrance",
+        error: Overloaded,
+        requests: Requests,
+        context: grpc.ServicerContext,
+    ) -> bytes | None:
+        """Serves a call for which another one gives way, or refuses it."""
+        with self._given_way(context) as ticket:
+            if ticket is not None:
+                return self._serve(entrance, ticket, requests, context)
+        self._refuse(entrance, error, requests, context)
+        return None
+
+    def _converse_late(
+        self,
+        entrance: "_Entrance",
+        error: Overloaded,
+        requests: Requests,
+        context: grpc.ServicerContext,
+    ) -> Iterator[bytes]:
+        with self._given_way(context) as ticket:
+            if ticket is not None:
+                yield from self._converse(entrance, ticket, requests, context)
+                return
+        self._refuse(entrance, error, requests, context)
+
+    @contextlib.contextmanager
+    def _given_way(self, context: grpc.ServicerContext) -> Iterator[AdmissionTicket | None]:
+        """Lets a call in once another one has given way, which takes a moment; yields its ticket.
+
+        Of the threads that refuse some are left for that: few calls are served by them at a time.
+        """
+        if not self._turned_away(context.peer()) or not self._late.acquire(blocking=False):
+            yield None
+            return
+        try:
+            yield self._entered_soon()
+        finally:
+            self._late.release()
+
+    def _entered_soon(self) -> AdmissionTicket | None:
+        until = time.monotonic() + _GIVING_WAY_SECONDS
+        while time.monotonic() < until:
+            try:
+                return self._admission.enter()
+            except Overloaded:
+                time.sleep(_GIVING_WAY_SECONDS / 50)
+        return None
 
     def _serve(
         self,
         entrance: "_Entrance",
         ticket: AdmissionTicket,
-        answer: "_Answering",
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> bytes | None:
         call = self._begun(entrance, ticket, context)
         try:
             call.caller = self._let_in(entrance.method, context, ticket)
-            reply = answer(entrance, ticket, requests, call)
+            reply = self._methods[entrance.method](entrance, ticket, requests, call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
             self._end(entrance, call, context, error)
             return None
@@ -184,17 +250,19 @@ class Boundary(grpc.GenericRpcHandler):
         self,
         entrance: "_Entrance",
         ticket: AdmissionTicket,
-        handler: ConversationHandler,
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> Iterator[bytes]:
         call = self._begun(entrance, ticket, context)
+        handler = self._conversations[entrance.method]
         try:
             call.caller = self._let_in(entrance.method, context, ticket)
             call.spent("queue", entrance.age())
             for reply in handler(self._received(entrance, requests, call), call, ticket):
                 self._telemetry.sent(entrance.method, len(reply))
+                call.sent(len(reply))
                 yield reply
+                call.read_by = math.inf
         except GeneratorExit:  # nobody reads the rest
             self._ended(entrance, call, grpc.StatusCode.CANCELLED)
             raise
@@ -212,7 +280,7 @@ class Boundary(grpc.GenericRpcHandler):
         """Returns the call, whose ticket leaves when it ends, and which is cut off after a time."""
         call = Call(context, entrance.request_id, ticket.hold, ticket.collecting)
         call.trace = self._traced(entrance, context)
-        release = self._watchdog.watch(context.cancel)
+        release = self._watchdog.watch(context.cancel, call.who_does_not_read)
 
         def over() -> None:
             release()
@@ -246,7 +314,15 @@ class Boundary(grpc.GenericRpcHandler):
         ticket.hold(len(data))
         received = Received(data)
         del data
-        reply = handler(received, call)
+        return self._sent(entrance, ticket, call, handler(received, call))
+
+    def _sent(
+        self, entrance: "_Entrance", ticket: AdmissionTicket, call: Call, reply: bytes
+    ) -> bytes:
+        """Counts a reply until it has been read; the bytes of the request stand for a small one."""
+        if len(reply) > max(ticket.held, _FEW_BYTES):
+            ticket.hold(len(reply) - ticket.held)
+        call.sent(len(reply))
         self._telemetry.sent(entrance.method, len(reply))
         return reply
 
@@ -260,8 +336,7 @@ class Boundary(grpc.GenericRpcHandler):
     ) -> bytes:
         call.spent("queue", entrance.age())
         reply = handler(self._received(entrance, requests, call), call, ticket)
-        self._telemetry.sent(entrance.method, len(reply))
-        return reply
+        return self._sent(entrance, ticket, call, reply)
 
     def _received(self, entrance: "_Entrance", requests: Requests, call: Call) -> Iterator[bytes]:
         watchdog = self._first_message
@@ -305,7 +380,7 @@ class Boundary(grpc.GenericRpcHandler):
         context.abort_with_status(status_of(told, code, entrance.request_id))
 
     def _ended(self, entrance: "_Entrance", call: Call, code: grpc.StatusCode) -> None:
-        call.is_answered = True
+        call.is_answered = code not in _UNANSWERED
         seconds = entrance.age()
         # Its name, which takes two calls of Python's to ask for in the usual way.
         self._telemetry.ended(entrance.method, call, code._name_, seconds)

@@ -1,9 +1,9 @@
-"""Keeps calls that say nothing from taking every slot.
+"""Keeps calls that say nothing, or that nobody reads, from taking every slot.
 
 A connection may have all slots while nobody else wants one.  When a call of another one finds
-none, a call that waits for its message gives way, of the connection that has the most of them; and
-for some seconds no connection is given more than half of the slots.  What waits is what can give
-way: nothing is lost that was computed, and the bundled client sends it again.
+none, a call that waits for its message, or whose answer is not read, gives way, of the connection
+that has the most of them; and for some seconds no connection is given more than half of the slots.
+What computes never gives way, and the bundled client sends again what did.
 """
 
 import functools
@@ -16,13 +16,14 @@ from lossd.errors import Overloaded
 from lossd.serving.rpc.admission import AdmissionTicket
 from lossd.serving.rpc.watchdog import Owner, Watchdog
 
-_WANTED_SECONDS = 5.0  # for which a call that found no slot is remembered
+_WANTED_SECONDS = 30.0  # for which a call that found no slot is remembered
 
 
 class Crowd:
     """The slots of each connection; may be used from many threads.
 
-    ``silent`` watch the calls that wait for a message, each with its connection.
+    ``silent`` watch the calls that wait for a message or for a reader, each with its connection;
+    for others they may tell an empty one.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Crowd:
     def turned_away(self, peer: str) -> bool:
         """Makes room for a call of a connection that found no slot; returns whether one left."""
         waiting = Counter(owner for watchdog in self._silent for owner in watchdog.owners())
+        del waiting[""]
         if not waiting:
             return False
         owner, count = waiting.most_common(1)[0]

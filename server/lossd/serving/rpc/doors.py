@@ -29,6 +29,7 @@ _FLAGS_AT, _SYN, _SYN_AND_ACK = 13, 0x02, 0x12  # in the header of TCP
 _NETWORK = 0xFFF00000  # counts from the header of IP on
 _WHOLE = 0xFFFFFFFF
 _VERSION_BITS = 0xF0
+_PIECE_BYTES = 1 << 16
 
 
 def endpoint(peer: str) -> Endpoint | None:
@@ -47,7 +48,7 @@ def end(peer: str) -> bool:
     wanted = endpoint(peer)
     return wanted is not None and _each_socket(
         lambda found: _endpoint_of(found.getpeername) == wanted,
-        lambda found: found.shutdown(socket.SHUT_RDWR),
+        _ended,
     )
 
 
@@ -109,6 +110,14 @@ def _sockets() -> Iterator[socket.socket]:
                 yield found
         finally:
             found.detach()
+
+
+def _ended(found: socket.socket) -> None:
+    """Ends a connection, and throws away what has come on it, which gRPC would read first."""
+    found.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(BlockingIOError):
+        while found.recv(_PIECE_BYTES, socket.MSG_DONTWAIT):
+            pass
 
 
 def _opened(found: socket.socket) -> None:

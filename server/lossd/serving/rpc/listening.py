@@ -23,6 +23,7 @@ _PENDING = (
     ("grpc.server.max_pending_requests", 512),
     ("grpc.server.max_pending_requests_hard_limit", 1024),
 )
+_HANDSHAKE_MS = 20_000
 # A message that is worth refusing before it has come.
 _LARGE_BYTES = 64 << 20
 
@@ -39,6 +40,8 @@ def options(config: Config) -> list[tuple[str, int]]:
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
         *_PENDING,
+        # TLS, and the first word of HTTP/2, from who connects; two minutes by default.
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         ("grpc.so_reuseport", 0),  # otherwise two servers could silently share a port
         # Allows the pings of the bundled client; the default is one in five minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,13 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.05
 _CONNECTIONS = 2  # as many of them may be at their limit, of one address
+# Calls of a connection that may be dropped at once: all that it may have open, but for those where
+# more than by default may be.
+_AT_ONCE = 256
+_MANY = 16  # dropped between two looks: a connection that takes part where its address has to wait
 _FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 60.0  # that an address waits
 _FORGIVEN_SECONDS = 300.0  # after which it waits as if for the first time
+_AGAIN = 8  # as much does each call count that is dropped of an address until it is forgiven
 _REST_SECONDS = 1.0  # after which all may be spent again
 
 LetWait = Callable[[Sequence[Address]], bool]
@@ -33,20 +38,21 @@ REASON = "TOO_MANY_RESETS"
 
 @dataclass(slots=True)
 class _Budget:
-    """A budget: ``per_second``, or as much at once after a second of rest."""
+    """A budget of so much per second, and of ``most`` at once after a rest."""
 
     per_second: float
+    most: float
     at: float
     left: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.left = self.per_second
+        self.left = self.most
 
     def is_overdrawn(self, amount: float, now: float) -> bool:
         """Spends; returns whether there was too little, in which case all is given anew."""
         earned = (now - self.at) * self.per_second
-        left = min(self.left + earned, self.per_second) - amount
-        self.at, self.left = now, left if left >= 0 else self.per_second
+        left = min(self.left + earned, self.most) - amount
+        self.at, self.left = now, left if left >= 0 else self.most
         return left < 0
 
 
@@ -81,8 +87,11 @@ class Resets:
         self._clock = clock
         self._every = every
         self._noted: deque[str] = deque()
-        self._of_connection: ByKey[str, _Budget] = self._budgets(per_second)
-        self._of_address: ByKey[Address, _Budget] = self._budgets(_CONNECTIONS * per_second)
+        at_once = min(per_second, _AT_ONCE)
+        self._of_connection: ByKey[str, _Budget] = self._budgets(per_second, at_once)
+        self._of_address: ByKey[Address, _Budget] = self._budgets(
+            _CONNECTIONS * per_second, _CONNECTIONS * at_once
+        )
         self._waits: dict[Address, _Wait] = {}
         self._waiting: set[Address] = set()
         self._closed = threading.Event()
@@ -108,23 +117,33 @@ class Resets:
         now = self._clock()
         self._forgive(now)
         noted = [self._noted.popleft() for _ in range(len(self._noted))]
-        for peer, count in Counter(noted).items():
+        counts = Counter(noted)
+        for peer, count in counts.items():
             if self._of_connection.of(peer).is_overdrawn(count, now) and self._end(peer):
                 self._tell("connection was ended", peer)
             self._count_address(peer, count, now)
         self._change(now)
+        self._end_those_that_wait(peer for peer, count in counts.items() if count >= _MANY)
 
     def _count_address(self, peer: str, count: int, now: float) -> None:
         found = doors.endpoint(peer)
         if found is None:
             return
         address, _ = found
-        is_overdrawn = self._of_address.of(address).is_overdrawn(count, now)
+        before = self._waits.get(address)
+        weight = _AGAIN if before else 1
+        is_overdrawn = self._of_address.of(address).is_overdrawn(weight * count, now)
         if is_overdrawn and address not in self._waiting:
-            before = self._waits.get(address)
             seconds = min(2 * before.seconds, _LONGEST_SECONDS) if before else _FIRST_SECONDS
             self._waits[address] = _Wait(seconds, now + seconds)
             self._tell("new connections have to wait", str(address), seconds=seconds)
+
+    def _end_those_that_wait(self, peers: Iterable[str]) -> None:
+        """Ends what an address has open that goes on while its next connection has to wait."""
+        for peer in peers:
+            found = doors.endpoint(peer)
+            if found is not None and found[0] in self._waiting:
+                self._end(peer)
 
     def _forgive(self, now: float) -> None:
         self._waits = {
@@ -140,11 +159,11 @@ class Resets:
             self._waiting = waiting
             self._let_wait(tuple(waiting))
 
-    def _budgets(self, per_second: float) -> ByKey[Any, _Budget]:
+    def _budgets(self, per_second: float, most: float) -> ByKey[Any, _Budget]:
         def is_idle(budget: _Budget) -> bool:
             return self._clock() - budget.at >= _REST_SECONDS
 
-        return ByKey(lambda _: _Budget(per_second, self._clock()), is_idle)
+        return ByKey(lambda _: _Budget(per_second, most, self._clock()), is_idle)
 
     def _tell(self, what: str, whom: str, **facts: float) -> None:
         self._told(REASON)
