@@ -92,7 +92,7 @@ class CudaText:
 
     @property
     def host_text(self) -> str:
-        """What the CPU computes."""
+        """The text for the CPU."""
         return self.on_host or self.text
 
 
