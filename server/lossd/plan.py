@@ -23,17 +23,16 @@ HOST = "numpy"  # the name of the backend that computes on the host
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An array of the result; a gradient with respect to an input has that input's ``slot``."""
+    """An array of the result; a gradient with respect to an input has that input's ``slot``.
+
+    ``input`` names the whole input, or the parameter, that a gradient is with respect to.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     slot: Slot | None = None
-
-    @property
-    def input(self) -> str:
-        """The name of the whole input, or of the parameter, that a gradient is with respect to."""
-        return self.name if self.slot is None else self.slot.input.base_name
+    input: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,5 +91,6 @@ class Plan:
 def _gradient(name: str, operand: Operand | None) -> Answered:
     """Returns what a gradient is like: its input, or one number for a parameter."""
     if operand is None:
-        return Answered(name, (), np.dtype(np.float64))
-    return Answered(name, operand.shape, operand.rows.dtype, operand.slot)
+        return Answered(name, (), np.dtype(np.float64), None, name)
+    slot = operand.slot
+    return Answered(name, operand.shape, operand.rows.dtype, slot, slot.input.base_name)

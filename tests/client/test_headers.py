@@ -12,21 +12,38 @@ import pytest
 
 from lossd import tensors, v1
 from lossd.client import BatchWarning, InvalidRequestError
+from lossd.client.arguments import selection
 from lossd.client.headers import Encoded, Headers
-from lossd.client.wire import build_request, request_for
+from lossd.client.wire import build_request, known_request, request_for
 from lossd.framing import WORTHWHILE_BYTES
 
 LOGITS = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
 LABELS = np.array([0, 2, 1, 0])
 
 
+USUAL: Mapping[str, Any] = {
+    "loss": v1.CrossEntropy(),
+    "inputs": {"predictions": LOGITS, "targets": LABELS},
+    "reduction": "mean",
+    "empty": "zero",
+    "nonfinite": "propagate",
+    "per_example": True,
+    "normalizer": None,
+    "gradients": None,
+}
+
+
+def as_clients(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a request, as clients pass them on."""
+    options = {**USUAL, **asked}
+    return {**options, "gradients": selection(options["gradients"])}
+
+
 def both(headers: Headers, asked: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    """The bytes of a request with the headers of those before, and without."""
-    options = dict(asked)
-    loss = options.pop("loss", v1.CrossEntropy())
-    inputs = options.pop("inputs", {"predictions": LOGITS, "targets": LABELS})
-    known = request_for(headers, loss, inputs, **options).serialise()
-    return known, build_request(loss, inputs, **options).serialise()
+    """The bytes of a request with the headers of those before, as clients ask, and without."""
+    options = as_clients(asked)
+    known = known_request(headers, **options) or request_for(headers, **options)
+    return known.serialise(), build_request(**options).serialise()
 
 
 # Each differs from the first in one thing.
@@ -108,8 +125,11 @@ def test_only_the_numbers_of_a_known_kind_are_encoded() -> None:
     rng = np.random.default_rng(0)
     for step in range(5):
         inputs = {"predictions": rng.normal(size=(4, 3)), "targets": rng.integers(0, 3, 4)}
-        request = request_for(headers, v1.CrossEntropy(), inputs)
-        assert isinstance(request, Encoded) == (step > 0)
+        options = as_clients({"inputs": inputs})
+        known = known_request(headers, **options)
+        request = request_for(headers, **options)
+        assert (known is not None) == isinstance(request, Encoded) == (step > 0)
+        assert known is None or known.encoded == request.serialise()
         found = v1.ComputeLossRequest.FromString(request.serialise())
         for named in found.inputs:
             np.testing.assert_array_equal(tensors.read(named.tensors[0]), inputs[named.name])
@@ -184,6 +204,25 @@ def test_what_gains_nothing_is_not_kept(asked: Mapping[str, Any]) -> None:
 
     assert known == fresh
     assert not len(headers)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"lint": True},
+        {"metrics": [v1.MetricSpec(accuracy=v1.Accuracy())]},
+        {"inputs": {"predictions": LOGITS.tolist(), "targets": LABELS}},
+        {"inputs": {"predictions": [LOGITS], "targets": LABELS}},
+        {"inputs": {"predictions": np.ma.asarray(LOGITS), "targets": LABELS}},
+    ],
+    ids=["lint", "metrics", "list", "several", "subclass"],
+)
+def test_only_plain_arrays_of_a_plain_request_are_known(asked: Mapping[str, Any]) -> None:
+    headers = Headers()
+    both(headers, {})
+
+    assert known_request(headers, **as_clients({})) is not None
+    assert known_request(headers, **as_clients(asked)) is None
 
 
 def test_as_many_are_kept_as_may_be() -> None:

@@ -28,7 +28,7 @@ from lossd.client.call import (
     Method,
 )
 from lossd.client.connections import Connections
-from lossd.client.delivery import computed_soon
+from lossd.client.delivery import computed_soon, recalled_soon
 from lossd.client.evaluation import AsyncEvaluation
 from lossd.client.headers import Headers
 from lossd.client.result import LossResult, MetricResult
@@ -156,25 +156,26 @@ class AsyncLossClient:
             if inputs:
                 names = await self._names(loss, call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
-            build = functools.partial(
-                wire.request_for,
-                self._headers,
-                loss,
-                named_inputs,
-                weights=weights,
-                mask=mask,
-                reduction=reduction,
+            asked: dict[str, Any] = {
+                "weights": weights,
+                "mask": mask,
+                "reduction": reduction,
                 # Read once, since it may be an iterator and a request may be built twice.
-                gradients=arguments.selection(gradients),
-                per_example=per_example,
-                cotangent=cotangent,
-                normalizer=normalizer,
-                empty=empty,
-                nonfinite=nonfinite,
-                metrics=metrics_wire.listed(metrics) if metrics else (),
-                lint=lint,
-            )
-            found = await computed_soon(self._connection(), build, named_inputs.values(), call)
+                "gradients": arguments.selection(gradients),
+                "per_example": per_example,
+                "cotangent": cotangent,
+                "normalizer": normalizer,
+                "empty": empty,
+                "nonfinite": nonfinite,
+                "metrics": metrics_wire.listed(metrics) if metrics else (),
+                "lint": lint,
+            }
+            connection = self._connection()
+            known = wire.known_request(self._headers, loss, named_inputs, **asked)
+            if known is not None:
+                return await recalled_soon(connection, known, call)
+            build = functools.partial(wire.request_for, self._headers, loss, named_inputs, **asked)
+            found = await computed_soon(connection, build, named_inputs.values(), call)
             return wire.as_given(found, named_inputs)
 
     async def input_names(self, loss: hints.AnyLoss) -> tuple[str, ...]:

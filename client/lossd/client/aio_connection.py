@@ -5,7 +5,8 @@ It belongs to one event loop, because a channel is bound to the loop that it was
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+import functools
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import CancelledError as FutureCancelledError
 from typing import Any, TypeVar, cast
 
@@ -166,22 +167,10 @@ class AsyncConnection:
             asyncio.CancelledError: as ``call``.
         """
         with self.trace(path, call.request_id) as traced:
-            metadata = call.metadata + traced
-
-            async def attempt(left: float) -> bytes:
-                return await self._invoke(path, encoded, left, metadata)
-
-            return read(await self._repeated(attempt, call, is_shared=is_shared))
-
-    async def _repeated(
-        self,
-        attempt: Callable[[float], Awaitable[Result]],
-        call: ClientCall,
-        *,
-        is_shared: bool = False,
-    ) -> Result:
-        final = (UnavailableError,) if is_shared else ()
-        return await self._retrier.call(attempt, call.left(), final=final, name=call.request_id)
+            attempt = functools.partial(self._invoke, path, encoded, call.metadata + traced)
+            final = (UnavailableError,) if is_shared else ()
+            name = call.request_id
+            return read(await self._retrier.call(attempt, call.left(), final=final, name=name))
 
     async def _rest(self, seconds: float) -> None:
         """Waits before the next attempt; closing ends it."""
@@ -193,7 +182,7 @@ class AsyncConnection:
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """Returns the message that a method answers with, in one attempt; for threads."""
         loop = cast("asyncio.AbstractEventLoop", self._loop)  # set before there is a thread
-        invoked = self._invoke(method.path, request.SerializeToString(), timeout, ())
+        invoked = self._invoke(method.path, request.SerializeToString(), (), timeout)
         try:
             asked = asyncio.run_coroutine_threadsafe(invoked, loop)
         except RuntimeError as error:
@@ -204,7 +193,7 @@ class AsyncConnection:
         except (TimeoutError, FutureCancelledError) as error:
             raise _ended_error() from error
 
-    async def _invoke(self, path: str, encoded: bytes, timeout: float, metadata: Any) -> bytes:
+    async def _invoke(self, path: str, encoded: bytes, metadata: Any, timeout: float) -> bytes:
         channel = self.channel()
         invoke: Any = self._unary.get(path)
         if invoke is None:
@@ -251,7 +240,7 @@ class AsyncConnection:
                 except ServerError as error:
                     raise _why_cut(error, call) from error
 
-            return await self._repeated(attempt, call)
+            return await self._retrier.call(attempt, call.left(), name=call.request_id)
 
     async def _converse(
         self, question: chunked.Question, left: float, metadata: Any

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -157,18 +158,10 @@ class Connection:
             LossdError: as ``call``.
         """
         with self.trace(path, call.request_id) as traced:
-            metadata = call.metadata + traced
-
-            def attempt(left: float) -> bytes:
-                return self._invoke(path, encoded, left, metadata)
-
-            return read(self._repeated(attempt, call, is_shared=is_shared))
-
-    def _repeated(
-        self, attempt: Callable[[float], Result], call: ClientCall, *, is_shared: bool = False
-    ) -> Result:
-        final = (UnavailableError,) if is_shared else ()
-        return self._retrier.call(attempt, call.left(), final=final, name=call.request_id)
+            attempt = functools.partial(self._invoke, path, encoded, call.metadata + traced)
+            final = (UnavailableError,) if is_shared else ()
+            name = call.request_id
+            return read(self._retrier.call(attempt, call.left(), final=final, name=name))
 
     def _rest(self, seconds: float) -> None:
         """Waits before the next attempt; closing ends it."""
@@ -177,7 +170,7 @@ class Connection:
 
     def _ask(self, method: Method[Any], request: Message, timeout: float) -> Any:
         """Returns the message that a method answers with, in one attempt."""
-        answer = self._invoke(method.path, request.SerializeToString(), timeout, ())
+        answer = self._invoke(method.path, request.SerializeToString(), (), timeout)
         return method.parsed(answer).message
 
     def _unary_call(self, path: str) -> Any:
@@ -192,7 +185,7 @@ class Connection:
                 raise closed_error()
             return self._unary.setdefault(path, channel.unary_unary(path))
 
-    def _invoke(self, path: str, encoded: bytes, timeout: float, metadata: Any) -> bytes:
+    def _invoke(self, path: str, encoded: bytes, metadata: Any, timeout: float) -> bytes:
         invoke = self._unary.get(path) or self._unary_call(path)
         proven = self._security.metadata(metadata)
         submission = self.background.current
@@ -242,11 +235,11 @@ class Connection:
         """
         question = chunked.Question(request)
         with self.trace(STREAM_LOSS.path, call.request_id) as traced:
-            metadata = call.metadata + traced
-            return self._repeated(lambda left: self._converse(question, left, metadata), call)
+            attempt = functools.partial(self._converse, question, call.metadata + traced)
+            return self._retrier.call(attempt, call.left(), name=call.request_id)
 
     def _converse(
-        self, question: chunked.Question, left: float, metadata: Any
+        self, question: chunked.Question, metadata: Any, left: float
     ) -> Framed[v1.ComputeLossResponse]:
         """Returns the answer to a large batch, in one attempt."""
         invoke: Any = self.channel().stream_stream(STREAM_LOSS.path)

@@ -5,7 +5,7 @@ It connects ``wire``, ``chunked``, the connections and what they share; a functi
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from lossd.client import chunked, wire
@@ -40,16 +40,21 @@ def computed(connection: Connection, build: Build, call: ClientCall) -> LossResu
 
 def _sent(connection: Connection, request: wire.Request, call: ClientCall) -> LossResult[Any]:
     """Returns the result of a request that goes over the network, in one message or in chunks."""
+    if isinstance(request, Encoded):
+        return recalled(connection, request, call)
     if chunked.is_worthwhile(request):
         return wire.read_response(connection.stream(request, call))
-    return connection.exchange(COMPUTE_LOSS.path, request.serialise(), call, _reader(request))
+    return connection.exchange(COMPUTE_LOSS.path, request.serialise(), call, _read)
 
 
-def _reader(request: wire.Request) -> Callable[[bytes], LossResult[Any]]:
-    """Returns what reads the reply to a request."""
-    if isinstance(request, Encoded):
-        return functools.partial(_read_like_others, request.replies)
-    return _read
+def recalled(connection: Connection, request: Encoded, call: ClientCall) -> LossResult[Any]:
+    """Returns the result of a request whose kind is known.
+
+    Raises:
+        LossdError: as ``LossClient.compute``.
+    """
+    read = functools.partial(_read_like_others, request.replies)
+    return connection.exchange(COMPUTE_LOSS.path, request.encoded, call, read)
 
 
 def _read(encoded: bytes) -> LossResult[Any]:
@@ -95,6 +100,21 @@ async def _sent_soon(
     connection: AsyncConnection, request: wire.Request, call: ClientCall
 ) -> LossResult[Any]:
     """Returns what ``_sent`` does."""
+    if isinstance(request, Encoded):
+        return await recalled_soon(connection, request, call)
     if chunked.is_worthwhile(request):
         return wire.read_response(await connection.stream(request, call))
-    return await connection.exchange(COMPUTE_LOSS.path, request.serialise(), call, _reader(request))
+    return await connection.exchange(COMPUTE_LOSS.path, request.serialise(), call, _read)
+
+
+async def recalled_soon(
+    connection: AsyncConnection, request: Encoded, call: ClientCall
+) -> LossResult[Any]:
+    """Returns what ``recalled`` does.
+
+    Raises:
+        LossdError: as ``LossClient.compute``.
+        asyncio.CancelledError: if the task is cancelled meanwhile.
+    """
+    read = functools.partial(_read_like_others, request.replies)
+    return await connection.exchange(COMPUTE_LOSS.path, request.encoded, call, read)

@@ -22,14 +22,14 @@ Kind: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An encoded request, but for joining its pieces; and what its reply will look like."""
+    """An encoded request, and what its reply will look like."""
 
-    pieces: Sequence[bytes]
+    encoded: bytes
     replies: Replies
 
     def serialise(self) -> bytes:
         """Returns the encoded message."""
-        return b"".join(self.pieces)
+        return self.encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class _Header:
         pieces = [self.frames[0]]
         for array, frame in zip(arrays, self.frames[1:], strict=True):
             pieces += (array.tobytes(), frame)
-        return Encoded(pieces, self.replies)
+        return Encoded(b"".join(pieces), self.replies)
 
 
 class Headers:
@@ -90,7 +90,7 @@ class Headers:
         parts = zip(edges[::2], edges[1::2], strict=True)
         made = _Header(tuple(encoded[start:end] for start, end in parts), Replies())
         is_usual = len(made.frames) == len(arrays) + 1 and sum(map(len, made.frames)) <= MOST_BYTES
-        if not is_usual or made.filled(arrays).serialise() != encoded:
+        if not is_usual or made.filled(arrays).encoded != encoded:
             return
         if len(self._kept) >= self._most:
             self._kept.clear()  # seldom, and each is soon made again

@@ -3,7 +3,7 @@
 Arrays are the last fields of a reply.  If all bytes there are those of an earlier reply but for the
 data, so are the names, types and shapes; what comes before is a message without arrays.
 
-It may import NumPy, the contract and the arrays.
+It may import NumPy, the contract, the arrays and the types of results.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,12 +15,13 @@ from google.protobuf.message import DecodeError
 
 from lossd import tensors, v1
 from lossd.client.arrays import Array
+from lossd.client.result import Arrays
 from lossd.framing import Framed, Payloads
 
-Named = dict[str, list[Array]]
+Named = dict[str, Arrays]  # each an array, or a list of several
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would take four times as long, for every call
 class CutReply:
     """A reply that was cut up: a message without arrays, and the arrays, which are read-only."""
 
@@ -101,7 +102,7 @@ class _ReplyLayout:
             head = v1.ComputeLossResponse.FromString(encoded[: -self.size])
         except DecodeError:  # what looks like the end of a reply is a part of something else
             return None
-        if len(head.gradients) or len(head.outputs) or head.HasField("per_example"):
+        if head.gradients or head.outputs or head.HasField("per_example"):
             return None
         return CutReply(
             head,
@@ -140,4 +141,7 @@ def _laid_out(end: v1.ComputeLossResponse, payloads: Payloads, tail: bytes) -> _
 
 
 def _read(named: Sequence[tuple[str, Sequence[_Span]]], tail: bytes) -> Named:
-    return {name: [span.array(tail) for span in spans] for name, spans in named}
+    found: Named = {}
+    for name, spans in named:
+        found[name] = spans[0].array(tail) if len(spans) == 1 else [s.array(tail) for s in spans]
+    return found

@@ -28,7 +28,7 @@ from lossd.client.call import (
 )
 from lossd.client.connection import Connection
 from lossd.client.connections import Connections
-from lossd.client.delivery import computed
+from lossd.client.delivery import computed, recalled
 from lossd.client.evaluation import Evaluation
 from lossd.client.headers import Headers
 from lossd.client.result import LossResult, MetricResult
@@ -213,25 +213,26 @@ class LossClient(Submitting):
             if inputs:
                 names = self._names(loss, call)
                 named_inputs = arguments.bind(names, inputs, named_inputs)
-            build = functools.partial(
-                wire.request_for,
-                self._headers,
-                loss,
-                named_inputs,
-                weights=weights,
-                mask=mask,
-                reduction=reduction,
+            asked: dict[str, Any] = {
+                "weights": weights,
+                "mask": mask,
+                "reduction": reduction,
                 # Read once, since it may be an iterator and a request may be built twice.
-                gradients=arguments.selection(gradients),
-                per_example=per_example,
-                cotangent=cotangent,
-                normalizer=normalizer,
-                empty=empty,
-                nonfinite=nonfinite,
-                metrics=metrics_wire.listed(metrics) if metrics else (),
-                lint=lint,
-            )
-            return wire.as_given(computed(self._connection(), build, call), named_inputs)
+                "gradients": arguments.selection(gradients),
+                "per_example": per_example,
+                "cotangent": cotangent,
+                "normalizer": normalizer,
+                "empty": empty,
+                "nonfinite": nonfinite,
+                "metrics": metrics_wire.listed(metrics) if metrics else (),
+                "lint": lint,
+            }
+            connection = self._connection()
+            known = wire.known_request(self._headers, loss, named_inputs, **asked)
+            if known is not None:
+                return recalled(connection, known, call)
+            build = functools.partial(wire.request_for, self._headers, loss, named_inputs, **asked)
+            return wire.as_given(computed(connection, build, call), named_inputs)
 
     def input_names(self, loss: hints.AnyLoss) -> tuple[str, ...]:
         """Returns the names of a loss's inputs, in the order in which ``compute`` takes them.

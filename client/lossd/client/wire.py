@@ -12,7 +12,6 @@ from types import NoneType
 from typing import Any, cast
 
 import numpy as np
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from lossd import tensors, v1
@@ -23,7 +22,7 @@ from lossd.client.errors import InvalidRequestError, ServerError
 from lossd.client.headers import Encoded, Headers, Kind
 from lossd.client.hints import EmptyPolicy, NonfinitePolicy, Reduction
 from lossd.client.layouts import CutReply, Named
-from lossd.client.result import Arrays, LossResult, MetricResult, ServerTiming, TermResult
+from lossd.client.result import LossResult, MetricResult, ServerTiming, TermResult
 from lossd.framing import WORTHWHILE_BYTES, Framed, Payloads
 
 Place = Callable[[Array], "v1.SharedMemory | v1.DeviceMemory | None"]
@@ -74,7 +73,7 @@ def request_for(
     Raises:
         InvalidRequestError: for an argument that no server could take.
     """
-    options = {
+    options: dict[str, Any] = {
         "reduction": reduction,
         "empty": empty,
         "nonfinite": nonfinite,
@@ -82,25 +81,57 @@ def request_for(
         "normalizer": normalizer,
         "gradients": arguments.selection(gradients),
     }
-    extras = {"weights": weights, "mask": mask, "cotangent": cotangent}
-    beside, given = _present(extras), _present(inputs)
-    asked = () if headers is None or metrics else _asked(loss, options)
-    known = None if headers is None or lint else _known(headers, asked, beside, given)
-    if known is not None:
-        return known
+    beside = _present({"weights": weights, "mask": mask, "cotangent": cotangent})
+    given = _present(inputs)
     spec = arguments.spec_of(loss)
     arguments.refuse_parameters(spec, inputs)
     request = v1.ComputeLossRequest(loss=spec, metrics=metrics, **_checked(options))
     single = {name: _array(name, value) for name, value in beside.items()}
     several = {name: _arrays(spec, name, value) for name, value in given.items()}
-    arrays = [*single.values(), *chain.from_iterable(several.values())]
+    named = [*single.items(), *((name, one) for name in several for one in several[name])]
+    arrays = [array for _, array in named]
     cautions.look(spec, several)
     if lint and _are_on_host(arrays):
         lints.look(spec, several, single)
     make = functools.partial(_filled, request, single, several, place, bring)
+    asked = () if headers is None or metrics else _asked(loss, **options)
     if headers is None or not asked or not _may_be_kept(arrays):
         return make()
-    return headers.made(_kind(asked, single, several), arrays, make)
+    return headers.made(_kind(asked, named, len(single)), arrays, make)
+
+
+def known_request(
+    headers: Headers,
+    loss: object,
+    inputs: Mapping[str, Any],
+    *,
+    weights: Any = None,
+    mask: Any = None,
+    cotangent: Any = None,
+    metrics: Sequence[v1.MetricSpec] = (),
+    lint: bool = False,
+    **options: Any,
+) -> Encoded | None:
+    """Returns a request of a known kind, of values that are arrays; None for any other.
+
+    The arguments are those of ``request_for``, all of them.  What the first of its kind was checked
+    for is not looked at again.  Arrays of so many axes that their numbers may call for a caution
+    are.  It calls few functions, since each is cold when a call begins.
+    """
+    asked = () if metrics or lint else _asked(loss, **options)
+    if not asked:
+        return None
+    named: list[tuple[str, Array]] = []
+    beside = 0
+    for values in ({"weights": weights, "mask": mask, "cotangent": cotangent}, inputs):
+        beside = len(named)
+        for name, array in values.items():
+            if array is None:
+                continue
+            if type(array) is not np.ndarray or array.ndim >= cautions.LEAST_AXES:
+                return None
+            named.append((name, array))
+    return headers.find(_kind(asked, named, beside), [array for _, array in named])
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,52 +139,46 @@ def _present(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _asked(loss: object, options: Mapping[str, Any]) -> Kind:
+def _asked(
+    loss: object,
+    *,
+    reduction: object,
+    empty: object,
+    nonfinite: object,
+    per_example: object,
+    normalizer: object,
+    gradients: v1.GradientSelection | None,
+) -> Kind:
     """Returns all that a request follows from beside its arrays; nothing where it may be anything.
 
     Options are as they were given: those that are equal have to be of one type, and the same.
     """
-    normalizer, selection = options["normalizer"], options["gradients"]
     if type(loss) is not str and not isinstance(loss, Message):
         return ()
-    if type(options["per_example"]) is not bool or type(normalizer) not in (float, int, NoneType):
+    if type(per_example) is not bool or type(normalizer) not in (float, int, NoneType):
         return ()
-    chosen = options["reduction"], options["empty"], options["nonfinite"]
-    if not all(type(option) is str for option in chosen):
+    if not type(reduction) is type(empty) is type(nonfinite) is str:
         return ()
     return (
         loss if isinstance(loss, str) else (type(loss), loss.SerializeToString()),
-        *chosen,
-        options["per_example"],
+        reduction,
+        empty,
+        nonfinite,
+        per_example,
         None if normalizer is None else repr(normalizer),  # 0 and -0 are equal, and 1 and 1.0
-        None if selection is None else selection.SerializeToString(),
+        None if gradients is None else gradients.SerializeToString(),
     )
 
 
-def _known(
-    headers: Headers, asked: Kind, single: Mapping[str, Any], inputs: Mapping[str, Any]
-) -> Encoded | None:
-    """Returns a request of a known kind, of values that are arrays; None for any other.
+def _kind(asked: Kind, named: Iterable[tuple[str, Array]], beside: int) -> Kind:
+    """Returns all that a request follows from but the numbers of its arrays.
 
-    What the first of its kind was checked for is not looked at again.  Arrays of so many axes that
-    their numbers may call for a caution are.
+    The first ``beside`` of the arrays are no inputs, though one may have such a name.
     """
-    if not asked:
-        return None
-    arrays = [*single.values(), *inputs.values()]
-    for array in arrays:
-        if type(array) is not np.ndarray or array.ndim >= cautions.LEAST_AXES:
-            return None
-    return headers.find(_kind(asked, single, {n: [a] for n, a in inputs.items()}), arrays)
-
-
-def _kind(asked: Kind, single: Mapping[str, Array], several: Mapping[str, Sequence[Array]]) -> Kind:
-    """Returns all that a request follows from but the numbers of its arrays."""
-    return (
-        asked,
-        *[(name, array.dtype, array.shape) for name, array in single.items()],
-        *[(name, *[(a.dtype, a.shape) for a in arrays]) for name, arrays in several.items()],
-    )
+    kind: list[object] = [asked, beside]
+    for name, array in named:
+        kind += (name, array.dtype, array.shape)
+    return tuple(kind)
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,7 +276,7 @@ def read_cut(cut: CutReply) -> LossResult[Any]:
         ServerError: as ``read_response``.
     """
     try:
-        return _result(cut, ResponseReader(None))
+        return _result(cut, _WITHIN)
     except tensors.TensorError as error:
         raise _broken(error) from error
 
@@ -261,26 +286,21 @@ def _result(cut: CutReply, read: "ResponseReader") -> LossResult[Any]:
     return LossResult(
         loss=head.loss if head.HasField("loss") else None,
         per_example=cut.per_example,
-        gradients=_single_or_several(cut.gradients),
+        gradients=cut.gradients,
         loss_sum=head.loss_sum,
         weight_sum=head.weight_sum,
         example_count=head.example_count,
         ignored_count=head.ignored_count,
         nonfinite_count=head.nonfinite_count,
-        statuses=read.statuses(head),
+        statuses=read.statuses(head.statuses) if head.HasField("statuses") else {},
         status=status_name(head.status) if head.status else None,
-        outputs=_single_or_several(cut.outputs),
-        metrics=[read.metric(result) for result in head.metrics],
-        terms=[_read_term(term) for term in head.terms],
+        outputs=cut.outputs,
+        metrics=list(map(read.metric, head.metrics)),
+        terms=list(map(_read_term, head.terms)),
         backend=head.backend,
         transport=head.transport or "grpc",
         server_timing=_read_timing(head.server_timing),
     )
-
-
-def _single_or_several(named: Named) -> dict[str, Arrays]:
-    """Returns tensors by name, each an array or a list of several."""
-    return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in named.items()}
 
 
 def read_input_names(response: v1.ListLossesResponse) -> dict[str, tuple[str, ...]]:
@@ -360,15 +380,14 @@ class ResponseReader:
         return self.tensor(response.per_example) if response.HasField("per_example") else None
 
     def named(self, fields: Collection[v1.NamedTensors]) -> Named:
-        """Returns tensors by name."""
-        return {named.name: [self.tensor(tensor) for tensor in named.tensors] for named in fields}
+        """Returns tensors by name, each an array or a list of several."""
+        found = {named.name: list(map(self.tensor, named.tensors)) for named in fields}
+        return {name: arrays[0] if len(arrays) == 1 else arrays for name, arrays in found.items()}
 
-    def statuses(self, response: v1.ComputeLossResponse) -> dict[int, str]:
+    def statuses(self, told: v1.ExampleStatuses) -> dict[int, str]:
         """Returns statuses by the flat index of their example."""
-        if not response.HasField("statuses"):
-            return {}
-        indices = self.tensor(response.statuses.indices).ravel().tolist()
-        numbers = self.tensor(response.statuses.statuses).ravel().tolist()
+        indices = self.tensor(told.indices).ravel().tolist()
+        numbers = self.tensor(told.statuses).ravel().tolist()
         if len(indices) != len(numbers):
             raise tensors.TensorError(
                 "statuses", f"statuses must be one an index of {len(indices)}, got {len(numbers)}"
@@ -383,11 +402,15 @@ class ResponseReader:
             values=self.tensor(result.values) if result.HasField("values") else None,
             status=status_name(result.status) if result.status else None,
             reason=result.reason,
-            outputs=_single_or_several(self.named(result.outputs)),
+            outputs=self.named(result.outputs),
             example_count=result.example_count,
             ignored_count=result.ignored_count,
             signature=result.signature,
         )
+
+
+# Reads the tensors of a response that has all of them in itself.
+_WITHIN = ResponseReader(None)
 
 
 @contextlib.contextmanager
@@ -423,14 +446,5 @@ def _read_term(term: v1.TermResult) -> TermResult:
 
 
 def _read_timing(timing: v1.ServerTiming) -> ServerTiming:
-    return ServerTiming(
-        receive=_seconds(timing.receive),
-        decode=_seconds(timing.decode),
-        queue=_seconds(timing.queue),
-        compute=_seconds(timing.compute),
-        evaluate=_seconds(timing.evaluate),
-    )
-
-
-def _seconds(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9
+    phases = timing.receive, timing.decode, timing.queue, timing.compute, timing.evaluate
+    return ServerTiming(*[phase.seconds + phase.nanos / 1e9 for phase in phases])

@@ -60,9 +60,6 @@ class Received:
     def __init__(self, data: bytes) -> None:
         self._data = data
 
-    def __len__(self) -> int:
-        return len(self._data)
-
     def take(self) -> bytes:
         """Returns the encoded message, once."""
         data, self._data = self._data, b""
@@ -87,18 +84,13 @@ class Call:
     request_id: str
     hold: Callable[[int], None] = lambda _: None
     collecting: Callable[[], AbstractContextManager[Callable[[int], None]]] = _counted_by_nobody
+    seconds: dict[str, float] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     caller: Caller = HERE
     trace: Trace | None = None
     is_answered: bool = False
     _wake: Callable[[], None] | None = None
-    _seconds: dict[str, float] = field(default_factory=dict)
     _is_let_in: bool = False
-
-    @property
-    def seconds(self) -> Mapping[str, float]:
-        """The time spent so far, by phase."""
-        return self._seconds
 
     def phase(self, name: str) -> "_Phase":
         """Times the work done within, even if it fails."""
@@ -106,7 +98,7 @@ class Call:
 
     def spent(self, phase: str, seconds: float) -> None:
         """Adds to the time of a phase."""
-        self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
         if self.trace is not None:
             self.trace.spent(phase, seconds)
 
@@ -142,7 +134,7 @@ class Call:
         """Forgets phases and labels: on a stream one call follows another."""
         if self.trace is not None and self.labels:
             self.trace.batch(self.labels)
-        self._seconds.clear()
+        self.seconds.clear()
         self.labels.clear()
 
     def checkpoint(self) -> None:

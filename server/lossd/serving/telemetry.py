@@ -100,6 +100,7 @@ class Telemetry:
         self._labels: dict[str, tuple[str, str, str]] = {}  # series by method
         self._lock = threading.Lock()  # for whatever calls add to
         self._metrics = {family: self._registered(family, registry) for family in families.FAMILIES}
+        self._last: dict[tuple[str, str], float] = {}  # value of a curve, by loss and job
         self._notes: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         # Kept, since the library checks labels and locks whenever it is asked for a series.
         self._of = functools.cache(self._labelled)
@@ -242,7 +243,12 @@ class Telemetry:
 
     def trained(self, loss: str, job: str, value: float) -> None:
         """A batch of a training job was answered."""
-        self._of(families.LOSS_VALUE, loss, job).set(value)
+        curve = (loss, job)
+        is_known = curve in self._last
+        self._last[curve] = value
+        if not is_known:  # the library asks at each scrape, since to set it takes four calls
+            read = functools.partial(self._last.__getitem__, curve)
+            self._of(families.LOSS_VALUE, loss, job).set_function(read)
         self._later(self._count_trained, loss, job)
 
     def gradient(self, loss: str, job: str, norm: float) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lossd import tensors, v1
-from lossd.engine import Arrays, Result
+from lossd.engine import Result
 from lossd.framing import Framed, Payloads
 from lossd.losses import Status
 from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
@@ -66,7 +66,7 @@ def response(
         fill(reply.per_example, result.per_example)
     for name, gradient in result.gradients.items():
         several = reply.gradients.add(name=name).tensors
-        for array in _listed(gradient):
+        for array in gradient if isinstance(gradient, list) else (gradient,):
             fill(several.add(), array)
     for name, output in result.outputs.items():
         fill(reply.outputs.add(name=name).tensors.add(), output)
@@ -78,13 +78,10 @@ def response(
 
 def arrays_of(result: Result) -> list[tensors.Array]:
     """Returns the arrays of a result in the order of a reply, without those of statuses."""
-    gradients = [array for g in result.gradients.values() for array in _listed(g)]
-    values = [] if result.per_example is None else [result.per_example]
-    return [*values, *gradients, *result.outputs.values()]
-
-
-def _listed(gradient: Arrays) -> list[tensors.Array]:
-    return gradient if isinstance(gradient, list) else [gradient]
+    arrays = [] if result.per_example is None else [result.per_example]
+    for gradient in result.gradients.values():
+        arrays += gradient if isinstance(gradient, list) else (gradient,)
+    return [*arrays, *result.outputs.values()]
 
 
 def _size(result: Result) -> int:
