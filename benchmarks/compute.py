@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lossd.losses import LOSSES, Loss, MulticlassHingeVariant, Shape
-from lossd.losses._inputs import CLASS_AXIS
+from lossd.losses._inputs import CLASS_AXIS, DistributionKind
 from lossd.losses._maths.gan_costs import GanObjective
 
 # The last shape is the one of a quick run.
@@ -60,6 +60,10 @@ VARIANTS: dict[str, list[tuple[tuple[str, Any], ...]]] = {
         name: [(("class_axis", 1),), (("class_axis", -1),)]
         for name in ("dice", "jaccard", "tversky")
     },
+    "kl_divergence": [
+        (("target_kind", DistributionKind.LOG_PROBABILITIES),),
+        (("target_kind", DistributionKind.LOGITS),),
+    ],
     "multiclass_hinge": [(("variant", MulticlassHingeVariant.WESTON_WATKINS),)],
     "discriminator_loss": [
         (("objective", objective),)

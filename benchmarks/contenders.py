@@ -26,7 +26,7 @@ from lossd.batch import Job
 from lossd.crew import usable_cores
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Axes, Choices, Content, Differentiable, Input, Shape
-from lossd.losses._inputs import CLASS_AXIS
+from lossd.losses._inputs import CLASS_AXIS, DistributionKind
 from lossd.serving.process.allocator import keep_freed_memory
 
 Array = npt.NDArray[Any]
@@ -59,6 +59,11 @@ class Case:
             return {"predictions": predictions, "targets": targets}
         needed = (i for i in LOSSES[self.loss].inputs if not i.is_optional)
         drawn = {i.name: self._drawn(random, i) for i in needed}
+        if "target_kind" in dict(self.parameters):  # logits far from the others, or of them
+            drawn["targets"] = 3 * random.standard_normal(self.shape, np.float32)
+            if dict(self.parameters)["target_kind"] is DistributionKind.LOG_PROBABILITIES:
+                shares = np.exp(drawn["targets"])
+                drawn["targets"] -= np.log(shares.sum(axis=-1, keepdims=True))
         if self._has_regions:
             drawn["targets"] = random.integers(0, 2, self.shape).astype(np.float32)
         return drawn

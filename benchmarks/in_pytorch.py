@@ -48,6 +48,19 @@ def _ctc(predictions: Any, targets: Any) -> Any:
     return functional.ctc_loss(logs, targets, (frames,) * rows, (targets.shape[1],) * rows)
 
 
+def _divergence(*, target_is_logits: bool) -> Function:
+    """Returns the divergence from a target of logarithms, or of logits."""
+
+    def loss(logits: Any, targets: Any) -> Any:
+        from torch.nn import functional  # noqa: PLC0415 - an oracle, not a requirement
+
+        logs = functional.log_softmax(targets, -1) if target_is_logits else targets
+        given = functional.log_softmax(logits, -1)
+        return functional.kl_div(given, logs, reduction="batchmean", log_target=True)
+
+    return loss
+
+
 def _info_nce(queries: Any, keys: Any) -> Any:
     """A matrix of similarities, and cross-entropy of its diagonal."""
     import torch  # noqa: PLC0415 - an oracle, not a requirement
@@ -139,6 +152,8 @@ def _gradient_penalty(gradients: Any) -> Any:
 
 
 COMPOSED: dict[str, Function] = {
+    "kl_divergence LOG_PROBABILITIES": _divergence(target_is_logits=False),
+    "kl_divergence LOGITS": _divergence(target_is_logits=True),
     "contrastive": _contrastive,
     "gradient_penalty": _gradient_penalty,
     "info_nce": _info_nce,

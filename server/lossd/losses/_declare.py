@@ -80,13 +80,20 @@ class CudaText:
 
     ``when`` holds values of enum parameters; ``targets_are_classes`` tells class indices from
     distributions; None where the loss takes no indices.  With ``has_class_axis`` it is for inputs
-    that have an axis of classes, where a loss may have one or not.
+    that have an axis of classes, where a loss may have one or not.  ``on_host`` is what the CPU
+    computes where another text is better there: double costs it little, and a GPU perhaps much.
     """
 
     text: str
     when: Mapping[str, Any] = field(default_factory=dict)
     targets_are_classes: bool | None = None
     has_class_axis: bool = False
+    on_host: str = ""
+
+    @property
+    def host_text(self) -> str:
+        """The text for the CPU."""
+        return self.on_host or self.text
 
 
 @dataclass(frozen=True)

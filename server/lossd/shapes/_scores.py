@@ -4,7 +4,7 @@ Those of a side are computed by themselves, and those of pairs together: piece b
 where there are some.  What goes through the mean of the other side is added after that.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from lossd.backends import Backend, nonfinite_rows, round_into
 from lossd.batch import Array, Batch, Operand
+from lossd.kernels.host import TokenInput
 from lossd.losses import Status
 from lossd.reduction import Flags, Floats, RowPlan, block_sums
 from lossd.shapes._blocks import block_rows
@@ -162,7 +163,9 @@ def pairs(scores: SideScores, backend: Backend) -> Evaluator:
         def spread(index: int) -> None:
             checkpoint()
             window = windows[index]
-            if opposite is not None:
+            if opposite is not None and opposite.dtype == place.dtype:
+                np.negative(place[window], out=opposite[window])
+            elif opposite is not None:
                 round_into(-place[window], opposite[window])
             if out is not None and out is not place:
                 round_into(place[window], out[window])
@@ -271,6 +274,8 @@ class _Averaged:
     def mean(self, operand: Operand, part: slice) -> float:
         """Returns the weighted mean of all scores of a side."""
         excluded, shares = self.batch.plan.excluded, self.shares[operand.name]
+        if excluded is None and isinstance(shares, float):
+            return self.sum(operand.rows) * shares
 
         def summed(window: tuple[slice, slice]) -> float:
             wide = operand.rows[window].astype(np.float64)
@@ -283,9 +288,22 @@ class _Averaged:
         total = self._sum(operand.rows, summed)
         return total * shares if isinstance(shares, float) else total
 
-    def sum(self, gradient: Array) -> float:
-        """Returns the sum of a gradient."""
-        return self._sum(gradient, lambda window: float(gradient[window].sum(dtype=np.float64)))
+    def sum(self, array: Array) -> float:
+        """Returns the sum of scores, or of a gradient."""
+        kernel = self.backend.token_sums()
+        if kernel is None:
+            return self._sum(array, lambda window: float(array[window].sum(dtype=np.float64)))
+        # The numbers of a window lie side by side, like the tokens of a sequence.
+        windows = list(_windows(*array.shape))
+        counts = np.array([(a.stop - a.start) * (b.stop - b.start) for a, b in windows], np.int64)
+        given = TokenInput.of(array, None, is_by_sequence=False)
+        starts, sums = np.cumsum(counts) - counts, np.zeros(len(windows))
+
+        def add(index: int) -> None:
+            self.checkpoint()
+            kernel((given,), starts, counts, None, sums, slice(index, index + 1))
+
+        return self._total(add, sums)
 
     def _sum(self, array: Array, summed: Any) -> float:
         windows = list(_windows(*array.shape))
@@ -296,7 +314,10 @@ class _Averaged:
             with np.errstate(all="ignore"):
                 sums[index] = summed(windows[index])
 
-        self.backend.side_by_side(len(windows), add)
+        return self._total(add, sums)
+
+    def _total(self, add: Callable[[int], None], sums: Floats) -> float:
+        self.backend.side_by_side(len(sums), add)
         with np.errstate(all="ignore"):
             return float(sums.sum())
 
@@ -321,19 +342,26 @@ class _Averaged:
         excluded = self.batch.plan.excluded
         hidden = None if excluded is None else excluded[scores.part]
         windows = list(_windows(*place.shape))
+        is_plain = hidden is None and isinstance(shares, float) and out.dtype == place.dtype
+
+        def terms(window: tuple[slice, slice]) -> Array:
+            if isinstance(shares, float):
+                lost = place.dtype.type(through_mean * shares)
+            else:
+                lost = (through_mean * shares[window[0]])[:, None]
+            found: Array = place[window] - lost
+            if hidden is not None:
+                found[hidden[window[0]]] = 0
+            return found
 
         def subtract(index: int) -> None:
             self.checkpoint()
             window = windows[index]
             with np.errstate(all="ignore"):
-                terms = place[window] - (
-                    place.dtype.type(through_mean * shares)
-                    if isinstance(shares, float)
-                    else (through_mean * shares[window[0]])[:, None]
-                )
-                if hidden is not None:
-                    terms[hidden[window[0]]] = 0
-                round_into(terms, out[window])
+                if is_plain:
+                    np.subtract(place[window], place.dtype.type(through_mean * shares), out[window])
+                else:
+                    round_into(terms(window), out[window])
             if not np.isfinite(out[window]).all():
                 own[window[0]][nonfinite_rows(out[window])] = True
 

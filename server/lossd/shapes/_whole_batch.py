@@ -180,11 +180,13 @@ class _Results:
         plan, is_each = self.batch.plan, self.batch.loss.shape.has_values
         values = self._values(found.value) if is_each else np.array([found.value], np.float64)
         wrong = ~np.isfinite(values)
-        nonfinite = wrong.copy() if is_each else np.zeros(self.batch.rows, np.bool_)
-        is_sound = self._spread_gradients(found, nonfinite)
-        if zero_nonfinite:
+        nonfinite, is_sound = self._spread_gradients(found)
+        if is_each:
+            nonfinite = wrong if nonfinite is None else nonfinite | wrong
+        if zero_nonfinite and (nonfinite is not None or wrong.any() or not is_sound):
             values[nonfinite if is_each else wrong] = 0
-            self._zero_gradients(nonfinite | wrong)  # a common value flags all
+            of_rows = np.zeros(self.batch.rows, np.bool_) if nonfinite is None else nonfinite
+            self._zero_gradients(of_rows | wrong)  # a common value flags all
         if self.buffers.values is not None:
             self.buffers.values[:] = values
         for output in self.batch.outputs:
@@ -215,30 +217,32 @@ class _Results:
         operand = self.batch.find(name)
         return operand is not None and operand.slot.is_by_example
 
-    def _spread_gradients(self, found: BodyResult, nonfinite: Flags) -> bool:
+    def _spread_gradients(self, found: BodyResult) -> tuple[Flags | None, bool]:
         """Writes gradients to their positions, and flags the examples whose own are not finite.
 
-        Returns whether those that belong to no example are finite, which decides the status of the
-        whole.
+        The flags are None where all are.  Returns besides whether those that belong to no example
+        are finite, which decides the status of the whole.
         """
-        is_sound = True
+        nonfinite, is_sound = None, True
         for name, out in self.buffers.gradients.items():
             if self._is_by_example(name):
                 places = self.present.places()
-                nonfinite |= ~self._spread(found.gradient(name), places, out)
+                lost = self._spread(found.gradient(name), places, out)
+                if lost is not None:
+                    nonfinite = lost if nonfinite is None else nonfinite | lost
             else:
-                is_sound &= bool(self._spread(found.gradient(name), None, out).all())
-        return is_sound
+                is_sound &= self._spread(found.gradient(name), None, out) is None
+        return nonfinite, is_sound
 
-    def _spread(self, found: Array, places: Indices | None, out: Array) -> Flags:
+    def _spread(self, found: Array, places: Indices | None, out: Array) -> Flags | None:
         """Writes the results of present examples to their positions, and 0 elsewhere.
 
-        Returns which rows are finite.
+        Returns which rows are not finite, None where all are.
         """
         count, length = len(out) if out.ndim else 1, math.prod(out.shape[1:])
         if places is not None:
             out[...] = 0
-        is_finite = np.ones(count, np.bool_)
+        lost: Flags | None = None
         rows, given = out.reshape(count, length), found.reshape(-1, length)
         height = block_rows(max(1, length))
         for start in range(0, len(given), height):
@@ -253,8 +257,9 @@ class _Results:
                     rows[own, part[1]] = sent
                 finite = np.isfinite(sent)
                 if not finite.all():  # by row it takes longer
-                    is_finite[own] &= finite.all(axis=1)
-        return is_finite
+                    lost = np.zeros(count, np.bool_) if lost is None else lost
+                    lost[own] |= ~finite.all(axis=1)
+        return lost
 
     def _zero_gradients(self, lost: Flags) -> None:
         for name, out in self.buffers.gradients.items():

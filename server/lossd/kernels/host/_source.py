@@ -126,7 +126,7 @@ def _kernel(text: HostText, type_name: str) -> str:
     """A text in its template, and its entry point."""
     macros = {**_macros_of_inputs(text), **_macros_of_parameters(text, type_name)}
     # A function of the text that was called, not inlined, would keep loops from becoming vectors.
-    inlined = re.sub(r"(\[&\]\([^()]*\))", r"\1 INLINED", text.text.text)
+    inlined = re.sub(r"(\[&\]\([^()]*\))", r"\1 INLINED", text.text.host_text)
     inlined = inlined.replace("#pragma unroll", "UNROLLED")
     # It cannot be a macro, since it has macros in it: it takes the place of a line.
     body = template(f"{_template(text).name}_text.hpp")
@@ -159,7 +159,10 @@ def _macros_of_inputs(text: HostText) -> dict[str, Any]:
     """The inputs beyond two, and how often a text takes room for a row."""
     others = [declared.name for declared in text.loss.inputs[2:]]
     packs = (f"const T* const pack_of_{n} = given.inputs[{i}];" for i, n in enumerate(others, 2))
-    rooms = {"SOFTMAX_OF": 1, "KEPT_OF_ROW": 1, "surplus_of": 3, "write_surplus": 3}
+    rooms = {
+        "SOFTMAX_OF": 1, "KEPT_OF_ROW": 1, "EXPONENTIALS_OF_ROW": 1, "surplus_of": 3,
+        "write_surplus": 3,
+    }  # fmt: skip
     return {
         "TARGETS_ARE_CLASSES": int(bool(text.text.targets_are_classes)),
         "INPUTS": len(text.loss.inputs),
@@ -167,7 +170,7 @@ def _macros_of_inputs(text: HostText) -> dict[str, Any]:
         "OTHERS": "".join(f", const T {name.removesuffix('s')}" for name in others),
         "UNPACK_OTHERS": " ".join(packs),
         "OTHER_ELEMENTS(i)": "".join(f", pack_of_{name}[i]" for name in others),
-        "ROOMS": sum(text.text.text.count(name) * number for name, number in rooms.items()),
+        "ROOMS": sum(text.text.host_text.count(name) * number for name, number in rooms.items()),
     }
 
 
@@ -187,7 +190,7 @@ def _macros_of_parameters(text: HostText, type_name: str) -> dict[str, Any]:
     source = "laid" if is_pointwise else "row.vectors"
     values |= {name: f"{source}[{i}]" for i, name in enumerate(lists)}
     chosen = (f"(call.numbers[{index[name]}] != 0) << {i}" for i, name in enumerate(switches))
-    power = _power(text.text.text)
+    power = _power(text.text.host_text)
     powers = ["0", "1", "2", "ANY_POWER"] if power else ["ANY_POWER"]
     return {
         "LISTS": len(lists),

@@ -18,18 +18,42 @@ struct Polynomial {
     Real coefficients[N];
 };
 
-template <int I, typename Real, int N>
-METHOD constexpr Real rest_at(const Polynomial<Real, N>& p, Real x, Real sum) {
+// One step after the other: the fewest steps, which suits the short polynomials of float.
+template <int I, int N>
+METHOD constexpr float rest_at(const Polynomial<float, N>& p, float x, float sum) {
     if constexpr (I == N) return sum;
     else return rest_at<I + 1>(p, x, sum * x + p.coefficients[I]);
 }
-template <typename Real, int N>
-METHOD constexpr Real at(const Polynomial<Real, N>& p, Real x) {
+template <int N>
+METHOD constexpr float at(const Polynomial<float, N>& p, float x) {
     return rest_at<1>(p, x, p.coefficients[0]);
 }
 
-// How numbers of a type are made of bits, and what their functions are made of.  Those of float are
-// the closest polynomials of their degree, found by Remez' exchange; those of double are series.
+// By halves, which do not wait for each other: a processor that goes step by step through the long
+// polynomials of double mostly waits.
+struct Powers {
+    double one, two, four, eight;
+};
+
+template <int FIRST, int COUNT, int N>
+METHOD constexpr double part_at(const Polynomial<double, N>& p, const Powers& x) {
+    static_assert(COUNT <= 16, "there are powers for 16 coefficients");
+    if constexpr (COUNT == 1) {
+        return p.coefficients[N - 1 - FIRST];
+    } else {
+        constexpr int LOW = COUNT > 8 ? 8 : COUNT > 4 ? 4 : COUNT > 2 ? 2 : 1;
+        const double power = LOW == 8 ? x.eight : LOW == 4 ? x.four : LOW == 2 ? x.two : x.one;
+        return part_at<FIRST, LOW>(p, x) + part_at<FIRST + LOW, COUNT - LOW>(p, x) * power;
+    }
+}
+template <int N>
+METHOD constexpr double at(const Polynomial<double, N>& p, double x) {
+    const double two = x * x, four = two * two;
+    return part_at<0, N>(p, Powers{x, two, four, four * four});
+}
+
+// How numbers of a type are made of bits, and what their functions are made of.  All are
+// the closest polynomials of their degree, found by Remez' exchange, but SINH of double, a series.
 template <typename Real>
 struct Format;
 
@@ -72,13 +96,13 @@ struct Format<double> {
     static constexpr double LN2_HIGH = 0.6931471803691238164;  // 32 digits
     static constexpr double LN2_LOW = 1.9082149292705877e-10;
     static constexpr double LEAST = -745.1332191019412, MOST = 709.782712893384, FAINT = -700.0;
-    static constexpr Polynomial<double, 12> EXP = {
-        1 / factorial(13), 1 / factorial(12), 1 / factorial(11), 1 / factorial(10),
-        1 / factorial(9), 1 / factorial(8), 1 / factorial(7), 1 / factorial(6),
-        1 / factorial(5), 1 / factorial(4), 1 / factorial(3), 1 / factorial(2)};
-    static constexpr Polynomial<double, 11> LOG = {
-        2.0 / 23, 2.0 / 21, 2.0 / 19, 2.0 / 17, 2.0 / 15, 2.0 / 13,
-        2.0 / 11, 2.0 / 9, 2.0 / 7, 2.0 / 5, 2.0 / 3};
+    static constexpr Polynomial<double, 10> EXP = {
+        2.500006162553128e-08, 2.763024838532302e-07, 2.755758637378518e-06,
+        2.480149309888739e-05, 0.00019841269506578723, 0.0013888888943630134,
+        0.008333333333494461, 0.041666666666530155, 0.16666666666666413, 0.5000000000000011};
+    static constexpr Polynomial<double, 7> LOG = {
+        0.1479750793138197, 0.15313903213156663, 0.18183569741670932, 0.22222198475936597,
+        0.28571428743263344, 0.3999999999941109, 0.6666666666666735};
     static constexpr Polynomial<double, 9> SINH = {
         1 / factorial(19), 1 / factorial(17), 1 / factorial(15), 1 / factorial(13), 1 / factorial(11),
         1 / factorial(9), 1 / factorial(7), 1 / factorial(5), 1 / factorial(3)};

@@ -29,21 +29,17 @@ INLINE uint16_t to_bfloat16(float x) {
     return uint16_t(size > 0x7f800000u ? (all >> 16) | 0x40 : rounded);
 }
 
-// Converts `count` numbers; the addresses may be unfit for the type.
+// A number at an address that may be unfit for its type.
+template <typename Number>
+struct __attribute__((packed, may_alias)) Loose {
+    Number number;
+};
+
 template <typename From, typename Convert>
 INLINE void convert(const char* from, T* to, int count, Convert number) {
-    // By way of memory of our own, so that a loop never sees an address that is unfit.
-    const auto group = [&](int start, int here) INLINED {
-        From given[GROUP] = {};
-        __builtin_memcpy(given, from + start * int64_t(sizeof(From)), here * sizeof(From));
-        T found[GROUP];
-        INDEPENDENT
-        for (int i = 0; i < GROUP; ++i) found[i] = number(given[i]);
-        __builtin_memcpy(to + start, found, here * sizeof(T));
-    };
-    int start = 0;
-    for (; start + GROUP <= count; start += GROUP) group(start, GROUP);  // copies of a known size
-    if (start < count) group(start, count - start);
+    const Loose<From>* const given = reinterpret_cast<const Loose<From>*>(from);
+    INDEPENDENT
+    for (int i = 0; i < count; ++i) to[i] = number(given[i].number);
 }
 
 OUTLINE void read(Kind kind, const char* from, T* to, int count) {

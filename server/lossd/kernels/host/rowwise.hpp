@@ -286,6 +286,25 @@ struct Softmax {
     }
 };
 
+// Makes exponentials of what a term comes to at the columns of a block.  Where all are near 0, as they
+// mostly are, it takes fewer steps.
+template <typename Row, typename Term, typename IsNear>
+INLINE void make_exponentials(
+    const Row& row, Column start, int count, Term term, IsNear is_near, NumberOf<Term>* to) {
+    typename Format<NumberOf<Term>>::Unsigned far = 0;
+    const auto near = [&](Column column, T prediction, T target) INLINED {
+        const NumberOf<Term> x = term(column, prediction, target);
+        far |= !is_near(x);
+        return exp_within(x);
+    };
+    row.evaluate(near, start, count, to);
+    if (!far) return;
+    const auto any = [&](Column column, T prediction, T target) INLINED {
+        return exp(term(column, prediction, target));
+    };
+    row.evaluate(any, start, count, to);
+}
+
 template <typename Row, typename Logit>
 INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
     using Number = NumberOf<Logit>;
@@ -294,19 +313,11 @@ INLINE Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
     Lanes sum;
     row.each_block([&](Column start, int count) INLINED {
         row.fetch_ahead(start, count);
-        const auto exponential = [&](Column column, T prediction, T target) INLINED {
-            return exp(logit(column, prediction, target) - best.value);
+        const auto below = [&](Column column, T prediction, T target) INLINED {
+            return logit(column, prediction, target) - best.value;
         };
-        // Of a block whose numbers are all near the best, as they mostly are, in fewer steps.
-        typedef typename Format<Number>::Unsigned Far;
-        Far far = 0;
-        const auto near = [&](Column column, T prediction, T target) INLINED {
-            const Number below = logit(column, prediction, target) - best.value;
-            far |= below >= Format<Number>::FAINT ? Far(0) : Far(1);
-            return exp_within(below);
-        };
-        row.evaluate(near, start, count, kept + start);
-        if (far) row.evaluate(exponential, start, count, kept + start);
+        const auto is_near = [](Number x) INLINED { return x >= Format<Number>::FAINT; };
+        make_exponentials(row, start, count, below, is_near, kept + start);
         for (int i = count; i < whole_groups(count); ++i) kept[start + i] = 0;
         const bool is_here = best.column >= start && best.column < start + count;
         if (is_here) kept[best.column] = 0;
@@ -439,12 +450,25 @@ INLINE NumberOf<Term> write_surplus(
     return found;
 }
 
+// The exponentials of any numbers.
+template <typename Row, typename Term>
+INLINE Kept<NumberOf<Term>> exponentials_of(const Row& row, Term term) {
+    using Number = NumberOf<Term>;
+    Number* const kept = row.template take<Number>();
+    const auto is_near = [](Number x) INLINED { return fabs(x) <= -Format<Number>::FAINT; };
+    row.each_block([&](Column start, int count) INLINED {
+        make_exponentials(row, start, count, term, is_near, kept + start);
+    });
+    return {kept};
+}
+
 #define AT_COLUMN(...) [&](Column column, T prediction, T target) INLINED { return __VA_ARGS__; }
 #define AT_PREDICTION(...) [&](Column column, T prediction, T) INLINED { return __VA_ARGS__; }
 #define AT_TARGET(...) [&](Column column, T, T target) INLINED { return __VA_ARGS__; }
 #define PREDICTION_AT(column) (row.predictions.items[column])
 #define TARGET_AT(column) (row.shares.items[column])
 #define KEPT_OF_ROW(...) kept_of(row, AT_COLUMN(__VA_ARGS__))
+#define EXPONENTIALS_OF_ROW(...) exponentials_of(row, AT_COLUMN(__VA_ARGS__))
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
 #define SUM_OVER_TARGETS(...) row.sum(AT_TARGET(__VA_ARGS__))
 #define SUMS_OVER_ROW(one, other) row.sums(AT_COLUMN(one), AT_COLUMN(other))

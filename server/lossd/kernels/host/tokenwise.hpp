@@ -88,7 +88,12 @@ INLINE void read_tokens(const Example& example, Role role, int64_t first, int co
         read(input.kind, input.place + example.row * size_of(input.kind), number, 1);
         for (int i = 0; i < count; ++i) to[i] = number[0];
     } else {
-        read(input.kind, input.place + first * size_of(input.kind), to, count);
+        const char* const from = input.place + first * size_of(input.kind);
+        const int64_t bytes = count * size_of(input.kind);
+        // The next block, since a processor that follows many arrays gets each of them late.
+        for (int64_t line = 0; line < bytes; line += LINE_BYTES)
+            __builtin_prefetch(reinterpret_cast<const char*>(uintptr_t(from) + uintptr_t(bytes + line)));
+        read(input.kind, from, to, count);
     }
     for (int i = count; i < groups; ++i) to[i] = 0;
     if (!example.room.are_all_kept) leave_out(to, kept, groups);
@@ -620,31 +625,39 @@ OUTLINE bool compute(EvaluateTokens evaluate, TokenCall& call) {
     return true;
 }
 
+// The sum of what a term comes to at each of some places.
+template <typename Term>
+INLINE double sum_in_lanes(int64_t count, Term term) {
+    Group<double> sums, more;
+    sums.fill(0);
+    ON_LINES double terms[GROUP];
+    int64_t start = 0;
+    for (; start + GROUP <= count; start += GROUP) {
+        INDEPENDENT
+        for (int i = 0; i < GROUP; ++i) terms[i] = term(start + i);
+        more.read(terms);
+        sums.add(more);
+    }
+    for (int64_t i = start; i < count; ++i) terms[i - start] = term(i);
+    sums.add_first(terms, int(count - start));
+    Lanes lanes;
+    lanes.add(sums);
+    return lanes.total();
+}
+
 // The sum of some numbers less others, which may be null, as `total_apart` has it: of those that count.
 template <typename Number>
 OUTLINE double total_of(
     const char* from, const char* less, const uint8_t* mask, int64_t count) {
-    Lanes sum;
-    // By way of memory of our own: the addresses may be unfit for the type.
-    ON_LINES Number given[TOKENS];
-    ON_LINES Number other[TOKENS] = {};
-    ON_LINES double terms[TOKENS];
-    for (int64_t start = 0; start < count; start += TOKENS) {
-        const int here = count - start < TOKENS ? int(count - start) : TOKENS;
-        const int groups = whole_groups(here);
-        const int64_t place = start * int64_t(sizeof(Number)), bytes = here * int64_t(sizeof(Number));
-        for (int i = here; i < groups; ++i) given[i] = other[i] = 0;
-        __builtin_memcpy(given, from + place, size_t(bytes));
-        if (less) __builtin_memcpy(other, less + place, size_t(bytes));
-        INDEPENDENT
-        for (int i = 0; i < groups; ++i) terms[i] = double(given[i]) - double(other[i]);
-        if (mask) {
-            INDEPENDENT
-            for (int i = 0; i < here; ++i) terms[i] = pick(mask[start + i] != 0, terms[i], 0.0);
-        }
-        sum.add(terms, groups);
-    }
-    return sum.total();
+    const Loose<Number>* const given = reinterpret_cast<const Loose<Number>*>(from);
+    const Loose<Number>* const other = reinterpret_cast<const Loose<Number>*>(less);
+    const auto alone = [=](int64_t i) INLINED { return double(given[i].number); };
+    const auto apart = [=](int64_t i) INLINED { return alone(i) - double(other[i].number); };
+    const auto of = [=](auto term) INLINED {
+        if (!mask) return sum_in_lanes(count, term);
+        return sum_in_lanes(count, [=](int64_t i) INLINED { return pick(mask[i] != 0, term(i), 0.0); });
+    };
+    return less ? of(apart) : of(alone);
 }
 
 // The sums over sequences of one input less another, or of one alone.

@@ -1,0 +1,106 @@
+"""Divergences of rows from near to far, against 60 digits.
+
+The less two distributions differ, the less is left of their divergence, and all its digits are
+wanted as long as float64 can tell the two apart.
+"""
+
+import itertools
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+from lossd.batch import Job
+from lossd.engine import Engine
+from lossd.losses import LOSSES
+from lossd.losses._inputs import DistributionKind
+from lossd.reduction import Reduction
+
+TOLERANCE = {np.dtype(np.float32): 3e-6, np.dtype(np.float64): 1e-11}
+WIDTHS = (2, 3, 17, 40)
+# How far logits of a row are apart, and how far the target is from them.
+SCALES = (0.0, 1.0, 8.0)
+APART = (1e-7, 1e-5, 1e-3, 0.03, 0.3, 1.0, 4.0)
+# What float64 rounds of a share whose logarithm is large.
+UNIT = 2.0**-46
+
+
+def _softmax(logits: Any) -> Any:
+    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True)
+
+
+def _rows(width: int, kind: DistributionKind, dtype: Any) -> tuple[Any, Any]:
+    rng = np.random.default_rng(width)
+    logits, aims = [], []
+    for scale, apart in itertools.product(SCALES, APART):
+        logits.append((scale * rng.standard_normal(width)).astype(dtype))
+        own = apart * rng.standard_normal(width)
+        own[rng.integers(width)] += rng.choice([0, 2])  # one class may be far where others are near
+        aims.append(logits[-1].astype(np.float64) + own)
+    given, wanted = np.array(logits), np.array(aims)
+    if kind is DistributionKind.PROBABILITIES:
+        wanted = _softmax(wanted)
+    if kind is DistributionKind.LOG_PROBABILITIES:
+        wanted = np.log(_softmax(wanted))
+    return given, wanted.astype(dtype)
+
+
+def _logs(logits: Any) -> list[Any]:
+    numbers = [mpmath.mpf(float(x)) for x in logits]
+    total = mpmath.log(mpmath.fsum(map(mpmath.exp, numbers)))
+    return [x - total for x in numbers]
+
+
+def _target(row: Any, kind: DistributionKind) -> list[Any]:
+    """The shares of the classes."""
+    if kind is DistributionKind.LOGITS:
+        return [mpmath.exp(log) for log in _logs(row)]
+    numbers = [mpmath.mpf(float(x)) for x in row]
+    is_log = kind is DistributionKind.LOG_PROBABILITIES
+    return [mpmath.exp(x) for x in numbers] if is_log else numbers
+
+
+def _exact(logits: Any, row: Any, kind: DistributionKind) -> tuple[Any, Any, list[Any], Any]:
+    """The value, the size of its terms, the gradient, and the size of a derivative a share."""
+    p, log_q = _target(row, kind), _logs(logits)
+    q, mass = list(map(mpmath.exp, log_q)), mpmath.fsum(p)
+    value = mpmath.fsum(a * (mpmath.log(a) - b) for a, b in zip(p, log_q, strict=True))
+    gradient = [mass * b - a for a, b in zip(p, q, strict=True)]
+    typical = mpmath.sqrt(mpmath.fsum(g * g / a for g, a in zip(gradient, p, strict=True)))
+    return value, value + 2 * abs(mass - 1), gradient, typical
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("kind", DistributionKind)
+def test_rows_from_near_to_far_keep_their_digits(
+    engine: Engine, kind: DistributionKind, dtype: np.dtype[Any]
+) -> None:
+    tolerance = TOLERANCE[dtype]
+    for width in WIDTHS:
+        given, aims = _rows(width, kind, dtype)
+        found = engine.run(
+            Job(
+                loss=LOSSES["kl_divergence"],
+                parameters={"target_kind": kind},
+                inputs={"predictions": [given], "targets": [aims]},
+                reduction=Reduction.NONE,
+                gradients=("predictions",),
+            )
+        )
+        assert found.per_example is not None
+        with mpmath.workdps(60):
+            for row, (logits, aim) in enumerate(zip(given, aims, strict=True)):
+                value, size, gradient, typical = _exact(logits, aim, kind)
+                about = (width, row, float(value))
+                wrong = abs(mpmath.mpf(float(found.per_example[row])) - value)
+                assert wrong <= tolerance * size + UNIT, about
+                for p, wanted, got in zip(
+                    _target(aim, kind), gradient, found.gradients["predictions"][row], strict=True
+                ):
+                    # One that happens to be nearly 0 is right beside the others.
+                    allowed = tolerance * max(abs(wanted), p * typical / 10) + UNIT * (
+                        p + abs(wanted)
+                    )
+                    assert abs(mpmath.mpf(float(got)) - wanted) <= allowed, about
