@@ -292,7 +292,5 @@ def test_a_table_of_pandas_is_taken_whatever_its_columns_could_hold() -> None:
     assert (array.dtype, array.tolist()) == (np.float32, [[0.5, 2.0], [1.5, 3.0]])
     table.iloc[0, 0] = pandas.NA
     np.testing.assert_array_equal(to_array("predictions", table), [[np.nan, 2.0], [1.5, 3.0]])
-    with pytest.raises(
-        client.InvalidRequestError, match=r"in DataFrame, of which \[0, 1\]"
-    ):
+    with pytest.raises(client.InvalidRequestError, match=r"in DataFrame, of which \[0, 1\]"):
         to_array("predictions", pandas.DataFrame({"a": [0.5], "b": ["x"]}))
