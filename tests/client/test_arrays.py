@@ -289,7 +289,8 @@ def test_a_table_of_pandas_is_taken_whatever_its_columns_could_hold() -> None:
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame({"a": [0.5, 1.5], "b": [2.0, 3.0]}, index=[7, 9]).astype("Float32")
     array = to_array("predictions", table)
-    assert (array.dtype, array.tolist()) == (np.float32, [[0.5, 2.0], [1.5, 3.0]])
+    assert array.dtype == np.float32
+    assert array.tolist() == [[0.5, 2.0], [1.5, 3.0]]
     table.iloc[0, 0] = pandas.NA
     np.testing.assert_array_equal(to_array("predictions", table), [[np.nan, 2.0], [1.5, 3.0]])
     with pytest.raises(client.InvalidRequestError, match=r"in DataFrame, of which \[0, 1\]"):

@@ -102,7 +102,7 @@ def test_a_norm_that_overflows_leaves_its_gradient(
     found = engine.run(job(reduction=Reduction.SUM)).gradients["input_gradients"]
     # The target is nothing beside the norm.
     with np.errstate(over="ignore"):
-        np.testing.assert_allclose(found, 2 * gradients, 8 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(found, 2 * gradients, float(8 * np.finfo(dtype).eps))
 
 
 @pytest.mark.parametrize("swap", [False, True])
