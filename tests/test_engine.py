@@ -95,6 +95,17 @@ def test_a_rule_that_the_body_knows_is_the_callers_mistake(engine: Engine) -> No
         assert caught.value.field == "loss.cross_entropy.temperature"
 
 
+def test_of_very_many_rows_those_that_are_not_finite_are_told(engine: Engine) -> None:
+    predictions = np.zeros((1 << 20) + 5, np.float32)
+    wrong = [0, 4096, (1 << 20) + 4]
+    for flagged in ([], wrong):  # in memory that may have been used before
+        predictions[:] = 1
+        predictions[wrong[: len(flagged)]] = np.nan
+        inputs = {"predictions": [predictions], "targets": [np.zeros_like(predictions)]}
+        result = engine.run(Job(loss=LOSSES["squared_error"], parameters={}, inputs=inputs))
+        assert result.nonfinite_examples.tolist() == flagged
+
+
 def test_the_result_says_which_backend_computed(engine: Engine) -> None:
     assert engine.run(_case().job()).backend == engine.backend.name in ("numpy", "cupy")
     assert engine.backend.device

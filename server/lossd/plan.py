@@ -36,7 +36,7 @@ class Answered:
         return self.name if self.slot is None else self.slot.input.base_name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """How jobs are computed that differ in their data alone, of which it holds nothing.
 

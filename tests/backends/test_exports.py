@@ -14,6 +14,7 @@ from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import BackendUnavailable, DeviceFull
 from lossd.losses import LOSSES
+from lossd.losses._maths.overlap import EmptyTarget
 from lossd.reduction import NonfinitePolicy
 
 pytestmark = pytest.mark.gpu
@@ -75,6 +76,98 @@ def test_what_is_on_the_device_is_not_copied_and_has_the_same_bits(
         np.linalg.norm(gradient.astype(np.float64)), rel=1e-12
     )
     assert not fake.violations()
+
+
+def drawn(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def shares(*shape: int) -> Any:
+    return np.random.default_rng(1).random(shape, np.float32)
+
+
+# By the loss: its parameters, its inputs, and those that nothing but the device looks at.
+OF_EVERY_SHAPE: dict[str, tuple[str, dict[str, Any], dict[str, Any], set[str]]] = {
+    "vectors": (
+        "triplet",
+        {},
+        {n: drawn(300, 64, seed=i) for i, n in enumerate(("anchor", "positive", "negative"))},
+        {"anchor", "positive", "negative"},
+    ),
+    "vectors with numbers": (
+        "cosine_embedding",
+        {},
+        {
+            "left": drawn(300, 64),
+            "right": drawn(300, 64, seed=1),
+            "targets": np.where(drawn(300) > 0, 1, -1).astype(np.float32),
+        },
+        {"left", "right", "targets"},
+    ),
+    "regions": (
+        "dice",
+        {},
+        {"predictions": drawn(40, 500), "targets": shares(40, 500)},
+        {"predictions", "targets"},
+    ),
+    "regions of classes": (
+        "jaccard",
+        {"class_axis": 1},
+        {"predictions": drawn(8, 30, 60), "targets": np.arange(480).reshape(8, 60) % 30},
+        {"predictions"},
+    ),
+    "a norm": ("gradient_penalty", {}, {"input_gradients": drawn(40, 500)}, {"input_gradients"}),
+    "sequences": (
+        "ctc",
+        {},
+        {"predictions": drawn(6, 20, 150), "targets": 1 + np.arange(30).reshape(6, 5) % 29},
+        {"predictions"},
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", OF_EVERY_SHAPE)
+def test_losses_of_every_shape_are_computed_where_their_inputs_are(
+    fake: Any, made: backend.CupyBackend, shape: str
+) -> None:
+    name, parameters, given, expected_to_stay = OF_EVERY_SHAPE[shape]
+    engine = Engine(made)
+
+    def job(inputs: dict[str, Any]) -> Job:
+        listed = {name: [array] for name, array in inputs.items()}
+        return Job(loss=LOSSES[name], parameters=parameters, inputs=listed, per_example=True)
+
+    expected = engine.run(job(given))
+    sizes = {name: given[name].nbytes for name in expected_to_stay}
+    memory = {name: allocated(made) for name in sizes}
+    moved = {name: resident(made, exported, given[name]) for name, exported in memory.items()}
+    lying = job({**given, **moved})
+    assert engine.resident(lying) == expected_to_stay
+
+    def place(input_name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        if input_name not in memory:
+            return None
+        start, size = 1 << 19, int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return memory[input_name].array()[start : start + size].view(dtype).reshape(shape)
+
+    with fake.recorded():
+        found = engine.run(lying, place=place)
+        copied = [copy.bytes for copy in fake.copies()]
+    assert max(copied) < given[next(iter(given))].nbytes / 8  # labels, values and flags
+    assert found.loss == expected.loss
+    for input_name, gradient in expected.gradients.items():
+        fetched = made.exports.fetch(found.gradients[input_name])
+        assert isinstance(found.gradients[input_name], Resident)
+        assert fetched.tobytes() == gradient.tobytes()
+    assert not fake.violations()
+
+
+def test_regions_whose_empty_targets_are_skipped_are_looked_at(made: backend.CupyBackend) -> None:
+    array = shares(40, 500)
+    inputs = {"predictions": [array], "targets": [array]}
+    parameters = {"empty_target": EmptyTarget.SKIP}
+    skipping = Job(loss=LOSSES["dice"], parameters=parameters, inputs=inputs)
+    assert not Engine(made).resident(skipping)
 
 
 def test_who_reads_numbers_on_the_host_is_told(made: backend.CupyBackend) -> None:

@@ -4,6 +4,7 @@ Run on gpulab's fake device, whose work waits until somebody waits for it: a mis
 the processes gives wrong numbers every time.
 """
 
+import asyncio
 import gc
 import importlib
 import os
@@ -23,6 +24,7 @@ import pytest
 
 from lossd import tensors, v1
 from lossd.client import (
+    AsyncLossClient,
     DeadlineExceededError,
     InvalidRequestError,
     LossClient,
@@ -32,11 +34,14 @@ from lossd.client.call import ALLOCATE_DEVICE, COMPUTE_LOSS, RELEASE_DEVICE
 from lossd.v1 import (
     BinaryCrossEntropy,
     CrossEntropy,
+    Ctc,
     Dice,
+    FeatureMatching,
     Huber,
     InfoNce,
     KlDivergence,
     SquaredError,
+    Triplet,
     WeightedSum,
     WeightedTerm,
 )
@@ -168,6 +173,17 @@ LOSSES: dict[str, tuple[Any, dict[str, Any]]] = {
         {"predictions": np.ascontiguousarray(logits().T), "targets": classes()},
     ),
     "a loss of regions": (Dice(), {"predictions": logits(), "targets": probabilities()}),
+    "a loss of vectors": (
+        Triplet(),
+        {"anchor": logits(), "positive": logits() + 1, "negative": logits() * 2},
+    ),
+    "a loss of sequences": (
+        Ctc(),
+        {
+            "predictions": logits(20, 300).reshape(4, 50, 30),
+            "targets": classes(4 * 9, 29).reshape(4, 9) + 1,
+        },
+    ),
     "a loss of pairs": (InfoNce(), {"queries": logits(16, 8), "keys": logits(16, 8) + 1}),
     "a sum": (
         WeightedSum(terms=[WeightedTerm(loss=v1.LossSpec(huber=Huber()), weight=2)]),
@@ -260,6 +276,26 @@ def test_an_array_from_elsewhere_on_the_device_is_copied_there(sharing: Process,
         sent = far.compute(CrossEntropy(), logits(), classes())
     assert found.transport == "device_memory"
     assert_same(found.gradients["predictions"], sent.gradients["predictions"])
+
+
+def test_lists_of_arrays_stay_on_the_device_for_asyncio(sharing: Process, cupy: Any) -> None:
+    maps = [logits(4, 16), logits(4, 32)]
+    given: dict[str, Any] = {"predictions": maps, "targets": [one + 1 for one in maps]}
+    lying: dict[str, Any] = {n: [cupy.asarray(one) for one in maps] for n, maps in given.items()}
+
+    async def ask() -> Any:
+        async with AsyncLossClient(sharing.address) as near:
+            return await near.compute(FeatureMatching(), **lying)
+
+    with LossClient(sharing.address) as far:
+        sent = far.compute(FeatureMatching(), **given)
+    found = asyncio.run(ask())
+    assert found.transport == "device_memory"
+    assert found.loss == sent.loss
+    for name, gradients in sent.gradients.items():
+        for near, expected in zip(found.gradients[name], gradients, strict=True):
+            assert isinstance(near, cupy.ndarray)
+            assert_same(near, expected)
 
 
 def test_other_libraries_take_the_array(sharing: Process, cupy: Any) -> None:

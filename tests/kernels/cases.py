@@ -188,7 +188,7 @@ class Case:
             "values": values,
             "gradient": gradient,
             "nonfinite": nonfinite,
-            "keeps": launch.shared_bytes > 0,
+            "kept": launch.kept,
             **self.parameters,
             **{n: v if len(v) else None for n, v in vectors.items()},
         }

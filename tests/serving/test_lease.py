@@ -11,6 +11,7 @@ import pytest
 from lossd import tensors, v1
 from lossd.errors import Overloaded
 from lossd.framing import Framed
+from lossd.losses import LOSSES, Axes, Content
 from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.shared_memory_service.segments import SharedMemory
@@ -111,6 +112,34 @@ def test_what_sorts_its_inputs_gets_a_copy(shared: SharedMemory, token: bytes) -
         tensors.refer(made.inputs.add(name=name).tensors.add(), array, place)
     job = loss_requests.job(Framed(made), Limits(), Lease(shared, lambda _: None))
     shared.find(token).mapping.bytes[:] = 1
+    assert all((arrays[0] == 0).all() for arrays in job.inputs.values())
+
+
+@pytest.mark.parametrize("loss", ["policy_gradient", "preference", "clipped_value"])
+def test_numbers_of_tokens_stay_and_what_lays_them_out_does_not(
+    shared: SharedMemory, token: bytes, loss: str
+) -> None:
+    made = v1.ComputeLossRequest()
+    getattr(made.loss, loss).SetInParent()
+    contents = {declared.name: declared.content for declared in LOSSES[loss].inputs}
+    for name in contents:
+        place = v1.SharedMemory(segment=token, offset=0)
+        tensors.refer(made.inputs.add(name=name).tensors.add(), np.zeros((2, 3), "f4"), place)
+    job = loss_requests.job(Framed(made), Limits(), Lease(shared, lambda _: None))
+    shared.find(token).mapping.bytes[:] = 1
+    for name, content in contents.items():
+        assert (job.inputs[name][0] != 0).all() == (content is Content.FLOATS), name
+
+
+def test_numbers_of_classes_of_tokens_are_copied(shared: SharedMemory, token: bytes) -> None:
+    made = v1.ComputeLossRequest(loss=v1.LossSpec(distillation=v1.Distillation()))
+    names = [i.name for i in LOSSES["distillation"].inputs if i.axes is Axes.CLASSES]
+    for name in names:
+        place = v1.SharedMemory(segment=token, offset=0)
+        tensors.refer(made.inputs.add(name=name).tensors.add(), np.zeros((2, 3, 4), "f4"), place)
+    job = loss_requests.job(Framed(made), Limits(), Lease(shared, lambda _: None))
+    shared.find(token).mapping.bytes[:] = 1
+    assert names
     assert all((arrays[0] == 0).all() for arrays in job.inputs.values())
 
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import tensors, v1
-from lossd.client.arrays import Array, likely_bytes, to_dtype
+from lossd.client.arrays import Array, is_several, likely_bytes, to_dtype
 from lossd.client.call import (
     ATTACH_SEGMENT,
     DETACH_SEGMENT,
@@ -47,8 +47,9 @@ Build = Callable[..., Request]  # takes ``place``, as ``wire.request_for``
 # Below this size the message is about as fast.
 WORTHWHILE_BYTES = 1 << 16
 # Larger arrays are copied in parts of this size, by several threads: one core does not use all that
-# memory can do, and more cores than these do not use more.
-PART_BYTES, COPYING_THREADS = 1 << 21, 4
+# memory can do, and more cores than these do not use more.  The C library copies parts that are
+# smaller than a second-level cache without reading first what it overwrites.
+PART_BYTES, COPYING_THREADS = 1 << 19, 4
 # How long to do without it after something went wrong, and after the server could not be reached:
 # the call itself waits for a server that is about to start, and the next one finds it there.
 REST_SECONDS, UNREACHED_SECONDS = 1.0, 0.05
@@ -82,10 +83,10 @@ class Sharing:
     def is_worthwhile(self, inputs: Iterable[Any]) -> bool:
         """Returns whether an input is large enough to share, and memory may be available.
 
-        One that is on a device always is.
+        One that is on a device always is, be it one of a list.
         """
         inputs = list(inputs)
-        if any(map(is_on_device, inputs)):
+        if any(map(_has_any_on_device, inputs)):
             return True
         if time.monotonic() < self._rests_until and self._arena.is_empty:
             return False
@@ -235,6 +236,11 @@ def _is_seen(offer: v1.SharedMemoryOffer) -> bool:
             return is_ours and beacon.read(1024) == offer.beacon_content
     except OSError:
         return False
+
+
+def _has_any_on_device(given: Any) -> bool:
+    """Returns whether an input, or one of its tensors, is on a device."""
+    return is_on_device(given) or (is_several(given) and any(map(is_on_device, given)))
 
 
 def _opener(flags: int) -> Callable[[str, int], int]:

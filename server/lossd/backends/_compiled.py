@@ -103,7 +103,7 @@ class _Compiled:
             "nonfinite": flags,
             "statuses": statuses,
             "workspace": room,
-            "keeps": launch.shared_bytes > 0,
+            "kept": launch.kept,
             **{name: _plain(value) for name, value in tile.parameters.items()},
         }
         taken = {argument.name for argument in self.kernel.signature}

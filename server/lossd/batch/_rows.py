@@ -55,7 +55,7 @@ def _excluded(
     ignored: Flags | None,
 ) -> Flags | None:
     """Returns the examples that the loss itself excludes, among those that the request keeps."""
-    if loss.ignores is None:
+    if loss.ignores is None or not loss.may_ignore(parameters):
         return None
     given = {parameter.name: parameters[parameter.name] for parameter in loss.parameters}
     rows = [operand.rows for operand in operands]

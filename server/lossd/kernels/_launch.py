@@ -6,7 +6,7 @@ not check the number of arguments.  So every launch goes through ``typed_argumen
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,8 +52,8 @@ class Argument:
 class Launch:
     """The entry point to launch, and the number of threads.
 
-    A block has ``threads`` for each of ``rows`` rows, and ``shared_bytes`` to keep the rows in,
-    which are 0 for rows that are too long.  All blocks together have ``workspace_bytes``.
+    A block has ``threads`` for each of ``rows`` rows, and ``shared_bytes`` to keep the first
+    ``kept`` columns of each row in.  All blocks together have ``workspace_bytes``.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Launch:
     threads: int
     rows: int = 1
     shared_bytes: int = 0
+    kept: int = 0
     workspace_bytes: int = 0
 
 
@@ -78,7 +79,7 @@ SHARED_ARGUMENTS = (
     Argument("gradient", Kind.ARRAY),
     Argument("nonfinite", Kind.ARRAY),
 )
-KEEPS = Argument("keeps", Kind.COUNT)
+KEPT = Argument("kept", Kind.COUNT)
 
 
 def typed_arguments(
@@ -121,19 +122,23 @@ def threads_of_row(length: int, most: int = MOST_THREADS) -> int:
     return threads
 
 
-def launch_rows(
-    name: str, rows: int, length: int, *, kept_bytes: int = 0, most_bytes: int = SHARED_BYTES
-) -> Launch:
-    """Returns a launch with a block for each row, or for several rows that share warps.
-
-    A row takes ``kept_bytes`` of shared memory, if a block fits into ``most_bytes``.
-    """
+def launch_rows(name: str, rows: int, length: int) -> Launch:
+    """Returns a launch with a block for each row, or for several rows that share warps."""
     threads = threads_of_row(length)
     together = SHARING_THREADS // threads if threads <= WARP else 1
-    shared = together * kept_bytes
-    if shared > most_bytes - SHARED_BYTES_OF_SUMS:
-        shared = 0
-    return Launch(name, min(-(-rows // together), MOST_BLOCKS), threads, together, shared)
+    return Launch(name, min(-(-rows // together), MOST_BLOCKS), threads, together)
+
+
+def keeping_rows(
+    launch: Launch, length: int, *, width: int, column_bytes: int, most_bytes: int = SHARED_BYTES
+) -> Launch:
+    """Returns a launch that keeps as many columns of a row as a block has shared memory for.
+
+    They are whole packs of ``width`` columns; a column takes ``column_bytes`` of all inputs.
+    """
+    pack_bytes = launch.rows * width * column_bytes
+    packs = min(-(-length // width), max(0, most_bytes - SHARED_BYTES_OF_SUMS) // pack_bytes)
+    return replace(launch, shared_bytes=packs * pack_bytes, kept=min(length, packs * width))
 
 
 def launch_elements(name: str, rows: int, width: int) -> Launch:

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from lossd.kernels._domains import Domain, outside
-from lossd.kernels._launch import SHARED_ARGUMENTS, SHARED_BYTES, Argument, Kind, Launch
+from lossd.kernels._launch import KEPT, SHARED_ARGUMENTS, SHARED_BYTES, Argument, Kind, Launch
 from lossd.kernels._templates import (
     VECTORWISE,
     Size,
@@ -147,6 +147,7 @@ def kernel_source(
         _prelude_of_domains(inputs, dtype, domains or {}),
         *((_prelude_of_vectors(loss, other_types),) if template is VECTORWISE else ()),
         read_template("common.cuh"),
+        *((read_template("kept.cuh"),) if KEPT in template.arguments else ()),
         *((_SHARED, *map(read_template, template.shared)) if template.shared else ()),
         read_template(f"{template.name}.cuh"),
         f"__device__ inline void evaluate({template.evaluate} PARAMETERS) {{",
@@ -212,7 +213,7 @@ def _is_short(text: CudaText) -> bool:
     A text with loops over the row for sums of its own would take the compiler seconds, and more
     registers than there are.
     """
-    return not any(walk in text.text for walk in ("SUM_OVER_ROW", "surplus_of"))
+    return not any(walk in text.text for walk in ("SUM", "surplus"))
 
 
 def _prelude_of_types(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lossd.kernels._launch import (
-    KEEPS,
+    KEPT,
     MOST_OF_CLASSES,
     MOST_OF_SEQUENCE,
     MOST_OF_TOKENS,
@@ -13,6 +13,7 @@ from lossd.kernels._launch import (
     Argument,
     Kind,
     Launch,
+    keeping_rows,
     launch_classes,
     launch_elements,
     launch_rows,
@@ -80,9 +81,12 @@ def _launch_rows(names: tuple[str, ...], size: Size) -> Launch:
 
 
 def _launch_kept_rows(names: tuple[str, ...], size: Size) -> Launch:
-    kept = -(-size.length // size.width) * size.width * sum(size.stored_bytes)
-    return launch_rows(
-        names[0], size.rows, size.length, kept_bytes=kept, most_bytes=size.most_bytes
+    return keeping_rows(
+        _launch_rows(names, size),
+        size.length,
+        width=size.width,
+        column_bytes=sum(size.stored_bytes),
+        most_bytes=size.most_bytes,
     )
 
 
@@ -103,7 +107,8 @@ def _launch_tokens(names: tuple[str, ...], size: Size) -> Launch:
 REGIONWISE = Template(
     "regionwise",
     "const Region& region, T& value",
-    _launch_rows,
+    _launch_kept_rows,
+    arguments=(KEPT,),
     shared=("overlaps.hpp",),
     checks_domains=True,
 )
@@ -143,7 +148,7 @@ TEMPLATES: Mapping[Shape, Template] = {
         "rowwise",
         "const Row& row, const long long columns, const long long label, T& value",
         _launch_kept_rows,
-        arguments=(KEEPS,),
+        arguments=(KEPT,),
         checks_domains=True,
     ),
     Shape.SEQUENCE: Template(

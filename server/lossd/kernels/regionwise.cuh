@@ -1,6 +1,7 @@
 // The kernel of the losses of a region, a team of threads a region; what a text may say is told in
 // overlaps.hpp.  The text of a loss is the body of evaluate(): it sets `value` and writes the gradient,
-// from `region` and the loss's parameters.  `scales`, `silent` and `gradient` may be null.
+// from `region` and the loss's parameters.  `scales`, `silent` and `gradient` may be null; the first
+// `kept` columns of a row are kept on the chip.
 
 struct Larger {
     __device__ double operator()(double left, double right) const { return larger(left, right); }
@@ -8,8 +9,8 @@ struct Larger {
 
 // One example: its elements, and where its gradient goes.
 struct Region {
-    const FIRST* predictions;
-    const SECOND* truth;
+    Source<FIRST> predictions;
+    Source<SECOND> truth;
     long long columns;
     FIRST* gradient;
     T scale;
@@ -20,8 +21,8 @@ struct Region {
     template <typename Visit>
     __device__ void each(Visit visit) const {
         each_pack(columns, [&](long long start, long long left) {
-            const Pack prediction = load(predictions + start, left);
-            const Pack share = load(truth + start, left);
+            const Pack prediction = predictions.own_pack(start, left);
+            const Pack share = truth.own_pack(start, left);
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i) {
                 if (i >= left) break;
@@ -36,7 +37,7 @@ struct Region {
         each_pack(columns, [&](long long start, long long left) {
 #pragma unroll 1
             for (long long i = start; i < start + elements_of(left); ++i)
-                visit(widened(predictions[i]), widened(truth[i]));
+                visit(predictions.own(i), truth.own(i));
         });
     }
 
@@ -51,8 +52,8 @@ struct Region {
     __device__ void write_each(Slope slope) const {
         if (!gradient) return;
         each_pack(columns, [&](long long start, long long left) {
-            const Pack prediction = load(predictions + start, left);
-            const Pack share = load(truth + start, left);
+            const Pack prediction = predictions.own_pack(start, left);
+            const Pack share = truth.own_pack(start, left);
             Stored<FIRST> slopes{};
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i) {
@@ -98,13 +99,15 @@ __device__ void evaluate(const Region& region, T& value PARAMETERS);
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const FIRST* predictions, const SECOND* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
-    unsigned char* nonfinite PARAMETERS) {
+    unsigned char* nonfinite, const long long kept PARAMETERS) {
     each_row(rows, [&](long long row) {
         const long long offset = row * columns;
         const Results results{values + row, gradient ? gradient + offset : nullptr, nonfinite + row};
         if (silent && silent[row]) return results.silence(columns);
-        const Region region{predictions + offset, targets + offset, columns, results.gradient,
-                            scales ? scales[row] : scale};
+        Region region{{predictions + offset}, {targets + offset}, columns, results.gradient,
+                      scales ? scales[row] : scale};
+        region.predictions.keep<true>(kept, 0);
+        region.truth.keep<true>(kept, WIDTH * sizeof(FIRST));
         T value;
         evaluate(region, value ARGUMENTS);
         results.write(value, region.taint, region.outside);

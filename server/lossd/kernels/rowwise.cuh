@@ -7,14 +7,20 @@
 //     the loss's parameters  of which a vector has one number a column
 //     PREDICTION_AT(column), TARGET_AT(column), the latter where targets are no class indices
 //     KEPT_OF_ROW(e)         what e comes to, to be asked for as f(column, prediction, target)
-//     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), LARGEST_BUT(column, e), SOFTMAX_OF_ROW(e)
-//     with_logits(row, temperature, priors, strength, use), surplus_of(row, softmax, logit, share)
+//     SUM_OVER_ROW(e), LARGEST_OF_ROW(e), LARGEST_BUT(column, e), SUMS_OVER_ROW(e, e)
+//     SOFTMAX_OF_ROW(e)      of predictions; SOFTMAX_OF_TARGETS(e) and SUM_OVER_TARGETS(e) of targets
+//     GRADIENT_AND_SUM(slope, e)    GRADIENT_OF_ROW(slope) and SUM_OVER_ROW(e)
+//     with_logits(row, temperature, priors, strength, use), masses_of(row, column, is_wanted, share),
+//     surplus_of(row, softmax, logit, share), write_surplus(row, softmax, logit, share, slope, e)
+//     row.write_if(distance, is_far, slope, e, sum), row.sum_below(limit, e, e, sum)
 //
 // where the expression e may use `column`, `prediction` and `target`, the share of this column in
 // the target (1 or 0 with class indices).  The result has the type of the expression, T or double.
-// Every thread of the team runs the text and gets the same numbers.  `scales`, `silent` and
-// `gradient` may be null; class indices were checked before.  With `keeps` a row fits into the
-// chip's own memory and is read once.
+// Each of these is a pass over the row at most, and reads what its name says: a row that is too long
+// for the chip is read from the device's memory as often, and so a text sums up what does not decide
+// the gradient while it is written.  Every thread of the team runs the text and gets the same
+// numbers.  `scales`, `silent` and `gradient` may be null; class indices were checked before.  The
+// first `kept` columns fit into the chip's own memory and are read once.
 
 // The largest of some numbers, the lowest column of equals; a NaN is larger than any number.
 template <typename Number>
@@ -99,33 +105,27 @@ struct Higher {
 template <typename Term>
 using NumberOf = decltype(((Term*)0)->operator()(0LL, T(0), T(0)));
 
-template <typename Number>
+template <typename One, typename Other>
 struct Two {
-    Number first, second;
+    One first;
+    Other second;
 };
-
-// A row in the chip's own memory, if it fits, in the type in which it is stored.  No thread reads
-// what another one wrote there.
-struct alignas(16) Chunk {
-    unsigned words[4];
-};
-extern __shared__ Chunk on_chip[];
 
 // A thread owns packs of columns if the text is short enough to be repeated for each of their
 // columns, and else single columns at a fixed distance.
 constexpr int RUN = TAKES_PACKS ? WIDTH : 1;
 
+// The inputs that a pass over a row reads; what it does not read is 0.
+constexpr int OF_PREDICTIONS = 1, OF_TARGETS = 2, OF_BOTH = OF_PREDICTIONS | OF_TARGETS;
+
 // One example: the inputs of its row, and where its gradient is written.
 struct Row {
-    const FIRST* predictions;
-    const SECOND* shares;  // the target distribution, null where the target is a class
+    Source<FIRST> predictions;
+    Source<SECOND> shares;  // the target distribution, of nothing where the target is a class
     long long label;
     long long columns;
     FIRST* gradient;
     T scale;
-    // The row in the chip's own memory, null if it is too long.
-    FIRST* kept_predictions = nullptr;
-    SECOND* kept_shares = nullptr;
     mutable T taint = 0;
     mutable bool outside = false;
 
@@ -135,65 +135,42 @@ struct Row {
         outside |= first_is_outside(prediction) || (!TARGETS_ARE_CLASSES && second_is_outside(target));
     }
 
-    // Copies the row into the chip's own memory, so that it is read once.
-    __device__ void keep() {
-        const long long packs = (columns + WIDTH - 1) / WIDTH;
-        kept_predictions = reinterpret_cast<FIRST*>(on_chip) + threadIdx.y * packs * WIDTH;
-        copy(kept_predictions, predictions);
+    // Keeps the first columns on the chip.
+    __device__ void keep(long long wanted) {
+        predictions.keep<bool(TAKES_PACKS)>(wanted, 0);
 #if !TARGETS_ARE_CLASSES
-        kept_shares =
-            reinterpret_cast<SECOND*>(on_chip + blockDim.y * packs) + threadIdx.y * packs * WIDTH;
-        copy(kept_shares, shares);
+        shares.keep<bool(TAKES_PACKS)>(wanted, WIDTH * sizeof(FIRST));
 #endif
     }
+    __device__ bool is_on_chip() const { return predictions.count == columns; }
 
-    template <typename S>
-    __device__ void copy(S* kept, const S* source) const {
-        const long long stride = (long long)blockDim.x * RUN;
-#pragma unroll 4
-        for (long long start = (long long)threadIdx.x * RUN; start < columns; start += stride) {
-            if (TAKES_PACKS)
-                *reinterpret_cast<Stored<S>*>(kept + start) =
-                    load_stored(source + start, columns - start);
-            else
-                kept[start] = source[start];
-        }
-    }
+    __device__ T prediction_at(long long column) const { return widened(predictions.items[column]); }
+    __device__ T share_at(long long column) const { return widened(shares.items[column]); }
 
-    __device__ T prediction_at(long long column) const { return widened(predictions[column]); }
-    __device__ T share_at(long long column) const { return widened(shares[column]); }
-
-    // The prediction and the target of a column of this thread.
-    __device__ T own_prediction(long long column) const {
-        return kept_predictions ? widened(kept_predictions[column]) : prediction_at(column);
+    // The target of any column, and of one of this thread.
+    __device__ T target_at(long long column) const {
+        return TARGETS_ARE_CLASSES ? T(column == label) : share_at(column);
     }
     __device__ T own_target(long long column) const {
-#if TARGETS_ARE_CLASSES
-        return column == label ? T(1) : T(0);
-#else
-        return kept_shares ? widened(kept_shares[column]) : share_at(column);
-#endif
-    }
-    __device__ Pack own_pack(long long start, long long left) const {
-        if (!kept_predictions) return load(predictions + start, left);
-        return widened(*reinterpret_cast<const Stored<FIRST>*>(kept_predictions + start));
+        return TARGETS_ARE_CLASSES ? T(column == label) : shares.own(column);
     }
 
     // Calls visit(column, prediction, target) for every column of this thread, one after the other.
-    template <typename Visit>
+    template <int READS = OF_BOTH, typename Visit>
     __device__ void each(Visit visit) const {
         const long long stride = (long long)blockDim.x * RUN;
         for (long long start = (long long)threadIdx.x * RUN; start < columns; start += stride)
 #pragma unroll 1
             for (long long column = start; column < start + RUN && column < columns; ++column)
-                visit(column, own_prediction(column), own_target(column));
+                visit(column, READS & OF_PREDICTIONS ? predictions.own(column) : T(0),
+                      READS & OF_TARGETS ? own_target(column) : T(0));
     }
 
     // Calls visit(start, elements, predictions) for every pack of this thread.
     template <typename Visit>
     __device__ void each_of_packs(Visit visit) const {
         each_pack(columns, [&](long long start, long long left) {
-            const Pack prediction = own_pack(start, left);
+            const Pack prediction = predictions.own_pack(start, left);
             if (left >= WIDTH)
                 visit(start, All{}, prediction);
             else
@@ -201,20 +178,20 @@ struct Row {
         });
     }
 
-    template <typename Term>
+    template <int READS = OF_BOTH, typename Term>
     __device__ NumberOf<Term> sum(Term term) const {
         NumberOf<Term> own = 0;
-        each([&](long long column, T prediction, T target) {
+        each<READS>([&](long long column, T prediction, T target) {
             own += term(column, prediction, target);
         });
         return sum_over_team(own);
     }
 
     // Two sums in one pass, with the bits that they have in passes of their own.
-    template <typename Term, typename Other>
-    __device__ Two<NumberOf<Term>> sums(Term term, Other other) const {
-        Two<NumberOf<Term>> own{0, 0};
-        each([&](long long column, T prediction, T target) {
+    template <int READS = OF_BOTH, typename Term, typename Other>
+    __device__ Two<NumberOf<Term>, NumberOf<Other>> sums(Term term, Other other) const {
+        Two<NumberOf<Term>, NumberOf<Other>> own{0, 0};
+        each<READS>([&](long long column, T prediction, T target) {
             own.first += term(column, prediction, target);
             own.second += other(column, prediction, target);
         });
@@ -233,15 +210,30 @@ struct Row {
         return over_team(own, First{});
     }
 
+    // The sum of a term where the largest of another is below a limit, in one pass; returns
+    // whether it is.
+    template <typename Other, typename Term>
+    __device__ bool sum_below(double limit, Other other, Term term, double& sum) const {
+        Largest<NumberOf<Other>> own{0, -1};
+        NumberOf<Term> part = 0;
+        each([&](long long column, T prediction, T target) {
+            const NumberOf<Other> number = other(column, prediction, target);
+            if (is_beaten(own, number)) own = {number, column};
+            part += term(column, prediction, target);
+        });
+        sum = sum_over_team(part);
+        return over_team(own, First{}).value < limit;
+    }
+
     // The largest and the sum of the others' exponentials, in one pass.
-    template <typename Logit>
+    template <int READS, typename Logit>
     __device__ Peak<NumberOf<Logit>> peak(Logit logit) const {
         using Number = NumberOf<Logit>;
         Peak<Number> own{{0, -1}, 0};
-        if constexpr (TAKES_PACKS && sizeof(Number) == sizeof(T))
+        if constexpr (TAKES_PACKS && READS == OF_PREDICTIONS && sizeof(Number) == sizeof(T))
             add_packs(own, logit);
         else
-            each([&](long long column, T prediction, T target) {
+            each<READS>([&](long long column, T prediction, T target) {
                 const Number number = logit(column, prediction, target);
                 if (is_beaten(own.best, number))
                     own = {{number, column}, share_of(own.best, own.rest, number)};
@@ -261,7 +253,7 @@ struct Row {
 #pragma unroll
             for (int i = 0; i < WIDTH; ++i) {
                 if (!elements.has(i)) break;
-                logits[i] = logit(start + i, prediction.items[i], own_target(start + i));
+                logits[i] = logit(start + i, prediction.items[i], T(0));
                 if (is_above(logits[i], top) || (i == 0 && is_first)) {
                     top = logits[i];
                     place = i;
@@ -276,20 +268,64 @@ struct Row {
         });
     }
 
+    // Writes the gradient, in place of what was written before.
     template <typename Slope>
     __device__ void write(Slope slope) const {
         if (!gradient) {
             if (CHECKS) each([&](long long, T prediction, T target) { look_at(prediction, target); });
             return;
         }
+        taint = 0;
         if constexpr (TAKES_PACKS && sizeof(NumberOf<Slope>) == sizeof(T))
             write_packs(slope);
         else
             each([&](long long column, T prediction, T target) {
                 look_at(prediction, target);
-                const T found = slope(column, prediction, target);
-                gradient[column] = sent(weighed(scale, found), taint);
+                put(column, slope(column, prediction, target));
             });
+    }
+
+    __device__ void put(long long column, T found) const {
+        if (gradient) gradient[column] = sent(weighed(scale, found), taint);
+    }
+
+    // Writes the gradient and returns the sum of a term, in one pass.
+    template <typename Slope, typename Term>
+    __device__ NumberOf<Term> write_and_sum(Slope slope, Term term) const {
+        taint = 0;
+        NumberOf<Term> own = 0;
+        each([&](long long column, T prediction, T target) {
+            own += term(column, prediction, target);
+            look_at(prediction, target);
+            put(column, slope(column, prediction, target));
+        });
+        return sum_over_team(own);
+    }
+
+    // Writes slope(column, prediction, distance) and sums up a term if `is_far` says so of the sum of
+    // the distances; returns whether it does.  A row that is all on the chip is looked at first; of
+    // another one the gradient is written at once, and is to be written again where it is not far.
+    template <typename Distance, typename IsFar, typename Slope, typename Term>
+    __device__ bool write_if(
+        Distance distance, IsFar is_far, Slope slope, Term term, NumberOf<Term>& sum) const {
+        const bool looks_first = is_on_chip();
+        taint = 0;
+        NumberOf<Distance> apart = 0;
+        NumberOf<Term> own = 0;
+        each([&](long long column, T prediction, T target) {
+            const NumberOf<Distance> away = distance(column, prediction, target);
+            apart += fabs(away);
+            own += term(column, prediction, target);
+            look_at(prediction, target);
+            if (!looks_first) put(column, slope(column, prediction, away));
+        });
+        sum = sum_over_team(own);
+        if (!is_far(sum_over_team(apart))) return false;
+        if (looks_first && gradient)
+            write([&](long long column, T prediction, T target) {
+                return slope(column, prediction, distance(column, prediction, target));
+            });
+        return true;
     }
 
     template <typename Slope>
@@ -322,7 +358,7 @@ __device__ inline void with_logits(
     }
     const double largest = row.largest([](long long, T prediction, T) { return prediction; }).value;
     const double common = largest - largest == 0 ? largest : 0;
-    const double total = !priors.items ? 1 : row.sum([&](long long column, T, T) {
+    const double total = !priors.items ? 1 : row.sum<0>([&](long long column, T, T) {
         return double(priors[column]);
     });
     use(
@@ -354,10 +390,10 @@ struct Softmax {
     }
 };
 
-template <typename Logit>
+template <int READS, typename Logit>
 __device__ inline Softmax<NumberOf<Logit>> softmax_of(const Row& row, Logit logit) {
     using Number = NumberOf<Logit>;
-    const Peak<Number> peak = row.peak(logit);
+    const Peak<Number> peak = row.peak<READS>(logit);
     const Number best = peak.best.value;
     // A row with a NaN and a row of only -inf have no softmax, even with a single class: the
     // largest minus itself is NaN.
@@ -399,45 +435,47 @@ struct Surplus {
     }
 };
 
-template <typename Number, typename Logit, typename Share>
-__device__ inline Surplus<Number> surplus_of(
-    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share) {
-    Surplus<Number> found{softmax, 0, 0, false, 0, 0, 0, 0, 0, 0};
+// The sum of the shares of targets, and that of all but one.
+template <typename Share>
+__device__ inline Two<double, T> masses_of(const Row& row, long long but, bool, Share share) {
+    return row.sums<OF_TARGETS>(
+        [&](long long, T, T target) { return double(share(target)); },
+        [&](long long column, T, T target) { return column == but ? T(0) : share(target); });
+}
+
+template <int READS, typename Number, typename Share>
+__device__ inline Surplus<Number> plain_surplus(
+    const Row& row, const Softmax<Number>& softmax, Share share) {
     const long long best = softmax.best.column;
-    const auto masses = row.sums(
+    const auto masses = row.sums<READS>(
         [&](long long column, T prediction, T target) {
             return Number(share(column, prediction, target));
         },
         [&](long long column, T prediction, T target) {
             return column == best ? Number(0) : Number(share(column, prediction, target));
         });
-    found.mass = masses.first;
-    found.others = masses.second;
-    const Number distance = row.sum([&](long long column, T prediction, T target) {
-        return fabs(found.plain(column, logit(column, prediction, target),
-                                share(column, prediction, target)));
-    });
-    if (!(distance < Number(NEAR) * found.mass)) return found;
+    return {softmax, masses.first, masses.second, false, 0, 0, 0, 0, 0, 0};
+}
+
+// Makes it exact if the row's shares are nearly uniform, as p is; returns whether they are.
+template <int READS, typename Number, typename Logit, typename Share>
+__device__ inline bool make_exact(const Row& row, Surplus<Number>& found, Logit logit, Share share) {
+    const long long best = found.softmax.best.column;
     found.count = row.columns;
-    const auto exact = row.sums(
-        [&](long long column, T prediction, T target) {
-            return double(share(column, prediction, target));
-        },
-        [&](long long column, T prediction, T target) {
-            return column == best ? double(share(column, prediction, target)) : 0.0;
-        });
-    found.exact_mass = exact.first;
-    found.share_of_best = exact.second;
-    const auto distances = row.sums(
-        [&](long long column, T prediction, T target) {
-            return share(column, prediction, target) - found.share_of_best;
-        },
-        [&](long long column, T prediction, T target) {
-            return fabs(share(column, prediction, target) - found.share_of_best);
-        });
-    found.apart = distances.first;
-    if (!(distances.second < NEAR * found.exact_mass)) return found;
-    found.lacking = row.sum([&](long long column, T prediction, T target) {
+    found.share_of_best = share(best, row.prediction_at(best), row.target_at(best));
+    // They are further apart than their sum is from what it would be; most rows are known by that.
+    if (fabs(found.mass - found.count * found.share_of_best) > 1.5 * NEAR * found.mass) return false;
+    double mass = 0, apart = 0, spread = 0;
+    row.each<READS>([&](long long column, T prediction, T target) {
+        const double own = share(column, prediction, target), more = own - found.share_of_best;
+        mass += own;
+        apart += more;
+        spread += fabs(more);
+    });
+    found.exact_mass = sum_over_team(mass);
+    found.apart = sum_over_team(apart);
+    if (!(sum_over_team(spread) < NEAR * found.exact_mass)) return false;
+    found.lacking = row.sum<OF_PREDICTIONS>([&](long long column, T prediction, T target) {
         return expm1(found.below(column, logit(column, prediction, target)));
     });
     found.at_best = -row.sum([&](long long column, T prediction, T target) {
@@ -446,18 +484,61 @@ __device__ inline Surplus<Number> surplus_of(
                                             share(column, prediction, target));
     });
     found.is_near = true;
+    return true;
+}
+
+template <int READS, typename Number, typename Logit, typename Share>
+__device__ inline Surplus<Number> surplus_of(
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share) {
+    Surplus<Number> found = plain_surplus<READS>(row, softmax, share);
+    const Number distance = row.sum([&](long long column, T prediction, T target) {
+        return fabs(found.plain(column, logit(column, prediction, target),
+                                share(column, prediction, target)));
+    });
+    if (distance < Number(NEAR) * found.mass) make_exact<READS>(row, found, logit, share);
     return found;
 }
 
+// Writes slope(column, prediction, surplus) and returns the sum of a term, in one pass unless the
+// surplus has to be exact.
+template <int READS, typename Number, typename Logit, typename Share, typename Slope, typename Term>
+__device__ inline NumberOf<Term> write_surplus(
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share, Slope slope, Term term) {
+    if (!row.gradient)
+        return row.write_and_sum([](long long, T, T) { return T(0); }, term);
+    Surplus<Number> found = plain_surplus<READS>(row, softmax, share);
+    const auto plain = [&](long long column, T prediction, T target) {
+        return found.plain(column, logit(column, prediction, target),
+                           share(column, prediction, target));
+    };
+    NumberOf<Term> sum;
+    const bool is_far = row.write_if(
+        plain, [&](Number distance) { return !(distance < Number(NEAR) * found.mass); }, slope, term,
+        sum);
+    if (is_far || !(make_exact<READS>(row, found, logit, share) || row.is_on_chip())) return sum;
+    row.write([&](long long column, T prediction, T target) {
+        return slope(column, prediction,
+                     found(column, logit(column, prediction, target),
+                           share(column, prediction, target)));
+    });
+    return sum;
+}
+
 #define AT_COLUMN(...) [&](long long column, T prediction, T target) { return __VA_ARGS__; }
+#define AT_PREDICTION(...) [&](long long column, T prediction, T) { return __VA_ARGS__; }
+#define AT_TARGET(...) [&](long long column, T, T target) { return __VA_ARGS__; }
 #define PREDICTION_AT(column) row.prediction_at(column)
 #define TARGET_AT(column) row.share_at(column)
 #define KEPT_OF_ROW(...) AT_COLUMN(__VA_ARGS__)
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
+#define SUM_OVER_TARGETS(...) row.sum<OF_TARGETS>(AT_TARGET(__VA_ARGS__))
+#define SUMS_OVER_ROW(one, other) row.sums(AT_COLUMN(one), AT_COLUMN(other))
 #define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
-#define SOFTMAX_OF_ROW(...) softmax_of(row, AT_COLUMN(__VA_ARGS__))
+#define SOFTMAX_OF_ROW(...) softmax_of<OF_PREDICTIONS>(row, AT_PREDICTION(__VA_ARGS__))
+#define SOFTMAX_OF_TARGETS(...) softmax_of<OF_TARGETS>(row, AT_TARGET(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
+#define GRADIENT_AND_SUM(slope, ...) row.write_and_sum(AT_COLUMN(slope), AT_COLUMN(__VA_ARGS__))
 
 __device__ void evaluate(
     const Row& row, const long long columns, const long long label, T& value PARAMETERS);
@@ -465,7 +546,7 @@ __device__ void evaluate(
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
     const long long rows, const long long columns, const FIRST* predictions, const TARGET* targets,
     const T* scales, const T scale, const unsigned char* silent, T* values, FIRST* gradient,
-    unsigned char* nonfinite, const long long keeps PARAMETERS) {
+    unsigned char* nonfinite, const long long kept PARAMETERS) {
     each_row(rows, [&](long long number) {
         const long long offset = number * columns;
         const Results results{values + number, gradient ? gradient + offset : nullptr,
@@ -478,9 +559,9 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 1) ROWS_KERNEL(
         const SECOND* const shares = targets + offset;
         const long long label = -1;
 #endif
-        Row row{predictions + offset, shares, label, columns, results.gradient,
+        Row row{{predictions + offset}, {shares}, label, columns, results.gradient,
                 scales ? scales[number] : scale};
-        if (keeps) row.keep();
+        row.keep(kept);
         T value;
         evaluate(row, columns, label, value ARGUMENTS);
         results.write(value, row.taint, row.outside);

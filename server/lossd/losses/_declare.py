@@ -107,6 +107,7 @@ class Loss:
     kinks: Mapping[str, Callable[..., Array]]
     is_ordered: bool
     ignores: Callable[..., Array] | None
+    ignores_when: Mapping[str, Any]
     mean_factor: Callable[..., Array] | None
     sides: Callable[..., Sides] | None
     is_averaged: Callable[..., bool] | None
@@ -148,6 +149,11 @@ class Loss:
     def is_beyond_float32(self, parameters: Mapping[str, Any]) -> bool:
         """Returns whether a number among the parameters is one that float32 cannot hold."""
         return any(p.is_beyond_float32(parameters.get(p.name)) for p in self.parameters)
+
+    def may_ignore(self, parameters: Mapping[str, Any]) -> bool:
+        """Returns whether the loss looks at inputs for examples to leave out."""
+        asked = self.ignores_when.items()
+        return self.ignores is not None and all(parameters[name] == value for name, value in asked)
 
     def input(self, name: str) -> Input:
         """Returns the input of that name; KeyError if there is none."""
@@ -234,6 +240,7 @@ def loss(
     kinks: Mapping[str, Callable[..., Array]] = MappingProxyType({}),
     is_ordered: bool = False,
     ignores: Callable[..., Array] | None = None,
+    ignores_when: Mapping[str, Any] = MappingProxyType({}),
     mean_factor: Callable[..., Array] | None = None,
     sides: Callable[..., Sides] | None = None,
     is_averaged: Callable[..., bool] | None = None,
@@ -259,14 +266,16 @@ def loss(
     value has no derivative with respect to it.  ``is_ordered`` says that the gradient follows the
     order of an example's elements by size; of equals the lowest index goes first.
     ``ignores(*inputs, **parameters)`` tells before anything is computed which examples the loss
-    leaves out of every sum and count; their status is the body's to give.  ``mean_factor(*inputs)``
-    is a factor of each example that MEAN applies before it averages.  ``sides(**parameters)`` tells
-    which examples an OPPOSED loss has, and ``is_averaged(**parameters)`` whether it compares the
-    scores of either side with the mean of the other; ``cuda_of`` has its texts, by the inputs that
-    they know: one side, or both in pairs.  ``working_bytes`` is what the body makes of each element
-    on its way, in float32, where that is another number than its shape has, and ``row_bytes`` what
-    it makes of each example besides, where it looks at one label after the other.  ``layout`` names
-    the parameters that the engine uses.
+    leaves out of every sum and count; their status is the body's to give.  It is asked where
+    parameters have the values of ``ignores_when``.  ``mean_factor(*inputs)`` is a factor of each
+    example that MEAN applies before it averages, which follows from whole numbers alone.
+    ``sides(**parameters)`` tells which examples an OPPOSED loss has, and
+    ``is_averaged(**parameters)`` whether it compares the scores of either side with the mean of the
+    other; ``cuda_of`` has its texts, by the inputs that they know: one side, or both in pairs.
+    ``working_bytes`` is what the body makes of each element on its way, in float32, where that is
+    another number than its shape has, and ``row_bytes`` what it makes of each example besides,
+    where it looks at one label after the other. ``layout`` names the parameters that the engine
+    uses.
     """
 
     def declare(body: Callable[..., BodyResult]) -> Loss:
@@ -284,6 +293,7 @@ def loss(
             kinks=kinks,
             is_ordered=is_ordered,
             ignores=ignores,
+            ignores_when=ignores_when,
             mean_factor=mean_factor,
             sides=sides,
             is_averaged=is_averaged,

@@ -69,15 +69,16 @@ _DENSE = (
         const auto softmax = SOFTMAX_OF_ROW(logit(column, prediction));
         const T log_sum = common + softmax.log_sum_exp();
         const T pull = weighed(T(2 * z_loss), log_sum) / softmax.total;
-        value = weighed(T(z_loss), log_sum * log_sum) + SUM_OVER_ROW(weighed(
-            dense(column, target),
-            T(softmax.negative_log(column, logit(column, prediction)))));
-        const auto surplus = surplus_of(
-            row, softmax, AT_COLUMN(logit(column, prediction)), AT_COLUMN(dense(column, target)));
-        GRADIENT_OF_ROW(
-            T(surplus(column, logit(column, prediction), dense(column, target))
-              + times(softmax.exponential(column, logit(column, prediction)), pull))
-            / T(temperature));
+        const auto slope = [&](long long column, T prediction, auto surplus) {
+            return T(surplus + times(softmax.exponential(column, logit(column, prediction)), pull))
+                / T(temperature);
+        };
+        value = weighed(T(z_loss), log_sum * log_sum) + write_surplus<OF_TARGETS>(
+            row, softmax, AT_PREDICTION(logit(column, prediction)),
+            AT_TARGET(dense(column, target)), slope,
+            AT_COLUMN(weighed(
+                dense(column, target),
+                T(softmax.negative_log(column, logit(column, prediction))))));
     };
     with_logits(row, temperature, class_priors, prior_strength, use);
 """

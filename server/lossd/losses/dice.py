@@ -26,6 +26,7 @@ LOG_PROBABILITIES = DistributionKind.LOG_PROBABILITIES
     layout=(OPTIONAL_CLASS_AXIS,),
     cuda=overlap_texts(2, "1", "1"),
     ignores=without_target,
+    ignores_when={"empty_target": EmptyTarget.SKIP},
     examples=(
         Example(
             {"predictions": [[0.5, 0.5]], "targets": [[1.0, 0.0]]},

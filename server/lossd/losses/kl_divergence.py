@@ -19,17 +19,17 @@ _APART = """
     const auto is_apart = [&]() {
         const auto softmax = SOFTMAX_OF_ROW(prediction);
         const long long best = softmax.best.column;
-        const double mass = SUM_OVER_ROW(double(share(target)));
-        const bool is_sure = softmax.rest < 1, sums_to_one = fabs(mass - 1) < 0.125;
-        const T others = !is_sure ? T(0) : SUM_OVER_ROW(pick(column == best, T(0), share(target)));
+        const bool is_sure = softmax.rest < 1;
+        const auto masses = masses_of(row, best, is_sure, share);
+        const double mass = masses.first;
+        const bool sums_to_one = fabs(mass - 1) < 0.125;
         const T unit = T(mass) / softmax.total;
-        const T at_best = others - T(mass) * (softmax.rest / softmax.total);
+        const T at_best = masses.second - T(mass) * (softmax.rest / softmax.total);
         const auto surplus = [&](long long column, T prediction, T target) {
             const T plain = unit * softmax.exponential(column, prediction) - share(target);
             return pick(is_sure && column == best, at_best, plain);
         };
-        const T distance = SUM_OVER_ROW(fabs(surplus(column, prediction, target)));
-        if (!(distance >= T(0.5) * T(mass))) return false;
+        const auto is_far = [&](T distance) { return distance >= T(0.5) * T(mass); };
         const T largest = softmax.best.value, log_total = log1p(softmax.rest);
         const auto term = [&](long long column, T prediction, T target) {
             const T p = share(target), e = softmax.exponential(column, prediction);
@@ -38,9 +38,10 @@ _APART = """
             const T log = log_ratio(target, is_faint, p * softmax.total / e) + known;
             return weighed(p, log) + pick(sums_to_one, e / softmax.total - p, T(0));
         };
-        const T terms = SUM_OVER_ROW(term(column, prediction, target));
+        const auto slope = [&](long long column, T prediction, T surplus) { return surplus; };
+        T terms;
+        if (!row.write_if(surplus, is_far, slope, term, terms)) return false;
         value = sums_to_one ? T(terms + (mass - 1)) : terms;
-        GRADIENT_OF_ROW(surplus(column, prediction, target));
         return true;
     };
 """
@@ -69,9 +70,9 @@ _LOST = """
 """
 # The share p of a class in the target, log(p / q), and sum(p) q - p.
 _OF_SHARES = """
-    const double beyond = SUM_OVER_ROW(p(column, prediction, target)) - 1;
-    const auto surplus_at = surplus_of(
-        row, softmax, AT_COLUMN(logit(prediction)), AT_COLUMN(p(column, prediction, target)));
+    const auto surplus_at = surplus_of<OF_TARGETS>(
+        row, softmax, AT_PREDICTION(logit(prediction)), AT_TARGET(p(column, T(0), target)));
+    const double beyond = surplus_at.mass - 1;
     const auto surplus = [&](long long column, T prediction, T target) {
         return surplus_at(column, logit(prediction), p(column, prediction, target));
     };
@@ -96,7 +97,7 @@ _SHARES = {
     + _OF_SHARES,
     DistributionKind.LOGITS: """
     const double beyond = 0;
-    const auto aim = SOFTMAX_OF_ROW(logit(target));
+    const auto aim = SOFTMAX_OF_TARGETS(logit(target));
     const long long best = softmax.best.column;
     const double common = double(TARGET_AT(best)) - double(PREDICTION_AT(best));
     const double lost_of_best = lost(TARGET_AT(best), PREDICTION_AT(best));
@@ -141,15 +142,17 @@ _GROWTH = """
         const auto ways = KEPT_OF_ROW(
             (double(target) - double(prediction) - common
              + (lost(target, prediction) - lost_of_best)) / temperature);
-        // A larger exponential may be infinite; NaN is the largest.
-        if (!(LARGEST_OF_ROW(ways(column, prediction, target)).value < 600)) return false;
         const auto growth = KEPT_OF_ROW(expm1(ways(column, prediction, target)));
         const double unit = 1 / softmax.total;
         const auto q = [&](long long column, T prediction) {
             return unit * softmax.exponential(column, logit(prediction));
         };
-        const double mean =
-            SUM_OVER_ROW(q(column, prediction) * growth(column, prediction, target));
+        double mean;
+        // A larger exponential may be infinite; NaN is the largest.
+        if (!row.sum_below(
+                600, ways, AT_COLUMN(q(column, prediction) * growth(column, prediction, target)),
+                mean))
+            return false;
         const double log_mean = log1p(mean), part = 1 / (1 + mean);
         const auto plain = [&](long long column, T prediction, T target) {
             return q(column, prediction) * (mean - growth(column, prediction, target)) * part;
@@ -172,8 +175,9 @@ _GROWTH = """
             const double whole = weighed(share, log) + surplus(column, prediction, target);
             return pick(fabs(log) < 0.5, share * log * log * series_of(log) / 2, whole);
         };
-        value = factor * SUM_OVER_ROW(term(column, prediction, target));
-        GRADIENT_OF_ROW(factor / temperature * surplus(column, prediction, target));
+        value = factor * GRADIENT_AND_SUM(
+            factor / temperature * surplus(column, prediction, target),
+            term(column, prediction, target));
         return true;
     };
     const bool is_done = grows();
@@ -201,17 +205,35 @@ _DIVERGENCE = """
         const double whole = weighed(share, log) + (q - share);
         return pick(fabs(log) < 0.5, share * log * log * series_of(log) / 2, whole);
     };
-    value = factor * (fabs(beyond) < 0.125
-        ? SUM_OVER_ROW(term(column, prediction, target)) + beyond
-        : SUM_OVER_ROW(weighed(
-            p(column, prediction, target), logs(column, prediction, target))));
-    GRADIENT_OF_ROW(factor / temperature * surplus(column, prediction, target));
+    const bool sums_to_one = fabs(beyond) < 0.125;
+    const auto part = [&](long long column, T prediction, T target) {
+        return sums_to_one ? term(column, prediction, target)
+            : weighed(p(column, prediction, target), logs(column, prediction, target));
+    };
+    const auto slope = [&](long long column, T prediction, T target) {
+        return factor / temperature * surplus(column, prediction, target);
+    };
+"""
+
+
+# One pass over a row that is beyond the chip instead of two, where that takes no more registers
+# than a thread of a device has.
+_AT_ONCE = """
+    const double sum = GRADIENT_AND_SUM(
+        slope(column, prediction, target), part(column, prediction, target));
+    value = factor * (sums_to_one ? sum + beyond : sum);
+"""
+_IN_TURN = """
+    const double sum = SUM_OVER_ROW(part(column, prediction, target));
+    value = factor * (sums_to_one ? sum + beyond : sum);
+    GRADIENT_OF_ROW(slope(column, prediction, target));
 """
 
 
 def _kernel_text(kind: DistributionKind) -> str:
     """Returns the text for targets of a kind: rows that are apart, and all others in double."""
-    exact = _SOFTMAX + _SHARES[kind] + _DIVERGENCE
+    writing = _AT_ONCE if kind is DistributionKind.PROBABILITIES else _IN_TURN
+    exact = _SOFTMAX + _SHARES[kind] + _DIVERGENCE + writing
     if kind not in _APART_OF:
         return f"{_SERIES}{_LOST}{_GROWTH}    if (!is_done) {{{exact}    }}\n"
     apart = f"""

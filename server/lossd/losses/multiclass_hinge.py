@@ -71,12 +71,12 @@ _EXCESS = """
         CudaText(
             _EXCESS
             + """
-            value = SUM_OVER_ROW(
-                column == label ? nothing : excess(prediction) * slope(excess(prediction)));
-            const T steepness = SUM_OVER_ROW(
-                column == label ? nothing : T(power) * slope(excess(prediction)));
+            const auto sums = SUMS_OVER_ROW(
+                (column == label ? nothing : excess(prediction) * slope(excess(prediction))),
+                (column == label ? nothing : T(power) * slope(excess(prediction))));
+            value = sums.first;
             GRADIENT_OF_ROW(
-                column == label ? -steepness : T(power) * slope(excess(prediction)));
+                column == label ? -sums.second : T(power) * slope(excess(prediction)));
             """,
             when={"variant": MulticlassHingeVariant.WESTON_WATKINS},
             targets_are_classes=True,

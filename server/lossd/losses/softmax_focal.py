@@ -66,14 +66,13 @@ _SHARES_OF_DISTRIBUTIONS = _STEEPNESS.replace("NUMBER", "double")
             const auto share = [&](long long column, double logit, double target) {
                 return weighed(class_weights[column] * target, steepness(column, logit));
             };
-            value = SUM_OVER_ROW(weighed(
-                class_weights[column] * target * pow(doubt(column, prediction), gamma),
-                softmax.negative_log(column, prediction)));
-            const auto surplus = surplus_of(
-                row, softmax, AT_COLUMN(double(prediction)),
-                AT_COLUMN(share(column, prediction, target)));
-            GRADIENT_OF_ROW(
-                surplus(column, prediction, share(column, prediction, target)));
+            value = write_surplus<OF_BOTH>(
+                row, softmax, AT_PREDICTION(double(prediction)),
+                AT_COLUMN(share(column, prediction, target)),
+                [&](long long column, T prediction, double surplus) { return surplus; },
+                AT_COLUMN(weighed(
+                    class_weights[column] * target * pow(doubt(column, prediction), gamma),
+                    softmax.negative_log(column, prediction))));
             """,
             targets_are_classes=False,
         ),

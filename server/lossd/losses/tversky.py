@@ -26,6 +26,7 @@ LOG_PROBABILITIES = DistributionKind.LOG_PROBABILITIES
     layout=(OPTIONAL_CLASS_AXIS,),
     cuda=overlap_texts(1, "alpha", "beta", "gamma"),
     ignores=without_target,
+    ignores_when={"empty_target": EmptyTarget.SKIP},
     examples=(
         # tp = 1/2, fp = 1/4, fn = 1/2: with alpha alone a third, with beta alone a half.
         Example(

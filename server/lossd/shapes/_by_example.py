@@ -16,7 +16,7 @@ from lossd.batch import Array, Batch, Layout, Operand, check_domains, check_rule
 from lossd.losses import Loss
 from lossd.reduction import Floats, block_sums
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
-from lossd.shapes._memory import FEW_ELEMENTS, piece_elements
+from lossd.shapes._memory import FEW_ELEMENTS, no_flags, piece_elements
 from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
 
 _NO_SUMS: Floats = np.zeros(0)
@@ -163,7 +163,7 @@ class _Run:
         if pieces.elements > 1:
             self._scale = self._scale / pieces.elements
         self._sums: list[Floats] = [_NO_SUMS] * len(pieces.cuts)
-        self._nonfinite = np.zeros(batch.rows, np.bool_)
+        self._nonfinite = no_flags(batch.rows)
         self._is_flagged = False
         self._statuses: list[tuple[slice, Array]] = []  # few losses have any
         # Sums over the parts of long rows, which become values when all parts are done.

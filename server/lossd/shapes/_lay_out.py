@@ -77,7 +77,7 @@ class Laid:
         ``checks_domains`` tells whether that looks whether they are within their domains.
         """
         loss = self.template.loss
-        if not self.rules.reads_rows or loss.ignores is not None or loss.mean_factor is not None:
+        if not self.rules.reads_rows or loss.may_ignore(self.parameters):
             return frozenset()
         if not self.layout.rows * self.layout.length:
             return frozenset()

@@ -6,6 +6,8 @@ So what counts for a call is one piece, and with rows that are longer than a pie
 """
 
 import math
+import mmap
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from lossd.batch import Array, Job, Layout
 from lossd.losses import Content, Differentiable
+from lossd.reduction import Flags
 from lossd.shapes._blocks import BLOCK_ELEMENTS
 
 # Fewer elements are not worth the look: whatever the loss, they take some MiB.
@@ -23,6 +26,8 @@ _ROW_BYTES, _GIVEN_BYTES = 12, 24
 _INTEGER_BYTES = 16
 # Flags become booleans, and are looked at.
 _FLAG_BYTES = 2
+# So many flags are not cleared before one is set.
+_MANY_FLAGS = 1 << 20
 
 
 def row_bytes(job: Job, rows: int) -> int:
@@ -77,3 +82,18 @@ def widened(dtype: np.dtype[Any], nbytes: int) -> int:
 def largest(shapes: Sequence[tuple[int, ...]]) -> int:
     """The most elements that any of some shapes has."""
     return max(map(math.prod, shapes), default=0)
+
+
+def no_flags(rows: int) -> Flags:
+    """Returns a flag of each row, none of them set.
+
+    Many are fresh memory, which the system clears page by page where a flag is set: the C library
+    clears all of what it has kept, for 16 million rows in 0.7 ms.
+    """
+    if rows >= _MANY_FLAGS and sys.platform != "win32":
+        try:
+            memory = mmap.mmap(-1, rows, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            return np.frombuffer(memory, np.bool_)
+        except OSError:  # as many mappings as there may be
+            pass
+    return np.zeros(rows, np.bool_)

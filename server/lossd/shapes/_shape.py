@@ -81,6 +81,14 @@ class ShapeRules(abc.ABC):
         del loss, parameters
         return None
 
+    def in_place(self, loss: Loss) -> frozenset[str]:
+        """Returns the inputs, floating point, that are no more than numbers wherever they are read.
+
+        They may be read where a caller can change them meanwhile, however they are laid out.
+        """
+        del loss
+        return frozenset()
+
     def needed(  # noqa: PLR0917 - all that it follows from
         self,
         job: Job,

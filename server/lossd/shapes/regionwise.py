@@ -5,7 +5,8 @@ them in between, which class indices lack.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lossd.batch import Given, Layout, Slot, shape_error
 from lossd.losses import Input, Loss
@@ -24,11 +25,19 @@ from lossd.shapes._layouts import (
 class RegionwiseShape(ByExample):
     """See the module."""
 
+    reads_rows = True
+
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
         has_classes = CLASS_AXIS in loss.layout_parameters
         may_have = has_classes or OPTIONAL_CLASS_AXIS in loss.layout_parameters
         return patterns_by_classes(declared, has_classes=has_classes, may_have=may_have)
+
+    def row_axis(self, loss: Loss, parameters: Mapping[str, Any]) -> int:
+        """See ``ShapeRules.row_axis``; classes on axis 1 are where they are computed."""
+        del loss
+        axis = parameters.get("class_axis")
+        return -1 if axis in {None, 1} else int(axis)
 
     def lay_out(self, given: Given) -> Layout:
         """See ``ShapeRules.lay_out``."""

@@ -36,12 +36,18 @@ _PATTERNS = {
 class SequenceShape(ByExample):
     """See the module."""
 
+    reads_rows = True
     is_quick = False
 
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
         del loss
         return _PATTERNS[declared.content]
+
+    def row_axis(self, loss: Loss, parameters: Mapping[str, Any]) -> int:
+        """See ``ShapeRules.row_axis``."""
+        del loss, parameters
+        return -1
 
     def block_rows(self, length: int) -> int:
         """See ``ByExample.block_rows``."""

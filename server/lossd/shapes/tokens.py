@@ -65,6 +65,14 @@ class TokensShape(ShapeRules):
 
     on_host = True
 
+    def in_place(self, loss: Loss) -> frozenset[str]:
+        """See ``ShapeRules.in_place``: numbers of tokens, but not of their classes."""
+        return frozenset(
+            declared.name
+            for declared in loss.inputs
+            if declared.content is Content.FLOATS and declared.axes is not Axes.CLASSES
+        )
+
     def working(
         self, loss: Loss, layout: Layout, parameters: Mapping[str, Any], workers: int
     ) -> int:

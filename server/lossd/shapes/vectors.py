@@ -5,7 +5,8 @@ have axis 0 only.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lossd.batch import Given, Layout, Slot, shape_error
 from lossd.losses import Axes, Input, Loss
@@ -16,10 +17,17 @@ from lossd.shapes._layouts import check_same_shape, example_slot
 class VectorsShape(ByExample):
     """See the module."""
 
+    reads_rows = True
+
     def patterns(self, loss: Loss, declared: Input) -> Sequence[str]:
         """See ``ShapeRules.patterns``."""
         del loss
         return ("(N, ...)",) if declared.axes is Axes.EXAMPLES else ("(N, ..., D)",)
+
+    def row_axis(self, loss: Loss, parameters: Mapping[str, Any]) -> int:
+        """See ``ShapeRules.row_axis``."""
+        del loss, parameters
+        return -1
 
     def lay_out(self, given: Given) -> Layout:
         """Lays out vectors along the last axis of same-shaped inputs; other axes count examples."""

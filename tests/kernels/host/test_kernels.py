@@ -165,8 +165,10 @@ def test_a_gradient_that_goes_past_the_caches_has_the_same_bits(
 ) -> None:
     case = make_case(text, dtype, length)
     stored_types = (None, np.float16) if dtype == cases.FLOAT32 else (None,)
-    for variant, stored in itertools.product(variants, stored_types):
-        kept, streamed = (run(variant, case, stored=stored, streams=s) for s in (False, True))
+    for variant, stored, by_row in itertools.product(variants, stored_types, (True, False)):
+        kept, streamed = (
+            run(variant, case, stored=stored, by_row=by_row, streams=s) for s in (False, True)
+        )
         assert bits(kept.gradient) == bits(streamed.gradient), variant.variant
         assert bits(kept.values) == bits(streamed.values), variant.variant
 

@@ -323,7 +323,8 @@ struct Results {
         for (int i = count; i < whole_groups(count); ++i) values[i] = 0;
         if (!(call.weights ? add_weighted(row, count, values) : sum.add_each(values, whole_groups(count))))
             return false;
-        if (call.values) __builtin_memcpy(call.values + row, values, count * sizeof(T));
+        if (call.values)
+            send(call, reinterpret_cast<char*>(call.values + row), values, count * int(sizeof(T)));
         return true;
     }
 

@@ -60,6 +60,13 @@ struct Numbers {
     }
 };
 
+template <typename Number>
+struct Two {
+    Number first, second;
+};
+// The inputs that a device reads for a sum; here they are in a cache.
+constexpr int OF_PREDICTIONS = 1, OF_TARGETS = 2, OF_BOTH = OF_PREDICTIONS | OF_TARGETS;
+
 // One example: the inputs of its row, and where its gradient is written.
 struct Example {
     Call& call;
@@ -143,6 +150,12 @@ struct Row : Example {
         return Number(sum.total());
     }
 
+    template <typename Term, typename Other>
+    METHOD Two<NumberOf<Term>> sums(Term term, Other other) const {
+        const NumberOf<Term> found = sum(term);
+        return {found, sum(other)};
+    }
+
     // The largest of all columns except one.
     template <typename Term>
     METHOD Largest<NumberOf<Term>> largest(Term term, Column excluded = -1) const {
@@ -177,6 +190,33 @@ struct Row : Example {
             evaluate(slope, start, count, slopes);
             is_finite &= put(call, first + start, count, slopes, scale);
         });
+    }
+
+    // What a device does in one pass over a row that is not in a cache.
+    template <typename Slope, typename Term>
+    METHOD NumberOf<Term> write_and_sum(Slope slope, Term term) const {
+        const NumberOf<Term> found = sum(term);
+        write(slope);
+        return found;
+    }
+    template <typename Distance, typename IsFar, typename Slope, typename Term>
+    METHOD bool write_if(
+        Distance distance, IsFar is_far, Slope slope, Term term, NumberOf<Term>& found) const {
+        if (!is_far(sum([&](Column column, T prediction, T target) INLINED {
+                return fabs(distance(column, prediction, target));
+            })))
+            return false;
+        found = sum(term);
+        write([&](Column column, T prediction, T target) INLINED {
+            return slope(column, prediction, distance(column, prediction, target));
+        });
+        return true;
+    }
+    template <typename Other, typename Term>
+    METHOD bool sum_below(double limit, Other other, Term term, double& found) const {
+        if (!(largest(other).value < limit)) return false;
+        found = sum(term);
+        return true;
     }
 };
 
@@ -339,9 +379,26 @@ INLINE Kept<NumberOf<Term>> kept_of(const Row& row, Term term) {
     return {kept};
 }
 
-// The derivative of any row.
-template <typename Row, typename Number, typename Logit, typename Share>
-INLINE Kept<Number> surplus_of(
+// The sum of the shares of targets, and, where it is wanted, that of all but one.
+struct Masses {
+    double first;
+    T second;
+};
+template <typename Row, typename Share>
+INLINE Masses masses_of(const Row& row, Column but, bool is_wanted, Share share) {
+    const double all = row.sum([&](Column, T, T target) INLINED { return double(share(target)); });
+    return {all, !is_wanted ? T(0) : row.sum([&](Column column, T, T target) INLINED {
+        return pick(column == but, T(0), share(target));
+    })};
+}
+
+// The derivative of any row, and the sum of its shares.
+template <typename Number>
+struct Surplus : Kept<Number> {
+    Number mass;
+};
+template <int READS, typename Row, typename Number, typename Logit, typename Share>
+INLINE Surplus<Number> surplus_of(
     const Row& row, const Softmax<Number>& softmax, Logit logit, Share share) {
     const Column best = softmax.best.column;
     Number* const kept = row.template take<Number>();
@@ -356,7 +413,7 @@ INLINE Kept<Number> surplus_of(
     if (softmax.rest < 1) kept[best] = others - mass * (softmax.rest / softmax.total);
     const Number distance =
         row.sum([&](Column column, T, T) INLINED { return fabs(kept[column]); });
-    if (!(distance < Number(NEAR) * mass)) return {kept};
+    if (!(distance < Number(NEAR) * mass)) return {{kept}, mass};
     double* const below = row.template take<double>();
     double* const shares = row.template take<double>();
     row.keep(below, [&](Column column, T prediction, T target) INLINED {
@@ -366,18 +423,37 @@ INLINE Kept<Number> surplus_of(
     row.keep(shares, share);
     if (make_exact(below, shares, row.columns, best))
         for (int64_t i = 0; i < row.columns; ++i) kept[i] = Number(below[i]);
-    return {kept};
+    return {{kept}, mass};
+}
+
+// Writes slope(column, prediction, surplus) and returns the sum of a term.
+template <int READS, typename Row, typename Number, typename Logit, typename Share, typename Slope, typename Term>
+INLINE NumberOf<Term> write_surplus(
+    const Row& row, const Softmax<Number>& softmax, Logit logit, Share share, Slope slope, Term term) {
+    const NumberOf<Term> found = row.sum(term);
+    if (!row.call.gradient) return found;
+    const auto surplus = surplus_of<READS>(row, softmax, logit, share);
+    row.write([&](Column column, T prediction, T) INLINED {
+        return slope(column, prediction, surplus.kept[column]);
+    });
+    return found;
 }
 
 #define AT_COLUMN(...) [&](Column column, T prediction, T target) INLINED { return __VA_ARGS__; }
+#define AT_PREDICTION(...) [&](Column column, T prediction, T) INLINED { return __VA_ARGS__; }
+#define AT_TARGET(...) [&](Column column, T, T target) INLINED { return __VA_ARGS__; }
 #define PREDICTION_AT(column) (row.predictions.items[column])
 #define TARGET_AT(column) (row.shares.items[column])
 #define KEPT_OF_ROW(...) kept_of(row, AT_COLUMN(__VA_ARGS__))
 #define SUM_OVER_ROW(...) row.sum(AT_COLUMN(__VA_ARGS__))
+#define SUM_OVER_TARGETS(...) row.sum(AT_TARGET(__VA_ARGS__))
+#define SUMS_OVER_ROW(one, other) row.sums(AT_COLUMN(one), AT_COLUMN(other))
 #define LARGEST_OF_ROW(...) row.largest(AT_COLUMN(__VA_ARGS__))
 #define LARGEST_BUT(excluded, ...) row.largest(AT_COLUMN(__VA_ARGS__), excluded)
-#define SOFTMAX_OF_ROW(...) softmax_of(row, AT_COLUMN(__VA_ARGS__))
+#define SOFTMAX_OF_ROW(...) softmax_of(row, AT_PREDICTION(__VA_ARGS__))
+#define SOFTMAX_OF_TARGETS(...) softmax_of(row, AT_TARGET(__VA_ARGS__))
 #define GRADIENT_OF_ROW(...) row.write(AT_COLUMN(__VA_ARGS__))
+#define GRADIENT_AND_SUM(slope, ...) row.write_and_sum(AT_COLUMN(slope), AT_COLUMN(__VA_ARGS__))
 
 // The value of an example, by the text of a loss; also writes its gradient.
 typedef T (*EvaluateRow)(const Example& example);

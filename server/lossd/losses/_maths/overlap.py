@@ -326,11 +326,9 @@ def region_loss(
     )
 
 
-def without_target(
-    predictions: Array, targets: Array, *, empty_target: EmptyTarget, **_: Any
-) -> Array:
+def without_target(predictions: Array, targets: Array, **_: Any) -> Array:
     """Returns which examples to skip; one with class indices always has a target."""
-    if empty_target is not EmptyTarget.SKIP or targets.ndim < predictions.ndim:
+    if targets.ndim < predictions.ndim:
         return np.zeros(len(targets), np.bool_)
     empty: Array = (targets == 0).all(axis=tuple(range(1, targets.ndim)))
     return empty

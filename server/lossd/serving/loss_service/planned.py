@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ MOST_BYTES = 32 << 20  # that they may take
 _OWN_BYTES, _BYTES_A_BYTE = 16 << 10, 8
 # Layouts of messages of one length that are tried; few callers have two.
 _LAYOUTS = 8
+
+Kept = TypeVar("Kept")  # a plan, told apart by which object it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +115,21 @@ def may_be_planned(request: v1.ComputeLossRequest, most: int) -> bool:
 
     Of more than ``most`` inputs or tensors none is looked at.
     """
+    return (
+        asks_for_one_loss(request, most)
+        and not request.HasField("reply")
+        and all(tensor.WhichOneof("source") == "data" for tensor in tensors_of(request))
+    )
+
+
+def asks_for_one_loss(request: v1.ComputeLossRequest, most: int) -> bool:
+    """Returns whether a request asks for one loss alone, of ``most`` tensors, and for no device."""
     if request.loss.WhichOneof("kind") not in LOSSES or len(request.metrics):
         return False
     inputs = request.inputs
     if len(inputs) > most or sum(len(named.tensors) for named in inputs) > most:
         return False
-    return not (request.HasField("reply") or request.HasField("device")) and all(
-        tensor.WhichOneof("source") == "data" for tensor in tensors_of(request)
-    )
+    return not request.HasField("device")
 
 
 def _place(tensor: v1.Tensor, payloads: Payloads) -> Place:
@@ -158,7 +167,7 @@ class _Layout:
     """Messages of one length whose data lies at the same places, and plans by all else of them."""
 
     between: tuple[slice, ...]  # the data
-    plans: dict[bytes, Planned] = field(default_factory=dict)
+    plans: dict[bytes, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, places: Iterable[tuple[int, int]], length: int) -> "_Layout":
@@ -170,7 +179,7 @@ class _Layout:
         return b"".join([message[part] for part in self.between])
 
 
-class Plans:
+class Plans(Generic[Kept]):
     """The plans of the requests that came last, by their exact bytes; for any number of threads."""
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
@@ -178,17 +187,17 @@ class Plans:
         self._most_bytes = most_bytes
         self._lock = threading.Lock()
         self._layouts: dict[int, tuple[_Layout, ...]] = {}  # by the length of a message
-        self._kept: OrderedDict[Planned, tuple[int, _Layout, bytes]] = OrderedDict()
+        self._kept: OrderedDict[Kept, tuple[int, _Layout, bytes]] = OrderedDict()
         self.nbytes = 0
 
     def __len__(self) -> int:
         """Returns the number of plans."""
         return len(self._kept)
 
-    def find(self, message: bytes) -> Planned | None:
+    def find(self, message: bytes) -> Kept | None:
         """Returns what is planned for a message; None if nothing is yet."""
         for layout in self._layouts.get(len(message), ()):
-            planned = layout.plans.get(layout.header(message))
+            planned: Kept | None = layout.plans.get(layout.header(message))
             if planned is not None:
                 with self._lock:
                     if planned in self._kept:  # else it was dropped meanwhile
@@ -196,7 +205,7 @@ class Plans:
                 return planned
         return None
 
-    def keep(self, message: bytes, places: Sequence[tuple[int, int]], planned: Planned) -> None:
+    def keep(self, message: bytes, places: Sequence[tuple[int, int]], planned: Kept) -> None:
         """Keeps what is planned for a message, and drops those that were not used for longest."""
         made = _Layout.of(places, len(message))
         header = made.header(message)
@@ -226,7 +235,7 @@ class Plans:
         self._layouts[length] = (*known, made)
         return made
 
-    def _drop(self, planned: Planned) -> None:
+    def _drop(self, planned: Kept) -> None:
         length, layout, header = self._kept.pop(planned)
         self.nbytes -= _OWN_BYTES + _BYTES_A_BYTE * len(header)
         del layout.plans[header]

@@ -3,6 +3,7 @@
 import enum
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from lossd import tensors, v1
@@ -93,11 +94,41 @@ def job(
     request = framed.message
     loss = _loss(request.loss)
     given = read_parameters(loss, getattr(request.loss, loss.name))
-    lease = lease or Lease(None, lambda _: None)
-    row_axis = rules_of(loss).row_axis(loss, given)
-    read = RequestReader(framed.payloads, limits, lease, row_axis, device)
-    _take_regions(request, lease, device)
+    read = _reader(framed, loss, given, limits, lease, device)
     return _job(request, loss, given, read.inputs(request.inputs), read, limits)
+
+
+def job_like(
+    asked: Job, framed: Framed[v1.ComputeLossRequest], limits: Limits, lease: Lease
+) -> Job:
+    """Reads the tensors of a request that asks for the same as a job; raises as ``read_request``.
+
+    ``asked`` has none; what the request says of anything but tensors is not looked at.
+    """
+    request = framed.message
+    read = _reader(framed, asked.loss, asked.parameters, limits, lease, NO_DEVICE)
+    return replace(asked, inputs=read.inputs(request.inputs), **_beside(request, read))
+
+
+def _reader(  # noqa: PLR0917 - all that tensors follow from
+    framed: Framed[v1.ComputeLossRequest],
+    loss: Loss,
+    given: Mapping[str, Any],
+    limits: Limits,
+    lease: Lease | None,
+    device: DeviceLease,
+) -> RequestReader:
+    """Returns what reads the tensors of a request for one loss, and takes room for the reply."""
+    lease = lease or Lease(None, lambda _: None)
+    rules = rules_of(loss)
+    _take_regions(framed.message, lease, device)
+    row_axis, in_place = rules.row_axis(loss, given), rules.in_place(loss)
+    return RequestReader(framed.payloads, limits, lease, row_axis, device, in_place)
+
+
+def _beside(request: v1.ComputeLossRequest, read: RequestReader) -> dict[str, Any]:
+    """Reads the tensors of a request that are no inputs."""
+    return {name: read.optional(request, name) for name in ("weights", "mask", "cotangent")}
 
 
 def _take_regions(request: v1.ComputeLossRequest, lease: Lease, device: DeviceLease) -> None:
@@ -147,9 +178,7 @@ def _job(  # noqa: PLR0917 - all that a request says
         loss=loss,
         parameters=given,
         inputs=inputs,
-        weights=read.optional(request, "weights"),
-        mask=read.optional(request, "mask"),
-        cotangent=read.optional(request, "cotangent"),
+        **_beside(request, read),
         reduction=_member(request, "reduction", Reduction, Reduction.MEAN),
         normalizer=request.normalizer if request.HasField("normalizer") else None,
         gradients=_gradients(request, limits),

@@ -27,6 +27,7 @@ from lossd.serving.loss_service import metrics as loss_metrics
 from lossd.serving.loss_service import replies as loss_replies
 from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.loss_service.curves import Curves
+from lossd.serving.loss_service.headers import header_of
 from lossd.serving.loss_service.planned import Planned, Plans, may_be_planned
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.process.versions import versions
@@ -71,7 +72,8 @@ class LossServicer:
         self._compute_slots = compute_slots
         self._telemetry = telemetry
         self._curves = Curves(telemetry, job_names(config.jobs))
-        self._plans = Plans()
+        self._plans: Plans[Planned] = Plans()
+        self._plans_by_header: Plans[Plan] = Plans()
 
     def methods(self) -> Mapping[str, Handler]:
         """Returns the methods by full name."""
@@ -236,7 +238,7 @@ class LossServicer:
             request = read()
             label = self._telemetry.loss_label(request.message.loss.WhichOneof("kind") or "")
             call.labels["loss"] = label
-            job = loss_requests.read_request(request, self._limits, lease, device)
+            job, plan = self._read(request, lease, device)
             on_device = loss_requests.names_on_device(request.message)
             stays = self._stays(request.message, job) if on_device else frozenset()
             job = replace(job, inputs=device.settled(job.inputs, stays)) if on_device else job
@@ -245,9 +247,11 @@ class LossServicer:
             metrics = loss_metrics.requested(specs, job) if isinstance(job, Job) else []
         with self._compute_slots.slot(call), call.collecting() as hold:
             with call.phase("compute"):
-                result = sums.run(
-                    self._engine,
-                    job,
+                run = functools.partial(sums.run, self._engine, job)
+                if plan is not None and isinstance(job, Job):
+                    arrays = plan.laid.arrays(job)
+                    run = functools.partial(self._engine.compute, plan, job, arrays)
+                result = run(
                     allocate=lease.allocate,
                     place=functools.partial(_resident, device, stays),
                     checkpoint=call.checkpoint,
@@ -259,6 +263,20 @@ class LossServicer:
             result = device.answered(result, on_device)
         self._count(label, result, call, device)
         return result, evaluated
+
+    def _read(
+        self, request: Request, lease: Lease, device: DeviceLease
+    ) -> tuple[Job | SumJob, Plan | None]:
+        """Returns the job of a request, and its plan where there is one: a known one, or a new."""
+        header = header_of(request.message, self._limits.tensors)
+        plan = None if header is None else self._plans_by_header.find(header)
+        if plan is not None:
+            return loss_requests.job_like(plan.asked, request, self._limits, lease), plan
+        job = loss_requests.read_request(request, self._limits, lease, device)
+        if header is not None and isinstance(job, Job):
+            plan = self._engine.plan(job)
+            self._plans_by_header.keep(header, (), plan)
+        return job, plan
 
     def _stays(self, request: v1.ComputeLossRequest, job: Job | SumJob) -> frozenset[str]:
         """Returns the inputs of a job that are used on the device where they lie."""

@@ -1,8 +1,8 @@
 """The shared memory that one call uses: its tensors, and a region for its reply.
 
 Its client can change the bytes at any time.  Floating-point inputs of losses that are computed row
-by row are used where they lie: a changed number changes only the caller's own result, and is never
-used as an index.  Everything else is copied before it is checked.
+by row, and those of tokens, are used where they lie: a changed number changes only the caller's own
+result, and is never used as an index.  Everything else is copied before it is checked.
 """
 
 import math

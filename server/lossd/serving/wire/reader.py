@@ -26,13 +26,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class RequestReader:
-    """Reads the tensors of one request."""
+    """Reads the tensors of one request.
+
+    ``row_axis`` is that of a loss whose inputs are read row by row, and ``in_place`` are inputs
+    that may be used where they lie in shared memory, whatever their axes.
+    """
 
     payloads: Payloads | None
     limits: Limits
     lease: Lease = field(default_factory=lambda: Lease(None, lambda _: None))
     row_axis: int | None = None
     device: DeviceLease = NO_DEVICE
+    in_place: frozenset[str] = frozenset()
 
     def inputs(self, inputs: Sequence[v1.NamedTensors]) -> dict[str, list[tensors.Array]]:
         """Reads the inputs, by name."""
@@ -49,7 +54,9 @@ class RequestReader:
                 )
             path = f"inputs[{position}].tensors"
             found[named.name] = [
-                self.tensor(tensor, named.name, f"{path}[{i}]", may_stay=self._may_stay(tensor))
+                self.tensor(
+                    tensor, named.name, f"{path}[{i}]", may_stay=self._may_stay(named.name, tensor)
+                )
                 for i, tensor in enumerate(named.tensors)
             ]
         return found
@@ -58,9 +65,13 @@ class RequestReader:
         """Reads a tensor of the request; None where it is unset."""
         return self.tensor(getattr(request, name), name, name) if request.HasField(name) else None
 
-    def _may_stay(self, tensor: v1.Tensor) -> bool:
-        """Returns whether an input may be used where it lies: rows of floating-point numbers."""
-        return tensor.dtype in _FLOATS and self.row_axis in (-1, len(tensor.shape) - 1)
+    def _may_stay(self, name: str, tensor: v1.Tensor) -> bool:
+        """Returns whether an input may be used where it lies: floating-point numbers, as rows."""
+        if tensor.dtype not in _FLOATS:
+            return False
+        if self.row_axis in (-1, len(tensor.shape) - 1):
+            return True
+        return name in self.in_place and tensor.WhichOneof("source") == "shared_memory"
 
     def tensor(
         self, tensor: v1.Tensor, name: str, path: str, *, may_stay: bool = False
