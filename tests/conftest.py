@@ -55,6 +55,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Makes the environment of all tests, and of what they start."""
+    _drop_settings()
+    _keep_bytecode(config)
+
+
+def _drop_settings() -> None:
+    """Drops settings of whoever calls pytest: they are those of servers and commands of his own.
+
+    What lossd does not know among them would be warned of, which is a failure too.
+    """
+    for name in [name for name in os.environ if name.startswith(("LOSSD_", "_LOSSD_"))]:
+        del os.environ[name]
+
+
+def _keep_bytecode(config: pytest.Config) -> None:
     """Keeps bytecode in pytest's cache where none may be written beside the sources.
 
     Else each of some hundred servers would compile all of lossd, and each worker all tests.

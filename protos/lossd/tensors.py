@@ -140,8 +140,7 @@ def fill(tensor: v1.Tensor, array: Array, payloads: Payloads | None = None) -> N
         TensorError: if the array's type does not exist on the wire, or it has too many axes.
     """
     describe(tensor, array.dtype, array.shape)
-    if array.dtype.byteorder == ">":
-        array = array.astype(array.dtype.newbyteorder("<"))
+    array = np.asarray(array, wire_order(array.dtype))
     if payloads is None:
         tensor.data = array.tobytes()
         return
@@ -149,8 +148,15 @@ def fill(tensor: v1.Tensor, array: Array, payloads: Payloads | None = None) -> N
     tensor.data = payloads.add(flat.view(np.uint8).data)
 
 
+def wire_order(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Returns a type whose numbers have their bytes in the order of the wire, little endian."""
+    return dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype
+
+
 def refer(tensor: v1.Tensor, array: Array, place: v1.SharedMemory | v1.DeviceMemory) -> None:
     """Writes an array's type and shape, and the place in memory that is shared where it lies.
+
+    There its numbers have the order of the wire.
 
     Raises:
         TensorError: as ``fill``.

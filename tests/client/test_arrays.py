@@ -115,6 +115,7 @@ def test_read_only_and_big_endian_arrays_are_taken_as_they_are() -> None:
         ),
         (np.zeros(0, object), "objects in ndarray, the first of which is nothing"),
         (np.zeros(2, ml_dtypes.float8_e5m2), "float8_e5m2"),
+        (np.array(["a"], np.dtypes.StringDType()), "StringDType"),
     ],
 )
 def test_what_the_wire_cannot_hold_is_refused_by_name(value: Any, got: Any) -> None:
@@ -132,17 +133,37 @@ def test_a_name_that_cannot_be_sent_is_refused() -> None:
     assert to_array("ü", [1.0]).shape == (1,)
 
 
-@pytest.mark.parametrize("value", [[[1.0], [1.0, 2.0]], OnAnotherDevice(np.zeros(2))])
-def test_ragged_lists_and_other_devices_are_refused_by_name(value: Any) -> None:
+class Failing:
+    """As arrays of libraries that have errors of their own."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise LookupError("it was deleted")
+
+
+@pytest.mark.parametrize("value", [[[1.0], [1.0, 2.0]], OnAnotherDevice(np.zeros(2)), Failing()])
+def test_ragged_lists_and_what_is_elsewhere_are_refused_by_name(value: Any) -> None:
     with pytest.raises(
         client.InvalidRequestError, match=r"^targets must be an array in the memory"
     ):
         to_array("targets", value)
 
 
-def test_a_masked_array_is_refused_rather_than_stripped_of_its_mask() -> None:
+MASKED = np.ma.masked_array([1.0, 2.0], [True, False])
+
+
+@pytest.mark.parametrize(
+    "value", [MASKED, [MASKED, [1.0, 2.0]], ([[1.0, 2.0]], (MASKED,)), [MASKED[0], 1.0]]
+)
+def test_a_masked_array_is_refused_rather_than_stripped_of_its_mask(value: Any) -> None:
     with pytest.raises(client.InvalidRequestError, match="without a mask of its own"):
-        to_array("targets", np.ma.masked_array([1.0, 2.0], [True, False]))
+        to_array("targets", value)
+
+
+def test_a_list_of_lists_is_looked_through_once() -> None:
+    endless: list[Any] = [[1.0]]
+    endless.append(endless)
+    with pytest.raises(client.InvalidRequestError, match=r"^targets must be an array"):
+        to_array("targets", endless)
 
 
 def test_too_many_axes_are_refused() -> None:
@@ -176,6 +197,17 @@ def test_torch_tensors_of_every_kind_are_viewed() -> None:
             array = to_array("predictions", given)
             assert array.dtype.name == str(dtype).removeprefix("torch.")
             np.testing.assert_array_equal(array.astype(np.float64), values.double().numpy())
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_torch_tensor_whose_sign_is_pending_has_it(dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    tensors = pytest.importorskip("lossd.client.torch.tensors")
+    values = torch.tensor([1.0, -2.0], dtype=getattr(torch, dtype))
+    pending = torch._neg_view(values)
+    for array in (to_array("predictions", pending), tensors.to_array(pending)):
+        assert array.astype(float).tolist() == [-1.0, 2.0]
 
 
 @pytest.mark.oracle
@@ -251,3 +283,15 @@ def test_a_series_of_pandas_is_taken_whatever_its_index() -> None:
     objects = pandas.Series([0.5, None], index=[7, 9], dtype=object)
     with pytest.raises(client.InvalidRequestError, match=r"in Series, of which \[1\] is None"):
         to_array("predictions", objects)
+
+
+def test_a_table_of_pandas_is_taken_whatever_its_columns_could_hold() -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"a": [0.5, 1.5], "b": [2.0, 3.0]}, index=[7, 9]).astype("Float32")
+    array = to_array("predictions", table)
+    assert array.dtype == np.float32
+    assert array.tolist() == [[0.5, 2.0], [1.5, 3.0]]
+    table.iloc[0, 0] = pandas.NA
+    np.testing.assert_array_equal(to_array("predictions", table), [[np.nan, 2.0], [1.5, 3.0]])
+    with pytest.raises(client.InvalidRequestError, match=r"in DataFrame, of which \[0, 1\]"):
+        to_array("predictions", pandas.DataFrame({"a": [0.5], "b": ["x"]}))

@@ -105,6 +105,45 @@ def test_a_parameter_among_the_inputs_is_told_where_it_belongs(serve: Any, conne
     assert not server.seen
 
 
+# What is none of an array is no reason to speak of arrays where the name is wrong.
+WRONG_NAMES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "bleu": (
+        {"hypothesis": ["a b"]}, "inputs",
+        r"names of the metric, got 'hypothesis': did you mean hypotheses\?$",
+    ),
+    "chrf": (
+        {"predictions": [["a b"]]}, "predictions",
+        "predictions must hold numbers, got texts, which hypotheses and references may hold$",
+    ),
+    "word_error_rate": (
+        {"reference": [["a", "b"], ["c"]]}, "inputs", "got 'reference': did you mean references",
+    ),
+    "huber": (
+        {"target": "x"}, "inputs", r"names of the loss, got 'target': did you mean targets\?$",
+    ),
+    "feature_matching": (
+        {"prediction": [np.ones((2, 3))]}, "inputs", "got 'prediction': did you mean predictions",
+    ),
+    "weighted_sum": ({"heads": "x"}, "inputs", r"got 'heads': did you mean head\?$"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_NAMES)
+def test_a_wrong_name_of_an_input_is_told_before_its_value(
+    serve: Any, connect: Any, name: str
+) -> None:
+    inputs, field, message = WRONG_NAMES[name]
+    summed = weighted_sum((1.0, v1.Huber(), {"predictions": "head"}))
+    server = serve()
+    with connect(server.address) as client, refused(message) as caught:
+        if name in METRICS:
+            client.evaluate(name, **inputs)
+        else:
+            client.compute(summed if name == "weighted_sum" else name, **inputs)
+    assert caught.value.field == field
+    assert not server.seen
+
+
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_no_loss_has_an_input_and_a_parameter_of_one_name(loss: Any) -> None:
     message = make(loss.name)

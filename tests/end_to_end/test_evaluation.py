@@ -159,6 +159,14 @@ def test_errors_name_the_field(client: LossClient) -> None:
     with pytest.raises(InvalidRequestError, match="inputs must be among") as caught:
         client.evaluate(F1(), prediction=[1.0], targets=[1])  # type: ignore[call-overload]
     assert caught.value.field == "batch.inputs"
+    with pytest.raises(
+        InvalidRequestError, match="inputs must be among predictions, targets, got 'hypotheses'"
+    ):
+        client.evaluate(F1(), hypotheses=["a"], references=["a"])
+    with pytest.raises(
+        InvalidRequestError, match="inputs must be among hypotheses, references, got 'predictions'"
+    ):
+        client.evaluate(Bleu(), predictions=[1.0], targets=[1])
     with pytest.raises(InvalidRequestError, match="predictions must be given as a tensor for F1"):
         client.evaluate(F1(), targets=[1])
     with pytest.raises(InvalidRequestError, match="different"):

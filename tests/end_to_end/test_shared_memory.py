@@ -136,6 +136,27 @@ def test_an_array_of_the_client_is_used_where_it_lies(sharing: Process, connect:
         assert segments(sharing) <= 2
 
 
+def test_big_endian_arrays_are_shared_in_the_order_of_the_wire(
+    sharing: Process, connect: Any
+) -> None:
+    given = batch()
+    with connect(sharing.address) as client:
+        expected = client.compute(CrossEntropy(), **given)
+        own = client.empty((ROWS, CLASSES), ">f4")
+        own[...] = given["predictions"]
+        labels = given["targets"].astype(">i8")
+        for predictions in (given["predictions"].astype(">f4"), own):
+            result = client.compute(CrossEntropy(), predictions=predictions, targets=labels)
+            assert result.transport == "shared_memory"
+            assert_same(result.per_example, expected.per_example)
+            assert_same(result.gradients["predictions"], expected.gradients["predictions"])
+
+
+def test_an_array_of_objects_is_ordinary_memory(sharing: Process, connect: Any) -> None:
+    with connect(sharing.address) as client:
+        assert client.empty((ROWS, CLASSES), object)[0, 0] is None
+
+
 def test_memory_comes_back_when_the_last_view_of_a_result_goes(
     sharing: Process, connect: Any
 ) -> None:

@@ -370,6 +370,9 @@ def _of_regions() -> Iterator[Sweep]:
     given = {"smooth": 0.0, "beta": 0.0}
     yield Sweep("tversky", region, {**given, "gamma": 2.0}, only=by)
     yield Sweep("tversky", class_region, {**given, "class_axis": -1}, only=by)
+    # A class that is absent counts nothing, however probable it is.
+    given = {"smooth": 0.0, "alpha": 0.0, "class_axis": -1}
+    yield Sweep("tversky", class_region, given, only=by)
     yield Sweep("lovasz_hinge", ordered_scores, {})
     yield Sweep("lovasz_softmax", ordered_region, {})
 

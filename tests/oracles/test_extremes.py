@@ -503,3 +503,14 @@ def test_what_is_beyond_the_type_inside_is_no_nan(engine: Engine, dtype: type) -
     result = run(engine, "preference", numbers, [-604.0], [-2.0], [-3.0], [-994.0], dtype=dtype)
     assert result.gradients["chosen_log_probabilities"] == -np.inf
     assert result.gradients["rejected_log_probabilities"] == np.inf
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_focal_by_targets_is_finite_where_its_terms_overflow(engine: Engine, dtype: type) -> None:
+    """Of a logit x far below 0 the cost is t |x| and the doubt t, so the value is t^3 |x|."""
+    targets, size = np.array([0.25, 0.5, 0.75]), float(np.finfo(dtype).max) / 2
+    slopes = 3 * targets**2 * size
+    result = run(engine, "focal", {}, [-size] * 3, targets, dtype=dtype)
+    assert_equal(result.gradients["targets"], slopes)
+    result = run(engine, "focal", {}, [size] * 3, 1 - targets, dtype=dtype)
+    assert_equal(result.gradients["targets"], -slopes)

@@ -89,6 +89,22 @@ def test_the_floor_of_a_variance_is_flat_however_far_the_residual(
     _assert_nothing(found["variances"], dtype)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_a_norm_that_overflows_leaves_its_gradient(
+    engine: Engine, dtype: type[np.floating[Any]], target: float
+) -> None:
+    largest = np.finfo(dtype).max
+    rows = [[0.6, 0.6, -1e-30], [0.45] * 3, [0.7, -0.49, 0.49]]
+    gradients = (np.array(rows) * largest).astype(dtype)
+    inputs = {"input_gradients": gradients}
+    job = Case(LOSSES["gradient_penalty"], {"target_norm": target}, Form.FLOATS, inputs).job
+    found = engine.run(job(reduction=Reduction.SUM)).gradients["input_gradients"]
+    # The target is nothing beside the norm.
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(found, 2 * gradients, float(8 * np.finfo(dtype).eps))
+
+
 @pytest.mark.parametrize("swap", [False, True])
 def test_squares_that_overflow_are_compared_all_the_same(engine: Engine, swap: Any) -> None:
     anchor, one, other = (size * np.array([[3e160, 4e160]]) for size in (0.0, 1.0, 2.0))

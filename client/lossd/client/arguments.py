@@ -3,10 +3,11 @@
 It may import the contract, the forms and the errors; ``wire`` puts what it returns into requests.
 """
 
+import contextlib
 import functools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from google.protobuf.message import Message
 from lossd import forms, v1
 from lossd.client.arrays import is_sendable
 from lossd.client.errors import InvalidRequestError, UnknownLossError
+from lossd.client.hints import LossInputs
 from lossd.naming import guess
 
 reductions = MappingProxyType(
@@ -261,6 +263,27 @@ def may_be_several(spec: v1.LossSpec, name: str) -> bool:
         for term in spec.weighted_sum.terms
         for own in inputs_of_several.get(loss_name(term.loss), ())
     )
+
+
+def known_inputs(spec: v1.LossSpec) -> set[str]:
+    """Returns the names of inputs of all losses, and those that a sum gives to some."""
+    renamed = (name for term in spec.weighted_sum.terms for name in term.input_names.values())
+    return {*LossInputs.__annotations__, *renamed}
+
+
+@contextlib.contextmanager
+def named_by(kind: str, name: str, names: Callable[[], Collection[str]]) -> Iterator[None]:
+    """Refuses a name that is not known in place of a value that is none of an array."""
+    try:
+        yield
+    except InvalidRequestError as error:
+        known = names()
+        if name in known:
+            raise
+        hint = guess(name, known)
+        raise _invalid(
+            "inputs", f"inputs must have names of the {kind}, got {name[:64]!r}{hint}"
+        ) from error
 
 
 def bind(

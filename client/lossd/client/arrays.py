@@ -32,12 +32,12 @@ def to_array(name: str, value: Any) -> Array:
     """
     if not name.isascii() and not is_sendable(name):
         raise _invalid("inputs", f"inputs must have names of UTF-8, got {name!r:.64}")
-    if isinstance(value, np.ma.MaskedArray):  # NumPy would silently drop its mask
-        raise _invalid(name, f"{name} must be without a mask of its own, got MaskedArray")
+    if _has_masked(value):  # NumPy would silently drop its mask
+        raise _invalid(name, f"{name} must be without a mask of its own, got {_masked(value)}")
     viewed = value if type(value) is np.ndarray else _viewed(name, value)
     array = np.asarray(viewed, order="C")
     known = tensors.type_of_dtype
-    if array.dtype not in known and array.dtype.newbyteorder("=") not in known:
+    if array.dtype not in known and _in_native_order(array.dtype) not in known:
         types = ", ".join(dtype.name for dtype in tensors.type_of_dtype)
         raise _invalid(name, f"{name} must hold one of {types}, got {_content(array, value)}")
     if array.ndim > tensors.MAX_AXES:
@@ -90,15 +90,52 @@ def _is_array(value: Any) -> bool:
     return any(hasattr(value, view) for view in views)
 
 
-def _viewed(name: str, value: Any) -> Array:
-    value = _detached(value)
+def _has_masked(value: Any) -> bool:
+    """Returns whether a value is a masked array, or a list that has one at any depth.
+
+    What begins with a number is taken for numbers: of a masked one among them NumPy warns.
+    """
+    if not isinstance(value, list | tuple):
+        return isinstance(value, np.ma.MaskedArray)
+    seen, lists = {id(value)}, [value]  # a list may be within itself
+    while lists:
+        items = lists.pop()
+        if not items or type(items[0]) in (float, int, bool):
+            continue
+        if any(isinstance(item, np.ma.MaskedArray) for item in items):
+            return True
+        nested = [x for x in items if isinstance(x, list | tuple) and id(x) not in seen]
+        seen.update(map(id, nested))
+        lists += nested
+    return False
+
+
+def _masked(value: Any) -> str:
+    found = "" if isinstance(value, np.ma.MaskedArray) else f"{_kind(value)} of "
+    return found + np.ma.MaskedArray.__name__
+
+
+def _in_native_order(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    """Returns a type in the order of this machine; None where it has no order, as that of texts."""
     try:
+        return dtype.newbyteorder("=")
+    except TypeError:
+        return None
+
+
+def _viewed(name: str, value: Any) -> Array:
+    try:
+        value = _plain(value)
         if _is_torch_bfloat16(value):
             return _bfloat16(value)
         array = np.asarray(value)
+        if array.dtype == np.object_ and hasattr(value, "iloc"):
+            return _of_columns(value)
         if array.dtype == np.object_ and hasattr(value, "__dlpack__"):
             return np.from_dlpack(value)  # NumPy cannot read it in any other way
-    except (TypeError, ValueError, RuntimeError, BufferError, AttributeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         # Ragged lists, and arrays on another device; each library has its own exception.
         raise _invalid(
             name, f"{name} must be an array in the memory of the CPU, got {_kind(value)}: {error}"
@@ -106,11 +143,19 @@ def _viewed(name: str, value: Any) -> Array:
     return array
 
 
-def _detached(value: Any) -> Any:
-    """Returns the value detached from its graph, without which PyTorch refuses a view."""
+def _plain(value: Any) -> Any:
+    """Returns a tensor without its graph and pending signs, with which PyTorch refuses a view."""
     if getattr(value, "requires_grad", False) is True and hasattr(value, "detach"):
-        return value.detach()
-    return value
+        value = value.detach()
+    return value.resolve_neg() if hasattr(value, "resolve_neg") else value
+
+
+def _of_columns(table: Any) -> Array:
+    """Views each column of pandas by itself: together, those that may hold NA are objects."""
+    if not hasattr(table, "columns"):
+        return np.asarray(table)
+    columns = [np.asarray(column) for _, column in table.items()]
+    return np.stack(columns, axis=-1)
 
 
 def _is_torch_bfloat16(value: Any) -> bool:

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from lossd import tensors, v1
-from lossd.client import arguments, wire
-from lossd.client.arrays import to_array
+from lossd.client import arguments, hints, wire
+from lossd.client.arrays import Array, to_array
 from lossd.client.errors import InvalidRequestError
 from lossd.client.result import MetricResult
 from lossd.framing import Framed
 
 _SEQUENCES = ("hypotheses", "references")
+_OPTIONS = {"weights", "mask", "states", "timeout", "request_id"}
+_INPUTS = hints.EvaluateArguments.__annotations__.keys() - _OPTIONS
 
 
 def spec_of(metric: object) -> v1.MetricSpec:
@@ -69,7 +71,7 @@ def build_request(
     extras = {"weights": weights, "mask": mask}
     single = {name: to_array(name, value) for name, value in extras.items() if value is not None}
     arrays = {
-        name: to_array(name, value)
+        name: _array(name, value)
         for name, value in inputs.items()
         if name not in _SEQUENCES and value is not None
     }
@@ -82,6 +84,23 @@ def build_request(
         if inputs.get(name) is not None:
             _fill_sequences(request.batch.sequences.add(name=name), name, inputs[name])
     return request
+
+
+def _array(name: str, value: Any) -> Array:
+    if _holds_texts(value) and name in _INPUTS:
+        raise InvalidRequestError(
+            f"{name} must hold numbers, got texts, which {' and '.join(_SEQUENCES)} may hold",
+            field=name,
+        )
+    with arguments.named_by("metric", name, lambda: _INPUTS):
+        return to_array(name, value)
+
+
+def _holds_texts(value: Any) -> bool:
+    """Returns whether a value is a text, or a list that begins with one at any depth."""
+    while isinstance(value, list | tuple) and value:
+        value = value[0]
+    return isinstance(value, str)
 
 
 def _states(states: Iterable[bytes]) -> list[bytes]:

@@ -99,7 +99,7 @@ class Sharing:
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Returns an array, not filled, in shared memory if there is some, else in ordinary."""
         ordinary = np.empty(shape, to_dtype(dtype))  # takes no memory before it is filled
-        block = self.block(ordinary.nbytes)
+        block = None if ordinary.dtype.hasobject else self.block(ordinary.nbytes)
         return ordinary if block is None else block.array(ordinary.shape, ordinary.dtype)
 
     def device_empty(
@@ -303,13 +303,14 @@ class ClientLease:
             return self._place_on_device(array)
         if array.nbytes < WORTHWHILE_BYTES or self._has_ended:
             return None
-        located = self._sharing.locate(array)
+        dtype = tensors.wire_order(array.dtype)
+        located = self._sharing.locate(array) if dtype == array.dtype else None
         if located is None:
             block = self._sharing.block(array.nbytes)
             if block is None:
                 return None
             self._blocks.append(block)
-            self._sharing.copy(array, block.array(array.shape, array.dtype))
+            self._sharing.copy(array, block.array(array.shape, dtype))
             located = block.segment, block.start
         self.in_use = True
         segment, offset = located

@@ -327,6 +327,11 @@ def as_given(result: LossResult[Any], inputs: Mapping[str, Any]) -> LossResult[A
 
 
 def _arrays(spec: v1.LossSpec, name: str, value: Any) -> list[Array]:
+    with arguments.named_by("loss", name, functools.partial(arguments.known_inputs, spec)):
+        return _checked_arrays(spec, name, value)
+
+
+def _checked_arrays(spec: v1.LossSpec, name: str, value: Any) -> list[Array]:
     if not is_several(value):
         return [_array(name, value)]
     if not arguments.may_be_several(spec, name):

@@ -40,11 +40,12 @@ SHARED void write_closer_position(OfClasses, const Regions& regions, const Posit
     const Class classes = regions.classes();
     const Slopes best = regions.slopes(at.best());
     const double of_best = best.is_faint ? 0 : slope_of(best, at.truth(at.best()));
-    // By the logarithm of a share.  What a faint one takes from the best is too small to be seen.
+    // By the logarithm of a share.  That of a faint one need not be small: nothing may count of it.
     const auto by_log = [&](Class c, double log_share) INLINED {
         const Slopes own = regions.slopes(c);
-        const double slope = slope_of(own, at.truth(c));
-        return own.is_faint ? exp(log_share - own.top) * slope : exp(log_share) * (slope - of_best);
+        const double slope = slope_of(own, at.truth(c)), share = exp(log_share);
+        return own.is_faint ? exp(log_share - own.top) * slope - share * of_best
+                            : share * (slope - of_best);
     };
     double sum = 0;
     ONE_BY_ONE

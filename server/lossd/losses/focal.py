@@ -112,8 +112,10 @@ def focal(
 
     def by_targets() -> Array:
         leaning = xp.copysign(xp.expm1(-abs(predictions)), -predictions)  # no less yes
-        bent = weighted(xp, leaning / floored, cost) * gamma
-        steepness = weighted(xp, share, bent - predictions)
+        # Each term by its share first: their difference may be small where they overflow.
+        bend = share * gamma / floored
+        bend *= leaning
+        steepness = weighted(xp, bend, cost) - weighted(xp, share, predictions)
         if alpha is None:
             return steepness
         return steepness + weighted(xp, _power(xp, doubt, gamma), cost) * (2 * alpha - 1)

@@ -16,15 +16,23 @@ class GradientPenaltyVariant(enum.Enum):
     R1 = "half the squared norm"
 
 
+# A power of two, far below the largest number of a float.
+HUGE = 2.0**64
+
 TEXTS = (
     CudaText(
         """
         const double squares = row.sums(AT_PLACE(x.first * x.first)).items[0];
         const Length length = length_of(row, squares, First{});
-        const double beyond = length.value - target_norm;
+        // A norm may overflow where its part of a component does not: then both are reduced.
+        const bool is_reduced = length.unit < 1;
+        const double unit = is_reduced ? length.unit : 1;
+        const double beyond =
+            is_reduced ? length.size - target_norm * unit : length.value - target_norm;
         const double excess = one_sided != 0 && beyond < 0 ? 0 : beyond;
-        value = T(excess * excess);
-        row.write(AT_PLACE(2 * excess * length.direction(x.first)));
+        const double twice = 2 / unit;
+        value = T(excess / unit * (excess / unit));
+        row.write(AT_PLACE(excess * length.direction(x.first) * twice));
         """,
         when={"variant": GradientPenaltyVariant.WGAN_GP},
     ),
@@ -114,11 +122,15 @@ def gradient_penalty(
     scale = xp.where((largest > 0) & (largest < xp.inf), largest, 1)
     parts = input_gradients / scale[:, None]
     relative = xp.sqrt((parts * parts).sum(axis=-1))
-    excess = scale * relative - target_norm
+    # The norm may overflow where its part of a component does not: then both are reduced.
+    unit = xp.where(scale > HUGE, 1 / HUGE, 1).astype(scale.dtype)
+    excess = scale * unit * relative - target_norm * unit
     if one_sided:
         excess = xp.maximum(excess, 0)
     derivative = xp.where(relative == 0, 0, 2 * excess / relative)
-    return BodyResult(excess * excess, {"input_gradients": parts * derivative[:, None]})
+    parts *= derivative[:, None]
+    parts /= unit[:, None]
+    return BodyResult((excess / unit) ** 2, {"input_gradients": parts})
 
 
 def _check_r1(target_norm: float, *, one_sided: bool) -> None:

@@ -1,7 +1,6 @@
 """Turns evaluation requests into metrics and batches, and scores into replies."""
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -139,8 +138,8 @@ def batch(
     """
     try:
         return MetricBatch(
-            inputs=_inputs(message, _taken(metrics, texts=False), read),
-            sequences=_sequences(message, _taken(metrics, texts=True), read),
+            inputs=_inputs(message, metrics, read),
+            sequences=_sequences(message, metrics, read),
             weights=read.optional(message, "weights"),
             mask=read.optional(message, "mask"),
             checkpoint=checkpoint,
@@ -159,26 +158,27 @@ def sequence_bytes(message: v1.EvaluationBatch) -> int:
     return _SEQUENCE_BYTES * max(0, min(count, 4 * MAX_SEQUENCES))
 
 
-def _taken(metrics: Sequence[Requested], *, texts: bool) -> list[str]:
-    every = (one.metric.inputs for one in metrics)
-    names = (i.name for i in itertools.chain.from_iterable(every) if i.is_text is texts)
-    return list(dict.fromkeys(names))
-
-
-def _check_names(given: Mapping[str, Any], taken: Sequence[str], field: str) -> None:
+def _check_names(given: Iterable[str], metrics: Sequence[Requested], *, texts: bool) -> None:
+    """Refuses what no metric takes, and what belongs to the other field of a batch."""
+    taken = {i.name: i.is_text for one in metrics for i in one.metric.inputs}
+    fields = ("inputs", "sequences")
+    field = fields[texts]
     for name in given:
         if name not in taken:
             raise InvalidTensor(
-                f"{field} must be among {', '.join(taken) or 'none'}, got {name[:64]!r}",
-                field=field,
+                f"inputs must be among {', '.join(taken)}, got {name[:64]!r}", field=field
+            )
+        if taken[name] is not texts:
+            raise InvalidTensor(
+                f"{name} must be among {fields[not texts]}, got it among {field}", field=field
             )
 
 
 def _inputs(
-    message: v1.EvaluationBatch, taken: Sequence[str], read: RequestReader
+    message: v1.EvaluationBatch, metrics: Sequence[Requested], read: RequestReader
 ) -> dict[str, tensors.Array]:
     several = read.inputs(message.inputs)
-    _check_names(several, taken, "inputs")
+    _check_names(several, metrics, texts=False)
     for name, arrays in several.items():
         if len(arrays) != 1:
             raise InvalidTensor(
@@ -188,7 +188,7 @@ def _inputs(
 
 
 def _sequences(
-    message: v1.EvaluationBatch, taken: Sequence[str], read: RequestReader
+    message: v1.EvaluationBatch, metrics: Sequence[Requested], read: RequestReader
 ) -> dict[str, Sequences]:
     check_count("sequences", len(message.sequences), read.limits.tensors)
     found: dict[str, Sequences] = {}
@@ -199,7 +199,7 @@ def _sequences(
                 field=f"sequences[{position}].name",
             )
         found[named.name] = _grouped(named, f"sequences[{position}]", read)
-    _check_names(found, taken, "sequences")
+    _check_names(found, metrics, texts=True)
     return found
 
 
