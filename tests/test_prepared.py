@@ -111,6 +111,15 @@ def test_what_depends_on_data_is_not_prepared(engine: Engine, options: Any) -> N
     assert agrees(engine, case, **options)
 
 
+@pytest.mark.parametrize("normalizer", [1e-60, 1e60])
+def test_scales_beyond_the_type_of_a_batch_have_the_same_bits(
+    engine: Engine, normalizer: float
+) -> None:
+    case = plain(LOSSES["huber"]).astype(np.float32)
+
+    assert agrees(engine, case, normalizer=normalizer)
+
+
 @pytest.mark.parametrize("parameters", [{"ignore_index": 1}, {"class_weights": (1.0, 2.0, 3.0)}])
 def test_what_depends_on_labels_is_not_prepared(engine: Engine, parameters: Any) -> None:
     drawn = plain(LOSSES["cross_entropy"], length=3, form=Form.CLASSES)

@@ -185,12 +185,10 @@ def prepared(
         )
         for operand, dtype in zip(batch.operands, dtypes, strict=True)
     ]
+    with np.errstate(over="ignore"):  # a gradient is infinite then, as that of any other batch
+        rounded = float(batch.dtype.type(scale))
     return kernel.prepared(
-        inputs,
-        batch.parameters,
-        gradient=wanted,
-        scale=float(batch.dtype.type(scale)),
-        elements=elements,
+        inputs, batch.parameters, gradient=wanted, scale=rounded, elements=elements
     )
 
 
