@@ -105,7 +105,7 @@ def test_rows_along_another_axis_are_copied(shared: SharedMemory, token: bytes) 
 
 
 def test_what_sorts_its_inputs_gets_a_copy(shared: SharedMemory, token: bytes) -> None:
-    made = v1.ComputeLossRequest(loss=v1.LossSpec(lovasz_hinge=v1.LovaszHinge()))
+    made = v1.ComputeLossRequest(loss=v1.LossSpec(pairwise_auc=v1.PairwiseAuc()))
     for name in ("predictions", "targets"):
         place = v1.SharedMemory(segment=token, offset=0)
         array = np.zeros((2, 3), np.float32)
