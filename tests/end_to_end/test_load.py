@@ -189,14 +189,19 @@ def test_200_calls_in_flight_survive_sigterm() -> None:
         serve("--backend", "numpy", "--max-calls", "200") as process,
         grpc.insecure_channel(process.address, options=CHANNEL) as channel,
     ):
+        # As the bundled client does: gRPC closes a connection with its last call, read or not.
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == SERVING
         held = [Held(channel) for _ in range(200)]
         wait_for(process, "lossd_inflight_requests", 200)
         process.process.send_signal(signal.SIGTERM)
         wait_for(process, "lossd_ready", 0)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert page(process, "/readyz") == (503, "draining\n")
         assert page(process, "/healthz") == (200, "ok\n")
         for call in held:
             call.send(request())
+        assert not watch.done()
         assert [reply_of(call).loss for call in held] == [LOG_3] * 200
         assert process.process.wait(timeout=20) == 0
 

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _CUTTING_SECONDS = 0.5
 # Seconds for which calls that come while it ends are refused, until none comes.
 _REFUSING_SECONDS = 0.4
+# Seconds that a caller has to read the last answers on its connection.
+_READING_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +93,29 @@ class Server:
     def _drain(self) -> bool:
         # Load balancers have to notice before calls are refused.
         time.sleep(self._config.drain_delay_seconds)
-        self._health.close()
         self._refuse_what_waits()
         patience = self._config.drain_seconds
+        is_busy = self._boundary.calls > 0
         try:
             self._server.stop(patience)
         except RuntimeError as error:  # no thread to cut calls with; the end of the process does it
             log.error("calls cannot be cut", extra={"because": str(error)})  # noqa: TRY400 - as it says
+        if is_busy:
+            self._outlast_calls(patience)
+        self._health.close()
         is_late = self._server.wait_for_termination(patience + _CUTTING_SECONDS)
         return not is_late
+
+    def _outlast_calls(self, patience: float) -> None:
+        """Waits until all calls are over and their answers were read, for who watches its health.
+
+        gRPC closes a connection with the last of its calls, and a caller that writes to it at that
+        moment loses all answers that it has not read.  A watch keeps it open until then.
+        """
+        until = time.monotonic() + patience
+        while self._boundary.calls and time.monotonic() < until:
+            time.sleep(_READING_SECONDS / 10)
+        time.sleep(_READING_SECONDS)
 
     def _refuse_what_waits(self) -> None:
         """Answers what came in and was not taken in: once told to stop, gRPC would cancel it.

@@ -134,6 +134,11 @@ class Boundary(grpc.GenericRpcHandler):
         self.looked_at = 0  # calls that came at all
         telemetry.expect(methods, streams, conversations)
 
+    @property
+    def calls(self) -> int:
+        """The number of calls that it has let in and that are not over."""
+        return self._admission.calls
+
     def service(
         self, details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
