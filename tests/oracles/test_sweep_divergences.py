@@ -100,7 +100,7 @@ def test_rows_from_near_to_far_keep_their_digits(
                     _target(aim, kind), gradient, found.gradients["predictions"][row], strict=True
                 ):
                     # One that happens to be nearly 0 is right beside the others.
-                    allowed = tolerance * max(abs(wanted), p * typical / 10) + UNIT * (
+                    allowed = tolerance * max(abs(wanted), p * typical / 5) + UNIT * (
                         p + abs(wanted)
                     )
                     assert abs(mpmath.mpf(float(got)) - wanted) <= allowed, about
