@@ -103,6 +103,20 @@ def test_a_confident_difference_keeps_its_digits_in_float32(engine: Engine, loss
                 np.testing.assert_allclose(gradient, expected.gradients[name], rtol=2e-6)
 
 
+def test_an_example_longer_than_a_window_ends_where_it_ends(
+    engine: Engine, loss: Loss, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossd.shapes._scores.WINDOW_ELEMENTS", 8)
+    for drawn in cases(loss, rows=2, length=13):
+        # What follows in memory is no score of theirs.
+        given = {n: np.vstack([a, np.full((9, 13), 1e3)])[:2] for n, a in drawn.inputs.items()}
+        case = drawn.with_inputs(**given)
+        result = _run(engine, case, reduction=Reduction.SUM)
+        assert total(result) == pytest.approx(oracle_values(case)[0], rel=1e-13)
+        for name, gradient in result.gradients.items():
+            assert_close(gradient, oracle_gradients(case, name), np.float64, (case, name))
+
+
 def test_sides_may_have_different_types(engine: Engine, loss: Loss) -> None:
     for drawn in cases(loss, rows=5, length=3):
         if len(drawn.inputs) < 2:

@@ -187,11 +187,11 @@ def _widened(batch: Batch) -> Batch:
 
 
 def _windows(rows: int, length: int) -> Iterator[tuple[slice, slice]]:
-    """Yields windows of all scores, whose bounds depend on the shape alone."""
+    """Yields windows of all scores, none beyond them, whose bounds depend on the shape alone."""
     height, width = max(1, WINDOW_ELEMENTS // length), min(length, WINDOW_ELEMENTS)
     for start in range(0, rows, height):
         for first in range(0, length, width):
-            yield slice(start, min(start + height, rows)), slice(first, first + width)
+            yield slice(start, min(start + height, rows)), slice(first, min(first + width, length))
 
 
 # ------------------------------------------------------------------ through the mean of the other
