@@ -109,7 +109,7 @@ class _Compiled:
         taken = {argument.name for argument in self.kernel.signature}
         arguments = {name: value for name, value in available.items() if name in taken}
         function = self.module.get_function(launch.name)
-        if launch.shared_bytes > SHARED_BYTES:
+        if launch.needs_permission:
             function.max_dynamic_shared_size_bytes = launch.shared_bytes
         function(
             (launch.blocks,),

@@ -64,6 +64,11 @@ class Launch:
     kept: int = 0
     workspace_bytes: int = 0
 
+    @property
+    def needs_permission(self) -> bool:
+        """Whether a kernel has to be allowed so much: what it has for sums counts too."""
+        return self.shared_bytes > SHARED_BYTES - SHARED_BYTES_OF_SUMS
+
 
 # The signature that all templates share, whatever the loss calls its first two inputs; its further
 # inputs and its parameters follow.
