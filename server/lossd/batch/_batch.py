@@ -106,7 +106,7 @@ def check_domains(batch: Batch) -> None:
         if batch.plan.excluded is not None:
             wrong[batch.plan.excluded] = False
         if wrong.any():
-            raise domain_error(operand, batch.plan.excluded)
+            raise domain_error(operand, wrong)
 
 
 def _are_all_within(domain: Interval | Choices, rows: Any) -> bool:

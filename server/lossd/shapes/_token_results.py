@@ -48,14 +48,15 @@ class TokenResults:
 
     def _numbers(self, operand: Operand, places: Any) -> Array:
         """Returns some numbers of an input, in float64."""
-        picked = operand.rows[places]
+        # Those of a copy: a client may change what lies in shared memory.
+        picked = np.array(operand.rows[places], np.float64)
         domain = operand.input.domain
-        if domain is not None and domain.outside(picked).any():
+        if domain is not None and (outside := domain.outside(picked)).any():
             wrong = np.zeros(len(operand.rows), np.bool_)
-            wrong[places] = domain.outside(picked)
+            wrong[places] = outside
             given = operand.slot.as_given
             raise value_error(operand.name, given(operand.rows), given(wrong), str(domain))
-        return np.asarray(picked, np.float64)
+        return picked
 
     def _given(self) -> list[Operand]:
         """Returns the inputs of which a body sees a part, those that are not only layout."""
