@@ -121,7 +121,8 @@ def gradient_penalty(
     largest = abs(input_gradients).max(axis=-1)
     scale = xp.where((largest > 0) & (largest < xp.inf), largest, 1)
     parts = input_gradients / scale[:, None]
-    relative = xp.sqrt((parts * parts).sum(axis=-1))
+    # Of an infinite component nothing can be told of the norm's slope: NaN, as kernels have it.
+    relative = xp.sqrt((parts * parts).sum(axis=-1)) + (largest - largest)
     # The norm may overflow where its part of a component does not: then both are reduced.
     unit = xp.where(scale > HUGE, 1 / HUGE, 1).astype(scale.dtype)
     excess = scale * unit * relative - target_norm * unit
