@@ -16,9 +16,9 @@
 //
 // where the expression e may use `column`, `prediction` and `target`, the share of this column in
 // the target (1 or 0 with class indices).  The result has the type of the expression, T or double.
-// Each of these is a pass over the row at most, and reads what its name says: a row that is too long
-// for the chip is read from the device's memory as often, and so a text sums up what does not decide
-// the gradient while it is written.  Every thread of the team runs the text and gets the same
+// Those in capitals are a pass over the row at most, those in small letters up to six, and each reads
+// what its name says: a row that is too long for the chip is read from the device's memory as often,
+// and so a text sums up what does not decide the gradient while it is written.  Every thread of the team runs the text and gets the same
 // numbers.  `scales`, `silent` and `gradient` may be null; class indices were checked before.  The
 // first `kept` columns fit into the chip's own memory and are read once.
 

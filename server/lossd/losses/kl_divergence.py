@@ -116,8 +116,8 @@ def kl_divergence(
     prediction holds impossible gives an infinite value.  A temperature needs predictions that are
     logits; targets are divided by it only if they are logits too.  scale_by_squared_temperature
     multiplies value and gradients by its square, as in distillation.  The mean is PyTorch's
-    "batchmean".  It is computed in float64, even for float32: at the end of a distillation the
-    difference of the two distributions is tiny.
+    "batchmean".  Where the two distributions nearly agree, their difference is taken in float64,
+    even for float32: at the end of a distillation it is tiny.
 
     Reference: S. Kullback and R. A. Leibler, On information and sufficiency, 1951; temperature:
     G. Hinton et al., Distilling the knowledge in a neural network, 2015, section 2.

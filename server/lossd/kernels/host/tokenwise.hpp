@@ -645,7 +645,7 @@ INLINE double sum_in_lanes(int64_t count, Term term) {
     return lanes.total();
 }
 
-// The sum of some numbers less others, which may be null, as `total_apart` has it: of those that count.
+// The sum of some numbers less others, which may be null, of those that count: in one sum for each lane.
 template <typename Number>
 OUTLINE double total_of(
     const char* from, const char* less, const uint8_t* mask, int64_t count) {
