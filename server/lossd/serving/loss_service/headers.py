@@ -8,14 +8,17 @@ from lossd import v1
 from lossd.chunks import tensors_of
 from lossd.serving.loss_service.planned import asks_for_one_loss
 
+_MOST_BYTES = 1 << 20  # of a message that is copied to take its data out
+
 
 def header_of(request: v1.ComputeLossRequest, most: int) -> bytes | None:
     """Returns all of a request but the data and the places of its tensors, and of its reply.
 
     Two requests that have the same are planned alike.  Returns None for one that no plan is kept
-    for: it asks for more than one loss, or for a device, or has more than ``most`` tensors.
+    for: it asks for more than one loss, or for a device, has more than ``most`` tensors, or is
+    large itself, as the first message on a stream may be that holds data.
     """
-    if not asks_for_one_loss(request, most):
+    if not asks_for_one_loss(request, most) or request.ByteSize() > _MOST_BYTES:
         return None
     header = v1.ComputeLossRequest()
     header.CopyFrom(request)

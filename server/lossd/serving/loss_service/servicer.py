@@ -197,9 +197,11 @@ class LossServicer:
             reply = self._reply(assembly.framed, call, Lease(None, call.hold))
             del assembly
             header, following = chunks.split(reply)
-            self._telemetry.transferred("grpc", request_bytes, sum(map(len, following)))
+            payload_bytes = sum(map(len, following))
+            self._telemetry.transferred("grpc", request_bytes, payload_bytes)
             head = v1.StreamLossResponse(result=header).SerializeToString()
-            collect(max(0, len(head) - request_bytes))  # of metrics beside the loss
+            # Metrics beside the loss may have more than the request.
+            collect(max(0, len(head) + payload_bytes - request_bytes))
             yield head
             yield from chunks.encoded_chunks(following)
 
