@@ -1,6 +1,7 @@
 """Errors become statuses in one place, and tell nothing of the inside."""
 
 import contextlib
+import gc
 import logging
 import math
 import re
@@ -114,6 +115,10 @@ class Service:
             reply = method.stream_unary(iter(messages), context)
         context.end()
         return reply, context
+
+    def method(self) -> Any:
+        """Returns what gRPC is given to answer a call with."""
+        return self.boundary.service(cast("Any", Details()))
 
     def count(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
@@ -281,6 +286,40 @@ def test_a_call_for_which_another_should_give_way_and_does_not_is_refused() -> N
     _, context = service.call(b"hello")
 
     assert context.status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_nobody_gives_way_to_a_caller_that_has_left_or_cannot_be_served() -> None:
+    asked: list[str] = []
+
+    def turned_away(peer: str) -> bool:
+        asked.append(peer)
+        return True
+
+    service = served(lambda *_: b"", calls=1, turned_away=turned_away)
+    service.admission.enter()
+    with pytest.raises(Aborted):
+        service.method().stream_unary(iter([b""]), Context(active=False))
+    assert asked == []
+
+    with contextlib.ExitStack() as late:
+        while service.boundary._late.acquire(blocking=False):
+            late.callback(service.boundary._late.release)
+        service.call(b"")
+    assert asked == []
+    service.call(b"")
+    assert len(asked) == 1
+
+
+def test_a_refused_call_leaves_nothing_for_the_garbage_collector() -> None:
+    service = served(lambda *_: b"", calls=1)
+    service.admission.enter()
+    gc.collect()
+    gc.disable()
+    try:
+        service.method()
+        assert not any(type(each) is errors.Overloaded for each in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("request_bytes", "counted"), [(1, 200_000), (300_000, 300_000)])

@@ -40,11 +40,11 @@ from lossd.serving.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-# Threads that refuse calls, and how many of them may serve those for which others gave way; these
-# are gone in milliseconds.
+# Threads that refuse calls, and how many of them may serve those for which others gave way.
 REFUSING_THREADS, _LATE = 8, 6
 _GIVING_WAY_SECONDS = 0.05
 _FEW_BYTES = 64 << 10  # of a reply that need not be counted
+_PATIENT_BYTES = 10_000_000  # a piece of a long answer may take as long to be read as these
 
 # Of calls that nobody waited for any more: whoever learns of it first, the handler or gRPC.
 _UNANSWERED = {grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -154,11 +154,12 @@ class Boundary(grpc.GenericRpcHandler):
         except Draining as error:
             return _unary(Pinned.to(self._refusing_threads, self._refuse, entrance, error))
         except Overloaded as error:
+            # The error must not be kept by a local: its traceback has this frame.
             if details.method in self._conversations:
-                converse_late = functools.partial(self._converse_late, entrance, error)
-                return _conversation(Pinned.to(self._refusing_threads, converse_late))
-            serve_late = functools.partial(self._serve_late, entrance, error)
-            return _unary(Pinned.to(self._refusing_threads, serve_late))
+                return _conversation(
+                    Pinned.to(self._refusing_threads, self._converse_late, entrance, error)
+                )
+            return _unary(Pinned.to(self._refusing_threads, self._serve_late, entrance, error))
         if details.method in self._conversations:
             return _conversation(Pinned.to(self._threads, self._converse, entrance, ticket))
         return _unary(Pinned.to(self._threads, self._serve, entrance, ticket))
@@ -213,11 +214,11 @@ class Boundary(grpc.GenericRpcHandler):
 
         Of the threads that refuse some are left for that: few calls are served by them at a time.
         """
-        if not self._turned_away(context.peer()) or not self._late.acquire(blocking=False):
+        if not context.is_active() or not self._late.acquire(blocking=False):
             yield None
             return
         try:
-            yield self._entered_soon()
+            yield self._entered_soon() if self._turned_away(context.peer()) else None
         finally:
             self._late.release()
 
@@ -265,7 +266,7 @@ class Boundary(grpc.GenericRpcHandler):
             call.spent("queue", entrance.age())
             for reply in handler(self._received(entrance, requests, call), call, ticket):
                 self._telemetry.sent(entrance.method, len(reply))
-                call.sent(len(reply))
+                call.sent(max(len(reply), _PATIENT_BYTES))
                 yield reply
                 call.read_by = math.inf
         except GeneratorExit:  # nobody reads the rest
