@@ -18,11 +18,12 @@ class Room:
     """Places, and calls that take them and say nothing."""
 
     silent: Watchdog = field(default_factory=lambda: Watchdog(lambda: 3600, every=3600))
+    unread: Watchdog = field(default_factory=lambda: Watchdog(lambda: 3600, every=3600))
     admission: Admission = field(default_factory=lambda: Admission(calls=PLACES, request_bytes=100))
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.crowd = Crowd(PLACES, (self.silent,), clock=lambda: self.now)
+        self.crowd = Crowd(PLACES, (self.silent,), self.unread, clock=lambda: self.now)
         self.ended: list[str] = []
 
     def take(self, peer: str) -> AdmissionTicket:
@@ -37,13 +38,20 @@ class Room:
 
     def keep_silent(self, peer: str) -> None:
         """Lets in a call that waits for its message."""
+        self._let_in(peer, self.silent)
+
+    def leave_unread(self, peer: str) -> None:
+        """Lets in a call whose answer nobody reads."""
+        self._let_in(peer, self.unread)
+
+    def _let_in(self, peer: str, watchdog: Watchdog) -> None:
         ticket = self.take(peer)
 
         def cancel() -> None:
             self.ended.append(peer)
             end(ticket)
 
-        self.silent.watch(cancel, lambda: peer)
+        watchdog.watch(cancel, lambda: peer)
 
 
 def end(ticket: AdmissionTicket) -> None:
@@ -56,6 +64,7 @@ def room() -> Iterator[Room]:
     made = Room()
     yield made
     made.silent.close()
+    made.unread.close()
 
 
 def test_a_connection_may_have_all_places_that_nobody_wants(room: Room) -> None:
@@ -89,6 +98,13 @@ def test_a_call_gives_way_neither_to_its_own_connection_nor_alone(room: Room) ->
         lonely.keep_silent(f"connection {number}")
     assert not lonely.crowd.turned_away("other")
     assert room.ended == lonely.ended == []
+
+
+def test_a_call_whose_answer_nobody_reads_gives_way_even_alone(room: Room) -> None:
+    for number in range(PLACES):
+        room.leave_unread(f"connection {number}")
+    assert room.crowd.turned_away("connection 0")
+    assert room.ended == ["connection 1"]
 
 
 def test_what_computes_does_not_give_way(room: Room) -> None:

@@ -188,8 +188,8 @@ class _Door:
 
 
 def _door(config: Config, entered: Entrance, watchdogs: _Watchdogs, telemetry: Telemetry) -> _Door:
-    silent = (watchdogs.first_message, watchdogs.idle, watchdogs.call)
-    crowd = Crowd(config.max_calls, silent)
+    silent = (watchdogs.first_message, watchdogs.idle)
+    crowd = Crowd(config.max_calls, silent, watchdogs.call)
     admit = None if entered.gate is None else let_in_by(entered.gate, Shares(config))
 
     def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:

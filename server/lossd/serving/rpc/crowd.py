@@ -3,14 +3,15 @@
 A connection may have all slots while nobody else wants one.  When a call of another one finds
 none, a call that waits for its message, or whose answer is not read, gives way, of the connection
 that has the most of them; and for some seconds no connection is given more than half of the slots.
-What computes never gives way, and the bundled client sends again what did.
+The only one of a connection gives way where its answer is not read.  What computes never does, and
+the bundled client sends again what did.
 """
 
 import functools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from lossd.errors import Overloaded
 from lossd.serving.rpc.admission import AdmissionTicket
@@ -22,19 +23,21 @@ _WANTED_SECONDS = 30.0  # for which a call that found no slot is remembered
 class Crowd:
     """The slots of each connection; may be used from many threads.
 
-    ``silent`` watch the calls that wait for a message or for a reader, each with its connection;
-    for others they may tell an empty one.
+    ``silent`` watch the calls that wait for a message, and ``unread`` those whose answer nobody
+    reads, each with its connection; for others it tells an empty one.
     """
 
     def __init__(
         self,
         slots: int,
         silent: Sequence[Watchdog],
+        unread: Watchdog,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._half = max(1, slots // 2)
-        self._silent = silent
+        self._silent = (*silent, unread)
+        self._unread = unread
         self._clock = clock
         self._taken: set[_Taken] = set()
         self._wanted = ("", -_WANTED_SECONDS)  # by whom, and when: the last one
@@ -59,11 +62,17 @@ class Crowd:
         if not waiting:
             return False
         owner, count = waiting.most_common(1)[0]
-        if owner == peer or count <= 1:
+        if count <= 1:  # the only call of a connection may yet say something, but not be read
+            return any(self._unread.end_newest(1, late) for late in self._late(peer))
+        if owner == peer:
             return False
         with self._lock:
             self._wanted = (peer, self._clock())
         return any(watchdog.end_newest(1, owner) for watchdog in self._silent)
+
+    def _late(self, peer: str) -> Iterator[str]:
+        """Yields the connections, but one, that do not read an answer."""
+        return (owner for owner in self._unread.owners() if owner not in {"", peer})
 
     def _is_wanted_beside(self, slot: "_Taken") -> bool:
         by, when = self._wanted
