@@ -42,6 +42,11 @@ class Watched:
         self.waiting = addresses
         return True
 
+    def rest(self, seconds: float) -> None:
+        """Lets time pass in which nobody drops a call."""
+        self.now += seconds
+        self.resets.look()
+
     def drop(self, peer: str, count: int) -> None:
         for _ in range(count):
             self.resets.note(peer)
@@ -65,6 +70,17 @@ def test_as_many_as_it_may_are_dropped_for_ever() -> None:
         watched.now += 0.5
     assert watched.ended == []
     assert not watched.waiting
+
+
+@pytest.mark.parametrize(("limit", "rate", "late"), [(10_000, 6_000, 0.05), (500, 400, 0.7)])
+def test_what_was_earned_since_the_last_look_may_be_spent_however_late_the_next_one_is(
+    limit: int, rate: int, late: float
+) -> None:
+    watched = Watched(limit)
+    for _ in range(20):
+        watched.now += late
+        watched.drop("ipv4:192.0.2.1:5", round(late * rate))
+    assert watched.ended == []
 
 
 def test_an_address_waits_that_drops_more_on_one_connection_after_the_other() -> None:
@@ -97,14 +113,14 @@ def test_it_waits_twice_as_long_each_time_and_as_before_once_it_kept_quiet(
         return watched.now - began
 
     assert [wait() for _ in range(5)] == [5, 10, 20, 40, 60]
-    watched.now += 301
+    watched.rest(301)
     assert wait() == 5
 
 
 def test_an_address_that_had_to_wait_may_drop_an_eighth_until_it_is_forgiven() -> None:
     watched = Watched()
     watched.drop(f"ipv4:{HERE}:1", 2 * LIMIT + 1)
-    watched.now += 6
+    watched.rest(6)
     watched.drop(f"ipv4:{HERE}:2", 2 * LIMIT // 8)
     assert not watched.waiting
     watched.drop(f"ipv4:{HERE}:2", 1)
@@ -134,8 +150,10 @@ def test_what_an_address_that_waits_has_open_is_ended_where_it_goes_on() -> None
     watched.drop(f"ipv4:{HERE}:2", 1)
     watched.drop(f"ipv4:{THERE}:3", 16)
     assert watched.ended == []
+    told = len(watched.told)
     watched.drop(f"ipv4:{HERE}:2", 16)
     assert watched.ended == [f"ipv4:{HERE}:2"]
+    assert len(watched.told) == told + 1
 
 
 def test_callers_without_an_address_lose_nothing_but_their_connection() -> None:

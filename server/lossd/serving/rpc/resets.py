@@ -4,14 +4,14 @@ gRPC's thread looks at every call that comes, some thousands a second, and refus
 whoever made it.  A call that its caller has dropped by then costs as much as any other.  So a
 connection with too many of them is ended, and an address with too many, on one connection after
 the other, waits before its next connection is taken: each time for twice as long.  Others notice
-nothing, even from the same address, as long as they stay connected.
+nothing, even from the same address, as long as they stay connected and drop few calls.
 """
 
 import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.05
 _CONNECTIONS = 2  # as many of them may be at their limit, of one address
-# Calls of a connection that may be dropped at once: all that it may have open, but for those where
-# more than by default may be.
+# Calls of a connection that may be dropped at once: as many as it may have open, unless that is
+# more than by default.
 _AT_ONCE = 256
 _MANY = 16  # dropped between two looks: a connection that takes part where its address has to wait
 _FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 60.0  # that an address waits
@@ -48,11 +48,15 @@ class _Budget:
     def __post_init__(self) -> None:
         self.left = self.most
 
-    def is_overdrawn(self, amount: float, now: float) -> bool:
-        """Spends; returns whether there was too little, in which case all is given anew."""
-        earned = (now - self.at) * self.per_second
-        left = min(self.left + earned, self.most) - amount
-        self.at, self.left = now, left if left >= 0 else self.most
+    def is_overdrawn(self, amount: float, now: float, since: float) -> bool:
+        """Spends; returns whether there was too little, in which case all is given anew.
+
+        It was spent in the last ``since`` seconds, and what was earned in them paid for it at once.
+        """
+        rested = max(0.0, now - self.at - since)
+        before = min(self.left + rested * self.per_second, self.most)
+        left = before + since * self.per_second - amount
+        self.at, self.left = now, min(left, self.most) if left >= 0 else self.most
         return left < 0
 
 
@@ -87,6 +91,7 @@ class Resets:
         self._clock = clock
         self._every = every
         self._noted: deque[str] = deque()
+        self._looked = clock()
         at_once = min(per_second, _AT_ONCE)
         self._of_connection: ByKey[str, _Budget] = self._budgets(per_second, at_once)
         self._of_address: ByKey[Address, _Budget] = self._budgets(
@@ -115,35 +120,42 @@ class Resets:
     def look(self) -> None:
         """Counts what was noted, and acts."""
         now = self._clock()
+        since, self._looked = now - self._looked, now
         self._forgive(now)
         noted = [self._noted.popleft() for _ in range(len(self._noted))]
         counts = Counter(noted)
+        ended = set()
         for peer, count in counts.items():
-            if self._of_connection.of(peer).is_overdrawn(count, now) and self._end(peer):
-                self._tell("connection was ended", peer)
-            self._count_address(peer, count, now)
+            if self._of_connection.of(peer).is_overdrawn(count, now, since):
+                self._end_and_tell(peer)
+                ended.add(peer)
+            self._count_address(peer, count, now, since)
         self._change(now)
-        self._end_those_that_wait(peer for peer, count in counts.items() if count >= _MANY)
+        for peer in counts.keys() - ended:
+            if counts[peer] >= _MANY and self._has_to_wait(peer):
+                self._end_and_tell(peer)
 
-    def _count_address(self, peer: str, count: int, now: float) -> None:
+    def _end_and_tell(self, peer: str) -> None:
+        if self._end(peer):
+            self._tell("connection was ended", peer)
+
+    def _count_address(self, peer: str, count: int, now: float, since: float) -> None:
         found = doors.endpoint(peer)
         if found is None:
             return
         address, _ = found
         before = self._waits.get(address)
         weight = _AGAIN if before else 1
-        is_overdrawn = self._of_address.of(address).is_overdrawn(weight * count, now)
+        is_overdrawn = self._of_address.of(address).is_overdrawn(weight * count, now, since)
         if is_overdrawn and address not in self._waiting:
             seconds = min(2 * before.seconds, _LONGEST_SECONDS) if before else _FIRST_SECONDS
             self._waits[address] = _Wait(seconds, now + seconds)
             self._tell("new connections have to wait", str(address), seconds=seconds)
 
-    def _end_those_that_wait(self, peers: Iterable[str]) -> None:
-        """Ends what an address has open that goes on while its next connection has to wait."""
-        for peer in peers:
-            found = doors.endpoint(peer)
-            if found is not None and found[0] in self._waiting:
-                self._end(peer)
+    def _has_to_wait(self, peer: str) -> bool:
+        """Whether the next connection of a peer's address has to wait; so this one is ended too."""
+        found = doors.endpoint(peer)
+        return found is not None and found[0] in self._waiting
 
     def _forgive(self, now: float) -> None:
         self._waits = {
