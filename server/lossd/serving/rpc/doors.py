@@ -93,8 +93,8 @@ def _each_socket(
 def _sockets() -> Iterator[socket.socket]:
     """Yields this process's sockets of TCP, which belong to others.
 
-    They are not duplicated, which would keep a connection open that gRPC closes.  Its number may
-    so be another connection's by now, in the worst case; that client connects again.
+    They are not duplicated to be looked at, which would keep a connection open that gRPC closes.
+    Its number may so be another connection's by now, in the worst case; that client connects again.
     """
     try:
         numbers = [int(each.name) for each in _OPEN_FILES.iterdir()]
@@ -113,11 +113,15 @@ def _sockets() -> Iterator[socket.socket]:
 
 
 def _ended(found: socket.socket) -> None:
-    """Ends a connection, and throws away what has come on it, which gRPC would read first."""
-    found.shutdown(socket.SHUT_RDWR)
-    with contextlib.suppress(OSError):  # nothing has come, or its peer has ended it too
-        while found.recv(_PIECE_BYTES, socket.MSG_DONTWAIT):
-            pass
+    """Ends a connection, and throws away what has come on it, which gRPC would read first.
+
+    By a number of its own: once it has ended, gRPC gives its number to another connection.
+    """
+    with found.dup() as own:
+        own.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # nothing has come, or its peer has ended it too
+            while own.recv(_PIECE_BYTES, socket.MSG_DONTWAIT):
+                pass
 
 
 def _opened(found: socket.socket) -> None:
