@@ -93,26 +93,27 @@ class Server:
     def _drain(self) -> bool:
         # Load balancers have to notice before calls are refused.
         time.sleep(self._config.drain_delay_seconds)
+        had_calls = self._boundary.calls > 0
         self._refuse_what_waits()
         patience = self._config.drain_seconds
-        is_busy = self._boundary.calls > 0
         try:
             self._server.stop(patience)
         except RuntimeError as error:  # no thread to cut calls with; the end of the process does it
             log.error("calls cannot be cut", extra={"because": str(error)})  # noqa: TRY400 - as it says
-        if is_busy:
-            self._outlast_calls(patience)
+        until = time.monotonic() + patience
+        if had_calls or self._boundary.refused:
+            self._outlast_calls(until)
         self._health.close()
-        is_late = self._server.wait_for_termination(patience + _CUTTING_SECONDS)
+        left = max(0.0, until - time.monotonic())
+        is_late = self._server.wait_for_termination(left + _CUTTING_SECONDS)
         return not is_late
 
-    def _outlast_calls(self, patience: float) -> None:
+    def _outlast_calls(self, until: float) -> None:
         """Waits until all calls are over and their answers were read, for who watches its health.
 
         gRPC closes a connection with the last of its calls, and a caller that writes to it at that
         moment loses all answers that it has not read.  A watch keeps it open until then.
         """
-        until = time.monotonic() + patience
         while self._boundary.calls and time.monotonic() < until:
             time.sleep(_READING_SECONDS / 10)
         time.sleep(_READING_SECONDS)
