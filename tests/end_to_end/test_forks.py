@@ -17,7 +17,7 @@ from tests.end_to_end.test_shared_memory import wait_until
 
 ROOT = Path(__file__).parents[2]
 BEGIN = """
-import contextlib, multiprocessing, os, sys, time, traceback
+import contextlib, multiprocessing, os, signal, sys, time, traceback
 import numpy as np
 from lossd.client import InvalidRequestError
 from lossd.v1 import SquaredError
@@ -62,8 +62,11 @@ def forked(work):
             os._exit(code)
     return child
 
+def ending(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
 def ended_well(child):
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    return ending(child) == 0
 
 class Signal:
     def __init__(self):
@@ -327,9 +330,10 @@ def test_forks_leave_an_open_evaluation_to_their_parent_and_call_nobody(
             endings = []
             for _ in range(10):
                 evaluation.update(**batch)
-                endings.append(ended_well(forked(refused)))
+                endings.append(ending(forked(refused)))
             result = evaluation.result()
-        assert sum(endings) > 5, endings  # gRPC itself ends one now and then
+        # gRPC itself aborts some: on a busy machine more than half of them.
+        assert 0 in endings and set(endings) <= {0, -signal.SIGABRT}, endings
         assert result.value == 1 and result.example_count == 40
         assert ended_well(forked(lambda: squared(mine)))
     """
