@@ -111,7 +111,7 @@ def test_an_example_longer_than_a_window_ends_where_it_ends(
         # What follows in memory is no score of theirs.
         given = {n: np.vstack([a, np.full((9, 13), 1e3)])[:2] for n, a in drawn.inputs.items()}
         case = drawn.with_inputs(**given)
-        result = _run(engine, case, reduction=Reduction.SUM)
+        result = _run(engine, case)
         assert total(result) == pytest.approx(oracle_values(case)[0], rel=1e-13)
         for name, gradient in result.gradients.items():
             assert_close(gradient, oracle_gradients(case, name), np.float64, (case, name))
