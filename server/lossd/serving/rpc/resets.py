@@ -153,7 +153,7 @@ class Resets:
             self._tell("new connections have to wait", str(address), seconds=seconds)
 
     def _has_to_wait(self, peer: str) -> bool:
-        """Whether the next connection of a peer's address has to wait; so this one is ended too."""
+        """Returns whether a peer's next connection has to wait, so that this one is ended too."""
         found = doors.endpoint(peer)
         return found is not None and found[0] in self._waiting
 
