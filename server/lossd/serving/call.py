@@ -14,7 +14,7 @@ REQUEST_ID = "x-request-id"
 # With so little left, a call that ended did so for its deadline.
 _DEADLINE_SECONDS = 0.05
 # How long an answer may take to be read before it gives way to a call that finds no room.
-_READING_SECONDS, _READING_BYTES = 0.1, 10_000_000  # the latter in a second
+_READING_SECONDS, READING_BYTES = 0.1, 10_000_000  # the latter in a second
 
 
 class Context(Protocol):
@@ -103,7 +103,7 @@ class Call:
 
     def sent(self, size: int) -> None:
         """Notes an answer of so many bytes, which the caller has to read now."""
-        self.read_by = time.monotonic() + _READING_SECONDS + size / _READING_BYTES
+        self.read_by = time.monotonic() + _READING_SECONDS + size / READING_BYTES
 
     def phase(self, name: str) -> "_Phase":
         """Times the work done within, even if it fails."""

@@ -31,7 +31,7 @@ from lossd.errors import (
     ServiceError,
     TooLarge,
 )
-from lossd.serving.call import REQUEST_ID, Call, Received, Trace
+from lossd.serving.call import READING_BYTES, REQUEST_ID, Call, Received, Trace
 from lossd.serving.caller import HERE, Caller
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.statuses import code_of, status_of
@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 REFUSING_THREADS, _LATE = 8, 6
 _GIVING_WAY_SECONDS = 0.05
 _FEW_BYTES = 64 << 10  # of a reply that need not be counted
-_PATIENT_BYTES = 10_000_000  # a piece of a long answer may take as long to be read as these
 
 # Of calls that nobody waited for any more: whoever learns of it first, the handler or gRPC.
 _UNANSWERED = {grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -266,7 +265,7 @@ class Boundary(grpc.GenericRpcHandler):
             call.spent("queue", entrance.age())
             for reply in handler(self._received(entrance, requests, call), call, ticket):
                 self._telemetry.sent(entrance.method, len(reply))
-                call.sent(max(len(reply), _PATIENT_BYTES))
+                call.sent(max(len(reply), READING_BYTES))  # a piece has a second at least
                 yield reply
                 call.read_by = math.inf
         except GeneratorExit:  # nobody reads the rest
