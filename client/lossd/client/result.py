@@ -1,6 +1,6 @@
 """Results of calls, as plain Python and NumPy.
 
-It imports NumPy and ``shown`` only; ``wire.read_response`` makes it.
+It imports NumPy and ``shown`` only; ``responses.read_response`` makes it.
 """
 
 from collections.abc import Mapping, Sequence
