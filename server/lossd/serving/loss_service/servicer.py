@@ -32,7 +32,7 @@ from lossd.serving.loss_service.planned import Planned, Plans, may_be_planned
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
-from lossd.serving.rpc.boundary import ConversationHandler, Handler
+from lossd.serving.rpc.handlers import ConversationHandler, Handler
 from lossd.serving.rpc.messages import Hold, parse, parse_framed, write_timing
 from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.shared_memory_service.segments import SharedMemory
