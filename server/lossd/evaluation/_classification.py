@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -85,6 +86,7 @@ class Scores:
     scores: Array
     weights: Floats | None
     kind: DistributionKind
+    rounding: float  # of numbers near 1 of the type that was given
 
 
 def lay_out_decisions(
@@ -177,7 +179,7 @@ def lay_out_scores(
         targets = _truths("targets", found.targets, found.selection)
     return Scores(
         found.facts(), found.task, found.width or 2, targets, scores, found.selection.weights,
-        prediction_kind,
+        prediction_kind, float(ml_dtypes.finfo(found.predictions.dtype).eps),
     )  # fmt: skip
 
 
@@ -359,6 +361,41 @@ def probabilities(prepared: Scores) -> Floats:
             return shares / total
         chances: Floats = 1 / (1 + np.exp(-scores))
         return chances
+
+
+def comparable(prepared: Scores) -> Floats:
+    """Returns numbers in the order of the probabilities of classes, which saturate nowhere.
+
+    They are log(p / (1 - p)) for logits, NaN where infinite ones have no difference.
+    """
+    if prepared.kind is not DistributionKind.LOGITS:
+        return prepared.scores.astype(np.float64)
+    found = np.empty(prepared.scores.shape, np.float64)
+    start = 0
+    for tile in tiles(prepared):
+        found[start : start + len(tile.scores)] = _log_odds(tile.scores.astype(np.float64))
+        start += len(tile.scores)
+    return found
+
+
+def _log_odds(logits: Floats) -> Floats:
+    rows = np.arange(len(logits))
+    best = logits.argmax(axis=1)
+    with np.errstate(all="ignore"):
+        below = logits - logits[rows, best][:, None]
+        lost = np.isnan(below).any(axis=1)
+        shares = np.exp(below)
+        shares[rows, best] = 0
+        others = shares.sum(axis=1, keepdims=True)
+        logs = below - np.log1p(others)
+        found: Floats = logs - np.log1p(-np.exp(logs))
+        # The best may be next to 1: the others are compared with the second best instead.
+        below[rows, best] = -np.inf
+        second = below.max(axis=1)
+        rest = np.exp(below - second[:, None]).sum(axis=1)
+        found[rows, best] = np.where(second == -np.inf, np.inf, -second - np.log(rest))
+        found[lost] = np.nan
+    return found
 
 
 PREDICTIONS = MetricInput("predictions", "scores, or what was decided", _SHAPES)

@@ -238,6 +238,8 @@ class Metric:
                 found = self.result(state, **self._own(parameters), **beside)
         except OverflowError:
             return Score(is_nonfinite=True, reason=_TOO_LARGE)
+        if found.value is None and found.values is not None and np.isinf(found.values).any():
+            return replace(found, is_nonfinite=True, reason=_TOO_LARGE)
         if found.value is None or math.isfinite(found.value):
             return found
         return replace(found, value=None, is_nonfinite=True, reason=_TOO_LARGE)

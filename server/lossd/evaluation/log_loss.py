@@ -46,8 +46,7 @@ def _negative_logs(prepared: Scores) -> Floats:
     scores = prepared.scores.astype(np.float64)
     with np.errstate(all="ignore"):
         if prepared.kind is DistributionKind.PROBABILITIES:
-            rounding = float(np.finfo(prepared.scores.dtype).eps)
-            scores = np.clip(scores, rounding, 1 - rounding)
+            scores = np.clip(scores, prepared.rounding, 1 - prepared.rounding)
         if prepared.task is BINARY:
             return _of_answers(scores, prepared)
         return _of_classes(scores, prepared)

@@ -1,0 +1,78 @@
+"""Numbers of a range far beyond that of float64, so that no sum or quotient leaves it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+_EXPONENT_OF_0 = -(1 << 20)  # below all others, so that a 0 sets the scale of no sum
+_FARTHEST = 4096  # a power of two that is 0 or infinite in float64
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """Numbers of at least 0, each a mantissa in [0.5, 1), or 0, times a power of two."""
+
+    mantissas: Floats
+    exponents: Integers
+
+    @classmethod
+    def of(cls, values: Floats | float) -> "Wide":
+        """Returns finite numbers as they are."""
+        return cls.scaled(*np.frexp(values))
+
+    @classmethod
+    def scaled(cls, values: Floats, exponents: Integers) -> "Wide":
+        """Returns values times powers of two."""
+        mantissas, more = np.frexp(values)
+        total = np.asarray(exponents, np.int64) + more
+        return cls(mantissas, np.where(mantissas == 0, _EXPONENT_OF_0, total))
+
+    @property
+    def is_zero(self) -> npt.NDArray[np.bool_]:
+        """Whether each is 0."""
+        return np.asarray(self.mantissas == 0)
+
+    def floats(self, top: Integers | int) -> Floats:
+        """Returns each divided by two to the power of ``top``."""
+        powers = np.clip(self.exponents - top, -_FARTHEST, _FARTHEST).astype(np.int32)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(self.mantissas, powers)
+
+    def shares(self) -> Floats:
+        """Returns them divided by a power of two that makes the largest less than 1."""
+        return self.floats(int(self.exponents.max(initial=_EXPONENT_OF_0)))
+
+    def __add__(self, other: "Wide") -> "Wide":
+        top = np.maximum(self.exponents, other.exponents)
+        return Wide.scaled(self.floats(top) + other.floats(top), top)
+
+    def __mul__(self, other: "Wide") -> "Wide":
+        return Wide.scaled(self.mantissas * other.mantissas, self.exponents + other.exponents)
+
+    def __truediv__(self, other: "Wide") -> Floats:
+        """Returns the quotients in float64; NaN for 0 / 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            quotients = self.mantissas / other.mantissas
+        zero = self.is_zero | other.is_zero
+        powers = np.where(zero, 0, np.clip(self.exponents - other.exponents, -_FARTHEST, _FARTHEST))
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(quotients, powers.astype(np.int32))
+
+    def sum(self, axis: int | tuple[int, ...]) -> "Wide":
+        """Returns the sums along an axis, which stays with a length of 1."""
+        top = self.exponents.max(axis=axis, keepdims=True)
+        return Wide.scaled(self.floats(top).sum(axis=axis, keepdims=True), top)
+
+    def reshape(self, *shape: int) -> "Wide":
+        """Returns them in another shape."""
+        return Wide(self.mantissas.reshape(shape), self.exponents.reshape(shape))
+
+    def padded(self, size: int) -> "Wide":
+        """Returns them, on one axis, followed by zeros."""
+        more = (0, size - len(self.mantissas))
+        exponents = np.pad(self.exponents, more, constant_values=_EXPONENT_OF_0)
+        return Wide(np.pad(self.mantissas, more), exponents)
