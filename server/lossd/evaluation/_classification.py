@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -179,8 +179,15 @@ def lay_out_scores(
         targets = _truths("targets", found.targets, found.selection)
     return Scores(
         found.facts(), found.task, found.width or 2, targets, scores, found.selection.weights,
-        prediction_kind, float(ml_dtypes.finfo(found.predictions.dtype).eps),
+        prediction_kind, _rounding(found.predictions.dtype),
     )  # fmt: skip
+
+
+def _rounding(dtype: np.dtype[Any]) -> float:
+    """Returns the distance from 1 to the next number."""
+    if dtype.name == "bfloat16":
+        return 2.0**-7
+    return float(np.finfo(dtype).eps)
 
 
 def lay_out_probabilities(

@@ -87,9 +87,9 @@ def curve(scores: Array, positive: Flags, weights: Floats | None) -> Curve:
         found = np.cumsum(hits, dtype=np.int64)[ends]
         return Curve(found, ends + 1 - found)
     heavy = weights[order][::-1]
-    found, power = scaled(np.where(hits, heavy, 0))
-    false, other_power = scaled(np.where(hits, 0, heavy))
-    return Curve(np.cumsum(found)[ends], np.cumsum(false)[ends], other_power - power)
+    yes, power = scaled(np.where(hits, heavy, 0))
+    no, other_power = scaled(np.where(hits, 0, heavy))
+    return Curve(np.cumsum(yes)[ends], np.cumsum(no)[ends], other_power - power)
 
 
 def scaled(weights: Floats) -> tuple[Floats, int]:

@@ -9,6 +9,7 @@ Reference: U. Kulisch, Computer Arithmetic and Validity, 2008, section 8.3 (a lo
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ Split = tuple[Floats, Integers]  # mantissas below 1 and powers of two, as frexp
 MOST_FACTORS = 3
 UNIT_EXPONENT = MOST_FACTORS * 1127
 UNIT = 1 << UNIT_EXPONENT
-_CHUNK = 1 << 20  # at most 2^26; the temporaries of this many stay small
+# How many are added at once, at most 2^26: temporaries stay in a processor's cache, unless many
+# groups have to share the work that there is for each.
+_SMALL_CHUNK, _LARGE_CHUNK, _MEMBERS = 1 << 15, 1 << 17, 64
 _HALF = float(1 << 27)
 
 
@@ -34,24 +37,28 @@ def exact_sums(*factors: Split, groups: Integers | None = None) -> dict[int, int
         For each group that occurs (0 without groups) the sum in units of 2^-3381.
     """
     totals: dict[int, int] = {}
-    for start in range(0, len(factors[0][0]), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    group_count = 1 if groups is None else 1 + int(groups.max(initial=0))
+    step = min(max(_SMALL_CHUNK, _MEMBERS * group_count), _LARGE_CHUNK)
+    for start in range(0, len(factors[0][0]), step):
+        part = slice(start, start + step)
         chunk = [(mantissas[part], exponents[part]) for mantissas, exponents in factors]
         for term in products(*chunk):
             _add_chunk(totals, term, None if groups is None else groups[part])
     return totals
 
 
-def products(*factors: Split) -> list[Split]:
-    """Returns numbers that add up to the products of the factors without any error."""
-    terms = [factors[0]]
-    for mantissas, exponents in factors[1:]:
-        terms = [
-            (part, before + exponents + more)
-            for value, before in terms
-            for part, more in map(np.frexp, _product(value, mantissas))
-        ]
-    return terms
+def products(*factors: Split) -> Iterator[Split]:
+    """Yields numbers that add up to the products of the factors without any error."""
+    *others, (mantissas, exponents) = factors
+    if not others:
+        yield mantissas, exponents
+        return
+    for value, before in products(*others):
+        for part in _product(value, mantissas):
+            found, more = np.frexp(part)
+            more += before
+            more += exponents
+            yield found, more
 
 
 def difference(left: Floats, right: Floats) -> Split:

@@ -72,7 +72,7 @@ def keep_scores(prepared: Scores) -> BatchState:
     lost = 0
     if prepared.task is MULTICLASS:
         scores = comparable(prepared)
-        good = ~np.isnan(scores).any(axis=1)
+        good = np.asarray(~np.isnan(scores).any(axis=1))
         lost = len(good) - int(np.count_nonzero(good))
         if lost:
             scores, targets = scores[good], targets[good]

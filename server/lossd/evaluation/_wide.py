@@ -40,7 +40,8 @@ class Wide:
         """Returns each divided by two to the power of ``top``."""
         powers = np.clip(self.exponents - top, -_FARTHEST, _FARTHEST).astype(np.int32)
         with np.errstate(over="ignore", under="ignore"):
-            return np.ldexp(self.mantissas, powers)
+            found: Floats = np.ldexp(self.mantissas, powers)
+        return found
 
     def shares(self) -> Floats:
         """Returns them divided by a power of two that makes the largest less than 1."""

@@ -265,7 +265,7 @@ def _ndcg(relevances: Floats, ties: Integers, first: Flags, gain: RetrievalGain)
 def _gains(relevances: Floats, gain: RetrievalGain) -> Floats:
     """Returns the gains of each query, divided by a power of two so that their sums are finite."""
     top = relevances.max(axis=1, keepdims=True)
-    linear = np.ldexp(relevances, -np.frexp(top)[1])
+    linear: Floats = np.ldexp(relevances, -np.frexp(top)[1])
     if gain is RetrievalGain.LINEAR:
         return linear
     far = np.where(top > _LARGE_EXPONENT, np.floor(top), 0)
