@@ -1,7 +1,5 @@
 """Matthews correlation coefficient."""
 
-import math
-
 from lossd.evaluation._averages import COUNTS, count_classes
 from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
 from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
@@ -17,7 +15,8 @@ def _result(state: State) -> Score:
     spread = (total**2 - sum(p**2 for p in predicted)) * (total**2 - sum(t**2 for t in targets))
     if spread <= 0:
         return Score(reason="predictions or targets are of one class only")
-    return Score(value=math.copysign(root_of_ratio(covariance**2, spread), covariance))
+    size = root_of_ratio(covariance**2, spread)
+    return Score(value=-size if covariance < 0 else size)
 
 
 @metric(

@@ -270,11 +270,8 @@ def _gains(relevances: Floats, gain: RetrievalGain) -> Floats:
         return linear
     far = np.where(top > _LARGE_EXPONENT, np.floor(top), 0)
     with np.errstate(under="ignore"):
-        gains = np.where(
-            relevances < 1,
-            np.expm1(relevances * math.log(2)) * np.exp2(-far),
-            np.exp2(relevances - far) - np.exp2(-far),
-        )
+        small = np.expm1(np.minimum(relevances, 1) * math.log(2)) * np.exp2(-far)
+        gains = np.where(relevances < 1, small, np.exp2(relevances - far) - np.exp2(-far))
     # Of small relevances the gains are proportional to them, to the last digit.
     return np.where(top < _SMALL_EXPONENT, linear, gains)
 
