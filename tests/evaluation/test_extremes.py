@@ -9,6 +9,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from scipy.special import softmax
+from sklearn import metrics
 
 from lossd.evaluation import METRICS, InputError, Metric, Score, merged
 from lossd.evaluation._averages import Average
@@ -443,6 +445,19 @@ def test_confident_logits_of_classes_do_not_tie(name: str, offset: float) -> Non
     for column, sign in ((1, 1), (0, -1)):
         alone = score(name, predictions=sign * margins, targets=targets == column)
         assert found[column] == alone.value
+
+
+@pytest.mark.parametrize("average", [Average.MICRO, Average.MACRO, Average.WEIGHTED])
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+def test_equal_probabilities_of_classes_tie(name: str, average: Average) -> None:
+    random = np.random.default_rng(8)
+    oracle = getattr(metrics, f"{name}_score")
+    for _ in range(10):
+        logits, targets = random.integers(-3, 4, (25, 4)), np.arange(25) % 4
+        shares = np.round(softmax(logits, axis=1), 13)  # many are equal in other places of a row
+        truths = np.eye(4, dtype=int)[targets]
+        found = score(name, {"average": average}, predictions=logits * 1.0, targets=targets)
+        assert found.value == exact(oracle(truths, shares, average=average.value))
 
 
 def test_probabilities_are_clipped_by_the_rounding_of_their_own_type() -> None:

@@ -386,21 +386,20 @@ def comparable(prepared: Scores) -> Floats:
 
 
 def _log_odds(logits: Floats) -> Floats:
+    """Returns log(p / (1 - p)), equal where one row has the logits of another in another order."""
     rows = np.arange(len(logits))
     best = logits.argmax(axis=1)
     with np.errstate(all="ignore"):
         below = logits - logits[rows, best][:, None]
         lost = np.isnan(below).any(axis=1)
-        shares = np.exp(below)
-        shares[rows, best] = 0
-        others = shares.sum(axis=1, keepdims=True)
-        logs = below - np.log1p(others)
-        found: Floats = logs - np.log1p(-np.exp(logs))
-        # The best may be next to 1: the others are compared with the second best instead.
-        below[rows, best] = -np.inf
-        second = below.max(axis=1)
-        rest = np.exp(below - second[:, None]).sum(axis=1)
-        found[rows, best] = np.where(second == -np.inf, np.inf, -second - np.log(rest))
+        ordered = np.sort(below, axis=1)[:, :-1]  # so that sums do not depend on the order
+        second = ordered[:, -1]
+        others = np.exp(ordered - second[:, None]).sum(axis=1)
+        total = 1 + np.exp(second) * others
+        found: Floats = below - np.log(total[:, None] - np.exp(below))
+        # The best may be next to 1, and is compared with the second best instead.
+        margins = np.where(second == -np.inf, np.inf, -second - np.log(others))
+        found[rows, best] = np.where(second < 0, margins, found[rows, best])
         found[lost] = np.nan
     return found
 
