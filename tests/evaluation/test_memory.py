@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.evaluation import METRICS, InputError, MetricBatch
+from lossd.evaluation import METRICS, InputError, MetricBatch, State, Tally
 from lossd.evaluation._ngrams import MAX_TOKENS
 from tests.evaluation.run import batch
 
@@ -118,6 +118,18 @@ def test_a_metric_takes_no_more_than_it_says(
 
     assert score.value is not None or score.values is not None or score.reason
     assert observing <= metric.observing(given, complete) + SMALL
+    assert scoring <= metric.scoring(state, complete) + SMALL
+
+
+@pytest.mark.parametrize("name", ["matthews_correlation", "f1", "regression_errors"])
+def test_one_small_weight_among_many_counts_takes_no_more_than_it_says(name: str) -> None:
+    """The sums of all classes are then integers of thousands of bits."""
+    metric = METRICS[name]
+    complete = metric.complete({})
+    tallies = {key: Tally(np.arange(3_000), {0: 1}) for key in metric.tallies}
+    state = State(example_count=1, width=3_000, tallies=tallies)
+    score, scoring = taken(lambda: metric.score(state, complete))
+    assert score.value is not None or score.reason
     assert scoring <= metric.scoring(state, complete) + SMALL
 
 

@@ -276,7 +276,7 @@ def _why_empty(state: State) -> str:
 ELEMENT_BYTES = 64
 # For each class or label: counts, their Python numbers, and what is made of them.
 CLASS_BYTES = 128
-_FRACTION_BYTES = 640  # an integer of 2,000 bits, and its like while it is added to
+_FRACTION_BYTES = 1280  # an integer of 4,500 bits, and its like while it is added to
 
 
 def observing_bytes(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
@@ -308,7 +308,7 @@ def classes_of(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
 def scoring_bytes(state: State, parameters: Mapping[str, Any]) -> int:
     """Returns the bytes of a result besides its state."""
     del parameters
-    return 4 * state.nbytes + CLASS_BYTES * (state.width or 0)
+    return 4 * state.nbytes + state.aligned_nbytes + CLASS_BYTES * (state.width or 0)
 
 
 def metric(

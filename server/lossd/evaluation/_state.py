@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.evaluation._exact import UNIT, Floats, Integers, Split, exact_sums, ratio, split
+from lossd.evaluation._exact import (
+    UNIT,
+    UNIT_EXPONENT,
+    Floats,
+    Integers,
+    Split,
+    exact_sums,
+    ratio,
+    split,
+)
 from lossd.evaluation._wide import Wide
 
 Array = npt.NDArray[Any]
@@ -117,12 +126,12 @@ class Tally:
         units = self.fractions.get(index, 0)
         return Fraction(whole) + Fraction(units, UNIT) if units else Fraction(whole)
 
-    def units(self, size: int) -> list[int]:
-        """Returns ``size`` sums or more, as numbers of units."""
-        found = [number * UNIT for number in self.integers.reshape(-1).tolist()]
+    def scaled(self, size: int, power: int) -> list[int]:
+        """Returns ``size`` sums times two to a power that makes them integers."""
+        found = [number << power for number in self.integers.reshape(-1).tolist()]
         found += [0] * (size - len(found))
         for index, units in self.fractions.items():
-            found[index] += units
+            found[index] += units >> (UNIT_EXPONENT - power)
         return found
 
     def pooled(self) -> "Tally":
@@ -152,13 +161,10 @@ class Tally:
 def aligned(*tallies: Tally) -> list[list[int]]:
     """Returns the sums of several tallies as integers of one length and of one unit."""
     size = max(tally.integers.size for tally in tallies)
-    if not any(tally.fractions for tally in tallies):
-        columns = [tally.integers.reshape(-1).tolist() for tally in tallies]
-        return [column + [0] * (size - len(column)) for column in columns]
-    found = [tally.units(size) for tally in tallies]
-    bits = functools.reduce(operator.or_, itertools.chain.from_iterable(found))
-    shift = max(0, (bits & -bits).bit_length() - 1)  # a larger unit makes shorter numbers
-    return [[units >> shift for units in column] for column in found]
+    fractions = (tally.fractions.values() for tally in tallies)
+    bits = functools.reduce(operator.or_, itertools.chain.from_iterable(fractions), UNIT)
+    shift = (bits & -bits).bit_length() - 1  # a large unit makes short numbers
+    return [tally.scaled(size, UNIT_EXPONENT - shift) for tally in tallies]
 
 
 NO_TALLY = Tally(np.zeros(1, np.int64))
@@ -194,6 +200,14 @@ class State:
         return kept + sum(
             t.integers.nbytes + _SUM_BYTES * len(t.fractions) for t in self.tallies.values()
         )
+
+    @property
+    def aligned_nbytes(self) -> int:
+        """About how much memory its sums take as integers of one unit."""
+        if not any(tally.fractions for tally in self.tallies.values()):
+            return 0
+        wholes = (np.count_nonzero(tally.integers) for tally in self.tallies.values())
+        return _SUM_BYTES * int(sum(wholes))
 
     def tally(self, name: str) -> Tally:
         """Returns the tally of that name; a single 0 for an empty state."""

@@ -2,7 +2,7 @@
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from lossd.evaluation._examples import is_number, select, shape_error
 from lossd.evaluation._state import State, Tally, aligned
 
 MAX_OUTPUTS = 65536
+_OUTPUTS_A_CHECK = 64  # between two checks whether to stop: at most some 10 ms
 
 
 class RegressionError(enum.Enum):
@@ -89,12 +90,14 @@ PAIRS = MetricLayout(
 _SUMS = ("squares", "magnitudes", "targets", "target_squares")
 
 
-def _result(state: State, *, error: RegressionError) -> Score:
+def _result(state: State, *, error: RegressionError, checkpoint: Callable[[], None]) -> Score:
     *sums, (weight, *_) = aligned(*(state.tally(name) for name in (*_SUMS, "weights")))
     size = len(state.tally("squares").integers)
-    outputs = [
-        _errors(weight, *found) for found in zip(*(each[:size] for each in sums), strict=True)
-    ]
+    outputs: list[dict[RegressionError, float]] = []
+    for found in zip(*(each[:size] for each in sums), strict=True):
+        if len(outputs) % _OUTPUTS_A_CHECK == 0:
+            checkpoint()
+        outputs.append(_errors(weight, *found))
     columns = {kind: [found[kind] for found in outputs] for kind in RegressionError}
     means = {kind.value: _mean(values) for kind, values in columns.items()}
     reasons = {RegressionError.R2: "targets of an output are constant"}
@@ -135,6 +138,7 @@ def _errors(
 @metric(
     PAIRS,
     result=_result,
+    is_result_long=True,
     surrogate="SquaredError",
     tallies={"squares": 1, "magnitudes": 1, "targets": 1, "target_squares": 1, "weights": 1},
     examples=(
