@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from lossd.evaluation import METRICS, InputError, MetricBatch, State, Tally
+from lossd.evaluation._averages import Average
 from lossd.evaluation._ngrams import MAX_TOKENS
+from lossd.evaluation.confusion_matrix import Normalization
 from tests.evaluation.run import batch
 
 COUNT = 60_000
@@ -130,6 +132,27 @@ def test_one_small_weight_among_many_counts_takes_no_more_than_it_says(name: str
     state = State(example_count=1, width=3_000, tallies=tallies)
     score, scoring = taken(lambda: metric.score(state, complete))
     assert score.value is not None or score.reason
+    assert scoring <= metric.scoring(state, complete) + SMALL
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "shape"),
+    [
+        ("f1", {}, (100_000,)),
+        ("f1", {"average": Average.WEIGHTED}, (100_000,)),
+        ("accuracy", {"balanced": True}, (100_000,)),
+        *(("confusion_matrix", {"normalization": one}, (700, 700)) for one in Normalization),
+    ],
+)
+def test_a_result_of_many_classes_takes_no_more_than_it_says(
+    name: str, parameters: Data, shape: tuple[int, ...]
+) -> None:
+    metric = METRICS[name]
+    complete = metric.complete(parameters)
+    state = State(
+        example_count=1, tallies={key: Tally(np.ones(shape, np.int64)) for key in metric.tallies}
+    )
+    _, scoring = taken(lambda: metric.score(state, complete))
     assert scoring <= metric.scoring(state, complete) + SMALL
 
 

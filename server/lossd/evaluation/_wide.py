@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+Exponents = npt.NDArray[np.int32]
 
 _EXPONENT_OF_0 = -(1 << 20)  # below all others, so that a 0 sets the scale of no sum
-_FARTHEST = 4096  # a power of two that is 0 or infinite in float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +16,7 @@ class Wide:
     """Numbers of at least 0, each a mantissa in [0.5, 1), or 0, times a power of two."""
 
     mantissas: Floats
-    exponents: Integers
+    exponents: Exponents
 
     @classmethod
     def of(cls, values: Floats | float) -> "Wide":
@@ -25,22 +24,21 @@ class Wide:
         return cls.scaled(*np.frexp(values))
 
     @classmethod
-    def scaled(cls, values: Floats, exponents: Integers) -> "Wide":
+    def scaled(cls, values: Floats, exponents: Exponents) -> "Wide":
         """Returns values times powers of two."""
-        mantissas, more = np.frexp(values)
-        total = np.asarray(exponents, np.int64) + more
-        return cls(mantissas, np.where(mantissas == 0, _EXPONENT_OF_0, total))
+        mantissas, total = np.frexp(values)
+        total = np.asarray(total + exponents, np.int32)
+        return cls(mantissas, np.where(mantissas == 0, np.int32(_EXPONENT_OF_0), total))
 
     @property
     def is_zero(self) -> npt.NDArray[np.bool_]:
         """Whether each is 0."""
         return np.asarray(self.mantissas == 0)
 
-    def floats(self, top: Integers | int) -> Floats:
+    def floats(self, top: Exponents | int) -> Floats:
         """Returns each divided by two to the power of ``top``."""
-        powers = np.clip(self.exponents - top, -_FARTHEST, _FARTHEST).astype(np.int32)
         with np.errstate(over="ignore", under="ignore"):
-            found: Floats = np.ldexp(self.mantissas, powers)
+            found: Floats = np.ldexp(self.mantissas, self.exponents - top)
         return found
 
     def shares(self) -> Floats:
@@ -56,12 +54,10 @@ class Wide:
 
     def __truediv__(self, other: "Wide") -> Floats:
         """Returns the quotients in float64; NaN for 0 / 0."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            quotients = self.mantissas / other.mantissas
-        zero = self.is_zero | other.is_zero
-        powers = np.where(zero, 0, np.clip(self.exponents - other.exponents, -_FARTHEST, _FARTHEST))
-        with np.errstate(over="ignore", under="ignore"):
-            return np.ldexp(quotients, powers.astype(np.int32))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+            found: Floats = self.mantissas / other.mantissas
+            np.ldexp(found, self.exponents - other.exponents, out=found)
+        return found
 
     def sum(self, axis: int | tuple[int, ...]) -> "Wide":
         """Returns the sums along an axis, which stays with a length of 1."""

@@ -29,8 +29,8 @@ def log_loss(prepared: Scores) -> BatchState:
 
         value = sum(w -log p(target)) / sum(w)
 
-    Probabilities are clipped to [e, 1 - e], with e the rounding error of their type; logits are
-    not clipped.
+    Probabilities are clipped to [e, 1 - e], with e the rounding error of the type in which they
+    were given; logits and log-probabilities are not clipped.
 
     Reference: C. M. Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.108.
     """

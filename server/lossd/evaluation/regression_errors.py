@@ -124,7 +124,7 @@ def _errors(
     """Returns the errors of one output from its sums, all in one unit."""
     if weight <= 0:
         return dict.fromkeys(RegressionError, math.nan)
-    squares = max(squares, 0)
+    squares, magnitudes = max(squares, 0), max(magnitudes, 0)  # a state may say anything
     spread = target_squares * weight - targets**2
     unexplained = spread - squares * weight
     return {
