@@ -308,7 +308,7 @@ def classes_of(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
 def scoring_bytes(state: State, parameters: Mapping[str, Any]) -> int:
     """Returns the bytes of a result besides its state."""
     del parameters
-    return 4 * state.nbytes + state.aligned_nbytes + CLASS_BYTES * (state.width or 0)
+    return 5 * state.nbytes + state.aligned_nbytes + CLASS_BYTES * (state.width or 0)
 
 
 def metric(
