@@ -379,6 +379,7 @@ def test_counts_beyond_the_largest_number_are_said() -> None:
 
 def is_lost(name: str, parameters: Data, **data: Any) -> bool:
     """Whether the first of three examples is counted as not finite, alone and merged."""
+    data = {key: np.asarray(each) for key, each in data.items()}
     pieces = [state(name, parameters, **part(data, np.array([i]))) for i in range(3)]
     for kept in (state(name, parameters, **data), merged(pieces)):
         found = score_of(name, [kept], parameters)
@@ -386,7 +387,7 @@ def is_lost(name: str, parameters: Data, **data: Any) -> bool:
             return False
         assert kept.nonfinite_count == 1
         assert (found.value, found.is_nonfinite) == (None, True)
-        assert found.reason == "predictions of 1 examples are not finite"
+        assert found.reason == "1 of 3 examples are not finite"
     one = requested(name, {})
     ((_, read),) = evaluation_state.read([evaluation_state.write([one], [kept])], [one])
     assert read.nonfinite_count == 1
@@ -416,6 +417,13 @@ SOFTMAX = ("roc_auc", "average_precision", "log_loss", "brier", "calibration_err
 def test_infinite_logits_without_probabilities_are_counted(name: str, row: list[float]) -> None:
     scores = np.array([row, [0.0, 1.0, 2.0], [1.0, 0.0, 2.0]])
     assert is_lost(name, {}, predictions=scores, targets=np.array([0, 1, 2]))
+
+
+def test_what_makes_a_number_infinite_is_counted_though_predictions_are_finite() -> None:
+    log = {"prediction_kind": DistributionKind.LOG_PROBABILITIES}
+    assert is_lost("log_loss", log, predictions=[0.0, -1.0, -1.0], targets=[0, 1, 0])
+    targets = [np.inf, 1.0, 2.0]
+    assert is_lost("regression_errors", {}, predictions=[0.0, 1.0, 2.0], targets=targets)
 
 
 def test_a_class_that_is_impossible_comes_last() -> None:

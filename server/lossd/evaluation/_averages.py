@@ -98,9 +98,9 @@ def f_score(state: State, beta: float, average: Average, zero_division: ZeroDivi
     if np.isinf(beta):
         numerators, denominators = counts.hits, counts.targets
     else:
-        factor = Wide.of(beta) * Wide.of(beta)
-        numerators = (Wide.of(1.0) + factor) * counts.hits
-        denominators = factor * counts.targets + counts.predicted
+        factor = beta * beta
+        numerators = counts.hits.times(1 + factor)
+        denominators = counts.targets.times(factor) + counts.predicted
     values, undefined = _ratios(numerators, denominators, zero_division)
     return _averaged(counts, values, undefined, average)
 

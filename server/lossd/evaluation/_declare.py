@@ -228,7 +228,7 @@ class Metric:
         if state.nonfinite_count:
             return Score(
                 is_nonfinite=True,
-                reason=f"predictions of {state.nonfinite_count} examples are not finite",
+                reason=f"{state.nonfinite_count} of {state.example_count} examples are not finite",
             )
         if state.is_empty:
             return Score(reason=_why_empty(state))

@@ -19,11 +19,6 @@ class Wide:
     exponents: Exponents
 
     @classmethod
-    def of(cls, values: Floats | float) -> "Wide":
-        """Returns finite numbers as they are."""
-        return cls.scaled(*np.frexp(values))
-
-    @classmethod
     def scaled(cls, values: Floats, exponents: Exponents) -> "Wide":
         """Returns values times powers of two."""
         mantissas, total = np.frexp(values)
@@ -49,8 +44,9 @@ class Wide:
         top = np.maximum(self.exponents, other.exponents)
         return Wide.scaled(self.floats(top) + other.floats(top), top)
 
-    def __mul__(self, other: "Wide") -> "Wide":
-        return Wide.scaled(self.mantissas * other.mantissas, self.exponents + other.exponents)
+    def times(self, factor: float) -> "Wide":
+        """Returns them times a number."""
+        return Wide.scaled(self.mantissas * factor, self.exponents)
 
     def __truediv__(self, other: "Wide") -> Floats:
         """Returns the quotients in float64; NaN for 0 / 0."""
