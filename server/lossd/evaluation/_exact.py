@@ -10,7 +10,6 @@ Reference: U. Kulisch, Computer Arithmetic and Validity, 2008, section 8.3 (a lo
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,7 @@ Integers = npt.NDArray[np.int64]
 Split = tuple[Floats, Integers]  # mantissas below 1 and powers of two, as frexp gives them
 
 # frexp writes the smallest number as 0.5 * 2^-1073, and 53 bits of it end at 2^-1126.
-MOST_FACTORS = 3
-UNIT_EXPONENT = MOST_FACTORS * 1127
+UNIT_EXPONENT = 3 * 1127  # of products of three
 UNIT = 1 << UNIT_EXPONENT
 # How many are added at once, at most 2^26: temporaries stay in a processor's cache, unless many
 # groups have to share the work that there is for each.
@@ -160,6 +158,3 @@ def signed_bytes(value: int) -> bytes:
 def from_signed_bytes(data: bytes) -> int:
     """Returns the integer of ``signed_bytes``."""
     return int.from_bytes(data, "little", signed=True)
-
-
-Array = npt.NDArray[Any]
