@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,31 @@ def text_of(document: Path) -> str:
 
 def without_blocks(text: str) -> str:
     return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def installed(extras: str) -> set[str]:
+    """Returns extras of lossd with those that they bring."""
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    found = {extra.strip() for extra in extras.split(",") if extra}
+    for extra in list(found):
+        for needed in known[extra]:
+            if more := re.fullmatch(r"lossd\[(.*)\]", needed):
+                found |= installed(more[1])
+    return found
+
+
+@documents
+def test_what_is_installed_brings_the_command_that_comes_next(document: Path) -> None:
+    for block in re.findall(r"^```\w*\n(.*?)^```", text_of(document), re.MULTILINE | re.DOTALL):
+        extras: set[str] | None = None
+        for line in block.splitlines():
+            for part in line.split("&&"):
+                if found := re.search(
+                    r"pip install\b.* '?(?:\.|lossd)(?:\[([\w,]+)\])?'?(\s|$)", part
+                ):
+                    extras = installed(found[1] or "")
+                elif extras is not None and re.search(r"(^|[\s/])lossd ", part):
+                    assert "server" in extras, f"{document}: {line}"
 
 
 def anchors(path: Path) -> set[str]:
