@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from docs import tables
+from lossd.evaluation import METRICS
+from lossd.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -72,6 +74,16 @@ def test_what_is_installed_brings_the_command_that_comes_next(document: Path) ->
                     extras = installed(found[1] or "")
                 elif extras is not None and re.search(r"(^|[\s/])lossd ", part):
                     assert "server" in extras, f"{document}: {line}"
+
+
+@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md"])
+def test_counts_are_those_of_what_is_built_in(document: str) -> None:
+    text = (ROOT / document).read_text()
+
+    for count in re.findall(r"\b(\d+) losses\b", text):
+        assert int(count) == len(LOSSES)
+    for count in re.findall(r"\b(\d+) (?:evaluation )?metrics\b", text):
+        assert int(count) == len(METRICS)
 
 
 def anchors(path: Path) -> set[str]:
