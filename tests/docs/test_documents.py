@@ -86,6 +86,19 @@ def test_counts_are_those_of_what_is_built_in(document: str) -> None:
         assert int(count) == len(METRICS)
 
 
+def test_peers_that_miss_by_either_ratio_are_named() -> None:
+    """Where a round's own ratio is within three, that of the medians beside it may not be."""
+    text = text_of(Path("SECURITY.md"))
+    head = next(line for line in text.splitlines() if "own ratios" in line)
+    assert head.startswith("| the peer |")
+    rows = [line.split(" | ") for line in text.split(head)[1].split("\n\n")[0].splitlines()[2:]]
+    assert len(rows) >= 8
+    for _, usual, beside, own, *_ in rows:
+        quiet, attacked = (float(cell.split(", ")[1]) for cell in (usual, beside))
+        if float(own) <= 3 < attacked / quiet:
+            assert f"({attacked / quiet:.1f})" in text
+
+
 def anchors(path: Path) -> set[str]:
     """Returns the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", without_blocks(path.read_text()), re.MULTILINE)
