@@ -99,6 +99,22 @@ def test_peers_that_miss_by_either_ratio_are_named() -> None:
             assert f"({attacked / quiet:.1f})" in text
 
 
+def test_lines_of_other_servers_are_counted_and_all_needed() -> None:
+    text = text_of(Path("docs/comparison.md"))
+    blocks = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+    rows = [line.split(" | ") for line in text.splitlines() if re.match(r"\| [LTl]\w+.*\d", line)]
+    said = [int(re.match(r"\d+", cell)[0]) for row in rows for cell in row[1:]]  # type: ignore[index]
+
+    assert [n for n in said if n] == [
+        sum(bool(line.strip()) for line in block.splitlines()) for block in blocks
+    ]
+    for block in blocks:
+        tree = ast.parse(block)
+        imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+        named = {alias.asname or alias.name.split(".")[0] for n in imports for alias in n.names}
+        assert named <= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}, block
+
+
 def anchors(path: Path) -> set[str]:
     """Returns the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", without_blocks(path.read_text()), re.MULTILINE)
