@@ -89,6 +89,12 @@ REFUSED = [
     ("deployment.yaml", {"replicas": 0}, "replicas"),
     ("deployment.yaml", {"memory": "4G"}, "memory"),
     ("deployment.yaml", {"memory": "512Mi"}, "memory must be at least 896Mi, got 512Mi"),
+    ("deployment.yaml", {"memory": "2Gi", "cores": 32}, "memory must be at least 2096Mi, got 2Gi"),
+    (
+        "deployment.yaml",
+        {"settings": {"max_inflight_bytes": 1 << 30}},
+        "max_message_bytes 3 times, 4230Mi with its own, got 4Gi",
+    ),
     ("deployment.yaml", {"cores": 0.5}, "cores"),
     ("deployment.yaml", {"settings": {"max_call": 3}}, "max_call"),
     ("deployment.yaml", {"settings": {"max_calls": 0}}, "max_calls"),
@@ -375,6 +381,17 @@ def test_memory_in_flight_follows_the_memory() -> None:
         values = {item["name"]: item.get("value") for item in container["env"]}
         return int(values["LOSSD_MAX_INFLIGHT_BYTES"] or 0)
 
-    assert inflight("4Gi") == ((4 << 30) - (512 << 20)) // 12
+    own = (512 + 2 * 40) << 20
+    assert inflight("4Gi") == ((4 << 30) - own) // 5
     assert inflight("4096Mi") == inflight("4Gi")
     assert inflight("64Gi") > 1 << 32
+
+
+def test_what_may_be_in_flight_can_be_said_where_it_fits() -> None:
+    said = {"max_inflight_bytes": 1 << 30, "max_message_bytes": 256 << 20}
+    (container,) = containers(
+        of_kind(rendered({"settings": said}), "Deployment")["spec"]["template"]["spec"]
+    )
+    values = {item["name"]: item.get("value") for item in container["env"]}
+
+    assert {name: int(values[f"LOSSD_{name.upper()}"]) for name in said} == said

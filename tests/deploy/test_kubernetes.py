@@ -294,8 +294,16 @@ def test_the_requests_in_flight_fit_the_memory(server: Any, config: Config) -> N
     limit = size(resources["limits"]["memory"])
 
     assert resources["requests"]["memory"] == resources["limits"]["memory"]
-    assert limit >= 4 * config.max_inflight_bytes
     assert config.max_message_bytes <= config.max_inflight_bytes
+    # One rule for all servers: that of docs/operations.md, which `lossd doctor` has too.
+    assert limit >= needed(config)
+    assert limit <= 2 * needed(config)
+
+
+def needed(config: Config) -> int:
+    """What a server may take."""
+    own = 512 * MIB + config.threads * 40 * MIB
+    return own + config.max_inflight_bytes * 3 // 2 + config.max_message_bytes * 3
 
 
 def test_every_service_account_is_there_and_has_no_token(objects: Any, pod: Any) -> None:
