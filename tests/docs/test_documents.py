@@ -115,6 +115,18 @@ def test_lines_of_other_servers_are_counted_and_all_needed() -> None:
         assert named <= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}, block
 
 
+def test_numbers_say_which_program_repeats_them() -> None:
+    text = text_of(Path("docs/performance.md"))
+    measured = text.split("\n## What was measured\n")[1].split("\n## ")[0]
+    parts = re.split(r"(?:^\|.*\n)+", measured, flags=re.MULTILINE)
+    for part in parts[:-1]:  # what stands above each table, and below the one before
+        head = part.strip().split("\n\n")[-1]
+        programs = re.findall(r"`python (benchmarks/\w+\.py)[ `]", head)
+        assert programs or "measured by hand; no program here repeats" in head, head
+        assert all((ROOT / program).is_file() for program in programs)
+    assert len(parts) > 10
+
+
 def anchors(path: Path) -> set[str]:
     """Returns the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", without_blocks(path.read_text()), re.MULTILINE)
