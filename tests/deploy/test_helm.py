@@ -339,7 +339,7 @@ def test_with_tls_everybody_asks_by_it() -> None:
     assert unknown_variables(given) == []
 
 
-NOTED = {
+NOTED: dict[str, list[dict[str, str]]] = {
     "There is no TLS": [{}, {"token_file": "/a"}, {"jwks": "/a"}],
     "and tokens": [{"token_file": "/a"}, {"access": "/a"}, {"jwks": "/a"}],
     "There is no authentication": [{}, {"tls_cert": "/a", "tls_key": "/b"}],

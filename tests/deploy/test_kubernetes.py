@@ -301,7 +301,7 @@ def test_the_requests_in_flight_fit_the_memory(server: Any, config: Config) -> N
 
 
 def needed(config: Config) -> int:
-    """What a server may take."""
+    """The memory that a server may take."""
     own = 512 * MIB + config.threads * 40 * MIB
     return own + config.max_inflight_bytes * 3 // 2 + config.max_message_bytes * 3
 

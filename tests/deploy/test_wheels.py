@@ -23,7 +23,7 @@ def wheel(path: Path, *, machine: str = "x86_64", names: str = "GLIBC_2.2.5 GLIB
 
 
 def check(*wheels: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "deploy/check_wheels.py", *wheels]
+    command = [sys.executable, str(ROOT / "deploy/check_wheels.py"), *map(str, wheels)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -158,7 +158,7 @@ def _passed(one: ast.keyword) -> str:
 
 
 def _text(value: ast.expr) -> str:
-    """What a constant says, or an empty text."""
+    """The text of a constant, or an empty one."""
     return str(value.value) if isinstance(value, ast.Constant) else ""
 
 
