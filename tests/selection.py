@@ -1,7 +1,7 @@
 """The tests of a default run: of all combinations of parameters, a sample that is always the same.
 
 In the sample of each test function every value of every parameter occurs: every loss, every type,
-every engine.  Values that one ``parametrize`` gives together are one value, so that tables of
+every engine; and on both clients, where a test is of both.  Values that one ``parametrize`` gives together are one value, so that tables of
 cases stay whole; a table that is long by multiplication is written as two ``parametrize``.
 """
 
@@ -49,7 +49,8 @@ def number(item: pytest.Item) -> int:
 def _values(item: pytest.Item) -> Iterator[Value]:
     """Yields the values of the parameters of a test, each with what it is a value of.
 
-    A test that asks for every engine has each of them with each engine.
+    Each of them also with each client, so that a table runs on both; and with each engine if the
+    test asks for it.
     """
     places = [name for name in _places(item) if name in _parameters(item)]
     for value in _single(item):
@@ -59,7 +60,7 @@ def _values(item: pytest.Item) -> Iterator[Value]:
 
 def _places(item: pytest.Item) -> tuple[str, ...]:
     """Returns the parameters that say where a test runs, if one place does not stand for others."""
-    return ("engine",) if item.get_closest_marker("every_engine") else ()
+    return ("flavour", "engine") if item.get_closest_marker("every_engine") else ("flavour",)
 
 
 def _single(item: pytest.Item) -> Iterator[Value]:
