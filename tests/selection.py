@@ -1,8 +1,9 @@
 """The tests of a default run: of all combinations of parameters, a sample that is always the same.
 
 In the sample of each test function every value of every parameter occurs: every loss, every type,
-every engine; and on both clients, where a test is of both.  Values that one ``parametrize`` gives together are one value, so that tables of
-cases stay whole; a table that is long by multiplication is written as two ``parametrize``.
+every engine; and on both clients, where a test is of both.  Values that one ``parametrize`` gives
+together are one value, so that tables of cases stay whole; a table that is long by multiplication
+is written as two ``parametrize``.
 """
 
 import zlib

@@ -19,6 +19,7 @@ from lossd.v1 import Bleu, LossSpec, MetricSpec
 from tests.end_to_end.conftest import Process, metric, serve
 from tests.end_to_end.raw import CHANNEL, METHOD, request, unary
 from tests.end_to_end.test_load import wait_for
+from tests.waiting import until
 
 EVALUATE = "/lossd.v1.EvaluationService/Evaluate"
 STREAM = "/lossd.v1.LossService/StreamLoss"
@@ -157,7 +158,7 @@ def test_a_call_that_waits_for_a_turn_ends_with_its_caller() -> None:
         with unary(process.address) as compute:
             waiting: Any = [compute.future(large, timeout=120) for _ in range(10)]  # type: ignore[attr-defined]
             wanted = len(message) + 10 * len(large)
-            eventually(lambda: metric(process, "lossd_inflight_bytes") >= wanted)
+            until(lambda: metric(process, "lossd_inflight_bytes") >= wanted)
             for call in waiting:
                 call.cancel()
             wait_for(process, "lossd_inflight_requests", 1)
@@ -263,14 +264,7 @@ def test_memory_goes_back_when_a_burst_is_over() -> None:
         idle = resident(process)
         for _ in range(2):
             call(request(rows=64 * 1024, classes=512), timeout=60)
-        eventually(lambda: resident(process) < idle + 100 * MIB)
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+        until(lambda: resident(process) < idle + 100 * MIB)
 
 
 def test_what_can_never_fit_is_too_large_and_tells_the_limit() -> None:

@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,7 @@ from lossd.v1 import (
 )
 from tests.device import is_fake
 from tests.end_to_end.conftest import Process, metric, serve
+from tests.waiting import until
 
 pytestmark = pytest.mark.gpu
 
@@ -106,7 +106,7 @@ def held(client: Any, shape: tuple[int, ...] = (ROWS, CLASSES), dtype: Any = np.
         made.append(client.device_empty(shape, dtype))
         return hasattr(made[-1], "set")
 
-    wait_until(is_made)
+    until(is_made)
     return made[-1]
 
 
@@ -114,17 +114,10 @@ def in_use(process: Process) -> float:
     return metric(process, "lossd_device_memory_bytes")
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def idle(process: Process) -> None:
     """Waits until no client of the tests before has memory."""
     gc.collect()
-    wait_until(lambda: not in_use(process))
+    until(lambda: not in_use(process))
 
 
 def assert_same(found: Any, expected: Any) -> None:
@@ -450,7 +443,7 @@ def test_a_server_that_restarts_shares_memory_again(tmp_path: Path) -> None:
             client.wait_until_ready(20)
             with pytest.raises(UnavailableError, match="make it anew with device_empty"):
                 client.compute(CrossEntropy(), array, classes())
-            wait_until(lambda: hasattr(client.device_empty((2, 2)), "get"))
+            until(lambda: hasattr(client.device_empty((2, 2)), "get"))
             again = client.compute(CrossEntropy(), filled(client, logits()), classes())
     assert (again.transport, before.transport) == ("device_memory", "device_memory")
     assert again.loss == before.loss

@@ -32,6 +32,7 @@ from lossd.losses import Loss
 from lossd.v1 import CrossEntropy, SquaredError
 from tests.end_to_end.conftest import Process, metric, serve
 from tests.sampling import draw, forms
+from tests.waiting import until
 
 SERVICE = "/lossd.v1.SharedMemoryService/"
 COMPUTE = "/lossd.v1.LossService/ComputeLoss"
@@ -55,13 +56,6 @@ def batch(rows: int = ROWS) -> dict[str, Any]:
     random = np.random.default_rng(2)
     logits = random.standard_normal((rows, CLASSES)).astype(np.float32)
     return {"predictions": logits, "targets": random.integers(0, CLASSES, rows)}
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def segments(process: Process) -> float:
@@ -207,10 +201,10 @@ def test_a_killed_client_gives_its_memory_back(sharing: Process, directory: Path
         assert segments(sharing) > 0
         child.kill()
         child.wait()
-    wait_until(lambda: segments(sharing) == 0)
+    until(lambda: segments(sharing) == 0)
     assert metric(sharing, "lossd_shared_memory_bytes") == 0
     # The count falls first, and the thread that noticed may be made to wait before it unmaps.
-    wait_until(lambda: str(directory) not in maps(sharing))
+    until(lambda: str(directory) not in maps(sharing))
 
 
 FORKING = """
@@ -255,7 +249,7 @@ def test_a_fork_shares_memory_of_its_own(sharing: Process) -> None:
         process.stdin.write("\n")
         process.stdin.flush()
         assert process.stdout.readline() == "forked\n"
-        wait_until(lambda: segments(sharing) == count)  # the child's are gone, the parent's not
+        until(lambda: segments(sharing) == count)  # the child's are gone, the parent's not
         process.communicate("\n", timeout=20)
     assert process.returncode == 0
     assert segments(sharing) == 0
@@ -364,7 +358,7 @@ def test_tasks_that_are_cancelled_leave_no_memory_behind(sharing: Process, direc
 
     asyncio.run(main())
     assert segments(sharing) == 0
-    wait_until(lambda: str(directory) not in maps(sharing))
+    until(lambda: str(directory) not in maps(sharing))
 
 
 def test_a_large_batch_leaves_the_loop_to_other_tasks(sharing: Process) -> None:
