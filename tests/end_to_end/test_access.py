@@ -114,7 +114,7 @@ REFUSED: dict[str, Refused] = {
 }
 
 
-# A server without a GPU has no device memory: tests/end_to_end/test_device_memory.py has those.
+# A server without a GPU has no device memory: test_device_memory_refused.py has those.
 SERVED = [method for method in GROUPS if "DeviceMemory" not in method]
 
 
