@@ -62,7 +62,8 @@ def test_what_asks_for_every_engine_has_each_value_on_each() -> None:
     for item in (items := collected("test")):
         item.mark(EVERY_ENGINE)
     own = [item.callspec.params for item in kept(items)]
-    for name, values in {"loss": list(LOSSES), "number": [row[0] for row in NUMBERS]}.items():
+    tables: dict[str, list[Any]] = {"loss": list(LOSSES), "number": [row[0] for row in NUMBERS]}
+    for name, values in tables.items():
         wanted = set(itertools.product(ENGINES, values))
         assert {(given["engine"], given[name]) for given in own} == wanted
     assert len(own) < len(ENGINES) * (len(LOSSES) + len(NUMBERS))

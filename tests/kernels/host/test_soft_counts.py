@@ -30,9 +30,7 @@ def test_counts_and_derivatives_are_those_of_the_definition(
         assert_right(variants, labels, dtype, is_weighted=is_weighted)
 
 
-def assert_right(
-    variants: list[Library], labels: int, dtype: type[np.floating[Any]], *, is_weighted: bool
-) -> None:
+def assert_right(variants: list[Library], labels: int, dtype: Any, *, is_weighted: bool) -> None:
     logits, truth, drawn_weights = drawn(labels, dtype)
     weights = drawn_weights if is_weighted else None
     own = drawn_weights[:, None] if is_weighted else 1
