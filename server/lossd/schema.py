@@ -145,10 +145,13 @@ class Parameter:
         return member if issubclass(member, enum.Enum) else None
 
     def is_beyond_float32(self, value: Any) -> bool:
-        """Returns whether it is a number that float32 cannot hold with all its digits."""
-        if self.type is not float or not value:
-            return False
-        return not FLOAT32_LOW <= abs(value) <= FLOAT32_HIGH
+        """Returns whether it has a number that float32 cannot hold with all its digits."""
+        numbers: Iterable[float] = ()
+        if self.is_vector and value is not None:
+            numbers = value.tolist() if hasattr(value, "tolist") else value
+        elif self.type is float and value:
+            numbers = (value,)
+        return any(n and not FLOAT32_LOW <= abs(n) <= FLOAT32_HIGH for n in numbers)
 
     def checked(self, value: Any) -> Any:
         """Returns the value, or raises ParameterError if it is out of bounds."""
