@@ -159,11 +159,12 @@ def test_a_cotangent_of_large_weights_scales_what_they_leave(engine: Engine) -> 
 
 @pytest.mark.parametrize("size", [1e-50, 1e-40, 1e39, 1e50])
 @pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", ["cross_entropy", "softmax_focal"])
 def test_class_weights_beyond_the_type_still_average(
-    engine: Engine, dtype: type, size: float
+    engine: Engine, name: str, dtype: type, size: float
 ) -> None:
-    plain = run(engine, "cross_entropy", CLASSES, dtype, class_weights=(1.0, 3.0))
-    result = run(engine, "cross_entropy", CLASSES, dtype, class_weights=(size, 3 * size))
+    plain = run(engine, name, CLASSES, dtype, class_weights=(1.0, 3.0))
+    result = run(engine, name, CLASSES, dtype, class_weights=(size, 3 * size))
     assert result.loss == pytest.approx(plain.loss, rel=1e-6)
     close(result.gradients["predictions"], plain.gradients["predictions"], np.float32)
 
