@@ -343,7 +343,7 @@ def _from_distributions(
 def _from_probabilities(
     xp: Any, predictions: Array, kind: DistributionKind
 ) -> tuple[Array, Callable[[Array], Array]]:
-    """Returns -log p, and what gives shares times its derivative by the given number."""
+    """Returns -log p, and a function that multiplies shares by its derivative."""
     if kind is DistributionKind.LOG_PROBABILITIES:
         return -predictions, lambda shares: 0 - shares
     return -xp.log(predictions), lambda shares: quotients(xp, shares, -predictions)
