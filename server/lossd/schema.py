@@ -146,11 +146,11 @@ class Parameter:
 
     def is_beyond_float32(self, value: Any) -> bool:
         """Returns whether it has a number that float32 cannot hold with all its digits."""
-        numbers: Iterable[float] = ()
-        if self.is_vector and value is not None:
-            numbers = value.tolist() if hasattr(value, "tolist") else value
-        elif self.type is float and value:
-            numbers = (value,)
+        if self.type is float:
+            return bool(value) and not FLOAT32_LOW <= abs(value) <= FLOAT32_HIGH
+        if not self.is_vector or value is None or not len(value):
+            return False
+        numbers = value.tolist() if hasattr(value, "tolist") else value
         return any(n and not FLOAT32_LOW <= abs(n) <= FLOAT32_HIGH for n in numbers)
 
     def checked(self, value: Any) -> Any:
