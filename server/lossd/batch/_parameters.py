@@ -27,12 +27,8 @@ def body_parameters(
     loss: Loss, parameters: Mapping[str, Any], layout: Layout, dtype: np.dtype[Any]
 ) -> dict[str, Any]:
     found = {parameter.name: parameters[parameter.name] for parameter in loss.parameters}
-    for parameter in loss.parameters:
-        if parameter.is_vector:
-            name, values = parameter.name, found[parameter.name]
-            is_wide = loss.widens and parameter.is_beyond_float32(values)
-            own = np.dtype(np.float64) if is_wide else dtype
-            found[name] = _vector(loss, name, values, layout, own)
+    for name in loss.vectors:
+        found[name] = _vector(loss, name, found[name], layout, dtype)
     return found
 
 

@@ -135,11 +135,6 @@ class Loss:
         """The parameters of the body and those of the layout."""
         return self.layout_parameters + self.parameters
 
-    @property
-    def widens(self) -> bool:
-        """Whether the body computes in float64 where float32 cannot hold a parameter."""
-        return self.shape in _BY_ELEMENT
-
     @functools.cached_property
     def vectors(self) -> frozenset[str]:
         """The names of the parameters that are lists of numbers."""
@@ -214,21 +209,12 @@ def _widening(
     A temperature of 1e-50 would be 0 in float32, and a quotient by it NaN.
     """
     numbers = tuple(parameter for parameter in known if parameter.type is float)
-    lists = tuple(parameter.name for parameter in known if parameter.is_vector)
-
-    def is_beyond(dtype: Any, parameters: Mapping[str, Any]) -> bool:
-        if any(p.is_beyond_float32(parameters.get(p.name)) for p in numbers):
-            return True
-        # Lists are arrays of the type to compute in, unless it cannot hold them.
-        return any(
-            len(found := parameters.get(name, ())) and found.dtype != dtype for name in lists
-        )
 
     @functools.wraps(body)
     def widened(xp: Any, *given: Any, **parameters: Any) -> BodyResult:
-        dtype = given[0].dtype
-        if not is_beyond(dtype, parameters):
+        if not any(p.is_beyond_float32(parameters.get(p.name)) for p in numbers):
             return body(xp, *given, **parameters)
+        dtype = given[0].dtype
         wide = (array.astype(np.float64) if array.dtype == dtype else array for array in given)
         found = body(xp, *wide, **parameters)
 
