@@ -169,6 +169,21 @@ def test_class_weights_beyond_the_type_still_average(
     close(result.gradients["predictions"], plain.gradients["predictions"], np.float32)
 
 
+@pytest.mark.parametrize("weight", [1e-45, 1e-40, 1e39, 1e50])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_positive_weight_beyond_the_type_meets_its_share(
+    engine: Engine, dtype: type, weight: float
+) -> None:
+    """What is missed, 1 - p, is as far on the other side."""
+    logit = 60.0 if weight > 1 else -60.0
+    (logit,) = of_type([logit], dtype)
+    inputs = {"predictions": [logit], "targets": [1.0]}
+    result = run(engine, "binary_cross_entropy", inputs, dtype, positive_weights=(weight,))
+    with mpmath.workdps(DIGITS):
+        miss = mpmath.mpf(weight) * mpmath.log(1 + mpmath.exp(-mpmath.mpf(logit)))
+        close(result.loss, float(miss), np.float32)
+
+
 @pytest.mark.parametrize("strength", [0.0, 0.01, 1.0])
 @pytest.mark.parametrize("priors", [(1e308,) * 3, (1e-300, 1e300, 1e300), (1e-300, 1.0, 2.0)])
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -194,7 +209,7 @@ def test_priors_may_be_counts_of_any_size(
 
 # ------------------------------------------------------------------ NaN shows
 
-TOKENS = {"aggregation": TokenAggregation.SUM}
+TOKENS: dict[str, Any] = {"aggregation": TokenAggregation.SUM}
 PAIR = {"log_probabilities": [-1.0, -2.0], "reference_log_probabilities": [-1.0, -1.5]}
 HIDDEN = [
     (
@@ -293,7 +308,11 @@ def test_a_share_of_a_tiny_mixture_is_no_inverse(  # noqa: PLR0917 - a table
     temperature: float,
     beta: float,
 ) -> None:
-    parameters = {"support": DistillationSupport.WHOLE, "beta": beta, "temperature": temperature}
+    parameters: dict[str, Any] = {
+        "support": DistillationSupport.WHOLE,
+        "beta": beta,
+        "temperature": temperature,
+    }
     inputs = {"predictions": [[logits]], "targets": [[aims]]}
     result = run(engine, "distillation", inputs, dtype, divergence=kind, **parameters, **TOKENS)
     given, wanted = of_type(logits, dtype), of_type(aims, dtype)
@@ -309,7 +328,7 @@ def test_distributions_at_any_temperature_are_some(
     engine: Engine, kind: DistillationDivergence, temperature: float
 ) -> None:
     """The likeliest class of both is the same, or all are equally likely."""
-    beta = {"beta": 0.5} if kind in MIXED else {}
+    beta: dict[str, Any] = {"beta": 0.5} if kind in MIXED else {}
     inputs = {"predictions": [[[1e300, 2.0, 3.0]]], "targets": [[[1e300, 2.0, 2.5]]]}
     result = run(
         engine,
@@ -368,7 +387,7 @@ def test_odds_of_a_certain_answer(engine: Engine, dtype: type, other: float, bet
 
     def gradients(chosen: float, rejected: float) -> list[float]:
         pair = {CHOSEN: [[chosen]], REJECTED: [[rejected]]}
-        parameters = {"objective": PreferenceObjective.ORPO, "beta": beta}
+        parameters: dict[str, Any] = {"objective": PreferenceObjective.ORPO, "beta": beta}
         found = run(engine, "preference", pair, dtype, **parameters).gradients
         return [found[CHOSEN].item(), found[REJECTED].item()]
 
@@ -393,9 +412,11 @@ def test_a_mix_of_any_steepness_has_a_slope(
         mix = 1 / (1 + mpmath.exp(-x / mpmath.mpf(temperature)))
         return mpmath.log(1 + mpmath.exp(-x)) * (1 - mix) + mpmath.exp(-x) * mix
 
-    zeros = {f"{side}_reference_log_probabilities": [[-1.0]] for side in ("chosen", "rejected")}
+    zeros: dict[str, Any] = {
+        f"{side}_reference_log_probabilities": [[-1.0]] for side in ("chosen", "rejected")
+    }
     pair = {CHOSEN: [[-40 + apart]], REJECTED: [[-40.0]], **zeros}
-    parameters = {"objective": PreferenceObjective.DISCOPOP, "beta": 1.0}
+    parameters: dict[str, Any] = {"objective": PreferenceObjective.DISCOPOP, "beta": 1.0}
     result = run(engine, "preference", pair, temperature=temperature, **parameters)
     expected = slopes(definition, [-40 + apart])[0]
     np.testing.assert_allclose(result.gradients[CHOSEN].item(), expected, rtol=1e-11)
@@ -403,9 +424,11 @@ def test_a_mix_of_any_steepness_has_a_slope(
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-310])
 def test_a_step_of_a_mix_is_infinitely_steep(engine: Engine, temperature: float) -> None:
-    zeros = {f"{side}_reference_log_probabilities": [[-1.0]] for side in ("chosen", "rejected")}
+    zeros: dict[str, Any] = {
+        f"{side}_reference_log_probabilities": [[-1.0]] for side in ("chosen", "rejected")
+    }
     pair = {CHOSEN: [[-1.0]], REJECTED: [[-1.0]], **zeros}
-    parameters = {"objective": PreferenceObjective.DISCOPOP, "beta": 1.0}
+    parameters: dict[str, Any] = {"objective": PreferenceObjective.DISCOPOP, "beta": 1.0}
     assert (
         run(engine, "preference", pair, temperature=temperature, **parameters)
         .gradients[CHOSEN]
@@ -462,7 +485,7 @@ def test_an_index_with_a_large_alpha_has_its_slopes(
         return 1 - (both + 1) / (both + mpmath.mpf(alpha) * extra + 0.5 * missed + 1)
 
     shares, truth = of_type([0.3, 0.6], dtype), [0.0, 1.0]
-    parameters = {**KINDS, "alpha": alpha, "beta": 0.5, "smooth": 1.0}
+    parameters: dict[str, Any] = {**KINDS, "alpha": alpha, "beta": 0.5, "smooth": 1.0}
     inputs = {"predictions": [shares], "targets": [truth]}
     found = run(engine, "tversky", inputs, dtype, **parameters).gradients
     expected = slopes(definition, [*shares, *truth])

@@ -72,6 +72,7 @@ def _check_type(declared: Input, array: Array) -> None:
 
 # Class weights whose products and reciprocals float32 can hold.
 _MODERATE = 1e-30, 1e30
+_LISTS = "class_priors", "positive_weights"  # no part of a divisor
 _NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -87,7 +88,8 @@ def compute_type(
         return np.dtype(np.float64)
     weights = [w for w in parameters.get("class_weights", ()) if w]
     is_moderate = not weights or _MODERATE[0] <= min(weights) <= max(weights) <= _MODERATE[1]
-    is_moderate &= all(FLOAT32_LOW <= p <= FLOAT32_HIGH for p in parameters.get("class_priors", ()))
+    others = (n for name in _LISTS for n in parameters.get(name, ()) if n)
+    is_moderate &= all(FLOAT32_LOW <= n <= FLOAT32_HIGH for n in others)
     return np.dtype(np.float32 if is_moderate else np.float64)
 
 
