@@ -174,7 +174,7 @@ def test_class_weights_beyond_the_type_still_average(
 def test_a_positive_weight_beyond_the_type_meets_its_share(
     engine: Engine, dtype: type, weight: float
 ) -> None:
-    """What is missed, 1 - p, is as far on the other side."""
+    """The share that is missed, 1 - p, is as far on the other side."""
     logit = 60.0 if weight > 1 else -60.0
     (logit,) = of_type([logit], dtype)
     inputs = {"predictions": [logit], "targets": [1.0]}
