@@ -5,6 +5,7 @@
 
 import contextlib
 import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -101,6 +102,8 @@ class Connection:
 
     def close(self) -> None:
         """Closes the channel; calls under way end as cancelled."""
+        if sys.is_finalizing():  # threads were ended, perhaps with a lock; the system closes it
+            return
         self.background.close()
         self.sharing.close()
         self._memory.close()

@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import queue
+import sys
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -124,6 +125,8 @@ class Evaluation(Generic[Results]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if sys.is_finalizing():  # threads were ended, perhaps with a lock; the server notices
+            return
         self._bar.__exit__(kind, error, traceback)
         if not self._answer.is_there:
             with turns():
