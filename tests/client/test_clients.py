@@ -461,3 +461,52 @@ def wait_for(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_closing_ends_a_wait_for_a_server_at_once(connect: Any) -> None:
+    loss_client = connect("localhost:1")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(loss_client.wait_until_ready, 60)
+        eventually_waits(waiting)
+        loss_client.close()
+        with pytest.raises(client.CancelledError, match="got a closed client"):
+            waiting.result(20)
+    with pytest.raises(client.InvalidRequestError, match="client must be open"):
+        loss_client.wait_until_ready(60)
+
+
+def eventually_waits(waiting: Any) -> None:
+    """Returns when a wait has had time to begin; one that has not would be refused as later."""
+    time.sleep(0.3)
+    assert not waiting.done()
+
+
+def test_a_target_that_is_found_late_is_waited_for(serve: Any, connect: Any) -> None:
+    server = serve()
+    found = iter([LookupError("nobody is there"), server.address])
+
+    def find() -> str:
+        target = next(found, server.address)
+        if isinstance(target, LookupError):
+            raise target
+        return str(target)
+
+    with connect(find) as loss_client:
+        loss_client.wait_until_ready(20)
+
+
+def test_a_closed_client_has_no_memory_to_give(serve: Any, connect: Any) -> None:
+    loss_client = connect(serve().address)
+    loss_client.close()
+    for make in (loss_client.empty, loss_client.device_empty):
+        with pytest.raises(client.InvalidRequestError, match="client must be open"):
+            make(3)
+
+
+def test_nothing_takes_no_shared_memory(serve: Any, connect: Any, tmp_path: Path) -> None:
+    server = serve(**SharingServer(tmp_path).handlers())
+    with connect(server.address) as loss_client:
+        assert loss_client.empty(0).shape == loss_client.empty((0,), "u1").shape == (0,)
+        assert server.calls("AttachSegment") == 0
+        loss_client.empty(1 << 20)
+        assert server.calls("AttachSegment") == 1

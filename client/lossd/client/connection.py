@@ -74,6 +74,7 @@ class Connection:
         self._retrier = Retrier(sleep=self._rest)
         self._turns = turns()
         self._unary: dict[str, Any] = {}  # by path; gRPC takes 40 us to make one
+        self._waited_for: set[Any] = set()  # gRPC's futures of being ready
         self.ids = RequestIds()
         self.sharing = Sharing(self._ask)
         self.background = Background()
@@ -110,22 +111,48 @@ class Connection:
         with self._lock:
             self._closed.set()
             self._unary.clear()
+            while self._waited_for:
+                self._waited_for.pop().cancel()
             if self._owned and self._channel is not None:
                 self._channel.close()
+
+    def check_open(self) -> None:
+        """Checks that the connection was not closed.
+
+        Raises:
+            InvalidRequestError: if it was.
+        """
+        if self._closed.is_set():
+            raise closed_error()
 
     def wait(self, seconds: float) -> None:
         """Returns as soon as a server that calls itself healthy is connected.
 
         Raises:
             DeadlineExceededError: if none is in time.
+            UnavailableError: if the target is not found in time.
+            CancelledError: if the connection is closed meanwhile.
         """
-        ready = grpc.channel_ready_future(self.channel())
-        try:
-            ready.result(seconds)
-        except grpc.FutureTimeoutError as error:
-            raise not_ready_error(seconds) from error
-        finally:
-            ready.cancel()  # otherwise it would watch the channel forever
+
+        def attempt(left: float) -> None:
+            ready = grpc.channel_ready_future(self.channel())
+            try:
+                with self._lock:
+                    if self._closed.is_set():
+                        raise given_up_error()
+                    self._waited_for.add(ready)
+                ready.result(left)
+            except grpc.FutureTimeoutError as error:
+                raise not_ready_error(seconds) from error
+            except grpc.FutureCancelledError as error:
+                raise given_up_error() from error
+            finally:
+                with self._lock:
+                    self._waited_for.discard(ready)
+                    if not ready.done():  # gRPC fails to cancel one twice
+                        ready.cancel()  # otherwise it would watch the channel forever
+
+        self._retrier.call(attempt, seconds, name="wait_until_ready")
 
     def call(
         self,

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from lossd.client import chunked, wire
+from lossd.client import cautions, chunked, wire
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.call import COMPUTE_LOSS, ClientCall
 from lossd.client.connection import Connection
@@ -83,7 +83,7 @@ async def computed_soon(
     if not connection.sharing.is_worthwhile(inputs):
         return await _sent_soon(connection, build(), call)
     with connection.sharing.lease(call.deadline) as lease:
-        prepare = functools.partial(lease.request, build)
+        prepare = cautions.blaming_caller(functools.partial(lease.request, build))
         request = await _in_time(call, connection.in_thread(prepare))
         if not lease.in_use:
             return await _sent_soon(connection, request, call)
@@ -93,7 +93,9 @@ async def computed_soon(
         except LossdError as error:
             if not await asyncio.to_thread(lease.is_lost, error):
                 raise
-    again = functools.partial(build, bring=connection.sharing.device.on_host)
+    again = cautions.blaming_caller(
+        functools.partial(build, bring=connection.sharing.device.on_host)
+    )
     request = await _in_time(call, asyncio.to_thread(again))
     return await _sent_soon(connection, request, call)
 

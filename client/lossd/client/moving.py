@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from lossd.client.errors import UnavailableError, closed_error
+from lossd.client.errors import UnavailableError, given_up_error
 from lossd.client.target import checked_target
 
 log = logging.getLogger("lossd.client")
@@ -232,7 +232,7 @@ class AsyncMoving(_Following):
             finally:
                 ready.cancel()
                 moved.cancel()
-        raise closed_error()
+        raise given_up_error()
 
     async def close(self) -> None:
         """Closes it; calls under way end as cancelled."""

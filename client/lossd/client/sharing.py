@@ -100,7 +100,8 @@ class Sharing:
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Returns an array, not filled, in shared memory if there is some, else in ordinary."""
         ordinary = np.empty(shape, to_dtype(dtype))  # takes no memory before it is filled
-        block = None if ordinary.dtype.hasobject else self.block(ordinary.nbytes)
+        is_shareable = ordinary.nbytes > 0 and not ordinary.dtype.hasobject
+        block = self.block(ordinary.nbytes) if is_shareable else None
         return ordinary if block is None else block.array(ordinary.shape, ordinary.dtype)
 
     def device_empty(
