@@ -42,6 +42,11 @@ class Lease:
         self.reply_bytes = 0
 
     @property
+    def is_used(self) -> bool:
+        """Whether the call has any."""
+        return bool(self._segments)
+
+    @property
     def transport(self) -> str:
         """How the tensors of the call travelled."""
         return self.SHARED if self._segments else self.NOT_SHARED
@@ -86,8 +91,6 @@ class Lease:
         Raises:
             Overloaded: if it fits nowhere.
         """
-        if not self._segments:  # a reply is about as large as its request, which is counted
-            return np.empty(shape, dtype)
         size = np.dtype(dtype).itemsize * math.prod(shape)
         start = self._used + -(self._offset + self._used) % ALIGNMENT
         if not size or start + size > len(self._region):
