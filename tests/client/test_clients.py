@@ -503,6 +503,21 @@ def test_a_closed_client_has_no_memory_to_give(serve: Any, connect: Any) -> None
             make(3)
 
 
+@pytest.mark.parametrize("wrong", [None, 1.5, "é", [1], 10**400, object()])
+def test_wrong_options_are_refused_by_name(connect: Any, wrong: Any) -> None:
+    loss_client = connect("localhost:1")
+    for name in ("return_state", "progress"):
+        if name == "return_state" or not isinstance(wrong, int):
+            with pytest.raises(client.InvalidRequestError, match=f"{name} must be True"):
+                loss_client.evaluation(v1.Accuracy(), **{name: wrong})
+    if wrong is not None:
+        with pytest.raises(client.InvalidRequestError, match="channel must be a channel of gRPC"):
+            connect("localhost:1", channel=wrong)
+    if not isinstance(wrong, str | list):
+        with pytest.raises(client.InvalidRequestError, match="states must be a list of bytes"):
+            loss_client.evaluate(v1.Accuracy(), states=wrong, **INPUTS)
+
+
 def test_nothing_takes_no_shared_memory(serve: Any, connect: Any, tmp_path: Path) -> None:
     server = serve(**SharingServer(tmp_path).handlers())
     with connect(server.address) as loss_client:

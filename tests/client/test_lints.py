@@ -186,7 +186,10 @@ def test_no_shape_is_too_strange_to_look_at(name: str) -> None:
     loss = getattr(v1, type(getattr(v1.LossSpec(), name)).__name__)()
     for shape in SHAPES:
         for other in SHAPES:
-            inputs = {"predictions": np.full(shape, 0.5), "targets": np.zeros(other, int)}
+            inputs: dict[str, Any] = {
+                "predictions": np.full(shape, 0.5),
+                "targets": np.zeros(other, int),
+            }
             for extra in (None, np.ones(other, bool), True):
                 weights = None if extra is None else np.ones(np.shape(extra))
                 linted(loss, mask=extra, weights=weights, **inputs)
