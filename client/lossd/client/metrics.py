@@ -111,7 +111,7 @@ def _holds_texts(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _states(states: Iterable[bytes]) -> list[bytes]:
+def _states(states: object) -> list[bytes]:
     if isinstance(states, bytes | str) or not isinstance(states, Iterable):
         got = "one" if isinstance(states, bytes | str) else type(states).__name__
         raise InvalidRequestError(f"states must be a list of bytes, got {got}", field="states")

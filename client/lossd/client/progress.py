@@ -75,7 +75,8 @@ def bar_of(progress: bool | int) -> AbstractContextManager[Advance]:  # noqa: FB
     Raises:
         InvalidRequestError: if ``rich`` is not installed, or it is neither.
     """
-    if not isinstance(progress, int) or progress < 0:
+    given: object = progress
+    if not isinstance(given, int) or given < 0:
         raise InvalidRequestError(
             f"progress must be True, False or a number of batches, got {progress!r:.64}",
             field="progress",
