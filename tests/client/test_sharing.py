@@ -163,12 +163,12 @@ def test_memory_is_set_up_within_the_time_of_the_call(server: SharingServer, ans
     sharing = Sharing(ask)
     with ThreadPoolExecutor(2) as threads:
         began = time.monotonic()
-        leases = [sharing.lease(began + 0.1) for _ in range(2)]
+        leases = [sharing.lease(began + 0.5) for _ in range(2)]
         for each in [threads.submit(filled, lease) for lease in leases]:
             assert not each.result().HasField("reply")
         took = time.monotonic() - began
-    assert took < 1.0
-    assert max(asked) <= 0.1
+    assert took < 1.9
+    assert max(asked, default=0.0) <= 0.5
     assert not any(lease.in_use for lease in leases)
 
 
