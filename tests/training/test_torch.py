@@ -18,6 +18,7 @@ from lossd.v1 import (
     CrossEntropy,
     FeatureMatching,
     InfoNce,
+    LossSpec,
 )
 
 torch = pytest.importorskip("torch")
@@ -485,3 +486,14 @@ def test_inputs_may_have_the_names_of_pytorch_or_of_lossd(address: str, name: st
         criterion(*inputs, **{theirs[0]: inputs[0]})
     with pytest.raises(InvalidRequestError, match="inputs must each be one of"):
         criterion(*inputs, nothing=inputs[0])
+
+
+def test_a_spec_is_the_loss_that_it_holds(address: str) -> None:
+    spec = LossSpec(info_nce=InfoNce(temperature=0.5))
+    criterion = RemoteLoss(spec, address, learnable=["temperature"])
+
+    value = criterion(draw(8, 3), draw(8, 3, seed=1))
+
+    assert value == RemoteLoss(InfoNce(temperature=0.5), address)(draw(8, 3), draw(8, 3, seed=1))
+    with pytest.raises(InvalidRequestError, match="got an empty LossSpec"):
+        RemoteLoss(LossSpec())

@@ -40,7 +40,8 @@ class RemoteLoss(nn.Module):
 
     *Distributed data parallel* averages gradients over workers, which is right only if all
     batches are equal.  With ``process_group`` the denominators of all workers are summed, so that
-    gradients are those of one process with the whole batch.
+    gradients are those of one process with the whole batch.  A normalizer is then the count over
+    all workers.
 
     The module can be pickled, deep-copied and saved with a model; the copy connects anew.
     ``torch.compile`` breaks the graph at the call.  Second derivatives are refused.
