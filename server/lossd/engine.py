@@ -25,15 +25,19 @@ from lossd.shapes import (
     Checkpoint,
     Evaluated,
     PreparedBatch,
-    hold_nothing,
 )
 
+Hold = Callable[[int], None]
 # An array, or a list of them for an input of several tensors.  Any, because with a union everyone
 # who reads the usual single array would have to tell the type checker that it is no list.
 Arrays = Any
 Allocate = Callable[[tuple[int, ...], npt.DTypeLike], Array]
 # The same for the gradient with respect to an input, by its name; None to leave it to ``Allocate``.
 Place = Callable[[str, tuple[int, ...], npt.DTypeLike], Array | None]
+
+
+def hold_nothing(_: int) -> None:
+    """Stands for whoever counts bytes, where nobody does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +117,15 @@ class Engine:
         allocate: Allocate = np.empty,
         place: Place = lambda *_: None,
         checkpoint: Checkpoint = lambda: None,
-        hold: Callable[[int], None] = hold_nothing,
+        hold: Hold = hold_nothing,
     ) -> Result:
         """Computes a job.
 
         ``allocate(shape, dtype)`` makes the arrays of the result, wherever they are to live, except
         for the gradients that ``place(input, shape, dtype)`` has a place for.
         ``checkpoint`` is called between tiles and may raise to stop the work.  ``hold`` is told the
-        bytes that it takes beside its inputs before any is taken, and may raise.
+        bytes that it takes beside its inputs before any is taken, and may raise; gradients are not
+        among them where ``allocate`` is given, which knows where they are.
 
         Raises:
             InvalidRequest: if the caller broke a rule.
@@ -180,7 +185,7 @@ class Engine:
         allocate: Allocate = np.empty,
         place: Place = lambda *_: None,
         checkpoint: Checkpoint = lambda: None,
-        hold: Callable[[int], None] = hold_nothing,
+        hold: Hold = hold_nothing,
     ) -> Result:
         """Computes a job by its plan, as ``run`` does.
 
@@ -191,7 +196,8 @@ class Engine:
             result = _at_once(plan, plan.prepared, arrays)
             if result is not None:
                 return result
-        batch = plan.laid.batch(job, arrays, hold)
+        _hold(plan, hold, with_gradients=allocate is np.empty)
+        batch = plan.laid.batch(job, arrays)
         if job.empty is EmptyPolicy.ERROR and batch.plan.is_empty:
             raise InvalidRequest(
                 "examples must be kept and have weight, got none", reason="EMPTY_BATCH"
@@ -225,6 +231,13 @@ class Engine:
         """Ends the threads of its backends and frees what they hold."""
         for backend in {self.backend, *self._overrides.values(), *self._routes.values()}:
             backend.close()
+
+
+def _hold(plan: Plan, hold: Hold, *, with_gradients: bool) -> None:
+    """Counts what a job takes, if it is much, before any of it is taken."""
+    laid = plan.laid
+    if laid.needed:
+        hold(laid.needed + (laid.gradient_bytes if with_gradients else 0))
 
 
 def _is_on_device(job: Job) -> bool:

@@ -7,7 +7,7 @@ cotangent), each term is asked for, and has to support.
 import functools
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,11 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from lossd.batch import Array, Job
-from lossd.engine import Allocate, ComputedTerm, Engine, ExampleStatuses, Place, Result
+from lossd.engine import (
+    Allocate,
+    ComputedTerm,
+    Engine,
+    ExampleStatuses,
+    Hold,
+    Place,
+    Result,
+    hold_nothing,
+)
 from lossd.errors import InvalidRequest, InvalidTensor, ServiceError
 from lossd.losses import Differentiable, Status
 from lossd.reduction import Reduction
-from lossd.shapes import Checkpoint, hold_nothing
+from lossd.shapes import Checkpoint
 
 MAX_TERMS = 16
 
@@ -53,7 +62,7 @@ def run(
     allocate: Allocate = np.empty,
     place: Place = lambda *_: None,
     checkpoint: Checkpoint = lambda: None,
-    hold: Callable[[int], None] = hold_nothing,
+    hold: Hold = hold_nothing,
 ) -> Result:
     """Computes a job; for a sum, computes all terms and adds them up.
 
@@ -81,7 +90,7 @@ def run(
 class _Most:
     """Terms are computed one after the other: what counts is twice the most, for it is added up."""
 
-    def __init__(self, hold: Callable[[int], None]) -> None:
+    def __init__(self, hold: Hold) -> None:
         self._hold = hold
         self._held = 0
 

@@ -15,7 +15,7 @@ import pytest
 from lossd import tensors, v1
 from lossd.client import LossClient
 from lossd.framing import encoded_varint
-from lossd.v1 import Bleu, LossSpec, MetricSpec
+from lossd.v1 import Bleu, LossSpec, MetricSpec, SquaredError
 from tests.end_to_end.conftest import Process, metric, serve
 from tests.end_to_end.raw import CHANNEL, METHOD, request, unary
 from tests.end_to_end.test_load import wait_for
@@ -295,3 +295,38 @@ def test_what_can_never_fit_is_too_large_and_tells_the_limit() -> None:
         assert "bytes in flight must be at most" in told.details()
         assert most_resident(process) - before < 64 * MIB
         wait_for(process, "lossd_inflight_bytes", 0)
+
+
+def test_gradients_in_the_memory_of_the_client_take_none_of_the_servers(
+    tmp_path: Path, connect: Any
+) -> None:
+    """Each of the two is more than may be in flight beside what computing takes."""
+    limit = str(24 * MIB)
+    given = ("--backend", "numpy", "--shm-dir", str(tmp_path), "--max-inflight-bytes", limit)
+    with serve(*given) as process, connect(process.address) as client:
+        inputs = [client.empty((1 << 16, 256)) for _ in range(2)]
+        for place in inputs:
+            place[...] = 0
+        found = client.compute(SquaredError(), *inputs, gradients=("predictions", "targets"))
+        assert found.transport == "shared_memory"
+        assert not any(gradient.any() for gradient in found.gradients.values())
+        assert metric(process, "lossd_inflight_bytes") == 0
+
+
+def test_gradients_that_come_in_the_message_count() -> None:
+    made = v1.ComputeLossRequest(loss=LossSpec(squared_error=SquaredError()))
+    for name in ("predictions", "targets"):
+        zeros = np.zeros((MIB // 128, 128), np.float32)
+        tensors.fill(made.inputs.add(name=name).tensors.add(), zeros)
+    limit = ("--backend", "numpy", "--max-inflight-bytes", str(27 * MIB))
+    with serve(*limit) as process, unary(process.address) as compute:
+        made.gradients.SetInParent()
+        assert v1.ComputeLossResponse.FromString(compute(made.SerializeToString())).loss == 0
+        made.gradients.inputs.append("predictions")
+        with pytest.raises(grpc.RpcError) as caught:  # 8 MiB and 4, and what computing takes
+            compute(made.SerializeToString(), timeout=30)
+        told: Any = caught.value
+        assert not any(
+            key == "grpc-status-details-bin" and b"RetryInfo" in value
+            for key, value in told.trailing_metadata()
+        )

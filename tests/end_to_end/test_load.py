@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lossd import v1
 from lossd.client import LossClient, OverloadedError, errors
-from lossd.client.wire import build_request
+from lossd.client.requests import build_request
 from lossd.v1 import InfoNce, SquaredError
 from tests.end_to_end.conftest import Process, metric, page, serve
 from tests.end_to_end.raw import CHANNEL, Held, request, unary
@@ -86,7 +86,7 @@ def test_bytes_in_flight_are_bounded() -> None:
         with unary(process.address) as compute:
             with pytest.raises(grpc.RpcError) as caught:
                 compute(request(rows=1000))
-            assert errors.from_rpc_error(caught.value).reason == "TOO_MANY_BYTES"
+            assert errors.from_rpc_error(caught.value).reason == "TOO_LARGE"
             assert compute(request())
         wait_for(process, "lossd_inflight_bytes", 0)
 

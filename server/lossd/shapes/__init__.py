@@ -9,7 +9,7 @@ To add a shape: a member of ``lossd.losses.Shape``, a module here, and its row i
 """
 
 from lossd.shapes._blocks import BLOCK_ELEMENTS, block_rows
-from lossd.shapes._lay_out import NO_NETWORKS, Laid, hold_nothing, lay_out
+from lossd.shapes._lay_out import NO_NETWORKS, Laid, lay_out
 from lossd.shapes._prepared import PreparedBatch, prepare
 from lossd.shapes._shape import Buffers, Checkpoint, Evaluated, Evaluator, ShapeRules
 from lossd.shapes._table import SHAPES, rules_of
@@ -26,7 +26,6 @@ __all__ = [
     "PreparedBatch",
     "ShapeRules",
     "block_rows",
-    "hold_nothing",
     "lay_out",
     "prepare",
     "rules_of",

@@ -4,7 +4,7 @@ The one exception is the domain of floating-point targets (probabilities below 0
 checked piece by piece so that targets are read once; they are never used as an index.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from lossd.batch import (
 from lossd.losses import Content
 from lossd.networks import Networks
 from lossd.reduction import Reduction, plan_rows
+from lossd.shapes._memory import gradient_bytes
 from lossd.shapes._shape import ShapeRules
 from lossd.shapes._table import rules_of
 
@@ -45,17 +46,14 @@ _NO_ROWS = plan_rows(
 )
 
 
-def hold_nothing(_: int) -> None:
-    """Stands for whoever counts bytes, where nobody does."""
-
-
 @dataclass(frozen=True, slots=True)
 class Laid:
     """A job without its data, checked and laid out.
 
     ``slots`` are those of the layout, with the domains that follow from the parameters.
     ``template`` is a batch like those that are made of it, without rows.  ``needed`` are the bytes
-    that one takes beside its inputs.  ``sources`` say which tensor each slot is filled with: the
+    that one takes beside its inputs and gradients, and ``gradient_bytes`` those of its gradients,
+    unless they are few.  ``sources`` say which tensor each slot is filled with: the
     name of the input, and the position in its list; None for one that is not given.
     """
 
@@ -65,6 +63,7 @@ class Laid:
     slots: tuple[Slot, ...]
     template: Batch
     needed: int
+    gradient_bytes: int
     sources: tuple[tuple[str, int] | None, ...]
 
     def arrays(self, job: Job) -> list[Array | None]:
@@ -90,23 +89,14 @@ class Laid:
             and operand.rows.dtype in _FLOATS
         )
 
-    def batch(
-        self,
-        job: Job,
-        arrays: Sequence[Array | None],
-        hold: Callable[[int], None] = hold_nothing,
-    ) -> Batch:
+    def batch(self, job: Job, arrays: Sequence[Array | None]) -> Batch:
         """Checks the data of a job, and lays it out.
 
         ``arrays`` are its tensors in the order of the slots; those of the job are not read.
-        ``hold`` is told the bytes that it takes beside its inputs before any of them is taken, and
-        may raise.
 
         Raises:
             InvalidRequest: or one below it, naming the thing, the rule and the value.
         """
-        if self.needed:
-            hold(self.needed)
         rules, parameters = self.rules, self.parameters
         operands = tuple(map(Slot.filled, self.slots, arrays))
         plan = rules.plan(job, self.layout, operands, parameters)
@@ -131,6 +121,7 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS, *, workers: int = 1) -> 
     dtype = compute_type(arrays, parameters)
     slots = tuple([slot.under(parameters) for slot in layout.slots])
     operands = tuple([_without_rows(slot, arrays.get(slot.name)) for slot in slots])
+    needed = rules.needed(job, layout, arrays, parameters, dtype, workers)
     return Laid(
         rules,
         parameters,
@@ -151,7 +142,8 @@ def lay_out(job: Job, networks: Networks = NO_NETWORKS, *, workers: int = 1) -> 
             pipeline=layout.pipeline,
             layout_parameters={p.name: parameters[p.name] for p in job.loss.layout_parameters},
         ),
-        needed=rules.needed(job, layout, arrays, parameters, dtype, workers),
+        needed=needed,
+        gradient_bytes=gradient_bytes(job, layout, arrays) if needed else 0,
         sources=tuple([slot.input.source if slot.name in arrays else None for slot in slots]),
     )
 

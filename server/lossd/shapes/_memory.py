@@ -51,13 +51,15 @@ def laid_bytes(layout: Layout, arrays: Mapping[str, Array]) -> int:
     return found
 
 
-def reply_bytes(job: Job, layout: Layout, arrays: Mapping[str, Array]) -> int:
-    """The arrays that are sent, and again those that are computed in another order."""
+def gradient_bytes(
+    job: Job, layout: Layout, arrays: Mapping[str, Array], *, only_moved: bool = False
+) -> int:
+    """The gradients of a job; or those alone that are computed in another order than they lie."""
     found = 0
     for slot in layout.slots:
         array = arrays.get(slot.name)
         if array is not None and _is_wanted(job, slot.input):
-            found += array.nbytes * (2 if slot.is_moved else 1)
+            found += array.nbytes if slot.is_moved or not only_moved else 0
     return found
 
 

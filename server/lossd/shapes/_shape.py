@@ -22,7 +22,7 @@ from lossd.batch import (
 )
 from lossd.losses import Input, Loss, Status
 from lossd.reduction import Flags, Floats, Reduction, RowPlan
-from lossd.shapes._memory import FEW_ELEMENTS, laid_bytes, reply_bytes, row_bytes, widened
+from lossd.shapes._memory import FEW_ELEMENTS, gradient_bytes, laid_bytes, row_bytes, widened
 
 Checkpoint = Callable[[], None]
 
@@ -98,10 +98,11 @@ class ShapeRules(abc.ABC):
         dtype: np.dtype[Any],
         workers: int,
     ) -> int:
-        """The bytes that a job takes beside its inputs; ``workers`` compute pieces of it."""
+        """The bytes that a job takes beside its inputs and gradients; ``workers`` compute it."""
         if layout.rows * layout.length <= FEW_ELEMENTS:
             return 0
-        beside = laid_bytes(layout, arrays) + reply_bytes(job, layout, arrays)
+        moved = gradient_bytes(job, layout, arrays, only_moved=True)
+        beside = laid_bytes(layout, arrays) + moved
         working = self.working(job.loss, layout, parameters, workers)
         return beside + row_bytes(job, layout.rows) + widened(dtype, working)
 

@@ -5,21 +5,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import numpy.typing as npt
 
 from lossd import chunks, sums, v1
 from lossd.batch import Array, Job
 from lossd.engine import Result
 from lossd.framing import Framed
-from lossd.networks import Network
 from lossd.plan import Plan
-from lossd.routing import Route
-from lossd.serving.call import Call, Received
+from lossd.serving.call import DEVICE_MEMORY, GRPC, SHARED_MEMORY, Call, Received
 from lossd.serving.caller import Group
 from lossd.serving.config import Config, job_names
 from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
 from lossd.serving.device_memory_service.memory import DeviceMemory
-from lossd.serving.device_memory_service.servicer import offer as device_offer
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service.codec import Requested
 from lossd.serving.loss_service import catalogue, stream
@@ -29,14 +27,13 @@ from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.loss_service.curves import Curves
 from lossd.serving.loss_service.headers import header_of
 from lossd.serving.loss_service.planned import Planned, Plans, may_be_planned
+from lossd.serving.loss_service.server_info import server_info
 from lossd.serving.process.device_check import CheckedDevice
-from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
-from lossd.serving.rpc.boundary import ConversationHandler, Handler
+from lossd.serving.rpc.handlers import ConversationHandler, Handler
 from lossd.serving.rpc.messages import Hold, parse, parse_framed, write_timing
 from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.shared_memory_service.segments import SharedMemory
-from lossd.serving.shared_memory_service.servicer import offer
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.wire.reader import Limits
 from lossd.sums import SumJob
@@ -66,8 +63,7 @@ class LossServicer:
         self._shared = shared
         self._device = device
         self._limits = Limits(tensors=config.max_tensors, axes=config.max_axes)
-        self._chosen = checked.chosen
-        self._routes = checked.routes
+        self._checked = checked
         self._engine = checked.engine
         self._compute_slots = compute_slots
         self._telemetry = telemetry
@@ -98,10 +94,8 @@ class LossServicer:
             del asked
             reply = self._reply(given.pop, call, lease, device)
             if device.is_used:
-                self._telemetry.transferred(
-                    device.TRANSPORT, device.request_bytes, device.reply_bytes
-                )
-            if lease.transport == Lease.SHARED:
+                self._telemetry.transferred(DEVICE_MEMORY, device.request_bytes, device.reply_bytes)
+            if lease.transport == SHARED_MEMORY:
                 self._telemetry.transferred(lease.transport, lease.request_bytes, lease.reply_bytes)
             with call.phase("encode"):
                 return reply.serialise()
@@ -109,7 +103,7 @@ class LossServicer:
         result = self._by_plan(planned.plan, job, arrays, call)
         del asked, job, arrays  # the request is freed before the reply takes as much memory
         with call.phase("encode"):
-            head = loss_replies.head(result, Lease.NOT_SHARED)
+            head = loss_replies.head(result, GRPC)
             loss_replies.fill_statuses(head, result)
             write_timing(head.server_timing, call.seconds)
             return planned.reply(head, result)
@@ -198,7 +192,7 @@ class LossServicer:
             del assembly
             header, following = chunks.split(reply)
             payload_bytes = sum(map(len, following))
-            self._telemetry.transferred("grpc", request_bytes, payload_bytes)
+            self._telemetry.transferred(GRPC, request_bytes, payload_bytes)
             head = v1.StreamLossResponse(result=header).SerializeToString()
             # Metrics beside the loss may have more than the request.
             collect(max(0, len(head) + payload_bytes - request_bytes))
@@ -255,8 +249,10 @@ class LossServicer:
                 if plan is not None and isinstance(job, Job):
                     arrays = plan.laid.arrays(job)
                     run = functools.partial(self._engine.compute, plan, job, arrays)
+                # What arrays of a reply to the wire take is the engine's to count.
+                is_wire = not (lease.is_used or device.is_used)
                 result = run(
-                    allocate=lease.allocate,
+                    allocate=np.empty if is_wire else lease.allocate,
                     place=functools.partial(_resident, device, stays),
                     checkpoint=call.checkpoint,
                     hold=hold,
@@ -300,12 +296,6 @@ class LossServicer:
             self._telemetry.evaluated(one.requested.metric.name, one.state.example_count)
         return evaluated
 
-    def _transports(self, shared: SharedMemory | None) -> list[str]:
-        if shared is None:
-            return ["grpc"]
-        device = [] if self._device is None else [DeviceLease.TRANSPORT]
-        return ["grpc", "shared_memory", *device]
-
     def list_losses(self, received: Received, call: Call) -> bytes:
         """Answers with the catalogue."""
         del call
@@ -315,41 +305,9 @@ class LossServicer:
     def get_server_info(self, received: Received, call: Call) -> bytes:
         """Answers with versions, backend and limits."""
         parse(v1.GetServerInfoRequest, received.take())
-        backend, shared = self._chosen.backend, self._offered(call)
-        found = versions()
-        reply = v1.GetServerInfoResponse(
-            version=found.pop("lossd"),
-            backend=backend.name,
-            backend_reason=self._chosen.reason,
-            device=backend.device,
-            libraries=[v1.LibraryVersion(name=name, version=v) for name, v in found.items() if v],
-            limits=v1.Limits(
-                message_size_bytes=self._config.max_message_bytes,
-                tensors=self._config.max_tensors,
-                axes=self._config.max_axes,
-                concurrent_calls=self._config.max_calls,
-                inflight_bytes=self._config.max_inflight_bytes,
-                network_bytes=self._config.max_network_bytes,
-            ),
-            transports=self._transports(shared),
-            shared_memory=None if shared is None else offer(shared),
-            device_memory=None
-            if shared is None or self._device is None
-            else device_offer(self._device),
-            routes=[_route(route) for route in self._routes],
-            networks=[_described(found) for found in self._engine.networks.by_name.values()],
-        )
-        return reply.SerializeToString()
-
-
-def _route(route: Route) -> v1.Route:
-    return v1.Route(
-        shape=route.shape,
-        losses=route.losses,
-        backend=route.backend,
-        device_backend=route.on_device,
-        reason=route.reason,
-    )
+        shared = self._offered(call)
+        device = None if shared is None else self._device
+        return server_info(self._config, self._checked, shared, device).SerializeToString()
 
 
 def _resident(
@@ -361,14 +319,3 @@ def _resident(
 ) -> Array | None:
     """Returns an array on the device for the gradient with respect to an input that stays there."""
     return device.in_region(shape, dtype) if name in stays else None
-
-
-def _described(network: Network) -> v1.NetworkDescription:
-    return v1.NetworkDescription(
-        name=network.name,
-        architecture=network.architecture,
-        channels=network.channels,
-        layers=network.layers,
-        lpips_layers=network.heads.layers if network.heads else (),
-        sha256=network.sha256,
-    )

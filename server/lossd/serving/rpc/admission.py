@@ -37,11 +37,11 @@ class Gauge:
     most: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def take(self, amount: int) -> None:
-        """Adds to it.
+    def take(self, amount: int, own: int = 0) -> None:
+        """Adds to it, for a call that has taken ``own`` of it before.
 
         Raises:
-            Overloaded: if it would exceed its limit; TooLarge if it would by itself.
+            Overloaded: if it would exceed its limit; TooLarge if the call would by itself.
         """
         with self.lock:
             wanted = self.used + amount
@@ -49,13 +49,16 @@ class Gauge:
                 self.used = wanted
                 self.most = max(self.most, wanted)
                 return
-        # An amount that would not even fit alone must not be tried again.
-        kind = Overloaded if amount <= self.limit else TooLarge
-        raise kind(
-            f"{self.thing} must be at most {self.limit}, got {wanted}",
-            reason=self.reason,
-            details={"limit": self.limit, "wanted": wanted},
-        )
+        alone = own + amount
+        if alone > self.limit:  # it would not even fit alone, and must not be tried again
+            raise TooLarge(self._refusal(alone), details=self._details(alone))
+        raise Overloaded(self._refusal(wanted), reason=self.reason, details=self._details(wanted))
+
+    def _refusal(self, wanted: int) -> str:
+        return f"{self.thing} must be at most {self.limit}, got {wanted}"
+
+    def _details(self, wanted: int) -> dict[str, int]:
+        return {"limit": self.limit, "wanted": wanted}
 
     def give_back(self, amount: int) -> None:
         """Takes from it what was added."""
@@ -106,11 +109,11 @@ class Admission:
 Gauges = tuple[Gauge, ...]
 
 
-def _take(gauges: Gauges, amount: int) -> None:
-    """Adds to all gauges, each with a limit of its own, or to none."""
+def _take(gauges: Gauges, amount: int, own: int) -> None:
+    """Adds to all gauges, each with a limit of its own, or to none; ``own`` was added before."""
     for position, gauge in enumerate(gauges):
         try:
-            gauge.take(amount)
+            gauge.take(amount, own)
         except ServiceError:
             _give_back(gauges[:position], amount)
             raise
@@ -132,6 +135,7 @@ class AdmissionTicket:
     _calls: tuple[Counted, ...]
     _bytes: Gauges
     _held: int = 0
+    _collected: int = 0
     _is_left: bool = False
     _is_finished: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -162,7 +166,7 @@ class AdmissionTicket:
             Overloaded: if they do not fit beside those of the others.
         """
         with self._lock:
-            _take(self._bytes, amount)
+            _take(self._bytes, amount, self._held + self._collected)
             self._held += amount
 
     @contextmanager
@@ -186,12 +190,16 @@ class AdmissionTicket:
 
         def more(amount: int) -> None:
             nonlocal collected
-            _take(self._bytes, amount)
+            with self._lock:
+                _take(self._bytes, amount, self._held + self._collected)
+                self._collected += amount
             collected += amount
 
         try:
             yield more
         finally:
+            with self._lock:
+                self._collected -= collected
             _give_back(self._bytes, collected)
 
     def check(self, amount: int) -> None:

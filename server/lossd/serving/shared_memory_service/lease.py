@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lossd import v1
 from lossd.errors import InvalidRequest, InvalidTensor, SegmentNotFound
+from lossd.serving.call import GRPC, SHARED_MEMORY
 from lossd.serving.shared_memory_service.segments import AttachedSegment, SharedMemory
 from lossd.serving.shared_memory_service.sigbus import Bytes
 
@@ -28,8 +29,6 @@ class Lease:
     ``hold`` counts private memory that the call takes besides, and may refuse it.
     """
 
-    SHARED, NOT_SHARED = "shared_memory", "grpc"  # how the tensors of a call travel
-
     def __init__(self, shared: SharedMemory | None, hold: Callable[[int], None]) -> None:
         self._shared = shared
         self._hold = hold
@@ -42,9 +41,14 @@ class Lease:
         self.reply_bytes = 0
 
     @property
+    def is_used(self) -> bool:
+        """Whether the call has any."""
+        return bool(self._segments)
+
+    @property
     def transport(self) -> str:
         """How the tensors of the call travelled."""
-        return self.SHARED if self._segments else self.NOT_SHARED
+        return SHARED_MEMORY if self._segments else GRPC
 
     def view(self, position: v1.SharedMemory, size: int, field: str) -> Bytes:
         """Returns the bytes of a tensor where they lie, read-only.
@@ -86,8 +90,6 @@ class Lease:
         Raises:
             Overloaded: if it fits nowhere.
         """
-        if not self._segments:  # a reply is about as large as its request, which is counted
-            return np.empty(shape, dtype)
         size = np.dtype(dtype).itemsize * math.prod(shape)
         start = self._used + -(self._offset + self._used) % ALIGNMENT
         if not size or start + size > len(self._region):
