@@ -115,7 +115,7 @@ def cases(address: str) -> dict[str, tuple[RemoteLoss, dict[str, Any]]]:
         return RemoteLoss(loss, address, process_group=True, **options)
 
     plain = CrossEntropy()
-    likes = {
+    likes: dict[str, tuple[RemoteLoss, dict[str, Any]]] = {
         f"divergence {reduction}": (
             RemoteLoss.like(nn.KLDivLoss(reduction=reduction), address, process_group=True),
             {},
@@ -180,7 +180,7 @@ def answer_all(rank: int, address: str, rendezvous: str, found: Any) -> None:
 
 
 def expected(name: str) -> Any:
-    """What PyTorch computes of the whole batch in one process: value and gradient."""
+    """The value and the gradient that PyTorch has for the whole batch in one process."""
     cross_entropy = nn.functional.cross_entropy
     leaf, targets = inputs_of(name.replace("half precision", ""), slice(0, sum(PARTS)))
     if name.startswith("divergence"):

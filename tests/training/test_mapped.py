@@ -18,7 +18,6 @@ from lossd.v1 import (
     CrossEntropy,
     Ctc,
     Dice,
-    EmptyTarget,
     Huber,
     KlDivergence,
     LossSpec,
@@ -71,7 +70,7 @@ def batches() -> dict[str, tuple[Any, dict[str, Any]]]:
             },
         ),
         "regions that are skipped": (
-            Dice(empty_target=EmptyTarget.Value("EMPTY_TARGET_SKIP")),
+            Dice(empty_target="SKIP"),
             {"predictions": draw(5), "targets": masks},
         ),
     }  # fmt: skip

@@ -403,6 +403,7 @@ def test_names_and_lints_reach_the_server(address: str) -> None:
 @pytest.mark.parametrize("changed", ["targets", "predictions", "weights", "array", "temperature"])
 def test_what_a_vector_was_computed_from_must_not_change(address: str, changed: str) -> None:
     logits, targets, weights = draw(6, 4), labels(4, 6), torch.ones(6, dtype=torch.float64)
+    tensor: Any
     if changed == "temperature":
         learned = RemoteLoss(
             InfoNce(temperature=0.5), address, reduction="none", learnable=["temperature"]
