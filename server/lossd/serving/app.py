@@ -28,7 +28,7 @@ from lossd.serving.config import Config, ConfigError
 from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE
 from lossd.serving.loss_service.requests import WEIGHTED_SUM
 from lossd.serving.loss_service.servicer import SERVICE
-from lossd.serving.process import health, http
+from lossd.serving.process import files, health, http
 from lossd.serving.process.allocator import Relief, beyond, keep_freed_memory
 from lossd.serving.process.device_check import CheckedDevice, check_device
 from lossd.serving.process.gpu import gpu_at
@@ -233,7 +233,9 @@ def _serve(
     config: Config, services: Services, process: _Process, boundary: Boundary, entered: Entrance
 ) -> tuple[grpc.Server, str]:
     """Returns a server of gRPC that serves, and its address."""
-    server = grpc.server(process.refusing, handlers=[boundary], options=listening.options(config))
+    most = files.connections_beside(config.max_shm_segments if config.shm_dir else 0)
+    options = listening.options(config, most)
+    server = grpc.server(process.refusing, handlers=[boundary], options=options)
     process.prompt.serve(server)
     try:
         address, heard_at = listening.listen(server, config, entered)

@@ -8,9 +8,9 @@ time is left, however large it is.
 """
 
 import math
-import threading
 from collections.abc import Callable
 
+from lossd.serving.rounds import Rounds
 from lossd.serving.rpc.watchdog import Watchdog
 
 LOOK_SECONDS = 0.025
@@ -42,13 +42,11 @@ class Arrivals:
         self._first = first
         self._later = later
         self._ended = ended
-        self._every = every
-        self._closed = threading.Event()
-        threading.Thread(target=self._run, name="lossd-arrivals", daemon=True).start()
+        self._rounds = Rounds("lossd-arrivals", self._look_and_tell, every)
 
     def close(self) -> None:
         """Looks no more."""
-        self._closed.set()
+        self._rounds.close()
 
     def look(self) -> int:
         """Ends calls if too much is on its way; returns how many."""
@@ -65,8 +63,7 @@ class Arrivals:
         found += self._first.end_newest(min(count - found, len(self._first) - 1))
         return found
 
-    def _run(self) -> None:
-        while not self._closed.wait(self._every):
-            found = self.look()
-            if found:
-                self._ended(found)
+    def _look_and_tell(self) -> None:
+        found = self.look()
+        if found:
+            self._ended(found)

@@ -3,9 +3,12 @@
 A call without a deadline would otherwise be in flight for as long as its connection lives.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+
+from lossd.serving.rounds import Rounds
 
 Owner = Callable[[], str]
 
@@ -18,11 +21,9 @@ class Watchdog:
 
     def __init__(self, patience: Callable[[], float], *, every: float) -> None:
         self._patience = patience
-        self._every = every
         self._watched: dict[object, tuple[float, Callable[[], object], Owner]] = {}
         self._lock = threading.Lock()
-        self._closed = threading.Event()
-        threading.Thread(target=self._run, name="lossd-watchdog", daemon=True).start()
+        self._rounds = Rounds("lossd-watchdog", self._end_due, every)
 
     def __len__(self) -> int:
         """Returns the number of calls that it watches."""
@@ -77,21 +78,17 @@ class Watchdog:
 
     def close(self) -> None:
         """Stops watching."""
-        self._closed.set()
+        self._rounds.close()
 
-    def _run(self) -> None:
-        while not self._closed.wait(self._every):
-            for cancel in self._due():
-                cancel()
-
-    def _due(self) -> list[Callable[[], object]]:
+    def _end_due(self) -> None:
         latest = time.monotonic() - self._patience()
         with self._lock:
-            keys = [key for key, (began, *_) in self._watched.items() if began <= latest]
-            return self._taken(keys)
+            due = self._taken([k for k, (began, *_) in self._watched.items() if began <= latest])
+        _done(due)
 
 
 def _done(cancels: Sequence[Callable[[], object]]) -> int:
-    for cancel in cancels:
-        cancel()
+    with contextlib.ExitStack() as each:  # even if one fails
+        for cancel in reversed(cancels):
+            each.callback(cancel)
     return len(cancels)
