@@ -32,7 +32,7 @@ from lossd import tensors, v1
 from lossd.cli.bench import serving
 from lossd.cli.served import RunningServer
 from lossd.client import LossClient
-from lossd.client.wire import build_request
+from lossd.client.requests import build_request
 
 MEBIBYTE = 1 << 20
 # PyTorch's threads spin for some milliseconds after their work, on cores that the next one needs.

@@ -14,7 +14,7 @@ from conformance import evaluations
 from conformance.expected import Asked, answer
 from conformance.vector import COMPUTE, STREAM, Encoding, Method, Refused, Suite, Vector
 from lossd import chunks, tensors, v1
-from lossd.client.wire import build_request
+from lossd.client.requests import build_request
 from lossd.losses import LOSSES
 from tests.losses.case import Case, Form
 

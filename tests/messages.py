@@ -4,7 +4,7 @@ import enum
 from typing import Any
 
 from lossd import v1
-from lossd.client.wire import build_request
+from lossd.client.requests import build_request
 from tests.losses.case import Case
 
 

@@ -14,7 +14,7 @@ from lossd.backends._host import NO_KERNELS
 from lossd.backends.numpy import NumpyBackend
 from lossd.batch import Job
 from lossd.client import presets
-from lossd.client.wire import build_request
+from lossd.client.requests import build_request
 from lossd.engine import Engine, Result
 from lossd.errors import InvalidParameter, InvalidTensor
 from lossd.losses import LOSSES, Status

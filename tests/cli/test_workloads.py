@@ -10,8 +10,9 @@ import pytest
 from lossd import sums
 from lossd.backends.numpy import NumpyBackend
 from lossd.cli.workloads import DTYPES, Workload, workload
+from lossd.client.requests import build_request
+from lossd.client.responses import read_response
 from lossd.client.result import LossResult
-from lossd.client.wire import build_request, read_response
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Content, Loss, Shape
 from lossd.serving.loss_service import replies, requests

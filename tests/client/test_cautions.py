@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from lossd import v1
-from lossd.client import BatchWarning, arguments, weighted_sum, wire
+from lossd.client import BatchWarning, arguments, requests, weighted_sum
 from lossd.losses import LOSSES
 
 
 def warned(loss: Any, **inputs: Any) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        wire.build_request(loss, inputs)
+        requests.build_request(loss, inputs)
     assert all(record.category is BatchWarning for record in caught)
     return [str(record.message) for record in caught]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lossd import v1
-from lossd.client import to_torch, wire
+from lossd.client import responses, to_torch
 from lossd.framing import Framed
 from lossd.tensors import fill, type_of_dtype
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.oracle
 def received(array: Any) -> Any:
     response = v1.ComputeLossResponse()
     fill(response.gradients.add(name="predictions").tensors.add(), array)
-    return wire.read_response(Framed(response)).gradients["predictions"]
+    return responses.read_response(Framed(response)).gradients["predictions"]
 
 
 @pytest.mark.parametrize("dtype", type_of_dtype, ids=str)

@@ -14,7 +14,7 @@ from lossd import tensors, v1
 from lossd.client import BatchWarning, InvalidRequestError
 from lossd.client.arguments import selection
 from lossd.client.headers import Encoded, Headers
-from lossd.client.wire import build_request, known_request, request_for
+from lossd.client.requests import build_request, known_request, request_for
 from lossd.framing import WORTHWHILE_BYTES
 
 LOGITS = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossd import tensors, v1
-from lossd.client import LossdError, wire
+from lossd.client import LossdError, responses
 from lossd.client.layouts import Replies
 from lossd.framing import Framed
 
@@ -69,7 +69,7 @@ REPLIES = (
 def read(encoded: bytes) -> Any:
     """All that a caller sees of a reply."""
     try:
-        return told(wire.read_response(Framed(v1.ComputeLossResponse.FromString(encoded))))
+        return told(responses.read_response(Framed(v1.ComputeLossResponse.FromString(encoded))))
     except (DecodeError, LossdError) as error:
         return type(error)
 
@@ -80,7 +80,7 @@ def read_as_others(replies: Replies, encoded: bytes) -> Any:
     if cut is None:
         return None
     try:
-        return told(wire.read_cut(cut))
+        return told(responses.read_cut(cut))
     except LossdError as error:
         return type(error)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lossd import v1
-from lossd.client import BatchWarning, weighted_sum, wire
+from lossd.client import BatchWarning, requests, weighted_sum
 from lossd.losses import LOSSES
 from tests.sampling import cases
 
@@ -22,7 +22,7 @@ def linted(
 ) -> Any:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        wire.build_request(loss, inputs, lint=lint, weights=weights, mask=mask)
+        requests.build_request(loss, inputs, lint=lint, weights=weights, mask=mask)
     assert all(record.category is BatchWarning for record in caught)
     return [str(record.message) for record in caught]
 
@@ -164,7 +164,7 @@ def test_no_batch_of_any_loss_breaks_it(loss: Any) -> None:
         for name, array in case.inputs.items():  # "maps[0]" is one of several
             inputs.setdefault(name.partition("[")[0], []).append(array)
         arrays = {n: several if len(several) > 1 else several[0] for n, several in inputs.items()}
-        wire.build_request(given, arrays, lint=True)
+        requests.build_request(given, arrays, lint=True)
 
 
 def test_both_clients_lint_where_they_are_called(serve: Any, connect: Any) -> None:

@@ -18,8 +18,8 @@ from lossd.client.errors import (
     ServerError,
     UnavailableError,
 )
+from lossd.client.requests import build_request
 from lossd.client.sharing import PART_BYTES, ClientLease, Sharing
-from lossd.client.wire import build_request
 from lossd.framing import Framed
 from tests.sharing_server import SharingServer
 

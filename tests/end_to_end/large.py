@@ -24,7 +24,7 @@ import numpy as np
 
 from lossd import chunks, v1
 from lossd.client import LossClient
-from lossd.client.wire import build_request
+from lossd.client.requests import build_request
 from lossd.v1 import SquaredError
 from tests.end_to_end.conftest import Process, serve
 from tests.end_to_end.frames import Peer

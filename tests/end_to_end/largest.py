@@ -24,7 +24,7 @@ import pytest
 
 from lossd import v1
 from lossd.client import metrics as client
-from lossd.client.wire import build_request
+from lossd.client.requests import build_request
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES, Loss
 from lossd.networks import save

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lossd import v1
 from lossd.client import LossClient, OverloadedError, errors
-from lossd.client.wire import build_request
+from lossd.client.requests import build_request
 from lossd.v1 import InfoNce, SquaredError
 from tests.end_to_end.conftest import Process, metric, page, serve
 from tests.end_to_end.raw import CHANNEL, Held, request, unary

@@ -1,6 +1,8 @@
 """A collector receives the spans of client and server, and those of the phases, in one trace."""
 
 import asyncio
+import contextlib
+import itertools
 import pickle
 import signal
 import threading
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 from prometheus_client.openmetrics import parser
 
-from lossd.client import AsyncLossClient, InvalidRequestError, LossClient
+from lossd.client import AsyncLossClient, InvalidRequestError, LossClient, LossdError
 from lossd.v1 import Accuracy, Huber
 from tests.end_to_end.conftest import Process, serve
 
@@ -32,6 +34,7 @@ from opentelemetry.proto.collector.trace.v1 import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 CALL = "lossd.v1.LossService/ComputeLoss"
 STREAM = "lossd.v1.LossService/StreamLoss"
@@ -196,6 +199,48 @@ def test_a_caller_s_fault_is_an_error_to_the_client_and_none_to_the_server(
 
     states = {s.kind: s.status.code for _, s in spans if s.name == CALL}
     assert states == {CLIENT: 2, SERVER: 0}  # ERROR, UNSET
+
+
+def evaluate(address: str, provider: TracerProvider, *, is_closed: bool) -> None:
+    client = LossClient(address, tracing=provider)
+    run = client.evaluation(Accuracy(), timeout=5)
+    if is_closed:
+        client.close()
+    with client, run:
+        run.update(predictions=[1], targets=[1])
+        run.result()
+
+
+async def evaluate_in_asyncio(address: str, provider: TracerProvider, *, is_closed: bool) -> None:
+    client = AsyncLossClient(address, tracing=provider)
+    run = client.evaluation(Accuracy(), timeout=5)
+    if is_closed:
+        await client.close()
+    async with client, run:
+        await run.update(predictions=[1], targets=[1])
+        await run.result()
+
+
+def in_loop(address: str, provider: TracerProvider, *, is_closed: bool) -> None:
+    asyncio.run(evaluate_in_asyncio(address, provider, is_closed=is_closed))
+
+
+@pytest.mark.parametrize(
+    ("end", "evaluate"),
+    [*itertools.product(["good", "nobody answers", "closed"], [evaluate, in_loop])],
+)
+def test_an_evaluation_has_one_span_that_tells_how_it_ended(
+    end: str, evaluate: Callable[..., None], traced: Process
+) -> None:
+    ended, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(ended))
+    address = "127.0.0.1:9" if end == "nobody answers" else traced.address
+
+    with contextlib.nullcontext() if end == "good" else pytest.raises(LossdError):
+        evaluate(address, provider, is_closed=end == "closed")
+
+    (span,) = ended.get_finished_spans()
+    assert span.status.status_code.name == ("UNSET" if end == "good" else "ERROR")
 
 
 def test_a_caller_who_samples_nothing_is_not_traced(

@@ -13,13 +13,14 @@ from lossd.backends.choose import Chosen, cpu_backend
 from lossd.engine import Engine
 from lossd.evaluation import METRICS
 from lossd.losses import LOSSES
+from lossd.serving.caller import HERE
 from lossd.serving.config import Config
 from lossd.serving.evaluation_service.servicer import EvaluationServicer
 from lossd.serving.loss_service.servicer import LossServicer
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.rpc.admission import Admission, ComputeSlots
 from lossd.serving.rpc.boundary import Boundary
-from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.rpc.watchdog import Watchdogs
 from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.shared_memory_service.servicer import SharedMemoryServicer
 from lossd.serving.telemetry import Telemetry
@@ -127,9 +128,14 @@ def inside() -> Iterator[Inside]:
             conversations=losses.conversations(),
             admission=admission,
             telemetry=telemetry,
-            watchdog=Watchdog(lambda: 3600, every=360),
+            watchdogs=Watchdogs.ending_after(call=3600, first_message=3600, idle=3600),
             threads=threads,
             refusing_threads=threads,
+            device_lost=lambda: None,
+            let_in=lambda *_: HERE,
+            turned_away=lambda _: False,
+            dropped=lambda _: None,
+            trace=None,
         )
         yield Inside(boundary, admission)
         checked.engine.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lossd import chunks, v1
-from lossd.client.wire import build_request
+from lossd.client.requests import build_request
 from lossd.evaluation import METRICS, Metric
 from lossd.framing import Framed
 from lossd.losses import LOSSES, Loss, Shape

@@ -21,10 +21,12 @@ from prometheus_client import CollectorRegistry
 
 from lossd import errors
 from lossd.serving.call import Call, Received
+from lossd.serving.caller import HERE
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
-from lossd.serving.rpc.boundary import Boundary, ConversationHandler, Handler
+from lossd.serving.rpc.boundary import Boundary
+from lossd.serving.rpc.handlers import ConversationHandler, Handler
 from lossd.serving.rpc.statuses import code_of
-from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.rpc.watchdog import Watchdogs
 from lossd.serving.telemetry import Telemetry
 
 M = TypeVar("M", bound=Message)
@@ -139,15 +141,18 @@ def served(
     with ThreadPoolExecutor(1) as threads:  # gRPC runs methods on it; these tests call them
         boundary = Boundary(
             {METHOD: handler},
+            streams={},
+            conversations=conversations,
             admission=admission,
             telemetry=Telemetry(registry, losses=()),
-            watchdog=Watchdog(lambda: 3600, every=360),
+            watchdogs=Watchdogs.ending_after(call=3600, first_message=3600, idle=3600),
             threads=threads,
             refusing_threads=threads,
             device_lost=device_lost,
-            dropped=dropped,
+            let_in=lambda *_: HERE,
             turned_away=turned_away,
-            conversations=conversations,
+            dropped=dropped,
+            trace=None,
         )
     return Service(boundary, admission, registry)
 
@@ -288,7 +293,7 @@ def test_a_call_for_which_another_should_give_way_and_does_not_is_refused() -> N
     assert context.status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_nobody_gives_way_to_a_caller_that_has_left_or_cannot_be_served() -> None:
+def test_nobody_gives_way_to_a_caller_that_has_left() -> None:
     asked: list[str] = []
 
     def turned_away(peer: str) -> bool:
@@ -300,14 +305,6 @@ def test_nobody_gives_way_to_a_caller_that_has_left_or_cannot_be_served() -> Non
     with pytest.raises(Aborted):
         service.method().stream_unary(iter([b""]), Context(active=False))
     assert asked == []
-
-    with contextlib.ExitStack() as late:
-        while service.boundary._late.acquire(blocking=False):
-            late.callback(service.boundary._late.release)
-        service.call(b"")
-    assert asked == []
-    service.call(b"")
-    assert len(asked) == 1
 
 
 def test_a_refused_call_leaves_nothing_for_the_garbage_collector() -> None:

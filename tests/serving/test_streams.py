@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from lossd import v1
 from lossd.backends.choose import Chosen, cpu_backend
-from lossd.client.wire import build_request
+from lossd.client.requests import build_request
 from lossd.engine import Engine
 from lossd.losses import LOSSES
 from lossd.serving.call import Call

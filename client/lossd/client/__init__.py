@@ -2,8 +2,8 @@
 
 It imports the contract (``lossd.v1``, ``lossd.tensors``) and nothing of the server.
 ``__version__`` is here, because ``lossd`` itself is a namespace over contract, server and client.
-Read ``sync`` next, then ``wire``, which turns arguments into messages; ``aio`` awaits what ``sync``
-waits for.
+Read ``sync`` next, then ``requests``, which turns arguments into messages, and ``responses``;
+``aio`` awaits what ``sync`` waits for.
 """
 
 import importlib

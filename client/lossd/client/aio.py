@@ -1,6 +1,7 @@
 """``AsyncLossClient``: the client that awaits its answers.
 
-``wire`` makes its requests and reads its responses; ``aio_connection`` and ``options`` connect it.
+``requests`` makes its requests, ``responses`` reads the answers; ``aio_connection`` and
+``options`` connect it.
 """
 
 import functools
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client import arguments, hints, wire
+from lossd.client import arguments, hints
 from lossd.client import metrics as metrics_wire
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.arrays import Array
@@ -31,6 +32,8 @@ from lossd.client.connections import Connections
 from lossd.client.delivery import computed_soon, recalled_soon
 from lossd.client.evaluation import AsyncEvaluation
 from lossd.client.headers import Headers
+from lossd.client.requests import known_request, request_for
+from lossd.client.responses import as_given, read_input_names
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
 from lossd.client.target import Target
@@ -171,12 +174,12 @@ class AsyncLossClient:
                 "lint": lint,
             }
             connection = self._connection()
-            known = wire.known_request(self._headers, loss, named_inputs, **asked)
+            known = known_request(self._headers, loss, named_inputs, **asked)
             if known is not None:
                 return await recalled_soon(connection, known, call)
-            build = functools.partial(wire.request_for, self._headers, loss, named_inputs, **asked)
+            build = functools.partial(request_for, self._headers, loss, named_inputs, **asked)
             found = await computed_soon(connection, build, named_inputs.values(), call)
-            return wire.as_given(found, named_inputs)
+            return as_given(found, named_inputs)
 
     async def input_names(self, loss: hints.AnyLoss) -> tuple[str, ...]:
         """Returns the names of a loss's inputs, as ``LossClient.input_names`` does.
@@ -357,5 +360,5 @@ class AsyncLossClient:
         spec = arguments.spec_of(loss)
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = await self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
-            self._input_names = wire.read_input_names(response.message)
+            self._input_names = read_input_names(response.message)
         return arguments.names_of(spec, self._input_names)

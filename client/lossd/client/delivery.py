@@ -1,6 +1,7 @@
 """Takes a batch to the server and back on the shortest way: shared memory, chunks or one message.
 
-It connects ``wire``, ``chunked``, the connections and what they share; a function for each client.
+It connects ``responses``, ``chunked``, the connections and what they share, by a function for each
+client.
 """
 
 import asyncio
@@ -8,13 +9,15 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from lossd.client import chunked, wire
+from lossd.client import chunked
 from lossd.client.aio_connection import AsyncConnection
 from lossd.client.call import COMPUTE_LOSS, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.errors import LossdError
 from lossd.client.headers import Encoded
 from lossd.client.layouts import Replies
+from lossd.client.requests import Request
+from lossd.client.responses import read_cut, read_response
 from lossd.client.result import LossResult
 from lossd.client.sharing import Build
 
@@ -31,19 +34,19 @@ def computed(connection: Connection, build: Build, call: ClientCall) -> LossResu
             return _sent(connection, request, call)
         try:
             framed = connection.call(COMPUTE_LOSS, request, call, is_shared=True)
-            return wire.read_response(framed, lease.view, lease.on_device)
+            return read_response(framed, lease.view, lease.on_device)
         except LossdError as error:
             if not lease.is_lost(error):
                 raise
     return _sent(connection, build(bring=connection.sharing.device.on_host), call)
 
 
-def _sent(connection: Connection, request: wire.Request, call: ClientCall) -> LossResult[Any]:
+def _sent(connection: Connection, request: Request, call: ClientCall) -> LossResult[Any]:
     """Returns the result of a request that goes over the network, in one message or in chunks."""
     if isinstance(request, Encoded):
         return recalled(connection, request, call)
     if chunked.is_worthwhile(request):
-        return wire.read_response(connection.stream(request, call))
+        return read_response(connection.stream(request, call))
     return connection.exchange(COMPUTE_LOSS.path, request.serialise(), call, _read)
 
 
@@ -58,14 +61,14 @@ def recalled(connection: Connection, request: Encoded, call: ClientCall) -> Loss
 
 
 def _read(encoded: bytes) -> LossResult[Any]:
-    return wire.read_response(COMPUTE_LOSS.parsed(encoded))
+    return read_response(COMPUTE_LOSS.parsed(encoded))
 
 
 def _read_like_others(replies: Replies, encoded: bytes) -> LossResult[Any]:
     """Returns the result of a reply, which is likely to be laid out as others of its kind."""
     cut = replies.cut(encoded)
     if cut is not None:
-        return wire.read_cut(cut)
+        return read_cut(cut)
     result = _read(encoded)
     replies.learn(encoded)
     return result
@@ -88,7 +91,7 @@ async def computed_soon(
             return await _sent_soon(connection, request, call)
         try:
             framed = await connection.call(COMPUTE_LOSS, request, call, is_shared=True)
-            return wire.read_response(framed, lease.view, lease.on_device)
+            return read_response(framed, lease.view, lease.on_device)
         except LossdError as error:
             if not await asyncio.to_thread(lease.is_lost, error):
                 raise
@@ -97,13 +100,13 @@ async def computed_soon(
 
 
 async def _sent_soon(
-    connection: AsyncConnection, request: wire.Request, call: ClientCall
+    connection: AsyncConnection, request: Request, call: ClientCall
 ) -> LossResult[Any]:
     """Returns what ``_sent`` does."""
     if isinstance(request, Encoded):
         return await recalled_soon(connection, request, call)
     if chunked.is_worthwhile(request):
-        return wire.read_response(await connection.stream(request, call))
+        return read_response(await connection.stream(request, call))
     return await connection.exchange(COMPUTE_LOSS.path, request.serialise(), call, _read)
 
 

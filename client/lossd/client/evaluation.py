@@ -21,10 +21,12 @@ from lossd.client.connection import Connection
 from lossd.client.errors import InvalidRequestError
 from lossd.client.forks import turns
 from lossd.client.progress import Advance, bar_of
+from lossd.client.tracing import Metadata
 from lossd.framing import Framed
 
 # One result, or a list of them.
 Results = TypeVar("Results")
+Connected = TypeVar("Connected", Connection, AsyncConnection)
 Part = v1.EvaluateStreamRequest
 
 _AHEAD = 2  # batches that wait to be sent
@@ -78,17 +80,15 @@ def _ended() -> InvalidRequestError:
     return InvalidRequestError("evaluation must be open, got one that has ended")
 
 
-class Evaluation(Generic[Results]):
-    """Metrics over many batches.  ``LossClient.evaluation`` makes one; it is a context.
+class _Evaluation(Generic[Connected, Results]):
+    """An evaluation that may be opened once; threads and asyncio send and wait in different ways.
 
-    Batches go to one server as they come, at most two ahead of it.  A batch that the server
-    refuses raises in a later ``update``, or in ``result``.  Nothing is repeated after a failure.
-    Forks wait until a batch is sent, and can call nobody.
+    ``_opened`` ends the bar, the call and the span, in this order, as does an opening that fails.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Connected,
         call: ClientCall,
         first: v1.EvaluateRequest,
         *,
@@ -97,25 +97,49 @@ class Evaluation(Generic[Results]):
     ) -> None:
         self._bar = bar_of(progress)
         self._advance: Advance = _nothing
-        self._connection = connection
+        self._connection: Connected = connection
         self._call = call
         self._first = first
         self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
-        self._parts: queue.Queue[Part | None] = queue.Queue(_AHEAD)
-        self._future: Any = None
+        self._stream: Any = None
         self._opened = contextlib.ExitStack()
-        self._span = connection.trace(EVALUATE_STREAM.path, call.request_id)
+
+    def _traced(self, opened: contextlib.ExitStack) -> Metadata:
+        """Begins the span, which ends with what is opened; returns what the server is told."""
+        span = self._connection.trace(EVALUATE_STREAM.path, self._call.request_id)
+        return opened.enter_context(span)
+
+    def _keep_open(self, opened: contextlib.ExitStack) -> None:
+        """Shows the bar and keeps what was opened, until the end."""
+        self._advance = opened.enter_context(self._bar)
+        self._opened = opened.pop_all()
+
+    def _check_open(self) -> None:
+        if self._answer.is_there or self._stream is None:
+            raise _ended()
+
+
+class Evaluation(_Evaluation[Connection, Results]):
+    """Metrics over many batches.  ``LossClient.evaluation`` makes one; it is a context.
+
+    Batches go to one server as they come, at most two ahead of it.  A batch that the server
+    refuses raises in a later ``update``, or in ``result``.  Nothing is repeated after a failure.
+    Forks wait until a batch is sent, and can call nobody.
+    """
+
+    _parts: queue.Queue[Part | None]
 
     def __enter__(self) -> Self:
+        self._parts = queue.Queue(_AHEAD)
         with self._call, contextlib.ExitStack() as opened:
-            traced = opened.enter_context(self._span)
+            traced = self._traced(opened)
             opened.enter_context(turns().parting("an open evaluation"))
             with turns():
-                self._future = self._connection.follow(
+                self._stream = self._connection.follow(
                     EVALUATE_STREAM, self._sent(), self._call, traced
                 )
-            self._opened = opened.pop_all()
-        self._advance = self._bar.__enter__()
+            opened.callback(self._cancel)
+            self._keep_open(opened)
         return self
 
     def __exit__(
@@ -124,11 +148,12 @@ class Evaluation(Generic[Results]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.__exit__(kind, error, traceback)
+        self._opened.__exit__(kind, error, traceback)
+
+    def _cancel(self) -> None:
         if not self._answer.is_there:
             with turns():
-                self._future.cancel()
-        self._opened.__exit__(kind, error, traceback)
+                self._stream.cancel()
 
     def _sent(self) -> Iterator[Part]:
         """Yields the requests for gRPC's thread; ends with the call, or the thread never would.
@@ -148,7 +173,7 @@ class Evaluation(Generic[Results]):
                 yield part
 
     def _is_done(self) -> bool:
-        return self._future is not None and bool(self._future.done())
+        return self._stream is not None and bool(self._stream.done())
 
     def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Adds a batch; the arguments are those of ``LossClient.evaluate``.
@@ -194,8 +219,7 @@ class Evaluation(Generic[Results]):
             return self._answer.state()
 
     def _put(self, part: Part | None) -> None:
-        if self._answer.is_there or self._future is None:
-            raise _ended()
+        self._check_open()
         while not self._is_done():
             try:
                 self._parts.put(part, timeout=0.2)
@@ -211,42 +235,26 @@ class Evaluation(Generic[Results]):
 
     def _receive(self) -> None:
         with self._connection.translated():
-            encoded = self._future.result()
+            encoded = self._stream.result()
         self._answer.take(encoded)
 
 
-class AsyncEvaluation(Generic[Results]):
+class AsyncEvaluation(_Evaluation[AsyncConnection, Results]):
     """The same for asyncio: ``AsyncLossClient.evaluation`` makes one.
 
     ``update``, ``merge``, ``result`` and ``state`` are awaited.
     """
 
-    def __init__(
-        self,
-        connection: AsyncConnection,
-        call: ClientCall,
-        first: v1.EvaluateRequest,
-        *,
-        is_one: bool,
-        progress: bool | int = False,
-    ) -> None:
-        self._bar = bar_of(progress)
-        self._advance: Advance = _nothing
-        self._connection = connection
-        self._call = call
-        self._first = first
-        self._answer: _Answer[Results] = _Answer(is_one=is_one, return_state=first.return_state)
-        self._stream: Any = None
-        self._status: ServerStatus
-        self._span = connection.trace(EVALUATE_STREAM.path, call.request_id)
+    _status: ServerStatus
 
     async def __aenter__(self) -> Self:
-        with self._call:
-            traced = self._span.__enter__()
+        with self._call, contextlib.ExitStack() as opened:
+            traced = self._traced(opened)
             self._stream = self._connection.follow(EVALUATE_STREAM, self._call, traced)
+            opened.callback(self._stream.cancel)
             self._status = ServerStatus(self._stream)
             await self._write(Part(part=self._first))
-        self._advance = self._bar.__enter__()
+            self._keep_open(opened)
         return self
 
     async def __aexit__(
@@ -255,10 +263,7 @@ class AsyncEvaluation(Generic[Results]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.__exit__(kind, error, traceback)
-        if not self._answer.is_there:
-            self._stream.cancel()
-        self._span.__exit__(kind, error, traceback)
+        self._opened.__exit__(kind, error, traceback)
 
     async def update(self, *, weights: Any = None, mask: Any = None, **inputs: Any) -> None:
         """Does what ``Evaluation.update`` does."""
@@ -284,8 +289,7 @@ class AsyncEvaluation(Generic[Results]):
             return self._answer.state()
 
     async def _write(self, part: Part) -> None:
-        if self._answer.is_there or self._stream is None:
-            raise _ended()
+        self._check_open()
         try:
             await self._stream.write(part)
         except (grpc.RpcError, asyncio.InvalidStateError):
@@ -294,8 +298,7 @@ class AsyncEvaluation(Generic[Results]):
     async def _finish(self) -> None:
         if self._answer.is_there:
             return
-        if self._stream is None:
-            raise _ended()
+        self._check_open()
         await self._stream.done_writing()
         await self._receive()
 

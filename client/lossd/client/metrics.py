@@ -1,7 +1,7 @@
 """Turns arguments into evaluation requests and responses into results: pure, for both clients.
 
-It may import the contract, the arguments, the arrays, ``wire`` and the errors; nothing here does
-any input or output.
+It may import the contract, the arguments, the arrays, ``requests``, ``responses`` and the errors;
+nothing here does any input or output.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from lossd import tensors, v1
-from lossd.client import arguments, hints, wire
+from lossd.client import arguments, hints
 from lossd.client.arrays import Array, to_array
 from lossd.client.errors import InvalidRequestError
+from lossd.client.requests import checked_size
+from lossd.client.responses import reading
 from lossd.client.result import MetricResult
 from lossd.framing import Framed
 
@@ -75,7 +77,7 @@ def build_request(
         for name, value in inputs.items()
         if name not in _SEQUENCES and value is not None
     }
-    wire.checked_size([*single.values(), *arrays.values()])
+    checked_size([*single.values(), *arrays.values()])
     for name, array in single.items():
         tensors.fill(getattr(request.batch, name), array)
     for name, array in arrays.items():
@@ -196,5 +198,5 @@ def read_results(framed: Framed[v1.EvaluateResponse]) -> list[MetricResult]:
     Raises:
         ServerError: if a tensor in it breaks the contract.
     """
-    with wire.reading(framed.payloads) as read:
+    with reading(framed.payloads) as read:
         return [read.metric(result) for result in framed.message.results]

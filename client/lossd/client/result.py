@@ -1,6 +1,6 @@
 """Results of calls, as plain Python and NumPy.
 
-It imports NumPy and ``shown`` only; ``wire.read_response`` makes it.
+It imports NumPy and ``shown`` only; ``responses.read_response`` makes it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -136,7 +136,7 @@ class LossResult(shown.Shown, Generic[Loss_co]):
             The counts and the sum of weights of a sum are those that all terms agree on, 0 where
             they differ.
         backend: The backend that computed: "numpy" or "cupy".
-        transport: How the tensors travelled: "shared_memory" or "grpc".
+        transport: How the tensors travelled: "grpc", "shared_memory" or "device_memory".
         server_timing: Where the time went on the server.
     """
 

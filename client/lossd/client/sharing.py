@@ -42,7 +42,7 @@ from lossd.framing import Framed
 
 Ask = Callable[[Method[Any], Message, float], Any]
 Request = Framed[v1.ComputeLossRequest] | Encoded
-Build = Callable[..., Request]  # takes ``place``, as ``wire.request_for``
+Build = Callable[..., Request]  # takes ``place``, as ``requests.request_for``
 
 # Below this size the message is about as fast.
 WORTHWHILE_BYTES = 1 << 16

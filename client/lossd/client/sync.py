@@ -1,6 +1,7 @@
 """``LossClient``: the client that waits for its answers.
 
-``wire`` makes its requests and reads its responses; ``connection`` and ``options`` connect it.
+``requests`` makes its requests, ``responses`` reads the answers; ``connection`` and ``options``
+connect it.
 """
 
 import functools
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from lossd import v1
-from lossd.client import arguments, hints, wire
+from lossd.client import arguments, hints
 from lossd.client import metrics as metrics_wire
 from lossd.client.arrays import Array
 from lossd.client.call import (
@@ -31,6 +32,8 @@ from lossd.client.connections import Connections
 from lossd.client.delivery import computed, recalled
 from lossd.client.evaluation import Evaluation
 from lossd.client.headers import Headers
+from lossd.client.requests import known_request, request_for
+from lossd.client.responses import as_given, read_input_names
 from lossd.client.result import LossResult, MetricResult
 from lossd.client.security import TLS, Security, Token
 from lossd.client.submitting import Background, Submitting
@@ -228,11 +231,11 @@ class LossClient(Submitting):
                 "lint": lint,
             }
             connection = self._connection()
-            known = wire.known_request(self._headers, loss, named_inputs, **asked)
+            known = known_request(self._headers, loss, named_inputs, **asked)
             if known is not None:
                 return recalled(connection, known, call)
-            build = functools.partial(wire.request_for, self._headers, loss, named_inputs, **asked)
-            return wire.as_given(computed(connection, build, call), named_inputs)
+            build = functools.partial(request_for, self._headers, loss, named_inputs, **asked)
+            return as_given(computed(connection, build, call), named_inputs)
 
     def input_names(self, loss: hints.AnyLoss) -> tuple[str, ...]:
         """Returns the names of a loss's inputs, in the order in which ``compute`` takes them.
@@ -460,5 +463,5 @@ class LossClient(Submitting):
         spec = arguments.spec_of(loss)
         if not self._input_names.keys() >= set(arguments.loss_names(spec)):
             response = self._ask(LIST_LOSSES, v1.ListLossesRequest(), call)
-            self._input_names = wire.read_input_names(response.message)
+            self._input_names = read_input_names(response.message)
         return arguments.names_of(spec, self._input_names)

@@ -33,8 +33,9 @@ from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 from lossd.cli.shown import print_json, print_pairs
 from lossd.client.arguments import reductions
 from lossd.client.progress import counted
+from lossd.client.requests import build_request
+from lossd.client.responses import read_response
 from lossd.client.result import LossResult
-from lossd.client.wire import build_request, read_response
 from lossd.crew import usable_cores
 from lossd.engine import Engine
 from lossd.networks import Networks

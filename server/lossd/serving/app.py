@@ -39,13 +39,15 @@ from lossd.serving.process.versions import versions
 from lossd.serving.rpc import doors, listening, reflection
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.arrivals import Arrivals
-from lossd.serving.rpc.boundary import REFUSING_THREADS, Boundary, LetIn
+from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.crowd import Crowd
+from lossd.serving.rpc.giving_way import REFUSING_THREADS
+from lossd.serving.rpc.handlers import LetIn
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.resets import Resets
 from lossd.serving.rpc.shares import Shares, let_in_by
 from lossd.serving.rpc.threads import Threads
-from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.rpc.watchdog import Watchdogs
 from lossd.serving.server import Server
 from lossd.serving.services import Services, build_services
 from lossd.serving.telemetry import Telemetry
@@ -58,8 +60,6 @@ log = logging.getLogger(__name__)
 # Messages on their way may always take this part of what may be in flight, and so many bytes: less
 # could be what the process itself takes now and then.
 _RESERVED_PART, _RESERVED_BYTES = 4, 128 << 20
-# How often those are looked for, at least, who take too long.
-_LOOKING_SECONDS = 5.0
 
 
 def start(
@@ -93,7 +93,11 @@ def start(
     process = _process(config, telemetry, entered, on_failure)
     checked = _checked(config, networks, telemetry)
     services = build_services(config, checked, telemetry)
-    watchdogs = _watchdogs(config)
+    watchdogs = Watchdogs.ending_after(
+        call=config.max_call_seconds,
+        first_message=config.first_message_seconds,
+        idle=config.idle_seconds,
+    )
     door = _door(config, entered, watchdogs, telemetry)
     boundary = _boundary(
         services, process, watchdogs, door, admission, telemetry=telemetry, tracing=tracing
@@ -120,7 +124,7 @@ def start(
         _http=process.pages,
         _shared=services.shared,
         _device=services.device,
-        _watchdogs=(watchdogs.call, watchdogs.first_message, watchdogs.idle),
+        _watchdogs=watchdogs,
         _reloader=Reloader(entered.reloaded.values()),
         _tracing=tracing,
     )
@@ -137,15 +141,6 @@ class _Process:
     pulse: Pulse
     pages: PageServer
     fail: Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Watchdogs:
-    """Those that end calls which take, begin or are silent too long."""
-
-    call: Watchdog
-    first_message: Watchdog
-    idle: Watchdog
 
 
 def _telemetry(
@@ -187,7 +182,7 @@ class _Door:
     resets: Resets
 
 
-def _door(config: Config, entered: Entrance, watchdogs: _Watchdogs, telemetry: Telemetry) -> _Door:
+def _door(config: Config, entered: Entrance, watchdogs: Watchdogs, telemetry: Telemetry) -> _Door:
     silent = (watchdogs.first_message, watchdogs.idle)
     crowd = Crowd(config.max_calls, silent, watchdogs.call)
     admit = None if entered.gate is None else let_in_by(entered.gate, Shares(config))
@@ -203,7 +198,7 @@ def _door(config: Config, entered: Entrance, watchdogs: _Watchdogs, telemetry: T
 def _boundary(
     services: Services,
     process: _Process,
-    watchdogs: _Watchdogs,
+    watchdogs: Watchdogs,
     door: _Door,
     admission: Admission,
     *,
@@ -216,15 +211,13 @@ def _boundary(
         conversations=services.losses.conversations(),
         admission=admission,
         telemetry=telemetry,
-        watchdog=watchdogs.call,
+        watchdogs=watchdogs,
         threads=process.calls,
         refusing_threads=process.refusing,
         device_lost=functools.partial(process.fail, "the device must answer, got nothing from it"),
         let_in=door.let_in,
         turned_away=door.turned_away,
         dropped=door.resets.note,
-        first_message=watchdogs.first_message,
-        idle=watchdogs.idle,
         trace=None if tracing is None else tracing.begin,
     )
 
@@ -258,7 +251,7 @@ def _reflect(
 
 
 def _arrivals(
-    config: Config, admission: Admission, telemetry: Telemetry, watchdogs: _Watchdogs
+    config: Config, admission: Admission, telemetry: Telemetry, watchdogs: Watchdogs
 ) -> Arrivals:
     """Bounds what is on its way to half of what is free: gRPC has it twice while it hands it over.
 
@@ -357,18 +350,6 @@ def _expiry(pair: Reloaded[Pair]) -> float:
 def _tell(checked: CheckedDevice) -> None:
     backend, reason = checked.chosen.backend, checked.chosen.reason
     log.info("ready", extra={"backend": backend.name, "device": backend.device, "because": reason})
-
-
-def _watchdogs(config: Config) -> _Watchdogs:
-    return _Watchdogs(
-        _ending_after(config.max_call_seconds),
-        _ending_after(config.first_message_seconds),
-        _ending_after(config.idle_seconds),
-    )
-
-
-def _ending_after(seconds: float) -> Watchdog:
-    return Watchdog(lambda: seconds, every=min(seconds / 10, _LOOKING_SECONDS))
 
 
 def _serve_pages(

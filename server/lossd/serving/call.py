@@ -11,6 +11,8 @@ from lossd.errors import Abandoned, DeadlinePassed, ServiceError
 from lossd.serving.caller import HERE, Caller
 
 REQUEST_ID = "x-request-id"
+# How the tensors of a call travel.
+GRPC, SHARED_MEMORY, DEVICE_MEMORY = "grpc", "shared_memory", "device_memory"
 # With so little left, a call that ended did so for its deadline.
 _DEADLINE_SECONDS = 0.05
 # How long an answer may take to be read before it gives way to a call that finds no room.

@@ -19,7 +19,7 @@ from lossd.serving.process.pulse import Pulse
 from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.resets import Resets
-from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.rpc.watchdog import Watchdogs
 from lossd.serving.shared_memory_service.segments import SharedMemory
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Server:
     _http: PageServer
     _shared: SharedMemory | None
     _device: DeviceMemory | None
-    _watchdogs: tuple[Watchdog, ...]
+    _watchdogs: Watchdogs
     _reloader: Reloader
     _tracing: "Tracing | None"
 
@@ -72,8 +72,7 @@ class Server:
         self._arrivals.close()
         self._resets.close()
         self._relief.close()
-        for watchdog in self._watchdogs:
-            watchdog.close()
+        self._watchdogs.close()
         self._reloader.close()
         if self._tracing is not None:
             self._tracing.close()

@@ -14,7 +14,7 @@ from lossd.serving.evaluation_service.servicer import EVALUATION_SERVICE, Evalua
 from lossd.serving.loss_service.servicer import SERVICE, LossServicer
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.rpc.admission import ComputeSlots
-from lossd.serving.rpc.boundary import Handler
+from lossd.serving.rpc.handlers import Handler
 from lossd.serving.rpc.shares import three_quarters
 from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.serving.shared_memory_service.servicer import SERVICE as SHARED_MEMORY_SERVICE

@@ -20,7 +20,7 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from lossd.serving import families
-from lossd.serving.call import Call
+from lossd.serving.call import GRPC, Call
 from lossd.serving.families import Family
 from lossd.serving.tallies import Count, Instance, Spread
 
@@ -299,7 +299,7 @@ class Telemetry:
         labels = self._labels[method]
         self._of(messages, *labels).add()
         if labels[0] != _CONVERSATION:
-            self._of(sizes, "grpc").add(size)
+            self._of(sizes, GRPC).add(size)
 
     def _count_computed(self, loss: str, backend: str, examples: int, nonfinite: int) -> None:
         self._of(families.EXAMPLES, loss, backend).add(examples)

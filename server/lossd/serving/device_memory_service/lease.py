@@ -29,8 +29,6 @@ class DeviceLease:
     may raise to end a wait for the client, and ``hold`` counts memory of the host.
     """
 
-    TRANSPORT = "device_memory"
-
     def __init__(
         self,
         memory: DeviceMemory | None,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from lossd import v1
 from lossd.serving.call import Call, Received
 from lossd.serving.device_memory_service.memory import DeviceMemory
-from lossd.serving.rpc.boundary import Handler
+from lossd.serving.rpc.handlers import Handler
 from lossd.serving.rpc.messages import parse
 from lossd.v1 import device_memory_service_pb2
 

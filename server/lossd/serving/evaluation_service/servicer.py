@@ -12,7 +12,7 @@ from lossd.serving.evaluation_service import catalogue
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service import state as evaluation_state
 from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
-from lossd.serving.rpc.boundary import Handler, StreamHandler
+from lossd.serving.rpc.handlers import Handler, StreamHandler
 from lossd.serving.rpc.messages import Hold, parse, write_timing
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.wire.reader import Limits, RequestReader

@@ -8,6 +8,7 @@ from lossd import tensors, v1
 from lossd.engine import Result
 from lossd.framing import Framed, Payloads
 from lossd.losses import Status
+from lossd.serving.call import DEVICE_MEMORY
 from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
 from lossd.serving.shared_memory_service.lease import Lease
 
@@ -51,7 +52,7 @@ def response(
 ) -> Framed[v1.ComputeLossResponse]:
     """Writes a result, except for the arrays that lie in memory that is shared already."""
     lease = lease or Lease(None, lambda _: None)
-    reply = head(result, device.TRANSPORT if device.is_used else lease.transport)
+    reply = head(result, DEVICE_MEMORY if device.is_used else lease.transport)
     payloads = Payloads.worthwhile(_size(result) - lease.reply_bytes - device.reply_bytes)
 
     def fill(tensor: v1.Tensor, array: tensors.Array) -> None:

@@ -15,7 +15,7 @@ from lossd.framing import Framed
 from lossd.networks import Network
 from lossd.plan import Plan
 from lossd.routing import Route
-from lossd.serving.call import Call, Received
+from lossd.serving.call import DEVICE_MEMORY, GRPC, SHARED_MEMORY, Call, Received
 from lossd.serving.caller import Group
 from lossd.serving.config import Config, job_names
 from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
@@ -33,7 +33,7 @@ from lossd.serving.loss_service.planned import Planned, Plans, may_be_planned
 from lossd.serving.process.device_check import CheckedDevice
 from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
-from lossd.serving.rpc.boundary import ConversationHandler, Handler
+from lossd.serving.rpc.handlers import ConversationHandler, Handler
 from lossd.serving.rpc.messages import Hold, parse, parse_framed, write_timing
 from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.shared_memory_service.segments import SharedMemory
@@ -99,10 +99,8 @@ class LossServicer:
             del asked
             reply = self._reply(given.pop, call, lease, device)
             if device.is_used:
-                self._telemetry.transferred(
-                    device.TRANSPORT, device.request_bytes, device.reply_bytes
-                )
-            if lease.transport == Lease.SHARED:
+                self._telemetry.transferred(DEVICE_MEMORY, device.request_bytes, device.reply_bytes)
+            if lease.transport == SHARED_MEMORY:
                 self._telemetry.transferred(lease.transport, lease.request_bytes, lease.reply_bytes)
             with call.phase("encode"):
                 return reply.serialise()
@@ -110,7 +108,7 @@ class LossServicer:
         result = self._by_plan(planned.plan, job, arrays, call)
         del asked, job, arrays  # the request is freed before the reply takes as much memory
         with call.phase("encode"):
-            head = loss_replies.head(result, Lease.NOT_SHARED)
+            head = loss_replies.head(result, GRPC)
             loss_replies.fill_statuses(head, result)
             write_timing(head.server_timing, call.seconds)
             return planned.reply(head, result)
@@ -199,7 +197,7 @@ class LossServicer:
             del assembly
             header, following = chunks.split(reply)
             payload_bytes = sum(map(len, following))
-            self._telemetry.transferred("grpc", request_bytes, payload_bytes)
+            self._telemetry.transferred(GRPC, request_bytes, payload_bytes)
             head = v1.StreamLossResponse(result=header).SerializeToString()
             # Metrics beside the loss may have more than the request.
             collect(max(0, len(head) + payload_bytes - request_bytes))
@@ -305,9 +303,9 @@ class LossServicer:
 
     def _transports(self, shared: SharedMemory | None) -> list[str]:
         if shared is None:
-            return ["grpc"]
-        device = [] if self._device is None else [DeviceLease.TRANSPORT]
-        return ["grpc", "shared_memory", *device]
+            return [GRPC]
+        device = [] if self._device is None else [DEVICE_MEMORY]
+        return [GRPC, SHARED_MEMORY, *device]
 
     def list_losses(self, received: Received, call: Call) -> bytes:
         """Answers with the catalogue."""

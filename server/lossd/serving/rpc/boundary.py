@@ -7,19 +7,15 @@ Unary methods are served as if their requests were streams: the wire format is t
 can be refused before its message is read, which may be hundreds of megabytes.
 """
 
-import contextlib
 import functools
 import logging
 import math
 import re
 import secrets
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Self
 
 import grpc
 
@@ -32,47 +28,30 @@ from lossd.errors import (
     TooLarge,
 )
 from lossd.serving.call import READING_BYTES, REQUEST_ID, Call, Received, Trace
-from lossd.serving.caller import HERE, Caller
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
+from lossd.serving.rpc.giving_way import GivingWay
+from lossd.serving.rpc.handlers import (
+    BeginTrace,
+    ConversationHandler,
+    Handler,
+    LetIn,
+    Metadata,
+    Pinned,
+    Requests,
+    StreamHandler,
+)
 from lossd.serving.rpc.statuses import code_of, status_of
-from lossd.serving.rpc.watchdog import Watchdog
+from lossd.serving.rpc.watchdog import Watchdog, Watchdogs
 from lossd.serving.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-# Threads that refuse calls, and how many of them may serve those for which others gave way.
-REFUSING_THREADS, _LATE = 8, 6
-_GIVING_WAY_SECONDS = 0.05
 _FEW_BYTES = 64 << 10  # of a reply that need not be counted
 
 # Of calls that nobody waited for any more: whoever learns of it first, the handler or gRPC.
 _UNANSWERED = {grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 _LEGIBLE = re.compile(r"[!-~]{1,128}")
-Handler = Callable[[Received, Call], bytes]
-StreamHandler = Callable[[Iterator[bytes], Call, AdmissionTicket], bytes]
-ConversationHandler = Callable[[Iterator[bytes], Call, AdmissionTicket], Iterator[bytes]]
-Requests = Iterator[bytes]
-LetIn = Callable[[str, grpc.ServicerContext, AdmissionTicket], Caller]
-Metadata = Iterable[tuple[str, str | bytes]]
-# Begins to trace a call from its method, id, metadata, and when it came.
-BeginTrace = Callable[[str, str, Metadata, float], Trace | None]
-
-
-class Pinned(functools.partial[Any]):
-    """A method with its first arguments, and the threads that run it.
-
-    gRPC looks for an attribute with exactly this name.
-    """
-
-    experimental_thread_pool: ThreadPoolExecutor
-
-    @classmethod
-    def to(cls, threads: ThreadPoolExecutor, method: Callable[..., Any], *arguments: Any) -> Self:
-        """Pins a method to threads."""
-        made = cls(method, *arguments)
-        made.experimental_thread_pool = threads
-        return made
 
 
 class Boundary(grpc.GenericRpcHandler):
@@ -88,28 +67,26 @@ class Boundary(grpc.GenericRpcHandler):
     ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
     ``turned_away`` is told the connection of a call that found no room, and says whether another
     call gives way; ``dropped`` is told that of one that ended before it was answered.
-    ``first_message`` and ``idle`` end calls that wait too long for a message: the first one, and
-    any other.  ``trace`` begins to trace a call.
+    ``watchdogs`` end calls that take too long, or wait too long for a message: the first one, and
+    any other.  ``trace`` begins to trace a call, where there is tracing.
     """
 
     def __init__(
         self,
         methods: Mapping[str, Handler],
         *,
+        streams: Mapping[str, StreamHandler],
+        conversations: Mapping[str, ConversationHandler],
         admission: Admission,
         telemetry: Telemetry,
-        watchdog: Watchdog,
+        watchdogs: Watchdogs,
         threads: ThreadPoolExecutor,
         refusing_threads: ThreadPoolExecutor,
-        streams: Mapping[str, StreamHandler] = MappingProxyType({}),
-        conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
-        device_lost: Callable[[], None] = lambda: None,
-        let_in: LetIn = lambda *_: HERE,
-        turned_away: Callable[[str], bool] = lambda _: False,
-        dropped: Callable[[str], object] = lambda _: None,
-        first_message: Watchdog | None = None,
-        idle: Watchdog | None = None,
-        trace: BeginTrace | None = None,
+        device_lost: Callable[[], None],
+        let_in: LetIn,
+        turned_away: Callable[[str], bool],
+        dropped: Callable[[str], object],
+        trace: BeginTrace | None,
     ) -> None:
         one = {name: functools.partial(self._answer, each) for name, each in methods.items()}
         many = {name: functools.partial(self._follow, each) for name, each in streams.items()}
@@ -117,16 +94,15 @@ class Boundary(grpc.GenericRpcHandler):
         self._conversations = conversations
         self._admission = admission
         self._telemetry = telemetry
-        self._watchdog = watchdog
+        self._watchdog = watchdogs.call
+        self._first_message = watchdogs.first_message
+        self._idle = watchdogs.idle
         self._threads = threads
         self._refusing_threads = refusing_threads
         self._device_lost = device_lost
         self._let_in = let_in
-        self._turned_away = turned_away
+        self._giving_way = GivingWay(admission, turned_away)
         self._dropped = dropped
-        self._late = threading.BoundedSemaphore(_LATE)
-        self._first_message = watchdog if first_message is None else first_message
-        self._idle = watchdog if idle is None else idle
         self._trace = trace
         self._is_closed = False
         self.refused = 0  # calls that came since it was closed
@@ -188,7 +164,7 @@ class Boundary(grpc.GenericRpcHandler):
         context: grpc.ServicerContext,
     ) -> bytes | None:
         """Serves a call for which another one gives way, or refuses it."""
-        with self._given_way(context) as ticket:
+        with self._giving_way.entered(context) as ticket:
             if ticket is not None:
                 return self._serve(entrance, ticket, requests, context)
         self._refuse(entrance, error, requests, context)
@@ -201,34 +177,11 @@ class Boundary(grpc.GenericRpcHandler):
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> Iterator[bytes]:
-        with self._given_way(context) as ticket:
+        with self._giving_way.entered(context) as ticket:
             if ticket is not None:
                 yield from self._converse(entrance, ticket, requests, context)
                 return
         self._refuse(entrance, error, requests, context)
-
-    @contextlib.contextmanager
-    def _given_way(self, context: grpc.ServicerContext) -> Iterator[AdmissionTicket | None]:
-        """Lets a call in once another one has given way, which takes a moment; yields its ticket.
-
-        Of the threads that refuse some are left for that: few calls are served by them at a time.
-        """
-        if not context.is_active() or not self._late.acquire(blocking=False):
-            yield None
-            return
-        try:
-            yield self._entered_soon() if self._turned_away(context.peer()) else None
-        finally:
-            self._late.release()
-
-    def _entered_soon(self) -> AdmissionTicket | None:
-        until = time.monotonic() + _GIVING_WAY_SECONDS
-        while time.monotonic() < until:
-            try:
-                return self._admission.enter()
-            except Overloaded:
-                time.sleep(_GIVING_WAY_SECONDS / 50)
-        return None
 
     def _serve(
         self,

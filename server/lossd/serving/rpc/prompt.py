@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from lossd.errors import ServiceError
-from lossd.serving.rpc.boundary import Pinned
+from lossd.serving.rpc.handlers import Pinned
 from lossd.serving.rpc.statuses import code_of
 from lossd.serving.rpc.threads import BriefThreads
 

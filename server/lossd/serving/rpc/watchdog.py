@@ -7,10 +7,15 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from lossd.serving.rounds import Rounds
 
 Owner = Callable[[], str]
+
+# How often those are looked for, at least, who take too long.
+_LOOKING_SECONDS = 5.0
 
 
 class Watchdog:
@@ -85,6 +90,29 @@ class Watchdog:
         with self._lock:
             due = self._taken([k for k, (began, *_) in self._watched.items() if began <= latest])
         _done(due)
+
+
+@dataclass(frozen=True, slots=True)
+class Watchdogs:
+    """Those that end calls which take, begin or are silent too long."""
+
+    call: Watchdog
+    first_message: Watchdog
+    idle: Watchdog
+
+    @classmethod
+    def ending_after(cls, *, call: float, first_message: float, idle: float) -> Self:
+        """Makes them from their patience, in seconds."""
+        return cls(*map(_ending_after, (call, first_message, idle)))
+
+    def close(self) -> None:
+        """Stops watching."""
+        for each in (self.call, self.first_message, self.idle):
+            each.close()
+
+
+def _ending_after(seconds: float) -> Watchdog:
+    return Watchdog(lambda: seconds, every=min(seconds / 10, _LOOKING_SECONDS))
 
 
 def _done(cancels: Sequence[Callable[[], object]]) -> int:

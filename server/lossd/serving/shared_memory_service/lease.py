@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lossd import v1
 from lossd.errors import InvalidRequest, InvalidTensor, SegmentNotFound
+from lossd.serving.call import GRPC, SHARED_MEMORY
 from lossd.serving.shared_memory_service.segments import AttachedSegment, SharedMemory
 from lossd.serving.shared_memory_service.sigbus import Bytes
 
@@ -27,8 +28,6 @@ class Lease:
 
     ``hold`` counts private memory that the call takes besides, and may refuse it.
     """
-
-    SHARED, NOT_SHARED = "shared_memory", "grpc"  # how the tensors of a call travel
 
     def __init__(self, shared: SharedMemory | None, hold: Callable[[int], None]) -> None:
         self._shared = shared
@@ -49,7 +48,7 @@ class Lease:
     @property
     def transport(self) -> str:
         """How the tensors of the call travelled."""
-        return self.SHARED if self._segments else self.NOT_SHARED
+        return SHARED_MEMORY if self._segments else GRPC
 
     def view(self, position: v1.SharedMemory, size: int, field: str) -> Bytes:
         """Returns the bytes of a tensor where they lie, read-only.

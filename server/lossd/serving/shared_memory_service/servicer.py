@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from lossd import v1
 from lossd.serving.call import Call, Received
-from lossd.serving.rpc.boundary import Handler
+from lossd.serving.rpc.handlers import Handler
 from lossd.serving.rpc.messages import parse
 from lossd.serving.shared_memory_service.segments import SharedMemory
 from lossd.v1 import shared_memory_service_pb2
