@@ -43,7 +43,11 @@ def test_a_file_that_changes_while_it_is_attached(
     file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(segments, "_holder", lambda _: change(file) or 1)
+    def holder(_: int) -> int:
+        change(file)
+        return 1
+
+    monkeypatch.setattr(segments, "_holder", holder)
     before = {*OPEN.iterdir()}
     with pytest.raises(SegmentRefused, match=r"^file must be mapped, got "):
         shared.attach("file", SIZE)

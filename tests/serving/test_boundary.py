@@ -24,6 +24,7 @@ from lossd.serving.call import Call, Received
 from lossd.serving.caller import HERE
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.boundary import Boundary
+from lossd.serving.rpc.giving_way import TurnedAway
 from lossd.serving.rpc.handlers import ConversationHandler, Handler
 from lossd.serving.rpc.statuses import code_of
 from lossd.serving.rpc.watchdog import Watchdogs
@@ -133,7 +134,7 @@ def served(
     request_bytes: int = 100,
     device_lost: Callable[[], None] = lambda: None,
     dropped: Callable[[str], object] = lambda _: None,
-    turned_away: Callable[[str], bool] = lambda _: False,
+    turned_away: TurnedAway = lambda *_: False,
     conversations: Mapping[str, ConversationHandler] = MappingProxyType({}),
 ) -> Service:
     registry = CollectorRegistry()
@@ -272,7 +273,7 @@ def test_one_call_too_many_is_told_the_limit_and_when_to_come_again() -> None:
 def test_a_call_for_which_another_gives_way_is_served() -> None:
     held: list[AdmissionTicket] = []
 
-    def give_way(_: str) -> bool:
+    def give_way(_method: str, _context: Any) -> bool:
         held[0].finish()
         held[0].leave()
         return True
@@ -286,7 +287,7 @@ def test_a_call_for_which_another_gives_way_is_served() -> None:
 
 
 def test_a_call_for_which_another_should_give_way_and_does_not_is_refused() -> None:
-    service = served(lambda *_: b"", calls=1, turned_away=lambda _: True)
+    service = served(lambda *_: b"", calls=1, turned_away=lambda *_: True)
     service.admission.enter()
     _, context = service.call(b"hello")
 
@@ -296,8 +297,8 @@ def test_a_call_for_which_another_should_give_way_and_does_not_is_refused() -> N
 def test_nobody_gives_way_to_a_caller_that_has_left() -> None:
     asked: list[str] = []
 
-    def turned_away(peer: str) -> bool:
-        asked.append(peer)
+    def turned_away(method: str, _context: Any) -> bool:
+        asked.append(method)
         return True
 
     service = served(lambda *_: b"", calls=1, turned_away=turned_away)

@@ -41,7 +41,7 @@ from lossd.serving.rpc.admission import Admission, AdmissionTicket
 from lossd.serving.rpc.arrivals import Arrivals
 from lossd.serving.rpc.boundary import Boundary
 from lossd.serving.rpc.crowd import Crowd
-from lossd.serving.rpc.giving_way import REFUSING_THREADS
+from lossd.serving.rpc.giving_way import TurnedAway, refusing_threads
 from lossd.serving.rpc.handlers import LetIn
 from lossd.serving.rpc.prompt import Prompt
 from lossd.serving.rpc.resets import Resets
@@ -164,7 +164,7 @@ def _process(
 ) -> _Process:
     """Makes all threads before anything is served, and serves the pages from now on."""
     calls = Threads(config.max_calls, "lossd-call")
-    refusing = Threads(REFUSING_THREADS, "lossd-refuse")
+    refusing = Threads(refusing_threads(config.max_calls), "lossd-refuse")
     prompt = Prompt()
     state = Health((SERVICE, EVALUATION_SERVICE), prompt, telemetry)
     fail = functools.partial(_fail, state, on_failure)
@@ -178,7 +178,7 @@ class _Door:
     """Who is let in, and what becomes of those who are not."""
 
     let_in: LetIn
-    turned_away: Callable[[str], bool]
+    turned_away: TurnedAway
     resets: Resets
 
 
@@ -191,8 +191,19 @@ def _door(config: Config, entered: Entrance, watchdogs: Watchdogs, telemetry: Te
         crowd.take(context.peer, ticket)
         return HERE if admit is None else admit(method, context, ticket)
 
+    def turned_away(method: str, context: grpc.ServicerContext) -> bool:
+        return _may_come(entered.gate, method, context) and crowd.turned_away(context.peer())
+
     resets = Resets(config.max_connection_resets, told=telemetry.rejected)
-    return _Door(let_in, crowd.turned_away, resets)
+    return _Door(let_in, turned_away, resets)
+
+
+def _may_come(gate: Gate | None, method: str, context: grpc.ServicerContext) -> bool:
+    """Returns whether a call would be served: for others none gives way."""
+    try:
+        return gate is None or bool(gate.admit(method, context))
+    except ServiceError:
+        return False
 
 
 def _boundary(

@@ -29,7 +29,7 @@ from lossd.errors import (
 )
 from lossd.serving.call import READING_BYTES, REQUEST_ID, Call, Received, Trace
 from lossd.serving.rpc.admission import Admission, AdmissionTicket
-from lossd.serving.rpc.giving_way import GivingWay
+from lossd.serving.rpc.giving_way import GivingWay, TurnedAway
 from lossd.serving.rpc.handlers import (
     BeginTrace,
     ConversationHandler,
@@ -61,12 +61,12 @@ class Boundary(grpc.GenericRpcHandler):
     answer with one too; they count the bytes that they keep with the call's ticket.
 
     Calls run on ``threads``, as many as calls may be in flight; refusals, which take no time, run
-    on ``refusing_threads``, and so do a few calls for which another one gave way.  ``device_lost``
-    is called for every call that finds the device lost.
+    on ``refusing_threads``, and so do calls for which another one gave way.  ``device_lost`` is
+    called for every call that finds the device lost.
 
     ``let_in`` says who makes a call and raises for whom it refuses, before the message is read.
-    ``turned_away`` is told the connection of a call that found no room, and says whether another
-    call gives way; ``dropped`` is told that of one that ended before it was answered.
+    ``turned_away`` is asked whether another call gives way to one that found no room; ``dropped``
+    is told the connection of one that ended before it was answered.
     ``watchdogs`` end calls that take too long, or wait too long for a message: the first one, and
     any other.  ``trace`` begins to trace a call, where there is tracing.
     """
@@ -84,7 +84,7 @@ class Boundary(grpc.GenericRpcHandler):
         refusing_threads: ThreadPoolExecutor,
         device_lost: Callable[[], None],
         let_in: LetIn,
-        turned_away: Callable[[str], bool],
+        turned_away: TurnedAway,
         dropped: Callable[[str], object],
         trace: BeginTrace | None,
     ) -> None:
@@ -164,7 +164,7 @@ class Boundary(grpc.GenericRpcHandler):
         context: grpc.ServicerContext,
     ) -> bytes | None:
         """Serves a call for which another one gives way, or refuses it."""
-        with self._giving_way.entered(context) as ticket:
+        with self._giving_way.entered(entrance.method, context) as ticket:
             if ticket is not None:
                 return self._serve(entrance, ticket, requests, context)
         self._refuse(entrance, error, requests, context)
@@ -177,7 +177,7 @@ class Boundary(grpc.GenericRpcHandler):
         requests: Requests,
         context: grpc.ServicerContext,
     ) -> Iterator[bytes]:
-        with self._giving_way.entered(context) as ticket:
+        with self._giving_way.entered(entrance.method, context) as ticket:
             if ticket is not None:
                 yield from self._converse(entrance, ticket, requests, context)
                 return
