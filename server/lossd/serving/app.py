@@ -118,7 +118,7 @@ def start(
         _health=process.health,
         _pulse=process.pulse,
         _boundary=boundary,
-        _arrivals=_arrivals(config, admission, telemetry, watchdogs),
+        _arrivals=_arrivals(config, admission, telemetry, watchdogs, process.prompt),
         _resets=door.resets,
         _relief=Relief(admission, config.max_inflight_bytes),
         _http=process.pages,
@@ -183,8 +183,7 @@ class _Door:
 
 
 def _door(config: Config, entered: Entrance, watchdogs: Watchdogs, telemetry: Telemetry) -> _Door:
-    silent = (watchdogs.first_message, watchdogs.idle)
-    crowd = Crowd(config.max_calls, silent, watchdogs.call)
+    crowd = Crowd(config.max_calls, watchdogs.of_silent, watchdogs.call)
     admit = None if entered.gate is None else let_in_by(entered.gate, Shares(config))
 
     def let_in(method: str, context: grpc.ServicerContext, ticket: AdmissionTicket) -> Caller:
@@ -262,7 +261,11 @@ def _reflect(
 
 
 def _arrivals(
-    config: Config, admission: Admission, telemetry: Telemetry, watchdogs: Watchdogs
+    config: Config,
+    admission: Admission,
+    telemetry: Telemetry,
+    watchdogs: Watchdogs,
+    prompt: Prompt,
 ) -> Arrivals:
     """Bounds what is on its way to half of what is free: gRPC has it twice while it hands it over.
 
@@ -278,8 +281,7 @@ def _arrivals(
             telemetry.rejected("TOO_MANY_BYTES")
 
     uncounted = beyond(lambda: admission.request_bytes, reserved)
-    first, later = watchdogs.first_message, watchdogs.idle
-    return Arrivals(uncounted, room, first=first, later=later, ended=ended)
+    return Arrivals(uncounted, room, watchdogs, prompt.threads.watchdog, ended=ended)
 
 
 def _tracing(config: Config) -> "Tracing | None":

@@ -83,7 +83,8 @@ class Call:
     ``seconds`` is the time spent by phase, and ``labels`` what the handler learns on the way and
     the metrics want to know.  ``hold`` counts bytes that it takes beside its message's; it raises
     Overloaded if they do not fit.  ``collecting`` counts some for as long as they are taken.
-    ``read_by`` is when the caller should have read what it was sent.
+    ``read_by`` is when the caller should have read what it was sent, and ``awaits_chunk`` says
+    that the next message should be a small part of one batch.
     """
 
     context: Context
@@ -95,6 +96,7 @@ class Call:
     caller: Caller = HERE
     trace: Trace | None = None
     is_answered: bool = False
+    awaits_chunk: bool = False
     read_by: float = math.inf
     _wake: Callable[[], None] | None = None
     _is_let_in: bool = False

@@ -191,7 +191,9 @@ class LossServicer:
                 )
             ticket.check(assembly.size_bytes)  # announcing them takes no room from others yet
             call.let_in()
+            call.awaits_chunk = True
             stream.fill(assembly, messages, collect)
+            call.awaits_chunk = False
             request_bytes = len(first) + assembly.size_bytes
             reply = self._reply(assembly.framed, call, Lease(None, call.hold))
             del assembly

@@ -97,6 +97,7 @@ class Boundary(grpc.GenericRpcHandler):
         self._watchdog = watchdogs.call
         self._first_message = watchdogs.first_message
         self._idle = watchdogs.idle
+        self._chunk = watchdogs.chunk
         self._threads = threads
         self._refusing_threads = refusing_threads
         self._device_lost = device_lost
@@ -300,7 +301,7 @@ class Boundary(grpc.GenericRpcHandler):
         watchdog = self._first_message
         while (data := self._next(entrance, requests, call, watchdog)) is not None:
             yield data
-            watchdog = self._idle
+            watchdog = self._chunk if call.awaits_chunk else self._idle
 
     def _next(
         self, entrance: "_Entrance", requests: Requests, call: Call, watchdog: Watchdog

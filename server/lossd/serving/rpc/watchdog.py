@@ -94,20 +94,30 @@ class Watchdog:
 
 @dataclass(frozen=True, slots=True)
 class Watchdogs:
-    """Those that end calls which take, begin or are silent too long."""
+    """Those that end calls which take, begin or are silent too long.
+
+    ``chunk`` watches those that have begun a batch and wait for its next chunk, ``idle`` those that
+    wait for any other message after the first.
+    """
 
     call: Watchdog
     first_message: Watchdog
     idle: Watchdog
+    chunk: Watchdog
 
     @classmethod
     def ending_after(cls, *, call: float, first_message: float, idle: float) -> Self:
         """Makes them from their patience, in seconds."""
-        return cls(*map(_ending_after, (call, first_message, idle)))
+        return cls(*map(_ending_after, (call, first_message, idle, idle)))
+
+    @property
+    def of_silent(self) -> tuple[Watchdog, ...]:
+        """Those of calls that wait for a message."""
+        return self.first_message, self.idle, self.chunk
 
     def close(self) -> None:
         """Stops watching."""
-        for each in (self.call, self.first_message, self.idle):
+        for each in (self.call, *self.of_silent):
             each.close()
 
 
