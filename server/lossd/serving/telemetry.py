@@ -6,6 +6,7 @@ notes are counted at a time, which takes less than one by one: code and numbers 
 
 import functools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -266,7 +267,8 @@ class Telemetry:
     def ended(self, method: str, call: Call, status: str, seconds: float) -> None:
         """Counts a call that has ended, well or not."""
         self._later(self._count_ended, method, status, seconds, call.exemplar)
-        self.answered(call, status, seconds)
+        of_batch = seconds if call.began is None else time.perf_counter() - call.began
+        self.answered(call, status, of_batch)
 
     def answered(self, call: Call, status: str, seconds: float) -> None:
         """Counts an answer; a conversation has several."""

@@ -171,8 +171,7 @@ class LossServicer:
         self, messages: Iterator[bytes], call: Call, ticket: AdmissionTicket
     ) -> Iterator[bytes]:
         """Computes batches whose tensors come and go in chunks, one after the other."""
-        for first in messages:
-            call.renew()  # the wait for it counts for no phase
+        while (first := _begin(messages, call)) is not None:
             started = time.perf_counter()
             yield from self._streamed(first, messages, call, ticket)
             self._telemetry.answered(call, "OK", time.perf_counter() - started)
@@ -353,6 +352,14 @@ def _route(route: Route) -> v1.Route:
         device_backend=route.on_device,
         reason=route.reason,
     )
+
+
+def _begin(messages: Iterator[bytes], call: Call) -> bytes | None:
+    """Waits for the message that begins a batch, or the end; the wait counts for nothing."""
+    try:
+        return next(messages, None)
+    finally:
+        call.renew()
 
 
 def _resident(
