@@ -64,12 +64,12 @@ class Watchdog:
     def end_newest(self, count: int, owner: str | None = None) -> int:
         """Cancels the ``count`` that began last, of all or one owner's; returns how many."""
         with self._lock:
-            newest = [
-                key
-                for key, (*_, whose) in reversed(self._watched.items())
-                if owner is None or whose() == owner
-            ]
-            cancels = self._taken(newest[: max(count, 0)])
+            watched = [*reversed(self._watched.items())]
+        # Without the lock, which gRPC's own thread waits for: others may run while one is asked.
+        newest = [key for key, (*_, whose) in watched if owner is None or whose() == owner]
+        with self._lock:
+            still = [key for key in newest if key in self._watched]
+            cancels = self._taken(still[: max(count, 0)])
         return _done(cancels)
 
     def owners(self) -> list[str]:
