@@ -256,7 +256,11 @@ class Boundary(grpc.GenericRpcHandler):
         if self._trace is None:
             return None
         metadata: Metadata = context.invocation_metadata()
-        return self._trace(entrance.method, entrance.request_id, metadata, entrance.arrived)
+        try:
+            return self._trace(entrance.method, entrance.request_id, metadata, entrance.arrived)
+        except Exception as error:  # noqa: BLE001 - of a sampler: no call fails for its trace
+            log.warning("call is not traced", extra={"because": str(error) or repr(error)})
+            return None
 
     def _answer(
         self,
