@@ -72,8 +72,8 @@ class Arrivals:
     def _end(self, count: int) -> int:
         first = self._watchdogs.first_message
         found = self._watchdogs.chunk.end_late(count, _CHUNK_SECONDS)
-        found += self._watchdogs.idle.end_late(count - found, _LARGE_SECONDS)
-        found += first.end_late(count - found, _LARGE_SECONDS)
+        for each in (self._watchdogs.idle, self._watchdogs.between, first):
+            found += each.end_late(count - found, _LARGE_SECONDS)
         found += first.end_newest(min(count - found, len(first) - 1))
         return found
 

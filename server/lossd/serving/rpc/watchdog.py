@@ -96,24 +96,26 @@ class Watchdog:
 class Watchdogs:
     """Those that end calls which take, begin or are silent too long.
 
-    ``chunk`` watches those that have begun a batch and wait for its next chunk, ``idle`` those that
-    wait for any other message after the first.
+    Of those that wait for another message than the first, ``chunk`` watches those that have begun a
+    batch and want its next chunk, ``between`` those that rest between two batches, and ``idle`` all
+    others.
     """
 
     call: Watchdog
     first_message: Watchdog
     idle: Watchdog
     chunk: Watchdog
+    between: Watchdog
 
     @classmethod
     def ending_after(cls, *, call: float, first_message: float, idle: float) -> Self:
         """Makes them from their patience, in seconds."""
-        return cls(*map(_ending_after, (call, first_message, idle, idle)))
+        return cls(*map(_ending_after, (call, first_message, idle, idle, idle)))
 
     @property
     def of_silent(self) -> tuple[Watchdog, ...]:
         """Those of calls that wait for a message."""
-        return self.first_message, self.idle, self.chunk
+        return self.first_message, self.idle, self.chunk, self.between
 
     def close(self) -> None:
         """Stops watching."""
