@@ -1,12 +1,15 @@
 """Value and gradient of each loss: lossd's engine on the CPU against PyTorch.
 
-    python benchmarks/compute.py [--loss NAME] [--rounds N] [--quick] [--json FILE]
+    python benchmarks/compute.py [--loss NAME] [--rounds N] [--quick] [--processor-time]
+                                 [--json FILE]
 
 The contenders take turns within every round, and medians are compared, so that a machine that slows
 down slows all of them.  Each makes its gradient in fresh memory, as a caller would see it.  "copy"
 is a plain read of the inputs and write of the gradient, on all cores.  A loss marked with + is not
 PyTorch's own, but put together from its operations (in_pytorch.py); "MiB" is the most memory that
-lossd takes beside the inputs, the gradient included.
+lossd takes beside the inputs, the gradient included.  With --processor-time all numbers are of the
+processor's time, of which other work on the machine takes less: that of all of lossd's threads, and
+of PyTorch with one.
 
 Soft F1 is slower than what is put together from PyTorch's operations: its compiled part takes less
 time, but inputs are checked and gradients written by NumPy before and after it.  Of the Lovász
@@ -35,13 +38,13 @@ from lossd.losses._maths.gan_costs import GanObjective
 # The last shape is the one of a quick run.
 SHAPES: dict[Shape, list[tuple[int, ...]]] = {
     Shape.POINTWISE: [(4096, 4096), (16 << 20,), (512, 512), (256, 10)],
-    Shape.ROWWISE: [(65536, 1000), (4096, 32000), (1024, 1000), (256, 10)],
+    Shape.ROWWISE: [(65536, 1000), (4096, 32000), (4096, 1000), (256, 10)],
     Shape.REGIONWISE: [(64, 512, 512), (16384, 1024), (16, 64, 64)],
     Shape.SETWISE: [(1 << 20,), (1 << 17, 16), (4096,)],
     # Examples, frames, classes and labels.
     Shape.SEQUENCE: [(16, 1000, 30, 100), (64, 200, 80, 40)],
     # Examples and components: side by side, and compared with each other.
-    Shape.VECTORS: [(65536, 256), (256, 64)],
+    Shape.VECTORS: [(65536, 256), (16384, 1024), (256, 64)],
     Shape.COUPLED: [(8192, 256), (2048, 512), (256, 64)],
     # The scores of each side.
     Shape.OPPOSED: [(4 << 20,), (64, 65536), (256,)],
@@ -157,9 +160,10 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", default=(), help="contenders to leave out")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="small shapes only")
+    parser.add_argument("--processor-time", action="store_true", help="of all threads")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    present = contenders(arguments.without)
+    present = contenders(arguments.without, processor_time=arguments.processor_time)
     try:
         found = cases(arguments.loss, quick=arguments.quick)
         rows = [measure(present, case, arguments.rounds) for case in found]

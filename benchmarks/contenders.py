@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -27,6 +28,7 @@ from lossd.crew import usable_cores
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Axes, Choices, Content, Differentiable, Input, Shape
 from lossd.losses._inputs import CLASS_AXIS, DistributionKind
+from lossd.schema import Interval
 from lossd.serving.process.allocator import keep_freed_memory
 
 Array = npt.NDArray[Any]
@@ -95,7 +97,9 @@ class Case:
             return random.choice(np.array(declared.domain.numbers, np.float32), self.shape)
         if declared.domain is None and declared.differentiable is Differentiable.BY_DEFAULT:
             return random.standard_normal(self.shape, np.float32)
-        return random.random(self.shape, np.float32)
+        is_logarithm = isinstance(declared.domain, Interval) and declared.domain.high == 0
+        numbers = random.random(self.shape, np.float32)
+        return np.log1p(-numbers) if is_logarithm else numbers
 
 
 # ------------------------------------------------------------------ what each one runs
@@ -155,11 +159,13 @@ def copy_runs() -> Callable[[Case], Run]:
     return prepare
 
 
-def torch_runs(*, compiled: bool) -> Callable[[Case], Run | None]:
+def torch_runs(*, compiled: bool, keeps: bool, threads: int) -> Callable[[Case], Run | None]:
     """Forward and backward in PyTorch, of the losses that it has."""
+    if keeps:
+        keep_freed_memory()
     import torch  # noqa: PLC0415 - an oracle, not a requirement
 
-    torch.set_num_threads(usable_cores())
+    torch.set_num_threads(threads)
 
     def prepare(case: Case) -> Run | None:
         function = in_pytorch.function(case.label)
@@ -185,37 +191,21 @@ def torch_runs(*, compiled: bool) -> Callable[[Case], Run | None]:
     return prepare
 
 
-def _eager_runs() -> Callable[[Case], Run | None]:
-    return torch_runs(compiled=False)
-
-
-def _kept_eager_runs() -> Callable[[Case], Run | None]:
-    keep_freed_memory()
-    return torch_runs(compiled=False)
-
-
-def _compiled_runs() -> Callable[[Case], Run | None]:
-    return torch_runs(compiled=True)
-
-
-def _kept_compiled_runs() -> Callable[[Case], Run | None]:
-    keep_freed_memory()
-    return torch_runs(compiled=True)
-
-
 # ------------------------------------------------------------------ a process each
 
 
 Setup = Callable[[], Callable[[Case], Run | None]]
+Clock = Callable[[], float]
 
 
 class Contender:
-    """One contender in a process of its own."""
+    """One contender in a process of its own; ``clock`` says what its time is, in seconds."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, name: str, setup: Setup, clock: Clock) -> None:
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(setup, theirs), daemon=True)
+        given = (name, setup, clock, theirs)
+        self._process = context.Process(target=_serve, args=given, daemon=True)
         self._process.start()
         theirs.close()
 
@@ -244,20 +234,30 @@ class Contender:
         self._process.join()
 
 
-def contenders(without: Collection[str] = ()) -> dict[str, Contender]:
-    """Everyone who is installed, but for some."""
+def contenders(
+    without: Collection[str] = (), *, processor_time: bool = False
+) -> dict[str, Contender]:
+    """Everyone who is installed, but for some.
+
+    Processor time is that of all threads; PyTorch has one then, so that none of it is waiting.
+    """
+    clock = time.process_time if processor_time else time.perf_counter
+    threads = 1 if processor_time else usable_cores()
     setups: dict[str, Setup] = {"lossd": lossd_runs, "numpy": numpy_runs, "copy": copy_runs}
     if importlib.util.find_spec("torch"):
         setups |= {
-            "eager": _eager_runs,
-            "eager kept": _kept_eager_runs,
-            "compiled": _compiled_runs,
-            "compiled kept": _kept_compiled_runs,
+            f"{kind}{' kept' * keeps}": partial(
+                torch_runs, compiled=kind == "compiled", keeps=keeps, threads=threads
+            )
+            for kind in ("eager", "compiled")
+            for keeps in (False, True)
         }
-    return {name: Contender(setup) for name, setup in setups.items() if name not in without}
+    return {
+        name: Contender(name, setup, clock) for name, setup in setups.items() if name not in without
+    }
 
 
-def _serve(setup: Setup, connection: Connection) -> None:
+def _serve(name: str, setup: Setup, clock: Clock, connection: Connection) -> None:
     """Answers the parent until it hangs up."""
     prepare = setup()
     run: Run | None = None
@@ -274,16 +274,16 @@ def _serve(setup: Setup, connection: Connection) -> None:
             elif question == MEMORY and run is not None:
                 connection.send(_peak(run))
             elif run is not None:
-                connection.send(_timed(run, question))
+                connection.send(_timed(run, question, clock))
         except Exception as error:  # noqa: BLE001 - told to the parent, which ends
-            connection.send(f"{setup.__name__}: {error!r}")
+            connection.send(f"{name}: {error!r}")
 
 
-def _timed(run: Run, repetitions: int) -> float:
-    started = time.perf_counter()
+def _timed(run: Run, repetitions: int, clock: Clock) -> float:
+    started = clock()
     for _ in range(repetitions):
         run()
-    return (time.perf_counter() - started) / repetitions * 1e3
+    return (clock() - started) / repetitions * 1e3
 
 
 def _peak(run: Run) -> float:

@@ -70,6 +70,19 @@ def _info_nce(queries: Any, keys: Any) -> Any:
     return torch.nn.functional.cross_entropy(scores, torch.arange(len(scores)))
 
 
+def _supervised_contrastive(embeddings: Any, labels: Any) -> Any:
+    """The mean over anchors that have another of their label, of the mean over those."""
+    import torch  # noqa: PLC0415 - an oracle, not a requirement
+
+    directions = torch.nn.functional.normalize(embeddings)
+    itself = torch.eye(len(labels), dtype=torch.bool)
+    scores = (directions @ directions.T / 0.07).masked_fill(itself, -torch.inf)
+    is_positive = (labels[:, None] == labels) & ~itself
+    logs = scores.log_softmax(-1).masked_fill(~is_positive, 0)
+    counts = is_positive.sum(-1)
+    return -(logs.sum(-1)[counts > 0] / counts[counts > 0]).mean()
+
+
 def _hinge(scores: Any, sides: Any) -> Any:
     return (1 - sides * scores).clamp(min=0).mean()
 
@@ -157,6 +170,7 @@ COMPOSED: dict[str, Function] = {
     "contrastive": _contrastive,
     "gradient_penalty": _gradient_penalty,
     "info_nce": _info_nce,
+    "supervised_contrastive": _supervised_contrastive,
     "hinge": _hinge,
     "focal": _focal,
     "dice": _overlap(2, 1),

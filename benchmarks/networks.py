@@ -111,7 +111,10 @@ def torch_runs(threads: int) -> Callable[[Case], Run]:
 def measure(case: Case, rounds: int, threads: int) -> dict[str, float]:
     """Median milliseconds of each contender; what is fast has to be right first."""
     setups = {"lossd": lossd_runs, "eager": torch_runs}
-    present = {name: Contender(partial(setup, threads)) for name, setup in setups.items()}
+    present = {
+        name: Contender(name, partial(setup, threads), time.perf_counter)
+        for name, setup in setups.items()
+    }
     try:
         losses = {name: contender.prepare(case) for name, contender in present.items()}
         if not np.isclose(losses["lossd"] or 0, losses["eager"] or 1, rtol=1e-4):

@@ -331,6 +331,7 @@ def main() -> None:
     cases = [
         Case("cross_entropy", (1024, 1000) if arguments.quick else (65536, 1000)),
         Case("cross_entropy", (256, 8000) if arguments.quick else (4096, 32000)),
+        Case("cross_entropy", (128, 1000) if arguments.quick else (4096, 1000)),
         Case("squared_error", (512, 512) if arguments.quick else (4096, 4096)),
     ]
     rows = list(small(arguments.rounds))

@@ -53,7 +53,12 @@ def total(metric: str, *labels: str, by: str = "") -> str:
 
 def share(part: str, whole: str) -> str:
     """Returns a quotient that is 0 where nothing happens at all."""
-    return f"{part} / ({whole} > 0) or vector(0)"
+    return or_nothing(f"{part} / ({whole} > 0)")
+
+
+def or_nothing(expression: str) -> str:
+    """Returns an expression that is 0 where it has no series, rather than one series more."""
+    return f"{expression} or on () vector(0)"
 
 
 def quantiles(metric: str, *labels: str) -> tuple[Query, ...]:

@@ -31,6 +31,26 @@ VARIABLES: Schema = {
         "properties": {"name": {"type": "string", "not": {"pattern": "^LOSSD_"}}},
     },
 }
+# The chart has a volume of its own.
+VOLUMES: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"type": "string", "not": {"const": "tmp"}}},
+    },
+}
+MOUNTS: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["name", "mountPath"],
+        "properties": {
+            "name": TEXT,
+            "mountPath": {"type": "string", "pattern": "^/", "not": {"pattern": "^/tmp/?$"}},
+        },
+    },
+}
 
 
 def whole(least: int, most: int | None = None) -> Schema:
@@ -91,6 +111,8 @@ def values_schema() -> Schema:
             gpu=GPU,
             settings=record(**free),
             env=VARIABLES,
+            volumes=VOLUMES,
+            volumeMounts=MOUNTS,
             podDisruptionBudget=record(enabled=FLAG, maxUnavailable=whole(1)),
             autoscaling=record(
                 enabled=FLAG,
@@ -99,11 +121,14 @@ def values_schema() -> Schema:
                 targetCPUUtilizationPercentage=whole(1, 100),
             ),
             keda=KEDA,
-            networkPolicy=record(enabled=FLAG, trainers=OBJECTS, monitoring=OBJECTS),
+            networkPolicy=record(
+                enabled=FLAG, trainers=OBJECTS, monitoring=OBJECTS, egress=OBJECTS
+            ),
             podMonitor=record(
                 enabled=FLAG,
                 interval={"type": "string", "pattern": "^[1-9][0-9]*(ms|s|m)$"},
                 labels=TEXTS,
+                tlsConfig=ANYTHING,
             ),
             rules=record(enabled=FLAG, labels=TEXTS, runbookBase=TEXT),
             dashboard=record(enabled=FLAG, labels=TEXTS),

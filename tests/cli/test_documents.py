@@ -17,6 +17,7 @@ from tests.end_to_end.conftest import serve
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ENDS = {"&&", "&", ";", "|"}  # of a command in a line
+LOOPS = {"until", "while", "do", "done", "!"}  # words of the shell before one
 # What is not typed here.
 SKIPPED = {"demo": "tests/end_to_end/test_service.py runs it"}
 
@@ -25,7 +26,9 @@ def commands(page: Path) -> Iterator[str]:
     """Yields the commands of lossd in the blocks of a page, with the variables before them."""
     for block in BLOCK.findall(page.read_text()):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=";")
+            lexer.whitespace_split, lexer.commenters = True, "#"
+            words = [word for word in lexer if word not in LOOPS]
             parts = [list(ws) for is_end, ws in groupby(words, ENDS.__contains__) if not is_end]
             for part in parts:
                 program = next((word for word in part if "=" not in word), "")

@@ -1,5 +1,8 @@
 """Wrong uses of every command: refused before any work, in one line, with status 2."""
 
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +77,11 @@ def nowhere(files: Path, name: str) -> list[str]:
         ["compute", "cross_entropy", *FILES, "--mask", "{files}/x.npy"],
         ["compute", "cross_entropy", *FILES, "--input=targets={files}/y.npy"],
         ["compute", "cross_entropy", *FILES, "--networks", "{files}/no"],
+        *(
+            [*command, *FILES, "--output", output]
+            for command in (["compute", "cross_entropy"], ["evaluate", "accuracy"])
+            for output in ("-", "out", "out.npy", "out.csv", "out.NPZ", "/dev/stdout")
+        ),
         ["compute", "cross_entropy", *FILES, "--param", "temperature=0"],
         ["compute", "cross_entropy", *FILES, "--param", "temperature=nan"],
         ["compute", "cross_entropy", *FILES, "--param", "class_weights=1,2"],
@@ -129,7 +137,7 @@ def test_it_is_refused_in_one_line(files: Path, arguments: list[str]) -> None:
     ids=lambda arguments: f"{arguments[0]} {arguments[-1]}",
 )
 def test_an_output_is_tried_before_the_work(files: Path, arguments: list[str]) -> None:
-    for path in nowhere(files, "out.png"):
+    for path in nowhere(files, "out.npz" if "--output={path}" in arguments else "out.png"):
         started = time.monotonic()
         done = lossd(*(argument.format(files=files, path=path) for argument in arguments))
 
@@ -181,6 +189,106 @@ def test_trying_an_output_leaves_everything_as_it_was(files: Path) -> None:
     assert not (files / "new.npz").exists()
 
 
+@pytest.fixture
+def stored(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory at hand, with a batch, its names by links, networks and a report."""
+    monkeypatch.chdir(files)
+    np.savez("in.npz", x=np.load("x.npy"), y=np.load("y.npy"))
+    Path("linked.npz").symlink_to("in.npz")
+    Path("hard.npz").hardlink_to("in.npz")
+    Path("weights.safetensors").hardlink_to("in.npz")
+    Path("networks").mkdir()
+    Path("networks/vgg16.safetensors").write_bytes(b"kept")
+    Path("before.json").write_text("[]")
+    return files
+
+
+COMPUTE = ["compute", "cross_entropy", "--input=targets=y.npy"]
+EVALUATE = ["evaluate", "accuracy", "--input=targets=y.npy"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [*COMPUTE, "--input=predictions=in.npz:x", "--output=in.npz"],
+        [*COMPUTE, "--input=predictions=in.npz:x", "--output=linked.npz"],
+        [*COMPUTE, "--input=predictions=linked.npz:x", "--output=in.npz"],
+        [*COMPUTE, "--input=predictions=in.npz:x", "--output=hard.npz"],
+        [*COMPUTE, "--input=predictions=in.npz:x", "--output=weights.safetensors"],
+        [*COMPUTE, "--input=predictions=in.npz:x", "--output=no/../in.npz"],
+        [*COMPUTE, "--input=predictions=x.npy", "--weights=in.npz:y", "--output=in.npz"],
+        [*COMPUTE, "--input=predictions=x.npy", "--mask=in.npz:y", "--output=in.npz"],
+        [*COMPUTE, "--input=predictions=x.npy", "--networks=networks",
+         "--output=networks/vgg16.safetensors"],
+        [*COMPUTE, "--input=predictions=x.npy", "--token-file=in.npz", "--output=in.npz"],
+        [*EVALUATE, "--input=predictions=in.npz:x", "--output=in.npz"],
+        [*EVALUATE, "--input=predictions=in.npz:x", "--output=linked.npz"],
+        [*EVALUATE, "--input=predictions=x.npy", "--weights=in.npz:y", "--output=in.npz"],
+        [*EVALUATE, "--input=predictions=x.npy", "--tls-ca=in.npz", "--output=in.npz"],
+        ["bench", "--compare", "before.json", "before.json", "--json=before.json"],
+        ["bench", "--token-file=before.json", "--json=before.json"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_is_read_is_not_written(stored: Path, arguments: list[str]) -> None:
+    (stored / "no").mkdir()
+    kept = {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()}
+    done = lossd(*arguments)
+
+    flag, _, path = arguments[-1].lstrip("-").partition("=")
+    path = str(Path(path))
+    assert done.exit_code == 2, done.output
+    assert done.output.splitlines()[-1] == f"Error: {flag} must not be an input, got {path}"
+    assert kept == {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()}
+
+
+def test_stdin_is_a_file_that_is_read_too(stored: Path) -> None:
+    given = ["compute", "cross_entropy", "--input=predictions=-", "--input=targets=y.npy"]
+    with Path("in.npz").open("rb") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "lossd", *given, "--output=in.npz"],
+            stdin=file, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "Error: output must not be an input, got in.npz"
+    assert np.load(stored / "in.npz")["x"].shape == (8, 3)
+
+
+@pytest.mark.usefixtures("stored")
+def test_two_outputs_are_two_files() -> None:
+    for name in ("both.svg", "before.svg"):
+        if name == "before.svg":
+            Path(name).symlink_to("before.json")
+        done = lossd("bench", f"--json={name}", f"--plot=./{name}")
+
+        assert done.exit_code == 2, done.output
+        assert done.output.splitlines()[-1] == f"Error: json and plot must be two files, got {name}"
+
+
+@pytest.mark.usefixtures("stored")
+def test_an_output_may_be_any_other_file() -> None:
+    given = [*COMPUTE, "--input=predictions=x.npy"]
+    for name in ("new.npz", "new.npz", "in.npz", "new.safetensors"):
+        assert lossd(*given, f"--output={name}").exit_code == 0
+
+    with np.load("in.npz") as written:
+        assert set(written) == {"gradients.predictions", "per_example"}
+
+
+@pytest.mark.parametrize("arguments", [COMPUTE, EVALUATE], ids=lambda words: words[0])
+def test_stdin_that_was_closed_is_said(stored: Path, arguments: list[str]) -> None:
+    line = shlex.join([sys.executable, "-m", "lossd", *arguments, "--input=predictions=-"])
+    done = subprocess.run(
+        ["sh", "-c", f"{line} <&-"], capture_output=True, text=True, check=False, cwd=stored
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "Error: predictions must be a readable array, got -: stdin is closed"
+    )
+
+
 def options() -> Iterator[tuple[str, click.Option]]:
     for name, one in subcommands().items():
         for option in one.params:
@@ -206,12 +314,14 @@ def test_every_number_has_bounds_and_every_file_to_write_is_tried() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_a_failure_and_no_wrong_use(files: Path) -> None:
+    full = files / "full.npz"
+    full.symlink_to("/dev/full")
     for arguments in (["compute", "cross_entropy"], ["evaluate", "accuracy"]):
         given = [one.replace("{files}", str(files)) for one in FILES]
-        done = lossd(*arguments, *given, "--output", "/dev/full")
+        done = lossd(*arguments, *given, "--output", full)
 
         assert done.exit_code == 1
-        assert done.output.splitlines()[-1].endswith("got /dev/full: No space left on device")
+        assert done.output.splitlines()[-1].endswith(f"got {full}: No space left on device")
 
 
 def test_the_contract_is_installed_with_its_comments() -> None:

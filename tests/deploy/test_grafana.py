@@ -1,5 +1,6 @@
 """The dashboard: as its builder writes it, and with data in every panel."""
 
+import contextlib
 import json
 import re
 import threading
@@ -10,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from deploy.grafana.board import text
 from lossd.client import TLS, InvalidRequestError, LossClient
+from lossd.serving import families
 from lossd.v1 import Accuracy, CrossEntropy, Huber
 from tests.certificates import Authority
 from tests.deploy.test_prometheus import BY_SERIES, KNOWN, RECORDED, labels, matched, named
@@ -99,9 +102,26 @@ def trainer(server: Process, tls: TLS, done: threading.Event) -> None:
                 client.compute(Huber(delta=-1), predictions=[0.0], targets=[0.0])
 
 
+@contextlib.contextmanager
+def gpus() -> Iterator[str]:
+    """The page of a server with two GPUs, as far as these are in it."""
+    registry = CollectorRegistry()
+    for family in (families.GPU_MEMORY_USED, families.GPU_MEMORY, families.GPU_UTILIZATION):
+        gauge = Gauge(family.name, family.description, family.labels, registry=registry)
+        for device in ("NVIDIA A", "NVIDIA B"):
+            gauge.labels(device).set(0.5)
+    server, thread = start_http_server(0, "127.0.0.1", registry)
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Prometheus, with a server that is used."""
+    """Prometheus, with a server that is used, and what one with two GPUs tells of them."""
     tool("prometheus")
     shared = tmp_path_factory.mktemp("shm", numbered=True)
     folder, authority = tmp_path_factory.mktemp("tls"), Authority()
@@ -116,8 +136,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         thread.start()
         try:
             folder = tmp_path_factory.mktemp("prometheus")
-            with prometheus(folder, server.metrics_url.split("/")[2]) as found:
-                yield found
+            with gpus() as other:
+                targets = f'{server.metrics_url.split("/")[2]}", "{other}'
+                with prometheus(folder, targets) as found:
+                    yield found
         finally:
             done.set()
             thread.join()
@@ -134,6 +156,29 @@ def test_a_panel_has_data(address: str, title: str, expression: str) -> None:
             time.sleep(0.2)
 
     assert any(value == value for value in found.values()), title  # noqa: PLR0124 - not all NaN
+    assert len(found) == 1 or all(found), (
+        f"{title} must have no series without labels beside others"
+    )
+
+
+GPUS = [
+    (panel["title"], target["expr"], target["legendFormat"])
+    for panel in PANELS
+    for target in panel["targets"]
+    if "lossd_gpu_" in target["expr"]
+]
+
+
+@pytest.mark.parametrize(("title", "expression", "legend"), GPUS)
+def test_each_gpu_has_a_series_and_a_name(
+    address: str, title: str, expression: str, legend: str
+) -> None:
+    deadline = time.monotonic() + 60  # it may be asked before the first scrape
+    while len(found := ask(address, concrete(expression, 5))) != 2:
+        assert time.monotonic() < deadline, (title, found)
+        time.sleep(0.2)
+
+    assert {"{{instance}}", "{{device}}"} <= set(legend.split())
 
 
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable["name"])

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from lossd.serving import addresses
+from lossd.serving.config import unknown_variables
 from lossd.v1 import evaluation_service_pb2, loss_service_pb2
 from tests.deploy.test_kubernetes import (
     CHART,
@@ -88,6 +89,12 @@ REFUSED = [
     ("deployment.yaml", {"replicas": 0}, "replicas"),
     ("deployment.yaml", {"memory": "4G"}, "memory"),
     ("deployment.yaml", {"memory": "512Mi"}, "memory must be at least 896Mi, got 512Mi"),
+    ("deployment.yaml", {"memory": "2Gi", "cores": 32}, "memory must be at least 2096Mi, got 2Gi"),
+    (
+        "deployment.yaml",
+        {"settings": {"max_inflight_bytes": 1 << 30}},
+        "max_message_bytes 3 times, 4230Mi with its own, got 4Gi",
+    ),
     ("deployment.yaml", {"cores": 0.5}, "cores"),
     ("deployment.yaml", {"settings": {"max_call": 3}}, "max_call"),
     ("deployment.yaml", {"settings": {"max_calls": 0}}, "max_calls"),
@@ -99,6 +106,10 @@ REFUSED = [
     ("deployment.yaml", {"gpu": {"enabled": True, "claim": "no name"}}, "claim"),
     ("deployment.yaml", {"env": [{"name": "LOSSD_MAX_CALLS", "value": "1"}]}, "env"),
     ("deployment.yaml", {"replica": 3}, "replica"),
+    ("deployment.yaml", {"volumes": [{"emptyDir": {}}]}, "volumes"),
+    ("deployment.yaml", {"volumes": [{"name": "tmp", "emptyDir": {}}]}, "volumes"),
+    ("deployment.yaml", {"volumeMounts": [{"name": "tls"}]}, "volumeMounts"),
+    ("deployment.yaml", {"volumeMounts": [{"name": "a", "mountPath": "tls"}]}, "volumeMounts"),
     ("service.yaml", {"service": {"type": "LoadBalancer"}}, "service"),
     ("serviceaccount.yaml", {"serviceAccount": {"create": "no"}}, "create"),
     ("poddisruptionbudget.yaml", {"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
@@ -115,6 +126,11 @@ REFUSED = [
     ("scaledobject.yaml", {"keda": {"prometheusAddress": "prometheus"}}, "prometheusAddress"),
     ("scaledobject.yaml", {"keda": {"queueSeconds": 0}}, "queueSeconds"),
     ("networkpolicy.yaml", {"networkPolicy": {"trainers": "all"}}, "trainers"),
+    (
+        "networkpolicy.yaml",
+        {"networkPolicy": {"enabled": True}, "settings": {"tracing": True}},
+        "networkPolicy.egress must let traces out where settings.tracing is on, got none",
+    ),
     ("podmonitor.yaml", {"podMonitor": {"interval": "often"}}, "interval"),
     ("prometheusrule.yaml", {"rules": {"labels": {"a": 1}}}, "labels"),
     ("dashboard.yaml", {"dashboard": {"labels": {"a": True}}}, "labels"),
@@ -274,7 +290,7 @@ def test_the_route_leads_to_services_that_there_are() -> None:
 
 
 def test_a_network_policy_lets_nobody_in_by_default_but_whom_it_names() -> None:
-    spec = of_kind(rendered(EVERYTHING), "NetworkPolicy")["spec"]
+    spec = of_kind(rendered({"networkPolicy": {"enabled": True}}), "NetworkPolicy")["spec"]
 
     assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
     assert spec["egress"] == []
@@ -298,6 +314,57 @@ def test_the_pod_that_tests_it_asks_the_service() -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
+def test_traces_are_let_out_where_a_policy_says_so() -> None:
+    spec = of_kind(rendered(EVERYTHING), "NetworkPolicy")["spec"]
+
+    assert spec["egress"] == EVERYTHING["networkPolicy"]["egress"]
+
+
+TLS = PROFILES["chart with TLS"]
+
+
+def test_with_tls_everybody_asks_by_it() -> None:
+    objects = rendered(TLS)
+    (container,) = of_kind(objects, "Pod")["spec"]["containers"]
+    (end,) = of_kind(objects, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    service = of_kind(objects, "Service")
+    given = {item["name"]: item["value"] for item in container["env"]}
+
+    assert (end["scheme"], end["tlsConfig"]) == ("https", {"insecureSkipVerify": True})
+    assert service["spec"]["ports"][0]["appProtocol"] == "https"
+    # By these `lossd healthcheck` asks the page, whatever certificates the server wants of callers.
+    assert given.pop("LOSSD_METRICS_HOST") == service["metadata"]["name"]
+    assert int(given.pop("LOSSD_METRICS_PORT")) == service["spec"]["ports"][1]["port"]
+    assert given.keys() == {"LOSSD_TLS_CERT", "LOSSD_METRICS_TLS_CERT"}
+    assert unknown_variables(given) == []
+
+
+NOTED: dict[str, list[dict[str, str]]] = {
+    "There is no TLS": [{}, {"token_file": "/a"}, {"jwks": "/a"}],
+    "and tokens": [{"token_file": "/a"}, {"access": "/a"}, {"jwks": "/a"}],
+    "There is no authentication": [{}, {"tls_cert": "/a", "tls_key": "/b"}],
+    "networkPolicy.enabled=true": [{}],
+    "lossd.training:50051": [{}, {"tls_cert": "/a", "tls_client_ca": "/b"}],
+}
+
+
+@pytest.mark.parametrize("said", NOTED)
+def test_notes_say_what_there_is(said: str) -> None:
+    tls = {"tls_cert": "/a", "tls_key": "/b", "tls_client_ca": "/c"}
+    others = [tls] if said != "lossd.training:50051" else []
+    for settings in NOTED[said]:
+        assert said in notes(settings)
+    for settings in others:
+        assert said not in notes(settings)
+
+
+def notes(settings: dict[str, str]) -> str:
+    """The text that is shown once the chart is installed."""
+    done = helm("install", "lossd", "--dry-run=client", values={"settings": settings})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split("NOTES:\n")[1]
+
+
 def test_two_releases_of_a_namespace_do_not_meet() -> None:
     names = {item["metadata"]["name"] for item in rendered({})}
     other = helm("template", "vision", values={})
@@ -314,6 +381,17 @@ def test_memory_in_flight_follows_the_memory() -> None:
         values = {item["name"]: item.get("value") for item in container["env"]}
         return int(values["LOSSD_MAX_INFLIGHT_BYTES"] or 0)
 
-    assert inflight("4Gi") == ((4 << 30) - (512 << 20)) // 12
+    own = (512 + 2 * 40) << 20
+    assert inflight("4Gi") == ((4 << 30) - own) // 5
     assert inflight("4096Mi") == inflight("4Gi")
     assert inflight("64Gi") > 1 << 32
+
+
+def test_what_may_be_in_flight_can_be_said_where_it_fits() -> None:
+    said = {"max_inflight_bytes": 1 << 30, "max_message_bytes": 256 << 20}
+    (container,) = containers(
+        of_kind(rendered({"settings": said}), "Deployment")["spec"]["template"]["spec"]
+    )
+    values = {item["name"]: item.get("value") for item in container["env"]}
+
+    assert {name: int(values[f"LOSSD_{name.upper()}"]) for name in said} == said

@@ -28,7 +28,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "chart with everything": {
         "memory": "1200Mi",
         "autoscaling": {"enabled": True},
-        "networkPolicy": {"enabled": True},
+        "networkPolicy": {"enabled": True, "egress": [{"ports": [{"port": 4317}]}]},
         "podMonitor": {"enabled": True, "labels": {"release": "monitoring"}},
         "rules": {"enabled": True, "runbookBase": "https://example.com/lossd"},
         "dashboard": {"enabled": True},
@@ -47,6 +47,25 @@ PROFILES: dict[str, dict[str, Any]] = {
             "tracing": True,
         },
         "env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4317"}],
+    },
+    "chart with TLS": {
+        "settings": {
+            **{
+                f"{place}tls_{file}": f"/tls/tls.{file}"
+                for place in ("", "metrics_")
+                for file in ("cert", "key")
+            },
+            "token_file": "/tokens/tokens",
+        },
+        "podMonitor": {"enabled": True},
+        "volumes": [
+            {"name": "tls", "secret": {"secretName": "lossd-tls"}},
+            {"name": "tokens", "secret": {"secretName": "lossd-tokens"}},
+        ],
+        "volumeMounts": [
+            {"name": "tls", "mountPath": "/tls", "readOnly": True},
+            {"name": "tokens", "mountPath": "/tokens", "readOnly": True},
+        ],
     },
     "chart with KEDA": {"keda": {"enabled": True}},
     "chart with a shared GPU": {"gpu": {"enabled": True, "claim": "training-gpu"}, "replicas": 2},
@@ -175,7 +194,8 @@ def test_probes_ask_pages_that_the_server_has_on_the_port_that_it_serves(
         ("readinessProbe", "/readyz"),
         ("livenessProbe", "/healthz"),
     ]:
-        assert server[name]["httpGet"] == {"path": path, "port": "http"}
+        scheme = {"scheme": "HTTPS"} if config.metrics_tls_cert else {}
+        assert server[name]["httpGet"] == {"path": path, "port": "http", **scheme}
         assert status_of(path) == "200 OK"
     assert status_of("/nothing") == "404 Not Found"
 
@@ -241,11 +261,21 @@ def test_what_the_server_writes_to_is_mounted_in_memory_and_bounded(
     if config.shm_dir:
         written.add(config.shm_dir)
 
-    assert mounts.keys() == written
-    for path, volume in mounts.items():
+    read = {mount["mountPath"] for mount in server["volumeMounts"] if mount.get("readOnly")}
+    files = {s.name: str(getattr(config, s.name)) for s in settings() if is_file(s.name)}
+    assert read == {str(Path(file).parent) for file in files.values() if file}
+    assert mounts.keys() - read == written
+    for path in written:
+        volume = mounts[path]
         assert volume["emptyDir"]["medium"] == "Memory"
         limit = config.max_shm_bytes if path == config.shm_dir else 64 * MIB
         assert size(volume["emptyDir"]["sizeLimit"]) <= limit
+
+
+def is_file(setting: str) -> bool:
+    """Whether a setting names a file or a directory that the server reads."""
+    named = ("_cert", "_key", "_ca", "_file", "access", "jwks", "networks")
+    return setting.endswith(named)
 
 
 def test_images_are_pinned_to_this_version(pod: Any) -> None:
@@ -264,8 +294,16 @@ def test_the_requests_in_flight_fit_the_memory(server: Any, config: Config) -> N
     limit = size(resources["limits"]["memory"])
 
     assert resources["requests"]["memory"] == resources["limits"]["memory"]
-    assert limit >= 4 * config.max_inflight_bytes
     assert config.max_message_bytes <= config.max_inflight_bytes
+    # One rule for all servers: that of docs/operations.md, which `lossd doctor` has too.
+    assert limit >= needed(config)
+    assert limit <= 2 * needed(config)
+
+
+def needed(config: Config) -> int:
+    """The memory that a server may take."""
+    own = 512 * MIB + config.threads * 40 * MIB
+    return own + config.max_inflight_bytes * 3 // 2 + config.max_message_bytes * 3
 
 
 def test_every_service_account_is_there_and_has_no_token(objects: Any, pod: Any) -> None:

@@ -2,12 +2,15 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from docs import tables
+from lossd.evaluation import METRICS
+from lossd.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -46,6 +49,82 @@ def text_of(document: Path) -> str:
 
 def without_blocks(text: str) -> str:
     return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def installed(extras: str) -> set[str]:
+    """Returns extras of lossd with those that they bring."""
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    found = {extra.strip() for extra in extras.split(",") if extra}
+    for extra in list(found):
+        for needed in known[extra]:
+            if more := re.fullmatch(r"lossd\[(.*)\]", needed):
+                found |= installed(more[1])
+    return found
+
+
+@documents
+def test_what_is_installed_brings_the_command_that_comes_next(document: Path) -> None:
+    for block in re.findall(r"^```\w*\n(.*?)^```", text_of(document), re.MULTILINE | re.DOTALL):
+        extras: set[str] | None = None
+        for line in block.splitlines():
+            for part in line.split("&&"):
+                if found := re.search(
+                    r"pip install\b.* '?(?:\.|lossd)(?:\[([\w,]+)\])?'?(\s|$)", part
+                ):
+                    extras = installed(found[1] or "")
+                elif extras is not None and re.search(r"(^|[\s/])lossd ", part):
+                    assert "server" in extras, f"{document}: {line}"
+
+
+@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md"])
+def test_counts_are_those_of_what_is_built_in(document: str) -> None:
+    text = (ROOT / document).read_text()
+
+    for count in re.findall(r"\b(\d+) losses\b", text):
+        assert int(count) == len(LOSSES)
+    for count in re.findall(r"\b(\d+) (?:evaluation )?metrics\b", text):
+        assert int(count) == len(METRICS)
+
+
+def test_peers_that_miss_by_either_ratio_are_named() -> None:
+    """Where a round's own ratio is within three, that of the medians beside it may not be."""
+    text = text_of(Path("SECURITY.md"))
+    head = next(line for line in text.splitlines() if "own ratios" in line)
+    assert head.startswith("| the peer |")
+    rows = [line.split(" | ") for line in text.split(head)[1].split("\n\n")[0].splitlines()[2:]]
+    assert len(rows) >= 8
+    for _, usual, beside, own, *_ in rows:
+        quiet, attacked = (float(cell.split(", ")[1]) for cell in (usual, beside))
+        if float(own) <= 3 < attacked / quiet:
+            assert f"({attacked / quiet:.1f})" in text
+
+
+def test_lines_of_other_servers_are_counted_and_all_needed() -> None:
+    text = text_of(Path("docs/comparison.md"))
+    blocks = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+    rows = [line.split(" | ") for line in text.splitlines() if re.match(r"\| [LTl]\w+.*\d", line)]
+    said = [int(re.match(r"\d+", cell)[0]) for row in rows for cell in row[1:]]  # type: ignore[index]
+
+    assert [n for n in said if n] == [
+        sum(bool(line.strip()) for line in block.splitlines()) for block in blocks
+    ]
+    for block in blocks:
+        tree = ast.parse(block)
+        imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+        named = {alias.asname or alias.name.split(".")[0] for n in imports for alias in n.names}
+        assert named <= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}, block
+
+
+def test_numbers_say_which_program_repeats_them() -> None:
+    text = text_of(Path("docs/performance.md"))
+    measured = text.split("\n## What was measured\n")[1].split("\n## ")[0]
+    parts = re.split(r"(?:^\|.*\n)+", measured, flags=re.MULTILINE)
+    for part in parts[:-1]:  # what stands above each table, and below the one before
+        head = part.strip().split("\n\n")[-1]
+        programs = re.findall(r"`python (benchmarks/\w+\.py)[ `]", head)
+        assert programs or "measured by hand; no program here repeats" in head, head
+        assert all((ROOT / program).is_file() for program in programs)
+    assert len(parts) > 10
 
 
 def anchors(path: Path) -> set[str]:

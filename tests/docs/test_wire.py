@@ -112,16 +112,37 @@ def test_every_reason_has_its_code_and_says_whether_to_ask_again() -> None:
 def _raised() -> Iterator[tuple[str, type[errors.ServiceError]]]:
     """The reasons that the server gives, with the errors that bring them."""
     kinds = {kind.__name__: kind for kind in _kinds()}
-    for path in (ROOT / "server/lossd").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef):
-                name, values = node.name, [_assigned(line) for line in node.body]
-            elif isinstance(node, ast.Call):
-                name, values = ast.unparse(node.func), [_passed(one) for one in node.keywords]
-            else:
-                continue
-            for value in filter(REASON.fullmatch, values):
-                yield value, kinds.get(name, errors.ServiceError)
+    nodes = [
+        node
+        for path in (ROOT / "server/lossd").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+    ]
+    keepers = dict(_keepers(nodes))
+    for node in nodes:
+        if isinstance(node, ast.ClassDef):
+            name, values = node.name, [_assigned(line) for line in node.body]
+        elif isinstance(node, ast.Call):
+            name, values = ast.unparse(node.func), [_passed(one) for one in node.keywords]
+            if name in keepers:
+                place, name = keepers[name]
+                values += [_text(one) for one in node.args[place : place + 1]]
+        else:
+            continue
+        for value in filter(REASON.fullmatch, values):
+            yield value, kinds.get(name, errors.ServiceError)
+
+
+def _keepers(nodes: list[ast.AST]) -> Iterator[tuple[str, tuple[int, str]]]:
+    """Yields the classes that keep a reason: its place among their fields, and the error's name."""
+    for node in nodes:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        fields = [ast.unparse(line.target) for line in node.body if isinstance(line, ast.AnnAssign)]
+        for call in ast.walk(node):
+            if isinstance(call, ast.Call) and "reason" in fields:
+                passed = {one.arg: ast.unparse(one.value) for one in call.keywords}
+                if passed.get("reason") == "self.reason":
+                    yield node.name, (fields.index("reason"), ast.unparse(call.func))
 
 
 def _assigned(line: ast.stmt) -> str:
@@ -133,9 +154,12 @@ def _assigned(line: ast.stmt) -> str:
 
 def _passed(one: ast.keyword) -> str:
     """The reason that is passed to an error, or an empty text."""
-    if one.arg == "reason" and isinstance(one.value, ast.Constant):
-        return str(one.value.value)
-    return ""
+    return _text(one.value) if one.arg == "reason" else ""
+
+
+def _text(value: ast.expr) -> str:
+    """The text of a constant, or an empty one."""
+    return str(value.value) if isinstance(value, ast.Constant) else ""
 
 
 def _spread(row: list[str]) -> list[str]:

@@ -284,7 +284,7 @@ def main() -> None:
     parser.add_argument("--after", type=float, default=0.0, help="seconds before it is measured")
     given = parser.parse_args()
     head = (
-        "attack", "its processors", "usual p50", "p99", "beside p50", "p99", "ratio of p99",
+        "attack", "its processors", "usual p50", "p99", "beside p50", "p99", "median ratio of p99",
         "later than three usual p99",
     )  # fmt: skip
     _print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")

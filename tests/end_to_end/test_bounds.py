@@ -301,7 +301,8 @@ def test_gradients_in_the_memory_of_the_client_take_none_of_the_servers(
     tmp_path: Path, connect: Any
 ) -> None:
     """Each of the two is more than may be in flight beside what computing takes."""
-    given = ("--backend", "numpy", "--shm-dir", str(tmp_path), "--max-inflight-bytes", str(24 * MIB))
+    limit = str(24 * MIB)
+    given = ("--backend", "numpy", "--shm-dir", str(tmp_path), "--max-inflight-bytes", limit)
     with serve(*given) as process, connect(process.address) as client:
         inputs = [client.empty((1 << 16, 256)) for _ in range(2)]
         for place in inputs:

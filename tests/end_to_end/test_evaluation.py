@@ -121,7 +121,7 @@ def test_texts_and_token_ids(client: LossClient) -> None:
 def test_what_is_not_defined_has_a_status_and_a_reason(client: LossClient) -> None:
     cases: list[tuple[dict[str, Any], str, str]] = [
         ({"predictions": [1.0, 2.0], "targets": [1, 1]}, "UNDEFINED", "targets hold no negative"),
-        ({"predictions": [np.nan], "targets": [1]}, "NONFINITE", "predictions of 1 examples"),
+        ({"predictions": [np.nan], "targets": [1]}, "NONFINITE", "1 of 1 examples are not finite"),
         ({"predictions": np.zeros(0), "targets": np.zeros(0, int)}, "UNDEFINED", "no example"),
     ]
     for given, status, reason in cases:

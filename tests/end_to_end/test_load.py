@@ -86,7 +86,7 @@ def test_bytes_in_flight_are_bounded() -> None:
         with unary(process.address) as compute:
             with pytest.raises(grpc.RpcError) as caught:
                 compute(request(rows=1000))
-            assert errors.from_rpc_error(caught.value).reason == "TOO_MANY_BYTES"
+            assert errors.from_rpc_error(caught.value).reason == "TOO_LARGE"
             assert compute(request())
         wait_for(process, "lossd_inflight_bytes", 0)
 

@@ -169,7 +169,7 @@ def test_a_large_batch_that_never_fits_is_refused_and_not_repeated(connect: Any)
         pytest.raises(errors.OverloadedError) as caught,
     ):
         client.compute(CrossEntropy(), timeout=20, **given)
-    assert caught.value.reason == "TOO_MANY_BYTES"
+    assert caught.value.reason == "TOO_LARGE"
     assert caught.value.retry_delay is None
 
 
@@ -320,11 +320,11 @@ def test_what_would_not_fit_is_refused_before_it_comes() -> None:
         method: Any = channel.stream_stream(METHOD)
         with pytest.raises(grpc.RpcError) as caught:
             answers(method(iter([messages_of(call_of(100))[0]]), timeout=30))
-        assert errors.from_rpc_error(caught.value).reason == "TOO_MANY_BYTES"
+        assert errors.from_rpc_error(caught.value).reason == "TOO_LARGE"
         whole = v1.ComputeLossRequest.FromString(call_of(100).serialise())
         with pytest.raises(grpc.RpcError) as caught:
             answers(method(iter([v1.StreamLossRequest(call=whole).SerializeToString()])))
-        assert errors.from_rpc_error(caught.value).reason == "TOO_MANY_BYTES"
+        assert errors.from_rpc_error(caught.value).reason == "TOO_LARGE"
         (reply,) = answers(method(iter(messages_of(call_of(50))), timeout=30))
         assert reply.loss == 4
         wait_for(process, "lossd_inflight_bytes", 0)

@@ -256,7 +256,7 @@ def test_a_prediction_that_is_not_a_number_is_not_counted_as_right() -> None:
     found = score("accuracy", predictions=[[np.nan, 1.0], [1.0, 0.0]], targets=[0, 0])
     assert found.value is None
     assert found.is_nonfinite
-    assert found.reason == "predictions of 1 examples are not finite"
+    assert found.reason == "1 of 2 examples are not finite"
     assert value("accuracy", predictions=[[-np.inf, 1.0], [np.inf, 0.0]], targets=[1, 0]) == 1.0
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossd.evaluation import METRICS, InputError, MetricBatch
+from lossd.evaluation import METRICS, InputError, MetricBatch, State, Tally
+from lossd.evaluation._averages import Average
 from lossd.evaluation._ngrams import MAX_TOKENS
+from lossd.evaluation.confusion_matrix import Normalization
 from tests.evaluation.run import batch
 
 COUNT = 60_000
@@ -118,6 +120,39 @@ def test_a_metric_takes_no_more_than_it_says(
 
     assert score.value is not None or score.values is not None or score.reason
     assert observing <= metric.observing(given, complete) + SMALL
+    assert scoring <= metric.scoring(state, complete) + SMALL
+
+
+@pytest.mark.parametrize("name", ["matthews_correlation", "f1", "regression_errors"])
+def test_one_small_weight_among_many_counts_takes_no_more_than_it_says(name: str) -> None:
+    """The sums of all classes are then integers of thousands of bits."""
+    metric = METRICS[name]
+    complete = metric.complete({})
+    tallies = {key: Tally(np.arange(3_000), {0: 1}) for key in metric.tallies}
+    state = State(example_count=1, width=3_000, tallies=tallies)
+    score, scoring = taken(lambda: metric.score(state, complete))
+    assert score.value is not None or score.reason
+    assert scoring <= metric.scoring(state, complete) + SMALL
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "shape"),
+    [
+        ("f1", {}, (100_000,)),
+        ("f1", {"average": Average.WEIGHTED}, (100_000,)),
+        ("accuracy", {"balanced": True}, (100_000,)),
+        *(("confusion_matrix", {"normalization": one}, (700, 700)) for one in Normalization),
+    ],
+)
+def test_a_result_of_many_classes_takes_no_more_than_it_says(
+    name: str, parameters: Data, shape: tuple[int, ...]
+) -> None:
+    metric = METRICS[name]
+    complete = metric.complete(parameters)
+    state = State(
+        example_count=1, tallies={key: Tally(np.ones(shape, np.int64)) for key in metric.tallies}
+    )
+    _, scoring = taken(lambda: metric.score(state, complete))
     assert scoring <= metric.scoring(state, complete) + SMALL
 
 

@@ -1,5 +1,8 @@
 """A setting is declared once, checked, and found wherever an operator looks for it."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from lossd.serving.config import Config, ConfigError, Setting, settings, unknown_variables
@@ -32,3 +35,16 @@ def test_a_misspelt_variable_is_found() -> None:
     found = unknown_variables({"LOSSD_THREAD": "2", "LOSSD_THREADS": "2", "PATH": "/bin"})
 
     assert found == ["LOSSD_THREAD"]
+
+
+def test_every_variable_that_the_project_reads_is_known() -> None:
+    root = Path(__file__).resolve().parents[2]
+    patterns = (
+        "*.py", ".ci/*", "deploy/*", "deploy/docker/Dockerfile", "server/lossd/**/*.py",
+        "client/lossd/**/*.py", "benchmarks/*.py",
+    )  # fmt: skip
+    texts = [p.read_text() for pattern in patterns for p in root.glob(pattern) if p.is_file()]
+    read = {name for text in texts for name in re.findall(r"\bLOSSD_[A-Z_]*[A-Z]\b", text)}
+
+    assert {"LOSSD_HOST_KERNELS", "LOSSD_HOST_MACHINE", "LOSSD_WHEEL_TAG"} <= read
+    assert unknown_variables(dict.fromkeys(read, "")) == []

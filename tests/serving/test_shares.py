@@ -42,8 +42,9 @@ def test_bytes_are_counted_by_caller_and_all_together() -> None:
     one.hold(50)
     with pytest.raises(Overloaded, match="bytes in flight of one caller must be at most 60"):
         again.hold(11)
-    with pytest.raises(TooLarge):
+    with pytest.raises(TooLarge, match="must be at most 60, got 61") as never:
         again.hold(61)
+    assert never.value.reason == "TOO_LARGE"
     other.hold(50)
     with pytest.raises(Overloaded, match="bytes in flight must be at most 100"):
         again.hold(1)

@@ -1,13 +1,13 @@
 """The device memory of one call: its inputs, the region for its gradients, and their order."""
 
 import contextlib
-import math
 from typing import Any
 
 from lossd import tensors, v1
 from lossd.client.device import DeviceSharing
 from lossd.client.device_arrays import OnDevice
 from lossd.client.device_segments import ALIGNMENT, DeviceBlock
+from lossd.client.reply_room import aligned, tensor_bytes
 
 
 class DeviceCall:
@@ -51,7 +51,7 @@ class DeviceCall:
             for tensor in named.tensors
             if named.name in gradients and tensor.WhichOneof("source") == "device_memory"
         ]
-        size = sum(-(-_bytes(tensor) // ALIGNMENT) * ALIGNMENT for tensor in wanted)
+        size = sum(aligned(tensor_bytes(tensor), ALIGNMENT) for tensor in wanted)
         reply = self._reply = self._sharing.block(size, device) if size else None
         if reply is not None:
             request.device.reply.segment = reply.segment.token
@@ -79,8 +79,3 @@ class DeviceCall:
         self._stack.close()
         self._blocks.clear()
         self._reply = None
-
-
-def _bytes(tensor: v1.Tensor) -> int:
-    size: int = math.prod(tensor.shape) * tensors.dtype_of_type[tensor.dtype].itemsize
-    return size

@@ -29,14 +29,14 @@ def reply_size(request: v1.ComputeLossRequest, wanted: set[str]) -> int:
     kind = request.loss.WhichOneof("kind")
     given = [(named.name, tensor) for named in request.inputs for tensor in named.tensors]
     size = sum(
-        _aligned(_bytes(tensor))
+        aligned(tensor_bytes(tensor), ALIGNMENT)
         for name, tensor in given
         if name in wanted and tensor.WhichOneof("source") != "device_memory"
     )
-    largest = max((tensor for _, tensor in given), key=_bytes)
+    largest = max((tensor for _, tensor in given), key=tensor_bytes)
     arrays = int(request.per_example) + len(getattr(getattr(request.loss, kind), "outputs", ()))
     examples = _examples(getattr(request.loss, kind), tuple(largest.shape))
-    return size + arrays * _aligned(8 * examples)
+    return size + arrays * aligned(8 * examples, ALIGNMENT)
 
 
 def _examples(loss: Any, shape: tuple[int, ...]) -> int:
@@ -52,10 +52,12 @@ def _has(loss: Any, name: str) -> bool:
     return name in loss.DESCRIPTOR.fields_by_name and bool(loss.HasField(name))
 
 
-def _bytes(tensor: v1.Tensor) -> int:
+def tensor_bytes(tensor: v1.Tensor) -> int:
+    """Returns the bytes of a tensor's array."""
     size: int = math.prod(tensor.shape) * tensors.dtype_of_type[tensor.dtype].itemsize
     return size
 
 
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+def aligned(size: int, alignment: int) -> int:
+    """Returns a size rounded up, so that another array may begin there."""
+    return -(-size // alignment) * alignment

@@ -1,6 +1,6 @@
 """The backend that computes, and the GPU."""
 
-from deploy.grafana.panels import LOSS, Panel, Query, each, total
+from deploy.grafana.panels import LOSS, Panel, Query, each, or_nothing, total
 
 PANELS = (
     Panel(
@@ -10,14 +10,14 @@ PANELS = (
     Panel(
         "Memory of the GPU", "Taken by all processes, and all that there is.", "bytes",
         (
-            Query(f"{each('lossd_gpu_memory_used_bytes')} or vector(0)", "{{instance}} taken"),
-            Query(f"{each('lossd_gpu_memory_bytes')} or vector(0)", "{{instance}} there is"),
+            Query(or_nothing(each("lossd_gpu_memory_used_bytes")), "{{instance}} {{device}} taken"),
+            Query(or_nothing(each("lossd_gpu_memory_bytes")), "{{instance}} {{device}} there is"),
         ),
     ),
     Panel(
         "Utilisation of the GPU", "The share of time in which it computed, for all.",
         "percentunit",
-        (Query(f"{each('lossd_gpu_utilization_ratio')} or vector(0)", "{{instance}}"),),
+        (Query(or_nothing(each("lossd_gpu_utilization_ratio")), "{{instance}} {{device}}"),),
     ),
     Panel(
         "Servers without a usable GPU", "Those that fell back to the CPU.", "none",
@@ -26,6 +26,6 @@ PANELS = (
     Panel(
         "Losses that a GPU got wrong", "The CPU computes them, by the self-test at the start.",
         "none",
-        (Query(f"sum({each('lossd_loss_fallback')}) or vector(0)"),), kind="stat", red_from=1,
+        (Query(or_nothing(f"sum({each('lossd_loss_fallback')})")),), kind="stat", red_from=1,
     ),
 )  # fmt: skip

@@ -1286,14 +1286,14 @@ Args:
         Default 0.07.
     normalize: Whether embeddings are scaled to length 1. Default true.
 """,
-        "TallyState": """An array of exact sums: integers plus multiples of 2^-1127.
+        "TallyState": """An array of exact sums: integers plus multiples of 2^-3381.
 
 Args:
     name: Its name.
     integers: INT64: the integers.
     indices: INT64: flat indices of the elements that have a fraction, ascending.
     fractions: Their fractions, as signed integers in two's complement, little endian. At most
-        300 bytes each.
+        900 bytes each.
 """,
         "Tensor": """A dense array of numbers, little endian, in C order, without padding.
 

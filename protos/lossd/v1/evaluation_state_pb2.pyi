@@ -59,14 +59,14 @@ class MetricState(_message.Message):
     def __init__(self, version: _Optional[int] = ..., metric: _Optional[_Union[_evaluation_pb2.MetricSpec, _Mapping]] = ..., task: _Optional[_Union[_evaluation_pb2.ClassificationTask, str]] = ..., width: _Optional[int] = ..., example_count: _Optional[int] = ..., ignored_count: _Optional[int] = ..., silent_count: _Optional[int] = ..., nonfinite_count: _Optional[int] = ..., tallies: _Optional[_Iterable[_Union[TallyState, _Mapping]]] = ..., columns: _Optional[_Iterable[_Union[_tensor_pb2.NamedTensors, _Mapping]]] = ...) -> None: ...
 
 class TallyState(_message.Message):
-    """An array of exact sums: integers plus multiples of 2^-1127.
+    """An array of exact sums: integers plus multiples of 2^-3381.
 
     Args:
         name: Its name.
         integers: INT64: the integers.
         indices: INT64: flat indices of the elements that have a fraction, ascending.
         fractions: Their fractions, as signed integers in two's complement, little endian. At most
-            300 bytes each.
+            900 bytes each.
     """
     __slots__ = ("name", "integers", "indices", "fractions")
     NAME_FIELD_NUMBER: _ClassVar[int]

@@ -32,7 +32,7 @@ def plan_each(
     weights = weights_of(job, layout, ignored)
     denominators = None
     if classes is not None:
-        unchecked = _either(ignored, None if weights is None else weights == 0)
+        unchecked = either(ignored, None if weights is None else weights == 0)
         _check_classes(classes, layout.classes, unchecked)
         denominators = _class_denominators(classes, layout.classes, unchecked, parameters)
     return plan_rows(
@@ -67,7 +67,8 @@ def _excluded(
     return found if found.any() else None
 
 
-def _either(left: Flags | None, right: Flags | None) -> Flags | None:
+def either(left: Flags | None, right: Flags | None) -> Flags | None:
+    """Returns the flags that are set on one side or the other; None where neither side has any."""
     if left is None or right is None:
         return left if right is None else right
     return left | right
@@ -93,7 +94,7 @@ def ignored_examples(
             "with a target for each class",
             field=f"loss.{job.loss.name}.ignore_index",
         )
-    return _either(masked, classes.rows == ignore_index)
+    return either(masked, classes.rows == ignore_index)
 
 
 def _per_example(name: str, array: Array, layout: Layout) -> Array:

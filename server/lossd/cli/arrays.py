@@ -28,7 +28,9 @@ from lossd.cli.rows import Rows, opener_of_member, rows_of_numpy, rows_of_slices
 Array = npt.NDArray[Any]
 
 _SAFETENSORS = ".safetensors"
-_ARCHIVES = (".npz", _SAFETENSORS, *columns.SUFFIXES)
+# The ends of the names of files that ``save`` writes.
+SAVED = (".npz", _SAFETENSORS)
+_ARCHIVES = (*SAVED, *columns.SUFFIXES)
 _SAFETENSORS_TYPES = {
     "bool": "BOOL", "bfloat16": "BF16",
     **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
@@ -111,6 +113,11 @@ def _rows_of_safetensors(name: str, path: str, key: str) -> Rows | None:
     return rows_of_slices(shape, itemsize, taken)
 
 
+def path_of(source: str) -> str:
+    """Returns the path of a source as ``load`` takes it."""
+    return _parted(source)[0]
+
+
 def _parted(source: str) -> tuple[str, str]:
     """Returns path and key of FILE:KEY; the key is empty where none is given."""
     path, colon, key = source.rpartition(":")
@@ -156,7 +163,7 @@ def _why(path: str, error: Exception) -> str:
 
 
 def save(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays by name into a .safetensors file, or into an .npz file of any other name.
+    """Writes arrays by name into an .npz or a .safetensors file.
 
     Arrays that lie in files are read a part at a time.
     """
@@ -194,6 +201,8 @@ def _parts(array: Array) -> Iterator[Array]:
 
 def _opened(path: str) -> IO[bytes]:
     if path == "-":
+        if sys.stdin is None:  # as Python has it where the shell closed it
+            raise OSError(errno.EBADF, "stdin is closed")
         return BytesIO(sys.stdin.buffer.read())
     return BytesIO(Path(path).read_bytes()) if _is_read_once(path) else Path(path).open("rb")
 

@@ -21,7 +21,7 @@ from lossd.cli.bench_compare import Change, change_tables, compared
 from lossd.cli.bench_report import draw, tables
 from lossd.cli.completing import complete_losses, complete_parameters
 from lossd.cli.failures import told
-from lossd.cli.files import OutputFile, PlotFile, writing
+from lossd.cli.files import OutputFile, PlotFile, check_outputs, writing
 from lossd.cli.measuring import Effort, KindOfCall, Row, ServerMemory, measure
 from lossd.cli.reaching import Credentials, connected_client, takes_credentials
 from lossd.cli.served import RunningServer, running_server
@@ -121,6 +121,7 @@ def bench(
     They are computed by servers that are started for it, or by one at --address. Latencies count
     from the moment when a call was due, at a steady rate.
     """
+    check_outputs()
     if compare:
         _compare(compare, report)
         return

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lossd import sums, v1
 from lossd.backends.choose import BackendChoice, choose
 from lossd.cli.arguments import pair
-from lossd.cli.arrays import load, load_rows, save
+from lossd.cli.arrays import load, load_rows, path_of, save
 from lossd.cli.batches import LargeBatch, large_batch
 from lossd.cli.completing import (
     complete_gradients,
@@ -24,7 +24,7 @@ from lossd.cli.completing import (
     complete_parameters,
 )
 from lossd.cli.failures import told
-from lossd.cli.files import OutputFile, writing
+from lossd.cli.files import ArraysFile, check_outputs, writing
 from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_loss
 from lossd.cli.merging import Compute, Merged, can_be_cut, merged, norm
 from lossd.cli.names import loss_messages, loss_named
@@ -71,7 +71,7 @@ Array = npt.NDArray[Any]
     help="An input or parameter to compute the gradient by; the loss's own default without.",
 )  # fmt: skip
 @click.option(
-    "--output", type=OutputFile(),
+    "--output", type=ArraysFile(),
     help="An .npz or .safetensors file for the gradients, by input, the loss of each example and "
     "the outputs.",
 )  # fmt: skip
@@ -110,6 +110,7 @@ def compute(
         check_inputs(name, files, inputs_of_loss(message))
     extras = {name: options.pop(name) for name in EXTRAS}
     files |= {name: [source] for name, source in extras.items() if source}
+    check_outputs(path_of(source) for sources in files.values() for source in sources)
     options["gradients"] = options["gradients"] or None
     server = None if address is None else (address, credentials)
     with (

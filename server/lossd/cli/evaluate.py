@@ -10,11 +10,11 @@ import click
 
 from lossd import v1
 from lossd.cli.arguments import pair
-from lossd.cli.arrays import load, load_rows, save
+from lossd.cli.arrays import load, load_rows, path_of, save
 from lossd.cli.batches import PIECE_BYTES, LargeBatch, large_batch
 from lossd.cli.completing import complete_inputs, complete_metrics, complete_parameters
 from lossd.cli.failures import told
-from lossd.cli.files import OutputFile, writing
+from lossd.cli.files import ArraysFile, check_outputs, writing
 from lossd.cli.inputs import EXTRAS, check_inputs, inputs_of_metric
 from lossd.cli.names import metric_named
 from lossd.cli.parameters import set_parameters
@@ -53,7 +53,7 @@ _LINES = 1 << 16  # of texts, in one piece
     "--mask", multiple=True, metavar="FILE", help="True keeps an example; again for each batch."
 )
 @click.option(
-    "--output", type=OutputFile(),
+    "--output", type=ArraysFile(),
     help="An .npz or .safetensors file for the value, the values of each class and the outputs.",
 )  # fmt: skip
 @click.option(
@@ -78,6 +78,7 @@ def evaluate(
     set_parameters(message, parameters)
     files = _files(inputs, extras)
     check_inputs(name, [n for n in files if n not in EXTRAS], inputs_of_metric(METRICS[name]))
+    check_outputs(path_of(source) for sources in files.values() for source in sources)
     batches = list(_batches(files))
     count = sum(batch.piece_count for batch in batches)
     pieces = (piece for batch in batches for piece in batch.pieces())

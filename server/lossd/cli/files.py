@@ -2,11 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import click
+
+from lossd.cli.arrays import SAVED
 
 _NEEDS_TEX = ".pgf"
 
@@ -39,6 +42,17 @@ def _try(path: Path) -> None:
         path.unlink()
 
 
+class ArraysFile(OutputFile):
+    """A path of a file of arrays, whose name says its format."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns the path; fails where its name ends in another format."""
+        path: Path = super().convert(value, param, ctx)
+        if path.suffix not in SAVED:
+            self.fail(f"output must end in {' or '.join(SAVED)}, got {path}", param, ctx)
+        return path
+
+
 class PlotFile(OutputFile):
     """A path of a picture in a format that matplotlib writes."""
 
@@ -64,6 +78,50 @@ def _figure() -> Any:
             f"the plot needs {error.name}: install it with pip install 'lossd[demo]'"
         ) from error
     return Figure()
+
+
+def check_outputs(read: Iterable[str] = ()) -> None:
+    """Checks that the running command writes no file that it reads, and none twice.
+
+    Args:
+        read: Files that it reads beyond those that its flags of existing files name.
+
+    Raises:
+        click.UsageError: if it would.
+    """
+    context = click.get_current_context()
+    named = [(one, context.params.get(one.name or "")) for one in context.command.params]
+    written = [
+        (one.opts[0].lstrip("-"), path)
+        for one, path in named
+        if isinstance(one.type, OutputFile) and path is not None
+    ]
+    given = [Path("/dev/stdin" if path == "-" else path) for path in read]
+    given += [path for one, value in named if _is_read(one) for path in _files(value)]
+    for (name, path), other in product(written, given):
+        if _is_same(path, other):
+            raise click.UsageError(f"{name} must not be an input, got {path}")
+    for (name, path), (other_name, other) in combinations(written, 2):
+        if _is_same(path, other):
+            raise click.UsageError(f"{name} and {other_name} must be two files, got {path}")
+
+
+def _is_read(option: click.Parameter) -> bool:
+    return isinstance(option.type, click.Path) and option.type.exists
+
+
+def _files(value: Any) -> Iterator[Path]:
+    """Yields the files of a flag's value: a path, several, or a directory of them."""
+    for path in value if isinstance(value, tuple) else (value,):
+        if path is not None:
+            yield from path.iterdir() if path.is_dir() else (path,)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Returns whether two paths are of one file that keeps what is written to it."""
+    if one.exists() and other.exists():
+        return one.is_file() and one.samefile(other)
+    return one.resolve() == other.resolve()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from lossd.client import BatchWarning, InvalidRequestError, LossClient
 from lossd.losses import LOSSES, Example, Loss, Shape
 from lossd.naming import members_of
 from lossd.selftest import Check
+from lossd.selftest.floats import with_floats
 from lossd.serving.config import MEBIBYTE
 
 _SECONDS = 5.0  # time for a server that answers to become ready
@@ -64,7 +65,9 @@ def _fault(client: LossClient, loss: Loss, example: Example, precision: str) -> 
     """Returns what is wrong with the answer; an empty text where it is right."""
     kind = getattr(v1, loss.message)
     spec = kind(**{name: _plain(kind, name, one) for name, one in example.parameters.items()})
-    inputs = {name: _as(value, precision) for name, value in example.inputs.items()}
+    inputs: dict[str, Any] = {
+        name: with_floats(value, precision) for name, value in example.inputs.items()
+    }
     try:
         with warnings.catch_warnings(action="ignore", category=BatchWarning):  # they are right
             result = client.compute(spec, gradients=list(example.gradients), **inputs)
@@ -75,12 +78,6 @@ def _fault(client: LossClient, loss: Loss, example: Example, precision: str) -> 
         if not np.allclose(found[name], value, _TOLERANCES[precision], _TOLERANCES[precision]):
             return f"{name} must be {value}, got {found[name]}"
     return ""
-
-
-def _as(value: Any, precision: str) -> Any:
-    """Returns floats in the precision, and integers as they are: they are classes."""
-    array = np.asarray(value)
-    return array.astype(precision) if array.dtype.kind == "f" else array
 
 
 def _plain(kind: Any, name: str, value: Any) -> Any:

@@ -10,6 +10,7 @@ from lossd.evaluation._classification import BINARY, MULTILABEL, Decisions
 from lossd.evaluation._declare import BatchState, Floats, Score
 from lossd.evaluation._examples import Flags
 from lossd.evaluation._state import ClassificationTask, State, Tally
+from lossd.evaluation._wide import Wide
 
 
 class Average(enum.Enum):
@@ -70,51 +71,44 @@ class Counts:
     """The counts of each class, and which classes an average is over."""
 
     task: ClassificationTask | None
-    hits: Floats
-    predicted: Floats
-    targets: Floats
+    hits: Wide
+    predicted: Wide
+    targets: Wide
 
     @classmethod
-    def of(cls, state: State) -> "Counts":
-        """Returns the counts of a state."""
-        found = [state.tally(name).floats() for name in COUNTS]
-        size = max(2 if state.task is BINARY else 1, *map(len, found))
-        padded = [np.pad(values, (0, size - len(values))) for values in found]
-        return cls(state.task, *padded)
-
-    def pooled(self) -> "Counts":
-        """Returns the counts of all classes together."""
-        sums = [values.sum(keepdims=True) for values in (self.hits, self.predicted, self.targets)]
-        return Counts(self.task, *sums)
+    def of(cls, state: State, *, pooled: bool) -> "Counts":
+        """Returns the counts of a state, or those of all its classes together."""
+        tallies = [state.tally(name) for name in COUNTS]
+        if pooled:
+            return cls(state.task, *(tally.pooled().wide() for tally in tallies))
+        size = max(2 if state.task is BINARY else 1, *(len(tally.integers) for tally in tallies))
+        return cls(state.task, *(tally.wide().padded(size) for tally in tallies))
 
     @property
     def averaged(self) -> Flags:
         """The classes that an average is over: those that occur, or all labels."""
-        if self.task is MULTILABEL or len(self.hits) == 1:
-            return np.ones(len(self.hits), bool)
-        return (self.predicted + self.targets) > 0
+        if self.task is MULTILABEL or len(self.hits.mantissas) == 1:
+            return np.ones(len(self.hits.mantissas), bool)
+        return ~(self.predicted.is_zero & self.targets.is_zero)
 
 
 def f_score(state: State, beta: float, average: Average, zero_division: ZeroDivision) -> Score:
     """Returns F-beta: precision for a beta of 0 and recall for an infinite one."""
-    counts = Counts.of(state)
-    if average is Average.MICRO and counts.task is not BINARY:
-        counts = counts.pooled()
+    counts = Counts.of(state, pooled=average is Average.MICRO and state.task is not BINARY)
     if np.isinf(beta):
         numerators, denominators = counts.hits, counts.targets
     else:
         factor = beta * beta
-        numerators = (1 + factor) * counts.hits
-        denominators = factor * counts.targets + counts.predicted
+        numerators = counts.hits.times(1 + factor)
+        denominators = counts.targets.times(factor) + counts.predicted
     values, undefined = _ratios(numerators, denominators, zero_division)
     return _averaged(counts, values, undefined, average)
 
 
-def _ratios(numerators: Floats, denominators: Floats, policy: ZeroDivision) -> tuple[Floats, Flags]:
-    undefined = denominators == 0
+def _ratios(numerators: Wide, denominators: Wide, policy: ZeroDivision) -> tuple[Floats, Flags]:
+    undefined = denominators.is_zero
     stand_in = {ZeroDivision.ZERO: 0.0, ZeroDivision.ONE: 1.0, ZeroDivision.EXCLUDE: np.nan}
-    values = numerators / np.where(undefined, 1, denominators)
-    values[undefined] = stand_in[policy]
+    values = np.where(undefined, stand_in[policy], numerators / denominators)
     return values, undefined
 
 
@@ -132,9 +126,8 @@ def _averaged(
         return _finished(None, reported, undefined & averaged)
     if len(values) == 1:
         return _finished(float(values[0]), None, undefined)
-    value = mean_of(
-        values[averaged], counts.targets[averaged] if average is Average.WEIGHTED else None
-    )
+    weights = counts.targets.shares()[averaged] if average is Average.WEIGHTED else None
+    value = mean_of(values[averaged], weights)
     return _finished(value, reported, undefined & averaged)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +86,7 @@ class Scores:
     scores: Array
     weights: Floats | None
     kind: DistributionKind
+    rounding: float  # of numbers near 1 of the type that was given
 
 
 def lay_out_decisions(
@@ -177,8 +179,15 @@ def lay_out_scores(
         targets = _truths("targets", found.targets, found.selection)
     return Scores(
         found.facts(), found.task, found.width or 2, targets, scores, found.selection.weights,
-        prediction_kind,
+        prediction_kind, _rounding(found.predictions.dtype),
     )  # fmt: skip
+
+
+def _rounding(dtype: np.dtype[Any]) -> float:
+    """Returns the distance from 1 to the next number."""
+    if dtype.name == "bfloat16":
+        return 2.0**-7
+    return float(np.finfo(dtype).eps)
 
 
 def lay_out_probabilities(
@@ -359,6 +368,40 @@ def probabilities(prepared: Scores) -> Floats:
             return shares / total
         chances: Floats = 1 / (1 + np.exp(-scores))
         return chances
+
+
+def comparable(prepared: Scores) -> Floats:
+    """Returns numbers in the order of the probabilities of classes, which saturate nowhere.
+
+    They are log(p / (1 - p)) for logits, NaN where infinite ones have no difference.
+    """
+    if prepared.kind is not DistributionKind.LOGITS:
+        return prepared.scores.astype(np.float64)
+    found = np.empty(prepared.scores.shape, np.float64)
+    start = 0
+    for tile in tiles(prepared):
+        found[start : start + len(tile.scores)] = _log_odds(tile.scores.astype(np.float64))
+        start += len(tile.scores)
+    return found
+
+
+def _log_odds(logits: Floats) -> Floats:
+    """Returns log(p / (1 - p)), equal where one row has the logits of another in another order."""
+    rows = np.arange(len(logits))
+    best = logits.argmax(axis=1)
+    with np.errstate(all="ignore"):
+        below = logits - logits[rows, best][:, None]
+        lost = np.isnan(below).any(axis=1)
+        ordered = np.sort(below, axis=1)[:, :-1]  # so that sums do not depend on the order
+        second = ordered[:, -1]
+        others = np.exp(ordered - second[:, None]).sum(axis=1)
+        total = 1 + np.exp(second) * others
+        found: Floats = below - np.log(total[:, None] - np.exp(below))
+        # The best may be next to 1, and is compared with the second best instead.
+        margins = np.where(second == -np.inf, np.inf, -second - np.log(others))
+        found[rows, best] = np.where(second < 0, margins, found[rows, best])
+        found[lost] = np.nan
+    return found
 
 
 PREDICTIONS = MetricInput("predictions", "scores, or what was decided", _SHAPES)

@@ -16,11 +16,14 @@ from lossd.evaluation._examples import Flags
 class Curve:
     """True and false positives at each distinct score, from the highest down.
 
-    Both are integers where there are no weights.
+    Both are integers where there are no weights.  With weights each of them is divided by a power
+    of two, so that no product leaves the range of float64; ``tilt`` is how much more the power is
+    of false positives.
     """
 
     true_positives: Array
     false_positives: Array
+    tilt: int = 0
 
     @property
     def lacks(self) -> str:
@@ -64,7 +67,11 @@ class Curve:
         found = self.true_positives
         steps = np.diff(found, prepend=found.dtype.type(0))
         risen = steps > 0
-        precisions = found[risen] / (found[risen] + self.false_positives[risen])
+        false = self.false_positives[risen]
+        if self.tilt:
+            with np.errstate(over="ignore", under="ignore"):
+                false = np.ldexp(false, self.tilt)  # where it overflows, the precision is 0
+        precisions = found[risen] / (found[risen] + false)
         return float((steps[risen] * precisions).sum() / found[-1])
 
 
@@ -80,6 +87,12 @@ def curve(scores: Array, positive: Flags, weights: Floats | None) -> Curve:
         found = np.cumsum(hits, dtype=np.int64)[ends]
         return Curve(found, ends + 1 - found)
     heavy = weights[order][::-1]
-    return Curve(
-        np.cumsum(np.where(hits, heavy, 0))[ends], np.cumsum(np.where(hits, 0, heavy))[ends]
-    )
+    yes, power = scaled(np.where(hits, heavy, 0))
+    no, other_power = scaled(np.where(hits, 0, heavy))
+    return Curve(np.cumsum(yes)[ends], np.cumsum(no)[ends], other_power - power)
+
+
+def scaled(weights: Floats) -> tuple[Floats, int]:
+    """Returns weights divided by a power of two, below 1, and the power."""
+    power = int(np.frexp(weights.max(initial=0))[1])
+    return np.ldexp(weights, -power), power

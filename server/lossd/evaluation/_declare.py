@@ -228,7 +228,7 @@ class Metric:
         if state.nonfinite_count:
             return Score(
                 is_nonfinite=True,
-                reason=f"predictions of {state.nonfinite_count} examples are not finite",
+                reason=f"{state.nonfinite_count} of {state.example_count} examples are not finite",
             )
         if state.is_empty:
             return Score(reason=_why_empty(state))
@@ -238,6 +238,8 @@ class Metric:
                 found = self.result(state, **self._own(parameters), **beside)
         except OverflowError:
             return Score(is_nonfinite=True, reason=_TOO_LARGE)
+        if found.value is None and found.values is not None and np.isinf(found.values).any():
+            return replace(found, is_nonfinite=True, reason=_TOO_LARGE)
         if found.value is None or math.isfinite(found.value):
             return found
         return replace(found, value=None, is_nonfinite=True, reason=_TOO_LARGE)
@@ -274,7 +276,7 @@ def _why_empty(state: State) -> str:
 ELEMENT_BYTES = 64
 # For each class or label: counts, their Python numbers, and what is made of them.
 CLASS_BYTES = 128
-_FRACTION_BYTES = 640  # an integer of 2,000 bits, and its like while it is added to
+_FRACTION_BYTES = 1280  # an integer of 4,500 bits, and its like while it is added to
 
 
 def observing_bytes(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
@@ -306,7 +308,7 @@ def classes_of(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:
 def scoring_bytes(state: State, parameters: Mapping[str, Any]) -> int:
     """Returns the bytes of a result besides its state."""
     del parameters
-    return 4 * state.nbytes + CLASS_BYTES * (state.width or 0)
+    return 5 * state.nbytes + state.aligned_nbytes + CLASS_BYTES * (state.width or 0)
 
 
 def metric(

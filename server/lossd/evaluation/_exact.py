@@ -8,7 +8,8 @@ float64.
 Reference: U. Kulisch, Computer Arithmetic and Validity, 2008, section 8.3 (a long accumulator).
 """
 
-from typing import Any
+import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -16,28 +17,62 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+Split = tuple[Floats, Integers]  # mantissas below 1 and powers of two, as frexp gives them
+
 # frexp writes the smallest number as 0.5 * 2^-1073, and 53 bits of it end at 2^-1126.
-UNIT_EXPONENT = 1127
+UNIT_EXPONENT = 3 * 1127  # of products of three
 UNIT = 1 << UNIT_EXPONENT
-_CHUNK = 1 << 22  # at most 2^26; the temporaries of this many stay small
+# How many are added at once, at most 2^26: temporaries stay in a processor's cache, unless many
+# groups have to share the work that there is for each.
+_SMALL_CHUNK, _LARGE_CHUNK, _MEMBERS = 1 << 15, 1 << 17, 64
 _HALF = float(1 << 27)
 
 
-def exact_sums(values: Floats, groups: Integers | None = None) -> dict[int, int]:
-    """Adds finite values, group by group.
+def exact_sums(*factors: Split, groups: Integers | None = None) -> dict[int, int]:
+    """Adds products of up to three finite factors, group by group.
 
     Returns:
-        For each group that occurs (0 without groups) the sum in units of 2^-1127.
+        For each group that occurs (0 without groups) the sum in units of 2^-3381.
     """
     totals: dict[int, int] = {}
-    for start in range(0, len(values), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        _add_chunk(totals, values[part], None if groups is None else groups[part])
+    group_count = 1 if groups is None else 1 + int(groups.max(initial=0))
+    step = min(max(_SMALL_CHUNK, _MEMBERS * group_count), _LARGE_CHUNK)
+    for start in range(0, len(factors[0][0]), step):
+        part = slice(start, start + step)
+        chunk = [(mantissas[part], exponents[part]) for mantissas, exponents in factors]
+        for term in products(*chunk):
+            _add_chunk(totals, term, None if groups is None else groups[part])
     return totals
 
 
-def _add_chunk(totals: dict[int, int], values: Floats, groups: Integers | None) -> None:
-    mantissas, exponents = np.frexp(values)
+def products(*factors: Split) -> Iterator[Split]:
+    """Yields numbers that add up to the products of the factors without any error."""
+    *others, (mantissas, exponents) = factors
+    if not others:
+        yield mantissas, exponents
+        return
+    for value, before in products(*others):
+        for part in _product(value, mantissas):
+            found, more = np.frexp(part)
+            more += before
+            more += exponents
+            yield found, more
+
+
+def difference(left: Floats, right: Floats) -> Split:
+    """Returns the differences, rounded once, which may be beyond the largest float64."""
+    with np.errstate(over="ignore"):
+        found = left - right
+    mantissas, exponents = np.frexp(found)
+    far = np.isinf(found)
+    if far.any():
+        mantissas[far], exponents[far] = np.frexp(left[far] / 2 - right[far] / 2)
+        exponents[far] += 1
+    return mantissas, exponents
+
+
+def _add_chunk(totals: dict[int, int], term: Split, groups: Integers | None) -> None:
+    mantissas, exponents = term
     mantissas = np.ldexp(mantissas, 53)  # exact integers
     high = np.floor(mantissas / _HALF)
     low = mantissas - high * _HALF
@@ -68,10 +103,8 @@ def _compressed(keys: Integers) -> tuple[Integers, Integers]:
     return names, indices
 
 
-def product(left: Floats, right: Floats) -> tuple[Floats, Floats]:
-    """Returns the product as two numbers that add up to it exactly: rounded, and the error.
-
-    This holds unless something overflows or underflows.
+def _product(left: Floats, right: Floats) -> tuple[Floats, Floats]:
+    """Returns products of mantissas as two numbers that add up to them: rounded, and the error.
 
     Reference: T. J. Dekker, A floating-point technique for extending the available precision, 1971.
     """
@@ -91,12 +124,30 @@ def _halves(values: Floats) -> tuple[Floats, Floats]:
     return high, values - high
 
 
-def rounded(units: int) -> float:
-    """Returns the float64 nearest to an integer number of units; infinite where it overflows."""
+def ratio(numerator: int, denominator: int) -> float:
+    """Returns the float64 nearest to a quotient; infinite where it overflows."""
     try:
-        return units / UNIT
+        return numerator / denominator
     except OverflowError:
-        return float(np.copysign(np.inf, units))
+        return math.inf if (numerator > 0) == (denominator > 0) else -math.inf
+
+
+def root_of_ratio(numerator: int, denominator: int) -> float:
+    """Returns the square root of a quotient of at least 0; infinite where it overflows."""
+    # 130 bits of the quotient make 65 of the root.
+    shift = (130 + denominator.bit_length() - numerator.bit_length()) // 2
+    up, down = max(0, 2 * shift), max(0, -2 * shift)
+    root = math.isqrt((numerator << up) // (denominator << down))
+    try:
+        return math.ldexp(root, -shift)
+    except OverflowError:
+        return math.inf
+
+
+def split(number: int) -> tuple[float, int]:
+    """Returns a number of units as a mantissa, rounded once, and a power of two."""
+    bits = number.bit_length()
+    return number / (1 << bits), bits - UNIT_EXPONENT
 
 
 def signed_bytes(value: int) -> bytes:
@@ -107,6 +158,3 @@ def signed_bytes(value: int) -> bytes:
 def from_signed_bytes(data: bytes) -> int:
     """Returns the integer of ``signed_bytes``."""
     return int.from_bytes(data, "little", signed=True)
-
-
-Array = npt.NDArray[Any]

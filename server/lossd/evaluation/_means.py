@@ -3,7 +3,6 @@
 import numpy as np
 
 from lossd.evaluation._declare import BatchState, Floats, Score
-from lossd.evaluation._exact import product
 from lossd.evaluation._state import State, Tally
 
 
@@ -17,7 +16,7 @@ def keep_mean(values: Floats, weights: Floats | None) -> BatchState:
     if weights is None:
         tallies = {"values": Tally.sums(values), "weights": Tally.number(len(values))}
     else:
-        tallies = {"values": Tally.sums(*product(values, weights)), "weights": Tally.sums(weights)}
+        tallies = {"values": Tally.sums(values, weights), "weights": Tally.sums(weights)}
     return BatchState(tallies=tallies, nonfinite_count=lost)
 
 

@@ -1,5 +1,6 @@
 """The state of ranking metrics, and how classes and labels become binary questions."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lossd.evaluation._averages import Average, mean_of
-from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores, probabilities
-from lossd.evaluation._curve import Curve, curve
+from lossd.evaluation._classification import MULTICLASS, MULTILABEL, Scores, comparable
+from lossd.evaluation._curve import Curve, curve, scaled
 from lossd.evaluation._declare import Array, BatchState, Floats, Score, scoring_bytes
 from lossd.evaluation._examples import Flags
 from lossd.evaluation._state import ClassificationTask, State, rows
@@ -67,18 +68,25 @@ def scoring(state: State, parameters: Mapping[str, Any]) -> int:
 
 def keep_scores(prepared: Scores) -> BatchState:
     """Keeps every score with its target: nothing less tells how two of them compare."""
-    if not len(prepared.scores):
-        return BatchState()
-    scores = prepared.scores
+    scores, targets, weights = prepared.scores, prepared.targets, prepared.weights
+    lost = 0
     if prepared.task is MULTICLASS:
-        scores = probabilities(prepared)
-    targets = prepared.targets.reshape(len(prepared.targets), -1)
-    table = {"scores": scores.reshape(len(scores), -1), "targets": targets}
-    if prepared.task is MULTICLASS:
-        table["targets"] = targets.astype(np.int32)
-    if prepared.weights is not None:
-        table["weights"] = prepared.weights
-    return BatchState(table=table)
+        scores = comparable(prepared)
+        good = np.asarray(~np.isnan(scores).any(axis=1))
+        lost = len(good) - int(np.count_nonzero(good))
+        if lost:
+            scores, targets = scores[good], targets[good]
+            weights = None if weights is None else weights[good]
+        targets = targets.astype(np.int32)
+    if not len(scores):
+        return BatchState(nonfinite_count=lost)
+    table = {
+        "scores": scores.reshape(len(scores), -1),
+        "targets": targets.reshape(len(targets), -1),
+    }
+    if weights is not None:
+        table["weights"] = weights
+    return BatchState(table=table, nonfinite_count=lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +127,11 @@ class Ranked:
         return curve(self.scores.reshape(-1), truths.reshape(-1), weights)
 
     def prevalence(self) -> Floats:
-        """Returns the weight of the positives of each class or label."""
-        weights = 1.0 if self.weights is None else self.weights
-        return np.array([(self.positive(c) * weights).sum() for c in range(self.width)])
+        """Returns the weight of the positives of each class or label, but for a common factor."""
+        if self.weights is None:
+            return np.array([np.count_nonzero(self.positive(c)) for c in range(self.width)], float)
+        weights, _ = scaled(self.weights)
+        return np.array([math.fsum(weights[self.positive(c)]) for c in range(self.width)])
 
 
 def averaged(

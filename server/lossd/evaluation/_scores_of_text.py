@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lossd.evaluation._declare import BatchState, Score
+from lossd.evaluation._exact import Integers
 from lossd.evaluation._state import State, Tally
 from lossd.evaluation._text import TextLevel
 
@@ -49,12 +50,10 @@ def score_of(
     ``score`` takes ``size`` counts and returns the number, and a remark or an empty text.
     """
     if level is TextLevel.CORPUS:
-        value, reason = score(state.tally("statistics").scaled(size, 1)[:size])
+        value, reason = score(_padded(state.tally("statistics").integers[None], size).tolist()[0])
         return Score(value=value, reason=reason, signature=signature)
     table = state.table().get("statistics", np.zeros((0, size), np.int64))
-    padded = np.zeros((len(table), size), np.int64)
-    padded[:, : table.shape[1]] = table[:, :size]
-    found = [score(row) for row in padded.tolist()]
+    found = [score(row) for row in _padded(table, size).tolist()]
     if not found:
         return Score(reason="there is no hypothesis", signature=signature)
     reasons = [reason for _, reason in found if reason]
@@ -66,6 +65,13 @@ def score_of(
         reason=reason,
         signature=signature,
     )
+
+
+def _padded(rows: Integers, size: int) -> Integers:
+    """Returns rows of so many columns; what is not there is 0."""
+    found = np.zeros((len(rows), size), np.int64)
+    found[:, : rows.shape[1]] = rows[:, :size]
+    return found
 
 
 def reference_count(state: State) -> str:

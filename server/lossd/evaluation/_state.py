@@ -4,8 +4,10 @@ States add up: in any order, in any grouping, to the bit.
 """
 
 import enum
+import functools
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -13,10 +15,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossd.evaluation._exact import UNIT, Floats, Integers, exact_sums, rounded
+from lossd.evaluation._exact import (
+    UNIT,
+    UNIT_EXPONENT,
+    Floats,
+    Integers,
+    Split,
+    exact_sums,
+    ratio,
+    split,
+)
+from lossd.evaluation._wide import Wide
 
 Array = npt.NDArray[Any]
 Table = Mapping[str, Array]
+
+_SUM_BYTES = 600  # of an exact sum, and its place in a dictionary
 
 MAX_SUM = 1 << 60  # for counts; two of them still add up within 64 bits
 
@@ -35,7 +49,7 @@ class ClassificationTask(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """An array of exact sums: integers, plus multiples of 2^-1127 where weights made fractions.
+    """An array of exact sums: integers, plus multiples of 2^-3381 where weights made fractions.
 
     ``fractions`` holds them by flat index.
     """
@@ -50,7 +64,7 @@ class Tally:
         """Returns the counts, or sums of weights, of the members of groups, as flat indices."""
         size = int(np.prod(shape, dtype=np.int64))
         if weights is not None:
-            return cls(np.zeros(shape, np.int64), exact_sums(weights, groups))
+            return cls(np.zeros(shape, np.int64), exact_sums(np.frexp(weights), groups=groups))
         if groups is None:
             raise TypeError("groups must be given where there are no weights")
         return cls(np.bincount(groups, minlength=size).reshape(shape).astype(np.int64))
@@ -61,16 +75,19 @@ class Tally:
         return cls(np.array([value], np.int64))
 
     @classmethod
-    def sums(cls, *values: Floats, shape: tuple[int, ...] = (1,)) -> "Tally":
-        """Adds up finite numbers: all of them, or each column where the shape is of columns."""
-        size = shape[0]
-        total: dict[int, int] = {}
-        for terms in values:
-            flat = np.ascontiguousarray(terms).reshape(-1)
-            groups = None if size == 1 else np.tile(np.arange(size), len(flat) // size)
-            for group, units in exact_sums(flat, groups).items():
-                total[group] = total.get(group, 0) + units
-        return cls(np.zeros(shape, np.int64), total)
+    def sums(
+        cls, *factors: Floats | Split, shape: tuple[int] = (1,), groups: Integers | None = None
+    ) -> "Tally":
+        """Adds up products of up to three finite factors.
+
+        All are added up, or those of each group, or each column where the shape is of columns.
+        """
+        pairs = (one if isinstance(one, tuple) else np.frexp(one) for one in factors)
+        flat = [(mantissas.reshape(-1), exponents.reshape(-1)) for mantissas, exponents in pairs]
+        (size,) = shape
+        if groups is None and size > 1:
+            groups = np.tile(np.arange(size), len(flat[0][0]) // size)
+        return cls(np.zeros(shape, np.int64), exact_sums(*flat, groups=groups))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,20 +126,45 @@ class Tally:
         units = self.fractions.get(index, 0)
         return Fraction(whole) + Fraction(units, UNIT) if units else Fraction(whole)
 
-    def scaled(self, size: int, scale: int) -> list[int]:
-        """Returns the first ``size`` sums times a scale: 1 without fractions, else UNIT."""
-        found = [scale * number for number in self.integers.reshape(-1).tolist()]
+    def scaled(self, size: int, power: int) -> list[int]:
+        """Returns ``size`` sums times two to a power that makes them integers."""
+        found = [number << power for number in self.integers.reshape(-1).tolist()]
         found += [0] * (size - len(found))
         for index, units in self.fractions.items():
-            found[index] += units * scale // UNIT
+            found[index] += units >> (UNIT_EXPONENT - power)
         return found
 
+    def pooled(self) -> "Tally":
+        """Returns the sum of all sums."""
+        whole = sum(self.integers.reshape(-1).tolist())
+        return Tally(np.zeros(1, np.int64), {0: whole * UNIT + sum(self.fractions.values())})
+
     def floats(self) -> Floats:
-        """Returns all sums, each rounded once."""
+        """Returns all sums, each rounded once; infinite where it overflows."""
         found = self.integers.astype(np.float64)
-        for index, units in self.fractions.items():
-            found.flat[index] = rounded(int(self.integers.flat[index]) * UNIT + units)
+        for index, units in self._sums_with_fractions():
+            found.flat[index] = ratio(units, UNIT)
         return found
+
+    def wide(self) -> Wide:
+        """Returns all sums, each rounded once, whatever their range."""
+        mantissas, exponents = np.frexp(self.integers.astype(np.float64))
+        for index, units in self._sums_with_fractions():
+            mantissas.flat[index], exponents.flat[index] = split(units)
+        return Wide.scaled(mantissas, exponents)
+
+    def _sums_with_fractions(self) -> Iterator[tuple[int, int]]:
+        for index, units in self.fractions.items():
+            yield index, int(self.integers.flat[index]) * UNIT + units
+
+
+def aligned(*tallies: Tally) -> list[list[int]]:
+    """Returns the sums of several tallies as integers of one length and of one unit."""
+    size = max(tally.integers.size for tally in tallies)
+    fractions = (tally.fractions.values() for tally in tallies)
+    bits = functools.reduce(operator.or_, itertools.chain.from_iterable(fractions), UNIT)
+    shift = (bits & -bits).bit_length() - 1  # a large unit makes short numbers
+    return [tally.scaled(size, UNIT_EXPONENT - shift) for tally in tallies]
 
 
 NO_TALLY = Tally(np.zeros(1, np.int64))
@@ -155,7 +197,17 @@ class State:
     def nbytes(self) -> int:
         """About how much memory it holds."""
         kept = sum(column.nbytes for table in self.tables for column in table.values())
-        return kept + sum(t.integers.nbytes + 300 * len(t.fractions) for t in self.tallies.values())
+        return kept + sum(
+            t.integers.nbytes + _SUM_BYTES * len(t.fractions) for t in self.tallies.values()
+        )
+
+    @property
+    def aligned_nbytes(self) -> int:
+        """About how much memory its sums take as integers of one unit."""
+        if not any(tally.fractions for tally in self.tallies.values()):
+            return 0
+        wholes = (np.count_nonzero(tally.integers) for tally in self.tallies.values())
+        return _SUM_BYTES * int(sum(wholes))
 
     def tally(self, name: str) -> Tally:
         """Returns the tally of that name; a single 0 for an empty state."""

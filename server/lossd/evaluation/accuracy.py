@@ -33,13 +33,13 @@ def _result(state: State, *, top_k: int, balanced: bool, multilabel: MultilabelA
     if not balanced:
         total = state.total("targets")
         return Score(value=float(state.total("hits") / total)) if total else Score(reason=_NOTHING)
-    hits, targets = state.tally("hits").floats(), state.tally("targets").floats()
-    hits = np.pad(hits, (0, max(0, len(targets) - len(hits))))[: len(targets)]
-    present = targets > 0
-    recalls = np.full(len(targets), np.nan)
-    recalls[present] = hits[present] / targets[present]
+    tallies = state.tally("hits"), state.tally("targets")
+    size = max(len(tally.integers) for tally in tallies)
+    hits, targets = (tally.wide().padded(size) for tally in tallies)
+    present = ~targets.is_zero
     if not present.any():
         return Score(reason=_NOTHING)
+    recalls = np.where(present, hits / targets, np.nan)
     return Score(value=float(recalls[present].mean()), values=recalls)
 
 

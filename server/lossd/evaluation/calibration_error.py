@@ -7,9 +7,8 @@ import numpy as np
 
 from lossd.evaluation._classification import BINARY, PROBABILITIES, Scores, probabilities, tiles
 from lossd.evaluation._declare import BatchState, Floats, MetricExample, Score, metric
-from lossd.evaluation._exact import Integers, exact_sums, product
 from lossd.evaluation._examples import Flags
-from lossd.evaluation._state import State, Tally
+from lossd.evaluation._state import State, Tally, aligned
 from lossd.losses import DistributionKind, Interval
 
 
@@ -22,18 +21,16 @@ class CalibrationNorm(enum.Enum):
 
 
 def _result(state: State, *, bins: int, norm: CalibrationNorm) -> Score:
-    confidences, hits, weights = (
-        np.resize(np.append(state.tally(name).floats(), np.zeros(bins)), bins)
-        for name in ("confidences", "hits", "weights")
-    )
-    used = weights > 0
-    if not used.any():
+    names = ("confidences", "hits", "weights")
+    confidences, hits, weights = aligned(*map(state.tally, names))
+    used = [index for index in range(min(bins, len(weights))) if weights[index] > 0]
+    if not used:
         return Score(reason="there is no weight")
-    gaps = np.abs(confidences[used] - hits[used]) / weights[used]
-    shares = weights[used] / weights.sum()
+    total = sum(weights[i] for i in used)
     values = np.full(bins, np.nan)
-    values[used] = gaps
-    return Score(value=_norm(gaps, shares, norm), values=values)
+    values[used] = [abs(confidences[i] - hits[i]) / weights[i] for i in used]
+    shares = np.array([weights[i] / total for i in used])
+    return Score(value=_norm(values[used], shares, norm), values=values)
 
 
 def _norm(gaps: Floats, shares: Floats, norm: CalibrationNorm) -> float:
@@ -87,11 +84,12 @@ def calibration_error(
     finite = np.isfinite(confidences)
     confidences, hits = confidences[finite], hits[finite]
     weights = None if prepared.weights is None else prepared.weights[finite]
+    factors = (confidences,) if weights is None else (confidences, weights)
     inner = np.linspace(0, 1, bins + 1)[1:-1]
     indices = np.searchsorted(inner, confidences)
     return BatchState(
         tallies={
-            "confidences": _sums(confidences, weights, indices, bins),
+            "confidences": Tally.sums(*factors, groups=indices, shape=(bins,)),
             "hits": Tally.counts(
                 indices[hits], (bins,), None if weights is None else weights[hits]
             ),
@@ -107,12 +105,3 @@ def _confidence(prepared: Scores) -> tuple[Floats, Flags]:
     if prepared.task is BINARY:
         return found, prepared.targets
     return found.max(axis=1), found.argmax(axis=1) == prepared.targets
-
-
-def _sums(values: Floats, weights: Floats | None, indices: Integers, bins: int) -> Tally:
-    terms = (values,) if weights is None else product(values, weights)
-    total: dict[int, int] = {}
-    for term in terms:
-        for index, units in exact_sums(term, indices).items():
-            total[index] = total.get(index, 0) + units
-    return Tally(np.zeros(bins, np.int64), total)

@@ -40,17 +40,15 @@ _AXES: dict[Normalization, int | tuple[int, int]] = {
 
 
 def _result(state: State, *, normalization: Normalization) -> Score:
-    matrix = state.tally("pairs").floats()
-    if state.task is MULTILABEL:
-        matrix = matrix.reshape(-1, 2, 2)
+    pairs = state.tally("pairs")
+    shape = (-1, 2, 2) if state.task is MULTILABEL else pairs.shape
     if normalization is Normalization.NONE:
-        return Score(values=matrix)
-    sums = matrix.sum(axis=_AXES[normalization], keepdims=True)
-    empty = int(np.count_nonzero(sums == 0))
-    with np.errstate(invalid="ignore"):
-        values = matrix / sums
+        return Score(values=pairs.floats().reshape(shape))
+    matrix = pairs.wide().reshape(*shape)
+    sums = matrix.sum(_AXES[normalization])
+    empty = int(np.count_nonzero(sums.is_zero))
     word = normalization.value
-    return Score(values=values, reason=f"0 / 0 in {empty} of the {word}" if empty else "")
+    return Score(values=matrix / sums, reason=f"0 / 0 in {empty} of the {word}" if empty else "")
 
 
 def _observing(batch: MetricBatch, parameters: Mapping[str, Any]) -> int:

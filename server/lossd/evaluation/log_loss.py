@@ -29,8 +29,8 @@ def log_loss(prepared: Scores) -> BatchState:
 
         value = sum(w -log p(target)) / sum(w)
 
-    Probabilities are clipped to [e, 1 - e], with e the rounding error of their type; logits are
-    not clipped.
+    Probabilities are clipped to [e, 1 - e], with e the rounding error of the type in which they
+    were given; logits and log-probabilities are not clipped.
 
     Reference: C. M. Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.108.
     """
@@ -46,8 +46,7 @@ def _negative_logs(prepared: Scores) -> Floats:
     scores = prepared.scores.astype(np.float64)
     with np.errstate(all="ignore"):
         if prepared.kind is DistributionKind.PROBABILITIES:
-            rounding = float(np.finfo(prepared.scores.dtype).eps)
-            scores = np.clip(scores, rounding, 1 - rounding)
+            scores = np.clip(scores, prepared.rounding, 1 - prepared.rounding)
         if prepared.task is BINARY:
             return _of_answers(scores, prepared)
         return _of_classes(scores, prepared)

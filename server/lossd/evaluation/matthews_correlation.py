@@ -1,27 +1,22 @@
 """Matthews correlation coefficient."""
 
-import math
-from fractions import Fraction
-
 from lossd.evaluation._averages import COUNTS, count_classes
 from lossd.evaluation._classification import DECISIONS, MULTILABEL, Decisions
 from lossd.evaluation._declare import BatchState, MetricExample, Score, metric
-from lossd.evaluation._exact import UNIT
-from lossd.evaluation._state import State
+from lossd.evaluation._exact import root_of_ratio
+from lossd.evaluation._state import State, aligned
 from lossd.losses import ParameterError
 
 
 def _result(state: State) -> Score:
-    tallies = [state.tally(name) for name in COUNTS]
-    size = max(len(tally.integers) for tally in tallies)
-    scale = UNIT if any(tally.fractions for tally in tallies) else 1
-    hits, predicted, targets = (tally.scaled(size, scale) for tally in tallies)
+    hits, predicted, targets = aligned(*(state.tally(name) for name in COUNTS))
     total = sum(targets)
     covariance = sum(hits) * total - sum(p * t for p, t in zip(predicted, targets, strict=True))
     spread = (total**2 - sum(p**2 for p in predicted)) * (total**2 - sum(t**2 for t in targets))
     if spread <= 0:
         return Score(reason="predictions or targets are of one class only")
-    return Score(value=covariance / scale**2 / math.sqrt(Fraction(spread, scale**4)))
+    size = root_of_ratio(covariance**2, spread)
+    return Score(value=-size if covariance < 0 else size)
 
 
 @metric(

@@ -2,8 +2,8 @@
 
 import enum
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
@@ -20,12 +20,12 @@ from lossd.evaluation._declare import (
     Score,
     metric,
 )
-from lossd.evaluation._exact import product
-from lossd.evaluation._examples import Flags, is_number, select, shape_error
-from lossd.evaluation._state import State, Tally
+from lossd.evaluation._exact import difference, ratio, root_of_ratio
+from lossd.evaluation._examples import is_number, select, shape_error
+from lossd.evaluation._state import State, Tally, aligned
 
 MAX_OUTPUTS = 65536
-_LARGEST = 1e290  # of a weight: below this, its products are split exactly
+_OUTPUTS_A_CHECK = 64  # between two checks whether to stop: at most some 10 ms
 
 
 class RegressionError(enum.Enum):
@@ -63,7 +63,7 @@ def _lay_out(batch: MetricBatch) -> RegressionBatch:
         selection.of(array.reshape(-1, width)).astype(np.float64)
         for array in (predictions, targets)
     )
-    fit = _fit(given, true, selection.weights)
+    fit = np.asarray((np.isfinite(given) & np.isfinite(true)).all(axis=1))
     lost = len(fit) - int(np.count_nonzero(fit))
     if lost:
         selection, given, true = selection.without(~fit), given[fit], true[fit]
@@ -78,17 +78,6 @@ def _numbers(batch: MetricBatch, name: str) -> Array:
     return array
 
 
-def _fit(given: Floats, true: Floats, weights: Floats | None) -> Flags:
-    """Returns whether everything that is computed from a row is finite."""
-    factor: Floats | float = 1.0
-    with np.errstate(all="ignore"):
-        if weights is not None:
-            factor = np.where(weights < _LARGEST, weights + 1, np.inf)[:, None]
-        residuals = given - true
-        finite = np.isfinite(factor * residuals**2 + factor * true**2)
-    return np.asarray(finite.all(axis=1))
-
-
 PAIRS = MetricLayout(
     (
         MetricInput("predictions", "what the model says", ("(N, ...)",)),
@@ -98,14 +87,19 @@ PAIRS = MetricLayout(
 )
 
 
-def _result(state: State, *, error: RegressionError) -> Score:
+_SUMS = ("squares", "magnitudes", "targets", "target_squares")
+
+
+def _result(state: State, *, error: RegressionError, checkpoint: Callable[[], None]) -> Score:
+    *sums, (weight, *_) = aligned(*(state.tally(name) for name in (*_SUMS, "weights")))
     size = len(state.tally("squares").integers)
-    outputs = [_errors(state, index) for index in range(size)]
+    outputs: list[dict[RegressionError, float]] = []
+    for found in zip(*(each[:size] for each in sums), strict=True):
+        if len(outputs) % _OUTPUTS_A_CHECK == 0:
+            checkpoint()
+        outputs.append(_errors(weight, *found))
     columns = {kind: [found[kind] for found in outputs] for kind in RegressionError}
-    means = {
-        kind.value: math.fsum(values) / size if not math.isnan(math.fsum(values)) else math.nan
-        for kind, values in columns.items()
-    }
+    means = {kind.value: _mean(values) for kind, values in columns.items()}
     reasons = {RegressionError.R2: "targets of an output are constant"}
     value = means[error.value]
     return Score(
@@ -116,30 +110,35 @@ def _result(state: State, *, error: RegressionError) -> Score:
     )
 
 
-def _errors(state: State, index: int) -> dict[RegressionError, float]:
-    weights = state.total("weights")
-    if weights <= 0:
+def _mean(values: Sequence[float]) -> float:
+    """Returns the mean, also where the sum is beyond the largest number; NaN if one of them is."""
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.ldexp(math.fsum(math.ldexp(value, -32) for value in values) / len(values), 32)
+
+
+def _errors(
+    weight: int, squares: int, magnitudes: int, targets: int, target_squares: int
+) -> dict[RegressionError, float]:
+    """Returns the errors of one output from its sums, all in one unit."""
+    if weight <= 0:
         return dict.fromkeys(RegressionError, math.nan)
-    squares, magnitudes, sums, target_squares = (
-        state.tally(name).exact(index)
-        for name in ("squares", "magnitudes", "targets", "target_squares")
-    )
-    mean_square = max(float(squares / weights), 0.0)
+    squares, magnitudes = max(squares, 0), max(magnitudes, 0)  # a state may say anything
+    spread = target_squares * weight - targets**2
+    unexplained = spread - squares * weight
     return {
-        RegressionError.MSE: mean_square,
-        RegressionError.RMSE: math.sqrt(mean_square),
-        RegressionError.MAE: float(magnitudes / weights),
-        RegressionError.R2: _determination(squares, target_squares - sums**2 / weights),
+        RegressionError.MSE: ratio(squares, weight),
+        RegressionError.RMSE: root_of_ratio(squares, weight),
+        RegressionError.MAE: ratio(magnitudes, weight),
+        RegressionError.R2: ratio(unexplained, spread) if spread > 0 else math.nan,
     }
-
-
-def _determination(squares: Fraction, spread: Fraction) -> float:
-    return float(1 - squares / spread) if spread > 0 else math.nan
 
 
 @metric(
     PAIRS,
     result=_result,
+    is_result_long=True,
     surrogate="SquaredError",
     tallies={"squares": 1, "magnitudes": 1, "targets": 1, "target_squares": 1, "weights": 1},
     examples=(
@@ -175,25 +174,16 @@ def regression_errors(
     Reference: J. O. Rawlings et al., Applied Regression Analysis, 1998, section 1.5.
     """
     del error
-    residuals = prepared.predictions - prepared.targets
-    shape = (prepared.targets.shape[1],)
-    weights = prepared.weights
+    residuals = difference(prepared.predictions, prepared.targets)
+    targets, weights = prepared.targets, prepared.weights
+    factors = () if weights is None else (np.broadcast_to(weights[:, None], targets.shape),)
+    shape = (targets.shape[1],)
     return BatchState(
         tallies={
-            "squares": Tally.sums(*_weighted(weights, *product(residuals, residuals)), shape=shape),
-            "magnitudes": Tally.sums(*_weighted(weights, np.abs(residuals)), shape=shape),
-            "targets": Tally.sums(*_weighted(weights, prepared.targets), shape=shape),
-            "target_squares": Tally.sums(
-                *_weighted(weights, *product(prepared.targets, prepared.targets)), shape=shape
-            ),
-            "weights": Tally.number(len(residuals)) if weights is None else Tally.sums(weights),
+            "squares": Tally.sums(residuals, residuals, *factors, shape=shape),
+            "magnitudes": Tally.sums((np.abs(residuals[0]), residuals[1]), *factors, shape=shape),
+            "targets": Tally.sums(targets, *factors, shape=shape),
+            "target_squares": Tally.sums(targets, targets, *factors, shape=shape),
+            "weights": Tally.number(len(targets)) if weights is None else Tally.sums(weights),
         }
     )
-
-
-def _weighted(weights: Floats | None, *terms: Floats) -> tuple[Floats, ...]:
-    """Returns terms that add up exactly to the weighted sum of the given terms."""
-    if weights is None:
-        return terms
-    factors = np.broadcast_to(weights[:, None], terms[0].shape)
-    return tuple(part for term in terms for part in product(term, factors))

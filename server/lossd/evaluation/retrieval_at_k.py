@@ -20,7 +20,7 @@ from lossd.evaluation._declare import (
     Score,
     metric,
 )
-from lossd.evaluation._exact import Integers, product
+from lossd.evaluation._exact import Integers
 from lossd.evaluation._examples import (
     Flags,
     is_float,
@@ -34,6 +34,8 @@ from lossd.evaluation._state import State, Tally
 from lossd.losses import Interval
 
 _BLOCK = 1 << 18  # documents ranked at once
+# Beyond them powers of two lose digits, or sums of them are infinite.
+_SMALL_EXPONENT, _LARGE_EXPONENT = 2.0**-60, 512
 
 
 class RetrievalMeasure(enum.Enum):
@@ -219,12 +221,10 @@ def retrieval_at_k(
         weights = None if weights is None else weights[~lacking]
     else:
         values[lacking] = float(no_relevant is NoRelevant.ONE)
-    terms: tuple[Floats, ...] = (values,)
-    if weights is not None:
-        terms = product(values, np.broadcast_to(weights[:, None], values.shape))
+    factors = () if weights is None else (np.broadcast_to(weights[:, None], values.shape),)
     return BatchState(
         tallies={
-            "sums": Tally.sums(*terms, shape=(len(RetrievalMeasure),)),
+            "sums": Tally.sums(values, *factors, shape=(len(RetrievalMeasure),)),
             "weights": Tally.number(len(values)) if weights is None else Tally.sums(weights),
             "lacking": Tally.number(int(np.count_nonzero(lacking))),
         }
@@ -253,16 +253,27 @@ def _measures(prepared: Rankings, part: slice, k: int, gain: RetrievalGain) -> F
 
 def _ndcg(relevances: Floats, ties: Integers, first: Flags, gain: RetrievalGain) -> Floats:
     """Returns NDCG, from relevances by rank, and ``ties`` that are equal where scores are."""
-    with np.errstate(over="ignore"):
-        gains = relevances if gain is RetrievalGain.LINEAR else np.exp2(relevances) - 1
-    if not np.isfinite(gains).all():
-        raise InputError("inputs.targets", "targets must have finite gains, got one that has not")
+    gains = _gains(relevances, gain)
     discounts = np.where(first, 1 / np.log2(np.arange(gains.shape[1]) + 2.0), 0.0)
     means = np.bincount(ties, gains.reshape(-1)) / np.bincount(ties)
     gained = (means[ties].reshape(gains.shape) * discounts).sum(axis=1)
     best = (-np.sort(-gains, axis=1) * discounts).sum(axis=1)
     share: Floats = np.divide(gained, best, out=np.zeros_like(gained), where=best > 0)
     return share
+
+
+def _gains(relevances: Floats, gain: RetrievalGain) -> Floats:
+    """Returns the gains of each query, divided by a power of two so that their sums are finite."""
+    top = relevances.max(axis=1, keepdims=True)
+    linear: Floats = np.ldexp(relevances, -np.frexp(top)[1])
+    if gain is RetrievalGain.LINEAR:
+        return linear
+    far = np.where(top > _LARGE_EXPONENT, np.floor(top), 0)
+    with np.errstate(under="ignore"):
+        small = np.expm1(np.minimum(relevances, 1) * math.log(2)) * np.exp2(-far)
+        gains = np.where(relevances < 1, small, np.exp2(relevances - far) - np.exp2(-far))
+    # Of small relevances the gains are proportional to them, to the last digit.
+    return np.where(top < _SMALL_EXPONENT, linear, gains)
 
 
 def _ties(scores: Array, there: Flags) -> Integers:

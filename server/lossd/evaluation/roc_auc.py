@@ -103,6 +103,8 @@ def roc_auc(
         value = (pairs in order + pairs tied / 2) / pairs
 
     Scores are compared as they are, without a sigmoid, which would turn large logits into ties.
+    For the same reason those of several classes are compared by log(p / (1 - p)), not by the
+    probability p that softmax makes of logits.
 
     Reference: J. A. Hanley, B. J. McNeil, The meaning and use of the area under a ROC curve, 1982.
     """

@@ -20,6 +20,7 @@ from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.losses import LOSSES, Example, Loss
 from lossd.selftest._long_rows import long_rows
+from lossd.selftest.floats import with_floats
 from lossd.shapes import rules_of
 
 # Relative to the value; the examples have small numbers and few steps.
@@ -98,7 +99,7 @@ def _fault(engine: Engine, loss: Loss, example: Example, precision: type) -> str
     job = Job(
         loss=loss,
         parameters=example.parameters,
-        inputs={name: [_as(value, precision)] for name, value in example.inputs.items()},
+        inputs={name: [with_floats(value, precision)] for name, value in example.inputs.items()},
         gradients=tuple(example.gradients),
     )
     result = engine.run(job)
@@ -108,12 +109,6 @@ def _fault(engine: Engine, loss: Loss, example: Example, precision: type) -> str
         if not _close(found, value, _TOLERANCES[precision]):
             return f"{name} must be {value}, got {found}".replace("\n", "")
     return ""
-
-
-def _as(value: Any, precision: type) -> npt.NDArray[Any]:
-    """Returns floats in the precision, and integers as they are: they are classes."""
-    array = np.asarray(value)
-    return array.astype(precision) if array.dtype.kind == "f" else array
 
 
 def _close(found: Any, wanted: Any, tolerance: float) -> bool:

@@ -20,6 +20,7 @@ from lossd.kernels import gradients_of
 from lossd.losses import Axes, Choices, Content, Input, Interval, Loss, Shape, Sides
 from lossd.losses._declare import CudaText
 from lossd.reduction import Reduction
+from lossd.selftest.floats import with_floats
 from lossd.shapes import rules_of
 
 # Odd, so that rows begin at every alignment that a number may have.
@@ -70,7 +71,7 @@ def long_rows(loss: Loss) -> Iterator[LongRows]:
         for columns in COLUMNS:
             drawn = _inputs(loss, text, parameters, columns)
             for dtype in TOLERANCES:
-                inputs = {name: [_as(array, dtype)] for name, array in drawn.items()}
+                inputs = {name: [with_floats(array, dtype)] for name, array in drawn.items()}
                 # Reduced to a sum, so that gradients are not too small for 16 bits.
                 job = Job(loss=loss, parameters=parameters, inputs=inputs, reduction=Reduction.SUM)
                 yield LongRows(job, dtype, columns)
@@ -140,10 +141,6 @@ def _floats(
         unsigned = domain is None or domain.low < 0
         return -positive if unsigned else positive / positive.sum(axis=-1, keepdims=True)
     return rng.normal(0, spread, size) if domain is None else domain.low + positive
-
-
-def _as(array: Array, dtype: np.dtype[Any]) -> Array:
-    return array.astype(dtype) if array.dtype.kind == "f" else array
 
 
 def _numbers(result: Result) -> dict[str, Array]:

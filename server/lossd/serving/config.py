@@ -21,6 +21,8 @@ from lossd.serving import addresses
 
 MEBIBYTE = 1 << 20
 ENVIRONMENT_PREFIX = "LOSSD_"
+# Variables that the package is built with (hatch_build.py), which may still be set where it serves.
+BUILD_VARIABLES = {"LOSSD_HOST_KERNELS", "LOSSD_HOST_MACHINE", "LOSSD_WHEEL_TAG"}
 
 
 class ConfigError(ServiceError):
@@ -332,7 +334,7 @@ def settings() -> tuple[Setting, ...]:
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Returns variables that look like settings but are none: a misspelt limit would not limit."""
-    known = {setting.variable for setting in settings()}
+    known = BUILD_VARIABLES | {setting.variable for setting in settings()}
     return sorted(
         name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in known
     )

@@ -33,6 +33,7 @@ from lossd.batch import (
     Layout,
     Operand,
     cotangent_of,
+    either,
     ignored_examples,
     shape_error,
     weights_of,
@@ -132,7 +133,7 @@ class TokensShape(ShapeRules):
         """See ``ShapeRules.plan``; the tokens that count are what a mean of tokens divides by."""
         ignored = ignored_examples(job, layout, None, parameters)
         weights = weights_of(job, layout, ignored)
-        excluded_by_request = _union(ignored, None if weights is None else weights == 0)
+        excluded_by_request = either(ignored, None if weights is None else weights == 0)
         sides = sides_of(operands, layout.rows, excluded_by_request)
         denominators = None
         if aggregates(job.loss):
@@ -188,9 +189,3 @@ class TokensShape(ShapeRules):
 def _are_sums(layout: Layout) -> bool:
     """Returns whether all inputs have one number for each row."""
     return all(slot.shape == (layout.rows,) for slot in layout.slots)
-
-
-def _union(left: Flags | None, right: Flags | None) -> Flags | None:
-    if left is None or right is None:
-        return left if right is None else right
-    return left | right

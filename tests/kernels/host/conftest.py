@@ -1,9 +1,7 @@
 """The compiled kernels, for each instruction set that this machine has."""
 
 import shutil
-from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from lossd.kernels.host import Library
@@ -21,10 +19,3 @@ def library() -> Library:
 def variants(library: Library) -> list[Library]:
     """The same for each instruction set that this machine has."""
     return [Library(variant=variant) for variant in library.variants]
-
-
-@pytest.fixture
-def ignoring_float_errors() -> Iterator[None]:
-    """Bodies meet NaN and infinity here."""
-    with np.errstate(all="ignore"):
-        yield

@@ -33,13 +33,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- mul $number (ternary 1073741824 1048576 (hasSuffix "Gi" .Values.memory)) -}}
 {{- end -}}
 
-{{- /* A twelfth of the memory, less what the process itself takes. */ -}}
-{{- define "lossd.inflightBytes" -}}
-{{- $left := sub (include "lossd.memoryBytes" . | int64) 536870912 -}}
-{{- if lt $left 402653184 -}}
-{{- fail (printf "memory must be at least 896Mi, got %s" .Values.memory) -}}
+{{- /* What the process itself takes: half a GiB, and 40 MiB for each thread that computes. */ -}}
+{{- define "lossd.ownBytes" -}}
+{{- add 536870912 (mul .Values.cores 41943040) -}}
 {{- end -}}
-{{- div $left 12 -}}
+
+{{- /* A fifth of what is left of the memory, so that 1.5 times this and three messages of this size
+fit, which is what a server grows by (docs/operations.md, "Sizing"). */ -}}
+{{- define "lossd.inflightBytes" -}}
+{{- $own := include "lossd.ownBytes" . | int64 -}}
+{{- $left := sub (include "lossd.memoryBytes" . | int64) $own -}}
+{{- if lt $left 318767104 -}}
+{{- fail (printf "memory must be at least %dMi, got %s" (div (add $own 318767104) 1048576) .Values.memory) -}}
+{{- end -}}
+{{- div $left 5 -}}
 {{- end -}}
 
 {{- /* All settings that the chart sets, with those of the values over them. */ -}}
@@ -54,5 +61,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
     "max_inflight_bytes" $inflight
     "max_message_bytes" (min $inflight 2147483647)
 -}}
-{{- toJson (merge (deepCopy .Values.settings) $own) -}}
+{{- $all := merge (deepCopy .Values.settings) $own -}}
+{{- $inflight = int64 $all.max_inflight_bytes -}}
+{{- $message := min $inflight (int64 $all.max_message_bytes) -}}
+{{- $needed := add (include "lossd.ownBytes" .) (div (mul $inflight 3) 2) (mul $message 3) -}}
+{{- if gt $needed (include "lossd.memoryBytes" . | int64) -}}
+{{- fail (printf "memory must hold max_inflight_bytes 1.5 times and max_message_bytes 3 times, %dMi with its own, got %s" (div $needed 1048576) .Values.memory) -}}
+{{- end -}}
+{{- toJson $all -}}
 {{- end -}}

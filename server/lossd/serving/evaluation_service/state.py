@@ -16,14 +16,14 @@ from lossd.evaluation._exact import from_signed_bytes, signed_bytes
 from lossd.serving.evaluation_service.codec import Requested, read_spec
 from lossd.serving.rpc.messages import Hold, check_count, hold_nothing, parse
 
-VERSION = 1
+VERSION = 2
 _COPIES = 4  # of a state: its arrays, those that it is added to, and their sum
 MAX_STATES = 1024
 MAX_ENTRIES = 1 << 15  # in all states together
 MAX_AXIS = {1: 1 << 20, 2: 1 << 12}  # for a tally, by its number of axes
 MAX_COUNT = 1 << 50  # so that many states add up within 64 bits
 MAX_WIDTH = 1 << 20
-MAX_FRACTION_BYTES = 300
+MAX_FRACTION_BYTES = 900
 
 _TASKS = {
     v1.CLASSIFICATION_TASK_UNSPECIFIED: None,

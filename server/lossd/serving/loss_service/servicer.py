@@ -12,15 +12,12 @@ from lossd import chunks, sums, v1
 from lossd.batch import Array, Job
 from lossd.engine import Result
 from lossd.framing import Framed
-from lossd.networks import Network
 from lossd.plan import Plan
-from lossd.routing import Route
 from lossd.serving.call import DEVICE_MEMORY, GRPC, SHARED_MEMORY, Call, Received
 from lossd.serving.caller import Group
 from lossd.serving.config import Config, job_names
 from lossd.serving.device_memory_service.lease import NO_DEVICE, DeviceLease
 from lossd.serving.device_memory_service.memory import DeviceMemory
-from lossd.serving.device_memory_service.servicer import offer as device_offer
 from lossd.serving.evaluation_service import codec as evaluation_codec
 from lossd.serving.evaluation_service.codec import Requested
 from lossd.serving.loss_service import catalogue, stream
@@ -30,14 +27,13 @@ from lossd.serving.loss_service import requests as loss_requests
 from lossd.serving.loss_service.curves import Curves
 from lossd.serving.loss_service.headers import header_of
 from lossd.serving.loss_service.planned import Planned, Plans, may_be_planned
+from lossd.serving.loss_service.server_info import server_info
 from lossd.serving.process.device_check import CheckedDevice
-from lossd.serving.process.versions import versions
 from lossd.serving.rpc.admission import AdmissionTicket, ComputeSlots
 from lossd.serving.rpc.handlers import ConversationHandler, Handler
 from lossd.serving.rpc.messages import Hold, parse, parse_framed, write_timing
 from lossd.serving.shared_memory_service.lease import Lease
 from lossd.serving.shared_memory_service.segments import SharedMemory
-from lossd.serving.shared_memory_service.servicer import offer
 from lossd.serving.telemetry import Telemetry
 from lossd.serving.wire.reader import Limits
 from lossd.sums import SumJob
@@ -67,8 +63,7 @@ class LossServicer:
         self._shared = shared
         self._device = device
         self._limits = Limits(tensors=config.max_tensors, axes=config.max_axes)
-        self._chosen = checked.chosen
-        self._routes = checked.routes
+        self._checked = checked
         self._engine = checked.engine
         self._compute_slots = compute_slots
         self._telemetry = telemetry
@@ -302,12 +297,6 @@ class LossServicer:
             self._telemetry.evaluated(one.requested.metric.name, one.state.example_count)
         return evaluated
 
-    def _transports(self, shared: SharedMemory | None) -> list[str]:
-        if shared is None:
-            return [GRPC]
-        device = [] if self._device is None else [DEVICE_MEMORY]
-        return [GRPC, SHARED_MEMORY, *device]
-
     def list_losses(self, received: Received, call: Call) -> bytes:
         """Answers with the catalogue."""
         del call
@@ -317,41 +306,9 @@ class LossServicer:
     def get_server_info(self, received: Received, call: Call) -> bytes:
         """Answers with versions, backend and limits."""
         parse(v1.GetServerInfoRequest, received.take())
-        backend, shared = self._chosen.backend, self._offered(call)
-        found = versions()
-        reply = v1.GetServerInfoResponse(
-            version=found.pop("lossd"),
-            backend=backend.name,
-            backend_reason=self._chosen.reason,
-            device=backend.device,
-            libraries=[v1.LibraryVersion(name=name, version=v) for name, v in found.items() if v],
-            limits=v1.Limits(
-                message_size_bytes=self._config.max_message_bytes,
-                tensors=self._config.max_tensors,
-                axes=self._config.max_axes,
-                concurrent_calls=self._config.max_calls,
-                inflight_bytes=self._config.max_inflight_bytes,
-                network_bytes=self._config.max_network_bytes,
-            ),
-            transports=self._transports(shared),
-            shared_memory=None if shared is None else offer(shared),
-            device_memory=None
-            if shared is None or self._device is None
-            else device_offer(self._device),
-            routes=[_route(route) for route in self._routes],
-            networks=[_described(found) for found in self._engine.networks.by_name.values()],
-        )
-        return reply.SerializeToString()
-
-
-def _route(route: Route) -> v1.Route:
-    return v1.Route(
-        shape=route.shape,
-        losses=route.losses,
-        backend=route.backend,
-        device_backend=route.on_device,
-        reason=route.reason,
-    )
+        shared = self._offered(call)
+        device = None if shared is None else self._device
+        return server_info(self._config, self._checked, shared, device).SerializeToString()
 
 
 def _begin(messages: Iterator[bytes], call: Call) -> bytes | None:
@@ -371,14 +328,3 @@ def _resident(
 ) -> Array | None:
     """Returns an array on the device for the gradient with respect to an input that stays there."""
     return device.in_region(shape, dtype) if name in stays else None
-
-
-def _described(network: Network) -> v1.NetworkDescription:
-    return v1.NetworkDescription(
-        name=network.name,
-        architecture=network.architecture,
-        channels=network.channels,
-        layers=network.layers,
-        lpips_layers=network.heads.layers if network.heads else (),
-        sha256=network.sha256,
-    )

@@ -49,13 +49,16 @@ class Gauge:
                 self.used = wanted
                 self.most = max(self.most, wanted)
                 return
-        # A call that would not even fit alone must not be tried again.
-        kind = Overloaded if own + amount <= self.limit else TooLarge
-        raise kind(
-            f"{self.thing} must be at most {self.limit}, got {wanted}",
-            reason=self.reason,
-            details={"limit": self.limit, "wanted": wanted},
-        )
+        alone = own + amount
+        if alone > self.limit:  # it would not even fit alone, and must not be tried again
+            raise TooLarge(self._refusal(alone), details=self._details(alone))
+        raise Overloaded(self._refusal(wanted), reason=self.reason, details=self._details(wanted))
+
+    def _refusal(self, wanted: int) -> str:
+        return f"{self.thing} must be at most {self.limit}, got {wanted}"
+
+    def _details(self, wanted: int) -> dict[str, int]:
+        return {"limit": self.limit, "wanted": wanted}
 
     def give_back(self, amount: int) -> None:
         """Takes from it what was added."""
