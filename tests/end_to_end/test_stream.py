@@ -371,9 +371,8 @@ def test_a_stream_that_rests_between_two_batches_holds_up_no_end() -> None:
         serve("--backend", "numpy", "--drain-seconds", "60") as process,
         grpc.insecure_channel(process.address, options=CHANNEL) as channel,
     ):
-        replies: Any = channel.stream_stream("/lossd.v1.LossService/StreamLoss")(
-            iter(said.get, None), timeout=60
-        )
+        method: Any = channel.stream_stream("/lossd.v1.LossService/StreamLoss")
+        replies = method(iter(said.get, None), timeout=60)
         said.put(batch)
         next(replies)
         assert process.end() == 0  # within 20 s

@@ -211,7 +211,7 @@ def test_a_message_fits_into_what_a_client_takes_of_headers(letter: str) -> None
     error = errors.InvalidTensor(letter * 20_000, field="inputs")
     _, context = served(failing(error)).call(b"")
     status: Any = context.status
-    sizes = [len(status.details.encode()) * (1 if letter == "x" else 3)]
+    sizes: list[float] = [len(status.details.encode()) * (1 if letter == "x" else 3)]
     sizes += [len(value) * 4 / 3 for _, value in status.trailing_metadata]
     assert sum(sizes) < 8000
     assert told(context).message == status.details

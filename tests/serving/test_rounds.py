@@ -1,4 +1,4 @@
-"""What a thread does again and again goes on after failures that pass."""
+"""A thread that does something again and again goes on after failures that pass."""
 
 import threading
 
