@@ -1,12 +1,13 @@
 """The tests of a default run: of all combinations of parameters, a sample that is always the same.
 
 In the sample of each test function every value of every parameter occurs: every loss, every type,
-every engine.  Values that one ``parametrize`` gives together are one value, so that tables of
-cases stay whole; a table that is long by multiplication is written as two ``parametrize``.
+every engine; and on both clients, where a test is of both.  Values that one ``parametrize`` gives
+together are one value, so that tables of cases stay whole; a table that is long by multiplication
+is written as two ``parametrize``.
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 
@@ -49,16 +50,37 @@ def number(item: pytest.Item) -> int:
 def _values(item: pytest.Item) -> Iterator[Value]:
     """Yields the values of the parameters of a test, each with what it is a value of.
 
+    Each of them also with each client, so that a table runs on both; and with each engine if the
+    test asks for it.
+    """
+    places = [name for name in _places(item) if name in _parameters(item)]
+    for value in _single(item):
+        yield value
+        yield from ((*value, name, id(_parameters(item)[name])) for name in places)
+
+
+def _places(item: pytest.Item) -> tuple[str, ...]:
+    """Returns the parameters that say where a test runs, if one place does not stand for others."""
+    return ("flavour", "engine") if item.get_closest_marker("every_engine") else ("flavour",)
+
+
+def _single(item: pytest.Item) -> Iterator[Value]:
+    """Yields each value by itself.
+
     A test on a GPU stands for no test elsewhere, as it is skipped where there is none.
     """
     function = (item.nodeid.partition("[")[0], is_of_a_device(item))
-    parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    parameters = dict(_parameters(item))
     yield function
     for mark in item.iter_markers("parametrize"):
         names = _names(mark.args[0])
         yield (*function, *names, *(id(parameters.pop(name)) for name in names))
     for name, value in parameters.items():
         yield (*function, name, id(value))
+
+
+def _parameters(item: pytest.Item) -> Mapping[str, object]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
 
 
 def _names(given: str | Iterable[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from lossd.batch import Job
 from lossd.engine import Engine
 from lossd.errors import InvalidParameter
 from lossd.losses import LOSSES, DistributionKind
+from lossd.shapes._blocks import BLOCK_ELEMENTS
 from tests.losses.compare import Array, assert_same_bits
 
 LOSS = LOSSES["binary_cross_entropy"]
@@ -18,7 +19,10 @@ def job(scores: Array, answers: Array, **parameters: object) -> Job:
     return Job(loss=LOSS, parameters=parameters, inputs=inputs, gradients=wanted)
 
 
-@pytest.mark.parametrize("shape", [(7,), (3, 2), (5, 4, 3), (40_000, 3), (1, 70_001)])
+SHAPES = [(7,), (3, 2), (5, 4, 3), (40_000, 3), (1, BLOCK_ELEMENTS + 7)]  # the last in two parts
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("kind", [DistributionKind.LOGITS, DistributionKind.PROBABILITIES])
 def test_columns_have_weights_of_their_own(
     engine: Engine, shape: tuple[int, ...], kind: DistributionKind

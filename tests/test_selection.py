@@ -19,6 +19,9 @@ class Item:
         self.callspec = type("CallSpec", (), {"params": parameters})
         self._marks = marks
 
+    def mark(self, mark: pytest.Mark) -> None:
+        self._marks = (*self._marks, mark)
+
     def iter_markers(self, name: str) -> list[pytest.Mark]:
         return [mark for mark in self._marks if mark.name == name]
 
@@ -28,6 +31,7 @@ class Item:
 
 TABLE = pytest.mark.parametrize(("number", "wanted"), []).mark
 GPU = pytest.mark.gpu.mark
+EVERY_ENGINE = pytest.mark.every_engine.mark
 ENGINES = ("numpy", "compiled")
 NUMBERS = ((1, "one"), (2, "two"), (1, "une"), (2, "deux"))
 
@@ -52,6 +56,17 @@ def test_every_value_of_every_parameter_of_every_test_is_kept() -> None:
         assert {given["loss"] for given in own} == set(LOSSES)
         assert {(given["number"], given["wanted"]) for given in own} == set(NUMBERS)
         assert len(own) < len(LOSSES) + len(NUMBERS) + len(ENGINES)
+
+
+def test_what_asks_for_every_engine_has_each_value_on_each() -> None:
+    for item in (items := collected("test")):
+        item.mark(EVERY_ENGINE)
+    own = [item.callspec.params for item in kept(items)]
+    tables: dict[str, list[Any]] = {"loss": list(LOSSES), "number": [row[0] for row in NUMBERS]}
+    for name, values in tables.items():
+        wanted = set(itertools.product(ENGINES, values))
+        assert {(given["engine"], given[name]) for given in own} == wanted
+    assert len(own) < len(ENGINES) * (len(LOSSES) + len(NUMBERS))
 
 
 def test_neither_the_order_nor_another_test_changes_what_is_kept() -> None:

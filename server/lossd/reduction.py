@@ -22,6 +22,9 @@ from lossd.errors import InvalidRequest
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+# Between these, products with a weight are far from where float64 ends.
+_SMALL, _LARGE = 1e-150, 1e150
+
 
 class Reduction(enum.Enum):
     """How the losses of the examples become one number."""
@@ -98,7 +101,8 @@ def plan_rows(
     multiply values and gradients, but are part of no divisor.
 
     Raises:
-        InvalidRequest: for a normalizer without a mean, or one that is not in (0, inf).
+        InvalidRequest: for a normalizer without a mean, or one that is not in (0, inf), and for
+            weights whose sum is not in (0, inf) although some examples are kept and have weight.
     """
     _check_normalizer(normalizer, reduction)
     excluded_by_request = _union(ignored, _zero(weights), _zero(denominators))
@@ -125,7 +129,11 @@ def plan_rows(
 def plan_set(
     rows: int, ignored: Flags | None, weights: Floats | None, cotangent: float | Floats
 ) -> RowPlan:
-    """Plans the rows of a loss of a set, which applies the weights itself and has no divisor."""
+    """Plans the rows of a loss of a set, which applies the weights itself and has no divisor.
+
+    Raises:
+        InvalidRequest: for weights whose sum is not finite.
+    """
     ignored_count = 0 if ignored is None else int(ignored.sum())
     excluded = _union(ignored, _zero(weights))
     weight_sum = _weight_sum(rows - ignored_count, excluded, weights, None)
@@ -150,6 +158,8 @@ def _gradient_scale(
     if weights is None and isinstance(cotangent, float):
         return cotangent / divisor
     with np.errstate(all="ignore"):  # the cotangent of an excluded row may be any number
+        if weights is not None and not _SMALL < divisor < _LARGE:  # nor may their product end
+            return cotangent * (weights / divisor)
         return (cotangent if weights is None else cotangent * weights) / divisor
 
 
@@ -187,17 +197,33 @@ def _union(*flags: Flags | None) -> Flags | None:
 def _weight_sum(
     example_count: int, excluded: Flags | None, weights: Floats | None, denominators: Floats | None
 ) -> float:
-    """Returns the sum of s d over the kept rows; products of excluded rows are 0 or meaningless."""
+    """Returns the sum of s d over the kept rows; products of excluded rows are 0 or meaningless.
+
+    Everything is divided by it, here or where the results of several batches are merged.
+    """
     product = _product(weights, denominators)
     if product is None:
         return float(example_count)
-    return float(product.sum() if excluded is None else product[~excluded].sum())
+    kept = product if excluded is None else product[~excluded]
+    with np.errstate(over="ignore"):
+        found = float(kept.sum())
+    if not 0 < found < np.inf and len(kept):
+        name = "class_weights" if weights is None else "weights"
+        if weights is not None and denominators is not None:
+            name = "weights times those of classes or tokens"
+        rule = "a finite number" if found else "more than 0"
+        raise InvalidRequest(
+            f"{name} must add up to {rule}, got {found:g}",
+            field="" if weights is None else "weights",
+        )
+    return found
 
 
 def _product(weights: Floats | None, others: Floats | None) -> Floats | None:
     if weights is None or others is None:
         return weights if others is None else others
-    return weights * others
+    with np.errstate(over="ignore", under="ignore"):
+        return weights * others
 
 
 def _divisor(

@@ -145,10 +145,13 @@ class Parameter:
         return member if issubclass(member, enum.Enum) else None
 
     def is_beyond_float32(self, value: Any) -> bool:
-        """Returns whether it is a number that float32 cannot hold with all its digits."""
-        if self.type is not float or not value:
+        """Returns whether it has a number that float32 cannot hold with all its digits."""
+        if self.type is float:
+            return bool(value) and not FLOAT32_LOW <= abs(value) <= FLOAT32_HIGH
+        if not self.is_vector or value is None or not len(value):
             return False
-        return not FLOAT32_LOW <= abs(value) <= FLOAT32_HIGH
+        numbers = value.tolist() if hasattr(value, "tolist") else value
+        return any(n and not FLOAT32_LOW <= abs(n) <= FLOAT32_HIGH for n in numbers)
 
     def checked(self, value: Any) -> Any:
         """Returns the value, or raises ParameterError if it is out of bounds."""

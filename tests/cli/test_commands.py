@@ -178,7 +178,10 @@ def test_an_npz_file_with_one_array_needs_no_key(files: Path) -> None:
           "--input", "predictions={files}/logits.npy"], "Failed to connect"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_clear_line(files: Path, arguments: list[str], message: str) -> None:
+def test_a_mistake_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, files: Path, arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr("lossd.cli.reaching._SECONDS", 1.0)  # where nothing answers
     done = lossd("compute", *(argument.format(files=files) for argument in arguments))
     last = done.output.strip().splitlines()[-1]
 

@@ -169,8 +169,9 @@ def test_an_output_is_tried_before_the_work(files: Path, arguments: list[str]) -
     ids=lambda arguments: arguments[0],
 )
 def test_an_address_where_nothing_answers_is_said_soon(
-    files: Path, arguments: list[str], address: str
+    monkeypatch: pytest.MonkeyPatch, files: Path, arguments: list[str], address: str
 ) -> None:
+    monkeypatch.setattr("lossd.cli.reaching._SECONDS", 1.0)
     started = time.monotonic()
     done = lossd(*(argument.replace("{files}", str(files)) for argument in arguments), address)
 

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 
 from lossd import client, tensors, v1
 from tests.sharing_server import SharingServer
+from tests.waiting import until
 
 INPUTS: dict[str, Any] = {
     "predictions": np.array([1, 2], np.float32),
@@ -272,7 +273,7 @@ def test_closing_ends_a_call_that_waits_to_be_repeated(
     loss_client = connect(server.address)
     with ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(loss_client.compute, v1.Huber(), **INPUTS)
-        wait_for(lambda: server.calls("ComputeLoss") == 1)
+        until(lambda: server.calls("ComputeLoss") == 1)
         loss_client.close()
         with pytest.raises(client.CancelledError):
             under_way.result(5)
@@ -374,19 +375,19 @@ def test_responses_beyond_the_usual_limit_arrive(serve: Any, connect: Any) -> No
 def test_two_addresses_are_both_used(serve: Any, connect: Any) -> None:
     servers = [serve(), serve()]
     with connect(joined(servers)) as loss_client:
-        wait_for(lambda: loss_client.server_info().version and all_called(servers))
+        until(lambda: loss_client.server_info().version and all_called(servers))
 
 
 def test_an_address_that_does_not_serve_is_avoided(serve: Any, connect: Any) -> None:
     healthy, draining = servers = [serve(), serve()]
     with connect(joined(servers)) as loss_client:
-        wait_for(lambda: loss_client.server_info().version and all_called(servers))
+        until(lambda: loss_client.server_info().version and all_called(servers))
         draining.set_serving(serving=False)
-        wait_for(lambda: unused_for(draining, loss_client, calls=6))
+        until(lambda: unused_for(draining, loss_client, calls=6))
         assert healthy.calls("GetServerInfo") > 6
         draining.set_serving(serving=True)
         before = draining.calls("GetServerInfo")
-        wait_for(
+        until(
             lambda: loss_client.server_info().version and draining.calls("GetServerInfo") > before,
         )
 
@@ -453,11 +454,3 @@ def unused_for(server: Any, loss_client: Any, calls: Any) -> Any:
     for _ in range(calls):
         loss_client.server_info()
     return server.calls("GetServerInfo") == before
-
-
-def wait_for(condition: Any) -> None:
-    """Waits for what another thread brings about; it fails after 5 seconds."""
-    end = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)

@@ -6,7 +6,7 @@ import functools
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from lossd import v1
 from lossd.client import AsyncLossClient, InvalidRequestError, LossClient, UnavailableError, moving
+from tests.waiting import until
 
 SERVER_INFO = "/lossd.v1.LossService/GetServerInfo"
 
@@ -75,14 +76,7 @@ class Told:
     def is_asked_twice(self) -> None:
         """Waits until a client has asked, and done what it does then."""
         seen = self.times
-        eventually(lambda: self.times >= seen + 2)
-
-
-def eventually(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        until(lambda: self.times >= seen + 2)
 
 
 def test_calls_go_where_the_target_is_and_end_where_they_began(

@@ -65,6 +65,14 @@ def test_a_full_response_reads_field_by_field() -> None:
     assert result.outputs["log_sum_exp"].tolist() == [9.0]
 
 
+def test_a_term_reads_field_by_field() -> None:
+    names = [field.name for field in v1.TermResult.DESCRIPTOR.fields if field.name != "status"]
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    term = v1.TermResult(**numbers, status=v1.STATUS_UNDEFINED)
+    (read,) = read_response(Framed(v1.ComputeLossResponse(terms=[term]))).terms
+    assert read == client.TermResult(**numbers, status="UNDEFINED")
+
+
 @pytest.mark.parametrize(
     "response",
     [

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.deploy.fleet import Fleet, Load, fleet, load
 from tests.deploy.proxies import PROXIES, binary, proxy
 from tests.end_to_end.conftest import serve
 from tests.end_to_end.test_stream import METHOD, answers, call_of, messages_of
+from tests.waiting import until
 
 AGE = ("--max-connection-age-seconds", "2")
 DRAIN = ("--drain-delay-seconds", "1")
@@ -26,28 +27,21 @@ DRAIN = ("--drain-delay-seconds", "1")
 SIZES = {"message": 320, "memory": 1 << 17, "chunks": 1 << 19}
 
 
-def eventually(is_so: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
 def answered(seen: Load, more: int) -> None:
     """Waits until so many more calls were answered."""
     begin = seen.answered
-    eventually(lambda: seen.answered >= begin + more, "calls must be answered")
+    until(lambda: seen.answered >= begin + more, "calls must be answered")
 
 
 def found(servers: Fleet, host: str) -> None:
     """Waits until a server gets calls."""
-    eventually(lambda: servers.calls(host) > 0, "new ones must be found", 30)
+    until(lambda: servers.calls(host) > 0, "new ones must be found", 30)
 
 
 def share(servers: Fleet, host: str) -> bool:
     """Whether a server gets at least half of what would be fair, from now on."""
     before = {each: servers.calls(each) for each in servers.running}
-    eventually(lambda: servers.calls(host) > before[host], "it must get calls", 5)
+    until(lambda: servers.calls(host) > before[host], "it must get calls", 5)
     time.sleep(1)  # of traffic, to compare
     got = {each: servers.calls(each) - before[each] for each in servers.running}
     return got[host] >= 0.5 * sum(got.values()) / len(got)

@@ -142,3 +142,16 @@ def server(networks: Path) -> Iterator[Process]:
 def client(server: Process) -> Iterator[LossClient]:
     with LossClient(server.address) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where files of shared memory are."""
+    return tmp_path_factory.mktemp("shm")
+
+
+@pytest.fixture(scope="module")
+def sharing(directory: Path) -> Iterator[Process]:
+    """A server that shares memory."""
+    with serve("--backend", "numpy", "--threads", "2", "--shm-dir", str(directory)) as process:
+        yield process

@@ -28,6 +28,7 @@ from lossd.serving.access.groups import GROUPS
 from lossd.serving.caller import Group
 from tests.certificates import Authority, Issued
 from tests.end_to_end.conftest import Process, metric, page, serve
+from tests.waiting import until
 
 NUMPY = ("--backend", "numpy", "--threads", "2")
 ALL, SOME = "0123456789-all-of-them", "0123456789-some-of-them"
@@ -113,7 +114,7 @@ REFUSED: dict[str, Refused] = {
 }
 
 
-# A server without a GPU has no device memory: tests/end_to_end/test_device_memory.py has those.
+# A server without a GPU has no device memory: test_device_memory_refused.py has those.
 SERVED = [method for method in GROUPS if "DeviceMemory" not in method]
 
 
@@ -380,14 +381,6 @@ def serves(process: Process, issued: Issued) -> bool:
     host, _, port = process.address.rpartition(":")
     found = ssl.get_server_certificate((host, int(port)), timeout=5)
     return found.split() == issued.certificate.decode().split()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Waits until something holds, for twenty seconds at most."""
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.05)
 
 
 def test_a_caller_has_its_share_and_the_others_the_rest(files: Files) -> None:

@@ -22,6 +22,7 @@ from lossd.v1 import SquaredError
 from tests import faulty_server
 from tests.end_to_end.conftest import Process, metric, page, serve
 from tests.end_to_end.raw import CHANNEL, Held, request, unary
+from tests.waiting import until
 
 LATE = 5  # seconds that a busy machine may add
 
@@ -43,13 +44,6 @@ def trigger(process: Process) -> None:
             method(b"", timeout=0.5)
 
 
-def wait_for(holds: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_server_whose_grpc_thread_dies_ends_and_says_why() -> None:
     with faulty(faulty_server.dies, "--log-format", "json") as process:
         trigger(process)
@@ -65,7 +59,7 @@ def test_a_server_whose_grpc_thread_waits_is_not_alive_and_ends() -> None:
         assert page(process, "/healthz") == (200, "ok\n")
         trigger(process)
         with contextlib.suppress(OSError):  # it may have ended between two looks
-            wait_for(lambda: page(process, "/healthz") == (503, "gRPC does not answer\n"))
+            until(lambda: page(process, "/healthz") == (503, "gRPC does not answer\n"))
         assert process.process.wait(timeout=15) == 1
         assert process.log()[-1].startswith("Error: gRPC must answer, got nothing from it")
 
@@ -84,7 +78,7 @@ def test_sigterm_ends_a_server_that_computes_on() -> None:
         unary(process.address) as compute,
     ):
         computing = compute.future(request(), timeout=60)  # type: ignore[attr-defined]
-        wait_for(lambda: metric(process, "lossd_inflight_bytes") > 0)
+        until(lambda: metric(process, "lossd_inflight_bytes") > 0)
         started = time.monotonic()
         assert process.end(signal.SIGTERM) == 0
         assert time.monotonic() - started < 2 + LATE
@@ -97,7 +91,7 @@ def test_no_thread_is_needed_once_a_server_is_ready() -> None:
         grpc.insecure_channel(process.address, options=CHANNEL) as channel,
     ):
         held = [Held(channel) for _ in range(20)]
-        wait_for(lambda: metric(process, "lossd_inflight_requests") == len(held))
+        until(lambda: metric(process, "lossd_inflight_requests") == len(held))
         check = health_pb2_grpc.HealthStub(channel).Check
         with ThreadPoolExecutor(10) as callers:
             asked = [

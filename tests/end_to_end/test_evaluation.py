@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import re
-import time
 import urllib.request
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -25,6 +23,7 @@ from lossd.client import (
 from lossd.evaluation import METRICS
 from lossd.v1 import F1, Accuracy, Bleu, ConfusionMatrix, RocAuc
 from tests.end_to_end.conftest import Process, serve
+from tests.waiting import until
 
 
 def logits() -> npt.NDArray[np.float32]:
@@ -220,7 +219,7 @@ def test_streams_leave_threads_for_other_calls() -> None:
     ):
         runs = [stack.enter_context(client.evaluation(F1())) for _ in range(4)]
         rejected = r'lossd_rejected_total\{reason="TOO_MANY_STREAMS"\}'
-        wait_for(lambda: scraped(process, rejected) == 2)
+        until(lambda: scraped(process, rejected) == 2)
         assert client.evaluate(F1(), predictions=[1.0], targets=[1]).value == 1.0
         refused = 0
         for run in runs:
@@ -235,8 +234,8 @@ def test_a_stream_that_is_broken_off_leaves_nothing_behind() -> None:
     with serve("--backend", "numpy") as process, LossClient(process.address) as other:
         with other.evaluation(RocAuc()) as run:
             run.update(predictions=logits(), targets=targets())
-            wait_for(lambda: scraped(process, "lossd_inflight_bytes") > 0)
-        wait_for(lambda: scraped(process, "lossd_inflight_bytes") == 0)
+            until(lambda: scraped(process, "lossd_inflight_bytes") > 0)
+        until(lambda: scraped(process, "lossd_inflight_bytes") == 0)
         assert scraped(process, "lossd_inflight_requests") == 0
 
 
@@ -245,14 +244,6 @@ def scraped(process: Process, series: str) -> float:
     with urllib.request.urlopen(process.metrics_url, timeout=5) as reply:  # noqa: S310 - ours
         found = re.search(rf"^{series} (\S+)", reply.read().decode(), re.MULTILINE)
     return float(found[1]) if found else 0.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Waits for what another process does; it fails after 10 seconds."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_asyncio_evaluates_alike(server: Process, client: LossClient) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import Process, metric, serve
-from tests.end_to_end.test_shared_memory import wait_until
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 BEGIN = """
@@ -171,7 +171,7 @@ def test_what_a_fork_inherits_and_what_its_parent_has_stay_what_they_were(
         assert client.compute(SquaredError(), mine, ZEROS).transport == "shared_memory"
     """
     run(sharing, tmp_path, script, kind)
-    wait_until(lambda: metric(sharing, "lossd_shared_memory_segments") == 0)
+    until(lambda: metric(sharing, "lossd_shared_memory_segments") == 0)
 
 
 def test_a_fork_has_memory_of_its_own_to_share(sharing: Process, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from lossd.client.requests import build_request
 from lossd.v1 import InfoNce, SquaredError
 from tests.end_to_end.conftest import Process, metric, page, serve
 from tests.end_to_end.raw import CHANNEL, Held, request, unary
+from tests.waiting import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 LOG_3 = pytest.approx(np.log(3))
@@ -40,18 +41,12 @@ COMPUTE = {
 
 
 def wait_for(process: Process, name: str, value: float, **labels: str) -> None:
-    deadline = time.monotonic() + 60
-    while metric(process, name, **labels) != value:
-        assert time.monotonic() < deadline, f"{name} must become {value}"
-        time.sleep(0.02)
+    until(lambda: metric(process, name, **labels) == value, f"{name} must become {value}")
 
 
 def wait_for_bytes(process: Process, size: int) -> None:
     """Waits until messages of so many bytes have come; what computes takes more."""
-    deadline = time.monotonic() + 60
-    while metric(process, "lossd_inflight_bytes") < size:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: metric(process, "lossd_inflight_bytes") >= size)
 
 
 def test_of_16_calls_too_many_exactly_16_are_refused_at_once() -> None:

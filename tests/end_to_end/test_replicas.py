@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from lossd.client import LossClient
 from lossd.v1 import Accuracy, SquaredError
 from tests.end_to_end.conftest import Process, metric, serve
+from tests.waiting import until
 
 ONES, ZEROS = np.ones(320, np.float32), np.zeros(320, np.float32)
 
@@ -27,13 +27,6 @@ def computed(process: Process) -> float:
     """How many batches a server has computed."""
     examples = metric(process, "lossd_examples_total", loss="squared_error", backend="numpy")
     return examples / len(ONES)
-
-
-def wait_until(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def calls(connect: Any, address: str, pool: ThreadPoolExecutor, done: threading.Event) -> Any:
@@ -70,11 +63,11 @@ def test_callers_of_three_servers_do_not_notice_that_one_is_killed(connect: Any)
         target = "ipv4:" + ",".join(process.address for process in processes)
         clients, callers = calls(connect, target, pool, done)
         try:
-            wait_until(lambda: all(computed(process) > 0 for process in processes))
+            until(lambda: all(computed(process) > 0 for process in processes))
             killed, *others = processes
             killed.end(signal.SIGKILL)
             before = [computed(process) for process in others]
-            wait_until(
+            until(
                 lambda: all(
                     computed(process) > count + 50
                     for process, count in zip(others, before, strict=True)

@@ -6,7 +6,6 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from lossd.client import (
 from lossd.client.submitting import CALLS
 from lossd.v1 import F1, Accuracy, CrossEntropy, PairwiseAuc, SquaredError
 from tests.end_to_end.conftest import Process, metric, serve
+from tests.waiting import until
 
 # Ten thousand million pairs take minutes; one of these goes in one message, the other in chunks.
 PAIRS = PairwiseAuc(surrogate="LOGISTIC")
@@ -39,13 +39,6 @@ def pairs(count: int = EXAMPLES["message"]) -> dict[str, Any]:
 def draw(rows: int, seed: int) -> tuple[Any, Any]:
     random = np.random.default_rng(seed)
     return random.standard_normal((rows, 5), np.float32), random.integers(0, 5, rows)
-
-
-def wait_until(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def in_flight(server: Process) -> float:
@@ -101,13 +94,13 @@ def test_a_mistake_is_raised_where_the_result_is_asked_for(client: LossClient) -
 def test_a_future_that_is_cancelled_ends_its_call(way: str) -> None:
     with serve("--backend", "numpy") as process, LossClient(process.address) as client:
         future = client.submit(PAIRS, **pairs(EXAMPLES[way]), timeout=60)
-        wait_until(lambda: in_flight(process) == 1)
+        until(lambda: in_flight(process) == 1)
         assert not future.done()
 
         assert future.cancel()
 
         assert future.cancelled()
-        wait_until(lambda: in_flight(process) == 0)
+        until(lambda: in_flight(process) == 0)
         with pytest.raises(concurrent.futures.CancelledError):
             future.result(0)
         assert concurrent.futures.wait([future], 30).done == {future}
@@ -130,7 +123,7 @@ def test_what_waits_for_a_turn_is_cancelled_before_it_is_sent() -> None:
             assert all(future.cancel() for future in late)
             assert all(future.cancel() for future in busy)
             assert concurrent.futures.wait([*busy, *late], 30).not_done == set()
-        wait_until(lambda: in_flight(process) == 0)
+        until(lambda: in_flight(process) == 0)
         assert metric(process, "lossd_examples_total", loss="squared_error", backend="numpy") == 0
 
 
@@ -163,11 +156,11 @@ def test_closing_gives_up_what_is_not_done() -> None:
     with serve("--backend", "numpy") as process:
         client = LossClient(process.address, timeout=60)
         futures = [client.submit(PAIRS, **pairs()) for _ in range(CALLS + 4)]
-        wait_until(lambda: in_flight(process) > 0)
+        until(lambda: in_flight(process) > 0)
         client.close()
         for future in futures:
             assert isinstance(future.exception(30), CancelledError)
-        wait_until(lambda: in_flight(process) == 0)
+        until(lambda: in_flight(process) == 0)
         with pytest.raises(InvalidRequestError, match="client must be open"):
             client.submit(SquaredError(), [2.0], [0.0])
 
@@ -224,4 +217,4 @@ def test_a_group_of_tasks_cancels_the_others_when_one_fails(server: Process) -> 
             assert computing.cancelled()
 
     asyncio.run(main())
-    wait_until(lambda: in_flight(server) == 0)
+    until(lambda: in_flight(server) == 0)

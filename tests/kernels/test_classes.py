@@ -1,5 +1,7 @@
 """Kernels of regions of classes, from one text, executed on the CPU."""
 
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +14,7 @@ from lossd.kernels.host import Library
 from lossd.losses import DistributionKind, Loss
 from lossd.losses._declare import CudaText
 from tests.kernels import classes
-from tests.kernels.cases import FLOAT32, FLOAT64
+from tests.kernels.cases import FLOAT32, FLOAT64, Execute
 from tests.kernels.classes import Classes, Found, draw
 from tests.kernels.host.conftest import library, variants  # noqa: F401 - here too
 
@@ -28,7 +30,6 @@ def named(case: Loss | CudaText) -> str:
 
 
 every_text = pytest.mark.parametrize(("loss", "text"), classes.TEXTS, ids=named)
-every_device = pytest.mark.parametrize("device", ["simt", "host"])
 
 
 def assert_equal(found: Found, batch: Classes) -> None:
@@ -45,33 +46,46 @@ def assert_equal(found: Found, batch: Classes) -> None:
     assert (np.abs(given - right) <= tolerance * size + 2 * smallest).all()
 
 
-def run(request: pytest.FixtureRequest, device: str, batch: Classes) -> Found:
-    if device == "simt":
-        return batch.on_device(request.getfixturevalue("simt"))
-    return batch.on_host(request.getfixturevalue("library"))
+def batches(
+    loss: Loss, text: CudaText, dtype: np.dtype[Any], sizes: Iterable[tuple[int, int]]
+) -> Iterator[Classes]:
+    """Batches of each size with each of the parameters that a loss has."""
+    for size, parameters in itertools.product(sizes, classes.PARAMETERS):
+        yield draw(loss, text, size, dtype, **classes.own(loss, parameters))
 
 
 @every_text
-@every_device
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-def test_a_kernel_equals_the_body(
-    request: pytest.FixtureRequest, loss: Loss, text: CudaText, device: str, dtype: np.dtype[Any]
+def test_the_compiled_kernel_equals_the_body(
+    library: Library,  # noqa: F811
+    loss: Loss,
+    text: CudaText,
 ) -> None:
-    for size in classes.SIZES[:4] if device == "simt" else classes.SIZES:
-        for parameters in classes.PARAMETERS:
-            batch = draw(loss, text, size, dtype, **classes.own(loss, parameters))
-            assert_equal(run(request, device, batch), batch)
+    for dtype in TOLERANCE:
+        for batch in batches(loss, text, dtype, classes.SIZES):
+            assert_equal(batch.on_host(library), batch)
 
 
 @every_text
-@every_device
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_the_source_for_the_device_equals_the_body(
+    simt: Execute, loss: Loss, text: CudaText, dtype: np.dtype[Any]
+) -> None:
+    for batch in batches(loss, text, dtype, classes.SIZES[:4]):
+        assert_equal(batch.on_device(simt), batch)
+
+
+@every_text
 def test_a_row_has_the_same_bits_alone_and_in_a_batch(
-    request: pytest.FixtureRequest, loss: Loss, text: CudaText, device: str
+    simt: Execute,
+    library: Library,  # noqa: F811
+    loss: Loss,
+    text: CudaText,
 ) -> None:
     batch = draw(loss, text, (5, 90), FLOAT32, smooth=0.0)
-    together = run(request, device, batch)
+    on_host, on_device = batch.on_host(library), batch.on_device(simt)
     for row in range(classes.ROWS):
-        assert run(request, device, batch.row(row)).bits(0) == together.bits(row)
+        assert batch.row(row).on_host(library).bits(0) == on_host.bits(row)
+        assert batch.row(row).on_device(simt).bits(0) == on_device.bits(row)
 
 
 @every_text
@@ -108,9 +122,11 @@ def test_the_sum_is_that_of_the_values(
 
 
 @every_text
-@every_device
 def test_a_number_outside_its_domain_is_seen_but_in_an_excluded_row(
-    request: pytest.FixtureRequest, loss: Loss, text: CudaText, device: str
+    simt: Execute,
+    library: Library,  # noqa: F811
+    loss: Loss,
+    text: CudaText,
 ) -> None:
     kind = DistributionKind.PROBABILITIES
     batch = draw(loss, text, (4, 40), FLOAT32, prediction_kind=kind)
@@ -121,5 +137,6 @@ def test_a_number_outside_its_domain_is_seen_but_in_an_excluded_row(
         given = getattr(batch, name).copy()
         for row, is_seen in ((classes.NAN_ROW, False), (0, True)):
             given[row, 2, 39] = 1.0000001
-            flags = run(request, device, replace(batch, **{name: given})).flags
-            assert bool(flags[0] & OUTSIDE) is is_seen
+            wrong = replace(batch, **{name: given})
+            for found in (wrong.on_host(library), wrong.on_device(simt)):
+                assert bool(found.flags[0] & OUTSIDE) is is_seen

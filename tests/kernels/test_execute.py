@@ -31,11 +31,9 @@ def _check(case: Case, execute: Execute) -> None:
 
 
 @every_kernel
-@pytest.mark.parametrize("length", cases.LENGTHS)
-def test_a_kernel_equals_the_body(
-    simt: Execute, variant: Variant, dtype: np.dtype[Any], length: int
-) -> None:
-    _check(make_case(variant, dtype, length), simt)
+def test_a_kernel_equals_the_body(simt: Execute, variant: Variant, dtype: np.dtype[Any]) -> None:
+    for length in cases.LENGTHS:
+        _check(make_case(variant, dtype, length), simt)
 
 
 @pytest.mark.parametrize("variant", [v for v in cases.VARIANTS if not v.plain], ids=str)
@@ -115,29 +113,29 @@ def test_nan_stays_in_its_row(simt: Execute, variant: Variant, dtype: np.dtype[A
 
 
 @every_kernel
-@pytest.mark.parametrize("length", [1, 31, 257])
 def test_a_row_has_the_same_bits_alone_and_in_a_batch(
-    simt: Execute, variant: Variant, dtype: np.dtype[Any], length: int
+    simt: Execute, variant: Variant, dtype: np.dtype[Any]
 ) -> None:
-    case = make_case(variant, dtype, length)
-    values, gradient = case.run(simt)
-    assert gradient is not None
-    for row in range(cases.ROWS):
-        alone_values, alone_gradient = case.rows(slice(row, row + 1)).run(simt)
-        assert alone_gradient is not None
-        assert alone_values.tobytes() == values[row].tobytes()
-        assert alone_gradient.tobytes() == gradient[row].tobytes()
+    for length in (1, 31, 257):
+        case = make_case(variant, dtype, length)
+        values, gradient = case.run(simt)
+        assert gradient is not None
+        for row in range(cases.ROWS):
+            alone_values, alone_gradient = case.rows(slice(row, row + 1)).run(simt)
+            assert alone_gradient is not None
+            assert alone_values.tobytes() == values[row].tobytes(), length
+            assert alone_gradient.tobytes() == gradient[row].tobytes(), length
 
 
 @every_kernel
-@pytest.mark.parametrize("length", [1, 33])
 def test_the_gradient_may_be_left_out(
-    simt: Execute, variant: Variant, dtype: np.dtype[Any], length: int
+    simt: Execute, variant: Variant, dtype: np.dtype[Any]
 ) -> None:
-    case = make_case(variant, dtype, length)
-    values, gradient = case.run(simt, with_gradient=False)
-    assert gradient is None
-    assert values.tobytes() == case.run(simt)[0].tobytes()
+    for length in (1, 33):
+        case = make_case(variant, dtype, length)
+        values, gradient = case.run(simt, with_gradient=False)
+        assert gradient is None
+        assert values.tobytes() == case.run(simt)[0].tobytes(), length
 
 
 @every_kernel

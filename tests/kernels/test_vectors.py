@@ -1,6 +1,7 @@
 """Kernels of vectors, from one text, executed on the CPU: CUDA's source, and compiled for it."""
 
 import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ml_dtypes
@@ -68,49 +69,69 @@ def noise(batch: Vectors) -> Any:
     return 1e-15 * np.abs(batch.scales) / shortest
 
 
-def run(request: pytest.FixtureRequest, device: str, batch: Vectors) -> Found:
-    if device == "simt":
-        return batch.on_device(request.getfixturevalue("simt"))
-    return batch.on_host(request.getfixturevalue("library"))
-
-
-@every_text
-@pytest.mark.parametrize("device", ["simt", "host"])
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-def test_a_kernel_equals_the_body(
-    request: pytest.FixtureRequest, loss: Loss, text: CudaText, device: str, dtype: np.dtype[Any]
-) -> None:
+def batches(loss: Loss, text: CudaText, dtype: np.dtype[Any]) -> Iterator[Vectors]:
+    """Batches of each length with each of the parameters that a text leaves open."""
     for length, parameters in itertools.product(vectors.LENGTHS, PARAMETERS):
-        batch = draw(loss, text, length, dtype, **own(loss, text, parameters))
-        assert_equal(run(request, device, batch), batch)
+        yield draw(loss, text, length, dtype, **own(loss, text, parameters))
 
 
 @every_text
-@pytest.mark.parametrize("device", ["simt", "host"])
-@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64, BFLOAT16], ids=str)
+def test_the_compiled_kernel_equals_the_body(
+    library: Library,  # noqa: F811
+    loss: Loss,
+    text: CudaText,
+) -> None:
+    for dtype in TOLERANCE:
+        for batch in batches(loss, text, dtype):
+            assert_equal(batch.on_host(library), batch)
+
+
+@every_text
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_the_source_for_the_device_equals_the_body(
+    simt: Execute, loss: Loss, text: CudaText, dtype: np.dtype[Any]
+) -> None:
+    for batch in batches(loss, text, dtype):
+        assert_equal(batch.on_device(simt), batch)
+
+
+def assert_same_bits(run: Callable[[Vectors], Found], batch: Vectors) -> None:
+    """Checks that neither other rows nor addresses change the bits of a row."""
+    together, shifted = run(batch), run(batch.shifted())
+    for row in range(vectors.ROWS):
+        assert run(batch.row(row)).bits(0) == together.bits(row) == shifted.bits(row)
+
+
+@every_text
 def test_a_row_has_the_same_bits_alone_in_a_batch_and_at_any_address(
-    request: pytest.FixtureRequest, loss: Loss, text: CudaText, device: str, dtype: np.dtype[Any]
+    library: Library,  # noqa: F811
+    loss: Loss,
+    text: CudaText,
+) -> None:
+    for dtype, length in itertools.product((FLOAT32, FLOAT64, BFLOAT16), (7, 300, 1100)):
+        assert_same_bits(lambda b: b.on_host(library), draw(loss, text, length, dtype))
+
+
+@every_text
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64, BFLOAT16], ids=str)
+def test_a_row_has_the_same_bits_anywhere_on_the_device(
+    simt: Execute, loss: Loss, text: CudaText, dtype: np.dtype[Any]
 ) -> None:
     for length in (7, 300, 1100):
-        batch = draw(loss, text, length, dtype)
-        together, shifted = (run(request, device, b) for b in (batch, batch.shifted()))
-        for row in range(vectors.ROWS):
-            alone = run(request, device, batch.row(row))
-            assert alone.bits(0) == together.bits(row) == shifted.bits(row)
+        assert_same_bits(lambda b: b.on_device(simt), draw(loss, text, length, dtype))
 
 
 @every_text
-@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
 def test_bits_depend_neither_on_the_instruction_set_nor_on_the_caches(
     variants: list[Library],  # noqa: F811
     loss: Loss,
     text: CudaText,
-    dtype: np.dtype[Any],
 ) -> None:
-    batch = draw(loss, text, 1003, dtype)
-    found = [batch.on_host(v, streams=s) for v in variants for s in (False, True)]
-    for row in range(vectors.ROWS):
-        assert len({one.bits(row) for one in found}) == 1
+    for dtype in (FLOAT32, FLOAT64):
+        batch = draw(loss, text, 1003, dtype)
+        found = [batch.on_host(v, streams=s) for v in variants for s in (False, True)]
+        for row in range(vectors.ROWS):
+            assert len({one.bits(row) for one in found}) == 1, dtype
 
 
 @every_text

@@ -130,15 +130,18 @@ def test_gradients_equal_the_independent_formula(engine: Engine, loss: Loss) -> 
             assert_close(result.gradients[name], expected, np.float64, (case, name))
 
 
-def test_outputs_equal_the_independent_formula(engine: Engine, loss: Loss) -> None:
-    parameter = next(p for p in loss.parameters if p.name == "outputs")
+def asking(case: Case) -> Case:
+    """The same, with all outputs that its loss has."""
+    parameter = next(p for p in case.loss.parameters if p.name == "outputs")
     assert parameter.choices is not None
-    everything = tuple(parameter.choices)
+    return replace(case, parameters={**case.parameters, "outputs": tuple(parameter.choices)})
+
+
+def test_outputs_equal_the_independent_formula(engine: Engine, loss: Loss) -> None:
     for drawn in token_cases(loss):
-        left = {n: v for n, v in drawn.parameters.items() if n != "outputs"}
-        case = Case(loss, {**left, "outputs": everything}, drawn.form, drawn.inputs)
+        case = asking(drawn)
         result = engine.run(case.job())
-        assert list(result.outputs) == [member.value.name for member in everything]
+        assert list(result.outputs) == [member.value.name for member in case.parameters["outputs"]]
         for name, expected in coupled_outputs(drawn).items():
             assert_close(result.outputs[name], expected, np.float64, (case, name))
 
@@ -243,12 +246,7 @@ def test_pieces_may_be_shorter_than_a_sequence(
     monkeypatch: pytest.MonkeyPatch, engine: Engine, loss: Loss, cells: int
 ) -> None:
     """Outputs are asked for too, some of which are sorted, the largest, or a mean."""
-    parameter = next(p for p in loss.parameters if p.name == "outputs")
-    everything = {"outputs": tuple(parameter.choices or ())}
-    drawn = [
-        replace(case, parameters={**case.parameters, **everything})
-        for case in (*token_cases(loss), *map(flat, padded(loss)))
-    ]
+    drawn = [asking(case) for case in (*token_cases(loss), *map(flat, padded(loss)))]
     jobs = [case.job(**options(number)) for number, case in enumerate(drawn)]
     expected = [engine.run(job) for job in jobs]
     monkeypatch.setattr(_token_run, "PIECE_TOKENS", cells)
@@ -314,9 +312,10 @@ def test_no_sequences_and_no_tokens_are_worth_nothing(engine: Engine, loss: Loss
 
 
 def test_a_sequence_that_is_not_finite_shows_it_or_zeros(engine: Engine, loss: Loss) -> None:
-    for case in token_cases(loss):
-        if knows_others(case):
+    for drawn in token_cases(loss):
+        if knows_others(drawn):
             continue
+        case = asking(drawn)
         lengths = {n: np.full(7, 5) for n in case.inputs if n.endswith("lengths")}
         masks = {n: np.ones((7, 5), bool) for n in case.inputs if n.endswith("token_mask")}
         full = case.with_inputs(**lengths, **masks)
@@ -334,6 +333,10 @@ def test_a_sequence_that_is_not_finite_shows_it_or_zeros(engine: Engine, loss: L
             expected = gradient.copy()
             expected[BAD] = 0
             assert_same_bits(zeroed.gradients[name], expected, case)
+        for name, output in zeroed.outputs.items():
+            expected = clean.outputs[name].copy()
+            expected[BAD] = 0
+            assert_same_bits(output, expected, (case, name))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Values: hand-worked examples, independent formulas, precision, confidence, infinities."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 
 from lossd.batch import Job
 from lossd.engine import Engine
-from lossd.losses import DistributionKind, Interval, Loss, Shape
+from lossd.losses import LOSSES, DistributionKind, Interval, Loss, Shape
 from lossd.reduction import Reduction
+from tests.conftest import OF_ROWS
 from tests.losses.case import Case, Form, by_row, total, values
 from tests.losses.compare import (
     BFLOAT16,
@@ -42,6 +44,7 @@ def test_hand_worked_examples_hold(engine: Engine, loss: Loss) -> None:
             )
 
 
+@pytest.mark.every_engine
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_values_and_gradients_equal_the_independent_formula(
     engine: Engine, loss: Loss, dtype: np.dtype
@@ -67,6 +70,7 @@ def test_common_shapes_of_a_row_are_right(engine: Engine, loss: Loss) -> None:
                 assert_close(gradient, oracle_gradients(case, name), np.float64, case)
 
 
+@pytest.mark.every_engine
 def test_numbers_of_every_size_are_right(engine: Engine, loss: Loss) -> None:
     """Each element by itself: a large one beside it excuses nothing."""
     for case in extreme(loss):
@@ -137,14 +141,20 @@ def test_a_gradient_is_rounded_once(engine: Engine, loss: Loss) -> None:
                 assert is_nearest.mean() > 0.99, (case, name)
 
 
+def has_kinds(loss: Loss) -> bool:
+    """Returns whether predictions are distributions, which may be given in several kinds."""
+    return any(p.type is DistributionKind for p in loss.parameters)
+
+
+OF_KINDS = [x for x in LOSSES.values() if x.shape in OF_ROWS and has_kinds(x)]
+of_kinds = pytest.mark.parametrize("loss", OF_KINDS, ids=lambda x: x.name)
 LOGARITHMS = (DistributionKind.LOGITS, DistributionKind.LOG_PROBABILITIES)
 
 
 def confident(loss: Loss, margin: float, parameters: dict[str, Any]) -> Case | None:
-    """An example that is right by a margin of logits, where the loss knows logits."""
+    """An example that is right by a margin of logits, where these are given as logits."""
     kind = parameters.get("prediction_kind")
-    known = any(p.type is DistributionKind for p in loss.parameters)
-    if not known or kind not in (None, DistributionKind.LOGITS):
+    if kind not in (None, DistributionKind.LOGITS):
         return None
     if has_classes(loss, parameters) and Form.CLASSES in forms(loss, parameters):
         inputs = {"predictions": np.array([[0.0, margin]]), "targets": np.array([1])}
@@ -159,6 +169,7 @@ def confident(loss: Loss, margin: float, parameters: dict[str, Any]) -> Case | N
     return Case(loss, parameters, Form.FLOATS, inputs)
 
 
+@of_kinds
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_confident_predictions_keep_value_and_gradient(
     engine: Engine, loss: Loss, dtype: type
@@ -183,6 +194,7 @@ def test_confident_predictions_keep_value_and_gradient(
                 )
 
 
+@of_kinds
 def test_small_probabilities_keep_their_accuracy_as_logarithms(engine: Engine, loss: Loss) -> None:
     """log p = -20 says 1 - p = 1 - 2e-9: the value of the other answer is 2e-9, not 0."""
     for parameters in variants(loss):
@@ -210,15 +222,9 @@ IMPOSSIBLE = {
 }
 
 
-def kinds(loss: Loss) -> list[DistributionKind]:
-    """Returns the kinds of its predictions; none if they are no distributions."""
-    return (
-        list(DistributionKind) if any(p.type is DistributionKind for p in loss.parameters) else []
-    )
-
-
+@of_kinds
 def test_an_impossible_class_that_is_no_target_costs_nothing(engine: Engine, loss: Loss) -> None:
-    for kind in kinds(loss):
+    for kind in DistributionKind:
         parameters = {"prediction_kind": kind}
         for form in forms(loss):
             case = agreeing(draw(loss, parameters, form, 3, 4), kind)
@@ -246,12 +252,13 @@ def agreeing(case: Case, kind: DistributionKind) -> Case:
     return case.with_inputs(predictions=predictions, targets=given)
 
 
+@of_kinds
 def test_a_probability_whose_inverse_overflows_costs_nothing_either(
     engine: Engine, loss: Loss
 ) -> None:
     """Its logarithm is -97, its slope infinite in float32."""
     kind = DistributionKind.PROBABILITIES
-    for form in forms(loss) if kinds(loss) else []:
+    for form in forms(loss):
         case = agreeing(draw(loss, {"prediction_kind": kind}, form, 3, 4), kind)
         predictions = np.where(case.inputs["predictions"] == 0, 1e-42, 1).astype(np.float32)
         result = engine.run(case.with_inputs(predictions=predictions).job())
@@ -259,23 +266,28 @@ def test_a_probability_whose_inverse_overflows_costs_nothing_either(
         assert not len(result.nonfinite_examples), case
 
 
+# Losses of kinds whose value has a bound, and which; that of a region always has one.
+CLAMPED = {
+    ("binary_cross_entropy", DistributionKind.PROBABILITIES): (100 + math.log(2)) / 4,
+}
+WITHOUT_A_BOUND = [x for x in OF_KINDS if x.shape is not Shape.REGIONWISE]
+
+
+def impossible(loss: Loss, kind: DistributionKind) -> Case:
+    """A row whose target is impossible, where another class is not; and two that are certain."""
+    case = agreeing(draw(loss, {"prediction_kind": kind}, forms(loss)[0], 3, 4), kind)
+    predictions = case.inputs["predictions"].copy()
+    predictions[0, 1] = IMPOSSIBLE[kind]
+    predictions[0, 2] = 0.5 if kind is DistributionKind.PROBABILITIES else -0.5
+    return case.with_inputs(predictions=predictions)
+
+
+@pytest.mark.parametrize("loss", WITHOUT_A_BOUND, ids=lambda x: x.name)
 def test_an_impossible_target_is_infinite_and_flagged_or_clamped(
     engine: Engine, loss: Loss
 ) -> None:
-    if loss.shape is Shape.REGIONWISE:
-        pytest.skip("its value is bounded")
-    for kind in kinds(loss):
-        case = draw(loss, {"prediction_kind": kind}, forms(loss)[0], 3, 4)
-        case = agreeing(case, kind)
-        predictions = case.inputs["predictions"].copy()
-        predictions[0, 1] = IMPOSSIBLE[kind]
-        predictions[0, 2] = 0.5 if kind is DistributionKind.PROBABILITIES else -0.5
-        case = case.with_inputs(predictions=predictions)
-        result = engine.run(case.job(reduction=Reduction.NONE))
-        value = values(result)[0]
-        if np.isfinite(value):  # documented as clamped at 100 for each element
-            assert value >= 100 / 4
-        else:
-            assert value == np.inf
-            assert result.nonfinite_examples.tolist() == [0]
-        assert_zero(values(result)[1:])
+    for kind in DistributionKind:
+        result = engine.run(impossible(loss, kind).job(reduction=Reduction.NONE))
+        bound = CLAMPED.get((loss.name, kind), math.inf)
+        np.testing.assert_allclose(values(result), [bound, 0, 0], 1e-14, err_msg=kind.name)
+        assert result.nonfinite_examples.tolist() == ([] if math.isfinite(bound) else [0]), kind

@@ -1,13 +1,15 @@
 """The oracles themselves: against numbers known from elsewhere, and free of lossd's formulas."""
 
 import ast
+import inspect
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import mpmath
 import pytest
 
-from tests.oracles import ORACLES
+from tests.oracles import FAMILIES, ORACLES
 
 
 @pytest.mark.parametrize(
@@ -53,11 +55,22 @@ def _exact(given: Any) -> Any:
     return tuple(_exact(part) if isinstance(part, tuple) else mpmath.mpf(part) for part in given)
 
 
-@pytest.mark.parametrize(
-    "module", ["classification", "embeddings", "overlap", "regression", "sets"]
-)
-def test_formulas_do_not_call_lossd(module: str) -> None:
-    tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text())
-    imported = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
-    imported += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
-    assert set(imported) <= {"mpmath", "collections.abc", "typing", "tests.oracles.overlap"}
+# Each other, and networks, of which they take the numbers.
+OWN = {family.__name__ for family in FAMILIES} | {"tests.drawn_networks"}
+PLAIN = {"mpmath", "collections", "collections.abc", "functools", "itertools", "typing"}
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+def test_formulas_do_not_call_lossd(family: ModuleType) -> None:
+    tree = ast.parse(inspect.getsource(family))
+    imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    imported |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    assert imported <= PLAIN | OWN
+
+
+def test_every_family_of_oracles_is_judged() -> None:
+    """Those that compare, which take cases of lossd, are tests and their sweeps."""
+    folder = Path(__file__).parent
+    names = {f"tests.oracles.{path.stem}" for path in folder.glob("[a-z]*.py")}
+    others = {name for name in names if ".test_" in name} | {"tests.oracles.margins"}
+    assert names - others == {family.__name__ for family in FAMILIES}

@@ -224,7 +224,8 @@ Args:
         predictions, targets, weights and mask, and the loss's parameters hold for them too:
         examples with its ignore index are ignored, classes lie on its class axis, and a metric
         whose task or prediction kind is unset takes the loss's.
-    weights: One weight for each example, floating point, each in [0, inf); unset for 1.
+    weights: One weight for each example, floating point, each in [0, inf) and with a finite
+        sum; unset for 1.
     mask: BOOL, one for each example: true keeps it, false ignores it; unset keeps all.
     cotangent: Upstream gradient: floating point, a single number or one for each example; unset
         for 1. It scales the gradients, never the loss.

@@ -12,6 +12,7 @@ from lossd.batch._job import Array, Job
 from lossd.batch._layout import Operand, is_empty, is_float
 from lossd.errors import InvalidRequest, InvalidTensor
 from lossd.losses import Content, Differentiable, Input
+from lossd.schema import FLOAT32_HIGH, FLOAT32_LOW
 
 # A label or a flag may be a boolean; a length or an offset may not.
 _INTEGER_KINDS = {
@@ -71,20 +72,24 @@ def _check_type(declared: Input, array: Array) -> None:
 
 # Class weights whose products and reciprocals float32 can hold.
 _MODERATE = 1e-30, 1e30
+_LISTS = "class_priors", "positive_weights"  # no part of a divisor
 _NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
 
 def compute_type(
     arrays: Mapping[str, Array], parameters: Mapping[str, Any] = _NO_PARAMETERS
 ) -> np.dtype[Any]:
-    """Returns float64 if an input has that type or a class weight needs it, float32 otherwise.
+    """Returns float64 if an input has that type or a number of a class needs it, float32 otherwise.
 
-    A mean divides by the sum of class weights, so that any size of them is as good as another.
+    A mean divides by the sum of class weights, and a prior by that of all, so that any size of them
+    is as good as another.
     """
     if any(array.dtype == np.float64 for array in arrays.values()):
         return np.dtype(np.float64)
     weights = [w for w in parameters.get("class_weights", ()) if w]
     is_moderate = not weights or _MODERATE[0] <= min(weights) <= max(weights) <= _MODERATE[1]
+    others = (n for name in _LISTS for n in parameters.get(name, ()) if n)
+    is_moderate &= all(FLOAT32_LOW <= n <= FLOAT32_HIGH for n in others)
     return np.dtype(np.float32 if is_moderate else np.float64)
 
 

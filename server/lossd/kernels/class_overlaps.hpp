@@ -29,7 +29,7 @@ struct OfClasses {
 
 // What a change of a share changes; of a faint class, of its logarithm, which is less by `top`.
 SHARED double slope_of(const Slopes& slopes, double truth) {
-    return truth * slopes.by_hit + (1 - truth) * slopes.by_false;
+    return share_times(slopes.by_hit, truth) + share_times(slopes.by_false, 1 - truth);
 }
 
 // Writes the slopes of a position of a row that has a faint class, in double.  `at` has the logarithm of a

@@ -169,8 +169,9 @@ SHARED_STEP T faint_overlap(const Region& region, Kind kind, Index index) {
         });
     region.write_each([&](T prediction, T share) INLINED {
         const double inside = exp(kind.log_shares(prediction).inside - found.top);
-        return kind.spread(
-            T(inside * ((1 - share) * found.by_false + share * found.by_hit)), prediction);
+        const double slope =
+            share_times(found.by_false, 1 - share) + share_times(found.by_hit, share);
+        return kind.spread(T(share_times(inside, slope)), prediction);
     });
     return T(found.value);
 }

@@ -111,9 +111,10 @@ SHARED Cost cost_of(const Policy& policy, const Token& token) {
         const double error = token.log - advantage;
         const double near = held(token.log, token.sampling - first, token.sampling + first);
         const double kept = pick(token.sampling == token.sampling, near, token.sampling) - advantage;
-        const bool is_held = fabs(kept) > fabs(error);
-        const double worse = pick(is_held, kept, error);
-        return Cost{worse * worse / 2, pick(is_held, 0.0, error), pick(is_held, 1.0, 0.0)};
+        const bool is_held = fabs(kept) > fabs(error), is_lost = kept != kept;
+        const double worse = pick(is_held | is_lost, kept, error);
+        const double slope = pick(is_held, 0.0, pick(is_lost, kept, error));
+        return Cost{worse * worse / 2, slope, pick(is_held, 1.0, 0.0)};
     }
 }
 
@@ -209,7 +210,8 @@ SHARED Term term_of(const Distilling& how, Part student, Part teacher) {
                        pick(own != 0, student.log + log(own), -unbounded()));
         const double of_teacher = weighed(teacher.share, teacher.log - log_mixture);
         const double of_student = weighed(student.share, student.log - log_mixture);
-        const double part = weighed(student.share * own, pick(mixture > 0, 1 / mixture, 0.0));
+        const double divisor = pick(mixture > 0, mixture, 1.0);  // whose inverse may be infinite
+        const double part = pick(mixture > 0, student.share * own / divisor, 0.0);
         return Term{
             by_teacher * of_teacher + by_student * of_student,
             by_student * (of_student + student.share) -

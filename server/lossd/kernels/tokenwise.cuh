@@ -180,19 +180,19 @@ struct Distributions {
         }
         double own = -unbounded();
         for (Index i = threadIdx.x; i < tokens.classes; i += blockDim.x) {
-            const double log = given(i) / how.temperature;
-            own = log > own ? log : own;
+            const double logit = given(i);
+            own = logit > own ? logit : own;
         }
         const double most = over_team(own, [](double x, double y) { return x > y ? x : y; });
         const double exponentials =
-            sum([&](Index i) { return exp(given(i) / how.temperature - most); });
+            sum([&](Index i) { return exp((given(i) - most) / how.temperature); });
         return Side{most, log(exponentials), Part{0, 0}};
     }
 
     template <typename Given>
     __device__ Part part_of(const Side& side, Given given, Index i) const {
-        const double log = how.support == WHOLE ? given(i) / how.temperature - side.most - side.log_sum
-                                                : given(i);
+        const double log = how.support == WHOLE
+            ? (given(i) - side.most) / how.temperature - side.log_sum : given(i);
         return Part{exp(log), log};
     }
 

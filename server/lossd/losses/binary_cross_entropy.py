@@ -1,11 +1,12 @@
 """Binary cross-entropy: independent yes-or-no questions."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import CudaText, Example, Shape, loss
 from lossd.losses._inputs import BATCH_DIMS, DISTRIBUTION, Content, DistributionKind, Input
-from lossd.losses._maths.masked_products import selected, weighted
+from lossd.losses._maths.masked_products import quotients, selected, weighted
 from lossd.losses._maths.sigmoid import SIGMOID_COST, sigmoid_cost
 from lossd.schema import NONNEGATIVE, UNIT, Array, Differentiable, Vector
 
@@ -96,7 +97,7 @@ def binary_cross_entropy(
     else:
         yes, no = _COSTS[prediction_kind](xp, predictions)
         value = selected(xp, positive, yes[0]) + selected(xp, negative, no[0])
-        gradient = selected(xp, positive, yes[1]) + selected(xp, negative, no[1])
+        gradient = yes[1](positive) + no[1](negative)
 
     def by_targets() -> Array:
         if prediction_kind is DistributionKind.LOGITS:
@@ -108,7 +109,8 @@ def binary_cross_entropy(
     return BodyResult(value, {"predictions": gradient, "targets": by_targets})
 
 
-Cost = tuple[Array, Array]  # of the probability of the true answer: -log of it, and the derivative
+# Of the probability of the true answer: -log of it, and what gives shares times its derivative.
+Cost = tuple[Array, Callable[[Array], Array]]
 
 
 def _difference_of_costs(xp: Any, logits: Array, weights: Any) -> Array:
@@ -124,20 +126,25 @@ def _cost_of_log_probabilities(xp: Any, logs: Array) -> tuple[Cost, Cost]:
     probability_of_no = -xp.expm1(logs)
     # Each form of log(1 - p) is exact where the other one loses 1 - p, or p, to rounding.
     log_of_no = xp.where(logs < -LOG_2, xp.log1p(-probability), xp.log(probability_of_no))
-    return (-logs, xp.full_like(logs, -1)), (-log_of_no, probability / probability_of_no)
+    odds = probability / probability_of_no
+    return (-logs, lambda shares: 0 - shares), (
+        -log_of_no,
+        lambda shares: selected(xp, shares, odds),
+    )
 
 
 def _cost_of_probabilities(xp: Any, probabilities: Array) -> tuple[Cost, Cost]:
     return (
-        _clamped(xp, xp.log(probabilities), -1 / probabilities),
-        _clamped(xp, xp.log1p(-probabilities), 1 / (1 - probabilities)),
+        _clamped(xp, xp.log(probabilities), -probabilities),
+        _clamped(xp, xp.log1p(-probabilities), 1 - probabilities),
     )
 
 
-def _clamped(xp: Any, logs: Array, derivative: Array) -> Cost:
-    """Returns the clamped cost; where it is clamped, the derivative is 0."""
+def _clamped(xp: Any, logs: Array, divisors: Array) -> Cost:
+    """Returns the clamped cost, whose derivative is 1 over a divisor; 0 where it is clamped."""
     below = logs < LOWEST_LOG
-    return -xp.where(below, LOWEST_LOG, logs), xp.where(below, 0, derivative)
+    clamped = -xp.where(below, LOWEST_LOG, logs)
+    return clamped, lambda shares: xp.where(below, 0, quotients(xp, shares, divisors))
 
 
 _COSTS = {

@@ -109,13 +109,13 @@ def clipped_value(
     tokens = sides[""]
     error = values - returns
     held = xp.clip(values, old_values - clip_range, old_values + clip_range) - returns
-    is_held = abs(held) > abs(error)
+    is_held, is_lost = abs(held) > abs(error), xp.isnan(held)
     outputs_of = {
         ClippedValueOutput.CLIP_FRACTION: lambda: tokens.means(is_held.astype(np.float64))
     }
-    worse = xp.where(is_held, held, error)
+    worse = xp.where(is_held | is_lost, held, error)
     return BodyResult(
         worse * worse / 2,
-        {"values": xp.where(is_held, 0, error)},
+        {"values": xp.where(is_held, 0, xp.where(is_lost, held, error))},
         outputs={member.value.name: outputs_of[member]() for member in outputs},
     )

@@ -18,9 +18,11 @@ from lossd.losses._inputs import (
     DistributionKind,
     Input,
 )
-from lossd.losses._maths.masked_products import selected, weighted
+from lossd.losses._maths.masked_products import quotients, selected, weighted
 from lossd.losses._maths.softmax import Softmax, softmax
 from lossd.schema import (
+    FLOAT32_HIGH,
+    FLOAT32_LOW,
     NONNEGATIVE,
     POSITIVE,
     UNIT,
@@ -253,7 +255,11 @@ def _log_priors(xp: Any, class_priors: Any, strength: float) -> Array | None:
     if not len(class_priors):
         return None
     priors = class_priors.astype(np.float64)
-    return strength * xp.log(priors / priors.sum())
+    if float(priors.min()) >= FLOAT32_LOW and float(priors.max()) <= FLOAT32_HIGH:
+        return strength * xp.log(priors / priors.sum())
+    logs = xp.log(priors)  # whose sum may be too large, and their shares too small
+    logs -= logs.max()
+    return strength * (logs - xp.log(xp.exp(logs).sum()))
 
 
 def _refuse_what_needs_logits(
@@ -285,8 +291,7 @@ class _Penalty:
     @classmethod
     def of(cls, xp: Any, parts: Softmax, z_loss: float) -> "_Penalty":
         log_sum = parts.log_sum_exp(xp)
-        derivative = 2 * z_loss * log_sum
-        return cls(derivative * log_sum / 2, derivative)
+        return cls(z_loss * log_sum * log_sum, 2 * z_loss * log_sum)
 
 
 def _from_classes(
@@ -335,24 +340,27 @@ def _from_distributions(
     return value, {"predictions": gradient, "targets": lambda: factor(negative_logs)}
 
 
-def _from_probabilities(xp: Any, predictions: Array, kind: DistributionKind) -> tuple[Array, Array]:
-    """Returns -log p and its derivative with respect to the given number."""
+def _from_probabilities(
+    xp: Any, predictions: Array, kind: DistributionKind
+) -> tuple[Array, Callable[[Array], Array]]:
+    """Returns -log p, and a function that multiplies shares by its derivative."""
     if kind is DistributionKind.LOG_PROBABILITIES:
-        return -predictions, xp.full_like(predictions, -1)
-    return -xp.log(predictions), -1 / predictions
+        return -predictions, lambda shares: 0 - shares
+    return -xp.log(predictions), lambda shares: quotients(xp, shares, -predictions)
 
 
 def _likelihood(
     xp: Any,
     negative_logs: Array,
-    derivatives: Array,
+    slopes: Callable[[Array], Array],
     dense: Array,
     factor: Callable[[Array], Array],
 ) -> BodyResult:
     """Returns the expectation of -log p for predictions that are (log-)probabilities."""
     value = selected(xp, dense, negative_logs).sum(axis=-1)
-    gradient = selected(xp, dense, derivatives)
-    return BodyResult(value, {"predictions": gradient, "targets": lambda: factor(negative_logs)})
+    return BodyResult(
+        value, {"predictions": slopes(dense), "targets": lambda: factor(negative_logs)}
+    )
 
 
 def _dense_targets(

@@ -173,9 +173,11 @@ def distillation(
         raise ParameterError(
             "temperature", f"temperature must be 1 with {support.name}, got {temperature:g}"
         )
-    value, derivative, masses = _computed(
-        xp, divergence, support, (predictions / temperature, targets / temperature), beta or 0.0
+    pair = (
+        _distribution(xp, support, predictions, temperature),
+        _distribution(xp, support, targets, temperature),
     )
+    value, derivative, masses = _computed(xp, divergence, support, pair, beta or 0.0)
     tokens = sides[""]
     found = {
         DistillationOutput.STUDENT_MASS: masses[0],
@@ -188,22 +190,27 @@ def distillation(
     )
 
 
+def _distribution(
+    xp: Any, support: DistillationSupport, given: Array, temperature: float
+) -> Distribution:
+    if support is DistillationSupport.WHOLE:
+        return normalized(xp, given, temperature)
+    if support is DistillationSupport.TAIL_BUCKET:
+        return with_rest(xp, given, LEAST_REST)
+    return Distribution(xp.exp(given), given)
+
+
 def _computed(
     xp: Any,
     kind: DistillationDivergence,
     support: DistillationSupport,
-    logits: tuple[Array, Array],
+    pair: tuple[Distribution, Distribution],
     beta: float,
 ) -> tuple[Array, Array, tuple[Array, Array]]:
     """The value of each token, its derivatives, and what both sides give to the classes."""
-    if support is DistillationSupport.WHOLE:
-        student, teacher = (normalized(xp, given) for given in logits)
-    elif support is DistillationSupport.TAIL_BUCKET:
-        student, teacher = (with_rest(xp, given, LEAST_REST) for given in logits)
-    else:
-        student, teacher = (Distribution(xp.exp(given), given) for given in logits)
+    student, teacher = pair
     terms, derivative = divergence_of(xp, kind, student, teacher, beta)
-    classes = logits[0].shape[-1]
+    classes = student.shares.shape[-1] - int(support is DistillationSupport.TAIL_BUCKET)
     given_to = (
         student.shares[..., :classes].sum(axis=-1),
         teacher.shares[..., :classes].sum(axis=-1),

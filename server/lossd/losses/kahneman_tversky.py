@@ -174,4 +174,5 @@ def _baseline(
     if given is not None or log_probabilities is None or tokens is None:
         return given or 0.0
     apart = scores(log_probabilities, reference, tokens, average=False)
-    return max(0.0, tokens.total(apart) / max(tokens.total(np.ones(len(apart))), 1))
+    mean = tokens.total(apart) / max(tokens.total(np.ones(len(apart))), 1)
+    return float(np.maximum(mean, 0))  # NaN stays NaN

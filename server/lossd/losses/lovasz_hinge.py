@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from lossd.losses._body import BodyResult
 from lossd.losses._declare import Example, Shape, loss
 from lossd.losses._inputs import PREDICTIONS, Content, Input
@@ -66,4 +68,6 @@ def lovasz_hinge(xp: Any, predictions: Array, targets: Array) -> BodyResult:
         derivatives *= -signs
         return derivatives
 
-    return BodyResult((xp.maximum(errors, 0) * steps).sum(axis=-1), {"predictions": gradient})
+    costs = xp.maximum(errors, 0) * steps
+    costs = xp.where((errors == np.inf) & (steps == 0), 0, costs)
+    return BodyResult(costs.sum(axis=-1), {"predictions": gradient})

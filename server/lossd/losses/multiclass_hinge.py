@@ -162,7 +162,10 @@ def _of_the_best(xp: Any, scores: Array, targets: Array, margin: float, power: f
     wrong = scores.copy()
     wrong[rows, targets] = -xp.inf
     best = wrong.argmax(axis=-1)
-    missed = margin - (own - wrong[rows, best])
+    if scores.shape[1] == 1:
+        missed = xp.where(xp.isnan(own), own, 0)
+    else:
+        missed = margin - (own - wrong[rows, best])
     value, derivative = powered(xp, xp.clip(missed, 0, xp.inf), power)
     gradient = xp.zeros_like(scores)
     gradient[rows, best] = derivative

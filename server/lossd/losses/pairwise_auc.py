@@ -102,7 +102,7 @@ def pairwise_auc(
             if derivatives is not None:
                 derivatives[:, column] = 0
             continue
-        label = Label(predictions[:, column], positive[column], ~positive[column], batch)
+        label = Label.of(predictions[:, column], positive[column], batch)
         put: Put = put_nowhere
         if derivatives is not None:
             put = functools.partial(_scaled, xp, batch.scales / number, derivatives[:, column])

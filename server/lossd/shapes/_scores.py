@@ -248,7 +248,11 @@ def _shares(batch: Batch, part: slice) -> float | Floats | None:
     if plan.excluded is not None:
         own[plan.excluded[part]] = 0
     total = own.sum()
-    return own / (total * batch.length) if total > 0 else None
+    if not total > 0:
+        return None
+    elements = total * batch.length
+    shares: Floats = own / elements if elements < np.inf else own / total / batch.length
+    return shares
 
 
 def _undefined(batch: Batch, buffers: Buffers) -> Evaluated:

@@ -81,7 +81,8 @@ class OpposedShape(ShapeRules):
         """Returns factors that turn one mean over all examples into the sum of the parts' means.
 
         Raises:
-            InvalidRequest: for a normalizer, which cannot stand for two divisors.
+            InvalidRequest: for a normalizer, which cannot stand for two divisors, and for weights
+                of which those of one part are nothing beside those of the other.
         """
         del operands
         if not _has_two_means(job, layout):
@@ -101,8 +102,7 @@ class OpposedShape(ShapeRules):
             counted[ignored] = 0
         factors = np.zeros(layout.rows)
         for part in layout.parts:
-            mass = counted[part].sum()
-            factors[part] = counted.sum() / mass if mass else 0
+            factors[part] = _factor(counted, part)
         return factors
 
     def working(
@@ -139,6 +139,19 @@ class OpposedShape(ShapeRules):
 
 def _has_two_means(job: Job, layout: Layout) -> bool:
     return len(set(map(str, layout.parts))) > 1 and job.reduction.is_mean
+
+
+def _factor(counted: Floats, part: slice) -> float:
+    with np.errstate(all="ignore"):
+        total, mass = counted.sum(), counted[part].sum()
+        factor = total / mass if mass else 0.0
+    if np.isinf(factor) and total < np.inf:  # an infinite sum is refused later
+        raise InvalidRequest(
+            "weights of the real and of the generated examples must add up to numbers whose ratio "
+            f"is finite, got {mass:g} of {total:g}",
+            field="weights",
+        )
+    return float(factor)
 
 
 def _is_averaged(loss: Loss, parameters: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ it returns one number and its gradients, times the one scale.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from lossd.shapes._whole_batch import Present, WholeBatch
 
 # Of an element of a piece, and of a label, in float32.
 PIECE_BYTES, LABEL_BYTES = 48, 256
+MOST_EXPONENT = 900  # of two, in the largest weight
 
 
 class SetwiseShape(WholeBatch):
@@ -69,7 +71,8 @@ class SetwiseShape(WholeBatch):
         ignored = ignored_examples(job, layout, None, parameters)
         weights = weights_of(job, layout, ignored)
         _check_whole(job)
-        return plan_set(layout.rows, ignored, weights, cotangent_of(job, layout))
+        found = plan_set(layout.rows, ignored, weights, cotangent_of(job, layout))
+        return found if weights is None else replace(found, weights=_moderate(weights))
 
     def hidden(self, plan: RowPlan) -> Flags | None:
         """Returns the excluded examples: those of weight 0 too, which have no part in anything."""
@@ -80,6 +83,16 @@ class SetwiseShape(WholeBatch):
         del present
         scale = batch.plan.gradient_scale
         return np.array([scale if batch.dtype.type(scale) != 0 else 0.0])
+
+
+def _moderate(weights: Floats) -> Floats:
+    """Returns weights whose sums, and what is divided by them, are far from where float64 ends.
+
+    A set has the same value and gradients for all weights times a power of two.
+    """
+    _, exponent = np.frexp(weights.max(initial=0))
+    shift = np.clip(exponent, -MOST_EXPONENT, MOST_EXPONENT) - exponent
+    return np.ldexp(weights, shift) if shift else weights
 
 
 def _check_whole(job: Job) -> None:

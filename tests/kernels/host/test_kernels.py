@@ -1,7 +1,8 @@
 """Every text, compiled for the CPU, against the NumPy body that it stands for."""
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.usefixtures("ignoring_float_errors")
 Array = npt.NDArray[Any]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
-every_text = cases.every(text=cases.VARIANTS, dtype=cases.DTYPES)
+# Types and lengths are no parameters: a sample of those would leave most texts with one of each.
+every_text = cases.every(text=cases.VARIANTS)
 # Less and more than a group of lanes; several rows a block; more than a block, its last one full.
 LENGTHS = (1, 2, 15, 17, 250, 513, 1003, 1024)
 
@@ -71,124 +73,116 @@ def test_every_text_has_a_template() -> None:
     assert named == {f"{x.name}_{n}" for x in COMPUTED.values() for n in range(len(x.cuda))}
 
 
-@every_text
-@pytest.mark.parametrize("length", LENGTHS)
-def test_a_kernel_equals_the_body(
-    variants: list[Library], text: Variant, dtype: np.dtype[Any], length: int
-) -> None:
-    case = make_case(text, dtype, length)
-    values, gradient = case.expected()
-    tolerance = cases.TOLERANCE[dtype]
-    for variant in variants:
-        found = run(variant, case)
-        by = variant.instructions
-        np.testing.assert_allclose(found.values, values, tolerance, tolerance, err_msg=by)
-        np.testing.assert_allclose(found.gradient, gradient, tolerance, tolerance, err_msg=by)
+def sizes(text: Variant, *lengths: int) -> Iterator[tuple[Case, str]]:
+    """Cases of a text in each type and of each length, with what to call them."""
+    for dtype in cases.DTYPES:
+        for length in lengths:
+            yield make_case(text, dtype, length), f"{dtype}, length {length}"
 
 
 @every_text
-def test_bits_do_not_depend_on_the_instruction_set(
-    variants: list[Library], text: Variant, dtype: np.dtype[Any]
-) -> None:
-    case = make_case(text, dtype, 1003)
-    found = [run(variant, case) for variant in variants]
-    assert len({bits(one.values) for one in found}) == 1
-    assert len({bits(one.gradient) for one in found}) == 1
+def test_a_kernel_equals_the_body(variants: list[Library], text: Variant) -> None:
+    for case, name in sizes(text, *LENGTHS):
+        values, gradient = case.expected()
+        tolerance = cases.TOLERANCE[case.dtype]
+        for variant in variants:
+            found, by = run(variant, case), f"{name}, {variant.instructions}"
+            np.testing.assert_allclose(found.values, values, tolerance, tolerance, err_msg=by)
+            np.testing.assert_allclose(found.gradient, gradient, tolerance, tolerance, err_msg=by)
 
 
 @every_text
-@pytest.mark.parametrize("length", [1, 10, 600])
-def test_a_row_has_the_same_bits_alone_and_in_a_batch(
-    library: Library, text: Variant, dtype: np.dtype[Any], length: int
-) -> None:
-    case = make_case(text, dtype, length)
-    together = run(library, case)
-    for row in range(cases.ROWS):
-        alone = run(library, case.rows(slice(row, row + 1)))
-        assert bits(alone.values) == bits(together.values[row : row + 1])
-        assert bits(alone.gradient) == bits(together.gradient[row : row + 1])
+def test_bits_do_not_depend_on_the_instruction_set(variants: list[Library], text: Variant) -> None:
+    for case, name in sizes(text, 1003):
+        found = [run(variant, case) for variant in variants]
+        assert len({bits(one.values) for one in found}) == 1, name
+        assert len({bits(one.gradient) for one in found}) == 1, name
 
 
 @every_text
-def test_arrays_need_not_be_aligned(library: Library, text: Variant, dtype: np.dtype[Any]) -> None:
-    aligned, shifted = (make_case(text, dtype, 260, misaligned=m) for m in (False, True))
-    assert bits(run(library, aligned).gradient) == bits(run(library, shifted).gradient)
+def test_a_row_has_the_same_bits_alone_and_in_a_batch(library: Library, text: Variant) -> None:
+    for case, name in sizes(text, 1, 10, 600):
+        together = run(library, case)
+        for row in range(cases.ROWS):
+            alone = run(library, case.rows(slice(row, row + 1)))
+            assert bits(alone.values) == bits(together.values[row : row + 1]), (name, row)
+            assert bits(alone.gradient) == bits(together.gradient[row : row + 1]), (name, row)
 
 
 @every_text
-def test_an_excluded_row_is_exactly_zero(
-    library: Library, text: Variant, dtype: np.dtype[Any]
-) -> None:
-    found = run(library, make_case(text, dtype, 33))
-    assert found.values[cases.EXCLUDED] == 0
-    assert (found.gradient[cases.EXCLUDED] == 0).all()
-    assert not found.nonfinite[cases.EXCLUDED]
+def test_arrays_need_not_be_aligned(library: Library, text: Variant) -> None:
+    for aligned, name in sizes(text, 260):
+        shifted = make_case(text, aligned.dtype, 260, misaligned=True)
+        assert bits(run(library, aligned).gradient) == bits(run(library, shifted).gradient), name
 
 
 @every_text
-@pytest.mark.parametrize("length", [1, 33, 700])
-def test_rows_that_are_not_finite_are_flagged(
-    library: Library, text: Variant, dtype: np.dtype[Any], length: int
-) -> None:
-    found = run(library, make_case(text, dtype, length))
-    is_finite = np.isfinite(found.values) & np.isfinite(found.gradient).all(axis=-1)
-    np.testing.assert_array_equal(found.nonfinite, ~is_finite)
-    assert found.answer.nonfinite_rows == found.nonfinite.sum()
+def test_an_excluded_row_is_exactly_zero(library: Library, text: Variant) -> None:
+    for case, name in sizes(text, 33):
+        found = run(library, case)
+        assert found.values[cases.EXCLUDED] == 0, name
+        assert (found.gradient[cases.EXCLUDED] == 0).all(), name
+        assert not found.nonfinite[cases.EXCLUDED], name
 
 
 @every_text
-def test_the_sum_is_that_of_the_values(
-    library: Library, text: Variant, dtype: np.dtype[Any]
-) -> None:
-    case = make_case(text, dtype, 40).rows(slice(cases.INFINITE_ROW + 1, None))
-    found = run(library, case, by_row=False)
-    total = found.values.astype(np.float64).sum()
-    np.testing.assert_allclose(found.answer.sums, [total], 1e-14)
+def test_rows_that_are_not_finite_are_flagged(library: Library, text: Variant) -> None:
+    for case, name in sizes(text, 1, 33, 700):
+        found = run(library, case)
+        is_finite = np.isfinite(found.values) & np.isfinite(found.gradient).all(axis=-1)
+        np.testing.assert_array_equal(found.nonfinite, ~is_finite, err_msg=name)
+        assert found.answer.nonfinite_rows == found.nonfinite.sum(), name
 
 
 @every_text
-@pytest.mark.parametrize("length", [1, 40, 600])
-def test_a_block_has_the_same_sum_alone_and_among_others(
-    library: Library, text: Variant, dtype: np.dtype[Any], length: int
-) -> None:
-    case = make_case(text, dtype, length)
-    together = run(library, case, block=3).answer.sums
-    starts = range(0, cases.ROWS, 3)
-    alone = [run(library, case.rows(slice(s, s + 3))).answer.sums for s in starts]
-    assert bits(together) == bits(np.concatenate(alone))
+def test_the_sum_is_that_of_the_values(library: Library, text: Variant) -> None:
+    for case, name in sizes(text, 40):
+        found = run(library, case.rows(slice(cases.INFINITE_ROW + 1, None)), by_row=False)
+        total = found.values.astype(np.float64).sum()
+        np.testing.assert_allclose(found.answer.sums, [total], 1e-14, err_msg=name)
 
 
 @every_text
-@pytest.mark.parametrize("length", [1, 17, 250, 1003])
+def test_a_block_has_the_same_sum_alone_and_among_others(library: Library, text: Variant) -> None:
+    for case, name in sizes(text, 1, 40, 600):
+        together = run(library, case, block=3).answer.sums
+        starts = range(0, cases.ROWS, 3)
+        alone = [run(library, case.rows(slice(s, s + 3))).answer.sums for s in starts]
+        assert bits(together) == bits(np.concatenate(alone)), name
+
+
+@every_text
 def test_a_gradient_that_goes_past_the_caches_has_the_same_bits(
-    variants: list[Library], text: Variant, dtype: np.dtype[Any], length: int
+    variants: list[Library], text: Variant
 ) -> None:
-    case = make_case(text, dtype, length)
-    stored_types = (None, np.float16) if dtype == cases.FLOAT32 else (None,)
-    for variant, stored, by_row in itertools.product(variants, stored_types, (True, False)):
-        kept, streamed = (
-            run(variant, case, stored=stored, by_row=by_row, streams=s) for s in (False, True)
-        )
-        assert bits(kept.gradient) == bits(streamed.gradient), variant.variant
-        assert bits(kept.values) == bits(streamed.values), variant.variant
+    for case, name in sizes(text, 1, 17, 250, 1003):
+        stored_types = (None, np.float16) if case.dtype == cases.FLOAT32 else (None,)
+        for variant, stored, by_row in itertools.product(variants, stored_types, (True, False)):
+            kept, streamed = (
+                run(variant, case, stored=stored, by_row=by_row, streams=s) for s in (False, True)
+            )
+            assert bits(kept.gradient) == bits(streamed.gradient), (name, variant.variant)
+            assert bits(kept.values) == bits(streamed.values), (name, variant.variant)
 
 
-@pytest.mark.parametrize("text", cases.VARIANTS, ids=str)
-@pytest.mark.parametrize("stored", [np.dtype(np.float16), BFLOAT16], ids=str)
-@pytest.mark.parametrize("length", [1, 40, 600])
-def test_half_types_are_read_and_rounded_once(
-    library: Library, text: Variant, stored: np.dtype[Any], length: int
-) -> None:
-    case = make_case(text, cases.FLOAT32, length)
-    halves = run(library, case, stored=stored)
-    rounded = Case(
-        case.variant, case.dtype, case.length, _through(case.predictions, stored),
-        _through(case.targets, stored), case.scales, case.excluded,
-        {name: _through(array, stored) for name, array in case.others.items()}, case.parameters,
-    )  # fmt: skip
-    wide = run(library, rounded)
-    assert bits(halves.values) == bits(wide.values)
-    assert bits(halves.gradient) == bits(wide.gradient.astype(stored))
+@every_text
+def test_half_types_are_read_and_rounded_once(library: Library, text: Variant) -> None:
+    halves = (np.dtype(np.float16), BFLOAT16)
+    for stored, length in itertools.product(halves, (1, 40, 600)):
+        case = make_case(text, cases.FLOAT32, length)
+        found, wide = run(library, case, stored=stored), run(library, _rounded(case, stored))
+        assert bits(found.values) == bits(wide.values), (stored, length)
+        assert bits(found.gradient) == bits(wide.gradient.astype(stored)), (stored, length)
+
+
+def _rounded(case: Case, stored: np.dtype[Any]) -> Case:
+    """Returns a case of the numbers that are left when its own are stored in a type."""
+    return replace(
+        case,
+        predictions=_through(case.predictions, stored),
+        targets=_through(case.targets, stored),
+        others={name: _through(array, stored) for name, array in case.others.items()},
+    )
 
 
 def _through(array: Array, stored: np.dtype[Any]) -> Array:

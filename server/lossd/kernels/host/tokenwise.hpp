@@ -453,10 +453,6 @@ OUTLINE Part read_distribution(const Example& example, const Distilling& how, in
         make_shares(logs, shares, 0, classes);
         return rest_of(sum_of_classes(shares, groups));
     }
-    if (how.temperature != 1) {
-        INDEPENDENT
-        for (int64_t i = 0; i < groups; ++i) logs[i] /= how.temperature;
-    }
     double lanes[GROUP];
     for (int lane = 0; lane < GROUP; ++lane) lanes[lane] = -unbounded();
     for (int64_t start = 0; start < groups; start += GROUP) {
@@ -468,6 +464,11 @@ OUTLINE Part read_distribution(const Example& example, const Distilling& how, in
     }
     double most = lanes[0];
     for (int lane = 1; lane < GROUP; ++lane) most = lanes[lane] > most ? lanes[lane] : most;
+    if (how.temperature != 1) {  // a quotient of the logits themselves might be infinite
+        INDEPENDENT
+        for (int64_t i = 0; i < groups; ++i) logs[i] = (logs[i] - most) / how.temperature;
+        most -= most;
+    }
     make_shares(logs, shares, most, classes);
     const double sum = sum_of_classes(shares, groups);
     const double log_sum = log(sum), part = 1 / sum;

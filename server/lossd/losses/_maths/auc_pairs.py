@@ -5,6 +5,7 @@ Scores stay where and as they are: of each example only its place in the order i
 walks along them go block by block.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,8 @@ from lossd.schema import Array
 # Steps of a walk that are taken together.
 _BLOCK, _BLOCK_ON_DEVICE = 1 << 15, 1 << 22
 _LOW = 0xFFFFFFFF
+# Between these, sums of weights have products that float64 can hold.
+_SMALL, _LARGE = 1e-100, 1e100
 # Pairs are computed in tiles of this many examples by as many others, whatever the threads.
 _IN_CACHE, _AT_ONCE = (128, 2048), (2048, 8192)
 
@@ -32,12 +35,26 @@ def put_nowhere(places: Array, derivatives: Array) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The examples of one label: those that are ``above`` should score higher."""
+    """The examples of one label: those that are ``above`` should score higher.
+
+    Of each class the weights are times a power of two, which no result depends on.
+    """
 
     scores: Array
     above: Array
     below: Array
     batch: BatchContext
+    exponents: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, scores: Array, is_above: Array, batch: BatchContext) -> "Label":
+        """Returns a label, with weights whose sums have a product that float64 can hold."""
+        found = cls(scores, is_above, ~is_above, batch)
+        sums = [float(found._sum(members)) for members in (found.above, found.below)]
+        if all(total == 0 or _SMALL < total < _LARGE for total in sums):
+            return found
+        above, below = (-math.frexp(total)[1] for total in sums)
+        return replace(found, exponents=(above, below))
 
     @property
     def has_pairs(self) -> bool:
@@ -48,6 +65,15 @@ class Label:
     def weight(self) -> Any:
         """The weight of all pairs; a pair's is the product of those of its examples."""
         return self._sum(self.above) * self._sum(self.below)
+
+    def weights(self, places: Any) -> Array:
+        """Returns the weights of some examples."""
+        found = self.batch.weights[places]
+        if self.exponents == (0, 0):
+            return found
+        above, below = self.exponents
+        exponents = self.above[places] * np.int32(above) + self.below[places] * np.int32(below)
+        return np.ldexp(found, exponents)
 
     @property
     def step(self) -> int:
@@ -71,7 +97,7 @@ class Label:
         )
 
     def _sum(self, members: Array) -> Any:
-        return sum(self.batch.weights[b][members[b]].sum() for b in self.blocks())
+        return sum(self.weights(b)[members[b]].sum() for b in self.blocks())
 
 
 def squared_hinge(xp: Any, label: Label, margin: float, put: Put) -> Any:
@@ -88,7 +114,8 @@ def squared_hinge(xp: Any, label: Label, margin: float, put: Put) -> Any:
         return _from_infinite(xp, label, margin, put)
     walk, weight, value = _MergedWalk(xp, label, margin), label.weight, 0.0
     for part in walk.parts():
-        value += (part.of_above * part.second).sum()
+        # What is passed only by negatives may be infinite.
+        value += xp.where(part.is_above, part.weights * part.second, 0).sum()
         found = part.weights * -part.first * (2 / weight)
         put(part.places[part.is_above], found[part.is_above])
     for part, back in () if put is put_nowhere else walk.back():
@@ -136,8 +163,9 @@ class _MergedWalk:
             part = self._part(number)
             ways = self._ways(last, part)
             before = _before(xp, passed, part.of_below)
-            firsts = _before(xp, first, ways * before[:-1])
-            seconds = _before(xp, second, ways * (2 * firsts[:-1] + ways * before[:-1]))
+            far = _product(xp, ways, before[:-1])
+            firsts = _before(xp, first, far)
+            seconds = _before(xp, second, _product(xp, ways, 2 * firsts[:-1] + far))
             passed, first, second = before[-1], firsts[-1], seconds[-1]
             yield replace(part, first=firsts[1:], second=seconds[1:])
             last = part
@@ -151,7 +179,7 @@ class _MergedWalk:
             out = xp.zeros(1) if after is None else self._ways(part, after)[:1]
             ways = xp.concatenate((out, self._ways(None, part)[:0:-1]))
             before = _before(xp, passed, part.of_above[::-1])
-            firsts = _before(xp, first, ways * before[:-1])
+            firsts = _before(xp, first, _product(xp, ways, before[:-1]))
             passed, first = before[-1], firsts[-1]
             yield part, firsts[:0:-1]
             after = part
@@ -176,7 +204,7 @@ class _MergedWalk:
         raw = self._label.raw(places)
         order = xp.argsort(xp.where(is_above, self._margin - raw, -raw), kind="stable")
         places = places[order]
-        return _Steps(places, raw[order], is_above[order], self._label.batch.weights[places])
+        return _Steps(places, raw[order], is_above[order], self._label.weights(places))
 
     def _merged(self) -> Iterator[tuple[int, int]]:
         """Yields how many of each class have been met at the end of each part.
@@ -225,6 +253,14 @@ def _descending(xp: Any, label: Label, members: Array) -> Callable[[int, int], A
     return lambda begin, end: (found[begin:end] & np.uint64(_LOW)).astype(np.int64)
 
 
+def _product(xp: Any, ways: Array, sums: Array) -> Array:
+    """Returns products in which 0 times infinity is 0: no way, or nobody who goes it."""
+    products = ways * sums
+    if not xp.isfinite(products).all():
+        products[(ways == 0) | (sums == 0)] = 0
+    return products
+
+
 def _before(xp: Any, first: Any, steps: Array) -> Array:
     """Returns the sum before each step, from a first one on, and that after the last."""
     return running_sum(xp, xp.concatenate((xp.zeros(1) + first, steps)))
@@ -269,7 +305,6 @@ def _against(xp: Any, label: Label, own: Array, other: Array, put: Put, *, sign:
     d is ``sign`` times the difference of the scores of an example and an other one.  Put for each
     is its weight times the sum over others of w sigmoid(d).
     """
-    weights = label.batch.weights
     height, width = _IN_CACHE if label.batch.in_cache else _AT_ONCE
     sums = xp.zeros(-(-len(own) // height))
 
@@ -279,12 +314,14 @@ def _against(xp: Any, label: Label, own: Array, other: Array, put: Put, *, sign:
         values, derivatives = xp.zeros_like(scores), xp.zeros_like(scores)
         for start in range(0, len(other), width):
             others = other[start : start + width]
+            of_others = label.weights(others)
             ways = sign * (scores[:, None] - label.raw(others))
             terms, shares = softplus(xp, ways)
-            values += (terms * weights[others]).sum(axis=-1)
-            derivatives += (shares * weights[others]).sum(axis=-1)
-        sums[index] = (values * weights[places]).sum()
-        put(places, derivatives * weights[places])
+            values += (terms * of_others).sum(axis=-1)
+            derivatives += (shares * of_others).sum(axis=-1)
+        own_weights = label.weights(places)
+        sums[index] = (values * own_weights).sum()
+        put(places, derivatives * own_weights)
 
     label.batch.for_each(len(sums), tile)
     return sums.sum()

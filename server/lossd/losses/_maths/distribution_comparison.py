@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossd.losses._inputs import DistributionKind
-from lossd.losses._maths.masked_products import weighted
+from lossd.losses._maths.masked_products import quotients, weighted
 from lossd.losses._maths.softmax import Softmax, softmax
 from lossd.schema import Array, Interval
 
@@ -202,7 +202,7 @@ def _to_given(
         return Comparison(p, log_p - given, -p)
     part = (given - p) / p
     logs = xp.where(abs(part) < 0.5, -xp.log1p(part), log_p - xp.log(given))
-    return Comparison(p, logs, weighted(xp, p, -1 / given))
+    return Comparison(p, logs, quotients(xp, p, -given))
 
 
 def _distances(logits: Array, parts: Softmax) -> Array:

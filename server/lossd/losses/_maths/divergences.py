@@ -38,9 +38,9 @@ class Distribution:
     logs: Array
 
 
-def normalized(xp: Any, logits: Array) -> Distribution:
-    """The softmax."""
-    logs = logits - logits.max(axis=-1, keepdims=True)
+def normalized(xp: Any, logits: Array, temperature: float) -> Distribution:
+    """The softmax; of the logits themselves a quotient might be infinite."""
+    logs = (logits - logits.max(axis=-1, keepdims=True)) / temperature
     logs = logs - xp.log(xp.exp(logs).sum(axis=-1, keepdims=True))
     return Distribution(xp.exp(logs), logs)
 
@@ -103,7 +103,8 @@ def _to_mixture(
     of_student = selected(xp, s, student.logs - log_mixture)
     by_teacher, by_student = weights
     terms = by_teacher * of_teacher + by_student * of_student
-    part = selected(xp, s * own, xp.where(mixture > 0, 1 / mixture, 0))
+    # Not times 1 / mixture, which may be infinite.
+    part = xp.where(mixture > 0, s * own / xp.where(mixture > 0, mixture, 1), 0)
     derivative = by_student * (of_student + s) - part * (by_teacher * t + by_student * s)
     return terms, derivative
 

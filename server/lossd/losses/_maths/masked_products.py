@@ -10,6 +10,14 @@ def selected(xp: Any, shares: Array, costs: Array) -> Array:
     return xp.where(shares == 0, 0, shares * costs)
 
 
+def quotients(xp: Any, shares: Array, divisors: Array) -> Array:
+    """Returns shares over divisors, where a share of 0 gives 0, even over 0 and NaN.
+
+    Neither is the inverse of a tiny divisor infinite, nor does a tiny share lose digits.
+    """
+    return xp.where(shares == 0, 0, shares / divisors)
+
+
 def by_scale(xp: Any, scales: Array, derivatives: Array) -> Array:
     """Returns gradients times the one scale of a set; a scale of 0 gives 0 in any case."""
     return derivatives * scales if bool(scales[0]) else xp.zeros_like(derivatives)

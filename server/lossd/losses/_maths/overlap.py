@@ -142,7 +142,8 @@ class FaintLoss:
         """Returns the derivative with respect to each log p."""
         by_hit = self.index.hits * self.value + self.index.beta * self.hit
         by_extra = self.index.alpha * self.hit
-        return self._inside(logs) * (false * by_extra[..., None] - true * by_hit[..., None])
+        slopes = false * by_extra[..., None] - true * by_hit[..., None]
+        return _times(self.xp, self._inside(logs), slopes)
 
     def by_truth(self, shares: tuple[Array, Array]) -> Array:
         """Returns the derivative with respect to each t, without its weight."""
@@ -151,7 +152,9 @@ class FaintLoss:
             self.xp, self.xp.exp(-self.scale) / self.total, self.index.beta * self.hit
         )
         by_hit = self.index.hits * self.value + self.index.alpha * self.hit
-        return outside * by_missed[..., None] - self._inside(logs) * by_hit[..., None]
+        return outside * by_missed[..., None] - _times(
+            self.xp, self._inside(logs), by_hit[..., None]
+        )
 
     def _inside(self, logs: Array) -> Array:
         inside = self.xp.exp(logs - self.scale[..., None])
@@ -225,9 +228,12 @@ def index_loss(xp: Any, index: Index, tp: Array, fp: Array, fn: Array) -> IndexL
     nothing = total == 0
     divisor = xp.where(nothing, 1, total)
     value = wrong / divisor
-    rest = xp.where(nothing, 0, right / divisor / divisor)
-    by_tp = -index.hits * value / divisor
-    return IndexLoss(value, total, by_tp, index.alpha * rest, index.beta * rest)
+    hit = xp.where(nothing, 0, right / divisor)
+    # Multiplied first: where alpha or beta is large, so is the divisor, twice.
+    by_tp, by_fp, by_fn = (
+        factor / divisor for factor in (-index.hits * value, index.alpha * hit, index.beta * hit)
+    )
+    return IndexLoss(value, total, by_tp, by_fp, by_fn)
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,8 @@ def _within(given: PolicyTokens, divergence: Array, bounds: Bounds) -> Surrogate
     """The ratio, of tokens that did not go too far in the direction of their advantage."""
     (most,) = _numbers(bounds, "divergence_threshold")
     apart = given.logs - given.sampled
-    ahead = np.where(given.advantages > 0, apart > 0, apart < 0) & (given.advantages != 0)
+    advantages = given.advantages
+    ahead = ((advantages > 0) & (apart > 0)) | ((advantages < 0) & (apart < 0))  # none is NaN
     outside = ahead & (divergence > most)
     value = np.where(outside, 0, -selected(np, given.advantages, given.ratios))
     return Surrogate(value, value, outside)

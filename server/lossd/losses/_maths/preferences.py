@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from lossd.losses._inputs import Axes, Input
+from lossd.losses._maths.masked_products import selected
 from lossd.losses._maths.policy import log_rest
 from lossd.losses._maths.sigmoid import softplus
 from lossd.losses._maths.tokens import Tokens
@@ -197,15 +198,24 @@ def _discopop(c: Array, r: Array, n: Numbers) -> Cost:
     mixed = np.exp(-x - softplus(np, -x / n.temperature)[0])
     value = cost * rest + mixed
     steepness = rest / n.temperature
-    derivative = mixed * (steepness - 1) - cost * mix * steepness - fall * rest
+    # The steepness may be infinite where what it multiplies is 0, and this where it is small.
+    turn = np.where(
+        steepness > 1,
+        selected(np, mixed - cost * mix, steepness) - mixed,
+        mixed * (steepness - 1) - cost * mix * steepness,
+    )
+    derivative = turn - fall * rest
     return _by_difference(value, n.beta * derivative)
 
 
 def _orpo(c: Array, r: Array, n: Numbers) -> Cost:
     odds = c - r - (log_rest(c) - log_rest(r))
-    cost, fall = softplus(np, -odds)
-    by_chosen = -1 + n.beta * fall / np.expm1(c)
-    return Cost(n.beta * cost - c, by_chosen, -n.beta * fall / np.expm1(r))
+    cost, _ = softplus(np, -odds)
+    # What both lack of certainty; of -0 a quotient would have the wrong sign.
+    lost_c, lost_r = (0 - np.expm1(x) + 0 for x in (c, r))
+    both = lost_c + np.exp(c - r) * lost_r
+    by_rejected = n.beta * lost_c / lost_r / both
+    return Cost(n.beta * cost - c, -1 - n.beta / both, by_rejected)
 
 
 def _cpo(c: Array, r: Array, n: Numbers) -> Cost:
