@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import queue
+import sys
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -148,6 +149,8 @@ class Evaluation(_Evaluation[Connection, Results]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if sys.is_finalizing():  # threads were ended, perhaps with a lock; the server notices
+            return
         self._opened.__exit__(kind, error, traceback)
 
     def _cancel(self) -> None:

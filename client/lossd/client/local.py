@@ -1,9 +1,11 @@
 """A server in this process, for tests and notebooks: the same code answers as anywhere else."""
 
+import atexit
 import contextlib
 import importlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from types import ModuleType
@@ -61,20 +63,30 @@ def local_server(**settings: Any) -> Iterator[str]:
         try:
             yield server.address
         finally:
-            if os.getpid() == owner:
+            # To stop takes a thread, and none begins once the interpreter ends, which ends all.
+            if os.getpid() == owner and not sys.is_finalizing():
                 server.stop()
                 server.close()
 
 
 @contextlib.contextmanager
 def _folder() -> Iterator[str]:
-    """Yields a folder that only this user can enter; a fork that ends leaves it to its parent."""
+    """Yields a folder that only this user can enter; a fork that ends leaves it to its parent.
+
+    It goes with the process at the latest, also where the context is never left.
+    """
     folder, owner = tempfile.mkdtemp(prefix="lossd-"), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
     try:
         yield folder
     finally:
-        if os.getpid() == owner:
-            shutil.rmtree(folder, ignore_errors=True)
+        atexit.unregister(remove)
+        remove()
 
 
 def _module(name: str) -> ModuleType:
