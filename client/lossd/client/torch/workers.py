@@ -25,7 +25,7 @@ DENOMINATORS: Mapping[Reduction, str] = MappingProxyType(
 Result = LossResult[float | None]
 
 
-class Compute(Protocol):
+class OwnCall(Protocol):
     """The interface of a call with the batch of one worker."""
 
     def __call__(self, loss: Any, *, normalizer: float, empty: EmptyPolicy) -> Result:
@@ -52,7 +52,7 @@ class Workers:
     divisor: float | None
     empty: EmptyPolicy
 
-    def computed(self, compute: Compute, loss: Any) -> tuple[Result, float, float]:
+    def computed(self, compute: OwnCall, loss: Any) -> tuple[Result, float, float]:
         """Returns this worker's result, and what to multiply its loss and its gradients by.
 
         The average over workers is then the mean of the whole batch.
@@ -75,11 +75,11 @@ class Workers:
             result, factor = self._share(compute, _reweighted(loss, factors)), 1.0
         return result, factor if is_whole or self.empty == "zero" else float("nan"), factor
 
-    def _share(self, compute: Compute, loss: Any) -> Result:
+    def _share(self, compute: OwnCall, loss: Any) -> Result:
         normalizer = 1.0 if self.normalizer is None else self.normalizer
         return compute(loss, normalizer=normalizer, empty="zero")
 
-    def _counted(self, compute: Compute, loss: Any) -> tuple[Result, list[float]]:
+    def _counted(self, compute: OwnCall, loss: Any) -> tuple[Result, list[float]]:
         """Returns a result, and examples and divisors of each term of the loss over all workers."""
         terms = len(loss.terms) if isinstance(loss, WeightedSum) else 1
         try:
