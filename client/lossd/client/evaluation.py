@@ -20,7 +20,6 @@ from lossd.client.aio_status import ServerStatus
 from lossd.client.call import EVALUATE_STREAM, ClientCall
 from lossd.client.connection import Connection
 from lossd.client.errors import InvalidRequestError
-from lossd.client.fork_handlers import parting
 from lossd.client.forks import turns
 from lossd.client.progress import Advance, bar_of
 from lossd.client.tracing import Metadata
@@ -135,7 +134,7 @@ class Evaluation(_Evaluation[Connection, Results]):
         self._parts = queue.Queue(_AHEAD)
         with self._call, contextlib.ExitStack() as opened:
             traced = self._traced(opened)
-            opened.enter_context(parting("an open evaluation"))
+            opened.enter_context(turns().parting("an open evaluation"))
             with turns():
                 self._stream = self._connection.follow(
                     EVALUATE_STREAM, self._sent(), self._call, traced

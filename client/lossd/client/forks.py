@@ -16,6 +16,7 @@ import ctypes
 import functools
 import mmap
 import os
+import select
 import sys
 import threading
 import weakref
@@ -76,7 +77,10 @@ class Keeper:
             if self._pipe is not None:
                 end, written = self._pipe
                 os.close(written)
-                os.read(end, 1)  # returns when the child has closed its own, or has died
+                # Until the child has closed its own, or has died; or it hangs, in gRPC's handlers.
+                poll = select.poll()
+                poll.register(end, select.POLLIN)
+                poll.poll(PATIENCE * 1000)
                 os.close(end)
         finally:
             self._pipe = None

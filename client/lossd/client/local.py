@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from lossd.client.errors import InvalidRequestError
-from lossd.client.fork_handlers import parting
+from lossd.client.forks import turns
 from lossd.client.reaching import client_of
 from lossd.client.sync import LossClient
 
@@ -54,7 +54,7 @@ def local_server(**settings: Any) -> Iterator[str]:
         InvalidRequestError: as ``local``.
     """
     app, config = _module("lossd.serving.app"), _module("lossd.serving.config")
-    with _folder() as folder, parting("a server in it"):
+    with _folder() as folder, turns().parting("a server in it"):
         given = {"address": f"unix:{folder}/lossd.sock", "metrics_port": 0, **settings}
         unknown = sorted(given.keys() - config.Config.__dataclass_fields__.keys())
         if unknown:

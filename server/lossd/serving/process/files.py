@@ -17,12 +17,13 @@ def open_as_many_as_may_be() -> int:
     Many systems start a process with 1024, for the sake of programs that use ``select``.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):  # no limit, where the system has one of its own
-            hard = soft
-    log.info("files that may be open", extra={"most": hard, "before": soft})
+    if soft == hard:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # no limit, where the system has one of its own
+        return soft
+    log.info("more files may be open", extra={"most": hard, "before": soft})
     return hard
 
 
