@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lossd.backends import round_into
 from lossd.batch import Array, Job
 from lossd.engine import (
     Allocate,
@@ -312,12 +313,18 @@ class _Total:
         return np.union1d(found, np.flatnonzero(beyond))
 
     def _rounded(self, name: str) -> Array | list[Array]:
-        with np.errstate(all="ignore"):
-            arrays = [
-                array.astype(given.dtype, copy=False)
-                for array, given in zip(self._gradients[name], self._job.inputs[name], strict=True)
-            ]
+        pairs = zip(self._gradients[name], self._job.inputs[name], strict=True)
+        arrays = [_in_type(array, given.dtype) for array, given in pairs]
         return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _in_type(array: Array, dtype: np.dtype[Any]) -> Array:
+    if array.dtype == dtype:
+        return array
+    out = np.empty(array.shape, dtype)
+    with np.errstate(all="ignore"):
+        round_into(array, out)
+    return out
 
 
 def _weighed(weight: float, value: Any) -> Any:
